@@ -1,0 +1,47 @@
+"""How alembic reaches the database: ``MPAC_DATABASE_URL``, as its owner, one short transaction per migration.
+
+``lock_timeout`` makes a migration give up rather than queue every terminal behind it; it can simply be run again.
+"""
+
+import importlib
+import os
+
+from alembic import context
+from sqlalchemy import create_engine, pool, text
+from sqlalchemy.engine import make_url
+
+from workflows.database import Base
+
+MODELS = (
+    "workflows.tenants.models",
+    "workflows.devices.models",
+    "workflows.payments.models",
+)
+for module in MODELS:
+    importlib.import_module(module)
+
+# Two migrations at once (two containers that start together) take turns: any constant will do, as long as it stays.
+MIGRATION_LOCK = 7_210_815
+
+
+def run() -> None:
+    """Upgrade or downgrade, whatever the command line asked for."""
+    url = make_url(os.environ["MPAC_DATABASE_URL"]).set(drivername="postgresql+psycopg")
+    engine = create_engine(url, poolclass=pool.NullPool)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        connection.execute(text("SET lock_timeout = '3s'"))
+        connection.commit()
+        context.configure(
+            connection=connection,
+            target_metadata=Base.metadata,
+            transaction_per_migration=True,
+            compare_server_default=False,
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+        connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": MIGRATION_LOCK})
+        connection.commit()
+
+
+run()

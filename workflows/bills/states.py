@@ -1,0 +1,39 @@
+"""The life of a bill. It follows its payments: nobody sets a bill to paid by hand."""
+
+from enum import StrEnum
+
+from workflows.machine import StateMachine, Transition
+
+
+class BillStatus(StrEnum):
+    UNPAID = "unpaid"  # nothing was paid, or all of it was given back
+    PARTIALLY_PAID = "partially_paid"  # something was paid, a balance remains
+    PAID = "paid"  # paid in full
+    VOIDED = "voided"  # withdrawn with nothing paid or reserved
+
+
+class BillEvent(StrEnum):
+    PAY_PART = "pay_part"
+    PAY_WHOLE = "pay_whole"
+    GIVE_BACK = "give_back"
+    VOID = "void"
+
+
+class BillRemark(StrEnum):
+    PAY_MORE = "pay_more"  # a further part was paid, a balance still remains
+    RESERVE = "reserve"  # a payment reserved an amount
+    RELEASE = "release"  # a payment ended without moving money
+
+
+BILL = StateMachine(
+    name="bill",
+    initial=(BillStatus.UNPAID,),
+    transitions=(
+        Transition(BillStatus.UNPAID, BillEvent.PAY_PART, BillStatus.PARTIALLY_PAID),
+        Transition(BillStatus.UNPAID, BillEvent.PAY_WHOLE, BillStatus.PAID),
+        Transition(BillStatus.PARTIALLY_PAID, BillEvent.PAY_WHOLE, BillStatus.PAID),
+        Transition(BillStatus.PARTIALLY_PAID, BillEvent.GIVE_BACK, BillStatus.UNPAID),
+        Transition(BillStatus.UNPAID, BillEvent.VOID, BillStatus.VOIDED),
+    ),
+    remarks=tuple(BillRemark),
+)

@@ -1,0 +1,142 @@
+"""The database: one engine per role, and ``transaction()``, the only way to it.
+
+Each engine's connections put on a PostgreSQL role when they start (``-c role=…``), so a statement can do only what its
+role may: the API on a caller's behalf sees that caller's rows and no others (row-level security), grouped accepts may
+insert payments and read what they need, workers may move them, sweeps may look. A use-case opens a transaction, and it
+is committed when the ``async with`` ends; nobody else ever sees a connection.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from typing import Any
+
+import orjson
+from psycopg import OperationalError as DriverOperationalError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+
+from workflows.errors import ServiceUnavailable
+from workflows.settings import Settings
+
+
+class Role(StrEnum):
+    """Whose rights a transaction has. The grants are in the migrations."""
+
+    CALLER = "mpac_caller"  # the API for one caller: row-level security applies
+    ACCEPT = "mpac_accept"  # the API for many callers at once: authentication and grouped accepts
+    WORKER = "mpac_worker"  # workers: move payments of all tenants
+    SWEEP = "mpac_sweep"  # sweeps: find what is due, throw away what has expired
+
+
+class Base(DeclarativeBase):
+    """The mapped classes; ``alembic check`` compares them with the migrations."""
+
+
+CONNECT_TIMEOUT_SECONDS = 3  # a database that does not answer by then is away: 503 beats a hanging terminal
+POOL_TIMEOUT_SECONDS = 3  # likewise for a pool that stays empty
+IDLE_IN_TRANSACTION_MS = 15_000  # no transaction spans a provider call, so none idles this long unless its owner is gone
+
+
+class _Engines:
+    """The engines of this process, by role; empty until ``connect``."""
+
+    by_role: dict[Role, AsyncEngine]
+    url: str
+
+    def __init__(self) -> None:
+        self.by_role = {}
+        self.url = ""
+
+
+_engines = _Engines()
+
+
+def connect(settings: Settings, *, roles: tuple[Role, ...] = tuple(Role)) -> None:
+    """Make the engines of this process (they connect when first used). Called once, by each composition root."""
+    url = make_url(settings.database_url.get_secret_value()).set(drivername="postgresql+psycopg")
+    _engines.url = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    for role in roles:
+        options = {
+            "role": str(role),
+            "statement_timeout": settings.statement_timeout_ms,
+            "lock_timeout": settings.lock_timeout_ms,
+            "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_MS,
+            "timezone": "UTC",
+        }
+        _engines.by_role[role] = create_async_engine(
+            url,
+            pool_size=settings.database_pool_size,
+            max_overflow=0,
+            pool_timeout=POOL_TIMEOUT_SECONDS,
+            pool_use_lifo=True,
+            json_serializer=lambda value: orjson.dumps(value).decode(),
+            json_deserializer=orjson.loads,
+            connect_args={
+                "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+                "application_name": str(role),
+            },
+        )
+
+
+async def disconnect() -> None:
+    """Close every connection of this process."""
+    for engine in _engines.by_role.values():
+        await engine.dispose()
+    _engines.by_role.clear()
+
+
+def address() -> str:
+    """The libpq address of the database, for the one connection that listens (``workflows.payments.watch``)."""
+    return _engines.url
+
+
+@asynccontextmanager
+async def transaction(role: Role) -> AsyncIterator[AsyncConnection]:
+    """A transaction under ``role``, committed at the end of the block and rolled back by any exception.
+
+    Raises ``ServiceUnavailable`` where the database cannot be reached, is shutting down or gives no connection in time.
+    """
+    try:
+        async with _engines.by_role[role].begin() as connection:
+            yield connection
+    except (PoolTimeout, DriverOperationalError) as error:
+        raise ServiceUnavailable(retry_after_seconds=1) from error
+    except DBAPIError as error:
+        if error.connection_invalidated or is_passing(error):
+            raise ServiceUnavailable(retry_after_seconds=1) from error
+        raise
+
+
+PASSING_STATES = (
+    "08",  # connection exceptions
+    "53",  # insufficient resources: connections, memory, disk
+    "57P",  # shutdown, crash recovery, cannot connect now
+    "57014",  # statement_timeout
+    "55P03",  # lock_timeout
+    "40",  # serialization failure, deadlock
+)
+"""SQLSTATE prefixes of troubles that pass: the same request may succeed a moment later."""
+
+
+def is_passing(error: DBAPIError) -> bool:
+    """Whether a database error says nothing about the request, only about the moment."""
+    state: str | None = getattr(error.orig, "sqlstate", None)
+    if state is None:
+        return isinstance(error.orig, DriverOperationalError)
+    return state.startswith(PASSING_STATES)
+
+
+def violated(error: DBAPIError) -> str | None:
+    """The name of the constraint that a statement violated, if that is what went wrong."""
+    diagnosis: Any = getattr(error.orig, "diag", None)
+    return getattr(diagnosis, "constraint_name", None)
+
+
+def rows_parameter(rows: list[dict[str, Any]]) -> str:
+    """Rows as one JSON text parameter for ``jsonb_to_recordset``: one parameter, whatever the number of rows."""
+    return orjson.dumps(rows).decode()

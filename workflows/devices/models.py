@@ -1,0 +1,81 @@
+"""The rows of the devices: terminals, their activation codes, the assertions they used, and their history."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.orm import Mapped, mapped_column
+
+from workflows.database import Base
+
+INSTANT = TIMESTAMP(timezone=True)
+
+
+class Device(Base):
+    """A terminal in a store."""
+
+    __tablename__ = "devices"
+    __table_args__ = (
+        UniqueConstraint("serial_number", name="devices_serial_number_key"),
+        UniqueConstraint("client_id", name="devices_client_id_key"),
+        Index("devices_by_store", "store_id", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    merchant_id: Mapped[str] = mapped_column(Text)
+    store_id: Mapped[str] = mapped_column(Text, ForeignKey("stores.id", name="devices_store_fk"))
+    serial_number: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    model: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text)
+    version: Mapped[int]
+    client_id: Mapped[str | None] = mapped_column(Text)
+    public_key_pem: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+    activated_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    suspended_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    deactivated_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    last_connected_at: Mapped[datetime | None] = mapped_column(INSTANT)
+
+
+class DeviceHistory(Base):
+    """What happened to a device, one row per version."""
+
+    __tablename__ = "device_history"
+
+    device_id: Mapped[str] = mapped_column(Text, ForeignKey("devices.id"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    merchant_id: Mapped[str] = mapped_column(Text)
+    store_id: Mapped[str] = mapped_column(Text)
+    event: Mapped[str] = mapped_column(Text)
+    from_status: Mapped[str | None] = mapped_column(Text)
+    to_status: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime] = mapped_column(INSTANT)
+    caller_type: Mapped[str] = mapped_column(Text)
+    caller_id: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+    request_id: Mapped[str | None] = mapped_column(Text)
+
+
+class ActivationCode(Base):
+    """The one code a device may be activated with, hashed; a new one replaces it."""
+
+    __tablename__ = "activation_codes"
+
+    device_id: Mapped[str] = mapped_column(Text, ForeignKey("devices.id"), primary_key=True)
+    code_hash: Mapped[str] = mapped_column(Text)
+    expires_at: Mapped[datetime] = mapped_column(INSTANT)
+    tries: Mapped[int]
+    used_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+
+
+class UsedAssertion(Base):
+    """A client assertion that was exchanged for a token and cannot be again."""
+
+    __tablename__ = "used_assertions"
+    __table_args__ = (Index("used_assertions_by_expiry", "expires_at"),)
+
+    client_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    jti: Mapped[str] = mapped_column(Text, primary_key=True)
+    expires_at: Mapped[datetime] = mapped_column(INSTANT)

@@ -1,0 +1,129 @@
+"""What can go wrong, as facts of the domain.
+
+Each error has a stable ``code`` for machines and a ``kind`` that ``api/errors.py`` alone turns into an HTTP status.
+Trouble with a provider is never an exception: it is an outcome (``workflows.providers.base``).
+The docstring of a class is its meaning; the table in the README is generated from it.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Kind(StrEnum):
+    """The kinds of error there are; HTTP knows one status for each."""
+
+    MALFORMED = "malformed"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    MISSING = "missing"
+    CONFLICT = "conflict"
+    INVALID = "invalid"
+    LIMITED = "limited"
+    UNAVAILABLE = "unavailable"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """One thing that is wrong: where (``field``) and what to do about it (``issue``)."""
+
+    field: str
+    issue: str
+
+
+class DomainError(Exception):
+    """The root of every error that a caller is told about."""
+
+    kind: ClassVar[Kind] = Kind.BROKEN
+    code: ClassVar[str] = "INTERNAL_ERROR"
+    message: ClassVar[str] = "Something went wrong on our side. Ask for the status before you try again."
+
+    def __init__(self, *details: Detail, message: str | None = None, retry_after_seconds: int | None = None) -> None:
+        self.details = details
+        self.text = message or self.message
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(self.text)
+
+
+class MalformedRequest(DomainError):
+    """The request could not be read: broken JSON, a wrong content type, a bad header, path or query value."""
+
+    kind, code, message = Kind.MALFORMED, "VALIDATION_ERROR", "Invalid request parameters"
+
+
+class InvalidRequest(DomainError):
+    """The body could be read but is not valid; the details name each field and what it must be."""
+
+    kind, code, message = Kind.INVALID, "VALIDATION_ERROR", "Invalid request parameters"
+
+
+class NotAuthenticated(DomainError):
+    """The token is missing, expired or not ours."""
+
+    kind, code, message = Kind.UNAUTHENTICATED, "AUTHENTICATION_ERROR", "Send a valid bearer token"
+
+
+class NotAuthorized(DomainError):
+    """The caller is known but may not do this: its role, its scope, or a device that is not active."""
+
+    kind, code, message = Kind.FORBIDDEN, "AUTHORIZATION_ERROR", "This caller may not do this"
+
+
+class ResourceNotFound(DomainError):
+    """There is no such path or row, or it belongs to another tenant."""
+
+    kind, code, message = Kind.MISSING, "RESOURCE_NOT_FOUND", "There is no such resource"
+
+
+class DuplicateResource(DomainError):
+    """A value that must be unique is taken."""
+
+    kind, code, message = Kind.CONFLICT, "DUPLICATE_RESOURCE", "This already exists"
+
+
+class InvalidStatusTransition(DomainError):
+    """The entity's status does not allow this; the details name the status and what is possible."""
+
+    kind, code, message = Kind.CONFLICT, "INVALID_STATUS_TRANSITION", "The current status does not allow this"
+
+
+class IdempotencyKeyInUse(DomainError):
+    """The first request with this key is still running; ask again shortly."""
+
+    kind, code, message = Kind.CONFLICT, "IDEMPOTENCY_KEY_IN_USE", "A request with this key is still running"
+
+
+class BalanceUnavailable(DomainError):
+    """The bill's balance is reserved by another payment right now; the details name what is left."""
+
+    kind, code, message = Kind.CONFLICT, "BALANCE_UNAVAILABLE", "The balance of this bill is not available"
+
+
+class IdempotencyKeyReused(DomainError):
+    """This key was used with another body; take a new key for a new request."""
+
+    kind, code, message = Kind.INVALID, "IDEMPOTENCY_KEY_REUSED", "This key was used for a different request"
+
+
+class RateLimitExceeded(DomainError):
+    """Too many requests; ``Retry-After`` says when the next may come."""
+
+    kind, code, message = Kind.LIMITED, "RATE_LIMIT_EXCEEDED", "Too many requests"
+
+
+class ServiceUnavailable(DomainError):
+    """The database is away, the load is too high, or maintenance is on; nothing was stored."""
+
+    kind, code, message = Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "Temporarily unavailable, try again"
+
+
+class InternalError(DomainError):
+    """An unexpected error of ours. Ask for the status before trying again."""
+
+    kind, code = Kind.BROKEN, "INTERNAL_ERROR"
+
+
+def every_error() -> tuple[type[DomainError], ...]:
+    """All errors a caller may be told, in the order they are written here."""
+    return tuple(DomainError.__subclasses__())

@@ -1,0 +1,69 @@
+"""Status machines as data: who may become what, by which event.
+
+Every entity with a life cycle states its edges once, in its ``states.py``. Code, CHECK constraints, the trigger that
+refuses other edges, the diagrams in ``docs/`` and the exhaustive tests are all rendered from that one table, so they
+cannot disagree. No state-machine library: what is needed is a dictionary and two errors.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One edge: ``event`` moves an entity from ``source`` to ``target``."""
+
+    source: StrEnum
+    event: StrEnum
+    target: StrEnum
+
+
+@dataclass(frozen=True)
+class StateMachine:
+    """The whole life of one kind of entity.
+
+    ``remarks`` are events that say something new about an entity without moving it (a QR code to show, a doubt, a
+    request to cancel): they take a version and a history row like any other, but no edge.
+    """
+
+    name: str
+    initial: tuple[StrEnum, ...]
+    transitions: tuple[Transition, ...]
+    remarks: tuple[StrEnum, ...] = ()
+    _targets: dict[tuple[str, str], StrEnum] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        targets: dict[tuple[str, str], StrEnum] = {}
+        for edge in self.transitions:
+            key = (str(edge.source), str(edge.event))
+            if key in targets:
+                raise ValueError(f"{self.name}: two edges leave {edge.source} by {edge.event}")
+            targets[key] = edge.target
+        object.__setattr__(self, "_targets", targets)
+
+    @property
+    def statuses(self) -> tuple[StrEnum, ...]:
+        """Every status, in the order of the enumeration that declares them."""
+        return tuple(type(self.initial[0]))
+
+    @property
+    def events(self) -> tuple[StrEnum, ...]:
+        """Every event that moves the entity, each once, in the order of the table."""
+        return tuple(dict.fromkeys(edge.event for edge in self.transitions))
+
+    def target(self, status: str, event: str) -> StrEnum | None:
+        """The status that ``event`` leads to from ``status``, or ``None`` where there is no such edge."""
+        return self._targets.get((str(status), str(event)))
+
+    def possible(self, status: str) -> tuple[str, ...]:
+        """The events that may happen to an entity in ``status``, as words for an error message."""
+        return tuple(str(edge.event) for edge in self.transitions if edge.source == status)
+
+    def is_terminal(self, status: str) -> bool:
+        """Whether nothing can move an entity out of ``status`` any more."""
+        return not self.possible(status)
+
+    def edges(self) -> Iterator[tuple[str, str]]:
+        """The distinct (source, target) pairs, in the order of the table: what the database's trigger lets pass."""
+        return iter(dict.fromkeys((str(edge.source), str(edge.target)) for edge in self.transitions))

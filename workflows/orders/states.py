@@ -1,0 +1,43 @@
+"""The life of an order.
+
+A paid order may only be cancelled once every payment of it is fully refunded: the edge is here, that condition is the
+use-case's.
+"""
+
+from enum import StrEnum
+
+from workflows.machine import StateMachine, Transition
+
+
+class OrderStatus(StrEnum):
+    DRAFT = "draft"  # being put together
+    OPEN = "open"  # submitted, awaiting payment
+    PAID = "paid"  # all its bills are paid
+    COMPLETED = "completed"  # fulfilled and closed
+    CANCELLED = "cancelled"  # withdrawn before it was fulfilled
+
+
+class OrderEvent(StrEnum):
+    SUBMIT = "submit"
+    PAY = "pay"
+    FULFIL = "fulfil"
+    CANCEL = "cancel"
+
+
+class OrderRemark(StrEnum):
+    CHANGE = "change"  # its items or particulars were edited
+
+
+ORDER = StateMachine(
+    name="order",
+    initial=(OrderStatus.DRAFT,),
+    transitions=(
+        Transition(OrderStatus.DRAFT, OrderEvent.SUBMIT, OrderStatus.OPEN),
+        Transition(OrderStatus.OPEN, OrderEvent.PAY, OrderStatus.PAID),
+        Transition(OrderStatus.PAID, OrderEvent.FULFIL, OrderStatus.COMPLETED),
+        Transition(OrderStatus.DRAFT, OrderEvent.CANCEL, OrderStatus.CANCELLED),
+        Transition(OrderStatus.OPEN, OrderEvent.CANCEL, OrderStatus.CANCELLED),
+        Transition(OrderStatus.PAID, OrderEvent.CANCEL, OrderStatus.CANCELLED),
+    ),
+    remarks=tuple(OrderRemark),
+)

@@ -1,0 +1,47 @@
+"""The life of a payment.
+
+``PAYMENT`` is the whole truth: ``apply`` asks it for the next status, and the CHECK constraint, the trigger, the
+diagram in docs/ and the exhaustive tests are rendered from it. To change how payments behave, change this table first.
+"""
+
+from enum import StrEnum
+
+from workflows.machine import StateMachine, Transition
+
+
+class PaymentStatus(StrEnum):
+    PENDING = "pending"  # recorded; no provider has heard of it
+    PROCESSING = "processing"  # claimed; a provider may have heard of it
+    COMPLETED = "completed"  # a provider confirmed that the money moved
+    FAILED = "failed"  # a provider confirmed that no money moved
+    CANCELLED = "cancelled"  # withdrawn, and known not to have moved money
+    REFUNDED = "refunded"  # some or all of it was given back
+
+
+class PaymentEvent(StrEnum):
+    CLAIM = "claim"
+    COMPLETE = "complete"
+    FAIL = "fail"
+    CANCEL = "cancel"
+    REFUND = "refund"
+
+
+class PaymentRemark(StrEnum):
+    ASK_CUSTOMER = "ask_customer"  # there is something to show: next_action
+    DOUBT = "doubt"  # we do not know whether money moved
+    REQUEST_CANCEL = "request_cancel"  # the terminal wants it withdrawn
+    REQUEST_REVIEW = "request_review"  # a person has to look
+
+
+PAYMENT = StateMachine(
+    name="payment",
+    initial=(PaymentStatus.PENDING,),
+    transitions=(
+        Transition(PaymentStatus.PENDING, PaymentEvent.CLAIM, PaymentStatus.PROCESSING),
+        Transition(PaymentStatus.PROCESSING, PaymentEvent.COMPLETE, PaymentStatus.COMPLETED),
+        Transition(PaymentStatus.PROCESSING, PaymentEvent.FAIL, PaymentStatus.FAILED),
+        Transition(PaymentStatus.PROCESSING, PaymentEvent.CANCEL, PaymentStatus.CANCELLED),
+        Transition(PaymentStatus.COMPLETED, PaymentEvent.REFUND, PaymentStatus.REFUNDED),
+    ),
+    remarks=tuple(PaymentRemark),
+)

@@ -1,0 +1,35 @@
+"""The life of a refund: a payment's, in the other direction, in a table of its own."""
+
+from enum import StrEnum
+
+from workflows.machine import StateMachine, Transition
+
+
+class RefundStatus(StrEnum):
+    PENDING = "pending"  # recorded and its amount reserved; no provider has heard of it
+    PROCESSING = "processing"  # claimed; a provider may have heard of it
+    COMPLETED = "completed"  # a provider confirmed that the money went back
+    FAILED = "failed"  # a provider confirmed that nothing went back; the reservation is released
+
+
+class RefundEvent(StrEnum):
+    CLAIM = "claim"
+    COMPLETE = "complete"
+    FAIL = "fail"
+
+
+class RefundRemark(StrEnum):
+    DOUBT = "doubt"  # we do not know whether money went back
+    REQUEST_REVIEW = "request_review"  # a person has to look
+
+
+REFUND = StateMachine(
+    name="refund",
+    initial=(RefundStatus.PENDING,),
+    transitions=(
+        Transition(RefundStatus.PENDING, RefundEvent.CLAIM, RefundStatus.PROCESSING),
+        Transition(RefundStatus.PROCESSING, RefundEvent.COMPLETE, RefundStatus.COMPLETED),
+        Transition(RefundStatus.PROCESSING, RefundEvent.FAIL, RefundStatus.FAILED),
+    ),
+    remarks=tuple(RefundRemark),
+)

@@ -1,0 +1,66 @@
+"""Settings: one frozen object, read from the environment (``MPAC_…``) once in each composition root.
+
+Nothing in the domain reads the environment. No secret has a default: a process without its secret says so and stops.
+The configuration table of the README is generated from the fields below.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Everything that may differ between two installations."""
+
+    model_config = SettingsConfigDict(env_prefix="MPAC_", frozen=True, extra="ignore")
+
+    environment: Literal["development", "production"] = Field("production", description="What kind of installation this is.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least severe line to log.")
+
+    database_url: SecretStr = Field(description="PostgreSQL 15 or newer: `postgresql://user:password@host:port/name`.")
+    database_pool_size: int = Field(10, ge=1, le=100, description="Connections per role and process.")
+    statement_timeout_ms: int = Field(10_000, ge=100, description="The longest a single statement may run.")
+    lock_timeout_ms: int = Field(3_000, ge=10, description="The longest a statement may wait for a row.")
+    broker_url: SecretStr = Field(description="Valkey or Redis 6.2 or newer: `redis://:password@host:port/0`.")
+    visibility_timeout_seconds: int = Field(
+        120, ge=30, description="When the broker hands out an unacknowledged message again; longer than any lease."
+    )
+
+    secret_key: SecretStr = Field(description="Random text; keys the hashes of request bodies and activation codes.")
+    device_token_key_file: Path | None = Field(None, description="PEM file of the EC P-256 key that signs device tokens.")
+    device_token_seconds: int = Field(120, ge=10, le=3600, description="Life of a device's access token.")
+    user_jwks_file: Path | None = Field(None, description="JWKS file with the keys that user tokens are checked against.")
+    user_jwks_url: str | None = Field(None, description="JWKS URL with those keys, fetched again every five minutes.")
+
+    rate_limit_per_merchant: int = Field(1_000, ge=0, description="Requests per minute and merchant; 0 is off.")
+    rate_limit_overall: int = Field(10_000, ge=0, description="Requests per minute over all; 0 is off.")
+    max_requests_in_flight: int = Field(2_000, ge=1, description="Requests one API process works on before it answers 503.")
+    max_body_bytes: int = Field(65_536, ge=1_024, description="The largest request body.")
+    max_wait_seconds: int = Field(25, ge=1, le=60, description="The longest a `?wait=` may hang.")
+
+    nudge_spacing_ms: int = Field(10, ge=0, description="Least time between two nudges of one process: they carry more ids each.")
+    lease_seconds: Seconds = Field(30, description="How long a worker owns a payment it claimed; longer than any step.")
+    nudge_grace_seconds: Seconds = Field(5, description="How long a recorded payment waits for its nudge before the sweep sends another.")
+    calls_in_flight: int = Field(512, ge=1, description="Provider calls one worker process has open at once, per provider.")
+    payments_in_hand: int = Field(2_000, ge=1, description="Payments one worker process holds claimed at once.")
+    soft_shutdown_seconds: Seconds = Field(15, description="How long a worker that was told to stop lets its calls end.")
+    review_after_seconds: Seconds = Field(86_400, description="How long an outcome may be unknown before a person is asked.")
+    doubt_schedule_scale: float = Field(
+        1.0, gt=0, le=1, description="Shortens the schedule of questions about an unknown outcome, for tests and demos."
+    )
+
+    sandbox_url: str | None = Field(None, description="Where the sandbox provider answers; unset, it does not exist.")
+    sandbox_api_key: SecretStr | None = Field(None, description="The key it was given for us.")
+    sandbox_timeout_seconds: Seconds = Field(10, description="How long one call to it may take.")
+    sandbox_max_processing_seconds: Seconds = Field(
+        60, description="After how long the sandbox provider can no longer be working on a call it did not answer."
+    )
+
+
+def load_settings() -> Settings:
+    """The settings of this process. Raises ``pydantic.ValidationError`` where one is missing or makes no sense."""
+    return Settings()

@@ -1,0 +1,32 @@
+"""The life of a settlement period. It never goes back: corrections are lines of a later one."""
+
+from enum import StrEnum
+
+from workflows.machine import StateMachine, Transition
+
+
+class SettlementStatus(StrEnum):
+    OPEN = "open"  # transactions accumulate
+    CLOSED = "closed"  # frozen, ready for reconciliation
+    RECONCILED = "reconciled"  # agrees with the provider's statement, or every difference is explained
+
+
+class SettlementEvent(StrEnum):
+    CLOSE = "close"
+    RECONCILE = "reconcile"
+
+
+class SettlementRemark(StrEnum):
+    COUNT_CASH = "count_cash"  # the drawer was counted
+    COMPARE = "compare"  # a reconciliation run left breaks
+
+
+SETTLEMENT = StateMachine(
+    name="settlement",
+    initial=(SettlementStatus.OPEN,),
+    transitions=(
+        Transition(SettlementStatus.OPEN, SettlementEvent.CLOSE, SettlementStatus.CLOSED),
+        Transition(SettlementStatus.CLOSED, SettlementEvent.RECONCILE, SettlementStatus.RECONCILED),
+    ),
+    remarks=tuple(SettlementRemark),
+)

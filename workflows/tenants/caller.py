@@ -1,0 +1,106 @@
+"""Who is calling, and which rows that caller may see.
+
+A caller's ``scope`` is the widest thing it may touch. The queries filter by it, and the database is told of it at the
+start of each transaction, so that row-level security filters by it a second time.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.database import Role, transaction
+from workflows.errors import NotAuthorized
+
+
+class CallerRole(IntEnum):
+    """Roles from the lowest to the highest: a higher one may all that a lower one may, inside its own tenant."""
+
+    DEVICE = 0
+    STAFF = 1
+    STORE_MANAGER = 2
+    MERCHANT_ADMIN = 3
+    PSP_ADMIN = 4
+    SYSTEM_OP = 5
+
+
+class Scope(StrEnum):
+    """How much of the world a caller sees; ``may_see`` in the database knows the same words."""
+
+    STORE = "store"
+    MERCHANT = "merchant"
+    PSP = "psp"
+    SYSTEM = "system"
+
+
+SCOPES: dict[CallerRole, Scope] = {
+    CallerRole.DEVICE: Scope.STORE,
+    CallerRole.STAFF: Scope.STORE,
+    CallerRole.STORE_MANAGER: Scope.STORE,
+    CallerRole.MERCHANT_ADMIN: Scope.MERCHANT,
+    CallerRole.PSP_ADMIN: Scope.PSP,
+    CallerRole.SYSTEM_OP: Scope.SYSTEM,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A device or a user whose token was found good. The tenant ids are empty above its scope."""
+
+    id: str
+    role: CallerRole
+    psp_id: str = ""
+    merchant_id: str = ""
+    store_id: str = ""
+
+    @property
+    def type(self) -> str:
+        """``device`` or ``user``: the ``caller_type`` of history rows."""
+        return "device" if self.role is CallerRole.DEVICE else "user"
+
+    @property
+    def scope(self) -> Scope:
+        """The widest thing this caller may touch."""
+        return SCOPES[self.role]
+
+
+_ENTER = text("""
+    -- enter: tells row-level security who is calling, and whether that device is still active, in one round trip
+    SELECT set_config('mpac.scope', :scope, true), set_config('mpac.psp_id', :psp_id, true),
+           set_config('mpac.merchant_id', :merchant_id, true), set_config('mpac.store_id', :store_id, true),
+           (SELECT status FROM devices WHERE id = :device_id)
+""")
+
+
+@asynccontextmanager
+async def caller_transaction(caller: Caller) -> AsyncIterator[AsyncConnection]:
+    """A transaction that sees what ``caller`` may see.
+
+    Suspending a device takes effect on its very next request, although its token is still good: every transaction asks.
+    Raises ``NotAuthorized`` for a device that is not ``active``, ``ServiceUnavailable`` as ``transaction`` does.
+    """
+    async with transaction(Role.CALLER) as connection:
+        is_device = caller.role is CallerRole.DEVICE
+        row = (
+            await connection.execute(
+                _ENTER,
+                {
+                    "scope": str(caller.scope),
+                    "psp_id": caller.psp_id,
+                    "merchant_id": caller.merchant_id,
+                    "store_id": caller.store_id,
+                    "device_id": caller.id if is_device else None,
+                },
+            )
+        ).one()
+        if is_device and row[4] != "active":
+            raise device_not_active(row[4])
+        yield connection
+
+
+def device_not_active(status: str | None) -> NotAuthorized:
+    """The error for a device whose ``status`` (``None``: it is gone) does not let it call."""
+    return NotAuthorized(message=f"This device is {status or 'unknown'}; only an active device may call")

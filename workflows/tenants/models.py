@@ -1,0 +1,69 @@
+"""The rows of the tenants: who owns what."""
+
+from datetime import datetime, time
+
+from sqlalchemy import ForeignKey, Index, LargeBinary, Text, UniqueConstraint
+from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
+from sqlalchemy.dialects.postgresql import TIME as PG_TIME
+from sqlalchemy.orm import Mapped, mapped_column
+
+from workflows.database import Base
+
+INSTANT = TIMESTAMP(timezone=True)
+
+
+class Psp(Base):
+    """A payment service provider: the top of a hierarchy of merchants."""
+
+    __tablename__ = "psps"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+
+
+class Merchant(Base):
+    """A company with stores."""
+
+    __tablename__ = "merchants"
+    __table_args__ = (Index("merchants_by_psp", "psp_id", "id"),)
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    psp_id: Mapped[str] = mapped_column(Text, ForeignKey("psps.id", name="merchants_psp_fk"))
+    name: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+    updated_at: Mapped[datetime] = mapped_column(INSTANT)
+
+
+class Store(Base):
+    """A place with terminals; its time zone and cut-off decide where its business day ends."""
+
+    __tablename__ = "stores"
+    __table_args__ = (Index("stores_by_merchant", "merchant_id", "id"),)
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    merchant_id: Mapped[str] = mapped_column(Text, ForeignKey("merchants.id", name="stores_merchant_fk"))
+    name: Mapped[str] = mapped_column(Text)
+    currency: Mapped[str] = mapped_column(Text)
+    time_zone: Mapped[str] = mapped_column(Text)
+    cut_off: Mapped[time] = mapped_column(PG_TIME)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+    updated_at: Mapped[datetime] = mapped_column(INSTANT)
+
+
+class StoreProvider(Base):
+    """A provider that a store may use, for which methods, and in which order."""
+
+    __tablename__ = "store_providers"
+    __table_args__ = (UniqueConstraint("store_id", "provider", name="store_providers_one_each"),)
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    merchant_id: Mapped[str] = mapped_column(Text)
+    store_id: Mapped[str] = mapped_column(Text, ForeignKey("stores.id", name="store_providers_store_fk"))
+    provider: Mapped[str] = mapped_column(Text)
+    methods: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    priority: Mapped[int]
+    enabled: Mapped[bool]
+    credentials: Mapped[bytes | None] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+    updated_at: Mapped[datetime] = mapped_column(INSTANT)
