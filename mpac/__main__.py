@@ -1,0 +1,55 @@
+"""`python -m mpac <word>`: find the word's file, run it, and say in one sentence what went wrong if something did."""
+
+import sys
+
+import click
+
+from mpac.commands import HELP, load_word, words
+from mpac.trouble import Trouble
+
+INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
+
+
+class Words(click.Group):
+    """A group that imports a word when it is used, so that `--help` stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return words()
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        return load_word(cmd_name) if cmd_name in words() else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        with formatter.section("Words"):
+            formatter.write_dl([(word, HELP[word]) for word in words()])
+
+
+@click.group(cls=Words, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def mpac() -> None:
+    """MPAC SmartPOS Payments: the product's processes and a local stack to try them in.
+
+    `up` starts everything. Each word has a --help of its own.
+    """
+
+
+def main() -> None:
+    """Run the word on the command line; every failure is one sentence and an exit code, never a traceback."""
+    try:
+        code = mpac.main(prog_name="mpac", standalone_mode=False)
+    except Trouble as trouble:
+        _leave(str(trouble), 1)
+    except click.ClickException as error:
+        _leave(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _leave("Interrupted.", INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _leave(sentence: str, code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.write(f"mpac: {sentence}\n")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The words of the command line: one file each, ``<word>.py`` with a click command of the same name.
+
+The table below gives their order and their one line of help, so that `mpac --help` imports none of them.
+"""
+
+import importlib
+from pathlib import Path
+
+import click
+
+HELP = {
+    "up": "Start everything: database, broker, sandbox provider, API, workers, beat, Flower.",
+    "down": "Stop a stack that was started elsewhere or with --detach.",
+    "status": "Show what runs, where, and whether it is ready.",
+    "demo": "Thirty terminals pay, much goes wrong, nothing is lost: watch it and see the proof.",
+    "seed": "Make merchants, stores and activated devices to play with.",
+    "token": "Issue a user's token for development.",
+    "invariants": "Check every rule about money over the whole database.",
+    "doctor": "Check this machine and say what to do about each finding.",
+    "reset": "Stop the stack and delete its data.",
+    "test": "Run the linters, the type checker and the whole test suite.",
+    "bench": "Measure payments per second and their cost.",
+    "chaos": "Run the long fault tests.",
+    "api": "Run one API process.",
+    "worker": "Run one worker process.",
+    "beat": "Run the timetable.",
+    "flower": "Run the window on workers and tasks.",
+    "sandbox": "Run the stand-in provider.",
+    "migrate": "Bring the database to the newest schema.",
+}
+
+
+def words() -> list[str]:
+    """The words whose file is in this checkout."""
+    folder = Path(__file__).parent
+    return [word for word in HELP if (folder / f"{word}.py").exists()]
+
+
+def load_word(word: str) -> click.Command:
+    """Import one word's command."""
+    command: click.Command = getattr(importlib.import_module(f"mpac.commands.{word}"), word)
+    return command

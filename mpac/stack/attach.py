@@ -1,0 +1,49 @@
+"""Joins a single process to a local stack that is up: `mpac worker` beside `mpac up`, `mpac token`, a script.
+
+In a container nothing is up and every variable is given; then this adds nothing.
+"""
+
+import os
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import NoReturn
+
+from mpac.stack.environment import RATE_LIMITS_OFF, Urls, product_environment, with_users_own
+from mpac.stack.home import ROOT, Home
+from mpac.stack.runfile import read_run
+from mpac.stack.secrets import load_secrets
+from mpac.trouble import Trouble
+
+
+def attached_environment(home: Path, *, needs: Collection[str] = ()) -> dict[str, str]:
+    """``MPAC_*`` of the stack that runs in ``home``, if one does, under the user's own.
+
+    Raises ``Trouble`` if a variable in ``needs`` comes from neither.
+    """
+    folder = Home(home.absolute())
+    info = read_run(folder)
+    ours: dict[str, str] = {}
+    if info is not None:
+        urls = Urls(**{field.name: info[f"{field.name}_url"] for field in fields(Urls)})
+        ours = {**product_environment(folder, urls, load_secrets(folder)), **RATE_LIMITS_OFF}
+    found = with_users_own(ours)
+    missing = [name for name in needs if not found.get(name)]
+    if missing:
+        raise Trouble(f"{missing[0]} is not set and no local stack is up in {folder.path}: set it, or run `mpac up`.")
+    return found
+
+
+def attach(home: Path, *, needs: Collection[str] = ()) -> None:
+    """Put those variables into this process's environment, for words that use the product as a library."""
+    os.environ.update(attached_environment(home, needs=needs))
+
+
+def become(command: Sequence[str], environment: Mapping[str, str], *, source: str) -> NoReturn:
+    """Replace this process by the command, so that pid and signals are its own. ``source`` is what it can't lack."""
+    if not (ROOT / source).exists():
+        raise Trouble(f"It can't be started: {source} is not in this checkout.")
+    os.chdir(ROOT)
+    sys.stdout.flush()
+    os.execve(command[0], list(command), {**os.environ, "PYTHONUNBUFFERED": "1", **environment})  # noqa: S606 - no shell

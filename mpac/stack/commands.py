@@ -1,0 +1,71 @@
+"""The command lines of the product's processes, in one place for `up`, for the single words and so for containers.
+
+No secret stands in any of them, because a command can be read by every user of the machine: secrets are variables.
+"""
+
+import sys
+
+CELERY = (sys.executable, "-m", "celery", "--app", "workers.app:app")
+
+PAYMENTS_QUEUE = "payments"
+OTHER_QUEUES = "celery,refunds,settlements,webhooks,sweeps"
+WORKER_THREADS = 16  # each waits for the one event loop, which does the work; 8 and 32 measured the same
+# Inquiries and cancels end within the product's soft shutdown (15 s); a little more for Celery's own farewell.
+WORKER_GRACE_SECONDS = 20
+API_GRACE_SECONDS = 5  # requests in flight; a ?wait= is answered at once when the shutdown begins
+
+API_APP = "api.app:create_app"
+SCHEDULER = "redbeat.RedBeatScheduler"
+FLOWER_MAX_TASKS = 10_000  # it keeps them all in memory, and slows down well before its default of 100,000
+
+
+def api(*, host: str, port: int) -> tuple[str, ...]:
+    """One API process. No access log: a line per request costs more than the request's own bookkeeping."""
+    return (
+        *(sys.executable, "-m", "uvicorn", API_APP, "--factory", "--loop", "uvloop", "--http", "httptools"),
+        *("--no-access-log", "--host", host, "--port", str(port)),
+        *("--timeout-graceful-shutdown", str(API_GRACE_SECONDS), "--log-level", "warning"),
+    )
+
+
+def worker(*, queues: str, name: str) -> tuple[str, ...]:
+    """One worker process: threads around one event loop, one batch in hand per thread.
+
+    Without gossip and mingle, which only let workers know each other: nothing here needs it, and mingle makes every
+    start a second longer. With heartbeats and events, from which Flower knows that a worker lives and what it does.
+    """
+    include = ["mpac.stack.announce"] + (["beat.sweeps"] if "sweeps" in queues.split(",") else [])
+    return (
+        *(*CELERY, "worker", "--pool", "threads", "--concurrency", str(WORKER_THREADS), "--prefetch-multiplier", "1"),
+        *("--task-events", "--without-gossip", "--without-mingle", "--queues", queues, "--hostname", f"{name}@%h"),
+        *("--include", ",".join(include)),
+    )
+
+
+def beat() -> tuple[str, ...]:
+    """The timetable. RedBeat keeps it in the broker, so that of several beats one is active."""
+    return (*CELERY, "beat", "--scheduler", SCHEDULER, "--pidfile=")
+
+
+def flower(*, host: str, port: int, mode: str = "read-only") -> tuple[str, ...]:
+    """The window on workers and tasks. Its user and password come as FLOWER_BASIC_AUTH."""
+    return (
+        *(*CELERY, "flower", f"--address={host}", f"--port={port}", f"--read_only={mode == 'read-only'}"),
+        *(f"--max_tasks={FLOWER_MAX_TASKS}", "--persistent=False", "--purge_offline_workers=300"),
+        *("--inspect_timeout=1000", "--auto_refresh=True", "--natural_time=False", "--logging=warning"),
+    )
+
+
+def flower_variables(user: str, password: str) -> dict[str, str]:
+    """How Flower is told its credentials without showing them in its command line."""
+    return {"FLOWER_BASIC_AUTH": f"{user}:{password}"}
+
+
+def sandbox(*, host: str, port: int, store: str) -> tuple[str, ...]:
+    """The stand-in provider with its own ledger in ``store``."""
+    return (sys.executable, "-m", "sandbox", "--host", host, "--port", str(port), "--store", store)
+
+
+def migrate(revision: str = "head") -> tuple[str, ...]:
+    """Bring the database to a revision; alembic is configured in pyproject.toml."""
+    return (sys.executable, "-m", "alembic", "upgrade", revision)

@@ -1,0 +1,73 @@
+"""Starts `mpac up` in the background, and stops one that somebody else started."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from mpac.stack.home import FILE_MODE, ROOT, Home, open_home, private_folder
+from mpac.stack.runfile import RunInfo, is_running, read_run, supervisor_pid
+from mpac.trouble import Trouble
+
+POLL_SECONDS = 0.05
+READY_WITHIN_SECONDS = 120  # the supervisor has limits of its own; this one is for a supervisor that hangs
+GONE_WITHIN_SECONDS = 60  # workers finish their calls (20 s), the database its checkpoint (30 s)
+
+
+def detach_up(home: Path, words: Sequence[str]) -> RunInfo:
+    """Run the same command without --detach in a session of its own; return its run.json once all is ready."""
+    folder = open_home(home)
+    if is_running(folder):
+        raise Trouble(f"A local stack already runs in {folder.path}: stop it with `mpac down`, or use another --home.")
+    log = private_folder(folder.logs) / "up.log"
+    log.unlink(missing_ok=True)
+    log.touch(mode=FILE_MODE)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mpac", *(word for word in words if word != "--detach")],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=ROOT,
+            env={**os.environ, "MPAC_HOME": str(folder.path)},
+            start_new_session=True,
+        )
+    return _wait(folder, process, log)
+
+
+def stop_other(home: Home) -> bool:
+    """Stop the stack of another process and wait until it is gone; False if none runs."""
+    pid = supervisor_pid(home)
+    if pid is None:
+        return False
+    os.kill(pid, signal.SIGTERM)
+    if not _gone(home):
+        os.kill(pid, signal.SIGKILL)  # its children are told by the kernel
+        if not _gone(home):
+            raise Trouble(f"The stack in {home.path} (pid {pid}) does not end: look at what it waits for.")
+    return True
+
+
+def _wait(home: Home, process: subprocess.Popen[bytes], log: Path) -> RunInfo:
+    deadline = time.monotonic() + READY_WITHIN_SECONDS
+    while time.monotonic() < deadline:
+        info = read_run(home)
+        if info and info.get("complete") and info["pids"]["supervisor"] == process.pid:
+            process.returncode = 0  # it is left behind on purpose: no warning about a child that still runs
+            return info
+        if process.poll() is not None:
+            last = (log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"])[-1]
+            raise Trouble(f"{last.removeprefix('mpac: ')} (All output: {log})")
+        time.sleep(POLL_SECONDS)
+    process.terminate()
+    raise Trouble(f"The stack was not ready within {READY_WITHIN_SECONDS} seconds; its output is in {log}.")
+
+
+def _gone(home: Home) -> bool:
+    deadline = time.monotonic() + GONE_WITHIN_SECONDS
+    while is_running(home) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return not is_running(home)

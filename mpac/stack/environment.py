@@ -1,0 +1,76 @@
+"""The variables the product's processes get, and who decides them.
+
+The product is configured by ``MPAC_*`` alone; here a local stack's values are put together. Whatever the user has set
+wins. The rate limits are off in a local stack, because it is there to be tried and loaded: thirty demo terminals
+of one merchant would meet the default limit of 1,000 requests a minute at once.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mpac.stack.home import Home
+from mpac.stack.ports import HOST
+from mpac.stack.postgres import database_url
+from mpac.stack.secrets import Secrets
+from mpac.stack.valkey import broker_url
+
+PREFIX = "MPAC_"
+FLOWER_USER = "mpac"
+RATE_LIMITS_OFF = {"MPAC_RATE_LIMIT_PER_MERCHANT": "0", "MPAC_RATE_LIMIT_OVERALL": "0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """Where the parts are. Empty for one that was not asked for."""
+
+    api: str = ""
+    flower: str = ""
+    sandbox: str = ""
+    database: str = ""
+    broker: str = ""
+
+
+def urls_of(ports: Mapping[str, int], secrets: Secrets, user: Mapping[str, str]) -> Urls:
+    """The URLs of what we start, and the user's where they point elsewhere."""
+
+    def http(name: str) -> str:
+        return f"http://{HOST}:{ports[name]}" if name in ports else ""
+
+    database = database_url(ports["postgres"], secrets["database_password"]) if "postgres" in ports else ""
+    broker = broker_url(ports["valkey"], secrets["broker_password"]) if "valkey" in ports else ""
+    return Urls(
+        api=http("api"),
+        flower=http("flower"),
+        sandbox=user.get("MPAC_SANDBOX_URL") or http("sandbox"),
+        database=user.get("MPAC_DATABASE_URL") or database,
+        broker=user.get("MPAC_BROKER_URL") or broker,
+    )
+
+
+def product_environment(home: Home, urls: Urls, secrets: Secrets) -> dict[str, str]:
+    """Our values for every ``MPAC_*`` variable a local stack needs."""
+    located = {
+        "MPAC_DATABASE_URL": urls.database,
+        "MPAC_BROKER_URL": urls.broker,
+        "MPAC_SANDBOX_URL": urls.sandbox,
+    }
+    return {
+        "MPAC_ENVIRONMENT": "development",
+        "MPAC_HOME": str(home.path),
+        **{name: url for name, url in located.items() if url},
+        "MPAC_SANDBOX_API_KEY": secrets["sandbox_api_key"],
+        "MPAC_SANDBOX_WEBHOOK_SECRET": secrets["sandbox_webhook_secret"],
+        "MPAC_SECRET_KEY": secrets["secret_key"],
+        "MPAC_CREDENTIALS_KEY": secrets["credentials_key"],
+        "MPAC_DEVICE_TOKEN_KEY_FILE": str(secrets.device_token_key_file),
+        "MPAC_USER_JWKS_FILE": str(secrets.user_jwks_file),
+        "MPAC_FLOWER_USER": FLOWER_USER,
+        "MPAC_FLOWER_PASSWORD": secrets["flower_password"],
+    }
+
+
+def with_users_own(ours: Mapping[str, str], user: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Ours, overridden by every ``MPAC_*`` the user has set; MPAC_HOME is the folder in use, however it was named."""
+    own = {name: value for name, value in user.items() if name.startswith(PREFIX) and name != "MPAC_HOME"}
+    return {**ours, **own}

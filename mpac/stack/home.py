@@ -1,0 +1,121 @@
+"""The state folder: everything a local stack leaves on disk, in one private place.
+
+The folder is 0700 and every file in it 0600, because it holds passwords and keys. It is marked by a file of its own:
+a folder with other things in it is refused, so that neither ``chmod`` nor ``reset`` ever touches what is not ours.
+"""
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpac.trouble import Trouble
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_HOME = ROOT / ".mpac"
+
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
+MARK = "mpac-home"
+MARK_TEXT = "The state folder of a local MPAC SmartPOS Payments stack. `mpac reset` empties it.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The paths of one state folder. ``open_home`` makes and checks it."""
+
+    path: Path
+
+    @property
+    def run_file(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def secrets(self) -> Path:
+        return self.path / "secrets"
+
+    @property
+    def postgres(self) -> Path:
+        return self.path / "postgres"
+
+    @property
+    def valkey(self) -> Path:
+        return self.path / "valkey"
+
+    @property
+    def sandbox(self) -> Path:
+        return self.path / "sandbox"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def ready(self) -> Path:
+        return self.path / "ready"
+
+    @property
+    def is_marked(self) -> bool:
+        return (self.path / MARK).is_file()
+
+
+def default_home() -> Path:
+    """``MPAC_HOME``, or ``.mpac`` in the checkout."""
+    return Path(os.environ.get("MPAC_HOME") or DEFAULT_HOME)
+
+
+def open_home(path: Path | str) -> Home:
+    """Make the state folder if it is missing and return it; raises ``Trouble`` if it can't be ours."""
+    home = Home(Path(path).absolute())
+    try:
+        home.path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        if not home.is_marked:
+            _claim(home)
+    except OSError as error:
+        raise Trouble(
+            f"The state folder {home.path} can't be used ({error.strerror}): name another with --home or MPAC_HOME."
+        ) from error
+    return home
+
+
+def private_folder(path: Path) -> Path:
+    """A folder for the owner alone."""
+    path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    return path
+
+
+def write_private(path: Path, content: str | bytes) -> None:
+    """Replace a file as a whole, readable by the owner alone: no reader ever sees half of it."""
+    data = content.encode() if isinstance(content, str) else content
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def empty_home(home: Home) -> None:
+    """Delete all state but the folder itself. Only a folder that bears our mark is touched."""
+    if not home.is_marked:
+        raise Trouble(f"{home.path} is not a state folder of mpac, so nothing in it was deleted.")
+    for entry in home.path.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry != home.lock_file:  # the caller holds it; a second `up` must meet the same file
+            entry.unlink()
+    write_private(home.path / MARK, MARK_TEXT)
+
+
+def _claim(home: Home) -> None:
+    if any(home.path.iterdir()):
+        raise Trouble(f"{home.path} holds other files: name a new or empty folder with --home or MPAC_HOME.")
+    home.path.chmod(FOLDER_MODE)
+    write_private(home.path / MARK, MARK_TEXT)

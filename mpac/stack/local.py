@@ -1,0 +1,180 @@
+"""A local stack as a library: for `up`, for tests and for benchmarks.
+
+::
+
+    async with LocalStack(folder, workers=2, env={"MPAC_LEASE_SECONDS": "5"}, restart=False) as stack:
+        stack.urls.api, stack.pids["worker-payments-1"], stack.environment
+        stack.kill("worker-payments-1", signal.SIGKILL)
+        await stack.start("worker-payments-1")
+
+    async with local_servers(folder, durable=False) as servers:
+        servers.urls.database, servers.urls.broker
+
+Leaving the block stops everything in reverse order. If the process that entered it is killed, the kernel ends the
+children. Enter it from the main thread: the parent-death signal follows the thread that started a child.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mpac.stack import parts as stack_parts
+from mpac.stack.environment import FLOWER_USER, RATE_LIMITS_OFF, Urls, product_environment, urls_of, with_users_own
+from mpac.stack.home import open_home
+from mpac.stack.output import FileOutput, Output
+from mpac.stack.ports import choose_ports
+from mpac.stack.postgres import postgres
+from mpac.stack.program import Program
+from mpac.stack.runfile import RunInfo, birth, clear_leftovers, only_one, write_run
+from mpac.stack.secrets import load_secrets
+from mpac.stack.supervisor import Supervisor
+from mpac.stack.valkey import valkey
+
+REPLACES = {"MPAC_DATABASE_URL": "postgres", "MPAC_BROKER_URL": "valkey", "MPAC_SANDBOX_URL": "sandbox"}
+
+
+class LocalStack:
+    """The chosen parts, started on entering and stopped on leaving."""
+
+    def __init__(
+        self,
+        home: Path | str,
+        *,
+        ports: str = "free",
+        workers: int = 1,
+        parts: Collection[str] = stack_parts.EVERYTHING,
+        env: Mapping[str, str] | None = None,
+        durable: bool = True,
+        restart: bool = True,
+        output: Output | None = None,
+    ) -> None:
+        """``ports``: see ``mpac.stack.ports``. ``env``: variables for the product, above all others; empty unsets.
+
+        ``durable=False`` turns fsync off, for tests of what does not depend on it: their clusters die with them.
+        ``restart=False`` leaves the dead dead, for tests of what happens then.
+        """
+        self.home = open_home(home)
+        self._user = {name: value for name, value in {**os.environ, **(env or {})}.items() if value}
+        elsewhere = {part for variable, part in REPLACES.items() if variable in self._user}
+        self._parts = stack_parts.check_parts([part for part in parts if part not in elsewhere])
+        self._secrets = load_secrets(self.home)
+        self._ports = choose_ports(ports, self._parts)
+        self._workers = workers
+        self._durable = durable
+        self._closing = ExitStack()
+        self._complete = False  # every part was ready once
+        self.urls: Urls = urls_of(self._ports, self._secrets, self._user)
+        ours = {**product_environment(self.home, self.urls, self._secrets), **RATE_LIMITS_OFF}
+        self.environment: dict[str, str] = with_users_own(ours, self._user)
+        self._supervisor = Supervisor(output or FileOutput(self.home), restart=restart, changed=self._write_run)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The living processes by name."""
+        return self._supervisor.pids
+
+    @property
+    def flower_auth(self) -> tuple[str, str]:
+        """Flower's user and password."""
+        return (
+            self.environment.get("MPAC_FLOWER_USER", FLOWER_USER),
+            self.environment["MPAC_FLOWER_PASSWORD"],
+        )
+
+    async def __aenter__(self) -> Self:
+        self._closing.enter_context(only_one(self.home))
+        try:
+            clear_leftovers(self.home)
+            for tier in stack_parts.TIERS:
+                await self._start_tier([part for part in tier if part in self._parts])
+        except BaseException:
+            await self._stop_all()
+            raise
+        self._complete = True
+        self._write_run()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop_all()
+
+    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to one process; what follows is up to ``restart``."""
+        self._supervisor.kill(name, number)
+
+    async def start(self, name: str) -> None:
+        """Start a process that was stopped or has died, and wait until it is ready."""
+        self._supervisor.start_again(name)
+        await self._supervisor.wait_ready(name)
+
+    async def stop(self, name: str) -> None:
+        """Stop one process as at the end: its signal, its grace."""
+        await self._supervisor.stop(name)
+
+    async def wait_ready(self, name: str, *, timeout_seconds: float | None = None) -> None:
+        """Wait until a process is ready, for instance again after ``kill`` with ``restart=True``."""
+        await self._supervisor.wait_ready(name, timeout_seconds=timeout_seconds)
+
+    async def _start_tier(self, tier: Collection[str]) -> None:
+        made = await asyncio.gather(*(self._programs_of(part) for part in tier))
+        programs = [program for group in made for program in group]
+        for program in programs:
+            self._supervisor.start(program)
+        for program in programs:
+            await self._supervisor.wait_ready(program.name)
+
+    async def _programs_of(self, part: str) -> list[Program]:
+        if part in stack_parts.SERVERS:
+            return [await self._server(part)]
+        product = stack_parts.Product(self.home, self._ports, self.environment, self._workers)
+        return stack_parts.programs_of(part, product)
+
+    async def _server(self, part: str) -> Program:
+        make, secret = {
+            "postgres": (postgres, "database_password"),
+            "valkey": (valkey, "broker_password"),
+        }[part]
+        return await make(self.home, port=self._ports[part], password=self._secrets[secret], durable=self._durable)
+
+    async def _stop_all(self) -> None:
+        try:
+            for tier in reversed(stack_parts.TIERS):
+                names = [name for name in self._supervisor.names if _part_of(name) in tier]
+                await asyncio.gather(*(self._supervisor.stop(name) for name in names))
+            self.home.run_file.unlink(missing_ok=True)
+        finally:
+            self._closing.close()
+
+    def info(self) -> RunInfo:
+        """What run.json says: where everything is and with which pids."""
+        pids = {"supervisor": os.getpid(), **self.pids}
+        return {
+            "api_url": self.urls.api,
+            "flower_url": self.urls.flower,
+            "flower_auth": list(self.flower_auth),
+            "sandbox_url": self.urls.sandbox,
+            "database_url": self.urls.database,
+            "broker_url": self.urls.broker,
+            "pids": pids,
+            "complete": self._complete,
+            "ready": self._supervisor.ready_names,
+            "born": {name: birth(pid) for name, pid in pids.items()},
+        }
+
+    def _write_run(self) -> None:
+        write_run(self.home, self.info())
+
+
+def local_servers(home: Path | str, *, ports: str = "free", durable: bool = True) -> LocalStack:
+    """PostgreSQL and Valkey alone."""
+    return LocalStack(home, ports=ports, parts=stack_parts.SERVERS, durable=durable)
+
+
+def _part_of(name: str) -> str:
+    return name.split("-", maxsplit=1)[0]

@@ -1,0 +1,143 @@
+"""What a stack is made of: its parts, what each needs, and the order in which they come up and go down.
+
+| tier | parts | after |
+|---|---|---|
+| 1 | postgres, valkey | nothing |
+| 2 | migrate, sandbox | the servers; the sandbox has a store of its own, so both run at once |
+| 3 | api, worker, beat | the schema is there |
+| 4 | flower | the workers, which it asks once for what they are |
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpac.stack import commands
+from mpac.stack.environment import FLOWER_USER
+from mpac.stack.home import ROOT, Home, private_folder
+from mpac.stack.ports import HOST
+from mpac.stack.probes import READY_FILE_VARIABLE, answers_http, wrote_its_pid
+from mpac.stack.program import Program
+from mpac.trouble import Trouble
+
+SERVERS = ("postgres", "valkey")
+PRODUCT = ("migrate", "sandbox", "api", "worker", "beat", "flower")
+EVERYTHING = (*SERVERS, *PRODUCT)
+TIERS = (SERVERS, ("migrate", "sandbox"), ("api", "worker", "beat"), ("flower",))
+NEED_THE_SCHEMA = ("api", "worker", "beat")
+
+SOURCES = {  # the file without which a part can't start
+    "migrate": "migrations/env.py",
+    "sandbox": "sandbox/__main__.py",
+    "api": "api/app.py",
+    "worker": "workers/app.py",
+    "beat": "beat/schedule.py",
+    "flower": "workers/app.py",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What the product's programs are built from."""
+
+    home: Home
+    ports: dict[str, int]
+    environment: dict[str, str]
+    workers: int
+
+
+def missing_parts(parts: Collection[str]) -> dict[str, str]:
+    """Those whose source is not in this checkout, with the file that is missing."""
+    return {part: SOURCES[part] for part in parts if part in SOURCES and not (ROOT / SOURCES[part]).exists()}
+
+
+def check_parts(parts: Collection[str]) -> tuple[str, ...]:
+    """The parts in order of starting, with the migration that some imply. Raises ``Trouble`` for one that can't be."""
+    unknown = sorted(set(parts) - set(EVERYTHING))
+    if unknown:
+        raise Trouble(f"{unknown[0]} is no part of the stack; there are {', '.join(EVERYTHING)}.")
+    wanted = set(parts) | ({"migrate"} if set(parts) & set(NEED_THE_SCHEMA) else set())
+    missing = missing_parts(wanted)
+    if missing:
+        part, file = next(iter(missing.items()))
+        raise Trouble(f"{part} can't be started: {file} is not in this checkout.")
+    return tuple(part for part in EVERYTHING if part in wanted)
+
+
+def programs_of(part: str, product: Product) -> list[Program]:
+    """The processes of one part of the product; the servers have modules of their own."""
+    makers = {
+        "migrate": _migrate,
+        "sandbox": _sandbox,
+        "api": _api,
+        "worker": _workers,
+        "beat": _beat,
+        "flower": _flower,
+    }
+    return makers[part](product)
+
+
+def _migrate(product: Product) -> list[Program]:
+    return [Program(name="migrate", command=commands.migrate(), environment=product.environment, runs_once=True)]
+
+
+def _sandbox(product: Product) -> list[Program]:
+    port = product.ports["sandbox"]
+    return [
+        Program(
+            name="sandbox",
+            command=commands.sandbox(host=HOST, port=port, store=str(private_folder(product.home.sandbox))),
+            environment=product.environment,
+            ready=answers_http(port, "/health/live"),
+        )
+    ]
+
+
+def _api(product: Product) -> list[Program]:
+    port = product.ports["api"]
+    return [
+        Program(
+            name="api",
+            command=commands.api(host=HOST, port=port),
+            environment=product.environment,
+            ready=answers_http(port, "/health/ready"),
+            grace_seconds=commands.API_GRACE_SECONDS + 5,
+        )
+    ]
+
+
+def _workers(product: Product) -> list[Program]:
+    numbered = {f"worker-payments-{n}": commands.PAYMENTS_QUEUE for n in range(1, product.workers + 1)}
+    return [
+        _worker(product, name, queues) for name, queues in {**numbered, "worker-other": commands.OTHER_QUEUES}.items()
+    ]
+
+
+def _worker(product: Product, name: str, queues: str) -> Program:
+    ready_file: Path = private_folder(product.home.ready) / name
+    return Program(
+        name=name,
+        command=commands.worker(queues=queues, name=name),
+        environment={**product.environment, READY_FILE_VARIABLE: str(ready_file)},
+        ready=wrote_its_pid(ready_file),
+        grace_seconds=commands.WORKER_GRACE_SECONDS,
+    )
+
+
+def _beat(product: Product) -> list[Program]:
+    return [Program(name="beat", command=commands.beat(), environment=product.environment)]
+
+
+def _flower(product: Product) -> list[Program]:
+    port = product.ports["flower"]
+    login = commands.flower_variables(
+        product.environment.get("MPAC_FLOWER_USER", FLOWER_USER), product.environment["MPAC_FLOWER_PASSWORD"]
+    )
+    return [
+        Program(
+            name="flower",
+            command=commands.flower(host=HOST, port=port),
+            environment={**product.environment, **login},
+            ready=answers_http(port, "/healthcheck"),
+        )
+    ]

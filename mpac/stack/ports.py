@@ -1,0 +1,67 @@
+"""Which port each process listens on, always on 127.0.0.1.
+
+``auto`` takes the documented block from 8800 and, for each port somebody else has, a free one instead; a number takes
+exactly that block or complains; ``free`` takes any free ports, for tests that run side by side. Free ones come from
+below the range the kernel hands to outgoing connections, so that none is lost between choosing and listening.
+"""
+
+import random
+import socket
+from collections.abc import Iterable
+
+from mpac.trouble import Trouble
+
+HOST = "127.0.0.1"
+BASE = 8800
+ORDER = ("api", "flower", "sandbox", "postgres", "valkey")  # BASE + its place
+FREE_RANGE = range(20_000, 32_000)
+TRIES = 200  # with a thousand of the 12,000 taken, 200 misses in a row do not happen
+LOWEST, HIGHEST = 1024, 65_535 - len(ORDER)
+
+
+def choose_ports(wish: str, names: Iterable[str]) -> dict[str, int]:
+    """A port for each name. ``wish`` is ``auto``, ``free`` or the first port of a block."""
+    wanted = [name for name in ORDER if name in set(names)]
+    if wish == "free":
+        return _free_ports(wanted, taken=set())
+    block = {name: _base(wish) + ORDER.index(name) for name in wanted}
+    busy = [name for name, port in block.items() if not is_free(port)]
+    if busy and wish != "auto":
+        raise Trouble(
+            f"Port {block[busy[0]]} for {busy[0]} is taken: name another block with --ports, or use --ports auto."
+        )
+    return block | _free_ports(busy, taken=set(block.values()))
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a closing connection is no owner
+        try:
+            probe.bind((HOST, port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def _base(wish: str) -> int:
+    if wish == "auto":
+        return BASE
+    if not wish.isdecimal() or not LOWEST <= int(wish) <= HIGHEST:
+        raise Trouble(f"--ports is auto, free or a number from {LOWEST} to {HIGHEST}, not {wish!r}.")
+    return int(wish)
+
+
+def _free_ports(names: list[str], *, taken: set[int]) -> dict[str, int]:
+    chosen: dict[str, int] = {}
+    for name in names:
+        candidates = random.sample(FREE_RANGE, TRIES)
+        port = next((port for port in candidates if port not in taken and is_free(port)), None)
+        if port is None:
+            raise Trouble(
+                f"No free port was found between {FREE_RANGE.start} and {FREE_RANGE.stop}: stop some servers."
+            )
+        chosen[name] = port
+        taken.add(port)
+    return chosen

@@ -1,0 +1,51 @@
+"""How the supervisor asks a process whether it is ready, without importing what the process is made of."""
+
+import asyncio
+from pathlib import Path
+
+from mpac.stack.ports import HOST
+from mpac.stack.program import Probe
+
+READY_FILE_VARIABLE = "WORKER_READY_FILE"  # not MPAC_…: it is no setting of the product
+ANSWER_WITHIN_SECONDS = 2  # a process that takes longer to say "ready" is not
+
+
+def answers_http(port: int, path: str) -> Probe:
+    """Ready when it answers 200 to ``GET path``."""
+
+    async def ready(_pid: int) -> bool:
+        return b" 200 " in await _first_line(port, path)
+
+    return ready
+
+
+def wrote_its_pid(file: Path) -> Probe:
+    """Ready when ``mpac.stack.announce`` in the process has written the file: the pid in it tells old from new."""
+
+    async def ready(pid: int) -> bool:
+        return _text(file) == str(pid)
+
+    return ready
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+async def _first_line(port: int, path: str) -> bytes:
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
+            reader, writer = await asyncio.open_connection(HOST, port)
+            try:
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\nConnection: close\r\n\r\n".encode())
+                line = await reader.readline()
+                await reader.read()  # to the end, so that no server complains of a client that hung up
+                return line
+            finally:
+                writer.close()
+                await writer.wait_closed()
+    except OSError:  # TimeoutError is one
+        return b""

@@ -1,0 +1,115 @@
+"""``run.json``: what runs now, where, and with which pids; the one place other processes learn it from.
+
+Whether it is true is told by the lock, not by the file: the supervisor holds ``lock`` as long as it lives, so a file
+left behind by ``kill -9`` is known to be stale, and a second stack in the same folder is refused.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mpac.stack.home import FILE_MODE, Home, write_private
+from mpac.trouble import Trouble
+
+RunInfo = dict[str, Any]  # the shape is documented in the README; readers take what they need
+
+LEFTOVERS_WITHIN_SECONDS = 15  # a database whose supervisor was killed writes a checkpoint before it ends
+POLL_SECONDS = 0.02
+
+
+@contextmanager
+def only_one(home: Home) -> Iterator[None]:
+    """Hold the folder's lock; raises ``Trouble`` if a stack runs in it already."""
+    descriptor = os.open(home.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Trouble(
+                f"A local stack already runs in {home.path}{_by(descriptor)}: "
+                "stop it with `mpac down`, or give this one another folder with --home."
+            ) from None
+        os.truncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_running(home: Home) -> bool:
+    """Whether a supervisor holds the folder."""
+    try:
+        descriptor = os.open(home.lock_file, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def supervisor_pid(home: Home) -> int | None:
+    """The pid of the one that holds the folder, if any."""
+    if not is_running(home):
+        return None
+    said = home.lock_file.read_text()
+    return int(said) if said.isdecimal() else None
+
+
+def read_run(home: Home) -> RunInfo | None:
+    """What the running stack says of itself; None if none runs."""
+    if not is_running(home):
+        return None
+    return _read(home)
+
+
+def write_run(home: Home, info: RunInfo) -> None:
+    """Replace the file."""
+    write_private(home.run_file, json.dumps(info, indent=2) + "\n")
+
+
+def clear_leftovers(home: Home) -> None:
+    """After a ``kill -9`` of the supervisor: wait until its children, which were told to end, have ended.
+
+    Call it with the lock held. A pid counts only if it was born when the file says, so no stranger is waited for.
+    """
+    info = _read(home) or {}
+    born = info.get("born", {})
+    deadline = time.monotonic() + LEFTOVERS_WITHIN_SECONDS
+    for name, pid in info.get("pids", {}).items():
+        while name != "supervisor" and born.get(name) == birth(pid) != "":
+            if time.monotonic() > deadline:
+                raise Trouble(f"{name} of the last run (pid {pid}) has not ended: end it with `kill {pid}`.")
+            time.sleep(POLL_SECONDS)
+    home.run_file.unlink(missing_ok=True)
+
+
+def birth(pid: int) -> str:
+    """When the process was born, in the kernel's ticks; empty if there is no such process or no /proc."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _read(home: Home) -> RunInfo | None:
+    try:
+        found: RunInfo = json.loads(home.run_file.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return found
+
+
+def _by(descriptor: int) -> str:
+    said = os.pread(descriptor, 20, 0).decode()
+    return f" (pid {said})" if said.isdecimal() else ""

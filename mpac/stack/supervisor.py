@@ -1,0 +1,192 @@
+"""Starts processes, waits until they are ready, starts them again when they die, and stops them.
+
+Knows nothing of what the processes are. A process that ends before it was ever ready is a failure to report, with its
+last lines; one that ends later is started again with a growing pause, unless its ``stop`` was asked for or the owner
+wants to see it dead (``restart=False``, for tests of what happens then).
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mpac.stack.output import Output
+from mpac.stack.program import Program, folder_of
+from mpac.trouble import Trouble
+
+POLL_SECONDS = 0.02
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
+OUTPUT_WITHIN_SECONDS = 2.0
+STEADY_AFTER_SECONDS = 10.0  # after so long a run the next pause is the first again
+
+
+@dataclass(slots=True)
+class Running:
+    """One program and the process it has at the moment."""
+
+    program: Program
+    process: asyncio.subprocess.Process | None = None
+    ready: bool = False
+    was_ready: bool = False
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    keeper: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid if self.process and self.process.returncode is None else None
+
+    @property
+    def given_up(self) -> bool:
+        return self.keeper is None or self.keeper.done()
+
+
+class Supervisor:
+    """Keeps a set of programs running. ``changed`` is called whenever a pid comes or goes."""
+
+    def __init__(self, output: Output, *, restart: bool, changed: Callable[[], None]) -> None:
+        self.output = output
+        self._restart = restart
+        self._changed = changed
+        self._running: dict[str, Running] = {}
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The living processes, in the order of starting."""
+        return {name: running.pid for name, running in self._running.items() if running.pid}
+
+    @property
+    def names(self) -> list[str]:
+        """Every program that was ever started, living or not."""
+        return list(self._running)
+
+    @property
+    def ready_names(self) -> list[str]:
+        """Those that can be used now."""
+        return [name for name, running in self._running.items() if running.ready]
+
+    def start(self, program: Program) -> None:
+        """Start it and return at once; ``wait_ready`` tells when it can be used."""
+        known = self._running.get(program.name)
+        if known and not known.given_up:
+            raise Trouble(f"{program.name} runs already.")
+        self._running[program.name] = running = Running(program)
+        running.keeper = asyncio.create_task(self._keep(running), name=f"keep {program.name}")
+
+    def start_again(self, name: str) -> None:
+        """Start a program that was stopped or has died."""
+        self.start(self._of(name).program)
+
+    async def wait_ready(self, name: str, *, timeout_seconds: float | None = None) -> None:
+        """Return when it is ready; raises ``Trouble`` with its last line if it ends or takes too long."""
+        running = self._of(name)
+        limit = timeout_seconds or running.program.ready_within_seconds
+        deadline = time.monotonic() + limit
+        while not running.ready:
+            if running.given_up:
+                raise Trouble(f"{name} ended before it was ready{self._explained(name)}")
+            if time.monotonic() > deadline:
+                raise Trouble(f"{name} was not ready within {limit:g} seconds{self._explained(name)}")
+            await asyncio.sleep(POLL_SECONDS)
+
+    def kill(self, name: str, number: signal.Signals) -> None:
+        """Send a signal and leave the rest to the restart policy."""
+        pid = self._of(name).pid
+        if pid is None:
+            raise Trouble(f"{name} does not run.")
+        running = self._running[name]
+        assert running.process  # noqa: S101 - it has a pid
+        running.process.send_signal(number)
+        if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            running.ready = False  # so that wait_ready() after a kill waits for the next process
+
+    async def stop(self, name: str) -> None:
+        """Its own stop signal, its grace, then SIGKILL. Harmless if it does not run."""
+        running = self._of(name)
+        running.stopping.set()
+        if running.keeper is None:
+            return
+        _ask_to_stop(running)
+        done, _ = await asyncio.wait({running.keeper}, timeout=running.program.grace_seconds)
+        if not done:
+            self.output.say(name, "did not stop in time and is killed.")
+            if running.process and running.pid:
+                running.process.kill()
+        await running.keeper
+
+    async def _keep(self, running: Running) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while not running.stopping.is_set():
+            started = time.monotonic()
+            code = await self._run_once(running)
+            if running.stopping.is_set() or not (self._restart and running.was_ready):
+                return
+            if time.monotonic() - started > STEADY_AFTER_SECONDS:
+                pause = FIRST_PAUSE_SECONDS
+            self.output.say(running.program.name, f"ended ({_said(code)}) and is started again in {pause:g} s.")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(running.stopping.wait(), pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    async def _run_once(self, running: Running) -> int:
+        program = running.program
+        handle = self.output.handle(program.name)
+        try:
+            running.process = process = await asyncio.create_subprocess_exec(
+                *program.words(),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=handle,
+                stderr=asyncio.subprocess.STDOUT,
+                env=program.variables(),
+                cwd=folder_of(program.identity),
+                start_new_session=True,  # Ctrl-C at the terminal reaches the supervisor alone
+            )
+        finally:
+            if not isinstance(handle, int):
+                handle.close()
+        self._changed()
+        if running.stopping.is_set():  # stop() was called while the process was being made
+            _ask_to_stop(running)
+        reader = asyncio.create_task(self.output.follow(program.name, process.stdout))
+        watcher = asyncio.create_task(self._watch(running, process))
+        try:
+            code = await process.wait()
+        finally:
+            watcher.cancel()
+            running.ready = False
+            # Bounded: a grandchild may hold the pipe open longer than its parent lived.
+            await asyncio.wait({reader, watcher}, timeout=OUTPUT_WITHIN_SECONDS)
+            reader.cancel()
+        running.ready = program.runs_once and code == 0
+        self._changed()
+        return code
+
+    async def _watch(self, running: Running, process: asyncio.subprocess.Process) -> None:
+        if running.program.runs_once:
+            return
+        while not await running.program.ready(process.pid):  # noqa: ASYNC110 - another process has no Event
+            await asyncio.sleep(POLL_SECONDS)
+        running.ready = running.was_ready = True
+        self._changed()
+
+    def _of(self, name: str) -> Running:
+        try:
+            return self._running[name]
+        except KeyError:
+            raise Trouble(f"{name} is no process of this stack; there are {', '.join(self._running)}.") from None
+
+    def _explained(self, name: str) -> str:
+        lines = [line for line in self.output.last_lines(name) if line.strip()]
+        return f"; its last line: {lines[-1].strip()}" if lines else ", and it printed nothing."
+
+
+def _ask_to_stop(running: Running) -> None:
+    if running.process and running.pid:
+        running.process.send_signal(running.program.stop_signal)
+        with contextlib.suppress(ProcessLookupError):
+            running.process.send_signal(signal.SIGCONT)  # one that a test has stopped could not obey
+
+
+def _said(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

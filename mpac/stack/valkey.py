@@ -1,0 +1,73 @@
+"""Valkey from a wheel: the broker, on 127.0.0.1 with a password, its data in the state folder.
+
+The options stand in a file, not in the command, because a command can be read by every user of the machine.
+``noeviction``: a broker that forgets messages to make room would look healthy while it loses work.
+"""
+
+import asyncio
+import json
+import signal
+
+from mpac.stack.home import Home, private_folder, write_private
+from mpac.stack.ports import HOST
+from mpac.stack.program import Program
+from mpac.stack.wheels import valkey_binary
+
+OPTIONS = """\
+bind {host}
+port {port}
+requirepass {password}
+dir {folder}
+appendonly {append_only}
+save ""
+maxmemory-policy noeviction
+daemonize no
+loglevel warning
+"""
+ANSWER_WITHIN_SECONDS = 1
+
+
+async def valkey(home: Home, *, port: int, password: str, durable: bool) -> Program:
+    """The server's program, its options written."""
+    folder = private_folder(home.valkey)
+    options = folder / "valkey.conf"
+    write_private(
+        options,
+        OPTIONS.format(
+            host=HOST,
+            port=port,
+            password=password,
+            folder=json.dumps(str(folder)),
+            append_only="yes" if durable else "no",
+        ),
+    )
+
+    async def ready(_pid: int) -> bool:
+        return await _answers(port, password)
+
+    return Program(
+        name="valkey",
+        command=(str(valkey_binary()), str(options)),
+        ready=ready,
+        death_signal=signal.SIGTERM,  # it flushes its log and ends at once
+    )
+
+
+def broker_url(port: int, password: str) -> str:
+    """The ``redis://`` scheme is what Celery's transport is called, whatever the server."""
+    return f"redis://:{password}@{HOST}:{port}/0"
+
+
+async def _answers(port: int, password: str) -> bool:
+    """Ask it directly: a client library costs the supervisor more than the whole server."""
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
+            reader, writer = await asyncio.open_connection(HOST, port)
+            try:
+                writer.write(f"AUTH {password}\r\nPING\r\n".encode())
+                return await reader.readline() == b"+OK\r\n" and await reader.readline() == b"+PONG\r\n"
+            finally:
+                writer.close()
+                await writer.wait_closed()
+    except OSError:  # TimeoutError is one
+        return False

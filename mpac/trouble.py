@@ -1,0 +1,9 @@
+"""What went wrong, in one plain sentence that says what to do.
+
+The command line prints it and ends with exit code 1; no traceback. It is a class of its own so that the stack, which
+knows nothing of click, and the command line, which does, can share it.
+"""
+
+
+class Trouble(Exception):  # noqa: N818 - errors are named by what they are here, without the word Error
+    """A failure whose message is meant for the person at the keyboard."""
