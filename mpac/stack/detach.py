@@ -31,8 +31,7 @@ def detach_up(home: Path, words: Sequence[str]) -> RunInfo:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            cwd=ROOT,
-            env={**os.environ, "MPAC_HOME": str(folder.path)},
+            env={**os.environ, "PYTHONPATH": str(ROOT)},  # not cwd: --home may be relative
             start_new_session=True,
         )
     return _wait(folder, process, log)

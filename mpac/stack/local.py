@@ -163,6 +163,7 @@ class LocalStack:
             "broker_url": self.urls.broker,
             "pids": pids,
             "complete": self._complete,
+            "names": self._supervisor.names,
             "ready": self._supervisor.ready_names,
             "born": {name: birth(pid) for name, pid in pids.items()},
         }

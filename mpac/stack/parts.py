@@ -88,7 +88,7 @@ def _sandbox(product: Product) -> list[Program]:
             name="sandbox",
             command=commands.sandbox(host=HOST, port=port, store=str(private_folder(product.home.sandbox))),
             environment=product.environment,
-            ready=answers_http(port, "/health/live"),
+            ready=answers_http(port, "/health"),
         )
     ]
 
