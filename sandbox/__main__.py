@@ -1,0 +1,73 @@
+"""``python -m sandbox``: start, serve until told to stop, and leave a whole ledger behind."""
+
+import asyncio
+import gc
+import logging
+import signal
+import sys
+
+import uvloop
+from aiohttp import web
+
+from sandbox import outcomes
+from sandbox.app import create_app
+from sandbox.dial import Dial
+from sandbox.provider import Latency, Provider
+from sandbox.settings import Settings, read_settings
+from sandbox.store import Store
+from sandbox.unruly import Holds
+from sandbox.webhooks import Webhooks
+
+log = logging.getLogger("sandbox")
+
+SHUTDOWN_SECONDS = 2.0  # for calls under way; longer ones are what the product has to survive anyway
+BACKLOG = 4_096  # a load test opens its hundreds of connections in one moment
+GC_THRESHOLDS = (50_000, 20, 50)  # nothing we do makes cycles worth looking for after every 700 objects
+
+
+def main() -> None:
+    """Read the settings and run."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
+    settings = read_settings(sys.argv[1:])
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings))
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    provider = build_provider(settings)
+    runner = web.AppRunner(create_app(provider), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    await runner.setup()
+    site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)
+    await site.start()
+    outcomes.resume(provider)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    log.info("listening on http://%s:%s", settings.host, runner.addresses[0][1])
+    await stop.wait()
+    provider.holds.close()
+    await runner.cleanup()
+    await provider.webhooks.close()
+    provider.store.close()
+    log.info("stopped")
+
+
+def build_provider(settings: Settings) -> Provider:
+    """Put the parts together."""
+    store = Store(settings.store)
+    return Provider(
+        settings=settings,
+        store=store,
+        dial=Dial(),
+        latency=Latency(settings.min_latency_ms, settings.max_latency_ms),
+        holds=Holds(),
+        webhooks=Webhooks(store, url=settings.webhook_url, secret=settings.webhook_secret),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""How an operation, or a refusal, looks on the wire.
+
+A field that means nothing in a status is left out: there is no approval code on a decline and no decline code on an
+approval.
+"""
+
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from sandbox.errors import Refused
+from sandbox.operations import Operation, Status, visible
+from sandbox.times import to_text
+
+JSON_HEADERS = {"Content-Type": "application/json"}
+CARD_BRANDS = ("visa", "mastercard", "jcb", "amex")
+APPROVED = frozenset({Status.SUCCEEDED, Status.REVERSED})
+DECLINE_MESSAGES = {
+    "insufficient_funds": "The card has insufficient funds.",
+    "expired_card": "The card has expired.",
+    "cancelled": "The charge was cancelled before it was made.",
+    "exceeds_captured": "The refund exceeds what is left of the charge.",
+    "charge_not_found": "There is no such charge to refund.",
+    "charge_not_succeeded": "The charge moved no money that could be given back.",
+    "currency_mismatch": "The refund's currency is not the charge's.",
+}
+OTHER_DECLINE = "The issuer declined."
+
+
+def json_answer(body: dict[str, Any], *, status: int = 200) -> web.Response:
+    """An answer whose body is this object."""
+    return web.Response(body=orjson.dumps(body), status=status, headers=JSON_HEADERS)
+
+
+def refusal(refused: Refused) -> web.Response:
+    """The answer that a refused call gets."""
+    answer = json_answer({"error": {"code": refused.code, "message": refused.message}}, status=refused.status)
+    answer.headers.update(refused.headers)
+    return answer
+
+
+def present(operation: Operation) -> dict[str, Any]:
+    """An operation as the product sees it."""
+    body = visible(operation)
+    if operation.charge_reference is not None:
+        body["charge_reference"] = operation.charge_reference
+    if operation.kind == "qr_mpm":
+        body["qr_content"] = qr_content(operation)
+        body["expires_at"] = (
+            to_text(operation.due_at) if operation.status == Status.WAITING and operation.due_at else None
+        )
+    if operation.status in APPROVED:
+        body |= _approval(operation)
+    elif operation.status == Status.DECLINED:
+        body["decline_code"] = operation.decline_code
+        body["decline_message"] = DECLINE_MESSAGES.get(operation.decline_code, OTHER_DECLINE)
+    return body
+
+
+def qr_content(operation: Operation) -> str:
+    """What the code on the screen encodes; opaque to everybody but us."""
+    return f"sandbox://pay/{operation.provider_reference}?amount={operation.amount}&currency={operation.currency}"
+
+
+def _approval(operation: Operation) -> dict[str, str]:
+    number = int(operation.provider_reference[-12:], 16)
+    approval = {"approval_code": f"{number % 1_000_000:06d}"}
+    if operation.kind == "card":
+        # From the token, when there is one: the same card has the same number each time it pays.
+        card = blake2b((operation.token or operation.reference).encode(), digest_size=8).digest()
+        approval["card_brand"] = CARD_BRANDS[card[0] % len(CARD_BRANDS)]
+        approval["card_last_4"] = f"{int.from_bytes(card[1:5]) % 10_000:04d}"
+    return approval

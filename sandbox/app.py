@@ -1,0 +1,43 @@
+"""The application: every route of the sandbox in one table."""
+
+from aiohttp import web
+
+from sandbox import charges, control, inquiries
+from sandbox.endpoint import Handler, guarded, public
+from sandbox.errors import not_found
+from sandbox.provider import Provider
+from sandbox.requests import MAX_BODY_BYTES
+
+V1: tuple[tuple[str, str, Handler], ...] = (
+    ("POST", "/v1/charges", charges.create_charge),
+    ("GET", "/v1/charges/{reference}", inquiries.ask_charge),
+)
+CONTROL: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/health", control.health),
+    ("GET", "/control/ledger", control.get_ledger),
+    ("DELETE", "/control/ledger", control.delete_ledger),
+    ("GET", "/control/ledger/{payment_id}", control.get_payment_ledger),
+    ("GET", "/control/faults", control.get_faults),
+    ("PUT", "/control/faults", control.put_faults),
+    ("DELETE", "/control/faults", control.delete_faults),
+    ("GET", "/control/latency", control.get_latency),
+    ("PUT", "/control/latency", control.put_latency),
+    ("GET", "/control/webhooks", control.get_webhooks),
+    ("PUT", "/control/webhooks", control.put_webhooks),
+)
+
+
+def create_app(provider: Provider) -> web.Application:
+    """All routes, with what belongs around each."""
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    for method, path, handler in V1:
+        app.router.add_route(method, path, guarded(provider, handler))
+    for method, path, handler in CONTROL:
+        app.router.add_route(method, path, public(provider, handler))
+    app.router.add_route("*", "/{anything:.*}", public(provider, unknown_route))
+    return app
+
+
+async def unknown_route(_provider: Provider, _request: web.Request) -> web.StreamResponse:
+    """Whatever the table does not name, a wrong verb included."""
+    raise not_found("route")

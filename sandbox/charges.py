@@ -1,0 +1,68 @@
+"""POST /v1/charges: take a customer's money once per reference."""
+
+from aiohttp import web
+
+from sandbox import operations, outcomes, times
+from sandbox.errors import Refused, bad_request
+from sandbox.faults import Fate
+from sandbox.operations import Family, Operation, Status
+from sandbox.provider import Provider
+from sandbox.requests import Order, read_order, text
+from sandbox.walk import Call, fate_of, walk
+
+KINDS = frozenset({"card", "qr_cpm"})
+
+
+async def create_charge(provider: Provider, request: web.Request) -> web.StreamResponse:
+    """Charge, or repeat what was answered to this reference before."""
+    order = await read_order(request)
+    kind = order.body.get("kind", "card")
+    if kind not in KINDS:
+        raise bad_request(f"kind must be one of {', '.join(sorted(KINDS))}")
+    token = text(order.body, "token") if order.body.get("token") is not None else ""
+    fate = fate_of(provider, order)
+
+    def act() -> Operation:
+        known = operations.find(provider.store, order.reference, family=Family.CHARGE)
+        if known is not None:
+            return repeat(provider, known, order=order, fate=fate)
+        operation = new_operation(order, family=Family.CHARGE, kind=kind, fate=fate)
+        return outcomes.begin(provider, operation._replace(token=token), fate=fate)
+
+    return await walk(provider, request, Call(Family.CHARGE, order, fate, act))
+
+
+def new_operation(order: Order, *, family: Family, kind: str, fate: Fate) -> Operation:
+    """An operation as it is before it has an outcome."""
+    return Operation(
+        reference=order.reference,
+        family=family,
+        kind=kind,
+        status=Status.WAITING,
+        payment_id=order.payment_id,
+        amount=fate.captured(order.amount),
+        currency=order.currency,
+        fee=0,
+        provider_reference=operations.provider_reference(order.reference, family=family),
+        token="",
+        fate=fate.text,
+        decline_code=fate.decline_code,
+        charge_reference=None,
+        fingerprint=order.fingerprint,
+        created_at=times.now(),
+        due_at=None,
+    )
+
+
+def repeat(provider: Provider, known: Operation, *, order: Order, fate: Fate) -> Operation:
+    """The answer to a reference heard before. Raises Refused (409) when it now means something else."""
+    # A reference that was cancelled before it was ever charged has no body to compare with.
+    if known.fingerprint is not None and known.fingerprint != order.fingerprint:
+        message = "this reference was used with another body"
+        raise Refused(409, "idempotency_mismatch", message=message)
+    known = outcomes.settle(provider, known)
+    if known.status == Status.CANCELLED:
+        return known._replace(status=Status.DECLINED, decline_code="cancelled")
+    if fate.ignores_idempotency and known.status == Status.SUCCEEDED:
+        return outcomes.charge_again(provider, known)
+    return known

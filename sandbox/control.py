@@ -1,0 +1,108 @@
+"""The control routes: what a test or an operator tells the sandbox about itself.
+
+They carry no key and have no latency. They are meant for the machine the sandbox runs on, which is why it listens on
+loopback unless told otherwise.
+"""
+
+from aiohttp import web
+
+from sandbox import movements
+from sandbox.answers import json_answer
+from sandbox.errors import bad_request
+from sandbox.provider import Provider
+from sandbox.requests import query_number, read_object, whole_number
+
+DEFAULT_PAGE = 1_000
+MAX_PAGE = 5_000  # rows; about 10 ms of everybody's time
+MAX_SEED = 2**63 - 1
+MAX_LATENCY_MS = 600_000
+MAX_DUPLICATES = 1_000
+
+
+async def health(_provider: Provider, _request: web.Request) -> web.StreamResponse:
+    """200 as soon as there is anybody to answer."""
+    return json_answer({"status": "ok"})
+
+
+async def get_ledger(provider: Provider, request: web.Request) -> web.StreamResponse:
+    """Movements of money, oldest first, from after a cursor."""
+    after = query_number(request, "after", default=0, lowest=0, highest=MAX_SEED)
+    limit = query_number(request, "limit", default=DEFAULT_PAGE, lowest=1, highest=MAX_PAGE)
+    provider.store.commit()  # a judge must not see what could still be rolled back
+    page = movements.page(provider.store, after=after, limit=limit)
+    return json_answer({"data": [movements.present(row) for row in page.rows], "next": page.next_after})
+
+
+async def get_payment_ledger(provider: Provider, request: web.Request) -> web.StreamResponse:
+    """All movements of one payment."""
+    provider.store.commit()
+    rows = movements.of_payment(provider.store, request.match_info["payment_id"])
+    return json_answer({"data": [movements.present(row) for row in rows], "next": None})
+
+
+async def delete_ledger(provider: Provider, _request: web.Request) -> web.StreamResponse:
+    """Forget every movement, every reference and every strike."""
+    provider.store.empty()
+    await provider.store.durable()
+    return web.Response(status=204)
+
+
+async def get_faults(provider: Provider, _request: web.Request) -> web.StreamResponse:
+    """The dial as it stands."""
+    return json_answer({"seed": provider.dial.seed, "rates": provider.dial.rates})
+
+
+async def put_faults(provider: Provider, request: web.Request) -> web.StreamResponse:
+    """Turn the dial; it replaces what was set before."""
+    body = await read_object(request)
+    rates = body.get("rates")
+    if not isinstance(rates, dict) or any(type(rate) not in (int, float) for rate in rates.values()):
+        raise bad_request("rates must be an object of numbers by word")
+    seed = whole_number({"seed": body.get("seed", 0)}, "seed", lowest=0, highest=MAX_SEED)
+    provider.dial.set(seed=seed, rates=rates)
+    return await get_faults(provider, request)
+
+
+async def delete_faults(provider: Provider, _request: web.Request) -> web.StreamResponse:
+    """Turn the dial to nothing."""
+    provider.dial.clear()
+    return web.Response(status=204)
+
+
+async def get_latency(provider: Provider, _request: web.Request) -> web.StreamResponse:
+    """The latency as it stands."""
+    return json_answer({"min_ms": provider.latency.min_ms, "max_ms": provider.latency.max_ms})
+
+
+async def put_latency(provider: Provider, request: web.Request) -> web.StreamResponse:
+    """Set how long /v1 calls take from now on."""
+    body = await read_object(request)
+    min_ms = whole_number(body, "min_ms", lowest=0, highest=MAX_LATENCY_MS)
+    max_ms = whole_number(body, "max_ms", lowest=min_ms, highest=MAX_LATENCY_MS)
+    provider.latency.min_ms, provider.latency.max_ms = min_ms, max_ms
+    return await get_latency(provider, request)
+
+
+async def get_webhooks(provider: Provider, _request: web.Request) -> web.StreamResponse:
+    """Where events go, and how many went."""
+    return json_answer(provider.webhooks.describe())
+
+
+async def put_webhooks(provider: Provider, request: web.Request) -> web.StreamResponse:
+    """Change where, whether, how often and how late events are sent; what is not named stays."""
+    body = await read_object(request)
+    webhooks = provider.webhooks
+    now = {
+        "url": webhooks.url,
+        "enabled": webhooks.enabled,
+        "duplicate": webhooks.duplicate,
+        "delay_ms": webhooks.delay_ms,
+    }
+    wanted = {**now, **body}
+    if not isinstance(wanted["url"], str) or type(wanted["enabled"]) is not bool:
+        raise bad_request("url must be a text and enabled true or false")
+    duplicate = whole_number(wanted, "duplicate", lowest=0, highest=MAX_DUPLICATES)
+    delay_ms = whole_number(wanted, "delay_ms", lowest=0, highest=MAX_LATENCY_MS)
+    webhooks.url, webhooks.enabled = wanted["url"], wanted["enabled"]
+    webhooks.duplicate, webhooks.delay_ms = duplicate, delay_ms
+    return await get_webhooks(provider, request)

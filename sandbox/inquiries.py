@@ -1,0 +1,33 @@
+"""GET by reference: what became of a charge, a code or a refund, unless a fault hides it."""
+
+from aiohttp import web
+
+from sandbox import operations, outcomes, strikes
+from sandbox.answers import json_answer, present
+from sandbox.errors import Refused, not_found
+from sandbox.operations import Family
+from sandbox.provider import Provider
+
+DARK = Refused(503, "unavailable", message="inquiries are not available")
+
+
+async def ask_charge(provider: Provider, request: web.Request) -> web.StreamResponse:
+    """The state of a charge or a code."""
+    return await _ask(provider, request, family=Family.CHARGE)
+
+
+async def ask_refund(provider: Provider, request: web.Request) -> web.StreamResponse:
+    """The state of a refund."""
+    return await _ask(provider, request, family=Family.REFUND)
+
+
+async def _ask(provider: Provider, request: web.Request, *, family: Family) -> web.StreamResponse:
+    reference = request.match_info["reference"]
+    if strikes.is_dark(provider.store, reference, family=family):
+        raise DARK
+    operation = operations.find(provider.store, reference, family=family)
+    if operation is None or strikes.is_hidden(provider.store, reference, family=family):
+        raise not_found(family)
+    operation = outcomes.settle(provider, operation)
+    await provider.store.durable()
+    return json_answer(present(operation))

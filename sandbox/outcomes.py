@@ -1,0 +1,136 @@
+"""How an operation gets its outcome: at once, later, or never.
+
+Every change of an operation's status is made here, together with the movement of money that goes with it, in one
+commit; and here it is announced.
+"""
+
+import asyncio
+
+from sandbox import movements, operations, times
+from sandbox.faults import APPROVE, Fate, parse_fate
+from sandbox.fees import charge_fee, refund_fee
+from sandbox.movements import MovementKind
+from sandbox.operations import Family, Operation, Status
+from sandbox.provider import Provider
+from sandbox.times import MICROSECONDS_PER_MILLISECOND, MICROSECONDS_PER_SECOND
+
+MOVES = {Family.CHARGE: MovementKind.CHARGE, Family.REFUND: MovementKind.REFUND}
+FEES = {Family.CHARGE: charge_fee, Family.REFUND: refund_fee}
+
+
+def begin(provider: Provider, operation: Operation, *, fate: Fate) -> Operation:
+    """Enter a new operation, with its outcome unless its fate is to wait for it."""
+    at = operation.created_at
+    if fate.pending_ms:
+        due_at = at + fate.pending_ms * MICROSECONDS_PER_MILLISECOND
+        operation = operation._replace(status=Status.PENDING, due_at=due_at)
+    elif operation.decline_code:
+        operation = operation._replace(status=Status.DECLINED)
+    else:
+        operation = _succeeded(provider, operation, at=at)
+    operations.insert(provider.store, operation)
+    _follow(provider, operation)
+    return operation
+
+
+def begin_waiting(provider: Provider, operation: Operation) -> Operation:
+    """Enter a code: it waits for its customer until ``due_at``."""
+    operations.insert(provider.store, operation)
+    _follow(provider, operation)
+    return operation
+
+
+def pay(provider: Provider, operation: Operation) -> Operation:
+    """The customer pays a waiting code; its fate decides how that goes."""
+    fate = fate_kept(operation)
+    at = times.now()
+    operation = operation._replace(amount=fate.captured(operation.amount), decline_code=fate.decline_code)
+    if fate.pending_ms:
+        due_at = at + fate.pending_ms * MICROSECONDS_PER_MILLISECOND
+        return _change(provider, operation._replace(status=Status.PENDING, due_at=due_at))
+    return _conclude(provider, operation, at=at)
+
+
+def settle(provider: Provider, operation: Operation) -> Operation:
+    """Give an operation whose time has come its outcome; any other is returned as it is."""
+    at = times.now()
+    if operation.due_at is None or operation.due_at > at:
+        return operation
+    if operation.status == Status.WAITING:
+        return _change(provider, operation._replace(status=Status.EXPIRED, due_at=None))
+    return _conclude(provider, operation, at=at)
+
+
+def cancel(provider: Provider, operation: Operation) -> Operation:
+    """Make sure that an operation which moved nothing never will."""
+    return _change(provider, operation._replace(status=Status.CANCELLED, fee=0, due_at=None))
+
+
+def reverse(provider: Provider, operation: Operation) -> Operation:
+    """Undo all that was charged under a reference, be it twice by ``ignore_idempotency``."""
+    at = times.now()
+    for movement in movements.of_payment(provider.store, operation.payment_id):
+        if movement.kind == MovementKind.CHARGE and movement.reference == operation.reference:
+            undone = movement._replace(kind=MovementKind.REVERSAL, fee=-movement.fee, at=at)
+            movements.record(provider.store, undone[1:])
+    return _change(provider, operation._replace(status=Status.REVERSED, fee=0))
+
+
+def charge_again(provider: Provider, operation: Operation) -> Operation:
+    """The sin of a provider without idempotency: the same reference moves money once more."""
+    copies = len(movements.of_payment(provider.store, operation.payment_id))
+    name = operations.provider_reference(operation.reference, family=Family(operation.family), copy=copies)
+    again = _succeeded(provider, operation._replace(provider_reference=name), at=times.now())
+    provider.webhooks.announce(again)
+    return again
+
+
+def resume(provider: Provider) -> None:
+    """After a start, wait again for everything that was waited for."""
+    for due in operations.all_due(provider.store):
+        _wake_at(provider, due.reference, family=due.family, at=due.at)
+
+
+def fate_kept(operation: Operation) -> Fate:
+    """The fate under which an operation was begun."""
+    return parse_fate(operation.fate) if operation.fate else APPROVE
+
+
+def _conclude(provider: Provider, operation: Operation, *, at: int) -> Operation:
+    if operation.decline_code:
+        return _change(provider, operation._replace(status=Status.DECLINED, due_at=None))
+    return _change(provider, _succeeded(provider, operation._replace(due_at=None), at=at))
+
+
+def _succeeded(provider: Provider, operation: Operation, *, at: int) -> Operation:
+    family = Family(operation.family)
+    fee = FEES[family](operation.amount)
+    moved = (operation.provider_reference, operation.amount, operation.currency, fee, at)
+    movements.record(provider.store, (MOVES[family], operation.reference, operation.payment_id, *moved))
+    return operation._replace(status=Status.SUCCEEDED, fee=fee)
+
+
+def _change(provider: Provider, operation: Operation) -> Operation:
+    operations.update(provider.store, operation)
+    _follow(provider, operation)
+    return operation
+
+
+def _follow(provider: Provider, operation: Operation) -> None:
+    if operation.due_at is None:
+        provider.webhooks.announce(operation)
+    else:
+        _wake_at(provider, operation.reference, family=Family(operation.family), at=operation.due_at)
+
+
+def _wake_at(provider: Provider, reference: str, *, family: Family, at: int) -> None:
+    def wake() -> None:
+        operation = operations.find(provider.store, reference, family=family)
+        if operation is None or operation.due_at is None:
+            return  # cancelled, or the ledger was emptied meanwhile
+        if settle(provider, operation).due_at is not None:
+            # The loop's clock and the wall's differ by a hair, or the wall's was set back: look again.
+            _wake_at(provider, reference, family=family, at=operation.due_at)
+
+    wait_seconds = max(0.001, (at - times.now()) / MICROSECONDS_PER_SECOND)
+    asyncio.get_running_loop().call_later(wait_seconds, wake)

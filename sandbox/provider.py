@@ -1,0 +1,38 @@
+"""The parts that every route needs, in one object.
+
+It is passed as an argument rather than kept in globals, so that a test can have its own.
+"""
+
+from dataclasses import dataclass, field
+from random import Random
+
+from sandbox.dial import Dial
+from sandbox.settings import Settings
+from sandbox.store import Store
+from sandbox.unruly import Holds
+from sandbox.webhooks import Webhooks
+
+
+@dataclass(slots=True)
+class Latency:
+    """How long every /v1 call takes at least; drawn evenly between the two."""
+
+    min_ms: int
+    max_ms: int
+    _random: Random = field(default_factory=Random)
+
+    def draw_seconds(self) -> float:
+        """The latency of the next call."""
+        if self.min_ms == self.max_ms:
+            return self.min_ms / 1_000
+        return self._random.uniform(self.min_ms, self.max_ms) / 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    settings: Settings
+    store: Store
+    dial: Dial
+    latency: Latency
+    holds: Holds
+    webhooks: Webhooks

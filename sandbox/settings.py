@@ -1,0 +1,54 @@
+"""What the sandbox is told at its start.
+
+The command line says where it lives, the environment says what it knows; both have defaults, so that a bare
+``python -m sandbox`` works on a developer's machine.
+"""
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_PORT = 9100
+DEFAULT_LATENCY_MS = "50"  # what a near acquirer takes; the product's limits in flight are sized for it
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that is fixed before the first call; the control routes change the rest at run time."""
+
+    host: str
+    port: int
+    store: Path
+    api_key: str
+    webhook_secret: str
+    webhook_url: str
+    min_latency_ms: int
+    max_latency_ms: int
+
+
+def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the command line and the environment. Raises SystemExit, as argparse does, for nonsense."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description="The sandbox payment provider.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes any free port and logs which")
+    parser.add_argument("--store", type=Path, required=True, help="the folder of its ledger; made when missing")
+    given = parser.parse_args(arguments)
+    try:
+        minimum = int(environment.get("MPAC_SANDBOX_MIN_LATENCY_MS", DEFAULT_LATENCY_MS))
+        maximum = int(environment.get("MPAC_SANDBOX_MAX_LATENCY_MS", max(minimum, int(DEFAULT_LATENCY_MS))))
+    except ValueError as error:
+        parser.error(f"a latency must be a whole number of milliseconds: {error}")
+    if not 0 <= minimum <= maximum:
+        parser.error("latencies must satisfy 0 <= MPAC_SANDBOX_MIN_LATENCY_MS <= MPAC_SANDBOX_MAX_LATENCY_MS")
+    return Settings(
+        host=given.host,
+        port=given.port,
+        store=given.store,
+        api_key=environment.get("MPAC_SANDBOX_API_KEY", ""),
+        webhook_secret=environment.get("MPAC_SANDBOX_WEBHOOK_SECRET", ""),
+        webhook_url=environment.get("MPAC_SANDBOX_WEBHOOK_URL", ""),
+        min_latency_ms=minimum,
+        max_latency_ms=maximum,
+    )

@@ -1,0 +1,49 @@
+"""What the faults remember: how often one has struck, and which inquiries are to be lied to.
+
+All of it is in the store, because a fault that forgot itself at a restart would strike twice.
+"""
+
+from sandbox import times
+from sandbox.faults import Fate
+from sandbox.operations import Family
+from sandbox.store import Store
+from sandbox.times import MICROSECONDS_PER_MILLISECOND
+
+TIMES = "SELECT times FROM strikes WHERE name = ?"
+STRIKE = "INSERT INTO strikes (name, times) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET times = times + 1"
+MARK = "INSERT OR IGNORE INTO marks (reference, family, hidden_until, dark_until) VALUES (?, ?, ?, ?)"
+MARKED = "SELECT hidden_until, dark_until FROM marks WHERE reference = ? AND family = ?"
+
+
+def strike(store: Store, name: str, *, at_most: int) -> bool:
+    """Whether the fault of this name may strike once more; if so, it has now struck."""
+    rows = store.query(TIMES, (name,))
+    if rows and rows[0][0] >= at_most:
+        return False
+    store.write(STRIKE, (name,))
+    return True
+
+
+def mark(store: Store, reference: str, *, family: Family, fate: Fate) -> None:
+    """Let the inquiry for this reference lie or fail, from the first call on."""
+    if not fate.hidden_ms and not fate.dark_ms:
+        return
+    at = times.now()
+    hidden_until = at + fate.hidden_ms * MICROSECONDS_PER_MILLISECOND
+    dark_until = at + fate.dark_ms * MICROSECONDS_PER_MILLISECOND
+    store.write(MARK, (reference, family, hidden_until, dark_until))
+
+
+def is_hidden(store: Store, reference: str, *, family: Family) -> bool:
+    """Whether the inquiry is to answer "not found", whatever the truth is."""
+    return _until(store, reference, family=family)[0] > times.now()
+
+
+def is_dark(store: Store, reference: str, *, family: Family) -> bool:
+    """Whether the inquiry is to answer 503."""
+    return _until(store, reference, family=family)[1] > times.now()
+
+
+def _until(store: Store, reference: str, *, family: Family) -> tuple[int, int]:
+    rows = store.query(MARKED, (reference, family))
+    return (rows[0][0], rows[0][1]) if rows else (0, 0)

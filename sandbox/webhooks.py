@@ -1,0 +1,117 @@
+"""Signed webhooks: tell the product about a final outcome, best effort.
+
+An event is sent only after its outcome is in the store, tried a few times, and then given up: a provider's webhooks
+are known to get lost, and the product must live with that. Without a URL nothing of this costs anything.
+"""
+
+import asyncio
+import time
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
+
+from sandbox import times
+from sandbox.answers import present
+from sandbox.operations import Operation
+from sandbox.signature import sign, signing_key
+from sandbox.store import Store, StoreFailed
+
+PAUSES_SECONDS = (0.2, 1.0, 5.0)  # between tries; four tries in all
+TRY_SECONDS = 5.0  # how long a receiver may take before the try counts as failed
+MAX_CONNECTIONS = 100
+MAX_UNDELIVERED = 10_000  # beyond it events are dropped: a dead receiver must not eat our memory
+SUCCESSES = range(200, 300)
+
+
+class Webhooks:
+    """Where events go, and those under way."""
+
+    def __init__(self, store: Store, *, url: str, secret: str) -> None:
+        self.url = url
+        self.enabled = True
+        self.duplicate = 0  # how many more times each event is sent
+        self.delay_ms = 0
+        self.delivered = self.failed = self.dropped = 0
+        self._store = store
+        self._key = signing_key(secret)
+        self._session: ClientSession | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def announce(self, operation: Operation) -> None:
+        """Send the event of an operation's outcome, once that is in the store."""
+        if not self.url or not self.enabled:
+            return
+        if len(self._under_way) >= MAX_UNDELIVERED:
+            self.dropped += 1
+            return
+        task = asyncio.get_running_loop().create_task(self._deliver(event_of(operation), url=self.url))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    def describe(self) -> dict[str, Any]:
+        """The settings, and the counts since the start."""
+        return {
+            "url": self.url,
+            "enabled": self.enabled,
+            "duplicate": self.duplicate,
+            "delay_ms": self.delay_ms,
+            "delivered": self.delivered,
+            "failed": self.failed,
+            "dropped": self.dropped,
+            "under_way": len(self._under_way),
+        }
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+
+    async def _deliver(self, event: dict[str, Any], *, url: str) -> None:
+        try:
+            await self._store.durable()
+        except StoreFailed:
+            return  # it did not happen
+        await asyncio.sleep(self.delay_ms / 1_000)
+        body = orjson.dumps(event)
+        for _copy in range(1 + self.duplicate):
+            if await self._send_until_taken(url, body, event_id=event["event_id"]):
+                self.delivered += 1
+            else:
+                self.failed += 1
+
+    async def _send_until_taken(self, url: str, body: bytes, *, event_id: str) -> bool:
+        for pause_seconds in (*PAUSES_SECONDS, None):
+            if await self._send(url, body, event_id=event_id):
+                return True
+            if pause_seconds is not None:
+                await asyncio.sleep(pause_seconds)
+        return False
+
+    async def _send(self, url: str, body: bytes, *, event_id: str) -> bool:
+        if self._session is None:
+            limits = ClientTimeout(total=TRY_SECONDS)
+            self._session = ClientSession(timeout=limits, connector=TCPConnector(limit=MAX_CONNECTIONS))
+        timestamp = int(time.time())  # of this try: receivers refuse old ones
+        headers = {
+            "content-type": "application/json",
+            "webhook-id": event_id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": sign(self._key, body, event_id=event_id, timestamp=timestamp),
+        }
+        try:
+            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
+                return answer.status in SUCCESSES
+        except (ClientError, TimeoutError, ValueError):  # ValueError: a URL that is none
+            return False
+
+
+def event_of(operation: Operation) -> dict[str, Any]:
+    """The event of an outcome. Its id is derived, so the same outcome always has the same one."""
+    name = f"{operation.family}.{operation.status}"
+    event_id = "evt_" + blake2b(f"{name}:{operation.provider_reference}".encode(), digest_size=12).hexdigest()
+    return {"event_id": event_id, "type": name, "created_at": times.to_text(times.now()), "data": present(operation)}
