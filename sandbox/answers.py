@@ -46,11 +46,9 @@ def present(operation: Operation) -> dict[str, Any]:
     body = visible(operation)
     if operation.charge_reference is not None:
         body["charge_reference"] = operation.charge_reference
-    if operation.kind == "qr_mpm":
+    if operation.status == Status.WAITING and operation.due_at is not None:
         body["qr_content"] = qr_content(operation)
-        body["expires_at"] = (
-            to_text(operation.due_at) if operation.status == Status.WAITING and operation.due_at else None
-        )
+        body["expires_at"] = to_text(operation.due_at)
     if operation.status in APPROVED:
         body |= _approval(operation)
     elif operation.status == Status.DECLINED:

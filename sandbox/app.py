@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from sandbox import charges, control, inquiries
+from sandbox import charges, codes, control, inquiries, refunds, statements, undoing
 from sandbox.endpoint import Handler, guarded, public
 from sandbox.errors import not_found
 from sandbox.provider import Provider
@@ -11,9 +11,16 @@ from sandbox.requests import MAX_BODY_BYTES
 V1: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/charges", charges.create_charge),
     ("GET", "/v1/charges/{reference}", inquiries.ask_charge),
+    ("POST", "/v1/charges/{reference}/cancel", undoing.cancel_charge),
+    ("POST", "/v1/charges/{reference}/reverse", undoing.reverse_charge),
+    ("POST", "/v1/codes", codes.create_code),
+    ("POST", "/v1/refunds", refunds.create_refund),
+    ("GET", "/v1/refunds/{reference}", inquiries.ask_refund),
+    ("GET", "/v1/statements", statements.get_statement),
 )
 CONTROL: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/health", control.health),
+    ("POST", "/v1/codes/{reference}/pay", codes.pay_code),
     ("GET", "/control/ledger", control.get_ledger),
     ("DELETE", "/control/ledger", control.delete_ledger),
     ("GET", "/control/ledger/{payment_id}", control.get_payment_ledger),

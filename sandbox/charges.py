@@ -63,6 +63,7 @@ def repeat(provider: Provider, known: Operation, *, order: Order, fate: Fate) ->
     known = outcomes.settle(provider, known)
     if known.status == Status.CANCELLED:
         return known._replace(status=Status.DECLINED, decline_code="cancelled")
-    if fate.ignores_idempotency and known.status == Status.SUCCEEDED:
+    # A code is paid by the customer: making it again, however forgetfully, moves nothing.
+    if fate.ignores_idempotency and known.status == Status.SUCCEEDED and known.kind != "qr_mpm":
         return outcomes.charge_again(provider, known)
     return known

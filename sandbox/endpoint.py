@@ -14,6 +14,7 @@ from aiohttp import web
 from sandbox.answers import refusal
 from sandbox.errors import Refused
 from sandbox.provider import Provider
+from sandbox.requests import MAX_BODY_BYTES
 
 log = logging.getLogger("sandbox")
 
@@ -21,6 +22,7 @@ Handler = Callable[[Provider, web.Request], Awaitable[web.StreamResponse]]
 WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 UNAUTHORIZED = Refused(401, "unauthorized", message="a valid bearer key is required")
+TOO_LARGE = Refused(413, "body_too_large", message=f"a body may have {MAX_BODY_BYTES} bytes")
 INTERNAL = Refused(500, "internal_error", message="something went wrong")
 
 
@@ -38,13 +40,18 @@ def guarded(provider: Provider, handler: Handler) -> WebHandler:
     expected = f"Bearer {provider.settings.api_key}".encode() if provider.settings.api_key else b""
 
     async def endpoint(request: web.Request) -> web.StreamResponse:
-        if expected and not hmac.compare_digest(request.headers.get("Authorization", "").encode(), expected):
+        if expected and not hmac.compare_digest(_header(request, "Authorization"), expected):
             return _with_request_id(request, refusal(UNAUTHORIZED))
+        return await _answer(provider, request, delayed)
+
+    async def delayed(provider: Provider, request: web.Request) -> web.StreamResponse:
+        if request.body_exists:
+            await request.read()  # kept by the request; after the client has hung up it could not be read any more
         wait_seconds = provider.latency.draw_seconds()
         if wait_seconds:
             # Before the deed: a call that is lost on the way may then still be cancelled, as in the field.
             await asyncio.sleep(wait_seconds)
-        return await _answer(provider, request, handler)
+        return await handler(provider, request)
 
     return endpoint
 
@@ -54,6 +61,10 @@ async def _answer(provider: Provider, request: web.Request, handler: Handler) ->
         answer = await handler(provider, request)
     except Refused as refused:
         answer = refusal(refused)
+    except web.HTTPRequestEntityTooLarge:
+        answer = refusal(TOO_LARGE)
+    except ConnectionError:
+        answer = web.Response()  # the client went away while it was still sending: it never asked for anything
     except Exception:
         log.exception("a call failed: %s %s", request.method, request.path)
         answer = refusal(INTERNAL)
@@ -62,6 +73,11 @@ async def _answer(provider: Provider, request: web.Request, handler: Handler) ->
 
 def _with_request_id(request: web.Request, answer: web.StreamResponse) -> web.StreamResponse:
     request_id = request.headers.get("X-Request-Id")
-    if request_id is not None and not answer.prepared:
+    if request_id is not None and not answer.prepared and request_id.isascii() and request_id.isprintable():
         answer.headers["X-Request-Id"] = request_id
     return answer
+
+
+def _header(request: web.Request, name: str) -> bytes:
+    # Bytes that are not UTF-8 arrive as surrogates, which a plain encode() refuses.
+    return request.headers.get(name, "").encode(errors="surrogateescape")

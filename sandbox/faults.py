@@ -112,6 +112,8 @@ def parse_fate(text: str) -> Fate:
             raise bad_request(f"sandbox word {name} takes {word.parameter}")
         slots[word.slot] = name
         parameters[name] = parameter
+    if set(parameters) == {"approve"}:
+        return APPROVE  # the same as having said nothing, and as cheap
     return _build(text, parameters=parameters, slots=slots)
 
 

@@ -28,16 +28,23 @@ def begin(provider: Provider, operation: Operation, *, fate: Fate) -> Operation:
         operation = operation._replace(status=Status.DECLINED)
     else:
         operation = _succeeded(provider, operation, at=at)
+    return _enter(provider, operation)
+
+
+def begin_declined(provider: Provider, operation: Operation, *, decline_code: str) -> Operation:
+    """Enter an operation that is declined at once."""
+    return _enter(provider, operation._replace(status=Status.DECLINED, decline_code=decline_code))
+
+
+def begin_cancelled(provider: Provider, operation: Operation) -> Operation:
+    """Enter an operation that is cancelled before anybody ordered it. There is nothing to announce."""
     operations.insert(provider.store, operation)
-    _follow(provider, operation)
     return operation
 
 
 def begin_waiting(provider: Provider, operation: Operation) -> Operation:
     """Enter a code: it waits for its customer until ``due_at``."""
-    operations.insert(provider.store, operation)
-    _follow(provider, operation)
-    return operation
+    return _enter(provider, operation)
 
 
 def pay(provider: Provider, operation: Operation) -> Operation:
@@ -108,6 +115,12 @@ def _succeeded(provider: Provider, operation: Operation, *, at: int) -> Operatio
     moved = (operation.provider_reference, operation.amount, operation.currency, fee, at)
     movements.record(provider.store, (MOVES[family], operation.reference, operation.payment_id, *moved))
     return operation._replace(status=Status.SUCCEEDED, fee=fee)
+
+
+def _enter(provider: Provider, operation: Operation) -> Operation:
+    operations.insert(provider.store, operation)
+    _follow(provider, operation)
+    return operation
 
 
 def _change(provider: Provider, operation: Operation) -> Operation:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from sandbox.errors import Refused, bad_request
+from sandbox.errors import bad_request
 from sandbox.faults import MAX_AMOUNT, Fate, parse_fate
 
 MAX_TEXT = 200  # characters of a reference, an id or a token; longer ones are mistakes
@@ -33,13 +33,11 @@ class Order:
 
 
 async def read_object(request: web.Request) -> dict[str, Any]:
-    """The body as a JSON object. Raises Refused (400, or 413 for more than 64 KiB)."""
+    """The body as a JSON object. Raises Refused (400)."""
     try:
         body = orjson.loads(await request.read())
     except orjson.JSONDecodeError:
         raise bad_request("the body must be JSON") from None
-    except web.HTTPRequestEntityTooLarge:
-        raise Refused(413, "body_too_large", message=f"a body may have {MAX_BODY_BYTES} bytes") from None
     if not isinstance(body, dict):
         raise bad_request("the body must be a JSON object")
     return body
@@ -58,7 +56,7 @@ async def read_order(request: web.Request) -> Order:
         amount=whole_number(body, "amount", lowest=1, highest=MAX_AMOUNT),
         currency=currency,
         fate=_read_fate(body),
-        fingerprint=blake2b(orjson.dumps(body, option=orjson.OPT_SORT_KEYS), digest_size=16).digest(),
+        fingerprint=_fingerprint(body),
     )
 
 
@@ -86,6 +84,14 @@ def query_number(request: web.Request, name: str, *, default: int, lowest: int, 
     if not value.isascii() or not value.isdigit() or not lowest <= int(value[:MAX_TEXT]) <= highest:
         raise bad_request(f"{name} must be a whole number from {lowest} to {highest}")
     return int(value)
+
+
+def _fingerprint(body: dict[str, Any]) -> bytes:
+    """Equal for bodies that say the same, whatever the order of their fields."""
+    try:
+        return blake2b(orjson.dumps(body, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+    except orjson.JSONEncodeError:
+        raise bad_request("the body is nested too deeply") from None
 
 
 def _read_fate(body: dict[str, Any]) -> Fate | None:

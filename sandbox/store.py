@@ -107,9 +107,9 @@ class Store:
 
     def write(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Write as part of the present group. It is safe only after ``durable()``."""
-        if self._group is None:
-            self._begin()
         try:
+            if self._group is None:
+                self._begin()
             self._connection.execute(sql, parameters)
         except sqlite3.Error as error:
             self._end("ROLLBACK", error=error)

@@ -1,0 +1,58 @@
+"""QR codes that the merchant shows: made by the product, paid by the customer.
+
+The words that befall the call strike the making of the code; the words about the outcome (``decline``, ``partial``,
+``pending``) are kept until the customer pays.
+"""
+
+from aiohttp import web
+
+from sandbox import operations, outcomes
+from sandbox.answers import json_answer, present
+from sandbox.charges import new_operation, repeat
+from sandbox.errors import Refused, not_found
+from sandbox.faults import Fate
+from sandbox.operations import Family, Operation, Status
+from sandbox.provider import Provider
+from sandbox.requests import Order, read_order, whole_number
+from sandbox.times import MICROSECONDS_PER_SECOND
+from sandbox.walk import Call, fate_of, walk
+
+MAX_EXPIRES_IN_SECONDS = 86_400
+DEAD = frozenset({Status.CANCELLED, Status.EXPIRED, Status.DECLINED, Status.REVERSED})
+
+
+async def create_code(provider: Provider, request: web.Request) -> web.StreamResponse:
+    """Make a code, or show again the one this reference stands for."""
+    order = await read_order(request)
+    expires_in = whole_number(order.body, "expires_in", lowest=1, highest=MAX_EXPIRES_IN_SECONDS)
+    fate = fate_of(provider, order)
+
+    def act() -> Operation:
+        known = operations.find(provider.store, order.reference, family=Family.CHARGE)
+        if known is not None:
+            return repeat(provider, known, order=order, fate=fate)
+        return outcomes.begin_waiting(provider, _new_code(order, fate=fate, expires_in=expires_in))
+
+    return await walk(provider, request, Call(Family.CHARGE, order, fate, act))
+
+
+async def pay_code(provider: Provider, request: web.Request) -> web.StreamResponse:
+    """The customer pays. A control call: no key, no latency, no faults but those the code was made with."""
+    operation = operations.find(provider.store, request.match_info["reference"], family=Family.CHARGE)
+    if operation is None or operation.kind != "qr_mpm":
+        raise not_found("code")
+    operation = outcomes.settle(provider, operation)
+    if operation.status == Status.WAITING:
+        operation = outcomes.pay(provider, operation)
+    elif operation.status in DEAD:
+        await provider.store.durable()
+        raise Refused(409, f"code_{operation.status}", message=f"this code is {operation.status}")
+    await provider.store.durable()
+    return json_answer(present(operation))
+
+
+def _new_code(order: Order, *, fate: Fate, expires_in: int) -> Operation:
+    code = new_operation(order, family=Family.CHARGE, kind="qr_mpm", fate=fate)
+    expires_at = code.created_at + expires_in * MICROSECONDS_PER_SECOND
+    # The whole amount is asked for on the screen; what the customer's side makes of it is decided when he pays.
+    return code._replace(amount=order.amount, decline_code="", due_at=expires_at)

@@ -1,0 +1,51 @@
+"""POST /v1/refunds: give money back once per reference, and never more than was taken."""
+
+from aiohttp import web
+
+from sandbox import operations, outcomes
+from sandbox.charges import new_operation, repeat
+from sandbox.faults import Fate
+from sandbox.operations import Family, Operation, Status
+from sandbox.provider import Provider
+from sandbox.requests import Order, read_order, text
+from sandbox.walk import Call, fate_of, walk
+
+
+async def create_refund(provider: Provider, request: web.Request) -> web.StreamResponse:
+    """Refund, or repeat what was answered to this reference before."""
+    order = await read_order(request)
+    charge_reference = text(order.body, "charge_reference")
+    fate = fate_of(provider, order)
+
+    def act() -> Operation:
+        known = operations.find(provider.store, order.reference, family=Family.REFUND)
+        if known is not None:
+            return repeat(provider, known, order=order, fate=fate)
+        return _begin(provider, order, charge_reference=charge_reference, fate=fate)
+
+    return await walk(provider, request, Call(Family.REFUND, order, fate, act))
+
+
+def _begin(provider: Provider, order: Order, *, charge_reference: str, fate: Fate) -> Operation:
+    refund = new_operation(order, family=Family.REFUND, kind="refund", fate=fate)
+    refund = refund._replace(charge_reference=charge_reference)
+    objection = _objection(provider, refund, asked=order.amount)
+    if objection:
+        # What is impossible is declined at once, whatever fate was chosen for the possible.
+        return outcomes.begin_declined(provider, refund, decline_code=objection)
+    return outcomes.begin(provider, refund, fate=fate)
+
+
+def _objection(provider: Provider, refund: Operation, *, asked: int) -> str:
+    """Why this refund is impossible, as a decline code; empty when it is not."""
+    reference = refund.charge_reference or ""
+    charge = operations.find(provider.store, reference, family=Family.CHARGE)
+    if charge is None or charge.payment_id != refund.payment_id:
+        return "charge_not_found"
+    if outcomes.settle(provider, charge).status != Status.SUCCEEDED:
+        return "charge_not_succeeded"
+    if charge.currency != refund.currency:
+        return "currency_mismatch"
+    if asked > charge.amount - operations.refunded_amount(provider.store, reference):
+        return "exceeds_captured"
+    return ""

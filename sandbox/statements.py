@@ -1,0 +1,118 @@
+"""GET /v1/statements: the acquirer's statement, which is its ledger of a period in a bookkeeper's words.
+
+As JSON it is paged; as CSV it comes whole, page by page on the wire, because a file is what gets reconciled.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from sandbox import movements
+from sandbox.answers import json_answer
+from sandbox.errors import bad_request
+from sandbox.movements import Movement, Page
+from sandbox.provider import Provider
+from sandbox.requests import query_number
+from sandbox.times import from_text, settled_on, to_text
+
+DEFAULT_PAGE = 1_000
+MAX_PAGE = 5_000  # rows; about 10 ms of everybody's time
+MAX_CURSOR = 2**63 - 1
+FORMATS = ("json", "csv")
+FIELDS = (
+    "line_id",
+    "kind",
+    "reference",
+    "payment_id",
+    "provider_reference",
+    "amount",
+    "currency",
+    "fee",
+    "at",
+    "settled_on",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Half-open, in microseconds: what happens at ``end`` belongs to the next."""
+
+    start: int
+    end: int
+
+
+async def get_statement(provider: Provider, request: web.Request) -> web.StreamResponse:
+    """The lines of a period. Raises Refused (400)."""
+    period = _read_period(request)
+    chosen = request.query.get("format", "json")
+    if chosen not in FORMATS:
+        raise bad_request(f"format must be one of {', '.join(FORMATS)}")
+    provider.store.commit()  # nothing that could still be rolled back goes into a statement
+    if chosen == "csv":
+        return await _stream_csv(provider, request, period)
+    after = query_number(request, "cursor", default=0, lowest=0, highest=MAX_CURSOR)
+    limit = query_number(request, "limit", default=DEFAULT_PAGE, lowest=1, highest=MAX_PAGE)
+    page = _page(provider, period, after=after, limit=limit)
+    following = None if page.next_after is None else str(page.next_after)
+    return json_answer({"data": [line(row) for row in page.rows], "next": following})
+
+
+def line(movement: Movement) -> dict[str, Any]:
+    """A movement as a line; its id never changes, so a statement fetched twice matches itself."""
+    return {
+        "line_id": f"line_{movement.seq:012d}",
+        "kind": movement.kind,
+        "reference": movement.reference,
+        "payment_id": movement.payment_id,
+        "provider_reference": movement.provider_reference,
+        "amount": movement.amount,
+        "currency": movement.currency,
+        "fee": movement.fee,
+        "at": to_text(movement.at),
+        "settled_on": settled_on(movement.at).isoformat(),
+    }
+
+
+def _read_period(request: web.Request) -> Period:
+    if "from" not in request.query or "to" not in request.query:
+        raise bad_request("from and to are required")
+    period = Period(from_text(request.query["from"], name="from"), from_text(request.query["to"], name="to"))
+    if period.start > period.end:
+        raise bad_request("from must not be after to")
+    return period
+
+
+def _page(provider: Provider, period: Period, *, after: int, limit: int) -> Page:
+    return movements.period(provider.store, start=period.start, end=period.end, after=after, limit=limit)
+
+
+async def _stream_csv(provider: Provider, request: web.Request, period: Period) -> web.StreamResponse:
+    stream = web.StreamResponse(headers={"Content-Type": "text/csv; charset=utf-8"})
+    try:
+        await stream.prepare(request)
+        await stream.write((",".join(FIELDS) + "\r\n").encode())
+        for page in _pages(provider, period):
+            await stream.write(_csv(page.rows))
+        await stream.write_eof()
+    except ConnectionError:
+        pass  # the reader has gone; there is nobody to tell
+    return stream
+
+
+def _pages(provider: Provider, period: Period) -> Iterator[Page]:
+    after: int | None = 0
+    while after is not None:
+        provider.store.commit()
+        page = _page(provider, period, after=after, limit=MAX_PAGE)
+        yield page
+        after = page.next_after
+
+
+def _csv(rows: list[Movement]) -> bytes:
+    text = io.StringIO()
+    csv.DictWriter(text, FIELDS).writerows(line(row) for row in rows)
+    return text.getvalue().encode()

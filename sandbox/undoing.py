@@ -1,0 +1,78 @@
+"""Cancel and reverse: two ways for the product to make sure that a reference has cost the customer nothing.
+
+Both act on the truth, whatever the inquiry pretends, and both may be sent for a reference we never heard of: it is
+then remembered as cancelled, so that a charge still on its way finds the door shut.
+
+| status | cancel | reverse |
+|---|---|---|
+| unknown, waiting, pending, declined, expired | cancelled | cancelled |
+| cancelled | 200 again | 200 again |
+| succeeded | 409, the charge | reversed, a ``reversal`` in the ledger; 409 ``refunded`` if some was given back |
+| reversed | 200 again | 200 again |
+"""
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from sandbox import operations, outcomes, times
+from sandbox.answers import json_answer, present
+from sandbox.errors import Refused
+from sandbox.operations import Family, Operation, Status
+from sandbox.provider import Provider
+
+UNDONE = frozenset({Status.CANCELLED, Status.REVERSED})
+NO_CURRENCY = "XXX"  # ISO 4217 for "none": nobody told us what the unknown charge would have been
+
+
+async def cancel_charge(provider: Provider, request: web.Request) -> web.StreamResponse:
+    """Cancel, or say that it is too late."""
+    operation = _undo(provider, request.match_info["reference"], succeeded=lambda charge: charge)
+    await provider.store.durable()
+    return json_answer(present(operation), status=409 if operation.status == Status.SUCCEEDED else 200)
+
+
+async def reverse_charge(provider: Provider, request: web.Request) -> web.StreamResponse:
+    """Undo whatever was done under this reference."""
+
+    def undo_succeeded(charge: Operation) -> Operation:
+        if operations.refunded_amount(provider.store, charge.reference):
+            raise Refused(409, "refunded", message="some of this charge was given back; refund the rest")
+        return outcomes.reverse(provider, charge)
+
+    operation = _undo(provider, request.match_info["reference"], succeeded=undo_succeeded)
+    await provider.store.durable()
+    return json_answer(present(operation))
+
+
+def _undo(provider: Provider, reference: str, *, succeeded: Callable[[Operation], Operation]) -> Operation:
+    operation = operations.find(provider.store, reference, family=Family.CHARGE)
+    if operation is None:
+        return outcomes.begin_cancelled(provider, _never_heard_of(reference))
+    operation = outcomes.settle(provider, operation)
+    if operation.status in UNDONE:
+        return operation
+    if operation.status == Status.SUCCEEDED:
+        return succeeded(operation)
+    return outcomes.cancel(provider, operation)
+
+
+def _never_heard_of(reference: str) -> Operation:
+    return Operation(
+        reference=reference,
+        family=Family.CHARGE,
+        kind="unknown",
+        status=Status.CANCELLED,
+        payment_id="",
+        amount=0,
+        currency=NO_CURRENCY,
+        fee=0,
+        provider_reference=operations.provider_reference(reference, family=Family.CHARGE),
+        token="",
+        fate="",
+        decline_code="",
+        charge_reference=None,
+        fingerprint=None,
+        created_at=times.now(),
+        due_at=None,
+    )
