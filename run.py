@@ -27,6 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 LOCK = ROOT / "requirements.lock"
 STAMP = "mpac-stamp"  # inside the environment: what was installed into it, by the hash of the lock file
+LOCKED = "mpac-lock"  # not .lock: that is where uv keeps its own, and it would wait for ours
 PINNED = ("--require-hashes", "--only-binary", ":all:", "--requirement")
 OLDEST_PYTHON = (3, 11)
 
@@ -74,7 +75,7 @@ def only_one(environment: Path) -> Iterator[None]:
     """Hold the environment, so that two commands started at once do not install over each other."""
     try:
         environment.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(environment / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(environment / LOCKED, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise Trouble(
             f"{environment} can't be made or changed ({error.strerror}): "
