@@ -29,6 +29,8 @@ LOCK = ROOT / "requirements.lock"
 STAMP = "mpac-stamp"  # inside the environment: what was installed into it, by the hash of the lock file
 LOCKED = "mpac-lock"  # not .lock: that is where uv keeps its own, and it would wait for ours
 PINNED = ("--require-hashes", "--only-binary", ":all:", "--requirement")
+# uv trusts a list of its own unless told; behind a company proxy the system list is right. New name, old name.
+SYSTEM_CERTIFICATES = {"UV_SYSTEM_CERTS": "true", "UV_NATIVE_TLS": "true"}
 OLDEST_PYTHON = (3, 11)
 
 
@@ -115,7 +117,8 @@ def install_by_uv(python: Path) -> bool:
     if not uv:
         return False
     words = [uv, "pip", "install", "--quiet", "--python", str(python), *PINNED, str(LOCK)]
-    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+    variables = {**os.environ, **SYSTEM_CERTIFICATES}
+    return subprocess.run(words, capture_output=True, check=False, env=variables).returncode == 0
 
 
 def locked_uv(python: Path) -> str | None:
