@@ -1,0 +1,1 @@
+"""HTTP, and nothing but HTTP: read the request, make one call into ``workflows``, answer."""

@@ -1,0 +1,1 @@
+"""When, and nothing but when: the timetable, and the sweeps that find what is due."""

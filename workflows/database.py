@@ -38,7 +38,9 @@ class Base(DeclarativeBase):
 
 CONNECT_TIMEOUT_SECONDS = 3  # a database that does not answer by then is away: 503 beats a hanging terminal
 POOL_TIMEOUT_SECONDS = 3  # likewise for a pool that stays empty
-IDLE_IN_TRANSACTION_MS = 15_000  # no transaction spans a provider call, so none idles this long unless its owner is gone
+IDLE_IN_TRANSACTION_MS = (
+    15_000  # no transaction spans a provider call, so none idles this long unless its owner is gone
+)
 
 
 class _Engines:

@@ -18,7 +18,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MPAC_", frozen=True, extra="ignore")
 
-    environment: Literal["development", "production"] = Field("production", description="What kind of installation this is.")
+    environment: Literal["development", "production"] = Field(
+        "production", description="What kind of installation this is."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least severe line to log.")
 
     database_url: SecretStr = Field(description="PostgreSQL 15 or newer: `postgresql://user:password@host:port/name`.")
@@ -31,24 +33,40 @@ class Settings(BaseSettings):
     )
 
     secret_key: SecretStr = Field(description="Random text; keys the hashes of request bodies and activation codes.")
-    device_token_key_file: Path | None = Field(None, description="PEM file of the EC P-256 key that signs device tokens.")
+    device_token_key_file: Path | None = Field(
+        None, description="PEM file of the EC P-256 key that signs device tokens."
+    )
     device_token_seconds: int = Field(120, ge=10, le=3600, description="Life of a device's access token.")
-    user_jwks_file: Path | None = Field(None, description="JWKS file with the keys that user tokens are checked against.")
+    user_jwks_file: Path | None = Field(
+        None, description="JWKS file with the keys that user tokens are checked against."
+    )
     user_jwks_url: str | None = Field(None, description="JWKS URL with those keys, fetched again every five minutes.")
 
     rate_limit_per_merchant: int = Field(1_000, ge=0, description="Requests per minute and merchant; 0 is off.")
     rate_limit_overall: int = Field(10_000, ge=0, description="Requests per minute over all; 0 is off.")
-    max_requests_in_flight: int = Field(2_000, ge=1, description="Requests one API process works on before it answers 503.")
+    max_requests_in_flight: int = Field(
+        2_000, ge=1, description="Requests one API process works on before it answers 503."
+    )
     max_body_bytes: int = Field(65_536, ge=1_024, description="The largest request body.")
     max_wait_seconds: int = Field(25, ge=1, le=60, description="The longest a `?wait=` may hang.")
 
-    nudge_spacing_ms: int = Field(10, ge=0, description="Least time between two nudges of one process: they carry more ids each.")
+    nudge_spacing_ms: int = Field(
+        10, ge=0, description="Least time between two nudges of one process: they carry more ids each."
+    )
     lease_seconds: Seconds = Field(30, description="How long a worker owns a payment it claimed; longer than any step.")
-    nudge_grace_seconds: Seconds = Field(5, description="How long a recorded payment waits for its nudge before the sweep sends another.")
-    calls_in_flight: int = Field(512, ge=1, description="Provider calls one worker process has open at once, per provider.")
+    nudge_grace_seconds: Seconds = Field(
+        5, description="How long a recorded payment waits for its nudge before the sweep sends another."
+    )
+    calls_in_flight: int = Field(
+        512, ge=1, description="Provider calls one worker process has open at once, per provider."
+    )
     payments_in_hand: int = Field(2_000, ge=1, description="Payments one worker process holds claimed at once.")
-    soft_shutdown_seconds: Seconds = Field(15, description="How long a worker that was told to stop lets its calls end.")
-    review_after_seconds: Seconds = Field(86_400, description="How long an outcome may be unknown before a person is asked.")
+    soft_shutdown_seconds: Seconds = Field(
+        15, description="How long a worker that was told to stop lets its calls end."
+    )
+    review_after_seconds: Seconds = Field(
+        86_400, description="How long an outcome may be unknown before a person is asked."
+    )
     doubt_schedule_scale: float = Field(
         1.0, gt=0, le=1, description="Shortens the schedule of questions about an unknown outcome, for tests and demos."
     )

@@ -66,6 +66,12 @@ def upgrade() -> None:
             END
         $$;
 
+        -- For roles that serve many tenants and may not read merchants.
+        CREATE FUNCTION psp_of(merchant text) RETURNS text
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
+            SELECT psp_id FROM merchants WHERE id = merchant
+        $$;
+
         ALTER TABLE psps ENABLE ROW LEVEL SECURITY;
         CREATE POLICY psps_of_caller ON psps TO mpac_caller USING (
             current_setting('mpac.scope', true) = 'system' OR id = current_setting('mpac.psp_id', true));
@@ -102,7 +108,7 @@ def downgrade() -> None:
         """
         DROP TABLE store_providers;
         DROP POLICY stores_of_caller ON stores;
-        DROP FUNCTION may_see(text, text);
+        DROP FUNCTION may_see(text, text), psp_of(text);
         DROP TABLE stores, merchants, psps;
         """
     )

@@ -129,7 +129,7 @@ def upgrade() -> None:
             sent_at timestamptz NOT NULL,
             answered_at timestamptz,
             outcome text CONSTRAINT payment_attempts_outcome CHECK (outcome IN
-                ('succeeded', 'declined', 'action_required', 'unavailable', 'unknown', 'withdrawn')),
+                ('succeeded', 'declined', 'action_required', 'unavailable', 'unknown', 'withdrawn', 'not_found')),
             provider_reference text,
             code text,
             message text,

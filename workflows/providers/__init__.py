@@ -1,0 +1,1 @@
+"""Whoever moves money, behind one protocol (``base``): cash, the terminal's own card application, acquirers."""

@@ -1,0 +1,70 @@
+"""The API process: ``create_app`` is what uvicorn calls, and the only place where the parts of the API meet."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+
+from api.errors import install_errors
+from api.limits import Limits
+from api.middleware import Frame
+from api.routes import health, payments
+from api.services import Services
+from workers.nudge import Nudger
+from workflows.collector import settle_collector
+from workflows.database import Role, connect, disconnect
+from workflows.logs import configure_logs
+from workflows.payments.accept import Accepting
+from workflows.payments.watch import Watch
+from workflows.settings import Settings, load_settings
+from workflows.tenants.tokens import Tokens
+
+PREFIX = "/api/v1"
+ROUTERS = (payments.router,)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application. Raises ``pydantic.ValidationError`` where a setting is missing."""
+    settings = settings or load_settings()
+    configure_logs(settings.log_level)
+    limits = Limits(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        connect(settings, roles=(Role.CALLER, Role.ACCEPT))
+        ours = Services(
+            settings=settings,
+            limits=limits,
+            tokens=Tokens(settings),
+            accepting=Accepting(nudge_grace_seconds=settings.nudge_grace_seconds),
+            watch=Watch(),
+            nudger=Nudger(spacing_seconds=settings.nudge_spacing_ms / 1000),
+        )
+        app.state.services = ours
+        ours.watch.start()
+        ours.limits.start()
+        ours.nudger.start()
+        settle_collector()
+        yield
+        ours.nudger.stop()
+        await ours.limits.stop()
+        await ours.watch.stop()
+        await disconnect()
+
+    app = FastAPI(
+        title="MPAC SmartPOS Payments",
+        version="1",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=f"{PREFIX}/openapi.json",
+    )
+    install_errors(app)
+    versioned = APIRouter(prefix=PREFIX)
+    for router in ROUTERS:
+        versioned.include_router(router)
+    app.include_router(versioned)
+    app.include_router(health.router)
+    app.add_middleware(Frame, limits=limits, max_body_bytes=settings.max_body_bytes)
+    return app

@@ -1,0 +1,96 @@
+"""What routes ask for by type: the caller, its role, the idempotency key, the page."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Path, Query, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api.keys import read_key
+from api.services import Services, services
+from workflows.card_data import ISSUE, looks_like_card_data
+from workflows.errors import Detail, InvalidRequest, NotAuthenticated, NotAuthorized
+from workflows.idempotency import Key
+from workflows.ids import WELL_FORMED
+from workflows.tenants.caller import Caller, CallerRole
+
+_bearer = HTTPBearer(auto_error=False, description="A device's access token or a user's token")
+
+
+async def known_caller(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+) -> Caller:
+    """Whoever calls, whatever the role; counted against its merchant's limit."""
+    if credentials is None:
+        raise NotAuthenticated()
+    mine = services(request)
+    caller = await mine.tokens.verify(credentials.credentials)
+    mine.limits.count(caller.merchant_id or caller.psp_id)
+    request.state.caller = caller
+    return caller
+
+
+def at_least(role: CallerRole) -> Callable[[Caller], Awaitable[Caller]]:
+    """A dependency that lets ``role`` and every higher one pass. Raises ``NotAuthorized`` to others."""
+
+    async def check(caller: Annotated[Caller, Depends(known_caller)]) -> Caller:
+        if caller.role < role:
+            raise NotAuthorized(message=f"This needs the role {role.name.lower()} or a higher one")
+        return caller
+
+    return check
+
+
+AnyCaller = Annotated[Caller, Depends(known_caller)]
+StoreManager = Annotated[Caller, Depends(at_least(CallerRole.STORE_MANAGER))]
+MerchantAdmin = Annotated[Caller, Depends(at_least(CallerRole.MERCHANT_ADMIN))]
+PspAdmin = Annotated[Caller, Depends(at_least(CallerRole.PSP_ADMIN))]
+SystemOperator = Annotated[Caller, Depends(at_least(CallerRole.SYSTEM_OP))]
+
+
+async def idempotency_key(request: Request, _caller: AnyCaller) -> Key:
+    """The request's key. Only after the caller: nobody unknown learns whether a key is well formed."""
+    secret = services(request).settings.secret_key.get_secret_value().encode()
+    key = read_key(request, body=await request.body(), secret=secret)
+    if looks_like_card_data(key.value):
+        raise InvalidRequest(Detail("Idempotency-Key", ISSUE))
+    request.state.key = key
+    return key
+
+
+IdempotencyKey = Annotated[Key, Depends(idempotency_key)]
+
+
+def request_id(request: Request) -> str:
+    """The id of this request, as its answer's ``X-Request-Id`` says it."""
+    value: str = request.state.request_id
+    return value
+
+
+RequestId = Annotated[str, Depends(request_id)]
+OurServices = Annotated[Services, Depends(services)]
+EntityId = Annotated[str, Path(pattern=f"^{WELL_FORMED.pattern}$", description="An id as answers give it")]
+
+DEFAULT_LIMIT, MAX_LIMIT = 50, 200
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a list: up to ``limit`` entries older than the id ``before``."""
+
+    limit: int
+    before: str | None
+
+
+async def page(
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Entries at most")] = DEFAULT_LIMIT,
+    cursor: Annotated[
+        str | None, Query(pattern=f"^{WELL_FORMED.pattern}$", description="`next_cursor` of the page before")
+    ] = None,
+) -> Page:
+    """The page that ``limit`` and ``cursor`` ask for."""
+    return Page(limit, cursor)
+
+
+CurrentPage = Annotated[Page, Depends(page)]

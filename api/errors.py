@@ -1,0 +1,146 @@
+"""Errors over HTTP: the one place that knows both the kinds of error and the status codes.
+
+Every error body is ``{"error": {"code", "message", "details"}}``, whatever went wrong and wherever: in a route, in the
+framework's own validation, or for a path that does not exist. Only the codes of the status code reference are ever sent.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from api.keys import keep_refusal
+from workflows.errors import (
+    Detail,
+    DomainError,
+    InternalError,
+    InvalidRequest,
+    Kind,
+    MalformedRequest,
+    ResourceNotFound,
+)
+from workflows.payments.present import render
+
+logger = logging.getLogger(__name__)
+
+STATUS: Mapping[Kind, int] = {
+    Kind.MALFORMED: 400,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.FORBIDDEN: 403,
+    Kind.MISSING: 404,
+    Kind.CONFLICT: 409,
+    Kind.INVALID: 422,
+    Kind.LIMITED: 429,
+    Kind.BROKEN: 500,
+    Kind.UNAVAILABLE: 503,
+}
+
+ISSUES: Mapping[str, str] = {
+    "missing": "This field is required",
+    "extra_forbidden": "There is no such field",
+    "greater_than": "Must be greater than {gt}",
+    "greater_than_equal": "Must be at least {ge}",
+    "less_than_equal": "Must be at most {le}",
+    "less_than": "Must be less than {lt}",
+    "int_type": "Must be a whole number",
+    "string_type": "Must be text",
+    "bool_type": "Must be true or false",
+    "dict_type": "Must be an object",
+    "list_type": "Must be a list",
+    "model_type": "Must be an object",
+    "model_attributes_type": "Must be an object",
+    "string_too_long": "Must have at most {max_length} characters",
+    "string_too_short": "Must have at least {min_length} characters",
+    "string_pattern_mismatch": "Must match {pattern}",
+    "too_long": "Must have at most {max_length} entries",
+    "too_short": "Must have at least {min_length} entries",
+    "literal_error": "Must be {expected}",
+    "enum": "Must be {expected}",
+    "int_parsing": "Must be a whole number",
+    "int_from_float": "Must be a whole number",
+    "union_tag_not_found": "Must say its type",
+    "union_tag_invalid": "Must be one of {expected_tags}",
+}
+"""What the validator found → what to do about it, in the contract's words. Others keep the validator's own words."""
+
+
+def body_of(error: DomainError) -> dict[str, Any]:
+    """The envelope of ``error``."""
+    details = [{"field": detail.field, "issue": detail.issue} for detail in error.details]
+    return {"error": {"code": error.code, "message": error.text, "details": details}}
+
+
+def answer(error: DomainError) -> Response:
+    """``error`` as a response."""
+    response = Response(render(body_of(error)), STATUS[error.kind], media_type="application/json")
+    if error.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    if error.kind is Kind.UNAUTHENTICATED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def install_errors(app: FastAPI) -> None:
+    """Make ``app`` answer every error in the envelope."""
+    app.add_exception_handler(DomainError, _domain)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _domain(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DomainError)
+    if error.kind is Kind.INVALID:
+        return await keep_refusal(request, error, answer(error))
+    return answer(error)
+
+
+async def _validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return await _domain(request, translate(error.errors()))
+
+
+def translate(found: Sequence[Mapping[str, Any]]) -> DomainError:
+    """What the validator found as an error of ours: 400 where the request could not be read, 422 where its body is wrong."""
+    places = {entry["loc"][0] for entry in found}
+    is_malformed = places != {"body"} or any(entry["type"].startswith("json") for entry in found)
+    details = [Detail(_field(entry), _issue(entry)) for entry in found]
+    return MalformedRequest(*details) if is_malformed else InvalidRequest(*details)
+
+
+def _field(entry: Mapping[str, Any]) -> str:
+    if entry["type"].startswith("json"):
+        return "body"
+    path = [str(part) for part in entry["loc"][1:]]
+    return ".".join(path) or str(entry["loc"][0])
+
+
+def _issue(entry: Mapping[str, Any]) -> str:
+    kind = entry["type"]
+    if kind == "value_error":
+        return str(entry["msg"]).removeprefix("Value error, ")
+    if kind.startswith("json"):
+        return "Must be valid JSON"
+    if kind in ISSUES:
+        return ISSUES[kind].format_map({name: str(value) for name, value in (entry.get("ctx") or {}).items()})
+    return str(entry["msg"])
+
+
+FRAMEWORK: Mapping[int, type[DomainError]] = {400: MalformedRequest, 404: ResourceNotFound, 405: ResourceNotFound}
+"""Errors that the framework itself raises. An unknown method on a known path is as unknown as the path."""
+
+
+async def _framework(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return answer(FRAMEWORK.get(error.status_code, InternalError)())
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    logger.error(
+        "unexpected error", exc_info=error, extra={"path": request.url.path, "request_id": request.state.request_id}
+    )
+    return answer(InternalError())

@@ -1,0 +1,46 @@
+"""Idempotency keys over HTTP: the header, and the refusals that are kept as answers.
+
+A 422 is an answer like any other: the same key and body get it again, and another body with that key is refused. It is
+stored here, after the fact, because no row was written that it could have shared a transaction with.
+"""
+
+import re
+
+from fastapi import Request
+from starlette.responses import Response
+
+from workflows.errors import Detail, DomainError, IdempotencyKeyReused, MalformedRequest
+from workflows.idempotency import Key, fingerprint, keep_answer
+from workflows.tenants.caller import Caller
+
+PRINTABLE = re.compile(r"[\x20-\x7e]{1,100}")
+REPLAYED = "Idempotent-Replayed"
+
+
+def read_key(request: Request, *, body: bytes, secret: bytes) -> Key:
+    """The key of this request. Raises ``MalformedRequest`` where it is missing or not 1-100 printable characters."""
+    value = request.headers.get("Idempotency-Key")
+    if value is None:
+        raise MalformedRequest(
+            Detail("Idempotency-Key", "This header is required; send a new value for each new payment")
+        )
+    if not PRINTABLE.fullmatch(value):
+        raise MalformedRequest(Detail("Idempotency-Key", "Must be 1 to 100 printable characters"))
+    return Key(value, request.method, request.url.path, fingerprint(body, secret=secret))
+
+
+async def keep_refusal(request: Request, error: DomainError, response: Response) -> Response:
+    """Keep a 422 as the answer to its key, or give the one that is kept already."""
+    key: Key | None = getattr(request.state, "key", None)
+    caller: Caller | None = getattr(request.state, "caller", None)
+    if key is None or caller is None or not caller.merchant_id or isinstance(error, IdempotencyKeyReused):
+        return response
+    try:
+        kept = await keep_answer(caller, key, status=response.status_code, body=bytes(response.body))
+    except DomainError as trouble:
+        from api.errors import answer  # noqa: PLC0415 - the two modules answer for each other
+
+        return answer(trouble)
+    if kept.is_replay:
+        return Response(kept.body, kept.status, media_type="application/json", headers={REPLAYED: "true"})
+    return response

@@ -1,0 +1,127 @@
+"""Limits: how many requests at once, how many a minute, and whether anything is served at all.
+
+| limit         | measured over                          | beyond it                                       |
+|---------------|----------------------------------------|-------------------------------------------------|
+| in flight     | this process                           | 503 with ``Retry-After``: overload               |
+| per minute    | all processes, per merchant and overall| 429 with ``Retry-After``                         |
+| maintenance   | all processes                          | 503 with ``Retry-After`` and the operator's words|
+
+Counts per minute are kept in this process and exchanged with the broker twice a second, so that no request waits for it;
+while the broker is away each process counts for itself.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from starlette.types import Scope
+
+from workflows.errors import RateLimitExceeded, ServiceUnavailable
+from workflows.settings import Settings
+from workflows.switches import Maintenance, read_maintenance
+
+logger = logging.getLogger(__name__)
+
+EXCHANGE_SECONDS = 0.5  # how far processes may lag behind each other; at 10,000/min that is 83 requests
+WINDOW_SECONDS = 60
+RETRY_AFTER_OVERLOAD_SECONDS = 1
+RETRY_AFTER_MAINTENANCE_SECONDS = 30
+OVERALL = "*"
+ALWAYS_SERVED = ("/health/", "/metrics")
+"""Paths that answer also in maintenance and overload: they are how one learns of it."""
+
+
+class Limits:
+    """The limits of one API process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._in_flight = 0
+        self._window = 0
+        self._mine: Counter[str] = Counter()  # counted here since the window began
+        self._sent: Counter[str] = Counter()  # of these, already told to the broker
+        self._others: Counter[str] = Counter()  # counted elsewhere, as last heard
+        self._maintenance = Maintenance(is_on=False, message=None)
+        self._task: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def admitted(self, scope: Scope) -> Iterator[None]:
+        """Count one request in and out. Raises ``ServiceUnavailable`` in overload and in maintenance."""
+        is_always_served = scope["path"].startswith(ALWAYS_SERVED)
+        if not is_always_served:
+            if self._maintenance.is_on and not scope["path"].startswith("/api/v1/ops/"):
+                message = self._maintenance.message or "Closed for maintenance, try again later"
+                raise ServiceUnavailable(message=message, retry_after_seconds=RETRY_AFTER_MAINTENANCE_SECONDS)
+            if self._in_flight >= self._settings.max_requests_in_flight:
+                raise ServiceUnavailable(
+                    message="Too much to do at this moment, try again", retry_after_seconds=RETRY_AFTER_OVERLOAD_SECONDS
+                )
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+
+    def count(self, merchant_id: str) -> None:
+        """Count a request of a known caller. Raises ``RateLimitExceeded``."""
+        limits = ((merchant_id, self._settings.rate_limit_per_merchant), (OVERALL, self._settings.rate_limit_overall))
+        self._turn_window()
+        for name, limit in limits:
+            if limit and name and self._mine[name] + self._others[name] >= limit:
+                raise RateLimitExceeded(retry_after_seconds=WINDOW_SECONDS - int(time.time() % WINDOW_SECONDS))  # noqa: TID251 - a window of the wall clock that all processes share
+        for name, limit in limits:
+            if limit and name:
+                self._mine[name] += 1
+
+    def start(self) -> None:
+        """Begin to exchange counts and to look for the maintenance switch."""
+        self._task = asyncio.create_task(self._exchange_for_ever())
+
+    async def stop(self) -> None:
+        """Stop that."""
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def _turn_window(self) -> None:
+        window = int(time.time() // WINDOW_SECONDS)  # noqa: TID251 - see count
+        if window != self._window:
+            self._window = window
+            for counter in (self._mine, self._sent, self._others):
+                counter.clear()
+
+    async def _exchange_for_ever(self) -> None:
+        broker = Redis.from_url(
+            self._settings.broker_url.get_secret_value(), socket_timeout=1, socket_connect_timeout=1, protocol=2
+        )
+        async with broker:
+            while True:
+                with suppress(ServiceUnavailable):  # the database is away: the last word of the operator stands
+                    self._maintenance = await read_maintenance()
+                try:
+                    await self._exchange(broker)
+                except (RedisError, OSError) as error:
+                    logger.debug("rate limits are counted alone: %s", type(error).__name__)
+                await asyncio.sleep(EXCHANGE_SECONDS)
+
+    async def _exchange(self, broker: "Redis") -> None:
+        self._turn_window()
+        window, news = self._window, self._mine - self._sent
+        if not news:
+            return
+        async with broker.pipeline(transaction=False) as pipe:
+            for name, count in news.items():
+                key = f"mpac:rate:{window}:{name}"
+                pipe.incrby(key, count)
+                pipe.expire(key, 2 * WINDOW_SECONDS)
+            totals = (await pipe.execute())[::2]
+        if window == self._window:
+            self._sent.update(news)
+            for name, total in zip(news, totals, strict=True):
+                self._others[name] = max(0, total - self._sent[name])

@@ -1,0 +1,107 @@
+"""What happens around every request: its id, the size of its body, admission, and a line in the log.
+
+Plain ASGI: Starlette's ``BaseHTTPMiddleware`` starts two tasks and a stream per request, which costs more than all else
+here together.
+"""
+
+import logging
+import re
+import time
+from contextlib import suppress
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import answer
+from api.limits import Limits
+from workflows.errors import Detail, DomainError, MalformedRequest
+from workflows.ids import new_id
+
+logger = logging.getLogger("api.requests")
+
+ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+"""A caller's own request id is taken over if it looks like one: it goes into logs and task headers."""
+
+
+class TooLarge(Exception):
+    """The body grew over the limit while it was read."""
+
+
+class Frame:
+    """Wraps the application."""
+
+    def __init__(self, app: ASGIApp, *, limits: Limits, max_body_bytes: int) -> None:
+        self._app = app
+        self._limits = limits
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            with self._limits.admitted(scope):
+                await self._app(scope, self._measured(scope, receive), send_with_id)
+        except DomainError as error:
+            await answer(error)(scope, receive, send_with_id)
+        except TooLarge:
+            await answer(self._too_large())(scope, receive, send_with_id)
+        finally:
+            _tell(scope, status, request_id, time.perf_counter() - started)
+
+    def _too_large(self) -> MalformedRequest:
+        return MalformedRequest(Detail("body", f"Must be at most {self._max_body_bytes // 1024} KiB"))
+
+    def _measured(self, scope: Scope, receive: Receive) -> Receive:
+        """``receive``, which raises once the body is over the limit, announced or not."""
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                with suppress(ValueError):
+                    if int(value) > self._max_body_bytes:
+                        raise self._too_large()
+        seen = 0
+
+        async def measured() -> Message:
+            nonlocal seen
+            message = await receive()
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                if seen > self._max_body_bytes:
+                    raise TooLarge
+            return message
+
+        return measured
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and ACCEPTABLE_ID.fullmatch(value):
+            return str(value.decode())
+    return new_id("request")
+
+
+def _tell(scope: Scope, status: int, request_id: str, seconds: float) -> None:
+    # Paths hold ids only, never what a client typed into a query or a body.
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    marks: dict[str, Any] = {
+        "request_id": request_id,
+        "method": scope["method"],
+        "path": scope["path"][:200] if status != 404 else None,  # noqa: PLR2004 - an unknown path may be anything
+        "status": status,
+        "milliseconds": round(seconds * 1000, 1),
+    }
+    logger.info("%s answered %d", scope["method"], status, extra=marks)

@@ -1,0 +1,26 @@
+"""The errors of a route, for the OpenAPI document: one schema, an example for each."""
+
+from typing import Any
+
+from api.errors import STATUS, body_of
+from api.schemas.base import ErrorOut
+from workflows.errors import every_error
+
+ALWAYS = (400, 404, 429, 500, 503)
+"""Every route may answer these: limits, trouble of ours, and a path that matches with an id that does not."""
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The ``responses=`` of a route that may answer ``statuses`` besides those that all may."""
+    return {status: _problem(status) for status in sorted({*statuses, *ALWAYS})}
+
+
+def _problem(status: int) -> dict[str, Any]:
+    errors = [error for error in every_error() if STATUS[error.kind] == status]
+    examples = {error.__name__: {"summary": error.__doc__, "value": body_of(error())} for error in errors}
+    description = " ".join(error.__doc__ or "" for error in errors)
+    return {
+        "model": ErrorOut,
+        "description": description,
+        "content": {"application/json": {"examples": examples}},
+    }

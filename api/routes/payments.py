@@ -1,0 +1,94 @@
+"""Payments over HTTP."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from api.answers import JSON, json_answer, page_answer
+from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurServices, RequestId
+from api.keys import REPLAYED
+from api.problems import problems
+from api.schemas.payments import CancelIn, EventsOut, PaymentIn, PaymentOut, PaymentsOut
+from workflows.payments.accept import Acceptance
+from workflows.payments.cancel import cancel_payment
+from workflows.payments.present import payment_fields
+from workflows.payments.queries import PaymentFilter, await_payment, list_payments, read_payment, read_timeline
+
+router = APIRouter(prefix="/payments", tags=["payments"])
+
+Status = Literal["pending", "processing", "completed", "failed", "cancelled", "refunded"]
+
+
+@router.post("", status_code=201, response_model=PaymentOut, responses=problems(401, 403, 409, 422))
+async def create_payment(
+    body: PaymentIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, ours: OurServices
+) -> Response:
+    """Record a pending payment and start it on its way. The same key again returns the same answer."""
+    acceptance = Acceptance(body.to_request(), caller, key, request_id)
+    stored = await ours.accepting.accept_payment(acceptance)
+    if stored.resource_id and not stored.is_replay:
+        ours.nudger.payment(stored.resource_id, request_id=request_id)
+    headers = {REPLAYED: "true"} if stored.is_replay else None
+    return Response(stored.body, stored.status, headers=headers, media_type=JSON)
+
+
+@router.get("", response_model=PaymentsOut, responses=problems(401, 403))
+async def get_payments(  # noqa: PLR0913, PLR0917 - the filters of the contract
+    caller: AnyCaller,
+    page: CurrentPage,
+    status: Annotated[Status | None, Query()] = None,
+    store_id: Annotated[str | None, Query(max_length=80)] = None,
+    device_id: Annotated[str | None, Query(max_length=80)] = None,
+    bill_id: Annotated[str | None, Query(max_length=80)] = None,
+    client_reference: Annotated[str | None, Query(max_length=100)] = None,
+    created_from: Annotated[datetime | None, Query()] = None,
+    created_to: Annotated[datetime | None, Query()] = None,
+) -> Response:
+    """The payments you may see, newest first. A terminal that lost its 201 finds its payment by `client_reference`."""
+    wanted = PaymentFilter(status, store_id, device_id, bill_id, client_reference, created_from, created_to)
+    rows = await list_payments(wanted, caller=caller, limit=page.limit + 1, before=page.before)
+    return page_answer(rows, page, payment_fields)
+
+
+@router.get("/{payment_id}", response_model=PaymentOut, responses=problems(401, 403))
+async def get_payment(
+    payment_id: EntityId,
+    caller: AnyCaller,
+    ours: OurServices,
+    wait: Annotated[float, Query(ge=0, le=60, description="Seconds to wait for a newer version, 25 at most")] = 0,
+    since_version: Annotated[int | None, Query(ge=0, le=2**31 - 1, description="The version you know")] = None,
+) -> Response:
+    """One payment; with `wait`, as soon as its version is newer than `since_version`."""
+    if wait:
+        seconds = min(wait, ours.settings.max_wait_seconds)
+        row = await await_payment(
+            payment_id, caller=caller, watch=ours.watch, wait_seconds=seconds, since_version=since_version
+        )
+    else:
+        row = await read_payment(payment_id, caller=caller)
+    return json_answer(payment_fields(row))
+
+
+@router.get("/{payment_id}/events", response_model=EventsOut, responses=problems(401, 403))
+async def get_events(payment_id: EntityId, caller: AnyCaller) -> Response:
+    """What happened to a payment, oldest first."""
+    return json_answer({"data": await read_timeline(payment_id, caller=caller)})
+
+
+@router.post("/{payment_id}/cancel", response_model=PaymentOut, responses=problems(401, 403, 409, 422))
+async def post_cancel(
+    payment_id: EntityId, caller: AnyCaller, ours: OurServices, request_id: RequestId, body: CancelIn | None = None
+) -> Response:
+    """Withdraw a payment: at once while it is pending, by asking the provider while it is being processed."""
+    row = await cancel_payment(
+        payment_id,
+        caller=caller,
+        reason=body.reason if body else None,
+        on_too_late=body.on_too_late if body else None,
+        request_id=request_id,
+    )
+    if row["status"] == "processing":
+        ours.nudger.payment(payment_id, request_id=request_id)
+    return json_answer(payment_fields(row))

@@ -1,0 +1,239 @@
+"""Payments: what a terminal sends, and what it gets to see."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Discriminator, Field, model_validator
+
+from api.schemas.base import Amount, Body, Currency, Id, Metadata, Tip, text
+from workflows.payments.accept import PaymentRequest
+from workflows.providers import cash, external
+
+DEFAULT_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS = 300, 900
+DEFAULT_CURRENCY = "JPY"
+
+Code = text(64)
+
+
+class CashMethod(Body):
+    """Banknotes and coins; the change is computed."""
+
+    type: Literal["cash"]
+    cash_received: Annotated[int | None, Field(ge=0, description="What the customer handed over; default: exact")] = (
+        None
+    )
+
+
+class TerminalResult(Body):
+    """What the terminal's own card application reported."""
+
+    result: Annotated[
+        Literal["approved", "declined"] | None, Field(description="May be left out with an approval code")
+    ] = None
+    approval_code: Code | None = None
+    card_brand: Code | None = None
+    card_last_4: Annotated[str | None, Field(pattern=r"^\d{4}$")] = None
+    entry_method: Code | None = None
+    slip_number: Code | None = None
+    card_arn: Code | None = None
+
+
+class CardMethod(TerminalResult):
+    """A card: run by the terminal's own card application, or charged by a provider that holds its token."""
+
+    type: Literal["card"]
+    provider: Code | None = None
+    token: text(200) | None = None  # type: ignore[valid-type]  # a type made by a function
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "CardMethod":
+        if self.provider is None:
+            if self.token is not None:
+                raise ValueError("Name the provider that holds this token")
+            _check_reported(self)
+        return self
+
+
+class EmoneyMethod(TerminalResult):
+    """Electronic money, run by the terminal's own application."""
+
+    type: Literal["emoney"]
+
+    @model_validator(mode="after")
+    def _reported(self) -> "EmoneyMethod":
+        _check_reported(self)
+        return self
+
+
+class QrMethod(Body):
+    """A QR code: ``mpm`` is shown by the merchant and scanned by the customer, ``cpm`` the other way round."""
+
+    type: Literal["qr"]
+    mode: Literal["mpm", "cpm"]
+    provider: Code | None = None
+    token: text(200) | None = None  # type: ignore[valid-type]  # a type made by a function
+
+
+def _check_reported(method: TerminalResult) -> None:
+    if method.result is None and method.approval_code is None:
+        raise ValueError("Say what the terminal reported: a result of approved or declined, or an approval_code")
+
+
+Method = Annotated[CashMethod | CardMethod | EmoneyMethod | QrMethod, Discriminator("type")]
+
+
+class PaymentIn(Body):
+    """A payment to be made."""
+
+    amount: Amount
+    currency: Currency = DEFAULT_CURRENCY
+    tip_amount: Tip = 0
+    method: Method
+    bill_id: Id | None = None
+    store_id: Annotated[Id | None, Field(description="Only for callers above a store")] = None
+    client_reference: Annotated[text(100) | None, Field(description="Yours, unique for ever within the merchant")] = (
+        None
+    )
+    expires_in: Annotated[int, Field(ge=1, le=MAX_EXPIRY_SECONDS, description="Seconds")] = DEFAULT_EXPIRY_SECONDS
+    on_too_late: Annotated[
+        Literal["refund"] | None, Field(description="What to do if a cancel comes after the money moved")
+    ] = None
+    metadata: Metadata = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _enough_cash(self) -> "PaymentIn":
+        if isinstance(self.method, CashMethod) and self.method.cash_received is not None:
+            due = self.amount + self.tip_amount
+            if self.method.cash_received < due:
+                raise ValueError(f"method.cash_received: Must be at least {due}")
+        return self
+
+    def to_request(self) -> PaymentRequest:
+        """The same in the domain's words."""
+        mode, provider, facts = _FACTS[type(self.method)](self, self.method)
+        return PaymentRequest(
+            amount=self.amount,
+            currency=self.currency,
+            tip_amount=self.tip_amount,
+            method_type=self.method.type,
+            method_mode=getattr(self.method, "mode", None),
+            processing_mode=mode,
+            provider=provider,
+            facts=facts,
+            expires_in_seconds=self.expires_in,
+            store_id=self.store_id,
+            bill_id=self.bill_id,
+            client_reference=self.client_reference,
+            on_too_late=self.on_too_late,
+            metadata=self.metadata,
+        )
+
+
+Facts = tuple[str, str | None, dict[str, Any]]
+
+
+def _cash(payment: PaymentIn, method: CashMethod) -> Facts:
+    due = payment.amount + payment.tip_amount
+    received = due if method.cash_received is None else method.cash_received
+    return "manual", cash.NAME, {"cash_received": received, "change_amount": received - due}
+
+
+def _terminal(_payment: PaymentIn, method: TerminalResult) -> Facts:
+    facts = method.model_dump(exclude={"type", "result", "provider", "token"}, exclude_none=True)
+    facts["external_result"] = method.result or external.APPROVED
+    return "external", external.NAME, facts
+
+
+def _card(payment: PaymentIn, method: CardMethod) -> Facts:
+    if method.provider is None:
+        return _terminal(payment, method)
+    facts = method.model_dump(exclude={"type", "result", "provider", "token"}, exclude_none=True)
+    return "provider", method.provider, {**facts, "provider_token": method.token}
+
+
+def _qr(_payment: PaymentIn, method: QrMethod) -> Facts:
+    return "provider", method.provider, {"provider_token": method.token}
+
+
+_FACTS: dict[type, Any] = {CashMethod: _cash, CardMethod: _card, EmoneyMethod: _terminal, QrMethod: _qr}
+
+
+class CancelIn(Body):
+    """Why a payment is withdrawn."""
+
+    reason: text(200) | None = None  # type: ignore[valid-type]  # a type made by a function
+    on_too_late: Literal["refund"] | None = None
+
+
+class MethodOut(BaseModel):
+    """How it is paid."""
+
+    type: str
+    mode: str | None
+
+
+class NextAction(BaseModel):
+    """What the terminal has to show."""
+
+    type: str
+    qr_content: str
+    expires_at: datetime
+
+
+class PaymentOut(BaseModel):
+    """A payment."""
+
+    id: str
+    status: Literal["pending", "processing", "completed", "failed", "cancelled", "refunded"]
+    version: int
+    amount: int
+    tip_amount: int
+    currency: str
+    captured_amount: int
+    refunded_amount: int
+    method: MethodOut
+    processing_mode: Literal["manual", "external", "provider"]
+    provider: str
+    provider_reference: str | None
+    approval_code: str | None
+    card_brand: str | None
+    card_last_4: str | None
+    cash_received: int | None
+    change_amount: int | None
+    bill_id: str | None
+    order_id: str | None
+    device_id: str | None
+    store_id: str
+    merchant_id: str
+    client_reference: str | None
+    next_action: NextAction | None
+    failure_code: str | None
+    failure_message: str | None
+    cancel_requested_at: datetime | None
+    cancel_reason: str | None
+    cancel_outcome: str | None
+    outcome_known: bool
+    advice: str | None
+    needs_review: bool
+    settlement_id: str | None
+    metadata: dict[str, Any]
+    expires_at: datetime
+    created_at: datetime
+    processing_at: datetime | None
+    completed_at: datetime | None
+    failed_at: datetime | None
+    cancelled_at: datetime | None
+    refunded_at: datetime | None
+
+
+class PaymentsOut(BaseModel):
+    """A page of payments, newest first."""
+
+    data: list[PaymentOut]
+    next_cursor: str | None
+
+
+class EventsOut(BaseModel):
+    """The timeline of a payment, oldest first; the fields of an entry depend on its ``type``."""
+
+    data: list[dict[str, Any]]

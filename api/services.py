@@ -1,0 +1,30 @@
+"""What one API process is made of: built once when it starts, reached by routes through ``request.app.state``."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from fastapi import Request
+
+from api.limits import Limits
+from workers.nudge import Nudger
+from workflows.payments.accept import Accepting
+from workflows.payments.watch import Watch
+from workflows.settings import Settings
+from workflows.tenants.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Services:
+    """The long-lived objects of this process."""
+
+    settings: Settings
+    limits: Limits
+    tokens: Tokens
+    accepting: Accepting
+    watch: Watch
+    nudger: Nudger
+
+
+def services(request: Request) -> Services:
+    """The services of the process that serves ``request``."""
+    return cast(Services, request.app.state.services)

@@ -1,0 +1,10 @@
+"""The Celery application as beat runs it: the workers' own, with the timetable.
+
+RedBeat keeps the timetable and a lock in the broker, so that of several beats one is active. Correctness never depends
+on that: two at once only nudge twice.
+"""
+
+from beat.schedule import SCHEDULE
+from workers.app import app
+
+app.conf.beat_schedule = SCHEDULE

@@ -1,0 +1,22 @@
+"""The timetable. Beat holds no work and no truth: if it is away, everything is merely later.
+
+An entry expires when the next one is due, so a worker that was away finds one sweep to do and not a thousand.
+"""
+
+from typing import Any
+
+SWEEP_SECONDS = 1.0  # the finest grain of retries, questions and polls; one index look-up each
+CANARY_SECONDS = 15.0  # a deaf worker is noticed within a minute
+HOUSEKEEPING_SECONDS = 30.0  # expired keys are thrown away a thousand at a time
+
+
+def entry(task: str, seconds: float) -> dict[str, Any]:
+    """One line of the timetable."""
+    return {"task": task, "schedule": seconds, "options": {"expires": max(seconds, 5.0)}}
+
+
+SCHEDULE = {
+    "sweep-payments": entry("sweeps.payments", SWEEP_SECONDS),
+    "send-canaries": entry("sweeps.canaries", CANARY_SECONDS),
+    "forget-expired": entry("sweeps.forget_expired", HOUSEKEEPING_SECONDS),
+}

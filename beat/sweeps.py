@@ -1,0 +1,61 @@
+"""Sweeps: find what is due and nudge the task for it.
+
+They run on the ``sweeps`` queue and change nothing themselves. What was nudged a moment ago is not nudged again at every
+tick: its message may simply be waiting behind others. Two sweeps at once only nudge twice, which is harmless.
+"""
+
+import logging
+import time
+from collections import Counter
+
+from workers.app import QUEUES, app, run
+from workers.canaries import sing
+from workers.nudge import MAX_IDS, publish_payments
+from workflows.canaries import find_silent_queues, note_sent
+from workflows.housekeeping import forget_expired
+from workflows.payments.due import DuePayment, find_due_payments
+
+logger = logging.getLogger(__name__)
+
+PAGE = 5_000
+"""Payments one sweep looks at: at one sweep a second, more than a worker can do."""
+
+NUDGE_AGAIN_SECONDS = 15.0
+"""After this, a payment that is still due on the same occasion has probably lost its nudge."""
+
+SILENCE_SECONDS = 60.0
+"""A queue whose canary was not heard for so long has no consumer that works."""
+
+_nudged: dict[DuePayment, float] = {}
+"""Occasion (a payment and when it became due) → until when its nudge is given time."""
+
+
+@app.task(name="sweeps.payments")
+def payments() -> None:
+    """Nudge every payment that is due: lost nudges, run-out leases, retries, questions, polls, expiry."""
+    now = time.monotonic()
+    for key in [key for key, until in _nudged.items() if until < now]:
+        del _nudged[key]
+    due = [found for found in run(find_due_payments(limit=PAGE)) if found not in _nudged]
+    for start in range(0, len(due), MAX_IDS):
+        page = due[start : start + MAX_IDS]
+        publish_payments([payment.id for payment in page])
+        _nudged.update((found, now + NUDGE_AGAIN_SECONDS) for found in page)
+    if due:
+        logger.info("nudged %s", dict(Counter(payment.why for payment in due)))
+
+
+@app.task(name="sweeps.canaries")
+def canaries() -> None:
+    """Send a canary through each queue, and say which queues nobody has consumed for a while."""
+    for silent in run(find_silent_queues(patience_seconds=SILENCE_SECONDS)):
+        logger.error("nobody has consumed the queue %s for %d s", silent.queue, silent.seconds)
+    run(note_sent(list(QUEUES)))
+    for queue in QUEUES:
+        sing.apply_async((queue,), queue=queue, expires=SILENCE_SECONDS, retry=False)
+
+
+@app.task(name="sweeps.forget_expired")
+def forget() -> None:
+    """Throw away expired idempotency records and assertions."""
+    run(forget_expired())

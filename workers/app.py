@@ -1,0 +1,134 @@
+"""The Celery application: the broker, the queues, what is guaranteed about delivery.
+
+A message is only a nudge: rows are the truth, so a message may be lost, late or doubled. Delivery is therefore tuned for
+speed and simplicity (late acknowledgement, one message in hand per thread, no results), and nothing here is relied upon.
+"""
+
+from typing import Any
+
+from celery import Celery, Task
+from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
+from kombu import Queue
+
+from workers import dead_letters
+from workers.bridge import Bridge
+from workflows.collector import settle_collector
+from workflows.database import Role, connect, disconnect
+from workflows.logs import configure_logs
+from workflows.payments.process import Processor, longest_step
+from workflows.providers.registry import Providers, open_providers
+from workflows.settings import Settings, load_settings
+
+QUEUES = ("payments", "refunds", "settlements", "webhooks", "sweeps")
+"""One per kind of work, so that each can have workers of its own and a slow one starves no other."""
+
+ROUTES = {f"{queue}.*": {"queue": queue} for queue in QUEUES}
+"""A task's name says its queue: ``payments.process`` goes to ``payments``."""
+
+settings: Settings = load_settings()
+
+
+class HouseTask(Task):  # type: ignore[misc]  # Celery is untyped
+    """A task whose failures are kept: a poison message ends in the dead-letter table with its traceback."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run, unless this message was delivered too often already."""
+        if dead_letters.is_worn_out(self):
+            return None
+        return super().__call__(*args, **kwargs)
+
+    def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Called by Celery when the task raised."""
+        dead_letters.keep(self.name, task_id, [args, kwargs], exc, str(einfo))
+
+
+app = Celery("mpac", task_cls=HouseTask, broker=settings.broker_url.get_secret_value())
+app.conf.update(
+    include=["workers.payments", "workers.canaries"],
+    task_queues=[Queue(name) for name in QUEUES],
+    task_default_queue="sweeps",
+    task_routes=ROUTES,
+    task_acks_late=True,
+    task_ignore_result=True,
+    task_serializer="json",
+    accept_content=["json"],
+    worker_prefetch_multiplier=1,
+    worker_send_task_events=True,
+    worker_enable_remote_control=True,
+    worker_soft_shutdown_timeout=settings.soft_shutdown_seconds,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+    event_queue_expires=60,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_pool_limit=4,
+    broker_transport_options={
+        # The shortest of all applications on a broker wins, so every process takes it from here.
+        "visibility_timeout": settings.visibility_timeout_seconds,
+        "socket_connect_timeout": 3,
+        "socket_timeout": 10,  # above the one second that a consumer's own BRPOP may take; a paused broker is then noticed
+        "socket_keepalive": True,
+        "health_check_interval": 20,
+        "retry_on_timeout": False,
+    },
+    redbeat_key_prefix="mpac:beat:",
+    redbeat_lock_timeout=30,  # a beat that died is replaced after this; the sweeps bridge the gap
+    beat_max_loop_interval=1,  # the sweeps' own tick
+    timezone="UTC",
+)
+
+bridge = Bridge()
+_process: dict[str, Any] = {}
+
+
+def run(work: Any) -> Any:
+    """Wait for a coroutine of the domain: the only bridge between Celery's threads and the event loop."""
+    return bridge.run(work)
+
+
+def processor() -> Processor:
+    """The payments this worker process has in hand."""
+    made: Processor = _process["processor"]
+    return made
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]  # Celery is untyped
+def _logs(**_: Any) -> None:
+    configure_logs(settings.log_level)
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]
+def _open(sender: Any, **_: Any) -> None:
+    if settings.lease_seconds <= longest_step(settings).total_seconds():
+        raise SystemExit(
+            f"MPAC_LEASE_SECONDS ({settings.lease_seconds}) must be longer than one provider call and one statement together"
+            f" ({longest_step(settings).total_seconds()} s), or two workers could hold one payment."
+        )
+    connect(settings, roles=(Role.WORKER, Role.SWEEP))
+    bridge.start()
+    bridge.run(_build(str(sender)))
+
+
+async def _build(worker: str) -> None:
+    providers = open_providers(settings)
+    _process["providers"] = providers
+    _process["processor"] = Processor(settings, providers, worker=worker)
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]
+def _settle(**_: Any) -> None:
+    settle_collector()
+
+
+@worker_shutdown.connect  # type: ignore[untyped-decorator]
+def _close(**_: Any) -> None:
+    bridge.run(_let_go())
+    bridge.stop()
+
+
+async def _let_go() -> None:
+    await processor().drain(settings.soft_shutdown_seconds)
+    providers: Providers = _process["providers"]
+    await providers.close()
+    await disconnect()

@@ -1,0 +1,48 @@
+"""The bridge from Celery's threads to the one event loop of a worker process.
+
+The domain is async throughout; Celery is not. A task's thread submits one coroutine and waits for it, so sixteen threads
+are enough to keep thousands of provider calls in flight on one loop.
+"""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import uvloop
+
+Result = TypeVar("Result")
+
+LONGEST_SECONDS = 110
+"""No task waits longer than this: below the broker's visibility time-out, so no message is handed out twice for patience."""
+
+
+class Bridge:
+    """One event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the loop; once per process."""
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Run ``work`` on the loop and wait for it. Raises what it raises, or ``TimeoutError``."""
+        if self._loop is None:
+            raise RuntimeError("the event loop of this worker has not been started")
+        return asyncio.run_coroutine_threadsafe(_bounded(work), self._loop).result()
+
+    def stop(self) -> None:
+        """Stop the loop."""
+        if self._loop and self._thread:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(timeout=5)
+
+
+async def _bounded(work: Coroutine[Any, Any, Result]) -> Result:
+    async with asyncio.timeout(LONGEST_SECONDS):
+        return await work

@@ -1,0 +1,12 @@
+"""Celery tasks for payments. Each is one call into ``workflows``; no rules live here."""
+
+from workers.app import app, processor, run
+
+
+@app.task(name="payments.process")
+def process(payment_ids: list[str]) -> None:
+    """Advance these payments. Safe to deliver twice, late, or never.
+
+    The rows are the truth and this message only a nudge: ``beat.sweeps`` finds any payment whose nudge was lost.
+    """
+    run(processor().process(payment_ids))

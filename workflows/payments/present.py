@@ -1,0 +1,77 @@
+"""A payment as the contract shows it: from a row to the fields of `api.md`, and nothing else.
+
+The answer of an accept is stored beside the key and given again byte for byte, so it is rendered here, in the domain,
+and not by the web framework.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+FIELDS = (
+    "id",
+    "status",
+    "version",
+    "amount",
+    "tip_amount",
+    "currency",
+    "captured_amount",
+    "refunded_amount",
+    "method",
+    "processing_mode",
+    "provider",
+    "provider_reference",
+    "approval_code",
+    "card_brand",
+    "card_last_4",
+    "cash_received",
+    "change_amount",
+    "bill_id",
+    "order_id",
+    "device_id",
+    "store_id",
+    "merchant_id",
+    "client_reference",
+    "next_action",
+    "failure_code",
+    "failure_message",
+    "cancel_requested_at",
+    "cancel_reason",
+    "cancel_outcome",
+    "outcome_known",
+    "advice",
+    "needs_review",
+    "settlement_id",
+    "metadata",
+    "expires_at",
+    "created_at",
+    "processing_at",
+    "completed_at",
+    "failed_at",
+    "cancelled_at",
+    "refunded_at",
+)
+"""The fields of a payment in answers, in this order."""
+
+DO_NOT_CHARGE_AGAIN = "do_not_charge_again"
+
+
+def payment_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """``row`` (the columns of ``payments``, absent ones taken as null) as the fields of the contract."""
+    special = {
+        "method": {"type": row["method_type"], "mode": row.get("method_mode")},
+        "advice": None if row.get("outcome_known", True) else DO_NOT_CHARGE_AGAIN,
+    }
+    return {name: special[name] if name in special else row.get(name) for name in FIELDS}
+
+
+def render(value: Any) -> bytes:
+    """``value`` as JSON. Instants are RFC 3339 in UTC with a ``Z``."""
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+
+
+def instant(value: datetime) -> str:
+    """One instant in the spelling of ``render``."""
+    return str(orjson.loads(render(value)))

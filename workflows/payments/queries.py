@@ -1,0 +1,133 @@
+"""Reading payments: one, many, the timeline of one, and one whose version has moved on."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.errors import ResourceNotFound
+from workflows.payments.models import Payment, PaymentAttempt, PaymentHistory, PaymentMessage
+from workflows.payments.states import PaymentStatus
+from workflows.payments.watch import Watch
+from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.scope import within
+
+MOVING = frozenset({PaymentStatus.PENDING, PaymentStatus.PROCESSING})
+"""Statuses that are sure to change; a wait on any other answers at once unless it names the version it knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentFilter:
+    """Which payments to list; ``None`` means any."""
+
+    status: str | None = None
+    store_id: str | None = None
+    device_id: str | None = None
+    bill_id: str | None = None
+    client_reference: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The conditions of a WHERE; ``created_to`` is exclusive."""
+        equal = ("status", "store_id", "device_id", "bill_id", "client_reference")
+        result = [getattr(Payment, name) == value for name in equal if (value := getattr(self, name)) is not None]
+        if self.created_from:
+            result.append(Payment.created_at >= self.created_from)
+        if self.created_to:
+            result.append(Payment.created_at < self.created_to)
+        return result
+
+
+async def read_payment(payment_id: str, *, caller: Caller) -> dict[str, Any]:
+    """The payment's row. Raises ``ResourceNotFound`` where the caller may not see it."""
+    async with caller_transaction(caller) as connection:
+        return await _one(connection, payment_id, caller)
+
+
+async def await_payment(
+    payment_id: str, *, caller: Caller, watch: Watch, wait_seconds: float, since_version: int | None
+) -> dict[str, Any]:
+    """The payment's row, as soon as its version is above ``since_version``, after ``wait_seconds`` at the latest.
+
+    Without ``since_version`` it is the present version that has to be left, and a final payment answers at once. No
+    connection is held while waiting. Raises ``ResourceNotFound``.
+    """
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + wait_seconds
+    known = since_version
+    while True:
+        moved = watch.expect(payment_id)
+        try:
+            row = await read_payment(payment_id, caller=caller)
+            if known is None:
+                known = row["version"] if row["status"] in MOVING else -1
+            left = give_up_at - loop.time()
+            if row["version"] > known or left <= 0:
+                return row
+            await asyncio.wait({moved}, timeout=left)
+        finally:
+            moved.cancel()
+
+
+async def list_payments(
+    wanted: PaymentFilter, *, caller: Caller, limit: int, before: str | None
+) -> list[dict[str, Any]]:
+    """Up to ``limit`` payments, newest first, older than the id ``before``."""
+    statement = (
+        select(Payment.__table__)
+        .where(*within(caller, Payment.merchant_id, Payment.store_id), *wanted.conditions())
+        .order_by(Payment.id.desc())
+        .limit(limit)
+    )
+    if before:
+        statement = statement.where(Payment.id < before)
+    async with caller_transaction(caller) as connection:
+        return [dict(row) for row in (await connection.execute(statement)).mappings()]
+
+
+async def read_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, Any]]:
+    """What happened to a payment, oldest first: transitions, attempts and provider messages (redacted)."""
+    async with caller_transaction(caller) as connection:
+        await _one(connection, payment_id, caller)
+        history = select(PaymentHistory.__table__).where(PaymentHistory.payment_id == payment_id)
+        attempts = select(PaymentAttempt.__table__).where(PaymentAttempt.payment_id == payment_id)
+        messages = select(PaymentMessage.__table__).where(PaymentMessage.payment_id == payment_id)
+        events = [_transition(dict(row)) for row in (await connection.execute(history)).mappings()]
+        for row in (await connection.execute(attempts)).mappings():
+            events += _attempt(dict(row))
+        events += [_message(dict(row)) for row in (await connection.execute(messages)).mappings()]
+    return sorted(events, key=lambda event: (event["at"], event.get("version") or 0))
+
+
+async def _one(connection: AsyncConnection, payment_id: str, caller: Caller) -> dict[str, Any]:
+    statement = select(Payment.__table__).where(
+        Payment.id == payment_id, *within(caller, Payment.merchant_id, Payment.store_id)
+    )
+    row = (await connection.execute(statement)).mappings().one_or_none()
+    if row is None:
+        raise ResourceNotFound()
+    return dict(row)
+
+
+def _transition(row: dict[str, Any]) -> dict[str, Any]:
+    names = ("at", "version", "event", "from_status", "to_status", "caller_type", "caller_id", "reason", "request_id")
+    kind = "transition" if row["from_status"] != row["to_status"] else "remark"
+    return {"type": kind, **{name: row[name] for name in names}}
+
+
+def _attempt(row: dict[str, Any]) -> list[dict[str, Any]]:
+    base = {"number": row["number"], "provider": row["provider"], "reference": row["reference"]}
+    sent = {"type": "attempt_sent", "at": row["sent_at"], **base, "resends": row["resends"]}
+    if row["answered_at"] is None:
+        return [sent]
+    names = ("outcome", "provider_reference", "code", "message")
+    return [sent, {"type": "attempt_answered", "at": row["answered_at"], **base, **{name: row[name] for name in names}}]
+
+
+def _message(row: dict[str, Any]) -> dict[str, Any]:
+    names = ("at", "attempt", "kind", "answer", "detail")
+    return {"type": "provider_message", **{name: row[name] for name in names}}

@@ -1,0 +1,175 @@
+"""Record: write down what the provider said, for many payments in one statement.
+
+Answers come in one by one and are recorded in the small groups that happen to be ready, so a slow payment never holds
+back a finished one. A row moves only if its fence is still the one of the claim: a worker that was stopped beyond its
+lease changes nothing, and what it heard is kept as evidence beside the payment.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.database import Role, rows_parameter, transaction
+from workflows.payments.claim import Claimed
+from workflows.payments.decide import Step, Verdict
+from workflows.providers.base import Answer, Succeeded
+
+GROUP_LIMIT = 100
+"""Rows per statement: a NOTIFY's payload holds 8,000 bytes, a hundred ids with their versions fit."""
+
+_RECORD = text("""
+    -- record: status, history, attempt, evidence of questions and one NOTIFY, for every row whose fence still holds
+    WITH input AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
+            id text, fence integer, attempt integer, step text, event text, status text, due_in double precision,
+            attempt_outcome text, code text, message text, outcome_known boolean, needs_review boolean,
+            next_action jsonb, keeps_action boolean, provider_reference text, approval_code text, card_brand text,
+            card_last_4 text, not_found boolean, was_question boolean, answer text)
+        ORDER BY id
+    ), moved AS (
+        UPDATE payments p
+        SET status = coalesce(i.status, p.status),
+            version = p.version + CASE WHEN i.event IS NULL THEN 0 ELSE 1 END,
+            captured_amount = CASE WHEN i.status = 'completed' THEN p.amount + p.tip_amount ELSE p.captured_amount END,
+            provider_reference = coalesce(i.provider_reference, p.provider_reference),
+            approval_code = coalesce(i.approval_code, p.approval_code),
+            card_brand = coalesce(i.card_brand, p.card_brand),
+            card_last_4 = coalesce(i.card_last_4, p.card_last_4),
+            failure_code = CASE WHEN i.status = 'failed' OR i.needs_review THEN coalesce(i.code, p.failure_code) END,
+            failure_message = CASE WHEN i.status = 'failed' OR i.needs_review THEN coalesce(i.message, p.failure_message) END,
+            cancel_reason = CASE WHEN i.status = 'cancelled' THEN coalesce(p.cancel_reason, i.code) ELSE p.cancel_reason END,
+            cancel_outcome = CASE
+                WHEN p.cancel_requested_at IS NULL THEN p.cancel_outcome
+                WHEN i.status = 'completed' THEN 'too_late'
+                WHEN i.status IN ('cancelled', 'failed') THEN i.status
+                ELSE p.cancel_outcome END,
+            outcome_known = i.outcome_known,
+            in_doubt_since = CASE WHEN i.outcome_known THEN NULL ELSE coalesce(p.in_doubt_since, now()) END,
+            needs_review = i.needs_review,
+            next_action = CASE WHEN i.keeps_action THEN p.next_action ELSE nullif(i.next_action, 'null'::jsonb) END,
+            -- A cancel that was asked for while the provider was being asked is seen to at once.
+            due_at = CASE WHEN i.due_in IS NULL THEN NULL
+                WHEN p.cancel_requested_at IS NOT NULL AND i.step NOT IN ('withdraw', 'ask') THEN now()
+                ELSE now() + make_interval(secs => i.due_in) END,
+            lease_until = NULL, unanswered_claims = 0,
+            inquiries = p.inquiries + CASE WHEN i.was_question THEN 1 ELSE 0 END,
+            completed_at = CASE WHEN i.status = 'completed' THEN now() END,
+            failed_at = CASE WHEN i.status = 'failed' THEN now() END,
+            cancelled_at = CASE WHEN i.status = 'cancelled' THEN now() END
+        FROM input i
+        -- A recorded row has no lease: recording once more after a COMMIT whose answer was lost changes nothing.
+        WHERE p.id = i.id AND p.fence = i.fence AND p.status = 'processing' AND p.lease_until IS NOT NULL
+        RETURNING p.id, p.version, p.status, p.merchant_id, p.store_id, p.request_id, i.attempt, i.step, i.event, i.code,
+                  i.message, i.attempt_outcome, i.provider_reference, i.not_found, i.answer
+    ), history AS (
+        INSERT INTO payment_history (payment_id, version, merchant_id, store_id, event, from_status, to_status, at,
+                                     caller_type, caller_id, reason, request_id)
+        SELECT id, version, merchant_id, store_id, event, 'processing', status, now(), 'worker', :worker, code, request_id
+        FROM moved WHERE event IS NOT NULL
+    ), attempts AS (
+        UPDATE payment_attempts a
+        SET outcome = m.attempt_outcome, answered_at = now(), code = m.code, message = m.message,
+            provider_reference = coalesce(m.provider_reference, a.provider_reference),
+            not_found_at = CASE WHEN m.not_found THEN coalesce(a.not_found_at, now()) END
+        FROM moved m
+        WHERE a.payment_id = m.id AND a.number = m.attempt AND m.attempt_outcome IS NOT NULL
+    ), messages AS (
+        INSERT INTO payment_messages (payment_id, merchant_id, store_id, attempt, kind, answer, detail, at)
+        SELECT id, merchant_id, store_id, attempt,
+               CASE step WHEN 'ask' THEN 'inquiry' WHEN 'withdraw' THEN 'withdrawal' ELSE 'resend' END,
+               answer, jsonb_strip_nulls(jsonb_build_object('code', code, 'message', message)), now()
+        FROM moved WHERE step IN ('ask', 'withdraw', 'resend')
+    )
+    SELECT id, version, status,
+           (SELECT pg_notify('payments', string_agg(id || ':' || version, ' ')) FROM moved WHERE event IS NOT NULL
+            HAVING count(*) > 0)
+    FROM moved
+""")
+
+_EVIDENCE = text("""
+    -- evidence: an answer that came after somebody else had taken over; success for a dead payment is an exception
+    INSERT INTO payment_messages (payment_id, merchant_id, store_id, attempt, kind, answer, detail, at)
+    SELECT p.id, p.merchant_id, p.store_id, i.attempt,
+           CASE WHEN i.answer = 'succeeded' AND p.status IN ('failed', 'cancelled') THEN 'late_success' ELSE 'late_answer' END,
+           i.answer, jsonb_strip_nulls(jsonb_build_object('code', i.code, 'message', i.message,
+               'provider_reference', i.provider_reference, 'fence', i.fence, 'worker', CAST(:worker AS text))), now()
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
+        id text, fence integer, attempt integer, status text, answer text, code text, message text,
+        provider_reference text)
+    JOIN payments p ON p.id = i.id AND (p.fence <> i.fence OR p.status <> coalesce(i.status, p.status))
+""")
+
+_NAMES: dict[type, str] = {}
+
+
+def answer_name(answer: Answer | None) -> str:
+    """The name of an answer in the database: ``Succeeded`` → ``succeeded``, ``NotFound`` → ``not_found``."""
+    kind = type(answer)
+    if kind not in _NAMES:
+        letters = "".join(f"_{c.lower()}" if c.isupper() else c for c in kind.__name__)
+        _NAMES[kind] = letters.lstrip("_")
+    return _NAMES[kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A claimed payment, what the provider said, and what that means."""
+
+    claimed: Claimed
+    answer: Answer | None
+    verdict: Verdict
+
+
+async def record_answers(group: list[Answered], *, worker: str) -> list[str | None]:
+    """Record ``group`` in one transaction; returns each payment's status now, or ``None`` where the fence had moved on.
+
+    Raises ``ServiceUnavailable`` where the database is away: nothing is recorded then, the attempts stay unanswered, and
+    the sweep has them asked about.
+    """
+    rows = [_row(answered) for answered in group]
+    async with transaction(Role.WORKER) as connection:
+        moved = await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})
+        statuses = {row.id: row.status for row in moved}
+        late = [row for row in rows if row["id"] not in statuses]
+        if late:
+            await _keep_evidence(connection, late, worker)
+    return [statuses.get(answered.claimed.id) for answered in group]
+
+
+async def _keep_evidence(connection: AsyncConnection, late: list[dict[str, Any]], worker: str) -> None:
+    heard = [row for row in late if row["answer"] != "none_type"]
+    await connection.execute(_EVIDENCE, {"rows": rows_parameter(heard), "worker": worker})
+
+
+def _row(answered: Answered) -> dict[str, Any]:
+    verdict, claimed = answered.verdict, answered.claimed
+    # A payment that never reached a provider has no attempt to write an outcome into.
+    outcome = verdict.attempt_outcome if claimed.step is not Step.CANCEL else None
+    reference = verdict.provider_reference
+    if reference is None and isinstance(answered.answer, Succeeded):
+        reference = answered.answer.provider_reference
+    return {
+        "id": claimed.id,
+        "fence": claimed.fence,
+        "attempt": claimed.attempt_number,
+        "step": str(claimed.step),
+        "event": verdict.event,
+        "status": verdict.status,
+        "due_in": verdict.due_in_seconds,
+        "attempt_outcome": outcome,
+        "code": verdict.code,
+        "message": verdict.message,
+        "outcome_known": verdict.outcome_known,
+        "needs_review": verdict.needs_review,
+        "next_action": verdict.next_action,
+        "keeps_action": verdict.keeps_action,
+        "provider_reference": reference,
+        "approval_code": verdict.approval_code,
+        "card_brand": verdict.card_brand,
+        "card_last_4": verdict.card_last_4,
+        "not_found": verdict.not_found,
+        "was_question": verdict.was_question,
+        "answer": answer_name(answered.answer),
+    }

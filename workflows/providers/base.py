@@ -1,0 +1,116 @@
+"""What a provider is asked, and the answers it can give.
+
+A provider has five answers. The line that matters runs between *Unavailable* (certainly nothing happened, so it may be
+tried again) and *Unknown* (something may have happened, so it must be asked about and never simply repeated). Which of
+the two it is, is the adapter's most important decision: everything after the request has left is *Unknown*.
+
+An inquiry may also find nothing, and a withdrawal may be confirmed: two further facts that only those calls can state.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a provider is asked to charge: ``amount`` minor units of ``currency``, tip included.
+
+    ``reference`` is our idempotency key, ``{payment_id}:{attempt}``. ``facts`` are what the terminal reported or handed
+    over (token, external result, approval code), named as the payment's columns are.
+    """
+
+    reference: str
+    payment_id: str
+    amount: int
+    currency: str
+    method_type: str
+    method_mode: str | None
+    expires_at: datetime
+    metadata: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The money moved: ``amount`` minor units, which the caller compares with what it asked for."""
+
+    amount: int
+    provider_reference: str | None = None
+    approval_code: str | None = None
+    card_brand: str | None = None
+    card_last_4: str | None = None
+    fee: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The provider refused; no money moved. ``is_retriable`` comes from the provider's own table of codes."""
+
+    code: str
+    message: str = "The provider declined the payment"
+    is_retriable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRequired:
+    """The provider waits for somebody: ``next_action`` is what to show (empty: only time has to pass)."""
+
+    next_action: dict[str, Any] | None
+    provider_reference: str | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Certainly nothing happened: refused connection, 429, an explicit 503. It may be tried again."""
+
+    reason: str
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Something may have happened: a read time-out, a reset, a 500, garbage, our own death. It must be asked about."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """An inquiry found nothing under our reference. No proof: the call may still be on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """The provider confirms that this reference moved no money and never will."""
+
+
+Outcome = Succeeded | Declined | ActionRequired | Unavailable | Unknown
+Answer = Outcome | NotFound | Withdrawn
+
+
+class Provider(Protocol):
+    """A way of moving money. No method raises for trouble of the provider's: trouble is an outcome."""
+
+    name: str
+    deduplicates: bool
+    """Whether a second call with the same reference moves no second money."""
+    max_processing_seconds: float
+    """After this long, a call that was never answered can no longer be at work."""
+
+    async def charge(self, charge: Charge) -> Outcome:
+        """Move the money, or create what the customer needs to move it."""
+        ...
+
+    async def inquire(self, reference: str) -> Answer:
+        """What became of the charge that was sent under ``reference``."""
+        ...
+
+    async def withdraw(self, reference: str) -> Answer:
+        """Undo a charge that has not moved money yet: ``Withdrawn``, or ``Succeeded`` where it is too late."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections."""
+        ...

@@ -1,0 +1,156 @@
+"""The sandbox provider, over HTTP: which of its answers means which outcome.
+
+The tables below are the whole decision. What left us and brought no readable answer back is ``Unknown``; only a
+connection that was never made, a 429, a 503 and an authentication failure are certain to have done nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import orjson
+
+from workflows.providers.base import (
+    ActionRequired,
+    Answer,
+    Charge,
+    Declined,
+    NotFound,
+    Outcome,
+    Succeeded,
+    Unavailable,
+    Unknown,
+    Withdrawn,
+)
+from workflows.settings import Settings
+
+OK, REFUSED, CONFLICT, MISSING = 200, 400, 409, 404
+NOTHING_DONE = frozenset({401, 403, 429, 503})
+RETRIABLE_CODES = frozenset({"try_again_later", "issuer_unavailable", "processor_busy"})
+"""Declines after which the sandbox's documentation allows another attempt."""
+
+KEEPALIVE_SECONDS = 15  # below the provider's own 75 s, so that we never write into a connection it is closing
+CONNECT_TIMEOUT_SECONDS = 3  # a provider that does not take a connection by then has certainly done nothing
+
+
+def _succeeded(body: dict[str, Any]) -> Succeeded:
+    return Succeeded(
+        amount=body["amount"],
+        provider_reference=body.get("provider_reference"),
+        approval_code=body.get("approval_code"),
+        card_brand=body.get("card_brand"),
+        card_last_4=body.get("card_last_4"),
+        fee=body.get("fee") or 0,
+    )
+
+
+def _declined(body: dict[str, Any]) -> Declined:
+    code = str(body.get("decline_code") or "declined")
+    message = str(body.get("decline_message") or "The provider declined the payment")
+    return Declined(code=code, message=message, is_retriable=code in RETRIABLE_CODES)
+
+
+def _waiting(body: dict[str, Any]) -> ActionRequired:
+    action = {"type": "display_qr", "qr_content": body["qr_content"], "expires_at": body["expires_at"]}
+    return ActionRequired(action, body.get("provider_reference"), datetime.fromisoformat(body["expires_at"]))
+
+
+ANSWERS: Mapping[str, Callable[[dict[str, Any]], Answer]] = {
+    "succeeded": _succeeded,
+    "declined": _declined,
+    "pending": lambda body: ActionRequired(None, body.get("provider_reference")),
+    "waiting": _waiting,
+    "cancelled": lambda body: Withdrawn(),
+    "expired": lambda body: Withdrawn(),
+}
+"""``status`` in the body of an answer → what it means."""
+
+
+class SandboxProvider:
+    """Charges, asks and withdraws at the sandbox provider. One connection pool per process."""
+
+    name = "sandbox"
+    deduplicates = True
+
+    def __init__(self, settings: Settings) -> None:
+        self.max_processing_seconds = settings.sandbox_max_processing_seconds
+        self._url = (settings.sandbox_url or "").rstrip("/")
+        self._timeout = aiohttp.ClientTimeout(
+            total=settings.sandbox_timeout_seconds, sock_connect=CONNECT_TIMEOUT_SECONDS
+        )
+        key = settings.sandbox_api_key.get_secret_value() if settings.sandbox_api_key else ""
+        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        self._limit = settings.calls_in_flight
+        self._session: aiohttp.ClientSession | None = None
+
+    async def charge(self, charge: Charge) -> Outcome:
+        """Charge at once, or create a code for the customer to scan (``qr`` with ``mpm``)."""
+        body: dict[str, Any] = {
+            "reference": charge.reference,
+            "payment_id": charge.payment_id,
+            "amount": charge.amount,
+            "currency": charge.currency,
+            "metadata": charge.metadata,
+        }
+        path = "/v1/charges"
+        if charge.method_mode == "mpm":
+            path = "/v1/codes"
+            left = charge.expires_at - datetime.now(UTC)  # noqa: TID251 - a length of time for the provider, not an instant of ours
+            body["expires_in"] = max(1, int(left.total_seconds()))
+        elif charge.facts.get("provider_token"):
+            body["token"] = charge.facts["provider_token"]
+        answer = await self._ask("POST", path, body)
+        # A code that was withdrawn before it was charged moves no money, which to a charge is a decline.
+        return answer if not isinstance(answer, NotFound | Withdrawn) else Declined("cancelled", "Withdrawn before")
+
+    async def inquire(self, reference: str) -> Answer:
+        """What became of ``reference``."""
+        answer = await self._ask("GET", f"/v1/charges/{reference}", None)
+        return Unavailable(answer.reason) if isinstance(answer, Unknown) else answer
+
+    async def withdraw(self, reference: str) -> Answer:
+        """Cancel ``reference``; a 409 brings the charge that was quicker."""
+        return await self._ask("POST", f"/v1/charges/{reference}/cancel", {})
+
+    async def close(self) -> None:
+        """Close the connection pool."""
+        if self._session:
+            await self._session.close()
+
+    async def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> Answer:
+        try:
+            async with self._pool().request(
+                method, self._url + path, data=orjson.dumps(body) if body is not None else None
+            ) as response:
+                return _read(response.status, await response.read(), response.headers.get("Retry-After"))
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            return Unavailable(f"no connection: {type(error).__name__}")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return Unknown(f"no answer: {type(error).__name__}")
+
+    def _pool(self) -> aiohttp.ClientSession:
+        # Made at the first call, since a session belongs to the event loop that is running then.
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=self._limit, keepalive_timeout=KEEPALIVE_SECONDS)
+            self._session = aiohttp.ClientSession(
+                connector=connector, headers=self._headers, timeout=self._timeout, auto_decompress=False
+            )
+        return self._session
+
+
+def _read(status: int, raw: bytes, retry_after: str | None) -> Answer:
+    if status in NOTHING_DONE:
+        seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
+        return Unavailable(f"the provider answered {status}", seconds)
+    if status == MISSING:
+        return NotFound()
+    try:
+        body = orjson.loads(raw)
+        if status == REFUSED:
+            return Declined("refused_by_provider", str(body["error"]["message"]))
+        if status in (OK, CONFLICT):
+            return ANSWERS[body["status"]](body)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return Unknown(f"unreadable answer with status {status}")
+    return Unknown(f"the provider answered {status}")

@@ -1,0 +1,23 @@
+"""The first wall: each query's own filter by what its caller may see (row-level security is the second)."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import InstrumentedAttribute
+
+from workflows.tenants.caller import Caller, Scope
+from workflows.tenants.models import Merchant
+
+
+def within(
+    caller: Caller, merchant_id: InstrumentedAttribute[Any], store_id: InstrumentedAttribute[Any] | None = None
+) -> list[ColumnElement[bool]]:
+    """The conditions that keep a query within ``caller``'s tenant, given the columns that say whose a row is."""
+    if caller.scope is Scope.SYSTEM:
+        return []
+    if caller.scope is Scope.PSP:
+        return [merchant_id.in_(select(Merchant.id).where(Merchant.psp_id == caller.psp_id))]
+    conditions: list[ColumnElement[bool]] = [merchant_id == caller.merchant_id]
+    if caller.scope is Scope.STORE and store_id is not None:
+        conditions.append(store_id == caller.store_id)
+    return conditions

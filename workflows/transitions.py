@@ -1,0 +1,103 @@
+"""``apply``: the one door to a status, for a single row; the hot paths have set-based twins in ``workflows.payments``.
+
+It locks the row, asks the entity's machine for the next status, writes it with a new version, and appends the history
+row, all in the caller's transaction. Devices, orders, bills, refunds and settlements all go through here.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
+from workflows.machine import StateMachine
+from workflows.tenants.caller import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who made a transition, when and why: the rest of a history row."""
+
+    caller_type: str
+    caller_id: str
+    at: datetime
+    request_id: str | None = None
+    reason: str | None = None
+
+    @classmethod
+    def caller(cls, caller: Caller, *, at: datetime, request_id: str | None = None, reason: str | None = None) -> "By":
+        """A transition that ``caller`` asked for."""
+        return cls(caller.type, caller.id, at, request_id, reason)
+
+
+def illegal(machine: StateMachine, status: str, event: str) -> InvalidStatusTransition:
+    """The error for an event that ``status`` does not allow; it names the status and what is possible."""
+    possible = ", ".join(machine.possible(status)) or "nothing, this status is final"
+    return InvalidStatusTransition(
+        Detail("status", f"The {machine.name} is {status}; possible: {possible}"),
+        message=f"This {machine.name} is {status} and cannot {event.replace('_', ' ')}",
+    )
+
+
+async def apply(
+    connection: AsyncConnection,
+    machine: StateMachine,
+    entity_id: str,
+    event: str,
+    *,
+    by: By,
+    changes: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Move one row by ``event`` (an edge or a remark) and return it as it is now.
+
+    ``changes`` are further columns to set. Raises ``ResourceNotFound`` where the transaction cannot see the row, and
+    ``InvalidStatusTransition`` where its status has no such edge.
+    """
+    table = f"{machine.name}s"
+    locked = text(f"SELECT status FROM {table} WHERE id = :id FOR UPDATE")
+    source = (await connection.execute(locked, {"id": entity_id})).scalar()
+    if source is None:
+        raise ResourceNotFound()
+    target = source if event in machine.remarks else machine.target(source, event)
+    if target is None:
+        raise illegal(machine, source, event)
+    columns = {**(changes or {}), "status": str(target)}
+    assignments = ", ".join(f"{name} = :{name}" for name in columns)
+    moved = await connection.execute(
+        text(f"UPDATE {table} SET {assignments}, version = version + 1 WHERE id = :id RETURNING *"),
+        {**columns, "id": entity_id},
+    )
+    row = dict(moved.mappings().one())
+    await append_history(connection, machine, row, event=event, source=source, by=by)
+    return row
+
+
+async def append_history(
+    connection: AsyncConnection, machine: StateMachine, row: dict[str, Any], *, event: str, source: str | None, by: By
+) -> None:
+    """Write the history row of ``row``'s present version; ``source`` is ``None`` for its creation."""
+    name = machine.name
+    await connection.execute(
+        text(f"""
+            INSERT INTO {name}_history ({name}_id, version, merchant_id, store_id, event, from_status, to_status, at,
+                                        caller_type, caller_id, reason, request_id)
+            VALUES (:id, :version, :merchant_id, :store_id, :event, :source, :target, :at,
+                    :caller_type, :caller_id, :reason, :request_id)
+        """),
+        {
+            "id": row["id"],
+            "version": row["version"],
+            "merchant_id": row["merchant_id"],
+            "store_id": row["store_id"],
+            "event": event,
+            "source": source,
+            "target": row["status"],
+            "at": by.at,
+            "caller_type": by.caller_type,
+            "caller_id": by.caller_id,
+            "reason": by.reason,
+            "request_id": by.request_id,
+        },
+    )
