@@ -1,0 +1,35 @@
+"""One sandbox for the tests of a module, shared because a start costs more than most tests."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sandbox_harness import Sandbox
+
+
+@pytest.fixture(scope="module")
+async def provider(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
+    """A running sandbox without latency; it must stop cleanly and without an error in its log."""
+    running = await Sandbox.start(tmp_path_factory.mktemp("sandbox"))
+    yield running
+    await running.stop()
+
+
+@pytest.fixture
+async def empty_provider(provider: Sandbox) -> AsyncIterator[Sandbox]:
+    """The same with an empty ledger and the dial at nothing, before and after."""
+    await _clear(provider)
+    yield provider
+    await _clear(provider)
+
+
+@pytest.fixture
+def sandbox_folder(tmp_path: Path) -> Path:
+    """Where a sandbox of one's own keeps its ledger."""
+    return tmp_path / "ledger"
+
+
+async def _clear(provider: Sandbox) -> None:
+    await provider.call("DELETE", "/control/ledger")
+    await provider.call("DELETE", "/control/faults")
+    await provider.call("PUT", "/control/latency", body={"min_ms": 0, "max_ms": 0})

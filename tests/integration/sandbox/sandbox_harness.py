@@ -1,0 +1,155 @@
+"""A real sandbox in a process of its own, and a small client for it.
+
+The process is real because its promises are about processes: what survives kill -9, what a broken connection looks
+like, how it stops.
+"""
+
+import asyncio
+import itertools
+import re
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import aiohttp
+import orjson
+
+ROOT = Path(__file__).parents[3]
+KEY = "key-of-the-tests"
+SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSB0ZXN0cw=="
+DEADLINE_SECONDS = 10.0
+STEP_SECONDS = 0.01
+Seen = TypeVar("Seen")
+NUMBERS = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+
+
+def fresh(prefix: str = "pay") -> str:
+    """A payment id no other test of this process uses."""
+    return f"{prefix}_{next(NUMBERS)}"
+
+
+async def eventually(look: Callable[[], Awaitable[Seen]], *, until: Callable[[Seen], bool]) -> Seen:
+    """Look again and again until what is seen is right; fail with what was seen last."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    seen = await look()
+    while not until(seen):
+        assert time.monotonic() < deadline, f"not within {DEADLINE_SECONDS} s; last seen: {seen}"
+        await asyncio.sleep(STEP_SECONDS)
+        seen = await look()
+    return seen
+
+
+class Sandbox:
+    """One running process, and a client that speaks to it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+        self.process = process
+        self.url = url
+        self.log: list[str] = []
+        self._reader = asyncio.ensure_future(self._read_log())
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+
+    @classmethod
+    async def start(cls, store: Path, environment: Mapping[str, str] | None = None) -> Self:
+        """Start one on a free port and wait until it listens."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sandbox", "--port", "0", "--store", str(store)),
+            cwd=ROOT,
+            env={
+                "MPAC_SANDBOX_API_KEY": KEY,
+                "MPAC_SANDBOX_WEBHOOK_SECRET": SECRET,
+                "MPAC_SANDBOX_MIN_LATENCY_MS": "0",
+                "MPAC_SANDBOX_MAX_LATENCY_MS": "0",
+                **(environment or {}),
+            },
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stderr is not None
+        seen = ""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while line := (await process.stderr.readline()).decode():
+                seen += line
+                if found := re.search(r"listening on (http://\S+)", line):
+                    return cls(process, found[1])
+        await process.wait()
+        raise AssertionError(f"the sandbox did not start:\n{seen}")
+
+    async def stop(self) -> None:
+        """Stop it as a supervisor would, and see that nothing went wrong inside meanwhile."""
+        self.process.terminate()
+        await self._gone()
+        assert self.process.returncode == 0, self.log
+        assert not [line for line in self.log if "ERROR" in line or "Traceback" in line], "".join(self.log)
+
+    async def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        await self._gone()
+
+    async def _gone(self) -> None:
+        await self._session.close()
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await self.process.wait()
+            await self._reader
+
+    async def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        while line := await self.process.stderr.readline():
+            self.log.append(line.decode())
+
+    async def call(
+        self, method: str, path: str, *, body: Any = None, headers: Mapping[str, str] | None = None, timeout: float = 10
+    ) -> Answer:
+        """One call with the key. Raises what aiohttp raises when there is no proper answer."""
+        data = body if isinstance(body, bytes | None) else orjson.dumps(body)
+        sent = {"Authorization": f"Bearer {KEY}", **(headers or {})}
+        limit = aiohttp.ClientTimeout(total=timeout)
+        async with self._session.request(method, self.url + path, data=data, headers=sent, timeout=limit) as answer:
+            raw = await answer.read()
+            is_json = answer.content_type == "application/json"
+            return Answer(answer.status, orjson.loads(raw) if is_json else raw.decode(), answer.headers)
+
+    async def charge(self, reference: str, /, *, fate: str = "", timeout: float = 10, **changes: Any) -> Answer:
+        """Charge 1,000 yen; the payment is what the reference says before its colon."""
+        body = order(reference, fate=fate) | changes
+        return await self.call("POST", "/v1/charges", body=body, timeout=timeout)
+
+    async def refund(self, reference: str, *, of: str, amount: int, fate: str = "", timeout: float = 10) -> Answer:
+        """Give back a part of the charge with the reference ``of``."""
+        changes = {"reference": reference, "charge_reference": of, "amount": amount}
+        return await self.call("POST", "/v1/refunds", body=order(of, fate=fate) | changes, timeout=timeout)
+
+    async def code(self, reference: str, *, fate: str = "", expires_in: int = 300, timeout: float = 10) -> Answer:
+        """Make a QR code over 1,000 yen."""
+        body = order(reference, fate=fate) | {"expires_in": expires_in}
+        return await self.call("POST", "/v1/codes", body=body, timeout=timeout)
+
+    async def ask(self, reference: str) -> Answer:
+        """The inquiry."""
+        return await self.call("GET", f"/v1/charges/{reference}")
+
+    async def moved(self, payment_id: str) -> list[tuple[str, int]]:
+        """Kind and amount of every movement of a payment: what the judge says."""
+        answer = await self.call("GET", f"/control/ledger/{payment_id}")
+        return [(row["kind"], row["amount"]) for row in answer.body["data"]]
+
+
+def order(reference: str, *, fate: str = "") -> dict[str, Any]:
+    """The body that all orders have in common."""
+    return {
+        "reference": reference,
+        "payment_id": reference.partition(":")[0],
+        "amount": 1_000,
+        "currency": "JPY",
+        "metadata": {"sandbox": fate} if fate else {},
+    }
