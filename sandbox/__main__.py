@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import signal
+import sqlite3
 import sys
 
 import uvloop
@@ -29,6 +30,13 @@ def main() -> None:
     """Read the settings and run."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
     settings = read_settings(sys.argv[1:])
+    try:
+        _run(settings)
+    except sqlite3.OperationalError as error:
+        sys.exit(f"cannot open the ledger in {settings.store}: {error} (is it in use by another process?)")
+
+
+def _run(settings: Settings) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))
 

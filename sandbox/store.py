@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 FILE_NAME = "ledger.sqlite3"
-LOCK_WAIT_SECONDS = 5.0  # a predecessor that was just killed may still be dying with the lock in its hand
+LOCK_WAIT_SECONDS = 2.0  # a predecessor that was just killed may still be dying with the lock in its hand
 CACHED_STATEMENTS = 128  # more than we have, so that none is ever compiled twice
 
 PRAGMAS = (

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sandbox_harness import Sandbox
+from sandbox_harness import Launch, Sandbox
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +21,20 @@ async def empty_provider(provider: Sandbox) -> AsyncIterator[Sandbox]:
     await _clear(provider)
     yield provider
     await _clear(provider)
+
+
+@pytest.fixture
+async def launch(sandbox_folder: Path) -> AsyncIterator[Launch]:
+    """Start a sandbox of one's own on ``sandbox_folder``; whatever a failed test leaves running is killed."""
+    launched: list[Sandbox] = []
+
+    async def start() -> Sandbox:
+        launched.append(await Sandbox.start(sandbox_folder))
+        return launched[-1]
+
+    yield start
+    for sandbox in launched:
+        await sandbox.kill()
 
 
 @pytest.fixture

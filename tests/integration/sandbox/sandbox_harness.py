@@ -92,8 +92,9 @@ class Sandbox:
         assert not [line for line in self.log if "ERROR" in line or "Traceback" in line], "".join(self.log)
 
     async def kill(self) -> None:
-        """kill -9."""
-        self.process.kill()
+        """kill -9, if it still lives."""
+        if self.process.returncode is None:
+            self.process.kill()
         await self._gone()
 
     async def _gone(self) -> None:
@@ -142,6 +143,9 @@ class Sandbox:
         """Kind and amount of every movement of a payment: what the judge says."""
         answer = await self.call("GET", f"/control/ledger/{payment_id}")
         return [(row["kind"], row["amount"]) for row in answer.body["data"]]
+
+
+Launch = Callable[[], Awaitable[Sandbox]]
 
 
 def order(reference: str, *, fate: str = "") -> dict[str, Any]:

@@ -94,7 +94,7 @@ async def test_forgetting_idempotency_never_pays_a_code(provider: Sandbox) -> No
 async def test_a_fault_strikes_the_making_of_the_code(provider: Sandbox) -> None:
     reference = f"{fresh()}:1"
     with pytest.raises(TimeoutError):
-        await provider.code(reference, fate="timeout_after_charge", timeout=0.15)
+        await provider.code(reference, fate="timeout_after_charge", timeout=0.3)
     assert (await provider.ask(reference)).body["status"] == "waiting"
     assert (await pay(provider, reference)).body["status"] == "succeeded"
 

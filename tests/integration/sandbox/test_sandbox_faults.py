@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from sandbox_harness import Sandbox, eventually, fresh
 
-PATIENCE_SECONDS = 0.15  # of a client that waits for an answer which never comes
+PATIENCE_SECONDS = 0.3  # of a client that waits for an answer which never comes
 BROKEN = (TimeoutError, aiohttp.ClientError, ValueError)  # ValueError: 200 with a body that is not JSON
 CHARGED = [("charge", 1_000)]
 AFTER = [
@@ -34,7 +34,7 @@ async def lost(call: Awaitable[object]) -> bool:
 async def test_after_charge_loses_the_answer_and_not_the_money(provider: Sandbox, fate: str) -> None:
     payment = fresh()
     assert await lost(provider.charge(f"{payment}:1", fate=fate, timeout=PATIENCE_SECONDS))
-    assert await provider.moved(payment) == CHARGED
+    await eventually(lambda: provider.moved(payment), until=lambda moved: moved == CHARGED)
     again = await provider.charge(f"{payment}:1", fate=fate)
     assert (again.status, again.body["status"]) == (200, "succeeded")
     assert await provider.moved(payment) == CHARGED

@@ -94,7 +94,7 @@ async def test_what_was_partly_refunded_cannot_be_reversed(provider: Sandbox) ->
 async def test_undoing_sees_through_a_lying_inquiry(provider: Sandbox) -> None:
     payment = fresh()
     with pytest.raises(TimeoutError):
-        await provider.charge(f"{payment}:1", fate="not_found_lie:60000", timeout=0.15)
+        await provider.charge(f"{payment}:1", fate="not_found_lie:60000", timeout=0.3)
     assert (await undo(provider, "cancel", f"{payment}:1")).status == 409
     assert (await undo(provider, "reverse", f"{payment}:1")).body["status"] == "reversed"
     assert await provider.moved(payment) == UNDONE
