@@ -4,7 +4,6 @@ Every error body is ``{"error": {"code", "message", "details"}}``, whatever went
 framework's own validation, or for a path that does not exist. Only the codes of the status code reference are ever sent.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,8 +23,6 @@ from workflows.errors import (
     ResourceNotFound,
 )
 from workflows.payments.present import render
-
-logger = logging.getLogger(__name__)
 
 STATUS: Mapping[Kind, int] = {
     Kind.MALFORMED: 400,
@@ -85,11 +82,10 @@ def answer(error: DomainError) -> Response:
 
 
 def install_errors(app: FastAPI) -> None:
-    """Make ``app`` answer every error in the envelope."""
+    """Make ``app`` answer every expected error in the envelope; ``api.middleware`` answers for the unexpected."""
     app.add_exception_handler(DomainError, _domain)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _framework)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 async def _domain(request: Request, error: Exception) -> Response:
@@ -137,10 +133,3 @@ FRAMEWORK: Mapping[int, type[DomainError]] = {400: MalformedRequest, 404: Resour
 async def _framework(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return answer(FRAMEWORK.get(error.status_code, InternalError)())
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    logger.error(
-        "unexpected error", exc_info=error, extra={"path": request.url.path, "request_id": request.state.request_id}
-    )
-    return answer(InternalError())

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import answer
 from api.limits import Limits
-from workflows.errors import Detail, DomainError, MalformedRequest
+from workflows.errors import Detail, DomainError, InternalError, MalformedRequest
 from workflows.ids import new_id
 
 logger = logging.getLogger("api.requests")
@@ -43,12 +43,12 @@ class Frame:
         started = time.perf_counter()
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        status = 500
+        status, is_answered = 500, False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, is_answered = message["status"], True
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
@@ -59,6 +59,11 @@ class Frame:
             await answer(error)(scope, receive, send_with_id)
         except TooLarge:
             await answer(self._too_large())(scope, receive, send_with_id)
+        except Exception:
+            # Caught here, not by the framework, which would close the connection after its answer.
+            logger.exception("unexpected error", extra={"request_id": request_id, "method": scope["method"]})
+            if not is_answered:
+                await answer(InternalError())(scope, receive, send_with_id)
         finally:
             _tell(scope, status, request_id, time.perf_counter() - started)
 

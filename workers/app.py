@@ -63,6 +63,7 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     broker_pool_limit=4,
+    redbeat_redis_options={"socket_timeout": 10, "socket_connect_timeout": 3},
     broker_transport_options={
         # The shortest of all applications on a broker wins, so every process takes it from here.
         "visibility_timeout": settings.visibility_timeout_seconds,
@@ -72,6 +73,7 @@ app.conf.update(
         "health_check_interval": 20,
         "retry_on_timeout": False,
     },
+    redbeat_redis_url=settings.broker_url.get_secret_value(),
     redbeat_key_prefix="mpac:beat:",
     redbeat_lock_timeout=30,  # a beat that died is replaced after this; the sweeps bridge the gap
     beat_max_loop_interval=1,  # the sweeps' own tick

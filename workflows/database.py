@@ -75,6 +75,7 @@ def connect(settings: Settings, *, roles: tuple[Role, ...] = tuple(Role)) -> Non
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT_SECONDS,
             pool_use_lifo=True,
+            hide_parameters=True,  # what clients send does not belong into tracebacks
             json_serializer=lambda value: orjson.dumps(value).decode(),
             json_deserializer=orjson.loads,
             connect_args={

@@ -50,7 +50,7 @@ _START = text(f"""
         FROM claimed
     ), attempt AS (
         INSERT INTO payment_attempts (payment_id, number, merchant_id, store_id, provider, reference, sent_at)
-        SELECT id, 1, merchant_id, store_id, provider, id || ':1', now FROM claimed WHERE attempts = 1
+        SELECT id, 1, merchant_id, store_id, provider, id || '\\:1', now FROM claimed WHERE attempts = 1
     )
     SELECT claimed.*, (SELECT pg_notify('payments', string_agg(id || ':' || version, ' ')) FROM claimed)
     FROM claimed
