@@ -5,10 +5,11 @@ No secret stands in any of them, because a command can be read by every user of 
 
 import sys
 
-CELERY = (sys.executable, "-m", "celery", "--app", "workers.app:app")
+CELERY = (sys.executable, "-m", "celery", "--quiet", "--app", "workers.app:app")
+BEAT = (sys.executable, "-m", "celery", "--quiet", "--app", "beat.app:app")  # the same application with the timetable
 
 PAYMENTS_QUEUE = "payments"
-OTHER_QUEUES = "celery,refunds,settlements,webhooks,sweeps"
+OTHER_QUEUES = "refunds,settlements,webhooks,sweeps"
 WORKER_THREADS = 16  # each waits for the one event loop, which does the work; 8 and 32 measured the same
 # Inquiries and cancels end within the product's soft shutdown (15 s); a little more for Celery's own farewell.
 WORKER_GRACE_SECONDS = 20
@@ -44,7 +45,7 @@ def worker(*, queues: str, name: str) -> tuple[str, ...]:
 
 def beat() -> tuple[str, ...]:
     """The timetable. RedBeat keeps it in the broker, so that of several beats one is active."""
-    return (*CELERY, "beat", "--scheduler", SCHEDULER, "--pidfile=")
+    return (*BEAT, "beat", "--scheduler", SCHEDULER, "--pidfile=")
 
 
 def flower(*, host: str, port: int, mode: str = "read-only") -> tuple[str, ...]:

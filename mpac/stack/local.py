@@ -31,6 +31,7 @@ from mpac.stack.ports import choose_ports
 from mpac.stack.postgres import postgres
 from mpac.stack.program import Program
 from mpac.stack.runfile import RunInfo, birth, clear_leftovers, only_one, write_run
+from mpac.stack.schema import schema_is_current
 from mpac.stack.secrets import load_secrets
 from mpac.stack.supervisor import Supervisor
 from mpac.stack.valkey import valkey
@@ -132,6 +133,8 @@ class LocalStack:
     async def _programs_of(self, part: str) -> list[Program]:
         if part in stack_parts.SERVERS:
             return [await self._server(part)]
+        if part == "migrate" and await schema_is_current(self.urls.database):
+            return []
         product = stack_parts.Product(self.home, self._ports, self.environment, self._workers)
         return stack_parts.programs_of(part, product)
 

@@ -2,12 +2,13 @@
 
 | tier | parts | after |
 |---|---|---|
-| 1 | postgres, valkey | nothing |
-| 2 | migrate, sandbox | the servers; the sandbox has a store of its own, so both run at once |
-| 3 | api, worker, beat | the schema is there |
-| 4 | flower | the workers, which it asks once for what they are |
+| 1 | postgres, valkey, sandbox | nothing: the sandbox has a store of its own |
+| 2 | migrate | the servers |
+| 3 | api, worker | the schema is there; with them the first payment can be made |
+| 4 | beat, flower | the workers: Flower asks them once for what they are, and two cores are busy enough before |
 """
 
+import signal
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +24,18 @@ from mpac.trouble import Trouble
 SERVERS = ("postgres", "valkey")
 PRODUCT = ("migrate", "sandbox", "api", "worker", "beat", "flower")
 EVERYTHING = (*SERVERS, *PRODUCT)
-TIERS = (SERVERS, ("migrate", "sandbox"), ("api", "worker", "beat"), ("flower",))
+TIERS = ((*SERVERS, "sandbox"), ("migrate",), ("api", "worker"), ("beat", "flower"))
 NEED_THE_SCHEMA = ("api", "worker", "beat")
+
+# Celery warns each worker of root, eight lines long; who tries a local stack as root knows. `mpac worker` still warns.
+ROOT_IS_KNOWN = {"PYTHONWARNINGS": "ignore:You're running the worker"}
 
 SOURCES = {  # the file without which a part can't start
     "migrate": "migrations/env.py",
     "sandbox": "sandbox/__main__.py",
     "api": "api/app.py",
     "worker": "workers/app.py",
-    "beat": "beat/schedule.py",
+    "beat": "beat/app.py",
     "flower": "workers/app.py",
 }
 
@@ -118,7 +122,7 @@ def _worker(product: Product, name: str, queues: str) -> Program:
     return Program(
         name=name,
         command=commands.worker(queues=queues, name=name),
-        environment={**product.environment, READY_FILE_VARIABLE: str(ready_file)},
+        environment={**product.environment, **ROOT_IS_KNOWN, READY_FILE_VARIABLE: str(ready_file)},
         ready=wrote_its_pid(ready_file),
         grace_seconds=commands.WORKER_GRACE_SECONDS,
     )
@@ -139,5 +143,7 @@ def _flower(product: Product) -> list[Program]:
             command=commands.flower(host=HOST, port=port),
             environment={**product.environment, **login},
             ready=answers_http(port, "/healthcheck"),
+            # It stores nothing, and on SIGTERM Flower 2.2 waits for ever for threads of its own.
+            stop_signal=signal.SIGKILL,
         )
     ]
