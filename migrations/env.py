@@ -15,7 +15,11 @@ from workflows.database import Base
 MODELS = (
     "workflows.tenants.models",
     "workflows.devices.models",
+    "workflows.orders.models",
+    "workflows.bills.models",
     "workflows.payments.models",
+    "workflows.refunds.models",
+    "workflows.settlements.models",
 )
 for module in MODELS:
     importlib.import_module(module)

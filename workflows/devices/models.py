@@ -3,12 +3,10 @@
 from datetime import datetime
 
 from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint
-from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.database import Base
-
-INSTANT = TIMESTAMP(timezone=True)
+from workflows.history import INSTANT, HistoryRow
 
 
 class Device(Base):
@@ -38,23 +36,12 @@ class Device(Base):
     last_connected_at: Mapped[datetime | None] = mapped_column(INSTANT)
 
 
-class DeviceHistory(Base):
+class DeviceHistory(HistoryRow, Base):
     """What happened to a device, one row per version."""
 
     __tablename__ = "device_history"
 
     device_id: Mapped[str] = mapped_column(Text, ForeignKey("devices.id"), primary_key=True)
-    version: Mapped[int] = mapped_column(primary_key=True)
-    merchant_id: Mapped[str] = mapped_column(Text)
-    store_id: Mapped[str] = mapped_column(Text)
-    event: Mapped[str] = mapped_column(Text)
-    from_status: Mapped[str | None] = mapped_column(Text)
-    to_status: Mapped[str] = mapped_column(Text)
-    at: Mapped[datetime] = mapped_column(INSTANT)
-    caller_type: Mapped[str] = mapped_column(Text)
-    caller_id: Mapped[str] = mapped_column(Text)
-    reason: Mapped[str | None] = mapped_column(Text)
-    request_id: Mapped[str | None] = mapped_column(Text)
 
 
 class ActivationCode(Base):

@@ -7,12 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, Identity, Index, Text, UniqueConstraint, text
-from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.database import Base
-
-INSTANT = TIMESTAMP(timezone=True)
+from workflows.history import INSTANT, HistoryRow
 
 
 class Payment(Base):
@@ -94,23 +93,12 @@ class Payment(Base):
     refunded_at: Mapped[datetime | None] = mapped_column(INSTANT)
 
 
-class PaymentHistory(Base):
+class PaymentHistory(HistoryRow, Base):
     """What happened to a payment, one row per version."""
 
     __tablename__ = "payment_history"
 
     payment_id: Mapped[str] = mapped_column(Text, primary_key=True)
-    version: Mapped[int] = mapped_column(primary_key=True)
-    merchant_id: Mapped[str] = mapped_column(Text)
-    store_id: Mapped[str] = mapped_column(Text)
-    event: Mapped[str] = mapped_column(Text)
-    from_status: Mapped[str | None] = mapped_column(Text)
-    to_status: Mapped[str] = mapped_column(Text)
-    at: Mapped[datetime] = mapped_column(INSTANT)
-    caller_type: Mapped[str] = mapped_column(Text)
-    caller_id: Mapped[str] = mapped_column(Text)
-    reason: Mapped[str | None] = mapped_column(Text)
-    request_id: Mapped[str | None] = mapped_column(Text)
 
 
 class PaymentAttempt(Base):

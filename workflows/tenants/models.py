@@ -3,13 +3,12 @@
 from datetime import datetime, time
 
 from sqlalchemy import ForeignKey, Index, LargeBinary, Text, UniqueConstraint
-from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import TIME as PG_TIME
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.database import Base
-
-INSTANT = TIMESTAMP(timezone=True)
+from workflows.history import INSTANT
 
 
 class Psp(Base):

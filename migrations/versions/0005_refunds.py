@@ -1,0 +1,93 @@
+"""Refunds: a payment's shape, in the other direction, in a table of its own."""
+
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute(
+        """
+        CREATE TABLE refunds (
+            id text PRIMARY KEY,
+            merchant_id text NOT NULL,
+            store_id text NOT NULL,
+            payment_id text NOT NULL CONSTRAINT refunds_payment_fk REFERENCES payments,
+            settlement_id text,
+            status text NOT NULL CONSTRAINT refunds_status
+                CHECK (status IN ('pending', 'processing', 'completed', 'failed')),
+            version integer NOT NULL,
+            amount bigint NOT NULL CONSTRAINT refunds_amount_positive CHECK (amount > 0),
+            currency text NOT NULL,
+            reason text NOT NULL,
+            staff_code text NOT NULL,
+            provider text NOT NULL,
+            provider_reference text,
+            failure_code text,
+            failure_message text,
+            outcome_known boolean NOT NULL DEFAULT true,
+            in_doubt_since timestamptz,
+            needs_review boolean NOT NULL DEFAULT false,
+            due_at timestamptz,
+            lease_until timestamptz,
+            fence integer NOT NULL DEFAULT 0,
+            unanswered_claims integer NOT NULL DEFAULT 0,
+            attempts integer NOT NULL DEFAULT 0,
+            inquiries integer NOT NULL DEFAULT 0,
+            request_id text,
+            created_at timestamptz NOT NULL,
+            processing_at timestamptz,
+            completed_at timestamptz,
+            failed_at timestamptz,
+            CONSTRAINT refunds_known_when_final
+                CHECK (status IN ('pending', 'processing') OR (outcome_known AND lease_until IS NULL AND due_at IS NULL))
+        );
+        CREATE INDEX refunds_by_payment ON refunds (payment_id, id);
+        CREATE INDEX refunds_by_store ON refunds (store_id, id);
+        CREATE INDEX refunds_due ON refunds (due_at) WHERE due_at IS NOT NULL;
+
+        CREATE TRIGGER refunds_initial BEFORE INSERT ON refunds FOR EACH ROW
+            WHEN (NEW.status <> ALL (ARRAY['pending'])) EXECUTE FUNCTION refuse_edge();
+        CREATE TRIGGER refunds_edges BEFORE UPDATE ON refunds FOR EACH ROW
+            WHEN (OLD.status <> NEW.status AND (OLD.status || '>' || NEW.status) <> ALL (ARRAY[
+                'pending>processing', 'processing>completed', 'processing>failed']))
+            EXECUTE FUNCTION refuse_edge();
+        CREATE TRIGGER refunds_version BEFORE UPDATE ON refunds FOR EACH ROW
+            WHEN (NEW.version < OLD.version OR (NEW.status <> OLD.status AND NEW.version = OLD.version))
+            EXECUTE FUNCTION refuse_version();
+
+        CREATE TABLE refund_history (
+            refund_id text NOT NULL,
+            version integer NOT NULL,
+            merchant_id text NOT NULL,
+            store_id text NOT NULL,
+            event text NOT NULL,
+            from_status text,
+            to_status text NOT NULL,
+            at timestamptz NOT NULL,
+            caller_type text NOT NULL,
+            caller_id text NOT NULL,
+            reason text,
+            request_id text,
+            PRIMARY KEY (refund_id, version)
+        );
+        CREATE TRIGGER refund_history_append_only BEFORE UPDATE OR DELETE ON refund_history
+            FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting();
+
+        ALTER TABLE refunds ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY refunds_of_caller ON refunds TO mpac_caller USING (may_see(merchant_id, store_id));
+        CREATE POLICY refunds_of_all ON refunds TO mpac_accept, mpac_worker, mpac_sweep USING (true);
+        ALTER TABLE refund_history ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY refund_history_of_caller ON refund_history TO mpac_caller USING (may_see(merchant_id, store_id));
+        CREATE POLICY refund_history_of_all ON refund_history TO mpac_accept, mpac_worker, mpac_sweep USING (true);
+
+        GRANT SELECT ON refunds, refund_history TO mpac_caller, mpac_sweep;
+        """
+    )
+
+
+def downgrade() -> None:
+    op.execute("DROP TABLE refund_history, refunds")

@@ -1,0 +1,170 @@
+"""Orders with their items, bills, and which bill is for which orders."""
+
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute(
+        """
+        CREATE TABLE orders (
+            id text PRIMARY KEY,
+            merchant_id text NOT NULL,
+            store_id text NOT NULL,
+            device_id text,
+            order_number text NOT NULL,
+            order_type text NOT NULL,
+            table_number text,
+            status text NOT NULL CONSTRAINT orders_status
+                CHECK (status IN ('draft', 'open', 'paid', 'completed', 'cancelled')),
+            version integer NOT NULL,
+            currency text NOT NULL,
+            subtotal bigint NOT NULL,
+            tax_amount bigint NOT NULL,
+            discount_amount bigint NOT NULL,
+            total_amount bigint NOT NULL CONSTRAINT orders_total_not_negative CHECK (total_amount >= 0),
+            created_at timestamptz NOT NULL,
+            updated_at timestamptz NOT NULL,
+            submitted_at timestamptz,
+            paid_at timestamptz,
+            completed_at timestamptz,
+            cancelled_at timestamptz,
+            CONSTRAINT orders_number_key UNIQUE (store_id, order_number)
+        );
+        CREATE INDEX orders_by_store ON orders (store_id, id);
+
+        CREATE TABLE order_items (
+            id text PRIMARY KEY,
+            order_id text NOT NULL CONSTRAINT order_items_order_fk REFERENCES orders ON DELETE CASCADE,
+            merchant_id text NOT NULL,
+            store_id text NOT NULL,
+            position integer NOT NULL,
+            name text NOT NULL,
+            quantity integer NOT NULL CONSTRAINT order_items_quantity_positive CHECK (quantity > 0),
+            unit_price bigint NOT NULL CONSTRAINT order_items_price_not_negative CHECK (unit_price >= 0),
+            tax_rate numeric(6, 5) NOT NULL CONSTRAINT order_items_tax_rate CHECK (tax_rate >= 0 AND tax_rate < 1),
+            subtotal bigint NOT NULL
+        );
+        CREATE INDEX order_items_by_order ON order_items (order_id, position);
+
+        CREATE TABLE bills (
+            id text PRIMARY KEY,
+            merchant_id text NOT NULL,
+            store_id text NOT NULL,
+            bill_number text NOT NULL,
+            parent_bill_id text CONSTRAINT bills_parent_fk REFERENCES bills,
+            status text NOT NULL CONSTRAINT bills_status
+                CHECK (status IN ('unpaid', 'partially_paid', 'paid', 'voided')),
+            version integer NOT NULL,
+            currency text NOT NULL,
+            subtotal bigint NOT NULL,
+            tax_amount bigint NOT NULL,
+            discount_amount bigint NOT NULL,
+            total_amount bigint NOT NULL CONSTRAINT bills_total_positive CHECK (total_amount > 0),
+            paid_amount bigint NOT NULL DEFAULT 0,
+            reserved_amount bigint NOT NULL DEFAULT 0,
+            paid_at timestamptz,
+            voided_at timestamptz,
+            created_at timestamptz NOT NULL,
+            updated_at timestamptz NOT NULL,
+            CONSTRAINT bills_number_key UNIQUE (store_id, bill_number),
+            CONSTRAINT bills_within_total
+                CHECK (paid_amount >= 0 AND reserved_amount >= 0 AND paid_amount + reserved_amount <= total_amount)
+        );
+        CREATE INDEX bills_by_store ON bills (store_id, id);
+
+        CREATE TABLE bill_orders (
+            bill_id text NOT NULL CONSTRAINT bill_orders_bill_fk REFERENCES bills,
+            order_id text NOT NULL CONSTRAINT bill_orders_order_fk REFERENCES orders,
+            merchant_id text NOT NULL,
+            store_id text NOT NULL,
+            PRIMARY KEY (bill_id, order_id)
+        );
+        CREATE INDEX bill_orders_by_order ON bill_orders (order_id);
+
+        CREATE TRIGGER orders_initial BEFORE INSERT ON orders FOR EACH ROW
+            WHEN (NEW.status <> ALL (ARRAY['draft'])) EXECUTE FUNCTION refuse_edge();
+        CREATE TRIGGER orders_edges BEFORE UPDATE ON orders FOR EACH ROW
+            WHEN (OLD.status <> NEW.status AND (OLD.status || '>' || NEW.status) <> ALL (ARRAY[
+                'draft>open', 'open>paid', 'paid>completed', 'draft>cancelled', 'open>cancelled', 'paid>cancelled']))
+            EXECUTE FUNCTION refuse_edge();
+        CREATE TRIGGER orders_version BEFORE UPDATE ON orders FOR EACH ROW
+            WHEN (NEW.version < OLD.version OR (NEW.status <> OLD.status AND NEW.version = OLD.version))
+            EXECUTE FUNCTION refuse_version();
+
+        CREATE TABLE order_history (
+            order_id text NOT NULL,
+            version integer NOT NULL,
+            merchant_id text NOT NULL,
+            store_id text NOT NULL,
+            event text NOT NULL,
+            from_status text,
+            to_status text NOT NULL,
+            at timestamptz NOT NULL,
+            caller_type text NOT NULL,
+            caller_id text NOT NULL,
+            reason text,
+            request_id text,
+            PRIMARY KEY (order_id, version)
+        );
+        CREATE TRIGGER order_history_append_only BEFORE UPDATE OR DELETE ON order_history
+            FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting();
+
+        CREATE TRIGGER bills_initial BEFORE INSERT ON bills FOR EACH ROW
+            WHEN (NEW.status <> ALL (ARRAY['unpaid'])) EXECUTE FUNCTION refuse_edge();
+        CREATE TRIGGER bills_edges BEFORE UPDATE ON bills FOR EACH ROW
+            WHEN (OLD.status <> NEW.status AND (OLD.status || '>' || NEW.status) <> ALL (ARRAY[
+                'unpaid>partially_paid', 'unpaid>paid', 'partially_paid>paid', 'partially_paid>unpaid', 'unpaid>voided']))
+            EXECUTE FUNCTION refuse_edge();
+        CREATE TRIGGER bills_version BEFORE UPDATE ON bills FOR EACH ROW
+            WHEN (NEW.version < OLD.version OR (NEW.status <> OLD.status AND NEW.version = OLD.version))
+            EXECUTE FUNCTION refuse_version();
+
+        CREATE TABLE bill_history (
+            bill_id text NOT NULL,
+            version integer NOT NULL,
+            merchant_id text NOT NULL,
+            store_id text NOT NULL,
+            event text NOT NULL,
+            from_status text,
+            to_status text NOT NULL,
+            at timestamptz NOT NULL,
+            caller_type text NOT NULL,
+            caller_id text NOT NULL,
+            reason text,
+            request_id text,
+            PRIMARY KEY (bill_id, version)
+        );
+        CREATE TRIGGER bill_history_append_only BEFORE UPDATE OR DELETE ON bill_history
+            FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting();
+
+        ALTER TABLE orders ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY orders_of_caller ON orders TO mpac_caller USING (may_see(merchant_id, store_id));
+        CREATE POLICY orders_of_all ON orders TO mpac_accept, mpac_worker, mpac_sweep USING (true);
+        ALTER TABLE order_items ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY order_items_of_caller ON order_items TO mpac_caller USING (may_see(merchant_id, store_id));
+        CREATE POLICY order_items_of_all ON order_items TO mpac_accept, mpac_worker, mpac_sweep USING (true);
+        ALTER TABLE order_history ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY order_history_of_caller ON order_history TO mpac_caller USING (may_see(merchant_id, store_id));
+        CREATE POLICY order_history_of_all ON order_history TO mpac_accept, mpac_worker, mpac_sweep USING (true);
+        ALTER TABLE bills ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY bills_of_caller ON bills TO mpac_caller USING (may_see(merchant_id, store_id));
+        CREATE POLICY bills_of_all ON bills TO mpac_accept, mpac_worker, mpac_sweep USING (true);
+        ALTER TABLE bill_orders ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY bill_orders_of_caller ON bill_orders TO mpac_caller USING (may_see(merchant_id, store_id));
+        CREATE POLICY bill_orders_of_all ON bill_orders TO mpac_accept, mpac_worker, mpac_sweep USING (true);
+        ALTER TABLE bill_history ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY bill_history_of_caller ON bill_history TO mpac_caller USING (may_see(merchant_id, store_id));
+        CREATE POLICY bill_history_of_all ON bill_history TO mpac_accept, mpac_worker, mpac_sweep USING (true);
+
+        GRANT SELECT ON orders, order_items, order_history, bills, bill_orders, bill_history TO mpac_caller, mpac_sweep;
+        """
+    )
+
+
+def downgrade() -> None:
+    op.execute("DROP TABLE bill_history, order_history, bill_orders, bills, order_items, orders")

@@ -1,0 +1,58 @@
+"""The rows of a bill: itself, the orders it is for, its history."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from workflows.database import Base
+from workflows.history import INSTANT, HistoryRow
+
+
+class Bill(Base):
+    """What is owed; ``paid_amount + reserved_amount`` never exceeds ``total_amount``."""
+
+    __tablename__ = "bills"
+    __table_args__ = (
+        UniqueConstraint("store_id", "bill_number", name="bills_number_key"),
+        Index("bills_by_store", "store_id", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    merchant_id: Mapped[str] = mapped_column(Text)
+    store_id: Mapped[str] = mapped_column(Text)
+    bill_number: Mapped[str] = mapped_column(Text)
+    parent_bill_id: Mapped[str | None] = mapped_column(Text, ForeignKey("bills.id", name="bills_parent_fk"))
+    status: Mapped[str] = mapped_column(Text)
+    version: Mapped[int]
+    currency: Mapped[str] = mapped_column(Text)
+    subtotal: Mapped[int] = mapped_column(BigInteger)
+    tax_amount: Mapped[int] = mapped_column(BigInteger)
+    discount_amount: Mapped[int] = mapped_column(BigInteger)
+    total_amount: Mapped[int] = mapped_column(BigInteger)
+    paid_amount: Mapped[int] = mapped_column(BigInteger)
+    reserved_amount: Mapped[int] = mapped_column(BigInteger)
+    paid_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    voided_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+    updated_at: Mapped[datetime] = mapped_column(INSTANT)
+
+
+class BillOrder(Base):
+    """A bill is for this order, perhaps among others."""
+
+    __tablename__ = "bill_orders"
+    __table_args__ = (Index("bill_orders_by_order", "order_id"),)
+
+    bill_id: Mapped[str] = mapped_column(Text, ForeignKey("bills.id", name="bill_orders_bill_fk"), primary_key=True)
+    order_id: Mapped[str] = mapped_column(Text, ForeignKey("orders.id", name="bill_orders_order_fk"), primary_key=True)
+    merchant_id: Mapped[str] = mapped_column(Text)
+    store_id: Mapped[str] = mapped_column(Text)
+
+
+class BillHistory(HistoryRow, Base):
+    """What happened to a bill, one row per version."""
+
+    __tablename__ = "bill_history"
+
+    bill_id: Mapped[str] = mapped_column(Text, primary_key=True)

@@ -1,0 +1,69 @@
+"""The rows of an order: itself, its items, its history."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import BigInteger, ForeignKey, Index, Numeric, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from workflows.database import Base
+from workflows.history import INSTANT, HistoryRow
+
+
+class Order(Base):
+    """What was sold, with totals that the server computed."""
+
+    __tablename__ = "orders"
+    __table_args__ = (
+        UniqueConstraint("store_id", "order_number", name="orders_number_key"),
+        Index("orders_by_store", "store_id", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    merchant_id: Mapped[str] = mapped_column(Text)
+    store_id: Mapped[str] = mapped_column(Text)
+    device_id: Mapped[str | None] = mapped_column(Text)
+    order_number: Mapped[str] = mapped_column(Text)
+    order_type: Mapped[str] = mapped_column(Text)
+    table_number: Mapped[str | None] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text)
+    version: Mapped[int]
+    currency: Mapped[str] = mapped_column(Text)
+    subtotal: Mapped[int] = mapped_column(BigInteger)
+    tax_amount: Mapped[int] = mapped_column(BigInteger)
+    discount_amount: Mapped[int] = mapped_column(BigInteger)
+    total_amount: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+    updated_at: Mapped[datetime] = mapped_column(INSTANT)
+    submitted_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    paid_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    completed_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    cancelled_at: Mapped[datetime | None] = mapped_column(INSTANT)
+
+
+class OrderItem(Base):
+    """One line of an order."""
+
+    __tablename__ = "order_items"
+    __table_args__ = (Index("order_items_by_order", "order_id", "position"),)
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    order_id: Mapped[str] = mapped_column(
+        Text, ForeignKey("orders.id", name="order_items_order_fk", ondelete="CASCADE")
+    )
+    merchant_id: Mapped[str] = mapped_column(Text)
+    store_id: Mapped[str] = mapped_column(Text)
+    position: Mapped[int]
+    name: Mapped[str] = mapped_column(Text)
+    quantity: Mapped[int]
+    unit_price: Mapped[int] = mapped_column(BigInteger)
+    tax_rate: Mapped[Decimal] = mapped_column(Numeric(6, 5))
+    subtotal: Mapped[int] = mapped_column(BigInteger)
+
+
+class OrderHistory(HistoryRow, Base):
+    """What happened to an order, one row per version."""
+
+    __tablename__ = "order_history"
+
+    order_id: Mapped[str] = mapped_column(Text, primary_key=True)

@@ -1,0 +1,58 @@
+"""The rows of a refund."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, ForeignKey, Index, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from workflows.database import Base
+from workflows.history import INSTANT, HistoryRow
+
+
+class Refund(Base):
+    """Some or all of a payment on its way back."""
+
+    __tablename__ = "refunds"
+    __table_args__ = (
+        Index("refunds_by_payment", "payment_id", "id"),
+        Index("refunds_by_store", "store_id", "id"),
+        Index("refunds_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    )
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    merchant_id: Mapped[str] = mapped_column(Text)
+    store_id: Mapped[str] = mapped_column(Text)
+    payment_id: Mapped[str] = mapped_column(Text, ForeignKey("payments.id", name="refunds_payment_fk"))
+    settlement_id: Mapped[str | None] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text)
+    version: Mapped[int]
+    amount: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    staff_code: Mapped[str] = mapped_column(Text)
+    provider: Mapped[str] = mapped_column(Text)
+    provider_reference: Mapped[str | None] = mapped_column(Text)
+    failure_code: Mapped[str | None] = mapped_column(Text)
+    failure_message: Mapped[str | None] = mapped_column(Text)
+    outcome_known: Mapped[bool]
+    in_doubt_since: Mapped[datetime | None] = mapped_column(INSTANT)
+    needs_review: Mapped[bool]
+    due_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    lease_until: Mapped[datetime | None] = mapped_column(INSTANT)
+    fence: Mapped[int]
+    unanswered_claims: Mapped[int]
+    attempts: Mapped[int]
+    inquiries: Mapped[int]
+    request_id: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+    processing_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    completed_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    failed_at: Mapped[datetime | None] = mapped_column(INSTANT)
+
+
+class RefundHistory(HistoryRow, Base):
+    """What happened to a refund, one row per version."""
+
+    __tablename__ = "refund_history"
+
+    refund_id: Mapped[str] = mapped_column(Text, primary_key=True)

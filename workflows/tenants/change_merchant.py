@@ -1,0 +1,26 @@
+"""Change a merchant."""
+
+from typing import Any
+
+from sqlalchemy import update
+
+from workflows.clock import now
+from workflows.errors import ResourceNotFound
+from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.models import Merchant
+from workflows.tenants.scope import within
+
+
+async def change_merchant(merchant_id: str, changes: dict[str, Any], *, caller: Caller) -> dict[str, Any]:
+    """The merchant's row with ``changes`` (columns and their new values) made. Raises ``ResourceNotFound``."""
+    statement = (
+        update(Merchant)
+        .where(Merchant.id == merchant_id, *within(caller, Merchant.id))
+        .values(**changes, updated_at=now())
+        .returning(*Merchant.__table__.columns)
+    )
+    async with caller_transaction(caller) as connection:
+        row = (await connection.execute(statement)).mappings().one_or_none()
+    if row is None:
+        raise ResourceNotFound()
+    return dict(row)

@@ -1,0 +1,29 @@
+"""Change a store: its name, its currency, where its business day ends.
+
+What was sold keeps the currency it was sold in; a new time zone or cut-off decides the periods that begin after it.
+"""
+
+from typing import Any
+
+from sqlalchemy import update
+
+from workflows.clock import now
+from workflows.errors import ResourceNotFound
+from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.models import Store
+from workflows.tenants.scope import within
+
+
+async def change_store(store_id: str, changes: dict[str, Any], *, caller: Caller) -> dict[str, Any]:
+    """The store's row with ``changes`` (columns and their new values) made. Raises ``ResourceNotFound``."""
+    statement = (
+        update(Store)
+        .where(Store.id == store_id, *within(caller, Store.merchant_id, Store.id))
+        .values(**changes, updated_at=now())
+        .returning(*Store.__table__.columns)
+    )
+    async with caller_transaction(caller) as connection:
+        row = (await connection.execute(statement)).mappings().one_or_none()
+    if row is None:
+        raise ResourceNotFound()
+    return dict(row)
