@@ -5,7 +5,7 @@ framework's own validation, or for a path that does not exist. Only the codes of
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -89,15 +89,14 @@ def install_errors(app: FastAPI) -> None:
 
 
 async def _domain(request: Request, error: Exception) -> Response:
-    assert isinstance(error, DomainError)
+    error = cast(DomainError, error)
     if error.kind is Kind.INVALID:
         return await keep_refusal(request, error, answer(error))
     return answer(error)
 
 
 async def _validation(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    return await _domain(request, translate(error.errors()))
+    return await _domain(request, translate(cast(RequestValidationError, error).errors()))
 
 
 def translate(found: Sequence[Mapping[str, Any]]) -> DomainError:
@@ -131,5 +130,4 @@ FRAMEWORK: Mapping[int, type[DomainError]] = {400: MalformedRequest, 404: Resour
 
 
 async def _framework(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return answer(FRAMEWORK.get(error.status_code, InternalError)())
+    return answer(FRAMEWORK.get(cast(HTTPException, error).status_code, InternalError)())

@@ -65,7 +65,7 @@ class Frame:
             if not is_answered:
                 await answer(InternalError())(scope, receive, send_with_id)
         finally:
-            _tell(scope, status, request_id, time.perf_counter() - started)
+            _tell(scope, status=status, request_id=request_id, seconds=time.perf_counter() - started)
 
     def _too_large(self) -> MalformedRequest:
         return MalformedRequest(Detail("body", f"Must be at most {self._max_body_bytes // 1024} KiB"))
@@ -98,7 +98,7 @@ def _request_id(scope: Scope) -> str:
     return new_id("request")
 
 
-def _tell(scope: Scope, status: int, request_id: str, seconds: float) -> None:
+def _tell(scope: Scope, *, status: int, request_id: str, seconds: float) -> None:
     # Paths hold ids only, never what a client typed into a query or a body.
     if not logger.isEnabledFor(logging.INFO):
         return

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Celery, Task
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
-from kombu import Queue
+from kombu.entity import Queue
 
 from workers import dead_letters
 from workers.bridge import Bridge
@@ -28,7 +28,7 @@ ROUTES = {f"{queue}.*": {"queue": queue} for queue in QUEUES}
 settings: Settings = load_settings()
 
 
-class HouseTask(Task):  # type: ignore[misc]  # Celery is untyped
+class HouseTask(Task):
     """A task whose failures are kept: a poison message ends in the dead-letter table with its traceback."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -37,9 +37,11 @@ class HouseTask(Task):  # type: ignore[misc]  # Celery is untyped
             return None
         return super().__call__(*args, **kwargs)
 
-    def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+    def on_failure(  # noqa: PLR0917 - the signature is Celery's
+        self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any
+    ) -> None:
         """Called by Celery when the task raised."""
-        dead_letters.keep(self.name, task_id, [args, kwargs], exc, str(einfo))
+        dead_letters.keep(self.name, task_id, arguments=[args, kwargs], error=exc, trace=str(einfo))
 
 
 app = Celery("mpac", task_cls=HouseTask, broker=settings.broker_url.get_secret_value())
@@ -95,12 +97,12 @@ def processor() -> Processor:
     return made
 
 
-@setup_logging.connect  # type: ignore[untyped-decorator]  # Celery is untyped
+@setup_logging.connect
 def _logs(**_: Any) -> None:
     configure_logs(settings.log_level)
 
 
-@worker_init.connect  # type: ignore[untyped-decorator]
+@worker_init.connect
 def _open(sender: Any, **_: Any) -> None:
     if settings.lease_seconds <= longest_step(settings).total_seconds():
         raise SystemExit(
@@ -118,12 +120,12 @@ async def _build(worker: str) -> None:
     _process["processor"] = Processor(settings, providers, worker=worker)
 
 
-@worker_ready.connect  # type: ignore[untyped-decorator]
+@worker_ready.connect
 def _settle(**_: Any) -> None:
     settle_collector()
 
 
-@worker_shutdown.connect  # type: ignore[untyped-decorator]
+@worker_shutdown.connect
 def _close(**_: Any) -> None:
     bridge.run(_let_go())
     bridge.stop()

@@ -34,12 +34,18 @@ def is_worn_out(task: Any) -> bool:
         client.expire(key, COUNT_LIFE_SECONDS)
     if deliveries <= MAX_DELIVERIES:
         return False
-    keep(task.name, request.id, [request.args, request.kwargs], None, "", deliveries=deliveries)
+    keep(task.name, request.id, arguments=[request.args, request.kwargs], deliveries=deliveries)
     return True
 
 
 def keep(
-    task: str, task_id: str, arguments: Any, error: BaseException | None, trace: str, *, deliveries: int = 1
+    task: str,
+    task_id: str,
+    *,
+    arguments: Any,
+    error: BaseException | None = None,
+    trace: str = "",
+    deliveries: int = 1,
 ) -> None:
     """Write a dead letter, unless the trouble is one that passes."""
     if isinstance(error, ServiceUnavailable | TimeoutError):

@@ -44,9 +44,9 @@ def illegal(machine: StateMachine, status: str, event: str) -> InvalidStatusTran
 async def apply(
     connection: AsyncConnection,
     machine: StateMachine,
+    *,
     entity_id: str,
     event: str,
-    *,
     by: By,
     changes: dict[str, Any] | None = None,
 ) -> dict[str, Any]:

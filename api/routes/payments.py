@@ -23,7 +23,7 @@ Status = Literal["pending", "processing", "completed", "failed", "cancelled", "r
 
 @router.post("", status_code=201, response_model=PaymentOut, responses=problems(401, 403, 409, 422))
 async def create_payment(
-    body: PaymentIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, ours: OurServices
+    *, body: PaymentIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, ours: OurServices
 ) -> Response:
     """Record a pending payment and start it on its way. The same key again returns the same answer."""
     acceptance = Acceptance(body.to_request(), caller, key, request_id)
@@ -35,7 +35,7 @@ async def create_payment(
 
 
 @router.get("", response_model=PaymentsOut, responses=problems(401, 403))
-async def get_payments(  # noqa: PLR0913, PLR0917 - the filters of the contract
+async def get_payments(  # noqa: PLR0917 - the filters of the contract
     caller: AnyCaller,
     page: CurrentPage,
     status: Annotated[Status | None, Query()] = None,
@@ -54,6 +54,7 @@ async def get_payments(  # noqa: PLR0913, PLR0917 - the filters of the contract
 
 @router.get("/{payment_id}", response_model=PaymentOut, responses=problems(401, 403))
 async def get_payment(
+    *,
     payment_id: EntityId,
     caller: AnyCaller,
     ours: OurServices,
@@ -79,7 +80,7 @@ async def get_events(payment_id: EntityId, caller: AnyCaller) -> Response:
 
 @router.post("/{payment_id}/cancel", response_model=PaymentOut, responses=problems(401, 403, 409, 422))
 async def post_cancel(
-    payment_id: EntityId, caller: AnyCaller, ours: OurServices, request_id: RequestId, body: CancelIn | None = None
+    *, payment_id: EntityId, caller: AnyCaller, ours: OurServices, request_id: RequestId, body: CancelIn | None = None
 ) -> Response:
     """Withdraw a payment: at once while it is pending, by asking the provider while it is being processed."""
     row = await cancel_payment(

@@ -1,5 +1,6 @@
 """What all bodies have in common: no unknown fields, no coercion, no card data, no text a database would choke on."""
 
+import math
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -42,32 +43,33 @@ def _clean_json(value: dict[str, Any]) -> dict[str, Any]:
 
 
 MAX_DEPTH, MAX_ENTRIES, MAX_TEXT = 5, 50, 500
+EXACT = 2**53
+"""Whole numbers from here on are not exact for every reader of JSON."""
 
 
 def _check_json(value: Any, *, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise ValueError(f"Must not be nested deeper than {MAX_DEPTH} levels")
-    if isinstance(value, str):
-        if len(value) > MAX_TEXT or not all(c.isprintable() or c in "\n\t" for c in value):
-            raise ValueError(f"Must hold printable texts of at most {MAX_TEXT} characters")
-    elif isinstance(value, dict | list):
+    if isinstance(value, dict | list):
         if len(value) > MAX_ENTRIES:
             raise ValueError(f"Must have at most {MAX_ENTRIES} entries")
-        for name in value if isinstance(value, dict) else ():
-            _check_json(name, depth=depth)
-        for inner in value.values() if isinstance(value, dict) else value:
+        for inner in [*value, *value.values()] if isinstance(value, dict) else value:
             _check_json(inner, depth=depth + 1)
-    elif isinstance(value, float):
-        if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - only NaN differs from itself
-            raise ValueError("Must hold finite numbers")
-    elif isinstance(value, int) and abs(value) >= 2**53:
+    else:
+        _check_scalar(value)
+
+
+def _check_scalar(value: Any) -> None:
+    if isinstance(value, str) and (len(value) > MAX_TEXT or not value.replace("\n", " ").isprintable()):
+        raise ValueError(f"Must hold printable texts of at most {MAX_TEXT} characters")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("Must hold finite numbers")
+    if isinstance(value, int) and abs(value) >= EXACT:
         raise ValueError("Must hold whole numbers below 2^53")
 
 
-def text(max_length: int) -> Any:
-    """A printable text of 1 to ``max_length`` characters."""
-    return Annotated[str, Field(min_length=1, max_length=max_length), AfterValidator(_clean)]
-
+Printable = Annotated[str, Field(min_length=1), AfterValidator(_clean)]
+"""A text without control characters, and with at least one character; its longest is said where it is used."""
 
 Amount = Annotated[int, Field(gt=0, le=MAX_AMOUNT, description="Minor units of the currency; 1000 JPY is 1,000 yen")]
 Tip = Annotated[int, Field(ge=0, le=MAX_AMOUNT, description="On top of the amount, minor units")]

@@ -5,14 +5,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Discriminator, Field, model_validator
 
-from api.schemas.base import Amount, Body, Currency, Id, Metadata, Tip, text
+from api.schemas.base import Amount, Body, Currency, Id, Metadata, Printable, Tip
 from workflows.payments.accept import PaymentRequest
 from workflows.providers import cash, external
 
 DEFAULT_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS = 300, 900
 DEFAULT_CURRENCY = "JPY"
 
-Code = text(64)
+Code = Annotated[Printable, Field(max_length=64)]
+Reference = Annotated[Printable, Field(max_length=100)]
+Token = Annotated[Printable, Field(max_length=200)]
 
 
 class CashMethod(Body):
@@ -43,7 +45,7 @@ class CardMethod(TerminalResult):
 
     type: Literal["card"]
     provider: Code | None = None
-    token: text(200) | None = None  # type: ignore[valid-type]  # a type made by a function
+    token: Token | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "CardMethod":
@@ -71,7 +73,7 @@ class QrMethod(Body):
     type: Literal["qr"]
     mode: Literal["mpm", "cpm"]
     provider: Code | None = None
-    token: text(200) | None = None  # type: ignore[valid-type]  # a type made by a function
+    token: Token | None = None
 
 
 def _check_reported(method: TerminalResult) -> None:
@@ -91,7 +93,7 @@ class PaymentIn(Body):
     method: Method
     bill_id: Id | None = None
     store_id: Annotated[Id | None, Field(description="Only for callers above a store")] = None
-    client_reference: Annotated[text(100) | None, Field(description="Yours, unique for ever within the merchant")] = (
+    client_reference: Annotated[Reference | None, Field(description="Yours, unique for ever within the merchant")] = (
         None
     )
     expires_in: Annotated[int, Field(ge=1, le=MAX_EXPIRY_SECONDS, description="Seconds")] = DEFAULT_EXPIRY_SECONDS
@@ -161,7 +163,7 @@ _FACTS: dict[type, Any] = {CashMethod: _cash, CardMethod: _card, EmoneyMethod: _
 class CancelIn(Body):
     """Why a payment is withdrawn."""
 
-    reason: text(200) | None = None  # type: ignore[valid-type]  # a type made by a function
+    reason: Annotated[Printable, Field(max_length=200)] | None = None
     on_too_late: Literal["refund"] | None = None
 
 

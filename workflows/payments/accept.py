@@ -94,12 +94,11 @@ _LOOK = text("""
                                    AND k.method = i.method
 """)
 
-_COLUMNS = ", ".join(
-    """id merchant_id store_id device_id bill_id status version amount tip_amount currency method_type method_mode
-    processing_mode provider provider_token approval_code card_brand card_last_4 entry_method slip_number card_arn
-    external_result cash_received change_amount client_reference metadata on_too_late due_at request_id expires_at
-    created_at""".split()
-)
+_COLUMNS = """
+    id, merchant_id, store_id, device_id, bill_id, status, version, amount, tip_amount, currency, method_type, method_mode,
+    processing_mode, provider, provider_token, approval_code, card_brand, card_last_4, entry_method, slip_number, card_arn,
+    external_result, cash_received, change_amount, client_reference, metadata, on_too_late, due_at, request_id, expires_at,
+    created_at"""
 """The columns an accept decides; all others begin with their defaults, so a newer schema accepts an older process."""
 
 _WRITE = text(f"""

@@ -45,16 +45,28 @@ async def cancel_payment(
             asked["on_too_late"] = on_too_late
         if row["status"] == PaymentStatus.PENDING:
             await apply(
-                connection, PAYMENT, payment_id, PaymentEvent.CLAIM, by=by, changes={"processing_at": at, **asked}
+                connection,
+                PAYMENT,
+                entity_id=payment_id,
+                event=PaymentEvent.CLAIM,
+                by=by,
+                changes={"processing_at": at, **asked},
             )
             ended = {"cancelled_at": at, "cancel_outcome": "cancelled", "due_at": None}
-            row = await apply(connection, PAYMENT, payment_id, PaymentEvent.CANCEL, by=by, changes=ended)
+            row = await apply(
+                connection, PAYMENT, entity_id=payment_id, event=PaymentEvent.CANCEL, by=by, changes=ended
+            )
         elif row["status"] == PaymentStatus.PROCESSING:
             # A worker that is calling right now keeps its lease and sees the request when it records; else it is due now.
             held = row["lease_until"] is not None and row["lease_until"] > at
             due = {} if held or row["due_at"] is None else {"due_at": at}
             row = await apply(
-                connection, PAYMENT, payment_id, PaymentRemark.REQUEST_CANCEL, by=by, changes={**asked, **due}
+                connection,
+                PAYMENT,
+                entity_id=payment_id,
+                event=PaymentRemark.REQUEST_CANCEL,
+                by=by,
+                changes={**asked, **due},
             )
         else:
             raise illegal(PAYMENT, row["status"], PaymentEvent.CANCEL)

@@ -150,7 +150,8 @@ def inquiry_delay_seconds(inquiries: int, *, scale: float = 1.0, spread: float =
 
 def retry_delay_seconds(attempt: int, *, retry_after: float | None, spread: float) -> float:
     """Seconds until another attempt: 0.5, 1, 2, 4 s, or what the provider asked for if that is longer (5 min at most)."""
-    return max(0.5 * 2 ** (attempt - 1) * spread, min(retry_after or 0, 300))
+    backoff: float = 0.5 * 2 ** (attempt - 1)
+    return max(backoff * spread, min(retry_after or 0, 300))
 
 
 def verdict(step: Step, answer: Answer | None, *, facts: Facts, schedule: Schedule) -> Verdict:
@@ -196,14 +197,16 @@ def _succeeded(_step: Step, answer: Succeeded, facts: Facts, _schedule: Schedule
 
 def _declined(_step: Step, answer: Declined, facts: Facts, schedule: Schedule) -> Verdict:
     if answer.is_retriable:
-        return _again_or_fail(facts, schedule, "declined", answer.code, answer.message, None)
+        return _again_or_fail(
+            facts, schedule, outcome="declined", code=answer.code, message=answer.message, retry_after=None
+        )
     return Verdict(
         PaymentEvent.FAIL, PaymentStatus.FAILED, attempt_outcome="declined", code=answer.code, message=answer.message
     )
 
 
-def _again_or_fail(  # noqa: PLR0917 - private; the five are one sentence
-    facts: Facts, schedule: Schedule, outcome: str, code: str, message: str, retry_after: float | None
+def _again_or_fail(
+    facts: Facts, schedule: Schedule, *, outcome: str, code: str, message: str, retry_after: float | None
 ) -> Verdict:
     number = facts.attempt.number if facts.attempt else 1
     if number < MAX_ATTEMPTS:
@@ -226,7 +229,12 @@ def _action_required(_step: Step, answer: ActionRequired, facts: Facts, schedule
 def _unavailable(step: Step, answer: Unavailable, facts: Facts, schedule: Schedule) -> Verdict:
     if step is Step.CHARGE:
         return _again_or_fail(
-            facts, schedule, "unavailable", "provider_unavailable", answer.reason, answer.retry_after_seconds
+            facts,
+            schedule,
+            outcome="unavailable",
+            code="provider_unavailable",
+            message=answer.reason,
+            retry_after=answer.retry_after_seconds,
         )
     if step is Step.RESEND:
         # This call did nothing, and the one before it was proven not to have arrived: the same may be sent once more.

@@ -86,7 +86,7 @@ class Processor:
             answer = await self._call(claimed)
             decided = verdict(claimed.step, answer, facts=claimed.facts, schedule=self._schedule(claimed.provider))
             status = await self._records.put(Answered(claimed, answer, decided))
-            _tell(claimed, answer, status)
+            _tell(claimed, status)
         except Exception:
             # Whatever went wrong is this payment's alone: its lease runs out and it is asked about. Counted by the row.
             logger.exception("payment %s was left to the sweep", claimed.id, extra=_marks(claimed))
@@ -118,7 +118,7 @@ class Processor:
             deduplicates=provider.deduplicates if provider else True,
         )
 
-    async def _record(self, group: list[Answered]) -> list[str | None | BaseException]:
+    async def _record(self, group: list[Answered]) -> list[str | BaseException | None]:
         """Record, and insist while the leases hold: an answer in hand is worth more than a question later."""
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._settings.lease_seconds / 2
@@ -139,7 +139,7 @@ async def _ask(provider: Provider, claimed: Claimed) -> Answer:
     return await provider.charge(claimed.charge)
 
 
-def _tell(claimed: Claimed, answer: Answer | None, status: str | None) -> None:
+def _tell(claimed: Claimed, status: str | None) -> None:
     if status is None:
         logger.warning(
             "payment %s had been taken over; its answer is kept as evidence", claimed.id, extra=_marks(claimed)

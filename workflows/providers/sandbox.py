@@ -61,8 +61,8 @@ ANSWERS: Mapping[str, Callable[[dict[str, Any]], Answer]] = {
     "declined": _declined,
     "pending": lambda body: ActionRequired(None, body.get("provider_reference")),
     "waiting": _waiting,
-    "cancelled": lambda body: Withdrawn(),
-    "expired": lambda body: Withdrawn(),
+    "cancelled": lambda _body: Withdrawn(),
+    "expired": lambda _body: Withdrawn(),
 }
 """``status`` in the body of an answer → what it means."""
 
