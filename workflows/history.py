@@ -4,12 +4,11 @@ from datetime import datetime
 
 from sqlalchemy import Text
 from sqlalchemy.dialects.postgresql import TIMESTAMP
-from sqlalchemy.orm import Mapped, declarative_mixin, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
 INSTANT = TIMESTAMP(timezone=True)
 
 
-@declarative_mixin
 class HistoryRow:
     """The columns of a history table beside the entity's own id."""
 
