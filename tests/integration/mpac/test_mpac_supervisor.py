@@ -1,0 +1,113 @@
+"""The supervisor on processes that do nothing: starting, dying, starting again, stopping."""
+
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from mpac.stack.home import open_home
+from mpac.stack.output import FileOutput
+from mpac.stack.program import Program
+from mpac.stack.supervisor import Supervisor
+from mpac.trouble import Trouble
+from tests.integration.mpac.stack_harness import forever, lives, python, until
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture
+async def supervisor(tmp_path: Path) -> AsyncIterator[Supervisor]:
+    made = Supervisor(FileOutput(open_home(tmp_path / "state")), restart=True, changed=lambda: None)
+    yield made
+    for name in made.names:
+        await made.stop(name)
+    assert made.pids == {}
+
+
+async def test_one_that_fails_at_the_start_is_reported_with_its_last_line(supervisor: Supervisor) -> None:
+    supervisor.start(
+        Program(name="bad", command=python("bad", "raise SystemExit('no such thing')").command, ready=_never)
+    )
+    with pytest.raises(Trouble, match="bad ended before it was ready; its last line: no such thing"):
+        await supervisor.wait_ready("bad")
+
+
+async def test_one_that_never_becomes_ready_is_reported_in_time(supervisor: Supervisor) -> None:
+    supervisor.start(Program(name="slow", command=forever("slow").command, ready=_never))
+    with pytest.raises(Trouble, match=r"slow was not ready within 0\.1 seconds"):
+        await supervisor.wait_ready("slow", timeout_seconds=0.1)
+
+
+async def test_a_command_that_does_not_exist_is_a_sentence(supervisor: Supervisor) -> None:
+    supervisor.start(Program(name="none", command=("/nowhere/none",), ready=_never))
+    with pytest.raises(Trouble, match="/nowhere/none can't be started: No such file"):
+        await supervisor.wait_ready("none")
+
+
+async def test_one_that_runs_once_is_ready_when_it_has_ended_well(supervisor: Supervisor) -> None:
+    supervisor.start(Program(name="good", command=python("good", "pass").command, runs_once=True))
+    supervisor.start(Program(name="bad", command=python("bad", "raise SystemExit(3)").command, runs_once=True))
+    await supervisor.wait_ready("good")
+    with pytest.raises(Trouble, match="bad ended before it was ready"):
+        await supervisor.wait_ready("bad")
+
+
+async def test_the_dead_are_started_again_and_again(supervisor: Supervisor) -> None:
+    supervisor.start(forever("worker"))
+    seen = set()
+    for _ in range(3):
+        await supervisor.wait_ready("worker")
+        seen.add(supervisor.pids["worker"])
+        supervisor.kill("worker", signal.SIGKILL)
+    await supervisor.wait_ready("worker")
+    assert len(seen | {supervisor.pids["worker"]}) == 4
+
+
+async def test_one_that_was_stopped_stays_so(supervisor: Supervisor) -> None:
+    supervisor.start(forever("worker"))
+    await supervisor.wait_ready("worker")
+    await supervisor.stop("worker")
+    await supervisor.stop("worker")
+    assert supervisor.pids == {}
+    with pytest.raises(Trouble, match="worker does not run"):
+        supervisor.kill("worker", signal.SIGKILL)
+
+
+async def test_one_that_ignores_its_signal_or_is_frozen_is_stopped_all_the_same(supervisor: Supervisor) -> None:
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    )
+    supervisor.start(Program(name="deaf", command=python("deaf", deaf).command, grace_seconds=0.1))
+    supervisor.start(forever("frozen"))
+    await until(lambda: supervisor.output.last_lines("deaf") == ["deaf"])
+    await supervisor.wait_ready("frozen")
+    supervisor.kill("frozen", signal.SIGSTOP)
+    pids = supervisor.pids
+    for name in pids:
+        await supervisor.stop(name)
+    assert not any(lives(pid) for pid in pids.values())
+
+
+async def test_two_of_one_name_are_refused_and_an_unknown_name_is_a_sentence(supervisor: Supervisor) -> None:
+    supervisor.start(forever("worker"))
+    with pytest.raises(Trouble, match="worker runs already"):
+        supervisor.start(forever("worker"))
+    with pytest.raises(Trouble, match="wroker is no process of this stack; there are worker"):
+        supervisor.kill("wroker", signal.SIGKILL)
+
+
+async def test_children_do_not_get_the_variables_nobody_decided_on(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPAC_STRAY", "1")
+    code = "import os; print(sorted(name for name in os.environ if name.startswith('MPAC_')), flush=True)"
+    command = (sys.executable, "-I", "-S", "-c", code)
+    supervisor.start(Program(name="child", command=command, environment={"MPAC_OURS": "1"}, runs_once=True))
+    await supervisor.wait_ready("child")
+    assert supervisor.output.last_lines("child") == ["['MPAC_OURS']"]
+
+
+async def _never(pid: int) -> bool:
+    return pid < 0

@@ -1,0 +1,87 @@
+"""`up`, `status`, `down` and `reset` as a user runs them, on the servers alone."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mpac.stack.home import Home
+from tests.integration.mpac.stack_harness import lives, mpac, until
+
+SERVERS = ("--only", "postgres", "--only", "valkey", "--ports", "free")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A state folder whose stack, if a test leaves one, is stopped."""
+    folder = tmp_path / "state"
+    yield folder
+    mpac("down", home=folder)
+
+
+def pids_in(home: Path) -> dict[str, int]:
+    found: dict[str, int] = json.loads(Home(home).run_file.read_text())["pids"]
+    return found
+
+
+async def test_up_in_the_background_then_status_then_down(home: Path) -> None:
+    up = mpac("up", "--detach", *SERVERS, home=home)
+    assert up.returncode == 0, up.stderr
+    pids = pids_in(home)
+    assert pids.keys() == {"supervisor", "postgres", "valkey"}
+    assert str(json.loads(Home(home).run_file.read_text())["database_url"]) in up.stdout
+
+    status = mpac("status", home=home)
+    assert status.returncode == 0, status.stdout
+    assert all(str(pid) in status.stdout for pid in pids.values())
+
+    again = mpac("up", *SERVERS, home=home)
+    assert again.returncode == 1
+    assert f"already runs in {home} (pid {pids['supervisor']})" in again.stderr
+    assert pids_in(home) == pids
+
+    assert mpac("down", home=home).stdout == "Stopped; the data stays.\n"
+    await until(lambda: not any(lives(pid) for pid in pids.values()))
+    assert not Home(home).run_file.exists()
+    assert mpac("down", home=home).returncode == 0
+
+
+async def test_kill_9_of_the_supervisor_leaves_nobody_and_the_next_up_works(home: Path) -> None:
+    assert mpac("up", "--detach", *SERVERS, home=home).returncode == 0
+    pids = pids_in(home)
+    os.kill(pids["supervisor"], signal.SIGKILL)
+    next_one = mpac("up", "--detach", *SERVERS, home=home)  # at once, while the database is still ending
+    assert next_one.returncode == 0, next_one.stderr
+    assert not any(lives(pid) for pid in pids.values())
+
+
+async def test_a_child_killed_by_hand_is_started_again_and_run_json_is_true(home: Path) -> None:
+    assert mpac("up", "--detach", *SERVERS, home=home).returncode == 0
+    before = pids_in(home)["valkey"]
+    os.kill(before, signal.SIGKILL)
+    await until(lambda: pids_in(home).get("valkey", before) != before)
+    assert lives(pids_in(home)["valkey"])
+    assert "valkey is started again" not in mpac("status", home=home).stdout
+
+
+async def test_reset_stops_the_stack_and_deletes_its_data(home: Path) -> None:
+    assert mpac("up", "--detach", *SERVERS, home=home).returncode == 0
+    pids = pids_in(home)
+    assert mpac("reset", home=home).returncode != 0  # nobody there to answer
+    assert lives(pids["postgres"])
+    assert mpac("reset", "--yes", home=home).returncode == 0
+    await until(lambda: not any(lives(pid) for pid in pids.values()))
+    assert set(os.listdir(home)) <= {"mpac-home", "lock"}
+
+
+async def test_a_start_that_fails_in_the_background_says_why_and_leaves_nobody(home: Path) -> None:
+    assert mpac("up", "--detach", *SERVERS, home=home).returncode == 0
+    taken = json.loads(Home(home).run_file.read_text())["broker_url"].rsplit(":", 1)[1].removesuffix("/0")
+    other = home.with_name("other")
+    failed = mpac("up", "--detach", "--only", "valkey", "--ports", str(int(taken) - 4), home=other)
+    assert failed.returncode == 1
+    assert f"Port {taken} for valkey is taken" in failed.stderr
+    assert mpac("status", home=other).returncode == 1

@@ -1,0 +1,63 @@
+"""run.py: when it has nothing to do, what it does first, and its sentences."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import run
+from mpac.stack.home import ROOT
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    """What looks like an environment that is up to date."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    (tmp_path / run.STAMP).write_text(run.wanted_stamp())
+    return tmp_path
+
+
+def test_nothing_is_done_while_the_lock_file_is_the_installed_one(environment: Path) -> None:
+    assert run.is_fresh(environment)
+
+
+def test_another_lock_file_or_a_python_that_is_gone_asks_for_work(environment: Path) -> None:
+    (environment / run.STAMP).write_text("another")
+    assert not run.is_fresh(environment)
+    (environment / run.STAMP).write_text(run.wanted_stamp())
+    (environment / "bin" / "python").unlink()
+    (environment / "bin" / "python").symlink_to("/nowhere/python")
+    assert not run.is_fresh(environment)
+    assert not run.works(environment / "bin" / "python")
+
+
+def test_our_own_interpreter_works() -> None:
+    assert run.works(Path(sys.executable))
+
+
+def test_it_uses_nothing_but_the_standard_library() -> None:
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import run"
+    subprocess.run([sys.executable, "-I", "-S", "-c", code, str(ROOT)], check=True)
+
+
+def test_the_lock_file_holds_pins_and_hashes_and_no_address() -> None:
+    lines = run.LOCK.read_text().splitlines()
+    assert all("://" not in line for line in lines)
+    assert any(line.startswith("uv==") for line in lines)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that even root may not write to")
+def test_a_place_that_is_not_writable_is_a_sentence(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), "--help"],
+        env={"MPAC_VENV": "/proc/mpac-venv", "PATH": ""},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("run.py: /proc/mpac-venv can't be made or changed")
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,50 @@
+"""run.json and its lock: one stack per folder, and a file left behind is known to be stale."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mpac.stack.home import Home, open_home
+from mpac.stack.runfile import birth, clear_leftovers, is_running, only_one, read_run, supervisor_pid, write_run
+from mpac.trouble import Trouble
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return open_home(tmp_path / "state")
+
+
+def test_a_second_stack_in_the_folder_is_refused_with_the_firsts_pid(home: Home) -> None:
+    with only_one(home), pytest.raises(Trouble, match=rf"already runs.*pid {os.getpid()}.*mpac down"), only_one(home):
+        pass
+    with only_one(home):
+        assert supervisor_pid(home) == os.getpid()
+
+
+def test_a_file_without_a_supervisor_says_nothing(home: Home) -> None:
+    assert not is_running(home)
+    with only_one(home):
+        write_run(home, {"pids": {}})
+        assert read_run(home) == {"pids": {}}
+    assert read_run(home) is None
+    assert supervisor_pid(home) is None
+
+
+def test_leftovers_of_strangers_are_not_waited_for(home: Home) -> None:
+    write_run(home, {"pids": {"postgres": os.getpid(), "valkey": 2**22 + 1}, "born": {"postgres": "1", "valkey": "2"}})
+    clear_leftovers(home)
+    assert not home.run_file.exists()
+
+
+def test_a_leftover_that_stays_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mpac.stack.runfile.LEFTOVERS_WITHIN_SECONDS", 0.05)
+    write_run(home, {"pids": {"postgres": os.getpid()}, "born": {"postgres": birth(os.getpid())}})
+    with pytest.raises(Trouble, match=f"postgres of the last run.*kill {os.getpid()}"):
+        clear_leftovers(home)
+
+
+def test_half_a_file_is_no_file(home: Home) -> None:
+    home.run_file.write_text('{"pids": {')
+    with only_one(home):
+        assert read_run(home) is None
