@@ -1,14 +1,44 @@
 """Answers: rows as JSON. Rendered straight to bytes, because validating our own rows again would only cost time."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from api.dependencies import Page
-from workflows.payments.present import render
+from workflows.errors import DomainError
+from workflows.payments.present import payment_fields, render
 
 JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events; no proxy may keep them back."""
+
+    media_type = EVENT_STREAM
+
+    def __init__(self, events: AsyncIterator[bytes]) -> None:
+        super().__init__(events, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+
+
+async def server_sent_events(
+    first: Mapping[str, Any] | None, rows: AsyncIterator[Mapping[str, Any] | None]
+) -> AsyncIterator[bytes]:
+    """Payments as events whose id is the version; a comment where there is nothing to tell."""
+    yield _event(first)
+    # Trouble on the way (the database is away, the device was suspended) ends the stream: the terminal asks anew and is
+    # told why by a status code, which a stream that has begun cannot send any more.
+    with suppress(DomainError):
+        async for row in rows:
+            yield _event(row)
+
+
+def _event(row: Mapping[str, Any] | None) -> bytes:
+    if row is None:
+        return b": still here\n\n"
+    return b"event: payment\nid: %d\ndata: %b\n\n" % (row["version"], render(payment_fields(row)))
 
 
 def json_answer(value: Any, *, status: int = 200) -> Response:

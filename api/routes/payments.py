@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.answers import JSON, json_answer, page_answer
+from api.answers import EVENT_STREAM, JSON, EventStream, json_answer, page_answer, server_sent_events
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurServices, RequestId
 from api.keys import REPLAYED
 from api.problems import problems
@@ -15,8 +15,13 @@ from workflows.payments.accept import Acceptance
 from workflows.payments.cancel import cancel_payment
 from workflows.payments.present import payment_fields
 from workflows.payments.queries import PaymentFilter, await_payment, list_payments, read_payment, read_timeline
+from workflows.payments.stream import follow_payment
 
 router = APIRouter(prefix="/payments", tags=["payments"])
+
+LONGEST_STREAM_SECONDS = (
+    600  # longer than any payment takes but one in doubt, which is asked about by then and not watched
+)
 
 Status = Literal["pending", "processing", "completed", "failed", "cancelled", "refunded"]
 
@@ -70,6 +75,19 @@ async def get_payment(
     else:
         row = await read_payment(payment_id, caller=caller)
     return json_answer(payment_fields(row))
+
+
+@router.get(
+    "/{payment_id}/stream",
+    response_class=EventStream,
+    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}, **problems(401, 403)},
+)
+async def stream_payment(payment_id: EntityId, caller: AnyCaller, ours: OurServices) -> Response:
+    """One payment as server-sent events: as it is now, and again whenever its version moves, until it is final."""
+    rows = follow_payment(payment_id, caller=caller, watch=ours.watch, longest_seconds=LONGEST_STREAM_SECONDS)
+    # The first row is read before the answer begins, so that a payment that is not there is a 404 and no empty stream.
+    first = await anext(rows)
+    return EventStream(server_sent_events(first, rows))
 
 
 @router.get("/{payment_id}/events", response_model=EventsOut, responses=problems(401, 403))
