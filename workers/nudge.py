@@ -5,12 +5,17 @@ ids of requests in flight go together: at low load each at once and by itself, a
 is lost here is found by the sweep.
 """
 
+import asyncio
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
+
+from kombu.exceptions import OperationalError
+
+from workflows.errors import ServiceUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +56,7 @@ class Nudger:
             self._arrived.set()
 
     def _publish_all(self) -> None:
+        _tasks()  # Celery's import takes a third of a second: here, beside the start, not within the first payment
         while not (self._is_stopping and not self._waiting):
             self._arrived.wait()
             self._arrived.clear()
@@ -72,7 +78,28 @@ class Nudger:
 
 def publish_payments(payment_ids: list[str], *, request_ids: Iterable[str] = ()) -> None:
     """Publish one nudge now and wait for the broker to take it. Raises what the broker connection raises."""
-    from workers.payments import process  # noqa: PLC0415 - the API must not pay for Celery's import before it needs it
-
     headers: dict[str, Any] = {"request_ids": list(request_ids)}
-    process.apply_async((payment_ids,), headers=headers, retry=False)
+    _tasks().process.apply_async((payment_ids,), headers=headers, retry=False)
+
+
+def _tasks() -> Any:
+    """The tasks. Imported when first needed: an OpenAPI document, say, can be made without a broker's address."""
+    from workers import payments  # noqa: PLC0415
+
+    return payments
+
+
+async def publish_task(name: str, arguments: list[Any]) -> None:
+    """Publish any task again, for an operator. Raises ``ServiceUnavailable`` where the broker is away."""
+    from workers.app import app  # noqa: PLC0415 - see publish_payments
+
+    positional, keywords = arguments if _is_call(arguments) else (arguments, {})
+    try:
+        await asyncio.to_thread(app.send_task, name, args=positional, kwargs=keywords, retry=False)
+    except OperationalError as error:
+        raise ServiceUnavailable(retry_after_seconds=5) from error
+
+
+def _is_call(arguments: list[Any]) -> bool:
+    """Whether these are the positional and keyword arguments of a buried message, rather than positional ones alone."""
+    return len(arguments) == 2 and isinstance(arguments[1], dict)  # noqa: PLR2004 - a pair

@@ -1,4 +1,4 @@
-"""Dead letters: what was given up on, kept until an operator has looked."""
+"""Dead letters: what was given up on, kept until an operator has looked and has it tried again."""
 
 from typing import Any
 

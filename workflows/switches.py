@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from workflows.database import Role, transaction
+from workflows.tenants.caller import Caller, caller_transaction
 
 MAINTENANCE = "maintenance"
 
@@ -25,3 +26,16 @@ async def read_maintenance() -> Maintenance:
     async with transaction(Role.ACCEPT) as connection:
         row = (await connection.execute(_READ, {"name": MAINTENANCE})).one_or_none()
     return Maintenance(is_on=bool(row and row.is_on), message=row.message if row else None)
+
+
+_SET = text("""
+    INSERT INTO switches (name, is_on, message, changed_by, changed_at) VALUES (:name, :is_on, :message, :by, now())
+    ON CONFLICT (name) DO UPDATE SET is_on = :is_on, message = :message, changed_by = :by, changed_at = now()
+""")
+
+
+async def set_maintenance(wanted: Maintenance, *, caller: Caller) -> None:
+    """Close the installation for everybody but operators, or open it again. Every process sees it within a second."""
+    async with caller_transaction(caller) as connection:
+        row = {"name": MAINTENANCE, "is_on": wanted.is_on, "message": wanted.message, "by": caller.id}
+        await connection.execute(_SET, row)

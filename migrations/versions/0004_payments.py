@@ -199,6 +199,16 @@ def upgrade() -> None:
             changed_at timestamptz NOT NULL
         );
 
+        -- What belongs to no tenant is shown to system operators alone.
+        ALTER TABLE dead_letters ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY dead_letters_of_operators ON dead_letters TO mpac_caller
+            USING (current_setting('mpac.scope', true) = 'system');
+        CREATE POLICY dead_letters_of_all ON dead_letters TO mpac_worker, mpac_sweep USING (true);
+        ALTER TABLE switches ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY switches_of_operators ON switches TO mpac_caller
+            USING (current_setting('mpac.scope', true) = 'system');
+        CREATE POLICY switches_of_all ON switches TO mpac_accept, mpac_worker, mpac_sweep USING (true);
+
         ALTER TABLE payments ENABLE ROW LEVEL SECURITY;
         CREATE POLICY payments_of_caller ON payments TO mpac_caller USING (may_see(merchant_id, store_id));
         CREATE POLICY payments_of_all ON payments TO mpac_accept, mpac_worker, mpac_sweep USING (true);
@@ -232,7 +242,10 @@ def upgrade() -> None:
         GRANT SELECT ON payments TO mpac_sweep;
         GRANT SELECT, DELETE ON idempotency_records TO mpac_sweep;
         GRANT SELECT ON switches TO mpac_caller, mpac_accept, mpac_worker, mpac_sweep;
+        GRANT INSERT, UPDATE ON switches TO mpac_caller;
         GRANT SELECT ON dead_letters TO mpac_caller, mpac_sweep;
+        GRANT UPDATE (requeued_at, requeued_by) ON dead_letters TO mpac_caller;
+        GRANT UPDATE (unanswered_claims) ON payments TO mpac_caller;
         """
     )
 

@@ -1,0 +1,36 @@
+"""What operators press. Every action is theirs alone, idempotent, and leaves a name behind."""
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from api.answers import json_answer, page_answer
+from api.dependencies import CurrentPage, EntityId, RequestId, SystemOperator
+from api.problems import problems
+from api.schemas.ops import MaintenanceIn, MaintenanceOut
+from workers.nudge import publish_task
+from workflows.payments.requeue import list_dead_letters, requeue_dead_letter
+from workflows.switches import Maintenance, set_maintenance
+
+router = APIRouter(prefix="/ops", tags=["operations"])
+
+
+@router.put("/maintenance", response_model=MaintenanceOut, responses=problems(401, 403, 422))
+async def put_maintenance(body: MaintenanceIn, caller: SystemOperator) -> Response:
+    """Close the installation for everybody but operators (503 with your message), or open it again."""
+    await set_maintenance(Maintenance(body.enabled, body.message), caller=caller)
+    return json_answer({"enabled": body.enabled, "message": body.message})
+
+
+@router.get("/dead-letters", responses=problems(401, 403))
+async def get_dead_letters(caller: SystemOperator, page: CurrentPage) -> Response:
+    """What was given up on, newest first."""
+    rows = await list_dead_letters(caller=caller, limit=page.limit + 1, before=page.before)
+    return page_answer(rows, page, dict)
+
+
+@router.post("/dead-letters/{letter_id}/requeue", responses=problems(401, 403, 409))
+async def post_requeue(letter_id: EntityId, caller: SystemOperator, request_id: RequestId) -> Response:
+    """Have it tried again, once you know why it failed. A payment is asked about first, never charged blindly."""
+    requeued = await requeue_dead_letter(letter_id, caller=caller, request_id=request_id)
+    await publish_task(requeued.task, requeued.arguments)
+    return json_answer({"task": requeued.task, "arguments": requeued.arguments})
