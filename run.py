@@ -34,7 +34,7 @@ SYSTEM_CERTIFICATES = {"UV_SYSTEM_CERTS": "true", "UV_NATIVE_TLS": "true"}
 OLDEST_PYTHON = (3, 11)
 
 
-class Trouble(Exception):  # noqa: N818 - mpac.trouble.Trouble, before mpac can be imported
+class Trouble(Exception):
     """What went wrong and what to do, in a sentence."""
 
 

@@ -5,5 +5,5 @@ knows nothing of click, and the command line, which does, can share it.
 """
 
 
-class Trouble(Exception):  # noqa: N818 - errors are named by what they are here, without the word Error
+class Trouble(Exception):
     """A failure whose message is meant for the person at the keyboard."""

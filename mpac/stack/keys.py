@@ -20,15 +20,29 @@ def new_private_key() -> bytes:
     )
 
 
+def public_key(private_key_pem: bytes) -> str:
+    """Its public half as PEM."""
+    return (
+        _load(private_key_pem)
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        .decode()
+    )
+
+
 def public_jwks(private_key_pem: bytes) -> dict[str, list[dict[str, str]]]:
     """The JWK set of the key's public half; ``kid`` is its RFC 7638 thumbprint, so it follows from the key alone."""
-    key = serialization.load_pem_private_key(private_key_pem, password=None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 - we made it above
-    numbers = key.public_key().public_numbers()
+    numbers = _load(private_key_pem).public_key().public_numbers()
     members = {"crv": "P-256", "kty": "EC", "x": _coordinate(numbers.x), "y": _coordinate(numbers.y)}
     canonical = json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
     kid = _base64url(hashlib.sha256(canonical).digest())
     return {"keys": [{**members, "kid": kid, "use": "sig", "alg": "ES256"}]}
+
+
+def _load(private_key_pem: bytes) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(private_key_pem, password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 - we made it above
+    return key
 
 
 def _coordinate(value: int) -> str:

@@ -49,6 +49,7 @@ class LocalStack:
         ports: str = "free",
         workers: int = 1,
         parts: Collection[str] = stack_parts.EVERYTHING,
+        later: Collection[str] = (),
         env: Mapping[str, str] | None = None,
         durable: bool = True,
         restart: bool = True,
@@ -56,6 +57,7 @@ class LocalStack:
     ) -> None:
         """``ports``: see ``mpac.stack.ports``. ``env``: variables for the product, above all others; empty unsets.
 
+        ``later`` names parts or processes not to wait for: entering returns without them and they start meanwhile.
         ``durable=False`` turns fsync off, for tests of what does not depend on it: their clusters die with them.
         ``restart=False`` leaves the dead dead, for tests of what happens then.
         """
@@ -66,6 +68,8 @@ class LocalStack:
         self._secrets = load_secrets(self.home)
         self._ports = choose_ports(ports, self._parts)
         self._workers = workers
+        self._later = frozenset(later)
+        self._rest: asyncio.Task[None] | None = None
         self._durable = durable
         self._closing = ExitStack()
         self._complete = False  # every part was ready once
@@ -91,13 +95,13 @@ class LocalStack:
         self._closing.enter_context(only_one(self.home))
         try:
             clear_leftovers(self.home)
-            for tier in stack_parts.TIERS:
-                await self._start_tier([part for part in tier if part in self._parts])
+            postponed = [await self._start_tier(tier) for tier in stack_parts.TIERS]
+            self._rest = asyncio.create_task(self._start_rest(postponed))
+            if not self._later:
+                await self._rest
         except BaseException:
             await self._stop_all()
             raise
-        self._complete = True
-        self._write_run()
         return self
 
     async def __aexit__(
@@ -122,9 +126,26 @@ class LocalStack:
         """Wait until a process is ready, for instance again after ``kill`` with ``restart=True``."""
         await self._supervisor.wait_ready(name, timeout_seconds=timeout_seconds)
 
-    async def _start_tier(self, tier: Collection[str]) -> None:
-        made = await asyncio.gather(*(self._programs_of(part) for part in tier))
+    async def wait_all(self) -> None:
+        """Wait for the ``later`` ones too; raises ``Trouble`` if one of them could not be started."""
+        if self._rest:
+            await asyncio.shield(self._rest)
+
+    async def _start_tier(self, tier: Collection[str]) -> list[Program]:
+        """Start a tier and wait for it; returns the programs that are to start later."""
+        made = await asyncio.gather(*(self._programs_of(part) for part in tier if part in self._parts))
         programs = [program for group in made for program in group]
+        postponed = [program for program in programs if {program.name, _part_of(program.name)} & self._later]
+        await self._start_programs([program for program in programs if program not in postponed])
+        return postponed
+
+    async def _start_rest(self, postponed: Collection[list[Program]]) -> None:
+        for programs in postponed:
+            await self._start_programs(programs)
+        self._complete = True
+        self._write_run()
+
+    async def _start_programs(self, programs: Collection[Program]) -> None:
         for program in programs:
             self._supervisor.start(program)
         for program in programs:
@@ -147,6 +168,9 @@ class LocalStack:
 
     async def _stop_all(self) -> None:
         try:
+            if self._rest:
+                self._rest.cancel()
+                await asyncio.gather(self._rest, return_exceptions=True)  # wait_all() is where it is reported
             for tier in reversed(stack_parts.TIERS):
                 names = [name for name in self._supervisor.names if _part_of(name) in tier]
                 await asyncio.gather(*(self._supervisor.stop(name) for name in names))

@@ -154,3 +154,20 @@ async def test_with_restart_off_the_dead_stay_dead_until_they_are_started(tmp_pa
         assert "valkey" not in run_json(stack)["pids"]
         await stack.start("valkey")
         assert lives(stack.pids["valkey"])
+
+
+async def test_later_parts_start_while_the_block_is_running(tmp_path: Path) -> None:
+    stack = LocalStack(tmp_path / "state", parts=["postgres", "valkey"], later=["postgres"], durable=False)
+    async with stack:
+        assert "postgres" not in stack.pids
+        await stack.wait_all()
+        assert run_json(stack)["pids"].keys() == {"supervisor", "postgres", "valkey"}
+    assert stack.pids == {}
+
+
+async def test_leaving_while_the_later_ones_start_leaves_nobody(tmp_path: Path) -> None:
+    stack = LocalStack(tmp_path / "state", parts=["postgres", "valkey"], later=["valkey"], durable=False)
+    async with stack:
+        pass
+    assert stack.pids == {}
+    assert not stack.home.run_file.exists()
