@@ -30,6 +30,7 @@ class Role(StrEnum):
     ACCEPT = "mpac_accept"  # the API for many callers at once: authentication and grouped accepts
     WORKER = "mpac_worker"  # workers: move payments of all tenants
     SWEEP = "mpac_sweep"  # sweeps: find what is due, throw away what has expired
+    OWNER = "none"  # the invariants: the owner of the tables, from whom row-level security hides nothing
 
 
 class Base(DeclarativeBase):

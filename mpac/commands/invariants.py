@@ -1,0 +1,59 @@
+"""`mpac invariants`: every rule about money over the whole database, by both judges."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from mpac.options import home_option
+from mpac.proof import Verdict, as_json, as_problems, as_table, is_clean, prove
+from mpac.stack.attach import attach
+from mpac.trouble import Trouble
+
+NEEDS = ["MPAC_DATABASE_URL", "MPAC_BROKER_URL"]
+NARROWEST = 100  # columns, where the output is no terminal
+
+
+@click.command()
+@click.option("--json", "as_data", is_flag=True, help="Print the verdicts as JSON.")
+@home_option
+def invariants(*, as_data: bool, home: Path) -> None:
+    """Check every rule about money; exit code 1 if one is broken.
+
+    The first judge reads our database. The second, which shares no code with it, compares our payments with the sandbox
+    provider's own ledger, where there is a sandbox provider.
+    """
+    attach(home, needs=NEEDS)
+    verdicts = asyncio.run(judge())
+    if as_data:
+        click.echo(json.dumps(as_json(verdicts), indent=2))
+    else:
+        show(verdicts, sandbox_url=os.environ.get("MPAC_SANDBOX_URL", ""))
+    sys.exit(0 if is_clean(verdicts) else 1)
+
+
+async def judge() -> list[Verdict]:
+    """Both judges, on what the environment names. Raises ``Trouble``."""
+    from workflows.errors import ServiceUnavailable  # noqa: PLC0415 - the product is imported when it is needed
+
+    try:
+        return await prove(sandbox_url=os.environ.get("MPAC_SANDBOX_URL", ""))
+    except ServiceUnavailable as error:
+        raise Trouble("The database does not answer: is it up? `mpac status` tells.") from error
+
+
+def show(verdicts: list[Verdict], *, sandbox_url: str) -> None:
+    """The table, the violations, and the verdict in a sentence."""
+    console = Console(highlight=False)
+    console.width = max(console.width, NARROWEST)
+    console.print(as_table(verdicts))
+    for line in as_problems(verdicts):
+        console.print(line, style="red", markup=False)
+    if not sandbox_url:
+        console.print("There is no sandbox provider here, so only the first judge could speak.")
+    broken = sum(1 for verdict in verdicts if verdict.count)
+    console.print(f"{broken} of {len(verdicts)} rules are broken." if broken else f"All {len(verdicts)} rules hold.")

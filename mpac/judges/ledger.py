@@ -1,0 +1,80 @@
+"""The provider's ledger: every movement of money it really made, read over HTTP page by page."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from mpac.trouble import Trouble
+
+PAGE = 5_000  # the most the provider gives at once
+TIMEOUT_SECONDS = 30
+
+
+@dataclass(slots=True)
+class Moved:
+    """What the provider moved for one payment, minor units."""
+
+    charges: int = 0
+    reversals: int = 0
+    charged: int = 0
+    reversed: int = 0
+    refunded: int = 0
+    currencies: set[str] = field(default_factory=set)
+    charge_references: set[str] = field(default_factory=set)
+
+    def add(self, movement: dict[str, Any]) -> None:
+        """Count one line of the ledger."""
+        amount = int(movement["amount"])
+        self.currencies.add(movement["currency"])
+        if movement["kind"] == "charge":
+            self.charges += 1
+            self.charged += amount
+            self.charge_references.add(movement["reference"])
+        elif movement["kind"] == "reversal":
+            self.reversals += 1
+            self.reversed += amount
+        else:
+            self.refunded += amount
+
+    @property
+    def net_charged(self) -> int:
+        """What was taken and not undone; refunds are a story of their own."""
+        return self.charged - self.reversed
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """All movements, by payment."""
+
+    movements: int
+    by_payment: dict[str, Moved]
+
+
+async def read_ledger(sandbox_url: str) -> Ledger:
+    """The whole ledger. Raises ``Trouble`` where the provider does not answer."""
+    by_payment: dict[str, Moved] = defaultdict(Moved)
+    movements = 0
+    try:
+        async for movement in _movements(sandbox_url.rstrip("/")):
+            by_payment[movement["payment_id"]].add(movement)
+            movements += 1
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise Trouble(
+            f"The sandbox provider at {sandbox_url} does not show its ledger ({type(error).__name__}): is it up?"
+        ) from error
+    return Ledger(movements, dict(by_payment))
+
+
+async def _movements(url: str) -> AsyncIterator[dict[str, Any]]:
+    after: int | None = 0
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)) as session:
+        while after is not None:
+            params = {"after": str(after), "limit": str(PAGE)}
+            async with session.get(f"{url}/control/ledger", params=params, raise_for_status=True) as response:
+                page = await response.json()
+            for movement in page["data"]:
+                yield movement
+            after = page["next"]

@@ -1,0 +1,120 @@
+"""The proof: what both judges say, in one list, for `mpac invariants` and for the end of a demonstration.
+
+The judges share nothing. They meet only here, where their verdicts are put beside each other.
+"""
+
+from dataclasses import asdict, dataclass
+
+from rich.table import Table
+
+from mpac.judges.provider import SENTENCES, judge_by_ledger
+
+OURS = "our database"
+PROVIDERS = "provider's ledger"
+SHOWN = 20  # violations told one by one, per rule
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One rule, judged. ``violations`` are the first ones as (entity, problem); ``count`` is all of them."""
+
+    invariant: str
+    rule: str
+    sentence: str
+    judge: str
+    checked: int
+    count: int
+    violations: tuple[tuple[str, str], ...]
+
+
+async def prove(*, sandbox_url: str) -> list[Verdict]:
+    """Both judges over everything; the second only where there is a sandbox provider.
+
+    The product's variables must be in the environment. Raises ``Trouble`` or ``ServiceUnavailable`` where something that
+    is to be judged can't be read.
+    """
+    # The product's imports take a second, which `mpac --help` must not.
+    from workflows.database import Role, connect, disconnect  # noqa: PLC0415
+    from workflows.settings import load_settings  # noqa: PLC0415
+
+    settings = load_settings()
+    connect(settings, roles=(Role.OWNER,))
+    try:
+        verdicts = await _first_judge(settings.review_after_seconds)
+    finally:
+        await disconnect()
+    if sandbox_url:
+        database_url = settings.database_url.get_secret_value()
+        verdicts += await _second_judge(database_url=database_url, sandbox_url=sandbox_url)
+    return verdicts
+
+
+def is_clean(verdicts: list[Verdict]) -> bool:
+    """Whether no rule is broken."""
+    return all(verdict.count == 0 for verdict in verdicts)
+
+
+def as_json(verdicts: list[Verdict]) -> dict[str, object]:
+    """The same for machines."""
+    return {"clean": is_clean(verdicts), "rules": [asdict(verdict) for verdict in verdicts]}
+
+
+def as_table(verdicts: list[Verdict]) -> Table:
+    """The same for people."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("")
+    table.add_column("rule", ratio=1)
+    table.add_column("judge", no_wrap=True)
+    table.add_column("checked", justify="right")
+    table.add_column("violations", justify="right")
+    for verdict in verdicts:
+        colour = "red" if verdict.count else "green"
+        count = f"[{colour}]{verdict.count:,}[/{colour}]"
+        table.add_row(verdict.invariant, verdict.sentence, verdict.judge, f"{verdict.checked:,}", count)
+    return table
+
+
+def as_problems(verdicts: list[Verdict]) -> list[str]:
+    """One line for each violation that was told, and how many were not."""
+    lines = []
+    for verdict in verdicts:
+        lines += [f"{verdict.invariant} {entity}: {problem}" for entity, problem in verdict.violations]
+        if verdict.count > len(verdict.violations):
+            lines.append(f"{verdict.invariant} {verdict.rule}: {verdict.count - len(verdict.violations):,} more")
+    return lines
+
+
+async def _first_judge(review_after_seconds: float) -> list[Verdict]:
+    from workflows.invariants.check import check_invariants  # noqa: PLC0415 - see prove
+
+    return [
+        Verdict(
+            invariant=finding.rule.invariant,
+            rule=finding.rule.name,
+            sentence=finding.rule.sentence,
+            judge=OURS,
+            checked=finding.checked,
+            count=finding.count,
+            violations=tuple((violation.id, violation.problem) for violation in finding.violations),
+        )
+        for finding in await check_invariants(review_after_seconds=review_after_seconds)
+    ]
+
+
+async def _second_judge(*, database_url: str, sandbox_url: str) -> list[Verdict]:
+    judgement = await judge_by_ledger(database_url=database_url, sandbox_url=sandbox_url)
+    verdicts = []
+    for rule, sentence in SENTENCES.items():
+        broken = [(found.payment_id, found.problem) for found in judgement.broken if found.rule == rule]
+        verdicts.append(
+            Verdict(
+                invariant=rule if rule != "unknown" else "–",
+                rule=rule,
+                sentence=sentence,
+                judge=PROVIDERS,
+                checked=judgement.checked[rule],
+                count=len(broken),
+                violations=tuple(broken[:SHOWN]),
+            )
+        )
+    return verdicts

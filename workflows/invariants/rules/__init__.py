@@ -1,0 +1,32 @@
+"""The rules, one file for each idea; a new file beside these is a new rule.
+
+Each file has ``RULES``. Which invariant is judged where:
+
+| invariant | here | judged elsewhere |
+|---|---|---|
+| I1 | | the second judge: the provider's own ledger |
+| I2, I3 | our own half: ``captured_amounts``, ``known_outcomes``, ``proven_outcomes`` | the second judge |
+| I4 | ``refund_reservations``: what a payment says of its refunds | |
+| I5 | ``legal_edges``, ``counted_versions`` | |
+| I6, I7, I8, I11, I12 | come with settlements, ledger, events out, bills | |
+| I9 | ``bounds`` | |
+| I10 | ``keys`` | |
+| I13 | ``card_numbers``: every text of the database | broker, logs, Flower: a chaos test |
+| I14 | ``history_chain`` | |
+"""
+
+from importlib import import_module
+from pathlib import Path
+
+from workflows.invariants.rule import Rule
+
+
+def _found() -> tuple[Rule, ...]:
+    names = sorted(file.stem for file in Path(__file__).parent.glob("*.py") if file.stem != "__init__")
+    rules: list[Rule] = []
+    for name in names:
+        rules += import_module(f"{__name__}.{name}").RULES
+    return tuple(sorted(rules, key=lambda rule: (int(rule.invariant.removeprefix("I")), rule.name)))
+
+
+RULES: tuple[Rule, ...] = _found()

@@ -1,0 +1,17 @@
+"""I2, our half: what was captured is what was asked for, exactly when the payment says that the money moved."""
+
+from workflows.invariants.rule import Rule
+
+RULES = (
+    Rule(
+        invariant="I2",
+        name="captured amounts",
+        sentence="A completed or refunded payment captured its amount and tip, any other captured nothing.",
+        checked="SELECT count(*) FROM payments",
+        violations="""
+            SELECT id, format('%s with %s + %s to pay captured %s', status, amount, tip_amount, captured_amount) AS problem
+            FROM payments
+            WHERE captured_amount <> CASE WHEN status IN ('completed', 'refunded') THEN amount + tip_amount ELSE 0 END
+        """,
+    ),
+)

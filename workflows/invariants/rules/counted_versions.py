@@ -1,0 +1,22 @@
+"""I5: the version of a row is the number of its history rows, so nothing changed without leaving a trace."""
+
+from workflows.invariants.rule import Rule
+
+
+def _rule(entity: str) -> Rule:
+    return Rule(
+        invariant="I5",
+        name=f"counted versions of a {entity}",
+        sentence=f"The version of a {entity} is the number of its history rows, and none has a history but no row.",
+        checked=f"SELECT count(*) FROM {entity}s",
+        violations=f"""
+            SELECT coalesce(e.id, h.id) AS id, CASE WHEN e.id IS NULL THEN 'has a history and no row'
+                ELSE format('version %s with %s history rows', e.version, coalesce(h.rows, 0)) END AS problem
+            FROM {entity}s e
+            FULL JOIN (SELECT {entity}_id AS id, count(*) AS rows FROM {entity}_history GROUP BY {entity}_id) h ON h.id = e.id
+            WHERE e.version IS DISTINCT FROM h.rows
+        """,
+    )
+
+
+RULES = tuple(_rule(entity) for entity in ("payment", "device"))

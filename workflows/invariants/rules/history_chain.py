@@ -1,0 +1,34 @@
+"""I14: the history is a chain without gaps: each row begins where the one before it ended, no earlier, and the last is now."""
+
+from workflows.invariants.rule import Rule
+
+
+def _rule(entity: str) -> Rule:
+    return Rule(
+        invariant="I14",
+        name=f"history of a {entity}",
+        sentence=f"The history of a {entity} has every version once, in the order of time, and ends where the row stands.",
+        checked=f"SELECT count(*) FROM {entity}_history",
+        violations=f"""
+            SELECT id, problem FROM (
+                SELECT h.{entity}_id AS id, concat_ws(', ',
+                    CASE WHEN h.version <> coalesce(h.earlier_version, 0) + 1
+                        THEN format('version %s comes after %s', h.version, coalesce(h.earlier_version, 0)) END,
+                    CASE WHEN h.from_status IS DISTINCT FROM h.earlier_status
+                        THEN format('version %s begins as %s after %s', h.version, h.from_status, h.earlier_status) END,
+                    CASE WHEN h.at < h.earlier_at
+                        THEN format('version %s is %s earlier than the one before it', h.version, h.earlier_at - h.at) END,
+                    CASE WHEN h.is_last AND (e.status, e.version) IS DISTINCT FROM (h.to_status, h.version)
+                        THEN format('ends as %s in version %s, the row says %s in version %s', h.to_status, h.version,
+                                    e.status, e.version) END) AS problem
+                FROM (
+                    SELECT *, lag(version) OVER w AS earlier_version, lag(to_status) OVER w AS earlier_status,
+                           lag(at) OVER w AS earlier_at, lead(version) OVER w IS NULL AS is_last
+                    FROM {entity}_history WINDOW w AS (PARTITION BY {entity}_id ORDER BY version)
+                ) h LEFT JOIN {entity}s e ON e.id = h.{entity}_id
+            ) AS links WHERE problem <> ''
+        """,
+    )
+
+
+RULES = tuple(_rule(entity) for entity in ("payment", "device"))

@@ -1,0 +1,55 @@
+"""I10: one key stands for one payment, and what is stored for a replay is what that payment was.
+
+Records live for 24 hours, so a payment older than that has lost its key; ``client_reference`` goes on guarding it. The
+stored body is read by patterns and not as JSON: a body that is no JSON must be a violation and not an error.
+"""
+
+from workflows.invariants.rule import Rule
+
+OF_PAYMENTS = "k.method = 'POST' AND k.path = '/api/v1/payments' AND k.status = 201"
+
+RULES = (
+    Rule(
+        invariant="I10",
+        name="one payment for each key",
+        sentence="Every answer 201 that is stored for a replay shows an existing payment as it was accepted.",
+        checked=f"SELECT count(*) FROM idempotency_records k WHERE {OF_PAYMENTS}",
+        violations=f"""
+            SELECT coalesce(k.resource_id, k.key) AS id, CASE
+                WHEN p.id IS NULL THEN format('key %s answers with a payment that does not exist', k.key)
+                ELSE format('key %s answers with %s, %s %s of another merchant or payment', k.key, b.id, b.amount, b.currency)
+                END AS problem
+            FROM idempotency_records k
+            LEFT JOIN payments p ON p.id = k.resource_id
+            CROSS JOIN LATERAL (SELECT
+                substring(k.body FROM '^\\{{"id":"([^"]*)"') AS id, substring(k.body FROM '"status":"([^"]*)"') AS status,
+                substring(k.body FROM '"amount":([0-9]+)') AS amount, substring(k.body FROM '"currency":"([^"]*)"') AS currency
+            ) b
+            WHERE {OF_PAYMENTS} AND (p.id, p.merchant_id, 'pending', p.amount::text, p.currency)
+                IS DISTINCT FROM (b.id, k.merchant_id, b.status, b.amount, b.currency)
+        """,
+    ),
+    Rule(
+        invariant="I10",
+        name="one key for each payment",
+        sentence="Every payment of the last day has exactly one key.",
+        checked="SELECT count(*) FROM payments WHERE created_at > now() - interval '23 hours'",
+        violations=f"""
+            SELECT p.id, format('has %s keys', count(k.key)) AS problem
+            FROM payments p LEFT JOIN idempotency_records k ON k.resource_id = p.id AND {OF_PAYMENTS}
+            WHERE p.created_at > now() - interval '23 hours'
+            GROUP BY p.id HAVING count(k.key) <> 1
+        """,
+    ),
+    Rule(
+        invariant="I10",
+        name="one payment for each client reference",
+        sentence="A merchant's client_reference names one payment.",
+        checked="SELECT count(*) FROM payments WHERE client_reference IS NOT NULL",
+        violations="""
+            SELECT min(id) AS id, format('shares the reference %s with %s others', client_reference, count(*) - 1) AS problem
+            FROM payments WHERE client_reference IS NOT NULL
+            GROUP BY merchant_id, client_reference HAVING count(*) > 1
+        """,
+    ),
+)

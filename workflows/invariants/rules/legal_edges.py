@@ -1,0 +1,51 @@
+"""I5: every change of status in the history is an edge of behaviour §4, begun where a life begins.
+
+The edges are written out here once more on purpose; see ``workflows.invariants.rule``.
+"""
+
+from workflows.invariants.rule import Rule
+
+LEGAL = {
+    "payment": (
+        "pending -claim> processing",
+        "processing -complete> completed",
+        "processing -fail> failed",
+        "processing -cancel> cancelled",
+        "completed -refund> refunded",
+        # Remarks: something new is known, the status stays.
+        "processing -ask_customer> processing",
+        "processing -doubt> processing",
+        "processing -request_cancel> processing",
+        "processing -request_review> processing",
+        "processing -requeue> processing",
+    ),
+    "device": (
+        "pending_activation -activate> active",
+        "active -suspend> suspended",
+        "suspended -resume> active",
+        "pending_activation -deactivate> deactivated",
+        "active -deactivate> deactivated",
+        "suspended -deactivate> deactivated",
+    ),
+}
+INITIAL = {"payment": "pending", "device": "pending_activation"}
+
+
+def _rule(entity: str) -> Rule:
+    edges = ", ".join(f"'{edge}'" for edge in LEGAL[entity])
+    return Rule(
+        invariant="I5",
+        name=f"legal edges of a {entity}",
+        sentence=f"A {entity} begins as {INITIAL[entity]} and moves only along the edges of its table.",
+        checked=f"SELECT count(*) FROM {entity}_history",
+        violations=f"""
+            SELECT {entity}_id AS id, format('version %s went from %s by %s to %s', version,
+                coalesce(from_status, 'nothing'), event, to_status) AS problem
+            FROM {entity}_history
+            WHERE CASE WHEN from_status IS NULL THEN version <> 1 OR to_status <> '{INITIAL[entity]}'
+                       ELSE version = 1 OR from_status || ' -' || event || '> ' || to_status NOT IN ({edges}) END
+        """,
+    )
+
+
+RULES = tuple(_rule(entity) for entity in LEGAL)
