@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from api.answers import EVENT_STREAM, JSON, EventStream, json_answer, page_answer, server_sent_events
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurServices, RequestId
-from api.keys import REPLAYED
+from api.keys import DOCUMENTED, REPLAYED
 from api.problems import problems
 from api.schemas.payments import CancelIn, EventsOut, PaymentIn, PaymentOut, PaymentsOut
 from workflows.payments.accept import Acceptance
@@ -26,7 +26,9 @@ LONGEST_STREAM_SECONDS = (
 Status = Literal["pending", "processing", "completed", "failed", "cancelled", "refunded"]
 
 
-@router.post("", status_code=201, response_model=PaymentOut, responses=problems(401, 403, 409, 422))
+@router.post(
+    "", status_code=201, response_model=PaymentOut, responses=problems(401, 403, 409, 422), openapi_extra=DOCUMENTED
+)
 async def create_payment(
     *, body: PaymentIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, ours: OurServices
 ) -> Response:
@@ -79,6 +81,7 @@ async def get_payment(
 
 @router.get(
     "/{payment_id}/stream",
+    status_code=200,
     response_class=EventStream,
     responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}, **problems(401, 403)},
 )
