@@ -1,0 +1,95 @@
+"""``python3 run.py bench``: the product beside its rival, interleaved, on this machine."""
+
+import asyncio
+import json
+import os
+import platform
+import tempfile
+import time
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from benchmarks import report
+from benchmarks.contenders import Contender, OrmCelery, Product
+from benchmarks.measure import stamp, take_turn
+from benchmarks.plan import QUICK, Plan
+from mpac.stack.home import ROOT
+from mpac.stack.local import LocalStack
+from mpac.trouble import Trouble
+
+RESULTS = ROOT / "benchmarks" / "results"
+CONTENDERS: dict[str, type[Product] | type[OrmCelery]] = {"product": Product, "orm_celery": OrmCelery}
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="One short round: shows that it runs, its figures mean little.")
+@click.option("--rounds", type=click.IntRange(1, 20), help="Interleaved rounds; the table shows their medians.")
+@click.option("--in-flight", type=click.IntRange(1, 4096), help="Terminals of the closed loop.")
+@click.option("--only", multiple=True, type=click.Choice(list(CONTENDERS)), help="Only these contenders.")
+@click.option(
+    "--results", type=click.Path(path_type=Path), help="The JSON file to write; else one in benchmarks/results."
+)
+def main(
+    *, quick: bool, rounds: int | None, in_flight: int | None, only: tuple[str, ...], results: Path | None
+) -> None:
+    """Measure payments per second, times and processor per payment, of the product and of a usual design."""
+    plan = QUICK if quick else Plan()
+    plan = replace(plan, rounds=rounds or plan.rounds, in_flight=in_flight or plan.in_flight)
+    console = Console()
+    try:
+        found = asyncio.run(_run(plan, only or tuple(CONTENDERS), console))
+    except Trouble as trouble:
+        raise click.ClickException(str(trouble)) from trouble
+    path = results or RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = {"plan": asdict(plan), "machine": _machine(), "summary": report.summary(found), "rounds": found}
+    path.write_text(json.dumps(whole, indent=1) + "\n")
+    report.show(found, console)
+    console.print(f"Written to {path}.")
+
+
+async def _run(plan: Plan, names: tuple[str, ...], console: Console) -> report.Rounds:
+    found: report.Rounds = {name: [] for name in names}
+    run = stamp()
+    with tempfile.TemporaryDirectory(prefix="mpac-bench-", ignore_cleanup_errors=True) as folder:
+        async with LocalStack(Path(folder) / "home", restart=False, durable=True) as stack:
+            contenders: dict[str, Contender] = {name: CONTENDERS[name](stack) for name in names}
+            product = Product(stack)
+            await product.stop()
+            for number in range(plan.rounds):
+                for name, contender in contenders.items():
+                    started = time.monotonic()
+                    figures = await take_turn(
+                        contender, plan=plan, sandbox_url=stack.urls.sandbox, run=f"{run}-{number}-{name}"
+                    )
+                    found[name].append(figures)
+                    console.print(_line(number, name, figures, time.monotonic() - started))
+    return found
+
+
+def _line(number: int, name: str, figures: dict[str, Any], seconds: float) -> str:
+    closed, rest = figures["closed"], figures["rest"]
+    return (
+        f"round {number + 1}, {name}: {closed['per_second']:,.0f} payments/s, "
+        f"{closed['processor_ms']['all of its own']:.2f} ms of processor each; at rest POST "
+        f"{rest['post_ms'].get('p99', 0):.1f} ms, final {rest['final_ms'].get('p99', 0):.1f} ms (P99); "
+        f"others used {closed['share of others']:.2f} processors; {seconds:.0f} s"
+    )
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "processors": os.cpu_count(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "load_average": os.getloadavg(),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""The load generator, a process of its own: ``python -m benchmarks.load`` reads a job on stdin, writes its findings.
+
+| kind   | terminals                                                                | says                              |
+|--------|--------------------------------------------------------------------------|-----------------------------------|
+| closed | each submits its next payment when its last one is final                  | payments/s, processor per payment |
+| open   | payments are submitted at fixed instants, whatever became of the others   | how long each of them took        |
+
+In the open loop a time begins at the instant at which the payment was to be submitted, so a server that stalls is
+charged for everybody it kept waiting, not for one.
+"""
+
+import asyncio
+import gc
+import json
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import psycopg
+import uvloop
+
+from benchmarks.processor import Meter, Reading, used
+from benchmarks.terminal import ANSWER_WITHIN_SECONDS, Terminal, payment_id
+from benchmarks.watch import Watch
+
+CREATED = 201
+REST_SECONDS = 0.1  # of a terminal that was refused
+DRAIN_SECONDS = 60.0  # for what is under way when the load ends
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to do to whom."""
+
+    kind: str
+    host: str
+    port: int
+    tokens: list[str]
+    database_url: str
+    pids: dict[str, int]
+    run: str  # makes references and keys unique between runs
+    warm_up: float
+    seconds: float
+    in_flight: int
+    rate: float
+    pause_seconds: float
+
+
+@dataclass(slots=True)
+class Findings:
+    """What happened in the measured window."""
+
+    seconds: float = 0.0
+    created: int = 0
+    completed: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)  # of all payments, warm-up and drain included
+    errors: Counter[str] = field(default_factory=Counter)
+    unfinished: int = 0
+    post_ms: list[float] = field(default_factory=list)
+    final_ms: list[float] = field(default_factory=list)
+    processor: dict[str, float] = field(default_factory=dict)
+
+
+class Load:
+    """One job under way."""
+
+    def __init__(self, job: Job, watch: Watch) -> None:
+        self._job = job
+        self._watch = watch
+        self._meter = Meter(job.pids, session_pid=watch.pid)
+        self._found = Findings()
+        self._is_measuring = False
+        self._is_over = False
+        self._terminals: list[Terminal] = []
+
+    async def run(self) -> Findings:
+        """Load, measure, drain."""
+        watching = asyncio.create_task(self._watch.run())
+        try:
+            tasks = await {"closed": self._closed, "open": self._open}[self._job.kind]()
+            _, left = await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
+            self._found.unfinished = len(left)
+            for task in left:
+                task.cancel()
+        finally:
+            watching.cancel()
+        return self._found
+
+    async def _closed(self) -> "set[asyncio.Task[None]]":
+        terminals = [self._terminal(number) for number in range(self._job.in_flight)]
+        tasks = {asyncio.create_task(self._keep_submitting(terminal)) for terminal in terminals}
+        await asyncio.sleep(self._job.warm_up)
+        before, started = self._begin()
+        await asyncio.sleep(self._job.seconds)
+        self._end(before, started)
+        return tasks
+
+    async def _keep_submitting(self, terminal: Terminal) -> None:
+        while not self._is_over:
+            if not await self._submit(terminal, time.perf_counter()):
+                await asyncio.sleep(REST_SECONDS)
+        terminal.close()
+
+    async def _open(self) -> "set[asyncio.Task[None]]":
+        free = [self._terminal(number) for number in range(8)]
+        tasks: set[asyncio.Task[None]] = set()
+
+        async def submit_at(instant: float) -> None:
+            terminal = free.pop() if free else self._terminal(len(tasks))
+            await self._submit(terminal, instant, give_back=free)
+
+        first = time.perf_counter()
+        before, started = None, 0.0
+        for number in range(int((self._job.warm_up + self._job.seconds) * self._job.rate)):
+            instant = first + number / self._job.rate
+            await asyncio.sleep(max(0.0, instant - time.perf_counter()))
+            if before is None and instant - first >= self._job.warm_up:
+                before, started = self._begin()
+            tasks.add(asyncio.create_task(submit_at(instant)))
+        if before is not None:
+            self._end(before, started)
+        return tasks
+
+    def _terminal(self, number: int) -> Terminal:
+        tokens = self._job.tokens
+        return Terminal(self._job.host, self._job.port, tokens[number % len(tokens)], self._job.run)
+
+    def _begin(self) -> tuple[Reading, float]:
+        self._is_measuring = True
+        return self._meter.read(), time.perf_counter()
+
+    def _end(self, before: Reading, started: float) -> None:
+        self._found.seconds = time.perf_counter() - started
+        self._found.processor = used(before, self._meter.read())
+        self._is_measuring = False
+        self._is_over = True
+
+    async def _submit(self, terminal: Terminal, begun: float, *, give_back: list[Terminal] | None = None) -> bool:
+        """One payment until it is final; a terminal that is given back serves another as soon as it has its answer."""
+        is_measured, found = self._is_measuring, self._found
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
+                answer = await terminal.submit()
+        except (OSError, TimeoutError) as error:
+            terminal.close()
+            found.errors[type(error).__name__] += 1
+            return False
+        answered = time.perf_counter()
+        if give_back is not None:
+            give_back.append(terminal)
+        if answer.status != CREATED:
+            found.errors[str(answer.status)] += 1
+            return False
+        found.created += self._is_measuring
+        status, seen_at = await self._watch.final(payment_id(answer.body))
+        found.statuses[status] += 1
+        found.completed += self._is_measuring and status == "completed"
+        if is_measured:
+            found.post_ms.append((answered - begun) * 1000)
+            found.final_ms.append((seen_at - answered) * 1000)
+        return True
+
+
+async def work(job: Job) -> Findings:
+    """Do ``job`` with a database session of our own."""
+    async with await psycopg.AsyncConnection.connect(job.database_url, autocommit=True) as connection:
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        return await Load(job, Watch(connection, pause_seconds=job.pause_seconds)).run()
+
+
+def main() -> None:
+    """Read, work, write."""
+    job = Job(**json.load(sys.stdin))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        found = runner.run(work(job))
+    result: dict[str, Any] = {each.name: getattr(found, each.name) for each in fields(found)}
+    json.dump(result, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

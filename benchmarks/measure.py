@@ -1,0 +1,160 @@
+"""One contender's turn: started, loaded three times, checked, stopped."""
+
+import asyncio
+import json
+import math
+import sys
+import time
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import psycopg
+
+from benchmarks.contenders import Contender
+from benchmarks.load import Job
+from benchmarks.plan import Plan
+from benchmarks.processor import CLIENT, CLIENT_SESSION
+from mpac.stack.home import ROOT
+from mpac.trouble import Trouble
+
+BUSY_PAUSE_SECONDS, REST_PAUSE_SECONDS = 0.02, 0.002
+"""How long the watch pauses between two questions: its share of the processor against its resolution."""
+
+PERCENTILES = (50, 95, 99)
+NOT_THE_PRODUCTS = (CLIENT, CLIENT_SESSION, "others")
+
+Figures = dict[str, Any]
+
+
+async def take_turn(contender: Contender, *, plan: Plan, sandbox_url: str, run: str) -> Figures:
+    """Everything the plan says about one contender. Raises ``Trouble`` where it lost or doubled a payment."""
+    await contender.start()
+    try:
+        await _prepare(contender, sandbox_url=sandbox_url, latency_ms=plan.latency_ms)
+        jobs = _jobs(plan)
+        found = {}
+        for name, (kind, warm_up, seconds, rate, pause) in jobs.items():
+            address = urlsplit(contender.address)
+            job = Job(
+                kind=kind,
+                host=str(address.hostname),
+                port=address.port or 80,
+                tokens=await contender.tokens(),
+                database_url=contender.database_url,
+                pids=dict(contender.pids),
+                run=f"{run}-{name}",
+                warm_up=warm_up,
+                seconds=seconds,
+                in_flight=plan.in_flight,
+                rate=rate,
+                pause_seconds=pause,
+            )
+            found[name] = _figures(await _load(job))
+        found["proof"] = await _prove(contender, sandbox_url=sandbox_url, run=run)
+        return found
+    finally:
+        await contender.stop()
+
+
+def _jobs(plan: Plan) -> dict[str, tuple[str, float, float, float, float]]:
+    return {
+        "closed": ("closed", plan.warm_up, plan.closed, 0.0, BUSY_PAUSE_SECONDS),
+        "steady": ("open", plan.warm_up / 2, plan.steady, plan.steady_rate, BUSY_PAUSE_SECONDS / 2),
+        "rest": ("open", plan.warm_up / 2, plan.rest, plan.rest_rate, REST_PAUSE_SECONDS),
+    }
+
+
+async def _prepare(contender: Contender, *, sandbox_url: str, latency_ms: int) -> None:
+    """Nobody pays for what the one before left behind: rows to vacuum, pages to write, a long ledger."""
+    async with await psycopg.AsyncConnection.connect(contender.database_url, autocommit=True) as connection:
+        await connection.execute("VACUUM ANALYZE")
+        await connection.execute("CHECKPOINT")
+    async with aiohttp.ClientSession(raise_for_status=True) as session:
+        await session.delete(f"{sandbox_url}/control/ledger")
+        await session.put(f"{sandbox_url}/control/latency", json={"min_ms": latency_ms, "max_ms": latency_ms})
+
+
+async def _load(job: Job) -> dict[str, Any]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.load"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+    )
+    try:
+        said, _ = await process.communicate(json.dumps(asdict(job)).encode())
+    except BaseException:
+        process.kill()
+        raise
+    if process.returncode:
+        raise Trouble("The load generator failed; its words are above.")
+    found: dict[str, Any] = json.loads(said)
+    return found
+
+
+def _figures(found: dict[str, Any]) -> Figures:
+    completed, seconds = found["completed"], found["seconds"]
+    milliseconds = {name: spent * 1000 / max(1, completed) for name, spent in found["processor"].items()}
+    own = sum(spent for name, spent in milliseconds.items() if name not in NOT_THE_PRODUCTS)
+    return {
+        "seconds": seconds,
+        "completed": completed,
+        "per_second": completed / seconds,
+        "statuses": found["statuses"],
+        "errors": found["errors"],
+        "unfinished": found["unfinished"],
+        "post_ms": percentiles(found["post_ms"]),
+        "final_ms": percentiles(found["final_ms"]),
+        "processor_ms": {
+            "all of its own": own,
+            "with the client": own + milliseconds[CLIENT] + milliseconds[CLIENT_SESSION],
+            "by process": milliseconds,
+        },
+        "share of others": found["processor"]["others"] / seconds,  # processors' worth
+    }
+
+
+def percentiles(values: list[float]) -> dict[str, float]:
+    """Nearest rank: every figure is a time that somebody really waited."""
+    ordered = sorted(values)
+    return {f"p{p}": ordered[math.ceil(len(ordered) * p / 100) - 1] for p in PERCENTILES} if ordered else {}
+
+
+async def _prove(contender: Contender, *, sandbox_url: str, run: str) -> dict[str, int]:
+    """What was answered 201 is final, and the provider moved money exactly once for each that completed."""
+    charged = await _charged(sandbox_url)
+    async with await psycopg.AsyncConnection.connect(contender.database_url) as connection:
+        cursor = await connection.execute(
+            "SELECT status, array_agg(id) FROM payments WHERE client_reference LIKE %s GROUP BY status", (f"{run}-%",)
+        )
+        by_status: dict[str, list[str]] = dict(await cursor.fetchall())
+    completed = set(by_status.get("completed", ()))
+    proof = {
+        "completed": len(completed),
+        "charges": len(charged),
+        "charged twice": len(charged) - len(set(charged)),
+        "completed without a charge": len(completed - set(charged)),
+        "charged and not completed": len(set(charged) - completed),
+    }
+    if proof["charged twice"] or proof["completed without a charge"]:
+        raise Trouble(f"{contender.name} is wrong, so its figures mean nothing: {proof}")
+    return proof
+
+
+async def _charged(sandbox_url: str) -> list[str]:
+    charged: list[str] = []
+    async with aiohttp.ClientSession(raise_for_status=True) as session:
+        after: int | None = 0
+        while after is not None:
+            async with session.get(f"{sandbox_url}/control/ledger", params={"after": after, "limit": 5_000}) as answer:
+                page = await answer.json()
+            charged += [row["payment_id"] for row in page["data"] if row["kind"] == "charge"]
+            after = page["next"]
+    return charged
+
+
+def stamp() -> str:
+    """A word that no earlier run has used in its references."""
+    return f"b{int(time.time() * 1000):x}"

@@ -1,0 +1,22 @@
+"""What is measured, for how long: one plan for every contender."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Times in seconds, rates per second."""
+
+    rounds: int = 3
+    in_flight: int = 512  # terminals, each with one payment under way: the closed loop
+    warm_up: float = 4.0  # pools, prepared statements and the interpreter's own caches fill; not measured
+    closed: float = 12.0
+    steady_rate: float = 200.0
+    steady: float = 15.0
+    rest_rate: float = 5.0
+    rest: float = 20.0
+    latency_ms: int = 50  # of the sandbox provider
+
+
+QUICK = Plan(rounds=1, in_flight=32, warm_up=1.0, closed=2.0, steady_rate=20.0, steady=2.0, rest_rate=5.0, rest=2.0)
+"""Shows that everything runs; its figures mean little."""

@@ -1,0 +1,50 @@
+"""Learns that payments are final, for every contender in the same way: by asking its database.
+
+What a terminal would use (a waiting GET) exists in the product alone and would load its API and no other's. So one
+session asks, a fixed pause after each answer, which of the open payments are final. The times it gives are upper bounds:
+up to one pause and one query too long, which the report states.
+"""
+
+import asyncio
+import time
+
+import psycopg
+
+FINAL = """
+    SELECT id, status FROM payments WHERE id = ANY(%s) AND status IN ('completed', 'failed', 'cancelled')
+"""
+
+
+class Watch:
+    """The open payments and those who wait for them."""
+
+    def __init__(self, connection: "psycopg.AsyncConnection[tuple[str, str]]", *, pause_seconds: float) -> None:
+        self._connection = connection
+        self._pause = pause_seconds
+        self._open: dict[str, asyncio.Future[tuple[str, float]]] = {}
+        self._arrived = asyncio.Event()
+
+    @property
+    def pid(self) -> int:
+        """The process of PostgreSQL that answers: its time is the load generator's."""
+        return self._connection.info.backend_pid
+
+    def final(self, payment_id: str) -> "asyncio.Future[tuple[str, float]]":
+        """A future of the final status and the instant at which it was seen."""
+        future: asyncio.Future[tuple[str, float]] = asyncio.get_running_loop().create_future()
+        self._open[payment_id] = future
+        self._arrived.set()
+        return future
+
+    async def run(self) -> None:
+        """Ask for ever."""
+        while True:
+            if not self._open:
+                self._arrived.clear()
+                await self._arrived.wait()
+            cursor = await self._connection.execute(FINAL, (list(self._open),), prepare=True)
+            found = await cursor.fetchall()
+            seen_at = time.perf_counter()
+            for payment_id, status in found:
+                self._open.pop(payment_id).set_result((status, seen_at))
+            await asyncio.sleep(self._pause)
