@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Celery, Task
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
-from kombu.entity import Queue
+from kombu.entity import Exchange, Queue
 
 from workers import dead_letters
 from workers.bridge import Bridge
@@ -47,7 +47,8 @@ class HouseTask(Task):
 app = Celery("mpac", task_cls=HouseTask, broker=settings.broker_url.get_secret_value())
 app.conf.update(
     include=["workers.payments", "workers.canaries"],
-    task_queues=[Queue(name) for name in QUEUES],
+    # Without an exchange and a key of its own, each queue would be bound to the default one's and get its messages too.
+    task_queues=[Queue(name, Exchange(name, type="direct"), routing_key=name) for name in QUEUES],
     task_default_queue="sweeps",
     task_routes=ROUTES,
     task_acks_late=True,

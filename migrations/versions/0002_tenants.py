@@ -74,7 +74,8 @@ def upgrade() -> None:
 
         ALTER TABLE psps ENABLE ROW LEVEL SECURITY;
         CREATE POLICY psps_of_caller ON psps TO mpac_caller USING (
-            current_setting('mpac.scope', true) = 'system' OR id = current_setting('mpac.psp_id', true));
+            current_setting('mpac.scope', true) = 'system' OR id = current_setting('mpac.psp_id', true))
+            WITH CHECK (current_setting('mpac.scope', true) = 'system');
 
         ALTER TABLE merchants ENABLE ROW LEVEL SECURITY;
         CREATE POLICY merchants_of_caller ON merchants TO mpac_caller USING (
@@ -94,9 +95,13 @@ def upgrade() -> None:
         CREATE POLICY store_providers_of_caller ON store_providers TO mpac_caller USING (may_see(merchant_id, store_id));
         CREATE POLICY store_providers_of_all ON store_providers TO mpac_accept, mpac_worker USING (true);
 
-        GRANT SELECT ON psps TO mpac_caller;
-        GRANT SELECT, INSERT, UPDATE ON merchants, stores TO mpac_caller;
-        GRANT SELECT, INSERT, UPDATE, DELETE ON store_providers TO mpac_caller;
+        -- What says whose a row is (ids, psp_id, merchant_id, store_id) never changes, so nobody may change it.
+        GRANT SELECT, INSERT ON psps TO mpac_caller;
+        GRANT SELECT, INSERT ON merchants, stores TO mpac_caller;
+        GRANT UPDATE (name, updated_at) ON merchants TO mpac_caller;
+        GRANT UPDATE (name, currency, time_zone, cut_off, updated_at) ON stores TO mpac_caller;
+        GRANT SELECT, INSERT, DELETE ON store_providers TO mpac_caller;
+        GRANT UPDATE (methods, priority, enabled, credentials, updated_at) ON store_providers TO mpac_caller;
         GRANT SELECT ON stores TO mpac_accept, mpac_worker, mpac_sweep;
         GRANT SELECT ON store_providers TO mpac_accept, mpac_worker;
         """

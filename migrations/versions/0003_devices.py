@@ -90,9 +90,12 @@ def upgrade() -> None:
             USING (EXISTS (SELECT FROM devices WHERE devices.id = device_id));
         CREATE POLICY activation_codes_of_all ON activation_codes TO mpac_accept USING (true);
 
-        GRANT SELECT, INSERT, UPDATE ON devices TO mpac_caller;
+        GRANT SELECT, INSERT ON devices TO mpac_caller;
+        GRANT UPDATE (status, version, client_id, public_key_pem, activated_at, suspended_at, deactivated_at)
+            ON devices TO mpac_caller;
         GRANT SELECT, INSERT ON device_history TO mpac_caller;
-        GRANT SELECT, INSERT, UPDATE ON activation_codes TO mpac_caller;
+        GRANT SELECT, INSERT ON activation_codes TO mpac_caller;
+        GRANT UPDATE (code_hash, expires_at, tries, used_at, created_at) ON activation_codes TO mpac_caller;
         -- Activation and tokens come before anybody is known, so they run for all tenants.
         GRANT SELECT ON devices, activation_codes TO mpac_accept;
         GRANT UPDATE (status, version, client_id, public_key_pem, activated_at, last_connected_at) ON devices TO mpac_accept;

@@ -173,7 +173,7 @@ def upgrade() -> None:
             task text NOT NULL,
             task_id text,
             arguments jsonb NOT NULL,
-            payment_id text,
+            entity_id text,
             deliveries integer NOT NULL,
             reason text NOT NULL,
             traceback text,

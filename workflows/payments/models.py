@@ -167,7 +167,7 @@ class DeadLetter(Base):
     task: Mapped[str] = mapped_column(Text)
     task_id: Mapped[str | None] = mapped_column(Text)
     arguments: Mapped[Any] = mapped_column(JSONB)
-    payment_id: Mapped[str | None] = mapped_column(Text)
+    entity_id: Mapped[str | None] = mapped_column(Text)
     deliveries: Mapped[int]
     reason: Mapped[str] = mapped_column(Text)
     traceback: Mapped[str | None] = mapped_column(Text)

@@ -5,7 +5,6 @@ back a finished one. A row moves only if its fence is still the one of the claim
 lease changes nothing, and what it heard is kept as evidence beside the payment.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import text
@@ -13,11 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database import Role, rows_parameter, transaction
 from workflows.payments.claim import Claimed
-from workflows.payments.decide import Step, Verdict
+from workflows.payments.decide import Step
+from workflows.payments.hands import Answered
 from workflows.providers.base import Answer, Succeeded
-
-GROUP_LIMIT = 100
-"""Rows per statement: a NOTIFY's payload holds 8,000 bytes, a hundred ids with their versions fit."""
 
 _RECORD = text("""
     -- record: status, history, attempt, evidence of questions and one NOTIFY, for every row whose fence still holds
@@ -113,16 +110,7 @@ def answer_name(answer: Answer | None) -> str:
     return _NAMES[kind]
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A claimed payment, what the provider said, and what that means."""
-
-    claimed: Claimed
-    answer: Answer | None
-    verdict: Verdict
-
-
-async def record_answers(group: list[Answered], *, worker: str) -> list[str | None]:
+async def record_answers(group: list[Answered[Claimed]], *, worker: str) -> list[str | None]:
     """Record ``group`` in one transaction; returns each payment's status now, or ``None`` where the fence had moved on.
 
     Raises ``ServiceUnavailable`` where the database is away: nothing is recorded then, the attempts stay unanswered, and
@@ -143,7 +131,7 @@ async def _keep_evidence(connection: AsyncConnection, late: list[dict[str, Any]]
     await connection.execute(_EVIDENCE, {"rows": rows_parameter(heard), "worker": worker})
 
 
-def _row(answered: Answered) -> dict[str, Any]:
+def _row(answered: Answered[Claimed]) -> dict[str, Any]:
     verdict, claimed = answered.verdict, answered.claimed
     # A payment that never reached a provider has no attempt to write an outcome into.
     outcome = verdict.attempt_outcome if claimed.step is not Step.CANCEL else None

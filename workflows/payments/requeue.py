@@ -17,7 +17,7 @@ from workflows.transitions import By, apply
 
 _TAKE = text("""
     UPDATE dead_letters SET requeued_at = now(), requeued_by = :by WHERE id = :id AND requeued_at IS NULL
-    RETURNING id, task, arguments, payment_id, requeued_at
+    RETURNING id, task, arguments, entity_id, requeued_at
 """)
 _STATUS = text("SELECT status FROM payments WHERE id = :id")
 _KNOWN = text("SELECT requeued_at FROM dead_letters WHERE id = :id")
@@ -51,11 +51,11 @@ async def requeue_dead_letter(letter_id: str, *, caller: Caller, request_id: str
             raise InvalidStatusTransition(
                 Detail("requeued_at", f"This letter was requeued at {known.requeued_at:%FT%TZ}")
             )
-        if letter["payment_id"]:
+        if letter["entity_id"]:
             by = By.caller(caller, at=letter["requeued_at"], request_id=request_id)
-            status = (await connection.execute(_STATUS, {"id": letter["payment_id"]})).scalar()
+            status = (await connection.execute(_STATUS, {"id": letter["entity_id"]})).scalar()
             if status == PaymentStatus.PROCESSING:
                 changes = {"due_at": letter["requeued_at"], "unanswered_claims": 0}
                 event = PaymentRemark.REQUEUE
-                await apply(connection, PAYMENT, entity_id=letter["payment_id"], event=event, by=by, changes=changes)
+                await apply(connection, PAYMENT, entity_id=letter["entity_id"], event=event, by=by, changes=changes)
     return Requeued(letter["task"], letter["arguments"])

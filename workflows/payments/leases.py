@@ -1,0 +1,222 @@
+"""Leases: how the exclusive, expiring right to work on rows is taken. Payments and refunds are claimed alike.
+
+| statement  | takes                                    | leaves                                                  |
+|------------|------------------------------------------|---------------------------------------------------------|
+| start      | ``pending`` rows                         | ``processing``, attempt 1 unanswered, lease, fence      |
+| resume     | ``processing`` rows due, with no lease   | lease, fence                                            |
+| write ahead| resumed rows about to be sent (again)    | the attempt that the provider is about to hear of       |
+| quarantine | rows whose claims were never answered    | no lease, no due time, a dead letter, ``needs_review``  |
+
+All in one transaction, which ends before any provider is called. A row that another worker holds is skipped, not waited
+for: its owner or the sweep will see to it. The fence grows with each claim, so a worker that wakes up late can record
+nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.database import Role, rows_parameter, transaction
+from workflows.ids import new_id
+from workflows.payments.decide import NOTHING_MOVED, Attempt, Facts, Step
+
+MAX_UNANSWERED_CLAIMS = 3
+"""A row whose worker died this often in a row is quarantined, so that it cannot kill workers for ever."""
+
+
+class Claim(Protocol):
+    """A claimed row, as far as all kinds are alike."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def fence(self) -> int: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def step(self) -> Step: ...
+    @property
+    def attempt_number(self) -> int: ...
+    @property
+    def facts(self) -> Facts: ...
+    @property
+    def request_id(self) -> str | None: ...
+
+
+ClaimT = TypeVar("ClaimT", bound=Claim)
+
+
+@dataclass(frozen=True)
+class LeaseTable(Generic[ClaimT]):
+    """One kind of row that is worked on by lease.
+
+    ``columns`` are what ``build`` needs of a row, written with the alias ``r``; ``build`` makes a claim of a row and its
+    last attempt (``None``: there is none yet). ``first_attempt`` is an SQL expression: 0 keeps a row from being sent.
+    """
+
+    entity: str
+    columns: str
+    build: Callable[[dict[str, Any], Attempt | None], ClaimT]
+    first_attempt: str = "1"
+
+    async def claim(self, ids: list[str], *, worker: str, lease_seconds: float) -> list[ClaimT]:
+        """Claim those of ``ids`` that are free and due; the rest is somebody else's, final, or not due yet.
+
+        Raises ``ServiceUnavailable`` where the database is away: nothing is claimed then, and the sweep nudges again.
+        """
+        parameters = {"ids": ids, "lease": lease_seconds, "worker": worker}
+        async with transaction(Role.WORKER) as connection:
+            started = (await connection.execute(_statement(_START, self), parameters)).mappings().all()
+            claimed = [self.build(dict(row), None) for row in started]
+            if len(claimed) < len(ids):
+                resumed = (await connection.execute(_statement(_RESUME, self), parameters)).mappings().all()
+                claimed += await self._take_up(connection, [dict(row) for row in resumed], worker=worker)
+        return claimed
+
+    async def _take_up(self, connection: AsyncConnection, rows: list[dict[str, Any]], *, worker: str) -> list[ClaimT]:
+        poisoned = [row["id"] for row in rows if row["unanswered_claims"] > MAX_UNANSWERED_CLAIMS]
+        claimed = [self.build(row, _last_attempt(row)) for row in rows if row["id"] not in poisoned]
+        new = [_key(c) for c in claimed if c.step is Step.CHARGE and needs_new_attempt(c.facts.attempt)]
+        if new:
+            await connection.execute(_statement(_NEW_ATTEMPTS, self), {"rows": rows_parameter(new)})
+        resent = [_key(c) for c in claimed if c.step is Step.RESEND]
+        if resent:
+            await connection.execute(_statement(_RESENDS, self), {"rows": rows_parameter(resent)})
+        if poisoned:
+            letters = [{"id": row_id, "letter": new_id("dead_letter")} for row_id in poisoned]
+            parameters = {"rows": rows_parameter(letters), "worker": worker}
+            await connection.execute(_statement(_QUARANTINE, self), parameters)
+        return claimed
+
+
+def needs_new_attempt(attempt: Attempt | None) -> bool:
+    """Whether sending means a new attempt number: only where the last one is known to have moved nothing."""
+    return attempt is None or attempt.outcome in NOTHING_MOVED
+
+
+def attempt_number(step: Step, attempt: Attempt | None) -> int:
+    """The number of the attempt that ``step`` is about; 0 where no provider will hear of it."""
+    number = attempt.number if attempt else 0
+    return number + 1 if step is Step.CHARGE and needs_new_attempt(attempt) else number
+
+
+def _last_attempt(row: dict[str, Any]) -> Attempt | None:
+    if row["attempt_number"] is None:
+        return None
+    return Attempt(row["attempt_number"], row["attempt_outcome"], row["not_found_at"])
+
+
+def _key(claimed: Claim) -> dict[str, Any]:
+    return {"id": claimed.id, "number": claimed.attempt_number}
+
+
+_LEASE_COLUMNS = """r.id, r.fence, r.provider, r.outcome_known, r.in_doubt_since, r.needs_review, r.inquiries,
+    r.unanswered_claims, r.request_id, now() AS now"""
+
+_START = """
+    -- start: every pending row of the batch becomes processing, with its history, its first attempt and one NOTIFY
+    WITH picked AS (
+        SELECT id FROM {entity}s WHERE id = ANY(:ids) AND status = 'pending' ORDER BY id FOR UPDATE SKIP LOCKED
+    ), claimed AS (
+        UPDATE {entity}s r
+        SET status = 'processing', version = r.version + 1, processing_at = now(), fence = r.fence + 1,
+            lease_until = now() + make_interval(secs => :lease), due_at = now() + make_interval(secs => :lease),
+            unanswered_claims = 1, attempts = {first_attempt}
+        FROM picked WHERE r.id = picked.id
+        RETURNING {columns}, r.version, r.merchant_id, r.store_id, r.attempts
+    ), history AS (
+        INSERT INTO {entity}_history ({entity}_id, version, merchant_id, store_id, event, from_status, to_status, at,
+                                      caller_type, caller_id, request_id)
+        SELECT id, version, merchant_id, store_id, 'claim', 'pending', 'processing', now, 'worker', :worker, request_id
+        FROM claimed
+    ), attempt AS (
+        INSERT INTO {entity}_attempts ({entity}_id, number, merchant_id, store_id, provider, reference, sent_at)
+        SELECT id, 1, merchant_id, store_id, provider, id || '\\:1', now FROM claimed WHERE attempts = 1
+    )
+    SELECT claimed.*, (SELECT pg_notify('{entity}s', string_agg(id || ':' || version, ' ')) FROM claimed)
+    FROM claimed
+"""
+
+_RESUME = """
+    -- resume: what is already processing, due and held by nobody, together with its last attempt
+    WITH picked AS (
+        SELECT id FROM {entity}s
+        WHERE id = ANY(:ids) AND status = 'processing' AND due_at <= now()
+          AND (lease_until IS NULL OR lease_until <= now())
+        ORDER BY id FOR UPDATE SKIP LOCKED
+    )
+    UPDATE {entity}s r
+    SET fence = r.fence + 1, lease_until = now() + make_interval(secs => :lease),
+        due_at = now() + make_interval(secs => :lease), unanswered_claims = r.unanswered_claims + 1
+    FROM picked LEFT JOIN LATERAL (
+        SELECT number, reference, outcome, not_found_at FROM {entity}_attempts a
+        WHERE a.{entity}_id = picked.id ORDER BY number DESC LIMIT 1
+    ) last ON true
+    WHERE r.id = picked.id
+    RETURNING {columns}, last.number AS attempt_number, last.outcome AS attempt_outcome, last.not_found_at
+"""
+
+_NEW_ATTEMPTS = """
+    -- write ahead: the next attempt of rows whose last one certainly moved nothing
+    WITH input AS (SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, number integer)),
+    counted AS (
+        UPDATE {entity}s r SET attempts = i.number FROM input i WHERE r.id = i.id
+        RETURNING r.id, r.merchant_id, r.store_id, r.provider, i.number
+    )
+    INSERT INTO {entity}_attempts ({entity}_id, number, merchant_id, store_id, provider, reference, sent_at)
+    SELECT id, number, merchant_id, store_id, provider, id || ':' || number, now() FROM counted
+"""
+
+_RESENDS = """
+    -- write ahead: the same reference once more, after it was proven not to have arrived
+    UPDATE {entity}_attempts a SET outcome = NULL, answered_at = NULL, not_found_at = NULL, resends = a.resends + 1
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, number integer)
+    WHERE a.{entity}_id = i.id AND a.number = i.number
+"""
+
+_QUARANTINE = """
+    -- quarantine: nobody looks at these again until an operator requeues them
+    WITH input AS (SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, letter text)),
+    stopped AS (
+        UPDATE {entity}s r SET due_at = NULL, lease_until = NULL, needs_review = true, outcome_known = false,
+               in_doubt_since = coalesce(r.in_doubt_since, now()), version = r.version + 1
+        FROM input i WHERE r.id = i.id
+        RETURNING r.id, r.version, r.merchant_id, r.store_id, r.status, r.request_id, r.unanswered_claims, i.letter
+    ), history AS (
+        INSERT INTO {entity}_history ({entity}_id, version, merchant_id, store_id, event, from_status, to_status, at,
+                                      caller_type, caller_id, reason, request_id)
+        SELECT id, version, merchant_id, store_id, 'request_review', status, status, now(), 'worker', :worker,
+               'quarantined', request_id FROM stopped
+    ), told AS (SELECT pg_notify('{entity}s', id || ':' || version) FROM stopped)
+    INSERT INTO dead_letters (id, task, arguments, entity_id, deliveries, reason, created_at)
+    SELECT letter, '{entity}s.process', jsonb_build_array(jsonb_build_array(id)), id, unanswered_claims - 1,
+           'its worker died or stopped answering each time it was claimed', now()
+    FROM stopped, (SELECT count(*) FROM told) AS t
+"""
+
+_rendered: dict[tuple[str, str], TextClause] = {}
+
+
+def _statement(template: str, table: LeaseTable[Any]) -> TextClause:
+    """``template`` for ``table``, made once: the names in it are ours, every value is a bound parameter."""
+    key = (table.entity, template)
+    if key not in _rendered:
+        columns = f"{_LEASE_COLUMNS}, {table.columns}"
+        _rendered[key] = text(template.format(entity=table.entity, columns=columns, first_attempt=table.first_attempt))
+    return _rendered[key]
+
+
+def facts_of(row: dict[str, Any], attempt: Attempt | None, **special: Any) -> Facts:
+    """The facts that all kinds have in common, with the ``special`` ones of a kind."""
+    return Facts(
+        now=row["now"],
+        attempt=attempt,
+        outcome_known=row["outcome_known"],
+        in_doubt_since=row["in_doubt_since"],
+        needs_review=row["needs_review"],
+        inquiries=row["inquiries"],
+        **special,
+    )
