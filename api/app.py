@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
+from api.content_type import right_content_type
 from api.errors import install_errors
 from api.limits import Limits
 from api.middleware import Frame
-from api.routes import health, payments
+from api.routes import auth, health, merchants, ops, payments, provision, store_providers, stores, terminals
+from api.routes.documentation import install_documentation
 from api.services import Services
 from workers.nudge import Nudger
 from workflows.collector import settle_collector
@@ -20,7 +22,16 @@ from workflows.settings import Settings, load_settings
 from workflows.tenants.tokens import Tokens
 
 PREFIX = "/api/v1"
-ROUTERS = (payments.router,)
+ROUTERS = (
+    payments.router,
+    merchants.router,
+    stores.router,
+    store_providers.router,
+    terminals.router,
+    provision.router,
+    auth.router,
+    ops.router,
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -61,10 +72,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url=f"{PREFIX}/openapi.json",
     )
     install_errors(app)
-    versioned = APIRouter(prefix=PREFIX)
+    versioned = APIRouter(prefix=PREFIX, dependencies=[Depends(right_content_type)])
     for router in ROUTERS:
         versioned.include_router(router)
     app.include_router(versioned)
     app.include_router(health.router)
+    install_documentation(app)
     app.add_middleware(Frame, limits=limits, max_body_bytes=settings.max_body_bytes)
     return app

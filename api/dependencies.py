@@ -42,6 +42,13 @@ def at_least(role: CallerRole) -> Callable[[Caller], Awaitable[Caller]]:
     return check
 
 
+async def counted_overall(request: Request) -> None:
+    """For routes that come before anybody is known: counted against the limit over all, since there is no other."""
+    services(request).limits.count("")
+
+
+CountedOverall = Depends(counted_overall)
+
 AnyCaller = Annotated[Caller, Depends(known_caller)]
 StoreManager = Annotated[Caller, Depends(at_least(CallerRole.STORE_MANAGER))]
 MerchantAdmin = Annotated[Caller, Depends(at_least(CallerRole.MERCHANT_ADMIN))]

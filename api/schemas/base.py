@@ -71,6 +71,12 @@ def _check_scalar(value: Any) -> None:
 Printable = Annotated[str, Field(min_length=1), AfterValidator(_clean)]
 """A text without control characters, and with at least one character; its longest is said where it is used."""
 
+
+def absent() -> Any:
+    """The default of a field that a PATCH may leave out: read it only where it is among the fields that are set."""
+    return None
+
+
 Amount = Annotated[int, Field(gt=0, le=MAX_AMOUNT, description="Minor units of the currency; 1000 JPY is 1,000 yen")]
 Tip = Annotated[int, Field(ge=0, le=MAX_AMOUNT, description="On top of the amount, minor units")]
 Currency = Annotated[str, AfterValidator(_tender), Field(description="ISO 4217", examples=["JPY"])]

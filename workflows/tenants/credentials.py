@@ -18,7 +18,7 @@ KEY_BYTES = 32
 NONCE_BYTES = 12  # what GCM is specified for; random, and no store changes its credentials 2^32 times
 
 
-class CredentialsUnreadable(Exception):  # noqa: N818 - errors are named by what they are here
+class CredentialsUnreadable(Exception):
     """The stored credentials do not open with this key: another ``MPAC_SECRET_KEY``, or a row that was tampered with."""
 
 

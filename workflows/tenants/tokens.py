@@ -49,6 +49,11 @@ class Tokens:
         self._fetched_at: float = 0.0
         self._fetching = asyncio.Lock()
 
+    @property
+    def device_token_seconds(self) -> int:
+        """The life of a device's token."""
+        return self._settings.device_token_seconds
+
     def issue_device_token(self, *, device_id: str, psp_id: str, merchant_id: str, store_id: str) -> str:
         """A new access token for a device, good for ``device_token_seconds``."""
         issued = now()

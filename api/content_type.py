@@ -1,0 +1,33 @@
+"""What a body may be: JSON, but for the few paths that say otherwise. Anything else is 400, before it is looked at.
+
+A dependency of all routes rather than a middleware, so that an unknown path stays a 404 whatever was sent to it.
+"""
+
+from collections.abc import Mapping
+
+from fastapi import Request
+
+from workflows.devices.assertions import TOKEN_PATH
+from workflows.errors import Detail, MalformedRequest
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+
+OTHERS: Mapping[str, str] = {TOKEN_PATH: FORM}
+"""Paths whose body is not JSON. OAuth 2 wants a form for tokens."""
+
+
+async def right_content_type(request: Request) -> None:
+    """Raise ``MalformedRequest`` where there is a body of another type than this path takes."""
+    if not _has_body(request):
+        return
+    expected = OTHERS.get(request.url.path, JSON)
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != expected:
+        raise MalformedRequest(Detail("Content-Type", f"Must be {expected}"))
+
+
+def _has_body(request: Request) -> bool:
+    if "transfer-encoding" in request.headers:
+        return True
+    return request.headers.get("content-length", "0").strip("0") != ""

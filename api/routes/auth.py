@@ -1,0 +1,26 @@
+"""Authentication over HTTP: access tokens for devices. Users bring theirs from the login system."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from starlette.responses import Response
+
+from api.answers import json_answer
+from api.dependencies import CountedOverall, OurServices
+from api.problems import problems
+from api.schemas.auth import TokenForm, TokenOut
+from workflows.devices.assertions import audiences
+from workflows.devices.issue_token import issue_device_token
+
+router = APIRouter(prefix="/auth", tags=["terminals"])
+
+
+@router.post("/device/token", response_model=TokenOut, responses=problems(401, 403, 422), dependencies=[CountedOverall])
+async def post_device_token(form: Annotated[TokenForm, Form()], request: Request, ours: OurServices) -> Response:
+    """An access token for an active device: OAuth 2 client credentials with a `private_key_jwt` assertion (ES256)."""
+    issued = await issue_device_token(form.client_assertion, accepted=audiences(request.url.netloc), tokens=ours.tokens)
+    answer = json_answer(
+        {"access_token": issued.token, "token_type": "Bearer", "expires_in": issued.expires_in_seconds}
+    )
+    answer.headers["Cache-Control"] = "no-store"  # RFC 6749 §5.1
+    return answer

@@ -1,0 +1,42 @@
+"""Merchants over HTTP."""
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from api.answers import json_answer, page_answer
+from api.dependencies import CurrentPage, EntityId, PspAdmin
+from api.problems import problems
+from api.schemas.merchants import MerchantChange, MerchantIn, MerchantOut, MerchantsOut, merchant_fields
+from workflows.tenants.change_merchant import change_merchant
+from workflows.tenants.queries import list_merchants, read_merchant
+from workflows.tenants.register_merchant import register_merchant
+
+router = APIRouter(prefix="/merchants", tags=["merchants"])
+
+
+@router.post("", status_code=201, response_model=MerchantOut, responses=problems(401, 403, 422))
+async def post_merchant(body: MerchantIn, caller: PspAdmin) -> Response:
+    """Register a merchant with your PSP."""
+    return json_answer(
+        merchant_fields(await register_merchant(body.name, psp_id=body.psp_id, caller=caller)), status=201
+    )
+
+
+@router.get("", response_model=MerchantsOut, responses=problems(401, 403))
+async def get_merchants(caller: PspAdmin, page: CurrentPage) -> Response:
+    """The merchants of your PSP, newest first."""
+    rows = await list_merchants(caller=caller, limit=page.limit + 1, before=page.before)
+    return page_answer(rows, page, merchant_fields)
+
+
+@router.get("/{merchant_id}", response_model=MerchantOut, responses=problems(401, 403))
+async def get_merchant(merchant_id: EntityId, caller: PspAdmin) -> Response:
+    """One merchant."""
+    return json_answer(merchant_fields(await read_merchant(merchant_id, caller=caller)))
+
+
+@router.patch("/{merchant_id}", response_model=MerchantOut, responses=problems(401, 403, 422))
+async def patch_merchant(merchant_id: EntityId, body: MerchantChange, caller: PspAdmin) -> Response:
+    """Change a merchant; what is left out stays."""
+    changes = body.model_dump(exclude_unset=True)
+    return json_answer(merchant_fields(await change_merchant(merchant_id, changes, caller=caller)))

@@ -1,0 +1,45 @@
+"""Provisioning over HTTP: from a registered terminal to an active one."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from api.answers import json_answer
+from api.dependencies import CountedOverall, OurServices, RequestId, StoreManager
+from api.problems import problems
+from api.schemas.base import Id
+from api.schemas.terminals import ActivatedOut, ActivateIn, ActivationStatusOut, CodeIn, CodeOut
+from workflows.devices.activate import activate_device
+from workflows.devices.generate_code import generate_code
+from workflows.devices.queries import read_device
+
+router = APIRouter(prefix="/device/provision", tags=["terminals"])
+
+
+@router.post("/generateActivationCode", status_code=201, response_model=CodeOut, responses=problems(401, 403, 409, 422))
+async def post_code(body: CodeIn, caller: StoreManager, ours: OurServices) -> Response:
+    """A code to activate a terminal with, shown this once. It replaces the one before."""
+    secret = ours.settings.secret_key.get_secret_value().encode()
+    fresh = await generate_code(body.device_id, caller=caller, secret=secret)
+    return json_answer({"activation_code": fresh.code, "expires_at": fresh.expires_at}, status=201)
+
+
+@router.post("/activate", response_model=ActivatedOut, responses=problems(401, 409, 422), dependencies=[CountedOverall])
+async def post_activate(body: ActivateIn, ours: OurServices, request_id: RequestId) -> Response:
+    """Activate a terminal with its code. Whatever is wrong with code or serial number, the answer is the same 401."""
+    row = await activate_device(
+        code=body.activation_code,
+        serial_number=body.serial_number,
+        public_key_pem=body.public_key_pem,
+        secret=ours.settings.secret_key.get_secret_value().encode(),
+        request_id=request_id,
+    )
+    return json_answer({"device_id": row["id"], "client_id": row["client_id"], "status": row["status"]})
+
+
+@router.get("/activationStatus", response_model=ActivationStatusOut, responses=problems(401, 403))
+async def get_status(caller: StoreManager, device_id: Annotated[Id, Query()]) -> Response:
+    """How far the activation of a terminal is."""
+    row = await read_device(device_id, caller=caller)
+    return json_answer({"device_id": row["id"], "status": row["status"]})

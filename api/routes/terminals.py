@@ -1,0 +1,74 @@
+"""Terminals over HTTP: the devices of a store, as its manager sees them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from api.answers import json_answer, page_answer
+from api.dependencies import CurrentPage, EntityId, RequestId, StoreManager
+from api.problems import problems
+from api.schemas.base import Id
+from api.schemas.terminals import ReasonIn, Status, TerminalIn, TerminalOut, TerminalsOut, terminal_fields
+from workflows.devices.deactivate import deactivate_device
+from workflows.devices.queries import list_devices, read_device
+from workflows.devices.register import register_device
+from workflows.devices.resume import resume_device
+from workflows.devices.suspend import suspend_device
+
+router = APIRouter(prefix="/terminals", tags=["terminals"])
+
+
+@router.post("", status_code=201, response_model=TerminalOut, responses=problems(401, 403, 409, 422))
+async def post_terminal(body: TerminalIn, caller: StoreManager, request_id: RequestId) -> Response:
+    """Register a terminal. It is `pending_activation` until it is activated with a code."""
+    row = await register_device(body.to_request(), caller=caller, request_id=request_id)
+    return json_answer(terminal_fields(row), status=201)
+
+
+@router.get("", response_model=TerminalsOut, responses=problems(401, 403))
+async def get_terminals(
+    caller: StoreManager,
+    page: CurrentPage,
+    store_id: Annotated[Id | None, Query()] = None,
+    status: Annotated[Status | None, Query()] = None,
+) -> Response:
+    """The terminals you may see, newest first."""
+    rows = await list_devices(store_id=store_id, status=status, caller=caller, limit=page.limit + 1, before=page.before)
+    return page_answer(rows, page, terminal_fields)
+
+
+@router.get("/{device_id}", response_model=TerminalOut, responses=problems(401, 403))
+async def get_terminal(device_id: EntityId, caller: StoreManager) -> Response:
+    """One terminal."""
+    return json_answer(terminal_fields(await read_device(device_id, caller=caller)))
+
+
+@router.post("/{device_id}/suspend", response_model=TerminalOut, responses=problems(401, 403, 409, 422))
+async def post_suspend(
+    device_id: EntityId, caller: StoreManager, request_id: RequestId, body: ReasonIn | None = None
+) -> Response:
+    """Suspend an active terminal: its very next request is refused."""
+    reason = body.reason if body else None
+    row = await suspend_device(device_id, caller=caller, reason=reason, request_id=request_id)
+    return json_answer(terminal_fields(row))
+
+
+@router.post("/{device_id}/resume", response_model=TerminalOut, responses=problems(401, 403, 409, 422))
+async def post_resume(
+    device_id: EntityId, caller: StoreManager, request_id: RequestId, body: ReasonIn | None = None
+) -> Response:
+    """Let a suspended terminal call again."""
+    reason = body.reason if body else None
+    row = await resume_device(device_id, caller=caller, reason=reason, request_id=request_id)
+    return json_answer(terminal_fields(row))
+
+
+@router.post("/{device_id}/deactivate", response_model=TerminalOut, responses=problems(401, 403, 409, 422))
+async def post_deactivate(
+    device_id: EntityId, caller: StoreManager, request_id: RequestId, body: ReasonIn | None = None
+) -> Response:
+    """Take a terminal out of service for ever."""
+    reason = body.reason if body else None
+    row = await deactivate_device(device_id, caller=caller, reason=reason, request_id=request_id)
+    return json_answer(terminal_fields(row))

@@ -1,0 +1,95 @@
+"""The providers of a store: what comes in and what goes out. Credentials only come in."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from api.schemas.base import Body, Printable, absent
+from workflows.providers.registry import REMOTE_NAMES
+from workflows.tenants.add_provider import ProviderRequest
+from workflows.tenants.credentials import Vault
+
+MAX_CREDENTIALS = 20
+MAX_PRIORITY = 1_000
+
+FIELDS = ("id", "store_id", "merchant_id", "provider", "methods", "priority", "enabled", "created_at", "updated_at")
+
+
+def _known_provider(value: str) -> str:
+    if value not in REMOTE_NAMES:
+        raise ValueError(f"Must be one of {', '.join(REMOTE_NAMES)}")
+    return value
+
+
+def _distinct(value: list[str]) -> list[str]:
+    if len(set(value)) != len(value):
+        raise ValueError("Must name each method once")
+    return value
+
+
+ProviderName = Annotated[str, AfterValidator(_known_provider), Field(json_schema_extra={"enum": list(REMOTE_NAMES)})]
+# Without emoney: that is run by the terminal's own application, and no provider is asked.
+Methods = Annotated[
+    list[Literal["card", "qr"]],
+    AfterValidator(_distinct),
+    Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+]
+Priority = Annotated[int, Field(ge=1, le=MAX_PRIORITY, description="The lowest is asked first")]
+Secret = Annotated[Printable, Field(max_length=4_000)]
+Credentials = Annotated[
+    dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")], Secret],
+    Field(max_length=MAX_CREDENTIALS, description="What the provider gave you; never shown again"),
+]
+
+
+class StoreProviderIn(Body):
+    """A provider to be added to a store."""
+
+    provider: ProviderName
+    methods: Methods
+    priority: Priority = 1
+    credentials: Credentials = Field(default_factory=dict, repr=False)
+    enabled: bool = True
+
+    def to_request(self) -> ProviderRequest:
+        """The same in the domain's words."""
+        return ProviderRequest(self.provider, list(self.methods), self.priority, self.enabled, self.credentials)
+
+
+class StoreProviderChange(Body):
+    """What changes; what is left out stays. Credentials replace all that were there."""
+
+    methods: Methods = Field(default_factory=absent)
+    priority: Priority = Field(default_factory=absent)
+    credentials: Credentials = Field(default_factory=absent, repr=False)
+    enabled: bool = Field(default_factory=absent)
+
+
+class StoreProviderOut(BaseModel):
+    """A provider of a store."""
+
+    id: str
+    store_id: str
+    merchant_id: str
+    provider: str
+    methods: list[str]
+    priority: int
+    enabled: bool
+    credentials_set: Annotated[list[str], Field(description="The names of the credentials, without their values")]
+    created_at: datetime
+    updated_at: datetime
+
+
+class StoreProvidersOut(BaseModel):
+    """A page of a store's providers, newest first."""
+
+    data: list[StoreProviderOut]
+    next_cursor: str | None
+
+
+def store_provider_fields(row: Mapping[str, Any], vault: Vault) -> dict[str, Any]:
+    """A row as the contract shows it: of the credentials only which are set."""
+    credentials = vault.open(row["credentials"], row_id=row["id"])
+    return {**{name: row[name] for name in FIELDS}, "credentials_set": sorted(credentials)}

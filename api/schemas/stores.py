@@ -1,0 +1,89 @@
+"""Stores: what comes in and what goes out."""
+
+from collections.abc import Mapping
+from datetime import datetime, time
+from functools import cache
+from typing import Annotated, Any
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from api.schemas.base import Body, Currency, Id, Printable, absent
+from workflows.tenants.open_store import StoreRequest
+
+Name = Annotated[Printable, Field(max_length=100)]
+
+FIELDS = ("id", "merchant_id", "name", "currency", "time_zone", "created_at", "updated_at")
+
+
+@cache
+def _time_zones() -> frozenset[str]:
+    return frozenset(available_timezones())  # reads a folder tree, so only once
+
+
+def _known_zone(value: str) -> str:
+    if value not in _time_zones():
+        raise ValueError("Must be the IANA name of a time zone, for example Asia/Tokyo")
+    return value
+
+
+TimeZone = Annotated[str, AfterValidator(_known_zone), Field(description="IANA name", examples=["Asia/Tokyo"])]
+CutOff = Annotated[
+    str,
+    Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Local time, HH:MM, at which the business day ends"),
+]
+
+
+class StoreIn(Body):
+    """A store to be opened."""
+
+    name: Name
+    merchant_id: Id | None = Field(None, description="Needed from callers above a merchant; else your own")
+    currency: Currency = "JPY"
+    time_zone: TimeZone = "Asia/Tokyo"
+    cut_off: CutOff = "00:00"
+
+    def to_request(self) -> StoreRequest:
+        """The same in the domain's words."""
+        return StoreRequest(self.name, self.currency, self.time_zone, time.fromisoformat(self.cut_off))
+
+
+class StoreChange(Body):
+    """What changes; what is left out stays."""
+
+    name: Name = Field(default_factory=absent)
+    currency: Currency = Field(default_factory=absent)
+    time_zone: TimeZone = Field(default_factory=absent)
+    cut_off: CutOff = Field(default_factory=absent)
+
+    def to_changes(self) -> dict[str, Any]:
+        """The columns to set."""
+        changes = self.model_dump(exclude_unset=True)
+        if "cut_off" in changes:
+            changes["cut_off"] = time.fromisoformat(changes["cut_off"])
+        return changes
+
+
+class StoreOut(BaseModel):
+    """A store."""
+
+    id: str
+    merchant_id: str
+    name: str
+    currency: str
+    time_zone: str
+    cut_off: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class StoresOut(BaseModel):
+    """A page of stores, newest first."""
+
+    data: list[StoreOut]
+    next_cursor: str | None
+
+
+def store_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as the contract shows it."""
+    return {**{name: row[name] for name in FIELDS}, "cut_off": f"{row['cut_off']:%H:%M}"}

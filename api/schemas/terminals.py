@@ -1,0 +1,118 @@
+"""Terminals (devices) and their activation: what comes in and what goes out."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from api.schemas.base import Body, Id, Printable
+from workflows.devices.register import DeviceRequest
+
+Status = Literal["pending_activation", "active", "suspended", "deactivated"]
+Name = Annotated[Printable, Field(max_length=100)]
+
+FIELDS = (
+    "id",
+    "merchant_id",
+    "store_id",
+    "serial_number",
+    "name",
+    "model",
+    "status",
+    "version",
+    "client_id",
+    "created_at",
+    "activated_at",
+    "suspended_at",
+    "deactivated_at",
+    "last_connected_at",
+)
+MAX_CODE_LENGTH = 32  # 12 characters, and what people put between them
+MAX_KEY_LENGTH = 2_000  # the PEM of a P-256 key has some 180
+
+
+class TerminalIn(Body):
+    """A terminal to be registered."""
+
+    serial_number: Annotated[Name, Field(description="Unique over all terminals there are")]
+    name: Name
+    model: Name
+    store_id: Id | None = Field(None, description="Needed from callers above a store; else your own")
+
+    def to_request(self) -> DeviceRequest:
+        """The same in the domain's words."""
+        return DeviceRequest(self.serial_number, self.name, self.model, self.store_id)
+
+
+class ReasonIn(Body):
+    """Why."""
+
+    reason: Annotated[Printable, Field(max_length=200)] | None = None
+
+
+class TerminalOut(BaseModel):
+    """A terminal."""
+
+    id: str
+    merchant_id: str
+    store_id: str
+    serial_number: str
+    name: str
+    model: str
+    status: Status
+    version: int
+    client_id: str | None
+    created_at: datetime
+    activated_at: datetime | None
+    suspended_at: datetime | None
+    deactivated_at: datetime | None
+    last_connected_at: datetime | None
+
+
+class TerminalsOut(BaseModel):
+    """A page of terminals, newest first."""
+
+    data: list[TerminalOut]
+    next_cursor: str | None
+
+
+class CodeIn(Body):
+    """Which terminal is to be activated."""
+
+    device_id: Id
+
+
+class CodeOut(BaseModel):
+    """An activation code: shown this once, good once, for 15 minutes and five tries."""
+
+    activation_code: str
+    expires_at: datetime
+
+
+class ActivateIn(Body):
+    """What a terminal proves itself with, and the key it will sign with."""
+
+    activation_code: Annotated[Printable, Field(max_length=MAX_CODE_LENGTH)]
+    serial_number: Name
+    public_key_pem: Annotated[str, Field(min_length=1, max_length=MAX_KEY_LENGTH, description="EC P-256, PEM")]
+
+
+class ActivatedOut(BaseModel):
+    """An activated terminal: ``client_id`` is what its assertions name."""
+
+    device_id: str
+    client_id: str
+    status: Status
+
+
+class ActivationStatusOut(BaseModel):
+    """How far the activation of a terminal is."""
+
+    device_id: str
+    status: Status
+
+
+def terminal_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row (absent columns taken as null) as the contract shows it."""
+    return {name: row.get(name) for name in FIELDS}

@@ -1,0 +1,68 @@
+"""Users' tokens for development, signed as the login system would sign them.
+
+The key is the state folder's own (``secrets/user-token-key.pem``); the product knows only its public half. Where the
+users come from another login system, its tokens are the only ones, and nothing here can make them.
+"""
+
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import jwt
+
+from mpac.stack.home import Home
+from mpac.stack.keys import public_jwks
+from mpac.trouble import Trouble
+
+ROLES = ("staff", "store_manager", "merchant_admin", "psp_admin", "system_op")
+LIFE_HOURS = 12  # a working day: long enough for a demo, and gone tomorrow
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Whose user it is; empty where it does not matter."""
+
+    psp_id: str = ""
+    merchant_id: str = ""
+    store_id: str = ""
+
+
+NEEDED: dict[str, tuple[str, ...]] = {
+    "staff": ("psp_id", "merchant_id", "store_id"),
+    "store_manager": ("psp_id", "merchant_id", "store_id"),
+    "merchant_admin": ("psp_id", "merchant_id"),
+    "psp_admin": ("psp_id",),
+    "system_op": (),
+}
+"""Which tenant ids a token of each role carries."""
+
+
+class UserTokens:
+    """Issues tokens with one key."""
+
+    def __init__(self, home: Home) -> None:
+        """Raises ``Trouble`` where the folder has no key."""
+        self._key = _read(home.secrets / "user-token-key.pem")
+        self._kid = public_jwks(self._key)["keys"][0]["kid"]
+
+    def issue(self, role: str, tenant: Tenant, *, hours: float = LIFE_HOURS) -> str:
+        """A token of ``role`` in ``tenant``, good for ``hours``."""
+        issued = int(time.time())
+        claims = {
+            "sub": f"{role}-{uuid.uuid4().hex[:8]}",
+            "role": role,
+            "iat": issued,
+            "exp": issued + int(hours * 3600),
+            **{name: getattr(tenant, name) for name in NEEDED[role]},
+        }
+        return jwt.encode(claims, self._key, algorithm="ES256", headers={"kid": self._kid})
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise Trouble(
+            f"There is no key to sign with at {file}: start a local stack there once with `mpac up`."
+        ) from error

@@ -1,0 +1,80 @@
+"""Activate: a device proves with its code that it is the one that was registered, and leaves its public key.
+
+| phase  | what                                                                                                   |
+|--------|--------------------------------------------------------------------------------------------------------|
+| key    | is it a public key of the right kind? Nothing is looked up before, so this answer tells nothing of a device |
+| lock   | the device by its serial number, so that tries at the same moment are counted one after the other        |
+| judge  | a wrong code counts a try, and that is committed although the answer is an error                          |
+| apply  | ``active``, with a client id of its own; the code is used up                                              |
+
+An unknown serial number and a wrong, expired, dead or used code get one and the same answer (401, the code is a secret
+that did not authenticate), so that nobody can find out by trying which devices exist.
+"""
+
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from sqlalchemy import text
+from sqlalchemy.engine import RowMapping
+
+from workflows.database import Role, transaction
+from workflows.devices.codes import MAX_TRIES, matches
+from workflows.devices.states import DEVICE, DeviceEvent
+from workflows.errors import Detail, InvalidRequest, NotAuthenticated
+from workflows.ids import new_id
+from workflows.transitions import By, apply
+
+_LOCK = text("SELECT id FROM devices WHERE serial_number = :serial_number FOR UPDATE")
+# A statement of its own, after the lock: only then does it see the tries that were counted while we waited.
+_CODE = text("""
+    SELECT code_hash, used_at IS NULL AND expires_at > now() AND tries < :max_tries AS is_alive, now() AS now
+    FROM activation_codes WHERE device_id = :device_id
+""")
+_COUNT_TRY = text("UPDATE activation_codes SET tries = tries + 1 WHERE device_id = :device_id AND used_at IS NULL")
+_USE_UP = text("UPDATE activation_codes SET used_at = now() WHERE device_id = :device_id")
+
+
+async def activate_device(
+    *, code: str, serial_number: str, public_key_pem: str, secret: bytes, request_id: str
+) -> dict[str, Any]:
+    """The device's row, ``active`` and with its ``client_id``.
+
+    Raises ``InvalidRequest`` (the key), ``NotAuthenticated`` (serial number or code), and ``InvalidStatusTransition``
+    where the code is right but the device was deactivated meanwhile.
+    """
+    key = canonical_key(public_key_pem)
+    activated: dict[str, Any] | None = None
+    async with transaction(Role.ACCEPT) as connection:
+        device_id = (await connection.execute(_LOCK, {"serial_number": serial_number})).scalar()
+        parameters = {"device_id": device_id, "max_tries": MAX_TRIES}
+        found = (await connection.execute(_CODE, parameters)).mappings().one_or_none()
+        if device_id and found and _is_right(code, found, device_id=device_id, secret=secret):
+            changes = {"client_id": new_id("client"), "public_key_pem": key, "activated_at": found["now"]}
+            by = By("device", device_id, found["now"], request_id)
+            activated = await apply(
+                connection, DEVICE, entity_id=device_id, event=DeviceEvent.ACTIVATE, by=by, changes=changes
+            )
+            await connection.execute(_USE_UP, {"device_id": device_id})
+        else:
+            await connection.execute(_COUNT_TRY, {"device_id": device_id})
+    if activated is None:  # only now: the try is committed
+        raise NotAuthenticated(message="This code does not activate this device; ask for a new one if yours is old")
+    return activated
+
+
+def _is_right(code: str, found: RowMapping, *, device_id: str, secret: bytes) -> bool:
+    is_the_code = matches(code, found["code_hash"], device_id=device_id, secret=secret)
+    return is_the_code and bool(found["is_alive"])
+
+
+def canonical_key(public_key_pem: str) -> str:
+    """The key in the one spelling it is stored in. Raises ``InvalidRequest`` for all but a public EC P-256 key."""
+    try:
+        key = load_pem_public_key(public_key_pem.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
+        raise InvalidRequest(Detail("public_key_pem", "Must be the PEM of an EC public key on the curve P-256"))
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()

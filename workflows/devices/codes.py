@@ -1,0 +1,38 @@
+"""Activation codes: short enough to type, good for fifteen minutes, once, and for five tries; stored only as a hash.
+
+A code has 12 of 31 characters, 59 bits. The hash is keyed, so whoever reads the table cannot try codes against it, and
+it covers the device, so a hash copied to another device's row fits nothing.
+"""
+
+import hashlib
+import hmac
+import secrets
+from datetime import timedelta
+
+ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
+"""Without 0 and O, 1, I and L, which are mistaken for each other on paper and on small displays."""
+
+LENGTH = 12
+LIFE = timedelta(minutes=15)
+MAX_TRIES = 5
+PURPOSE = b"mpac activation code v1:"
+
+
+def new_code() -> str:
+    """A fresh code."""
+    return "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
+
+
+def typed(code: str) -> str:
+    """``code`` as it was meant by somebody who typed small letters, spaces or hyphens."""
+    return code.upper().replace(" ", "").replace("-", "")
+
+
+def hash_code(code: str, *, device_id: str, secret: bytes) -> str:
+    """What is stored of ``code``."""
+    return hmac.new(secret, PURPOSE + f"{device_id}:{code}".encode(), hashlib.sha256).hexdigest()
+
+
+def matches(code: str, code_hash: str, *, device_id: str, secret: bytes) -> bool:
+    """Whether ``code``, as somebody typed it, is the one that was hashed. Takes the same time either way."""
+    return hmac.compare_digest(hash_code(typed(code), device_id=device_id, secret=secret), code_hash)

@@ -1,0 +1,72 @@
+"""Register a device in a store: it has a serial number, but no key yet, so it cannot call."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.clock import now
+from workflows.database import violated
+from workflows.devices.models import Device
+from workflows.devices.states import DEVICE
+from workflows.errors import Detail, DuplicateResource, InvalidRequest, ResourceNotFound
+from workflows.ids import new_id
+from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.queries import one_store
+from workflows.transitions import By, append_history
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRequest:
+    """A device to be."""
+
+    serial_number: str
+    name: str
+    model: str
+    store_id: str | None = None
+
+
+async def register_device(request: DeviceRequest, *, caller: Caller, request_id: str) -> dict[str, Any]:
+    """The new device's row, ``pending_activation``.
+
+    Raises ``InvalidRequest`` where a caller above the stores names none, ``ResourceNotFound`` where the store is not
+    within its tenant, ``DuplicateResource`` where the serial number is taken, whoever's it is.
+    """
+    store_id = request.store_id or caller.store_id
+    if not store_id:
+        raise InvalidRequest(Detail("store_id", "Say for which store this is"))
+    try:
+        async with caller_transaction(caller) as connection:
+            store = await _store(connection, store_id, caller)
+            row = _row(request, store)
+            await connection.execute(insert(Device).values(row))
+            by = By.caller(caller, at=row["created_at"], request_id=request_id)
+            await append_history(connection, DEVICE, row, event="create", source=None, by=by)
+    except IntegrityError as error:
+        if violated(error) != "devices_serial_number_key":
+            raise
+        raise DuplicateResource(Detail("serial_number", "A device with this serial number exists")) from error
+    return row
+
+
+async def _store(connection: AsyncConnection, store_id: str, caller: Caller) -> dict[str, Any]:
+    try:
+        return await one_store(connection, store_id, caller)
+    except ResourceNotFound:
+        raise ResourceNotFound(Detail("store_id", "There is no such store")) from None
+
+
+def _row(request: DeviceRequest, store: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": new_id("device"),
+        "merchant_id": store["merchant_id"],
+        "store_id": store["id"],
+        "serial_number": request.serial_number,
+        "name": request.name,
+        "model": request.model,
+        "status": str(DEVICE.initial[0]),
+        "version": 1,
+        "created_at": now(),
+    }
