@@ -24,6 +24,7 @@ def upgrade() -> None:
             currency text NOT NULL,
             reason text NOT NULL,
             staff_code text NOT NULL,
+            metadata jsonb NOT NULL DEFAULT '{}',
             provider text NOT NULL,
             provider_reference text,
             failure_code text,
@@ -77,6 +78,45 @@ def upgrade() -> None:
         CREATE TRIGGER refund_history_append_only BEFORE UPDATE OR DELETE ON refund_history
             FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting();
 
+        CREATE TABLE refund_attempts (
+            refund_id text NOT NULL,
+            number integer NOT NULL,
+            merchant_id text NOT NULL,
+            store_id text NOT NULL,
+            provider text NOT NULL,
+            reference text NOT NULL CONSTRAINT refund_attempts_reference_key UNIQUE,
+            sent_at timestamptz NOT NULL,
+            answered_at timestamptz,
+            outcome text CONSTRAINT refund_attempts_outcome CHECK (outcome IN
+                ('succeeded', 'declined', 'action_required', 'unavailable', 'unknown', 'not_found')),
+            provider_reference text,
+            code text,
+            message text,
+            resends integer NOT NULL DEFAULT 0,
+            not_found_at timestamptz,
+            PRIMARY KEY (refund_id, number)
+        );
+
+        CREATE TABLE refund_messages (
+            refund_id text NOT NULL,
+            number bigint GENERATED ALWAYS AS IDENTITY,
+            merchant_id text NOT NULL,
+            store_id text NOT NULL,
+            attempt integer,
+            kind text NOT NULL CONSTRAINT refund_messages_kind CHECK (kind IN ('inquiry', 'resend', 'late_answer')),
+            answer text NOT NULL,
+            detail jsonb NOT NULL DEFAULT '{}',
+            at timestamptz NOT NULL,
+            PRIMARY KEY (refund_id, number)
+        );
+
+        ALTER TABLE refund_attempts ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY refund_attempts_of_caller ON refund_attempts TO mpac_caller USING (may_see(merchant_id, store_id));
+        CREATE POLICY refund_attempts_of_all ON refund_attempts TO mpac_accept, mpac_worker, mpac_sweep USING (true);
+        ALTER TABLE refund_messages ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY refund_messages_of_caller ON refund_messages TO mpac_caller USING (may_see(merchant_id, store_id));
+        CREATE POLICY refund_messages_of_all ON refund_messages TO mpac_accept, mpac_worker, mpac_sweep USING (true);
+
         ALTER TABLE refunds ENABLE ROW LEVEL SECURITY;
         CREATE POLICY refunds_of_caller ON refunds TO mpac_caller USING (may_see(merchant_id, store_id));
         CREATE POLICY refunds_of_all ON refunds TO mpac_accept, mpac_worker, mpac_sweep USING (true);
@@ -84,10 +124,17 @@ def upgrade() -> None:
         CREATE POLICY refund_history_of_caller ON refund_history TO mpac_caller USING (may_see(merchant_id, store_id));
         CREATE POLICY refund_history_of_all ON refund_history TO mpac_accept, mpac_worker, mpac_sweep USING (true);
 
-        GRANT SELECT ON refunds, refund_history TO mpac_caller, mpac_sweep;
+        GRANT SELECT, INSERT ON refunds, refund_history TO mpac_caller;
+        GRANT SELECT ON refund_attempts, refund_messages TO mpac_caller;
+        -- A caller reserves what it wants back; all else of a payment stays as it is.
+        GRANT UPDATE (refund_reserved) ON payments TO mpac_caller;
+        GRANT UPDATE (version, due_at, unanswered_claims, status) ON refunds TO mpac_caller;
+        GRANT SELECT, INSERT, UPDATE ON refunds, refund_attempts TO mpac_worker;
+        GRANT SELECT, INSERT ON refund_history, refund_messages TO mpac_worker;
+        GRANT SELECT ON refunds TO mpac_sweep;
         """
     )
 
 
 def downgrade() -> None:
-    op.execute("DROP TABLE refund_history, refunds")
+    op.execute("DROP TABLE refund_messages, refund_attempts, refund_history, refunds")

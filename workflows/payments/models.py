@@ -6,12 +6,12 @@ The hot paths are set-based SQL on the same tables (``accept``, ``claim``, ``rec
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Identity, Index, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, Index, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.database import Base
-from workflows.history import INSTANT, HistoryRow
+from workflows.history import INSTANT, AttemptRow, HistoryRow, MessageRow
 
 
 class Payment(Base):
@@ -101,42 +101,21 @@ class PaymentHistory(HistoryRow, Base):
     payment_id: Mapped[str] = mapped_column(Text, primary_key=True)
 
 
-class PaymentAttempt(Base):
+class PaymentAttempt(AttemptRow, Base):
     """One claim to ask a provider for money, and its outcome."""
 
     __tablename__ = "payment_attempts"
     __table_args__ = (UniqueConstraint("reference", name="payment_attempts_reference_key"),)
 
     payment_id: Mapped[str] = mapped_column(Text, primary_key=True)
-    number: Mapped[int] = mapped_column(primary_key=True)
-    merchant_id: Mapped[str] = mapped_column(Text)
-    store_id: Mapped[str] = mapped_column(Text)
-    provider: Mapped[str] = mapped_column(Text)
-    reference: Mapped[str] = mapped_column(Text)
-    sent_at: Mapped[datetime] = mapped_column(INSTANT)
-    answered_at: Mapped[datetime | None] = mapped_column(INSTANT)
-    outcome: Mapped[str | None] = mapped_column(Text)
-    provider_reference: Mapped[str | None] = mapped_column(Text)
-    code: Mapped[str | None] = mapped_column(Text)
-    message: Mapped[str | None] = mapped_column(Text)
-    resends: Mapped[int]
-    not_found_at: Mapped[datetime | None] = mapped_column(INSTANT)
 
 
-class PaymentMessage(Base):
+class PaymentMessage(MessageRow, Base):
     """A question about an attempt and its answer, or an answer that came too late to be recorded."""
 
     __tablename__ = "payment_messages"
 
     payment_id: Mapped[str] = mapped_column(Text, primary_key=True)
-    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    merchant_id: Mapped[str] = mapped_column(Text)
-    store_id: Mapped[str] = mapped_column(Text)
-    attempt: Mapped[int | None]
-    kind: Mapped[str] = mapped_column(Text)
-    answer: Mapped[str] = mapped_column(Text)
-    detail: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    at: Mapped[datetime] = mapped_column(INSTANT)
 
 
 class IdempotencyRecord(Base):

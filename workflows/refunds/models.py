@@ -1,12 +1,14 @@
 """The rows of a refund."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Text, text
+from sqlalchemy import BigInteger, ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.database import Base
-from workflows.history import INSTANT, HistoryRow
+from workflows.history import INSTANT, AttemptRow, HistoryRow, MessageRow
 
 
 class Refund(Base):
@@ -30,6 +32,7 @@ class Refund(Base):
     currency: Mapped[str] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)
     staff_code: Mapped[str] = mapped_column(Text)
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB)
     provider: Mapped[str] = mapped_column(Text)
     provider_reference: Mapped[str | None] = mapped_column(Text)
     failure_code: Mapped[str | None] = mapped_column(Text)
@@ -54,5 +57,22 @@ class RefundHistory(HistoryRow, Base):
     """What happened to a refund, one row per version."""
 
     __tablename__ = "refund_history"
+
+    refund_id: Mapped[str] = mapped_column(Text, primary_key=True)
+
+
+class RefundAttempt(AttemptRow, Base):
+    """One claim to ask a provider to give money back, and its outcome."""
+
+    __tablename__ = "refund_attempts"
+    __table_args__ = (UniqueConstraint("reference", name="refund_attempts_reference_key"),)
+
+    refund_id: Mapped[str] = mapped_column(Text, primary_key=True)
+
+
+class RefundMessage(MessageRow, Base):
+    """A question about an attempt and its answer, or an answer that came too late to be recorded."""
+
+    __tablename__ = "refund_messages"
 
     refund_id: Mapped[str] = mapped_column(Text, primary_key=True)
