@@ -1,0 +1,163 @@
+"""What every test may ask for. Nothing here starts before the first test that needs it; unit tests need none of it.
+
+| fixture           | scope    | what                                                                                      |
+|-------------------|----------|-------------------------------------------------------------------------------------------|
+| ``stack``         | session  | PostgreSQL and Valkey of this test process alone, schema at head, ``MPAC_*`` set to them   |
+| ``settings``      | session  | the product's ``Settings`` for them; vary with ``settings.model_copy(update={...})``       |
+| ``engines``       | session  | the product's engines for every role are connected: use-cases can be called                |
+| ``admin``         | session  | an autocommit connection of the database's owner, for looking and for planting              |
+| ``own_database``  | function | the URL of a database of this test's own, cloned from the migrated template, dropped after  |
+| ``tenant``        | function | a PSP, merchant, store (sandbox provider on) and active device that no other test knows     |
+| ``make_tenant``   | function | more of them: ``await make_tenant()``                                                       |
+| ``signer``        | session  | tokens: ``signer.user(tenant, role="staff")``, ``signer.device(tenant)``                    |
+| ``api``           | session  | the API in this process under a real uvicorn, and a client: ``await api.post("/payments")`` |
+| ``serve``         | function | the same with other settings: ``async with serve(max_body_bytes=2_048) as other_api``       |
+| ``provider``      | function | a fake provider that answers what the test tells it (``tests.fakes.FakeProvider``)          |
+| ``payments``      | function | takes payments of ``tenant`` to any status by events (``tests.factories.PaymentMaker``)     |
+
+**One pair of servers per test process** (each xdist worker has its own) rather than one shared: it costs a second each
+and needs no lock, no count of who still uses it and no care with what belongs to the whole server (roles, ``FLUSHALL``,
+kills of connections).
+
+**Rows are never deleted between tests; each test makes a tenant of its own.** Use-cases commit on connections of their
+own (group commits, ``SKIP LOCKED``, ``NOTIFY``), so there is no savepoint to roll back to, and emptying the tables would
+pull the rows from under what still runs in the background. What looks at all tenants (sweeps, housekeeping) is asked
+about this test's ids only, or gets ``own_database``.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import DictRow, dict_row
+
+from mpac.stack.local import LocalStack, local_servers
+from tests.factories import PaymentMaker, Signer, Tenant, new_tenant
+from tests.fakes import FakeProvider
+from tests.harness import Api, clone_of_template, migrate, running_api, template_from
+from workflows.database import connect, disconnect
+from workflows.providers.registry import Providers
+from workflows.settings import Settings, load_settings
+
+MakeTenant = Callable[[], Awaitable[Tenant]]
+Serve = Callable[..., AbstractAsyncContextManager[Api]]
+
+
+def pytest_configure() -> None:
+    """The developer's own ``MPAC_*`` variables point at stacks that tests must not touch."""
+    for name in [name for name in os.environ if name.startswith("MPAC_")]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def home() -> Iterator[Path]:
+    """A state folder that leaves with the session; short, because sockets have short names."""
+    folder = Path(tempfile.mkdtemp(prefix="mpac-tests-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+async def stack(home: Path) -> AsyncIterator[LocalStack]:
+    """The servers of this test process, with the schema that ``alembic upgrade head`` makes."""
+    async with local_servers(home / "stack", durable=False) as servers:
+        os.environ.update({name: value for name, value in servers.environment.items() if name.startswith("MPAC_")})
+        await migrate(servers.urls.database)
+        await template_from(servers.urls.database)
+        yield servers
+    for name in servers.environment:
+        if name.startswith("MPAC_"):
+            os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def settings(stack: LocalStack) -> Settings:
+    """The settings a process of this stack would read."""
+    return load_settings()
+
+
+@pytest.fixture(scope="session")
+async def engines(settings: Settings) -> AsyncIterator[None]:
+    """Every role is connected."""
+    connect(settings)
+    yield
+    await disconnect()
+
+
+@pytest.fixture(scope="session")
+async def admin(stack: LocalStack) -> AsyncIterator[psycopg.AsyncConnection[DictRow]]:
+    """The database's owner, whom row-level security does not concern."""
+    async with await psycopg.AsyncConnection.connect(
+        stack.urls.database, autocommit=True, row_factory=dict_row
+    ) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def own_database(stack: LocalStack) -> AsyncIterator[str]:
+    """The URL of a database that this test may do anything to."""
+    async with clone_of_template(stack.urls.database) as url:
+        yield url
+
+
+@pytest.fixture
+def make_tenant(admin: psycopg.AsyncConnection[DictRow], engines: None) -> MakeTenant:
+    """Make a tenant that nobody else knows."""
+
+    async def make() -> Tenant:
+        return await new_tenant(admin)
+
+    return make
+
+
+@pytest.fixture
+async def tenant(make_tenant: MakeTenant) -> Tenant:
+    """A tenant of this test's own."""
+    return await make_tenant()
+
+
+@pytest.fixture(scope="session")
+def signer(stack: LocalStack) -> Signer:
+    """Mints tokens as the login system and the device endpoint do."""
+    return Signer(stack.home.secrets)
+
+
+@pytest.fixture(scope="session")
+async def api(settings: Settings, engines: None, signer: Signer) -> AsyncIterator[Api]:
+    """The API with the settings of this stack."""
+    async with running_api(settings, signer) as running:
+        yield running
+
+
+@pytest.fixture
+def serve(settings: Settings, engines: None, signer: Signer) -> Serve:
+    """The API with some settings changed, for one test."""
+
+    def make(**changes: Any) -> AbstractAsyncContextManager[Api]:
+        return running_api(settings.model_copy(update=changes), signer)
+
+    return make
+
+
+@pytest.fixture
+def provider() -> FakeProvider:
+    """A provider that approves until it is told otherwise."""
+    return FakeProvider()
+
+
+@pytest.fixture
+async def payments(
+    settings: Settings, engines: None, tenant: Tenant, provider: FakeProvider
+) -> AsyncIterator[PaymentMaker]:
+    """Makes payments of ``tenant`` and moves them with ``provider``."""
+    maker = PaymentMaker(settings, Providers({provider.name: provider}), tenant)
+    yield maker
+    provider.release()
+    await asyncio.wait_for(maker.processor.drain(5), timeout=10)

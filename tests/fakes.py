@@ -1,0 +1,68 @@
+"""Fakes: real implementations of our protocols that do as a test tells them. Nothing of ours is ever patched out."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+
+from workflows.providers.base import Answer, Charge, NotFound, Outcome, Succeeded, Withdrawn
+
+
+@dataclass
+class FakeProvider:
+    """A provider with a memory: it approves, and answers inquiries by what it did, unless the test scripted an answer.
+
+    ``charges``, ``inquiries`` and ``withdrawals`` are answers to give next, in order; ``calls`` is everything it heard.
+    While ``hold()`` is on, a charge has moved its money (``moved``) but does not answer.
+    """
+
+    name: str = "sandbox"
+    deduplicates: bool = True
+    max_processing_seconds: float = 60.0
+    charges: deque[Outcome] = field(default_factory=deque)
+    inquiries: deque[Answer] = field(default_factory=deque)
+    withdrawals: deque[Answer] = field(default_factory=deque)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    moved: dict[str, int] = field(default_factory=dict)
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    _free: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._free.set()
+
+    def hold(self) -> None:
+        """Let calls hang from now on."""
+        self._free.clear()
+
+    def release(self) -> None:
+        """Let those that hang be answered."""
+        self._free.set()
+
+    async def charge(self, charge: Charge) -> Outcome:
+        """The next scripted outcome, or a success."""
+        self.calls.append(("charge", charge.reference))
+        outcome = self.charges.popleft() if self.charges else Succeeded(charge.amount, f"ref-{charge.reference}")
+        if isinstance(outcome, Succeeded):
+            self.moved[charge.reference] = outcome.amount
+        self.heard.set()
+        await self._free.wait()
+        return outcome
+
+    async def inquire(self, reference: str) -> Answer:
+        """The next scripted answer, or the truth."""
+        self.calls.append(("inquire", reference))
+        return self.inquiries.popleft() if self.inquiries else self._truth(reference)
+
+    async def withdraw(self, reference: str) -> Answer:
+        """The next scripted answer, or: too late if money moved, withdrawn if not."""
+        self.calls.append(("withdraw", reference))
+        if self.withdrawals:
+            return self.withdrawals.popleft()
+        truth = self._truth(reference)
+        return Withdrawn() if isinstance(truth, NotFound) else truth
+
+    async def close(self) -> None:
+        """There is nothing to give back."""
+
+    def _truth(self, reference: str) -> Answer:
+        moved = self.moved.get(reference)
+        return NotFound() if moved is None else Succeeded(moved, f"ref-{reference}")

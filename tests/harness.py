@@ -1,0 +1,216 @@
+"""Behind the fixtures: databases made of migrations, the API under a real server, and a small client for it."""
+
+import asyncio
+import io
+import logging
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+import orjson
+import psycopg
+import uuid_utils
+import uvicorn
+from alembic import command
+from alembic.config import Config
+from psycopg.sql import SQL, Identifier
+
+from api.app import create_app
+from tests.factories import Signer, Tenant
+from workflows.database import Role, connect, disconnect
+from workflows.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+TEMPLATE = "mpac_template"
+DEADLINE_SECONDS = 10.0
+STEP_SECONDS = 0.01
+
+Seen = TypeVar("Seen")
+
+
+async def eventually(
+    look: Callable[[], Awaitable[Seen]], *, until: Callable[[Seen], bool], within: float = DEADLINE_SECONDS
+) -> Seen:
+    """Look again and again until what is seen is right; fail with what was seen last."""
+    deadline = time.monotonic() + within
+    seen = await look()
+    while not until(seen):
+        assert time.monotonic() < deadline, f"not within {within} s; last seen: {seen}"
+        await asyncio.sleep(STEP_SECONDS)
+        seen = await look()
+    return seen
+
+
+@contextmanager
+def database_variable(url: str) -> Iterator[None]:
+    """``MPAC_DATABASE_URL`` is ``url`` inside: it is how alembic is told."""
+    before = os.environ.get("MPAC_DATABASE_URL")
+    os.environ["MPAC_DATABASE_URL"] = url
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MPAC_DATABASE_URL"]
+        else:
+            os.environ["MPAC_DATABASE_URL"] = before
+
+
+def alembic_config() -> Config:
+    """Alembic as ``pyproject.toml`` configures it; what it prints is kept quiet."""
+    return Config(toml_file=ROOT / "pyproject.toml", stdout=io.StringIO())
+
+
+async def migrate(url: str, revision: str = "head") -> None:
+    """``alembic upgrade``, in this process: a process of its own would spend two seconds importing."""
+    with database_variable(url):
+        await asyncio.to_thread(command.upgrade, alembic_config(), revision)
+
+
+def other_database(url: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+async def template_from(url: str) -> None:
+    """Keep the freshly migrated database as a template that nobody ever connects to."""
+    await _on_server(url, SQL("CREATE DATABASE {} TEMPLATE {}"), TEMPLATE, urlsplit(url).path.strip("/"))
+
+
+@asynccontextmanager
+async def clone_of_template(url: str) -> AsyncIterator[str]:
+    """A migrated database of one's own, dropped afterwards."""
+    async with empty_database(url, template=TEMPLATE) as clone:
+        yield clone
+
+
+@asynccontextmanager
+async def empty_database(url: str, *, template: str = "template0") -> AsyncIterator[str]:
+    """A database made of ``template``, dropped afterwards whoever is still connected."""
+    name = f"test_{uuid_utils.uuid7().hex}"
+    await _on_server(url, SQL("CREATE DATABASE {} TEMPLATE {}"), name, template)
+    try:
+        yield other_database(url, name)
+    finally:
+        await _on_server(url, SQL("DROP DATABASE {} WITH (FORCE)"), name)
+
+
+async def _on_server(url: str, statement: SQL, *names: str) -> None:
+    async with await psycopg.AsyncConnection.connect(other_database(url, "postgres"), autocommit=True) as connection:
+        await connection.execute(statement.format(*(Identifier(name) for name in names)))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer: ``body`` is what its JSON says."""
+
+    status: int
+    body: Any
+    raw: bytes
+    headers: Mapping[str, str]
+
+    @property
+    def code(self) -> str:
+        """The code of an error."""
+        code: str = self.body["error"]["code"]
+        return code
+
+    @property
+    def details(self) -> list[dict[str, str]]:
+        """The details of an error."""
+        details: list[dict[str, str]] = self.body["error"]["details"]
+        return details
+
+
+class Api:
+    """A client of one running API. Paths are below ``/api/v1`` unless they begin with ``//``."""
+
+    def __init__(self, url: str, signer: Signer, session: aiohttp.ClientSession) -> None:
+        self.url = url
+        self.signer = signer
+        self._session = session
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        as_: Tenant | str | None = None,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request. ``as_`` is a tenant (its device calls) or a token; ``body`` is sent as JSON unless it is bytes."""
+        sent = dict(headers or {})
+        if as_ is not None:
+            sent.setdefault("Authorization", f"Bearer {as_ if isinstance(as_, str) else self.signer.device(as_)}")
+        if key is not None:
+            sent.setdefault("Idempotency-Key", key)
+        data = body
+        if body is not None and not isinstance(body, bytes):
+            data = orjson.dumps(body)
+        if data is not None:
+            sent.setdefault("Content-Type", "application/json")
+        url = self.url + (path[1:] if path.startswith("//") else f"/api/v1{path}")
+        async with self._session.request(method, url, data=data, headers=sent, allow_redirects=False) as answer:
+            raw = await answer.read()
+            is_json = answer.content_type == "application/json"
+            return Answer(answer.status, orjson.loads(raw) if raw and is_json else None, raw, answer.headers)
+
+    async def get(self, path: str, **rest: Any) -> Answer:
+        """GET."""
+        return await self.call("GET", path, **rest)
+
+    async def post(self, path: str, body: Any = None, **rest: Any) -> Answer:
+        """POST."""
+        return await self.call("POST", path, body, **rest)
+
+    async def pay(self, as_: Tenant | str, *, key: str | None = None, **fields: Any) -> Answer:
+        """POST /payments: 1,000 yen in cash unless ``fields`` say otherwise, under a fresh key unless one is given."""
+        body = {"amount": 1_000, "method": {"type": "cash"}, **fields}
+        return await self.post("/payments", body, as_=as_, key=key or uuid_utils.uuid7().hex)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that leaves the signals of the test process alone."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are pytest's."""
+        yield
+
+
+@asynccontextmanager
+async def running_api(settings: Settings, signer: Signer) -> AsyncIterator[Api]:
+    """The application under uvicorn on a free port, on the event loop of the tests.
+
+    The engines belong to the process, so they are handed over: to the application when it starts, and back afterwards.
+    """
+    await disconnect()
+    handlers = logging.getLogger().handlers[:]
+    app = create_app(settings)
+    logging.getLogger().handlers[:] = handlers  # pytest's own, so that caplog hears what the application says
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = _Server(uvicorn.Config(app, log_config=None, loop="none", lifespan="on", timeout_graceful_shutdown=2))
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not server.started:
+                assert not serving.done(), "the application did not start"
+                await asyncio.sleep(STEP_SECONDS)
+        connect(settings, roles=(Role.WORKER, Role.SWEEP))  # for the workers and sweeps that tests run beside it
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
+            yield Api(f"http://127.0.0.1:{listener.getsockname()[1]}", signer, session)
+    finally:
+        server.should_exit = True
+        await serving
+        listener.close()
+        await disconnect()
+        connect(settings)
