@@ -13,7 +13,7 @@ from sandbox.provider import Provider
 from sandbox.requests import query_number, read_object, whole_number
 
 DEFAULT_PAGE = 1_000
-MAX_PAGE = 5_000  # rows; about 10 ms of everybody's time
+MAX_PAGE = 5_000  # rows; some 20 ms of everybody's time
 MAX_SEED = 2**63 - 1
 MAX_LATENCY_MS = 600_000
 MAX_DUPLICATES = 1_000

@@ -9,7 +9,7 @@ from types import MappingProxyType
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
-class Refused(Exception):  # noqa: N818 - errors are facts in this house, without the suffix
+class Refused(Exception):
     """A call that gets ``{"error": {"code", "message"}}`` instead of what it asked for."""
 
     def __init__(self, status: int, code: str, *, message: str, headers: Mapping[str, str] = NO_HEADERS) -> None:

@@ -81,7 +81,7 @@ CREATE TABLE IF NOT EXISTS marks (
 TABLES = ("operations", "movements", "strikes", "marks")
 
 
-class StoreFailed(Exception):  # noqa: N818 - errors are facts in this house, without the suffix
+class StoreFailed(Exception):
     """The group of writes this caller belonged to was rolled back: nothing of it happened."""
 
 

@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sandbox_harness import Launch, Sandbox
+
+from tests.integration.sandbox.harness import Launch, Sandbox
 
 
 @pytest.fixture(scope="module")
-async def provider(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
+async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
     """A running sandbox without latency; it must stop cleanly and without an error in its log."""
     running = await Sandbox.start(tmp_path_factory.mktemp("sandbox"))
     yield running
@@ -16,11 +17,11 @@ async def provider(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sa
 
 
 @pytest.fixture
-async def empty_provider(provider: Sandbox) -> AsyncIterator[Sandbox]:
+async def empty_sandbox(sandbox: Sandbox) -> AsyncIterator[Sandbox]:
     """The same with an empty ledger and the dial at nothing, before and after."""
-    await _clear(provider)
-    yield provider
-    await _clear(provider)
+    await _clear(sandbox)
+    yield sandbox
+    await _clear(sandbox)
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def sandbox_folder(tmp_path: Path) -> Path:
     return tmp_path / "ledger"
 
 
-async def _clear(provider: Sandbox) -> None:
-    await provider.call("DELETE", "/control/ledger")
-    await provider.call("DELETE", "/control/faults")
-    await provider.call("PUT", "/control/latency", body={"min_ms": 0, "max_ms": 0})
+async def _clear(sandbox: Sandbox) -> None:
+    await sandbox.call("DELETE", "/control/ledger")
+    await sandbox.call("DELETE", "/control/faults")
+    await sandbox.call("PUT", "/control/latency", body={"min_ms": 0, "max_ms": 0})

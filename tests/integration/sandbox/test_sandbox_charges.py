@@ -6,12 +6,13 @@ import time
 from typing import Any
 
 import pytest
-from sandbox_harness import Sandbox, eventually, fresh, order
+
+from tests.integration.sandbox.harness import Sandbox, eventually, fresh, order
 
 
-async def test_an_approved_charge_moves_the_money_and_says_so(provider: Sandbox) -> None:
+async def test_an_approved_charge_moves_the_money_and_says_so(sandbox: Sandbox) -> None:
     payment = fresh()
-    answer = await provider.charge(f"{payment}:1", kind="card", token="tok_1")
+    answer = await sandbox.charge(f"{payment}:1", kind="card", token="tok_1")
     body = answer.body
     assert answer.status == 200
     assert body["status"] == "succeeded"
@@ -22,78 +23,77 @@ async def test_an_approved_charge_moves_the_money_and_says_so(provider: Sandbox)
     assert re.fullmatch(r"[0-9]{4}", body["card_last_4"])
     assert body["card_brand"]
     assert "decline_code" not in body
-    assert await provider.moved(payment) == [("charge", 1_000)]
+    assert await sandbox.moved(payment) == [("charge", 1_000)]
 
 
-async def test_a_scanned_customer_code_has_no_card(provider: Sandbox) -> None:
-    body = (await provider.charge(f"{fresh()}:1", kind="qr_cpm")).body
+async def test_a_scanned_customer_code_has_no_card(sandbox: Sandbox) -> None:
+    body = (await sandbox.charge(f"{fresh()}:1", kind="qr_cpm")).body
     assert body["status"] == "succeeded"
     assert "card_brand" not in body
 
 
-async def test_one_card_has_one_number(provider: Sandbox) -> None:
+async def test_one_card_has_one_number(sandbox: Sandbox) -> None:
     first, second, other = [
-        (await provider.charge(f"{fresh()}:1", token=token)).body["card_last_4"]
-        for token in ("tok_a", "tok_a", "tok_b")
+        (await sandbox.charge(f"{fresh()}:1", token=token)).body["card_last_4"] for token in ("tok_a", "tok_a", "tok_b")
     ]
     assert first == second != other
 
 
-async def test_a_declined_charge_moves_nothing_and_says_why(provider: Sandbox) -> None:
+async def test_a_declined_charge_moves_nothing_and_says_why(sandbox: Sandbox) -> None:
     payment = fresh()
-    body = (await provider.charge(f"{payment}:1", fate="decline:insufficient_funds")).body
+    body = (await sandbox.charge(f"{payment}:1", fate="decline:insufficient_funds")).body
     assert (body["status"], body["decline_code"], body["fee"]) == ("declined", "insufficient_funds", 0)
     assert body["decline_message"]
     assert "approval_code" not in body
-    assert await provider.moved(payment) == []
+    assert await sandbox.moved(payment) == []
 
 
-async def test_a_partial_charge_says_how_much(provider: Sandbox) -> None:
+async def test_a_partial_charge_says_how_much(sandbox: Sandbox) -> None:
     payment = fresh()
-    body = (await provider.charge(f"{payment}:1", fate="partial:300")).body
+    body = (await sandbox.charge(f"{payment}:1", fate="partial:300")).body
     assert (body["status"], body["amount"], body["fee"]) == ("succeeded", 300, 10)
-    assert await provider.moved(payment) == [("charge", 300)]
+    assert await sandbox.moved(payment) == [("charge", 300)]
 
 
-async def test_the_same_reference_gets_the_same_answer_and_moves_nothing(provider: Sandbox) -> None:
+async def test_the_same_reference_gets_the_same_answer_and_moves_nothing(sandbox: Sandbox) -> None:
     payment = fresh()
-    first = await provider.charge(f"{payment}:1")
-    again = await provider.charge(f"{payment}:1")
+    first = await sandbox.charge(f"{payment}:1")
+    again = await sandbox.charge(f"{payment}:1")
     assert (again.status, again.body) == (200, first.body)
-    assert await provider.moved(payment) == [("charge", 1_000)]
+    assert await sandbox.moved(payment) == [("charge", 1_000)]
 
 
-async def test_the_order_of_fields_does_not_make_another_body(provider: Sandbox) -> None:
+async def test_the_order_of_fields_does_not_make_another_body(sandbox: Sandbox) -> None:
     reference = f"{fresh()}:1"
-    await provider.charge(reference)
+    await sandbox.charge(reference)
     backwards = dict(reversed(order(reference).items()))
-    assert (await provider.call("POST", "/v1/charges", body=backwards)).status == 200
+    assert (await sandbox.call("POST", "/v1/charges", body=backwards)).status == 200
 
 
 @pytest.mark.parametrize(
     "change", [{"amount": 1_001}, {"currency": "USD"}, {"token": "tok_2"}, {"payment_id": "other"}]
 )
-async def test_the_same_reference_with_another_body_is_refused(provider: Sandbox, change: dict[str, Any]) -> None:
+async def test_the_same_reference_with_another_body_is_refused(sandbox: Sandbox, change: dict[str, Any]) -> None:
     payment = fresh()
-    await provider.charge(f"{payment}:1")
-    answer = await provider.charge(f"{payment}:1", **change)
+    await sandbox.charge(f"{payment}:1")
+    answer = await sandbox.charge(f"{payment}:1", **change)
     assert (answer.status, answer.body["error"]["code"]) == (409, "idempotency_mismatch")
-    assert await provider.moved(payment) == [("charge", 1_000)]
+    assert await sandbox.moved(payment) == [("charge", 1_000)]
 
 
-async def test_a_hundred_calls_at_once_with_one_reference_move_money_once(provider: Sandbox) -> None:
+async def test_a_hundred_calls_at_once_with_one_reference_move_money_once(sandbox: Sandbox) -> None:
     payment = fresh()
-    answers = await asyncio.gather(*(provider.charge(f"{payment}:1") for _ in range(100)))
+    answers = await asyncio.gather(*(sandbox.charge(f"{payment}:1") for _ in range(100)))
     assert {answer.status for answer in answers} == {200}
     assert len({answer.body["provider_reference"] for answer in answers}) == 1
-    assert await provider.moved(payment) == [("charge", 1_000)]
+    assert await sandbox.moved(payment) == [("charge", 1_000)]
 
 
-async def test_a_new_reference_of_the_same_payment_charges_again(provider: Sandbox) -> None:
+async def test_a_new_reference_of_the_same_payment_charges_again(sandbox: Sandbox) -> None:
     payment = fresh()  # so that a product which sends one is found out
-    await provider.charge(f"{payment}:1")
-    await provider.charge(f"{payment}:2")
-    assert await provider.moved(payment) == [("charge", 1_000)] * 2
+    await sandbox.charge(f"{payment}:1")
+    await sandbox.charge(f"{payment}:2")
+    assert await sandbox.moved(payment) == [("charge", 1_000)] * 2
 
 
 BAD = [
@@ -121,86 +121,86 @@ BAD = [
 
 
 @pytest.mark.parametrize("change", BAD, ids=str)
-async def test_bad_input_is_refused_and_moves_nothing(provider: Sandbox, change: dict[str, Any]) -> None:
+async def test_bad_input_is_refused_and_moves_nothing(sandbox: Sandbox, change: dict[str, Any]) -> None:
     payment = fresh()
-    answer = await provider.charge(f"{payment}:1", **change)
+    answer = await sandbox.charge(f"{payment}:1", **change)
     assert (answer.status, answer.body["error"]["code"]) == (400, "invalid_request")
     assert answer.body["error"]["message"]
-    assert await provider.moved(payment) == []
+    assert await sandbox.moved(payment) == []
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"5", b"\xff\xfe", b'{"amount":' + b"[" * 9_000, b'{"reference": "\\ud800"}']
 )
-async def test_a_body_that_is_no_object_is_refused(provider: Sandbox, body: bytes) -> None:
-    assert (await provider.call("POST", "/v1/charges", body=body)).status == 400
+async def test_a_body_that_is_no_object_is_refused(sandbox: Sandbox, body: bytes) -> None:
+    assert (await sandbox.call("POST", "/v1/charges", body=body)).status == 400
 
 
-async def test_a_body_that_cannot_be_remembered_is_refused(provider: Sandbox) -> None:
+async def test_a_body_that_cannot_be_remembered_is_refused(sandbox: Sandbox) -> None:
     nested: dict[str, Any] = {}
     for _ in range(240):
         nested = {"deeper": nested}
     body = (b'{"x":' * 300) + b"1" + (b"}" * 300)
-    answer = await provider.charge(f"{fresh()}:1", metadata={"x": nested})
+    answer = await sandbox.charge(f"{fresh()}:1", metadata={"x": nested})
     assert answer.status == 200
     raw = b'{"reference":"deep","payment_id":"deep","amount":1,"currency":"JPY","metadata":' + body + b"}"
-    assert (await provider.call("POST", "/v1/charges", body=raw)).status == 400
+    assert (await sandbox.call("POST", "/v1/charges", body=raw)).status == 400
 
 
-async def test_a_body_over_64_kib_is_refused(provider: Sandbox) -> None:
+async def test_a_body_over_64_kib_is_refused(sandbox: Sandbox) -> None:
     payment = fresh()
-    answer = await provider.charge(f"{payment}:1", metadata={"padding": "x" * 65_536})
+    answer = await sandbox.charge(f"{payment}:1", metadata={"padding": "x" * 65_536})
     assert (answer.status, answer.body["error"]["code"]) == (413, "body_too_large")
-    assert await provider.moved(payment) == []
+    assert await sandbox.moved(payment) == []
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer wrong", "key-of-the-tests", "Bearer \udcff"])
 @pytest.mark.parametrize("route", ["POST /v1/charges", "GET /v1/charges/x", "GET /v1/statements"])
-async def test_v1_needs_the_key(provider: Sandbox, header: str, route: str) -> None:
+async def test_v1_needs_the_key(sandbox: Sandbox, header: str, route: str) -> None:
     method, path = route.split()
     payment = fresh()
-    answer = await provider.call(method, path, body=order(payment), headers={"Authorization": header})
+    answer = await sandbox.call(method, path, body=order(payment), headers={"Authorization": header})
     assert (answer.status, answer.body["error"]["code"]) == (401, "unauthorized")
-    assert await provider.moved(payment) == []
+    assert await sandbox.moved(payment) == []
 
 
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "/"), ("PUT", "/v1/charges"), ("GET", "/v1/refund/x"), ("POST", "/health")]
 )
-async def test_unknown_routes_and_verbs_are_not_found(provider: Sandbox, method: str, path: str) -> None:
-    answer = await provider.call(method, path)
+async def test_unknown_routes_and_verbs_are_not_found(sandbox: Sandbox, method: str, path: str) -> None:
+    answer = await sandbox.call(method, path)
     assert (answer.status, answer.body["error"]["code"]) == (404, "not_found")
 
 
-async def test_the_request_id_is_echoed_on_success_and_on_failure(provider: Sandbox) -> None:
+async def test_the_request_id_is_echoed_on_success_and_on_failure(sandbox: Sandbox) -> None:
     for path in ("/health", "/v1/charges/unknown"):
-        answer = await provider.call("GET", path, headers={"X-Request-Id": "req_7"})
+        answer = await sandbox.call("GET", path, headers={"X-Request-Id": "req_7"})
         assert answer.headers["X-Request-Id"] == "req_7"
 
 
-async def test_inquiry_tells_the_truth(provider: Sandbox) -> None:
+async def test_inquiry_tells_the_truth(sandbox: Sandbox) -> None:
     reference = f"{fresh()}:1"
-    unknown = await provider.ask(reference)
+    unknown = await sandbox.ask(reference)
     assert (unknown.status, unknown.body["error"]["code"]) == (404, "not_found")
-    charged = await provider.charge(reference)
-    asked = await provider.ask(reference)
+    charged = await sandbox.charge(reference)
+    asked = await sandbox.ask(reference)
     assert (asked.status, asked.body) == (200, charged.body)
 
 
-async def test_latency_applies_to_v1_and_not_to_control(empty_provider: Sandbox) -> None:
-    await empty_provider.call("PUT", "/control/latency", body={"min_ms": 120, "max_ms": 120})
+async def test_latency_applies_to_v1_and_not_to_control(empty_sandbox: Sandbox) -> None:
+    await empty_sandbox.call("PUT", "/control/latency", body={"min_ms": 120, "max_ms": 120})
     started = time.monotonic()
-    await empty_provider.charge(f"{fresh()}:1")
+    await empty_sandbox.charge(f"{fresh()}:1")
     charged = time.monotonic()
-    await empty_provider.call("GET", "/control/ledger")
+    await empty_sandbox.call("GET", "/control/ledger")
     assert charged - started >= 0.12
     assert time.monotonic() - charged < 0.12
 
 
-async def test_a_caller_who_hangs_up_during_the_latency_is_charged_nevertheless(empty_provider: Sandbox) -> None:
-    await empty_provider.call("PUT", "/control/latency", body={"min_ms": 100, "max_ms": 100})
+async def test_a_caller_who_hangs_up_during_the_latency_is_charged_nevertheless(empty_sandbox: Sandbox) -> None:
+    await empty_sandbox.call("PUT", "/control/latency", body={"min_ms": 100, "max_ms": 100})
     payment = fresh()
     with pytest.raises(TimeoutError):
-        await empty_provider.charge(f"{payment}:1", timeout=0.05)
-    await empty_provider.call("PUT", "/control/latency", body={"min_ms": 0, "max_ms": 0})
-    await eventually(lambda: empty_provider.moved(payment), until=lambda moved: moved == [("charge", 1_000)])
+        await empty_sandbox.charge(f"{payment}:1", timeout=0.05)
+    await empty_sandbox.call("PUT", "/control/latency", body={"min_ms": 0, "max_ms": 0})
+    await eventually(lambda: empty_sandbox.moved(payment), until=lambda moved: moved == [("charge", 1_000)])

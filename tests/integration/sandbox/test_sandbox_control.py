@@ -4,34 +4,35 @@ import asyncio
 from typing import Any
 
 import pytest
-from sandbox_harness import Answer, Sandbox, fresh
+
+from tests.integration.sandbox.harness import Answer, Sandbox, fresh
 
 
-async def control(provider: Sandbox, method: str, path: str, *, body: Any = None) -> Answer:
+async def control(sandbox: Sandbox, method: str, path: str, *, body: Any = None) -> Answer:
     """A control call, which needs no key."""
-    return await provider.call(method, f"/control/{path}", body=body, headers={"Authorization": ""})
+    return await sandbox.call(method, f"/control/{path}", body=body, headers={"Authorization": ""})
 
 
-async def test_ledger_pages_join_without_gap_or_overlap(empty_provider: Sandbox) -> None:
-    await asyncio.gather(*(empty_provider.charge(f"{fresh()}:1") for _ in range(25)))
-    whole = (await control(empty_provider, "GET", "ledger")).body
+async def test_ledger_pages_join_without_gap_or_overlap(empty_sandbox: Sandbox) -> None:
+    await asyncio.gather(*(empty_sandbox.charge(f"{fresh()}:1") for _ in range(25)))
+    whole = (await control(empty_sandbox, "GET", "ledger")).body
     assert len(whole["data"]) == 25
     assert whole["next"] is None
     for limit in (1, 10, 25, 26):
         rows: list[dict[str, Any]] = []
         after: int | None = 0
         while after is not None:
-            page = (await control(empty_provider, "GET", f"ledger?after={after}&limit={limit}")).body
+            page = (await control(empty_sandbox, "GET", f"ledger?after={after}&limit={limit}")).body
             assert 0 < len(page["data"]) <= limit
             rows += page["data"]
             after = page["next"]
         assert rows == whole["data"]
 
 
-async def test_a_ledger_row_tells_everything(empty_provider: Sandbox) -> None:
+async def test_a_ledger_row_tells_everything(empty_sandbox: Sandbox) -> None:
     payment = fresh()
-    charged = (await empty_provider.charge(f"{payment}:1")).body
-    (row,) = (await control(empty_provider, "GET", f"ledger/{payment}")).body["data"]
+    charged = (await empty_sandbox.charge(f"{payment}:1")).body
+    (row,) = (await control(empty_sandbox, "GET", f"ledger/{payment}")).body["data"]
     assert row.pop("at").endswith("Z")
     assert row.pop("seq") > 0
     assert row == {
@@ -45,58 +46,56 @@ async def test_a_ledger_row_tells_everything(empty_provider: Sandbox) -> None:
     }
 
 
-async def test_an_emptied_ledger_forgets_everything_but_its_numbers(empty_provider: Sandbox) -> None:
+async def test_an_emptied_ledger_forgets_everything_but_its_numbers(empty_sandbox: Sandbox) -> None:
     payment = fresh()
-    await empty_provider.charge(f"{payment}:1", fate="unavailable:1")
-    await empty_provider.charge(f"{payment}:1", fate="unavailable:1")
-    (before,) = (await control(empty_provider, "GET", "ledger")).body["data"]
-    assert (await control(empty_provider, "DELETE", "ledger")).status == 204
-    assert (await control(empty_provider, "GET", "ledger")).body == {"data": [], "next": None}
-    assert (await empty_provider.ask(f"{payment}:1")).status == 404
-    assert (
-        await empty_provider.charge(f"{payment}:1", fate="unavailable:1")
-    ).status == 503  # strikes are forgotten too
-    await empty_provider.charge(f"{payment}:1", fate="unavailable:1")
-    (after,) = (await control(empty_provider, "GET", "ledger")).body["data"]
+    await empty_sandbox.charge(f"{payment}:1", fate="unavailable:1")
+    await empty_sandbox.charge(f"{payment}:1", fate="unavailable:1")
+    (before,) = (await control(empty_sandbox, "GET", "ledger")).body["data"]
+    assert (await control(empty_sandbox, "DELETE", "ledger")).status == 204
+    assert (await control(empty_sandbox, "GET", "ledger")).body == {"data": [], "next": None}
+    assert (await empty_sandbox.ask(f"{payment}:1")).status == 404
+    assert (await empty_sandbox.charge(f"{payment}:1", fate="unavailable:1")).status == 503  # strikes are forgotten too
+    await empty_sandbox.charge(f"{payment}:1", fate="unavailable:1")
+    (after,) = (await control(empty_sandbox, "GET", "ledger")).body["data"]
     assert after["seq"] > before["seq"]
 
 
 @pytest.mark.parametrize("query", ["after=-1", "after=x", "limit=0", "limit=5001", "limit=1.5"])
-async def test_a_page_nobody_can_give_is_refused(provider: Sandbox, query: str) -> None:
-    assert (await control(provider, "GET", f"ledger?{query}")).status == 400
+async def test_a_page_nobody_can_give_is_refused(sandbox: Sandbox, query: str) -> None:
+    assert (await control(sandbox, "GET", f"ledger?{query}")).status == 400
 
 
-async def test_the_dial_strikes_calls_that_bring_no_fate_of_their_own(empty_provider: Sandbox) -> None:
+async def test_the_dial_strikes_calls_that_bring_no_fate_of_their_own(empty_sandbox: Sandbox) -> None:
     rates = {"decline:dialled": 1}
-    put = await control(empty_provider, "PUT", "faults", body={"seed": 3, "rates": rates})
+    put = await control(empty_sandbox, "PUT", "faults", body={"seed": 3, "rates": rates})
     assert (put.status, put.body) == (200, {"seed": 3, "rates": rates})
-    assert (await control(empty_provider, "GET", "faults")).body == put.body
-    assert (await empty_provider.charge(f"{fresh()}:1")).body["decline_code"] == "dialled"
-    assert (await empty_provider.charge(f"{fresh()}:1", fate="approve")).body["status"] == "succeeded"
-    assert (await control(empty_provider, "DELETE", "faults")).status == 204
-    assert (await control(empty_provider, "GET", "faults")).body == {"seed": 0, "rates": {}}
-    assert (await empty_provider.charge(f"{fresh()}:1")).body["status"] == "succeeded"
+    assert (await control(empty_sandbox, "GET", "faults")).body == put.body
+    assert (await empty_sandbox.charge(f"{fresh()}:1")).body["decline_code"] == "dialled"
+    assert (await empty_sandbox.charge(f"{fresh()}:1", fate="approve")).body["status"] == "succeeded"
+    assert (await control(empty_sandbox, "DELETE", "faults")).status == 204
+    assert (await control(empty_sandbox, "GET", "faults")).body == {"seed": 0, "rates": {}}
+    assert (await empty_sandbox.charge(f"{fresh()}:1")).body["status"] == "succeeded"
 
 
-async def test_the_dial_strikes_refunds_and_codes_too(empty_provider: Sandbox) -> None:
+async def test_the_dial_strikes_refunds_and_codes_too(empty_sandbox: Sandbox) -> None:
     payment = fresh()
-    await empty_provider.charge(f"{payment}:1")
-    await control(empty_provider, "PUT", "faults", body={"rates": {"error_500_after_charge": 1}})
-    assert (await empty_provider.refund(f"{payment}:r1", of=f"{payment}:1", amount=400)).status == 500
-    assert (await empty_provider.code(f"{fresh()}:1")).status == 500
-    assert await empty_provider.moved(payment) == [("charge", 1_000), ("refund", 400)]
+    await empty_sandbox.charge(f"{payment}:1")
+    await control(empty_sandbox, "PUT", "faults", body={"rates": {"error_500_after_charge": 1}})
+    assert (await empty_sandbox.refund(f"{payment}:r1", of=f"{payment}:1", amount=400)).status == 500
+    assert (await empty_sandbox.code(f"{fresh()}:1")).status == 500
+    assert await empty_sandbox.moved(payment) == [("charge", 1_000), ("refund", 400)]
 
 
-async def test_the_same_seed_gives_the_same_faults_in_any_order(empty_provider: Sandbox) -> None:
+async def test_the_same_seed_gives_the_same_faults_in_any_order(empty_sandbox: Sandbox) -> None:
     references = [f"{fresh()}:1" for _ in range(60)]
     dial = {"seed": 11, "rates": {"decline:a": 0.3, "partial:1+slow:1": 0.3}}
 
     async def run(order: list[str]) -> dict[str, tuple[str, int]]:
-        await control(empty_provider, "DELETE", "ledger")
-        answers = await asyncio.gather(*(empty_provider.charge(reference) for reference in order))
+        await control(empty_sandbox, "DELETE", "ledger")
+        answers = await asyncio.gather(*(empty_sandbox.charge(reference) for reference in order))
         return {answer.body["reference"]: (answer.body["status"], answer.body["amount"]) for answer in answers}
 
-    await control(empty_provider, "PUT", "faults", body=dial)
+    await control(empty_sandbox, "PUT", "faults", body=dial)
     first = await run(references)
     assert len(set(first.values())) == 3
     assert await run(references[::-1]) == first
@@ -116,20 +115,20 @@ async def test_the_same_seed_gives_the_same_faults_in_any_order(empty_provider: 
     ],
     ids=str,
 )
-async def test_an_impossible_dial_is_refused(provider: Sandbox, body: dict[str, Any]) -> None:
-    answer = await control(provider, "PUT", "faults", body=body)
+async def test_an_impossible_dial_is_refused(sandbox: Sandbox, body: dict[str, Any]) -> None:
+    answer = await control(sandbox, "PUT", "faults", body=body)
     assert (answer.status, answer.body["error"]["code"]) == (400, "invalid_request")
 
 
-async def test_latency_can_be_read_and_set(empty_provider: Sandbox) -> None:
-    put = await control(empty_provider, "PUT", "latency", body={"min_ms": 1, "max_ms": 3})
+async def test_latency_can_be_read_and_set(empty_sandbox: Sandbox) -> None:
+    put = await control(empty_sandbox, "PUT", "latency", body={"min_ms": 1, "max_ms": 3})
     assert (put.status, put.body) == (200, {"min_ms": 1, "max_ms": 3})
-    assert (await control(empty_provider, "GET", "latency")).body == put.body
-    await asyncio.gather(*(empty_provider.charge(f"{fresh()}:1") for _ in range(5)))
+    assert (await control(empty_sandbox, "GET", "latency")).body == put.body
+    await asyncio.gather(*(empty_sandbox.charge(f"{fresh()}:1") for _ in range(5)))
 
 
 @pytest.mark.parametrize(
     "body", [{}, {"min_ms": 5, "max_ms": 4}, {"min_ms": -1, "max_ms": 4}, {"min_ms": 1.5, "max_ms": 2}]
 )
-async def test_an_impossible_latency_is_refused(provider: Sandbox, body: dict[str, Any]) -> None:
-    assert (await control(provider, "PUT", "latency", body=body)).status == 400
+async def test_an_impossible_latency_is_refused(sandbox: Sandbox, body: dict[str, Any]) -> None:
+    assert (await control(sandbox, "PUT", "latency", body=body)).status == 400

@@ -9,11 +9,12 @@ from typing import Any
 
 import aiohttp
 import pytest
-from sandbox_harness import Launch, Sandbox, eventually, fresh
+
+from tests.integration.sandbox.harness import Launch, Sandbox, eventually, fresh
 
 
-async def ledger(provider: Sandbox) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = (await provider.call("GET", "/control/ledger?limit=5000")).body["data"]
+async def ledger(sandbox: Sandbox) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = (await sandbox.call("GET", "/control/ledger?limit=5000")).body["data"]
     return rows
 
 

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 import pytest
-from sandbox_harness import Sandbox, eventually, fresh
+
+from tests.integration.sandbox.harness import Sandbox, eventually, fresh
 
 PATIENCE_SECONDS = 0.3  # of a client that waits for an answer which never comes
 BROKEN = (TimeoutError, aiohttp.ClientError, ValueError)  # ValueError: 200 with a body that is not JSON
@@ -31,27 +32,27 @@ async def lost(call: Awaitable[object]) -> bool:
 
 
 @pytest.mark.parametrize("fate", AFTER)
-async def test_after_charge_loses_the_answer_and_not_the_money(provider: Sandbox, fate: str) -> None:
+async def test_after_charge_loses_the_answer_and_not_the_money(sandbox: Sandbox, fate: str) -> None:
     payment = fresh()
-    assert await lost(provider.charge(f"{payment}:1", fate=fate, timeout=PATIENCE_SECONDS))
-    await eventually(lambda: provider.moved(payment), until=lambda moved: moved == CHARGED)
-    again = await provider.charge(f"{payment}:1", fate=fate)
+    assert await lost(sandbox.charge(f"{payment}:1", fate=fate, timeout=PATIENCE_SECONDS))
+    await eventually(lambda: sandbox.moved(payment), until=lambda moved: moved == CHARGED)
+    again = await sandbox.charge(f"{payment}:1", fate=fate)
     assert (again.status, again.body["status"]) == (200, "succeeded")
-    assert await provider.moved(payment) == CHARGED
+    assert await sandbox.moved(payment) == CHARGED
 
 
 @pytest.mark.parametrize("fate", BEFORE)
-async def test_before_charge_moves_nothing_until_it_is_sent_again(provider: Sandbox, fate: str) -> None:
+async def test_before_charge_moves_nothing_until_it_is_sent_again(sandbox: Sandbox, fate: str) -> None:
     payment = fresh()
-    assert await lost(provider.charge(f"{payment}:1", fate=fate, timeout=PATIENCE_SECONDS))
-    assert await provider.moved(payment) == []
-    assert (await provider.ask(f"{payment}:1")).status == 404
-    again = await provider.charge(f"{payment}:1", fate=fate)
+    assert await lost(sandbox.charge(f"{payment}:1", fate=fate, timeout=PATIENCE_SECONDS))
+    assert await sandbox.moved(payment) == []
+    assert (await sandbox.ask(f"{payment}:1")).status == 404
+    again = await sandbox.charge(f"{payment}:1", fate=fate)
     assert (again.status, again.body["status"]) == (200, "succeeded")
-    assert await provider.moved(payment) == CHARGED
+    assert await sandbox.moved(payment) == CHARGED
 
 
-async def test_each_fault_looks_as_it_should(provider: Sandbox) -> None:
+async def test_each_fault_looks_as_it_should(sandbox: Sandbox) -> None:
     for fate, wanted in (
         ("timeout_after_charge", TimeoutError),
         ("timeout_before_charge", TimeoutError),
@@ -59,121 +60,121 @@ async def test_each_fault_looks_as_it_should(provider: Sandbox) -> None:
         ("garbage_after_charge", ValueError),
     ):
         with pytest.raises(wanted):
-            await provider.charge(f"{fresh()}:1", fate=fate, timeout=PATIENCE_SECONDS)
+            await sandbox.charge(f"{fresh()}:1", fate=fate, timeout=PATIENCE_SECONDS)
     for fate in ("error_500_after_charge", "error_500_before_charge"):
-        answer = await provider.charge(f"{fresh()}:1", fate=fate)
+        answer = await sandbox.charge(f"{fresh()}:1", fate=fate)
         assert (answer.status, answer.body["error"]["code"]) == (500, "internal_error")
 
 
 @pytest.mark.parametrize(("word", "status"), [("unavailable", 503), ("rate_limited", 429)])
-async def test_a_refusal_is_counted_per_payment_and_does_nothing(provider: Sandbox, word: str, status: int) -> None:
+async def test_a_refusal_is_counted_per_payment_and_does_nothing(sandbox: Sandbox, word: str, status: int) -> None:
     payment = fresh()
     for attempt in (1, 2):
-        refused = await provider.charge(f"{payment}:{attempt}", fate=f"{word}:2")
+        refused = await sandbox.charge(f"{payment}:{attempt}", fate=f"{word}:2")
         assert (refused.status, refused.body["error"]["code"]) == (status, word)
         assert refused.headers.get("Retry-After") == ("1" if word == "rate_limited" else None)
-        assert (await provider.ask(f"{payment}:{attempt}")).status == 404
-    assert await provider.moved(payment) == []
-    assert (await provider.charge(f"{payment}:3", fate=f"{word}:2")).body["status"] == "succeeded"
-    assert await provider.moved(payment) == CHARGED
+        assert (await sandbox.ask(f"{payment}:{attempt}")).status == 404
+    assert await sandbox.moved(payment) == []
+    assert (await sandbox.charge(f"{payment}:3", fate=f"{word}:2")).body["status"] == "succeeded"
+    assert await sandbox.moved(payment) == CHARGED
 
 
-async def test_slow_charges_at_once_and_answers_late(provider: Sandbox) -> None:
+async def test_slow_charges_at_once_and_answers_late(sandbox: Sandbox) -> None:
     payment = fresh()
     started = time.monotonic()
-    slow = asyncio.ensure_future(provider.charge(f"{payment}:1", fate="slow:300"))
-    await eventually(lambda: provider.moved(payment), until=lambda moved: moved == CHARGED)
+    slow = asyncio.ensure_future(sandbox.charge(f"{payment}:1", fate="slow:300"))
+    await eventually(lambda: sandbox.moved(payment), until=lambda moved: moved == CHARGED)
     assert not slow.done()
     assert (await slow).body["status"] == "succeeded"
     assert time.monotonic() - started >= 0.3
 
 
-async def test_a_slow_answer_that_nobody_waits_for_changes_nothing(provider: Sandbox) -> None:
+async def test_a_slow_answer_that_nobody_waits_for_changes_nothing(sandbox: Sandbox) -> None:
     payment = fresh()
     with pytest.raises(TimeoutError):
-        await provider.charge(f"{payment}:1", fate="slow:2000", timeout=PATIENCE_SECONDS)
-    assert await provider.moved(payment) == CHARGED
+        await sandbox.charge(f"{payment}:1", fate="slow:2000", timeout=PATIENCE_SECONDS)
+    assert await sandbox.moved(payment) == CHARGED
 
 
-async def test_pending_succeeds_by_itself(provider: Sandbox) -> None:
+async def test_pending_succeeds_by_itself(sandbox: Sandbox) -> None:
     payment = fresh()
-    answer = await provider.charge(f"{payment}:1", fate="pending:150")
+    answer = await sandbox.charge(f"{payment}:1", fate="pending:150")
     assert (answer.status, answer.body["status"], answer.body["fee"]) == (200, "pending", 0)
     assert "approval_code" not in answer.body
-    assert await provider.moved(payment) == []
-    assert (await provider.ask(f"{payment}:1")).body["status"] == "pending"
-    await eventually(lambda: provider.moved(payment), until=lambda moved: moved == CHARGED)  # without being asked
-    asked = await provider.ask(f"{payment}:1")
+    assert await sandbox.moved(payment) == []
+    assert (await sandbox.ask(f"{payment}:1")).body["status"] == "pending"
+    await eventually(lambda: sandbox.moved(payment), until=lambda moved: moved == CHARGED)  # without being asked
+    asked = await sandbox.ask(f"{payment}:1")
     assert (asked.body["status"], asked.body["fee"]) == ("succeeded", 32)
 
 
-async def test_pending_may_end_in_a_decline(provider: Sandbox) -> None:
+async def test_pending_may_end_in_a_decline(sandbox: Sandbox) -> None:
     payment = fresh()
-    answer = await provider.charge(f"{payment}:1", fate="pending:50+decline:expired_card")
+    answer = await sandbox.charge(f"{payment}:1", fate="pending:50+decline:expired_card")
     assert answer.body["status"] == "pending"
     assert "decline_code" not in answer.body
-    settled = await eventually(lambda: provider.ask(f"{payment}:1"), until=lambda a: a.body["status"] != "pending")
+    settled = await eventually(lambda: sandbox.ask(f"{payment}:1"), until=lambda a: a.body["status"] != "pending")
     assert (settled.body["status"], settled.body["decline_code"]) == ("declined", "expired_card")
-    assert await provider.moved(payment) == []
+    assert await sandbox.moved(payment) == []
 
 
-async def test_the_inquiry_lies_for_a_while_and_then_tells_the_truth(provider: Sandbox) -> None:
+async def test_the_inquiry_lies_for_a_while_and_then_tells_the_truth(sandbox: Sandbox) -> None:
     payment = fresh()
-    assert await lost(provider.charge(f"{payment}:1", fate="not_found_lie:400", timeout=PATIENCE_SECONDS))
-    assert await provider.moved(payment) == CHARGED
-    assert (await provider.ask(f"{payment}:1")).status == 404
-    truth = await eventually(lambda: provider.ask(f"{payment}:1"), until=lambda answer: answer.status == 200)
+    assert await lost(sandbox.charge(f"{payment}:1", fate="not_found_lie:400", timeout=PATIENCE_SECONDS))
+    assert await sandbox.moved(payment) == CHARGED
+    assert (await sandbox.ask(f"{payment}:1")).status == 404
+    truth = await eventually(lambda: sandbox.ask(f"{payment}:1"), until=lambda answer: answer.status == 200)
     assert truth.body["status"] == "succeeded"
 
 
-async def test_the_inquiry_can_be_away_for_a_while(provider: Sandbox) -> None:
+async def test_the_inquiry_can_be_away_for_a_while(sandbox: Sandbox) -> None:
     payment = fresh()
-    charged = await provider.charge(f"{payment}:1", fate="inquiry_unavailable:150")
+    charged = await sandbox.charge(f"{payment}:1", fate="inquiry_unavailable:150")
     assert charged.status == 200
-    away = await provider.ask(f"{payment}:1")
+    away = await sandbox.ask(f"{payment}:1")
     assert (away.status, away.body["error"]["code"]) == (503, "unavailable")
-    back = await eventually(lambda: provider.ask(f"{payment}:1"), until=lambda answer: answer.status != 503)
+    back = await eventually(lambda: sandbox.ask(f"{payment}:1"), until=lambda answer: answer.status != 503)
     assert back.body == charged.body
 
 
-async def test_the_inquiry_can_be_away_even_when_nothing_was_done(provider: Sandbox) -> None:
+async def test_the_inquiry_can_be_away_even_when_nothing_was_done(sandbox: Sandbox) -> None:
     payment = fresh()
     fate = "error_500_before_charge+inquiry_unavailable:60000"
-    assert await lost(provider.charge(f"{payment}:1", fate=fate))
-    assert (await provider.ask(f"{payment}:1")).status == 503
+    assert await lost(sandbox.charge(f"{payment}:1", fate=fate))
+    assert (await sandbox.ask(f"{payment}:1")).status == 503
 
 
-async def test_without_idempotency_the_same_reference_charges_again(provider: Sandbox) -> None:
+async def test_without_idempotency_the_same_reference_charges_again(sandbox: Sandbox) -> None:
     payment = fresh()
-    first = await provider.charge(f"{payment}:1", fate="ignore_idempotency")
-    second = await provider.charge(f"{payment}:1", fate="ignore_idempotency")
+    first = await sandbox.charge(f"{payment}:1", fate="ignore_idempotency")
+    second = await sandbox.charge(f"{payment}:1", fate="ignore_idempotency")
     assert first.body["provider_reference"] != second.body["provider_reference"]
-    assert await provider.moved(payment) == CHARGED * 2
+    assert await sandbox.moved(payment) == CHARGED * 2
 
 
-async def test_three_words_at_once(provider: Sandbox) -> None:
+async def test_three_words_at_once(sandbox: Sandbox) -> None:
     payment = fresh()
     fate = "timeout_after_charge+not_found_lie:60000+ignore_idempotency"
-    assert await lost(provider.charge(f"{payment}:1", fate=fate, timeout=PATIENCE_SECONDS))
-    assert (await provider.ask(f"{payment}:1")).status == 404
-    assert (await provider.charge(f"{payment}:1", fate=fate)).status == 200
-    assert await provider.moved(payment) == CHARGED * 2
+    assert await lost(sandbox.charge(f"{payment}:1", fate=fate, timeout=PATIENCE_SECONDS))
+    assert (await sandbox.ask(f"{payment}:1")).status == 404
+    assert (await sandbox.charge(f"{payment}:1", fate=fate)).status == 200
+    assert await sandbox.moved(payment) == CHARGED * 2
 
 
-async def test_a_refusal_comes_before_the_fault(provider: Sandbox) -> None:
+async def test_a_refusal_comes_before_the_fault(sandbox: Sandbox) -> None:
     payment = fresh()
     fate = "unavailable:1+error_500_after_charge"
-    statuses = [(await provider.charge(f"{payment}:1", fate=fate)).status for _ in range(3)]
+    statuses = [(await sandbox.charge(f"{payment}:1", fate=fate)).status for _ in range(3)]
     assert statuses == [503, 500, 200]
-    assert await provider.moved(payment) == CHARGED
+    assert await sandbox.moved(payment) == CHARGED
 
 
-async def test_a_fault_strikes_one_of_many_concurrent_calls(provider: Sandbox) -> None:
+async def test_a_fault_strikes_one_of_many_concurrent_calls(sandbox: Sandbox) -> None:
     payment = fresh()
-    calls = (provider.charge(f"{payment}:1", fate="error_500_after_charge") for _ in range(20))
+    calls = (sandbox.charge(f"{payment}:1", fate="error_500_after_charge") for _ in range(20))
     statuses = sorted(answer.status for answer in await asyncio.gather(*calls))
     assert statuses == [200] * 19 + [500]
-    assert await provider.moved(payment) == CHARGED
+    assert await sandbox.moved(payment) == CHARGED
 
 
 REFUND_FATES: dict[str, tuple[int, list[tuple[str, int]]]] = {
@@ -190,24 +191,24 @@ REFUND_FATES: dict[str, tuple[int, list[tuple[str, int]]]] = {
 
 
 @pytest.mark.parametrize("fate", REFUND_FATES)
-async def test_in_a_refund_charge_means_the_refund(provider: Sandbox, fate: str) -> None:
+async def test_in_a_refund_charge_means_the_refund(sandbox: Sandbox, fate: str) -> None:
     payment = fresh()
-    await provider.charge(f"{payment}:1")
+    await sandbox.charge(f"{payment}:1")
     status, moved = REFUND_FATES[fate]
-    answer = await provider.refund(f"{payment}:r1", of=f"{payment}:1", amount=400, fate=fate)
+    answer = await sandbox.refund(f"{payment}:r1", of=f"{payment}:1", amount=400, fate=fate)
     assert answer.status == status
-    assert await provider.moved(payment) == CHARGED + moved
+    assert await sandbox.moved(payment) == CHARGED + moved
 
 
 @pytest.mark.parametrize(
     "fate", ["timeout_after_charge", "reset_after_charge", "garbage_after_charge", "not_found_lie:1"]
 )
-async def test_a_refund_can_be_lost_too(provider: Sandbox, fate: str) -> None:
+async def test_a_refund_can_be_lost_too(sandbox: Sandbox, fate: str) -> None:
     payment = fresh()
-    await provider.charge(f"{payment}:1")
-    give_back: Callable[[], Awaitable[object]] = lambda: provider.refund(  # noqa: E731 - twice the same call
+    await sandbox.charge(f"{payment}:1")
+    give_back: Callable[[], Awaitable[object]] = lambda: sandbox.refund(  # noqa: E731 - twice the same call
         f"{payment}:r1", of=f"{payment}:1", amount=400, fate=fate, timeout=PATIENCE_SECONDS
     )
     assert await lost(give_back())
     assert not await lost(give_back())
-    assert await provider.moved(payment) == [*CHARGED, ("refund", 400)]
+    assert await sandbox.moved(payment) == [*CHARGED, ("refund", 400)]

@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
-from sandbox_harness import SECRET, Launch, Sandbox, eventually, fresh
 
 from sandbox import times
 from sandbox.times import MICROSECONDS_PER_SECOND
+from tests.integration.sandbox.harness import SECRET, Launch, Sandbox, eventually, fresh
 
 
 class Receiver:

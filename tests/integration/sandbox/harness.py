@@ -5,6 +5,7 @@ like, how it stops.
 """
 
 import asyncio
+import contextlib
 import itertools
 import re
 import sys
@@ -76,18 +77,25 @@ class Sandbox:
         )
         assert process.stderr is not None
         seen = ""
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            while line := (await process.stderr.readline()).decode():
-                seen += line
-                if found := re.search(r"listening on (http://\S+)", line):
-                    return cls(process, found[1])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while line := (await process.stderr.readline()).decode():
+                    seen += line
+                    if found := re.search(r"listening on (http://\S+)", line):
+                        return cls(process, found[1])
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
         raise AssertionError(f"the sandbox did not start:\n{seen}")
 
     async def stop(self) -> None:
         """Stop it as a supervisor would, and see that nothing went wrong inside meanwhile."""
         self.process.terminate()
-        await self._gone()
+        try:
+            await self._gone()
+        except TimeoutError:
+            await self.kill()
+            raise
         assert self.process.returncode == 0, self.log
         assert not [line for line in self.log if "ERROR" in line or "Traceback" in line], "".join(self.log)
 

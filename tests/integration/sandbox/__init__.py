@@ -1,0 +1,1 @@
+"""The sandbox provider, as a real process over real HTTP."""

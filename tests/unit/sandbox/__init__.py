@@ -1,0 +1,1 @@
+"""The sandbox provider's small exact parts, without a process."""
