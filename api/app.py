@@ -15,6 +15,7 @@ from api.services import Services
 from workers.nudge import Nudger
 from workflows.collector import settle_collector
 from workflows.database import Role, connect, disconnect
+from workflows.devices.issue_token import Issuing
 from workflows.logs import configure_logs
 from workflows.payments.accept import Accepting
 from workflows.payments.watch import Watch
@@ -43,10 +44,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         connect(settings, roles=(Role.CALLER, Role.ACCEPT))
+        tokens = Tokens(settings)
         ours = Services(
             settings=settings,
             limits=limits,
-            tokens=Tokens(settings),
+            tokens=tokens,
+            issuing=Issuing(tokens),
             accepting=Accepting(nudge_grace_seconds=settings.nudge_grace_seconds),
             watch=Watch(),
             nudger=Nudger(spacing_seconds=settings.nudge_spacing_ms / 1000),

@@ -7,6 +7,7 @@ from fastapi import Request
 
 from api.limits import Limits
 from workers.nudge import Nudger
+from workflows.devices.issue_token import Issuing
 from workflows.payments.accept import Accepting
 from workflows.payments.watch import Watch
 from workflows.settings import Settings
@@ -20,6 +21,7 @@ class Services:
     settings: Settings
     limits: Limits
     tokens: Tokens
+    issuing: Issuing
     accepting: Accepting
     watch: Watch
     nudger: Nudger

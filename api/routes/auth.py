@@ -10,7 +10,6 @@ from api.dependencies import CountedOverall, OurServices
 from api.problems import problems
 from api.schemas.auth import TokenForm, TokenOut
 from workflows.devices.assertions import audiences
-from workflows.devices.issue_token import issue_device_token
 
 router = APIRouter(prefix="/auth", tags=["terminals"])
 
@@ -18,7 +17,7 @@ router = APIRouter(prefix="/auth", tags=["terminals"])
 @router.post("/device/token", response_model=TokenOut, responses=problems(401, 403, 422), dependencies=[CountedOverall])
 async def post_device_token(form: Annotated[TokenForm, Form()], request: Request, ours: OurServices) -> Response:
     """An access token for an active device: OAuth 2 client credentials with a `private_key_jwt` assertion (ES256)."""
-    issued = await issue_device_token(form.client_assertion, accepted=audiences(request.url.netloc), tokens=ours.tokens)
+    issued = await ours.issuing.issue_device_token(form.client_assertion, accepted=audiences(request.url.netloc))
     answer = json_answer(
         {"access_token": issued.token, "token_type": "Bearer", "expires_in": issued.expires_in_seconds}
     )

@@ -36,6 +36,15 @@ class Assertion:
     jti_hash: str
     expires_at: datetime
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What may be used once."""
+        return self.client_id, self.jti_hash
+
+    def row(self) -> dict[str, Any]:
+        """Its row among the used ones."""
+        return {"client_id": self.client_id, "jti": self.jti_hash, "expires_at": self.expires_at}
+
 
 def audiences(origin: str) -> frozenset[str]:
     """The accepted values of ``aud``: our name, the token endpoint's path, and its URL as the device reached it.

@@ -2,36 +2,48 @@
 
 | phase  | what                                                                                                     |
 |--------|----------------------------------------------------------------------------------------------------------|
-| look   | the device that the assertion claims to be from                                                            |
+| look   | the key of the device that the assertion claims to be from                                                 |
 | verify | signature and claims, 0.1 ms of processor and no transaction                                               |
 | redeem | its ``jti`` is used up and the device marked as seen, in one statement; a second use finds it used           |
 
-Two short statements, because at the end of a power cut ten thousand terminals come within half a minute. Which of two
-uses of one ``jti`` at the same moment wins is decided by the primary key of ``used_assertions``.
+At the end of a power cut ten thousand terminals come within half a minute, so requests that wait at the same moment share
+both statements (``workflows.gather``): 1.2 ms of processor per token instead of 2.6. Which of two uses of one ``jti`` at
+the same moment wins is decided by the primary key of ``used_assertions``, and within a group by the order of arrival.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import text
 
-from workflows.database import Role, transaction
+from workflows.database import Role, rows_parameter, transaction
 from workflows.devices.assertions import Assertion, claimed_client, refused, verify_assertion
 from workflows.devices.states import DeviceStatus
+from workflows.gather import Gather
 from workflows.tenants.caller import device_not_active
 from workflows.tenants.tokens import Tokens
 
-_LOOK = text("SELECT public_key_pem FROM devices WHERE client_id = :client_id")
+GROUP_LIMIT = 100  # requests per statement; beyond it a group gains little and makes its first wait for its last
+LANES = 2  # groups under way at once: one is with the database while the next is being verified
+
+_LOOK = text("SELECT client_id, public_key_pem FROM devices WHERE client_id = ANY (:client_ids)")
 _REDEEM = text("""
-    WITH used AS (
-        INSERT INTO used_assertions (client_id, jti, expires_at) VALUES (:client_id, :jti, :expires_at)
-        ON CONFLICT DO NOTHING RETURNING client_id
+    -- redeem: a row without first_jti had been used before; last_connected_at is only worth a lock that is free
+    WITH asked AS (
+        SELECT client_id, jti, expires_at
+        FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(client_id text, jti text, expires_at timestamptz)
+    ), used AS (
+        INSERT INTO used_assertions (client_id, jti, expires_at) SELECT * FROM asked ORDER BY client_id, jti
+        ON CONFLICT DO NOTHING RETURNING client_id, jti
     ), seen AS (
-        UPDATE devices SET last_connected_at = now() FROM used
-        WHERE devices.client_id = used.client_id AND devices.status = 'active'
+        SELECT id FROM devices WHERE status = 'active' AND client_id IN (SELECT client_id FROM used)
+        FOR NO KEY UPDATE SKIP LOCKED
+    ), marked AS (
+        UPDATE devices SET last_connected_at = now() FROM seen WHERE devices.id = seen.id
     )
-    SELECT d.id, d.status, d.merchant_id, d.store_id, psp_of(d.merchant_id) AS psp_id,
-           EXISTS (SELECT FROM used) AS is_first_use
-    FROM devices d WHERE d.client_id = :client_id
+    SELECT a.client_id, a.jti, u.jti IS NOT NULL AS is_first_use, d.id, d.status, d.merchant_id, d.store_id,
+           psp_of(d.merchant_id) AS psp_id
+    FROM asked a JOIN devices d USING (client_id) LEFT JOIN used u USING (client_id, jti)
 """)
 
 
@@ -43,30 +55,49 @@ class AccessToken:
     expires_in_seconds: int
 
 
-async def issue_device_token(assertion: str, *, accepted: frozenset[str], tokens: Tokens) -> AccessToken:
-    """An access token for the device whose assertion this is; ``accepted`` are the audiences it may name.
+class Issuing:
+    """Issues access tokens to devices. One per process; lives on one event loop."""
 
-    Raises ``NotAuthenticated`` where the assertion is not good or was used before, ``NotAuthorized`` where the device
-    is not ``active``.
-    """
-    client_id = claimed_client(assertion)
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self._look: Gather[str, str | None] = Gather(_keys, limit=GROUP_LIMIT, lanes=LANES)
+        self._redeem: Gather[Assertion, AccessToken] = Gather(self._redeem_group, limit=GROUP_LIMIT, lanes=LANES)
+
+    async def issue_device_token(self, assertion: str, *, accepted: frozenset[str]) -> AccessToken:
+        """An access token for the device whose assertion this is; ``accepted`` are the audiences it may name.
+
+        Raises ``NotAuthenticated`` where the assertion is not good or was used before, ``NotAuthorized`` where the
+        device is not ``active``, ``ServiceUnavailable``.
+        """
+        client_id = claimed_client(assertion)
+        public_key_pem = await self._look.put(client_id)
+        if public_key_pem is None:
+            raise refused("Its signature must be good and made with the device's key")
+        return await self._redeem.put(
+            verify_assertion(assertion, public_key_pem=public_key_pem, client_id=client_id, accepted=accepted)
+        )
+
+    async def _redeem_group(self, group: list[Assertion]) -> list[AccessToken | BaseException]:
+        rows = {assertion.identity: assertion.row() for assertion in group}
+        async with transaction(Role.ACCEPT) as connection:
+            found = await connection.execute(_REDEEM, {"rows": rows_parameter(list(rows.values()))})
+            unclaimed = {(row.client_id, row.jti): row for row in found}
+        # Each answer is handed out once: the second of two equal assertions in a group finds it gone.
+        return [self._answer(unclaimed.pop(assertion.identity, None)) for assertion in group]
+
+    def _answer(self, row: Any) -> AccessToken | BaseException:
+        if row is None or not row.is_first_use:
+            return refused("Its jti was used before; make a new assertion for each token")
+        if row.status != DeviceStatus.ACTIVE:
+            return device_not_active(row.status)
+        token = self._tokens.issue_device_token(
+            device_id=row.id, psp_id=row.psp_id, merchant_id=row.merchant_id, store_id=row.store_id
+        )
+        return AccessToken(token, self._tokens.device_token_seconds)
+
+
+async def _keys(client_ids: list[str]) -> list[str | BaseException | None]:
     async with transaction(Role.ACCEPT) as connection:
-        public_key_pem = (await connection.execute(_LOOK, {"client_id": client_id})).scalar()
-    if public_key_pem is None:
-        raise refused("Its signature must be good and made with the device's key")
-    proved = verify_assertion(assertion, public_key_pem=public_key_pem, client_id=client_id, accepted=accepted)
-    return await _redeem(proved, tokens)
-
-
-async def _redeem(proved: Assertion, tokens: Tokens) -> AccessToken:
-    parameters = {"client_id": proved.client_id, "jti": proved.jti_hash, "expires_at": proved.expires_at}
-    async with transaction(Role.ACCEPT) as connection:
-        row = (await connection.execute(_REDEEM, parameters)).one()
-    if not row.is_first_use:
-        raise refused("Its jti was used before; make a new assertion for each token")
-    if row.status != DeviceStatus.ACTIVE:
-        raise device_not_active(row.status)
-    token = tokens.issue_device_token(
-        device_id=row.id, psp_id=row.psp_id, merchant_id=row.merchant_id, store_id=row.store_id
-    )
-    return AccessToken(token, tokens.device_token_seconds)
+        rows = await connection.execute(_LOOK, {"client_ids": client_ids})
+        found = {row.client_id: row.public_key_pem for row in rows}
+    return [found.get(client_id) for client_id in client_ids]
