@@ -7,8 +7,11 @@ from typing import Any
 from starlette.responses import Response, StreamingResponse
 
 from api.dependencies import Page
+from api.keys import REPLAYED
 from workflows.errors import DomainError
-from workflows.payments.present import payment_fields, render
+from workflows.idempotency import Stored
+from workflows.payments.present import payment_fields
+from workflows.rendering import render
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
@@ -44,6 +47,12 @@ def _event(row: Mapping[str, Any] | None) -> bytes:
 def json_answer(value: Any, *, status: int = 200) -> Response:
     """``value`` as a JSON response."""
     return Response(render(value), status, media_type=JSON)
+
+
+def stored_answer(stored: Stored) -> Response:
+    """An answer as it was kept beside its key; a repeated one says so."""
+    headers = {REPLAYED: "true"} if stored.is_replay else None
+    return Response(stored.body, stored.status, headers=headers, media_type=JSON)
 
 
 def page_answer(rows: Sequence[Mapping[str, Any]], page: Page, show: Callable[[Mapping[str, Any]], Any]) -> Response:

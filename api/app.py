@@ -9,7 +9,7 @@ from api.content_type import right_content_type
 from api.errors import install_errors
 from api.limits import Limits
 from api.middleware import Frame
-from api.routes import auth, health, merchants, ops, payments, provision, store_providers, stores, terminals
+from api.routes import auth, health, merchants, ops, payments, provision, refunds, store_providers, stores, terminals
 from api.routes.documentation import install_documentation
 from api.services import Services
 from workers.nudge import Nudger
@@ -32,6 +32,7 @@ ROUTERS = (
     provision.router,
     auth.router,
     ops.router,
+    refunds.router,
 )
 
 

@@ -17,6 +17,7 @@ def entry(task: str, seconds: float) -> dict[str, Any]:
 
 SCHEDULE = {
     "sweep-payments": entry("sweeps.payments", SWEEP_SECONDS),
+    "sweep-refunds": entry("sweeps.refunds", SWEEP_SECONDS),
     "send-canaries": entry("sweeps.canaries", CANARY_SECONDS),
     "forget-expired": entry("sweeps.forget_expired", HOUSEKEEPING_SECONDS),
 }

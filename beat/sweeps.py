@@ -10,39 +10,50 @@ from collections import Counter
 
 from workers.app import QUEUES, app, run
 from workers.canaries import sing
-from workers.nudge import MAX_IDS, publish_payments
+from workers.nudge import MAX_IDS, PAYMENTS, REFUNDS, publish
 from workflows.canaries import find_silent_queues, note_sent
 from workflows.housekeeping import forget_expired
-from workflows.payments.due import DuePayment, find_due_payments
+from workflows.payments.due import Due, find_due_payments
+from workflows.refunds.due import find_due_refunds
 
 logger = logging.getLogger(__name__)
 
 PAGE = 5_000
-"""Payments one sweep looks at: at one sweep a second, more than a worker can do."""
+"""Rows one sweep looks at: at one sweep a second, more than a worker can do."""
 
 NUDGE_AGAIN_SECONDS = 15.0
-"""After this, a payment that is still due on the same occasion has probably lost its nudge."""
+"""After this, a row that is still due on the same occasion has probably lost its nudge."""
 
 SILENCE_SECONDS = 60.0
 """A queue whose canary was not heard for so long has no consumer that works."""
 
-_nudged: dict[DuePayment, float] = {}
-"""Occasion (a payment and when it became due) → until when its nudge is given time."""
+_nudged: dict[Due, float] = {}
+"""Occasion (a row and when it became due) → until when its nudge is given time."""
 
 
 @app.task(name="sweeps.payments")
 def payments() -> None:
     """Nudge every payment that is due: lost nudges, run-out leases, retries, questions, polls, expiry."""
+    _nudge(PAYMENTS, run(find_due_payments(limit=PAGE)))
+
+
+@app.task(name="sweeps.refunds")
+def refunds() -> None:
+    """Nudge every refund that is due."""
+    _nudge(REFUNDS, run(find_due_refunds(limit=PAGE)))
+
+
+def _nudge(task: str, found: list[Due]) -> None:
     now = time.monotonic()
-    for key in [key for key, until in _nudged.items() if until < now]:
-        del _nudged[key]
-    due = [found for found in run(find_due_payments(limit=PAGE)) if found not in _nudged]
+    for occasion in [occasion for occasion, until in _nudged.items() if until < now]:
+        del _nudged[occasion]
+    due = [occasion for occasion in found if occasion not in _nudged]
     for start in range(0, len(due), MAX_IDS):
         page = due[start : start + MAX_IDS]
-        publish_payments([payment.id for payment in page])
-        _nudged.update((found, now + NUDGE_AGAIN_SECONDS) for found in page)
+        publish(task, [occasion.id for occasion in page])
+        _nudged.update((occasion, now + NUDGE_AGAIN_SECONDS) for occasion in page)
     if due:
-        logger.info("nudged %s", dict(Counter(payment.why for payment in due)))
+        logger.info("nudged %s for %s", task, dict(Counter(occasion.why for occasion in due)))
 
 
 @app.task(name="sweeps.canaries")

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 
-from workflows.providers.base import Answer, Charge, NotFound, Outcome, Succeeded, Withdrawn
+from workflows.providers.base import Answer, Charge, GiveBack, NotFound, Outcome, Succeeded, Withdrawn
 
 
 @dataclass
@@ -19,6 +19,7 @@ class FakeProvider:
     deduplicates: bool = True
     max_processing_seconds: float = 60.0
     charges: deque[Outcome] = field(default_factory=deque)
+    refunds: deque[Outcome] = field(default_factory=deque)
     inquiries: deque[Answer] = field(default_factory=deque)
     withdrawals: deque[Answer] = field(default_factory=deque)
     calls: list[tuple[str, str]] = field(default_factory=list)
@@ -59,6 +60,21 @@ class FakeProvider:
             return self.withdrawals.popleft()
         truth = self._truth(reference)
         return Withdrawn() if isinstance(truth, NotFound) else truth
+
+    async def give_back(self, refund: GiveBack) -> Outcome:
+        """The next scripted outcome, or a success."""
+        self.calls.append(("give_back", refund.reference))
+        outcome = self.refunds.popleft() if self.refunds else Succeeded(refund.amount, f"ref-{refund.reference}")
+        if isinstance(outcome, Succeeded):
+            self.moved[refund.reference] = outcome.amount
+        self.heard.set()
+        await self._free.wait()
+        return outcome
+
+    async def inquire_refund(self, reference: str) -> Answer:
+        """The next scripted answer, or the truth."""
+        self.calls.append(("inquire_refund", reference))
+        return self.inquiries.popleft() if self.inquiries else self._truth(reference)
 
     async def close(self) -> None:
         """There is nothing to give back."""

@@ -4,6 +4,7 @@ A message is only a nudge: rows are the truth, so a message may be lost, late or
 speed and simplicity (late acknowledgement, one message in hand per thread, no results), and nothing here is relied upon.
 """
 
+import asyncio
 from typing import Any
 
 from celery import Celery, Task
@@ -17,6 +18,7 @@ from workflows.database import Role, connect, disconnect
 from workflows.logs import configure_logs
 from workflows.payments.process import Processor, longest_step
 from workflows.providers.registry import Providers, open_providers
+from workflows.refunds.process import RefundProcessor
 from workflows.settings import Settings, load_settings
 
 QUEUES = ("payments", "refunds", "settlements", "webhooks", "sweeps")
@@ -46,7 +48,7 @@ class HouseTask(Task):
 
 app = Celery("mpac", task_cls=HouseTask, broker=settings.broker_url.get_secret_value())
 app.conf.update(
-    include=["workers.payments", "workers.canaries"],
+    include=["workers.payments", "workers.refunds", "workers.canaries"],
     # Without an exchange and a key of its own, each queue would be bound to the default one's and get its messages too.
     task_queues=[Queue(name, Exchange(name, type="direct"), routing_key=name) for name in QUEUES],
     task_default_queue="sweeps",
@@ -94,7 +96,13 @@ def run(work: Any) -> Any:
 
 def processor() -> Processor:
     """The payments this worker process has in hand."""
-    made: Processor = _process["processor"]
+    made: Processor = _process["payments"]
+    return made
+
+
+def refund_processor() -> RefundProcessor:
+    """The refunds this worker process has in hand."""
+    made: RefundProcessor = _process["refunds"]
     return made
 
 
@@ -118,7 +126,8 @@ def _open(sender: Any, **_: Any) -> None:
 async def _build(worker: str) -> None:
     providers = open_providers(settings)
     _process["providers"] = providers
-    _process["processor"] = Processor(settings, providers, worker=worker)
+    _process["payments"] = Processor(settings, providers, worker=worker)
+    _process["refunds"] = RefundProcessor(settings, providers, worker=worker)
 
 
 @worker_ready.connect
@@ -133,7 +142,8 @@ def _close(**_: Any) -> None:
 
 
 async def _let_go() -> None:
-    await processor().drain(settings.soft_shutdown_seconds)
+    drains = (hands.drain(settings.soft_shutdown_seconds) for hands in (processor(), refund_processor()))
+    await asyncio.gather(*drains)
     providers: Providers = _process["providers"]
     await providers.close()
     await disconnect()

@@ -29,12 +29,19 @@ PAUSE_SECONDS = 1.0
 """Between two tries while the broker is away."""
 
 
+PAYMENTS, REFUNDS = "payments.process", "refunds.process"
+"""The tasks that are nudged."""
+
+
 class Nudger:
     """Publishes nudges from a thread of its own."""
 
     def __init__(self, *, spacing_seconds: float) -> None:
         self._spacing = spacing_seconds
-        self._waiting: deque[tuple[str, str]] = deque(maxlen=MAX_WAITING)
+        self._waiting: dict[str, deque[tuple[str, str]]] = {
+            PAYMENTS: deque(maxlen=MAX_WAITING),
+            REFUNDS: deque(maxlen=MAX_WAITING),
+        }
         self._arrived = threading.Event()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._publish_all, name="nudge", daemon=True)
@@ -51,51 +58,60 @@ class Nudger:
 
     def payment(self, payment_id: str, *, request_id: str) -> None:
         """Have this payment looked at soon. Returns at once."""
-        self._waiting.append((payment_id, request_id))
+        self._put(PAYMENTS, payment_id, request_id)
+
+    def refund(self, refund_id: str, *, request_id: str) -> None:
+        """Have this refund looked at soon. Returns at once."""
+        self._put(REFUNDS, refund_id, request_id)
+
+    def _put(self, task: str, row_id: str, request_id: str) -> None:
+        self._waiting[task].append((row_id, request_id))
         if not self._arrived.is_set():
             self._arrived.set()
 
     def _publish_all(self) -> None:
-        _tasks()  # Celery's import takes a third of a second: here, beside the start, not within the first payment
-        while not (self._is_stopping and not self._waiting):
+        _app()  # Celery's import takes a third of a second: here, beside the start, not within the first payment
+        while not (self._is_stopping and not any(self._waiting.values())):
             self._arrived.wait()
             self._arrived.clear()
-            while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(MAX_IDS, len(self._waiting)))]
-                try:
-                    publish_payments(
-                        [payment_id for payment_id, _ in batch], request_ids=[request for _, request in batch]
-                    )
-                except Exception as error:
-                    # The sweep will find these; the next ones may have better luck.
-                    logger.warning("a nudge for %d payments was lost: %s", len(batch), error)
-                    if self._is_stopping:
-                        return
-                    time.sleep(PAUSE_SECONDS)
+            while any(self._waiting.values()):
+                for task, waiting in self._waiting.items():
+                    if waiting and not self._publish_batch(task, waiting):
+                        if self._is_stopping:
+                            return
+                        time.sleep(PAUSE_SECONDS)
                 # Meanwhile more ids gather: this is what makes messages few and full at peak.
                 time.sleep(self._spacing)
 
+    def _publish_batch(self, task: str, waiting: deque[tuple[str, str]]) -> bool:
+        """Publish up to ``MAX_IDS`` of ``waiting``; whether the broker took them. If not, the sweep finds these."""
+        batch = [waiting.popleft() for _ in range(min(MAX_IDS, len(waiting)))]
+        try:
+            publish(task, [row_id for row_id, _ in batch], request_ids=[request for _, request in batch])
+        except Exception as error:
+            # Whatever the broker's client raises, this thread has to live on: the next ones may have better luck.
+            logger.warning("a nudge of %s for %d rows was lost: %s", task, len(batch), error)
+            return False
+        return True
 
-def publish_payments(payment_ids: list[str], *, request_ids: Iterable[str] = ()) -> None:
+
+def publish(task: str, ids: list[str], *, request_ids: Iterable[str] = ()) -> None:
     """Publish one nudge now and wait for the broker to take it. Raises what the broker connection raises."""
-    headers: dict[str, Any] = {"request_ids": list(request_ids)}
-    _tasks().process.apply_async((payment_ids,), headers=headers, retry=False)
+    _app().send_task(task, args=(ids,), headers={"request_ids": list(request_ids)}, retry=False, ignore_result=True)
 
 
-def _tasks() -> Any:
-    """The tasks. Imported when first needed: an OpenAPI document, say, can be made without a broker's address."""
-    from workers import payments  # noqa: PLC0415
+def _app() -> Any:
+    """The Celery application, imported when first needed: an OpenAPI document can be made without a broker's address."""
+    from workers.app import app  # noqa: PLC0415
 
-    return payments
+    return app
 
 
 async def publish_task(name: str, arguments: list[Any]) -> None:
     """Publish any task again, for an operator. Raises ``ServiceUnavailable`` where the broker is away."""
-    from workers.app import app  # noqa: PLC0415 - see publish_payments
-
     positional, keywords = arguments if _is_call(arguments) else (arguments, {})
     try:
-        await asyncio.to_thread(app.send_task, name, args=positional, kwargs=keywords, retry=False)
+        await asyncio.to_thread(_app().send_task, name, args=positional, kwargs=keywords, retry=False)
     except OperationalError as error:
         raise ServiceUnavailable(retry_after_seconds=5) from error
 

@@ -2,16 +2,24 @@
 
 A record is written in the transaction of what it answers for, so there is never one without the other. What is compared
 is a keyed hash of the body, so that a body with a secret in it cannot be guessed from the table.
+
+A use-case that writes: first lock what it is about (of two requests with one key the second then waits for the first),
+then ``known_answer``, then do the work, then ``keep_in``, all in one transaction. Where there is nothing to lock, the
+second finds its key taken when it comes to ``keep_in``, which undoes its work.
 """
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.errors import IdempotencyKeyReused
+from workflows.database import rows_parameter
+from workflows.errors import IdempotencyKeyInUse, IdempotencyKeyReused
 from workflows.tenants.caller import Caller, caller_transaction
 
 KEY_LIFE = timedelta(hours=24)
@@ -60,9 +68,15 @@ def replay(key: Key, stored_fingerprint: str, status: int, body: str) -> Stored:
 
 
 _KEEP = text("""
-    INSERT INTO idempotency_records (merchant_id, method, path, key, fingerprint, status, body, created_at, expires_at)
-    VALUES (:merchant_id, :method, :path, :key, :fingerprint, :status, :body, now(), now() + :life)
-    ON CONFLICT DO NOTHING
+    -- keep: answers beside the rows they speak of; a record beyond its replay window gives its place away
+    INSERT INTO idempotency_records AS k (merchant_id, method, path, key, fingerprint, status, body, resource_id,
+                                          created_at, expires_at)
+    SELECT merchant_id, method, path, key, fingerprint, status, body, resource_id, now(), now() + :life
+    FROM jsonb_populate_recordset(NULL::idempotency_records, CAST(:rows AS jsonb))
+    ON CONFLICT (merchant_id, key, path, method) DO UPDATE SET
+        fingerprint = excluded.fingerprint, status = excluded.status, body = excluded.body,
+        resource_id = excluded.resource_id, created_at = excluded.created_at, expires_at = excluded.expires_at
+    WHERE k.expires_at <= now()
 """)
 _KEPT = text("""
     SELECT fingerprint, status, body FROM idempotency_records
@@ -70,17 +84,44 @@ _KEPT = text("""
 """)
 
 
+async def known_answer(connection: AsyncConnection, merchant_id: str, key: Key) -> Stored | None:
+    """The answer that ``key`` was given before, if it was. Raises ``IdempotencyKeyReused``."""
+    found = (await connection.execute(_KEPT, {**key.row(), "merchant_id": merchant_id})).mappings().one_or_none()
+    return replay(key, found["fingerprint"], found["status"], found["body"]) if found else None
+
+
+async def keep_in(connection: AsyncConnection, merchant_id: str, key: Key, stored: Stored) -> None:
+    """Keep ``stored`` as the answer to ``key``, in the transaction of what it answers for.
+
+    Raises ``IdempotencyKeyInUse`` where another request with this key was quicker: this transaction is then undone, and
+    the next try with the key finds the answer of the other.
+    """
+    await keep_all_in(connection, [record(merchant_id, key, stored)])
+
+
+async def keep_all_in(connection: AsyncConnection, records: Sequence[dict[str, Any]]) -> None:
+    """``keep_in`` for a group: the rows of ``record``, in one statement. Raises ``IdempotencyKeyInUse`` if one is taken."""
+    if await _keep(connection, records) < len(records):
+        raise IdempotencyKeyInUse(retry_after_seconds=1)
+
+
 async def keep_answer(caller: Caller, key: Key, *, status: int, body: bytes) -> Stored:
     """Keep an answer that wrote no row of its own (a refusal), or find the one its key was given before.
 
     Raises ``IdempotencyKeyReused``, and what ``caller_transaction`` raises.
     """
-    row = {**key.row(), "merchant_id": caller.merchant_id}
+    stored = Stored(status, body, is_replay=False)
     async with caller_transaction(caller) as connection:
-        kept = await connection.execute(_KEEP, {**row, "status": status, "body": body.decode(), "life": KEY_LIFE})
-        if kept.rowcount:
-            return Stored(status, body, is_replay=False)
-        found = (await connection.execute(_KEPT, row)).mappings().one_or_none()
-    if found is None:
-        return Stored(status, body, is_replay=False)
-    return replay(key, found["fingerprint"], found["status"], found["body"])
+        if await _keep(connection, [record(caller.merchant_id, key, stored)]):
+            return stored
+        return await known_answer(connection, caller.merchant_id, key) or stored
+
+
+def record(merchant_id: str, key: Key, stored: Stored) -> dict[str, Any]:
+    """The row of ``idempotency_records`` that keeps ``stored``, without its instants."""
+    answer = {"status": stored.status, "body": stored.body.decode(), "resource_id": stored.resource_id}
+    return {**key.row(), **answer, "merchant_id": merchant_id}
+
+
+async def _keep(connection: AsyncConnection, records: Sequence[dict[str, Any]]) -> int:
+    return (await connection.execute(_KEEP, {"rows": rows_parameter(list(records)), "life": KEY_LIFE})).rowcount

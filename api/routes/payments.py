@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.answers import EVENT_STREAM, JSON, EventStream, json_answer, page_answer, server_sent_events
+from api.answers import EVENT_STREAM, EventStream, json_answer, page_answer, server_sent_events, stored_answer
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurServices, RequestId
-from api.keys import DOCUMENTED, REPLAYED
+from api.keys import DOCUMENTED
 from api.problems import problems
 from api.schemas.payments import CancelIn, EventsOut, PaymentIn, PaymentOut, PaymentsOut
 from workflows.payments.accept import Acceptance
@@ -37,8 +37,7 @@ async def create_payment(
     stored = await ours.accepting.accept_payment(acceptance)
     if stored.resource_id and not stored.is_replay:
         ours.nudger.payment(stored.resource_id, request_id=request_id)
-    headers = {REPLAYED: "true"} if stored.is_replay else None
-    return Response(stored.body, stored.status, headers=headers, media_type=JSON)
+    return stored_answer(stored)
 
 
 @router.get("", response_model=PaymentsOut, responses=problems(401, 403))

@@ -30,8 +30,9 @@ from workflows.errors import (
 from workflows.gather import Gather
 from workflows.idempotency import KEY_LIFE, Key, Stored, replay
 from workflows.ids import new_id
-from workflows.payments.present import payment_fields, render
+from workflows.payments.present import payment_fields
 from workflows.payments.states import PAYMENT
+from workflows.rendering import render
 from workflows.tenants.caller import Caller, CallerRole, Scope, device_not_active
 
 GROUP_LIMIT = 100

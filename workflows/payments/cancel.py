@@ -17,7 +17,11 @@ from workflows.payments.states import PAYMENT, PaymentEvent, PaymentRemark, Paym
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.transitions import By, apply, illegal
 
-_LOCK = text("SELECT *, now() AS asked_at FROM payments WHERE id = :id FOR UPDATE")
+_LOCK = text("""
+    -- lock: the row, and an instant after the lock was ours: now() would be that of the transaction's begin, which may lie
+    -- before a change that was waited for, and then the history would run backwards (I14)
+    SELECT *, clock_timestamp() AS asked_at FROM payments WHERE id = :id FOR UPDATE
+""")
 _TELL = text("SELECT pg_notify('payments', :change)")
 
 

@@ -1,7 +1,7 @@
-"""Due: which payments somebody should look at now. The sweeps page through it; nothing is changed here.
+"""Due: which rows somebody should look at now. The sweeps page through it; nothing is changed here.
 
 One column, ``due_at``, answers for every reason: a nudge that was lost, a lease that ran out, a retry or a question
-whose time has come, a code to poll, a payment that expired. Finding them is one partial index.
+whose time has come, a code to poll, a payment that expired. Finding them is one partial index per table.
 """
 
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ _DUE = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class DuePayment:
-    """A payment that is due since ``due_at``, and why."""
+class Due:
+    """A row that is due since ``due_at``, and why."""
 
     id: str
     due_at: datetime
     why: str
 
 
-async def find_due_payments(*, limit: int) -> list[DuePayment]:
+async def find_due_payments(*, limit: int) -> list[Due]:
     """Up to ``limit`` payments, longest overdue first."""
     async with transaction(Role.SWEEP) as connection:
-        return [DuePayment(row.id, row.due_at, row.why) for row in await connection.execute(_DUE, {"limit": limit})]
+        return [Due(row.id, row.due_at, row.why) for row in await connection.execute(_DUE, {"limit": limit})]

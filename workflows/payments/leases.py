@@ -188,7 +188,7 @@ _QUARANTINE = """
     ), history AS (
         INSERT INTO {entity}_history ({entity}_id, version, merchant_id, store_id, event, from_status, to_status, at,
                                       caller_type, caller_id, reason, request_id)
-        SELECT id, version, merchant_id, store_id, 'request_review', status, status, now(), 'worker', :worker,
+        SELECT id, version, merchant_id, store_id, 'request_review', status, status, clock_timestamp(), 'worker', :worker,
                'quarantined', request_id FROM stopped
     ), told AS (SELECT pg_notify('{entity}s', id || ':' || version) FROM stopped)
     INSERT INTO dead_letters (id, task, arguments, entity_id, deliveries, reason, created_at)

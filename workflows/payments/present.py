@@ -5,10 +5,7 @@ and not by the web framework.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
-
-import orjson
 
 FIELDS = (
     "id",
@@ -65,13 +62,3 @@ def payment_fields(row: Mapping[str, Any]) -> dict[str, Any]:
         "advice": None if row.get("outcome_known", True) else DO_NOT_CHARGE_AGAIN,
     }
     return {name: special[name] if name in special else row.get(name) for name in FIELDS}
-
-
-def render(value: Any) -> bytes:
-    """``value`` as JSON. Instants are RFC 3339 in UTC with a ``Z``."""
-    return orjson.dumps(value, option=orjson.OPT_UTC_Z)
-
-
-def instant(value: datetime) -> str:
-    """One instant in the spelling of ``render``."""
-    return str(orjson.loads(render(value)))

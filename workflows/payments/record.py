@@ -63,7 +63,9 @@ _RECORD = text("""
     ), history AS (
         INSERT INTO payment_history (payment_id, version, merchant_id, store_id, event, from_status, to_status, at,
                                      caller_type, caller_id, reason, request_id)
-        SELECT id, version, merchant_id, store_id, event, 'processing', status, now(), 'worker', :worker, code, request_id
+        -- clock_timestamp: the row's lock was perhaps waited for, and history is in the order of versions (I14).
+        SELECT id, version, merchant_id, store_id, event, 'processing', status, clock_timestamp(), 'worker', :worker, code,
+               request_id
         FROM moved WHERE event IS NOT NULL
     ), attempts AS (
         UPDATE payment_attempts a

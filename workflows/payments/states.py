@@ -31,6 +31,7 @@ class PaymentRemark(StrEnum):
     DOUBT = "doubt"  # we do not know whether money moved
     REQUEST_CANCEL = "request_cancel"  # the terminal wants it withdrawn
     REQUEST_REVIEW = "request_review"  # a person has to look
+    REFUND_MORE = "refund_more"  # a further part of a refunded payment was given back
     REQUEUE = "requeue"  # an operator has it looked at again after it was quarantined
 
 

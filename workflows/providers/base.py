@@ -32,6 +32,21 @@ class Charge:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveBack:
+    """What a provider is asked to give back: ``amount`` minor units of the charge ``charge_reference``.
+
+    ``reference`` is our idempotency key, ``{refund_id}:{attempt}``.
+    """
+
+    reference: str
+    payment_id: str
+    charge_reference: str
+    amount: int
+    currency: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Succeeded:
     """The money moved: ``amount`` minor units, which the caller compares with what it asked for."""
 
@@ -109,6 +124,14 @@ class Provider(Protocol):
 
     async def withdraw(self, reference: str) -> Answer:
         """Undo a charge that has not moved money yet: ``Withdrawn``, or ``Succeeded`` where it is too late."""
+        ...
+
+    async def give_back(self, refund: GiveBack) -> Outcome:
+        """Move money of a charge back."""
+        ...
+
+    async def inquire_refund(self, reference: str) -> Answer:
+        """What became of the refund that was sent under ``reference``."""
         ...
 
     async def close(self) -> None:

@@ -16,6 +16,7 @@ from workflows.providers.base import (
     Answer,
     Charge,
     Declined,
+    GiveBack,
     NotFound,
     Outcome,
     Succeeded,
@@ -63,6 +64,7 @@ ANSWERS: Mapping[str, Callable[[dict[str, Any]], Answer]] = {
     "waiting": _waiting,
     "cancelled": lambda _body: Withdrawn(),
     "expired": lambda _body: Withdrawn(),
+    "reversed": lambda _body: Withdrawn(),
 }
 """``status`` in the body of an answer → what it means."""
 
@@ -112,6 +114,27 @@ class SandboxProvider:
     async def withdraw(self, reference: str) -> Answer:
         """Cancel ``reference``; a 409 brings the charge that was quicker."""
         return await self._ask("POST", f"/v1/charges/{reference}/cancel", {})
+
+    async def give_back(self, refund: GiveBack) -> Outcome:
+        """Refund some or all of a charge."""
+        body = {
+            "reference": refund.reference,
+            "payment_id": refund.payment_id,
+            "charge_reference": refund.charge_reference,
+            "amount": refund.amount,
+            "currency": refund.currency,
+            "metadata": refund.metadata,
+        }
+        answer = await self._ask("POST", "/v1/refunds", body)
+        # The charge is ours and completed, so a provider that does not find it has lost or hides something.
+        return (
+            answer if not isinstance(answer, NotFound | Withdrawn) else Unknown("the provider does not know the charge")
+        )
+
+    async def inquire_refund(self, reference: str) -> Answer:
+        """What became of the refund ``reference``."""
+        answer = await self._ask("GET", f"/v1/refunds/{reference}", None)
+        return Unavailable(answer.reason) if isinstance(answer, Unknown) else answer
 
     async def close(self) -> None:
         """Close the connection pool."""

@@ -21,6 +21,7 @@ class RefundEvent(StrEnum):
 class RefundRemark(StrEnum):
     DOUBT = "doubt"  # we do not know whether money went back
     REQUEST_REVIEW = "request_review"  # a person has to look
+    REQUEUE = "requeue"  # an operator has it looked at again after it was quarantined
 
 
 REFUND = StateMachine(

@@ -1,0 +1,68 @@
+"""Refunds over HTTP."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from api.answers import json_answer, page_answer, stored_answer
+from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurServices, RequestId
+from api.problems import problems
+from api.schemas.refunds import RefundIn, RefundOut, RefundsOut
+from workflows.refunds.present import refund_fields
+from workflows.refunds.queries import RefundFilter, list_refunds, list_refunds_of, read_refund
+from workflows.refunds.request import request_refund
+
+router = APIRouter(tags=["refunds"])
+
+Status = Literal["pending", "processing", "completed", "failed"]
+
+
+@router.post(
+    "/payments/{payment_id}/refund",
+    status_code=201,
+    response_model=RefundOut,
+    responses=problems(401, 403, 409, 422),
+)
+async def create_refund(
+    *,
+    payment_id: EntityId,
+    body: RefundIn,
+    caller: AnyCaller,
+    key: IdempotencyKey,
+    request_id: RequestId,
+    ours: OurServices,
+) -> Response:
+    """Record a pending refund and start it on its way: only of what is left, and asynchronous like a payment."""
+    stored = await request_refund(payment_id, body.to_request(), caller=caller, key=key, request_id=request_id)
+    if stored.resource_id and not stored.is_replay:
+        ours.nudger.refund(stored.resource_id, request_id=request_id)
+    return stored_answer(stored)
+
+
+@router.get("/payments/{payment_id}/refunds", response_model=RefundsOut, responses=problems(401, 403))
+async def get_refunds_of_payment(payment_id: EntityId, caller: AnyCaller, page: CurrentPage) -> Response:
+    """The refunds of one payment, newest first."""
+    rows = await list_refunds_of(payment_id, caller=caller, limit=page.limit + 1, before=page.before)
+    return page_answer(rows, page, refund_fields)
+
+
+@router.get("/refunds", response_model=RefundsOut, responses=problems(401, 403))
+async def get_refunds(
+    *,
+    caller: AnyCaller,
+    page: CurrentPage,
+    status: Annotated[Status | None, Query()] = None,
+    store_id: Annotated[str | None, Query(max_length=80)] = None,
+    payment_id: Annotated[str | None, Query(max_length=80)] = None,
+) -> Response:
+    """The refunds you may see, newest first."""
+    wanted = RefundFilter(status, store_id, payment_id)
+    rows = await list_refunds(wanted, caller=caller, limit=page.limit + 1, before=page.before)
+    return page_answer(rows, page, refund_fields)
+
+
+@router.get("/refunds/{refund_id}", response_model=RefundOut, responses=problems(401, 403))
+async def get_refund(refund_id: EntityId, caller: AnyCaller) -> Response:
+    """One refund."""
+    return json_answer(refund_fields(await read_refund(refund_id, caller=caller)))

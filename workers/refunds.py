@@ -1,0 +1,9 @@
+"""Celery tasks for refunds. Each is one call into ``workflows``; no rules live here."""
+
+from workers.app import app, refund_processor, run
+
+
+@app.task(name="refunds.process")
+def process(refund_ids: list[str]) -> None:
+    """Advance these refunds. Safe to deliver twice, late, or never: see ``workers.payments``."""
+    run(refund_processor().process(refund_ids))

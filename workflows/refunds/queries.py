@@ -1,0 +1,53 @@
+"""Reading refunds: one, many, those of a payment, and one whose version has moved on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, select
+
+from workflows.errors import ResourceNotFound
+from workflows.payments.queries import read_payment
+from workflows.refunds.models import Refund
+from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.scope import within
+
+
+@dataclass(frozen=True, slots=True)
+class RefundFilter:
+    """Which refunds to list; ``None`` means any."""
+
+    status: str | None = None
+    store_id: str | None = None
+    payment_id: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The conditions of a WHERE."""
+        names = ("status", "store_id", "payment_id")
+        return [getattr(Refund, name) == value for name in names if (value := getattr(self, name)) is not None]
+
+
+async def read_refund(refund_id: str, *, caller: Caller) -> dict[str, Any]:
+    """The refund's row. Raises ``ResourceNotFound`` where the caller may not see it."""
+    conditions = within(caller, Refund.merchant_id, Refund.store_id)
+    statement = select(Refund.__table__).where(Refund.id == refund_id, *conditions)
+    async with caller_transaction(caller) as connection:
+        row = (await connection.execute(statement)).mappings().one_or_none()
+    if row is None:
+        raise ResourceNotFound()
+    return dict(row)
+
+
+async def list_refunds(wanted: RefundFilter, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
+    """Up to ``limit`` refunds, newest first, older than the id ``before``."""
+    conditions = [*within(caller, Refund.merchant_id, Refund.store_id), *wanted.conditions()]
+    statement = select(Refund.__table__).where(*conditions).order_by(Refund.id.desc()).limit(limit)
+    if before:
+        statement = statement.where(Refund.id < before)
+    async with caller_transaction(caller) as connection:
+        return [dict(row) for row in (await connection.execute(statement)).mappings()]
+
+
+async def list_refunds_of(payment_id: str, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
+    """The refunds of one payment. Raises ``ResourceNotFound`` where the caller may not see the payment."""
+    await read_payment(payment_id, caller=caller)
+    return await list_refunds(RefundFilter(payment_id=payment_id), caller=caller, limit=limit, before=before)

@@ -1,0 +1,153 @@
+"""Record: write down what became of refunds, and what that means for their payments and bills.
+
+| refund becomes | payment                                                                                          |
+|----------------|---------------------------------------------------------------------------------------------------|
+| ``completed``  | ``refunded_amount`` grows; the first one moves it from ``completed`` to ``refunded``                |
+| ``failed``     | the reservation is released                                                                        |
+| neither yet    | the reservation is kept: what may have gone back cannot be given back a second time                 |
+
+Locks are taken in the order of the house: bills, payments, refunds. A refund moves only if its fence is still the one of
+its claim (as in ``workflows.payments.record``).
+"""
+
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.database import Role, rows_parameter, transaction
+from workflows.payments.hands import Answered
+from workflows.payments.record import answer_name
+from workflows.refunds.claim import ClaimedRefund
+
+_LOCK = text("""
+    -- lock: the payments of these refunds, in the order of their ids
+    SELECT id FROM payments WHERE id = ANY(:payment_ids) ORDER BY id FOR UPDATE
+""")
+
+_RECORD = text("""
+    -- record: refunds with history, attempts and messages, then what it means for their payments, for every fence that holds
+    WITH input AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
+            id text, fence integer, attempt integer, step text, event text, status text, due_in double precision,
+            attempt_outcome text, code text, message text, outcome_known boolean, needs_review boolean,
+            provider_reference text, not_found boolean, was_question boolean, answer text)
+        ORDER BY id
+    ), moved AS (
+        UPDATE refunds r
+        SET status = coalesce(i.status, r.status),
+            version = r.version + CASE WHEN i.event IS NULL THEN 0 ELSE 1 END,
+            provider_reference = coalesce(i.provider_reference, r.provider_reference),
+            failure_code = CASE WHEN i.status = 'failed' OR i.needs_review THEN coalesce(i.code, r.failure_code) END,
+            failure_message = CASE WHEN i.status = 'failed' OR i.needs_review THEN coalesce(i.message, r.failure_message) END,
+            outcome_known = i.outcome_known,
+            in_doubt_since = CASE WHEN i.outcome_known THEN NULL ELSE coalesce(r.in_doubt_since, now()) END,
+            needs_review = i.needs_review,
+            due_at = now() + make_interval(secs => i.due_in),
+            lease_until = NULL, unanswered_claims = 0,
+            inquiries = r.inquiries + CASE WHEN i.was_question THEN 1 ELSE 0 END,
+            completed_at = CASE WHEN i.status = 'completed' THEN now() END,
+            failed_at = CASE WHEN i.status = 'failed' THEN now() END
+        FROM input i
+        WHERE r.id = i.id AND r.fence = i.fence AND r.status = 'processing' AND r.lease_until IS NOT NULL
+        RETURNING r.id, r.version, r.status, r.merchant_id, r.store_id, r.request_id, r.payment_id, r.amount, i.attempt,
+                  i.step, i.event, i.code, i.message, i.attempt_outcome, i.provider_reference, i.not_found, i.answer
+    ), history AS (
+        INSERT INTO refund_history (refund_id, version, merchant_id, store_id, event, from_status, to_status, at,
+                                    caller_type, caller_id, reason, request_id)
+        SELECT id, version, merchant_id, store_id, event, 'processing', status, now(), 'worker', :worker, code, request_id
+        FROM moved WHERE event IS NOT NULL
+    ), attempts AS (
+        UPDATE refund_attempts a
+        SET outcome = m.attempt_outcome, answered_at = now(), code = m.code, message = m.message,
+            provider_reference = coalesce(m.provider_reference, a.provider_reference),
+            not_found_at = CASE WHEN m.not_found THEN coalesce(a.not_found_at, now()) END
+        FROM moved m
+        WHERE a.refund_id = m.id AND a.number = m.attempt AND m.attempt_outcome IS NOT NULL
+    ), messages AS (
+        INSERT INTO refund_messages (refund_id, merchant_id, store_id, attempt, kind, answer, detail, at)
+        SELECT id, merchant_id, store_id, attempt, CASE step WHEN 'ask' THEN 'inquiry' ELSE 'resend' END, answer,
+               jsonb_strip_nulls(jsonb_build_object('code', code, 'message', message)), now()
+        FROM moved WHERE step IN ('ask', 'resend')
+    ), sums AS (
+        SELECT payment_id, coalesce(sum(amount) FILTER (WHERE status = 'completed'), 0) AS given_back,
+               coalesce(sum(amount) FILTER (WHERE status = 'failed'), 0) AS released, max(request_id) AS request_id
+        FROM moved WHERE status IN ('completed', 'failed') GROUP BY payment_id
+    ), paid AS (
+        UPDATE payments p
+        SET refunded_amount = p.refunded_amount + s.given_back, refund_reserved = p.refund_reserved - s.released,
+            status = CASE WHEN s.given_back > 0 THEN 'refunded' ELSE p.status END,
+            version = p.version + CASE WHEN s.given_back > 0 THEN 1 ELSE 0 END,
+            refunded_at = CASE WHEN s.given_back > 0 THEN coalesce(p.refunded_at, now()) ELSE p.refunded_at END
+        FROM sums s WHERE p.id = s.payment_id
+        RETURNING p.id, p.version, p.merchant_id, p.store_id, p.bill_id, p.refunded_amount, s.given_back, s.request_id
+    ), payment_history_rows AS (
+        INSERT INTO payment_history (payment_id, version, merchant_id, store_id, event, from_status, to_status, at,
+                                     caller_type, caller_id, reason, request_id)
+        SELECT id, version, merchant_id, store_id,
+               CASE WHEN refunded_amount = given_back THEN 'refund' ELSE 'refund_more' END,
+               CASE WHEN refunded_amount = given_back THEN 'completed' ELSE 'refunded' END,
+               'refunded', now(), 'worker', :worker, NULL, request_id
+        FROM paid WHERE given_back > 0
+    )
+    SELECT m.id, m.status, m.payment_id, m.amount, p.bill_id,
+           (SELECT pg_notify('refunds', string_agg(id || ':' || version, ' ')) FROM moved WHERE event IS NOT NULL
+            HAVING count(*) > 0),
+           (SELECT pg_notify('payments', string_agg(id || ':' || version, ' ')) FROM paid WHERE given_back > 0
+            HAVING count(*) > 0)
+    FROM moved m LEFT JOIN paid p ON p.id = m.payment_id
+""")
+
+_EVIDENCE = text("""
+    -- evidence: an answer that came after somebody else had taken over
+    INSERT INTO refund_messages (refund_id, merchant_id, store_id, attempt, kind, answer, detail, at)
+    SELECT r.id, r.merchant_id, r.store_id, i.attempt, 'late_answer', i.answer,
+           jsonb_strip_nulls(jsonb_build_object('code', i.code, 'message', i.message,
+               'provider_reference', i.provider_reference, 'fence', i.fence, 'worker', CAST(:worker AS text))), now()
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
+        id text, fence integer, attempt integer, status text, answer text, code text, message text,
+        provider_reference text)
+    JOIN refunds r ON r.id = i.id AND (r.fence <> i.fence OR r.status <> coalesce(i.status, r.status))
+""")
+
+
+async def record_refunds(group: list[Answered[ClaimedRefund]], *, worker: str) -> list[str | None]:
+    """Record ``group`` in one transaction; returns each refund's status now, or ``None`` where the fence had moved on.
+
+    Raises ``ServiceUnavailable`` where the database is away: nothing is recorded then, and the sweep has them asked about.
+    """
+    rows = [_row(answered) for answered in group]
+    async with transaction(Role.WORKER) as connection:
+        payment_ids = sorted({answered.claimed.refund.payment_id for answered in group})
+        await connection.execute(_LOCK, {"payment_ids": payment_ids})
+        moved = (await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})).mappings().all()
+        statuses: dict[str, str] = {row["id"]: row["status"] for row in moved}
+        await _keep_evidence(connection, [row for row in rows if row["id"] not in statuses], worker)
+    return [statuses.get(answered.claimed.id) for answered in group]
+
+
+async def _keep_evidence(connection: AsyncConnection, late: list[dict[str, Any]], worker: str) -> None:
+    if late:
+        await connection.execute(_EVIDENCE, {"rows": rows_parameter(late), "worker": worker})
+
+
+def _row(answered: Answered[ClaimedRefund]) -> dict[str, Any]:
+    verdict, claimed = answered.verdict, answered.claimed
+    return {
+        "id": claimed.id,
+        "fence": claimed.fence,
+        "attempt": claimed.attempt_number,
+        "step": str(claimed.step),
+        "event": verdict.event,
+        "status": verdict.status,
+        "due_in": verdict.due_in_seconds,
+        "attempt_outcome": verdict.attempt_outcome,
+        "code": verdict.code,
+        "message": verdict.message,
+        "outcome_known": verdict.outcome_known,
+        "needs_review": verdict.needs_review,
+        "provider_reference": verdict.provider_reference,
+        "not_found": verdict.not_found,
+        "was_question": verdict.was_question,
+        "answer": answer_name(answered.answer),
+    }

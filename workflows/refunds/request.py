@@ -1,0 +1,134 @@
+"""Request: record a pending refund and reserve its amount, in one transaction.
+
+| step    | what                                                                                                    |
+|---------|---------------------------------------------------------------------------------------------------------|
+| lock    | the payment's row, so that fifty requests at once are judged one after the other                          |
+| judge   | only a completed or refunded payment, only up to what is left of ``amount + tip``                          |
+| write   | the reservation on the payment, the refund, its history, its idempotency record                          |
+
+The database's own constraint (``refund_reserved <= captured_amount``) is the second judge.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.database import rows_parameter
+from workflows.errors import Detail, InvalidRequest, InvalidStatusTransition, ResourceNotFound
+from workflows.idempotency import Key, Stored, keep_in, known_answer
+from workflows.ids import new_id
+from workflows.payments.states import PaymentStatus
+from workflows.refunds.present import refund_fields
+from workflows.refunds.states import REFUND
+from workflows.rendering import render
+from workflows.tenants.caller import Caller, caller_transaction
+from workflows.transitions import By, append_history
+
+REFUNDABLE = frozenset({PaymentStatus.COMPLETED, PaymentStatus.REFUNDED})
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRequest:
+    """What is asked for. ``amount`` is minor units of the payment's currency; ``None`` means all that is left."""
+
+    amount: int | None
+    reason: str
+    staff_code: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+_LOCK = text("""
+    SELECT id, merchant_id, store_id, status, currency, captured_amount, refund_reserved, provider, now() AS now
+    FROM payments WHERE id = :id FOR UPDATE
+""")
+_RESERVE = text("UPDATE payments SET refund_reserved = refund_reserved + :amount WHERE id = :id")
+_INSERT = text("""
+    INSERT INTO refunds (id, merchant_id, store_id, payment_id, status, version, amount, currency, reason, staff_code,
+                         metadata, provider, due_at, request_id, created_at)
+    SELECT id, merchant_id, store_id, payment_id, status, version, amount, currency, reason, staff_code,
+           metadata, provider, due_at, request_id, created_at
+    FROM jsonb_populate_recordset(NULL::refunds, CAST(:rows AS jsonb))
+""")
+
+
+async def request_refund(
+    payment_id: str, request: RefundRequest, *, caller: Caller, key: Key, request_id: str
+) -> Stored:
+    """Record a pending refund, or find the answer that its key was given before.
+
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (the payment is not completed), ``InvalidRequest`` (more than
+    is left), ``IdempotencyKeyReused``, ``NotAuthorized``, ``ServiceUnavailable``.
+    """
+    async with caller_transaction(caller) as connection:
+        payment = (await connection.execute(_LOCK, {"id": payment_id})).mappings().one_or_none()
+        if payment is None:
+            raise ResourceNotFound()
+        # Asked under the payment's lock: of two requests with one key the second finds what the first has kept.
+        known = await known_answer(connection, payment["merchant_id"], key)
+        if known:
+            return known
+        amount = _judge(dict(payment), request)
+        row = await _write(
+            connection, dict(payment), request, amount=amount, by=_by(payment["now"], caller, request_id)
+        )
+        stored = Stored(201, render(refund_fields(row)), resource_id=row["id"], is_replay=False)
+        await keep_in(connection, payment["merchant_id"], key, stored)
+    return stored
+
+
+def _judge(payment: dict[str, Any], request: RefundRequest) -> int:
+    """The amount to refund. Raises what speaks against it."""
+    if payment["status"] not in REFUNDABLE:
+        raise InvalidStatusTransition(
+            Detail("status", f"The payment is {payment['status']}; only a completed or refunded one can be refunded"),
+            message=f"This payment is {payment['status']} and cannot be refunded",
+        )
+    left: int = payment["captured_amount"] - payment["refund_reserved"]
+    if left == 0:
+        raise InvalidRequest(Detail("amount", "Nothing of this payment is left to refund"))
+    amount = left if request.amount is None else request.amount
+    if amount > left:
+        raise InvalidRequest(Detail("amount", f"Must be at most {left}, which is what is left of this payment"))
+    return amount
+
+
+async def _write(
+    connection: AsyncConnection, payment: dict[str, Any], request: RefundRequest, *, amount: int, by: By
+) -> dict[str, Any]:
+    row = new_refund(payment, request, amount=amount, at=by.at, request_id=by.request_id)
+    await connection.execute(_RESERVE, {"id": payment["id"], "amount": amount})
+    await connection.execute(_INSERT, {"rows": rows_parameter([row])})
+    await append_history(connection, REFUND, row, event="create", source=None, by=by)
+    return row
+
+
+def new_refund(
+    payment: dict[str, Any], request: RefundRequest, *, amount: int, at: datetime, request_id: str | None
+) -> dict[str, Any]:
+    """The row of a refund of ``payment``. It is due at once: should its nudge be lost, the next sweep sees it."""
+    return {
+        "id": new_id("refund"),
+        "merchant_id": payment["merchant_id"],
+        "store_id": payment["store_id"],
+        "payment_id": payment["id"],
+        "status": REFUND.initial[0],
+        "version": 1,
+        "amount": amount,
+        "currency": payment["currency"],
+        "reason": request.reason,
+        "staff_code": request.staff_code,
+        "metadata": request.metadata,
+        "provider": payment["provider"],
+        "outcome_known": True,
+        "needs_review": False,
+        "due_at": at,
+        "request_id": request_id,
+        "created_at": at,
+    }
+
+
+def _by(at: datetime, caller: Caller, request_id: str) -> By:
+    return By.caller(caller, at=at, request_id=request_id)
