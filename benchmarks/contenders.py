@@ -15,8 +15,9 @@ import jwt
 import psycopg
 from sqlalchemy import create_engine
 
-from benchmarks import seed
 from benchmarks.rivals.orm_celery.models import Base, Device
+from benchmarks.seed import Device as SeededDevice
+from benchmarks.seed import ask_tokens, make_devices
 from mpac.stack import commands
 from mpac.stack.home import private_folder
 from mpac.stack.local import LocalStack
@@ -71,7 +72,7 @@ class Product:
 
     def __init__(self, stack: LocalStack) -> None:
         self._stack = stack
-        self._devices: list[seed.Device] = []
+        self._devices: list[SeededDevice] = []
 
     @property
     def pids(self) -> Mapping[str, int]:
@@ -96,8 +97,8 @@ class Product:
 
     async def tokens(self) -> list[str]:
         if not self._devices:
-            self._devices = await seed.devices(self._stack, DEVICES)
-        return seed.tokens(self._stack, self._devices)
+            self._devices = await make_devices(self._stack, DEVICES)
+        return await ask_tokens(self.address, self._devices)
 
 
 @dataclass(frozen=True, slots=True)

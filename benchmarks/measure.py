@@ -73,6 +73,8 @@ async def _prepare(contender: Contender, *, sandbox_url: str, latency_ms: int) -
         await connection.execute("CHECKPOINT")
     async with aiohttp.ClientSession(raise_for_status=True) as session:
         await session.delete(f"{sandbox_url}/control/ledger")
+        # Events from the provider are a path of their own, which the rival does not have.
+        await session.put(f"{sandbox_url}/control/webhooks", json={"enabled": False})
         await session.put(f"{sandbox_url}/control/latency", json={"min_ms": latency_ms, "max_ms": latency_ms})
 
 
