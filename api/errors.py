@@ -22,7 +22,7 @@ from workflows.errors import (
     MalformedRequest,
     ResourceNotFound,
 )
-from workflows.payments.present import render
+from workflows.rendering import render
 
 STATUS: Mapping[Kind, int] = {
     Kind.MALFORMED: 400,

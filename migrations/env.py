@@ -15,6 +15,7 @@ from workflows.database import Base
 MODELS = (
     "workflows.tenants.models",
     "workflows.devices.models",
+    "workflows.numbering",
     "workflows.orders.models",
     "workflows.bills.models",
     "workflows.payments.models",

@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.database import Base
@@ -16,6 +17,7 @@ class Bill(Base):
     __table_args__ = (
         UniqueConstraint("store_id", "bill_number", name="bills_number_key"),
         Index("bills_by_store", "store_id", "id"),
+        Index("bills_by_parent", "parent_bill_id", postgresql_where=text("parent_bill_id IS NOT NULL")),
     )
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -32,6 +34,8 @@ class Bill(Base):
     total_amount: Mapped[int] = mapped_column(BigInteger)
     paid_amount: Mapped[int] = mapped_column(BigInteger)
     reserved_amount: Mapped[int] = mapped_column(BigInteger)
+    refunded_amount: Mapped[int] = mapped_column(BigInteger)
+    item_ids: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     paid_at: Mapped[datetime | None] = mapped_column(INSTANT)
     voided_at: Mapped[datetime | None] = mapped_column(INSTANT)
     created_at: Mapped[datetime] = mapped_column(INSTANT)

@@ -23,6 +23,8 @@ class BillRemark(StrEnum):
     PAY_MORE = "pay_more"  # a further part was paid, a balance still remains
     RESERVE = "reserve"  # a payment reserved an amount
     RELEASE = "release"  # a payment ended without moving money
+    GIVE_BACK_PART = "give_back_part"  # some was given back, some is still paid
+    GIVE_BACK_PAID = "give_back_paid"  # some or all was given back after it was paid in full: it stays paid
 
 
 BILL = StateMachine(

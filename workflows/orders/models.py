@@ -57,7 +57,7 @@ class OrderItem(Base):
     name: Mapped[str] = mapped_column(Text)
     quantity: Mapped[int]
     unit_price: Mapped[int] = mapped_column(BigInteger)
-    tax_rate: Mapped[Decimal] = mapped_column(Numeric(6, 5))
+    tax_rate: Mapped[Decimal] = mapped_column(Numeric)
     subtotal: Mapped[int] = mapped_column(BigInteger)
 
 

@@ -27,6 +27,7 @@ class Payment(Base):
             postgresql_where=text("client_reference IS NOT NULL"),
         ),
         Index("payments_by_store", "store_id", "id"),
+        Index("payments_by_bill", "bill_id", "id", postgresql_where=text("bill_id IS NOT NULL")),
         Index("payments_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     )
 
