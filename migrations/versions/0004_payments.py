@@ -223,7 +223,13 @@ def upgrade() -> None:
         CREATE POLICY payment_messages_of_all ON payment_messages TO mpac_worker USING (true);
         ALTER TABLE idempotency_records ENABLE ROW LEVEL SECURITY;
         CREATE POLICY idempotency_records_of_caller ON idempotency_records TO mpac_caller
-            USING (merchant_id = current_setting('mpac.merchant_id', true) OR current_setting('mpac.scope', true) IN ('psp', 'system'));
+            USING (CASE current_setting('mpac.scope', true)
+                WHEN 'system' THEN true
+                WHEN 'psp' THEN psp_of(merchant_id) = current_setting('mpac.psp_id', true)
+                WHEN 'merchant' THEN merchant_id = current_setting('mpac.merchant_id', true)
+                WHEN 'store' THEN merchant_id = current_setting('mpac.merchant_id', true)
+                ELSE false
+            END);
         CREATE POLICY idempotency_records_of_all ON idempotency_records TO mpac_accept, mpac_sweep USING (true);
 
         GRANT SELECT ON payments, payment_history, payment_attempts, payment_messages TO mpac_caller;
@@ -231,7 +237,7 @@ def upgrade() -> None:
         GRANT UPDATE (status, version, processing_at, cancelled_at, cancel_requested_at, cancel_reason, cancel_outcome,
                       due_at, fence, on_too_late, next_action) ON payments TO mpac_caller;
         GRANT INSERT ON payment_history TO mpac_caller;
-        GRANT SELECT, INSERT ON idempotency_records TO mpac_caller;
+        GRANT SELECT, INSERT, UPDATE ON idempotency_records TO mpac_caller;
         GRANT SELECT, INSERT ON payments, payment_history, idempotency_records TO mpac_accept;
         GRANT DELETE ON idempotency_records TO mpac_accept;
         GRANT SELECT, UPDATE ON payments TO mpac_worker;
