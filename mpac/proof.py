@@ -10,7 +10,7 @@ from rich.table import Table
 from mpac.judges.provider import SENTENCES, judge_by_ledger
 
 OURS = "our database"
-PROVIDERS = "provider's ledger"
+PROVIDERS = "the provider's own ledger"
 SHOWN = 20  # violations told one by one, per rule
 
 
@@ -63,14 +63,17 @@ def as_table(verdicts: list[Verdict]) -> Table:
     """The same for people."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("")
-    table.add_column("rule", ratio=1)
-    table.add_column("judge", no_wrap=True)
-    table.add_column("checked", justify="right")
-    table.add_column("violations", justify="right")
+    table.add_column("rule")
+    table.add_column("checked", justify="right", no_wrap=True)
+    table.add_column("violations", justify="right", no_wrap=True)
+    judge = ""
     for verdict in verdicts:
+        if verdict.judge != judge:
+            judge = verdict.judge
+            table.add_row("", f"by {judge}", style="bold cyan")
         colour = "red" if verdict.count else "green"
         count = f"[{colour}]{verdict.count:,}[/{colour}]"
-        table.add_row(verdict.invariant, verdict.sentence, verdict.judge, f"{verdict.checked:,}", count)
+        table.add_row(verdict.invariant, verdict.sentence, f"{verdict.checked:,}", count)
     return table
 
 

@@ -22,9 +22,9 @@ TAKEN = frozenset({"completed", "refunded"})
 NOT_TAKEN = frozenset({"failed", "cancelled"})
 SENTENCES = {
     "I1": "No payment was charged more than once.",
-    "I2": "Every completed payment was charged exactly its amount and tip, and given back what it says.",
-    "I3": "No failed or cancelled payment was charged, or all of it was given back.",
-    "unknown": "No money moved for a payment or under a key that we had not written down before.",
+    "I2": "A completed payment was charged, and given back, exactly what it says.",
+    "I3": "No failed or cancelled payment was charged and not reversed.",
+    "unknown": "No money moved for a payment or key that we had not written down.",
 }
 
 

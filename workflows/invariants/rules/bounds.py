@@ -17,7 +17,7 @@ RULES = (
     Rule(
         invariant="I9",
         name="looked after",
-        sentence="Every open payment has a time when it will be looked at again, or a person has been asked.",
+        sentence="Every open payment will be looked at again, or a person was asked.",
         checked=f"SELECT count(*) FROM payments WHERE {OPEN}",
         violations=f"""
             SELECT id, status || ' and nobody will look at it again' AS problem FROM payments
@@ -27,7 +27,7 @@ RULES = (
     Rule(
         invariant="I9",
         name="final within its bound",
-        sentence="Every open payment is within its bound, or a person has been asked.",
+        sentence="Every open payment is within its bound, or a person was asked.",
         checked=f"SELECT count(*) FROM payments WHERE {OPEN}",
         violations=f"""
             SELECT id, CASE WHEN outcome_known THEN format('%s since %s, expired at %s', status, created_at, expires_at)

@@ -6,7 +6,7 @@ RULES = (
     Rule(
         invariant="I2",
         name="captured amounts",
-        sentence="A completed or refunded payment captured its amount and tip, any other captured nothing.",
+        sentence="Completed and refunded payments captured amount + tip, others nothing.",
         checked="SELECT count(*) FROM payments",
         violations="""
             SELECT id, format('%s with %s + %s to pay captured %s', status, amount, tip_amount, captured_amount) AS problem

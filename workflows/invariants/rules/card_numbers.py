@@ -61,7 +61,7 @@ RULES = (
     EveryText(
         invariant="I13",
         name="no card numbers",
-        sentence="None of the database's text columns holds what could be a card number.",
+        sentence="No text of the database could be a card number.",
         checked=f"SELECT count(*) FROM ({_COLUMNS.text}) AS columns",
         violations="",
     ),

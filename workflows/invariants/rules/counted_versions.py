@@ -7,7 +7,7 @@ def _rule(entity: str) -> Rule:
     return Rule(
         invariant="I5",
         name=f"counted versions of a {entity}",
-        sentence=f"The version of a {entity} is the number of its history rows, and none has a history but no row.",
+        sentence=f"A {entity}'s version is the number of its history rows.",
         checked=f"SELECT count(*) FROM {entity}s",
         violations=f"""
             SELECT coalesce(e.id, h.id) AS id, CASE WHEN e.id IS NULL THEN 'has a history and no row'

@@ -7,7 +7,7 @@ def _rule(entity: str) -> Rule:
     return Rule(
         invariant="I14",
         name=f"history of a {entity}",
-        sentence=f"The history of a {entity} has every version once, in the order of time, and ends where the row stands.",
+        sentence=f"A {entity}'s history has no gap, is in order, and ends where the row is.",
         checked=f"SELECT count(*) FROM {entity}_history",
         violations=f"""
             SELECT id, problem FROM (

@@ -12,7 +12,7 @@ RULES = (
     Rule(
         invariant="I10",
         name="one payment for each key",
-        sentence="Every answer 201 that is stored for a replay shows an existing payment as it was accepted.",
+        sentence="An answer 201 kept for replay shows its payment as it was accepted.",
         checked=f"SELECT count(*) FROM idempotency_records k WHERE {OF_PAYMENTS}",
         violations=f"""
             SELECT coalesce(k.resource_id, k.key) AS id, CASE
@@ -32,7 +32,7 @@ RULES = (
     Rule(
         invariant="I10",
         name="one key for each payment",
-        sentence="Every payment of the last day has exactly one key.",
+        sentence="A payment of the last day has exactly one key.",
         checked="SELECT count(*) FROM payments WHERE created_at > now() - interval '23 hours'",
         violations=f"""
             SELECT p.id, format('has %s keys', count(k.key)) AS problem
@@ -44,7 +44,7 @@ RULES = (
     Rule(
         invariant="I10",
         name="one payment for each client reference",
-        sentence="A merchant's client_reference names one payment.",
+        sentence="A client_reference names one payment of its merchant.",
         checked="SELECT count(*) FROM payments WHERE client_reference IS NOT NULL",
         violations="""
             SELECT min(id) AS id, format('shares the reference %s with %s others', client_reference, count(*) - 1) AS problem

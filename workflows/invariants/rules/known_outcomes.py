@@ -6,7 +6,7 @@ RULES = (
     Rule(
         invariant="I3",
         name="known outcomes",
-        sentence="A final payment has a known outcome, no lease, nothing due, and the date of its own status alone.",
+        sentence="A final payment has a known outcome, its date, no lease, nothing due.",
         checked="SELECT count(*) FROM payments WHERE status NOT IN ('pending', 'processing')",
         violations="""
             SELECT id, concat_ws(', ',

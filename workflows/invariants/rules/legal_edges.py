@@ -36,7 +36,7 @@ def _rule(entity: str) -> Rule:
     return Rule(
         invariant="I5",
         name=f"legal edges of a {entity}",
-        sentence=f"A {entity} begins as {INITIAL[entity]} and moves only along the edges of its table.",
+        sentence=f"A {entity} begins as {INITIAL[entity]} and moves along legal edges only.",
         checked=f"SELECT count(*) FROM {entity}_history",
         violations=f"""
             SELECT {entity}_id AS id, format('version %s went from %s by %s to %s', version,

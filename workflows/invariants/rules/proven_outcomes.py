@@ -10,7 +10,7 @@ RULES = (
     Rule(
         invariant="I2",
         name="proven success",
-        sentence="A completed or refunded payment has exactly one attempt that succeeded, and it is the last.",
+        sentence="A completed payment has exactly one successful attempt, its last.",
         checked="SELECT count(*) FROM payments WHERE status IN ('completed', 'refunded')",
         violations="""
             SELECT p.id, format('%s with %s successful attempts of %s', p.status,
@@ -25,7 +25,7 @@ RULES = (
     Rule(
         invariant="I3",
         name="proven failure",
-        sentence="Every attempt of a failed or cancelled payment is known to have moved no money.",
+        sentence="No attempt of a failed or cancelled payment moved money, or may have.",
         checked="""
             SELECT count(*) FROM payment_attempts a JOIN payments p ON p.id = a.payment_id
             WHERE p.status IN ('failed', 'cancelled')

@@ -6,7 +6,7 @@ RULES = (
     Rule(
         invariant="I4",
         name="refund reservations",
-        sentence="0 ≤ given back ≤ reserved for giving back ≤ captured, and refunded means that something was given back.",
+        sentence="Given back ≤ reserved for giving back ≤ captured.",
         checked="SELECT count(*) FROM payments",
         violations="""
             SELECT id, format('%s, captured %s, reserved %s, refunded %s', status, captured_amount, refund_reserved,

@@ -1,0 +1,13 @@
+"""The demonstration: a shop full of terminals, everything that can go wrong, and the proof that no money was lost.
+
+| file | what |
+|---|---|
+| ``play`` | the whole evening: stage, seed, chapters, proof |
+| ``stage`` | the stack it runs on, and the settings that make minutes of patience fit into seconds |
+| ``chapters`` | one file for each part of the story; a later part of the product adds a file |
+| ``till``, ``sales`` | a cashier with a terminal, and what happens at tills |
+| ``accident`` | the worker that is killed |
+| ``tally``, ``screen`` | what is counted, and what is seen |
+
+Everything a terminal does here goes over real HTTP with a device's own key; nothing of the product is called directly.
+"""

@@ -1,0 +1,22 @@
+"""How long ago the person pressed Enter.
+
+``run.py`` installs what is missing and then becomes ``mpac`` in the same process, so the process was born when the
+command was given; the kernel knows when, to a hundredth of a second.
+"""
+
+import os
+import time
+from pathlib import Path
+
+_IMPORTED = time.monotonic()
+LONGEST_SECONDS = 3_600  # beyond it the two clocks are not of the same machine
+
+
+def seconds_since_command() -> float:
+    """Seconds since the command was given; since the import of this module where there is no /proc."""
+    try:
+        born = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
+        age = float(Path("/proc/uptime").read_text().split()[0]) - born
+    except (OSError, IndexError, ValueError):
+        age = -1.0
+    return age if 0 <= age < LONGEST_SECONDS else time.monotonic() - _IMPORTED

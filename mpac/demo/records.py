@@ -1,0 +1,77 @@
+"""What the demonstration looks up in the database to tell the story: plain SQL, read-only, as an onlooker."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import psycopg
+
+from mpac.demo.sales import Method
+
+_HELD = "SELECT id, fence FROM payments WHERE status = 'processing' AND lease_until IS NOT NULL"
+_NOW = "SELECT id, status, fence FROM payments WHERE id = ANY(%s)"
+_DOUBTED = """
+    SELECT p.method_type, p.method_mode, p.processing_mode, count(DISTINCT p.id)
+    FROM payments p JOIN payment_history h ON h.payment_id = p.id AND h.event = 'doubt'
+    WHERE p.id = ANY(%s) GROUP BY 1, 2, 3
+"""
+_REFERENCES = "SELECT client_reference, count(*), min(id) FROM payments WHERE client_reference LIKE %s GROUP BY 1"
+
+METHODS = {
+    ("cash", None, "manual"): Method.CASH,
+    ("card", None, "external"): Method.TERMINAL_CARD,
+    ("emoney", None, "external"): Method.EMONEY,
+    ("qr", "cpm", "provider"): Method.QR_CPM,
+    ("qr", "mpm", "provider"): Method.QR_MPM,
+    ("card", None, "provider"): Method.TOKEN_CARD,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A payment in a worker's hands; ``fence`` grows when another claims it."""
+
+    id: str
+    fence: int
+
+
+class Records:
+    """One connection of an onlooker."""
+
+    def __init__(self, connection: psycopg.AsyncConnection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, database_url: str) -> "Records":
+        """Connect."""
+        connection = await psycopg.AsyncConnection.connect(database_url, autocommit=True, application_name="mpac_demo")
+        await connection.set_read_only(True)
+        return cls(connection)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._connection.close()
+
+    async def held(self) -> list[Held]:
+        """The payments that some worker holds at this moment."""
+        found = await self._connection.execute(_HELD)
+        return [Held(*row) for row in await found.fetchall()]
+
+    async def still_held(self, held: Collection[Held]) -> list[Held]:
+        """Those of ``held`` that nobody has taken up or finished since."""
+        fences = {payment.id: payment.fence for payment in held}
+        found = await self._connection.execute(_NOW, [list(fences)])
+        return [
+            Held(row[0], row[2])
+            for row in await found.fetchall()
+            if row[1] == "processing" and row[2] == fences[row[0]]
+        ]
+
+    async def doubts(self, payment_ids: Collection[str]) -> dict[Method, int]:
+        """How many of these were in doubt at some time, by method."""
+        found = await self._connection.execute(_DOUBTED, [list(payment_ids)])
+        return {METHODS[row[0], row[1], row[2]]: row[3] for row in await found.fetchall()}
+
+    async def references(self, beginning: str) -> dict[str, tuple[int, str]]:
+        """client_reference → how many payments bear it, and the first of them."""
+        found = await self._connection.execute(_REFERENCES, [f"{beginning}%"])
+        return {row[0]: (row[1], row[2]) for row in await found.fetchall()}

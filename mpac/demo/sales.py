@@ -1,0 +1,145 @@
+"""What happens at the tills: each kind of sale, what goes wrong with it, and how often.
+
+The deck is shuffled and dealt again and again, so that even a short evening sees each kind, and a long one sees them in
+these proportions. ``fate`` is the sandbox provider's word for what befalls the call.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import count
+from typing import Any
+
+
+class Method(StrEnum):
+    """How the customer pays, as the tables name it."""
+
+    CASH = "cash"
+    TERMINAL_CARD = "card, run by the terminal"
+    EMONEY = "e-money, run by the terminal"
+    QR_CPM = "QR shown by the customer"
+    QR_MPM = "QR shown by the store"
+    TOKEN_CARD = "card, charged by the provider"  # noqa: S105 - no password
+
+
+class Habit(StrEnum):
+    """What the cashier or the network does."""
+
+    PLAIN = "plain"
+    DOUBLE_TAP = "double tap"  # the same key twice, at the same moment
+    LOST_THEN_REPEATED = "lost answer, repeated"  # the line breaks; the terminal repeats the request with its key
+    LOST_THEN_FOUND = "lost answer, looked up"  # the line breaks; the terminal looks for its client_reference
+    CANCEL_AT_ONCE = "cancelled at once"
+    CANCEL_SHOWN = "cancelled while the code was shown"
+    CANCEL_AS_PAID = "cancelled while the customer paid"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of sale and how many of it are in the deck."""
+
+    method: Method
+    copies: int
+    habit: Habit = Habit.PLAIN
+    fate: str = ""
+    is_declined_by_terminal: bool = False
+
+
+def _of(method: Method, *kinds: tuple[int, Habit, str]) -> tuple[Kind, ...]:
+    return tuple(Kind(method, copies, habit, fate) for copies, habit, fate in kinds)
+
+
+PLAIN, TWICE = Habit.PLAIN, Habit.DOUBLE_TAP
+REPEATED, FOUND = Habit.LOST_THEN_REPEATED, Habit.LOST_THEN_FOUND
+
+DECK = (
+    *_of(Method.CASH, (8, PLAIN, ""), (2, TWICE, ""), (1, REPEATED, ""), (1, FOUND, ""), (1, Habit.CANCEL_AT_ONCE, "")),
+    *_of(Method.TERMINAL_CARD, (6, PLAIN, ""), (1, TWICE, ""), (1, REPEATED, ""), (1, FOUND, "")),
+    Kind(Method.TERMINAL_CARD, 1, is_declined_by_terminal=True),
+    *_of(Method.EMONEY, (5, PLAIN, ""), (1, TWICE, ""), (1, FOUND, "")),
+    Kind(Method.EMONEY, 1, is_declined_by_terminal=True),
+    *_of(
+        Method.QR_CPM,
+        (5, PLAIN, ""),
+        (1, TWICE, ""),
+        (1, REPEATED, ""),
+        (1, Habit.CANCEL_AT_ONCE, ""),
+        (1, PLAIN, "decline:insufficient_funds"),
+        (1, PLAIN, "timeout_before_charge"),
+        (1, TWICE, "timeout_after_charge"),
+        (1, PLAIN, "reset_after_charge"),
+        (1, PLAIN, "garbage_after_charge"),
+        (1, PLAIN, "unavailable:2"),
+        (1, PLAIN, "pending:900"),
+    ),
+    *_of(
+        Method.TOKEN_CARD,
+        (5, PLAIN, ""),
+        (1, TWICE, ""),
+        (1, FOUND, ""),
+        (1, Habit.CANCEL_AT_ONCE, ""),
+        (1, PLAIN, "decline:card_expired"),
+        (1, PLAIN, "error_500_before_charge"),
+        (1, REPEATED, "timeout_after_charge"),
+        (1, PLAIN, "error_500_after_charge"),
+        (1, PLAIN, "not_found_lie:2500"),
+        (1, PLAIN, "rate_limited:1"),
+        (1, PLAIN, "slow:400"),
+    ),
+    *_of(
+        Method.QR_MPM,
+        (5, PLAIN, ""),
+        (1, TWICE, ""),
+        (1, REPEATED, ""),
+        (2, Habit.CANCEL_SHOWN, ""),
+        (1, Habit.CANCEL_AS_PAID, ""),
+        (1, PLAIN, "decline:insufficient_funds"),
+        (1, PLAIN, "timeout_after_charge"),
+    ),
+)
+
+
+FIRST = Kind(Method.QR_CPM, copies=0)
+"""The first sale of all: nothing goes wrong with it, so that it tells how soon the first payment was completed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sale:
+    """One sale: its kind, and the request that stands for it."""
+
+    kind: Kind
+    reference: str
+    body: dict[str, Any] = field(repr=False)
+
+
+def sales(mark: str, *, chance: random.Random) -> Iterator[Sale]:
+    """Sales without end, ``FIRST`` before all others. ``mark`` makes their references unlike those of any other evening."""
+    numbers = count(1)
+    deck = [FIRST]
+    while True:
+        for kind in deck:
+            reference = f"demo-{mark}-{next(numbers):05}"
+            yield Sale(kind, reference, _body(kind, reference, chance))
+        deck = [kind for kind in DECK for _ in range(kind.copies)]
+        chance.shuffle(deck)
+
+
+def _body(kind: Kind, reference: str, chance: random.Random) -> dict[str, Any]:
+    amount = chance.randrange(12, 1_200) * 10
+    tip = chance.choice((0, 0, 0, 100, 200))
+    body = {"amount": amount, "tip_amount": tip, "client_reference": reference, "method": _method(kind, amount + tip)}
+    return {**body, "metadata": {"sandbox": kind.fate}} if kind.fate else body
+
+
+def _method(kind: Kind, due: int) -> dict[str, Any]:
+    result = "declined" if kind.is_declined_by_terminal else "approved"
+    methods: dict[Method, dict[str, Any]] = {
+        Method.CASH: {"type": "cash", "cash_received": -(-due // 1_000) * 1_000},
+        Method.TERMINAL_CARD: {"type": "card", "result": result, "card_brand": "visa", "entry_method": "contactless"},
+        Method.EMONEY: {"type": "emoney", "result": result, "card_brand": "suica"},
+        Method.QR_CPM: {"type": "qr", "mode": "cpm", "token": "shown-by-the-customer"},
+        Method.QR_MPM: {"type": "qr", "mode": "mpm"},
+        Method.TOKEN_CARD: {"type": "card", "provider": "sandbox", "token": "tok_demo"},
+    }
+    return methods[kind.method]

@@ -1,0 +1,80 @@
+"""What is seen: sentences that stay, and under them, on a terminal, a few numbers that move.
+
+Where the output is no terminal (a log, a pipe) the numbers become a line every two seconds.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+LINE_EVERY_SECONDS = 2.0
+REFRESHES_PER_SECOND = 8
+WIDTH_WITHOUT_TERMINAL = 120
+
+
+class Screen:
+    """One console. ``watch`` names the numbers to show while something runs."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = WIDTH_WITHOUT_TERMINAL
+        self._live: Live | None = None
+        self._numbers: Callable[[], str] = str
+        self._last_line = 0.0
+
+    def title(self, words: str) -> None:
+        """A heading."""
+        self.console.print()
+        self.console.print(Text(words, style="bold"))
+
+    def say(self, sentence: str, *, style: str = "") -> None:
+        """A sentence of the story, after the time of day."""
+        moment = datetime.now().strftime("%H:%M:%S")  # noqa: DTZ005 - the reader's own wall clock
+        line = Table.grid(padding=(0, 2))
+        line.add_row(Text(moment, style="dim"), Text(sentence, style=style))
+        self.console.print(line)
+
+    def show(self, what: RenderableType) -> None:
+        """A table or the like, a little to the right."""
+        self.console.print(Padding(what, (0, 0, 0, 2)))
+
+    def watch(self, numbers: Callable[[], str]) -> "Screen":
+        """Show ``numbers()`` while the ``with`` block runs; call ``tick`` now and then."""
+        self._numbers = numbers
+        return self
+
+    def tick(self) -> None:
+        """Bring the numbers up to date."""
+        if self._live:
+            self._live.update(self._line())
+        elif time.monotonic() - self._last_line >= LINE_EVERY_SECONDS:
+            self._last_line = time.monotonic()
+            self.say(self._numbers())
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self._live = Live(
+                self._line(), console=self.console, refresh_per_second=REFRESHES_PER_SECOND, transient=True
+            )
+            self._live.start()
+        self._last_line = time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    def _line(self) -> RenderableType:
+        return Padding(Text(self._numbers(), style="cyan"), (1, 0, 0, 2))

@@ -1,0 +1,86 @@
+"""The stage: a local stack for the demonstration, and its settings.
+
+Without ``--keep`` the stack lives inside this process and dies with it. With ``--keep`` it is started in the background
+as `mpac up --detach` does, so that it stays when we leave. Both tell where they are in ``run.json``, and only from there
+does the demonstration know them.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpac.demo.screen import Screen
+from mpac.stack.detach import detach_up, stop_other
+from mpac.stack.home import Home
+from mpac.stack.local import LocalStack
+from mpac.stack.runfile import read_run
+from mpac.trouble import Trouble
+
+SETTINGS = {
+    # A terminal's call to the provider is given up after 2 s (usually 10) …
+    "MPAC_SANDBOX_TIMEOUT_SECONDS": "2",
+    "MPAC_STATEMENT_TIMEOUT_MS": "2000",
+    # … so a lease may be as short as the two together and a little more (usually 30 s): a killed worker is missed soon.
+    "MPAC_LEASE_SECONDS": "4.5",
+    "MPAC_NUDGE_GRACE_SECONDS": "2",
+    # Questions about an unknown outcome after 0.2, 0.5, 1.5 s … instead of 2, 5, 15 s …
+    "MPAC_DOUBT_SCHEDULE_SCALE": "0.1",
+    # … and "not found" twice within 3 s proves that a call never arrived (usually 60): the sandbox takes 0.25 s at most.
+    "MPAC_SANDBOX_MAX_PROCESSING_SECONDS": "3",
+    "MPAC_SANDBOX_MIN_LATENCY_MS": "80",
+    "MPAC_SANDBOX_MAX_LATENCY_MS": "250",
+}
+IN_A_SENTENCE = (
+    "So that you need not wait: a provider call is given up after 2 s instead of 10, a lease lasts 4.5 s instead of 30, "
+    "and doubts are asked about ten times sooner than usual. The provider takes 80 to 250 ms for a call."
+)
+
+LATER = ("worker-other", "beat", "flower")  # the first payment need not wait for them
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What the chapters play on."""
+
+    home: Home
+    screen: Screen
+    seed: dict[str, Any]
+    terminals: int
+    seconds: float
+    wait_for_rest: Callable[[], Awaitable[None]]
+    """Returns when what the first payment did not need is there too (``LATER``)."""
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """run.json as it is now. Raises ``Trouble`` where the stack is gone."""
+        info = read_run(self.home)
+        if info is None:
+            raise Trouble(f"The demonstration's stack in {self.home.path} has ended: see its logs folder.")
+        return info
+
+
+@asynccontextmanager
+async def stack_for(home: Path, *, keep: bool) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """A stack with the demonstration's settings; stopped at the end, unless it is to be kept and all went well.
+
+    Yields what waits for the parts that the first payment does not need.
+    """
+    if not keep:
+        async with LocalStack(home, ports="auto", env=SETTINGS, later=LATER) as stack:
+            yield stack.wait_all
+        return
+    os.environ.update(SETTINGS)
+    await asyncio.to_thread(detach_up, home, ["up", "--home", str(home)])
+    try:
+        yield _at_once
+    except BaseException:
+        await asyncio.to_thread(stop_other, Home(home))
+        raise
+
+
+async def _at_once() -> None:
+    """A stack in the background is complete when it is told to be there."""

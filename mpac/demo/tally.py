@@ -1,0 +1,115 @@
+"""What is counted at the tills while they sell, and the table at the end.
+
+Times are a terminal's own: from the first request of a sale to the answer 201, and to the moment it knows the end.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rich.table import Table
+
+from mpac.demo.began import seconds_since_command
+from mpac.demo.sales import Habit, Method, Sale
+
+FINAL = ("completed", "failed", "cancelled")
+LOST = frozenset({Habit.LOST_THEN_REPEATED, Habit.LOST_THEN_FOUND})
+CANCELS = frozenset({Habit.CANCEL_AT_ONCE, Habit.CANCEL_SHOWN, Habit.CANCEL_AS_PAID})
+
+
+@dataclass(slots=True)
+class Line:
+    """One method's numbers; times in milliseconds."""
+
+    submitted: int = 0
+    by_status: Counter[str] = field(default_factory=Counter)
+    post_ms: list[float] = field(default_factory=list)
+    final_ms: list[float] = field(default_factory=list)
+
+
+class Tally:
+    """The whole evening's numbers. ``wrong`` are sentences about what should never happen."""
+
+    def __init__(self) -> None:
+        self.lines: dict[Method, Line] = defaultdict(Line)
+        self.accepted: dict[str, str] = {}  # payment id → client_reference
+        self.open: dict[str, bool] = {}  # payment id → whether its outcome is in doubt, as its terminal was last told
+        self.mishaps: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self.first_completed_after_seconds: float | None = None
+
+    def note_accepted(self, sale: Sale, payment_id: str, *, post_ms: float) -> None:
+        """A 201 arrived. Where the first answer was lost on purpose, its time says nothing and is left out."""
+        line = self.lines[sale.kind.method]
+        line.submitted += 1
+        if sale.kind.habit not in LOST:
+            line.post_ms.append(post_ms)
+        self.accepted[payment_id] = sale.reference
+        self.open[payment_id] = False
+        self._note_mishaps(sale)
+
+    def note_final(self, sale: Sale, payment_id: str, *, status: str, final_ms: float) -> None:
+        """A terminal knows the end of a payment."""
+        line = self.lines[sale.kind.method]
+        line.by_status[status] += 1
+        line.final_ms.append(final_ms)
+        del self.open[payment_id]
+        if status == "completed" and self.first_completed_after_seconds is None:
+            self.first_completed_after_seconds = seconds_since_command()
+
+    def total(self, status: str) -> int:
+        """Payments that ended so."""
+        return sum(line.by_status[status] for line in self.lines.values())
+
+    def numbers(self) -> str:
+        """The line that moves."""
+        doubts = sum(self.open.values())
+        parts = [f"{len(self.accepted):,} accepted", *(f"{self.total(status):,} {status}" for status in FINAL)]
+        parts.append(f"{len(self.open):,} under way, {doubts:,} of them in doubt")
+        return " · ".join(parts)
+
+    def _note_mishaps(self, sale: Sale) -> None:
+        kind = sale.kind
+        self.mishaps["double taps"] += kind.habit is Habit.DOUBLE_TAP
+        self.mishaps["lost answers"] += kind.habit in LOST
+        self.mishaps["cancels"] += kind.habit in CANCELS
+        self.mishaps["declines"] += kind.fate.startswith("decline") or kind.is_declined_by_terminal
+        self.mishaps["provider answers that never came or made no sense"] += kind.fate.endswith("_charge") or (
+            kind.fate.startswith("not_found_lie")
+        )
+        self.mishaps["providers that were busy or away"] += kind.fate.startswith(("unavailable", "rate_limited"))
+
+
+def as_table(tally: Tally, *, doubts: dict[Method, int]) -> Table:
+    """By method: what was submitted, how it ended, and how long that took. ``doubts`` as the history has them."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("method", no_wrap=True)
+    for name in ("submitted", *FINAL, "in doubt\non the way", "POST\nP50", "\nP99", "to final\nP50", "\nP99"):
+        table.add_column(name, justify="right", vertical="bottom", no_wrap=True)
+    for method in Method:
+        if method in tally.lines:
+            _add(table, method, tally.lines[method], doubts.get(method, 0))
+    table.add_section()
+    lines = tally.lines.values()
+    whole = Line(submitted=len(tally.accepted))
+    for line in lines:
+        whole.by_status += line.by_status
+        whole.post_ms += line.post_ms
+        whole.final_ms += line.final_ms
+    _add(table, "all", whole, sum(doubts.values()), style="bold")
+    return table
+
+
+def _add(table: Table, name: str, line: Line, doubts: int, *, style: str = "") -> None:
+    counts = (line.submitted, *(line.by_status[status] for status in FINAL), doubts)
+    times = (
+        *(f"{percentile(line.post_ms, share):,.0f} ms" for share in (50, 99)),
+        *(f"{percentile(line.final_ms, share) / 1_000:,.2f} s" for share in (50, 99)),
+    )
+    table.add_row(name, *(f"{value:,}" for value in counts), *times, style=style)
+
+
+def percentile(values: Sequence[float], share: int) -> float:
+    """The value that ``share`` percent do not exceed; 0 without any."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-len(ordered) * share // 100) - 1)] if ordered else 0.0
