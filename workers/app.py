@@ -19,6 +19,7 @@ from workflows.logs import configure_logs
 from workflows.payments.process import Processor, longest_step
 from workflows.providers.registry import Providers, open_providers
 from workflows.refunds.process import RefundProcessor
+from workflows.refunds.too_late import refund_too_late
 from workflows.settings import Settings, load_settings
 
 QUEUES = ("payments", "refunds", "settlements", "webhooks", "sweeps")
@@ -126,7 +127,7 @@ def _open(sender: Any, **_: Any) -> None:
 async def _build(worker: str) -> None:
     providers = open_providers(settings)
     _process["providers"] = providers
-    _process["payments"] = Processor(settings, providers, worker=worker)
+    _process["payments"] = Processor(settings, providers, worker=worker, aftermath=(refund_too_late,))
     _process["refunds"] = RefundProcessor(settings, providers, worker=worker)
 
 

@@ -14,8 +14,9 @@ from api.schemas.payments import CancelIn, EventsOut, PaymentIn, PaymentOut, Pay
 from workflows.payments.accept import Acceptance
 from workflows.payments.cancel import cancel_payment
 from workflows.payments.present import payment_fields
-from workflows.payments.queries import PaymentFilter, await_payment, list_payments, read_payment, read_timeline
+from workflows.payments.queries import PaymentFilter, await_payment, list_payments, read_payment
 from workflows.payments.stream import follow_payment
+from workflows.refunds.timeline import read_whole_timeline
 
 router = APIRouter(prefix="/payments", tags=["payments"])
 
@@ -95,7 +96,7 @@ async def stream_payment(payment_id: EntityId, caller: AnyCaller, ours: OurServi
 @router.get("/{payment_id}/events", response_model=EventsOut, responses=problems(401, 403))
 async def get_events(payment_id: EntityId, caller: AnyCaller) -> Response:
     """What happened to a payment, oldest first."""
-    return json_answer({"data": await read_timeline(payment_id, caller=caller)})
+    return json_answer({"data": await read_whole_timeline(payment_id, caller=caller)})
 
 
 @router.post("/{payment_id}/cancel", response_model=PaymentOut, responses=problems(401, 403, 409, 422))

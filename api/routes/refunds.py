@@ -34,7 +34,14 @@ async def create_refund(
     ours: OurServices,
 ) -> Response:
     """Record a pending refund and start it on its way: only of what is left, and asynchronous like a payment."""
-    stored = await request_refund(payment_id, body.to_request(), caller=caller, key=key, request_id=request_id)
+    stored = await request_refund(
+        payment_id,
+        body.to_request(),
+        caller=caller,
+        key=key,
+        request_id=request_id,
+        grace_seconds=ours.settings.nudge_grace_seconds,
+    )
     if stored.resource_id and not stored.is_replay:
         ours.nudger.refund(stored.resource_id, request_id=request_id)
     return stored_answer(stored)

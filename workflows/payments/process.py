@@ -1,11 +1,12 @@
 """Process: claim payments, call their providers, record the answers. How that is carried is in ``hands``."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from workflows.payments.claim import Claimed, claim_payments
 from workflows.payments.decide import Step
 from workflows.payments.hands import Answered, Hands, Work
-from workflows.payments.record import record_answers
+from workflows.payments.record import Aftermath, record_answers
 from workflows.providers.base import Answer, Provider
 from workflows.providers.registry import LOCAL, Providers
 from workflows.settings import Settings
@@ -14,12 +15,14 @@ from workflows.settings import Settings
 class Processor(Hands[Claimed]):
     """The payments that this process has in hand. One per process; lives on one event loop."""
 
-    def __init__(self, settings: Settings, providers: Providers, *, worker: str) -> None:
+    def __init__(
+        self, settings: Settings, providers: Providers, *, worker: str, aftermath: Sequence[Aftermath] = ()
+    ) -> None:
         async def claim(ids: list[str]) -> list[Claimed]:
             return await claim_payments(ids, worker=worker, lease_seconds=settings.lease_seconds)
 
         async def record(group: list[Answered[Claimed]]) -> list[str | None]:
-            return await record_answers(group, worker=worker)
+            return await record_answers(group, worker=worker, aftermath=aftermath)
 
         work = Work(name="payment", claim=claim, ask=_ask, settle=_settle, record=record)
         super().__init__(work, settings=settings, providers=providers)

@@ -96,10 +96,10 @@ async def read_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, An
         history = select(PaymentHistory.__table__).where(PaymentHistory.payment_id == payment_id)
         attempts = select(PaymentAttempt.__table__).where(PaymentAttempt.payment_id == payment_id)
         messages = select(PaymentMessage.__table__).where(PaymentMessage.payment_id == payment_id)
-        events = [_transition(dict(row)) for row in (await connection.execute(history)).mappings()]
+        events = [transition_event(dict(row)) for row in (await connection.execute(history)).mappings()]
         for row in (await connection.execute(attempts)).mappings():
-            events += _attempt(dict(row))
-        events += [_message(dict(row)) for row in (await connection.execute(messages)).mappings()]
+            events += attempt_events(dict(row))
+        events += [message_event(dict(row)) for row in (await connection.execute(messages)).mappings()]
     return sorted(events, key=lambda event: (event["at"], event.get("version") or 0))
 
 
@@ -113,13 +113,15 @@ async def _one(connection: AsyncConnection, payment_id: str, caller: Caller) -> 
     return dict(row)
 
 
-def _transition(row: dict[str, Any]) -> dict[str, Any]:
+def transition_event(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of history as an entry of a timeline."""
     names = ("at", "version", "event", "from_status", "to_status", "caller_type", "caller_id", "reason", "request_id")
     kind = "transition" if row["from_status"] != row["to_status"] else "remark"
     return {"type": kind, **{name: row[name] for name in names}}
 
 
-def _attempt(row: dict[str, Any]) -> list[dict[str, Any]]:
+def attempt_events(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """An attempt as one entry or two: it was sent, and it was answered."""
     base = {"number": row["number"], "provider": row["provider"], "reference": row["reference"]}
     sent = {"type": "attempt_sent", "at": row["sent_at"], **base, "resends": row["resends"]}
     if row["answered_at"] is None:
@@ -128,6 +130,7 @@ def _attempt(row: dict[str, Any]) -> list[dict[str, Any]]:
     return [sent, {"type": "attempt_answered", "at": row["answered_at"], **base, **{name: row[name] for name in names}}]
 
 
-def _message(row: dict[str, Any]) -> dict[str, Any]:
+def message_event(row: dict[str, Any]) -> dict[str, Any]:
+    """A question to a provider and its answer as an entry of a timeline."""
     names = ("at", "attempt", "kind", "answer", "detail")
     return {"type": "provider_message", **{name: row[name] for name in names}}

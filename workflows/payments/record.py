@@ -5,9 +5,11 @@ back a finished one. A row moves only if its fence is still the one of the claim
 lease changes nothing, and what it heard is kept as evidence beside the payment.
 """
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database import Role, rows_parameter, transaction
@@ -58,7 +60,9 @@ _RECORD = text("""
         FROM input i
         -- A recorded row has no lease: recording once more after a COMMIT whose answer was lost changes nothing.
         WHERE p.id = i.id AND p.fence = i.fence AND p.status = 'processing' AND p.lease_until IS NOT NULL
-        RETURNING p.id, p.version, p.status, p.merchant_id, p.store_id, p.request_id, i.attempt, i.step, i.event, i.code,
+        RETURNING p.id, p.version, p.status, p.merchant_id, p.store_id, p.request_id, p.bill_id, p.amount, p.currency,
+                  p.captured_amount, p.provider, p.cancel_outcome, p.on_too_late, p.completed_at, i.attempt,
+                  i.step, i.event, i.code,
                   i.message, i.attempt_outcome, i.provider_reference, i.not_found, i.answer
     ), history AS (
         INSERT INTO payment_history (payment_id, version, merchant_id, store_id, event, from_status, to_status, at,
@@ -81,7 +85,8 @@ _RECORD = text("""
                answer, jsonb_strip_nulls(jsonb_build_object('code', code, 'message', message)), now()
         FROM moved WHERE step IN ('ask', 'withdraw', 'resend')
     )
-    SELECT id, version, status,
+    SELECT id, status, merchant_id, store_id, request_id, bill_id, amount, currency, captured_amount, provider,
+           cancel_outcome, on_too_late, completed_at,
            (SELECT pg_notify('payments', string_agg(id || ':' || version, ' ')) FROM moved WHERE event IS NOT NULL
             HAVING count(*) > 0)
     FROM moved
@@ -112,7 +117,13 @@ def answer_name(answer: Answer | None) -> str:
     return _NAMES[kind]
 
 
-async def record_answers(group: list[Answered[Claimed]], *, worker: str) -> list[str | None]:
+Aftermath = Callable[[AsyncConnection, Sequence[RowMapping], str], Awaitable[None]]
+"""What else has to happen in the transaction that recorded these rows, by which worker."""
+
+
+async def record_answers(
+    group: list[Answered[Claimed]], *, worker: str, aftermath: Sequence[Aftermath] = ()
+) -> list[str | None]:
     """Record ``group`` in one transaction; returns each payment's status now, or ``None`` where the fence had moved on.
 
     Raises ``ServiceUnavailable`` where the database is away: nothing is recorded then, the attempts stay unanswered, and
@@ -120,8 +131,10 @@ async def record_answers(group: list[Answered[Claimed]], *, worker: str) -> list
     """
     rows = [_row(answered) for answered in group]
     async with transaction(Role.WORKER) as connection:
-        moved = await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})
-        statuses = {row.id: row.status for row in moved}
+        moved = (await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})).mappings().all()
+        statuses = {row["id"]: row["status"] for row in moved}
+        for follow in aftermath:
+            await follow(connection, moved, worker)
         late = [row for row in rows if row["id"] not in statuses]
         if late:
             await _keep_evidence(connection, late, worker)

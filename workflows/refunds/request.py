@@ -10,7 +10,7 @@ The database's own constraint (``refund_reserved <= captured_amount``) is the se
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -55,9 +55,11 @@ _INSERT = text("""
 
 
 async def request_refund(
-    payment_id: str, request: RefundRequest, *, caller: Caller, key: Key, request_id: str
+    payment_id: str, request: RefundRequest, *, caller: Caller, key: Key, request_id: str, grace_seconds: float
 ) -> Stored:
     """Record a pending refund, or find the answer that its key was given before.
+
+    Should its nudge be lost, the sweep nudges it after ``grace_seconds``.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (the payment is not completed), ``InvalidRequest`` (more than
     is left), ``IdempotencyKeyReused``, ``NotAuthorized``, ``ServiceUnavailable``.
@@ -71,9 +73,8 @@ async def request_refund(
         if known:
             return known
         amount = _judge(dict(payment), request)
-        row = await _write(
-            connection, dict(payment), request, amount=amount, by=_by(payment["now"], caller, request_id)
-        )
+        by = By.caller(caller, at=payment["now"], request_id=request_id)
+        row = await write_refund(connection, dict(payment), request, amount=amount, by=by, grace_seconds=grace_seconds)
         stored = Stored(201, render(refund_fields(row)), resource_id=row["id"], is_replay=False)
         await keep_in(connection, payment["merchant_id"], key, stored)
     return stored
@@ -95,20 +96,25 @@ def _judge(payment: dict[str, Any], request: RefundRequest) -> int:
     return amount
 
 
-async def _write(
-    connection: AsyncConnection, payment: dict[str, Any], request: RefundRequest, *, amount: int, by: By
+async def write_refund(
+    connection: AsyncConnection,
+    payment: dict[str, Any],
+    request: RefundRequest,
+    *,
+    amount: int,
+    by: By,
+    grace_seconds: float = 0,
 ) -> dict[str, Any]:
-    row = new_refund(payment, request, amount=amount, at=by.at, request_id=by.request_id)
+    """Reserve ``amount`` on the payment, whose row the transaction has locked, and write the pending refund."""
+    row = _new_refund(payment, request, amount=amount, by=by)
+    row["due_at"] = by.at + timedelta(seconds=grace_seconds)
     await connection.execute(_RESERVE, {"id": payment["id"], "amount": amount})
     await connection.execute(_INSERT, {"rows": rows_parameter([row])})
     await append_history(connection, REFUND, row, event="create", source=None, by=by)
     return row
 
 
-def new_refund(
-    payment: dict[str, Any], request: RefundRequest, *, amount: int, at: datetime, request_id: str | None
-) -> dict[str, Any]:
-    """The row of a refund of ``payment``. It is due at once: should its nudge be lost, the next sweep sees it."""
+def _new_refund(payment: dict[str, Any], request: RefundRequest, *, amount: int, by: By) -> dict[str, Any]:
     return {
         "id": new_id("refund"),
         "merchant_id": payment["merchant_id"],
@@ -124,11 +130,6 @@ def new_refund(
         "provider": payment["provider"],
         "outcome_known": True,
         "needs_review": False,
-        "due_at": at,
-        "request_id": request_id,
-        "created_at": at,
+        "request_id": by.request_id,
+        "created_at": by.at,
     }
-
-
-def _by(at: datetime, caller: Caller, request_id: str) -> By:
-    return By.caller(caller, at=at, request_id=request_id)

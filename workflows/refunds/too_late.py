@@ -1,0 +1,32 @@
+"""Too late: a cancel came after the money had moved, and the terminal had asked for a refund in that case.
+
+The refund is recorded in the very transaction that learns of it, so there is no moment at which the customer has paid
+and nobody knows that the money has to go back. It is due at once; the next sweep nudges it.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import text
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.refunds.request import RefundRequest, write_refund
+from workflows.transitions import By
+
+REASON = "cancel came too late"
+STAFF_CODE = "system"
+
+_BY_WHOM = text("""
+    -- by whom: the caller who asked for the cancel is the one who is giving the money back
+    SELECT caller_id FROM payment_history WHERE payment_id = :id AND event = 'request_cancel' ORDER BY version LIMIT 1
+""")
+
+
+async def refund_too_late(connection: AsyncConnection, moved: Sequence[RowMapping], worker: str) -> None:
+    """Record a full refund for each of ``moved`` that wants one (an ``Aftermath`` of ``record_answers``)."""
+    for row in moved:
+        if row["cancel_outcome"] == "too_late" and row["on_too_late"] == "refund" and row["status"] == "completed":
+            asked_by = (await connection.execute(_BY_WHOM, {"id": row["id"]})).scalar()
+            request = RefundRequest(amount=None, reason=REASON, staff_code=asked_by or STAFF_CODE)
+            by = By("worker", worker, row["completed_at"], request_id=row["request_id"], reason=REASON)
+            await write_refund(connection, dict(row), request, amount=row["captured_amount"], by=by)
