@@ -16,7 +16,8 @@ async def move_device(
     """The device's row after ``event``; ``stamp`` is the column that keeps when. Raises as ``apply`` does."""
     async with caller_transaction(caller) as connection:
         await lock_device(connection, device_id, caller)  # the query's own wall, before the row is touched
-        at = (await connection.execute(select(func.now()))).scalar_one()
+        # Not now(): that is when the transaction began, perhaps before a change whose lock was waited for (I14).
+        at = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
         by = By.caller(caller, at=at, request_id=request_id, reason=reason)
         changes = {stamp: at} if stamp else {}
         return await apply(connection, DEVICE, entity_id=device_id, event=event, by=by, changes=changes)
