@@ -29,6 +29,7 @@ def upgrade() -> None:
             captured_amount bigint NOT NULL DEFAULT 0,
             refunded_amount bigint NOT NULL DEFAULT 0,
             refund_reserved bigint NOT NULL DEFAULT 0,
+            fee bigint NOT NULL DEFAULT 0,
 
             method_type text NOT NULL,
             method_mode text,

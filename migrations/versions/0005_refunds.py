@@ -22,6 +22,7 @@ def upgrade() -> None:
             version integer NOT NULL,
             amount bigint NOT NULL CONSTRAINT refunds_amount_positive CHECK (amount > 0),
             currency text NOT NULL,
+            fee bigint NOT NULL DEFAULT 0,
             reason text NOT NULL,
             staff_code text NOT NULL,
             metadata jsonb NOT NULL DEFAULT '{}',

@@ -122,6 +122,8 @@ class Verdict:
     approval_code: str | None = None
     card_brand: str | None = None
     card_last_4: str | None = None
+    fee: int = 0
+    """What the provider keeps for it, minor units."""
     keeps_action: bool = False
     """Whether what the customer is shown stays as it is."""
     not_found: bool = False
@@ -192,6 +194,7 @@ def _succeeded(_step: Step, answer: Succeeded, facts: Facts, _schedule: Schedule
         approval_code=answer.approval_code,
         card_brand=answer.card_brand,
         card_last_4=answer.card_last_4,
+        fee=answer.fee,
     )
 
 

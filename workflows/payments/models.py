@@ -47,6 +47,7 @@ class Payment(Base):
     captured_amount: Mapped[int] = mapped_column(BigInteger)
     refunded_amount: Mapped[int] = mapped_column(BigInteger)
     refund_reserved: Mapped[int] = mapped_column(BigInteger)
+    fee: Mapped[int] = mapped_column(BigInteger)
 
     method_type: Mapped[str] = mapped_column(Text)
     method_mode: Mapped[str | None] = mapped_column(Text)

@@ -25,7 +25,7 @@ _RECORD = text("""
             id text, fence integer, attempt integer, step text, event text, status text, due_in double precision,
             attempt_outcome text, code text, message text, outcome_known boolean, needs_review boolean,
             next_action jsonb, keeps_action boolean, provider_reference text, approval_code text, card_brand text,
-            card_last_4 text, not_found boolean, was_question boolean, answer text)
+            card_last_4 text, not_found boolean, was_question boolean, answer text, fee bigint)
         ORDER BY id
     ), moved AS (
         UPDATE payments p
@@ -33,6 +33,7 @@ _RECORD = text("""
             version = p.version + CASE WHEN i.event IS NULL THEN 0 ELSE 1 END,
             captured_amount = CASE WHEN i.status = 'completed' THEN p.amount + p.tip_amount ELSE p.captured_amount END,
             provider_reference = coalesce(i.provider_reference, p.provider_reference),
+            fee = CASE WHEN i.status = 'completed' THEN i.fee ELSE p.fee END,
             approval_code = coalesce(i.approval_code, p.approval_code),
             card_brand = coalesce(i.card_brand, p.card_brand),
             card_last_4 = coalesce(i.card_last_4, p.card_last_4),
@@ -61,9 +62,8 @@ _RECORD = text("""
         -- A recorded row has no lease: recording once more after a COMMIT whose answer was lost changes nothing.
         WHERE p.id = i.id AND p.fence = i.fence AND p.status = 'processing' AND p.lease_until IS NOT NULL
         RETURNING p.id, p.version, p.status, p.merchant_id, p.store_id, p.request_id, p.bill_id, p.amount, p.currency,
-                  p.captured_amount, p.provider, p.cancel_outcome, p.on_too_late, p.completed_at, i.attempt,
-                  i.step, i.event, i.code,
-                  i.message, i.attempt_outcome, i.provider_reference, i.not_found, i.answer
+                  p.captured_amount, p.fee, p.provider, p.method_type, p.cancel_outcome, p.on_too_late, p.completed_at,
+                  i.attempt, i.step, i.event, i.code, i.message, i.attempt_outcome, i.provider_reference, i.not_found, i.answer
     ), history AS (
         INSERT INTO payment_history (payment_id, version, merchant_id, store_id, event, from_status, to_status, at,
                                      caller_type, caller_id, reason, request_id)
@@ -85,8 +85,8 @@ _RECORD = text("""
                answer, jsonb_strip_nulls(jsonb_build_object('code', code, 'message', message)), now()
         FROM moved WHERE step IN ('ask', 'withdraw', 'resend')
     )
-    SELECT id, status, merchant_id, store_id, request_id, bill_id, amount, currency, captured_amount, provider,
-           cancel_outcome, on_too_late, completed_at,
+    SELECT id, status, merchant_id, store_id, request_id, bill_id, amount, currency, captured_amount, fee, provider,
+           method_type, cancel_outcome, on_too_late, completed_at,
            (SELECT pg_notify('payments', string_agg(id || ':' || version, ' ')) FROM moved WHERE event IS NOT NULL
             HAVING count(*) > 0)
     FROM moved
@@ -175,4 +175,5 @@ def _row(answered: Answered[Claimed]) -> dict[str, Any]:
         "not_found": verdict.not_found,
         "was_question": verdict.was_question,
         "answer": answer_name(answered.answer),
+        "fee": verdict.fee,
     }

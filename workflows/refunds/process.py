@@ -1,7 +1,10 @@
 """Process: claim refunds, ask their providers, record the answers. How that is carried is in ``payments.hands``."""
 
+from collections.abc import Sequence
+
 from workflows.payments.decide import Step
 from workflows.payments.hands import Answered, Hands, Work
+from workflows.payments.record import Aftermath
 from workflows.providers.base import Answer, Provider, Succeeded
 from workflows.providers.registry import LOCAL, Providers
 from workflows.refunds.claim import REFUNDS, ClaimedRefund
@@ -12,12 +15,14 @@ from workflows.settings import Settings
 class RefundProcessor(Hands[ClaimedRefund]):
     """The refunds that this process has in hand. One per process; lives on one event loop."""
 
-    def __init__(self, settings: Settings, providers: Providers, *, worker: str) -> None:
+    def __init__(
+        self, settings: Settings, providers: Providers, *, worker: str, aftermath: Sequence[Aftermath] = ()
+    ) -> None:
         async def claim(ids: list[str]) -> list[ClaimedRefund]:
             return await REFUNDS.claim(ids, worker=worker, lease_seconds=settings.lease_seconds)
 
         async def record(group: list[Answered[ClaimedRefund]]) -> list[str | None]:
-            return await record_refunds(group, worker=worker)
+            return await record_refunds(group, worker=worker, aftermath=aftermath)
 
         work = Work(name="refund", claim=claim, ask=_ask, settle=_settle, record=record)
         super().__init__(work, settings=settings, providers=providers)

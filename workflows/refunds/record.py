@@ -10,6 +10,7 @@ Locks are taken in the order of the house: bills, payments, refunds. A refund mo
 its claim (as in ``workflows.payments.record``).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import text
@@ -17,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database import Role, rows_parameter, transaction
 from workflows.payments.hands import Answered
-from workflows.payments.record import answer_name
+from workflows.payments.record import Aftermath, answer_name
 from workflows.refunds.claim import ClaimedRefund
 
 _LOCK = text("""
@@ -31,13 +32,14 @@ _RECORD = text("""
         SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
             id text, fence integer, attempt integer, step text, event text, status text, due_in double precision,
             attempt_outcome text, code text, message text, outcome_known boolean, needs_review boolean,
-            provider_reference text, not_found boolean, was_question boolean, answer text)
+            provider_reference text, not_found boolean, was_question boolean, answer text, fee bigint)
         ORDER BY id
     ), moved AS (
         UPDATE refunds r
         SET status = coalesce(i.status, r.status),
             version = r.version + CASE WHEN i.event IS NULL THEN 0 ELSE 1 END,
             provider_reference = coalesce(i.provider_reference, r.provider_reference),
+            fee = CASE WHEN i.status = 'completed' THEN i.fee ELSE r.fee END,
             failure_code = CASE WHEN i.status = 'failed' OR i.needs_review THEN coalesce(i.code, r.failure_code) END,
             failure_message = CASE WHEN i.status = 'failed' OR i.needs_review THEN coalesce(i.message, r.failure_message) END,
             outcome_known = i.outcome_known,
@@ -50,7 +52,8 @@ _RECORD = text("""
             failed_at = CASE WHEN i.status = 'failed' THEN now() END
         FROM input i
         WHERE r.id = i.id AND r.fence = i.fence AND r.status = 'processing' AND r.lease_until IS NOT NULL
-        RETURNING r.id, r.version, r.status, r.merchant_id, r.store_id, r.request_id, r.payment_id, r.amount, i.attempt,
+        RETURNING r.id, r.version, r.status, r.merchant_id, r.store_id, r.request_id, r.payment_id, r.amount, r.currency,
+                  r.fee, r.provider, r.completed_at, i.attempt,
                   i.step, i.event, i.code, i.message, i.attempt_outcome, i.provider_reference, i.not_found, i.answer
     ), history AS (
         INSERT INTO refund_history (refund_id, version, merchant_id, store_id, event, from_status, to_status, at,
@@ -90,7 +93,8 @@ _RECORD = text("""
                'refunded', now(), 'worker', :worker, NULL, request_id
         FROM paid WHERE given_back > 0
     )
-    SELECT m.id, m.status, m.payment_id, m.amount, p.bill_id,
+    SELECT m.id, m.status, m.merchant_id, m.store_id, m.request_id, m.payment_id, m.amount, m.currency, m.fee, m.provider,
+           m.completed_at, p.bill_id,
            (SELECT pg_notify('refunds', string_agg(id || ':' || version, ' ')) FROM moved WHERE event IS NOT NULL
             HAVING count(*) > 0),
            (SELECT pg_notify('payments', string_agg(id || ':' || version, ' ')) FROM paid WHERE given_back > 0
@@ -111,7 +115,9 @@ _EVIDENCE = text("""
 """)
 
 
-async def record_refunds(group: list[Answered[ClaimedRefund]], *, worker: str) -> list[str | None]:
+async def record_refunds(
+    group: list[Answered[ClaimedRefund]], *, worker: str, aftermath: Sequence[Aftermath] = ()
+) -> list[str | None]:
     """Record ``group`` in one transaction; returns each refund's status now, or ``None`` where the fence had moved on.
 
     Raises ``ServiceUnavailable`` where the database is away: nothing is recorded then, and the sweep has them asked about.
@@ -121,6 +127,8 @@ async def record_refunds(group: list[Answered[ClaimedRefund]], *, worker: str) -
         payment_ids = sorted({answered.claimed.refund.payment_id for answered in group})
         await connection.execute(_LOCK, {"payment_ids": payment_ids})
         moved = (await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})).mappings().all()
+        for follow in aftermath:
+            await follow(connection, moved, worker)
         statuses: dict[str, str] = {row["id"]: row["status"] for row in moved}
         await _keep_evidence(connection, [row for row in rows if row["id"] not in statuses], worker)
     return [statuses.get(answered.claimed.id) for answered in group]
@@ -150,4 +158,5 @@ def _row(answered: Answered[ClaimedRefund]) -> dict[str, Any]:
         "not_found": verdict.not_found,
         "was_question": verdict.was_question,
         "answer": answer_name(answered.answer),
+        "fee": verdict.fee,
     }
