@@ -59,7 +59,7 @@ def claimed_client(assertion: str) -> str:
     """Whose assertion this claims to be, still unproved. Raises ``NotAuthenticated`` where it cannot be read."""
     try:
         client_id = jwt.decode(assertion, options={"verify_signature": False}).get("sub")
-    except (jwt.PyJWTError, ValueError, TypeError) as error:
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:  # the last: JSON nested without end
         raise refused("Must be a JWT") from error
     if not isinstance(client_id, str) or not WELL_FORMED.fullmatch(client_id):
         raise refused("Its iss and sub must be the client_id")

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from workflows.clock import now
 from workflows.errors import NotAuthenticated
+from workflows.ids import WELL_FORMED
 from workflows.settings import Settings
 from workflows.tenants.caller import SCOPES, Caller, CallerRole, Scope
 
@@ -27,6 +28,8 @@ ALGORITHMS = ("ES256", "RS256")  # never "none", and never a shared secret that 
 LEEWAY = timedelta(seconds=5)  # clocks of two machines; short beside a life of 120 s
 MAX_REMEMBERED = 20_000  # tokens, about 20 MB; forgotten all at once, which costs one signature each
 KEYS_LIFE = timedelta(minutes=5)  # how old the login system's keys may be before they are fetched again
+KEYS_PAUSE_SECONDS = 1.0  # between two looks for a key that is not there: forged tokens in a flood cause no flood
+MAX_SUBJECT_LENGTH = 200
 FETCH_TIMEOUT_SECONDS = 3
 
 NEEDED: dict[Scope, tuple[str, ...]] = {
@@ -46,7 +49,7 @@ class Tokens:
         self._device_key = _load_device_key(settings)
         self._remembered: dict[str, tuple[Caller, float]] = {}
         self._user_keys: dict[str, jwt.PyJWK] = {}
-        self._fetched_at: float = 0.0
+        self._fetched_at = float("-inf")
         self._fetching = asyncio.Lock()
 
     @property
@@ -82,7 +85,7 @@ class Tokens:
                 caller, expiry = await self._user(token)
         except jwt.PyJWTError as error:
             raise NotAuthenticated(message=_why(error)) from error
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:  # JSON nested without end
             raise NotAuthenticated() from error
         if len(self._remembered) >= MAX_REMEMBERED:
             self._remembered.clear()
@@ -113,23 +116,27 @@ class Tokens:
             leeway=LEEWAY,
             options={"require": ["exp", "sub"], "verify_aud": False},
         )
-        return caller_from(claims), float(claims["exp"])
+        # Not remembered beyond the life of the keys: once the login system has withdrawn one, its tokens end with it.
+        return caller_from(claims), min(float(claims["exp"]), (now() + KEYS_LIFE).timestamp())
 
     async def _user_key(self, kid: str) -> "jwt.PyJWK | None":
         """The login system's key ``kid``. Its keys are read again when they are old or when one is missing."""
-        loop_time = asyncio.get_running_loop().time()
-        is_old = loop_time - self._fetched_at > (KEYS_LIFE.total_seconds() if kid in self._user_keys else 1.0)
-        if not self._user_keys or is_old:
+        if self._is_old(kid):
             async with self._fetching:
-                self._user_keys = await self._read_user_keys() or self._user_keys
-                self._fetched_at = loop_time
+                if self._is_old(kid):  # whoever waited here finds what the one before has fetched
+                    self._user_keys = await self._read_user_keys() or self._user_keys
+                    self._fetched_at = asyncio.get_running_loop().time()
         return self._user_keys.get(kid)
+
+    def _is_old(self, kid: str) -> bool:
+        age_seconds = asyncio.get_running_loop().time() - self._fetched_at
+        return age_seconds > (KEYS_LIFE.total_seconds() if kid in self._user_keys else KEYS_PAUSE_SECONDS)
 
     async def _read_user_keys(self) -> "dict[str, jwt.PyJWK]":
         try:
             text = await self._read_jwks()
             keys = jwt.PyJWKSet.from_dict(json.loads(text)).keys if text else []
-        except (OSError, aiohttp.ClientError, TimeoutError, ValueError, jwt.PyJWTError):
+        except (OSError, aiohttp.ClientError, ValueError, TypeError, AttributeError, jwt.PyJWTError):  # no JWKS at all
             return {}  # those that are known already stay good; without any, every user's token is refused
         return {str(key.key_id or ""): key for key in keys}
 
@@ -156,10 +163,13 @@ def caller_from(claims: dict[str, Any]) -> Caller:
     if role is CallerRole.DEVICE:
         raise NotAuthenticated(message="A device gets its tokens from /api/v1/auth/device/token")
     needed = NEEDED[SCOPES[role]]
-    missing = [name for name in needed if not isinstance(claims.get(name), str) or not claims[name]]
+    missing = [name for name in needed if not WELL_FORMED.fullmatch(str(claims.get(name) or ""))]
     if missing:
         raise NotAuthenticated(message=f"This token must name its {' and '.join(missing)}")
-    return Caller(str(claims["sub"]), role, **{name: claims[name] for name in needed})
+    subject = str(claims["sub"])
+    if not subject.isprintable() or not 0 < len(subject) <= MAX_SUBJECT_LENGTH:  # it goes into history rows
+        raise NotAuthenticated(message=f"This token's sub must be a text of 1 to {MAX_SUBJECT_LENGTH} characters")
+    return Caller(subject, role, **{name: str(claims[name]) for name in needed})
 
 
 def _load_device_key(settings: Settings) -> EllipticCurvePrivateKey:

@@ -1,0 +1,36 @@
+"""Activation codes: what they look like, and what is kept of them."""
+
+import re
+
+from workflows.devices.codes import ALPHABET, LENGTH, hash_code, matches, new_code, typed
+
+SECRET = b"a secret of the tests"
+
+
+def test_a_code_has_twelve_characters_that_nobody_mistakes() -> None:
+    assert LENGTH == 12
+    assert not set("01OIL") & set(ALPHABET)
+    codes = {new_code() for _ in range(200)}
+    assert len(codes) == 200
+    assert all(re.fullmatch(f"[{ALPHABET}]{{12}}", code) for code in codes)
+    assert set("".join(codes)) == set(ALPHABET)
+
+
+def test_only_the_code_matches_its_hash() -> None:
+    code = new_code()
+    kept = hash_code(code, device_id="dev_1", secret=SECRET)
+    assert code not in kept
+    assert matches(code, kept, device_id="dev_1", secret=SECRET)
+    assert not matches(new_code(), kept, device_id="dev_1", secret=SECRET)
+    assert not matches("", kept, device_id="dev_1", secret=SECRET)
+
+
+def test_a_hash_is_worth_nothing_for_another_device_or_under_another_secret() -> None:
+    code = new_code()
+    kept = hash_code(code, device_id="dev_1", secret=SECRET)
+    assert not matches(code, kept, device_id="dev_2", secret=SECRET)
+    assert not matches(code, kept, device_id="dev_1", secret=b"another")
+
+
+def test_small_letters_spaces_and_hyphens_are_what_people_type() -> None:
+    assert typed("abcd-efgh 2345") == "ABCDEFGH2345"

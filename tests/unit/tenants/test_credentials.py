@@ -1,0 +1,49 @@
+"""Credentials are sealed: unreadable without the key, useless in another row, gone where there are none."""
+
+import pytest
+
+from workflows.tenants.credentials import CredentialsUnreadable, Vault
+
+SECRET = b"a secret of the tests"
+CREDENTIALS = {"api_key": "sk_live_verysecret", "merchant": "商店"}
+
+
+def test_what_was_sealed_opens_again() -> None:
+    vault = Vault(SECRET)
+    assert vault.open(vault.seal(CREDENTIALS, row_id="spv_1"), row_id="spv_1") == CREDENTIALS
+
+
+def test_the_ciphertext_shows_nothing_and_never_repeats() -> None:
+    vault = Vault(SECRET)
+    first, second = vault.seal(CREDENTIALS, row_id="spv_1"), vault.seal(CREDENTIALS, row_id="spv_1")
+    assert first is not None
+    assert b"verysecret" not in first
+    assert b"api_key" not in first
+    assert first != second
+
+
+def test_another_secret_opens_nothing() -> None:
+    sealed = Vault(SECRET).seal(CREDENTIALS, row_id="spv_1")
+    with pytest.raises(CredentialsUnreadable, match="spv_1"):
+        Vault(b"another").open(sealed, row_id="spv_1")
+
+
+def test_a_ciphertext_moved_to_another_row_does_not_open() -> None:
+    vault = Vault(SECRET)
+    sealed = vault.seal(CREDENTIALS, row_id="spv_1")
+    with pytest.raises(CredentialsUnreadable):
+        vault.open(sealed, row_id="spv_2")
+
+
+def test_a_changed_byte_is_noticed() -> None:
+    vault = Vault(SECRET)
+    sealed = vault.seal(CREDENTIALS, row_id="spv_1")
+    assert sealed is not None
+    with pytest.raises(CredentialsUnreadable):
+        vault.open(sealed[:-1] + bytes([sealed[-1] ^ 1]), row_id="spv_1")
+
+
+def test_no_credentials_are_nothing_to_keep() -> None:
+    vault = Vault(SECRET)
+    assert vault.seal({}, row_id="spv_1") is None
+    assert vault.open(None, row_id="spv_1") == {}
