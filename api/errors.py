@@ -116,6 +116,8 @@ def _field(entry: Mapping[str, Any]) -> str:
 
 def _issue(entry: Mapping[str, Any]) -> str:
     kind = entry["type"]
+    if kind in ("too_long", "too_short") and isinstance(entry.get("input"), str):
+        kind = f"string_{kind}"  # a limit that stands after a validator of ours is reported as if the text were a list
     if kind == "value_error":
         return str(entry["msg"]).removeprefix("Value error, ")
     if kind.startswith("json"):
