@@ -74,6 +74,8 @@ class Acceptance:
 
 _LOOK = text("""
     -- look: everything that decides about a request, for the whole group; no row where the store is not the caller's
+    -- LATERAL and LIMIT 1 leave no other plan than the whole key of an index: plans are kept, and one that was made while
+    -- the tables were small walked through all keys and payments of the merchant (2.0 ms instead of 0.3 per payment)
     SELECT i.n, s.id AS store_id, s.merchant_id, s.currency, d.status AS device_status, now() AS now,
            k.fingerprint, k.status AS stored_status, k.body AS stored_body, k.resource_id,
            k.expires_at <= now() AS key_expired,
@@ -81,8 +83,8 @@ _LOOK = text("""
             WHERE sp.store_id = s.id AND sp.enabled AND i.capability = ANY (sp.methods)
               AND (i.provider IS NULL OR sp.provider = i.provider)
             ORDER BY sp.priority, sp.provider LIMIT 1) AS provider,
-           EXISTS (SELECT FROM payments p WHERE p.merchant_id = s.merchant_id
-                   AND p.client_reference = i.client_reference) AS reference_taken
+           (SELECT true FROM payments p WHERE p.merchant_id = s.merchant_id AND p.client_reference = i.client_reference
+            LIMIT 1) AS reference_taken
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(n integer, scope text, psp_id text, merchant_id text, store_id text,
         device_id text, capability text, provider text, client_reference text, method text, path text, key text)
     JOIN stores s ON s.id = i.store_id AND CASE i.scope
@@ -91,8 +93,10 @@ _LOOK = text("""
         WHEN 'psp' THEN psp_of(s.merchant_id) = i.psp_id
         ELSE i.scope = 'system' END
     LEFT JOIN devices d ON d.id = i.device_id
-    LEFT JOIN idempotency_records k ON k.merchant_id = s.merchant_id AND k.key = i.key AND k.path = i.path
-                                   AND k.method = i.method
+    LEFT JOIN LATERAL (
+        SELECT fingerprint, status, body, resource_id, expires_at FROM idempotency_records
+        WHERE merchant_id = s.merchant_id AND key = i.key AND path = i.path AND method = i.method LIMIT 1
+    ) k ON true
 """)
 
 _COLUMNS = """
