@@ -17,9 +17,10 @@ LONGEST_SECONDS = 3_600
 @click.option(
     "--seconds", type=click.FloatRange(1, LONGEST_SECONDS), default=15, show_default=True, help="How long they sell."
 )
+@click.option("--ports", default="auto", show_default=True, metavar="auto|free|BASE", help="As for `mpac up`.")
 @click.option("--keep", is_flag=True, help="Leave everything up at the end and say where it is.")
 @home_option
-def demo(*, terminals: int, seconds: float, keep: bool, home: Path) -> None:
+def demo(*, terminals: int, seconds: float, ports: str, keep: bool, home: Path) -> None:
     """Watch terminals pay while fingers tap twice, lines break, the provider fails and a worker is killed.
 
     It ends with a table and with the verdicts of two judges that share no code. Exit code 0 only if both find nothing, and
@@ -27,5 +28,5 @@ def demo(*, terminals: int, seconds: float, keep: bool, home: Path) -> None:
     """
     from mpac.demo.play import demonstrate  # noqa: PLC0415 - `mpac --help` shall not wait for it
 
-    is_proven = asyncio.run(demonstrate(home.absolute(), terminals=terminals, seconds=seconds, keep=keep))
+    is_proven = asyncio.run(demonstrate(home.absolute(), terminals=terminals, seconds=seconds, ports=ports, keep=keep))
     sys.exit(0 if is_proven else 1)

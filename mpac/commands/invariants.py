@@ -38,12 +38,19 @@ def invariants(*, as_data: bool, home: Path) -> None:
 
 async def judge() -> list[Verdict]:
     """Both judges, on what the environment names. Raises ``Trouble``."""
-    from workflows.errors import ServiceUnavailable  # noqa: PLC0415 - the product is imported when it is needed
+    from sqlalchemy.exc import ProgrammingError  # noqa: PLC0415 - the product is imported when it is needed
+
+    from workflows.errors import ServiceUnavailable  # noqa: PLC0415 - likewise
 
     try:
         return await prove(sandbox_url=os.environ.get("MPAC_SANDBOX_URL", ""))
     except ServiceUnavailable as error:
         raise Trouble("The database does not answer: is it up? `mpac status` tells.") from error
+    except ProgrammingError as error:
+        said = str(error.orig).partition("\n")[0]
+        raise Trouble(
+            f"The database can't be judged ({said}): is it at the newest schema? `mpac migrate` sees to it."
+        ) from error
 
 
 def show(verdicts: list[Verdict], *, sandbox_url: str) -> None:

@@ -17,7 +17,7 @@ STORES = 3
 WRONGS_SHOWN = 20
 
 
-async def demonstrate(home: Path, *, terminals: int, seconds: float, keep: bool) -> bool:
+async def demonstrate(home: Path, *, terminals: int, seconds: float, ports: str, keep: bool) -> bool:
     """Play it all; whether every payment is final, everything adds up and both judges agree."""
     screen = Screen()
     screen.title("MPAC SmartPOS Payments")
@@ -26,7 +26,7 @@ async def demonstrate(home: Path, *, terminals: int, seconds: float, keep: bool)
     )
     # The product is imported while the servers start: both take about as long, and one of them only waits.
     importing = asyncio.create_task(asyncio.to_thread(import_module, "mpac.seeding"))
-    async with stack_for(home, keep=keep) as wait_for_rest:
+    async with stack_for(home, ports=ports, keep=keep) as wait_for_rest:
         await importing
         attach(home)
         screen.say(f"Ready {seconds_since_command():.1f} s after the command. {IN_A_SENTENCE}")

@@ -64,17 +64,17 @@ class Stage:
 
 
 @asynccontextmanager
-async def stack_for(home: Path, *, keep: bool) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+async def stack_for(home: Path, *, ports: str, keep: bool) -> AsyncIterator[Callable[[], Awaitable[None]]]:
     """A stack with the demonstration's settings; stopped at the end, unless it is to be kept and all went well.
 
     Yields what waits for the parts that the first payment does not need.
     """
     if not keep:
-        async with LocalStack(home, ports="auto", env=SETTINGS, later=LATER) as stack:
+        async with LocalStack(home, ports=ports, env=SETTINGS, later=LATER) as stack:
             yield stack.wait_all
         return
     os.environ.update(SETTINGS)
-    await asyncio.to_thread(detach_up, home, ["up", "--home", str(home)])
+    await asyncio.to_thread(detach_up, home, ["up", "--ports", ports, "--home", str(home)])
     try:
         yield _at_once
     except BaseException:

@@ -23,16 +23,16 @@ class Moved:
     reversed: int = 0
     refunded: int = 0
     currencies: set[str] = field(default_factory=set)
-    charge_references: set[str] = field(default_factory=set)
+    references: set[str] = field(default_factory=set)
 
     def add(self, movement: dict[str, Any]) -> None:
         """Count one line of the ledger."""
         amount = int(movement["amount"])
         self.currencies.add(movement["currency"])
+        self.references.add(movement["reference"])
         if movement["kind"] == "charge":
             self.charges += 1
             self.charged += amount
-            self.charge_references.add(movement["reference"])
         elif movement["kind"] == "reversal":
             self.reversals += 1
             self.reversed += amount

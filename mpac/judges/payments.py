@@ -11,7 +11,9 @@ CONNECT_TIMEOUT_SECONDS = 5
 
 AT_THIS_PROVIDER = """
     SELECT id, status, amount + tip_amount, refunded_amount, refund_reserved, currency, provider = %(provider)s,
-           ARRAY(SELECT reference FROM payment_attempts WHERE payment_id = payments.id)
+           ARRAY(SELECT reference FROM payment_attempts WHERE payment_id = payments.id
+                 UNION ALL SELECT a.reference FROM refunds r JOIN refund_attempts a ON a.refund_id = r.id
+                 WHERE r.payment_id = payments.id)
     FROM payments
 """
 

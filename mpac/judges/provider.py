@@ -104,8 +104,8 @@ def _not_written_down(claim: Claim | None, moved: Moved) -> list[str]:
         return [f"the provider moved {moved.net_charged} for a payment that we do not know"]
     if not claim.is_at_provider:
         return [f"the provider moved {moved.net_charged} for a payment that is none of its own"]
-    strange = sorted(moved.charge_references - set(claim.references))
-    return [f"charged under the key {reference}, which is no attempt of ours" for reference in strange]
+    strange = sorted(moved.references - set(claim.references))
+    return [f"money moved under the key {reference}, which is no attempt of ours" for reference in strange]
 
 
 def _is(statuses: frozenset[str]) -> Callable[[Claim | None, Moved], bool]:

@@ -6,7 +6,7 @@ Each file has ``RULES``. Which invariant is judged where:
 |---|---|---|
 | I1 | | the second judge: the provider's own ledger |
 | I2, I3 | our own half: ``captured_amounts``, ``known_outcomes``, ``proven_outcomes`` | the second judge |
-| I4 | ``refund_reservations``: what a payment says of its refunds | |
+| I4 | ``refund_reservations`` | the second judge, as far as a refund is final |
 | I5 | ``legal_edges``, ``counted_versions`` | |
 | I6, I7, I8, I11, I12 | come with settlements, ledger, events out, bills | |
 | I9 | ``bounds`` | |

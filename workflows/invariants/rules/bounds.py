@@ -1,10 +1,12 @@
-"""I9: no accepted payment is forgotten, and none stays open for ever.
+"""I9: nothing that was accepted is forgotten, and nothing stays open for ever.
 
-| open payment | its bound |
+| open payment or refund | its bound |
 |---|---|
-| nobody knows of any doubt | its expiry, the longest outage to be survived (F6, F7: 10 min), time to catch up |
+| nobody knows of any doubt | its patience, the longest outage to be survived (F6, F7: 10 min), time to catch up |
 | its outcome is unknown | when a person must have been asked, one hourly question (±20 %) and that same outage later |
 | ``needs_review`` | none: a person has been asked |
+
+A payment's patience is its expiry. A refund has none of its own: an hour, for a provider that is away or wants time.
 """
 
 from workflows.invariants.rule import Rule
@@ -12,31 +14,39 @@ from workflows.invariants.rule import Rule
 OUTAGE_SECONDS = 900
 LAST_QUESTION_SECONDS = 3_600 * 1.2
 OPEN = "status IN ('pending', 'processing')"
+PATIENT_UNTIL = {"payment": "expires_at", "refund": "created_at + interval '1 hour'"}
 
-RULES = (
-    Rule(
+
+def _looked_after(entity: str) -> Rule:
+    return Rule(
         invariant="I9",
-        name="looked after",
-        sentence="Every open payment will be looked at again, or a person was asked.",
-        checked=f"SELECT count(*) FROM payments WHERE {OPEN}",
+        name=f"looked after: a {entity}",
+        sentence=f"Every open {entity} will be looked at again, or a person was asked.",
+        checked=f"SELECT count(*) FROM {entity}s WHERE {OPEN}",
         violations=f"""
-            SELECT id, status || ' and nobody will look at it again' AS problem FROM payments
+            SELECT id, status || ' and nobody will look at it again' AS problem FROM {entity}s
             WHERE {OPEN} AND due_at IS NULL AND NOT needs_review
         """,
-    ),
-    Rule(
+    )
+
+
+def _within_bound(entity: str) -> Rule:
+    until = PATIENT_UNTIL[entity]
+    return Rule(
         invariant="I9",
-        name="final within its bound",
-        sentence="Every open payment is within its bound, or a person was asked.",
-        checked=f"SELECT count(*) FROM payments WHERE {OPEN}",
+        name=f"bound of a {entity}",
+        sentence=f"Every open {entity} is within its bound, or a person was asked.",
+        checked=f"SELECT count(*) FROM {entity}s WHERE {OPEN}",
         violations=f"""
-            SELECT id, CASE WHEN outcome_known THEN format('%s since %s, expired at %s', status, created_at, expires_at)
+            SELECT id, CASE WHEN outcome_known THEN format('%s since %s, patient until %s', status, created_at, {until})
                 ELSE format('in doubt since %s', coalesce(in_doubt_since::text, 'nobody knows when')) END AS problem
-            FROM payments
+            FROM {entity}s
             WHERE {OPEN} AND NOT needs_review AND CASE WHEN outcome_known
-                THEN now() > expires_at + make_interval(secs => {OUTAGE_SECONDS})
+                THEN now() > {until} + make_interval(secs => {OUTAGE_SECONDS})
                 ELSE in_doubt_since IS NULL OR now() > in_doubt_since + make_interval(
                     secs => CAST(:review_after_seconds AS double precision) + {LAST_QUESTION_SECONDS + OUTAGE_SECONDS}) END
         """,
-    ),
-)
+    )
+
+
+RULES = tuple(rule for entity in PATIENT_UNTIL for rule in (_looked_after(entity), _within_bound(entity)))

@@ -2,29 +2,34 @@
 
 from workflows.invariants.rule import Rule
 
-RULES = (
-    Rule(
+STATUSES_DATED: dict[str, dict[str, tuple[str, ...]]] = {
+    "payment": {"completed_at": ("completed", "refunded"), "failed_at": ("failed",), "cancelled_at": ("cancelled",)},
+    "refund": {"completed_at": ("completed",), "failed_at": ("failed",)},
+}
+"""Entity → the column of each final date → the statuses that have it."""
+
+
+def _rule(entity: str) -> Rule:
+    final = "status NOT IN ('pending', 'processing')"
+    faults = {
+        "NOT outcome_known": "status || ' with an unknown outcome'",
+        "lease_until IS NOT NULL": "status || ' and still leased'",
+        "due_at IS NOT NULL": "status || ' and still due'",
+    }
+    for column, statuses in STATUSES_DATED[entity].items():
+        listed = ", ".join(f"'{status}'" for status in statuses)
+        said = f"format('%s, {column} is %s', status, coalesce({column}::text, 'missing'))"
+        faults[f"({column} IS NOT NULL) <> (status IN ({listed}))"] = said
+    told = ", ".join(f"CASE WHEN {fault} THEN {said} END" for fault, said in faults.items())
+    return Rule(
         invariant="I3",
-        name="known outcomes",
-        sentence="A final payment has a known outcome, its date, no lease, nothing due.",
-        checked="SELECT count(*) FROM payments WHERE status NOT IN ('pending', 'processing')",
-        violations="""
-            SELECT id, concat_ws(', ',
-                CASE WHEN NOT outcome_known THEN status || ' with an unknown outcome' END,
-                CASE WHEN lease_until IS NOT NULL THEN status || ' and still leased' END,
-                CASE WHEN due_at IS NOT NULL THEN status || ' and still due' END,
-                CASE WHEN (completed_at IS NULL) <> (status NOT IN ('completed', 'refunded'))
-                    THEN format('%s, completed at %s', status, coalesce(completed_at::text, 'no time')) END,
-                CASE WHEN (failed_at IS NULL) <> (status <> 'failed')
-                    THEN format('%s, failed at %s', status, coalesce(failed_at::text, 'no time')) END,
-                CASE WHEN (cancelled_at IS NULL) <> (status <> 'cancelled')
-                    THEN format('%s, cancelled at %s', status, coalesce(cancelled_at::text, 'no time')) END) AS problem
-            FROM payments
-            WHERE status NOT IN ('pending', 'processing')
-              AND (NOT outcome_known OR lease_until IS NOT NULL OR due_at IS NOT NULL
-                   OR (completed_at IS NULL) <> (status NOT IN ('completed', 'refunded'))
-                   OR (failed_at IS NULL) <> (status <> 'failed')
-                   OR (cancelled_at IS NULL) <> (status <> 'cancelled'))
+        name=f"known outcomes of a {entity}",
+        sentence=f"A final {entity} has a known outcome, its date, no lease, nothing due.",
+        checked=f"SELECT count(*) FROM {entity}s WHERE {final}",
+        violations=f"""
+            SELECT id, concat_ws(', ', {told}) AS problem FROM {entity}s WHERE {final} AND ({" OR ".join(faults)})
         """,
-    ),
-)
+    )
+
+
+RULES = tuple(_rule(entity) for entity in STATUSES_DATED)

@@ -16,6 +16,15 @@ LEGAL = {
         "processing -ask_customer> processing",
         "processing -doubt> processing",
         "processing -request_cancel> processing",
+        "refunded -refund_more> refunded",
+        "processing -request_review> processing",
+        "processing -requeue> processing",
+    ),
+    "refund": (
+        "pending -claim> processing",
+        "processing -complete> completed",
+        "processing -fail> failed",
+        "processing -doubt> processing",
         "processing -request_review> processing",
         "processing -requeue> processing",
     ),
@@ -28,7 +37,7 @@ LEGAL = {
         "suspended -deactivate> deactivated",
     ),
 }
-INITIAL = {"payment": "pending", "device": "pending_activation"}
+INITIAL = {"payment": "pending", "refund": "pending", "device": "pending_activation"}
 
 
 def _rule(entity: str) -> Rule:

@@ -1,4 +1,4 @@
-"""I4: what is being given back never exceeds what was taken."""
+"""I4: what is being given back never exceeds what was taken, and a payment's sums are those of its refunds."""
 
 from workflows.invariants.rule import Rule
 
@@ -14,6 +14,21 @@ RULES = (
             FROM payments
             WHERE refunded_amount < 0 OR refund_reserved < refunded_amount OR refund_reserved > captured_amount
                OR (status = 'refunded') <> (refunded_amount > 0) OR (status = 'refunded') <> (refunded_at IS NOT NULL)
+        """,
+    ),
+    Rule(
+        invariant="I4",
+        name="refund sums",
+        sentence="A payment's reserved and refunded amounts are the sums of its refunds.",
+        checked="SELECT count(*) FROM refunds",
+        violations="""
+            SELECT p.id, format('reserved %s and refunded %s, its refunds say %s and %s', p.refund_reserved,
+                p.refunded_amount, coalesce(r.live, 0), coalesce(r.completed, 0)) AS problem
+            FROM payments p
+            LEFT JOIN (SELECT payment_id, sum(amount) FILTER (WHERE status <> 'failed') AS live,
+                              sum(amount) FILTER (WHERE status = 'completed') AS completed
+                       FROM refunds GROUP BY payment_id) r ON r.payment_id = p.id
+            WHERE (p.refund_reserved, p.refunded_amount) <> (coalesce(r.live, 0), coalesce(r.completed, 0))
         """,
     ),
 )

@@ -1,0 +1,154 @@
+"""Each rule about money sees the violation it is there for, and none speaks against honest rows."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from mpac.stack.local import LocalStack
+from tests.harness import clone_of_template
+from tests.integration.invariants.honest import plant_honest_rows, run, tie_hands
+from workflows.invariants.check import check
+from workflows.invariants.rule import Finding
+from workflows.invariants.rules import RULES
+
+COMPLETED, PENDING, FAILED = ("WHERE id = 'pay_1'", "WHERE id = 'pay_2'", "WHERE id = 'pay_3'")
+AWAY = "status = 'processing', version = 2, due_at = NULL"
+
+PLANTED = (
+    ("captured amounts", "pay_1", f"UPDATE payments SET captured_amount = 1049 {COMPLETED}"),
+    ("captured amounts", "pay_3", f"UPDATE payments SET captured_amount = 1 {FAILED}"),
+    ("proven success", "pay_1", "UPDATE payment_attempts SET outcome = 'unknown' WHERE payment_id = 'pay_1'"),
+    ("proven success", "pay_1", "DELETE FROM payment_attempts WHERE payment_id = 'pay_1'"),
+    (
+        "proven success",
+        "pay_1",
+        "INSERT INTO payment_attempts (payment_id, number, merchant_id, store_id, provider, reference, sent_at, outcome)"
+        " VALUES ('pay_1', 2, 'mer_1', 'sto_1', 'sandbox', 'pay_1:2', now(), 'succeeded')",
+    ),
+    ("proven failure", "pay_3", "UPDATE payment_attempts SET outcome = NULL WHERE payment_id = 'pay_3'"),
+    ("proven failure", "pay_3", "UPDATE payment_attempts SET outcome = 'unknown' WHERE payment_id = 'pay_3'"),
+    ("known outcomes of a payment", "pay_3", f"UPDATE payments SET outcome_known = false {FAILED}"),
+    ("known outcomes of a payment", "pay_1", f"UPDATE payments SET lease_until = now() {COMPLETED}"),
+    ("known outcomes of a payment", "pay_1", f"UPDATE payments SET due_at = now() {COMPLETED}"),
+    ("known outcomes of a payment", "pay_1", f"UPDATE payments SET completed_at = NULL {COMPLETED}"),
+    ("known outcomes of a payment", "pay_1", f"UPDATE payments SET cancelled_at = now() {COMPLETED}"),
+    ("known outcomes of a refund", "rfd_1", "UPDATE refunds SET status = 'failed', outcome_known = false"),
+    ("refund reservations", "pay_1", f"UPDATE payments SET refund_reserved = 1051 {COMPLETED}"),
+    ("refund reservations", "pay_1", f"UPDATE payments SET refunded_amount = 301 {COMPLETED}"),
+    ("refund reservations", "pay_1", f"UPDATE payments SET status = 'refunded' {COMPLETED}"),
+    ("refund sums", "pay_1", "UPDATE refunds SET amount = 301"),
+    ("refund sums", "pay_1", "UPDATE refunds SET status = 'completed'"),
+    ("legal edges of a payment", "pay_3", "UPDATE payment_history SET to_status = 'completed' WHERE event = 'fail'"),
+    ("legal edges of a payment", "pay_2", "UPDATE payment_history SET to_status = 'failed' WHERE payment_id = 'pay_2'"),
+    ("legal edges of a refund", "rfd_1", "UPDATE refund_history SET to_status = 'completed'"),
+    ("legal edges of a device", "dev_1", "UPDATE device_history SET to_status = 'active'"),
+    ("counted versions of a payment", "pay_1", f"UPDATE payments SET version = 4 {COMPLETED}"),
+    ("counted versions of a payment", "pay_2", "DELETE FROM payment_history WHERE payment_id = 'pay_2'"),
+    ("counted versions of a payment", "pay_2", f"DELETE FROM payments {PENDING}"),
+    ("counted versions of a refund", "rfd_1", "UPDATE refunds SET version = 2"),
+    ("counted versions of a device", "dev_1", "UPDATE devices SET version = 2"),
+    ("bound of a payment", "pay_2", f"UPDATE payments SET expires_at = now() - interval '16 min' {PENDING}"),
+    (
+        "bound of a payment",
+        "pay_2",
+        "UPDATE payments SET status = 'processing', outcome_known = false, in_doubt_since = now() - interval '26 hours'"
+        f" {PENDING}",
+    ),
+    ("bound of a refund", "rfd_1", "UPDATE refunds SET created_at = now() - interval '76 min'"),
+    ("looked after: a payment", "pay_2", f"UPDATE payments SET {AWAY} {PENDING}"),
+    ("looked after: a refund", "rfd_1", f"UPDATE refunds SET {AWAY}"),
+    ("one payment for each key", "pay_3", f"DELETE FROM payments {FAILED}"),
+    ("one payment for each key", "pay_3", "UPDATE idempotency_records SET body = replace(body, 'pay_3', 'pay_4')"),
+    ("one payment for each key", "pay_1", "UPDATE idempotency_records SET body = replace(body, '1000', '1001')"),
+    ("one payment for each key", "pay_1", "UPDATE idempotency_records SET body = 'nonsense' WHERE resource_id = 'pay_1'"),
+    ("one payment for each key", "pay_1", "UPDATE idempotency_records SET merchant_id = 'mer_2' WHERE resource_id = 'pay_1'"),
+    ("one key for each payment", "pay_3", "DELETE FROM idempotency_records WHERE resource_id = 'pay_3'"),
+    ("one key for each payment", "pay_1", "UPDATE idempotency_records SET resource_id = 'pay_1' WHERE resource_id = 'pay_2'"),
+    ("one payment for each client reference", "pay_1", f"UPDATE payments SET client_reference = 'till-1' {PENDING}"),
+    ("no card numbers", "pay_2", f"UPDATE payments SET client_reference = '4111 1111-11111111' {PENDING}"),
+    ("no card numbers", "pay_1", """UPDATE payments SET metadata = '{"note": ["x", "a5555555555554444z"]}' """ + COMPLETED),
+    ("no card numbers", "mer_1", "INSERT INTO merchants VALUES ('mer_1', 'psp_1', '30569309025904', now(), now())"),
+    ("history of a payment", "pay_1", "DELETE FROM payment_history WHERE payment_id = 'pay_1' AND version = 2"),
+    ("history of a payment", "pay_1", "UPDATE payment_history SET at = at - interval '2 s' WHERE version = 3"),
+    ("history of a payment", "pay_3", f"UPDATE payments SET status = 'cancelled' {FAILED}"),
+    ("history of a payment", "pay_1", "UPDATE payment_history SET from_status = 'failed' WHERE event = 'complete'"),
+    ("history of a refund", "rfd_1", "UPDATE refunds SET status = 'processing'"),
+    ("history of a device", "dev_1", "UPDATE devices SET version = 2"),
+)  # fmt: skip
+
+HARMLESS = (
+    f"UPDATE payments SET client_reference = 'pay_01a207a4fa5d4111111111111111d2883b' {PENDING}",  # one of our own ids
+    f"UPDATE payments SET client_reference = '41111111111111110000' {PENDING}",  # twenty digits are no card
+    f"UPDATE payments SET client_reference = '4111111111111112' {PENDING}",  # fails the Luhn test
+    f"UPDATE payments SET expires_at = now() - interval '14 min' {PENDING}",  # a long outage, but to be survived
+    f"UPDATE payments SET status = 'processing', needs_review = true, due_at = NULL, outcome_known = false {PENDING}",
+)
+
+
+@pytest.fixture(scope="module")
+async def database(stack: LocalStack) -> AsyncIterator[str]:
+    """A database whose walls may be torn down."""
+    async with clone_of_template(stack.urls.database) as url:
+        yield url
+
+
+@pytest.fixture
+async def connection(database: str) -> AsyncIterator[AsyncConnection]:
+    """A transaction with honest rows and no walls, rolled back."""
+    engine = create_async_engine(make_url(database).set(drivername="postgresql+psycopg"))
+    async with engine.connect() as connection:
+        await tie_hands(connection)
+        await plant_honest_rows(connection)
+        yield connection
+        await connection.rollback()
+    await engine.dispose()
+
+
+async def broken(connection: AsyncConnection) -> dict[str, Finding]:
+    return {finding.rule.name: finding for finding in await check(connection, RULES) if finding.count}
+
+
+async def test_honest_rows_break_no_rule(connection: AsyncConnection) -> None:
+    findings = await check(connection, RULES)
+    assert {finding.rule.name: finding.violations for finding in findings if finding.count} == {}
+    assert all(finding.checked > 0 for finding in findings)
+
+
+@pytest.mark.parametrize(("rule", "entity", "lie"), PLANTED)
+async def test_a_planted_violation_is_found(connection: AsyncConnection, rule: str, entity: str, lie: str) -> None:
+    await run(connection, lie)
+    found = await broken(connection)
+    assert rule in found, sorted(found)
+    assert entity in {violation.id for violation in found[rule].violations}
+    assert all(violation.problem for violation in found[rule].violations)
+
+
+@pytest.mark.parametrize("change", HARMLESS)
+async def test_what_is_allowed_is_no_violation(connection: AsyncConnection, change: str) -> None:
+    await run(connection, change)
+    found = await broken(connection)
+    found.pop("history of a payment", None)  # the status was changed without a history, which is not the point here
+    assert found == {}
+
+
+async def test_many_violations_are_counted_and_the_first_are_told(connection: AsyncConnection) -> None:
+    await run(
+        connection,
+        "INSERT INTO payment_history (payment_id, version, merchant_id, store_id, event, to_status, at, caller_type,"
+        " caller_id) SELECT 'pay_x' || n, 1, 'mer_1', 'sto_1', 'create', 'pending', now(), 'user', 'u'"
+        " FROM generate_series(1, 50) AS n",
+    )
+    finding = (await broken(connection))["counted versions of a payment"]
+    assert finding.count == 50
+    assert len(finding.violations) == 20
+
+
+def test_every_rule_has_a_planted_violation() -> None:
+    assert {rule for rule, _, _ in PLANTED} == {rule.name for rule in RULES}
+
+
+def test_rules_have_names_of_their_own_and_sentences_that_fit_a_line() -> None:
+    assert len({rule.name for rule in RULES}) == len(RULES)
+    assert all(len(rule.sentence) <= 76 and rule.sentence.endswith(".") for rule in RULES)
