@@ -3,6 +3,7 @@
 | limit         | measured over                          | beyond it                                       |
 |---------------|----------------------------------------|-------------------------------------------------|
 | in flight     | this process                           | 503 with ``Retry-After``: overload               |
+| waiting       | this process (`wait=`, streams)        | the same, at a limit of their own: they cost little|
 | per minute    | all processes, per merchant and overall| 429 with ``Retry-After``                         |
 | maintenance   | all processes                          | 503 with ``Retry-After`` and the operator's words|
 
@@ -41,7 +42,8 @@ class Limits:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._in_flight = 0
+        self._in_flight = {False: 0, True: 0}  # by whether the request only waits for a payment to move
+        self._most = {False: settings.max_requests_in_flight, True: settings.max_waiting_requests}
         self._window = 0
         self._mine: Counter[str] = Counter()  # counted here since the window began
         self._sent: Counter[str] = Counter()  # of these, already told to the broker
@@ -52,20 +54,21 @@ class Limits:
     @contextmanager
     def admitted(self, scope: Scope) -> Iterator[None]:
         """Count one request in and out. Raises ``ServiceUnavailable`` in overload and in maintenance."""
+        is_waiting = b"wait=" in scope["query_string"] or scope["path"].endswith("/stream")
         is_always_served = scope["path"].startswith(ALWAYS_SERVED)
         if not is_always_served:
             if self._maintenance.is_on and not scope["path"].startswith("/api/v1/ops/"):
                 message = self._maintenance.message or "Closed for maintenance, try again later"
                 raise ServiceUnavailable(message=message, retry_after_seconds=RETRY_AFTER_MAINTENANCE_SECONDS)
-            if self._in_flight >= self._settings.max_requests_in_flight:
+            if self._in_flight[is_waiting] >= self._most[is_waiting]:
                 raise ServiceUnavailable(
                     message="Too much to do at this moment, try again", retry_after_seconds=RETRY_AFTER_OVERLOAD_SECONDS
                 )
-        self._in_flight += 1
+        self._in_flight[is_waiting] += 1
         try:
             yield
         finally:
-            self._in_flight -= 1
+            self._in_flight[is_waiting] -= 1
 
     def count(self, merchant_id: str) -> None:
         """Count a request of a known caller. Raises ``RateLimitExceeded``."""

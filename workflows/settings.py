@@ -42,11 +42,15 @@ class Settings(BaseSettings):
     )
     user_jwks_url: str | None = Field(None, description="JWKS URL with those keys, fetched again every five minutes.")
 
+    tax_rounding: Literal["half_up", "down", "up"] = Field(
+        "half_up", description="Which way a fraction of a minor unit of tax goes, once per tax rate and order."
+    )
     rate_limit_per_merchant: int = Field(1_000, ge=0, description="Requests per minute and merchant; 0 is off.")
     rate_limit_overall: int = Field(10_000, ge=0, description="Requests per minute over all; 0 is off.")
     max_requests_in_flight: int = Field(
         2_000, ge=1, description="Requests one API process works on before it answers 503."
     )
+    max_waiting_requests: int = Field(20_000, ge=1, description="Requests one API process lets wait for a payment to move.")
     max_body_bytes: int = Field(65_536, ge=1_024, description="The largest request body.")
     max_wait_seconds: int = Field(25, ge=1, le=60, description="The longest a `?wait=` may hang.")
 

@@ -13,20 +13,15 @@ OTHER_QUEUES = "refunds,settlements,webhooks,sweeps"
 WORKER_THREADS = 16  # each waits for the one event loop, which does the work; 8 and 32 measured the same
 # Inquiries and cancels end within the product's soft shutdown (15 s); a little more for Celery's own farewell.
 WORKER_GRACE_SECONDS = 20
-API_GRACE_SECONDS = 5  # requests in flight; a ?wait= is answered at once when the shutdown begins
+API_GRACE_SECONDS = 5  # as in api.__main__: requests in flight may end, a hanging ?wait= is cut
 
-API_APP = "api.app:create_app"
 SCHEDULER = "redbeat.RedBeatScheduler"
 FLOWER_MAX_TASKS = 10_000  # it keeps them all in memory, and slows down well before its default of 100,000
 
 
 def api(*, host: str, port: int) -> tuple[str, ...]:
-    """One API process. No access log: a line per request costs more than the request's own bookkeeping."""
-    return (
-        *(sys.executable, "-m", "uvicorn", API_APP, "--factory", "--loop", "uvloop", "--http", "httptools"),
-        *("--no-access-log", "--host", host, "--port", str(port)),
-        *("--timeout-graceful-shutdown", str(API_GRACE_SECONDS), "--log-level", "warning"),
-    )
+    """One API process."""
+    return (sys.executable, "-m", "api", "--host", host, "--port", str(port))
 
 
 def worker(*, queues: str, name: str) -> tuple[str, ...]:

@@ -1,0 +1,36 @@
+"""``python -m api``: one API process. ``mpac api`` and the containers start it like this."""
+
+import argparse
+
+import uvicorn
+
+from api.app import create_app
+from api.protocol import EnvelopeProtocol
+
+GRACE_SECONDS = 5  # for requests in flight at a stop; a hanging ?wait= is cut then, and its terminal asks anew
+BACKLOG = 4_096  # connections that wait to be taken in: a shop's terminals all wake up at nine
+
+
+def main() -> None:
+    """Serve until told to stop. No access log: ``api.middleware`` says one line per request itself."""
+    parser = argparse.ArgumentParser(prog="python -m api", description="Serve the HTTP interface.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8800)
+    options = parser.parse_args()
+    uvicorn.run(
+        create_app(),
+        host=options.host,
+        port=options.port,
+        loop="uvloop",
+        http=EnvelopeProtocol,
+        ws="none",
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        log_config=None,  # the application has set up logging
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+if __name__ == "__main__":
+    main()
