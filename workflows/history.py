@@ -26,6 +26,21 @@ class HistoryRow:
     request_id: Mapped[str | None] = mapped_column(Text)
 
 
+class LeasedRow:
+    """What is worked on by lease: who holds it and until when, when to look again, and whether its outcome is known."""
+
+    outcome_known: Mapped[bool]
+    in_doubt_since: Mapped[datetime | None] = mapped_column(INSTANT)
+    needs_review: Mapped[bool]
+    due_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    lease_until: Mapped[datetime | None] = mapped_column(INSTANT)
+    fence: Mapped[int]
+    unanswered_claims: Mapped[int]
+    attempts: Mapped[int]
+    inquiries: Mapped[int]
+    request_id: Mapped[str | None] = mapped_column(Text)
+
+
 class AttemptRow:
     """One claim to ask a provider to move money, and its outcome: the columns beside the entity's own id."""
 

@@ -11,10 +11,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.database import Base
-from workflows.history import INSTANT, AttemptRow, HistoryRow, MessageRow
+from workflows.history import INSTANT, AttemptRow, HistoryRow, LeasedRow, MessageRow
 
 
-class Payment(Base):
+class Payment(LeasedRow, Base):
     """One sale at one terminal, from the request to its final status."""
 
     __tablename__ = "payments"
@@ -74,17 +74,6 @@ class Payment(Base):
     cancel_reason: Mapped[str | None] = mapped_column(Text)
     cancel_outcome: Mapped[str | None] = mapped_column(Text)
     on_too_late: Mapped[str | None] = mapped_column(Text)
-    outcome_known: Mapped[bool]
-    in_doubt_since: Mapped[datetime | None] = mapped_column(INSTANT)
-    needs_review: Mapped[bool]
-
-    due_at: Mapped[datetime | None] = mapped_column(INSTANT)
-    lease_until: Mapped[datetime | None] = mapped_column(INSTANT)
-    fence: Mapped[int]
-    unanswered_claims: Mapped[int]
-    attempts: Mapped[int]
-    inquiries: Mapped[int]
-    request_id: Mapped[str | None] = mapped_column(Text)
 
     expires_at: Mapped[datetime] = mapped_column(INSTANT)
     created_at: Mapped[datetime] = mapped_column(INSTANT)

@@ -8,10 +8,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.database import Base
-from workflows.history import INSTANT, AttemptRow, HistoryRow, MessageRow
+from workflows.history import INSTANT, AttemptRow, HistoryRow, LeasedRow, MessageRow
 
 
-class Refund(Base):
+class Refund(LeasedRow, Base):
     """Some or all of a payment on its way back."""
 
     __tablename__ = "refunds"
@@ -38,16 +38,6 @@ class Refund(Base):
     provider_reference: Mapped[str | None] = mapped_column(Text)
     failure_code: Mapped[str | None] = mapped_column(Text)
     failure_message: Mapped[str | None] = mapped_column(Text)
-    outcome_known: Mapped[bool]
-    in_doubt_since: Mapped[datetime | None] = mapped_column(INSTANT)
-    needs_review: Mapped[bool]
-    due_at: Mapped[datetime | None] = mapped_column(INSTANT)
-    lease_until: Mapped[datetime | None] = mapped_column(INSTANT)
-    fence: Mapped[int]
-    unanswered_claims: Mapped[int]
-    attempts: Mapped[int]
-    inquiries: Mapped[int]
-    request_id: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(INSTANT)
     processing_at: Mapped[datetime | None] = mapped_column(INSTANT)
     completed_at: Mapped[datetime | None] = mapped_column(INSTANT)
