@@ -9,7 +9,19 @@ from api.content_type import right_content_type
 from api.errors import install_errors
 from api.limits import Limits
 from api.middleware import Frame
-from api.routes import auth, health, merchants, ops, payments, provision, refunds, store_providers, stores, terminals
+from api.routes import (
+    auth,
+    health,
+    merchants,
+    ops,
+    orders,
+    payments,
+    provision,
+    refunds,
+    store_providers,
+    stores,
+    terminals,
+)
 from api.routes.documentation import install_documentation
 from api.services import Services
 from workers.nudge import Nudger
@@ -17,6 +29,8 @@ from workflows.collector import settle_collector
 from workflows.database import Role, connect, disconnect
 from workflows.devices.issue_token import Issuing
 from workflows.logs import configure_logs
+from workflows.orders.create import Ordering
+from workflows.orders.totals import TaxRounding
 from workflows.payments.accept import Accepting
 from workflows.payments.watch import Watch
 from workflows.settings import Settings, load_settings
@@ -25,6 +39,7 @@ from workflows.tenants.tokens import Tokens
 PREFIX = "/api/v1"
 ROUTERS = (
     payments.router,
+    orders.router,
     merchants.router,
     stores.router,
     store_providers.router,
@@ -52,6 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             tokens=tokens,
             issuing=Issuing(tokens),
             accepting=Accepting(nudge_grace_seconds=settings.nudge_grace_seconds),
+            ordering=Ordering(tax_rounding=TaxRounding(settings.tax_rounding)),
             watch=Watch(),
             nudger=Nudger(spacing_seconds=settings.nudge_spacing_ms / 1000),
         )

@@ -8,6 +8,7 @@ from fastapi import Request
 from api.limits import Limits
 from workers.nudge import Nudger
 from workflows.devices.issue_token import Issuing
+from workflows.orders.create import Ordering
 from workflows.payments.accept import Accepting
 from workflows.payments.watch import Watch
 from workflows.settings import Settings
@@ -23,6 +24,7 @@ class Services:
     tokens: Tokens
     issuing: Issuing
     accepting: Accepting
+    ordering: Ordering
     watch: Watch
     nudger: Nudger
 

@@ -1,0 +1,82 @@
+"""Orders over HTTP."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from api.answers import json_answer, page_answer, stored_answer
+from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurServices, RequestId
+from api.problems import problems
+from api.schemas.orders import OrderIn, OrderOut, OrderPatch, OrdersOut, OrderStatus
+from workflows.orders.cancel import cancel_order
+from workflows.orders.change import change_order
+from workflows.orders.complete import complete_order
+from workflows.orders.create import Creation
+from workflows.orders.present import order_fields
+from workflows.orders.queries import OrderFilter, list_orders, read_order
+from workflows.orders.submit import submit_order
+from workflows.orders.totals import TaxRounding
+
+router = APIRouter(prefix="/orders", tags=["orders"])
+
+
+@router.post("", status_code=201, response_model=OrderOut, responses=problems(401, 403, 409, 422))
+async def post_order(
+    *, body: OrderIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, ours: OurServices
+) -> Response:
+    """Record an order as a draft, or open with `submit`. The same key again returns the same answer."""
+    return stored_answer(await ours.ordering.create_order(Creation(body.to_request(), caller, key, request_id)))
+
+
+@router.get("", response_model=OrdersOut, responses=problems(401, 403))
+async def get_orders(
+    *,
+    caller: AnyCaller,
+    page: CurrentPage,
+    status: Annotated[OrderStatus | None, Query()] = None,
+    store_id: Annotated[str | None, Query(max_length=80)] = None,
+    table_number: Annotated[str | None, Query(max_length=50)] = None,
+    order_number: Annotated[str | None, Query(max_length=50)] = None,
+    created_from: Annotated[datetime | None, Query()] = None,
+    created_to: Annotated[datetime | None, Query(description="Exclusive")] = None,
+) -> Response:
+    """The orders you may see, newest first."""
+    wanted = OrderFilter(status, store_id, table_number, order_number, created_from, created_to)
+    rows = await list_orders(wanted, caller=caller, limit=page.limit + 1, before=page.before)
+    return page_answer(rows, page, order_fields)
+
+
+@router.get("/{order_id}", response_model=OrderOut, responses=problems(401, 403))
+async def get_order(order_id: EntityId, caller: AnyCaller) -> Response:
+    """One order."""
+    return json_answer(order_fields(await read_order(order_id, caller=caller)))
+
+
+@router.patch("/{order_id}", response_model=OrderOut, responses=problems(401, 403, 409, 422))
+async def patch_order(
+    *, order_id: EntityId, body: OrderPatch, caller: AnyCaller, request_id: RequestId, ours: OurServices
+) -> Response:
+    """Change an order while it is a draft or open and nobody was given a bill for it."""
+    rounding = TaxRounding(ours.settings.tax_rounding)
+    row = await change_order(order_id, body.to_change(), rounding=rounding, caller=caller, request_id=request_id)
+    return json_answer(order_fields(row))
+
+
+@router.post("/{order_id}/submit", response_model=OrderOut, responses=problems(401, 403, 409, 422))
+async def post_submit(order_id: EntityId, caller: AnyCaller, request_id: RequestId) -> Response:
+    """Open a draft: from now on it can be billed."""
+    return json_answer(order_fields(await submit_order(order_id, caller=caller, request_id=request_id)))
+
+
+@router.post("/{order_id}/cancel", response_model=OrderOut, responses=problems(401, 403, 409))
+async def post_cancel(order_id: EntityId, caller: AnyCaller, request_id: RequestId) -> Response:
+    """Withdraw an order with no bill awaiting payment and no payment that is not fully refunded."""
+    return json_answer(order_fields(await cancel_order(order_id, caller=caller, request_id=request_id)))
+
+
+@router.post("/{order_id}/complete", response_model=OrderOut, responses=problems(401, 403, 409))
+async def post_complete(order_id: EntityId, caller: AnyCaller, request_id: RequestId) -> Response:
+    """Close a paid order that was fulfilled."""
+    return json_answer(order_fields(await complete_order(order_id, caller=caller, request_id=request_id)))

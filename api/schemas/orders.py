@@ -1,0 +1,134 @@
+"""Orders: what a terminal sends, and what it gets to see."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from api.schemas.base import Body, Currency, Id, Printable, absent
+from workflows.money import MAX_AMOUNT
+from workflows.orders.change import OrderChange
+from workflows.orders.create import OrderRequest
+from workflows.orders.totals import Line
+
+DEFAULT_CURRENCY = "JPY"
+MAX_ITEMS = 200  # they fit into the largest body, and into one screen of any terminal
+MAX_QUANTITY = 99_999
+
+OrderType = Literal["dine_in", "takeaway", "delivery"]
+OrderStatus = Literal["draft", "open", "paid", "completed", "cancelled"]
+TableNumber = Annotated[Printable, Field(max_length=50)]
+Discount = Annotated[
+    int, Field(ge=0, le=MAX_AMOUNT, description="Off the whole order, minor units, before tax; at most the subtotal")
+]
+
+
+class ItemIn(Body):
+    """One line of an order."""
+
+    name: Annotated[Printable, Field(max_length=200)]
+    quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY)]
+    unit_price: Annotated[int, Field(ge=0, le=MAX_AMOUNT, description="Minor units, without tax")]
+    tax_rate: Annotated[
+        str,
+        Field(
+            pattern=r"^0(\.[0-9]{1,5})?$",
+            description="A fraction as a decimal string, never a float",
+            examples=["0.08", "0.10"],
+        ),
+    ]
+
+    def to_line(self) -> Line:
+        """The same in the domain's words."""
+        return Line(self.name, self.quantity, self.unit_price, Decimal(self.tax_rate))
+
+
+Items = Annotated[list[ItemIn], Field(min_length=1, max_length=MAX_ITEMS)]
+
+
+class OrderIn(Body):
+    """An order to be recorded; what it comes to is computed here."""
+
+    order_type: OrderType
+    table_number: TableNumber | None = None
+    items: Items
+    discount_amount: Discount = 0
+    currency: Currency = DEFAULT_CURRENCY
+    submit: Annotated[bool, Field(description="Begin open rather than as a draft")] = False
+    store_id: Annotated[Id | None, Field(description="Only for callers above a store")] = None
+
+    def to_request(self) -> OrderRequest:
+        """The same in the domain's words."""
+        return OrderRequest(
+            order_type=self.order_type,
+            lines=tuple(item.to_line() for item in self.items),
+            table_number=self.table_number,
+            discount_amount=self.discount_amount,
+            currency=self.currency,
+            is_submitted=self.submit,
+            store_id=self.store_id,
+        )
+
+
+class OrderPatch(Body):
+    """What changes; what is left out stays. Items are replaced as a whole."""
+
+    order_type: OrderType = Field(default_factory=absent)
+    table_number: TableNumber | None = None
+    items: Items = Field(default_factory=absent)
+    discount_amount: Discount = Field(default_factory=absent)
+
+    def to_change(self) -> OrderChange:
+        """The same in the domain's words."""
+        given = self.model_fields_set
+        return OrderChange(
+            lines=tuple(item.to_line() for item in self.items) if "items" in given else None,
+            discount_amount=self.discount_amount if "discount_amount" in given else None,
+            particulars={name: getattr(self, name) for name in ("order_type", "table_number") if name in given},
+        )
+
+
+class ItemOut(BaseModel):
+    """One line of an order."""
+
+    id: str
+    name: str
+    quantity: int
+    unit_price: int
+    tax_rate: str
+    subtotal: int
+
+
+class OrderOut(BaseModel):
+    """An order."""
+
+    id: str
+    order_number: str
+    order_type: OrderType
+    table_number: str | None
+    status: OrderStatus
+    currency: str
+    items: list[ItemOut]
+    subtotal: int
+    tax_amount: int
+    discount_amount: int
+    total_amount: int
+    bill_ids: list[str]
+    device_id: str | None
+    store_id: str
+    merchant_id: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    submitted_at: datetime | None
+    paid_at: datetime | None
+    completed_at: datetime | None
+    cancelled_at: datetime | None
+
+
+class OrdersOut(BaseModel):
+    """A page of orders, newest first."""
+
+    data: list[OrderOut]
+    next_cursor: str | None

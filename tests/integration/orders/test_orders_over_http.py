@@ -1,0 +1,234 @@
+"""Orders: created, found, changed, submitted, cancelled."""
+
+import asyncio
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import DictRow
+
+from tests.factories import Signer, Tenant
+from tests.harness import Api
+from tests.integration.orders.kit import RAMEN, RICE, open_order, post_order
+
+Admin = psycopg.AsyncConnection[DictRow]
+FIELDS = {
+    "id",
+    "order_number",
+    "order_type",
+    "table_number",
+    "status",
+    "currency",
+    "items",
+    "subtotal",
+    "tax_amount",
+    "discount_amount",
+    "total_amount",
+    "bill_ids",
+    "version",
+}
+
+
+async def history(admin: Admin, order_id: str) -> list[tuple[str, str | None, str]]:
+    rows = await admin.execute("SELECT * FROM order_history WHERE order_id = %s ORDER BY version", [order_id])
+    return [(row["event"], row["from_status"], row["to_status"]) for row in await rows.fetchall()]
+
+
+async def test_a_draft_has_computed_totals(api: Api, tenant: Tenant, admin: Admin) -> None:
+    answer = await post_order(api, tenant, items=[RAMEN, RICE], discount_amount=25)
+    assert answer.status == 201
+    order = answer.body
+    assert set(order) >= FIELDS
+    # 900 at 10 % and 125 at 8 %, 25 off (21.95 → 22 and 3.05 → 3): tax on 878 is 87.8 → 88, on 122 is 9.76 → 10
+    assert (order["subtotal"], order["tax_amount"], order["total_amount"]) == (1025, 98, 1098)
+    assert (order["status"], order["version"], order["bill_ids"]) == ("draft", 1, [])
+    assert [(item["name"], item["tax_rate"], item["subtotal"]) for item in order["items"]] == [
+        ("Ramen", "0.10", 900),
+        ("Rice ball", "0.08", 125),
+    ]
+    assert (await api.get(f"/orders/{order['id']}", as_=tenant)).body == order
+    assert await history(admin, order["id"]) == [("create", None, "draft")]
+
+
+async def test_an_order_may_begin_open_and_says_so_in_its_history(api: Api, tenant: Tenant, admin: Admin) -> None:
+    order = await open_order(api, tenant)
+    assert (order["status"], order["version"]) == ("open", 2)
+    assert order["submitted_at"] == order["created_at"]
+    assert await history(admin, order["id"]) == [("create", None, "draft"), ("submit", "draft", "open")]
+    assert (await api.get(f"/orders/{order['id']}", as_=tenant)).body == order
+
+
+async def test_a_draft_is_changed_submitted_and_cancelled(api: Api, tenant: Tenant, admin: Admin) -> None:
+    order = (await post_order(api, tenant)).body
+    path = f"/orders/{order['id']}"
+    changed = await api.call("PATCH", path, {"items": [RICE], "table_number": None}, as_=tenant)
+    assert changed.status == 200
+    assert (changed.body["total_amount"], changed.body["table_number"], changed.body["version"]) == (135, None, 2)
+    assert changed.body["order_type"] == "dine_in"
+    submitted = await api.post(f"{path}/submit", as_=tenant)
+    assert (submitted.status, submitted.body["status"]) == (200, "open")
+    discounted = await api.call("PATCH", path, {"discount_amount": 25}, as_=tenant)
+    assert discounted.body["total_amount"] == 108
+    cancelled = await api.post(f"{path}/cancel", as_=tenant)
+    assert (cancelled.status, cancelled.body["status"]) == (200, "cancelled")
+    assert cancelled.body["cancelled_at"] is not None
+    events = [event for event, _, _ in await history(admin, order["id"])]
+    assert events == ["create", "change", "submit", "change", "cancel"]
+    assert cancelled.body["version"] == len(events)
+
+
+async def test_an_empty_change_changes_nothing(api: Api, tenant: Tenant) -> None:
+    order = (await post_order(api, tenant)).body
+    answer = await api.call("PATCH", f"/orders/{order['id']}", {}, as_=tenant)
+    assert (answer.status, answer.body) == (200, order)
+
+
+ILLEGAL = {
+    "draft": ["complete"],
+    "open": ["submit", "complete"],
+    "cancelled": ["submit", "cancel", "complete"],
+}
+
+
+@pytest.mark.parametrize(("status", "event"), [(status, event) for status in ILLEGAL for event in ILLEGAL[status]])
+async def test_every_other_edge_is_refused_with_the_current_status(
+    api: Api, tenant: Tenant, status: str, event: str
+) -> None:
+    order = (await post_order(api, tenant, submit=status == "open")).body
+    if status == "cancelled":
+        await api.post(f"/orders/{order['id']}/cancel", as_=tenant)
+    answer = await api.post(f"/orders/{order['id']}/{event}", as_=tenant)
+    assert (answer.status, answer.code) == (409, "INVALID_STATUS_TRANSITION")
+    assert answer.details[0]["field"] == "status"
+    assert status in answer.details[0]["issue"]
+
+
+async def test_a_cancelled_order_does_not_change(api: Api, tenant: Tenant) -> None:
+    order = (await post_order(api, tenant)).body
+    await api.post(f"/orders/{order['id']}/cancel", as_=tenant)
+    answer = await api.call("PATCH", f"/orders/{order['id']}", {"table_number": "9"}, as_=tenant)
+    assert (answer.status, answer.code) == (409, "INVALID_STATUS_TRANSITION")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"items": []}, "items"),
+        ({"items": [{**RAMEN, "tax_rate": 0.1}]}, "items.0.tax_rate"),
+        ({"items": [{**RAMEN, "tax_rate": "10"}]}, "items.0.tax_rate"),
+        ({"items": [{**RAMEN, "tax_rate": "0.123456"}]}, "items.0.tax_rate"),
+        ({"items": [{**RAMEN, "tax_rate": "0.1\n"}]}, "items.0.tax_rate"),
+        ({"items": [{**RAMEN, "quantity": 0}]}, "items.0.quantity"),
+        ({"items": [{**RAMEN, "quantity": 1.5}]}, "items.0.quantity"),
+        ({"items": [{**RAMEN, "unit_price": -1}]}, "items.0.unit_price"),
+        ({"items": [{**RAMEN, "price": 1}]}, "items.0.price"),
+        ({"items": [{**RAMEN, "unit_price": 0}], "submit": True}, "items"),
+        ({"discount_amount": 901}, "discount_amount"),
+        ({"discount_amount": -1}, "discount_amount"),
+        ({"order_type": "eat_in"}, "order_type"),
+        ({"currency": "XYZ"}, "currency"),
+        ({"table_number": "7\u0000"}, "table_number"),
+        ({"status": "open"}, "status"),
+    ],
+)
+async def test_what_is_not_valid_is_refused_field_by_field(
+    api: Api, tenant: Tenant, fields: dict[str, Any], field: str
+) -> None:
+    answer = await post_order(api, tenant, **fields)
+    assert (answer.status, answer.code) == (422, "VALIDATION_ERROR")
+    assert field in [detail["field"] for detail in answer.details]
+
+
+async def test_what_comes_to_nothing_is_not_submitted(api: Api, tenant: Tenant) -> None:
+    order = (await post_order(api, tenant, discount_amount=900)).body
+    assert order["total_amount"] == 0
+    refused = await api.post(f"/orders/{order['id']}/submit", as_=tenant)
+    assert (refused.status, refused.code) == (422, "VALIDATION_ERROR")
+    opened = await open_order(api, tenant)
+    refused = await api.call("PATCH", f"/orders/{opened['id']}", {"discount_amount": 900}, as_=tenant)
+    assert refused.status == 422
+
+
+async def test_a_missing_key_is_refused(api: Api, tenant: Tenant) -> None:
+    answer = await api.post("/orders", {"order_type": "takeaway", "items": [RAMEN]}, as_=tenant)
+    assert (answer.status, answer.code) == (400, "VALIDATION_ERROR")
+
+
+async def test_orders_of_others_do_not_exist(api: Api, tenant: Tenant, make_tenant: Any, signer: Signer) -> None:
+    order = await open_order(api, tenant)
+    other = await make_tenant()
+    for method, path in [
+        ("GET", ""),
+        ("PATCH", ""),
+        ("POST", "/submit"),
+        ("POST", "/cancel"),
+        ("POST", "/complete"),
+    ]:
+        body = {} if method == "PATCH" else None
+        answer = await api.call(method, f"/orders/{order['id']}{path}", body, as_=other)
+        assert (answer.status, answer.code) == (404, "RESOURCE_NOT_FOUND"), (method, path)
+    assert (await api.get("/orders", as_=other)).body["data"] == []
+    admin = signer.user(tenant, role="merchant_admin")
+    assert (await post_order(api, admin, store_id=other.store_id)).status == 404
+    assert (await post_order(api, admin)).status == 422
+    assert (await post_order(api, admin, store_id=tenant.store_id)).status == 201
+
+
+async def test_lists_are_filtered_and_paged(api: Api, tenant: Tenant) -> None:
+    orders = [await open_order(api, tenant, table_number=str(number % 2)) for number in range(5)]
+    draft = (await post_order(api, tenant)).body
+    first = (await api.get("/orders?status=open&limit=3", as_=tenant)).body
+    assert [order["id"] for order in first["data"]] == [order["id"] for order in reversed(orders)][:3]
+    assert first["data"][0] == orders[-1]
+    rest = (await api.get(f"/orders?status=open&limit=3&cursor={first['next_cursor']}", as_=tenant)).body
+    assert [order["id"] for order in rest["data"]] == [orders[1]["id"], orders[0]["id"]]
+    assert rest["next_cursor"] is None
+    for query, expected in [
+        (f"order_number={draft['order_number']}", [draft]),
+        ("table_number=1", [orders[3], orders[1]]),
+        (f"store_id={tenant.store_id}&status=draft", [draft]),
+        ("store_id=sto_other", []),
+        (f"created_from={draft['created_at']}", [draft]),
+        (f"created_to={orders[1]['created_at']}", [orders[0]]),
+    ]:
+        found = (await api.get(f"/orders?{query}", as_=tenant)).body["data"]
+        assert [order["id"] for order in found] == [order["id"] for order in expected], query
+
+
+async def test_numbers_have_no_gap_whoever_comes_at_once(api: Api, tenant: Tenant) -> None:
+    answers = await asyncio.gather(
+        *(post_order(api, tenant, discount_amount=0 if number % 3 else 901) for number in range(60))
+    )
+    numbers = sorted(answer.body["order_number"] for answer in answers if answer.status == 201)
+    day = numbers[0].partition("-")[0]
+    assert numbers == [f"{day}-{number:04d}" for number in range(1, 41)]
+
+
+async def test_one_key_is_one_order(api: Api, tenant: Tenant, admin: Admin) -> None:
+    answers = await asyncio.gather(*(post_order(api, tenant, key="the same") for _ in range(50)))
+    assert {answer.status for answer in answers} <= {201, 409}
+    replay = await post_order(api, tenant, key="the same")
+    assert (replay.status, replay.headers["Idempotent-Replayed"]) == (201, "true")
+    assert {answer.raw for answer in answers if answer.status == 201} == {replay.raw}
+    assert {answer.code for answer in answers if answer.status == 409} <= {"IDEMPOTENCY_KEY_IN_USE"}
+    rows = await admin.execute("SELECT count(*) AS n FROM orders WHERE store_id = %s", [tenant.store_id])
+    assert await rows.fetchone() == {"n": 1}
+    reused = await post_order(api, tenant, key="the same", table_number="8")
+    assert (reused.status, reused.code) == (422, "IDEMPOTENCY_KEY_REUSED")
+
+
+async def test_a_refusal_is_kept_beside_its_key(api: Api, tenant: Tenant) -> None:
+    refused = await post_order(api, tenant, key="too much", discount_amount=901)
+    again = await post_order(api, tenant, key="too much", discount_amount=901)
+    assert (refused.status, again.status, again.raw) == (422, 422, refused.raw)
+    assert again.headers["Idempotent-Replayed"] == "true"
+
+
+async def test_a_key_beyond_its_window_is_free_again(api: Api, tenant: Tenant, admin: Admin) -> None:
+    first = await post_order(api, tenant, key="old")
+    await admin.execute(
+        "UPDATE idempotency_records SET expires_at = now() WHERE merchant_id = %s AND key = 'old'", [tenant.merchant_id]
+    )
+    second = await post_order(api, tenant, key="old", table_number="8")
+    assert second.status == 201
+    assert second.body["id"] != first.body["id"]

@@ -1,0 +1,84 @@
+"""Change: the items, the discount or the particulars of an order that nobody was given a bill for.
+
+| field                          | may change while                                        |
+|--------------------------------|---------------------------------------------------------|
+| items, discount                | draft, or open; no bill of it but voided ones            |
+| table number, kind of order    | the same                                                 |
+
+Items are replaced as a whole and get new ids; the totals are computed anew from what stands then.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.errors import Detail, InvalidRequest
+from workflows.orders.items import item_rows, lines_of, read_items, replace_items
+from workflows.orders.lock import blocked, live_bills, lock_order
+from workflows.orders.queries import whole_order
+from workflows.orders.states import ORDER, OrderRemark, OrderStatus
+from workflows.orders.totals import Line, TaxRounding, compute_totals
+from workflows.tenants.caller import Caller, caller_transaction
+from workflows.transitions import By, apply, illegal
+
+CHANGEABLE = frozenset({OrderStatus.DRAFT, OrderStatus.OPEN})
+
+
+@dataclass(frozen=True, slots=True)
+class OrderChange:
+    """What changes. ``None`` leaves the items or the discount as they are; ``particulars`` are columns as they will be."""
+
+    lines: tuple[Line, ...] | None
+    discount_amount: int | None
+    particulars: dict[str, Any]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is asked for."""
+        return self.lines is None and self.discount_amount is None and not self.particulars
+
+
+async def change_order(
+    order_id: str, change: OrderChange, *, rounding: TaxRounding, caller: Caller, request_id: str
+) -> dict[str, Any]:
+    """The order as it is then. Raises ``ResourceNotFound``, ``InvalidStatusTransition``, ``InvalidRequest`` (totals)."""
+    async with caller_transaction(caller) as connection:
+        order = await lock_order(connection, order_id, caller=caller)
+        if order["status"] not in CHANGEABLE:
+            raise illegal(ORDER, order["status"], OrderRemark.CHANGE)
+        bills = await live_bills(connection, order_id)
+        if bills:
+            why = [
+                Detail("bill_ids", f"Bill {bill.id} is {bill.status}; only voided bills may exist") for bill in bills
+            ]
+            raise blocked(order, "changed", *why)
+        if change.is_empty:
+            return await whole_order(connection, order)
+        amounts = await _amounts(connection, order, change, rounding=rounding)
+        if change.lines is not None:
+            await replace_items(connection, order_id, item_rows(order, change.lines))
+        by = By.caller(caller, at=order["at"], request_id=request_id)
+        changes = {**change.particulars, **amounts, "updated_at": by.at}
+        row = await apply(connection, ORDER, entity_id=order_id, event=OrderRemark.CHANGE, by=by, changes=changes)
+        return await whole_order(connection, row)
+
+
+async def _amounts(
+    connection: AsyncConnection, order: dict[str, Any], change: OrderChange, *, rounding: TaxRounding
+) -> dict[str, int]:
+    if change.lines is None and change.discount_amount is None:
+        return {}
+    lines = change.lines
+    if lines is None:
+        lines = tuple(lines_of((await read_items(connection, [order["id"]]))[order["id"]]))
+    discount = order["discount_amount"] if change.discount_amount is None else change.discount_amount
+    totals = compute_totals(lines, discount_amount=discount, currency=order["currency"], rounding=rounding)
+    if totals.total_amount == 0 and order["status"] != OrderStatus.DRAFT:
+        raise InvalidRequest(Detail("items", "Must come to more than 0: this order is open"))
+    return {
+        "subtotal": totals.subtotal,
+        "tax_amount": totals.tax_amount,
+        "discount_amount": totals.discount_amount,
+        "total_amount": totals.total_amount,
+    }

@@ -1,0 +1,294 @@
+"""Create: record an order with its items, its number, its history and its idempotency record in one transaction.
+
+| phase  | what                                                                                                     |
+|--------|----------------------------------------------------------------------------------------------------------|
+| look   | one statement for the whole group: is the key known, the device active, the store theirs?                  |
+| number | the counters of the stores' business days; taken late, because their rows stay locked until the commit      |
+| write  | orders as drafts, items, keys; then one statement submits those that are to be open                        |
+
+Concurrent requests share a commit (``workflows.gather``), as payments do. A conflict that appeared meanwhile undoes the
+group, numbers included, and has it go one by one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.database import Role, rows_parameter, transaction
+from workflows.errors import Detail, DomainError, IdempotencyKeyInUse, InvalidRequest, ResourceNotFound
+from workflows.gather import Gather
+from workflows.idempotency import Key, Stored, keep_all_in, record, replay
+from workflows.ids import new_id
+from workflows.numbering import Day, Kind, business_date, take_numbers
+from workflows.orders.items import insert_items, item_rows
+from workflows.orders.present import order_fields
+from workflows.orders.states import ORDER, OrderEvent, OrderStatus
+from workflows.orders.totals import Line, TaxRounding, compute_totals
+from workflows.rendering import render
+from workflows.tenants.caller import Caller, CallerRole, device_not_active
+from workflows.tenants.store_of import store_of
+
+GROUP_LIMIT = 50
+"""Requests per transaction: fewer than payments, because each brings its items along."""
+
+LANES = 2
+"""Groups under way at once: one is being committed while the next is being rendered."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRequest:
+    """What a terminal asks for, already valid in itself."""
+
+    order_type: str
+    lines: tuple[Line, ...]
+    table_number: str | None = None
+    discount_amount: int = 0
+    currency: str | None = None
+    is_submitted: bool = False
+    store_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """One request on its way into the database."""
+
+    request: OrderRequest
+    caller: Caller
+    key: Key
+    request_id: str
+
+
+_LOOK = text("""
+    -- look: everything that decides about a request, for the whole group; no row where the store is not the caller's
+    SELECT i.n, s.id AS store_id, s.merchant_id, s.currency, s.time_zone, s.cut_off, d.status AS device_status,
+           now() AS now, k.fingerprint, k.status AS stored_status, k.body AS stored_body
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(n integer, scope text, psp_id text, merchant_id text, store_id text,
+        device_id text, method text, path text, key text)
+    JOIN stores s ON s.id = i.store_id AND CASE i.scope
+        WHEN 'store' THEN s.merchant_id = i.merchant_id
+        WHEN 'merchant' THEN s.merchant_id = i.merchant_id
+        WHEN 'psp' THEN psp_of(s.merchant_id) = i.psp_id
+        ELSE i.scope = 'system' END
+    LEFT JOIN devices d ON d.id = i.device_id
+    LEFT JOIN idempotency_records k ON k.merchant_id = s.merchant_id AND k.key = i.key AND k.path = i.path
+                                   AND k.method = i.method AND k.expires_at > now()
+""")
+
+_COLUMNS = """
+    id, merchant_id, store_id, device_id, order_number, order_type, table_number, status, version, currency, subtotal,
+    tax_amount, discount_amount, total_amount, created_at, updated_at"""
+_HISTORY = """
+    INSERT INTO order_history (order_id, version, merchant_id, store_id, event, from_status, to_status, at, caller_type,
+                               caller_id, request_id)"""
+
+_WRITE = text(f"""
+    -- write: every order of the group as a draft, with the first row of its history
+    WITH input AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:bys AS jsonb)) AS b(id text, caller_type text, caller_id text, request_id text)
+    ), written AS (
+        INSERT INTO orders ({_COLUMNS})
+        SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::orders, CAST(:orders AS jsonb))
+        RETURNING *
+    )
+    {_HISTORY}
+    SELECT w.id, w.version, w.merchant_id, w.store_id, 'create', NULL, w.status, w.created_at, b.caller_type, b.caller_id,
+           b.request_id
+    FROM written w JOIN input b ON b.id = w.id
+""")
+_SUBMIT = text(f"""
+    -- submit: those that begin open; a statement of its own, because one cannot change what it has just inserted
+    WITH input AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:bys AS jsonb)) AS b(id text, caller_type text, caller_id text, request_id text)
+    ), moved AS (
+        UPDATE orders SET status = :target, version = version + 1, submitted_at = created_at
+        WHERE id IN (SELECT id FROM input)
+        RETURNING *
+    )
+    {_HISTORY}
+    SELECT m.id, m.version, m.merchant_id, m.store_id, :event, :source, m.status, m.submitted_at, b.caller_type,
+           b.caller_id, b.request_id
+    FROM moved m JOIN input b ON b.id = m.id
+""")
+
+
+class Ordering:
+    """Takes orders in. One per process; lives on one event loop."""
+
+    def __init__(self, *, tax_rounding: TaxRounding) -> None:
+        self._rounding = tax_rounding
+        self._gather: Gather[Creation, Stored] = Gather(self._flush, limit=GROUP_LIMIT, lanes=LANES)
+        self._running: set[tuple[str, str, str, str]] = set()
+
+    async def create_order(self, creation: Creation) -> Stored:
+        """Record an order, or find the answer that its key was given before.
+
+        Returns the status and body to answer with. Raises ``InvalidRequest`` (totals), ``NotAuthorized`` (device not
+        active), ``ResourceNotFound`` (store), ``IdempotencyKeyInUse``, ``IdempotencyKeyReused``, ``ServiceUnavailable``.
+        """
+        mark = (creation.caller.merchant_id or creation.caller.psp_id, *creation.key.identity)
+        if mark in self._running:
+            raise IdempotencyKeyInUse(retry_after_seconds=1)
+        self._running.add(mark)
+        try:
+            return await self._gather.put(creation)
+        finally:
+            self._running.discard(mark)
+
+    async def _flush(self, group: list[Creation]) -> list[Stored | BaseException]:
+        try:
+            return await self._attempt(group)
+        except IdempotencyKeyInUse:  # somebody else's conflict must not be this one's error
+            return [await self._alone(creation) for creation in group]
+        except DomainError as error:
+            return [error] * len(group)
+
+    async def _alone(self, creation: Creation) -> Stored | BaseException:
+        """One order by itself. Whoever took its key first has committed by then, so a second look finds that answer."""
+        try:
+            try:
+                return (await self._attempt([creation]))[0]
+            except IdempotencyKeyInUse:
+                return (await self._attempt([creation]))[0]
+        except DomainError as error:
+            return error
+
+    async def _attempt(self, group: list[Creation]) -> list[Stored | BaseException]:
+        async with transaction(Role.ACCEPT) as connection:
+            return await self._create(connection, group)
+
+    async def _create(self, connection: AsyncConnection, group: list[Creation]) -> list[Stored | BaseException]:
+        asked: list[dict[str, Any]] = []
+        results: dict[int, Stored | BaseException] = {}
+        for number, creation in enumerate(group):
+            try:
+                asked.append(_question(number, creation))
+            except DomainError as error:
+                results[number] = error
+        found = {row["n"]: row for row in (await connection.execute(_LOOK, {"rows": rows_parameter(asked)})).mappings()}
+        new: dict[int, dict[str, Any]] = {}
+        for number in (row["n"] for row in asked):
+            try:
+                fact = _judge(group[number].caller, found.get(number))
+                known = _known_answer(group[number].key, fact)
+                if known:
+                    results[number] = known
+                else:
+                    new[number] = _order_row(group[number], fact, rounding=self._rounding)
+            except DomainError as error:
+                results[number] = error
+        results.update(await _write(connection, {number: (group[number], row) for number, row in new.items()}, found))
+        return [results[number] for number in range(len(group))]
+
+
+async def _write(
+    connection: AsyncConnection, new: Mapping[int, tuple[Creation, dict[str, Any]]], facts: Mapping[int, RowMapping]
+) -> dict[int, Stored]:
+    if not new:
+        return {}
+    days = [_day(facts[number]) for number in new]
+    numbers = await take_numbers(connection, Kind.ORDER, days)
+    for (_, row), order_number in zip(new.values(), numbers, strict=True):
+        row["order_number"] = order_number
+    orders = [{key: value for key, value in row.items() if key != "items"} for _, row in new.values()]
+    bys = [_by(creation, row) for creation, row in new.values()]
+    await connection.execute(_WRITE, {"orders": rows_parameter(orders), "bys": rows_parameter(bys)})
+    await insert_items(connection, [item for _, row in new.values() for item in row["items"]])
+    await _submit(connection, new)
+    answers = {
+        number: Stored(201, render(order_fields(row)), resource_id=row["id"], is_replay=False)
+        for number, (_, row) in new.items()
+    }
+    kept = [record(row["merchant_id"], creation.key, answers[number]) for number, (creation, row) in new.items()]
+    await keep_all_in(connection, kept)
+    return answers
+
+
+async def _submit(connection: AsyncConnection, new: Mapping[int, tuple[Creation, dict[str, Any]]]) -> None:
+    submitted = [(creation, row) for creation, row in new.values() if creation.request.is_submitted]
+    if not submitted:
+        return
+    bys = rows_parameter([_by(creation, row) for creation, row in submitted])
+    edge = {"event": OrderEvent.SUBMIT, "source": OrderStatus.DRAFT, "target": OrderStatus.OPEN}
+    await connection.execute(_SUBMIT, {"bys": bys, **edge})
+    for _, row in submitted:
+        row.update(status=OrderStatus.OPEN, version=row["version"] + 1, submitted_at=row["created_at"])
+
+
+def _day(fact: RowMapping) -> Day:
+    on = business_date(fact["now"], time_zone=fact["time_zone"], cut_off=fact["cut_off"])
+    return Day(fact["store_id"], on, fact["merchant_id"])
+
+
+def _by(creation: Creation, row: Mapping[str, Any]) -> dict[str, Any]:
+    caller = creation.caller
+    return {
+        "id": row["id"],
+        "caller_type": caller.type,
+        "caller_id": caller.id,
+        "request_id": creation.request_id,
+    }
+
+
+def _order_row(creation: Creation, fact: RowMapping, *, rounding: TaxRounding) -> dict[str, Any]:
+    """The order as it will be answered, but for its number. Raises ``InvalidRequest`` where it comes to nothing good."""
+    request, caller = creation.request, creation.caller
+    now: datetime = fact["now"]
+    currency = request.currency or fact["currency"]
+    totals = compute_totals(
+        request.lines, discount_amount=request.discount_amount, currency=currency, rounding=rounding
+    )
+    if request.is_submitted and totals.total_amount == 0:
+        raise InvalidRequest(Detail("items", "Must come to more than 0 before the order can be submitted"))
+    row = {
+        "id": new_id("order"),
+        "merchant_id": fact["merchant_id"],
+        "store_id": fact["store_id"],
+        "device_id": caller.id if caller.role is CallerRole.DEVICE else None,
+        "order_type": request.order_type,
+        "table_number": request.table_number,
+        "status": ORDER.initial[0],
+        "version": 1,
+        "currency": currency,
+        "subtotal": totals.subtotal,
+        "tax_amount": totals.tax_amount,
+        "discount_amount": totals.discount_amount,
+        "total_amount": totals.total_amount,
+        "created_at": now,
+        "updated_at": now,
+    }
+    return {**row, "items": item_rows(row, request.lines), "bill_ids": []}
+
+
+def _question(number: int, creation: Creation) -> dict[str, Any]:
+    caller, key = creation.caller, creation.key
+    return {
+        "n": number,
+        "scope": caller.scope,
+        "psp_id": caller.psp_id,
+        "merchant_id": caller.merchant_id,
+        "store_id": store_of(caller, creation.request.store_id),
+        "device_id": caller.id if caller.role is CallerRole.DEVICE else None,
+        "method": key.method,
+        "path": key.path,
+        "key": key.value,
+    }
+
+
+def _judge(caller: Caller, fact: RowMapping | None) -> RowMapping:
+    """Raise what speaks against this caller."""
+    if caller.role is CallerRole.DEVICE and (fact is None or fact["device_status"] != "active"):
+        raise device_not_active(fact["device_status"] if fact else None)
+    if fact is None:
+        raise ResourceNotFound(Detail("store_id", "There is no such store"))
+    return fact
+
+
+def _known_answer(key: Key, fact: RowMapping) -> Stored | None:
+    if fact["stored_status"] is None:
+        return None
+    return replay(key, fact["fingerprint"], fact["stored_status"], fact["stored_body"])

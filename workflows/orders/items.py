@@ -1,0 +1,66 @@
+"""The rows of an order's items."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.database import rows_parameter
+from workflows.ids import new_id
+from workflows.orders.present import rate
+from workflows.orders.totals import Line
+
+_COLUMNS = "id, order_id, merchant_id, store_id, position, name, quantity, unit_price, tax_rate, subtotal"
+
+_INSERT = text(f"""
+    -- items: of one order or of a whole group's
+    INSERT INTO order_items ({_COLUMNS})
+    SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::order_items, CAST(:rows AS jsonb))
+""")
+_DELETE = text("DELETE FROM order_items WHERE order_id = :order_id")
+_READ = text("SELECT * FROM order_items WHERE order_id = ANY(:order_ids) ORDER BY order_id, position")
+
+
+def item_rows(order: Mapping[str, Any], lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """Fresh rows for the ``lines`` of ``order``, in their order."""
+    return [
+        {
+            "id": new_id("order_item"),
+            "order_id": order["id"],
+            "merchant_id": order["merchant_id"],
+            "store_id": order["store_id"],
+            "position": position,
+            "name": line.name,
+            "quantity": line.quantity,
+            "unit_price": line.unit_price,
+            "tax_rate": line.tax_rate,
+            "subtotal": line.subtotal,
+        }
+        for position, line in enumerate(lines, 1)
+    ]
+
+
+async def insert_items(connection: AsyncConnection, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows of ``item_rows``."""
+    spelled = [{**row, "tax_rate": rate(row["tax_rate"])} for row in rows]
+    await connection.execute(_INSERT, {"rows": rows_parameter(spelled)})
+
+
+async def replace_items(connection: AsyncConnection, order_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``rows`` in the place of the items that the order has."""
+    await connection.execute(_DELETE, {"order_id": order_id})
+    await insert_items(connection, rows)
+
+
+async def read_items(connection: AsyncConnection, order_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """The items of each of these orders, in their order."""
+    items: dict[str, list[dict[str, Any]]] = {order_id: [] for order_id in order_ids}
+    for row in (await connection.execute(_READ, {"order_ids": list(order_ids)})).mappings():
+        items[row["order_id"]].append(dict(row))
+    return items
+
+
+def lines_of(items: Iterable[Mapping[str, Any]]) -> list[Line]:
+    """The lines that these rows were written from."""
+    return [Line(item["name"], item["quantity"], item["unit_price"], item["tax_rate"]) for item in items]

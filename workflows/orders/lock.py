@@ -1,0 +1,86 @@
+"""Lock: an order's row for the rest of a transaction, with what its bills and payments say about it.
+
+An order's lock is the last one a transaction takes (`docs/decisions/0003`): whoever holds it waits for no bill and no
+payment, and reads those without locking them. That is enough, because a new bill of an order is made under this lock too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
+from workflows.orders.models import Order
+from workflows.orders.states import ORDER
+from workflows.tenants.caller import Caller
+from workflows.tenants.scope import within
+from workflows.transitions import illegal
+
+_NOW = text("SELECT now()")
+_INVOLVED = text("""
+    -- involved: the bills of an order that are not voided, and how many of its payments are not given back in full
+    SELECT b.id, b.status FROM bill_orders bo JOIN bills b ON b.id = bo.bill_id
+    WHERE bo.order_id = :order_id AND b.status <> 'voided' ORDER BY b.id
+""")
+_KEPT = text("""
+    -- kept: payments for any bill of this order, voided ones too, of which some money is still ours
+    SELECT count(*) FROM bill_orders bo JOIN payments p ON p.bill_id = bo.bill_id
+    WHERE bo.order_id = :order_id AND p.captured_amount > p.refunded_amount
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class LiveBill:
+    """A bill of an order that is not voided."""
+
+    id: str
+    status: str
+
+
+async def lock_order(connection: AsyncConnection, order_id: str, *, caller: Caller) -> dict[str, Any]:
+    """The order's row, locked, with the database's clock as ``at``. Raises ``ResourceNotFound``."""
+    rows = await lock_orders(connection, [order_id], caller=caller)
+    if not rows:
+        raise ResourceNotFound()
+    return rows[0]
+
+
+async def lock_orders(connection: AsyncConnection, order_ids: Sequence[str], *, caller: Caller) -> list[dict[str, Any]]:
+    """The rows of those of these orders that the caller may see, locked by id, each with the database's clock as ``at``."""
+    conditions = within(caller, Order.merchant_id, Order.store_id)
+    locked = (
+        select(Order.__table__)
+        .where(Order.id.in_(order_ids), *conditions)
+        .order_by(Order.id)
+        .with_for_update(key_share=True)
+    )
+    rows = [dict(row) for row in (await connection.execute(locked)).mappings()]
+    at = (await connection.execute(_NOW)).scalar_one() if rows else None
+    return [{**row, "at": at} for row in rows]
+
+
+async def live_bills(connection: AsyncConnection, order_id: str) -> list[LiveBill]:
+    """The bills of an order that are not voided."""
+    return [LiveBill(row.id, row.status) for row in await connection.execute(_INVOLVED, {"order_id": order_id})]
+
+
+async def payments_kept(connection: AsyncConnection, order_id: str) -> int:
+    """How many payments for this order are not fully refunded."""
+    return int((await connection.execute(_KEPT, {"order_id": order_id})).scalar_one())
+
+
+def blocked(order: dict[str, Any], doing: str, *why: Detail) -> InvalidStatusTransition:
+    """The error for what the order's status would allow but its bills do not: ``doing`` is a participle."""
+    return InvalidStatusTransition(
+        Detail("status", f"The order is {order['status']}"),
+        *why,
+        message=f"This order is {order['status']} and cannot be {doing} now",
+    )
+
+
+def check_edge(order: dict[str, Any], event: str) -> None:
+    """Raise ``InvalidStatusTransition`` where the order's status has no edge for ``event``."""
+    if ORDER.target(order["status"], event) is None:
+        raise illegal(ORDER, order["status"], event)

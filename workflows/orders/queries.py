@@ -1,0 +1,82 @@
+"""Reading orders: one, and many."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.errors import ResourceNotFound
+from workflows.orders.items import read_items
+from workflows.orders.models import Order
+from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.scope import within
+
+_BILLS = text("""
+    -- bills: those to pay or paid, for each of these orders; voided ones are history
+    SELECT bo.order_id, b.id FROM bill_orders bo JOIN bills b ON b.id = bo.bill_id
+    WHERE bo.order_id = ANY(:order_ids) AND b.status <> 'voided' ORDER BY b.id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFilter:
+    """Which orders to list; ``None`` means any."""
+
+    status: str | None = None
+    store_id: str | None = None
+    table_number: str | None = None
+    order_number: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The conditions of a WHERE; ``created_to`` is exclusive."""
+        equal = ("status", "store_id", "table_number", "order_number")
+        result = [getattr(Order, name) == value for name in equal if (value := getattr(self, name)) is not None]
+        if self.created_from:
+            result.append(Order.created_at >= self.created_from)
+        if self.created_to:
+            result.append(Order.created_at < self.created_to)
+        return result
+
+
+async def read_order(order_id: str, *, caller: Caller) -> dict[str, Any]:
+    """The order's row with its ``items`` and ``bill_ids``. Raises ``ResourceNotFound``."""
+    conditions = within(caller, Order.merchant_id, Order.store_id)
+    async with caller_transaction(caller) as connection:
+        found = await connection.execute(select(Order.__table__).where(Order.id == order_id, *conditions))
+        row = found.mappings().one_or_none()
+        if row is None:
+            raise ResourceNotFound()
+        return await whole_order(connection, dict(row))
+
+
+async def list_orders(wanted: OrderFilter, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
+    """Up to ``limit`` orders, newest first, older than the id ``before``."""
+    conditions = [*within(caller, Order.merchant_id, Order.store_id), *wanted.conditions()]
+    if before:
+        conditions.append(Order.id < before)
+    statement = select(Order.__table__).where(*conditions).order_by(Order.id.desc()).limit(limit)
+    async with caller_transaction(caller) as connection:
+        rows = [dict(row) for row in (await connection.execute(statement)).mappings()]
+        return await whole_orders(connection, rows)
+
+
+async def whole_order(connection: AsyncConnection, row: Mapping[str, Any]) -> dict[str, Any]:
+    """``row`` with its ``items`` and ``bill_ids``."""
+    return (await whole_orders(connection, [row]))[0]
+
+
+async def whole_orders(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """``rows`` with their ``items`` and ``bill_ids``, in two statements however many they are."""
+    if not rows:
+        return []
+    order_ids = [row["id"] for row in rows]
+    items = await read_items(connection, order_ids)
+    bills: dict[str, list[str]] = {order_id: [] for order_id in order_ids}
+    for found in await connection.execute(_BILLS, {"order_ids": order_ids}):
+        bills[found.order_id].append(found.id)
+    return [{**row, "items": items[row["id"]], "bill_ids": bills[row["id"]]} for row in rows]

@@ -1,0 +1,97 @@
+"""What an order comes to: computed here, never taken from a terminal.
+
+| step     | rule                                                                                                      |
+|----------|-----------------------------------------------------------------------------------------------------------|
+| subtotal | quantity × unit price of every item; unit prices are without tax                                           |
+| discount | off the whole order, spread over the tax rates in proportion (largest remainder), so that tax is on what is |
+|          | really paid                                                                                               |
+| tax      | per rate, on all that is sold at it, less its part of the discount; rounded once per rate                   |
+| total    | subtotal − discount + tax                                                                                  |
+
+Rounding once per rate and order is what a Japanese qualified invoice asks for (National Tax Agency, invoice system: one
+rounding per rate and document, never per item). Which way is the seller's choice: ``MPAC_TAX_ROUNDING``, half up unless set.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, ROUND_HALF_UP, ROUND_UP, Decimal
+from enum import StrEnum
+
+from workflows.errors import Detail, InvalidRequest
+from workflows.money import MAX_AMOUNT, Money
+
+
+class TaxRounding(StrEnum):
+    """Which way a fraction of a minor unit of tax goes."""
+
+    HALF_UP = "half_up"
+    DOWN = "down"
+    UP = "up"
+
+
+_WAYS: Mapping[TaxRounding, str] = {
+    TaxRounding.HALF_UP: ROUND_HALF_UP,
+    TaxRounding.DOWN: ROUND_DOWN,
+    TaxRounding.UP: ROUND_UP,
+}
+_ONE = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One item as it was ordered. ``unit_price`` is minor units without tax, ``tax_rate`` a fraction (0.08)."""
+
+    name: str
+    quantity: int
+    unit_price: int
+    tax_rate: Decimal
+
+    @property
+    def subtotal(self) -> int:
+        """Minor units, without tax."""
+        return self.quantity * self.unit_price
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Minor units; ``total_amount = subtotal - discount_amount + tax_amount``."""
+
+    subtotal: int
+    tax_amount: int
+    discount_amount: int
+    total_amount: int
+
+
+def compute_totals(lines: Sequence[Line], *, discount_amount: int, currency: str, rounding: TaxRounding) -> Totals:
+    """The totals of an order. Raises ``InvalidRequest`` for a discount above the subtotal, or a total no payment may have."""
+    by_rate: dict[Decimal, int] = defaultdict(int)
+    for line in lines:
+        by_rate[line.tax_rate] += line.subtotal
+    subtotal = sum(by_rate.values())
+    if subtotal > MAX_AMOUNT:
+        raise InvalidRequest(Detail("items", f"Must come to at most {MAX_AMOUNT}"))
+    if discount_amount > subtotal:
+        raise InvalidRequest(Detail("discount_amount", f"Must be at most {subtotal}, the subtotal"))
+    tax = sum(
+        tax_of(base, rate, rounding=rounding)
+        for rate, base in _discounted(by_rate, discount_amount=discount_amount, currency=currency)
+    )
+    total = subtotal - discount_amount + tax
+    if total > MAX_AMOUNT:
+        raise InvalidRequest(Detail("items", f"Must come to at most {MAX_AMOUNT} with tax"))
+    return Totals(subtotal, tax, discount_amount, total)
+
+
+def tax_of(base: int, rate: Decimal, *, rounding: TaxRounding) -> int:
+    """The tax on ``base`` minor units, a whole number of them."""
+    return int((base * rate).quantize(_ONE, rounding=_WAYS[rounding]))
+
+
+def _discounted(by_rate: Mapping[Decimal, int], *, discount_amount: int, currency: str) -> list[tuple[Decimal, int]]:
+    """Each rate with what is taxed at it. In the order of the rates, so that the order of the items decides nothing."""
+    bases = sorted(by_rate.items())
+    if not discount_amount:
+        return bases
+    parts = Money(discount_amount, currency).split([base for _, base in bases])
+    return [(rate, base - part.amount) for (rate, base), part in zip(bases, parts, strict=True)]
