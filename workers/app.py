@@ -68,7 +68,8 @@ app.conf.update(
     event_queue_expires=60,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    broker_pool_limit=4,
+    # Made when needed. Flower asks four questions at once, over two connections each: with 4 it waits for itself for ever.
+    broker_pool_limit=16,
     redbeat_redis_options={"socket_timeout": 10, "socket_connect_timeout": 3},
     broker_transport_options={
         # The shortest of all applications on a broker wins, so every process takes it from here.
