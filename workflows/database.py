@@ -43,6 +43,13 @@ IDLE_IN_TRANSACTION_MS = (
     15_000  # no transaction spans a provider call, so none idles this long unless its owner is gone
 )
 
+KEYED = {
+    "enable_seqscan": "off",  # a plan made while a table was small is kept while it grows: it must use the key from the start
+    "plan_cache_mode": "force_generic_plan",  # planning one of these statements costs 1 ms, running it 0.2
+}
+KEYED_ROLES = (Role.ACCEPT, Role.WORKER)
+"""Roles whose statements all go by keys: without ``KEYED`` they took 1.2 ms of PostgreSQL per payment, with it 0.2."""
+
 
 class _Engines:
     """The engines of this process, by role; empty until ``connect``."""
@@ -69,6 +76,7 @@ def connect(settings: Settings, *, roles: tuple[Role, ...] = tuple(Role)) -> Non
             "lock_timeout": settings.lock_timeout_ms,
             "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_MS,
             "timezone": "UTC",
+            **(KEYED if role in KEYED_ROLES else {}),
         }
         _engines.by_role[role] = create_async_engine(
             url,

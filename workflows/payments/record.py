@@ -59,8 +59,10 @@ _RECORD = text("""
             failed_at = CASE WHEN i.status = 'failed' THEN now() END,
             cancelled_at = CASE WHEN i.status = 'cancelled' THEN now() END
         FROM input i
+        -- The ids once more as an array: else a kept plan may go through all payments to find the few that are processing.
         -- A recorded row has no lease: recording once more after a COMMIT whose answer was lost changes nothing.
-        WHERE p.id = i.id AND p.fence = i.fence AND p.status = 'processing' AND p.lease_until IS NOT NULL
+        WHERE p.id = ANY(:ids) AND p.id = i.id AND p.fence = i.fence AND p.status = 'processing'
+          AND p.lease_until IS NOT NULL
         RETURNING p.id, p.version, p.status, p.merchant_id, p.store_id, p.request_id, p.bill_id, p.amount, p.currency,
                   p.captured_amount, p.fee, p.provider, p.method_type, p.cancel_outcome, p.on_too_late, p.completed_at,
                   i.attempt, i.step, i.event, i.code, i.message, i.attempt_outcome, i.provider_reference, i.not_found, i.answer
@@ -131,7 +133,8 @@ async def record_answers(
     """
     rows = [_row(answered) for answered in group]
     async with transaction(Role.WORKER) as connection:
-        moved = (await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})).mappings().all()
+        parameters = {"rows": rows_parameter(rows), "ids": [row["id"] for row in rows], "worker": worker}
+        moved = (await connection.execute(_RECORD, parameters)).mappings().all()
         statuses = {row["id"]: row["status"] for row in moved}
         for follow in aftermath:
             await follow(connection, moved, worker)
