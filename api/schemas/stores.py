@@ -28,9 +28,10 @@ def _known_zone(value: str) -> str:
 
 
 TimeZone = Annotated[str, AfterValidator(_known_zone), Field(description="IANA name", examples=["Asia/Tokyo"])]
+# Not \d: that matches the digits of all scripts.
 CutOff = Annotated[
     str,
-    Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Local time, HH:MM, at which the business day ends"),
+    Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", description="Local time, HH:MM, at which the business day ends"),
 ]
 
 

@@ -1,0 +1,256 @@
+"""Device tokens: one assertion, one token; and what a suspension does to those that are still unexpired."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+import jwt
+import psycopg
+import pytest
+from psycopg.rows import DictRow
+
+from mpac.stack.keys import new_private_key
+from mpac.terminal import ASSERTION_TYPE, TOKEN_PATH, Terminal, TokenRefused
+from tests.conftest import Serve
+from tests.harness import Answer, Api
+from tests.integration.devices.provisioning import Provisioning
+from tests.integration.devices.provisioning import Terminal as Registered
+from workflows.devices import assertions
+from workflows.devices.states import DeviceEvent
+
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """What terminals call with."""
+    async with aiohttp.ClientSession() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def active(provisioning: Provisioning) -> tuple[Registered, str]:
+    """An active terminal and its client id."""
+    return await provisioning.active()
+
+
+@pytest.fixture
+def terminal(api: Api, active: tuple[Registered, str], session: aiohttp.ClientSession) -> Terminal:
+    """The same as a client."""
+    return _client(api.url, active, session)
+
+
+def _client(url: str, active: tuple[Registered, str], session: aiohttp.ClientSession) -> Terminal:
+    registered, client_id = active
+    device = {
+        "device_id": registered.device_id,
+        "client_id": client_id,
+        "private_key_pem": registered.private_key_pem,
+    }
+    return Terminal(url, device, session=session)
+
+
+async def _post_form(api: Api, form: Mapping[str, str], **headers: str) -> Answer:
+    sent = {"Content-Type": FORM, **headers}
+    return await api.post("/auth/device/token", urlencode(form).encode(), headers=sent)
+
+
+def _form(assertion: str, **fields: str) -> dict[str, str]:
+    return {
+        "grant_type": "client_credentials",
+        "client_assertion_type": ASSERTION_TYPE,
+        "client_assertion": assertion,
+        **fields,
+    }
+
+
+def test_the_endpoints_path_is_the_one_assertions_may_name() -> None:
+    assert assertions.TOKEN_PATH == TOKEN_PATH
+
+
+async def test_an_active_device_gets_a_token_and_calls_with_it(terminal: Terminal, provisioning: Provisioning) -> None:
+    answer = await terminal.ask_token(terminal.assertion())
+    assert answer.status == 200
+    assert answer.body == {"access_token": answer.body["access_token"], "token_type": "Bearer", "expires_in": 120}
+    assert answer.headers["Cache-Control"] == "no-store"
+    paid = await terminal.call("POST", "/payments", body={"amount": 500, "method": {"type": "cash"}}, key="one")
+    assert (paid.status, paid.body["device_id"]) == (201, terminal.device_id)
+    assert paid.body["store_id"] == provisioning.tenant.store_id
+
+
+async def test_a_token_marks_the_device_as_seen(
+    terminal: Terminal, active: tuple[Registered, str], provisioning: Provisioning
+) -> None:
+    assert (await provisioning.read(active[0])).body["last_connected_at"] is None
+    await terminal.token()
+    assert (await provisioning.read(active[0])).body["last_connected_at"] is not None
+
+
+async def test_the_life_of_a_token_is_a_setting(
+    serve: Serve, active: tuple[Registered, str], session: aiohttp.ClientSession
+) -> None:
+    async with serve(device_token_seconds=30) as api:
+        answer = await _client(api.url, active, session).ask_token(_client(api.url, active, session).assertion())
+    claims = jwt.decode(answer.body["access_token"], options={"verify_signature": False})
+    assert answer.body["expires_in"] == claims["exp"] - claims["iat"] == 30
+
+
+async def test_a_jti_is_good_once(terminal: Terminal) -> None:
+    assertion = terminal.assertion()
+    assert (await terminal.ask_token(assertion)).status == 200
+    again = await terminal.ask_token(assertion)
+    assert (again.status, again.body["error"]["code"]) == (401, "AUTHENTICATION_ERROR")
+    assert "jti" in again.body["error"]["details"][0]["issue"]
+    renamed = terminal.assertion(jti=jwt.decode(assertion, options={"verify_signature": False})["jti"])
+    assert (await terminal.ask_token(renamed)).status == 401
+
+
+async def test_thirty_uses_of_one_jti_at_once_give_one_token(terminal: Terminal) -> None:
+    assertion = terminal.assertion()
+    answers = await asyncio.gather(*(terminal.ask_token(assertion) for _ in range(30)))
+    assert sorted(answer.status for answer in answers) == [200] + [401] * 29
+
+
+async def test_one_jti_of_two_devices_is_two(
+    api: Api, provisioning: Provisioning, session: aiohttp.ClientSession
+) -> None:
+    clients = [_client(api.url, await provisioning.active(), session) for _ in range(2)]
+    answers = await asyncio.gather(*(client.ask_token(client.assertion(jti="same")) for client in clients))
+    assert [answer.status for answer in answers] == [200, 200]
+
+
+async def test_a_group_that_waits_together_gets_each_its_own_answer(
+    api: Api, provisioning: Provisioning, session: aiohttp.ClientSession
+) -> None:
+    good = [_client(api.url, await provisioning.active(), session) for _ in range(6)]
+    suspended = _client(api.url, await _suspended(provisioning), session)
+    stranger = {"device_id": "x", "client_id": "cli_unknown", "private_key_pem": new_private_key().decode()}
+    asked = [*good, suspended, Terminal(api.url, stranger, session=session)]
+    answers = await asyncio.gather(*(client.ask_token(client.assertion()) for client in asked))
+    assert [answer.status for answer in answers] == [200] * 6 + [403, 401]
+    subjects = [
+        jwt.decode(answer.body["access_token"], options={"verify_signature": False})["sub"] for answer in answers[:6]
+    ]
+    assert subjects == [client.device_id for client in good]
+
+
+async def _suspended(provisioning: Provisioning) -> tuple[Registered, str]:
+    active = await provisioning.active()
+    assert (await provisioning.move(active[0], DeviceEvent.SUSPEND)).status == 200
+    return active
+
+
+@pytest.mark.parametrize("event", [DeviceEvent.SUSPEND, DeviceEvent.DEACTIVATE])
+async def test_a_device_that_is_not_active_gets_none(
+    terminal: Terminal, active: tuple[Registered, str], provisioning: Provisioning, event: DeviceEvent
+) -> None:
+    assert (await provisioning.move(active[0], event)).status == 200
+    answer = await terminal.ask_token(terminal.assertion())
+    assert (answer.status, answer.body["error"]["code"]) == (403, "AUTHORIZATION_ERROR")
+    with pytest.raises(TokenRefused, match="403"):
+        await terminal.token()
+
+
+@pytest.mark.parametrize("event", [DeviceEvent.SUSPEND, DeviceEvent.DEACTIVATE])
+async def test_an_unexpired_token_is_refused_on_the_very_next_request(
+    terminal: Terminal, active: tuple[Registered, str], provisioning: Provisioning, event: DeviceEvent
+) -> None:
+    cash = {"amount": 500, "method": {"type": "cash"}}
+    paid = await terminal.call("POST", "/payments", body=cash, key="before")
+    assert paid.status == 201
+    assert (await provisioning.move(active[0], event)).status == 200
+    for answer in (
+        await terminal.call("GET", "/payments"),
+        await terminal.call("GET", f"/payments/{paid.body['id']}"),
+        await terminal.call("POST", "/payments", body=cash, key="after"),
+        await terminal.call("POST", "/payments", body=cash, key="before"),
+        await terminal.call("POST", f"/payments/{paid.body['id']}/cancel"),
+    ):
+        assert (answer.status, answer.body["error"]["code"]) == (403, "AUTHORIZATION_ERROR")
+    if event is DeviceEvent.SUSPEND:
+        assert (await provisioning.move(active[0], DeviceEvent.RESUME)).status == 200
+        assert (await terminal.call("GET", "/payments")).status == 200
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"aud": "https://elsewhere.example"},
+        {"iss": "cli_other"},
+        {"sub": "cli_unknown"},
+        {"exp": int(time.time()) - 60},  # noqa: TID251 - any instant in the past
+        {"exp": int(time.time()) + 3_600},  # noqa: TID251 - as above
+        {"exp": 10**30},
+        {"jti": None},
+        {"jti": 5},
+    ],
+    ids=str,
+)
+async def test_an_assertion_that_is_not_good_is_401_and_says_why(terminal: Terminal, claims: dict[str, Any]) -> None:
+    answer = await terminal.ask_token(terminal.assertion(**claims))
+    assert (answer.status, answer.body["error"]["code"]) == (401, "AUTHENTICATION_ERROR")
+    assert answer.body["error"]["details"][0]["field"] == "client_assertion"
+
+
+@pytest.mark.parametrize("aud", ["mpac-api", TOKEN_PATH, "url"])
+async def test_these_audiences_are_ours(terminal: Terminal, api: Api, aud: str) -> None:
+    assertion = terminal.assertion(aud=api.url + TOKEN_PATH if aud == "url" else aud)
+    assert (await terminal.ask_token(assertion)).status == 200
+
+
+async def test_another_devices_key_signs_for_nobody_else(
+    terminal: Terminal, api: Api, provisioning: Provisioning, session: aiohttp.ClientSession
+) -> None:
+    other = _client(api.url, await provisioning.active(), session)
+    forged = other.assertion(iss=terminal.client_id, sub=terminal.client_id)
+    assert (await terminal.ask_token(forged)).status == 401
+
+
+@pytest.mark.parametrize("assertion", ["x", "a.b.c", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJjbGlfMSJ9."])
+async def test_what_is_no_assertion_is_401(api: Api, assertion: str) -> None:
+    assert (await _post_form(api, _form(assertion))).status == 401
+
+
+async def test_a_form_that_is_not_as_it_must_be_is_422(api: Api, terminal: Terminal) -> None:
+    good = _form(terminal.assertion())
+    for form, field in (
+        ({**good, "grant_type": "password"}, "grant_type"),
+        ({**good, "client_assertion_type": "jwt"}, "client_assertion_type"),
+        ({**good, "client_assertion": ""}, "client_assertion"),
+        ({**good, "client_secret": "x"}, "client_secret"),
+        ({name: value for name, value in good.items() if name != "client_assertion"}, "client_assertion"),
+    ):
+        answer = await _post_form(api, form)
+        assert (answer.status, answer.details[0]["field"]) == (422, field)
+    assert (await _post_form(api, good)).status == 200  # nothing of it was used up
+
+
+async def test_json_or_multipart_is_the_wrong_content_type(api: Api, terminal: Terminal) -> None:
+    form = _form(terminal.assertion())
+    as_json = await api.post("/auth/device/token", form)
+    assert (as_json.status, as_json.details[0]["field"]) == (400, "Content-Type")
+    multipart = aiohttp.FormData(form, default_to_multipart=True)()
+    headers = {"Content-Type": multipart.content_type}
+    answer = await api.post("/auth/device/token", await _bytes_of(multipart), headers=headers)
+    assert (answer.status, answer.details[0]["field"]) == (400, "Content-Type")
+
+
+async def _bytes_of(payload: aiohttp.payload.Payload) -> bytes:
+    written = bytearray()
+
+    class Writer:
+        async def write(self, chunk: bytes) -> None:
+            written.extend(chunk)
+
+    await payload.write(Writer())  # type: ignore[arg-type]  # all it needs of a stream
+    return bytes(written)
+
+
+async def test_of_a_jti_only_a_hash_is_kept(terminal: Terminal, admin: psycopg.AsyncConnection[DictRow]) -> None:
+    assert (await terminal.ask_token(terminal.assertion(jti="4111 1111 1111 1111"))).status == 200
+    rows = await admin.execute("SELECT jti FROM used_assertions WHERE client_id = %s", [terminal.client_id])
+    assert [row["jti"] for row in await rows.fetchall()] == [hashlib.sha256(b"4111 1111 1111 1111").hexdigest()]

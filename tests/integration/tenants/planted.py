@@ -1,0 +1,146 @@
+"""A database in which every table has rows of three tenants, whatever the table is about.
+
+Row-level security is looked at by itself here, so the clone loses its CHECKs, foreign keys and triggers, and the rows are made
+from the catalog: a new table is covered from the day its migration is written. ``planted_for`` says whose a row is.
+
+| tag    | psp   | merchant   | store   |                                         |
+|--------|-------|------------|---------|-----------------------------------------|
+| a      | psp-a | merchant-a | store-a | the caller's own                        |
+| next   | psp-a | merchant-a | store-n | another store of the caller's merchant  |
+| b      | psp-b | merchant-b | store-b | somebody else                           |
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow
+from psycopg.sql import SQL, Composed, Identifier
+
+Connection = psycopg.AsyncConnection[DictRow]
+
+TAGS = ("a", "next", "b")
+TENANTS = {
+    "a": {"psp": "psp-a", "merchant": "merchant-a", "store": "store-a"},
+    "next": {"psp": "psp-a", "merchant": "merchant-a", "store": "store-n"},
+    "b": {"psp": "psp-b", "merchant": "merchant-b", "store": "store-b"},
+}
+VALUES: dict[str, Any] = {
+    "boolean": False,
+    "bytea": b"x",
+    "date": "2026-01-28",
+    "jsonb": "{}",
+    "numeric": 0,
+    "text[]": [],
+    "time without time zone": "00:00",
+    "timestamp with time zone": "2026-01-28T00:00:00Z",
+}
+NOT_OURS = ("alembic_version",)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column that a row must give, and its type."""
+
+    name: str
+    type: str
+
+
+@dataclass(slots=True)
+class Table:
+    """A table with what the role ``mpac_caller`` may do to it."""
+
+    name: str
+    has_security: bool
+    columns: list[Column] = field(default_factory=list)
+    rights: set[str] = field(default_factory=set)
+    updatable: list[str] = field(default_factory=list)
+
+    @property
+    def is_per_store(self) -> bool:
+        """Whether a row says which store it belongs to, directly or by its device."""
+        names = {column.name for column in self.columns}
+        return self.name == "stores" or bool({"store_id", "device_id"} & names)
+
+    def row(self, tag: str, number: int) -> dict[str, Any]:
+        """A row of tenant ``tag``; ``number`` keeps it apart from others."""
+        made = {column.name: self._value(column, tag, number) for column in self.columns}
+        return {**made, "planted_for": tag}
+
+    def _value(self, column: Column, tag: str, number: int) -> Any:
+        if column.name == "id":
+            entity = self.name.removesuffix("s")
+            return TENANTS[tag].get(entity, f"{entity}-{tag}") if number < len(TAGS) else f"{entity}-{tag}-{number}"
+        if column.name.endswith("_id"):
+            entity = column.name.removesuffix("_id")
+            return TENANTS[tag].get(entity, f"{entity}-{tag}")
+        if column.type == "text":
+            return f"{column.name}-{tag}-{number}"
+        return VALUES.get(column.type, number)
+
+    def insert(self, row: dict[str, Any]) -> tuple[Composed, Sequence[Any]]:
+        """The statement that writes ``row``, and its parameters."""
+        columns = SQL(", ").join(map(Identifier, row))
+        places = SQL(", ").join([SQL("%s")] * len(row))
+        statement = SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT DO NOTHING")
+        return statement.format(Identifier(self.name), columns, places), list(row.values())
+
+
+async def plant(connection: Connection) -> list[Table]:
+    """Take the constraints away, plant three rows in every table, and say what tables there are."""
+    tables = await _tables(connection)
+    for table in tables:
+        await _free(connection, table)
+    for table in tables:
+        for number, tag in enumerate(TAGS):
+            is_there_already = table.name in ("psps", "merchants") and tag == "next"
+            if not is_there_already:
+                await connection.execute(*table.insert(table.row(tag, number)))
+    return tables
+
+
+async def _free(connection: Connection, table: Table) -> None:
+    name = Identifier(table.name)
+    constraints = await connection.execute(
+        "SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass AND contype IN ('c', 'f')", [table.name]
+    )
+    for row in await constraints.fetchall():
+        await connection.execute(SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(name, Identifier(row["conname"])))
+    await connection.execute(SQL("ALTER TABLE {} DISABLE TRIGGER ALL").format(name))
+    await connection.execute(SQL("ALTER TABLE {} ADD COLUMN planted_for text").format(name))
+
+
+async def _tables(connection: Connection) -> list[Table]:
+    found = await connection.execute(
+        "SELECT relname, relrowsecurity FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        " AND relkind IN ('r', 'p') ORDER BY relname"
+    )
+    tables = [Table(row["relname"], row["relrowsecurity"]) for row in await found.fetchall()]
+    tables = [table for table in tables if table.name not in NOT_OURS]
+    for table in tables:
+        table.columns = await _columns(connection, table.name)
+        rights = await connection.execute(
+            "SELECT unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS name,"
+            " has_table_privilege('mpac_caller', %(table)s,"
+            " unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'])) AS may",
+            {"table": table.name},
+        )
+        table.rights = {row["name"] for row in await rights.fetchall() if row["may"]}
+        updatable = await connection.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = %(table)s::regclass AND attnum > 0 AND NOT attisdropped"
+            " AND has_column_privilege('mpac_caller', %(table)s, attname, 'UPDATE')",
+            {"table": table.name},
+        )
+        table.updatable = [row["attname"] for row in await updatable.fetchall()]
+    return tables
+
+
+async def _columns(connection: Connection, table: str) -> list[Column]:
+    rows = await connection.execute(
+        "SELECT attname, format_type(atttypid, NULL) AS type FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
+        " AND NOT attisdropped AND attidentity = '' AND attgenerated = ''"
+        " AND ((attnotnull AND NOT atthasdef) OR attname ~ '_id$')",
+        [table],
+    )
+    return [Column(row["attname"], row["type"]) for row in await rows.fetchall()]
