@@ -34,6 +34,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg.rows import DictRow, dict_row
@@ -45,6 +46,10 @@ from tests.harness import Api, clone_of_template, migrate, running_api, template
 from workflows.database import connect, disconnect
 from workflows.providers.registry import Providers
 from workflows.settings import Settings, load_settings
+
+# No folder of examples is left behind, and a slow moment on two busy cores is no failure.
+hypothesis.settings.register_profile("house", database=None, deadline=None)
+hypothesis.settings.load_profile("house")
 
 MakeTenant = Callable[[], Awaitable[Tenant]]
 Serve = Callable[..., AbstractAsyncContextManager[Api]]

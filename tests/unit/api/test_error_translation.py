@@ -1,0 +1,120 @@
+"""Kinds of error become HTTP statuses, and the validator's findings become the contract's words."""
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from api.errors import ISSUES, STATUS, answer, body_of, translate
+from api.schemas.payments import CancelIn, PaymentIn
+from workflows.errors import Detail, DomainError, InvalidRequest, Kind, MalformedRequest, every_error
+
+ALLOWED = {400, 401, 403, 404, 409, 422, 429, 500, 503}
+CODES = {
+    "VALIDATION_ERROR": {400, 422},
+    "AUTHENTICATION_ERROR": {401},
+    "AUTHORIZATION_ERROR": {403},
+    "RESOURCE_NOT_FOUND": {404},
+    "DUPLICATE_RESOURCE": {409},
+    "INVALID_STATUS_TRANSITION": {409},
+    "IDEMPOTENCY_KEY_IN_USE": {409},
+    "BALANCE_UNAVAILABLE": {409},
+    "IDEMPOTENCY_KEY_REUSED": {422},
+    "RATE_LIMIT_EXCEEDED": {429},
+    "INTERNAL_ERROR": {500},
+    "SERVICE_UNAVAILABLE": {503},
+}
+
+
+def test_every_kind_has_a_status_of_the_reference() -> None:
+    assert set(STATUS) == set(Kind)
+    assert set(STATUS.values()) == ALLOWED
+
+
+@pytest.mark.parametrize("error", every_error(), ids=lambda error: error.__name__)
+def test_every_error_is_answered_in_the_envelope_with_its_code(error: type[DomainError]) -> None:
+    made = error(Detail("here", "do this"))
+    response = answer(made)
+    assert response.status_code in CODES[error.code]
+    assert response.media_type == "application/json"
+    assert body_of(made) == {
+        "error": {"code": error.code, "message": error.message, "details": [{"field": "here", "issue": "do this"}]}
+    }
+    assert body_of(error())["error"]["details"] == []
+    assert error.__doc__
+
+
+def test_whoever_is_told_to_come_back_is_told_when() -> None:
+    for error in every_error():
+        if STATUS[error.kind] in (429, 503):
+            assert answer(error(retry_after_seconds=3)).headers["Retry-After"] == "3"
+
+
+BODY = {"amount": 1_000, "method": {"type": "cash"}}
+
+
+def findings(model: type[Any], body: Any) -> list[dict[str, Any]]:
+    """What the validator finds, placed as FastAPI places it."""
+    try:
+        TypeAdapter(model).validate_python(body)
+    except ValidationError as error:
+        return [{**found, "loc": ("body", *found["loc"])} for found in error.errors()]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "issue"),
+    [
+        ({"amount": 0}, "amount", "Must be greater than 0"),
+        ({"amount": -5}, "amount", "Must be greater than 0"),
+        ({"amount": 1.5}, "amount", "Must be a whole number"),
+        ({"amount": "1000"}, "amount", "Must be a whole number"),
+        ({"amount": True}, "amount", "Must be a whole number"),
+        ({"amount": None}, "amount", "Must be a whole number"),
+        ({"amount": 10**12}, "amount", "Must be at most 999999999999"),
+        ({"tip_amount": -1}, "tip_amount", "Must be at least 0"),
+        ({"currency": "XXX"}, "currency", "Must be the ISO 4217 code of a currency in use, for example JPY"),
+        ({"expires_in": 901}, "expires_in", "Must be at most 900"),
+        ({"expires_in": 0}, "expires_in", "Must be at least 1"),
+        ({"client_reference": ""}, "client_reference", "Must have at least 1 characters"),
+        ({"client_reference": "x" * 101}, "client_reference", "Must have at most 100 characters"),
+        ({"client_reference": "a\x00b"}, "client_reference", "Must be printable text without control characters"),
+        ({"ammount": 5}, "ammount", "There is no such field"),
+        ({"method": {"type": "barter"}}, "method", "Must be one of 'cash', 'card', 'emoney', 'qr'"),
+        ({"method": {}}, "method", "Must say its type"),
+        ({"metadata": []}, "metadata", "Must be an object"),
+        ({"method": {"type": "cash", "cash_received": 999}}, "body", "method.cash_received: Must be at least 1000"),
+    ],
+)
+def test_each_wrong_field_is_named_with_what_to_do(change: dict[str, Any], field: str, issue: str) -> None:
+    error = translate(findings(PaymentIn, {**BODY, **change}))
+    assert isinstance(error, InvalidRequest)
+    assert Detail(field, issue) in error.details
+
+
+def test_a_missing_field_is_named() -> None:
+    error = translate(findings(PaymentIn, {}))
+    assert {detail.field: detail.issue for detail in error.details} == {
+        "amount": "This field is required",
+        "method": "This field is required",
+    }
+
+
+def test_a_wrong_place_outside_the_body_is_malformed() -> None:
+    assert isinstance(translate([{"type": "int_parsing", "loc": ("query", "limit"), "msg": ""}]), MalformedRequest)
+    assert isinstance(translate([{"type": "json_invalid", "loc": ("body", 7), "msg": ""}]), MalformedRequest)
+    assert isinstance(translate([{"type": "missing", "loc": ("body", "amount"), "msg": ""}]), InvalidRequest)
+
+
+def test_every_issue_is_a_sentence_that_says_what_to_do() -> None:
+    assert all(
+        issue.startswith(("Must ", "This field is required", "There is no such field")) for issue in ISSUES.values()
+    )
+
+
+def test_card_data_is_refused_before_anything_else_looks_at_the_body() -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        PaymentIn.model_validate({**BODY, "metadata": {"note": "4111 1111 1111 1111"}})
+    assert [detail.field for detail in raised.value.details] == ["metadata.note"]
+    with pytest.raises(InvalidRequest):
+        CancelIn.model_validate({"reason": "4111111111111111"})

@@ -1,0 +1,39 @@
+"""The timetable names tasks that exist, and no entry outlives the next one by much."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from beat.schedule import SCHEDULE
+
+SWEEPS = Path(__file__).parents[3] / "beat" / "sweeps.py"
+
+
+def task_names() -> set[str]:
+    """The names of the tasks in ``beat/sweeps.py``, without importing the broker's application."""
+    return {
+        str(keyword.value.value)
+        for node in ast.walk(ast.parse(SWEEPS.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "app.task"
+        for keyword in node.keywords
+        if keyword.arg == "name" and isinstance(keyword.value, ast.Constant)
+    }
+
+
+@pytest.mark.parametrize("entry", SCHEDULE.values(), ids=list(SCHEDULE))
+def test_every_entry_names_a_task_that_exists(entry: dict[str, object]) -> None:
+    assert entry["task"] in task_names()
+
+
+def test_every_sweep_is_on_the_timetable() -> None:
+    assert {entry["task"] for entry in SCHEDULE.values()} == task_names()
+
+
+def test_a_message_that_nobody_took_expires_when_the_next_one_comes() -> None:
+    for entry in SCHEDULE.values():
+        assert entry["schedule"] <= entry["options"]["expires"] <= max(entry["schedule"], 5)
+
+
+def test_lost_nudges_are_looked_for_every_second() -> None:
+    assert SCHEDULE["sweep-payments"]["schedule"] == 1

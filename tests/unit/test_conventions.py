@@ -1,0 +1,195 @@
+"""House rules that no linter knows, read from the source."""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PRODUCT = ("api", "workers", "workflows", "beat")
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def sources(*packages: str) -> list[Path]:
+    return sorted(path for package in packages for path in (ROOT / package).rglob("*.py"))
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def texts(path: Path) -> Iterator[str]:
+    """Every string in the code, SQL included, but for docstrings."""
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found
+
+
+# The doors to a status: the single-row one and its set-based twins, each of which writes the history beside it.
+DOORS = {
+    "workflows/devices/enrol.py",
+    "workflows/transitions.py",
+    "workflows/payments/leases.py",
+    "workflows/payments/record.py",
+    "workflows/refunds/record.py",
+}
+OTHER_STATUSES = {"workflows/idempotency.py"}
+"""An HTTP status is no entity's."""
+WRITES_STATUS = re.compile(r"\bSET\b(?:(?!\bWHERE\b|\bFROM\b).)*?(?<![\w.])status\s*=(?!=)", re.DOTALL)
+
+
+def test_only_the_known_doors_write_a_status() -> None:
+    writers = {name(path) for path in sources(*PRODUCT) for text in texts(path) if WRITES_STATUS.search(text)}
+    assert writers - OTHER_STATUSES <= DOORS
+    assert "workflows/payments/record.py" in writers, "the pattern finds nothing any more"
+
+
+def test_no_mapped_object_is_given_a_status() -> None:
+    for path in sources(*PRODUCT):
+        for node in ast.walk(tree(path)):
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            assert not [t for t in targets if isinstance(t, ast.Attribute) and t.attr == "status"], name(path)
+
+
+CALLS_OF_PROVIDERS = {"charge", "inquire", "withdraw", "refund", "inquire_refund", "request"}
+
+
+def transaction_blocks(path: Path) -> Iterator[ast.AsyncWith]:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.AsyncWith):
+            for item in node.items:
+                call = item.context_expr
+                if (
+                    isinstance(call, ast.Call)
+                    and isinstance(call.func, ast.Name)
+                    and call.func.id.endswith("transaction")
+                ):
+                    yield node
+
+
+def test_no_provider_is_called_within_a_transaction() -> None:
+    blocks = [(path, block) for path in sources("workflows") for block in transaction_blocks(path)]
+    assert blocks
+    for path, block in blocks:
+        for node in ast.walk(block):
+            if isinstance(node, ast.Await) and isinstance(node.value, ast.Call):
+                called = node.value.func
+                assert not (isinstance(called, ast.Attribute) and called.attr in CALLS_OF_PROVIDERS), name(path)
+
+
+def test_transactions_are_opened_by_use_cases_alone() -> None:
+    for package in ("api", "workers", "beat"):
+        for path in sources(package):
+            assert not list(transaction_blocks(path)), f"{name(path)} opens a transaction"
+            assert "sqlalchemy" not in {module.partition(".")[0] for module in imports(path)}, name(path)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "workflows").glob("*/states.py")), ids=name)
+def test_a_table_of_edges_imports_only_the_machine_and_the_standard_library(path: Path) -> None:
+    assert imports(path) <= {"enum", "workflows.machine"}
+
+
+def tasks(path: Path) -> Iterator[tuple[str, ast.FunctionDef]]:
+    for node in tree(path).body:
+        if isinstance(node, ast.FunctionDef):
+            for decorator in node.decorator_list:
+                if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "app.task":
+                    named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in decorator.keywords}
+                    yield named["name"], node
+
+
+WORKER_TASKS = [(path, task, node) for path in sources("workers") for task, node in tasks(path)]
+ALL_TASKS = WORKER_TASKS + [(path, task, node) for path in sources("beat") for task, node in tasks(path)]
+
+
+@pytest.mark.parametrize(("path", "task", "node"), WORKER_TASKS, ids=[task for _, task, _ in WORKER_TASKS])
+def test_a_task_of_a_worker_is_one_call_into_the_domain(path: Path, task: str, node: ast.FunctionDef) -> None:
+    assert ast.get_docstring(node), "a task says what it may be relied on for"
+    body = node.body[1:]
+    assert len(body) == 1, "one call"
+    assert ast.unparse(body[0]).startswith("run(")
+
+
+def test_tasks_hold_no_try_and_no_rules() -> None:
+    for path, _, node in WORKER_TASKS:
+        assert not [inner for inner in ast.walk(node) if isinstance(inner, ast.Try | ast.If | ast.While)], name(path)
+
+
+def test_every_task_is_named_for_its_queue() -> None:
+    queues = ("payments", "refunds", "settlements", "webhooks", "sweeps")
+    named = [task for _, task, _ in ALL_TASKS]
+    assert "payments.process" in named
+    assert len(set(named)) == len(named)
+    # A canary is sent through the queue it is to test, so its name cannot say it.
+    assert [task for task in named if task.partition(".")[0] not in (*queues, "canaries")] == []
+
+
+WALL_CLOCKS = {"time.time", "datetime.now", "datetime.utcnow", "datetime.today", "date.today", "time.time_ns"}
+EXCUSED = {
+    "workflows/clock.py": "it is the clock",
+    "workflows/providers/sandbox.py": "a length of time for the provider",
+    "api/limits.py": "a window of the wall clock that all processes share",
+}
+
+
+def test_nobody_reads_the_wall_clock_but_the_clock() -> None:
+    readers = {
+        name(path)
+        for path in sources(*PRODUCT)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in WALL_CLOCKS
+    }
+    assert readers <= EXCUSED.keys()
+
+
+def test_no_module_of_the_domain_reads_the_environment() -> None:
+    for path in sources("workflows", "api"):
+        assert "environ" not in {node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}, name(
+            path
+        )
+
+
+def test_every_module_says_what_it_is() -> None:
+    silent = [name(path) for path in sources(*PRODUCT) if tree(path).body and not ast.get_docstring(tree(path))]
+    assert silent == []
+
+
+def test_files_and_functions_keep_their_size() -> None:
+    long = [name(path) for path in sources(*PRODUCT) if len(path.read_text().splitlines()) > 320]
+    assert long == []
+    for path in sources(*PRODUCT):
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                assert lines <= 60, f"{name(path)}: {node.name} has {lines} lines"
+
+
+def test_names_of_tests_are_sentences() -> None:
+    for path in sources("tests"):
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                assert node.name.count("_") >= 3, f"{name(path)}: {node.name}"

@@ -1,0 +1,113 @@
+"""Nudges: together at peak, at once when alone, and a lost one loses nothing but time."""
+
+import threading
+
+import pytest
+
+from workers import nudge
+from workers.nudge import MAX_IDS, MAX_WAITING, PAYMENTS, Nudger
+
+DEADLINE_SECONDS = 5.0
+
+
+class Broker:
+    """Takes messages instead of the broker; ``fails`` is how often it refuses first."""
+
+    def __init__(self, *, fails: int = 0) -> None:
+        self.messages: list[list[str]] = []
+        self.request_ids: list[list[str]] = []
+        self.is_open = threading.Event()
+        self.is_open.set()
+        self._fails = fails
+        self._heard = threading.Condition()
+
+    def publish(self, task: str, payment_ids: list[str], *, request_ids: list[str]) -> None:
+        assert task == PAYMENTS
+        self.is_open.wait(DEADLINE_SECONDS)
+        with self._heard:
+            if self._fails:
+                self._fails -= 1
+                raise ConnectionError("the broker is away")
+            self.messages.append(payment_ids)
+            self.request_ids.append(request_ids)
+            self._heard.notify_all()
+
+    def wait_for(self, count: int) -> list[str]:
+        with self._heard:
+            arrived = self._heard.wait_for(lambda: sum(map(len, self.messages)) >= count, DEADLINE_SECONDS)
+        assert arrived, f"{count} ids were expected; these came: {self.messages}"
+        return [payment_id for message in self.messages for payment_id in message]
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    made = Broker()
+    monkeypatch.setattr(nudge, "publish", made.publish)
+    monkeypatch.setattr(nudge, "_app", lambda: None)
+    monkeypatch.setattr(nudge, "PAUSE_SECONDS", 0.01)
+    return made
+
+
+@pytest.fixture
+def nudger(broker: Broker) -> Nudger:
+    made = Nudger(spacing_seconds=0.0)
+    made.start()
+    return made
+
+
+def test_a_lone_id_goes_at_once_and_by_itself_with_the_id_of_its_request(nudger: Nudger, broker: Broker) -> None:
+    nudger.payment("pay_1", request_id="req_1")
+    broker.wait_for(1)
+    nudger.stop()
+    assert broker.messages == [["pay_1"]]
+    assert broker.request_ids == [["req_1"]]
+
+
+def test_what_gathers_while_the_broker_is_slow_goes_in_full_messages(nudger: Nudger, broker: Broker) -> None:
+    broker.is_open.clear()
+    sent = [f"pay_{number}" for number in range(250)]
+    for payment_id in sent:
+        nudger.payment(payment_id, request_id="req_1")
+    broker.is_open.set()
+    assert broker.wait_for(250) == sent
+    nudger.stop()
+    assert max(map(len, broker.messages)) <= MAX_IDS
+    assert len(broker.messages) <= 4
+
+
+def test_a_nudge_returns_at_once_though_the_broker_hangs(nudger: Nudger, broker: Broker) -> None:
+    broker.is_open.clear()
+    for number in range(1_000):
+        nudger.payment(f"pay_{number}", request_id="req_1")
+    assert broker.messages == []
+    broker.is_open.set()
+    nudger.stop()
+
+
+def test_a_lost_nudge_stays_lost_and_the_next_ones_are_published_again(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = Broker(fails=1)
+    monkeypatch.setattr(nudge, "publish", failing.publish)
+    nudger = Nudger(spacing_seconds=0.0)
+    for number in range(MAX_IDS + 1):
+        nudger.payment(f"pay_{number}", request_id="req_1")
+    nudger.start()
+    assert failing.wait_for(1) == [f"pay_{MAX_IDS}"]
+    nudger.stop()
+
+
+def test_stopping_publishes_what_is_still_waiting(broker: Broker) -> None:
+    nudger = Nudger(spacing_seconds=0.0)
+    for number in range(30):
+        nudger.payment(f"pay_{number}", request_id="req_1")
+    nudger.start()
+    nudger.stop()
+    assert len(broker.wait_for(30)) == 30
+
+
+def test_only_so_many_are_kept_for_a_broker_that_stays_away() -> None:
+    nudger = Nudger(spacing_seconds=0.0)
+    for number in range(MAX_WAITING + 10):
+        nudger.payment(f"pay_{number}", request_id="req_1")
+    assert len(nudger._waiting[PAYMENTS]) == MAX_WAITING

@@ -1,0 +1,351 @@
+"""What to ask next, and what an answer means: every row of both tables."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from workflows.payments.decide import (
+    HOURLY_QUESTIONS,
+    INQUIRY_DELAYS_SECONDS,
+    MAX_ATTEMPTS,
+    NOTHING_MOVED,
+    POLL_SECONDS,
+    Attempt,
+    Facts,
+    Schedule,
+    Step,
+    Verdict,
+    inquiry_delay_seconds,
+    next_step,
+    retry_delay_seconds,
+    verdict,
+)
+from workflows.payments.states import PaymentEvent, PaymentRemark, PaymentStatus
+from workflows.providers.base import (
+    ActionRequired,
+    Answer,
+    Declined,
+    NotFound,
+    Succeeded,
+    Unavailable,
+    Unknown,
+    Withdrawn,
+)
+
+NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+PATIENT = Schedule(max_processing_seconds=60, review_after_seconds=86_400, spread=lambda: 1.0)
+CODE = {"type": "display_qr", "qr_content": "https://pay.example/1", "expires_at": "2026-11-23T09:05:00Z"}
+
+OUTCOMES = (None, "succeeded", "declined", "action_required", "unavailable", "unknown", "withdrawn", "not_found")
+
+
+def facts(
+    outcome: str | None = None,
+    *,
+    number: int = 1,
+    not_found_seconds_ago: float | None = None,
+    doubted_hours: float | None = None,
+    sent: bool = True,
+    cancelled: bool = False,
+    expired: bool = False,
+    local: bool = False,
+    reviewed: bool = False,
+    inquiries: int = 0,
+) -> Facts:
+    """A claimed payment over 1,000, sent once and unanswered unless said otherwise."""
+    asked_at = None if not_found_seconds_ago is None else NOW - timedelta(seconds=not_found_seconds_ago)
+    return Facts(
+        amount=1_000,
+        now=NOW,
+        expires_at=NOW + timedelta(seconds=-1 if expired else 300),
+        cancel_requested=cancelled,
+        is_local=local,
+        attempt=Attempt(number, outcome, asked_at) if sent else None,
+        outcome_known=doubted_hours is None,
+        in_doubt_since=None if doubted_hours is None else NOW - timedelta(hours=doubted_hours),
+        needs_review=reviewed,
+        inquiries=inquiries,
+    )
+
+
+def expected_step(outcome: str | None, *, sent: bool, cancelled: bool, expired: bool, local: bool) -> Step:
+    """The table of next steps, spelled out once more from behaviour §5."""
+    unwanted = cancelled or expired
+    if not sent or outcome in ("unavailable", "declined"):
+        return Step.CANCEL if unwanted else Step.CHARGE
+    if local:
+        return Step.CHARGE
+    if cancelled or (expired and outcome == "action_required"):
+        return Step.WITHDRAW
+    return Step.RESEND if outcome == "not_found" else Step.ASK
+
+
+def every_situation() -> Iterator[tuple[str | None, bool, bool, bool, bool]]:
+    for cancelled in (False, True):
+        for expired in (False, True):
+            for local in (False, True):
+                yield None, False, cancelled, expired, local
+                for outcome in OUTCOMES:
+                    yield outcome, True, cancelled, expired, local
+
+
+@pytest.mark.parametrize(("outcome", "sent", "cancelled", "expired", "local"), list(every_situation()))
+def test_every_last_attempt_has_one_next_step(
+    *, outcome: str | None, sent: bool, cancelled: bool, expired: bool, local: bool
+) -> None:
+    situation = facts(outcome, sent=sent, cancelled=cancelled, expired=expired, local=local)
+    assert next_step(situation) is expected_step(outcome, sent=sent, cancelled=cancelled, expired=expired, local=local)
+
+
+def test_an_unanswered_attempt_is_asked_about_and_never_sent_again() -> None:
+    for outcome in (None, "unknown", "succeeded", "withdrawn", "action_required"):
+        assert next_step(facts(outcome)) is Step.ASK
+
+
+def test_only_what_certainly_moved_nothing_allows_a_new_attempt() -> None:
+    assert {"unavailable", "declined"} == NOTHING_MOVED
+
+
+def judge(step: Step, answer: Answer | None, situation: Facts | None = None, schedule: Schedule = PATIENT) -> Verdict:
+    return verdict(step, answer, facts=situation or facts(), schedule=schedule)
+
+
+ASKING = (Step.CHARGE, Step.RESEND, Step.ASK, Step.WITHDRAW)
+
+
+@pytest.mark.parametrize("step", ASKING)
+def test_a_success_completes_whatever_was_asked(step: Step) -> None:
+    found = judge(step, Succeeded(1_000, "r1", "A1", "visa", "1111"))
+    assert (found.event, found.status) == (PaymentEvent.COMPLETE, PaymentStatus.COMPLETED)
+    assert found.due_in_seconds is None
+    assert found.outcome_known
+    assert (found.provider_reference, found.approval_code, found.card_brand, found.card_last_4) == (
+        "r1",
+        "A1",
+        "visa",
+        "1111",
+    )
+
+
+@pytest.mark.parametrize("moved", [1, 999, 1_001])
+@pytest.mark.parametrize("step", ASKING)
+def test_another_amount_than_was_asked_for_is_neither_completed_nor_failed(step: Step, moved: int) -> None:
+    found = judge(step, Succeeded(moved))
+    assert found.status is None
+    assert found.event is PaymentRemark.REQUEST_REVIEW
+    assert found.needs_review
+    assert not found.outcome_known
+    assert found.code == "amount_mismatch"
+
+
+@pytest.mark.parametrize("step", ASKING)
+def test_a_decline_fails_at_once(step: Step) -> None:
+    found = judge(step, Declined("insufficient_funds", "No"))
+    assert (found.event, found.status, found.code) == (PaymentEvent.FAIL, PaymentStatus.FAILED, "insufficient_funds")
+    assert found.due_in_seconds is None
+
+
+@pytest.mark.parametrize("step", ASKING)
+@pytest.mark.parametrize("number", range(1, MAX_ATTEMPTS + 2))
+def test_a_retriable_decline_is_tried_again_five_times_at_most(step: Step, number: int) -> None:
+    found = judge(step, Declined("processor_busy", is_retriable=True), facts(number=number))
+    assert found.attempt_outcome == "declined"
+    if number < MAX_ATTEMPTS:
+        assert (found.event, found.status) == (None, None)
+        assert found.due_in_seconds is not None
+        assert found.due_in_seconds > 0
+    else:
+        assert (found.status, found.code) == (PaymentStatus.FAILED, "processor_busy")
+
+
+@pytest.mark.parametrize("number", range(1, MAX_ATTEMPTS + 1))
+def test_an_unavailable_provider_is_tried_five_times_and_then_nothing_moved(number: int) -> None:
+    found = judge(Step.CHARGE, Unavailable("no connection"), facts(number=number))
+    assert found.outcome_known
+    if number < MAX_ATTEMPTS:
+        assert (found.status, found.attempt_outcome) == (None, "unavailable")
+    else:
+        assert (found.event, found.status, found.code) == (
+            PaymentEvent.FAIL,
+            PaymentStatus.FAILED,
+            "provider_unavailable",
+        )
+
+
+def test_an_inquiry_that_nobody_heard_leaves_everything_as_unknown_as_it_was() -> None:
+    found = judge(Step.ASK, Unavailable("503"), facts("unknown", doubted_hours=1, inquiries=3))
+    assert (found.event, found.status, found.attempt_outcome) == (None, None, None)
+    assert not found.outcome_known
+    assert found.due_in_seconds == INQUIRY_DELAYS_SECONDS[3]
+
+
+def test_a_poll_that_nobody_heard_does_not_make_a_waiting_code_doubtful() -> None:
+    found = judge(Step.ASK, Unavailable("503"), facts("action_required"))
+    assert found.event is None
+    assert found.outcome_known
+    assert found.keeps_action
+
+
+def test_a_resend_that_nobody_heard_may_be_sent_once_more() -> None:
+    found = judge(Step.RESEND, Unavailable("503"), facts("not_found", doubted_hours=1))
+    assert (found.status, found.attempt_outcome) == (None, "not_found")
+    assert not found.outcome_known
+
+
+@pytest.mark.parametrize("step", [Step.CHARGE, Step.RESEND])
+def test_an_unknown_answer_to_a_charge_puts_the_payment_in_doubt(step: Step) -> None:
+    found = judge(step, Unknown("read time-out"))
+    assert (found.event, found.status) == (PaymentRemark.DOUBT, None)
+    assert not found.outcome_known
+    assert found.attempt_outcome == "unknown"
+    assert found.due_in_seconds == INQUIRY_DELAYS_SECONDS[0]
+
+
+@pytest.mark.parametrize("step", [Step.ASK, Step.WITHDRAW])
+def test_an_unknown_answer_to_a_question_says_nothing_about_the_attempt(step: Step) -> None:
+    found = judge(step, Unknown("read time-out"), facts("unknown", doubted_hours=0.1))
+    assert (found.event, found.status, found.attempt_outcome) == (None, None, None)
+    assert not found.outcome_known
+
+
+def test_a_doubt_is_said_once() -> None:
+    assert judge(Step.ASK, Unknown("?"), facts("unknown")).event is PaymentRemark.DOUBT
+    assert judge(Step.ASK, Unknown("?"), facts("unknown", doubted_hours=1)).event is None
+
+
+@pytest.mark.parametrize("answer", [Unknown("?"), Unavailable("503"), NotFound()])
+def test_after_a_day_in_doubt_a_person_is_asked_once_and_the_payment_goes_on(answer: Answer) -> None:
+    young = judge(Step.ASK, answer, facts("unknown", doubted_hours=23.9))
+    assert (young.event, young.needs_review) == (None, False)
+    old = judge(Step.ASK, answer, facts("unknown", doubted_hours=24))
+    assert (old.event, old.status, old.needs_review) == (PaymentRemark.REQUEST_REVIEW, None, True)
+    assert old.due_in_seconds is not None
+    later = judge(Step.ASK, answer, facts("unknown", doubted_hours=30, reviewed=True))
+    assert (later.event, later.needs_review) == (None, True)
+
+
+def test_a_first_not_found_proves_nothing() -> None:
+    found = judge(Step.ASK, NotFound(), facts("unknown", doubted_hours=0.1))
+    assert (found.status, found.attempt_outcome, found.not_found) == (None, "unknown", True)
+    assert not found.outcome_known
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 30, 59.9])
+def test_a_second_not_found_too_soon_proves_nothing_and_is_asked_again_when_it_could(seconds: float) -> None:
+    found = judge(Step.ASK, NotFound(), facts("unknown", doubted_hours=0.1, not_found_seconds_ago=seconds, inquiries=7))
+    assert found.attempt_outcome == "unknown"
+    assert found.due_in_seconds is not None
+    assert 0 < found.due_in_seconds <= 60.05 - seconds
+
+
+@pytest.mark.parametrize("seconds", [60, 61, 100_000])
+def test_two_not_founds_far_enough_apart_allow_the_same_reference_again(seconds: float) -> None:
+    found = judge(Step.ASK, NotFound(), facts("unknown", doubted_hours=0.1, not_found_seconds_ago=seconds))
+    assert (found.status, found.attempt_outcome, found.due_in_seconds) == (None, "not_found", 0)
+    assert not found.outcome_known
+    assert next_step(facts("not_found")) is Step.RESEND
+
+
+def test_nothing_is_ever_resent_to_a_provider_that_does_not_deduplicate() -> None:
+    forgetful = replace(PATIENT, deduplicates=False)
+    found = judge(Step.ASK, NotFound(), facts("unknown", doubted_hours=1, not_found_seconds_ago=3_600), forgetful)
+    assert found.attempt_outcome == "unknown"
+    assert found.due_in_seconds
+    assert found.due_in_seconds > 0
+
+
+@pytest.mark.parametrize("step", ASKING)
+def test_a_code_is_shown_once_and_polled_as_providers_advise(step: Step) -> None:
+    found = judge(step, ActionRequired(CODE, "r1"))
+    assert (found.event, found.status) == (PaymentRemark.ASK_CUSTOMER, None)
+    assert found.next_action == CODE
+    assert found.due_in_seconds == POLL_SECONDS
+    assert 2 <= POLL_SECONDS <= 3
+    again = judge(step, ActionRequired(CODE, "r1"), facts("action_required"))
+    assert again.event is None
+    assert again.next_action == CODE
+
+
+def test_a_code_that_was_in_doubt_is_news() -> None:
+    found = judge(Step.ASK, ActionRequired(CODE), facts("action_required", doubted_hours=1))
+    assert found.event is PaymentRemark.ASK_CUSTOMER
+    assert found.outcome_known
+
+
+@pytest.mark.parametrize(
+    ("cancelled", "expired", "reason"),
+    [
+        (True, False, "requested"),
+        (True, True, "requested"),
+        (False, True, "expired"),
+        (False, False, "withdrawn_by_provider"),
+    ],
+)
+@pytest.mark.parametrize("step", [Step.ASK, Step.WITHDRAW, Step.CHARGE])
+def test_what_the_provider_withdrew_is_cancelled_with_its_reason(
+    step: Step, cancelled: bool, expired: bool, reason: str
+) -> None:
+    found = judge(step, Withdrawn(), facts("action_required", cancelled=cancelled, expired=expired))
+    assert (found.event, found.status, found.code) == (PaymentEvent.CANCEL, PaymentStatus.CANCELLED, reason)
+    assert found.attempt_outcome == "withdrawn"
+
+
+def test_a_payment_nobody_wants_any_more_is_cancelled_without_asking_anybody() -> None:
+    found = judge(Step.CANCEL, None, facts(sent=False, expired=True))
+    assert (found.event, found.status, found.code) == (PaymentEvent.CANCEL, PaymentStatus.CANCELLED, "expired")
+
+
+FINAL_ANSWERS = (Succeeded(1_000), Declined("no"), Withdrawn(), None)
+OPEN_ANSWERS = (Unknown("?"), Unavailable("503"), NotFound(), ActionRequired(CODE), Succeeded(1))
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+@pytest.mark.parametrize("answer", OPEN_ANSWERS)
+@pytest.mark.parametrize("step", [Step.ASK, Step.WITHDRAW, Step.RESEND])
+def test_no_uncertain_answer_ends_a_payment_in_doubt(step: Step, answer: Answer, outcome: str | None) -> None:
+    found = judge(step, answer, facts(outcome, number=MAX_ATTEMPTS, doubted_hours=100))
+    assert found.status is None
+
+
+@pytest.mark.parametrize("step", ASKING)
+@pytest.mark.parametrize("answer", [*FINAL_ANSWERS, *OPEN_ANSWERS])
+def test_a_payment_is_either_over_or_due_again_or_in_the_hands_of_a_person(step: Step, answer: Answer | None) -> None:
+    found = judge(step, answer)
+    assert (found.status is not None) != (found.due_in_seconds is not None or found.needs_review)
+
+
+def test_questions_are_asked_on_the_schedule_of_the_specification() -> None:
+    asked = [inquiry_delay_seconds(number) for number in range(40)]
+    assert asked[:8] == [2, 5, 15, 30, 60, 120, 300, 900]
+    assert set(asked[8 : 8 + HOURLY_QUESTIONS]) == {3_600}
+    assert set(asked[8 + HOURLY_QUESTIONS :]) == {86_400}
+
+
+def test_questions_of_many_payments_are_spread_by_a_fifth() -> None:
+    seen = [
+        judge(Step.CHARGE, Unknown("?"), schedule=replace(PATIENT, spread=Schedule(60, 60).spread)) for _ in range(400)
+    ]
+    delays = [found.due_in_seconds or 0 for found in seen]
+    assert min(delays) >= 2 * 0.8
+    assert max(delays) <= 2 * 1.2
+    assert max(delays) - min(delays) > 0.4
+
+
+def test_a_scale_shortens_questions_but_keeps_their_order() -> None:
+    asked = [inquiry_delay_seconds(number, scale=0.01) for number in range(8)]
+    assert asked == sorted(asked)
+    assert asked[0] == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(("attempt", "seconds"), [(1, 0.5), (2, 1), (3, 2), (4, 4)])
+def test_retries_back_off(attempt: int, seconds: float) -> None:
+    assert retry_delay_seconds(attempt, retry_after=None, spread=1.0) == seconds
+
+
+def test_a_retry_waits_as_long_as_the_provider_asked_for_but_never_beyond_five_minutes() -> None:
+    assert retry_delay_seconds(1, retry_after=7, spread=1.0) == 7
+    assert retry_delay_seconds(4, retry_after=1, spread=1.0) == 4
+    assert retry_delay_seconds(1, retry_after=86_400, spread=1.0) == 300
+    assert judge(Step.CHARGE, Unavailable("429", 30)).due_in_seconds == 30

@@ -1,0 +1,86 @@
+"""Money: whole minor units with their currency; parts sum to the whole, whatever the weights."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workflows.money import MAX_AMOUNT, Money, currencies, exponent
+
+amounts = st.integers(min_value=0, max_value=MAX_AMOUNT)
+weights = st.lists(st.integers(min_value=0, max_value=10**9), min_size=1, max_size=30).filter(any)
+
+
+@given(amount=amounts, parts=weights)
+def test_a_split_sums_to_the_whole_to_the_last_unit(amount: int, parts: list[int]) -> None:
+    split = Money(amount, "JPY").split(parts)
+    assert sum(part.amount for part in split) == amount
+    assert len(split) == len(parts)
+
+
+@given(amount=amounts, parts=weights)
+def test_no_part_is_a_whole_unit_away_from_its_share(amount: int, parts: list[int]) -> None:
+    for part, weight in zip(Money(amount, "JPY").split(parts), parts, strict=True):
+        assert abs(part.amount * sum(parts) - amount * weight) < sum(parts)
+
+
+@given(amount=amounts, count=st.integers(min_value=1, max_value=30))
+def test_equal_parts_differ_by_one_unit_at_most_and_the_earlier_are_the_larger(amount: int, count: int) -> None:
+    parts = [part.amount for part in Money(amount, "USD").split([1] * count)]
+    assert max(parts) - min(parts) <= 1
+    assert parts == sorted(parts, reverse=True)
+
+
+@given(amount=amounts, parts=weights)
+def test_a_part_without_weight_gets_nothing(amount: int, parts: list[int]) -> None:
+    for part, weight in zip(Money(amount, "JPY").split(parts), parts, strict=True):
+        assert weight or part.amount == 0
+
+
+@given(left=amounts, right=amounts)
+def test_what_is_added_can_be_taken_away(left: int, right: int) -> None:
+    assert Money(left, "JPY") + Money(right, "JPY") - Money(right, "JPY") == Money(left, "JPY")
+
+
+@pytest.mark.parametrize("wrong", [[], [0], [0, 0], [1, -1], [-1]])
+def test_weights_that_mean_nothing_are_refused(wrong: list[int]) -> None:
+    with pytest.raises(ValueError, match="parts need weights"):
+        Money(100, "JPY").split(wrong)
+
+
+@pytest.mark.parametrize(("currency", "places"), [("JPY", 0), ("USD", 2), ("EUR", 2), ("KWD", 3), ("KRW", 0)])
+def test_each_currency_has_its_own_number_of_decimals(currency: str, places: int) -> None:
+    assert exponent(currency) == places
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "major"), [(1000, "JPY", "1000"), (1050, "USD", "10.50"), (1234, "KWD", "1.234")]
+)
+def test_minor_units_become_major_ones_exactly(amount: int, currency: str, major: str) -> None:
+    assert Money(amount, currency).decimal() == Decimal(major)
+
+
+def test_a_thousand_yen_is_written_as_a_thousand_yen() -> None:
+    assert Money(1000, "JPY").text() == "¥1,000"
+
+
+@pytest.mark.parametrize("wrong", [1.0, "1", True, None, Decimal(1)])
+def test_only_whole_numbers_are_amounts(wrong: Any) -> None:
+    with pytest.raises(TypeError):
+        Money(wrong, "JPY")
+
+
+@pytest.mark.parametrize("wrong", ["", "jpy", "XXX", "XAU", "ZZZ", "DEM"])
+def test_only_currencies_in_use_are_taken(wrong: str) -> None:
+    with pytest.raises(ValueError, match="not a currency in use"):
+        Money(1, wrong)
+    assert wrong not in currencies()
+
+
+def test_two_currencies_do_not_add_up() -> None:
+    with pytest.raises(ValueError, match="do not add up"):
+        Money(1, "JPY") + Money(1, "USD")
+    with pytest.raises(ValueError, match="do not add up"):
+        Money(1, "JPY") - Money(1, "USD")

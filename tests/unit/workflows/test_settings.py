@@ -1,0 +1,82 @@
+"""Settings: read from ``MPAC_…`` once, frozen, and silent about secrets."""
+
+import pytest
+from pydantic import ValidationError
+
+from workflows.settings import Settings, load_settings
+
+NEEDED = {
+    "MPAC_DATABASE_URL": "postgresql://u:hidden-1@127.0.0.1/d",
+    "MPAC_BROKER_URL": "redis://:hidden-2@127.0.0.1/0",
+    "MPAC_SECRET_KEY": "hidden-3",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("missing", NEEDED)
+def test_a_process_without_a_secret_says_which_and_stops(environment: pytest.MonkeyPatch, missing: str) -> None:
+    environment.delenv(missing)
+    with pytest.raises(ValidationError, match=missing.removeprefix("MPAC_").lower()):
+        load_settings()
+
+
+def test_no_secret_is_ever_shown(environment: pytest.MonkeyPatch) -> None:
+    shown = f"{load_settings()!r} {load_settings()!s} {load_settings().model_dump_json()}"
+    assert "hidden" not in shown
+
+
+def test_a_secret_is_not_told_by_the_error_about_another_setting(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("MPAC_LEASE_SECONDS", "-1")
+    with pytest.raises(ValidationError) as raised:
+        load_settings()
+    assert "hidden" not in str(raised.value)
+
+
+def test_settings_cannot_be_changed_afterwards(environment: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(load_settings(), "lease_seconds", 1)  # noqa: B010 - the type checker refuses the plain assignment too
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MPAC_LEASE_SECONDS", "0"),
+        ("MPAC_DOUBT_SCHEDULE_SCALE", "0"),
+        ("MPAC_DOUBT_SCHEDULE_SCALE", "1.5"),
+        ("MPAC_MAX_WAIT_SECONDS", "61"),
+        ("MPAC_ENVIRONMENT", "staging"),
+        ("MPAC_RATE_LIMIT_PER_MERCHANT", "-1"),
+        ("MPAC_LEASE_SECONDS", "soon"),
+    ],
+)
+def test_a_value_that_makes_no_sense_stops_the_process(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+    environment.setenv(name, value)
+    with pytest.raises(ValidationError):
+        load_settings()
+
+
+def test_the_defaults_are_those_of_the_platform() -> None:
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    assert defaults["rate_limit_per_merchant"] == 1_000
+    assert defaults["rate_limit_overall"] == 10_000
+    assert defaults["max_body_bytes"] == 64 * 1_024
+    assert defaults["max_wait_seconds"] == 25
+    assert defaults["device_token_seconds"] == 120
+    assert defaults["review_after_seconds"] == 24 * 3_600
+    assert defaults["environment"] == "production"
+
+
+def test_by_default_a_lease_outlasts_a_step_and_a_message_outlasts_a_lease() -> None:
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    step = defaults["sandbox_timeout_seconds"] + defaults["statement_timeout_ms"] / 1_000
+    assert step < defaults["lease_seconds"] < defaults["visibility_timeout_seconds"]
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
