@@ -1,0 +1,123 @@
+"""`mpac seed` and `mpac token`: what they make can be used at once, and only JSON or a token is printed."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import jwt
+import pytest
+
+from mpac.stack.home import ROOT
+from mpac.stack.local import LocalStack
+from mpac.terminal import Terminal
+from tests.harness import Api
+
+ROLES = ("staff", "store_manager", "merchant_admin", "psp_admin", "system_op")
+
+
+async def _mpac(stack: LocalStack | None, *words: str, home: Path | None = None) -> tuple[int, str, str]:
+    environment = {} if stack is None else {**stack.environment}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mpac", *words, "--home", str(home or (stack and stack.home.path))),
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, complained = await process.communicate()
+    return process.returncode or 0, said.decode(), complained.decode()
+
+
+async def _seed(stack: LocalStack, *words: str) -> dict[str, Any]:
+    code, said, complained = await _mpac(stack, "seed", "--json", *words)
+    assert (code, complained) == (0, "")
+    made: dict[str, Any] = json.loads(said)
+    return made
+
+
+async def test_a_seed_is_ready_to_be_used(stack: LocalStack, api: Api) -> None:
+    made = await _seed(stack, "--devices", "5", "--stores", "3", "--merchants", "2")
+    assert set(made) == {"psp_id", "merchant_id", "store_id", "merchants", "stores", "devices", "tokens"}
+    assert (len(made["merchants"]), len(made["stores"]), len(made["devices"])) == (2, 3, 5)
+    assert (made["merchant_id"], made["store_id"]) == (made["merchants"][0], made["stores"][0])
+    assert {device["store_id"] for device in made["devices"]} == set(made["stores"])
+    async with aiohttp.ClientSession() as session:
+        for number, device in enumerate(made["devices"]):
+            terminal = Terminal(api.url, device, session=session)
+            method = {"type": "qr", "mode": "cpm", "token": "t"}
+            paid = await terminal.call(
+                "POST", "/payments", body={"amount": 100, "method": method}, key=f"seed-{number}"
+            )
+            assert (paid.status, paid.body["provider"]) == (201, "sandbox")
+    assert tuple(made["tokens"]) == ROLES
+    merchants = await api.get("/merchants", as_=made["tokens"]["psp_admin"])
+    assert {row["id"] for row in merchants.body["data"]} == set(made["merchants"])
+    stores = await api.get("/stores", as_=made["tokens"]["merchant_admin"])
+    assert {row["id"] for row in stores.body["data"]} == {made["stores"][0], made["stores"][2]}
+    terminals = await api.get("/terminals?limit=200", as_=made["tokens"]["store_manager"])
+    assert {row["status"] for row in terminals.body["data"]} == {"active"}
+    assert (await api.get("/payments", as_=made["tokens"]["staff"])).status == 200
+
+
+async def test_a_seeded_device_has_the_history_of_any_other(stack: LocalStack, admin: Any) -> None:
+    made = await _seed(stack)
+    rows = await admin.execute(
+        "SELECT version, event, to_status FROM device_history WHERE device_id = %s ORDER BY version",
+        [made["devices"][0]["device_id"]],
+    )
+    told = [tuple(row.values()) for row in await rows.fetchall()]
+    assert told == [(1, "create", "pending_activation"), (2, "activate", "active")]
+
+
+async def test_each_seed_makes_new_ones(stack: LocalStack) -> None:
+    first, second = await _seed(stack), await _seed(stack)
+    for name in ("psp_id", "merchant_id", "store_id"):
+        assert first[name] != second[name]
+
+
+async def test_without_json_people_can_read_it_and_no_key_is_shown(stack: LocalStack) -> None:
+    code, said, _ = await _mpac(stack, "seed", "--devices", "7")
+    assert code == 0
+    assert "7, active" in said
+    assert "PRIVATE KEY" not in said
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_token_is_printed_alone_and_good(stack: LocalStack, api: Api, role: str) -> None:
+    made = await _seed(stack)
+    words = ("--role", role, "--merchant", made["merchant_id"], "--store", made["store_id"])
+    code, said, complained = await _mpac(stack, "token", *words)
+    assert (code, complained) == (0, "")
+    claims = jwt.decode(said.strip(), options={"verify_signature": False})
+    assert claims["role"] == role
+    assert claims["exp"] - claims["iat"] == 12 * 3_600
+    known = {name: claims[name] for name in ("psp_id", "merchant_id", "store_id") if name in claims}
+    assert known.items() <= {name: made[name] for name in ("psp_id", "merchant_id", "store_id")}.items()
+    assert (await api.get("/payments", as_=said.strip())).status == 200
+
+
+async def test_a_token_without_ids_is_for_what_was_seeded_last(stack: LocalStack) -> None:
+    made = await _seed(stack)
+    _, said, _ = await _mpac(stack, "token", "--role", "staff")
+    claims = jwt.decode(said.strip(), options={"verify_signature": False})
+    assert (claims["merchant_id"], claims["store_id"]) == (made["merchant_id"], made["store_id"])
+
+
+@pytest.mark.parametrize("words", [("--merchant", "mer_none"), ("--store", "sto_none")])
+async def test_a_token_for_nobody_is_a_sentence(stack: LocalStack, words: tuple[str, ...]) -> None:
+    code, said, complained = await _mpac(stack, "token", "--role", "staff", *words)
+    assert (code, said) == (1, "")
+    assert complained.startswith("mpac: There is no such merchant or store")
+    assert "Traceback" not in complained
+
+
+async def test_without_a_stack_both_say_what_to_do(tmp_path: Path) -> None:
+    for words in (("seed", "--json"), ("token", "--role", "staff")):
+        code, said, complained = await _mpac(None, *words, home=tmp_path / "nothing")
+        assert (code, said) == (1, "")
+        assert "mpac up" in complained
+        assert "Traceback" not in complained
+    assert not (tmp_path / "nothing").exists()
