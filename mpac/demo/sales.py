@@ -13,14 +13,14 @@ from typing import Any
 
 
 class Method(StrEnum):
-    """How the customer pays, as the tables name it."""
+    """How the customer pays, as the tables name it: briefly, so that they fit 80 columns."""
 
     CASH = "cash"
-    TERMINAL_CARD = "card, run by the terminal"
-    EMONEY = "e-money, run by the terminal"
-    QR_CPM = "QR shown by the customer"
-    QR_MPM = "QR shown by the store"
-    TOKEN_CARD = "card, charged by the provider"  # noqa: S105 - no password
+    TERMINAL_CARD = "card, terminal"  # run by the terminal's own card application
+    EMONEY = "e-money"
+    QR_CPM = "QR by customer"  # the customer shows the code
+    QR_MPM = "QR by store"
+    TOKEN_CARD = "card, token"  # noqa: S105 - charged by the provider that keeps the card; no password
 
 
 class Habit(StrEnum):

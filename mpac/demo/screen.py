@@ -17,7 +17,8 @@ from rich.text import Text
 
 LINE_EVERY_SECONDS = 2.0
 REFRESHES_PER_SECOND = 8
-WIDTH_WITHOUT_TERMINAL = 120
+WIDTH_WITHOUT_TERMINAL = 110
+WIDE = 100  # columns
 
 
 class Screen:
@@ -30,6 +31,11 @@ class Screen:
         self._live: Live | None = None
         self._numbers: Callable[[], str] = str
         self._last_line = 0.0
+
+    @property
+    def gap(self) -> int:
+        """Blanks between the columns of a wide table: two where there is room."""
+        return 2 if self.console.width >= WIDE else 1
 
     def title(self, words: str) -> None:
         """A heading."""

@@ -10,11 +10,12 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mpac.demo.screen import Screen
-from mpac.stack.detach import detach_up, stop_other
+from mpac.stack.detach import detach_up, stop_other, wait_complete
 from mpac.stack.home import Home
 from mpac.stack.local import LocalStack
 from mpac.stack.runfile import read_run
@@ -39,7 +40,8 @@ IN_A_SENTENCE = (
     "and doubts are asked about ten times sooner than usual. The provider takes 80 to 250 ms for a call."
 )
 
-LATER = ("worker-other", "beat", "flower")  # the first payment need not wait for them
+FIRST = ("sandbox", "api", "worker-payments-1")  # what the first payment needs …
+LATER = ("worker-other", "beat", "flower")  # … and what it need not wait for
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +76,13 @@ async def stack_for(home: Path, *, ports: str, keep: bool) -> AsyncIterator[Call
             yield stack.wait_all
         return
     os.environ.update(SETTINGS)
-    await asyncio.to_thread(detach_up, home, ["up", "--ports", ports, "--home", str(home)])
+    await asyncio.to_thread(partial(detach_up, home, ["up", "--ports", ports, "--home", str(home)], names=FIRST))
     try:
-        yield _at_once
+        yield partial(_complete, Home(home))
     except BaseException:
         await asyncio.to_thread(stop_other, Home(home))
         raise
 
 
-async def _at_once() -> None:
-    """A stack in the background is complete when it is told to be there."""
+async def _complete(home: Home) -> None:
+    await asyncio.to_thread(wait_complete, home)

@@ -74,39 +74,38 @@ class Tally:
         self.mishaps["lost answers"] += kind.habit in LOST
         self.mishaps["cancels"] += kind.habit in CANCELS
         self.mishaps["declines"] += kind.fate.startswith("decline") or kind.is_declined_by_terminal
-        self.mishaps["provider answers that never came or made no sense"] += kind.fate.endswith("_charge") or (
+        self.mishaps["answers of the provider that never came or made no sense"] += kind.fate.endswith("_charge") or (
             kind.fate.startswith("not_found_lie")
         )
-        self.mishaps["providers that were busy or away"] += kind.fate.startswith(("unavailable", "rate_limited"))
+        self.mishaps["refusals of a busy provider"] += kind.fate.startswith(("unavailable", "rate_limited"))
 
 
-def as_table(tally: Tally, *, doubts: dict[Method, int]) -> Table:
+COLUMNS = ("submitted", *FINAL, "in\ndoubt", "POST\nP50", "(ms)\nP99", "final\nP50", "(s)\nP99")
+
+
+def as_table(tally: Tally, *, doubts: dict[Method, int], gap: int = 1) -> Table:
     """By method: what was submitted, how it ended, and how long that took. ``doubts`` as the history has them."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("method", no_wrap=True)
-    for name in ("submitted", *FINAL, "in doubt\non the way", "POST\nP50", "\nP99", "to final\nP50", "\nP99"):
+    table = Table(box=None, header_style="bold", padding=(0, gap, 0, 0), pad_edge=False)
+    table.add_column("method", no_wrap=True, vertical="bottom")
+    for name in COLUMNS:
         table.add_column(name, justify="right", vertical="bottom", no_wrap=True)
+    whole = Line(submitted=len(tally.accepted))
     for method in Method:
         if method in tally.lines:
-            _add(table, method, tally.lines[method], doubts.get(method, 0))
-    table.add_section()
-    lines = tally.lines.values()
-    whole = Line(submitted=len(tally.accepted))
-    for line in lines:
-        whole.by_status += line.by_status
-        whole.post_ms += line.post_ms
-        whole.final_ms += line.final_ms
+            line = tally.lines[method]
+            _add(table, method, line, doubts.get(method, 0))
+            whole.by_status += line.by_status
+            whole.post_ms += line.post_ms
+            whole.final_ms += line.final_ms
     _add(table, "all", whole, sum(doubts.values()), style="bold")
     return table
 
 
 def _add(table: Table, name: str, line: Line, doubts: int, *, style: str = "") -> None:
     counts = (line.submitted, *(line.by_status[status] for status in FINAL), doubts)
-    times = (
-        *(f"{percentile(line.post_ms, share):,.0f} ms" for share in (50, 99)),
-        *(f"{percentile(line.final_ms, share) / 1_000:,.2f} s" for share in (50, 99)),
-    )
-    table.add_row(name, *(f"{value:,}" for value in counts), *times, style=style)
+    posts = (f"{percentile(line.post_ms, share):.0f}" for share in (50, 99))
+    finals = (f"{percentile(line.final_ms, share) / 1_000:.2f}" for share in (50, 99))
+    table.add_row(name, *(f"{value:,}" for value in counts), *posts, *finals, style=style)
 
 
 def percentile(values: Sequence[float], share: int) -> float:

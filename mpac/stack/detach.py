@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mpac.stack.home import FILE_MODE, ROOT, Home, open_home, private_folder
@@ -17,8 +17,11 @@ READY_WITHIN_SECONDS = 120  # the supervisor has limits of its own; this one is 
 GONE_WITHIN_SECONDS = 60  # workers finish their calls (20 s), the database its checkpoint (30 s)
 
 
-def detach_up(home: Path, words: Sequence[str]) -> RunInfo:
-    """Run the same command without --detach in a session of its own; return its run.json once all is ready."""
+def detach_up(home: Path, words: Sequence[str], *, names: Collection[str] = ()) -> RunInfo:
+    """Run the same command without --detach in a session of its own; return its run.json once all is ready.
+
+    With ``names`` it returns as soon as those processes are; ``wait_complete`` waits for the rest.
+    """
     folder = open_home(home)
     if is_running(folder):
         raise Trouble(f"A local stack already runs in {folder.path}: stop it with `mpac down`, or use another --home.")
@@ -34,7 +37,20 @@ def detach_up(home: Path, words: Sequence[str]) -> RunInfo:
             env={**os.environ, "PYTHONPATH": str(ROOT)},  # not cwd: --home may be relative
             start_new_session=True,
         )
-    return _wait(folder, process, log)
+    return _wait(folder, process, log, names=names)
+
+
+def wait_complete(home: Home) -> RunInfo:
+    """Wait until everything is ready in a stack that was started in the background. Raises ``Trouble``."""
+    deadline = time.monotonic() + READY_WITHIN_SECONDS
+    while time.monotonic() < deadline:
+        info = read_run(home)
+        if info is None:
+            raise Trouble(f"The stack in {home.path} has ended; its output is in {home.logs / 'up.log'}.")
+        if info.get("complete"):
+            return info
+        time.sleep(POLL_SECONDS)
+    raise Trouble(f"The stack in {home.path} was not complete within {READY_WITHIN_SECONDS} seconds.")
 
 
 def stop_other(home: Home) -> bool:
@@ -50,11 +66,11 @@ def stop_other(home: Home) -> bool:
     return True
 
 
-def _wait(home: Home, process: subprocess.Popen[bytes], log: Path) -> RunInfo:
+def _wait(home: Home, process: subprocess.Popen[bytes], log: Path, *, names: Collection[str]) -> RunInfo:
     deadline = time.monotonic() + READY_WITHIN_SECONDS
     while time.monotonic() < deadline:
         info = read_run(home)
-        if info and info.get("complete") and info["pids"]["supervisor"] == process.pid:
+        if info and info["pids"]["supervisor"] == process.pid and _is_there(info, names):
             process.returncode = 0  # it is left behind on purpose: no warning about a child that still runs
             return info
         if process.poll() is not None:
@@ -63,6 +79,10 @@ def _wait(home: Home, process: subprocess.Popen[bytes], log: Path) -> RunInfo:
         time.sleep(POLL_SECONDS)
     process.terminate()
     raise Trouble(f"The stack was not ready within {READY_WITHIN_SECONDS} seconds; its output is in {log}.")
+
+
+def _is_there(info: RunInfo, names: Collection[str]) -> bool:
+    return bool(info.get("complete")) or (bool(names) and set(names) <= set(info["ready"]))
 
 
 def _gone(home: Home) -> bool:

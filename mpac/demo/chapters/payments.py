@@ -112,9 +112,14 @@ async def _count(stage: Stage, tally: Tally, *, records: Records, mark: str) -> 
     """Show the table; returns what does not add up between the tills and the database."""
     doubts = await records.doubts(tally.accepted)
     stage.screen.title("What the terminals saw")
-    stage.screen.show(as_table(tally, doubts=doubts))
-    told = ", ".join(f"{count:,} {name}" for name, count in tally.mishaps.items() if count)
-    stage.screen.show(f"With {told}, and one killed worker.")
+    stage.screen.show(as_table(tally, doubts=doubts, gap=stage.screen.gap))
+    told = ", ".join(f"{name} {count:,}" for name, count in tally.mishaps.items() if count)
+    stage.screen.console.print()
+    stage.screen.show(
+        "POST is the time to the answer 201, final until the terminal knew the end. In doubt were payments whose outcome "
+        "nobody knew for a while: each was asked about until it was known."
+    )
+    stage.screen.show(f"What went wrong: {told}, killed workers 1.")
     stored = await records.references(f"demo-{mark}-")
     sold = {reference: payment_id for payment_id, reference in tally.accepted.items()}
     wrong = [f"{payment_id} was answered 201 and never became final" for payment_id in tally.open]
