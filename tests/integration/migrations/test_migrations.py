@@ -1,0 +1,93 @@
+"""The migrations: one line from nothing to head and back, equal to the mapped classes, harmless when run twice at once."""
+
+import asyncio
+import os
+import re
+from pathlib import Path
+
+import psycopg
+import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
+
+from mpac.stack.commands import migrate as migrate_command
+from mpac.stack.local import LocalStack
+from tests.harness import alembic_config, database_variable, empty_database, migrate
+
+VERSIONS = Path(__file__).parents[3] / "migrations" / "versions"
+
+SCHEMA = """
+    SELECT 'column', table_name, column_name, data_type || is_nullable || coalesce(column_default, '')
+    FROM information_schema.columns WHERE table_schema = 'public'
+    UNION ALL SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid)
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    UNION ALL SELECT 'index', tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+    UNION ALL SELECT 'trigger', tgrelid::regclass::text, tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+    UNION ALL SELECT 'policy', tablename, policyname, coalesce(qual, '') || coalesce(with_check, '') || roles::text
+    FROM pg_policies WHERE schemaname = 'public'
+    UNION ALL SELECT 'grant', table_name, grantee, string_agg(privilege_type, ',' ORDER BY privilege_type)
+    FROM information_schema.role_table_grants WHERE table_schema = 'public' GROUP BY 2, 3
+    UNION ALL SELECT 'function', '', proname, pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    ORDER BY 1, 2, 3, 4
+"""
+
+
+async def schema(url: str) -> list[tuple[str, ...]]:
+    """Everything the migrations make, as text."""
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        return [tuple(row) for row in await (await connection.execute(SCHEMA.encode())).fetchall()]
+
+
+async def alembic(url: str, name: str, *words: str) -> None:
+    with database_variable(url):
+        await asyncio.to_thread(getattr(command, name), alembic_config(), *words)
+
+
+async def test_the_mapped_classes_are_what_the_migrations_make(own_database: str) -> None:
+    await alembic(own_database, "check")
+
+
+async def test_down_and_up_again_makes_the_same_schema(stack: LocalStack, own_database: str) -> None:
+    before = await schema(own_database)
+    await alembic(own_database, "downgrade", "base")
+    left = {row[:3] for row in await schema(own_database)} - {("column", "alembic_version", "version_num")}
+    assert {row for row in left if "alembic_version" not in row[1]} == set()
+    await migrate(own_database)
+    assert await schema(own_database) == before
+
+
+async def test_each_step_goes_down_and_up_by_itself(own_database: str) -> None:
+    revisions = [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()]
+    for _ in revisions[:-1]:
+        await alembic(own_database, "downgrade", "-1")
+    for revision in reversed(revisions):
+        await migrate(own_database, revision)
+    await alembic(own_database, "check")
+
+
+async def test_two_that_start_together_take_turns(stack: LocalStack) -> None:
+    async with empty_database(stack.urls.database) as url:
+        await asyncio.gather(upgrade_as_a_process(url), upgrade_as_a_process(url))
+        assert await schema(url)
+
+
+async def upgrade_as_a_process(url: str) -> None:
+    """``mpac migrate`` as a container runs it: alembic keeps its state in modules, so two need two processes."""
+    environment = {**os.environ, "MPAC_DATABASE_URL": url}
+    process = await asyncio.create_subprocess_exec(
+        *migrate_command(), cwd=VERSIONS.parents[1], env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    assert process.returncode == 0, said.decode()
+
+
+def test_the_migrations_are_one_line_without_branches() -> None:
+    directory = ScriptDirectory.from_config(alembic_config())
+    assert len(directory.get_heads()) == 1
+    numbers = [script.revision for script in directory.walk_revisions()][::-1]
+    assert numbers == [f"{number:04d}" for number in range(1, len(numbers) + 1)]
+
+
+@pytest.mark.parametrize("path", sorted(VERSIONS.glob("*.py")), ids=lambda path: path.name)
+def test_a_migration_imports_nothing_that_may_change_later(path: Path) -> None:
+    assert re.findall(r"^(?:from|import) (\S+)", path.read_text(), re.MULTILINE) == ["alembic"]
