@@ -3,11 +3,13 @@
 The judges share nothing. They meet only here, where their verdicts are put beside each other.
 """
 
+import os
 from dataclasses import asdict, dataclass
 
 from rich.table import Table
 
 from mpac.judges.provider import SENTENCES, judge_by_ledger
+from mpac.trouble import Trouble
 
 OURS = "our database"
 PROVIDERS = "the provider's own ledger"
@@ -30,22 +32,12 @@ class Verdict:
 async def prove(*, sandbox_url: str) -> list[Verdict]:
     """Both judges over everything; the second only where there is a sandbox provider.
 
-    The product's variables must be in the environment. Raises ``Trouble`` or ``ServiceUnavailable`` where something that
-    is to be judged can't be read.
+    The product's variables must be in the environment. Raises ``Trouble`` where something that is to be judged can't be
+    read.
     """
-    # The product's imports take a second, which `mpac --help` must not.
-    from workflows.database import Role, connect, disconnect  # noqa: PLC0415
-    from workflows.settings import load_settings  # noqa: PLC0415
-
-    settings = load_settings()
-    connect(settings, roles=(Role.OWNER,))
-    try:
-        verdicts = await _first_judge(settings.review_after_seconds)
-    finally:
-        await disconnect()
+    verdicts = await _first_judge()
     if sandbox_url:
-        database_url = settings.database_url.get_secret_value()
-        verdicts += await _second_judge(database_url=database_url, sandbox_url=sandbox_url)
+        verdicts += await _second_judge(database_url=os.environ["MPAC_DATABASE_URL"], sandbox_url=sandbox_url)
     return verdicts
 
 
@@ -87,9 +79,28 @@ def as_problems(verdicts: list[Verdict]) -> list[str]:
     return lines
 
 
-async def _first_judge(review_after_seconds: float) -> list[Verdict]:
-    from workflows.invariants.check import check_invariants  # noqa: PLC0415 - see prove
+async def _first_judge() -> list[Verdict]:
+    # The product's imports take a second, which `mpac --help` must not.
+    from sqlalchemy.exc import ProgrammingError  # noqa: PLC0415
 
+    from workflows.database import Role, connect, disconnect  # noqa: PLC0415
+    from workflows.errors import ServiceUnavailable  # noqa: PLC0415
+    from workflows.invariants.check import check_invariants  # noqa: PLC0415
+    from workflows.settings import load_settings  # noqa: PLC0415
+
+    settings = load_settings()
+    connect(settings, roles=(Role.OWNER,))
+    try:
+        findings = await check_invariants(review_after_seconds=settings.review_after_seconds)
+    except ServiceUnavailable as error:
+        raise Trouble("The database does not answer: is it up? `mpac status` tells.") from error
+    except ProgrammingError as error:
+        said = str(error.orig).partition("\n")[0]
+        raise Trouble(
+            f"The database can't be judged ({said}): is it at the newest schema? `mpac migrate` sees to it."
+        ) from error
+    finally:
+        await disconnect()
     return [
         Verdict(
             invariant=finding.rule.invariant,
@@ -100,7 +111,7 @@ async def _first_judge(review_after_seconds: float) -> list[Verdict]:
             count=finding.count,
             violations=tuple((violation.id, violation.problem) for violation in finding.violations),
         )
-        for finding in await check_invariants(review_after_seconds=review_after_seconds)
+        for finding in findings
     ]
 
 

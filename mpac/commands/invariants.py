@@ -12,7 +12,6 @@ from rich.console import Console
 from mpac.options import home_option
 from mpac.proof import Verdict, as_json, as_problems, as_table, is_clean, prove
 from mpac.stack.attach import attach
-from mpac.trouble import Trouble
 
 NEEDS = ["MPAC_DATABASE_URL", "MPAC_BROKER_URL"]
 NARROWEST = 100  # columns, where the output is no terminal
@@ -28,29 +27,13 @@ def invariants(*, as_data: bool, home: Path) -> None:
     provider's own ledger, where there is a sandbox provider.
     """
     attach(home, needs=NEEDS)
-    verdicts = asyncio.run(judge())
+    sandbox_url = os.environ.get("MPAC_SANDBOX_URL", "")
+    verdicts = asyncio.run(prove(sandbox_url=sandbox_url))
     if as_data:
         click.echo(json.dumps(as_json(verdicts), indent=2))
     else:
-        show(verdicts, sandbox_url=os.environ.get("MPAC_SANDBOX_URL", ""))
+        show(verdicts, sandbox_url=sandbox_url)
     sys.exit(0 if is_clean(verdicts) else 1)
-
-
-async def judge() -> list[Verdict]:
-    """Both judges, on what the environment names. Raises ``Trouble``."""
-    from sqlalchemy.exc import ProgrammingError  # noqa: PLC0415 - the product is imported when it is needed
-
-    from workflows.errors import ServiceUnavailable  # noqa: PLC0415 - likewise
-
-    try:
-        return await prove(sandbox_url=os.environ.get("MPAC_SANDBOX_URL", ""))
-    except ServiceUnavailable as error:
-        raise Trouble("The database does not answer: is it up? `mpac status` tells.") from error
-    except ProgrammingError as error:
-        said = str(error.orig).partition("\n")[0]
-        raise Trouble(
-            f"The database can't be judged ({said}): is it at the newest schema? `mpac migrate` sees to it."
-        ) from error
 
 
 def show(verdicts: list[Verdict], *, sandbox_url: str) -> None:

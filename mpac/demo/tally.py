@@ -65,7 +65,7 @@ class Tally:
         """The line that moves."""
         doubts = sum(self.open.values())
         parts = [f"{len(self.accepted):,} accepted", *(f"{self.total(status):,} {status}" for status in FINAL)]
-        parts.append(f"{len(self.open):,} under way, {doubts:,} of them in doubt")
+        parts.append(f"{len(self.open):,} under way ({doubts:,} in doubt)")
         return " · ".join(parts)
 
     def _note_mishaps(self, sale: Sale) -> None:
@@ -104,8 +104,13 @@ def as_table(tally: Tally, *, doubts: dict[Method, int], gap: int = 1) -> Table:
 def _add(table: Table, name: str, line: Line, doubts: int, *, style: str = "") -> None:
     counts = (line.submitted, *(line.by_status[status] for status in FINAL), doubts)
     posts = (f"{percentile(line.post_ms, share):.0f}" for share in (50, 99))
-    finals = (f"{percentile(line.final_ms, share) / 1_000:.2f}" for share in (50, 99))
+    finals = (_seconds(percentile(line.final_ms, share)) for share in (50, 99))
     table.add_row(name, *(f"{value:,}" for value in counts), *posts, *finals, style=style)
+
+
+def _seconds(milliseconds: float) -> str:
+    seconds = milliseconds / 1_000
+    return f"{seconds:.2f}" if seconds < 10 else f"{seconds:.1f}"  # noqa: PLR2004 - four digits fit the column
 
 
 def percentile(values: Sequence[float], share: int) -> float:
