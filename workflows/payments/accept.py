@@ -149,6 +149,7 @@ class Accepting:
         (store or bill), ``InvalidRequest`` (no such provider here), ``DuplicateResource`` (client reference),
         ``IdempotencyKeyInUse``, ``IdempotencyKeyReused``, ``ServiceUnavailable``.
         """
+        store_of(acceptance)  # raised to this caller alone: within the group it would be everybody's error
         mark = (acceptance.caller.merchant_id or acceptance.caller.psp_id, *acceptance.key.identity)
         if mark in self._running:
             raise IdempotencyKeyInUse(retry_after_seconds=1)
