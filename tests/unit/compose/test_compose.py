@@ -1,0 +1,138 @@
+"""docker-compose.yml and Dockerfile: what can be known about them without an engine."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mpac.commands import load_word, words
+from mpac.commands.secrets import variables
+from mpac.commands.worker import ALL_QUEUES, check_queues
+from mpac.stack.commands import WORKER_GRACE_SECONDS
+from mpac.stack.home import ROOT, open_home
+from mpac.stack.secrets import load_secrets
+from workflows.settings import Settings
+
+FILE = ROOT / "docker-compose.yml"
+COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+SETTINGS = {f"MPAC_{name.upper()}" for name in Settings.model_fields}
+TOOLS = {
+    "MPAC_FLOWER_USER",
+    "MPAC_FLOWER_PASSWORD",
+    "MPAC_SANDBOX_WEBHOOK_URL",
+    "MPAC_SANDBOX_WEBHOOK_SECRET",
+}
+"""Variables that are read by Flower's word and by the sandbox, which has settings of its own."""
+INTERPOLATED = re.compile(r"(?<!\$)\$\{(?P<name>\w+)(?P<rest>[^}]*)\}")
+
+
+def test_the_file_is_valid_by_the_compose_specification() -> None:
+    checker = str(Path(sys.executable).with_name("check-jsonschema"))
+    done = subprocess.run(
+        [checker, "--builtin-schema", "vendor.compose-spec", str(FILE)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_it_has_everything_that_a_local_stack_has() -> None:
+    assert {"postgres", "valkey", "migrate", "api", "beat", "flower", "sandbox"} < set(SERVICES)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_command_is_an_existing_word_with_options_it_has(name: str) -> None:
+    word, *arguments = OURS[name]["command"]
+    assert word in words()
+    load_word(word).make_context(word, [str(argument) for argument in arguments])
+
+
+def test_every_queue_has_one_worker_and_no_worker_waits_at_another() -> None:
+    commands = [service["command"] for service in OURS.values() if service["command"][0] == "worker"]
+    served = [command[command.index("--queues") + 1] for command in commands]
+    for queues in served:
+        check_queues(queues)
+    assert sorted(",".join(served).split(",")) == sorted(ALL_QUEUES.split(","))
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_variable_is_a_setting_or_a_tools_own(name: str) -> None:
+    assert set(OURS[name].get("environment", {})) <= SETTINGS | TOOLS
+
+
+@pytest.mark.parametrize("name", ["api", "worker-payments", "worker-other", "beat", "flower", "migrate"])
+def test_no_required_setting_is_missing(name: str) -> None:
+    required = {f"MPAC_{field.upper()}" for field, info in Settings.model_fields.items() if info.is_required()}
+    assert required <= set(OURS[name]["environment"])
+
+
+def test_every_value_that_is_asked_for_is_written_by_mpac_secrets(tmp_path: Path) -> None:
+    written = {line.partition("=")[0] for line in variables(load_secrets(open_home(tmp_path / "home")))}
+    found = list(INTERPOLATED.finditer(FILE.read_text()))
+    assert found
+    for variable in found:
+        assert variable["rest"].startswith((":?", ":-")), f"{variable['name']} would silently be empty"
+        if variable["rest"].startswith(":?"):
+            assert variable["name"] in written
+
+
+def test_no_secret_stands_in_the_file() -> None:
+    for service in SERVICES.values():
+        for name, value in service.get("environment", {}).items():
+            if re.search(r"PASSWORD|SECRET|KEY$", name):
+                assert str(value).startswith("${"), name
+    assert not re.search(r"://[^$\s]*:[^$\s{]+@", FILE.read_text()), "a URL with a password in clear"
+
+
+def test_everything_that_is_depended_on_exists() -> None:
+    for name, service in SERVICES.items():
+        for other, how in service.get("depends_on", {}).items():
+            assert other in SERVICES, name
+            if how["condition"] == "service_healthy":
+                assert "healthcheck" in SERVICES[other], f"{name} would wait for ever for {other}"
+            if how["condition"] == "service_completed_successfully":
+                assert SERVICES[other]["restart"] == "no", f"{other} would be started again when it is done"
+        for volume in service.get("volumes", []):
+            assert volume.partition(":")[0] in COMPOSE["volumes"], name
+
+
+def test_every_service_that_stays_has_a_health_check_a_limit_and_comes_back() -> None:
+    for name, service in SERVICES.items():
+        assert service["deploy"]["resources"]["limits"], name
+        if service["restart"] != "no":
+            assert service["restart"] == "unless-stopped"
+            assert "healthcheck" in service, name
+
+
+def test_ours_run_without_rights_on_a_read_only_file_system() -> None:
+    users = re.findall(r"^USER (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert users == ["10001:10001"]
+    for service in OURS.values():
+        assert service["read_only"]
+        assert service["cap_drop"] == ["ALL"]
+        assert "user" not in service
+
+
+def test_ports_are_open_to_this_machine_only() -> None:
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_workers_get_the_time_that_their_calls_may_take() -> None:
+    for service in OURS.values():
+        if service["command"][0] == "worker":
+            assert int(service["stop_grace_period"].removesuffix("s")) >= WORKER_GRACE_SECONDS
+
+
+def test_the_image_installs_only_what_the_lock_file_pins() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert re.findall(r"pip install (.+)$", dockerfile, re.MULTILINE) == [
+        "--no-cache-dir --require-hashes --only-binary :all: --requirement requirements.lock"
+    ]
+    copied = set(re.findall(r"^COPY (\w+) ", dockerfile, re.MULTILINE))
+    assert copied == {"api", "workers", "workflows", "beat", "migrations", "mpac", "sandbox"}
