@@ -21,6 +21,7 @@ MODELS = (
     "workflows.payments.models",
     "workflows.refunds.models",
     "workflows.settlements.models",
+    "workflows.ledger.models",
 )
 for module in MODELS:
     importlib.import_module(module)

@@ -29,6 +29,14 @@ class Payment(LeasedRow, Base):
         Index("payments_by_store", "store_id", "id"),
         Index("payments_by_bill", "bill_id", "id", postgresql_where=text("bill_id IS NOT NULL")),
         Index("payments_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+        Index(
+            "payments_unsettled",
+            "store_id",
+            "currency",
+            "completed_at",
+            postgresql_where=text("settlement_id IS NULL AND completed_at IS NOT NULL"),
+        ),
+        Index("payments_in_doubt", "store_id", "currency", postgresql_where=text("NOT outcome_known")),
     )
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)

@@ -19,6 +19,13 @@ class Refund(LeasedRow, Base):
         Index("refunds_by_payment", "payment_id", "id"),
         Index("refunds_by_store", "store_id", "id"),
         Index("refunds_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+        Index(
+            "refunds_unsettled",
+            "store_id",
+            "currency",
+            "completed_at",
+            postgresql_where=text("settlement_id IS NULL AND completed_at IS NOT NULL"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)

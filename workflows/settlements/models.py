@@ -1,8 +1,11 @@
 """The rows of a settlement period."""
 
-from datetime import date, datetime
+from datetime import date, datetime, time
+from typing import Any
 
-from sqlalchemy import Text, UniqueConstraint
+from sqlalchemy import BigInteger, Index, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import TIME as PG_TIME
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.database import Base
@@ -10,10 +13,18 @@ from workflows.history import INSTANT, HistoryRow
 
 
 class Settlement(Base):
-    """A store's business day in one currency: ``[start_at, end_at)``."""
+    """A store's business day in one currency: ``[start_at, end_at)``. The figures are there once it is closed."""
 
     __tablename__ = "settlements"
-    __table_args__ = (UniqueConstraint("store_id", "currency", "start_at", name="settlements_period_key"),)
+    __table_args__ = (
+        UniqueConstraint("store_id", "currency", "start_at", name="settlements_period_key"),
+        UniqueConstraint("store_id", "currency", "end_at", name="settlements_period_end_key"),
+        Index(
+            "settlements_one_open", "store_id", "currency", unique=True, postgresql_where=text("status = 'open'::text")
+        ),
+        Index("settlements_due", "end_at", postgresql_where=text("status = 'open'::text")),
+        Index("settlements_by_store", "store_id", "id"),
+    )
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     merchant_id: Mapped[str] = mapped_column(Text)
@@ -22,8 +33,26 @@ class Settlement(Base):
     business_date: Mapped[date]
     start_at: Mapped[datetime] = mapped_column(INSTANT)
     end_at: Mapped[datetime] = mapped_column(INSTANT)
+    time_zone: Mapped[str] = mapped_column(Text)
+    cut_off: Mapped[time] = mapped_column(PG_TIME)
     status: Mapped[str] = mapped_column(Text)
     version: Mapped[int]
+
+    line_count: Mapped[int | None] = mapped_column(BigInteger)
+    gross_amount: Mapped[int | None] = mapped_column(BigInteger)
+    refunds_amount: Mapped[int | None] = mapped_column(BigInteger)
+    fees_amount: Mapped[int | None] = mapped_column(BigInteger)
+    adjustments_amount: Mapped[int | None] = mapped_column(BigInteger)
+    net_amount: Mapped[int | None] = mapped_column(BigInteger)
+    breakdown: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    late_count: Mapped[int | None] = mapped_column(BigInteger)
+    in_doubt_count: Mapped[int | None] = mapped_column(BigInteger)
+    in_doubt_amount: Mapped[int | None] = mapped_column(BigInteger)
+    cash_expected: Mapped[int | None] = mapped_column(BigInteger)
+
+    cash_actual: Mapped[int | None] = mapped_column(BigInteger)
+    note: Mapped[str | None] = mapped_column(Text)
+    open_breaks: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(INSTANT)
     closed_at: Mapped[datetime | None] = mapped_column(INSTANT)
     reconciled_at: Mapped[datetime | None] = mapped_column(INSTANT)
@@ -36,3 +65,43 @@ class SettlementHistory(HistoryRow, Base):
     __tablename__ = "settlement_history"
 
     settlement_id: Mapped[str] = mapped_column(Text, primary_key=True)
+
+
+class SettlementLine(Base):
+    """A payment, a refund or a correction in the one settlement it belongs to."""
+
+    __tablename__ = "settlement_lines"
+    __table_args__ = (Index("settlement_lines_by_settlement", "settlement_id", "entity_id"),)
+
+    kind: Mapped[str] = mapped_column(Text, primary_key=True)
+    entity_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    settlement_id: Mapped[str] = mapped_column(Text)
+    merchant_id: Mapped[str] = mapped_column(Text)
+    store_id: Mapped[str] = mapped_column(Text)
+    payment_id: Mapped[str | None] = mapped_column(Text)
+    provider: Mapped[str] = mapped_column(Text)
+    provider_reference: Mapped[str | None] = mapped_column(Text)
+    our_reference: Mapped[str | None] = mapped_column(Text)
+    method_type: Mapped[str | None] = mapped_column(Text)
+    brand: Mapped[str | None] = mapped_column(Text)
+    currency: Mapped[str] = mapped_column(Text)
+    amount: Mapped[int] = mapped_column(BigInteger)
+    tip_amount: Mapped[int] = mapped_column(BigInteger)
+    fee: Mapped[int] = mapped_column(BigInteger)
+    occurred_at: Mapped[datetime] = mapped_column(INSTANT)
+    business_date: Mapped[date]
+    is_late: Mapped[bool]
+
+
+class SettlementOverride(Base):
+    """One business day of a store that ends at another time than its rule says, by the store's own clocks."""
+
+    __tablename__ = "settlement_overrides"
+
+    store_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    business_date: Mapped[date] = mapped_column(primary_key=True)
+    merchant_id: Mapped[str] = mapped_column(Text)
+    ends_at_local: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=False))
+    reason: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+    created_by: Mapped[str] = mapped_column(Text)
