@@ -11,6 +11,7 @@ from api.limits import Limits
 from api.middleware import Frame
 from api.routes import (
     auth,
+    bills,
     health,
     merchants,
     ops,
@@ -40,6 +41,7 @@ PREFIX = "/api/v1"
 ROUTERS = (
     payments.router,
     orders.router,
+    bills.router,
     merchants.router,
     stores.router,
     store_providers.router,

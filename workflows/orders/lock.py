@@ -1,6 +1,6 @@
 """Lock: an order's row for the rest of a transaction, with what its bills and payments say about it.
 
-An order's lock is the last one a transaction takes (`docs/decisions/0003`): whoever holds it waits for no bill and no
+An order's lock is the last one a transaction takes (`docs/decisions/0004`): whoever holds it waits for no bill and no
 payment, and reads those without locking them. That is enough, because a new bill of an order is made under this lock too.
 """
 
@@ -18,7 +18,7 @@ from workflows.tenants.caller import Caller
 from workflows.tenants.scope import within
 from workflows.transitions import illegal
 
-_NOW = text("SELECT now()")
+_CLOCK = text("SELECT clock_timestamp()")  # the lock was perhaps waited for, and history is in the order of versions
 _INVOLVED = text("""
     -- involved: the bills of an order that are not voided, and how many of its payments are not given back in full
     SELECT b.id, b.status FROM bill_orders bo JOIN bills b ON b.id = bo.bill_id
@@ -57,7 +57,7 @@ async def lock_orders(connection: AsyncConnection, order_ids: Sequence[str], *, 
         .with_for_update(key_share=True)
     )
     rows = [dict(row) for row in (await connection.execute(locked)).mappings()]
-    at = (await connection.execute(_NOW)).scalar_one() if rows else None
+    at = (await connection.execute(_CLOCK)).scalar_one() if rows else None
     return [{**row, "at": at} for row in rows]
 
 

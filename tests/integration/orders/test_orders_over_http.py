@@ -164,7 +164,7 @@ async def test_orders_of_others_do_not_exist(api: Api, tenant: Tenant, make_tena
         ("POST", "/cancel"),
         ("POST", "/complete"),
     ]:
-        body = {} if method == "PATCH" else None
+        body: dict[str, Any] | None = {} if method == "PATCH" else None
         answer = await api.call(method, f"/orders/{order['id']}{path}", body, as_=other)
         assert (answer.status, answer.code) == (404, "RESOURCE_NOT_FOUND"), (method, path)
     assert (await api.get("/orders", as_=other)).body["data"] == []

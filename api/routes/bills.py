@@ -1,0 +1,73 @@
+"""Bills over HTTP."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from api.answers import json_answer, page_answer, stored_answer
+from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, RequestId
+from api.problems import problems
+from api.schemas.bills import BillIn, BillOut, BillsOut, BillStatus, CombineIn, PartsOut, SplitIn
+from workflows.bills.create import bill_orders
+from workflows.bills.present import bill_fields
+from workflows.bills.queries import BillFilter, list_bills, read_bill
+from workflows.bills.split import split_bill
+from workflows.bills.void import void_bill
+
+router = APIRouter(prefix="/bills", tags=["bills"])
+
+
+@router.post("", status_code=201, response_model=BillOut, responses=problems(401, 403, 409, 422))
+async def post_bill(body: BillIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId) -> Response:
+    """Make a bill for what of an order is on no bill yet. The same key again returns the same answer."""
+    stored = await bill_orders([body.order_id], field="order_id", caller=caller, key=key, request_id=request_id)
+    return stored_answer(stored)
+
+
+@router.post("/combine", status_code=201, response_model=BillOut, responses=problems(401, 403, 409, 422))
+async def post_combine(body: CombineIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId) -> Response:
+    """Make one bill for several orders of one store and currency."""
+    stored = await bill_orders(body.order_ids, field="order_ids", caller=caller, key=key, request_id=request_id)
+    return stored_answer(stored)
+
+
+@router.post("/{bill_id}/split", status_code=201, response_model=PartsOut, responses=problems(401, 403, 409, 422))
+async def post_split(
+    *, bill_id: EntityId, body: SplitIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId
+) -> Response:
+    """Replace a bill that nobody has paid on by parts that sum to it; the bill itself is voided."""
+    stored = await split_bill(bill_id, body.to_splitting(), caller=caller, key=key, request_id=request_id)
+    return stored_answer(stored)
+
+
+@router.get("", response_model=BillsOut, responses=problems(401, 403))
+async def get_bills(
+    *,
+    caller: AnyCaller,
+    page: CurrentPage,
+    status: Annotated[BillStatus | None, Query()] = None,
+    store_id: Annotated[str | None, Query(max_length=80)] = None,
+    order_id: Annotated[str | None, Query(max_length=80)] = None,
+    parent_bill_id: Annotated[str | None, Query(max_length=80)] = None,
+    bill_number: Annotated[str | None, Query(max_length=50)] = None,
+    created_from: Annotated[datetime | None, Query()] = None,
+    created_to: Annotated[datetime | None, Query(description="Exclusive")] = None,
+) -> Response:
+    """The bills you may see, newest first."""
+    wanted = BillFilter(status, store_id, order_id, parent_bill_id, bill_number, created_from, created_to)
+    rows = await list_bills(wanted, caller=caller, limit=page.limit + 1, before=page.before)
+    return page_answer(rows, page, bill_fields)
+
+
+@router.get("/{bill_id}", response_model=BillOut, responses=problems(401, 403))
+async def get_bill(bill_id: EntityId, caller: AnyCaller) -> Response:
+    """One bill."""
+    return json_answer(bill_fields(await read_bill(bill_id, caller=caller)))
+
+
+@router.post("/{bill_id}/void", response_model=BillOut, responses=problems(401, 403, 409))
+async def post_void(bill_id: EntityId, caller: AnyCaller, request_id: RequestId) -> Response:
+    """Withdraw a bill on which nothing is paid or reserved."""
+    return json_answer(bill_fields(await void_bill(bill_id, caller=caller, request_id=request_id)))

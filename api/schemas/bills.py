@@ -1,0 +1,101 @@
+"""Bills: what a terminal sends, and what it gets to see."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, model_validator
+
+from api.schemas.base import Amount, Body, Id
+from workflows.bills.split import Splitting
+
+MAX_ORDERS = 50  # one table's worth: each is locked while its bill is made
+MAX_PARTS = 100
+
+BillStatus = Literal["unpaid", "partially_paid", "paid", "voided"]
+
+
+def _each_once(values: list[str]) -> list[str]:
+    if len(set(values)) < len(values):
+        raise ValueError("Must name each once")
+    return values
+
+
+class BillIn(Body):
+    """A bill for one order."""
+
+    order_id: Id
+
+
+class CombineIn(Body):
+    """One bill for several orders."""
+
+    order_ids: Annotated[list[Id], Field(min_length=2, max_length=MAX_ORDERS), AfterValidator(_each_once)]
+
+
+class SplitIn(Body):
+    """How to split: exactly one of the three."""
+
+    parts: Annotated[int | None, Field(ge=2, le=MAX_PARTS, description="Equal parts, the first ones one unit more")] = (
+        None
+    )
+    amounts: Annotated[
+        list[Amount] | None, Field(min_length=2, max_length=MAX_PARTS, description="They sum to the bill")
+    ] = None
+    items: Annotated[
+        list[Annotated[list[Id], Field(min_length=1)]] | None,
+        Field(min_length=2, max_length=MAX_PARTS, description="Ids of items, each in one part"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> "SplitIn":
+        given = [name for name in ("parts", "amounts", "items") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("Say exactly one of parts, amounts or items")
+        return self
+
+    def to_splitting(self) -> Splitting:
+        """The same in the domain's words."""
+        return Splitting(
+            parts=self.parts,
+            amounts=None if self.amounts is None else tuple(self.amounts),
+            items=None if self.items is None else tuple(tuple(group) for group in self.items),
+        )
+
+
+class BillOut(BaseModel):
+    """A bill."""
+
+    id: str
+    bill_number: str
+    order_ids: list[str]
+    parent_bill_id: Annotated[str | None, Field(description="The bill this is a part of")]
+    status: BillStatus
+    currency: str
+    subtotal: int
+    tax_amount: int
+    discount_amount: int
+    total_amount: int
+    paid_amount: int
+    reserved_amount: Annotated[int, Field(description="Held by payments under way")]
+    balance_amount: Annotated[int, Field(description="What a new payment may take")]
+    refunded_amount: Annotated[int, Field(description="Given back after it was paid in full; it stays paid")]
+    paid_at: datetime | None
+    voided_at: datetime | None
+    store_id: str
+    merchant_id: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class BillsOut(BaseModel):
+    """A page of bills, newest first."""
+
+    data: list[BillOut]
+    next_cursor: str | None
+
+
+class PartsOut(BaseModel):
+    """The parts of a bill, in the order they were asked for."""
+
+    data: list[BillOut]

@@ -1,0 +1,200 @@
+"""Reserving, paying, releasing and giving back: what payments do to a bill, at once and in any order."""
+
+import asyncio
+import random
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.factories import Tenant
+from tests.harness import Api
+from tests.integration.bills.kit import (
+    Admin,
+    bill_of,
+    give_back_shares,
+    history,
+    hold,
+    pay_shares,
+    read,
+    release_shares,
+    reserve_shares,
+    share,
+    split,
+)
+from tests.integration.orders.kit import RAMEN, open_order
+from workflows.bills.lock import lock_bills
+from workflows.bills.release import release
+from workflows.bills.reserve import Reserved
+from workflows.database import Role, transaction
+from workflows.errors import BalanceUnavailable, InvalidRequest, InvalidStatusTransition, ResourceNotFound
+from workflows.tenants.caller import caller_transaction
+
+
+async def new_bill(api: Api, tenant: Tenant, total: int, **order: Any) -> dict[str, Any]:
+    item = {**RAMEN, "quantity": 1, "unit_price": total, "tax_rate": "0"}
+    return await bill_of(api, tenant, (await open_order(api, tenant, items=[item], **order))["id"])
+
+
+async def test_200_at_once_on_a_bill_of_20_shares_are_20(api: Api, tenant: Tenant, admin: Admin) -> None:
+    bill = await new_bill(api, tenant, 20 * 50)
+    results = await asyncio.gather(
+        *(reserve_shares(tenant, [share(bill["id"], 50) for _ in range(size)]) for size in [1] * 100 + [10] * 10)
+    )
+    outcomes = [result for group in results for result in group]
+    assert len(outcomes) == 200
+    assert sum(isinstance(outcome, Reserved) for outcome in outcomes) == 20
+    refused = [outcome for outcome in outcomes if isinstance(outcome, BalanceUnavailable)]
+    assert len(refused) == 180
+    assert {detail.issue for error in refused for detail in error.details if detail.field == "balance_amount"} == {"0"}
+    now = await read(api, tenant, bill["id"])
+    assert (now["reserved_amount"], now["balance_amount"], now["version"]) == (1000, 0, 21)
+    assert len(await history(admin, bill["id"])) == 21
+
+
+async def test_one_refusal_leaves_the_rest_of_its_group_alone(api: Api, tenant: Tenant, make_tenant: Any) -> None:
+    yen, dollars = await new_bill(api, tenant, 100), await new_bill(api, tenant, 100, currency="USD")
+    voided = await new_bill(api, tenant, 100)
+    await api.post(f"/bills/{voided['id']}/void", as_=tenant)
+    stranger = await make_tenant()
+    strange = await new_bill(api, stranger, 100)
+    wanted = [
+        share(yen["id"], 60),
+        share(yen["id"], 41),
+        share(dollars["id"], 1),
+        share(voided["id"], 1),
+        share(strange["id"], 1),
+        share("bil_none", 1),
+        share(yen["id"], 40),
+    ]
+    results = await reserve_shares(tenant, wanted)
+    kinds = [Reserved, BalanceUnavailable, InvalidRequest, InvalidStatusTransition, ResourceNotFound, ResourceNotFound]
+    assert [type(result) for result in results] == [*kinds, Reserved]
+    assert results[0] == Reserved(order_id=yen["order_ids"][0])
+    assert (await read(api, tenant, yen["id"]))["reserved_amount"] == 100
+    assert (await read(api, stranger, strange["id"]))["reserved_amount"] == 0
+
+
+async def test_a_reservation_ends_with_its_payment(api: Api, tenant: Tenant, admin: Admin) -> None:
+    bill = await new_bill(api, tenant, 100)
+    first, second, third = [await hold(tenant, bill["id"], amount) for amount in (30, 30, 40)]
+    await release_shares(second)
+    assert (await read(api, tenant, bill["id"]))["balance_amount"] == 30
+    fourth = await hold(tenant, bill["id"], 30)
+    assert await pay_shares(first, third) == []
+    assert (await read(api, tenant, bill["id"]))["status"] == "partially_paid"
+    assert await pay_shares(fourth) == bill["order_ids"]
+    assert [event for event, _, _ in await history(admin, bill["id"])] == [
+        "create",
+        *["reserve"] * 3,
+        "release",
+        "reserve",
+        "pay_part",
+        "pay_more",
+        "pay_whole",
+    ]
+    (refused,) = await reserve_shares(tenant, [share(bill["id"], 1)])
+    assert isinstance(refused, BalanceUnavailable)
+
+
+async def test_a_group_may_pay_a_bill_in_one_go(api: Api, tenant: Tenant, admin: Admin) -> None:
+    bill = await new_bill(api, tenant, 100)
+    shares = [await hold(tenant, bill["id"], 50) for _ in range(2)]
+    assert await pay_shares(*shares) == bill["order_ids"]
+    assert (await history(admin, bill["id"]))[-2:] == [
+        ("pay_part", "unpaid", "partially_paid"),
+        ("pay_whole", "partially_paid", "paid"),
+    ]
+
+
+async def test_a_callers_cancel_releases_under_its_own_rights(api: Api, tenant: Tenant) -> None:
+    bill = await new_bill(api, tenant, 100)
+    held = await hold(tenant, bill["id"], 70)
+    async with caller_transaction(tenant.device) as connection:
+        await release(connection, [held])
+    assert (await read(api, tenant, bill["id"]))["balance_amount"] == 100
+
+
+async def test_parts_paid_at_once_pay_their_order_once(api: Api, tenant: Tenant, admin: Admin) -> None:
+    for _ in range(5):
+        bill = await new_bill(api, tenant, 120)
+        parts = (await split(api, tenant, bill["id"], parts=12)).body["data"]
+        held = [await hold(tenant, part["id"], 10) for part in parts]
+        paid = await asyncio.gather(*(pay_shares(each) for each in held))
+        assert [order_id for orders in paid for order_id in orders] == bill["order_ids"]
+
+
+async def test_a_locked_bill_holds_no_other_bill_up(api: Api, tenant: Tenant, stack: Any) -> None:
+    bill = await new_bill(api, tenant, 100)
+    locked, free = (await split(api, tenant, bill["id"], parts=2)).body["data"]
+    async with await psycopg.AsyncConnection.connect(stack.urls.database) as other:
+        await other.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [locked["id"]])
+        async with asyncio.timeout(1):
+            assert await pay_shares(await hold(tenant, free["id"], 50)) == []
+    assert await pay_shares(await hold(tenant, locked["id"], 50)) == bill["order_ids"]
+
+
+async def test_groups_that_share_bills_never_deadlock(api: Api, tenant: Tenant) -> None:
+    bills = [await new_bill(api, tenant, 10_000) for _ in range(4)]
+    dice = random.Random(7)
+
+    async def one_group() -> None:
+        shares = [share(bill["id"], 5) for bill in dice.sample(bills, 3)]
+        assert all(isinstance(result, Reserved) for result in await reserve_shares(tenant, shares))
+        dice.shuffle(shares)
+        await pay_shares(*shares[:2])
+        await release_shares(*shares[2:])
+        await give_back_shares(*[share(each.bill_id, 5) for each in shares[:1]])
+
+    await asyncio.gather(*(one_group() for _ in range(40)))
+    now = [await read(api, tenant, bill["id"]) for bill in bills]
+    assert sum(bill["paid_amount"] for bill in now) == 40 * 5
+    assert sum(bill["reserved_amount"] for bill in now) == 0
+
+
+BEYOND = {
+    Role.ACCEPT: ["paid_amount = 1", "status = 'paid'"],
+    Role.CALLER: ["paid_amount = 1", "total_amount = 1"],
+    Role.WORKER: ["total_amount = 1"],
+    Role.SWEEP: ["version = 9"],
+}
+
+
+@pytest.mark.parametrize("role", BEYOND)
+async def test_a_role_can_do_no_more_than_it_must(api: Api, tenant: Tenant, admin: Admin, role: Role) -> None:
+    bill = await new_bill(api, tenant, 100)
+    for changes in BEYOND[role]:
+        async with admin.transaction(force_rollback=True):
+            await admin.execute(f"SET LOCAL ROLE {role}")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await admin.execute(f"UPDATE bills SET {changes} WHERE id = %s", [bill["id"]])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        "status = 'paid', paid_amount = 99, paid_at = now()",
+        "status = 'partially_paid'",
+        "status = 'partially_paid', paid_amount = 100",
+        "paid_amount = 1",
+        "reserved_amount = 101",
+        "reserved_amount = -1",
+        "refunded_amount = 1",
+        "tax_amount = 1",
+    ],
+)
+async def test_the_database_refuses_amounts_that_the_status_does_not_tell(
+    api: Api, tenant: Tenant, admin: Admin, changes: str
+) -> None:
+    bill = await new_bill(api, tenant, 100)
+    with pytest.raises(psycopg.errors.CheckViolation):
+        await admin.execute(f"UPDATE bills SET version = version + 1, {changes} WHERE id = %s", [bill["id"]])
+
+
+async def test_locking_again_sees_the_same(api: Api, tenant: Tenant) -> None:
+    bill = await new_bill(api, tenant, 100)
+    async with transaction(Role.WORKER) as connection:
+        first = await lock_bills(connection, [bill["id"], "bil_none"])
+        assert list(first) == [bill["id"]]
+        assert (await lock_bills(connection, [bill["id"]]))[bill["id"]].row == first[bill["id"]].row
+        assert await lock_bills(connection, []) == {}

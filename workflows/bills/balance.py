@@ -1,0 +1,109 @@
+"""The balance of a bill: what payments and refunds do to its amounts and its status, without a database.
+
+| what happened        | paid | reserved | refunded | status (event)                                                        |
+|----------------------|------|----------|----------|-----------------------------------------------------------------------|
+| a payment reserves   |      | +        |          | stays (reserve)                                                        |
+| it ends with nothing |      | −        |          | stays (release)                                                        |
+| it completes         | +    | −        |          | partially_paid (pay_part, pay_more) or paid (pay_whole)                |
+| some is given back   | −    |          |          | partially_paid (give_back_part), unpaid at zero (give_back)            |
+| … of a paid bill     |      |          | +        | stays paid (give_back_paid)                                            |
+
+A bill that was paid in full stays ``paid`` when money is given back: the reference has no edge out of it, and nobody is to
+pay it a second time. What is kept of any bill is ``paid - refunded``. A reservation holds the amount without the tip; a
+refund takes from the amount first and from the tip last (``share_of_refund``).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from workflows.bills.states import BILL, BillEvent, BillRemark, BillStatus
+from workflows.errors import BalanceUnavailable, Detail
+from workflows.transitions import illegal
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """The amounts of one bill, minor units, and the status that goes with them."""
+
+    status: str
+    total: int
+    paid: int = 0
+    reserved: int = 0
+    refunded: int = 0
+
+    @property
+    def available(self) -> int:
+        """What may be reserved: nothing of a bill that is paid or voided."""
+        return 0 if self.status == BillStatus.VOIDED else self.total - self.paid - self.reserved
+
+    @property
+    def is_touched(self) -> bool:
+        """Whether anything is paid or reserved."""
+        return self.paid > 0 or self.reserved > 0
+
+
+def balance_of(row: Mapping[str, Any]) -> Balance:
+    """The balance that a row of ``bills`` tells."""
+    return Balance(
+        status=row["status"],
+        total=row["total_amount"],
+        paid=row["paid_amount"],
+        reserved=row["reserved_amount"],
+        refunded=row["refunded_amount"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change of a balance: what it is called in the bill's history, and what it leads to."""
+
+    event: str
+    after: Balance
+
+
+def reserve_amount(balance: Balance, amount: int) -> Step:
+    """Hold ``amount``. Raises ``BalanceUnavailable`` with what is left, ``InvalidStatusTransition`` for a voided bill."""
+    if balance.status == BillStatus.VOIDED:
+        raise illegal(BILL, balance.status, "be paid")
+    if amount > balance.available:
+        raise BalanceUnavailable(
+            Detail("amount", f"Must be at most {balance.available}, which is what is left of this bill"),
+            Detail("balance_amount", str(balance.available)),
+            Detail("paid_amount", str(balance.paid)),
+            Detail("reserved_amount", str(balance.reserved)),
+            Detail("status", f"The bill is {balance.status}"),
+        )
+    return Step(BillRemark.RESERVE, replace(balance, reserved=balance.reserved + amount))
+
+
+def release_amount(balance: Balance, amount: int) -> Step:
+    """Let go of ``amount``, which a payment held that moved no money."""
+    return Step(BillRemark.RELEASE, replace(balance, reserved=balance.reserved - amount))
+
+
+def pay_amount(balance: Balance, amount: int) -> Step:
+    """Turn ``amount`` from reserved into paid."""
+    after = replace(balance, paid=balance.paid + amount, reserved=balance.reserved - amount)
+    if after.paid == after.total:
+        return Step(BillEvent.PAY_WHOLE, replace(after, status=BillStatus.PAID))
+    event = BillEvent.PAY_PART if balance.status == BillStatus.UNPAID else BillRemark.PAY_MORE
+    return Step(event, replace(after, status=BillStatus.PARTIALLY_PAID))
+
+
+def give_back_amount(balance: Balance, amount: int) -> Step:
+    """Take ``amount`` off what is paid; of a bill that was paid in full it is only noted."""
+    if balance.status == BillStatus.PAID:
+        return Step(BillRemark.GIVE_BACK_PAID, replace(balance, refunded=balance.refunded + amount))
+    after = replace(balance, paid=balance.paid - amount)
+    if after.paid == 0:
+        return Step(BillEvent.GIVE_BACK, replace(after, status=BillStatus.UNPAID))
+    return Step(BillRemark.GIVE_BACK_PART, after)
+
+
+def share_of_refund(*, amount: int, refunded_before: int, refund: int) -> int:
+    """How much of a ``refund`` was paid towards the bill, by a payment of ``amount`` without its tip.
+
+    ``refunded_before`` are its earlier completed refunds. The tip is given back last: it was on top of the bill.
+    """
+    return max(amount - refunded_before, 0) - max(amount - refunded_before - refund, 0)

@@ -1,0 +1,86 @@
+"""Create: a bill for what of one order, or of several together, is on no bill yet.
+
+| phase | what                                                                                                      |
+|-------|-----------------------------------------------------------------------------------------------------------|
+| lock  | the orders, by id: two bills for one order are made one after the other                                     |
+| know  | the answer that the key was given before                                                                    |
+| judge | all open, of one store and currency, with something left to bill                                             |
+| issue | the bill, its number, its history, its idempotency record                                                    |
+
+Usually nothing is on a bill yet and the new one comes to the orders' totals; an order whose bills come to all of it gets
+no second one (409). Where a part of a split was voided, what that part came to can be billed again, for the same orders.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.bills.issue import issue_bills
+from workflows.bills.parts import Part
+from workflows.bills.present import bill_fields
+from workflows.errors import Detail, DuplicateResource, InvalidRequest, ResourceNotFound
+from workflows.idempotency import Key, Stored, keep_in, known_answer
+from workflows.orders.lock import lock_orders
+from workflows.orders.states import ORDER, OrderStatus
+from workflows.rendering import render
+from workflows.tenants.caller import Caller, caller_transaction
+from workflows.transitions import By, illegal
+
+_LIVE = text("""
+    -- live: the bills of these orders that are not voided, each with all the orders it is for
+    SELECT b.id, b.subtotal, b.tax_amount, b.discount_amount, array_agg(bo.order_id ORDER BY bo.order_id) AS order_ids
+    FROM bills b JOIN bill_orders bo ON bo.bill_id = b.id
+    WHERE b.status <> 'voided' AND b.id IN (SELECT bill_id FROM bill_orders WHERE order_id = ANY(:order_ids))
+    GROUP BY b.id ORDER BY b.id
+""")
+_ITEMS = text("SELECT id FROM order_items WHERE order_id = ANY(:order_ids) ORDER BY order_id, position")
+_AMOUNTS = ("subtotal", "tax_amount", "discount_amount")
+
+
+async def bill_orders(order_ids: Sequence[str], *, field: str, caller: Caller, key: Key, request_id: str) -> Stored:
+    """A bill for these orders, or the answer that its key was given before. ``field`` is what the request calls them.
+
+    Raises ``ResourceNotFound``, ``InvalidRequest`` (stores or currencies differ), ``InvalidStatusTransition`` (not open),
+    ``DuplicateResource`` (billed already), ``IdempotencyKeyReused``, ``NotAuthorized``, ``ServiceUnavailable``.
+    """
+    async with caller_transaction(caller) as connection:
+        orders = await lock_orders(connection, order_ids, caller=caller)
+        missing = sorted(set(order_ids) - {order["id"] for order in orders})
+        if missing:
+            raise ResourceNotFound(Detail(field, f"There is no order {missing[0]}"))
+        merchant_id = orders[0]["merchant_id"]
+        known = await known_answer(connection, merchant_id, key)
+        if known:
+            return known
+        _judge(orders, field=field)
+        part = await _unbilled(connection, orders, field=field)
+        by = By.caller(caller, at=orders[0]["at"], request_id=request_id)
+        ids = [order["id"] for order in orders]
+        bill = (await issue_bills(connection, orders[0], [part], order_ids=ids, parent_bill_id=None, by=by))[0]
+        stored = Stored(201, render(bill_fields(bill)), resource_id=bill["id"], is_replay=False)
+        await keep_in(connection, merchant_id, key, stored)
+    return stored
+
+
+def _judge(orders: Sequence[dict[str, Any]], *, field: str) -> None:
+    for name, what in (("store_id", "store"), ("currency", "currency")):
+        if len({order[name] for order in orders}) > 1:
+            raise InvalidRequest(Detail(field, f"Must be orders of one {what}"))
+    for order in orders:
+        if order["status"] != OrderStatus.OPEN:
+            raise illegal(ORDER, order["status"], "be billed")
+
+
+async def _unbilled(connection: AsyncConnection, orders: Sequence[dict[str, Any]], *, field: str) -> Part:
+    """What of these orders is on no bill. Raises ``DuplicateResource`` where that is nothing."""
+    ids = [order["id"] for order in orders]
+    live = [dict(row) for row in (await connection.execute(_LIVE, {"order_ids": ids})).mappings()]
+    left = {name: sum(order[name] for order in orders) - sum(bill[name] for bill in live) for name in _AMOUNTS}
+    is_for_others = any(bill["order_ids"] != ids for bill in live)
+    if is_for_others or (live and not any(left.values())):
+        issues = [Detail(field, f"Already on bill {bill['id']}") for bill in live]
+        raise DuplicateResource(*issues, message="There is a bill for this already; void it before you make another")
+    items = [row.id for row in await connection.execute(_ITEMS, {"order_ids": ids})]
+    return Part(**left, item_ids=None if live else tuple(items))

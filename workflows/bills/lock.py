@@ -1,0 +1,139 @@
+"""Lock: the rows of bills for the rest of a transaction, in one order for everybody, and how they are written back.
+
+Whoever holds these locks may go on to lock payments, refunds, and at last orders; never the other way round
+(`docs/decisions/0004`). Two bills of one order are locked apart, so a part being paid holds no other part up.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.bills.balance import Balance, Step, balance_of
+from workflows.database import rows_parameter
+from workflows.transitions import By
+
+_LOCK = text("""
+    -- lock: these bills, by id; FOR NO KEY UPDATE, so that a part may be written beside the bill it is split from
+    SELECT * FROM bills WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE
+""")
+
+# clock_timestamp, once: the lock was perhaps waited for, and history is in the order of versions (I14).
+_HISTORY = """
+    INSERT INTO bill_history (bill_id, version, merchant_id, store_id, event, from_status, to_status, at, caller_type,
+                              caller_id, reason, request_id)
+    SELECT s.bill_id, s.version, m.merchant_id, m.store_id, s.event, s.source, s.target, (SELECT clock_timestamp()),
+           s.caller_type, s.caller_id, s.reason, s.request_id
+    FROM moved m JOIN jsonb_to_recordset(CAST(:steps AS jsonb)) AS s(
+        bill_id text, version integer, event text, source text, target text, caller_type text, caller_id text,
+        reason text, request_id text) ON s.bill_id = m.id
+"""
+
+HOLD = text(f"""
+    -- hold: what is reserved on each locked bill, and nothing else of it, with a history row for every step
+    WITH moved AS (
+        UPDATE bills b SET reserved_amount = n.reserved, version = n.version, updated_at = clock_timestamp()
+        FROM jsonb_to_recordset(CAST(:bills AS jsonb)) AS n(id text, reserved bigint, version integer)
+        WHERE b.id = n.id RETURNING b.id, b.merchant_id, b.store_id
+    )
+    {_HISTORY}
+""")
+
+SETTLE = text(f"""
+    -- settle: what is paid and given back on each locked bill, its status, and a history row for every step
+    WITH moved AS (
+        UPDATE bills b SET status = n.status, paid_amount = n.paid, reserved_amount = n.reserved,
+            refunded_amount = n.refunded, version = n.version, updated_at = clock_timestamp(),
+            paid_at = CASE WHEN n.status = 'paid' THEN coalesce(b.paid_at, clock_timestamp()) END
+        FROM jsonb_to_recordset(CAST(:bills AS jsonb)) AS n(id text, status text, paid bigint, reserved bigint,
+            refunded bigint, version integer)
+        WHERE b.id = n.id RETURNING b.id, b.merchant_id, b.store_id
+    )
+    {_HISTORY}
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one payment or refund has to do with one bill: ``amount`` minor units, without the tip.
+
+    ``cause_id`` is the payment's or refund's id; it is the reason in the bill's history.
+    """
+
+    bill_id: str
+    cause_id: str
+    amount: int
+    by: By
+
+
+@dataclass(slots=True)
+class LockedBill:
+    """A bill under our lock, and what has been done to it since."""
+
+    row: dict[str, Any]
+    balance: Balance
+    version: int
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+    def take(self, step: Step, share: Share) -> None:
+        """Do ``step``: one version and one history row, with the payment or refund as its reason."""
+        self.version += 1
+        self.steps.append(
+            {
+                "bill_id": self.row["id"],
+                "version": self.version,
+                "event": step.event,
+                "source": self.balance.status,
+                "target": step.after.status,
+                "caller_type": share.by.caller_type,
+                "caller_id": share.by.caller_id,
+                "reason": share.cause_id,
+                "request_id": share.by.request_id,
+            }
+        )
+        self.balance = step.after
+
+
+async def lock_bills(connection: AsyncConnection, bill_ids: Iterable[str]) -> dict[str, LockedBill]:
+    """Those of these bills that the transaction may see, locked until it ends. Locking them again costs one look."""
+    ids = sorted(set(bill_ids))
+    rows = [dict(row) for row in (await connection.execute(_LOCK, {"ids": ids})).mappings()] if ids else []
+    return {row["id"]: LockedBill(row, balance_of(row), row["version"]) for row in rows}
+
+
+async def write_bills(connection: AsyncConnection, statement: TextClause, bills: Iterable[LockedBill]) -> None:
+    """Write what was done to ``bills`` since they were locked, by ``HOLD`` or ``SETTLE``."""
+    changed = [bill for bill in bills if bill.steps]
+    if not changed:
+        return
+    rows = [
+        {
+            "id": bill.row["id"],
+            "status": bill.balance.status,
+            "paid": bill.balance.paid,
+            "reserved": bill.balance.reserved,
+            "refunded": bill.balance.refunded,
+            "version": bill.version,
+        }
+        for bill in changed
+    ]
+    steps = [step for bill in changed for step in bill.steps]
+    await connection.execute(statement, {"bills": rows_parameter(rows), "steps": rows_parameter(steps)})
+
+
+async def step_each(
+    connection: AsyncConnection,
+    shares: Sequence[Share],
+    step: Callable[[Balance, int], Step],
+    *,
+    statement: TextClause,
+) -> dict[str, LockedBill]:
+    """Lock the bills of ``shares``, take ``step`` for each share in turn, write the outcome. Two statements."""
+    bills = await lock_bills(connection, (share.bill_id for share in shares))
+    for share in shares:
+        bill = bills[share.bill_id]
+        bill.take(step(bill.balance, share.amount), share)
+    await write_bills(connection, statement, bills.values())
+    return bills

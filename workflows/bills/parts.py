@@ -1,0 +1,103 @@
+"""Parts: the amounts of a bill divided so that every sum comes out to the last unit.
+
+| by      | totals of the parts                        | discount and tax of the parts                        |
+|---------|--------------------------------------------|------------------------------------------------------|
+| parts   | equal, largest remainder: 100 → 34, 33, 33 | in proportion to the totals, largest remainder        |
+| amounts | as given; they must sum to the bill         | the same                                             |
+| items   | subtotal − discount + tax                  | discount by the items' prices, tax by what they owe   |
+
+In each part, too, ``total = subtotal − discount + tax``, none of them below zero. A part that comes to nothing is refused.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from workflows.errors import Detail, InvalidRequest
+from workflows.money import Money
+
+RATE_UNIT = Decimal(100_000)
+"""Tax rates have at most five decimals, so that many times a rate is a whole number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The amounts of one part, minor units; ``item_ids`` where it is for whole items."""
+
+    subtotal: int
+    tax_amount: int
+    discount_amount: int
+    item_ids: tuple[str, ...] | None = None
+
+    @property
+    def total_amount(self) -> int:
+        """What is to be paid for it."""
+        return self.subtotal - self.discount_amount + self.tax_amount
+
+
+def equal_parts(bill: Mapping[str, Any], parts: int) -> list[Part]:
+    """``bill`` in ``parts`` equal parts. Raises ``InvalidRequest`` where one would come to nothing."""
+    totals = [money.amount for money in Money(bill["total_amount"], bill["currency"]).split([1] * parts)]
+    if min(totals) == 0:
+        raise InvalidRequest(Detail("parts", f"Must be at most {bill['total_amount']}, or a part would come to 0"))
+    return _by_totals(bill, totals)
+
+
+def parts_of_amounts(bill: Mapping[str, Any], amounts: Sequence[int]) -> list[Part]:
+    """``bill`` in parts of these ``amounts``. Raises ``InvalidRequest`` where they do not sum to it."""
+    if sum(amounts) != bill["total_amount"]:
+        raise InvalidRequest(Detail("amounts", f"Must sum to {bill['total_amount']}, not {sum(amounts)}"))
+    return _by_totals(bill, amounts)
+
+
+def parts_of_items(
+    bill: Mapping[str, Any], groups: Sequence[Sequence[str]], items: Mapping[str, Mapping[str, Any]]
+) -> list[Part]:
+    """``bill`` in one part per group of item ids; ``items`` are the rows of the bill's items by id.
+
+    Raises ``InvalidRequest`` where the groups do not name each item of the bill exactly once, or one comes to nothing.
+    """
+    _check_partition(groups, items)
+    subtotals = [sum(items[item_id]["subtotal"] for item_id in group) for group in groups]
+    owed = [
+        sum(items[item_id]["subtotal"] * int(items[item_id]["tax_rate"] * RATE_UNIT) for item_id in group)
+        for group in groups
+    ]
+    discounts = _shared(bill["discount_amount"], subtotals, bill["currency"])
+    taxes = _shared(bill["tax_amount"], owed, bill["currency"])
+    found = [
+        Part(subtotal, tax, discount, tuple(group))
+        for subtotal, tax, discount, group in zip(subtotals, taxes, discounts, groups, strict=True)
+    ]
+    for number, part in enumerate(found):
+        if part.total_amount == 0:
+            raise InvalidRequest(Detail(f"items.{number}", "Must come to more than 0"))
+    return found
+
+
+def _check_partition(groups: Sequence[Sequence[str]], items: Mapping[str, Mapping[str, Any]]) -> None:
+    named = [item_id for group in groups for item_id in group]
+    unknown = sorted(set(named) - set(items))
+    missing = sorted(set(items) - set(named))
+    if unknown:
+        raise InvalidRequest(Detail("items", f"{unknown[0]} is not an item of this bill"))
+    if missing:
+        raise InvalidRequest(Detail("items", f"Must name every item of the bill; {missing[0]} is missing"))
+    if len(named) > len(items):
+        raise InvalidRequest(Detail("items", "Must name every item once"))
+
+
+def _by_totals(bill: Mapping[str, Any], totals: Sequence[int]) -> list[Part]:
+    taxes = _shared(bill["tax_amount"], totals, bill["currency"])
+    discounts = _shared(bill["discount_amount"], totals, bill["currency"])
+    return [
+        Part(total + discount - tax, tax, discount)
+        for total, tax, discount in zip(totals, taxes, discounts, strict=True)
+    ]
+
+
+def _shared(amount: int, weights: Sequence[int], currency: str) -> list[int]:
+    if amount == 0:
+        return [0] * len(weights)
+    return [money.amount for money in Money(amount, currency).split(list(weights))]

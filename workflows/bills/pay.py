@@ -1,0 +1,90 @@
+"""Pay: payments completed; their reservations become what is paid, and orders whose bills are all paid are paid.
+
+| step   | what                                                                                                   |
+|--------|--------------------------------------------------------------------------------------------------------|
+| bills  | locked by id; reserved → paid; ``partially_paid``, or ``paid`` with ``paid_at``                           |
+| orders | only where a bill became paid: locked by id, last of all; ``open`` → ``paid`` where nothing is owed now    |
+
+Of two parts that are paid at the same moment each looks after it has the order's lock, and so the second sees the first.
+An order is paid when every bill of it that is not voided is paid and these bills come to all of it: a part that was voided
+leaves something unbilled, and the order open until that is billed and paid too.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.bills.balance import pay_amount
+from workflows.bills.lock import SETTLE, Share, step_each
+from workflows.bills.states import BillStatus
+from workflows.orders.states import OrderEvent, OrderStatus
+from workflows.transitions import By
+
+_LOCK_ORDERS = text("""
+    -- lock: the orders of these bills, by id
+    SELECT id FROM orders WHERE status = 'open'
+        AND id IN (SELECT order_id FROM bill_orders WHERE bill_id = ANY(:bill_ids))
+    ORDER BY id FOR NO KEY UPDATE
+""")
+
+_PAY_ORDERS = text("""
+    -- pay: those of these locked orders for which nothing is owed and nothing unbilled any more
+    WITH clock AS MATERIALIZED (
+        SELECT clock_timestamp() AS now  -- the locks were perhaps waited for
+    ), live AS (
+        SELECT bo.order_id, b.id, b.status, b.total_amount FROM bill_orders bo JOIN bills b ON b.id = bo.bill_id
+        WHERE bo.order_id = ANY(:order_ids) AND b.status <> 'voided'
+    ), billed AS (
+        SELECT order_id, sum(total_amount) AS total, bool_and(status = 'paid') AS is_paid, min(id) AS bill_id
+        FROM live GROUP BY order_id
+    ), moved AS (
+        UPDATE orders o SET status = :target, version = o.version + 1, paid_at = c.now, updated_at = c.now
+        FROM billed b, clock c
+        WHERE o.id = b.order_id AND o.status = :source AND b.is_paid
+          -- Bills of one order are all for the same orders, so any of them names everybody they have to come to.
+          AND b.total = (SELECT sum(t.total_amount) FROM bill_orders x JOIN orders t ON t.id = x.order_id
+                         WHERE x.bill_id = b.bill_id)
+        RETURNING o.*
+    ), history AS (
+        INSERT INTO order_history (order_id, version, merchant_id, store_id, event, from_status, to_status, at,
+                                   caller_type, caller_id, reason, request_id)
+        SELECT id, version, merchant_id, store_id, :event, :source, status, paid_at, :caller_type, :caller_id, :reason,
+               :request_id
+        FROM moved
+    )
+    SELECT id FROM moved
+""")
+
+
+async def pay(connection: AsyncConnection, shares: Sequence[Share]) -> list[str]:
+    """Count these completed payments towards their bills, each exactly once; returns the orders that are paid now.
+
+    Two statements, and two more where a bill became paid. May run as ``mpac_worker``.
+    """
+    if not shares:
+        return []
+    bills = await step_each(connection, shares, pay_amount, statement=SETTLE)
+    paid = [bill_id for bill_id, bill in bills.items() if bill.balance.status == BillStatus.PAID]
+    return await _pay_orders(connection, paid, by=shares[-1].by) if paid else []
+
+
+async def _pay_orders(connection: AsyncConnection, bill_ids: Iterable[str], *, by: By) -> list[str]:
+    locked = await connection.execute(_LOCK_ORDERS, {"bill_ids": list(bill_ids)})
+    order_ids = [row.id for row in locked]
+    if not order_ids:
+        return []
+    moved = await connection.execute(
+        _PAY_ORDERS,
+        {
+            "order_ids": order_ids,
+            "event": OrderEvent.PAY,
+            "source": OrderStatus.OPEN,
+            "target": OrderStatus.PAID,
+            "caller_type": by.caller_type,
+            "caller_id": by.caller_id,
+            "reason": by.reason,
+            "request_id": by.request_id,
+        },
+    )
+    return [row.id for row in moved]

@@ -1,0 +1,77 @@
+"""Reading bills: one, and many."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.bills.models import Bill, BillOrder
+from workflows.errors import ResourceNotFound
+from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.scope import within
+
+_ORDERS = text("SELECT bill_id, order_id FROM bill_orders WHERE bill_id = ANY(:bill_ids) ORDER BY bill_id, order_id")
+
+
+@dataclass(frozen=True, slots=True)
+class BillFilter:
+    """Which bills to list; ``None`` means any."""
+
+    status: str | None = None
+    store_id: str | None = None
+    order_id: str | None = None
+    parent_bill_id: str | None = None
+    bill_number: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The conditions of a WHERE; ``created_to`` is exclusive."""
+        equal = ("status", "store_id", "parent_bill_id", "bill_number")
+        result = [getattr(Bill, name) == value for name in equal if (value := getattr(self, name)) is not None]
+        if self.order_id is not None:
+            result.append(Bill.id.in_(select(BillOrder.bill_id).where(BillOrder.order_id == self.order_id)))
+        if self.created_from:
+            result.append(Bill.created_at >= self.created_from)
+        if self.created_to:
+            result.append(Bill.created_at < self.created_to)
+        return result
+
+
+async def read_bill(bill_id: str, *, caller: Caller) -> dict[str, Any]:
+    """The bill's row with its ``order_ids``. Raises ``ResourceNotFound``."""
+    conditions = within(caller, Bill.merchant_id, Bill.store_id)
+    async with caller_transaction(caller) as connection:
+        found = await connection.execute(select(Bill.__table__).where(Bill.id == bill_id, *conditions))
+        row = found.mappings().one_or_none()
+        if row is None:
+            raise ResourceNotFound()
+        return await whole_bill(connection, dict(row))
+
+
+async def list_bills(wanted: BillFilter, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
+    """Up to ``limit`` bills, newest first, older than the id ``before``."""
+    conditions = [*within(caller, Bill.merchant_id, Bill.store_id), *wanted.conditions()]
+    if before:
+        conditions.append(Bill.id < before)
+    statement = select(Bill.__table__).where(*conditions).order_by(Bill.id.desc()).limit(limit)
+    async with caller_transaction(caller) as connection:
+        rows = [dict(row) for row in (await connection.execute(statement)).mappings()]
+        return await _whole_bills(connection, rows)
+
+
+async def whole_bill(connection: AsyncConnection, row: Mapping[str, Any]) -> dict[str, Any]:
+    """``row`` with its ``order_ids``."""
+    return (await _whole_bills(connection, [row]))[0]
+
+
+async def _whole_bills(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    if not rows:
+        return []
+    orders: dict[str, list[str]] = {row["id"]: [] for row in rows}
+    for found in await connection.execute(_ORDERS, {"bill_ids": list(orders)}):
+        orders[found.bill_id].append(found.order_id)
+    return [{**row, "order_ids": orders[row["id"]]} for row in rows]

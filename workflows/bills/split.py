@@ -1,0 +1,79 @@
+"""Split: a bill that nobody has paid on is replaced by its parts.
+
+| phase | what                                                                                             |
+|-------|--------------------------------------------------------------------------------------------------|
+| lock  | the bill                                                                                          |
+| know  | the answer that the key was given before                                                           |
+| judge | nothing paid or reserved on it                                                                     |
+| write | the bill is ``voided`` (reason: split), its parts are issued for the same orders, the key is kept   |
+
+The whole is voided rather than kept as a container: it can't be paid beside its parts then, no payment of one part ever
+locks the whole, and that the parts sum to it can be checked for ever. A part is a bill like any other and may be split again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.bills.issue import issue_bills
+from workflows.bills.parts import Part, equal_parts, parts_of_amounts, parts_of_items
+from workflows.bills.present import bill_fields
+from workflows.bills.states import BILL, BillEvent
+from workflows.bills.void import check_untouched, lock_bill
+from workflows.errors import Detail, InvalidRequest
+from workflows.idempotency import Key, Stored, keep_in, known_answer
+from workflows.rendering import render
+from workflows.tenants.caller import Caller, caller_transaction
+from workflows.transitions import By, apply
+
+_ORDERS = text("SELECT order_id FROM bill_orders WHERE bill_id = :bill_id ORDER BY order_id")
+_ITEMS = text("SELECT id, subtotal, tax_rate FROM order_items WHERE id = ANY(:ids)")
+REASON = "split"
+
+
+@dataclass(frozen=True, slots=True)
+class Splitting:
+    """How to split: exactly one of the three is given."""
+
+    parts: int | None = None
+    amounts: tuple[int, ...] | None = None
+    items: tuple[tuple[str, ...], ...] | None = None
+
+
+async def split_bill(bill_id: str, splitting: Splitting, *, caller: Caller, key: Key, request_id: str) -> Stored:
+    """The parts of the bill, or the answer that its key was given before.
+
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (paid or reserved on it, or voided), ``InvalidRequest`` (the
+    parts are not the whole, or one is nothing), ``IdempotencyKeyReused``, ``NotAuthorized``, ``ServiceUnavailable``.
+    """
+    async with caller_transaction(caller) as connection:
+        bill = await lock_bill(connection, bill_id, caller=caller)
+        known = await known_answer(connection, bill["merchant_id"], key)
+        if known:
+            return known
+        check_untouched(bill, "be split")
+        parts = await _parts(connection, bill, splitting)
+        by = By.caller(caller, at=bill["at"], request_id=request_id, reason=REASON)
+        changes = {"voided_at": by.at, "updated_at": by.at}
+        await apply(connection, BILL, entity_id=bill_id, event=BillEvent.VOID, by=by, changes=changes)
+        order_ids = [row.order_id for row in await connection.execute(_ORDERS, {"bill_id": bill_id})]
+        issued = await issue_bills(connection, bill, parts, order_ids=order_ids, parent_bill_id=bill_id, by=by)
+        body = render({"data": [bill_fields(row) for row in issued]})
+        stored = Stored(201, body, resource_id=bill_id, is_replay=False)
+        await keep_in(connection, bill["merchant_id"], key, stored)
+    return stored
+
+
+async def _parts(connection: AsyncConnection, bill: Mapping[str, Any], splitting: Splitting) -> list[Part]:
+    if splitting.parts is not None:
+        return equal_parts(bill, splitting.parts)
+    if splitting.amounts is not None:
+        return parts_of_amounts(bill, splitting.amounts)
+    if bill["item_ids"] is None:
+        raise InvalidRequest(Detail("items", "This bill is not for whole items; split it by parts or amounts"))
+    found = await connection.execute(_ITEMS, {"ids": bill["item_ids"]})
+    items = {row["id"]: dict(row) for row in found.mappings()}
+    return parts_of_items(bill, splitting.items or (), items)

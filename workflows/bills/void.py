@@ -1,0 +1,52 @@
+"""Void: a bill on which nothing is paid or reserved is withdrawn; what it was for can be billed again."""
+
+from typing import Any
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.bills.balance import balance_of
+from workflows.bills.models import Bill
+from workflows.bills.queries import whole_bill
+from workflows.bills.states import BILL, BillEvent, BillStatus
+from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
+from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.scope import within
+from workflows.transitions import By, apply
+
+_CLOCK = text("SELECT clock_timestamp()")  # the lock was perhaps waited for, and history is in the order of versions
+
+
+async def void_bill(bill_id: str, *, caller: Caller, request_id: str) -> dict[str, Any]:
+    """The bill, ``voided``. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
+    async with caller_transaction(caller) as connection:
+        bill = await lock_bill(connection, bill_id, caller=caller)
+        check_untouched(bill, "be voided")
+        by = By.caller(caller, at=bill["at"], request_id=request_id)
+        changes = {"voided_at": by.at, "updated_at": by.at}
+        row = await apply(connection, BILL, entity_id=bill_id, event=BillEvent.VOID, by=by, changes=changes)
+        return await whole_bill(connection, row)
+
+
+async def lock_bill(connection: AsyncConnection, bill_id: str, *, caller: Caller) -> dict[str, Any]:
+    """The bill's row, locked, with the database's clock as ``at``. Raises ``ResourceNotFound``."""
+    conditions = within(caller, Bill.merchant_id, Bill.store_id)
+    locked = select(Bill.__table__).where(Bill.id == bill_id, *conditions).with_for_update(key_share=True)
+    row = (await connection.execute(locked)).mappings().one_or_none()
+    if row is None:
+        raise ResourceNotFound()
+    return {**row, "at": (await connection.execute(_CLOCK)).scalar_one()}
+
+
+def check_untouched(bill: dict[str, Any], doing: str) -> None:
+    """Raise ``InvalidStatusTransition`` where the bill is not unpaid, or a payment under way reserved some of it."""
+    if bill["status"] == BillStatus.UNPAID and not balance_of(bill).is_touched:
+        return
+    possible = ", ".join(BILL.possible(bill["status"])) or "nothing, this status is final"
+    raise InvalidStatusTransition(
+        Detail("status", f"The bill is {bill['status']}; possible: {possible}"),
+        Detail("paid_amount", str(bill["paid_amount"])),
+        Detail("reserved_amount", str(bill["reserved_amount"])),
+        message=f"This bill is {bill['status']} with {bill['paid_amount']} paid and {bill['reserved_amount']} reserved; "
+        f"it cannot {doing}",
+    )
