@@ -18,6 +18,7 @@ from benchmarks import report
 from benchmarks.contenders import Contender, OrmCelery, Product
 from benchmarks.measure import stamp, take_turn
 from benchmarks.plan import QUICK, Plan
+from benchmarks.profiling import profile
 from mpac.stack.home import ROOT
 from mpac.stack.local import LocalStack
 from mpac.trouble import Trouble
@@ -31,17 +32,27 @@ CONTENDERS: dict[str, type[Product] | type[OrmCelery]] = {"product": Product, "o
 @click.option("--rounds", type=click.IntRange(1, 20), help="Interleaved rounds; the table shows their medians.")
 @click.option("--in-flight", type=click.IntRange(1, 4096), help="Terminals of the closed loop.")
 @click.option("--only", multiple=True, type=click.Choice(list(CONTENDERS)), help="Only these contenders.")
+@click.option("--profile", "is_profile", is_flag=True, help="Say instead where the product's processor time goes.")
 @click.option(
     "--results", type=click.Path(path_type=Path), help="The JSON file to write; else one in benchmarks/results."
 )
 def main(
-    *, quick: bool, rounds: int | None, in_flight: int | None, only: tuple[str, ...], results: Path | None
+    *,
+    quick: bool,
+    rounds: int | None,
+    in_flight: int | None,
+    only: tuple[str, ...],
+    is_profile: bool,
+    results: Path | None,
 ) -> None:
     """Measure payments per second, times and processor per payment, of the product and of a usual design."""
     plan = QUICK if quick else Plan()
     plan = replace(plan, rounds=rounds or plan.rounds, in_flight=in_flight or plan.in_flight)
     console = Console()
     try:
+        if is_profile:
+            asyncio.run(profile(plan, console))
+            return
         found = asyncio.run(_run(plan, only or tuple(CONTENDERS), console))
     except Trouble as trouble:
         raise click.ClickException(str(trouble)) from trouble

@@ -4,6 +4,7 @@ All share one PostgreSQL, one Valkey and one sandbox provider, and only one of t
 """
 
 import secrets
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -178,13 +179,24 @@ class OrmCelery:
     def _programs(self) -> tuple[Program, Program]:
         module = "benchmarks.rivals.orm_celery"
         ready_file: Path = private_folder(self._stack.home.ready) / "rival-worker"
-        api_words = [word.replace(commands.API_APP, f"{module}.api:app") for word in commands.api(host=HOST, port=0)]
-        api_words[api_words.index("--port") + 1] = str(self._site.port)
         celery = commands.CELERY[: commands.CELERY.index("--app")]
         return (
             Program(
                 name="rival-api",
-                command=tuple(word for word in api_words if word != "--factory"),
+                command=(
+                    *(
+                        sys.executable,
+                        "-m",
+                        "uvicorn",
+                        f"{module}.api:app",
+                        "--host",
+                        HOST,
+                        "--port",
+                        str(self._site.port),
+                    ),
+                    *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"),
+                    *("--backlog", "4096"),
+                ),
                 environment=self._site.environment,
                 ready=answers_http(self._site.port, "/health"),
             ),

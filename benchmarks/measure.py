@@ -22,6 +22,7 @@ from mpac.trouble import Trouble
 BUSY_PAUSE_SECONDS, REST_PAUSE_SECONDS = 0.02, 0.002
 """How long the watch pauses between two questions: its share of the processor against its resolution."""
 
+LOADS = ("closed", "steady", "rest")
 PERCENTILES = (50, 95, 99)
 NOT_THE_PRODUCTS = (CLIENT, CLIENT_SESSION, "others")
 
@@ -32,41 +33,41 @@ async def take_turn(contender: Contender, *, plan: Plan, sandbox_url: str, run: 
     """Everything the plan says about one contender. Raises ``Trouble`` where it lost or doubled a payment."""
     await contender.start()
     try:
-        await _prepare(contender, sandbox_url=sandbox_url, latency_ms=plan.latency_ms)
-        jobs = _jobs(plan)
-        found = {}
-        for name, (kind, warm_up, seconds, rate, pause) in jobs.items():
-            address = urlsplit(contender.address)
-            job = Job(
-                kind=kind,
-                host=str(address.hostname),
-                port=address.port or 80,
-                tokens=await contender.tokens(),
-                database_url=contender.database_url,
-                pids=dict(contender.pids),
-                run=f"{run}-{name}",
-                warm_up=warm_up,
-                seconds=seconds,
-                in_flight=plan.in_flight,
-                rate=rate,
-                pause_seconds=pause,
-            )
-            found[name] = _figures(await _load(job))
+        await prepare(contender, sandbox_url=sandbox_url, latency_ms=plan.latency_ms)
+        found: Figures = {}
+        for name in LOADS:
+            found[name] = figures_of(await load(await job_for(contender, name, plan=plan, run=run)))
         found["proof"] = await _prove(contender, sandbox_url=sandbox_url, run=run)
         return found
     finally:
         await contender.stop()
 
 
-def _jobs(plan: Plan) -> dict[str, tuple[str, float, float, float, float]]:
-    return {
+async def job_for(contender: Contender, name: str, *, plan: Plan, run: str) -> Job:
+    """The load called ``name`` for ``contender``, with fresh tokens."""
+    kind, warm_up, seconds, rate, pause = {
         "closed": ("closed", plan.warm_up, plan.closed, 0.0, BUSY_PAUSE_SECONDS),
         "steady": ("open", plan.warm_up / 2, plan.steady, plan.steady_rate, BUSY_PAUSE_SECONDS / 2),
         "rest": ("open", plan.warm_up / 2, plan.rest, plan.rest_rate, REST_PAUSE_SECONDS),
-    }
+    }[name]
+    address = urlsplit(contender.address)
+    return Job(
+        kind=kind,
+        host=str(address.hostname),
+        port=address.port or 80,
+        tokens=await contender.tokens(),
+        database_url=contender.database_url,
+        pids=dict(contender.pids),
+        run=f"{run}-{name}",
+        warm_up=warm_up,
+        seconds=seconds,
+        in_flight=plan.in_flight,
+        rate=rate,
+        pause_seconds=pause,
+    )
 
 
-async def _prepare(contender: Contender, *, sandbox_url: str, latency_ms: int) -> None:
+async def prepare(contender: Contender, *, sandbox_url: str, latency_ms: int) -> None:
     """Nobody pays for what the one before left behind: rows to vacuum, pages to write, a long ledger."""
     async with await psycopg.AsyncConnection.connect(contender.database_url, autocommit=True) as connection:
         await connection.execute("VACUUM ANALYZE")
@@ -78,7 +79,8 @@ async def _prepare(contender: Contender, *, sandbox_url: str, latency_ms: int) -
         await session.put(f"{sandbox_url}/control/latency", json={"min_ms": latency_ms, "max_ms": latency_ms})
 
 
-async def _load(job: Job) -> dict[str, Any]:
+async def load(job: Job) -> dict[str, Any]:
+    """Run the load generator and return its findings. Raises ``Trouble`` where it fails."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.load"),
         stdin=asyncio.subprocess.PIPE,
@@ -96,7 +98,8 @@ async def _load(job: Job) -> dict[str, Any]:
     return found
 
 
-def _figures(found: dict[str, Any]) -> Figures:
+def figures_of(found: dict[str, Any]) -> Figures:
+    """Rates, times and processor per payment out of the findings of one load."""
     completed, seconds = found["completed"], found["seconds"]
     milliseconds = {name: spent * 1000 / max(1, completed) for name, spent in found["processor"].items()}
     own = sum(spent for name, spent in milliseconds.items() if name not in NOT_THE_PRODUCTS)

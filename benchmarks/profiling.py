@@ -1,0 +1,77 @@
+"""``--profile``: where the processor time of the API and of a payment worker goes, function by function."""
+
+import asyncio
+import json
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.contenders import Product
+from benchmarks.measure import figures_of, job_for, load, prepare, stamp
+from benchmarks.plan import Plan
+from mpac.stack.local import LocalStack
+from mpac.trouble import Trouble
+
+HOOK = Path(__file__).with_name("hook")
+LOOKED_AT = ("api", "worker-payments-1")
+WRITTEN_AFTER_SECONDS = 2.0
+SHOWN = 40
+
+
+async def profile(plan: Plan, console: Console) -> None:
+    """Load the product as the closed loop does, look into its processes meanwhile, and say where their time went."""
+    with tempfile.TemporaryDirectory(prefix="mpac-bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        os.environ["BENCH_PROFILE_FOLDER"] = name
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HOOK), os.environ.get("PYTHONPATH"))))
+        async with LocalStack(folder / "home", restart=False, durable=True) as stack:
+            product = Product(stack)
+            await prepare(product, sandbox_url=stack.urls.sandbox, latency_ms=plan.latency_ms)
+            pids = {each: stack.pids[each] for each in LOOKED_AT}
+            job = await job_for(product, "closed", plan=plan, run=stamp())
+            loading = asyncio.create_task(load(job))
+            await asyncio.sleep(plan.warm_up)
+            (folder / "go").touch()
+            await asyncio.sleep(plan.closed)
+            (folder / "go").unlink()
+            figures = figures_of(await loading)
+            await asyncio.sleep(WRITTEN_AFTER_SECONDS)
+            console.print(
+                f"Under the profiler: {figures['per_second']:,.0f} payments/s, "
+                f"{figures['processor_ms']['all of its own']:.2f} ms of processor each."
+            )
+            for each, pid in pids.items():
+                show(each, _written(folder / f"{pid}.json"), console)
+
+
+def _written(file: Path) -> Counter[str]:
+    if not file.exists():
+        raise Trouble("A process wrote no profile: was it started with an isolated Python?")
+    return Counter(json.loads(file.read_text()))
+
+
+def shares(spent: Counter[str]) -> tuple[Counter[str], Counter[str]]:
+    """The processor time by function: in it and all that it called, and in it alone."""
+    cumulative: Counter[str] = Counter()
+    alone: Counter[str] = Counter()
+    for stack, nanoseconds in spent.items():
+        frames = stack.split(";")
+        alone[frames[-1]] += nanoseconds
+        for frame in set(frames):
+            cumulative[frame] += nanoseconds
+    return cumulative, alone
+
+
+def show(name: str, spent: Counter[str], console: Console) -> None:
+    """Print the functions that cost most, by both measures."""
+    whole = spent.total() or 1
+    cumulative, alone = shares(spent)
+    for title, counted in (("with all it calls", cumulative), ("alone", alone)):
+        table = Table(f"{name}: share of its processor time, {title}", "%", box=None)
+        for function, nanoseconds in counted.most_common(SHOWN):
+            table.add_row(function, f"{100 * nanoseconds / whole:.1f}")
+        console.print(table)
