@@ -161,6 +161,19 @@ def acceptance(request: PaymentRequest, caller: Caller, *, key: str | None = Non
     return Acceptance(request, caller, idempotency, new_id("request"))
 
 
+async def time_passes(admin: psycopg.AsyncConnection[DictRow], payment_id: str, *, seconds: float) -> None:
+    """For this payment alone: everything that waits for a time waits ``seconds`` less, and what is past is longer past."""
+    columns = ("due_at", "lease_until", "expires_at", "in_doubt_since", "created_at", "processing_at")
+    earlier = ", ".join(f"{name} = {name} - make_interval(secs => %(seconds)s)" for name in columns)
+    parameters = {"id": payment_id, "seconds": seconds}
+    await admin.execute(f"UPDATE payments SET {earlier} WHERE id = %(id)s".encode(), parameters)
+    await admin.execute(
+        """UPDATE payment_attempts SET sent_at = sent_at - make_interval(secs => %(seconds)s),
+               not_found_at = not_found_at - make_interval(secs => %(seconds)s) WHERE payment_id = %(id)s""",
+        parameters,
+    )
+
+
 class PaymentMaker:
     """Makes payments of one tenant and takes them where a test needs them, by the use-cases alone."""
 

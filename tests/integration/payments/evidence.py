@@ -1,0 +1,72 @@
+"""What the tables say about one payment, for the tests of this folder."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow
+
+Admin = psycopg.AsyncConnection[DictRow]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that is known about one payment."""
+
+    row: dict[str, Any]
+    history: list[dict[str, Any]]
+    attempts: list[dict[str, Any]]
+    messages: list[dict[str, Any]]
+
+    @property
+    def status(self) -> str:
+        status: str = self.row["status"]
+        return status
+
+    @property
+    def events(self) -> list[str]:
+        """The events of its history, oldest first."""
+        return [entry["event"] for entry in self.history]
+
+    @property
+    def outcomes(self) -> list[str | None]:
+        """The outcome of each attempt, oldest first."""
+        return [attempt["outcome"] for attempt in self.attempts]
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of messages, oldest first."""
+        return [message["kind"] for message in self.messages]
+
+    def check(self) -> None:
+        """One version per history row, in a chain from nothing to the present status."""
+        assert [entry["version"] for entry in self.history] == list(range(1, self.row["version"] + 1))
+        assert self.history[0]["from_status"] is None
+        for before, after in zip(self.history, self.history[1:], strict=False):
+            assert after["from_status"] == before["to_status"]
+        assert self.history[-1]["to_status"] == self.status
+
+
+async def all_of(admin: Admin, statement: bytes, *values: Any) -> list[dict[str, Any]]:
+    """The rows of a SELECT."""
+    return await (await admin.execute(statement, values)).fetchall()
+
+
+async def evidence(admin: Admin, payment_id: str) -> Evidence:
+    """What the tables say now; its history is checked on the way."""
+    (row,) = await all_of(admin, b"SELECT * FROM payments WHERE id = %s", payment_id)
+    found = Evidence(
+        row,
+        await all_of(admin, b"SELECT * FROM payment_history WHERE payment_id = %s ORDER BY version", payment_id),
+        await all_of(admin, b"SELECT * FROM payment_attempts WHERE payment_id = %s ORDER BY number", payment_id),
+        await all_of(admin, b"SELECT * FROM payment_messages WHERE payment_id = %s ORDER BY number", payment_id),
+    )
+    found.check()
+    return found
+
+
+async def seconds_until(admin: Admin, payment_id: str, column: str) -> float:
+    """How far away an instant of the payment is by the database's clock."""
+    query = f"SELECT extract(epoch FROM {column} - now())::float8 AS seconds FROM payments WHERE id = %s"
+    (row,) = await all_of(admin, query.encode(), payment_id)
+    return float(row["seconds"])

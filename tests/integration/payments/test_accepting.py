@@ -1,0 +1,274 @@
+"""Accept: one transaction for payment, history and key; a conflict is its own request's and nobody else's."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.conftest import MakeTenant
+from tests.factories import CASH, QR, PaymentMaker, Tenant, acceptance
+from tests.integration.payments.evidence import Admin, all_of, evidence, seconds_until
+from workflows.errors import (
+    DuplicateResource,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    NotAuthorized,
+    ResourceNotFound,
+)
+from workflows.idempotency import Stored
+from workflows.payments.accept import Acceptance, Accepting
+from workflows.payments.states import PaymentStatus
+from workflows.tenants.caller import Caller, CallerRole
+
+
+@pytest.fixture
+def accepting(payments: PaymentMaker) -> Accepting:
+    return payments.accepting
+
+
+async def together(accepting: Accepting, *acceptances: Acceptance) -> list[Any]:
+    """The outcomes of requests that arrive at once. The first goes alone; the others form one group."""
+    return await asyncio.gather(*map(accepting.accept_payment, acceptances), return_exceptions=True)
+
+
+async def count(admin: Admin, tenant: Tenant, table: str = "payments") -> int:
+    (row,) = await all_of(
+        admin, f"SELECT count(*) AS n FROM {table} WHERE merchant_id = %s".encode(), tenant.merchant_id
+    )
+    return int(row["n"])
+
+
+async def test_payment_history_and_key_are_there_when_accept_returns(
+    accepting: Accepting, tenant: Tenant, admin: Admin
+) -> None:
+    asked = acceptance(CASH, tenant.device, key="k-1")
+    stored = await accepting.accept_payment(asked)
+    assert (stored.status, stored.is_replay) == (201, False)
+    found = await evidence(admin, str(stored.resource_id))
+    assert found.status == "pending"
+    assert found.events == ["create"]
+    assert (found.history[0]["caller_type"], found.history[0]["caller_id"]) == ("device", tenant.device_id)
+    assert found.history[0]["request_id"] == asked.request_id
+    (key,) = await all_of(admin, b"SELECT * FROM idempotency_records WHERE merchant_id = %s", tenant.merchant_id)
+    assert (key["resource_id"], key["status"], key["body"].encode()) == (stored.resource_id, 201, stored.body)
+    assert (key["expires_at"] - key["created_at"]).total_seconds() == 24 * 3_600
+
+
+async def test_a_new_payment_waits_for_its_nudge_before_a_sweep_looks(payments: PaymentMaker, admin: Admin) -> None:
+    payment_id = await payments.pending()
+    assert 4 < await seconds_until(admin, payment_id, "due_at") <= 5
+
+
+async def test_the_same_key_and_body_get_the_same_bytes_again(
+    accepting: Accepting, tenant: Tenant, admin: Admin
+) -> None:
+    first = await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1"))
+    again = await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1"))
+    assert (again.status, again.body, again.is_replay) == (first.status, first.body, True)
+    assert await count(admin, tenant) == 1
+
+
+async def test_the_same_key_with_another_body_is_refused(accepting: Accepting, tenant: Tenant, admin: Admin) -> None:
+    await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1"))
+    with pytest.raises(IdempotencyKeyReused):
+        await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1", body=b'{"amount":2}'))
+    assert await count(admin, tenant) == 1
+
+
+async def test_a_replay_still_works_where_the_request_itself_would_not_any_more(
+    accepting: Accepting, tenant: Tenant, admin: Admin
+) -> None:
+    asked = replace(QR, client_reference="till-1")
+    first = await accepting.accept_payment(acceptance(asked, tenant.device, key="k-1"))
+    await admin.execute("UPDATE store_providers SET enabled = false WHERE store_id = %s", [tenant.store_id])
+    again = await accepting.accept_payment(acceptance(asked, tenant.device, key="k-1"))
+    assert again.body == first.body
+
+
+async def test_two_merchants_may_use_one_key(accepting: Accepting, tenant: Tenant, make_tenant: MakeTenant) -> None:
+    other = await make_tenant()
+    results = await together(
+        accepting, acceptance(CASH, tenant.device, key="k-1"), acceptance(CASH, other.device, key="k-1", body=b"other")
+    )
+    assert [result.status for result in results] == [201, 201]
+
+
+async def test_one_key_a_hundred_times_at_once_makes_one_payment(
+    accepting: Accepting, tenant: Tenant, admin: Admin
+) -> None:
+    results = await together(accepting, *[acceptance(CASH, tenant.device, key="k-1") for _ in range(100)])
+    bodies = {result.body for result in results if isinstance(result, Stored)}
+    assert len(bodies) == 1
+    assert all(isinstance(result, Stored | IdempotencyKeyInUse) for result in results)
+    assert await count(admin, tenant) == 1
+
+
+async def test_one_key_in_several_processes_at_once_makes_one_payment(
+    settings: Any, tenant: Tenant, admin: Admin, engines: None
+) -> None:
+    processes = [Accepting(nudge_grace_seconds=5) for _ in range(8)]
+    asked = [process.accept_payment(acceptance(CASH, tenant.device, key="k-1")) for process in processes]
+    results = await asyncio.gather(*asked)
+    assert len({result.body for result in results}) == 1
+    assert sum(not result.is_replay for result in results) == 1
+    assert await count(admin, tenant) == 1
+
+
+async def test_one_key_with_two_bodies_at_once_in_two_processes_makes_one_payment(
+    tenant: Tenant, admin: Admin, engines: None
+) -> None:
+    one, two = Accepting(nudge_grace_seconds=5), Accepting(nudge_grace_seconds=5)
+    results = await asyncio.gather(
+        one.accept_payment(acceptance(CASH, tenant.device, key="k-1", body=b"a")),
+        two.accept_payment(acceptance(CASH, tenant.device, key="k-1", body=b"b")),
+        return_exceptions=True,
+    )
+    assert sorted((type(result) for result in results), key=lambda kind: kind.__name__) == [
+        IdempotencyKeyReused,
+        Stored,
+    ]
+    assert await count(admin, tenant) == 1
+
+
+async def test_an_expired_key_means_a_new_payment(accepting: Accepting, tenant: Tenant, admin: Admin) -> None:
+    first = await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1"))
+    await admin.execute(
+        "UPDATE idempotency_records SET expires_at = now() WHERE merchant_id = %s", [tenant.merchant_id]
+    )
+    second = await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1", body=b"another"))
+    assert second.resource_id != first.resource_id
+    assert not second.is_replay
+    assert await count(admin, tenant, "idempotency_records") == 1
+
+
+async def test_a_client_reference_is_taken_for_ever_whatever_the_key(accepting: Accepting, tenant: Tenant) -> None:
+    asked = replace(CASH, client_reference="till-1")
+    await accepting.accept_payment(acceptance(asked, tenant.device))
+    with pytest.raises(DuplicateResource) as raised:
+        await accepting.accept_payment(acceptance(asked, tenant.device))
+    assert raised.value.details[0].field == "client_reference"
+
+
+async def test_one_reference_twice_in_one_group_is_one_payment_and_one_conflict(
+    accepting: Accepting, tenant: Tenant, admin: Admin
+) -> None:
+    asked = replace(CASH, client_reference="till-1")
+    results = await together(
+        accepting,
+        *[acceptance(CASH, tenant.device) for _ in range(3)],
+        *[acceptance(asked, tenant.device) for _ in range(3)],
+    )
+    assert sum(isinstance(result, Stored) for result in results) == 4
+    assert sum(isinstance(result, DuplicateResource) for result in results) == 2
+    assert await count(admin, tenant) == 4
+
+
+async def test_one_reference_in_several_processes_at_once_is_one_payment(
+    tenant: Tenant, admin: Admin, engines: None
+) -> None:
+    asked = replace(CASH, client_reference="till-1")
+    processes = [Accepting(nudge_grace_seconds=5) for _ in range(8)]
+    results = await asyncio.gather(
+        *(process.accept_payment(acceptance(asked, tenant.device)) for process in processes), return_exceptions=True
+    )
+    assert sum(isinstance(result, Stored) for result in results) == 1
+    assert sum(isinstance(result, DuplicateResource) for result in results) == 7
+    assert await count(admin, tenant) == 1
+
+
+async def test_a_conflict_with_another_process_is_not_the_groups_trouble(
+    tenant: Tenant, admin: Admin, engines: None
+) -> None:
+    taken = replace(CASH, client_reference="till-1")
+    one, two = Accepting(nudge_grace_seconds=5), Accepting(nudge_grace_seconds=5)
+    plain = [acceptance(CASH, tenant.device) for _ in range(20)]
+    results = await asyncio.gather(
+        *(one.accept_payment(each) for each in [*plain[:10], acceptance(taken, tenant.device)]),
+        *(two.accept_payment(each) for each in [*plain[10:], acceptance(taken, tenant.device)]),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(result, Stored) for result in results) == 21
+    assert sum(isinstance(result, DuplicateResource) for result in results) == 1
+    assert await count(admin, tenant) == 21
+
+
+async def test_a_request_that_is_wrong_fails_alone_and_not_with_its_group(
+    accepting: Accepting, tenant: Tenant, make_tenant: MakeTenant
+) -> None:
+    other = await make_tenant()
+    above = Caller("usr_admin", CallerRole.MERCHANT_ADMIN, "", tenant.merchant_id, "")
+    wrong = [
+        acceptance(replace(CASH, store_id=other.store_id), tenant.device),
+        acceptance(CASH, above),
+        acceptance(replace(CASH, bill_id="bil_unknown"), tenant.device),
+        acceptance(replace(QR, method_type="emoney"), tenant.device),
+    ]
+    good = [acceptance(CASH, tenant.device) for _ in range(6)]
+    results = await together(accepting, *good[:3], *wrong, *good[3:])
+    assert [type(result) for result in results[3:7]] == [
+        ResourceNotFound,
+        InvalidRequest,
+        ResourceNotFound,
+        InvalidRequest,
+    ]
+    assert all(isinstance(result, Stored) for result in [*results[:3], *results[7:]])
+
+
+@pytest.mark.parametrize("status", ["suspended", "deactivated"])
+async def test_a_device_that_is_not_active_may_not_pay_and_may_not_even_replay(
+    accepting: Accepting, tenant: Tenant, admin: Admin, status: str
+) -> None:
+    await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1"))
+    await admin.execute(
+        "UPDATE devices SET status = %s, version = version + 1 WHERE id = %s", [status, tenant.device_id]
+    )
+    for key in ("k-1", "k-2"):
+        with pytest.raises(NotAuthorized, match=status):
+            await accepting.accept_payment(acceptance(CASH, tenant.device, key=key))
+
+
+async def test_another_tenants_store_is_not_there(
+    accepting: Accepting, tenant: Tenant, make_tenant: MakeTenant
+) -> None:
+    other = await make_tenant()
+    stranger = Caller("usr_admin", CallerRole.MERCHANT_ADMIN, "", tenant.merchant_id, "")
+    with pytest.raises(ResourceNotFound):
+        await accepting.accept_payment(acceptance(replace(CASH, store_id=other.store_id), stranger))
+    psp = Caller("usr_psp", CallerRole.PSP_ADMIN, tenant.psp_id, "", "")
+    with pytest.raises(ResourceNotFound):
+        await accepting.accept_payment(acceptance(replace(CASH, store_id=other.store_id), psp))
+    assert (await accepting.accept_payment(acceptance(replace(CASH, store_id=tenant.store_id), psp))).status == 201
+
+
+async def test_the_stores_provider_of_the_highest_priority_is_taken(
+    accepting: Accepting, tenant: Tenant, admin: Admin
+) -> None:
+    with pytest.raises(InvalidRequest, match="Invalid request") as raised:
+        await accepting.accept_payment(acceptance(replace(QR, provider="paypay"), tenant.device))
+    assert raised.value.details[0].field == "method.provider"
+    stored = await accepting.accept_payment(acceptance(replace(QR, provider=None), tenant.device))
+    assert orjson.loads(stored.body)["provider"] == "sandbox"
+
+
+async def test_a_caller_that_hangs_up_leaves_a_whole_payment_behind(
+    accepting: Accepting, tenant: Tenant, admin: Admin
+) -> None:
+    calling = asyncio.ensure_future(accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1")))
+    await asyncio.sleep(0)
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    again = await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1"))
+    assert await count(admin, tenant) == 1
+    assert (await evidence(admin, orjson.loads(again.body)["id"])).status == PaymentStatus.PENDING
+
+
+async def test_five_hundred_at_once_are_five_hundred_payments(
+    accepting: Accepting, tenant: Tenant, admin: Admin
+) -> None:
+    results = await together(accepting, *[acceptance(CASH, tenant.device) for _ in range(500)])
+    assert len({result.resource_id for result in results}) == 500
+    assert await count(admin, tenant) == await count(admin, tenant, "payment_history") == 500
