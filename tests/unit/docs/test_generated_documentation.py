@@ -1,0 +1,73 @@
+"""Documentation: what is generated has not drifted, what it shows is whole, and what it links to is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mpac.documentation.configuration import render_configuration
+from mpac.documentation.errors import render_errors
+from mpac.documentation.pages import pages, replaced
+from mpac.documentation.statuses import ENTITIES, diagram, meanings
+from mpac.stack.home import ROOT
+from mpac.trouble import Trouble
+from workflows.errors import every_error
+from workflows.machine import StateMachine
+from workflows.settings import Settings
+
+MARKDOWN = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+MACHINES = [machine for machine, _ in ENTITIES]
+LINK = re.compile(r"\]\((?!https?://|#)(?P<path>[^)#]+)")
+
+
+def test_no_generated_documentation_has_drifted() -> None:
+    drifted = [page.name for page in pages(ROOT) if page.has_drifted]
+    assert not drifted, "run `python3 run.py docs` and look at what changed"
+
+
+def test_a_hand_in_a_generated_part_is_noticed_and_undone() -> None:
+    text = "before\n<!-- generated: x -->\nby hand\n<!-- end: x -->\nafter"
+    assert replaced(text, "x", "by code", name="README.md") == text.replace("by hand", "by code")
+
+
+def test_a_file_without_its_markers_is_an_error_that_says_what_to_do() -> None:
+    with pytest.raises(Trouble, match=r"README\.md lacks the markers"):
+        replaced("nothing here", "x", "by code", name="README.md")
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: str(machine.name))
+def test_a_diagram_shows_every_edge_and_every_status(machine: StateMachine) -> None:
+    drawn = diagram(machine)
+    for edge in machine.transitions:
+        assert f"{edge.source} --> {edge.target}: {edge.event}" in drawn
+    assert all(str(status) in drawn for status in machine.statuses)
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: str(machine.name))
+def test_every_status_and_remark_says_what_it_means(machine: StateMachine) -> None:
+    words = [*machine.statuses, *machine.remarks]
+    for kind in {type(word) for word in words}:
+        said = meanings(kind)
+        assert set(said) == {str(word) for word in words if type(word) is kind}
+        assert all(said.values())
+
+
+def test_the_tables_leave_nothing_out() -> None:
+    errors, configuration = render_errors(), render_configuration()
+    assert all(f"`{error.code}`" in errors for error in every_error())
+    assert all(f"`MPAC_{name.upper()}`" in configuration for name in Settings.model_fields)
+
+
+@pytest.mark.parametrize("file", MARKDOWN, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_link_leads_somewhere(file: Path) -> None:
+    broken = [path for path in LINK.findall(file.read_text()) if not (file.parent / path).exists()]
+    assert not broken
+
+
+def test_a_decision_is_five_short_lines() -> None:
+    decisions = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    numbers = [int(file.name[:4]) for file in decisions]
+    assert len(set(numbers)) == len(numbers), "two decisions have one number"
+    for file in decisions:
+        said = re.findall(r"^- \*\*(\w+)\*\*: ", file.read_text(), re.MULTILINE)
+        assert said == ["Context", "Decision", "Consequence", "Rejected", "Date"], file.name

@@ -1,0 +1,77 @@
+"""The OpenAPI document: an example for each status and each error, and nothing that the API does not do."""
+
+from typing import Any
+
+import pytest
+
+from api.app import create_app
+from api.errors import STATUS
+from api.examples import DEVICES, PAYMENTS, REQUESTS
+from api.routes.documentation import ASSETS, asset
+from api.schemas.payments import PaymentIn, PaymentOut
+from workflows.devices.states import DeviceStatus
+from workflows.errors import every_error
+from workflows.payments.states import PaymentStatus
+from workflows.settings import Settings
+
+PAYMENT = "/api/v1/payments/{payment_id}"
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    unused = "postgresql://nobody@127.0.0.1:1/none"
+    settings = Settings.model_validate(
+        {"database_url": unused, "broker_url": "redis://127.0.0.1:1/0", "secret_key": "of a test"}
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("api.app.configure_logs", lambda _level: None)  # it would take the test run's own logs away
+        return create_app(settings).openapi()
+
+
+def test_every_status_of_a_payment_and_of_a_device_has_an_example() -> None:
+    assert {row["status"] for _, row in PAYMENTS.values()} == set(PaymentStatus)
+    assert {row["status"] for _, row in DEVICES.values()} == set(DeviceStatus)
+
+
+def test_the_examples_are_payments_as_they_are_answered(document: dict[str, Any]) -> None:
+    shown = document["paths"][PAYMENT]["get"]["responses"]["200"]["content"]["application/json"]["examples"]
+    assert set(shown) == set(PAYMENTS)
+    for example in shown.values():
+        PaymentOut.model_validate(example["value"])
+    assert shown["in doubt"]["value"]["advice"] == "do_not_charge_again"
+
+
+def test_the_examples_of_requests_are_accepted(document: dict[str, Any]) -> None:
+    for _, request in REQUESTS.values():
+        PaymentIn.model_validate(request)
+    create = document["paths"]["/api/v1/payments"]["post"]
+    assert set(create["requestBody"]["content"]["application/json"]["examples"]) == set(REQUESTS)
+    assert list(create["responses"]["201"]["content"]["application/json"]["examples"]) == ["pending"]
+
+
+def test_every_error_has_an_example_where_it_can_happen(document: dict[str, Any]) -> None:
+    responses = document["paths"]["/api/v1/payments"]["post"]["responses"]
+    shown = {name for answer in responses.values() for name in answer["content"]["application/json"]["examples"]}
+    assert {error.__name__ for error in every_error()} <= shown
+
+
+def test_no_route_promises_a_status_outside_the_reference(document: dict[str, Any]) -> None:
+    allowed = {"200", "201", "204", *(str(status) for status in STATUS.values())}
+    promised = {
+        status
+        for path in document["paths"].values()
+        for operation in path.values()
+        for status in operation["responses"]
+    }
+    assert promised <= allowed
+    assert "HTTPValidationError" not in str(document)
+
+
+def test_the_idempotency_key_is_declared(document: dict[str, Any]) -> None:
+    parameters = document["paths"]["/api/v1/payments"]["post"]["parameters"]
+    assert [parameter["name"] for parameter in parameters if parameter["required"]] == ["Idempotency-Key"]
+
+
+async def test_the_files_of_the_page_are_served_here() -> None:
+    for name in ASSETS:
+        assert len((await asset(name)).body) > 0
