@@ -21,6 +21,8 @@ MODELS = (
     "workflows.payments.models",
     "workflows.refunds.models",
     "workflows.settlements.models",
+    "workflows.settlements.statements.models",
+    "workflows.settlements.reconciliation.models",
     "workflows.ledger.models",
 )
 for module in MODELS:

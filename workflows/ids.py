@@ -22,6 +22,7 @@ PREFIXES: dict[str, str] = {
     "refund": "rfd",
     "settlement": "stl",
     "break": "brk",
+    "statement": "stm",
     "dead_letter": "ddl",
     "request": "req",
 }

@@ -1,0 +1,1 @@
+"""Statements: what a provider says it moved, line by line, from its API or a file."""

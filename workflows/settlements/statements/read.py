@@ -1,0 +1,128 @@
+"""Read: a provider's file as lines, some thousand at a time, whatever its length.
+
+Reading is processor work, so each batch is read in a thread of its own and the event loop stays free. A row that cannot
+be read does not end the reading: up to ``MAX_BAD`` are found, so that a person can mend the file in one go.
+"""
+
+import asyncio
+import csv
+import io
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import IO, Any
+
+import orjson
+from pydantic import ValidationError
+
+from workflows.errors import Detail, InvalidRequest
+from workflows.settlements.statements.mapping import BadLine, Line, StatementMapping, default_mapping
+from workflows.settlements.statements.rows import Unreadable, row_reader, try_row
+
+BATCH_LINES = 5_000  # a tenth of a second of reading, a megabyte of memory
+MAX_BAD = 20
+MAX_LINE_CHARACTERS = 20_000  # a line without an end is no line; csv's own limit for one cell is higher
+
+Cells = Iterator[tuple[int, list[str]]]
+
+
+@dataclass
+class Opened:
+    """A file whose header was read: how its rows are to be read, and the rows themselves."""
+
+    mapping: StatementMapping
+    header: list[str]
+    rows: Cells
+    bad: list[BadLine] = field(default_factory=list)
+
+    async def batches(self) -> AsyncIterator[list[Line]]:
+        """The lines. Raises ``InvalidRequest`` at the end, or once ``MAX_BAD`` lines were bad, if any was."""
+        read = row_reader(self.mapping, self.header)
+        while len(self.bad) < MAX_BAD:
+            batch = await asyncio.to_thread(self._batch, read)
+            if not batch and self.bad:
+                break
+            if not batch:
+                return
+            if not self.bad:
+                yield [line for line in batch if isinstance(line, Line)]
+        raise unreadable(self.bad)
+
+    def _batch(self, read: Any) -> list[Line | BadLine]:
+        lines: list[Line | BadLine] = []
+        try:
+            for line_number, cells in islice(self.rows, BATCH_LINES):
+                line = try_row(read, line_number, cells)
+                lines.append(line)
+                if isinstance(line, BadLine):
+                    self.bad.append(line)
+                    if len(self.bad) >= MAX_BAD:
+                        break
+        except Unreadable as why:  # the file itself goes wrong here: nothing after it can be read
+            self.bad.append(BadLine(-1, why.field, why.issue))
+            return []
+        return lines
+
+
+def unreadable(bad: list[BadLine]) -> InvalidRequest:
+    """The refusal of a file, line by line."""
+    details = [Detail(f"lines.{one.where}.{one.field}" if one.where >= 0 else one.field, one.issue) for one in bad]
+    return InvalidRequest(*details[:MAX_BAD], message="The statement cannot be read; nothing of it was stored")
+
+
+def open_statement(file: IO[bytes], *, provider: str, format_: str, mapping: StatementMapping | None) -> Opened:
+    """Read the header of ``file`` (``csv`` or ``json_lines``). Raises ``InvalidRequest`` where it does not fit."""
+    try:
+        encoding = mapping.encoding if mapping else "utf-8"
+        rows = _csv(file, encoding, mapping.delimiter if mapping else ",") if format_ == "csv" else _json_lines(file)
+        header = next(rows, (0, []))[1]
+        if not header:
+            raise Unreadable("file", "Must have a line of column names")
+        found = mapping or default_mapping(provider, header)
+        row_reader(found, header)  # for its complaints, before anything else is done
+    except Unreadable as why:
+        raise unreadable([BadLine(-1, why.field, why.issue)]) from why
+    except ValidationError as error:
+        issue = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
+        raise unreadable([BadLine(-1, "mapping", issue)]) from error
+    return Opened(found, header, rows)
+
+
+def _csv(file: IO[bytes], encoding: str, delimiter: str) -> Cells:
+    # A byte order mark at the beginning is Excel's way of saying UTF-8.
+    text = io.TextIOWrapper(file, encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="")
+    reader = csv.reader(_bounded(text), delimiter=delimiter, strict=True)
+    try:
+        for cells in reader:
+            if cells:
+                yield reader.line_num, cells
+    except (csv.Error, UnicodeError) as error:
+        raise Unreadable(f"lines.{reader.line_num}", f"Must be {encoding} text in CSV: {error}") from error
+    finally:
+        text.detach()
+
+
+def _bounded(text: IO[str]) -> Iterator[str]:
+    while line := text.readline(MAX_LINE_CHARACTERS):
+        if len(line) == MAX_LINE_CHARACTERS and not line.endswith("\n"):
+            raise csv.Error(f"a line is longer than {MAX_LINE_CHARACTERS} characters")
+        yield line
+
+
+def _json_lines(file: IO[bytes]) -> Cells:
+    header: list[str] = []
+    line_number = 0
+    while raw := file.readline(MAX_LINE_CHARACTERS):
+        line_number += 1
+        if not raw.strip():
+            continue
+        try:
+            row = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            row = None
+        if not isinstance(row, dict):
+            raise Unreadable(f"lines.{line_number}", "Must be a JSON object on a line of its own")
+        if not header:
+            header = [str(name) for name in row]
+            yield 0, header
+        yield line_number, ["" if row.get(name) is None else str(row[name]) for name in header]
