@@ -9,6 +9,7 @@ from api.content_type import right_content_type
 from api.errors import install_errors
 from api.limits import Limits
 from api.middleware import Frame
+from api.readable_query import readable_query
 from api.routes import (
     auth,
     bills,
@@ -94,7 +95,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url=f"{PREFIX}/openapi.json",
     )
     install_errors(app)
-    versioned = APIRouter(prefix=PREFIX, dependencies=[Depends(right_content_type)])
+    versioned = APIRouter(prefix=PREFIX, dependencies=[Depends(right_content_type), Depends(readable_query)])
     for router in ROUTERS:
         versioned.include_router(router)
     app.include_router(versioned)

@@ -7,6 +7,7 @@ status is left out. The errors' examples come from ``api.problems``.
 from collections.abc import Mapping
 from typing import Any
 
+from api.order_examples import BILLS, ORDER_REQUESTS, ORDERS, SPLITS
 from workflows.devices.states import DeviceStatus
 from workflows.payments.present import payment_fields
 from workflows.payments.states import PaymentStatus
@@ -186,7 +187,15 @@ def _shown(table: Mapping[str, tuple[str, Any]]) -> Examples:
 
 _PAYMENTS = _shown({name: (summary, payment_fields(row)) for name, (summary, row) in PAYMENTS.items()})
 _DEVICES = _shown(DEVICES)
+_ORDERS = _shown(ORDERS)
+_BILLS = _shown(BILLS)
 SCHEMAS: Mapping[str, Examples] = {
+    "OrderIn": _shown(ORDER_REQUESTS),
+    "OrderOut": _ORDERS,
+    "OrdersOut": _shown({"a page": ("Newest first", {"data": [_ORDERS["open"]["value"]], "next_cursor": None})}),
+    "SplitIn": _shown(SPLITS),
+    "BillOut": _BILLS,
+    "BillsOut": _shown({"a page": ("Newest first", {"data": [_BILLS["unpaid"]["value"]], "next_cursor": None})}),
     "PaymentIn": _shown(REQUESTS),
     "PaymentOut": _PAYMENTS,
     "PaymentsOut": _shown(
@@ -197,7 +206,7 @@ SCHEMAS: Mapping[str, Examples] = {
 }
 """The examples of each schema, by the names that readers choose from."""
 
-FIRST = {"PaymentOut": "pending", "TerminalOut": "pending_activation"}
+FIRST = {"PaymentOut": "pending", "OrderOut": "draft", "BillOut": "unpaid", "TerminalOut": "pending_activation"}
 """What a 201 shows: the one status in which it begins."""
 
 

@@ -195,6 +195,14 @@ async def test_lists_are_filtered_and_paged(api: Api, tenant: Tenant) -> None:
         assert [order["id"] for order in found] == [order["id"] for order in expected], query
 
 
+@pytest.mark.parametrize(
+    "path", ["/orders?table_number=%00", "/bills?bill_number=1%00", "/payments?client_reference=%00"]
+)
+async def test_a_query_that_no_database_can_hold_is_a_bad_request(api: Api, tenant: Tenant, path: str) -> None:
+    answer = await api.get(path, as_=tenant)
+    assert (answer.status, answer.code) == (400, "VALIDATION_ERROR")
+
+
 async def test_numbers_have_no_gap_whoever_comes_at_once(api: Api, tenant: Tenant) -> None:
     answers = await asyncio.gather(
         *(post_order(api, tenant, discount_amount=0 if number % 3 else 901) for number in range(60))

@@ -1,0 +1,40 @@
+"""The OpenAPI document shows orders and bills in each of their statuses, as they really look."""
+
+import pytest
+
+from api.order_examples import BILLS, ORDER_REQUESTS, ORDERS, SPLITS
+from api.schemas.bills import BillOut, SplitIn
+from api.schemas.orders import OrderIn, OrderOut
+from workflows.bills.present import FIELDS as BILL_FIELDS
+from workflows.bills.states import BillStatus
+from workflows.orders.present import FIELDS as ORDER_FIELDS
+from workflows.orders.states import OrderStatus
+
+
+def test_there_is_an_example_of_every_status() -> None:
+    assert {example["status"] for _, example in ORDERS.values()} == set(OrderStatus)
+    assert {example["status"] for _, example in BILLS.values()} == set(BillStatus)
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_an_order_looks_as_it_does_in_answers(name: str) -> None:
+    example = ORDERS[name][1]
+    assert tuple(example) == ORDER_FIELDS == tuple(OrderOut.model_fields)
+    order = OrderOut.model_validate(example)
+    assert order.total_amount == order.subtotal - order.discount_amount + order.tax_amount
+
+
+@pytest.mark.parametrize("name", BILLS)
+def test_a_bill_looks_as_it_does_in_answers(name: str) -> None:
+    example = BILLS[name][1]
+    assert tuple(example) == BILL_FIELDS == tuple(BillOut.model_fields)
+    bill = BillOut.model_validate(example)
+    owed = 0 if bill.status == "voided" else bill.total_amount - bill.paid_amount - bill.reserved_amount
+    assert bill.balance_amount == owed
+
+
+def test_requests_are_valid() -> None:
+    for _, order in ORDER_REQUESTS.values():
+        OrderIn.model_validate(order)
+    for _, split in SPLITS.values():
+        SplitIn.model_validate(split)
