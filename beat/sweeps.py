@@ -8,7 +8,7 @@ import logging
 import time
 from collections import Counter
 
-from workers.app import QUEUES, app, run
+from workers.app import QUEUES, app, run, settings
 from workers.canaries import sing
 from workers.nudge import MAX_IDS, PAYMENTS, REFUNDS, publish
 from workflows.canaries import find_silent_queues, note_sent
@@ -21,8 +21,9 @@ logger = logging.getLogger(__name__)
 PAGE = 5_000
 """Rows one sweep looks at: at one sweep a second, more than a worker can do."""
 
-NUDGE_AGAIN_SECONDS = 15.0
-"""After this, a row that is still due on the same occasion has probably lost its nudge."""
+NUDGE_AGAIN_SECONDS = 3 * settings.nudge_grace_seconds
+"""After this, a row that is still due on the same occasion has probably lost its nudge, for instance with a worker that
+was killed. Longer than a new row's own grace: many rows are due at once when a worker comes back."""
 
 SILENCE_SECONDS = 60.0
 """A queue whose canary was not heard for so long has no consumer that works."""

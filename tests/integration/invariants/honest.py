@@ -49,6 +49,10 @@ _PLANT = (
        FROM (VALUES ('rfd_1', 1, 'create', NULL, 'pending'), ('rfd_2', 1, 'create', NULL, 'pending'),
            ('rfd_2', 2, 'claim', 'pending', 'processing'), ('rfd_2', 3, 'fail', 'processing', 'failed'))
            AS rows(id, version, event, source, target)""",
+    """INSERT INTO refund_attempts (refund_id, number, merchant_id, store_id, provider, reference, sent_at, answered_at,
+           outcome)
+       VALUES ('rfd_2', 1, 'mer_1', 'sto_1', 'sandbox', 'rfd_2:1', now(), now(), 'unavailable'),
+           ('rfd_2', 2, 'mer_1', 'sto_1', 'sandbox', 'rfd_2:2', now(), now(), 'declined')""",
     "UPDATE payments SET refund_reserved = 300 WHERE id = 'pay_1'",
     """INSERT INTO devices (id, merchant_id, store_id, serial_number, name, model, status, version, created_at)
        VALUES ('dev_1', 'mer_1', 'sto_1', 'S-1', 'Till', 'Air', 'pending_activation', 1, now())""",

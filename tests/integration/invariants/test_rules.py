@@ -16,17 +16,21 @@ from workflows.invariants.rules import RULES
 COMPLETED, PENDING, FAILED = ("WHERE id = 'pay_1'", "WHERE id = 'pay_2'", "WHERE id = 'pay_3'")
 AWAY = "status = 'processing', version = 2, due_at = NULL"
 
+SECOND = (
+    "INSERT INTO payment_attempts (payment_id, number, merchant_id, store_id, provider, reference, sent_at, outcome)"
+    " VALUES ('pay_1', 2, 'mer_1', 'sto_1', 'sandbox', 'pay_1:2', now(), 'succeeded')"
+)
+
 PLANTED = (
+    ("careful attempts of a payment", "pay_1", SECOND),
+    ("careful attempts of a payment", "pay_1", "UPDATE payment_attempts SET number = 2 WHERE payment_id = 'pay_1'"),
+    ("careful attempts of a refund", "rfd_2", "UPDATE refund_attempts SET outcome = 'unknown' WHERE number = 1"),
+    ("careful attempts of a refund", "rfd_2", "UPDATE refund_attempts SET outcome = NULL WHERE number = 1"),
     ("captured amounts", "pay_1", f"UPDATE payments SET captured_amount = 1049 {COMPLETED}"),
     ("captured amounts", "pay_3", f"UPDATE payments SET captured_amount = 1 {FAILED}"),
     ("proven success", "pay_1", "UPDATE payment_attempts SET outcome = 'unknown' WHERE payment_id = 'pay_1'"),
     ("proven success", "pay_1", "DELETE FROM payment_attempts WHERE payment_id = 'pay_1'"),
-    (
-        "proven success",
-        "pay_1",
-        "INSERT INTO payment_attempts (payment_id, number, merchant_id, store_id, provider, reference, sent_at, outcome)"
-        " VALUES ('pay_1', 2, 'mer_1', 'sto_1', 'sandbox', 'pay_1:2', now(), 'succeeded')",
-    ),
+    ("proven success", "pay_1", SECOND),
     ("proven failure", "pay_3", "UPDATE payment_attempts SET outcome = NULL WHERE payment_id = 'pay_3'"),
     ("proven failure", "pay_3", "UPDATE payment_attempts SET outcome = 'unknown' WHERE payment_id = 'pay_3'"),
     ("known outcomes of a payment", "pay_3", f"UPDATE payments SET outcome_known = false {FAILED}"),

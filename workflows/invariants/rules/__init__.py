@@ -4,7 +4,7 @@ Each file has ``RULES``. Which invariant is judged where:
 
 | invariant | here | judged elsewhere |
 |---|---|---|
-| I1 | | the second judge: the provider's own ledger |
+| I1 | our own half: ``careful_attempts`` | the second judge: the provider's own ledger |
 | I2, I3 | our own half: ``captured_amounts``, ``known_outcomes``, ``proven_outcomes`` | the second judge |
 | I4 | ``refund_reservations`` | the second judge, as far as a refund is final |
 | I5 | ``legal_edges``, ``counted_versions`` | |
