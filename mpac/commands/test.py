@@ -19,8 +19,9 @@ CHECKS: dict[str, tuple[str, ...]] = {  # the quick ones first
     "import-linter": (str(BIN / "lint-imports"),),
     "mypy": (str(BIN / "mypy"),),
 }
-# Two processes: each has a database server of its own, and the suite must also pass on two cores.
-WHOLE_SUITE = ("-n", "2", "-m", "not long")
+# Two processes: each has a database server of its own, and the suite must also pass on two cores. By module, because
+# a module's tests share the stack of processes they need.
+WHOLE_SUITE = ("-n", "2", "--dist", "loadscope", "-m", "not long")
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
