@@ -23,7 +23,7 @@ from workflows.providers.base import (
     Withdrawn,
 )
 
-MAX_ATTEMPTS = 5
+MAX_RETRIES = 5
 """Technical retries at most (behaviour §5); nothing moved in any of them, so the payment then fails."""
 
 POLL_SECONDS = 2.5
@@ -198,21 +198,28 @@ def _succeeded(_step: Step, answer: Succeeded, facts: Facts, _schedule: Schedule
     )
 
 
-def _declined(_step: Step, answer: Declined, facts: Facts, schedule: Schedule) -> Verdict:
+def _declined(step: Step, answer: Declined, facts: Facts, schedule: Schedule) -> Verdict:
     if answer.is_retriable:
+        number = _answered_number(step, facts.attempt)
         return _again_or_fail(
-            facts, schedule, outcome="declined", code=answer.code, message=answer.message, retry_after=None
+            number, schedule, outcome="declined", code=answer.code, message=answer.message, retry_after=None
         )
     return Verdict(
         PaymentEvent.FAIL, PaymentStatus.FAILED, attempt_outcome="declined", code=answer.code, message=answer.message
     )
 
 
+def _answered_number(step: Step, last: Attempt | None) -> int:
+    """The number of the attempt that was answered; ``last`` is the one before where this step sent a new one."""
+    if last is None:
+        return 1
+    return last.number + 1 if step is Step.CHARGE and last.outcome in NOTHING_MOVED else last.number
+
+
 def _again_or_fail(
-    facts: Facts, schedule: Schedule, *, outcome: str, code: str, message: str, retry_after: float | None
+    number: int, schedule: Schedule, *, outcome: str, code: str, message: str, retry_after: float | None
 ) -> Verdict:
-    number = facts.attempt.number if facts.attempt else 1
-    if number < MAX_ATTEMPTS:
+    if number <= MAX_RETRIES:
         delay = retry_delay_seconds(number, retry_after=retry_after, spread=schedule.spread())
         return Verdict(due_in_seconds=delay, attempt_outcome=outcome, code=code, message=message)
     return Verdict(PaymentEvent.FAIL, PaymentStatus.FAILED, attempt_outcome=outcome, code=code, message=message)
@@ -232,7 +239,7 @@ def _action_required(_step: Step, answer: ActionRequired, facts: Facts, schedule
 def _unavailable(step: Step, answer: Unavailable, facts: Facts, schedule: Schedule) -> Verdict:
     if step is Step.CHARGE:
         return _again_or_fail(
-            facts,
+            _answered_number(step, facts.attempt),
             schedule,
             outcome="unavailable",
             code="provider_unavailable",

@@ -51,7 +51,7 @@ _RECORD = text("""
             next_action = CASE WHEN i.keeps_action THEN p.next_action ELSE nullif(i.next_action, 'null'::jsonb) END,
             -- A cancel that was asked for while the provider was being asked is seen to at once.
             due_at = CASE WHEN i.due_in IS NULL THEN NULL
-                WHEN p.cancel_requested_at IS NOT NULL AND i.step NOT IN ('withdraw', 'ask') THEN now()
+                WHEN p.cancel_requested_at IS NOT NULL AND i.step <> 'withdraw' THEN now()
                 ELSE now() + make_interval(secs => i.due_in) END,
             lease_until = NULL, unanswered_claims = 0,
             inquiries = p.inquiries + CASE WHEN i.was_question THEN 1 ELSE 0 END,
