@@ -25,18 +25,26 @@ class FakeProvider:
     calls: list[tuple[str, str]] = field(default_factory=list)
     moved: dict[str, int] = field(default_factory=dict)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
     _free: asyncio.Event = field(default_factory=asyncio.Event)
+    _answers: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self._free.set()
+        self.release()
 
     def hold(self) -> None:
         """Let calls hang from now on."""
         self._free.clear()
 
+    def hold_inquiries(self) -> None:
+        """Let inquiries hang from now on; ``asked`` is set by the next."""
+        self.asked.clear()
+        self._answers.clear()
+
     def release(self) -> None:
         """Let those that hang be answered."""
         self._free.set()
+        self._answers.set()
 
     async def charge(self, charge: Charge) -> Outcome:
         """The next scripted outcome, or a success."""
@@ -51,6 +59,8 @@ class FakeProvider:
     async def inquire(self, reference: str) -> Answer:
         """The next scripted answer, or the truth."""
         self.calls.append(("inquire", reference))
+        self.asked.set()
+        await self._answers.wait()
         return self.inquiries.popleft() if self.inquiries else self._truth(reference)
 
     async def withdraw(self, reference: str) -> Answer:

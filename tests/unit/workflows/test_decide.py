@@ -9,7 +9,7 @@ import pytest
 from workflows.payments.decide import (
     HOURLY_QUESTIONS,
     INQUIRY_DELAYS_SECONDS,
-    MAX_ATTEMPTS,
+    MAX_RETRIES,
     NOTHING_MOVED,
     POLL_SECONDS,
     Attempt,
@@ -147,31 +147,39 @@ def test_a_decline_fails_at_once(step: Step) -> None:
     assert found.due_in_seconds is None
 
 
-@pytest.mark.parametrize("step", ASKING)
-@pytest.mark.parametrize("number", range(1, MAX_ATTEMPTS + 2))
+@pytest.mark.parametrize("number", range(1, MAX_RETRIES + 2))
+@pytest.mark.parametrize("step", [Step.RESEND, Step.ASK, Step.WITHDRAW])
 def test_a_retriable_decline_is_tried_again_five_times_at_most(step: Step, number: int) -> None:
     found = judge(step, Declined("processor_busy", is_retriable=True), facts(number=number))
     assert found.attempt_outcome == "declined"
-    if number < MAX_ATTEMPTS:
+    if number <= MAX_RETRIES:
         assert (found.event, found.status) == (None, None)
-        assert found.due_in_seconds is not None
-        assert found.due_in_seconds > 0
+        assert found.due_in_seconds == 0.5 * 2 ** (number - 1)
     else:
         assert (found.status, found.code) == (PaymentStatus.FAILED, "processor_busy")
 
 
-@pytest.mark.parametrize("number", range(1, MAX_ATTEMPTS + 1))
-def test_an_unavailable_provider_is_tried_five_times_and_then_nothing_moved(number: int) -> None:
-    found = judge(Step.CHARGE, Unavailable("no connection"), facts(number=number))
+def sent_now(number: int) -> Facts:
+    """A claim that has just sent attempt ``number``: it remembers the one before, which had moved nothing."""
+    return facts(sent=False) if number == 1 else facts("unavailable", number=number - 1)
+
+
+@pytest.mark.parametrize("number", range(1, MAX_RETRIES + 2))
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (Unavailable("no connection"), "provider_unavailable"),
+        (Declined("processor_busy", is_retriable=True), "processor_busy"),
+    ],
+)
+def test_what_moved_nothing_is_tried_again_five_times_and_then_failed(answer: Answer, code: str, number: int) -> None:
+    found = judge(Step.CHARGE, answer, sent_now(number))
     assert found.outcome_known
-    if number < MAX_ATTEMPTS:
-        assert (found.status, found.attempt_outcome) == (None, "unavailable")
+    if number <= MAX_RETRIES:
+        assert (found.event, found.status) == (None, None)
+        assert found.due_in_seconds == 0.5 * 2 ** (number - 1)
     else:
-        assert (found.event, found.status, found.code) == (
-            PaymentEvent.FAIL,
-            PaymentStatus.FAILED,
-            "provider_unavailable",
-        )
+        assert (found.event, found.status, found.code) == (PaymentEvent.FAIL, PaymentStatus.FAILED, code)
 
 
 def test_an_inquiry_that_nobody_heard_leaves_everything_as_unknown_as_it_was() -> None:
@@ -305,7 +313,7 @@ OPEN_ANSWERS = (Unknown("?"), Unavailable("503"), NotFound(), ActionRequired(COD
 @pytest.mark.parametrize("answer", OPEN_ANSWERS)
 @pytest.mark.parametrize("step", [Step.ASK, Step.WITHDRAW, Step.RESEND])
 def test_no_uncertain_answer_ends_a_payment_in_doubt(step: Step, answer: Answer, outcome: str | None) -> None:
-    found = judge(step, answer, facts(outcome, number=MAX_ATTEMPTS, doubted_hours=100))
+    found = judge(step, answer, facts(outcome, number=MAX_RETRIES, doubted_hours=100))
     assert found.status is None
 
 
@@ -339,7 +347,7 @@ def test_a_scale_shortens_questions_but_keeps_their_order() -> None:
     assert asked[0] == pytest.approx(0.02)
 
 
-@pytest.mark.parametrize(("attempt", "seconds"), [(1, 0.5), (2, 1), (3, 2), (4, 4)])
+@pytest.mark.parametrize(("attempt", "seconds"), [(1, 0.5), (2, 1), (3, 2), (4, 4), (5, 8)])
 def test_retries_back_off(attempt: int, seconds: float) -> None:
     assert retry_delay_seconds(attempt, retry_after=None, spread=1.0) == seconds
 

@@ -1,0 +1,205 @@
+"""In doubt: asked about by our own key, never charged again, and never ended without an answer."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.factories import PaymentMaker, time_passes
+from tests.fakes import FakeProvider
+from tests.integration.payments.evidence import Admin, evidence, seconds_until
+from workflows.payments.present import payment_fields
+from workflows.payments.states import PaymentStatus
+from workflows.providers.base import (
+    ActionRequired,
+    Answer,
+    Declined,
+    NotFound,
+    Succeeded,
+    Unavailable,
+    Unknown,
+    Withdrawn,
+)
+
+SOON = 3
+DAY = 86_400
+
+
+async def in_doubt(payments: PaymentMaker, provider: FakeProvider, *, moved: bool) -> str:
+    """A payment whose charge was never answered."""
+    provider.charges.append(Unknown("read time-out"))
+    payment_id = await payments.pending()
+    await payments.process(payment_id)
+    if moved:
+        provider.moved[f"{payment_id}:1"] = 1_000
+    return payment_id
+
+
+async def next_question(payments: PaymentMaker, admin: Admin, payment_id: str, *, after: float = 0) -> None:
+    """Let the time of the next question come, and a worker see to it."""
+    left = await seconds_until(admin, payment_id, "due_at")
+    await time_passes(admin, payment_id, seconds=max(left, after) + 0.1)
+    await payments.process(payment_id)
+
+
+async def test_a_lost_answer_leaves_the_payment_processing_and_says_not_to_charge_again(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await in_doubt(payments, provider, moved=True)
+    found = await evidence(admin, payment_id)
+    assert (found.status, found.row["outcome_known"]) == ("processing", False)
+    assert found.events == ["create", "claim", "doubt"]
+    assert found.outcomes == ["unknown"]
+    assert 1.5 < await seconds_until(admin, payment_id, "due_at") <= 2.4
+    assert payment_fields(found.row)["advice"] == "do_not_charge_again"
+
+
+async def test_a_charge_that_did_arrive_is_completed_by_the_first_question(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await in_doubt(payments, provider, moved=True)
+    await next_question(payments, admin, payment_id)
+    found = await evidence(admin, payment_id)
+    assert (found.status, found.row["outcome_known"], found.row["in_doubt_since"]) == ("completed", True, None)
+    assert found.kinds == ["inquiry"]
+    assert provider.calls == [("charge", f"{payment_id}:1"), ("inquire", f"{payment_id}:1")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [(Declined("no_money"), "failed"), (Withdrawn(), "cancelled"), (Succeeded(1_000), "completed")],
+)
+async def test_a_certain_answer_ends_the_doubt(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin, answer: Answer, status: str
+) -> None:
+    payment_id = await in_doubt(payments, provider, moved=False)
+    provider.inquiries.append(answer)
+    await next_question(payments, admin, payment_id)
+    assert (await evidence(admin, payment_id)).status == status
+
+
+async def test_questions_are_asked_on_the_schedule_as_long_as_nobody_answers(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await in_doubt(payments, provider, moved=True)
+    provider.inquiries.extend([Unavailable("503")] * 9)
+    for delay in (5, 15, 30, 60, 120, 300, 900, 3_600):
+        await next_question(payments, admin, payment_id)
+        assert delay * 0.8 - 1 < await seconds_until(admin, payment_id, "due_at") < delay * 1.2 + 1
+    found = await evidence(admin, payment_id)
+    assert (found.status, found.outcomes) == ("processing", ["unknown"])
+    assert found.events == ["create", "claim", "doubt"]
+    assert {kind for kind, _ in provider.calls} == {"charge", "inquire"}
+    await next_question(payments, admin, payment_id)
+    await next_question(payments, admin, payment_id)
+    assert (await evidence(admin, payment_id)).status == "completed"
+    assert [kind for kind, _ in provider.calls].count("charge") == 1
+
+
+async def test_one_not_found_is_no_proof_and_neither_are_two_that_are_close(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await in_doubt(payments, provider, moved=False)
+    for _ in range(3):
+        await next_question(payments, admin, payment_id)
+        found = await evidence(admin, payment_id)
+        assert (found.status, found.outcomes) == ("processing", ["unknown"])
+    assert [kind for kind, _ in provider.calls] == ["charge", "inquire", "inquire", "inquire"]
+
+
+async def test_two_not_founds_as_far_apart_as_the_provider_works_send_the_same_reference_again(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await in_doubt(payments, provider, moved=False)
+    await next_question(payments, admin, payment_id)
+    await next_question(payments, admin, payment_id, after=provider.max_processing_seconds)
+    assert (await evidence(admin, payment_id)).outcomes == ["not_found"]
+    await payments.process(payment_id)
+    found = await evidence(admin, payment_id)
+    assert (found.status, found.outcomes, found.attempts[0]["resends"]) == ("completed", ["succeeded"], 1)
+    assert provider.calls == [(kind, f"{payment_id}:1") for kind in ("charge", "inquire", "inquire", "charge")]
+
+
+async def test_an_answer_between_two_not_founds_starts_the_proof_anew(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await in_doubt(payments, provider, moved=False)
+    provider.inquiries.extend([NotFound(), ActionRequired(None), NotFound()])
+    await next_question(payments, admin, payment_id)
+    await next_question(payments, admin, payment_id, after=61)
+    await next_question(payments, admin, payment_id, after=61)
+    assert (await evidence(admin, payment_id)).outcomes == ["unknown"]
+
+
+async def test_a_provider_that_does_not_deduplicate_is_never_sent_it_again(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    provider.deduplicates = False
+    payment_id = await in_doubt(payments, provider, moved=False)
+    for _ in range(6):
+        await next_question(payments, admin, payment_id, after=61)
+    assert [kind for kind, _ in provider.calls].count("charge") == 1
+    assert (await evidence(admin, payment_id)).status == "processing"
+
+
+async def test_after_a_day_a_person_is_asked_once_and_the_payment_is_still_processing(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await in_doubt(payments, provider, moved=True)
+    provider.inquiries.extend([Unavailable("503")] * 3)
+    for _ in range(3):
+        await next_question(payments, admin, payment_id, after=DAY)
+    found = await evidence(admin, payment_id)
+    assert (found.status, found.row["needs_review"]) == ("processing", True)
+    assert found.events == ["create", "claim", "doubt", "request_review"]
+    await next_question(payments, admin, payment_id)
+    done = await evidence(admin, payment_id)
+    assert (done.status, done.row["needs_review"]) == ("completed", False)
+
+
+async def test_a_worker_that_dies_while_sending_again_makes_it_a_question_again(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await in_doubt(payments, provider, moved=False)
+    await next_question(payments, admin, payment_id)
+    await next_question(payments, admin, payment_id, after=61)
+    provider.hold()
+    provider.heard.clear()
+    working = asyncio.ensure_future(payments.process(payment_id))
+    await provider.heard.wait()
+    assert (await evidence(admin, payment_id)).outcomes == [None]
+    await time_passes(admin, payment_id, seconds=31)
+    await payments.process(payment_id)
+    assert provider.calls[-1] == ("inquire", f"{payment_id}:1")
+    provider.release()
+    await working
+
+
+@pytest.mark.parametrize("moved", [True, False])
+async def test_a_cancel_of_a_payment_in_doubt_asks_the_provider_to_withdraw_it(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin, moved: bool
+) -> None:
+    payment_id = await in_doubt(payments, provider, moved=moved)
+    await payments.cancel(payment_id)
+    await payments.process(payment_id)
+    found = await evidence(admin, payment_id)
+    assert found.kinds == ["withdrawal"]
+    expected: tuple[Any, ...] = ("completed", "too_late") if moved else ("cancelled", "cancelled")
+    assert (found.status, found.row["cancel_outcome"]) == expected
+
+
+async def test_a_cancel_that_arrives_during_a_question_is_seen_to_at_once(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await in_doubt(payments, provider, moved=False)
+    provider.inquiries.append(Unavailable("503"))
+    await time_passes(admin, payment_id, seconds=SOON)
+    provider.hold_inquiries()
+    working = asyncio.ensure_future(payments.process(payment_id))
+    await provider.asked.wait()
+    await payments.cancel(payment_id)
+    provider.release()
+    await working
+    assert await seconds_until(admin, payment_id, "due_at") <= 0
+    await payments.process(payment_id)
+    assert (await evidence(admin, payment_id)).status == PaymentStatus.CANCELLED
