@@ -1,14 +1,14 @@
 """Examples for the OpenAPI document: a request for each way to pay, an answer for each status.
 
 They are put in wherever the schema is read or answered, so a new route has them without naming them; a test asks that no
-status is left out. The errors' examples come from ``api.problems``.
+status is left out. Schemas with a status may bring examples of their own (``json_schema_extra``); the errors' come from
+``api.problems``.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from api.order_examples import BILLS, ORDER_REQUESTS, ORDERS, SPLITS
-from workflows.devices.states import DeviceStatus
 from workflows.payments.present import payment_fields
 from workflows.payments.states import PaymentStatus
 
@@ -111,43 +111,6 @@ PAYMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
-_DEVICE: dict[str, Any] = {
-    "id": "dev_019ab0c1a2b37c4d85e6f708192a3b4c",
-    "merchant_id": "mer_019ab0c1a2b37c4d85e6f708192a3b4e",
-    "store_id": "sto_019ab0c1a2b37c4d85e6f708192a3b4d",
-    "serial_number": "SPA-0001",
-    "name": "Till 3",
-    "model": "S-Pitt Air",
-    "status": DeviceStatus.PENDING_ACTIVATION,
-    "version": 1,
-    "client_id": None,
-    "created_at": "2026-11-20T01:00:00Z",
-    "activated_at": None,
-    "suspended_at": None,
-    "deactivated_at": None,
-    "last_connected_at": None,
-}
-_ACTIVE = {
-    **_DEVICE,
-    "status": DeviceStatus.ACTIVE,
-    "version": 2,
-    "client_id": "cli_019ab0c1a2b37c4d85e6f708192a3b4f",
-    "activated_at": "2026-11-20T01:04:30Z",
-    "last_connected_at": "2026-11-23T03:14:55Z",
-}
-DEVICES: dict[str, tuple[str, dict[str, Any]]] = {
-    "pending_activation": ("Registered; has no key yet", _DEVICE),
-    "active": ("May call", _ACTIVE),
-    "suspended": (
-        "May not call until it is resumed",
-        {**_ACTIVE, "status": DeviceStatus.SUSPENDED, "version": 3, "suspended_at": "2026-11-23T03:30:00Z"},
-    ),
-    "deactivated": (
-        "May never call again",
-        {**_ACTIVE, "status": DeviceStatus.DEACTIVATED, "version": 3, "deactivated_at": "2026-11-23T03:30:00Z"},
-    ),
-}
-
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "QR shown by the merchant": (
         "next_action brings the code to show",
@@ -186,7 +149,6 @@ def _shown(table: Mapping[str, tuple[str, Any]]) -> Examples:
 
 
 _PAYMENTS = _shown({name: (summary, payment_fields(row)) for name, (summary, row) in PAYMENTS.items()})
-_DEVICES = _shown(DEVICES)
 _ORDERS = _shown(ORDERS)
 _BILLS = _shown(BILLS)
 SCHEMAS: Mapping[str, Examples] = {
@@ -201,28 +163,28 @@ SCHEMAS: Mapping[str, Examples] = {
     "PaymentsOut": _shown(
         {"a page": ("Newest first", {"data": [_PAYMENTS["completed"]["value"]], "next_cursor": None})}
     ),
-    "TerminalOut": _DEVICES,
-    "TerminalsOut": _shown({"a page": ("Newest first", {"data": [_DEVICES["active"]["value"]], "next_cursor": None})}),
 }
 """The examples of each schema, by the names that readers choose from."""
 
-FIRST = {"PaymentOut": "pending", "OrderOut": "draft", "BillOut": "unpaid", "TerminalOut": "pending_activation"}
-"""What a 201 shows: the one status in which it begins."""
-
 
 def add_examples(document: dict[str, Any]) -> None:
-    """Put the examples into every body of an OpenAPI ``document`` that is one of ``SCHEMAS``."""
+    """Put examples into every body of an OpenAPI ``document``: ours, or those that a schema brings itself, by status."""
+    brought = {name: _by_status(schema) for name, schema in document["components"]["schemas"].items()}
+    known = {**brought, **SCHEMAS}
     for path in document["paths"].values():
         for operation in path.values():
-            _add(operation.get("requestBody", {}), status="")
+            _add(operation.get("requestBody", {}), known)
             for status, response in operation["responses"].items():
-                _add(response, status=status)
+                _add(response, known, only_first=status == "201")
 
 
-def _add(body: dict[str, Any], *, status: str) -> None:
+def _by_status(schema: Mapping[str, Any]) -> Examples:
+    return {row["status"]: {"value": row} for row in schema.get("examples", []) if "status" in row}
+
+
+def _add(body: dict[str, Any], known: Mapping[str, Examples], *, only_first: bool = False) -> None:
     shown = body.get("content", {}).get("application/json", {})
-    name = shown.get("schema", {}).get("$ref", "").rpartition("/")[2]
-    if name in SCHEMAS:
-        every = SCHEMAS[name]
-        first = FIRST.get(name, "") if status == "201" else ""
-        shown["examples"] = {first: every[first]} if first else every
+    examples = known.get(shown.get("schema", {}).get("$ref", "").rpartition("/")[2])
+    if examples:
+        # What was just made is in the one status in which it begins, which is written first.
+        shown["examples"] = dict([next(iter(examples.items()))]) if only_first else examples
