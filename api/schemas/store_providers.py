@@ -40,7 +40,11 @@ Priority = Annotated[int, Field(ge=1, le=MAX_PRIORITY, description="The lowest i
 Secret = Annotated[Printable, Field(max_length=4_000)]
 Credentials = Annotated[
     dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")], Secret],
-    Field(max_length=MAX_CREDENTIALS, description="What the provider gave you; never shown again"),
+    Field(
+        max_length=MAX_CREDENTIALS,
+        description="What the provider gave you; never shown again",
+        json_schema_extra={"additionalProperties": False},
+    ),
 ]
 
 

@@ -26,25 +26,22 @@ TENANTS = {
     "next": {"psp": "psp-a", "merchant": "merchant-a", "store": "store-n"},
     "b": {"psp": "psp-b", "merchant": "merchant-b", "store": "store-b"},
 }
-VALUES: dict[str, Any] = {
-    "boolean": False,
-    "bytea": b"x",
-    "date": "2026-01-28",
-    "jsonb": "{}",
-    "numeric": 0,
-    "text[]": [],
-    "time without time zone": "00:00",
-    "timestamp with time zone": "2026-01-28T00:00:00Z",
-}
+VALUES: dict[str, Any] = {"bytea": b"x", "json": "{}", "jsonb": "{}"}
+"""By type; all others by PostgreSQL's category of the type."""
+
+OF_CATEGORY: dict[str, Any] = {"A": "{}", "B": False, "D": "2026-01-28 00:00:00+00", "T": "0"}
+"""Arrays, booleans, dates and times, spans; numbers are counted, texts are named."""
+
 NOT_OURS = ("alembic_version",)
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column that a row must give, and its type."""
+    """A column that a row must give, its type, and PostgreSQL's category of that."""
 
     name: str
     type: str
+    category: str
 
 
 @dataclass(slots=True)
@@ -69,15 +66,16 @@ class Table:
         return {**made, "planted_for": tag}
 
     def _value(self, column: Column, tag: str, number: int) -> Any:
+        # The last word names what an id is of: ledger_accounts.id is what an account_id refers to.
         if column.name == "id":
-            entity = self.name.removesuffix("s")
+            entity = self.name.removesuffix("s").rpartition("_")[2]
             return TENANTS[tag].get(entity, f"{entity}-{tag}") if number < len(TAGS) else f"{entity}-{tag}-{number}"
         if column.name.endswith("_id"):
-            entity = column.name.removesuffix("_id")
+            entity = column.name.removesuffix("_id").rpartition("_")[2]
             return TENANTS[tag].get(entity, f"{entity}-{tag}")
-        if column.type == "text":
+        if column.category == "S":
             return f"{column.name}-{tag}-{number}"
-        return VALUES.get(column.type, number)
+        return VALUES.get(column.type, OF_CATEGORY.get(column.category, number))
 
     def insert(self, row: dict[str, Any]) -> tuple[Composed, Sequence[Any]]:
         """The statement that writes ``row``, and its parameters."""
@@ -138,9 +136,9 @@ async def _tables(connection: Connection) -> list[Table]:
 
 async def _columns(connection: Connection, table: str) -> list[Column]:
     rows = await connection.execute(
-        "SELECT attname, format_type(atttypid, NULL) AS type FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
-        " AND NOT attisdropped AND attidentity = '' AND attgenerated = ''"
+        "SELECT attname, typname, typcategory FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid"
+        " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attidentity = '' AND attgenerated = ''"
         " AND ((attnotnull AND NOT atthasdef) OR attname ~ '_id$')",
         [table],
     )
-    return [Column(row["attname"], row["type"]) for row in await rows.fetchall()]
+    return [Column(row["attname"], row["typname"], row["typcategory"]) for row in await rows.fetchall()]
