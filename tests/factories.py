@@ -17,8 +17,9 @@ from workflows.database import Role, transaction
 from workflows.devices.states import DEVICE, DeviceEvent
 from workflows.idempotency import Key, Stored, fingerprint
 from workflows.ids import new_id
-from workflows.payments.accept import Acceptance, Accepting, PaymentRequest
+from workflows.payments.accept import Accepting
 from workflows.payments.cancel import cancel_payment
+from workflows.payments.judge import Acceptance, PaymentRequest
 from workflows.payments.process import Processor
 from workflows.payments.states import PaymentStatus
 from workflows.providers.registry import Providers

@@ -11,8 +11,8 @@ from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, O
 from api.keys import DOCUMENTED
 from api.problems import problems
 from api.schemas.payments import CancelIn, EventsOut, PaymentIn, PaymentOut, PaymentsOut
-from workflows.payments.accept import Acceptance
 from workflows.payments.cancel import cancel_payment
+from workflows.payments.judge import Acceptance
 from workflows.payments.present import payment_fields
 from workflows.payments.queries import PaymentFilter, await_payment, list_payments, read_payment
 from workflows.payments.stream import follow_payment

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Discriminator, Field, model_validator
 
 from api.schemas.base import Amount, Body, Currency, Id, Metadata, Printable, Tip
-from workflows.payments.accept import PaymentRequest
+from workflows.payments.judge import PaymentRequest
 from workflows.providers import cash, external
 
 DEFAULT_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS = 300, 900

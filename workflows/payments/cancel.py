@@ -8,10 +8,14 @@
 | anything else| refused: the money has moved, or is known not to have                                    |
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.bills.lock import Share, lock_bills
+from workflows.bills.release import release
 from workflows.errors import ResourceNotFound
 from workflows.payments.states import PAYMENT, PaymentEvent, PaymentRemark, PaymentStatus
 from workflows.tenants.caller import Caller, caller_transaction
@@ -22,7 +26,12 @@ _LOCK = text("""
     -- before a change that was waited for, and then the history would run backwards (I14)
     SELECT *, clock_timestamp() AS asked_at FROM payments WHERE id = :id FOR UPDATE
 """)
+_BILL = text("SELECT bill_id FROM payments WHERE id = :id")
 _TELL = text("SELECT pg_notify('payments', :change)")
+
+
+REQUESTED = "requested"
+"""The reason of a cancel that gives none."""
 
 
 async def cancel_payment(
@@ -34,45 +43,60 @@ async def cancel_payment(
     ``InvalidStatusTransition``, ``NotAuthorized``, ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
-        found = (await connection.execute(_LOCK, {"id": payment_id})).mappings().one_or_none()
-        if found is None:
-            raise ResourceNotFound()
-        row = dict(found)
+        row = await _lock(connection, payment_id)
         at = row.pop("asked_at")  # the database's clock, by which leases are measured too
-        by = By.caller(caller, at=at, request_id=request_id, reason=reason or "requested")
-        if row["status"] == PaymentStatus.CANCELLED or (
-            row["status"] == PaymentStatus.PROCESSING and row["cancel_requested_at"] is not None
-        ):
+        if _was_asked_before(row):
             return row
-        asked = {"cancel_requested_at": at, "cancel_reason": reason or "requested"}
+        by = By.caller(caller, at=at, request_id=request_id, reason=reason or REQUESTED)
+        asked = {"cancel_requested_at": at, "cancel_reason": reason or REQUESTED}
         if on_too_late:
             asked["on_too_late"] = on_too_late
-        if row["status"] == PaymentStatus.PENDING:
-            await apply(
-                connection,
-                PAYMENT,
-                entity_id=payment_id,
-                event=PaymentEvent.CLAIM,
-                by=by,
-                changes={"processing_at": at, **asked},
-            )
-            ended = {"cancelled_at": at, "cancel_outcome": "cancelled", "due_at": None}
-            row = await apply(
-                connection, PAYMENT, entity_id=payment_id, event=PaymentEvent.CANCEL, by=by, changes=ended
-            )
-        elif row["status"] == PaymentStatus.PROCESSING:
-            # A worker that is calling right now keeps its lease and sees the request when it records; else it is due now.
-            held = row["lease_until"] is not None and row["lease_until"] > at
-            due = {} if held or row["due_at"] is None else {"due_at": at}
-            row = await apply(
-                connection,
-                PAYMENT,
-                entity_id=payment_id,
-                event=PaymentRemark.REQUEST_CANCEL,
-                by=by,
-                changes={**asked, **due},
-            )
-        else:
+        act = _ACTS.get(row["status"])
+        if act is None:
             raise illegal(PAYMENT, row["status"], PaymentEvent.CANCEL)
+        row = await act(connection, row, asked, by)
         await connection.execute(_TELL, {"change": f"{payment_id}:{row['version']}"})
     return row
+
+
+async def _lock(connection: AsyncConnection, payment_id: str) -> dict[str, Any]:
+    """The payment's row, locked, and its bill's before it: the order in which the whole house locks."""
+    bill_id = (await connection.execute(_BILL, {"id": payment_id})).scalar()
+    if bill_id:
+        await lock_bills(connection, [bill_id])
+    found = (await connection.execute(_LOCK, {"id": payment_id})).mappings().one_or_none()
+    if found is None:
+        raise ResourceNotFound()
+    return dict(found)
+
+
+def _was_asked_before(row: Mapping[str, Any]) -> bool:
+    is_on_its_way = row["status"] == PaymentStatus.PROCESSING and row["cancel_requested_at"] is not None
+    return is_on_its_way or row["status"] == PaymentStatus.CANCELLED
+
+
+async def _cancel_at_once(
+    connection: AsyncConnection, row: dict[str, Any], asked: dict[str, Any], by: By
+) -> dict[str, Any]:
+    claimed = {"processing_at": by.at, **asked}
+    await apply(connection, PAYMENT, entity_id=row["id"], event=PaymentEvent.CLAIM, by=by, changes=claimed)
+    ended = {"cancelled_at": by.at, "cancel_outcome": "cancelled", "due_at": None}
+    row = await apply(connection, PAYMENT, entity_id=row["id"], event=PaymentEvent.CANCEL, by=by, changes=ended)
+    if row["bill_id"]:
+        await release(connection, [Share(row["bill_id"], row["id"], row["amount"], by)])
+    return row
+
+
+async def _ask_for_it(
+    connection: AsyncConnection, row: dict[str, Any], asked: dict[str, Any], by: By
+) -> dict[str, Any]:
+    # A worker that is calling right now keeps its lease and sees the request when it records; else it is due now.
+    is_held = row["lease_until"] is not None and row["lease_until"] > by.at
+    changes = asked if is_held or row["due_at"] is None else {**asked, "due_at": by.at}
+    return await apply(
+        connection, PAYMENT, entity_id=row["id"], event=PaymentRemark.REQUEST_CANCEL, by=by, changes=changes
+    )
+
+
+_ACTS = {PaymentStatus.PENDING: _cancel_at_once, PaymentStatus.PROCESSING: _ask_for_it}
+"""What a cancel does, by the status it finds."""

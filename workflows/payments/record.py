@@ -12,7 +12,9 @@ from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.bills.lock import lock_bills
 from workflows.database import Role, rows_parameter, transaction
+from workflows.payments.bills import follow_bills
 from workflows.payments.claim import Claimed
 from workflows.payments.decide import Step
 from workflows.payments.hands import Answered
@@ -88,7 +90,7 @@ _RECORD = text("""
         FROM moved WHERE step IN ('ask', 'withdraw', 'resend')
     )
     SELECT id, status, merchant_id, store_id, request_id, bill_id, amount, currency, captured_amount, fee, provider,
-           method_type, cancel_outcome, on_too_late, completed_at,
+           method_type, cancel_outcome, on_too_late, completed_at, now() AS recorded_at,
            (SELECT pg_notify('payments', string_agg(id || ':' || version, ' ')) FROM moved WHERE event IS NOT NULL
             HAVING count(*) > 0)
     FROM moved
@@ -133,9 +135,12 @@ async def record_answers(
     """
     rows = [_row(answered) for answered in group]
     async with transaction(Role.WORKER) as connection:
+        # Bills before payments: the order in which the whole house locks.
+        await lock_bills(connection, [answered.claimed.bill_id for answered in group if answered.claimed.bill_id])
         parameters = {"rows": rows_parameter(rows), "ids": [row["id"] for row in rows], "worker": worker}
         moved = (await connection.execute(_RECORD, parameters)).mappings().all()
         statuses = {row["id"]: row["status"] for row in moved}
+        await follow_bills(connection, moved, worker)
         for follow in aftermath:
             await follow(connection, moved, worker)
         late = [row for row in rows if row["id"] not in statuses]

@@ -25,6 +25,7 @@ class ClaimedRefund:
     refund: GiveBack
     facts: Facts
     request_id: str | None
+    bill_id: str | None
 
 
 def _build(row: dict[str, Any], attempt: Attempt | None) -> ClaimedRefund:
@@ -49,6 +50,7 @@ def _build(row: dict[str, Any], attempt: Attempt | None) -> ClaimedRefund:
         refund=refund,
         facts=facts,
         request_id=row["request_id"],
+        bill_id=row["bill_id"],
     )
 
 
@@ -57,6 +59,6 @@ REFUNDS = LeaseTable(
     columns="""r.payment_id, r.amount, r.currency, r.metadata, (
         SELECT a.reference FROM payment_attempts a
         WHERE a.payment_id = r.payment_id AND a.outcome = 'succeeded' ORDER BY a.number DESC LIMIT 1
-    ) AS charge_reference""",
+    ) AS charge_reference, (SELECT p.bill_id FROM payments p WHERE p.id = r.payment_id) AS bill_id""",
     build=_build,
 )

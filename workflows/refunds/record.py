@@ -14,12 +14,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.bills.balance import share_of_refund
+from workflows.bills.give_back import give_back
+from workflows.bills.lock import Share, lock_bills
 from workflows.database import Role, rows_parameter, transaction
 from workflows.payments.hands import Answered
 from workflows.payments.record import Aftermath, answer_name
 from workflows.refunds.claim import ClaimedRefund
+from workflows.refunds.states import RefundStatus
+from workflows.transitions import By
 
 _LOCK = text("""
     -- lock: the payments of these refunds, in the order of their ids
@@ -73,8 +79,8 @@ _RECORD = text("""
                jsonb_strip_nulls(jsonb_build_object('code', code, 'message', message)), now()
         FROM moved WHERE step IN ('ask', 'resend')
     ), sums AS (
-        SELECT payment_id, coalesce(sum(amount) FILTER (WHERE status = 'completed'), 0) AS given_back,
-               coalesce(sum(amount) FILTER (WHERE status = 'failed'), 0) AS released, max(request_id) AS request_id
+        SELECT payment_id, CAST(coalesce(sum(amount) FILTER (WHERE status = 'completed'), 0) AS bigint) AS given_back,
+               CAST(coalesce(sum(amount) FILTER (WHERE status = 'failed'), 0) AS bigint) AS released, max(request_id) AS request_id
         FROM moved WHERE status IN ('completed', 'failed') GROUP BY payment_id
     ), paid AS (
         UPDATE payments p
@@ -83,7 +89,8 @@ _RECORD = text("""
             version = p.version + CASE WHEN s.given_back > 0 THEN 1 ELSE 0 END,
             refunded_at = CASE WHEN s.given_back > 0 THEN coalesce(p.refunded_at, now()) ELSE p.refunded_at END
         FROM sums s WHERE p.id = s.payment_id
-        RETURNING p.id, p.version, p.merchant_id, p.store_id, p.bill_id, p.refunded_amount, s.given_back, s.request_id
+        RETURNING p.id, p.version, p.merchant_id, p.store_id, p.bill_id, p.amount, p.refunded_amount, s.given_back,
+                  s.request_id
     ), payment_history_rows AS (
         INSERT INTO payment_history (payment_id, version, merchant_id, store_id, event, from_status, to_status, at,
                                      caller_type, caller_id, reason, request_id)
@@ -94,7 +101,8 @@ _RECORD = text("""
         FROM paid WHERE given_back > 0
     )
     SELECT m.id, m.status, m.merchant_id, m.store_id, m.request_id, m.payment_id, m.amount, m.currency, m.fee, m.provider,
-           m.completed_at, p.bill_id,
+           m.completed_at, p.bill_id, p.amount AS payment_amount,
+           p.refunded_amount - p.given_back AS refunded_before,
            (SELECT pg_notify('refunds', string_agg(id || ':' || version, ' ')) FROM moved WHERE event IS NOT NULL
             HAVING count(*) > 0),
            (SELECT pg_notify('payments', string_agg(id || ':' || version, ' ')) FROM paid WHERE given_back > 0
@@ -124,14 +132,31 @@ async def record_refunds(
     """
     rows = [_row(answered) for answered in group]
     async with transaction(Role.WORKER) as connection:
+        await lock_bills(connection, [answered.claimed.bill_id for answered in group if answered.claimed.bill_id])
         payment_ids = sorted({answered.claimed.refund.payment_id for answered in group})
         await connection.execute(_LOCK, {"payment_ids": payment_ids})
         moved = (await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})).mappings().all()
+        await _follow_bills(connection, moved, worker)
         for follow in aftermath:
             await follow(connection, moved, worker)
         statuses: dict[str, str] = {row["id"]: row["status"] for row in moved}
         await _keep_evidence(connection, [row for row in rows if row["id"] not in statuses], worker)
     return [statuses.get(answered.claimed.id) for answered in group]
+
+
+async def _follow_bills(connection: AsyncConnection, moved: Sequence[RowMapping], worker: str) -> None:
+    """Take what completed off the bills: of several refunds of one payment, each after the others."""
+    before: dict[str, int] = {}
+    shares = []
+    for row in moved:
+        if not row["bill_id"] or row["status"] != RefundStatus.COMPLETED:
+            continue
+        earlier = before.setdefault(row["payment_id"], row["refunded_before"])
+        before[row["payment_id"]] += row["amount"]
+        amount = share_of_refund(amount=row["payment_amount"], refunded_before=earlier, refund=row["amount"])
+        by = By("worker", worker, row["completed_at"], request_id=row["request_id"])
+        shares.append(Share(row["bill_id"], row["id"], amount, by))
+    await give_back(connection, shares)
 
 
 async def _keep_evidence(connection: AsyncConnection, late: list[dict[str, Any]], worker: str) -> None:

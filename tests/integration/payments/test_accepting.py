@@ -19,7 +19,8 @@ from workflows.errors import (
     ResourceNotFound,
 )
 from workflows.idempotency import Stored
-from workflows.payments.accept import Acceptance, Accepting
+from workflows.payments.accept import Accepting
+from workflows.payments.judge import Acceptance
 from workflows.payments.states import PaymentStatus
 from workflows.tenants.caller import Caller, CallerRole
 
