@@ -18,6 +18,7 @@ CHECKS: dict[str, tuple[str, ...]] = {  # the quick ones first
     "ruff format": (str(BIN / "ruff"), "format", "--check", "."),
     "import-linter": (str(BIN / "lint-imports"),),
     "mypy": (str(BIN / "mypy"),),
+    "mpac docs": (sys.executable, "-m", "mpac", "docs", "--check"),
 }
 # Two processes: each has a database server of its own, and the suite must also pass on two cores. By module, because
 # a module's tests share the stack of processes they need.
