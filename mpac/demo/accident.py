@@ -34,6 +34,8 @@ async def kill_worker(stage: Stage, records: Records) -> list[str]:
     if other is None:
         return [f"{WORKER} was not started again after it was killed"]
     stage.screen.say(f"The supervisor started {WORKER} again (pid {other}) {time.monotonic() - killed_at:.1f} s later.")
+    if not held:
+        return []
     left = await _taken_up(records, held)
     if left:
         return [f"{len(left)} payments that the killed worker held were never taken up again, first {left[0].id}"]

@@ -57,7 +57,7 @@ def _tills(stage: Stage, tally: Tally, *, session: aiohttp.ClientSession, chance
 
 
 async def _first(stage: Stage, tally: Tally, *, till: Till, customers: Iterator[Sale]) -> None:
-    await till.sell(next(customers))
+    await _serve(till, next(customers), tally)
     after = tally.first_completed_after_seconds
     told = f"completed {after:.1f} s after the command was given" if after else "not completed"
     stage.screen.say(f"The first payment was {told}.", style="bold")
@@ -95,12 +95,16 @@ async def _evening(
 async def _sell(till: Till, customers: Iterator[Sale], *, closes_at: float, tally: Tally) -> None:
     loop = asyncio.get_running_loop()
     while loop.time() < closes_at:
-        sale = next(customers)
-        try:
-            await till.sell(sale)
-        except Exception as error:
-            tally.wrong.append(f"the sale {sale.reference} broke off: {error}")
+        await _serve(till, next(customers), tally)
         await asyncio.sleep(random.uniform(*BETWEEN_CUSTOMERS_SECONDS))  # noqa: S311 - as above
+
+
+async def _serve(till: Till, sale: Sale, tally: Tally) -> None:
+    """One sale; whatever breaks it off is told at the end and stops no other till."""
+    try:
+        await till.sell(sale)
+    except Exception as error:
+        tally.wrong.append(f"the sale {sale.reference} broke off: {type(error).__name__} {error}")
 
 
 async def _later(stage: Stage, records: Records) -> list[str]:

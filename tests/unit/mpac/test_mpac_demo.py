@@ -3,6 +3,7 @@
 import io
 import random
 from itertools import islice
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -11,6 +12,7 @@ from mpac.demo.began import seconds_since_command
 from mpac.demo.sales import DECK, FIRST, Habit, Method, Sale, sales
 from mpac.demo.screen import Screen
 from mpac.demo.tally import Tally, as_table, percentile
+from mpac.stack.detach import _is_there
 from sandbox.faults import parse_fate
 from workflows.card_data import find_card_data
 
@@ -100,3 +102,18 @@ def test_a_screen_that_is_no_terminal_prints_lines(capsys: pytest.CaptureFixture
 def test_the_command_was_given_a_moment_ago() -> None:
     first = seconds_since_command()
     assert 0 < first <= seconds_since_command() < 3_600
+
+
+@pytest.mark.parametrize(
+    ("info", "names", "is_there"),
+    [
+        ({"ready": ["api"]}, ("api",), True),
+        ({"ready": ["api"]}, ("api", "sandbox"), False),
+        ({"ready": ["api"]}, (), False),  # whoever names none waits for all
+        ({"ready": ["api"], "complete": True}, ("flower",), True),
+    ],
+)
+def test_a_stack_in_the_background_is_there_when_what_was_named_is(
+    info: dict[str, Any], names: tuple[str, ...], is_there: bool
+) -> None:
+    assert _is_there(info, names) is is_there
