@@ -18,5 +18,5 @@ class Plan:
     latency_ms: int = 50  # of the sandbox provider
 
 
-QUICK = Plan(rounds=1, in_flight=32, warm_up=1.0, closed=2.0, steady_rate=20.0, steady=2.0, rest_rate=5.0, rest=2.0)
+QUICK = Plan(rounds=1, in_flight=32, warm_up=0.6, closed=1.5, steady_rate=20.0, steady=1.5, rest_rate=5.0, rest=1.5)
 """Shows that everything runs; its figures mean little."""

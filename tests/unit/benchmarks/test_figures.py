@@ -1,0 +1,34 @@
+"""What the bench makes of what it saw."""
+
+from collections import Counter
+
+import pytest
+
+from benchmarks.measure import percentiles
+from benchmarks.processor import Reading, used
+from benchmarks.profiling import shares
+from benchmarks.report import median
+
+
+def test_a_percentile_is_a_time_that_somebody_waited() -> None:
+    assert percentiles([5.0, 1.0, 4.0, 2.0, 3.0]) == {"p50": 3.0, "p95": 5.0, "p99": 5.0}
+    assert percentiles([float(n) for n in range(1, 201)]) == {"p50": 100.0, "p95": 190.0, "p99": 198.0}
+    assert percentiles([]) == {}
+
+
+def test_what_nobody_of_ours_used_is_the_others() -> None:
+    before = Reading({"api": 1.0, "client": 0.5}, machine=10.0)
+    after = Reading({"api": 3.0, "client": 1.0}, machine=16.0)
+    assert used(before, after) == pytest.approx({"api": 2.0, "client": 0.5, "others": 3.5})
+
+
+def test_the_median_is_over_the_rounds() -> None:
+    rounds = [{"closed": {"per_second": each}} for each in (900.0, 100.0, 500.0)]
+    assert median(rounds, ("closed", "per_second")) == 500.0
+    assert median(rounds, ("closed", "missing")) is None
+
+
+def test_a_function_is_counted_once_however_often_it_stands_in_a_stack() -> None:
+    cumulative, alone = shares(Counter({"main;walk;walk": 3, "main": 1}))
+    assert cumulative == {"main": 4, "walk": 3}
+    assert alone == {"walk": 3, "main": 1}
