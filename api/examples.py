@@ -145,7 +145,8 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def _shown(table: Mapping[str, tuple[str, Any]]) -> Examples:
-    return {name: {"summary": summary, "value": value} for name, (summary, value) in table.items()}
+    # Swagger UI lists the summaries, not the names.
+    return {name: {"summary": f"{name}: {said}", "value": value} for name, (said, value) in table.items()}
 
 
 _PAYMENTS = _shown({name: (summary, payment_fields(row)) for name, (summary, row) in PAYMENTS.items()})
