@@ -64,7 +64,9 @@ _RECORD = text("""
     ), history AS (
         INSERT INTO refund_history (refund_id, version, merchant_id, store_id, event, from_status, to_status, at,
                                     caller_type, caller_id, reason, request_id)
-        SELECT id, version, merchant_id, store_id, event, 'processing', status, now(), 'worker', :worker, code, request_id
+        -- clock_timestamp: the locks were perhaps waited for, and history is in the order of versions (I14).
+        SELECT id, version, merchant_id, store_id, event, 'processing', status, clock_timestamp(), 'worker', :worker, code,
+               request_id
         FROM moved WHERE event IS NOT NULL
     ), attempts AS (
         UPDATE refund_attempts a
@@ -79,8 +81,10 @@ _RECORD = text("""
                jsonb_strip_nulls(jsonb_build_object('code', code, 'message', message)), now()
         FROM moved WHERE step IN ('ask', 'resend')
     ), sums AS (
-        SELECT payment_id, CAST(coalesce(sum(amount) FILTER (WHERE status = 'completed'), 0) AS bigint) AS given_back,
-               CAST(coalesce(sum(amount) FILTER (WHERE status = 'failed'), 0) AS bigint) AS released, max(request_id) AS request_id
+        SELECT payment_id,
+               CAST(coalesce(sum(amount) FILTER (WHERE status = 'completed'), 0) AS bigint) AS given_back,
+               CAST(coalesce(sum(amount) FILTER (WHERE status = 'failed'), 0) AS bigint) AS released,
+               max(request_id) AS request_id
         FROM moved WHERE status IN ('completed', 'failed') GROUP BY payment_id
     ), paid AS (
         UPDATE payments p
@@ -97,7 +101,7 @@ _RECORD = text("""
         SELECT id, version, merchant_id, store_id,
                CASE WHEN refunded_amount = given_back THEN 'refund' ELSE 'refund_more' END,
                CASE WHEN refunded_amount = given_back THEN 'completed' ELSE 'refunded' END,
-               'refunded', now(), 'worker', :worker, NULL, request_id
+               'refunded', clock_timestamp(), 'worker', :worker, NULL, request_id
         FROM paid WHERE given_back > 0
     )
     SELECT m.id, m.status, m.merchant_id, m.store_id, m.request_id, m.payment_id, m.amount, m.currency, m.fee, m.provider,

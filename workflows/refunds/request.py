@@ -41,7 +41,7 @@ class RefundRequest:
 
 
 _LOCK = text("""
-    SELECT id, merchant_id, store_id, status, currency, captured_amount, refund_reserved, provider, now() AS now
+    SELECT id, merchant_id, store_id, status, currency, captured_amount, refund_reserved, provider, clock_timestamp() AS now
     FROM payments WHERE id = :id FOR UPDATE
 """)
 _RESERVE = text("UPDATE payments SET refund_reserved = refund_reserved + :amount WHERE id = :id")
