@@ -1,7 +1,7 @@
 """The API: a synchronous route with an ORM session, and ``apply_async`` before it answers."""
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
@@ -84,25 +84,13 @@ class PaymentOut(BaseModel):
     failed_at: Any
 
 
-def get_session() -> Iterator[Session]:
-    """One session per request."""
-    with sessions() as session:
-        yield session
-
-
-OurSession = Annotated[Session, Depends(get_session)]
-
-
-def get_device(session: OurSession, authorization: Annotated[str, Header()]) -> Device:
-    """The device that calls: a good token, and still active."""
+async def get_device_id(authorization: Annotated[str, Header()]) -> str:
+    """The device that a good token names."""
     try:
         claims = jwt.decode(authorization.removeprefix("Bearer "), TOKEN_SECRET, algorithms=["HS256"])
     except jwt.PyJWTError as error:
         raise HTTPException(401) from error
-    device = session.get(Device, claims["sub"])
-    if device is None or device.status != "active":
-        raise HTTPException(403)
-    return device
+    return str(claims["sub"])
 
 
 @app.get("/health")
@@ -114,32 +102,39 @@ def health() -> dict[str, str]:
 @app.post("/api/v1/payments", status_code=201, response_model=PaymentOut)
 def create_payment(
     body: PaymentIn,
-    device: Annotated[Device, Depends(get_device)],
-    session: OurSession,
+    device_id: Annotated[str, Depends(get_device_id)],
     idempotency_key: Annotated[str, Header()],
 ) -> Response:
-    """Record a pending payment and start it on its way."""
+    """Record a pending payment and start it on its way.
+
+    The session is opened here and not by a dependency: one that a dependency opens holds a connection while the route
+    waits for a thread, and with more requests than threads all of them then wait for each other.
+    """
     fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
-    known = session.get(IdempotencyRecord, (device.merchant_id, idempotency_key))
-    if known is not None:
-        if known.fingerprint != fingerprint:
-            raise HTTPException(422)
-        return Response(known.body, 201, media_type="application/json")
-    payment = _record(session, body, device)
-    answer = PaymentOut.model_validate(payment).model_dump_json()
-    session.add(
-        IdempotencyRecord(
-            merchant_id=device.merchant_id,
-            key=idempotency_key,
-            fingerprint=fingerprint,
-            body=answer,
-            created_at=payment.created_at,
+    with sessions() as session:
+        device = session.get(Device, device_id)
+        if device is None or device.status != "active":
+            raise HTTPException(403)
+        known = session.get(IdempotencyRecord, (device.merchant_id, idempotency_key))
+        if known is not None:
+            if known.fingerprint != fingerprint:
+                raise HTTPException(422)
+            return Response(known.body, 201, media_type="application/json")
+        payment = _record(session, body, device)
+        answer = PaymentOut.model_validate(payment).model_dump_json()
+        session.add(
+            IdempotencyRecord(
+                merchant_id=device.merchant_id,
+                key=idempotency_key,
+                fingerprint=fingerprint,
+                body=answer,
+                created_at=payment.created_at,
+            )
         )
-    )
-    try:
-        session.commit()
-    except IntegrityError as error:
-        raise HTTPException(409) from error
+        try:
+            session.commit()
+        except IntegrityError as error:
+            raise HTTPException(409) from error
     process_payment.apply_async((payment.id,))
     return Response(answer, 201, media_type="application/json")
 
