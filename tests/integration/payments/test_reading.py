@@ -1,0 +1,194 @@
+"""Reading: pages that stay stable, filters, and waits that one shared subscription wakes without polling."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from tests.conftest import MakeTenant
+from tests.factories import CASH, PaymentMaker
+from tests.harness import eventually
+from tests.integration.payments.evidence import Admin, all_of
+from workflows.clock import now
+from workflows.database import Role, _engines
+from workflows.errors import ResourceNotFound
+from workflows.payments.queries import PaymentFilter, await_payment, list_payments, read_payment, read_timeline
+from workflows.payments.watch import Watch
+
+
+@pytest.fixture
+async def watch(engines: None) -> AsyncIterator[Watch]:
+    """A subscription of this test's own."""
+    made = Watch()
+    made.start()
+    yield made
+    await made.stop()
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """The statements that callers' transactions send meanwhile."""
+    heard: list[str] = []
+    engine = _engines.by_role[Role.CALLER].sync_engine
+
+    def hear(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        heard.append(statement)
+
+    event.listen(engine, "before_cursor_execute", hear)
+    yield heard
+    event.remove(engine, "before_cursor_execute", hear)
+
+
+async def listening(admin: Admin) -> list[int]:
+    """The pids of the connections that listen."""
+    query = b"SELECT pid FROM pg_stat_activity WHERE application_name = 'mpac_watch' AND query = 'LISTEN payments'"
+    return [row["pid"] for row in await all_of(admin, query)]
+
+
+async def test_pages_are_newest_first_and_stable_while_payments_arrive(payments: PaymentMaker) -> None:
+    caller = payments.tenant.device
+    old = [await payments.pending() for _ in range(7)]
+    seen: list[str] = []
+    before = None
+    while page := await list_payments(PaymentFilter(), caller=caller, limit=3, before=before):
+        seen += [row["id"] for row in page]
+        before = seen[-1]
+        await payments.pending()
+    assert seen == old[::-1]
+
+
+async def test_each_filter_finds_its_own_and_nothing_else(payments: PaymentMaker, make_tenant: MakeTenant) -> None:
+    caller = payments.tenant.device
+    plain = await payments.pending()
+    marked = await payments.pending(client_reference="till-1")
+    done = await payments.pending(CASH)
+    await payments.process(done)
+
+    async def ids(**wanted: Any) -> set[str]:
+        return {row["id"] for row in await list_payments(PaymentFilter(**wanted), caller=caller, limit=50, before=None)}
+
+    assert await ids(status="completed") == {done}
+    assert await ids(status="pending") == {plain, marked}
+    assert await ids(client_reference="till-1") == {marked}
+    assert await ids(device_id=caller.id) == {plain, marked, done}
+    assert await ids(store_id="sto_other") == set()
+    assert await ids(bill_id="bil_1") == set()
+    assert await ids(created_from=now() - timedelta(minutes=1)) == {plain, marked, done}
+    assert await ids(created_from=now() + timedelta(minutes=1)) == set()
+    assert await ids(created_to=now() - timedelta(minutes=1)) == set()
+
+
+async def test_another_tenant_sees_nothing(payments: PaymentMaker, make_tenant: MakeTenant) -> None:
+    payment_id = await payments.pending()
+    stranger = (await make_tenant()).device
+    assert await list_payments(PaymentFilter(), caller=stranger, limit=50, before=None) == []
+    assert (
+        await list_payments(PaymentFilter(store_id=payments.tenant.store_id), caller=stranger, limit=5, before=None)
+        == []
+    )
+    for read in (read_payment, read_timeline):
+        with pytest.raises(ResourceNotFound):
+            await read(payment_id, caller=stranger)
+
+
+async def test_the_timeline_tells_transitions_attempts_and_messages_in_order(payments: PaymentMaker) -> None:
+    payment_id = await payments.pending()
+    await payments.process(payment_id)
+    told = await read_timeline(payment_id, caller=payments.tenant.device)
+    assert [entry["type"] for entry in told if entry["type"] == "transition"] == ["transition"] * 3
+    assert {"attempt_sent", "attempt_answered"} <= {entry["type"] for entry in told}
+    assert [entry["at"] for entry in told] == sorted(entry["at"] for entry in told)
+
+
+async def test_a_wait_is_woken_by_the_commit_and_not_by_polling(
+    payments: PaymentMaker, watch: Watch, admin: Admin
+) -> None:
+    await eventually(lambda: listening(admin), until=bool)
+    payment_id = await payments.pending(CASH)
+    with statements() as sent:
+        waiting = asyncio.ensure_future(
+            await_payment(payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=20, since_version=1)
+        )
+        await eventually(lambda: _size(watch), until=lambda size: size == 1)
+        await asyncio.sleep(0.3)  # time in which somebody who polls would be heard
+        looked = [statement for statement in sent if "FROM payments" in statement]
+        assert len(looked) == 1
+        started = time.monotonic()
+        await payments.process(payment_id)
+        row = await waiting
+        assert time.monotonic() - started < 2
+        assert row["version"] > 1
+
+
+async def test_a_hundred_waits_share_one_connection(payments: PaymentMaker, watch: Watch, admin: Admin) -> None:
+    await eventually(lambda: listening(admin), until=bool)
+    connections = len(await listening(admin))
+    payment_id = await payments.pending(CASH)
+    waits = [
+        asyncio.ensure_future(
+            await_payment(payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=20, since_version=1)
+        )
+        for _ in range(100)
+    ]
+    await eventually(lambda: _size(watch), until=lambda size: size == 100)
+    assert len(await listening(admin)) == connections
+    await payments.process(payment_id)
+    assert all(row["version"] > 1 for row in await asyncio.gather(*waits))
+    await eventually(lambda: _size(watch), until=lambda size: size == 0)
+
+
+async def _size(watch: Watch) -> int:
+    return sum(len(futures) for futures in watch._waiters.values())
+
+
+async def test_a_wait_ends_with_the_present_row_when_nothing_moves(payments: PaymentMaker, watch: Watch) -> None:
+    payment_id = await payments.pending()
+    row = await await_payment(
+        payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=0.05, since_version=1
+    )
+    assert row["version"] == 1
+    await eventually(lambda: _size(watch), until=lambda size: size == 0)
+
+
+async def test_a_wait_answers_at_once_where_there_is_nothing_to_wait_for(payments: PaymentMaker, watch: Watch) -> None:
+    payment_id = await payments.pending(CASH)
+    await payments.process(payment_id)
+
+    async def ask(since_version: int | None) -> float:
+        started = time.monotonic()
+        await await_payment(
+            payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=20, since_version=since_version
+        )
+        return time.monotonic() - started
+
+    assert await ask(1) < 5
+    assert await ask(None) < 5
+
+
+async def test_a_wait_survives_the_loss_of_the_subscription(payments: PaymentMaker, watch: Watch, admin: Admin) -> None:
+    pids = await eventually(lambda: listening(admin), until=bool)
+    payment_id = await payments.pending(CASH)
+    waiting = asyncio.ensure_future(
+        await_payment(payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=20, since_version=1)
+    )
+    await eventually(lambda: _size(watch), until=lambda size: size == 1)
+    await admin.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", [pids])
+    await payments.process(payment_id)
+    row = await asyncio.wait_for(waiting, 5)
+    assert row["version"] > 1
+    await eventually(lambda: listening(admin), until=lambda now_: bool(set(now_) - set(pids)))
+
+
+async def test_a_wait_for_another_tenants_payment_finds_nothing(
+    payments: PaymentMaker, make_tenant: MakeTenant, watch: Watch
+) -> None:
+    payment_id = await payments.pending()
+    stranger = (await make_tenant()).device
+    with pytest.raises(ResourceNotFound):
+        await await_payment(payment_id, caller=stranger, watch=watch, wait_seconds=20, since_version=1)
+    await eventually(lambda: _size(watch), until=lambda size: size == 0)
