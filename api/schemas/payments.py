@@ -34,7 +34,7 @@ class TerminalResult(Body):
     ] = None
     approval_code: Code | None = None
     card_brand: Code | None = None
-    card_last_4: Annotated[str | None, Field(pattern=r"^\d{4}$")] = None
+    card_last_4: Annotated[str | None, Field(pattern=r"^[0-9]{4}$")] = None
     entry_method: Code | None = None
     slip_number: Code | None = None
     card_arn: Code | None = None

@@ -65,7 +65,6 @@ def product_environment(home: Home, urls: Urls, secrets: Secrets) -> dict[str, s
         "MPAC_SANDBOX_API_KEY": secrets["sandbox_api_key"],
         "MPAC_SANDBOX_WEBHOOK_SECRET": secrets["sandbox_webhook_secret"],
         "MPAC_SECRET_KEY": secrets["secret_key"],
-        "MPAC_CREDENTIALS_KEY": secrets["credentials_key"],
         "MPAC_DEVICE_TOKEN_KEY_FILE": str(secrets.device_token_key_file),
         "MPAC_USER_JWKS_FILE": str(secrets.user_jwks_file),
         "MPAC_FLOWER_USER": FLOWER_USER,

@@ -36,7 +36,6 @@ MAKERS: dict[str, Callable[[], str]] = {
     "sandbox_api_key": _password,
     "sandbox_webhook_secret": _webhook_secret,
     "secret_key": _key,  # the product derives its keyed hashes from it
-    "credentials_key": _key,  # encrypts the credentials of providers at rest
 }
 
 

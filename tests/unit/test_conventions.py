@@ -56,6 +56,10 @@ DOORS = {
     "workflows/payments/leases.py",
     "workflows/payments/record.py",
     "workflows/refunds/record.py",
+    "workflows/bills/lock.py",
+    "workflows/bills/pay.py",
+    "workflows/orders/create.py",
+    "workflows/settlements/write.py",
 }
 OTHER_STATUSES = {"workflows/idempotency.py"}
 """An HTTP status is no entity's."""

@@ -36,7 +36,7 @@ def test_the_same_rate_spelled_twice_is_one_rate() -> None:
     assert totals(line(1, 5, "0.1"), line(1, 5, "0.10")).tax_amount == 1  # two rates would have given 1 + 1
 
 
-def test_american_cents() -> None:
+def test_american_cents_are_rounded_once_per_rate() -> None:
     # $10.99 + 2 × $4.50 = $19.99 at 8.875 %: 177.41125 cents → 177
     found = totals(line(1, 1099, "0.08875"), line(2, 450, "0.08875"), currency="USD")
     assert found == Totals(subtotal=1999, tax_amount=177, discount_amount=0, total_amount=2176)
