@@ -14,12 +14,14 @@ from api.routes import (
     auth,
     bills,
     health,
+    ledger,
     merchants,
     ops,
     orders,
     payments,
     provision,
     refunds,
+    settlements,
     store_providers,
     stores,
     terminals,
@@ -51,6 +53,8 @@ ROUTERS = (
     auth.router,
     ops.router,
     refunds.router,
+    settlements.router,
+    ledger.router,
 )
 
 

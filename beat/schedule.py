@@ -7,6 +7,7 @@ from typing import Any
 
 SWEEP_SECONDS = 1.0  # the finest grain of retries, questions and polls; one index look-up each
 CANARY_SECONDS = 15.0  # a deaf worker is noticed within a minute
+PERIODS_SECONDS = 60.0  # a new store has its first period, a changed rule its effect, within a minute
 HOUSEKEEPING_SECONDS = 30.0  # expired keys are thrown away a thousand at a time
 
 
@@ -18,6 +19,8 @@ def entry(task: str, seconds: float) -> dict[str, Any]:
 SCHEDULE = {
     "sweep-payments": entry("sweeps.payments", SWEEP_SECONDS),
     "sweep-refunds": entry("sweeps.refunds", SWEEP_SECONDS),
+    "sweep-settlements": entry("sweeps.settlements", SWEEP_SECONDS),
+    "open-settlements": entry("settlements.open_due", PERIODS_SECONDS),
     "send-canaries": entry("sweeps.canaries", CANARY_SECONDS),
     "forget-expired": entry("sweeps.forget_expired", HOUSEKEEPING_SECONDS),
 }

@@ -10,16 +10,21 @@ from collections import Counter
 
 from workers.app import QUEUES, app, run, settings
 from workers.canaries import sing
-from workers.nudge import MAX_IDS, PAYMENTS, REFUNDS, publish
+from workers.nudge import MAX_IDS, PAYMENTS, REFUNDS, SETTLEMENTS, publish
 from workflows.canaries import find_silent_queues, note_sent
 from workflows.housekeeping import forget_expired
 from workflows.payments.due import Due, find_due_payments
 from workflows.refunds.due import find_due_refunds
+from workflows.settlements.due import find_due_settlements
 
 logger = logging.getLogger(__name__)
 
 PAGE = 5_000
 """Rows one sweep looks at: at one sweep a second, more than a worker can do."""
+
+CLOSES_PER_PAGE, CLOSES_UNDER_WAY = 50, 100
+"""Ten thousand stores may end their day at the same minute. No more than two pages are nudged until some of them are
+closed, so that closing takes neither every thread of a worker nor both processors of the database from payments."""
 
 NUDGE_AGAIN_SECONDS = 3 * settings.nudge_grace_seconds
 """After this, a row that is still due on the same occasion has probably lost its nudge, for instance with a worker that
@@ -44,13 +49,19 @@ def refunds() -> None:
     _nudge(REFUNDS, run(find_due_refunds(limit=PAGE)))
 
 
-def _nudge(task: str, found: list[Due]) -> None:
+@app.task(name="sweeps.settlements")
+def settlements() -> None:
+    """Nudge the settlements whose period has ended, in pages, a few at a time."""
+    _nudge(SETTLEMENTS, run(find_due_settlements(limit=CLOSES_UNDER_WAY)), page_size=CLOSES_PER_PAGE)
+
+
+def _nudge(task: str, found: list[Due], *, page_size: int = MAX_IDS) -> None:
     now = time.monotonic()
     for occasion in [occasion for occasion, until in _nudged.items() if until < now]:
         del _nudged[occasion]
     due = [occasion for occasion in found if occasion not in _nudged]
-    for start in range(0, len(due), MAX_IDS):
-        page = due[start : start + MAX_IDS]
+    for start in range(0, len(due), page_size):
+        page = due[start : start + page_size]
         publish(task, [occasion.id for occasion in page])
         _nudged.update((occasion, now + NUDGE_AGAIN_SECONDS) for occasion in page)
     if due:

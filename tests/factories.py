@@ -17,6 +17,7 @@ from workflows.database import Role, transaction
 from workflows.devices.states import DEVICE, DeviceEvent
 from workflows.idempotency import Key, Stored, fingerprint
 from workflows.ids import new_id
+from workflows.ledger.post import post_completions
 from workflows.payments.accept import Accepting
 from workflows.payments.cancel import cancel_payment
 from workflows.payments.judge import Acceptance, PaymentRequest
@@ -181,7 +182,7 @@ class PaymentMaker:
     def __init__(self, settings: Settings, providers: Providers, tenant: Tenant) -> None:
         self.tenant = tenant
         self.accepting = Accepting(nudge_grace_seconds=settings.nudge_grace_seconds)
-        self.processor = Processor(settings, providers, worker="worker-of-the-test")
+        self.processor = Processor(settings, providers, worker="worker-of-the-test", aftermath=(post_completions,))
 
     async def pending(self, request: PaymentRequest = QR, **changes: Any) -> str:
         """The id of a new payment."""

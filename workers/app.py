@@ -15,6 +15,7 @@ from workers import dead_letters
 from workers.bridge import Bridge
 from workflows.collector import settle_collector
 from workflows.database import Role, connect, disconnect
+from workflows.ledger.post import post_completions, post_refunds
 from workflows.logs import configure_logs
 from workflows.payments.process import Processor, longest_step
 from workflows.providers.registry import Providers, open_providers
@@ -49,7 +50,7 @@ class HouseTask(Task):
 
 app = Celery("mpac", task_cls=HouseTask, broker=settings.broker_url.get_secret_value())
 app.conf.update(
-    include=["workers.payments", "workers.refunds", "workers.canaries"],
+    include=["workers.payments", "workers.refunds", "workers.settlements", "workers.canaries"],
     # Without an exchange and a key of its own, each queue would be bound to the default one's and get its messages too.
     task_queues=[Queue(name, Exchange(name, type="direct"), routing_key=name) for name in QUEUES],
     task_default_queue="sweeps",
@@ -128,8 +129,8 @@ def _open(sender: Any, **_: Any) -> None:
 async def _build(worker: str) -> None:
     providers = open_providers(settings)
     _process["providers"] = providers
-    _process["payments"] = Processor(settings, providers, worker=worker, aftermath=(refund_too_late,))
-    _process["refunds"] = RefundProcessor(settings, providers, worker=worker)
+    _process["payments"] = Processor(settings, providers, worker=worker, aftermath=(refund_too_late, post_completions))
+    _process["refunds"] = RefundProcessor(settings, providers, worker=worker, aftermath=(post_refunds,))
 
 
 @worker_ready.connect

@@ -29,7 +29,7 @@ PAUSE_SECONDS = 1.0
 """Between two tries while the broker is away."""
 
 
-PAYMENTS, REFUNDS = "payments.process", "refunds.process"
+PAYMENTS, REFUNDS, SETTLEMENTS = "payments.process", "refunds.process", "settlements.close"
 """The tasks that are nudged."""
 
 

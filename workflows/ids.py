@@ -21,6 +21,8 @@ PREFIXES: dict[str, str] = {
     "payment": "pay",
     "refund": "rfd",
     "settlement": "stl",
+    "adjustment": "adj",
+    "journal": "jrn",
     "break": "brk",
     "statement": "stm",
     "dead_letter": "ddl",

@@ -105,15 +105,15 @@ def upgrade() -> None:
         -- without gap or overlap. SECURITY DEFINER: the whole chain counts, whatever the caller may see of it.
         CREATE FUNCTION refuse_gap() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
         BEGIN
-            IF EXISTS (SELECT FROM settlements WHERE store_id = NEW.store_id AND currency = NEW.currency)
+            IF EXISTS (SELECT FROM settlements WHERE store_id = NEW.store_id AND currency = NEW.currency AND id <> NEW.id)
                AND NOT EXISTS (SELECT FROM settlements WHERE store_id = NEW.store_id AND currency = NEW.currency
                                AND end_at = NEW.start_at) THEN
                 RAISE EXCEPTION 'no period of % in % ends at %', NEW.store_id, NEW.currency, NEW.start_at
                     USING ERRCODE = 'check_violation', CONSTRAINT = TG_NAME;
             END IF;
-            RETURN NEW;
+            RETURN NULL;
         END $$;
-        CREATE TRIGGER settlements_chain BEFORE INSERT ON settlements FOR EACH ROW EXECUTE FUNCTION refuse_gap();
+        CREATE TRIGGER settlements_chain AFTER INSERT ON settlements FOR EACH ROW EXECUTE FUNCTION refuse_gap();
 
         CREATE TABLE settlement_history (
             settlement_id text NOT NULL,

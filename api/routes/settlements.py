@@ -1,0 +1,82 @@
+"""Settlements over HTTP."""
+
+from datetime import date
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from api.answers import json_answer, page_answer
+from api.dependencies import CurrentPage, EntityId, RequestId, StoreManager
+from api.problems import problems
+from api.schemas.base import Id
+from api.schemas.settlements import CashCountIn, LinesOut, OverrideIn, OverrideOut, SettlementOut, SettlementsOut
+from workflows.settlements.close import close_by_hand
+from workflows.settlements.count_cash import count_cash
+from workflows.settlements.override import override_day
+from workflows.settlements.present import line_fields, override_fields, settlement_fields
+from workflows.settlements.queries import SettlementFilter, list_lines, list_settlements, read_settlement
+
+router = APIRouter(tags=["settlements"])
+
+Status = Literal["open", "closed", "reconciled"]
+
+
+@router.get("/settlements", response_model=SettlementsOut, responses=problems(401, 403))
+async def get_settlements(
+    *,
+    caller: StoreManager,
+    page: CurrentPage,
+    store_id: Annotated[Id | None, Query()] = None,
+    status: Annotated[Status | None, Query()] = None,
+    business_date: Annotated[date | None, Query(alias="date", description="The business day")] = None,
+) -> Response:
+    """The settlements you may see, newest first."""
+    wanted = SettlementFilter(store_id, status, business_date)
+    rows = await list_settlements(wanted, caller=caller, limit=page.limit + 1, before=page.before)
+    return page_answer(rows, page, settlement_fields)
+
+
+@router.get("/settlements/{settlement_id}", response_model=SettlementOut, responses=problems(401, 403))
+async def get_settlement(settlement_id: EntityId, caller: StoreManager) -> Response:
+    """One settlement; an open one with the figures it would have if it were closed now."""
+    return json_answer(settlement_fields(await read_settlement(settlement_id, caller=caller)))
+
+
+@router.get("/settlements/{settlement_id}/lines", response_model=LinesOut, responses=problems(401, 403))
+async def get_lines(settlement_id: EntityId, caller: StoreManager, page: CurrentPage) -> Response:
+    """What a settlement is made of; an open one has only corrections yet."""
+    rows = await list_lines(settlement_id, caller=caller, limit=page.limit + 1, before=page.before)
+    return page_answer(rows, page, line_fields)
+
+
+@router.post("/settlements/{settlement_id}/close", response_model=SettlementOut, responses=problems(401, 403, 409))
+async def post_close(settlement_id: EntityId, caller: StoreManager, request_id: RequestId) -> Response:
+    """Close a settlement now. What comes after it goes into the next one, which begins at this instant."""
+    await close_by_hand(settlement_id, caller=caller, request_id=request_id)
+    return json_answer(settlement_fields(await read_settlement(settlement_id, caller=caller)))
+
+
+@router.post(
+    "/settlements/{settlement_id}/cash-count", response_model=SettlementOut, responses=problems(401, 403, 409, 422)
+)
+async def post_cash_count(
+    settlement_id: EntityId, body: CashCountIn, caller: StoreManager, request_id: RequestId
+) -> Response:
+    """Say what was counted in the drawer of a closed settlement; again, until it is reconciled, to correct it."""
+    row = await count_cash(
+        settlement_id, cash_actual=body.cash_actual, note=body.note, caller=caller, request_id=request_id
+    )
+    return json_answer(settlement_fields(row))
+
+
+@router.post(
+    "/stores/{store_id}/settlement-overrides",
+    status_code=201,
+    response_model=OverrideOut,
+    responses=problems(401, 403, 422),
+)
+async def post_override(store_id: EntityId, body: OverrideIn, caller: StoreManager) -> Response:
+    """Let one business day end at another time; a second one for the same day replaces the first."""
+    row = await override_day(store_id, body.to_request(), caller=caller)
+    return json_answer(override_fields(row), status=201)

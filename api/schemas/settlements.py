@@ -1,0 +1,148 @@
+"""Settlements: what comes in and what goes out."""
+
+from datetime import date, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from api.schemas.base import Body, Printable
+from workflows.money import MAX_AMOUNT
+from workflows.settlements.override import OverrideRequest
+
+LocalTime = Annotated[
+    str,
+    Field(
+        pattern=r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d$",
+        description="By the store's own clocks, without an offset",
+        examples=["2026-11-24T03:00"],
+    ),
+]
+Day = Annotated[
+    str,
+    Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$", description="A date", examples=["2026-11-23"]),
+]
+
+
+class CashCountIn(Body):
+    """What was counted in the drawer."""
+
+    cash_actual: Annotated[int, Field(ge=0, le=MAX_AMOUNT, description="Minor units; what is in the drawer")]
+    note: Annotated[Printable, Field(max_length=500)] | None = Field(
+        None, description="Why it is not what it should be; needed where it is not"
+    )
+
+
+class OverrideIn(Body):
+    """One business day that ends at another time."""
+
+    business_date: Day
+    ends_at_local: LocalTime
+    reason: Annotated[Printable, Field(max_length=200)] | None = None
+
+    def to_request(self) -> OverrideRequest:
+        """The same in the domain's words. Raises ``InvalidRequest`` for a date that no calendar has."""
+        return OverrideRequest.of(self.business_date, self.ends_at_local, self.reason)
+
+
+class Totals(BaseModel):
+    """Sums in minor units: net = gross - refunds - fees + adjustments."""
+
+    count: int
+    gross: int
+    refunds: int
+    fees: int
+    adjustments: int
+    net: int
+
+
+class Breakdown(BaseModel):
+    """The same by method: QR by provider, cards and e-money by brand; `other` is what has no method (corrections)."""
+
+    cash: Totals
+    qr: dict[str, Totals]
+    card: dict[str, Totals]
+    emoney: dict[str, Totals]
+    other: Totals
+
+
+class InDoubt(BaseModel):
+    """Payments of which nobody knew yet whether money had moved: in no total."""
+
+    count: int
+    amount: int
+
+
+class SettlementOut(BaseModel):
+    """A store's business day in one currency. Of an open one, lists leave out the figures."""
+
+    id: str
+    merchant_id: str
+    store_id: str
+    currency: str
+    business_date: date
+    start_at: datetime
+    end_at: datetime
+    time_zone: str
+    cut_off: str
+    status: Literal["open", "closed", "reconciled"]
+    version: int
+    totals: Totals | None
+    breakdown: Breakdown | None
+    late_count: int | None
+    in_doubt: InDoubt | None
+    cash_expected: int | None
+    cash_actual: int | None
+    cash_discrepancy: int | None
+    note: str | None
+    open_breaks: int
+    created_at: datetime
+    closed_at: datetime | None
+    reconciled_at: datetime | None
+    reconciled_by: str | None
+
+
+class SettlementsOut(BaseModel):
+    """A page of settlements, newest first."""
+
+    data: list[SettlementOut]
+    next_cursor: str | None
+
+
+class LineOut(BaseModel):
+    """A payment, refund or correction in its settlement; refunds are negative."""
+
+    kind: Literal["payment", "refund", "adjustment"]
+    entity_id: str
+    settlement_id: str
+    payment_id: str | None
+    provider: str
+    provider_reference: str | None
+    our_reference: str | None
+    method_type: str | None
+    brand: str | None
+    currency: str
+    amount: int
+    tip_amount: int
+    fee: int
+    occurred_at: datetime
+    business_date: date
+    is_late: bool
+
+
+class LinesOut(BaseModel):
+    """A page of lines."""
+
+    data: list[LineOut]
+    next_cursor: str | None
+
+
+class OverrideOut(BaseModel):
+    """One business day that ends at another time."""
+
+    store_id: str
+    business_date: date
+    ends_at_local: datetime
+    ends_at: datetime
+    reason: str | None
+    created_at: datetime
+    created_by: str

@@ -1,0 +1,269 @@
+"""A close takes what the period sold and gave back, adds it up, freezes it, and opens the next period."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from psycopg.errors import CheckViolation, InsufficientPrivilege
+
+from tests.integration.settlements.kit import Shop
+from workflows.errors import InvalidStatusTransition, ResourceNotFound
+from workflows.ids import new_id
+from workflows.providers.base import Unknown
+from workflows.settlements.close import close_by_hand, close_settlements
+
+NOON = datetime(2026, 10, 1, 3, tzinfo=UTC)  # in Tokyo
+OPENED = NOON - timedelta(days=1)
+
+
+async def test_a_close_takes_what_was_completed_before_the_end_and_adds_it_up(shop: Shop) -> None:
+    await shop.since(created_at=OPENED)
+    first = (await shop.periods())[0]
+    qr = await shop.sell(2_000, fee=65, at=OPENED, tip_amount=100)
+    cash = await shop.sell(1_000, cash=True, at=OPENED)
+    back = await shop.give_back(qr, 500, at=OPENED)
+    later = await shop.sell(700, at=first["end_at"])  # the end itself belongs to the next period
+
+    await shop.close(first["id"])
+
+    closed = await shop.settlement(first["id"])
+    lines = await shop.lines(first["id"])
+    assert set(lines) == {qr, cash, back}
+    assert closed["status"] == "closed"
+    assert (closed["line_count"], closed["gross_amount"], closed["refunds_amount"]) == (3, 3_100, 500)
+    assert (closed["fees_amount"], closed["adjustments_amount"], closed["net_amount"]) == (65, 0, 2_535)
+    assert closed["cash_expected"] == 1_000
+    assert closed["breakdown"]["qr"]["sandbox"] == {
+        "count": 2,
+        "gross": 2_100,
+        "refunds": 500,
+        "fees": 65,
+        "adjustments": 0,
+        "net": 1_535,
+    }
+    assert (lines[qr]["amount"], lines[qr]["tip_amount"], lines[qr]["fee"]) == (2_100, 100, 65)
+    assert (lines[qr]["our_reference"], lines[qr]["business_date"]) == (f"{qr}:1", first["business_date"])
+    assert (lines[back]["amount"], lines[back]["our_reference"]) == (-500, f"{back}:1")
+    assert not any(line["is_late"] for line in lines.values())
+    marked = await shop.admin.execute(
+        "SELECT id, settlement_id FROM payments WHERE store_id = %s UNION ALL"
+        " SELECT id, settlement_id FROM refunds WHERE store_id = %s",
+        [shop.tenant.store_id, shop.tenant.store_id],
+    )
+    assert {row["id"]: row["settlement_id"] for row in await marked.fetchall()} == {
+        qr: first["id"],
+        cash: first["id"],
+        back: first["id"],
+        later: None,
+    }
+
+
+async def test_the_next_period_begins_where_the_closed_one_ended(shop: Shop) -> None:
+    await shop.since(created_at=OPENED)
+    first = (await shop.periods())[0]
+    await shop.close(first["id"])
+    closed, following = await shop.periods()
+    assert (closed["status"], following["status"]) == ("closed", "open")
+    assert following["start_at"] == closed["end_at"]
+    assert following["end_at"] - following["start_at"] == timedelta(days=1)
+    assert following["business_date"] == closed["business_date"] + timedelta(days=1)
+
+
+async def test_an_empty_period_is_closed_too(shop: Shop) -> None:
+    await shop.since(created_at=OPENED)
+    await shop.close((await shop.periods())[0]["id"])
+    closed = (await shop.periods())[0]
+    assert (closed["status"], closed["line_count"], closed["net_amount"], closed["cash_expected"]) == (
+        "closed",
+        0,
+        0,
+        0,
+    )
+
+
+async def test_what_becomes_final_after_the_close_is_a_late_line_with_its_own_business_date(shop: Shop) -> None:
+    await shop.since(created_at=OPENED)
+    first = (await shop.periods())[0]
+    end = first["end_at"]
+    slow = await shop.sell(400)
+    await shop.move(slow, end + timedelta(minutes=5), began=end - timedelta(minutes=5))
+    missed = await shop.sell(
+        300
+    )  # recorded in a transaction that began before the end and was committed after the close
+    await shop.close(first["id"])
+    await shop.move(missed, end - timedelta(milliseconds=1))
+    plain = await shop.sell(200, at=end + timedelta(hours=1))
+
+    await shop.close((await shop.periods())[1]["id"])
+
+    second = (await shop.periods())[1]
+    lines = await shop.lines(second["id"])
+    assert {key: line["is_late"] for key, line in lines.items()} == {slow: True, missed: True, plain: False}
+    assert {key: line["business_date"] for key, line in lines.items()} == {
+        slow: first["business_date"],
+        missed: first["business_date"],
+        plain: second["business_date"],
+    }
+    assert second["late_count"] == 2
+    assert (await shop.settlement(first["id"]))["line_count"] == 0
+
+
+async def test_payments_in_doubt_are_shown_and_block_nothing(shop: Shop) -> None:
+    await shop.since()
+    shop.provider.charges.append(Unknown("a time-out"))
+    doubted = await shop.payments.pending(amount=900, tip_amount=50)
+    await shop.payments.process(doubted)
+    closed = await shop.close_now()
+    assert (closed["in_doubt_count"], closed["in_doubt_amount"], closed["line_count"]) == (1, 950, 0)
+
+
+async def test_a_close_by_hand_ends_the_period_now_and_the_day_goes_on_in_the_next(shop: Shop) -> None:
+    await shop.since()
+    planned = await shop.running()
+    sold = await shop.sell(100)
+    closed = await shop.close_now()
+    following = await shop.running()
+    assert set(await shop.lines(closed["id"])) == {sold}
+    assert closed["end_at"] < planned["end_at"]
+    assert (following["start_at"], following["end_at"]) == (closed["end_at"], planned["end_at"])
+    assert following["business_date"] == closed["business_date"]
+
+
+async def test_a_closed_settlement_is_not_closed_again_nor_by_a_stranger(shop: Shop) -> None:
+    await shop.since()
+    closed = await shop.close_now()
+    with pytest.raises(InvalidStatusTransition):
+        await close_by_hand(closed["id"], caller=shop.manager, request_id=new_id("request"))
+    with pytest.raises(ResourceNotFound):
+        await close_by_hand("stl_of_nobody", caller=shop.manager, request_id=new_id("request"))
+    assert await shop.close(closed["id"]) == []
+    assert (await shop.settlement(closed["id"])) == closed
+
+
+async def test_two_workers_and_a_manager_at_once_close_once(shop: Shop) -> None:
+    await shop.since(created_at=OPENED)
+    first = (await shop.periods())[0]
+    sold = await shop.sell(100, at=OPENED)
+
+    async def by_hand() -> None:
+        try:
+            await close_by_hand(first["id"], caller=shop.manager, request_id=new_id("request"))
+        except InvalidStatusTransition:
+            return
+
+    await asyncio.gather(*(close_settlements([first["id"]], worker=f"w{number}") for number in range(3)), by_hand())
+
+    assert [row["status"] for row in await shop.periods()] == ["closed", "open"]
+    assert set(await shop.lines(first["id"])) == {sold}
+    history = await shop.admin.execute("SELECT event FROM settlement_history WHERE settlement_id = %s", [first["id"]])
+    assert [row["event"] for row in await history.fetchall()] == ["create", "close"]
+
+
+async def test_a_beat_that_was_away_for_days_catches_up_one_period_at_a_time_in_order(shop: Shop) -> None:
+    opened = datetime.now(UTC).replace(microsecond=0) - timedelta(days=30)  # noqa: DTZ, TID251
+    await shop.since(created_at=opened)
+    sales = [await shop.sell(100 + day, at=opened + timedelta(days=day)) for day in range(0, 30, 7)]
+
+    due = [(await shop.periods())[0]["id"]]
+    closed: list[str] = []
+    while due:
+        assert len(due) == 1
+        closed += due
+        due = await shop.close(*due)
+
+    periods = await shop.periods()
+    assert [row["id"] for row in periods[:-1]] == closed
+    assert len(closed) in (30, 31)
+    for before, after in zip(periods, periods[1:], strict=False):
+        assert after["start_at"] == before["end_at"]
+    for number, payment_id in enumerate(sales):
+        (line,) = [line for row in periods for key, line in (await shop.lines(row["id"])).items() if key == payment_id]
+        home = next(row for row in periods if row["id"] == line["settlement_id"])
+        assert home["start_at"] <= opened + timedelta(days=number * 7) < home["end_at"]
+        assert line["business_date"] == home["business_date"]
+
+
+async def test_a_bad_settlement_does_not_hold_up_its_page(shop: Shop, make_tenant: object) -> None:
+    await shop.since(created_at=OPENED)
+    other = await make_tenant()  # type: ignore[operator]
+    neighbour = Shop(other, shop.admin, shop.payments, shop.refunds, shop.provider)
+    await neighbour.since(created_at=OPENED)
+    await shop.admin.execute("UPDATE stores SET time_zone = 'Mars/Olympus' WHERE id = %s", [shop.tenant.store_id])
+    bad, good = (await shop.periods())[0]["id"], (await neighbour.periods())[0]["id"]
+    try:
+        await shop.close(bad, good)
+        assert (await shop.settlement(bad))["status"] == "open"
+        assert (await shop.settlement(good))["status"] == "closed"
+    finally:
+        await shop.admin.execute("UPDATE stores SET time_zone = 'Asia/Tokyo' WHERE id = %s", [shop.tenant.store_id])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "net_amount = net_amount + 1, gross_amount = gross_amount + 1",
+        "breakdown = '{}'",
+        "end_at = end_at + interval '1 second'",
+        "cash_expected = 5",
+        "late_count = 7",
+        "business_date = business_date + 1",
+        "closed_at = closed_at + interval '1 second'",
+        "currency = 'USD'",
+        "status = 'open', version = version + 1",
+    ],
+)
+async def test_the_database_refuses_to_change_a_closed_settlement_whoever_asks(shop: Shop, change: str) -> None:
+    await shop.since()
+    closed = await shop.close_now()
+    with pytest.raises(CheckViolation):
+        await shop.admin.execute(f"UPDATE settlements SET {change} WHERE id = %s", [closed["id"]])  # type: ignore[arg-type]
+
+
+async def test_the_database_refuses_to_change_lines_or_to_settle_twice(shop: Shop) -> None:
+    await shop.since()
+    sold = await shop.sell(100)
+    closed = await shop.close_now()
+    for statement in (
+        "UPDATE settlement_lines SET amount = 99 WHERE settlement_id = %s",
+        "DELETE FROM settlement_lines WHERE settlement_id = %s",
+        "DELETE FROM settlements WHERE id = %s",
+    ):
+        with pytest.raises(InsufficientPrivilege):
+            await shop.admin.execute(statement, [closed["id"]])  # type: ignore[arg-type]
+    with pytest.raises(CheckViolation, match="takes no such line"):
+        await shop.admin.execute(
+            "INSERT INTO settlement_lines (settlement_id, kind, entity_id, merchant_id, store_id, provider, currency, amount,"
+            " occurred_at, business_date) VALUES (%s, 'adjustment', %s, %s, %s, 'sandbox', 'JPY', 1, now(), now())",
+            [closed["id"], new_id("adjustment"), shop.tenant.merchant_id, shop.tenant.store_id],
+        )
+    with pytest.raises(CheckViolation, match="was settled in"):
+        await shop.admin.execute("UPDATE payments SET settlement_id = NULL WHERE id = %s", [sold])
+
+
+async def test_the_database_refuses_a_period_that_leaves_a_gap(shop: Shop) -> None:
+    await shop.since()
+    await shop.close_now()
+    running = await shop.running()
+    await shop.admin.execute("BEGIN")
+    try:
+        with pytest.raises(CheckViolation, match="no period of"):
+            await shop.admin.execute(
+                "UPDATE settlements SET status = 'closed', version = 2, closed_at = now(), line_count = 0, gross_amount = 0,"
+                " refunds_amount = 0, fees_amount = 0, adjustments_amount = 0, net_amount = 0, breakdown = '{}',"
+                " late_count = 0, in_doubt_count = 0, in_doubt_amount = 0, cash_expected = 0 WHERE id = %s",
+                [running["id"]],
+            )
+            await shop.admin.execute(
+                "INSERT INTO settlements (id, merchant_id, store_id, currency, business_date, start_at, end_at, time_zone,"
+                " cut_off, status, version, created_at) VALUES (%s, %s, %s, 'JPY', now(), %s, %s, 'Asia/Tokyo', '00:00',"
+                " 'open', 1, now())",
+                [
+                    new_id("settlement"),
+                    shop.tenant.merchant_id,
+                    shop.tenant.store_id,
+                    running["end_at"] + timedelta(seconds=1),
+                    running["end_at"] + timedelta(days=1),
+                ],
+            )
+    finally:
+        await shop.admin.execute("ROLLBACK")

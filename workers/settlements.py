@@ -1,0 +1,23 @@
+"""Celery tasks for settlements. Each is one call into ``workflows``; no rules live here."""
+
+from workers.app import app, run
+from workers.nudge import SETTLEMENTS, publish
+from workflows.settlements.close import close_settlements
+from workflows.settlements.open_due import open_due as open_due_periods
+
+
+@app.task(name="settlements.close", bind=True)
+def close(self, settlement_ids: list[str]) -> None:  # type: ignore[no-untyped-def]  # the task itself, as all of Celery
+    """Close those of these settlements that are due. Safe to deliver twice, late, or never: see ``workers.payments``.
+
+    Where beat was away for days, the next period of a store is due as soon as one is closed: those are nudged at once.
+    """
+    following = run(close_settlements(settlement_ids, worker=str(self.request.hostname)))
+    if following:
+        publish(SETTLEMENTS, following)
+
+
+@app.task(name="settlements.open_due", bind=True)
+def open_due(self) -> None:  # type: ignore[no-untyped-def]  # the task itself, as all of Celery
+    """Open the first periods of new stores and currencies, and plan those whose store changed its rule."""
+    run(open_due_periods(worker=str(self.request.hostname)))

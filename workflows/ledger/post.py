@@ -1,0 +1,80 @@
+"""Post: write the journals of completed payments and refunds, in the transaction that records them.
+
+Both are what payments call an ``Aftermath``: they get the rows that a group's record has moved, and write the journals of
+all of them with one statement. An account's id is made of what it is (merchant, kind, provider, currency), so nobody has
+to look it up, and two groups that open the same account at once agree on it.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.database import rows_parameter
+from workflows.ids import new_id
+
+_SOLD = """
+    SELECT i.*, p.id AS source_id, p.id AS payment_id, p.merchant_id, p.store_id, p.currency, p.provider, p.completed_at,
+           p.fee, 'completion' AS kind, p.captured_amount AS held, 'sales' AS account,
+           p.tip_amount - p.captured_amount AS moved, -p.tip_amount AS tip
+    FROM input i JOIN payments p ON p.id = i.id
+"""
+_GIVEN_BACK = """
+    SELECT i.*, r.id AS source_id, r.payment_id, r.merchant_id, r.store_id, r.currency, r.provider, r.completed_at,
+           r.fee, 'refund' AS kind, -r.amount AS held, 'refunds' AS account, r.amount AS moved, CAST(0 AS bigint) AS tip
+    FROM input i JOIN refunds r ON r.id = i.id
+"""
+
+_POST = """
+    -- post: a journal for each row, and one more for its fee; accounts that are new are opened on the way
+    WITH input AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, journal text, fee_journal text)
+    ), source AS ({source}), lines AS (
+        SELECT s.*, l.*, ledger_account_id(s.merchant_id, l.on_account, s.provider, s.currency) AS account_id
+        FROM source s
+        CROSS JOIN LATERAL (SELECT CASE s.provider WHEN 'cash' THEN 'cash' ELSE 'receivable' END AS holder) h
+        CROSS JOIN LATERAL (VALUES
+            (s.journal, s.kind, 1, h.holder, s.held),
+            (s.journal, s.kind, 2, s.account, s.moved),
+            (s.journal, s.kind, 3, 'tips', s.tip),
+            (s.fee_journal, 'fee', 1, 'fees', s.fee),
+            (s.fee_journal, 'fee', 2, h.holder, -s.fee)
+        ) AS l(journal_id, journal_kind, number, on_account, amount)
+        WHERE l.amount <> 0
+    ), accounts AS (
+        INSERT INTO ledger_accounts (id, merchant_id, kind, provider, currency, created_at)
+        SELECT DISTINCT l.account_id, l.merchant_id, l.on_account, l.provider, l.currency, now()
+        FROM lines l WHERE NOT EXISTS (SELECT FROM ledger_accounts a WHERE a.id = l.account_id)
+        ORDER BY 1 -- two groups that open the same accounts wait for each other, and not in a ring
+        ON CONFLICT DO NOTHING
+    ), journals AS (
+        INSERT INTO ledger_journals (id, merchant_id, store_id, kind, source_id, payment_id, currency, occurred_at, posted_at)
+        SELECT journal_id, merchant_id, store_id, journal_kind, source_id, payment_id, currency, completed_at, now()
+        FROM lines WHERE number = 1
+    )
+    INSERT INTO ledger_entries (journal_id, number, account_id, amount)
+    SELECT journal_id, number, account_id, amount FROM lines
+"""
+_POST_COMPLETIONS = text(_POST.format(source=_SOLD))
+_POST_REFUNDS = text(_POST.format(source=_GIVEN_BACK))
+
+
+async def post_completions(connection: AsyncConnection, moved: Sequence[RowMapping], _worker: str) -> None:
+    """Post those of ``moved`` payments that are completed now (an ``Aftermath`` of ``record_answers``)."""
+    await _post(connection, moved, _POST_COMPLETIONS)
+
+
+async def post_refunds(connection: AsyncConnection, moved: Sequence[RowMapping], _worker: str) -> None:
+    """Post those of ``moved`` refunds that are completed now (an ``Aftermath`` of ``record_refunds``)."""
+    await _post(connection, moved, _POST_REFUNDS)
+
+
+async def _post(connection: AsyncConnection, moved: Sequence[RowMapping], statement: TextClause) -> None:
+    rows = [
+        {"id": row["id"], "journal": new_id("journal"), "fee_journal": new_id("journal")}
+        for row in moved
+        if row["status"] == "completed"
+    ]
+    if rows:
+        await connection.execute(statement, {"rows": rows_parameter(rows)})

@@ -1,0 +1,63 @@
+"""Reading the ledger: accounts with their balances, journals with their entries."""
+
+from typing import Any
+
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.ledger.models import LedgerAccount, LedgerEntry, LedgerJournal
+from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.scope import within
+
+
+async def list_accounts(*, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
+    """Up to ``limit`` accounts by descending id, with ``balance``: the sum of their entries, debits positive."""
+    accounts = select(LedgerAccount.__table__).where(*within(caller, LedgerAccount.merchant_id))
+    if before:
+        accounts = accounts.where(LedgerAccount.id < before)
+    page = accounts.order_by(LedgerAccount.id.desc()).limit(limit).subquery()
+    balance = (
+        select(func.coalesce(func.sum(LedgerEntry.amount), 0)).where(LedgerEntry.account_id == page.c.id)
+    ).scalar_subquery()
+    async with caller_transaction(caller) as connection:
+        rows = (await connection.execute(select(page, balance.label("balance")).order_by(page.c.id.desc()))).mappings()
+        return [{**row, "balance": int(row["balance"])} for row in rows]
+
+
+async def list_journals(
+    *, caller: Caller, limit: int, before: str | None, payment_id: str | None = None
+) -> list[dict[str, Any]]:
+    """Up to ``limit`` journals, newest first, with their ``entries``; of one payment with its refunds, or of all."""
+    statement = select(LedgerJournal.__table__).where(
+        *within(caller, LedgerJournal.merchant_id, LedgerJournal.store_id)
+    )
+    if payment_id:
+        later = and_(LedgerJournal.payment_id == payment_id, LedgerJournal.source_id != LedgerJournal.payment_id)
+        statement = statement.where(or_(LedgerJournal.source_id == payment_id, later))
+    if before:
+        statement = statement.where(LedgerJournal.id < before)
+    statement = statement.order_by(LedgerJournal.id.desc()).limit(limit)
+    async with caller_transaction(caller) as connection:
+        journals = [dict(row) for row in (await connection.execute(statement)).mappings()]
+        entries = await _entries(connection, [journal["id"] for journal in journals])
+    return [{**journal, "entries": entries.get(journal["id"], [])} for journal in journals]
+
+
+async def _entries(connection: AsyncConnection, journal_ids: list[str]) -> dict[str, list[dict[str, Any]]]:
+    statement = (
+        select(
+            LedgerEntry.journal_id,
+            LedgerEntry.account_id,
+            LedgerAccount.kind,
+            LedgerAccount.provider,
+            LedgerEntry.amount,
+        )
+        .join(LedgerAccount, LedgerAccount.id == LedgerEntry.account_id)
+        .where(LedgerEntry.journal_id.in_(journal_ids))
+        .order_by(LedgerEntry.journal_id, LedgerEntry.number)
+    )
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in (await connection.execute(statement)).mappings():
+        entry = {"account_id": row["account_id"], "account": row["kind"], "provider": row["provider"]}
+        found.setdefault(row["journal_id"], []).append({**entry, "amount": row["amount"]})
+    return found

@@ -1,0 +1,64 @@
+"""Transfer: post one amount from one account to another: adjustments, cash differences, payouts."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.ids import new_id
+from workflows.ledger.chart import AccountKind, JournalKind, holder
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """``amount`` minor units of ``currency``, signed, as ``chart`` says for this ``kind``.
+
+    ``source_id`` is what it records; a journal of one kind is posted once for each source.
+    """
+
+    kind: JournalKind
+    source_id: str
+    merchant_id: str
+    store_id: str
+    provider: str
+    currency: str
+    amount: int
+    occurred_at: datetime
+    payment_id: str | None = None
+
+
+_TRANSFER = text("""
+    -- transfer: one journal of two entries; accounts that are new are opened on the way
+    WITH lines AS (
+        SELECT l.*, ledger_account_id(:merchant_id, l.account, :provider, :currency) AS account_id
+        FROM (VALUES (1, CAST(:debit AS text), CAST(:amount AS bigint)),
+                     (2, CAST(:credit AS text), -CAST(:amount AS bigint))) AS l(number, account, amount)
+    ), accounts AS (
+        INSERT INTO ledger_accounts (id, merchant_id, kind, provider, currency, created_at)
+        SELECT account_id, :merchant_id, account, :provider, :currency, now() FROM lines ORDER BY 1
+        ON CONFLICT DO NOTHING
+    ), journals AS (
+        INSERT INTO ledger_journals (id, merchant_id, store_id, kind, source_id, payment_id, currency, occurred_at, posted_at)
+        VALUES (:id, :merchant_id, :store_id, :kind, :source_id, :payment_id, :currency, :occurred_at, now())
+    )
+    INSERT INTO ledger_entries (journal_id, number, account_id, amount) SELECT :id, number, account_id, amount FROM lines
+""")
+
+
+async def post_transfer(connection: AsyncConnection, transfer: Transfer) -> str:
+    """Post ``transfer`` in the caller's transaction; returns the journal's id."""
+    debit, credit = sides(transfer)
+    journal_id = new_id("journal")
+    await connection.execute(_TRANSFER, {**asdict(transfer), "id": journal_id, "debit": debit, "credit": credit})
+    return journal_id
+
+
+def sides(transfer: Transfer) -> tuple[AccountKind, AccountKind]:
+    """The accounts that ``transfer`` debits and credits. Raises ``KeyError`` for what payments and refunds post."""
+    held = holder(transfer.provider)
+    return {
+        JournalKind.ADJUSTMENT: (held, AccountKind.DIFFERENCES),
+        JournalKind.CASH_DIFFERENCE: (held, AccountKind.DIFFERENCES),
+        JournalKind.PAYOUT: (AccountKind.BANK, held),
+    }[transfer.kind]

@@ -1,0 +1,68 @@
+"""Count cash: what lies in the drawer, and what that is more or less than it should be.
+
+| status       | what happens                                                                                             |
+|--------------|----------------------------------------------------------------------------------------------------------|
+| open         | refused: what should be in the drawer is known once the period is closed                                    |
+| closed       | the count, its note and a remark in the history; the ledger gets the difference                             |
+| counted again| allowed until it is reconciled, and kept as a remark of its own; the ledger gets the change of the difference|
+| reconciled   | refused: somebody has signed it                                                                            |
+"""
+
+from typing import Any
+
+from sqlalchemy import text
+
+from workflows.errors import Detail, InvalidRequest, ResourceNotFound
+from workflows.ledger.chart import CASH_PROVIDER, JournalKind
+from workflows.ledger.transfer import Transfer, post_transfer
+from workflows.settlements.states import SETTLEMENT, SettlementRemark, SettlementStatus
+from workflows.tenants.caller import Caller, caller_transaction
+from workflows.transitions import By, apply, illegal
+
+_LOCK = text("""
+    SELECT status, cash_expected, cash_actual, clock_timestamp() AS at FROM settlements WHERE id = :id FOR UPDATE
+""")
+
+
+async def count_cash(
+    settlement_id: str, *, cash_actual: int, note: str | None, caller: Caller, request_id: str
+) -> dict[str, Any]:
+    """Record a count of ``cash_actual`` minor units; returns the settlement's row.
+
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (not closed, or reconciled), ``InvalidRequest`` (a difference
+    without a note), ``ServiceUnavailable``.
+    """
+    async with caller_transaction(caller) as connection:
+        found = (await connection.execute(_LOCK, {"id": settlement_id})).mappings().one_or_none()
+        if found is None:
+            raise ResourceNotFound()
+        if found["status"] != SettlementStatus.CLOSED:
+            raise illegal(SETTLEMENT, found["status"], SettlementRemark.COUNT_CASH)
+        difference = cash_actual - found["cash_expected"]
+        if difference and not note:
+            raise InvalidRequest(Detail("note", f"Say why there are {difference:+d} in the drawer"))
+        row = await apply(
+            connection,
+            SETTLEMENT,
+            entity_id=settlement_id,
+            event=SettlementRemark.COUNT_CASH,
+            by=By.caller(caller, at=found["at"], request_id=request_id, reason=note),
+            changes={"cash_actual": cash_actual, "note": note},
+        )
+        posted = 0 if found["cash_actual"] is None else found["cash_actual"] - found["cash_expected"]
+        if difference != posted:
+            await post_transfer(connection, _journal(row, amount=difference - posted))
+    return row
+
+
+def _journal(row: dict[str, Any], *, amount: int) -> Transfer:
+    return Transfer(
+        JournalKind.CASH_DIFFERENCE,
+        source_id=f"{row['id']}:{row['version']}",
+        merchant_id=row["merchant_id"],
+        store_id=row["store_id"],
+        provider=CASH_PROVIDER,
+        currency=row["currency"],
+        amount=amount,
+        occurred_at=row["closed_at"],
+    )

@@ -1,0 +1,72 @@
+"""Lines: what a settlement takes, and the mark it leaves on each payment and refund.
+
+| statement | does                                                                                               |
+|-----------|----------------------------------------------------------------------------------------------------|
+| take      | every payment and refund of the store and currency, completed before the end, in no settlement yet   |
+| mark      | ``settlement_id`` on each of them, locked in the order of their ids, as everybody else locks them     |
+
+All of it is SQL on sets: a million lines pass through no worker's memory. A line whose sale began before its settlement
+did (it was in doubt, or just being recorded, when the day before was closed) is late and keeps its own business date.
+"""
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+COLUMNS = """settlement_id, kind, entity_id, merchant_id, store_id, payment_id, provider, provider_reference, our_reference,
+    method_type, brand, currency, amount, tip_amount, fee, occurred_at, business_date, is_late"""
+
+_DAY = """
+    CASE WHEN e.began >= s.start_at THEN s.business_date ELSE coalesce(
+        (SELECT d.business_date FROM settlements d WHERE d.store_id = s.store_id AND d.currency = s.currency
+         AND d.start_at <= e.began AND d.end_at > e.began), s.business_date) END AS business_date,
+    e.began < s.start_at AS is_late"""
+
+_OPEN = """e.store_id = s.store_id AND e.currency = s.currency AND e.settlement_id IS NULL AND e.completed_at IS NOT NULL
+    AND e.completed_at < s.end_at"""
+"""Spelled as the partial indexes ``payments_unsettled`` and ``refunds_unsettled`` are, so that they serve it."""
+
+WAITING = f"""
+    SELECT s.id AS settlement_id, 'payment' AS kind, e.id AS entity_id, e.merchant_id, e.store_id, e.id AS payment_id,
+           e.provider, e.provider_reference, e.id || ':' || e.attempts AS our_reference, e.method_type,
+           e.card_brand AS brand, e.currency, e.captured_amount AS amount, e.tip_amount, e.fee,
+           e.completed_at AS occurred_at, {_DAY}
+    FROM settlements s
+    CROSS JOIN LATERAL (SELECT e.*, least(e.processing_at, e.completed_at) AS began FROM payments e WHERE {_OPEN}) e
+    WHERE s.id = ANY(:ids)
+    UNION ALL
+    SELECT s.id, 'refund', e.id, e.merchant_id, e.store_id, e.payment_id,
+           e.provider, e.provider_reference, e.id || ':' || e.attempts, p.method_type,
+           p.card_brand, e.currency, -e.amount, 0, e.fee,
+           e.completed_at, {_DAY}
+    FROM settlements s
+    CROSS JOIN LATERAL (SELECT e.*, least(e.processing_at, e.completed_at) AS began FROM refunds e WHERE {_OPEN}) e
+    JOIN payments p ON p.id = e.payment_id
+    WHERE s.id = ANY(:ids)
+"""
+"""What the settlements ``:ids`` would take if they were closed now, as lines."""
+
+_TAKE = text(f"""
+    -- take: the lines of these settlements, of what had been completed before their ends
+    INSERT INTO settlement_lines ({COLUMNS}) SELECT {COLUMNS} FROM ({WAITING}) AS waiting
+""")
+
+_MARK = """
+    -- mark: locked in the order of ids first (an UPDATE alone locks as it finds), then written
+    WITH locked AS MATERIALIZED (
+        SELECT e.id, l.settlement_id FROM settlement_lines l JOIN {kind}s e ON e.id = l.entity_id
+        WHERE l.settlement_id = ANY(:ids) AND l.kind = '{kind}' ORDER BY e.id FOR NO KEY UPDATE OF e
+    )
+    UPDATE {kind}s e SET settlement_id = locked.settlement_id FROM locked WHERE e.id = locked.id
+"""
+_MARKS = tuple(text(_MARK.format(kind=kind)) for kind in ("payment", "refund"))
+
+
+async def take_lines(connection: AsyncConnection, settlement_ids: list[str]) -> None:
+    """Write the lines of these settlements, whose rows the transaction has locked, and mark what they are about.
+
+    Nobody else can settle these payments meanwhile, because the settlement's row is locked; so they are locked only for
+    the mark, and a refund that is asked for during a long close waits no longer than that.
+    """
+    await connection.execute(_TAKE, {"ids": settlement_ids})
+    for mark in _MARKS:
+        await connection.execute(mark, {"ids": settlement_ids})

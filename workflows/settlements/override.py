@@ -1,0 +1,106 @@
+"""Override: one business day of a store ends at another time than its rule says ("tonight we close at three").
+
+| step  | what                                                                                                      |
+|-------|-----------------------------------------------------------------------------------------------------------|
+| lock  | the store's running periods                                                                                |
+| judge | the day has not ended yet, the new end is to come, and lies between the ends of the days before and after it |
+| write | the override; a second one for the same day replaces the first                                             |
+| plan  | the running periods get the end that follows from it                                                       |
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import text
+
+from workflows.errors import Detail, InvalidRequest
+from workflows.settlements.periods import ONE_DAY, Rule, end_of, replanned
+from workflows.settlements.rules import load_rules
+from workflows.settlements.write import period_row, write_plan
+from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.queries import one_store
+
+FARTHEST = timedelta(days=366)
+"""An override is for one evening; a day further away than this is a slip of the finger."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideRequest:
+    """``business_date`` ends at ``ends_at_local`` by the store's own clocks."""
+
+    business_date: date
+    ends_at_local: datetime
+    reason: str | None = None
+
+    @classmethod
+    def of(cls, business_date: str, ends_at_local: str, reason: str | None) -> "OverrideRequest":
+        """From ISO 8601 texts. Raises ``InvalidRequest`` for a date that no calendar has, February 30th for example."""
+        try:
+            return cls(date.fromisoformat(business_date), datetime.fromisoformat(ends_at_local), reason)
+        except ValueError as error:
+            raise InvalidRequest(Detail("business_date", "Must be dates that the calendar has")) from error
+
+
+_LOCK = text("""
+    -- lock: the running periods of a store, and the instant after the lock was ours
+    SELECT id, start_at, end_at, clock_timestamp() AS at FROM settlements
+    WHERE store_id = :store_id AND status = 'open' ORDER BY id FOR UPDATE
+""")
+_NOW = text("SELECT clock_timestamp()")
+_WRITE = text("""
+    INSERT INTO settlement_overrides (store_id, business_date, merchant_id, ends_at_local, reason, created_at, created_by)
+    VALUES (:store_id, :business_date, :merchant_id, :ends_at_local, :reason, :created_at, :created_by)
+    ON CONFLICT (store_id, business_date) DO UPDATE
+        SET ends_at_local = excluded.ends_at_local, reason = excluded.reason, created_at = excluded.created_at,
+            created_by = excluded.created_by
+    RETURNING *
+""")
+
+
+async def override_day(store_id: str, request: OverrideRequest, *, caller: Caller) -> dict[str, Any]:
+    """Write the override and plan the running periods by it; returns its row with the instant as ``ends_at``.
+
+    Raises ``ResourceNotFound`` (store), ``InvalidRequest`` (a day or a time that makes no sense), ``ServiceUnavailable``.
+    """
+    async with caller_transaction(caller) as connection:
+        await one_store(connection, store_id, caller)
+        locked = (await connection.execute(_LOCK, {"store_id": store_id})).mappings().all()
+        at: datetime = (await connection.execute(_NOW)).scalar_one()
+        since = min((row["start_at"] for row in locked), default=at)
+        store = (await load_rules(connection, [store_id], since=since))[store_id]
+        day = request.business_date
+        overrides = {**store.rule.overrides, day: request.ends_at_local}
+        rule = Rule(store.rule.time_zone, store.rule.cut_off, overrides)
+        _judge(request, store.rule, rule, at=at)
+        row = {
+            "store_id": store_id,
+            "business_date": day,
+            "merchant_id": store.merchant_id,
+            "ends_at_local": request.ends_at_local,
+            "reason": request.reason,
+            "created_at": at,
+            "created_by": caller.id,
+        }
+        written = (await connection.execute(_WRITE, row)).mappings().one()
+        plans = []
+        for period in locked:
+            if period["end_at"] > at:  # what has ended is closed as it ended
+                planned = replanned(period["start_at"], changed_at=at, rule=rule)
+                plans.append({"id": period["id"], **period_row(planned, store)})
+        await write_plan(connection, plans)
+    return {**written, "ends_at": end_of(day, rule)}
+
+
+def _judge(request: OverrideRequest, old: Rule, new: Rule, *, at: datetime) -> None:
+    """Raise what speaks against the override."""
+    day = request.business_date
+    if abs(day - at.date()) > FARTHEST:
+        raise InvalidRequest(Detail("business_date", "Must be within a year"))
+    if end_of(day, old) <= at:
+        raise InvalidRequest(Detail("business_date", "This business day has ended already"))
+    ends = end_of(day, new)
+    if ends <= at:
+        raise InvalidRequest(Detail("ends_at_local", "Must be still to come; to close now, close the settlement"))
+    if not end_of(day - ONE_DAY, new) < ends < end_of(day + ONE_DAY, new):
+        raise InvalidRequest(Detail("ends_at_local", "Must be after the day before ends and before the day after does"))

@@ -1,0 +1,81 @@
+"""Reading settlements: one (an open one with its figures so far), many, the lines of one."""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.errors import ResourceNotFound
+from workflows.settlements.models import Settlement, SettlementLine
+from workflows.settlements.states import SettlementStatus
+from workflows.settlements.totals import figures_so_far
+from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.scope import within
+
+_PATIENCE = text("SET LOCAL statement_timeout = '60s'")
+"""A running period of a million sales is added up while somebody looks at it; that takes seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettlementFilter:
+    """Which settlements to list; ``None`` means any. ``business_date`` is the day a period belongs to."""
+
+    store_id: str | None = None
+    status: str | None = None
+    business_date: date | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The conditions of a WHERE."""
+        names = ("store_id", "status", "business_date")
+        return [getattr(Settlement, name) == value for name in names if (value := getattr(self, name)) is not None]
+
+
+async def read_settlement(settlement_id: str, *, caller: Caller) -> dict[str, Any]:
+    """The settlement's row; of an open one with the figures it would have now. Raises ``ResourceNotFound``."""
+    async with caller_transaction(caller) as connection:
+        row = await one_settlement(connection, settlement_id, caller)
+        if row["status"] == SettlementStatus.OPEN:
+            await connection.execute(_PATIENCE)
+            row |= (await figures_so_far(connection, [settlement_id]))[settlement_id]
+    return row
+
+
+async def list_settlements(
+    wanted: SettlementFilter, *, caller: Caller, limit: int, before: str | None
+) -> list[dict[str, Any]]:
+    """Up to ``limit`` settlements, newest first, older than the id ``before``; open ones without figures."""
+    conditions = [*within(caller, Settlement.merchant_id, Settlement.store_id), *wanted.conditions()]
+    statement = select(Settlement.__table__).where(*conditions).order_by(Settlement.id.desc()).limit(limit)
+    if before:
+        statement = statement.where(Settlement.id < before)
+    async with caller_transaction(caller) as connection:
+        return [dict(row) for row in (await connection.execute(statement)).mappings()]
+
+
+async def list_lines(settlement_id: str, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
+    """Up to ``limit`` lines by descending id of what they are about, each with that as ``id``.
+
+    Refunds come first, then payments, then adjustments, the newest of each first. Raises ``ResourceNotFound``.
+    """
+    statement = select(SettlementLine.__table__, SettlementLine.entity_id.label("id")).where(
+        SettlementLine.settlement_id == settlement_id
+    )
+    if before:
+        statement = statement.where(SettlementLine.entity_id < before)
+    statement = statement.order_by(SettlementLine.entity_id.desc()).limit(limit)
+    async with caller_transaction(caller) as connection:
+        await one_settlement(connection, settlement_id, caller)
+        return [dict(row) for row in (await connection.execute(statement)).mappings()]
+
+
+async def one_settlement(connection: AsyncConnection, settlement_id: str, caller: Caller) -> dict[str, Any]:
+    """The settlement's row, for use-cases that hold a transaction. Raises ``ResourceNotFound``."""
+    statement = select(Settlement.__table__).where(
+        Settlement.id == settlement_id, *within(caller, Settlement.merchant_id, Settlement.store_id)
+    )
+    row = (await connection.execute(statement)).mappings().one_or_none()
+    if row is None:
+        raise ResourceNotFound()
+    return dict(row)

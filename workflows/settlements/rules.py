@@ -1,0 +1,50 @@
+"""Rules: by what the stores' business days end right now, overrides included."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.settlements.periods import REACH_DAYS, Rule
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRule:
+    """A store's ``rule``, and since when the store is as it is (``changed_at``: its rule has not changed since)."""
+
+    store_id: str
+    merchant_id: str
+    created_at: datetime
+    changed_at: datetime
+    rule: Rule
+
+
+_STORES = text("SELECT id, merchant_id, time_zone, cut_off, created_at, updated_at FROM stores WHERE id = ANY(:ids)")
+_OVERRIDES = text("""
+    -- overrides: those of days that a period from :since on may touch
+    SELECT store_id, business_date, ends_at_local FROM settlement_overrides
+    WHERE store_id = ANY(:ids) AND business_date >= :since
+""")
+
+
+async def load_rules(
+    connection: AsyncConnection, store_ids: Collection[str], *, since: datetime
+) -> dict[str, StoreRule]:
+    """The rules of these stores, for periods that begin at ``since`` or later."""
+    ids = sorted(set(store_ids))
+    earliest = since.date() - timedelta(days=REACH_DAYS)
+    overrides: dict[str, dict[date, datetime]] = {}
+    for row in await connection.execute(_OVERRIDES, {"ids": ids, "since": earliest}):
+        overrides.setdefault(row.store_id, {})[row.business_date] = row.ends_at_local
+    return {
+        row.id: StoreRule(
+            row.id,
+            row.merchant_id,
+            created_at=row.created_at,
+            changed_at=row.updated_at,
+            rule=Rule(row.time_zone, row.cut_off, overrides.get(row.id, {})),
+        )
+        for row in await connection.execute(_STORES, {"ids": ids})
+    }

@@ -1,0 +1,113 @@
+"""Totals: from sums by method, provider and brand to the figures of a settlement.
+
+The database adds up (``sums_of``), one row for each method, provider and brand; the shape that the contract shows is
+made here, of at most a few dozen rows. ``refunds`` and ``fees`` are what went out, so
+
+    net = gross - refunds - fees + adjustments
+
+holds for the whole and for each group of the breakdown.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.settlements.lines import WAITING
+
+CASH = "cash"
+KEYED_BY: Mapping[str, str] = {"qr": "provider", "card": "brand", "emoney": "brand"}
+"""Method → what its part of the breakdown is divided by. Cash is one group; what has no method is ``other``."""
+
+UNKNOWN = "unknown"
+"""The brand of a card whose brand nobody reported."""
+
+AMOUNTS = ("gross", "refunds", "fees", "adjustments")
+
+_SUMS = """
+    -- sums: one row for each method, provider and brand
+    SELECT settlement_id, method_type, provider, brand, count(*) AS count,
+           CAST(coalesce(sum(amount) FILTER (WHERE kind = 'payment'), 0) AS bigint) AS gross,
+           CAST(coalesce(-sum(amount) FILTER (WHERE kind = 'refund'), 0) AS bigint) AS refunds,
+           CAST(coalesce(sum(fee), 0) AS bigint) AS fees,
+           CAST(coalesce(sum(amount) FILTER (WHERE kind = 'adjustment'), 0) AS bigint) AS adjustments,
+           count(*) FILTER (WHERE is_late) AS late
+    FROM {lines} AS lines WHERE settlement_id = ANY(:ids)
+    GROUP BY settlement_id, method_type, provider, brand
+    ORDER BY settlement_id, method_type, provider, brand
+"""
+_SUMS_OF_LINES = text(_SUMS.format(lines="settlement_lines"))
+_TAKEN = "settlement_id, method_type, provider, brand, kind, amount, fee, is_late"
+_SUMS_SO_FAR = text(
+    _SUMS.format(
+        lines=f"(SELECT {_TAKEN} FROM settlement_lines UNION ALL SELECT {_TAKEN} FROM ({WAITING}) AS waiting)",
+    )
+)
+_IN_DOUBT = text("""
+    -- in doubt: payments begun before the end of which nobody knows yet whether money moved
+    SELECT s.id, count(p.id) AS payments, CAST(coalesce(sum(p.amount + p.tip_amount), 0) AS bigint) AS amount
+    FROM settlements s LEFT JOIN payments p ON p.store_id = s.store_id AND p.currency = s.currency AND NOT p.outcome_known
+                                           AND p.processing_at < s.end_at
+    WHERE s.id = ANY(:ids) GROUP BY s.id
+""")
+
+Figures = dict[str, Any]
+"""The columns that a close freezes, by their names."""
+
+
+async def figures_of_lines(connection: AsyncConnection, settlement_ids: list[str]) -> dict[str, Figures]:
+    """The figures of settlements by their lines, as a close freezes them."""
+    return await _figures(connection, settlement_ids, _SUMS_OF_LINES)
+
+
+async def figures_so_far(connection: AsyncConnection, settlement_ids: list[str]) -> dict[str, Figures]:
+    """The figures that open settlements would have if they were closed now."""
+    return await _figures(connection, settlement_ids, _SUMS_SO_FAR)
+
+
+async def _figures(connection: AsyncConnection, ids: list[str], statement: Any) -> dict[str, Figures]:
+    sums: dict[str, list[Mapping[str, Any]]] = {settlement_id: [] for settlement_id in ids}
+    for row in (await connection.execute(statement, {"ids": ids})).mappings():
+        sums[row["settlement_id"]].append(dict(row))
+    figures = {settlement_id: add_up(rows) for settlement_id, rows in sums.items()}
+    for doubt in await connection.execute(_IN_DOUBT, {"ids": ids}):
+        figures[doubt.id] |= {"in_doubt_count": doubt.payments, "in_doubt_amount": doubt.amount}
+    return figures
+
+
+def add_up(sums: Iterable[Mapping[str, Any]]) -> Figures:
+    """The figures of one settlement from the sums of its groups (count, gross, refunds, fees, adjustments, late)."""
+    whole, late = _nothing(), 0
+    breakdown: dict[str, Any] = {CASH: _nothing(), **{method: {} for method in KEYED_BY}, "other": _nothing()}
+    for row in sums:
+        late += row["late"]
+        for group in (whole, _group(breakdown, row)):
+            _add(group, row)
+    cash = breakdown[CASH]
+    return {
+        "line_count": whole["count"],
+        **{f"{name}_amount": whole[name] for name in (*AMOUNTS, "net")},
+        "breakdown": breakdown,
+        "late_count": late,
+        "cash_expected": cash["gross"] - cash["refunds"] + cash["adjustments"],
+    }
+
+
+def _nothing() -> dict[str, int]:
+    return {"count": 0, **dict.fromkeys((*AMOUNTS, "net"), 0)}
+
+
+def _group(breakdown: dict[str, Any], row: Mapping[str, Any]) -> dict[str, int]:
+    method = row["method_type"]
+    if method in KEYED_BY:
+        group: dict[str, int] = breakdown[method].setdefault(row[KEYED_BY[method]] or UNKNOWN, _nothing())
+        return group
+    flat: dict[str, int] = breakdown[CASH if method == CASH else "other"]
+    return flat
+
+
+def _add(group: dict[str, int], row: Mapping[str, Any]) -> None:
+    for name in ("count", *AMOUNTS):
+        group[name] += row[name]
+    group["net"] = group["gross"] - group["refunds"] - group["fees"] + group["adjustments"]
