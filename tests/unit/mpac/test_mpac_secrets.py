@@ -38,10 +38,10 @@ def test_every_file_is_for_the_owner_alone(home: Home) -> None:
 def test_one_that_a_later_version_adds_is_made_without_changing_the_others(home: Home) -> None:
     before = load_secrets(home).values
     file = home.secrets / "secrets.json"
-    file.write_text(json.dumps({name: value for name, value in before.items() if name != "credentials_key"}))
+    file.write_text(json.dumps({name: value for name, value in before.items() if name != "secret_key"}))
     after = load_secrets(home).values
-    assert {**after, "credentials_key": ""} == {**before, "credentials_key": ""}
-    assert len(base64.urlsafe_b64decode(after["credentials_key"])) == 32
+    assert {**after, "secret_key": ""} == {**before, "secret_key": ""}
+    assert len(base64.urlsafe_b64decode(after["secret_key"])) == 32
 
 
 def test_a_user_token_signed_with_the_key_is_good_under_the_published_set(home: Home) -> None:

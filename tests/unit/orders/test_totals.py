@@ -42,7 +42,7 @@ def test_american_cents_are_rounded_once_per_rate() -> None:
     assert found == Totals(subtotal=1999, tax_amount=177, discount_amount=0, total_amount=2176)
 
 
-def test_kuwaiti_fils() -> None:
+def test_kuwaiti_fils_are_rounded_once_per_rate() -> None:
     # 2.750 + 3 × 0.415 = 3.995 dinars at 5 %: 199.75 fils → 200; no sales tax on 1.000
     found = totals(line(1, 2750, "0.05"), line(3, 415, "0.05"), line(1, 1000, "0"), currency="KWD")
     assert found == Totals(subtotal=4995, tax_amount=200, discount_amount=0, total_amount=5195)
