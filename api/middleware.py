@@ -10,10 +10,12 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import answer
 from api.limits import Limits
+from workflows.card_data import looks_like_card_data
 from workflows.errors import Detail, DomainError, InternalError, MalformedRequest
 from workflows.ids import new_id
 
@@ -21,10 +23,6 @@ logger = logging.getLogger("api.requests")
 
 ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 """A caller's own request id is taken over if it looks like one: it goes into logs and task headers."""
-
-
-class TooLarge(Exception):
-    """The body grew over the limit while it was read."""
 
 
 class Frame:
@@ -57,8 +55,6 @@ class Frame:
                 await self._app(scope, self._measured(scope, receive), send_with_id)
         except DomainError as error:
             await answer(error)(scope, receive, send_with_id)
-        except TooLarge:
-            await answer(self._too_large())(scope, receive, send_with_id)
         except Exception:
             # Caught here, not by the framework, which would close the connection after its answer.
             logger.exception("unexpected error", extra={"request_id": request_id, "method": scope["method"]})
@@ -85,7 +81,8 @@ class Frame:
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > self._max_body_bytes:
-                    raise TooLarge
+                    # As the framework's own kind of error, because it turns any other into a 400 that says nothing.
+                    raise HTTPException(400) from self._too_large()
             return message
 
         return measured
@@ -93,7 +90,7 @@ class Frame:
 
 def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and ACCEPTABLE_ID.fullmatch(value):
+        if name == b"x-request-id" and ACCEPTABLE_ID.fullmatch(value) and not looks_like_card_data(value.decode()):
             return str(value.decode())
     return new_id("request")
 
