@@ -146,7 +146,7 @@ def serve(settings: Settings, engines: None, signer: Signer) -> Serve:
     """The API with some settings changed, for one test."""
 
     def make(**changes: Any) -> AbstractAsyncContextManager[Api]:
-        return running_api(settings.model_copy(update=changes), signer)
+        return running_api(settings.model_copy(update=changes), signer, usual=settings)
 
     return make
 

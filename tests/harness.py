@@ -171,10 +171,22 @@ class Api:
         """POST."""
         return await self.call("POST", path, body, **rest)
 
-    async def pay(self, as_: Tenant | str, *, key: str | None = None, **fields: Any) -> Answer:
+    async def pay(
+        self, as_: Tenant | str, *, key: str | None = None, headers: Mapping[str, str] | None = None, **fields: Any
+    ) -> Answer:
         """POST /payments: 1,000 yen in cash unless ``fields`` say otherwise, under a fresh key unless one is given."""
         body = {"amount": 1_000, "method": {"type": "cash"}, **fields}
-        return await self.post("/payments", body, as_=as_, key=key or uuid_utils.uuid7().hex)
+        return await self.post("/payments", body, as_=as_, key=key or uuid_utils.uuid7().hex, headers=headers)
+
+
+UVICORN: dict[str, Any] = {
+    "log_config": None,
+    "access_log": False,
+    "loop": "none",
+    "http": "httptools",
+    "lifespan": "on",
+    "timeout_graceful_shutdown": 2,
+}
 
 
 class _Server(uvicorn.Server):
@@ -187,17 +199,18 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def running_api(settings: Settings, signer: Signer) -> AsyncIterator[Api]:
+async def running_api(settings: Settings, signer: Signer, *, usual: Settings | None = None) -> AsyncIterator[Api]:
     """The application under uvicorn on a free port, on the event loop of the tests.
 
-    The engines belong to the process, so they are handed over: to the application when it starts, and back afterwards.
+    The engines belong to the process, so they are handed over: to the application when it starts, and back afterwards
+    (to the ``usual`` settings, where these are special).
     """
     await disconnect()
     handlers = logging.getLogger().handlers[:]
     app = create_app(settings)
     logging.getLogger().handlers[:] = handlers  # pytest's own, so that caplog hears what the application says
     listener = socket.create_server(("127.0.0.1", 0))
-    server = _Server(uvicorn.Config(app, log_config=None, loop="none", lifespan="on", timeout_graceful_shutdown=2))
+    server = _Server(uvicorn.Config(app, **UVICORN))
     serving = asyncio.create_task(server.serve([listener]))
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
@@ -213,4 +226,4 @@ async def running_api(settings: Settings, signer: Signer) -> AsyncIterator[Api]:
         await serving
         listener.close()
         await disconnect()
-        connect(settings)
+        connect(usual or settings)

@@ -1,0 +1,335 @@
+"""What every answer has in common, whatever was asked and whatever went wrong."""
+
+import asyncio
+import json
+import logging
+import socket
+from typing import Any
+
+import pytest
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
+
+from tests.conftest import Serve
+from tests.factories import PaymentMaker, Signer, Tenant
+from tests.harness import Answer, Api, eventually
+
+CASH = {"amount": 1_000, "method": {"type": "cash"}}
+NUMBER = "4111111111111111"
+
+
+def is_refused(answer: Answer, status: int, code: str, field: str | None = None) -> bool:
+    """Whether it is that error, in the envelope."""
+    assert answer.status == status, answer.raw
+    assert set(answer.body) == {"error"}
+    assert set(answer.body["error"]) == {"code", "message", "details"}
+    assert answer.code == code
+    assert answer.headers["X-Request-Id"]
+    assert answer.headers["Content-Type"] == "application/json"
+    return field is None or field in [detail["field"] for detail in answer.details]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "//"),
+        ("GET", "//nowhere"),
+        ("GET", "/nowhere"),
+        ("POST", "/payments/x/nowhere"),
+        ("GET", "/payments/"),
+        ("PUT", "/payments"),
+        ("DELETE", "/payments"),
+        ("PATCH", "/payments/pay_1"),
+        ("OPTIONS", "/payments"),
+        ("TRACE", "/payments"),
+        ("PURGE", "/payments"),
+        ("GET", "/Payments"),
+        ("POST", "//health/live"),
+        ("GET", "//api/v1"),
+        ("GET", "//docs/"),
+    ],
+)
+async def test_an_unknown_path_and_an_unknown_method_are_both_404(
+    api: Api, tenant: Tenant, method: str, path: str
+) -> None:
+    assert is_refused(await api.call(method, path, as_=tenant), 404, "RESOURCE_NOT_FOUND")
+
+
+async def test_an_unknown_path_is_404_whatever_is_sent_to_it(api: Api) -> None:
+    assert is_refused(
+        await api.post("/nowhere", b"\xff", headers={"Content-Type": "image/png"}), 404, "RESOURCE_NOT_FOUND"
+    )
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"nothing", b'{"amount": }', b"\xff\xfe", b"[1,", b'{"a":1}x', b"\x00", b"{" * 30_000]
+)
+async def test_a_body_that_is_not_json_is_malformed(api: Api, tenant: Tenant, body: bytes) -> None:
+    answer = await api.post("/payments", body, as_=tenant, key="k")
+    assert answer.status in (400, 422)
+    if body:
+        assert is_refused(answer, 400, "VALIDATION_ERROR", "body")
+
+
+@pytest.mark.parametrize("body", [[], "text", 1, None, True, [CASH]])
+async def test_json_that_is_no_object_is_invalid(api: Api, tenant: Tenant, body: Any) -> None:
+    answer = await api.post("/payments", json.dumps(body).encode(), as_=tenant, key="k")
+    assert is_refused(answer, 422, "VALIDATION_ERROR")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["text/plain", "application/xml", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "x"],
+)
+async def test_another_content_type_is_malformed(api: Api, tenant: Tenant, kind: str) -> None:
+    answer = await api.post("/payments", CASH, as_=tenant, key="k", headers={"Content-Type": kind})
+    assert is_refused(answer, 400, "VALIDATION_ERROR", "Content-Type")
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "APPLICATION/JSON"])
+async def test_json_may_say_its_charset(api: Api, tenant: Tenant, kind: str) -> None:
+    answer = await api.post("/payments", CASH, as_=tenant, key="k", headers={"Content-Type": kind})
+    assert answer.status == 201
+
+
+async def test_unknown_fields_are_refused_at_every_depth(api: Api, tenant: Tenant) -> None:
+    body = {**CASH, "ammount": 1, "method": {"type": "cash", "cash": 5}}
+    answer = await api.post("/payments", body, as_=tenant, key="k")
+    assert is_refused(answer, 422, "VALIDATION_ERROR", "ammount")
+    assert {"There is no such field"} == {detail["issue"] for detail in answer.details}
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/payments?limit=0", "limit"),
+        ("/payments?limit=x", "limit"),
+        ("/payments?limit=201", "limit"),
+        ("/payments?status=paid", "status"),
+        ("/payments?cursor=a%20b", "cursor"),
+        ("/payments?cursor=a'b", "cursor"),
+        ("/payments?created_from=yesterday", "created_from"),
+        ("/payments/pay_1?wait=-1", "wait"),
+        ("/payments/pay_1?wait=61", "wait"),
+        ("/payments/pay_1?wait=nan", "wait"),
+        ("/payments/pay_1?since_version=99999999999", "since_version"),
+        ("/payments/pay%001", "payment_id"),
+        ("/payments/" + "x" * 81, "payment_id"),
+    ],
+)
+async def test_a_wrong_query_or_path_value_is_malformed(api: Api, tenant: Tenant, path: str, field: str) -> None:
+    assert is_refused(await api.get(path, as_=tenant), 400, "VALIDATION_ERROR", field)
+
+
+async def test_a_body_over_the_limit_is_refused_when_it_is_announced(api: Api, tenant: Tenant) -> None:
+    answer = await api.post("/payments", b'{"x":"' + b"x" * 65_536, as_=tenant, key="k")
+    assert is_refused(answer, 400, "VALIDATION_ERROR", "body")
+    assert "64 KiB" in answer.details[0]["issue"]
+
+
+async def test_a_body_over_the_limit_is_refused_when_it_comes_in_chunks(api: Api, tenant: Tenant) -> None:
+    host, port = api.url.removeprefix("http://").split(":")
+    head = (
+        f"POST /api/v1/payments HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.signer.device(tenant)}\r\n"
+        "Idempotency-Key: k\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(head.encode())
+    for _ in range(9):
+        writer.write(b"2000\r\n" + b"x" * 8_192 + b"\r\n")
+    writer.write(b"0\r\n\r\n")
+    answer = await asyncio.wait_for(reader.readuntil(b"]}}"), 5)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"64 KiB" in answer
+
+
+async def test_a_body_at_the_limit_is_read(api: Api, tenant: Tenant) -> None:
+    body = json.dumps(CASH).encode()
+    answer = await api.post("/payments", body + b" " * (65_536 - len(body)), as_=tenant, key="k")
+    assert answer.status == 201
+
+
+@pytest.mark.parametrize(
+    "token", ["", "x", "a.b.c", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.", "\x80".encode("latin-1").decode("latin-1")]
+)
+async def test_a_token_that_is_not_good_is_401(api: Api, token: str) -> None:
+    answer = await api.get("/payments", as_=token)
+    assert is_refused(answer, 401, "AUTHENTICATION_ERROR")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_no_token_is_401_and_is_told_before_anything_else(api: Api) -> None:
+    assert is_refused(await api.get("/payments"), 401, "AUTHENTICATION_ERROR")
+    assert is_refused(await api.post("/payments", {"amount": 0}), 401, "AUTHENTICATION_ERROR")
+    assert is_refused(await api.get("/payments", headers={"Authorization": "Basic eA=="}), 401, "AUTHENTICATION_ERROR")
+
+
+async def test_an_expired_token_says_so(api: Api, tenant: Tenant) -> None:
+    answer = await api.get("/payments", as_=api.signer.device(tenant, exp=1_700_000_000))
+    assert is_refused(answer, 401, "AUTHENTICATION_ERROR")
+    assert "expired" in answer.body["error"]["message"]
+
+
+async def test_a_suspended_device_is_refused_on_its_very_next_request(
+    api: Api, tenant: Tenant, admin: AsyncConnection[DictRow]
+) -> None:
+    token = api.signer.device(tenant)
+    assert (await api.get("/payments", as_=token)).status == 200
+    await admin.execute("UPDATE devices SET status = 'suspended', version = 9 WHERE id = %s", [tenant.device_id])
+    for answer in (await api.get("/payments", as_=token), await api.pay(token)):
+        assert is_refused(answer, 403, "AUTHORIZATION_ERROR")
+
+
+async def test_every_answer_names_its_request_and_takes_over_a_name_that_looks_like_one(
+    api: Api, tenant: Tenant
+) -> None:
+    assert (await api.get("/payments", as_=tenant)).headers["X-Request-Id"].startswith("req_")
+    named = await api.get("/payments", as_=tenant, headers={"X-Request-Id": "till-3.42"})
+    assert named.headers["X-Request-Id"] == "till-3.42"
+    for odd in ("x" * 65, "a b", "ü", NUMBER + "<"):
+        answer = await api.get("/payments", as_=tenant, headers={"X-Request-Id": odd})
+        assert answer.headers["X-Request-Id"].startswith("req_")
+
+
+async def test_the_request_is_in_the_log_and_in_the_history_by_its_name(
+    api: Api, tenant: Tenant, caplog: pytest.LogCaptureFixture, admin: AsyncConnection[DictRow]
+) -> None:
+    caplog.set_level(logging.INFO, "api.requests")
+    answer = await api.pay(tenant, key="k-1")
+    request_id = answer.headers["X-Request-Id"]
+    assert request_id in [getattr(record, "request_id", None) for record in caplog.records]
+    found = await admin.execute("SELECT request_id FROM payment_history WHERE payment_id = %s", [answer.body["id"]])
+    assert (await found.fetchone()) == {"request_id": request_id}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"metadata": {"note": f"paid with {NUMBER}"}}, "metadata.note"),
+        ({"metadata": {"a": [{"b": "4111 1111 1111 1111"}]}}, "metadata.a.0.b"),
+        ({"metadata": {"cvv": "123"}}, "metadata.cvv"),
+        ({"client_reference": NUMBER}, "client_reference"),
+        ({"method": {"type": "card", "approval_code": NUMBER}}, "method.approval_code"),
+        ({NUMBER: 1}, "…"),
+        ({"metadata": {NUMBER: 1}}, "metadata.…"),
+    ],
+)
+async def test_a_card_number_in_any_field_is_refused_and_told_nowhere(
+    api: Api,
+    tenant: Tenant,
+    admin: AsyncConnection[DictRow],
+    caplog: pytest.LogCaptureFixture,
+    change: dict[str, Any],
+    field: str,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    answer = await api.pay(tenant, key="k-1", **change)
+    assert is_refused(answer, 422, "VALIDATION_ERROR", field)
+    assert "1111" not in answer.raw.decode()
+    assert "1111" not in caplog.text
+    kept = await admin.execute("SELECT * FROM idempotency_records WHERE merchant_id = %s", [tenant.merchant_id])
+    assert "1111 1111" not in repr(await kept.fetchall())
+
+
+@pytest.mark.parametrize("place", ["key", "path", "query", "request id"])
+async def test_a_card_number_outside_the_body_is_neither_stored_nor_logged(
+    api: Api, tenant: Tenant, admin: AsyncConnection[DictRow], caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    if place == "key":
+        assert is_refused(await api.pay(tenant, key=NUMBER), 422, "VALIDATION_ERROR", "Idempotency-Key")
+    elif place == "path":
+        await api.get(f"/payments/{NUMBER}", as_=tenant)
+    elif place == "query":
+        await api.get(f"/payments?client_reference={NUMBER}", as_=tenant)
+    else:
+        answer = await api.pay(tenant, headers={"X-Request-Id": NUMBER})
+        assert NUMBER not in answer.headers["X-Request-Id"]
+    ours = [record for record in caplog.records if not record.name.startswith(("uvicorn", "asyncio"))]
+    assert NUMBER not in " ".join(f"{record.getMessage()} {vars(record)}" for record in ours)
+    found = await admin.execute(
+        "SELECT count(*) AS n FROM idempotency_records WHERE key = %s OR path LIKE %s", [NUMBER, f"%{NUMBER}%"]
+    )
+    assert (await found.fetchone()) == {"n": 0}
+
+
+async def test_beyond_the_limit_of_a_merchant_it_is_429_and_others_go_on(
+    serve: Serve, tenant: Tenant, make_tenant: Any
+) -> None:
+    other = await make_tenant()
+    async with serve(rate_limit_per_merchant=5) as api:
+        answers = [await api.get("/payments", as_=tenant) for _ in range(9)]
+        assert [answer.status for answer in answers].count(429) >= 2  # a new minute may have begun in between
+        refused = next(answer for answer in answers if answer.status == 429)
+        assert is_refused(refused, 429, "RATE_LIMIT_EXCEEDED")
+        assert 1 <= int(refused.headers["Retry-After"]) <= 60
+        assert (await api.get("/payments", as_=other)).status == 200
+
+
+async def test_the_limit_over_all_counts_everybody(serve: Serve, make_tenant: Any) -> None:
+    tenants = [await make_tenant() for _ in range(4)]
+    async with serve(rate_limit_overall=6) as api:
+        answers = [await api.get("/payments", as_=each) for each in tenants * 4]
+        assert [answer.status for answer in answers].count(429) >= 4
+
+
+async def test_in_maintenance_everything_is_503_with_the_operators_words_but_health_and_operators(
+    api: Api, tenant: Tenant, signer: Signer
+) -> None:
+    operator = signer.user(tenant, role="system_op")
+    try:
+        closed = await api.call("PUT", "/ops/maintenance", {"enabled": True, "message": "Back at noon"}, as_=operator)
+        assert closed.status == 200
+        answer = await eventually(lambda: api.get("/payments", as_=tenant), until=lambda seen: seen.status == 503)
+        assert is_refused(answer, 503, "SERVICE_UNAVAILABLE")
+        assert answer.body["error"]["message"] == "Back at noon"
+        assert int(answer.headers["Retry-After"]) > 0
+        assert (await api.get("//health/live")).status == 200
+        assert (await api.get("/ops/dead-letters", as_=operator)).status == 200
+    finally:
+        await api.call("PUT", "/ops/maintenance", {"enabled": False}, as_=operator)
+    await eventually(lambda: api.get("/payments", as_=tenant), until=lambda seen: seen.status == 200)
+
+
+@pytest.mark.parametrize("setting", ["max_waiting_requests", "max_requests_in_flight"])
+async def test_too_much_at_once_is_503_with_retry_after(serve: Serve, tenant: Tenant, setting: str) -> None:
+    async with serve(**{setting: 1}) as api:
+        payment_id = (await api.pay(tenant)).body["id"]
+        path = f"/payments/{payment_id}" + ("?wait=1&since_version=9" if "waiting" in setting else "")
+        answers = await asyncio.gather(*(api.get(path, as_=tenant) for _ in range(10)))
+        served = [answer for answer in answers if answer.status == 200]
+        assert 1 <= len(served) < 10
+        for answer in answers:
+            if answer not in served:
+                assert is_refused(answer, 503, "SERVICE_UNAVAILABLE")
+                assert answer.headers["Retry-After"] == "1"
+        assert (await api.get("/payments", as_=tenant)).status == 200
+
+
+async def test_without_a_database_everything_is_503_and_alive(serve: Serve, tenant: Tenant) -> None:
+    from pydantic import SecretStr  # noqa: PLC0415
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobody = taken.getsockname()[1]
+    async with serve(database_url=SecretStr(f"postgresql://u:p@127.0.0.1:{nobody}/d")) as api:
+        for answer in (await api.pay(tenant), await api.get("/payments", as_=tenant), await api.get("//health/ready")):
+            assert is_refused(answer, 503, "SERVICE_UNAVAILABLE")
+            assert int(answer.headers["Retry-After"]) > 0
+        assert (await api.get("//health/live")).status == 200
+
+
+async def test_an_error_of_ours_tells_nothing_of_the_inside(
+    api: Api, tenant: Tenant, payments: PaymentMaker, admin: AsyncConnection[DictRow], caplog: pytest.LogCaptureFixture
+) -> None:
+    payment_id = await payments.pending()
+    await admin.execute("ALTER TABLE payment_messages RENAME TO payment_messages_gone")
+    try:
+        answer = await api.get(f"/payments/{payment_id}/events", as_=tenant)
+    finally:
+        await admin.execute("ALTER TABLE payment_messages_gone RENAME TO payment_messages")
+    assert is_refused(answer, 500, "INTERNAL_ERROR")
+    assert answer.details == []
+    assert "payment_messages" not in answer.raw.decode()
+    assert answer.headers["X-Request-Id"] in [getattr(record, "request_id", None) for record in caplog.records]
+    assert (await api.get(f"/payments/{payment_id}/events", as_=tenant)).status == 200
