@@ -51,6 +51,7 @@ def new_operation(order: Order, *, family: Family, kind: str, fate: Fate) -> Ope
         fingerprint=order.fingerprint,
         created_at=times.now(),
         due_at=None,
+        account=order.account,
     )
 
 

@@ -30,16 +30,20 @@ class Movement(NamedTuple):
     currency: str
     fee: int
     at: int
+    account: str  # whose statement it is on; empty where the caller named none
 
 
 COLUMNS = ", ".join(Movement._fields)
 INSERT = (
-    "INSERT INTO movements (kind, reference, payment_id, provider_reference, amount, currency, fee, at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO movements (kind, reference, payment_id, provider_reference, amount, currency, fee, at, account)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 OF_PAYMENT = f"SELECT {COLUMNS} FROM movements WHERE payment_id = ? ORDER BY seq"
 PAGE = f"SELECT {COLUMNS} FROM movements WHERE seq > ? ORDER BY seq LIMIT ?"
-PERIOD = f"SELECT {COLUMNS} FROM movements WHERE at >= ? AND at < ? AND seq > ? ORDER BY seq LIMIT ?"
+PERIOD = (
+    f"SELECT {COLUMNS} FROM movements WHERE at >= ?1 AND at < ?2 AND seq > ?3"
+    " AND (?5 IS NULL OR account = ?5) ORDER BY seq LIMIT ?4"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,8 @@ class Page:
     next_after: int | None
 
 
-def record(store: Store, movement: tuple[str, str, str, str, int, str, int, int]) -> None:
-    """Append a movement: kind, reference, payment, provider's reference, amount, currency, fee, instant."""
+def record(store: Store, movement: tuple[str, str, str, str, int, str, int, int, str]) -> None:
+    """Append a movement: kind, reference, payment, provider's reference, amount, currency, fee, instant, account."""
     store.write(INSERT, movement)
 
 
@@ -65,9 +69,9 @@ def page(store: Store, *, after: int, limit: int) -> Page:
     return _page(store.query(PAGE, (after, limit + 1)), limit=limit)
 
 
-def period(store: Store, *, start: int, end: int, after: int, limit: int) -> Page:
-    """Like ``page``, of the half-open period from ``start`` to ``end``."""
-    return _page(store.query(PERIOD, (start, end, after, limit + 1)), limit=limit)
+def period(store: Store, *, start: int, end: int, after: int, limit: int, account: str | None = None) -> Page:
+    """Like ``page``, of the half-open period from ``start`` to ``end``, of one account or of all."""
+    return _page(store.query(PERIOD, (start, end, after, limit + 1, account)), limit=limit)
 
 
 def present(movement: Movement) -> dict[str, Any]:

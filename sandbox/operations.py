@@ -46,6 +46,7 @@ class Operation(NamedTuple):
     fingerprint: bytes | None
     created_at: int
     due_at: int | None
+    account: str
 
 
 COLUMNS = ", ".join(Operation._fields)

@@ -112,7 +112,7 @@ def _conclude(provider: Provider, operation: Operation, *, at: int) -> Operation
 def _succeeded(provider: Provider, operation: Operation, *, at: int) -> Operation:
     family = Family(operation.family)
     fee = FEES[family](operation.amount)
-    moved = (operation.provider_reference, operation.amount, operation.currency, fee, at)
+    moved = (operation.provider_reference, operation.amount, operation.currency, fee, at, operation.account)
     movements.record(provider.store, (MOVES[family], operation.reference, operation.payment_id, *moved))
     return operation._replace(status=Status.SUCCEEDED, fee=fee)
 

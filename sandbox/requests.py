@@ -26,6 +26,7 @@ class Order:
     body: dict[str, Any]
     reference: str
     payment_id: str
+    account: str  # whose statement it goes on; empty where none was named
     amount: int
     currency: str
     fate: Fate | None  # None: the caller left it to the dial
@@ -53,6 +54,7 @@ async def read_order(request: web.Request) -> Order:
         body=body,
         reference=text(body, "reference"),
         payment_id=text(body, "payment_id"),
+        account=text(body, "account") if body.get("account") is not None else "",
         amount=whole_number(body, "amount", lowest=1, highest=MAX_AMOUNT),
         currency=currency,
         fate=_read_fate(body),

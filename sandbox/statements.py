@@ -41,10 +41,11 @@ FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Half-open, in microseconds: what happens at ``end`` belongs to the next."""
+    """Half-open, in microseconds: what happens at ``end`` belongs to the next. ``account``: None means all."""
 
     start: int
     end: int
+    account: str | None = None
 
 
 async def get_statement(provider: Provider, request: web.Request) -> web.StreamResponse:
@@ -82,14 +83,17 @@ def line(movement: Movement) -> dict[str, Any]:
 def _read_period(request: web.Request) -> Period:
     if "from" not in request.query or "to" not in request.query:
         raise bad_request("from and to are required")
-    period = Period(from_text(request.query["from"], name="from"), from_text(request.query["to"], name="to"))
+    start, end = from_text(request.query["from"], name="from"), from_text(request.query["to"], name="to")
+    period = Period(start, end, request.query.get("account"))
     if period.start > period.end:
         raise bad_request("from must not be after to")
     return period
 
 
 def _page(provider: Provider, period: Period, *, after: int, limit: int) -> Page:
-    return movements.period(provider.store, start=period.start, end=period.end, after=after, limit=limit)
+    return movements.period(
+        provider.store, start=period.start, end=period.end, after=after, limit=limit, account=period.account
+    )
 
 
 async def _stream_csv(provider: Provider, request: web.Request, period: Period) -> web.StreamResponse:

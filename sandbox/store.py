@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-FILE_NAME = "ledger.sqlite3"
+FILE_NAME = "ledger-2.sqlite3"  # the number grows with the tables: a sandbox of before begins anew
 LOCK_WAIT_SECONDS = 2.0  # a predecessor that was just killed may still be dying with the lock in its hand
 CACHED_STATEMENTS = 128  # more than we have, so that none is ever compiled twice
 
@@ -49,6 +49,7 @@ CREATE TABLE IF NOT EXISTS operations (
     fingerprint BLOB,
     created_at INTEGER NOT NULL,
     due_at INTEGER,
+    account TEXT NOT NULL,
     PRIMARY KEY (reference, family)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS operations_due ON operations (due_at) WHERE due_at IS NOT NULL;
@@ -63,7 +64,8 @@ CREATE TABLE IF NOT EXISTS movements (
     amount INTEGER NOT NULL CHECK (amount > 0),
     currency TEXT NOT NULL,
     fee INTEGER NOT NULL,
-    at INTEGER NOT NULL
+    at INTEGER NOT NULL,
+    account TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS movements_payment ON movements (payment_id);
 CREATE INDEX IF NOT EXISTS movements_at ON movements (at);

@@ -75,4 +75,5 @@ def _never_heard_of(reference: str) -> Operation:
         fingerprint=None,
         created_at=times.now(),
         due_at=None,
+        account="",
     )

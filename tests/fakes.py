@@ -2,9 +2,21 @@
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from workflows.providers.base import Answer, Charge, GiveBack, NotFound, Outcome, Succeeded, Withdrawn
+from workflows.providers.base import (
+    Answer,
+    Charge,
+    GiveBack,
+    NotFound,
+    Outcome,
+    StatementLine,
+    Succeeded,
+    Unavailable,
+    Withdrawn,
+)
 
 
 @dataclass
@@ -22,6 +34,7 @@ class FakeProvider:
     refunds: deque[Outcome] = field(default_factory=deque)
     inquiries: deque[Answer] = field(default_factory=deque)
     withdrawals: deque[Answer] = field(default_factory=deque)
+    statements: list[list[StatementLine] | Unavailable] = field(default_factory=list)
     calls: list[tuple[str, str]] = field(default_factory=list)
     moved: dict[str, int] = field(default_factory=dict)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
@@ -85,6 +98,14 @@ class FakeProvider:
         """The next scripted answer, or the truth."""
         self.calls.append(("inquire_refund", reference))
         return self.inquiries.popleft() if self.inquiries else self._truth(reference)
+
+    async def statement(
+        self, account: str, *, start: datetime, end: datetime
+    ) -> AsyncIterator[list[StatementLine] | Unavailable]:
+        """The scripted pages."""
+        self.calls.append(("statement", account))
+        for page in self.statements:
+            yield page
 
     async def close(self) -> None:
         """There is nothing to give back."""

@@ -42,6 +42,7 @@ def _build(row: dict[str, Any], attempt: Attempt | None) -> Claimed:
     charge = Charge(
         reference=f"{row['id']}:{number}",
         payment_id=row["id"],
+        account=row["store_id"],
         amount=facts.amount,
         currency=row["currency"],
         method_type=row["method_type"],

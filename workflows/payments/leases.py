@@ -156,7 +156,7 @@ _RESUME = """
         WHERE a.{entity}_id = picked.id ORDER BY number DESC LIMIT 1
     ) last ON true
     WHERE r.id = picked.id
-    RETURNING {columns}, last.number AS attempt_number, last.outcome AS attempt_outcome, last.not_found_at
+    RETURNING {columns}, r.store_id, last.number AS attempt_number, last.outcome AS attempt_outcome, last.not_found_at
 """
 
 _NEW_ATTEMPTS = """

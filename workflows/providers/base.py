@@ -7,16 +7,18 @@ the two it is, is the adapter's most important decision: everything after the re
 An inquiry may also find nothing, and a withdrawal may be confirmed: two further facts that only those calls can state.
 """
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
     """What a provider is asked to charge: ``amount`` minor units of ``currency``, tip included.
 
-    ``reference`` is our idempotency key, ``{payment_id}:{attempt}``. ``facts`` are what the terminal reported or handed
+    ``reference`` is our idempotency key, ``{payment_id}:{attempt}``; ``account`` is on whose statement the money is to be
+    listed: the store's id. ``facts`` are what the terminal reported or handed
     over (token, external result, approval code), named as the payment's columns are.
     """
 
@@ -27,6 +29,7 @@ class Charge:
     method_type: str
     method_mode: str | None
     expires_at: datetime
+    account: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -35,7 +38,7 @@ class Charge:
 class GiveBack:
     """What a provider is asked to give back: ``amount`` minor units of the charge ``charge_reference``.
 
-    ``reference`` is our idempotency key, ``{refund_id}:{attempt}``.
+    ``reference`` is our idempotency key, ``{refund_id}:{attempt}``; ``account`` as for a charge.
     """
 
     reference: str
@@ -43,6 +46,7 @@ class GiveBack:
     charge_reference: str
     amount: int
     currency: str
+    account: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
@@ -101,6 +105,21 @@ class Withdrawn:
     """The provider confirms that this reference moved no money and never will."""
 
 
+class StatementLine(NamedTuple):
+    """What a provider says it moved: ``amount`` and ``fee`` are signed minor units, ``at`` an instant in RFC 3339.
+
+    ``kind`` is ``payment``, ``refund`` or ``reversal``; what left the merchant is below zero.
+    """
+
+    kind: str
+    our_reference: str | None
+    provider_reference: str | None
+    amount: int
+    currency: str
+    fee: int | None
+    at: str
+
+
 Outcome = Succeeded | Declined | ActionRequired | Unavailable | Unknown
 Answer = Outcome | NotFound | Withdrawn
 
@@ -132,6 +151,12 @@ class Provider(Protocol):
 
     async def inquire_refund(self, reference: str) -> Answer:
         """What became of the refund that was sent under ``reference``."""
+        ...
+
+    def statement(
+        self, account: str, *, start: datetime, end: datetime
+    ) -> AsyncIterator[list[StatementLine] | Unavailable]:
+        """What moved on ``account`` in ``[start, end)``, page by page; ``Unavailable`` ends it where it broke off."""
         ...
 
     async def close(self) -> None:

@@ -36,6 +36,7 @@ def _build(row: dict[str, Any], attempt: Attempt | None) -> ClaimedRefund:
     refund = GiveBack(
         reference=f"{row['id']}:{number}",
         payment_id=row["payment_id"],
+        account=row["store_id"],
         charge_reference=row["charge_reference"] or "",
         amount=row["amount"],
         currency=row["currency"],

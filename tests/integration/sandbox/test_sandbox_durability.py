@@ -85,4 +85,4 @@ async def test_it_starts_and_stops_at_once_even_with_calls_it_will_never_answer(
         await held
     await sandbox.stop()
     assert time.monotonic() - started < 4
-    assert os.listdir(sandbox_folder) == ["ledger.sqlite3"]
+    assert os.listdir(sandbox_folder) == ["ledger-2.sqlite3"]

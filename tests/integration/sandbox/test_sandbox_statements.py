@@ -104,3 +104,14 @@ async def test_an_empty_period_is_an_empty_statement(empty_sandbox: Sandbox) -> 
 async def test_a_statement_nobody_can_make_is_refused(sandbox: Sandbox, query: str) -> None:
     answer = await statement(sandbox, query)
     assert (answer.status, answer.body["error"]["code"]) == (400, "invalid_request")
+
+
+async def test_an_account_has_its_own_statement(empty_sandbox: Sandbox) -> None:
+    for number, account in enumerate(("sto_a", "sto_b", None)):
+        body = {"reference": f"acc{number}:1", "payment_id": f"acc{number}", "amount": 10, "currency": "JPY"}
+        await empty_sandbox.call("POST", "/v1/charges", body | ({"account": account} if account else {}))
+    await empty_sandbox.call("POST", "/v1/charges/acc0:1/reverse")
+    for account, expected in (("sto_a", ["acc0:1", "acc0:1"]), ("sto_b", ["acc1:1"]), ("sto_c", [])):
+        answer = await statement(empty_sandbox, f"{EVER}&account={account}")
+        assert [line["reference"] for line in answer.body["data"]] == expected
+    assert len((await statement(empty_sandbox, EVER)).body["data"]) == 4

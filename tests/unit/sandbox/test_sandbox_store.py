@@ -19,7 +19,7 @@ def ledger_store(tmp_path: Path) -> Iterator[Store]:
 
 
 def charge(store: Store, reference: str, *, amount: int = 100) -> None:
-    movements.record(store, ("charge", reference, "pay_1", "sbx_1", amount, "JPY", 3, 1))
+    movements.record(store, ("charge", reference, "pay_1", "sbx_1", amount, "JPY", 3, 1, "sto_1"))
 
 
 def references(store: Store) -> list[str]:
