@@ -70,8 +70,18 @@ def show(name: str, spent: Counter[str], console: Console) -> None:
     """Print the functions that cost most, by both measures."""
     whole = spent.total() or 1
     cumulative, alone = shares(spent)
-    for title, counted in (("with all it calls", cumulative), ("alone", alone)):
+    tables = {"whose code runs": by_package(alone), "with all it calls": cumulative, "alone": alone}
+    for title, counted in tables.items():
         table = Table(f"{name}: share of its processor time, {title}", "%", box=None)
-        for function, nanoseconds in counted.most_common(SHOWN):
-            table.add_row(function, f"{100 * nanoseconds / whole:.1f}")
+        for place, nanoseconds in counted.most_common(SHOWN):
+            table.add_row(place, f"{100 * nanoseconds / whole:.1f}")
         console.print(table)
+
+
+def by_package(alone: Counter[str]) -> Counter[str]:
+    """The same by package or top module; what a function written in C does counts as its caller's."""
+    packages: Counter[str] = Counter()
+    for function, nanoseconds in alone.items():
+        place = function.rpartition("(")[2].rstrip(")")
+        packages[place.partition("/")[0].removesuffix(".py")] += nanoseconds
+    return packages

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from types import FrameType
 
@@ -22,11 +23,21 @@ ASLEEP_SECONDS = 0.1
 DEEPEST = 80  # frames of a stack; below are the event loop and the interpreter
 
 
+@cache
+def _place(file: str) -> str:
+    """The path below site-packages, the standard library or the checkout: its first word says whose code it is."""
+    for folder in ("site-packages/", f"python{sys.version_info.major}.{sys.version_info.minor}/", f"{os.getcwd()}/"):
+        _, found, rest = file.rpartition(folder)
+        if found:
+            return rest
+    return file
+
+
 def _stack(frame: FrameType | None) -> str:
     names: list[str] = []
     while frame is not None and len(names) < DEEPEST:
         code = frame.f_code
-        names.append(f"{code.co_qualname} ({'/'.join(code.co_filename.split('/')[-2:])})")
+        names.append(f"{code.co_qualname} ({_place(code.co_filename)})")
         frame = frame.f_back
     return ";".join(reversed(names))
 

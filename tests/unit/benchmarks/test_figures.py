@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.measure import percentiles
 from benchmarks.processor import Reading, used
-from benchmarks.profiling import shares
+from benchmarks.profiling import by_package, shares
 from benchmarks.report import median
 
 
@@ -32,3 +32,10 @@ def test_a_function_is_counted_once_however_often_it_stands_in_a_stack() -> None
     cumulative, alone = shares(Counter({"main;walk;walk": 3, "main": 1}))
     assert cumulative == {"main": 4, "walk": 3}
     assert alone == {"walk": 3, "main": 1}
+
+
+def test_a_function_belongs_to_the_package_of_its_file() -> None:
+    alone = Counter(
+        {"handle (fastapi/routing.py)": 2, "solve (fastapi/dependencies/utils.py)": 1, "run (threading.py)": 4}
+    )
+    assert by_package(alone) == {"fastapi": 3, "threading": 4}
