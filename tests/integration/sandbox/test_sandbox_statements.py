@@ -109,7 +109,7 @@ async def test_a_statement_nobody_can_make_is_refused(sandbox: Sandbox, query: s
 async def test_an_account_has_its_own_statement(empty_sandbox: Sandbox) -> None:
     for number, account in enumerate(("sto_a", "sto_b", None)):
         body = {"reference": f"acc{number}:1", "payment_id": f"acc{number}", "amount": 10, "currency": "JPY"}
-        await empty_sandbox.call("POST", "/v1/charges", body | ({"account": account} if account else {}))
+        await empty_sandbox.call("POST", "/v1/charges", body=body | ({"account": account} if account else {}))
     await empty_sandbox.call("POST", "/v1/charges/acc0:1/reverse")
     for account, expected in (("sto_a", ["acc0:1", "acc0:1"]), ("sto_b", ["acc1:1"]), ("sto_c", [])):
         answer = await statement(empty_sandbox, f"{EVER}&account={account}")
