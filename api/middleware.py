@@ -13,13 +13,16 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.counters import count
 from api.errors import answer
 from api.limits import Limits
-from workflows.card_data import looks_like_card_data
+from workflows.card_data import looks_like_card_data, mask
 from workflows.errors import Detail, DomainError, InternalError, MalformedRequest
 from workflows.ids import new_id
 
 logger = logging.getLogger("api.requests")
+
+BAD_REQUEST = 400
 
 ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 """A caller's own request id is taken over if it looks like one: it goes into logs and task headers."""
@@ -96,13 +99,14 @@ def _request_id(scope: Scope) -> str:
 
 
 def _tell(scope: Scope, *, status: int, request_id: str, seconds: float) -> None:
-    # Paths hold ids only, never what a client typed into a query or a body.
+    count(scope["method"], status, seconds)
     if not logger.isEnabledFor(logging.INFO):
         return
     marks: dict[str, Any] = {
         "request_id": request_id,
         "method": scope["method"],
-        "path": scope["path"][:200] if status != 404 else None,  # noqa: PLR2004 - an unknown path may be anything
+        # Of a path that led nowhere anything may have been typed, even a card number.
+        "path": scope["path"][:200] if status < BAD_REQUEST else mask(scope["path"][:200]),
         "status": status,
         "milliseconds": round(seconds * 1000, 1),
     }

@@ -204,7 +204,7 @@ def upgrade() -> None:
         ALTER TABLE dead_letters ENABLE ROW LEVEL SECURITY;
         CREATE POLICY dead_letters_of_operators ON dead_letters TO mpac_caller
             USING (current_setting('mpac.scope', true) = 'system');
-        CREATE POLICY dead_letters_of_all ON dead_letters TO mpac_worker, mpac_sweep USING (true);
+        CREATE POLICY dead_letters_of_all ON dead_letters TO mpac_accept, mpac_worker, mpac_sweep USING (true);
         ALTER TABLE switches ENABLE ROW LEVEL SECURITY;
         CREATE POLICY switches_of_operators ON switches TO mpac_caller
             USING (current_setting('mpac.scope', true) = 'system');
@@ -250,7 +250,8 @@ def upgrade() -> None:
         GRANT SELECT, DELETE ON idempotency_records TO mpac_sweep;
         GRANT SELECT ON switches TO mpac_caller, mpac_accept, mpac_worker, mpac_sweep;
         GRANT INSERT, UPDATE ON switches TO mpac_caller;
-        GRANT SELECT ON dead_letters TO mpac_caller, mpac_sweep;
+        GRANT SELECT ON dead_letters TO mpac_caller, mpac_accept, mpac_sweep;
+        GRANT SELECT ON canaries TO mpac_accept;
         GRANT UPDATE (requeued_at, requeued_by) ON dead_letters TO mpac_caller;
         GRANT UPDATE (unanswered_claims) ON payments TO mpac_caller;
         """
