@@ -16,6 +16,7 @@ from api.routes import (
     health,
     ledger,
     merchants,
+    metrics,
     ops,
     orders,
     payments,
@@ -104,6 +105,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         versioned.include_router(router)
     app.include_router(versioned)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     install_documentation(app)
     app.add_middleware(Frame, limits=limits, max_body_bytes=settings.max_body_bytes)
     return app
