@@ -8,7 +8,8 @@ from api.dependencies import CurrentPage, EntityId, RequestId, SystemOperator
 from api.problems import problems
 from api.schemas.ops import MaintenanceIn, MaintenanceOut
 from workers.nudge import publish_task
-from workflows.payments.requeue import list_dead_letters, requeue_dead_letter
+from workflows.payments.requeue import list_dead_letters
+from workflows.refunds.requeue import requeue
 from workflows.switches import Maintenance, set_maintenance
 
 router = APIRouter(prefix="/ops", tags=["operations"])
@@ -30,7 +31,7 @@ async def get_dead_letters(caller: SystemOperator, page: CurrentPage) -> Respons
 
 @router.post("/dead-letters/{letter_id}/requeue", responses=problems(401, 403, 409))
 async def post_requeue(letter_id: EntityId, caller: SystemOperator, request_id: RequestId) -> Response:
-    """Have it tried again, once you know why it failed. A payment is asked about first, never charged blindly."""
-    requeued = await requeue_dead_letter(letter_id, caller=caller, request_id=request_id)
+    """Have it tried again, once you know why it failed. What a provider may know of is asked about first."""
+    requeued = await requeue(letter_id, caller=caller, request_id=request_id)
     await publish_task(requeued.task, requeued.arguments)
     return json_answer({"task": requeued.task, "arguments": requeued.arguments})

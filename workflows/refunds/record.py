@@ -25,6 +25,7 @@ from workflows.payments.hands import Answered
 from workflows.payments.record import Aftermath, answer_name
 from workflows.refunds.claim import ClaimedRefund
 from workflows.refunds.states import RefundStatus
+from workflows.refunds.verdict import in_our_words
 from workflows.transitions import By
 
 _LOCK = text("""
@@ -175,10 +176,8 @@ def _row(answered: Answered[ClaimedRefund]) -> dict[str, Any]:
         "fence": claimed.fence,
         "attempt": claimed.attempt_number,
         "step": str(claimed.step),
-        "event": verdict.event,
-        "status": verdict.status,
+        **in_our_words(verdict),
         "due_in": verdict.due_in_seconds,
-        "attempt_outcome": verdict.attempt_outcome,
         "code": verdict.code,
         "message": verdict.message,
         "outcome_known": verdict.outcome_known,

@@ -19,6 +19,7 @@ class RefundEvent(StrEnum):
 
 
 class RefundRemark(StrEnum):
+    AWAIT_PROVIDER = "await_provider"  # the provider took it on and needs time
     DOUBT = "doubt"  # we do not know whether money went back
     REQUEST_REVIEW = "request_review"  # a person has to look
     REQUEUE = "requeue"  # an operator has it looked at again after it was quarantined

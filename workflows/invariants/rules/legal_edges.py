@@ -24,6 +24,7 @@ LEGAL = {
         "pending -claim> processing",
         "processing -complete> completed",
         "processing -fail> failed",
+        "processing -await_provider> processing",
         "processing -doubt> processing",
         "processing -request_review> processing",
         "processing -requeue> processing",

@@ -1,0 +1,186 @@
+"""What a refund does to the bill of its payment, tip last; and the timeline that tells it."""
+
+import asyncio
+from typing import Any
+
+import psycopg
+import pytest
+
+from mpac.stack.local import LocalStack
+from tests.factories import CASH, QR
+from tests.harness import Api
+from tests.integration.bills.kit import bill_of, split
+from tests.integration.orders.kit import RAMEN, open_order
+from tests.integration.payments.evidence import all_of
+from tests.integration.refunds.kit import Admin, RefundMaker, bill_events, bill_row, sums
+
+
+async def new_bill(api: Api, refunds: RefundMaker, total: int, *, currency: str = "JPY") -> dict[str, Any]:
+    item = {**RAMEN, "quantity": 1, "unit_price": total, "tax_rate": "0"}
+    order = await open_order(api, refunds.tenant, items=[item], currency=currency)
+    return await bill_of(api, refunds.tenant, order["id"])
+
+
+async def order_status(api: Api, refunds: RefundMaker, bill: dict[str, Any]) -> str:
+    status: str = (await api.get(f"/orders/{bill['order_ids'][0]}", as_=refunds.tenant)).body["status"]
+    return status
+
+
+async def test_a_refund_of_a_partly_paid_bill_lowers_what_is_paid_and_at_zero_it_is_unpaid(
+    api: Api, refunds: RefundMaker, admin: Admin
+) -> None:
+    bill = await new_bill(api, refunds, 1_000)
+    payment_id = await refunds.paid(QR, amount=600, bill_id=bill["id"])
+    first = await refunds.refunded(payment_id, 200)
+    row = await bill_row(admin, bill["id"])
+    assert (row["status"], row["paid_amount"], row["refunded_amount"]) == ("partially_paid", 400, 0)
+    second = await refunds.refunded(payment_id)
+    row = await bill_row(admin, bill["id"])
+    assert (row["status"], row["paid_amount"]) == ("unpaid", 0)
+    assert await bill_events(admin, bill["id"], of=[payment_id, first, second]) == [
+        ("reserve", "unpaid"),
+        ("pay_part", "partially_paid"),
+        ("give_back_part", "partially_paid"),
+        ("give_back", "unpaid"),
+    ]
+    assert await refunds.paid(QR, amount=1_000, bill_id=bill["id"])
+    assert (await bill_row(admin, bill["id"]))["status"] == "paid"
+
+
+async def test_a_paid_bill_stays_paid_and_nobody_can_pay_it_twice(api: Api, refunds: RefundMaker, admin: Admin) -> None:
+    bill = await new_bill(api, refunds, 1_000)
+    payment_id = await refunds.paid(QR, bill_id=bill["id"])
+    assert await order_status(api, refunds, bill) == "paid"
+    await refunds.refunded(payment_id, 300)
+    row = await bill_row(admin, bill["id"])
+    assert (row["status"], row["paid_amount"], row["refunded_amount"]) == ("paid", 1_000, 300)
+    refused = await api.pay(refunds.tenant, amount=1, bill_id=bill["id"])
+    assert (refused.status, refused.code) == (409, "BALANCE_UNAVAILABLE")
+    assert {"field": "balance_amount", "issue": "0"} in refused.details
+    cancel = await api.post(f"/orders/{bill['order_ids'][0]}/cancel", as_=refunds.tenant)
+    assert cancel.status == 409
+    await refunds.refunded(payment_id)
+    cancelled = await api.post(f"/orders/{bill['order_ids'][0]}/cancel", as_=refunds.tenant)
+    assert (cancelled.status, cancelled.body["status"]) == (200, "cancelled")
+
+
+async def test_the_tip_is_given_back_last(api: Api, refunds: RefundMaker, admin: Admin) -> None:
+    bill = await new_bill(api, refunds, 2_000)
+    payment_id = await refunds.paid(QR, bill_id=bill["id"], tip_amount=150)
+    for refund, left in ((900, 100), (200, 0), (50, 0)):
+        await refunds.refunded(payment_id, refund)
+        assert (await bill_row(admin, bill["id"]))["paid_amount"] == left
+    assert await sums(admin, payment_id) == ("refunded", 1_150, 1_150)
+
+
+async def test_several_refunds_in_one_group_take_the_amount_first_and_the_tip_last(
+    api: Api, refunds: RefundMaker, admin: Admin
+) -> None:
+    bill = await new_bill(api, refunds, 1_000)
+    payment_id = await refunds.paid(QR, bill_id=bill["id"], tip_amount=200)
+    await refunds.process(*[await refunds.pending(payment_id, 400) for _ in range(3)])
+    row = await bill_row(admin, bill["id"])
+    assert (row["status"], row["refunded_amount"]) == ("paid", 1_000)
+    assert await sums(admin, payment_id) == ("refunded", 1_200, 1_200)
+
+
+async def test_a_refund_that_fails_leaves_the_bill_alone(
+    api: Api, refunds: RefundMaker, provider: Any, admin: Admin
+) -> None:
+    from workflows.providers.base import Declined  # noqa: PLC0415 - one test needs it
+
+    bill = await new_bill(api, refunds, 1_000)
+    payment_id = await refunds.paid(QR, bill_id=bill["id"])
+    provider.refunds.append(Declined("no"))
+    before = await bill_row(admin, bill["id"])
+    await refunds.refunded(payment_id)
+    assert await bill_row(admin, bill["id"]) == before
+
+
+@pytest.mark.parametrize(("currency", "total", "parts"), [("JPY", 100, 3), ("USD", 1_999, 3), ("KWD", 12_345, 4)])
+async def test_amounts_come_out_to_the_unit_in_every_currency(
+    api: Api, refunds: RefundMaker, provider: Any, admin: Admin, currency: str, total: int, parts: int
+) -> None:
+    bill = await new_bill(api, refunds, total, currency=currency)
+    shares = (await split(api, refunds.tenant, bill["id"], parts=parts)).body["data"]
+    due = [share["total_amount"] for share in shares]
+    assert (sum(due), max(due) - min(due) <= 1, due == sorted(due, reverse=True)) == (total, True, True)
+    paid = [
+        await refunds.paid(QR, amount=share["total_amount"], currency=currency, bill_id=share["id"]) for share in shares
+    ]
+    assert sorted(provider.moved.values(), reverse=True) == due
+    assert await order_status(api, refunds, bill) == "paid"
+    given = await refunds.refunded(paid[0], due[0] - 1)
+    last = await refunds.refunded(paid[0])
+    assert (provider.moved[f"{given}:1"], provider.moved[f"{last}:1"]) == (due[0] - 1, 1)
+    assert await sums(admin, paid[0]) == ("refunded", due[0], due[0])
+    shown = (await api.get(f"/refunds/{last}", as_=refunds.tenant)).body
+    assert (shown["amount"], shown["currency"]) == (1, currency)
+
+
+async def test_a_refund_in_a_bills_other_currency_cannot_be_because_it_has_its_payments(
+    api: Api, refunds: RefundMaker
+) -> None:
+    bill = await new_bill(api, refunds, 1_000, currency="USD")
+    refused = await api.pay(refunds.tenant, amount=10, currency="JPY", bill_id=bill["id"])
+    assert (refused.status, refused.details[0]["field"]) == (422, "currency")
+
+
+async def test_the_timeline_tells_the_payment_its_refunds_and_the_bill_in_order(api: Api, refunds: RefundMaker) -> None:
+    bill = await new_bill(api, refunds, 1_000)
+    payment_id = await refunds.paid(QR, amount=600, bill_id=bill["id"])
+    other = await refunds.paid(CASH, amount=100, bill_id=bill["id"])
+    refund_id = await refunds.refunded(payment_id)
+    told = (await api.get(f"/payments/{payment_id}/events", as_=refunds.tenant)).body["data"]
+    assert [entry["at"] for entry in told] == sorted(entry["at"] for entry in told)
+    of_bill = [entry for entry in told if "bill_id" in entry]
+    assert [(entry["event"], entry["reason"]) for entry in of_bill] == [
+        ("reserve", payment_id),
+        ("pay_part", payment_id),
+        ("give_back_part", refund_id),
+    ]
+    assert {entry["bill_id"] for entry in of_bill} == {bill["id"]}
+    of_refund = [entry for entry in told if "refund_id" in entry]
+    assert [entry["event"] for entry in of_refund if entry["type"] == "transition"] == ["create", "claim", "complete"]
+    assert [entry["type"] for entry in of_refund].count("attempt_answered") == 1
+    assert other not in str(told)
+
+
+async def test_a_locked_bill_holds_no_other_payment_up(api: Api, refunds: RefundMaker, stack: LocalStack) -> None:
+    """Another bill's payments and those without a bill are accepted and completed while somebody sits on one bill."""
+    bill = await new_bill(api, refunds, 1_000)
+    locked, free = (await split(api, refunds.tenant, bill["id"], parts=2)).body["data"]
+    async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
+        await foreign.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [locked["id"]])
+        stuck = asyncio.ensure_future(api.pay(refunds.tenant, amount=500, bill_id=locked["id"]))
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(2):
+            answers = await asyncio.gather(
+                api.pay(refunds.tenant, amount=500, bill_id=free["id"]), *(api.pay(refunds.tenant) for _ in range(5))
+            )
+            assert [answer.status for answer in answers] == [201] * 6
+            await refunds.payments.process(*(answer.body["id"] for answer in answers))
+            paid = await refunds.paid(QR)
+            await refunds.refunded(paid)
+        assert not stuck.done()
+    assert (await stuck).status == 201
+
+
+async def test_a_refund_whose_bill_is_locked_holds_no_other_refund_up(
+    api: Api, refunds: RefundMaker, stack: LocalStack, admin: Admin
+) -> None:
+    bill = await new_bill(api, refunds, 1_000)
+    mine, others = await refunds.paid(QR, bill_id=bill["id"]), await refunds.paid(QR)
+    async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
+        await foreign.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [bill["id"]])
+        stuck = asyncio.ensure_future(refunds.refunded(mine))
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(2):
+            await refunds.refunded(others)
+        assert await sums(admin, others) == ("refunded", 1_000, 1_000)
+        assert not stuck.done() or await sums(admin, mine) == ("completed", 1_000, 0)
+    await stuck
+    await asyncio.wait_for(refunds.processor.drain(5), 10)
+    assert await sums(admin, mine) == ("refunded", 1_000, 1_000)
+    rows = await all_of(admin, b"SELECT count(*) AS n FROM bill_history WHERE bill_id = %s", bill["id"])
+    assert rows[0]["n"] == 4

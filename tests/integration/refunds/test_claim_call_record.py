@@ -1,0 +1,301 @@
+"""A refund on its way: claimed, asked, recorded; what it means for its payment; and what ends a doubt."""
+
+import asyncio
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.fakes import FakeProvider
+from tests.integration.payments.evidence import all_of
+from tests.integration.refunds.kit import (
+    Admin,
+    RefundMaker,
+    evidence,
+    look_again,
+    seconds_until_due,
+    sums,
+    time_passes,
+)
+from workflows.providers.base import (
+    ActionRequired,
+    Answer,
+    Declined,
+    NotFound,
+    Succeeded,
+    Unavailable,
+    Unknown,
+    Withdrawn,
+)
+from workflows.refunds.states import REFUND
+
+DAY = 86_400
+
+
+async def history_of_payment(admin: Admin, payment_id: str) -> list[str]:
+    rows = await all_of(admin, b"SELECT event FROM payment_history WHERE payment_id = %s ORDER BY version", payment_id)
+    return [row["event"] for row in rows]
+
+
+async def in_doubt(refunds: RefundMaker, provider: FakeProvider, *, moved: bool) -> tuple[str, str]:
+    """A payment, and a refund of 300 of it that was never answered."""
+    payment_id = await refunds.paid()
+    provider.refunds.append(Unknown("read time-out"))
+    refund_id = await refunds.refunded(payment_id, 300)
+    if moved:
+        provider.moved[f"{refund_id}:1"] = 300
+    return payment_id, refund_id
+
+
+async def test_the_first_completed_refund_moves_the_payment_and_more_are_remarks(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await refunds.paid()
+    for number, amount in enumerate((300, 500, 200), start=1):
+        refund_id = await refunds.refunded(payment_id, amount)
+        found = await evidence(admin, refund_id)
+        assert (found.status, found.events, found.outcomes) == (
+            "completed",
+            ["create", "claim", "complete"],
+            ["succeeded"],
+        )
+        assert found.row["provider_reference"] == f"ref-{refund_id}:1"
+        assert found.row["due_at"] is found.row["lease_until"] is None
+        assert (await history_of_payment(admin, payment_id))[3:] == ["refund"] + ["refund_more"] * (number - 1)
+    assert await sums(admin, payment_id) == ("refunded", 1_000, 1_000)
+
+
+async def test_several_refunds_of_one_payment_in_one_group_are_one_version_of_it(
+    refunds: RefundMaker, admin: Admin
+) -> None:
+    payment_id = await refunds.paid()
+    made = [await refunds.pending(payment_id, amount) for amount in (100, 200, 300)]
+    await refunds.process(*made)
+    assert await sums(admin, payment_id) == ("refunded", 600, 600)
+    told = await history_of_payment(admin, payment_id)
+    assert told[3] == "refund"
+    assert set(told[4:]) <= {"refund_more"}
+
+
+async def test_a_declined_refund_releases_its_reservation(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await refunds.paid()
+    provider.refunds.append(Declined("refund_window_closed", "Too long ago"))
+    refund_id = await refunds.refunded(payment_id)
+    found = await evidence(admin, refund_id)
+    assert (found.status, found.row["failure_code"]) == ("failed", "refund_window_closed")
+    assert await sums(admin, payment_id) == ("completed", 0, 0)
+    await refunds.refunded(payment_id)
+    assert await sums(admin, payment_id) == ("refunded", 1_000, 1_000)
+
+
+async def test_completed_and_failed_refunds_of_one_payment_in_one_group(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await refunds.paid()
+    made = [await refunds.pending(payment_id, 250) for _ in range(4)]
+    provider.refunds.extend([Declined("no"), Succeeded(250), Declined("no"), Succeeded(250)])
+    await refunds.process(*made)
+    assert await sums(admin, payment_id) == ("refunded", 500, 500)
+
+
+async def test_a_provider_that_is_away_is_tried_again_with_a_new_attempt(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await refunds.paid()
+    provider.refunds.extend([Unavailable("503")] * 2)
+    refund_id = await refunds.refunded(payment_id, 300)
+    assert await sums(admin, payment_id) == ("completed", 300, 0)
+    for _ in range(2):
+        await look_again(refunds, admin, refund_id)
+    found = await evidence(admin, refund_id)
+    assert (found.status, found.outcomes) == ("completed", ["unavailable", "unavailable", "succeeded"])
+    assert [reference for kind, reference in provider.calls if kind == "give_back"] == [
+        f"{refund_id}:{number}" for number in (1, 2, 3)
+    ]
+
+
+async def test_after_five_retries_it_fails_and_nothing_moved(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await refunds.paid()
+    provider.refunds.extend([Unavailable("503")] * 6)
+    refund_id = await refunds.refunded(payment_id)
+    for _ in range(5):
+        assert (await evidence(admin, refund_id)).status == "processing"
+        await look_again(refunds, admin, refund_id)
+    found = await evidence(admin, refund_id)
+    assert (found.status, found.row["failure_code"]) == ("failed", "provider_unavailable")
+    assert await sums(admin, payment_id) == ("completed", 0, 0)
+
+
+async def test_a_refund_in_doubt_keeps_its_reservation_and_ends_by_inquiry(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id, refund_id = await in_doubt(refunds, provider, moved=True)
+    found = await evidence(admin, refund_id)
+    assert (found.status, found.row["outcome_known"], found.events) == (
+        "processing",
+        False,
+        ["create", "claim", "doubt"],
+    )
+    assert await sums(admin, payment_id) == ("completed", 300, 0)
+    assert 1.5 < await seconds_until_due(admin, refund_id) <= 2.4
+    await look_again(refunds, admin, refund_id)
+    found = await evidence(admin, refund_id)
+    assert (found.status, found.row["outcome_known"], found.kinds) == ("completed", True, ["inquiry"])
+    assert await sums(admin, payment_id) == ("refunded", 300, 300)
+    assert [call for call in provider.calls if call[0] != "charge"] == [
+        ("give_back", f"{refund_id}:1"),
+        ("inquire_refund", f"{refund_id}:1"),
+    ]
+
+
+async def test_while_it_is_in_doubt_the_rest_may_be_given_back_and_no_more(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id, refund_id = await in_doubt(refunds, provider, moved=True)
+    rest = await refunds.refunded(payment_id)
+    assert (await evidence(admin, rest)).row["amount"] == 700
+    assert await sums(admin, payment_id) == ("refunded", 1_000, 700)
+    await look_again(refunds, admin, refund_id)
+    assert await sums(admin, payment_id) == ("refunded", 1_000, 1_000)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "reserved"),
+    [
+        (Declined("no"), "failed", 0),
+        (Succeeded(300), "completed", 300),
+        (Withdrawn(), "failed", 0),
+    ],
+)
+async def test_a_certain_answer_ends_the_doubt(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin, answer: Answer, status: str, reserved: int
+) -> None:
+    payment_id, refund_id = await in_doubt(refunds, provider, moved=False)
+    provider.inquiries.append(answer)
+    await look_again(refunds, admin, refund_id)
+    assert (await evidence(admin, refund_id)).status == status
+    assert (await sums(admin, payment_id))[1] == reserved
+
+
+async def test_not_found_is_no_proof_until_it_is_said_twice_and_far_apart(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id, refund_id = await in_doubt(refunds, provider, moved=False)
+    provider.inquiries.extend([NotFound(), NotFound()])
+    await look_again(refunds, admin, refund_id)
+    assert await sums(admin, payment_id) == ("completed", 300, 0)
+    await look_again(refunds, admin, refund_id, after=provider.max_processing_seconds)
+    assert (await evidence(admin, refund_id)).outcomes == ["not_found"]
+    await refunds.process(refund_id)
+    found = await evidence(admin, refund_id)
+    assert (found.status, found.outcomes, found.attempts[0]["resends"]) == ("completed", ["succeeded"], 1)
+    assert {reference for kind, reference in provider.calls if kind != "charge"} == {f"{refund_id}:1"}
+
+
+async def test_a_refund_that_the_provider_takes_its_time_over_is_asked_about_until_it_is_done(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await refunds.paid()
+    provider.refunds.append(ActionRequired(None, "r-1"))
+    provider.inquiries.extend([ActionRequired(None, "r-1"), Unavailable("503"), Succeeded(300)])
+    refund_id = await refunds.refunded(payment_id, 300)
+    for _ in range(2):
+        await look_again(refunds, admin, refund_id)
+        assert (await evidence(admin, refund_id)).row["outcome_known"] is True
+        assert await sums(admin, payment_id) == ("completed", 300, 0)
+    await look_again(refunds, admin, refund_id)
+    found = await evidence(admin, refund_id)
+    assert (found.status, found.events) == ("completed", ["create", "claim", "await_provider", "complete"])
+    assert [kind for kind, _ in provider.calls].count("give_back") == 1
+
+
+async def test_less_than_was_asked_for_is_for_a_person_to_look_at_and_stays_reserved(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await refunds.paid()
+    provider.refunds.append(Succeeded(299))
+    refund_id = await refunds.refunded(payment_id, 300)
+    found = await evidence(admin, refund_id)
+    assert (found.status, found.row["needs_review"], found.row["failure_code"]) == (
+        "processing",
+        True,
+        "amount_mismatch",
+    )
+    assert found.row["due_at"] is None
+    assert await sums(admin, payment_id) == ("completed", 300, 0)
+
+
+async def test_after_a_day_of_doubt_a_person_is_asked_and_the_reservation_stays(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id, refund_id = await in_doubt(refunds, provider, moved=True)
+    provider.inquiries.extend([Unavailable("503")] * 2)
+    for _ in range(2):
+        await look_again(refunds, admin, refund_id, after=DAY)
+    found = await evidence(admin, refund_id)
+    assert (found.row["needs_review"], found.events) == (True, ["create", "claim", "doubt", "request_review"])
+    assert await sums(admin, payment_id) == ("completed", 300, 0)
+    await look_again(refunds, admin, refund_id)
+    assert await sums(admin, payment_id) == ("refunded", 300, 300)
+
+
+async def test_a_message_delivered_five_times_at_once_gives_back_once(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await refunds.paid()
+    made = [await refunds.pending(payment_id, 100) for _ in range(10)]
+    await asyncio.gather(*(refunds.process(*made) for _ in range(5)))
+    given = [reference for kind, reference in provider.calls if kind == "give_back"]
+    assert sorted(given) == sorted(f"{refund_id}:1" for refund_id in made)
+    assert await sums(admin, payment_id) == ("refunded", 1_000, 1_000)
+
+
+async def test_a_worker_that_stops_beyond_its_lease_records_nothing_and_its_answer_is_evidence(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await refunds.paid()
+    refund_id = await refunds.pending(payment_id, 300)
+    provider.hold()
+    provider.heard.clear()
+    working = asyncio.ensure_future(refunds.process(refund_id))
+    await provider.heard.wait()
+    assert (await evidence(admin, refund_id)).outcomes == [None]  # written ahead
+    await time_passes(admin, refund_id, seconds=31)
+    await refunds.process(refund_id)
+    done = await evidence(admin, refund_id)
+    assert (done.status, provider.calls[-1]) == ("completed", ("inquire_refund", f"{refund_id}:1"))
+    provider.release()
+    await working
+    await asyncio.wait_for(refunds.processor.drain(5), 10)
+    after = await evidence(admin, refund_id)
+    assert after.row["version"] == done.row["version"]
+    assert after.kinds == ["inquiry", "late_answer"]
+    assert await sums(admin, payment_id) == ("refunded", 300, 300)
+
+
+async def refund_in(refunds: RefundMaker, provider: FakeProvider, status: str) -> str:
+    """A refund that got to ``status`` by events."""
+    payment_id = await refunds.paid()
+    outcome: dict[str, list[Any]] = {"processing": [Unknown("?")], "failed": [Declined("no")]}
+    provider.refunds.extend(outcome.get(status, []))
+    return await (refunds.pending if status == "pending" else refunds.refunded)(payment_id, 300)
+
+
+@pytest.mark.parametrize("source", [str(status) for status in REFUND.statuses])
+async def test_raw_sql_moves_a_real_refund_along_no_other_edge(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin, source: str
+) -> None:
+    refund_id = await refund_in(refunds, provider, source)
+    assert (await evidence(admin, refund_id)).status == source
+    legal = set(REFUND.edges())
+    for target in (str(status) for status in REFUND.statuses):
+        if source == target or (source, target) in legal:
+            continue
+        with pytest.raises(psycopg.errors.CheckViolation, match="refund"):
+            await admin.execute(
+                "UPDATE refunds SET status = %s, version = version + 1 WHERE id = %s", [target, refund_id]
+            )

@@ -1,0 +1,76 @@
+"""A claimed refund knows what to ask and under which key; a shown one has the contract's fields."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from api.schemas.refunds import RefundOut
+from workflows.payments.decide import Attempt, Step
+from workflows.refunds.claim import REFUNDS, ClaimedRefund
+from workflows.refunds.models import Refund
+from workflows.refunds.present import FIELDS, refund_fields
+
+NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
+ROW: dict[str, Any] = {
+    "id": "rfd_1",
+    "fence": 4,
+    "provider": "sandbox",
+    "payment_id": "pay_1",
+    "store_id": "sto_1",
+    "amount": 300,
+    "currency": "KWD",
+    "metadata": {"sandbox": "approve"},
+    "charge_reference": "pay_1:2",
+    "bill_id": "bil_1",
+    "request_id": "req_1",
+    "now": NOW,
+    "outcome_known": True,
+    "in_doubt_since": None,
+    "needs_review": False,
+    "inquiries": 0,
+}
+
+
+def claimed(attempt: Attempt | None, **changes: Any) -> ClaimedRefund:
+    return REFUNDS.build({**ROW, **changes}, attempt)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "step", "number"),
+    [
+        (None, Step.CHARGE, 1),
+        (Attempt(1, None), Step.ASK, 1),
+        (Attempt(1, "unknown"), Step.ASK, 1),
+        (Attempt(1, "action_required"), Step.ASK, 1),
+        (Attempt(1, "not_found"), Step.RESEND, 1),
+        (Attempt(1, "unavailable"), Step.CHARGE, 2),
+        (Attempt(2, "declined"), Step.CHARGE, 3),
+    ],
+)
+def test_a_new_key_only_after_a_try_that_moved_nothing(attempt: Attempt | None, step: Step, number: int) -> None:
+    found = claimed(attempt)
+    assert (found.step, found.attempt_number, found.refund.reference) == (step, number, f"rfd_1:{number}")
+
+
+def test_the_provider_is_told_which_charge_and_exactly_what_was_asked_for() -> None:
+    asked = claimed(None).refund
+    assert (asked.payment_id, asked.charge_reference, asked.amount, asked.currency) == ("pay_1", "pay_1:2", 300, "KWD")
+    assert asked.metadata == {"sandbox": "approve"}
+
+
+@pytest.mark.parametrize("provider", ["cash", "external"])
+def test_what_asks_nobody_simply_answers_again(provider: str) -> None:
+    assert claimed(Attempt(1, None), provider=provider, charge_reference=None).step is Step.CHARGE
+
+
+def test_the_fields_are_those_of_the_document_and_of_the_table() -> None:
+    assert set(FIELDS) == set(RefundOut.model_fields)
+    columns = set(Refund.__table__.columns.keys())
+    assert set(FIELDS) <= columns
+
+
+def test_what_a_row_does_not_have_yet_is_null() -> None:
+    shown = refund_fields({"id": "rfd_1", "status": "pending"})
+    assert list(shown) == list(FIELDS)
+    assert (shown["status"], shown["provider_reference"], shown["completed_at"]) == ("pending", None, None)

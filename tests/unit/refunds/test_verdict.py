@@ -1,0 +1,91 @@
+"""A payment's verdict in a refund's words: every answer to every step ends where the refund's table lets it."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from workflows.payments.decide import Attempt, Facts, Schedule, Step, Verdict, next_step, verdict
+from workflows.payments.states import PaymentEvent, PaymentRemark
+from workflows.providers.base import (
+    ActionRequired,
+    Answer,
+    Declined,
+    NotFound,
+    Succeeded,
+    Unavailable,
+    Unknown,
+    Withdrawn,
+)
+from workflows.refunds.claim import NEVER
+from workflows.refunds.states import REFUND, RefundStatus
+from workflows.refunds.verdict import in_our_words
+
+NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
+SCHEDULE = Schedule(max_processing_seconds=60, review_after_seconds=86_400)
+ANSWERS: tuple[Answer, ...] = (
+    Succeeded(300),
+    Succeeded(299),
+    Declined("no"),
+    Declined("try_again_later", is_retriable=True),
+    ActionRequired(None),
+    Unavailable("503"),
+    Unknown("?"),
+    NotFound(),
+    Withdrawn(),
+)
+ATTEMPTS = (
+    None,
+    *(Attempt(1, outcome) for outcome in (None, "unknown", "unavailable", "action_required", "not_found")),
+)
+REMARKS = {str(remark) for remark in REFUND.remarks}
+EDGES = {(str(edge.event), str(edge.target)) for edge in REFUND.transitions if edge.source == RefundStatus.PROCESSING}
+OUTCOMES = {"succeeded", "declined", "unavailable", "unknown", "not_found", "action_required"}
+"""What the CHECK of ``refund_attempts`` lets stand there."""
+
+
+def facts(attempt: Attempt | None, *, is_doubted: bool) -> Facts:
+    return Facts(
+        amount=300,
+        now=NOW,
+        expires_at=NEVER,
+        cancel_requested=False,
+        is_local=False,
+        attempt=attempt,
+        outcome_known=not is_doubted,
+        in_doubt_since=NOW if is_doubted else None,
+    )
+
+
+@pytest.mark.parametrize("is_doubted", [True, False])
+@pytest.mark.parametrize("attempt", ATTEMPTS, ids=str)
+@pytest.mark.parametrize("answer", ANSWERS, ids=str)
+def test_every_answer_ends_where_the_table_of_refunds_lets_it(
+    answer: Answer, attempt: Attempt | None, *, is_doubted: bool
+) -> None:
+    known = facts(attempt, is_doubted=is_doubted)
+    said = in_our_words(verdict(next_step(known), answer, facts=known, schedule=SCHEDULE))
+    if said["status"] is None:
+        assert said["event"] is None or said["event"] in REMARKS
+    else:
+        assert (said["event"], said["status"]) in EDGES
+    assert said["attempt_outcome"] is None or said["attempt_outcome"] in OUTCOMES
+
+
+@pytest.mark.parametrize(
+    ("said", "event", "status"),
+    [
+        (Verdict(PaymentRemark.ASK_CUSTOMER), "await_provider", None),
+        (Verdict(PaymentEvent.CANCEL, attempt_outcome="withdrawn"), "fail", "failed"),
+        (Verdict(PaymentEvent.COMPLETE), "complete", "completed"),
+        (Verdict(PaymentRemark.DOUBT), "doubt", None),
+        (Verdict(), None, None),
+    ],
+)
+def test_only_two_words_differ(said: Verdict, event: str | None, status: str | None) -> None:
+    found = in_our_words(said)
+    assert (found["event"], found["status"]) == (event, status)
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS, ids=str)
+def test_a_refund_is_never_withdrawn_however_old_it_is(attempt: Attempt | None) -> None:
+    assert next_step(facts(attempt, is_doubted=False)) not in (Step.WITHDRAW, Step.CANCEL)
