@@ -50,7 +50,9 @@ class Settings(BaseSettings):
     max_requests_in_flight: int = Field(
         2_000, ge=1, description="Requests one API process works on before it answers 503."
     )
-    max_waiting_requests: int = Field(20_000, ge=1, description="Requests one API process lets wait for a payment to move.")
+    max_waiting_requests: int = Field(
+        20_000, ge=1, description="Requests one API process lets wait for a payment to move."
+    )
     max_body_bytes: int = Field(65_536, ge=1_024, description="The largest request body.")
     max_wait_seconds: int = Field(25, ge=1, le=60, description="The longest a `?wait=` may hang.")
 
@@ -81,6 +83,21 @@ class Settings(BaseSettings):
     sandbox_max_processing_seconds: Seconds = Field(
         60, description="After how long the sandbox provider can no longer be working on a call it did not answer."
     )
+
+    statement_sla_hours: float = Field(
+        24, ge=0, description="How long after a payment its provider's statement may take to tell of it."
+    )
+    statement_sla_hours_by_provider: dict[str, float] = Field(
+        default_factory=dict, description='The same for single providers, for example `{"sandbox": 1}`.'
+    )
+    statement_date_tolerance_minutes: float = Field(
+        60, ge=0, description="How far two clocks may lie apart around midnight before a day differs."
+    )
+    max_statement_bytes: int = Field(268_435_456, ge=1_024, description="The largest statement that may be uploaded.")
+
+    def statement_sla(self, provider: str) -> float:
+        """Hours after a payment within which ``provider`` reports it."""
+        return self.statement_sla_hours_by_provider.get(provider, self.statement_sla_hours)
 
 
 def load_settings() -> Settings:

@@ -1,0 +1,112 @@
+"""Reconcile: compare a closed settlement with what its providers say, in one numbered run.
+
+| step    | what                                                                                                     |
+|---------|------------------------------------------------------------------------------------------------------------|
+| lock    | the settlement's row: runs of one settlement come one after the other                                      |
+| match   | its lines with the newest statement of each provider, set by set (``reconciliation.match``)                 |
+| explain | the sums by category; what is not explained to the unit is not kept (``reconciliation.summarise``)          |
+| note    | breaks, each found again if it was there before, with its resolution (``reconciliation.note_breaks``)       |
+| finish  | ``reconciled``, if nothing is left open; else a remark in the history (``reconciliation.finish``)           |
+
+A run depends on the lines, the statements that count, what is known of our attempts, and the instant (which decides what
+may still be ``expected``): nothing else, so the same again is the same run under another number.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.database import rows_parameter
+from workflows.providers.registry import REMOTE_NAMES
+from workflows.settings import Settings
+from workflows.settlements.hand import Hand
+from workflows.settlements.large import allow_large
+from workflows.settlements.reconciliation.finish import finish_if_clean
+from workflows.settlements.reconciliation.match import Comparison, match_lines
+from workflows.settlements.reconciliation.note_breaks import note_breaks
+from workflows.settlements.reconciliation.summarise import summarise
+from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementRemark, SettlementStatus
+from workflows.transitions import apply, illegal
+
+_LOCK = text("SELECT *, now() AS now FROM settlements WHERE id = :id FOR NO KEY UPDATE")
+_CURRENT = text("""
+    -- current: the newest statement of each provider supersedes those before it
+    SELECT DISTINCT ON (provider) id, provider FROM statements
+    WHERE settlement_id = :id ORDER BY provider, number DESC
+""")
+_RUN = text("""
+    INSERT INTO reconciliation_runs (settlement_id, number, merchant_id, store_id, at, caller_type, caller_id,
+                                     statement_ids, is_explained, summary)
+    SELECT settlement_id, number, merchant_id, store_id, at, caller_type, caller_id, statement_ids, is_explained, summary
+    FROM jsonb_populate_recordset(NULL::reconciliation_runs, CAST(:rows AS jsonb))
+""")
+_LAST_RUN = text("SELECT coalesce(max(number), 0) FROM reconciliation_runs WHERE settlement_id = :id")
+
+
+async def reconcile_settlement(settlement_id: str, *, hand: Hand, settings: Settings) -> dict[str, Any]:
+    """Run a comparison: ``{"run", "settlement_id", "status", "at", "summary", …}``.
+
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or reconciled already), ``ServiceUnavailable``.
+    """
+    async with hand.transaction() as connection:
+        await hand.look_at(connection, settlement_id)
+        await allow_large(connection)
+        settlement = dict((await connection.execute(_LOCK, {"id": settlement_id})).mappings().one())
+        if settlement["status"] != SettlementStatus.CLOSED:
+            raise illegal(SETTLEMENT, settlement["status"], SettlementEvent.RECONCILE)
+        comparison = await _comparison(connection, settlement, settings)
+        await match_lines(connection, comparison)
+        summary, is_explained = await summarise(connection, currency=settlement["currency"])
+        if not is_explained:
+            raise AssertionError(f"the run over {settlement_id} does not explain its difference")
+        return await _keep(connection, comparison, summary, hand=hand)
+
+
+async def _comparison(connection: AsyncConnection, settlement: dict[str, Any], settings: Settings) -> Comparison:
+    current = (await connection.execute(_CURRENT, {"id": settlement["id"]})).mappings().all()
+    providers = sorted({*REMOTE_NAMES, *(row["provider"] for row in current)})
+    return Comparison(
+        settlement=settlement,
+        statement_ids=sorted(row["id"] for row in current),
+        providers=providers,
+        sla_hours={name: settings.statement_sla(name) for name in providers},
+        date_tolerance_minutes=settings.statement_date_tolerance_minutes,
+    )
+
+
+async def _keep(
+    connection: AsyncConnection, comparison: Comparison, summary: dict[str, Any], *, hand: Hand
+) -> dict[str, Any]:
+    settlement = comparison.settlement
+    at: datetime = settlement["now"]
+    by = hand.by(at)
+    last: int = (await connection.execute(_LAST_RUN, {"id": settlement["id"]})).scalar_one()
+    run = {
+        "settlement_id": settlement["id"],
+        "number": last + 1,
+        "merchant_id": settlement["merchant_id"],
+        "store_id": settlement["store_id"],
+        "at": at,
+        "caller_type": by.caller_type,
+        "caller_id": by.caller_id,
+        "statement_ids": comparison.statement_ids,
+        "is_explained": True,
+        "summary": summary,
+    }
+    await connection.execute(_RUN, {"rows": rows_parameter([run])})
+    open_breaks = await note_breaks(connection, settlement, run=run["number"], at=at)
+    is_finished = await finish_if_clean(connection, settlement["id"], by=by)
+    if not is_finished:
+        changes = {"open_breaks": open_breaks}
+        event = SettlementRemark.COMPARE
+        await apply(connection, SETTLEMENT, entity_id=settlement["id"], event=event, by=by, changes=changes)
+    status = SettlementStatus.RECONCILED if is_finished else SettlementStatus.CLOSED
+    return {**run_fields(run), "status": status, "open_breaks": open_breaks}
+
+
+def run_fields(run: dict[str, Any]) -> dict[str, Any]:
+    """A run as answers show it."""
+    names = ("settlement_id", "at", "statement_ids", "summary")
+    return {"run": run["number"], **{name: run[name] for name in names}, "by": run["caller_id"]}

@@ -1,0 +1,45 @@
+"""The eleven categories: what a line can be once ours and the provider's were laid side by side.
+
+Each line of ours and each of theirs gets exactly one, by the first row that fits, from the top:
+
+| what was found                                                                          | category               |
+|------------------------------------------------------------------------------------------|------------------------|
+| a pair, but their line moved nothing (not settled, or reversed on the same statement)     | ``status_mismatch``     |
+| a pair in two currencies                                                                  | ``currency_mismatch``   |
+| a pair of two amounts                                                                     | ``amount_mismatch``     |
+| a pair of two fees (a statement without fees is not asked about them)                     | ``fee_mismatch``        |
+| a pair on two days: not the local day of ours, not its business day, and over an hour off | ``date_mismatch``       |
+| any other pair                                                                            | ``matched``             |
+| theirs alone, and it moved nothing: neither book says that money moved                    | ``matched``             |
+| theirs alone, under a reference they used before on this statement                        | ``duplicate_provider``  |
+| theirs alone, of an attempt of ours that succeeded, but is in no line of this settlement  | ``date_mismatch``       |
+| theirs alone, of an attempt of ours that did not succeed, or of one we do not know yet    | ``status_mismatch``     |
+| theirs alone, of nothing we know                                                          | ``missing_internally``  |
+| ours alone, under a provider's reference that another line of ours has                    | ``duplicate_internal``  |
+| ours alone, and the provider may still report it (its service level)                      | ``expected``            |
+| ours alone                                                                                | ``missing_at_provider`` |
+
+What differs in several ways is named by the graver one; its differences in amount and fee are counted in full.
+"""
+
+from enum import StrEnum
+
+
+class Category(StrEnum):
+    """What a line is."""
+
+    MATCHED = "matched"
+    EXPECTED = "expected"
+    MISSING_AT_PROVIDER = "missing_at_provider"
+    MISSING_INTERNALLY = "missing_internally"
+    AMOUNT_MISMATCH = "amount_mismatch"
+    CURRENCY_MISMATCH = "currency_mismatch"
+    STATUS_MISMATCH = "status_mismatch"
+    FEE_MISMATCH = "fee_mismatch"
+    DUPLICATE_INTERNAL = "duplicate_internal"
+    DUPLICATE_PROVIDER = "duplicate_provider"
+    DATE_MISMATCH = "date_mismatch"
+
+
+NO_BREAK = frozenset({Category.MATCHED, Category.EXPECTED})
+"""What nobody has to look at; all others are breaks."""

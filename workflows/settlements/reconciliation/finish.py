@@ -1,0 +1,42 @@
+"""Finish: closed → reconciled, once nothing is left to be explained, waited for or counted."""
+
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementStatus
+from workflows.transitions import By, apply
+
+_STATE = text("""
+    -- state: the settlement with its last run; there is none to finish before there was a run
+    SELECT s.status, s.cash_expected, s.cash_actual, r.number AS run,
+           CAST(r.summary #>> '{categories,expected,count}' AS bigint) AS expected,
+           (SELECT count(*) FROM breaks b
+            WHERE b.settlement_id = s.id AND b.run = r.number AND b.resolution IS NULL) AS open_breaks
+    FROM settlements s JOIN reconciliation_runs r ON r.settlement_id = s.id
+    WHERE s.id = :id ORDER BY r.number DESC LIMIT 1
+""")
+
+
+async def finish_if_clean(connection: AsyncConnection, settlement_id: str, *, by: By) -> bool:
+    """Reconcile a settlement whose row this transaction has locked, if it is clean; whether it was.
+
+    Clean: no open break, no line still expected on a statement, and the cash counted or none expected.
+    """
+    row = (await connection.execute(_STATE, {"id": settlement_id})).mappings().one_or_none()
+    if row is None or not is_clean(dict(row)):
+        return False
+    changes = {"open_breaks": 0, "reconciled_at": by.at, "reconciled_by": by.caller_id}
+    await apply(
+        connection, SETTLEMENT, entity_id=settlement_id, event=SettlementEvent.RECONCILE, by=by, changes=changes
+    )
+    return True
+
+
+def is_clean(row: dict[str, Any]) -> bool:
+    """Whether nothing keeps this settlement from being reconciled."""
+    is_counted = row["cash_actual"] is not None or row["cash_expected"] == 0
+    return bool(
+        row["status"] == SettlementStatus.CLOSED and not row["open_breaks"] and not row["expected"] and is_counted
+    )

@@ -1,0 +1,96 @@
+"""Judge: one category for every pair and for every line that stayed alone; the order of the rules is ``categories``'."""
+
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+_PAIRS = text("""
+    -- judge pairs; what their line says in another currency is nothing in this settlement's
+    INSERT INTO judged
+    SELECT CASE
+               WHEN NOT t.has_moved THEN 'status_mismatch'
+               WHEN t.currency <> o.currency THEN 'currency_mismatch'
+               WHEN t.amount <> o.amount THEN 'amount_mismatch'
+               WHEN t.fee <> o.fee THEN 'fee_mismatch'
+               WHEN d.day NOT IN ((o.occurred_at AT TIME ZONE CAST(:time_zone AS text))::date, o.business_date)
+                    AND (o.occurred_at < d.earliest - d.tolerance OR o.occurred_at >= d.latest + d.tolerance)
+                   THEN 'date_mismatch'
+               ELSE 'matched'
+           END,
+           o.id, t.id, o.amount, CASE WHEN t.has_moved AND t.currency = :currency THEN t.amount ELSE 0 END,
+           o.fee, CASE WHEN t.has_moved AND t.currency = :currency THEN coalesce(t.fee, o.fee) ELSE 0 END
+    FROM pairs p JOIN ours o ON o.id = p.our_id JOIN theirs t ON t.id = p.their_id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(t.occurred_on, (t.occurred_at AT TIME ZONE CAST(:time_zone AS text))::date) AS day,
+               coalesce(t.occurred_at, t.occurred_on::timestamp AT TIME ZONE CAST(:time_zone AS text)) AS earliest,
+               coalesce(t.occurred_at, (t.occurred_on + 1)::timestamp AT TIME ZONE CAST(:time_zone AS text)) AS latest,
+               make_interval(secs => 60 * CAST(:date_tolerance AS double precision)) AS tolerance
+    ) d
+""")
+_THEIRS_ALONE = text("""
+    -- judge theirs alone: a reference was used before if a pair has it, or an earlier line that stayed alone
+    WITH paired AS (
+        SELECT t.provider, t.kind, t.our_reference, t.provider_reference
+        FROM pairs p JOIN theirs t ON t.id = p.their_id
+    ), paired_ours AS (
+        SELECT DISTINCT provider, kind, our_reference FROM paired
+        WHERE our_reference IN (SELECT our_reference FROM their_rest)
+    ), paired_theirs AS (
+        SELECT DISTINCT provider, kind, provider_reference FROM paired
+        WHERE provider_reference IN (SELECT provider_reference FROM their_rest WHERE known IS NULL)
+    ), alone AS (
+        SELECT t.*,
+               row_number() OVER (PARTITION BY t.provider, t.kind, t.our_reference, t.has_moved ORDER BY t.id) AS our_n,
+               row_number() OVER (PARTITION BY t.provider, t.kind, t.provider_reference, t.has_moved, t.known IS NULL
+                                  ORDER BY t.id) AS their_n
+        FROM their_rest t
+    )
+    INSERT INTO judged
+    SELECT CASE
+               WHEN NOT t.has_moved THEN 'matched'
+               WHEN t.kind = 'reversal' AND t.known IS NOT NULL THEN 'status_mismatch'
+               WHEN t.our_reference IS NOT NULL AND (t.our_n > 1 OR EXISTS (
+                   SELECT FROM paired_ours p
+                   WHERE (p.provider, p.kind, p.our_reference) = (t.provider, t.kind, t.our_reference)))
+                   THEN 'duplicate_provider'
+               WHEN t.known IS NULL AND t.provider_reference IS NOT NULL AND (t.their_n > 1 OR EXISTS (
+                   SELECT FROM paired_theirs p
+                   WHERE (p.provider, p.kind, p.provider_reference) = (t.provider, t.kind, t.provider_reference)))
+                   THEN 'duplicate_provider'
+               WHEN t.known = 'moved' THEN 'date_mismatch'
+               WHEN t.known = 'other' THEN 'status_mismatch'
+               ELSE 'missing_internally'
+           END,
+           NULL, t.id, 0, CASE WHEN t.has_moved AND t.currency = :currency THEN t.amount ELSE 0 END,
+           0, CASE WHEN t.has_moved AND t.currency = :currency THEN coalesce(t.fee, 0) ELSE 0 END
+    FROM alone t
+""")
+_OURS_ALONE = text("""
+    -- judge ours alone: the provider has one transaction of this reference, and another line of ours has it
+    WITH paired AS (
+        SELECT DISTINCT o.provider, o.kind, o.provider_reference FROM pairs p JOIN ours o ON o.id = p.our_id
+        WHERE o.provider_reference IN (SELECT provider_reference FROM our_rest)
+    ), alone AS (
+        SELECT o.*, row_number() OVER (PARTITION BY provider, kind, provider_reference ORDER BY id) AS n FROM our_rest o
+    )
+    INSERT INTO judged
+    SELECT CASE
+               WHEN o.provider_reference IS NOT NULL AND (o.n > 1 OR EXISTS (
+                   SELECT FROM paired p
+                   WHERE (p.provider, p.kind, p.provider_reference) = (o.provider, o.kind, o.provider_reference)))
+                   THEN 'duplicate_internal'
+               WHEN o.occurred_at + make_interval(secs => 3600 * coalesce(
+                   CAST(CAST(:sla_hours AS jsonb) ->> o.provider AS double precision), 0)) > now() THEN 'expected'
+               ELSE 'missing_at_provider'
+           END,
+           o.id, NULL, o.amount, 0, o.fee, 0
+    FROM alone o
+""")
+
+
+async def judge_lines(connection: AsyncConnection, parameters: dict[str, Any]) -> None:
+    """Fill ``judged`` from the pairs and from what was left on both sides."""
+    for statement in (_PAIRS, _THEIRS_ALONE, _OURS_ALONE):
+        await connection.execute(statement, parameters)
+    await connection.execute(text("ANALYZE judged"))

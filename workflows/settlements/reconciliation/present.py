@@ -1,0 +1,40 @@
+"""A break as answers show it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+FIELDS = (
+    "id",
+    "settlement_id",
+    "run",
+    "category",
+    "provider",
+    "kind",
+    "entity_id",
+    "our_reference",
+    "provider_reference",
+    "currency",
+    "ours",
+    "theirs",
+)
+RESOLUTION_FIELDS = ("owner", "resolution", "note", "reference", "resolved_at", "resolved_by")
+
+
+def break_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """``row`` (the columns of ``breaks`` and ``now``) as the fields of the contract.
+
+    ``difference`` is ``ours − theirs`` in the settlement's currency: amounts, but for a ``fee_mismatch`` fees. ``age_days``
+    are whole days since a run first saw it, or until it was resolved.
+    """
+    is_fee = row["category"] == "fee_mismatch"
+    until = row["resolved_at"] or row["now"]
+    return {
+        **{name: row[name] for name in FIELDS},
+        "difference": row["fee_difference"] if is_fee else row["difference"],
+        "fee_difference": row["fee_difference"],
+        "our_line": row["our_line"],
+        "their_line": row["their_line"],
+        "opened_at": row["opened_at"],
+        "age_days": (until - row["opened_at"]).days,
+        **{name: row[name] for name in RESOLUTION_FIELDS},
+    }

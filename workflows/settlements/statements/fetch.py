@@ -1,0 +1,135 @@
+"""Fetch: ask a settlement's providers for their statements, through their API, and take them in like any other file.
+
+What a provider moved in a period and what we settled in it differ at the edges by the seconds that an answer takes, and by
+what was in doubt. So more than the period is asked for, and of that is kept:
+
+| their line is about                                    | kept                                                           |
+|--------------------------------------------------------|----------------------------------------------------------------|
+| a payment or refund of this settlement                 | always                                                         |
+| one of another settlement, or that ended after this one | never: it belongs to that one's statement                      |
+| one that we do not know, or that never succeeded        | if it happened within ``[start, end)``                         |
+
+A file that somebody uploaded stands until another is uploaded: it may be a correction that the API does not know of.
+No transaction is open while a provider is asked, and no more than a page of its answer is in memory.
+"""
+
+import csv
+import io
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import IO, Any
+
+from sqlalchemy import text
+
+from workflows.providers.base import Provider, StatementLine, Unavailable
+from workflows.providers.registry import Providers
+from workflows.settlements.hand import Hand
+from workflows.settlements.large import allow_large
+from workflows.settlements.statements.mapping import StatementMapping
+from workflows.settlements.statements.receive import Incoming, receive_statement
+
+SLACK = timedelta(hours=1)
+"""How much more than the period is asked for: clocks may differ, and an answer may have been long in coming."""
+
+FILE_COLUMNS = StatementLine._fields
+MAPPING = StatementMapping(
+    columns={name: name for name in FILE_COLUMNS},
+    signs="signed",
+)
+"""How the files that we write ourselves are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What came of asking one provider: the statement's id, or what the trouble was."""
+
+    provider: str
+    statement_id: str | None = None
+    trouble: str | None = None
+
+
+_WANTED = text("""
+    -- wanted: who may have moved money for this settlement, and since when; late lines began before it did
+    SELECT s.id, s.store_id, s.start_at, s.end_at, least(s.start_at, (
+               SELECT min(coalesce(p.processing_at, l.occurred_at)) FROM settlement_lines l
+               LEFT JOIN payments p ON p.id = l.payment_id WHERE l.settlement_id = s.id AND l.is_late)) AS since,
+           ARRAY(SELECT DISTINCT provider FROM settlement_lines l WHERE l.settlement_id = s.id AND l.kind <> 'adjustment'
+                 UNION SELECT provider FROM store_providers v WHERE v.store_id = s.store_id) AS providers,
+           ARRAY(SELECT provider FROM (SELECT DISTINCT ON (provider) provider, source FROM statements
+                 WHERE settlement_id = s.id ORDER BY provider, number DESC) last
+                 WHERE source = 'upload') AS uploaded
+    FROM settlements s WHERE s.id = :id
+""")
+_PLACES = text("""
+    -- places: where we have settled what their lines are about; what is not ours to see is not known
+    SELECT r.reference, CASE WHEN e.settlement_id = :id THEN 'here'
+                             WHEN e.settlement_id IS NOT NULL OR e.completed_at >= :end_at THEN 'elsewhere' END AS place
+    FROM unnest(CAST(:references AS text[])) AS r(reference) JOIN LATERAL (
+        SELECT settlement_id, completed_at FROM payments
+        WHERE id = split_part(r.reference, ':', 1) AND store_id = :store_id
+        UNION ALL
+        SELECT settlement_id, completed_at FROM refunds
+        WHERE id = split_part(r.reference, ':', 1) AND store_id = :store_id
+    ) e ON true
+""")
+
+
+async def fetch_statements(settlement_id: str, *, hand: Hand, providers: Providers) -> list[Fetched]:
+    """Ask each provider of the settlement; what came of it, provider by provider.
+
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (reconciled already), ``ServiceUnavailable``.
+    """
+    async with hand.transaction() as connection:
+        await hand.look_at(connection, settlement_id)
+        await allow_large(connection)
+        wanted = dict((await connection.execute(_WANTED, {"id": settlement_id})).mappings().one())
+    names = sorted(set(wanted["providers"]) & set(providers.remote) - set(wanted["uploaded"]))
+    return [await _fetch(providers.remote[name], wanted, hand=hand) for name in names]
+
+
+async def _fetch(provider: Provider, wanted: dict[str, Any], *, hand: Hand) -> Fetched:
+    with tempfile.TemporaryFile() as file:
+        writer = _Writer(file)
+        pages = provider.statement(wanted["store_id"], start=wanted["since"] - SLACK, end=wanted["end_at"] + SLACK)
+        async for page in pages:
+            if isinstance(page, Unavailable):
+                return Fetched(provider.name, trouble=page.reason)
+            writer.write(await _choose(page, wanted, hand=hand))
+        writer.finish()
+        incoming = Incoming(wanted["id"], provider.name, file, "csv", source="api", mapping=MAPPING)
+        stored = await receive_statement(incoming, hand=hand)
+    return Fetched(provider.name, statement_id=stored.resource_id)
+
+
+async def _choose(page: Sequence[StatementLine], wanted: dict[str, Any], *, hand: Hand) -> list[StatementLine]:
+    references = sorted({line.our_reference for line in page if line.our_reference})
+    parameters = {name: wanted[name] for name in ("id", "store_id", "end_at")}
+    async with hand.transaction() as connection:
+        found = await connection.execute(_PLACES, {**parameters, "references": references})
+        places = {row.reference: row.place for row in found}
+    return [line for line in page if _belongs(line, places.get(line.our_reference), wanted)]
+
+
+def _belongs(line: StatementLine, place: str | None, wanted: dict[str, Any]) -> bool:
+    if place is not None:
+        return place == "here"
+    return bool(wanted["start_at"] <= datetime.fromisoformat(line.at) < wanted["end_at"])
+
+
+class _Writer:
+    """Writes lines as the CSV that is kept as the raw file: the same lines are the same bytes."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        self._rows = csv.writer(self._text, lineterminator="\n")
+        self._rows.writerow(FILE_COLUMNS)
+
+    def write(self, lines: list[StatementLine]) -> None:
+        self._rows.writerows(lines)
+
+    def finish(self) -> None:
+        """Let go of the file, with everything written."""
+        self._text.flush()
+        self._text.detach()
