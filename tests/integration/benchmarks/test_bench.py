@@ -1,0 +1,67 @@
+"""The bench runs from end to end and reports sane figures. How fast anything is, no test says: that is the bench's work."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mpac.stack.home import ROOT
+
+ENDS_WITHIN_SECONDS = 240  # 40 s on two idle cores
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    file: Path = tmp_path_factory.mktemp("bench") / "results.json"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MPAC_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--results", str(file)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=ENDS_WITHIN_SECONDS,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+@pytest.mark.parametrize("name", ["product", "orm_celery"])
+def test_every_payment_that_was_answered_is_completed_and_charged_once(results: dict[str, Any], name: str) -> None:
+    (figures,) = results["rounds"][name]
+    proof = figures["proof"]
+    answered = sum(figures[load]["statuses"].get("completed", 0) for load in ("closed", "steady", "rest"))
+    assert answered > 0
+    assert proof["completed"] == proof["charges"] == answered
+    assert all(figures[load]["errors"] == {} for load in ("closed", "steady", "rest"))
+
+
+@pytest.mark.parametrize("name", ["product", "orm_celery"])
+def test_no_payment_is_quicker_than_its_provider(results: dict[str, Any], name: str) -> None:
+    (figures,) = results["rounds"][name]
+    for load in ("closed", "steady", "rest"):
+        assert (
+            figures[load]["final_ms"]["p50"] >= results["plan"]["latency_ms"] - 10
+        )  # part of it passes before the 201
+
+
+@pytest.mark.parametrize("name", ["product", "orm_celery"])
+def test_processor_time_is_told_by_process_and_fits_into_the_machine(results: dict[str, Any], name: str) -> None:
+    closed = results["rounds"][name][0]["closed"]
+    spent = closed["processor_ms"]["by process"]
+    assert {"postgres", "valkey", "sandbox", "client", "others"} < spent.keys()
+    assert all(milliseconds >= 0 for milliseconds in spent.values())
+    assert spent["postgres"] > 0
+    whole = sum(spent.values()) * closed["completed"] / 1000
+    assert whole <= closed["seconds"] * results["machine"]["processors"] * 1.2  # clocks tick in hundredths of a second
+
+
+def test_ratios_are_of_the_product_to_its_rival(results: dict[str, Any]) -> None:
+    row = results["summary"]["payments/s, created → completed"]
+    assert row["ratio"] == pytest.approx(row["product"] / row["orm_celery"])
