@@ -8,11 +8,13 @@ import pytest
 
 from mpac.stack.local import LocalStack
 from tests.factories import CASH, QR
+from tests.fakes import FakeProvider
 from tests.harness import Api
 from tests.integration.bills.kit import bill_of, split
 from tests.integration.orders.kit import RAMEN, open_order
 from tests.integration.payments.evidence import all_of
 from tests.integration.refunds.kit import Admin, RefundMaker, bill_events, bill_row, sums
+from workflows.providers.base import Declined
 
 
 async def new_bill(api: Api, refunds: RefundMaker, total: int, *, currency: str = "JPY") -> dict[str, Any]:
@@ -85,10 +87,8 @@ async def test_several_refunds_in_one_group_take_the_amount_first_and_the_tip_la
 
 
 async def test_a_refund_that_fails_leaves_the_bill_alone(
-    api: Api, refunds: RefundMaker, provider: Any, admin: Admin
+    api: Api, refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
-    from workflows.providers.base import Declined  # noqa: PLC0415 - one test needs it
-
     bill = await new_bill(api, refunds, 1_000)
     payment_id = await refunds.paid(QR, bill_id=bill["id"])
     provider.refunds.append(Declined("no"))
@@ -99,7 +99,7 @@ async def test_a_refund_that_fails_leaves_the_bill_alone(
 
 @pytest.mark.parametrize(("currency", "total", "parts"), [("JPY", 100, 3), ("USD", 1_999, 3), ("KWD", 12_345, 4)])
 async def test_amounts_come_out_to_the_unit_in_every_currency(
-    api: Api, refunds: RefundMaker, provider: Any, admin: Admin, currency: str, total: int, parts: int
+    api: Api, refunds: RefundMaker, provider: FakeProvider, admin: Admin, currency: str, total: int, parts: int
 ) -> None:
     bill = await new_bill(api, refunds, total, currency=currency)
     shares = (await split(api, refunds.tenant, bill["id"], parts=parts)).body["data"]

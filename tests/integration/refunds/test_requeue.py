@@ -1,0 +1,88 @@
+"""A refund that kills its workers is quarantined, keeps its reservation, and is asked about when an operator requeues it."""
+
+from typing import Any
+
+from tests.factories import QR, Signer, time_passes
+from tests.fakes import FakeProvider
+from tests.harness import Api
+from tests.integration.payments.evidence import all_of
+from tests.integration.payments.evidence import evidence as evidence_of_payment
+from tests.integration.refunds import kit
+from tests.integration.refunds.kit import Admin, RefundMaker, evidence, sums
+from workflows.payments.claim import claim_payments
+from workflows.payments.leases import MAX_UNANSWERED_CLAIMS
+from workflows.refunds.claim import REFUNDS
+
+LEASE_SECONDS = 30
+
+
+async def letter_of(admin: Admin, entity_id: str) -> dict[str, Any]:
+    (letter,) = await all_of(admin, b"SELECT * FROM dead_letters WHERE entity_id = %s", entity_id)
+    return letter
+
+
+async def quarantined(refunds: RefundMaker, admin: Admin) -> tuple[str, str]:
+    """A payment, and a refund of it whose worker died over it each time."""
+    payment_id = await refunds.paid()
+    refund_id = await refunds.pending(payment_id, 300)
+    for _ in range(MAX_UNANSWERED_CLAIMS + 1):
+        await REFUNDS.claim([refund_id], worker="a-worker-that-dies", lease_seconds=LEASE_SECONDS)
+        await kit.time_passes(admin, refund_id, seconds=LEASE_SECONDS + 1)
+    return payment_id, refund_id
+
+
+async def test_a_poisonous_refund_is_quarantined_and_stays_reserved(refunds: RefundMaker, admin: Admin) -> None:
+    payment_id, refund_id = await quarantined(refunds, admin)
+    found = await evidence(admin, refund_id)
+    assert (found.status, found.row["due_at"], found.row["needs_review"]) == ("processing", None, True)
+    assert found.history[-1]["reason"] == "quarantined"
+    letter = await letter_of(admin, refund_id)
+    assert (letter["task"], letter["arguments"], letter["deliveries"]) == (
+        "refunds.process",
+        [[refund_id]],
+        MAX_UNANSWERED_CLAIMS,
+    )
+    assert await sums(admin, payment_id) == ("completed", 300, 0)
+    await refunds.process(refund_id)
+    assert (await evidence(admin, refund_id)).row == found.row
+
+
+async def test_an_operator_requeues_it_once_and_it_is_asked_about_first(
+    api: Api, refunds: RefundMaker, provider: FakeProvider, admin: Admin, signer: Signer
+) -> None:
+    payment_id, refund_id = await quarantined(refunds, admin)
+    provider.moved[f"{refund_id}:1"] = 300
+    letter = await letter_of(admin, refund_id)
+    operator = signer.user(refunds.tenant, role="system_op")
+    answer = await api.post(f"/ops/dead-letters/{letter['id']}/requeue", as_=operator)
+    assert (answer.status, answer.body) == (200, {"task": "refunds.process", "arguments": [[refund_id]]})
+    again = await api.post(f"/ops/dead-letters/{letter['id']}/requeue", as_=operator)
+    assert (again.status, again.code) == (409, "INVALID_STATUS_TRANSITION")
+    await refunds.process(refund_id)
+    found = await evidence(admin, refund_id)
+    assert (found.status, found.row["needs_review"]) == ("completed", False)
+    assert found.events == ["create", "claim", "request_review", "requeue", "complete"]
+    assert found.history[3]["caller_id"] == "usr_system_op"
+    assert [kind for kind, _ in provider.calls] == ["charge", "inquire_refund"]
+    assert await sums(admin, payment_id) == ("refunded", 300, 300)
+
+
+async def test_a_payment_is_still_requeued_in_the_same_way(
+    api: Api, refunds: RefundMaker, admin: Admin, signer: Signer
+) -> None:
+    payment_id = await refunds.payments.pending(QR)
+    for _ in range(MAX_UNANSWERED_CLAIMS + 1):
+        await claim_payments([payment_id], worker="a-worker-that-dies", lease_seconds=LEASE_SECONDS)
+        await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
+    letter = await letter_of(admin, payment_id)
+    operator = signer.user(refunds.tenant, role="system_op")
+    assert (await api.post(f"/ops/dead-letters/{letter['id']}/requeue", as_=operator)).status == 200
+    assert (await evidence_of_payment(admin, payment_id)).events[-1] == "requeue"
+
+
+async def test_only_operators_may(api: Api, refunds: RefundMaker, admin: Admin, signer: Signer) -> None:
+    _, refund_id = await quarantined(refunds, admin)
+    letter = await letter_of(admin, refund_id)
+    for role in ("staff", "merchant_admin", "psp_admin"):
+        answer = await api.post(f"/ops/dead-letters/{letter['id']}/requeue", as_=signer.user(refunds.tenant, role=role))
+        assert answer.status == 403, role

@@ -1,0 +1,86 @@
+"""``on_too_late="refund"``: whoever learns that the cancel came too late writes the refund, in that very transaction."""
+
+import asyncio
+from typing import Any
+
+from tests.factories import QR
+from tests.fakes import FakeProvider
+from tests.integration.payments.evidence import all_of
+from tests.integration.refunds.kit import Admin, RefundMaker, evidence, sums
+from workflows.payments.states import PaymentStatus
+from workflows.providers.base import Unknown
+from workflows.refunds.due import find_due_refunds
+
+EVERYTHING = 5_000
+
+
+async def cancelled_too_late(
+    refunds: RefundMaker, provider: FakeProvider, *, asked: str | None = "refund", **changes: Any
+) -> str:
+    """A payment whose cancel arrived when the provider had charged already, and ``asked`` for that in this case."""
+    payment_id = await refunds.payments.pending(QR, **changes)
+    provider.hold()
+    provider.heard.clear()
+    working = asyncio.ensure_future(refunds.payments.process(payment_id))
+    await provider.heard.wait()
+    await refunds.payments.cancel(payment_id, on_too_late=asked)
+    provider.release()
+    await working
+    return payment_id
+
+
+async def refunds_of(admin: Admin, payment_id: str) -> list[dict[str, Any]]:
+    return await all_of(admin, b"SELECT * FROM refunds WHERE payment_id = %s ORDER BY id", payment_id)
+
+
+async def test_a_full_refund_tip_included_is_there_when_the_payment_is_completed(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await cancelled_too_late(refunds, provider, tip_amount=100)
+    (refund,) = await refunds_of(admin, payment_id)
+    assert (refund["status"], refund["amount"], refund["reason"]) == ("pending", 1_100, "cancel came too late")
+    assert refund["staff_code"] == refunds.tenant.device_id
+    assert await sums(admin, payment_id) == (PaymentStatus.COMPLETED, 1_100, 0)
+    found = await evidence(admin, refund["id"])
+    assert found.history[0]["at"] == found.row["created_at"]
+    assert refund["id"] in {due.id for due in await find_due_refunds(limit=EVERYTHING)}
+    await refunds.process(refund["id"])
+    assert await sums(admin, payment_id) == ("refunded", 1_100, 1_100)
+
+
+async def test_recorded_twice_it_is_still_one(refunds: RefundMaker, provider: FakeProvider, admin: Admin) -> None:
+    payment_id = await cancelled_too_late(refunds, provider)
+    await asyncio.gather(*(refunds.payments.process(payment_id) for _ in range(5)))
+    assert len(await refunds_of(admin, payment_id)) == 1
+
+
+async def test_a_withdrawal_that_meets_a_charge_learns_it_too(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    provider.charges.append(Unknown("read time-out"))
+    payment_id = await refunds.payments.pending(QR)
+    await refunds.payments.process(payment_id)
+    provider.moved[f"{payment_id}:1"] = 1_000
+    await refunds.payments.cancel(payment_id, on_too_late="refund")
+    await refunds.payments.process(payment_id)
+    assert len(await refunds_of(admin, payment_id)) == 1
+    assert await sums(admin, payment_id) == ("completed", 1_000, 0)
+
+
+async def test_who_did_not_ask_for_it_gets_none(refunds: RefundMaker, provider: FakeProvider, admin: Admin) -> None:
+    payment_id = await cancelled_too_late(refunds, provider, asked=None)
+    assert await refunds_of(admin, payment_id) == []
+    assert await sums(admin, payment_id) == ("completed", 0, 0)
+
+
+async def test_it_may_be_asked_for_with_the_payment_itself(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await cancelled_too_late(refunds, provider, asked=None, on_too_late="refund")
+    assert len(await refunds_of(admin, payment_id)) == 1
+
+
+async def test_a_payment_that_was_never_cancelled_is_not_given_back(refunds: RefundMaker, admin: Admin) -> None:
+    payment_id = await refunds.paid(QR, on_too_late="refund")
+    assert await refunds_of(admin, payment_id) == []
+    assert await sums(admin, payment_id) == ("completed", 0, 0)
