@@ -8,6 +8,7 @@ from typing import Any
 SWEEP_SECONDS = 1.0  # the finest grain of retries, questions and polls; one index look-up each
 CANARY_SECONDS = 15.0  # a deaf worker is noticed within a minute
 PERIODS_SECONDS = 60.0  # a new store has its first period, a changed rule its effect, within a minute
+RECONCILE_SECONDS = 15.0  # statements come by the hour; who has just counted the cash is not kept waiting
 HOUSEKEEPING_SECONDS = 30.0  # expired keys are thrown away a thousand at a time
 
 
@@ -20,6 +21,7 @@ SCHEDULE = {
     "sweep-payments": entry("sweeps.payments", SWEEP_SECONDS),
     "sweep-refunds": entry("sweeps.refunds", SWEEP_SECONDS),
     "sweep-settlements": entry("sweeps.settlements", SWEEP_SECONDS),
+    "sweep-reconciliations": entry("sweeps.reconciliations", RECONCILE_SECONDS),
     "open-settlements": entry("settlements.open_due", PERIODS_SECONDS),
     "send-canaries": entry("sweeps.canaries", CANARY_SECONDS),
     "forget-expired": entry("sweeps.forget_expired", HOUSEKEEPING_SECONDS),

@@ -10,17 +10,21 @@ from collections import Counter
 
 from workers.app import QUEUES, app, run, settings
 from workers.canaries import sing
-from workers.nudge import MAX_IDS, PAYMENTS, REFUNDS, SETTLEMENTS, publish
+from workers.nudge import MAX_IDS, PAYMENTS, RECONCILE, REFUNDS, SETTLEMENTS, publish
 from workflows.canaries import find_silent_queues, note_sent
 from workflows.housekeeping import forget_expired
 from workflows.payments.due import Due, find_due_payments
 from workflows.refunds.due import find_due_refunds
 from workflows.settlements.due import find_due_settlements
+from workflows.settlements.reconcile_due import find_due_reconciliations
 
 logger = logging.getLogger(__name__)
 
 PAGE = 5_000
 """Rows one sweep looks at: at one sweep a second, more than a worker can do."""
+
+RECONCILIATIONS = 100
+"""Settlements that one sweep has reconciled, each by a task of its own: a large one takes a minute and more."""
 
 CLOSES_PER_PAGE, CLOSES_UNDER_WAY = 50, 100
 """Ten thousand stores may end their day at the same minute. No more than two pages are nudged until some of them are
@@ -66,6 +70,12 @@ def _nudge(task: str, found: list[Due], *, page_size: int = MAX_IDS) -> None:
         _nudged.update((occasion, now + NUDGE_AGAIN_SECONDS) for occasion in page)
     if due:
         logger.info("nudged %s for %s", task, dict(Counter(occasion.why for occasion in due)))
+
+
+@app.task(name="sweeps.reconciliations")
+def reconciliations() -> None:
+    """Nudge every settlement whose statements are due, or which only waited for its cash."""
+    _nudge(RECONCILE, run(find_due_reconciliations(limit=RECONCILIATIONS, settings=settings)), page_size=1)
 
 
 @app.task(name="sweeps.canaries")

@@ -109,6 +109,12 @@ def refund_processor() -> RefundProcessor:
     return made
 
 
+def providers() -> Providers:
+    """The remote providers of this worker process."""
+    made: Providers = _process["providers"]
+    return made
+
+
 @setup_logging.connect
 def _logs(**_: Any) -> None:
     configure_logs(settings.log_level)
@@ -127,10 +133,10 @@ def _open(sender: Any, **_: Any) -> None:
 
 
 async def _build(worker: str) -> None:
-    providers = open_providers(settings)
-    _process["providers"] = providers
-    _process["payments"] = Processor(settings, providers, worker=worker, aftermath=(refund_too_late, post_completions))
-    _process["refunds"] = RefundProcessor(settings, providers, worker=worker, aftermath=(post_refunds,))
+    remote = open_providers(settings)
+    _process["providers"] = remote
+    _process["payments"] = Processor(settings, remote, worker=worker, aftermath=(refund_too_late, post_completions))
+    _process["refunds"] = RefundProcessor(settings, remote, worker=worker, aftermath=(post_refunds,))
 
 
 @worker_ready.connect
@@ -147,6 +153,5 @@ def _close(**_: Any) -> None:
 async def _let_go() -> None:
     drains = (hands.drain(settings.soft_shutdown_seconds) for hands in (processor(), refund_processor()))
     await asyncio.gather(*drains)
-    providers: Providers = _process["providers"]
-    await providers.close()
+    await providers().close()
     await disconnect()

@@ -30,6 +30,7 @@ PAUSE_SECONDS = 1.0
 
 
 PAYMENTS, REFUNDS, SETTLEMENTS = "payments.process", "refunds.process", "settlements.close"
+RECONCILE = "settlements.reconcile"
 """The tasks that are nudged."""
 
 

@@ -1,9 +1,10 @@
 """Celery tasks for settlements. Each is one call into ``workflows``; no rules live here."""
 
-from workers.app import app, run
+from workers.app import app, providers, run, settings
 from workers.nudge import SETTLEMENTS, publish
 from workflows.settlements.close import close_settlements
 from workflows.settlements.open_due import open_due as open_due_periods
+from workflows.settlements.reconcile_due import reconcile_due
 
 
 @app.task(name="settlements.close", bind=True)
@@ -21,3 +22,11 @@ def close(self, settlement_ids: list[str]) -> None:  # type: ignore[no-untyped-d
 def open_due(self) -> None:  # type: ignore[no-untyped-def]  # the task itself, as all of Celery
     """Open the first periods of new stores and currencies, and plan those whose store changed its rule."""
     run(open_due_periods(worker=str(self.request.hostname)))
+
+
+@app.task(name="settlements.reconcile", bind=True)
+def reconcile(self, settlement_ids: list[str]) -> None:  # type: ignore[no-untyped-def]  # the task itself, as all of Celery
+    """Fetch the statements of these settlements and reconcile them. Safe to deliver twice, late, or never."""
+    for settlement_id in settlement_ids:
+        work = reconcile_due(settlement_id, worker=str(self.request.hostname), settings=settings, providers=providers())
+        run(work)

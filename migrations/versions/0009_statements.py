@@ -125,6 +125,8 @@ def upgrade() -> None:
         );
         CREATE INDEX breaks_open ON breaks (settlement_id, run) WHERE resolution IS NULL;
 
+        CREATE INDEX settlements_closed ON settlements (end_at) WHERE status = 'closed';
+
         -- When the workers last tried to reconcile by themselves, and when they are to try again.
         CREATE TABLE reconciliation_tries (
             settlement_id text PRIMARY KEY CONSTRAINT reconciliation_tries_settlement_fk REFERENCES settlements,
@@ -172,6 +174,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute(
         """
+        DROP INDEX settlements_closed;
         DROP TABLE reconciliation_tries, breaks, reconciliation_runs, statement_mappings, statement_lines,
             statement_chunks, statements
         """

@@ -23,6 +23,7 @@ class Settlement(Base):
             "settlements_one_open", "store_id", "currency", unique=True, postgresql_where=text("status = 'open'::text")
         ),
         Index("settlements_due", "end_at", postgresql_where=text("status = 'open'::text")),
+        Index("settlements_closed", "end_at", postgresql_where=text("status = 'closed'::text")),
         Index("settlements_by_store", "store_id", "id"),
     )
 

@@ -1,0 +1,116 @@
+"""Reconcile due: what the workers reconcile by themselves, once the providers have had their time to report.
+
+| a closed settlement                                                      | is due                                   |
+|--------------------------------------------------------------------------|------------------------------------------|
+| that was never tried                                                     | when the service level after its end is over |
+| whose provider did not answer, or whose worker died                      | after 1, 5, 15 minutes, then hourly      |
+| with lines that a statement may still bring                              | in an hour                               |
+| with breaks                                                              | no more: people resolve them             |
+| that was clean in its last run and only waited for its cash to be counted | at once when it is                       |
+
+A try is noted before it begins, so that one which kills its worker is not begun again at once.
+"""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import text
+
+from workflows.database import Role, transaction
+from workflows.errors import InvalidStatusTransition
+from workflows.payments.due import Due
+from workflows.providers.registry import REMOTE_NAMES, Providers
+from workflows.settings import Settings
+from workflows.settlements.hand import Hand
+from workflows.settlements.reconcile import reconcile_settlement
+from workflows.settlements.statements.fetch import fetch_statements
+
+logger = logging.getLogger(__name__)
+
+PAUSES = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15), timedelta(hours=1))
+"""Between one try and the next, the last for all that follow."""
+
+EXPECTING = timedelta(hours=1)
+
+_DUE = text("""
+    -- due: closed ones only, by their partial index; the last run says whether nothing but the cash was missing
+    SELECT s.id, coalesce(t.due_at, r.at, s.end_at) AS at,
+           CASE WHEN t.due_at <= now() THEN 'try_again' WHEN t.settlement_id IS NULL THEN 'statement_due'
+                ELSE 'counted' END AS why
+    FROM settlements s
+    LEFT JOIN reconciliation_tries t ON t.settlement_id = s.id
+    LEFT JOIN LATERAL (SELECT at, CAST(summary #>> '{categories,expected,count}' AS bigint) AS expected
+                       FROM reconciliation_runs WHERE settlement_id = s.id ORDER BY number DESC LIMIT 1) r ON true
+    WHERE s.status = 'closed' AND (
+        t.due_at <= now()
+        OR (t.settlement_id IS NULL AND s.end_at + make_interval(secs => 3600 * :sla_hours) <= now())
+        OR (t.due_at IS NULL AND r.expected = 0 AND s.open_breaks = 0
+            AND (s.cash_actual IS NOT NULL OR s.cash_expected = 0)))
+    ORDER BY s.end_at, s.id LIMIT :limit
+""")
+_TRY = text("""
+    -- try: noted before it begins; what another worker began a moment ago is not due any more
+    INSERT INTO reconciliation_tries AS t (settlement_id, merchant_id, store_id, tries, due_at)
+    SELECT id, merchant_id, store_id, 1, now() + CAST(:pause AS interval) FROM settlements
+    WHERE id = :id AND status = 'closed'
+    ON CONFLICT (settlement_id) DO UPDATE SET tries = t.tries + 1, due_at = now() + (CAST(:pauses AS interval[]))[
+        least(t.tries + 1, cardinality(CAST(:pauses AS interval[])))]
+    RETURNING tries
+""")
+_DONE = text("""
+    UPDATE reconciliation_tries SET tries = :tries, due_at = now() + CAST(:pause AS interval), trouble = :trouble
+    WHERE settlement_id = :id
+""")
+
+
+async def find_due_reconciliations(*, limit: int, settings: Settings) -> list[Due]:
+    """Up to ``limit`` settlements that are to be reconciled, longest overdue first."""
+    async with transaction(Role.SWEEP) as connection:
+        sla_hours = max(settings.statement_sla(name) for name in REMOTE_NAMES)
+        found = await connection.execute(_DUE, {"limit": limit, "sla_hours": sla_hours})
+        return [Due(row.id, row.at, row.why) for row in found]
+
+
+async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, providers: Providers) -> None:
+    """Fetch what the providers have, and reconcile if they all answered. Safe to call twice, late, or never.
+
+    Raises ``ServiceUnavailable`` where the database is away.
+    """
+    hand = Hand(worker=worker)
+    tries = await _begin(settlement_id)
+    if tries is None:
+        return
+    try:
+        fetched = await fetch_statements(settlement_id, hand=hand, providers=providers)
+        troubles = [f"{one.provider}: {one.trouble}" for one in fetched if one.trouble]
+        if troubles:
+            logger.warning("no statement for %s: %s", settlement_id, "; ".join(troubles))
+            await _end(settlement_id, tries=tries, pause=_pause(tries), trouble="; ".join(troubles))
+            return
+        run = await reconcile_settlement(settlement_id, hand=hand, settings=settings)
+    except InvalidStatusTransition:
+        logger.info("%s was reconciled or never closed; nothing to do", settlement_id)
+        return
+    await _end(settlement_id, tries=0, pause=_after(run), trouble=None)
+
+
+def _after(run: dict[str, Any]) -> timedelta | None:
+    """When to try again after a run; ``None``: not without a reason."""
+    return EXPECTING if run["summary"]["categories"]["expected"]["count"] else None
+
+
+def _pause(tries: int) -> timedelta:
+    return PAUSES[min(tries, len(PAUSES)) - 1]
+
+
+async def _begin(settlement_id: str) -> int | None:
+    async with transaction(Role.WORKER) as connection:
+        parameters = {"id": settlement_id, "pause": PAUSES[0], "pauses": list(PAUSES)}
+        return (await connection.execute(_TRY, parameters)).scalar_one_or_none()
+
+
+async def _end(settlement_id: str, *, tries: int, pause: timedelta | None, trouble: str | None) -> None:
+    async with transaction(Role.WORKER) as connection:
+        written = {"tries": tries, "pause": pause, "trouble": trouble}
+        await connection.execute(_DONE, {"id": settlement_id, **written})
