@@ -48,7 +48,7 @@ KEYED = {
     "plan_cache_mode": "force_generic_plan",  # planning the accept's look costs 1 ms, running it 0.3
 }
 KEYED_ROLES = (Role.ACCEPT, Role.WORKER)
-"""Roles whose statements all go by keys: on a fresh database 0.31-0.45 ms of PostgreSQL per payment without, 0.23-0.26 with."""
+"""Roles whose statements all go by keys: on a fresh database 0.31-0.45 ms of PostgreSQL per payment before, then 0.23-0.26."""
 
 
 class _Engines:
