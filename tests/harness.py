@@ -23,6 +23,7 @@ from alembic.config import Config
 from psycopg.sql import SQL, Identifier
 
 from api.app import create_app
+from api.protocol import EnvelopeProtocol
 from tests.factories import Signer, Tenant
 from workflows.database import Role, connect, disconnect
 from workflows.settings import Settings
@@ -183,7 +184,7 @@ UVICORN: dict[str, Any] = {
     "log_config": None,
     "access_log": False,
     "loop": "none",
-    "http": "httptools",
+    "http": EnvelopeProtocol,
     "lifespan": "on",
     "timeout_graceful_shutdown": 2,
 }
