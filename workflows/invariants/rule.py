@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 
+def one(entity: str) -> str:
+    """``entity`` with its article, for names and sentences: "a payment", "an order"."""
+    return f"{'an' if entity[0] in 'aeiou' else 'a'} {entity}"
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """``violations`` selects ``id`` and ``problem`` of every row that breaks it; ``checked`` counts the rows it judged.

@@ -6,7 +6,11 @@ Everything happens in a transaction that is rolled back.
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-CONSTRAINTS = ("payments_refunds_within_captured", "payments_known_when_final", "payments_captured_when_completed")
+CONSTRAINTS = {
+    "payments": ("payments_refunds_within_captured", "payments_known_when_final", "payments_captured_when_completed"),
+    "refunds": ("refunds_known_when_final",),
+    "bills": ("bills_within_total", "bills_amounts", "bills_refunded_when_paid", "bills_status_tells_amounts"),
+}
 
 _PLANT = (
     """INSERT INTO payments (id, merchant_id, store_id, status, version, amount, tip_amount, currency, captured_amount,
@@ -54,6 +58,34 @@ _PLANT = (
        VALUES ('rfd_2', 1, 'mer_1', 'sto_1', 'sandbox', 'rfd_2:1', now(), now(), 'unavailable'),
            ('rfd_2', 2, 'mer_1', 'sto_1', 'sandbox', 'rfd_2:2', now(), now(), 'declined')""",
     "UPDATE payments SET refund_reserved = 300 WHERE id = 'pay_1'",
+    """INSERT INTO orders (id, merchant_id, store_id, order_number, order_type, status, version, currency, subtotal,
+           tax_amount, discount_amount, total_amount, created_at, updated_at)
+       VALUES ('ord_1', 'mer_1', 'sto_1', '20260128-0001', 'dine_in', 'open', 2, 'JPY', 2400, 100, 0, 2500, now(), now())""",
+    """INSERT INTO order_history (order_id, version, merchant_id, store_id, event, from_status, to_status, at, caller_type,
+           caller_id)
+       VALUES ('ord_1', 1, 'mer_1', 'sto_1', 'create', NULL, 'draft', now(), 'device', 'd'),
+           ('ord_1', 2, 'mer_1', 'sto_1', 'submit', 'draft', 'open', now(), 'device', 'd')""",
+    """INSERT INTO bills (id, merchant_id, store_id, bill_number, parent_bill_id, status, version, currency, subtotal,
+           tax_amount, discount_amount, total_amount, paid_amount, reserved_amount, paid_at, voided_at, created_at, updated_at)
+       VALUES ('bil_1', 'mer_1', 'sto_1', '20260128-0001', NULL, 'voided', 2, 'JPY', 2400, 100, 0, 2500, 0, 0, NULL, now(),
+               now(), now()),
+           ('bil_2', 'mer_1', 'sto_1', '20260128-0002', 'bil_1', 'paid', 3, 'JPY', 960, 40, 0, 1000, 1000, 0, now(), NULL,
+               now(), now()),
+           ('bil_3', 'mer_1', 'sto_1', '20260128-0003', 'bil_1', 'unpaid', 4, 'JPY', 1440, 60, 0, 1500, 0, 700, NULL, NULL,
+               now(), now())""",
+    """INSERT INTO bill_orders (bill_id, order_id, merchant_id, store_id)
+       SELECT id, 'ord_1', merchant_id, store_id FROM bills""",
+    """INSERT INTO bill_history (bill_id, version, merchant_id, store_id, event, from_status, to_status, at, caller_type,
+           caller_id, reason)
+       SELECT id, version, 'mer_1', 'sto_1', event, source, target, now() + make_interval(secs => version), 'worker', 'w',
+           reason
+       FROM (VALUES ('bil_1', 1, 'create', NULL, 'unpaid', NULL), ('bil_1', 2, 'void', 'unpaid', 'voided', 'split'),
+           ('bil_2', 1, 'create', NULL, 'unpaid', NULL), ('bil_2', 2, 'reserve', 'unpaid', 'unpaid', 'pay_1'),
+           ('bil_2', 3, 'pay_whole', 'unpaid', 'paid', 'pay_1'),
+           ('bil_3', 1, 'create', NULL, 'unpaid', NULL), ('bil_3', 2, 'reserve', 'unpaid', 'unpaid', 'pay_2'),
+           ('bil_3', 3, 'reserve', 'unpaid', 'unpaid', 'pay_3'), ('bil_3', 4, 'release', 'unpaid', 'unpaid', 'pay_3'))
+           AS rows(id, version, event, source, target, reason)""",
+    """UPDATE payments SET bill_id = CASE id WHEN 'pay_1' THEN 'bil_2' ELSE 'bil_3' END, order_id = 'ord_1'""",
     """INSERT INTO devices (id, merchant_id, store_id, serial_number, name, model, status, version, created_at)
        VALUES ('dev_1', 'mer_1', 'sto_1', 'S-1', 'Till', 'Air', 'pending_activation', 1, now())""",
     """INSERT INTO device_history (device_id, version, merchant_id, store_id, event, to_status, at, caller_type, caller_id)
@@ -62,16 +94,17 @@ _PLANT = (
 
 
 async def plant_honest_rows(connection: AsyncConnection) -> None:
-    """A completed, a pending and a failed payment, a refund under way and a device, as the product would leave them."""
+    """A completed, a pending and a failed payment, a refund under way, an order whose bill was split for these payments, and
+    a device, as the product would leave them."""
     await run(connection, *_PLANT)
 
 
 async def tie_hands(connection: AsyncConnection) -> None:
     """Take every wall away that would refuse a dishonest row; the rules have to see it without them."""
     await run(connection, "SET LOCAL session_replication_role = replica")  # no trigger, no foreign key
-    for name in CONSTRAINTS:
-        await run(connection, f"ALTER TABLE payments DROP CONSTRAINT {name}")
-    await run(connection, "ALTER TABLE refunds DROP CONSTRAINT refunds_known_when_final")
+    for table, names in CONSTRAINTS.items():
+        for name in names:
+            await run(connection, f"ALTER TABLE {table} DROP CONSTRAINT {name}")
     await run(connection, "DROP INDEX payments_client_reference_key")
 
 

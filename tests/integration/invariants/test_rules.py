@@ -14,11 +14,17 @@ from workflows.invariants.rule import Finding
 from workflows.invariants.rules import RULES
 
 COMPLETED, PENDING, FAILED = ("WHERE id = 'pay_1'", "WHERE id = 'pay_2'", "WHERE id = 'pay_3'")
+PART = "WHERE id = 'bil_3'"
 AWAY = "status = 'processing', version = 2, due_at = NULL"
 
 SECOND = (
     "INSERT INTO payment_attempts (payment_id, number, merchant_id, store_id, provider, reference, sent_at, outcome)"
     " VALUES ('pay_1', 2, 'mer_1', 'sto_1', 'sandbox', 'pay_1:2', now(), 'succeeded')"
+)
+
+BILL_HISTORY = (
+    "INSERT INTO bill_history (bill_id, version, event, from_status, to_status, reason, merchant_id, store_id, at,"
+    " caller_type, caller_id) SELECT *, 'mer_1', 'sto_1', now() + interval '1 min', 'worker', 'w' FROM (VALUES"
 )
 
 PLANTED = (
@@ -44,14 +50,44 @@ PLANTED = (
     ("refund reservations", "pay_1", f"UPDATE payments SET status = 'refunded' {COMPLETED}"),
     ("refund sums", "pay_1", "UPDATE refunds SET amount = 301"),
     ("refund sums", "pay_1", "UPDATE refunds SET status = 'completed'"),
+    ("refunds of their payments", "rfd_1", "UPDATE refunds SET currency = 'USD'"),
+    ("refunds of their payments", "rfd_1", "UPDATE refunds SET store_id = 'sto_2'"),
+    ("refunds of their payments", "rfd_1", "UPDATE refunds SET payment_id = 'pay_3'"),
+    ("bill balances", "bil_3", f"UPDATE bills SET reserved_amount = 1501 {PART}"),
+    ("bill balances", "bil_3", f"UPDATE bills SET paid_amount = 100 {PART}"),
+    ("bill balances", "bil_3", f"UPDATE bills SET status = 'paid', paid_at = now() {PART}"),
+    ("bill balances", "bil_3", f"UPDATE bills SET refunded_amount = 1 {PART}"),
+    ("bill balances", "bil_2", "UPDATE bills SET paid_at = NULL WHERE id = 'bil_2'"),
+    ("bill sums", "bil_3", f"UPDATE bills SET reserved_amount = 701 {PART}"),
+    ("bill sums", "bil_2", f"UPDATE payments SET bill_id = NULL {COMPLETED}"),
+    ("bill sums", "bil_2", f"UPDATE payments SET refunded_amount = 1 {COMPLETED}"),
+    ("bill sums", "bil_3", f"UPDATE payments SET currency = 'USD' {PENDING}"),
+    ("bill sums", "bil_4", f"UPDATE payments SET bill_id = 'bil_4' {FAILED}"),
+    ("counted once", "pay_1", f"{BILL_HISTORY} ('bil_2', 4, 'pay_more', 'paid', 'paid', 'pay_1')) AS rows"),
+    ("counted once", "pay_1", "DELETE FROM bill_history WHERE event = 'pay_whole'"),
+    ("counted once", "pay_2", "DELETE FROM bill_history WHERE reason = 'pay_2'"),
+    ("counted once", "pay_3", "DELETE FROM bill_history WHERE event = 'release'"),
+    ("bill parts", "bil_1", f"UPDATE bills SET total_amount = 1499, subtotal = 1439 {PART}"),
+    ("bill parts", "bil_1", f"UPDATE bills SET tax_amount = 61, subtotal = 1439 {PART}"),
+    ("bill parts", "bil_1", "UPDATE bills SET status = 'unpaid' WHERE id = 'bil_1'"),
+    ("billed once", "bil_1", "UPDATE bills SET status = 'unpaid' WHERE id = 'bil_1'"),
+    ("billed once", "bil_2", "UPDATE orders SET total_amount = 2499, subtotal = 2399"),
+    ("paid orders", "ord_1", "UPDATE orders SET status = 'paid'"),
+    ("paid orders", "ord_1", f"UPDATE bills SET status = 'paid' {PART}"),
     ("legal edges of a payment", "pay_3", "UPDATE payment_history SET to_status = 'completed' WHERE event = 'fail'"),
     ("legal edges of a payment", "pay_2", "UPDATE payment_history SET to_status = 'failed' WHERE payment_id = 'pay_2'"),
     ("legal edges of a refund", "rfd_1", "UPDATE refund_history SET to_status = 'completed'"),
+    ("legal edges of an order", "ord_1", "UPDATE order_history SET to_status = 'paid' WHERE event = 'submit'"),
+    ("legal edges of an order", "ord_1", "UPDATE order_history SET event = 'pay' WHERE event = 'submit'"),
+    ("legal edges of a bill", "bil_2", "UPDATE bill_history SET to_status = 'partially_paid' WHERE event = 'pay_whole'"),
+    ("legal edges of a bill", "bil_1", "UPDATE bill_history SET from_status = 'paid' WHERE event = 'void'"),
     ("legal edges of a device", "dev_1", "UPDATE device_history SET to_status = 'active'"),
     ("counted versions of a payment", "pay_1", f"UPDATE payments SET version = 4 {COMPLETED}"),
     ("counted versions of a payment", "pay_2", "DELETE FROM payment_history WHERE payment_id = 'pay_2'"),
     ("counted versions of a payment", "pay_2", f"DELETE FROM payments {PENDING}"),
     ("counted versions of a refund", "rfd_1", "UPDATE refunds SET version = 2"),
+    ("counted versions of an order", "ord_1", "UPDATE orders SET version = 3"),
+    ("counted versions of a bill", "bil_2", "DELETE FROM bill_history WHERE event = 'pay_whole'"),
     ("counted versions of a device", "dev_1", "UPDATE devices SET version = 2"),
     ("bound of a payment", "pay_2", f"UPDATE payments SET expires_at = now() - interval '16 min' {PENDING}"),
     (
@@ -79,6 +115,9 @@ PLANTED = (
     ("history of a payment", "pay_3", f"UPDATE payments SET status = 'cancelled' {FAILED}"),
     ("history of a payment", "pay_1", "UPDATE payment_history SET from_status = 'failed' WHERE event = 'complete'"),
     ("history of a refund", "rfd_1", "UPDATE refunds SET status = 'processing'"),
+    ("history of an order", "ord_1", "UPDATE orders SET status = 'cancelled'"),
+    ("history of a bill", "bil_3", "DELETE FROM bill_history WHERE bill_id = 'bil_3' AND version = 2"),
+    ("history of a bill", "bil_2", "UPDATE bill_history SET at = at - interval '2 s' WHERE event = 'pay_whole'"),
     ("history of a device", "dev_1", "UPDATE devices SET version = 2"),
 )  # fmt: skip
 

@@ -1,13 +1,13 @@
 """I5: the version of a row is the number of its history rows, so nothing changed without leaving a trace."""
 
-from workflows.invariants.rule import Rule
+from workflows.invariants.rule import Rule, one
 
 
 def _rule(entity: str) -> Rule:
     return Rule(
         invariant="I5",
-        name=f"counted versions of a {entity}",
-        sentence=f"A {entity}'s version is the number of its history rows.",
+        name=f"counted versions of {one(entity)}",
+        sentence=f"{one(entity).capitalize()}'s version is the number of its history rows.",
         checked=f"SELECT count(*) FROM {entity}s",
         violations=f"""
             SELECT coalesce(e.id, h.id) AS id, CASE WHEN e.id IS NULL THEN 'has a history and no row'
@@ -19,4 +19,4 @@ def _rule(entity: str) -> Rule:
     )
 
 
-RULES = tuple(_rule(entity) for entity in ("payment", "refund", "device"))
+RULES = tuple(_rule(entity) for entity in ("payment", "refund", "order", "bill", "device"))

@@ -1,13 +1,13 @@
 """I14: the history is a chain without gaps: each row begins where the one before it ended, no earlier, and the last is now."""
 
-from workflows.invariants.rule import Rule
+from workflows.invariants.rule import Rule, one
 
 
 def _rule(entity: str) -> Rule:
     return Rule(
         invariant="I14",
-        name=f"history of a {entity}",
-        sentence=f"A {entity}'s history has no gap, is in order, and ends where the row is.",
+        name=f"history of {one(entity)}",
+        sentence=f"{one(entity).capitalize()}'s history has no gap, is in order, and ends where the row is.",
         checked=f"SELECT count(*) FROM {entity}_history",
         violations=f"""
             SELECT id, problem FROM (
@@ -31,4 +31,4 @@ def _rule(entity: str) -> Rule:
     )
 
 
-RULES = tuple(_rule(entity) for entity in ("payment", "refund", "device"))
+RULES = tuple(_rule(entity) for entity in ("payment", "refund", "order", "bill", "device"))

@@ -3,7 +3,7 @@
 The edges are written out here once more on purpose; see ``workflows.invariants.rule``.
 """
 
-from workflows.invariants.rule import Rule
+from workflows.invariants.rule import Rule, one
 
 LEGAL = {
     "payment": (
@@ -29,6 +29,30 @@ LEGAL = {
         "processing -request_review> processing",
         "processing -requeue> processing",
     ),
+    "order": (
+        "draft -submit> open",
+        "open -pay> paid",
+        "paid -fulfil> completed",
+        "draft -cancel> cancelled",
+        "open -cancel> cancelled",
+        "paid -cancel> cancelled",
+        "draft -change> draft",
+        "open -change> open",
+    ),
+    "bill": (
+        "unpaid -pay_part> partially_paid",
+        "unpaid -pay_whole> paid",
+        "partially_paid -pay_whole> paid",
+        "partially_paid -give_back> unpaid",
+        "unpaid -void> voided",
+        "unpaid -reserve> unpaid",
+        "partially_paid -reserve> partially_paid",
+        "unpaid -release> unpaid",
+        "partially_paid -release> partially_paid",
+        "partially_paid -pay_more> partially_paid",
+        "partially_paid -give_back_part> partially_paid",
+        "paid -give_back_paid> paid",
+    ),
     "device": (
         "pending_activation -activate> active",
         "active -suspend> suspended",
@@ -38,15 +62,21 @@ LEGAL = {
         "suspended -deactivate> deactivated",
     ),
 }
-INITIAL = {"payment": "pending", "refund": "pending", "device": "pending_activation"}
+INITIAL = {
+    "payment": "pending",
+    "refund": "pending",
+    "order": "draft",
+    "bill": "unpaid",
+    "device": "pending_activation",
+}
 
 
 def _rule(entity: str) -> Rule:
     edges = ", ".join(f"'{edge}'" for edge in LEGAL[entity])
     return Rule(
         invariant="I5",
-        name=f"legal edges of a {entity}",
-        sentence=f"A {entity} begins as {INITIAL[entity]} and moves along legal edges only.",
+        name=f"legal edges of {one(entity)}",
+        sentence=f"{one(entity).capitalize()} begins as {INITIAL[entity]} and moves along legal edges only.",
         checked=f"SELECT count(*) FROM {entity}_history",
         violations=f"""
             SELECT {entity}_id AS id, format('version %s went from %s by %s to %s', version,

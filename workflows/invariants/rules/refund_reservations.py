@@ -31,4 +31,17 @@ RULES = (
             WHERE (p.refund_reserved, p.refunded_amount) <> (coalesce(r.live, 0), coalesce(r.completed, 0))
         """,
     ),
+    Rule(
+        invariant="I4",
+        name="refunds of their payments",
+        sentence="A refund is of a payment of its own store, currency and provider.",
+        checked="SELECT count(*) FROM refunds",
+        violations="""
+            SELECT r.id, format('%s %s of %s', r.provider, r.currency, r.payment_id) AS problem
+            FROM refunds r LEFT JOIN payments p ON p.id = r.payment_id
+            WHERE (p.merchant_id, p.store_id, p.currency, p.provider)
+                IS DISTINCT FROM (r.merchant_id, r.store_id, r.currency, r.provider)
+               OR p.status NOT IN ('completed', 'refunded')
+        """,
+    ),
 )

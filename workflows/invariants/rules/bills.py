@@ -1,0 +1,116 @@
+"""I12: what is paid and held of a bill is what its payments say, within its total; parts sum to the whole.
+
+| rule | what it compares |
+|---|---|
+| bill balances | the amounts of a bill with its total and its status |
+| bill sums | the same with its payments: reserved = those under way, paid − refunded = what is kept of the completed |
+| counted once | the bill's history with its payments: each held once, then paid or released once |
+| bill parts | a bill that was split with its parts |
+| billed once | all bills of the same orders with these orders' totals |
+| paid orders | the status of an order with its bills |
+
+A refund takes from a payment's amount first and from its tip last, and a tip was never on the bill; so what is kept of a
+payment for its bill is ``max(amount − refunded_amount, 0)``.
+"""
+
+from workflows.invariants.rule import Rule
+
+KEPT = "p.status IN ('completed', 'refunded')"
+UNDER_WAY = "p.status IN ('pending', 'processing')"
+
+RULES = (
+    Rule(
+        invariant="I12",
+        name="bill balances",
+        sentence="Paid + reserved ≤ total for each bill, and its status says the same.",
+        checked="SELECT count(*) FROM bills",
+        violations="""
+            SELECT id, format('%s, %s paid and %s reserved of %s, %s given back', status, paid_amount, reserved_amount,
+                total_amount, refunded_amount) AS problem
+            FROM bills
+            WHERE paid_amount < 0 OR reserved_amount < 0 OR paid_amount + reserved_amount > total_amount
+               OR total_amount <> subtotal - discount_amount + tax_amount
+               OR (status = 'paid') <> (paid_amount = total_amount) OR (status = 'paid') <> (paid_at IS NOT NULL)
+               OR (status IN ('unpaid', 'voided')) <> (paid_amount = 0) OR (status = 'voided' AND reserved_amount > 0)
+               OR refunded_amount NOT BETWEEN 0 AND CASE status WHEN 'paid' THEN paid_amount ELSE 0 END
+        """,
+    ),
+    Rule(
+        invariant="I12",
+        name="bill sums",
+        sentence="Of each bill is reserved, and paid, what its payments say.",
+        checked="SELECT count(*) FROM payments WHERE bill_id IS NOT NULL",
+        violations=f"""
+            SELECT coalesce(b.id, s.bill_id) AS id, CASE WHEN b.id IS NULL THEN 'has payments and no row'
+                WHEN s.strangers > 0 THEN format('%s payments of another store or currency', s.strangers)
+                ELSE format('%s reserved and %s kept, its payments say %s and %s', b.reserved_amount,
+                    b.paid_amount - b.refunded_amount, coalesce(s.held, 0), coalesce(s.kept, 0)) END AS problem
+            FROM bills b FULL JOIN (
+                SELECT p.bill_id, sum(p.amount) FILTER (WHERE {UNDER_WAY}) AS held,
+                       sum(greatest(p.amount - p.refunded_amount, 0)) FILTER (WHERE {KEPT}) AS kept,
+                       count(*) FILTER (WHERE (p.store_id, p.currency) <> (o.store_id, o.currency)) AS strangers
+                FROM payments p LEFT JOIN bills o ON o.id = p.bill_id WHERE p.bill_id IS NOT NULL GROUP BY p.bill_id
+            ) s ON s.bill_id = b.id
+            WHERE b.id IS NULL OR s.strangers > 0 OR (b.reserved_amount, b.paid_amount - b.refunded_amount)
+                <> (coalesce(s.held, 0), coalesce(s.kept, 0))
+        """,
+    ),
+    Rule(
+        invariant="I12",
+        name="counted once",
+        sentence="A payment is held on its bill once, and once paid or once released.",
+        checked="SELECT count(*) FROM payments WHERE bill_id IS NOT NULL",
+        violations=f"""
+            SELECT p.id, format('%s: held %s times, paid %s, released %s on %s', p.status,
+                count(*) FILTER (WHERE h.event = 'reserve'), count(*) FILTER (WHERE h.event LIKE 'pay%'),
+                count(*) FILTER (WHERE h.event = 'release'), p.bill_id) AS problem
+            FROM payments p LEFT JOIN bill_history h ON h.bill_id = p.bill_id AND h.reason = p.id
+            WHERE p.bill_id IS NOT NULL GROUP BY p.id
+            HAVING (count(*) FILTER (WHERE h.event = 'reserve'), count(*) FILTER (WHERE h.event LIKE 'pay%'),
+                    count(*) FILTER (WHERE h.event = 'release'))
+                <> (1, CASE WHEN {KEPT} THEN 1 ELSE 0 END, CASE WHEN {KEPT} OR {UNDER_WAY} THEN 0 ELSE 1 END)
+        """,
+    ),
+    Rule(
+        invariant="I12",
+        name="bill parts",
+        sentence="The parts of a bill sum to the whole, which is voided.",
+        checked="SELECT count(*) FROM bills WHERE parent_bill_id IS NOT NULL",
+        violations="""
+            SELECT w.id, format('%s with a total of %s, its parts come to %s', w.status, w.total_amount, sum(p.total_amount))
+                AS problem
+            FROM bills p LEFT JOIN bills w ON w.id = p.parent_bill_id WHERE p.parent_bill_id IS NOT NULL GROUP BY w.id
+            HAVING (w.status, w.total_amount, w.subtotal, w.tax_amount, w.discount_amount) IS DISTINCT FROM ('voided',
+                sum(p.total_amount), sum(p.subtotal), sum(p.tax_amount), sum(p.discount_amount))
+        """,
+    ),
+    Rule(
+        invariant="I12",
+        name="billed once",
+        sentence="The bills of the same orders come to no more than these orders.",
+        checked="SELECT count(*) FROM bill_orders",
+        violations="""
+            SELECT min(b.id) AS id, format('%s billed for orders of %s', sum(b.total_amount), f.total) AS problem
+            FROM bills b CROSS JOIN LATERAL (
+                SELECT string_agg(o.id, ' ' ORDER BY o.id) AS family, sum(o.total_amount) AS total
+                FROM bill_orders bo JOIN orders o ON o.id = bo.order_id WHERE bo.bill_id = b.id) f
+            WHERE b.status <> 'voided' GROUP BY f.family, f.total HAVING sum(b.total_amount) > coalesce(f.total, 0)
+        """,
+    ),
+    Rule(
+        invariant="I12",
+        name="paid orders",
+        sentence="An order is paid when bills for all of it are, and not before.",
+        checked="SELECT count(*) FROM orders WHERE status IN ('open', 'paid', 'completed')",
+        violations="""
+            SELECT o.id, format('%s although bills of %s are paid of %s', o.status, f.paid, f.total) AS problem
+            FROM orders o CROSS JOIN LATERAL (
+                SELECT coalesce(sum(b.total_amount) FILTER (WHERE b.status = 'paid'), 0) AS paid, coalesce((
+                    SELECT sum(t.total_amount) FROM orders t WHERE t.id = o.id OR t.id IN (
+                        SELECT y.order_id FROM bill_orders x JOIN bills z ON z.id = x.bill_id AND z.status <> 'voided'
+                        JOIN bill_orders y ON y.bill_id = x.bill_id WHERE x.order_id = o.id)), 0) AS total
+                FROM bill_orders bo JOIN bills b ON b.id = bo.bill_id WHERE bo.order_id = o.id) f
+            WHERE o.status IN ('open', 'paid', 'completed') AND (o.status <> 'open') <> (f.paid = f.total)
+        """,
+    ),
+)
