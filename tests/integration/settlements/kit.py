@@ -46,7 +46,7 @@ class Shop:
         """Columns of the store as it was opened, for example ``created_at``; then its first period."""
         for name, value in store.items():
             await self.admin.execute(
-                f"UPDATE stores SET {name} = %s WHERE id = %s",  # type: ignore[arg-type]  # a test's own word
+                f"UPDATE stores SET {name} = %s WHERE id = %s",
                 [value, self.tenant.store_id],
             )
         await open_due(worker=WORKER)
@@ -67,7 +67,7 @@ class Shop:
         """Let a completed payment or refund have been completed ``at``, and begun then unless told otherwise."""
         table = "payments" if entity_id.startswith("pay_") else "refunds"
         await self.admin.execute(
-            f"UPDATE {table} SET completed_at = %s, processing_at = %s WHERE id = %s",  # type: ignore[arg-type]
+            f"UPDATE {table} SET completed_at = %s, processing_at = %s WHERE id = %s",
             [at, began or at, entity_id],
         )
 

@@ -1,0 +1,48 @@
+"""What the chart says in its table is what transfers post, and the migration knows the same words."""
+
+import importlib
+import inspect
+from datetime import UTC, datetime
+
+import pytest
+
+from workflows.ledger.chart import AccountKind, JournalKind, holder
+from workflows.ledger.transfer import Transfer, sides
+
+
+def _transfer(kind: JournalKind, provider: str) -> Transfer:
+    return Transfer(kind, "src", "mer", "sto", provider, "JPY", 5, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("kind", "provider", "debit", "credit"),
+    [
+        (JournalKind.ADJUSTMENT, "sandbox", AccountKind.RECEIVABLE, AccountKind.DIFFERENCES),
+        (JournalKind.ADJUSTMENT, "cash", AccountKind.CASH, AccountKind.DIFFERENCES),
+        (JournalKind.CASH_DIFFERENCE, "cash", AccountKind.CASH, AccountKind.DIFFERENCES),
+        (JournalKind.PAYOUT, "sandbox", AccountKind.BANK, AccountKind.RECEIVABLE),
+    ],
+)
+def test_a_transfer_has_the_sides_of_the_chart(
+    kind: JournalKind, provider: str, debit: AccountKind, credit: AccountKind
+) -> None:
+    assert sides(_transfer(kind, provider)) == (debit, credit)
+
+
+def test_what_payments_and_refunds_post_is_no_transfer() -> None:
+    with pytest.raises(KeyError):
+        sides(_transfer(JournalKind.COMPLETION, "sandbox"))
+
+
+def test_only_cash_lies_in_the_drawer() -> None:
+    assert [holder(name) for name in ("cash", "external", "sandbox")] == [
+        AccountKind.CASH,
+        AccountKind.RECEIVABLE,
+        AccountKind.RECEIVABLE,
+    ]
+
+
+def test_the_migration_spells_the_same_kinds() -> None:
+    source = inspect.getsource(importlib.import_module("migrations.versions.0008_ledger").upgrade)
+    for kinds in (AccountKind, JournalKind):
+        assert f"({', '.join(repr(str(kind)) for kind in kinds)})" in " ".join(source.split())
