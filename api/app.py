@@ -23,6 +23,7 @@ from api.routes import (
     provision,
     refunds,
     settlements,
+    statements,
     store_providers,
     stores,
     terminals,
@@ -38,6 +39,7 @@ from workflows.orders.create import Ordering
 from workflows.orders.totals import TaxRounding
 from workflows.payments.accept import Accepting
 from workflows.payments.watch import Watch
+from workflows.providers.registry import open_providers
 from workflows.settings import Settings, load_settings
 from workflows.tenants.tokens import Tokens
 
@@ -55,6 +57,7 @@ ROUTERS = (
     ops.router,
     refunds.router,
     settlements.router,
+    statements.router,
     ledger.router,
 )
 
@@ -77,6 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             accepting=Accepting(nudge_grace_seconds=settings.nudge_grace_seconds),
             ordering=Ordering(tax_rounding=TaxRounding(settings.tax_rounding)),
             watch=Watch(),
+            providers=open_providers(settings),
             nudger=Nudger(spacing_seconds=settings.nudge_spacing_ms / 1000),
         )
         app.state.services = ours
@@ -88,6 +92,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ours.nudger.stop()
         await ours.limits.stop()
         await ours.watch.stop()
+        await ours.providers.close()
         await disconnect()
 
     app = FastAPI(
@@ -107,5 +112,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health.router)
     app.include_router(metrics.router)
     install_documentation(app)
-    app.add_middleware(Frame, limits=limits, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        Frame, limits=limits, max_body_bytes=settings.max_body_bytes, max_upload_bytes=settings.max_statement_bytes
+    )
     return app

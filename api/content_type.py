@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from fastapi import Request
 
+from api.uploads import UPLOAD_TYPES, is_upload
 from workflows.devices.assertions import TOKEN_PATH
 from workflows.errors import Detail, MalformedRequest
 
@@ -21,10 +22,12 @@ async def right_content_type(request: Request) -> None:
     """Raise ``MalformedRequest`` where there is a body of another type than this path takes."""
     if not _has_body(request):
         return
-    expected = OTHERS.get(request.url.path, JSON)
+    path = request.scope["path"]
+    expected = UPLOAD_TYPES if is_upload(path) else (OTHERS.get(path, JSON),)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != expected:
-        raise MalformedRequest(Detail("Content-Type", f"Must be {expected}"))
+    if media_type not in expected:
+        one_of = "one of " if len(expected) > 1 else ""
+        raise MalformedRequest(Detail("Content-Type", f"Must be {one_of}{', '.join(expected)}"))
 
 
 def _has_body(request: Request) -> bool:

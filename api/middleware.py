@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.counters import count
 from api.errors import answer
 from api.limits import Limits
+from api.uploads import is_upload
 from workflows.card_data import looks_like_card_data, mask
 from workflows.errors import Detail, DomainError, InternalError, MalformedRequest
 from workflows.ids import new_id
@@ -31,10 +32,11 @@ ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 class Frame:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, *, limits: Limits, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, limits: Limits, max_body_bytes: int, max_upload_bytes: int) -> None:
         self._app = app
         self._limits = limits
         self._max_body_bytes = max_body_bytes
+        self._max_upload_bytes = max_upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -66,16 +68,17 @@ class Frame:
         finally:
             _tell(scope, status=status, request_id=request_id, seconds=time.perf_counter() - started)
 
-    def _too_large(self) -> MalformedRequest:
-        return MalformedRequest(Detail("body", f"Must be at most {self._max_body_bytes // 1024} KiB"))
+    def _limit(self, scope: Scope) -> int:
+        return self._max_upload_bytes if is_upload(scope["path"]) else self._max_body_bytes
 
     def _measured(self, scope: Scope, receive: Receive) -> Receive:
-        """``receive``, which raises once the body is over the limit, announced or not."""
+        """``receive``, which raises once the body is over the path's limit, announced or not."""
+        limit = self._limit(scope)
         for name, value in scope["headers"]:
             if name == b"content-length":
                 with suppress(ValueError):
-                    if int(value) > self._max_body_bytes:
-                        raise self._too_large()
+                    if int(value) > limit:
+                        raise _too_large(limit)
         seen = 0
 
         async def measured() -> Message:
@@ -83,12 +86,16 @@ class Frame:
             message = await receive()
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
-                if seen > self._max_body_bytes:
+                if seen > limit:
                     # As the framework's own kind of error, because it turns any other into a 400 that says nothing.
-                    raise HTTPException(400) from self._too_large()
+                    raise HTTPException(400) from _too_large(limit)
             return message
 
         return measured
+
+
+def _too_large(limit: int) -> MalformedRequest:
+    return MalformedRequest(Detail("body", f"Must be at most {limit // 1024} KiB"))
 
 
 def _request_id(scope: Scope) -> str:

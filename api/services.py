@@ -11,6 +11,7 @@ from workflows.devices.issue_token import Issuing
 from workflows.orders.create import Ordering
 from workflows.payments.accept import Accepting
 from workflows.payments.watch import Watch
+from workflows.providers.registry import Providers
 from workflows.settings import Settings
 from workflows.tenants.tokens import Tokens
 
@@ -27,6 +28,7 @@ class Services:
     ordering: Ordering
     watch: Watch
     nudger: Nudger
+    providers: Providers
 
 
 def services(request: Request) -> Services:

@@ -17,13 +17,13 @@ from typing import Any, Literal
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.errors import Detail, InvalidRequest, InvalidStatusTransition
+from workflows.errors import Detail, InvalidRequest, InvalidStatusTransition, NotAuthorized
 from workflows.settlements.adjust import Adjustment, write_adjustment
 from workflows.settlements.hand import Hand
 from workflows.settlements.reconciliation.finish import finish_if_clean
 from workflows.settlements.reconciliation.queries import one_break
 from workflows.settlements.states import SettlementStatus
-from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.caller import Caller
 
 Resolution = Literal["link", "adjust", "write_off", "ignore"]
 BOOKED = frozenset({"adjust", "write_off"})
@@ -61,13 +61,16 @@ _OURS = text("""
 """)
 
 
-async def resolve_break(break_id: str, request: ResolutionRequest, *, hand: Hand, caller: Caller) -> dict[str, Any]:
+async def resolve_break(break_id: str, request: ResolutionRequest, *, hand: Hand) -> dict[str, Any]:
     """The break's row, resolved. The same resolution again changes nothing.
 
     Raises ``ResourceNotFound``, ``InvalidRequest`` (something is missing, or does not fit), ``InvalidStatusTransition``
     (resolved otherwise, gone, or the settlement is reconciled), ``ServiceUnavailable``.
     """
-    async with caller_transaction(caller) as connection:
+    caller = hand.caller
+    if caller is None:
+        raise NotAuthorized(message="Breaks are resolved by people")
+    async with hand.transaction() as connection:
         await one_break(connection, break_id, caller)  # the first wall, before anything is locked
         locked = (await connection.execute(_LOCK, {"id": break_id})).mappings().one()
         found = await one_break(connection, break_id, caller)

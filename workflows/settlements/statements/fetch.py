@@ -29,6 +29,8 @@ from workflows.settlements.hand import Hand
 from workflows.settlements.large import allow_large
 from workflows.settlements.statements.mapping import StatementMapping
 from workflows.settlements.statements.receive import Incoming, receive_statement
+from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementStatus
+from workflows.transitions import illegal
 
 SLACK = timedelta(hours=1)
 """How much more than the period is asked for: clocks may differ, and an answer may have been long in coming."""
@@ -52,7 +54,7 @@ class Fetched:
 
 _WANTED = text("""
     -- wanted: who may have moved money for this settlement, and since when; late lines began before it did
-    SELECT s.id, s.store_id, s.start_at, s.end_at, least(s.start_at, (
+    SELECT s.id, s.status, s.store_id, s.start_at, s.end_at, least(s.start_at, (
                SELECT min(coalesce(p.processing_at, l.occurred_at)) FROM settlement_lines l
                LEFT JOIN payments p ON p.id = l.payment_id WHERE l.settlement_id = s.id AND l.is_late)) AS since,
            ARRAY(SELECT DISTINCT provider FROM settlement_lines l WHERE l.settlement_id = s.id AND l.kind <> 'adjustment'
@@ -79,12 +81,14 @@ _PLACES = text("""
 async def fetch_statements(settlement_id: str, *, hand: Hand, providers: Providers) -> list[Fetched]:
     """Ask each provider of the settlement; what came of it, provider by provider.
 
-    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (reconciled already), ``ServiceUnavailable``.
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or reconciled already), ``ServiceUnavailable``.
     """
     async with hand.transaction() as connection:
         await hand.look_at(connection, settlement_id)
         await allow_large(connection)
         wanted = dict((await connection.execute(_WANTED, {"id": settlement_id})).mappings().one())
+    if wanted["status"] != SettlementStatus.CLOSED:
+        raise illegal(SETTLEMENT, wanted["status"], SettlementEvent.RECONCILE)
     names = sorted(set(wanted["providers"]) & set(providers.remote) - set(wanted["uploaded"]))
     return [await _fetch(providers.remote[name], wanted, hand=hand) for name in names]
 

@@ -1,0 +1,117 @@
+"""Statements and reconciliation over HTTP."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from api.answers import json_answer, page_answer, stored_answer
+from api.dependencies import CurrentPage, EntityId, MerchantAdmin, OurServices, RequestId, StoreManager
+from api.keys import DOCUMENTED
+from api.problems import problems
+from api.schemas.statements import (
+    AssignIn,
+    BreakOut,
+    BreaksOut,
+    NewRunOut,
+    ResolveIn,
+    RunsOut,
+    StatementOut,
+    StatementsOut,
+)
+from api.uploads import DOCUMENTED_BODY, received
+from workflows.settlements.assign_break import assign_break
+from workflows.settlements.hand import Hand
+from workflows.settlements.reconcile import reconcile_settlement, run_fields
+from workflows.settlements.reconciliation.categories import Category
+from workflows.settlements.reconciliation.present import break_fields
+from workflows.settlements.reconciliation.queries import BreakFilter, list_breaks, list_runs
+from workflows.settlements.resolve_break import resolve_break
+from workflows.settlements.statements.fetch import fetch_statements
+from workflows.settlements.statements.present import statement_fields
+from workflows.settlements.statements.queries import list_statements
+from workflows.settlements.statements.receive import receive_statement
+
+router = APIRouter(tags=["reconciliation"])
+
+
+@router.post(
+    "/settlements/{settlement_id}/statements",
+    status_code=201,
+    response_model=StatementOut,
+    responses=problems(401, 403, 409, 422),
+    openapi_extra={
+        "requestBody": DOCUMENTED_BODY,
+        "parameters": [
+            *DOCUMENTED["parameters"],
+            {"name": "provider", "in": "query", "schema": {"type": "string"}, "description": "With CSV and ndjson"},
+            {
+                "name": "mapping",
+                "in": "query",
+                "schema": {"type": "string"},
+                "description": "JSON; with CSV and ndjson",
+            },
+        ],
+    },
+)
+async def post_statement(
+    *, settlement_id: EntityId, request: Request, caller: StoreManager, request_id: RequestId, ours: OurServices
+) -> Response:
+    """Take in a provider's statement: all of it, or none with each bad line named. The same file again changes nothing."""
+    secret = ours.settings.secret_key.get_secret_value().encode()
+    async with received(request, settlement_id, secret=secret) as (incoming, key):
+        stored = await receive_statement(incoming, hand=Hand(caller, request_id=request_id), key=key)
+    return stored_answer(stored)
+
+
+@router.get("/settlements/{settlement_id}/statements", response_model=StatementsOut, responses=problems(401, 403))
+async def get_statements(settlement_id: EntityId, caller: StoreManager) -> Response:
+    """The statements of a settlement, newest first; of each provider the newest counts."""
+    rows = await list_statements(settlement_id, caller=caller)
+    return json_answer({"data": [statement_fields(row) for row in rows]})
+
+
+@router.post("/settlements/{settlement_id}/reconcile", response_model=NewRunOut, responses=problems(401, 403, 409))
+async def post_reconcile(
+    settlement_id: EntityId, caller: StoreManager, request_id: RequestId, ours: OurServices
+) -> Response:
+    """Compare with the providers' statements now. Those that nobody uploaded are fetched first."""
+    hand = Hand(caller, request_id=request_id)
+    fetched = await fetch_statements(settlement_id, hand=hand, providers=ours.providers)
+    run = await reconcile_settlement(settlement_id, hand=hand, settings=ours.settings)
+    return json_answer({**run, "fetched": [asdict(one) for one in fetched]})
+
+
+@router.get("/settlements/{settlement_id}/runs", response_model=RunsOut, responses=problems(401, 403))
+async def get_runs(settlement_id: EntityId, caller: StoreManager) -> Response:
+    """The runs of a settlement, newest first."""
+    return json_answer({"data": [run_fields(run) for run in await list_runs(settlement_id, caller=caller)]})
+
+
+@router.get("/settlements/{settlement_id}/breaks", response_model=BreaksOut, responses=problems(401, 403))
+async def get_breaks(
+    *,
+    settlement_id: EntityId,
+    caller: StoreManager,
+    page: CurrentPage,
+    category: Annotated[Category | None, Query()] = None,
+    is_open: Annotated[bool | None, Query(alias="open", description="Only open ones, or only resolved ones")] = None,
+) -> Response:
+    """What the last run found that is not matched or expected."""
+    wanted = BreakFilter(category, is_open)
+    rows = await list_breaks(settlement_id, wanted, caller=caller, limit=page.limit + 1, before=page.before)
+    return page_answer(rows, page, break_fields)
+
+
+@router.post("/breaks/{break_id}/resolve", response_model=BreakOut, responses=problems(401, 403, 409, 422))
+async def post_resolve(break_id: EntityId, body: ResolveIn, caller: MerchantAdmin, request_id: RequestId) -> Response:
+    """Say how a break ends. With the last one its settlement is reconciled."""
+    hand = Hand(caller, request_id=request_id)
+    return json_answer(break_fields(await resolve_break(break_id, body.to_request(), hand=hand)))
+
+
+@router.post("/breaks/{break_id}/assign", response_model=BreakOut, responses=problems(401, 403, 422))
+async def post_assign(break_id: EntityId, body: AssignIn, caller: MerchantAdmin) -> Response:
+    """Say whose break it is."""
+    return json_answer(break_fields(await assign_break(break_id, body.owner, caller=caller)))

@@ -1,0 +1,172 @@
+"""Statements, runs and breaks: what comes in and what goes out."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, Field
+
+from api.schemas.base import Body, Printable
+from workflows.settlements.reconciliation.categories import Category
+from workflows.settlements.resolve_break import Resolution, ResolutionRequest
+from workflows.settlements.statements.mapping import StatementMapping
+
+Provider = Literal["sandbox", "external"]
+"""Whose statements can be taken in: the remote providers, and the acquirer behind the terminals' own card application."""
+
+
+class StatementIn(Body):
+    """A statement's lines as JSON, for a few; larger ones come as a file."""
+
+    provider: Provider
+    mapping: StatementMapping | None = None
+    lines: list[dict[str, Any]] = Field(min_length=1, description="One object for each line, by the mapping's columns")
+
+    @classmethod
+    def providers(cls) -> tuple[str, ...]:
+        """The providers that can be named."""
+        return get_args(Provider)
+
+
+class StatementOut(BaseModel):
+    """A file of a provider, as it was taken in. The newest of a provider is the one that counts."""
+
+    id: str
+    settlement_id: str
+    number: int
+    provider: str
+    source: Literal["api", "upload"]
+    format: Literal["csv", "json_lines"]
+    sha256: str
+    size_bytes: int
+    line_count: int
+    mapping: StatementMapping
+    created_at: datetime
+    created_by: str
+
+
+class StatementsOut(BaseModel):
+    """The statements of a settlement, newest first."""
+
+    data: list[StatementOut]
+
+
+class CategorySum(BaseModel):
+    """How many lines or pairs, and what they come to on both sides, minor units of the settlement's currency."""
+
+    count: int
+    ours: int
+    theirs: int
+    difference: int
+    fee_difference: int
+
+
+class SideSum(BaseModel):
+    """One side of a comparison."""
+
+    count: int
+    amount: int
+    fees: int
+
+
+class TheirSum(SideSum):
+    """Their side; what they say in other currencies is in no other sum here."""
+
+    other_currencies: dict[str, int]
+
+
+class RunSummary(BaseModel):
+    """Our sum − their sum is ``difference``, and the categories' differences add up to it, to the unit."""
+
+    currency: str
+    ours: SideSum
+    theirs: TheirSum
+    difference: int
+    fee_difference: int
+    categories: dict[Category, CategorySum]
+
+
+class FetchOut(BaseModel):
+    """What came of asking a provider for its statement before the run."""
+
+    provider: str
+    statement_id: str | None
+    trouble: str | None
+
+
+class RunOut(BaseModel):
+    """A numbered comparison."""
+
+    run: int
+    settlement_id: str
+    at: datetime
+    by: str
+    statement_ids: list[str]
+    summary: RunSummary
+
+
+class NewRunOut(RunOut):
+    """A comparison that has just been made."""
+
+    status: Literal["closed", "reconciled"]
+    open_breaks: int
+    fetched: list[FetchOut]
+
+
+class RunsOut(BaseModel):
+    """Runs, newest first."""
+
+    data: list[RunOut]
+
+
+class BreakOut(BaseModel):
+    """A difference. ``ours`` and ``theirs`` are amounts in minor units, of a ``fee_mismatch`` fees."""
+
+    id: str
+    settlement_id: str
+    run: int
+    category: Category
+    provider: str
+    kind: str
+    entity_id: str | None
+    our_reference: str | None
+    provider_reference: str | None
+    currency: str
+    ours: int | None
+    theirs: int | None
+    difference: int
+    fee_difference: int
+    our_line: dict[str, Any] | None
+    their_line: dict[str, Any] | None
+    opened_at: datetime
+    age_days: int
+    owner: str
+    resolution: Resolution | None
+    note: str | None
+    reference: str | None
+    resolved_at: datetime | None
+    resolved_by: str | None
+
+
+class BreaksOut(BaseModel):
+    """Breaks that the last run saw, newest first."""
+
+    data: list[BreakOut]
+    next_cursor: str | None
+
+
+class ResolveIn(Body):
+    """How a break ends. ``note`` says why; ``reference`` is what a link is to."""
+
+    resolution: Resolution
+    note: Annotated[Printable, Field(max_length=500)] | None = None
+    reference: Annotated[Printable, Field(max_length=80)] | None = None
+
+    def to_request(self) -> ResolutionRequest:
+        """The same in the domain's words."""
+        return ResolutionRequest(self.resolution, self.note, self.reference)
+
+
+class AssignIn(Body):
+    """Whose break it is from now on."""
+
+    owner: Annotated[Printable, Field(max_length=80)]

@@ -1,0 +1,144 @@
+"""Uploads: the one route whose body may be large. It is streamed into a temporary file, never held in memory.
+
+| Content-Type            | body                                                    | provider, mapping            |
+|-------------------------|----------------------------------------------------------|------------------------------|
+| ``text/csv``            | the file                                                 | in the query                 |
+| ``application/x-ndjson``| the file: a JSON object on each line                     | in the query                 |
+| ``multipart/form-data`` | ``file``, its name ending in ``.csv`` or ``.ndjson``     | ``provider``, ``mapping``     |
+| ``application/json``    | ``{"provider", "mapping", "lines": [{…}]}``, up to 1 MiB | in the body                  |
+
+``mapping`` is JSON (``StatementMapping``); left out, the last one declared for the provider is used, or its default.
+"""
+
+import re
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import IO, Any
+
+import orjson
+from fastapi import Request
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+
+from api.errors import translate
+from api.keys import read_key
+from api.schemas.statements import StatementIn
+from workflows.errors import Detail, InvalidRequest, MalformedRequest
+from workflows.idempotency import Key
+from workflows.settlements.statements.mapping import StatementMapping
+from workflows.settlements.statements.receive import Incoming, digest
+
+UPLOAD_PATH = re.compile(r"/api/v1/settlements/[^/]+/statements")
+CSV, LINES, FORM, JSON = "text/csv", "application/x-ndjson", "multipart/form-data", "application/json"
+UPLOAD_TYPES = (CSV, LINES, FORM, JSON)
+FORMATS = {CSV: "csv", LINES: "json_lines"}
+MAX_JSON_BYTES = 1024 * 1024  # parsed as a whole; larger files come as CSV or as lines, which are streamed
+
+DOCUMENTED_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        CSV: {"schema": {"type": "string", "format": "binary"}},
+        LINES: {"schema": {"type": "string", "format": "binary"}},
+        FORM: {
+            "schema": {
+                "type": "object",
+                "required": ["provider", "file"],
+                "properties": {
+                    "provider": {"type": "string"},
+                    "mapping": {"type": "string", "description": "JSON"},
+                    "file": {"type": "string", "format": "binary"},
+                },
+            }
+        },
+        JSON: {"schema": StatementIn.model_json_schema()},
+    },
+}
+"""``requestBody`` of the route. By hand, because the framework would read the body as a whole to know it."""
+
+
+def is_upload(path: str) -> bool:
+    """Whether bodies to ``path`` may be as large as a statement."""
+    return UPLOAD_PATH.fullmatch(path) is not None
+
+
+@asynccontextmanager
+async def received(request: Request, settlement_id: str, *, secret: bytes) -> AsyncIterator[tuple[Incoming, Key]]:
+    """The file that came with ``request``, and its key; the file is gone afterwards.
+
+    Raises ``MalformedRequest`` (the key, the query, broken JSON), ``InvalidRequest`` (what the body says).
+    """
+    read_key(request, body=b"", secret=secret)  # what is wrong with the key is said before anything large is read
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    with tempfile.TemporaryFile() as file:
+        if media_type == FORM:
+            said = await _from_form(request, file)
+        elif media_type == JSON:
+            said = await _from_json(request, file)
+        else:
+            await _stream(request, file)
+            said = {**dict(request.query_params), "format": FORMATS[media_type]}
+        incoming = _incoming(settlement_id, file, said, field="query" if media_type in FORMATS else "body")
+        facts = [digest(file)[0], incoming.provider, incoming.format, str(said.get("mapping"))]
+        key = read_key(request, body=orjson.dumps(facts), secret=secret)
+        request.state.key = key
+        yield incoming, key
+
+
+async def _stream(request: Request, file: IO[bytes]) -> None:
+    async for piece in request.stream():
+        file.write(piece)
+
+
+async def _from_json(request: Request, file: IO[bytes]) -> dict[str, Any]:
+    raw = bytearray()
+    async for piece in request.stream():
+        raw += piece
+        if len(raw) > MAX_JSON_BYTES:
+            raise MalformedRequest(
+                Detail("body", f"Must be at most {MAX_JSON_BYTES // 1024} KiB; send a larger file as CSV")
+            )
+    try:
+        body = StatementIn.model_validate_json(bytes(raw))
+    except ValidationError as error:
+        found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
+        if any(one["type"] == "json_invalid" for one in found):
+            raise MalformedRequest(Detail("body", "Must be valid JSON")) from error
+        raise translate(found) from error
+    for line in body.lines:
+        file.write(orjson.dumps(line) + b"\n")
+    return {"provider": body.provider, "mapping": body.mapping, "format": "json_lines"}
+
+
+async def _from_form(request: Request, file: IO[bytes]) -> dict[str, Any]:
+    async with request.form(max_files=1, max_fields=2) as form:
+        upload = form.get("file")
+        if not isinstance(upload, UploadFile):
+            raise InvalidRequest(Detail("file", "This field is required"))
+        while piece := await upload.read(MAX_JSON_BYTES):
+            file.write(piece)
+        format_ = "json_lines" if (upload.filename or "").endswith(("ndjson", "jsonl")) else "csv"
+        return {"provider": _text(form, "provider"), "mapping": _text(form, "mapping"), "format": format_}
+
+
+def _text(form: FormData, name: str) -> str | None:
+    value = form.get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def _incoming(settlement_id: str, file: IO[bytes], said: dict[str, Any], *, field: str) -> Incoming:
+    wrong = MalformedRequest if field == "query" else InvalidRequest
+    provider, mapping = said.get("provider"), said.get("mapping")
+    if provider not in StatementIn.providers():
+        raise wrong(Detail("provider", f"Must be one of {', '.join(StatementIn.providers())}"))
+    if isinstance(mapping, str):
+        try:
+            mapping = StatementMapping.model_validate_json(mapping)
+        except ValidationError as error:
+            details = [Detail(_path(one), str(one["msg"]).removeprefix("Value error, ")) for one in error.errors()]
+            raise wrong(*details) from error
+    return Incoming(settlement_id, provider, file, said["format"], mapping=mapping, is_declared=mapping is not None)
+
+
+def _path(error: Any) -> str:
+    return ".".join(["mapping", *(str(part) for part in error["loc"])])
