@@ -14,6 +14,7 @@ HELP = {
     "status": "Show what runs, where, and whether it is ready.",
     "demo": "Thirty terminals pay, much goes wrong, nothing is lost: watch it and see the proof.",
     "seed": "Make merchants, stores and activated devices to play with.",
+    "statement": "Write a provider's statement for a settlement, with known breaks planted.",
     "token": "Issue a user's token for development.",
     "invariants": "Check every rule about money over the whole database.",
     "doctor": "Check this machine and say what to do about each finding.",

@@ -1,0 +1,1 @@
+"""`mpac statement`: statements with known breaks, for scoring a matcher."""
