@@ -1,0 +1,201 @@
+"""A living stack for journeys and faults: real processes, a client, the provider's controls, and both judges.
+
+Patience is short here (a lease of 4 s, questions at a tenth of their delays), so that a test sees within seconds what an
+installation sees within minutes. What is promised in leases and sweeps is thereby promised in seconds too.
+"""
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psycopg
+from psycopg.rows import dict_row
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from mpac.judges.provider import judge_by_ledger
+from mpac.stack.local import LocalStack
+from tests.factories import Signer, Tenant
+from tests.harness import Answer, Api, eventually
+from workflows.ids import new_id
+from workflows.invariants.check import check
+from workflows.invariants.rules import RULES
+
+LEASE_SECONDS = 4.0
+SHORT_PATIENCE = {
+    "MPAC_LEASE_SECONDS": str(LEASE_SECONDS),
+    "MPAC_SANDBOX_TIMEOUT_SECONDS": "2",
+    "MPAC_STATEMENT_TIMEOUT_MS": "1500",
+    "MPAC_NUDGE_GRACE_SECONDS": "1",
+    "MPAC_DOUBT_SCHEDULE_SCALE": "0.1",
+    "MPAC_SANDBOX_MAX_PROCESSING_SECONDS": "3",
+    "MPAC_SOFT_SHUTDOWN_SECONDS": "5",
+    "MPAC_SANDBOX_MIN_LATENCY_MS": "5",
+    "MPAC_SANDBOX_MAX_LATENCY_MS": "10",
+}
+SETTLED = ("completed", "failed", "cancelled", "refunded")
+TAKE_UP_SECONDS = 60.0  # F4, F5: how soon everything must be taken up again, unaided
+WITHOUT_FLOWER = ("postgres", "valkey", "sandbox", "api", "worker", "beat")
+
+
+class Living:
+    """One running stack."""
+
+    def __init__(self, stack: LocalStack, api: Api, session: aiohttp.ClientSession) -> None:
+        self.stack = stack
+        self.api = api
+        self.tenant = Tenant(new_id("psp"), new_id("merchant"), new_id("store"), "")
+        self.staff = api.signer.user(self.tenant)
+        self._session = session
+
+    async def open_shop(self) -> None:
+        """The tenant, whose store has the sandbox provider on."""
+        mine = self.tenant
+        await self.sql("INSERT INTO psps (id, name) VALUES (%s, 'A PSP')", mine.psp_id)
+        await self.sql("INSERT INTO merchants VALUES (%s, %s, 'm', now(), now())", mine.merchant_id, mine.psp_id)
+        await self.sql(
+            "INSERT INTO stores (id, merchant_id, name, currency, time_zone, cut_off, created_at, updated_at)"
+            " VALUES (%s, %s, 's', 'JPY', 'Asia/Tokyo', '00:00', now(), now())",
+            mine.store_id,
+            mine.merchant_id,
+        )
+        await self.sql(
+            "INSERT INTO store_providers VALUES (%s, %s, %s, 'sandbox', '{card,qr}', 1, true, null, now(), now())",
+            f"spr_{new_id('request')}",
+            mine.merchant_id,
+            mine.store_id,
+        )
+
+    async def sql(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        """The rows of a statement of the database's owner, on a connection of its own: this one may be restarted."""
+        async with await psycopg.AsyncConnection.connect(
+            self.stack.urls.database, autocommit=True, row_factory=dict_row, connect_timeout=5
+        ) as connection:
+            cursor = await connection.execute(statement.encode(), values)
+            return await cursor.fetchall() if cursor.description else []
+
+    async def sandbox(self, method: str, path: str, body: Any = None) -> Answer:
+        """A control call to the provider."""
+        key = self.stack.environment["MPAC_SANDBOX_API_KEY"]
+        url = self.stack.urls.sandbox + path
+        async with self._session.request(method, url, json=body, headers={"Authorization": f"Bearer {key}"}) as answer:
+            raw = await answer.read()
+            parsed = await answer.json() if answer.content_type == "application/json" else None
+            return Answer(answer.status, parsed, raw, answer.headers)
+
+    async def faults(self, **rates: float) -> None:
+        """Turn the provider's dial for calls that choose no fate of their own; nothing turns it back."""
+        answer = await self.sandbox("PUT", "/control/faults", {"seed": 7, "rates": rates})
+        assert answer.status == 200, answer.raw
+
+    async def charges(self, payment_id: str) -> list[int]:
+        """What the provider really charged for a payment."""
+        ledger = (await self.sandbox("GET", f"/control/ledger/{payment_id}")).body["data"]
+        return [entry["amount"] for entry in ledger if entry["kind"] == "charge"]
+
+    async def pay(self, *, fate: str | None = None, **fields: Any) -> str:
+        """A new payment by QR (the provider charges it) whose fate at the provider is ``fate``."""
+        body = {"method": {"type": "qr", "mode": "cpm"}, **({"metadata": {"sandbox": fate}} if fate else {}), **fields}
+        answer = await self.api.pay(self.staff, **body)
+        assert answer.status == 201, answer.raw
+        payment_id: str = answer.body["id"]
+        return payment_id
+
+    async def pay_many(self, count: int, *, fate: str | None = None, at_once: int = 50) -> list[str]:
+        """``count`` new payments, ``at_once`` requests at a time."""
+        gate = asyncio.Semaphore(at_once)
+
+        async def one() -> str:
+            async with gate:
+                return await self.pay(fate=fate)
+
+        return list(await asyncio.gather(*(one() for _ in range(count))))
+
+    async def row(self, payment_id: str) -> dict[str, Any]:
+        """The payment as it stands in the database."""
+        (row,) = await self.sql("SELECT * FROM payments WHERE id = %s", payment_id)
+        return row
+
+    async def statuses(self, ids: Collection[str]) -> Counter[str]:
+        """How many of ``ids`` are in each status."""
+        rows = await self.sql("SELECT status FROM payments WHERE id = ANY(%s)", list(ids))
+        return Counter(row["status"] for row in rows)
+
+    async def settled(self, ids: Iterable[str], *, within: float = TAKE_UP_SECONDS) -> Counter[str]:
+        """Wait until all of ``ids`` are final; how many ended how."""
+        wanted = list(ids)
+        return await eventually(
+            lambda: self.statuses(wanted),
+            until=lambda seen: sum(seen[status] for status in SETTLED) == len(wanted),
+            within=within,
+        )
+
+    async def reaches(self, payment_id: str, status: str, *, within: float = TAKE_UP_SECONDS) -> dict[str, Any]:
+        """Wait until the payment is in ``status``; its row then."""
+        return await eventually(lambda: self.row(payment_id), until=lambda row: row["status"] == status, within=within)
+
+    async def holder(self, payment_id: str) -> str:
+        """The process that claimed the payment, as the stack names it."""
+        rows = await self.sql(
+            "SELECT caller_id FROM payment_history WHERE payment_id = %s AND event = 'claim'", payment_id
+        )
+        name: str = rows[0]["caller_id"]
+        return name.partition("@")[0]
+
+    async def messages(self, payment_id: str) -> list[str]:
+        """The kinds of what was said about the payment's attempts."""
+        rows = await self.sql("SELECT kind FROM payment_messages WHERE payment_id = %s ORDER BY number", payment_id)
+        return [row["kind"] for row in rows]
+
+    async def events(self, ids: Collection[str]) -> Counter[str]:
+        """How often each event happened to ``ids``."""
+        rows = await self.sql("SELECT event FROM payment_history WHERE payment_id = ANY(%s)", list(ids))
+        return Counter(row["event"] for row in rows)
+
+    async def judge(self) -> None:
+        """Both judges over everything: neither finds anything."""
+        ours = create_async_engine(make_url(self.stack.urls.database).set(drivername="postgresql+psycopg"))
+        try:
+            async with ours.connect() as connection:
+                found = await check(connection, RULES)
+        finally:
+            await ours.dispose()
+        assert [(finding.rule.name, finding.violations) for finding in found if finding.count] == []
+        theirs = await judge_by_ledger(database_url=self.stack.urls.database, sandbox_url=self.stack.urls.sandbox)
+        assert theirs.broken == ()
+
+    def workers(self) -> list[str]:
+        """The names of the workers that carry payments and live."""
+        return [name for name in self.stack.pids if name.startswith("worker-payments")]
+
+    async def revive(self) -> None:
+        """Everything that was killed runs again, nothing is stopped, and the provider is honest."""
+        for name, pid in self.stack.pids.items():
+            if name.startswith(("worker", "beat", "api")):
+                os.kill(pid, signal.SIGCONT)
+        for name in self.stack.info()["names"]:
+            if name not in self.stack.pids and name != "migrate":
+                await self.stack.start(name)
+        await self.sandbox("DELETE", "/control/faults")
+
+
+@asynccontextmanager
+async def living(
+    home: Path, *, parts: Collection[str], workers: int = 1, env: Mapping[str, str] | None = None
+) -> AsyncIterator[Living]:
+    """Start a stack of real processes; none of them is started again unless a test does it."""
+    unset = {name: "" for name in os.environ if name.startswith("MPAC_")}  # the servers of the other tests
+    variables = {**unset, **SHORT_PATIENCE, **(env or {})}
+    async with (
+        LocalStack(home, parts=parts, workers=workers, env=variables, durable=False, restart=False) as stack,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,
+    ):
+        town = Living(stack, Api(stack.urls.api, Signer(stack.home.secrets), session), session)
+        await town.open_shop()
+        yield town
