@@ -18,17 +18,23 @@ from workflows.tenants.caller import Caller, CallerRole
 _bearer = HTTPBearer(auto_error=False, description="A device's access token or a user's token")
 
 
-async def known_caller(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
-) -> Caller:
-    """Whoever calls, whatever the role; counted against its merchant's limit."""
-    if credentials is None:
+async def authenticate(request: Request) -> Caller:
+    """Whoever calls, whatever the role; counted against its merchant's limit. Raises ``NotAuthenticated``."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
         raise NotAuthenticated()
     mine = services(request)
-    caller = await mine.tokens.verify(credentials.credentials)
+    caller = await mine.tokens.verify(token.strip())
     mine.limits.count(caller.merchant_id or caller.psp_id)
     request.state.caller = caller
     return caller
+
+
+async def known_caller(
+    request: Request, _credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+) -> Caller:
+    """The caller of a request; the credentials are declared for the OpenAPI document."""
+    return await authenticate(request)
 
 
 def at_least(role: CallerRole) -> Callable[[Caller], Awaitable[Caller]]:
@@ -56,14 +62,19 @@ PspAdmin = Annotated[Caller, Depends(at_least(CallerRole.PSP_ADMIN))]
 SystemOperator = Annotated[Caller, Depends(at_least(CallerRole.SYSTEM_OP))]
 
 
-async def idempotency_key(request: Request, _caller: AnyCaller) -> Key:
-    """The request's key. Only after the caller: nobody unknown learns whether a key is well formed."""
+async def take_key(request: Request) -> Key:
+    """The request's key. Raises ``MalformedRequest`` where it has none, ``InvalidRequest`` for what could be card data."""
     secret = services(request).settings.secret_key.get_secret_value().encode()
     key = read_key(request, body=await request.body(), secret=secret)
     if looks_like_card_data(key.value):
         raise InvalidRequest(Detail("Idempotency-Key", ISSUE))
     request.state.key = key
     return key
+
+
+async def idempotency_key(request: Request, _caller: AnyCaller) -> Key:
+    """The request's key. Only after the caller: nobody unknown learns whether a key is well formed."""
+    return await take_key(request)
 
 
 IdempotencyKey = Annotated[Key, Depends(idempotency_key)]

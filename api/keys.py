@@ -40,7 +40,7 @@ def read_key(request: Request, *, body: bytes, secret: bytes) -> Key:
         )
     if not PRINTABLE.fullmatch(value):
         raise MalformedRequest(Detail("Idempotency-Key", "Must be 1 to 100 printable characters"))
-    return Key(value, request.method, request.url.path, fingerprint(body, secret=secret))
+    return Key(value, request.method, request.scope["path"], fingerprint(body, secret=secret))
 
 
 async def keep_refusal(request: Request, error: DomainError, response: Response) -> Response:

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from api.counters import OWN
 from api.problems import problems
@@ -44,7 +44,11 @@ class _Installation(Collector):
         return open_, overdue, doubt, money, age, letters, silence
 
 
-@router.get("/metrics", responses=problems())
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems()},
+)
 async def metrics() -> Response:
     """Everything, in Prometheus' text format."""
     installation = CollectorRegistry()

@@ -8,6 +8,8 @@ from starlette.responses import Response
 
 from api.answers import json_answer, page_answer, stored_answer
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurServices, RequestId
+from api.hot import HotRoute
+from api.keys import DOCUMENTED
 from api.problems import problems
 from api.schemas.orders import OrderIn, OrderOut, OrderPatch, OrdersOut, OrderStatus
 from workflows.orders.cancel import cancel_order
@@ -22,12 +24,23 @@ from workflows.orders.totals import TaxRounding
 router = APIRouter(prefix="/orders", tags=["orders"])
 
 
-@router.post("", status_code=201, response_model=OrderOut, responses=problems(401, 403, 409, 422))
 async def post_order(
     *, body: OrderIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, ours: OurServices
 ) -> Response:
     """Record an order as a draft, or open with `submit`. The same key again returns the same answer."""
     return stored_answer(await ours.ordering.create_order(Creation(body.to_request(), caller, key, request_id)))
+
+
+router.add_api_route(
+    "",
+    post_order,
+    methods=["POST"],
+    status_code=201,
+    response_model=OrderOut,
+    responses=problems(401, 403, 409, 422),
+    openapi_extra=DOCUMENTED,
+    route_class_override=HotRoute,
+)
 
 
 @router.get("", response_model=OrdersOut, responses=problems(401, 403))

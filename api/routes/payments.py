@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from api.answers import EVENT_STREAM, EventStream, json_answer, page_answer, server_sent_events, stored_answer
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurServices, RequestId
+from api.hot import HotRoute
 from api.keys import DOCUMENTED
 from api.problems import problems
 from api.schemas.payments import CancelIn, EventsOut, PaymentIn, PaymentOut, PaymentsOut
@@ -27,9 +28,6 @@ LONGEST_STREAM_SECONDS = (
 Status = Literal["pending", "processing", "completed", "failed", "cancelled", "refunded"]
 
 
-@router.post(
-    "", status_code=201, response_model=PaymentOut, responses=problems(401, 403, 409, 422), openapi_extra=DOCUMENTED
-)
 async def create_payment(
     *, body: PaymentIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, ours: OurServices
 ) -> Response:
@@ -39,6 +37,18 @@ async def create_payment(
     if stored.resource_id and not stored.is_replay:
         ours.nudger.payment(stored.resource_id, request_id=request_id)
     return stored_answer(stored)
+
+
+router.add_api_route(
+    "",
+    create_payment,
+    methods=["POST"],
+    status_code=201,
+    response_model=PaymentOut,
+    responses=problems(401, 403, 409, 422),
+    openapi_extra=DOCUMENTED,
+    route_class_override=HotRoute,
+)
 
 
 @router.get("", response_model=PaymentsOut, responses=problems(401, 403))

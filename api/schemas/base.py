@@ -10,10 +10,14 @@ from workflows.errors import Detail, InvalidRequest
 from workflows.money import MAX_AMOUNT, currencies
 
 
-class Body(BaseModel):
-    """The root of every request body."""
+class Part(BaseModel):
+    """A part of a request body: it knows its fields, and the whole has been looked through for card data."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Body(Part):
+    """The root of every request body."""
 
     @model_validator(mode="before")
     @classmethod

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from api.schemas.base import Body, Currency, Id, Printable, absent
+from api.schemas.base import Body, Currency, Id, Part, Printable, absent
 from workflows.money import MAX_AMOUNT
 from workflows.orders.change import OrderChange
 from workflows.orders.create import OrderRequest
@@ -24,7 +24,7 @@ Discount = Annotated[
 ]
 
 
-class ItemIn(Body):
+class ItemIn(Part):
     """One line of an order."""
 
     name: Annotated[Printable, Field(max_length=200)]

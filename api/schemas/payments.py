@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Discriminator, Field, model_validator
 
-from api.schemas.base import Amount, Body, Currency, Id, Metadata, Printable, Tip
+from api.schemas.base import Amount, Body, Currency, Id, Metadata, Part, Printable, Tip
 from workflows.payments.judge import PaymentRequest
 from workflows.providers import cash, external
 
@@ -17,7 +17,7 @@ Reference = Annotated[Printable, Field(max_length=100)]
 Token = Annotated[Printable, Field(max_length=200)]
 
 
-class CashMethod(Body):
+class CashMethod(Part):
     """Banknotes and coins; the change is computed."""
 
     type: Literal["cash"]
@@ -26,7 +26,7 @@ class CashMethod(Body):
     )
 
 
-class TerminalResult(Body):
+class TerminalResult(Part):
     """What the terminal's own card application reported."""
 
     result: Annotated[
@@ -67,7 +67,7 @@ class EmoneyMethod(TerminalResult):
         return self
 
 
-class QrMethod(Body):
+class QrMethod(Part):
     """A QR code: ``mpm`` is shown by the merchant and scanned by the customer, ``cpm`` the other way round."""
 
     type: Literal["qr"]
