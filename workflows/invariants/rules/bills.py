@@ -65,7 +65,7 @@ RULES = (
                 count(*) FILTER (WHERE h.event = 'reserve'), count(*) FILTER (WHERE h.event LIKE 'pay%'),
                 count(*) FILTER (WHERE h.event = 'release'), p.bill_id) AS problem
             FROM payments p LEFT JOIN bill_history h ON h.bill_id = p.bill_id AND h.reason = p.id
-            WHERE p.bill_id IS NOT NULL GROUP BY p.id
+            WHERE p.bill_id IS NOT NULL GROUP BY p.id, p.status, p.bill_id
             HAVING (count(*) FILTER (WHERE h.event = 'reserve'), count(*) FILTER (WHERE h.event LIKE 'pay%'),
                     count(*) FILTER (WHERE h.event = 'release'))
                 <> (1, CASE WHEN {KEPT} THEN 1 ELSE 0 END, CASE WHEN {KEPT} OR {UNDER_WAY} THEN 0 ELSE 1 END)
@@ -79,7 +79,8 @@ RULES = (
         violations="""
             SELECT w.id, format('%s with a total of %s, its parts come to %s', w.status, w.total_amount, sum(p.total_amount))
                 AS problem
-            FROM bills p LEFT JOIN bills w ON w.id = p.parent_bill_id WHERE p.parent_bill_id IS NOT NULL GROUP BY w.id
+            FROM bills p LEFT JOIN bills w ON w.id = p.parent_bill_id WHERE p.parent_bill_id IS NOT NULL
+            GROUP BY w.id, w.status, w.total_amount, w.subtotal, w.tax_amount, w.discount_amount
             HAVING (w.status, w.total_amount, w.subtotal, w.tax_amount, w.discount_amount) IS DISTINCT FROM ('voided',
                 sum(p.total_amount), sum(p.subtotal), sum(p.tax_amount), sum(p.discount_amount))
         """,

@@ -1,0 +1,264 @@
+"""A shop on a bad day: whatever somebody may try with its orders, bills, payments and refunds, in any order.
+
+A step is a verb and three small numbers, which choose among what there is then; so any list of steps can be played, and
+hypothesis can take some away and play the rest. Whether a step is allowed is for the product to say: a refusal is an
+outcome like any other. What follows a step is judged elsewhere.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import orjson
+import psycopg
+import uuid_utils
+from psycopg.rows import DictRow
+
+from tests.factories import CASH, QR, SECRET, TERMINAL
+from tests.fakes import FakeProvider
+from tests.integration.refunds.kit import RefundMaker
+from workflows.bills.create import bill_orders
+from workflows.bills.split import Splitting, split_bill
+from workflows.bills.void import void_bill
+from workflows.errors import DomainError, ResourceNotFound
+from workflows.idempotency import Key, Stored, fingerprint
+from workflows.ids import new_id
+from workflows.orders.cancel import cancel_order
+from workflows.orders.change import OrderChange, change_order
+from workflows.orders.complete import complete_order
+from workflows.orders.create import Creation, Ordering, OrderRequest
+from workflows.orders.submit import submit_order
+from workflows.orders.totals import Line, TaxRounding
+from workflows.providers.base import Declined, Outcome, Unavailable, Unknown
+
+HALF_UP = TaxRounding.HALF_UP
+METHODS = (QR, CASH, TERMINAL, replace(TERMINAL, facts={"external_result": "declined"}))
+PRICES = (1, 3, 34, 100, 999)
+RATES = (Decimal(0), Decimal("0.08"), Decimal("0.10"))
+FATES = ("approve", "approve", "decline", "away", "lost before", "lost after")
+LONG_SECONDS = 61  # as long as two not-founds must lie apart
+ROUNDS_TO_THE_END = 12  # five retries, a doubt, and some to spare
+FINAL = {"payments": ("completed", "failed", "cancelled", "refunded"), "refunds": ("completed", "failed")}
+
+
+class Step(NamedTuple):
+    """What is tried; the numbers choose what with."""
+
+    verb: str
+    which: int
+    much: int
+    fate: str
+
+
+class Shop:
+    """One store and all that was ever made in it."""
+
+    def __init__(self, maker: RefundMaker, provider: FakeProvider, admin: psycopg.AsyncConnection[DictRow]) -> None:
+        self.tenant = maker.tenant
+        self.maker, self.provider, self.admin = maker, provider, admin
+        self.ordering = Ordering(tax_rounding=HALF_UP)
+        self.made: dict[str, list[str]] = {"orders": [], "bills": [], "payments": [], "refunds": []}
+        self.totals: dict[str, int] = {}
+        self.due: dict[str, int] = {}
+        self.done: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+
+    async def take(self, step: Step) -> None:
+        """Try ``step``."""
+        try:
+            await ACTS[step.verb](self, step)
+            self.done[step.verb] += 1
+        except DomainError as refusal:
+            self.refused[f"{step.verb}: {refusal.code}"] += 1
+
+    async def order(self, step: Step) -> None:
+        lines = tuple(
+            Line("dish", 1 + (step.much + n) % 3, PRICES[(step.much + n) % 5], RATES[(step.which + n) % 3])
+            for n in range(1 + step.which % 3)
+        )
+        request = OrderRequest(
+            order_type="dine_in",
+            table_number="7",
+            lines=lines,
+            discount_amount=step.much % 4,
+            currency="JPY",
+            is_submitted=step.which % 5 != 0,
+        )
+        creation = Creation(request, self.tenant.device, self._key("/orders"), new_id("request"))
+        self._keep("orders", await self.ordering.create_order(creation))
+
+    async def submit(self, step: Step) -> None:
+        await submit_order(self._one("orders", step.which), **self._who())
+
+    async def change(self, step: Step) -> None:
+        lines = (Line("other", 1, PRICES[step.much % 5], RATES[step.much % 3]),)
+        change = OrderChange(lines=lines, discount_amount=step.much % 2, particulars={})
+        await change_order(self._one("orders", step.which), change, rounding=HALF_UP, **self._who())
+
+    async def cancel_order(self, step: Step) -> None:
+        await cancel_order(self._one("orders", step.which), **self._who())
+
+    async def complete(self, step: Step) -> None:
+        await complete_order(self._one("orders", step.which), **self._who())
+
+    async def bill(self, step: Step) -> None:
+        order_id = self._one("orders", step.which)
+        self._keep("bills", await bill_orders([order_id], field="order_id", key=self._key("/bills"), **self._who()))
+
+    async def combine(self, step: Step) -> None:
+        ids = [self._one("orders", step.which), self._one("orders", step.much)]
+        key = self._key("/bills/combine")
+        self._keep("bills", await bill_orders(list(dict.fromkeys(ids)), field="order_ids", key=key, **self._who()))
+
+    async def split(self, step: Step) -> None:
+        bill_id = self._one("bills", step.which)
+        total = self.totals[bill_id]
+        first = step.much % total + 1
+        how = Splitting(parts=2 + step.much % 3) if step.much % 2 else Splitting(amounts=(first, max(total - first, 1)))
+        stored = await split_bill(bill_id, how, key=self._key(f"/bills/{bill_id}/split"), **self._who())
+        for part in orjson.loads(stored.body)["data"]:
+            self._know("bills", part)
+
+    async def void(self, step: Step) -> None:
+        await void_bill(self._one("bills", step.which), **self._who())
+
+    async def pay(self, step: Step) -> None:
+        """Accept a payment: of a whole bill, of some of one, or of none."""
+        bill_id = self._one("bills", step.which) if step.much % 8 else None
+        total = self.totals.get(bill_id or "", 500)
+        amount = total if step.much % 3 else 1 + step.much % total
+        tip = step.much % 2 * 5
+        method = METHODS[step.much % len(METHODS)]
+        payment_id = await self.maker.payments.pending(
+            method, amount=amount, tip_amount=tip, bill_id=bill_id, on_too_late="refund" if step.which % 2 else None
+        )
+        self.made["payments"].append(payment_id)
+        self.due[payment_id] = amount + tip
+
+    async def work(self, step: Step) -> None:
+        """A worker looks at one payment, and the provider does what is its fate."""
+        payment_id = self._one("payments", step.which)
+        await self._with_fate(step.fate, "charge", self.maker.payments.process, payment_id, self.due[payment_id])
+
+    async def cancel(self, step: Step) -> None:
+        asked = "refund" if step.much % 2 else None
+        await self.maker.payments.cancel(self._one("payments", step.which), on_too_late=asked)
+
+    async def refund(self, step: Step) -> None:
+        payment_id = self._one("payments", step.which)
+        due = self.due[payment_id]
+        amount = None if step.much % 3 == 0 else 1 + step.much % due
+        refund_id = await self.maker.pending(payment_id, amount)
+        self.made["refunds"].append(refund_id)
+
+    async def give_back(self, step: Step) -> None:
+        """A worker looks at one refund."""
+        refund_id = self._one("refunds", step.which)
+        found = await self.admin.execute("SELECT amount FROM refunds WHERE id = %s", [refund_id])
+        row = await found.fetchone()
+        assert row
+        await self._with_fate(step.fate, "give_back", self.maker.process, refund_id, row["amount"])
+
+    async def time(self, _step: Step) -> None:
+        """A minute passes for everything that waits, and workers see to all that is due."""
+        for statement in TIME_PASSES:
+            await self.admin.execute(statement.encode(), {"store": self.tenant.store_id, "seconds": LONG_SECONDS})
+        for name, process in (("payments", self.maker.payments.process), ("refunds", self.maker.process)):
+            due = await self._open(name)
+            self.made[name] += [row_id for row_id in due if row_id not in self.made[name]]  # too late, so given back
+            if due:
+                await process(*due)
+
+    async def to_the_end(self) -> dict[str, list[str]]:
+        """Let time pass and the provider do well until nothing is open; returns what still is."""
+        for _ in range(ROUNDS_TO_THE_END):
+            if not any([await self._open(name) for name in FINAL]):
+                break
+            await self.time(Step("time", 0, 0, "approve"))
+        return {name: await self._open(name) for name in FINAL}
+
+    async def _open(self, name: str) -> list[str]:
+        query = f"SELECT id FROM {name} WHERE store_id = %s AND status IN ('pending', 'processing') ORDER BY id"
+        return [
+            row["id"] for row in await (await self.admin.execute(query.encode(), [self.tenant.store_id])).fetchall()
+        ]
+
+    async def _with_fate(
+        self, fate: str, call: str, process: Callable[..., Awaitable[None]], row_id: str, amount: int
+    ) -> None:
+        outcomes: dict[str, Outcome] = {
+            "decline": Declined("no"),
+            "away": Unavailable("503"),
+            "lost before": Unknown("read time-out"),
+            "lost after": Unknown("read time-out"),
+        }
+        script = self.provider.charges if call == "charge" else self.provider.refunds
+        script.clear()
+        if fate in outcomes:
+            script.append(outcomes[fate])
+        heard = len(self.provider.calls)
+        await process(row_id)
+        script.clear()
+        for kind, reference in self.provider.calls[heard:]:
+            if fate == "lost after" and kind == call:
+                self.provider.moved.setdefault(reference, amount)
+
+    def _one(self, what: str, number: int) -> str:
+        """One of the latest of them. Raises ``ResourceNotFound`` where there is none: nobody can try that."""
+        found = self.made[what][-6:]
+        if not found:
+            raise ResourceNotFound()
+        return found[number % len(found)]
+
+    def _know(self, what: str, row: dict[str, Any]) -> None:
+        self.made[what].append(row["id"])
+        self.totals[row["id"]] = row["total_amount"]
+
+    def _keep(self, what: str, stored: Stored) -> None:
+        self._know(what, orjson.loads(stored.body))
+
+    def _key(self, path: str) -> Key:
+        return Key(uuid_utils.uuid7().hex, "POST", f"/api/v1{path}", fingerprint(b"{}", secret=SECRET))
+
+    def _who(self) -> dict[str, Any]:
+        return {"caller": self.tenant.device, "request_id": new_id("request")}
+
+
+ACTS: dict[str, Callable[[Shop, Step], Awaitable[None]]] = {
+    "order": Shop.order,
+    "submit": Shop.submit,
+    "change": Shop.change,
+    "cancel order": Shop.cancel_order,
+    "complete": Shop.complete,
+    "bill": Shop.bill,
+    "combine": Shop.combine,
+    "split": Shop.split,
+    "void": Shop.void,
+    "pay": Shop.pay,
+    "work": Shop.work,
+    "cancel": Shop.cancel,
+    "refund": Shop.refund,
+    "give back": Shop.give_back,
+    "time": Shop.time,
+}
+OFTEN = ("pay", "pay", "work", "work", "work", "refund", "refund", "give back", "bill")
+"""Verbs that are drawn more often than others: without money on its way, little can go wrong."""
+
+_LEASED = """UPDATE {table} SET {columns} WHERE store_id = %(store)s AND status IN ('pending', 'processing')"""
+_EARLIER = ("due_at", "lease_until", "in_doubt_since", "created_at", "processing_at")
+
+
+def _passes(table: str, *columns: str) -> str:
+    moved = ", ".join(f"{name} = {name} - make_interval(secs => %(seconds)s)" for name in columns)
+    return _LEASED.format(table=table, columns=moved)
+
+
+TIME_PASSES = (
+    *(f"""UPDATE {entity}_attempts a SET not_found_at = not_found_at - make_interval(secs => %(seconds)s)
+          FROM {entity}s e WHERE e.id = a.{entity}_id AND e.store_id = %(store)s AND a.not_found_at IS NOT NULL"""
+      for entity in ("payment", "refund")),
+    _passes("payments", *_EARLIER, "expires_at"),
+    _passes("refunds", *_EARLIER),
+)  # fmt: skip
