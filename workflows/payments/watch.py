@@ -28,6 +28,8 @@ class Watch:
     def __init__(self) -> None:
         self._waiters: dict[str, set[asyncio.Future[None]]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
+        self.listening = asyncio.Event()
+        """Set while notifications come in."""
 
     def start(self) -> None:
         """Begin to listen; called once, on the event loop of the API."""
@@ -64,10 +66,12 @@ class Watch:
                 async with connection:
                     await connection.execute("LISTEN payments")
                     self._wake_all()
+                    self.listening.set()
                     async for notification in connection.notifies():
                         self._wake(notification.payload)
             except (psycopg.Error, OSError) as error:
                 logger.warning("the watch lost its connection: %s", type(error).__name__)
+                self.listening.clear()
                 self._wake_all()
                 await asyncio.sleep(RECONNECT_SECONDS)
 

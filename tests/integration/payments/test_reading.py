@@ -105,10 +105,8 @@ async def test_the_timeline_tells_transitions_attempts_and_messages_in_order(pay
     assert [entry["at"] for entry in told] == sorted(entry["at"] for entry in told)
 
 
-async def test_a_wait_is_woken_by_the_commit_and_not_by_polling(
-    payments: PaymentMaker, watch: Watch, admin: Admin
-) -> None:
-    await eventually(lambda: listening(admin), until=bool)
+async def test_a_wait_is_woken_by_the_commit_and_not_by_polling(payments: PaymentMaker, watch: Watch) -> None:
+    await watch.listening.wait()
     payment_id = await payments.pending(CASH)
     with statements() as sent:
         waiting = asyncio.ensure_future(
@@ -126,7 +124,7 @@ async def test_a_wait_is_woken_by_the_commit_and_not_by_polling(
 
 
 async def test_a_hundred_waits_share_one_connection(payments: PaymentMaker, watch: Watch, admin: Admin) -> None:
-    await eventually(lambda: listening(admin), until=bool)
+    await watch.listening.wait()
     connections = len(await listening(admin))
     payment_id = await payments.pending(CASH)
     waits = [
