@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import psycopg
+import uuid_utils
 from psycopg.rows import DictRow
 
 from tests.factories import Tenant
@@ -118,8 +119,9 @@ async def upload(tenant: Tenant, settlement_id: str, lines: Iterable[Theirs], **
     return body
 
 
-def some_sales(count: int, *, prefix: str = "", at: datetime | None = None) -> list[Ours]:
-    """``count`` payments of ours, a minute ago unless ``at`` says otherwise; a tenth are refunds."""
+def some_sales(count: int, *, at: datetime | None = None) -> list[Ours]:
+    """``count`` payments of ours, just now unless ``at`` says otherwise; a tenth are refunds."""
+    prefix = uuid_utils.uuid7().hex[-12:] + "x"
     at = at or now().replace(microsecond=0)
     lines = []
     for number in range(count):

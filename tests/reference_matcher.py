@@ -109,8 +109,9 @@ def match(books: Books) -> list[Verdict]:
     pair_up("provider_reference", agreeing=False, among=strangers & left_theirs)
 
     verdicts = [_judge_pair(books, ours[our], theirs[their], has_moved=moved[their]) for our, their in pairs.items()]
-    alone = [number for number in theirs if number not in set(pairs.values())]
-    verdicts += _judge_theirs(books, theirs, moved, alone, known, {theirs[number] for number in pairs.values()})
+    taken = set(pairs.values())
+    alone = [number for number in theirs if number not in taken]
+    verdicts += _judge_theirs(books, theirs, moved, alone, known, {theirs[number] for number in taken})
     verdicts += _judge_ours(books, [ours[number] for number in sorted(left_ours)], [ours[number] for number in pairs])
     return verdicts
 
