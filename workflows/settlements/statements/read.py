@@ -7,7 +7,7 @@ be read does not end the reading: up to ``MAX_BAD`` are found, so that a person 
 import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import IO, Any
@@ -23,7 +23,7 @@ BATCH_LINES = 5_000  # a tenth of a second of reading, a megabyte of memory
 MAX_BAD = 20
 MAX_LINE_CHARACTERS = 20_000  # a line without an end is no line; csv's own limit for one cell is higher
 
-Cells = Iterator[tuple[int, list[str]]]
+Cells = Generator[tuple[int, list[str]], None, None]
 
 
 @dataclass
@@ -34,6 +34,10 @@ class Opened:
     header: list[str]
     rows: Cells
     bad: list[BadLine] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.rows.close()
 
     async def batches(self) -> AsyncIterator[list[Line]]:
         """The lines. Raises ``InvalidRequest`` at the end, or once ``MAX_BAD`` lines were bad, if any was."""
@@ -72,20 +76,25 @@ def unreadable(bad: list[BadLine]) -> InvalidRequest:
 
 def open_statement(file: IO[bytes], *, provider: str, format_: str, mapping: StatementMapping | None) -> Opened:
     """Read the header of ``file`` (``csv`` or ``json_lines``). Raises ``InvalidRequest`` where it does not fit."""
+    encoding, delimiter = (mapping.encoding, mapping.delimiter) if mapping else ("utf-8", ",")
+    rows = _csv(file, encoding, delimiter) if format_ == "csv" else _json_lines(file)
     try:
-        encoding = mapping.encoding if mapping else "utf-8"
-        rows = _csv(file, encoding, mapping.delimiter if mapping else ",") if format_ == "csv" else _json_lines(file)
         header = next(rows, (0, []))[1]
         if not header:
             raise Unreadable("file", "Must have a line of column names")
         found = mapping or default_mapping(provider, header)
         row_reader(found, header)  # for its complaints, before anything else is done
-    except Unreadable as why:
-        raise unreadable([BadLine(-1, why.field, why.issue)]) from why
-    except ValidationError as error:
-        issue = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
-        raise unreadable([BadLine(-1, "mapping", issue)]) from error
+    except (Unreadable, ValidationError) as error:
+        rows.close()
+        raise unreadable([_complaint(error)]) from error
     return Opened(found, header, rows)
+
+
+def _complaint(error: Unreadable | ValidationError) -> BadLine:
+    if isinstance(error, Unreadable):
+        return BadLine(-1, error.field, error.issue)
+    issues = (str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
+    return BadLine(-1, "mapping", "; ".join(issues))
 
 
 def _csv(file: IO[bytes], encoding: str, delimiter: str) -> Cells:

@@ -13,6 +13,7 @@ batch of lines and one piece of it are all that is in memory.
 
 import asyncio
 import hashlib
+from contextlib import closing
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -123,8 +124,9 @@ async def _take_in(
         raise illegal(SETTLEMENT, settlement["status"], "take a statement")
     mapping = incoming.mapping or await _kept_mapping(connection, settlement["merchant_id"], incoming.provider)
     opened = open_statement(incoming.file, provider=incoming.provider, format_=incoming.format, mapping=mapping)
-    await connection.execute(_INCOMING)
-    await _copy(connection, opened)
+    with closing(opened):
+        await connection.execute(_INCOMING)
+        await _copy(connection, opened)
     owner = {name: settlement[name] for name in ("merchant_id", "store_id")}
     new = {
         **row,
