@@ -1,0 +1,154 @@
+"""A stack whose workers die on command, and refunds on it over real HTTP: what the tests of killed refunds play on."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import uuid_utils
+
+from mpac.judges.provider import Judgement, judge_by_ledger
+from mpac.stack.home import ROOT
+from mpac.stack.local import LocalStack
+from mpac.stack.probes import READY_FILE_VARIABLE
+from mpac.terminal import Terminal
+
+PARTS = ("postgres", "valkey", "sandbox", "api", "beat")
+SETTINGS = {
+    "MPAC_SANDBOX_TIMEOUT_SECONDS": "1",
+    "MPAC_STATEMENT_TIMEOUT_MS": "1000",
+    "MPAC_LEASE_SECONDS": "2.5",  # longer than the two together, and as short as that allows
+    "MPAC_NUDGE_GRACE_SECONDS": "1",
+    "MPAC_DOUBT_SCHEDULE_SCALE": "0.1",
+    "MPAC_SANDBOX_MAX_PROCESSING_SECONDS": "1",
+    "MPAC_SANDBOX_MIN_LATENCY_MS": "150",  # so that there is a moment between a request and its answer
+    "MPAC_SANDBOX_MAX_LATENCY_MS": "250",
+}
+LEASE_SECONDS = 2.5
+BOUND_SECONDS = LEASE_SECONDS + 30  # F1: taken up again within lease + 30 s
+START_SECONDS = 40
+LOOK_EVERY_SECONDS = 0.05
+FINAL = ("completed", "failed", "cancelled", "refunded")
+
+
+@dataclass
+class Stage:
+    """The stack, two workers that may die, and a terminal."""
+
+    stack: LocalStack
+    folder: Path
+    terminal: Terminal
+    session: aiohttp.ClientSession
+    workers: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+
+    @property
+    def last_words(self) -> Path:
+        """Where a worker is told to die (``dying_worker``)."""
+        return self.folder / "last-words"
+
+    async def start_worker(self, name: str) -> None:
+        """Start a worker and wait until it consumes."""
+        ready = self.folder / name
+        ready.unlink(missing_ok=True)
+        variables = {
+            **self.stack.environment,
+            "MPAC_TEST_LAST_WORDS": str(self.last_words),
+            READY_FILE_VARIABLE: str(ready),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONWARNINGS": "ignore:You're running the worker",
+        }
+        self.workers[name] = _start(name, folder=self.folder, variables=variables)
+        async with asyncio.timeout(START_SECONDS):
+            while not ready.exists():
+                assert self.workers[name].poll() is None, (self.folder / f"{name}.log").read_text()[-2_000:]
+                await asyncio.sleep(LOOK_EVERY_SECONDS)
+
+    def fallen(self) -> list[str]:
+        """The workers that were killed."""
+        return [name for name, process in self.workers.items() if process.poll() == -signal.SIGKILL]
+
+    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """A POST that must be accepted."""
+        answer = await self.terminal.call("POST", path, body=body, key=uuid_utils.uuid7().hex)
+        assert answer.status == 201, answer.body
+        return dict(answer.body)
+
+    async def final(self, path: str) -> dict[str, Any]:
+        """What is at ``path`` as soon as it is final, within the bound."""
+        deadline = time.monotonic() + BOUND_SECONDS
+        while True:
+            body = dict((await self.terminal.call("GET", path)).body)
+            if body["status"] in FINAL:
+                return body
+            assert time.monotonic() < deadline, body
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+
+    async def paid(self) -> str:
+        """A completed payment of 1,000 yen at the sandbox."""
+        payment = await self.post("/payments", {"amount": 1_000, "method": {"type": "qr", "mode": "cpm"}})
+        assert (await self.final(f"/payments/{payment['id']}"))["status"] == "completed"
+        return str(payment["id"])
+
+    async def moved(self, payment_id: str) -> list[tuple[str, int]]:
+        """What the provider's own ledger says of a payment."""
+        async with self.session.get(f"{self.stack.urls.sandbox}/control/ledger/{payment_id}") as answer:
+            return [(row["kind"], row["amount"]) for row in (await answer.json())["data"]]
+
+    async def judgement(self) -> tuple[Judgement, dict[str, Any]]:
+        """Both judges: the provider's ledger against our payments, and the invariants."""
+        urls = self.stack.urls
+        ledger = await judge_by_ledger(database_url=urls.database, sandbox_url=urls.sandbox)
+        told = await asyncio.to_thread(self._mpac, "invariants", "--json")
+        return ledger, json.loads(told)
+
+    def _mpac(self, *words: str) -> str:
+        return run_mpac(self.stack, *words)
+
+
+def _start(name: str, *, folder: Path, variables: dict[str, str]) -> "subprocess.Popen[bytes]":
+    with (folder / f"{name}.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.dying_worker", f"{name}@test"],
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def run_mpac(stack: LocalStack, *words: str) -> str:
+    """What a word of the command line prints for this stack."""
+    command = [sys.executable, "-m", "mpac", *words, "--home", str(stack.home.path)]
+    variables = {**os.environ, **stack.environment}
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout, done.stderr
+    return done.stdout
+
+
+@asynccontextmanager
+async def refund_stage(folder: Path) -> AsyncIterator[Stage]:
+    """Everything up, with two workers: while one is dead the other goes on."""
+    # Another test of this process may have servers of its own in the environment; this stack is apart from them.
+    apart = dict.fromkeys((name for name in os.environ if name.startswith("MPAC_")), "")
+    async with LocalStack(folder / "home", parts=PARTS, env={**apart, **SETTINGS}, durable=False) as stack:
+        seed = json.loads(await asyncio.to_thread(run_mpac, stack, "seed", "--json"))
+        async with aiohttp.ClientSession() as session:
+            terminal = Terminal(stack.urls.api, seed["devices"][0], session=session)
+            stage = Stage(stack, folder, terminal, session)
+            try:
+                await asyncio.gather(*(stage.start_worker(name) for name in ("first", "second")))
+                yield stage
+            finally:
+                for process in stage.workers.values():
+                    process.kill()
+                    process.wait()
