@@ -9,7 +9,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from mpac.judges.provider import judge_by_ledger
 from mpac.stack.local import LocalStack
+from mpac.trouble import Trouble
 from tests.factories import Signer, Tenant
 from tests.harness import Answer, Api, eventually
 from workflows.ids import new_id
@@ -175,25 +176,41 @@ class Living:
         return [name for name in self.stack.pids if name.startswith("worker-payments")]
 
     async def revive(self) -> None:
-        """Everything that was killed runs again, nothing is stopped, and the provider is honest."""
+        """Everything runs again, nothing is stopped, and the provider is honest."""
         for name, pid in self.stack.pids.items():
             if name.startswith(("worker", "beat", "api")):
                 os.kill(pid, signal.SIGCONT)
         for name in self.stack.info()["names"]:
-            if name not in self.stack.pids and name != "migrate":
-                await self.stack.start(name)
+            if name != "migrate":
+                await self._runs(name)
         await self.sandbox("DELETE", "/control/faults")
+
+    async def _runs(self, name: str) -> None:
+        if name not in self.stack.pids:
+            with suppress(Trouble):  # it is being started again this very moment
+                await self.stack.start(name)
+        await self.stack.wait_ready(name)
 
 
 @asynccontextmanager
 async def living(
-    home: Path, *, parts: Collection[str], workers: int = 1, env: Mapping[str, str] | None = None
+    home: Path,
+    *,
+    parts: Collection[str],
+    workers: int = 1,
+    env: Mapping[str, str] | None = None,
+    restart: bool = True,
+    durable: bool = False,
 ) -> AsyncIterator[Living]:
-    """Start a stack of real processes; none of them is started again unless a test does it."""
+    """Start a stack of real processes.
+
+    ``restart``: what dies is started again, as an installation would have it. ``durable``: what is committed survives a
+    crash of the database; only tests that crash it need to pay for that.
+    """
     unset = {name: "" for name in os.environ if name.startswith("MPAC_")}  # the servers of the other tests
     variables = {**unset, **SHORT_PATIENCE, **(env or {})}
     async with (
-        LocalStack(home, parts=parts, workers=workers, env=variables, durable=False, restart=False) as stack,
+        LocalStack(home, parts=parts, workers=workers, env=variables, durable=durable, restart=restart) as stack,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,
     ):
         town = Living(stack, Api(stack.urls.api, Signer(stack.home.secrets), session), session)

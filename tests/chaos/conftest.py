@@ -1,0 +1,30 @@
+"""A stack that is hurt on purpose. It is shared by a module's tests: each leaves it whole, or the next one starts it again."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.living import WITHOUT_FLOWER, Living, living
+
+
+@pytest.fixture(scope="module")
+async def whole_town(home: Path, request: pytest.FixtureRequest) -> AsyncIterator[Living]:
+    """Two workers for payments and all else once.
+
+    What dies is started again, unless the module is ``UNSUPERVISED``; the database may be crashed if it is ``DURABLE``.
+    """
+    restart = not getattr(request.module, "UNSUPERVISED", False)
+    durable = getattr(request.module, "DURABLE", False)
+    folder = home / f"chaos-{request.module.__name__.rpartition('_')[2]}"
+    async with living(folder, parts=WITHOUT_FLOWER, workers=2, restart=restart, durable=durable) as running:
+        yield running
+
+
+@pytest.fixture
+async def town(whole_town: Living) -> AsyncIterator[Living]:
+    """The stack, whole before and after, and found clean by both judges after each fault."""
+    await whole_town.revive()
+    yield whole_town
+    await whole_town.revive()
+    await whole_town.judge()

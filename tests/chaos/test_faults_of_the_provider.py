@@ -1,0 +1,90 @@
+"""A provider that answers late, wrongly or not at all: one charge at most, and the truth in the end (F12-F17)."""
+
+from collections import Counter
+
+import pytest
+
+from tests.living import Living
+
+ENOUGH_SECONDS = 60.0
+
+
+async def charges_of(town: Living, ids: list[str]) -> Counter[int]:
+    """How many payments were charged how often."""
+    return Counter([len(await town.charges(payment_id)) for payment_id in ids])
+
+
+@pytest.mark.parametrize("rate", [0.3, 1.0])
+async def test_a_time_out_after_the_charge_is_completed_by_inquiry_with_one_charge(town: Living, rate: float) -> None:
+    await town.faults(timeout_after_charge=rate)
+    ids = await town.pay_many(40)
+    assert await town.settled(ids, within=ENOUGH_SECONDS) == {"completed": 40}
+    assert await charges_of(town, ids) == {1: 40}
+    doubts = (await town.events(ids))["doubt"]
+    assert doubts == 40 if rate == 1.0 else 0 < doubts < 40
+
+
+async def test_a_time_out_before_the_charge_is_sent_again_only_after_the_proof(town: Living) -> None:
+    ids = await town.pay_many(10, fate="timeout_before_charge")
+    assert await town.settled(ids, within=ENOUGH_SECONDS) == {"completed": 10}
+    assert await charges_of(town, ids) == {1: 10}
+    attempts = await town.sql("SELECT number, resends FROM payment_attempts WHERE payment_id = ANY(%s)", ids)
+    assert {(attempt["number"], attempt["resends"]) for attempt in attempts} == {(1, 1)}
+
+
+async def test_an_inquiry_that_lies_not_found_brings_no_second_charge(town: Living) -> None:
+    ids = await town.pay_many(10, fate="not_found_lie:2000")
+    assert await town.settled(ids, within=ENOUGH_SECONDS) == {"completed": 10}
+    assert await charges_of(town, ids) == {1: 10}
+
+
+async def test_a_lie_that_outlasts_the_proof_meets_the_providers_own_deduplication(town: Living) -> None:
+    ids = await town.pay_many(6, fate="not_found_lie:8000")
+    assert await town.settled(ids, within=ENOUGH_SECONDS) == {"completed": 6}
+    assert await charges_of(town, ids) == {1: 6}
+
+
+@pytest.mark.parametrize("word", ["timeout_after_charge", "error_500_after_charge", "reset_after_charge"])
+async def test_a_provider_that_ignores_keys_still_charges_once(town: Living, word: str) -> None:
+    ids = await town.pay_many(10, fate=f"{word}+ignore_idempotency")
+    assert await town.settled(ids, within=ENOUGH_SECONDS) == {"completed": 10}
+    assert await charges_of(town, ids) == {1: 10}
+
+
+async def test_every_way_to_lose_an_answer_at_once_ends_with_the_truth(town: Living) -> None:
+    words = ("error_500_before_charge", "error_500_after_charge", "reset_after_charge", "garbage_after_charge")
+    await town.faults(**dict.fromkeys(words, 0.2), **{"decline:lost_card": 0.1, "unavailable:2": 0.1})
+    ids = await town.pay_many(100)
+    ended = await town.settled(ids, within=ENOUGH_SECONDS)
+    assert ended["completed"] + ended["failed"] == 100
+    assert ended["failed"] > 0
+    charged = await charges_of(town, ids)
+    assert charged == {1: ended["completed"], 0: ended["failed"]}
+
+
+async def test_inquiries_that_are_away_too_leave_the_payment_processing_until_they_are_back(town: Living) -> None:
+    payment_id = await town.pay(fate="timeout_after_charge+inquiry_unavailable:5000")
+    row = await town.reaches(payment_id, "completed", within=ENOUGH_SECONDS)
+    assert row["inquiries"] >= 2
+    assert await town.charges(payment_id) == [1_000]
+
+
+@pytest.mark.long
+async def test_five_thousand_payments_among_all_faults_are_charged_exactly_once_or_not_at_all(town: Living) -> None:
+    await town.faults(
+        timeout_after_charge=0.1,
+        error_500_after_charge=0.1,
+        reset_after_charge=0.1,
+        garbage_after_charge=0.1,
+        timeout_before_charge=0.05,
+        **{
+            "unavailable:3": 0.1,
+            "rate_limited:1": 0.1,
+            "decline:lost_card": 0.1,
+            "slow:300": 0.1,
+            "not_found_lie:1000": 0.05,
+        },
+    )
+    ids = await town.pay_many(5_000)
+    ended = await town.settled(ids, within=600)
+    assert ended["completed"] + ended["failed"] == 5_000
