@@ -6,6 +6,7 @@
 | ``stage`` | the stack it runs on, and the settings that make minutes of patience fit into seconds |
 | ``chapters`` | one file for each part of the story; a later part of the product adds a file |
 | ``till``, ``sales`` | a cashier with a terminal, and what happens at tills |
+| ``guests`` | a table that orders, splits its bill, pays and gets something back |
 | ``accident`` | the worker that is killed |
 | ``tally``, ``screen`` | what is counted, and what is seen |
 

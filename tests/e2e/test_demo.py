@@ -37,6 +37,10 @@ def test_a_short_demonstration_ends_well(tmp_path: Path) -> None:
     assert "The supervisor started worker-payments-1 again" in said
     assert re.search(r"All \d+ were taken up again", said)
     assert re.search(r"(\d+) sales at the tills, \1 payments in the database, each of them final", said)
+    assert "come to 6,193 yen, 563 of it tax. Three bills, please: 2,065 + 2,064 + 2,064." in said
+    assert "2,065 in cash (out of 3,000, 935 back), 2,064 by a QR code" in said
+    assert "2,064 by card: the order is paid." in said
+    assert "748 yen to the card (completed); 1,316 of 2,064 are kept." in said
     assert "Both judges agree: nothing was lost, nothing was charged twice, and every payment is final." in said
     assert done.stderr == ""
     assert not [

@@ -1,13 +1,14 @@
-"""The chapters of the demonstration, in the order they are played.
+"""The chapters of the demonstration, in the order they are played; those of one line are played at the same time.
 
-A chapter is a file with ``TITLE`` and ``play``; a later part of the product adds its file and its name here.
+A chapter is a file with ``TITLE`` and ``play``; a later part of the product adds its file and its name here. The title of
+a line is that of its first chapter, which is what the others happen beside.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mpac.demo.chapters import payments
+from mpac.demo.chapters import cafe, payments
 from mpac.demo.stage import Stage
 
 
@@ -23,4 +24,4 @@ def _chapter(module: Any) -> Chapter:
     return Chapter(module.TITLE, module.play)
 
 
-CHAPTERS = (_chapter(payments),)
+CHAPTERS: tuple[tuple[Chapter, ...], ...] = ((_chapter(payments), _chapter(cafe)),)
