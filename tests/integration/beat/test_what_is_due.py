@@ -1,0 +1,121 @@
+"""Due: one column answers for every reason to look at a payment again, and nothing final is ever due."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.factories import CASH, QR, TERMINAL, PaymentMaker, time_passes
+from tests.fakes import FakeProvider
+from tests.integration.payments.evidence import Admin, all_of
+from workflows.canaries import find_silent_queues, note_consumed, note_sent
+from workflows.housekeeping import forget_expired
+from workflows.payments.claim import claim_payments
+from workflows.payments.due import find_due_payments
+from workflows.providers.base import ActionRequired, Unavailable, Unknown
+
+ALL = 100_000
+CODE = {"type": "display_qr", "qr_content": "q", "expires_at": "2026-11-23T09:05:00Z"}
+
+
+async def why(payment_id: str) -> str | None:
+    """Why the payment is due; ``None`` if it is not."""
+    return next((due.why for due in await find_due_payments(limit=ALL) if due.id == payment_id), None)
+
+
+async def test_a_new_payment_is_due_once_its_nudge_is_overdue(payments: PaymentMaker, admin: Admin) -> None:
+    payment_id = await payments.pending()
+    assert await why(payment_id) is None
+    await time_passes(admin, payment_id, seconds=6)
+    assert await why(payment_id) == "lost_nudge"
+    await time_passes(admin, payment_id, seconds=300)
+    assert await why(payment_id) == "expired"
+
+
+async def test_a_claimed_payment_is_due_when_its_lease_has_run_out(payments: PaymentMaker, admin: Admin) -> None:
+    payment_id = await payments.pending()
+    await claim_payments([payment_id], worker="dies", lease_seconds=30)
+    assert await why(payment_id) is None
+    await time_passes(admin, payment_id, seconds=31)
+    assert await why(payment_id) == "run_out_lease"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [(Unavailable("503"), "retry"), (Unknown("?"), "inquiry"), (ActionRequired(CODE), "poll")],
+    ids=["retry", "inquiry", "poll"],
+)
+async def test_a_payment_is_due_again_when_its_time_has_come(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin, answer: Unavailable | Unknown, reason: str
+) -> None:
+    provider.charges.append(answer)
+    payment_id = await payments.pending()
+    await payments.process(payment_id)
+    assert await why(payment_id) is None
+    await time_passes(admin, payment_id, seconds=5)
+    assert await why(payment_id) == reason
+
+
+async def test_nothing_final_is_ever_due(payments: PaymentMaker, admin: Admin) -> None:
+    ids = [
+        await payments.pending(request)
+        for request in (CASH, replace(TERMINAL, facts={"external_result": "declined"}), QR)
+    ]
+    await payments.cancel(ids[2])
+    await payments.process(*ids)
+    for payment_id in ids:
+        await time_passes(admin, payment_id, seconds=100_000)
+        assert await why(payment_id) is None
+
+
+async def test_the_longest_overdue_come_first_and_a_page_has_its_limit(payments: PaymentMaker, admin: Admin) -> None:
+    ids = [await payments.pending() for _ in range(3)]
+    for payment_id, seconds in zip(ids, (200, 250, 150), strict=True):
+        await time_passes(admin, payment_id, seconds=seconds)
+    found = [due.id for due in await find_due_payments(limit=ALL) if due.id in ids]
+    assert found == [ids[1], ids[0], ids[2]]
+    assert len(await find_due_payments(limit=1)) == 1
+
+
+async def test_finding_what_is_due_reads_an_index_and_not_the_table(payments: PaymentMaker, admin: Admin) -> None:
+    await admin.execute("SET enable_seqscan = off")
+    plan = await all_of(admin, b"EXPLAIN SELECT id FROM payments WHERE due_at <= now() ORDER BY due_at LIMIT 5")
+    await admin.execute("RESET enable_seqscan")
+    assert "payments_due" in str(plan)
+
+
+async def test_expired_keys_are_forgotten_and_living_ones_kept(payments: PaymentMaker, admin: Admin) -> None:
+    old, young = await payments.pending(), await payments.pending()
+    await admin.execute("UPDATE idempotency_records SET expires_at = now() WHERE resource_id = %s", [old])
+    while await forget_expired(limit=100):
+        pass
+    left = await all_of(admin, b"SELECT resource_id FROM idempotency_records WHERE resource_id IN (%s, %s)", old, young)
+    assert [row["resource_id"] for row in left] == [young]
+
+
+async def test_expired_things_are_forgotten_a_piece_at_a_time(payments: PaymentMaker, admin: Admin) -> None:
+    ids = [await payments.pending() for _ in range(5)]
+    await admin.execute("UPDATE idempotency_records SET expires_at = now() WHERE resource_id = ANY(%s)", [ids])
+    assert await forget_expired(limit=2) <= 4
+
+
+async def test_a_queue_nobody_consumes_is_noticed_and_one_that_is_consumed_is_not(engines: None, admin: Admin) -> None:
+    await note_sent(["deaf", "well"])
+    await note_consumed("well", worker="w")
+    await admin.execute("UPDATE canaries SET sent_at = sent_at - interval '2 min' WHERE queue IN ('deaf', 'well')")
+    silent = {found.queue: found.seconds for found in await find_silent_queues(patience_seconds=60)}
+    assert silent["deaf"] == pytest.approx(120, abs=5)
+    assert "well" not in silent
+    await note_sent(["deaf"])
+    await note_consumed("deaf", worker="w")
+    assert "deaf" not in {found.queue for found in await find_silent_queues(patience_seconds=60)}
+    await admin.execute("DELETE FROM canaries WHERE queue IN ('deaf', 'well')")
+
+
+async def test_a_queue_that_was_consumed_once_and_then_no_more_is_noticed(engines: None, admin: Admin) -> None:
+    await note_sent(["once"])
+    await note_consumed("once", worker="w")
+    await admin.execute(
+        "UPDATE canaries SET consumed_at = consumed_at - interval '2 min', sent_at = now() WHERE queue = 'once'"
+    )
+    assert "once" in {found.queue for found in await find_silent_queues(patience_seconds=60)}
+    await admin.execute("DELETE FROM canaries WHERE queue = 'once'")

@@ -1,0 +1,123 @@
+"""Poison: a message that kills or breaks its worker is put aside with its traceback, and tried again by an operator alone."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import uuid_utils
+
+from mpac.stack.local import LocalStack
+from tests.factories import PaymentMaker, Signer, Tenant, time_passes
+from tests.fakes import FakeProvider
+from tests.harness import Api
+from tests.integration.payments.evidence import Admin, all_of, evidence
+from workers import dead_letters
+from workflows.dead_letters import bury
+from workflows.payments.claim import claim_payments
+
+
+@pytest.fixture
+def buried(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What was put aside, instead of the database."""
+    letters: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        dead_letters, "keep", lambda task, task_id, **rest: letters.append({"task": task, "id": task_id, **rest})
+    )
+    return letters
+
+
+@pytest.fixture
+def message(stack: LocalStack) -> Iterator[Any]:
+    """A task with a message in its hands, as Celery would have it, at the real broker."""
+    from celery import Celery  # noqa: PLC0415 - its import takes a third of a second
+
+    app = Celery(broker=stack.urls.broker, set_as_current=False)
+    request = SimpleNamespace(
+        id=uuid_utils.uuid7().hex, args=[["pay_1"]], kwargs={}, delivery_info={"redelivered": True}
+    )
+    yield SimpleNamespace(app=app, name="payments.process", request=request)
+    app.close()
+
+
+def test_an_ordinary_message_is_not_even_counted(message: Any, buried: list[Any]) -> None:
+    message.request.delivery_info = {"redelivered": False}
+    assert not any(dead_letters.is_worn_out(message) for _ in range(10))
+    message.request.delivery_info = None
+    assert not dead_letters.is_worn_out(message)
+    assert buried == []
+
+
+def test_a_message_that_came_back_is_tried_three_times_in_all(message: Any, buried: list[Any]) -> None:
+    assert [dead_letters.is_worn_out(message) for _ in range(3)] == [False, False, True]
+    assert buried == [
+        {"task": "payments.process", "id": message.request.id, "arguments": [[["pay_1"]], {}], "deliveries": 4}
+    ]
+
+
+async def test_what_was_put_aside_is_kept_whole(engines: None, admin: Admin) -> None:
+    task_id = uuid_utils.uuid7().hex
+    await bury(
+        "payments.process",
+        task_id=task_id,
+        arguments=[[["pay_1"]], {}],
+        deliveries=3,
+        reason="OSError: x",
+        traceback="Trace",
+    )
+    (letter,) = await all_of(admin, b"SELECT * FROM dead_letters WHERE task_id = %s", task_id)
+    assert (letter["task"], letter["arguments"], letter["deliveries"]) == ("payments.process", [[["pay_1"]], {}], 3)
+    assert (letter["reason"], letter["traceback"], letter["requeued_at"]) == ("OSError: x", "Trace", None)
+
+
+async def quarantined(payments: PaymentMaker, admin: Admin) -> tuple[str, str]:
+    """A payment that killed three workers, and its letter's id."""
+    payment_id = await payments.pending()
+    for _ in range(4):
+        await claim_payments([payment_id], worker="dies", lease_seconds=30)
+        await time_passes(admin, payment_id, seconds=31)
+    (letter,) = await all_of(admin, b"SELECT id FROM dead_letters WHERE entity_id = %s", payment_id)
+    return payment_id, letter["id"]
+
+
+async def test_an_operator_has_a_quarantined_payment_asked_about_and_never_charged_blindly(
+    api: Api, tenant: Tenant, signer: Signer, payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id, letter_id = await quarantined(payments, admin)
+    operator = signer.user(tenant, role="system_op")
+    listed = await api.get("/ops/dead-letters?limit=200", as_=operator)
+    assert letter_id in [letter["id"] for letter in listed.body["data"]]
+    provider.moved[f"{payment_id}:1"] = 1_000
+    answer = await api.post(f"/ops/dead-letters/{letter_id}/requeue", as_=operator)
+    assert (answer.status, answer.body["task"]) == (200, "payments.process")
+    await payments.process(payment_id)
+    found = await evidence(admin, payment_id)
+    assert found.status == "completed"
+    assert found.events[-2:] == ["requeue", "complete"]
+    assert provider.calls == [("inquire", f"{payment_id}:1")]
+
+
+async def test_a_letter_is_requeued_once(
+    api: Api, tenant: Tenant, signer: Signer, payments: PaymentMaker, admin: Admin
+) -> None:
+    _, letter_id = await quarantined(payments, admin)
+    operator = signer.user(tenant, role="system_op")
+    assert (await api.post(f"/ops/dead-letters/{letter_id}/requeue", as_=operator)).status == 200
+    again = await api.post(f"/ops/dead-letters/{letter_id}/requeue", as_=operator)
+    assert (again.status, again.code) == (409, "INVALID_STATUS_TRANSITION")
+
+
+@pytest.mark.parametrize("role", ["staff", "store_manager", "merchant_admin", "psp_admin"])
+async def test_dead_letters_are_for_operators_alone(api: Api, tenant: Tenant, signer: Signer, role: str) -> None:
+    token = signer.user(tenant, role=role)
+    for answer in (
+        await api.get("/ops/dead-letters", as_=token),
+        await api.post("/ops/dead-letters/ddl_1/requeue", as_=token),
+        await api.call("PUT", "/ops/maintenance", {"enabled": True}, as_=token),
+    ):
+        assert (answer.status, answer.code) == (403, "AUTHORIZATION_ERROR")
+
+
+async def test_an_unknown_letter_is_not_there(api: Api, tenant: Tenant, signer: Signer) -> None:
+    answer = await api.post("/ops/dead-letters/ddl_unknown/requeue", as_=signer.user(tenant, role="system_op"))
+    assert (answer.status, answer.code) == (404, "RESOURCE_NOT_FOUND")

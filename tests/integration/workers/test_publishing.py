@@ -1,0 +1,53 @@
+"""What a nudge is on the broker: the right queue, ids only, the request's name beside them."""
+
+import base64
+
+import orjson
+import pytest
+from redis.asyncio import Redis
+
+from mpac.stack.local import LocalStack
+from tests.factories import Tenant
+from tests.harness import Api, eventually
+
+
+@pytest.fixture
+async def empty_queue(stack: LocalStack) -> Redis:
+    """The broker with nothing in it."""
+    client = Redis.from_url(stack.urls.broker, protocol=2)
+    await client.delete("payments")
+    return client
+
+
+async def test_a_payments_nudge_carries_its_id_and_the_name_of_its_request_and_nothing_else(
+    api: Api, tenant: Tenant, empty_queue: Redis
+) -> None:
+    answer = await api.pay(tenant, amount=424_242, client_reference="till-1", metadata={"secret": "plum"})
+
+    async def queued() -> int:
+        return int(await empty_queue.llen("payments"))
+
+    await eventually(queued, until=lambda count: count > 0)
+    raw = await empty_queue.lindex("payments", 0)
+    await empty_queue.aclose()
+    message = orjson.loads(raw or "{}")
+    assert message["headers"]["task"] == "payments.process"
+    assert message["headers"]["request_ids"] == [answer.headers["X-Request-Id"]]
+    arguments, keywords, _ = orjson.loads(base64.b64decode(message["body"]))
+    assert (arguments, keywords) == ([[answer.body["id"]]], {})
+    assert "424242" not in str(raw)
+    assert b"plum" not in base64.b64decode(message["body"])
+
+
+async def test_a_replay_and_a_refusal_nudge_nobody(api: Api, tenant: Tenant, empty_queue: Redis) -> None:
+    await api.pay(tenant, key="k-1")
+
+    async def queued() -> int:
+        return int(await empty_queue.llen("payments"))
+
+    await eventually(queued, until=lambda count: count == 1)
+    await api.pay(tenant, key="k-1")
+    await api.pay(tenant, amount=0)
+    await api.pay(tenant, key="k-2")
+    await eventually(queued, until=lambda count: count == 2)
+    await empty_queue.aclose()
