@@ -50,6 +50,12 @@ BEGINNING = (Step("order", 1, 3, "approve"), Step("bill", 0, 0, "approve"))
 """Without an order and a bill most of what can be drawn has nothing to be tried on."""
 
 
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Hundreds of thousands of lines of what went well would be kept until the end."""
+    caplog.set_level(logging.WARNING, logger="workflows")
+
+
 @pytest.fixture(scope="module")
 async def judge(stack: LocalStack) -> AsyncIterator[Judge]:
     async with open_judge(stack.urls.database) as found:
