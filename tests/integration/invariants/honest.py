@@ -6,10 +6,13 @@ Everything happens in a transaction that is rolled back.
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tests.integration.invariants import honest_settlements
+
 CONSTRAINTS = {
     "payments": ("payments_refunds_within_captured", "payments_known_when_final", "payments_captured_when_completed"),
     "refunds": ("refunds_known_when_final",),
     "bills": ("bills_within_total", "bills_amounts", "bills_refunded_when_paid", "bills_status_tells_amounts"),
+    **honest_settlements.CONSTRAINTS,
 }
 
 _PLANT = (
@@ -96,7 +99,7 @@ _PLANT = (
 async def plant_honest_rows(connection: AsyncConnection) -> None:
     """A completed, a pending and a failed payment, a refund under way, an order whose bill was split for these payments, and
     a device, as the product would leave them."""
-    await run(connection, *_PLANT)
+    await run(connection, *_PLANT, *honest_settlements.PLANT)
 
 
 async def tie_hands(connection: AsyncConnection) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from mpac.stack.local import LocalStack
 from tests.harness import clone_of_template
+from tests.integration.invariants import honest_settlements
 from tests.integration.invariants.honest import plant_honest_rows, run, tie_hands
 from workflows.invariants.check import check
 from workflows.invariants.rule import Finding
@@ -119,6 +120,7 @@ PLANTED = (
     ("history of a bill", "bil_3", "DELETE FROM bill_history WHERE bill_id = 'bil_3' AND version = 2"),
     ("history of a bill", "bil_2", "UPDATE bill_history SET at = at - interval '2 s' WHERE event = 'pay_whole'"),
     ("history of a device", "dev_1", "UPDATE devices SET version = 2"),
+    *honest_settlements.PLANTED,
 )  # fmt: skip
 
 HARMLESS = (

@@ -8,7 +8,10 @@ Each file has ``RULES``. Which invariant is judged where:
 | I2, I3 | our own half: ``captured_amounts``, ``known_outcomes``, ``proven_outcomes`` | the second judge |
 | I4 | ``refund_reservations`` | the second judge, as far as a refund is final |
 | I5 | ``legal_edges``, ``counted_versions`` | |
-| I6, I7, I8, I11 | come with settlements, ledger, events out | |
+| I6 | ``settled_once`` | |
+| I7 | ``frozen_settlements`` | |
+| I8 | ``ledger`` | |
+| I11 | comes with events out | |
 | I9 | ``bounds`` | |
 | I10 | ``keys`` | |
 | I12 | ``bills`` | |

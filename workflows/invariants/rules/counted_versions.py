@@ -19,4 +19,4 @@ def _rule(entity: str) -> Rule:
     )
 
 
-RULES = tuple(_rule(entity) for entity in ("payment", "refund", "order", "bill", "device"))
+RULES = tuple(_rule(entity) for entity in ("payment", "refund", "order", "bill", "settlement", "device"))

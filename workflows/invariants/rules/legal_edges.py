@@ -53,6 +53,12 @@ LEGAL = {
         "partially_paid -give_back_part> partially_paid",
         "paid -give_back_paid> paid",
     ),
+    "settlement": (
+        "open -close> closed",
+        "closed -reconcile> reconciled",
+        "closed -count_cash> closed",
+        "closed -compare> closed",
+    ),
     "device": (
         "pending_activation -activate> active",
         "active -suspend> suspended",
@@ -67,6 +73,7 @@ INITIAL = {
     "refund": "pending",
     "order": "draft",
     "bill": "unpaid",
+    "settlement": "open",
     "device": "pending_activation",
 }
 

@@ -1,0 +1,91 @@
+"""A closed settlement, the open one after it, and the ledger: honest rows, and the lies that the rules are there for."""
+
+CONSTRAINTS = {
+    "settlements": ("settlements_figures_when_closed", "settlements_net", "settlements_period_not_empty"),
+    "settlement_lines": ("settlement_lines_sign",),
+}
+
+_GROUP = '"count": {0}, "gross": {1}, "refunds": 0, "fees": {2}, "adjustments": 0, "net": {3}'
+_NOTHING = "{" + _GROUP.format(0, 0, 0, 0) + "}"
+_BREAKDOWN = (
+    '{"cash": %s, "qr": {"sandbox": {%s}}, "card": {}, "emoney": {}, "other": %s}'  # noqa: UP031 - braces abound
+    % (_NOTHING, _GROUP.format(1, 1050, 34, 1016), _NOTHING)
+)
+
+PLANT = (
+    "UPDATE payments SET fee = 34, settlement_id = 'stl_1' WHERE id = 'pay_1'",
+    f"""INSERT INTO settlements (id, merchant_id, store_id, currency, business_date, start_at, end_at, time_zone, cut_off,
+           status, version, line_count, gross_amount, refunds_amount, fees_amount, adjustments_amount, net_amount, breakdown,
+           late_count, in_doubt_count, in_doubt_amount, cash_expected, created_at, closed_at)
+       VALUES ('stl_1', 'mer_1', 'sto_1', 'JPY', now(), now() - interval '1 day', now() + interval '1 s', 'Asia/Tokyo',
+               '00:00', 'closed', 2, 1, 1050, 0, 34, 0, 1016, '{_BREAKDOWN}', 0, 0, 0, 0, now(), now() + interval '2 s'),
+           ('stl_2', 'mer_1', 'sto_1', 'JPY', now(), now() + interval '1 s', now() + interval '1 day', 'Asia/Tokyo',
+               '00:00', 'open', 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, now(), NULL)""",
+    """INSERT INTO settlement_history (settlement_id, version, merchant_id, store_id, event, from_status, to_status, at,
+           caller_type, caller_id)
+       VALUES ('stl_1', 1, 'mer_1', 'sto_1', 'create', NULL, 'open', now(), 'worker', 'w'),
+           ('stl_1', 2, 'mer_1', 'sto_1', 'close', 'open', 'closed', now() + interval '2 s', 'worker', 'w'),
+           ('stl_2', 1, 'mer_1', 'sto_1', 'create', NULL, 'open', now(), 'worker', 'w')""",
+    """INSERT INTO settlement_lines (settlement_id, kind, entity_id, merchant_id, store_id, payment_id, provider,
+           our_reference, method_type, currency, amount, tip_amount, fee, occurred_at, business_date)
+       VALUES ('stl_1', 'payment', 'pay_1', 'mer_1', 'sto_1', 'pay_1', 'sandbox', 'pay_1:1', 'qr', 'JPY', 1050, 50, 34, now(),
+           now())""",
+    """INSERT INTO ledger_accounts (id, merchant_id, kind, provider, currency, created_at)
+       SELECT ledger_account_id('mer_1', kind, 'sandbox', 'JPY'), 'mer_1', kind, 'sandbox', 'JPY', now()
+       FROM unnest(ARRAY['receivable', 'sales', 'tips', 'fees']) AS kind""",
+    """INSERT INTO ledger_journals (id, merchant_id, store_id, kind, source_id, payment_id, currency, occurred_at, posted_at)
+       VALUES ('jrn_1', 'mer_1', 'sto_1', 'completion', 'pay_1', 'pay_1', 'JPY', now(), now()),
+           ('jrn_2', 'mer_1', 'sto_1', 'fee', 'pay_1', 'pay_1', 'JPY', now(), now())""",
+    """INSERT INTO ledger_entries (journal_id, number, account_id, amount)
+       SELECT journal, number, ledger_account_id('mer_1', kind, 'sandbox', 'JPY'), amount
+       FROM (VALUES ('jrn_1', 1, 'receivable', 1050), ('jrn_1', 2, 'sales', -1000), ('jrn_1', 3, 'tips', -50),
+           ('jrn_2', 1, 'fees', 34), ('jrn_2', 2, 'receivable', -34)) AS rows(journal, number, kind, amount)""",
+)
+
+_CLOSED = "WHERE id = 'stl_1'"
+
+PLANTED = (
+    ("settled as marked", "pay_1", "UPDATE payments SET settlement_id = NULL WHERE id = 'pay_1'"),
+    ("settled as marked", "pay_1", "UPDATE payments SET settlement_id = 'stl_2' WHERE id = 'pay_1'"),
+    ("settled as marked", "pay_1", "DELETE FROM settlement_lines"),
+    ("settled as marked", "pay_1", "UPDATE settlement_lines SET amount = 1049"),
+    ("settled as marked", "pay_9", "UPDATE settlement_lines SET entity_id = 'pay_9'"),
+    ("lines in their own period", "pay_1", "UPDATE settlement_lines SET store_id = 'sto_2'"),
+    ("lines in their own period", "pay_1", "UPDATE settlement_lines SET currency = 'USD'"),
+    ("lines in their own period", "pay_1", "UPDATE settlement_lines SET settlement_id = 'stl_2'"),
+    ("lines in their own period", "pay_1", "UPDATE settlement_lines SET occurred_at = now() + interval '1 s'"),
+    (
+        "nothing left behind",
+        "pay_1",
+        "UPDATE payments SET settlement_id = NULL, completed_at = now() - interval '25 hours' WHERE id = 'pay_1'",
+    ),
+    ("chain of periods", "stl_2", "UPDATE settlements SET start_at = start_at + interval '1 s' WHERE id = 'stl_2'"),
+    ("chain of periods", "stl_2", "UPDATE settlements SET start_at = start_at - interval '1 s' WHERE id = 'stl_2'"),
+    ("chain of periods", "stl_1", "DELETE FROM settlements WHERE id = 'stl_2'"),
+    ("figures of a closed settlement", "stl_1", f"UPDATE settlements SET gross_amount = 1051, net_amount = 1017 {_CLOSED}"),
+    ("figures of a closed settlement", "stl_1", f"UPDATE settlements SET late_count = 1 {_CLOSED}"),
+    ("figures of a closed settlement", "stl_1", f"UPDATE settlements SET cash_expected = 1 {_CLOSED}"),
+    ("figures of a closed settlement", "stl_1", "DELETE FROM settlement_lines"),
+    ("breakdown of a closed settlement", "stl_1", "UPDATE settlement_lines SET method_type = 'card'"),
+    (
+        "breakdown of a closed settlement",
+        "stl_1",
+        f"UPDATE settlements SET breakdown = jsonb_set(breakdown, '{{cash,net}}', '5') {_CLOSED}",
+    ),
+    ("closed once", "stl_1", "UPDATE settlements SET closed_at = closed_at + interval '1 s' WHERE id = 'stl_1'"),
+    ("closed once", "stl_1", "UPDATE settlements SET end_at = end_at + interval '2 s' WHERE id = 'stl_1'"),
+    ("closed once", "stl_1", "DELETE FROM settlement_history WHERE event = 'close'"),
+    ("balanced journals", "jrn_1", "UPDATE ledger_entries SET amount = -51 WHERE amount = -50"),
+    ("balanced journals", "jrn_2", "DELETE FROM ledger_entries WHERE journal_id = 'jrn_2'"),
+    ("balanced journals", "jrn_2", "DELETE FROM ledger_journals WHERE id = 'jrn_2'"),
+    ("balanced journals", "jrn_1", "UPDATE ledger_accounts SET currency = 'USD' WHERE kind = 'tips'"),
+    ("one journal for each movement", "pay_1", "UPDATE ledger_journals SET source_id = 'pay_2' WHERE kind = 'completion'"),
+    ("one journal for each movement", "pay_2", "UPDATE ledger_journals SET source_id = 'pay_2' WHERE kind = 'completion'"),
+    ("one journal for each movement", "pay_1", "UPDATE payments SET fee = 33 WHERE id = 'pay_1'"),
+    ("one journal for each movement", "pay_1", "UPDATE ledger_journals SET kind = 'refund' WHERE kind = 'completion'"),
+    ("settlements as in the ledger", "stl_1", "UPDATE ledger_entries SET amount = amount * 2"),
+    ("settlements as in the ledger", "stl_1", f"UPDATE settlements SET net_amount = 1050, fees_amount = 0 {_CLOSED}"),
+    ("legal edges of a settlement", "stl_1", "UPDATE settlement_history SET to_status = 'reconciled' WHERE event = 'close'"),
+    ("counted versions of a settlement", "stl_1", "UPDATE settlements SET version = 3 WHERE id = 'stl_1'"),
+    ("history of a settlement", "stl_1", "UPDATE settlement_history SET at = at - interval '3 s' WHERE event = 'close'"),
+)  # fmt: skip
