@@ -2,7 +2,7 @@
 
 | fixture           | scope    | what                                                                                      |
 |-------------------|----------|-------------------------------------------------------------------------------------------|
-| ``stack``         | session  | PostgreSQL and Valkey of this test process alone, schema at head, ``MPAC_*`` set to them   |
+| ``stack``         | session  | PostgreSQL and Valkey of this test process alone, schema at head; ``workers.app`` uses them |
 | ``settings``      | session  | the product's ``Settings`` for them; vary with ``settings.model_copy(update={...})``       |
 | ``engines``       | session  | the product's engines for every role are connected: use-cases can be called                |
 | ``admin``         | session  | an autocommit connection of the database's owner, for looking and for planting              |
@@ -26,6 +26,7 @@ about this test's ids only, or gets ``own_database``.
 """
 
 import asyncio
+import importlib
 import os
 import shutil
 import tempfile
@@ -42,7 +43,7 @@ from psycopg.rows import DictRow, dict_row
 from mpac.stack.local import LocalStack, local_servers
 from tests.factories import PaymentMaker, Signer, Tenant, new_tenant
 from tests.fakes import FakeProvider
-from tests.harness import Api, clone_of_template, migrate, running_api, template_from
+from tests.harness import Api, clone_of_template, migrate, running_api, template_from, variables
 from workflows.database import connect, disconnect
 from workflows.providers.registry import Providers
 from workflows.settings import Settings, load_settings
@@ -73,19 +74,18 @@ def home() -> Iterator[Path]:
 async def stack(home: Path) -> AsyncIterator[LocalStack]:
     """The servers of this test process, with the schema that ``alembic upgrade head`` makes."""
     async with local_servers(home / "stack", durable=False) as servers:
-        os.environ.update({name: value for name, value in servers.environment.items() if name.startswith("MPAC_")})
         await migrate(servers.urls.database)
         await template_from(servers.urls.database)
+        with variables(servers.environment):
+            importlib.import_module("workers.app")  # it reads its settings when it is imported: these, and no others
         yield servers
-    for name in servers.environment:
-        if name.startswith("MPAC_"):
-            os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")
 def settings(stack: LocalStack) -> Settings:
     """The settings a process of this stack would read."""
-    return load_settings()
+    with variables(stack.environment):
+        return load_settings()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,17 +50,20 @@ async def eventually(
 
 
 @contextmanager
-def database_variable(url: str) -> Iterator[None]:
-    """``MPAC_DATABASE_URL`` is ``url`` inside: it is how alembic is told."""
-    before = os.environ.get("MPAC_DATABASE_URL")
-    os.environ["MPAC_DATABASE_URL"] = url
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """The environment has these too, inside. Nothing stays behind: other tests start processes with this environment."""
+    before = dict(os.environ)
+    os.environ.update(values)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["MPAC_DATABASE_URL"]
-        else:
-            os.environ["MPAC_DATABASE_URL"] = before
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def database_variable(url: str) -> AbstractContextManager[None]:
+    """``MPAC_DATABASE_URL`` is ``url`` inside: it is how alembic is told."""
+    return variables({"MPAC_DATABASE_URL": url})
 
 
 def alembic_config() -> Config:

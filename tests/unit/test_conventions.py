@@ -133,14 +133,12 @@ ALL_TASKS = WORKER_TASKS + [(path, task, node) for path in sources("beat") for t
 @pytest.mark.parametrize(("path", "task", "node"), WORKER_TASKS, ids=[task for _, task, _ in WORKER_TASKS])
 def test_a_task_of_a_worker_is_one_call_into_the_domain(path: Path, task: str, node: ast.FunctionDef) -> None:
     assert ast.get_docstring(node), "a task says what it may be relied on for"
-    body = node.body[1:]
-    assert len(body) == 1, "one call"
-    assert ast.unparse(body[0]).startswith("run(")
-
-
-def test_tasks_hold_no_try_and_no_rules() -> None:
-    for path, _, node in WORKER_TASKS:
-        assert not [inner for inner in ast.walk(node) if isinstance(inner, ast.Try | ast.If | ast.While)], name(path)
+    inside = [inner for statement in node.body[1:] for inner in ast.walk(statement)]
+    calls = [inner for inner in inside if isinstance(inner, ast.Call) and ast.unparse(inner.func) == "run"]
+    assert len(calls) == 1
+    # What it returns may be nudged, and ids may come one by one; anything more is a rule and belongs into the domain.
+    assert not [inner for inner in inside if isinstance(inner, ast.Try | ast.While | ast.With | ast.Raise)], name(path)
+    assert sum(isinstance(inner, ast.stmt) for inner in inside) <= 3
 
 
 def test_every_task_is_named_for_its_queue() -> None:

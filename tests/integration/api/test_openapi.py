@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as search
 from hypothesis import strategies as st
 from schemathesis.core.result import Ok
 from schemathesis.schemas import APIOperation
@@ -22,6 +23,7 @@ from api.app import create_app
 from tests.conftest import Serve
 from tests.factories import Signer, Tenant
 from tests.harness import Api
+from workflows.settings import Settings
 
 ALLOWED = {200, 201, 204, 400, 401, 403, 404, 409, 422, 429}
 EXAMPLES = 10  # per operation and caller; the document is asked in full in a few seconds
@@ -37,11 +39,9 @@ PROMISES = [
 
 
 @pytest.fixture(scope="module")
-def document(stack: Any) -> dict[str, Any]:
+def document(settings: Settings) -> dict[str, Any]:
     """The document as the application makes it."""
-    from workflows.settings import load_settings  # noqa: PLC0415 - the stack's variables are there only now
-
-    made: dict[str, Any] = create_app(load_settings()).openapi()
+    made: dict[str, Any] = create_app(settings).openapi()
     return made
 
 
@@ -65,7 +65,7 @@ def ask_everything(operation: Any, *, url: str, token: str, session: requests.Se
     """Send what the document allows and what it forbids, and judge each answer."""
     modes = schemathesis.GenerationMode
 
-    @settings(
+    @search(
         max_examples=EXAMPLES,
         derandomize=True,
         phases=[Phase.explicit, Phase.generate],
