@@ -13,6 +13,7 @@ from api.readable_query import readable_query
 from api.routes import (
     auth,
     bills,
+    exports,
     health,
     ledger,
     merchants,
@@ -58,6 +59,7 @@ ROUTERS = (
     refunds.router,
     settlements.router,
     statements.router,
+    exports.router,
     ledger.router,
 )
 

@@ -3,16 +3,18 @@
 from datetime import date
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
 from api.answers import json_answer, page_answer
 from api.dependencies import CurrentPage, EntityId, RequestId, StoreManager
 from api.problems import problems
+from api.routes.exports import CSV, streamed
 from api.schemas.base import Id
 from api.schemas.settlements import CashCountIn, LinesOut, OverrideIn, OverrideOut, SettlementOut, SettlementsOut
 from workflows.settlements.close import close_by_hand
 from workflows.settlements.count_cash import count_cash
+from workflows.settlements.export import export_lines_csv
 from workflows.settlements.override import override_day
 from workflows.settlements.present import line_fields, override_fields, settlement_fields
 from workflows.settlements.queries import SettlementFilter, list_lines, list_settlements, read_settlement
@@ -43,9 +45,21 @@ async def get_settlement(settlement_id: EntityId, caller: StoreManager) -> Respo
     return json_answer(settlement_fields(await read_settlement(settlement_id, caller=caller)))
 
 
-@router.get("/settlements/{settlement_id}/lines", response_model=LinesOut, responses=problems(401, 403))
-async def get_lines(settlement_id: EntityId, caller: StoreManager, page: CurrentPage) -> Response:
+@router.get(
+    "/settlements/{settlement_id}/lines",
+    response_model=LinesOut,
+    responses={200: {"content": {CSV: {"schema": {"type": "string"}}}}, **problems(401, 403)},
+)
+async def get_lines(
+    settlement_id: EntityId,
+    caller: StoreManager,
+    page: CurrentPage,
+    accept: Annotated[str, Header(description="`text/csv` brings all lines as a file instead of a page")] = "",
+) -> Response:
     """What a settlement is made of; an open one has only corrections yet."""
+    if CSV in accept:
+        pieces = export_lines_csv(settlement_id, caller=caller)
+        return await streamed(pieces, media_type=CSV, name=f"{settlement_id}-lines.csv")
     rows = await list_lines(settlement_id, caller=caller, limit=page.limit + 1, before=page.before)
     return page_answer(rows, page, line_fields)
 

@@ -1,0 +1,93 @@
+"""Exports and the printable report over HTTP."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response, StreamingResponse
+
+from api.answers import JSON
+from api.dependencies import EntityId, StoreManager
+from api.problems import problems
+from workflows.settlements.export import export_csv, export_json
+from workflows.settlements.report.compose import compose
+from workflows.settlements.report.draw_html import draw_html
+from workflows.settlements.report.draw_pdf import draw_pdf
+from workflows.settlements.report.gather import gather_facts
+
+router = APIRouter(tags=["settlements"])
+
+CSV, HTML, PDF = "text/csv", "text/html", "application/pdf"
+Lang = Annotated[
+    Literal["ja", "en"] | None, Query(description="The language; left out, Japanese for yen and English for others")
+]
+REPORT_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",  # a page of ours alone, without scripts
+    "Cache-Control": "no-store",
+}
+
+
+def _content(media_type: str, schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    return {200: {"description": "The document", "content": {media_type: {"schema": schema}}}}
+
+
+_TEXT = {"type": "string"}
+_BINARY = {"type": "string", "format": "binary"}
+
+
+async def streamed(pieces: AsyncIterator[bytes], *, media_type: str, name: str) -> Response:
+    """A file, piece by piece. The first is awaited before the answer begins, so that what is not there is a 404."""
+    first = await anext(pieces)
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    return StreamingResponse(whole(), media_type=media_type, headers=headers)
+
+
+@router.get(
+    "/settlements/{settlement_id}/export.csv",
+    response_class=Response,
+    responses={**_content(CSV, _TEXT), **problems(401, 403)},
+)
+async def get_export_csv(settlement_id: EntityId, caller: StoreManager) -> Response:
+    """All lines and breaks in one table."""
+    pieces = export_csv(settlement_id, caller=caller)
+    return await streamed(pieces, media_type=CSV, name=f"{settlement_id}.csv")
+
+
+@router.get(
+    "/settlements/{settlement_id}/export.json",
+    response_class=Response,
+    responses={**_content(JSON, {"type": "object"}), **problems(401, 403)},
+)
+async def get_export_json(settlement_id: EntityId, caller: StoreManager) -> Response:
+    """The settlement with all lines and breaks."""
+    pieces = export_json(settlement_id, caller=caller)
+    return await streamed(pieces, media_type=JSON, name=f"{settlement_id}.json")
+
+
+@router.get(
+    "/settlements/{settlement_id}/report",
+    response_class=Response,
+    responses={**_content(HTML, _TEXT), **problems(401, 403, 409)},
+)
+async def get_report(settlement_id: EntityId, caller: StoreManager, lang: Lang = None) -> Response:
+    """The report of a closed settlement, for people: a page that a browser prints."""
+    document = compose(await gather_facts(settlement_id, caller=caller), lang)
+    return Response(draw_html(document), media_type=f"{HTML}; charset=utf-8", headers=REPORT_HEADERS)
+
+
+@router.get(
+    "/settlements/{settlement_id}/report.pdf",
+    response_class=Response,
+    responses={**_content(PDF, _BINARY), **problems(401, 403, 409)},
+)
+async def get_report_pdf(settlement_id: EntityId, caller: StoreManager, lang: Lang = None) -> Response:
+    """The same as a PDF with its font inside."""
+    document = compose(await gather_facts(settlement_id, caller=caller), lang)
+    name = {"Content-Disposition": f'inline; filename="{settlement_id}.pdf"', "Cache-Control": "no-store"}
+    return Response(await draw_pdf(document), media_type=PDF, headers=name)
