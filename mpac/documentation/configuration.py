@@ -21,7 +21,8 @@ def render_configuration() -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "**required**"
-    return "none" if field.default is None else f"`{field.default}`"
+    default = field.get_default(call_default_factory=True, validated_data={})
+    return "none" if default is None else f"`{default}`"
 
 
 def _choices(annotation: Any) -> str:
