@@ -45,9 +45,14 @@ STEPS = st.builds(
     much=st.integers(0, 60),
     fate=st.sampled_from(FATES),
 )
-SEQUENCES = st.lists(STEPS, min_size=4, max_size=24)
-BEGINNING = (Step("order", 1, 3, "approve"), Step("bill", 0, 0, "approve"))
-"""Without an order and a bill most of what can be drawn has nothing to be tried on."""
+SEQUENCES = st.lists(STEPS, min_size=6, max_size=20)
+BEGINNING = (
+    Step("order", 1, 3, "approve"),
+    Step("bill", 0, 0, "approve"),
+    Step("pay", 0, 12, "approve"),
+    Step("work", 0, 0, "approve"),
+)
+"""Without an order, a bill and something paid on it, most of what can be drawn has nothing to be tried on."""
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +171,7 @@ async def test_the_judge_sees_what_it_is_there_for(
     provider = FakeProvider()
     maker = RefundMaker(settings, Providers({provider.name: provider}), await new_tenant(admin))
     shop = Shop(maker, provider, admin)
-    for step in (*BEGINNING, Step("pay", 0, 4, "approve"), Step("work", 0, 0, "approve")):
+    for step in BEGINNING:
         await shop.take(step)
     assert await judge.judge(maker.tenant.store_id) == []
     parameters = {"store": maker.tenant.store_id}
