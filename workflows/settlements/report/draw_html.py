@@ -1,12 +1,18 @@
-"""Draw a report as one HTML page that needs nothing else: for a screen, and for a browser's own printer."""
+"""Draw a report as one HTML page that needs nothing else: for a screen, and for a browser's own printer.
 
+It brings its font along, as the PDF does: of the machines that look at it some know no Japanese.
+"""
+
+import asyncio
+import base64
 from html import escape
 
 from workflows.settlements.report.compose import Document, Section, Table
+from workflows.settlements.report.font import cut_font, one_at_a_time
 
 STYLE = """
-body { font: 14px/1.5 "Noto Sans CJK JP", "Noto Sans JP", "Hiragino Sans", "Yu Gothic", Meiryo, sans-serif; color: #1c1c1c;
-       max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }
+body { font: 14px/1.5 report, "Noto Sans CJK JP", "Noto Sans JP", "Hiragino Sans", "Yu Gothic", Meiryo, sans-serif;
+       color: #1c1c1c; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.7rem; margin: 0; } h1 + p { font-size: 1.2rem; margin: .2rem 0 1.2rem; color: #444; }
 h2 { font-size: 1.05rem; margin: 1.8rem 0 .5rem; padding-bottom: .2rem; border-bottom: 2px solid #1c1c1c; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.5rem; margin: 0; }
@@ -22,17 +28,24 @@ p.remark { color: #555; margin: .4rem 0; } footer { margin-top: 2.5rem; color: #
 """
 
 
-def draw_html(document: Document) -> bytes:
+async def draw_html(document: Document) -> bytes:
     """The page, in UTF-8."""
+    page = _page(document)
+    async with one_at_a_time():
+        font = await asyncio.to_thread(cut_font, page)
+    face = f'@font-face {{ font-family: report; src: url("data:font/woff;base64,{base64.b64encode(font).decode()}"); }}'
+    return page.replace("<style>", f"<style>{face}", 1).encode()
+
+
+def _page(document: Document) -> str:
     sections = "".join(_section(section) for section in document.sections)
     title = f"{document.title} — {document.store}"
-    page = f"""<!doctype html>
+    return f"""<!doctype html>
 <html lang="{document.language}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{escape(title)}</title><style>{STYLE}</style></head>
 <body><h1>{escape(document.title)}</h1><p>{escape(document.store)}</p>
 {_facts(document.facts)}{sections}<footer>{escape(document.footer)}</footer></body></html>
 """
-    return page.encode()
 
 
 def _section(section: Section) -> str:

@@ -1,36 +1,23 @@
 """Draw a report as a PDF that carries its own font, so that Japanese names print right wherever it is opened.
 
-The font comes from a wheel, of which only the characters used are embedded (some ten to forty kilobytes). Drawing is
-processor work of about a second: in a thread, and one at a time in a process, so that terminals do not feel it.
+Only the characters used are embedded (some ten to forty kilobytes). Drawing is processor work of about a second: in a
+thread, and one at a time in a process, so that terminals do not feel it.
 """
 
 import asyncio
-import logging
-from functools import cache
-from importlib.resources import files
 
 from fpdf import FPDF
 from fpdf.enums import TableBordersLayout, TextEmphasis
 from fpdf.fonts import FontFace
 
 from workflows.settlements.report.compose import Document, Section, Table
+from workflows.settlements.report.font import font_path, one_at_a_time
 
-logging.getLogger("fontTools").setLevel(logging.ERROR)  # it tells of every table it leaves out of a subset
-
-FONT_PACKAGE, FONT_FILE = "noto_cjk_sans_jp_regular", "NotoSansCJKjp-Regular.otf"
 FAMILY = "noto"
 MARGIN, LABEL_WIDTH = 14, 42  # mm
 TITLE, HEADING, TEXT, SMALL = 18, 11, 9, 7.5  # points
 LINE = 1.6  # mm of line for a point of text, roughly 1.5 lines high
 GREY, BLACK = 110, 25
-
-_one_at_a_time = asyncio.Lock()
-
-
-@cache
-def font_path() -> str:
-    """Where the font is installed."""
-    return str(files(FONT_PACKAGE) / FONT_FILE)
 
 
 class _Page(FPDF):
@@ -53,7 +40,7 @@ class _Page(FPDF):
 
 async def draw_pdf(document: Document) -> bytes:
     """The file."""
-    async with _one_at_a_time:
+    async with one_at_a_time():
         return await asyncio.to_thread(_draw, document)
 
 
