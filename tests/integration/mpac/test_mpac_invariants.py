@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import psycopg
@@ -14,8 +14,10 @@ from aiohttp.test_utils import TestServer
 
 from mpac.judges.provider import judge_by_ledger
 from mpac.stack.home import ROOT
+from mpac.stack.local import LocalStack
 from mpac.trouble import Trouble
 from tests.factories import CASH, QR, PaymentMaker
+from tests.harness import variables
 
 MOVEMENTS = 12
 
@@ -30,6 +32,13 @@ def mpac(*words: str, database_url: str, sandbox_url: str = "") -> "subprocess.C
     return subprocess.run(
         [sys.executable, "-m", "mpac", *words], capture_output=True, text=True, env=variables, check=False, timeout=60
     )
+
+
+@pytest.fixture(autouse=True)
+def _variables(stack: LocalStack) -> Iterator[None]:
+    """The command is started in the environment of this process's servers."""
+    with variables(stack.environment):
+        yield
 
 
 @pytest.fixture
