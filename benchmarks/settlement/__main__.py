@@ -1,10 +1,10 @@
-"""Measure: ``python -m benchmarks.settlement --home DIR [--rows N] [--stores N] [--postings N]`` on the database of a running stack.
+"""Measure the end of a day: ``python -m benchmarks.settlement --home DIR`` on the database of a running stack.
 
 | row                   | what it is                                                                                       |
 |-----------------------|--------------------------------------------------------------------------------------------------|
 | one aggregate query   | sum and count by method over the same rows, one statement: the least anybody has to read            |
 | COPY of the rows      | the same rows as lines into an empty table without an index: the least anybody has to write         |
-| close                 | the product's close of that store: lines, marks on payments and refunds, totals, history, next period |
+| close                 | the product's close of that store: lines, marks, totals, history, next period                        |
 | stores at one minute  | so many due stores drained in pages of 50 by two closers                                           |
 | postings              | what the ledger adds to the record of a payment, in groups of 50                                    |
 

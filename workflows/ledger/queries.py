@@ -21,7 +21,8 @@ async def list_accounts(*, caller: Caller, limit: int, before: str | None) -> li
     ).scalar_subquery()
     async with caller_transaction(caller) as connection:
         rows = (await connection.execute(select(page, balance.label("balance")).order_by(page.c.id.desc()))).mappings()
-        return [{**row, "balance": int(row["balance"])} for row in rows]
+        # sum() of bigints is numeric, and JSON wants plain texts as names
+        return [{**{str(name): value for name, value in row.items()}, "balance": int(row["balance"])} for row in rows]
 
 
 async def list_journals(

@@ -26,7 +26,8 @@ RULES = (
         checked="SELECT count(*) FROM settlements WHERE status <> 'open'",
         violations=f"""
             SELECT s.id, format('%s lines, gross %s, refunds %s, fees %s, adjustments %s, net %s, late %s, cash %s;'
-                || ' by its lines %s, %s, %s, %s, %s, %s, %s, %s', s.line_count, s.gross_amount, s.refunds_amount, s.fees_amount,
+                || ' by its lines %s, %s, %s, %s, %s, %s, %s, %s',
+                s.line_count, s.gross_amount, s.refunds_amount, s.fees_amount,
                 s.adjustments_amount, s.net_amount, s.late_count, s.cash_expected, l.line_count, l.gross, l.refunds, l.fees,
                 l.adjustments, l.net, l.late, l.cash) AS problem
             FROM settlements s JOIN ({_SUMS}) l ON l.id = s.id

@@ -1,0 +1,125 @@
+"""Periods are opened for who needs one, planned anew when a rule changes, and two or three beats at once do no harm."""
+
+import asyncio
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+from tests.integration.settlements.kit import WORKER, Shop
+from workflows.clock import now
+from workflows.settlements.due import find_due_settlements
+from workflows.settlements.open_due import open_due
+from workflows.settlements.override import OverrideRequest, override_day
+
+TOKYO = ZoneInfo("Asia/Tokyo")
+
+
+async def test_a_store_gets_the_whole_day_on_which_it_was_opened(shop: Shop) -> None:
+    await shop.since(created_at=datetime(2026, 10, 1, 3, tzinfo=UTC))
+    (first,) = await shop.periods()
+    assert (first["start_at"], first["end_at"]) == (
+        datetime(2026, 9, 30, 15, tzinfo=UTC),
+        datetime(2026, 10, 1, 15, tzinfo=UTC),
+    )
+    assert (first["business_date"], first["status"]) == (date(2026, 10, 1), "open")
+
+
+async def test_three_beats_at_once_open_one_period(shop: Shop) -> None:
+    await asyncio.gather(*(open_due(worker=f"beat-{number}") for number in range(3)))
+    (only,) = await shop.periods()
+    history = await shop.admin.execute(
+        "SELECT version, event FROM settlement_history WHERE settlement_id = %s", [only["id"]]
+    )
+    assert await history.fetchall() == [{"version": 1, "event": "create"}]
+
+
+async def test_three_beats_after_26_hours_close_each_period_once_and_in_order(shop: Shop) -> None:
+    await shop.since(created_at=now() - timedelta(hours=26))
+    sold = await shop.sell(at=now() - timedelta(hours=25))
+
+    async def beat() -> None:
+        due = [(await shop.periods())[0]["id"]]
+        while due:
+            due = await shop.close(*due)
+
+    await asyncio.gather(*(beat() for _ in range(3)))
+
+    *closed, running = await shop.periods()
+    assert {row["status"] for row in closed} == {"closed"}
+    assert running["status"] == "open"
+    assert running["end_at"] > now()
+    for before, after in pairwise([*closed, running]):
+        assert before["end_at"] == after["start_at"]
+    assert [key for row in closed for key in await shop.lines(row["id"])] == [sold]
+
+
+async def test_a_due_period_is_found_once_it_ended(shop: Shop) -> None:
+    await shop.since(created_at=now() - timedelta(days=2))
+    await shop.close((await shop.periods())[0]["id"])
+    due, *_ = [row for row in await shop.periods() if row["status"] == "open"]
+    found = {each.id for each in await find_due_settlements(limit=10_000)}
+    assert (due["id"] in found) == (due["end_at"] <= now() - timedelta(seconds=5))
+
+
+async def test_a_currency_gets_a_period_when_it_is_first_used(shop: Shop) -> None:
+    await shop.since()
+    assert await shop.periods("USD") == []
+    first_sold = await shop.sell(1_250, currency="USD", at=now() - timedelta(days=3))
+    await shop.sell(2_000, currency="USD")
+    await open_due(worker=WORKER)
+    (first,) = await shop.periods("USD")
+    assert first["start_at"] <= now() - timedelta(days=3) < first["end_at"]
+    await shop.close(first["id"])
+    assert set(await shop.lines(first["id"])) == {first_sold}
+    assert len(await shop.periods("JPY")) == 1
+
+
+async def test_a_changed_cut_off_moves_the_end_of_the_running_period(shop: Shop) -> None:
+    await shop.since()
+    before = await shop.running()
+    local = now().astimezone(TOKYO)
+    cut_off = (local + timedelta(hours=2)).time().replace(second=0, microsecond=0)
+    await shop.since(cut_off=cut_off, updated_at=now())
+    after = await shop.running()
+    assert (after["id"], after["start_at"], after["cut_off"]) == (before["id"], before["start_at"], cut_off)
+    assert timedelta(hours=1, minutes=58) < after["end_at"] - now() <= timedelta(hours=2)
+    closed = await shop.close_now()
+    following = await shop.running()
+    assert (following["start_at"], following["end_at"]) == (closed["end_at"], after["end_at"])
+
+
+async def test_a_change_after_the_end_does_not_move_the_end(shop: Shop) -> None:
+    await shop.since(created_at=now() - timedelta(days=1))
+    ended = (await shop.periods())[0]
+    await shop.since(cut_off=time(5), time_zone="America/New_York", updated_at=now())
+    await shop.close(ended["id"])
+    closed, following = (await shop.periods())[:2]
+    assert (closed["end_at"], closed["cut_off"]) == (ended["end_at"], time(0))
+    assert (following["start_at"], following["time_zone"]) == (ended["end_at"], "America/New_York")
+    assert following["end_at"].astimezone(ZoneInfo("America/New_York")).time() == time(5)
+
+
+async def test_a_close_notices_a_change_that_no_beat_has_seen(shop: Shop) -> None:
+    await shop.since(created_at=now() - timedelta(days=1))
+    ended = (await shop.periods())[0]
+    changed_at = ended["end_at"] - timedelta(hours=1)
+    await shop.admin.execute(
+        "UPDATE stores SET cut_off = '23:30', updated_at = %s WHERE id = %s", [changed_at, shop.tenant.store_id]
+    )
+    await shop.close(ended["id"])
+    closed = (await shop.periods())[0]
+    assert (closed["status"], closed["end_at"]) == ("closed", ended["end_at"] - timedelta(minutes=30))
+
+
+async def test_an_override_moves_tonights_end_and_no_other(shop: Shop) -> None:
+    await shop.since()
+    running = await shop.running()
+    night = running["end_at"].astimezone(TOKYO).replace(tzinfo=None)
+    request = OverrideRequest(running["business_date"], night + timedelta(hours=3), "a wedding")
+    await override_day(shop.tenant.store_id, request, caller=shop.manager)
+    moved = await shop.running()
+    assert moved["end_at"] == running["end_at"] + timedelta(hours=3)
+    await override_day(
+        shop.tenant.store_id, OverrideRequest(running["business_date"], night), caller=shop.manager
+    )  # as it was
+    assert (await shop.running())["end_at"] == running["end_at"]
