@@ -9,11 +9,10 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 
 from workflows.card_data import ISSUE, looks_like_card_data
-from workflows.money import currencies, exponent
+from workflows.money import MAX_AMOUNT, currencies, exponent
 from workflows.settlements.statements.mapping import BadLine, Line, StatementMapping
 
 MAX_REFERENCE = 200
-MAX_MINOR = 10**15  # far above any line, far below a bigint's end
 
 _WHOLE = re.compile(r"[+-]?\d{1,16}")
 _DAY = re.compile(r"(\d{4})[-/]?(\d{2})[-/]?(\d{2})")
@@ -117,8 +116,8 @@ def _minor_of(value: str, currency: str, *, field: str) -> int:
 
 
 def _bounded(amount: int, field: str) -> int:
-    if abs(amount) > MAX_MINOR:
-        raise Unreadable(field, f"Must be at most {MAX_MINOR}")
+    if abs(amount) > MAX_AMOUNT:  # so that no file can bring a sum over a bigint's end
+        raise Unreadable(field, f"Must be at most {MAX_AMOUNT}")
     return amount
 
 
@@ -156,7 +155,7 @@ def _instant(value: str) -> str | None:
         raise Unreadable("at", "Must be an instant, for example 2026-11-23T03:15:02Z") from None
     if instant.tzinfo is None:
         raise Unreadable("at", "Must say its offset from UTC, for example +09:00")
-    return value
+    return instant.isoformat()  # Python reads spellings that PostgreSQL does not
 
 
 def _day(value: str) -> str | None:
