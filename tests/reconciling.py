@@ -55,16 +55,21 @@ async def closed_settlement(
     lines: Iterable[Ours],
     *,
     attempts: dict[str, bool] | None = None,
+    methods: dict[str, str] | None = None,
 ) -> str:
-    """A closed settlement that took ``lines``; references in ``attempts`` are known, and succeeded or not."""
+    """A closed settlement that took ``lines``; references in ``attempts`` are known, and succeeded or not.
+
+    All lines are of cards, but for those of ``methods``.
+    """
     settlement = await open_settlement(admin, tenant)
     async with admin.cursor() as cursor, cursor.copy(f"COPY settlement_lines ({LINE_COLUMNS}) FROM STDIN") as copy:
         for line in lines:
             payment_id = line.entity_id if line.kind == "payment" else None
             owner = (settlement["id"], line.kind, line.entity_id, tenant.merchant_id, tenant.store_id, payment_id)
-            references = (line.provider, line.provider_reference, line.our_reference, "card", "visa")
+            references = (line.provider, line.provider_reference, line.our_reference)
+            method = (methods or {}).get(line.entity_id, "card"), "visa"
             facts = (line.currency, line.amount, line.fee, line.occurred_at, line.business_date)
-            await copy.write_row((*owner, *references, *facts))
+            await copy.write_row((*owner, *references, *method, *facts))
     await _attempts(admin, tenant, attempts or {})
     return await close_by_hand(settlement["id"], caller=manager(tenant), request_id=new_id("request"))
 
