@@ -8,6 +8,7 @@ from api.app import create_app
 from api.protocol import EnvelopeProtocol
 
 GRACE_SECONDS = 5  # for requests in flight at a stop; a hanging ?wait= is cut then, and its terminal asks anew
+KEEP_ALIVE_SECONDS = 75  # longer than clients and proxies keep an idle connection, so that it is they who close it
 BACKLOG = 4_096  # connections that wait to be taken in: a shop's terminals all wake up at nine
 
 
@@ -27,6 +28,7 @@ def main() -> None:
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         log_config=None,  # the application has set up logging
         timeout_graceful_shutdown=GRACE_SECONDS,
     )

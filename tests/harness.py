@@ -22,6 +22,7 @@ from alembic import command
 from alembic.config import Config
 from psycopg.sql import SQL, Identifier
 
+from api.__main__ import KEEP_ALIVE_SECONDS
 from api.app import create_app
 from api.protocol import EnvelopeProtocol
 from tests.factories import Signer, Tenant
@@ -190,6 +191,7 @@ UVICORN: dict[str, Any] = {
     "http": EnvelopeProtocol,
     "lifespan": "on",
     "timeout_graceful_shutdown": 2,
+    "timeout_keep_alive": KEEP_ALIVE_SECONDS,
 }
 
 
