@@ -1,6 +1,5 @@
 """Runs over HTTP: numbered, explained, with breaks that keep their resolutions, until nothing is left open (F33)."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -83,18 +82,6 @@ async def test_what_is_still_expected_keeps_a_settlement_open_to_statements(
     await upload(tenant, settlement_id, [mirror(line) for line in sales[:2]])
     answer = await reconcile(api, tenant, settlement_id)
     assert (answer.body["status"], answer.body["open_breaks"]) == ("closed", 0)
-
-
-async def test_cash_that_is_not_counted_keeps_a_settlement_closed(api: Api, admin: Admin, tenant: Tenant) -> None:
-    cash = replace(old_sales(1)[0], provider="cash", our_reference=None, provider_reference=None, fee=0)
-    settlement_id = await closed_settlement(admin, tenant, [cash])
-    await admin.execute("UPDATE settlements SET open_breaks = 0 WHERE id = %s", [settlement_id])
-    found = await admin.execute("SELECT cash_expected FROM settlements WHERE id = %s", [settlement_id])
-    row = await found.fetchone()
-    assert row is not None
-    if row["cash_expected"] == 0:
-        pytest.skip("lines of these tests are cards; the drawer is counted in the tests of settlements")
-    assert (await reconcile(api, tenant, settlement_id)).body["status"] == "closed"
 
 
 async def one_break(api: Api, admin: Admin, tenant: Tenant, **changes: Any) -> tuple[str, list[Ours], dict[str, Any]]:
