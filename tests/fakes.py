@@ -54,6 +54,10 @@ class FakeProvider:
         self.asked.clear()
         self._answers.clear()
 
+    def release_charges(self) -> None:
+        """Let charges that hang be answered, and inquiries not yet."""
+        self._free.set()
+
     def release(self) -> None:
         """Let those that hang be answered."""
         self._free.set()

@@ -6,9 +6,12 @@ from typing import Any
 
 import orjson
 import pytest
+from psycopg import AsyncConnection
 
+from mpac.stack.local import LocalStack
 from tests.conftest import MakeTenant
 from tests.factories import CASH, QR, PaymentMaker, Tenant, acceptance
+from tests.harness import eventually
 from tests.integration.payments.evidence import Admin, all_of, evidence, seconds_until
 from workflows.errors import (
     DuplicateResource,
@@ -194,6 +197,35 @@ async def test_a_conflict_with_another_process_is_not_the_groups_trouble(
     assert sum(isinstance(result, Stored) for result in results) == 21
     assert sum(isinstance(result, DuplicateResource) for result in results) == 1
     assert await count(admin, tenant) == 21
+
+
+TAKES_THE_REFERENCE = b"""
+    INSERT INTO payments
+    SELECT (jsonb_populate_record(p, jsonb_build_object('id', p.id || 'x', 'client_reference', 'till-1'))).*
+    FROM payments p WHERE id = %s
+"""
+TELLS = b"""
+    INSERT INTO payment_history SELECT (jsonb_populate_record(h, jsonb_build_object('payment_id', h.payment_id || 'x'))).*
+    FROM payment_history h WHERE payment_id = %s
+"""
+
+
+async def test_a_reference_that_somebody_takes_at_this_very_moment_is_its_own_requests_conflict(
+    payments: PaymentMaker, stack: LocalStack, admin: Admin
+) -> None:
+    tenant, accepting = payments.tenant, payments.accepting
+    model = await payments.pending(CASH)
+    async with await AsyncConnection.connect(stack.urls.database) as quicker:
+        for statement in (TAKES_THE_REFERENCE, TELLS):
+            await quicker.execute(statement, [model])
+        asked = [acceptance(CASH, tenant.device) for _ in range(6)]
+        asked[4] = acceptance(replace(CASH, client_reference="till-1"), tenant.device)
+        waiting = asyncio.ensure_future(together(accepting, *asked))
+        blocked = b"SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+        await eventually(lambda: all_of(admin, blocked), until=bool)
+    results = await waiting
+    assert isinstance(results.pop(4), DuplicateResource)
+    assert all(isinstance(result, Stored) for result in results)
 
 
 async def test_a_request_that_is_wrong_fails_alone_and_not_with_its_group(

@@ -168,6 +168,28 @@ async def test_the_late_answer_of_a_worker_that_lost_its_lease_is_kept_and_moves
     assert (found.messages[-1]["answer"], found.messages[-1]["detail"]["code"]) == ("declined", "lost_card")
 
 
+async def test_a_late_answer_is_fenced_off_also_while_the_next_worker_is_still_asking(
+    payments: PaymentMaker, other_worker: Processor, provider: FakeProvider, admin: Admin
+) -> None:
+    provider.charges.append(Declined("lost_card"))
+    payment_id, working = await in_hand(payments, provider)
+    await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
+    provider.hold_inquiries()
+    provider.inquiries.append(Succeeded(1_000, "r1"))
+    asking = asyncio.ensure_future(other_worker.process([payment_id]))
+    await provider.asked.wait()
+    before = await evidence(admin, payment_id)
+    provider.release_charges()
+    await working
+    await payments.processor.drain(5)
+    found = await evidence(admin, payment_id)
+    assert (found.row, found.history) == (before.row, before.history)
+    assert found.kinds == ["late_answer"]
+    provider.release()
+    await asking
+    assert (await evidence(admin, payment_id)).status == "completed"
+
+
 async def test_late_proof_of_success_never_flips_a_failed_payment_but_is_an_exception_on_record(
     payments: PaymentMaker, other_worker: Processor, provider: FakeProvider, admin: Admin
 ) -> None:

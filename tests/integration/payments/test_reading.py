@@ -12,6 +12,7 @@ from sqlalchemy import event
 
 from tests.conftest import MakeTenant
 from tests.factories import CASH, PaymentMaker
+from tests.fakes import FakeProvider
 from tests.harness import eventually
 from tests.integration.payments.evidence import Admin, all_of
 from workflows.clock import now
@@ -121,6 +122,35 @@ async def test_a_wait_is_woken_by_the_commit_and_not_by_polling(payments: Paymen
         row = await waiting
         assert time.monotonic() - started < 2
         assert row["version"] > 1
+
+
+async def test_a_wait_is_woken_by_the_answer_as_well_as_by_the_claim(
+    payments: PaymentMaker, provider: FakeProvider, watch: Watch, admin: Admin
+) -> None:
+    await eventually(lambda: listening(admin), until=bool)
+    payment_id = await payments.pending()
+    provider.hold()
+    working = asyncio.ensure_future(payments.process(payment_id))
+    await provider.heard.wait()
+    waiting = asyncio.ensure_future(
+        await_payment(payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=20, since_version=2)
+    )
+    await eventually(lambda: _size(watch), until=lambda size: size == 1)
+    provider.release()
+    row = await asyncio.wait_for(waiting, 5)
+    assert (row["status"], row["version"]) == ("completed", 3)
+    await working
+
+
+async def test_a_wait_is_woken_by_a_cancel(payments: PaymentMaker, watch: Watch, admin: Admin) -> None:
+    await eventually(lambda: listening(admin), until=bool)
+    payment_id = await payments.pending()
+    waiting = asyncio.ensure_future(
+        await_payment(payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=20, since_version=1)
+    )
+    await eventually(lambda: _size(watch), until=lambda size: size == 1)
+    await payments.cancel(payment_id)
+    assert (await asyncio.wait_for(waiting, 5))["status"] == "cancelled"
 
 
 async def test_a_hundred_waits_share_one_connection(payments: PaymentMaker, watch: Watch, admin: Admin) -> None:
