@@ -77,6 +77,7 @@ async def test_a_cancel_while_the_provider_is_asked_is_recorded_and_seen_to_at_o
     row = await payments.cancel(payment_id)
     assert row["status"] == "processing"
     assert row["cancel_requested_at"] is not None
+    assert await seconds_until(admin, payment_id, "due_at") > 0, "the worker that is asking sees to it"
     provider.release()
     await working
     assert await seconds_until(admin, payment_id, "due_at") <= 0

@@ -127,9 +127,10 @@ async def test_a_message_that_comes_late_changes_nothing(
 
 
 async def test_a_lease_keeps_others_away_until_it_ends(
-    payments: PaymentMaker, other_worker: Processor, provider: FakeProvider
+    payments: PaymentMaker, other_worker: Processor, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id, working = await in_hand(payments, provider)
+    await admin.execute("UPDATE payments SET due_at = now() WHERE id = %s", [payment_id])  # the lease alone is to hold
     await other_worker.process([payment_id])
     assert provider.calls == [("charge", f"{payment_id}:1")]
     provider.release()
