@@ -12,6 +12,7 @@ from workflows.clock import now
 from workflows.database import Role, transaction
 from workflows.ids import new_id
 from workflows.ledger.post import post_completions
+from workflows.providers.base import Declined
 from workflows.settlements.adjust import Adjustment, write_adjustment
 
 
@@ -50,6 +51,20 @@ async def test_what_did_not_complete_posts_nothing(shop: Shop) -> None:
     pending = await shop.payments.pending()
     await shop.payments.cancel(pending)
     assert await entries(shop, pending) == set()
+
+
+async def test_what_was_declined_posts_nothing(shop: Shop) -> None:
+    sold = await shop.sell()
+    shop.provider.charges.append(Declined("insufficient_funds"))
+    declined = await shop.payments.pending(tip_amount=50)
+    await shop.payments.process(declined)
+    shop.provider.refunds.append(Declined("too_late"))
+    refused = await shop.give_back(sold, 300)
+    assert (await entries(shop, declined), await entries(shop, refused)) == (set(), set())
+    statuses = await shop.admin.execute(
+        "SELECT status FROM payments WHERE id = %s UNION ALL SELECT status FROM refunds WHERE id = %s", [declined, refused]
+    )
+    assert [row["status"] for row in await statuses.fetchall()] == ["failed", "failed"]
 
 
 async def test_a_payment_is_not_posted_twice(shop: Shop) -> None:
@@ -124,6 +139,16 @@ async def as_role(shop: Shop, role: Role, statement: str) -> None:
     async with shop.admin.transaction():
         await shop.admin.execute(f"SET LOCAL ROLE {role}")
         await shop.admin.execute(statement)
+
+
+async def test_the_database_refuses_entries_without_a_journal(shop: Shop) -> None:
+    sold = await shop.sell()
+    with pytest.raises(CheckViolation, match="no such journal"):
+        await shop.admin.execute(
+            "INSERT INTO ledger_entries SELECT 'jrn_nobody', number, account_id, e.amount FROM ledger_entries e"
+            " JOIN ledger_journals j ON j.id = e.journal_id WHERE j.source_id = %s",
+            [sold],
+        )
 
 
 @pytest.mark.parametrize("table", ["ledger_accounts", "ledger_journals", "ledger_entries"])

@@ -5,8 +5,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+from tests.factories import new_tenant
 from tests.integration.settlements.kit import WORKER, Shop
 from workflows.clock import now
+from workflows.ids import new_id
 from workflows.settlements.due import find_due_settlements
 from workflows.settlements.open_due import open_due
 from workflows.settlements.override import OverrideRequest, override_day
@@ -31,6 +33,24 @@ async def test_three_beats_at_once_open_one_period(shop: Shop) -> None:
         "SELECT version, event FROM settlement_history WHERE settlement_id = %s", [only["id"]]
     )
     assert await history.fetchall() == [{"version": 1, "event": "create"}]
+
+
+async def test_a_beat_that_finds_another_ones_period_uncommitted_waits_and_leaves_it(shop: Shop) -> None:
+    await shop.since()
+    (made,) = await shop.periods()
+    names = ", ".join(name for name in made if name not in {"id", "store_id", "merchant_id"})
+    other = Shop(await new_tenant(shop.admin), shop.admin, shop.payments, shop.refunds, shop.provider)
+    async with shop.admin.transaction():
+        await shop.admin.execute(
+            f"INSERT INTO settlements (id, store_id, merchant_id, {names}) SELECT %s, %s, %s, {names} FROM settlements"
+            " WHERE id = %s",
+            [new_id("settlement"), other.tenant.store_id, other.tenant.merchant_id, made["id"]],
+        )
+        beat = asyncio.create_task(open_due(worker=WORKER))
+        await asyncio.sleep(0.3)
+        assert not beat.done()
+    await beat
+    assert len(await other.periods()) == 1
 
 
 async def test_three_beats_after_26_hours_close_each_period_once_and_in_order(shop: Shop) -> None:
