@@ -94,7 +94,7 @@ async def test_the_report_page_says_it_all_and_escapes_it(api: Api, admin: Admin
         "金額相違",
         "通貨相違",
         "対応不要",
-        "=HYPERLINK(1)",
+        "=HYPERLINK(&quot;&lt;i&gt;&quot;)",
         "Asia/Tokyo",
         settlement_id,
     ):
