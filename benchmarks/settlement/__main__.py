@@ -4,7 +4,7 @@
 |-----------------------|--------------------------------------------------------------------------------------------------|
 | one aggregate query   | sum and count by method over the same rows, one statement: the least anybody has to read            |
 | COPY of the rows      | the same rows as lines into an empty table without an index: the least anybody has to write         |
-| close                 | the product's close of that store: lines, marks, totals, history, next period                      |
+| close                 | the product's close of that store: lines, marks, totals, history, next period |
 | stores at one minute  | so many due stores drained in pages of 50 by two closers                                           |
 | postings              | what the ledger adds to the record of a payment, in groups of 50                                    |
 

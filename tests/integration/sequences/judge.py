@@ -14,7 +14,7 @@ from workflows.invariants.rules import RULES
 JUDGED = ("I1", "I2", "I3", "I4", "I5", "I12", "I14")
 """I9 and I13 judge what a sequence does not change; I10 is about keys, which here are always new."""
 
-NOT_OF_A_STORE = ("device",)
+NOT_OF_A_STORE = ("device", "settlement")  # no step of a sequence touches these
 STORE = "current_setting('mpac.judged')"
 OF_PARENT = {
     "payment_history": "payments p ON p.id = x.payment_id",
