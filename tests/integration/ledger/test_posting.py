@@ -62,7 +62,8 @@ async def test_what_was_declined_posts_nothing(shop: Shop) -> None:
     refused = await shop.give_back(sold, 300)
     assert (await entries(shop, declined), await entries(shop, refused)) == (set(), set())
     statuses = await shop.admin.execute(
-        "SELECT status FROM payments WHERE id = %s UNION ALL SELECT status FROM refunds WHERE id = %s", [declined, refused]
+        "SELECT status FROM payments WHERE id = %s UNION ALL SELECT status FROM refunds WHERE id = %s",
+        [declined, refused],
     )
     assert [row["status"] for row in await statuses.fetchall()] == ["failed", "failed"]
 
