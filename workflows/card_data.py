@@ -1,8 +1,9 @@
 """Card data: what must never be accepted, so that it can never be stored, logged or put on the broker.
 
 A value could be a card number if it holds 13 to 19 digits, perhaps in groups, that begin as networks' numbers do (2 to 6)
-and pass the Luhn test. Track data and fields named for a CVV or a PIN are refused whatever they hold. Our own ids and
-UUIDs are left alone: their digits are hexadecimal.
+and pass the Luhn test. Track data and fields named for a CVV or a PIN are refused whatever they hold. UUIDs, hashes and
+our own ids are left alone wherever they stand: their digits are hexadecimal, and one in some thousands of them has such a
+row by chance.
 """
 
 import re
@@ -11,7 +12,10 @@ from functools import lru_cache
 from typing import Any
 
 _DIGITS = re.compile(r"(?<!\d)[2-6](?:[ -]?\d){12,18}(?!\d)")
-_OURS = re.compile(r"(?:[a-z]{3}_)?[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}(?::\d+)?")
+_HEXADECIMAL = re.compile(
+    r"(?<![0-9a-z])(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32,})(?![0-9a-z])",
+    re.IGNORECASE,
+)
 _TRACK = re.compile(r"%B\d{12,19}\^|;\d{12,19}=")
 _FORBIDDEN_NAMES = re.compile(
     r"(?:card_?)?(?:cvv2?|cvc2?|cid|csc|pin|pin_?block|track_?[123]?|track_?data|pan|card_?number)", re.IGNORECASE
@@ -37,10 +41,12 @@ def looks_like_card_data(value: str) -> bool:
     """Whether ``value`` holds something that could be a card number or track data."""
     if len(value) < SHORTEST:
         return False
-    if _OURS.fullmatch(value):
+    if _TRACK.search(value):
+        return True
+    if not _DIGITS.search(value):
         return False
-    numbers = (re.sub(r"[ -]", "", found) for found in _DIGITS.findall(value))
-    return any(_passes_luhn(number) for number in numbers) or _TRACK.search(value) is not None
+    numbers = (re.sub(r"[ -]", "", found) for found in _DIGITS.findall(_HEXADECIMAL.sub(_MASK, value)))
+    return any(_passes_luhn(number) for number in numbers)
 
 
 def find_card_data(value: Any, path: str = "") -> Iterator[str]:

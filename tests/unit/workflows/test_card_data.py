@@ -75,6 +75,23 @@ def test_uuids_are_never_taken_for_cards() -> None:
         assert not looks_like_card_data(made.hex)
 
 
+# Hexadecimal with a row of digits that begins as a network's numbers do and passes the Luhn test.
+UNLUCKY = ("019ab4111111111111111cdef0123456", "019ab411-1111-1111-1111-05cdef012345", "a" * 24 + "4111111111111111" + "b" * 24)
+
+
+@pytest.mark.parametrize("token", UNLUCKY)
+@pytest.mark.parametrize("shape", ["{0}", "SN-{0}", "pay_{0}:1", "till 3, {0}."])
+def test_an_unlucky_uuid_or_hash_is_left_alone_wherever_it_stands(token: str, shape: str) -> None:
+    assert not looks_like_card_data(shape.format(token))
+    assert not looks_like_card_data(shape.format(token.upper()))
+
+
+@pytest.mark.parametrize("token", UNLUCKY)
+def test_a_card_number_beside_a_uuid_or_hash_is_found(token: str) -> None:
+    assert looks_like_card_data(f"{token} 4111111111111111")
+    assert looks_like_card_data(f"4111111111111111/{token}")
+
+
 @given(st.integers(min_value=10**12, max_value=10**19 - 1).filter(lambda number: str(number)[0] in "01789"))
 def test_no_number_that_begins_as_no_network_does_is_taken_for_a_card(number: int) -> None:
     assert not looks_like_card_data(str(number))
