@@ -27,6 +27,7 @@ def main() -> None:
         ws="none",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here asks where a request came from
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         log_config=None,  # the application has set up logging

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import Depends, FastAPI
 
 from api.content_type import right_content_type
 from api.errors import install_errors
@@ -107,10 +107,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url=f"{PREFIX}/openapi.json",
     )
     install_errors(app)
-    versioned = APIRouter(prefix=PREFIX, dependencies=[Depends(right_content_type), Depends(readable_query)])
-    for router in ROUTERS:
-        versioned.include_router(router)
-    app.include_router(versioned)
+    for router in ROUTERS:  # each by itself: a router of routers is looked through anew for every request
+        app.include_router(router, prefix=PREFIX, dependencies=[Depends(right_content_type), Depends(readable_query)])
     app.include_router(health.router)
     app.include_router(metrics.router)
     install_documentation(app)

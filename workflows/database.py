@@ -44,6 +44,7 @@ IDLE_IN_TRANSACTION_MS = (
 )
 
 KEYED = {
+    "jit": "off",  # before PostgreSQL 18 a plan that had to scan counts as endlessly dear, and would be compiled for a second
     "enable_seqscan": "off",  # a plan made while a table was small is kept while it grows: it must use the key from the start
     "plan_cache_mode": "force_generic_plan",  # planning the accept's look costs 1 ms, running it 0.3
 }

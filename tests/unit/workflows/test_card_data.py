@@ -76,7 +76,11 @@ def test_uuids_are_never_taken_for_cards() -> None:
 
 
 # Hexadecimal with a row of digits that begins as a network's numbers do and passes the Luhn test.
-UNLUCKY = ("019ab4111111111111111cdef0123456", "019ab411-1111-1111-1111-05cdef012345", "a" * 24 + "4111111111111111" + "b" * 24)
+UNLUCKY = (
+    "019ab4111111111111111cdef0123456",
+    "019ab411-1111-1111-1111-05cdef012345",
+    "a" * 24 + "4111111111111111" + "b" * 24,
+)
 
 
 @pytest.mark.parametrize("token", UNLUCKY)

@@ -1,0 +1,97 @@
+"""Logs: lines are written in groups, in order, none is lost at an orderly end, and an error does not wait."""
+
+import io
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from workflows import logs
+from workflows.logs import GroupedLines, JsonLines
+
+
+class Paper(io.StringIO):
+    """A stream that tells when something was written, and how often."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = 0
+        self.written = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        count = super().write(text)
+        self.written.set()
+        return count
+
+    @property
+    def messages(self) -> list[str]:
+        return [json.loads(line)["message"] for line in self.getvalue().splitlines()]
+
+
+@pytest.fixture
+def paper() -> Paper:
+    return Paper()
+
+
+@pytest.fixture
+def logger(paper: Paper) -> Iterator[logging.Logger]:
+    handler = GroupedLines(paper)
+    handler.setFormatter(JsonLines())
+    logger = logging.Logger("alone", logging.INFO)
+    logger.addHandler(handler)
+    yield logger
+    handler.close()
+
+
+def test_lines_of_a_moment_share_a_write_and_keep_their_order(
+    logger: logging.Logger, paper: Paper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "SPACING_SECONDS", 0.2)  # so that even a busy machine gets all of them said in time
+    for number in range(50):
+        logger.info("line %d", number)
+    assert paper.written.wait(10)
+    logger.handlers[0].flush()
+    assert paper.messages == [f"line {number}" for number in range(50)]
+    assert paper.writes < 10
+
+
+def test_a_line_is_written_without_anybody_asking_for_it(logger: logging.Logger, paper: Paper) -> None:
+    logger.info("alone")
+    assert paper.written.wait(10)
+    assert paper.messages == ["alone"]
+
+
+def test_an_error_is_written_at_once_with_what_was_said_before_it(logger: logging.Logger, paper: Paper) -> None:
+    logger.info("before")
+    logger.error("now")
+    assert paper.messages == ["before", "now"]
+
+
+def test_nothing_is_kept_without_bounds(logger: logging.Logger, paper: Paper, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "MAX_WAITING", 3)
+    monkeypatch.setattr(logs, "SPACING_SECONDS", 60)
+    for number in range(3):
+        logger.info("line %d", number)
+    assert paper.messages == ["line 0", "line 1", "line 2"]
+
+
+def test_after_its_end_a_line_is_written_by_itself(logger: logging.Logger, paper: Paper) -> None:
+    logger.handlers[0].close()
+    logger.info("late")
+    assert paper.messages == ["late"]
+
+
+def test_a_stream_that_nobody_reads_breaks_nothing(logger: logging.Logger, paper: Paper) -> None:
+    paper.close()
+    logger.error("unheard")
+
+
+def test_a_process_that_ends_in_order_has_said_everything() -> None:
+    code = "import logging; from workflows.logs import configure_logs; configure_logs('INFO'); logging.info('farewell')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(done.stderr)["message"] == "farewell"
