@@ -12,6 +12,7 @@ from aiohttp import web
 
 from sandbox import outcomes
 from sandbox.app import create_app
+from sandbox.clock import Clock
 from sandbox.dial import Dial
 from sandbox.provider import Latency, Provider
 from sandbox.settings import Settings, read_settings
@@ -67,13 +68,15 @@ async def serve(settings: Settings) -> None:
 def build_provider(settings: Settings) -> Provider:
     """Put the parts together."""
     store = Store(settings.store)
+    clock = Clock(store)
     return Provider(
         settings=settings,
         store=store,
+        clock=clock,
         dial=Dial(),
         latency=Latency(settings.min_latency_ms, settings.max_latency_ms),
         holds=Holds(),
-        webhooks=Webhooks(store, url=settings.webhook_url, secret=settings.webhook_secret),
+        webhooks=Webhooks(store, clock, url=settings.webhook_url, secret=settings.webhook_secret),
     )
 
 

@@ -29,6 +29,8 @@ CONTROL: tuple[tuple[str, str, Handler], ...] = (
     ("DELETE", "/control/faults", control.delete_faults),
     ("GET", "/control/latency", control.get_latency),
     ("PUT", "/control/latency", control.put_latency),
+    ("GET", "/control/clock", control.get_clock),
+    ("PUT", "/control/clock", control.put_clock),
     ("GET", "/control/webhooks", control.get_webhooks),
     ("PUT", "/control/webhooks", control.put_webhooks),
 )

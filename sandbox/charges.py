@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from sandbox import operations, outcomes, times
+from sandbox import operations, outcomes
 from sandbox.errors import Refused, bad_request
 from sandbox.faults import Fate
 from sandbox.operations import Family, Operation, Status
@@ -26,13 +26,13 @@ async def create_charge(provider: Provider, request: web.Request) -> web.StreamR
         known = operations.find(provider.store, order.reference, family=Family.CHARGE)
         if known is not None:
             return repeat(provider, known, order=order, fate=fate)
-        operation = new_operation(order, family=Family.CHARGE, kind=kind, fate=fate)
+        operation = new_operation(order, family=Family.CHARGE, kind=kind, fate=fate, at=provider.clock.now())
         return outcomes.begin(provider, operation._replace(token=token), fate=fate)
 
     return await walk(provider, request, Call(Family.CHARGE, order, fate, act))
 
 
-def new_operation(order: Order, *, family: Family, kind: str, fate: Fate) -> Operation:
+def new_operation(order: Order, *, family: Family, kind: str, fate: Fate, at: int) -> Operation:
     """An operation as it is before it has an outcome."""
     return Operation(
         reference=order.reference,
@@ -49,7 +49,7 @@ def new_operation(order: Order, *, family: Family, kind: str, fate: Fate) -> Ope
         decline_code=fate.decline_code,
         charge_reference=None,
         fingerprint=order.fingerprint,
-        created_at=times.now(),
+        created_at=at,
         due_at=None,
         account=order.account,
     )

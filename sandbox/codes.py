@@ -31,7 +31,9 @@ async def create_code(provider: Provider, request: web.Request) -> web.StreamRes
         known = operations.find(provider.store, order.reference, family=Family.CHARGE)
         if known is not None:
             return repeat(provider, known, order=order, fate=fate)
-        return outcomes.begin_waiting(provider, _new_code(order, fate=fate, expires_in=expires_in))
+        return outcomes.begin_waiting(
+            provider, _new_code(order, fate=fate, expires_in=expires_in, at=provider.clock.now())
+        )
 
     return await walk(provider, request, Call(Family.CHARGE, order, fate, act))
 
@@ -51,8 +53,8 @@ async def pay_code(provider: Provider, request: web.Request) -> web.StreamRespon
     return json_answer(present(operation))
 
 
-def _new_code(order: Order, *, fate: Fate, expires_in: int) -> Operation:
-    code = new_operation(order, family=Family.CHARGE, kind="qr_mpm", fate=fate)
+def _new_code(order: Order, *, fate: Fate, expires_in: int, at: int) -> Operation:
+    code = new_operation(order, family=Family.CHARGE, kind="qr_mpm", fate=fate, at=at)
     expires_at = code.created_at + expires_in * MICROSECONDS_PER_SECOND
     # The whole amount is asked for on the screen; what the customer's side makes of it is decided when he pays.
     return code._replace(amount=order.amount, decline_code="", due_at=expires_at)

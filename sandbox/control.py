@@ -6,11 +6,13 @@ loopback unless told otherwise.
 
 from aiohttp import web
 
-from sandbox import movements
+from sandbox import movements, outcomes
 from sandbox.answers import json_answer
+from sandbox.clock import MAX_AHEAD_SECONDS
 from sandbox.errors import bad_request
 from sandbox.provider import Provider
 from sandbox.requests import query_number, read_object, whole_number
+from sandbox.times import to_text
 
 DEFAULT_PAGE = 1_000
 MAX_PAGE = 5_000  # rows; some 20 ms of everybody's time
@@ -81,6 +83,21 @@ async def put_latency(provider: Provider, request: web.Request) -> web.StreamRes
     max_ms = whole_number(body, "max_ms", lowest=min_ms, highest=MAX_LATENCY_MS)
     provider.latency.min_ms, provider.latency.max_ms = min_ms, max_ms
     return await get_latency(provider, request)
+
+
+async def get_clock(provider: Provider, _request: web.Request) -> web.StreamResponse:
+    """What time it is here, and how far ahead of the machine that is."""
+    clock = provider.clock
+    return json_answer({"ahead_seconds": clock.ahead_seconds, "now": to_text(clock.now())})
+
+
+async def put_clock(provider: Provider, request: web.Request) -> web.StreamResponse:
+    """Move the clock forward; what had been waiting for an instant that is over now happens at once."""
+    body = await read_object(request)
+    provider.clock.move(whole_number(body, "ahead_seconds", lowest=0, highest=MAX_AHEAD_SECONDS))
+    await provider.store.durable()
+    outcomes.resume(provider)
+    return await get_clock(provider, request)
 
 
 async def get_webhooks(provider: Provider, _request: web.Request) -> web.StreamResponse:

@@ -23,10 +23,11 @@ async def ask_refund(provider: Provider, request: web.Request) -> web.StreamResp
 
 async def _ask(provider: Provider, request: web.Request, *, family: Family) -> web.StreamResponse:
     reference = request.match_info["reference"]
-    if strikes.is_dark(provider.store, reference, family=family):
+    at = provider.clock.now()
+    if strikes.is_dark(provider.store, reference, family=family, at=at):
         raise DARK
     operation = operations.find(provider.store, reference, family=family)
-    if operation is None or strikes.is_hidden(provider.store, reference, family=family):
+    if operation is None or strikes.is_hidden(provider.store, reference, family=family, at=at):
         raise not_found(family)
     operation = outcomes.settle(provider, operation)
     await provider.store.durable()

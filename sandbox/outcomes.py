@@ -6,7 +6,7 @@ commit; and here it is announced.
 
 import asyncio
 
-from sandbox import movements, operations, times
+from sandbox import movements, operations
 from sandbox.faults import APPROVE, Fate, parse_fate
 from sandbox.fees import charge_fee, refund_fee
 from sandbox.movements import MovementKind
@@ -50,7 +50,7 @@ def begin_waiting(provider: Provider, operation: Operation) -> Operation:
 def pay(provider: Provider, operation: Operation) -> Operation:
     """The customer pays a waiting code; its fate decides how that goes."""
     fate = fate_kept(operation)
-    at = times.now()
+    at = provider.clock.now()
     operation = operation._replace(amount=fate.captured(operation.amount), decline_code=fate.decline_code)
     if fate.pending_ms:
         due_at = at + fate.pending_ms * MICROSECONDS_PER_MILLISECOND
@@ -60,7 +60,7 @@ def pay(provider: Provider, operation: Operation) -> Operation:
 
 def settle(provider: Provider, operation: Operation) -> Operation:
     """Give an operation whose time has come its outcome; any other is returned as it is."""
-    at = times.now()
+    at = provider.clock.now()
     if operation.due_at is None or operation.due_at > at:
         return operation
     if operation.status == Status.WAITING:
@@ -75,7 +75,7 @@ def cancel(provider: Provider, operation: Operation) -> Operation:
 
 def reverse(provider: Provider, operation: Operation) -> Operation:
     """Undo all that was charged under a reference, be it twice by ``ignore_idempotency``."""
-    at = times.now()
+    at = provider.clock.now()
     for movement in movements.of_payment(provider.store, operation.payment_id):
         if movement.kind == MovementKind.CHARGE and movement.reference == operation.reference:
             undone = movement._replace(kind=MovementKind.REVERSAL, fee=-movement.fee, at=at)
@@ -87,13 +87,13 @@ def charge_again(provider: Provider, operation: Operation) -> Operation:
     """The sin of a provider without idempotency: the same reference moves money once more."""
     copies = len(movements.of_payment(provider.store, operation.payment_id))
     name = operations.provider_reference(operation.reference, family=Family(operation.family), copy=copies)
-    again = _succeeded(provider, operation._replace(provider_reference=name), at=times.now())
+    again = _succeeded(provider, operation._replace(provider_reference=name), at=provider.clock.now())
     provider.webhooks.announce(again)
     return again
 
 
 def resume(provider: Provider) -> None:
-    """After a start, wait again for everything that was waited for."""
+    """After a start, or when the clock was moved, wait for everything that is waited for."""
     for due in operations.all_due(provider.store):
         _wake_at(provider, due.reference, family=due.family, at=due.at)
 
@@ -142,8 +142,8 @@ def _wake_at(provider: Provider, reference: str, *, family: Family, at: int) -> 
         if operation is None or operation.due_at is None:
             return  # cancelled, or the ledger was emptied meanwhile
         if settle(provider, operation).due_at is not None:
-            # The loop's clock and the wall's differ by a hair, or the wall's was set back: look again.
+            # The loop's clock and ours differ by a hair, or the machine's was set back: look again.
             _wake_at(provider, reference, family=family, at=operation.due_at)
 
-    wait_seconds = max(0.001, (at - times.now()) / MICROSECONDS_PER_SECOND)
+    wait_seconds = max(0.001, (at - provider.clock.now()) / MICROSECONDS_PER_SECOND)
     asyncio.get_running_loop().call_later(wait_seconds, wake)

@@ -6,6 +6,7 @@ It is passed as an argument rather than kept in globals, so that a test can have
 from dataclasses import dataclass, field
 from random import Random
 
+from sandbox.clock import Clock
 from sandbox.dial import Dial
 from sandbox.settings import Settings
 from sandbox.store import Store
@@ -32,6 +33,7 @@ class Latency:
 class Provider:
     settings: Settings
     store: Store
+    clock: Clock
     dial: Dial
     latency: Latency
     holds: Holds

@@ -27,7 +27,7 @@ async def create_refund(provider: Provider, request: web.Request) -> web.StreamR
 
 
 def _begin(provider: Provider, order: Order, *, charge_reference: str, fate: Fate) -> Operation:
-    refund = new_operation(order, family=Family.REFUND, kind="refund", fate=fate)
+    refund = new_operation(order, family=Family.REFUND, kind="refund", fate=fate, at=provider.clock.now())
     refund = refund._replace(charge_reference=charge_reference)
     objection = _objection(provider, refund, asked=order.amount)
     if objection:

@@ -71,6 +71,7 @@ CREATE INDEX IF NOT EXISTS movements_payment ON movements (payment_id);
 CREATE INDEX IF NOT EXISTS movements_at ON movements (at);
 
 CREATE TABLE IF NOT EXISTS strikes (name TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY CHECK (id = 1), ahead_seconds INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS marks (
     reference TEXT NOT NULL,
     family TEXT NOT NULL,
@@ -80,7 +81,7 @@ CREATE TABLE IF NOT EXISTS marks (
 ) WITHOUT ROWID;
 """
 
-TABLES = ("operations", "movements", "strikes", "marks")
+TABLES = ("operations", "movements", "strikes", "marks")  # what can be forgotten; the clock is not
 
 
 class StoreFailed(Exception):

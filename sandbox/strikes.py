@@ -3,7 +3,6 @@
 All of it is in the store, because a fault that forgot itself at a restart would strike twice.
 """
 
-from sandbox import times
 from sandbox.faults import Fate
 from sandbox.operations import Family
 from sandbox.store import Store
@@ -24,24 +23,23 @@ def strike(store: Store, name: str, *, at_most: int) -> bool:
     return True
 
 
-def mark(store: Store, reference: str, *, family: Family, fate: Fate) -> None:
-    """Let the inquiry for this reference lie or fail, from the first call on."""
+def mark(store: Store, reference: str, *, family: Family, fate: Fate, at: int) -> None:
+    """Let the inquiry for this reference lie or fail, from the first call on, which was ``at``."""
     if not fate.hidden_ms and not fate.dark_ms:
         return
-    at = times.now()
     hidden_until = at + fate.hidden_ms * MICROSECONDS_PER_MILLISECOND
     dark_until = at + fate.dark_ms * MICROSECONDS_PER_MILLISECOND
     store.write(MARK, (reference, family, hidden_until, dark_until))
 
 
-def is_hidden(store: Store, reference: str, *, family: Family) -> bool:
-    """Whether the inquiry is to answer "not found", whatever the truth is."""
-    return _until(store, reference, family=family)[0] > times.now()
+def is_hidden(store: Store, reference: str, *, family: Family, at: int) -> bool:
+    """Whether the inquiry ``at`` is to answer "not found", whatever the truth is."""
+    return _until(store, reference, family=family)[0] > at
 
 
-def is_dark(store: Store, reference: str, *, family: Family) -> bool:
-    """Whether the inquiry is to answer 503."""
-    return _until(store, reference, family=family)[1] > times.now()
+def is_dark(store: Store, reference: str, *, family: Family, at: int) -> bool:
+    """Whether the inquiry ``at`` is to answer 503."""
+    return _until(store, reference, family=family)[1] > at
 
 
 def _until(store: Store, reference: str, *, family: Family) -> tuple[int, int]:

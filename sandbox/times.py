@@ -16,7 +16,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def now() -> int:
-    """The present instant in microseconds."""
+    """The present instant in microseconds by the machine's clock, which ``sandbox.clock`` builds on."""
     return time.time_ns() // 1_000
 
 

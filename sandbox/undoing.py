@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from sandbox import operations, outcomes, times
+from sandbox import operations, outcomes
 from sandbox.answers import json_answer, present
 from sandbox.errors import Refused
 from sandbox.operations import Family, Operation, Status
@@ -48,7 +48,7 @@ async def reverse_charge(provider: Provider, request: web.Request) -> web.Stream
 def _undo(provider: Provider, reference: str, *, succeeded: Callable[[Operation], Operation]) -> Operation:
     operation = operations.find(provider.store, reference, family=Family.CHARGE)
     if operation is None:
-        return outcomes.begin_cancelled(provider, _never_heard_of(reference))
+        return outcomes.begin_cancelled(provider, _never_heard_of(reference, at=provider.clock.now()))
     operation = outcomes.settle(provider, operation)
     if operation.status in UNDONE:
         return operation
@@ -57,7 +57,7 @@ def _undo(provider: Provider, reference: str, *, succeeded: Callable[[Operation]
     return outcomes.cancel(provider, operation)
 
 
-def _never_heard_of(reference: str) -> Operation:
+def _never_heard_of(reference: str, *, at: int) -> Operation:
     return Operation(
         reference=reference,
         family=Family.CHARGE,
@@ -73,7 +73,7 @@ def _never_heard_of(reference: str) -> Operation:
         decline_code="",
         charge_reference=None,
         fingerprint=None,
-        created_at=times.now(),
+        created_at=at,
         due_at=None,
         account="",
     )

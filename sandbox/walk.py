@@ -60,7 +60,7 @@ async def _walk_among_faults(provider: Provider, request: web.Request, call: Cal
     store, fate = provider.store, call.fate
     _refuse(provider, call)
     fault = fate.fault if fate.fault and _strikes_first(provider, call) else ""
-    strikes.mark(store, call.order.reference, family=call.family, fate=fate)
+    strikes.mark(store, call.order.reference, family=call.family, fate=fate, at=provider.clock.now())
     if fault.endswith("_before_charge"):
         await store.durable()
         return await FAULTS[fault](request, provider.holds)

@@ -14,6 +14,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 
 from sandbox import times
 from sandbox.answers import present
+from sandbox.clock import Clock
 from sandbox.operations import Operation
 from sandbox.signature import sign, signing_key
 from sandbox.store import Store, StoreFailed
@@ -28,13 +29,14 @@ SUCCESSES = range(200, 300)
 class Webhooks:
     """Where events go, and those under way."""
 
-    def __init__(self, store: Store, *, url: str, secret: str) -> None:
+    def __init__(self, store: Store, clock: Clock, *, url: str, secret: str) -> None:
         self.url = url
         self.enabled = True
         self.duplicate = 0  # how many more times each event is sent
         self.delay_ms = 0
         self.delivered = self.failed = self.dropped = 0
         self._store = store
+        self._clock = clock
         self._key = signing_key(secret)
         self._session: ClientSession | None = None
         self._under_way: set[asyncio.Task[None]] = set()
@@ -46,7 +48,9 @@ class Webhooks:
         if len(self._under_way) >= MAX_UNDELIVERED:
             self.dropped += 1
             return
-        task = asyncio.get_running_loop().create_task(self._deliver(event_of(operation), url=self.url))
+        task = asyncio.get_running_loop().create_task(
+            self._deliver(event_of(operation, at=self._clock.now()), url=self.url)
+        )
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
@@ -96,7 +100,7 @@ class Webhooks:
         if self._session is None:
             limits = ClientTimeout(total=TRY_SECONDS)
             self._session = ClientSession(timeout=limits, connector=TCPConnector(limit=MAX_CONNECTIONS))
-        timestamp = int(time.time())  # of this try: receivers refuse old ones
+        timestamp = int(time.time())  # of this try, by the machine's clock: receivers refuse old ones
         headers = {
             "content-type": "application/json",
             "webhook-id": event_id,
@@ -110,8 +114,8 @@ class Webhooks:
             return False
 
 
-def event_of(operation: Operation) -> dict[str, Any]:
+def event_of(operation: Operation, *, at: int) -> dict[str, Any]:
     """The event of an outcome. Its id is derived, so the same outcome always has the same one."""
     name = f"{operation.family}.{operation.status}"
     event_id = "evt_" + blake2b(f"{name}:{operation.provider_reference}".encode(), digest_size=12).hexdigest()
-    return {"event_id": event_id, "type": name, "created_at": times.to_text(times.now()), "data": present(operation)}
+    return {"event_id": event_id, "type": name, "created_at": times.to_text(at), "data": present(operation)}

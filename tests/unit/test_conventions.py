@@ -195,3 +195,12 @@ def test_names_of_tests_are_sentences() -> None:
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
                 assert node.name.count("_") >= 3, f"{name(path)}: {node.name}"
+
+
+READ_THE_PROCESS_CLOCK = {"workflows/tenants/tokens.py", "workflows/devices/assertions.py"}
+"""The life of tokens is the process's business; every date in a row is the database's (docs/decisions/0030)."""
+
+
+def test_only_tokens_are_dated_by_the_clock_of_the_process() -> None:
+    readers = {name(path) for path in sources(*PRODUCT) if "workflows.clock" in imports(path)}
+    assert readers == READ_THE_PROCESS_CLOCK

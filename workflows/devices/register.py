@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import func, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.clock import now
 from workflows.database import violated
 from workflows.devices.models import Device
 from workflows.devices.states import DEVICE
@@ -40,8 +39,8 @@ async def register_device(request: DeviceRequest, *, caller: Caller, request_id:
     try:
         async with caller_transaction(caller) as connection:
             store = await _store(connection, store_id, caller)
-            row = _row(request, store)
-            await connection.execute(insert(Device).values(row))
+            made = insert(Device).values(_row(request, store)).returning(*Device.__table__.columns)
+            row = dict((await connection.execute(made)).mappings().one())
             by = By.caller(caller, at=row["created_at"], request_id=request_id)
             await append_history(connection, DEVICE, row, event="create", source=None, by=by)
     except IntegrityError as error:
@@ -68,5 +67,5 @@ def _row(request: DeviceRequest, store: dict[str, Any]) -> dict[str, Any]:
         "model": request.model,
         "status": str(DEVICE.initial[0]),
         "version": 1,
-        "created_at": now(),
+        "created_at": func.now(),
     }

@@ -12,6 +12,9 @@ from workflows.payments.leases import LeaseTable, attempt_number, facts_of
 from workflows.providers.base import Charge
 from workflows.providers.registry import LOCAL
 
+FACTS = ("provider_token", "external_result", "card_arn", "slip_number")
+"""Columns that the terminal filled and only some providers look at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
@@ -47,9 +50,9 @@ def _build(row: dict[str, Any], attempt: Attempt | None) -> Claimed:
         currency=row["currency"],
         method_type=row["method_type"],
         method_mode=row["method_mode"],
-        expires_at=row["expires_at"],
+        expires_in_seconds=(row["expires_at"] - row["now"]).total_seconds(),
         metadata=row["metadata"],
-        facts={"provider_token": row["provider_token"], "external_result": row["external_result"]},
+        facts={name: row[name] for name in FACTS},
     )
     return Claimed(
         id=row["id"],
@@ -66,8 +69,8 @@ def _build(row: dict[str, Any], attempt: Attempt | None) -> Claimed:
 
 PAYMENTS = LeaseTable(
     entity="payment",
-    columns="""r.amount, r.tip_amount, r.currency, r.method_type, r.method_mode, r.provider_token, r.external_result,
-        r.metadata, r.expires_at, r.cancel_requested_at, r.bill_id""",
+    columns=f"""r.amount, r.tip_amount, r.currency, r.method_type, r.method_mode, r.metadata, r.expires_at,
+        r.cancel_requested_at, r.bill_id, {", ".join(f"r.{name}" for name in FACTS)}""",
     build=_build,
     first_attempt="CASE WHEN r.expires_at > now() THEN 1 ELSE 0 END",
 )

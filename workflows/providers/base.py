@@ -19,7 +19,8 @@ class Charge:
 
     ``reference`` is our idempotency key, ``{payment_id}:{attempt}``; ``account`` is on whose statement the money is to be
     listed: the store's id. ``facts`` are what the terminal reported or handed
-    over (token, external result, approval code), named as the payment's columns are.
+    over (token, external result, approval code), named as the payment's columns are. ``expires_in_seconds`` is how long the
+    customer still has, by the clock that the payment's own expiry goes by.
     """
 
     reference: str
@@ -28,7 +29,7 @@ class Charge:
     currency: str
     method_type: str
     method_mode: str | None
-    expires_at: datetime
+    expires_in_seconds: float
     account: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)

@@ -1,4 +1,8 @@
-"""Card and e-money run by the terminal's own card application: the terminal reports the result, we record it."""
+"""Card and e-money run by the terminal's own card application: the terminal reports the result, we record it.
+
+Its acquirer has never heard of our payments, so in its statement they are found by what the terminal reported: the
+acquirer's reference number (ARN), or else the number of the slip.
+"""
 
 from workflows.providers.base import Charge, Declined, Outcome, Succeeded
 
@@ -11,4 +15,6 @@ def settle(charge: Charge) -> Outcome:
     """What the terminal reported. Says the same however often it is called."""
     if charge.facts.get("external_result") != APPROVED:
         return Declined(code=DECLINED, message="The terminal reported that the card application declined")
-    return Succeeded(amount=charge.amount)
+    return Succeeded(
+        amount=charge.amount, provider_reference=charge.facts.get("card_arn") or charge.facts.get("slip_number")
+    )

@@ -5,7 +5,7 @@ connection that was never made, a 429, a 503 and an authentication failure are c
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import aiohttp
@@ -117,8 +117,7 @@ class SandboxProvider:
         path = "/v1/charges"
         if charge.method_mode == "mpm":
             path = "/v1/codes"
-            left = charge.expires_at - datetime.now(UTC)  # noqa: TID251 - a length of time for the provider, not an instant of ours
-            body["expires_in"] = max(1, int(left.total_seconds()))
+            body["expires_in"] = max(1, int(charge.expires_in_seconds))
         elif charge.facts.get("provider_token"):
             body["token"] = charge.facts["provider_token"]
         answer = await self._ask("POST", path, body)

@@ -21,7 +21,6 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.clock import now
 from workflows.database import Role, transaction
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
 from workflows.settlements.due import GRACE
@@ -70,10 +69,9 @@ async def close_settlements(settlement_ids: Sequence[str], *, worker: str) -> li
 
     Safe to call twice, late, at once, or never. Raises ``ServiceUnavailable`` where the database is away.
     """
-    by = By("worker", worker, now())
     following: list[str] = []
     for group in await _groups(list(settlement_ids)):
-        following += await _close_group(group, by=by)
+        following += await _close_group(group, worker=worker)
     return following
 
 
@@ -109,18 +107,18 @@ async def _groups(ids: list[str]) -> list[list[str]]:
     return [*([small] if small else []), *([row.id] for row in sizes if row.waiting >= LARGE)]
 
 
-async def _close_group(ids: list[str], *, by: By) -> list[str]:
+async def _close_group(ids: list[str], *, worker: str) -> list[str]:
     """Close in one transaction; where that fails, one by one, so that a bad one holds up nobody else."""
     try:
-        return await _close_due(ids, by=by)
+        return await _close_due(ids, worker=worker)
     except (DBAPIError, ValueError, LookupError):
         logger.exception("closing %d settlements failed", len(ids), extra={"settlement_ids": ids})
         if len(ids) == 1:
             return []
-    return [following for settlement_id in ids for following in await _close_group([settlement_id], by=by)]
+    return [following for settlement_id in ids for following in await _close_group([settlement_id], worker=worker)]
 
 
-async def _close_due(ids: list[str], *, by: By) -> list[str]:
+async def _close_due(ids: list[str], *, worker: str) -> list[str]:
     async with transaction(Role.WORKER) as connection:
         await connection.execute(_PATIENCE)
         locked = (await connection.execute(_LOCK_DUE, {"ids": ids})).mappings().all()
@@ -129,6 +127,7 @@ async def _close_due(ids: list[str], *, by: By) -> list[str]:
         rules = await load_rules(connection, _stores(locked), since=min(row["start_at"] for row in locked))
         ends = await plan_again(connection, locked, rules)
         due = [row for row in locked if ends.get(row["id"], row["end_at"]) <= row["at"]]
+        by = By("worker", worker, locked[0]["at"])
         return await _close(connection, due, rules, ends=ends, by=by) if due else []
 
 

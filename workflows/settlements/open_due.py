@@ -18,7 +18,6 @@ from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.clock import now
 from workflows.database import Role, transaction
 from workflows.settlements.periods import first_period
 from workflows.settlements.plan import plan_again
@@ -34,7 +33,7 @@ PAGE = 500
 _WITHOUT = text("""
     -- without: stores with no running period in their own currency; a currency that was changed begins with the change
     SELECT s.id AS store_id, s.currency, CASE WHEN EXISTS (SELECT FROM settlements x WHERE x.store_id = s.id)
-        THEN s.updated_at ELSE s.created_at END AS begins_at
+        THEN s.updated_at ELSE s.created_at END AS begins_at, now() AS at
     FROM stores s
     WHERE NOT EXISTS (SELECT FROM settlements o WHERE o.store_id = s.id AND o.currency = s.currency AND o.status = 'open')
     ORDER BY s.id LIMIT :limit
@@ -50,7 +49,7 @@ _FOREIGN = text("""
             WHERE settlement_id IS NULL AND completed_at IS NOT NULL AND (p.store_id, p.currency) > (w.store_id, w.currency)
             ORDER BY store_id, currency, completed_at LIMIT 1) n
     )
-    SELECT w.store_id, w.currency, w.completed_at AS begins_at FROM waiting w
+    SELECT w.store_id, w.currency, w.completed_at AS begins_at, now() AS at FROM waiting w
     WHERE NOT EXISTS (SELECT FROM settlements o WHERE o.store_id = w.store_id AND o.currency = w.currency
                       AND o.status = 'open')
     ORDER BY w.store_id, w.currency LIMIT :limit
@@ -99,7 +98,7 @@ async def _open(connection: AsyncConnection, wanting: Sequence[RowMapping], *, w
             logger.exception("no period for the store %s in %s", store.store_id, store.rule.time_zone)
             continue
         rows.append(open_row(period, store, row["currency"]))
-    return len(await write_open(connection, rows, by=By("worker", worker, now())))
+    return len(await write_open(connection, rows, by=By("worker", worker, wanting[0]["at"])))
 
 
 async def _plan_page() -> int:

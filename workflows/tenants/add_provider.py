@@ -3,10 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import func, insert
 from sqlalchemy.exc import IntegrityError
 
-from workflows.clock import now
 from workflows.database import violated
 from workflows.errors import Detail, DuplicateResource
 from workflows.ids import new_id
@@ -29,8 +28,8 @@ class ProviderRequest:
 
 async def add_provider(store_id: str, request: ProviderRequest, *, caller: Caller, vault: Vault) -> dict[str, Any]:
     """The new row, its credentials sealed. Raises ``ResourceNotFound`` (store), ``DuplicateResource`` (it has it)."""
-    row_id, at = new_id("store_provider"), now()
-    row = {
+    row_id = new_id("store_provider")
+    row: dict[str, Any] = {
         "id": row_id,
         "store_id": store_id,
         "provider": request.provider,
@@ -38,15 +37,15 @@ async def add_provider(store_id: str, request: ProviderRequest, *, caller: Calle
         "priority": request.priority,
         "enabled": request.enabled,
         "credentials": vault.seal(request.credentials, row_id=row_id),
-        "created_at": at,
-        "updated_at": at,
+        "created_at": func.now(),
+        "updated_at": func.now(),
     }
     try:
         async with caller_transaction(caller) as connection:
             row["merchant_id"] = (await one_store(connection, store_id, caller))["merchant_id"]
-            await connection.execute(insert(StoreProvider).values(row))
+            added = insert(StoreProvider).values(row).returning(*StoreProvider.__table__.columns)
+            return dict((await connection.execute(added)).mappings().one())
     except IntegrityError as error:
         if violated(error) != "store_providers_one_each":
             raise
         raise DuplicateResource(Detail("provider", "This store has it already; change it with PATCH")) from error
-    return row

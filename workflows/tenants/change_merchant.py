@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import func, update
 
-from workflows.clock import now
 from workflows.errors import ResourceNotFound
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.models import Merchant
@@ -16,7 +15,7 @@ async def change_merchant(merchant_id: str, changes: dict[str, Any], *, caller: 
     statement = (
         update(Merchant)
         .where(Merchant.id == merchant_id, *within(caller, Merchant.id))
-        .values(**changes, updated_at=now())
+        .values(**changes, updated_at=func.now())
         .returning(*Merchant.__table__.columns)
     )
     async with caller_transaction(caller) as connection:

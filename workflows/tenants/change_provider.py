@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import func, update
 
-from workflows.clock import now
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.credentials import Vault
 from workflows.tenants.models import StoreProvider
@@ -17,7 +16,7 @@ async def change_provider(
     """The row with ``changes`` made. ``provider`` is its name or the row's id. Raises ``ResourceNotFound``."""
     async with caller_transaction(caller) as connection:
         found = await one_provider(connection, store_id, provider, caller=caller)
-        columns = {**changes, "updated_at": now()}
+        columns = {**changes, "updated_at": func.now()}
         if "credentials" in changes:
             columns["credentials"] = vault.seal(changes["credentials"], row_id=found["id"])
         statement = (

@@ -5,9 +5,8 @@ What was sold keeps the currency it was sold in; a new time zone or cut-off deci
 
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import func, update
 
-from workflows.clock import now
 from workflows.errors import ResourceNotFound
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.models import Store
@@ -19,7 +18,7 @@ async def change_store(store_id: str, changes: dict[str, Any], *, caller: Caller
     statement = (
         update(Store)
         .where(Store.id == store_id, *within(caller, Store.merchant_id, Store.id))
-        .values(**changes, updated_at=now())
+        .values(**changes, updated_at=func.now())
         .returning(*Store.__table__.columns)
     )
     async with caller_transaction(caller) as connection:

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from datetime import time
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
-from workflows.clock import now
 from workflows.errors import Detail, InvalidRequest, ResourceNotFound
 from workflows.ids import new_id
 from workflows.tenants.caller import Caller, Scope, caller_transaction
@@ -33,7 +32,6 @@ async def open_store(request: StoreRequest, *, merchant_id: str | None, caller: 
     not within the caller's tenant.
     """
     owner = _owner(merchant_id, caller)
-    at = now()
     row = {
         "id": new_id("store"),
         "merchant_id": owner,
@@ -41,15 +39,15 @@ async def open_store(request: StoreRequest, *, merchant_id: str | None, caller: 
         "currency": request.currency,
         "time_zone": request.time_zone,
         "cut_off": request.cut_off,
-        "created_at": at,
-        "updated_at": at,
+        "created_at": func.now(),  # the database's clock: the store's first period is the day of this instant
+        "updated_at": func.now(),
     }
     seen = select(Merchant.id).where(Merchant.id == owner, *within(caller, Merchant.id))
     async with caller_transaction(caller) as connection:
         if (await connection.execute(seen)).scalar() is None:
             raise ResourceNotFound(Detail("merchant_id", "There is no such merchant"))
-        await connection.execute(insert(Store).values(row))
-    return row
+        made = await connection.execute(insert(Store).values(row).returning(*Store.__table__.columns))
+        return dict(made.mappings().one())
 
 
 def _owner(merchant_id: str | None, caller: Caller) -> str:

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
-from workflows.clock import now
 from workflows.errors import Detail, InvalidRequest, ResourceNotFound
 from workflows.ids import new_id
 from workflows.tenants.caller import Caller, Scope, caller_transaction
@@ -18,13 +17,12 @@ async def register_merchant(name: str, *, psp_id: str | None, caller: Caller) ->
     it is not the caller's.
     """
     owner = _owner(psp_id, caller)
-    at = now()
-    row = {"id": new_id("merchant"), "psp_id": owner, "name": name, "created_at": at, "updated_at": at}
+    row = {"id": new_id("merchant"), "psp_id": owner, "name": name, "created_at": func.now(), "updated_at": func.now()}
     async with caller_transaction(caller) as connection:
         if (await connection.execute(select(Psp.id).where(Psp.id == owner))).scalar() is None:
             raise _no_such_psp()
-        await connection.execute(insert(Merchant).values(row))
-    return row
+        made = await connection.execute(insert(Merchant).values(row).returning(*Merchant.__table__.columns))
+        return dict(made.mappings().one())
 
 
 def _owner(psp_id: str | None, caller: Caller) -> str:

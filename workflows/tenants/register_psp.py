@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import func, insert
 
-from workflows.clock import now
 from workflows.errors import NotAuthorized
 from workflows.ids import new_id
 from workflows.tenants.caller import Caller, Scope, caller_transaction
@@ -15,7 +14,7 @@ async def register_psp(name: str, *, caller: Caller) -> dict[str, Any]:
     """A new PSP's row. Raises ``NotAuthorized`` for anybody but a system operator."""
     if caller.scope is not Scope.SYSTEM:
         raise NotAuthorized(message="Only a system operator registers PSPs")
-    row = {"id": new_id("psp"), "name": name, "created_at": now()}
+    row = {"id": new_id("psp"), "name": name, "created_at": func.now()}
     async with caller_transaction(caller) as connection:
-        await connection.execute(insert(Psp).values(row))
-    return row
+        made = await connection.execute(insert(Psp).values(row).returning(*Psp.__table__.columns))
+        return dict(made.mappings().one())

@@ -1,0 +1,31 @@
+"""What the providers say that ask nobody."""
+
+from typing import Any
+
+import pytest
+
+from workflows.providers import external
+from workflows.providers.base import Charge, Declined, Succeeded
+
+ARN, SLIP = "74537604221000123456789", "000123"
+
+
+def reported(**facts: Any) -> Charge:
+    """A sale at a terminal, with what its card application reported."""
+    return Charge("pay_1:1", "pay_1", 1_000, "JPY", "card", None, 300.0, facts=facts)
+
+
+@pytest.mark.parametrize(
+    ("facts", "reference"),
+    [({"card_arn": ARN, "slip_number": SLIP}, ARN), ({"slip_number": SLIP}, SLIP), ({}, None)],
+    ids=str,
+)
+def test_the_acquirer_finds_a_card_sale_by_what_the_terminal_reported(
+    facts: dict[str, str], reference: str | None
+) -> None:
+    answer = external.settle(reported(external_result="approved", **facts))
+    assert answer == Succeeded(amount=1_000, provider_reference=reference)
+
+
+def test_what_the_terminal_did_not_report_as_approved_is_declined() -> None:
+    assert isinstance(external.settle(reported(external_result="declined", card_arn=ARN)), Declined)
