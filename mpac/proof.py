@@ -1,6 +1,6 @@
-"""The proof: what both judges say, in one list, for `mpac invariants` and for the end of a demonstration.
+"""The proof: what all judges say, in one list, for `mpac invariants` and for the end of a demonstration.
 
-The judges share nothing. They meet only here, where their verdicts are put beside each other.
+The judges share nothing with the product. They meet only here, where their verdicts are put beside each other.
 """
 
 import os
@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 
 from rich.table import Table
 
+from mpac.judges import sums
 from mpac.judges.provider import SENTENCES, judge_by_ledger
 from mpac.trouble import Trouble
 
 OURS = "our database"
 PROVIDERS = "the provider's own ledger"
+ALL_BOOKS = "all books, added up"
 SHOWN = 20  # violations told one by one, per rule
 
 
@@ -30,15 +32,16 @@ class Verdict:
 
 
 async def prove(*, sandbox_url: str) -> list[Verdict]:
-    """Both judges over everything; the second only where there is a sandbox provider.
+    """All judges over everything; the provider's ledger is asked only where there is a sandbox provider.
 
     The product's variables must be in the environment. Raises ``Trouble`` where something that is to be judged can't be
     read.
     """
     verdicts = await _first_judge()
+    database_url = os.environ["MPAC_DATABASE_URL"]
     if sandbox_url:
-        verdicts += await _second_judge(database_url=os.environ["MPAC_DATABASE_URL"], sandbox_url=sandbox_url)
-    return verdicts
+        verdicts += await _second_judge(database_url=database_url, sandbox_url=sandbox_url)
+    return verdicts + await _judge_of_sums(database_url=database_url, sandbox_url=sandbox_url or None)
 
 
 def is_clean(verdicts: list[Verdict]) -> bool:
@@ -129,6 +132,25 @@ async def _second_judge(*, database_url: str, sandbox_url: str) -> list[Verdict]
                 checked=judgement.checked[rule],
                 count=len(broken),
                 violations=tuple(broken[:SHOWN]),
+            )
+        )
+    return verdicts
+
+
+async def _judge_of_sums(*, database_url: str, sandbox_url: str | None) -> list[Verdict]:
+    found = await sums.judge_sums(database_url=database_url, sandbox_url=sandbox_url)
+    verdicts = []
+    for rule, checked in found.checked.items():
+        differing = [(each.place, each.problem) for each in found.differences if each.rule == rule]
+        verdicts.append(
+            Verdict(
+                invariant="–",
+                rule=rule,
+                sentence=sums.SENTENCES[rule],
+                judge=ALL_BOOKS,
+                checked=checked,
+                count=len(differing),
+                violations=tuple(differing[:SHOWN]),
             )
         )
     return verdicts

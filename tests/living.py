@@ -1,4 +1,4 @@
-"""A living stack for journeys and faults: real processes, a client, the provider's controls, and both judges.
+"""A living stack for journeys and faults: real processes, a client, the provider's controls, and all judges.
 
 Patience is short here (a lease of 4 s, questions at a tenth of their delays), so that a test sees within seconds what an
 installation sees within minutes. What is promised in leases and sweeps is thereby promised in seconds too.
@@ -15,11 +15,14 @@ from typing import Any
 
 import aiohttp
 import psycopg
+from celery import Celery
+from kombu.entity import Exchange, Queue
 from psycopg.rows import dict_row
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from mpac.judges.provider import judge_by_ledger
+from mpac.judges.sums import judge_sums
 from mpac.stack.local import LocalStack
 from mpac.trouble import Trouble
 from tests.factories import Signer, Tenant
@@ -159,8 +162,32 @@ class Living:
         rows = await self.sql("SELECT event FROM payment_history WHERE payment_id = ANY(%s)", list(ids))
         return Counter(row["event"] for row in rows)
 
+    async def close_the_day(self) -> dict[str, Any]:
+        """The manager closes the running settlement over HTTP; the closed one."""
+        manager = self.api.signer.user(self.tenant, role="store_manager")
+        listed = await self.api.get("/settlements?status=open", as_=manager)
+        if not listed.body["data"]:
+            await asyncio.to_thread(self.nudge, "settlements.open_due")  # beat would, within its minute
+            listed = await eventually(
+                lambda: self.api.get("/settlements?status=open", as_=manager),
+                until=lambda answer: bool(answer.body["data"]),
+                within=TAKE_UP_SECONDS,
+            )
+        closed = await self.api.post(f"/settlements/{listed.body['data'][0]['id']}/close", as_=manager)
+        assert closed.status == 200, closed.raw
+        body: dict[str, Any] = closed.body
+        return body
+
+    def nudge(self, task: str, *arguments: Any) -> None:
+        """Put a message on the broker, as beat and the API do."""
+        queue = task.partition(".")[0]
+        app = Celery(broker=self.stack.urls.broker, set_as_current=False)
+        app.conf.task_queues = [Queue(queue, Exchange(queue, type="direct"), routing_key=queue)]
+        app.send_task(task, args=arguments, queue=queue, ignore_result=True)
+        app.close()
+
     async def judge(self) -> None:
-        """Both judges over everything: neither finds anything."""
+        """All judges over everything: none finds anything."""
         ours = create_async_engine(make_url(self.stack.urls.database).set(drivername="postgresql+psycopg"))
         try:
             async with ours.connect() as connection:
@@ -170,6 +197,8 @@ class Living:
         assert [(finding.rule.name, finding.violations) for finding in found if finding.count] == []
         theirs = await judge_by_ledger(database_url=self.stack.urls.database, sandbox_url=self.stack.urls.sandbox)
         assert theirs.broken == ()
+        added_up = await judge_sums(database_url=self.stack.urls.database, sandbox_url=self.stack.urls.sandbox)
+        assert added_up.differences == ()
 
     def workers(self) -> list[str]:
         """The names of the workers that carry payments and live."""

@@ -1,4 +1,4 @@
-"""`mpac invariants`: every rule about money over the whole database, by both judges."""
+"""`mpac invariants`: every rule about money over the whole database, by all judges."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ def invariants(*, as_data: bool, home: Path) -> None:
     """Check every rule about money; exit code 1 if one is broken.
 
     The first judge reads our database. The second, which shares no code with it, compares our payments with the sandbox
-    provider's own ledger, where there is a sandbox provider.
+    provider's own ledger, where there is a sandbox provider. The last adds up settlements, our ledger and the provider's.
     """
     attach(home, needs=NEEDS)
     sandbox_url = os.environ.get("MPAC_SANDBOX_URL", "")
@@ -44,6 +44,6 @@ def show(verdicts: list[Verdict], *, sandbox_url: str) -> None:
     for line in as_problems(verdicts):
         console.print(line, style="red", markup=False)
     if not sandbox_url:
-        console.print("There is no sandbox provider here, so only the first judge could speak.")
+        console.print("There is no sandbox provider here, so only our own books could be judged.")
     broken = sum(1 for verdict in verdicts if verdict.count)
     console.print(f"{broken} of {len(verdicts)} rules are broken." if broken else f"All {len(verdicts)} rules hold.")

@@ -56,16 +56,22 @@ class Ledger:
 async def read_ledger(sandbox_url: str) -> Ledger:
     """The whole ledger. Raises ``Trouble`` where the provider does not answer."""
     by_payment: dict[str, Moved] = defaultdict(Moved)
-    movements = 0
+    count = 0
+    async for movement in movements(sandbox_url):
+        by_payment[movement["payment_id"]].add(movement)
+        count += 1
+    return Ledger(count, dict(by_payment))
+
+
+async def movements(sandbox_url: str) -> AsyncIterator[dict[str, Any]]:
+    """Every line of the ledger, oldest first. Raises ``Trouble`` where the provider does not answer."""
     try:
         async for movement in _movements(sandbox_url.rstrip("/")):
-            by_payment[movement["payment_id"]].add(movement)
-            movements += 1
+            yield movement
     except (aiohttp.ClientError, TimeoutError) as error:
         raise Trouble(
             f"The sandbox provider at {sandbox_url} does not show its ledger ({type(error).__name__}): is it up?"
         ) from error
-    return Ledger(movements, dict(by_payment))
 
 
 async def _movements(url: str) -> AsyncIterator[dict[str, Any]]:

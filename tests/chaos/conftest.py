@@ -23,8 +23,9 @@ async def whole_town(home: Path, request: pytest.FixtureRequest) -> AsyncIterato
 
 @pytest.fixture
 async def town(whole_town: Living) -> AsyncIterator[Living]:
-    """The stack, whole before and after, and found clean by both judges after each fault."""
+    """The stack, whole before and after; after each fault its day is closed, and all judges find everything in order."""
     await whole_town.revive()
     yield whole_town
     await whole_town.revive()
+    await whole_town.close_the_day()
     await whole_town.judge()

@@ -1,0 +1,130 @@
+"""The judge of sums on a real database and over real HTTP: one unit planted in any of the three books makes it red."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from mpac.judges.sums import NOBODY, Sums, judge_sums
+from mpac.trouble import Trouble
+from tests.integration.invariants.honest import plant_honest_rows, run, tie_hands
+
+CHARGE = {
+    "kind": "charge",
+    "reference": "pay_1:1",
+    "payment_id": "pay_1",
+    "amount": 1_050,
+    "currency": "JPY",
+    "fee": 34,
+}
+REVERSED = [{**CHARGE, "reference": "pay_3:1"}, {**CHARGE, "reference": "pay_3:1", "kind": "reversal", "fee": -34}]
+Provider = Callable[[list[dict[str, Any]]], Awaitable[str]]
+
+
+async def tell(url: str, *lies: str) -> None:
+    """Honest rows with ``lies`` in them, committed."""
+    engine = create_async_engine(make_url(url).set(drivername="postgresql+psycopg"))
+    async with engine.begin() as connection:
+        await tie_hands(connection)
+        await plant_honest_rows(connection)
+        await run(connection, *lies)
+    await engine.dispose()
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    """A provider whose ledger is what the test says."""
+    rows: list[dict[str, Any]] = []
+
+    async def page(_request: web.Request) -> web.Response:
+        return web.json_response({"data": rows, "next": None})
+
+    app = web.Application()
+    app.router.add_get("/control/ledger", page)
+    async with TestServer(app) as server:
+
+        async def says(movements: list[dict[str, Any]]) -> str:
+            rows[:] = movements
+            return str(server.make_url("/"))
+
+        yield says
+
+
+async def judged(url: str, provider: Provider, *movements: dict[str, Any]) -> Sums:
+    return await judge_sums(database_url=url, sandbox_url=await provider(list(movements)))
+
+
+async def test_honest_books_add_up(own_database: str, provider: Provider) -> None:
+    await tell(own_database)
+    found = await judged(own_database, provider, CHARGE, *REVERSED)
+    assert found.differences == ()
+    assert found.checked == {"totals": 1, "accounts": 1, "movements": 1}
+
+
+@pytest.mark.parametrize(
+    ("rules", "lie"),
+    [
+        ({"totals"}, "UPDATE settlements SET gross_amount = 1051, net_amount = 1017 WHERE id = 'stl_1'"),
+        ({"totals"}, "UPDATE settlements SET fees_amount = 35, net_amount = 1015 WHERE id = 'stl_1'"),
+        ({"totals", "accounts", "movements"}, "UPDATE settlement_lines SET amount = 1049"),
+        ({"totals", "accounts", "movements"}, "UPDATE settlement_lines SET fee = 33"),
+        ({"totals", "accounts", "movements"}, "DELETE FROM settlement_lines"),
+        ({"accounts", "movements"}, "UPDATE payments SET settlement_id = NULL WHERE id = 'pay_1'"),  # it counts twice
+        ({"accounts", "movements"}, "UPDATE settlement_lines SET store_id = 'sto_2'"),
+        ({"accounts"}, "UPDATE ledger_entries SET amount = amount + sign(amount) WHERE amount IN (1050, -1000)"),
+        ({"accounts"}, "UPDATE ledger_entries SET amount = 1051 WHERE amount = 1050"),
+        ({"accounts"}, "UPDATE ledger_entries SET amount = amount - sign(amount) WHERE journal_id = 'jrn_2'"),
+        ({"accounts"}, "UPDATE ledger_accounts SET provider = 'cash' WHERE kind = 'fees'"),
+        ({"accounts"}, "UPDATE ledger_journals SET store_id = 'sto_2' WHERE id = 'jrn_2'"),
+        ({"accounts"}, "UPDATE settlements SET cash_actual = -1, note = 'x' WHERE id = 'stl_1'"),
+    ],
+)  # fmt: skip
+async def test_one_unit_in_our_books_is_found(own_database: str, provider: Provider, rules: set[str], lie: str) -> None:
+    await tell(own_database, lie)
+    found = await judged(own_database, provider, CHARGE)
+    assert {difference.rule for difference in found.differences} == rules
+    assert all(difference.place.startswith("sto_") for difference in found.differences)
+
+
+@pytest.mark.parametrize(
+    ("place", "movements"),
+    [
+        ("sto_1 JPY", [{**CHARGE, "amount": 1_051}]),
+        ("sto_1 JPY", [{**CHARGE, "fee": 35}]),
+        ("sto_1 JPY", []),
+        ("sto_1 JPY", [CHARGE, {**CHARGE, "kind": "refund", "reference": "rfd_2:2", "amount": 1, "fee": 0}]),
+        ("sto_1 USD", [{**CHARGE, "currency": "USD"}]),
+        (f"{NOBODY} JPY", [CHARGE, {**CHARGE, "reference": "pay_9:1"}]),
+    ],
+)
+async def test_one_unit_in_the_providers_book_is_found(
+    own_database: str, provider: Provider, place: str, movements: list[dict[str, Any]]
+) -> None:
+    await tell(own_database)
+    found = await judged(own_database, provider, *movements)
+    assert {difference.rule for difference in found.differences} == {"movements"}
+    assert place in {difference.place for difference in found.differences}
+
+
+async def test_money_whose_end_is_open_is_set_aside(own_database: str, provider: Provider) -> None:
+    attempt = """INSERT INTO {0}_attempts ({0}_id, number, merchant_id, store_id, provider, reference, sent_at)
+                 VALUES ('{1}', 1, 'mer_1', 'sto_1', 'sandbox', '{1}:1', now())"""
+    await tell(own_database, attempt.format("payment", "pay_2"), attempt.format("refund", "rfd_1"))
+    refund = {**CHARGE, "kind": "refund", "reference": "rfd_1:1", "amount": 300, "fee": 0}
+    found = await judged(own_database, provider, CHARGE, {**CHARGE, "reference": "pay_2:1"}, refund)
+    assert (found.differences, found.set_aside) == ((), 2)
+
+
+async def test_without_a_provider_our_own_books_are_compared(own_database: str) -> None:
+    await tell(own_database, "UPDATE settlement_lines SET amount = 1049")
+    found = await judge_sums(database_url=own_database, sandbox_url=None)
+    assert {difference.rule for difference in found.differences} == {"totals", "accounts"}
+
+
+async def test_a_database_that_is_away_is_a_sentence() -> None:
+    with pytest.raises(Trouble, match="can't be judged"):
+        await judge_sums(database_url="postgresql://mpac@127.0.0.1:9/mpac", sandbox_url=None)
