@@ -83,7 +83,7 @@ app.conf.update(
     },
     redbeat_redis_url=settings.broker_url.get_secret_value(),
     redbeat_key_prefix="mpac:beat:",
-    redbeat_lock_timeout=30,  # a beat that died is replaced after this; the sweeps bridge the gap
+    redbeat_lock_timeout=10,  # ten ticks; a beat that died is replaced after this, and till then all is merely later
     beat_max_loop_interval=1,  # the sweeps' own tick
     timezone="UTC",
 )

@@ -1,0 +1,77 @@
+"""Beats beside the stack's own: real `mpac beat` processes that wait for the lock, and ones that do not ask for it at all."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from mpac.stack import commands
+from mpac.stack.home import ROOT
+from mpac.stack.local import LocalStack
+from tests.harness import eventually
+
+GRACE_SECONDS = 10
+
+Kind = Literal["waiting", "unlocked"]
+"""``waiting`` for RedBeat's lock as every beat does; ``unlocked``: the same timetable by Celery's own scheduler, so that it
+ticks whoever else does."""
+
+
+class Beats:
+    """Further beats of one stack."""
+
+    def __init__(self, stack: LocalStack, folder: Path) -> None:
+        self._stack = stack
+        self._folder = folder
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, kind: Kind = "waiting") -> "subprocess.Popen[bytes]":
+        """Start one more; it is up in a second or two, and nobody has to wait for it."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        words = {
+            "waiting": [sys.executable, "-m", "mpac", "beat", "--home", str(self._stack.home.path)],
+            "unlocked": [*commands.BEAT, "beat", "--pidfile=", "--schedule", str(self._folder / f"{name}.schedule")],
+        }
+        with self.log(name).open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                words[kind],
+                cwd=ROOT,
+                env={**os.environ, **self._stack.environment, "PYTHONPATH": str(ROOT)},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return self.processes[name]
+
+    async def tick(self) -> None:
+        """Wait until each of them has sent something: from here on they all do."""
+        for name in self.processes:
+            await eventually(partial(self._said, name), until=lambda said: "Sending due task" in said, within=30)
+
+    async def _said(self, name: str) -> str:
+        return self.log(name).read_text()
+
+    def log(self, name: str) -> Path:
+        """What it says."""
+        return self._folder / f"{name}.log"
+
+    def stop(self) -> None:
+        """End them all, as a deploy would: whoever has the lock lets go of it."""
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            process.wait(GRACE_SECONDS)
+
+
+@contextmanager
+def beats_beside(stack: LocalStack, folder: Path) -> Iterator[Beats]:
+    """Further beats, gone at the end."""
+    beats = Beats(stack, folder)
+    try:
+        yield beats
+    finally:
+        beats.stop()
