@@ -4,7 +4,7 @@ RedBeat keeps the timetable and a lock in the broker, so that of several beats o
 on that: two at once only nudge twice.
 """
 
-from beat.schedule import SCHEDULE
-from workers.app import app
+from beat.schedule import timetable
+from workers.app import app, settings
 
-app.conf.beat_schedule = SCHEDULE
+app.conf.beat_schedule = timetable(scale=settings.timetable_scale)

@@ -77,6 +77,10 @@ class Settings(BaseSettings):
         1.0, gt=0, le=1, description="Shortens the schedule of questions about an unknown outcome, for tests and demos."
     )
 
+    timetable_scale: float = Field(
+        1.0, gt=0, le=1, description="Shortens the pauses of beat's slower entries, for tests and demos."
+    )
+
     sandbox_url: str | None = Field(None, description="Where the sandbox provider answers; unset, it does not exist.")
     sandbox_api_key: SecretStr | None = Field(None, description="The key it was given for us.")
     sandbox_timeout_seconds: Seconds = Field(10, description="How long one call to it may take.")

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from mpac.stack.detach import detach_up
 from mpac.stack.local import LocalStack
 from mpac.stack.output import ConsoleOutput
 from mpac.stack.parts import EVERYTHING, missing_parts
+from mpac.stack.realm import MOVABLE, ORDINARY, Realm
 from mpac.stack.runfile import RunInfo
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -30,8 +32,13 @@ MOST_WORKERS = 64
 )
 @click.option("--detach", is_flag=True, help="Start in the background, return when all is ready; `mpac down` stops it.")
 @click.option("--only", multiple=True, type=click.Choice(EVERYTHING), help="Only these parts; may be given repeatedly.")
+@click.option(
+    "--movable-clock",
+    is_flag=True,
+    help="The demonstration's own database and provider, whose clocks it has moved ahead.",
+)
 @home_option
-def up(workers: int, ports: str, *, detach: bool, only: tuple[str, ...], home: Path) -> None:
+def up(workers: int, ports: str, *, detach: bool, only: tuple[str, ...], movable_clock: bool, home: Path) -> None:
     """Start everything and show its output until Ctrl-C.
 
     MPAC_DATABASE_URL, MPAC_BROKER_URL and MPAC_SANDBOX_URL, where set, are used instead of servers of our own.
@@ -40,10 +47,11 @@ def up(workers: int, ports: str, *, detach: bool, only: tuple[str, ...], home: P
         show(detach_up(home, sys.argv[1:]))
         click.echo("Stop it with `mpac down`.")
         return
-    asyncio.run(_run(home, workers=workers, ports=ports, only=only))
+    realm = MOVABLE if movable_clock else ORDINARY
+    asyncio.run(_run(home, workers=workers, ports=ports, only=only, realm=realm))
 
 
-async def _run(home: Path, *, workers: int, ports: str, only: Sequence[str]) -> None:
+async def _run(home: Path, *, workers: int, ports: str, only: Sequence[str], realm: Realm) -> None:
     output = ConsoleOutput()
     wanted = only or EVERYTHING
     missing = {} if only else missing_parts(wanted)
@@ -51,7 +59,12 @@ async def _run(home: Path, *, workers: int, ports: str, only: Sequence[str]) -> 
         output.say("mpac", f"{part} is left out: {file} is not in this checkout.")
     stopped = asyncio.Event()
     stack = LocalStack(
-        home, ports=ports, workers=workers, parts=[part for part in wanted if part not in missing], output=output
+        home,
+        ports=ports,
+        workers=workers,
+        parts=[part for part in wanted if part not in missing],
+        output=output,
+        realm=realm,
     )
     starting = asyncio.create_task(stack.__aenter__())
     loop = asyncio.get_running_loop()
@@ -63,6 +76,10 @@ async def _run(home: Path, *, workers: int, ports: str, only: Sequence[str]) -> 
         return
     try:
         show(stack.info())
+        if stack.ahead_seconds:
+            click.echo(
+                f"  Its clock is {timedelta(seconds=stack.ahead_seconds)} ahead of yours: a demonstration moved it."
+            )
         await stopped.wait()
         output.say("mpac", "stopping; what is in hand is finished first.")
     finally:

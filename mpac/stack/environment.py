@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from mpac.stack.home import Home
 from mpac.stack.ports import HOST
 from mpac.stack.postgres import database_url
+from mpac.stack.realm import ORDINARY, Realm
 from mpac.stack.secrets import Secrets
 from mpac.stack.valkey import broker_url
 
@@ -32,14 +33,17 @@ class Urls:
     broker: str = ""
 
 
-def urls_of(ports: Mapping[str, int], secrets: Secrets, user: Mapping[str, str]) -> Urls:
+def urls_of(ports: Mapping[str, int], secrets: Secrets, user: Mapping[str, str], *, realm: Realm = ORDINARY) -> Urls:
     """The URLs of what we start, and the user's where they point elsewhere."""
 
     def http(name: str) -> str:
         return f"http://{HOST}:{ports[name]}" if name in ports else ""
 
-    database = database_url(ports["postgres"], secrets["database_password"]) if "postgres" in ports else ""
-    broker = broker_url(ports["valkey"], secrets["broker_password"]) if "valkey" in ports else ""
+    database = broker = ""
+    if "postgres" in ports:
+        database = database_url(ports["postgres"], secrets["database_password"], database=realm.database)
+    if "valkey" in ports:
+        broker = broker_url(ports["valkey"], secrets["broker_password"], number=realm.broker_number)
     return Urls(
         api=http("api"),
         flower=http("flower"),

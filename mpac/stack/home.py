@@ -52,6 +52,10 @@ class Home:
         return self.path / "sandbox"
 
     @property
+    def reports(self) -> Path:
+        return self.path / "reports"
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 

@@ -26,10 +26,12 @@ from typing import Self
 from mpac.stack import parts as stack_parts
 from mpac.stack.environment import FLOWER_USER, RATE_LIMITS_OFF, Urls, product_environment, urls_of, with_users_own
 from mpac.stack.home import open_home
+from mpac.stack.movable_clock import prepare_movable_clock
 from mpac.stack.output import FileOutput, Output
 from mpac.stack.ports import choose_ports
-from mpac.stack.postgres import postgres
+from mpac.stack.postgres import database_url, postgres
 from mpac.stack.program import Program
+from mpac.stack.realm import MOVABLE, ORDINARY, Realm, check_realm
 from mpac.stack.runfile import RunInfo, birth, clear_leftovers, only_one, write_run
 from mpac.stack.schema import schema_is_current
 from mpac.stack.secrets import load_secrets
@@ -54,15 +56,19 @@ class LocalStack:
         durable: bool = True,
         restart: bool = True,
         output: Output | None = None,
+        realm: Realm = ORDINARY,
     ) -> None:
         """``ports``: see ``mpac.stack.ports``. ``env``: variables for the product, above all others; empty unsets.
 
         ``later`` names parts or processes not to wait for: entering returns without them and they start meanwhile.
         ``durable=False`` turns fsync off, for tests of what does not depend on it: their clusters die with them.
-        ``restart=False`` leaves the dead dead, for tests of what happens then.
+        ``restart=False`` leaves the dead dead, for tests of what happens then. ``realm=MOVABLE`` has clocks that can be moved.
         """
         self.home = open_home(home)
         self._user = {name: value for name, value in {**os.environ, **(env or {})}.items() if value}
+        check_realm(realm, self._user)
+        self.realm = realm
+        self.ahead_seconds = 0  # of a clock that can be moved, when it started
         elsewhere = {part for variable, part in REPLACES.items() if variable in self._user}
         self._parts = stack_parts.check_parts([part for part in parts if part not in elsewhere])
         self._secrets = load_secrets(self.home)
@@ -73,7 +79,7 @@ class LocalStack:
         self._durable = durable
         self._closing = ExitStack()
         self._complete = False  # every part was ready once
-        self.urls: Urls = urls_of(self._ports, self._secrets, self._user)
+        self.urls: Urls = urls_of(self._ports, self._secrets, self._user, realm=realm)
         ours = {**product_environment(self.home, self.urls, self._secrets), **RATE_LIMITS_OFF}
         self.environment: dict[str, str] = with_users_own(ours, self._user)
         self._supervisor = Supervisor(output or FileOutput(self.home), restart=restart, changed=self._write_run)
@@ -154,9 +160,12 @@ class LocalStack:
     async def _programs_of(self, part: str) -> list[Program]:
         if part in stack_parts.SERVERS:
             return [await self._server(part)]
+        if part == "migrate" and self.realm is MOVABLE:
+            server = database_url(self._ports["postgres"], self._secrets["database_password"])
+            self.ahead_seconds = await prepare_movable_clock(server, name=self.realm.database)
         if part == "migrate" and await schema_is_current(self.urls.database):
             return []
-        product = stack_parts.Product(self.home, self._ports, self.environment, self._workers)
+        product = stack_parts.Product(self.home, self._ports, self.environment, self._workers, self.realm)
         return stack_parts.programs_of(part, product)
 
     async def _server(self, part: str) -> Program:
@@ -189,6 +198,7 @@ class LocalStack:
             "database_url": self.urls.database,
             "broker_url": self.urls.broker,
             "pids": pids,
+            "realm": self.realm.database,
             "complete": self._complete,
             "names": self._supervisor.names,
             "ready": self._supervisor.ready_names,

@@ -19,6 +19,7 @@ from mpac.stack.home import ROOT, Home, private_folder
 from mpac.stack.ports import HOST
 from mpac.stack.probes import READY_FILE_VARIABLE, answers_http, wrote_its_pid
 from mpac.stack.program import Program
+from mpac.stack.realm import ORDINARY, Realm
 from mpac.trouble import Trouble
 
 SERVERS = ("postgres", "valkey")
@@ -48,6 +49,7 @@ class Product:
     ports: dict[str, int]
     environment: dict[str, str]
     workers: int
+    realm: Realm = ORDINARY
 
 
 def missing_parts(parts: Collection[str]) -> dict[str, str]:
@@ -90,7 +92,9 @@ def _sandbox(product: Product) -> list[Program]:
     return [
         Program(
             name="sandbox",
-            command=commands.sandbox(host=HOST, port=port, store=str(private_folder(product.home.sandbox))),
+            command=commands.sandbox(
+                host=HOST, port=port, store=str(private_folder(product.home.path / product.realm.sandbox_folder))
+            ),
             environment=product.environment,
             ready=answers_http(port, "/health"),
         )

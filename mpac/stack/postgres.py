@@ -24,10 +24,11 @@ from pathlib import Path
 from mpac.stack.home import Home, private_folder, write_private
 from mpac.stack.ports import HOST
 from mpac.stack.program import CHILD, Identity, Program, folder_of
+from mpac.stack.realm import ORDINARY
 from mpac.stack.wheels import postgres_folders
 from mpac.trouble import Trouble
 
-USER = DATABASE = "mpac"
+USER = "mpac"
 
 SETTINGS = {
     "listen_addresses": HOST,
@@ -80,9 +81,9 @@ async def postgres(home: Home, *, port: int, password: str, durable: bool) -> Pr
     )
 
 
-def database_url(port: int, password: str) -> str:
+def database_url(port: int, password: str, *, database: str = ORDINARY.database) -> str:
     """The superuser's URL; migrations make the roles the product runs under."""
-    return f"postgresql://{USER}:{password}@{HOST}:{port}/{DATABASE}"
+    return f"postgresql://{USER}:{password}@{HOST}:{port}/{database}"
 
 
 def root_identity() -> Identity:
@@ -143,7 +144,7 @@ def _initdb(cluster: Cluster, password: str, durable: bool) -> None:
         password_file.unlink()
     # Single-user mode: no server to start, wait for, log in to and stop.
     single = [str(cluster.binaries / "postgres"), "--single", "-D", str(unfinished), "postgres"]
-    _must(_run(cluster.identity, single, text=f"CREATE DATABASE {DATABASE}\n"))
+    _must(_run(cluster.identity, single, text=f"CREATE DATABASE {ORDINARY.database}\n"))
     unfinished.rename(cluster.data)
 
 

@@ -4,20 +4,16 @@
 and a look at the files take 20 ms. In any doubt the answer is no, and alembic decides.
 """
 
-import asyncio
-import os
 import re
 from collections.abc import Iterable
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 from mpac.stack.home import ROOT
-from mpac.stack.wheels import postgres_folders
+from mpac.stack.psql import ask_psql
 from mpac.trouble import Trouble
 
 VERSIONS = ROOT / "migrations" / "versions"
-ASK = "SELECT string_agg(version_num, ',') FROM alembic_version"
+ASK = "SELECT string_agg(version_num, ',') FROM alembic_version;"
 ASSIGNMENT = re.compile(r'^(revision|down_revision)\b[^=\n]*=\s*["\'](\w+)["\']', re.MULTILINE)
-ANSWER_WITHIN_SECONDS = 5
 
 
 async def schema_is_current(database_url: str) -> bool:
@@ -36,29 +32,6 @@ def newest_revisions(sources: Iterable[str]) -> set[str]:
 
 async def _revision_in(database_url: str) -> str:
     try:
-        psql = _psql()
-    except Trouble:  # a server of the user's own, and no PostgreSQL here
+        return await ask_psql(database_url, ASK)
+    except Trouble:  # no schema yet, or a server of the user's own and no PostgreSQL here
         return ""
-    url = urlsplit(database_url)
-    without_password = urlunsplit(url._replace(netloc=re.sub(r":[^@/]*@", "@", url.netloc)))
-    process = await asyncio.create_subprocess_exec(
-        *(psql, "--no-psqlrc", "--tuples-only", "--no-align", "--command", ASK, without_password),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "PGPASSWORD": unquote(url.password or "")},  # a command can be read by every user
-    )
-    try:
-        said, _ = await asyncio.wait_for(process.communicate(), ANSWER_WITHIN_SECONDS)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        return ""
-    return said.decode().strip()
-
-
-def _psql() -> str:
-    psql = next((folder / "psql" for folder in postgres_folders() if (folder / "psql").exists()), None)
-    if psql is None:
-        raise Trouble("There is no psql here.")
-    return str(psql)

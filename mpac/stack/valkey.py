@@ -11,6 +11,7 @@ import signal
 from mpac.stack.home import Home, private_folder, write_private
 from mpac.stack.ports import HOST
 from mpac.stack.program import Program
+from mpac.stack.realm import ORDINARY
 from mpac.stack.wheels import valkey_binary
 
 OPTIONS = """\
@@ -53,9 +54,9 @@ async def valkey(home: Home, *, port: int, password: str, durable: bool) -> Prog
     )
 
 
-def broker_url(port: int, password: str) -> str:
+def broker_url(port: int, password: str, *, number: int = ORDINARY.broker_number) -> str:
     """The ``redis://`` scheme is what Celery's transport is called, whatever the server."""
-    return f"redis://:{password}@{HOST}:{port}/0"
+    return f"redis://:{password}@{HOST}:{port}/{number}"
 
 
 async def _answers(port: int, password: str) -> bool:

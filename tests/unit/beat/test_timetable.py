@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from beat.schedule import SCHEDULE
+from beat.schedule import timetable
 
+SCHEDULE = timetable()
 ROOT = Path(__file__).parents[3]
 
 
@@ -38,3 +39,10 @@ def test_a_message_that_nobody_took_expires_when_the_next_one_comes() -> None:
 
 def test_lost_nudges_are_looked_for_every_second() -> None:
     assert SCHEDULE["sweep-payments"]["schedule"] == 1
+
+
+def test_a_shorter_timetable_is_in_less_of_a_hurry_than_the_sweeps() -> None:
+    short = timetable(scale=0.1)
+    assert {name: entry["task"] for name, entry in short.items()} == {n: e["task"] for n, e in SCHEDULE.items()}
+    assert short["open-settlements"]["schedule"] == pytest.approx(6)
+    assert short["sweep-payments"]["schedule"] == short["sweep-refunds"]["schedule"] == 1

@@ -1,0 +1,107 @@
+"""The realm whose clock can be moved: its database believes it, its neighbour in the same folder does not."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from mpac.stack.home import Home
+from mpac.stack.local import LocalStack
+from mpac.stack.movable_clock import MOVE
+from mpac.stack.realm import MOVABLE, SERVERS_OF_THE_USERS
+from mpac.trouble import Trouble
+
+PARTS = ("postgres", "valkey", "migrate")
+TWO_DAYS = timedelta(days=2)
+ROLES = ("mpac_caller", "mpac_accept", "mpac_worker", "mpac_sweep", "mpac")
+AHEAD = "SELECT now() - pg_catalog.now(), clock_timestamp() - pg_catalog.clock_timestamp()"
+
+
+@pytest.fixture(autouse=True)
+def no_servers_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SERVERS_OF_THE_USERS:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+async def moved(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalStack]:
+    """A stack in the movable realm, two days ahead."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in SERVERS_OF_THE_USERS:
+            patch.delenv(name, raising=False)
+        home = tmp_path_factory.mktemp("movable") / "home"
+        async with LocalStack(home, parts=PARTS, realm=MOVABLE, durable=False) as stack:
+            assert stack.ahead_seconds == 0
+            await move(stack, TWO_DAYS)
+            yield stack
+
+
+async def move(stack: LocalStack, ahead: timedelta) -> int:
+    """Move the clock; how many rows that changed: none where it would have gone back."""
+    async with await psycopg.AsyncConnection.connect(stack.urls.database, autocommit=True) as connection:
+        return (await connection.execute(MOVE, [ahead.total_seconds()] * 2)).rowcount
+
+
+async def ask(url: str, question: str, *values: Any) -> tuple[Any, ...]:
+    """The one row that answers."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        row: tuple[Any, ...] | None = await (await connection.execute(question.encode(), values)).fetchone()
+    assert row is not None
+    return row
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_every_role_lives_in_the_moved_time(moved: LocalStack, role: str) -> None:
+    url = f"{moved.urls.database}?options=-c%20role%3D{role}"
+    now, clock = await ask(url, AHEAD)
+    assert now == TWO_DAYS
+    assert abs(clock - TWO_DAYS) < timedelta(seconds=1)
+
+
+async def test_the_moved_clock_goes_on_ticking_and_never_back(moved: LocalStack) -> None:
+    (before,) = await ask(moved.urls.database, "SELECT clock_timestamp()")
+    assert await move(moved, TWO_DAYS - timedelta(seconds=1)) == 0
+    (after,) = await ask(moved.urls.database, "SELECT clock_timestamp()")
+    assert timedelta(0) < after - before < timedelta(seconds=30)
+
+
+async def test_what_the_migrations_bound_to_the_clock_goes_by_the_moved_one(moved: LocalStack) -> None:
+    async with await psycopg.AsyncConnection.connect(moved.urls.database) as connection:
+        found = await connection.execute(
+            "INSERT INTO psps (id, name) VALUES ('psp_tomorrow', 'x') RETURNING created_at - pg_catalog.now()"
+        )
+        assert await found.fetchone() == (TWO_DAYS,)
+        await connection.rollback()
+
+
+async def test_the_products_tables_are_where_they_always_are(moved: LocalStack) -> None:
+    (strange,) = await ask(
+        moved.urls.database,
+        "SELECT array_agg(table_schema || '.' || table_name) FROM information_schema.tables "
+        "WHERE table_schema NOT IN ('public', 'pg_catalog', 'information_schema')",
+    )
+    assert strange == ["movable_clock.moved"]
+
+
+async def test_a_stopped_stack_starts_as_far_ahead_as_it_was_and_its_neighbour_in_the_present(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    async with LocalStack(home, parts=PARTS, realm=MOVABLE, durable=False) as first:
+        await move(first, TWO_DAYS)
+        await ask(first.urls.database, "INSERT INTO psps (id, name) VALUES ('psp_mine', 'x') RETURNING id")
+    async with LocalStack(home, parts=PARTS, durable=False) as ordinary:
+        assert (await ask(ordinary.urls.database, "SELECT now() - pg_catalog.now()")) == (timedelta(0),)
+        assert (await ask(ordinary.urls.database, "SELECT count(*) FROM psps")) == (0,)
+        assert ordinary.urls.broker.endswith("/0")
+    async with LocalStack(home, parts=PARTS, realm=MOVABLE, durable=False) as again:
+        assert again.ahead_seconds == TWO_DAYS.total_seconds()
+        assert (await ask(again.urls.database, "SELECT count(*) FROM psps")) == (1,)
+        assert again.urls.broker.endswith("/1")
+
+
+@pytest.mark.parametrize("variable", SERVERS_OF_THE_USERS)
+def test_nobody_elses_clock_is_moved(tmp_path: Path, variable: str) -> None:
+    with pytest.raises(Trouble, match=f"unset {variable}"):
+        LocalStack(Home(tmp_path / "home").path, parts=PARTS, realm=MOVABLE, env={variable: "scheme://elsewhere"})
