@@ -96,7 +96,7 @@ def upgrade() -> None:
             resends integer NOT NULL DEFAULT 0,
             not_found_at timestamptz,
             PRIMARY KEY (refund_id, number)
-        );
+        ) WITH (fillfactor = 50);  -- as payment_attempts
 
         CREATE TABLE refund_messages (
             refund_id text NOT NULL,
