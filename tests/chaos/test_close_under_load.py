@@ -1,0 +1,223 @@
+"""The day is closed by hand over HTTP and by beat while 500 payments complete and refunds run, on real processes (F20, F27).
+
+Two stores, two currencies, cash, cards of the terminal and codes of the provider, some of them in doubt meanwhile. However
+the closes fall between them: each final line is in exactly one settlement of its store and currency, totals are the sums
+of the lines, of the ledger's accounts and of the provider's own ledger, and what was closed once never reads differently.
+"""
+
+import asyncio
+import hashlib
+import random
+from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import uuid_utils
+
+from tests.factories import Tenant
+from tests.harness import Answer, eventually
+from tests.living import Living
+from workflows.ids import new_id
+
+PAYMENTS, TILLS = 500, 20
+METHODS: tuple[dict[str, Any], ...] = (
+    {"type": "cash", "cash_received": 10_000},
+    {"type": "qr", "mode": "cpm"},
+    {"type": "card", "approval_code": "A1", "card_brand": "visa", "result": "approved"},
+)
+FATES = (None, None, None, "slow:300", "timeout_after_charge", "decline:lost_card")
+FINAL = ("completed", "failed", "cancelled")
+
+
+class Day:
+    """Two stores that sell, give back and close, all at once."""
+
+    def __init__(self, town: Living, stores: list[Tenant]) -> None:
+        self.town = town
+        self.stores = stores
+        self.sold: list[str] = []
+        self.given_back: list[str] = []
+        self.read: dict[str, str] = {}
+        self.is_over = asyncio.Event()
+        self._chance = random.Random(27)
+
+    def manager(self, store: Tenant) -> str:
+        """The token of a store's manager."""
+        return self.town.api.signer.user(store, role="store_manager")
+
+    async def till(self, count: int) -> None:
+        """Sell ``count`` things; of some of them a part is given back as soon as they are paid."""
+        for _ in range(count):
+            store, method = self._chance.choice(self.stores), self._chance.choice(METHODS)
+            fate = self._chance.choice(FATES) if method["type"] == "qr" else None
+            fields: dict[str, Any] = {
+                "amount": self._chance.randrange(100, 9_000),
+                "currency": self._chance.choice(["JPY", "JPY", "USD"]),
+            }
+            if fate:
+                fields["metadata"] = {"sandbox": fate}
+            staff = self.town.api.signer.user(store)
+            sold = await self.town.api.pay(staff, method=method, **fields)
+            assert sold.status == 201, sold.raw
+            self.sold.append(sold.body["id"])
+            if self._chance.random() < 0.4:
+                await self.give_back(staff, sold.body["id"])
+
+    async def give_back(self, staff: str, payment_id: str) -> None:
+        """Ask for a refund of 50 once the payment is final; the close may hold its row for a moment."""
+        api = self.town.api
+        await eventually(
+            lambda: api.get(f"/payments/{payment_id}?wait=5", as_=staff),
+            until=lambda answer: answer.body["status"] in FINAL,
+            within=60,
+        )
+        body = {"amount": 50, "reason": "cold", "staff_code": "s-7"}
+        asked = await eventually(
+            lambda: api.post(f"/payments/{payment_id}/refund", body, as_=staff, key=uuid_utils.uuid7().hex),
+            until=lambda answer: answer.status != 503,
+        )
+        if asked.status == 201:
+            self.given_back.append(asked.body["id"])
+        else:
+            assert asked.status == 409, asked.raw  # it had failed: there is nothing to give back
+
+    async def close_by_hand(self, store: Tenant, *, every_seconds: float) -> None:
+        """A manager who closes whatever is open, again and again."""
+        while not self.is_over.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.is_over.wait(), every_seconds)
+            for settlement_id in await self.ids(store, "open"):
+                answer = await self.town.api.post(f"/settlements/{settlement_id}/close", as_=self.manager(store))
+                assert answer.status in (200, 409, 503), answer.raw
+            await self.keep_reading(store)
+
+    async def let_days_end(self) -> None:
+        """The running periods have ended, says the data; beat finds them."""
+        while not self.is_over.is_set():
+            await self.town.sql(
+                """UPDATE settlements SET end_at = clock_timestamp() - interval '5 seconds'
+                   WHERE status = 'open' AND start_at < clock_timestamp() - interval '6 seconds' AND store_id = ANY(%s)""",
+                [store.store_id for store in self.stores],
+            )
+            await asyncio.sleep(0.5)
+
+    async def ids(self, store: Tenant, status: str) -> list[str]:
+        """The store's newest settlements in ``status``."""
+        listed = await self.town.api.get(f"/settlements?status={status}&limit=100", as_=self.manager(store))
+        assert listed.status == 200, listed.raw
+        return [row["id"] for row in listed.body["data"]]
+
+    async def keep_reading(self, store: Tenant) -> None:
+        """Read each settlement as soon as it is closed, and again: it is the same to the byte."""
+        for settlement_id in await self.ids(store, "closed"):
+            if settlement_id not in self.read:
+                self.read[settlement_id] = await self.read_whole(store, settlement_id)
+
+    async def read_whole(self, store: Tenant, settlement_id: str) -> str:
+        """The hash of a settlement with all its lines as HTTP shows them."""
+        answer: Answer = await self.town.api.get(f"/settlements/{settlement_id}/export.json", as_=self.manager(store))
+        assert answer.status == 200, answer.raw
+        return hashlib.sha256(answer.raw).hexdigest()
+
+
+async def shops(town: Living) -> list[Tenant]:
+    """The town's store and another of the same merchant, with a running period each in both currencies."""
+    other = replace(town.tenant, store_id=new_id("store"))
+    await town.sql(
+        """INSERT INTO stores (id, merchant_id, name, currency, time_zone, cut_off, created_at, updated_at)
+           SELECT %s, merchant_id, name, currency, time_zone, cut_off, created_at, updated_at FROM stores WHERE id = %s""",
+        *(other.store_id, town.tenant.store_id),
+    )
+    await town.sql(
+        """INSERT INTO store_providers SELECT %s, merchant_id, %s, provider, methods, priority, enabled, credentials,
+               created_at, updated_at FROM store_providers WHERE store_id = %s""",
+        *(f"spr_{new_id('request')}", other.store_id, town.tenant.store_id),
+    )
+    return [town.tenant, other]
+
+
+async def lines_of(town: Living, stores: list[Tenant]) -> dict[str, list[dict[str, Any]]]:
+    """The stores' lines by what they are about."""
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for line in await town.sql(
+        """SELECT l.*, s.store_id AS home, s.currency AS money, s.status FROM settlement_lines l
+           JOIN settlements s ON s.id = l.settlement_id WHERE l.store_id = ANY(%s)""",
+        [store.store_id for store in stores],
+    ):
+        lines.setdefault(line["entity_id"], []).append(line)
+    return lines
+
+
+async def close_all(day: Day) -> None:
+    """The evening: a period for each currency, and all of them closed."""
+    await asyncio.to_thread(day.town.nudge, "settlements.open_due")
+    await eventually(
+        lambda: day.town.sql(
+            """SELECT FROM payments p WHERE p.completed_at IS NOT NULL AND p.settlement_id IS NULL AND NOT EXISTS (
+                   SELECT FROM settlements s WHERE s.store_id = p.store_id AND s.currency = p.currency
+                   AND s.status = 'open')"""
+        ),
+        until=lambda rows: not rows,
+        within=30,
+    )
+    for store in day.stores:
+        for settlement_id in await day.ids(store, "open"):
+            answer = await day.town.api.post(f"/settlements/{settlement_id}/close", as_=day.manager(store))
+            assert answer.status in (200, 409), answer.raw
+        await day.keep_reading(store)
+
+
+async def test_500_payments_and_their_refunds_while_the_day_is_closed_by_hand_and_by_beat(town: Living) -> None:
+    day = Day(town, await shops(town))
+    await asyncio.to_thread(town.nudge, "settlements.open_due")
+    paces = (
+        (day.stores[0], 0.05),
+        (day.stores[0], 0.1),
+        (day.stores[1], 9.0),
+    )  # the other store is left to beat mostly
+    closing = [asyncio.ensure_future(day.close_by_hand(store, every_seconds=pace)) for store, pace in paces]
+    ending = asyncio.ensure_future(day.let_days_end())
+    await asyncio.gather(*(day.till(PAYMENTS // TILLS) for _ in range(TILLS)))
+    ended = await town.settled(day.sold)
+    refunds = "SELECT status, count(*) AS count FROM refunds WHERE id = ANY(%s) GROUP BY status"
+    await eventually(
+        lambda: town.sql(refunds, day.given_back),
+        until=lambda rows: {row["status"] for row in rows} == {"completed"},
+        within=60,
+    )
+    day.is_over.set()
+    await asyncio.gather(*closing, ending)
+    await close_all(day)
+
+    by = await town.sql(
+        """SELECT caller_type, count(*) AS count FROM settlement_history h JOIN settlements s ON s.id = h.settlement_id
+           JOIN LATERAL (SELECT FROM settlement_lines l WHERE l.settlement_id = s.id LIMIT 1) l ON true
+           WHERE h.event = 'close' AND h.store_id = ANY(%s) GROUP BY 1""",
+        [store.store_id for store in day.stores],
+    )
+    closes = {row["caller_type"]: row["count"] for row in by}
+    assert closes["user"] > 5, closes
+    assert closes["worker"] > 0, closes
+
+    lines = await lines_of(town, day.stores)
+    completed = {row["id"] for row in await town.sql("SELECT id FROM payments WHERE completed_at IS NOT NULL")}
+    assert set(lines) == (completed & set(day.sold)) | set(day.given_back)
+    assert Counter(len(each) for each in lines.values()) == {1: len(lines)}
+    for (line,) in lines.values():
+        assert (line["store_id"], line["currency"]) == (line["home"], line["money"])
+        assert line["status"] == "closed"
+    assert ended["failed"] > 0
+    assert len(completed & set(day.sold)) == PAYMENTS - ended["failed"]
+
+    for store in day.stores:
+        for settlement_id in await day.ids(store, "closed"):
+            assert await day.read_whole(store, settlement_id) == day.read[settlement_id]
+    for store in day.stores:
+        rows = await town.sql(
+            "SELECT currency, start_at, end_at FROM settlements WHERE store_id = %s ORDER BY currency, start_at",
+            store.store_id,
+        )
+        for before, after in pairwise(rows):
+            assert before["currency"] != after["currency"] or before["end_at"] == after["start_at"]
