@@ -26,6 +26,9 @@ from workflows.providers.base import (
 MAX_RETRIES = 5
 """Technical retries at most (behaviour §5); nothing moved in any of them, so the payment then fails."""
 
+MAX_RETRY_AFTER_SECONDS = 300
+"""A provider's wish to wait is honoured up to here."""
+
 POLL_SECONDS = 2.5
 """How often a waiting code is asked about: providers advise every 2-3 s."""
 
@@ -153,7 +156,7 @@ def inquiry_delay_seconds(inquiries: int, *, scale: float = 1.0, spread: float =
 def retry_delay_seconds(attempt: int, *, retry_after: float | None, spread: float) -> float:
     """Seconds until another attempt: 0.5, 1, 2, 4 s, or what the provider asked for if that is longer (5 min at most)."""
     backoff: float = 0.5 * 2 ** (attempt - 1)
-    return max(backoff * spread, min(retry_after or 0, 300))
+    return max(backoff * spread, min(retry_after or 0, MAX_RETRY_AFTER_SECONDS))
 
 
 def verdict(step: Step, answer: Answer | None, *, facts: Facts, schedule: Schedule) -> Verdict:
@@ -247,11 +250,14 @@ def _unavailable(step: Step, answer: Unavailable, facts: Facts, schedule: Schedu
             retry_after=answer.retry_after_seconds,
         )
     if step is Step.RESEND:
-        # This call did nothing, and the one before it was proven not to have arrived: the same may be sent once more.
-        delay = retry_delay_seconds(1, retry_after=answer.retry_after_seconds, spread=schedule.spread())
-        return Verdict(
-            due_in_seconds=delay, attempt_outcome="not_found", outcome_known=False, needs_review=facts.needs_review
+        # This call did nothing, and the one before it was proven not to have arrived: the same may be sent once more, as
+        # patiently as questions are asked, for a provider may be away for hours.
+        result = _still_unknown(facts, schedule, answer.reason)
+        result.attempt_outcome = "not_found"
+        result.due_in_seconds = max(
+            result.due_in_seconds or 0, min(answer.retry_after_seconds or 0, MAX_RETRY_AFTER_SECONDS)
         )
+        return result
     if step is Step.ASK and facts.outcome_known and facts.attempt and facts.attempt.outcome == "action_required":
         # The customer's code is still out there and we know it; only this question went unheard.
         return Verdict(due_in_seconds=POLL_SECONDS * schedule.scale, keeps_action=True)

@@ -13,12 +13,13 @@ is still to be done: should this process die, the lease runs out and the attempt
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
 from workflows.errors import ServiceUnavailable
 from workflows.gather import Gather
+from workflows.ids import WELL_FORMED
 from workflows.payments.decide import Schedule, Step, Verdict, verdict
 from workflows.payments.leases import ClaimT
 from workflows.providers.base import Answer, Provider, Unavailable, Unknown
@@ -53,12 +54,14 @@ class Answered(Generic[ClaimT]):
 class Work(Generic[ClaimT]):
     """What is different between one kind of work and another.
 
-    ``ask`` puts the claim's question to a remote provider; ``settle`` answers for a local one (``None``: it is not
-    local); ``record`` returns each row's status now, or ``None`` where the fence had moved on.
+    ``suspects`` are those of some ids that may only be claimed alone (``LeaseTable.suspects``); ``ask`` puts the claim's
+    question to a remote provider; ``settle`` answers for a local one (``None``: it is not local); ``record`` returns each
+    row's status now, or ``None`` where the fence had moved on.
     """
 
     name: str
     claim: Callable[[list[str]], Awaitable[list[ClaimT]]]
+    suspects: Callable[[list[str]], Awaitable[list[str]]]
     ask: Callable[[Provider, ClaimT], Awaitable[Answer]]
     settle: Callable[[ClaimT], Answer | None]
     record: Callable[[list[Answered[ClaimT]]], Awaitable[list[str | None]]]
@@ -73,27 +76,64 @@ class Hands(Generic[ClaimT]):
         self._providers = providers
         self._in_flight = {name: asyncio.Semaphore(settings.calls_in_flight) for name in providers.remote}
         self._room = asyncio.Semaphore(settings.payments_in_hand)
+        self._next_for_room = asyncio.Lock()
+        self._alone = asyncio.Lock()
+        self._page = min(GROUP_LIMIT, settings.payments_in_hand)
         self._records: Gather[Answered[ClaimT], str | None] = Gather(
             self._record, limit=GROUP_LIMIT, lanes=RECORD_LANES
         )
         self._carried: set[asyncio.Task[None]] = set()
 
-    async def process(self, ids: list[str]) -> None:
+    async def process(self, ids: Sequence[object]) -> None:
         """Advance these rows by one step each. Safe to call twice, late, at once, or never.
 
-        Raises ``ServiceUnavailable`` where the database is away while claiming.
+        A message may bring anything: what is no id is told only after the others were seen to. Raises ``TypeError`` and
+        ``ValueError`` for that, and ``ServiceUnavailable`` where the database is away while claiming.
         """
-        for _ in ids:
-            await self._room.acquire()
+        if not isinstance(ids, list):
+            raise TypeError(f"{self._work.name}s are processed by a list of their ids, not {type(ids).__name__}")
+        wanted = [one for one in ids if isinstance(one, str) and WELL_FORMED.fullmatch(one)]
+        for start in range(0, len(wanted), self._page):
+            await self._take_in_hand(wanted[start : start + self._page])
+        if len(wanted) < len(ids):
+            raise ValueError(f"{len(ids) - len(wanted)} of these {len(ids)} are no ids")
+
+    async def _take_in_hand(self, ids: list[str]) -> None:
+        claimed = await self._claim_and_call(ids)
+        if claimed < len(ids) and len(ids) > 1:
+            for suspect in await self._work.suspects(ids):
+                async with self._alone:  # of several that may kill this process no two are in hand at once
+                    await self._claim_and_call([suspect])
+
+    async def _claim_and_call(self, ids: list[str]) -> int:
+        """Claim and begin to carry, then wait a little for the calls; returns how many rows there were to claim."""
+        await self._take_room(len(ids))
+        began = asyncio.get_running_loop().time()  # before the claim: its lease is counted from within
         claimed: list[ClaimT] = []
         try:
             claimed = await self._work.claim(ids)
         finally:
-            for _ in range(len(ids) - len(claimed)):
-                self._room.release()
-        tasks = [self._start(self._carry(one)) for one in claimed]
+            self._give_room(len(ids) - len(claimed))
+        tasks = [self._start(self._carry(one, began)) for one in claimed]
         if tasks:
             await asyncio.wait(tasks, timeout=PATIENCE_SECONDS)
+        return len(tasks)
+
+    async def _take_room(self, count: int) -> None:
+        """Wait for room for ``count`` rows. One batch waits at a time: two that each hold half of it would do so for ever."""
+        taken = 0
+        try:
+            async with self._next_for_room:
+                while taken < count:
+                    await self._room.acquire()
+                    taken += 1
+        except BaseException:  # its task waited too long: what it took must not be lost with it
+            self._give_room(taken)
+            raise
+
+    def _give_room(self, count: int) -> None:
+        for _ in range(count):
+            self._room.release()
 
     async def drain(self, timeout_seconds: float) -> int:
         """Let the calls in hand end, for ``timeout_seconds`` at most; returns how many did not."""
@@ -108,10 +148,10 @@ class Hands(Generic[ClaimT]):
         task.add_done_callback(self._carried.discard)
         return task
 
-    async def _carry(self, claimed: ClaimT) -> None:
-        """Take one claimed row through its call and its record."""
+    async def _carry(self, claimed: ClaimT, began: float) -> None:
+        """Take one claimed row, whose claim ``began`` then, through its call and its record."""
         try:
-            answer = await self._call(claimed)
+            answer = await self._call(claimed, began)
             decided = verdict(claimed.step, answer, facts=claimed.facts, schedule=self._schedule(claimed.provider))
             status = await self._records.put(Answered(claimed, answer, decided))
             self._tell(claimed, status)
@@ -121,7 +161,7 @@ class Hands(Generic[ClaimT]):
         finally:
             self._room.release()
 
-    async def _call(self, claimed: ClaimT) -> Answer | None:
+    async def _call(self, claimed: ClaimT, began: float) -> Answer | None:
         if claimed.step is Step.CANCEL:
             return None
         settled = self._work.settle(claimed)
@@ -130,11 +170,10 @@ class Hands(Generic[ClaimT]):
         provider = self._providers.remote.get(claimed.provider)
         if provider is None:
             return Unavailable(f"this installation has no provider {claimed.provider}")
-        loop = asyncio.get_running_loop()
-        started = loop.time()
         async with self._in_flight[provider.name]:
-            # Half the lease is for the call: whoever waited longer for a place lets somebody else claim it anew.
-            if loop.time() - started > self._settings.lease_seconds / 2:
+            # Half the lease is for the call. Who comes later, because there was no place or because this process was
+            # stopped meanwhile, sends nothing: somebody else may have found the attempt unanswered and decided without it.
+            if asyncio.get_running_loop().time() - began > self._settings.lease_seconds / 2:
                 return Unavailable("no place for another call") if claimed.step is Step.CHARGE else Unknown("not asked")
             return await self._work.ask(provider, claimed)
 

@@ -26,6 +26,10 @@ from workflows.payments.decide import NOTHING_MOVED, Attempt, Facts, Step
 MAX_UNANSWERED_CLAIMS = 3
 """A row whose worker died this often in a row is quarantined, so that it cannot kill workers for ever."""
 
+SUSPICIOUS_CLAIMS = 2
+"""From so many unanswered claims on, a row is claimed alone. One row that kills its workers would else take all of its batch
+into quarantine with it: they are claimed together, die together and become due together."""
+
 
 class Claim(Protocol):
     """A claimed row, as far as all kinds are alike."""
@@ -63,11 +67,12 @@ class LeaseTable(Generic[ClaimT]):
     first_attempt: str = "1"
 
     async def claim(self, ids: list[str], *, worker: str, lease_seconds: float) -> list[ClaimT]:
-        """Claim those of ``ids`` that are free and due; the rest is somebody else's, final, or not due yet.
+        """Claim those of ``ids`` that are free and due; the rest is somebody else's, final, not due yet, or a suspect.
 
         Raises ``ServiceUnavailable`` where the database is away: nothing is claimed then, and the sweep nudges again.
         """
-        parameters = {"ids": ids, "lease": lease_seconds, "worker": worker}
+        most = MAX_UNANSWERED_CLAIMS if len(ids) == 1 else SUSPICIOUS_CLAIMS - 1
+        parameters = {"ids": ids, "lease": lease_seconds, "worker": worker, "most_unanswered": most}
         async with transaction(Role.WORKER) as connection:
             started = (await connection.execute(_statement(_START, self), parameters)).mappings().all()
             claimed = [self.build(dict(row), None) for row in started]
@@ -75,6 +80,12 @@ class LeaseTable(Generic[ClaimT]):
                 resumed = (await connection.execute(_statement(_RESUME, self), parameters)).mappings().all()
                 claimed += await self._take_up(connection, [dict(row) for row in resumed], worker=worker)
         return claimed
+
+    async def suspects(self, ids: list[str]) -> list[str]:
+        """Those of ``ids`` that are free and due, but are only claimed alone."""
+        async with transaction(Role.WORKER) as connection:
+            found = await connection.execute(_statement(_SUSPECTS, self), {"ids": ids, "deaths": SUSPICIOUS_CLAIMS})
+            return list(found.scalars())
 
     async def _take_up(self, connection: AsyncConnection, rows: list[dict[str, Any]], *, worker: str) -> list[ClaimT]:
         poisoned = [row["id"] for row in rows if row["unanswered_claims"] > MAX_UNANSWERED_CLAIMS]
@@ -145,7 +156,7 @@ _RESUME = """
     WITH picked AS (
         SELECT id FROM {entity}s
         WHERE id = ANY(:ids) AND status = 'processing' AND due_at <= now()
-          AND (lease_until IS NULL OR lease_until <= now())
+          AND (lease_until IS NULL OR lease_until <= now()) AND unanswered_claims <= :most_unanswered
         ORDER BY id FOR UPDATE SKIP LOCKED
     )
     UPDATE {entity}s r
@@ -157,6 +168,14 @@ _RESUME = """
     ) last ON true
     WHERE r.id = picked.id
     RETURNING {columns}, r.store_id, last.number AS attempt_number, last.outcome AS attempt_outcome, last.not_found_at
+"""
+
+_SUSPECTS = """
+    -- suspects: rows that were claimed and never answered several times, which a batch leaves out
+    SELECT id FROM {entity}s
+    WHERE id = ANY(:ids) AND status = 'processing' AND due_at <= now()
+      AND (lease_until IS NULL OR lease_until <= now()) AND unanswered_claims >= :deaths
+    ORDER BY id
 """
 
 _NEW_ATTEMPTS = """

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from workflows.payments.claim import Claimed, claim_payments
+from workflows.payments.claim import PAYMENTS, Claimed, claim_payments
 from workflows.payments.decide import Step
 from workflows.payments.hands import Answered, Hands, Work
 from workflows.payments.record import Aftermath, record_answers
@@ -24,7 +24,7 @@ class Processor(Hands[Claimed]):
         async def record(group: list[Answered[Claimed]]) -> list[str | None]:
             return await record_answers(group, worker=worker, aftermath=aftermath)
 
-        work = Work(name="payment", claim=claim, ask=_ask, settle=_settle, record=record)
+        work = Work(name="payment", claim=claim, suspects=PAYMENTS.suspects, ask=_ask, settle=_settle, record=record)
         super().__init__(work, settings=settings, providers=providers)
 
 

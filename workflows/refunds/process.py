@@ -24,7 +24,7 @@ class RefundProcessor(Hands[ClaimedRefund]):
         async def record(group: list[Answered[ClaimedRefund]]) -> list[str | None]:
             return await record_refunds(group, worker=worker, aftermath=aftermath)
 
-        work = Work(name="refund", claim=claim, ask=_ask, settle=_settle, record=record)
+        work = Work(name="refund", claim=claim, suspects=REFUNDS.suspects, ask=_ask, settle=_settle, record=record)
         super().__init__(work, settings=settings, providers=providers)
 
 

@@ -1,0 +1,151 @@
+"""What a message may bring: more ids than there is room for, no ids at all, rows that kill, and a worker that was stopped."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.factories import CASH, PaymentMaker, time_passes
+from tests.fakes import FakeProvider
+from tests.integration.payments.evidence import Admin, all_of, evidence
+from workflows.payments.claim import claim_payments
+from workflows.payments.process import Processor
+from workflows.providers.base import Succeeded
+from workflows.providers.registry import Providers
+from workflows.settings import Settings
+
+LEASE_SECONDS = 30
+Worker = Callable[..., Processor]
+
+
+@pytest.fixture
+async def worker(settings: Settings, provider: FakeProvider, engines: None) -> AsyncIterator[Worker]:
+    """Worker processes with settings of their own."""
+    made: list[Processor] = []
+
+    def make(**changes: Any) -> Processor:
+        changed = settings.model_copy(update=changes)
+        made.append(Processor(changed, Providers({provider.name: provider}), worker="another-worker"))
+        return made[-1]
+
+    yield make
+    provider.release()
+    await asyncio.gather(*(processor.drain(5) for processor in made))
+
+
+async def statuses(admin: Admin, ids: list[str]) -> set[str]:
+    rows = await all_of(admin, b"SELECT DISTINCT status FROM payments WHERE id = ANY(%s)", ids)
+    return {row["status"] for row in rows}
+
+
+@pytest.mark.parametrize("rubbish", [1, None, "", "pay_\x00", "a b", {"id": 1}, ["pay_1"], "x" * 81])
+async def test_what_is_no_id_is_told_and_the_rest_of_the_batch_is_seen_to(
+    payments: PaymentMaker, admin: Admin, rubbish: object
+) -> None:
+    good = [await payments.pending(CASH) for _ in range(2)]
+    with pytest.raises(ValueError, match="1 of these 3 are no ids"):
+        await payments.processor.process([good[0], rubbish, good[1]])
+    assert await statuses(admin, good) == {"completed"}
+
+
+@pytest.mark.parametrize("message", ["pay_1", None, 5, {"pay_1": 1}])
+async def test_a_message_that_is_no_list_is_told(payments: PaymentMaker, message: Any) -> None:
+    with pytest.raises(TypeError, match="list of their ids"):
+        await payments.processor.process(message)
+
+
+async def test_a_batch_larger_than_all_room_is_seen_to_piece_by_piece(
+    payments: PaymentMaker, worker: Worker, admin: Admin
+) -> None:
+    ids = [await payments.pending(CASH) for _ in range(7)]
+    async with asyncio.timeout(20):
+        await worker(payments_in_hand=3).process([*ids, *(f"pay_unknown{number}" for number in range(200))])
+    assert await statuses(admin, ids) == {"completed"}
+
+
+async def test_two_batches_that_each_need_all_room_do_not_wait_for_each_other_for_ever(
+    payments: PaymentMaker, worker: Worker, admin: Admin
+) -> None:
+    processor = worker(payments_in_hand=4)
+    batches = [[await payments.pending() for _ in range(4)] for _ in range(6)]
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(processor.process(batch) for batch in batches))
+    assert await statuses(admin, [payment_id for batch in batches for payment_id in batch]) == {"completed"}
+
+
+async def test_a_batch_that_waited_too_long_gives_back_the_room_it_had(
+    payments: PaymentMaker, worker: Worker, provider: FakeProvider, admin: Admin
+) -> None:
+    processor = worker(payments_in_hand=3)
+    first, second = await payments.pending(), [await payments.pending() for _ in range(3)]
+    provider.hold()
+    await processor.process([first])  # it lets go after a second; the call goes on and keeps its place
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(processor.process(second), 0.1)
+    provider.release()
+    async with asyncio.timeout(20):
+        await processor.process(second)
+    assert await statuses(admin, [first, *second]) == {"completed"}
+
+
+async def test_a_payment_that_kills_its_worker_takes_nobody_of_its_batch_into_quarantine(
+    payments: PaymentMaker, worker: Worker, provider: FakeProvider, admin: Admin
+) -> None:
+    innocent = [await payments.pending() for _ in range(3)]
+    poison = await payments.pending()
+    batch = [innocent[0], poison, *innocent[1:]]
+    for _ in range(2):  # twice they are in hand together while their worker dies
+        assert len(await claim_payments(batch, worker="dies", lease_seconds=LEASE_SECONDS)) == 4
+        for payment_id in batch:
+            await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
+    assert await claim_payments(batch, worker="dies", lease_seconds=LEASE_SECONDS) == []
+    assert len(await claim_payments([poison], worker="dies", lease_seconds=LEASE_SECONDS)) == 1
+    await time_passes(admin, poison, seconds=LEASE_SECONDS + 1)
+    provider.inquiries.extend([Succeeded(1_000)] * 3)
+    await worker().process(batch)
+    assert await statuses(admin, innocent) == {"completed"}
+    found = await evidence(admin, poison)
+    assert (found.status, found.row["needs_review"]) == ("processing", True)
+    assert found.history[-1]["reason"] == "quarantined"
+
+
+async def test_suspects_are_in_hand_one_after_the_other(
+    payments: PaymentMaker, worker: Worker, provider: FakeProvider, admin: Admin
+) -> None:
+    batch = [await payments.pending() for _ in range(2)]
+    for _ in range(2):
+        await claim_payments(batch, worker="dies", lease_seconds=LEASE_SECONDS)
+        for payment_id in batch:
+            await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
+    provider.hold_inquiries()
+    working = [asyncio.ensure_future(one.process(batch)) for one in [worker()] for _ in range(2)]
+    await provider.asked.wait()
+    rows = await all_of(admin, b"SELECT id FROM payments WHERE id = ANY(%s) AND lease_until > now()", batch)
+    assert len(rows) == 1
+    provider.release()
+    await asyncio.gather(*working)
+    await working[0]
+    assert len({reference for _, reference in provider.calls}) == 2
+
+
+async def test_a_worker_that_was_stopped_between_claim_and_call_sends_nothing_when_it_wakes_up(
+    payments: PaymentMaker, worker: Worker, provider: FakeProvider, admin: Admin
+) -> None:
+    processor = worker(lease_seconds=0.4)
+    claim = processor._work.claim
+
+    async def claim_and_be_stopped(ids: list[str]) -> Any:
+        claimed = await claim(ids)
+        time.sleep(0.3)  # noqa: ASYNC251 - the process as a whole is stopped
+        return claimed
+
+    processor._work = replace(processor._work, claim=claim_and_be_stopped)
+    payment_id = await payments.pending()
+    await processor.process([payment_id])
+    assert provider.calls == []
+    found = await evidence(admin, payment_id)
+    assert (found.status, found.outcomes) == ("processing", ["unavailable"])
