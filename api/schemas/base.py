@@ -23,7 +23,10 @@ class Body(Part):
     @classmethod
     def _refuse_card_data(cls, value: Any) -> Any:
         # Raised as our own error, not the validator's: that one would carry the value along.
-        found = [Detail(path, ISSUE) for path in find_card_data(value)]
+        try:
+            found = [Detail(path, ISSUE) for path in find_card_data(value)]
+        except RecursionError as error:  # what could just be parsed is too deep to be looked through, and to be of use
+            raise ValueError("Must not be nested so deep") from error
         if found:
             raise InvalidRequest(*found)
         return value

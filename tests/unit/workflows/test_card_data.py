@@ -50,6 +50,28 @@ def test_a_card_number_in_groups_is_found(separator: str) -> None:
     assert looks_like_card_data(separator.join(["3782", "822463", "10005"]))
 
 
+@pytest.mark.parametrize("number", [*NUMBERS, "4111 1111 1111 1111", "3782-822463-10005", "6212 3456 7890 0000 003"])
+@pytest.mark.parametrize(
+    "shape", ["{0} 12/27", "{0} 1227 123", "till 3 {0}", "0042-{0}", "{0}-1", "{0} {0}", "12 {0} 27"]
+)
+def test_a_card_number_is_found_beside_other_digits(number: str, shape: str) -> None:
+    assert looks_like_card_data(shape.format(number))
+
+
+def test_a_card_number_in_the_digits_of_another_script_is_found() -> None:
+    wide = str.maketrans("0123456789-", "\uff10\uff11\uff12\uff13\uff14\uff15\uff16\uff17\uff18\uff19\uff0d")
+    assert looks_like_card_data("4111-1111-1111-1111".translate(wide))
+    assert looks_like_card_data("4111111111111111".translate(wide))
+    assert not looks_like_card_data("4111111111111112".translate(wide))
+
+
+def test_a_card_number_written_as_a_fraction_is_found() -> None:
+    for number in (4111111111111111.0, 4.111111111111111e15, 4111111111111111.5):
+        assert list(find_card_data({"n": number})) == ["n"]
+    for number in (0.1, 1e300, float("nan"), float("inf"), 4111111111111112.0):
+        assert list(find_card_data({"n": number})) == []
+
+
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_merely_has_many_digits_is_left_alone(text: str) -> None:
     assert not looks_like_card_data(text)
