@@ -1,8 +1,8 @@
-"""A worker of the product that kills itself with -9 at a named point of a refund, when it is told to, once.
+"""A worker of the product that kills itself with -9 at a named point of a payment or a refund, when it is told to, once.
 
-``MPAC_TEST_LAST_WORDS`` names a file. A worker that comes to the point whose name is in the file removes the file and is
-dead: no handler runs, no transaction ends, nothing is acknowledged. Without the file it is a worker like any other. The
-points lie around the product's own calls, so nothing in the product knows of them.
+``MPAC_TEST_LAST_WORDS`` names a file. A worker that comes to the point which the file names (``payment: committed``)
+removes the file and is dead: no handler runs, no transaction ends, nothing is acknowledged. Without the file it is a worker
+like any other. The points lie around the product's own calls, so nothing in the product knows of them.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from typing import Any
 
 POINTS = (
     "before the claim",
+    "claimed, not committed",
     "claimed, the attempt written",
     "the request written",
     "the answer received",
@@ -22,15 +23,16 @@ POINTS = (
     "committed",
     "before the acknowledgement",
 )
+PAYMENT, REFUND = "payment", "refund"
 ON_ITS_WAY_SECONDS = 0.05  # the request has left by then, and the provider takes longer to answer
 QUEUES = "payments,refunds,settlements,webhooks,sweeps"
 
 
-def reach(point: str) -> None:
+def reach(entity: str, point: str) -> None:
     """Die here, if this is the point."""
     last_words = Path(os.environ["MPAC_TEST_LAST_WORDS"])
     try:
-        if last_words.read_text() == point:
+        if last_words.read_text() == f"{entity}: {point}":
             last_words.unlink()  # of two workers that come here at once one is told so
             os.kill(os.getpid(), signal.SIGKILL)
     except FileNotFoundError:
@@ -40,45 +42,82 @@ def reach(point: str) -> None:
 def plant() -> None:
     """Put the points where they belong. The product is imported here: tests read only the names of the points."""
     application: Any = import_module("workers.app")
-    tasks: Any = import_module("workers.refunds")
-    process: Any = import_module("workflows.refunds.process")
-    leases: Any = import_module("workflows.payments.leases")
     provider = import_module("workflows.providers.sandbox").SandboxProvider
-    claim, give_back = leases.LeaseTable.claim, provider.give_back
-    post, record, run = application.post_refunds, process.record_refunds, tasks.run
+    plant_claims()
+    provider.charge = calling(PAYMENT, provider.charge)
+    provider.give_back = calling(REFUND, provider.give_back)
+    for entity, post, record in (
+        (PAYMENT, "post_completions", "record_answers"),
+        (REFUND, "post_refunds", "record_refunds"),
+    ):
+        process: Any = import_module(f"workflows.{entity}s.process")
+        tasks: Any = import_module(f"workers.{entity}s")
+        setattr(application, post, then(entity, "recorded, not committed", getattr(application, post)))
+        setattr(process, record, then(entity, "committed", getattr(process, record)))
+        tasks.run = acknowledging(entity, tasks.run)
+
+
+def plant_claims() -> None:
+    """The points around a claim and within its transaction."""
+    leases: Any = import_module("workflows.payments.leases")
+    claim = leases.LeaseTable.claim
 
     async def claims(self: Any, ids: list[str], **rest: Any) -> Any:
-        if self.entity == "refund":
-            reach("before the claim")
+        reach(self.entity, "before the claim")
         claimed = await claim(self, ids, **rest)
-        if self.entity == "refund" and claimed:
-            reach("claimed, the attempt written")
+        if claimed:
+            reach(self.entity, "claimed, the attempt written")
         return claimed
 
-    async def gives_back(self: Any, refund: Any) -> Any:
-        calling = asyncio.ensure_future(give_back(self, refund))
+    leases.LeaseTable.claim = claims
+    for table in (import_module("workflows.payments.claim").PAYMENTS, import_module("workflows.refunds.claim").REFUNDS):
+        object.__setattr__(table, "build", building(table.entity, table.build))
+
+
+def building(entity: str, build: Any) -> Any:
+    """``build``, which is called of each row while its claim is not committed yet."""
+
+    def builds(*args: Any) -> Any:
+        reach(entity, "claimed, not committed")
+        return build(*args)
+
+    return builds
+
+
+def calling(entity: str, call: Any) -> Any:
+    """``call``, with a point while the request is on its way and one when its answer is here."""
+
+    async def calls(self: Any, order: Any) -> Any:
+        answering = asyncio.ensure_future(call(self, order))
         await asyncio.sleep(ON_ITS_WAY_SECONDS)
-        reach("the request written")
-        answer = await calling
-        reach("the answer received")
+        reach(entity, "the request written")
+        answer = await answering
+        reach(entity, "the answer received")
         return answer
 
-    async def posts(*args: Any) -> Any:
-        await post(*args)
-        reach("recorded, not committed")
+    return calls
 
-    async def records(*args: Any, **rest: Any) -> Any:
-        statuses = await record(*args, **rest)
-        reach("committed")
-        return statuses
+
+def then(entity: str, point: str, work: Any) -> Any:
+    """``work``, and the point behind it."""
+
+    async def works(*args: Any, **rest: Any) -> Any:
+        result = await work(*args, **rest)
+        reach(entity, point)
+        return result
+
+    return works
+
+
+def acknowledging(entity: str, run: Any) -> Any:
+    """``run``, and the last point: the task is done and the broker has not been told."""
 
     def runs(work: Any) -> Any:
         result = run(work)
-        reach("before the acknowledgement")
+        reach(entity, "before the acknowledgement")
         return result
 
-    leases.LeaseTable.claim, provider.give_back = claims, gives_back
-    application.post_refunds, process.record_refunds, tasks.run = posts, records, runs
+    return runs
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.chaos.dying_worker import POINTS
+from tests.chaos.dying_worker import POINTS, REFUND
 from tests.chaos.refund_stage import BOUND_SECONDS, LOOK_EVERY_SECONDS, Stage, refund_stage
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
 async def refund_under_kill(stage: Stage, point: str) -> float:
     """Have a refund whose worker dies at ``point``; seconds from the kill until the refund was final."""
     payment_id = await stage.paid()
-    stage.last_words.write_text(point)
+    stage.last_words.write_text(f"{REFUND}: {point}")
     refund = await stage.post(f"/payments/{payment_id}/refund", {"amount": 300, "reason": "cold", "staff_code": "s-7"})
     deadline = time.monotonic() + BOUND_SECONDS
     while not stage.fallen():
@@ -63,7 +63,7 @@ async def test_one_refund_wherever_its_worker_is_killed(stage: Stage) -> None:
 async def test_twenty_refunds_of_many_payments_survive_a_kill_in_their_middle(stage: Stage) -> None:
     paid = await asyncio.gather(*(stage.paid() for _ in range(20)))
     body = {"reason": "cold", "staff_code": "s-7"}
-    stage.last_words.write_text("the answer received")
+    stage.last_words.write_text(f"{REFUND}: the answer received")
     refunds = await asyncio.gather(*(stage.post(f"/payments/{payment_id}/refund", body) for payment_id in paid))
     ended = await asyncio.gather(*(stage.final(f"/refunds/{refund['id']}") for refund in refunds))
     assert not stage.last_words.exists(), "nobody was killed"

@@ -1,0 +1,78 @@
+"""F1 for payments: a worker is killed with -9 at each point of a payment, and exactly one charge is made all the same.
+
+The provider's own ledger says how often money moved, and the invariants say whether our side tells the same. Every point is
+covered or the test fails; the long form does it again and again.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.chaos.dying_worker import PAYMENT, POINTS
+from tests.chaos.refund_stage import BOUND_SECONDS, LOOK_EVERY_SECONDS, Stage, refund_stage
+
+logger = logging.getLogger(__name__)
+ROUNDS = 10
+QR = {"amount": 1_000, "method": {"type": "qr", "mode": "cpm"}}
+
+
+@pytest.fixture(scope="module")
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    """One stack for all of them."""
+    async with refund_stage(tmp_path_factory.mktemp("k")) as found:
+        yield found
+
+
+async def payment_under_kill(stage: Stage, point: str) -> float:
+    """Have a payment whose worker dies at ``point``; seconds from the kill until the payment was final."""
+    stage.last_words.write_text(f"{PAYMENT}: {point}")
+    payment = await stage.post("/payments", QR)
+    deadline = time.monotonic() + BOUND_SECONDS
+    while not stage.fallen():
+        assert time.monotonic() < deadline, f"nobody came to {point}"
+        await asyncio.sleep(LOOK_EVERY_SECONDS)
+    killed_at = time.monotonic()
+    again = [asyncio.create_task(stage.start_worker(name)) for name in stage.fallen()]
+    done = await stage.final(f"/payments/{payment['id']}")
+    took = time.monotonic() - killed_at
+    await asyncio.gather(*again)
+    assert (done["status"], done["outcome_known"], done["captured_amount"]) == ("completed", True, 1_000)
+    assert await stage.moved(payment["id"]) == [("charge", 1_000)]
+    return took
+
+
+async def both_judges_agree(stage: Stage) -> None:
+    ledger, invariants = await stage.judgement()
+    assert ledger.broken == ()
+    assert [rule for rule in invariants["rules"] if rule["count"]] == []
+
+
+async def test_one_charge_wherever_its_worker_is_killed(stage: Stage) -> None:
+    covered = [(point, await payment_under_kill(stage, point)) for point in POINTS]
+    logger.info("killed at %d of %d points, final after %s s", len(covered), len(POINTS),
+                ", ".join(f"{seconds:.1f}" for _, seconds in covered))  # fmt: skip
+    await both_judges_agree(stage)
+
+
+async def test_twenty_payments_in_hand_survive_a_kill_in_their_middle(stage: Stage) -> None:
+    stage.last_words.write_text(f"{PAYMENT}: the answer received")
+    payments = await asyncio.gather(*(stage.post("/payments", QR) for _ in range(20)))
+    ended = await asyncio.gather(*(stage.final(f"/payments/{payment['id']}") for payment in payments))
+    assert not stage.last_words.exists(), "nobody was killed"
+    await asyncio.gather(*(stage.start_worker(name) for name in stage.fallen()))
+    assert Counter(payment["status"] for payment in ended) == {"completed": 20}
+    for payment in payments:
+        assert await stage.moved(payment["id"]) == [("charge", 1_000)]
+    await both_judges_agree(stage)
+
+
+@pytest.mark.long
+async def test_one_charge_wherever_its_worker_is_killed_again_and_again(stage: Stage) -> None:
+    seconds = [await payment_under_kill(stage, point) for _ in range(ROUNDS) for point in POINTS]
+    logger.info("%d of %d kills: one charge each, final after %.1f s at most", len(seconds), ROUNDS * len(POINTS),
+                max(seconds))  # fmt: skip
+    await both_judges_agree(stage)
