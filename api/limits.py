@@ -54,7 +54,8 @@ class Limits:
     @contextmanager
     def admitted(self, scope: Scope) -> Iterator[None]:
         """Count one request in and out. Raises ``ServiceUnavailable`` in overload and in maintenance."""
-        is_waiting = b"wait=" in scope["query_string"] or scope["path"].endswith("/stream")
+        asks_to_wait = b"wait=" in scope["query_string"] or scope["path"].endswith("/stream")
+        is_waiting = asks_to_wait and scope["method"] == "GET"  # nothing else waits, whatever its query says
         is_always_served = scope["path"].startswith(ALWAYS_SERVED)
         if not is_always_served:
             if self._maintenance.is_on and not scope["path"].startswith("/api/v1/ops/"):

@@ -5,6 +5,7 @@ tick: its message may simply be waiting behind others. Two sweeps at once only n
 """
 
 import logging
+import threading
 import time
 from collections import Counter
 
@@ -40,6 +41,9 @@ SILENCE_SECONDS = 60.0
 _nudged: dict[Due, float] = {}
 """Occasion (a row and when it became due) → until when its nudge is given time."""
 
+_nudging = threading.Lock()
+"""Several sweeps run at once, each in a thread: while one looks through what was nudged, no other may change it."""
+
 
 @app.task(name="sweeps.payments")
 def payments() -> None:
@@ -61,15 +65,21 @@ def settlements() -> None:
 
 def _nudge(task: str, found: list[Due], *, page_size: int = MAX_IDS) -> None:
     now = time.monotonic()
-    for occasion in [occasion for occasion, until in _nudged.items() if until < now]:
-        del _nudged[occasion]
-    due = [occasion for occasion in found if occasion not in _nudged]
+    due = _not_nudged_lately(found, now)
     for start in range(0, len(due), page_size):
         page = due[start : start + page_size]
         publish(task, [occasion.id for occasion in page])
-        _nudged.update((occasion, now + NUDGE_AGAIN_SECONDS) for occasion in page)
+        with _nudging:
+            _nudged.update((occasion, now + NUDGE_AGAIN_SECONDS) for occasion in page)
     if due:
         logger.info("nudged %s for %s", task, dict(Counter(occasion.why for occasion in due)))
+
+
+def _not_nudged_lately(found: list[Due], now: float) -> list[Due]:
+    with _nudging:
+        for occasion in [occasion for occasion, until in _nudged.items() if until < now]:
+            del _nudged[occasion]
+        return [occasion for occasion in found if occasion not in _nudged]
 
 
 @app.task(name="sweeps.reconciliations")

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from contextlib import suppress
+from typing import Any
 
 import psycopg
 
@@ -19,7 +20,8 @@ logger = logging.getLogger(__name__)
 RECONNECT_SECONDS = (
     0.5  # the database is usually back within seconds; waiters are served by one look of their own meanwhile
 )
-KEEPALIVES = "keepalives_idle=10 keepalives_interval=5 keepalives_count=3"  # a dead peer is noticed within 25 s
+KEEPALIVES: dict[str, Any] = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+"""The one connection that only listens: a peer that is gone without a word is noticed within 25 s."""
 
 
 class Watch:
@@ -61,7 +63,7 @@ class Watch:
         while True:
             try:
                 connection = await psycopg.AsyncConnection.connect(
-                    address(), autocommit=True, application_name="mpac_watch", connect_timeout=3
+                    address(), autocommit=True, application_name="mpac_watch", connect_timeout=3, **KEEPALIVES
                 )
                 async with connection:
                     await connection.execute("LISTEN payments")
