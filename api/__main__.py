@@ -1,11 +1,14 @@
 """``python -m api``: one API process. ``mpac api`` and the containers start it like this."""
 
 import argparse
+import sys
 
 import uvicorn
 
 from api.app import create_app
 from api.protocol import EnvelopeProtocol
+from workflows.settings import settings_or_exit
+from workflows.tenants.tokens import Tokens
 
 GRACE_SECONDS = 5  # for requests in flight at a stop; a hanging ?wait= is cut then, and its terminal asks anew
 KEEP_ALIVE_SECONDS = 75  # longer than clients and proxies keep an idle connection, so that it is they who close it
@@ -18,8 +21,13 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8800)
     options = parser.parse_args()
+    settings = settings_or_exit()
+    try:
+        Tokens(settings)  # reads the key, which can be missing: better said now, in a sentence
+    except (OSError, ValueError, TypeError) as error:
+        sys.exit(f"MPAC_DEVICE_TOKEN_KEY_FILE is of no use: {error}")
     uvicorn.run(
-        create_app(),
+        create_app(settings),
         host=options.host,
         port=options.port,
         loop="uvloop",

@@ -9,6 +9,7 @@ import os
 from alembic import context
 from sqlalchemy import create_engine, pool, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from workflows.database import Base
 
@@ -52,4 +53,12 @@ def run() -> None:
         connection.commit()
 
 
-run()
+try:
+    run()
+except OperationalError as error:
+    if error.connection_invalidated or error.statement is None:  # it was never reached, or went away
+        said = str(error.orig).strip().partition("\n")[0]
+        raise SystemExit(
+            f"The database of MPAC_DATABASE_URL does not answer ({said}); start it, then again."
+        ) from error
+    raise

@@ -5,6 +5,7 @@ import sys
 import click
 
 from mpac.commands import HELP, load_word, words
+from mpac.explain import explain
 from mpac.trouble import Trouble
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
@@ -38,16 +39,24 @@ def main() -> None:
         code = mpac.main(prog_name="mpac", standalone_mode=False)
     except Trouble as trouble:
         _leave(str(trouble), 1)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         _leave(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _leave("Interrupted.", INTERRUPTED)
+    except Exception as error:
+        sentence = explain(error)
+        if sentence is None:  # a bug of ours, whose traceback is wanted
+            raise
+        _leave(sentence, 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _leave(sentence: str, code: int) -> None:
     sys.stdout.flush()
-    sys.stderr.write(f"mpac: {sentence}\n")
+    sys.stderr.write(f"mpac: {' '.join(sentence.split())}\n")
     sys.exit(code)
 
 

@@ -135,6 +135,15 @@ QUESTIONS: dict[str, Callable[[Home], Finding]] = {
 }
 
 
+def answer(ask: Callable[[Home], Finding], home: Home) -> Finding:
+    """What ``ask`` finds; also where it may not look."""
+    try:
+        return ask(home)
+    except OSError as error:
+        said = f"{error.filename} can't be looked at ({error.strerror})"
+        return Finding(said, "name another folder with --home or MPAC_HOME", fatal=True)
+
+
 def _first_line(words: list[str]) -> str:
     said = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path("/")).stdout
     if not said:

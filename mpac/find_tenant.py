@@ -27,6 +27,6 @@ async def find_tenant(*, merchant_id: str | None, store_id: str | None) -> Tenan
         await disconnect()
     if row is None:
         if merchant_id is None and store_id is None:
-            raise Trouble("There is no merchant yet: make some with `mpac seed`.")
+            raise Trouble("There is no merchant yet: make some with `python3 run.py seed`.")
         raise Trouble("There is no such merchant or store, or the store is another merchant's: see GET /api/v1/stores.")
     return Tenant(row.psp_id, row.merchant_id, row.store_id or "")

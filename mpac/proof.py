@@ -96,11 +96,11 @@ async def _first_judge() -> list[Verdict]:
     try:
         findings = await check_invariants(review_after_seconds=settings.review_after_seconds)
     except ServiceUnavailable as error:
-        raise Trouble("The database does not answer: is it up? `mpac status` tells.") from error
+        raise Trouble("The database does not answer: is it up? `python3 run.py status` tells.") from error
     except ProgrammingError as error:
         said = str(error.orig).partition("\n")[0]
         raise Trouble(
-            f"The database can't be judged ({said}): is it at the newest schema? `mpac migrate` sees to it."
+            f"The database can't be judged ({said}): is it at the newest schema? `python3 run.py migrate` sees to it."
         ) from error
     finally:
         await disconnect()

@@ -64,5 +64,5 @@ def _read(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise Trouble(
-            f"There is no key to sign with at {file}: start a local stack there once with `mpac up`."
+            f"There is no key to sign with at {file}: start a local stack there once with `python3 run.py up`."
         ) from error

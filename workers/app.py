@@ -21,7 +21,7 @@ from workflows.payments.process import Processor, longest_step
 from workflows.providers.registry import Providers, open_providers
 from workflows.refunds.process import RefundProcessor
 from workflows.refunds.too_late import refund_too_late
-from workflows.settings import Settings, load_settings
+from workflows.settings import Settings, settings_or_exit
 
 QUEUES = ("payments", "refunds", "settlements", "webhooks", "sweeps")
 """One per kind of work, so that each can have workers of its own and a slow one starves no other."""
@@ -29,7 +29,7 @@ QUEUES = ("payments", "refunds", "settlements", "webhooks", "sweeps")
 ROUTES = {f"{queue}.*": {"queue": queue} for queue in QUEUES}
 """A task's name says its queue: ``payments.process`` goes to ``payments``."""
 
-settings: Settings = load_settings()
+settings: Settings = settings_or_exit()
 
 
 class HouseTask(Task):

@@ -4,13 +4,20 @@ Nothing in the domain reads the environment. No secret has a default: a process 
 The configuration table of the README is generated from the fields below.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0)]
+
+ADDRESSES = {
+    "database_url": (re.compile(r"postgres(ql)?(\+\w+)?://\S+"), "postgresql://user:password@host:port/name"),
+    "broker_url": (re.compile(r"(rediss?|unix)://\S+"), "redis://:password@host:port/0"),
+}
+"""What the two addresses look like, and how to write them."""
 
 
 class Settings(BaseSettings):
@@ -99,6 +106,14 @@ class Settings(BaseSettings):
     )
     max_statement_bytes: int = Field(268_435_456, ge=1_024, description="The largest statement that may be uploaded.")
 
+    @field_validator("database_url", "broker_url")
+    @classmethod
+    def _is_an_address(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        pattern, example = ADDRESSES[str(info.field_name)]
+        if not pattern.fullmatch(value.get_secret_value()):
+            raise ValueError(f"Write it like {example}")
+        return value
+
     def statement_sla(self, provider: str) -> float:
         """Hours after a payment within which ``provider`` reports it."""
         return self.statement_sla_hours_by_provider.get(provider, self.statement_sla_hours)
@@ -107,3 +122,18 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """The settings of this process. Raises ``pydantic.ValidationError`` where one is missing or makes no sense."""
     return Settings()
+
+
+def settings_or_exit() -> Settings:
+    """The settings, for a process that can do nothing without: it ends with a sentence where one is wrong."""
+    try:
+        return load_settings()
+    except ValidationError as error:
+        raise SystemExit(what_is_wrong(error)) from error
+
+
+def what_is_wrong(error: ValidationError) -> str:
+    """In a sentence, which variables are missing or make no sense. Values are not told: some are secrets."""
+    found = error.errors(include_input=False, include_url=False)
+    said = [f"MPAC_{str(one['loc'][0]).upper()} ({str(one['msg']).removeprefix('Value error, ')})" for one in found]
+    return f"Set these variables right, the README has a table of them: {', '.join(said)}."

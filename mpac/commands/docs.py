@@ -20,7 +20,7 @@ def docs(*, check: bool, home: Path) -> None:  # noqa: ARG001 - every word takes
     for page in drifted:
         if not check:
             (ROOT / page.name).write_text(page.wanted)
-        click.echo(f"{page.name} {'is not what the code says: run `mpac docs`' if check else 'written'}.")
+        click.echo(f"{page.name} {'is not what the code says: run `python3 run.py docs`' if check else 'written'}.")
     if not drifted:
         click.echo("All generated documentation says what the code says.")
     sys.exit(1 if check and drifted else 0)

@@ -50,5 +50,5 @@ def table(made: dict[str, Any]) -> list[str]:
         lines.append(f"           … and {len(devices) - SHOWN} more")
     lines.append("tokens     (for 12 hours, in the first store and its merchant)")
     lines += [f"  {role}\n    {token}" for role, token in made["tokens"].items()]
-    lines.append("The devices' private keys are printed by `mpac seed --json` only, which makes new ones.")
+    lines.append("The devices' private keys are printed by `python3 run.py seed --json` only, which makes new ones.")
     return lines

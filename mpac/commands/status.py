@@ -27,7 +27,7 @@ def status(*, as_json: bool, home: Path) -> None:
     folder = Home(home.absolute())
     info = read_run(folder)
     if info is None:
-        click.echo("{}" if as_json else f"No stack runs in {folder.path}: start one with `mpac up`.")
+        click.echo("{}" if as_json else f"No stack runs in {folder.path}: start one with `python3 run.py up`.")
         sys.exit(1)
     click.echo(json.dumps(info, indent=2) if as_json else "\n".join(table(info)))
     sys.exit(0 if is_well(info) else 1)

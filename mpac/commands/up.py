@@ -45,7 +45,7 @@ def up(workers: int, ports: str, *, detach: bool, only: tuple[str, ...], movable
     """
     if detach:
         show(detach_up(home, sys.argv[1:]))
-        click.echo("Stop it with `mpac down`.")
+        click.echo("Stop it with `python3 run.py down`.")
         return
     realm = MOVABLE if movable_clock else ORDINARY
     asyncio.run(_run(home, workers=workers, ports=ports, only=only, realm=realm))

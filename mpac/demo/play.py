@@ -87,4 +87,4 @@ def _tell_where(stage: Stage) -> None:
         "Database": info["database_url"],
     }.items():
         stage.screen.show(f"{name:<18} {url}")
-    stage.screen.show("Stop it with `mpac down`; its settings are the demonstration's.")
+    stage.screen.show("Stop it with `python3 run.py down`; its settings are the demonstration's.")

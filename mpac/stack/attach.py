@@ -31,7 +31,9 @@ def attached_environment(home: Path, *, needs: Collection[str] = ()) -> dict[str
     found = with_users_own(ours)
     missing = [name for name in needs if not found.get(name)]
     if missing:
-        raise Trouble(f"{missing[0]} is not set and no local stack is up in {folder.path}: set it, or run `mpac up`.")
+        raise Trouble(
+            f"{missing[0]} is not set and no local stack is up in {folder.path}: set it, or run `python3 run.py up`."
+        )
     return found
 
 

@@ -24,7 +24,9 @@ def detach_up(home: Path, words: Sequence[str], *, names: Collection[str] = ()) 
     """
     folder = open_home(home)
     if is_running(folder):
-        raise Trouble(f"A local stack already runs in {folder.path}: stop it with `mpac down`, or use another --home.")
+        raise Trouble(
+            f"A local stack already runs in {folder.path}: stop it with `python3 run.py down`, or use another --home."
+        )
     log = private_folder(folder.logs) / "up.log"
     log.unlink(missing_ok=True)
     log.touch(mode=FILE_MODE)

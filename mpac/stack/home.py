@@ -18,7 +18,7 @@ DEFAULT_HOME = ROOT / ".mpac"
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 MARK = "mpac-home"
-MARK_TEXT = "The state folder of a local MPAC SmartPOS Payments stack. `mpac reset` empties it.\n"
+MARK_TEXT = "The state folder of a local MPAC SmartPOS Payments stack. `python3 run.py reset` empties it.\n"
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,9 @@ def _binaries_for(version: str) -> Path:
         said = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
         if said.split()[-1:] and said.split()[-1].split(".")[0] == version:
             return folder
-    raise Trouble(f"The database in the state folder is of PostgreSQL {version}, which is not installed: `mpac reset`.")
+    raise Trouble(
+        f"The database in the state folder is of PostgreSQL {version}, which is not installed: `python3 run.py reset`."
+    )
 
 
 def _initdb(cluster: Cluster, password: str, durable: bool) -> None:
@@ -151,7 +153,7 @@ def _initdb(cluster: Cluster, password: str, durable: bool) -> None:
 def _must(done: subprocess.CompletedProcess[str]) -> None:
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise Trouble(f"The database could not be made ({last}): `mpac doctor` tells what is missing.")
+        raise Trouble(f"The database could not be made ({last}): `python3 run.py doctor` tells what is missing.")
 
 
 def _run(identity: Identity, words: list[str], *, text: str = "") -> subprocess.CompletedProcess[str]:

@@ -31,7 +31,7 @@ def only_one(home: Home) -> Iterator[None]:
         except BlockingIOError:
             raise Trouble(
                 f"A local stack already runs in {home.path}{_by(descriptor)}: "
-                "stop it with `mpac down`, or give this one another folder with --home."
+                "stop it with `python3 run.py down`, or give this one another folder with --home."
             ) from None
         os.truncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())

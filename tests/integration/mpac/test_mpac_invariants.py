@@ -119,7 +119,7 @@ def test_a_database_without_a_schema_is_a_sentence(own_database: str) -> None:
     done = mpac("invariants", database_url=own_database.rsplit("/", 1)[0] + "/postgres")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "`mpac migrate` sees to it" in done.stderr
+    assert "`python3 run.py migrate` sees to it" in done.stderr
 
 
 async def test_a_database_that_is_away_is_a_sentence() -> None:

@@ -118,6 +118,6 @@ async def test_without_a_stack_both_say_what_to_do(tmp_path: Path) -> None:
     for words in (("seed", "--json"), ("token", "--role", "staff")):
         code, said, complained = await _mpac(None, *words, home=tmp_path / "nothing")
         assert (code, said) == (1, "")
-        assert "mpac up" in complained
+        assert "run.py up" in complained
         assert "Traceback" not in complained
     assert not (tmp_path / "nothing").exists()

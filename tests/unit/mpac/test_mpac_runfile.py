@@ -16,7 +16,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def test_a_second_stack_in_the_folder_is_refused_with_the_firsts_pid(home: Home) -> None:
-    with only_one(home), pytest.raises(Trouble, match=rf"already runs.*pid {os.getpid()}.*mpac down"), only_one(home):
+    with only_one(home), pytest.raises(Trouble, match=rf"already runs.*pid {os.getpid()}.*run.py down"), only_one(home):
         pass
     with only_one(home):
         assert supervisor_pid(home) == os.getpid()
