@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 MAX_IDS = 100
 """Ids per message: what one claim takes at a time."""
 
-BUSY_IDS, WIDEST = 8, 6
+BUSY_IDS, WIDEST = 8, 3
 """For each so many ids that wait, messages are spaced once more as wide, up to the widest: each costs its publisher, its
-worker and Flower 1.5 ms together, whatever it carries, and 50 ms more are nothing to a payment at such a load."""
+worker and Flower 1.5 ms together, whatever it carries, and 40 ms more are nothing to a payment at such a load."""
 
 MAX_WAITING = 50_000
 """Ids kept while the broker is away (about 5 MB); the sweep finds the rest."""
@@ -86,8 +86,9 @@ class Nudger:
                         if self._is_stopping:
                             return
                         time.sleep(PAUSE_SECONDS)
-                # Meanwhile more ids gather: this is what makes messages few and full at peak.
-                time.sleep(self._spacing * min(WIDEST, max(1, most // BUSY_IDS)))
+                if most <= MAX_IDS:  # else the next message is full already
+                    # Meanwhile more ids gather: this is what makes messages few and full at peak.
+                    time.sleep(self._spacing * min(WIDEST, max(1, most // BUSY_IDS)))
 
     def _publish_batch(self, task: str, waiting: deque[tuple[str, str]]) -> bool:
         """Publish up to ``MAX_IDS`` of ``waiting``; whether the broker took them. If not, the sweep finds these."""

@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     max_wait_seconds: int = Field(25, ge=1, le=60, description="The longest a `?wait=` may hang.")
 
     nudge_spacing_ms: int = Field(
-        10, ge=0, description="Least time between two nudges of one process: they carry more ids each."
+        20, ge=0, description="Least time between two nudges of one process: they carry more ids each."
     )
     lease_seconds: Seconds = Field(30, description="How long a worker owns a payment it claimed; longer than any step.")
     nudge_grace_seconds: Seconds = Field(

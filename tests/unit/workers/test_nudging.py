@@ -75,6 +75,15 @@ def test_what_gathers_while_the_broker_is_slow_goes_in_full_messages(nudger: Nud
     assert len(broker.messages) <= 4
 
 
+def test_full_messages_follow_each_other_at_once(broker: Broker) -> None:
+    nudger = Nudger(spacing_seconds=10 * DEADLINE_SECONDS)  # a pause before the third message would be too long to wait for
+    for number in range(2 * MAX_IDS + 1):
+        nudger.payment(f"pay_{number}", request_id="req_1")
+    nudger.start()
+    broker.wait_for(2 * MAX_IDS + 1)
+    assert [len(message) for message in broker.messages] == [MAX_IDS, MAX_IDS, 1]
+
+
 def test_a_nudge_returns_at_once_though_the_broker_hangs(nudger: Nudger, broker: Broker) -> None:
     broker.is_open.clear()
     for number in range(1_000):
