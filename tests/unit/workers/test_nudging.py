@@ -76,7 +76,9 @@ def test_what_gathers_while_the_broker_is_slow_goes_in_full_messages(nudger: Nud
 
 
 def test_full_messages_follow_each_other_at_once(broker: Broker) -> None:
-    nudger = Nudger(spacing_seconds=10 * DEADLINE_SECONDS)  # a pause before the third message would be too long to wait for
+    nudger = Nudger(
+        spacing_seconds=10 * DEADLINE_SECONDS
+    )  # a pause before the third message would be too long to wait for
     for number in range(2 * MAX_IDS + 1):
         nudger.payment(f"pay_{number}", request_id="req_1")
     nudger.start()
