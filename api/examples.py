@@ -8,7 +8,8 @@ status is left out. Schemas with a status may bring examples of their own (``jso
 from collections.abc import Mapping
 from typing import Any
 
-from api.order_examples import BILLS, ORDER_REQUESTS, ORDERS, SPLITS
+from api.order_examples import BILL_REQUESTS, BILLS, COMBINATIONS, ORDER_CHANGES, ORDER_REQUESTS, ORDERS, SPLITS
+from api.refund_examples import REFUND_REQUESTS, REFUNDS
 from workflows.payments.present import payment_fields
 from workflows.payments.states import PaymentStatus
 
@@ -152,13 +153,20 @@ def _shown(table: Mapping[str, tuple[str, Any]]) -> Examples:
 _PAYMENTS = _shown({name: (summary, payment_fields(row)) for name, (summary, row) in PAYMENTS.items()})
 _ORDERS = _shown(ORDERS)
 _BILLS = _shown(BILLS)
+_REFUNDS = _shown(REFUNDS)
 SCHEMAS: Mapping[str, Examples] = {
     "OrderIn": _shown(ORDER_REQUESTS),
     "OrderOut": _ORDERS,
     "OrdersOut": _shown({"a page": ("Newest first", {"data": [_ORDERS["open"]["value"]], "next_cursor": None})}),
+    "OrderPatch": _shown(ORDER_CHANGES),
+    "BillIn": _shown(BILL_REQUESTS),
+    "CombineIn": _shown(COMBINATIONS),
     "SplitIn": _shown(SPLITS),
     "BillOut": _BILLS,
     "BillsOut": _shown({"a page": ("Newest first", {"data": [_BILLS["unpaid"]["value"]], "next_cursor": None})}),
+    "RefundIn": _shown(REFUND_REQUESTS),
+    "RefundOut": _REFUNDS,
+    "RefundsOut": _shown({"a page": ("Newest first", {"data": [_REFUNDS["completed"]["value"]], "next_cursor": None})}),
     "PaymentIn": _shown(REQUESTS),
     "PaymentOut": _PAYMENTS,
     "PaymentsOut": _shown(

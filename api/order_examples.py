@@ -154,6 +154,17 @@ ORDER_REQUESTS: Table = {
         },
     ),
 }
+ORDER_CHANGES: Table = {
+    "another discount": ("What is left out stays", {"discount_amount": 100}),
+    "other items": (
+        "They replace all that were there",
+        {"items": [{"name": "Ramen", "quantity": 3, "unit_price": 450, "tax_rate": "0.10"}]},
+    ),
+}
+BILL_REQUESTS: Table = {"an order": ("What of it is on no bill yet", {"order_id": _ORDER_ID})}
+COMBINATIONS: Table = {
+    "two tables": ("One store, one currency", {"order_ids": [_ORDER_ID, "ord_019ab0c2d3e47f50a6b7c8d9e0f1a2b8"]}),
+}
 SPLITS: Table = {
     "in three": ("Equal parts, the first ones one unit more: 100 is 34, 33 and 33", {"parts": 3}),
     "by amounts": ("They must sum to the bill", {"amounts": [500, 490]}),

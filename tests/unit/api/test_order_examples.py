@@ -1,10 +1,11 @@
 """The OpenAPI document shows orders and bills in each of their statuses, as they really look."""
 
 import pytest
+from pydantic import BaseModel
 
-from api.order_examples import BILLS, ORDER_REQUESTS, ORDERS, SPLITS
-from api.schemas.bills import BillOut, SplitIn
-from api.schemas.orders import OrderIn, OrderOut
+from api.order_examples import BILL_REQUESTS, BILLS, COMBINATIONS, ORDER_CHANGES, ORDER_REQUESTS, ORDERS, SPLITS, Table
+from api.schemas.bills import BillIn, BillOut, CombineIn, SplitIn
+from api.schemas.orders import OrderIn, OrderOut, OrderPatch
 from workflows.bills.present import FIELDS as BILL_FIELDS
 from workflows.bills.states import BillStatus
 from workflows.orders.present import FIELDS as ORDER_FIELDS
@@ -33,8 +34,17 @@ def test_a_bill_looks_as_it_does_in_answers(name: str) -> None:
     assert bill.balance_amount == owed
 
 
-def test_requests_are_valid() -> None:
-    for _, order in ORDER_REQUESTS.values():
-        OrderIn.model_validate(order)
-    for _, split in SPLITS.values():
-        SplitIn.model_validate(split)
+REQUESTS: list[tuple[type[BaseModel], Table]] = [
+    (OrderIn, ORDER_REQUESTS),
+    (OrderPatch, ORDER_CHANGES),
+    (BillIn, BILL_REQUESTS),
+    (CombineIn, COMBINATIONS),
+    (SplitIn, SPLITS),
+]
+
+
+@pytest.mark.parametrize(("body", "requests"), REQUESTS)
+def test_requests_are_valid(body: type[BaseModel], requests: Table) -> None:
+    assert requests
+    for _, request in requests.values():
+        body.model_validate(request)

@@ -1,0 +1,31 @@
+"""What somebody would try each verb with: the table, and which of its rows ``e`` promise success.
+
+Only a preference (``Shop.one``): one try in four takes whatever there is, and whether it is allowed is for the product to
+say. Without it most of what is drawn is refused for a dull reason, and what needs several steps never comes about.
+"""
+
+_BILLS = "FROM bill_orders bo JOIN bills b ON b.id = bo.bill_id AND b.status <> 'voided' WHERE bo.order_id = e.id"
+_OWED = f"SELECT {_BILLS} AND b.status <> 'paid'"
+_KEPT = """SELECT FROM bill_orders bo JOIN payments p ON p.bill_id = bo.bill_id
+    WHERE bo.order_id = e.id AND p.captured_amount > p.refunded_amount"""
+_UNDER_WAY = "e.status IN ('pending', 'processing')"
+_UNTOUCHED = "e.status = 'unpaid' AND e.reserved_amount = 0"
+
+SUITED: dict[str, tuple[str, str]] = {
+    "submit": ("orders", "e.status = 'draft'"),
+    "change": ("orders", f"e.status IN ('draft', 'open') AND NOT EXISTS (SELECT {_BILLS})"),
+    "cancel order": (
+        "orders",
+        f"e.status IN ('draft', 'open', 'paid') AND NOT EXISTS ({_OWED}) AND NOT EXISTS ({_KEPT})",
+    ),
+    "complete": ("orders", "e.status = 'paid'"),
+    "bill": ("orders", f"e.status = 'open' AND NOT EXISTS (SELECT {_BILLS})"),
+    "combine": ("orders", f"e.status = 'open' AND NOT EXISTS (SELECT {_BILLS})"),
+    "split": ("bills", f"{_UNTOUCHED} AND e.total_amount > 1"),
+    "void": ("bills", _UNTOUCHED),
+    "pay": ("bills", "e.status IN ('unpaid', 'partially_paid') AND e.paid_amount + e.reserved_amount < e.total_amount"),
+    "work": ("payments", _UNDER_WAY),
+    "cancel": ("payments", _UNDER_WAY),
+    "refund": ("payments", "e.status IN ('completed', 'refunded') AND e.refund_reserved < e.captured_amount"),
+    "give back": ("refunds", _UNDER_WAY),
+}

@@ -1,0 +1,46 @@
+"""The OpenAPI document shows refunds in each of their statuses, as they really look."""
+
+from enum import StrEnum
+
+import pytest
+
+from api.examples import SCHEMAS
+from api.refund_examples import REFUND_REQUESTS, REFUNDS
+from api.schemas.refunds import RefundIn, RefundOut
+from workflows.bills.states import BillStatus
+from workflows.orders.states import OrderStatus
+from workflows.payments.states import PaymentStatus
+from workflows.refunds.present import FIELDS
+from workflows.refunds.states import RefundStatus
+
+
+def test_there_is_an_example_of_every_status_and_of_a_doubt() -> None:
+    assert {example["status"] for _, example in REFUNDS.values()} == set(RefundStatus)
+    assert [name for name, (_, example) in REFUNDS.items() if not example["outcome_known"]] == ["in doubt"]
+
+
+@pytest.mark.parametrize("name", REFUNDS)
+def test_a_refund_looks_as_it_does_in_answers(name: str) -> None:
+    example = REFUNDS[name][1]
+    assert tuple(example) == FIELDS == tuple(RefundOut.model_fields)
+    refund = RefundOut.model_validate(example)
+    assert bool(refund.completed_at) == (refund.status == "completed")
+    assert bool(refund.failed_at) == (refund.status == "failed")
+
+
+def test_requests_are_valid() -> None:
+    for _, request in REFUND_REQUESTS.values():
+        RefundIn.model_validate(request)
+
+
+@pytest.mark.parametrize(
+    ("schema", "statuses"),
+    [("OrderOut", OrderStatus), ("BillOut", BillStatus), ("RefundOut", RefundStatus), ("PaymentOut", PaymentStatus)],
+)
+def test_the_document_shows_an_answer_for_each_status(schema: str, statuses: type[StrEnum]) -> None:
+    assert {example["value"]["status"] for example in SCHEMAS[schema].values()} == set(statuses)
+
+
+@pytest.mark.parametrize("schema", ["OrderIn", "OrderPatch", "BillIn", "CombineIn", "SplitIn", "PaymentIn", "RefundIn"])
+def test_the_document_shows_what_to_send(schema: str) -> None:
+    assert SCHEMAS[schema]
