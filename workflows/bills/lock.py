@@ -4,7 +4,7 @@ Whoever holds these locks may go on to lock payments, refunds, and at last order
 (`docs/decisions/0004`). Two bills of one order are locked apart, so a part being paid holds no other part up.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,11 @@ from workflows.transitions import By
 _LOCK = text("""
     -- lock: these bills, by id; FOR NO KEY UPDATE, so that a part may be written beside the bill it is split from
     SELECT * FROM bills WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE
+""")
+
+_LOCK_FREE = text("""
+    -- lock free: those of these bills that nobody else holds this very moment
+    SELECT id FROM bills WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 """)
 
 # clock_timestamp, once: the lock was perhaps waited for, and history is in the order of versions (I14).
@@ -101,6 +106,28 @@ async def lock_bills(connection: AsyncConnection, bill_ids: Iterable[str]) -> di
     ids = sorted(set(bill_ids))
     rows = [dict(row) for row in (await connection.execute(_LOCK, {"ids": ids})).mappings()] if ids else []
     return {row["id"]: LockedBill(row, balance_of(row), row["version"]) for row in rows}
+
+
+Locking = Callable[[AsyncConnection, Iterable[str | None]], Awaitable[set[str | None]]]
+"""Locks bills; returns the ids of those it has, and ``None``, which is what has no bill: ``lock_free`` or ``lock_all``."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldUp:
+    """What was not recorded, because somebody else holds the lock of its bill."""
+
+    bill_id: str
+
+
+async def lock_free(connection: AsyncConnection, bill_ids: Iterable[str | None]) -> set[str | None]:
+    """Lock those of these bills that are free: a group of answers for many bills waits for none of them."""
+    ids = sorted({bill_id for bill_id in bill_ids if bill_id})
+    return {None, *(row.id for row in await connection.execute(_LOCK_FREE, {"ids": ids}))} if ids else {None}
+
+
+async def lock_all(connection: AsyncConnection, bill_ids: Iterable[str | None]) -> set[str | None]:
+    """Lock all of these bills, waiting for whoever holds them: for answers of one bill, which hold up nobody else."""
+    return {None, *await lock_bills(connection, (bill_id for bill_id in bill_ids if bill_id))}
 
 
 async def write_bills(connection: AsyncConnection, statement: TextClause, bills: Iterable[LockedBill]) -> None:

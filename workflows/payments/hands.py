@@ -6,6 +6,8 @@
 | call   | none        | none       | the provider is asked for all of them at once                          |
 | record | one a group | one        | the answers that are ready, in the groups that form                    |
 
+An answer whose bill somebody else holds leaves its group and waits apart: a bill's lock holds up that bill alone.
+
 One bad row never fails its batch, and a slow one never holds back a finished one: a batch's caller waits only
 ``PATIENCE_SECONDS`` for it, then the calls go on by themselves. That is safe because the rows, not the message, say what
 is still to be done: should this process die, the lease runs out and the attempt is asked about.
@@ -13,10 +15,13 @@ is still to be done: should this process die, the lease runs out and the attempt
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic
 
+from workflows.bills.lock import HeldUp, Locking, lock_all, lock_free
 from workflows.errors import ServiceUnavailable
 from workflows.gather import Gather
 from workflows.ids import WELL_FORMED
@@ -33,6 +38,9 @@ PATIENCE_SECONDS = 1.0
 
 RECORD_LANES = 2
 """Groups being recorded at once: one prepares in Python while the other commits."""
+
+BILLS_WAITED_FOR = 4
+"""Bills whose locks are waited for at once: each keeps a connection, and the others of the pool go on."""
 
 RECORD_RETRY_SECONDS = 0.25
 """Between two tries to record while the database is away."""
@@ -56,7 +64,7 @@ class Work(Generic[ClaimT]):
 
     ``suspects`` are those of some ids that may only be claimed alone (``LeaseTable.suspects``); ``ask`` puts the claim's
     question to a remote provider; ``settle`` answers for a local one (``None``: it is not local); ``record`` returns each
-    row's status now, or ``None`` where the fence had moved on.
+    row's status now, ``None`` where the fence had moved on, ``HeldUp`` where its bill is.
     """
 
     name: str
@@ -64,7 +72,10 @@ class Work(Generic[ClaimT]):
     suspects: Callable[[list[str]], Awaitable[list[str]]]
     ask: Callable[[Provider, ClaimT], Awaitable[Answer]]
     settle: Callable[[ClaimT], Answer | None]
-    record: Callable[[list[Answered[ClaimT]]], Awaitable[list[str | None]]]
+    record: Callable[[list[Answered[ClaimT]], Locking], Awaitable[list[str | HeldUp | None]]]
+
+
+Records = Gather[Answered[ClaimT], str | HeldUp | None]
 
 
 class Hands(Generic[ClaimT]):
@@ -79,9 +90,12 @@ class Hands(Generic[ClaimT]):
         self._next_for_room = asyncio.Lock()
         self._alone = asyncio.Lock()
         self._page = min(GROUP_LIMIT, settings.payments_in_hand)
-        self._records: Gather[Answered[ClaimT], str | None] = Gather(
-            self._record, limit=GROUP_LIMIT, lanes=RECORD_LANES
+        self._records: Records[ClaimT] = Gather(partial(self._record, lock_free), limit=GROUP_LIMIT, lanes=RECORD_LANES)
+        self._held_up: defaultdict[str, Records[ClaimT]] = defaultdict(
+            lambda: Gather(self._record_when_free, limit=GROUP_LIMIT)
         )
+        self._at_bill: defaultdict[str, int] = defaultdict(int)
+        self._waits = asyncio.Semaphore(BILLS_WAITED_FOR)
         self._carried: set[asyncio.Task[None]] = set()
 
     async def process(self, ids: Sequence[object]) -> None:
@@ -153,13 +167,26 @@ class Hands(Generic[ClaimT]):
         try:
             answer = await self._call(claimed, began)
             decided = verdict(claimed.step, answer, facts=claimed.facts, schedule=self._schedule(claimed.provider))
-            status = await self._records.put(Answered(claimed, answer, decided))
+            answered = Answered(claimed, answer, decided)
+            status = await self._records.put(answered)
+            if isinstance(status, HeldUp):
+                status = await self._wait_for(status.bill_id, answered)
             self._tell(claimed, status)
         except Exception:
             # Whatever went wrong is this row's alone: its lease runs out and it is asked about. Counted by the row.
             logger.exception("%s %s was left to the sweep", self._work.name, claimed.id, extra=_marks(claimed))
         finally:
             self._room.release()
+
+    async def _wait_for(self, bill_id: str, answered: Answered[ClaimT]) -> str | HeldUp | None:
+        """Record an answer as soon as its bill is free, together with what else waits for it and with nothing else."""
+        self._at_bill[bill_id] += 1
+        try:
+            return await self._held_up[bill_id].put(answered)
+        finally:
+            self._at_bill[bill_id] -= 1
+            if not self._at_bill[bill_id]:
+                del self._at_bill[bill_id], self._held_up[bill_id]
 
     async def _call(self, claimed: ClaimT, began: float) -> Answer | None:
         if claimed.step is Step.CANCEL:
@@ -186,19 +213,25 @@ class Hands(Generic[ClaimT]):
             deduplicates=provider.deduplicates if provider else True,
         )
 
-    async def _record(self, group: list[Answered[ClaimT]]) -> list[str | BaseException | None]:
+    async def _record(
+        self, locking: Locking, group: list[Answered[ClaimT]]
+    ) -> list[str | HeldUp | BaseException | None]:
         """Record, and insist while the leases hold: an answer in hand is worth more than a question later."""
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._settings.lease_seconds / 2
         while True:
             try:
-                return [*await self._work.record(group)]
+                return [*await self._work.record(group, locking)]
             except ServiceUnavailable:
                 if loop.time() > give_up_at:
                     raise
                 await asyncio.sleep(RECORD_RETRY_SECONDS)
 
-    def _tell(self, claimed: ClaimT, status: str | None) -> None:
+    async def _record_when_free(self, group: list[Answered[ClaimT]]) -> list[str | HeldUp | BaseException | None]:
+        async with self._waits:
+            return await self._record(lock_all, group)
+
+    def _tell(self, claimed: ClaimT, status: str | HeldUp | None) -> None:
         name = self._work.name
         if status is None:
             logger.warning("%s %s had been taken over; its answer is evidence", name, claimed.id, extra=_marks(claimed))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
+from workflows.bills.lock import HeldUp, Locking
 from workflows.payments.claim import PAYMENTS, Claimed, claim_payments
 from workflows.payments.decide import Step
 from workflows.payments.hands import Answered, Hands, Work
@@ -21,8 +22,8 @@ class Processor(Hands[Claimed]):
         async def claim(ids: list[str]) -> list[Claimed]:
             return await claim_payments(ids, worker=worker, lease_seconds=settings.lease_seconds)
 
-        async def record(group: list[Answered[Claimed]]) -> list[str | None]:
-            return await record_answers(group, worker=worker, aftermath=aftermath)
+        async def record(group: list[Answered[Claimed]], locking: Locking) -> list[str | HeldUp | None]:
+            return await record_answers(group, worker=worker, aftermath=aftermath, locking=locking)
 
         work = Work(name="payment", claim=claim, suspects=PAYMENTS.suspects, ask=_ask, settle=_settle, record=record)
         super().__init__(work, settings=settings, providers=providers)

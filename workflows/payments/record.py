@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.bills.lock import lock_bills
+from workflows.bills.lock import HeldUp, Locking, lock_free
 from workflows.database import Role, rows_parameter, transaction
 from workflows.payments.bills import follow_bills
 from workflows.payments.claim import Claimed
@@ -126,27 +126,43 @@ Aftermath = Callable[[AsyncConnection, Sequence[RowMapping], str], Awaitable[Non
 
 
 async def record_answers(
-    group: list[Answered[Claimed]], *, worker: str, aftermath: Sequence[Aftermath] = ()
-) -> list[str | None]:
+    group: list[Answered[Claimed]],
+    *,
+    worker: str,
+    aftermath: Sequence[Aftermath] = (),
+    locking: Locking = lock_free,
+) -> list[str | HeldUp | None]:
     """Record ``group`` in one transaction; returns each payment's status now, or ``None`` where the fence had moved on.
+
+    Of payments whose bills ``locking`` does not get nothing is recorded: they are ``HeldUp``.
 
     Raises ``ServiceUnavailable`` where the database is away: nothing is recorded then, the attempts stay unanswered, and
     the sweep has them asked about.
     """
-    rows = [_row(answered) for answered in group]
     async with transaction(Role.WORKER) as connection:
         # Bills before payments: the order in which the whole house locks.
-        await lock_bills(connection, [answered.claimed.bill_id for answered in group if answered.claimed.bill_id])
-        parameters = {"rows": rows_parameter(rows), "ids": [row["id"] for row in rows], "worker": worker}
-        moved = (await connection.execute(_RECORD, parameters)).mappings().all()
-        statuses = {row["id"]: row["status"] for row in moved}
-        await follow_bills(connection, moved, worker)
-        for follow in aftermath:
-            await follow(connection, moved, worker)
-        late = [row for row in rows if row["id"] not in statuses]
-        if late:
-            await _keep_evidence(connection, late, worker)
-    return [statuses.get(answered.claimed.id) for answered in group]
+        locked = await locking(connection, (answered.claimed.bill_id for answered in group))
+        rows = [_row(answered) for answered in group if answered.claimed.bill_id in locked]
+        statuses = await _record(connection, rows, worker=worker, aftermath=aftermath) if rows else {}
+    return [
+        HeldUp(claimed.bill_id) if claimed.bill_id and claimed.bill_id not in locked else statuses.get(claimed.id)
+        for claimed in (answered.claimed for answered in group)
+    ]
+
+
+async def _record(
+    connection: AsyncConnection, rows: list[dict[str, Any]], *, worker: str, aftermath: Sequence[Aftermath]
+) -> dict[str, str]:
+    parameters = {"rows": rows_parameter(rows), "ids": [row["id"] for row in rows], "worker": worker}
+    moved = (await connection.execute(_RECORD, parameters)).mappings().all()
+    statuses: dict[str, str] = {row["id"]: row["status"] for row in moved}
+    await follow_bills(connection, moved, worker)
+    for follow in aftermath:
+        await follow(connection, moved, worker)
+    late = [row for row in rows if row["id"] not in statuses]
+    if late:
+        await _keep_evidence(connection, late, worker)
+    return statuses
 
 
 async def _keep_evidence(connection: AsyncConnection, late: list[dict[str, Any]], worker: str) -> None:

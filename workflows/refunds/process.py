@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from workflows.bills.lock import HeldUp, Locking
 from workflows.payments.decide import Step
 from workflows.payments.hands import Answered, Hands, Work
 from workflows.payments.record import Aftermath
@@ -21,8 +22,8 @@ class RefundProcessor(Hands[ClaimedRefund]):
         async def claim(ids: list[str]) -> list[ClaimedRefund]:
             return await REFUNDS.claim(ids, worker=worker, lease_seconds=settings.lease_seconds)
 
-        async def record(group: list[Answered[ClaimedRefund]]) -> list[str | None]:
-            return await record_refunds(group, worker=worker, aftermath=aftermath)
+        async def record(group: list[Answered[ClaimedRefund]], locking: Locking) -> list[str | HeldUp | None]:
+            return await record_refunds(group, worker=worker, aftermath=aftermath, locking=locking)
 
         work = Work(name="refund", claim=claim, suspects=REFUNDS.suspects, ask=_ask, settle=_settle, record=record)
         super().__init__(work, settings=settings, providers=providers)

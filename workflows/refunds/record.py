@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.balance import share_of_refund
 from workflows.bills.give_back import give_back
-from workflows.bills.lock import Share, lock_bills
+from workflows.bills.lock import HeldUp, Locking, Share, lock_free
 from workflows.database import Role, rows_parameter, transaction
 from workflows.payments.hands import Answered
 from workflows.payments.record import Aftermath, answer_name
@@ -129,24 +129,45 @@ _EVIDENCE = text("""
 
 
 async def record_refunds(
-    group: list[Answered[ClaimedRefund]], *, worker: str, aftermath: Sequence[Aftermath] = ()
-) -> list[str | None]:
+    group: list[Answered[ClaimedRefund]],
+    *,
+    worker: str,
+    aftermath: Sequence[Aftermath] = (),
+    locking: Locking = lock_free,
+) -> list[str | HeldUp | None]:
     """Record ``group`` in one transaction; returns each refund's status now, or ``None`` where the fence had moved on.
+
+    Of refunds whose bills ``locking`` does not get nothing is recorded: they are ``HeldUp``.
 
     Raises ``ServiceUnavailable`` where the database is away: nothing is recorded then, and the sweep has them asked about.
     """
-    rows = [_row(answered) for answered in group]
     async with transaction(Role.WORKER) as connection:
-        await lock_bills(connection, [answered.claimed.bill_id for answered in group if answered.claimed.bill_id])
-        payment_ids = sorted({answered.claimed.refund.payment_id for answered in group})
-        await connection.execute(_LOCK, {"payment_ids": payment_ids})
-        moved = (await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})).mappings().all()
-        await _follow_bills(connection, moved, worker)
-        for follow in aftermath:
-            await follow(connection, moved, worker)
-        statuses: dict[str, str] = {row["id"]: row["status"] for row in moved}
-        await _keep_evidence(connection, [row for row in rows if row["id"] not in statuses], worker)
-    return [statuses.get(answered.claimed.id) for answered in group]
+        locked = await locking(connection, (answered.claimed.bill_id for answered in group))
+        mine = [answered for answered in group if answered.claimed.bill_id in locked]
+        statuses = await _record(connection, mine, worker=worker, aftermath=aftermath) if mine else {}
+    return [
+        HeldUp(claimed.bill_id) if claimed.bill_id and claimed.bill_id not in locked else statuses.get(claimed.id)
+        for claimed in (answered.claimed for answered in group)
+    ]
+
+
+async def _record(
+    connection: AsyncConnection,
+    group: list[Answered[ClaimedRefund]],
+    *,
+    worker: str,
+    aftermath: Sequence[Aftermath],
+) -> dict[str, str]:
+    rows = [_row(answered) for answered in group]
+    payment_ids = sorted({answered.claimed.refund.payment_id for answered in group})
+    await connection.execute(_LOCK, {"payment_ids": payment_ids})
+    moved = (await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})).mappings().all()
+    await _follow_bills(connection, moved, worker)
+    for follow in aftermath:
+        await follow(connection, moved, worker)
+    statuses: dict[str, str] = {row["id"]: row["status"] for row in moved}
+    await _keep_evidence(connection, [row for row in rows if row["id"] not in statuses], worker)
+    return statuses
 
 
 async def _follow_bills(connection: AsyncConnection, moved: Sequence[RowMapping], worker: str) -> None:

@@ -1,18 +1,14 @@
 """What a refund does to the bill of its payment, tip last; and the timeline that tells it."""
 
-import asyncio
 from typing import Any
 
-import psycopg
 import pytest
 
-from mpac.stack.local import LocalStack
 from tests.factories import CASH, QR
 from tests.fakes import FakeProvider
 from tests.harness import Api
 from tests.integration.bills.kit import bill_of, split
 from tests.integration.orders.kit import RAMEN, open_order
-from tests.integration.payments.evidence import all_of
 from tests.integration.refunds.kit import Admin, RefundMaker, bill_events, bill_row, sums
 from workflows.providers.base import Declined
 
@@ -144,43 +140,3 @@ async def test_the_timeline_tells_the_payment_its_refunds_and_the_bill_in_order(
     assert [entry["event"] for entry in of_refund if entry["type"] == "transition"] == ["create", "claim", "complete"]
     assert [entry["type"] for entry in of_refund].count("attempt_answered") == 1
     assert other not in str(told)
-
-
-async def test_a_locked_bill_holds_no_other_payment_up(api: Api, refunds: RefundMaker, stack: LocalStack) -> None:
-    """Another bill's payments and those without a bill are accepted and completed while somebody sits on one bill."""
-    bill = await new_bill(api, refunds, 1_000)
-    locked, free = (await split(api, refunds.tenant, bill["id"], parts=2)).body["data"]
-    async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
-        await foreign.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [locked["id"]])
-        stuck = asyncio.ensure_future(api.pay(refunds.tenant, amount=500, bill_id=locked["id"]))
-        await asyncio.sleep(0.05)
-        async with asyncio.timeout(2):
-            answers = await asyncio.gather(
-                api.pay(refunds.tenant, amount=500, bill_id=free["id"]), *(api.pay(refunds.tenant) for _ in range(5))
-            )
-            assert [answer.status for answer in answers] == [201] * 6
-            await refunds.payments.process(*(answer.body["id"] for answer in answers))
-            paid = await refunds.paid(QR)
-            await refunds.refunded(paid)
-        assert not stuck.done()
-    assert (await stuck).status == 201
-
-
-async def test_a_refund_whose_bill_is_locked_holds_no_other_refund_up(
-    api: Api, refunds: RefundMaker, stack: LocalStack, admin: Admin
-) -> None:
-    bill = await new_bill(api, refunds, 1_000)
-    mine, others = await refunds.paid(QR, bill_id=bill["id"]), await refunds.paid(QR)
-    async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
-        await foreign.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [bill["id"]])
-        stuck = asyncio.ensure_future(refunds.refunded(mine))
-        await asyncio.sleep(0.1)
-        async with asyncio.timeout(2):
-            await refunds.refunded(others)
-        assert await sums(admin, others) == ("refunded", 1_000, 1_000)
-        assert not stuck.done() or await sums(admin, mine) == ("completed", 1_000, 0)
-    await stuck
-    await asyncio.wait_for(refunds.processor.drain(5), 10)
-    assert await sums(admin, mine) == ("refunded", 1_000, 1_000)
-    rows = await all_of(admin, b"SELECT count(*) AS n FROM bill_history WHERE bill_id = %s", bill["id"])
-    assert rows[0]["n"] == 4

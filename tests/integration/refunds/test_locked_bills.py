@@ -1,0 +1,128 @@
+"""Somebody sits on one bill: everything that has nothing to do with it goes on, whoever came at the same moment."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+
+from mpac.stack.local import LocalStack
+from tests.factories import CASH, QR
+from tests.harness import Api, eventually
+from tests.integration.bills.kit import split
+from tests.integration.payments.evidence import all_of
+from tests.integration.refunds.kit import Admin, RefundMaker, sums
+from tests.integration.refunds.test_bills_follow_refunds import new_bill
+
+AT_ONCE_SECONDS = 1.0  # a third of the time a statement may wait for a row
+AT_LAST_SECONDS = 20.0
+
+
+@asynccontextmanager
+async def sitting_on(stack: LocalStack, bill_id: str) -> AsyncIterator[None]:
+    """The bill's row is locked inside."""
+    async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
+        await foreign.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [bill_id])
+        yield
+
+
+async def statuses(admin: Admin, table: str, ids: list[str]) -> list[str]:
+    rows = await all_of(admin, f"SELECT id, status FROM {table} WHERE id = ANY(%s)".encode(), ids)
+    found = {row["id"]: row["status"] for row in rows}
+    return [found[row_id] for row_id in ids]
+
+
+async def test_answers_for_other_bills_that_came_in_the_same_moment_are_recorded(
+    api: Api, refunds: RefundMaker, stack: LocalStack, admin: Admin
+) -> None:
+    bill = await new_bill(api, refunds, 1_000)
+    locked, free = (await split(api, refunds.tenant, bill["id"], parts=2)).body["data"]
+    stuck = await refunds.payments.pending(CASH, amount=500, bill_id=locked["id"])
+    others = [
+        await refunds.payments.pending(CASH, amount=500, bill_id=free["id"]),
+        *[await refunds.payments.pending(CASH) for _ in range(3)],
+    ]
+    async with sitting_on(stack, locked["id"]):
+        working = asyncio.ensure_future(refunds.payments.process(stuck, *others))
+        await eventually(
+            lambda: statuses(admin, "payments", others),
+            until=lambda seen: seen == ["completed"] * 4,
+            within=AT_ONCE_SECONDS,
+        )
+        assert await statuses(admin, "payments", [stuck]) == ["processing"]
+    await working
+    assert await statuses(admin, "payments", [stuck]) == ["completed"]
+    assert (await api.get(f"/bills/{locked['id']}", as_=refunds.tenant)).body["status"] == "paid"
+
+
+async def test_refunds_of_other_bills_in_the_same_message_are_recorded(
+    api: Api, refunds: RefundMaker, stack: LocalStack, admin: Admin
+) -> None:
+    bills = [await new_bill(api, refunds, 1_000) for _ in range(3)]
+    asked = [await refunds.pending(await refunds.paid(CASH, bill_id=bill["id"])) for bill in bills]
+    async with sitting_on(stack, bills[0]["id"]):
+        working = asyncio.ensure_future(refunds.process(*asked))
+        await eventually(
+            lambda: statuses(admin, "refunds", asked[1:]),
+            until=lambda seen: seen == ["completed"] * 2,
+            within=AT_ONCE_SECONDS,
+        )
+        assert await statuses(admin, "refunds", asked[:1]) == ["processing"]
+    await working
+    assert await statuses(admin, "refunds", asked) == ["completed"] * 3
+
+
+async def test_many_bills_that_somebody_sits_on_hold_nobody_else_up(
+    api: Api, refunds: RefundMaker, stack: LocalStack, admin: Admin
+) -> None:
+    """More than there are lanes for recording."""
+    bills = [await new_bill(api, refunds, 1_000) for _ in range(4)]
+    stuck = [await refunds.payments.pending(CASH, bill_id=bill["id"]) for bill in bills]
+    async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
+        await foreign.execute("SELECT FROM bills WHERE id = ANY(%s) FOR UPDATE", [[bill["id"] for bill in bills]])
+        working = [asyncio.ensure_future(refunds.payments.process(payment_id)) for payment_id in stuck]
+        async with asyncio.timeout(AT_ONCE_SECONDS):
+            paid = await refunds.paid(CASH)
+        assert await statuses(admin, "payments", [paid, *stuck]) == ["completed"] + ["processing"] * 4
+    await asyncio.gather(*working)
+    assert await statuses(admin, "payments", stuck) == ["completed"] * 4
+
+
+async def test_a_locked_bill_holds_no_other_payment_up(api: Api, refunds: RefundMaker, stack: LocalStack) -> None:
+    """Another bill's payments and those without a bill are accepted and completed while somebody sits on one bill."""
+    bill = await new_bill(api, refunds, 1_000)
+    locked, free = (await split(api, refunds.tenant, bill["id"], parts=2)).body["data"]
+    async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
+        await foreign.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [locked["id"]])
+        stuck = asyncio.ensure_future(api.pay(refunds.tenant, amount=500, bill_id=locked["id"]))
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(2):
+            answers = await asyncio.gather(
+                api.pay(refunds.tenant, amount=500, bill_id=free["id"]), *(api.pay(refunds.tenant) for _ in range(5))
+            )
+            assert [answer.status for answer in answers] == [201] * 6
+            await refunds.payments.process(*(answer.body["id"] for answer in answers))
+            paid = await refunds.paid(QR)
+            await refunds.refunded(paid)
+        assert not stuck.done()
+    assert (await stuck).status == 201
+
+
+async def test_a_refund_whose_bill_is_locked_holds_no_other_refund_up(
+    api: Api, refunds: RefundMaker, stack: LocalStack, admin: Admin
+) -> None:
+    bill = await new_bill(api, refunds, 1_000)
+    mine, others = await refunds.paid(QR, bill_id=bill["id"]), await refunds.paid(QR)
+    async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
+        await foreign.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [bill["id"]])
+        stuck = asyncio.ensure_future(refunds.refunded(mine))
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(2):
+            await refunds.refunded(others)
+        assert await sums(admin, others) == ("refunded", 1_000, 1_000)
+        assert not stuck.done() or await sums(admin, mine) == ("completed", 1_000, 0)
+    await stuck
+    await asyncio.wait_for(refunds.processor.drain(5), 10)
+    assert await sums(admin, mine) == ("refunded", 1_000, 1_000)
+    rows = await all_of(admin, b"SELECT count(*) AS n FROM bill_history WHERE bill_id = %s", bill["id"])
+    assert rows[0]["n"] == 4
