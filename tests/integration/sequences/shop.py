@@ -1,8 +1,9 @@
 """A shop on a bad day: whatever somebody may try with its orders, bills, payments and refunds, in any order.
 
 A step is a verb and three small numbers, which choose among what there is then; so any list of steps can be played, and
-hypothesis can take some away and play the rest. Whether a step is allowed is for the product to say: a refusal is an
-outcome like any other. What follows a step is judged elsewhere.
+hypothesis can take some away and play the rest. What is usual is drawn often (the newest, all that is owed, a refund of
+all), because what hangs on several steps that fit together is hardly ever met by chance. Whether a step is allowed is for
+the product to say: a refusal is an outcome like any other. What follows a step is judged elsewhere.
 """
 
 from collections import Counter
@@ -19,6 +20,7 @@ from psycopg.rows import DictRow
 from tests.factories import CASH, QR, SECRET, TERMINAL
 from tests.fakes import FakeProvider
 from tests.integration.refunds.kit import RefundMaker
+from tests.integration.sequences.suited import SUITED
 from workflows.bills.create import bill_orders
 from workflows.bills.split import Splitting, split_bill
 from workflows.bills.void import void_bill
@@ -34,22 +36,29 @@ from workflows.orders.totals import Line, TaxRounding
 from workflows.providers.base import Declined, Outcome, Unavailable, Unknown
 
 HALF_UP = TaxRounding.HALF_UP
-METHODS = (QR, CASH, TERMINAL, replace(TERMINAL, facts={"external_result": "declined"}))
+METHODS = (QR, QR, CASH, TERMINAL, replace(TERMINAL, facts={"external_result": "declined"}))
 PRICES = (1, 3, 34, 100, 999)
 RATES = (Decimal(0), Decimal("0.08"), Decimal("0.10"))
-FATES = ("approve", "approve", "decline", "away", "lost before", "lost after")
+CURRENCIES = ("JPY", "JPY", "JPY", "JPY", "USD", "KWD")
+TIPS = (0, 0, 7, 150)  # none, less than most bills, more than many
+LATEST = 6  # so many of each kind are tried things with
+ANY = 6  # from this number on with any of them, suited or not
+HIGHEST = 7
+SALE = 500  # of a payment without a bill
+FATES = ("approve", "approve", "approve", "approve", "decline", "away", "lost before", "lost after")
 LONG_SECONDS = 61  # as long as two not-founds must lie apart
 ROUNDS_TO_THE_END = 12  # five retries, a doubt, and some to spare
 FINAL = {"payments": ("completed", "failed", "cancelled", "refunded"), "refunds": ("completed", "failed")}
 
 
 class Step(NamedTuple):
-    """What is tried; the numbers choose what with."""
+    """What is tried; the numbers choose with what of all there is, how much, and in which way."""
 
     verb: str
-    which: int
-    much: int
-    fate: str
+    which: int = 0
+    much: int = 0
+    way: int = 0
+    fate: str = "approve"
 
 
 class Shop:
@@ -60,8 +69,7 @@ class Shop:
         self.maker, self.provider, self.admin = maker, provider, admin
         self.ordering = Ordering(tax_rounding=HALF_UP)
         self.made: dict[str, list[str]] = {"orders": [], "bills": [], "payments": [], "refunds": []}
-        self.totals: dict[str, int] = {}
-        self.due: dict[str, int] = {}
+        self.due: dict[str, int] = {}  # of each payment, its tip included
         self.done: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
 
@@ -83,79 +91,93 @@ class Shop:
             table_number="7",
             lines=lines,
             discount_amount=step.much % 4,
-            currency="JPY",
-            is_submitted=step.which % 5 != 0,
+            currency=CURRENCIES[step.much % 6],
+            is_submitted=step.way % 3 != 2,
         )
         creation = Creation(request, self.tenant.device, self._key("/orders"), new_id("request"))
         self._keep("orders", await self.ordering.create_order(creation))
 
     async def submit(self, step: Step) -> None:
-        await submit_order(self._one("orders", step.which), **self._who())
+        await submit_order(await self._one(step), **self._who())
 
     async def change(self, step: Step) -> None:
         lines = (Line("other", 1, PRICES[step.much % 5], RATES[step.much % 3]),)
         change = OrderChange(lines=lines, discount_amount=step.much % 2, particulars={})
-        await change_order(self._one("orders", step.which), change, rounding=HALF_UP, **self._who())
+        await change_order(await self._one(step), change, rounding=HALF_UP, **self._who())
 
     async def cancel_order(self, step: Step) -> None:
-        await cancel_order(self._one("orders", step.which), **self._who())
+        await cancel_order(await self._one(step), **self._who())
 
     async def complete(self, step: Step) -> None:
-        await complete_order(self._one("orders", step.which), **self._who())
+        await complete_order(await self._one(step), **self._who())
 
     async def bill(self, step: Step) -> None:
-        order_id = self._one("orders", step.which)
+        order_id = await self._one(step)
         self._keep("bills", await bill_orders([order_id], field="order_id", key=self._key("/bills"), **self._who()))
 
     async def combine(self, step: Step) -> None:
-        ids = [self._one("orders", step.which), self._one("orders", step.much)]
+        ids = [await self._one(step), await self._one(step._replace(which=step.which + 1 + step.way % 2))]
         key = self._key("/bills/combine")
         self._keep("bills", await bill_orders(list(dict.fromkeys(ids)), field="order_ids", key=key, **self._who()))
 
     async def split(self, step: Step) -> None:
-        bill_id = self._one("bills", step.which)
-        total = self.totals[bill_id]
+        """Split a bill: into equal parts, by two amounts, or by its items."""
+        bill_id = await self._one(step)
+        bill = await self._bill(bill_id)
+        total, items = bill["total_amount"], bill["item_ids"] or ["itm_none", "itm_nothing"]
         first = step.much % total + 1
-        how = Splitting(parts=2 + step.much % 3) if step.much % 2 else Splitting(amounts=(first, max(total - first, 1)))
+        cut = 1 + step.much % max(len(items) - 1, 1)
+        how = (
+            Splitting(parts=2 + step.much % 3),
+            Splitting(amounts=(first, max(total - first, 1))),
+            Splitting(items=(tuple(items[:cut]), tuple(items[cut:]))),
+        )[step.way % 3]
         stored = await split_bill(bill_id, how, key=self._key(f"/bills/{bill_id}/split"), **self._who())
-        for part in orjson.loads(stored.body)["data"]:
-            self._know("bills", part)
+        self.made["bills"] += [part["id"] for part in orjson.loads(stored.body)["data"]]
 
     async def void(self, step: Step) -> None:
-        await void_bill(self._one("bills", step.which), **self._who())
+        await void_bill(await self._one(step), **self._who())
 
     async def pay(self, step: Step) -> None:
-        """Accept a payment: of a whole bill, of some of one, or of none."""
-        bill_id = self._one("bills", step.which) if step.much % 8 else None
-        total = self.totals.get(bill_id or "", 500)
-        amount = total if step.much % 3 else 1 + step.much % total
-        tip = step.much % 2 * 5
-        method = METHODS[step.much % len(METHODS)]
+        """Accept a payment: of all that is owed of a bill, of some of it, of its whole total, or of no bill."""
+        bill_id = await self._one(step) if step.way % 8 != 7 else None
+        sale: DictRow = {"total_amount": SALE, "owed": SALE, "currency": "JPY"}
+        bill = await self._bill(bill_id) if bill_id else sale
+        owed = bill["owed"] or 1
+        amount = (owed, owed, owed, (owed + 1) // 2, 1 + step.much % owed, bill["total_amount"])[step.way % 6]
+        tip = TIPS[step.much % 4]
         payment_id = await self.maker.payments.pending(
-            method, amount=amount, tip_amount=tip, bill_id=bill_id, on_too_late="refund" if step.which % 2 else None
+            METHODS[(step.which + step.much) % len(METHODS)],
+            amount=amount,
+            tip_amount=tip,
+            currency=bill["currency"],
+            bill_id=bill_id,
+            on_too_late="refund" if step.much % 3 == 0 else None,
         )
         self.made["payments"].append(payment_id)
         self.due[payment_id] = amount + tip
 
     async def work(self, step: Step) -> None:
         """A worker looks at one payment, and the provider does what is its fate."""
-        payment_id = self._one("payments", step.which)
+        payment_id = await self._one(step)
         await self._with_fate(step.fate, "charge", self.maker.payments.process, payment_id, self.due[payment_id])
 
     async def cancel(self, step: Step) -> None:
         asked = "refund" if step.much % 2 else None
-        await self.maker.payments.cancel(self._one("payments", step.which), on_too_late=asked)
+        payment_id = await self._one(step)
+        await self.maker.payments.cancel(payment_id, on_too_late=asked)
 
     async def refund(self, step: Step) -> None:
-        payment_id = self._one("payments", step.which)
+        """Ask for all that is left of a payment, or for some fifths of what it was."""
+        payment_id = await self._one(step)
         due = self.due[payment_id]
-        amount = None if step.much % 3 == 0 else 1 + step.much % due
+        amount = None if step.way % 2 else max(due * (1 + step.much % 5) // 5, 1)
         refund_id = await self.maker.pending(payment_id, amount)
         self.made["refunds"].append(refund_id)
 
     async def give_back(self, step: Step) -> None:
         """A worker looks at one refund."""
-        refund_id = self._one("refunds", step.which)
+        refund_id = await self._one(step)
         found = await self.admin.execute("SELECT amount FROM refunds WHERE id = %s", [refund_id])
         row = await found.fetchone()
         assert row
@@ -176,7 +198,7 @@ class Shop:
         for _ in range(ROUNDS_TO_THE_END):
             if not any([await self._open(name) for name in FINAL]):
                 break
-            await self.time(Step("time", 0, 0, "approve"))
+            await self.time(Step("time"))
         return {name: await self._open(name) for name in FINAL}
 
     async def _open(self, name: str) -> list[str]:
@@ -205,19 +227,30 @@ class Shop:
             if fate == "lost after" and kind == call:
                 self.provider.moved.setdefault(reference, amount)
 
-    def _one(self, what: str, number: int) -> str:
-        """One of the latest of them. Raises ``ResourceNotFound`` where there is none: nobody can try that."""
-        found = self.made[what][-6:]
+    async def _one(self, step: Step) -> str:
+        """One of the latest of what ``step`` is tried with, 0 the newest: of those that suit it, or any.
+
+        Raises ``ResourceNotFound`` where there is none to try anything with.
+        """
+        table, condition = SUITED[step.verb]
+        latest = self.made[table][-LATEST:]
+        query = f"SELECT id FROM {table} e WHERE id = ANY(%s) AND {condition} ORDER BY id"
+        rows = await (await self.admin.execute(query.encode(), [latest])).fetchall()
+        suited = [row["id"] for row in rows]
+        found = latest if step.which >= ANY else suited or latest
         if not found:
             raise ResourceNotFound()
-        return found[number % len(found)]
+        return str(found[-1 - step.which % len(found)])
 
-    def _know(self, what: str, row: dict[str, Any]) -> None:
-        self.made[what].append(row["id"])
-        self.totals[row["id"]] = row["total_amount"]
+    async def _bill(self, bill_id: str) -> DictRow:
+        """The bill's row, with what is ``owed`` of it."""
+        query = b"SELECT *, total_amount - paid_amount - reserved_amount AS owed FROM bills WHERE id = %s"
+        row = await (await self.admin.execute(query, [bill_id])).fetchone()
+        assert row
+        return row
 
     def _keep(self, what: str, stored: Stored) -> None:
-        self._know(what, orjson.loads(stored.body))
+        self.made[what].append(orjson.loads(stored.body)["id"])
 
     def _key(self, path: str) -> Key:
         return Key(uuid_utils.uuid7().hex, "POST", f"/api/v1{path}", fingerprint(b"{}", secret=SECRET))
@@ -243,8 +276,11 @@ ACTS: dict[str, Callable[[Shop, Step], Awaitable[None]]] = {
     "give back": Shop.give_back,
     "time": Shop.time,
 }
-OFTEN = ("pay", "pay", "work", "work", "work", "refund", "refund", "give back", "bill")
-"""Verbs that are drawn more often than others: without money on its way, little can go wrong."""
+OFTEN = (
+    *("pay", "pay", "pay", "work", "work", "work", "refund", "refund", "give back", "give back", "bill", "split"),
+    *("order", "order", "time", "cancel order"),
+)
+"""Verbs that are drawn more often than others: without money on its way little can go wrong, and to its end little is over."""
 
 _LEASED = """UPDATE {table} SET {columns} WHERE store_id = %(store)s AND status IN ('pending', 'processing')"""
 _EARLIER = ("due_at", "lease_until", "in_doubt_since", "created_at", "processing_at")

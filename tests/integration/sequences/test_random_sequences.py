@@ -8,22 +8,26 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
 from psycopg.rows import DictRow
+from sqlalchemy import text
 
 from mpac.stack.local import LocalStack
 from tests.factories import new_tenant
 from tests.fakes import FakeProvider
 from tests.integration.refunds.kit import RefundMaker
 from tests.integration.sequences.judge import Judge, open_judge
-from tests.integration.sequences.shop import ACTS, FATES, OFTEN, Shop, Step
+from tests.integration.sequences.shop import ACTS, FATES, HIGHEST, OFTEN, Shop, Step
+from tests.integration.sequences.stories import BEGINNING, TOUR
+from workflows.bills.balance import share_of_refund
 from workflows.bills.states import BILL
 from workflows.machine import StateMachine
 from workflows.orders.states import ORDER
@@ -36,23 +40,23 @@ logger = logging.getLogger(__name__)
 
 Admin = psycopg.AsyncConnection[DictRow]
 LONGEST_STEP_SECONDS = 30
+SEQUENCES_IN_SHORT, SEQUENCES_IN_FULL = 60, 10_000
+BYTES_PER_STEP = 5
 MACHINES: tuple[StateMachine, ...] = (PAYMENT, REFUND, ORDER, BILL)
 
-STEPS = st.builds(
-    Step,
-    verb=st.sampled_from([*ACTS, *OFTEN]),
-    which=st.integers(0, 5),
-    much=st.integers(0, 60),
-    fate=st.sampled_from(FATES),
-)
-SEQUENCES = st.lists(STEPS, min_size=6, max_size=20)
-BEGINNING = (
-    Step("order", 1, 3, "approve"),
-    Step("bill", 0, 0, "approve"),
-    Step("pay", 0, 12, "approve"),
-    Step("work", 0, 0, "approve"),
-)
-"""Without an order, a bill and something paid on it, most of what can be drawn has nothing to be tried on."""
+VERBS = (*ACTS, *OFTEN)
+
+
+def played(raw: bytes) -> list[Step]:
+    """The steps that these bytes stand for, five each."""
+    return [
+        Step(VERBS[verb % len(VERBS)], which % (HIGHEST + 1), much, way, FATES[fate % len(FATES)])
+        for verb, which, much, way, fate in zip(*[iter(raw)] * BYTES_PER_STEP, strict=False)
+    ]
+
+
+SEQUENCES = st.binary(min_size=8 * BYTES_PER_STEP, max_size=24 * BYTES_PER_STEP).map(played)
+"""Bytes, not lists of steps: of those hypothesis makes six variants of each in which parts repeat, and tries little else."""
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +81,7 @@ class Evenings:
         self.refused: Counter[str] = Counter()
         self.stores: list[str] = []
 
-    async def play(self, steps: list[Step]) -> None:
+    async def play(self, steps: Sequence[Step]) -> None:
         """One sequence in a new store, judged after each step, then taken to its end and judged by the provider's book."""
         provider = FakeProvider()
         maker = RefundMaker(self.settings, Providers({provider.name: provider}), await new_tenant(self.admin))
@@ -88,11 +92,11 @@ class Evenings:
             await shop.take(step)
             self.steps += 1
             assert await self.judge.judge(maker.tenant.store_id) == [], step
+        self.done += shop.done
+        self.refused += shop.refused
         assert await shop.to_the_end() == {"payments": [], "refunds": []}
         assert await self.judge.judge(maker.tenant.store_id) == []
         assert await self._differs_from(provider, maker.tenant.store_id) == []
-        self.done += shop.done
-        self.refused += shop.refused
 
     async def _differs_from(self, provider: FakeProvider, store_id: str) -> list[dict[str, Any]]:
         """Payments and refunds at the provider of which it moved anything else than what we say (I1, I2, I3)."""
@@ -122,11 +126,17 @@ class Evenings:
         return missing
 
 
-async def run(evenings: Evenings, sequences: int) -> None:
+async def run(evenings: Evenings, sequences: int, *, phases: Sequence[Phase] = tuple(Phase)) -> None:
     """Have hypothesis draw ``sequences`` of them in a thread of its own, and play each here, where the database is."""
     loop = asyncio.get_running_loop()
 
-    @how(max_examples=sequences, suppress_health_check=list(HealthCheck), print_blob=False)
+    @how(
+        max_examples=sequences,
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+        report_multiple_bugs=False,
+        phases=phases,
+    )
     @given(SEQUENCES)
     def each(steps: list[Step]) -> None:
         asyncio.run_coroutine_threadsafe(evenings.play(steps), loop).result(LONGEST_STEP_SECONDS)
@@ -144,13 +154,26 @@ def tell(evenings: Evenings, seconds: float) -> None:
     logger.info("refused: %s", dict(evenings.refused))
 
 
-async def test_a_few_hundred_steps_keep_every_invariant(
+async def test_a_sequence_told_by_hand_takes_every_edge(
     settings: Settings, engines: None, admin: Admin, judge: Judge
 ) -> None:
     evenings = Evenings(settings, admin, judge)
-    await run(evenings, 30)
-    assert evenings.steps >= 200
-    assert sum(evenings.done.values()) >= evenings.steps / 4
+    await evenings.play(TOUR)
+    assert evenings.refused == Counter()
+    assert await evenings.edges_never_taken() == []
+
+
+async def test_sixty_sequences_keep_every_invariant(
+    settings: Settings, engines: None, admin: Admin, judge: Judge
+) -> None:
+    evenings = Evenings(settings, admin, judge)
+    began = time.monotonic()
+    await run(evenings, SEQUENCES_IN_SHORT)
+    tell(evenings, time.monotonic() - began)
+    assert evenings.sequences >= SEQUENCES_IN_SHORT
+    logger.info("never: %s", await evenings.edges_never_taken())
+    assert len(evenings.done) >= len(ACTS) - 2
+    assert sum(evenings.done.values()) >= evenings.steps / 3
 
 
 @pytest.mark.long
@@ -159,7 +182,7 @@ async def test_ten_thousand_sequences_keep_every_invariant(
 ) -> None:
     evenings = Evenings(settings, admin, judge)
     began = time.monotonic()
-    await run(evenings, 10_000)
+    await run(evenings, SEQUENCES_IN_FULL)
     tell(evenings, time.monotonic() - began)
     assert await evenings.edges_never_taken() == []
 
@@ -179,3 +202,46 @@ async def test_the_judge_sees_what_it_is_there_for(
     await admin.execute("UPDATE payments SET refund_reserved = 1 WHERE store_id = %(store)s", parameters)
     found = await judge.judge(maker.tenant.store_id)
     assert {name for name, *_ in found} >= {"I5 counted versions of a bill", "I4 refund sums"}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A line of the product that is wrong: what stands where, and which rule must find it."""
+
+    module: str
+    name: str
+    wrong: Any
+    rule: str
+
+
+async def forgets(*_: Any, **__: Any) -> None:
+    """Does nothing of what it should."""
+
+
+FAULTS = {
+    "a refund lowers its bill by less": Fault(
+        "workflows.refunds.record", "share_of_refund", lambda **of: share_of_refund(**of) // 2, "I12 bill sums"
+    ),
+    "the tip is given back first": Fault(
+        "workflows.refunds.record", "share_of_refund", lambda *, refund, **_: max(refund - 150, 0), "I12 bill sums"
+    ),
+    "a payment that failed keeps its reservation": Fault(
+        "workflows.payments.bills", "release", forgets, "I12 bill sums"
+    ),
+    "a refund reserves nothing": Fault(
+        "workflows.refunds.request", "_RESERVE", text("SELECT :id, :amount"), "I4 refund sums"
+    ),
+    "a refund begins without history": Fault(
+        "workflows.refunds.request", "append_history", forgets, "I5 counted versions of a refund"
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+async def test_a_wrong_line_of_the_product_is_found(
+    settings: Settings, engines: None, admin: Admin, judge: Judge, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    """Sequences that find no fault that is there would prove nothing by finding none."""
+    monkeypatch.setattr(f"{fault.module}.{fault.name}", fault.wrong)
+    with pytest.raises(AssertionError, match=fault.rule):
+        await run(Evenings(settings, admin, judge), SEQUENCES_IN_SHORT, phases=(Phase.generate,))
