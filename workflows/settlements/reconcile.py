@@ -16,9 +16,11 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database import rows_parameter
+from workflows.errors import ServiceUnavailable
 from workflows.providers.registry import REMOTE_NAMES
 from workflows.settings import Settings
 from workflows.settlements.hand import Hand
@@ -29,6 +31,13 @@ from workflows.settlements.reconciliation.note_breaks import note_breaks
 from workflows.settlements.reconciliation.summarise import summarise
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementRemark, SettlementStatus
 from workflows.transitions import apply, illegal
+
+RAN_OUT_OF_TIME = "57014"  # statement_timeout, see ``large``
+TOO_LONG = (
+    "The comparison took longer than it may and nothing of it was kept. Try again when less is going on, or upload a"
+    " statement first if there is none yet: what agrees is compared much faster than what does not"
+)
+AGAIN_AFTER_SECONDS = 60
 
 _LOCK = text("SELECT *, now() AS now FROM settlements WHERE id = :id FOR NO KEY UPDATE")
 _CURRENT = text("""
@@ -48,7 +57,8 @@ _LAST_RUN = text("SELECT coalesce(max(number), 0) FROM reconciliation_runs WHERE
 async def reconcile_settlement(settlement_id: str, *, hand: Hand, settings: Settings) -> dict[str, Any]:
     """Run a comparison: ``{"run", "settlement_id", "status", "at", "summary", …}``.
 
-    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or reconciled already), ``ServiceUnavailable``.
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or reconciled already), ``ServiceUnavailable`` (the
+    database is away, another run goes on, or this one took longer than a run may: nothing of it is kept).
     """
     async with hand.transaction() as connection:
         await hand.look_at(connection, settlement_id)
@@ -57,11 +67,20 @@ async def reconcile_settlement(settlement_id: str, *, hand: Hand, settings: Sett
         if settlement["status"] != SettlementStatus.CLOSED:
             raise illegal(SETTLEMENT, settlement["status"], SettlementEvent.RECONCILE)
         comparison = await _comparison(connection, settlement, settings)
-        await match_lines(connection, comparison)
-        summary, is_explained = await summarise(connection, currency=settlement["currency"])
-        if not is_explained:
-            raise AssertionError(f"the run over {settlement_id} does not explain its difference")
-        return await _keep(connection, comparison, summary, hand=hand)
+        try:
+            return await _compare(connection, comparison, hand=hand)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) == RAN_OUT_OF_TIME:
+                raise ServiceUnavailable(message=TOO_LONG, retry_after_seconds=AGAIN_AFTER_SECONDS) from error
+            raise
+
+
+async def _compare(connection: AsyncConnection, comparison: Comparison, *, hand: Hand) -> dict[str, Any]:
+    await match_lines(connection, comparison)
+    summary, is_explained = await summarise(connection, currency=comparison.settlement["currency"])
+    if not is_explained:
+        raise AssertionError(f"the run over {comparison.settlement['id']} does not explain its difference")
+    return await _keep(connection, comparison, summary, hand=hand)
 
 
 async def _comparison(connection: AsyncConnection, settlement: dict[str, Any], settings: Settings) -> Comparison:

@@ -9,11 +9,12 @@ from workflows.settlements.states import SETTLEMENT, SettlementEvent, Settlement
 from workflows.transitions import By, apply
 
 _STATE = text("""
-    -- state: the settlement with its last run; there is none to finish before there was a run
+    -- state: the settlement with its last run; there is none to finish before there was a run. One open break is enough to
+    -- know, and there may be a million.
     SELECT s.status, s.cash_expected, s.cash_actual, r.number AS run,
            CAST(r.summary #>> '{categories,expected,count}' AS bigint) AS expected,
-           (SELECT count(*) FROM breaks b
-            WHERE b.settlement_id = s.id AND b.run = r.number AND b.resolution IS NULL) AS open_breaks
+           EXISTS (SELECT FROM breaks b
+                   WHERE b.settlement_id = s.id AND b.run = r.number AND b.resolution IS NULL) AS has_open_breaks
     FROM settlements s JOIN reconciliation_runs r ON r.settlement_id = s.id
     WHERE s.id = :id ORDER BY r.number DESC LIMIT 1
 """)
@@ -38,5 +39,5 @@ def is_clean(row: dict[str, Any]) -> bool:
     """Whether nothing keeps this settlement from being reconciled."""
     is_counted = row["cash_actual"] is not None or row["cash_expected"] == 0
     return bool(
-        row["status"] == SettlementStatus.CLOSED and not row["open_breaks"] and not row["expected"] and is_counted
+        row["status"] == SettlementStatus.CLOSED and not row["has_open_breaks"] and not row["expected"] and is_counted
     )

@@ -37,6 +37,7 @@ class Break(Base):
     __table_args__ = (
         UniqueConstraint("settlement_id", "identity", name="breaks_identity_key"),
         Index("breaks_open", "settlement_id", "run", postgresql_where=text("resolution IS NULL")),
+        Index("breaks_by_settlement", "settlement_id", "id"),
     )
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)

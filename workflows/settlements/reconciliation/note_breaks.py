@@ -42,7 +42,7 @@ _NOTE = text("""
         WHERE j.category NOT IN ('matched', 'expected')
     ), numbered AS (
         SELECT *, base || '#' || row_number() OVER (PARTITION BY base ORDER BY our_id, their_id) AS identity FROM found
-    )
+    ), noted AS (
     INSERT INTO breaks AS b (id, merchant_id, store_id, settlement_id, identity, first_run, run, category, provider, kind,
         entity_id, our_reference, provider_reference, currency, ours, theirs, difference, fee_difference, our_line,
         their_line, opened_at, owner)
@@ -53,13 +53,13 @@ _NOTE = text("""
            their_line, :at, :owner
     FROM numbered
     ON CONFLICT (settlement_id, identity) DO UPDATE SET run = excluded.run
+    RETURNING resolution)
+    SELECT count(*) FILTER (WHERE resolution IS NULL) FROM noted
 """)
-_OPEN = text("SELECT count(*) FROM breaks WHERE settlement_id = :id AND run = :run AND resolution IS NULL")
 
 
 async def note_breaks(connection: AsyncConnection, settlement: dict[str, Any], *, run: int, at: datetime) -> int:
     """Keep what ``judged`` holds of breaks as found by ``run``; how many of them are open."""
     names = ("id", "merchant_id", "store_id", "currency", "time_zone")
     parameters = {**{name: settlement[name] for name in names}, "run": run, "at": at, "owner": FIRST_OWNER}
-    await connection.execute(_NOTE, parameters)
-    return int((await connection.execute(_OPEN, {"id": settlement["id"], "run": run})).scalar_one())
+    return int((await connection.execute(_NOTE, parameters)).scalar_one())
