@@ -9,8 +9,20 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("CREATE INDEX breaks_by_settlement ON breaks (settlement_id, id)")
+    op.execute(
+        """
+        CREATE INDEX breaks_by_settlement ON breaks (settlement_id, id);
+        DROP INDEX breaks_open;
+        CREATE INDEX breaks_open ON breaks (settlement_id, run, id) WHERE resolution IS NULL;
+        """
+    )
 
 
 def downgrade() -> None:
-    op.execute("DROP INDEX breaks_by_settlement")
+    op.execute(
+        """
+        DROP INDEX breaks_open;
+        CREATE INDEX breaks_open ON breaks (settlement_id, run) WHERE resolution IS NULL;
+        DROP INDEX breaks_by_settlement;
+        """
+    )

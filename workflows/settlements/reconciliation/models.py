@@ -36,7 +36,7 @@ class Break(Base):
     __tablename__ = "breaks"
     __table_args__ = (
         UniqueConstraint("settlement_id", "identity", name="breaks_identity_key"),
-        Index("breaks_open", "settlement_id", "run", postgresql_where=text("resolution IS NULL")),
+        Index("breaks_open", "settlement_id", "run", "id", postgresql_where=text("resolution IS NULL")),
         Index("breaks_by_settlement", "settlement_id", "id"),
     )
 
