@@ -47,6 +47,7 @@ async def test_what_the_terminals_own_card_application_said_is_recorded(town: Li
 
 async def test_a_customers_code_is_charged_once_by_the_provider(town: Living) -> None:
     done = await followed(town, await town.api.pay(town.staff, method={"type": "qr", "mode": "cpm"}), until="completed")
+    assert done["card_brand"] is None  # the customer's code is no card, and the provider is told so
     assert done["provider_reference"]
     assert await town.charges(done["id"]) == [1_000]
 

@@ -120,6 +120,8 @@ class SandboxProvider:
             body["expires_in"] = max(1, int(charge.expires_in_seconds))
         elif charge.facts.get("provider_token"):
             body["token"] = charge.facts["provider_token"]
+        if charge.method_type == "qr" and charge.method_mode != "mpm":
+            body["kind"] = "qr_cpm"  # or it would be a card, with a card's brand
         answer = await self._ask("POST", path, body)
         # A code that was withdrawn before it was charged moves no money, which to a charge is a decline.
         return answer if not isinstance(answer, NotFound | Withdrawn) else Declined("cancelled", "Withdrawn before")
