@@ -7,7 +7,7 @@ import asyncio
 import base64
 from html import escape
 
-from workflows.settlements.report.compose import Document, Section, Table
+from workflows.settlements.report.compose import Column, Document, Section, Table
 from workflows.settlements.report.font import cut_font, one_at_a_time
 
 STYLE = """
@@ -18,14 +18,18 @@ h2 { font-size: 1.05rem; margin: 1.8rem 0 .5rem; padding-bottom: .2rem; border-b
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.5rem; margin: 0; }
 dt { color: #555; } dd { margin: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top;
-         overflow-wrap: anywhere; }
+th, td { padding: .3rem .6rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
+.l { overflow-wrap: anywhere; }
 th { border-bottom: 1px solid #1c1c1c; font-weight: 600; white-space: nowrap; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 tfoot td { border-top: 1px solid #1c1c1c; border-bottom: 0; font-weight: 600; }
 p.remark { color: #555; margin: .4rem 0; } footer { margin-top: 2.5rem; color: #777; font-size: 12px; }
 @page { size: A4 landscape; margin: 14mm; } @media print { body { margin: 0; max-width: none; } tr { break-inside: avoid; } }
 """
+
+
+LONG = 5
+"""The weight from which on a column holds what no reader reads as words."""
 
 
 async def draw_html(document: Document) -> bytes:
@@ -61,16 +65,18 @@ def _facts(facts: list[tuple[str, str]]) -> str:
 
 
 def _table(table: Table) -> str:
-    numbers = [column.is_number for column in table.columns]
-    head = _row([column.title for column in table.columns], numbers, cell="th")
-    body = "".join(_row(row, numbers) for row in table.rows)
-    foot = f"<tfoot>{_row(table.sums, numbers)}</tfoot>" if table.sums else ""
+    kinds = [_kind(column) for column in table.columns]
+    head = _row([column.title for column in table.columns], kinds, cell="th")
+    body = "".join(_row(row, kinds) for row in table.rows)
+    foot = f"<tfoot>{_row(table.sums, kinds)}</tfoot>" if table.sums else ""
     return f"<table><thead>{head}</thead><tbody>{body}</tbody>{foot}</table>"
 
 
-def _row(cells: list[str], numbers: list[bool], *, cell: str = "td") -> str:
-    drawn = (
-        f"<{cell}{' class=n' if is_number else ''}>{escape(text)}</{cell}>"
-        for text, is_number in zip(cells, numbers, strict=True)
-    )
+def _kind(column: Column) -> str:
+    """The class of a column's cells: numbers, long ones (references, which may be broken anywhere), or just words."""
+    return " class=n" if column.is_number else " class=l" if column.weight >= LONG else ""
+
+
+def _row(cells: list[str], kinds: list[str], *, cell: str = "td") -> str:
+    drawn = (f"<{cell}{kind}>{escape(text)}</{cell}>" for text, kind in zip(cells, kinds, strict=True))
     return f"<tr>{''.join(drawn)}</tr>"
