@@ -1,4 +1,4 @@
-"""`mpac demo`: thirty terminals pay, much goes wrong, nothing is lost."""
+"""`mpac demo`: thirty terminals pay, three stores live through a day, nothing is lost."""
 
 import asyncio
 import sys
@@ -22,6 +22,8 @@ LONGEST_SECONDS = 3_600
 @home_option
 def demo(*, terminals: int, seconds: float, ports: str, keep: bool, home: Path) -> None:
     """Watch terminals pay while fingers tap twice, lines break, the provider fails and a worker is killed.
+
+    Then three stores live through a day, on clocks that are moved: they close, count, and are compared with their provider.
 
     It ends with a table and with the verdicts of two judges that share no code. Exit code 0 only if both find nothing, and
     every payment that was accepted is final.

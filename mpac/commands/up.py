@@ -76,10 +76,6 @@ async def _run(home: Path, *, workers: int, ports: str, only: Sequence[str], rea
         return
     try:
         show(stack.info())
-        if stack.ahead_seconds:
-            click.echo(
-                f"  Its clock is {timedelta(seconds=stack.ahead_seconds)} ahead of yours: a demonstration moved it."
-            )
         await stopped.wait()
         output.say("mpac", "stopping; what is in hand is finished first.")
     finally:
@@ -101,6 +97,9 @@ def show(info: RunInfo) -> None:
     for name, value in rows.items():
         if value:
             click.echo(f"  {name:<18} {value}")
+    if info["ahead_seconds"]:
+        ahead = timedelta(seconds=info["ahead_seconds"])
+        click.echo(f"Its clock was {ahead} ahead of yours when it started: a demonstration moved it.")
 
 
 def _stop(stopped: asyncio.Event, starting: "asyncio.Task[LocalStack]") -> None:

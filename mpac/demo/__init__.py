@@ -1,4 +1,4 @@
-"""The demonstration: a shop full of terminals, everything that can go wrong, and the proof that no money was lost.
+"""The demonstration: a shop full of terminals, everything that can go wrong, a day of three stores, and the proof.
 
 | file | what |
 |---|---|
@@ -6,6 +6,7 @@
 | ``stage`` | the stack it runs on, and the settings that make minutes of patience fit into seconds |
 | ``chapters`` | one file for each part of the story; a later part of the product adds a file |
 | ``till``, ``sales`` | a cashier with a terminal, and what happens at tills |
+| ``day`` | the folder of the second story: a day of three stores, its close and its reconciliation |
 | ``guests`` | a table that orders, splits its bill, pays and gets something back |
 | ``accident`` | the worker that is killed |
 | ``tally``, ``screen`` | what is counted, and what is seen |

@@ -50,9 +50,27 @@ class Guests:
 
     async def pay(self, bill: dict[str, Any], method: dict[str, Any]) -> dict[str, Any]:
         """Pay all of a bill; a code that is shown is paid by a guest's telephone. Returns the final payment."""
-        body = {"amount": bill["balance_amount"], "bill_id": bill["id"], "method": method}
-        payment = await self.post("/payments", body)
-        return await self._final(f"/payments/{payment['id']}")
+        return await self.buy(bill["balance_amount"], method, bill_id=bill["id"])
+
+    async def buy(self, amount: int, method: dict[str, Any], **more: Any) -> dict[str, Any]:
+        """Pay an amount, as ``pay`` does. Returns the final payment."""
+        payment = await self.post("/payments", {"amount": amount, "method": method, **more})
+        return await self.finish(payment["id"])
+
+    async def see_code(self, amount: int) -> dict[str, Any]:
+        """Have a code shown, and let it be for now; ``finish`` pays it. Returns the payment that waits for it."""
+        payment = await self.post("/payments", {"amount": amount, "method": {"type": "qr", "mode": "mpm"}})
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not payment["next_action"]:
+            if time.monotonic() > deadline:
+                raise BrokeOff(f"no code of {payment['id']} was shown within {PATIENCE_SECONDS:g} s")
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            payment = await self.read(f"/payments/{payment['id']}") or payment
+        return payment
+
+    async def finish(self, payment_id: str) -> dict[str, Any]:
+        """Wait for the end of a payment; a code that is shown is paid. Returns the final payment."""
+        return await self._final(f"/payments/{payment_id}")
 
     async def give_back(self, payment_id: str, *, amount: int, reason: str) -> dict[str, Any]:
         """Have some of a payment given back. Returns the final refund."""

@@ -11,6 +11,7 @@ from mpac.demo.stage import IN_A_SENTENCE, Stage, stack_for
 from mpac.proof import as_problems, as_table, is_clean, prove
 from mpac.stack.attach import attach
 from mpac.stack.home import Home
+from mpac.stack.realm import MOVABLE
 from mpac.stack.runfile import read_run
 
 STORES = 3
@@ -30,7 +31,7 @@ async def demonstrate(home: Path, *, terminals: int, seconds: float, ports: str,
         await importing
         attach(home)
         screen.say(f"Ready {seconds_since_command():.1f} s after the command. {IN_A_SENTENCE}")
-        stage = Stage(Home(home), screen, await _seed(home, terminals), terminals, seconds, wait_for_rest)
+        stage = Stage(Home(home), screen, await _seed(home, terminals), terminals, seconds, keep, wait_for_rest)
         wrong = await _play(stage)
         is_proven = await _prove(stage, wrong)
         if keep:
@@ -50,11 +51,21 @@ async def _play(stage: Stage) -> list[str]:
     from mpac.demo.chapters import CHAPTERS  # noqa: PLC0415 - aiohttp is imported while nobody waits for it
 
     wrong: list[str] = []
-    for together in CHAPTERS:
+    for number, together in enumerate(CHAPTERS):
+        if number:
+            wrong += await _look(stage)
         stage.screen.title(together[0].title)
         for found in await asyncio.gather(*(chapter.play(stage) for chapter in together)):
             wrong += found
     return wrong
+
+
+async def _look(stage: Stage) -> list[str]:
+    """The judges before the clock moves: some rules are about the last day only. Returns what they found."""
+    verdicts = await prove(sandbox_url=stage.run["sandbox_url"])
+    count = sum(verdict.count for verdict in verdicts)
+    stage.screen.say(f"The judges look for the first time: {len(verdicts)} rules, {count} violations.")
+    return as_problems(verdicts)
 
 
 async def _prove(stage: Stage, wrong: list[str]) -> bool:
@@ -88,3 +99,8 @@ def _tell_where(stage: Stage) -> None:
     }.items():
         stage.screen.show(f"{name:<18} {url}")
     stage.screen.show("Stop it with `python3 run.py down`; its settings are the demonstration's.")
+    if info["realm"] == MOVABLE.database:
+        stage.screen.show(
+            "Its clock is ahead of yours, since days were played. `python3 run.py up --movable-clock` brings it back later; "
+            "a plain `up` lives in the present, with data of its own."
+        )

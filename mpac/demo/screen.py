@@ -42,9 +42,9 @@ class Screen:
         self.console.print()
         self.console.print(Text(words, style="bold"))
 
-    def say(self, sentence: str, *, style: str = "") -> None:
-        """A sentence of the story, after the time of day."""
-        moment = datetime.now().strftime("%H:%M:%S")  # noqa: DTZ005 - the reader's own wall clock
+    def say(self, sentence: str, *, style: str = "", moment: str = "") -> None:
+        """A sentence of the story, after the time of day; ``moment`` is the story's own."""
+        moment = moment or datetime.now().strftime("%H:%M:%S")  # noqa: DTZ005 - the reader's own wall clock
         line = Table.grid(padding=(0, 2))
         line.add_row(Text(moment, style="dim"), Text(sentence, style=style))
         self.console.print(line)

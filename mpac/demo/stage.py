@@ -56,6 +56,7 @@ class Stage:
     seed: dict[str, Any]
     terminals: int
     seconds: float
+    is_kept: bool
     wait_for_rest: Callable[[], Awaitable[None]]
     """Returns when what the first payment did not need is there too (``LATER``)."""
 

@@ -199,6 +199,7 @@ class LocalStack:
             "broker_url": self.urls.broker,
             "pids": pids,
             "realm": self.realm.database,
+            "ahead_seconds": self.ahead_seconds,
             "complete": self._complete,
             "names": self._supervisor.names,
             "ready": self._supervisor.ready_names,

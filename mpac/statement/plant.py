@@ -91,7 +91,13 @@ class TooFew(Exception):
 def plant(lines: list[OurLine], wanted: dict[str, int], *, seed: int) -> tuple[list[TheirLine], list[Planted]]:
     """The statement, and the truth about it. Raises ``TooFew``."""
     random = Random(seed)  # noqa: S311 - the same seed has to plant the same
-    chosen = _choose(lines, wanted, random)
+    return plant_on(lines, _choose(lines, wanted, random), random=random)
+
+
+def plant_on(
+    lines: list[OurLine], chosen: dict[tuple[str, str], str], *, random: Random
+) -> tuple[list[TheirLine], list[Planted]]:
+    """The same with each break on the line that ``chosen`` names (``OurLine.key`` → category)."""
     statement: list[TheirLine] = []
     truth: list[Planted] = []
     for line in lines:

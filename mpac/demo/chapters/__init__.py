@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mpac.demo.chapters import cafe, payments
+from mpac.demo.chapters import cafe, day, payments
 from mpac.demo.stage import Stage
 
 
@@ -24,4 +24,7 @@ def _chapter(module: Any) -> Chapter:
     return Chapter(module.TITLE, module.play)
 
 
-CHAPTERS: tuple[tuple[Chapter, ...], ...] = ((_chapter(payments), _chapter(cafe)),)
+CHAPTERS: tuple[tuple[Chapter, ...], ...] = (
+    (_chapter(payments), _chapter(cafe)),
+    (_chapter(day),),
+)

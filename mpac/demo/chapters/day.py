@@ -1,0 +1,69 @@
+"""After the terminals: a business day of three stores, its close at midnight, and its reconciliation a day later."""
+
+from typing import Any
+
+import aiohttp
+
+from mpac.demo.day import reconciling, tables
+from mpac.demo.day.clock import StoryClock
+from mpac.demo.day.others import Others
+from mpac.demo.day.selling import Story, sell_all_day
+from mpac.demo.day.town import MERCHANT, Founder
+from mpac.demo.guests import BrokeOff
+from mpac.demo.stage import Stage
+from mpac.stack.realm import MOVABLE
+from mpac.stack.secrets import load_secrets
+from mpac.user_tokens import Tenant
+
+TITLE = "A day of three stores in Tokyo"
+
+
+async def play(stage: Stage) -> list[str]:
+    """Found the stores, sell, close, count, reconcile; returns what does not add up."""
+    run = stage.run
+    if run["realm"] != MOVABLE.database:
+        stage.screen.say("The day is left out: it moves clocks, and these servers are not the demonstration's own.")
+        return []
+    async with aiohttp.ClientSession() as session:
+        clock = await StoryClock.open(run["database_url"], session=session, sandbox_url=run["sandbox_url"])
+        try:
+            return await _days(stage, clock, session=session)
+        except BrokeOff as error:
+            return [f"the day of three stores could not go on: {error}"]
+        finally:
+            await clock.close()
+
+
+async def _days(stage: Stage, clock: StoryClock, *, session: aiohttp.ClientSession) -> list[str]:
+    await clock.move_to(9, 0)
+    seed, founder = stage.seed, Founder(stage, session)
+    town = await founder.found()
+    story = Story(clock, stage.screen, town)
+    await story.say(
+        f"It is {clock.first_day:%A, %d %B %Y}: the clocks of this database and of this provider were moved ahead. "
+        f"{MERCHANT} opens {', '.join(shop.plan.name for shop in town.shops.values())}."
+    )
+    await sell_all_day(story)
+    await reconciling.count_cash(story)
+    others = Others(founder.person("merchant_admin", "terminals-owner", Tenant(seed["psp_id"], seed["merchant_id"])))
+    await others.count_cash()
+    secret = load_secrets(stage.home)["sandbox_api_key"]
+    await reconciling.compare(story, key=secret, sandbox_url=stage.run["sandbox_url"])
+    await reconciling.resolve(story)
+    await reconciling.sign(story)
+    await reconciling.let_others_end(story)
+    await others.end(story)
+    files = await reconciling.print_report(story, stage.home.reports)
+    _tell(stage, story, files)
+    return [f"of the three stores it is not true that {fact}" for fact, is_true in story.facts.items() if not is_true]
+
+
+def _tell(stage: Stage, story: Story, files: list[Any]) -> None:
+    stage.screen.title("The days of the three stores")
+    rows = sorted(story.settlements.items(), key=lambda row: (row[0][1], list(story.town.shops).index(row[0][0])))
+    stage.screen.show(tables.settlements((name, settlement) for (name, _), settlement in rows))
+    for file in files:
+        stage.screen.show(f"Report: {file}")
+    if stage.is_kept:
+        token = f"python3 run.py token --role merchant_admin --merchant {story.town.merchant_id}"
+        stage.screen.show(f"A token to look around with: {token}")

@@ -1,0 +1,69 @@
+"""The story's clock: the database's and the provider's together, only ever forward, by the wall of the stores.
+
+They are moved while nothing is under way; in between they tick like any clock.
+"""
+
+import math
+from datetime import UTC, datetime, time, timedelta
+from typing import Self
+from zoneinfo import ZoneInfo
+
+import aiohttp
+import psycopg
+
+from mpac.stack.movable_clock import MOVE
+from mpac.trouble import Trouble
+
+TOKYO = ZoneInfo("Asia/Tokyo")
+OPENS = time(9, 0)
+GRACE_SECONDS = 6  # beyond the end of a day: a close waits 5 s for what was being recorded just then
+OK = 200
+
+
+class StoryClock:
+    """Moves time. ``day_at`` counts from the story's first day."""
+
+    def __init__(
+        self, connection: psycopg.AsyncConnection, *, session: aiohttp.ClientSession, sandbox_url: str
+    ) -> None:
+        self._connection = connection
+        self._session = session
+        self._sandbox_url = sandbox_url.rstrip("/")
+        self.first_day = datetime.now(TOKYO).date()
+
+    @classmethod
+    async def open(cls, database_url: str, *, session: aiohttp.ClientSession, sandbox_url: str) -> Self:
+        """A clock whose first day begins with the next morning."""
+        connection = await psycopg.AsyncConnection.connect(database_url, autocommit=True, application_name="mpac_clock")
+        clock = cls(connection, session=session, sandbox_url=sandbox_url)
+        present = (await clock.now()).astimezone(TOKYO)
+        clock.first_day = present.date() if present.time() < OPENS else present.date() + timedelta(days=1)
+        return clock
+
+    async def close(self) -> None:
+        """Disconnect; the clocks go on from where they are."""
+        await self._connection.close()
+
+    async def now(self) -> datetime:
+        """The database's present."""
+        row = await (await self._connection.execute("SELECT clock_timestamp()")).fetchone()
+        assert row  # noqa: S101 - a SELECT without FROM has one
+        instant: datetime = row[0]
+        return instant
+
+    async def moment(self) -> str:
+        """The weekday and the time on the stores' walls."""
+        return f"{(await self.now()).astimezone(TOKYO):%a %H:%M}"
+
+    async def move_to(self, hour: int, minute: int = 0, second: int = 0, *, day: int = 1) -> None:
+        """Let it be ``hour:minute:second`` in Tokyo on the story's ``day``. Raises ``Trouble`` where that is over."""
+        local = datetime.combine(self.first_day + timedelta(days=day - 1), time(hour, minute, second), TOKYO)
+        ahead_seconds = math.ceil((local - datetime.now(UTC)).total_seconds())
+        # The provider first: nothing of ours may ask it about an instant that it has not reached.
+        url = f"{self._sandbox_url}/control/clock"
+        async with self._session.put(url, json={"ahead_seconds": ahead_seconds}) as answer:
+            if answer.status != OK:
+                raise Trouble(f"The provider's clock could not be moved: {await answer.text()}")
+        moved = await self._connection.execute(MOVE, [ahead_seconds, ahead_seconds])
+        if not moved.rowcount:
+            raise Trouble(f"It is later than {local:%H:%M on %d %B} in the demonstration's database already.")

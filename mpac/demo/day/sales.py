@@ -1,0 +1,82 @@
+"""What is sold, and what the provider's first statement will say of it: the day's book, written beforehand.
+
+``plant`` names the break that the statement will have at that sale (``mpac.statement.plant``). What is left out of the
+statement is ``missing_at_provider`` if it was sold more than the provider's 24 hours before, and ``expected`` if not.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+CPM: dict[str, Any] = {"type": "qr", "mode": "cpm", "token": "shown-by-the-customer"}
+MPM: dict[str, Any] = {"type": "qr", "mode": "mpm"}
+SUICA: dict[str, Any] = {"type": "emoney", "result": "approved", "card_brand": "suica", "card_arn": "S26110100640"}
+
+EXPECTED = "expected"
+LEFT_OUT = "missing_at_provider"
+SAME_AMOUNT = 980
+"""Of the sale that the provider left out, and of the one that nobody of ours knows: they will turn out to be one."""
+
+
+def card(name: str) -> dict[str, Any]:
+    """A card that the provider keeps under ``name``; the brand follows from it."""
+    return {"type": "card", "provider": "sandbox", "token": f"tok_{name}"}
+
+
+def cash(received: int) -> dict[str, Any]:
+    """Cash out of ``received`` yen."""
+    return {"type": "cash", "cash_received": received}
+
+
+def slip(brand: str, arn: str) -> dict[str, Any]:
+    """A card that the terminal's own application ran; ``arn`` is its acquirer's reference number."""
+    return {"type": "card", "result": "approved", "card_brand": brand, "entry_method": "chip", "card_arn": arn}
+
+
+@dataclass(frozen=True, slots=True)
+class Sold:
+    """One sale. ``name`` is how later scenes refer to it."""
+
+    amount: int
+    method: dict[str, Any]
+    plant: str = ""
+    name: str = ""
+
+
+VISA_TWICE = "V26110105280"
+NOON: dict[str, tuple[Sold, ...]] = {
+    "Shibuya": (
+        Sold(SAME_AMOUNT, CPM, LEFT_OUT),
+        Sold(SAME_AMOUNT, CPM, "missing_internally"),
+        Sold(2_640, card("aoki"), "amount_mismatch"),
+        Sold(1_150, MPM, "currency_mismatch"),
+        Sold(1_720, CPM, "status_mismatch"),
+        Sold(3_300, card("baba"), "fee_mismatch"),
+        Sold(890, CPM, "duplicate_provider"),
+        Sold(1_260, MPM, "date_mismatch"),
+        Sold(2_200, card("chiba"), name="back before midnight"),
+        Sold(1_540, CPM, name="back after midnight"),
+        Sold(5_280, slip("visa", VISA_TWICE)),
+        Sold(5_280, slip("visa", VISA_TWICE)),  # the cashier recorded one slip twice
+        Sold(3_960, slip("mastercard", "M26110103960")),
+        Sold(640, SUICA),
+        Sold(1_000, cash(1_000)),
+        Sold(2_350, cash(5_000)),
+    ),
+    "Shinjuku": (
+        Sold(1_480, CPM),
+        Sold(760, CPM),
+        Sold(2_860, card("doi")),
+        Sold(1_320, cash(2_000)),
+    ),
+}
+EVENING: dict[str, tuple[Sold, ...]] = {
+    "Shibuya": (Sold(1_830, CPM, EXPECTED), Sold(4_120, card("endo")), Sold(4_800, cash(5_000))),
+    "Shinjuku": (Sold(1_990, MPM), Sold(880, cash(1_000))),
+    "Ueno": (Sold(8_640, card("fujii")), Sold(12_300, card("goto")), Sold(5_420, CPM), Sold(6_600, cash(10_000))),
+}
+AFTER_MIDNIGHT: dict[str, tuple[Sold, ...]] = {"Ueno": (Sold(3_780, CPM), Sold(2_400, cash(2_400)))}
+LATE = Sold(1_390, MPM)
+"""Its code is shown before midnight and paid after it."""
+
+GIVEN_BACK = {"back before midnight": 700, "back after midnight": 1_540}
+CASH_SHORT = 500
