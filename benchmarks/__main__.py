@@ -17,6 +17,7 @@ from rich.console import Console
 from benchmarks import report
 from benchmarks.contenders import Contender, OrmCelery, Product
 from benchmarks.measure import stamp, take_turn
+from benchmarks.orders import ORDERS_QUICK, OrdersPlan, compare_orders
 from benchmarks.plan import QUICK, Plan
 from benchmarks.profiling import profile
 from mpac.stack.home import ROOT
@@ -33,6 +34,7 @@ CONTENDERS: dict[str, type[Product] | type[OrmCelery]] = {"product": Product, "o
 @click.option("--in-flight", type=click.IntRange(1, 4096), help="Terminals of the closed loop.")
 @click.option("--only", multiple=True, type=click.Choice(list(CONTENDERS)), help="Only these contenders.")
 @click.option("--profile", "is_profile", is_flag=True, help="Say instead where the product's processor time goes.")
+@click.option("--orders", "is_orders", is_flag=True, help="Measure instead what an order costs beside a payment.")
 @click.option(
     "--results", type=click.Path(path_type=Path), help="The JSON file to write; else one in benchmarks/results."
 )
@@ -43,6 +45,7 @@ def main(
     in_flight: int | None,
     only: tuple[str, ...],
     is_profile: bool,
+    is_orders: bool,
     results: Path | None,
 ) -> None:
     """Measure payments per second, times and processor per payment, of the product and of a usual design."""
@@ -53,14 +56,19 @@ def main(
         if is_profile:
             asyncio.run(profile(plan, console))
             return
-        found = asyncio.run(_run(plan, only or tuple(CONTENDERS), console))
+        if is_orders:
+            usual = ORDERS_QUICK if quick else OrdersPlan()
+            wanted = replace(usual, rounds=rounds or usual.rounds, in_flight=in_flight or usual.in_flight)
+            whole = compare_orders(wanted, console)
+        else:
+            found = asyncio.run(_run(plan, only or tuple(CONTENDERS), console))
+            report.show(found, console)
+            whole = {"plan": asdict(plan), "summary": report.summary(found), "rounds": found}
     except Trouble as trouble:
         raise click.ClickException(str(trouble)) from trouble
-    path = results or RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
+    path = results or RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}{'-orders' if is_orders else ''}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole = {"plan": asdict(plan), "machine": _machine(), "summary": report.summary(found), "rounds": found}
-    path.write_text(json.dumps(whole, indent=1) + "\n")
-    report.show(found, console)
+    path.write_text(json.dumps({"machine": _machine(), **whole}, indent=1) + "\n")
     console.print(f"Written to {path}.")
 
 
