@@ -8,11 +8,11 @@ from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.keys import read_key
+from api.schemas.patterns import ID_PATTERN
 from api.services import Services, services
 from workflows.card_data import ISSUE, looks_like_card_data
 from workflows.errors import Detail, InvalidRequest, NotAuthenticated, NotAuthorized
 from workflows.idempotency import Key
-from workflows.ids import WELL_FORMED
 from workflows.tenants.caller import Caller, CallerRole
 
 _bearer = HTTPBearer(auto_error=False, description="A device's access token or a user's token")
@@ -95,7 +95,7 @@ async def our_services(request: Request) -> Services:
 
 RequestId = Annotated[str, Depends(request_id)]
 OurServices = Annotated[Services, Depends(our_services)]
-EntityId = Annotated[str, Path(pattern=f"^{WELL_FORMED.pattern}$", description="An id as answers give it")]
+EntityId = Annotated[str, Path(pattern=ID_PATTERN, description="An id as answers give it")]
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 
@@ -110,9 +110,7 @@ class Page:
 
 async def page(
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Entries at most")] = DEFAULT_LIMIT,
-    cursor: Annotated[
-        str | None, Query(pattern=f"^{WELL_FORMED.pattern}$", description="`next_cursor` of the page before")
-    ] = None,
+    cursor: Annotated[str | None, Query(pattern=ID_PATTERN, description="`next_cursor` of the page before")] = None,
 ) -> Page:
     """The page that ``limit`` and ``cursor`` ask for."""
     return Page(limit, cursor)

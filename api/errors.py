@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.keys import keep_refusal
+from api.schemas.patterns import ID_PATTERN, RATE_PATTERN
 from workflows.errors import (
     Detail,
     DomainError,
@@ -36,6 +37,8 @@ STATUS: Mapping[Kind, int] = {
     Kind.UNAVAILABLE: 503,
 }
 
+INSTANT = "Must be an instant, for example 2026-11-23T10:00:00Z"
+
 ISSUES: Mapping[str, str] = {
     "missing": "This field is required",
     "extra_forbidden": "There is no such field",
@@ -53,6 +56,10 @@ ISSUES: Mapping[str, str] = {
     "string_too_long": "Must have at most {max_length} characters",
     "string_too_short": "Must have at least {min_length} characters",
     "string_pattern_mismatch": "Must match {pattern}",
+    "string_unicode": "Must be valid Unicode text",
+    "datetime_parsing": INSTANT,
+    "datetime_from_date_parsing": INSTANT,
+    "datetime_type": INSTANT,
     "too_long": "Must have at most {max_length} entries",
     "too_short": "Must have at least {min_length} entries",
     "literal_error": "Must be {expected}",
@@ -63,6 +70,12 @@ ISSUES: Mapping[str, str] = {
     "union_tag_invalid": "Must be one of {expected_tags}",
 }
 """What the validator found → what to do about it, in the contract's words. Others keep the validator's own words."""
+
+PATTERNS: Mapping[str, str] = {
+    ID_PATTERN: "Must be an id as answers give it: letters, digits, - and _, 80 at most",
+    RATE_PATTERN: 'Must be a fraction below 1 with 5 decimals at most, for example "0.08" for 8 %',
+}
+"""The patterns of the schemas that a person would have to read, in words."""
 
 
 def body_of(error: DomainError) -> dict[str, Any]:
@@ -116,14 +129,19 @@ def _field(entry: Mapping[str, Any]) -> str:
 
 def _issue(entry: Mapping[str, Any]) -> str:
     kind = entry["type"]
-    if kind in ("too_long", "too_short") and isinstance(entry.get("input"), str):
-        kind = f"string_{kind}"  # a limit that stands after a validator of ours is reported as if the text were a list
+    context = entry.get("ctx") or {}
+    if kind in ("too_long", "too_short") and context.get("field_type") == "Value":
+        kind = f"string_{kind}"  # a limit that stands after a validator of ours is reported without saying of what
+    if kind.endswith("too_short") and context.get("min_length") == 1:
+        return "Must not be empty"
+    if context.get("pattern") in PATTERNS:
+        return PATTERNS[context["pattern"]]
     if kind == "value_error":
         return str(entry["msg"]).removeprefix("Value error, ")
     if kind.startswith("json"):
         return "Must be valid JSON"
     if kind in ISSUES:
-        return ISSUES[kind].format_map({name: str(value) for name, value in (entry.get("ctx") or {}).items()})
+        return ISSUES[kind].format_map({name: str(value) for name, value in context.items()})
     return str(entry["msg"])
 
 

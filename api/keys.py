@@ -36,7 +36,7 @@ def read_key(request: Request, *, body: bytes, secret: bytes) -> Key:
     value = request.headers.get("Idempotency-Key")
     if value is None:
         raise MalformedRequest(
-            Detail("Idempotency-Key", "This header is required; send a new value for each new payment")
+            Detail("Idempotency-Key", "This header is required; send a new value for each new request")
         )
     if not PRINTABLE.fullmatch(value):
         raise MalformedRequest(Detail("Idempotency-Key", "Must be 1 to 100 printable characters"))

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import logging
 import os
 import socket
@@ -133,6 +134,13 @@ class Answer:
         return details
 
 
+def _json(body: Any) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # a whole number beyond 64 bits, which somebody may well send
+        return json.dumps(body).encode()
+
+
 class Api:
     """A client of one running API. Paths are below ``/api/v1`` unless they begin with ``//``."""
 
@@ -159,7 +167,7 @@ class Api:
             sent.setdefault("Idempotency-Key", key)
         data = body
         if body is not None and not isinstance(body, bytes):
-            data = orjson.dumps(body)
+            data = _json(body)
         if data is not None:
             sent.setdefault("Content-Type", "application/json")
         url = self.url + (path[1:] if path.startswith("//") else f"/api/v1{path}")

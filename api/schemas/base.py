@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from api.schemas.patterns import ID_PATTERN
 from workflows.card_data import ISSUE, find_card_data
 from workflows.errors import Detail, InvalidRequest
 from workflows.money import MAX_AMOUNT, currencies
@@ -35,6 +36,8 @@ class Body(Part):
 def _clean(value: str) -> str:
     if not value.isprintable():
         raise ValueError("Must be printable text without control characters")
+    if value.isspace():
+        raise ValueError("Must not be blank")
     return value
 
 
@@ -76,7 +79,7 @@ def _check_scalar(value: Any) -> None:
 
 
 Printable = Annotated[str, Field(min_length=1), AfterValidator(_clean)]
-"""A text without control characters, and with at least one character; its longest is said where it is used."""
+"""A text without control characters that says something; its longest is said where it is used."""
 
 
 def absent() -> Any:
@@ -88,7 +91,7 @@ Amount = Annotated[int, Field(gt=0, le=MAX_AMOUNT, description="Minor units of t
 Tip = Annotated[int, Field(ge=0, le=MAX_AMOUNT, description="On top of the amount, minor units")]
 Currency = Annotated[str, AfterValidator(_tender), Field(description="ISO 4217", examples=["JPY"])]
 Metadata = Annotated[dict[str, Any], AfterValidator(_clean_json), Field(description="Whatever you want to find again")]
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
+Id = Annotated[str, Field(pattern=ID_PATTERN)]
 
 
 class ErrorDetail(BaseModel):

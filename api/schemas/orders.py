@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from api.schemas.base import Body, Currency, Id, Part, Printable, absent
+from api.schemas.patterns import RATE_PATTERN
 from workflows.money import MAX_AMOUNT
 from workflows.orders.change import OrderChange
 from workflows.orders.create import OrderRequest
@@ -33,7 +34,7 @@ class ItemIn(Part):
     tax_rate: Annotated[
         str,
         Field(
-            pattern=r"^0(\.[0-9]{1,5})?$",
+            pattern=RATE_PATTERN,
             description="A fraction as a decimal string, never a float",
             examples=["0.08", "0.10"],
         ),

@@ -6,11 +6,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Discriminator, Field, model_validator
 
 from api.schemas.base import Amount, Body, Currency, Id, Metadata, Part, Printable, Tip
+from workflows.money import MAX_AMOUNT
 from workflows.payments.judge import PaymentRequest
 from workflows.providers import cash, external
 
 DEFAULT_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS = 300, 900
 DEFAULT_CURRENCY = "JPY"
+MAX_CASH = 10 * MAX_AMOUNT  # amount and tip at their largest, with room for change; exact for every reader of JSON
 
 Code = Annotated[Printable, Field(max_length=64)]
 Reference = Annotated[Printable, Field(max_length=100)]
@@ -21,9 +23,9 @@ class CashMethod(Part):
     """Banknotes and coins; the change is computed."""
 
     type: Literal["cash"]
-    cash_received: Annotated[int | None, Field(ge=0, description="What the customer handed over; default: exact")] = (
-        None
-    )
+    cash_received: Annotated[
+        int | None, Field(ge=0, le=MAX_CASH, description="What the customer handed over; default: exact")
+    ] = None
 
 
 class TerminalResult(Part):

@@ -6,6 +6,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from api.errors import ISSUES, STATUS, answer, body_of, translate
+from api.schemas.orders import OrderIn
 from api.schemas.payments import CancelIn, PaymentIn
 from workflows.errors import Detail, DomainError, InvalidRequest, Kind, MalformedRequest, every_error
 
@@ -76,13 +77,21 @@ def findings(model: type[Any], body: Any) -> list[dict[str, Any]]:
         ({"currency": "XXX"}, "currency", "Must be the ISO 4217 code of a currency in use, for example JPY"),
         ({"expires_in": 901}, "expires_in", "Must be at most 900"),
         ({"expires_in": 0}, "expires_in", "Must be at least 1"),
-        ({"client_reference": ""}, "client_reference", "Must have at least 1 characters"),
+        ({"client_reference": ""}, "client_reference", "Must not be empty"),
+        ({"client_reference": " "}, "client_reference", "Must not be blank"),
+        ({"client_reference": "\ud800"}, "client_reference", "Must be valid Unicode text"),
         ({"client_reference": "x" * 101}, "client_reference", "Must have at most 100 characters"),
         ({"client_reference": "a\x00b"}, "client_reference", "Must be printable text without control characters"),
         ({"ammount": 5}, "ammount", "There is no such field"),
         ({"method": {"type": "barter"}}, "method", "Must be one of 'cash', 'card', 'emoney', 'qr'"),
         ({"method": {}}, "method", "Must say its type"),
         ({"metadata": []}, "metadata", "Must be an object"),
+        ({"bill_id": "a b"}, "bill_id", "Must be an id as answers give it: letters, digits, - and _, 80 at most"),
+        (
+            {"method": {"type": "cash", "cash_received": 2**63}},
+            "method.cash.cash_received",
+            "Must be at most 9999999999990",
+        ),
         ({"method": {"type": "cash", "cash_received": 999}}, "body", "method.cash_received: Must be at least 1000"),
     ],
 )
@@ -90,6 +99,46 @@ def test_each_wrong_field_is_named_with_what_to_do(change: dict[str, Any], field
     error = translate(findings(PaymentIn, {**BODY, **change}))
     assert isinstance(error, InvalidRequest)
     assert Detail(field, issue) in error.details
+
+
+ITEM = {"name": "Ramen", "quantity": 1, "unit_price": 900, "tax_rate": "0.10"}
+RATE = 'Must be a fraction below 1 with 5 decimals at most, for example "0.08" for 8 %'
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "issue"),
+    [
+        ({"name": "x" * 201}, "items.0.name", "Must have at most 200 characters"),
+        ({"name": ""}, "items.0.name", "Must not be empty"),
+        ({"name": "  "}, "items.0.name", "Must not be blank"),
+        ({"quantity": 0}, "items.0.quantity", "Must be at least 1"),
+        *[
+            ({"tax_rate": rate}, "items.0.tax_rate", RATE)
+            for rate in ("1.5", "-0.1", "abc", "8", "", "0.123456", "NaN")
+        ],
+        ({"tax_rate": 0.08}, "items.0.tax_rate", "Must be text"),
+    ],
+)
+def test_a_wrong_field_of_an_order_is_named_in_the_same_words_without_its_value(
+    change: dict[str, Any], field: str, issue: str
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        OrderIn.model_validate({"order_type": "takeaway", "items": [{**ITEM, **change}]})
+    found = refused.value.errors(include_input=False)  # as the hot route does: no value leaves with its error
+    error = translate([{**entry, "loc": ("body", *entry["loc"])} for entry in found])
+    assert error.details == (Detail(field, issue),)
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "issue"),
+    [
+        ({"order_type": "takeaway", "items": []}, "items", "Must not be empty"),
+        ({"order_type": "takeaway", "items": [ITEM] * 201}, "items", "Must have at most 200 entries"),
+    ],
+)
+def test_a_list_has_entries_and_a_text_characters(body: dict[str, Any], field: str, issue: str) -> None:
+    error = translate(findings(OrderIn, body))
+    assert error.details == (Detail(field, issue),)
 
 
 def test_a_missing_field_is_named() -> None:
