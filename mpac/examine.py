@@ -102,7 +102,7 @@ def state_folder(home: Home) -> Finding:
     """Whether the folder is ours, writable and private."""
     if not home.path.exists():
         parent = next(folder for folder in home.path.parents if folder.exists())
-        if os.access(parent, os.W_OK):
+        if parent.is_dir() and os.access(parent, os.W_OK):
             return Finding(f"{home.path} will be made")
         return Finding(f"{home.path} can't be made", "name another with --home or MPAC_HOME", fatal=True)
     if not home.is_marked and any(home.path.iterdir()):

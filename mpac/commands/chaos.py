@@ -1,12 +1,12 @@
 """`mpac chaos`: the fault tests that take long and kill real processes."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import click
 
 from mpac.options import home_option
+from mpac.patient import run_patiently
 from mpac.stack.home import ROOT
 
 LONG = ("tests/chaos", "-m", "long")
@@ -21,4 +21,4 @@ def chaos(pytest_arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG00
     PYTEST_ARGUMENTS narrow them down: `mpac chaos -k broker`.
     """
     words = [sys.executable, "-m", "pytest", *LONG, *pytest_arguments]
-    sys.exit(subprocess.run(words, cwd=ROOT, check=False).returncode)
+    sys.exit(run_patiently(words, cwd=ROOT))

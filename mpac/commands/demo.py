@@ -2,7 +2,9 @@
 
 import asyncio
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,5 +32,18 @@ def demo(*, terminals: int, seconds: float, ports: str, keep: bool, home: Path) 
     """
     from mpac.demo.play import demonstrate  # noqa: PLC0415 - `mpac --help` shall not wait for it
 
-    is_proven = asyncio.run(demonstrate(home.absolute(), terminals=terminals, seconds=seconds, ports=ports, keep=keep))
-    sys.exit(0 if is_proven else 1)
+    show = demonstrate(home.absolute(), terminals=terminals, seconds=seconds, ports=ports, keep=keep)
+    sys.exit(0 if asyncio.run(_interruptible(show)) else 1)
+
+
+async def _interruptible(show: Coroutine[Any, Any, bool]) -> bool:
+    """``show``, where Ctrl-C cuts tills off in the middle of a sale: what they then complain of is no news."""
+    playing = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+
+    def complain(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if playing and not playing.cancelling() and not playing.cancelled():
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(complain)
+    return await show

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from mpac.options import home_option
+from mpac.patient import run_patiently
 from mpac.stack.home import ROOT
 
 BIN = Path(sys.executable).parent
@@ -35,10 +36,10 @@ def test(pytest_arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001
     own and leave the local stack alone.
     """
     if pytest_arguments:
-        sys.exit(subprocess.run([*PYTEST, *pytest_arguments], cwd=ROOT, check=False).returncode)
+        sys.exit(run_patiently([*PYTEST, *pytest_arguments], cwd=ROOT))
     failed = [name for name, words in CHECKS.items() if not _passes(name, words)]
     click.echo("pytest …")
-    code = subprocess.run([*PYTEST, *WHOLE_SUITE], cwd=ROOT, check=False).returncode
+    code = run_patiently([*PYTEST, *WHOLE_SUITE], cwd=ROOT)
     if failed:  # else pytest's own summary is the last line
         steps = len(CHECKS) + 1
         failed += ["pytest"] if code else []

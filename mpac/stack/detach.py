@@ -39,7 +39,12 @@ def detach_up(home: Path, words: Sequence[str], *, names: Collection[str] = ()) 
             env={**os.environ, "PYTHONPATH": str(ROOT)},  # not cwd: --home may be relative
             start_new_session=True,
         )
-    return _wait(folder, process, log, names=names)
+    try:
+        return _wait(folder, process, log, names=names)
+    except KeyboardInterrupt:  # who gives up on the start does not want what comes of it either
+        process.terminate()
+        process.wait(GONE_WITHIN_SECONDS)
+        raise
 
 
 def wait_complete(home: Home) -> RunInfo:
