@@ -38,23 +38,26 @@ _HISTORY = """
 
 HOLD = text(f"""
     -- hold: what is reserved on each locked bill, and nothing else of it, with a history row for every step
-    WITH moved AS (
+    WITH news AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:bills AS jsonb)) AS n(id text, reserved bigint, version integer)
+    ), moved AS (
         UPDATE bills b SET reserved_amount = n.reserved, version = n.version, updated_at = clock_timestamp()
-        FROM jsonb_to_recordset(CAST(:bills AS jsonb)) AS n(id text, reserved bigint, version integer)
-        WHERE b.id = n.id RETURNING b.id, b.merchant_id, b.store_id
+        -- The ids once more as an array: else a plan that is kept may go through all bills.
+        FROM news n WHERE b.id = ANY(ARRAY(SELECT id FROM news)) AND b.id = n.id RETURNING b.id, b.merchant_id, b.store_id
     )
     {_HISTORY}
 """)
 
 SETTLE = text(f"""
     -- settle: what is paid and given back on each locked bill, its status, and a history row for every step
-    WITH moved AS (
+    WITH news AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:bills AS jsonb)) AS n(id text, status text, paid bigint, reserved bigint,
+            refunded bigint, version integer)
+    ), moved AS (
         UPDATE bills b SET status = n.status, paid_amount = n.paid, reserved_amount = n.reserved,
             refunded_amount = n.refunded, version = n.version, updated_at = clock_timestamp(),
             paid_at = CASE WHEN n.status = 'paid' THEN coalesce(b.paid_at, clock_timestamp()) END
-        FROM jsonb_to_recordset(CAST(:bills AS jsonb)) AS n(id text, status text, paid bigint, reserved bigint,
-            refunded bigint, version integer)
-        WHERE b.id = n.id RETURNING b.id, b.merchant_id, b.store_id
+        FROM news n WHERE b.id = ANY(ARRAY(SELECT id FROM news)) AND b.id = n.id RETURNING b.id, b.merchant_id, b.store_id
     )
     {_HISTORY}
 """)

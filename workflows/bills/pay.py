@@ -24,7 +24,7 @@ from workflows.transitions import By
 _LOCK_ORDERS = text("""
     -- lock: the orders of these bills, by id
     SELECT id FROM orders WHERE status = 'open'
-        AND id IN (SELECT order_id FROM bill_orders WHERE bill_id = ANY(:bill_ids))
+        AND id = ANY(ARRAY(SELECT order_id FROM bill_orders WHERE bill_id = ANY(:bill_ids)))
     ORDER BY id FOR NO KEY UPDATE
 """)
 
@@ -33,7 +33,9 @@ _PAY_ORDERS = text("""
     WITH clock AS MATERIALIZED (
         SELECT clock_timestamp() AS now  -- the locks were perhaps waited for
     ), live AS (
-        SELECT bo.order_id, b.id, b.status, b.total_amount FROM bill_orders bo JOIN bills b ON b.id = bo.bill_id
+        SELECT bo.order_id, b.id, b.status, b.total_amount FROM bill_orders bo
+        -- LATERAL and LIMIT 1 here and below: else a plan that is kept may go through all bills and orders.
+        CROSS JOIN LATERAL (SELECT id, status, total_amount FROM bills WHERE id = bo.bill_id LIMIT 1) b
         WHERE bo.order_id = ANY(:order_ids) AND b.status <> 'voided'
     ), billed AS (
         SELECT order_id, sum(total_amount) AS total, bool_and(status = 'paid') AS is_paid, min(id) AS bill_id
@@ -41,9 +43,10 @@ _PAY_ORDERS = text("""
     ), moved AS (
         UPDATE orders o SET status = :target, version = o.version + 1, paid_at = c.now, updated_at = c.now
         FROM billed b, clock c
-        WHERE o.id = b.order_id AND o.status = :source AND b.is_paid
+        WHERE o.id = ANY(:order_ids) AND o.id = b.order_id AND o.status = :source AND b.is_paid
           -- Bills of one order are all for the same orders, so any of them names everybody they have to come to.
-          AND b.total = (SELECT sum(t.total_amount) FROM bill_orders x JOIN orders t ON t.id = x.order_id
+          AND b.total = (SELECT sum(t.total_amount) FROM bill_orders x
+                         CROSS JOIN LATERAL (SELECT total_amount FROM orders WHERE id = x.order_id LIMIT 1) t
                          WHERE x.bill_id = b.bill_id)
         RETURNING o.*
     ), history AS (

@@ -36,14 +36,16 @@ _REDEEM = text("""
         INSERT INTO used_assertions (client_id, jti, expires_at) SELECT * FROM asked ORDER BY client_id, jti
         ON CONFLICT DO NOTHING RETURNING client_id, jti
     ), seen AS (
-        SELECT id FROM devices WHERE status = 'active' AND client_id IN (SELECT client_id FROM used)
+        SELECT id FROM devices WHERE status = 'active' AND client_id = ANY (ARRAY(SELECT client_id FROM used))
         FOR NO KEY UPDATE SKIP LOCKED
     ), marked AS (
-        UPDATE devices SET last_connected_at = now() FROM seen WHERE devices.id = seen.id
+        UPDATE devices SET last_connected_at = now() WHERE id = ANY (ARRAY(SELECT id FROM seen))
     )
     SELECT a.client_id, a.jti, u.jti IS NOT NULL AS is_first_use, d.id, d.status, d.merchant_id, d.store_id,
            psp_of(d.merchant_id) AS psp_id
-    FROM asked a JOIN devices d USING (client_id) LEFT JOIN used u USING (client_id, jti)
+    FROM asked a
+    CROSS JOIN LATERAL (SELECT id, status, merchant_id, store_id FROM devices WHERE client_id = a.client_id LIMIT 1) d
+    LEFT JOIN used u USING (client_id, jti)
 """)
 
 

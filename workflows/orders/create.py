@@ -64,19 +64,25 @@ class Creation:
 
 
 _LOOK = text("""
-    -- look: everything that decides about a request, for the whole group; no row where the store is not the caller's
+    -- look: everything that decides about a request, for the whole group; no row where the store is not the caller's.
+    -- LATERAL and LIMIT 1: as in the look for payments, no other plan than by the whole key.
     SELECT i.n, s.id AS store_id, s.merchant_id, s.currency, s.time_zone, s.cut_off, d.status AS device_status,
            now() AS now, k.fingerprint, k.status AS stored_status, k.body AS stored_body
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(n integer, scope text, psp_id text, merchant_id text, store_id text,
         device_id text, method text, path text, key text)
-    JOIN stores s ON s.id = i.store_id AND CASE i.scope
+    JOIN LATERAL (
+        SELECT id, merchant_id, currency, time_zone, cut_off FROM stores WHERE id = i.store_id LIMIT 1
+    ) s ON CASE i.scope
         WHEN 'store' THEN s.merchant_id = i.merchant_id
         WHEN 'merchant' THEN s.merchant_id = i.merchant_id
         WHEN 'psp' THEN psp_of(s.merchant_id) = i.psp_id
         ELSE i.scope = 'system' END
-    LEFT JOIN devices d ON d.id = i.device_id
-    LEFT JOIN idempotency_records k ON k.merchant_id = s.merchant_id AND k.key = i.key AND k.path = i.path
-                                   AND k.method = i.method AND k.expires_at > now()
+    LEFT JOIN LATERAL (SELECT status FROM devices WHERE id = i.device_id LIMIT 1) d ON true
+    LEFT JOIN LATERAL (
+        SELECT fingerprint, status, body FROM idempotency_records
+        WHERE merchant_id = s.merchant_id AND key = i.key AND path = i.path AND method = i.method AND expires_at > now()
+        LIMIT 1
+    ) k ON true
 """)
 
 _COLUMNS = """

@@ -69,9 +69,12 @@ _WRITE = text(f"""
 
 _FORGET = text("""
     -- forget: keys older than their replay window, which the sweep has not thrown away yet
-    DELETE FROM idempotency_records k USING jsonb_to_recordset(CAST(:keys AS jsonb)) AS i(
-        merchant_id text, method text, path text, key text)
-    WHERE k.merchant_id = i.merchant_id AND k.method = i.method AND k.path = i.path AND k.key = i.key
+    WITH input AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:keys AS jsonb)) AS i(merchant_id text, method text, path text, key text)
+    )
+    DELETE FROM idempotency_records k USING input i
+    WHERE k.merchant_id = ANY(ARRAY(SELECT merchant_id FROM input)) AND k.key = ANY(ARRAY(SELECT key FROM input))
+      AND k.merchant_id = i.merchant_id AND k.method = i.method AND k.path = i.path AND k.key = i.key
       AND k.expires_at <= now()
 """)
 

@@ -62,12 +62,12 @@ _LOOK = text("""
             LIMIT 1) AS reference_taken
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(n integer, scope text, psp_id text, merchant_id text, store_id text,
         device_id text, capability text, provider text, client_reference text, method text, path text, key text)
-    JOIN stores s ON s.id = i.store_id AND CASE i.scope
+    JOIN LATERAL (SELECT id, merchant_id, currency FROM stores WHERE id = i.store_id LIMIT 1) s ON CASE i.scope
         WHEN 'store' THEN s.merchant_id = i.merchant_id
         WHEN 'merchant' THEN s.merchant_id = i.merchant_id
         WHEN 'psp' THEN psp_of(s.merchant_id) = i.psp_id
         ELSE i.scope = 'system' END
-    LEFT JOIN devices d ON d.id = i.device_id
+    LEFT JOIN LATERAL (SELECT status FROM devices WHERE id = i.device_id LIMIT 1) d ON true
     LEFT JOIN LATERAL (
         SELECT fingerprint, status, body, resource_id, expires_at FROM idempotency_records
         WHERE merchant_id = s.merchant_id AND key = i.key AND path = i.path AND method = i.method LIMIT 1

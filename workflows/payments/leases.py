@@ -136,7 +136,7 @@ _START = """
         SET status = 'processing', version = r.version + 1, processing_at = now(), fence = r.fence + 1,
             lease_until = now() + make_interval(secs => :lease), due_at = now() + make_interval(secs => :lease),
             unanswered_claims = 1, attempts = {first_attempt}
-        FROM picked WHERE r.id = picked.id
+        FROM picked WHERE r.id = ANY(:ids) AND r.id = picked.id
         RETURNING {columns}, r.version, r.merchant_id, r.store_id, r.attempts
     ), history AS (
         INSERT INTO {entity}_history ({entity}_id, version, merchant_id, store_id, event, from_status, to_status, at,
@@ -166,7 +166,7 @@ _RESUME = """
         SELECT number, reference, outcome, not_found_at FROM {entity}_attempts a
         WHERE a.{entity}_id = picked.id ORDER BY number DESC LIMIT 1
     ) last ON true
-    WHERE r.id = picked.id
+    WHERE r.id = ANY(:ids) AND r.id = picked.id
     RETURNING {columns}, r.store_id, last.number AS attempt_number, last.outcome AS attempt_outcome, last.not_found_at
 """
 
@@ -182,7 +182,8 @@ _NEW_ATTEMPTS = """
     -- write ahead: the next attempt of rows whose last one certainly moved nothing
     WITH input AS (SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, number integer)),
     counted AS (
-        UPDATE {entity}s r SET attempts = i.number FROM input i WHERE r.id = i.id
+        UPDATE {entity}s r SET attempts = i.number
+        FROM input i WHERE r.id = ANY(ARRAY(SELECT id FROM input)) AND r.id = i.id
         RETURNING r.id, r.merchant_id, r.store_id, r.provider, i.number
     )
     INSERT INTO {entity}_attempts ({entity}_id, number, merchant_id, store_id, provider, reference, sent_at)
@@ -191,9 +192,9 @@ _NEW_ATTEMPTS = """
 
 _RESENDS = """
     -- write ahead: the same reference once more, after it was proven not to have arrived
+    WITH input AS (SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, number integer))
     UPDATE {entity}_attempts a SET outcome = NULL, answered_at = NULL, not_found_at = NULL, resends = a.resends + 1
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, number integer)
-    WHERE a.{entity}_id = i.id AND a.number = i.number
+    FROM input i WHERE a.{entity}_id = ANY(ARRAY(SELECT id FROM input)) AND a.{entity}_id = i.id AND a.number = i.number
 """
 
 _QUARANTINE = """
@@ -202,7 +203,7 @@ _QUARANTINE = """
     stopped AS (
         UPDATE {entity}s r SET due_at = NULL, lease_until = NULL, needs_review = true, outcome_known = false,
                in_doubt_since = coalesce(r.in_doubt_since, now()), version = r.version + 1
-        FROM input i WHERE r.id = i.id
+        FROM input i WHERE r.id = ANY(ARRAY(SELECT id FROM input)) AND r.id = i.id
         RETURNING r.id, r.version, r.merchant_id, r.store_id, r.status, r.request_id, r.unanswered_claims, i.letter
     ), history AS (
         INSERT INTO {entity}_history ({entity}_id, version, merchant_id, store_id, event, from_status, to_status, at,

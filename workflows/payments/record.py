@@ -81,7 +81,7 @@ _RECORD = text("""
             provider_reference = coalesce(m.provider_reference, a.provider_reference),
             not_found_at = CASE WHEN m.not_found THEN coalesce(a.not_found_at, now()) END
         FROM moved m
-        WHERE a.payment_id = m.id AND a.number = m.attempt AND m.attempt_outcome IS NOT NULL
+        WHERE a.payment_id = ANY(:ids) AND a.payment_id = m.id AND a.number = m.attempt AND m.attempt_outcome IS NOT NULL
     ), messages AS (
         INSERT INTO payment_messages (payment_id, merchant_id, store_id, attempt, kind, answer, detail, at)
         SELECT id, merchant_id, store_id, attempt,
@@ -106,7 +106,8 @@ _EVIDENCE = text("""
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
         id text, fence integer, attempt integer, status text, answer text, code text, message text,
         provider_reference text)
-    JOIN payments p ON p.id = i.id AND (p.fence <> i.fence OR p.status <> coalesce(i.status, p.status))
+    JOIN LATERAL (SELECT id, merchant_id, store_id, fence, status FROM payments WHERE id = i.id LIMIT 1) p
+        ON p.fence <> i.fence OR p.status <> coalesce(i.status, p.status)
 """)
 
 _NAMES: dict[type, str] = {}

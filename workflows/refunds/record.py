@@ -58,7 +58,9 @@ _RECORD = text("""
             completed_at = CASE WHEN i.status = 'completed' THEN now() END,
             failed_at = CASE WHEN i.status = 'failed' THEN now() END
         FROM input i
-        WHERE r.id = i.id AND r.fence = i.fence AND r.status = 'processing' AND r.lease_until IS NOT NULL
+        -- Here and below the ids once more as an array: else a kept plan may go through the whole table.
+        WHERE r.id = ANY(ARRAY(SELECT id FROM input)) AND r.id = i.id AND r.fence = i.fence
+          AND r.status = 'processing' AND r.lease_until IS NOT NULL
         RETURNING r.id, r.version, r.status, r.merchant_id, r.store_id, r.request_id, r.payment_id, r.amount, r.currency,
                   r.fee, r.provider, r.completed_at, i.attempt,
                   i.step, i.event, i.code, i.message, i.attempt_outcome, i.provider_reference, i.not_found, i.answer
@@ -75,7 +77,8 @@ _RECORD = text("""
             provider_reference = coalesce(m.provider_reference, a.provider_reference),
             not_found_at = CASE WHEN m.not_found THEN coalesce(a.not_found_at, now()) END
         FROM moved m
-        WHERE a.refund_id = m.id AND a.number = m.attempt AND m.attempt_outcome IS NOT NULL
+        WHERE a.refund_id = ANY(ARRAY(SELECT id FROM moved)) AND a.refund_id = m.id AND a.number = m.attempt
+          AND m.attempt_outcome IS NOT NULL
     ), messages AS (
         INSERT INTO refund_messages (refund_id, merchant_id, store_id, attempt, kind, answer, detail, at)
         SELECT id, merchant_id, store_id, attempt, CASE step WHEN 'ask' THEN 'inquiry' ELSE 'resend' END, answer,
@@ -93,7 +96,7 @@ _RECORD = text("""
             status = CASE WHEN s.given_back > 0 THEN 'refunded' ELSE p.status END,
             version = p.version + CASE WHEN s.given_back > 0 THEN 1 ELSE 0 END,
             refunded_at = CASE WHEN s.given_back > 0 THEN coalesce(p.refunded_at, now()) ELSE p.refunded_at END
-        FROM sums s WHERE p.id = s.payment_id
+        FROM sums s WHERE p.id = ANY(ARRAY(SELECT payment_id FROM sums)) AND p.id = s.payment_id
         RETURNING p.id, p.version, p.merchant_id, p.store_id, p.bill_id, p.amount, p.refunded_amount, s.given_back,
                   s.request_id
     ), payment_history_rows AS (
@@ -124,7 +127,8 @@ _EVIDENCE = text("""
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
         id text, fence integer, attempt integer, status text, answer text, code text, message text,
         provider_reference text)
-    JOIN refunds r ON r.id = i.id AND (r.fence <> i.fence OR r.status <> coalesce(i.status, r.status))
+    JOIN LATERAL (SELECT id, merchant_id, store_id, fence, status FROM refunds WHERE id = i.id LIMIT 1) r
+        ON r.fence <> i.fence OR r.status <> coalesce(i.status, r.status)
 """)
 
 

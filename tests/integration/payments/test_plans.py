@@ -1,0 +1,136 @@
+"""The statements of the hot path go by keys, whatever the tables held when their plan was made.
+
+Their plans are generic and kept as long as their connection: one that is made while a table is empty is still in use when it
+has a million rows. So each plan is looked at on empty tables, and on small ones whose statistics say that reading all is
+cheapest.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import DictRow
+
+from workflows import numbering
+from workflows.bills import lock, pay, reserve
+from workflows.database import KEYED
+from workflows.devices import issue_token
+from workflows.ledger import post
+from workflows.orders import create
+from workflows.payments import accept, judge, leases, record
+from workflows.payments.claim import PAYMENTS
+from workflows.refunds import record as refund_record
+from workflows.refunds.claim import REFUNDS
+
+HOT: dict[str, Any] = {
+    "accept: look": judge._LOOK,
+    "accept: write": accept._WRITE,
+    "accept: forget": accept._FORGET,
+    "order: look": create._LOOK,
+    "order: write": create._WRITE,
+    "order: number": numbering._TAKE,
+    "bill: lock": lock._LOCK,
+    "bill: lock what is free": lock._LOCK_FREE,
+    "bill: hold": lock.HOLD,
+    "bill: settle": lock.SETTLE,
+    "bill: its orders": reserve._ORDERS,
+    "bill: lock orders": pay._LOCK_ORDERS,
+    "bill: pay orders": pay._PAY_ORDERS,
+    "device token: look": issue_token._LOOK,
+    "device token: redeem": issue_token._REDEEM,
+    "payments: record": record._RECORD,
+    "payments: evidence": record._EVIDENCE,
+    "refunds: record": refund_record._RECORD,
+    "ledger: completions": post._POST_COMPLETIONS,
+    "ledger: refunds": post._POST_REFUNDS,
+    **{
+        f"{table.entity}s: {name}": leases._statement(template, table)
+        for table in (PAYMENTS, REFUNDS)
+        for name, template in {
+            "start": leases._START,
+            "resume": leases._RESUME,
+            "suspects": leases._SUSPECTS,
+            "new attempts": leases._NEW_ATTEMPTS,
+            "resends": leases._RESENDS,
+        }.items()
+    },
+}
+SMALL = """
+    INSERT INTO psps (id, name) VALUES ('psp_1', 'x');
+    INSERT INTO merchants (id, psp_id, name, created_at, updated_at) VALUES ('mer_1', 'psp_1', 'x', now(), now());
+    INSERT INTO stores SELECT 'sto_' || n, 'mer_1', 'x', 'JPY', 'Asia/Tokyo', '00:00', now(), now()
+    FROM generate_series(1, 5) n;
+    INSERT INTO devices (id, merchant_id, store_id, serial_number, client_id, name, model, status, version, created_at)
+    SELECT 'dev_' || n, 'mer_1', 'sto_1', n, n, 'x', 'x', 'pending_activation', 1, now() FROM generate_series(1, 30) n;
+    INSERT INTO payments (id, merchant_id, store_id, status, version, amount, tip_amount, currency, method_type,
+                          processing_mode, provider, metadata, request_id, expires_at, created_at, due_at)
+    SELECT 'pay_' || n, 'mer_1', 'sto_1', 'pending', 1, 1, 0, 'JPY', 'qr', 'provider', 'sandbox', '{}', 'x', now(), now(),
+           now()
+    FROM generate_series(1, 30) n;
+    ANALYZE;
+"""
+"""A shop on its first day, of which the statistics have just heard."""
+
+
+def _numbered(sql: str) -> str:
+    """``:name`` as ``$1``: PREPARE and EXPLAIN know no names."""
+    names: list[str] = []
+
+    def number(found: re.Match[str]) -> str:
+        if found[1] not in names:
+            names.append(found[1])
+        return f"${names.index(found[1]) + 1}"
+
+    return re.sub(r"(?<![:\\\w]):(\w+)", number, sql).replace("\\:", ":")
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for inner in plan.get("Plans", []):
+        yield from _nodes(inner)
+
+
+def _reads_all(node: dict[str, Any]) -> bool:
+    if node["Node Type"] == "Seq Scan":
+        return True
+    return node["Node Type"] in ("Index Scan", "Index Only Scan", "Bitmap Index Scan") and "Index Cond" not in node
+
+
+async def _whole_reads(connection: psycopg.AsyncConnection[DictRow], sql: str) -> list[str]:
+    """The tables that a kept plan of ``sql`` reads from end to end."""
+    explain = f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {_numbered(sql)}"
+    row = await (await connection.execute(explain.encode())).fetchone()
+    assert row is not None
+    [found] = row["QUERY PLAN"]
+    return [
+        node.get("Relation Name") or node.get("Index Name", "?") for node in _nodes(found["Plan"]) if _reads_all(node)
+    ]
+
+
+@pytest.fixture
+async def keyed(own_database: str) -> Any:
+    """A connection as the hot path's own, on a database that nobody has used."""
+    async with await psycopg.AsyncConnection.connect(
+        own_database,
+        autocommit=True,
+        row_factory=psycopg.rows.dict_row,
+        options=" ".join(f"-c {name}={value}" for name, value in KEYED.items()),
+    ) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("tables", ["empty", "small"])
+async def test_no_kept_plan_of_the_hot_path_reads_a_table_from_end_to_end(
+    keyed: psycopg.AsyncConnection[DictRow], tables: str
+) -> None:
+    if tables == "small":
+        await keyed.execute(SMALL.encode())
+    found = {name: await _whole_reads(keyed, str(statement)) for name, statement in HOT.items()}
+    wrong = [f"{name} reads {read}" for name, read in found.items() if read]
+    assert not wrong, "\n".join(wrong)
+
+
+async def test_a_plan_that_reads_a_table_from_end_to_end_is_noticed(keyed: psycopg.AsyncConnection[DictRow]) -> None:
+    assert await _whole_reads(keyed, "SELECT id FROM stores WHERE name = :name") == ["stores"]
