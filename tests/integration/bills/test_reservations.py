@@ -52,6 +52,22 @@ async def test_200_at_once_on_a_bill_of_20_shares_are_20(api: Api, tenant: Tenan
     assert len(await history(admin, bill["id"])) == 21
 
 
+async def test_200_payments_at_once_over_http_on_a_bill_of_20_shares_are_20(
+    api: Api, tenant: Tenant, admin: Admin
+) -> None:
+    bill = await new_bill(api, tenant, 20 * 50)
+    answers = await asyncio.gather(*(api.pay(tenant, amount=50, bill_id=bill["id"]) for _ in range(200)))
+    assert sorted(answer.status for answer in answers) == [201] * 20 + [409] * 180
+    refused = [answer for answer in answers if answer.status == 409]
+    assert {answer.code for answer in refused} == {"BALANCE_UNAVAILABLE"}
+    for answer in refused:
+        told = {detail["field"]: detail["issue"] for detail in answer.details}
+        assert int(told["balance_amount"]) + int(told["reserved_amount"]) == 1_000
+    assert (await read(api, tenant, bill["id"]))["reserved_amount"] == 1_000
+    rows = await admin.execute("SELECT count(*) AS n FROM payments WHERE bill_id = %s", [bill["id"]])
+    assert await rows.fetchone() == {"n": 20}
+
+
 async def test_one_refusal_leaves_the_rest_of_its_group_alone(api: Api, tenant: Tenant, make_tenant: Any) -> None:
     yen, dollars = await new_bill(api, tenant, 100), await new_bill(api, tenant, 100, currency="USD")
     voided = await new_bill(api, tenant, 100)

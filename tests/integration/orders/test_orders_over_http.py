@@ -77,6 +77,16 @@ async def test_a_draft_is_changed_submitted_and_cancelled(api: Api, tenant: Tena
     assert cancelled.body["version"] == len(events)
 
 
+@pytest.mark.parametrize(("rounding", "tax"), [("half_up", 13), ("down", 12), ("up", 13)])
+async def test_which_way_tax_is_rounded_is_a_setting(serve: Any, tenant: Tenant, rounding: str, tax: int) -> None:
+    async with serve(tax_rounding=rounding) as api:
+        draft = (await post_order(api, tenant, items=[RAMEN])).body
+        items = [{**RAMEN, "quantity": 1, "unit_price": 125}]  # 12.5 yen of tax at 10 %
+        created = (await post_order(api, tenant, items=items)).body
+        changed = (await api.call("PATCH", f"/orders/{draft['id']}", {"items": items}, as_=tenant)).body
+    assert [order["tax_amount"] for order in (created, changed)] == [tax, tax]
+
+
 async def test_an_empty_change_changes_nothing(api: Api, tenant: Tenant) -> None:
     order = (await post_order(api, tenant)).body
     answer = await api.call("PATCH", f"/orders/{order['id']}", {}, as_=tenant)

@@ -1,0 +1,121 @@
+"""Numbers of orders and bills: unique in a store, none left out within its day, whatever was undone on the way."""
+
+import asyncio
+from datetime import date, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import DictRow
+
+from tests.factories import Tenant
+from tests.harness import Api
+from tests.integration.bills.kit import bill_of, split
+from tests.integration.orders.kit import open_order, post_order
+from workflows.database import Role, transaction
+from workflows.errors import ServiceUnavailable
+from workflows.numbering import Day, Kind, take_numbers
+
+Admin = psycopg.AsyncConnection[DictRow]
+TODAY = date(2026, 11, 23)
+
+
+class Undone(Exception):
+    """What went wrong after a number was taken."""
+
+
+async def taken(day: Day, count: int = 1, *, kind: Kind = Kind.ORDER, then: type[Exception] | None = None) -> list[str]:
+    async with transaction(Role.ACCEPT) as connection:
+        numbers = await take_numbers(connection, kind, [day] * count)
+        if then:
+            raise then
+    return numbers
+
+
+async def test_a_number_whose_order_was_undone_is_given_to_the_next(tenant: Tenant) -> None:
+    day = Day(tenant.store_id, TODAY, tenant.merchant_id)
+    assert await taken(day) == ["20261123-0001"]
+    with pytest.raises(Undone):
+        await taken(day, 5, then=Undone)
+    assert await taken(day, 2) == ["20261123-0002", "20261123-0003"]
+
+
+async def test_whoever_is_undone_among_many_leaves_no_gap(tenant: Tenant) -> None:
+    day = Day(tenant.store_id, TODAY, tenant.merchant_id)
+    results = await asyncio.gather(
+        *(taken(day, 1 + number % 3, then=Undone if number % 4 == 0 else None) for number in range(40)),
+        return_exceptions=True,
+    )
+    numbers = sorted(number for result in results if not isinstance(result, BaseException) for number in result)
+    assert sum(isinstance(result, Undone) for result in results) == 10
+    assert numbers == [f"20261123-{number:04d}" for number in range(1, len(numbers) + 1)]
+
+
+async def test_each_store_day_and_kind_counts_by_itself(tenant: Tenant, make_tenant: Any) -> None:
+    other = await make_tenant()
+    days = [
+        Day(tenant.store_id, TODAY, tenant.merchant_id),
+        Day(tenant.store_id, TODAY + timedelta(days=1), tenant.merchant_id),
+        Day(other.store_id, TODAY, other.merchant_id),
+    ]
+    for _ in range(2):
+        for day in days:
+            await taken(day)
+    assert [await taken(day) for day in days] == [["20261123-0003"], ["20261124-0003"], ["20261123-0003"]]
+    assert await taken(days[0], kind=Kind.BILL) == ["20261123-0001"]
+
+
+async def test_a_day_of_more_than_9999_goes_on(tenant: Tenant) -> None:
+    day = Day(tenant.store_id, TODAY, tenant.merchant_id)
+    assert (await taken(day, 10_000))[-1] == "20261123-10000"
+    assert await taken(day) == ["20261123-10001"]
+
+
+async def test_orders_that_fail_at_the_database_leave_no_gap(api: Api, tenant: Tenant, admin: Admin) -> None:
+    """The last statement of an order's transaction fails, its number long taken: nothing of it stays."""
+    first = await open_order(api, tenant)
+    await admin.execute(
+        f"""CREATE FUNCTION refuse_key() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '57014'; END $$;
+            CREATE TRIGGER refuse_key BEFORE INSERT ON idempotency_records FOR EACH ROW
+            WHEN (NEW.merchant_id = '{tenant.merchant_id}') EXECUTE FUNCTION refuse_key()""".encode()
+    )
+    try:
+        failed = await post_order(api, tenant)
+    finally:
+        await admin.execute("DROP TRIGGER refuse_key ON idempotency_records; DROP FUNCTION refuse_key()")
+    assert (failed.status, failed.code) == (503, ServiceUnavailable.code)
+    second = await open_order(api, tenant)
+    day = first["order_number"].partition("-")[0]
+    assert [first["order_number"], second["order_number"]] == [f"{day}-0001", f"{day}-0002"]
+    assert len((await api.get("/orders", as_=tenant)).body["data"]) == 2
+
+
+async def test_a_day_begins_at_the_stores_own_cut_off(api: Api, tenant: Tenant, admin: Admin) -> None:
+    async def number_at(cut_off: str, zone: str) -> str:
+        await admin.execute(
+            "UPDATE stores SET cut_off = %s, time_zone = %s WHERE id = %s", [cut_off, zone, tenant.store_id]
+        )
+        number: str = (await open_order(api, tenant))["order_number"]
+        return number.partition("-")[0]
+
+    rows = await admin.execute(
+        """SELECT to_char(now() AT TIME ZONE 'Pacific/Kiritimati', 'YYYYMMDD') AS east,
+                  to_char(now() AT TIME ZONE 'Pacific/Niue', 'YYYYMMDD') AS west,
+                  to_char(now() AT TIME ZONE 'Asia/Tokyo' + interval '1 hour', 'HH24:MI') AS later,
+                  to_char(now() AT TIME ZONE 'Asia/Tokyo' + interval '1 hour' - interval '1 day', 'YYYYMMDD') AS evening"""
+    )
+    clock = await rows.fetchone()
+    assert clock
+    assert await number_at("00:00", "Pacific/Kiritimati") == clock["east"]
+    assert await number_at("00:00", "Pacific/Niue") == clock["west"]
+    assert await number_at(clock["later"], "Asia/Tokyo") == clock["evening"]
+
+
+async def test_parts_of_many_bills_split_at_once_are_numbered_without_a_gap(api: Api, tenant: Tenant) -> None:
+    bills = [await bill_of(api, tenant, (await open_order(api, tenant))["id"]) for _ in range(6)]
+    answers = await asyncio.gather(*(split(api, tenant, bill["id"], parts=3) for bill in bills))
+    numbers = [bill["bill_number"] for bill in bills]
+    numbers += [part["bill_number"] for answer in answers for part in answer.body["data"]]
+    day = numbers[0].partition("-")[0]
+    assert sorted(numbers) == [f"{day}-{number:04d}" for number in range(1, 25)]

@@ -1,0 +1,169 @@
+"""One sale through everything there is, in three currencies, to the unit: order → bill → payments → refunds → settlement.
+
+The provider is the real sandbox over HTTP, so three books are compared that share no code: the settlement's lines, the
+double-entry ledger, and the provider's own. What each must say is worked out here by hand.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from tests.factories import CASH, QR, TERMINAL, Signer, Tenant
+from tests.harness import Api
+from tests.integration.bills.kit import bill_of, split
+from tests.integration.orders.kit import open_order
+from tests.integration.payments.evidence import all_of
+from tests.integration.refunds.kit import Admin, RefundMaker, sums
+from tests.integration.sandbox.harness import KEY, Sandbox
+from workflows.ledger.post import post_completions, post_refunds
+from workflows.payments.process import Processor
+from workflows.providers.registry import open_providers
+from workflows.refunds.process import RefundProcessor
+from workflows.refunds.too_late import refund_too_late
+from workflows.settings import Settings
+from workflows.settlements.open_due import open_due
+
+WORKER = "worker-of-the-test"
+
+
+@pytest.fixture(scope="module")
+async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
+    """A running sandbox without latency."""
+    running = await Sandbox.start(tmp_path_factory.mktemp("sandbox"))
+    yield running
+    await running.stop()
+
+
+@pytest.fixture
+async def refunds(settings: Settings, engines: None, tenant: Tenant, sandbox: Sandbox) -> AsyncIterator[RefundMaker]:
+    """Payments and refunds at the sandbox, followed by all that follows them in a worker."""
+    known = settings.model_copy(update={"sandbox_url": sandbox.url, "sandbox_api_key": SecretStr(KEY)})
+    providers = open_providers(known)
+    maker = RefundMaker(known, providers, tenant)
+    maker.payments.processor = Processor(known, providers, worker=WORKER, aftermath=(refund_too_late, post_completions))
+    maker.processor = RefundProcessor(known, providers, worker=WORKER, aftermath=(post_refunds,))
+    yield maker
+    await asyncio.wait_for(maker.processor.drain(5), 10)
+    await providers.close()
+
+
+@dataclass(frozen=True)
+class Sale:
+    """Minor units; the tax and the parts are worked out by hand."""
+
+    currency: str
+    items: tuple[tuple[int, int, str], ...]  # quantity, unit price, tax rate
+    discount: int
+    tax: int
+    total: int
+    parts: tuple[int, int, int]
+    tip: int
+
+
+SALES = [
+    # 1 × 100 without tax: the contract's own example
+    Sale("JPY", ((1, 100, "0"),), 0, 0, 100, (34, 33, 33), 10),
+    # 3 × 333 at 8 % and 1 × 501 at 10 %, 100 off: 66.6 and 33.4 → 67 and 33; tax on 932 is 74.56, on 468 is 46.8
+    Sale("JPY", ((3, 333, "0.08"), (1, 501, "0.10")), 100, 75 + 47, 1_522, (508, 507, 507), 150),
+    # $10.99 + 2 × $4.50 at 8.875 %: 177.41 cents
+    Sale("USD", ((1, 1_099, "0.08875"), (2, 450, "0.08875")), 0, 177, 2_176, (726, 725, 725), 333),
+    # 2.750 + 3 × 0.415 dinars at 5 %: 199.75 fils
+    Sale("KWD", ((1, 2_750, "0.05"), (3, 415, "0.05")), 0, 200, 4_195, (1_399, 1_398, 1_398), 1),
+]
+
+
+async def ordered(api: Api, tenant: Tenant, sale: Sale) -> dict[str, Any]:
+    items = [
+        {"name": "A dish", "quantity": quantity, "unit_price": price, "tax_rate": rate}
+        for quantity, price, rate in sale.items
+    ]
+    order = await open_order(api, tenant, items=items, currency=sale.currency, discount_amount=sale.discount)
+    assert (order["tax_amount"], order["total_amount"]) == (sale.tax, sale.total)
+    return order
+
+
+async def paid_in_three_ways(api: Api, refunds: RefundMaker, order: dict[str, Any], sale: Sale) -> tuple[str, str, str]:
+    """The bill is split in three: one pays in cash, one by QR with a tip, one by card on the terminal."""
+    bill = await bill_of(api, refunds.tenant, order["id"])
+    shares = (await split(api, refunds.tenant, bill["id"], parts=3)).body["data"]
+    assert tuple(share["total_amount"] for share in shares) == sale.parts
+    cash, qr, card = [
+        await refunds.paid(
+            kind,
+            amount=share["total_amount"],
+            tip_amount=sale.tip if kind is QR else 0,
+            currency=sale.currency,
+            bill_id=share["id"],
+            facts={**kind.facts, "cash_received": share["total_amount"]} if kind is CASH else kind.facts,
+        )
+        for share, kind in zip(shares, (CASH, QR, TERMINAL), strict=True)
+    ]
+    assert (await api.get(f"/orders/{order['id']}", as_=refunds.tenant)).body["status"] == "paid"
+    return cash, qr, card
+
+
+async def closed(api: Api, tenant: Tenant, manager: str, currency: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """The closed settlement of this currency, and the amounts of its lines."""
+    await open_due(worker=WORKER)
+    page = (await api.get(f"/settlements?store_id={tenant.store_id}&status=open", as_=manager)).body["data"]
+    (running,) = [row for row in page if row["currency"] == currency]
+    settlement = (await api.post(f"/settlements/{running['id']}/close", as_=manager)).body
+    lines = (await api.get(f"/settlements/{running['id']}/lines", as_=manager)).body["data"]
+    return settlement, {line["entity_id"]: line["amount"] for line in lines}
+
+
+@pytest.mark.parametrize("sale", SALES, ids=lambda sale: f"{sale.total} {sale.currency}")
+async def test_three_books_agree_to_the_unit(
+    api: Api, refunds: RefundMaker, sandbox: Sandbox, signer: Signer, admin: Admin, sale: Sale
+) -> None:
+    tenant = refunds.tenant
+    cash, qr, card = await paid_in_three_ways(api, refunds, await ordered(api, tenant, sale), sale)
+    first, second, third = sale.parts[0], sale.parts[1] + sale.tip, sale.parts[2]
+    given = [await refunds.refunded(qr, 1), await refunds.refunded(qr), await refunds.refunded(cash, first - 1)]
+    assert await sums(admin, qr) == ("refunded", second, second)
+    assert await sums(admin, cash) == ("refunded", first - 1, first - 1)
+
+    theirs = (await sandbox.call("GET", f"/control/ledger/{qr}")).body["data"]
+    assert [(row["kind"], row["amount"], row["currency"]) for row in theirs] == [
+        ("charge", second, sale.currency),
+        ("refund", 1, sale.currency),
+        ("refund", second - 1, sale.currency),
+    ]
+
+    gross, back, fees = first + second + third, second + first - 1, sum(row["fee"] for row in theirs)
+    settlement, lines = await closed(api, tenant, signer.user(tenant, role="store_manager"), sale.currency)
+    assert (settlement["status"], settlement["cash_expected"]) == ("closed", 1)
+    assert settlement["totals"] == {
+        "count": 6,
+        "gross": gross,
+        "refunds": back,
+        "fees": fees,
+        "adjustments": 0,
+        "net": gross - back - fees,
+    }
+    assert lines == {
+        cash: first,
+        qr: second,
+        card: third,
+        given[0]: -1,
+        given[1]: -(second - 1),
+        given[2]: -(first - 1),
+    }
+    assert await posted(admin, tenant) == {"completion": (3, gross, 0), "refund": (3, back, 0)}
+
+
+async def posted(admin: Admin, tenant: Tenant) -> dict[str, tuple[int, int, int]]:
+    """What the double-entry ledger says: journals by kind, how many, what they moved, and what they sum to."""
+    rows = await all_of(
+        admin,
+        b"""SELECT j.kind, count(DISTINCT j.id) AS journals, sum(e.amount) FILTER (WHERE e.amount > 0)::bigint AS moved,
+                   sum(e.amount)::bigint AS sum
+            FROM ledger_journals j JOIN ledger_entries e ON e.journal_id = j.id
+            WHERE j.merchant_id = %s AND j.kind <> 'fee' GROUP BY j.kind""",
+        tenant.merchant_id,
+    )
+    return {row["kind"]: (row["journals"], row["moved"], row["sum"]) for row in rows}
