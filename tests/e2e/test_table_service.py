@@ -1,0 +1,259 @@
+"""An evening of orders, bills and refunds through API, broker, worker, beat and provider, by nothing but HTTP.
+
+Together these journeys take every edge of the tables of orders, bills and refunds; the last test asks whether they did.
+"""
+
+from typing import Any
+
+import pytest
+import uuid_utils
+
+from tests.harness import Answer, eventually
+from tests.living import Living
+from workflows.bills.states import BILL
+from workflows.machine import StateMachine
+from workflows.orders.states import ORDER
+from workflows.refunds.states import REFUND
+
+WITHIN_SECONDS = 20.0
+RAMEN = {"name": "Ramen", "quantity": 2, "unit_price": 450, "tax_rate": "0.10"}  # 990 yen with tax
+CASH, CARD = {"type": "cash"}, {"type": "card", "result": "approved"}
+QR = {"type": "qr", "mode": "cpm"}
+WHY = {"reason": "the soup was cold", "staff_code": "s-7"}
+
+
+async def post(town: Living, path: str, body: Any = None, *, until: int = 201) -> dict[str, Any]:
+    """A POST that must be answered ``until``."""
+    answer = await town.api.post(path, body, as_=town.staff, key=uuid_utils.uuid7().hex)
+    assert answer.status == until, answer.raw
+    found: dict[str, Any] = answer.body
+    return found
+
+
+async def at(town: Living, path: str, status: str) -> dict[str, Any]:
+    """What is at ``path`` as soon as it is in ``status``."""
+
+    async def look() -> dict[str, Any]:
+        found: dict[str, Any] = (await town.api.get(path, as_=town.staff)).body
+        return found
+
+    return await eventually(look, until=lambda body: body["status"] == status, within=WITHIN_SECONDS)
+
+
+async def order(town: Living, **fields: Any) -> dict[str, Any]:
+    return await post(town, "/orders", {"order_type": "dine_in", "items": [RAMEN], "submit": True, **fields})
+
+
+async def bill(town: Living) -> dict[str, Any]:
+    """A bill of 990 yen for a new order."""
+    return await post(town, "/bills", {"order_id": (await order(town))["id"]})
+
+
+async def pay(
+    town: Living, bill_id: str, amount: int, method: dict[str, Any], *, until: str = "completed", **fields: Any
+) -> dict[str, Any]:
+    body = {"amount": amount, "method": method, "bill_id": bill_id, **fields}
+    payment = await post(town, "/payments", body)
+    return await at(town, f"/payments/{payment['id']}", until)
+
+
+async def give_back(
+    town: Living, payment: dict[str, Any], *, until: str = "completed", **fields: Any
+) -> dict[str, Any]:
+    refund = await post(town, f"/payments/{payment['id']}/refund", {**WHY, **fields})
+    assert refund["status"] == "pending"
+    return await at(town, f"/refunds/{refund['id']}", until)
+
+
+async def moved(town: Living, payment_id: str) -> list[tuple[str, int]]:
+    """What the provider's own ledger says of a payment."""
+    return [
+        (row["kind"], row["amount"])
+        for row in (await town.sandbox("GET", f"/control/ledger/{payment_id}")).body["data"]
+    ]
+
+
+async def test_a_table_of_three_pays_in_three_ways_and_a_dish_is_given_back(town: Living) -> None:
+    whole = await bill(town)
+    shares = (await post(town, f"/bills/{whole['id']}/split", {"parts": 3}))["data"]
+    assert [share["total_amount"] for share in shares] == [330, 330, 330]
+    paid = [
+        await pay(town, share["id"], 330, method, tip_amount=tip)
+        for share, method, tip in zip(shares, (CASH, QR, CARD), (0, 50, 0), strict=True)
+    ]
+    sold = await at(town, f"/orders/{whole['order_ids'][0]}", "paid")
+    assert sold["bill_ids"] == [share["id"] for share in shares]
+    for payment, amount in zip(paid, (100, 100, 100), strict=True):
+        refund = await give_back(town, payment, amount=amount)
+        assert (refund["amount"], refund["outcome_known"]) == (amount, True)
+    assert await moved(town, paid[1]["id"]) == [("charge", 380), ("refund", 100)]
+    rest = await give_back(town, paid[1])
+    assert rest["amount"] == 280
+    last = await at(town, f"/payments/{paid[1]['id']}", "refunded")
+    assert (last["refunded_amount"], last["captured_amount"]) == (380, 380)
+    assert (await post(town, f"/orders/{sold['id']}/complete", until=200))["status"] == "completed"
+
+
+async def test_a_bill_goes_back_to_unpaid_and_is_voided_and_its_order_cancelled(town: Living) -> None:
+    half = await bill(town)
+    payment = await pay(town, half["id"], 490, QR)
+    assert (await at(town, f"/bills/{half['id']}", "partially_paid"))["balance_amount"] == 500
+    await give_back(town, payment, amount=90)
+    assert (await at(town, f"/bills/{half['id']}", "partially_paid"))["paid_amount"] == 400
+    await give_back(town, payment)
+    assert (await at(town, f"/bills/{half['id']}", "unpaid"))["paid_amount"] == 0
+    assert (await post(town, f"/bills/{half['id']}/void", until=200))["status"] == "voided"
+    cancelled = await post(town, f"/orders/{half['order_ids'][0]}/cancel", until=200)
+    assert cancelled["status"] == "cancelled"
+
+
+async def test_a_bill_is_paid_in_two_and_its_order_cancelled_when_all_was_given_back(town: Living) -> None:
+    mine = await bill(town)
+    paid = [await pay(town, mine["id"], amount, QR) for amount in (400, 590)]
+    assert (await at(town, f"/bills/{mine['id']}", "paid"))["paid_at"] is not None
+    await at(town, f"/orders/{mine['order_ids'][0]}", "paid")
+    for payment in paid:
+        await give_back(town, payment)
+    given_back = await at(town, f"/bills/{mine['id']}", "paid")
+    assert (given_back["refunded_amount"], given_back["balance_amount"]) == (990, 0)
+    assert (await post(town, f"/orders/{mine['order_ids'][0]}/cancel", until=200))["status"] == "cancelled"
+
+
+async def test_a_draft_is_submitted_or_dropped(town: Living) -> None:
+    draft = await order(town, submit=False)
+    assert draft["status"] == "draft"
+    assert (await post(town, f"/orders/{draft['id']}/submit", until=200))["status"] == "open"
+    other = await order(town, submit=False)
+    assert (await post(town, f"/orders/{other['id']}/cancel", until=200))["status"] == "cancelled"
+
+
+async def test_a_refund_that_the_provider_declines_can_be_asked_for_again(town: Living) -> None:
+    payment = await pay(town, (await bill(town))["id"], 990, QR)
+    refused = await give_back(town, payment, until="failed", metadata={"sandbox": "decline:refund_window_closed"})
+    assert refused["failure_code"] == "refund_window_closed"
+    assert (await give_back(town, payment))["amount"] == 990
+    assert await moved(town, payment["id"]) == [("charge", 990), ("refund", 990)]
+
+
+async def test_a_refund_in_doubt_keeps_its_reservation_and_ends_by_asking(town: Living) -> None:
+    payment = await pay(town, (await bill(town))["id"], 990, QR)
+    lost = {"amount": 300, "metadata": {"sandbox": "timeout_after_charge"}}
+    refund = await post(town, f"/payments/{payment['id']}/refund", {**WHY, **lost})
+
+    async def look() -> dict[str, Any]:
+        found: dict[str, Any] = (await town.api.get(f"/refunds/{refund['id']}", as_=town.staff)).body
+        return found
+
+    doubted = await eventually(look, until=lambda body: not body["outcome_known"], within=WITHIN_SECONDS)
+    assert doubted["status"] == "processing"
+    refused = await town.api.post(
+        f"/payments/{payment['id']}/refund", {**WHY, "amount": 691}, as_=town.staff, key=uuid_utils.uuid7().hex
+    )
+    assert (refused.status, "690" in refused.details[0]["issue"]) == (422, True)
+    await at(town, f"/refunds/{refund['id']}", "completed")
+    assert await moved(town, payment["id"]) == [("charge", 990), ("refund", 300)]
+    told = (await town.api.get(f"/payments/{payment['id']}/events", as_=town.staff)).body["data"]
+    of_refund = [entry for entry in told if entry.get("refund_id") == refund["id"]]
+    assert "inquiry" in [entry.get("kind") for entry in of_refund]
+
+
+async def test_a_cancel_that_comes_too_late_gives_the_money_back_by_itself(town: Living) -> None:
+    mine = await bill(town)
+    body = {
+        "amount": 990,
+        "method": QR,
+        "bill_id": mine["id"],
+        "on_too_late": "refund",
+        "metadata": {"sandbox": "slow:700"},
+    }
+    payment = await post(town, "/payments", body)
+    await at(town, f"/payments/{payment['id']}", "processing")
+    asked = await post(town, f"/payments/{payment['id']}/cancel", {"reason": "changed her mind"}, until=200)
+    if asked["status"] == "processing":  # the answer was not here yet: the usual case
+        done = await at(town, f"/payments/{payment['id']}", "refunded")
+        assert (done["cancel_outcome"], done["refunded_amount"]) == ("too_late", 990)
+    (refund,) = (await town.api.get(f"/payments/{payment['id']}/refunds", as_=town.staff)).body["data"]
+    assert (refund["status"], refund["reason"], refund["amount"]) == ("completed", "cancel came too late", 990)
+    assert await moved(town, payment["id"]) == [("charge", 990), ("refund", 990)]
+    assert (await at(town, f"/bills/{mine['id']}", "paid"))["refunded_amount"] == 990
+
+
+async def test_the_timeline_says_who_did_what_to_payment_refund_and_bill(town: Living) -> None:
+    mine = await bill(town)
+    payment = await pay(town, mine["id"], 990, QR)
+    refund = await give_back(town, payment)
+    told = (await town.api.get(f"/payments/{payment['id']}/events", as_=town.staff)).body["data"]
+    moves = [
+        (
+            "refund" if "refund_id" in entry else "bill" if "bill_id" in entry else "payment",
+            entry["event"],
+            entry["caller_type"],
+        )
+        for entry in told
+        if entry["type"] in ("transition", "remark")
+    ]
+    by_worker = [
+        ("payment", "claim", "worker"),
+        ("payment", "complete", "worker"),
+        ("bill", "pay_whole", "worker"),
+        ("refund", "claim", "worker"),
+        ("refund", "complete", "worker"),
+        ("payment", "refund", "worker"),
+        ("bill", "give_back_paid", "worker"),
+    ]
+    by_staff = [("payment", "create", "user"), ("bill", "reserve", "user"), ("refund", "create", "user")]
+    assert sorted(moves) == sorted(by_staff + by_worker)
+    assert {entry["caller_id"] for entry in told if entry.get("caller_type") == "user"} == {"usr_staff"}
+    workers = {entry["caller_id"] for entry in told if entry.get("caller_type") == "worker"}
+    assert all(name.startswith("worker-") for name in workers)
+    assert {entry["refund_id"] for entry in told if "refund_id" in entry} == {refund["id"]}
+    assert [entry["at"] for entry in told] == sorted(entry["at"] for entry in told)
+
+
+async def asked(town: Living, path: str, body: Any = None) -> Answer:
+    return await town.api.post(path, body, as_=town.staff, key=uuid_utils.uuid7().hex)
+
+
+async def test_what_came_too_late_is_refused_with_the_status_it_met(town: Living) -> None:
+    mine = await bill(town)
+    payment = await pay(town, mine["id"], 990, CASH)
+    order_id = mine["order_ids"][0]
+    await at(town, f"/orders/{order_id}", "paid")
+    for path, body, status in (
+        (f"/orders/{order_id}/submit", None, "paid"),
+        (f"/orders/{order_id}/cancel", None, "paid"),
+        (f"/bills/{mine['id']}/void", None, "paid"),
+        (f"/bills/{mine['id']}/split", {"parts": 2}, "paid"),
+        ("/bills", {"order_id": order_id}, "paid"),
+        (f"/payments/{payment['id']}/cancel", {}, "completed"),
+    ):
+        answer = await asked(town, path, body)
+        assert (answer.status, answer.code) == (409, "INVALID_STATUS_TRANSITION"), path
+        assert status in answer.details[0]["issue"], answer.details
+    more = await asked(town, "/payments", {"amount": 1, "method": CASH, "bill_id": mine["id"]})
+    assert (more.status, more.code) == (409, "BALANCE_UNAVAILABLE")
+    assert {"field": "balance_amount", "issue": "0"} in more.details
+
+
+JOURNEYS = (
+    test_a_table_of_three_pays_in_three_ways_and_a_dish_is_given_back,
+    test_a_bill_goes_back_to_unpaid_and_is_voided_and_its_order_cancelled,
+    test_a_bill_is_paid_in_two_and_its_order_cancelled_when_all_was_given_back,
+    test_a_draft_is_submitted_or_dropped,
+    test_a_refund_that_the_provider_declines_can_be_asked_for_again,
+)
+
+
+async def never_taken(town: Living, machine: StateMachine) -> set[tuple[str, str]]:
+    rows = await town.sql(
+        f"SELECT DISTINCT from_status, to_status FROM {machine.name}_history WHERE from_status <> to_status"
+    )
+    return set(machine.edges()) - {(row["from_status"], row["to_status"]) for row in rows}
+
+
+@pytest.mark.parametrize("machine", [ORDER, BILL, REFUND], ids=lambda machine: machine.name)
+async def test_these_journeys_take_every_edge(town: Living, machine: StateMachine) -> None:
+    if await never_taken(town, machine):  # this test was asked for alone
+        for journey in JOURNEYS:
+            await journey(town)
+    assert await never_taken(town, machine) == set()
