@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import aiohttp
 import psycopg
 
-from mpac.stack.movable_clock import MOVE
+from mpac.stack.movable_clock import MOVE, READ
 from mpac.trouble import Trouble
 
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -28,14 +28,15 @@ class StoryClock:
     ) -> None:
         self._connection = connection
         self._session = session
-        self._sandbox_url = sandbox_url.rstrip("/")
+        self._url = f"{sandbox_url.rstrip('/')}/control/clock"
         self.first_day = datetime.now(TOKYO).date()
 
     @classmethod
     async def open(cls, database_url: str, *, session: aiohttp.ClientSession, sandbox_url: str) -> Self:
-        """A clock whose first day begins with the next morning."""
+        """A clock whose first day begins with the next morning. Raises ``Trouble``."""
         connection = await psycopg.AsyncConnection.connect(database_url, autocommit=True, application_name="mpac_clock")
         clock = cls(connection, session=session, sandbox_url=sandbox_url)
+        await clock._agree()
         present = (await clock.now()).astimezone(TOKYO)
         clock.first_day = present.date() if present.time() < OPENS else present.date() + timedelta(days=1)
         return clock
@@ -56,14 +57,24 @@ class StoryClock:
         return f"{(await self.now()).astimezone(TOKYO):%a %H:%M}"
 
     async def move_to(self, hour: int, minute: int = 0, second: int = 0, *, day: int = 1) -> None:
-        """Let it be ``hour:minute:second`` in Tokyo on the story's ``day``. Raises ``Trouble`` where that is over."""
+        """Let it be ``hour:minute:second`` in Tokyo on the story's ``day``; where a slow machine took longer, it is later."""
         local = datetime.combine(self.first_day + timedelta(days=day - 1), time(hour, minute, second), TOKYO)
-        ahead_seconds = math.ceil((local - datetime.now(UTC)).total_seconds())
+        if await self.now() >= local:
+            return
+        await self._set(math.ceil((local - datetime.now(UTC)).total_seconds()))
+
+    async def _agree(self) -> None:
+        """After a demonstration that was killed between its two clocks: both as far ahead as the one that is farther."""
+        async with self._session.get(self._url) as answer:
+            theirs: int = (await answer.json())["ahead_seconds"]
+        row = await (await self._connection.execute(READ)).fetchone()
+        await self._set(max(theirs, int(row[0]) if row else 0))
+
+    async def _set(self, ahead_seconds: int) -> None:
         # The provider first: nothing of ours may ask it about an instant that it has not reached.
-        url = f"{self._sandbox_url}/control/clock"
-        async with self._session.put(url, json={"ahead_seconds": ahead_seconds}) as answer:
+        async with self._session.put(self._url, json={"ahead_seconds": ahead_seconds}) as answer:
             if answer.status != OK:
                 raise Trouble(f"The provider's clock could not be moved: {await answer.text()}")
         moved = await self._connection.execute(MOVE, [ahead_seconds, ahead_seconds])
         if not moved.rowcount:
-            raise Trouble(f"It is later than {local:%H:%M on %d %B} in the demonstration's database already.")
+            raise Trouble("Somebody else moved the demonstration's clock meanwhile.")

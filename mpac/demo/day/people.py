@@ -14,6 +14,7 @@ from mpac.terminal import PREFIX
 LOOK_EVERY_SECONDS = 0.15
 PATIENCE_SECONDS = 60.0  # for what beat and the workers do by themselves; a few seconds each, but on a busy machine
 GOOD = (200, 201)
+MOST_SHOWN = 300  # characters of an answer that is not what it should be
 
 
 class Person:
@@ -54,7 +55,7 @@ class Person:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not until(found := await self.read(path)):
             if time.monotonic() > deadline:
-                raise BrokeOff(f"{path} was not what it should become after {PATIENCE_SECONDS:g} s: {found}")
+                raise BrokeOff(f"{path} was not what it should become after {PATIENCE_SECONDS:g} s: {str(found)[:MOST_SHOWN]}")
             await asyncio.sleep(LOOK_EVERY_SECONDS)
         return found
 
