@@ -8,6 +8,7 @@ import click
 
 from mpac.options import home_option
 from mpac.stack.home import Home
+from mpac.stack.realm import MOVABLE
 from mpac.stack.runfile import RunInfo, birth, read_run
 
 URLS = {  # which URL a process serves
@@ -48,6 +49,10 @@ def table(info: RunInfo) -> list[str]:
     user, password = info["flower_auth"]
     if info["flower_url"]:
         lines.append(f"Flower asks for user {user}, password {password}.")
+    if info.get("realm") == MOVABLE.database:
+        lines.append(
+            "This is the demonstration's stack: its database's and its provider's clocks may be ahead of yours."
+        )
     return lines
 
 

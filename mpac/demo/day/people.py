@@ -55,7 +55,9 @@ class Person:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not until(found := await self.read(path)):
             if time.monotonic() > deadline:
-                raise BrokeOff(f"{path} was not what it should become after {PATIENCE_SECONDS:g} s: {str(found)[:MOST_SHOWN]}")
+                raise BrokeOff(
+                    f"{path} was not what it should become after {PATIENCE_SECONDS:g} s: {str(found)[:MOST_SHOWN]}"
+                )
             await asyncio.sleep(LOOK_EVERY_SECONDS)
         return found
 

@@ -6,9 +6,11 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from mpac.stack.home import Home
+from mpac.stack.home import Home, private_folder
+from mpac.stack.movable_clock import MOVE
 from tests.integration.mpac.stack_harness import lives, mpac, until
 
 SERVERS = ("--only", "postgres", "--only", "valkey", "--ports", "free")
@@ -85,3 +87,17 @@ async def test_a_start_that_fails_in_the_background_says_why_and_leaves_nobody(h
     assert failed.returncode == 1
     assert f"Port {taken} for valkey is taken" in failed.stderr
     assert mpac("status", home=other).returncode == 1
+
+
+async def test_what_a_demonstration_left_comes_back_ahead_says_so_and_is_reset(home: Path) -> None:
+    words = ("up", *SERVERS, "--only", "migrate", "--movable-clock", "--detach")
+    first = mpac(*words, home=home)
+    assert "ahead" not in first.stdout
+    with psycopg.connect(json.loads(Home(home).run_file.read_text())["database_url"], autocommit=True) as connection:
+        connection.execute(MOVE, [86_400, 86_400])
+    mpac("down", home=home)
+    assert "1 day, 0:00:00 ahead of yours" in mpac(*words, home=home).stdout
+    assert "may be ahead of yours" in mpac("status", home=home).stdout
+    (private_folder(Home(home).reports) / "shibuya.html").write_text("a report")
+    mpac("reset", "--yes", home=home)
+    assert set(os.listdir(home)) <= {"mpac-home", "lock"}
