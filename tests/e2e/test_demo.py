@@ -79,14 +79,14 @@ def _check_day(said: str) -> None:
     assert re.search(r"matched 10 18,910 18,910 0 0", table)
     assert re.search(r"all 20 37,070 28,267 8,803 -316", table)
     assert "Run 2 finds every break again with its resolution" in rest
-    assert "Shibuya's day is reconciled by sato-accounting" in rest
+    assert "Shibuya's day is reconciled by k.sato" in rest
     assert "the workers fetched Shinjuku's statement themselves, found it clean and signed it (worker-other)" in rest
     assert (
         "closes with 1 late line of 1,390 yen, the refund of 1,540 from after midnight, and -5,432 of corrections"
         in rest
     )
     assert re.search(r"And the days of the terminals' stores: [\d,]+ lines", rest)
-    assert re.search(r"Ueno \d{4}-\d\d-\d\d reconciled worker-other 6 39,140", rest)
+    assert re.search(r"Ueno \d\d-\d\d reconciled worker-other 39,140", rest)
     assert {name: rest.count(name) for name in BREAKS} == dict.fromkeys(BREAKS, 1)  # and each of them was ended
     assert " open " not in rest.partition("from its report")[2].partition("The days of the three stores")[0]
 

@@ -41,8 +41,10 @@ async def _days(stage: Stage, clock: StoryClock, *, session: aiohttp.ClientSessi
     story = Story(clock, stage.screen, town)
     await story.say(
         f"It is {clock.first_day:%A, %d %B %Y}: the clocks of this database and of this provider were moved ahead. "
-        f"{MERCHANT} opens {', '.join(shop.plan.name for shop in town.shops.values())}."
+        f"{MERCHANT} opens three stores:"
     )
+    for shop in town.shops.values():
+        stage.screen.show(f"{shop.plan.english:<9} {shop.plan.name}, whose day ends at {shop.plan.cut_off}")
     await sell_all_day(story)
     await reconciling.count_cash(story)
     others = Others(founder.person("merchant_admin", "terminals-owner", Tenant(seed["psp_id"], seed["merchant_id"])))

@@ -1,7 +1,7 @@
 """Tables of the day on the screen: what a settlement is made of, how its difference is explained, how breaks ended."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import Any, Literal
 
 from rich.table import Table
 
@@ -9,12 +9,16 @@ AMOUNTS = ("gross", "refunds", "fees", "adjustments", "net")
 SIDES = ("ours", "theirs", "difference", "fee_difference")
 
 
-def _table(names: Iterable[str], numbers: Iterable[str]) -> Table:
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    for name in names:
-        table.add_column(name, no_wrap=True)
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
+HEADINGS = {"adjustments": "adjust-\nments"}  # every table fits 80 columns
+
+
+def _table(names: Collection[str], numbers: Iterable[str], *, gap: int = 2) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, gap, 0, 0), pad_edge=False)
+    titles = [*names, *(HEADINGS.get(name, name) for name in numbers)]
+    vertical: Literal["bottom", "top"] = "bottom" if any("\n" in title for title in titles) else "top"
+    for title in titles:
+        justify: Literal["left", "right"] = "left" if title in names else "right"
+        table.add_column(title, justify=justify, no_wrap=True, vertical=vertical)
     return table
 
 
@@ -63,10 +67,10 @@ def breaks(found: list[dict[str, Any]]) -> Table:
 
 def settlements(rows: Iterable[tuple[str, dict[str, Any]]]) -> Table:
     """Days of stores, and where each of them stands."""
-    table = _table(["store", "day", "status", "by"], ["lines", *AMOUNTS])
+    table = _table(["store", "day", "status", "by"], AMOUNTS, gap=1)
     for name, row in rows:
         by = (row["reconciled_by"] or "").partition("@")[0]
         totals = row["totals"]
-        figures = [f"{totals['count']:,}", *(f"{totals[amount]:,}" for amount in AMOUNTS)]
-        table.add_row(name, row["business_date"], row["status"], by, *figures)
+        day = row["business_date"].partition("-")[2]
+        table.add_row(name, day, row["status"], by, *(f"{totals[amount]:,}" for amount in AMOUNTS))
     return table

@@ -71,7 +71,7 @@ class Founder:
         psp_id = self._stage.seed["psp_id"]
         psp = self.person("psp_admin", "psp-office", Tenant(psp_id))
         merchant_id = (await psp.post("/merchants", {"name": MERCHANT}))["id"]
-        accountant = self.person("merchant_admin", "sato-accounting", Tenant(psp_id, merchant_id))
+        accountant = self.person("merchant_admin", "k.sato", Tenant(psp_id, merchant_id))
         shops = await asyncio.gather(*(self._open(plan, accountant, Tenant(psp_id, merchant_id)) for plan in PLANS))
         return Town(merchant_id, accountant, {shop.plan.english: shop for shop in shops}, self._session)
 

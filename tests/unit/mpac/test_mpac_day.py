@@ -7,7 +7,10 @@ from datetime import UTC, datetime
 from typing import Any, get_args
 
 import pytest
+from rich.console import Console
+from rich.table import Table
 
+from mpac.demo.day import tables
 from mpac.demo.day.papers import CARD_COMPANY, card_company_file, spoiled
 from mpac.demo.day.reconciling import ENDINGS
 from mpac.demo.day.sales import AFTER_MIDNIGHT, CASH_SHORT, EVENING, EXPECTED, LATE, LEFT_OUT, NOON, SAME_AMOUNT, Sold
@@ -78,3 +81,51 @@ def test_a_card_company_knows_each_of_its_references_once_and_none_of_ours() -> 
     assert "pay_x" not in file.decode(mapping.encoding)
     with pytest.raises(UnicodeDecodeError):
         file.decode("utf-8")
+
+
+FIGURES = {
+    "count": 120,
+    "gross": 245_920,
+    "refunds": 11_540,
+    "fees": 10_733,
+    "adjustments": -15_432,
+    "net": 208_215,
+}
+SETTLEMENT = {
+    "business_date": "2026-11-28",
+    "status": "reconciled",
+    "reconciled_by": "worker-other@host",
+    "totals": FIGURES,
+    "breakdown": {"cash": FIGURES, "card": {"mastercard": FIGURES}, "qr": {}},
+}
+PART = {"count": 1, "ours": 245_920, "theirs": 245_920, "difference": -15_432, "fee_difference": -1_230}
+SUMMARY = {
+    "categories": {str(category): PART for category in Category},
+    "ours": {"amount": 245_920},
+    "theirs": {"amount": 245_920},
+    "difference": -15_432,
+    "fee_difference": -1_230,
+}
+BREAK = {
+    **PART,
+    "category": "missing_at_provider",
+    "resolution": "write_off",
+    "note": "同じ売上が別の番号で計上されていた",
+}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        tables.settlements([("Shinjuku", SETTLEMENT)]),
+        tables.breakdown(SETTLEMENT),
+        tables.categories(SUMMARY),
+        tables.breaks([BREAK]),
+    ],
+    ids=["settlements", "breakdown", "categories", "breaks"],
+)
+def test_nothing_of_a_table_is_cut_off_on_a_narrow_screen(table: Table) -> None:
+    shown = io.StringIO()
+    Console(file=shown, width=78).print(table)  # 80 columns, less the margin
+    assert "…" not in shown.getvalue()
+    assert "245,920" in shown.getvalue()
