@@ -67,7 +67,7 @@ def replay(key: Key, stored_fingerprint: str, status: int, body: str) -> Stored:
     return Stored(status, body.encode())
 
 
-_KEEP = text("""
+KEEP = """
     -- keep: answers beside the rows they speak of; a record beyond its replay window gives its place away
     INSERT INTO idempotency_records AS k (merchant_id, method, path, key, fingerprint, status, body, resource_id,
                                           created_at, expires_at)
@@ -77,7 +77,10 @@ _KEEP = text("""
         fingerprint = excluded.fingerprint, status = excluded.status, body = excluded.body,
         resource_id = excluded.resource_id, created_at = excluded.created_at, expires_at = excluded.expires_at
     WHERE k.expires_at <= now()
-""")
+"""
+"""Keeps ``:rows`` of ``record`` for ``:life``; also a part of a larger statement. A key that is taken is not kept."""
+
+_KEEP = text(KEEP)
 _KEPT = text("""
     SELECT fingerprint, status, body FROM idempotency_records
     WHERE merchant_id = :merchant_id AND method = :method AND path = :path AND key = :key AND expires_at > now()

@@ -58,7 +58,7 @@ DOORS = {
     "workflows/refunds/record.py",
     "workflows/bills/lock.py",
     "workflows/bills/pay.py",
-    "workflows/orders/create.py",
+    "workflows/orders/write.py",
     "workflows/settlements/write.py",
 }
 OTHER_STATUSES = {"workflows/idempotency.py"}

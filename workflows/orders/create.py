@@ -4,7 +4,7 @@
 |--------|----------------------------------------------------------------------------------------------------------|
 | look   | one statement for the whole group: is the key known, the device active, the store theirs?                  |
 | number | the counters of the stores' business days; taken late, because their rows stay locked until the commit      |
-| write  | orders as drafts, items, keys; then one statement submits those that are to be open                        |
+| write  | the rows, with what is to be open as a draft that is submitted at once (``write``)                         |
 
 Concurrent requests share a commit (``workflows.gather``), as payments do. A conflict that appeared meanwhile undoes the
 group, numbers included, and has it go one by one.
@@ -22,13 +22,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database import Role, rows_parameter, transaction
 from workflows.errors import Detail, DomainError, IdempotencyKeyInUse, InvalidRequest, ResourceNotFound
 from workflows.gather import Gather
-from workflows.idempotency import Key, Stored, keep_all_in, record, replay
+from workflows.idempotency import Key, Stored, record, replay
 from workflows.ids import new_id
 from workflows.numbering import Day, Kind, business_date, take_numbers
-from workflows.orders.items import insert_items, item_rows
+from workflows.orders.items import item_rows
 from workflows.orders.present import order_fields
-from workflows.orders.states import ORDER, OrderEvent, OrderStatus
+from workflows.orders.states import ORDER, OrderStatus
 from workflows.orders.totals import Line, TaxRounding, compute_totals
+from workflows.orders.write import write_orders
 from workflows.rendering import render
 from workflows.tenants.caller import Caller, CallerRole, device_not_active
 from workflows.tenants.store_of import store_of
@@ -83,42 +84,6 @@ _LOOK = text("""
         WHERE merchant_id = s.merchant_id AND key = i.key AND path = i.path AND method = i.method AND expires_at > now()
         LIMIT 1
     ) k ON true
-""")
-
-_COLUMNS = """
-    id, merchant_id, store_id, device_id, order_number, order_type, table_number, status, version, currency, subtotal,
-    tax_amount, discount_amount, total_amount, created_at, updated_at"""
-_HISTORY = """
-    INSERT INTO order_history (order_id, version, merchant_id, store_id, event, from_status, to_status, at, caller_type,
-                               caller_id, request_id)"""
-
-_WRITE = text(f"""
-    -- write: every order of the group as a draft, with the first row of its history
-    WITH input AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:bys AS jsonb)) AS b(id text, caller_type text, caller_id text, request_id text)
-    ), written AS (
-        INSERT INTO orders ({_COLUMNS})
-        SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::orders, CAST(:orders AS jsonb))
-        RETURNING *
-    )
-    {_HISTORY}
-    SELECT w.id, w.version, w.merchant_id, w.store_id, 'create', NULL, w.status, w.created_at, b.caller_type, b.caller_id,
-           b.request_id
-    FROM written w JOIN input b ON b.id = w.id
-""")
-_SUBMIT = text(f"""
-    -- submit: those that begin open; a statement of its own, because one cannot change what it has just inserted
-    WITH input AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:bys AS jsonb)) AS b(id text, caller_type text, caller_id text, request_id text)
-    ), moved AS (
-        UPDATE orders SET status = :target, version = version + 1, submitted_at = created_at
-        WHERE id IN (SELECT id FROM input)
-        RETURNING *
-    )
-    {_HISTORY}
-    SELECT m.id, m.version, m.merchant_id, m.store_id, :event, :source, m.status, m.submitted_at, b.caller_type,
-           b.caller_id, b.request_id
-    FROM moved m JOIN input b ON b.id = m.id
 """)
 
 
@@ -187,42 +152,34 @@ class Ordering:
                     new[number] = _order_row(group[number], fact, rounding=self._rounding)
             except DomainError as error:
                 results[number] = error
-        results.update(await _write(connection, {number: (group[number], row) for number, row in new.items()}, found))
+        wanted = {number: (group[number], row) for number, row in new.items()}
+        results.update(await _number_and_write(connection, wanted, found))
         return [results[number] for number in range(len(group))]
 
 
-async def _write(
+async def _number_and_write(
     connection: AsyncConnection, new: Mapping[int, tuple[Creation, dict[str, Any]]], facts: Mapping[int, RowMapping]
 ) -> dict[int, Stored]:
     if not new:
         return {}
-    days = [_day(facts[number]) for number in new]
-    numbers = await take_numbers(connection, Kind.ORDER, days)
-    for (_, row), order_number in zip(new.values(), numbers, strict=True):
+    numbers = await take_numbers(connection, Kind.ORDER, [_day(facts[number]) for number in new])
+    answers: dict[int, Stored] = {}
+    for (number, (_, row)), order_number in zip(new.items(), numbers, strict=True):
         row["order_number"] = order_number
-    orders = [{key: value for key, value in row.items() if key != "items"} for _, row in new.values()]
-    bys = [_by(creation, row) for creation, row in new.values()]
-    await connection.execute(_WRITE, {"orders": rows_parameter(orders), "bys": rows_parameter(bys)})
-    await insert_items(connection, [item for _, row in new.values() for item in row["items"]])
-    await _submit(connection, new)
-    answers = {
-        number: Stored(201, render(order_fields(row)), resource_id=row["id"], is_replay=False)
-        for number, (_, row) in new.items()
-    }
-    kept = [record(row["merchant_id"], creation.key, answers[number]) for number, (creation, row) in new.items()]
-    await keep_all_in(connection, kept)
+        answers[number] = Stored(201, render(order_fields(row)), resource_id=row["id"], is_replay=False)
+    await write_orders(
+        connection,
+        [{**row, **_by(creation)} for creation, row in new.values()],
+        [record(row["merchant_id"], creation.key, answers[number]) for number, (creation, row) in new.items()],
+    )
     return answers
 
 
-async def _submit(connection: AsyncConnection, new: Mapping[int, tuple[Creation, dict[str, Any]]]) -> None:
-    submitted = [(creation, row) for creation, row in new.values() if creation.request.is_submitted]
-    if not submitted:
-        return
-    bys = rows_parameter([_by(creation, row) for creation, row in submitted])
-    edge = {"event": OrderEvent.SUBMIT, "source": OrderStatus.DRAFT, "target": OrderStatus.OPEN}
-    await connection.execute(_SUBMIT, {"bys": bys, **edge})
-    for _, row in submitted:
-        row.update(status=OrderStatus.OPEN, version=row["version"] + 1, submitted_at=row["created_at"])
+_BEGINNINGS: Mapping[bool, Mapping[str, Any]] = {
+    False: {"status": ORDER.initial[0], "version": 1},
+    True: {"status": OrderStatus.OPEN, "version": 2},
+}
+"""How an order stands when it is answered, by whether it was submitted with its creation."""
 
 
 def _day(fact: RowMapping) -> Day:
@@ -230,14 +187,9 @@ def _day(fact: RowMapping) -> Day:
     return Day(fact["store_id"], on, fact["merchant_id"])
 
 
-def _by(creation: Creation, row: Mapping[str, Any]) -> dict[str, Any]:
+def _by(creation: Creation) -> dict[str, Any]:
     caller = creation.caller
-    return {
-        "id": row["id"],
-        "caller_type": caller.type,
-        "caller_id": caller.id,
-        "request_id": creation.request_id,
-    }
+    return {"caller_type": caller.type, "caller_id": caller.id, "request_id": creation.request_id}
 
 
 def _order_row(creation: Creation, fact: RowMapping, *, rounding: TaxRounding) -> dict[str, Any]:
@@ -257,8 +209,7 @@ def _order_row(creation: Creation, fact: RowMapping, *, rounding: TaxRounding) -
         "device_id": caller.id if caller.role is CallerRole.DEVICE else None,
         "order_type": request.order_type,
         "table_number": request.table_number,
-        "status": ORDER.initial[0],
-        "version": 1,
+        **_BEGINNINGS[request.is_submitted],
         "currency": currency,
         "subtotal": totals.subtotal,
         "tax_amount": totals.tax_amount,
@@ -266,6 +217,7 @@ def _order_row(creation: Creation, fact: RowMapping, *, rounding: TaxRounding) -
         "total_amount": totals.total_amount,
         "created_at": now,
         "updated_at": now,
+        "submitted_at": now if request.is_submitted else None,
     }
     return {**row, "items": item_rows(row, request.lines), "bill_ids": []}
 

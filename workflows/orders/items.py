@@ -13,11 +13,12 @@ from workflows.orders.totals import Line
 
 _COLUMNS = "id, order_id, merchant_id, store_id, position, name, quantity, unit_price, tax_rate, subtotal"
 
-_INSERT = text(f"""
-    -- items: of one order or of a whole group's
+INSERT_ITEMS = f"""
     INSERT INTO order_items ({_COLUMNS})
-    SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::order_items, CAST(:rows AS jsonb))
-""")
+    SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::order_items, CAST(:items AS jsonb))"""
+"""Items of one order or of a whole group's, as ``spelled_items`` has them; also a part of a larger statement."""
+
+_INSERT = text(INSERT_ITEMS)
 _DELETE = text("DELETE FROM order_items WHERE order_id = :order_id")
 _READ = text("SELECT * FROM order_items WHERE order_id = ANY(:order_ids) ORDER BY order_id, position")
 
@@ -41,16 +42,15 @@ def item_rows(order: Mapping[str, Any], lines: Sequence[Line]) -> list[dict[str,
     ]
 
 
-async def insert_items(connection: AsyncConnection, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows of ``item_rows``."""
-    spelled = [{**row, "tax_rate": rate(row["tax_rate"])} for row in rows]
-    await connection.execute(_INSERT, {"rows": rows_parameter(spelled)})
+def spelled_items(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of ``item_rows`` as a parameter can carry them."""
+    return [{**row, "tax_rate": rate(row["tax_rate"])} for row in rows]
 
 
 async def replace_items(connection: AsyncConnection, order_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write ``rows`` in the place of the items that the order has."""
     await connection.execute(_DELETE, {"order_id": order_id})
-    await insert_items(connection, rows)
+    await connection.execute(_INSERT, {"items": rows_parameter(spelled_items(rows))})
 
 
 async def read_items(connection: AsyncConnection, order_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:

@@ -18,7 +18,7 @@ from workflows.bills import lock, pay, reserve
 from workflows.database import KEYED
 from workflows.devices import issue_token
 from workflows.ledger import post
-from workflows.orders import create
+from workflows.orders import create, write
 from workflows.payments import accept, judge, leases, record
 from workflows.payments.claim import PAYMENTS
 from workflows.refunds import record as refund_record
@@ -29,7 +29,8 @@ HOT: dict[str, Any] = {
     "accept: write": accept._WRITE,
     "accept: forget": accept._FORGET,
     "order: look": create._LOOK,
-    "order: write": create._WRITE,
+    "order: write": write._WRITE,
+    "order: submit": write._SUBMIT,
     "order: number": numbering._TAKE,
     "bill: lock": lock._LOCK,
     "bill: lock what is free": lock._LOCK_FREE,

@@ -1,0 +1,80 @@
+"""Write: the rows of new orders, a whole group's in one statement, and one more for those that begin open.
+
+Every order begins as a draft, also in its history: the table of edges knows no other beginning. What is to be open is
+submitted by a second statement, because one cannot change what it has just inserted.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.database import rows_parameter
+from workflows.errors import IdempotencyKeyInUse
+from workflows.idempotency import KEEP, KEY_LIFE
+from workflows.orders.items import INSERT_ITEMS, spelled_items
+from workflows.orders.states import ORDER, OrderEvent, OrderStatus
+
+_COLUMNS = """
+    id, merchant_id, store_id, device_id, order_number, order_type, table_number, status, version, currency, subtotal,
+    tax_amount, discount_amount, total_amount, created_at, updated_at"""
+_BY = """
+    SELECT * FROM jsonb_to_recordset(CAST(:orders AS jsonb)) AS o(
+        id text, caller_type text, caller_id text, request_id text)"""
+_HISTORY = """
+    INSERT INTO order_history (order_id, version, merchant_id, store_id, event, from_status, to_status, at, caller_type,
+                               caller_id, request_id)"""
+
+_WRITE = text(f"""
+    -- write: every order of the group as a draft, the first row of its history, its items, and the answer to its key
+    WITH by AS ({_BY}), written AS (
+        INSERT INTO orders ({_COLUMNS})
+        SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::orders, CAST(:orders AS jsonb))
+        RETURNING id, version, merchant_id, store_id, status, created_at
+    ), history AS (
+        {_HISTORY}
+        SELECT w.id, w.version, w.merchant_id, w.store_id, 'create', NULL, w.status, w.created_at, by.caller_type,
+               by.caller_id, by.request_id
+        FROM written w JOIN by ON by.id = w.id
+    ), items AS (
+        {INSERT_ITEMS}
+    ), kept AS (
+        {KEEP} RETURNING 1
+    )
+    SELECT count(*) FROM kept
+""")
+_SUBMIT = text(f"""
+    -- submit: those that begin open
+    WITH by AS ({_BY}), moved AS (
+        UPDATE orders SET status = :target, version = version + 1, submitted_at = created_at
+        WHERE id = ANY(:ids)  -- a join would keep the plan of an empty table, which reads all of it
+        RETURNING id, version, merchant_id, store_id, status, submitted_at
+    )
+    {_HISTORY}
+    SELECT m.id, m.version, m.merchant_id, m.store_id, :event, :source, m.status, m.submitted_at, by.caller_type,
+           by.caller_id, by.request_id
+    FROM moved m JOIN by ON by.id = m.id
+""")
+_EDGE = {"event": OrderEvent.SUBMIT, "source": OrderStatus.DRAFT, "target": OrderStatus.OPEN}
+_DRAFT = {"status": ORDER.initial[0], "version": 1}
+
+
+async def write_orders(
+    connection: AsyncConnection, orders: Sequence[Mapping[str, Any]], kept: Sequence[dict[str, Any]]
+) -> None:
+    """Write ``orders`` as they will be answered (``draft`` or ``open``), each with its items and who asked for it.
+
+    ``kept`` are the records of their keys. Raises ``IdempotencyKeyInUse`` where one was taken meanwhile: all is undone then.
+    """
+    drafts = [{name: value for name, value in row.items() if name != "items"} | _DRAFT for row in orders]
+    items = spelled_items(item for row in orders for item in row["items"])
+    parameters = {"orders": rows_parameter(drafts), "items": rows_parameter(items)}
+    found = await connection.execute(_WRITE, {**parameters, "rows": rows_parameter(list(kept)), "life": KEY_LIFE})
+    if found.scalar_one() < len(kept):
+        raise IdempotencyKeyInUse(retry_after_seconds=1)
+    opened = [draft for draft, row in zip(drafts, orders, strict=True) if row["status"] == OrderStatus.OPEN]
+    if opened:
+        await connection.execute(
+            _SUBMIT, {"orders": rows_parameter(opened), "ids": [row["id"] for row in opened], **_EDGE}
+        )
