@@ -98,9 +98,9 @@ def _tell_where(stage: Stage) -> None:
         "Database": info["database_url"],
     }.items():
         stage.screen.show(f"{name:<18} {url}")
-    stage.screen.show("Stop it with `python3 run.py down`; its settings are the demonstration's.")
+    stage.screen.show(f"Stop it with `{stage.command('down')}`; its settings are the demonstration's.")
     if info["realm"] == MOVABLE.database:
         stage.screen.show(
-            "Its clock is ahead of yours, since days were played. `python3 run.py up --movable-clock` brings it back later; "
-            "a plain `up` lives in the present, with data of its own."
+            f"Its clock is ahead of yours, since days were played. `{stage.command('up --movable-clock')}` brings it back "
+            "later; a plain `up` lives in the present, with data of its own."
         )

@@ -67,5 +67,5 @@ def _tell(stage: Stage, story: Story, files: list[Any]) -> None:
     for file in files:
         stage.screen.show(f"Report: {file}")
     if stage.is_kept:
-        token = f"python3 run.py token --role merchant_admin --merchant {story.town.merchant_id}"
+        token = stage.command(f"token --role merchant_admin --merchant {story.town.merchant_id}")
         stage.screen.show(f"A token to look around with: {token}")

@@ -49,6 +49,8 @@ def test_settings_cannot_be_changed_afterwards(environment: pytest.MonkeyPatch) 
         ("MPAC_LEASE_SECONDS", "0"),
         ("MPAC_DOUBT_SCHEDULE_SCALE", "0"),
         ("MPAC_DOUBT_SCHEDULE_SCALE", "1.5"),
+        ("MPAC_TIMETABLE_SCALE", "0"),
+        ("MPAC_TIMETABLE_SCALE", "1.5"),
         ("MPAC_MAX_WAIT_SECONDS", "61"),
         ("MPAC_ENVIRONMENT", "staging"),
         ("MPAC_RATE_LIMIT_PER_MERCHANT", "-1"),
