@@ -1,4 +1,4 @@
-"""Measure: ``python -m benchmarks.reconcile --home DIR [--rows N]`` on the database of a running stack.
+"""Measure: ``python -m benchmarks.reconcile``, on a database of its own, some five minutes.
 
 | row                 | what it is                                                                                  |
 |---------------------|----------------------------------------------------------------------------------------------|
@@ -6,15 +6,14 @@
 | COPY of the rows    | the statement's lines into an empty table without an index: the least anybody has to write     |
 | receive             | the product takes the file in: digest, raw file, every line read and checked, lines kept       |
 | reconcile           | the product's run: passes, categories, breaks, summary, history                                |
+| without a statement | a run over lines of which each is a break, and the same again (``--missing``)                  |
 
-Ratios to the first two are what can be compared between machines. The file is written by the database and never held here,
-so the memory told is what receiving and reconciling take.
+Ratios to the first two, taken in the same run over the same rows, are what can be compared between machines. The file is
+written by the database and never held here, so the memory told is what receiving and reconciling take.
 """
 
 import argparse
 import asyncio
-import json
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -23,12 +22,16 @@ from typing import IO
 import psycopg
 import uuid_utils
 
+from benchmarks.large import Row, database_alone, memory_mb, show
 from benchmarks.reconcile.plant import plant, write_statement
 from workflows.database import connect, disconnect
 from workflows.settings import Settings
 from workflows.settlements.hand import Hand
 from workflows.settlements.reconcile import reconcile_settlement
 from workflows.settlements.statements.receive import Incoming, receive_statement
+
+RECONCILE_SECONDS, MEMORY_MB = 120.0, 200.0
+"""The targets for a million rows."""
 
 BREAKS = 1_000
 
@@ -37,11 +40,6 @@ _AGGREGATE = """
     FROM settlement_lines l FULL JOIN (SELECT * FROM statement_lines WHERE statement_id = %s) t
       ON t.our_reference = l.our_reference WHERE l.settlement_id = %s OR l.settlement_id IS NULL
 """
-
-
-def memory_mb() -> float:
-    """The most this process has ever held, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def yardsticks(address: str, *, settlement_id: str, statement_id: str) -> dict[str, float]:
@@ -80,35 +78,68 @@ async def product(settlement_id: str, file: IO[bytes], settings: Settings) -> tu
     return stored.resource_id or "", {**figures, "memory_mb": memory_mb(), "memory_grew_mb": memory_mb() - before}
 
 
-async def measure(address: str, *, rows: int) -> dict[str, float]:
+async def measure(address: str | None, *, rows: int, missing: int) -> list[Row]:
     """All of it, in one run on one database."""
-    settings = Settings(database_url=address, broker_url="redis://none", secret_key="bench")
-    connect(settings)
+    found: list[Row] = []
+    async with database_alone(address) as place:
+        settings = Settings(database_url=place, broker_url="redis://none", secret_key="bench")
+        connect(settings)
+        if rows:
+            found += await _with_statement(place, settings, rows=rows)
+        if missing:
+            found += await _without_statement(place, settings, rows=missing)
+        await disconnect()
+    return found
+
+
+async def _with_statement(address: str, settings: Settings, *, rows: int) -> list[Row]:
     settlement_id = await plant(address, run=uuid_utils.uuid7().hex[-8:], rows=rows)
     with tempfile.TemporaryFile() as file:
         size = write_statement(address, file, settlement_id=settlement_id, breaks=BREAKS)
         statement_id, figures = await product(settlement_id, file, settings)
-    await disconnect()
     least = yardsticks(address, settlement_id=settlement_id, statement_id=statement_id)
-    return {
-        "rows": rows,
-        "file_mb": size / 1e6,
-        **figures,
-        **least,
-        "reconcile_to_aggregate": figures["reconcile_seconds"] / least["aggregate_seconds"],
-        "receive_to_copy": figures["receive_seconds"] / least["copy_seconds"],
-    }
+    received, reconciled = figures["receive_seconds"], figures["reconcile_seconds"]
+    title = f"the process (grew by {figures['memory_grew_mb']:.0f})"
+    return [
+        Row("one aggregate query", least["aggregate_seconds"]),
+        Row("COPY of the rows", least["copy_seconds"]),
+        Row(
+            f"receive {rows:,} lines ({size / 1e6:.0f} MB)",
+            received,
+            beside=f"{received / least['copy_seconds']:.1f} x COPY",
+        ),
+        Row(
+            f"reconcile {rows:,} lines, {BREAKS:,} breaks",
+            reconciled,
+            beside=f"{reconciled / least['aggregate_seconds']:.1f} x aggregate",
+            limit=RECONCILE_SECONDS,
+        ),
+        Row(title, figures["memory_mb"], "MB", limit=MEMORY_MB),
+    ]
+
+
+async def _without_statement(address: str, settings: Settings, *, rows: int) -> list[Row]:
+    settlement_id = await plant(address, run=uuid_utils.uuid7().hex[-8:], rows=rows)
+    found = []
+    for what in ("without a statement", "the same again"):
+        started = time.perf_counter()
+        run = await reconcile_settlement(settlement_id, hand=Hand(worker="bench"), settings=settings)
+        found.append(Row(f"reconcile {rows:,} lines {what}", time.perf_counter() - started))
+        if run["open_breaks"] != rows:
+            raise SystemExit(f"{rows} lines are missing and {run['open_breaks']} breaks were found.")
+    return [*found, Row("the process after it", memory_mb(), "MB", limit=MEMORY_MB)]
 
 
 def main() -> None:
-    """Parse, measure, print JSON."""
-    parser = argparse.ArgumentParser(description="Receive and reconcile a large statement")
-    parser.add_argument("--home", type=Path, required=True, help="The state folder of a stack that is up.")
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    options = parser.parse_args()
-    address: str = json.loads((options.home / "run.json").read_text())["database_url"]
-    result = asyncio.run(measure(address, rows=options.rows))
-    print(json.dumps({name: round(value, 2) for name, value in result.items()}, indent=2))
+    """Parse, measure, show."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--database", help="the URL of a database without a beat; else one of its own")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="lines with a statement; 0 leaves them out")
+    parser.add_argument("--missing", type=int, default=200_000, help="lines without a statement; 0 leaves them out")
+    parser.add_argument("--results", type=Path, help="a JSON file to write as well")
+    asked = parser.parse_args()
+    rows = asyncio.run(measure(asked.database, rows=asked.rows, missing=asked.missing))
+    show("Statements and reconciliation", rows, results=asked.results)
 
 
 if __name__ == "__main__":

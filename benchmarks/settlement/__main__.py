@@ -1,34 +1,36 @@
-"""Measure the end of a day: ``python -m benchmarks.settlement --home DIR`` on the database of a running stack.
+"""Measure the end of a day: ``python -m benchmarks.settlement``, on a database of its own, some five minutes.
 
 | row                   | what it is                                                                                       |
 |-----------------------|--------------------------------------------------------------------------------------------------|
 | one aggregate query   | sum and count by method over the same rows, one statement: the least anybody has to read            |
 | COPY of the rows      | the same rows as lines into an empty table without an index: the least anybody has to write         |
-| close                 | the product's close of that store: lines, marks, totals, history, next period |
+| close                 | the product's close of that store: lines, totals, history, next period, marks                      |
+| refund kept waiting   | the longest that one of its payments could not be locked meanwhile, as a refund locks it            |
 | stores at one minute  | so many due stores drained in pages of 50 by two closers                                           |
 | postings              | what the ledger adds to the record of a payment, in groups of 50                                    |
 
-Ratios to the first two are what can be compared between machines.
+Ratios to the first two, taken in the same run over the same rows, are what can be compared between machines.
 """
 
 import argparse
 import asyncio
-import json
-import os
-import resource
-import sys
+import threading
 import time
 from pathlib import Path
 
 import psycopg
 import uuid_utils
 
+from benchmarks.large import Row, database_alone, memory_mb, show
 from benchmarks.settlement.plant import plant
 from benchmarks.settlement.posting import post_groups
 from workflows.database import connect, disconnect
 from workflows.settings import Settings
 from workflows.settlements.close import close_settlements
 from workflows.settlements.open_due import open_due
+
+CLOSE_SECONDS, MEMORY_MB, POST_MS = 60.0, 200.0, 0.05
+"""The targets: a million lines, the closing process, the ledger's share of recording a payment."""
 
 PAGE, CLOSERS = 50, 2
 
@@ -41,11 +43,6 @@ _ROWS = """
            card_brand, currency, captured_amount, tip_amount, fee, completed_at, completed_at::date, false
     FROM payments WHERE store_id = '{store}'
 """
-
-
-def memory_mb() -> float:
-    """The most this process has ever held, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def timed(connection: psycopg.Connection, statement: str, *values: object) -> float:
@@ -71,22 +68,51 @@ def yardsticks(address: str, store: str) -> dict[str, float]:
         return {"aggregate_seconds": aggregate, "copy_seconds": time.perf_counter() - started}
 
 
+class RefundAtTheTill:
+    """Locks one payment as a refund does, again and again, and remembers the longest wait."""
+
+    def __init__(self, address: str, store: str) -> None:
+        self._address, self._store = address, store
+        self._is_over = threading.Event()
+        self.longest_seconds = 0.0
+        self._thread = threading.Thread(target=self._keep_locking)
+
+    def __enter__(self) -> "RefundAtTheTill":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _keep_locking(self) -> None:
+        with psycopg.connect(self._address, autocommit=True) as connection:
+            first = "SELECT min(id) FROM payments WHERE store_id = %s"  # marked first, so locked longest
+            payment_id = (connection.execute(first, [self._store]).fetchone() or [""])[0]
+            while not self._is_over.wait(0.05):
+                started = time.perf_counter()
+                connection.execute("SELECT FROM payments WHERE id = %s FOR UPDATE", [payment_id])
+                self.longest_seconds = max(self.longest_seconds, time.perf_counter() - started)
+
+
 async def close_one(store: str, address: str) -> dict[str, float]:
     """Close the one due settlement of ``store``."""
     with psycopg.connect(address) as connection:
         (due,) = connection.execute(
-            "SELECT id FROM settlements WHERE store_id = %s AND end_at <= now()", [store]
+            "SELECT id FROM settlements WHERE store_id = %s AND status = 'open' AND end_at <= now()", [store]
         ).fetchall()
-    before, started = memory_mb(), time.perf_counter()
-    await close_settlements([due[0]], worker="bench")
-    seconds = time.perf_counter() - started
+    with RefundAtTheTill(address, store) as refund:
+        before, started = memory_mb(), time.perf_counter()
+        await close_settlements([due[0]], worker="bench")
+        seconds = time.perf_counter() - started
     with psycopg.connect(address) as connection:
         status, lines = connection.execute(
             "SELECT status, line_count FROM settlements WHERE id = %s", [due[0]]
         ).fetchone() or ("?", 0)
     if status != "closed":
         raise SystemExit("The settlement was not closed: see the log above.")
-    return {"lines": lines, "close_seconds": seconds, "memory_mb": memory_mb(), "memory_grew_mb": memory_mb() - before}
+    memory = {"memory_mb": memory_mb(), "memory_grew_mb": memory_mb() - before}
+    return {"lines": lines, "close_seconds": seconds, "wait_seconds": refund.longest_seconds, **memory}
 
 
 async def drain(run: str, address: str) -> float:
@@ -110,45 +136,65 @@ async def drain(run: str, address: str) -> float:
     return time.perf_counter() - started
 
 
-async def measure(address: str, *, rows: int, stores: int, each: int, postings: int) -> dict[str, float]:
+async def measure(address: str | None, *, rows: int, stores: int, each: int, postings: int) -> list[Row]:
     """All of it, in one run on one database."""
+    found: list[Row] = []
     run = uuid_utils.uuid7().hex[-6:]
-    connect(Settings(database_url=address, broker_url="redis://none", secret_key="bench"))
-    result: dict[str, float] = {}
-    if rows:
-        plant(address, run=f"a{run}", stores=1, payments=rows)
-        store = f"sto_a{run}_000001"
-        await open_due(worker="bench")
-        result |= yardsticks(address, store)
-        result |= await close_one(store, address)
-        result["close_to_aggregate"] = result["close_seconds"] / result["aggregate_seconds"]
-        result["close_to_copy"] = result["close_seconds"] / result["copy_seconds"]
-    if stores:
-        plant(address, run=f"b{run}", stores=stores, payments=each)
-        started = time.perf_counter()
-        await open_due(worker="bench")
-        result |= {"stores": stores, "open_seconds": time.perf_counter() - started}
-        result["drain_seconds"] = await drain(f"b{run}", address)
-    if postings:
-        result |= await post_groups(address, run=f"c{run}", payments=postings)
-    await disconnect()
-    return result
+    async with database_alone(address) as place:
+        connect(Settings(database_url=place, broker_url="redis://none", secret_key="bench"))
+        if rows:
+            found += await _one_large(place, run=f"a{run}", rows=rows)
+        if stores:
+            found += await _many_small(place, run=f"b{run}", stores=stores, each=each)
+        if postings:
+            posted = await post_groups(place, run=f"c{run}", payments=postings)
+            found.append(
+                Row("the ledger's share of a record", posted["post_ms_per_payment"], "ms/payment", limit=POST_MS)
+            )
+        await disconnect()
+    return found
+
+
+async def _one_large(address: str, *, run: str, rows: int) -> list[Row]:
+    plant(address, run=run, stores=1, payments=rows)
+    store = f"sto_{run}_000001"
+    await open_due(worker="bench")
+    least = yardsticks(address, store)
+    found = await close_one(store, address)
+    seconds = found["close_seconds"]
+    beside = f"{seconds / least['copy_seconds']:.1f} x COPY, {seconds / least['aggregate_seconds']:.0f} x aggregate"
+    return [
+        Row("one aggregate query", least["aggregate_seconds"]),
+        Row("COPY of the rows", least["copy_seconds"]),
+        Row(f"close of {found['lines']:,.0f} lines", seconds, beside=beside, limit=CLOSE_SECONDS),
+        Row("a refund kept waiting meanwhile, at most", found["wait_seconds"]),
+        Row(f"the closing process (grew by {found['memory_grew_mb']:.0f})", found["memory_mb"], "MB", limit=MEMORY_MB),
+    ]
+
+
+async def _many_small(address: str, *, run: str, stores: int, each: int) -> list[Row]:
+    plant(address, run=run, stores=stores, payments=each)
+    started = time.perf_counter()
+    await open_due(worker="bench")
+    opened = time.perf_counter() - started
+    return [
+        Row(f"first periods of {stores:,} stores", opened),
+        Row(f"{stores:,} stores due at once, {each} payments each", await drain(run, address)),
+    ]
 
 
 def main() -> None:
-    """Parse, measure, print JSON."""
+    """Parse, measure, show."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--home", type=Path, default=Path(os.environ.get("MPAC_HOME", ".mpac")))
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--stores", type=int, default=10_000)
+    parser.add_argument("--database", help="the URL of a database without a beat; else one of its own")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="payments of the large store; 0 leaves it out")
+    parser.add_argument("--stores", type=int, default=10_000, help="stores due at once; 0 leaves them out")
     parser.add_argument("--each", type=int, default=20, help="payments of each of the stores")
-    parser.add_argument("--postings", type=int, default=5_000, help="payments posted to the ledger")
+    parser.add_argument("--postings", type=int, default=5_000, help="payments posted to the ledger; 0 leaves it out")
+    parser.add_argument("--results", type=Path, help="a JSON file to write as well")
     asked = parser.parse_args()
-    address = json.loads((asked.home / "run.json").read_text())["database_url"]
-    result = asyncio.run(
-        measure(address, rows=asked.rows, stores=asked.stores, each=asked.each, postings=asked.postings)
-    )
-    json.dump({name: round(value, 3) for name, value in result.items()}, sys.stdout, indent=1)
+    sizes = {name: getattr(asked, name) for name in ("rows", "stores", "each", "postings")}
+    show("The end of a day", asyncio.run(measure(asked.database, **sizes)), results=asked.results)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@
 |-------|-----------------------------------------------------------------------------------------------------------|
 | lock  | the settlements' rows; one that somebody else is closing is left to them                                    |
 | plan  | a store whose time zone or cut-off changed gets its new end first, and is closed only if that has come too   |
-| take  | lines for all that was completed before the end, and the mark on each payment and refund                     |
+| take  | lines for all that was completed before the end                                                            |
 | freeze| figures, status, history                                                                                   |
 | next  | the next period from where this one ended, so there is never a gap, and never two open ones                  |
+| mark  | where it was settled, on each payment and refund: last, because it locks them                                |
 
 A page of small settlements shares one transaction; a large one has its own, so that no other store waits for it.
 """
@@ -24,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database import Role, transaction
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
 from workflows.settlements.due import GRACE
-from workflows.settlements.lines import take_lines
+from workflows.settlements.lines import mark_taken, take_lines
 from workflows.settlements.periods import period_from
 from workflows.settlements.plan import plan_again
 from workflows.settlements.rules import StoreRule, load_rules
@@ -145,6 +146,7 @@ async def _close(
     await write_closed(connection, await figures_of_lines(connection, ids), by=by)
     following = [_following(row, rules[row["store_id"]], ends.get(row["id"], row["end_at"])) for row in locked]
     opened = await write_open(connection, following, by=by)
+    await mark_taken(connection, ids)
     return [settlement_id for settlement_id, end in opened if end <= locked[0]["at"] - GRACE]
 
 

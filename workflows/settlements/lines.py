@@ -62,11 +62,17 @@ _MARKS = tuple(text(_MARK.format(kind=kind)) for kind in ("payment", "refund"))
 
 
 async def take_lines(connection: AsyncConnection, settlement_ids: list[str]) -> None:
-    """Write the lines of these settlements, whose rows the transaction has locked, and mark what they are about.
+    """Write the lines of these settlements, whose rows the transaction has locked.
 
-    Nobody else can settle these payments meanwhile, because the settlement's row is locked; so they are locked only for
-    the mark, and a refund that is asked for during a long close waits no longer than that.
+    Nobody else can settle these payments meanwhile, because the settlement's row is locked; they themselves are not.
     """
     await connection.execute(_TAKE, {"ids": settlement_ids})
+
+
+async def mark_taken(connection: AsyncConnection, settlement_ids: list[str]) -> None:
+    """Write on each payment and refund where it was settled: the last thing a close does.
+
+    From here to the commit their rows are locked, and a refund that is asked for on one of them waits.
+    """
     for mark in _MARKS:
         await connection.execute(mark, {"ids": settlement_ids})

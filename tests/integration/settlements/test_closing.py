@@ -187,6 +187,20 @@ async def test_a_beat_that_was_away_for_days_catches_up_one_period_at_a_time_in_
         assert line["business_date"] == home["business_date"]
 
 
+async def test_a_close_beside_refunds_of_the_same_payments_waits_its_turn(shop: Shop) -> None:
+    """Both lock the same payments, each in the order of ids: they wait for each other in turn and not in a ring."""
+    await shop.since()
+    sold = [await shop.sell(1_000) for _ in range(20)]
+
+    async def give_back() -> None:
+        await shop.refunds.process([await shop.ask_back(payment_id, 100) for payment_id in reversed(sold)])
+
+    _, closed = await asyncio.gather(give_back(), shop.close_now())
+    last = await shop.close_now()
+    assert (closed["status"], closed["gross_amount"]) == ("closed", 20_000)
+    assert closed["refunds_amount"] + last["refunds_amount"] == 2_000
+
+
 async def test_a_bad_settlement_does_not_hold_up_its_page(shop: Shop, make_tenant: object) -> None:
     await shop.since(created_at=OPENED)
     other = await make_tenant()  # type: ignore[operator]
