@@ -48,6 +48,15 @@ TAKE_UP_SECONDS = 60.0  # F4, F5: how soon everything must be taken up again, un
 WITHOUT_FLOWER = ("postgres", "valkey", "sandbox", "api", "worker", "beat")
 
 
+def nudge(stack: LocalStack, task: str, *arguments: Any) -> None:
+    """Put a message on a stack's broker."""
+    queue = task.partition(".")[0]
+    app = Celery(broker=stack.urls.broker, set_as_current=False)
+    app.conf.task_queues = [Queue(queue, Exchange(queue, type="direct"), routing_key=queue)]
+    app.send_task(task, args=arguments, queue=queue, ignore_result=True)
+    app.close()
+
+
 class Living:
     """One running stack."""
 
@@ -167,7 +176,7 @@ class Living:
         manager = self.api.signer.user(self.tenant, role="store_manager")
         listed = await self.api.get("/settlements?status=open", as_=manager)
         if not listed.body["data"]:
-            await asyncio.to_thread(self.nudge, "settlements.open_due")  # beat would, within its minute
+            await asyncio.to_thread(nudge, self.stack, "settlements.open_due")  # beat would, within its minute
             listed = await eventually(
                 lambda: self.api.get("/settlements?status=open", as_=manager),
                 until=lambda answer: bool(answer.body["data"]),
@@ -180,11 +189,7 @@ class Living:
 
     def nudge(self, task: str, *arguments: Any) -> None:
         """Put a message on the broker, as beat and the API do."""
-        queue = task.partition(".")[0]
-        app = Celery(broker=self.stack.urls.broker, set_as_current=False)
-        app.conf.task_queues = [Queue(queue, Exchange(queue, type="direct"), routing_key=queue)]
-        app.send_task(task, args=arguments, queue=queue, ignore_result=True)
-        app.close()
+        nudge(self.stack, task, *arguments)
 
     async def judge(self) -> None:
         """All judges over everything: none finds anything."""

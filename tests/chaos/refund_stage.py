@@ -21,6 +21,8 @@ from mpac.stack.home import ROOT
 from mpac.stack.local import LocalStack
 from mpac.stack.probes import READY_FILE_VARIABLE
 from mpac.terminal import Terminal
+from tests.harness import eventually
+from tests.living import nudge
 
 PARTS = ("postgres", "valkey", "sandbox", "api", "beat")
 SETTINGS = {
@@ -103,8 +105,25 @@ class Stage:
         async with self.session.get(f"{self.stack.urls.sandbox}/control/ledger/{payment_id}") as answer:
             return [(row["kind"], row["amount"]) for row in (await answer.json())["data"]]
 
+    async def close_the_day(self) -> None:
+        """The manager closes what is open, so that all books can be added up."""
+        told = await asyncio.to_thread(self._mpac, "token", "--role", "store_manager")
+        headers = {"Authorization": f"Bearer {told.split()[-1]}"}
+        settlements = f"{self.stack.urls.api}/api/v1/settlements"
+        await asyncio.to_thread(nudge, self.stack, "settlements.open_due")  # beat would, within its minute
+        open_now = await eventually(
+            lambda: self._open_settlements(settlements, headers), until=bool, within=BOUND_SECONDS
+        )
+        for settlement in open_now:
+            async with self.session.post(f"{settlements}/{settlement['id']}/close", headers=headers) as answer:
+                assert answer.status == 200, await answer.text()
+
+    async def _open_settlements(self, url: str, headers: dict[str, str]) -> list[dict[str, Any]]:
+        async with self.session.get(f"{url}?status=open", headers=headers) as answer:
+            return list((await answer.json())["data"])
+
     async def judgement(self) -> tuple[Judgement, dict[str, Any]]:
-        """Both judges: the provider's ledger against our payments, and the invariants."""
+        """All judges: the provider's ledger against our payments; the invariants, and the sums of all books."""
         urls = self.stack.urls
         ledger = await judge_by_ledger(database_url=urls.database, sandbox_url=urls.sandbox)
         told = await asyncio.to_thread(self._mpac, "invariants", "--json")
