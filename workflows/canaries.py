@@ -1,7 +1,8 @@
-"""Canaries: when a message was last sent through each queue, and when somebody last consumed one.
+"""Canaries: since when a message through each queue is unanswered, and when somebody last consumed one.
 
 A worker may be alive and deaf (its broker connection is gone and nobody noticed); only a message that comes through
-proves the opposite.
+proves the opposite. Silence is counted from the first canary that nobody answered, so neither a beat that was away nor a
+clock that jumped makes a queue silent, and one that never had a consumer is.
 """
 
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ from workflows.database import Role, transaction
 
 _SENT = text("""
     INSERT INTO canaries (queue, sent_at) SELECT unnest(CAST(:queues AS text[])), now()
-    ON CONFLICT (queue) DO UPDATE SET sent_at = now()
+    ON CONFLICT (queue) DO UPDATE SET
+        sent_at = CASE WHEN canaries.consumed_at >= canaries.sent_at THEN excluded.sent_at ELSE canaries.sent_at END
 """)
 _CONSUMED = text("UPDATE canaries SET consumed_at = now(), worker = :worker WHERE queue = :queue")
 _SILENT = text("""
-    SELECT queue, extract(epoch FROM now() - coalesce(consumed_at, sent_at)) AS seconds FROM canaries
-    WHERE coalesce(consumed_at, sent_at) < now() - make_interval(secs => :patience)
+    SELECT queue, extract(epoch FROM now() - sent_at) AS seconds FROM canaries
+    WHERE (consumed_at IS NULL OR consumed_at < sent_at) AND sent_at < now() - make_interval(secs => :patience)
 """)
 
 
@@ -42,7 +44,7 @@ async def note_consumed(queue: str, *, worker: str) -> None:
 
 
 async def find_silent_queues(*, patience_seconds: float) -> list[SilentQueue]:
-    """Queues whose last canary nobody has heard for ``patience_seconds``."""
+    """Queues through which a canary has been on its way for ``patience_seconds``, and none was heard since."""
     async with transaction(Role.SWEEP) as connection:
         rows = await connection.execute(_SILENT, {"patience": patience_seconds})
         return [SilentQueue(row.queue, float(row.seconds)) for row in rows]

@@ -114,8 +114,33 @@ async def test_a_queue_nobody_consumes_is_noticed_and_one_that_is_consumed_is_no
 async def test_a_queue_that_was_consumed_once_and_then_no_more_is_noticed(engines: None, admin: Admin) -> None:
     await note_sent(["once"])
     await note_consumed("once", worker="w")
+    await note_sent(["once"])
     await admin.execute(
-        "UPDATE canaries SET consumed_at = consumed_at - interval '2 min', sent_at = now() WHERE queue = 'once'"
+        "UPDATE canaries SET consumed_at = now() - interval '3 min', sent_at = now() - interval '2 min' WHERE queue = 'once'"
     )
+    await note_sent(["once"])  # as beat does every few seconds
     assert "once" in {found.queue for found in await find_silent_queues(patience_seconds=60)}
     await admin.execute("DELETE FROM canaries WHERE queue = 'once'")
+
+
+async def test_a_queue_that_never_had_a_consumer_is_noticed_however_often_it_is_sung_to(
+    engines: None, admin: Admin
+) -> None:
+    await note_sent(["orphan"])
+    await admin.execute("UPDATE canaries SET sent_at = sent_at - interval '2 min' WHERE queue = 'orphan'")
+    await note_sent(["orphan"])
+    assert "orphan" in {found.queue for found in await find_silent_queues(patience_seconds=60)}
+    await admin.execute("DELETE FROM canaries WHERE queue = 'orphan'")
+
+
+async def test_a_beat_that_was_away_makes_no_queue_silent(engines: None, admin: Admin) -> None:
+    await note_sent(["rested"])
+    await note_consumed("rested", worker="w")
+    await admin.execute(
+        "UPDATE canaries SET sent_at = sent_at - interval '5 h', consumed_at = consumed_at - interval '5 h'"
+        " WHERE queue = 'rested'"
+    )
+    assert "rested" not in {found.queue for found in await find_silent_queues(patience_seconds=60)}
+    await note_sent(["rested"])
+    assert "rested" not in {found.queue for found in await find_silent_queues(patience_seconds=60)}
+    await admin.execute("DELETE FROM canaries WHERE queue = 'rested'")
