@@ -1,8 +1,11 @@
-"""The timeline of a payment with all that was given back of it, and what both did to its bill."""
+"""The timeline of a payment with all that was given back of it, what both did to its bill, and where both were settled.
+
+Settlements stand above refunds, so their lines are read here by the table's name.
+"""
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.models import BillHistory
@@ -11,9 +14,18 @@ from workflows.payments.queries import attempt_events, message_event, read_timel
 from workflows.refunds.models import Refund, RefundAttempt, RefundHistory, RefundMessage
 from workflows.tenants.caller import Caller, caller_transaction
 
+_LINES = text("""
+    -- lines: of the payment and of its refunds; they are written when their settlement closes
+    SELECT l.kind, l.entity_id, l.settlement_id, l.amount, l.fee, l.currency, l.business_date, l.is_late,
+           coalesce(s.closed_at, l.occurred_at) AS at
+    FROM settlement_lines l JOIN settlements s ON s.id = l.settlement_id
+    WHERE (l.kind = 'payment' AND l.entity_id = :payment_id)
+       OR (l.kind = 'refund' AND l.entity_id IN (SELECT id FROM refunds WHERE payment_id = :payment_id))
+""")
+
 
 async def read_whole_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, Any]]:
-    """What happened to a payment, its refunds and, by them, its bill, oldest first.
+    """What happened to a payment, its refunds and, by them, its bill, and their lines in settlements, oldest first.
 
     A refund's entries name it by ``refund_id``, the bill's by ``bill_id``, with the payment or refund as their reason.
     Raises ``ResourceNotFound`` where the caller may not see the payment.
@@ -22,6 +34,7 @@ async def read_whole_timeline(payment_id: str, *, caller: Caller) -> list[dict[s
     async with caller_transaction(caller) as connection:
         events += await _refund_events(connection, payment_id)
         events += await _bill_events(connection, payment_id)
+        events += await _settlement_events(connection, payment_id)
     return sorted(events, key=lambda event: event["at"])
 
 
@@ -44,6 +57,19 @@ async def _bill_events(connection: AsyncConnection, payment_id: str) -> list[dic
     by_this = (BillHistory.reason == payment_id) | BillHistory.reason.in_(_refunds_of(payment_id))
     rows = await connection.execute(select(BillHistory.__table__).where(BillHistory.bill_id == bill_id, by_this))
     return [{**transition_event(dict(row)), "bill_id": row["bill_id"]} for row in rows.mappings()]
+
+
+async def _settlement_events(connection: AsyncConnection, payment_id: str) -> list[dict[str, Any]]:
+    names = ("at", "settlement_id", "amount", "fee", "currency", "business_date", "is_late")
+    rows = await connection.execute(_LINES, {"payment_id": payment_id})
+    return [
+        {
+            "type": "settled",
+            **{name: row[name] for name in names},
+            **({"refund_id": row["entity_id"]} if row["kind"] == "refund" else {}),
+        }
+        for row in rows.mappings()
+    ]
 
 
 def _refunds_of(payment_id: str) -> Any:
