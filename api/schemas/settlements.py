@@ -26,7 +26,15 @@ Day = Annotated[
 class CashCountIn(Body):
     """What was counted in the drawer."""
 
-    cash_actual: Annotated[int, Field(ge=0, le=MAX_AMOUNT, description="Minor units; what is in the drawer")]
+    cash_actual: Annotated[
+        int,
+        Field(
+            ge=-MAX_AMOUNT,
+            le=MAX_AMOUNT,
+            description="Minor units; what is in the drawer. Below zero only where `cash_expected` is, because more was given"
+            " back than taken, out of the float.",
+        ),
+    ]
     note: Annotated[Printable, Field(max_length=500)] | None = Field(
         None, description="Why it is not what it should be; needed where it is not"
     )

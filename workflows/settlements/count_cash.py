@@ -19,6 +19,8 @@ from workflows.settlements.states import SETTLEMENT, SettlementRemark, Settlemen
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.transitions import By, apply, illegal
 
+NOTHING_LESS = "Must be greater than or equal to 0, since what is expected is not below it"
+
 _LOCK = text("""
     SELECT status, cash_expected, cash_actual, clock_timestamp() AS at FROM settlements WHERE id = :id FOR UPDATE
 """)
@@ -29,8 +31,9 @@ async def count_cash(
 ) -> dict[str, Any]:
     """Record a count of ``cash_actual`` minor units; returns the settlement's row.
 
-    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (not closed, or reconciled), ``InvalidRequest`` (a difference
-    without a note), ``ServiceUnavailable``.
+    It is negative where more was given back than taken, out of what lay in the drawer before. Raises ``ResourceNotFound``,
+    ``InvalidStatusTransition`` (not closed, or reconciled), ``InvalidRequest`` (a difference without a note, or less than
+    nothing where nothing is owed), ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
         found = (await connection.execute(_LOCK, {"id": settlement_id})).mappings().one_or_none()
@@ -38,6 +41,8 @@ async def count_cash(
             raise ResourceNotFound()
         if found["status"] != SettlementStatus.CLOSED:
             raise illegal(SETTLEMENT, found["status"], SettlementRemark.COUNT_CASH)
+        if cash_actual < 0 <= found["cash_expected"]:
+            raise InvalidRequest(Detail("cash_actual", NOTHING_LESS))
         difference = cash_actual - found["cash_expected"]
         if difference and not note:
             raise InvalidRequest(Detail("note", f"Say why there are {difference:+d} in the drawer"))

@@ -62,8 +62,8 @@ _BREAKS = text("""
     ORDER BY id LIMIT :limit
 """)
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What makes a spreadsheet run a text instead of showing it."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What makes a spreadsheet run a text instead of showing it; in Japanese the wide signs do as well."""
 
 
 async def export_lines_csv(settlement_id: str, *, caller: Caller) -> AsyncIterator[bytes]:

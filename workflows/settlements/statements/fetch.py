@@ -6,8 +6,11 @@ what was in doubt. So more than the period is asked for, and of that is kept:
 | their line is about                                    | kept                                                           |
 |--------------------------------------------------------|----------------------------------------------------------------|
 | a payment or refund of this settlement                 | always                                                         |
-| one of another settlement, or that ended after this one | never: it belongs to that one's statement                      |
+| one that succeeded and is in another settlement, or will | never: it belongs to that one's statement                     |
+| anything of ours, or unknown, in another currency       | never, where the store has a day in that currency              |
 | one that we do not know, or that never succeeded        | if it happened within ``[start, end)``                         |
+
+(A payment of ours that the provider moved in another currency is this settlement's as well: what counts is ours.)
 
 A file that somebody uploaded stands until another is uploaded: it may be a correction that the API does not know of.
 No transaction is open while a provider is asked, and no more than a page of its answer is in memory.
@@ -54,11 +57,13 @@ class Fetched:
 
 _WANTED = text("""
     -- wanted: who may have moved money for this settlement, and since when; late lines began before it did
-    SELECT s.id, s.status, s.store_id, s.start_at, s.end_at, least(s.start_at, (
+    SELECT s.id, s.status, s.store_id, s.currency, s.start_at, s.end_at, least(s.start_at, (
                SELECT min(coalesce(p.processing_at, l.occurred_at)) FROM settlement_lines l
                LEFT JOIN payments p ON p.id = l.payment_id WHERE l.settlement_id = s.id AND l.is_late)) AS since,
            ARRAY(SELECT DISTINCT provider FROM settlement_lines l WHERE l.settlement_id = s.id AND l.kind <> 'adjustment'
                  UNION SELECT provider FROM store_providers v WHERE v.store_id = s.store_id) AS providers,
+           ARRAY(SELECT DISTINCT currency FROM settlements o WHERE o.store_id = s.store_id AND o.currency <> s.currency
+                 AND o.start_at < s.end_at AND o.end_at > s.start_at) AS other_currencies,
            ARRAY(SELECT provider FROM (SELECT DISTINCT ON (provider) provider, source FROM statements
                  WHERE settlement_id = s.id ORDER BY provider, number DESC) last
                  WHERE source = 'upload') AS uploaded
@@ -67,12 +72,12 @@ _WANTED = text("""
 _PLACES = text("""
     -- places: where we have settled what their lines are about; what is not ours to see is not known
     SELECT r.reference, CASE WHEN e.settlement_id = :id THEN 'here'
-                             WHEN e.settlement_id IS NOT NULL OR e.completed_at >= :end_at THEN 'elsewhere' END AS place
+                             WHEN e.completed_at IS NOT NULL OR e.currency <> :currency THEN 'elsewhere' END AS place
     FROM unnest(CAST(:references AS text[])) AS r(reference) JOIN LATERAL (
-        SELECT settlement_id, completed_at FROM payments
+        SELECT settlement_id, completed_at, currency FROM payments
         WHERE id = split_part(r.reference, ':', 1) AND store_id = :store_id
         UNION ALL
-        SELECT settlement_id, completed_at FROM refunds
+        SELECT settlement_id, completed_at, currency FROM refunds
         WHERE id = split_part(r.reference, ':', 1) AND store_id = :store_id
     ) e ON true
 """)
@@ -109,7 +114,7 @@ async def _fetch(provider: Provider, wanted: dict[str, Any], *, hand: Hand) -> F
 
 async def _choose(page: Sequence[StatementLine], wanted: dict[str, Any], *, hand: Hand) -> list[StatementLine]:
     references = sorted({line.our_reference for line in page if line.our_reference})
-    parameters = {name: wanted[name] for name in ("id", "store_id", "end_at")}
+    parameters = {name: wanted[name] for name in ("id", "store_id", "currency")}
     async with hand.transaction() as connection:
         found = await connection.execute(_PLACES, {**parameters, "references": references})
         places = {row.reference: row.place for row in found}
@@ -117,7 +122,7 @@ async def _choose(page: Sequence[StatementLine], wanted: dict[str, Any], *, hand
 
 
 def _belongs(line: StatementLine, place: str | None, wanted: dict[str, Any]) -> bool:
-    if place is not None:
+    if place is not None or line.currency in wanted["other_currencies"]:
         return place == "here"
     return bool(wanted["start_at"] <= datetime.fromisoformat(line.at) < wanted["end_at"])
 
