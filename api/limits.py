@@ -13,6 +13,7 @@ while the broker is away each process counts for itself.
 
 import asyncio
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -37,6 +38,15 @@ ALWAYS_SERVED = ("/health/", "/metrics")
 """Paths that answer also in maintenance and overload: they are how one learns of it."""
 
 
+CAN_WAIT = re.compile(r"/api/v1/payments/[^/]+(/stream)?")
+"""The only paths that wait for a payment to move; any other waits for nothing, whatever its query says."""
+
+
+def _may_wait(scope: Scope) -> bool:
+    found = CAN_WAIT.fullmatch(scope["path"]) if scope["method"] == "GET" else None
+    return found is not None and (found[1] is not None or b"wait=" in scope["query_string"])
+
+
 class Limits:
     """The limits of one API process."""
 
@@ -54,8 +64,7 @@ class Limits:
     @contextmanager
     def admitted(self, scope: Scope) -> Iterator[None]:
         """Count one request in and out. Raises ``ServiceUnavailable`` in overload and in maintenance."""
-        asks_to_wait = b"wait=" in scope["query_string"] or scope["path"].endswith("/stream")
-        is_waiting = asks_to_wait and scope["method"] == "GET"  # nothing else waits, whatever its query says
+        is_waiting = _may_wait(scope)
         is_always_served = scope["path"].startswith(ALWAYS_SERVED)
         if not is_always_served:
             if self._maintenance.is_on and not scope["path"].startswith("/api/v1/ops/"):
@@ -106,12 +115,14 @@ class Limits:
         )
         async with broker:
             while True:
-                with suppress(ServiceUnavailable):  # the database is away: the last word of the operator stands
-                    self._maintenance = await read_maintenance()
                 try:
+                    with suppress(ServiceUnavailable):  # the database is away: the last word of the operator stands
+                        self._maintenance = await read_maintenance()
                     await self._exchange(broker)
                 except (RedisError, OSError) as error:
                     logger.debug("rate limits are counted alone: %s", type(error).__name__)
+                except Exception:  # it must not end: without it no maintenance and no shared limits until a restart
+                    logger.exception("looking at the maintenance switch and the rate limits failed")
                 await asyncio.sleep(EXCHANGE_SECONDS)
 
     async def _exchange(self, broker: "Redis") -> None:

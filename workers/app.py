@@ -12,7 +12,7 @@ from celery.signals import setup_logging, worker_init, worker_ready, worker_shut
 from kombu.entity import Exchange, Queue
 
 from workers import dead_letters
-from workers.bridge import Bridge
+from workers.bridge import LONGEST_SECONDS, Bridge
 from workflows.collector import settle_collector
 from workflows.database import Role, connect, disconnect
 from workflows.ledger.post import post_completions, post_refunds
@@ -126,6 +126,12 @@ def _open(sender: Any, **_: Any) -> None:
         raise SystemExit(
             f"MPAC_LEASE_SECONDS ({settings.lease_seconds}) must be longer than one provider call and one statement together"
             f" ({longest_step(settings).total_seconds()} s), or two workers could hold one payment."
+        )
+    longest = max(LONGEST_SECONDS, settings.lease_seconds)
+    if settings.visibility_timeout_seconds <= longest:
+        raise SystemExit(
+            f"MPAC_VISIBILITY_TIMEOUT_SECONDS ({settings.visibility_timeout_seconds}) must be longer than the longest "
+            f"task and any lease ({longest} s), or the broker would hand out messages that are being worked on."
         )
     connect(settings, roles=(Role.WORKER, Role.SWEEP))
     bridge.start()

@@ -18,7 +18,8 @@ class Gather(Generic[Item, Result]):
     """Calls ``flush(items)`` with up to ``limit`` items at a time and hands each caller its own result.
 
     ``flush`` returns one result per item, in order; a result that is an exception is raised to that caller alone. If
-    ``flush`` itself raises, every caller of that group gets the exception. ``lanes`` flushes may run side by side.
+    ``flush`` itself raises, every caller of that group gets the exception; but if it is one of ``divide_on``, each item is
+    flushed by itself, so that what is wrong with one is nobody else's error. ``lanes`` flushes may run side by side.
     """
 
     def __init__(
@@ -27,8 +28,10 @@ class Gather(Generic[Item, Result]):
         *,
         limit: int,
         lanes: int = 1,
+        divide_on: tuple[type[Exception], ...] = (),
     ) -> None:
         self._flush = flush
+        self._divide_on = divide_on
         self._limit = limit
         self._lanes = lanes
         self._running: set[asyncio.Task[None]] = set()
@@ -48,7 +51,7 @@ class Gather(Generic[Item, Result]):
         while self._waiting:
             group = [self._waiting.popleft() for _ in range(min(self._limit, len(self._waiting)))]
             try:
-                results = await self._flush([item for item, _ in group])
+                results = await self._flush_or_divide([item for item, _ in group])
             except BaseException as error:
                 # Every caller of the group must hear of it, or it would wait for ever; a cancellation goes on outwards.
                 for _, future in group:
@@ -59,6 +62,21 @@ class Gather(Generic[Item, Result]):
                 continue
             for (_, future), result in zip(group, results, strict=True):
                 _settle(future, result)
+
+    async def _flush_or_divide(self, items: list[Item]) -> list[Result | BaseException]:
+        try:
+            return await self._flush(items)
+        except self._divide_on:
+            if len(items) == 1:
+                raise
+        return [await self._flush_alone(item) for item in items]
+
+    async def _flush_alone(self, item: Item) -> Result | BaseException:
+        try:
+            [result] = await self._flush([item])
+        except Exception as error:  # whatever it is: those behind it have their turn all the same
+            return error
+        return result
 
 
 def _settle(future: "asyncio.Future[Result]", result: "Result | BaseException") -> None:

@@ -32,6 +32,5 @@ async def get_dead_letters(caller: SystemOperator, page: CurrentPage) -> Respons
 @router.post("/dead-letters/{letter_id}/requeue", responses=problems(401, 403, 409))
 async def post_requeue(letter_id: EntityId, caller: SystemOperator, request_id: RequestId) -> Response:
     """Have it tried again, once you know why it failed. What a provider may know of is asked about first."""
-    requeued = await requeue(letter_id, caller=caller, request_id=request_id)
-    await publish_task(requeued.task, requeued.arguments)
+    requeued = await requeue(letter_id, publish=publish_task, caller=caller, request_id=request_id)
     return json_answer({"task": requeued.task, "arguments": requeued.arguments})

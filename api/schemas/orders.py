@@ -13,7 +13,6 @@ from workflows.orders.change import OrderChange
 from workflows.orders.create import OrderRequest
 from workflows.orders.totals import Line
 
-DEFAULT_CURRENCY = "JPY"
 MAX_ITEMS = 200  # they fit into the largest body, and into one screen of any terminal
 MAX_QUANTITY = 99_999
 
@@ -55,7 +54,7 @@ class OrderIn(Body):
     table_number: TableNumber | None = None
     items: Items
     discount_amount: Discount = 0
-    currency: Currency = DEFAULT_CURRENCY
+    currency: Annotated[Currency | None, Field(description="The store's own unless you say another")] = None
     submit: Annotated[bool, Field(description="Begin open rather than as a draft")] = False
     store_id: Annotated[Id | None, Field(description="Only for callers above a store")] = None
 

@@ -11,7 +11,6 @@ from workflows.payments.judge import PaymentRequest
 from workflows.providers import cash, external
 
 DEFAULT_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS = 300, 900
-DEFAULT_CURRENCY = "JPY"
 MAX_CASH = 10 * MAX_AMOUNT  # amount and tip at their largest, with room for change; exact for every reader of JSON
 
 Code = Annotated[Printable, Field(max_length=64)]
@@ -90,7 +89,7 @@ class PaymentIn(Body):
     """A payment to be made."""
 
     amount: Amount
-    currency: Currency = DEFAULT_CURRENCY
+    currency: Annotated[Currency | None, Field(description="The store's own unless you say another")] = None
     tip_amount: Tip = 0
     method: Method
     bill_id: Id | None = None

@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database import Role, rows_parameter, transaction
@@ -92,7 +93,9 @@ class Ordering:
 
     def __init__(self, *, tax_rounding: TaxRounding) -> None:
         self._rounding = tax_rounding
-        self._gather: Gather[Creation, Stored] = Gather(self._flush, limit=GROUP_LIMIT, lanes=LANES)
+        self._gather: Gather[Creation, Stored] = Gather(
+            self._flush, limit=GROUP_LIMIT, lanes=LANES, divide_on=(DBAPIError, IdempotencyKeyInUse)
+        )
         self._running: set[tuple[str, str, str, str]] = set()
 
     async def create_order(self, creation: Creation) -> Stored:
@@ -113,20 +116,11 @@ class Ordering:
     async def _flush(self, group: list[Creation]) -> list[Stored | BaseException]:
         try:
             return await self._attempt(group)
-        except IdempotencyKeyInUse:  # somebody else's conflict must not be this one's error
-            return [await self._alone(creation) for creation in group]
-        except DomainError as error:
-            return [error] * len(group)
-
-    async def _alone(self, creation: Creation) -> Stored | BaseException:
-        """One order by itself. Whoever took its key first has committed by then, so a second look finds that answer."""
-        try:
-            try:
-                return (await self._attempt([creation]))[0]
-            except IdempotencyKeyInUse:
-                return (await self._attempt([creation]))[0]
-        except DomainError as error:
-            return error
+        except IdempotencyKeyInUse:
+            if len(group) > 1:
+                raise
+        # Whoever took its key first has committed by now, so a second look finds that answer.
+        return await self._attempt(group)
 
     async def _attempt(self, group: list[Creation]) -> list[Stored | BaseException]:
         async with transaction(Role.ACCEPT) as connection:

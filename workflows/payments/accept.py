@@ -4,7 +4,7 @@
 |-------|-----------------------------------------------------------------------------------------------------------|
 | look  | one statement for the whole group: is the key known, the device active, the store theirs (``judge``)?      |
 | reserve | only with bills: the bill is locked and the amount reserved on it                                        |
-| write | one statement for all that may be accepted; a conflict that appeared meanwhile has the group go one by one  |
+| write | one statement for all that may be accepted; what the database refuses has the group go one by one          |
 
 Concurrent requests share a commit (``workflows.gather``): a lone one never waits, fifty cost little more than one. The
 answer is sent after that commit only, so a 201 always means: it is stored, and it will become final.
@@ -36,6 +36,9 @@ from workflows.transitions import By
 
 GROUP_LIMIT = 100
 """Requests per transaction: beyond this a group gains little and makes its first wait for its last."""
+
+CONFLICTS = ("idempotency_records_pkey", "payments_client_reference_key")
+"""What another process can have taken between the look and the write."""
 
 LANES = 2
 """Groups under way at once: one is being committed while the next is being rendered."""
@@ -84,7 +87,9 @@ class Accepting:
 
     def __init__(self, *, nudge_grace_seconds: float) -> None:
         self._grace = timedelta(seconds=nudge_grace_seconds)
-        self._gather: Gather[Acceptance, Stored] = Gather(self._flush, limit=GROUP_LIMIT, lanes=LANES)
+        self._gather: Gather[Acceptance, Stored] = Gather(
+            self._flush, limit=GROUP_LIMIT, lanes=LANES, divide_on=(DBAPIError,)
+        )
         # Payments of one bill go by themselves, one group at a time: whoever waits for a bill's lock holds up nobody else.
         self._by_bill: dict[str, Gather[Acceptance, Stored]] = {}
         self._at_bill: defaultdict[str, int] = defaultdict(int)
@@ -110,7 +115,7 @@ class Accepting:
             self._running.discard(mark)
 
     async def _put_with_bill(self, bill_id: str, acceptance: Acceptance) -> Stored:
-        gather = self._by_bill.setdefault(bill_id, Gather(self._flush, limit=GROUP_LIMIT))
+        gather = self._by_bill.setdefault(bill_id, Gather(self._flush, limit=GROUP_LIMIT, divide_on=(DBAPIError,)))
         self._at_bill[bill_id] += 1
         try:
             return await gather.put(acceptance)
@@ -124,18 +129,11 @@ class Accepting:
             async with transaction(Role.ACCEPT) as connection:
                 return await self._accept(connection, group)
         except IntegrityError as error:
-            if len(group) > 1:  # somebody else's conflict must not be this one's error
-                return [(await self._flush([acceptance]))[0] for acceptance in group]
-            return await self._settle_conflict(group[0], error)
-        except DomainError as error:
-            return [error] * len(group)
-
-    async def _settle_conflict(self, acceptance: Acceptance, error: DBAPIError) -> list[Stored | BaseException]:
-        """Another process was quicker by a moment: its row is there now, so a second look finds it."""
-        if violated(error) not in ("idempotency_records_pkey", "payments_client_reference_key"):
-            raise error
+            if len(group) > 1 or violated(error) not in CONFLICTS:
+                raise
+        # Another process was quicker by a moment: its row is there now, so a second look finds it.
         async with transaction(Role.ACCEPT) as connection:
-            return await self._accept(connection, [acceptance])
+            return await self._accept(connection, group)
 
     async def _accept(self, connection: AsyncConnection, group: list[Acceptance]) -> list[Stored | BaseException]:
         found = await look(connection, group)

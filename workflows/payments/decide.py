@@ -271,7 +271,7 @@ def _unknown(step: Step, answer: Unknown, facts: Facts, schedule: Schedule) -> V
     return result
 
 
-def _not_found(_step: Step, _answer: Any, facts: Facts, schedule: Schedule) -> Verdict:
+def _not_found(step: Step, _answer: Any, facts: Facts, schedule: Schedule) -> Verdict:
     """Two in a row, at least ``max_processing_seconds`` apart, prove that the call never arrived."""
     first = facts.attempt.not_found_at if facts.attempt else None
     waited = (facts.now - first).total_seconds() if first else 0.0
@@ -280,7 +280,8 @@ def _not_found(_step: Step, _answer: Any, facts: Facts, schedule: Schedule) -> V
     result.attempt_outcome = "unknown"
     left = schedule.max_processing_seconds - waited
     if first is not None and left <= 0:
-        if schedule.deduplicates:
+        # What nobody wants any more is not sent again; whether it will still arrive, only the next question can tell.
+        if schedule.deduplicates and step is not Step.WITHDRAW:
             result.attempt_outcome = "not_found"
             result.due_in_seconds = 0
         return result

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic
 
+from sqlalchemy.exc import DBAPIError
+
 from workflows.bills.lock import HeldUp, Locking, lock_all, lock_free
 from workflows.errors import ServiceUnavailable
 from workflows.gather import Gather
@@ -90,9 +92,11 @@ class Hands(Generic[ClaimT]):
         self._next_for_room = asyncio.Lock()
         self._alone = asyncio.Lock()
         self._page = min(GROUP_LIMIT, settings.payments_in_hand)
-        self._records: Records[ClaimT] = Gather(partial(self._record, lock_free), limit=GROUP_LIMIT, lanes=RECORD_LANES)
+        self._records: Records[ClaimT] = Gather(
+            partial(self._record, lock_free), limit=GROUP_LIMIT, lanes=RECORD_LANES, divide_on=(DBAPIError,)
+        )
         self._held_up: defaultdict[str, Records[ClaimT]] = defaultdict(
-            lambda: Gather(self._record_when_free, limit=GROUP_LIMIT)
+            lambda: Gather(self._record_when_free, limit=GROUP_LIMIT, divide_on=(DBAPIError,))
         )
         self._at_bill: defaultdict[str, int] = defaultdict(int)
         self._waits = asyncio.Semaphore(BILLS_WAITED_FOR)

@@ -1,10 +1,15 @@
 """Requeue: an operator has looked at a dead letter and wants it tried again.
 
-A quarantined payment or refund becomes due at once, with its deaths forgotten; what a provider may have heard of is still
-asked about first. Any other message is handed back for publishing.
+| step    | what                                                                                                   |
+|---------|--------------------------------------------------------------------------------------------------------|
+| look    | the letter, if it was not requeued before                                                               |
+| publish | its message: before the mark, so that with the broker away the press fails and can be repeated          |
+| mark    | by whom and when; a quarantined payment or refund becomes due at once, with its deaths forgotten         |
+
+Dying in between publishes twice, which is harmless. What a provider may have heard of is still asked about first.
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +27,7 @@ _TAKE = text("""
     UPDATE dead_letters SET requeued_at = now(), requeued_by = :by WHERE id = :id AND requeued_at IS NULL
     RETURNING id, task, arguments, entity_id, requeued_at
 """)
-_KNOWN = text("SELECT requeued_at FROM dead_letters WHERE id = :id")
+_KNOWN = text("SELECT task, arguments, requeued_at FROM dead_letters WHERE id = :id")
 
 
 PROCESSING, REQUEUE = PaymentStatus.PROCESSING, PaymentRemark.REQUEUE
@@ -37,6 +42,10 @@ class Requeued:
     arguments: list[Any]
 
 
+Publish = Callable[[str, list[Any]], Awaitable[None]]
+"""Puts a task's message on the broker. Raises ``ServiceUnavailable``."""
+
+
 async def list_dead_letters(*, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
     """Up to ``limit`` dead letters, newest first, older than the id ``before``."""
     statement = select(DeadLetter.__table__).order_by(DeadLetter.id.desc()).limit(limit)
@@ -47,26 +56,35 @@ async def list_dead_letters(*, caller: Caller, limit: int, before: str | None) -
 
 
 async def requeue_dead_letter(
-    letter_id: str, *, leased: Iterable[StateMachine], caller: Caller, request_id: str
+    letter_id: str, *, publish: Publish, leased: Iterable[StateMachine], caller: Caller, request_id: str
 ) -> Requeued:
     """Have a dead letter tried again, once. ``leased`` are the entities whose rows may have been quarantined.
 
-    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (done already).
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (done already), ``ServiceUnavailable`` (nothing was done).
     """
     async with caller_transaction(caller) as connection:
+        found = await _look(connection, letter_id)
+    await publish(found.task, found.arguments)
+    async with caller_transaction(caller) as connection:
         letter = (await connection.execute(_TAKE, {"id": letter_id, "by": caller.id})).mappings().one_or_none()
-        if letter is None:
-            known = (await connection.execute(_KNOWN, {"id": letter_id})).one_or_none()
-            if known is None:
-                raise ResourceNotFound()
-            raise InvalidStatusTransition(
-                Detail("requeued_at", f"This letter was requeued at {known.requeued_at:%FT%TZ}")
-            )
+        if letter is None:  # somebody else pressed at the same moment
+            await _look(connection, letter_id)
+            raise ResourceNotFound()
         machine = next((one for one in leased if letter["task"] == f"{one.name}s.process"), None)
         if machine and letter["entity_id"]:
             by = By.caller(caller, at=letter["requeued_at"], request_id=request_id)
             await _let_go(connection, machine, letter["entity_id"], by)
-    return Requeued(letter["task"], letter["arguments"])
+    return found
+
+
+async def _look(connection: AsyncConnection, letter_id: str) -> Requeued:
+    """A letter that was not requeued before. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
+    known = (await connection.execute(_KNOWN, {"id": letter_id})).one_or_none()
+    if known is None:
+        raise ResourceNotFound()
+    if known.requeued_at is not None:
+        raise InvalidStatusTransition(Detail("requeued_at", f"This letter was requeued at {known.requeued_at:%FT%TZ}"))
+    return Requeued(known.task, known.arguments)
 
 
 async def _let_go(connection: AsyncConnection, machine: StateMachine, entity_id: str, by: By) -> None:

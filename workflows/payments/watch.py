@@ -73,9 +73,11 @@ class Watch:
                         self._wake(notification.payload)
             except (psycopg.Error, OSError) as error:
                 logger.warning("the watch lost its connection: %s", type(error).__name__)
-                self.listening.clear()
-                self._wake_all()
-                await asyncio.sleep(RECONNECT_SECONDS)
+            except Exception:  # it must not end: every waiting terminal of this process would wait in vain
+                logger.exception("the watch failed")
+            self.listening.clear()
+            self._wake_all()
+            await asyncio.sleep(RECONNECT_SECONDS)
 
     def _wake(self, payload: str) -> None:
         if not self._waiters:

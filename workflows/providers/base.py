@@ -78,7 +78,6 @@ class ActionRequired:
 
     next_action: dict[str, Any] | None
     provider_reference: str | None = None
-    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The sandbox provider, over HTTP: which of its answers means which outcome.
 
 The tables below are the whole decision. What left us and brought no readable answer back is ``Unknown``; only a
-connection that was never made, a 429, a 503 and an authentication failure are certain to have done nothing.
+connection that was never made, a 429, a 503 and an authentication failure are certain to have done nothing. An answer whose
+fields are not what they should be (an amount in words, a text with control characters) is not readable either.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -36,26 +37,52 @@ KEEPALIVE_SECONDS = 15  # below the provider's own 75 s, so that we never write 
 CONNECT_TIMEOUT_SECONDS = 3  # a provider that does not take a connection by then has certainly done nothing
 
 
+LONGEST_TEXT = 500  # of any field; ours hold it, and a provider that says more in one says garbage
+LARGEST_AMOUNT = 2**63 - 1
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or abs(value) > LARGEST_AMOUNT:
+        raise TypeError("not a whole number of minor units")
+    return value
+
+
+def _words(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
+        raise TypeError("not a line of text")
+    return value
+
+
+def _words_if_any(value: Any) -> str | None:
+    return None if value is None else _words(value)
+
+
 def _succeeded(body: dict[str, Any]) -> Succeeded:
     return Succeeded(
-        amount=body["amount"],
-        provider_reference=body.get("provider_reference"),
-        approval_code=body.get("approval_code"),
-        card_brand=body.get("card_brand"),
-        card_last_4=body.get("card_last_4"),
-        fee=body.get("fee") or 0,
+        amount=_whole(body["amount"]),
+        provider_reference=_words_if_any(body.get("provider_reference")),
+        approval_code=_words_if_any(body.get("approval_code")),
+        card_brand=_words_if_any(body.get("card_brand")),
+        card_last_4=_words_if_any(body.get("card_last_4")),
+        fee=_whole(body.get("fee") or 0),
     )
 
 
 def _declined(body: dict[str, Any]) -> Declined:
-    code = str(body.get("decline_code") or "declined")
-    message = str(body.get("decline_message") or "The provider declined the payment")
+    code = _words(body.get("decline_code") or "declined")
+    message = _words(body.get("decline_message") or "The provider declined the payment")
     return Declined(code=code, message=message, is_retriable=code in RETRIABLE_CODES)
 
 
+def _pending(body: dict[str, Any]) -> ActionRequired:
+    return ActionRequired(None, _words_if_any(body.get("provider_reference")))
+
+
 def _waiting(body: dict[str, Any]) -> ActionRequired:
-    action = {"type": "display_qr", "qr_content": body["qr_content"], "expires_at": body["expires_at"]}
-    return ActionRequired(action, body.get("provider_reference"), datetime.fromisoformat(body["expires_at"]))
+    until = _words(body["expires_at"])
+    datetime.fromisoformat(until)
+    action = {"type": "display_qr", "qr_content": _words(body["qr_content"]), "expires_at": until}
+    return ActionRequired(action, _words_if_any(body.get("provider_reference")))
 
 
 STATEMENT_KINDS = {"charge": ("payment", 1), "refund": ("refund", -1), "reversal": ("reversal", -1)}
@@ -66,19 +93,19 @@ def _line(row: dict[str, Any]) -> StatementLine:
     kind, sign = STATEMENT_KINDS[row["kind"]]
     return StatementLine(
         kind=kind,
-        our_reference=row["reference"],
-        provider_reference=row["provider_reference"],
-        amount=sign * row["amount"],
-        currency=row["currency"],
-        fee=row["fee"],
-        at=row["at"],
+        our_reference=_words_if_any(row["reference"]),
+        provider_reference=_words_if_any(row["provider_reference"]),
+        amount=sign * _whole(row["amount"]),
+        currency=_words(row["currency"]),
+        fee=None if row["fee"] is None else _whole(row["fee"]),
+        at=_words(row["at"]),
     )
 
 
 ANSWERS: Mapping[str, Callable[[dict[str, Any]], Answer]] = {
     "succeeded": _succeeded,
     "declined": _declined,
-    "pending": lambda body: ActionRequired(None, body.get("provider_reference")),
+    "pending": _pending,
     "waiting": _waiting,
     "cancelled": lambda _body: Withdrawn(),
     "expired": lambda _body: Withdrawn(),
@@ -164,21 +191,26 @@ class SandboxProvider:
         query = {"account": account, "from": start.isoformat(), "to": end.isoformat(), "limit": str(STATEMENT_PAGE)}
         following: str | None = ""
         while following is not None:
-            body = await self._page({**query, "cursor": following})
-            if isinstance(body, Unavailable):
-                yield body
+            page = await self._page({**query, "cursor": following})
+            if isinstance(page, Unavailable):
+                yield page
                 return
-            yield [_line(row) for row in body["data"]]
-            following = body["next"]
+            lines, following = page
+            yield lines
 
-    async def _page(self, query: dict[str, str]) -> dict[str, Any] | Unavailable:
+    async def _page(self, query: dict[str, str]) -> tuple[list[StatementLine], str | None] | Unavailable:
+        """One page and where the next begins. Reading moves nothing, so whatever goes wrong may be tried again."""
         try:
             async with self._pool().get(f"{self._url}/v1/statements", params=query) as response:
                 raw = await response.read()
-            body: dict[str, Any] = orjson.loads(raw)
-            return body if response.status == OK else Unavailable(f"the provider answered {response.status}")
-        except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
-            return Unavailable(f"no answer: {type(error).__name__}")  # reading moves nothing: it may be tried again
+            if response.status != OK:
+                return Unavailable(f"the provider answered {response.status}")
+            body = orjson.loads(raw)
+            return [_line(row) for row in body["data"]], _words_if_any(body["next"])
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return Unavailable(f"no answer: {type(error).__name__}")
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            return Unavailable(f"unreadable statement: {type(error).__name__}")
 
     async def close(self) -> None:
         """Close the connection pool."""
@@ -215,7 +247,7 @@ def _read(status: int, raw: bytes, retry_after: str | None) -> Answer:
     try:
         body = orjson.loads(raw)
         if status == REFUSED:
-            return Declined("refused_by_provider", str(body["error"]["message"]))
+            return Declined("refused_by_provider", _words(body["error"]["message"]))
         if status in (OK, CONFLICT):
             return ANSWERS[body["status"]](body)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 from psycopg import AsyncConnection
+from sqlalchemy.exc import DBAPIError
 
 from mpac.stack.local import LocalStack
 from tests.conftest import MakeTenant
@@ -305,3 +306,20 @@ async def test_five_hundred_at_once_are_five_hundred_payments(
     results = await together(accepting, *[acceptance(CASH, tenant.device) for _ in range(500)])
     assert len({result.resource_id for result in results}) == 500
     assert await count(admin, tenant) == await count(admin, tenant, "payment_history") == 500
+
+
+async def test_what_the_database_refuses_of_one_request_is_nobody_elses_error(
+    accepting: Accepting, tenant: Tenant, admin: Admin
+) -> None:
+    good = [acceptance(CASH, tenant.device) for _ in range(5)]
+    bad = acceptance(replace(CASH, metadata={"note": "no database of ours holds \x00"}), tenant.device)
+    outcomes = await together(accepting, good[0], good[1], good[2], bad, good[3], good[4])
+    assert isinstance(outcomes.pop(3), DBAPIError)
+    assert [outcome.status for outcome in outcomes] == [201] * 5
+    assert await count(admin, tenant) == 5
+
+
+async def test_without_a_currency_it_is_the_stores_own(accepting: Accepting, tenant: Tenant, admin: Admin) -> None:
+    await admin.execute("UPDATE stores SET currency = 'USD' WHERE id = %s", [tenant.store_id])
+    stored = await accepting.accept_payment(acceptance(replace(CASH, currency=None), tenant.device))
+    assert orjson.loads(stored.body)["currency"] == "USD"

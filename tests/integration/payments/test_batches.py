@@ -13,7 +13,7 @@ from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of, evidence
 from workflows.payments.claim import claim_payments
 from workflows.payments.process import Processor
-from workflows.providers.base import Succeeded
+from workflows.providers.base import Declined, Succeeded
 from workflows.providers.registry import Providers
 from workflows.settings import Settings
 
@@ -149,3 +149,18 @@ async def test_a_worker_that_was_stopped_between_claim_and_call_sends_nothing_wh
     assert provider.calls == []
     found = await evidence(admin, payment_id)
     assert (found.status, found.outcomes) == ("processing", ["unavailable"])
+
+
+async def test_an_answer_that_cannot_be_stored_holds_back_none_of_its_group(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    ids = [await payments.pending() for _ in range(6)]
+    provider.charges.extend([Succeeded(1_000)] * 5)
+    provider.charges.append(Declined("stolen_card", "no text of ours holds \x00"))
+    provider.hold()
+    working = asyncio.create_task(payments.process(*ids))
+    await provider.heard.wait()
+    provider.release()  # all six are answered at once, and recorded together
+    await working
+    rows = await all_of(admin, b"SELECT status, count(*) AS n FROM payments WHERE id = ANY(%s) GROUP BY 1", ids)
+    assert {row["status"]: row["n"] for row in rows} == {"completed": 5, "processing": 1}

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.factories import QR, Signer, time_passes
 from tests.fakes import FakeProvider
 from tests.harness import Api
@@ -9,9 +11,12 @@ from tests.integration.payments.evidence import all_of
 from tests.integration.payments.evidence import evidence as evidence_of_payment
 from tests.integration.refunds import kit
 from tests.integration.refunds.kit import Admin, RefundMaker, evidence, sums
+from workflows.errors import ServiceUnavailable
 from workflows.payments.claim import claim_payments
 from workflows.payments.leases import MAX_UNANSWERED_CLAIMS
 from workflows.refunds.claim import REFUNDS
+from workflows.refunds.requeue import requeue
+from workflows.tenants.caller import Caller, CallerRole
 
 LEASE_SECONDS = 30
 
@@ -86,3 +91,25 @@ async def test_only_operators_may(api: Api, refunds: RefundMaker, admin: Admin, 
     for role in ("staff", "merchant_admin", "psp_admin"):
         answer = await api.post(f"/ops/dead-letters/{letter['id']}/requeue", as_=signer.user(refunds.tenant, role=role))
         assert answer.status == 403, role
+
+
+async def test_with_the_broker_away_the_press_does_nothing_and_can_be_repeated(
+    refunds: RefundMaker, admin: Admin
+) -> None:
+    operator = Caller("usr_operator", CallerRole.SYSTEM_OP)
+    _, refund_id = await quarantined(refunds, admin)
+    letter = await letter_of(admin, refund_id)
+    published: list[str] = []
+
+    async def broken(_task: str, _arguments: list[Any]) -> None:
+        raise ServiceUnavailable(retry_after_seconds=5)
+
+    async def whole(task: str, _arguments: list[Any]) -> None:
+        published.append(task)
+
+    with pytest.raises(ServiceUnavailable):
+        await requeue(letter["id"], publish=broken, caller=operator, request_id="req_1")
+    assert (await letter_of(admin, refund_id))["requeued_at"] is None
+    await requeue(letter["id"], publish=whole, caller=operator, request_id="req_1")
+    assert published == ["refunds.process"]
+    assert (await letter_of(admin, refund_id))["requeued_by"] == operator.id

@@ -282,6 +282,13 @@ def test_a_code_that_was_in_doubt_is_news() -> None:
     assert found.outcome_known
 
 
+def test_a_withdrawal_that_finds_nothing_again_is_neither_sent_again_nor_repeated_without_a_pause() -> None:
+    lost = facts("unknown", doubted_hours=0.1, cancelled=True, not_found_seconds_ago=61, inquiries=5)
+    found = judge(Step.WITHDRAW, NotFound(), lost)
+    assert (found.status, found.outcome_known, found.attempt_outcome) == (None, False, "unknown")
+    assert found.due_in_seconds == 120
+
+
 @pytest.mark.parametrize(
     ("cancelled", "expired", "reason"),
     [

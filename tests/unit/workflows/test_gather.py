@@ -100,6 +100,36 @@ async def test_a_flush_that_fails_fails_all_of_its_group_and_none_of_the_next() 
     assert [type(result) for result in results] == [OSError, OSError, str, str]
 
 
+class Refused(Exception):
+    """What a database says of a group in which one row is bad."""
+
+
+async def test_a_group_that_is_refused_is_flushed_one_by_one_and_the_bad_one_alone_hears_of_it() -> None:
+    def answer(items: list[int]) -> Results:
+        if 3 in items:
+            raise Refused("3 is bad")
+        return bracketed(items)
+
+    flushes = Flushes(answer)
+    gather: Gather[int, str] = Gather(flushes, limit=5, divide_on=(Refused,))
+    results = await asyncio.gather(*put_all(gather, 7), return_exceptions=True)
+    assert [str(result) for result in results] == ["<0>", "<1>", "<2>", "3 is bad", "<4>", "<5>", "<6>"]
+    assert flushes.groups == [[0, 1, 2, 3, 4], [0], [1], [2], [3], [4], [5, 6]]
+
+
+async def test_of_a_divided_group_those_behind_a_failure_of_another_kind_have_their_turn() -> None:
+    def answer(items: list[int]) -> Results:
+        if len(items) > 1:
+            raise Refused("one of these is bad")
+        if 0 in items:
+            raise OSError("gone")
+        return bracketed(items)
+
+    gather: Gather[int, str] = Gather(Flushes(answer), limit=3, divide_on=(Refused,))
+    results = await asyncio.gather(*put_all(gather, 3), return_exceptions=True)
+    assert [str(result) for result in results] == ["gone", "<1>", "<2>"]
+
+
 async def test_a_caller_that_went_away_neither_stops_the_flush_nor_its_neighbours() -> None:
     flushes = Flushes()
     flushes.gate.clear()

@@ -43,6 +43,28 @@ def test_a_200_that_cannot_be_read_is_unknown(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        {**SUCCESS, "amount": "1000"},
+        {**SUCCESS, "amount": 1000.0},
+        {**SUCCESS, "amount": True},
+        {**SUCCESS, "amount": 2**63},
+        {**SUCCESS, "fee": "30"},
+        {**SUCCESS, "provider_reference": 7},
+        {**SUCCESS, "provider_reference": "r\x001"},
+        {**SUCCESS, "approval_code": "A" * 501},
+        {"status": "declined", "decline_code": ["x"]},
+        {"status": "declined", "decline_code": "x", "decline_message": "no\x00"},
+        {"status": "pending", "provider_reference": {}},
+        {**CODE, "expires_at": "soon"},
+        {**CODE, "qr_content": None},
+    ],
+)
+def test_a_200_whose_fields_are_not_what_they_should_be_is_unknown(body: dict[str, object]) -> None:
+    assert isinstance(_read(200, orjson.dumps(body), None), Unknown)
+
+
+@pytest.mark.parametrize(
     ("body", "answer"),
     [
         (SUCCESS, Succeeded(1_000, "r1", "A1", fee=30)),
@@ -61,7 +83,6 @@ def test_a_waiting_code_says_what_to_show_and_until_when() -> None:
     answer = _read(200, orjson.dumps(CODE), None)
     assert isinstance(answer, ActionRequired)
     assert answer.next_action == {"type": "display_qr", "qr_content": "q", "expires_at": CODE["expires_at"]}
-    assert answer.until is not None
 
 
 def test_a_conflict_brings_the_charge_that_was_quicker() -> None:
