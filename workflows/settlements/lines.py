@@ -35,7 +35,7 @@ WAITING = f"""
     WHERE s.id = ANY(:ids)
     UNION ALL
     SELECT s.id, 'refund', e.id, e.merchant_id, e.store_id, e.payment_id,
-           e.provider, e.provider_reference, e.id || ':' || e.attempts, p.method_type,
+           e.provider, coalesce(e.provider_reference, p.provider_reference), e.id || ':' || e.attempts, p.method_type,
            p.card_brand, e.currency, -e.amount, 0, e.fee,
            e.completed_at, {_DAY}
     FROM settlements s
@@ -43,7 +43,8 @@ WAITING = f"""
     JOIN payments p ON p.id = e.payment_id
     WHERE s.id = ANY(:ids)
 """
-"""What the settlements ``:ids`` would take if they were closed now, as lines."""
+"""What the settlements ``:ids`` would take if they were closed now, as lines. A refund without a reference of its own (the
+terminal gave it back) is listed by the acquirer under its sale's."""
 
 _TAKE = text(f"""
     -- take: the lines of these settlements, of what had been completed before their ends

@@ -1,12 +1,14 @@
 """A close takes what the period sold and gave back, adds it up, freezes it, and opens the next period."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
 from psycopg.errors import CheckViolation, InsufficientPrivilege
 
+from tests.factories import TERMINAL
 from tests.integration.settlements.kit import Shop
 from workflows.clock import now
 from workflows.errors import InvalidStatusTransition, ResourceNotFound
@@ -81,6 +83,22 @@ async def test_an_empty_period_is_closed_too(shop: Shop) -> None:
         0,
         0,
     )
+
+
+async def test_a_terminals_sale_and_its_refund_are_lines_under_what_their_acquirer_knows(shop: Shop) -> None:
+    await shop.since()
+    reported = {**TERMINAL.facts, "card_arn": "V26110105280"}
+    sold = await shop.payments.pending(replace(TERMINAL, facts=reported), amount=5_280)
+    await shop.payments.process(sold)
+    back = await shop.give_back(sold, 280)
+    bare = await shop.payments.pending(TERMINAL, amount=700)
+    await shop.payments.process(bare)
+    lines = await shop.lines((await shop.close_now())["id"])
+    assert {key: line["provider_reference"] for key, line in lines.items()} == {
+        sold: "V26110105280",
+        back: "V26110105280",  # the terminal reports nothing about it, and the acquirer lists it under the sale's
+        bare: None,
+    }
 
 
 async def test_what_becomes_final_after_the_close_is_a_late_line_with_its_own_business_date(shop: Shop) -> None:
