@@ -19,14 +19,15 @@ from workflows.bills.release import release
 from workflows.errors import ResourceNotFound
 from workflows.payments.states import PAYMENT, PaymentEvent, PaymentRemark, PaymentStatus
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.scope import OWN, own
 from workflows.transitions import By, apply, illegal
 
-_LOCK = text("""
+_LOCK = text(f"""
     -- lock: the row, and an instant after the lock was ours: now() would be that of the transaction's begin, which may lie
     -- before a change that was waited for, and then the history would run backwards (I14)
-    SELECT *, clock_timestamp() AS asked_at FROM payments WHERE id = :id FOR UPDATE
+    SELECT *, clock_timestamp() AS asked_at FROM payments WHERE id = :id AND {OWN} FOR UPDATE
 """)
-_BILL = text("SELECT bill_id FROM payments WHERE id = :id")
+_BILL = text(f"SELECT bill_id FROM payments WHERE id = :id AND {OWN}")
 _TELL = text("SELECT pg_notify('payments', :change)")
 
 
@@ -43,7 +44,7 @@ async def cancel_payment(
     ``InvalidStatusTransition``, ``NotAuthorized``, ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
-        row = await _lock(connection, payment_id)
+        row = await _lock(connection, payment_id, caller)
         at = row.pop("asked_at")  # the database's clock, by which leases are measured too
         if _was_asked_before(row):
             return row
@@ -59,12 +60,13 @@ async def cancel_payment(
     return row
 
 
-async def _lock(connection: AsyncConnection, payment_id: str) -> dict[str, Any]:
+async def _lock(connection: AsyncConnection, payment_id: str, caller: Caller) -> dict[str, Any]:
     """The payment's row, locked, and its bill's before it: the order in which the whole house locks."""
-    bill_id = (await connection.execute(_BILL, {"id": payment_id})).scalar()
+    whose = {"id": payment_id, **own(caller)}
+    bill_id = (await connection.execute(_BILL, whose)).scalar()
     if bill_id:
         await lock_bills(connection, [bill_id])
-    found = (await connection.execute(_LOCK, {"id": payment_id})).mappings().one_or_none()
+    found = (await connection.execute(_LOCK, whose)).mappings().one_or_none()
     if found is None:
         raise ResourceNotFound()
     return dict(found)

@@ -25,6 +25,7 @@ from workflows.refunds.present import refund_fields
 from workflows.refunds.states import REFUND
 from workflows.rendering import render
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.scope import OWN, own
 from workflows.transitions import By, append_history
 
 REFUNDABLE = frozenset({PaymentStatus.COMPLETED, PaymentStatus.REFUNDED})
@@ -40,9 +41,9 @@ class RefundRequest:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
-_LOCK = text("""
+_LOCK = text(f"""
     SELECT id, merchant_id, store_id, status, currency, captured_amount, refund_reserved, provider, clock_timestamp() AS now
-    FROM payments WHERE id = :id FOR UPDATE
+    FROM payments WHERE id = :id AND {OWN} FOR UPDATE
 """)
 _RESERVE = text("UPDATE payments SET refund_reserved = refund_reserved + :amount WHERE id = :id")
 _INSERT = text("""
@@ -65,7 +66,7 @@ async def request_refund(
     is left), ``IdempotencyKeyReused``, ``NotAuthorized``, ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
-        payment = (await connection.execute(_LOCK, {"id": payment_id})).mappings().one_or_none()
+        payment = (await connection.execute(_LOCK, {"id": payment_id, **own(caller)})).mappings().one_or_none()
         if payment is None:
             raise ResourceNotFound()
         # Asked under the payment's lock: of two requests with one key the second finds what the first has kept.

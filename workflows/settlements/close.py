@@ -33,6 +33,7 @@ from workflows.settlements.states import SETTLEMENT, SettlementEvent, Settlement
 from workflows.settlements.totals import figures_of_lines
 from workflows.settlements.write import open_row, write_closed, write_open
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.scope import OWN, own
 from workflows.transitions import By, illegal
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ _LOCK_DUE = text(f"""
 """)
 _LOCK_ONE = text(f"""
     -- lock: one settlement, whatever its status; waits for whoever is closing it
-    {_LOCKED} FOR UPDATE
+    {_LOCKED} AND {OWN} FOR UPDATE
 """)
 _END_NOW = text("UPDATE settlements SET end_at = :at WHERE id = :id")
 
@@ -83,7 +84,7 @@ async def close_by_hand(settlement_id: str, *, caller: Caller, request_id: str) 
     """
     async with caller_transaction(caller) as connection:
         await connection.execute(_PATIENCE)
-        found = (await connection.execute(_LOCK_ONE, {"ids": [settlement_id]})).mappings().one_or_none()
+        found = (await connection.execute(_LOCK_ONE, {"ids": [settlement_id], **own(caller)})).mappings().one_or_none()
         if found is None:
             raise ResourceNotFound()
         if found["status"] != SettlementStatus.OPEN:

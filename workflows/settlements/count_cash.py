@@ -17,12 +17,13 @@ from workflows.ledger.chart import CASH_PROVIDER, JournalKind
 from workflows.ledger.transfer import Transfer, post_transfer
 from workflows.settlements.states import SETTLEMENT, SettlementRemark, SettlementStatus
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.scope import OWN, own
 from workflows.transitions import By, apply, illegal
 
 NOTHING_LESS = "Must be greater than or equal to 0, since what is expected is not below it"
 
-_LOCK = text("""
-    SELECT status, cash_expected, cash_actual, clock_timestamp() AS at FROM settlements WHERE id = :id FOR UPDATE
+_LOCK = text(f"""
+    SELECT status, cash_expected, cash_actual, clock_timestamp() AS at FROM settlements WHERE id = :id AND {OWN} FOR UPDATE
 """)
 
 
@@ -36,7 +37,7 @@ async def count_cash(
     nothing where nothing is owed), ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
-        found = (await connection.execute(_LOCK, {"id": settlement_id})).mappings().one_or_none()
+        found = (await connection.execute(_LOCK, {"id": settlement_id, **own(caller)})).mappings().one_or_none()
         if found is None:
             raise ResourceNotFound()
         if found["status"] != SettlementStatus.CLOSED:

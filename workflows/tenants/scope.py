@@ -21,3 +21,21 @@ def within(
     if caller.scope is Scope.STORE and store_id is not None:
         conditions.append(store_id == caller.store_id)
     return conditions
+
+
+OWN = """CASE CAST(:own_scope AS text)
+        WHEN 'store' THEN merchant_id = :own_merchant_id AND store_id = :own_store_id
+        WHEN 'merchant' THEN merchant_id = :own_merchant_id
+        WHEN 'psp' THEN psp_of(merchant_id) = :own_psp_id
+        ELSE CAST(:own_scope AS text) = 'system' END"""
+"""The same as a condition of a statement written out, with the parameters of ``own``."""
+
+
+def own(caller: Caller) -> dict[str, str]:
+    """The parameters of ``OWN``."""
+    return {
+        "own_scope": str(caller.scope),
+        "own_psp_id": caller.psp_id,
+        "own_merchant_id": caller.merchant_id,
+        "own_store_id": caller.store_id,
+    }
