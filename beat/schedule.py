@@ -9,7 +9,7 @@ SWEEP_SECONDS = 1.0  # the finest grain of retries, questions and polls; one ind
 CANARY_SECONDS = 15.0  # a deaf worker is noticed within a minute
 PERIODS_SECONDS = 60.0  # a new store has its first period, a changed rule its effect, within a minute
 RECONCILE_SECONDS = 15.0  # statements come by the hour; who has just counted the cash is not kept waiting
-HOUSEKEEPING_SECONDS = 30.0  # expired keys are thrown away a thousand at a time
+HOUSEKEEPING_SECONDS = 30.0  # expired keys are thrown away for up to 20 s, a thousand per transaction
 
 
 def entry(task: str, seconds: float) -> dict[str, Any]:
