@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from api.answers import json_answer, page_answer, stored_answer
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, RequestId
+from api.keys import DOCUMENTED
 from api.problems import problems
 from api.schemas.bills import BillIn, BillOut, BillsOut, BillStatus, CombineIn, PartsOut, SplitIn
 from workflows.bills.create import bill_orders
@@ -19,21 +20,35 @@ from workflows.bills.void import void_bill
 router = APIRouter(prefix="/bills", tags=["bills"])
 
 
-@router.post("", status_code=201, response_model=BillOut, responses=problems(401, 403, 409, 422))
+@router.post(
+    "", status_code=201, response_model=BillOut, responses=problems(401, 403, 409, 422), openapi_extra=DOCUMENTED
+)
 async def post_bill(body: BillIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId) -> Response:
     """Make a bill for what of an order is on no bill yet. The same key again returns the same answer."""
     stored = await bill_orders([body.order_id], field="order_id", caller=caller, key=key, request_id=request_id)
     return stored_answer(stored)
 
 
-@router.post("/combine", status_code=201, response_model=BillOut, responses=problems(401, 403, 409, 422))
+@router.post(
+    "/combine",
+    status_code=201,
+    response_model=BillOut,
+    responses=problems(401, 403, 409, 422),
+    openapi_extra=DOCUMENTED,
+)
 async def post_combine(body: CombineIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId) -> Response:
     """Make one bill for several orders of one store and currency."""
     stored = await bill_orders(body.order_ids, field="order_ids", caller=caller, key=key, request_id=request_id)
     return stored_answer(stored)
 
 
-@router.post("/{bill_id}/split", status_code=201, response_model=PartsOut, responses=problems(401, 403, 409, 422))
+@router.post(
+    "/{bill_id}/split",
+    status_code=201,
+    response_model=PartsOut,
+    responses=problems(401, 403, 409, 422),
+    openapi_extra=DOCUMENTED,
+)
 async def post_split(
     *, bill_id: EntityId, body: SplitIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId
 ) -> Response:

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from api.answers import json_answer, page_answer, stored_answer
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurServices, RequestId
+from api.keys import DOCUMENTED
 from api.problems import problems
 from api.schemas.refunds import RefundIn, RefundOut, RefundsOut
 from workflows.refunds.present import refund_fields
@@ -23,6 +24,7 @@ Status = Literal["pending", "processing", "completed", "failed"]
     status_code=201,
     response_model=RefundOut,
     responses=problems(401, 403, 409, 422),
+    openapi_extra=DOCUMENTED,
 )
 async def create_refund(
     *,
