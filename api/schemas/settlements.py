@@ -9,17 +9,19 @@ from api.schemas.base import Body, Printable
 from workflows.money import MAX_AMOUNT
 from workflows.settlements.override import OverrideRequest
 
+# Not \d: that matches the digits of all scripts.
+_DATE = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 LocalTime = Annotated[
     str,
     Field(
-        pattern=r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d$",
+        pattern=rf"^{_DATE}T([01][0-9]|2[0-3]):[0-5][0-9]$",
         description="By the store's own clocks, without an offset",
         examples=["2026-11-24T03:00"],
     ),
 ]
 Day = Annotated[
     str,
-    Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$", description="A date", examples=["2026-11-23"]),
+    Field(pattern=rf"^{_DATE}$", description="A date", examples=["2026-11-23"]),
 ]
 
 

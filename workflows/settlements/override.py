@@ -8,9 +8,10 @@
 | plan  | the running periods get the end that follows from it                                                       |
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import text
 
@@ -20,6 +21,8 @@ from workflows.settlements.rules import load_rules
 from workflows.settlements.write import period_row, write_plan
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.queries import one_store
+
+Read = TypeVar("Read")
 
 FARTHEST = timedelta(days=366)
 """An override is for one evening; a day further away than this is a slip of the finger."""
@@ -36,10 +39,15 @@ class OverrideRequest:
     @classmethod
     def of(cls, business_date: str, ends_at_local: str, reason: str | None) -> "OverrideRequest":
         """From ISO 8601 texts. Raises ``InvalidRequest`` for a date that no calendar has, February 30th for example."""
-        try:
-            return cls(date.fromisoformat(business_date), datetime.fromisoformat(ends_at_local), reason)
-        except ValueError as error:
-            raise InvalidRequest(Detail("business_date", "Must be dates that the calendar has")) from error
+        day = _read("business_date", business_date, date.fromisoformat)
+        return cls(day, _read("ends_at_local", ends_at_local, datetime.fromisoformat), reason)
+
+
+def _read(field: str, value: str, reader: Callable[[str], Read]) -> Read:
+    try:
+        return reader(value)
+    except ValueError as error:
+        raise InvalidRequest(Detail(field, "Must be a date that the calendar has")) from error
 
 
 _LOCK = text("""

@@ -1,0 +1,32 @@
+"""What an override is asked with: dates that the calendar has, in the digits that everybody reads."""
+
+import pytest
+from pydantic import ValidationError
+
+from api.schemas.settlements import OverrideIn
+from workflows.errors import InvalidRequest
+
+TONIGHT = {"business_date": "2026-11-23", "ends_at_local": "2026-11-24T03:00"}
+
+
+def test_an_evening_that_ends_at_three_is_accepted() -> None:
+    request = OverrideIn.model_validate(TONIGHT).to_request()
+    assert (request.business_date.isoformat(), request.ends_at_local.isoformat()) == (
+        "2026-11-23",
+        "2026-11-24T03:00:00",
+    )
+
+
+@pytest.mark.parametrize(("field", "value"), [("business_date", "2026-02-30"), ("ends_at_local", "2026-02-30T03:00")])
+def test_a_day_that_no_calendar_has_is_blamed_on_its_own_field(field: str, value: str) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        OverrideIn.model_validate({**TONIGHT, field: value}).to_request()
+    assert [detail.field for detail in refusal.value.details] == [field]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("business_date", "２０２６-11-23"), ("ends_at_local", "2026-11-24T0٣:00")]
+)
+def test_digits_of_other_scripts_are_no_date(field: str, value: str) -> None:
+    with pytest.raises(ValidationError):
+        OverrideIn.model_validate({**TONIGHT, field: value})
