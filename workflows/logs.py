@@ -15,7 +15,10 @@ from typing import TextIO
 
 import orjson
 
-MARKS = ("request_id", "payment_id", "attempt", "task_id", "task", "method", "path", "status", "milliseconds", "caller")
+MARKS = (
+    *("request_id", "payment_id", "refund_id", "settlement_id", "attempt", "task_id", "task"),
+    *("method", "path", "status", "milliseconds", "caller"),
+)
 """What a line may carry beside its message (``extra=`` of a logging call)."""
 
 

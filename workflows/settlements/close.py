@@ -114,7 +114,7 @@ async def _close_group(ids: list[str], *, worker: str) -> list[str]:
     try:
         return await _close_due(ids, worker=worker)
     except (DBAPIError, ValueError, LookupError):
-        logger.exception("closing %d settlements failed", len(ids), extra={"settlement_ids": ids})
+        logger.exception("closing failed: %s", ", ".join(ids))
         if len(ids) == 1:
             return []
     return [following for settlement_id in ids for following in await _close_group([settlement_id], worker=worker)]

@@ -1,5 +1,6 @@
 """Logs: lines are written in groups, in order, none is lost at an orderly end, and an error does not wait."""
 
+import ast
 import io
 import json
 import logging
@@ -7,11 +8,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from workflows import logs
-from workflows.logs import GroupedLines, JsonLines
+from workflows.logs import MARKS, GroupedLines, JsonLines
+
+ROOT = Path(__file__).parents[3]
 
 
 class Paper(io.StringIO):
@@ -46,6 +50,24 @@ def logger(paper: Paper) -> Iterator[logging.Logger]:
     logger.addHandler(handler)
     yield logger
     handler.close()
+
+
+def test_what_a_logging_call_adds_is_a_mark_and_reaches_the_line() -> None:
+    added = {
+        (path.name, key.value)
+        for package in ("api", "workers", "workflows", "beat")
+        for path in (ROOT / package).rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and ast.unparse(call.func).startswith("logger.")
+        for keyword in call.keywords
+        if keyword.arg == "extra" and isinstance(keyword.value, ast.Dict)
+        for key in keyword.value.keys
+        if isinstance(key, ast.Constant)
+    }
+    assert ("dead_letters.py", "task_id") in added, "the search finds nothing any more"
+    assert {(file, key) for file, key in added if key not in MARKS} == set()
+    record = logging.makeLogRecord({"msg": "closed", "settlement_id": "stl_1", "refund_id": "rfd_1"})
+    assert json.loads(JsonLines().format(record)).items() >= {"settlement_id": "stl_1", "refund_id": "rfd_1"}.items()
 
 
 def test_lines_of_a_moment_share_a_write_and_keep_their_order(
