@@ -3,6 +3,9 @@
 ``20261123-0001`` is the first of its kind in its store on 23 November. A counter row per store, kind and day is raised in
 the transaction of what it numbers: whoever comes second waits for the first to commit, and a number whose order was
 undone is given to the next. A sequence would be faster and leave gaps.
+
+The day is the one by the store's time zone and cut-off. An override of a single night moves money between settlements
+(``workflows/settlements/periods.py``) and no number: docs/decisions/0090.
 """
 
 from collections import Counter
@@ -54,6 +57,7 @@ def business_date(at: datetime, *, time_zone: str, cut_off: time) -> date:
     """The store's business day at the instant ``at``: it begins at ``cut_off`` of that date, local time.
 
     A cut-off that its zone leaves out that day (summer time begins) moves forward; one that comes twice counts first.
+    Overrides of single days count for settlements alone.
     """
     zone = _zone(time_zone)
     local = at.astimezone(zone).date()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workflows.numbering import business_date as day_of_number
 from workflows.settlements.periods import ONE_DAY, Rule, business_date_at, end_of, first_period, period_from, replanned
 
 HOURS = timedelta(hours=1)
@@ -80,6 +81,13 @@ def test_an_override_moves_one_end_and_the_next_day_is_shorter() -> None:
     assert period_from(following.end, rule).end - following.end == 24 * HOURS
 
 
+def test_an_override_moves_money_and_no_number() -> None:
+    tonight, one_o_clock = date(2026, 11, 23), utc("2026-11-23T16:00Z")
+    rule = Rule("Asia/Tokyo", time(0), {tonight: datetime(2026, 11, 24, 3)})  # noqa: DTZ001 - by the store's clocks
+    assert business_date_at(one_o_clock, rule) == tonight
+    assert day_of_number(one_o_clock, time_zone="Asia/Tokyo", cut_off=time(0)) == tonight + ONE_DAY
+
+
 def test_an_early_override_ends_the_day_early_and_the_next_begins_then() -> None:
     today = date(2026, 11, 23)
     rule = Rule("Asia/Tokyo", time(0), {today: datetime(2026, 11, 23, 22)})  # noqa: DTZ001 - by the store's clocks
@@ -132,6 +140,13 @@ def test_every_instant_is_in_the_first_period_of_its_day(rule: Rule, instant: da
     assert period.start <= instant < period.end
     assert period.end == period_from(instant, rule).end
     assert timedelta(hours=20) <= period.end - period.start <= timedelta(hours=28)  # no zone jumps further in a day
+
+
+@given(RULES, INSTANTS)
+@settings(max_examples=200)
+def test_a_number_has_the_day_of_its_settlement_on_every_other_day(rule: Rule, instant: datetime) -> None:
+    number = day_of_number(instant, time_zone=rule.time_zone, cut_off=rule.cut_off)
+    assert number == business_date_at(instant, rule)
 
 
 @given(RULES, INSTANTS, st.lists(st.tuples(RULES, st.integers(0, 72 * 60)), max_size=4))
