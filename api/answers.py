@@ -1,4 +1,4 @@
-"""Answers: rows as JSON. Rendered straight to bytes, because validating our own rows again would only cost time."""
+"""Answers: rows as JSON, rendered straight to bytes, because validating our own rows again would only cost time; and files."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +13,7 @@ from workflows.idempotency import Stored
 from workflows.payments.present import payment_fields
 from workflows.rendering import render
 
-JSON = "application/json"
+JSON, CSV = "application/json", "text/csv"
 EVENT_STREAM = "text/event-stream"
 
 
@@ -60,3 +60,16 @@ def page_answer(rows: Sequence[Mapping[str, Any]], page: Page, show: Callable[[M
     shown = rows[: page.limit]
     next_cursor = shown[-1]["id"] if len(rows) > page.limit else None
     return json_answer({"data": [show(row) for row in shown], "next_cursor": next_cursor})
+
+
+async def streamed(pieces: AsyncIterator[bytes], *, media_type: str, name: str) -> Response:
+    """A file, piece by piece. The first is awaited before the answer begins, so that what is not there is a 404."""
+    first = await anext(pieces)
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    return StreamingResponse(whole(), media_type=media_type, headers=headers)

@@ -1,12 +1,11 @@
 """Exports and the printable report over HTTP."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
-from api.answers import JSON
+from api.answers import CSV, JSON, streamed
 from api.dependencies import EntityId, StoreManager
 from api.problems import problems
 from workflows.settlements.export import export_csv, export_json
@@ -17,7 +16,7 @@ from workflows.settlements.report.gather import gather_facts
 
 router = APIRouter(tags=["settlements"])
 
-CSV, HTML, PDF = "text/csv", "text/html", "application/pdf"
+HTML, PDF = "text/html", "application/pdf"
 Lang = Annotated[
     Literal["ja", "en"] | None, Query(description="The language; left out, Japanese for yen and English for others")
 ]
@@ -34,19 +33,6 @@ def _content(media_type: str, schema: dict[str, Any]) -> dict[int | str, dict[st
 
 _TEXT = {"type": "string"}
 _BINARY = {"type": "string", "format": "binary"}
-
-
-async def streamed(pieces: AsyncIterator[bytes], *, media_type: str, name: str) -> Response:
-    """A file, piece by piece. The first is awaited before the answer begins, so that what is not there is a 404."""
-    first = await anext(pieces)
-
-    async def whole() -> AsyncIterator[bytes]:
-        yield first
-        async for piece in pieces:
-            yield piece
-
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-    return StreamingResponse(whole(), media_type=media_type, headers=headers)
 
 
 @router.get(

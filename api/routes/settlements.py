@@ -6,10 +6,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
-from api.answers import json_answer, page_answer
+from api.answers import CSV, json_answer, page_answer, streamed
 from api.dependencies import CurrentPage, EntityId, RequestId, StoreManager
 from api.problems import problems
-from api.routes.exports import CSV, streamed
 from api.schemas.base import Id
 from api.schemas.settlements import CashCountIn, LinesOut, OverrideIn, OverrideOut, SettlementOut, SettlementsOut
 from workflows.settlements.close import close_by_hand
