@@ -81,7 +81,7 @@ def test_the_idempotency_key_is_declared_where_one_is_taken_and_nowhere_else(doc
         for route in router.routes
         if isinstance(route, APIRoute)
         and ("key" in inspect.signature(route.endpoint).parameters or route.endpoint.__name__ in READS_ITS_KEY_ITSELF)
-        for method in route.methods
+        for method in route.methods or ()
     }
     declared = {
         (path.removeprefix(PREFIX), method)
