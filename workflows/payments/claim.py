@@ -7,8 +7,8 @@ hears of it.
 from dataclasses import dataclass
 from typing import Any
 
-from workflows.payments.decide import Attempt, Facts, Step, next_step
 from workflows.payments.leases import LeaseTable, attempt_number, facts_of
+from workflows.payments.next_step import Attempt, Facts, Step, next_step
 from workflows.providers.base import Charge
 from workflows.providers.registry import LOCAL
 

@@ -27,8 +27,9 @@ from workflows.bills.lock import HeldUp, Locking, lock_all, lock_free
 from workflows.errors import ServiceUnavailable
 from workflows.gather import Gather
 from workflows.ids import WELL_FORMED
-from workflows.payments.decide import Schedule, Step, Verdict, verdict
 from workflows.payments.leases import ClaimT
+from workflows.payments.next_step import Step
+from workflows.payments.verdict import Schedule, Verdict, verdict
 from workflows.providers.base import Answer, Provider, Unavailable, Unknown
 from workflows.providers.registry import Providers
 from workflows.settings import Settings

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database import Role, rows_parameter, transaction
 from workflows.ids import new_id
-from workflows.payments.decide import NOTHING_MOVED, Attempt, Facts, Step
+from workflows.payments.next_step import NOTHING_MOVED, Attempt, Facts, Step
 
 MAX_UNANSWERED_CLAIMS = 3
 """A row whose worker died this often in a row is quarantined, so that it cannot kill workers for ever."""

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from workflows.bills.lock import HeldUp, Locking
 from workflows.payments.claim import PAYMENTS, Claimed, claim_payments
-from workflows.payments.decide import Step
 from workflows.payments.hands import Answered, Hands, Work
+from workflows.payments.next_step import Step
 from workflows.payments.record import Aftermath, record_answers
 from workflows.providers.base import Answer, Provider
 from workflows.providers.registry import LOCAL, Providers

@@ -16,8 +16,8 @@ from workflows.bills.lock import HeldUp, Locking, lock_free
 from workflows.database import Role, rows_parameter, transaction
 from workflows.payments.bills import follow_bills
 from workflows.payments.claim import Claimed
-from workflows.payments.decide import Step
 from workflows.payments.hands import Answered
+from workflows.payments.next_step import Step
 from workflows.providers.base import Answer, Succeeded
 
 _RECORD = text("""

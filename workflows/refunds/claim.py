@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from workflows.payments.decide import Attempt, Facts, Step, next_step
 from workflows.payments.leases import LeaseTable, attempt_number, facts_of
+from workflows.payments.next_step import Attempt, Facts, Step, next_step
 from workflows.providers.base import GiveBack
 from workflows.providers.registry import LOCAL
 

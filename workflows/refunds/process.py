@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from workflows.bills.lock import HeldUp, Locking
-from workflows.payments.decide import Step
 from workflows.payments.hands import Answered, Hands, Work
+from workflows.payments.next_step import Step
 from workflows.payments.record import Aftermath
 from workflows.providers.base import Answer, Provider, Succeeded
 from workflows.providers.registry import LOCAL, Providers

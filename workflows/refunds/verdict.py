@@ -1,14 +1,14 @@
 """Verdict: what an answer means for a refund, which is what it would mean for a payment, in a refund's own words.
 
-| ``payments.decide`` | because the provider says           | for a refund                                     |
+| ``payments.verdict``| because the provider says           | for a refund                                     |
 |---------------------|-------------------------------------|---------------------------------------------------|
 | ``ask_customer``    | that it took it on and needs time   | ``await_provider``: no customer has to do anything |
 | ``cancel``          | that nothing moved and never will   | ``fail``, its only end without money              |
 | anything else       |                                     | the same word                                     |
 """
 
-from workflows.payments.decide import Verdict
 from workflows.payments.states import PaymentEvent, PaymentRemark
+from workflows.payments.verdict import Verdict
 from workflows.refunds.states import RefundEvent, RefundRemark, RefundStatus
 
 EVENTS = {PaymentRemark.ASK_CUSTOMER: RefundRemark.AWAIT_PROVIDER, PaymentEvent.CANCEL: RefundEvent.FAIL}

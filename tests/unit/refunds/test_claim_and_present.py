@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from api.schemas.refunds import RefundOut
-from workflows.payments.decide import Attempt, Step
+from workflows.payments.next_step import Attempt, Step
 from workflows.refunds.claim import REFUNDS, ClaimedRefund
 from workflows.refunds.models import Refund
 from workflows.refunds.present import FIELDS, refund_fields

@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflows.payments.decide import MAX_RETRIES, Attempt, Facts, Schedule, Step, Verdict, next_step, verdict
 from workflows.payments.leases import attempt_number
+from workflows.payments.next_step import Attempt, Facts, Step, next_step
 from workflows.payments.states import PaymentStatus
+from workflows.payments.verdict import MAX_RETRIES, Schedule, Verdict, verdict
 from workflows.providers.base import (
     ActionRequired,
     Answer,

@@ -6,23 +6,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from workflows.payments.decide import (
+from workflows.payments.next_step import NOTHING_MOVED, Attempt, Facts, Step, next_step
+from workflows.payments.states import PaymentEvent, PaymentRemark, PaymentStatus
+from workflows.payments.verdict import (
     HOURLY_QUESTIONS,
     INQUIRY_DELAYS_SECONDS,
     MAX_RETRIES,
-    NOTHING_MOVED,
     POLL_SECONDS,
-    Attempt,
-    Facts,
     Schedule,
-    Step,
     Verdict,
     inquiry_delay_seconds,
-    next_step,
     retry_delay_seconds,
     verdict,
 )
-from workflows.payments.states import PaymentEvent, PaymentRemark, PaymentStatus
 from workflows.providers.base import (
     ActionRequired,
     Answer,
