@@ -6,17 +6,20 @@ tells the same. Every point is covered or the test fails; the long form does it 
 
 import asyncio
 import logging
+import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
+from redis.asyncio import Redis
 
 from tests.chaos.dying_worker import POINTS, REFUND
 from tests.chaos.refund_stage import BOUND_SECONDS, LOOK_EVERY_SECONDS, Stage, refund_stage
 
 logger = logging.getLogger(__name__)
 ROUNDS = 10
+WHY = {"reason": "cold", "staff_code": "s-7"}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ async def refund_under_kill(stage: Stage, point: str) -> float:
     """Have a refund whose worker dies at ``point``; seconds from the kill until the refund was final."""
     payment_id = await stage.paid()
     stage.last_words.write_text(f"{REFUND}: {point}")
-    refund = await stage.post(f"/payments/{payment_id}/refund", {"amount": 300, "reason": "cold", "staff_code": "s-7"})
+    refund = await stage.post(f"/payments/{payment_id}/refund", {"amount": 300, **WHY})
     deadline = time.monotonic() + BOUND_SECONDS
     while not stage.fallen():
         assert time.monotonic() < deadline, f"nobody came to {point}"
@@ -63,15 +66,33 @@ async def test_one_refund_wherever_its_worker_is_killed(stage: Stage) -> None:
 
 async def test_twenty_refunds_of_many_payments_survive_a_kill_in_their_middle(stage: Stage) -> None:
     paid = await asyncio.gather(*(stage.paid() for _ in range(20)))
-    body = {"reason": "cold", "staff_code": "s-7"}
     stage.last_words.write_text(f"{REFUND}: the answer received")
-    refunds = await asyncio.gather(*(stage.post(f"/payments/{payment_id}/refund", body) for payment_id in paid))
+    refunds = await asyncio.gather(*(stage.post(f"/payments/{payment_id}/refund", WHY) for payment_id in paid))
     ended = await asyncio.gather(*(stage.final(f"/refunds/{refund['id']}") for refund in refunds))
     assert not stage.last_words.exists(), "nobody was killed"
     await asyncio.gather(*(stage.start_worker(name) for name in stage.fallen()))
     assert Counter(refund["status"] for refund in ended) == {"completed": 20}
     for payment_id in paid:
         assert await stage.moved(payment_id) == [("charge", 1_000), ("refund", 1_000)]
+    await all_judges_agree(stage)
+
+
+async def test_refunds_whose_messages_were_lost_are_all_taken_up(stage: Stage) -> None:
+    """F4 for refunds: the broker forgets everything while nobody consumes; the rows are found by the sweep."""
+    paid = await asyncio.gather(*(stage.paid() for _ in range(20)))
+    for process in stage.workers.values():
+        process.send_signal(signal.SIGSTOP)
+    refunds = await asyncio.gather(
+        *(stage.post(f"/payments/{payment_id}/refund", {"amount": 300, **WHY}) for payment_id in paid)
+    )
+    async with Redis.from_url(stage.stack.urls.broker) as broker:
+        await broker.flushall()
+    for process in stage.workers.values():
+        process.send_signal(signal.SIGCONT)
+    ended = await asyncio.gather(*(stage.final(f"/refunds/{refund['id']}") for refund in refunds))
+    assert Counter(refund["status"] for refund in ended) == {"completed": 20}
+    for payment_id in paid:
+        assert await stage.moved(payment_id) == [("charge", 1_000), ("refund", 300)]
     await all_judges_agree(stage)
 
 
