@@ -255,7 +255,7 @@ async def test_a_message_delivered_five_times_at_once_gives_back_once(
 
 
 async def test_a_worker_that_stops_beyond_its_lease_records_nothing_and_its_answer_is_evidence(
-    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin, caplog: pytest.LogCaptureFixture
 ) -> None:
     payment_id = await refunds.paid()
     refund_id = await refunds.pending(payment_id, 300)
@@ -274,6 +274,7 @@ async def test_a_worker_that_stops_beyond_its_lease_records_nothing_and_its_answ
     after = await evidence(admin, refund_id)
     assert after.row["version"] == done.row["version"]
     assert after.kinds == ["inquiry", "late_answer"]
+    assert f"refund {refund_id} had been taken over; its answer is evidence" in caplog.text
     assert await sums(admin, payment_id) == ("refunded", 300, 300)
 
 
