@@ -5,11 +5,10 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 
-from api.content_type import right_content_type
 from api.errors import install_errors
+from api.every_route import EVERY_ROUTE
 from api.limits import Limits
 from api.middleware import Frame
-from api.readable_query import readable_query
 from api.routes import (
     auth,
     bills,
@@ -30,19 +29,9 @@ from api.routes import (
     terminals,
 )
 from api.routes.documentation import install_documentation
-from api.services import Services
-from workers.nudge import Nudger
-from workflows.collector import settle_collector
-from workflows.database import Role, connect, disconnect
-from workflows.devices.issue_token import Issuing
+from api.runtime import running
 from workflows.logs import configure_logs
-from workflows.orders.create import Ordering
-from workflows.orders.totals import TaxRounding
-from workflows.payments.accept import Accepting
-from workflows.payments.watch import Watch
-from workflows.providers.registry import open_providers
 from workflows.settings import Settings, load_settings
-from workflows.tenants.tokens import Tokens
 
 PREFIX = "/api/v1"
 ROUTERS = (
@@ -72,30 +61,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        connect(settings, roles=(Role.CALLER, Role.ACCEPT))
-        tokens = Tokens(settings)
-        ours = Services(
-            settings=settings,
-            limits=limits,
-            tokens=tokens,
-            issuing=Issuing(tokens),
-            accepting=Accepting(nudge_grace_seconds=settings.nudge_grace_seconds),
-            ordering=Ordering(tax_rounding=TaxRounding(settings.tax_rounding)),
-            watch=Watch(),
-            providers=open_providers(settings),
-            nudger=Nudger(spacing_seconds=settings.nudge_spacing_ms / 1000),
-        )
-        app.state.services = ours
-        ours.watch.start()
-        ours.limits.start()
-        ours.nudger.start()
-        settle_collector()
-        yield
-        ours.nudger.stop()
-        await ours.limits.stop()
-        await ours.watch.stop()
-        await ours.providers.close()
-        await disconnect()
+        async with running(settings, limits) as app.state.runtime:
+            yield
 
     app = FastAPI(
         title="MPAC SmartPOS Payments",
@@ -108,7 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     install_errors(app)
     for router in ROUTERS:  # each by itself: a router of routers is looked through anew for every request
-        app.include_router(router, prefix=PREFIX, dependencies=[Depends(right_content_type), Depends(readable_query)])
+        app.include_router(router, prefix=PREFIX, dependencies=[Depends(check) for check in EVERY_ROUTE])
     app.include_router(health.router)
     app.include_router(metrics.router)
     install_documentation(app)

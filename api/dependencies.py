@@ -8,8 +8,8 @@ from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.keys import read_key
+from api.runtime import Runtime, runtime
 from api.schemas.patterns import ID_PATTERN
-from api.services import Services, services
 from workflows.card_data import ISSUE, looks_like_card_data
 from workflows.errors import Detail, InvalidRequest, NotAuthenticated, NotAuthorized
 from workflows.idempotency import Key
@@ -23,7 +23,7 @@ async def authenticate(request: Request) -> Caller:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise NotAuthenticated()
-    mine = services(request)
+    mine = runtime(request)
     caller = await mine.tokens.verify(token.strip())
     mine.limits.count(caller.merchant_id or caller.psp_id)
     request.state.caller = caller
@@ -50,7 +50,7 @@ def at_least(role: CallerRole) -> Callable[[Caller], Awaitable[Caller]]:
 
 async def counted_overall(request: Request) -> None:
     """For routes that come before anybody is known: counted against the limit over all, since there is no other."""
-    services(request).limits.count("")
+    runtime(request).limits.count("")
 
 
 CountedOverall = Depends(counted_overall)
@@ -64,7 +64,7 @@ SystemOperator = Annotated[Caller, Depends(at_least(CallerRole.SYSTEM_OP))]
 
 async def take_key(request: Request) -> Key:
     """The request's key. Raises ``MalformedRequest`` where it has none, ``InvalidRequest`` for what could be card data."""
-    secret = services(request).settings.secret_key.get_secret_value().encode()
+    secret = runtime(request).settings.secret_key.get_secret_value().encode()
     key = read_key(request, body=await request.body(), secret=secret)
     if looks_like_card_data(key.value):
         raise InvalidRequest(Detail("Idempotency-Key", ISSUE))
@@ -88,13 +88,13 @@ async def request_id(request: Request) -> str:
     return value
 
 
-async def our_services(request: Request) -> Services:
-    """The services of the process that serves this request."""
-    return services(request)
+async def our_runtime(request: Request) -> Runtime:
+    """What the process has that serves this request."""
+    return runtime(request)
 
 
 RequestId = Annotated[str, Depends(request_id)]
-OurServices = Annotated[Services, Depends(our_services)]
+OurRuntime = Annotated[Runtime, Depends(our_runtime)]
 EntityId = Annotated[str, Path(pattern=ID_PATTERN, description="An id as answers give it")]
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200

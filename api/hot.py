@@ -16,10 +16,9 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
-from api.content_type import right_content_type
 from api.dependencies import authenticate, take_key
-from api.readable_query import readable_query
-from api.services import services
+from api.every_route import EVERY_ROUTE
+from api.runtime import runtime
 from workflows.errors import Detail, MalformedRequest
 
 ARGUMENTS = {"body", "caller", "key", "request_id", "ours"}
@@ -38,8 +37,8 @@ class HotRoute(APIRoute):
         endpoint = self.endpoint
 
         async def handle(request: Request) -> Response:
-            await right_content_type(request)
-            await readable_query(request)
+            for check in EVERY_ROUTE:
+                await check(request)
             caller = await authenticate(request)
             key = await take_key(request)
             answer: Response = await endpoint(
@@ -47,7 +46,7 @@ class HotRoute(APIRoute):
                 caller=caller,
                 key=key,
                 request_id=request.state.request_id,
-                ours=services(request),
+                ours=runtime(request),
             )
             return answer
 

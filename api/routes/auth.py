@@ -6,7 +6,7 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
 from api.answers import json_answer
-from api.dependencies import CountedOverall, OurServices
+from api.dependencies import CountedOverall, OurRuntime
 from api.problems import problems
 from api.schemas.auth import TokenForm, TokenOut
 from workflows.devices.assertions import audiences
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/auth", tags=["terminals"])
 
 
 @router.post("/device/token", response_model=TokenOut, responses=problems(401, 403, 422), dependencies=[CountedOverall])
-async def post_device_token(form: Annotated[TokenForm, Form()], request: Request, ours: OurServices) -> Response:
+async def post_device_token(form: Annotated[TokenForm, Form()], request: Request, ours: OurRuntime) -> Response:
     """An access token for an active device: OAuth 2 client credentials with a `private_key_jwt` assertion (ES256)."""
     issued = await ours.issuing.issue_device_token(form.client_assertion, accepted=audiences(request.url.netloc))
     answer = json_answer(

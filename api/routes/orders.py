@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.answers import json_answer, page_answer, stored_answer
-from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurServices, RequestId
+from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurRuntime, RequestId
 from api.hot import HotRoute
 from api.keys import DOCUMENTED
 from api.problems import problems
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/orders", tags=["orders"])
 
 
 async def post_order(
-    *, body: OrderIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, ours: OurServices
+    *, body: OrderIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, ours: OurRuntime
 ) -> Response:
     """Record an order as a draft, or open with `submit`. The same key again returns the same answer."""
     return stored_answer(await ours.ordering.create_order(Creation(body.to_request(), caller, key, request_id)))
@@ -69,7 +69,7 @@ async def get_order(order_id: EntityId, caller: AnyCaller) -> Response:
 
 @router.patch("/{order_id}", response_model=OrderOut, responses=problems(401, 403, 409, 422))
 async def patch_order(
-    *, order_id: EntityId, body: OrderPatch, caller: AnyCaller, request_id: RequestId, ours: OurServices
+    *, order_id: EntityId, body: OrderPatch, caller: AnyCaller, request_id: RequestId, ours: OurRuntime
 ) -> Response:
     """Change an order while it is a draft or open and nobody was given a bill for it."""
     rounding = TaxRounding(ours.settings.tax_rounding)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.answers import EVENT_STREAM, EventStream, json_answer, page_answer, server_sent_events, stored_answer
-from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurServices, RequestId
+from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurRuntime, RequestId
 from api.hot import HotRoute
 from api.keys import DOCUMENTED
 from api.problems import problems
@@ -29,7 +29,7 @@ Status = Literal["pending", "processing", "completed", "failed", "cancelled", "r
 
 
 async def create_payment(
-    *, body: PaymentIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, ours: OurServices
+    *, body: PaymentIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, ours: OurRuntime
 ) -> Response:
     """Record a pending payment and start it on its way. The same key again returns the same answer."""
     acceptance = Acceptance(body.to_request(), caller, key, request_id)
@@ -74,7 +74,7 @@ async def get_payment(
     *,
     payment_id: EntityId,
     caller: AnyCaller,
-    ours: OurServices,
+    ours: OurRuntime,
     wait: Annotated[float, Query(ge=0, le=60, description="Seconds to wait for a newer version, 25 at most")] = 0,
     since_version: Annotated[int | None, Query(ge=0, le=2**31 - 1, description="The version you know")] = None,
 ) -> Response:
@@ -95,7 +95,7 @@ async def get_payment(
     response_class=EventStream,
     responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}, **problems(401, 403)},
 )
-async def stream_payment(payment_id: EntityId, caller: AnyCaller, ours: OurServices) -> Response:
+async def stream_payment(payment_id: EntityId, caller: AnyCaller, ours: OurRuntime) -> Response:
     """One payment as server-sent events: as it is now, and again whenever its version moves, until it is final."""
     rows = follow_payment(payment_id, caller=caller, watch=ours.watch, longest_seconds=LONGEST_STREAM_SECONDS)
     # The first row is read before the answer begins, so that a payment that is not there is a 404 and no empty stream.
@@ -111,7 +111,7 @@ async def get_events(payment_id: EntityId, caller: AnyCaller) -> Response:
 
 @router.post("/{payment_id}/cancel", response_model=PaymentOut, responses=problems(401, 403, 409, 422))
 async def post_cancel(
-    *, payment_id: EntityId, caller: AnyCaller, ours: OurServices, request_id: RequestId, body: CancelIn | None = None
+    *, payment_id: EntityId, caller: AnyCaller, ours: OurRuntime, request_id: RequestId, body: CancelIn | None = None
 ) -> Response:
     """Withdraw a payment: at once while it is pending, by asking the provider while it is being processed."""
     row = await cancel_payment(

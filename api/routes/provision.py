@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.answers import json_answer
-from api.dependencies import CountedOverall, OurServices, RequestId, StoreManager
+from api.dependencies import CountedOverall, OurRuntime, RequestId, StoreManager
 from api.problems import problems
 from api.schemas.base import Id
 from api.schemas.terminals import ActivatedOut, ActivateIn, ActivationStatusOut, CodeIn, CodeOut
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/device/provision", tags=["terminals"])
 
 
 @router.post("/generateActivationCode", status_code=201, response_model=CodeOut, responses=problems(401, 403, 409, 422))
-async def post_code(body: CodeIn, caller: StoreManager, ours: OurServices) -> Response:
+async def post_code(body: CodeIn, caller: StoreManager, ours: OurRuntime) -> Response:
     """A code to activate a terminal with, shown this once. It replaces the one before."""
     secret = ours.settings.secret_key.get_secret_value().encode()
     fresh = await generate_code(body.device_id, caller=caller, secret=secret)
@@ -26,7 +26,7 @@ async def post_code(body: CodeIn, caller: StoreManager, ours: OurServices) -> Re
 
 
 @router.post("/activate", response_model=ActivatedOut, responses=problems(401, 409, 422), dependencies=[CountedOverall])
-async def post_activate(body: ActivateIn, ours: OurServices, request_id: RequestId) -> Response:
+async def post_activate(body: ActivateIn, ours: OurRuntime, request_id: RequestId) -> Response:
     """Activate a terminal with its code. Whatever is wrong with code or serial number, the answer is the same 401."""
     row = await activate_device(
         code=body.activation_code,

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.answers import json_answer, page_answer, stored_answer
-from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurServices, RequestId
+from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurRuntime, RequestId
 from api.keys import DOCUMENTED
 from api.problems import problems
 from api.schemas.refunds import RefundIn, RefundOut, RefundsOut
@@ -33,7 +33,7 @@ async def create_refund(
     caller: AnyCaller,
     key: IdempotencyKey,
     request_id: RequestId,
-    ours: OurServices,
+    ours: OurRuntime,
 ) -> Response:
     """Record a pending refund and start it on its way: only of what is left, and asynchronous like a payment."""
     stored = await request_refund(

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from api.answers import json_answer, page_answer, stored_answer
-from api.dependencies import CurrentPage, EntityId, MerchantAdmin, OurServices, RequestId, StoreManager
+from api.dependencies import CurrentPage, EntityId, MerchantAdmin, OurRuntime, RequestId, StoreManager
 from api.keys import DOCUMENTED
 from api.problems import problems
 from api.schemas.statements import (
@@ -56,7 +56,7 @@ router = APIRouter(tags=["reconciliation"])
     },
 )
 async def post_statement(
-    *, settlement_id: EntityId, request: Request, caller: StoreManager, request_id: RequestId, ours: OurServices
+    *, settlement_id: EntityId, request: Request, caller: StoreManager, request_id: RequestId, ours: OurRuntime
 ) -> Response:
     """Take in a provider's statement: all of it, or none with each bad line named. The same file again changes nothing."""
     secret = ours.settings.secret_key.get_secret_value().encode()
@@ -74,7 +74,7 @@ async def get_statements(settlement_id: EntityId, caller: StoreManager) -> Respo
 
 @router.post("/settlements/{settlement_id}/reconcile", response_model=NewRunOut, responses=problems(401, 403, 409))
 async def post_reconcile(
-    settlement_id: EntityId, caller: StoreManager, request_id: RequestId, ours: OurServices
+    settlement_id: EntityId, caller: StoreManager, request_id: RequestId, ours: OurRuntime
 ) -> Response:
     """Compare with the providers' statements now. Those that nobody uploaded are fetched first."""
     hand = Hand(caller, request_id=request_id)

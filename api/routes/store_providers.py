@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from api.answers import json_answer, page_answer
-from api.dependencies import CurrentPage, EntityId, MerchantAdmin, OurServices
+from api.dependencies import CurrentPage, EntityId, MerchantAdmin, OurRuntime
 from api.problems import problems
 from api.schemas.store_providers import (
     StoreProviderChange,
@@ -24,7 +24,7 @@ from workflows.tenants.remove_provider import remove_provider
 router = APIRouter(prefix="/stores/{store_id}/providers", tags=["stores"])
 
 
-def vault(ours: OurServices) -> Vault:
+def vault(ours: OurRuntime) -> Vault:
     """What seals credentials. Made per request: rare here, and 20 µs."""
     return Vault(ours.settings.secret_key.get_secret_value().encode())
 

@@ -1,0 +1,69 @@
+"""Run time: what one API process is made of, built once when it starts, reached by routes through ``request.app.state``."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import cast
+
+from fastapi import Request
+
+from api.limits import Limits
+from workers.nudge import Nudger
+from workflows.collector import settle_collector
+from workflows.database import Role, connect, disconnect
+from workflows.devices.issue_token import Issuing
+from workflows.orders.create import Ordering
+from workflows.orders.totals import TaxRounding
+from workflows.payments.accept import Accepting
+from workflows.payments.watch import Watch
+from workflows.providers.registry import Providers, open_providers
+from workflows.settings import Settings
+from workflows.tenants.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The long-lived objects of this process."""
+
+    settings: Settings
+    limits: Limits
+    tokens: Tokens
+    issuing: Issuing
+    accepting: Accepting
+    ordering: Ordering
+    watch: Watch
+    nudger: Nudger
+    providers: Providers
+
+
+@asynccontextmanager
+async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
+    """Everything built and started, and at the end stopped in the reverse order."""
+    connect(settings, roles=(Role.CALLER, Role.ACCEPT))
+    tokens = Tokens(settings)
+    ours = Runtime(
+        settings=settings,
+        limits=limits,
+        tokens=tokens,
+        issuing=Issuing(tokens),
+        accepting=Accepting(nudge_grace_seconds=settings.nudge_grace_seconds),
+        ordering=Ordering(tax_rounding=TaxRounding(settings.tax_rounding)),
+        watch=Watch(),
+        nudger=Nudger(spacing_seconds=settings.nudge_spacing_ms / 1000),
+        providers=open_providers(settings),
+    )
+    ours.watch.start()
+    ours.limits.start()
+    ours.nudger.start()
+    settle_collector()
+    yield ours
+    ours.nudger.stop()
+    await ours.limits.stop()
+    await ours.watch.stop()
+    await ours.providers.close()
+    await disconnect()
+
+
+def runtime(request: Request) -> Runtime:
+    """What the process has that serves ``request``."""
+    return cast(Runtime, request.app.state.runtime)
