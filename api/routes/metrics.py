@@ -15,6 +15,17 @@ from workflows.payments.overview import Overview, take_overview
 router = APIRouter(tags=["health"])
 
 
+OPEN_ROWS = {
+    "open": "Payments and refunds that are not final.",
+    "overdue": "Of these, due for over a minute.",
+    "needs_review": "Of these, waiting for a person.",
+    "in_doubt": "Those whose outcome is unknown.",
+    "in_doubt_amount": "Their sum, minor units.",
+    "in_doubt_oldest_seconds": "How long the oldest doubt has lasted.",
+}
+"""Field of ``OpenRows``, and its gauge with ``mpac_`` before it → what it says."""
+
+
 class _Installation(Collector):
     """An overview as gauges."""
 
@@ -23,25 +34,18 @@ class _Installation(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """One family per question an operator asks."""
-        labels = ["status", "provider"]
-        open_ = GaugeMetricFamily("mpac_payments_open", "Payments that are not final.", labels=labels)
-        overdue = GaugeMetricFamily("mpac_payments_overdue", "Of these, due for over a minute.", labels=labels)
-        doubt = GaugeMetricFamily("mpac_payments_in_doubt", "Payments whose outcome is unknown.", labels=["provider"])
-        money = GaugeMetricFamily("mpac_payments_in_doubt_amount", "Their sum, minor units.", labels=["provider"])
-        age = GaugeMetricFamily("mpac_payments_in_doubt_oldest_seconds", "The oldest doubt.", labels=["provider"])
-        for row in self._overview.payments:
-            open_.add_metric([row.status, row.provider], row.count)
-            overdue.add_metric([row.status, row.provider], row.overdue)
-            if not row.outcome_known:
-                doubt.add_metric([row.provider], row.count)
-                money.add_metric([row.provider], row.amount)
-                age.add_metric([row.provider], row.oldest_seconds)
+        for field, meaning in OPEN_ROWS.items():
+            family = GaugeMetricFamily(f"mpac_{field}", meaning, labels=["entity", "status", "provider"])
+            for row in self._overview.open:
+                family.add_metric([row.entity, row.status, row.provider], getattr(row, field))
+            yield family
         letters = GaugeMetricFamily("mpac_dead_letters", "What was given up on and not requeued.")
         letters.add_metric([], self._overview.dead_letters)
+        yield letters
         silence = GaugeMetricFamily("mpac_queue_silent_seconds", "Since a queue was last consumed.", labels=["queue"])
         for queue, seconds in self._overview.silent_seconds.items():
             silence.add_metric([queue], seconds)
-        return open_, overdue, doubt, money, age, letters, silence
+        yield silence
 
 
 @router.get(

@@ -132,7 +132,7 @@ def upgrade() -> None:
         GRANT UPDATE (version, due_at, unanswered_claims, status) ON refunds TO mpac_caller;
         GRANT SELECT, INSERT, UPDATE ON refunds, refund_attempts TO mpac_worker;
         GRANT SELECT, INSERT ON refund_history, refund_messages TO mpac_worker;
-        GRANT SELECT ON refunds TO mpac_sweep;
+        GRANT SELECT ON refunds TO mpac_accept, mpac_sweep;
         """
     )
 

@@ -188,6 +188,7 @@ def upgrade() -> None:
         CREATE INDEX refunds_unsettled ON refunds (store_id, currency, completed_at)
             WHERE settlement_id IS NULL AND completed_at IS NOT NULL;
         CREATE INDEX payments_in_doubt ON payments (store_id, currency) WHERE NOT outcome_known;
+        CREATE INDEX refunds_in_doubt ON refunds (store_id, currency) WHERE NOT outcome_known;
         CREATE FUNCTION refuse_resettling() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
             RAISE EXCEPTION '% was settled in %', OLD.id, OLD.settlement_id
@@ -246,7 +247,7 @@ def downgrade() -> None:
         """
         DROP TRIGGER payments_settled_once ON payments;
         DROP TRIGGER refunds_settled_once ON refunds;
-        DROP INDEX payments_unsettled, refunds_unsettled, payments_in_doubt;
+        DROP INDEX payments_unsettled, refunds_unsettled, payments_in_doubt, refunds_in_doubt;
         DROP TABLE settlement_overrides, settlement_lines, settlement_history, settlements;
         DROP FUNCTION refuse_thaw(), refuse_gap(), refuse_strange_lines(), refuse_resettling();
         """

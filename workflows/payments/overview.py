@@ -1,7 +1,8 @@
 """Overview: what is under way, what is in doubt and what was given up on, over all tenants, at this moment.
 
-Every row that is not final has a ``due_at`` or a quarantine, so the numbers come from what is open and never from the
-whole table, however large that is.
+Every row that is not final has a ``due_at``, or nobody knows its outcome and a person is to look at it (a quarantine,
+another amount than was asked for). Both are in an index, so the numbers come from what is open and never from the whole
+table, however large that is.
 """
 
 from dataclasses import dataclass
@@ -10,13 +11,25 @@ from sqlalchemy import text
 
 from workflows.database import Role, transaction
 
-_OPEN = text("""
-    -- open: payments that are not final, by status, provider and whether their outcome is known
-    SELECT status, provider, outcome_known, count(*) AS count, sum(amount + tip_amount)::bigint AS amount,
-           extract(epoch FROM now() - min(coalesce(in_doubt_since, created_at)))::float AS oldest_seconds,
-           count(*) FILTER (WHERE due_at < now() - interval '60 seconds') AS overdue
-    FROM payments WHERE due_at IS NOT NULL GROUP BY status, provider, outcome_known
-""")
+MONEY = {"payment": "amount + tip_amount", "refund": "amount"}
+"""Entity → what one row of it is about."""
+
+
+def _open(entity: str) -> str:
+    return f"""
+    SELECT '{entity}' AS entity, status, provider, count(*) AS open,
+           count(*) FILTER (WHERE due_at < now() - interval '60 seconds') AS overdue,
+           count(*) FILTER (WHERE needs_review) AS needs_review,
+           count(*) FILTER (WHERE NOT outcome_known) AS in_doubt,
+           coalesce(sum({MONEY[entity]}) FILTER (WHERE NOT outcome_known), 0)::bigint AS in_doubt_amount,
+           coalesce(extract(epoch FROM now() - min(coalesce(in_doubt_since, created_at)) FILTER (WHERE NOT outcome_known)),
+                    0)::float AS in_doubt_oldest_seconds
+    FROM {entity}s WHERE due_at IS NOT NULL OR NOT outcome_known GROUP BY status, provider
+    """
+
+
+# open: payments and refunds that are not final, by status and provider
+_OPEN = text(" UNION ALL ".join(_open(entity) for entity in MONEY))
 _LETTERS = text("SELECT count(*) FROM dead_letters WHERE requeued_at IS NULL")
 _QUEUES = text("""
     SELECT queue, extract(epoch FROM now() - coalesce(consumed_at, sent_at))::float AS silent_seconds FROM canaries
@@ -24,23 +37,25 @@ _QUEUES = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class OpenPayments:
-    """Payments of one status and provider that are not final. ``amount`` is minor units, all currencies added."""
+class OpenRows:
+    """Payments or refunds of one status and provider that are not final. Amounts: minor units, all currencies added."""
 
+    entity: str
     status: str
     provider: str
-    outcome_known: bool
-    count: int
-    amount: int
-    oldest_seconds: float
+    open: int
     overdue: int
+    needs_review: int
+    in_doubt: int
+    in_doubt_amount: int
+    in_doubt_oldest_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
     """The state of the installation in numbers."""
 
-    payments: tuple[OpenPayments, ...]
+    open: tuple[OpenRows, ...]
     dead_letters: int
     silent_seconds: dict[str, float]
 
@@ -48,7 +63,7 @@ class Overview:
 async def take_overview() -> Overview:
     """The overview as of now. Raises ``ServiceUnavailable`` where the database is away."""
     async with transaction(Role.ACCEPT) as connection:
-        payments = tuple(OpenPayments(**row) for row in (await connection.execute(_OPEN)).mappings())
+        rows = tuple(OpenRows(**row) for row in (await connection.execute(_OPEN)).mappings())
         letters = (await connection.execute(_LETTERS)).scalar_one()
         queues = {row.queue: row.silent_seconds for row in await connection.execute(_QUEUES)}
-    return Overview(payments, letters, queues)
+    return Overview(rows, letters, queues)

@@ -26,6 +26,7 @@ class Refund(LeasedRow, Base):
             "completed_at",
             postgresql_where=text("settlement_id IS NULL AND completed_at IS NOT NULL"),
         ),
+        Index("refunds_in_doubt", "store_id", "currency", postgresql_where=text("NOT outcome_known")),
     )
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)

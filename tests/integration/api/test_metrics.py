@@ -1,0 +1,89 @@
+"""Metrics: what waits for a person is counted, refunds are counted like payments, and no table is read as a whole."""
+
+from collections import Counter
+from typing import Any
+
+import psycopg
+from prometheus_client.parser import text_string_to_metric_families
+from psycopg.rows import DictRow
+from sqlalchemy import text
+
+from tests.factories import time_passes
+from tests.fakes import FakeProvider
+from tests.harness import Api
+from tests.integration.refunds import kit
+from tests.integration.refunds.kit import RefundMaker
+from workflows.database import Role, transaction
+from workflows.payments import overview
+from workflows.payments.claim import claim_payments
+from workflows.payments.leases import MAX_UNANSWERED_CLAIMS
+from workflows.providers.base import Succeeded, Unknown
+
+Admin = psycopg.AsyncConnection[DictRow]
+LEASE_SECONDS = 30
+
+
+async def gauges(api: Api) -> Counter[tuple[str, ...]]:
+    """Name and entity → the sum over statuses and providers. Prometheus refuses a page that has a sample twice."""
+    page = (await api.get("//metrics")).raw.decode()
+    samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+    named = [(sample.name, *sorted(sample.labels.items())) for sample in samples]
+    assert len(set(named)) == len(named)
+    found: Counter[tuple[str, ...]] = Counter()
+    for sample in samples:
+        if "entity" in sample.labels:
+            found[sample.name.removeprefix("mpac_"), sample.labels["entity"]] += int(sample.value)
+    return found
+
+
+async def quarantined(refunds: RefundMaker, admin: Admin) -> str:
+    """A payment over which each worker died."""
+    payment_id = await refunds.payments.pending(amount=7_000)
+    for _ in range(MAX_UNANSWERED_CLAIMS + 1):
+        await claim_payments([payment_id], worker="dies", lease_seconds=LEASE_SECONDS)
+        await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
+    return payment_id
+
+
+async def test_what_waits_for_a_person_is_in_doubt_in_the_metrics(
+    api: Api, refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    before = await gauges(api)
+    await quarantined(refunds, admin)
+    provider.charges.append(Succeeded(999))
+    await refunds.payments.process(await refunds.payments.pending(amount=1_000))  # another amount than was asked for
+    provider.charges.append(Unknown("no answer"))
+    await refunds.payments.process(
+        await refunds.payments.pending(amount=300)
+    )  # and one that only waits to be asked about
+    await refunds.payments.pending(amount=40)
+    more = await gauges(api) - before
+    assert (more["in_doubt", "payment"], more["in_doubt_amount", "payment"]) == (3, 8_300)
+    assert (more["needs_review", "payment"], more["open", "payment"]) == (2, 4)
+    assert (await gauges(api))["in_doubt_oldest_seconds", "payment"] >= LEASE_SECONDS
+
+
+async def test_refunds_in_doubt_are_counted_beside_the_payments(
+    api: Api, refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    before = await gauges(api)
+    payment_id = await refunds.paid(amount=1_000)
+    provider.refunds.append(Unknown("no answer"))
+    refund_id = await refunds.refunded(payment_id, 600)
+    await refunds.pending(payment_id, 10)
+    await kit.time_passes(admin, refund_id, seconds=90)
+    after = await gauges(api)
+    more = after - before
+    assert (more["in_doubt", "refund"], more["in_doubt_amount", "refund"], more["open", "refund"]) == (1, 600, 2)
+    assert (more["overdue", "refund"], more["in_doubt", "payment"]) == (1, 0)
+    assert after["in_doubt_oldest_seconds", "refund"] >= 90
+
+
+async def test_the_overview_reads_indexes_and_not_the_tables(engines: None) -> None:
+    async with transaction(Role.ACCEPT) as connection:
+        await connection.execute(text("SET LOCAL enable_seqscan = off"))
+        plan: Any = (await connection.execute(text(f"EXPLAIN {overview._OPEN.text}"))).scalars().all()
+    said = "\n".join(plan)
+    assert "Seq Scan" not in said
+    for index in ("payments_due", "payments_in_doubt", "refunds_due", "refunds_in_doubt"):
+        assert index in said
