@@ -152,4 +152,6 @@ FRAMEWORK: Mapping[int, type[DomainError]] = {400: MalformedRequest, 404: Resour
 async def _framework(_request: Request, error: Exception) -> Response:
     if isinstance(error.__cause__, DomainError):
         return answer(error.__cause__)
-    return answer(FRAMEWORK.get(cast(HTTPException, error).status_code, InternalError)())
+    said = cast(HTTPException, error)
+    kind = FRAMEWORK.get(said.status_code, InternalError)
+    return answer(kind(Detail("body", str(said.detail))) if kind is MalformedRequest else kind())

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.counters import count
@@ -60,6 +61,8 @@ class Frame:
                 await self._app(scope, self._measured(scope, receive), send_with_id)
         except DomainError as error:
             await answer(error)(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = BAD_REQUEST  # nobody is there to be told, and it was no error of ours
         except Exception:
             # Caught here, not by the framework, which would close the connection after its answer.
             logger.exception("unexpected error", extra={"request_id": request_id, "method": scope["method"]})

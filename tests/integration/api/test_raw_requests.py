@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.conftest import Serve
 from tests.factories import Tenant
-from tests.harness import Api
+from tests.harness import UVICORN, Api, eventually
 
 ALLOWED = {200, 201, 204, 400, 401, 403, 404, 409, 422, 429}
 PATIENCE_SECONDS = 5.0
@@ -40,14 +41,17 @@ class Wire:
 
     def __init__(self, api: Api, tenant: Tenant) -> None:
         host, port = api.url.removeprefix("http://").split(":")
-        self._address = host, int(port)
+        self.address = host, int(port)
         self.token = b"Bearer " + api.signer.device(tenant).encode()
 
-    async def send(self, raw: bytes) -> Raw:
-        """One connection, one request, one answer."""
-        reader, writer = await asyncio.open_connection(*self._address)
+    async def send(self, raw: bytes, *, piece: int = 1 << 20, pause_seconds: float = 0) -> Raw:
+        """One connection, one request (in pieces, a pause between them), one answer."""
+        reader, writer = await asyncio.open_connection(*self.address)
         try:
-            writer.write(raw)
+            for start in range(0, len(raw), piece):
+                writer.write(raw[start : start + piece])
+                if pause_seconds:
+                    await asyncio.sleep(pause_seconds)
             async with asyncio.timeout(PATIENCE_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
                 headers = head.lower()
@@ -280,6 +284,67 @@ async def test_no_mutation_of_a_good_body_breaks_the_api(wire: Wire, seed: int) 
     for body in mutations(seed, orjson.dumps(FULL), count=60):
         answer = await wire.send(wire.post(body, key=b"k%d" % hash(body)))
         answer.check(body)
+
+
+async def test_nobody_is_told_to_continue_since_100_is_no_code_of_the_reference(wire: Wire) -> None:
+    answer = await wire.send(wire.post(CASH, headers=b"Expect: 100-continue\r\n"))
+    answer.check("expect")
+    assert answer.status == 201
+
+
+@pytest.mark.parametrize("seen", [b"", b"POST /api/v1/pay", b"POST /api/v1/payments HTTP/1.1\r\nHost: x\r\nX-A: "])
+async def test_a_head_without_end_is_refused(wire: Wire, seen: bytes) -> None:
+    endless = (seen or b"GET /health/live HTTP/1.1\r\n") + (b"X-A: b\r\n" * 40_000 if seen == b"" else b"x" * 300_000)
+    answer = await wire.send(endless)
+    answer.check("endless")
+    assert (answer.status, b"at most 64 KiB" in answer.body) == (400, True)
+
+
+@pytest.mark.parametrize("part", [10, 60, 150, -1])
+async def test_a_request_that_does_not_get_on_is_refused_in_time(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, part: int
+) -> None:
+    monkeypatch.setattr("api.protocol.PATIENCE_SECONDS", 0.2)
+    answer = await wire.send(wire.post(CASH)[:part])
+    answer.check(part)
+    assert (answer.status, b"in time" in answer.body) == (400, True)
+    assert "unexpected error" not in caplog.text
+
+
+async def test_a_request_that_gets_on_slowly_is_waited_for(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.protocol.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("api.protocol.LEAST_BYTES", 1)
+    answer = await wire.send(wire.post(CASH, key=b"slow"), piece=20, pause_seconds=0.05)
+    assert answer.status == 201
+
+
+async def test_a_line_on_which_nothing_comes_is_closed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(UVICORN, "timeout_keep_alive", 0.2)
+    async with serve() as api:
+        host, port = api.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_caller_that_hangs_up_in_the_middle_is_no_error_of_ours(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in (b"/api/v1/payments", b"/api/v1/payments/pay_1/cancel"):
+        _, writer = await asyncio.open_connection(*wire.address)
+        writer.write(wire.post(CASH, path=path)[:-5])
+        await writer.drain()
+        writer.transport.abort()
+    await eventually(_said(caplog, "POST answered 400"), until=lambda times: times >= 2)
+    assert "unexpected error" not in caplog.text
+
+
+def _said(caplog: pytest.LogCaptureFixture, line: str):  # type: ignore[no-untyped-def]  # a small closure
+    async def count() -> int:
+        return sum(line in record.getMessage() for record in caplog.records)
+
+    return count
 
 
 async def test_after_all_that_the_api_still_takes_payments(api: Api, tenant: Tenant) -> None:
