@@ -57,7 +57,7 @@ ORDER = {
 }
 CREATION = {
     **ORDER,
-    "currency": ["XYZ", "jpy", "", None, 392],
+    "currency": ["XYZ", "jpy", "", 392],
     "submit": ["true", 1, None],
     "store_id": [value for value in NO_ID if value is not None],
 }
