@@ -6,8 +6,9 @@ and the busier it gets the larger the groups become.
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -77,6 +78,32 @@ class Gather(Generic[Item, Result]):
         except Exception as error:  # whatever it is: those behind it have their turn all the same
             return error
         return result
+
+
+class GatherByKey(Generic[Item, Result]):
+    """A ``Gather`` for each key that somebody waits for: who waits for one key's lock holds up no other key."""
+
+    def __init__(
+        self,
+        flush: Callable[[list[Item]], Awaitable[list[Result | BaseException]]],
+        *,
+        limit: int,
+        divide_on: tuple[type[Exception], ...] = (),
+    ) -> None:
+        self._make = partial(Gather[Item, Result], flush, limit=limit, divide_on=divide_on)
+        self._by_key: dict[str, Gather[Item, Result]] = {}
+        self._waiting: Counter[str] = Counter()
+
+    async def put(self, key: str, item: Item) -> Result:
+        """Have ``item`` flushed with whoever else waits for ``key``, and return its result."""
+        gather = self._by_key.setdefault(key, self._make())
+        self._waiting[key] += 1
+        try:
+            return await gather.put(item)
+        finally:
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key], self._by_key[key]
 
 
 def _settle(future: "asyncio.Future[Result]", result: "Result | BaseException") -> None:

@@ -240,7 +240,8 @@ def upgrade() -> None:
         GRANT INSERT ON payment_history TO mpac_caller;
         GRANT SELECT, INSERT, UPDATE ON idempotency_records TO mpac_caller;
         GRANT SELECT, INSERT ON payments, payment_history, idempotency_records TO mpac_accept;
-        GRANT DELETE ON idempotency_records TO mpac_accept;
+        -- A key beyond its replay window is given to a new request.
+        GRANT UPDATE (fingerprint, status, body, resource_id, created_at, expires_at) ON idempotency_records TO mpac_accept;
         GRANT SELECT, UPDATE ON payments TO mpac_worker;
         GRANT SELECT, INSERT ON payment_history, payment_messages TO mpac_worker;
         GRANT SELECT, INSERT, UPDATE ON payment_attempts TO mpac_worker;

@@ -226,10 +226,6 @@ def upgrade() -> None:
         GRANT UPDATE (status, version, paid_amount, reserved_amount, refunded_amount, paid_at, updated_at) ON bills TO mpac_worker;
         GRANT UPDATE (status, version, paid_at, updated_at) ON orders TO mpac_worker;
         GRANT SELECT, INSERT ON bill_history, order_history TO mpac_worker;
-
-        -- A key beyond its replay window is given to a new request.
-        GRANT UPDATE (fingerprint, status, body, resource_id, created_at, expires_at) ON idempotency_records
-            TO mpac_accept;
         """
     )
 
@@ -237,8 +233,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute(
         """
-        REVOKE UPDATE (fingerprint, status, body, resource_id, created_at, expires_at) ON idempotency_records
-            FROM mpac_accept;
         DROP INDEX payments_by_bill;
         DROP TABLE number_counters, bill_history, order_history, bill_orders, bills, order_items, orders;
         """

@@ -21,10 +21,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database import Role, rows_parameter, transaction
-from workflows.errors import Detail, DomainError, IdempotencyKeyInUse, InvalidRequest, ResourceNotFound
+from workflows.errors import Detail, DomainError, IdempotencyKeyInUse, InvalidRequest
 from workflows.gather import Gather
-from workflows.idempotency import Key, Stored, record, replay
+from workflows.idempotency import Key, Stored, record
 from workflows.ids import new_id
+from workflows.intake import ASKED, FACTS, JOINS, OnlyOnce, judge_caller, known_answer, question
 from workflows.numbering import Day, Kind, business_date, take_numbers
 from workflows.orders.items import item_rows
 from workflows.orders.present import order_fields
@@ -32,7 +33,7 @@ from workflows.orders.states import ORDER, OrderStatus
 from workflows.orders.totals import Line, TaxRounding, compute_totals
 from workflows.orders.write import write_orders
 from workflows.rendering import render
-from workflows.tenants.caller import Caller, CallerRole, device_not_active
+from workflows.tenants.caller import Caller, CallerRole
 from workflows.tenants.store_of import store_of
 
 GROUP_LIMIT = 50
@@ -65,26 +66,11 @@ class Creation:
     request_id: str
 
 
-_LOOK = text("""
-    -- look: everything that decides about a request, for the whole group; no row where the store is not the caller's.
-    -- LATERAL and LIMIT 1: as in the look for payments, no other plan than by the whole key.
-    SELECT i.n, s.id AS store_id, s.merchant_id, s.currency, s.time_zone, s.cut_off, d.status AS device_status,
-           now() AS now, k.fingerprint, k.status AS stored_status, k.body AS stored_body
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(n integer, scope text, psp_id text, merchant_id text, store_id text,
-        device_id text, method text, path text, key text)
-    JOIN LATERAL (
-        SELECT id, merchant_id, currency, time_zone, cut_off FROM stores WHERE id = i.store_id LIMIT 1
-    ) s ON CASE i.scope
-        WHEN 'store' THEN s.merchant_id = i.merchant_id
-        WHEN 'merchant' THEN s.merchant_id = i.merchant_id
-        WHEN 'psp' THEN psp_of(s.merchant_id) = i.psp_id
-        ELSE i.scope = 'system' END
-    LEFT JOIN LATERAL (SELECT status FROM devices WHERE id = i.device_id LIMIT 1) d ON true
-    LEFT JOIN LATERAL (
-        SELECT fingerprint, status, body FROM idempotency_records
-        WHERE merchant_id = s.merchant_id AND key = i.key AND path = i.path AND method = i.method AND expires_at > now()
-        LIMIT 1
-    ) k ON true
+_LOOK = text(f"""
+    -- look: everything that decides about a request, for the whole group
+    SELECT {FACTS}, s.time_zone, s.cut_off
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({ASKED})
+    {JOINS}
 """)
 
 
@@ -96,7 +82,7 @@ class Ordering:
         self._gather: Gather[Creation, Stored] = Gather(
             self._flush, limit=GROUP_LIMIT, lanes=LANES, divide_on=(DBAPIError, IdempotencyKeyInUse)
         )
-        self._running: set[tuple[str, str, str, str]] = set()
+        self._only_once = OnlyOnce()
 
     async def create_order(self, creation: Creation) -> Stored:
         """Record an order, or find the answer that its key was given before.
@@ -104,14 +90,8 @@ class Ordering:
         Returns the status and body to answer with. Raises ``InvalidRequest`` (totals), ``NotAuthorized`` (device not
         active), ``ResourceNotFound`` (store), ``IdempotencyKeyInUse``, ``IdempotencyKeyReused``, ``ServiceUnavailable``.
         """
-        mark = (creation.caller.merchant_id or creation.caller.psp_id, *creation.key.identity)
-        if mark in self._running:
-            raise IdempotencyKeyInUse(retry_after_seconds=1)
-        self._running.add(mark)
-        try:
+        with self._only_once.running(creation.caller, creation.key):
             return await self._gather.put(creation)
-        finally:
-            self._running.discard(mark)
 
     async def _flush(self, group: list[Creation]) -> list[Stored | BaseException]:
         try:
@@ -138,8 +118,8 @@ class Ordering:
         new: dict[int, dict[str, Any]] = {}
         for number in (row["n"] for row in asked):
             try:
-                fact = _judge(group[number].caller, found.get(number))
-                known = _known_answer(group[number].key, fact)
+                fact = judge_caller(group[number].caller, found.get(number))
+                known = known_answer(group[number].key, fact)
                 if known:
                     results[number] = known
                 else:
@@ -217,30 +197,5 @@ def _order_row(creation: Creation, fact: RowMapping, *, rounding: TaxRounding) -
 
 
 def _question(number: int, creation: Creation) -> dict[str, Any]:
-    caller, key = creation.caller, creation.key
-    return {
-        "n": number,
-        "scope": caller.scope,
-        "psp_id": caller.psp_id,
-        "merchant_id": caller.merchant_id,
-        "store_id": store_of(caller, creation.request.store_id),
-        "device_id": caller.id if caller.role is CallerRole.DEVICE else None,
-        "method": key.method,
-        "path": key.path,
-        "key": key.value,
-    }
-
-
-def _judge(caller: Caller, fact: RowMapping | None) -> RowMapping:
-    """Raise what speaks against this caller."""
-    if caller.role is CallerRole.DEVICE and (fact is None or fact["device_status"] != "active"):
-        raise device_not_active(fact["device_status"] if fact else None)
-    if fact is None:
-        raise ResourceNotFound(Detail("store_id", "There is no such store"))
-    return fact
-
-
-def _known_answer(key: Key, fact: RowMapping) -> Stored | None:
-    if fact["stored_status"] is None:
-        return None
-    return replay(key, fact["fingerprint"], fact["stored_status"], fact["stored_body"])
+    store_id = store_of(creation.caller, creation.request.store_id)
+    return question(number, creation.caller, creation.key, store_id=store_id)

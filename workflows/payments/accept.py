@@ -10,7 +10,6 @@ Concurrent requests share a commit (``workflows.gather``): a lone one never wait
 answer is sent after that commit only, so a 201 always means: it is stored, and it will become final.
 """
 
-from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,21 +23,22 @@ from workflows.bills.lock import Share
 from workflows.bills.reserve import Reservation, reserve
 from workflows.database import Role, rows_parameter, transaction, violated
 from workflows.errors import DomainError, IdempotencyKeyInUse
-from workflows.gather import Gather
-from workflows.idempotency import KEY_LIFE, Stored
+from workflows.gather import Gather, GatherByKey
+from workflows.idempotency import KEEP, KEY_LIFE, Stored, record
 from workflows.ids import new_id
-from workflows.payments.judge import Acceptance, PaymentRequest, judge, known_answer, look, store_of
+from workflows.intake import OnlyOnce, known_answer
+from workflows.payments.judge import Acceptance, PaymentRequest, judge, look, store_id_of
 from workflows.payments.present import payment_fields
 from workflows.payments.states import PAYMENT
 from workflows.rendering import render
-from workflows.tenants.caller import CallerRole
+from workflows.tenants.caller import Caller, CallerRole
 from workflows.transitions import By
 
 GROUP_LIMIT = 100
 """Requests per transaction: beyond this a group gains little and makes its first wait for its last."""
 
-CONFLICTS = ("idempotency_records_pkey", "payments_client_reference_key")
-"""What another process can have taken between the look and the write."""
+DIVIDE_ON = (DBAPIError, IdempotencyKeyInUse)
+"""What one request of a group can bring upon all of them: they are then written one by one."""
 
 LANES = 2
 """Groups under way at once: one is being committed while the next is being rendered."""
@@ -52,7 +52,7 @@ _COLUMNS = """
 """The columns an accept decides; all others begin with their defaults, so a newer schema accepts an older process."""
 
 _WRITE = text(f"""
-    -- write: the key, the payment and its first history row, for every request of the group; any conflict undoes all
+    -- write: the payment, its first history row and the answer to its key, for every request of the group
     WITH payment AS (
         INSERT INTO payments ({_COLUMNS})
         SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::payments, CAST(:payments AS jsonb))
@@ -60,25 +60,14 @@ _WRITE = text(f"""
     ), history AS (
         INSERT INTO payment_history (payment_id, version, merchant_id, store_id, event, to_status, at, caller_type,
                                      caller_id, request_id)
-        SELECT p.id, 1, p.merchant_id, p.store_id, 'create', 'pending', p.created_at, k.caller_type, k.caller_id, p.request_id
-        FROM payment p JOIN jsonb_to_recordset(CAST(:keys AS jsonb)) AS k(resource_id text, caller_type text, caller_id text)
-            ON k.resource_id = p.id
+        SELECT p.id, 1, p.merchant_id, p.store_id, 'create', 'pending', p.created_at, by.caller_type, by.caller_id,
+               p.request_id
+        FROM payment p JOIN jsonb_to_recordset(CAST(:payments AS jsonb)) AS by(id text, caller_type text, caller_id text)
+            ON by.id = p.id
+    ), kept AS (
+        {KEEP} RETURNING 1
     )
-    INSERT INTO idempotency_records (merchant_id, method, path, key, fingerprint, status, body, resource_id, created_at,
-                                     expires_at)
-    SELECT merchant_id, method, path, key, fingerprint, 201, body, resource_id, created_at, expires_at
-    FROM jsonb_populate_recordset(NULL::idempotency_records, CAST(:keys AS jsonb))
-""")
-
-_FORGET = text("""
-    -- forget: keys older than their replay window, which the sweep has not thrown away yet
-    WITH input AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:keys AS jsonb)) AS i(merchant_id text, method text, path text, key text)
-    )
-    DELETE FROM idempotency_records k USING input i
-    WHERE k.merchant_id = ANY(ARRAY(SELECT merchant_id FROM input)) AND k.key = ANY(ARRAY(SELECT key FROM input))
-      AND k.merchant_id = i.merchant_id AND k.method = i.method AND k.path = i.path AND k.key = i.key
-      AND k.expires_at <= now()
+    SELECT count(*) FROM kept
 """)
 
 
@@ -88,12 +77,13 @@ class Accepting:
     def __init__(self, *, nudge_grace_seconds: float) -> None:
         self._grace = timedelta(seconds=nudge_grace_seconds)
         self._gather: Gather[Acceptance, Stored] = Gather(
-            self._flush, limit=GROUP_LIMIT, lanes=LANES, divide_on=(DBAPIError,)
+            self._flush, limit=GROUP_LIMIT, lanes=LANES, divide_on=DIVIDE_ON
         )
         # Payments of one bill go by themselves, one group at a time: whoever waits for a bill's lock holds up nobody else.
-        self._by_bill: dict[str, Gather[Acceptance, Stored]] = {}
-        self._at_bill: defaultdict[str, int] = defaultdict(int)
-        self._running: set[tuple[str, str, str, str]] = set()
+        self._by_bill: GatherByKey[Acceptance, Stored] = GatherByKey(
+            self._flush, limit=GROUP_LIMIT, divide_on=DIVIDE_ON
+        )
+        self._only_once = OnlyOnce()
 
     async def accept_payment(self, acceptance: Acceptance) -> Stored:
         """Record a pending payment, or find the answer that its key was given before.
@@ -103,35 +93,24 @@ class Accepting:
         ``BalanceUnavailable`` and ``InvalidStatusTransition`` (of its bill), ``IdempotencyKeyInUse``,
         ``IdempotencyKeyReused``, ``ServiceUnavailable``.
         """
-        store_of(acceptance)  # raised to this caller alone: within the group it would be everybody's error
-        mark = (acceptance.caller.merchant_id or acceptance.caller.psp_id, *acceptance.key.identity)
-        if mark in self._running:
-            raise IdempotencyKeyInUse(retry_after_seconds=1)
-        self._running.add(mark)
-        try:
+        store_id_of(acceptance)  # raised to this caller alone: within the group it would be everybody's error
+        with self._only_once.running(acceptance.caller, acceptance.key):
             bill_id = acceptance.request.bill_id
-            return await (self._put_with_bill(bill_id, acceptance) if bill_id else self._gather.put(acceptance))
-        finally:
-            self._running.discard(mark)
-
-    async def _put_with_bill(self, bill_id: str, acceptance: Acceptance) -> Stored:
-        gather = self._by_bill.setdefault(bill_id, Gather(self._flush, limit=GROUP_LIMIT, divide_on=(DBAPIError,)))
-        self._at_bill[bill_id] += 1
-        try:
-            return await gather.put(acceptance)
-        finally:
-            self._at_bill[bill_id] -= 1
-            if not self._at_bill[bill_id]:
-                del self._at_bill[bill_id], self._by_bill[bill_id]
+            return await (self._by_bill.put(bill_id, acceptance) if bill_id else self._gather.put(acceptance))
 
     async def _flush(self, group: list[Acceptance]) -> list[Stored | BaseException]:
         try:
-            async with transaction(Role.ACCEPT) as connection:
-                return await self._accept(connection, group)
+            return await self._attempt(group)
+        except IdempotencyKeyInUse:
+            if len(group) > 1:
+                raise
         except IntegrityError as error:
-            if len(group) > 1 or violated(error) not in CONFLICTS:
+            if len(group) > 1 or violated(error) != "payments_client_reference_key":
                 raise
         # Another process was quicker by a moment: its row is there now, so a second look finds it.
+        return await self._attempt(group)
+
+    async def _attempt(self, group: list[Acceptance]) -> list[Stored | BaseException]:
         async with transaction(Role.ACCEPT) as connection:
             return await self._accept(connection, group)
 
@@ -143,7 +122,7 @@ class Accepting:
         for number, acceptance in enumerate(group):
             try:
                 fact = judge(acceptance, found.get(number), references)
-                known = known_answer(acceptance, fact)
+                known = known_answer(acceptance.key, fact)
                 if known:
                     results[number] = known
                 else:
@@ -152,14 +131,7 @@ class Accepting:
                 results[number] = error
         drafts = await _reserve(connection, drafts, results)
         if drafts:
-            keys = [_key_row(draft.acceptance, draft.payment) for draft in drafts]
-            if any(fact["key_expired"] for fact in found.values()):
-                await connection.execute(_FORGET, {"keys": rows_parameter(keys)})
-            payments = rows_parameter([draft.payment for draft in drafts])
-            await connection.execute(_WRITE, {"payments": payments, "keys": rows_parameter(keys)})
-            for draft, key in zip(drafts, keys, strict=True):
-                stored = Stored(201, key["body"].encode(), resource_id=draft.payment["id"], is_replay=False)
-                results[draft.number] = stored
+            results.update(await _write(connection, drafts))
         return [results[number] for number in range(len(group))]
 
     def _payment(self, acceptance: Acceptance, fact: RowMapping) -> dict[str, Any]:
@@ -202,18 +174,24 @@ def _reservation(draft: _Draft) -> Reservation:
     return Reservation(share, store_id=payment["store_id"], currency=payment["currency"])
 
 
-def _key_row(acceptance: Acceptance, payment: dict[str, Any]) -> dict[str, Any]:
-    """The idempotency record of a payment, with who asked for it."""
-    return {
-        **acceptance.key.row(),
-        "merchant_id": payment["merchant_id"],
-        "resource_id": payment["id"],
-        "body": render(payment_fields(payment)).decode(),
-        "created_at": payment["created_at"],
-        "expires_at": payment["created_at"] + KEY_LIFE,
-        "caller_type": acceptance.caller.type,
-        "caller_id": acceptance.caller.id,
+async def _write(connection: AsyncConnection, drafts: list[_Draft]) -> dict[int, Stored]:
+    """Write ``drafts``; the answers by their numbers. Raises ``IdempotencyKeyInUse`` where a key was taken meanwhile."""
+    answers = {
+        draft.number: Stored(
+            201, render(payment_fields(draft.payment)), resource_id=draft.payment["id"], is_replay=False
+        )
+        for draft in drafts
     }
+    kept = [record(draft.payment["merchant_id"], draft.acceptance.key, answers[draft.number]) for draft in drafts]
+    payments = [{**draft.payment, **_by(draft.acceptance.caller)} for draft in drafts]
+    rows = {"payments": rows_parameter(payments), "rows": rows_parameter(kept), "life": KEY_LIFE}
+    if (await connection.execute(_WRITE, rows)).scalar_one() < len(drafts):
+        raise IdempotencyKeyInUse(retry_after_seconds=1)
+    return answers
+
+
+def _by(caller: Caller) -> dict[str, str]:
+    return {"caller_type": caller.type, "caller_id": caller.id}
 
 
 def _payment_row(request: PaymentRequest, fact: RowMapping) -> dict[str, Any]:

@@ -15,7 +15,6 @@ is still to be done: should this process die, the lease runs out and the attempt
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 
 from workflows.bills.lock import HeldUp, Locking, lock_all, lock_free
 from workflows.errors import ServiceUnavailable
-from workflows.gather import Gather
+from workflows.gather import Gather, GatherByKey
 from workflows.ids import WELL_FORMED
 from workflows.payments.leases import ClaimT
 from workflows.payments.next_step import Step
@@ -96,10 +95,9 @@ class Hands(Generic[ClaimT]):
         self._records: Records[ClaimT] = Gather(
             partial(self._record, lock_free), limit=GROUP_LIMIT, lanes=RECORD_LANES, divide_on=(DBAPIError,)
         )
-        self._held_up: defaultdict[str, Records[ClaimT]] = defaultdict(
-            lambda: Gather(self._record_when_free, limit=GROUP_LIMIT, divide_on=(DBAPIError,))
+        self._held_up: GatherByKey[Answered[ClaimT], str | HeldUp | None] = GatherByKey(
+            self._record_when_free, limit=GROUP_LIMIT, divide_on=(DBAPIError,)
         )
-        self._at_bill: defaultdict[str, int] = defaultdict(int)
         self._waits = asyncio.Semaphore(BILLS_WAITED_FOR)
         self._carried: set[asyncio.Task[None]] = set()
 
@@ -175,23 +173,14 @@ class Hands(Generic[ClaimT]):
             answered = Answered(claimed, answer, decided)
             status = await self._records.put(answered)
             if isinstance(status, HeldUp):
-                status = await self._wait_for(status.bill_id, answered)
+                # As soon as its bill is free, together with what else waits for it and with nothing else.
+                status = await self._held_up.put(status.bill_id, answered)
             self._tell(claimed, status)
         except Exception:
             # Whatever went wrong is this row's alone: its lease runs out and it is asked about. Counted by the row.
             logger.exception("%s %s was left to the sweep", self._work.name, claimed.id, extra=_marks(claimed))
         finally:
             self._room.release()
-
-    async def _wait_for(self, bill_id: str, answered: Answered[ClaimT]) -> str | HeldUp | None:
-        """Record an answer as soon as its bill is free, together with what else waits for it and with nothing else."""
-        self._at_bill[bill_id] += 1
-        try:
-            return await self._held_up[bill_id].put(answered)
-        finally:
-            self._at_bill[bill_id] -= 1
-            if not self._at_bill[bill_id]:
-                del self._at_bill[bill_id], self._held_up[bill_id]
 
     async def _call(self, claimed: ClaimT, began: float) -> Answer | None:
         if claimed.step is Step.CANCEL:

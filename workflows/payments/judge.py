@@ -12,9 +12,11 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database import rows_parameter
-from workflows.errors import Detail, DuplicateResource, InvalidRequest, ResourceNotFound
-from workflows.idempotency import Key, Stored, replay
-from workflows.tenants.caller import Caller, CallerRole, Scope, device_not_active
+from workflows.errors import Detail, DuplicateResource, InvalidRequest
+from workflows.idempotency import Key
+from workflows.intake import ASKED, FACTS, JOINS, judge_caller, question
+from workflows.tenants.caller import Caller
+from workflows.tenants.store_of import store_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,31 +49,17 @@ class Acceptance:
     request_id: str
 
 
-_LOOK = text("""
-    -- look: everything that decides about a request, for the whole group; no row where the store is not the caller's
-    -- LATERAL and LIMIT 1 leave no other plan than the whole key of an index: plans are kept, and one that was made while
-    -- the tables were small walked through all keys and payments of the merchant (2.0 ms instead of 0.3 per payment)
-    SELECT i.n, s.id AS store_id, s.merchant_id, s.currency, d.status AS device_status, now() AS now,
-           k.fingerprint, k.status AS stored_status, k.body AS stored_body, k.resource_id,
-           k.expires_at <= now() AS key_expired,
+_LOOK = text(f"""
+    -- look: everything that decides about a request, for the whole group
+    SELECT {FACTS},
            (SELECT sp.provider FROM store_providers sp
             WHERE sp.store_id = s.id AND sp.enabled AND i.capability = ANY (sp.methods)
               AND (i.provider IS NULL OR sp.provider = i.provider)
             ORDER BY sp.priority, sp.provider LIMIT 1) AS provider,
            (SELECT true FROM payments p WHERE p.merchant_id = s.merchant_id AND p.client_reference = i.client_reference
             LIMIT 1) AS reference_taken
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(n integer, scope text, psp_id text, merchant_id text, store_id text,
-        device_id text, capability text, provider text, client_reference text, method text, path text, key text)
-    JOIN LATERAL (SELECT id, merchant_id, currency FROM stores WHERE id = i.store_id LIMIT 1) s ON CASE i.scope
-        WHEN 'store' THEN s.merchant_id = i.merchant_id
-        WHEN 'merchant' THEN s.merchant_id = i.merchant_id
-        WHEN 'psp' THEN psp_of(s.merchant_id) = i.psp_id
-        ELSE i.scope = 'system' END
-    LEFT JOIN LATERAL (SELECT status FROM devices WHERE id = i.device_id LIMIT 1) d ON true
-    LEFT JOIN LATERAL (
-        SELECT fingerprint, status, body, resource_id, expires_at FROM idempotency_records
-        WHERE merchant_id = s.merchant_id AND key = i.key AND path = i.path AND method = i.method LIMIT 1
-    ) k ON true
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({ASKED}, capability text, provider text, client_reference text)
+    {JOINS}
 """)
 
 
@@ -82,14 +70,11 @@ async def look(connection: AsyncConnection, group: list[Acceptance]) -> dict[int
     return {row["n"]: row for row in found.mappings()}
 
 
-def judge(acceptance: Acceptance, fact: RowMapping | None, references: set[tuple[str, str]]) -> RowMapping:
+def judge(acceptance: Acceptance, found: RowMapping | None, references: set[tuple[str, str]]) -> RowMapping:
     """Raise what speaks against this request; ``references`` are those that the group itself brings."""
-    request, caller = acceptance.request, acceptance.caller
-    if caller.role is CallerRole.DEVICE and (fact is None or fact["device_status"] != "active"):
-        raise device_not_active(fact["device_status"] if fact else None)
-    if fact is None:
-        raise ResourceNotFound(Detail("store_id", "There is no such store"))
-    if fact["stored_status"] is not None and not fact["key_expired"]:
+    request = acceptance.request
+    fact = judge_caller(acceptance.caller, found)
+    if fact["stored_status"] is not None:
         return fact  # known already: what would speak against it now has no say any more
     if request.processing_mode == "provider" and fact["provider"] is None:
         wanted = request.provider or "any provider"
@@ -106,41 +91,16 @@ def judge(acceptance: Acceptance, fact: RowMapping | None, references: set[tuple
     return fact
 
 
-def known_answer(acceptance: Acceptance, fact: RowMapping) -> Stored | None:
-    """The answer that the request's key was given before, if it was. Raises ``IdempotencyKeyReused``."""
-    if fact["stored_status"] is None or fact["key_expired"]:
-        return None
-    return replay(acceptance.key, fact["fingerprint"], fact["stored_status"], fact["stored_body"])
-
-
-def store_of(acceptance: Acceptance) -> str:
-    """The store a payment is for: the caller's own, or the one a caller above the stores names.
-
-    Raises ``InvalidRequest`` where such a caller names none, ``ResourceNotFound`` where a store's caller names another.
-    """
-    caller, asked = acceptance.caller, acceptance.request.store_id
-    if caller.scope is not Scope.STORE:
-        if not asked:
-            raise InvalidRequest(Detail("store_id", "Say for which store this is"))
-        return asked
-    if asked and asked != caller.store_id:
-        raise ResourceNotFound(Detail("store_id", "There is no such store"))
-    return caller.store_id
+def store_id_of(acceptance: Acceptance) -> str:
+    """The store that the payment is for. Raises what ``store_of`` raises."""
+    return store_of(acceptance.caller, acceptance.request.store_id)
 
 
 def _question(number: int, acceptance: Acceptance) -> dict[str, Any]:
-    request, caller = acceptance.request, acceptance.caller
+    request = acceptance.request
     return {
-        "n": number,
-        "scope": caller.scope,
-        "psp_id": caller.psp_id,
-        "merchant_id": caller.merchant_id,
-        "store_id": store_of(acceptance),
-        "device_id": caller.id if caller.role is CallerRole.DEVICE else None,
+        **question(number, acceptance.caller, acceptance.key, store_id=store_id_of(acceptance)),
         "capability": request.method_type if request.processing_mode == "provider" else None,
         "provider": request.provider,
         "client_reference": request.client_reference,
-        "method": acceptance.key.method,
-        "path": acceptance.key.path,
-        "key": acceptance.key.value,
     }

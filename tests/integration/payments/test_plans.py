@@ -27,7 +27,6 @@ from workflows.refunds.claim import REFUNDS
 HOT: dict[str, Any] = {
     "accept: look": judge._LOOK,
     "accept: write": accept._WRITE,
-    "accept: forget": accept._FORGET,
     "order: look": create._LOOK,
     "order: write": write._WRITE,
     "order: submit": write._SUBMIT,

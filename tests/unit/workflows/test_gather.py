@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from workflows.gather import Gather
+from workflows.gather import Gather, GatherByKey
 
 Results = list[str | BaseException]
 
@@ -159,3 +159,24 @@ async def test_nothing_is_lost_or_doubled_under_a_crowd(lanes: int) -> None:
     results = await asyncio.gather(*put_all(gather, 500))
     assert results == [str(number) for number in range(500)]
     assert sorted(seen) == list(range(500))
+
+
+async def test_who_waits_for_one_key_holds_up_no_other_and_leaves_nothing_behind() -> None:
+    busy = asyncio.Event()
+    groups: list[list[str]] = []
+
+    async def flush(items: list[str]) -> Results:
+        groups.append(items)
+        if items[0].startswith("busy"):
+            await busy.wait()
+        return [*items]
+
+    by_key: GatherByKey[str, str] = GatherByKey(flush, limit=10)
+    waiting = [asyncio.ensure_future(by_key.put("busy", f"busy {number}")) for number in range(3)]
+    await settle()
+    assert await by_key.put("free", "free 1") == "free 1"
+    busy.set()
+    assert await asyncio.gather(*waiting) == ["busy 0", "busy 1", "busy 2"]
+    assert groups == [["busy 0", "busy 1", "busy 2"], ["free 1"]]
+    assert not by_key._by_key
+    assert not by_key._waiting
