@@ -35,7 +35,7 @@ _SET = text("""
 
 
 async def set_maintenance(wanted: Maintenance, *, caller: Caller) -> None:
-    """Close the installation for everybody but operators, or open it again. Every process sees it within a second."""
+    """Close the installation but for what operators do (``/ops``), or open it again. Every process sees it within a second."""
     async with caller_transaction(caller) as connection:
         row = {"name": MAINTENANCE, "is_on": wanted.is_on, "message": wanted.message, "by": caller.id}
         await connection.execute(_SET, row)

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/ops", tags=["operations"])
 
 @router.put("/maintenance", response_model=MaintenanceOut, responses=problems(401, 403, 422))
 async def put_maintenance(body: MaintenanceIn, caller: SystemOperator) -> Response:
-    """Close the installation for everybody but operators (503 with your message), or open it again."""
+    """Close everything but `/ops`, `/health` and `/metrics` (503 with your message), or open it again."""
     await set_maintenance(Maintenance(body.enabled, body.message), caller=caller)
     return json_answer({"enabled": body.enabled, "message": body.message})
 

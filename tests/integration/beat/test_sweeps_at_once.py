@@ -1,0 +1,37 @@
+"""Sweeps run every second, several at once in threads of one worker: none may trip over another."""
+
+import importlib
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from mpac.stack.local import LocalStack
+from workflows.payments.due import Due
+
+MANY, AT_ONCE = 20_000, 8
+LONG_AGO = datetime(2026, 1, 28, tzinfo=UTC)
+
+
+@pytest.fixture
+def sweeps(stack: LocalStack) -> Iterator[Any]:
+    """The module, with a switch of threads at every opportunity."""
+    found = importlib.import_module("beat.sweeps")
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield found
+    sys.setswitchinterval(before)
+    found._nudged.clear()
+
+
+def test_sweeps_that_tidy_up_at_once_do_not_trip_over_each_other(sweeps: Any) -> None:
+    for _ in range(5):
+        sweeps._nudged.update((Due(f"pay_{n}", LONG_AGO, "retry"), time.monotonic() - 1) for n in range(MANY))
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for sweep in [pool.submit(sweeps._nudge, "payments.process", []) for _ in range(AT_ONCE)]:
+                sweep.result()
+        assert sweeps._nudged == {}
