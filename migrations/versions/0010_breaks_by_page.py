@@ -1,4 +1,8 @@
-"""Breaks are read page by page: a settlement may have a million of them, and a page must not sort them all."""
+"""Breaks are read page by page: a settlement may have a million of them, and a page must not sort them all.
+
+The index of open ones goes: it held the run, which each run changes, so that every break found again was written to all
+indexes; and the pages' own index finds the open ones as well.
+"""
 
 from alembic import op
 
@@ -13,7 +17,6 @@ def upgrade() -> None:
         """
         CREATE INDEX breaks_by_settlement ON breaks (settlement_id, id);
         DROP INDEX breaks_open;
-        CREATE INDEX breaks_open ON breaks (settlement_id, run, id) WHERE resolution IS NULL;
         """
     )
 
@@ -21,7 +24,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute(
         """
-        DROP INDEX breaks_open;
         CREATE INDEX breaks_open ON breaks (settlement_id, run) WHERE resolution IS NULL;
         DROP INDEX breaks_by_settlement;
         """

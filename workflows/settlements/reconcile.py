@@ -33,10 +33,17 @@ from workflows.settlements.states import SETTLEMENT, SettlementEvent, Settlement
 from workflows.transitions import apply, illegal
 
 RAN_OUT_OF_TIME = "57014"  # statement_timeout, see ``large``
-TOO_LONG = (
-    "The comparison took longer than it may and nothing of it was kept. Try again when less is going on, or upload a"
-    " statement first if there is none yet: what agrees is compared much faster than what does not"
-)
+
+
+class ComparisonTooLong(ServiceUnavailable):
+    """A run took longer than it may, and nothing of it was kept."""
+
+    message = (
+        "The comparison took longer than it may and nothing of it was kept. Try again when less is going on, or upload a"
+        " statement first if there is none yet: what agrees is compared much faster than what does not"
+    )
+
+
 AGAIN_AFTER_SECONDS = 60
 
 _LOCK = text("SELECT *, now() AS now FROM settlements WHERE id = :id FOR NO KEY UPDATE")
@@ -58,7 +65,7 @@ async def reconcile_settlement(settlement_id: str, *, hand: Hand, settings: Sett
     """Run a comparison: ``{"run", "settlement_id", "status", "at", "summary", …}``.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or reconciled already), ``ServiceUnavailable`` (the
-    database is away, another run goes on, or this one took longer than a run may: nothing of it is kept).
+    database is away, or another run goes on), ``ComparisonTooLong``.
     """
     async with hand.transaction() as connection:
         await hand.look_at(connection, settlement_id)
@@ -71,7 +78,7 @@ async def reconcile_settlement(settlement_id: str, *, hand: Hand, settings: Sett
             return await _compare(connection, comparison, hand=hand)
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) == RAN_OUT_OF_TIME:
-                raise ServiceUnavailable(message=TOO_LONG, retry_after_seconds=AGAIN_AFTER_SECONDS) from error
+                raise ComparisonTooLong(retry_after_seconds=AGAIN_AFTER_SECONDS) from error
             raise
 
 

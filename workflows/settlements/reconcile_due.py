@@ -3,7 +3,7 @@
 | a closed settlement                                                      | is due                                   |
 |--------------------------------------------------------------------------|------------------------------------------|
 | that was never tried                                                     | when the service level after its end is over |
-| whose provider did not answer, or whose worker died                      | after 1, 5, 15 minutes, then hourly      |
+| whose provider did not answer, whose worker died, or which took too long | after 1, 5, 15 minutes, then hourly      |
 | with lines that a statement may still bring                              | in an hour                               |
 | with breaks                                                              | no more: people resolve them             |
 | that was clean in its last run and only waited for its cash to be counted | at once when it is                       |
@@ -23,7 +23,7 @@ from workflows.payments.due import Due
 from workflows.providers.registry import REMOTE_NAMES, Providers
 from workflows.settings import Settings
 from workflows.settlements.hand import Hand
-from workflows.settlements.reconcile import reconcile_settlement
+from workflows.settlements.reconcile import ComparisonTooLong, reconcile_settlement
 from workflows.settlements.statements.fetch import fetch_statements
 
 logger = logging.getLogger(__name__)
@@ -89,6 +89,10 @@ async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, 
             await _end(settlement_id, tries=tries, pause=_pause(tries), trouble="; ".join(troubles))
             return
         run = await reconcile_settlement(settlement_id, hand=hand, settings=settings)
+    except ComparisonTooLong as slow:
+        logger.warning("%s: %s", settlement_id, slow.text)
+        await _end(settlement_id, tries=tries, pause=_pause(tries), trouble=slow.text)
+        return
     except InvalidStatusTransition:
         logger.info("%s was reconciled or never closed; nothing to do", settlement_id)
         return

@@ -9,10 +9,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.factories import Tenant
+from tests.fakes import FakeProvider
 from tests.harness import Api
 from tests.integration.reconcile.test_runs_and_breaks import old_sales
 from tests.reconciling import closed_settlement
-from workflows.settlements import reconcile
+from workflows.clock import now
+from workflows.providers.registry import Providers
+from workflows.settings import Settings
+from workflows.settlements import reconcile, reconcile_due
 from workflows.settlements.large import allow_large
 
 Admin = psycopg.AsyncConnection[DictRow]
@@ -64,7 +68,7 @@ async def test_thousands_of_breaks_are_counted_paged_and_resolved_one_by_one(
 
 
 async def test_a_run_that_takes_too_long_says_so_and_keeps_nothing(
-    api: Api, admin: Admin, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    api: Api, admin: Admin, tenant: Tenant, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settlement_id = await closed_settlement(admin, tenant, old_sales(MANY))
 
@@ -87,5 +91,11 @@ async def test_a_run_that_takes_too_long_says_so_and_keeps_nothing(
         {"id": settlement_id},
     )
     assert await found.fetchone() == {"breaks": 0, "runs": 0}
+    providers = Providers({"sandbox": FakeProvider()})
+    await reconcile_due.reconcile_due(settlement_id, worker="w", settings=settings, providers=providers)
+    tried = await admin.execute("SELECT * FROM reconciliation_tries WHERE settlement_id = %s", [settlement_id])
+    row = await tried.fetchone() or {}
+    assert "longer than it may" in row["trouble"]
+    assert row["due_at"] > now()  # the worker tries again by itself, and no message is buried
     monkeypatch.undo()
     assert (await api.post(f"/settlements/{settlement_id}/reconcile", as_=manager)).status == 200

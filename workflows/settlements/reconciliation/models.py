@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, ForeignKey, Index, Text, UniqueConstraint
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -36,7 +36,6 @@ class Break(Base):
     __tablename__ = "breaks"
     __table_args__ = (
         UniqueConstraint("settlement_id", "identity", name="breaks_identity_key"),
-        Index("breaks_open", "settlement_id", "run", "id", postgresql_where=text("resolution IS NULL")),
         Index("breaks_by_settlement", "settlement_id", "id"),
     )
 

@@ -15,8 +15,10 @@ FIRST_OWNER = "merchant_admin"
 """Whose break it is until somebody is named: the role that may resolve it."""
 
 _NOTE = text("""
-    -- note: breaks new or found again. Ids are of version 7, made here, because a million of them may be made at once.
-    WITH found AS (
+    -- note: breaks new or found again. Ids are of version 7, made here, because a million of them may be made at once: the
+    -- instant, a number that grows (so that indexes grow at their end), and chance. A line of ours is in one break only; what
+    -- theirs alone say may be said twice, and is numbered.
+    WITH found AS NOT MATERIALIZED (
         SELECT j.*, coalesce(o.provider, t.provider) AS provider, coalesce(o.kind, t.kind) AS kind, o.entity_id,
                coalesce(o.our_reference, t.our_reference) AS our_reference,
                coalesce(t.provider_reference, o.provider_reference) AS provider_reference,
@@ -41,17 +43,21 @@ _NOTE = text("""
         FROM judged j LEFT JOIN ours o ON o.id = j.our_id LEFT JOIN theirs t ON t.id = j.their_id
         WHERE j.category NOT IN ('matched', 'expected')
     ), numbered AS (
-        SELECT *, base || '#' || row_number() OVER (PARTITION BY base ORDER BY our_id, their_id) AS identity FROM found
+        SELECT *, base || '#1' AS identity FROM found WHERE our_id IS NOT NULL
+        UNION ALL
+        SELECT *, base || '#' || row_number() OVER (PARTITION BY base ORDER BY their_id) FROM found WHERE our_id IS NULL
+    ), counted AS (
+        SELECT *, lpad(to_hex(row_number() OVER ()), 6, '0') AS n FROM numbered
     ), noted AS (
     INSERT INTO breaks AS b (id, merchant_id, store_id, settlement_id, identity, first_run, run, category, provider, kind,
         entity_id, our_reference, provider_reference, currency, ours, theirs, difference, fee_difference, our_line,
         their_line, opened_at, owner)
     SELECT 'brk_' || lpad(to_hex(CAST(extract(epoch FROM CAST(:at AS timestamptz)) * 1000 AS bigint)), 12, '0')
-               || overlay(substr(replace(gen_random_uuid()::text, '-', ''), 13) PLACING '7' FROM 1 FOR 1),
+               || '7' || left(n, 3) || '8' || right(n, 3) || right(gen_random_uuid()::text, 12),
            :merchant_id, :store_id, :id, identity, :run, :run, category, provider, kind, entity_id, our_reference,
            provider_reference, :currency, ours, theirs, our_amount - their_amount, our_fee - their_fee, our_line,
            their_line, :at, :owner
-    FROM numbered
+    FROM counted
     ON CONFLICT (settlement_id, identity) DO UPDATE SET run = excluded.run
     RETURNING resolution)
     SELECT count(*) FILTER (WHERE resolution IS NULL) FROM noted
