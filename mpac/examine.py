@@ -109,6 +109,10 @@ def state_folder(home: Home) -> Finding:
         return Finding(f"{home.path} holds other files", "name another with --home or MPAC_HOME", fatal=True)
     if not os.access(home.path, os.W_OK):
         return Finding(f"{home.path} is not writable", "name another with --home or MPAC_HOME", fatal=True)
+    strangers = [path for path in home.path.iterdir() if path.stat().st_uid != os.geteuid()]
+    if strangers and os.geteuid() != 0:
+        owner = f"uid {strangers[0].stat().st_uid}"
+        return Finding(f"{strangers[0]} belongs to {owner}", "name another with --home or MPAC_HOME", fatal=True)
     open_to_others = [path for path in (home.path, *home.secrets.glob("*")) if path.stat().st_mode & 0o077]
     if open_to_others:
         return Finding(f"{open_to_others[0]} can be read by others", f"chmod -R go-rwx {home.path}")
