@@ -81,8 +81,6 @@ def upgrade() -> None:
             caller_type text NOT NULL,
             caller_id text NOT NULL,
             statement_ids text[] NOT NULL,
-            is_explained boolean NOT NULL
-                CONSTRAINT reconciliation_runs_explained CHECK (is_explained),
             summary jsonb NOT NULL,
             PRIMARY KEY (settlement_id, number)
         );
@@ -95,7 +93,6 @@ def upgrade() -> None:
             store_id text NOT NULL,
             settlement_id text NOT NULL CONSTRAINT breaks_settlement_fk REFERENCES settlements,
             identity text NOT NULL,
-            first_run integer NOT NULL,
             run integer NOT NULL,
             category text NOT NULL CONSTRAINT breaks_category CHECK (category IN (
                 'missing_at_provider', 'missing_internally', 'amount_mismatch', 'currency_mismatch', 'status_mismatch',

@@ -46,11 +46,6 @@ class Judgement:
     checked: dict[str, int]
     broken: tuple[Broken, ...]
 
-    @property
-    def is_clean(self) -> bool:
-        """Whether the provider's ledger and ours tell the same story."""
-        return not self.broken
-
 
 async def judge_by_ledger(*, database_url: str, sandbox_url: str) -> Judgement:
     """Compare every payment with the sandbox provider's own ledger. Raises ``Trouble`` where one can't be read."""

@@ -68,11 +68,6 @@ class Home:
         return (self.path / MARK).is_file()
 
 
-def default_home() -> Path:
-    """``MPAC_HOME``, or ``.mpac`` in the checkout."""
-    return Path(os.environ.get("MPAC_HOME") or DEFAULT_HOME)
-
-
 def open_home(path: Path | str) -> Home:
     """Make the state folder if it is missing and return it; raises ``Trouble`` if it can't be ours."""
     home = Home(Path(path).absolute())

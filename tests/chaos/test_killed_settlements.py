@@ -114,7 +114,7 @@ async def compared(town: Living) -> str:
 
 async def runs(town: Living, settlement_id: str) -> list[dict[str, Any]]:
     return await town.sql(
-        "SELECT number, summary FROM reconciliation_runs WHERE settlement_id = %s ORDER BY number", settlement_id
+        "SELECT number, at, summary FROM reconciliation_runs WHERE settlement_id = %s ORDER BY number", settlement_id
     )
 
 
@@ -141,5 +141,5 @@ async def test_a_worker_killed_in_the_middle_of_a_run_leaves_no_run_and_the_next
     found = await eventually(lambda: runs(town, compared), until=lambda rows: len(rows) > 1, within=AGAIN_SECONDS)
     assert [run["number"] for run in found] == [1, 2]
     assert orjson.dumps(found[0]["summary"]) == orjson.dumps(found[1]["summary"])
-    (only,) = await town.sql("SELECT run, first_run, resolution FROM breaks WHERE settlement_id = %s", compared)
-    assert (only["first_run"], only["run"], only["resolution"]) == (1, 2, None)
+    (only,) = await town.sql("SELECT run, opened_at, resolution FROM breaks WHERE settlement_id = %s", compared)
+    assert (only["opened_at"], only["run"], only["resolution"]) == (found[0]["at"], 2, None)

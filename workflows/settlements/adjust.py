@@ -18,7 +18,10 @@ from workflows.ledger.transfer import Transfer, post_transfer
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """``amount`` minor units that ``provider`` owes more (or, negative, less) than was settled."""
+    """``amount`` minor units that ``provider`` owes more (or, negative, less) than was settled.
+
+    It has no method: in a breakdown corrections stand by themselves, as ``other``.
+    """
 
     store_id: str
     currency: str
@@ -28,8 +31,6 @@ class Adjustment:
     payment_id: str | None = None
     provider_reference: str | None = None
     our_reference: str | None = None
-    method_type: str | None = None
-    brand: str | None = None
 
 
 _RUNNING = text("""
@@ -39,9 +40,9 @@ _RUNNING = text("""
 """)
 _LINE = text("""
     INSERT INTO settlement_lines (settlement_id, kind, entity_id, merchant_id, store_id, payment_id, provider,
-        provider_reference, our_reference, method_type, brand, currency, amount, occurred_at, business_date)
+        provider_reference, our_reference, currency, amount, occurred_at, business_date)
     VALUES (:settlement_id, 'adjustment', :entity_id, :merchant_id, :store_id, :payment_id, :provider,
-        :provider_reference, :our_reference, :method_type, :brand, :currency, :amount, :occurred_at, :business_date)
+        :provider_reference, :our_reference, :currency, :amount, :occurred_at, :business_date)
 """)
 
 

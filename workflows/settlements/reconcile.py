@@ -54,8 +54,8 @@ _CURRENT = text("""
 """)
 _RUN = text("""
     INSERT INTO reconciliation_runs (settlement_id, number, merchant_id, store_id, at, caller_type, caller_id,
-                                     statement_ids, is_explained, summary)
-    SELECT settlement_id, number, merchant_id, store_id, at, caller_type, caller_id, statement_ids, is_explained, summary
+                                     statement_ids, summary)
+    SELECT settlement_id, number, merchant_id, store_id, at, caller_type, caller_id, statement_ids, summary
     FROM jsonb_populate_recordset(NULL::reconciliation_runs, CAST(:rows AS jsonb))
 """)
 _LAST_RUN = text("SELECT coalesce(max(number), 0) FROM reconciliation_runs WHERE settlement_id = :id")
@@ -118,7 +118,6 @@ async def _keep(
         "caller_type": by.caller_type,
         "caller_id": by.caller_id,
         "statement_ids": comparison.statement_ids,
-        "is_explained": True,
         "summary": summary,
     }
     await connection.execute(_RUN, {"rows": rows_parameter([run])})

@@ -16,12 +16,11 @@ class StoreRule:
 
     store_id: str
     merchant_id: str
-    created_at: datetime
     changed_at: datetime
     rule: Rule
 
 
-_STORES = text("SELECT id, merchant_id, time_zone, cut_off, created_at, updated_at FROM stores WHERE id = ANY(:ids)")
+_STORES = text("SELECT id, merchant_id, time_zone, cut_off, updated_at FROM stores WHERE id = ANY(:ids)")
 _OVERRIDES = text("""
     -- overrides: those of days that a period from :since on may touch
     SELECT store_id, business_date, ends_at_local FROM settlement_overrides
@@ -42,7 +41,6 @@ async def load_rules(
         row.id: StoreRule(
             row.id,
             row.merchant_id,
-            created_at=row.created_at,
             changed_at=row.updated_at,
             rule=Rule(row.time_zone, row.cut_off, overrides.get(row.id, {})),
         )

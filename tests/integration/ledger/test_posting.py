@@ -81,7 +81,7 @@ async def test_an_adjustment_is_a_line_of_the_running_period_and_a_journal(shop:
     await shop.since()
     async with transaction(Role.WORKER) as connection:
         adjustment_id = await write_adjustment(
-            connection, Adjustment(shop.tenant.store_id, "JPY", "sandbox", -120, now(), method_type="qr")
+            connection, Adjustment(shop.tenant.store_id, "JPY", "sandbox", -120, now())
         )
     assert await entries(shop, adjustment_id) == {
         ("adjustment", "receivable", "sandbox", -120),
@@ -90,7 +90,7 @@ async def test_an_adjustment_is_a_line_of_the_running_period_and_a_journal(shop:
     closed = await shop.close_now()
     assert set(await shop.lines(closed["id"])) == {adjustment_id}
     assert (closed["adjustments_amount"], closed["net_amount"], closed["cash_expected"]) == (-120, -120, 0)
-    assert closed["breakdown"]["qr"]["sandbox"]["adjustments"] == -120
+    assert closed["breakdown"]["other"]["adjustments"] == -120
 
 
 async def post_raw(shop: Shop, sold: str, amounts: list[int], currency: str) -> None:

@@ -15,7 +15,6 @@ from tests.integration.refunds.kit import Admin, RefundMaker, sums
 from tests.integration.refunds.test_bills_follow_refunds import new_bill
 
 AT_ONCE_SECONDS = 1.0  # a third of the time a statement may wait for a row
-AT_LAST_SECONDS = 20.0
 
 
 @asynccontextmanager

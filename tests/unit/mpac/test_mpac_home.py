@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mpac.stack.home import DEFAULT_HOME, Home, default_home, empty_home, open_home, write_private
+from mpac.stack.home import Home, empty_home, open_home, write_private
 from mpac.trouble import Trouble
 
 
@@ -58,10 +58,3 @@ def test_a_failed_write_leaves_the_old_content_and_no_rest(tmp_path: Path) -> No
         write_private(target, 5)  # type: ignore[arg-type]  # anything that fails half-way
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
-
-
-def test_the_home_is_mpac_home_or_beside_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MPAC_HOME", str(tmp_path))
-    assert default_home() == tmp_path
-    monkeypatch.delenv("MPAC_HOME")
-    assert default_home() == DEFAULT_HOME

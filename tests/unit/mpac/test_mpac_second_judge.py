@@ -89,6 +89,6 @@ def test_every_rule_of_the_second_judge_has_a_violation_here() -> None:
 def test_what_was_checked_is_counted() -> None:
     claims = {"pay_1": claim(), "pay_2": claim("failed", id="pay_2"), "pay_3": claim("pending", id="pay_3")}
     judgement = judge(claims, Ledger(movements=1, by_payment={"pay_1": moved(CHARGE)}))
-    assert judgement.is_clean
+    assert judgement.broken == ()
     assert (judgement.payments, judgement.movements) == (3, 1)
     assert judgement.checked == {"I1": 1, "I2": 1, "I3": 1, "unknown": 1}

@@ -26,7 +26,6 @@ class ReconciliationRun(Base):
     caller_type: Mapped[str] = mapped_column(Text)
     caller_id: Mapped[str] = mapped_column(Text)
     statement_ids: Mapped[list[str]] = mapped_column(ARRAY(Text))
-    is_explained: Mapped[bool]
     summary: Mapped[dict[str, Any]] = mapped_column(JSONB)
 
 
@@ -44,7 +43,6 @@ class Break(Base):
     store_id: Mapped[str] = mapped_column(Text)
     settlement_id: Mapped[str] = mapped_column(Text, ForeignKey("settlements.id", name="breaks_settlement_fk"))
     identity: Mapped[str] = mapped_column(Text)
-    first_run: Mapped[int]
     run: Mapped[int]
     category: Mapped[str] = mapped_column(Text)
     provider: Mapped[str] = mapped_column(Text)

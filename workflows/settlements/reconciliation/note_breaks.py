@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.settlements.reconciliation.categories import NO_BREAK
+
 FIRST_OWNER = "merchant_admin"
 """Whose break it is until somebody is named: the role that may resolve it."""
 
@@ -41,7 +43,7 @@ _NOTE = text("""
                    CASE j.category WHEN 'date_mismatch' THEN
                         coalesce(t.occurred_on, (t.occurred_at AT TIME ZONE CAST(:time_zone AS text))::date) END) AS base
         FROM judged j LEFT JOIN ours o ON o.id = j.our_id LEFT JOIN theirs t ON t.id = j.their_id
-        WHERE j.category NOT IN ('matched', 'expected')
+        WHERE j.category <> ALL (CAST(:no_break AS text[]))
     ), numbered AS (
         SELECT *, base || '#1' AS identity FROM found WHERE our_id IS NOT NULL
         UNION ALL
@@ -49,12 +51,12 @@ _NOTE = text("""
     ), counted AS (
         SELECT *, lpad(to_hex(row_number() OVER ()), 6, '0') AS n FROM numbered
     ), noted AS (
-    INSERT INTO breaks AS b (id, merchant_id, store_id, settlement_id, identity, first_run, run, category, provider, kind,
-        entity_id, our_reference, provider_reference, currency, ours, theirs, difference, fee_difference, our_line,
+    INSERT INTO breaks AS b (id, merchant_id, store_id, settlement_id, identity, run, category, provider, kind, entity_id,
+        our_reference, provider_reference, currency, ours, theirs, difference, fee_difference, our_line,
         their_line, opened_at, owner)
     SELECT 'brk_' || lpad(to_hex(CAST(extract(epoch FROM CAST(:at AS timestamptz)) * 1000 AS bigint)), 12, '0')
                || '7' || left(n, 3) || '8' || right(n, 3) || right(gen_random_uuid()::text, 12),
-           :merchant_id, :store_id, :id, identity, :run, :run, category, provider, kind, entity_id, our_reference,
+           :merchant_id, :store_id, :id, identity, :run, category, provider, kind, entity_id, our_reference,
            provider_reference, :currency, ours, theirs, our_amount - their_amount, our_fee - their_fee, our_line,
            their_line, :at, :owner
     FROM counted
@@ -68,4 +70,5 @@ async def note_breaks(connection: AsyncConnection, settlement: dict[str, Any], *
     """Keep what ``judged`` holds of breaks as found by ``run``; how many of them are open."""
     names = ("id", "merchant_id", "store_id", "currency", "time_zone")
     parameters = {**{name: settlement[name] for name in names}, "run": run, "at": at, "owner": FIRST_OWNER}
+    parameters["no_break"] = sorted(NO_BREAK)
     return int((await connection.execute(_NOTE, parameters)).scalar_one())

@@ -1,7 +1,7 @@
 """Summarise: what a run adds up to, category by category, so that our sum − their sum is explained to the last unit.
 
 The two sums are taken from the lines themselves and not from the categories, so the explanation is proved and not assumed:
-a run whose categories do not add up to the difference is not kept (``is_explained``, and a constraint of the table).
+a run whose categories do not add up to the difference is not kept.
 """
 
 from typing import Any
