@@ -18,7 +18,6 @@ from mpac.stack.valkey import broker_url
 
 PREFIX = "MPAC_"
 FLOWER_USER = "mpac"
-PROVIDER_EVENTS = "/api/v1/provider-events/sandbox"  # where the sandbox sends what happened later
 RATE_LIMITS_OFF = {"MPAC_RATE_LIMIT_PER_MERCHANT": "0", "MPAC_RATE_LIMIT_OVERALL": "0"}
 
 
@@ -60,9 +59,7 @@ def product_environment(home: Home, urls: Urls, secrets: Secrets) -> dict[str, s
         "MPAC_BROKER_URL": urls.broker,
         "MPAC_SANDBOX_URL": urls.sandbox,
     }
-    webhook = {"MPAC_SANDBOX_WEBHOOK_URL": urls.api + PROVIDER_EVENTS} if urls.api else {}
     return {
-        **webhook,
         "MPAC_ENVIRONMENT": "development",
         "MPAC_HOME": str(home.path),
         **{name: url for name, url in located.items() if url},

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from fastapi.routing import APIRoute
 
+from api.app import ROUTERS
 from mpac.commands import load_word, words
 from mpac.commands.secrets import variables
 from mpac.commands.worker import ALL_QUEUES, check_queues
@@ -38,6 +40,14 @@ def test_the_file_is_valid_by_the_compose_specification() -> None:
         [checker, "--builtin-schema", "vendor.compose-spec", str(FILE)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_addresses_of_the_api_are_routes_that_it_has(name: str) -> None:
+    routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    for value in OURS[name].get("environment", {}).values():
+        path = str(value).partition("/api/v1")[2]
+        assert not path or [route for route in routes if route.path_regex.match(path)], value
 
 
 def test_it_has_everything_that_a_local_stack_has() -> None:

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from fastapi.routing import APIRoute
 
+from api.app import ROUTERS
 from mpac.stack import commands, parts
 from mpac.stack.environment import Urls, product_environment, urls_of, with_users_own
 from mpac.stack.home import open_home
@@ -35,6 +37,14 @@ def test_an_unknown_part_and_a_missing_one_are_sentences(monkeypatch: pytest.Mon
     monkeypatch.setattr(parts, "SOURCES", {"sandbox": "sandbox/absent.py"})
     with pytest.raises(Trouble, match=r"sandbox can't be started: sandbox/absent\.py is not in this checkout"):
         parts.check_parts(["sandbox"])
+
+
+def test_the_sandbox_is_sent_to_no_route_that_does_not_exist(secrets: Secrets, tmp_path: Path) -> None:
+    routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    variables = product_environment(open_home(tmp_path / "state"), urls_of(PORTS, secrets, {}), secrets)
+    path = variables.get("MPAC_SANDBOX_WEBHOOK_URL", "").partition("/api/v1")[2]
+    assert not path or [route for route in routes if route.path_regex.match(path)]
+    assert variables["MPAC_SANDBOX_WEBHOOK_SECRET"], "who names an address of their own gets signed events"
 
 
 def test_the_users_own_variables_win(secrets: Secrets, tmp_path: Path) -> None:
