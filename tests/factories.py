@@ -197,7 +197,7 @@ class PaymentMaker:
         await self.processor.process(list(payment_ids))
 
     async def in_status(self, status: PaymentStatus) -> str:
-        """A payment in ``status``. ``refunded`` is not reachable before refunds are."""
+        """A payment in ``status``; ``refunded`` is for who makes refunds (tests/integration/refunds/kit.py) to reach."""
         if status is PaymentStatus.PENDING:
             return await self.pending()
         if status is PaymentStatus.CANCELLED:

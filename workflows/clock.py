@@ -1,7 +1,7 @@
 """The one clock of the product.
 
-``now`` is read once per transaction and passed down, so that one change has one instant and tests can freeze it. What
-machines must agree on (leases, due times, settlement periods) is decided by the database's clock instead.
+The life of tokens and assertions goes by it, and nothing else: every date in a row and what machines must agree on (leases,
+due times, settlement periods) is decided by the database's clock, one instant per transaction (docs/decisions/0030).
 """
 
 from datetime import UTC, datetime

@@ -1,7 +1,8 @@
-"""``apply``: the one door to a status, for a single row; the hot paths have set-based twins in ``workflows.payments``.
+"""``apply``: the one door to a status, for a single row.
 
 It locks the row, asks the entity's machine for the next status, writes it with a new version, and appends the history
-row, all in the caller's transaction. Devices, orders, bills, refunds and settlements all go through here.
+row, all in the caller's transaction. What changes many rows at once has a set-based twin of it beside the entity
+(payments, refunds, orders, bills, devices, settlements); tests/unit/test_conventions.py names them all (``DOORS``).
 """
 
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ def one(entity: str) -> str:
 class Rule:
     """``violations`` selects ``id`` and ``problem`` of every row that breaks it; ``checked`` counts the rows it judged.
 
-    Both may use ``:review_after_seconds``.
+    ``violations`` may use ``:review_after_seconds``.
     """
 
     invariant: str
