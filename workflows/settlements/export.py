@@ -1,8 +1,9 @@
 """Export: a settlement with all its lines and breaks as CSV or JSON, piece by piece, whatever its size.
 
-Each page is read in a transaction of its own, by key: whoever reads slowly holds neither a connection nor a snapshot, and a
-closed settlement reads the same in all of them. Amounts are minor units and instants UTC, as everywhere in the interface;
-the printable report (``report``) is the one for people.
+Each page is read in a transaction of its own, by key: whoever reads slowly holds neither a connection nor a snapshot. The
+lines of a closed settlement read the same in all of them. Breaks are those of one run, the last when the export began,
+whatever is compared meanwhile; how they end is told as it is when their page is read. Amounts are minor units and instants
+UTC, as everywhere in the interface; the printable report (``report``) is the one for people.
 """
 
 import csv
@@ -55,12 +56,11 @@ _LINES = text("""
     WHERE settlement_id = :id AND entity_id > :after ORDER BY entity_id LIMIT :limit
 """)
 _BREAKS = text("""
-    -- breaks: one page of those that the last run saw
+    -- breaks: one page of those that the run saw. A later run that finds one again puts its own number there.
     SELECT *, now() AS now, id AS key FROM breaks
-    WHERE settlement_id = :id AND id > :after
-      AND run = (SELECT max(number) FROM reconciliation_runs WHERE settlement_id = :id)
-    ORDER BY id LIMIT :limit
+    WHERE settlement_id = :id AND id > :after AND run >= :run AND opened_at <= :run_at ORDER BY id LIMIT :limit
 """)
+_LAST_RUN = text("SELECT max(number) AS run, max(at) AS run_at FROM reconciliation_runs WHERE settlement_id = :id")
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What makes a spreadsheet run a text instead of showing it; in Japanese the wide signs do as well."""
@@ -68,30 +68,31 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 async def export_lines_csv(settlement_id: str, *, caller: Caller) -> AsyncIterator[bytes]:
     """The lines as CSV. Raises ``ResourceNotFound`` before the first piece."""
-    await _look(settlement_id, caller)
+    of = await _look(settlement_id, caller)
     yield csv_rows([LINE_FIELDS])
-    async for page in _pages(_LINES, settlement_id, caller):
+    async for page in _pages(_LINES, of, caller):
         yield csv_rows(line_fields(row).values() for row in page)
 
 
 async def export_csv(settlement_id: str, *, caller: Caller) -> AsyncIterator[bytes]:
     """Lines, then breaks, in one table. Raises ``ResourceNotFound`` before the first piece."""
-    await _look(settlement_id, caller)
+    of = await _look(settlement_id, caller)
     yield csv_rows([COLUMNS])
-    async for page in _pages(_LINES, settlement_id, caller):
+    async for page in _pages(_LINES, of, caller):
         yield csv_rows(_cells("line", line_fields(row)) for row in page)
-    async for page in _pages(_BREAKS, settlement_id, caller):
+    async for page in _pages(_BREAKS, of, caller):
         yield csv_rows(_cells("break", break_fields(row)) for row in page)
 
 
 async def export_json(settlement_id: str, *, caller: Caller) -> AsyncIterator[bytes]:
     """``{"settlement", "lines", "breaks"}``. Raises ``ResourceNotFound`` before the first piece."""
     settlement = settlement_fields(await read_settlement(settlement_id, caller=caller))
+    of = await _look(settlement_id, caller)
     yield b'{"settlement":' + render(settlement) + b',"lines":['
-    async for piece in _json_rows(_pages(_LINES, settlement_id, caller), line_fields):
+    async for piece in _json_rows(_pages(_LINES, of, caller), line_fields):
         yield piece
     yield b'],"breaks":['
-    async for piece in _json_rows(_pages(_BREAKS, settlement_id, caller), break_fields):
+    async for piece in _json_rows(_pages(_BREAKS, of, caller), break_fields):
         yield piece
     yield b"]}"
 
@@ -104,16 +105,19 @@ async def _json_rows(pages: AsyncIterator[list[dict[str, Any]]], show: Any) -> A
         is_first = False
 
 
-async def _look(settlement_id: str, caller: Caller) -> None:
+async def _look(settlement_id: str, caller: Caller) -> dict[str, Any]:
+    """What the pages are read of: the settlement and its last run, if it has one. Raises ``ResourceNotFound``."""
     async with caller_transaction(caller) as connection:
         await Hand(caller).look_at(connection, settlement_id)
+        last_run = (await connection.execute(_LAST_RUN, {"id": settlement_id})).mappings().one()
+    return {"id": settlement_id, **last_run}
 
 
-async def _pages(statement: TextClause, settlement_id: str, caller: Caller) -> AsyncIterator[list[dict[str, Any]]]:
+async def _pages(statement: TextClause, of: dict[str, Any], caller: Caller) -> AsyncIterator[list[dict[str, Any]]]:
     after = ""
     while True:
         async with caller_transaction(caller) as connection:
-            found = await connection.execute(statement, {"id": settlement_id, "after": after, "limit": PAGE})
+            found = await connection.execute(statement, {**of, "after": after, "limit": PAGE})
             page = [dict(row) for row in found.mappings()]
         if not page:
             return

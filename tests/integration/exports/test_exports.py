@@ -6,6 +6,7 @@ import time
 import zlib
 from typing import Any
 
+import orjson
 import psycopg
 import pytest
 from fontTools.ttLib import TTFont
@@ -15,6 +16,8 @@ from tests.conftest import MakeTenant
 from tests.factories import Tenant
 from tests.harness import Answer, Api
 from tests.reconciling import closed_settlement, mirror, open_settlement, some_sales, upload
+from tests.reconciling import manager as manager_of
+from workflows.settlements import export
 from workflows.settlements.export import PAGE
 from workflows.settlements.report.font import cut_font
 
@@ -70,6 +73,30 @@ async def test_the_whole_settlement_as_csv_and_as_json(api: Api, admin: Admin, t
     assert {one["category"] for one in body["breaks"]} == {"amount_mismatch", "currency_mismatch"}
     assert {row["difference"] for row in rows[10:]} == {str(one["difference"]) for one in body["breaks"]}
     assert sum(line["amount"] for line in body["lines"]) == sum(int(row["amount"]) for row in rows[:10])
+
+
+async def test_the_breaks_of_an_export_are_those_of_one_run_whatever_is_compared_meanwhile(
+    api: Api, admin: Admin, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "PAGE", 1)
+    sales = some_sales(4)
+    settlement_id = await closed_settlement(admin, tenant, sales)
+    manager = api.signer.user(tenant, role="store_manager")
+    await upload(tenant, settlement_id, [mirror(line, amount=1) for line in sales[:3]] + [mirror(sales[3])])
+    await api.post(f"/settlements/{settlement_id}/reconcile", as_=manager)
+    seen = (await api.get(f"/settlements/{settlement_id}/breaks", as_=manager)).body["data"]
+    pieces = export.export_json(settlement_id, caller=manager_of(tenant))
+    whole = b""
+    while not whole.endswith(b'"breaks":['):
+        whole += await anext(pieces)
+    whole += await anext(pieces)
+    # A corrected statement: the first break is gone, two are found again, and there is a new one.
+    await upload(tenant, settlement_id, [mirror(sales[0]), *(mirror(line, amount=1) for line in sales[1:])])
+    await api.post(f"/settlements/{settlement_id}/reconcile", as_=manager)
+    async for piece in pieces:
+        whole += piece
+    assert {one["entity_id"] for one in orjson.loads(whole)["breaks"]} == {line.entity_id for line in sales[:3]}
+    assert len(seen) == 3
 
 
 async def test_what_a_spreadsheet_would_run_is_only_text(api: Api, admin: Admin, tenant: Tenant) -> None:
