@@ -9,9 +9,10 @@ import threading
 import time
 from collections import Counter
 
-from workers.app import QUEUES, app, run, settings
+from workers.app import QUEUES, app, settings
 from workers.canaries import sing
 from workers.nudge import MAX_IDS, PAYMENTS, RECONCILE, REFUNDS, SETTLEMENTS, publish
+from workers.runtime import run
 from workflows.canaries import find_silent_queues, note_sent
 from workflows.housekeeping import forget_expired
 from workflows.payments.due import Due, find_due_payments

@@ -4,23 +4,17 @@ A message is only a nudge: rows are the truth, so a message may be lost, late or
 speed and simplicity (late acknowledgement, one message in hand per thread, no results), and nothing here is relied upon.
 """
 
-import asyncio
 from typing import Any
 
 from celery import Celery, Task
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
 from kombu.entity import Exchange, Queue
 
-from workers import dead_letters
-from workers.bridge import LONGEST_SECONDS, Bridge
+from workers import dead_letters, runtime
+from workers.bridge import LONGEST_SECONDS
 from workflows.collector import settle_collector
-from workflows.database import Role, connect, disconnect
-from workflows.ledger.post import post_completions, post_refunds
 from workflows.logs import configure_logs
-from workflows.payments.process import Processor, longest_step
-from workflows.providers.registry import Providers, open_providers
-from workflows.refunds.process import RefundProcessor
-from workflows.refunds.too_late import refund_too_late
+from workflows.payments.process import longest_step
 from workflows.settings import Settings, settings_or_exit
 
 QUEUES = ("payments", "refunds", "settlements", "webhooks", "sweeps")
@@ -88,32 +82,6 @@ app.conf.update(
     timezone="UTC",
 )
 
-bridge = Bridge()
-_process: dict[str, Any] = {}
-
-
-def run(work: Any) -> Any:
-    """Wait for a coroutine of the domain: the only bridge between Celery's threads and the event loop."""
-    return bridge.run(work)
-
-
-def processor() -> Processor:
-    """The payments this worker process has in hand."""
-    made: Processor = _process["payments"]
-    return made
-
-
-def refund_processor() -> RefundProcessor:
-    """The refunds this worker process has in hand."""
-    made: RefundProcessor = _process["refunds"]
-    return made
-
-
-def providers() -> Providers:
-    """The remote providers of this worker process."""
-    made: Providers = _process["providers"]
-    return made
-
 
 @setup_logging.connect
 def _logs(**_: Any) -> None:
@@ -133,16 +101,7 @@ def _open(sender: Any, **_: Any) -> None:
             f"MPAC_VISIBILITY_TIMEOUT_SECONDS ({settings.visibility_timeout_seconds}) must be longer than the longest "
             f"task and any lease ({longest} s), or the broker would hand out messages that are being worked on."
         )
-    connect(settings, roles=(Role.WORKER, Role.SWEEP))
-    bridge.start()
-    bridge.run(_build(str(sender)))
-
-
-async def _build(worker: str) -> None:
-    remote = open_providers(settings)
-    _process["providers"] = remote
-    _process["payments"] = Processor(settings, remote, worker=worker, aftermath=(refund_too_late, post_completions))
-    _process["refunds"] = RefundProcessor(settings, remote, worker=worker, aftermath=(post_refunds,))
+    runtime.start(settings, worker=str(sender))
 
 
 @worker_ready.connect
@@ -152,12 +111,4 @@ def _settle(**_: Any) -> None:
 
 @worker_shutdown.connect
 def _close(**_: Any) -> None:
-    bridge.run(_let_go())
-    bridge.stop()
-
-
-async def _let_go() -> None:
-    drains = (hands.drain(settings.soft_shutdown_seconds) for hands in (processor(), refund_processor()))
-    await asyncio.gather(*drains)
-    await providers().close()
-    await disconnect()
+    runtime.stop()

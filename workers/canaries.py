@@ -1,6 +1,7 @@
 """Canaries: a message through each queue now and then, to see that somebody consumes there."""
 
-from workers.app import app, run
+from workers.app import app
+from workers.runtime import run
 from workflows.canaries import note_consumed
 
 

@@ -10,6 +10,7 @@
 import logging
 from typing import Any
 
+from workers.runtime import run
 from workflows.dead_letters import bury
 from workflows.errors import ServiceUnavailable
 
@@ -51,8 +52,6 @@ def keep(
     if isinstance(error, ServiceUnavailable | TimeoutError):
         logger.warning("task %s was put off: %s", task, error, extra={"task_id": task_id})
         return
-    from workers.app import run  # noqa: PLC0415 - the application imports this module to build its task class
-
     reason = f"{type(error).__name__}: {error}" if error else "its worker died each time"
     logger.error("task %s was buried: %s", task, reason, extra={"task_id": task_id})
     run(bury(task, task_id=task_id, arguments=arguments, deliveries=deliveries, reason=reason, traceback=trace))

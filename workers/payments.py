@@ -1,6 +1,7 @@
 """Celery tasks for payments. Each is one call into ``workflows``; no rules live here."""
 
-from workers.app import app, processor, run
+from workers.app import app
+from workers.runtime import run, runtime
 
 
 @app.task(name="payments.process")
@@ -9,4 +10,4 @@ def process(payment_ids: list[str]) -> None:
 
     The rows are the truth and this message only a nudge: ``beat.sweeps`` finds any payment whose nudge was lost.
     """
-    run(processor().process(payment_ids))
+    run(runtime().payments.process(payment_ids))

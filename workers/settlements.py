@@ -1,7 +1,8 @@
 """Celery tasks for settlements. Each is one call into ``workflows``; no rules live here."""
 
-from workers.app import app, providers, run, settings
+from workers.app import app
 from workers.nudge import SETTLEMENTS, publish
+from workers.runtime import run, runtime
 from workflows.settlements.close import close_settlements
 from workflows.settlements.open_due import open_due as open_due_periods
 from workflows.settlements.reconcile_due import reconcile_due
@@ -28,5 +29,8 @@ def open_due(self) -> None:  # type: ignore[no-untyped-def]  # the task itself, 
 def reconcile(self, settlement_ids: list[str]) -> None:  # type: ignore[no-untyped-def]  # the task itself, as all of Celery
     """Fetch the statements of these settlements and reconcile them. Safe to deliver twice, late, or never."""
     for settlement_id in settlement_ids:
-        work = reconcile_due(settlement_id, worker=str(self.request.hostname), settings=settings, providers=providers())
+        ours = runtime()
+        work = reconcile_due(
+            settlement_id, worker=str(self.request.hostname), settings=ours.settings, providers=ours.providers
+        )
         run(work)

@@ -41,7 +41,7 @@ def reach(entity: str, point: str) -> None:
 
 def plant() -> None:
     """Put the points where they belong. The product is imported here: tests read only the names of the points."""
-    application: Any = import_module("workers.app")
+    runtime: Any = import_module("workers.runtime")
     provider = import_module("workflows.providers.sandbox").SandboxProvider
     plant_claims()
     provider.charge = calling(PAYMENT, provider.charge)
@@ -52,7 +52,7 @@ def plant() -> None:
     ):
         process: Any = import_module(f"workflows.{entity}s.process")
         tasks: Any = import_module(f"workers.{entity}s")
-        setattr(application, post, then(entity, "recorded, not committed", getattr(application, post)))
+        setattr(runtime, post, then(entity, "recorded, not committed", getattr(runtime, post)))
         setattr(process, record, then(entity, "committed", getattr(process, record)))
         tasks.run = acknowledging(entity, tasks.run)
 

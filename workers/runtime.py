@@ -1,0 +1,68 @@
+"""Run time: what one worker process is made of, built once when it starts, and its only bridge to the event loop."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from workers.bridge import Bridge
+from workflows.database import Role, connect, disconnect
+from workflows.ledger.post import post_completions, post_refunds
+from workflows.payments.process import Processor
+from workflows.providers.registry import Providers, open_providers
+from workflows.refunds.process import RefundProcessor
+from workflows.refunds.too_late import refund_too_late
+from workflows.settings import Settings
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The long-lived objects of this process: the payments and refunds it has in hand, and its remote providers."""
+
+    settings: Settings
+    providers: Providers
+    payments: Processor
+    refunds: RefundProcessor
+
+
+_bridge = Bridge()
+_made: list[Runtime] = []
+
+
+def run(work: Any) -> Any:
+    """Wait for a coroutine of the domain: the only way from Celery's threads to the event loop."""
+    return _bridge.run(work)
+
+
+def runtime() -> Runtime:
+    """What this process has. Raises ``IndexError`` before ``start``: no task can come by then."""
+    return _made[0]
+
+
+def start(settings: Settings, *, worker: str) -> None:
+    """Build everything; once per process."""
+    connect(settings, roles=(Role.WORKER, Role.SWEEP))
+    _bridge.start()
+    _made.append(run(_build(settings, worker)))
+
+
+def stop() -> None:
+    """Let the calls in hand end, for as long as a soft shutdown may take, then close everything."""
+    run(_let_go(runtime()))
+    _bridge.stop()
+
+
+async def _build(settings: Settings, worker: str) -> Runtime:
+    remote = open_providers(settings)
+    return Runtime(
+        settings=settings,
+        providers=remote,
+        payments=Processor(settings, remote, worker=worker, aftermath=(refund_too_late, post_completions)),
+        refunds=RefundProcessor(settings, remote, worker=worker, aftermath=(post_refunds,)),
+    )
+
+
+async def _let_go(ours: Runtime) -> None:
+    drains = (hands.drain(ours.settings.soft_shutdown_seconds) for hands in (ours.payments, ours.refunds))
+    await asyncio.gather(*drains)
+    await ours.providers.close()
+    await disconnect()
