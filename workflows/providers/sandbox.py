@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from workflows.card_data import mask
 from workflows.providers.base import (
     ActionRequired,
     Answer,
@@ -53,6 +54,11 @@ def _words(value: Any) -> str:
     return value
 
 
+def _prose(value: Any) -> str:
+    """Words for people, in which a provider may have quoted what the terminal must never see stored."""
+    return mask(_words(value))
+
+
 def _words_if_any(value: Any) -> str | None:
     return None if value is None else _words(value)
 
@@ -70,7 +76,7 @@ def _succeeded(body: dict[str, Any]) -> Succeeded:
 
 def _declined(body: dict[str, Any]) -> Declined:
     code = _words(body.get("decline_code") or "declined")
-    message = _words(body.get("decline_message") or "The provider declined the payment")
+    message = _prose(body.get("decline_message") or "The provider declined the payment")
     return Declined(code=code, message=message, is_retriable=code in RETRIABLE_CODES)
 
 
@@ -247,7 +253,7 @@ def _read(status: int, raw: bytes, retry_after: str | None) -> Answer:
     try:
         body = orjson.loads(raw)
         if status == REFUSED:
-            return Declined("refused_by_provider", _words(body["error"]["message"]))
+            return Declined("refused_by_provider", _prose(body["error"]["message"]))
         if status in (OK, CONFLICT):
             return ANSWERS[body["status"]](body)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):

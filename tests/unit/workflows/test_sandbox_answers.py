@@ -96,3 +96,14 @@ def test_a_conflict_over_the_body_of_a_reference_is_unknown() -> None:
 
 def test_nothing_found_is_an_answer_of_its_own() -> None:
     assert _read(404, b"", None) == NotFound()
+
+
+def test_a_card_number_that_the_provider_quotes_goes_no_further() -> None:
+    said = {
+        "status": "declined",
+        "decline_code": "stolen_card",
+        "decline_message": "Card 4111 1111 1111 1111 is stolen",
+    }
+    assert _read(200, orjson.dumps(said), None) == Declined("stolen_card", "…")
+    refused = {"error": {"message": "no such card: 4111111111111111"}}
+    assert _read(400, orjson.dumps(refused), None) == Declined("refused_by_provider", "…")
