@@ -10,11 +10,12 @@ from api.answers import json_answer, page_answer, stored_answer
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, RequestId
 from api.keys import DOCUMENTED
 from api.problems import problems
-from api.schemas.bills import BillIn, BillOut, BillsOut, BillStatus, CombineIn, PartsOut, SplitIn
+from api.schemas.bills import BillIn, BillOut, BillsOut, CombineIn, PartsOut, SplitIn
 from workflows.bills.create import bill_orders
 from workflows.bills.present import bill_fields
 from workflows.bills.queries import BillFilter, list_bills, read_bill
 from workflows.bills.split import split_bill
+from workflows.bills.states import BillStatus
 from workflows.bills.void import void_bill
 
 router = APIRouter(prefix="/bills", tags=["bills"])

@@ -11,13 +11,14 @@ from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, O
 from api.hot import HotRoute
 from api.keys import DOCUMENTED
 from api.problems import problems
-from api.schemas.orders import OrderIn, OrderOut, OrderPatch, OrdersOut, OrderStatus
+from api.schemas.orders import OrderIn, OrderOut, OrderPatch, OrdersOut
 from workflows.orders.cancel import cancel_order
 from workflows.orders.change import change_order
 from workflows.orders.complete import complete_order
 from workflows.orders.create import Creation
 from workflows.orders.present import order_fields
 from workflows.orders.queries import OrderFilter, list_orders, read_order
+from workflows.orders.states import OrderStatus
 from workflows.orders.submit import submit_order
 from workflows.orders.totals import TaxRounding
 

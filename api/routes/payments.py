@@ -1,7 +1,7 @@
 """Payments over HTTP."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
@@ -16,6 +16,7 @@ from workflows.payments.cancel import cancel_payment
 from workflows.payments.judge import Acceptance
 from workflows.payments.present import payment_fields
 from workflows.payments.queries import PaymentFilter, await_payment, list_payments, read_payment
+from workflows.payments.states import PaymentStatus
 from workflows.payments.stream import follow_payment
 from workflows.refunds.timeline import read_whole_timeline
 
@@ -24,8 +25,6 @@ router = APIRouter(prefix="/payments", tags=["payments"])
 LONGEST_STREAM_SECONDS = (
     600  # longer than any payment takes but one in doubt, which is asked about by then and not watched
 )
-
-Status = Literal["pending", "processing", "completed", "failed", "cancelled", "refunded"]
 
 
 async def create_payment(
@@ -55,7 +54,7 @@ router.add_api_route(
 async def get_payments(  # noqa: PLR0917 - the filters of the contract
     caller: AnyCaller,
     page: CurrentPage,
-    status: Annotated[Status | None, Query()] = None,
+    status: Annotated[PaymentStatus | None, Query()] = None,
     store_id: Annotated[str | None, Query(max_length=80)] = None,
     device_id: Annotated[str | None, Query(max_length=80)] = None,
     bill_id: Annotated[str | None, Query(max_length=80)] = None,

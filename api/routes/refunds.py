@@ -1,6 +1,6 @@
 """Refunds over HTTP."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
@@ -13,10 +13,9 @@ from api.schemas.refunds import RefundIn, RefundOut, RefundsOut
 from workflows.refunds.present import refund_fields
 from workflows.refunds.queries import RefundFilter, list_refunds, list_refunds_of, read_refund
 from workflows.refunds.request import request_refund
+from workflows.refunds.states import RefundStatus
 
 router = APIRouter(tags=["refunds"])
-
-Status = Literal["pending", "processing", "completed", "failed"]
 
 
 @router.post(
@@ -61,7 +60,7 @@ async def get_refunds(
     *,
     caller: AnyCaller,
     page: CurrentPage,
-    status: Annotated[Status | None, Query()] = None,
+    status: Annotated[RefundStatus | None, Query()] = None,
     store_id: Annotated[str | None, Query(max_length=80)] = None,
     payment_id: Annotated[str | None, Query(max_length=80)] = None,
 ) -> Response:

@@ -1,7 +1,7 @@
 """Settlements over HTTP."""
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
@@ -17,10 +17,9 @@ from workflows.settlements.export import export_lines_csv
 from workflows.settlements.override import override_day
 from workflows.settlements.present import line_fields, override_fields, settlement_fields
 from workflows.settlements.queries import SettlementFilter, list_lines, list_settlements, read_settlement
+from workflows.settlements.states import SettlementStatus
 
 router = APIRouter(tags=["settlements"])
-
-Status = Literal["open", "closed", "reconciled"]
 
 
 @router.get("/settlements", response_model=SettlementsOut, responses=problems(401, 403))
@@ -29,7 +28,7 @@ async def get_settlements(
     caller: StoreManager,
     page: CurrentPage,
     store_id: Annotated[Id | None, Query()] = None,
-    status: Annotated[Status | None, Query()] = None,
+    status: Annotated[SettlementStatus | None, Query()] = None,
     business_date: Annotated[date | None, Query(alias="date", description="The business day")] = None,
 ) -> Response:
     """The settlements you may see, newest first."""

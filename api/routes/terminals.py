@@ -9,11 +9,12 @@ from api.answers import json_answer, page_answer
 from api.dependencies import CurrentPage, EntityId, RequestId, StoreManager
 from api.problems import problems
 from api.schemas.base import Id
-from api.schemas.terminals import ReasonIn, Status, TerminalIn, TerminalOut, TerminalsOut, terminal_fields
+from api.schemas.terminals import ReasonIn, TerminalIn, TerminalOut, TerminalsOut, terminal_fields
 from workflows.devices.deactivate import deactivate_device
 from workflows.devices.queries import list_devices, read_device
 from workflows.devices.register import register_device
 from workflows.devices.resume import resume_device
+from workflows.devices.states import DeviceStatus
 from workflows.devices.suspend import suspend_device
 
 router = APIRouter(prefix="/terminals", tags=["terminals"])
@@ -31,7 +32,7 @@ async def get_terminals(
     caller: StoreManager,
     page: CurrentPage,
     store_id: Annotated[Id | None, Query()] = None,
-    status: Annotated[Status | None, Query()] = None,
+    status: Annotated[DeviceStatus | None, Query()] = None,
 ) -> Response:
     """The terminals you may see, newest first."""
     rows = await list_devices(store_id=store_id, status=status, caller=caller, limit=page.limit + 1, before=page.before)

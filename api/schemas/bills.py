@@ -1,17 +1,16 @@
 """Bills: what a terminal sends, and what it gets to see."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from api.schemas.base import Amount, Body, Id
 from workflows.bills.split import Splitting
+from workflows.bills.states import BillStatus
 
 MAX_ORDERS = 50  # one table's worth: each is locked while its bill is made
 MAX_PARTS = 100
-
-BillStatus = Literal["unpaid", "partially_paid", "paid", "voided"]
 
 
 def _each_once(values: list[str]) -> list[str]:

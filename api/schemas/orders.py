@@ -11,13 +11,13 @@ from api.schemas.patterns import RATE_PATTERN
 from workflows.money import MAX_AMOUNT
 from workflows.orders.change import OrderChange
 from workflows.orders.create import OrderRequest
+from workflows.orders.states import OrderStatus
 from workflows.orders.totals import Line
 
 MAX_ITEMS = 200  # they fit into the largest body, and into one screen of any terminal
 MAX_QUANTITY = 99_999
 
 OrderType = Literal["dine_in", "takeaway", "delivery"]
-OrderStatus = Literal["draft", "open", "paid", "completed", "cancelled"]
 TableNumber = Annotated[Printable, Field(max_length=50)]
 Discount = Annotated[
     int, Field(ge=0, le=MAX_AMOUNT, description="Off the whole order, minor units, before tax; at most the subtotal")

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Discriminator, Field, model_validator
 from api.schemas.base import Amount, Body, Currency, Id, Metadata, Part, Printable, Tip
 from workflows.money import MAX_AMOUNT
 from workflows.payments.judge import PaymentRequest
+from workflows.payments.states import PaymentStatus
 from workflows.providers import cash, external
 
 DEFAULT_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS = 300, 900
@@ -187,7 +188,7 @@ class PaymentOut(BaseModel):
     """A payment."""
 
     id: str
-    status: Literal["pending", "processing", "completed", "failed", "cancelled", "refunded"]
+    status: PaymentStatus
     version: int
     amount: int
     tip_amount: int

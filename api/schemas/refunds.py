@@ -1,12 +1,13 @@
 """Refunds: what is asked for, and what is shown."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
 from api.schemas.base import Amount, Body, Metadata, Printable
 from workflows.refunds.request import RefundRequest
+from workflows.refunds.states import RefundStatus
 
 
 class RefundIn(Body):
@@ -27,7 +28,7 @@ class RefundOut(BaseModel):
 
     id: str
     payment_id: str
-    status: Literal["pending", "processing", "completed", "failed"]
+    status: RefundStatus
     version: int
     amount: int
     currency: str

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from api.schemas.base import Body, Printable
 from workflows.money import MAX_AMOUNT
 from workflows.settlements.override import OverrideRequest
+from workflows.settlements.states import SettlementStatus
 
 # Not \d: that matches the digits of all scripts.
 _DATE = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
@@ -94,7 +95,7 @@ class SettlementOut(BaseModel):
     end_at: datetime
     time_zone: str
     cut_off: str
-    status: Literal["open", "closed", "reconciled"]
+    status: SettlementStatus
     version: int
     totals: Totals | None
     breakdown: Breakdown | None

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.base import Body, Id, Printable
 from workflows.devices.register import DeviceRequest
+from workflows.devices.states import DeviceStatus
 
-Status = Literal["pending_activation", "active", "suspended", "deactivated"]
 Name = Annotated[Printable, Field(max_length=100)]
 
 FIELDS = (
@@ -51,7 +51,7 @@ class ReasonIn(Body):
     reason: Annotated[Printable, Field(max_length=200)] | None = None
 
 
-def _example(status: Status, **fields: Any) -> dict[str, Any]:
+def _example(status: str, **fields: Any) -> dict[str, Any]:
     base = {
         "id": "dev_0198c0de5a7b7c3e9d1f2a3b4c5d6e7f",
         "merchant_id": "mer_0198c0de5a7b7c3e9d1f2a3b4c5d6e01",
@@ -90,7 +90,7 @@ class TerminalOut(BaseModel):
     serial_number: str
     name: str
     model: str
-    status: Status
+    status: DeviceStatus
     version: int
     client_id: str | None
     created_at: datetime
@@ -133,14 +133,14 @@ class ActivatedOut(BaseModel):
 
     device_id: str
     client_id: str
-    status: Status
+    status: DeviceStatus
 
 
 class ActivationStatusOut(BaseModel):
     """How far the activation of a terminal is."""
 
     device_id: str
-    status: Status
+    status: DeviceStatus
 
 
 def terminal_fields(row: Mapping[str, Any]) -> dict[str, Any]:
