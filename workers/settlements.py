@@ -28,9 +28,10 @@ def open_due(self) -> None:  # type: ignore[no-untyped-def]  # the task itself, 
 @app.task(name="settlements.reconcile", bind=True)
 def reconcile(self, settlement_ids: list[str]) -> None:  # type: ignore[no-untyped-def]  # the task itself, as all of Celery
     """Fetch the statements of these settlements and reconcile them. Safe to deliver twice, late, or never."""
+    ours = runtime()
     for settlement_id in settlement_ids:
-        ours = runtime()
-        work = reconcile_due(
-            settlement_id, worker=str(self.request.hostname), settings=ours.settings, providers=ours.providers
+        run(
+            reconcile_due(
+                settlement_id, worker=str(self.request.hostname), settings=ours.settings, providers=ours.providers
+            )
         )
-        run(work)
