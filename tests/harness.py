@@ -184,6 +184,15 @@ class Api:
         """POST."""
         return await self.call("POST", path, body, **rest)
 
+    async def events(self, path: str, *, as_: Tenant) -> AsyncIterator[Any]:
+        """The data of server-sent events, each as soon as it is here."""
+        headers = {"Authorization": f"Bearer {self.signer.device(as_)}"}
+        async with self._session.get(f"{self.url}/api/v1{path}", headers=headers) as answer:
+            assert (answer.status, answer.content_type) == (200, "text/event-stream")
+            async for line in answer.content:
+                if line.startswith(b"data: "):
+                    yield orjson.loads(line[6:])
+
     async def pay(
         self, as_: Tenant | str, *, key: str | None = None, headers: Mapping[str, str] | None = None, **fields: Any
     ) -> Answer:

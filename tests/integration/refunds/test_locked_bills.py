@@ -13,6 +13,7 @@ from tests.integration.bills.kit import split
 from tests.integration.payments.evidence import all_of
 from tests.integration.refunds.kit import Admin, RefundMaker, sums
 from tests.integration.refunds.test_bills_follow_refunds import new_bill
+from tests.waiting import somebody_waits_for
 
 AT_ONCE_SECONDS = 1.0  # a third of the time a statement may wait for a row
 
@@ -87,14 +88,16 @@ async def test_many_bills_that_somebody_sits_on_hold_nobody_else_up(
     assert await statuses(admin, "payments", stuck) == ["completed"] * 4
 
 
-async def test_a_locked_bill_holds_no_other_payment_up(api: Api, refunds: RefundMaker, stack: LocalStack) -> None:
+async def test_a_locked_bill_holds_no_other_payment_up(
+    api: Api, refunds: RefundMaker, stack: LocalStack, admin: Admin
+) -> None:
     """Another bill's payments and those without a bill are accepted and completed while somebody sits on one bill."""
     bill = await new_bill(api, refunds, 1_000)
     locked, free = (await split(api, refunds.tenant, bill["id"], parts=2)).body["data"]
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
         await foreign.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [locked["id"]])
         stuck = asyncio.ensure_future(api.pay(refunds.tenant, amount=500, bill_id=locked["id"]))
-        await asyncio.sleep(0.05)
+        await somebody_waits_for(foreign, seen_by=admin)
         async with asyncio.timeout(2):
             answers = await asyncio.gather(
                 api.pay(refunds.tenant, amount=500, bill_id=free["id"]), *(api.pay(refunds.tenant) for _ in range(5))
@@ -115,7 +118,7 @@ async def test_a_refund_whose_bill_is_locked_holds_no_other_refund_up(
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
         await foreign.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [bill["id"]])
         stuck = asyncio.ensure_future(refunds.refunded(mine))
-        await asyncio.sleep(0.1)
+        await somebody_waits_for(foreign, seen_by=admin)
         async with asyncio.timeout(2):
             await refunds.refunded(others)
         assert await sums(admin, others) == ("refunded", 1_000, 1_000)

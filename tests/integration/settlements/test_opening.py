@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from tests.factories import new_tenant
 from tests.integration.settlements.kit import WORKER, Shop
+from tests.waiting import somebody_waits_for
 from workflows.clock import now
 from workflows.ids import new_id
 from workflows.settlements.due import find_due_settlements
@@ -47,8 +48,7 @@ async def test_a_beat_that_finds_another_ones_period_uncommitted_waits_and_leave
             [new_id("settlement"), other.tenant.store_id, other.tenant.merchant_id, made["id"]],
         )
         beat = asyncio.create_task(open_due(worker=WORKER))
-        await asyncio.sleep(0.3)
-        assert not beat.done()
+        await somebody_waits_for(shop.admin, seen_by=shop.admin)
     await beat
     assert len(await other.periods()) == 1
 

@@ -1,0 +1,40 @@
+"""Waiting in tests: for what can be seen, never for a length of time."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import psycopg
+from psycopg.rows import DictRow
+
+DEADLINE_SECONDS = 10.0
+STEP_SECONDS = 0.01
+
+Seen = TypeVar("Seen")
+
+
+async def eventually(
+    look: Callable[[], Awaitable[Seen]], *, until: Callable[[Seen], bool], within: float = DEADLINE_SECONDS
+) -> Seen:
+    """Look again and again until what is seen is right; fail with what was seen last."""
+    deadline = time.monotonic() + within
+    seen = await look()
+    while not until(seen):
+        assert time.monotonic() < deadline, f"not within {within} s; last seen: {seen}"
+        await asyncio.sleep(STEP_SECONDS)
+        seen = await look()
+    return seen
+
+
+async def somebody_waits_for(holder: psycopg.AsyncConnection, *, seen_by: psycopg.AsyncConnection[DictRow]) -> None:
+    """Return once another connection waits for a lock that ``holder`` has.
+
+    ``pg_locks``, because ``pg_stat_activity`` shows the same again within one transaction.
+    """
+    query = "SELECT pid FROM pg_locks WHERE NOT granted AND %s = ANY(pg_blocking_pids(pid))"
+
+    async def waiting() -> list[DictRow]:
+        return await (await seen_by.execute(query, [holder.info.backend_pid])).fetchall()
+
+    await eventually(waiting, until=bool)
