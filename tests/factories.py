@@ -66,7 +66,7 @@ async def new_tenant(admin: psycopg.AsyncConnection[DictRow], *, methods: str = 
     )
     await admin.execute(
         "INSERT INTO store_providers VALUES (%s, %s, %s, 'sandbox', %s, 1, true, null, now(), now())",
-        [f"spr_{uuid_utils.uuid7().hex}", tenant.merchant_id, tenant.store_id, methods],
+        [new_id("store_provider"), tenant.merchant_id, tenant.store_id, methods],
     )
     await register_device(admin, tenant, device_id=tenant.device_id)
     await move_device(tenant, tenant.device_id, DeviceEvent.ACTIVATE)

@@ -6,12 +6,11 @@ import json
 import logging
 import os
 import socket
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
@@ -27,28 +26,12 @@ from api.__main__ import KEEP_ALIVE_SECONDS
 from api.app import create_app
 from api.protocol import EnvelopeProtocol
 from tests.factories import Signer, Tenant
+from tests.waiting import DEADLINE_SECONDS, STEP_SECONDS
 from workflows.database import Role, connect, disconnect
 from workflows.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 TEMPLATE = "mpac_template"
-DEADLINE_SECONDS = 10.0
-STEP_SECONDS = 0.01
-
-Seen = TypeVar("Seen")
-
-
-async def eventually(
-    look: Callable[[], Awaitable[Seen]], *, until: Callable[[Seen], bool], within: float = DEADLINE_SECONDS
-) -> Seen:
-    """Look again and again until what is seen is right; fail with what was seen last."""
-    deadline = time.monotonic() + within
-    seen = await look()
-    while not until(seen):
-        assert time.monotonic() < deadline, f"not within {within} s; last seen: {seen}"
-        await asyncio.sleep(STEP_SECONDS)
-        seen = await look()
-    return seen
 
 
 @contextmanager

@@ -26,7 +26,8 @@ from mpac.judges.sums import judge_sums
 from mpac.stack.local import LocalStack
 from mpac.trouble import Trouble
 from tests.factories import Signer, Tenant
-from tests.harness import Answer, Api, eventually
+from tests.harness import Answer, Api
+from tests.waiting import eventually
 from workflows.ids import new_id
 from workflows.invariants.check import check
 from workflows.invariants.rules import RULES
@@ -80,7 +81,7 @@ class Living:
         )
         await self.sql(
             "INSERT INTO store_providers VALUES (%s, %s, %s, 'sandbox', '{card,qr}', 1, true, null, now(), now())",
-            f"spr_{new_id('request')}",
+            new_id("store_provider"),
             mine.merchant_id,
             mine.store_id,
         )

@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import DictRow
 
 DEADLINE_SECONDS = 10.0
+PATIENCE_SECONDS = 20.0  # for processes: what takes half a second, on a machine that does ten other things
 STEP_SECONDS = 0.01
 
 Seen = TypeVar("Seen")
@@ -27,7 +28,18 @@ async def eventually(
     return seen
 
 
-async def somebody_waits_for(holder: psycopg.AsyncConnection, *, seen_by: psycopg.AsyncConnection[DictRow]) -> None:
+async def until(fact: Callable[[], bool], *, within: float = PATIENCE_SECONDS) -> None:
+    """Return when ``fact`` holds; fail when it does not in time."""
+
+    async def look() -> bool:
+        return fact()
+
+    await eventually(look, until=bool, within=within)
+
+
+async def somebody_waits_for(
+    holder: psycopg.AsyncConnection[Any], *, seen_by: psycopg.AsyncConnection[DictRow]
+) -> None:
     """Return once another connection waits for a lock that ``holder`` has.
 
     ``pg_locks``, because ``pg_stat_activity`` shows the same again within one transaction.

@@ -12,7 +12,7 @@ from typing import Literal
 from mpac.stack import commands
 from mpac.stack.home import ROOT
 from mpac.stack.local import LocalStack
-from tests.harness import eventually
+from tests.waiting import eventually
 
 GRACE_SECONDS = 10
 

@@ -21,8 +21,8 @@ from mpac.stack.home import ROOT
 from mpac.stack.local import LocalStack
 from mpac.stack.probes import READY_FILE_VARIABLE
 from mpac.terminal import Terminal
-from tests.harness import eventually
 from tests.living import nudge
+from tests.waiting import eventually
 
 PARTS = ("postgres", "valkey", "sandbox", "api", "beat")
 SETTINGS = {

@@ -17,8 +17,9 @@ from typing import Any
 import uuid_utils
 
 from tests.factories import Tenant
-from tests.harness import Answer, eventually
+from tests.harness import Answer
 from tests.living import Living
+from tests.waiting import eventually
 from workflows.ids import new_id
 
 PAYMENTS, TILLS = 500, 20
@@ -133,7 +134,7 @@ async def shops(town: Living) -> list[Tenant]:
     await town.sql(
         """INSERT INTO store_providers SELECT %s, merchant_id, %s, provider, methods, priority, enabled, credentials,
                created_at, updated_at FROM store_providers WHERE store_id = %s""",
-        *(f"spr_{new_id('request')}", other.store_id, town.tenant.store_id),
+        *(new_id("store_provider"), other.store_id, town.tenant.store_id),
     )
     return [town.tenant, other]
 

@@ -20,8 +20,8 @@ from redis.asyncio import Redis
 
 from tests.chaos.beats import Beats, beats_beside
 from tests.factories import Tenant
-from tests.harness import eventually
 from tests.living import Living
+from tests.waiting import eventually
 from workflows.clock import now
 from workflows.ids import new_id
 

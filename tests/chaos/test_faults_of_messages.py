@@ -10,8 +10,8 @@ from celery import Celery
 from kombu.entity import Exchange, Queue
 from redis.asyncio import Redis
 
-from tests.harness import eventually
 from tests.living import TAKE_UP_SECONDS, Living
+from tests.waiting import eventually
 
 BACKLOG = 1_000
 

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from tests.harness import eventually
 from tests.living import TAKE_UP_SECONDS, Living
+from tests.waiting import eventually
 
 DURABLE = True
 

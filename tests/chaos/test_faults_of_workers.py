@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from tests.harness import eventually
 from tests.living import LEASE_SECONDS, TAKE_UP_SECONDS, Living
+from tests.waiting import eventually
 
 UNSUPERVISED = True
 """The dead stay dead: it is another worker that has to take over."""

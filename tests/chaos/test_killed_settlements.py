@@ -14,8 +14,8 @@ import psycopg
 import pytest
 import uuid_utils
 
-from tests.harness import eventually
 from tests.living import Living
+from tests.waiting import eventually
 
 WORKER = "worker-other"
 AGAIN_SECONDS = 60

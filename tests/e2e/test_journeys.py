@@ -12,8 +12,9 @@ import uuid_utils
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.harness import Answer, eventually
+from tests.harness import Answer
 from tests.living import Living
+from tests.waiting import eventually
 
 WITHIN_SECONDS = 20.0
 

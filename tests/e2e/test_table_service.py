@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import uuid_utils
 
-from tests.harness import Answer, eventually
+from tests.harness import Answer
 from tests.living import Living
+from tests.waiting import eventually
 from workflows.bills.states import BILL
 from workflows.machine import StateMachine
 from workflows.orders.states import ORDER

@@ -12,7 +12,8 @@ from psycopg.rows import DictRow
 
 from tests.conftest import Serve
 from tests.factories import PaymentMaker, Signer, Tenant
-from tests.harness import Answer, Api, eventually
+from tests.harness import Answer, Api
+from tests.waiting import eventually
 
 CASH = {"amount": 1_000, "method": {"type": "cash"}}
 NUMBER = "4111111111111111"

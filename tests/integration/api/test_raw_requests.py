@@ -11,7 +11,8 @@ import pytest
 
 from tests.conftest import Serve
 from tests.factories import Tenant
-from tests.harness import UVICORN, Api, eventually
+from tests.harness import UVICORN, Api
+from tests.waiting import eventually
 
 ALLOWED = {200, 201, 204, 400, 401, 403, 404, 409, 422, 429}
 PATIENCE_SECONDS = 5.0

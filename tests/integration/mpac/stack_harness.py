@@ -1,18 +1,14 @@
-"""What the stack's tests share: waiting for a fact instead of sleeping, and looking at a process from outside."""
+"""What the stack's tests share: the command line as a user runs it, and looking at a process from outside."""
 
-import asyncio
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from mpac.stack.home import ROOT
 from mpac.stack.program import Program
 from mpac.stack.runfile import birth
 
-WITHIN_SECONDS = 20  # what takes half a second, on a machine that does ten other things
 FOREVER = (sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)")
 
 
@@ -33,14 +29,6 @@ def mpac(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
 def lives(pid: int) -> bool:
     """Whether the process is there; one that only waits to be collected is not."""
     return birth(pid) != ""
-
-
-async def until(fact: Callable[[], bool]) -> None:
-    """Return when it holds; fails when it does not within the deadline."""
-    deadline = time.monotonic() + WITHIN_SECONDS
-    while not fact():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        await asyncio.sleep(0.01)
 
 
 def forever(name: str) -> Program:

@@ -18,7 +18,8 @@ from mpac.stack.ports import HOST
 from mpac.stack.postgres import forget
 from mpac.stack.program import Identity
 from mpac.trouble import Trouble
-from tests.integration.mpac.stack_harness import lives, until
+from tests.integration.mpac.stack_harness import lives
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
 

@@ -12,7 +12,8 @@ from mpac.stack.output import FileOutput
 from mpac.stack.program import Program
 from mpac.stack.supervisor import Supervisor
 from mpac.trouble import Trouble
-from tests.integration.mpac.stack_harness import forever, lives, python, until
+from tests.integration.mpac.stack_harness import forever, lives, python
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
 

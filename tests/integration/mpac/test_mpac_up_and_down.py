@@ -11,7 +11,8 @@ import pytest
 
 from mpac.stack.home import Home, private_folder
 from mpac.stack.movable_clock import MOVE
-from tests.integration.mpac.stack_harness import lives, mpac, until
+from tests.integration.mpac.stack_harness import lives, mpac
+from tests.waiting import until
 
 SERVERS = ("--only", "postgres", "--only", "valkey", "--ports", "free")
 

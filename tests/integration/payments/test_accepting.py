@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from mpac.stack.local import LocalStack
 from tests.conftest import MakeTenant
 from tests.factories import CASH, QR, PaymentMaker, Tenant, acceptance
-from tests.harness import eventually
 from tests.integration.payments.evidence import Admin, all_of, evidence, seconds_until
+from tests.waiting import eventually
 from workflows.errors import (
     DuplicateResource,
     IdempotencyKeyInUse,

@@ -13,8 +13,8 @@ from sqlalchemy import event
 from tests.conftest import MakeTenant
 from tests.factories import CASH, PaymentMaker
 from tests.fakes import FakeProvider
-from tests.harness import eventually
 from tests.integration.payments.evidence import Admin, all_of
+from tests.waiting import eventually
 from workflows.clock import now
 from workflows.database import Role, _engines
 from workflows.errors import ResourceNotFound

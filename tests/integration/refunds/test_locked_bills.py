@@ -8,12 +8,12 @@ import psycopg
 
 from mpac.stack.local import LocalStack
 from tests.factories import CASH, QR
-from tests.harness import Api, eventually
+from tests.harness import Api
 from tests.integration.bills.kit import split
 from tests.integration.payments.evidence import all_of
 from tests.integration.refunds.kit import Admin, RefundMaker, sums
 from tests.integration.refunds.test_bills_follow_refunds import new_bill
-from tests.waiting import somebody_waits_for
+from tests.waiting import eventually, somebody_waits_for
 
 AT_ONCE_SECONDS = 1.0  # a third of the time a statement may wait for a row
 

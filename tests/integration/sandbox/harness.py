@@ -9,21 +9,19 @@ import contextlib
 import itertools
 import re
 import sys
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import aiohttp
 import orjson
 
+from tests.waiting import DEADLINE_SECONDS
+
 ROOT = Path(__file__).parents[3]
 KEY = "key-of-the-tests"
 SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSB0ZXN0cw=="
-DEADLINE_SECONDS = 10.0
-STEP_SECONDS = 0.01
-Seen = TypeVar("Seen")
 NUMBERS = itertools.count(1)
 
 
@@ -37,17 +35,6 @@ class Answer:
 def fresh(prefix: str = "pay") -> str:
     """A payment id no other test of this process uses."""
     return f"{prefix}_{next(NUMBERS)}"
-
-
-async def eventually(look: Callable[[], Awaitable[Seen]], *, until: Callable[[Seen], bool]) -> Seen:
-    """Look again and again until what is seen is right; fail with what was seen last."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    seen = await look()
-    while not until(seen):
-        assert time.monotonic() < deadline, f"not within {DEADLINE_SECONDS} s; last seen: {seen}"
-        await asyncio.sleep(STEP_SECONDS)
-        seen = await look()
-    return seen
 
 
 class Sandbox:

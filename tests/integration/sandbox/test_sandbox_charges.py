@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.sandbox.harness import Sandbox, eventually, fresh, order
+from tests.integration.sandbox.harness import Sandbox, fresh, order
+from tests.waiting import eventually
 
 
 async def test_an_approved_charge_moves_the_money_and_says_so(sandbox: Sandbox) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.sandbox.harness import Launch, Sandbox, eventually, fresh
+from tests.integration.sandbox.harness import Launch, Sandbox, fresh
+from tests.waiting import eventually
 
 DAY_SECONDS = 86_400
 

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.integration.sandbox.harness import Answer, Sandbox, eventually, fresh
+from tests.integration.sandbox.harness import Answer, Sandbox, fresh
+from tests.waiting import eventually
 
 
 async def pay(sandbox: Sandbox, reference: str) -> Answer:

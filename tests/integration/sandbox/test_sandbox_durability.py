@@ -10,7 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.integration.sandbox.harness import Launch, Sandbox, eventually, fresh
+from tests.integration.sandbox.harness import Launch, Sandbox, fresh
+from tests.waiting import eventually
 
 
 async def ledger(sandbox: Sandbox) -> list[dict[str, Any]]:

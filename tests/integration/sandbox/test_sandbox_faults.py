@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 import pytest
 
-from tests.integration.sandbox.harness import Sandbox, eventually, fresh
+from tests.integration.sandbox.harness import Sandbox, fresh
+from tests.waiting import eventually
 
 PATIENCE_SECONDS = 0.3  # of a client that waits for an answer which never comes
 BROKEN = (TimeoutError, aiohttp.ClientError, ValueError)  # ValueError: 200 with a body that is not JSON

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from tests.integration.sandbox.harness import Sandbox, eventually, fresh, order
+from tests.integration.sandbox.harness import Sandbox, fresh, order
+from tests.waiting import eventually
 
 CHARGED = [("charge", 1_000)]
 

@@ -14,7 +14,8 @@ from aiohttp import web
 
 from sandbox import times
 from sandbox.times import MICROSECONDS_PER_SECOND
-from tests.integration.sandbox.harness import SECRET, Launch, Sandbox, eventually, fresh
+from tests.integration.sandbox.harness import SECRET, Launch, Sandbox, fresh
+from tests.waiting import eventually
 
 
 class Receiver:

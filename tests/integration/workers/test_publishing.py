@@ -8,7 +8,8 @@ from redis.asyncio import Redis
 
 from mpac.stack.local import LocalStack
 from tests.factories import Tenant
-from tests.harness import Api, eventually
+from tests.harness import Api
+from tests.waiting import eventually
 
 
 @pytest.fixture
