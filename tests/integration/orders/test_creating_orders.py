@@ -6,7 +6,9 @@ from decimal import Decimal
 import psycopg
 from psycopg.rows import DictRow
 
+from mpac.stack.local import LocalStack
 from tests.factories import SECRET, Tenant
+from tests.harness import eventually
 from workflows.idempotency import Key, fingerprint
 from workflows.ids import new_id
 from workflows.orders.create import Creation, Ordering, OrderRequest
@@ -42,3 +44,33 @@ async def test_two_processes_with_one_key_make_one_order(tenant: Tenant, engines
         [tenant.store_id],
     )
     assert await histories.fetchone() == {"n": 0}
+
+
+WAITING = b"""
+    SELECT count(*) AS n FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%number_counters%'
+"""
+
+
+async def test_who_looked_before_the_key_was_taken_finds_the_others_order(
+    tenant: Tenant, engines: None, admin: Admin, stack: LocalStack
+) -> None:
+    """All have looked for the key and wait for a number; the first to get one takes the key, what the others did is undone."""
+    processes = [Ordering(tax_rounding=TaxRounding.HALF_UP) for _ in range(4)]
+    await processes[0].create_order(creation(tenant, "the first of the day"))
+    async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
+        await foreign.execute("SELECT FROM number_counters WHERE store_id = %s FOR UPDATE", [tenant.store_id])
+        asked = [asyncio.ensure_future(process.create_order(creation(tenant, "one"))) for process in processes]
+
+        async def waiting() -> int:
+            row = await (await admin.execute(WAITING)).fetchone()
+            return int(row["n"]) if row else 0
+
+        await eventually(waiting, until=lambda count: count == len(processes))
+    answers = await asyncio.gather(*asked)
+    assert len({answer.body for answer in answers}) == 1
+    assert sorted(answer.is_replay for answer in answers) == [False, True, True, True]
+    rows = await admin.execute(
+        "SELECT right(order_number, 4) AS number FROM orders WHERE store_id = %s ORDER BY id", [tenant.store_id]
+    )
+    assert [row["number"] for row in await rows.fetchall()] == ["0001", "0002"]

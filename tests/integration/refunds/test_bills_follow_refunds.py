@@ -82,6 +82,17 @@ async def test_several_refunds_in_one_group_take_the_amount_first_and_the_tip_la
     assert await sums(admin, payment_id) == ("refunded", 1_200, 1_200)
 
 
+async def test_several_refunds_in_one_group_lower_a_partly_paid_bill_by_no_more_than_was_paid_for_it(
+    api: Api, refunds: RefundMaker, admin: Admin
+) -> None:
+    bill = await new_bill(api, refunds, 2_000)
+    await refunds.paid(CASH, amount=600, bill_id=bill["id"])
+    payment_id = await refunds.paid(QR, bill_id=bill["id"], tip_amount=200)
+    await refunds.process(*[await refunds.pending(payment_id, 400) for _ in range(3)])
+    row = await bill_row(admin, bill["id"])
+    assert (row["status"], row["paid_amount"]) == ("partially_paid", 600)
+
+
 async def test_a_refund_that_fails_leaves_the_bill_alone(
     api: Api, refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
