@@ -198,6 +198,15 @@ def test_a_resend_that_nobody_heard_may_be_sent_once_more() -> None:
     assert not found.outcome_known
 
 
+def test_a_resend_is_repeated_as_patiently_as_questions_and_a_person_is_asked_after_a_day() -> None:
+    found = judge(Step.RESEND, Unavailable("503"), facts("not_found", doubted_hours=1, inquiries=5))
+    assert (found.due_in_seconds, found.was_question) == (INQUIRY_DELAYS_SECONDS[5], True)
+    told = judge(Step.RESEND, Unavailable("429", 299), facts("not_found", doubted_hours=1, inquiries=0))
+    assert told.due_in_seconds == 299
+    old = judge(Step.RESEND, Unavailable("503"), facts("not_found", doubted_hours=24))
+    assert (old.event, old.needs_review) == (PaymentRemark.REQUEST_REVIEW, True)
+
+
 @pytest.mark.parametrize("step", [Step.CHARGE, Step.RESEND])
 def test_an_unknown_answer_to_a_charge_puts_the_payment_in_doubt(step: Step) -> None:
     found = judge(step, Unknown("read time-out"))
