@@ -8,7 +8,7 @@ from psycopg.rows import DictRow
 
 from mpac.stack.local import LocalStack
 from tests.factories import SECRET, Tenant
-from tests.harness import eventually
+from tests.waiting import eventually
 from workflows.idempotency import Key, fingerprint
 from workflows.ids import new_id
 from workflows.orders.create import Creation, Ordering, OrderRequest
