@@ -178,7 +178,7 @@ class Hands(Generic[ClaimT]):
             self._tell(claimed, status)
         except Exception:
             # Whatever went wrong is this row's alone: its lease runs out and it is asked about. Counted by the row.
-            logger.exception("%s %s was left to the sweep", self._work.name, claimed.id, extra=_marks(claimed))
+            logger.exception("%s %s was left to the sweep", self._work.name, claimed.id, extra=self._marks(claimed))
         finally:
             self._room.release()
 
@@ -228,10 +228,12 @@ class Hands(Generic[ClaimT]):
     def _tell(self, claimed: ClaimT, status: str | HeldUp | None) -> None:
         name = self._work.name
         if status is None:
-            logger.warning("%s %s had been taken over; its answer is evidence", name, claimed.id, extra=_marks(claimed))
+            logger.warning(
+                "%s %s had been taken over; its answer is evidence", name, claimed.id, extra=self._marks(claimed)
+            )
         elif logger.isEnabledFor(logging.INFO):
-            logger.info("%s %s: %s → %s", name, claimed.id, claimed.step, status, extra=_marks(claimed))
+            logger.info("%s %s: %s → %s", name, claimed.id, claimed.step, status, extra=self._marks(claimed))
 
-
-def _marks(claimed: ClaimT) -> dict[str, Any]:
-    return {"payment_id": claimed.id, "request_id": claimed.request_id, "attempt": claimed.attempt_number}
+    def _marks(self, claimed: ClaimT) -> dict[str, Any]:
+        mark = f"{self._work.name}_id"
+        return {mark: claimed.id, "request_id": claimed.request_id, "attempt": claimed.attempt_number}
