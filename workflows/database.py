@@ -6,10 +6,11 @@ insert payments and read what they need, workers may move them, sweeps may look.
 is committed when the ``async with`` ends; nobody else ever sees a connection.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from psycopg import OperationalError as DriverOperationalError
@@ -18,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from workflows.errors import ServiceUnavailable
 from workflows.settings import Settings
@@ -39,6 +41,8 @@ class Base(DeclarativeBase):
 
 CONNECT_TIMEOUT_SECONDS = 3  # a database that does not answer by then is away: 503 beats a hanging terminal
 POOL_TIMEOUT_SECONDS = 3  # likewise for a pool that stays empty
+LAST_STATEMENTS_SECONDS = 2.0  # at the end: calls have ended before, so what still runs is a statement or two …
+LOOK_AGAIN_SECONDS = 0.01  # … and is looked for so often
 IDLE_IN_TRANSACTION_MS = (
     15_000  # no transaction spans a provider call, so none idles this long unless its owner is gone
 )
@@ -97,10 +101,15 @@ def connect(settings: Settings, *, roles: tuple[Role, ...] = tuple(Role)) -> Non
 
 
 async def disconnect() -> None:
-    """Close every connection of this process."""
-    for engine in _engines.by_role.values():
+    """Close every connection of this process, once it is given back; whoever wants one from now on is refused."""
+    engines, _engines.by_role = [*_engines.by_role.values()], {}
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + LAST_STATEMENTS_SECONDS
+    for engine in engines:
+        pool = cast(AsyncAdaptedQueuePool, engine.pool)
+        while pool.checkedout() and loop.time() < give_up_at:  # noqa: ASYNC110 - a pool has no event
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
         await engine.dispose()
-    _engines.by_role.clear()
 
 
 def address() -> str:
@@ -114,8 +123,11 @@ async def transaction(role: Role) -> AsyncIterator[AsyncConnection]:
 
     Raises ``ServiceUnavailable`` where the database cannot be reached, is shutting down or gives no connection in time.
     """
+    engine = _engines.by_role.get(role)
+    if engine is None:  # not connected yet, or no longer
+        raise ServiceUnavailable(retry_after_seconds=1)
     try:
-        async with _engines.by_role[role].begin() as connection:
+        async with engine.begin() as connection:
             yield connection
     except (PoolTimeout, DriverOperationalError) as error:
         raise ServiceUnavailable(retry_after_seconds=1) from error

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -33,10 +34,13 @@ async def tills(town: Living, *, until: asyncio.Event, count: int = 8) -> tuple[
 
 
 async def restarted(town: Living) -> None:
-    """PostgreSQL stops fast, as a restart of the service would have it, and starts."""
+    """PostgreSQL stops fast, as a restart of the service would have it, starts, and the API has noticed."""
     await town.stack.stop("postgres")
     await asyncio.sleep(0.5)
     await town.stack.start("postgres")
+    # The first to use a connection of before the restart is answered 503, as the contract has it.
+    look = partial(town.api.get, "/payments?limit=1", as_=town.staff)
+    await eventually(look, until=lambda answer: answer.status == 200, within=TAKE_UP_SECONDS)
 
 
 async def test_a_restart_under_load_is_503_for_the_gap_and_loses_nothing_that_was_promised(town: Living) -> None:
