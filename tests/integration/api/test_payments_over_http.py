@@ -3,7 +3,9 @@
 import asyncio
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.rows import DictRow
 
 from tests.conftest import MakeTenant
 from tests.factories import PaymentMaker, Signer, Tenant
@@ -47,6 +49,14 @@ async def test_every_method_is_taken(api: Api, tenant: Tenant, method: dict[str,
     assert (answer.status, answer.body["status"]) == (201, "pending")
     assert {name: answer.body[name] for name in fields} == fields
     assert "token" not in answer.raw.decode()
+
+
+async def test_without_a_currency_it_is_the_stores_own(
+    api: Api, tenant: Tenant, admin: psycopg.AsyncConnection[DictRow]
+) -> None:
+    await admin.execute("UPDATE stores SET currency = 'USD' WHERE id = %s", [tenant.store_id])
+    assert (await api.pay(tenant)).body["currency"] == "USD"
+    assert (await api.pay(tenant, currency="JPY")).body["currency"] == "JPY"
 
 
 async def test_the_currency_is_yen_unless_said_otherwise_and_times_are_utc(api: Api, tenant: Tenant) -> None:

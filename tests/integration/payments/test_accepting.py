@@ -317,9 +317,3 @@ async def test_what_the_database_refuses_of_one_request_is_nobody_elses_error(
     assert isinstance(outcomes.pop(3), DBAPIError)
     assert [outcome.status for outcome in outcomes] == [201] * 5
     assert await count(admin, tenant) == 5
-
-
-async def test_without_a_currency_it_is_the_stores_own(accepting: Accepting, tenant: Tenant, admin: Admin) -> None:
-    await admin.execute("UPDATE stores SET currency = 'USD' WHERE id = %s", [tenant.store_id])
-    stored = await accepting.accept_payment(acceptance(replace(CASH, currency=None), tenant.device))
-    assert orjson.loads(stored.body)["currency"] == "USD"
