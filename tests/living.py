@@ -213,7 +213,8 @@ class Living:
         """Everything runs again, nothing is stopped, and the provider is honest."""
         for name, pid in self.stack.pids.items():
             if name.startswith(("worker", "beat", "api")):
-                os.kill(pid, signal.SIGCONT)
+                with suppress(ProcessLookupError):  # it has died, and the supervisor has yet to see it
+                    os.kill(pid, signal.SIGCONT)
         for name in self.stack.info()["names"]:
             if name != "migrate":
                 await self._runs(name)

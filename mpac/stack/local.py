@@ -121,7 +121,7 @@ class LocalStack:
 
     async def start(self, name: str) -> None:
         """Start a process that was stopped or has died, and wait until it is ready."""
-        self._supervisor.start_again(name)
+        await self._supervisor.start_again(name)
         await self._supervisor.wait_ready(name)
 
     async def stop(self, name: str) -> None:

@@ -19,6 +19,7 @@ from mpac.trouble import Trouble
 POLL_SECONDS = 0.02
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
 OUTPUT_WITHIN_SECONDS = 2.0
+DEADLY = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 STEADY_AFTER_SECONDS = 10.0  # after so long a run the next pause is the first again
 
 
@@ -30,6 +31,7 @@ class Running:
     process: asyncio.subprocess.Process | None = None
     ready: bool = False
     was_ready: bool = False
+    dying: bool = False  # told to end by kill(); until it is reaped it has a pid and is not to be counted on
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     keeper: asyncio.Task[None] | None = None
 
@@ -54,7 +56,7 @@ class Supervisor:
     @property
     def pids(self) -> dict[str, int]:
         """The living processes, in the order of starting."""
-        return {name: running.pid for name, running in self._running.items() if running.pid}
+        return {name: running.pid for name, running in self._running.items() if running.pid and not running.dying}
 
     @property
     def names(self) -> list[str]:
@@ -74,9 +76,12 @@ class Supervisor:
         self._running[program.name] = running = Running(program)
         running.keeper = asyncio.create_task(self._keep(running), name=f"keep {program.name}")
 
-    def start_again(self, name: str) -> None:
-        """Start a program that was stopped or has died."""
-        self.start(self._of(name).program)
+    async def start_again(self, name: str) -> None:
+        """Start a program that was stopped or has died, or is about to: its end is waited for, a kill is no end yet."""
+        running = self._of(name)
+        if running.dying and running.keeper and not self._restart:
+            await asyncio.wait({running.keeper}, timeout=running.program.grace_seconds)
+        self.start(running.program)
 
     async def wait_ready(self, name: str, *, timeout_seconds: float | None = None) -> None:
         """Return when it is ready; raises ``Trouble`` with its last line if it ends or takes too long."""
@@ -98,7 +103,8 @@ class Supervisor:
         running = self._running[name]
         assert running.process  # noqa: S101 - it has a pid
         running.process.send_signal(number)
-        if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        if number in DEADLY:
+            running.dying = True
             running.ready = False  # so that wait_ready() after a kill waits for the next process
 
     async def stop(self, name: str) -> None:
@@ -145,6 +151,7 @@ class Supervisor:
         finally:
             if not isinstance(handle, int):
                 handle.close()
+        running.dying = False
         self._changed()
         if running.stopping.is_set():  # stop() was called while the process was being made
             _ask_to_stop(running)
@@ -183,8 +190,8 @@ class Supervisor:
 
 def _ask_to_stop(running: Running) -> None:
     if running.process and running.pid:
-        running.process.send_signal(running.program.stop_signal)
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):  # it may be gone and not yet known to be
+            running.process.send_signal(running.program.stop_signal)
             running.process.send_signal(signal.SIGCONT)  # one that a test has stopped could not obey
 
 

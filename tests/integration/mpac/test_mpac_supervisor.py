@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,25 @@ from tests.waiting import until
 pytestmark = pytest.mark.asyncio
 
 
-@pytest.fixture
-async def supervisor(tmp_path: Path) -> AsyncIterator[Supervisor]:
-    made = Supervisor(FileOutput(open_home(tmp_path / "state")), restart=True, changed=lambda: None)
+@asynccontextmanager
+async def running(tmp_path: Path, *, restart: bool) -> AsyncIterator[Supervisor]:
+    made = Supervisor(FileOutput(open_home(tmp_path / "state")), restart=restart, changed=lambda: None)
     yield made
     for name in made.names:
         await made.stop(name)
     assert made.pids == {}
+
+
+@pytest.fixture
+async def supervisor(tmp_path: Path) -> AsyncIterator[Supervisor]:
+    async with running(tmp_path, restart=True) as made:
+        yield made
+
+
+@pytest.fixture
+async def unsupervised(tmp_path: Path) -> AsyncIterator[Supervisor]:
+    async with running(tmp_path, restart=False) as made:
+        yield made
 
 
 async def test_one_that_fails_at_the_start_is_reported_with_its_last_line(supervisor: Supervisor) -> None:
@@ -64,6 +77,19 @@ async def test_the_dead_are_started_again_and_again(supervisor: Supervisor) -> N
         supervisor.kill("worker", signal.SIGKILL)
     await supervisor.wait_ready("worker")
     assert len(seen | {supervisor.pids["worker"]}) == 4
+
+
+async def test_one_that_was_just_killed_can_be_started_at_once(unsupervised: Supervisor) -> None:
+    unsupervised.start(forever("worker"))
+    await unsupervised.wait_ready("worker")
+    before = unsupervised.pids["worker"]
+    unsupervised.kill("worker", signal.SIGKILL)
+    assert unsupervised.pids == {}  # it may still have to be reaped, but nobody can count on it
+    await unsupervised.start_again("worker")
+    await unsupervised.wait_ready("worker")
+    assert unsupervised.pids["worker"] != before
+    with pytest.raises(Trouble, match="worker runs already"):
+        await unsupervised.start_again("worker")
 
 
 async def test_one_that_was_stopped_stays_so(supervisor: Supervisor) -> None:
