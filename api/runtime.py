@@ -20,6 +20,9 @@ from workflows.providers.registry import Providers, open_providers
 from workflows.settings import Settings
 from workflows.tenants.tokens import Tokens
 
+API_ROLES = (Role.CALLER, Role.ACCEPT)
+"""Whose rights a request may have."""
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -39,7 +42,7 @@ class Runtime:
 @asynccontextmanager
 async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
     """Everything built and started, and at the end stopped in the reverse order."""
-    connect(settings, roles=(Role.CALLER, Role.ACCEPT))
+    connect(settings, roles=API_ROLES)
     tokens = Tokens(settings)
     ours = Runtime(
         settings=settings,

@@ -41,6 +41,7 @@ import pytest
 from psycopg.rows import DictRow, dict_row
 
 from mpac.stack.local import LocalStack, local_servers
+from tests import shuffling
 from tests.factories import PaymentMaker, Signer, Tenant, new_tenant
 from tests.fakes import FakeProvider
 from tests.harness import Api, clone_of_template, migrate, running_api, template_from, variables
@@ -60,6 +61,17 @@ def pytest_configure() -> None:
     """The developer's own ``MPAC_*`` variables point at stacks that tests must not touch."""
     for name in [name for name in os.environ if name.startswith("MPAC_")]:
         del os.environ[name]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of this suite."""
+    shuffling.add_option(parser)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The order that was asked for."""
+    if (seed := config.getoption("--shuffle")) is not None:
+        shuffling.shuffle(items, seed=seed)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from psycopg.sql import SQL, Identifier
 from api.__main__ import KEEP_ALIVE_SECONDS
 from api.app import create_app
 from api.protocol import EnvelopeProtocol
+from api.runtime import API_ROLES
 from tests.factories import Signer, Tenant
 from tests.waiting import DEADLINE_SECONDS, STEP_SECONDS
 from workflows.database import Role, connect, disconnect
@@ -223,7 +224,7 @@ async def running_api(settings: Settings, signer: Signer, *, usual: Settings | N
             while not server.started:
                 assert not serving.done(), "the application did not start"
                 await asyncio.sleep(STEP_SECONDS)
-        connect(settings, roles=(Role.WORKER, Role.SWEEP))  # for the workers and sweeps that tests run beside it
+        connect(settings, roles=tuple({*Role} - {*API_ROLES}))  # for all that tests run beside it
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
             yield Api(f"http://127.0.0.1:{listener.getsockname()[1]}", signer, session)

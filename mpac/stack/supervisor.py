@@ -106,6 +106,7 @@ class Supervisor:
         if number in DEADLY:
             running.dying = True
             running.ready = False  # so that wait_ready() after a kill waits for the next process
+            self._changed()
 
     async def stop(self, name: str) -> None:
         """Its own stop signal, its grace, then SIGKILL. Harmless if it does not run."""
