@@ -23,10 +23,11 @@ from starlette.datastructures import FormData, UploadFile
 
 from api.errors import translate
 from api.keys import read_key
+from api.schemas.providers import reporting_provider
 from api.schemas.statements import StatementIn
 from workflows.errors import Detail, InvalidRequest, MalformedRequest
 from workflows.idempotency import Key
-from workflows.settlements.statements.mapping import StatementMapping
+from workflows.providers.statement_mapping import StatementMapping
 from workflows.settlements.statements.receive import Incoming, digest
 
 UPLOAD_PATH = re.compile(r"/api/v1/settlements/[^/]+/statements")
@@ -128,9 +129,11 @@ def _text(form: FormData, name: str) -> str | None:
 
 def _incoming(settlement_id: str, file: IO[bytes], said: dict[str, Any], *, field: str) -> Incoming:
     wrong = MalformedRequest if field == "query" else InvalidRequest
-    provider, mapping = said.get("provider"), said.get("mapping")
-    if provider not in StatementIn.providers():
-        raise wrong(Detail("provider", f"Must be one of {', '.join(StatementIn.providers())}"))
+    try:
+        provider = reporting_provider(said.get("provider"))
+    except ValueError as error:
+        raise wrong(Detail("provider", str(error))) from error
+    mapping = said.get("mapping")
     if isinstance(mapping, str):
         try:
             mapping = StatementMapping.model_validate_json(mapping)

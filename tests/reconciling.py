@@ -14,11 +14,11 @@ from tests.factories import Tenant
 from tests.reference_matcher import Books, Ours, Theirs
 from workflows.clock import now
 from workflows.ids import new_id
+from workflows.providers.statement_mapping import StatementMapping
 from workflows.settlements.close import close_by_hand
 from workflows.settlements.hand import Hand
 from workflows.settlements.open_due import open_due
 from workflows.settlements.statements.fetch import MAPPING
-from workflows.settlements.statements.mapping import StatementMapping
 from workflows.settlements.statements.receive import Incoming, receive_statement
 from workflows.tenants.caller import Caller, CallerRole
 

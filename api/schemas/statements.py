@@ -1,30 +1,23 @@
 """Statements, runs and breaks: what comes in and what goes out."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from api.schemas.base import Body, Printable
+from api.schemas.providers import StatementProvider
+from workflows.providers.statement_mapping import StatementMapping
 from workflows.settlements.reconciliation.categories import Category
 from workflows.settlements.resolve_break import Resolution, ResolutionRequest
-from workflows.settlements.statements.mapping import StatementMapping
-
-Provider = Literal["sandbox", "external"]
-"""Whose statements can be taken in: the remote providers, and the acquirer behind the terminals' own card application."""
 
 
 class StatementIn(Body):
     """A statement's lines as JSON, for a few; larger ones come as a file."""
 
-    provider: Provider
+    provider: StatementProvider
     mapping: StatementMapping | None = None
     lines: list[dict[str, Any]] = Field(min_length=1, description="One object for each line, by the mapping's columns")
-
-    @classmethod
-    def providers(cls) -> tuple[str, ...]:
-        """The providers that can be named."""
-        return get_args(Provider)
 
 
 class StatementOut(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field
 
 from api.schemas.base import Body, Printable, absent
-from workflows.providers.registry import REMOTE_NAMES
+from api.schemas.providers import StoreProvider
 from workflows.tenants.add_provider import ProviderRequest
 from workflows.tenants.credentials import Vault
 
@@ -17,19 +17,12 @@ MAX_PRIORITY = 1_000
 FIELDS = ("id", "store_id", "merchant_id", "provider", "methods", "priority", "enabled", "created_at", "updated_at")
 
 
-def _known_provider(value: str) -> str:
-    if value not in REMOTE_NAMES:
-        raise ValueError(f"Must be one of {', '.join(REMOTE_NAMES)}")
-    return value
-
-
 def _distinct(value: list[str]) -> list[str]:
     if len(set(value)) != len(value):
         raise ValueError("Must name each method once")
     return value
 
 
-ProviderName = Annotated[str, AfterValidator(_known_provider), Field(json_schema_extra={"enum": list(REMOTE_NAMES)})]
 # Without emoney: that is run by the terminal's own application, and no provider is asked.
 Methods = Annotated[
     list[Literal["card", "qr"]],
@@ -51,7 +44,7 @@ Credentials = Annotated[
 class StoreProviderIn(Body):
     """A provider to be added to a store."""
 
-    provider: ProviderName
+    provider: StoreProvider
     methods: Methods
     priority: Priority = 1
     credentials: Credentials = Field(default_factory=dict, repr=False)

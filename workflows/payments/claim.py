@@ -10,7 +10,7 @@ from typing import Any
 from workflows.payments.leases import LeaseTable, attempt_number, facts_of
 from workflows.payments.next_step import Attempt, Facts, Step, next_step
 from workflows.providers.base import Charge
-from workflows.providers.registry import LOCAL
+from workflows.providers.registry import is_local
 
 FACTS = ("provider_token", "external_result", "card_arn", "slip_number")
 """Columns that the terminal filled and only some providers look at."""
@@ -38,7 +38,7 @@ def _build(row: dict[str, Any], attempt: Attempt | None) -> Claimed:
         amount=row["amount"] + row["tip_amount"],
         expires_at=row["expires_at"],
         cancel_requested=row["cancel_requested_at"] is not None,
-        is_local=row["provider"] in LOCAL,
+        is_local=is_local(row["provider"]),
     )
     step = next_step(facts)
     number = attempt_number(step, attempt)

@@ -9,7 +9,7 @@ from workflows.payments.hands import Answered, Hands, Work
 from workflows.payments.next_step import Step
 from workflows.payments.record import Aftermath, record_answers
 from workflows.providers.base import Answer, Provider
-from workflows.providers.registry import LOCAL, Providers
+from workflows.providers.registry import Providers, longest_call_seconds, settle
 from workflows.settings import Settings
 
 
@@ -38,10 +38,9 @@ async def _ask(provider: Provider, claimed: Claimed) -> Answer:
 
 
 def _settle(claimed: Claimed) -> Answer | None:
-    local = LOCAL.get(claimed.provider)
-    return local(claimed.charge) if local else None
+    return settle(claimed.provider, claimed.charge)
 
 
 def longest_step(settings: Settings) -> timedelta:
     """The longest one step may take, which a lease must outlast (checked when a worker starts)."""
-    return timedelta(seconds=settings.sandbox_timeout_seconds + settings.statement_timeout_ms / 1000)
+    return timedelta(seconds=longest_call_seconds(settings) + settings.statement_timeout_ms / 1000)

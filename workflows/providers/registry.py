@@ -1,20 +1,83 @@
-"""Which providers there are. A new one is a new file and a line here.
+"""Which providers there are: one table. Every name, message, schema and limit that depends on it is asked of it.
 
-Local ones are functions of what the terminal reported and ask nobody; remote ones are objects with connections, made
-once per process.
+A new provider is a file beside this one, a row here, and its settings: docs/architecture.md says how.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from workflows.providers import cash, external
+from workflows.providers import cash, external, sandbox
 from workflows.providers.base import Charge, Outcome, Provider
-from workflows.providers.sandbox import SandboxProvider
+from workflows.providers.statement_mapping import StatementMapping
 from workflows.settings import Settings
 
-LOCAL: Mapping[str, Callable[[Charge], Outcome]] = {cash.NAME: cash.settle, external.NAME: external.settle}
-REMOTE_NAMES = ("sandbox",)
-"""The names that a store's configuration may use."""
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """Asks nobody: ``settle`` is a function of what the terminal reported.
+
+    ``is_reported`` says whether somebody behind it writes statements, and ``mapping`` how their files are read.
+    """
+
+    settle: Callable[[Charge], Outcome]
+    is_reported: bool
+    mapping: StatementMapping | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """Is asked over the network, and writes statements.
+
+    ``open`` makes its connections, once per process; ``None`` where the settings name no address. ``call_seconds`` is the
+    longest that one call may take, ``mapping`` how a file of its statement is read.
+    """
+
+    open: Callable[[Settings], Provider | None]
+    call_seconds: Callable[[Settings], float]
+    mapping: StatementMapping | None = None
+
+
+PROVIDERS: Mapping[str, Local | Remote] = {
+    sandbox.NAME: Remote(
+        open=sandbox.SandboxProvider.open,
+        call_seconds=lambda settings: settings.sandbox_timeout_seconds,
+        mapping=sandbox.MAPPING,
+    ),
+    external.NAME: Local(external.settle, is_reported=True),
+    cash.NAME: Local(cash.settle, is_reported=False),
+}
+
+
+def is_local(name: str) -> bool:
+    """Whether the provider asks nobody."""
+    return isinstance(PROVIDERS.get(name), Local)
+
+
+def settle(name: str, charge: Charge) -> Outcome | None:
+    """What a local provider says of ``charge``; ``None``: it is not local."""
+    known = PROVIDERS.get(name)
+    return known.settle(charge) if isinstance(known, Local) else None
+
+
+def remote_names() -> list[str]:
+    """The names that a store's configuration may use."""
+    return [name for name, known in PROVIDERS.items() if isinstance(known, Remote)]
+
+
+def reporting_names() -> list[str]:
+    """Those whose statements can be taken in."""
+    return [name for name, known in PROVIDERS.items() if isinstance(known, Remote) or known.is_reported]
+
+
+def mapping_of(name: str) -> StatementMapping | None:
+    """How a file of the provider's statement is read before a merchant has declared another way."""
+    known = PROVIDERS.get(name)
+    return known.mapping if known else None
+
+
+def longest_call_seconds(settings: Settings) -> float:
+    """The longest that a call to any provider may take."""
+    return max(known.call_seconds(settings) for known in PROVIDERS.values() if isinstance(known, Remote))
 
 
 @dataclass(frozen=True)
@@ -31,7 +94,5 @@ class Providers:
 
 def open_providers(settings: Settings) -> Providers:
     """The remote providers that ``settings`` give an address for."""
-    remote: dict[str, Provider] = {}
-    if settings.sandbox_url:
-        remote["sandbox"] = SandboxProvider(settings)
-    return Providers(remote)
+    opened = {name: known.open(settings) for name, known in PROVIDERS.items() if isinstance(known, Remote)}
+    return Providers({name: provider for name, provider in opened.items() if provider})

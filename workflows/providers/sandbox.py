@@ -27,7 +27,10 @@ from workflows.providers.base import (
     Unknown,
     Withdrawn,
 )
+from workflows.providers.statement_mapping import StatementMapping
 from workflows.settings import Settings
+
+NAME = "sandbox"
 
 OK, REFUSED, CONFLICT, MISSING = 200, 400, 409, 404
 NOTHING_DONE = frozenset({401, 403, 429, 503})
@@ -95,6 +98,21 @@ STATEMENT_KINDS = {"charge": ("payment", 1), "refund": ("refund", -1), "reversal
 STATEMENT_PAGE = 5_000  # the most it gives: a megabyte of JSON
 
 
+MAPPING = StatementMapping(
+    columns={
+        "kind": "kind",
+        "our_reference": "reference",
+        "provider_reference": "provider_reference",
+        "amount": "amount",
+        "currency": "currency",
+        "fee": "fee",
+        "at": "at",
+    },
+    kinds={"charge": "payment", "refund": "refund", "reversal": "reversal"},
+)
+"""How a file of its statement is read, should somebody upload one."""
+
+
 def _line(row: dict[str, Any]) -> StatementLine:
     kind, sign = STATEMENT_KINDS[row["kind"]]
     return StatementLine(
@@ -123,7 +141,7 @@ ANSWERS: Mapping[str, Callable[[dict[str, Any]], Answer]] = {
 class SandboxProvider:
     """Charges, asks and withdraws at the sandbox provider. One connection pool per process."""
 
-    name = "sandbox"
+    name = NAME
     deduplicates = True
 
     def __init__(self, settings: Settings) -> None:
@@ -136,6 +154,11 @@ class SandboxProvider:
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._limit = settings.calls_in_flight
         self._session: aiohttp.ClientSession | None = None
+
+    @classmethod
+    def open(cls, settings: Settings) -> "SandboxProvider | None":
+        """The provider, where the settings say its address."""
+        return cls(settings) if settings.sandbox_url else None
 
     async def charge(self, charge: Charge) -> Outcome:
         """Charge at once, or create a code for the customer to scan (``qr`` with ``mpm``)."""

@@ -7,7 +7,7 @@ from typing import Any
 from workflows.payments.leases import LeaseTable, attempt_number, facts_of
 from workflows.payments.next_step import Attempt, Facts, Step, next_step
 from workflows.providers.base import GiveBack
-from workflows.providers.registry import LOCAL
+from workflows.providers.registry import is_local
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 """A refund that was asked for does not expire: the customer is owed the money."""
@@ -29,8 +29,14 @@ class ClaimedRefund:
 
 
 def _build(row: dict[str, Any], attempt: Attempt | None) -> ClaimedRefund:
-    is_local = row["provider"] in LOCAL
-    facts = facts_of(row, attempt, amount=row["amount"], expires_at=NEVER, cancel_requested=False, is_local=is_local)
+    facts = facts_of(
+        row,
+        attempt,
+        amount=row["amount"],
+        expires_at=NEVER,
+        cancel_requested=False,
+        is_local=is_local(row["provider"]),
+    )
     step = next_step(facts)
     number = attempt_number(step, attempt)
     refund = GiveBack(

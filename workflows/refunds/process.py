@@ -7,7 +7,7 @@ from workflows.payments.hands import Answered, Hands, Work
 from workflows.payments.next_step import Step
 from workflows.payments.record import Aftermath
 from workflows.providers.base import Answer, Provider, Succeeded
-from workflows.providers.registry import LOCAL, Providers
+from workflows.providers.registry import Providers, is_local
 from workflows.refunds.claim import REFUNDS, ClaimedRefund
 from workflows.refunds.record import record_refunds
 from workflows.settings import Settings
@@ -37,4 +37,4 @@ async def _ask(provider: Provider, claimed: ClaimedRefund) -> Answer:
 
 def _settle(claimed: ClaimedRefund) -> Answer | None:
     """Cash is handed over and the terminal's card application has refunded when the request comes: it is recorded."""
-    return Succeeded(amount=claimed.refund.amount) if claimed.provider in LOCAL else None
+    return Succeeded(amount=claimed.refund.amount) if is_local(claimed.provider) else None

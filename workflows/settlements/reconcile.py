@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database import rows_parameter
 from workflows.errors import ServiceUnavailable
-from workflows.providers.registry import REMOTE_NAMES
+from workflows.providers.registry import remote_names
 from workflows.settings import Settings
 from workflows.settlements.hand import Hand
 from workflows.settlements.large import allow_large
@@ -92,7 +92,7 @@ async def _compare(connection: AsyncConnection, comparison: Comparison, *, hand:
 
 async def _comparison(connection: AsyncConnection, settlement: dict[str, Any], settings: Settings) -> Comparison:
     current = (await connection.execute(_CURRENT, {"id": settlement["id"]})).mappings().all()
-    providers = sorted({*REMOTE_NAMES, *(row["provider"] for row in current)})
+    providers = sorted({*remote_names(), *(row["provider"] for row in current)})
     return Comparison(
         settlement=settlement,
         statement_ids=sorted(row["id"] for row in current),

@@ -20,7 +20,7 @@ from sqlalchemy import text
 from workflows.database import Role, transaction
 from workflows.errors import InvalidStatusTransition
 from workflows.payments.due import Due
-from workflows.providers.registry import REMOTE_NAMES, Providers
+from workflows.providers.registry import Providers, remote_names
 from workflows.settings import Settings
 from workflows.settlements.hand import Hand
 from workflows.settlements.reconcile import ComparisonTooLong, reconcile_settlement
@@ -67,7 +67,7 @@ _DONE = text("""
 async def find_due_reconciliations(*, limit: int, settings: Settings) -> list[Due]:
     """Up to ``limit`` settlements that are to be reconciled, longest overdue first."""
     async with transaction(Role.SWEEP) as connection:
-        sla_hours = max(settings.statement_sla(name) for name in REMOTE_NAMES)
+        sla_hours = max(settings.statement_sla(name) for name in remote_names())
         found = await connection.execute(_DUE, {"limit": limit, "sla_hours": sla_hours})
         return [Due(row.id, row.at, row.why) for row in found]
 

@@ -17,9 +17,9 @@ from mpac.demo.day.sales import AFTER_MIDNIGHT, CASH_SHORT, EVENING, EXPECTED, L
 from mpac.statement.lines import OurLine
 from mpac.statement.plant import SPOILS
 from workflows.card_data import find_card_data
+from workflows.providers.statement_mapping import StatementMapping
 from workflows.settlements.reconciliation.categories import NO_BREAK, Category
 from workflows.settlements.resolve_break import Resolution
-from workflows.settlements.statements.mapping import StatementMapping
 
 BOOK = [sold for hour in (NOON, EVENING, AFTER_MIDNIGHT) for several in hour.values() for sold in several]
 AT = datetime(2026, 11, 28, 3, 10, tzinfo=UTC)

@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from workflows.money import Money
-from workflows.settlements.statements.mapping import DEFAULTS, BadLine, StatementMapping, default_mapping
+from workflows.providers.sandbox import MAPPING
+from workflows.providers.statement_mapping import StatementMapping
+from workflows.settlements.statements.lines import BadLine
+from workflows.settlements.statements.read import default_mapping
 from workflows.settlements.statements.rows import Unreadable, row_reader, try_row
 
 HEADER = ["kind", "reference", "provider_reference", "amount", "currency", "fee", "at"]
@@ -18,7 +21,7 @@ def changed(**cells: str) -> list[str]:
 
 
 def test_the_sandboxes_words_are_ours() -> None:
-    line = row_reader(DEFAULTS["sandbox"], HEADER)(2, GOOD)
+    line = row_reader(MAPPING, HEADER)(2, GOOD)
     assert (line.kind, line.our_reference, line.provider_reference) == ("payment", "pay_1:1", "sbx_1")
     assert (line.amount, line.currency, line.fee, line.is_settled) == (1050, "JPY", 34, True)
 
@@ -27,7 +30,7 @@ def test_the_sandboxes_words_are_ours() -> None:
     ("word", "kind", "sign"), [("charge", "payment", 1), ("refund", "refund", -1), ("Reversal", "reversal", -1)]
 )
 def test_the_kind_says_which_way_the_money_went(word: str, kind: str, sign: int) -> None:
-    line = row_reader(DEFAULTS["sandbox"], HEADER)(2, changed(kind=word))
+    line = row_reader(MAPPING, HEADER)(2, changed(kind=word))
     assert (line.kind, line.amount) == (kind, sign * 1050)
 
 
@@ -65,7 +68,7 @@ def test_what_a_currency_writes_is_read_to_the_unit(amount: int, currency: str) 
 
 @given(st.lists(st.text(max_size=30), min_size=7, max_size=7))
 def test_whatever_a_row_holds_it_is_a_line_or_a_complaint(cells: list[str]) -> None:
-    line = try_row(row_reader(DEFAULTS["sandbox"], HEADER), 2, cells)
+    line = try_row(row_reader(MAPPING, HEADER), 2, cells)
     assert (line.field and line.issue) if isinstance(line, BadLine) else type(line.amount) is int
 
 
@@ -73,7 +76,7 @@ def test_whatever_a_row_holds_it_is_a_line_or_a_complaint(cells: list[str]) -> N
 def test_a_card_number_is_refused_wherever_it_stands(digits: str) -> None:
     for name in ("reference", "provider_reference", "kind"):
         with pytest.raises(Unreadable) as why:
-            row_reader(DEFAULTS["sandbox"], HEADER)(2, changed(**{name: digits}))
+            row_reader(MAPPING, HEADER)(2, changed(**{name: digits}))
         assert why.value.field == "line"
 
 
@@ -81,10 +84,7 @@ def test_a_card_number_is_refused_wherever_it_stands(digits: str) -> None:
     "reference", ["sbx_4111111111111111", "a4111111111111111f", "pay_0198c0de411111111111111100000000:1"]
 )
 def test_references_of_letters_and_digits_are_not_taken_for_cards(reference: str) -> None:
-    assert (
-        row_reader(DEFAULTS["sandbox"], HEADER)(2, changed(provider_reference=reference)).provider_reference
-        == reference
-    )
+    assert row_reader(MAPPING, HEADER)(2, changed(provider_reference=reference)).provider_reference == reference
 
 
 @pytest.mark.parametrize("day", ["2026-11-23", "2026/11/23", "20261123"])
@@ -106,7 +106,7 @@ def test_a_status_that_is_not_one_of_the_settled_words_has_moved_nothing() -> No
 @pytest.mark.parametrize("header", [["reference"], [*HEADER, "amount"], [name.upper() for name in HEADER]])
 def test_a_header_has_each_column_of_the_mapping_once(header: list[str]) -> None:
     with pytest.raises(Unreadable):
-        row_reader(DEFAULTS["sandbox"], header)
+        row_reader(MAPPING, header)
 
 
 def test_columns_called_as_our_fields_need_no_mapping() -> None:

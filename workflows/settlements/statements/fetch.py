@@ -28,9 +28,9 @@ from sqlalchemy import text
 
 from workflows.providers.base import Provider, StatementLine, Unavailable
 from workflows.providers.registry import Providers
+from workflows.providers.statement_mapping import StatementMapping
 from workflows.settlements.hand import Hand
 from workflows.settlements.large import allow_large
-from workflows.settlements.statements.mapping import StatementMapping
 from workflows.settlements.statements.receive import Incoming, receive_statement
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementStatus
 from workflows.transitions import illegal

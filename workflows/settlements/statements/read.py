@@ -7,7 +7,7 @@ be read does not end the reading: up to ``MAX_BAD`` are found, so that a person 
 import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import IO, Any
@@ -16,7 +16,9 @@ import orjson
 from pydantic import ValidationError
 
 from workflows.errors import Detail, InvalidRequest
-from workflows.settlements.statements.mapping import BadLine, Line, StatementMapping, default_mapping
+from workflows.providers.registry import mapping_of
+from workflows.providers.statement_mapping import FIELDS, StatementMapping
+from workflows.settlements.statements.lines import BadLine, Line
 from workflows.settlements.statements.rows import Unreadable, row_reader, try_row
 
 BATCH_LINES = 5_000  # a tenth of a second of reading, a megabyte of memory
@@ -88,6 +90,14 @@ def open_statement(file: IO[bytes], *, provider: str, format_: str, mapping: Sta
         rows.close()
         raise unreadable([_complaint(error)]) from error
     return Opened(found, header, rows)
+
+
+def default_mapping(provider: str, header: Sequence[str]) -> StatementMapping:
+    """The mapping for a file that nobody declared one for: the provider's, or columns that are called as our fields are.
+
+    Raises ``pydantic.ValidationError`` where ``header`` has too few of those.
+    """
+    return mapping_of(provider) or StatementMapping(columns={name: name for name in header if name in FIELDS})
 
 
 def _complaint(error: Unreadable | ValidationError) -> BadLine:

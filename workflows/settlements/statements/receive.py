@@ -23,10 +23,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database import rows_parameter
 from workflows.idempotency import Key, Stored, keep_in, known_answer
 from workflows.ids import new_id
+from workflows.providers.statement_mapping import StatementMapping
 from workflows.rendering import render
 from workflows.settlements.hand import Hand
 from workflows.settlements.large import allow_large
-from workflows.settlements.statements.mapping import COLUMNS, Line, StatementMapping
+from workflows.settlements.statements.lines import COLUMNS, Line
 from workflows.settlements.statements.present import statement_fields
 from workflows.settlements.statements.read import Opened, open_statement
 from workflows.settlements.states import SETTLEMENT, SettlementStatus

@@ -10,7 +10,8 @@ from decimal import Decimal, InvalidOperation
 
 from workflows.card_data import ISSUE, looks_like_card_data
 from workflows.money import MAX_AMOUNT, currencies, exponent
-from workflows.settlements.statements.mapping import BadLine, Line, StatementMapping
+from workflows.providers.statement_mapping import StatementMapping
+from workflows.settlements.statements.lines import BadLine, Line
 
 MAX_REFERENCE = 200
 

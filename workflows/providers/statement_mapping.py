@@ -1,13 +1,11 @@
 """How a provider's file is to be read: which of its columns is which field of ours, and in which words and signs.
 
 A mapping is declared, never guessed: a file whose columns are not the mapping's is refused. What a merchant declared last
-for a provider is kept and used for its next files; before that there is the table of defaults below.
+for a provider is kept and used for its next files; before that there is what the provider's adapter says of its own files.
 """
 
 import codecs
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -76,54 +74,3 @@ class StatementMapping(BaseModel):
 
 ENCODINGS = ("utf-8", "utf-16", "shift_jis", "cp932", "euc_jp", "ascii", "iso8859-1")
 """Encodings of text that a bank's export may come in; no other codecs (some unpack archives)."""
-
-DEFAULTS: Mapping[str, StatementMapping] = {
-    "sandbox": StatementMapping(
-        columns={
-            "kind": "kind",
-            "our_reference": "reference",
-            "provider_reference": "provider_reference",
-            "amount": "amount",
-            "currency": "currency",
-            "fee": "fee",
-            "at": "at",
-        },
-        kinds={"charge": "payment", "refund": "refund", "reversal": "reversal"},
-    ),
-}
-"""Per provider, before a merchant has declared another one."""
-
-
-def default_mapping(provider: str, header: Sequence[str]) -> StatementMapping:
-    """The mapping for a file that nobody declared one for: the provider's, or columns that are called as our fields are.
-
-    Raises ``pydantic.ValidationError`` where ``header`` has too few of those.
-    """
-    return DEFAULTS.get(provider) or StatementMapping(columns={name: name for name in header if name in FIELDS})
-
-
-class Line(NamedTuple):
-    """A line of a statement in our words: ``amount`` is signed minor units, refunds and reversals below zero."""
-
-    line_number: int
-    kind: str
-    is_settled: bool
-    our_reference: str | None
-    provider_reference: str | None
-    amount: int
-    currency: str
-    fee: int | None
-    occurred_at: str | None
-    occurred_on: str | None
-
-
-COLUMNS = Line._fields
-
-
-@dataclass(frozen=True, slots=True)
-class BadLine:
-    """Why a line cannot be read: ``where`` is its number in the file, ``issue`` what it must be."""
-
-    where: int
-    field: str
-    issue: str

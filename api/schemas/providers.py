@@ -1,0 +1,33 @@
+"""Names of providers in requests: those of the table (``workflows.providers.registry``), in messages and in the document."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from workflows.providers.registry import remote_names, reporting_names
+
+Names = Callable[[], list[str]]
+
+
+def _one_of(names: Names) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if value not in (known := names()):
+            raise ValueError(f"Must be one of {', '.join(known)}")
+        return str(value)
+
+    return check
+
+
+def _shown(names: Names) -> Callable[[dict[str, Any]], None]:
+    def show(schema: dict[str, Any]) -> None:
+        schema["enum"] = names()
+
+    return show
+
+
+reporting_provider = _one_of(reporting_names)
+"""The name of a provider whose statements can be taken in. Raises ``ValueError``."""
+
+StoreProvider = Annotated[str, AfterValidator(_one_of(remote_names)), Field(json_schema_extra=_shown(remote_names))]
+StatementProvider = Annotated[str, AfterValidator(reporting_provider), Field(json_schema_extra=_shown(reporting_names))]

@@ -1,0 +1,69 @@
+"""A provider that is a row of the table and nothing else does everything that a provider does: from the store to the books."""
+
+from typing import Any
+
+import pytest
+import uuid_utils
+
+from tests.conftest import Serve
+from tests.factories import Tenant
+from tests.fakes import FakeProvider
+from tests.harness import Answer, Api
+from workflows.ledger.post import post_completions
+from workflows.payments.process import Processor
+from workflows.providers.base import Unavailable
+from workflows.providers.registry import PROVIDERS, Remote, open_providers
+from workflows.providers.statement_mapping import StatementMapping
+from workflows.settings import Settings
+from workflows.settlements.open_due import open_due
+
+WORKER = "worker-of-the-test"
+MAPPING = StatementMapping(columns={"our_reference": "Yours", "amount": "Gross", "fee": "Cost"}, currency="JPY")
+
+
+@pytest.fixture
+def acme(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
+    """Its row in the table."""
+    provider = FakeProvider("acme")
+    row = Remote(open=lambda _settings: provider, call_seconds=lambda _settings: 1, mapping=MAPPING)
+    monkeypatch.setitem(PROVIDERS, "acme", row)
+    return provider
+
+
+async def closed(api: Api, tenant: Tenant, manager: str) -> str:
+    """The store's running settlement, closed by hand."""
+    (running,) = (await api.get(f"/settlements?store_id={tenant.store_id}&status=open", as_=manager)).body["data"]
+    answer = await api.post(f"/settlements/{running['id']}/close", as_=manager)
+    assert (answer.status, answer.body["breakdown"]["qr"]["acme"]["count"]) == (200, 1)
+    return str(running["id"])
+
+
+async def post(api: Api, path: str, body: Any, *, as_: str, **headers: str) -> Answer:
+    return await api.post(path, body, as_=as_, key=uuid_utils.uuid7().hex, headers=headers)
+
+
+async def test_a_row_of_the_table_takes_money_and_is_reconciled(
+    serve: Serve, settings: Settings, tenant: Tenant, acme: FakeProvider
+) -> None:
+    await open_due(worker=WORKER)
+    async with serve() as api:
+        admin, manager = (api.signer.user(tenant, role=role) for role in ("merchant_admin", "store_manager"))
+        added = await post(
+            api, f"/stores/{tenant.store_id}/providers", {"provider": "acme", "methods": ["qr"]}, as_=admin
+        )
+        assert added.status == 201, added.raw
+        paid = await api.pay(tenant, method={"type": "qr", "mode": "cpm", "provider": "acme"})
+        processor = Processor(settings, open_providers(settings), worker=WORKER, aftermath=(post_completions,))
+        await processor.process([paid.body["id"]])
+        assert (await api.get(f"/payments/{paid.body['id']}", as_=tenant)).body["status"] == "completed"
+        assert acme.calls == [("charge", f"{paid.body['id']}:1")]
+        settlement_id = await closed(api, tenant, manager)
+        acme.statements = [Unavailable("not written yet")]
+        early = (await api.post(f"/settlements/{settlement_id}/reconcile", as_=manager)).body
+        assert [(one["provider"], one["trouble"]) for one in early["fetched"]] == [("acme", "not written yet")]
+        assert early["summary"]["categories"]["expected"]["count"] == 1
+        file = f"Yours,Gross,Cost\n{paid.body['id']}:1,1000,0\n".encode()
+        path = f"/settlements/{settlement_id}/statements?provider=acme"
+        assert (await post(api, path, file, as_=manager, **{"Content-Type": "text/csv"})).status == 201
+        run = (await api.post(f"/settlements/{settlement_id}/reconcile", as_=manager)).body
+    assert (run["summary"]["categories"]["matched"]["count"], run["status"]) == (1, "reconciled")

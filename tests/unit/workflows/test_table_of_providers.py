@@ -1,0 +1,88 @@
+"""The table of providers: what has to be one row is one row, and everybody who names providers asks the table."""
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from api.schemas.providers import StatementProvider, StoreProvider
+from tests.fakes import FakeProvider
+from workflows.payments.process import longest_step
+from workflows.providers.base import Charge, Declined
+from workflows.providers.registry import (
+    PROVIDERS,
+    Local,
+    Remote,
+    is_local,
+    open_providers,
+    remote_names,
+    reporting_names,
+    settle,
+)
+from workflows.providers.statement_mapping import StatementMapping
+from workflows.settings import Settings
+from workflows.settlements.statements.read import default_mapping
+
+MAPPING = StatementMapping(columns={"our_reference": "Your reference", "amount": "Gross", "currency": "Currency"})
+SETTINGS = Settings.model_validate(
+    {
+        "database_url": "postgresql://nobody@127.0.0.1:1/none",
+        "broker_url": "redis://127.0.0.1:1/0",
+        "secret_key": "of a test",
+        "sandbox_url": "http://127.0.0.1:1",
+        "statement_timeout_ms": 1_000,
+    }
+)
+
+
+@pytest.fixture
+def acme(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
+    """A remote provider more."""
+    provider = FakeProvider("acme")
+    row = Remote(open=lambda _settings: provider, call_seconds=lambda _settings: 25, mapping=MAPPING)
+    monkeypatch.setitem(PROVIDERS, "acme", row)
+    return provider
+
+
+@pytest.fixture
+def vouchers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A local provider more, on nobody's statement."""
+    monkeypatch.setitem(PROVIDERS, "vouchers", Local(lambda _charge: Declined("spent"), is_reported=False))
+
+
+@pytest.mark.parametrize("name", remote_names())
+async def test_a_remote_provider_is_called_in_the_table_as_it_calls_itself(name: str) -> None:
+    providers = open_providers(SETTINGS)
+    assert providers.remote[name].name == name
+    await providers.close()
+
+
+def test_a_provider_without_an_address_does_not_exist() -> None:
+    assert "sandbox" not in open_providers(SETTINGS.model_copy(update={"sandbox_url": None})).remote
+
+
+@pytest.mark.parametrize(
+    "named", [TypeAdapter(StoreProvider), TypeAdapter(StatementProvider)], ids=["store", "statement"]
+)
+def test_a_row_of_the_table_is_in_requests_messages_and_the_document(
+    acme: FakeProvider, named: TypeAdapter[str]
+) -> None:
+    assert named.validate_python("acme") == "acme"
+    assert "acme" in named.json_schema()["enum"]
+    with pytest.raises(ValidationError, match=r"Must be one of sandbox, .*acme"):
+        named.validate_python("nobody")
+
+
+def test_a_row_of_the_table_is_opened_and_outlasted_by_leases_and_its_files_are_read(acme: FakeProvider) -> None:
+    assert open_providers(SETTINGS).remote["acme"] is acme
+    assert longest_step(SETTINGS).total_seconds() == 26  # its longest call, and a statement of the database
+    assert default_mapping("acme", ["Your reference", "Gross", "Currency"]) is MAPPING
+
+
+def test_a_local_row_is_settled_here_and_named_by_no_store_and_no_statement(vouchers: None) -> None:
+    charge = Charge("pay_1:1", "pay_1", 1_000, "JPY", "voucher", None, 300.0)
+    assert (is_local("vouchers"), settle("vouchers", charge)) == (True, Declined("spent"))
+    assert "vouchers" not in {*remote_names(), *reporting_names(), *open_providers(SETTINGS).remote}
+
+
+def test_a_name_that_is_not_in_the_table_is_nobodys() -> None:
+    charge = Charge("pay_1:1", "pay_1", 1_000, "JPY", "qr", "cpm", 300.0)
+    assert (is_local("gone"), settle("gone", charge)) == (False, None)
