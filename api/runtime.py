@@ -23,6 +23,9 @@ from workflows.tenants.tokens import Tokens
 API_ROLES = (Role.CALLER, Role.ACCEPT)
 """Whose rights a request may have."""
 
+BEYOND_STATEMENTS_SECONDS = 2.0
+"""A database that is alive ends a statement that takes too long by itself; this much later nobody believes in it any more."""
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -44,13 +47,14 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
     """Everything built and started, and at the end stopped in the reverse order."""
     connect(settings, roles=API_ROLES)
     tokens = Tokens(settings)
+    patience_seconds = settings.statement_timeout_ms / 1000 + BEYOND_STATEMENTS_SECONDS
     ours = Runtime(
         settings=settings,
         limits=limits,
         tokens=tokens,
-        issuing=Issuing(tokens),
-        accepting=Accepting(nudge_grace_seconds=settings.nudge_grace_seconds),
-        ordering=Ordering(tax_rounding=TaxRounding(settings.tax_rounding)),
+        issuing=Issuing(tokens, patience_seconds=patience_seconds),
+        accepting=Accepting(nudge_grace_seconds=settings.nudge_grace_seconds, patience_seconds=patience_seconds),
+        ordering=Ordering(tax_rounding=TaxRounding(settings.tax_rounding), patience_seconds=patience_seconds),
         watch=Watch(),
         nudger=Nudger(spacing_seconds=settings.nudge_spacing_ms / 1000),
         providers=open_providers(settings),

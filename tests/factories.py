@@ -181,7 +181,7 @@ class PaymentMaker:
 
     def __init__(self, settings: Settings, providers: Providers, tenant: Tenant) -> None:
         self.tenant = tenant
-        self.accepting = Accepting(nudge_grace_seconds=settings.nudge_grace_seconds)
+        self.accepting = Accepting(nudge_grace_seconds=settings.nudge_grace_seconds, patience_seconds=30)
         self.processor = Processor(settings, providers, worker="worker-of-the-test", aftermath=(post_completions,))
 
     async def pending(self, request: PaymentRequest = QR, **changes: Any) -> str:

@@ -41,6 +41,8 @@ class Base(DeclarativeBase):
 
 CONNECT_TIMEOUT_SECONDS = 3  # a database that does not answer by then is away: 503 beats a hanging terminal
 POOL_TIMEOUT_SECONDS = 3  # likewise for a pool that stays empty
+GONE_HOST = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
+"""A host that vanished sends no reset: libpq's probes end a connection after 25 s, the kernel's after 15 min."""
 LAST_STATEMENTS_SECONDS = 2.0  # at the end: calls have ended before, so what still runs is a statement or two …
 LOOK_AGAIN_SECONDS = 0.01  # … and is looked for so often
 IDLE_IN_TRANSACTION_MS = (
@@ -95,6 +97,7 @@ def connect(settings: Settings, *, roles: tuple[Role, ...] = tuple(Role)) -> Non
             connect_args={
                 "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
                 "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+                **GONE_HOST,
                 "application_name": str(role),
             },
         )

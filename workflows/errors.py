@@ -113,7 +113,7 @@ class RateLimitExceeded(DomainError):
 
 
 class ServiceUnavailable(DomainError):
-    """The database is away, the load is too high, or maintenance is on; nothing was stored."""
+    """The database is away, the load is too high, or maintenance is on. Send it again, with the same key."""
 
     kind, code, message = Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "Temporarily unavailable, try again"
 

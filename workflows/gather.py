@@ -3,6 +3,10 @@
 Concurrent requests each have a row or two to store, and a commit costs the same for one as for fifty. ``Gather`` runs
 one flush at a time; what arrives meanwhile forms the next group. There is no timer, so a lone request is never delayed,
 and the busier it gets the larger the groups become.
+
+Who has waited beyond ``patience_seconds`` is told so: a database that neither answers nor hangs up would hold the lanes,
+and with them everybody, for as long as it likes. If its turn had not come by then it never does: nobody waits for it any
+more, and a payment made long after its customer has paid otherwise is worse than none.
 """
 
 import asyncio
@@ -10,6 +14,8 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Generic, TypeVar
+
+from workflows.errors import ServiceUnavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -21,6 +27,7 @@ class Gather(Generic[Item, Result]):
     ``flush`` returns one result per item, in order; a result that is an exception is raised to that caller alone. If
     ``flush`` itself raises, every caller of that group gets the exception; but if it is one of ``divide_on``, each item is
     flushed by itself, so that what is wrong with one is nobody else's error. ``lanes`` flushes may run side by side.
+    ``patience_seconds``: how long a caller waits; without it, as long as it takes.
     """
 
     def __init__(
@@ -30,8 +37,10 @@ class Gather(Generic[Item, Result]):
         limit: int,
         lanes: int = 1,
         divide_on: tuple[type[Exception], ...] = (),
+        patience_seconds: float | None = None,
     ) -> None:
         self._flush = flush
+        self._patience = patience_seconds
         self._divide_on = divide_on
         self._limit = limit
         self._lanes = lanes
@@ -39,18 +48,26 @@ class Gather(Generic[Item, Result]):
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
 
     async def put(self, item: Item) -> Result:
-        """Have ``item`` flushed with whoever else waits, and return its result."""
+        """Have ``item`` flushed with whoever else waits, and return its result.
+
+        Raises ``ServiceUnavailable`` when its patience is over: if its flush has begun, it may yet come to its end.
+        """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if len(self._running) < self._lanes:
             lane = asyncio.create_task(self._drain())
             self._running.add(lane)
             lane.add_done_callback(self._running.discard)
-        return await future
+        try:
+            async with asyncio.timeout(self._patience):
+                return await future
+        except TimeoutError as error:
+            if not future.cancelled():  # it is the flush's own, not ours
+                raise
+            raise ServiceUnavailable(retry_after_seconds=1) from error
 
     async def _drain(self) -> None:
-        while self._waiting:
-            group = [self._waiting.popleft() for _ in range(min(self._limit, len(self._waiting)))]
+        while group := self._next_group():
             try:
                 results = await self._flush_or_divide([item for item, _ in group])
             except BaseException as error:
@@ -63,6 +80,14 @@ class Gather(Generic[Item, Result]):
                 continue
             for (_, future), result in zip(group, results, strict=True):
                 _settle(future, result)
+
+    def _next_group(self) -> list[tuple[Item, "asyncio.Future[Result]"]]:
+        group: list[tuple[Item, asyncio.Future[Result]]] = []
+        while self._waiting and len(group) < self._limit:
+            item, future = self._waiting.popleft()
+            if not future.done():  # else its caller went away while it waited
+                group.append((item, future))
+        return group
 
     async def _flush_or_divide(self, items: list[Item]) -> list[Result | BaseException]:
         try:
@@ -89,13 +114,16 @@ class GatherByKey(Generic[Item, Result]):
         *,
         limit: int,
         divide_on: tuple[type[Exception], ...] = (),
+        patience_seconds: float | None = None,
     ) -> None:
-        self._make = partial(Gather[Item, Result], flush, limit=limit, divide_on=divide_on)
+        self._make = partial(
+            Gather[Item, Result], flush, limit=limit, divide_on=divide_on, patience_seconds=patience_seconds
+        )
         self._by_key: dict[str, Gather[Item, Result]] = {}
         self._waiting: Counter[str] = Counter()
 
     async def put(self, key: str, item: Item) -> Result:
-        """Have ``item`` flushed with whoever else waits for ``key``, and return its result."""
+        """``Gather.put`` among those that wait for ``key``."""
         gather = self._by_key.setdefault(key, self._make())
         self._waiting[key] += 1
         try:

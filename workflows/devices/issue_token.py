@@ -60,10 +60,14 @@ class AccessToken:
 class Issuing:
     """Issues access tokens to devices. One per process; lives on one event loop."""
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: Tokens, *, patience_seconds: float) -> None:
         self._tokens = tokens
-        self._look: Gather[str, str | None] = Gather(_keys, limit=GROUP_LIMIT, lanes=LANES)
-        self._redeem: Gather[Assertion, AccessToken] = Gather(self._redeem_group, limit=GROUP_LIMIT, lanes=LANES)
+        self._look: Gather[str, str | None] = Gather(
+            _keys, limit=GROUP_LIMIT, lanes=LANES, patience_seconds=patience_seconds
+        )
+        self._redeem: Gather[Assertion, AccessToken] = Gather(
+            self._redeem_group, limit=GROUP_LIMIT, lanes=LANES, patience_seconds=patience_seconds
+        )
 
     async def issue_device_token(self, assertion: str, *, accepted: frozenset[str]) -> AccessToken:
         """An access token for the device whose assertion this is; ``accepted`` are the audiences it may name.

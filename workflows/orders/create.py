@@ -77,10 +77,14 @@ _LOOK = text(f"""
 class Ordering:
     """Takes orders in. One per process; lives on one event loop."""
 
-    def __init__(self, *, tax_rounding: TaxRounding) -> None:
+    def __init__(self, *, tax_rounding: TaxRounding, patience_seconds: float) -> None:
         self._rounding = tax_rounding
         self._gather: Gather[Creation, Stored] = Gather(
-            self._flush, limit=GROUP_LIMIT, lanes=LANES, divide_on=(DBAPIError, IdempotencyKeyInUse)
+            self._flush,
+            limit=GROUP_LIMIT,
+            lanes=LANES,
+            divide_on=(DBAPIError, IdempotencyKeyInUse),
+            patience_seconds=patience_seconds,
         )
         self._only_once = OnlyOnce()
 

@@ -74,14 +74,14 @@ _WRITE = text(f"""
 class Accepting:
     """Takes payments in. One per process; lives on one event loop."""
 
-    def __init__(self, *, nudge_grace_seconds: float) -> None:
+    def __init__(self, *, nudge_grace_seconds: float, patience_seconds: float) -> None:
         self._grace = timedelta(seconds=nudge_grace_seconds)
         self._gather: Gather[Acceptance, Stored] = Gather(
-            self._flush, limit=GROUP_LIMIT, lanes=LANES, divide_on=DIVIDE_ON
+            self._flush, limit=GROUP_LIMIT, lanes=LANES, divide_on=DIVIDE_ON, patience_seconds=patience_seconds
         )
         # Payments of one bill go by themselves, one group at a time: whoever waits for a bill's lock holds up nobody else.
         self._by_bill: GatherByKey[Acceptance, Stored] = GatherByKey(
-            self._flush, limit=GROUP_LIMIT, divide_on=DIVIDE_ON
+            self._flush, limit=GROUP_LIMIT, divide_on=DIVIDE_ON, patience_seconds=patience_seconds
         )
         self._only_once = OnlyOnce()
 

@@ -1,35 +1,72 @@
-"""A database that neither answers nor hangs up: the API says so to who asks for its health, and goes on afterwards."""
+"""A database that neither answers nor hangs up: whoever asks is told in time, and everything goes on afterwards."""
 
+import asyncio
 import os
 import signal
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import psycopg
 from psycopg.rows import DictRow
 
+from mpac.stack.local import LocalStack
 from tests.conftest import Serve
 from tests.factories import Tenant
+from tests.harness import Api
+from workflows.ids import new_id
 
 BACKENDS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'mpac_accept' AND datname = current_database()"
+COUNTED = "SELECT count(*) AS payments FROM payments WHERE store_id = %s"
+ORDER = {"order_type": "takeaway", "items": [{"name": "Tea", "quantity": 1, "unit_price": 300, "tax_rate": "0.08"}]}
 
 
-async def test_a_frozen_database_is_told_in_time(
-    serve: Serve, tenant: Tenant, admin: psycopg.AsyncConnection[DictRow]
+@asynccontextmanager
+async def frozen(stack: LocalStack, admin: psycopg.AsyncConnection[DictRow]) -> AsyncIterator[None]:
+    """The server takes no new connection, and those that accept payments stand still."""
+    backends = [row["pid"] for row in await (await admin.execute(BACKENDS)).fetchall()]
+    assert backends
+    stopped = [*backends, stack.pids["postgres"]]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def test_health_tells_it_in_time(
+    serve: Serve, tenant: Tenant, stack: LocalStack, admin: psycopg.AsyncConnection[DictRow]
 ) -> None:
     async with serve() as api:
         assert (await api.pay(tenant)).status == 201
-        backends = [row["pid"] for row in await (await admin.execute(BACKENDS)).fetchall()]
-        assert backends
-        for pid in backends:
-            os.kill(pid, signal.SIGSTOP)
-        try:
+        async with frozen(stack, admin):
             asked = time.monotonic()
-            frozen = await api.get("//health/ready")
-            assert (frozen.status, frozen.code) == (503, "SERVICE_UNAVAILABLE")
+            answer = await api.get("//health/ready")
+            assert (answer.status, answer.code) == (503, "SERVICE_UNAVAILABLE")
             assert time.monotonic() - asked < 5
             assert (await api.get("//health/live")).status == 200
-        finally:
-            for pid in backends:
-                os.kill(pid, signal.SIGCONT)
         assert (await api.get("//health/ready")).status == 200
         assert (await api.pay(tenant)).status == 201
+
+
+async def test_posts_are_refused_in_time_and_made_once_when_they_come_again(
+    serve: Serve, tenant: Tenant, stack: LocalStack, admin: psycopg.AsyncConnection[DictRow]
+) -> None:
+    keys = [new_id("payment") for _ in range(12)]
+
+    async def pay_all(api: Api) -> list[int]:
+        answers = await asyncio.gather(*(api.pay(tenant, key=key, client_reference=key) for key in keys))
+        return [answer.status for answer in answers]
+
+    async with serve(statement_timeout_ms=300) as api:
+        assert (await api.pay(tenant)).status == 201
+        async with frozen(stack, admin), asyncio.timeout(30):  # they waited for ever
+            paid, ordered = await asyncio.gather(
+                pay_all(api), api.post("/orders", ORDER, as_=tenant, key=new_id("order"))
+            )
+        assert {*paid, ordered.status} == {503}
+        assert await pay_all(api) == [201] * len(keys)
+    rows = await (await admin.execute(COUNTED, [tenant.store_id])).fetchall()
+    assert rows == [{"payments": 1 + len(keys)}]

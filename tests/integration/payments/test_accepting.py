@@ -114,7 +114,7 @@ async def test_one_key_a_hundred_times_at_once_makes_one_payment(
 async def test_one_key_in_several_processes_at_once_makes_one_payment(
     settings: Any, tenant: Tenant, admin: Admin, engines: None
 ) -> None:
-    processes = [Accepting(nudge_grace_seconds=5) for _ in range(8)]
+    processes = [Accepting(nudge_grace_seconds=5, patience_seconds=30) for _ in range(8)]
     asked = [process.accept_payment(acceptance(CASH, tenant.device, key="k-1")) for process in processes]
     results = await asyncio.gather(*asked)
     assert len({result.body for result in results}) == 1
@@ -125,7 +125,10 @@ async def test_one_key_in_several_processes_at_once_makes_one_payment(
 async def test_one_key_with_two_bodies_at_once_in_two_processes_makes_one_payment(
     tenant: Tenant, admin: Admin, engines: None
 ) -> None:
-    one, two = Accepting(nudge_grace_seconds=5), Accepting(nudge_grace_seconds=5)
+    one, two = (
+        Accepting(nudge_grace_seconds=5, patience_seconds=30),
+        Accepting(nudge_grace_seconds=5, patience_seconds=30),
+    )
     results = await asyncio.gather(
         one.accept_payment(acceptance(CASH, tenant.device, key="k-1", body=b"a")),
         two.accept_payment(acceptance(CASH, tenant.device, key="k-1", body=b"b")),
@@ -175,7 +178,7 @@ async def test_one_reference_in_several_processes_at_once_is_one_payment(
     tenant: Tenant, admin: Admin, engines: None
 ) -> None:
     asked = replace(CASH, client_reference="till-1")
-    processes = [Accepting(nudge_grace_seconds=5) for _ in range(8)]
+    processes = [Accepting(nudge_grace_seconds=5, patience_seconds=30) for _ in range(8)]
     results = await asyncio.gather(
         *(process.accept_payment(acceptance(asked, tenant.device)) for process in processes), return_exceptions=True
     )
@@ -188,7 +191,10 @@ async def test_a_conflict_with_another_process_is_not_the_groups_trouble(
     tenant: Tenant, admin: Admin, engines: None
 ) -> None:
     taken = replace(CASH, client_reference="till-1")
-    one, two = Accepting(nudge_grace_seconds=5), Accepting(nudge_grace_seconds=5)
+    one, two = (
+        Accepting(nudge_grace_seconds=5, patience_seconds=30),
+        Accepting(nudge_grace_seconds=5, patience_seconds=30),
+    )
     plain = [acceptance(CASH, tenant.device) for _ in range(20)]
     results = await asyncio.gather(
         *(one.accept_payment(each) for each in [*plain[:10], acceptance(taken, tenant.device)]),

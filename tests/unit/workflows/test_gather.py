@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from workflows.errors import ServiceUnavailable
 from workflows.gather import Gather, GatherByKey
 
 Results = list[str | BaseException]
@@ -143,6 +144,25 @@ async def test_a_caller_that_went_away_neither_stops_the_flush_nor_its_neighbour
     assert gone.cancelled()
     assert flushes.groups == [[1, 2]]
     assert await gather.put(3) == "<3>"
+
+
+async def test_who_waited_too_long_is_told_and_what_had_not_begun_never_does() -> None:
+    flushes = Flushes()
+    flushes.gate.clear()
+    gather: Gather[int, str] = Gather(flushes, limit=1, patience_seconds=0.01)
+    told = await asyncio.gather(*put_all(gather, 3), return_exceptions=True)
+    assert [type(error) for error in told] == [ServiceUnavailable] * 3
+    assert flushes.groups == [[0]]
+    flushes.gate.set()
+    await settle()
+    assert await gather.put(7) == "<7>"
+    assert flushes.groups == [[0], [7]]
+
+
+async def test_a_time_out_of_the_flush_itself_is_its_own() -> None:
+    gather: Gather[int, str] = Gather(Flushes(lambda items: [TimeoutError("mine")]), limit=1, patience_seconds=30)
+    with pytest.raises(TimeoutError, match="mine"):
+        await gather.put(1)
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 3])
