@@ -16,7 +16,11 @@ from workflows.database import Base
 MODELS = (
     "workflows.tenants.models",
     "workflows.devices.models",
+    "workflows.idempotency",
     "workflows.numbering",
+    "workflows.switches",
+    "workflows.canaries",
+    "workflows.dead_letters",
     "workflows.orders.models",
     "workflows.bills.models",
     "workflows.payments.models",

@@ -6,10 +6,25 @@ clock that jumped makes a queue silent, and one that never had a consumer is.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import text
+from sqlalchemy import Text, text
+from sqlalchemy.orm import Mapped, mapped_column
 
-from workflows.database import Role, transaction
+from workflows.columns import INSTANT
+from workflows.database import Base, Role, transaction
+
+
+class Canary(Base):
+    """The last message sent through a queue to see whether somebody consumes there."""
+
+    __tablename__ = "canaries"
+
+    queue: Mapped[str] = mapped_column(Text, primary_key=True)
+    sent_at: Mapped[datetime] = mapped_column(INSTANT)
+    consumed_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    worker: Mapped[str | None] = mapped_column(Text)
+
 
 _SENT = text("""
     INSERT INTO canaries (queue, sent_at) SELECT unnest(CAST(:queues AS text[])), now()

@@ -12,18 +12,38 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Index, Text, text
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import Mapped, mapped_column
 
-from workflows.database import rows_parameter
+from workflows.columns import INSTANT
+from workflows.database import Base, rows_parameter
 from workflows.errors import IdempotencyKeyInUse, IdempotencyKeyReused
 from workflows.tenants.caller import Caller, caller_transaction
 
 KEY_LIFE = timedelta(hours=24)
 """The replay window (behaviour §6). ``client_reference`` is the guard that lasts for ever."""
+
+
+class IdempotencyRecord(Base):
+    """The answer that a key was given, to be given again."""
+
+    __tablename__ = "idempotency_records"
+    __table_args__ = (Index("idempotency_records_by_expiry", "expires_at"),)
+
+    merchant_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    path: Mapped[str] = mapped_column(Text, primary_key=True)
+    method: Mapped[str] = mapped_column(Text, primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(Text)
+    status: Mapped[int]
+    body: Mapped[str] = mapped_column(Text)
+    resource_id: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+    expires_at: Mapped[datetime] = mapped_column(INSTANT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,28 @@
 """Switches: what an operator turned on or off for the whole installation, without a deploy."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import text
+from sqlalchemy import Text, text
+from sqlalchemy.orm import Mapped, mapped_column
 
-from workflows.database import Role, transaction
+from workflows.columns import INSTANT
+from workflows.database import Base, Role, transaction
 from workflows.tenants.caller import Caller, caller_transaction
 
 MAINTENANCE = "maintenance"
+
+
+class Switch(Base):
+    """Something an operator turned on or off for the whole installation."""
+
+    __tablename__ = "switches"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    is_on: Mapped[bool]
+    message: Mapped[str | None] = mapped_column(Text)
+    changed_by: Mapped[str] = mapped_column(Text)
+    changed_at: Mapped[datetime] = mapped_column(INSTANT)
 
 
 @dataclass(frozen=True, slots=True)

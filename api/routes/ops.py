@@ -8,7 +8,7 @@ from api.dependencies import CurrentPage, EntityId, RequestId, SystemOperator
 from api.problems import problems
 from api.schemas.ops import MaintenanceIn, MaintenanceOut
 from workers.nudge import publish_task
-from workflows.payments.requeue import list_dead_letters
+from workflows.dead_letters import list_dead_letters
 from workflows.refunds.requeue import requeue
 from workflows.switches import Maintenance, set_maintenance
 

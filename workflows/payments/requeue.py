@@ -13,12 +13,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
 from workflows.machine import StateMachine
-from workflows.payments.models import DeadLetter
 from workflows.payments.states import PaymentRemark, PaymentStatus
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.transitions import By, apply
@@ -44,15 +43,6 @@ class Requeued:
 
 Publish = Callable[[str, list[Any]], Awaitable[None]]
 """Puts a task's message on the broker. Raises ``ServiceUnavailable``."""
-
-
-async def list_dead_letters(*, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
-    """Up to ``limit`` dead letters, newest first, older than the id ``before``."""
-    statement = select(DeadLetter.__table__).order_by(DeadLetter.id.desc()).limit(limit)
-    if before:
-        statement = statement.where(DeadLetter.id < before)
-    async with caller_transaction(caller) as connection:
-        return [dict(row) for row in (await connection.execute(statement)).mappings()]
 
 
 async def requeue_dead_letter(

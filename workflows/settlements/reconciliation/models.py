@@ -7,8 +7,8 @@ from sqlalchemy import BigInteger, ForeignKey, Index, Text, UniqueConstraint
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from workflows.columns import INSTANT
 from workflows.database import Base
-from workflows.history import INSTANT
 
 
 class ReconciliationRun(Base):

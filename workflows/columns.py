@@ -1,9 +1,9 @@
-"""What the tables beside an entity have in common: its history, its attempts at a provider, and what was said of them."""
+"""Columns that several tables have in common: of what moves money, and of the history, attempts and messages beside it."""
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Identity, Text
+from sqlalchemy import BigInteger, Identity, Index, Text, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -27,7 +27,23 @@ class HistoryRow:
 
 
 class LeasedRow:
-    """What is worked on by lease: who holds it and until when, when to look again, and whether its outcome is known."""
+    """Money on its way, worked on by lease: who holds it and until when, when to look again, whether its outcome is known."""
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    merchant_id: Mapped[str] = mapped_column(Text)
+    store_id: Mapped[str] = mapped_column(Text)
+    settlement_id: Mapped[str | None] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text)
+    version: Mapped[int]
+
+    amount: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str] = mapped_column(Text)
+    fee: Mapped[int] = mapped_column(BigInteger)
+    provider: Mapped[str] = mapped_column(Text)
+    provider_reference: Mapped[str | None] = mapped_column(Text)
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB)
+    failure_code: Mapped[str | None] = mapped_column(Text)
+    failure_message: Mapped[str | None] = mapped_column(Text)
 
     outcome_known: Mapped[bool]
     in_doubt_since: Mapped[datetime | None] = mapped_column(INSTANT)
@@ -39,6 +55,22 @@ class LeasedRow:
     attempts: Mapped[int]
     inquiries: Mapped[int]
     request_id: Mapped[str | None] = mapped_column(Text)
+
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+    processing_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    completed_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    failed_at: Mapped[datetime | None] = mapped_column(INSTANT)
+
+
+def leased_indexes(table: str) -> tuple[Index, ...]:
+    """How a store's rows of ``table``, what is due, what no settlement has taken yet and what is in doubt are found."""
+    unsettled = text("settlement_id IS NULL AND completed_at IS NOT NULL")
+    return (
+        Index(f"{table}_by_store", "store_id", "id"),
+        Index(f"{table}_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+        Index(f"{table}_unsettled", "store_id", "currency", "completed_at", postgresql_where=unsettled),
+        Index(f"{table}_in_doubt", "store_id", "currency", postgresql_where=text("NOT outcome_known")),
+    )
 
 
 class AttemptRow:
