@@ -13,7 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.keys import keep_refusal
-from api.schemas.patterns import ID_PATTERN, RATE_PATTERN
+from api.schemas.patterns import DAY_PATTERN, IN_WORDS
+from api.schemas.payments import METHOD_TYPES
 from workflows.errors import (
     Detail,
     DomainError,
@@ -37,7 +38,8 @@ STATUS: Mapping[Kind, int] = {
     Kind.UNAVAILABLE: 503,
 }
 
-INSTANT = "Must be an instant, for example 2026-11-23T10:00:00Z"
+INSTANT = "Must be an instant with its offset, for example 2026-11-23T10:00:00Z"
+DAY = IN_WORDS[DAY_PATTERN]
 
 ISSUES: Mapping[str, str] = {
     "missing": "This field is required",
@@ -66,16 +68,17 @@ ISSUES: Mapping[str, str] = {
     "enum": "Must be {expected}",
     "int_parsing": "Must be a whole number",
     "int_from_float": "Must be a whole number",
+    "float_parsing": "Must be a number",
+    "bool_parsing": "Must be true or false",
+    "date_parsing": DAY,
+    "date_from_datetime_parsing": DAY,
+    "date_from_datetime_inexact": DAY,
+    "date_type": DAY,
+    "timezone_aware": INSTANT,
     "union_tag_not_found": "Must say its type",
     "union_tag_invalid": "Must be one of {expected_tags}",
 }
 """What the validator found → what to do about it, in the contract's words. Others keep the validator's own words."""
-
-PATTERNS: Mapping[str, str] = {
-    ID_PATTERN: "Must be an id as answers give it: letters, digits, - and _, 80 at most",
-    RATE_PATTERN: 'Must be a fraction below 1 with 5 decimals at most, for example "0.08" for 8 %',
-}
-"""The patterns of the schemas that a person would have to read, in words."""
 
 
 def body_of(error: DomainError) -> dict[str, Any]:
@@ -124,6 +127,8 @@ def _field(entry: Mapping[str, Any]) -> str:
     if entry["type"].startswith("json"):
         return "body"
     path = [str(part) for part in entry["loc"][1:]]
+    if path[:1] == ["method"] and path[1:2] and path[1] in METHOD_TYPES:
+        del path[1]  # which of the methods it was; in the body itself there is no such level
     return ".".join(path) or str(entry["loc"][0])
 
 
@@ -134,8 +139,8 @@ def _issue(entry: Mapping[str, Any]) -> str:
         kind = f"string_{kind}"  # a limit that stands after a validator of ours is reported without saying of what
     if kind.endswith("too_short") and context.get("min_length") == 1:
         return "Must not be empty"
-    if context.get("pattern") in PATTERNS:
-        return PATTERNS[context["pattern"]]
+    if context.get("pattern") in IN_WORDS:
+        return IN_WORDS[context["pattern"]]
     if kind == "value_error":
         return str(entry["msg"]).removeprefix("Value error, ")
     if kind.startswith("json"):

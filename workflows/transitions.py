@@ -5,6 +5,7 @@ row, all in the caller's transaction. What changes many rows at once has a set-b
 (payments, refunds, orders, bills, devices, settlements); tests/unit/test_conventions.py names them all (``DOORS``).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -33,12 +34,32 @@ class By:
         return cls(caller.type, caller.id, at, request_id, reason)
 
 
+ROUTE_WORDS: Mapping[str, str] = {"fulfil": "complete"}
+"""Events whose route has another name: who is refused is told in the words that were asked with."""
+
+REFUSED: Mapping[str, str] = {
+    "submit": "be submitted",
+    "fulfil": "be completed",
+    "cancel": "be cancelled",
+    "change": "be changed",
+    "activate": "be activated",
+    "suspend": "be suspended",
+    "resume": "be resumed",
+    "deactivate": "be deactivated",
+    "close": "be closed",
+    "reconcile": "be reconciled",
+    "count_cash": "have its cash counted",
+}
+"""How a refusal says what was asked for; what has no row here is said as it is."""
+
+
 def illegal(machine: StateMachine, status: str, event: str) -> InvalidStatusTransition:
-    """The error for an event that ``status`` does not allow; it names the status and what is possible."""
-    possible = ", ".join(machine.possible(status)) or "nothing, this status is final"
+    """The error for an event (or in words: "be paid") that ``status`` does not allow; it names what is possible."""
+    words = [ROUTE_WORDS.get(word, word) for word in machine.possible(status)]
+    possible = ", ".join(words) or "nothing, this status is final"
     return InvalidStatusTransition(
         Detail("status", f"The {machine.name} is {status}; possible: {possible}"),
-        message=f"This {machine.name} is {status} and cannot {event.replace('_', ' ')}",
+        message=f"This {machine.name} is {status} and cannot {REFUSED.get(event, event.replace('_', ' '))}",
     )
 
 

@@ -1,9 +1,9 @@
 """Bills over HTTP."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from api.answers import json_answer, page_answer, stored_answer
@@ -68,8 +68,8 @@ async def get_bills(
     order_id: Annotated[str | None, Query(max_length=80)] = None,
     parent_bill_id: Annotated[str | None, Query(max_length=80)] = None,
     bill_number: Annotated[str | None, Query(max_length=50)] = None,
-    created_from: Annotated[datetime | None, Query()] = None,
-    created_to: Annotated[datetime | None, Query(description="Exclusive")] = None,
+    created_from: Annotated[AwareDatetime | None, Query()] = None,
+    created_to: Annotated[AwareDatetime | None, Query(description="Exclusive")] = None,
 ) -> Response:
     """The bills you may see, newest first."""
     wanted = BillFilter(status, store_id, order_id, parent_bill_id, bill_number, created_from, created_to)

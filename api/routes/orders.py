@@ -1,9 +1,9 @@
 """Orders over HTTP."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from api.answers import json_answer, page_answer, stored_answer
@@ -53,8 +53,8 @@ async def get_orders(
     store_id: Annotated[str | None, Query(max_length=80)] = None,
     table_number: Annotated[str | None, Query(max_length=50)] = None,
     order_number: Annotated[str | None, Query(max_length=50)] = None,
-    created_from: Annotated[datetime | None, Query()] = None,
-    created_to: Annotated[datetime | None, Query(description="Exclusive")] = None,
+    created_from: Annotated[AwareDatetime | None, Query()] = None,
+    created_to: Annotated[AwareDatetime | None, Query(description="Exclusive")] = None,
 ) -> Response:
     """The orders you may see, newest first."""
     wanted = OrderFilter(status, store_id, table_number, order_number, created_from, created_to)

@@ -1,9 +1,9 @@
 """Payments over HTTP."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from api.answers import EVENT_STREAM, EventStream, json_answer, page_answer, server_sent_events, stored_answer
@@ -59,8 +59,8 @@ async def get_payments(  # noqa: PLR0917 - the filters of the contract
     device_id: Annotated[str | None, Query(max_length=80)] = None,
     bill_id: Annotated[str | None, Query(max_length=80)] = None,
     client_reference: Annotated[str | None, Query(max_length=100)] = None,
-    created_from: Annotated[datetime | None, Query()] = None,
-    created_to: Annotated[datetime | None, Query()] = None,
+    created_from: Annotated[AwareDatetime | None, Query()] = None,
+    created_to: Annotated[AwareDatetime | None, Query()] = None,
 ) -> Response:
     """The payments you may see, newest first. A terminal that lost its 201 finds its payment by `client_reference`."""
     wanted = PaymentFilter(status, store_id, device_id, bill_id, client_reference, created_from, created_to)

@@ -1,11 +1,13 @@
 """Payments: what a terminal sends, and what it gets to see."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Discriminator, Field, model_validator
 
 from api.schemas.base import Amount, Body, Currency, Id, Metadata, Part, Printable, Tip
+from api.schemas.patterns import LAST_4_PATTERN
+from workflows.errors import Detail, InvalidRequest
 from workflows.money import MAX_AMOUNT
 from workflows.payments.judge import PaymentRequest
 from workflows.payments.states import PaymentStatus
@@ -36,7 +38,7 @@ class TerminalResult(Part):
     ] = None
     approval_code: Code | None = None
     card_brand: Code | None = None
-    card_last_4: Annotated[str | None, Field(pattern=r"^[0-9]{4}$")] = None
+    card_last_4: Annotated[str | None, Field(pattern=LAST_4_PATTERN)] = None
     entry_method: Code | None = None
     slip_number: Code | None = None
     card_arn: Code | None = None
@@ -55,6 +57,9 @@ class CardMethod(TerminalResult):
             if self.token is not None:
                 raise ValueError("Name the provider that holds this token")
             _check_reported(self)
+        elif self.result is not None or self.approval_code is not None:
+            # Whatever the terminal's own application took would be taken once more.
+            raise ValueError("Send what the terminal reported, or the provider that is to charge, not both")
         return self
 
 
@@ -83,7 +88,9 @@ def _check_reported(method: TerminalResult) -> None:
         raise ValueError("Say what the terminal reported: a result of approved or declined, or an approval_code")
 
 
-Method = Annotated[CashMethod | CardMethod | EmoneyMethod | QrMethod, Discriminator("type")]
+MethodIn = CashMethod | CardMethod | EmoneyMethod | QrMethod
+Method = Annotated[MethodIn, Discriminator("type")]
+METHOD_TYPES = frozenset(str(get_args(one.model_fields["type"].annotation)[0]) for one in get_args(MethodIn))
 
 
 class PaymentIn(Body):
@@ -109,7 +116,8 @@ class PaymentIn(Body):
         if isinstance(self.method, CashMethod) and self.method.cash_received is not None:
             due = self.amount + self.tip_amount
             if self.method.cash_received < due:
-                raise ValueError(f"method.cash_received: Must be at least {due}")
+                # As our own error, which names the field: of what a model as a whole says, the validator knows no field.
+                raise InvalidRequest(Detail("method.cash_received", f"Must be at least {due}, the amount and the tip"))
         return self
 
     def to_request(self) -> PaymentRequest:

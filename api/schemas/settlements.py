@@ -6,23 +6,22 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from api.schemas.base import Body, Printable
+from api.schemas.patterns import DAY_PATTERN, LOCAL_TIME_PATTERN
 from workflows.money import MAX_AMOUNT
 from workflows.settlements.override import OverrideRequest
 from workflows.settlements.states import SettlementStatus
 
-# Not \d: that matches the digits of all scripts.
-_DATE = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 LocalTime = Annotated[
     str,
     Field(
-        pattern=rf"^{_DATE}T([01][0-9]|2[0-3]):[0-5][0-9]$",
+        pattern=LOCAL_TIME_PATTERN,
         description="By the store's own clocks, without an offset",
         examples=["2026-11-24T03:00"],
     ),
 ]
 Day = Annotated[
     str,
-    Field(pattern=rf"^{_DATE}$", description="A date", examples=["2026-11-23"]),
+    Field(pattern=DAY_PATTERN, description="A date", examples=["2026-11-23"]),
 ]
 
 

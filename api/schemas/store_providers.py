@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field
 
 from api.schemas.base import Body, Printable, absent
+from api.schemas.patterns import NAME_PATTERN
 from api.schemas.providers import StoreProvider
 from workflows.tenants.add_provider import ProviderRequest
 from workflows.tenants.credentials import Vault
@@ -32,7 +33,7 @@ Methods = Annotated[
 Priority = Annotated[int, Field(ge=1, le=MAX_PRIORITY, description="The lowest is asked first")]
 Secret = Annotated[Printable, Field(max_length=4_000)]
 Credentials = Annotated[
-    dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")], Secret],
+    dict[Annotated[str, Field(pattern=NAME_PATTERN)], Secret],
     Field(
         max_length=MAX_CREDENTIALS,
         description="What the provider gave you; never shown again",

@@ -9,6 +9,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, BaseModel, Field
 
 from api.schemas.base import Body, Currency, Id, Printable, absent
+from api.schemas.patterns import TIME_PATTERN
 from workflows.tenants.open_store import StoreRequest
 
 Name = Annotated[Printable, Field(max_length=100)]
@@ -31,7 +32,7 @@ TimeZone = Annotated[str, AfterValidator(_known_zone), Field(description="IANA n
 # Not \d: that matches the digits of all scripts.
 CutOff = Annotated[
     str,
-    Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", description="Local time, HH:MM, at which the business day ends"),
+    Field(pattern=TIME_PATTERN, description="Local time, HH:MM, at which the business day ends"),
 ]
 
 

@@ -46,7 +46,7 @@ async def count_cash(
             raise InvalidRequest(Detail("cash_actual", NOTHING_LESS))
         difference = cash_actual - found["cash_expected"]
         if difference and not note:
-            raise InvalidRequest(Detail("note", f"Say why there are {difference:+d} in the drawer"))
+            raise InvalidRequest(Detail("note", f"Say why the drawer is off by {difference:+d}"))
         row = await apply(
             connection,
             SETTLEMENT,

@@ -19,6 +19,7 @@ from workflows.orders.states import ORDER, OrderEvent, OrderStatus
 
 Admin = psycopg.AsyncConnection[DictRow]
 VERBS = {"submit": OrderEvent.SUBMIT, "cancel": OrderEvent.CANCEL, "complete": OrderEvent.FULFIL}
+PARTICIPLES = {"submit": "submitted", "cancel": "cancelled", "complete": "completed"}
 
 
 async def order_in(api: Api, refunds: RefundMaker, status: str, *, given_back: bool = True) -> dict[str, Any]:
@@ -54,6 +55,7 @@ async def test_a_verb_takes_its_edge_or_is_told_the_status(
     target = ORDER.target(status, VERBS[verb])
     if target is None:
         refuses(answer, status)
+        assert answer.body["error"]["message"] == f"This order is {status} and cannot be {PARTICIPLES[verb]}"
         assert (await api.get(f"/orders/{order['id']}", as_=refunds.tenant)).body == order
         return
     assert (answer.status, answer.body["status"], answer.body["version"]) == (200, target, order["version"] + 1)

@@ -1,11 +1,12 @@
 """Kinds of error become HTTP statuses, and the validator's findings become the contract's words."""
 
-from typing import Any
+from datetime import date
+from typing import Annotated, Any
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
-from api.errors import ISSUES, STATUS, answer, body_of, translate
+from api.errors import INSTANT, ISSUES, STATUS, answer, body_of, translate
 from api.schemas.orders import OrderIn
 from api.schemas.payments import CancelIn, PaymentIn
 from workflows.errors import Detail, DomainError, InvalidRequest, Kind, MalformedRequest, every_error
@@ -89,16 +90,58 @@ def findings(model: type[Any], body: Any) -> list[dict[str, Any]]:
         ({"bill_id": "a b"}, "bill_id", "Must be an id as answers give it: letters, digits, - and _, 80 at most"),
         (
             {"method": {"type": "cash", "cash_received": 2**63}},
-            "method.cash.cash_received",
+            "method.cash_received",
             "Must be at most 9999999999990",
         ),
-        ({"method": {"type": "cash", "cash_received": 999}}, "body", "method.cash_received: Must be at least 1000"),
+        ({"method": {"type": "cash", "card_brand": "visa"}}, "method.card_brand", "There is no such field"),
+        ({"method": {"type": "qr"}}, "method.mode", "This field is required"),
+        (
+            {"method": {"type": "card", "result": "approved", "card_last_4": "12"}},
+            "method.card_last_4",
+            "Must be the last four digits of the card's number",
+        ),
+        ({"method": {"type": "card", "token": "tok_1"}}, "method", "Name the provider that holds this token"),
+        *[
+            (
+                {"method": {"type": "card", "provider": "sandbox", "token": "tok_1", **reported}},
+                "method",
+                "Send what the terminal reported, or the provider that is to charge, not both",
+            )
+            for reported in ({"result": "approved"}, {"approval_code": "A1"})
+        ],
     ],
 )
 def test_each_wrong_field_is_named_with_what_to_do(change: dict[str, Any], field: str, issue: str) -> None:
     error = translate(findings(PaymentIn, {**BODY, **change}))
     assert isinstance(error, InvalidRequest)
     assert Detail(field, issue) in error.details
+
+
+@pytest.mark.parametrize(("received", "tip"), [(999, 0), (1_049, 50), (0, 0)])
+def test_too_little_cash_is_told_by_the_field_that_says_how_much(received: int, tip: int) -> None:
+    body = {**BODY, "tip_amount": tip, "method": {"type": "cash", "cash_received": received}}
+    with pytest.raises(InvalidRequest) as refused:
+        PaymentIn.model_validate(body)
+    assert refused.value.details == (
+        Detail("method.cash_received", f"Must be at least {1_000 + tip}, the amount and the tip"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "issue"),
+    [
+        (Annotated[float, Field(ge=0)], "soon", "Must be a number"),
+        (bool, "maybe", "Must be true or false"),
+        (date, "x", "Must be a date, for example 2026-11-23"),
+        (date, "2026-13-01", "Must be a date, for example 2026-11-23"),
+        (date, "2026-11-23T10:00:00Z", "Must be a date, for example 2026-11-23"),
+        (AwareDatetime, "2026-11-23", INSTANT),
+        (AwareDatetime, "2026-11-23T10:00:00", INSTANT),
+        (AwareDatetime, "now", INSTANT),
+    ],
+)
+def test_a_wrong_parameter_is_told_in_our_words_too(parameter: Any, value: str, issue: str) -> None:
+    assert [detail.issue for detail in translate(findings(parameter, value)).details] == [issue]
 
 
 ITEM = {"name": "Ramen", "quantity": 1, "unit_price": 900, "tax_rate": "0.10"}
