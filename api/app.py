@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 
 from api.errors import install_errors
-from api.every_route import EVERY_ROUTE
+from api.every_route import USUAL_ROUTE
 from api.limits import Limits
 from api.middleware import Frame
 from api.routes import (
@@ -75,7 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     install_errors(app)
     for router in ROUTERS:  # each by itself: a router of routers is looked through anew for every request
-        app.include_router(router, prefix=PREFIX, dependencies=[Depends(check) for check in EVERY_ROUTE])
+        app.include_router(router, prefix=PREFIX, dependencies=[Depends(check) for check in USUAL_ROUTE])
     app.include_router(health.router)
     app.include_router(metrics.router)
     install_documentation(app)

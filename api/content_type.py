@@ -20,7 +20,7 @@ OTHERS: Mapping[str, str] = {TOKEN_PATH: FORM}
 
 async def right_content_type(request: Request) -> None:
     """Raise ``MalformedRequest`` where there is a body of another type than this path takes."""
-    if not _has_body(request):
+    if not has_body(request):
         return
     path = request.scope["path"]
     expected = UPLOAD_TYPES if is_upload(path) else (OTHERS.get(path, JSON),)
@@ -30,7 +30,8 @@ async def right_content_type(request: Request) -> None:
         raise MalformedRequest(Detail("Content-Type", f"Must be {one_of}{', '.join(expected)}"))
 
 
-def _has_body(request: Request) -> bool:
+def has_body(request: Request) -> bool:
+    """Whether a body was announced."""
     if "transfer-encoding" in request.headers:
         return True
     return request.headers.get("content-length", "0").strip("0") != ""

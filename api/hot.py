@@ -6,7 +6,6 @@ in the same order, but its five arguments are filled in by hand.
 """
 
 import inspect
-import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -18,8 +17,8 @@ from starlette.responses import Response
 
 from api.dependencies import authenticate, take_key
 from api.every_route import EVERY_ROUTE
+from api.reading import read_json
 from api.runtime import runtime
-from workflows.errors import Detail, MalformedRequest
 
 ARGUMENTS = {"body", "caller", "key", "request_id", "ours"}
 """What the endpoint of a hot route takes, and nothing else."""
@@ -57,10 +56,7 @@ def _validated(model: type[BaseModel], raw: bytes) -> BaseModel:
     """``raw`` as a ``model``. Raises the errors that FastAPI would, in its words."""
     if not raw:
         raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}])
-    try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise MalformedRequest(Detail("body", "Must be valid JSON")) from error
+    value = read_json(raw)
     try:
         return model.model_validate(value)
     except ValidationError as error:

@@ -23,6 +23,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from api.errors import translate
 from api.keys import read_key
+from api.reading import read_json
 from api.schemas.providers import reporting_provider
 from api.schemas.statements import StatementIn
 from workflows.errors import Detail, InvalidRequest, MalformedRequest
@@ -99,13 +100,11 @@ async def _from_json(request: Request, file: IO[bytes]) -> dict[str, Any]:
             raise MalformedRequest(
                 Detail("body", f"Must be at most {MAX_JSON_BYTES // 1024} KiB; send a larger file as CSV")
             )
+    read_json(bytes(raw))  # what it would let pass without a word is refused first
     try:
         body = StatementIn.model_validate_json(bytes(raw))
     except ValidationError as error:
-        found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
-        if any(one["type"] == "json_invalid" for one in found):
-            raise MalformedRequest(Detail("body", "Must be valid JSON")) from error
-        raise translate(found) from error
+        raise translate([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
     for line in body.lines:
         file.write(orjson.dumps(line) + b"\n")
     return {"provider": body.provider, "mapping": body.mapping, "format": "json_lines"}

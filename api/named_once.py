@@ -1,0 +1,23 @@
+"""What a body and a query may name: each thing once. The second of two values would win, and nobody be told.
+
+A dependency of the usual routes; a hot one reads its body once, by ``read_json``, and has no query.
+"""
+
+from fastapi import Request
+
+from api.content_type import FORM, has_body
+from api.reading import check_once, read_json
+from api.uploads import is_upload
+
+
+async def named_once(request: Request) -> None:
+    """Raise ``MalformedRequest`` where the query or the body names something twice, or the body is no JSON."""
+    query = request.query_params
+    if len(query) != len(query.multi_items()):
+        check_once((name for name, _ in query.multi_items()), field="query")
+    if not has_body(request) or is_upload(request.scope["path"]):
+        return  # an upload is streamed, and read by whoever streams it
+    if request.headers.get("content-type", "").startswith(FORM):
+        check_once((name for name, _ in (await request.form()).multi_items()), field="body")
+    elif raw := await request.body():
+        read_json(raw)
