@@ -42,6 +42,9 @@ def test_the_kind_says_which_way_the_money_went(word: str, kind: str, sign: int)
         ("USD", "1,010.50", 101_050),
         ("KWD", "1.050", 1050),
         ("USD", "-1", -100),
+        ("USD", "+.50", 50),
+        ("INR", "1,00,000.25", 10_000_025),
+        ("JPY", "1050.00", 1050),
     ],
 )
 def test_major_units_become_minor_ones_by_the_currency(currency: str, text: str, amount: int) -> None:
@@ -54,6 +57,29 @@ def test_major_units_become_minor_ones_by_the_currency(currency: str, text: str,
 )
 def test_fractions_of_a_minor_unit_are_refused(currency: str, text: str) -> None:
     mapping = StatementMapping(columns={"our_reference": "r", "amount": "a"}, currency=currency, amounts="major")
+    with pytest.raises(Unreadable) as why:
+        row_reader(mapping, ["r", "a"])(2, ["pay_1:1", text])
+    assert why.value.field == "amount"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10,50",
+        "1,05",
+        "1050,",
+        ",105",
+        "10,0000",
+        "1,000,00",
+        "1_050",
+        "1e3",
+        "1e999999",
+        "10.50.00",
+        "1.0" + 30 * "0" + "1",
+    ],
+)
+def test_what_could_be_read_as_another_amount_is_refused(text: str) -> None:
+    mapping = StatementMapping(columns={"our_reference": "r", "amount": "a"}, currency="EUR", amounts="major")
     with pytest.raises(Unreadable) as why:
         row_reader(mapping, ["r", "a"])(2, ["pay_1:1", text])
     assert why.value.field == "amount"

@@ -6,7 +6,7 @@ Made for a million rows: what the mapping decides is decided once, and a row cos
 import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from workflows.card_data import ISSUE, looks_like_card_data
 from workflows.money import MAX_AMOUNT, currencies, exponent
@@ -16,6 +16,9 @@ from workflows.settlements.statements.lines import BadLine, Line
 MAX_REFERENCE = 200
 
 _WHOLE = re.compile(r"[+-]?\d{1,16}")
+_DECIMAL = re.compile(r"[+-]?(?=\.?\d)(?:\d{1,16}|\d{1,3}(?:,\d{2,3}){0,4},\d{3})?(?:\.\d{1,8})?")
+"""Commas stand between groups only, the last of them three digits (1,050.25; 1,00,000 in India): "10,50" means ten and a half
+where it is written, and must not become 1050. Digits enough for any amount, and few enough for Decimal to keep them all."""
 _DAY = re.compile(r"(\d{4})[-/]?(\d{2})[-/]?(\d{2})")
 _SUSPICIOUS = re.compile(r"(?<![0-9A-Za-z_])[2-6](?:[ -]?\d){12,18}(?![0-9A-Za-z_])|[%;]B?\d{12}")
 """Digits that stand alone and could be a card number; references of letters and digits are not looked at twice."""
@@ -107,11 +110,10 @@ def _amount(value: str, currency: str, mapping: StatementMapping, *, field: str)
 
 
 def _minor_of(value: str, currency: str, *, field: str) -> int:
-    try:
-        minor = Decimal(value.replace(",", "")).scaleb(exponent(currency))
-    except InvalidOperation:
-        raise Unreadable(field, "Must be a decimal number, for example 1,050.25") from None
-    if not minor.is_finite() or minor != minor.to_integral_value():
+    if not _DECIMAL.fullmatch(value):
+        raise Unreadable(field, "Must be a decimal number, for example 1,050.25")
+    minor = Decimal(value.replace(",", "")).scaleb(exponent(currency))
+    if minor != minor.to_integral_value():
         raise Unreadable(field, f"Must have at most {exponent(currency)} decimal places")
     return _bounded(int(minor), field)
 
