@@ -29,8 +29,7 @@ def upgrade() -> None:
             line_count integer NOT NULL,
             created_at timestamptz NOT NULL,
             created_by text NOT NULL,
-            CONSTRAINT statements_number_key UNIQUE (settlement_id, number),
-            CONSTRAINT statements_file_key UNIQUE (settlement_id, provider, sha256)
+            CONSTRAINT statements_number_key UNIQUE (settlement_id, number)
         );
 
         -- The raw file, in pieces: in the database, so that one backup and one transaction hold file and lines together

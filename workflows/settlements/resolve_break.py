@@ -46,7 +46,9 @@ _LOCK = text("""
     FROM breaks b JOIN settlements s ON s.id = b.settlement_id WHERE b.id = :id FOR NO KEY UPDATE OF s
 """)
 _RESOLVE = text("""
-    UPDATE breaks SET resolution = :resolution, note = :note, reference = :reference, resolved_at = :at, resolved_by = :by
+    -- resolve: of two that are linked each refers to the other
+    UPDATE breaks SET resolution = :resolution, note = :note, resolved_at = :at, resolved_by = :by,
+        reference = CASE WHEN id = :reference THEN :id ELSE :reference END
     WHERE id = ANY(:ids) AND resolution IS NULL RETURNING id
 """)
 _COUNT = text("""
@@ -83,7 +85,9 @@ async def resolve_break(break_id: str, request: ResolutionRequest, *, hand: Hand
         if request.resolution in BOOKED:
             reference = await _book(connection, found, occurred_at=locked["at"])
         written = {"note": request.note, "reference": reference, "at": locked["at"], "by": caller.id, "ids": ids}
-        ended = (await connection.execute(_RESOLVE, {"resolution": request.resolution, **written})).all()
+        ended = (
+            await connection.execute(_RESOLVE, {"id": break_id, "resolution": request.resolution, **written})
+        ).all()
         await connection.execute(_COUNT, {"id": found["settlement_id"], "ended": len(ended)})
         await finish_if_clean(connection, found["settlement_id"], by=hand.by(locked["at"]))
         return await one_break(connection, break_id, caller)

@@ -57,6 +57,24 @@ async def test_pages_of_the_api_become_one_statement(
     assert (await row_of(admin, settlement_id))["reconciled_by"] == "worker-of-the-test"
 
 
+async def test_what_the_provider_says_now_counts_even_if_it_said_so_before(
+    admin: Admin, tenant: Tenant, provider: FakeProvider, settings: Settings
+) -> None:
+    sales = some_sales(3)
+    settlement_id = await closed_settlement(admin, tenant, sales)
+    right = [reported(line) for line in sales]
+    wrong = [right[0]._replace(amount=1), *right[1:]]
+    seen = []
+    for said in (right, wrong, right):
+        provider.statements = [said]
+        (fetched,) = await fetch_statements(settlement_id, hand=HAND, providers=Providers({"sandbox": provider}))
+        seen.append(fetched.statement_id)
+    run = await reconcile_settlement(settlement_id, hand=HAND, settings=settings)
+    assert len(set(seen)) == 3
+    assert run["statement_ids"] == seen[2:]
+    assert (run["status"], run["open_breaks"]) == ("reconciled", 0)
+
+
 async def test_what_is_another_settlements_is_left_to_it(
     admin: Admin, tenant: Tenant, provider: FakeProvider, settings: Settings
 ) -> None:

@@ -15,10 +15,7 @@ class Statement(Base):
     """A file of one provider for one settlement. The newest per provider counts; none is ever changed."""
 
     __tablename__ = "statements"
-    __table_args__ = (
-        UniqueConstraint("settlement_id", "number", name="statements_number_key"),
-        UniqueConstraint("settlement_id", "provider", "sha256", name="statements_file_key"),
-    )
+    __table_args__ = (UniqueConstraint("settlement_id", "number", name="statements_number_key"),)
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     merchant_id: Mapped[str] = mapped_column(Text)

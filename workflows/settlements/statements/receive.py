@@ -3,7 +3,7 @@
 | step    | what                                                                                                     |
 |---------|------------------------------------------------------------------------------------------------------------|
 | digest  | SHA-256 of the file, before the transaction                                                                |
-| look    | an answer kept beside the key, or the same file received before: nothing more is done                      |
+| look    | an answer kept beside the key, or the file that counts already: nothing more is done                       |
 | read    | the file's lines by the mapping, a batch at a time, into a table of this transaction (COPY)                |
 | keep    | the statement, the raw file in pieces, its lines, the mapping if one was declared                          |
 
@@ -57,7 +57,10 @@ _SETTLEMENT = text("""
     FROM settlements WHERE id = :id
 """)
 _SAME_FILE = text("""
-    SELECT * FROM statements WHERE settlement_id = :settlement_id AND provider = :provider AND sha256 = :sha256
+    -- same file: as the one that counts. One that was superseded meanwhile counts again when it comes again.
+    SELECT * FROM (SELECT * FROM statements WHERE settlement_id = :settlement_id AND provider = :provider
+                   ORDER BY number DESC LIMIT 1) AS newest
+    WHERE sha256 = :sha256
 """)
 _KEPT_MAPPING = text("SELECT mapping FROM statement_mappings WHERE merchant_id = :merchant_id AND provider = :provider")
 _INCOMING = text("""
@@ -93,7 +96,7 @@ _ESCAPES = str.maketrans({"\\": "\\\\"})  # tabs and ends of lines cannot be in 
 
 
 async def receive_statement(incoming: Incoming, *, hand: Hand, key: Key | None = None) -> Stored:
-    """Take in a file and answer the statement; the same file again is the same statement, and changes nothing.
+    """Take in a file and answer the statement; the same file again, while it counts, changes nothing.
 
     Raises ``ResourceNotFound``, ``InvalidRequest`` (the file cannot be read: line by line), ``InvalidStatusTransition``
     (reconciled already), ``IdempotencyKeyReused``, ``IdempotencyKeyInUse``, ``ServiceUnavailable``.
