@@ -71,17 +71,17 @@ def plant_claims() -> None:
 
     leases.LeaseTable.claim = claims
     for table in (import_module("workflows.payments.claim").PAYMENTS, import_module("workflows.refunds.claim").REFUNDS):
-        object.__setattr__(table, "build", building(table.entity, table.build))
+        object.__setattr__(table, "facts", deciding(table.entity, table.facts))
 
 
-def building(entity: str, build: Any) -> Any:
-    """``build``, which is called of each row while its claim is not committed yet."""
+def deciding(entity: str, facts: Any) -> Any:
+    """``facts``, which are asked for of each row while its claim is not committed yet."""
 
-    def builds(*args: Any) -> Any:
+    def decides(*args: Any) -> Any:
         reach(entity, "claimed, not committed")
-        return build(*args)
+        return facts(*args)
 
-    return builds
+    return decides
 
 
 def calling(entity: str, call: Any) -> Any:

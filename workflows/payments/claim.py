@@ -4,46 +4,29 @@ A payment that expired before anybody looked at it is claimed too, without an at
 hears of it.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
-from workflows.payments.leases import LeaseTable, attempt_number, facts_of
-from workflows.payments.next_step import Attempt, Facts, Step, next_step
+from workflows.payments.leases import Claim, LeaseTable, facts_of
+from workflows.payments.next_step import Attempt, Facts
 from workflows.providers.base import Charge
-from workflows.providers.registry import is_local
 
 FACTS = ("provider_token", "external_result", "card_arn", "slip_number")
 """Columns that the terminal filled and only some providers look at."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A payment this worker may work on, until its lease ends."""
-
-    id: str
-    fence: int
-    provider: str
-    step: Step
-    attempt_number: int
-    charge: Charge
-    facts: Facts
-    request_id: str | None
-    bill_id: str | None
-
-
-def _build(row: dict[str, Any], attempt: Attempt | None) -> Claimed:
-    facts = facts_of(
+def _facts(row: dict[str, Any], attempt: Attempt | None) -> Facts:
+    return facts_of(
         row,
         attempt,
         amount=row["amount"] + row["tip_amount"],
         expires_at=row["expires_at"],
         cancel_requested=row["cancel_requested_at"] is not None,
-        is_local=is_local(row["provider"]),
     )
-    step = next_step(facts)
-    number = attempt_number(step, attempt)
-    charge = Charge(
-        reference=f"{row['id']}:{number}",
+
+
+def _charge(row: dict[str, Any], facts: Facts, reference: str) -> Charge:
+    return Charge(
+        reference=reference,
         payment_id=row["id"],
         account=row["store_id"],
         amount=facts.amount,
@@ -54,28 +37,18 @@ def _build(row: dict[str, Any], attempt: Attempt | None) -> Claimed:
         metadata=row["metadata"],
         facts={name: row[name] for name in FACTS},
     )
-    return Claimed(
-        id=row["id"],
-        fence=row["fence"],
-        provider=row["provider"],
-        step=step,
-        attempt_number=number,
-        charge=charge,
-        facts=facts,
-        request_id=row["request_id"],
-        bill_id=row["bill_id"],
-    )
 
 
 PAYMENTS = LeaseTable(
     entity="payment",
     columns=f"""r.amount, r.tip_amount, r.currency, r.method_type, r.method_mode, r.metadata, r.expires_at,
         r.cancel_requested_at, r.bill_id, {", ".join(f"r.{name}" for name in FACTS)}""",
-    build=_build,
+    facts=_facts,
+    asks=_charge,
     first_attempt="CASE WHEN r.expires_at > now() THEN 1 ELSE 0 END",
 )
 
 
-async def claim_payments(payment_ids: list[str], *, worker: str, lease_seconds: float) -> list[Claimed]:
+async def claim_payments(payment_ids: list[str], *, worker: str, lease_seconds: float) -> list[Claim[Charge]]:
     """Claim those of ``payment_ids`` that are free and due (``LeaseTable.claim``)."""
     return await PAYMENTS.claim(payment_ids, worker=worker, lease_seconds=lease_seconds)

@@ -18,15 +18,17 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic
+from typing import Any, Generic, Protocol
 
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.lock import HeldUp, Locking, lock_all, lock_free
 from workflows.errors import ServiceUnavailable
 from workflows.gather import Gather, GatherByKey
 from workflows.ids import WELL_FORMED
-from workflows.payments.leases import ClaimT
+from workflows.payments.leases import AskedT, Claim, LeaseTable
 from workflows.payments.next_step import Step
 from workflows.payments.verdict import Schedule, Verdict, verdict
 from workflows.providers.base import Answer, Provider, Unavailable, Unknown
@@ -52,39 +54,60 @@ GROUP_LIMIT = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Answered(Generic[ClaimT]):
+class Answered(Generic[AskedT]):
     """A claimed row, what the provider said, and what that means."""
 
-    claimed: ClaimT
+    claimed: Claim[AskedT]
     answer: Answer | None
     verdict: Verdict
 
 
+Aftermath = Callable[[AsyncConnection, Sequence[RowMapping], str], Awaitable[None]]
+"""What else has to happen in the transaction that recorded these rows, by which worker."""
+
+
+class Record(Protocol[AskedT]):
+    """Records answers in one transaction (``record_answers``, ``record_refunds``)."""
+
+    async def __call__(
+        self, group: list[Answered[AskedT]], *, worker: str, aftermath: Sequence[Aftermath], locking: Locking
+    ) -> list[str | HeldUp | None]:
+        """Each row's status now, ``None`` where the fence had moved on, ``HeldUp`` where its bill is."""
+        ...
+
+
 @dataclass(frozen=True)
-class Work(Generic[ClaimT]):
+class Work(Generic[AskedT]):
     """What is different between one kind of work and another.
 
-    ``suspects`` are those of some ids that may only be claimed alone (``LeaseTable.suspects``); ``ask`` puts the claim's
-    question to a remote provider; ``settle`` answers for a local one (``None``: it is not local); ``record`` returns each
-    row's status now, ``None`` where the fence had moved on, ``HeldUp`` where its bill is.
+    ``ask`` puts the claim's question to a remote provider; ``settle`` answers for a local one (``None``: it is not local).
     """
 
-    name: str
-    claim: Callable[[list[str]], Awaitable[list[ClaimT]]]
-    suspects: Callable[[list[str]], Awaitable[list[str]]]
-    ask: Callable[[Provider, ClaimT], Awaitable[Answer]]
-    settle: Callable[[ClaimT], Answer | None]
-    record: Callable[[list[Answered[ClaimT]], Locking], Awaitable[list[str | HeldUp | None]]]
+    table: LeaseTable[AskedT]
+    ask: Callable[[Provider, Claim[AskedT]], Awaitable[Answer]]
+    settle: Callable[[Claim[AskedT]], Answer | None]
+    record: Record[AskedT]
 
 
-Records = Gather[Answered[ClaimT], str | HeldUp | None]
+Records = Gather[Answered[AskedT], str | HeldUp | None]
 
 
-class Hands(Generic[ClaimT]):
+class Hands(Generic[AskedT]):
     """The rows of one kind that this process has in hand. Lives on one event loop."""
 
-    def __init__(self, work: Work[ClaimT], *, settings: Settings, providers: Providers) -> None:
+    def __init__(
+        self,
+        work: Work[AskedT],
+        *,
+        settings: Settings,
+        providers: Providers,
+        worker: str,
+        aftermath: Sequence[Aftermath] = (),
+    ) -> None:
         self._work = work
+        self._name = work.table.entity
+        self._worker = worker
+        self._aftermath = aftermath
         self._settings = settings
         self._providers = providers
         self._in_flight = {name: asyncio.Semaphore(settings.calls_in_flight) for name in providers.remote}
@@ -92,10 +115,10 @@ class Hands(Generic[ClaimT]):
         self._next_for_room = asyncio.Lock()
         self._alone = asyncio.Lock()
         self._page = min(GROUP_LIMIT, settings.payments_in_hand)
-        self._records: Records[ClaimT] = Gather(
+        self._records: Records[AskedT] = Gather(
             partial(self._record, lock_free), limit=GROUP_LIMIT, lanes=RECORD_LANES, divide_on=(DBAPIError,)
         )
-        self._held_up: GatherByKey[Answered[ClaimT], str | HeldUp | None] = GatherByKey(
+        self._held_up: GatherByKey[Answered[AskedT], str | HeldUp | None] = GatherByKey(
             self._record_when_free, limit=GROUP_LIMIT, divide_on=(DBAPIError,)
         )
         self._waits = asyncio.Semaphore(BILLS_WAITED_FOR)
@@ -108,7 +131,7 @@ class Hands(Generic[ClaimT]):
         ``ValueError`` for that, and ``ServiceUnavailable`` where the database is away while claiming.
         """
         if not isinstance(ids, list):
-            raise TypeError(f"{self._work.name}s are processed by a list of their ids, not {type(ids).__name__}")
+            raise TypeError(f"{self._name}s are processed by a list of their ids, not {type(ids).__name__}")
         wanted = [one for one in ids if isinstance(one, str) and WELL_FORMED.fullmatch(one)]
         for start in range(0, len(wanted), self._page):
             await self._take_in_hand(wanted[start : start + self._page])
@@ -118,7 +141,7 @@ class Hands(Generic[ClaimT]):
     async def _take_in_hand(self, ids: list[str]) -> None:
         claimed = await self._claim_and_call(ids)
         if claimed < len(ids) and len(ids) > 1:
-            for suspect in await self._work.suspects(ids):
+            for suspect in await self._work.table.suspects(ids):
                 async with self._alone:  # of several that may kill this process no two are in hand at once
                     await self._claim_and_call([suspect])
 
@@ -126,9 +149,9 @@ class Hands(Generic[ClaimT]):
         """Claim and begin to carry, then wait a little for the calls; returns how many rows there were to claim."""
         await self._take_room(len(ids))
         began = asyncio.get_running_loop().time()  # before the claim: its lease is counted from within
-        claimed: list[ClaimT] = []
+        claimed: list[Claim[AskedT]] = []
         try:
-            claimed = await self._work.claim(ids)
+            claimed = await self._work.table.claim(ids, worker=self._worker, lease_seconds=self._settings.lease_seconds)
         finally:
             self._give_room(len(ids) - len(claimed))
         tasks = [self._start(self._carry(one, began)) for one in claimed]
@@ -165,7 +188,7 @@ class Hands(Generic[ClaimT]):
         task.add_done_callback(self._carried.discard)
         return task
 
-    async def _carry(self, claimed: ClaimT, began: float) -> None:
+    async def _carry(self, claimed: Claim[AskedT], began: float) -> None:
         """Take one claimed row, whose claim ``began`` then, through its call and its record."""
         try:
             answer = await self._call(claimed, began)
@@ -178,11 +201,11 @@ class Hands(Generic[ClaimT]):
             self._tell(claimed, status)
         except Exception:
             # Whatever went wrong is this row's alone: its lease runs out and it is asked about. Counted by the row.
-            logger.exception("%s %s was left to the sweep", self._work.name, claimed.id, extra=self._marks(claimed))
+            logger.exception("%s %s was left to the sweep", self._name, claimed.id, extra=self._marks(claimed))
         finally:
             self._room.release()
 
-    async def _call(self, claimed: ClaimT, began: float) -> Answer | None:
+    async def _call(self, claimed: Claim[AskedT], began: float) -> Answer | None:
         if claimed.step is Step.CANCEL:
             return None
         settled = self._work.settle(claimed)
@@ -208,25 +231,28 @@ class Hands(Generic[ClaimT]):
         )
 
     async def _record(
-        self, locking: Locking, group: list[Answered[ClaimT]]
+        self, locking: Locking, group: list[Answered[AskedT]]
     ) -> list[str | HeldUp | BaseException | None]:
         """Record, and insist while the leases hold: an answer in hand is worth more than a question later."""
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._settings.lease_seconds / 2
         while True:
             try:
-                return [*await self._work.record(group, locking)]
+                recorded = await self._work.record(
+                    group, worker=self._worker, aftermath=self._aftermath, locking=locking
+                )
+                return [*recorded]
             except ServiceUnavailable:
                 if loop.time() > give_up_at:
                     raise
                 await asyncio.sleep(RECORD_RETRY_SECONDS)
 
-    async def _record_when_free(self, group: list[Answered[ClaimT]]) -> list[str | HeldUp | BaseException | None]:
+    async def _record_when_free(self, group: list[Answered[AskedT]]) -> list[str | HeldUp | BaseException | None]:
         async with self._waits:
             return await self._record(lock_all, group)
 
-    def _tell(self, claimed: ClaimT, status: str | HeldUp | None) -> None:
-        name = self._work.name
+    def _tell(self, claimed: Claim[AskedT], status: str | HeldUp | None) -> None:
+        name = self._name
         if status is None:
             logger.warning(
                 "%s %s had been taken over; its answer is evidence", name, claimed.id, extra=self._marks(claimed)
@@ -234,6 +260,6 @@ class Hands(Generic[ClaimT]):
         elif logger.isEnabledFor(logging.INFO):
             logger.info("%s %s: %s → %s", name, claimed.id, claimed.step, status, extra=self._marks(claimed))
 
-    def _marks(self, claimed: ClaimT) -> dict[str, Any]:
-        mark = f"{self._work.name}_id"
+    def _marks(self, claimed: Claim[AskedT]) -> dict[str, Any]:
+        mark = f"{self._name}_id"
         return {mark: claimed.id, "request_id": claimed.request_id, "attempt": claimed.attempt_number}

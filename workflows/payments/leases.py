@@ -14,14 +14,16 @@ nothing.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database import Role, rows_parameter, transaction
 from workflows.ids import new_id
-from workflows.payments.next_step import NOTHING_MOVED, Attempt, Facts, Step
+from workflows.payments.next_step import NOTHING_MOVED, Attempt, Facts, Step, next_step
+from workflows.providers.base import Charge, GiveBack
+from workflows.providers.registry import is_local
 
 MAX_UNANSWERED_CLAIMS = 3
 """A row whose worker died this often in a row is quarantined, so that it cannot kill workers for ever."""
@@ -31,42 +33,40 @@ SUSPICIOUS_CLAIMS = 2
 into quarantine with it: they are claimed together, die together and become due together."""
 
 
-class Claim(Protocol):
-    """A claimed row, as far as all kinds are alike."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def fence(self) -> int: ...
-    @property
-    def provider(self) -> str: ...
-    @property
-    def step(self) -> Step: ...
-    @property
-    def attempt_number(self) -> int: ...
-    @property
-    def facts(self) -> Facts: ...
-    @property
-    def request_id(self) -> str | None: ...
+AskedT = TypeVar("AskedT", bound=Charge | GiveBack)
 
 
-ClaimT = TypeVar("ClaimT", bound=Claim)
+@dataclass(frozen=True, slots=True)
+class Claim(Generic[AskedT]):
+    """A row that this worker may work on until its lease ends; ``asked`` is what its provider is asked to do."""
+
+    id: str
+    fence: int
+    provider: str
+    step: Step
+    attempt_number: int
+    asked: AskedT
+    facts: Facts
+    request_id: str | None
+    bill_id: str | None
 
 
 @dataclass(frozen=True)
-class LeaseTable(Generic[ClaimT]):
+class LeaseTable(Generic[AskedT]):
     """One kind of row that is worked on by lease.
 
-    ``columns`` are what ``build`` needs of a row, written with the alias ``r``; ``build`` makes a claim of a row and its
-    last attempt (``None``: there is none yet). ``first_attempt`` is an SQL expression: 0 keeps a row from being sent.
+    ``columns`` are what ``facts`` and ``asks`` need of a row, written with the alias ``r``. ``facts`` is what decides about
+    a row and its last attempt (``None``: there is none yet), ``asks`` what its provider is asked for it under a reference.
+    ``first_attempt`` is an SQL expression: 0 keeps a row from being sent.
     """
 
     entity: str
     columns: str
-    build: Callable[[dict[str, Any], Attempt | None], ClaimT]
+    facts: Callable[[dict[str, Any], Attempt | None], Facts]
+    asks: Callable[[dict[str, Any], Facts, str], AskedT]
     first_attempt: str = "1"
 
-    async def claim(self, ids: list[str], *, worker: str, lease_seconds: float) -> list[ClaimT]:
+    async def claim(self, ids: list[str], *, worker: str, lease_seconds: float) -> list[Claim[AskedT]]:
         """Claim those of ``ids`` that are free and due; the rest is somebody else's, final, not due yet, or a suspect.
 
         Raises ``ServiceUnavailable`` where the database is away: nothing is claimed then, and the sweep nudges again.
@@ -87,7 +87,26 @@ class LeaseTable(Generic[ClaimT]):
             found = await connection.execute(_statement(_SUSPECTS, self), {"ids": ids, "deaths": SUSPICIOUS_CLAIMS})
             return list(found.scalars())
 
-    async def _take_up(self, connection: AsyncConnection, rows: list[dict[str, Any]], *, worker: str) -> list[ClaimT]:
+    def build(self, row: dict[str, Any], attempt: Attempt | None) -> Claim[AskedT]:
+        """The claim of a row and its last attempt."""
+        facts = self.facts(row, attempt)
+        step = next_step(facts)
+        number = attempt_number(step, attempt)
+        return Claim(
+            id=row["id"],
+            fence=row["fence"],
+            provider=row["provider"],
+            step=step,
+            attempt_number=number,
+            asked=self.asks(row, facts, f"{row['id']}:{number}"),
+            facts=facts,
+            request_id=row["request_id"],
+            bill_id=row["bill_id"],
+        )
+
+    async def _take_up(
+        self, connection: AsyncConnection, rows: list[dict[str, Any]], *, worker: str
+    ) -> list[Claim[AskedT]]:
         poisoned = [row["id"] for row in rows if row["unanswered_claims"] > MAX_UNANSWERED_CLAIMS]
         claimed = [self.build(row, _last_attempt(row)) for row in rows if row["id"] not in poisoned]
         new = [_key(c) for c in claimed if c.step is Step.CHARGE and needs_new_attempt(c.facts.attempt)]
@@ -120,7 +139,7 @@ def _last_attempt(row: dict[str, Any]) -> Attempt | None:
     return Attempt(row["attempt_number"], row["attempt_outcome"], row["not_found_at"])
 
 
-def _key(claimed: Claim) -> dict[str, Any]:
+def _key(claimed: Claim[Any]) -> dict[str, Any]:
     return {"id": claimed.id, "number": claimed.attempt_number}
 
 
@@ -238,5 +257,6 @@ def facts_of(row: dict[str, Any], attempt: Attempt | None, **special: Any) -> Fa
         in_doubt_since=row["in_doubt_since"],
         needs_review=row["needs_review"],
         inquiries=row["inquiries"],
+        is_local=is_local(row["provider"]),
         **special,
     )

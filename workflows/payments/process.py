@@ -3,42 +3,36 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from workflows.bills.lock import HeldUp, Locking
-from workflows.payments.claim import PAYMENTS, Claimed, claim_payments
-from workflows.payments.hands import Answered, Hands, Work
+from workflows.payments.claim import PAYMENTS
+from workflows.payments.hands import Aftermath, Hands, Work
+from workflows.payments.leases import Claim
 from workflows.payments.next_step import Step
-from workflows.payments.record import Aftermath, record_answers
-from workflows.providers.base import Answer, Provider
+from workflows.payments.record import record_answers
+from workflows.providers.base import Answer, Charge, Provider
 from workflows.providers.registry import Providers, longest_call_seconds, settle
 from workflows.settings import Settings
 
 
-class Processor(Hands[Claimed]):
+class Processor(Hands[Charge]):
     """The payments that this process has in hand. One per process; lives on one event loop."""
 
     def __init__(
         self, settings: Settings, providers: Providers, *, worker: str, aftermath: Sequence[Aftermath] = ()
     ) -> None:
-        async def claim(ids: list[str]) -> list[Claimed]:
-            return await claim_payments(ids, worker=worker, lease_seconds=settings.lease_seconds)
-
-        async def record(group: list[Answered[Claimed]], locking: Locking) -> list[str | HeldUp | None]:
-            return await record_answers(group, worker=worker, aftermath=aftermath, locking=locking)
-
-        work = Work(name="payment", claim=claim, suspects=PAYMENTS.suspects, ask=_ask, settle=_settle, record=record)
-        super().__init__(work, settings=settings, providers=providers)
+        work = Work(PAYMENTS, ask=_ask, settle=_settle, record=record_answers)
+        super().__init__(work, settings=settings, providers=providers, worker=worker, aftermath=aftermath)
 
 
-async def _ask(provider: Provider, claimed: Claimed) -> Answer:
+async def _ask(provider: Provider, claimed: Claim[Charge]) -> Answer:
     if claimed.step is Step.ASK:
-        return await provider.inquire(claimed.charge.reference)
+        return await provider.inquire(claimed.asked.reference)
     if claimed.step is Step.WITHDRAW:
-        return await provider.withdraw(claimed.charge.reference)
-    return await provider.charge(claimed.charge)
+        return await provider.withdraw(claimed.asked.reference)
+    return await provider.charge(claimed.asked)
 
 
-def _settle(claimed: Claimed) -> Answer | None:
-    return settle(claimed.provider, claimed.charge)
+def _settle(claimed: Claim[Charge]) -> Answer | None:
+    return settle(claimed.provider, claimed.asked)
 
 
 def longest_step(settings: Settings) -> timedelta:

@@ -6,19 +6,19 @@ lease changes nothing, and what it heard is kept as evidence beside the payment.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.bills.lock import HeldUp, Locking, lock_free
+from workflows.bills.lock import HeldUp, Locking
 from workflows.database import Role, rows_parameter, transaction
 from workflows.payments.bills import follow_bills
-from workflows.payments.claim import Claimed
-from workflows.payments.hands import Answered
+from workflows.payments.hands import Aftermath, Answered
+from workflows.payments.leases import AskedT
 from workflows.payments.next_step import Step
-from workflows.providers.base import Answer, Succeeded
+from workflows.providers.base import Answer, Charge, Succeeded
 
 _RECORD = text("""
     -- record: status, history, attempt, evidence of questions and one NOTIFY, for every row whose fence still holds
@@ -122,16 +122,54 @@ def answer_name(answer: Answer | None) -> str:
     return _NAMES[kind]
 
 
-Aftermath = Callable[[AsyncConnection, Sequence[RowMapping], str], Awaitable[None]]
-"""What else has to happen in the transaction that recorded these rows, by which worker."""
+Write = Callable[[AsyncConnection, list[Answered[AskedT]]], Awaitable[dict[str, str]]]
+"""Writes answers in a transaction; returns the statuses of the rows whose fences held, by their ids."""
+
+
+async def record_group(
+    group: list[Answered[AskedT]], write: Write[AskedT], *, locking: Locking
+) -> list[str | HeldUp | None]:
+    """Write those of ``group`` whose bills ``locking`` gets, in one transaction: the others are ``HeldUp``.
+
+    Returns each row's status now, or ``None`` where the fence had moved on.
+    """
+    async with transaction(Role.WORKER) as connection:
+        # Bills before payments: the order in which the whole house locks.
+        locked = await locking(connection, (answered.claimed.bill_id for answered in group))
+        mine = [answered for answered in group if answered.claimed.bill_id in locked]
+        statuses = await write(connection, mine) if mine else {}
+    return [
+        HeldUp(claimed.bill_id) if claimed.bill_id and claimed.bill_id not in locked else statuses.get(claimed.id)
+        for claimed in (answered.claimed for answered in group)
+    ]
+
+
+def row_of(answered: Answered[Any]) -> dict[str, Any]:
+    """What is recorded of an answer, whatever was asked."""
+    verdict, claimed = answered.verdict, answered.claimed
+    return {
+        "id": claimed.id,
+        "fence": claimed.fence,
+        "attempt": claimed.attempt_number,
+        "step": str(claimed.step),
+        "event": verdict.event,
+        "status": verdict.status,
+        "due_in": verdict.due_in_seconds,
+        "attempt_outcome": verdict.attempt_outcome,
+        "code": verdict.code,
+        "message": verdict.message,
+        "outcome_known": verdict.outcome_known,
+        "needs_review": verdict.needs_review,
+        "provider_reference": verdict.provider_reference,
+        "not_found": verdict.not_found,
+        "was_question": verdict.was_question,
+        "answer": answer_name(answered.answer),
+        "fee": verdict.fee,
+    }
 
 
 async def record_answers(
-    group: list[Answered[Claimed]],
-    *,
-    worker: str,
-    aftermath: Sequence[Aftermath] = (),
-    locking: Locking = lock_free,
+    group: list[Answered[Charge]], *, worker: str, aftermath: Sequence[Aftermath], locking: Locking
 ) -> list[str | HeldUp | None]:
     """Record ``group`` in one transaction; returns each payment's status now, or ``None`` where the fence had moved on.
 
@@ -140,20 +178,13 @@ async def record_answers(
     Raises ``ServiceUnavailable`` where the database is away: nothing is recorded then, the attempts stay unanswered, and
     the sweep has them asked about.
     """
-    async with transaction(Role.WORKER) as connection:
-        # Bills before payments: the order in which the whole house locks.
-        locked = await locking(connection, (answered.claimed.bill_id for answered in group))
-        rows = [_row(answered) for answered in group if answered.claimed.bill_id in locked]
-        statuses = await _record(connection, rows, worker=worker, aftermath=aftermath) if rows else {}
-    return [
-        HeldUp(claimed.bill_id) if claimed.bill_id and claimed.bill_id not in locked else statuses.get(claimed.id)
-        for claimed in (answered.claimed for answered in group)
-    ]
+    return await record_group(group, partial(_record, worker=worker, aftermath=aftermath), locking=locking)
 
 
 async def _record(
-    connection: AsyncConnection, rows: list[dict[str, Any]], *, worker: str, aftermath: Sequence[Aftermath]
+    connection: AsyncConnection, group: list[Answered[Charge]], *, worker: str, aftermath: Sequence[Aftermath]
 ) -> dict[str, str]:
+    rows = [_row(answered) for answered in group]
     parameters = {"rows": rows_parameter(rows), "ids": [row["id"] for row in rows], "worker": worker}
     moved = (await connection.execute(_RECORD, parameters)).mappings().all()
     statuses: dict[str, str] = {row["id"]: row["status"] for row in moved}
@@ -171,34 +202,18 @@ async def _keep_evidence(connection: AsyncConnection, late: list[dict[str, Any]]
     await connection.execute(_EVIDENCE, {"rows": rows_parameter(heard), "worker": worker})
 
 
-def _row(answered: Answered[Claimed]) -> dict[str, Any]:
-    verdict, claimed = answered.verdict, answered.claimed
-    # A payment that never reached a provider has no attempt to write an outcome into.
-    outcome = verdict.attempt_outcome if claimed.step is not Step.CANCEL else None
-    reference = verdict.provider_reference
-    if reference is None and isinstance(answered.answer, Succeeded):
-        reference = answered.answer.provider_reference
+def _row(answered: Answered[Charge]) -> dict[str, Any]:
+    verdict = answered.verdict
+    row = row_of(answered)
+    if answered.claimed.step is Step.CANCEL:
+        row["attempt_outcome"] = None  # it never reached a provider: there is no attempt to write an outcome into
+    if verdict.provider_reference is None and isinstance(answered.answer, Succeeded):
+        row["provider_reference"] = answered.answer.provider_reference
     return {
-        "id": claimed.id,
-        "fence": claimed.fence,
-        "attempt": claimed.attempt_number,
-        "step": str(claimed.step),
-        "event": verdict.event,
-        "status": verdict.status,
-        "due_in": verdict.due_in_seconds,
-        "attempt_outcome": outcome,
-        "code": verdict.code,
-        "message": verdict.message,
-        "outcome_known": verdict.outcome_known,
-        "needs_review": verdict.needs_review,
+        **row,
         "next_action": verdict.next_action,
         "keeps_action": verdict.keeps_action,
-        "provider_reference": reference,
         "approval_code": verdict.approval_code,
         "card_brand": verdict.card_brand,
         "card_last_4": verdict.card_last_4,
-        "not_found": verdict.not_found,
-        "was_question": verdict.was_question,
-        "answer": answer_name(answered.answer),
-        "fee": verdict.fee,
     }

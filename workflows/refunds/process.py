@@ -2,39 +2,32 @@
 
 from collections.abc import Sequence
 
-from workflows.bills.lock import HeldUp, Locking
-from workflows.payments.hands import Answered, Hands, Work
+from workflows.payments.hands import Aftermath, Hands, Work
+from workflows.payments.leases import Claim
 from workflows.payments.next_step import Step
-from workflows.payments.record import Aftermath
-from workflows.providers.base import Answer, Provider, Succeeded
+from workflows.providers.base import Answer, GiveBack, Provider, Succeeded
 from workflows.providers.registry import Providers, is_local
-from workflows.refunds.claim import REFUNDS, ClaimedRefund
+from workflows.refunds.claim import REFUNDS
 from workflows.refunds.record import record_refunds
 from workflows.settings import Settings
 
 
-class RefundProcessor(Hands[ClaimedRefund]):
+class RefundProcessor(Hands[GiveBack]):
     """The refunds that this process has in hand. One per process; lives on one event loop."""
 
     def __init__(
         self, settings: Settings, providers: Providers, *, worker: str, aftermath: Sequence[Aftermath] = ()
     ) -> None:
-        async def claim(ids: list[str]) -> list[ClaimedRefund]:
-            return await REFUNDS.claim(ids, worker=worker, lease_seconds=settings.lease_seconds)
-
-        async def record(group: list[Answered[ClaimedRefund]], locking: Locking) -> list[str | HeldUp | None]:
-            return await record_refunds(group, worker=worker, aftermath=aftermath, locking=locking)
-
-        work = Work(name="refund", claim=claim, suspects=REFUNDS.suspects, ask=_ask, settle=_settle, record=record)
-        super().__init__(work, settings=settings, providers=providers)
+        work = Work(REFUNDS, ask=_ask, settle=_settle, record=record_refunds)
+        super().__init__(work, settings=settings, providers=providers, worker=worker, aftermath=aftermath)
 
 
-async def _ask(provider: Provider, claimed: ClaimedRefund) -> Answer:
+async def _ask(provider: Provider, claimed: Claim[GiveBack]) -> Answer:
     if claimed.step is Step.ASK:
-        return await provider.inquire_refund(claimed.refund.reference)
-    return await provider.give_back(claimed.refund)
+        return await provider.inquire_refund(claimed.asked.reference)
+    return await provider.give_back(claimed.asked)
 
 
-def _settle(claimed: ClaimedRefund) -> Answer | None:
+def _settle(claimed: Claim[GiveBack]) -> Answer | None:
     """Cash is handed over and the terminal's card application has refunded when the request comes: it is recorded."""
-    return Succeeded(amount=claimed.refund.amount) if is_local(claimed.provider) else None
+    return Succeeded(amount=claimed.asked.amount) if is_local(claimed.provider) else None

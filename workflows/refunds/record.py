@@ -11,6 +11,7 @@ its claim (as in ``workflows.payments.record``).
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import text
@@ -19,11 +20,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.balance import share_of_refund
 from workflows.bills.give_back import give_back
-from workflows.bills.lock import HeldUp, Locking, Share, lock_free
-from workflows.database import Role, rows_parameter, transaction
-from workflows.payments.hands import Answered
-from workflows.payments.record import Aftermath, answer_name
-from workflows.refunds.claim import ClaimedRefund
+from workflows.bills.lock import HeldUp, Locking, Share
+from workflows.database import rows_parameter
+from workflows.payments.hands import Aftermath, Answered
+from workflows.payments.record import record_group, row_of
+from workflows.providers.base import GiveBack
 from workflows.refunds.states import RefundStatus
 from workflows.refunds.verdict import in_our_words
 from workflows.transitions import By
@@ -133,11 +134,7 @@ _EVIDENCE = text("""
 
 
 async def record_refunds(
-    group: list[Answered[ClaimedRefund]],
-    *,
-    worker: str,
-    aftermath: Sequence[Aftermath] = (),
-    locking: Locking = lock_free,
+    group: list[Answered[GiveBack]], *, worker: str, aftermath: Sequence[Aftermath], locking: Locking
 ) -> list[str | HeldUp | None]:
     """Record ``group`` in one transaction; returns each refund's status now, or ``None`` where the fence had moved on.
 
@@ -145,25 +142,18 @@ async def record_refunds(
 
     Raises ``ServiceUnavailable`` where the database is away: nothing is recorded then, and the sweep has them asked about.
     """
-    async with transaction(Role.WORKER) as connection:
-        locked = await locking(connection, (answered.claimed.bill_id for answered in group))
-        mine = [answered for answered in group if answered.claimed.bill_id in locked]
-        statuses = await _record(connection, mine, worker=worker, aftermath=aftermath) if mine else {}
-    return [
-        HeldUp(claimed.bill_id) if claimed.bill_id and claimed.bill_id not in locked else statuses.get(claimed.id)
-        for claimed in (answered.claimed for answered in group)
-    ]
+    return await record_group(group, partial(_record, worker=worker, aftermath=aftermath), locking=locking)
 
 
 async def _record(
     connection: AsyncConnection,
-    group: list[Answered[ClaimedRefund]],
+    group: list[Answered[GiveBack]],
     *,
     worker: str,
     aftermath: Sequence[Aftermath],
 ) -> dict[str, str]:
-    rows = [_row(answered) for answered in group]
-    payment_ids = sorted({answered.claimed.refund.payment_id for answered in group})
+    rows = [{**row_of(answered), **in_our_words(answered.verdict)} for answered in group]
+    payment_ids = sorted({answered.claimed.asked.payment_id for answered in group})
     await connection.execute(_LOCK, {"payment_ids": payment_ids})
     moved = (await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})).mappings().all()
     await _follow_bills(connection, moved, worker)
@@ -192,24 +182,3 @@ async def _follow_bills(connection: AsyncConnection, moved: Sequence[RowMapping]
 async def _keep_evidence(connection: AsyncConnection, late: list[dict[str, Any]], worker: str) -> None:
     if late:
         await connection.execute(_EVIDENCE, {"rows": rows_parameter(late), "worker": worker})
-
-
-def _row(answered: Answered[ClaimedRefund]) -> dict[str, Any]:
-    verdict, claimed = answered.verdict, answered.claimed
-    return {
-        "id": claimed.id,
-        "fence": claimed.fence,
-        "attempt": claimed.attempt_number,
-        "step": str(claimed.step),
-        **in_our_words(verdict),
-        "due_in": verdict.due_in_seconds,
-        "code": verdict.code,
-        "message": verdict.message,
-        "outcome_known": verdict.outcome_known,
-        "needs_review": verdict.needs_review,
-        "provider_reference": verdict.provider_reference,
-        "not_found": verdict.not_found,
-        "was_question": verdict.was_question,
-        "answer": answer_name(answered.answer),
-        "fee": verdict.fee,
-    }

@@ -11,9 +11,10 @@ import pytest
 from tests.factories import CASH, PaymentMaker, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of, evidence
-from workflows.payments.claim import claim_payments
+from workflows.payments.claim import PAYMENTS, claim_payments
+from workflows.payments.leases import Claim, LeaseTable
 from workflows.payments.process import Processor
-from workflows.providers.base import Declined, Succeeded
+from workflows.providers.base import Charge, Declined, Succeeded
 from workflows.providers.registry import Providers
 from workflows.settings import Settings
 
@@ -132,18 +133,20 @@ async def test_suspects_are_in_hand_one_after_the_other(
     assert len({reference for _, reference in provider.calls}) == 2
 
 
+class ClaimsAndIsStopped(LeaseTable[Charge]):
+    """Payments whose worker gets no processor time for a while, once it has claimed some."""
+
+    async def claim(self, ids: list[str], **rest: Any) -> list[Claim[Charge]]:
+        claimed = await super().claim(ids, **rest)
+        time.sleep(0.3)  # noqa: ASYNC251 - the process as a whole is stopped
+        return claimed
+
+
 async def test_a_worker_that_was_stopped_between_claim_and_call_sends_nothing_when_it_wakes_up(
     payments: PaymentMaker, worker: Worker, provider: FakeProvider, admin: Admin
 ) -> None:
     processor = worker(lease_seconds=0.4)
-    claim = processor._work.claim
-
-    async def claim_and_be_stopped(ids: list[str]) -> Any:
-        claimed = await claim(ids)
-        time.sleep(0.3)  # noqa: ASYNC251 - the process as a whole is stopped
-        return claimed
-
-    processor._work = replace(processor._work, claim=claim_and_be_stopped)
+    processor._work = replace(processor._work, table=ClaimsAndIsStopped(**vars(PAYMENTS)))
     payment_id = await payments.pending()
     await processor.process([payment_id])
     assert provider.calls == []

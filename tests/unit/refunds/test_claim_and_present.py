@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from api.schemas.refunds import RefundOut
+from workflows.payments.leases import Claim
 from workflows.payments.next_step import Attempt, Step
-from workflows.refunds.claim import REFUNDS, ClaimedRefund
+from workflows.providers.base import GiveBack
+from workflows.refunds.claim import REFUNDS
 from workflows.refunds.models import Refund
 from workflows.refunds.present import FIELDS, refund_fields
 
@@ -32,7 +34,7 @@ ROW: dict[str, Any] = {
 }
 
 
-def claimed(attempt: Attempt | None, **changes: Any) -> ClaimedRefund:
+def claimed(attempt: Attempt | None, **changes: Any) -> Claim[GiveBack]:
     return REFUNDS.build({**ROW, **changes}, attempt)
 
 
@@ -50,11 +52,11 @@ def claimed(attempt: Attempt | None, **changes: Any) -> ClaimedRefund:
 )
 def test_a_new_key_only_after_a_try_that_moved_nothing(attempt: Attempt | None, step: Step, number: int) -> None:
     found = claimed(attempt)
-    assert (found.step, found.attempt_number, found.refund.reference) == (step, number, f"rfd_1:{number}")
+    assert (found.step, found.attempt_number, found.asked.reference) == (step, number, f"rfd_1:{number}")
 
 
 def test_the_provider_is_told_which_charge_and_exactly_what_was_asked_for() -> None:
-    asked = claimed(None).refund
+    asked = claimed(None).asked
     assert (asked.payment_id, asked.charge_reference, asked.amount, asked.currency) == ("pay_1", "pay_1:2", 300, "KWD")
     assert asked.metadata == {"sandbox": "approve"}
 
