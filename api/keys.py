@@ -10,9 +10,12 @@ from typing import Any
 from fastapi import Request
 from starlette.responses import Response
 
+from api.reading import read_json
 from workflows.errors import Detail, DomainError, IdempotencyKeyReused, MalformedRequest
 from workflows.idempotency import Key, fingerprint, keep_answer
+from workflows.ids import WELL_FORMED
 from workflows.tenants.caller import Caller
+from workflows.tenants.merchant_of import merchant_of
 
 PRINTABLE = re.compile(r"[\x20-\x7e]{1,100}")
 REPLAYED = "Idempotent-Replayed"
@@ -44,13 +47,22 @@ def read_key(request: Request, *, body: bytes, secret: bytes) -> Key:
 
 
 async def keep_refusal(request: Request, error: DomainError, response: Response) -> Response:
-    """Keep a 422 as the answer to its key, or give the one that is kept already."""
+    """Keep a 422 as the answer to its key, or give the one that is kept already.
+
+    Of a caller above the merchants it is kept with the merchant of what the request names. One that names nothing is nobody's:
+    whatever comes after it with that key could not have been taken for it.
+    """
     key: Key | None = getattr(request.state, "key", None)
     caller: Caller | None = getattr(request.state, "caller", None)
-    if key is None or caller is None or not caller.merchant_id or isinstance(error, IdempotencyKeyReused):
+    if key is None or caller is None or isinstance(error, IdempotencyKeyReused):
         return response
     try:
-        kept = await keep_answer(caller, key, status=response.status_code, body=bytes(response.body))
+        merchant_id = caller.merchant_id or await _merchant_named(request, caller)
+        if not merchant_id:
+            return response
+        kept = await keep_answer(
+            caller, key, merchant_id=merchant_id, status=response.status_code, body=bytes(response.body)
+        )
     except DomainError as trouble:
         from api.errors import answer  # noqa: PLC0415 - the two modules answer for each other
 
@@ -58,3 +70,13 @@ async def keep_refusal(request: Request, error: DomainError, response: Response)
     if kept.is_replay:
         return Response(kept.body, kept.status, media_type="application/json", headers={REPLAYED: "true"})
     return response
+
+
+async def _merchant_named(request: Request, caller: Caller) -> str | None:
+    named = next(iter(request.path_params.values()), None)  # ids, all of them
+    if named is None:
+        body = read_json(await request.body())
+        several = body.get("order_ids") if isinstance(body, dict) else None
+        first = several[0] if isinstance(several, list) and several else None
+        named = body.get("store_id") or body.get("order_id") or first if isinstance(body, dict) else None
+    return await merchant_of(caller, named) if isinstance(named, str) and WELL_FORMED.fullmatch(named) else None

@@ -128,16 +128,18 @@ async def keep_all_in(connection: AsyncConnection, records: Sequence[dict[str, A
         raise IdempotencyKeyInUse(retry_after_seconds=1)
 
 
-async def keep_answer(caller: Caller, key: Key, *, status: int, body: bytes) -> Stored:
+async def keep_answer(caller: Caller, key: Key, *, merchant_id: str, status: int, body: bytes) -> Stored:
     """Keep an answer that wrote no row of its own (a refusal), or find the one its key was given before.
+
+    ``merchant_id`` is whose it is: the caller's, or where the caller stands above the merchants that of the request.
 
     Raises ``IdempotencyKeyReused``, and what ``caller_transaction`` raises.
     """
     stored = Stored(status, body, is_replay=False)
     async with caller_transaction(caller) as connection:
-        if await _keep(connection, [record(caller.merchant_id, key, stored)]):
+        if await _keep(connection, [record(merchant_id, key, stored)]):
             return stored
-        return await known_answer(connection, caller.merchant_id, key) or stored
+        return await known_answer(connection, merchant_id, key) or stored
 
 
 def record(merchant_id: str, key: Key, stored: Stored) -> dict[str, Any]:

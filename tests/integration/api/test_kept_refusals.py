@@ -1,0 +1,93 @@
+"""A 422 is the answer to its key whoever is refused: also to those above the merchants, whose requests name whose they are."""
+
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import DictRow
+
+from tests.conftest import MakeTenant
+from tests.factories import PaymentMaker, Tenant
+from tests.harness import Answer, Api
+from tests.integration.bills.kit import bill_of
+from tests.integration.orders.kit import open_order
+from tests.reconciling import closed_settlement, some_sales
+from workflows.payments.states import PaymentStatus
+
+Admin = psycopg.AsyncConnection[DictRow]
+above = pytest.mark.parametrize("role", ["merchant_admin", "psp_admin", "system_op"])
+REFUND = {"reason": "cold", "staff_code": "S1"}
+
+
+def boss(api: Api, tenant: Tenant, role: str) -> str:
+    """A token of somebody above the store, with no tenant in it that the role does not have."""
+    keeps = {"merchant_admin": ("psp_id", "merchant_id"), "psp_admin": ("psp_id",), "system_op": ()}[role]
+    claims = {name: None for name in ("psp_id", "merchant_id", "store_id") if name not in keeps}
+    return api.signer.user(tenant, role=role, **claims)
+
+
+async def is_kept(api: Api, as_: str, path: str, wrong: Any, other: Any, **rest: Any) -> None:
+    """The refusal of ``wrong`` is its key's answer: again byte for byte, and no other body has that key."""
+
+    async def ask(body: Any) -> Answer:
+        return await api.post(path, body, as_=as_, key="k", **rest)
+
+    first, again, else_ = await ask(wrong), await ask(wrong), await ask(other)
+    assert (first.status, first.code) == (422, "VALIDATION_ERROR"), first.body
+    assert (again.status, again.raw, again.headers.get("Idempotent-Replayed")) == (422, first.raw, "true")
+    assert (else_.status, else_.code) == (422, "IDEMPOTENCY_KEY_REUSED"), else_.body
+
+
+@above
+async def test_a_refused_payment_is_the_answer_to_its_key(api: Api, tenant: Tenant, role: str) -> None:
+    body = {"amount": 100, "method": {"type": "cash"}, "store_id": tenant.store_id}
+    await is_kept(api, boss(api, tenant, role), "/payments", {**body, "amount": 0}, body)
+
+
+@above
+async def test_so_is_a_refused_order(api: Api, tenant: Tenant, role: str) -> None:
+    item = {"name": "Tea", "quantity": 1, "unit_price": 100, "tax_rate": "0.10"}
+    body = {"order_type": "takeaway", "items": [item], "store_id": tenant.store_id}
+    await is_kept(api, boss(api, tenant, role), "/orders", {**body, "items": []}, body)
+
+
+@above
+async def test_so_are_a_refused_bill_and_a_refused_split(api: Api, tenant: Tenant, role: str) -> None:
+    orders = [(await open_order(api, tenant))["id"] for _ in range(3)]
+    as_ = boss(api, tenant, role)
+    await is_kept(api, as_, "/bills", {"order_id": orders[0], "parts": 2}, {"order_id": orders[0]})
+    await is_kept(api, as_, "/bills/combine", {"order_ids": orders[:1]}, {"order_ids": orders[:2]})
+    bill = await bill_of(api, tenant, orders[2])
+    await is_kept(api, as_, f"/bills/{bill['id']}/split", {"parts": 1}, {"parts": 2})
+
+
+@above
+async def test_so_is_a_refused_refund(api: Api, tenant: Tenant, payments: PaymentMaker, role: str) -> None:
+    payment_id = await payments.in_status(PaymentStatus.COMPLETED)
+    path = f"/payments/{payment_id}/refund"
+    await is_kept(api, boss(api, tenant, role), path, {**REFUND, "amount": 10**9}, {**REFUND, "amount": 1})
+
+
+@above
+async def test_so_is_a_refused_statement(api: Api, admin: Admin, tenant: Tenant, role: str) -> None:
+    settlement_id = await closed_settlement(admin, tenant, some_sales(2))
+    path = f"/settlements/{settlement_id}/statements?provider=sandbox"
+    await is_kept(
+        api, boss(api, tenant, role), path, b"no,such,columns\n", b"other\n", headers={"Content-Type": "text/csv"}
+    )
+
+
+@pytest.mark.parametrize("store_id", [None, "sto_1", "a b", "x\x00", 5, ["sto_1"]])
+async def test_what_names_nobody_is_refused_and_kept_for_nobody(api: Api, tenant: Tenant, store_id: Any) -> None:
+    body = {"amount": 0, "method": {"type": "cash"}, "store_id": store_id}
+    for _ in range(2):
+        answer = await api.post("/payments", body, as_=boss(api, tenant, "psp_admin"), key="k")
+        assert (answer.status, answer.headers.get("Idempotent-Replayed")) == (422, None)
+
+
+async def test_another_psps_store_keeps_nothing(api: Api, tenant: Tenant, make_tenant: MakeTenant) -> None:
+    stranger = await make_tenant()
+    body = {"amount": 0, "method": {"type": "cash"}, "store_id": tenant.store_id}
+    assert (await api.post("/payments", body, as_=boss(api, stranger, "psp_admin"), key="k")).status == 422
+    answer = await api.post("/payments", {**body, "amount": 100}, as_=tenant, key="k")
+    assert answer.status == 201
