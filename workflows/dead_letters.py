@@ -11,6 +11,7 @@ from workflows.columns import INSTANT
 from workflows.database import Base, Role, rows_parameter, transaction
 from workflows.ids import new_id
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.reading import page_of
 
 
 class DeadLetter(Base):
@@ -57,8 +58,5 @@ async def bury(task: str, *, task_id: str, arguments: Any, deliveries: int, reas
 
 async def list_dead_letters(*, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
     """Up to ``limit`` dead letters, newest first, older than the id ``before``."""
-    statement = select(DeadLetter.__table__).order_by(DeadLetter.id.desc()).limit(limit)
-    if before:
-        statement = statement.where(DeadLetter.id < before)
     async with caller_transaction(caller) as connection:
-        return [dict(row) for row in (await connection.execute(statement)).mappings()]
+        return await page_of(connection, select(DeadLetter.__table__), by=DeadLetter.id, limit=limit, before=before)

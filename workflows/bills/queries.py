@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.models import Bill, BillOrder
-from workflows.errors import ResourceNotFound
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.reading import alike, between, one_row, page_of
 from workflows.tenants.scope import within
 
 _ORDERS = text("SELECT bill_id, order_id FROM bill_orders WHERE bill_id = ANY(:bill_ids) ORDER BY bill_id, order_id")
@@ -31,13 +31,9 @@ class BillFilter:
     def conditions(self) -> list[ColumnElement[bool]]:
         """The conditions of a WHERE; ``created_to`` is exclusive."""
         equal = ("status", "store_id", "parent_bill_id", "bill_number")
-        result = [getattr(Bill, name) == value for name in equal if (value := getattr(self, name)) is not None]
+        result = [*alike(Bill, self, *equal), *between(Bill.created_at, self.created_from, self.created_to)]
         if self.order_id is not None:
             result.append(Bill.id.in_(select(BillOrder.bill_id).where(BillOrder.order_id == self.order_id)))
-        if self.created_from:
-            result.append(Bill.created_at >= self.created_from)
-        if self.created_to:
-            result.append(Bill.created_at < self.created_to)
         return result
 
 
@@ -45,22 +41,18 @@ async def read_bill(bill_id: str, *, caller: Caller) -> dict[str, Any]:
     """The bill's row with its ``order_ids``. Raises ``ResourceNotFound``."""
     conditions = within(caller, Bill.merchant_id, Bill.store_id)
     async with caller_transaction(caller) as connection:
-        found = await connection.execute(select(Bill.__table__).where(Bill.id == bill_id, *conditions))
-        row = found.mappings().one_or_none()
-        if row is None:
-            raise ResourceNotFound()
-        return await whole_bill(connection, dict(row))
+        statement = select(Bill.__table__).where(Bill.id == bill_id, *conditions)
+        return await whole_bill(connection, await one_row(connection, statement))
 
 
 async def list_bills(wanted: BillFilter, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
     """Up to ``limit`` bills, newest first, older than the id ``before``."""
     conditions = [*within(caller, Bill.merchant_id, Bill.store_id), *wanted.conditions()]
-    if before:
-        conditions.append(Bill.id < before)
-    statement = select(Bill.__table__).where(*conditions).order_by(Bill.id.desc()).limit(limit)
     async with caller_transaction(caller) as connection:
-        rows = [dict(row) for row in (await connection.execute(statement)).mappings()]
-        return await _whole_bills(connection, rows)
+        statement = select(Bill.__table__).where(*conditions)
+        return await _whole_bills(
+            connection, await page_of(connection, statement, by=Bill.id, limit=limit, before=before)
+        )
 
 
 async def whole_bill(connection: AsyncConnection, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from workflows.bills.balance import balance_of
 from workflows.bills.models import Bill
 from workflows.bills.queries import whole_bill
 from workflows.bills.states import BILL, BillEvent, BillStatus
-from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
+from workflows.errors import Detail, InvalidStatusTransition
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.reading import one_row
 from workflows.tenants.scope import within
 from workflows.transitions import By, apply
 
@@ -32,9 +33,7 @@ async def lock_bill(connection: AsyncConnection, bill_id: str, *, caller: Caller
     """The bill's row, locked, with the database's clock as ``at``. Raises ``ResourceNotFound``."""
     conditions = within(caller, Bill.merchant_id, Bill.store_id)
     locked = select(Bill.__table__).where(Bill.id == bill_id, *conditions).with_for_update(key_share=True)
-    row = (await connection.execute(locked)).mappings().one_or_none()
-    if row is None:
-        raise ResourceNotFound()
+    row = await one_row(connection, locked)
     return {**row, "at": (await connection.execute(_CLOCK)).scalar_one()}
 
 

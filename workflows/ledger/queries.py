@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.ledger.models import LedgerAccount, LedgerEntry, LedgerJournal
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.reading import page_of
 from workflows.tenants.scope import within
 
 
@@ -35,11 +36,8 @@ async def list_journals(
     if payment_id:
         later = and_(LedgerJournal.payment_id == payment_id, LedgerJournal.source_id != LedgerJournal.payment_id)
         statement = statement.where(or_(LedgerJournal.source_id == payment_id, later))
-    if before:
-        statement = statement.where(LedgerJournal.id < before)
-    statement = statement.order_by(LedgerJournal.id.desc()).limit(limit)
     async with caller_transaction(caller) as connection:
-        journals = [dict(row) for row in (await connection.execute(statement)).mappings()]
+        journals = await page_of(connection, statement, by=LedgerJournal.id, limit=limit, before=before)
         entries = await _entries(connection, [journal["id"] for journal in journals])
     return [{**journal, "entries": entries.get(journal["id"], [])} for journal in journals]
 

@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.errors import ResourceNotFound
 from workflows.orders.items import read_items
 from workflows.orders.models import Order
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.reading import alike, between, one_row, page_of
 from workflows.tenants.scope import within
 
 _BILLS = text("""
@@ -35,34 +35,25 @@ class OrderFilter:
     def conditions(self) -> list[ColumnElement[bool]]:
         """The conditions of a WHERE; ``created_to`` is exclusive."""
         equal = ("status", "store_id", "table_number", "order_number")
-        result = [getattr(Order, name) == value for name in equal if (value := getattr(self, name)) is not None]
-        if self.created_from:
-            result.append(Order.created_at >= self.created_from)
-        if self.created_to:
-            result.append(Order.created_at < self.created_to)
-        return result
+        return [*alike(Order, self, *equal), *between(Order.created_at, self.created_from, self.created_to)]
 
 
 async def read_order(order_id: str, *, caller: Caller) -> dict[str, Any]:
     """The order's row with its ``items`` and ``bill_ids``. Raises ``ResourceNotFound``."""
     conditions = within(caller, Order.merchant_id, Order.store_id)
     async with caller_transaction(caller) as connection:
-        found = await connection.execute(select(Order.__table__).where(Order.id == order_id, *conditions))
-        row = found.mappings().one_or_none()
-        if row is None:
-            raise ResourceNotFound()
-        return await whole_order(connection, dict(row))
+        statement = select(Order.__table__).where(Order.id == order_id, *conditions)
+        return await whole_order(connection, await one_row(connection, statement))
 
 
 async def list_orders(wanted: OrderFilter, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
     """Up to ``limit`` orders, newest first, older than the id ``before``."""
     conditions = [*within(caller, Order.merchant_id, Order.store_id), *wanted.conditions()]
-    if before:
-        conditions.append(Order.id < before)
-    statement = select(Order.__table__).where(*conditions).order_by(Order.id.desc()).limit(limit)
     async with caller_transaction(caller) as connection:
-        rows = [dict(row) for row in (await connection.execute(statement)).mappings()]
-        return await whole_orders(connection, rows)
+        statement = select(Order.__table__).where(*conditions)
+        return await whole_orders(
+            connection, await page_of(connection, statement, by=Order.id, limit=limit, before=before)
+        )
 
 
 async def whole_order(connection: AsyncConnection, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.lock import Share, lock_bills
 from workflows.bills.release import release
-from workflows.errors import ResourceNotFound
 from workflows.payments.states import PAYMENT, PaymentEvent, PaymentRemark, PaymentStatus
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.reading import one_row
 from workflows.tenants.scope import OWN, own
 from workflows.transitions import By, apply, illegal
 
@@ -66,10 +66,7 @@ async def _lock(connection: AsyncConnection, payment_id: str, caller: Caller) ->
     bill_id = (await connection.execute(_BILL, whose)).scalar()
     if bill_id:
         await lock_bills(connection, [bill_id])
-    found = (await connection.execute(_LOCK, whose)).mappings().one_or_none()
-    if found is None:
-        raise ResourceNotFound()
-    return dict(found)
+    return await one_row(connection, _LOCK, whose)
 
 
 def _was_asked_before(row: Mapping[str, Any]) -> bool:

@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.errors import ResourceNotFound
 from workflows.payments.models import Payment, PaymentAttempt, PaymentHistory, PaymentMessage
 from workflows.payments.states import PaymentStatus
 from workflows.payments.watch import Watch
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.reading import alike, between, one_row, page_of
 from workflows.tenants.scope import within
 
 MOVING = frozenset({PaymentStatus.PENDING, PaymentStatus.PROCESSING})
@@ -34,12 +34,8 @@ class PaymentFilter:
     def conditions(self) -> list[ColumnElement[bool]]:
         """The conditions of a WHERE; ``created_to`` is exclusive."""
         equal = ("status", "store_id", "device_id", "bill_id", "client_reference")
-        result = [getattr(Payment, name) == value for name in equal if (value := getattr(self, name)) is not None]
-        if self.created_from:
-            result.append(Payment.created_at >= self.created_from)
-        if self.created_to:
-            result.append(Payment.created_at < self.created_to)
-        return result
+        created = between(Payment.created_at, self.created_from, self.created_to)
+        return [*alike(Payment, self, *equal), *created]
 
 
 async def read_payment(payment_id: str, *, caller: Caller) -> dict[str, Any]:
@@ -77,16 +73,10 @@ async def list_payments(
     wanted: PaymentFilter, *, caller: Caller, limit: int, before: str | None
 ) -> list[dict[str, Any]]:
     """Up to ``limit`` payments, newest first, older than the id ``before``."""
-    statement = (
-        select(Payment.__table__)
-        .where(*within(caller, Payment.merchant_id, Payment.store_id), *wanted.conditions())
-        .order_by(Payment.id.desc())
-        .limit(limit)
-    )
-    if before:
-        statement = statement.where(Payment.id < before)
+    conditions = [*within(caller, Payment.merchant_id, Payment.store_id), *wanted.conditions()]
     async with caller_transaction(caller) as connection:
-        return [dict(row) for row in (await connection.execute(statement)).mappings()]
+        statement = select(Payment.__table__).where(*conditions)
+        return await page_of(connection, statement, by=Payment.id, limit=limit, before=before)
 
 
 async def read_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, Any]]:
@@ -107,10 +97,7 @@ async def _one(connection: AsyncConnection, payment_id: str, caller: Caller) -> 
     statement = select(Payment.__table__).where(
         Payment.id == payment_id, *within(caller, Payment.merchant_id, Payment.store_id)
     )
-    row = (await connection.execute(statement)).mappings().one_or_none()
-    if row is None:
-        raise ResourceNotFound()
-    return dict(row)
+    return await one_row(connection, statement)
 
 
 def transition_event(row: dict[str, Any]) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, select
 
-from workflows.errors import ResourceNotFound
 from workflows.payments.queries import read_payment
 from workflows.refunds.models import Refund
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.reading import alike, one_row, page_of
 from workflows.tenants.scope import within
 
 
@@ -22,8 +22,7 @@ class RefundFilter:
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """The conditions of a WHERE."""
-        names = ("status", "store_id", "payment_id")
-        return [getattr(Refund, name) == value for name in names if (value := getattr(self, name)) is not None]
+        return alike(Refund, self, "status", "store_id", "payment_id")
 
 
 async def read_refund(refund_id: str, *, caller: Caller) -> dict[str, Any]:
@@ -31,20 +30,15 @@ async def read_refund(refund_id: str, *, caller: Caller) -> dict[str, Any]:
     conditions = within(caller, Refund.merchant_id, Refund.store_id)
     statement = select(Refund.__table__).where(Refund.id == refund_id, *conditions)
     async with caller_transaction(caller) as connection:
-        row = (await connection.execute(statement)).mappings().one_or_none()
-    if row is None:
-        raise ResourceNotFound()
-    return dict(row)
+        return await one_row(connection, statement)
 
 
 async def list_refunds(wanted: RefundFilter, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
     """Up to ``limit`` refunds, newest first, older than the id ``before``."""
     conditions = [*within(caller, Refund.merchant_id, Refund.store_id), *wanted.conditions()]
-    statement = select(Refund.__table__).where(*conditions).order_by(Refund.id.desc()).limit(limit)
-    if before:
-        statement = statement.where(Refund.id < before)
     async with caller_transaction(caller) as connection:
-        return [dict(row) for row in (await connection.execute(statement)).mappings()]
+        statement = select(Refund.__table__).where(*conditions)
+        return await page_of(connection, statement, by=Refund.id, limit=limit, before=before)
 
 
 async def list_refunds_of(payment_id: str, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database import rows_parameter
-from workflows.errors import Detail, InvalidRequest, InvalidStatusTransition, ResourceNotFound
+from workflows.errors import Detail, InvalidRequest, InvalidStatusTransition
 from workflows.idempotency import Key, Stored, keep_in, known_answer
 from workflows.ids import new_id
 from workflows.payments.states import PaymentStatus
@@ -25,6 +25,7 @@ from workflows.refunds.present import refund_fields
 from workflows.refunds.states import REFUND
 from workflows.rendering import render
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.reading import one_row
 from workflows.tenants.scope import OWN, own
 from workflows.transitions import By, append_history
 
@@ -66,16 +67,14 @@ async def request_refund(
     is left), ``IdempotencyKeyReused``, ``NotAuthorized``, ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
-        payment = (await connection.execute(_LOCK, {"id": payment_id, **own(caller)})).mappings().one_or_none()
-        if payment is None:
-            raise ResourceNotFound()
+        payment = await one_row(connection, _LOCK, {"id": payment_id, **own(caller)})
         # Asked under the payment's lock: of two requests with one key the second finds what the first has kept.
         known = await known_answer(connection, payment["merchant_id"], key)
         if known:
             return known
-        amount = _judge(dict(payment), request)
+        amount = _judge(payment, request)
         by = By.caller(caller, at=payment["now"], request_id=request_id)
-        row = await write_refund(connection, dict(payment), request, amount=amount, by=by, grace_seconds=grace_seconds)
+        row = await write_refund(connection, payment, request, amount=amount, by=by, grace_seconds=grace_seconds)
         stored = Stored(201, render(refund_fields(row)), resource_id=row["id"], is_replay=False)
         await keep_in(connection, payment["merchant_id"], key, stored)
     return stored

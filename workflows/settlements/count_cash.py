@@ -12,11 +12,12 @@ from typing import Any
 
 from sqlalchemy import text
 
-from workflows.errors import Detail, InvalidRequest, ResourceNotFound
+from workflows.errors import Detail, InvalidRequest
 from workflows.ledger.chart import CASH_PROVIDER, JournalKind
 from workflows.ledger.transfer import Transfer, post_transfer
 from workflows.settlements.states import SETTLEMENT, SettlementRemark, SettlementStatus
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.reading import one_row
 from workflows.tenants.scope import OWN, own
 from workflows.transitions import By, apply, illegal
 
@@ -37,9 +38,7 @@ async def count_cash(
     nothing where nothing is owed), ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
-        found = (await connection.execute(_LOCK, {"id": settlement_id, **own(caller)})).mappings().one_or_none()
-        if found is None:
-            raise ResourceNotFound()
+        found = await one_row(connection, _LOCK, {"id": settlement_id, **own(caller)})
         if found["status"] != SettlementStatus.CLOSED:
             raise illegal(SETTLEMENT, found["status"], SettlementRemark.COUNT_CASH)
         if cash_actual < 0 <= found["cash_expected"]:

@@ -17,33 +17,16 @@ from workflows.rendering import instant, render
 from workflows.settlements.hand import Hand
 from workflows.settlements.present import LINE_FIELDS, line_fields, settlement_fields
 from workflows.settlements.queries import read_settlement
-from workflows.settlements.reconciliation.present import break_fields
+from workflows.settlements.reconciliation.present import FIELDS, RESOLUTION_FIELDS, break_fields
 from workflows.tenants.caller import Caller, caller_transaction
 
 PAGE = 1_000
 """Rows read and written at a time: some ten milliseconds of everybody's time."""
 
 BREAK_FIELDS = (
-    "id",
-    "run",
-    "category",
-    "provider",
-    "kind",
-    "entity_id",
-    "our_reference",
-    "provider_reference",
-    "currency",
-    "ours",
-    "theirs",
-    "difference",
-    "fee_difference",
-    "age_days",
-    "owner",
-    "resolution",
-    "note",
-    "reference",
-    "resolved_at",
-    "resolved_by",
+    *(name for name in FIELDS if name != "settlement_id"),
+    *("difference", "fee_difference", "age_days"),
+    *RESOLUTION_FIELDS,
 )
 """The fields of a break in a CSV: those that fit into a cell."""
 

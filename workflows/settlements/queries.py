@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.errors import ResourceNotFound
 from workflows.settlements.models import Settlement, SettlementLine
 from workflows.settlements.states import SettlementStatus
 from workflows.settlements.totals import figures_so_far
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.reading import alike, one_row, page_of
 from workflows.tenants.scope import within
 
 _PATIENCE = text("SET LOCAL statement_timeout = '60s'")
@@ -28,8 +28,7 @@ class SettlementFilter:
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """The conditions of a WHERE."""
-        names = ("store_id", "status", "business_date")
-        return [getattr(Settlement, name) == value for name in names if (value := getattr(self, name)) is not None]
+        return alike(Settlement, self, "store_id", "status", "business_date")
 
 
 async def read_settlement(settlement_id: str, *, caller: Caller) -> dict[str, Any]:
@@ -47,11 +46,9 @@ async def list_settlements(
 ) -> list[dict[str, Any]]:
     """Up to ``limit`` settlements, newest first, older than the id ``before``; open ones without figures."""
     conditions = [*within(caller, Settlement.merchant_id, Settlement.store_id), *wanted.conditions()]
-    statement = select(Settlement.__table__).where(*conditions).order_by(Settlement.id.desc()).limit(limit)
-    if before:
-        statement = statement.where(Settlement.id < before)
     async with caller_transaction(caller) as connection:
-        return [dict(row) for row in (await connection.execute(statement)).mappings()]
+        statement = select(Settlement.__table__).where(*conditions)
+        return await page_of(connection, statement, by=Settlement.id, limit=limit, before=before)
 
 
 async def list_lines(settlement_id: str, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
@@ -62,12 +59,9 @@ async def list_lines(settlement_id: str, *, caller: Caller, limit: int, before: 
     statement = select(SettlementLine.__table__, SettlementLine.entity_id.label("id")).where(
         SettlementLine.settlement_id == settlement_id
     )
-    if before:
-        statement = statement.where(SettlementLine.entity_id < before)
-    statement = statement.order_by(SettlementLine.entity_id.desc()).limit(limit)
     async with caller_transaction(caller) as connection:
         await one_settlement(connection, settlement_id, caller)
-        return [dict(row) for row in (await connection.execute(statement)).mappings()]
+        return await page_of(connection, statement, by=SettlementLine.entity_id, limit=limit, before=before)
 
 
 async def one_settlement(connection: AsyncConnection, settlement_id: str, caller: Caller) -> dict[str, Any]:
@@ -75,7 +69,4 @@ async def one_settlement(connection: AsyncConnection, settlement_id: str, caller
     statement = select(Settlement.__table__).where(
         Settlement.id == settlement_id, *within(caller, Settlement.merchant_id, Settlement.store_id)
     )
-    row = (await connection.execute(statement)).mappings().one_or_none()
-    if row is None:
-        raise ResourceNotFound()
-    return dict(row)
+    return await one_row(connection, statement)

@@ -4,9 +4,9 @@ from typing import Any
 
 from sqlalchemy import func, update
 
-from workflows.errors import ResourceNotFound
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.models import Merchant
+from workflows.tenants.reading import one_row
 from workflows.tenants.scope import within
 
 
@@ -19,7 +19,4 @@ async def change_merchant(merchant_id: str, changes: dict[str, Any], *, caller: 
         .returning(*Merchant.__table__.columns)
     )
     async with caller_transaction(caller) as connection:
-        row = (await connection.execute(statement)).mappings().one_or_none()
-    if row is None:
-        raise ResourceNotFound()
-    return dict(row)
+        return await one_row(connection, statement)

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import func, update
 
-from workflows.errors import ResourceNotFound
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.models import Store
+from workflows.tenants.reading import one_row
 from workflows.tenants.scope import within
 
 
@@ -22,7 +22,4 @@ async def change_store(store_id: str, changes: dict[str, Any], *, caller: Caller
         .returning(*Store.__table__.columns)
     )
     async with caller_transaction(caller) as connection:
-        row = (await connection.execute(statement)).mappings().one_or_none()
-    if row is None:
-        raise ResourceNotFound()
-    return dict(row)
+        return await one_row(connection, statement)

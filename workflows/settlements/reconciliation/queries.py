@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.errors import ResourceNotFound
 from workflows.settlements.hand import Hand
 from workflows.settlements.reconciliation.models import Break, ReconciliationRun
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.reading import one_row, page_of
 from workflows.tenants.scope import within
 
 
@@ -39,37 +39,24 @@ async def list_breaks(
         .where(ReconciliationRun.settlement_id == settlement_id)
         .scalar_subquery()
     )
-    statement = (
-        select(Break.__table__, func.now().label("now"))
-        .where(Break.settlement_id == settlement_id, Break.run == last_run, *wanted.conditions())
-        .order_by(Break.id.desc())
-        .limit(limit)
+    statement = select(Break.__table__, func.now().label("now")).where(
+        Break.settlement_id == settlement_id, Break.run == last_run, *wanted.conditions()
     )
-    if before:
-        statement = statement.where(Break.id < before)
     async with caller_transaction(caller) as connection:
         await Hand(caller).look_at(connection, settlement_id)
-        return [dict(row) for row in (await connection.execute(statement)).mappings()]
+        return await page_of(connection, statement, by=Break.id, limit=limit, before=before)
 
 
 async def list_runs(settlement_id: str, *, caller: Caller) -> list[dict[str, Any]]:
     """The last hundred runs, newest first. Raises ``ResourceNotFound``."""
-    statement = (
-        select(ReconciliationRun.__table__)
-        .where(ReconciliationRun.settlement_id == settlement_id)
-        .order_by(ReconciliationRun.number.desc())
-        .limit(100)
-    )
+    statement = select(ReconciliationRun.__table__).where(ReconciliationRun.settlement_id == settlement_id)
     async with caller_transaction(caller) as connection:
         await Hand(caller).look_at(connection, settlement_id)
-        return [dict(row) for row in (await connection.execute(statement)).mappings()]
+        return await page_of(connection, statement, by=ReconciliationRun.number, limit=100)
 
 
 async def one_break(connection: AsyncConnection, break_id: str, caller: Caller) -> dict[str, Any]:
     """The break's row and ``now``. Raises ``ResourceNotFound``."""
     conditions = within(caller, Break.merchant_id, Break.store_id)
     statement = select(Break.__table__, func.now().label("now")).where(Break.id == break_id, *conditions)
-    row = (await connection.execute(statement)).mappings().one_or_none()
-    if row is None:
-        raise ResourceNotFound()
-    return dict(row)
+    return await one_row(connection, statement)

@@ -7,16 +7,12 @@ from sqlalchemy import select
 from workflows.settlements.hand import Hand
 from workflows.settlements.statements.models import Statement
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.reading import page_of
 
 
 async def list_statements(settlement_id: str, *, caller: Caller) -> list[dict[str, Any]]:
     """The last hundred statements of a settlement, newest first. Raises ``ResourceNotFound``."""
-    statement = (
-        select(Statement.__table__)
-        .where(Statement.settlement_id == settlement_id)
-        .order_by(Statement.number.desc())
-        .limit(100)
-    )
+    statement = select(Statement.__table__).where(Statement.settlement_id == settlement_id)
     async with caller_transaction(caller) as connection:
         await Hand(caller).look_at(connection, settlement_id)
-        return [dict(row) for row in (await connection.execute(statement)).mappings()]
+        return await page_of(connection, statement, by=Statement.number, limit=100)

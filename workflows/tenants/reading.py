@@ -1,0 +1,42 @@
+"""Reading rows: one that is there, and pages of them, newest first. Which are in sight is for ``scope`` to say."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Executable, Select
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import InstrumentedAttribute
+
+from workflows.errors import ResourceNotFound
+
+Key = InstrumentedAttribute[Any]
+
+
+async def one_row(
+    connection: AsyncConnection, statement: Executable, parameters: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The row that ``statement`` finds. Raises ``ResourceNotFound`` where it finds none."""
+    row = (await connection.execute(statement, parameters)).mappings().one_or_none()
+    if row is None:
+        raise ResourceNotFound()
+    return dict(row)
+
+
+async def page_of(
+    connection: AsyncConnection, statement: Select[Any], *, by: Key, limit: int, before: Any = None
+) -> list[dict[str, Any]]:
+    """Up to ``limit`` rows of ``statement`` by descending ``by``, below ``before`` where one is given."""
+    if before:
+        statement = statement.where(by < before)
+    found = await connection.execute(statement.order_by(by.desc()).limit(limit))
+    return [dict(row) for row in found.mappings()]
+
+
+def alike(model: type, wanted: object, *names: str) -> list[ColumnElement[bool]]:
+    """The conditions that columns of ``model`` are what ``wanted`` has under the same names; ``None`` there means any."""
+    return [getattr(model, name) == value for name in names if (value := getattr(wanted, name)) is not None]
+
+
+def between(column: Key, start: datetime | None, end: datetime | None) -> list[ColumnElement[bool]]:
+    """The conditions that ``column`` is in ``[start, end)``; ``None`` means no bound."""
+    return [*([column >= start] if start else []), *([column < end] if end else [])]
