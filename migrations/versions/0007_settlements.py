@@ -158,6 +158,8 @@ def upgrade() -> None:
                 CASE kind WHEN 'payment' THEN amount > 0 WHEN 'refund' THEN amount < 0 ELSE amount <> 0 END)
         );
         CREATE INDEX settlement_lines_by_settlement ON settlement_lines (settlement_id, entity_id);
+        -- Only of corrections, so that the million lines of a close do not meet it.
+        CREATE INDEX settlement_lines_of_corrected ON settlement_lines (payment_id) WHERE kind = 'adjustment';
         CREATE TRIGGER settlement_lines_append_only BEFORE UPDATE OR DELETE ON settlement_lines
             FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting();
 

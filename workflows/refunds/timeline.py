@@ -15,12 +15,14 @@ from workflows.refunds.models import Refund, RefundAttempt, RefundHistory, Refun
 from workflows.tenants.caller import Caller, caller_transaction
 
 _LINES = text("""
-    -- lines: of the payment and of its refunds; they are written when their settlement closes
+    -- lines: of the payment and of its refunds, which are written when their settlement closes; and of the corrections of
+    -- either, which are written when a break is resolved
     SELECT l.kind, l.entity_id, l.settlement_id, l.amount, l.fee, l.currency, l.business_date, l.is_late,
-           coalesce(s.closed_at, l.occurred_at) AS at
+           CASE l.kind WHEN 'adjustment' THEN l.occurred_at ELSE coalesce(s.closed_at, l.occurred_at) END AS at
     FROM settlement_lines l JOIN settlements s ON s.id = l.settlement_id
     WHERE (l.kind = 'payment' AND l.entity_id = :payment_id)
        OR (l.kind = 'refund' AND l.entity_id IN (SELECT id FROM refunds WHERE payment_id = :payment_id))
+       OR (l.kind = 'adjustment' AND l.payment_id = :payment_id)
 """)
 
 
@@ -64,9 +66,9 @@ async def _settlement_events(connection: AsyncConnection, payment_id: str) -> li
     rows = await connection.execute(_LINES, {"payment_id": payment_id})
     return [
         {
-            "type": "settled",
+            "type": "adjusted" if row["kind"] == "adjustment" else "settled",
             **{name: row[name] for name in names},
-            **({"refund_id": row["entity_id"]} if row["kind"] == "refund" else {}),
+            **({f"{row['kind']}_id": row["entity_id"]} if row["kind"] != "payment" else {}),
         }
         for row in rows.mappings()
     ]

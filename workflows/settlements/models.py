@@ -72,7 +72,10 @@ class SettlementLine(Base):
     """A payment, a refund or a correction in the one settlement it belongs to."""
 
     __tablename__ = "settlement_lines"
-    __table_args__ = (Index("settlement_lines_by_settlement", "settlement_id", "entity_id"),)
+    __table_args__ = (
+        Index("settlement_lines_by_settlement", "settlement_id", "entity_id"),
+        Index("settlement_lines_of_corrected", "payment_id", postgresql_where=text("kind = 'adjustment'")),
+    )
 
     kind: Mapped[str] = mapped_column(Text, primary_key=True)
     entity_id: Mapped[str] = mapped_column(Text, primary_key=True)

@@ -29,6 +29,9 @@ Resolution = Literal["link", "adjust", "write_off", "ignore"]
 BOOKED = frozenset({"adjust", "write_off"})
 NEEDS_NOTE = frozenset({"write_off", "ignore"})
 
+_PAYMENT = text("SELECT payment_id FROM settlement_lines WHERE kind = :kind AND entity_id = :entity_id")
+"""What the line of a payment or of a refund is about."""
+
 
 @dataclass(frozen=True, slots=True)
 class ResolutionRequest:
@@ -136,15 +139,20 @@ async def _book(connection: AsyncConnection, found: dict[str, Any], *, occurred_
     amount = found["fee_difference"] - found["difference"]
     if amount == 0:
         raise InvalidRequest(Detail("resolution", "There is no difference in money to book; ignore it with a reason"))
-    line = found["our_line"] or {}
     adjustment = Adjustment(
         store_id=found["store_id"],
         currency=found["currency"],
         provider=found["provider"],
         amount=amount,
         occurred_at=occurred_at,
-        payment_id=line.get("entity_id") if found["kind"] == "payment" else None,
+        payment_id=await _payment_of(connection, found),
         provider_reference=found["provider_reference"],
         our_reference=found["our_reference"],
     )
     return await write_adjustment(connection, adjustment)
+
+
+async def _payment_of(connection: AsyncConnection, found: dict[str, Any]) -> str | None:
+    line = {"kind": found["kind"], "entity_id": (found["our_line"] or {}).get("entity_id")}
+    payment_id: str | None = (await connection.execute(_PAYMENT, line)).scalar()
+    return payment_id
