@@ -79,7 +79,8 @@ async def post_reconcile(
     """Compare with the providers' statements now. Those that nobody uploaded are fetched first."""
     hand = Hand(caller, request_id=request_id)
     fetched = await fetch_statements(settlement_id, hand=hand, providers=ours.providers)
-    run = await reconcile_settlement(settlement_id, hand=hand, settings=ours.settings)
+    silent = [one.provider for one in fetched if one.trouble]
+    run = await reconcile_settlement(settlement_id, hand=hand, settings=ours.settings, silent=silent)
     return json_answer({**run, "fetched": [asdict(one) for one in fetched]})
 
 

@@ -179,8 +179,10 @@ class SandboxProvider:
         if charge.method_type == "qr" and charge.method_mode != "mpm":
             body["kind"] = "qr_cpm"  # or it would be a card, with a card's brand
         answer = await self._ask("POST", path, body)
+        if isinstance(answer, NotFound):  # no answer to a charge: whoever said so may not be who was to charge
+            return Unknown("the provider answered 404")
         # A code that was withdrawn before it was charged moves no money, which to a charge is a decline.
-        return answer if not isinstance(answer, NotFound | Withdrawn) else Declined("cancelled", "Withdrawn before")
+        return answer if not isinstance(answer, Withdrawn) else Declined("cancelled", "Withdrawn before")
 
     async def inquire(self, reference: str) -> Answer:
         """What became of ``reference``."""
@@ -248,8 +250,12 @@ class SandboxProvider:
 
     async def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> Answer:
         try:
+            # No redirects: the call has arrived where it was sent, and what somebody else says of it is no answer.
             async with self._pool().request(
-                method, self._url + path, data=orjson.dumps(body) if body is not None else None
+                method,
+                self._url + path,
+                data=orjson.dumps(body) if body is not None else None,
+                allow_redirects=False,
             ) as response:
                 return _read(response.status, await response.read(), response.headers.get("Retry-After"))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -269,7 +275,7 @@ class SandboxProvider:
 
 def _read(status: int, raw: bytes, retry_after: str | None) -> Answer:
     if status in NOTHING_DONE:
-        seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
+        seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
         return Unavailable(f"the provider answered {status}", seconds)
     if status == MISSING:
         return NotFound()

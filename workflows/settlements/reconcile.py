@@ -13,6 +13,7 @@ A run depends on the lines, the statements that count, what is known of our atte
 may still be ``expected``): nothing else, so the same again is the same run under another number.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -63,8 +64,13 @@ _RUN = text("""
 _LAST_RUN = text("SELECT coalesce(max(number), 0) FROM reconciliation_runs WHERE settlement_id = :id")
 
 
-async def reconcile_settlement(settlement_id: str, *, hand: Hand, settings: Settings) -> dict[str, Any]:
+async def reconcile_settlement(
+    settlement_id: str, *, hand: Hand, settings: Settings, silent: Collection[str] = ()
+) -> dict[str, Any]:
     """Run a comparison: ``{"run", "settlement_id", "status", "at", "summary", …}``.
+
+    ``silent`` are providers that were asked for this and did not answer: what they would say may differ, so the run is
+    kept and nothing is signed off by it. The workers ask again, and finish what is clean then.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or reconciled already), ``ServiceUnavailable`` (the
     database is away, or another run goes on), ``ComparisonTooLong``.
@@ -77,19 +83,21 @@ async def reconcile_settlement(settlement_id: str, *, hand: Hand, settings: Sett
             raise illegal(SETTLEMENT, settlement["status"], SettlementEvent.RECONCILE)
         comparison = await _comparison(connection, settlement, settings)
         try:
-            return await _compare(connection, comparison, hand=hand)
+            return await _compare(connection, comparison, hand=hand, silent=silent)
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) == RAN_OUT_OF_TIME:
                 raise ComparisonTooLong(retry_after_seconds=AGAIN_AFTER_SECONDS) from error
             raise
 
 
-async def _compare(connection: AsyncConnection, comparison: Comparison, *, hand: Hand) -> dict[str, Any]:
+async def _compare(
+    connection: AsyncConnection, comparison: Comparison, *, hand: Hand, silent: Collection[str]
+) -> dict[str, Any]:
     await match_lines(connection, comparison)
     summary, is_explained = await summarise(connection, currency=comparison.settlement["currency"])
     if not is_explained:
         raise AssertionError(f"the run over {comparison.settlement['id']} does not explain its difference")
-    return await _keep(connection, comparison, summary, hand=hand)
+    return await _keep(connection, comparison, summary, hand=hand, silent=silent)
 
 
 async def _comparison(connection: AsyncConnection, settlement: dict[str, Any], settings: Settings) -> Comparison:
@@ -105,7 +113,12 @@ async def _comparison(connection: AsyncConnection, settlement: dict[str, Any], s
 
 
 async def _keep(
-    connection: AsyncConnection, comparison: Comparison, summary: dict[str, Any], *, hand: Hand
+    connection: AsyncConnection,
+    comparison: Comparison,
+    summary: dict[str, Any],
+    *,
+    hand: Hand,
+    silent: Collection[str],
 ) -> dict[str, Any]:
     settlement = comparison.settlement
     at: datetime = settlement["now"]
@@ -125,7 +138,7 @@ async def _keep(
     await connection.execute(_RUN, {"rows": rows_parameter([run])})
     open_breaks = await note_breaks(connection, settlement, run=run["number"], at=at)
     open_breaks += await take_back(connection, settlement["id"], run=run["number"], at=at)
-    is_finished = await finish_if_clean(connection, settlement["id"], by=by)
+    is_finished = not silent and await finish_if_clean(connection, settlement["id"], by=by)
     if not is_finished:
         changes = {"open_breaks": open_breaks}
         event = SettlementRemark.COMPARE

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg.rows import DictRow
 
-from tests.conftest import MakeTenant
+from tests.conftest import MakeTenant, Serve
 from tests.factories import Tenant
 from tests.harness import Answer, Api
 from tests.reconciling import closed_settlement, mirror, open_settlement, some_sales, upload
@@ -57,6 +57,18 @@ async def test_a_statement_that_agrees_reconciles(api: Api, admin: Admin, tenant
     assert settlement["reconciled_at"]
     again = await reconcile(api, tenant, settlement_id)
     assert (again.status, again.code) == (409, "INVALID_STATUS_TRANSITION")
+
+
+async def test_nothing_is_signed_off_while_a_provider_that_was_asked_does_not_answer(
+    serve: Serve, admin: Admin, tenant: Tenant
+) -> None:
+    settlement_id = await closed_settlement(admin, tenant, [])  # by our books the provider moved nothing, by its own perhaps
+    async with serve(sandbox_url="http://127.0.0.1:1") as api:
+        answer = await reconcile(api, tenant, settlement_id)
+        assert (answer.status, answer.body["run"], answer.body["status"]) == (200, 1, "closed")
+        assert [one["provider"] for one in answer.body["fetched"] if one["trouble"]] == ["sandbox"]
+        await upload(tenant, settlement_id, [])
+        assert (await reconcile(api, tenant, settlement_id)).body["status"] == "reconciled"
 
 
 async def test_an_open_settlement_is_not_reconciled(api: Api, admin: Admin, tenant: Tenant) -> None:

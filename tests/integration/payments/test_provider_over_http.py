@@ -1,0 +1,74 @@
+"""The sandbox's adapter against a real server that answers what no provider should: nothing is certain that is not said."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from workflows.providers.base import Answer, Charge, GiveBack, Unavailable, Unknown
+from workflows.providers.sandbox import SandboxProvider
+from workflows.settings import Settings
+
+CHARGE = Charge("pay_1:1", "pay_1", 1_000, "JPY", "qr", "cpm", 300.0)
+GIVE_BACK = GiveBack("rfd_1:1", "pay_1", "pay_1:1", 1_000, "JPY")
+Said = tuple[int, Mapping[str, str]]
+
+
+@asynccontextmanager
+async def at(settings: Settings, said: Said) -> AsyncIterator[tuple[SandboxProvider, list[str]]]:
+    """The adapter at a server that says ``said`` to a charge, a refund and an inquiry, and what that server has heard."""
+    heard: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        heard.append(f"{request.method} {request.path}")
+        if request.path.startswith("/v1/"):
+            return web.Response(status=said[0], headers=dict(said[1]))
+        return web.Response(status=503)
+
+    app = web.Application()
+    app.router.add_route("*", "/{anything:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    provider = SandboxProvider(settings.model_copy(update={"sandbox_url": f"http://127.0.0.1:{port}"}))
+    try:
+        yield provider, heard
+    finally:
+        await provider.close()
+        await runner.cleanup()
+
+
+async def ask(provider: SandboxProvider, what: str) -> Answer:
+    if what == "charge":
+        return await provider.charge(CHARGE)
+    return await provider.give_back(GIVE_BACK)
+
+
+@pytest.mark.parametrize("what", ["charge", "refund"])
+async def test_a_404_to_what_moves_money_says_nothing_about_the_money(settings: Settings, what: str) -> None:
+    async with at(settings, (404, {})) as (provider, _):
+        assert isinstance(await ask(provider, what), Unknown)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("what", ["charge", "refund"])
+async def test_what_moves_money_is_sent_nowhere_else(settings: Settings, what: str, status: int) -> None:
+    # Followed, the 503 of whatever stands there would count as "certainly nothing happened", and the money be asked for anew.
+    async with at(settings, (status, {"Location": "/elsewhere"})) as (provider, heard):
+        assert isinstance(await ask(provider, what), Unknown)
+        assert len(heard) == 1
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "seconds"), [("7", 7.0), ("²", None), ("-1", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)]
+)
+async def test_a_wish_to_wait_that_cannot_be_read_is_none(
+    settings: Settings, retry_after: str, seconds: float | None
+) -> None:
+    async with at(settings, (429, {"Retry-After": retry_after})) as (provider, _):
+        answer = await provider.charge(CHARGE)
+        assert isinstance(answer, Unavailable)
+        assert answer.retry_after_seconds == seconds
