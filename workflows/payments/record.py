@@ -56,7 +56,9 @@ _RECORD = text("""
                 WHEN p.cancel_requested_at IS NOT NULL AND i.step <> 'withdraw' THEN now()
                 ELSE now() + make_interval(secs => i.due_in) END,
             lease_until = NULL, unanswered_claims = 0,
-            inquiries = p.inquiries + CASE WHEN i.was_question THEN 1 ELSE 0 END,
+            -- A doubt that is over is forgotten: the next one is asked about from the beginning of the schedule.
+            inquiries = CASE WHEN i.outcome_known AND i.status IS NULL THEN 0
+                ELSE p.inquiries + CASE WHEN i.was_question THEN 1 ELSE 0 END END,
             completed_at = CASE WHEN i.status = 'completed' THEN now() END,
             failed_at = CASE WHEN i.status = 'failed' THEN now() END,
             cancelled_at = CASE WHEN i.status = 'cancelled' THEN now() END

@@ -182,19 +182,18 @@ def _unavailable(step: Step, answer: Unavailable, facts: Facts, schedule: Schedu
             message=answer.reason,
             retry_after=answer.retry_after_seconds,
         )
+    if step is Step.ASK and facts.outcome_known and facts.attempt and facts.attempt.outcome == "action_required":
+        # The customer's code is still out there and we know it; only this question went unheard.
+        result = Verdict(due_in_seconds=POLL_SECONDS * schedule.scale, keeps_action=True)
+    else:
+        result = _still_unknown(facts, schedule, answer.reason)
     if step is Step.RESEND:
         # This call did nothing, and the one before it was proven not to have arrived: the same may be sent once more, as
         # patiently as questions are asked, for a provider may be away for hours.
-        result = _still_unknown(facts, schedule, answer.reason)
         result.attempt_outcome = "not_found"
-        result.due_in_seconds = max(
-            result.due_in_seconds or 0, min(answer.retry_after_seconds or 0, MAX_RETRY_AFTER_SECONDS)
-        )
-        return result
-    if step is Step.ASK and facts.outcome_known and facts.attempt and facts.attempt.outcome == "action_required":
-        # The customer's code is still out there and we know it; only this question went unheard.
-        return Verdict(due_in_seconds=POLL_SECONDS * schedule.scale, keeps_action=True)
-    return _still_unknown(facts, schedule, answer.reason)
+    wanted = min(answer.retry_after_seconds or 0, MAX_RETRY_AFTER_SECONDS)
+    result.due_in_seconds = max(result.due_in_seconds or 0, wanted)
+    return result
 
 
 def _unknown(step: Step, answer: Unknown, facts: Facts, schedule: Schedule) -> Verdict:

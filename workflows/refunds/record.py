@@ -55,7 +55,9 @@ _RECORD = text("""
             needs_review = i.needs_review,
             due_at = now() + make_interval(secs => i.due_in),
             lease_until = NULL, unanswered_claims = 0,
-            inquiries = r.inquiries + CASE WHEN i.was_question THEN 1 ELSE 0 END,
+            -- A doubt that is over is forgotten: the next one is asked about from the beginning of the schedule.
+            inquiries = CASE WHEN i.outcome_known AND i.status IS NULL THEN 0
+                ELSE r.inquiries + CASE WHEN i.was_question THEN 1 ELSE 0 END END,
             completed_at = CASE WHEN i.status = 'completed' THEN now() END,
             failed_at = CASE WHEN i.status = 'failed' THEN now() END
         FROM input i

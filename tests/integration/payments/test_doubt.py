@@ -96,6 +96,21 @@ async def test_questions_are_asked_on_the_schedule_as_long_as_nobody_answers(
     assert [kind for kind, _ in provider.calls].count("charge") == 1
 
 
+async def test_a_second_doubt_is_asked_about_as_soon_as_the_first_was(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await in_doubt(payments, provider, moved=False)
+    provider.inquiries.extend([*[Unavailable("503")] * 5, Declined("processor_busy", is_retriable=True)])
+    for _ in range(6):
+        await next_question(payments, admin, payment_id)
+    assert (await evidence(admin, payment_id)).outcomes == ["declined"]
+    provider.charges.append(Unknown("read time-out"))
+    await next_question(payments, admin, payment_id)
+    found = await evidence(admin, payment_id)
+    assert (found.outcomes, found.row["outcome_known"]) == (["declined", "unknown"], False)
+    assert 1.5 < await seconds_until(admin, payment_id, "due_at") <= 2.4
+
+
 async def test_one_not_found_is_no_proof_and_neither_are_two_that_are_close(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:

@@ -62,7 +62,9 @@ async def test_a_statement_that_agrees_reconciles(api: Api, admin: Admin, tenant
 async def test_nothing_is_signed_off_while_a_provider_that_was_asked_does_not_answer(
     serve: Serve, admin: Admin, tenant: Tenant
 ) -> None:
-    settlement_id = await closed_settlement(admin, tenant, [])  # by our books the provider moved nothing, by its own perhaps
+    settlement_id = await closed_settlement(
+        admin, tenant, []
+    )  # by our books the provider moved nothing, by its own perhaps
     async with serve(sandbox_url="http://127.0.0.1:1") as api:
         answer = await reconcile(api, tenant, settlement_id)
         assert (answer.status, answer.body["run"], answer.body["status"]) == (200, 1, "closed")

@@ -185,6 +185,15 @@ def test_an_inquiry_that_nobody_heard_leaves_everything_as_unknown_as_it_was() -
     assert found.due_in_seconds == INQUIRY_DELAYS_SECONDS[3]
 
 
+def test_an_inquiry_is_not_repeated_before_the_provider_wants_to_be_asked_again() -> None:
+    found = judge(Step.ASK, Unavailable("429", 120), facts("unknown", doubted_hours=1, inquiries=0))
+    assert (found.due_in_seconds, found.attempt_outcome) == (120, None)
+    found = judge(Step.WITHDRAW, Unavailable("503", 86_400), facts("unknown", doubted_hours=1, cancelled=True))
+    assert found.due_in_seconds == 300
+    found = judge(Step.ASK, Unavailable("429", 30), facts("action_required"))
+    assert (found.due_in_seconds, found.outcome_known) == (30, True)
+
+
 def test_a_poll_that_nobody_heard_does_not_make_a_waiting_code_doubtful() -> None:
     found = judge(Step.ASK, Unavailable("503"), facts("action_required"))
     assert found.event is None

@@ -93,7 +93,7 @@ class Model:
             outcome_known=found.outcome_known,
             in_doubt_since=None if found.outcome_known else self.facts.in_doubt_since or self.facts.now,
             needs_review=found.needs_review,
-            inquiries=self.facts.inquiries + found.was_question,
+            inquiries=0 if found.outcome_known else self.facts.inquiries + found.was_question,
         )
         self.is_stopped = found.due_in_seconds is None
         waits = found.due_in_seconds or 0
