@@ -5,7 +5,7 @@ files, so it can be read and tested in one place.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 
@@ -17,6 +17,10 @@ class Step(StrEnum):
     ASK = "ask"  # ask what became of it
     WITHDRAW = "withdraw"  # ask the provider to cancel it
     CANCEL = "cancel"  # cancel it here: no provider can have moved money
+
+
+OVERDUE = timedelta(minutes=10)
+"""What is over after this long is merely slow; beyond it, somebody has to look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,13 @@ class Facts:
     in_doubt_since: datetime | None = None
     needs_review: bool = False
     inquiries: int = 0
+    patient_until: datetime | None = None
+    """Until when a provider that took it on may let it wait, where that is not ``expires_at``."""
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether a provider that took it on lets it wait for longer than a person should know nothing of."""
+        return self.now - OVERDUE >= (self.patient_until or self.expires_at)
 
     @property
     def is_expired(self) -> bool:

@@ -163,10 +163,14 @@ def _again_or_fail(
 
 def _action_required(_step: Step, answer: ActionRequired, facts: Facts, schedule: Schedule) -> Verdict:
     is_news = not facts.outcome_known or facts.attempt is None or facts.attempt.outcome != "action_required"
+    remark: PaymentRemark | None = PaymentRemark.ASK_CUSTOMER if is_news else None
+    if facts.is_overdue and not facts.needs_review:
+        remark = PaymentRemark.REQUEST_REVIEW
     return Verdict(
-        PaymentRemark.ASK_CUSTOMER if is_news else None,
+        remark,
         due_in_seconds=POLL_SECONDS * schedule.scale,
         attempt_outcome="action_required",
+        needs_review=facts.needs_review or facts.is_overdue,
         next_action=answer.next_action,
         provider_reference=answer.provider_reference,
     )
@@ -184,7 +188,9 @@ def _unavailable(step: Step, answer: Unavailable, facts: Facts, schedule: Schedu
         )
     if step is Step.ASK and facts.outcome_known and facts.attempt and facts.attempt.outcome == "action_required":
         # The customer's code is still out there and we know it; only this question went unheard.
-        result = Verdict(due_in_seconds=POLL_SECONDS * schedule.scale, keeps_action=True)
+        result = Verdict(
+            due_in_seconds=POLL_SECONDS * schedule.scale, keeps_action=True, needs_review=facts.needs_review
+        )
     else:
         result = _still_unknown(facts, schedule, answer.reason)
     if step is Step.RESEND:

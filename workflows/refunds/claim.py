@@ -1,6 +1,6 @@
 """Claim: take refunds in hand by the same lease as payments (``workflows.payments.leases``)."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from workflows.payments.leases import LeaseTable, facts_of
@@ -10,9 +10,19 @@ from workflows.providers.base import GiveBack
 NEVER = datetime.max.replace(tzinfo=UTC)
 """A refund that was asked for does not expire: the customer is owed the money."""
 
+PATIENCE = timedelta(hours=1)
+"""How long a provider that took a refund on may let it wait, before a person has to know of it."""
+
 
 def _facts(row: dict[str, Any], attempt: Attempt | None) -> Facts:
-    return facts_of(row, attempt, amount=row["amount"], expires_at=NEVER, cancel_requested=False)
+    return facts_of(
+        row,
+        attempt,
+        amount=row["amount"],
+        expires_at=NEVER,
+        patient_until=row["created_at"] + PATIENCE,
+        cancel_requested=False,
+    )
 
 
 def _give_back(row: dict[str, Any], facts: Facts, reference: str) -> GiveBack:
@@ -29,7 +39,7 @@ def _give_back(row: dict[str, Any], facts: Facts, reference: str) -> GiveBack:
 
 REFUNDS = LeaseTable(
     entity="refund",
-    columns="""r.payment_id, r.amount, r.currency, r.metadata, (
+    columns="""r.payment_id, r.amount, r.currency, r.metadata, r.created_at, (
         SELECT a.reference FROM payment_attempts a
         WHERE a.payment_id = r.payment_id AND a.outcome = 'succeeded' ORDER BY a.number DESC LIMIT 1
     ) AS charge_reference, (SELECT p.bill_id FROM payments p WHERE p.id = r.payment_id) AS bill_id""",

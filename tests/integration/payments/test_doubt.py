@@ -218,3 +218,23 @@ async def test_a_cancel_that_arrives_during_a_question_is_seen_to_at_once(
     assert await seconds_until(admin, payment_id, "due_at") <= 0
     await payments.process(payment_id)
     assert (await evidence(admin, payment_id)).status == PaymentStatus.CANCELLED
+
+
+async def test_a_person_is_asked_about_what_a_provider_took_on_and_never_decides(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    provider.charges.append(ActionRequired(None))
+    payment_id = await payments.pending()
+    await payments.process(payment_id)
+    provider.withdrawals.extend([ActionRequired(None)] * 3)
+    await next_question(payments, admin, payment_id, after=301)
+    assert not (await evidence(admin, payment_id)).row["needs_review"]
+    await next_question(payments, admin, payment_id, after=601)
+    await next_question(payments, admin, payment_id)
+    found = await evidence(admin, payment_id)
+    assert (found.status, found.row["needs_review"], found.row["outcome_known"]) == ("processing", True, True)
+    assert found.events == ["create", "claim", "ask_customer", "request_review"]
+    provider.withdrawals.append(Withdrawn())
+    await next_question(payments, admin, payment_id)
+    done = await evidence(admin, payment_id)
+    assert (done.status, done.row["needs_review"]) == ("cancelled", False)

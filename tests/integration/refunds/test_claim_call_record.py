@@ -300,3 +300,28 @@ async def test_raw_sql_moves_a_real_refund_along_no_other_edge(
             await admin.execute(
                 "UPDATE refunds SET status = %s, version = version + 1 WHERE id = %s", [target, refund_id]
             )
+
+
+async def test_a_person_is_asked_about_a_refund_that_the_provider_took_on_and_never_decides(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    refund_id = await pending_at_provider(refunds, provider)
+    provider.inquiries.extend([ActionRequired(None), ActionRequired(None), Unavailable("503")])
+    await look_again(refunds, admin, refund_id, after=3_600)
+    assert not (await evidence(admin, refund_id)).row["needs_review"]
+    for _ in range(2):
+        await look_again(refunds, admin, refund_id, after=601)
+        found = await evidence(admin, refund_id)
+        assert (found.status, found.row["needs_review"], found.row["outcome_known"]) == ("processing", True, True)
+    assert found.events == ["create", "claim", "await_provider", "request_review"]
+    provider.moved[f"{refund_id}:1"] = 1_000
+    await look_again(refunds, admin, refund_id)
+    done = await evidence(admin, refund_id)
+    assert (done.status, done.row["needs_review"]) == ("completed", False)
+
+
+async def pending_at_provider(refunds: RefundMaker, provider: FakeProvider) -> str:
+    """A refund that the provider took on without deciding."""
+    payment_id = await refunds.paid()
+    provider.refunds.append(ActionRequired(None))
+    return await refunds.refunded(payment_id)

@@ -27,6 +27,7 @@ ROW: dict[str, Any] = {
     "bill_id": "bil_1",
     "request_id": "req_1",
     "now": NOW,
+    "created_at": NOW,
     "outcome_known": True,
     "in_doubt_since": None,
     "needs_review": False,
