@@ -46,10 +46,13 @@ async def cancel_payment(
     async with caller_transaction(caller) as connection:
         row = await _lock(connection, payment_id, caller)
         at = row.pop("asked_at")  # the database's clock, by which leases are measured too
-        if _was_asked_before(row):
+        if _was_asked_before(row, on_too_late):
             return row
         by = By.caller(caller, at=at, request_id=request_id, reason=reason or REQUESTED)
-        asked = {"cancel_requested_at": at, "cancel_reason": reason or REQUESTED}
+        asked = {
+            "cancel_requested_at": row["cancel_requested_at"] or at,
+            "cancel_reason": row["cancel_reason"] or reason or REQUESTED,
+        }
         if on_too_late:
             asked["on_too_late"] = on_too_late
         act = _ACTS.get(row["status"])
@@ -69,9 +72,11 @@ async def _lock(connection: AsyncConnection, payment_id: str, caller: Caller) ->
     return await one_row(connection, _LOCK, whose)
 
 
-def _was_asked_before(row: Mapping[str, Any]) -> bool:
+def _was_asked_before(row: Mapping[str, Any], on_too_late: str | None) -> bool:
+    """Whether all of it was: that the money is to come back should it be too late may be said by a second cancel."""
     is_on_its_way = row["status"] == PaymentStatus.PROCESSING and row["cancel_requested_at"] is not None
-    return is_on_its_way or row["status"] == PaymentStatus.CANCELLED
+    is_news = on_too_late is not None and on_too_late != row["on_too_late"]
+    return (is_on_its_way and not is_news) or row["status"] == PaymentStatus.CANCELLED
 
 
 async def _cancel_at_once(

@@ -73,6 +73,22 @@ async def test_who_did_not_ask_for_it_gets_none(refunds: RefundMaker, provider: 
     assert await sums(admin, payment_id) == ("completed", 0, 0)
 
 
+async def test_it_may_be_asked_for_by_a_second_cancel(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    provider.charges.append(Unknown("read time-out"))
+    payment_id = await refunds.payments.pending(QR)
+    await refunds.payments.process(payment_id)
+    provider.moved[f"{payment_id}:1"] = 1_000
+    first = await refunds.payments.cancel(payment_id, reason="wrong amount")
+    second = await refunds.payments.cancel(payment_id, reason="pays in cash", on_too_late="refund")
+    third = await refunds.payments.cancel(payment_id, on_too_late="refund")
+    assert (second["version"], third["version"]) == (first["version"] + 1, first["version"] + 1)
+    assert (second["cancel_requested_at"], second["cancel_reason"]) == (first["cancel_requested_at"], "wrong amount")
+    await refunds.payments.process(payment_id)
+    assert len(await refunds_of(admin, payment_id)) == 1
+
+
 async def test_it_may_be_asked_for_with_the_payment_itself(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
