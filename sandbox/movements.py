@@ -76,8 +76,12 @@ def period(store: Store, *, start: int, end: int, after: int, limit: int, accoun
 
 def present(movement: Movement) -> dict[str, Any]:
     """A ledger row as the control routes show it."""
+    return {"seq": movement.seq, **facts(movement)}
+
+
+def facts(movement: Movement) -> dict[str, Any]:
+    """What a ledger row says of the money, in every answer alike."""
     return {
-        "seq": movement.seq,
         "kind": movement.kind,
         "reference": movement.reference,
         "payment_id": movement.payment_id,

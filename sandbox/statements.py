@@ -15,10 +15,10 @@ from aiohttp import web
 from sandbox import movements
 from sandbox.answers import json_answer
 from sandbox.errors import bad_request
-from sandbox.movements import Movement, Page
+from sandbox.movements import Movement, Page, facts
 from sandbox.provider import Provider
 from sandbox.requests import query_number
-from sandbox.times import from_text, settled_on, to_text
+from sandbox.times import from_text, settled_on
 
 DEFAULT_PAGE = 1_000
 MAX_PAGE = 5_000  # rows; some 20 ms of everybody's time
@@ -68,14 +68,7 @@ def line(movement: Movement) -> dict[str, Any]:
     """A movement as a line; its id never changes, so a statement fetched twice matches itself."""
     return {
         "line_id": f"line_{movement.seq:012d}",
-        "kind": movement.kind,
-        "reference": movement.reference,
-        "payment_id": movement.payment_id,
-        "provider_reference": movement.provider_reference,
-        "amount": movement.amount,
-        "currency": movement.currency,
-        "fee": movement.fee,
-        "at": to_text(movement.at),
+        **facts(movement),
         "settled_on": settled_on(movement.at).isoformat(),
     }
 

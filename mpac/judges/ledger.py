@@ -9,6 +9,9 @@ import aiohttp
 
 from mpac.trouble import Trouble
 
+SANDBOX = "sandbox"
+"""What our books call the provider that shows its ledger."""
+
 PAGE = 5_000  # the most the provider gives at once
 TIMEOUT_SECONDS = 30
 

@@ -14,10 +14,9 @@ ledger after, so that whatever was final then must be in it; payments that came 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mpac.judges.ledger import Ledger, Moved, read_ledger
+from mpac.judges.ledger import SANDBOX, Ledger, Moved, read_ledger
 from mpac.judges.payments import Claim, read_claims
 
-SANDBOX = "sandbox"
 TAKEN = frozenset({"completed", "refunded"})
 NOT_TAKEN = frozenset({"failed", "cancelled"})
 SENTENCES = {

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpac.judges.books import Books, Figures, Place, read_books, read_newer_places
-from mpac.judges.ledger import movements
+from mpac.judges.ledger import SANDBOX, movements
 
-SANDBOX = "sandbox"
 NOBODY = "no store of ours"
 SENTENCES = {
     "totals": "Closed settlements add up to what their lines add up to.",
