@@ -20,6 +20,7 @@ from workflows.errors import DomainError
 from workflows.ids import new_id
 from workflows.transitions import By
 
+AMOUNTS = ("subtotal", "tax_amount", "discount_amount", "total_amount")
 Admin = psycopg.AsyncConnection[DictRow]
 
 
@@ -103,3 +104,9 @@ async def history(admin: Admin, bill_id: str) -> list[tuple[str, str | None, str
     assert [row["version"] for row in found] == list(range(1, len(found) + 1))
     assert [row["at"] for row in found] == sorted(row["at"] for row in found)
     return [(row["event"], row["from_status"], row["to_status"]) for row in found]
+
+
+async def order_status(api: Api, tenant: Tenant, order_id: str) -> str:
+    """The order's status, as the API tells it."""
+    status: str = (await api.get(f"/orders/{order_id}", as_=tenant)).body["status"]
+    return status

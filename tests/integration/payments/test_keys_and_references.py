@@ -1,0 +1,192 @@
+"""A key or a client reference is one payment, whoever comes with it, how often, and through how many processes at once."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from psycopg import AsyncConnection
+
+from mpac.stack.local import LocalStack
+from tests.conftest import MakeTenant
+from tests.factories import CASH, QR, PaymentMaker, Tenant, acceptance
+from tests.integration.payments.arrivals import count, together
+from tests.integration.payments.evidence import Admin, all_of
+from tests.waiting import eventually
+from workflows.errors import (
+    DuplicateResource,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+)
+from workflows.idempotency import Stored
+from workflows.payments.accept import Accepting
+
+
+async def test_the_same_key_and_body_get_the_same_bytes_again(
+    accepting: Accepting, tenant: Tenant, admin: Admin
+) -> None:
+    first = await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1"))
+    again = await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1"))
+    assert (again.status, again.body, again.is_replay) == (first.status, first.body, True)
+    assert await count(admin, tenant) == 1
+
+
+async def test_the_same_key_with_another_body_is_refused(accepting: Accepting, tenant: Tenant, admin: Admin) -> None:
+    await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1"))
+    with pytest.raises(IdempotencyKeyReused):
+        await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1", body=b'{"amount":2}'))
+    assert await count(admin, tenant) == 1
+
+
+async def test_a_replay_still_works_where_the_request_itself_would_not_any_more(
+    accepting: Accepting, tenant: Tenant, admin: Admin
+) -> None:
+    asked = replace(QR, client_reference="till-1")
+    first = await accepting.accept_payment(acceptance(asked, tenant.device, key="k-1"))
+    await admin.execute("UPDATE store_providers SET enabled = false WHERE store_id = %s", [tenant.store_id])
+    again = await accepting.accept_payment(acceptance(asked, tenant.device, key="k-1"))
+    assert again.body == first.body
+
+
+async def test_two_merchants_may_use_one_key(accepting: Accepting, tenant: Tenant, make_tenant: MakeTenant) -> None:
+    other = await make_tenant()
+    results = await together(
+        accepting, acceptance(CASH, tenant.device, key="k-1"), acceptance(CASH, other.device, key="k-1", body=b"other")
+    )
+    assert [result.status for result in results] == [201, 201]
+
+
+async def test_one_key_a_hundred_times_at_once_makes_one_payment(
+    accepting: Accepting, tenant: Tenant, admin: Admin
+) -> None:
+    results = await together(accepting, *[acceptance(CASH, tenant.device, key="k-1") for _ in range(100)])
+    bodies = {result.body for result in results if isinstance(result, Stored)}
+    assert len(bodies) == 1
+    assert all(isinstance(result, Stored | IdempotencyKeyInUse) for result in results)
+    assert await count(admin, tenant) == 1
+
+
+async def test_one_key_in_several_processes_at_once_makes_one_payment(
+    settings: Any, tenant: Tenant, admin: Admin, engines: None
+) -> None:
+    processes = [Accepting(nudge_grace_seconds=5, patience_seconds=30) for _ in range(8)]
+    asked = [process.accept_payment(acceptance(CASH, tenant.device, key="k-1")) for process in processes]
+    results = await asyncio.gather(*asked)
+    assert len({result.body for result in results}) == 1
+    assert sum(not result.is_replay for result in results) == 1
+    assert await count(admin, tenant) == 1
+
+
+async def test_one_key_with_two_bodies_at_once_in_two_processes_makes_one_payment(
+    tenant: Tenant, admin: Admin, engines: None
+) -> None:
+    one, two = (
+        Accepting(nudge_grace_seconds=5, patience_seconds=30),
+        Accepting(nudge_grace_seconds=5, patience_seconds=30),
+    )
+    results = await asyncio.gather(
+        one.accept_payment(acceptance(CASH, tenant.device, key="k-1", body=b"a")),
+        two.accept_payment(acceptance(CASH, tenant.device, key="k-1", body=b"b")),
+        return_exceptions=True,
+    )
+    assert sorted((type(result) for result in results), key=lambda kind: kind.__name__) == [
+        IdempotencyKeyReused,
+        Stored,
+    ]
+    assert await count(admin, tenant) == 1
+
+
+async def test_an_expired_key_means_a_new_payment(accepting: Accepting, tenant: Tenant, admin: Admin) -> None:
+    first = await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1"))
+    await admin.execute(
+        "UPDATE idempotency_records SET expires_at = now() WHERE merchant_id = %s", [tenant.merchant_id]
+    )
+    second = await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1", body=b"another"))
+    assert second.resource_id != first.resource_id
+    assert not second.is_replay
+    assert await count(admin, tenant, "idempotency_records") == 1
+
+
+async def test_a_client_reference_is_taken_for_ever_whatever_the_key(accepting: Accepting, tenant: Tenant) -> None:
+    asked = replace(CASH, client_reference="till-1")
+    await accepting.accept_payment(acceptance(asked, tenant.device))
+    with pytest.raises(DuplicateResource) as raised:
+        await accepting.accept_payment(acceptance(asked, tenant.device))
+    assert raised.value.details[0].field == "client_reference"
+
+
+async def test_one_reference_twice_in_one_group_is_one_payment_and_one_conflict(
+    accepting: Accepting, tenant: Tenant, admin: Admin
+) -> None:
+    asked = replace(CASH, client_reference="till-1")
+    results = await together(
+        accepting,
+        *[acceptance(CASH, tenant.device) for _ in range(3)],
+        *[acceptance(asked, tenant.device) for _ in range(3)],
+    )
+    assert sum(isinstance(result, Stored) for result in results) == 4
+    assert sum(isinstance(result, DuplicateResource) for result in results) == 2
+    assert await count(admin, tenant) == 4
+
+
+async def test_one_reference_in_several_processes_at_once_is_one_payment(
+    tenant: Tenant, admin: Admin, engines: None
+) -> None:
+    asked = replace(CASH, client_reference="till-1")
+    processes = [Accepting(nudge_grace_seconds=5, patience_seconds=30) for _ in range(8)]
+    results = await asyncio.gather(
+        *(process.accept_payment(acceptance(asked, tenant.device)) for process in processes), return_exceptions=True
+    )
+    assert sum(isinstance(result, Stored) for result in results) == 1
+    assert sum(isinstance(result, DuplicateResource) for result in results) == 7
+    assert await count(admin, tenant) == 1
+
+
+async def test_a_conflict_with_another_process_is_not_the_groups_trouble(
+    tenant: Tenant, admin: Admin, engines: None
+) -> None:
+    taken = replace(CASH, client_reference="till-1")
+    one, two = (
+        Accepting(nudge_grace_seconds=5, patience_seconds=30),
+        Accepting(nudge_grace_seconds=5, patience_seconds=30),
+    )
+    plain = [acceptance(CASH, tenant.device) for _ in range(20)]
+    results = await asyncio.gather(
+        *(one.accept_payment(each) for each in [*plain[:10], acceptance(taken, tenant.device)]),
+        *(two.accept_payment(each) for each in [*plain[10:], acceptance(taken, tenant.device)]),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(result, Stored) for result in results) == 21
+    assert sum(isinstance(result, DuplicateResource) for result in results) == 1
+    assert await count(admin, tenant) == 21
+
+
+TAKES_THE_REFERENCE = b"""
+    INSERT INTO payments
+    SELECT (jsonb_populate_record(p, jsonb_build_object('id', p.id || 'x', 'client_reference', 'till-1'))).*
+    FROM payments p WHERE id = %s
+"""
+
+
+TELLS = b"""
+    INSERT INTO payment_history SELECT (jsonb_populate_record(h, jsonb_build_object('payment_id', h.payment_id || 'x'))).*
+    FROM payment_history h WHERE payment_id = %s
+"""
+
+
+async def test_a_reference_that_somebody_takes_at_this_very_moment_is_its_own_requests_conflict(
+    payments: PaymentMaker, stack: LocalStack, admin: Admin
+) -> None:
+    tenant, accepting = payments.tenant, payments.accepting
+    model = await payments.pending(CASH)
+    async with await AsyncConnection.connect(stack.urls.database) as quicker:
+        for statement in (TAKES_THE_REFERENCE, TELLS):
+            await quicker.execute(statement, [model])
+        asked = [acceptance(CASH, tenant.device) for _ in range(6)]
+        asked[4] = acceptance(replace(CASH, client_reference="till-1"), tenant.device)
+        waiting = asyncio.ensure_future(together(accepting, *asked))
+        blocked = b"SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+        await eventually(lambda: all_of(admin, blocked), until=bool)
+    results = await waiting
+    assert isinstance(results.pop(4), DuplicateResource)
+    assert all(isinstance(result, Stored) for result in results)
