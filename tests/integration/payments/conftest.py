@@ -1,11 +1,26 @@
-"""What takes payments in."""
+"""What takes payments in, and a second worker for them."""
+
+from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.factories import PaymentMaker
+from tests.fakes import FakeProvider
 from workflows.payments.accept import Accepting
+from workflows.payments.process import Processor
+from workflows.providers.registry import Providers
+from workflows.settings import Settings
 
 
 @pytest.fixture
 def accepting(payments: PaymentMaker) -> Accepting:
     return payments.accepting
+
+
+@pytest.fixture
+async def other_worker(settings: Settings, provider: FakeProvider, engines: None) -> AsyncIterator[Processor]:
+    """A second worker process at the same provider."""
+    worker = Processor(settings, Providers({provider.name: provider}), worker="the-other-worker")
+    yield worker
+    provider.release()
+    await worker.drain(5)

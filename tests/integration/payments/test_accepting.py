@@ -9,8 +9,8 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.conftest import MakeTenant
 from tests.factories import CASH, QR, PaymentMaker, Tenant, acceptance
-from tests.integration.payments.arrivals import count, together
 from tests.integration.payments.evidence import Admin, all_of, evidence, seconds_until
+from tests.integration.payments.kit import count, together
 from workflows.errors import (
     InvalidRequest,
     NotAuthorized,

@@ -1,40 +1,16 @@
-"""Claim, call, record: fenced, leased, written ahead; what is lost, late or doubled changes nothing."""
+"""Claim, call, record: written ahead, asked without a connection, recorded as it is answered; none holds back another."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
-from tests.factories import CASH, QR, TERMINAL, PaymentMaker, Tenant, time_passes
+from tests.factories import CASH, QR, TERMINAL, PaymentMaker, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of, evidence, seconds_until
-from workflows.payments.claim import claim_payments
-from workflows.payments.process import Processor
+from tests.integration.payments.kit import in_hand
 from workflows.providers.base import Declined, Succeeded, Unavailable
-from workflows.providers.registry import Providers
 from workflows.settings import Settings
-
-LEASE_SECONDS = 30
-
-
-@pytest.fixture
-async def other_worker(settings: Settings, provider: FakeProvider, engines: None) -> AsyncIterator[Processor]:
-    """A second worker process at the same provider."""
-    worker = Processor(settings, Providers({provider.name: provider}), worker="the-other-worker")
-    yield worker
-    provider.release()
-    await worker.drain(5)
-
-
-async def in_hand(payments: PaymentMaker, provider: FakeProvider, **changes: object) -> tuple[str, asyncio.Task[None]]:
-    """A payment whose charge has moved money and is not answered yet, and the worker's task."""
-    payment_id = await payments.pending(QR, **changes)
-    provider.hold()
-    provider.heard.clear()
-    working = asyncio.ensure_future(payments.process(payment_id))
-    await provider.heard.wait()
-    return payment_id, working
 
 
 @pytest.mark.parametrize(
@@ -83,14 +59,14 @@ async def test_a_decline_fails_the_payment_and_says_why(
 
 
 async def test_the_attempt_is_written_before_the_provider_hears_of_it(
-    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin, settings: Settings
 ) -> None:
     payment_id, working = await in_hand(payments, provider)
     found = await evidence(admin, payment_id)
     assert (found.status, found.outcomes) == ("processing", [None])
     assert found.attempts[0]["reference"] == provider.calls[0][1] == f"{payment_id}:1"
-    assert 0 < await seconds_until(admin, payment_id, "lease_until") <= LEASE_SECONDS
-    assert 0 < await seconds_until(admin, payment_id, "due_at") <= LEASE_SECONDS
+    assert 0 < await seconds_until(admin, payment_id, "lease_until") <= settings.lease_seconds
+    assert 0 < await seconds_until(admin, payment_id, "due_at") <= settings.lease_seconds
     provider.release()
     await working
 
@@ -103,107 +79,6 @@ async def test_no_connection_is_held_while_a_provider_is_asked(
     assert open_ == []
     provider.release()
     await working
-
-
-async def test_a_message_delivered_twice_at_once_charges_once(
-    payments: PaymentMaker, other_worker: Processor, provider: FakeProvider, admin: Admin
-) -> None:
-    ids = [await payments.pending() for _ in range(20)]
-    await asyncio.gather(*(worker.process(ids) for worker in (payments.processor, other_worker) * 3))
-    assert sorted(provider.calls) == sorted(("charge", f"{payment_id}:1") for payment_id in ids)
-    for payment_id in ids:
-        assert (await evidence(admin, payment_id)).events == ["create", "claim", "complete"]
-
-
-async def test_a_message_that_comes_late_changes_nothing(
-    payments: PaymentMaker, provider: FakeProvider, admin: Admin
-) -> None:
-    payment_id = await payments.pending()
-    await payments.process(payment_id)
-    before = await evidence(admin, payment_id)
-    await payments.process(payment_id, payment_id, "pay_unknown")
-    assert await evidence(admin, payment_id) == before
-    assert len(provider.calls) == 1
-
-
-async def test_a_lease_keeps_others_away_until_it_ends(
-    payments: PaymentMaker, other_worker: Processor, provider: FakeProvider, admin: Admin
-) -> None:
-    payment_id, working = await in_hand(payments, provider)
-    await admin.execute("UPDATE payments SET due_at = now() WHERE id = %s", [payment_id])  # the lease alone is to hold
-    await other_worker.process([payment_id])
-    assert provider.calls == [("charge", f"{payment_id}:1")]
-    provider.release()
-    await working
-
-
-async def test_after_the_lease_another_worker_asks_and_never_charges(
-    payments: PaymentMaker, other_worker: Processor, provider: FakeProvider, admin: Admin
-) -> None:
-    payment_id, working = await in_hand(payments, provider)
-    await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
-    await other_worker.process([payment_id])
-    found = await evidence(admin, payment_id)
-    assert found.status == "completed"
-    assert provider.calls == [("charge", f"{payment_id}:1"), ("inquire", f"{payment_id}:1")]
-    provider.release()
-    await working
-
-
-async def test_the_late_answer_of_a_worker_that_lost_its_lease_is_kept_and_moves_nothing(
-    payments: PaymentMaker, other_worker: Processor, provider: FakeProvider, admin: Admin
-) -> None:
-    provider.charges.append(Declined("lost_card"))
-    payment_id, working = await in_hand(payments, provider)
-    await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
-    provider.inquiries.append(Succeeded(1_000, "r1"))
-    await other_worker.process([payment_id])
-    before = await evidence(admin, payment_id)
-    provider.release()
-    await working
-    await payments.processor.drain(5)
-    found = await evidence(admin, payment_id)
-    assert (found.row, found.history) == (before.row, before.history)
-    assert found.status == "completed"
-    assert found.messages[-1]["kind"] == "late_answer"
-    assert (found.messages[-1]["answer"], found.messages[-1]["detail"]["code"]) == ("declined", "lost_card")
-
-
-async def test_a_late_answer_is_fenced_off_also_while_the_next_worker_is_still_asking(
-    payments: PaymentMaker, other_worker: Processor, provider: FakeProvider, admin: Admin
-) -> None:
-    provider.charges.append(Declined("lost_card"))
-    payment_id, working = await in_hand(payments, provider)
-    await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
-    provider.hold_inquiries()
-    provider.inquiries.append(Succeeded(1_000, "r1"))
-    asking = asyncio.ensure_future(other_worker.process([payment_id]))
-    await provider.asked.wait()
-    before = await evidence(admin, payment_id)
-    provider.release_charges()
-    await working
-    await payments.processor.drain(5)
-    found = await evidence(admin, payment_id)
-    assert (found.row, found.history) == (before.row, before.history)
-    assert found.kinds == ["late_answer"]
-    provider.release()
-    await asking
-    assert (await evidence(admin, payment_id)).status == "completed"
-
-
-async def test_late_proof_of_success_never_flips_a_failed_payment_but_is_an_exception_on_record(
-    payments: PaymentMaker, other_worker: Processor, provider: FakeProvider, admin: Admin
-) -> None:
-    payment_id, working = await in_hand(payments, provider)
-    await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
-    provider.inquiries.append(Declined("lost_card"))
-    await other_worker.process([payment_id])
-    provider.release()
-    await working
-    await payments.processor.drain(5)
-    found = await evidence(admin, payment_id)
-    assert found.status == "failed"
-    assert found.kinds[-1] == "late_success"
 
 
 async def test_an_unavailable_provider_is_tried_again_under_a_new_reference_with_growing_pauses(
@@ -274,38 +149,6 @@ async def test_a_payment_whose_retries_outlast_it_is_cancelled_as_expired(
     found = await evidence(admin, payment_id)
     assert (found.status, found.row["cancel_reason"]) == ("cancelled", "expired")
     assert len(provider.calls) == 1
-
-
-async def test_a_payment_that_kills_its_worker_each_time_is_quarantined_after_three_claims(
-    payments: PaymentMaker, admin: Admin, provider: FakeProvider, tenant: Tenant
-) -> None:
-    payment_id = await payments.pending()
-    for death in range(4):
-        claimed = await claim_payments([payment_id], worker="dies", lease_seconds=LEASE_SECONDS)
-        assert len(claimed) == (1 if death < 3 else 0)
-        await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
-    found = await evidence(admin, payment_id)
-    assert (found.status, found.row["needs_review"], found.row["outcome_known"]) == ("processing", True, False)
-    assert found.row["due_at"] is found.row["lease_until"] is None
-    assert found.history[-1]["reason"] == "quarantined"
-    (letter,) = await all_of(admin, b"SELECT * FROM dead_letters WHERE entity_id = %s", payment_id)
-    assert (letter["task"], letter["arguments"], letter["deliveries"]) == ("payments.process", [[payment_id]], 3)
-    await payments.process(payment_id)
-    assert provider.calls == []
-
-
-async def test_an_answer_forgets_the_deaths_before_it(
-    payments: PaymentMaker, provider: FakeProvider, admin: Admin
-) -> None:
-    payment_id = await payments.pending()
-    for _ in range(3):
-        await claim_payments([payment_id], worker="dies", lease_seconds=LEASE_SECONDS)
-        await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
-    assert (await evidence(admin, payment_id)).row["unanswered_claims"] == 3
-    await admin.execute("UPDATE payments SET unanswered_claims = 2 WHERE id = %s", [payment_id])
-    provider.inquiries.append(Unavailable("503"))
-    await payments.process(payment_id)
-    assert (await evidence(admin, payment_id)).row["unanswered_claims"] == 0
 
 
 async def test_a_slow_payment_never_holds_back_the_others_of_its_batch(

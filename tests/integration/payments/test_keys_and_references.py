@@ -10,8 +10,8 @@ from psycopg import AsyncConnection
 from mpac.stack.local import LocalStack
 from tests.conftest import MakeTenant
 from tests.factories import CASH, QR, PaymentMaker, Tenant, acceptance
-from tests.integration.payments.arrivals import count, together
 from tests.integration.payments.evidence import Admin, all_of
+from tests.integration.payments.kit import count, together
 from tests.waiting import eventually
 from workflows.errors import (
     DuplicateResource,

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tests.factories import Tenant
 from tests.fakes import FakeProvider
 from tests.harness import Api
-from tests.integration.reconcile.test_runs_and_breaks import old_sales
+from tests.integration.reconcile.kit import old_sales
 from tests.reconciling import closed_settlement
 from workflows.clock import now
 from workflows.providers.registry import Providers

@@ -1,23 +1,16 @@
-"""What to ask next, and what an answer means: every row of both tables."""
+"""What an answer means: every row of the table."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from workflows.payments.next_step import NOTHING_MOVED, Attempt, Facts, Step, next_step
+from tests.unit.workflows.situations import CODE, OUTCOMES, PATIENT, facts, judge
+from workflows.payments.next_step import Facts, Step, next_step
 from workflows.payments.states import PaymentEvent, PaymentRemark, PaymentStatus
 from workflows.payments.verdict import (
-    HOURLY_QUESTIONS,
     INQUIRY_DELAYS_SECONDS,
     MAX_RETRIES,
     POLL_SECONDS,
-    Schedule,
-    Verdict,
-    inquiry_delay_seconds,
-    retry_delay_seconds,
-    verdict,
 )
 from workflows.providers.base import (
     ActionRequired,
@@ -29,84 +22,6 @@ from workflows.providers.base import (
     Unknown,
     Withdrawn,
 )
-
-NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
-PATIENT = Schedule(max_processing_seconds=60, review_after_seconds=86_400, spread=lambda: 1.0)
-CODE = {"type": "display_qr", "qr_content": "https://pay.example/1", "expires_at": "2026-11-23T09:05:00Z"}
-
-OUTCOMES = (None, "succeeded", "declined", "action_required", "unavailable", "unknown", "withdrawn", "not_found")
-
-
-def facts(
-    outcome: str | None = None,
-    *,
-    number: int = 1,
-    not_found_seconds_ago: float | None = None,
-    doubted_hours: float | None = None,
-    sent: bool = True,
-    cancelled: bool = False,
-    expired: bool = False,
-    local: bool = False,
-    reviewed: bool = False,
-    inquiries: int = 0,
-) -> Facts:
-    """A claimed payment over 1,000, sent once and unanswered unless said otherwise."""
-    asked_at = None if not_found_seconds_ago is None else NOW - timedelta(seconds=not_found_seconds_ago)
-    return Facts(
-        amount=1_000,
-        now=NOW,
-        expires_at=NOW + timedelta(seconds=-1 if expired else 300),
-        cancel_requested=cancelled,
-        is_local=local,
-        attempt=Attempt(number, outcome, asked_at) if sent else None,
-        outcome_known=doubted_hours is None,
-        in_doubt_since=None if doubted_hours is None else NOW - timedelta(hours=doubted_hours),
-        needs_review=reviewed,
-        inquiries=inquiries,
-    )
-
-
-def expected_step(outcome: str | None, *, sent: bool, cancelled: bool, expired: bool, local: bool) -> Step:
-    """The table of next steps, spelled out once more from behaviour §5."""
-    unwanted = cancelled or expired
-    if not sent or outcome in ("unavailable", "declined"):
-        return Step.CANCEL if unwanted else Step.CHARGE
-    if local:
-        return Step.CHARGE
-    if cancelled or (expired and outcome == "action_required"):
-        return Step.WITHDRAW
-    return Step.RESEND if outcome == "not_found" else Step.ASK
-
-
-def every_situation() -> Iterator[tuple[str | None, bool, bool, bool, bool]]:
-    for cancelled in (False, True):
-        for expired in (False, True):
-            for local in (False, True):
-                yield None, False, cancelled, expired, local
-                for outcome in OUTCOMES:
-                    yield outcome, True, cancelled, expired, local
-
-
-@pytest.mark.parametrize(("outcome", "sent", "cancelled", "expired", "local"), list(every_situation()))
-def test_every_last_attempt_has_one_next_step(
-    *, outcome: str | None, sent: bool, cancelled: bool, expired: bool, local: bool
-) -> None:
-    situation = facts(outcome, sent=sent, cancelled=cancelled, expired=expired, local=local)
-    assert next_step(situation) is expected_step(outcome, sent=sent, cancelled=cancelled, expired=expired, local=local)
-
-
-def test_an_unanswered_attempt_is_asked_about_and_never_sent_again() -> None:
-    for outcome in (None, "unknown", "succeeded", "withdrawn", "action_required"):
-        assert next_step(facts(outcome)) is Step.ASK
-
-
-def test_only_what_certainly_moved_nothing_allows_a_new_attempt() -> None:
-    assert {"unavailable", "declined"} == NOTHING_MOVED
-
-
-def judge(step: Step, answer: Answer | None, situation: Facts | None = None, schedule: Schedule = PATIENT) -> Verdict:
-    return verdict(step, answer, facts=situation or facts(), schedule=schedule)
-
 
 ASKING = (Step.CHARGE, Step.RESEND, Step.ASK, Step.WITHDRAW)
 
@@ -343,38 +258,3 @@ def test_no_uncertain_answer_ends_a_payment_in_doubt(step: Step, answer: Answer,
 def test_a_payment_is_either_over_or_due_again_or_in_the_hands_of_a_person(step: Step, answer: Answer | None) -> None:
     found = judge(step, answer)
     assert (found.status is not None) != (found.due_in_seconds is not None or found.needs_review)
-
-
-def test_questions_are_asked_on_the_schedule_of_the_specification() -> None:
-    asked = [inquiry_delay_seconds(number) for number in range(40)]
-    assert asked[:8] == [2, 5, 15, 30, 60, 120, 300, 900]
-    assert set(asked[8 : 8 + HOURLY_QUESTIONS]) == {3_600}
-    assert set(asked[8 + HOURLY_QUESTIONS :]) == {86_400}
-
-
-def test_questions_of_many_payments_are_spread_by_a_fifth() -> None:
-    seen = [
-        judge(Step.CHARGE, Unknown("?"), schedule=replace(PATIENT, spread=Schedule(60, 60).spread)) for _ in range(400)
-    ]
-    delays = [found.due_in_seconds or 0 for found in seen]
-    assert min(delays) >= 2 * 0.8
-    assert max(delays) <= 2 * 1.2
-    assert max(delays) - min(delays) > 0.4
-
-
-def test_a_scale_shortens_questions_but_keeps_their_order() -> None:
-    asked = [inquiry_delay_seconds(number, scale=0.01) for number in range(8)]
-    assert asked == sorted(asked)
-    assert asked[0] == pytest.approx(0.02)
-
-
-@pytest.mark.parametrize(("attempt", "seconds"), [(1, 0.5), (2, 1), (3, 2), (4, 4), (5, 8)])
-def test_retries_back_off(attempt: int, seconds: float) -> None:
-    assert retry_delay_seconds(attempt, retry_after=None, spread=1.0) == seconds
-
-
-def test_a_retry_waits_as_long_as_the_provider_asked_for_but_never_beyond_five_minutes() -> None:
-    assert retry_delay_seconds(1, retry_after=7, spread=1.0) == 7
-    assert retry_delay_seconds(4, retry_after=1, spread=1.0) == 4
-    assert retry_delay_seconds(1, retry_after=86_400, spread=1.0) == 300
-    assert judge(Step.CHARGE, Unavailable("429", 30)).due_in_seconds == 30

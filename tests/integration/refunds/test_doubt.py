@@ -1,0 +1,130 @@
+"""A refund of which we do not know whether it happened: its amount stays reserved, and only a certain answer ends that."""
+
+import pytest
+
+from tests.fakes import FakeProvider
+from tests.integration.refunds.kit import (
+    Admin,
+    RefundMaker,
+    evidence,
+    look_again,
+    seconds_until_due,
+    sums,
+)
+from workflows.providers.base import (
+    Answer,
+    Declined,
+    NotFound,
+    Succeeded,
+    Unavailable,
+    Unknown,
+    Withdrawn,
+)
+
+DAY = 86_400
+
+
+async def in_doubt(refunds: RefundMaker, provider: FakeProvider, *, moved: bool) -> tuple[str, str]:
+    """A payment, and a refund of 300 of it that was never answered."""
+    payment_id = await refunds.paid()
+    provider.refunds.append(Unknown("read time-out"))
+    refund_id = await refunds.refunded(payment_id, 300)
+    if moved:
+        provider.moved[f"{refund_id}:1"] = 300
+    return payment_id, refund_id
+
+
+async def test_a_refund_in_doubt_keeps_its_reservation_and_ends_by_inquiry(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id, refund_id = await in_doubt(refunds, provider, moved=True)
+    found = await evidence(admin, refund_id)
+    assert (found.status, found.row["outcome_known"], found.events) == (
+        "processing",
+        False,
+        ["create", "claim", "doubt"],
+    )
+    assert await sums(admin, payment_id) == ("completed", 300, 0)
+    assert 1.5 < await seconds_until_due(admin, refund_id) <= 2.4
+    await look_again(refunds, admin, refund_id)
+    found = await evidence(admin, refund_id)
+    assert (found.status, found.row["outcome_known"], found.kinds) == ("completed", True, ["inquiry"])
+    assert await sums(admin, payment_id) == ("refunded", 300, 300)
+    assert [call for call in provider.calls if call[0] != "charge"] == [
+        ("give_back", f"{refund_id}:1"),
+        ("inquire_refund", f"{refund_id}:1"),
+    ]
+
+
+async def test_while_it_is_in_doubt_the_rest_may_be_given_back_and_no_more(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id, refund_id = await in_doubt(refunds, provider, moved=True)
+    rest = await refunds.refunded(payment_id)
+    assert (await evidence(admin, rest)).row["amount"] == 700
+    assert await sums(admin, payment_id) == ("refunded", 1_000, 700)
+    await look_again(refunds, admin, refund_id)
+    assert await sums(admin, payment_id) == ("refunded", 1_000, 1_000)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "reserved"),
+    [
+        (Declined("no"), "failed", 0),
+        (Succeeded(300), "completed", 300),
+        (Withdrawn(), "failed", 0),
+    ],
+)
+async def test_a_certain_answer_ends_the_doubt(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin, answer: Answer, status: str, reserved: int
+) -> None:
+    payment_id, refund_id = await in_doubt(refunds, provider, moved=False)
+    provider.inquiries.append(answer)
+    await look_again(refunds, admin, refund_id)
+    assert (await evidence(admin, refund_id)).status == status
+    assert (await sums(admin, payment_id))[1] == reserved
+
+
+async def test_not_found_is_no_proof_until_it_is_said_twice_and_far_apart(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id, refund_id = await in_doubt(refunds, provider, moved=False)
+    provider.inquiries.extend([NotFound(), NotFound()])
+    await look_again(refunds, admin, refund_id)
+    assert await sums(admin, payment_id) == ("completed", 300, 0)
+    await look_again(refunds, admin, refund_id, after=provider.max_processing_seconds)
+    assert (await evidence(admin, refund_id)).outcomes == ["not_found"]
+    await refunds.process(refund_id)
+    found = await evidence(admin, refund_id)
+    assert (found.status, found.outcomes, found.attempts[0]["resends"]) == ("completed", ["succeeded"], 1)
+    assert {reference for kind, reference in provider.calls if kind != "charge"} == {f"{refund_id}:1"}
+
+
+async def test_less_than_was_asked_for_is_for_a_person_to_look_at_and_stays_reserved(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await refunds.paid()
+    provider.refunds.append(Succeeded(299))
+    refund_id = await refunds.refunded(payment_id, 300)
+    found = await evidence(admin, refund_id)
+    assert (found.status, found.row["needs_review"], found.row["failure_code"]) == (
+        "processing",
+        True,
+        "amount_mismatch",
+    )
+    assert found.row["due_at"] is None
+    assert await sums(admin, payment_id) == ("completed", 300, 0)
+
+
+async def test_after_a_day_of_doubt_a_person_is_asked_and_the_reservation_stays(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id, refund_id = await in_doubt(refunds, provider, moved=True)
+    provider.inquiries.extend([Unavailable("503")] * 2)
+    for _ in range(2):
+        await look_again(refunds, admin, refund_id, after=DAY)
+    found = await evidence(admin, refund_id)
+    assert (found.row["needs_review"], found.events) == (True, ["create", "claim", "doubt", "request_review"])
+    assert await sums(admin, payment_id) == ("completed", 300, 0)
+    await look_again(refunds, admin, refund_id)
+    assert await sums(admin, payment_id) == ("refunded", 300, 300)
