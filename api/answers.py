@@ -44,6 +44,17 @@ def _event(row: Mapping[str, Any] | None) -> bytes:
     return b"event: payment\nid: %d\ndata: %b\n\n" % (row["version"], render(payment_fields(row)))
 
 
+def prefers_csv(accept: str) -> bool:
+    """Whether an ``Accept`` header names CSV, and JSON not rather (RFC 9110 §12.5.1, of which no more is needed here)."""
+    weights: dict[str, float] = {}
+    for part in accept.lower().split(","):
+        media_type, *parameters = (piece.strip() for piece in part.split(";"))
+        weight = next((value[2:] for value in parameters if value.startswith("q=")), "1")
+        with suppress(ValueError):
+            weights[media_type] = float(weight)
+    return weights.get(CSV, 0) > 0 and weights[CSV] >= weights.get(JSON, 0)
+
+
 def json_answer(value: Any, *, status: int = 200) -> Response:
     """``value`` as a JSON response."""
     return Response(render(value), status, media_type=JSON)

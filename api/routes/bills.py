@@ -10,6 +10,7 @@ from api.answers import json_answer, page_answer, stored_answer
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, RequestId
 from api.keys import DOCUMENTED
 from api.problems import problems
+from api.schemas.base import ReasonIn
 from api.schemas.bills import BillIn, BillOut, BillsOut, CombineIn, PartsOut, SplitIn
 from workflows.bills.create import bill_orders
 from workflows.bills.present import bill_fields
@@ -83,7 +84,10 @@ async def get_bill(bill_id: EntityId, caller: AnyCaller) -> Response:
     return json_answer(bill_fields(await read_bill(bill_id, caller=caller)))
 
 
-@router.post("/{bill_id}/void", response_model=BillOut, responses=problems(401, 403, 409))
-async def post_void(bill_id: EntityId, caller: AnyCaller, request_id: RequestId) -> Response:
+@router.post("/{bill_id}/void", response_model=BillOut, responses=problems(401, 403, 409, 422))
+async def post_void(
+    bill_id: EntityId, caller: AnyCaller, request_id: RequestId, body: ReasonIn | None = None
+) -> Response:
     """Withdraw a bill on which nothing is paid or reserved."""
-    return json_answer(bill_fields(await void_bill(bill_id, caller=caller, request_id=request_id)))
+    reason = body.reason if body else None
+    return json_answer(bill_fields(await void_bill(bill_id, caller=caller, reason=reason, request_id=request_id)))

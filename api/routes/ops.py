@@ -6,6 +6,7 @@ from starlette.responses import Response
 from api.answers import json_answer, page_answer
 from api.dependencies import CurrentPage, EntityId, RequestId, SystemOperator
 from api.problems import problems
+from api.schemas.base import NothingIn
 from api.schemas.ops import MaintenanceIn, MaintenanceOut
 from workers.nudge import publish_task
 from workflows.dead_letters import list_dead_letters
@@ -29,8 +30,10 @@ async def get_dead_letters(caller: SystemOperator, page: CurrentPage) -> Respons
     return page_answer(rows, page, dict)
 
 
-@router.post("/dead-letters/{letter_id}/requeue", responses=problems(401, 403, 409))
-async def post_requeue(letter_id: EntityId, caller: SystemOperator, request_id: RequestId) -> Response:
+@router.post("/dead-letters/{letter_id}/requeue", responses=problems(401, 403, 409, 422))
+async def post_requeue(
+    letter_id: EntityId, caller: SystemOperator, request_id: RequestId, _body: NothingIn | None = None
+) -> Response:
     """Have it tried again, once you know why it failed. What a provider may know of is asked about first."""
     requeued = await requeue(letter_id, publish=publish_task, caller=caller, request_id=request_id)
     return json_answer({"task": requeued.task, "arguments": requeued.arguments})

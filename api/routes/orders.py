@@ -11,6 +11,7 @@ from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, O
 from api.hot import HotRoute
 from api.keys import DOCUMENTED
 from api.problems import problems
+from api.schemas.base import NothingIn, ReasonIn
 from api.schemas.orders import OrderIn, OrderOut, OrderPatch, OrdersOut
 from workflows.orders.cancel import cancel_order
 from workflows.orders.change import change_order
@@ -79,18 +80,26 @@ async def patch_order(
 
 
 @router.post("/{order_id}/submit", response_model=OrderOut, responses=problems(401, 403, 409, 422))
-async def post_submit(order_id: EntityId, caller: AnyCaller, request_id: RequestId) -> Response:
+async def post_submit(
+    order_id: EntityId, caller: AnyCaller, request_id: RequestId, _body: NothingIn | None = None
+) -> Response:
     """Open a draft: from now on it can be billed."""
     return json_answer(order_fields(await submit_order(order_id, caller=caller, request_id=request_id)))
 
 
-@router.post("/{order_id}/cancel", response_model=OrderOut, responses=problems(401, 403, 409))
-async def post_cancel(order_id: EntityId, caller: AnyCaller, request_id: RequestId) -> Response:
+@router.post("/{order_id}/cancel", response_model=OrderOut, responses=problems(401, 403, 409, 422))
+async def post_cancel(
+    order_id: EntityId, caller: AnyCaller, request_id: RequestId, body: ReasonIn | None = None
+) -> Response:
     """Withdraw an order with no bill awaiting payment and no payment that is not fully refunded."""
-    return json_answer(order_fields(await cancel_order(order_id, caller=caller, request_id=request_id)))
+    reason = body.reason if body else None
+    row = await cancel_order(order_id, caller=caller, reason=reason, request_id=request_id)
+    return json_answer(order_fields(row))
 
 
-@router.post("/{order_id}/complete", response_model=OrderOut, responses=problems(401, 403, 409))
-async def post_complete(order_id: EntityId, caller: AnyCaller, request_id: RequestId) -> Response:
+@router.post("/{order_id}/complete", response_model=OrderOut, responses=problems(401, 403, 409, 422))
+async def post_complete(
+    order_id: EntityId, caller: AnyCaller, request_id: RequestId, _body: NothingIn | None = None
+) -> Response:
     """Close a paid order that was fulfilled."""
     return json_answer(order_fields(await complete_order(order_id, caller=caller, request_id=request_id)))

@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
-from api.answers import CSV, json_answer, page_answer, streamed
+from api.answers import CSV, json_answer, page_answer, prefers_csv, streamed
 from api.dependencies import CurrentPage, EntityId, RequestId, StoreManager
 from api.problems import problems
-from api.schemas.base import Id
+from api.schemas.base import Id, NothingIn
 from api.schemas.settlements import CashCountIn, LinesOut, OverrideIn, OverrideOut, SettlementOut, SettlementsOut
 from workflows.settlements.close import close_by_hand
 from workflows.settlements.count_cash import count_cash
@@ -55,15 +55,17 @@ async def get_lines(
     accept: Annotated[str, Header(description="`text/csv` brings all lines as a file instead of a page")] = "",
 ) -> Response:
     """What a settlement is made of; an open one has only corrections yet."""
-    if CSV in accept:
+    if prefers_csv(accept):
         pieces = export_lines_csv(settlement_id, caller=caller)
         return await streamed(pieces, media_type=CSV, name=f"{settlement_id}-lines.csv")
     rows = await list_lines(settlement_id, caller=caller, limit=page.limit + 1, before=page.before)
     return page_answer(rows, page, line_fields)
 
 
-@router.post("/settlements/{settlement_id}/close", response_model=SettlementOut, responses=problems(401, 403, 409))
-async def post_close(settlement_id: EntityId, caller: StoreManager, request_id: RequestId) -> Response:
+@router.post("/settlements/{settlement_id}/close", response_model=SettlementOut, responses=problems(401, 403, 409, 422))
+async def post_close(
+    settlement_id: EntityId, caller: StoreManager, request_id: RequestId, _body: NothingIn | None = None
+) -> Response:
     """Close a settlement now. What comes after it goes into the next one, which begins at this instant."""
     await close_by_hand(settlement_id, caller=caller, request_id=request_id)
     return json_answer(settlement_fields(await read_settlement(settlement_id, caller=caller)))

@@ -10,6 +10,7 @@ from api.answers import json_answer, page_answer, stored_answer
 from api.dependencies import CurrentPage, EntityId, MerchantAdmin, OurRuntime, RequestId, StoreManager
 from api.keys import DOCUMENTED
 from api.problems import problems
+from api.schemas.base import NothingIn
 from api.schemas.statements import (
     AssignIn,
     BreakOut,
@@ -72,9 +73,14 @@ async def get_statements(settlement_id: EntityId, caller: StoreManager) -> Respo
     return json_answer({"data": [statement_fields(row) for row in rows]})
 
 
-@router.post("/settlements/{settlement_id}/reconcile", response_model=NewRunOut, responses=problems(401, 403, 409))
+@router.post("/settlements/{settlement_id}/reconcile", response_model=NewRunOut, responses=problems(401, 403, 409, 422))
 async def post_reconcile(
-    settlement_id: EntityId, caller: StoreManager, request_id: RequestId, ours: OurRuntime
+    *,
+    settlement_id: EntityId,
+    caller: StoreManager,
+    request_id: RequestId,
+    ours: OurRuntime,
+    _body: NothingIn | None = None,
 ) -> Response:
     """Compare with the providers' statements now. Those that nobody uploaded are fetched first."""
     hand = Hand(caller, request_id=request_id)

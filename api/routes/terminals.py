@@ -8,8 +8,8 @@ from starlette.responses import Response
 from api.answers import json_answer, page_answer
 from api.dependencies import CurrentPage, EntityId, RequestId, StoreManager
 from api.problems import problems
-from api.schemas.base import Id
-from api.schemas.terminals import ReasonIn, TerminalIn, TerminalOut, TerminalsOut, terminal_fields
+from api.schemas.base import Id, ReasonIn
+from api.schemas.terminals import TerminalIn, TerminalOut, TerminalsOut, terminal_fields
 from workflows.devices.deactivate import deactivate_device
 from workflows.devices.queries import list_devices, read_device
 from workflows.devices.register import register_device

@@ -94,6 +94,16 @@ Metadata = Annotated[dict[str, Any], AfterValidator(_clean_json), Field(descript
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 
 
+class ReasonIn(Body):
+    """Why; it is kept in the history."""
+
+    reason: Annotated[Printable, Field(max_length=200)] | None = None
+
+
+class NothingIn(Body):
+    """Nothing: whatever is sent along is refused, because it would be lost."""
+
+
 class ErrorDetail(BaseModel):
     """One thing that is wrong."""
 

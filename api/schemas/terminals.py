@@ -45,12 +45,6 @@ class TerminalIn(Body):
         return DeviceRequest(self.serial_number, self.name, self.model, self.store_id)
 
 
-class ReasonIn(Body):
-    """Why."""
-
-    reason: Annotated[Printable, Field(max_length=200)] | None = None
-
-
 def _example(status: str, **fields: Any) -> dict[str, Any]:
     base = {
         "id": "dev_0198c0de5a7b7c3e9d1f2a3b4c5d6e7f",

@@ -18,12 +18,12 @@ from workflows.transitions import By, apply
 _CLOCK = text("SELECT clock_timestamp()")  # the lock was perhaps waited for, and history is in the order of versions
 
 
-async def void_bill(bill_id: str, *, caller: Caller, request_id: str) -> dict[str, Any]:
+async def void_bill(bill_id: str, *, caller: Caller, request_id: str, reason: str | None = None) -> dict[str, Any]:
     """The bill, ``voided``. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
     async with caller_transaction(caller) as connection:
         bill = await lock_bill(connection, bill_id, caller=caller)
         check_untouched(bill, "be voided")
-        by = By.caller(caller, at=bill["at"], request_id=request_id)
+        by = By.caller(caller, at=bill["at"], request_id=request_id, reason=reason)
         changes = {"voided_at": by.at, "updated_at": by.at}
         row = await apply(connection, BILL, entity_id=bill_id, event=BillEvent.VOID, by=by, changes=changes)
         return await whole_bill(connection, row)

@@ -24,7 +24,7 @@ AWAITING_PAYMENT = frozenset({"unpaid", "partially_paid"})
 """The statuses of a bill on which something is owed (`workflows.bills` is above orders, so they are spelled out here)."""
 
 
-async def cancel_order(order_id: str, *, caller: Caller, request_id: str) -> dict[str, Any]:
+async def cancel_order(order_id: str, *, caller: Caller, request_id: str, reason: str | None = None) -> dict[str, Any]:
     """The order, ``cancelled``. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
     async with caller_transaction(caller) as connection:
         order = await lock_order(connection, order_id, caller=caller)
@@ -32,7 +32,7 @@ async def cancel_order(order_id: str, *, caller: Caller, request_id: str) -> dic
         why = await _what_speaks_against(connection, order_id)
         if why:
             raise blocked(order, "cancelled", *why)
-        by = By.caller(caller, at=order["at"], request_id=request_id)
+        by = By.caller(caller, at=order["at"], request_id=request_id, reason=reason)
         changes = {"cancelled_at": by.at, "updated_at": by.at}
         row = await apply(connection, ORDER, entity_id=order_id, event=OrderEvent.CANCEL, by=by, changes=changes)
         return await whole_order(connection, row)
