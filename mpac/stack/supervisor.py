@@ -175,8 +175,9 @@ class Supervisor:
             return
         while not await running.program.ready(process.pid):  # noqa: ASYNC110 - another process has no Event
             await asyncio.sleep(POLL_SECONDS)
-        running.ready = running.was_ready = True
-        self._changed()
+        if not running.dying:  # it may have been killed while it was asked
+            running.ready = running.was_ready = True
+            self._changed()
 
     def _of(self, name: str) -> Running:
         try:

@@ -92,6 +92,21 @@ async def test_one_that_was_just_killed_can_be_started_at_once(unsupervised: Sup
         await unsupervised.start_again("worker")
 
 
+async def test_one_that_is_killed_while_it_is_asked_whether_it_is_ready_is_not(unsupervised: Supervisor) -> None:
+    seen: list[list[str]] = []
+    unsupervised._changed = lambda: seen.append(unsupervised.ready_names)
+
+    async def killed_meanwhile(_pid: int) -> bool:
+        unsupervised.kill("worker", signal.SIGKILL)
+        return True
+
+    unsupervised.start(Program(name="worker", command=forever("worker").command, ready=killed_meanwhile))
+    with pytest.raises(Trouble, match="worker ended before it was ready"):
+        await unsupervised.wait_ready("worker")
+    assert seen
+    assert "worker" not in {name for names in seen for name in names}
+
+
 async def test_one_that_was_stopped_stays_so(supervisor: Supervisor) -> None:
     supervisor.start(forever("worker"))
     await supervisor.wait_ready("worker")
