@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +14,10 @@ from mpac.stack.local import LocalStack
 from tests.waiting import eventually
 
 GRACE_SECONDS = 10
+LOCK_SECONDS = 10
+TAKEN_OVER_SECONDS = LOCK_SECONDS + 30
+"""The lock is a lease, and what a worker leaves behind is taken up within its lease and 30 s (F1)."""
+ACQUIRED = "beat: Acquired lock"
 
 Kind = Literal["waiting", "unlocked"]
 """``waiting`` for RedBeat's lock as every beat does; ``unlocked``: the same timetable by Celery's own scheduler, so that it
@@ -47,13 +50,30 @@ class Beats:
             )
         return self.processes[name]
 
+    async def are_up(self) -> None:
+        """Wait until each of them is up: from here on those that want the lock wait for it."""
+        for name in self.processes:
+            await self._says(name, "beat: Starting")
+
     async def tick(self) -> None:
         """Wait until each of them has sent something: from here on they all do."""
         for name in self.processes:
-            await eventually(partial(self._said, name), until=lambda said: "Sending due task" in said, within=30)
+            await self._says(name, "Sending due task")
 
-    async def _said(self, name: str) -> str:
-        return self.log(name).read_text()
+    async def takes_over(self, name: str) -> None:
+        """Wait until one that had not has the lock."""
+        assert not self.has_taken_over(name)
+        await self._says(name, ACQUIRED)
+
+    def has_taken_over(self, name: str) -> bool:
+        """Whether it ever had the lock."""
+        return ACQUIRED in self.log(name).read_text()
+
+    async def _says(self, name: str, words: str) -> None:
+        async def said() -> str:
+            return self.log(name).read_text()
+
+        await eventually(said, until=lambda text: words in text, within=TAKEN_OVER_SECONDS)
 
     def log(self, name: str) -> Path:
         """What it says."""

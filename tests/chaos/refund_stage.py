@@ -1,4 +1,4 @@
-"""A stack whose workers die on command, and refunds on it over real HTTP: what the tests of killed refunds play on."""
+"""A stack whose workers die on command, with payments and refunds over real HTTP: what the tests of killed ones play on."""
 
 import asyncio
 import json
@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psycopg
 import uuid_utils
 
 from mpac.judges.provider import Judgement, judge_by_ledger
@@ -21,7 +22,9 @@ from mpac.stack.home import ROOT
 from mpac.stack.local import LocalStack
 from mpac.stack.probes import READY_FILE_VARIABLE
 from mpac.terminal import Terminal
-from tests.living import nudge
+from tests.chaos.dying_worker import died_over
+from tests.chaos.queues import broker_of, queued
+from tests.living import TRIES, nudge
 from tests.waiting import eventually
 
 PARTS = ("postgres", "valkey", "sandbox", "api", "beat")
@@ -40,6 +43,8 @@ BOUND_SECONDS = LEASE_SECONDS + 30  # F1: taken up again within lease + 30 s
 START_SECONDS = 40
 LOOK_EVERY_SECONDS = 0.05
 FINAL = ("completed", "failed", "cancelled", "refunded")
+
+Order = Callable[[], Awaitable[dict[str, Any]]]
 
 
 @dataclass
@@ -70,13 +75,70 @@ class Stage:
         }
         self.workers[name] = _start(name, folder=self.folder, variables=variables)
         async with asyncio.timeout(START_SECONDS):
-            while not ready.exists():
+            while not ready.exists() and name not in self.fallen():  # it may come to its point that soon
                 assert self.workers[name].poll() is None, (self.folder / f"{name}.log").read_text()[-2_000:]
                 await asyncio.sleep(LOOK_EVERY_SECONDS)
 
     def fallen(self) -> list[str]:
         """The workers that were killed."""
         return [name for name, process in self.workers.items() if process.poll() == -signal.SIGKILL]
+
+    async def fell_all(self) -> None:
+        """Kill every worker: nobody consumes any more."""
+        for process in self.workers.values():
+            process.kill()
+        for process in self.workers.values():
+            await asyncio.to_thread(process.wait)
+
+    async def raise_the_fallen(self) -> None:
+        """Start them again and wait until they consume."""
+        await asyncio.gather(*(self.start_worker(name) for name in self.fallen()))
+
+    async def dies_over(self, point: str, order: Order) -> dict[str, Any]:
+        """What was ordered and had a worker killed at ``point`` while it was in that worker's hands.
+
+        A message of an earlier kill may come back just then, and a worker die over that one: then it is ordered once more.
+        """
+        for _ in range(TRIES):
+            self.last_words.write_text(point)
+            ordered = await order()
+            dead = await self._somebody_dead(point)
+            if ordered["id"] in dead:
+                return ordered
+            await self.raise_the_fallen()
+        raise AssertionError(f"whoever died at {point} had another in hand, {TRIES} times")
+
+    async def dies_over_all(self, point: str, orders: Sequence[Order]) -> list[dict[str, Any]]:
+        """What was ordered, all of it in the hands of a worker that was killed at ``point`` of the first of them.
+
+        It is ordered while nobody consumes and its messages are lost: the sweep brings all of it in one message.
+        """
+        await self.fell_all()
+        ordered = list(await asyncio.gather(*(order() for order in orders)))
+        queue = f"{point.partition(':')[0]}s"
+        async with broker_of(self.stack) as broker:
+            await queued(broker, queue, [one["id"] for one in ordered])
+            await broker.delete(queue)
+        self.last_words.write_text(point)
+        await self.raise_the_fallen()
+        await self._somebody_dead(point)
+        return ordered
+
+    async def _somebody_dead(self, point: str) -> list[str]:
+        """The rows that a worker had in hand when it died at ``point``."""
+        deadline = time.monotonic() + BOUND_SECONDS
+        while not self.fallen():
+            assert time.monotonic() < deadline, f"nobody came to {point}"
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+        return list(json.loads(died_over(self.last_words).read_text()))
+
+    async def asked_about(self, entity: str, row_id: str) -> int:
+        """How often the provider was asked what had become of a payment or a refund."""
+        query = f"SELECT count(*) FROM {entity}_messages WHERE {entity}_id = %s AND kind = 'inquiry'"
+        async with await psycopg.AsyncConnection.connect(self.stack.urls.database) as connection:
+            found = await (await connection.execute(query.encode(), [row_id])).fetchone()
+        assert found
+        return int(found[0])
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """A POST that must be accepted."""

@@ -18,7 +18,7 @@ import uuid_utils
 
 from tests.factories import Tenant
 from tests.harness import Answer
-from tests.living import Living
+from tests.living import TAKE_UP_SECONDS, Living
 from tests.waiting import eventually
 from workflows.ids import new_id
 
@@ -72,12 +72,13 @@ class Day:
         await eventually(
             lambda: api.get(f"/payments/{payment_id}?wait=5", as_=staff),
             until=lambda answer: answer.body["status"] in FINAL,
-            within=60,
+            within=TAKE_UP_SECONDS,
         )
         body = {"amount": 50, "reason": "cold", "staff_code": "s-7"}
         asked = await eventually(
             lambda: api.post(f"/payments/{payment_id}/refund", body, as_=staff, key=uuid_utils.uuid7().hex),
             until=lambda answer: answer.status != 503,
+            within=TAKE_UP_SECONDS,
         )
         if asked.status == 201:
             self.given_back.append(asked.body["id"])
@@ -161,7 +162,7 @@ async def close_all(day: Day) -> None:
                    AND s.status = 'open')"""
         ),
         until=lambda rows: not rows,
-        within=30,
+        within=TAKE_UP_SECONDS,
     )
     for store in day.stores:
         for settlement_id in await day.ids(store, "open"):
@@ -186,7 +187,7 @@ async def test_500_payments_and_their_refunds_while_the_day_is_closed_by_hand_an
     await eventually(
         lambda: town.sql(refunds, day.given_back),
         until=lambda rows: {row["status"] for row in rows} == {"completed"},
-        within=60,
+        within=TAKE_UP_SECONDS,
     )
     day.is_over.set()
     await asyncio.gather(*closing, ending)

@@ -7,7 +7,6 @@ broker say that it ran last when it did.
 import asyncio
 import json
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,10 +17,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from tests.chaos.beats import Beats, beats_beside
+from tests.chaos.beats import TAKEN_OVER_SECONDS, Beats, beats_beside
+from tests.chaos.queues import broker_of, consumed
 from tests.factories import Tenant
 from tests.living import Living
-from tests.waiting import eventually
+from tests.waiting import eventually, until
 from workflows.clock import now
 from workflows.ids import new_id
 
@@ -30,18 +30,15 @@ UNSUPERVISED = True
 
 STORES = 20
 CATCH_UP_SECONDS = 60
-LOCK_SECONDS = 10
-TAKEN_OVER_SECONDS = LOCK_SECONDS + 10
-"""The lock runs out, the other one looks each second, its first sweep is a message and a transaction away."""
+GRACE_SECONDS = 10
 
 
 @pytest.fixture
 async def broker(town: Living) -> AsyncIterator[Redis]:
     """The broker, as somebody with its password sees it; the stack's own beat has the lock."""
-    client = Redis.from_url(town.stack.urls.broker, protocol=2)
-    await eventually(lambda: client.exists("mpac:beat::lock"), until=bool, within=TAKEN_OVER_SECONDS)
-    yield client
-    await client.aclose()
+    async with broker_of(town.stack) as client:
+        await eventually(lambda: client.exists("mpac:beat::lock"), until=bool, within=TAKEN_OVER_SECONDS)
+        yield client
 
 
 @pytest.fixture
@@ -74,10 +71,12 @@ async def periods(town: Living, stores: list[str]) -> list[dict[str, Any]]:
     )
 
 
-async def caught_up(town: Living, stores: list[str], *, within: float = CATCH_UP_SECONDS) -> list[dict[str, Any]]:
+async def caught_up(town: Living, stores: list[str]) -> list[dict[str, Any]]:
     """Their settlements, once each store's running period ends in the future."""
     count = "SELECT count(*) AS count FROM settlements WHERE store_id = ANY(%s) AND status = 'open' AND end_at > now()"
-    await eventually(lambda: town.sql(count, stores), until=lambda rows: rows[0]["count"] == len(stores), within=within)
+    await eventually(
+        lambda: town.sql(count, stores), until=lambda rows: rows[0]["count"] == len(stores), within=CATCH_UP_SECONDS
+    )
     return await periods(town, stores)
 
 
@@ -115,48 +114,52 @@ async def test_beats_that_all_tick_at_once_close_each_period_once(town: Living, 
     assert [process.poll() for process in beats.processes.values()] == [None] * (number - 1)  # and they all still tick
 
 
+async def days_pass(town: Living) -> None:
+    """Stores that were opened yesterday catch up, by whoever sweeps now."""
+    stores, since = await opened_before(town, 26, count=3), now() - timedelta(hours=26)
+    await asyncio.to_thread(town.nudge, "settlements.open_due")
+    judge_chains(await caught_up(town, stores), stores, since=since)
+
+
 async def test_of_three_beats_one_has_the_lock_and_another_takes_it_when_that_one_stops(
     town: Living, beats: Beats
 ) -> None:
     for name in ("second", "third"):
         beats.start(name)
+    await beats.are_up()
     await town.stack.stop("beat")  # it lets go of the lock as it ends
-    stores = await opened_before(town, 26, count=3)
-    await asyncio.to_thread(town.nudge, "settlements.open_due")
-    judge_chains(await caught_up(town, stores, within=TAKEN_OVER_SECONDS), stores, since=now() - timedelta(hours=26))
-    third = beats.processes["third"]
-    third.terminate()  # whether it waits for the lock or has it
-    assert await asyncio.to_thread(third.wait, 10) is not None
+    await until(lambda: beats.has_taken_over("second") != beats.has_taken_over("third"), within=TAKEN_OVER_SECONDS)
+    await days_pass(town)
+    waiting = "third" if beats.has_taken_over("second") else "second"
+    assert not beats.has_taken_over(waiting)
+    beats.processes[waiting].terminate()
+    assert await asyncio.to_thread(beats.processes[waiting].wait, GRACE_SECONDS) is not None
 
 
 async def test_a_beat_that_is_killed_is_replaced_once_its_lock_has_run_out(town: Living, beats: Beats) -> None:
     beats.start("second")
-    stores = await opened_before(town, 26, count=3)
+    await beats.are_up()
+    assert not beats.has_taken_over("second")
     town.stack.kill("beat", signal.SIGKILL)
-    killed_at = time.monotonic()
-    await asyncio.to_thread(town.nudge, "settlements.open_due")
-    rows = await caught_up(town, stores, within=TAKEN_OVER_SECONDS)
-    took = time.monotonic() - killed_at
-    judge_chains(rows, stores, since=now() - timedelta(hours=26))
-    assert took < TAKEN_OVER_SECONDS
+    await beats.takes_over("second")
+    await days_pass(town)
 
 
 async def test_a_beat_that_stood_still_and_goes_on_finds_itself_replaced(town: Living, beats: Beats) -> None:
     second = beats.start("second")
+    await beats.are_up()
     town.stack.kill("beat", signal.SIGSTOP)
-    stores = await opened_before(town, 26, count=3)
-    await asyncio.to_thread(town.nudge, "settlements.open_due")
-    judge_chains(await caught_up(town, stores, within=TAKEN_OVER_SECONDS), stores, since=now() - timedelta(hours=26))
+    await beats.takes_over("second")
+    await days_pass(town)
     town.stack.kill("beat", signal.SIGCONT)
-    await eventually(lambda: _names(town), until=lambda names: "beat" not in names)  # it ends: its lock is another's
+    await until(lambda: "beat" not in town.stack.pids)  # it ends: its lock is another's
     assert second.poll() is None
-    more = await opened_before(town, 26, count=3)
-    await asyncio.to_thread(town.nudge, "settlements.open_due")
-    await caught_up(town, more)
+    await days_pass(town)
 
 
 async def test_a_beat_that_was_away_for_26_hours_catches_up_in_order(town: Living, broker: Redis) -> None:
     await town.stack.stop("beat")
+    await consumed(broker, "sweeps")  # what it sent last
     stores = await opened_before(town, 26)
     sold_at = now() - timedelta(hours=25)
     seller = town.api.signer.user(replace(town.tenant, store_id=stores[0]))
@@ -165,7 +168,9 @@ async def test_a_beat_that_was_away_for_26_hours_catches_up_in_order(town: Livin
     moved = "UPDATE payments SET completed_at = %s, processing_at = %s WHERE id = %s"
     await town.sql(moved, sold_at, sold_at, payment_id)
     await asyncio.to_thread(town.nudge, "settlements.open_due")
-    await eventually(lambda: periods(town, stores), until=lambda rows: len(rows) == len(stores))
+    await eventually(
+        lambda: periods(town, stores), until=lambda rows: len(rows) == len(stores), within=CATCH_UP_SECONDS
+    )
     await ran_last(broker, now() - timedelta(hours=26))
     assert {row["status"] for row in await periods(town, stores)} == {"open"}  # nobody closes while it is away
 
@@ -193,7 +198,3 @@ async def ran_last(broker: Redis, at: datetime) -> None:
 def _parts(at: datetime) -> dict[str, Any]:
     names = ("year", "month", "day", "hour", "minute", "second", "microsecond")
     return {**{name: getattr(at, name) for name in names}, "timezone": "UTC"}
-
-
-async def _names(town: Living) -> list[str]:
-    return list(town.stack.pids)

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.chaos.dying_worker import PAYMENT, POINTS
-from tests.chaos.refund_stage import BOUND_SECONDS, LOOK_EVERY_SECONDS, Stage, refund_stage
+from tests.chaos.dying_worker import IN_DOUBT, PAYMENT, POINTS
+from tests.chaos.refund_stage import Stage, refund_stage
 
 logger = logging.getLogger(__name__)
 ROUNDS = 10
@@ -29,19 +29,15 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
 
 async def payment_under_kill(stage: Stage, point: str) -> float:
     """Have a payment whose worker dies at ``point``; seconds from the kill until the payment was final."""
-    stage.last_words.write_text(f"{PAYMENT}: {point}")
-    payment = await stage.post("/payments", QR)
-    deadline = time.monotonic() + BOUND_SECONDS
-    while not stage.fallen():
-        assert time.monotonic() < deadline, f"nobody came to {point}"
-        await asyncio.sleep(LOOK_EVERY_SECONDS)
+    payment = await stage.dies_over(f"{PAYMENT}: {point}", lambda: stage.post("/payments", QR))
     killed_at = time.monotonic()
-    again = [asyncio.create_task(stage.start_worker(name)) for name in stage.fallen()]
+    again = asyncio.create_task(stage.raise_the_fallen())
     done = await stage.final(f"/payments/{payment['id']}")
     took = time.monotonic() - killed_at
-    await asyncio.gather(*again)
+    await again
     assert (done["status"], done["outcome_known"], done["captured_amount"]) == ("completed", True, 1_000)
     assert await stage.moved(payment["id"]) == [("charge", 1_000)]
+    assert await stage.asked_about(PAYMENT, payment["id"]) or point not in IN_DOUBT
     return took
 
 
@@ -59,14 +55,14 @@ async def test_one_charge_wherever_its_worker_is_killed(stage: Stage) -> None:
 
 
 async def test_twenty_payments_in_hand_survive_a_kill_in_their_middle(stage: Stage) -> None:
-    stage.last_words.write_text(f"{PAYMENT}: the answer received")
-    payments = await asyncio.gather(*(stage.post("/payments", QR) for _ in range(20)))
+    payments = await stage.dies_over_all(f"{PAYMENT}: the answer received", [lambda: stage.post("/payments", QR)] * 20)
     ended = await asyncio.gather(*(stage.final(f"/payments/{payment['id']}") for payment in payments))
-    assert not stage.last_words.exists(), "nobody was killed"
-    await asyncio.gather(*(stage.start_worker(name) for name in stage.fallen()))
+    await stage.raise_the_fallen()
     assert Counter(payment["status"] for payment in ended) == {"completed": 20}
     for payment in payments:
         assert await stage.moved(payment["id"]) == [("charge", 1_000)]
+    asked = [bool(await stage.asked_about(PAYMENT, payment["id"])) for payment in payments]
+    assert sum(asked) > 1, "it had no more than one in hand when it was killed"
     await both_judges_agree(stage)
 
 

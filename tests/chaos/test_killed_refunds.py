@@ -6,16 +6,17 @@ tells the same. Every point is covered or the test fails; the long form does it 
 
 import asyncio
 import logging
-import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
-from tests.chaos.dying_worker import POINTS, REFUND
-from tests.chaos.refund_stage import BOUND_SECONDS, LOOK_EVERY_SECONDS, Stage, refund_stage
+from tests.chaos.dying_worker import IN_DOUBT, POINTS, REFUND
+from tests.chaos.queues import broker_of, queued
+from tests.chaos.refund_stage import Stage, refund_stage
 
 logger = logging.getLogger(__name__)
 ROUNDS = 10
@@ -31,20 +32,20 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
 
 async def refund_under_kill(stage: Stage, point: str) -> float:
     """Have a refund whose worker dies at ``point``; seconds from the kill until the refund was final."""
-    payment_id = await stage.paid()
-    stage.last_words.write_text(f"{REFUND}: {point}")
-    refund = await stage.post(f"/payments/{payment_id}/refund", {"amount": 300, **WHY})
-    deadline = time.monotonic() + BOUND_SECONDS
-    while not stage.fallen():
-        assert time.monotonic() < deadline, f"nobody came to {point}"
-        await asyncio.sleep(LOOK_EVERY_SECONDS)
+
+    async def give_back() -> dict[str, Any]:
+        return await stage.post(f"/payments/{await stage.paid()}/refund", {"amount": 300, **WHY})
+
+    refund = await stage.dies_over(f"{REFUND}: {point}", give_back)
+    payment_id = refund["payment_id"]
     killed_at = time.monotonic()
-    again = [asyncio.create_task(stage.start_worker(name)) for name in stage.fallen()]
+    again = asyncio.create_task(stage.raise_the_fallen())
     done = await stage.final(f"/refunds/{refund['id']}")
     took = time.monotonic() - killed_at
-    await asyncio.gather(*again)
+    await again
     assert (done["status"], done["outcome_known"]) == ("completed", True)
     assert await stage.moved(payment_id) == [("charge", 1_000), ("refund", 300)]
+    assert await stage.asked_about(REFUND, refund["id"]) or point not in IN_DOUBT
     payment = await stage.final(f"/payments/{payment_id}")
     assert (payment["status"], payment["refunded_amount"]) == ("refunded", 300)
     return took
@@ -66,29 +67,29 @@ async def test_one_refund_wherever_its_worker_is_killed(stage: Stage) -> None:
 
 async def test_twenty_refunds_of_many_payments_survive_a_kill_in_their_middle(stage: Stage) -> None:
     paid = await asyncio.gather(*(stage.paid() for _ in range(20)))
-    stage.last_words.write_text(f"{REFUND}: the answer received")
-    refunds = await asyncio.gather(*(stage.post(f"/payments/{payment_id}/refund", WHY) for payment_id in paid))
+    orders = [partial(stage.post, f"/payments/{payment_id}/refund", WHY) for payment_id in paid]
+    refunds = await stage.dies_over_all(f"{REFUND}: the answer received", orders)
     ended = await asyncio.gather(*(stage.final(f"/refunds/{refund['id']}") for refund in refunds))
-    assert not stage.last_words.exists(), "nobody was killed"
-    await asyncio.gather(*(stage.start_worker(name) for name in stage.fallen()))
+    await stage.raise_the_fallen()
     assert Counter(refund["status"] for refund in ended) == {"completed": 20}
     for payment_id in paid:
         assert await stage.moved(payment_id) == [("charge", 1_000), ("refund", 1_000)]
+    asked = [bool(await stage.asked_about(REFUND, refund["id"])) for refund in refunds]
+    assert sum(asked) > 1, "it had no more than one in hand when it was killed"
     await all_judges_agree(stage)
 
 
 async def test_refunds_whose_messages_were_lost_are_all_taken_up(stage: Stage) -> None:
     """F4 for refunds: the broker forgets everything while nobody consumes; the rows are found by the sweep."""
     paid = await asyncio.gather(*(stage.paid() for _ in range(20)))
-    for process in stage.workers.values():
-        process.send_signal(signal.SIGSTOP)
+    await stage.fell_all()
     refunds = await asyncio.gather(
         *(stage.post(f"/payments/{payment_id}/refund", {"amount": 300, **WHY}) for payment_id in paid)
     )
-    async with Redis.from_url(stage.stack.urls.broker) as broker:
+    async with broker_of(stage.stack) as broker:
+        await queued(broker, "refunds", [refund["id"] for refund in refunds])
         await broker.flushall()
-    for process in stage.workers.values():
-        process.send_signal(signal.SIGCONT)
+    await stage.raise_the_fallen()
     ended = await asyncio.gather(*(stage.final(f"/refunds/{refund['id']}") for refund in refunds))
     assert Counter(refund["status"] for refund in ended) == {"completed": 20}
     for payment_id in paid:

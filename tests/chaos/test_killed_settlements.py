@@ -126,6 +126,7 @@ async def make_due(town: Living, settlement_id: str) -> None:
            ON CONFLICT (settlement_id) DO UPDATE SET due_at = now()""",
         settlement_id,
     )
+    await asyncio.to_thread(town.nudge, "sweeps.reconciliations")  # beat would, within its fifteen seconds
 
 
 async def test_a_worker_killed_in_the_middle_of_a_run_leaves_no_run_and_the_next_has_its_number(
