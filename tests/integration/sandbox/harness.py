@@ -9,20 +9,27 @@ import contextlib
 import itertools
 import re
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import aiohttp
 import orjson
 
-from tests.waiting import DEADLINE_SECONDS
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 ROOT = Path(__file__).parents[3]
 KEY = "key-of-the-tests"
 SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSB0ZXN0cw=="
+HOUR_SECONDS = 3_600
+HOUR_MS = HOUR_SECONDS * 1_000
+"""What is to be seen while it lasts lasts an hour; ``later`` ends it. A shorter time may be over before one has looked."""
+
+SILENCE_SECONDS = 0.1  # in which an answer that was not to come would have
 NUMBERS = itertools.count(1)
+
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,7 @@ class Sandbox:
         assert process.stderr is not None
         seen = ""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DEADLINE_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while line := (await process.stderr.readline()).decode():
                     seen += line
                     if found := re.search(r"listening on (http://\S+)", line):
@@ -94,7 +101,7 @@ class Sandbox:
 
     async def _gone(self) -> None:
         await self._session.close()
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await self.process.wait()
             await self._reader
 
@@ -133,6 +140,33 @@ class Sandbox:
     async def ask(self, reference: str) -> Answer:
         """The inquiry."""
         return await self.call("GET", f"/v1/charges/{reference}")
+
+    async def hang_up_once_moved(self, call: Coroutine[Any, Any, Answer], payment_id: str) -> None:
+        """Make a call that brings no answer, and hang up after the payment's next movement of money."""
+        before = await self.moved(payment_id)
+        await self.hang_up_once(call, lambda: self.moved(payment_id), done=lambda moved: moved != before)
+
+    async def hang_up_once(
+        self, call: Coroutine[Any, Any, Answer], look: Callable[[], Awaitable[Seen]], *, done: Callable[[Seen], bool]
+    ) -> None:
+        """Make a call that brings no answer, and hang up once it can be seen that it was ``done``.
+
+        A caller who hangs up after so and so long may not even have sent it yet.
+        """
+        calling = asyncio.ensure_future(call)
+        try:
+            await eventually(look, until=done)
+            answered, _ = await asyncio.wait({calling}, timeout=SILENCE_SECONDS)
+            assert not answered, "this call was to be left without an answer"
+        finally:
+            calling.cancel()
+            await asyncio.gather(calling, return_exceptions=True)
+
+    async def later(self, seconds: int = HOUR_SECONDS + 1) -> None:
+        """Move the provider's clock."""
+        ahead = (await self.call("GET", "/control/clock")).body["ahead_seconds"]
+        moved = await self.call("PUT", "/control/clock", body={"ahead_seconds": ahead + seconds})
+        assert moved.status == 200, moved.body
 
     async def moved(self, payment_id: str) -> list[tuple[str, int]]:
         """Kind and amount of every movement of a payment: what the judge says."""

@@ -3,15 +3,14 @@
 import asyncio
 import contextlib
 import os
-import time
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.integration.sandbox.harness import Launch, Sandbox, fresh
-from tests.waiting import eventually
+from tests.integration.sandbox.harness import HOUR_MS, Launch, Sandbox, fresh
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 
 async def ledger(sandbox: Sandbox) -> list[dict[str, Any]]:
@@ -33,7 +32,7 @@ async def test_every_answered_charge_survives_kill_9(launch: Launch) -> None:
                     enough.set()
 
     chargers = [asyncio.ensure_future(keep_charging()) for _ in range(20)]
-    await asyncio.wait_for(enough.wait(), 10)
+    await asyncio.wait_for(enough.wait(), PATIENCE_SECONDS)
     first.process.kill()  # in the middle of it: the chargers are still at work
     await asyncio.gather(*chargers)
 
@@ -50,8 +49,7 @@ async def test_promises_survive_kill_9(launch: Launch) -> None:
     first = await launch()
     pending, lied, struck, cancelled = (fresh() for _ in range(4))
     await first.charge(f"{pending}:1", fate="pending:1000")
-    with pytest.raises(TimeoutError):
-        await first.charge(f"{lied}:1", fate="not_found_lie:60000", timeout=0.3)
+    await first.hang_up_once_moved(first.charge(f"{lied}:1", fate=f"not_found_lie:{HOUR_MS}"), lied)
     assert (await first.charge(f"{struck}:1", fate="error_500_before_charge")).status == 500
     await first.call("POST", f"/v1/charges/{cancelled}:1/cancel")
     await first.kill()
@@ -73,10 +71,7 @@ async def test_a_ledger_has_one_owner(launch: Launch) -> None:
     await first.stop()
 
 
-async def test_it_starts_and_stops_at_once_even_with_calls_it_will_never_answer(
-    launch: Launch, sandbox_folder: Path
-) -> None:
-    started = time.monotonic()
+async def test_it_stops_though_there_are_calls_it_will_never_answer(launch: Launch, sandbox_folder: Path) -> None:
     sandbox = await launch()
     payment = fresh()
     held = asyncio.ensure_future(sandbox.charge(f"{payment}:1", fate="timeout_after_charge"))
@@ -84,6 +79,5 @@ async def test_it_starts_and_stops_at_once_even_with_calls_it_will_never_answer(
     sandbox.process.terminate()
     with pytest.raises(aiohttp.ClientError):
         await held
-    await sandbox.stop()
-    assert time.monotonic() - started < 4
+    await sandbox.stop()  # the call would be held for two minutes; this waits for a sixth of that
     assert os.listdir(sandbox_folder) == ["ledger-2.sqlite3"]

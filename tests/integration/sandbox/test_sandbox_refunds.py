@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.integration.sandbox.harness import Sandbox, fresh, order
+from tests.integration.sandbox.harness import HOUR_MS, Sandbox, fresh, order
 from tests.waiting import eventually
 
 CHARGED = [("charge", 1_000)]
@@ -65,10 +65,11 @@ async def test_exactly_what_was_taken_can_be_given_back(sandbox: Sandbox) -> Non
 
 async def test_a_pending_refund_has_spoken_for_its_money(sandbox: Sandbox) -> None:
     payment = await charged(sandbox)
-    pending = await sandbox.refund(f"{payment}:r1", of=f"{payment}:1", amount=800, fate="pending:100")
+    pending = await sandbox.refund(f"{payment}:r1", of=f"{payment}:1", amount=800, fate=f"pending:{HOUR_MS}")
     assert pending.body["status"] == "pending"
     second = await sandbox.refund(f"{payment}:r2", of=f"{payment}:1", amount=300)
     assert second.body["decline_code"] == "exceeds_captured"
+    await sandbox.later()
     await eventually(lambda: sandbox.moved(payment), until=lambda moved: moved == [*CHARGED, ("refund", 800)])
 
 

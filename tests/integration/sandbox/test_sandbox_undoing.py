@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.integration.sandbox.harness import Answer, Sandbox, fresh
+from tests.integration.sandbox.harness import HOUR_MS, Answer, Sandbox, fresh
+from tests.waiting import eventually
 
 CHARGED = [("charge", 1_000)]
 UNDONE = [("charge", 1_000), ("reversal", 1_000)]
@@ -28,10 +29,12 @@ async def test_an_unknown_reference_is_remembered_as_cancelled(sandbox: Sandbox,
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_pending_charge_is_cancelled_for_good(sandbox: Sandbox, verb: str) -> None:
-    payment = fresh()
-    await sandbox.charge(f"{payment}:1", fate="pending:80")
+    payment, witness = fresh(), fresh()
+    for pending in (payment, witness):  # in this order, so that what must not happen would happen first
+        await sandbox.charge(f"{pending}:1", fate=f"pending:{HOUR_MS}")
     assert (await undo(sandbox, verb, f"{payment}:1")).body["status"] == "cancelled"
-    await asyncio.sleep(0.15)  # nothing to wait for: what must not happen would have happened after 80 ms
+    await sandbox.later()
+    await eventually(lambda: sandbox.moved(witness), until=lambda moved: moved == CHARGED)
     assert (await sandbox.ask(f"{payment}:1")).body["status"] == "cancelled"
     assert await sandbox.moved(payment) == []
 
@@ -94,8 +97,7 @@ async def test_what_was_partly_refunded_cannot_be_reversed(sandbox: Sandbox) -> 
 
 async def test_undoing_sees_through_a_lying_inquiry(sandbox: Sandbox) -> None:
     payment = fresh()
-    with pytest.raises(TimeoutError):
-        await sandbox.charge(f"{payment}:1", fate="not_found_lie:60000", timeout=0.3)
+    await sandbox.hang_up_once_moved(sandbox.charge(f"{payment}:1", fate=f"not_found_lie:{HOUR_MS}"), payment)
     assert (await undo(sandbox, "cancel", f"{payment}:1")).status == 409
     assert (await undo(sandbox, "reverse", f"{payment}:1")).body["status"] == "reversed"
     assert await sandbox.moved(payment) == UNDONE
