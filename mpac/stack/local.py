@@ -28,7 +28,7 @@ from mpac.stack.environment import FLOWER_USER, RATE_LIMITS_OFF, Urls, product_e
 from mpac.stack.home import open_home
 from mpac.stack.movable_clock import prepare_movable_clock
 from mpac.stack.output import FileOutput, Output
-from mpac.stack.ports import choose_ports
+from mpac.stack.ports import Held, choose_ports
 from mpac.stack.postgres import database_url, postgres
 from mpac.stack.program import Program
 from mpac.stack.realm import MOVABLE, ORDINARY, Realm, check_realm
@@ -72,7 +72,8 @@ class LocalStack:
         elsewhere = {part for variable, part in REPLACES.items() if variable in self._user}
         self._parts = stack_parts.check_parts([part for part in parts if part not in elsewhere])
         self._secrets = load_secrets(self.home)
-        self._ports = choose_ports(ports, self._parts)
+        self._held = Held()
+        self._ports = choose_ports(ports, self._parts, held=self._held)
         self._workers = workers
         self._later = frozenset(later)
         self._rest: asyncio.Task[None] | None = None
@@ -185,6 +186,7 @@ class LocalStack:
                 await asyncio.gather(*(self._supervisor.stop(name) for name in names))
             self.home.run_file.unlink(missing_ok=True)
         finally:
+            self._held.release()
             self._closing.close()
 
     def info(self) -> RunInfo:

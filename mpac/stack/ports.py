@@ -2,7 +2,8 @@
 
 ``auto`` takes the documented block from 8800 and, for each port somebody else has, a free one instead; a number takes
 exactly that block or complains; ``free`` takes any free ports, for tests that run side by side. Free ones come from
-below the range the kernel hands to outgoing connections, so that none is lost between choosing and listening.
+below the range the kernel hands to outgoing connections, and are held for the stack that chose them: several seconds pass
+until its last process listens, and while one is started again nobody does.
 """
 
 import random
@@ -19,18 +20,47 @@ TRIES = 200  # with a thousand of the 12,000 taken, 200 misses in a row do not h
 LOWEST, HIGHEST = 1024, 65_535 - len(ORDER)
 
 
-def choose_ports(wish: str, names: Iterable[str]) -> dict[str, int]:
-    """A port for each name. ``wish`` is ``auto``, ``free`` or the first port of a block."""
+class Held:
+    """Ports that no other stack chooses while this is there: bound, but not listened on, so that a server still can."""
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+
+    def take(self, port: int) -> bool:
+        """Hold the port; False if somebody has it, be it only held."""
+        holder = socket.socket()
+        try:
+            holder.bind((HOST, port))
+        except OSError:
+            holder.close()
+            return False
+        # Only now: the port was to be nobody's, and from here on it is to be free for a server, which sets this too.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._sockets.append(holder)
+        return True
+
+    def release(self) -> None:
+        """Let them go."""
+        while self._sockets:
+            self._sockets.pop().close()
+
+    def __del__(self) -> None:
+        self.release()
+
+
+def choose_ports(wish: str, names: Iterable[str], *, held: Held | None = None) -> dict[str, int]:
+    """A port for each name. ``wish`` is ``auto``, ``free`` or the first port of a block; ``held`` keeps the free ones."""
     wanted = [name for name in ORDER if name in set(names)]
+    held = held or Held()
     if wish == "free":
-        return _free_ports(wanted, taken=set())
+        return _free_ports(wanted, taken=set(), held=held)
     block = {name: _base(wish) + ORDER.index(name) for name in wanted}
     busy = [name for name, port in block.items() if not is_free(port)]
     if busy and wish != "auto":
         raise Trouble(
             f"Port {block[busy[0]]} for {busy[0]} is taken: name another block with --ports, or use --ports auto."
         )
-    return block | _free_ports(busy, taken=set(block.values()))
+    return block | _free_ports(busy, taken=set(block.values()), held=held)
 
 
 def is_free(port: int) -> bool:
@@ -53,11 +83,11 @@ def _base(wish: str) -> int:
     return int(wish)
 
 
-def _free_ports(names: list[str], *, taken: set[int]) -> dict[str, int]:
+def _free_ports(names: list[str], *, taken: set[int], held: Held) -> dict[str, int]:
     chosen: dict[str, int] = {}
     for name in names:
         candidates = random.sample(FREE_RANGE, TRIES)
-        port = next((port for port in candidates if port not in taken and is_free(port)), None)
+        port = next((port for port in candidates if port not in taken and held.take(port)), None)
         if port is None:
             raise Trouble(
                 f"No free port was found between {FREE_RANGE.start} and {FREE_RANGE.stop}: stop some servers."

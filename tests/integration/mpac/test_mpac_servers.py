@@ -116,11 +116,10 @@ async def test_nothing_is_left_when_the_block_is_left_and_the_data_is_there_the_
 
 async def test_a_server_that_cannot_listen_is_reported_with_its_last_line(tmp_path: Path) -> None:
     stack = LocalStack(tmp_path / "state", parts=["valkey"], durable=False)
-    with socket.socket() as thief:
-        thief.bind((HOST, int(stack.urls.broker.rsplit(":", 1)[1].removesuffix("/0"))))
-        thief.listen()
-        with pytest.raises(Trouble, match=r"valkey ended before it was ready; its last line: .*[Pp]ort"):
-            await stack.__aenter__()
+    port = int(stack.urls.broker.rsplit(":", 1)[1].removesuffix("/0"))
+    said = r"valkey ended before it was ready; its last line: .*[Pp]ort"
+    with socket.create_server((HOST, port)), pytest.raises(Trouble, match=said):
+        await stack.__aenter__()
     assert stack.pids == {}
 
 

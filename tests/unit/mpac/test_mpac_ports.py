@@ -5,15 +5,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from mpac.stack.ports import BASE, FREE_RANGE, HOST, ORDER, choose_ports, is_free
+from mpac.stack.ports import BASE, FREE_RANGE, HOST, ORDER, Held, choose_ports, is_free
 from mpac.trouble import Trouble
 
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port somebody listens on, with room for a whole block below and above it."""
+    """A port somebody listens on, with room for a whole block above it: where neither the kernel nor a stack takes any."""
     with socket.socket() as server:
-        base = next(port for port in range(41_000, 60_000, 10) if all(is_free(port + place) for place in range(9)))
+        base = next(port for port in range(12_000, 19_900, 10) if all(is_free(port + place) for place in range(9)))
         server.bind((HOST, base))
         server.listen()
         yield base
@@ -23,6 +23,22 @@ def test_free_ports_differ_and_come_from_below_the_kernels_own_range() -> None:
     chosen = choose_ports("free", ORDER)
     assert len(set(chosen.values())) == len(ORDER)
     assert all(port in FREE_RANGE for port in chosen.values())
+
+
+def test_a_port_that_was_chosen_is_nobody_elses_until_it_is_released_but_a_server_may_listen_there(
+    taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mpac.stack.ports.FREE_RANGE", range(taken + 1, taken + 3))
+    monkeypatch.setattr("mpac.stack.ports.TRIES", 2)
+    mine, others = Held(), Held()
+    port = choose_ports("free", ["api"], held=mine)["api"]
+    assert choose_ports("free", ["api"], held=others)["api"] != port
+    with pytest.raises(Trouble, match="No free port"):
+        choose_ports("free", ["api"])
+    with socket.create_server((HOST, port)), pytest.raises(OSError, match="in use"), socket.create_server((HOST, port)):
+        pass
+    mine.release()
+    assert choose_ports("free", ["api"]) == {"api": port}
 
 
 def test_a_base_gives_each_part_its_documented_place(taken: int) -> None:
