@@ -92,9 +92,9 @@ class Load:
         terminals = [self._terminal(number) for number in range(self._job.in_flight)]
         tasks = {asyncio.create_task(self._keep_submitting(terminal)) for terminal in terminals}
         await asyncio.sleep(self._job.warm_up)
-        before, started = self._begin()
+        before = self._begin()
         await asyncio.sleep(self._job.seconds)
-        self._end(before, started)
+        self._end(before)
         return tasks
 
     async def _keep_submitting(self, terminal: Terminal) -> None:
@@ -112,28 +112,29 @@ class Load:
             await self._submit(terminal, instant, give_back=free)
 
         first = time.perf_counter()
-        before, started = None, 0.0
+        before: Reading | None = None
         for number in range(int((self._job.warm_up + self._job.seconds) * self._job.rate)):
             instant = first + number / self._job.rate
             await asyncio.sleep(max(0.0, instant - time.perf_counter()))
             if before is None and instant - first >= self._job.warm_up:
-                before, started = self._begin()
+                before = self._begin()
             tasks.add(asyncio.create_task(submit_at(instant)))
         if before is not None:
-            self._end(before, started)
+            self._end(before)
         return tasks
 
     def _terminal(self, number: int) -> Terminal:
         tokens = self._job.tokens
         return Terminal(self._job.host, self._job.port, tokens[number % len(tokens)], self._job.run)
 
-    def _begin(self) -> tuple[Reading, float]:
+    def _begin(self) -> Reading:
         self._is_measuring = True
-        return self._meter.read(), time.perf_counter()
+        return self._meter.read()
 
-    def _end(self, before: Reading, started: float) -> None:
-        self._found.seconds = time.perf_counter() - started
-        self._found.processor = used(before, self._meter.read())
+    def _end(self, before: Reading) -> None:
+        after = self._meter.read()
+        self._found.seconds = after.at - before.at
+        self._found.processor = used(before, after)
         self._is_measuring = False
         self._is_over = True
 

@@ -137,10 +137,10 @@ class Load:
         terminals = [asyncio.create_task(self._keep_asking(number)) for number in range(plan.in_flight)]
         await self._load_for(plan.warm_up, terminals)
         self._times.clear()
-        before, began = meter.read(), time.perf_counter()
+        before = meter.read()
         await self._load_for(plan.seconds, terminals)
-        spent, count = used(before, meter.read()), len(self._times)
-        took = time.perf_counter() - began
+        after, count = meter.read(), len(self._times)
+        spent, took = used(before, after), after.at - before.at
         self._is_over = True
         times = percentiles([1_000 * one for one in self._times[:count]])
         await asyncio.gather(*terminals)

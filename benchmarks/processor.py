@@ -5,6 +5,7 @@ meanwhile (their time is kept by the postmaster as that of its dead children). T
 generator is its cost, not the contender's, and is taken out.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ class Reading:
 
     by_process: Mapping[str, float]
     machine: float  # all that both the contender and everybody else on this machine used
+    at: float  # when it was taken: on a busy machine taking it takes a while, which belongs to what is measured
 
 
 class Meter:
@@ -38,7 +40,8 @@ class Meter:
             seconds["postgres"] -= session
         seconds |= {CLIENT: _own(self._client), CLIENT_SESSION: session}
         whole = psutil.cpu_times()
-        return Reading(seconds, whole.user + whole.system + whole.nice + whole.irq + whole.softirq)
+        machine = whole.user + whole.system + whole.nice + whole.irq + whole.softirq
+        return Reading(seconds, machine, time.perf_counter())
 
 
 def used(before: Reading, after: Reading) -> dict[str, float]:

@@ -17,8 +17,8 @@ def test_a_percentile_is_a_time_that_somebody_waited() -> None:
 
 
 def test_what_nobody_of_ours_used_is_the_others() -> None:
-    before = Reading({"api": 1.0, "client": 0.5}, machine=10.0)
-    after = Reading({"api": 3.0, "client": 1.0}, machine=16.0)
+    before = Reading({"api": 1.0, "client": 0.5}, machine=10.0, at=0.0)
+    after = Reading({"api": 3.0, "client": 1.0}, machine=16.0, at=2.0)
     assert used(before, after) == pytest.approx({"api": 2.0, "client": 0.5, "others": 3.5})
 
 
