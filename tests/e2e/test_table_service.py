@@ -138,7 +138,10 @@ async def test_a_refund_that_the_provider_declines_can_be_asked_for_again(town: 
 
 async def test_a_refund_in_doubt_keeps_its_reservation_and_ends_by_asking(town: Living) -> None:
     payment = await pay(town, (await bill(town))["id"], 990, QR)
-    lost = {"amount": 300, "metadata": {"sandbox": "timeout_after_charge"}}
+    lost = {
+        "amount": 300,
+        "metadata": {"sandbox": "timeout_after_charge+inquiry_unavailable:4000"},
+    }  # two seconds of doubt
     refund = await post(town, f"/payments/{payment['id']}/refund", {**WHY, **lost})
 
     async def look() -> dict[str, Any]:
@@ -165,14 +168,15 @@ async def test_a_cancel_that_comes_too_late_gives_the_money_back_by_itself(town:
         "method": QR,
         "bill_id": mine["id"],
         "on_too_late": "refund",
-        "metadata": {"sandbox": "slow:700"},
+        # Charged, and nobody says so until the provider is told to withdraw it: till then it can be cancelled.
+        "metadata": {"sandbox": "timeout_after_charge+inquiry_unavailable:600000"},
     }
     payment = await post(town, "/payments", body)
     await at(town, f"/payments/{payment['id']}", "processing")
     asked = await post(town, f"/payments/{payment['id']}/cancel", {"reason": "changed her mind"}, until=200)
-    if asked["status"] == "processing":  # the answer was not here yet: the usual case
-        done = await at(town, f"/payments/{payment['id']}", "refunded")
-        assert (done["cancel_outcome"], done["refunded_amount"]) == ("too_late", 990)
+    assert asked["status"] == "processing"
+    done = await at(town, f"/payments/{payment['id']}", "refunded")
+    assert (done["cancel_outcome"], done["refunded_amount"]) == ("too_late", 990)
     (refund,) = (await town.api.get(f"/payments/{payment['id']}/refunds", as_=town.staff)).body["data"]
     assert (refund["status"], refund["reason"], refund["amount"]) == ("completed", "cancel came too late", 990)
     assert await moved(town, payment["id"]) == [("charge", 990), ("refund", 990)]

@@ -75,7 +75,8 @@ async def test_refunds_in_doubt_are_counted_beside_the_payments(
     after = await gauges(api)
     more = after - before
     assert (more["in_doubt", "refund"], more["in_doubt_amount", "refund"], more["open", "refund"]) == (1, 600, 2)
-    assert (more["overdue", "refund"], more["in_doubt", "payment"]) == (1, 0)
+    assert more["in_doubt", "payment"] == 0
+    assert more["overdue", "refund"] >= 1  # those of other tests become so by themselves, perhaps this very moment
     assert after["in_doubt_oldest_seconds", "refund"] >= 90
 
 

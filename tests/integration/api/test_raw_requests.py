@@ -2,20 +2,22 @@
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 import pytest
 
+from api.protocol import EnvelopeProtocol
 from tests.conftest import Serve
 from tests.factories import Tenant
 from tests.harness import UVICORN, Api
-from tests.waiting import eventually
+from tests.waiting import eventually, until
 
 ALLOWED = {200, 201, 204, 400, 401, 403, 404, 409, 422, 429}
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 10.0
+PIECE = 100
 CASH = b'{"amount":1000,"method":{"type":"cash"}}'
 
 
@@ -45,14 +47,16 @@ class Wire:
         self.address = host, int(port)
         self.token = b"Bearer " + api.signer.device(tenant).encode()
 
-    async def send(self, raw: bytes, *, piece: int = 1 << 20, pause_seconds: float = 0) -> Raw:
-        """One connection, one request (in pieces, a pause between them), one answer."""
+    async def send(
+        self, raw: bytes, *, piece: int = 1 << 20, between: Callable[[int], Awaitable[None]] | None = None
+    ) -> Raw:
+        """One connection, one request (in pieces; ``between`` them is told how much was sent), one answer."""
         reader, writer = await asyncio.open_connection(*self.address)
         try:
             for start in range(0, len(raw), piece):
+                if between and start:
+                    await between(start)
                 writer.write(raw[start : start + piece])
-                if pause_seconds:
-                    await asyncio.sleep(pause_seconds)
             async with asyncio.timeout(PATIENCE_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
                 headers = head.lower()
@@ -313,10 +317,25 @@ async def test_a_request_that_does_not_get_on_is_refused_in_time(
 
 
 async def test_a_request_that_gets_on_slowly_is_waited_for(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.protocol.PATIENCE_SECONDS", 0.2)
+    lines: list[EnvelopeProtocol] = []
+    begin = EnvelopeProtocol._begin_patience
+
+    def begin_patience(line: EnvelopeProtocol) -> None:
+        lines.append(line)
+        begin(line)
+
+    monkeypatch.setattr(EnvelopeProtocol, "_begin_patience", begin_patience)
     monkeypatch.setattr("api.protocol.LEAST_BYTES", 1)
-    answer = await wire.send(wire.post(CASH, key=b"slow"), piece=20, pause_seconds=0.05)
-    assert answer.status == 201
+
+    async def patience_ends(sent: int) -> None:
+        """So much has come, a piece of it since patience began; its time is over now."""
+        await until(lambda: bool(lines) and lines[-1]._seen == sent)
+        if sent > PIECE:
+            lines[-1]._end_patience()
+            lines[-1]._lose_patience()
+
+    answer = await wire.send(wire.post(CASH, key=b"slow"), piece=PIECE, between=patience_ends)
+    assert (answer.status, len(lines) > 3) == (201, True)
 
 
 async def test_a_line_on_which_nothing_comes_is_closed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

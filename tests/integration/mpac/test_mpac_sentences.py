@@ -114,9 +114,12 @@ signal.signal(signal.SIGINT, tidy)
 print("ready", flush=True)
 time.sleep(60)
 """
-PATIENT = (
-    "import pathlib, sys; from mpac.patient import run_patiently; run_patiently(sys.argv[1:], cwd=pathlib.Path.cwd())"
-)
+PATIENT = """
+import pathlib, signal, sys
+from mpac.patient import run_patiently
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs tests in the background has Ctrl-C ignored
+run_patiently(sys.argv[1:], cwd=pathlib.Path.cwd())
+"""
 
 
 def test_who_tidies_up_after_ctrl_c_is_let(tmp_path: Path) -> None:
