@@ -45,13 +45,19 @@ from tests import shuffling
 from tests.factories import PaymentMaker, Signer, Tenant, new_tenant
 from tests.fakes import FakeProvider
 from tests.harness import Api, clone_of_template, migrate, running_api, template_from, variables
+from workflows import database
 from workflows.database import connect, disconnect
 from workflows.providers.registry import Providers
 from workflows.settings import Settings, load_settings
 
 # No folder of examples is left behind, and a slow moment on two busy cores is no failure.
-hypothesis.settings.register_profile("house", database=None, deadline=None)
+SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("house", database=None, deadline=None, suppress_health_check=SLOW)
 hypothesis.settings.load_profile("house")
+
+WAIT_SECONDS = 60
+PATIENT = {"statement_timeout_ms": WAIT_SECONDS * 1_000, "lock_timeout_ms": WAIT_SECONDS * 1_000}
+"""A crowd that a busy machine works off in ten seconds is no reason to answer 503, as an installation would after three."""
 
 MakeTenant = Callable[[], Awaitable[Tenant]]
 Serve = Callable[..., AbstractAsyncContextManager[Api]]
@@ -95,17 +101,22 @@ async def stack(home: Path) -> AsyncIterator[LocalStack]:
 
 @pytest.fixture(scope="session")
 def settings(stack: LocalStack) -> Settings:
-    """The settings a process of this stack would read."""
+    """The settings a process of this stack would read, but as patient as a busy machine needs.
+
+    What a process does when its database keeps it waiting is for tests that ask ``serve`` for little patience.
+    """
     with variables(stack.environment):
-        return load_settings()
+        return load_settings().model_copy(update=PATIENT)
 
 
 @pytest.fixture(scope="session")
 async def engines(settings: Settings) -> AsyncIterator[None]:
     """Every role is connected."""
-    connect(settings)
-    yield
-    await disconnect()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "POOL_TIMEOUT_SECONDS", WAIT_SECONDS)
+        connect(settings)
+        yield
+        await disconnect()
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,34 @@
-"""Refunds of one tenant, with a provider that does as the test tells it."""
+"""Refunds of one tenant, with a provider that does as the test tells it; and hands that wait for what they carry."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from tests.factories import Tenant
 from tests.fakes import FakeProvider
 from tests.integration.refunds.kit import RefundMaker
+from tests.waiting import PATIENCE_SECONDS
+from workflows.payments import hands
 from workflows.providers.registry import Providers
 from workflows.settings import Settings
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_hands() -> Iterator[None]:
+    """Who lets a batch be processed sees it done, though a busy machine may take longer for it than a batch's caller waits.
+
+    What is about that letting go has ``a_seconds_patience``.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hands, "PATIENCE_SECONDS", PATIENCE_SECONDS)
+        yield
+
+
+@pytest.fixture
+def a_seconds_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch's caller waits no longer than in a worker."""
+    monkeypatch.setattr(hands, "PATIENCE_SECONDS", 1.0)
 
 
 @pytest.fixture
@@ -20,5 +39,5 @@ async def refunds(
     maker = RefundMaker(settings, Providers({provider.name: provider}), tenant)
     yield maker
     provider.release()
-    for hands in (maker.processor, maker.payments.processor):
-        await asyncio.wait_for(hands.drain(5), timeout=10)
+    for processor in (maker.processor, maker.payments.processor):
+        await asyncio.wait_for(processor.drain(5), timeout=10)

@@ -12,6 +12,7 @@ from psycopg.rows import DictRow
 from tests.factories import Tenant
 from tests.harness import Api
 from tests.integration.api.refusals import CASH, NUMBER, is_refused
+from tests.waiting import DEADLINE_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ async def test_a_body_over_the_limit_is_refused_when_it_comes_in_chunks(api: Api
     for _ in range(9):
         writer.write(b"2000\r\n" + b"x" * 8_192 + b"\r\n")
     writer.write(b"0\r\n\r\n")
-    answer = await asyncio.wait_for(reader.readuntil(b"]}}"), 5)
+    answer = await asyncio.wait_for(reader.readuntil(b"]}}"), DEADLINE_SECONDS)
     writer.close()
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"64 KiB" in answer

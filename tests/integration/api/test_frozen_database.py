@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,6 +13,7 @@ from mpac.stack.local import LocalStack
 from tests.conftest import Serve
 from tests.factories import Tenant
 from tests.harness import Api
+from tests.waiting import DEADLINE_SECONDS, eventually
 from workflows.ids import new_id
 
 BACKENDS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'mpac_accept' AND datname = current_database()"
@@ -42,10 +42,8 @@ async def test_health_tells_it_in_time(
     async with serve() as api:
         assert (await api.pay(tenant)).status == 201
         async with frozen(stack, admin):
-            asked = time.monotonic()
-            answer = await api.get("//health/ready")
+            answer = await asyncio.wait_for(api.get("//health/ready"), DEADLINE_SECONDS)
             assert (answer.status, answer.code) == (503, "SERVICE_UNAVAILABLE")
-            assert time.monotonic() - asked < 5
             assert (await api.get("//health/live")).status == 200
         assert (await api.get("//health/ready")).status == 200
         assert (await api.pay(tenant)).status == 201
@@ -60,13 +58,14 @@ async def test_posts_are_refused_in_time_and_made_once_when_they_come_again(
         answers = await asyncio.gather(*(api.pay(tenant, key=key, client_reference=key) for key in keys))
         return [answer.status for answer in answers]
 
-    async with serve(statement_timeout_ms=300) as api:
+    async with serve(statement_timeout_ms=1_000) as api:
         assert (await api.pay(tenant)).status == 201
         async with frozen(stack, admin), asyncio.timeout(30):  # they waited for ever
             paid, ordered = await asyncio.gather(
                 pay_all(api), api.post("/orders", ORDER, as_=tenant, key=new_id("order"))
             )
         assert {*paid, ordered.status} == {503}
-        assert await pay_all(api) == [201] * len(keys)
+        # As callers do who are told 503: again, until the database has caught up.
+        await eventually(lambda: pay_all(api), until=lambda statuses: statuses == [201] * len(keys))
     rows = await (await admin.execute(COUNTED, [tenant.store_id])).fetchall()
     assert rows == [{"payments": 1 + len(keys)}]

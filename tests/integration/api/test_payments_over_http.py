@@ -10,6 +10,7 @@ from psycopg.rows import DictRow
 from tests.conftest import MakeTenant
 from tests.factories import PaymentMaker, Signer, Tenant
 from tests.harness import Api
+from tests.waiting import DEADLINE_SECONDS
 from workflows.payments.present import FIELDS
 
 METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -167,14 +168,15 @@ async def test_a_wait_answers_when_the_version_moves(api: Api, tenant: Tenant, p
     await asyncio.sleep(0.1)
     assert not waiting.done()
     await payments.process(created["id"])
-    answer = await asyncio.wait_for(waiting, 5)
+    answer = await asyncio.wait_for(waiting, DEADLINE_SECONDS)  # sooner than it would end by itself
     assert answer.body["version"] > 1
 
 
 async def test_a_wait_is_never_longer_than_the_setting(serve: Any, tenant: Tenant) -> None:
     async with serve(max_wait_seconds=1) as api:
         created = (await api.pay(tenant)).body
-        answer = await asyncio.wait_for(api.get(f"/payments/{created['id']}?wait=60&since_version=9", as_=tenant), 5)
+        asking = api.get(f"/payments/{created['id']}?wait=60&since_version=9", as_=tenant)
+        answer = await asyncio.wait_for(asking, DEADLINE_SECONDS)
         assert (answer.status, answer.body["version"]) == (200, 1)
 
 
@@ -208,7 +210,7 @@ async def test_a_stream_tells_each_version_until_the_payment_is_final(
 ) -> None:
     payment_id = (await api.pay(tenant)).body["id"]
     stream = api.events(f"/payments/{payment_id}/stream", as_=tenant)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         events = [await anext(stream)]
         await payments.process(payment_id)
         events += [event async for event in stream]

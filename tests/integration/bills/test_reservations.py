@@ -23,6 +23,7 @@ from tests.integration.bills.kit import (
     split,
 )
 from tests.integration.orders.kit import RAMEN, open_order
+from tests.waiting import DEADLINE_SECONDS
 from workflows.bills.lock import lock_bills
 from workflows.bills.release import release
 from workflows.bills.reserve import Reserved
@@ -145,7 +146,7 @@ async def test_a_locked_bill_holds_no_other_bill_up(api: Api, tenant: Tenant, st
     locked, free = (await split(api, tenant, bill["id"], parts=2)).body["data"]
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as other:
         await other.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [locked["id"]])
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(DEADLINE_SECONDS):  # a sixth of the time that a statement waits for a row here
             assert await pay_shares(await hold(tenant, free["id"], 50)) == []
     assert await pay_shares(await hold(tenant, locked["id"], 50)) == bill["order_ids"]
 

@@ -78,7 +78,7 @@ async def test_two_batches_that_each_need_all_room_do_not_wait_for_each_other_fo
 
 
 async def test_a_batch_that_waited_too_long_gives_back_the_room_it_had(
-    payments: PaymentMaker, worker: Worker, provider: FakeProvider, admin: Admin
+    a_seconds_patience: None, payments: PaymentMaker, worker: Worker, provider: FakeProvider, admin: Admin
 ) -> None:
     processor = worker(payments_in_hand=3)
     first, second = await payments.pending(), [await payments.pending() for _ in range(3)]

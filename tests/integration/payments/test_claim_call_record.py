@@ -152,7 +152,7 @@ async def test_a_payment_whose_retries_outlast_it_is_cancelled_as_expired(
 
 
 async def test_a_slow_payment_never_holds_back_the_others_of_its_batch(
-    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+    a_seconds_patience: None, payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     slow = await payments.pending()
     fast = [await payments.pending(CASH) for _ in range(5)]

@@ -1,7 +1,6 @@
 """Reading: pages that stay stable, filters, and waits that one shared subscription wakes without polling."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,12 +13,15 @@ from tests.conftest import MakeTenant
 from tests.factories import CASH, PaymentMaker
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of
-from tests.waiting import eventually
+from tests.waiting import DEADLINE_SECONDS, eventually
 from workflows.clock import now
 from workflows.database import Role, _engines
 from workflows.errors import ResourceNotFound
 from workflows.payments.queries import PaymentFilter, await_payment, list_payments, read_payment, read_timeline
 from workflows.payments.watch import Watch
+
+LONG_SECONDS = 600
+"""Much longer than any test waits: who is not woken fails, on a slow machine as on a quick one."""
 
 
 @pytest.fixture
@@ -111,46 +113,50 @@ async def test_a_wait_is_woken_by_the_commit_and_not_by_polling(payments: Paymen
     payment_id = await payments.pending(CASH)
     with statements() as sent:
         waiting = asyncio.ensure_future(
-            await_payment(payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=20, since_version=1)
+            await_payment(
+                payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=LONG_SECONDS, since_version=1
+            )
         )
         await eventually(lambda: _size(watch), until=lambda size: size == 1)
         await asyncio.sleep(0.3)  # time in which somebody who polls would be heard
         looked = [statement for statement in sent if "FROM payments" in statement]
         assert len(looked) == 1
-        started = time.monotonic()
         await payments.process(payment_id)
-        row = await waiting
-        assert time.monotonic() - started < 2
+        row = await asyncio.wait_for(waiting, DEADLINE_SECONDS)
         assert row["version"] > 1
 
 
 async def test_a_wait_is_woken_by_the_answer_as_well_as_by_the_claim(
     payments: PaymentMaker, provider: FakeProvider, watch: Watch, admin: Admin
 ) -> None:
-    await eventually(lambda: listening(admin), until=bool)
+    await watch.listening.wait()
     payment_id = await payments.pending()
     provider.hold()
     working = asyncio.ensure_future(payments.process(payment_id))
     await provider.heard.wait()
     waiting = asyncio.ensure_future(
-        await_payment(payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=20, since_version=2)
+        await_payment(
+            payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=LONG_SECONDS, since_version=2
+        )
     )
     await eventually(lambda: _size(watch), until=lambda size: size == 1)
     provider.release()
-    row = await asyncio.wait_for(waiting, 5)
+    row = await asyncio.wait_for(waiting, DEADLINE_SECONDS)
     assert (row["status"], row["version"]) == ("completed", 3)
     await working
 
 
 async def test_a_wait_is_woken_by_a_cancel(payments: PaymentMaker, watch: Watch, admin: Admin) -> None:
-    await eventually(lambda: listening(admin), until=bool)
+    await watch.listening.wait()
     payment_id = await payments.pending()
     waiting = asyncio.ensure_future(
-        await_payment(payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=20, since_version=1)
+        await_payment(
+            payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=LONG_SECONDS, since_version=1
+        )
     )
     await eventually(lambda: _size(watch), until=lambda size: size == 1)
     await payments.cancel(payment_id)
-    assert (await asyncio.wait_for(waiting, 5))["status"] == "cancelled"
+    assert (await asyncio.wait_for(waiting, DEADLINE_SECONDS))["status"] == "cancelled"
 
 
 async def test_a_hundred_waits_share_one_connection(payments: PaymentMaker, watch: Watch, admin: Admin) -> None:
@@ -159,7 +165,9 @@ async def test_a_hundred_waits_share_one_connection(payments: PaymentMaker, watc
     payment_id = await payments.pending(CASH)
     waits = [
         asyncio.ensure_future(
-            await_payment(payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=20, since_version=1)
+            await_payment(
+                payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=LONG_SECONDS, since_version=1
+            )
         )
         for _ in range(100)
     ]
@@ -187,29 +195,28 @@ async def test_a_wait_answers_at_once_where_there_is_nothing_to_wait_for(payment
     payment_id = await payments.pending(CASH)
     await payments.process(payment_id)
 
-    async def ask(since_version: int | None) -> float:
-        started = time.monotonic()
-        await await_payment(
-            payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=20, since_version=since_version
+    for version in (1, None):
+        asking = await_payment(
+            payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=LONG_SECONDS, since_version=version
         )
-        return time.monotonic() - started
-
-    assert await ask(1) < 5
-    assert await ask(None) < 5
+        assert (await asyncio.wait_for(asking, DEADLINE_SECONDS))["status"] == "completed"
 
 
 async def test_a_wait_survives_the_loss_of_the_subscription(payments: PaymentMaker, watch: Watch, admin: Admin) -> None:
-    pids = await eventually(lambda: listening(admin), until=bool)
+    await watch.listening.wait()
+    pids = await listening(admin)  # and the API's, if it runs: it loses its own as well
     payment_id = await payments.pending(CASH)
     waiting = asyncio.ensure_future(
-        await_payment(payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=20, since_version=1)
+        await_payment(
+            payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=LONG_SECONDS, since_version=1
+        )
     )
     await eventually(lambda: _size(watch), until=lambda size: size == 1)
     await admin.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", [pids])
     await payments.process(payment_id)
-    row = await asyncio.wait_for(waiting, 5)
+    row = await asyncio.wait_for(waiting, DEADLINE_SECONDS)
     assert row["version"] > 1
-    await eventually(lambda: listening(admin), until=lambda now_: bool(set(now_) - set(pids)))
+    await eventually(lambda: listening(admin), until=lambda again: len(set(again) - set(pids)) == len(pids))
 
 
 async def test_a_wait_for_another_tenants_payment_finds_nothing(
@@ -218,5 +225,5 @@ async def test_a_wait_for_another_tenants_payment_finds_nothing(
     payment_id = await payments.pending()
     stranger = (await make_tenant()).device
     with pytest.raises(ResourceNotFound):
-        await await_payment(payment_id, caller=stranger, watch=watch, wait_seconds=20, since_version=1)
+        await await_payment(payment_id, caller=stranger, watch=watch, wait_seconds=LONG_SECONDS, since_version=1)
     await eventually(lambda: _size(watch), until=lambda size: size == 0)
