@@ -75,7 +75,8 @@ async def keep_refusal(request: Request, error: DomainError, response: Response)
 async def _merchant_named(request: Request, caller: Caller) -> str | None:
     named = next(iter(request.path_params.values()), None)  # ids, all of them
     if named is None:
-        body = read_json(await request.body())
+        raw = await request.body()
+        body = read_json(raw) if raw else None
         several = body.get("order_ids") if isinstance(body, dict) else None
         first = several[0] if isinstance(several, list) and several else None
         named = body.get("store_id") or body.get("order_id") or first if isinstance(body, dict) else None

@@ -85,6 +85,16 @@ async def test_what_names_nobody_is_refused_and_kept_for_nobody(api: Api, tenant
         assert (answer.status, answer.headers.get("Idempotent-Replayed")) == (422, None)
 
 
+@pytest.mark.parametrize("path", ["/payments", "/orders", "/bills", "/bills/combine"])
+@pytest.mark.parametrize("body", [None, b"[]", b"null", b'{"order_ids": {}}'])
+async def test_a_body_in_which_nothing_can_be_named_is_refused_as_it_is_to_others(
+    api: Api, tenant: Tenant, path: str, body: bytes | None
+) -> None:
+    answer = await api.post(path, body, as_=boss(api, tenant, "psp_admin"), key="k")
+    assert answer.raw == (await api.post(path, body, as_=tenant, key="k")).raw
+    assert answer.status == 422
+
+
 async def test_another_psps_store_keeps_nothing(api: Api, tenant: Tenant, make_tenant: MakeTenant) -> None:
     stranger = await make_tenant()
     body = {"amount": 0, "method": {"type": "cash"}, "store_id": tenant.store_id}
