@@ -25,9 +25,6 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MPAC_", frozen=True, extra="ignore")
 
-    environment: Literal["development", "production"] = Field(
-        "production", description="What kind of installation this is."
-    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least severe line to log.")
 
     database_url: SecretStr = Field(description="PostgreSQL 15 or newer: `postgresql://user:password@host:port/name`.")

@@ -52,7 +52,7 @@ def test_settings_cannot_be_changed_afterwards(environment: pytest.MonkeyPatch) 
         ("MPAC_TIMETABLE_SCALE", "0"),
         ("MPAC_TIMETABLE_SCALE", "1.5"),
         ("MPAC_MAX_WAIT_SECONDS", "61"),
-        ("MPAC_ENVIRONMENT", "staging"),
+        ("MPAC_LOG_LEVEL", "loud"),
         ("MPAC_RATE_LIMIT_PER_MERCHANT", "-1"),
         ("MPAC_LEASE_SECONDS", "soon"),
     ],
@@ -71,7 +71,6 @@ def test_the_defaults_are_those_of_the_platform() -> None:
     assert defaults["max_wait_seconds"] == 25
     assert defaults["device_token_seconds"] == 120
     assert defaults["review_after_seconds"] == 24 * 3_600
-    assert defaults["environment"] == "production"
 
 
 def test_by_default_a_lease_outlasts_a_step_and_a_message_outlasts_a_lease() -> None:
