@@ -24,6 +24,7 @@ from workflows.payments.judge import Acceptance, PaymentRequest
 from workflows.payments.process import Processor
 from workflows.payments.states import PaymentStatus
 from workflows.providers.registry import Providers
+from workflows.refunds.request import RefundRequest, request_refund
 from workflows.settings import Settings
 from workflows.tenants.caller import Caller, CallerRole
 from workflows.tenants.tokens import AUDIENCE, DEVICE_ISSUER
@@ -161,6 +162,36 @@ def acceptance(request: PaymentRequest, caller: Caller, *, key: str | None = Non
     """``request`` as it reaches the use-case; a fresh key unless one is given."""
     idempotency = Key(key or uuid_utils.uuid7().hex, "POST", "/api/v1/payments", fingerprint(body, secret=SECRET))
     return Acceptance(request, caller, idempotency, new_id("request"))
+
+
+WHY = {"reason": "the soup was cold", "staff_code": "s-7"}
+"""What every refund has to say."""
+
+
+def refund_key(payment_id: str, *, value: str | None = None, body: bytes = b"{}") -> Key:
+    """The key of a POST /payments/{id}/refund; a fresh one unless its value is given."""
+    path = f"/api/v1/payments/{payment_id}/refund"
+    return Key(value or uuid_utils.uuid7().hex, "POST", path, fingerprint(body, secret=SECRET))
+
+
+async def ask_back(
+    payment_id: str,
+    amount: int | None = None,
+    *,
+    caller: Caller,
+    key: Key | None = None,
+    grace_seconds: float = 0,
+    **rest: Any,
+) -> Stored:
+    """What POST /payments/{id}/refund does: a pending refund of ``amount``, or of all that is left."""
+    return await request_refund(
+        payment_id,
+        RefundRequest(amount, **{**WHY, **rest}),
+        caller=caller,
+        key=key or refund_key(payment_id),
+        request_id=new_id("request"),
+        grace_seconds=grace_seconds,
+    )
 
 
 async def time_passes(admin: psycopg.AsyncConnection[DictRow], payment_id: str, *, seconds: float) -> None:

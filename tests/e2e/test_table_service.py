@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import uuid_utils
 
+from tests.factories import WHY
 from tests.harness import Answer
 from tests.living import Living
 from tests.waiting import eventually
@@ -20,7 +21,6 @@ WITHIN_SECONDS = 20.0
 RAMEN = {"name": "Ramen", "quantity": 2, "unit_price": 450, "tax_rate": "0.10"}  # 990 yen with tax
 CASH, CARD = {"type": "cash"}, {"type": "card", "result": "approved"}
 QR = {"type": "qr", "mode": "cpm"}
-WHY = {"reason": "the soup was cold", "staff_code": "s-7"}
 
 
 async def post(town: Living, path: str, body: Any = None, *, until: int = 201) -> dict[str, Any]:

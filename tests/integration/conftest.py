@@ -1,4 +1,4 @@
-"""Refunds of one tenant, with a provider that does as the test tells it; and hands that wait for what they carry."""
+"""Refunds of one tenant, with a provider that does as the test tells it; the real sandbox; and hands that wait."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -8,6 +8,7 @@ import pytest
 from tests.factories import Tenant
 from tests.fakes import FakeProvider
 from tests.integration.refunds.kit import RefundMaker
+from tests.integration.sandbox.harness import Sandbox
 from tests.waiting import PATIENCE_SECONDS
 from workflows.payments import hands
 from workflows.providers.registry import Providers
@@ -29,6 +30,14 @@ def patient_hands() -> Iterator[None]:
 def a_seconds_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch's caller waits no longer than in a worker."""
     monkeypatch.setattr(hands, "PATIENCE_SECONDS", 1.0)
+
+
+@pytest.fixture(scope="module")
+async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
+    """A running sandbox without latency, one for a module; it must stop cleanly and without an error in its log."""
+    running = await Sandbox.start(tmp_path_factory.mktemp("sandbox"))
+    yield running
+    await running.stop()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ hears of it.
 
 from typing import Any
 
-from workflows.payments.leases import Claim, LeaseTable, facts_of
+from workflows.payments.leases import LeaseTable, facts_of
 from workflows.payments.next_step import Attempt, Facts
 from workflows.providers.base import Charge
 
@@ -47,8 +47,3 @@ PAYMENTS = LeaseTable(
     asks=_charge,
     first_attempt="CASE WHEN r.expires_at > now() THEN 1 ELSE 0 END",
 )
-
-
-async def claim_payments(payment_ids: list[str], *, worker: str, lease_seconds: float) -> list[Claim[Charge]]:
-    """Claim those of ``payment_ids`` that are free and due (``LeaseTable.claim``)."""
-    return await PAYMENTS.claim(payment_ids, worker=worker, lease_seconds=lease_seconds)

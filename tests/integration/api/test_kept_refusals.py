@@ -7,7 +7,7 @@ import pytest
 from psycopg.rows import DictRow
 
 from tests.conftest import MakeTenant
-from tests.factories import PaymentMaker, Tenant
+from tests.factories import WHY, PaymentMaker, Tenant
 from tests.harness import Answer, Api
 from tests.integration.bills.kit import bill_of
 from tests.integration.orders.kit import open_order
@@ -16,7 +16,6 @@ from workflows.payments.states import PaymentStatus
 
 Admin = psycopg.AsyncConnection[DictRow]
 above = pytest.mark.parametrize("role", ["merchant_admin", "psp_admin", "system_op"])
-REFUND = {"reason": "cold", "staff_code": "S1"}
 
 
 def boss(api: Api, tenant: Tenant, role: str) -> str:
@@ -65,7 +64,7 @@ async def test_so_are_a_refused_bill_and_a_refused_split(api: Api, tenant: Tenan
 async def test_so_is_a_refused_refund(api: Api, tenant: Tenant, payments: PaymentMaker, role: str) -> None:
     payment_id = await payments.in_status(PaymentStatus.COMPLETED)
     path = f"/payments/{payment_id}/refund"
-    await is_kept(api, boss(api, tenant, role), path, {**REFUND, "amount": 10**9}, {**REFUND, "amount": 1})
+    await is_kept(api, boss(api, tenant, role), path, {**WHY, "amount": 10**9}, {**WHY, "amount": 1})
 
 
 @above

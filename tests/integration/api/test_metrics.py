@@ -15,7 +15,7 @@ from tests.integration.refunds import kit
 from tests.integration.refunds.kit import RefundMaker
 from workflows.database import Role, transaction
 from workflows.payments import overview
-from workflows.payments.claim import claim_payments
+from workflows.payments.claim import PAYMENTS
 from workflows.payments.leases import MAX_UNANSWERED_CLAIMS
 from workflows.providers.base import Succeeded, Unknown
 
@@ -40,7 +40,7 @@ async def quarantined(refunds: RefundMaker, admin: Admin) -> str:
     """A payment over which each worker died."""
     payment_id = await refunds.payments.pending(amount=7_000)
     for _ in range(MAX_UNANSWERED_CLAIMS + 1):
-        await claim_payments([payment_id], worker="dies", lease_seconds=LEASE_SECONDS)
+        await PAYMENTS.claim([payment_id], worker="dies", lease_seconds=LEASE_SECONDS)
         await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
     return payment_id
 

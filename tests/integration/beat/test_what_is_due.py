@@ -9,7 +9,7 @@ from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of
 from workflows.canaries import find_silent_queues, note_consumed, note_sent
 from workflows.housekeeping import forget_expired
-from workflows.payments.claim import claim_payments
+from workflows.payments.claim import PAYMENTS
 from workflows.payments.due import find_due_payments
 from workflows.providers.base import ActionRequired, Unavailable, Unknown
 
@@ -33,7 +33,7 @@ async def test_a_new_payment_is_due_once_its_nudge_is_overdue(payments: PaymentM
 
 async def test_a_claimed_payment_is_due_when_its_lease_has_run_out(payments: PaymentMaker, admin: Admin) -> None:
     payment_id = await payments.pending()
-    await claim_payments([payment_id], worker="dies", lease_seconds=30)
+    await PAYMENTS.claim([payment_id], worker="dies", lease_seconds=30)
     assert await why(payment_id) is None
     await time_passes(admin, payment_id, seconds=31)
     assert await why(payment_id) == "run_out_lease"

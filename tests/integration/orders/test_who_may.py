@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import uuid_utils
 
-from tests.factories import Signer
+from tests.factories import WHY, Signer
 from tests.harness import Answer, Api
 from tests.integration.bills.kit import Admin, bill_of
 from tests.integration.orders.kit import RAMEN, open_order
-from tests.integration.refunds.kit import WHY, RefundMaker
+from tests.integration.refunds.kit import RefundMaker
 
 BODIES: dict[str, Any] = {
     "POST /orders": {"order_type": "takeaway", "items": [RAMEN]},

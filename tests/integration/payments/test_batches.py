@@ -11,7 +11,7 @@ import pytest
 from tests.factories import CASH, PaymentMaker, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of, evidence
-from workflows.payments.claim import PAYMENTS, claim_payments
+from workflows.payments.claim import PAYMENTS
 from workflows.payments.leases import Claim, LeaseTable
 from workflows.payments.process import Processor
 from workflows.providers.base import Charge, Declined, Succeeded
@@ -100,11 +100,11 @@ async def test_a_payment_that_kills_its_worker_takes_nobody_of_its_batch_into_qu
     poison = await payments.pending()
     batch = [innocent[0], poison, *innocent[1:]]
     for _ in range(2):  # twice they are in hand together while their worker dies
-        assert len(await claim_payments(batch, worker="dies", lease_seconds=LEASE_SECONDS)) == 4
+        assert len(await PAYMENTS.claim(batch, worker="dies", lease_seconds=LEASE_SECONDS)) == 4
         for payment_id in batch:
             await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
-    assert await claim_payments(batch, worker="dies", lease_seconds=LEASE_SECONDS) == []
-    assert len(await claim_payments([poison], worker="dies", lease_seconds=LEASE_SECONDS)) == 1
+    assert await PAYMENTS.claim(batch, worker="dies", lease_seconds=LEASE_SECONDS) == []
+    assert len(await PAYMENTS.claim([poison], worker="dies", lease_seconds=LEASE_SECONDS)) == 1
     await time_passes(admin, poison, seconds=LEASE_SECONDS + 1)
     provider.inquiries.extend([Succeeded(1_000)] * 3)
     await worker().process(batch)
@@ -119,7 +119,7 @@ async def test_suspects_are_in_hand_one_after_the_other(
 ) -> None:
     batch = [await payments.pending() for _ in range(2)]
     for _ in range(2):
-        await claim_payments(batch, worker="dies", lease_seconds=LEASE_SECONDS)
+        await PAYMENTS.claim(batch, worker="dies", lease_seconds=LEASE_SECONDS)
         for payment_id in batch:
             await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
     provider.hold_inquiries()

@@ -6,7 +6,7 @@ from tests.factories import PaymentMaker, Tenant, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of, evidence
 from tests.integration.payments.kit import in_hand
-from workflows.payments.claim import claim_payments
+from workflows.payments.claim import PAYMENTS
 from workflows.payments.process import Processor
 from workflows.providers.base import Declined, Succeeded, Unavailable
 
@@ -119,7 +119,7 @@ async def test_a_payment_that_kills_its_worker_each_time_is_quarantined_after_th
 ) -> None:
     payment_id = await payments.pending()
     for death in range(4):
-        claimed = await claim_payments([payment_id], worker="dies", lease_seconds=LEASE_SECONDS)
+        claimed = await PAYMENTS.claim([payment_id], worker="dies", lease_seconds=LEASE_SECONDS)
         assert len(claimed) == (1 if death < 3 else 0)
         await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
     found = await evidence(admin, payment_id)
@@ -137,7 +137,7 @@ async def test_an_answer_forgets_the_deaths_before_it(
 ) -> None:
     payment_id = await payments.pending()
     for _ in range(3):
-        await claim_payments([payment_id], worker="dies", lease_seconds=LEASE_SECONDS)
+        await PAYMENTS.claim([payment_id], worker="dies", lease_seconds=LEASE_SECONDS)
         await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
     assert (await evidence(admin, payment_id)).row["unanswered_claims"] == 3
     await admin.execute("UPDATE payments SET unanswered_claims = 2 WHERE id = %s", [payment_id])

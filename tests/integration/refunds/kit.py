@@ -8,28 +8,18 @@ import psycopg
 import uuid_utils
 from psycopg.rows import DictRow
 
-from tests.factories import QR, SECRET, PaymentMaker, Tenant
+from tests.factories import QR, WHY, PaymentMaker, Tenant, ask_back
 from tests.harness import Answer, Api
 from tests.integration.payments.evidence import Evidence, all_of
-from workflows.idempotency import Key, Stored, fingerprint
-from workflows.ids import new_id
+from workflows.idempotency import Stored
 from workflows.payments.judge import PaymentRequest
 from workflows.payments.process import Processor
 from workflows.providers.registry import Providers
 from workflows.refunds.process import RefundProcessor
-from workflows.refunds.request import RefundRequest, request_refund
 from workflows.refunds.too_late import refund_too_late
 from workflows.settings import Settings
-from workflows.tenants.caller import Caller
 
 Admin = psycopg.AsyncConnection[DictRow]
-WHY = {"reason": "the soup was cold", "staff_code": "s-7"}
-
-
-def key_for(payment_id: str, *, value: str | None = None, body: bytes = b"{}") -> Key:
-    """The key of a POST /payments/{id}/refund; a fresh one unless its value is given."""
-    path = f"/api/v1/payments/{payment_id}/refund"
-    return Key(value or uuid_utils.uuid7().hex, "POST", path, fingerprint(body, secret=SECRET))
 
 
 class RefundMaker:
@@ -49,24 +39,9 @@ class RefundMaker:
         await self.payments.process(payment_id)
         return payment_id
 
-    async def ask(
-        self,
-        payment_id: str,
-        amount: int | None = None,
-        *,
-        caller: Caller | None = None,
-        key: Key | None = None,
-        **rest: Any,
-    ) -> Stored:
-        """What POST /payments/{id}/refund does."""
-        return await request_refund(
-            payment_id,
-            RefundRequest(amount, **{**WHY, **rest}),
-            caller=caller or self.tenant.device,
-            key=key or key_for(payment_id),
-            request_id=new_id("request"),
-            grace_seconds=0,
-        )
+    async def ask(self, payment_id: str, amount: int | None = None, **rest: Any) -> Stored:
+        """What POST /payments/{id}/refund does, by the tenant's device unless another caller is named."""
+        return await ask_back(payment_id, amount, **{"caller": self.tenant.device, **rest})
 
     async def pending(self, payment_id: str, amount: int | None = None, **rest: Any) -> str:
         """The id of a new refund."""

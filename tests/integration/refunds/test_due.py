@@ -6,12 +6,10 @@ import pytest
 
 from tests.factories import CASH
 from tests.fakes import FakeProvider
-from tests.integration.refunds.kit import WHY, Admin, RefundMaker, key_for, seconds_until_due, time_passes
-from workflows.ids import new_id
+from tests.integration.refunds.kit import Admin, RefundMaker, seconds_until_due, time_passes
 from workflows.providers.base import Declined, Outcome, Unavailable, Unknown
 from workflows.refunds.claim import REFUNDS
 from workflows.refunds.due import find_due_refunds
-from workflows.refunds.request import RefundRequest, request_refund
 
 ALL = 100_000
 GRACE_SECONDS, LEASE_SECONDS = 5, 30
@@ -26,21 +24,13 @@ async def test_a_new_refund_is_due_once_its_nudge_is_overdue_and_never_expires(
     refunds: RefundMaker, admin: Admin
 ) -> None:
     payment_id = await refunds.paid(CASH)
-    stored = await request_refund(
-        payment_id,
-        RefundRequest(300, WHY["reason"], WHY["staff_code"]),
-        caller=refunds.tenant.device,
-        key=key_for(payment_id),
-        request_id=new_id("request"),
-        grace_seconds=GRACE_SECONDS,
-    )
-    assert stored.resource_id
-    assert await why(stored.resource_id) is None
-    await time_passes(admin, stored.resource_id, seconds=GRACE_SECONDS + 1)
-    assert await why(stored.resource_id) == "lost_nudge"
-    await time_passes(admin, stored.resource_id, seconds=86_400)
-    await refunds.process(stored.resource_id)
-    assert await why(stored.resource_id) is None
+    refund_id = await refunds.pending(payment_id, 300, grace_seconds=GRACE_SECONDS)
+    assert await why(refund_id) is None
+    await time_passes(admin, refund_id, seconds=GRACE_SECONDS + 1)
+    assert await why(refund_id) == "lost_nudge"
+    await time_passes(admin, refund_id, seconds=86_400)
+    await refunds.process(refund_id)
+    assert await why(refund_id) is None
 
 
 async def test_a_claimed_refund_is_due_when_its_lease_has_run_out(refunds: RefundMaker, admin: Admin) -> None:

@@ -18,14 +18,6 @@ MAX_PROCESSING_SECONDS = 60.0
 PATIENCE_SECONDS = 10.0
 
 
-@pytest.fixture(scope="module")
-async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
-    """A running sandbox without latency."""
-    running = await Sandbox.start(tmp_path_factory.mktemp("sandbox"))
-    yield running
-    await running.stop()
-
-
 @pytest.fixture
 async def refunds(settings: Settings, engines: None, tenant: Tenant, sandbox: Sandbox) -> AsyncIterator[RefundMaker]:
     """Refunds at the sandbox, over real HTTP."""

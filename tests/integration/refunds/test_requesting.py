@@ -7,10 +7,10 @@ import psycopg
 import pytest
 
 from tests.conftest import MakeTenant
-from tests.factories import CASH, QR, TERMINAL, Signer, Tenant
+from tests.factories import CASH, QR, TERMINAL, WHY, Signer, Tenant, refund_key
 from tests.fakes import FakeProvider
 from tests.harness import Api
-from tests.integration.refunds.kit import Admin, RefundMaker, evidence, key_for, post_refund, shown, sums
+from tests.integration.refunds.kit import Admin, RefundMaker, evidence, post_refund, shown, sums
 from workflows.errors import InvalidRequest, ResourceNotFound
 from workflows.providers.base import ActionRequired, Declined
 from workflows.refunds.present import FIELDS
@@ -29,8 +29,7 @@ async def test_a_refund_is_recorded_pending_with_its_reservation_and_found_again
         "version": 1,
         "amount": 300,
         "currency": "JPY",
-        "reason": "the soup was cold",
-        "staff_code": "s-7",
+        **WHY,
         "provider": "sandbox",
         "outcome_known": True,
         "needs_review": False,
@@ -135,7 +134,7 @@ async def test_what_is_no_refund_is_refused_by_its_field(
 @pytest.mark.parametrize("missing", ["reason", "staff_code"])
 async def test_a_reason_and_whose_decision_it_was_are_mandatory(api: Api, refunds: RefundMaker, missing: str) -> None:
     payment_id = await refunds.paid()
-    body = {"reason": "cold", "staff_code": "s-7"}
+    body = dict(WHY)
     del body[missing]
     refused = await api.post(f"/payments/{payment_id}/refund", body, as_=refunds.tenant, key="k-1")
     assert (refused.status, refused.details[0]["field"]) == (422, missing)
@@ -174,7 +173,7 @@ async def test_one_key_a_hundred_times_at_once_is_one_refund(api: Api, refunds: 
 
 async def test_the_same_key_for_two_payments_is_two_refunds(refunds: RefundMaker) -> None:
     paid = [await refunds.paid() for _ in range(2)]
-    made = {await refunds.pending(payment_id, key=key_for(payment_id, value="k-1")) for payment_id in paid}
+    made = {await refunds.pending(payment_id, key=refund_key(payment_id, value="k-1")) for payment_id in paid}
     assert len(made) == 2
 
 

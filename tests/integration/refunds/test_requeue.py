@@ -12,7 +12,7 @@ from tests.integration.payments.evidence import evidence as evidence_of_payment
 from tests.integration.refunds import kit
 from tests.integration.refunds.kit import Admin, RefundMaker, evidence, sums
 from workflows.errors import ServiceUnavailable
-from workflows.payments.claim import claim_payments
+from workflows.payments.claim import PAYMENTS
 from workflows.payments.leases import MAX_UNANSWERED_CLAIMS
 from workflows.refunds.claim import REFUNDS
 from workflows.refunds.requeue import requeue
@@ -77,7 +77,7 @@ async def test_a_payment_is_still_requeued_in_the_same_way(
 ) -> None:
     payment_id = await refunds.payments.pending(QR)
     for _ in range(MAX_UNANSWERED_CLAIMS + 1):
-        await claim_payments([payment_id], worker="a-worker-that-dies", lease_seconds=LEASE_SECONDS)
+        await PAYMENTS.claim([payment_id], worker="a-worker-that-dies", lease_seconds=LEASE_SECONDS)
         await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
     letter = await letter_of(admin, payment_id)
     operator = signer.user(refunds.tenant, role="system_op")

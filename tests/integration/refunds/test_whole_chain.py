@@ -30,14 +30,6 @@ from workflows.settlements.open_due import open_due
 WORKER = "worker-of-the-test"
 
 
-@pytest.fixture(scope="module")
-async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
-    """A running sandbox without latency."""
-    running = await Sandbox.start(tmp_path_factory.mktemp("sandbox"))
-    yield running
-    await running.stop()
-
-
 @pytest.fixture
 async def refunds(settings: Settings, engines: None, tenant: Tenant, sandbox: Sandbox) -> AsyncIterator[RefundMaker]:
     """Payments and refunds at the sandbox, followed by all that follows them in a worker."""

@@ -1,4 +1,4 @@
-"""One sandbox for the tests of a module, shared because a start costs more than most tests."""
+"""Sandboxes that are empty, and of one's own."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,14 +6,6 @@ from pathlib import Path
 import pytest
 
 from tests.integration.sandbox.harness import Launch, Sandbox
-
-
-@pytest.fixture(scope="module")
-async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
-    """A running sandbox without latency; it must stop cleanly and without an error in its log."""
-    running = await Sandbox.start(tmp_path_factory.mktemp("sandbox"))
-    yield running
-    await running.stop()
 
 
 @pytest.fixture

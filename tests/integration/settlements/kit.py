@@ -8,12 +8,10 @@ import psycopg
 import uuid_utils
 from psycopg.rows import DictRow
 
-from tests.factories import CASH, QR, SECRET, PaymentMaker, Tenant
-from workflows.idempotency import Key, fingerprint
+from tests.factories import CASH, QR, PaymentMaker, Tenant, ask_back
 from workflows.ids import new_id
 from workflows.providers.base import Succeeded
 from workflows.refunds.process import RefundProcessor
-from workflows.refunds.request import RefundRequest, request_refund
 from workflows.settlements.close import close_by_hand, close_settlements
 from workflows.settlements.open_due import open_due
 from workflows.tenants.caller import Caller, CallerRole
@@ -73,15 +71,7 @@ class Shop:
 
     async def ask_back(self, payment_id: str, amount: int | None = None) -> str:
         """A pending refund."""
-        key = Key(uuid_utils.uuid7().hex, "POST", f"/payments/{payment_id}/refund", fingerprint(b"{}", secret=SECRET))
-        stored = await request_refund(
-            payment_id,
-            RefundRequest(amount, "broken", "s1"),
-            caller=self.tenant.device,
-            key=key,
-            request_id=new_id("request"),
-            grace_seconds=5,
-        )
+        stored = await ask_back(payment_id, amount, caller=self.tenant.device, grace_seconds=5)
         assert stored.resource_id
         return stored.resource_id
 

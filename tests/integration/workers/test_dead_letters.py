@@ -14,7 +14,7 @@ from tests.harness import Api
 from tests.integration.payments.evidence import Admin, all_of, evidence
 from workers import dead_letters
 from workflows.dead_letters import bury
-from workflows.payments.claim import claim_payments
+from workflows.payments.claim import PAYMENTS
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ async def quarantined(payments: PaymentMaker, admin: Admin) -> tuple[str, str]:
     """A payment that killed three workers, and its letter's id."""
     payment_id = await payments.pending()
     for _ in range(4):
-        await claim_payments([payment_id], worker="dies", lease_seconds=30)
+        await PAYMENTS.claim([payment_id], worker="dies", lease_seconds=30)
         await time_passes(admin, payment_id, seconds=31)
     (letter,) = await all_of(admin, b"SELECT id FROM dead_letters WHERE entity_id = %s", payment_id)
     return payment_id, letter["id"]
