@@ -1,96 +1,15 @@
 """Bytes that no well-behaved client sends. Whatever comes, the answer is one of the reference's codes, in the envelope."""
 
-import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
 import pytest
 
-from api.protocol import EnvelopeProtocol
-from tests.conftest import Serve
 from tests.factories import Tenant
-from tests.harness import UVICORN, Api
-from tests.waiting import eventually, until
-
-ALLOWED = {200, 201, 204, 400, 401, 403, 404, 409, 422, 429}
-PATIENCE_SECONDS = 10.0
-PIECE = 100
-CASH = b'{"amount":1000,"method":{"type":"cash"}}'
-
-
-@dataclass(frozen=True)
-class Raw:
-    """An answer as its bytes say."""
-
-    status: int
-    headers: bytes
-    body: bytes
-
-    def check(self, what: object) -> None:
-        """A code of the reference, a request id, and the envelope where it is an error."""
-        said = f"{what!r} → {self.status} {self.body[:300]!r}"
-        assert self.status in ALLOWED, said
-        assert b"x-request-id:" in self.headers, said
-        if self.status >= 400:
-            error = orjson.loads(self.body)["error"]
-            assert set(error) == {"code", "message", "details"}, said
-
-
-class Wire:
-    """Sends bytes and reads one answer."""
-
-    def __init__(self, api: Api, tenant: Tenant) -> None:
-        host, port = api.url.removeprefix("http://").split(":")
-        self.address = host, int(port)
-        self.token = b"Bearer " + api.signer.device(tenant).encode()
-
-    async def send(
-        self, raw: bytes, *, piece: int = 1 << 20, between: Callable[[int], Awaitable[None]] | None = None
-    ) -> Raw:
-        """One connection, one request (in pieces; ``between`` them is told how much was sent), one answer."""
-        reader, writer = await asyncio.open_connection(*self.address)
-        try:
-            for start in range(0, len(raw), piece):
-                if between and start:
-                    await between(start)
-                writer.write(raw[start : start + piece])
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                head = await reader.readuntil(b"\r\n\r\n")
-                headers = head.lower()
-                length = int(headers.partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
-                body = await reader.readexactly(length)
-            return Raw(int(head.split(b" ", 2)[1]), headers, body)
-        finally:
-            writer.close()
-
-    def post(self, body: bytes, *, headers: bytes = b"", path: bytes = b"/api/v1/payments", key: bytes = b"k") -> bytes:
-        """A POST of ``body``, good but for what the test makes of it."""
-        return b"".join(
-            [
-                b"POST "
-                + path
-                + b" HTTP/1.1\r\nHost: x\r\nAuthorization: "
-                + self.token
-                + b"\r\nIdempotency-Key: "
-                + key,
-                b"\r\nContent-Type: application/json\r\nContent-Length: %d\r\n" % len(body),
-                headers + b"\r\n" + body,
-            ]
-        )
-
-    def get(self, path: bytes, *, headers: bytes = b"", method: bytes = b"GET") -> bytes:
-        """A GET of ``path``."""
-        return (
-            method + b" " + path + b" HTTP/1.1\r\nHost: x\r\nAuthorization: " + self.token + b"\r\n" + headers + b"\r\n"
-        )
-
-
-@pytest.fixture
-def wire(api: Api, tenant: Tenant) -> Wire:
-    return Wire(api, tenant)
+from tests.harness import Api
+from tests.integration.api.wire import CASH, Wire
 
 
 def with_field(name: str, raw: bytes) -> bytes:
@@ -289,82 +208,6 @@ async def test_no_mutation_of_a_good_body_breaks_the_api(wire: Wire, seed: int) 
     for body in mutations(seed, orjson.dumps(FULL), count=60):
         answer = await wire.send(wire.post(body, key=b"k%d" % hash(body)))
         answer.check(body)
-
-
-async def test_nobody_is_told_to_continue_since_100_is_no_code_of_the_reference(wire: Wire) -> None:
-    answer = await wire.send(wire.post(CASH, headers=b"Expect: 100-continue\r\n"))
-    answer.check("expect")
-    assert answer.status == 201
-
-
-@pytest.mark.parametrize("seen", [b"", b"POST /api/v1/pay", b"POST /api/v1/payments HTTP/1.1\r\nHost: x\r\nX-A: "])
-async def test_a_head_without_end_is_refused(wire: Wire, seen: bytes) -> None:
-    endless = (seen or b"GET /health/live HTTP/1.1\r\n") + (b"X-A: b\r\n" * 40_000 if seen == b"" else b"x" * 300_000)
-    answer = await wire.send(endless)
-    answer.check("endless")
-    assert (answer.status, b"at most 64 KiB" in answer.body) == (400, True)
-
-
-@pytest.mark.parametrize("part", [10, 60, 150, -1])
-async def test_a_request_that_does_not_get_on_is_refused_in_time(
-    wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, part: int
-) -> None:
-    monkeypatch.setattr("api.protocol.PATIENCE_SECONDS", 0.2)
-    answer = await wire.send(wire.post(CASH)[:part])
-    answer.check(part)
-    assert (answer.status, b"in time" in answer.body) == (400, True)
-    assert "unexpected error" not in caplog.text
-
-
-async def test_a_request_that_gets_on_slowly_is_waited_for(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines: list[EnvelopeProtocol] = []
-    begin = EnvelopeProtocol._begin_patience
-
-    def begin_patience(line: EnvelopeProtocol) -> None:
-        lines.append(line)
-        begin(line)
-
-    monkeypatch.setattr(EnvelopeProtocol, "_begin_patience", begin_patience)
-    monkeypatch.setattr("api.protocol.LEAST_BYTES", 1)
-
-    async def patience_ends(sent: int) -> None:
-        """So much has come, a piece of it since patience began; its time is over now."""
-        await until(lambda: bool(lines) and lines[-1]._seen == sent)
-        if sent > PIECE:
-            lines[-1]._end_patience()
-            lines[-1]._lose_patience()
-
-    answer = await wire.send(wire.post(CASH, key=b"slow"), piece=PIECE, between=patience_ends)
-    assert (answer.status, len(lines) > 3) == (201, True)
-
-
-async def test_a_line_on_which_nothing_comes_is_closed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(UVICORN, "timeout_keep_alive", 0.2)
-    async with serve() as api:
-        host, port = api.url.removeprefix("http://").split(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            assert await reader.read() == b""
-        writer.close()
-
-
-async def test_a_caller_that_hangs_up_in_the_middle_is_no_error_of_ours(
-    wire: Wire, caplog: pytest.LogCaptureFixture
-) -> None:
-    for path in (b"/api/v1/payments", b"/api/v1/payments/pay_1/cancel"):
-        _, writer = await asyncio.open_connection(*wire.address)
-        writer.write(wire.post(CASH, path=path)[:-5])
-        await writer.drain()
-        writer.transport.abort()
-    await eventually(_said(caplog, "POST answered 400"), until=lambda times: times >= 2)
-    assert "unexpected error" not in caplog.text
-
-
-def _said(caplog: pytest.LogCaptureFixture, line: str):  # type: ignore[no-untyped-def]  # a small closure
-    async def count() -> int:
-        return sum(line in record.getMessage() for record in caplog.records)
-
-    return count
 
 
 async def test_after_all_that_the_api_still_takes_payments(api: Api, tenant: Tenant) -> None:

@@ -1,0 +1,12 @@
+"""A line to the API."""
+
+import pytest
+
+from tests.factories import Tenant
+from tests.harness import Api
+from tests.integration.api.wire import Wire
+
+
+@pytest.fixture
+def wire(api: Api, tenant: Tenant) -> Wire:
+    return Wire(api, tenant)
