@@ -93,6 +93,7 @@ KEEP = """
                                           created_at, expires_at)
     SELECT merchant_id, method, path, key, fingerprint, status, body, resource_id, now(), now() + :life
     FROM jsonb_populate_recordset(NULL::idempotency_records, CAST(:rows AS jsonb))
+    ORDER BY merchant_id, key, path, method -- groups that share keys wait for each other, and not in a ring
     ON CONFLICT (merchant_id, key, path, method) DO UPDATE SET
         fingerprint = excluded.fingerprint, status = excluded.status, body = excluded.body,
         resource_id = excluded.resource_id, created_at = excluded.created_at, expires_at = excluded.expires_at

@@ -56,6 +56,7 @@ _WRITE = text(f"""
     WITH payment AS (
         INSERT INTO payments ({_COLUMNS})
         SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::payments, CAST(:payments AS jsonb))
+        ORDER BY merchant_id, client_reference -- as the keys below
         RETURNING id, merchant_id, store_id, created_at, request_id
     ), history AS (
         INSERT INTO payment_history (payment_id, version, merchant_id, store_id, event, to_status, at, caller_type,

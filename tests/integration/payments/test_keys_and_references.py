@@ -12,14 +12,17 @@ from tests.conftest import MakeTenant
 from tests.factories import CASH, QR, PaymentMaker, Tenant, acceptance
 from tests.integration.payments.evidence import Admin, all_of
 from tests.integration.payments.kit import count, together
-from tests.waiting import eventually
+from tests.waiting import eventually, somebody_waits_for
 from workflows.errors import (
     DuplicateResource,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
+    ServiceUnavailable,
 )
 from workflows.idempotency import Stored
 from workflows.payments.accept import Accepting
+from workflows.payments.judge import Acceptance
+from workflows.settings import Settings
 
 
 async def test_the_same_key_and_body_get_the_same_bytes_again(
@@ -190,3 +193,38 @@ async def test_a_reference_that_somebody_takes_at_this_very_moment_is_its_own_re
     results = await waiting
     assert isinstance(results.pop(4), DuplicateResource)
     assert all(isinstance(result, Stored) for result in results)
+
+
+TAKES_THE_KEY = """
+    INSERT INTO idempotency_records (merchant_id, method, path, key, fingerprint, status, body, created_at, expires_at)
+    VALUES (%s, 'POST', '/api/v1/payments', 'k-1', '', 201, '', now(), now() + interval '1 day')
+"""
+
+
+@pytest.mark.parametrize("shared", ["keys", "references"])
+async def test_groups_with_the_same_in_another_order_do_not_wait_for_each_other_in_a_ring(
+    payments: PaymentMaker, settings: Settings, stack: LocalStack, admin: Admin, shared: str
+) -> None:
+    tenant = payments.tenant
+    model = await payments.pending(CASH)
+    grace, patience = settings.nudge_grace_seconds, settings.lock_timeout_ms / 1000
+    other = Accepting(nudge_grace_seconds=grace, patience_seconds=patience)
+
+    def asked(number: int) -> Acceptance:
+        if shared == "keys":
+            return acceptance(CASH, tenant.device, key=f"k-{number}")
+        return acceptance(replace(CASH, client_reference=f"till-{number}"), tenant.device)
+
+    async with await AsyncConnection.connect(stack.urls.database) as quicker:
+        if shared == "keys":
+            await quicker.execute(TAKES_THE_KEY, [tenant.merchant_id])
+        else:
+            for statement in (TAKES_THE_REFERENCE, TELLS):
+                await quicker.execute(statement, [model])
+        waiting = asyncio.ensure_future(together(payments.accepting, asked(0), asked(2), asked(1)))
+        await somebody_waits_for(quicker, seen_by=admin)
+        # The group has not taken its second yet, although it came before the first: everybody takes them in one order.
+        assert isinstance(await asyncio.wait_for(other.accept_payment(asked(2)), timeout=2), Stored)
+        await quicker.rollback()
+    assert not [result for result in await waiting if isinstance(result, ServiceUnavailable)]
+    assert await count(admin, tenant) == 1 + 3
