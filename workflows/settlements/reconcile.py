@@ -6,7 +6,7 @@
 | match   | its lines with the newest statement of each provider, set by set (``reconciliation.match``)                 |
 | explain | the sums by category; what is not explained to the unit is not kept (``reconciliation.summarise``)          |
 | note    | breaks, each found again if it was there before, with its resolution (``reconciliation.note_breaks``)       |
-| take back | what was booked for breaks that are not found any more (``reconciliation.take_back``)                     |
+| rebook  | back what was booked for breaks that are not found any more, and again what returns (``reconciliation.rebook``) |
 | finish  | ``reconciled``, if nothing is left open; else a remark in the history (``reconciliation.finish``)           |
 
 A run depends on the lines, the statements that count, what is known of our attempts, and the instant (which decides what
@@ -30,8 +30,8 @@ from workflows.settlements.large import allow_large
 from workflows.settlements.reconciliation.finish import finish_if_clean
 from workflows.settlements.reconciliation.match import Comparison, match_lines
 from workflows.settlements.reconciliation.note_breaks import note_breaks
+from workflows.settlements.reconciliation.rebook import rebook
 from workflows.settlements.reconciliation.summarise import summarise
-from workflows.settlements.reconciliation.take_back import take_back
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementRemark, SettlementStatus
 from workflows.transitions import apply, illegal
 
@@ -137,7 +137,7 @@ async def _keep(
     }
     await connection.execute(_RUN, {"rows": rows_parameter([run])})
     open_breaks = await note_breaks(connection, settlement, run=run["number"], at=at)
-    open_breaks += await take_back(connection, settlement["id"], run=run["number"], at=at)
+    open_breaks += await rebook(connection, settlement["id"], run=run["number"], at=at)
     is_finished = not silent and await finish_if_clean(connection, settlement["id"], by=by)
     if not is_finished:
         changes = {"open_breaks": open_breaks}
