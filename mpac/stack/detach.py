@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mpac.stack.home import FILE_MODE, ROOT, Home, open_home, private_folder
@@ -65,9 +66,9 @@ def stop_other(home: Home) -> bool:
     pid = supervisor_pid(home)
     if pid is None:
         return False
-    os.kill(pid, signal.SIGTERM)
+    _tell(pid, signal.SIGTERM)
     if not _gone(home):
-        os.kill(pid, signal.SIGKILL)  # its children are told by the kernel
+        _tell(pid, signal.SIGKILL)  # its children are told by the kernel
         if not _gone(home):
             raise Trouble(f"The stack in {home.path} (pid {pid}) does not end: look at what it waits for.")
     return True
@@ -90,6 +91,11 @@ def _wait(home: Home, process: subprocess.Popen[bytes], log: Path, *, names: Col
 
 def _is_there(info: RunInfo, names: Collection[str]) -> bool:
     return bool(info.get("complete")) or (bool(names) and set(names) <= set(info["ready"]))
+
+
+def _tell(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # it has ended by itself, this very moment
+        os.kill(pid, number)
 
 
 def _gone(home: Home) -> bool:

@@ -27,7 +27,7 @@ def only_one(home: Home) -> Iterator[None]:
     descriptor = os.open(home.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
         except BlockingIOError:
             raise Trouble(
                 f"A local stack already runs in {home.path}{_by(descriptor)}: "
@@ -38,6 +38,25 @@ def only_one(home: Home) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Take the lock. Raises ``BlockingIOError`` where somebody keeps it.
+
+    Who only looks (``is_running``) shares it for a moment, which is long where a busy machine stops him just then: whoever
+    started this one in the background looks every 50 ms, and would otherwise be taken for a stack that runs already.
+    """
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(
+                descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB
+            )  # possible while it is shared, and not while it is kept
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            time.sleep(POLL_SECONDS)
+        else:
+            return
 
 
 def is_running(home: Home) -> bool:

@@ -1,6 +1,8 @@
 """run.json and its lock: one stack per folder, and a file left behind is known to be stale."""
 
+import fcntl
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,14 @@ def home(tmp_path: Path) -> Home:
 def test_a_second_stack_in_the_folder_is_refused_with_the_firsts_pid(home: Home) -> None:
     with only_one(home), pytest.raises(Trouble, match=rf"already runs.*pid {os.getpid()}.*run.py down"), only_one(home):
         pass
+    with only_one(home):
+        assert supervisor_pid(home) == os.getpid()
+
+
+def test_who_only_looks_is_not_taken_for_a_stack_that_runs(home: Home) -> None:
+    looking = os.open(home.lock_file, os.O_RDONLY | os.O_CREAT)
+    fcntl.flock(looking, fcntl.LOCK_SH)  # as is_running does; here it takes a little longer
+    threading.Timer(0.05, os.close, [looking]).start()
     with only_one(home):
         assert supervisor_pid(home) == os.getpid()
 
