@@ -17,6 +17,7 @@ from workflows.clock import now
 from workflows.providers.registry import Providers
 from workflows.settings import Settings
 from workflows.settlements import reconcile, reconcile_due
+from workflows.settlements.reconciliation.note_breaks import note_breaks
 
 Admin = psycopg.AsyncConnection[DictRow]
 MANY = 8_000
@@ -70,7 +71,6 @@ async def test_a_run_that_takes_too_long_says_so_and_keeps_nothing(
     api: Api, admin: Admin, tenant: Tenant, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settlement_id = await closed_settlement(admin, tenant, old_sales(10))
-    note_breaks = reconcile.note_breaks
 
     async def note_for_too_long(connection: AsyncConnection, *about: Any, **more: Any) -> int:
         """As usual, but for a statement that no machine ends in the time it may take."""
