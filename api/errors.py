@@ -106,9 +106,12 @@ def install_errors(app: FastAPI) -> None:
 
 async def _domain(request: Request, error: Exception) -> Response:
     error = cast(DomainError, error)
-    if error.kind is Kind.INVALID:
+    if error.kind is not Kind.INVALID:
+        return answer(error)
+    try:
         return await keep_refusal(request, error, answer(error))
-    return answer(error)
+    except DomainError as trouble:
+        return answer(trouble)
 
 
 async def _validation(request: Request, error: Exception) -> Response:

@@ -50,23 +50,19 @@ async def keep_refusal(request: Request, error: DomainError, response: Response)
     """Keep a 422 as the answer to its key, or give the one that is kept already.
 
     Of a caller above the merchants it is kept with the merchant of what the request names. One that names nothing is nobody's:
-    whatever comes after it with that key could not have been taken for it.
+    whatever comes after it with that key could not have been taken for it. Raises ``IdempotencyKeyReused``, and
+    ``ServiceUnavailable`` where nothing can be kept now.
     """
     key: Key | None = getattr(request.state, "key", None)
     caller: Caller | None = getattr(request.state, "caller", None)
     if key is None or caller is None or isinstance(error, IdempotencyKeyReused):
         return response
-    try:
-        merchant_id = caller.merchant_id or await _merchant_named(request, caller)
-        if not merchant_id:
-            return response
-        kept = await keep_answer(
-            caller, key, merchant_id=merchant_id, status=response.status_code, body=bytes(response.body)
-        )
-    except DomainError as trouble:
-        from api.errors import answer  # noqa: PLC0415 - the two modules answer for each other
-
-        return answer(trouble)
+    merchant_id = caller.merchant_id or await _merchant_named(request, caller)
+    if not merchant_id:
+        return response
+    kept = await keep_answer(
+        caller, key, merchant_id=merchant_id, status=response.status_code, body=bytes(response.body)
+    )
     if kept.is_replay:
         return Response(kept.body, kept.status, media_type="application/json", headers={REPLAYED: "true"})
     return response

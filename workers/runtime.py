@@ -16,8 +16,9 @@ from workflows.settings import Settings
 
 @dataclass(frozen=True)
 class Runtime:
-    """The long-lived objects of this process: the payments and refunds it has in hand, and its remote providers."""
+    """The long-lived objects of this process: its name, the payments and refunds it has in hand, its remote providers."""
 
+    worker: str
     settings: Settings
     providers: Providers
     payments: Processor
@@ -54,6 +55,7 @@ def stop() -> None:
 async def _build(settings: Settings, worker: str) -> Runtime:
     remote = open_providers(settings)
     return Runtime(
+        worker=worker,
         settings=settings,
         providers=remote,
         payments=Processor(settings, remote, worker=worker, aftermath=(refund_too_late, post_completions)),

@@ -8,30 +8,26 @@ from workflows.settlements.open_due import open_due as open_due_periods
 from workflows.settlements.reconcile_due import reconcile_due
 
 
-@app.task(name="settlements.close", bind=True)
-def close(self, settlement_ids: list[str]) -> None:  # type: ignore[no-untyped-def]  # the task itself, as all of Celery
+@app.task(name="settlements.close")
+def close(settlement_ids: list[str]) -> None:
     """Close those of these settlements that are due. Safe to deliver twice, late, or never: see ``workers.payments``.
 
     Where beat was away for days, the next period of a store is due as soon as one is closed: those are nudged at once.
     """
-    following = run(close_settlements(settlement_ids, worker=str(self.request.hostname)))
+    following = run(close_settlements(settlement_ids, worker=runtime().worker))
     if following:
         publish(SETTLEMENTS, following)
 
 
-@app.task(name="settlements.open_due", bind=True)
-def open_due(self) -> None:  # type: ignore[no-untyped-def]  # the task itself, as all of Celery
+@app.task(name="settlements.open_due")
+def open_due() -> None:
     """Open the first periods of new stores and currencies, and plan those whose store changed its rule."""
-    run(open_due_periods(worker=str(self.request.hostname)))
+    run(open_due_periods(worker=runtime().worker))
 
 
-@app.task(name="settlements.reconcile", bind=True)
-def reconcile(self, settlement_ids: list[str]) -> None:  # type: ignore[no-untyped-def]  # the task itself, as all of Celery
+@app.task(name="settlements.reconcile")
+def reconcile(settlement_ids: list[str]) -> None:
     """Fetch the statements of these settlements and reconcile them. Safe to deliver twice, late, or never."""
     ours = runtime()
-    for settlement_id in settlement_ids:
-        run(
-            reconcile_due(
-                settlement_id, worker=str(self.request.hostname), settings=ours.settings, providers=ours.providers
-            )
-        )
+    for one in settlement_ids:
+        run(reconcile_due(one, worker=ours.worker, settings=ours.settings, providers=ours.providers))

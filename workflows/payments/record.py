@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.lock import HeldUp, Locking
 from workflows.database import Role, rows_parameter, transaction
-from workflows.payments.bills import follow_bills
+from workflows.payments.follow_bills import follow_bills
 from workflows.payments.hands import Aftermath, Answered
 from workflows.payments.leases import AskedT
 from workflows.payments.next_step import Step

@@ -226,7 +226,7 @@ FAULTS = {
         "workflows.refunds.record", "share_of_refund", lambda *, refund, **_: max(refund - 150, 0), "I12 bill sums"
     ),
     "a payment that failed keeps its reservation": Fault(
-        "workflows.payments.bills", "release", forgets, "I12 bill sums"
+        "workflows.payments.follow_bills", "release", forgets, "I12 bill sums"
     ),
     "a refund reserves nothing": Fault(
         "workflows.refunds.request", "_RESERVE", text("SELECT :id, :amount"), "I4 refund sums"

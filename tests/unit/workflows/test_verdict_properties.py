@@ -1,6 +1,6 @@
 """No sequence of answers, deaths, cancels and delays ever charges twice or forgets a doubt: hypothesis looks for one.
 
-The payment below is a model of what ``leases`` and ``record`` write; what is decided is the real ``decide``.
+The payment below is a model of what ``leases`` and ``record`` write; what is decided is the real ``verdict``.
 """
 
 from dataclasses import dataclass, field, replace

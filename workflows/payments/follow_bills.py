@@ -1,4 +1,4 @@
-"""Bills: what the end of a payment means for the bill it was for.
+"""Follow bills: what the end of a payment means for the bill it was for.
 
 | payment     | bill                                                        |
 |-------------|---------------------------------------------------------------|
