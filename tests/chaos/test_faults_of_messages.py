@@ -24,6 +24,7 @@ AWAY_SECONDS, LONGEST_EXPIRY_SECONDS = 600, 900
 BROKER_WAIT_SECONDS = (
     3  # a request that waited for the broker would wait at least as long as a connection to it may take
 )
+SO_MUCH_NOISE = 3  # from one second to the next, on a machine that does ten other things
 WORKERS = ("worker-payments-1", "worker-payments-2")
 
 
@@ -176,8 +177,8 @@ async def test_while_the_broker_is_away_payments_are_accepted_as_quickly_as_ever
     await meanwhile.sell()
     assert await town.statuses(meanwhile.ids) == {"pending": 30}  # nobody has heard of them: it is really away
     await mend(town)
-    assert meanwhile.usual < 3 * before.usual
     assert await town.settled(meanwhile.ids, within=TAKE_UP_SECONDS) == {"completed": 30}
+    assert meanwhile.usual < SO_MUCH_NOISE * max(before.usual, (await warm_till(town)).usual)
 
 
 async def test_after_a_storm_of_killed_connections_workers_consume_again_unaided(town: Living, broker: Redis) -> None:
@@ -229,7 +230,7 @@ async def test_a_broker_that_is_away_for_ten_minutes_delays_and_loses_nothing(to
         await town.stack.start("valkey")
         assert await town.settled(patient.ids) == {"completed": len(patient.ids)}
         ended = await town.settled(usual.ids)
-    assert patient.usual < 3 * before.usual
+    assert patient.usual < SO_MUCH_NOISE * max(before.usual, (await warm_till(town)).usual)
     # Who is not started within five minutes is cancelled, unless it was asked for more: nobody waits at a till so long.
     assert ended["cancelled"] > 0
     assert ended["cancelled"] + ended["completed"] == len(usual.ids)
