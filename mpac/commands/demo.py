@@ -27,7 +27,7 @@ def demo(*, terminals: int, seconds: float, ports: str, keep: bool, home: Path) 
 
     Then three stores live through a day, on clocks that are moved: they close, count, and are compared with their provider.
 
-    It ends with a table and with the verdicts of two judges that share no code. Exit code 0 only if both find nothing, and
+    It ends with a table and with the verdicts of three judges that share no code. Exit code 0 only if they find nothing, and
     every payment that was accepted is final.
     """
     from mpac.demo.play import demonstrate  # noqa: PLC0415 - `mpac --help` shall not wait for it

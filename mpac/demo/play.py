@@ -1,4 +1,4 @@
-"""The whole demonstration: build the stage, play the chapters, let both judges speak."""
+"""The whole demonstration: build the stage, play the chapters, let the judges speak."""
 
 import asyncio
 from importlib import import_module
@@ -19,7 +19,7 @@ WRONGS_SHOWN = 20
 
 
 async def demonstrate(home: Path, *, terminals: int, seconds: float, ports: str, keep: bool) -> bool:
-    """Play it all; whether every payment is final, everything adds up and both judges agree."""
+    """Play it all; whether every payment is final, everything adds up and all judges agree."""
     screen = Screen()
     screen.title("MPAC SmartPOS Payments")
     screen.say(
@@ -69,10 +69,10 @@ async def _look(stage: Stage) -> list[str]:
 
 
 async def _prove(stage: Stage, wrong: list[str]) -> bool:
-    """Both judges, and the sentence that everything was for."""
+    """The judges, and the sentence that everything was for."""
     screen = stage.screen
     verdicts = await prove(sandbox_url=stage.run["sandbox_url"])
-    screen.title("The proof: two judges that share no code")
+    screen.title("The proof: three judges that share no code")
     screen.show(as_table(verdicts))
     for line in [*wrong[:WRONGS_SHOWN], *as_problems(verdicts)]:
         screen.say(line, style="bold red")
@@ -81,7 +81,7 @@ async def _prove(stage: Stage, wrong: list[str]) -> bool:
         screen.say("The judges or the tills found something wrong: see above.", style="bold red")
         return False
     screen.say(
-        "Both judges agree: nothing was lost, nothing was charged twice, and every payment is final.",
+        "All judges agree: nothing was lost, nothing was charged twice, and every payment is final.",
         style="bold green",
     )
     return True

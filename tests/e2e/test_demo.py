@@ -54,7 +54,7 @@ def test_a_short_demonstration_ends_well(tmp_path: Path) -> None:
     assert "748 yen to the card (completed); 1,316 of 2,064 are kept." in said
     _check_day(said)
     _check_reports(home / "reports")
-    assert "Both judges agree: nothing was lost, nothing was charged twice, and every payment is final." in said
+    assert "All judges agree: nothing was lost, nothing was charged twice, and every payment is final." in said
     assert done.stderr == ""
     assert not [
         process for process in psutil.process_iter(["cmdline"]) if str(home) in " ".join(process.info["cmdline"] or [])
