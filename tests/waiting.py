@@ -37,6 +37,14 @@ async def until(fact: Callable[[], bool], *, within: float = PATIENCE_SECONDS) -
     await eventually(look, until=bool, within=within)
 
 
+def is_left(seconds: float, lowest: float, highest: float, *, since: float) -> bool:
+    """Whether so many ``seconds`` are left of ``lowest`` to ``highest``, set some time after ``since`` (``time.monotonic()``).
+
+    Between the setting and the looking a busy machine lets any time pass.
+    """
+    return lowest - (time.monotonic() - since) <= seconds <= highest
+
+
 async def somebody_waits_for(
     holder: psycopg.AsyncConnection[Any], *, seen_by: psycopg.AsyncConnection[DictRow]
 ) -> None:
