@@ -16,6 +16,7 @@ from mpac.trouble import Trouble
 
 NEEDS = ("MPAC_DATABASE_URL", "MPAC_BROKER_URL", "MPAC_SECRET_KEY")
 ORDERS = ("as-is", "shuffled", "reversed")
+WRITERS = {".csv": write_csv, ".ndjson": write_json_lines, ".jsonl": write_json_lines}
 
 
 @click.command()
@@ -33,8 +34,13 @@ def statement(  # noqa: PLR0917 - click passes each option
 ) -> None:
     """Write a statement that agrees with a settlement but for the planted breaks, and OUT.truth.json that names them."""
     from mpac.statement.read import read_lines  # noqa: PLC0415 - `mpac --help` shall not wait for the product
+    from workflows.providers.registry import reporting_names  # noqa: PLC0415 - the same
 
     wanted = dict(read_plant(word) for word in planted)
+    if out.suffix not in WRITERS:
+        raise Trouble(f"--out is a file that ends in .csv or .ndjson, not {out.name}.")
+    if provider not in reporting_names():
+        raise Trouble(f"There is no provider {provider} with statements: choose from {', '.join(reporting_names())}.")
     attach(home, needs=NEEDS)
     lines = asyncio.run(read_lines(settlement, provider=provider))
     try:
@@ -45,9 +51,8 @@ def statement(  # noqa: PLR0917 - click passes each option
         Random(seed).shuffle(ordered)  # noqa: S311 - the same seed has to give the same order
     elif order == "reversed":
         ordered.reverse()
-    write = write_json_lines if out.suffix in (".ndjson", ".jsonl") else write_csv
     with out.open("w", encoding="utf-8", newline="") as file:
-        count = write(file, ordered)
+        count = WRITERS[out.suffix](file, ordered)
     beside = out.with_suffix(".truth.json")
     facts = {"settlement_id": settlement, "provider": provider, "seed": seed, "lines": count}
     beside.write_text(json.dumps({**facts, "planted": [asdict(one) for one in truth]}, indent=2) + "\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mpac.options import home_option
-from mpac.stack.home import Home
+from mpac.stack.home import Home, command
 from mpac.stack.realm import MOVABLE
 from mpac.stack.runfile import RunInfo, birth, read_run
 
@@ -28,7 +28,7 @@ def status(*, as_json: bool, home: Path) -> None:
     folder = Home(home.absolute())
     info = read_run(folder)
     if info is None:
-        click.echo("{}" if as_json else f"No stack runs in {folder.path}: start one with `python3 run.py up`.")
+        click.echo("{}" if as_json else f"No stack runs in {folder.path}: start one with `{command('up', home)}`.")
         sys.exit(1)
     click.echo(json.dumps(info, indent=2) if as_json else "\n".join(table(info)))
     sys.exit(0 if is_well(info) else 1)

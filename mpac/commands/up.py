@@ -11,6 +11,7 @@ import click
 
 from mpac.options import home_option
 from mpac.stack.detach import detach_up
+from mpac.stack.home import command
 from mpac.stack.local import LocalStack
 from mpac.stack.output import ConsoleOutput
 from mpac.stack.parts import EVERYTHING, missing_parts
@@ -45,7 +46,7 @@ def up(workers: int, ports: str, *, detach: bool, only: tuple[str, ...], movable
     """
     if detach:
         show(detach_up(home, sys.argv[1:]))
-        click.echo("Stop it with `python3 run.py down`.")
+        click.echo(f"Stop it with `{command('down', home)}`.")
         return
     realm = MOVABLE if movable_clock else ORDINARY
     asyncio.run(_run(home, workers=workers, ports=ports, only=only, realm=realm))

@@ -16,7 +16,7 @@ from typing import Any
 
 from mpac.demo.screen import Screen
 from mpac.stack.detach import detach_up, stop_other, wait_complete
-from mpac.stack.home import DEFAULT_HOME, Home
+from mpac.stack.home import Home, command
 from mpac.stack.local import LocalStack
 from mpac.stack.realm import MOVABLE, ORDINARY, SERVERS_OF_THE_USERS, Realm
 from mpac.stack.runfile import read_run
@@ -62,7 +62,7 @@ class Stage:
 
     def command(self, words: str) -> str:
         """A command that reaches this stage, for the reader to type."""
-        return f"python3 run.py {words}" + ("" if self.home.path == DEFAULT_HOME else f" --home {self.home.path}")
+        return command(words, self.home.path)
 
     @property
     def run(self) -> dict[str, Any]:

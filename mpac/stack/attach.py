@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mpac.stack.environment import RATE_LIMITS_OFF, Urls, product_environment, with_users_own
-from mpac.stack.home import ROOT, Home
+from mpac.stack.home import ROOT, Home, command
 from mpac.stack.runfile import read_run
 from mpac.stack.secrets import load_secrets
 from mpac.trouble import Trouble
@@ -32,7 +32,8 @@ def attached_environment(home: Path, *, needs: Collection[str] = ()) -> dict[str
     missing = [name for name in needs if not found.get(name)]
     if missing:
         raise Trouble(
-            f"{missing[0]} is not set and no local stack is up in {folder.path}: set it, or run `python3 run.py up`."
+            f"{missing[0]} is not set and no local stack is up in {folder.path}: "
+            f"set it, or run `{command('up', folder.path)}`."
         )
     return found
 

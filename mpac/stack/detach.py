@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mpac.stack.home import FILE_MODE, ROOT, Home, open_home, private_folder
+from mpac.stack.home import FILE_MODE, ROOT, Home, command, open_home, private_folder
 from mpac.stack.runfile import RunInfo, is_running, read_run, supervisor_pid
 from mpac.trouble import Trouble
 
@@ -26,7 +26,8 @@ def detach_up(home: Path, words: Sequence[str], *, names: Collection[str] = ()) 
     folder = open_home(home)
     if is_running(folder):
         raise Trouble(
-            f"A local stack already runs in {folder.path}: stop it with `python3 run.py down`, or use another --home."
+            f"A local stack already runs in {folder.path}: stop it with `{command('down', folder.path)}`, "
+            "or use another --home."
         )
     log = private_folder(folder.logs) / "up.log"
     log.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ a folder with other things in it is refused, so that neither ``chmod`` nor ``res
 """
 
 import os
+import shlex
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -19,6 +20,12 @@ FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 MARK = "mpac-home"
 MARK_TEXT = "The state folder of a local MPAC SmartPOS Payments stack. `python3 run.py reset` empties it.\n"
+
+
+def command(words: str, home: Path) -> str:
+    """``words`` as a command that reaches the folder ``home``, for a person to type, also in another shell."""
+    named = "" if home.absolute() == DEFAULT_HOME else f" --home {shlex.quote(str(home.absolute()))}"
+    return f"python3 run.py {words}{named}"
 
 
 @dataclass(frozen=True, slots=True)

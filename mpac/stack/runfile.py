@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mpac.stack.home import FILE_MODE, Home, write_private
+from mpac.stack.home import FILE_MODE, Home, command, write_private
 from mpac.trouble import Trouble
 
 RunInfo = dict[str, Any]  # the shape is documented in the README; readers take what they need
@@ -31,7 +31,7 @@ def only_one(home: Home) -> Iterator[None]:
         except BlockingIOError:
             raise Trouble(
                 f"A local stack already runs in {home.path}{_by(descriptor)}: "
-                "stop it with `python3 run.py down`, or give this one another folder with --home."
+                f"stop it with `{command('down', home.path)}`, or give this one another folder with --home."
             ) from None
         os.truncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())

@@ -60,6 +60,18 @@ def test_a_database_that_is_away_is_a_sentence(home: Path, words: tuple[str, ...
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--out", "x.txt"), "--out is a file that ends in .csv or .ndjson, not x.txt."),
+        (("--out", "x.csv", "--provider", "visa"), "There is no provider visa with statements: choose from sandbox"),
+    ],
+    ids=["file", "provider"],
+)
+def test_a_statement_that_nobody_could_read_is_a_sentence(home: Path, words: tuple[str, ...], said: str) -> None:
+    assert said in one_sentence(mpac("statement", "--settlement", "stl_1", *words, home=home, **AWAY))
+
+
+@pytest.mark.parametrize(
     ("variables", "said"),
     [
         ({"MPAC_DATABASE_URL": "mpac:secret@here"}, "MPAC_DATABASE_URL (Write it like postgresql://"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mpac.stack.home import Home, empty_home, open_home, write_private
+from mpac.stack.home import DEFAULT_HOME, Home, command, empty_home, open_home, write_private
 from mpac.trouble import Trouble
 
 
@@ -58,3 +58,12 @@ def test_a_failed_write_leaves_the_old_content_and_no_rest(tmp_path: Path) -> No
         write_private(target, 5)  # type: ignore[arg-type]  # anything that fails half-way
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_a_command_that_is_told_reaches_the_folder_it_is_told_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPAC_HOME", str(tmp_path / "state"))  # as words set it for what they start
+    assert command("down", DEFAULT_HOME) == "python3 run.py down"
+    assert command("down", tmp_path / "state") == f"python3 run.py down --home {tmp_path}/state"
+    assert command("down", tmp_path / "my state") == f"python3 run.py down --home '{tmp_path}/my state'"
