@@ -14,6 +14,9 @@ from babel.numbers import format_currency, get_currency_precision
 MAX_AMOUNT = 999_999_999_999
 """The largest amount of one payment, minor units: far above any sale, far below 2^53, so JSON readers keep it exact."""
 
+MAX_MOVED = 2 * MAX_AMOUNT
+"""The largest amount that one payment moves: itself and its tip."""
+
 
 @cache
 def currencies() -> frozenset[str]:

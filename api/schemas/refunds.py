@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from api.schemas.base import Amount, Body, Metadata, Printable
+from api.schemas.base import Body, Metadata, Printable
+from workflows.money import MAX_MOVED
 from workflows.refunds.request import RefundRequest
 from workflows.refunds.states import RefundStatus
 
@@ -13,7 +14,9 @@ from workflows.refunds.states import RefundStatus
 class RefundIn(Body):
     """Money to be given back."""
 
-    amount: Annotated[Amount | None, Field(description="Minor units; default: all that is left")] = None
+    amount: Annotated[
+        int | None, Field(gt=0, le=MAX_MOVED, description="Minor units, tip included; default: all that is left")
+    ] = None
     reason: Annotated[Printable, Field(max_length=200)]
     staff_code: Annotated[Printable, Field(max_length=64)]
     metadata: Metadata = Field(default_factory=dict)

@@ -24,6 +24,8 @@ Day = Annotated[
     Field(pattern=DAY_PATTERN, description="A date", examples=["2026-11-23"]),
 ]
 
+MAX_IN_DRAWER = 1_000 * MAX_AMOUNT  # more than any day's sales of any size, and exact for every reader of JSON
+
 
 class CashCountIn(Body):
     """What was counted in the drawer."""
@@ -31,8 +33,8 @@ class CashCountIn(Body):
     cash_actual: Annotated[
         int,
         Field(
-            ge=-MAX_AMOUNT,
-            le=MAX_AMOUNT,
+            ge=-MAX_IN_DRAWER,
+            le=MAX_IN_DRAWER,
             description="Minor units; what is in the drawer. Below zero only where `cash_expected` is, because more was given"
             " back than taken, out of the float.",
         ),

@@ -113,6 +113,12 @@ MAPPING = StatementMapping(
 """How a file of its statement is read, should somebody upload one."""
 
 
+def _instant(value: Any) -> str:
+    if datetime.fromisoformat(_words(value)).tzinfo is None:
+        raise ValueError("not an instant")
+    return str(value)
+
+
 def _line(row: dict[str, Any]) -> StatementLine:
     kind, sign = STATEMENT_KINDS[row["kind"]]
     return StatementLine(
@@ -122,7 +128,7 @@ def _line(row: dict[str, Any]) -> StatementLine:
         amount=sign * _whole(row["amount"]),
         currency=_words(row["currency"]),
         fee=None if row["fee"] is None else _whole(row["fee"]),
-        at=_words(row["at"]),
+        at=_instant(row["at"]),
     )
 
 

@@ -112,6 +112,23 @@ async def test_a_statement_that_breaks_off_is_not_taken_in(
     assert await found.fetchall() == []
 
 
+@pytest.mark.parametrize("garbage", [{"currency": "YEN"}, {"amount": 10**15}, {"our_reference": "4111 1111 1111 1111"}])
+async def test_a_statement_that_cannot_be_read_is_the_providers_trouble_and_is_asked_for_again(
+    admin: Admin, tenant: Tenant, provider: FakeProvider, settings: Settings, garbage: dict[str, Any]
+) -> None:
+    sales = some_sales(2)
+    settlement_id = await closed_settlement(admin, tenant, sales)
+    provider.statements = [[reported(line, **garbage) for line in sales]]
+    await run_due(settlement_id, settings, provider)
+    row = await (
+        await admin.execute("SELECT * FROM reconciliation_tries WHERE settlement_id = %s", [settlement_id])
+    ).fetchone()
+    assert row is not None
+    assert "cannot be read" in row["trouble"]
+    assert row["due_at"] is not None
+    assert (await row_of(admin, settlement_id))["status"] == "closed"
+
+
 async def test_a_file_that_somebody_uploaded_stands(admin: Admin, tenant: Tenant, provider: FakeProvider) -> None:
     sales = some_sales(2)
     settlement_id = await closed_settlement(admin, tenant, sales)

@@ -10,6 +10,7 @@ from tests.integration.settlements.kit import WORKER, Shop
 from workflows.clock import now
 from workflows.errors import InvalidRequest
 from workflows.ids import new_id
+from workflows.money import MAX_AMOUNT
 from workflows.providers.base import StatementLine
 from workflows.providers.registry import Providers
 from workflows.settings import Settings
@@ -134,6 +135,27 @@ async def categories(shop: Shop, settlement_id: str, settings: Settings) -> dict
     await fetch_statements(settlement_id, hand=HAND, providers=providers)
     run = await reconcile_settlement(settlement_id, hand=HAND, settings=settings)
     return {name: part["count"] for name, part in run["summary"]["categories"].items() if part["count"]}
+
+
+async def test_the_largest_sale_of_all_goes_the_whole_way(api: Api, shop: Shop, settings: Settings) -> None:
+    await shop.since()
+    by_code = await shop.sell(MAX_AMOUNT, tip_amount=MAX_AMOUNT)
+    for _ in range(3):
+        cash = await shop.sell(MAX_AMOUNT, tip_amount=MAX_AMOUNT, cash=True)
+    body = {"amount": 2 * MAX_AMOUNT, "reason": "a slip of the finger", "staff_code": "s-7"}
+    answer = await api.post(f"/payments/{by_code}/refund", body, as_=shop.tenant, key="k-1")
+    assert answer.status == 201, answer.raw
+    await shop.refunds.process([answer.body["id"]])
+    await shop.give_back(cash)
+    closed = await shop.close_now()
+    assert (closed["gross_amount"], closed["refunds_amount"]) == (8 * MAX_AMOUNT, 4 * MAX_AMOUNT)
+    assert closed["cash_expected"] == 4 * MAX_AMOUNT
+    manager = api.signer.user(shop.tenant, role="store_manager")
+    counted = await api.post(f"/settlements/{closed['id']}/cash-count", {"cash_actual": 4 * MAX_AMOUNT}, as_=manager)
+    assert (counted.status, counted.body["cash_discrepancy"]) == (200, 0)
+    shop.provider.statements = [[line for line in await reported(shop) if line.provider_reference]]
+    assert await categories(shop, closed["id"], settings) == {"matched": 2}
+    assert (await shop.settlement(closed["id"]))["status"] == "reconciled"
 
 
 async def test_two_currencies_are_two_settlements_and_neither_looks_for_the_others_lines(

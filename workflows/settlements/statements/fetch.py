@@ -26,6 +26,7 @@ from typing import IO, Any
 
 from sqlalchemy import text
 
+from workflows.errors import InvalidRequest
 from workflows.providers.base import Provider, StatementLine, Unavailable
 from workflows.providers.registry import Providers
 from workflows.providers.statement_mapping import StatementMapping
@@ -108,7 +109,10 @@ async def _fetch(provider: Provider, wanted: dict[str, Any], *, hand: Hand) -> F
             writer.write(await _choose(page, wanted, hand=hand))
         writer.finish()
         incoming = Incoming(wanted["id"], provider.name, file, "csv", source="api", mapping=MAPPING)
-        stored = await receive_statement(incoming, hand=hand)
+        try:
+            stored = await receive_statement(incoming, hand=hand)
+        except InvalidRequest as unreadable:  # there is nobody here who could correct it, so it is asked for again
+            return Fetched(provider.name, trouble=f"{unreadable.text}: {unreadable.details[0].issue}")
     return Fetched(provider.name, statement_id=stored.resource_id)
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from sqlalchemy import text
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database import rows_parameter
@@ -111,7 +112,7 @@ async def receive_statement(incoming: Incoming, *, hand: Hand, key: Key | None =
             return known
         facts = {"settlement_id": settlement["id"], "provider": incoming.provider, "sha256": sha256}
         same = (await connection.execute(_SAME_FILE, facts)).mappings().one_or_none()
-        if same:
+        if same and _is_read_alike(same, incoming):
             stored = _answer(dict(same))
         else:
             row = {**facts, "size_bytes": size_bytes, "created_by": hand.id}
@@ -119,6 +120,11 @@ async def receive_statement(incoming: Incoming, *, hand: Hand, key: Key | None =
         if key:
             await keep_in(connection, settlement["merchant_id"], key, stored)
     return stored
+
+
+def _is_read_alike(same: RowMapping, incoming: Incoming) -> bool:
+    """Whether the file would be read as it was: a mapping that was wrong is corrected by sending the file once more."""
+    return incoming.mapping is None or incoming.mapping == StatementMapping.model_validate(same["mapping"])
 
 
 async def _take_in(

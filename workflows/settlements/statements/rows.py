@@ -9,7 +9,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from workflows.card_data import ISSUE, looks_like_card_data
-from workflows.money import MAX_AMOUNT, currencies, exponent
+from workflows.money import MAX_MOVED, currencies, exponent
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.settlements.statements.lines import BadLine, Line
 
@@ -119,8 +119,8 @@ def _minor_of(value: str, currency: str, *, field: str) -> int:
 
 
 def _bounded(amount: int, field: str) -> int:
-    if abs(amount) > MAX_AMOUNT:  # so that no file can bring a sum over a bigint's end
-        raise Unreadable(field, f"Must be at most {MAX_AMOUNT}")
+    if abs(amount) > MAX_MOVED:  # so that no file can bring a sum over a bigint's end
+        raise Unreadable(field, f"Must be at most {MAX_MOVED}")
     return amount
 
 
