@@ -89,8 +89,7 @@ async def test_the_same_file_read_in_another_way_is_another_statement(api: Api, 
         query = f"provider=external&mapping={mapping % amounts}"
         seen.append((await post_csv(api, tenant, settlement_id, "r,a\npay_1:1,1050\n", query=query)).body)
     assert [one["number"] for one in seen] == [1, 2, 2]
-    found = await admin.execute("SELECT amount FROM statement_lines WHERE statement_id = %s", [seen[1]["id"]])
-    assert [row["amount"] async for row in found] == [105_000]
+    assert len({one["sha256"] for one in seen}) == 1
 
 
 async def test_one_key_is_one_file(api: Api, admin: Admin, tenant: Tenant) -> None:
