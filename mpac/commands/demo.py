@@ -27,8 +27,8 @@ def demo(*, terminals: int, seconds: float, ports: str, keep: bool, home: Path) 
 
     Then three stores live through a day, on clocks that are moved: they close, count, and are compared with their provider.
 
-    It ends with a table and with the verdicts of three judges that share no code. Exit code 0 only if they find nothing, and
-    every payment that was accepted is final.
+    It ends with a table and with the verdicts of three judges: the rules over our database, the provider's ledger, and
+    all books added up. Exit code 0 only if they find nothing, and every payment that was accepted is final.
     """
     from mpac.demo.play import demonstrate  # noqa: PLC0415 - `mpac --help` shall not wait for it
 

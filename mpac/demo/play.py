@@ -72,7 +72,7 @@ async def _prove(stage: Stage, wrong: list[str]) -> bool:
     """The judges, and the sentence that everything was for."""
     screen = stage.screen
     verdicts = await prove(sandbox_url=stage.run["sandbox_url"])
-    screen.title("The proof: three judges that share no code")
+    screen.title("The proof: what three judges say")
     screen.show(as_table(verdicts))
     for line in [*wrong[:WRONGS_SHOWN], *as_problems(verdicts)]:
         screen.say(line, style="bold red")

@@ -1,10 +1,11 @@
-"""A stack that is hurt on purpose. It is shared by a module's tests: each leaves it whole, or the next one starts it again."""
+"""Stacks that are hurt on purpose. Each is shared by a module's tests: what one leaves broken is made whole for the next."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from tests.chaos.kill_stage import Stage, kill_stage
 from tests.living import WITHOUT_FLOWER, Living, living
 
 
@@ -29,3 +30,10 @@ async def town(whole_town: Living) -> AsyncIterator[Living]:
     await whole_town.revive()
     await whole_town.close_the_day()
     await whole_town.judge()
+
+
+@pytest.fixture(scope="module")
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    """A stack whose workers die at the point that they are told."""
+    async with kill_stage(tmp_path_factory.mktemp("k")) as found:
+        yield found

@@ -16,7 +16,7 @@ from typing import Any
 
 import uuid_utils
 
-from tests.factories import Tenant
+from tests.factories import WHY, Tenant
 from tests.harness import Answer
 from tests.living import TAKE_UP_SECONDS, Living
 from tests.waiting import eventually
@@ -74,7 +74,7 @@ class Day:
             until=lambda answer: answer.body["status"] in FINAL,
             within=TAKE_UP_SECONDS,
         )
-        body = {"amount": 50, "reason": "cold", "staff_code": "s-7"}
+        body = {"amount": 50, **WHY}
         asked = await eventually(
             lambda: api.post(f"/payments/{payment_id}/refund", body, as_=staff, key=uuid_utils.uuid7().hex),
             until=lambda answer: answer.status != 503,

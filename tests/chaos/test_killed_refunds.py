@@ -8,26 +8,18 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.chaos.dying_worker import IN_DOUBT, POINTS, REFUND
+from tests.chaos.kill_stage import Stage
 from tests.chaos.queues import broker_of, queued
-from tests.chaos.refund_stage import Stage, refund_stage
+from tests.factories import WHY
 
 logger = logging.getLogger(__name__)
 ROUNDS = 10
-WHY = {"reason": "cold", "staff_code": "s-7"}
-
-
-@pytest.fixture(scope="module")
-async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    """One stack for all of them."""
-    async with refund_stage(tmp_path_factory.mktemp("k")) as found:
-        yield found
 
 
 async def refund_under_kill(stage: Stage, point: str) -> float:
@@ -51,18 +43,11 @@ async def refund_under_kill(stage: Stage, point: str) -> float:
     return took
 
 
-async def all_judges_agree(stage: Stage) -> None:
-    await stage.close_the_day()
-    ledger, invariants = await stage.judgement()
-    assert ledger.broken == ()
-    assert [rule for rule in invariants["rules"] if rule["count"]] == []
-
-
 async def test_one_refund_wherever_its_worker_is_killed(stage: Stage) -> None:
     covered = [(point, await refund_under_kill(stage, point)) for point in POINTS]
     logger.info("killed at %d of %d points, final after %s s", len(covered), len(POINTS),
                 ", ".join(f"{seconds:.1f}" for _, seconds in covered))  # fmt: skip
-    await all_judges_agree(stage)
+    await stage.judge()
 
 
 async def test_twenty_refunds_of_many_payments_survive_a_kill_in_their_middle(stage: Stage) -> None:
@@ -76,7 +61,7 @@ async def test_twenty_refunds_of_many_payments_survive_a_kill_in_their_middle(st
         assert await stage.moved(payment_id) == [("charge", 1_000), ("refund", 1_000)]
     asked = [bool(await stage.asked_about(REFUND, refund["id"])) for refund in refunds]
     assert sum(asked) > 1, "it had no more than one in hand when it was killed"
-    await all_judges_agree(stage)
+    await stage.judge()
 
 
 async def test_refunds_whose_messages_were_lost_are_all_taken_up(stage: Stage) -> None:
@@ -94,7 +79,7 @@ async def test_refunds_whose_messages_were_lost_are_all_taken_up(stage: Stage) -
     assert Counter(refund["status"] for refund in ended) == {"completed": 20}
     for payment_id in paid:
         assert await stage.moved(payment_id) == [("charge", 1_000), ("refund", 300)]
-    await all_judges_agree(stage)
+    await stage.judge()
 
 
 @pytest.mark.long
@@ -102,4 +87,4 @@ async def test_one_refund_wherever_its_worker_is_killed_again_and_again(stage: S
     seconds = [await refund_under_kill(stage, point) for _ in range(ROUNDS) for point in POINTS]
     logger.info("%d of %d kills: one refund each, final after %.1f s at most", len(seconds), ROUNDS * len(POINTS),
                 max(seconds))  # fmt: skip
-    await all_judges_agree(stage)
+    await stage.judge()

@@ -1,4 +1,4 @@
-"""A stack whose workers die on command, with payments and refunds over real HTTP: what the tests of killed ones play on."""
+"""A stack whose workers die on command, with payments and refunds on it over real HTTP."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ import aiohttp
 import psycopg
 import uuid_utils
 
-from mpac.judges.provider import Judgement, judge_by_ledger
+from mpac.judges.provider import judge_by_ledger
 from mpac.stack.home import ROOT
 from mpac.stack.local import LocalStack
 from mpac.stack.probes import READY_FILE_VARIABLE
@@ -184,12 +184,14 @@ class Stage:
         async with self.session.get(f"{url}?status=open", headers=headers) as answer:
             return list((await answer.json())["data"])
 
-    async def judgement(self) -> tuple[Judgement, dict[str, Any]]:
-        """All judges: the provider's ledger against our payments; the invariants, and the sums of all books."""
+    async def judge(self) -> None:
+        """The day is closed, and all judges find everything in order: the provider's ledger, the invariants, the sums."""
+        await self.close_the_day()
         urls = self.stack.urls
         ledger = await judge_by_ledger(database_url=urls.database, sandbox_url=urls.sandbox)
-        told = await asyncio.to_thread(self._mpac, "invariants", "--json")
-        return ledger, json.loads(told)
+        assert ledger.broken == ()
+        told = json.loads(await asyncio.to_thread(self._mpac, "invariants", "--json"))
+        assert [rule for rule in told["rules"] if rule["count"]] == []
 
     def _mpac(self, *words: str) -> str:
         return run_mpac(self.stack, *words)
@@ -217,7 +219,7 @@ def run_mpac(stack: LocalStack, *words: str) -> str:
 
 
 @asynccontextmanager
-async def refund_stage(folder: Path) -> AsyncIterator[Stage]:
+async def kill_stage(folder: Path) -> AsyncIterator[Stage]:
     """Everything up, with two workers: while one is dead the other goes on."""
     # Another test of this process may have servers of its own in the environment; this stack is apart from them.
     apart = dict.fromkeys((name for name in os.environ if name.startswith("MPAC_")), "")
