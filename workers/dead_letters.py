@@ -2,13 +2,15 @@
 
 | what happened                                            | what becomes of the message                          |
 |----------------------------------------------------------|------------------------------------------------------|
-| the task raised because the database is away             | acknowledged: the row stays due, the sweep nudges     |
+| the task raised because database or broker are away      | acknowledged: the row stays due, the sweep nudges     |
 | the task raised anything else (unknown argument, a bug)  | acknowledged, kept here with its traceback           |
 | the worker died over it, three deliveries in a row       | acknowledged, kept here                               |
 """
 
 import logging
 from typing import Any
+
+from kombu.exceptions import OperationalError as BrokerAway
 
 from workers.runtime import run
 from workflows.dead_letters import bury
@@ -49,7 +51,7 @@ def keep(
     deliveries: int = 1,
 ) -> None:
     """Write a dead letter, unless the trouble is one that passes."""
-    if isinstance(error, ServiceUnavailable | TimeoutError):
+    if isinstance(error, ServiceUnavailable | TimeoutError | BrokerAway):
         logger.warning("task %s was put off: %s", task, error, extra={"task_id": task_id})
         return
     reason = f"{type(error).__name__}: {error}" if error else "its worker died each time"

@@ -55,6 +55,26 @@ def test_a_message_that_came_back_is_tried_three_times_in_all(message: Any, buri
     ]
 
 
+def test_a_task_whose_nudge_the_broker_did_not_take_is_not_poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    from celery import Celery  # noqa: PLC0415 - its import takes a third of a second
+
+    kept: list[Any] = []
+    monkeypatch.setattr(dead_letters, "bury", lambda task, **rest: kept.append(task))
+    monkeypatch.setattr(dead_letters, "run", lambda work: work)
+    away = Celery(broker="redis://127.0.0.1:1", set_as_current=False)
+    for error in (ValueError("a bug"), _refused_by(away)):
+        dead_letters.keep("settlements.close", "t-1", arguments=[[], {}], error=error)
+    away.close()
+    assert kept == ["settlements.close"], "the bug alone; what was to be nudged is due, and a sweep finds it"
+
+
+def _refused_by(broker: Any) -> Exception:
+    """What a publisher hears of a broker that is away."""
+    with pytest.raises(Exception) as refused:  # noqa: PT011 - which it is, is the question
+        broker.send_task("settlements.close", retry=False)
+    return refused.value
+
+
 async def test_what_was_put_aside_is_kept_whole(engines: None, admin: Admin) -> None:
     task_id = uuid_utils.uuid7().hex
     await bury(
