@@ -10,6 +10,9 @@ from psycopg.rows import DictRow
 
 DEADLINE_SECONDS = 10.0
 PATIENCE_SECONDS = 20.0  # for processes: what takes half a second, on a machine that does ten other things
+HANGS_AFTER_SECONDS = 600.0
+"""For programs that end by themselves: who takes longer hangs. Nothing is said by it about how quick anything is."""
+
 STEP_SECONDS = 0.01
 
 Seen = TypeVar("Seen")

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from mpac.stack.home import ROOT
+from tests.waiting import HANGS_AFTER_SECONDS
 
 MPAC = f"{shlex.quote(sys.executable)} -m mpac"
 STARTS_AND_STOPS = re.compile(r"^python3 run\.py (up|down)\b.*$", re.MULTILINE)
-LONGEST_SECONDS = 120
 
 
 def blocks(name: str, *, language: str, after: str, before: str = "\n## ") -> str:
@@ -38,7 +38,7 @@ def run(script: str, variables: dict[str, str]) -> str:
     """Run it as a reader's shell would, but stop at the first thing that fails; returns what it printed."""
     words = ["bash", "-euo", "pipefail", "-c", script]
     done = subprocess.run(
-        words, env=variables, cwd=ROOT, capture_output=True, text=True, check=False, timeout=LONGEST_SECONDS
+        words, env=variables, cwd=ROOT, capture_output=True, text=True, check=False, timeout=HANGS_AFTER_SECONDS
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.harness import Answer
-from tests.living import Living
+from tests.living import TAKE_UP_SECONDS, Living
 from tests.waiting import eventually
 
-WITHIN_SECONDS = 20.0
+WITHIN_SECONDS = TAKE_UP_SECONDS
 
 
 async def followed(town: Living, created: Answer, *, until: str) -> dict[str, Any]:
@@ -58,6 +58,7 @@ async def test_a_merchants_code_is_shown_until_the_customer_pays(town: Living) -
     shown = await eventually(
         lambda: town.api.get(f"/payments/{created.body['id']}", as_=town.staff),
         until=lambda answer: answer.body["next_action"] is not None,
+        within=WITHIN_SECONDS,
     )
     assert (shown.body["status"], shown.body["next_action"]["type"]) == ("processing", "display_qr")
     assert shown.body["next_action"]["qr_content"]
@@ -72,7 +73,9 @@ async def test_a_merchants_code_is_shown_until_the_customer_pays(town: Living) -
 async def test_a_code_that_waits_is_cancelled_and_can_no_longer_be_paid(town: Living) -> None:
     created = await town.api.pay(town.staff, method={"type": "qr", "mode": "mpm"})
     payment_id = created.body["id"]
-    await eventually(lambda: town.row(payment_id), until=lambda row: row["next_action"] is not None)
+    await eventually(
+        lambda: town.row(payment_id), until=lambda row: row["next_action"] is not None, within=WITHIN_SECONDS
+    )
     asked = await town.api.post(f"/payments/{payment_id}/cancel", {"reason": "changed his mind"}, as_=town.staff)
     assert (asked.status, asked.body["cancel_requested_at"] is not None) == (200, True)
     done = await followed(town, created, until="cancelled")
@@ -112,7 +115,9 @@ async def test_a_provider_that_refuses_twice_is_tried_again(town: Living, fate: 
 async def test_a_lost_answer_is_asked_about_and_charged_once(town: Living, fate: str) -> None:
     payment_id = await town.pay(fate=fate)
     row = await eventually(
-        lambda: town.row(payment_id), until=lambda row: not row["outcome_known"] or row["status"] == "completed"
+        lambda: town.row(payment_id),
+        until=lambda row: not row["outcome_known"] or row["status"] == "completed",
+        within=WITHIN_SECONDS,
     )
     assert row["status"] in ("processing", "completed")
     await town.reaches(payment_id, "completed", within=WITHIN_SECONDS)
@@ -129,7 +134,9 @@ async def test_a_payment_that_the_provider_takes_its_time_over_is_completed_late
 
 async def test_an_amount_that_was_charged_only_in_part_is_shown_to_a_person(town: Living) -> None:
     payment_id = await town.pay(fate="partial:400")
-    row = await eventually(lambda: town.row(payment_id), until=lambda row: bool(row["needs_review"]))
+    row = await eventually(
+        lambda: town.row(payment_id), until=lambda row: bool(row["needs_review"]), within=WITHIN_SECONDS
+    )
     assert (row["status"], row["failure_code"]) == ("processing", "amount_mismatch")
 
 
@@ -163,12 +170,13 @@ async def test_one_request_id_is_found_from_the_request_to_the_worker(town: Livi
     assert created.headers["X-Request-Id"] == "till-3.trace-1"
     logs = town.stack.home.logs
 
-    async def said() -> tuple[str, str]:
-        return (logs / "api.log").read_text(), (logs / "worker-payments-1.log").read_text()
+    async def said() -> tuple[bool, bool]:
+        """Whether the API's log and the worker's name the request, the worker's with its payment."""
+        of_api, of_worker = ((logs / f"{name}.log").read_text() for name in ("api", "worker-payments-1"))
+        lines = [json.loads(line) for line in of_worker.rpartition("\n")[0].splitlines() if "till-3.trace-1" in line]
+        return "till-3.trace-1" in of_api, created.body["id"] in {line.get("payment_id") for line in lines}
 
-    _, worker = await eventually(said, until=lambda texts: all("till-3.trace-1" in text for text in texts))
-    lines = [json.loads(line) for line in worker.splitlines() if "till-3.trace-1" in line]
-    assert created.body["id"] in {line.get("payment_id") for line in lines}
+    await eventually(said, until=all, within=WITHIN_SECONDS)
     rows = await town.sql("SELECT DISTINCT request_id FROM payment_history WHERE payment_id = %s", created.body["id"])
     assert rows == [{"request_id": "till-3.trace-1"}]
 

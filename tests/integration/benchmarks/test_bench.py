@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from mpac.stack.home import ROOT
-
-ENDS_WITHIN_SECONDS = 240  # 40 s on two idle cores
+from tests.waiting import HANGS_AFTER_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +24,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=ENDS_WITHIN_SECONDS,
+        timeout=HANGS_AFTER_SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, Any] = json.loads(file.read_text())

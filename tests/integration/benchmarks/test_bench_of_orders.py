@@ -11,8 +11,7 @@ import pytest
 
 from benchmarks.orders import LIMIT, ORDERS_QUICK, PARTS
 from mpac.stack.home import ROOT
-
-ENDS_WITHIN_SECONDS = 120  # 10 s on two idle cores
+from tests.waiting import HANGS_AFTER_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +25,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=ENDS_WITHIN_SECONDS,
+        timeout=HANGS_AFTER_SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "times a payment's accept" in done.stdout
@@ -55,5 +54,7 @@ def test_the_ratio_is_of_an_order_to_a_payment(results: dict[str, Any]) -> None:
 def test_the_help_of_the_word_says_that_there_is_such_a_thing() -> None:
     words = [sys.executable, "-m", "mpac", "bench"]
     for rest in (["--help"], ["--", "--help"]):
-        told = subprocess.run([*words, *rest], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+        told = subprocess.run(
+            [*words, *rest], cwd=ROOT, capture_output=True, text=True, check=True, timeout=HANGS_AFTER_SECONDS
+        ).stdout
         assert "--orders" in told

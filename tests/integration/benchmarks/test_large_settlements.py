@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from mpac.stack.home import ROOT
+from tests.waiting import HANGS_AFTER_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,6 @@ async def test_a_bench_of_large_settlements_runs(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, error = await asyncio.wait_for(process.communicate(), 60)
+    out, error = await asyncio.wait_for(process.communicate(), HANGS_AFTER_SECONDS)
     assert process.returncode == 0, error.decode()
     assert [text for text in told if text not in out.decode()] == []

@@ -8,6 +8,7 @@ from pathlib import Path
 from mpac.stack.home import ROOT
 from mpac.stack.program import Program
 from mpac.stack.runfile import birth
+from tests.waiting import HANGS_AFTER_SECONDS
 
 FOREVER = (sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)")
 
@@ -22,7 +23,7 @@ def mpac(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=HANGS_AFTER_SECONDS,
     )
 
 

@@ -18,6 +18,7 @@ from mpac.stack.local import LocalStack
 from mpac.trouble import Trouble
 from tests.factories import CASH, QR, PaymentMaker
 from tests.harness import variables
+from tests.waiting import HANGS_AFTER_SECONDS
 
 MOVEMENTS = 12
 
@@ -30,7 +31,12 @@ def mpac(*words: str, database_url: str, sandbox_url: str = "") -> "subprocess.C
         "PYTHONPATH": str(ROOT),
     }
     return subprocess.run(
-        [sys.executable, "-m", "mpac", *words], capture_output=True, text=True, env=variables, check=False, timeout=60
+        [sys.executable, "-m", "mpac", *words],
+        capture_output=True,
+        text=True,
+        env=variables,
+        check=False,
+        timeout=HANGS_AFTER_SECONDS,
     )
 
 

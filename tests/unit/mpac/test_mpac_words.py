@@ -9,9 +9,9 @@ from click.testing import CliRunner
 
 from mpac.commands import HELP, load_word, words
 from mpac.stack.home import ROOT
+from tests.waiting import HANGS_AFTER_SECONDS
 
 FILES = {path.stem for path in (ROOT / "mpac" / "commands").glob("[a-z]*.py")}
-SLOWEST_SECONDS = 20  # several of them on a busy machine; it takes a tenth of one
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -21,7 +21,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=SLOWEST_SECONDS,
+        timeout=HANGS_AFTER_SECONDS,
     )
 
 
