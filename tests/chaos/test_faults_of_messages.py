@@ -73,16 +73,14 @@ async def test_a_thousand_queued_messages_lost_are_all_taken_up_within_a_minute(
     assert await town.settled(ids, within=TAKE_UP_SECONDS) == {"completed": BACKLOG}
 
 
-@pytest.mark.parametrize("times", [2, 5])
-async def test_each_message_delivered_several_times_at_once_is_the_same_as_once(
-    town: Living, broker: Redis, times: int
-) -> None:
+async def test_each_message_delivered_several_times_at_once_is_the_same_as_once(town: Living, broker: Redis) -> None:
     async with nobody_consuming(town):
         ids = await town.pay_many(60, fate="slow:300")
-        batches = [[payment_id] for payment_id in ids] + [ids]
-        await asyncio.gather(*(asyncio.to_thread(publish, town, batches) for _ in range(times)))
+        for some, times in ((ids[:30], 2), (ids[30:], 5)):
+            batches = [[payment_id] for payment_id in some] + [some]
+            await asyncio.gather(*(asyncio.to_thread(publish, town, batches) for _ in range(times)))
     assert await town.settled(ids) == {"completed": 60}
-    await asyncio.to_thread(publish, town, batches)
+    await asyncio.to_thread(publish, town, [[payment_id] for payment_id in ids] + [ids])
     await consumed(broker, "payments")
     events = await town.events(ids)
     assert (events["claim"], events["complete"]) == (60, 60)
