@@ -8,13 +8,11 @@ from starlette.responses import Response, StreamingResponse
 
 from api.dependencies import Page
 from api.keys import REPLAYED
+from api.media_types import CSV, EVENT_STREAM, JSON
 from workflows.errors import DomainError
 from workflows.idempotency import Stored
 from workflows.payments.present import payment_fields
 from workflows.rendering import render
-
-JSON, CSV = "application/json", "text/csv"
-EVENT_STREAM = "text/event-stream"
 
 
 class EventStream(StreamingResponse):

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 
 from fastapi import Request
 
+from api.media_types import FORM, JSON
 from api.uploads import UPLOAD_TYPES, is_upload
 from workflows.devices.assertions import TOKEN_PATH
 from workflows.errors import Detail, MalformedRequest
-
-JSON = "application/json"
-FORM = "application/x-www-form-urlencoded"
 
 OTHERS: Mapping[str, str] = {TOKEN_PATH: FORM}
 """Paths whose body is not JSON. OAuth 2 wants a form for tokens."""

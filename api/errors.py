@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.keys import keep_refusal
+from api.media_types import JSON
 from api.schemas.patterns import DAY_PATTERN, IN_WORDS
 from api.schemas.payments import METHOD_TYPES
 from workflows.errors import (
@@ -89,7 +90,7 @@ def body_of(error: DomainError) -> dict[str, Any]:
 
 def answer(error: DomainError) -> Response:
     """``error`` as a response."""
-    response = Response(render(body_of(error)), STATUS[error.kind], media_type="application/json")
+    response = Response(render(body_of(error)), STATUS[error.kind], media_type=JSON)
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     if error.kind is Kind.UNAUTHENTICATED:

@@ -8,6 +8,7 @@ status is left out. Schemas with a status may bring examples of their own (``jso
 from collections.abc import Mapping
 from typing import Any
 
+from api.media_types import JSON
 from api.order_examples import BILL_REQUESTS, BILLS, COMBINATIONS, ORDER_CHANGES, ORDER_REQUESTS, ORDERS, SPLITS
 from api.refund_examples import REFUND_REQUESTS, REFUNDS
 from workflows.payments.present import payment_fields
@@ -192,7 +193,7 @@ def _by_status(schema: Mapping[str, Any]) -> Examples:
 
 
 def _add(body: dict[str, Any], known: Mapping[str, Examples], *, only_first: bool = False) -> None:
-    shown = body.get("content", {}).get("application/json", {})
+    shown = body.get("content", {}).get(JSON, {})
     examples = known.get(shown.get("schema", {}).get("$ref", "").rpartition("/")[2])
     if examples:
         # What was just made is in the one status in which it begins, which is written first.

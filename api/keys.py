@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import Request
 from starlette.responses import Response
 
+from api.media_types import JSON
 from api.reading import read_json
 from workflows.errors import Detail, DomainError, IdempotencyKeyReused, MalformedRequest
 from workflows.idempotency import Key, fingerprint, keep_answer
@@ -64,7 +65,7 @@ async def keep_refusal(request: Request, error: DomainError, response: Response)
         caller, key, merchant_id=merchant_id, status=response.status_code, body=bytes(response.body)
     )
     if kept.is_replay:
-        return Response(kept.body, kept.status, media_type="application/json", headers={REPLAYED: "true"})
+        return Response(kept.body, kept.status, media_type=JSON, headers={REPLAYED: "true"})
     return response
 
 

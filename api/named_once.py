@@ -5,7 +5,8 @@ A dependency of the usual routes; a hot one reads its body once, by ``read_json`
 
 from fastapi import Request
 
-from api.content_type import FORM, has_body
+from api.content_type import has_body
+from api.media_types import FORM
 from api.reading import check_once, read_json
 from api.uploads import is_upload
 

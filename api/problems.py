@@ -3,6 +3,7 @@
 from typing import Any
 
 from api.errors import STATUS, body_of
+from api.media_types import JSON
 from api.schemas.base import ErrorOut
 from workflows.errors import every_error
 
@@ -22,5 +23,5 @@ def _problem(status: int) -> dict[str, Any]:
     return {
         "model": ErrorOut,
         "description": description,
-        "content": {"application/json": {"examples": examples}},
+        "content": {JSON: {"examples": examples}},
     }

@@ -23,6 +23,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from api.errors import translate
 from api.keys import read_key
+from api.media_types import CSV, JSON, JSON_LINES, MULTIPART
 from api.reading import read_json
 from api.schemas.providers import reporting_provider
 from api.schemas.statements import StatementIn
@@ -32,17 +33,16 @@ from workflows.providers.statement_mapping import StatementMapping
 from workflows.settlements.statements.receive import Incoming, digest
 
 UPLOAD_PATH = re.compile(r"/api/v1/settlements/[^/]+/statements")
-CSV, LINES, FORM, JSON = "text/csv", "application/x-ndjson", "multipart/form-data", "application/json"
-UPLOAD_TYPES = (CSV, LINES, FORM, JSON)
-FORMATS = {CSV: "csv", LINES: "json_lines"}
+UPLOAD_TYPES = (CSV, JSON_LINES, MULTIPART, JSON)
+FORMATS = {CSV: "csv", JSON_LINES: "json_lines"}
 MAX_JSON_BYTES = 1024 * 1024  # parsed as a whole; larger files come as CSV or as lines, which are streamed
 
 DOCUMENTED_BODY: dict[str, Any] = {
     "required": True,
     "content": {
         CSV: {"schema": {"type": "string", "format": "binary"}},
-        LINES: {"schema": {"type": "string", "format": "binary"}},
-        FORM: {
+        JSON_LINES: {"schema": {"type": "string", "format": "binary"}},
+        MULTIPART: {
             "schema": {
                 "type": "object",
                 "required": ["provider", "file"],
@@ -73,7 +73,7 @@ async def received(request: Request, settlement_id: str, *, secret: bytes) -> As
     read_key(request, body=b"", secret=secret)  # what is wrong with the key is said before anything large is read
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     with tempfile.TemporaryFile() as file:
-        if media_type == FORM:
+        if media_type == MULTIPART:
             said = await _from_form(request, file)
         elif media_type == JSON:
             said = await _from_json(request, file)

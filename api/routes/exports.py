@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.answers import CSV, JSON, streamed
+from api.answers import streamed
 from api.dependencies import EntityId, StoreManager
+from api.media_types import CSV, HTML, JSON, PDF
 from api.problems import problems
 from workflows.settlements.export import export_csv, export_json
 from workflows.settlements.report.compose import compose
@@ -16,7 +17,6 @@ from workflows.settlements.report.gather import gather_facts
 
 router = APIRouter(tags=["settlements"])
 
-HTML, PDF = "text/html", "application/pdf"
 Lang = Annotated[
     Literal["ja", "en"] | None, Query(description="The language; left out, Japanese for yen and English for others")
 ]

@@ -6,10 +6,11 @@ from fastapi import APIRouter, Query
 from pydantic import AwareDatetime
 from starlette.responses import Response
 
-from api.answers import EVENT_STREAM, EventStream, json_answer, page_answer, server_sent_events, stored_answer
+from api.answers import EventStream, json_answer, page_answer, server_sent_events, stored_answer
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurRuntime, RequestId
 from api.hot import HotRoute
 from api.keys import DOCUMENTED
+from api.media_types import EVENT_STREAM
 from api.problems import problems
 from api.schemas.payments import CancelIn, EventsOut, PaymentIn, PaymentOut, PaymentsOut
 from workflows.payments.cancel import cancel_payment

@@ -6,8 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
-from api.answers import CSV, json_answer, page_answer, prefers_csv, streamed
+from api.answers import json_answer, page_answer, prefers_csv, streamed
 from api.dependencies import CurrentPage, EntityId, RequestId, StoreManager
+from api.media_types import CSV
 from api.problems import problems
 from api.schemas.base import Id, NothingIn
 from api.schemas.settlements import CashCountIn, LinesOut, OverrideIn, OverrideOut, SettlementOut, SettlementsOut

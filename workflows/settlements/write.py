@@ -1,4 +1,4 @@
-"""Write: the two statements that make a settlement and close one, each with its history, for many at a time."""
+"""Write: the statements that make and close settlements, each with its history, and plan their ends; many at a time."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,0 +1,10 @@
+"""Media types: what bodies are, in both directions."""
+
+JSON = "application/json"
+CSV = "text/csv"
+JSON_LINES = "application/x-ndjson"
+FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data"
+EVENT_STREAM = "text/event-stream"
+HTML = "text/html"
+PDF = "application/pdf"
