@@ -1,5 +1,6 @@
-"""The demonstration, in short: it tells its stories, all judges agree, and it leaves nothing running but its reports."""
+"""The demonstration, in short: it tells its stories, all judges agree, and leaves its reports, or all that it was."""
 
+import json
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from mpac.stack.home import ROOT
-from tests.waiting import HANGS_AFTER_SECONDS
+from tests.waiting import HANGS_AFTER_SECONDS, until
 
 BREAKS = (
     "missing_at_provider",
@@ -25,22 +26,8 @@ BREAKS = (
 
 def test_a_short_demonstration_ends_well(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "mpac", "demo", "--home", str(home)),
-            "--ports",
-            "free",
-            "--terminals",
-            "8",
-            "--seconds",
-            "4",
-        ],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-        timeout=HANGS_AFTER_SECONDS,
-    )
+    words = ("demo", "--home", str(home), "--ports", "free", "--terminals", "8", "--seconds", "4")
+    done = _run("-m", "mpac", *words)
     said = re.sub(r"\s+", " ", done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"The first payment was completed [\d.]+ s after the command was given", said)
@@ -56,9 +43,46 @@ def test_a_short_demonstration_ends_well(tmp_path: Path) -> None:
     _check_reports(home / "reports")
     assert "All judges agree: nothing was lost, nothing was charged twice, and every payment is final." in said
     assert done.stderr == ""
-    assert not [
-        process for process in psutil.process_iter(["cmdline"]) if str(home) in " ".join(process.info["cmdline"] or [])
-    ]
+    assert not _still_there(home)
+
+
+ONE_CHAPTER = """
+import mpac.demo.chapters as chapters
+from mpac.__main__ import main
+
+chapters.CHAPTERS = (chapters.CHAPTERS[0][1:],)  # the cafe's: how it ends is what is asked here, not what is told
+main()
+"""
+
+
+async def test_what_is_kept_is_still_up_and_says_how_it_is_reached_and_stopped(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    words = ("demo", "--keep", "--home", str(home), "--ports", "free", "--terminals", "1", "--seconds", "1")
+    try:
+        done = _run("-c", ONE_CHAPTER, *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        said = re.sub(r"\s+", " ", done.stdout)
+        run = json.loads((home / "run.json").read_text())
+        assert "the order is paid." in said
+        assert f"API {run['api_url']}/docs" in said.partition("It is still up")[2]
+        await until(lambda: _run("-m", "mpac", "status", "--home", str(home)).returncode == 0)  # Flower comes last
+        (stop,) = re.findall(r"Stop it with `python3 run.py (down --home \S+)`", said)
+        assert _run("-m", "mpac", *stop.split()).stdout == "Stopped; the data stays.\n"
+        await until(lambda: not _still_there(home))  # the supervisor is the last, and says so before it ends
+    finally:
+        _run("-m", "mpac", "down", "--home", str(home))
+
+
+def _run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, cwd=ROOT, check=False, timeout=HANGS_AFTER_SECONDS
+    )
+
+
+def _still_there(home: Path) -> list[psutil.Process]:
+    """The processes that were told of this folder."""
+    every = psutil.process_iter(["cmdline"])
+    return [process for process in every if str(home) in " ".join(process.info["cmdline"] or [])]
 
 
 def _check_day(said: str) -> None:
