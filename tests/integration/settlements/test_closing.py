@@ -175,7 +175,9 @@ async def test_two_workers_and_a_manager_at_once_close_once(shop: Shop, caplog: 
 
     assert [row["status"] for row in await shop.periods()] == ["closed", "open"]
     assert set(await shop.lines(first["id"])) == {sold}
-    history = await shop.admin.execute("SELECT event FROM settlement_history WHERE settlement_id = %s", [first["id"]])
+    history = await shop.admin.execute(
+        "SELECT event FROM settlement_history WHERE settlement_id = %s ORDER BY version", [first["id"]]
+    )
     assert [row["event"] for row in await history.fetchall()] == ["create", "close"]
     assert "failed" not in caplog.text  # whoever came second waited or passed by, and broke nothing
 
