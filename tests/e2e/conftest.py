@@ -8,11 +8,14 @@ import pytest
 from mpac.stack.parts import EVERYTHING
 from tests.living import Living, living
 
+USUAL_PATIENCE = {"MPAC_LEASE_SECONDS": "30", "MPAC_STATEMENT_TIMEOUT_MS": "10000"}
+"""Nobody is hurt here: who takes a little longer on a busy machine is neither refused nor taken for dead."""
+
 
 @pytest.fixture(scope="module")
 async def town(home: Path) -> AsyncIterator[Living]:
     """All parts as ``mpac up`` starts them; after the last journey the day is closed and all judges look at it."""
-    async with living(home / "e2e", parts=EVERYTHING) as running:
+    async with living(home / "e2e", parts=EVERYTHING, env=USUAL_PATIENCE) as running:
         yield running
         await running.close_the_day()
         await running.judge()
