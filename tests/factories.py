@@ -194,17 +194,18 @@ async def ask_back(
     )
 
 
-async def time_passes(admin: psycopg.AsyncConnection[DictRow], payment_id: str, *, seconds: float) -> None:
-    """For this payment alone: everything that waits for a time waits ``seconds`` less, and what is past is longer past."""
-    columns = ("due_at", "lease_until", "expires_at", "in_doubt_since", "created_at", "processing_at")
-    earlier = ", ".join(f"{name} = {name} - make_interval(secs => %(seconds)s)" for name in columns)
-    parameters = {"id": payment_id, "seconds": seconds}
-    await admin.execute(f"UPDATE payments SET {earlier} WHERE id = %(id)s".encode(), parameters)
-    await admin.execute(
-        """UPDATE payment_attempts SET sent_at = sent_at - make_interval(secs => %(seconds)s),
-               not_found_at = not_found_at - make_interval(secs => %(seconds)s) WHERE payment_id = %(id)s""",
-        parameters,
-    )
+async def time_passes(
+    admin: psycopg.AsyncConnection[DictRow], row_id: str, *, seconds: float, entity: str = "payment"
+) -> None:
+    """For this payment or refund alone: what waits for a time waits ``seconds`` less, and what is past is longer past."""
+    columns = ["due_at", "lease_until", "in_doubt_since", "created_at", "processing_at"]
+    if entity == "payment":
+        columns.append("expires_at")
+    of_attempts = ["sent_at", "not_found_at"]
+    for table, key, names in ((f"{entity}s", "id", columns), (f"{entity}_attempts", f"{entity}_id", of_attempts)):
+        earlier = ", ".join(f"{name} = {name} - make_interval(secs => %(seconds)s)" for name in names)
+        statement = f"UPDATE {table} SET {earlier} WHERE {key} = %(id)s"
+        await admin.execute(statement.encode(), {"id": row_id, "seconds": seconds})
 
 
 class PaymentMaker:

@@ -1,4 +1,4 @@
-"""What the tables say about one payment, for the tests of this folder."""
+"""What the tables say about one payment or refund."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ Admin = psycopg.AsyncConnection[DictRow]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that is known about one payment."""
+    """Everything that is known about one payment or refund."""
 
     row: dict[str, Any]
     history: list[dict[str, Any]]
@@ -52,21 +52,23 @@ async def all_of(admin: Admin, statement: bytes, *values: Any) -> list[dict[str,
     return await (await admin.execute(statement, values)).fetchall()
 
 
-async def evidence(admin: Admin, payment_id: str) -> Evidence:
-    """What the tables say now; its history is checked on the way."""
-    (row,) = await all_of(admin, b"SELECT * FROM payments WHERE id = %s", payment_id)
-    found = Evidence(
-        row,
-        await all_of(admin, b"SELECT * FROM payment_history WHERE payment_id = %s ORDER BY version", payment_id),
-        await all_of(admin, b"SELECT * FROM payment_attempts WHERE payment_id = %s ORDER BY number", payment_id),
-        await all_of(admin, b"SELECT * FROM payment_messages WHERE payment_id = %s ORDER BY number", payment_id),
-    )
+async def evidence_of(admin: Admin, entity: str, row_id: str) -> Evidence:
+    """What the tables say of a payment or a refund now; its history is checked on the way."""
+    (row,) = await all_of(admin, f"SELECT * FROM {entity}s WHERE id = %s".encode(), row_id)
+    beside = [("history", "version"), ("attempts", "number"), ("messages", "number")]
+    statements = [f"SELECT * FROM {entity}_{name} WHERE {entity}_id = %s ORDER BY {by}" for name, by in beside]
+    found = Evidence(row, *[await all_of(admin, statement.encode(), row_id) for statement in statements])
     found.check()
     return found
 
 
-async def seconds_until(admin: Admin, payment_id: str, column: str) -> float:
-    """How far away an instant of the payment is by the database's clock."""
-    query = f"SELECT extract(epoch FROM {column} - now())::float8 AS seconds FROM payments WHERE id = %s"
-    (row,) = await all_of(admin, query.encode(), payment_id)
+async def evidence(admin: Admin, payment_id: str) -> Evidence:
+    """What the tables say of a payment now."""
+    return await evidence_of(admin, "payment", payment_id)
+
+
+async def seconds_until(admin: Admin, row_id: str, column: str, *, entity: str = "payment") -> float:
+    """How far away an instant of a payment or refund is by the database's clock."""
+    query = f"SELECT extract(epoch FROM {column} - now())::float8 AS seconds FROM {entity}s WHERE id = %s"
+    (row,) = await all_of(admin, query.encode(), row_id)
     return float(row["seconds"])

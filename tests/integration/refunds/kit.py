@@ -8,9 +8,10 @@ import psycopg
 import uuid_utils
 from psycopg.rows import DictRow
 
+from tests import factories
 from tests.factories import QR, WHY, PaymentMaker, Tenant, ask_back
 from tests.harness import Answer, Api
-from tests.integration.payments.evidence import Evidence, all_of
+from tests.integration.payments.evidence import Evidence, all_of, evidence_of, seconds_until
 from workflows.idempotency import Stored
 from workflows.payments.judge import PaymentRequest
 from workflows.payments.process import Processor
@@ -61,16 +62,8 @@ class RefundMaker:
 
 
 async def evidence(admin: Admin, refund_id: str) -> Evidence:
-    """What the tables say of a refund now; its history is checked on the way."""
-    (row,) = await all_of(admin, b"SELECT * FROM refunds WHERE id = %s", refund_id)
-    found = Evidence(
-        row,
-        await all_of(admin, b"SELECT * FROM refund_history WHERE refund_id = %s ORDER BY version", refund_id),
-        await all_of(admin, b"SELECT * FROM refund_attempts WHERE refund_id = %s ORDER BY number", refund_id),
-        await all_of(admin, b"SELECT * FROM refund_messages WHERE refund_id = %s ORDER BY number", refund_id),
-    )
-    found.check()
-    return found
+    """What the tables say of a refund now."""
+    return await evidence_of(admin, "refund", refund_id)
 
 
 async def sums(admin: Admin, payment_id: str) -> tuple[str, int, int]:
@@ -89,22 +82,13 @@ async def sums(admin: Admin, payment_id: str) -> tuple[str, int, int]:
 
 
 async def time_passes(admin: Admin, refund_id: str, *, seconds: float) -> None:
-    """For this refund alone: what waits for a time waits ``seconds`` less, and what is past is longer past."""
-    parameters = {"id": refund_id, "seconds": seconds}
-    columns = ("due_at", "lease_until", "in_doubt_since", "created_at", "processing_at")
-    earlier = ", ".join(f"{name} = {name} - make_interval(secs => %(seconds)s)" for name in columns)
-    await admin.execute(f"UPDATE refunds SET {earlier} WHERE id = %(id)s".encode(), parameters)
-    await admin.execute(
-        "UPDATE refund_attempts SET not_found_at = not_found_at - make_interval(secs => %(seconds)s) WHERE refund_id = %(id)s",
-        parameters,
-    )
+    """For this refund alone (``factories.time_passes``)."""
+    await factories.time_passes(admin, refund_id, seconds=seconds, entity="refund")
 
 
 async def seconds_until_due(admin: Admin, refund_id: str) -> float:
     """How far away the next look at a refund is, by the database's clock."""
-    query = b"SELECT extract(epoch FROM due_at - now())::float8 AS seconds FROM refunds WHERE id = %s"
-    (row,) = await all_of(admin, query, refund_id)
-    return float(row["seconds"])
+    return await seconds_until(admin, refund_id, "due_at", entity="refund")
 
 
 async def look_again(refunds: RefundMaker, admin: Admin, refund_id: str, *, after: float = 0) -> None:
