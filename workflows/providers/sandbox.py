@@ -32,7 +32,7 @@ from workflows.settings import Settings
 
 NAME = "sandbox"
 
-OK, REFUSED, CONFLICT, MISSING = 200, 400, 409, 404
+OK, REFUSED, CONFLICT, MISSING = 200, 400, 409, 404  # that a question is refused says nothing of what it is about
 NOTHING_DONE = frozenset({401, 403, 429, 503})
 RETRIABLE_CODES = frozenset({"try_again_later", "issuer_unavailable", "processor_busy"})
 """Declines after which the sandbox's documentation allows another attempt."""
@@ -192,12 +192,12 @@ class SandboxProvider:
 
     async def inquire(self, reference: str) -> Answer:
         """What became of ``reference``."""
-        answer = await self._ask("GET", f"/v1/charges/{reference}", None)
+        answer = await self._ask("GET", f"/v1/charges/{reference}", None, refusal=None)
         return Unavailable(answer.reason) if isinstance(answer, Unknown) else answer
 
     async def withdraw(self, reference: str) -> Answer:
         """Cancel ``reference``; a 409 brings the charge that was quicker."""
-        return await self._ask("POST", f"/v1/charges/{reference}/cancel", {})
+        return await self._ask("POST", f"/v1/charges/{reference}/cancel", {}, refusal=None)
 
     async def give_back(self, refund: GiveBack) -> Outcome:
         """Refund some or all of a charge."""
@@ -218,7 +218,7 @@ class SandboxProvider:
 
     async def inquire_refund(self, reference: str) -> Answer:
         """What became of the refund ``reference``."""
-        answer = await self._ask("GET", f"/v1/refunds/{reference}", None)
+        answer = await self._ask("GET", f"/v1/refunds/{reference}", None, refusal=None)
         return Unavailable(answer.reason) if isinstance(answer, Unknown) else answer
 
     async def statement(
@@ -254,7 +254,9 @@ class SandboxProvider:
         if self._session:
             await self._session.close()
 
-    async def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> Answer:
+    async def _ask(
+        self, method: str, path: str, body: dict[str, Any] | None, *, refusal: int | None = REFUSED
+    ) -> Answer:
         try:
             # No redirects: the call has arrived where it was sent, and what somebody else says of it is no answer.
             async with self._pool().request(
@@ -263,7 +265,8 @@ class SandboxProvider:
                 data=orjson.dumps(body) if body is not None else None,
                 allow_redirects=False,
             ) as response:
-                return _read(response.status, await response.read(), response.headers.get("Retry-After"))
+                retry_after = response.headers.get("Retry-After")
+                return _read(response.status, await response.read(), retry_after, refusal=refusal)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return Unavailable(f"no connection: {type(error).__name__}")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -279,7 +282,8 @@ class SandboxProvider:
         return self._session
 
 
-def _read(status: int, raw: bytes, retry_after: str | None) -> Answer:
+def _read(status: int, raw: bytes, retry_after: str | None, *, refusal: int | None = REFUSED) -> Answer:
+    """What an answer means; ``refusal`` is the status by which what was asked for is refused for good."""
     if status in NOTHING_DONE:
         seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
         return Unavailable(f"the provider answered {status}", seconds)
@@ -287,7 +291,7 @@ def _read(status: int, raw: bytes, retry_after: str | None) -> Answer:
         return NotFound()
     try:
         body = orjson.loads(raw)
-        if status == REFUSED:
+        if status == refusal:
             return Declined("refused_by_provider", _prose(body["error"]["message"]))
         if status in (OK, CONFLICT):
             return ANSWERS[body["status"]](body)

@@ -6,13 +6,14 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from workflows.providers.base import Answer, Charge, GiveBack, Unavailable, Unknown
+from workflows.providers.base import Answer, Charge, Declined, GiveBack, Unavailable, Unknown
 from workflows.providers.sandbox import SandboxProvider
 from workflows.settings import Settings
 
 CHARGE = Charge("pay_1:1", "pay_1", 1_000, "JPY", "qr", "cpm", 300.0)
 GIVE_BACK = GiveBack("rfd_1:1", "pay_1", "pay_1:1", 1_000, "JPY")
 Said = tuple[int, Mapping[str, str]]
+REFUSAL = b'{"error": {"code": "invalid_request", "message": "the api version is not supported"}}'
 
 
 @asynccontextmanager
@@ -23,7 +24,7 @@ async def at(settings: Settings, said: Said) -> AsyncIterator[tuple[SandboxProvi
     async def answer(request: web.Request) -> web.Response:
         heard.append(f"{request.method} {request.path}")
         if request.path.startswith("/v1/"):
-            return web.Response(status=said[0], headers=dict(said[1]))
+            return web.Response(status=said[0], headers=dict(said[1]), body=REFUSAL)
         return web.Response(status=503)
 
     app = web.Application()
@@ -60,6 +61,20 @@ async def test_what_moves_money_is_sent_nowhere_else(settings: Settings, what: s
     async with at(settings, (status, {"Location": "/elsewhere"})) as (provider, heard):
         assert isinstance(await ask(provider, what), Unknown)
         assert len(heard) == 1
+
+
+@pytest.mark.parametrize("what", ["charge", "refund"])
+async def test_a_refusal_of_what_moves_money_is_a_decline(settings: Settings, what: str) -> None:
+    async with at(settings, (400, {})) as (provider, _):
+        assert await ask(provider, what) == Declined("refused_by_provider", "the api version is not supported")
+
+
+@pytest.mark.parametrize("question", ["inquire", "inquire_refund", "withdraw"])
+async def test_a_refusal_of_a_question_says_nothing_about_what_was_asked_about(
+    settings: Settings, question: str
+) -> None:
+    async with at(settings, (400, {})) as (provider, _):
+        assert isinstance(await getattr(provider, question)("pay_1:1"), Unknown | Unavailable)
 
 
 @pytest.mark.parametrize(
