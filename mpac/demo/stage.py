@@ -85,11 +85,15 @@ async def stack_for(home: Path, *, ports: str, keep: bool) -> AsyncIterator[Call
         return
     os.environ.update(SETTINGS)
     words = ["up", "--ports", ports, "--home", str(home), *(["--movable-clock"] if realm_here() is MOVABLE else [])]
-    await asyncio.to_thread(partial(detach_up, home, words, names=FIRST))
+    starting = asyncio.create_task(asyncio.to_thread(partial(detach_up, home, words, names=FIRST)))
     try:
+        await asyncio.shield(starting)
         yield partial(_complete, Home(home))
     except BaseException:
-        await asyncio.to_thread(stop_other, Home(home))
+        # A thread is not cancelled: who interrupts the start would go, and the stack come up behind his back.
+        await asyncio.wait({starting})
+        if starting.exception() is None:  # else it is not ours that runs there, if one does
+            await asyncio.to_thread(stop_other, Home(home))
         raise
 
 

@@ -1,7 +1,9 @@
 """The demonstration, in short: it tells its stories, all judges agree, and leaves its reports, or all that it was."""
 
+import asyncio
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +71,36 @@ async def test_what_is_kept_is_still_up_and_says_how_it_is_reached_and_stopped(t
         (stop,) = re.findall(r"Stop it with `python3 run.py (down --home \S+)`", said)
         assert _run("-m", "mpac", *stop.split()).stdout == "Stopped; the data stays.\n"
         await until(lambda: not _still_there(home))  # the supervisor is the last, and says so before it ends
+    finally:
+        _run("-m", "mpac", "down", "--home", str(home))
+
+
+async def test_who_interrupts_its_start_leaves_nothing_up(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    words = ("demo", "--keep", "--home", str(home), "--ports", "free", "--terminals", "1", "--seconds", "1")
+    demo = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "mpac", *words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=ROOT
+    )
+    try:
+        await until((home / "lock").exists, within=HANGS_AFTER_SECONDS)  # the stack has begun to start
+        demo.send_signal(signal.SIGINT)
+        _, complained = await demo.communicate()
+        assert (demo.returncode, complained.decode().strip()) == (130, "mpac: Interrupted.")
+        await until(lambda: not _still_there(home))
+    finally:
+        if demo.returncode is None:
+            demo.kill()
+        _run("-m", "mpac", "down", "--home", str(home))
+
+
+async def test_a_stack_that_runs_there_already_is_left_alone(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    try:
+        up = _run("-m", "mpac", "up", "--detach", "--only", "valkey", "--ports", "free", "--home", str(home))
+        assert up.returncode == 0, up.stderr
+        refused = _run("-m", "mpac", "demo", "--keep", "--home", str(home), "--ports", "free")
+        assert (refused.returncode, "already runs" in refused.stderr) == (1, True)
+        assert _run("-m", "mpac", "status", "--home", str(home)).returncode == 0
     finally:
         _run("-m", "mpac", "down", "--home", str(home))
 
