@@ -9,6 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.keys import read_key
 from api.runtime import Runtime, runtime
+from api.schemas.base import ReasonIn
 from api.schemas.patterns import ID_PATTERN
 from workflows.card_data import ISSUE, looks_like_card_data
 from workflows.errors import Detail, InvalidRequest, NotAuthenticated, NotAuthorized
@@ -95,6 +96,14 @@ async def our_runtime(request: Request) -> Runtime:
 
 RequestId = Annotated[str, Depends(request_id)]
 OurRuntime = Annotated[Runtime, Depends(our_runtime)]
+
+
+async def reason(body: ReasonIn | None = None) -> str | None:
+    """Why something is done, where the body says so."""
+    return body.reason if body else None
+
+
+Reason = Annotated[str | None, Depends(reason)]
 EntityId = Annotated[str, Path(pattern=ID_PATTERN, description="An id as answers give it")]
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200

@@ -7,10 +7,9 @@ from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from api.answers import json_answer, page_answer, stored_answer
-from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, RequestId
+from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, Reason, RequestId
 from api.keys import DOCUMENTED
 from api.problems import problems
-from api.schemas.base import ReasonIn
 from api.schemas.bills import BillIn, BillOut, BillsOut, CombineIn, PartsOut, SplitIn
 from workflows.bills.create import bill_orders
 from workflows.bills.present import bill_fields
@@ -85,9 +84,6 @@ async def get_bill(bill_id: EntityId, caller: AnyCaller) -> Response:
 
 
 @router.post("/{bill_id}/void", response_model=BillOut, responses=problems(401, 403, 409, 422))
-async def post_void(
-    bill_id: EntityId, caller: AnyCaller, request_id: RequestId, body: ReasonIn | None = None
-) -> Response:
+async def post_void(bill_id: EntityId, caller: AnyCaller, request_id: RequestId, reason: Reason) -> Response:
     """Withdraw a bill on which nothing is paid or reserved."""
-    reason = body.reason if body else None
     return json_answer(bill_fields(await void_bill(bill_id, caller=caller, reason=reason, request_id=request_id)))

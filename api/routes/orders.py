@@ -7,11 +7,11 @@ from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from api.answers import json_answer, page_answer, stored_answer
-from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurRuntime, RequestId
+from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurRuntime, Reason, RequestId
 from api.hot import HotRoute
 from api.keys import DOCUMENTED
 from api.problems import problems
-from api.schemas.base import NothingIn, ReasonIn
+from api.schemas.base import NothingIn
 from api.schemas.orders import OrderIn, OrderOut, OrderPatch, OrdersOut
 from workflows.orders.cancel import cancel_order
 from workflows.orders.change import change_order
@@ -88,11 +88,8 @@ async def post_submit(
 
 
 @router.post("/{order_id}/cancel", response_model=OrderOut, responses=problems(401, 403, 409, 422))
-async def post_cancel(
-    order_id: EntityId, caller: AnyCaller, request_id: RequestId, body: ReasonIn | None = None
-) -> Response:
+async def post_cancel(order_id: EntityId, caller: AnyCaller, request_id: RequestId, reason: Reason) -> Response:
     """Withdraw an order with no bill awaiting payment and no payment that is not fully refunded."""
-    reason = body.reason if body else None
     row = await cancel_order(order_id, caller=caller, reason=reason, request_id=request_id)
     return json_answer(order_fields(row))
 

@@ -6,9 +6,9 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.answers import json_answer, page_answer
-from api.dependencies import CurrentPage, EntityId, RequestId, StoreManager
+from api.dependencies import CurrentPage, EntityId, Reason, RequestId, StoreManager
 from api.problems import problems
-from api.schemas.base import Id, ReasonIn
+from api.schemas.base import Id
 from api.schemas.terminals import TerminalIn, TerminalOut, TerminalsOut, terminal_fields
 from workflows.devices.deactivate import deactivate_device
 from workflows.devices.queries import list_devices, read_device
@@ -46,30 +46,21 @@ async def get_terminal(device_id: EntityId, caller: StoreManager) -> Response:
 
 
 @router.post("/{device_id}/suspend", response_model=TerminalOut, responses=problems(401, 403, 409, 422))
-async def post_suspend(
-    device_id: EntityId, caller: StoreManager, request_id: RequestId, body: ReasonIn | None = None
-) -> Response:
+async def post_suspend(device_id: EntityId, caller: StoreManager, request_id: RequestId, reason: Reason) -> Response:
     """Suspend an active terminal: its very next request is refused."""
-    reason = body.reason if body else None
     row = await suspend_device(device_id, caller=caller, reason=reason, request_id=request_id)
     return json_answer(terminal_fields(row))
 
 
 @router.post("/{device_id}/resume", response_model=TerminalOut, responses=problems(401, 403, 409, 422))
-async def post_resume(
-    device_id: EntityId, caller: StoreManager, request_id: RequestId, body: ReasonIn | None = None
-) -> Response:
+async def post_resume(device_id: EntityId, caller: StoreManager, request_id: RequestId, reason: Reason) -> Response:
     """Let a suspended terminal call again."""
-    reason = body.reason if body else None
     row = await resume_device(device_id, caller=caller, reason=reason, request_id=request_id)
     return json_answer(terminal_fields(row))
 
 
 @router.post("/{device_id}/deactivate", response_model=TerminalOut, responses=problems(401, 403, 409, 422))
-async def post_deactivate(
-    device_id: EntityId, caller: StoreManager, request_id: RequestId, body: ReasonIn | None = None
-) -> Response:
+async def post_deactivate(device_id: EntityId, caller: StoreManager, request_id: RequestId, reason: Reason) -> Response:
     """Take a terminal out of service for ever."""
-    reason = body.reason if body else None
     row = await deactivate_device(device_id, caller=caller, reason=reason, request_id=request_id)
     return json_answer(terminal_fields(row))
