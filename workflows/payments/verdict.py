@@ -163,17 +163,19 @@ def _again_or_fail(
 
 def _action_required(_step: Step, answer: ActionRequired, facts: Facts, schedule: Schedule) -> Verdict:
     is_news = not facts.outcome_known or facts.attempt is None or facts.attempt.outcome != "action_required"
-    remark: PaymentRemark | None = PaymentRemark.ASK_CUSTOMER if is_news else None
-    if facts.is_overdue and not facts.needs_review:
-        remark = PaymentRemark.REQUEST_REVIEW
     return Verdict(
-        remark,
+        _review_if_overdue(facts) or (PaymentRemark.ASK_CUSTOMER if is_news else None),
         due_in_seconds=POLL_SECONDS * schedule.scale,
         attempt_outcome="action_required",
         needs_review=facts.needs_review or facts.is_overdue,
         next_action=answer.next_action,
         provider_reference=answer.provider_reference,
     )
+
+
+def _review_if_overdue(facts: Facts) -> PaymentRemark | None:
+    """A person is asked once about what a provider took on and does not decide."""
+    return PaymentRemark.REQUEST_REVIEW if facts.is_overdue and not facts.needs_review else None
 
 
 def _unavailable(step: Step, answer: Unavailable, facts: Facts, schedule: Schedule) -> Verdict:
@@ -189,7 +191,10 @@ def _unavailable(step: Step, answer: Unavailable, facts: Facts, schedule: Schedu
     if step is Step.ASK and facts.outcome_known and facts.attempt and facts.attempt.outcome == "action_required":
         # The customer's code is still out there and we know it; only this question went unheard.
         result = Verdict(
-            due_in_seconds=POLL_SECONDS * schedule.scale, keeps_action=True, needs_review=facts.needs_review
+            _review_if_overdue(facts),
+            due_in_seconds=POLL_SECONDS * schedule.scale,
+            keeps_action=True,
+            needs_review=facts.needs_review or facts.is_overdue,
         )
     else:
         result = _still_unknown(facts, schedule, answer.reason)
@@ -203,6 +208,8 @@ def _unavailable(step: Step, answer: Unavailable, facts: Facts, schedule: Schedu
 
 
 def _unknown(step: Step, answer: Unknown, facts: Facts, schedule: Schedule) -> Verdict:
+    if step is Step.ASK:  # a question without an answer moves nothing, so it is one that nobody heard
+        return _unavailable(step, Unavailable(answer.reason), facts, schedule)
     result = _still_unknown(facts, schedule, answer.reason)
     if step in (Step.CHARGE, Step.RESEND):
         result.attempt_outcome = "unknown"

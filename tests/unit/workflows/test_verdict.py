@@ -1,6 +1,7 @@
 """What an answer means: every row of the table."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -109,8 +110,20 @@ def test_an_inquiry_is_not_repeated_before_the_provider_wants_to_be_asked_again(
     assert (found.due_in_seconds, found.outcome_known) == (30, True)
 
 
-def test_a_poll_that_nobody_heard_does_not_make_a_waiting_code_doubtful() -> None:
-    found = judge(Step.ASK, Unavailable("503"), facts("action_required"))
+@pytest.mark.parametrize("answer", [ActionRequired(None), Unavailable("503"), Unknown("read time-out")])
+def test_a_person_is_asked_once_about_what_is_never_decided(answer: Answer) -> None:
+    since = facts("action_required").now - timedelta(minutes=10)
+    found = judge(Step.ASK, answer, replace(facts("action_required"), patient_until=since))
+    assert (found.event, found.needs_review, found.outcome_known) == (PaymentRemark.REQUEST_REVIEW, True, True)
+    again = judge(Step.ASK, answer, replace(facts("action_required", reviewed=True), patient_until=since))
+    assert (again.event, again.needs_review, again.status) == (None, True, None)
+    early = judge(Step.ASK, answer, replace(facts("action_required"), patient_until=since + timedelta(seconds=1)))
+    assert (early.event, early.needs_review) == (None, False)
+
+
+@pytest.mark.parametrize("answer", [Unavailable("503"), Unknown("read time-out"), Unknown("not asked")])
+def test_a_poll_that_brought_no_answer_does_not_make_a_waiting_code_doubtful(answer: Answer) -> None:
+    found = judge(Step.ASK, answer, facts("action_required"))
     assert found.event is None
     assert found.outcome_known
     assert found.keeps_action
