@@ -150,7 +150,7 @@ def _issue(entry: Mapping[str, Any]) -> str:
     if kind.startswith("json"):
         return "Must be valid JSON"
     if kind in ISSUES:
-        return ISSUES[kind].format_map({name: str(value) for name, value in context.items()})
+        return ISSUES[kind].format_map({name: str(value).removesuffix(".0") for name, value in context.items()})
     return str(entry["msg"])
 
 

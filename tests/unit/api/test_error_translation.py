@@ -131,6 +131,8 @@ def test_too_little_cash_is_told_by_the_field_that_says_how_much(received: int, 
     ("parameter", "value", "issue"),
     [
         (Annotated[float, Field(ge=0)], "soon", "Must be a number"),
+        (Annotated[float, Field(ge=0)], "-1", "Must be at least 0"),
+        (Annotated[float, Field(le=60)], "61", "Must be at most 60"),
         (bool, "maybe", "Must be true or false"),
         (date, "x", "Must be a date, for example 2026-11-23"),
         (date, "2026-13-01", "Must be a date, for example 2026-11-23"),
