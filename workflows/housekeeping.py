@@ -11,7 +11,7 @@ LONGEST_SECONDS = 20.0
 
 _EXPIRED_KEYS = text("""
     -- Expired, asked twice: a key that is given to a new request this very moment is waited for, and looked at again then.
-    -- (Before 18.1, 17.7 and their like, PostgreSQL asked such a row only what stands beside its ctid.)
+    -- (PostgreSQL before its fix "missing EPQ recheck for TID Scan" of 2025 did not ask for the ctid again then.)
     DELETE FROM idempotency_records WHERE expires_at <= now() AND ctid IN (
         SELECT ctid FROM idempotency_records WHERE expires_at <= now() LIMIT :limit)
 """)
