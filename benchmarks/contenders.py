@@ -23,7 +23,7 @@ from mpac.stack import commands
 from mpac.stack.home import private_folder
 from mpac.stack.local import LocalStack
 from mpac.stack.output import FileOutput
-from mpac.stack.ports import HOST, choose_ports
+from mpac.stack.ports import HOST, Held, choose_ports
 from mpac.stack.probes import READY_FILE_VARIABLE, answers_http, wrote_its_pid
 from mpac.stack.program import Program
 from mpac.stack.supervisor import Supervisor
@@ -118,7 +118,8 @@ class OrmCelery:
 
     def __init__(self, stack: LocalStack) -> None:
         self._stack = stack
-        port = choose_ports("free", ["api"])["api"]
+        self._held = Held()  # the product's turn comes first, and takes minutes
+        port = choose_ports("free", ["api"], held=self._held)["api"]
         database_url = urlunsplit(urlsplit(stack.urls.database)._replace(path="/rival_orm_celery"))
         broker = urlunsplit(urlsplit(stack.urls.broker)._replace(path="/1"))
         environment = {

@@ -8,6 +8,7 @@ generator is its cost, not the contender's, and is taken out.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 
@@ -57,11 +58,17 @@ def _own(process: psutil.Process) -> float:
 
 
 def _with_children(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    total = float(times.user + times.system + times.children_user + times.children_system)
-    for child in process.children(recursive=True):
+    """Its own time, that of its living children, and that of those which have ended, which it has from the kernel."""
+    while True:
+        times = process.cpu_times()
         try:
-            total += _own(child)
-        except psutil.NoSuchProcess:  # it ended just now; the next reading finds its time with its parent
+            living = sum(_own(child) for child in process.children(recursive=True))
+        except psutil.NoSuchProcess:  # a child ended just now: its time is its parent's from here on
             continue
-    return total
+        # One may have ended between the two looks, and would be missing in both.
+        if _of_the_ended(process.cpu_times()) == _of_the_ended(times):
+            return float(times.user + times.system) + _of_the_ended(times) + living
+
+
+def _of_the_ended(times: Any) -> float:
+    return float(times.children_user + times.children_system)

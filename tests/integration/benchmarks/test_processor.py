@@ -1,0 +1,43 @@
+"""Processor time of a server whose processes come and go is lost at no reading."""
+
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from benchmarks import processor
+
+PARENT = """
+import subprocess, sys
+burn = "import time\\nwhile time.process_time() < 0.3: pass\\nprint('burnt', flush=True)\\ninput()"
+child = subprocess.Popen([sys.executable, "-c", burn], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+child.stdout.readline()
+print("burnt", flush=True)
+input()
+child.communicate(b"\\n")
+print("reaped", flush=True)
+input()
+"""
+
+
+def test_what_a_child_used_that_ends_while_it_is_read_is_its_parents(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [sys.executable, "-c", PARENT]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as parent:
+        assert parent.stdin
+        assert parent.stdout
+        assert parent.stdout.readline() == "burnt\n"
+        server, own = psutil.Process(parent.pid), processor._own
+        before = processor._with_children(server)
+
+        def end_before_it_is_read(process: psutil.Process) -> float:
+            monkeypatch.undo()
+            assert parent.stdin
+            assert parent.stdout
+            parent.stdin.write("\n")
+            assert parent.stdout.readline() == "reaped\n"
+            return own(process)
+
+        monkeypatch.setattr(processor, "_own", end_before_it_is_read)
+        assert processor._with_children(server) >= before >= 0.3
+        parent.stdin.write("\n")
