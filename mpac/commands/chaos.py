@@ -18,7 +18,7 @@ LONG = ("tests/chaos", "-m", "long")
 def chaos(pytest_arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001 - every word takes --home
     """Run the long fault tests, one at a time: each has the machine to itself.
 
-    PYTEST_ARGUMENTS narrow them down: `mpac chaos -k broker`. All of them take most of an hour.
+    PYTEST_ARGUMENTS narrow them down: `mpac chaos -k broker`. All of them take about an hour.
     """
     words = [sys.executable, "-m", "pytest", *LONG, *pytest_arguments]
     sys.exit(run_patiently(words, cwd=ROOT))
