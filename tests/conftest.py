@@ -29,6 +29,7 @@ import asyncio
 import importlib
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -64,9 +65,15 @@ Serve = Callable[..., AbstractAsyncContextManager[Api]]
 
 
 def pytest_configure() -> None:
-    """The developer's own ``MPAC_*`` variables point at stacks that tests must not touch."""
+    """Nothing of who runs the suite reaches the processes that it starts.
+
+    The developer's own ``MPAC_*`` variables point at stacks that tests must not touch; and a shell that runs the suite in its
+    background has Ctrl-C ignored, which children inherit.
+    """
     for name in [name for name in os.environ if name.startswith("MPAC_")]:
         del os.environ[name]
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

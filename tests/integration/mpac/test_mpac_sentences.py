@@ -126,9 +126,8 @@ print("ready", flush=True)
 time.sleep(60)
 """
 PATIENT = """
-import pathlib, signal, sys
+import pathlib, sys
 from mpac.patient import run_patiently
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs tests in the background has Ctrl-C ignored
 run_patiently(sys.argv[1:], cwd=pathlib.Path.cwd())
 """
 
