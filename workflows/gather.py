@@ -58,13 +58,14 @@ class Gather(Generic[Item, Result]):
             lane = asyncio.create_task(self._drain())
             self._running.add(lane)
             lane.add_done_callback(self._running.discard)
+        if self._patience is None:
+            return await future
+        # Not asyncio.timeout(): this is paid by each request, and a time-out of the flush's own must stay its own.
+        giving_up = asyncio.get_running_loop().call_later(self._patience, _give_up, future)
         try:
-            async with asyncio.timeout(self._patience):
-                return await future
-        except TimeoutError as error:
-            if not future.cancelled():  # it is the flush's own, not ours
-                raise
-            raise ServiceUnavailable(retry_after_seconds=1) from error
+            return await future
+        finally:
+            giving_up.cancel()
 
     async def _drain(self) -> None:
         while group := self._next_group():
@@ -132,6 +133,11 @@ class GatherByKey(Generic[Item, Result]):
             self._waiting[key] -= 1
             if not self._waiting[key]:
                 del self._waiting[key], self._by_key[key]
+
+
+def _give_up(future: "asyncio.Future[Result]") -> None:
+    if not future.done():
+        future.set_exception(ServiceUnavailable(retry_after_seconds=1))
 
 
 def _settle(future: "asyncio.Future[Result]", result: "Result | BaseException") -> None:
