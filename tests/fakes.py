@@ -73,15 +73,17 @@ class FakeProvider:
         await self._free.wait()
         return outcome
 
-    async def inquire(self, reference: str) -> Answer:
+    async def inquire(self, charge: Charge) -> Answer:
         """The next scripted answer, or the truth."""
+        reference = charge.reference
         self.calls.append(("inquire", reference))
         self.asked.set()
         await self._answers.wait()
         return self.inquiries.popleft() if self.inquiries else self._truth(reference)
 
-    async def withdraw(self, reference: str) -> Answer:
+    async def withdraw(self, charge: Charge) -> Answer:
         """The next scripted answer, or: too late if money moved, withdrawn if not."""
+        reference = charge.reference
         self.calls.append(("withdraw", reference))
         if self.withdrawals:
             return self.withdrawals.popleft()
@@ -98,8 +100,9 @@ class FakeProvider:
         await self._free.wait()
         return outcome
 
-    async def inquire_refund(self, reference: str) -> Answer:
+    async def inquire_refund(self, refund: GiveBack) -> Answer:
         """The next scripted answer, or the truth."""
+        reference = refund.reference
         self.calls.append(("inquire_refund", reference))
         return self.inquiries.popleft() if self.inquiries else self._truth(reference)
 

@@ -25,9 +25,9 @@ class Processor(Hands[Charge]):
 
 async def _ask(provider: Provider, claimed: Claim[Charge]) -> Answer:
     if claimed.step is Step.ASK:
-        return await provider.inquire(claimed.asked.reference)
+        return await provider.inquire(claimed.asked)
     if claimed.step is Step.WITHDRAW:
-        return await provider.withdraw(claimed.asked.reference)
+        return await provider.withdraw(claimed.asked)
     return await provider.charge(claimed.asked)
 
 

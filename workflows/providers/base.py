@@ -137,11 +137,11 @@ class Provider(Protocol):
         """Move the money, or create what the customer needs to move it."""
         ...
 
-    async def inquire(self, reference: str) -> Answer:
-        """What became of the charge that was sent under ``reference``."""
+    async def inquire(self, charge: Charge) -> Answer:
+        """Ask what became of a charge that was sent; an answer about another one is ``Unknown``."""
         ...
 
-    async def withdraw(self, reference: str) -> Answer:
+    async def withdraw(self, charge: Charge) -> Answer:
         """Undo a charge that has not moved money yet: ``Withdrawn``, or ``Succeeded`` where it is too late."""
         ...
 
@@ -149,8 +149,8 @@ class Provider(Protocol):
         """Move money of a charge back."""
         ...
 
-    async def inquire_refund(self, reference: str) -> Answer:
-        """What became of the refund that was sent under ``reference``."""
+    async def inquire_refund(self, refund: GiveBack) -> Answer:
+        """Ask what became of a refund that was sent; an answer about another one is ``Unknown``."""
         ...
 
     def statement(

@@ -190,14 +190,14 @@ class SandboxProvider:
         # A code that was withdrawn before it was charged moves no money, which to a charge is a decline.
         return answer if not isinstance(answer, Withdrawn) else Declined("cancelled", "Withdrawn before")
 
-    async def inquire(self, reference: str) -> Answer:
-        """What became of ``reference``."""
-        answer = await self._ask("GET", f"/v1/charges/{reference}", None, refusal=None)
+    async def inquire(self, charge: Charge) -> Answer:
+        """Ask what became of ``charge``."""
+        answer = await self._ask("GET", f"/v1/charges/{charge.reference}", None, refusal=None)
         return Unavailable(answer.reason) if isinstance(answer, Unknown) else answer
 
-    async def withdraw(self, reference: str) -> Answer:
-        """Cancel ``reference``; a 409 brings the charge that was quicker."""
-        return await self._ask("POST", f"/v1/charges/{reference}/cancel", {}, refusal=None)
+    async def withdraw(self, charge: Charge) -> Answer:
+        """Cancel ``charge``; a 409 brings the charge that was quicker."""
+        return await self._ask("POST", f"/v1/charges/{charge.reference}/cancel", {}, refusal=None)
 
     async def give_back(self, refund: GiveBack) -> Outcome:
         """Refund some or all of a charge."""
@@ -216,9 +216,9 @@ class SandboxProvider:
             answer if not isinstance(answer, NotFound | Withdrawn) else Unknown("the provider does not know the charge")
         )
 
-    async def inquire_refund(self, reference: str) -> Answer:
-        """What became of the refund ``reference``."""
-        answer = await self._ask("GET", f"/v1/refunds/{reference}", None, refusal=None)
+    async def inquire_refund(self, refund: GiveBack) -> Answer:
+        """Ask what became of ``refund``."""
+        answer = await self._ask("GET", f"/v1/refunds/{refund.reference}", None, refusal=None)
         return Unavailable(answer.reason) if isinstance(answer, Unknown) else answer
 
     async def statement(

@@ -24,7 +24,7 @@ class RefundProcessor(Hands[GiveBack]):
 
 async def _ask(provider: Provider, claimed: Claim[GiveBack]) -> Answer:
     if claimed.step is Step.ASK:
-        return await provider.inquire_refund(claimed.asked.reference)
+        return await provider.inquire_refund(claimed.asked)
     return await provider.give_back(claimed.asked)
 
 

@@ -74,7 +74,10 @@ async def test_a_refusal_of_a_question_says_nothing_about_what_was_asked_about(
     settings: Settings, question: str
 ) -> None:
     async with at(settings, (400, {})) as (provider, _):
-        assert isinstance(await getattr(provider, question)("pay_1:1"), Unknown | Unavailable)
+        assert isinstance(
+            await getattr(provider, question)(GIVE_BACK if question == "inquire_refund" else CHARGE),
+            Unknown | Unavailable,
+        )
 
 
 @pytest.mark.parametrize(
