@@ -1,102 +1,256 @@
-"""Card data: what must never be accepted, so that it can never be stored, logged or put on the broker.
+"""Detect card data, so that it is never stored, logged or put on the broker.
 
-A value could be a card number if it holds 13 to 19 digits, perhaps in groups, that begin as networks' numbers do (2 to 6)
-and pass the Luhn test. Where there are more digits (an expiry date behind the number, a till's number before it), each
-group is looked at, and groups that follow each other as they do on cards. Track data and fields named for a CVV or a PIN are
-refused whatever they hold. UUIDs, hashes and our own ids are left alone wherever they stand: their digits are hexadecimal, and
-one in some thousands of them has such a row by chance.
+This is the one detector for everything that comes from outside: bodies, headers, queries, files and providers' answers.
+A value could hold a card number if some of its digits, of any script, have a length and a beginning that a card brand
+issues and pass the Luhn test. Letters on either side make no difference. Digits may stand in groups:
+
+| digits | examined as one number |
+|---|---|
+| a row of 13 to 19 (leading zeros aside) | always; a longer row is not a card number, whatever a part of it adds up to |
+| groups of one size, or of sizes as on cards | wherever they begin, whatever other groups stand beside them |
+| groups of any size with one kind of separator | all of them together |
+
+Numeric ids, bar codes (valid EAN-13) and timestamps have other beginnings, lengths or check digits, so most pass. UUIDs
+and words of 32 and more hexadecimal digits are left alone, because one in some thousands holds such digits by chance.
+Track data and fields named for a number, a CVV or a PIN are found whatever they hold.
 """
 
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-_RUN = re.compile(r"\d(?:[ \-\u2010-\u2015\u2212\uff0d]?\d){12,}")
-"""Digits, of any script, with a space or a dash between them: enough of them for a card number."""
+SHORTEST, LONGEST = 13, 19
+"""Digits of a card number: a text of fewer characters needs no further look."""
 
-_GROUP = re.compile(r"\d+")
-_ON_CARDS = ((4, 4, 4, 4), (4, 4, 4, 4, 1), (4, 4, 4, 4, 2), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (4, 3, 3, 3))
-"""How the digits of a number are grouped where people read them."""
+_ALL = range(SHORTEST, LONGEST + 1)
+BRANDS: Mapping[str, tuple[str, tuple[int, ...]]] = {
+    "American Express": ("3[47]", (15,)),
+    "Diners Club": ("30[0-5]|3095|3[689]", tuple(range(14, 20))),
+    "Discover": ("6011|64[4-9]|65", tuple(range(16, 20))),
+    "JCB": ("35(?:2[89]|[3-8][0-9])", tuple(range(16, 20))),
+    "Maestro": ("50(?:18|20|38)|5893|6304|67(?:59|6[1-3])", tuple(_ALL)),
+    "Maestro and national debit cards": ("50|5[6-8]|6[37]", (16, 18, 19)),
+    "Mastercard": ("5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720", (16,)),
+    "Mir": ("220[0-5]", tuple(range(16, 20))),
+    "RuPay": ("60|8[12]", (16,)),
+    "Troy": ("9792", (16,)),
+    "UnionPay": ("62", tuple(range(16, 20))),
+    "Visa": ("4", (13, 16, 19)),
+}
+"""What numbers of a brand begin with, and how many digits they have (ISO/IEC 7812, the brands' published ranges)."""
 
+_BEGINNINGS = {
+    length: re.compile("|".join(beginning for beginning, lengths in BRANDS.values() if length in lengths))
+    for length in _ALL
+}
+_GROUPED = {4: ((4, 6, 5), (4, 6, 4), (4, 3, 3, 3)), 6: ((6, 9), (6, 10), (6, 13))}
+"""How digits are grouped on cards and in files where groups differ in size, by the size of the first."""
+
+_SEPARATOR = r'[^0-9A-Za-z"\[\]{}\x00\x80-\U0010ffff]'  # any mark but those that part the values of JSON
+_BETWEEN = rf"\x00*(?:{_SEPARATOR}\x00*){{0,3}}"
+_RUN = re.compile(rf"[0-9](?:{_BETWEEN}[0-9]){{12,}}")
+_GROUP = re.compile(r"[0-9]+")
 _HEXADECIMAL = re.compile(
     r"(?<![0-9a-z])(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32,})(?![0-9a-z])",
     re.IGNORECASE,
 )
-_TRACK = re.compile(r"%B\d{12,19}\^|;\d{12,19}=")
-_FORBIDDEN_NAMES = re.compile(
-    r"(?:card_?)?(?:cvv2?|cvc2?|cid|csc|pin|pin_?block|track_?[123]?|track_?data|pan|card_?number)", re.IGNORECASE
+_TRACK = re.compile(r"%B[0-9]{12,19}\^|;[0-9]{12,19}=", re.IGNORECASE)
+
+_NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
+_FEWEST = 12  # digits of a track; a number has one more
+
+_SECRETS = ("cvv", "cvv2", "cvc", "cvc2", "cvn", "cvn2", "cid", "csc", "pin", "pinblock", "pan", "track", "trackdata")
+_NAMES = frozenset(
+    {*_SECRETS, *(f"card{one}" for one in _SECRETS), "cardnumber", "cardno", "primaryaccountnumber", "magstripe"}
+    | {"cardsecuritycode", "securitycode", "cvvcode", "cvccode", "encryptedpin", "magstripedata"}
+    | {
+        f"{card}track{number}{data}"
+        for card in ("", "card")
+        for number in "123"
+        for data in ("", "data", "equivalentdata")
+    }
 )
-_MASK = "…"
+_LONGEST_NAME = 40
+_SMALLEST = 10 ** (SHORTEST - 1)
+_MASK, _MASKED_DIGIT = "…", "*"
 
 ISSUE = "Looks like card data, which is never accepted here; send the provider's token instead"
 
 
-def _passes_luhn(digits: str) -> bool:
-    total = 0
-    for index, digit in enumerate(reversed(digits)):
-        value = int(digit) * (2 if index % 2 else 1)
-        total += value - 9 if value > 9 else value  # noqa: PLR2004 - the Luhn test adds the digits of two-digit products
-    return total % 10 == 0
+class _Folding(dict[int, int]):
+    """Every character as one of ASCII: digits of any script, ``-`` for separators, NUL for what is not seen."""
+
+    def __missing__(self, code: int) -> int:
+        folded = _fold(chr(code))
+        if code <= 0xFFFF:  # noqa: PLR2004 - the basic plane is remembered; all of Unicode would take 100 MB
+            self[code] = folded
+        return folded
 
 
-SHORTEST, LONGEST = 13, 19
-"""Digits of a card number: what has fewer characters needs no further look."""
+def _fold(character: str) -> int:
+    value = unicodedata.numeric(character, -1)
+    category = unicodedata.category(character)
+    if value in range(10):
+        return ord("0") + int(value)
+    if character.isascii() and category != "Cc":
+        return ord(character)
+    if category in ("Cf", "Mn", "Me"):  # zero-width characters, and marks that are set upon a digit
+        return 0
+    if category[0] in "LMNC" and category != "Lm":  # a Japanese long vowel mark is often typed for a dash
+        return ord("x") if category != "Cc" else ord(" ")
+    return ord("-")
+
+
+_FOLDING = _Folding()
 
 
 def looks_like_card_data(value: str) -> bool:
-    """Whether ``value`` holds something that could be a card number or track data."""
-    if len(value) < SHORTEST:
+    """Return whether ``value`` holds something that could be a card number or track data."""
+    if len(value) < _FEWEST:
         return False
-    if _TRACK.search(value):
-        return True
-    if not _RUN.search(value):
+    if not value.isascii():
+        value = value.translate(_FOLDING)
+    if (
+        len(value.encode().translate(None, _NO_DIGITS)) < _FEWEST
+    ):  # a quarter of a microsecond, and most values end here
         return False
-    runs = _RUN.findall(_HEXADECIMAL.sub(_MASK, value))
-    return any(_could_be_a_card(number) for run in runs for number in _candidates(_GROUP.findall(run)))
-
-
-def _candidates(groups: list[str]) -> Iterator[str]:
-    lengths = tuple(len(group) for group in groups)
-    if sum(lengths) <= LONGEST:
-        yield "".join(groups)
-    yield from groups
-    for start in (place for place, length in enumerate(lengths) if length == _ON_CARDS[0][0]):
-        for shape in _ON_CARDS:
-            if lengths[start : start + len(shape)] == shape:
-                yield "".join(groups[start : start + len(shape)])
-
-
-def _could_be_a_card(number: str) -> bool:
-    return SHORTEST <= len(number) <= LONGEST and 2 <= int(number[0]) <= 6 and _passes_luhn(number)  # noqa: PLR2004 - see above
-
-
-def find_card_data(value: Any, path: str = "") -> Iterator[str]:
-    """The paths (``metadata.note``, ``items.0.name``) of everything in a parsed JSON ``value`` that must be refused."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            here = f"{path}.{mask(str(name))}" if path else mask(str(name))
-            if _is_forbidden_name(str(name)):
-                yield here
-            else:
-                yield from find_card_data(inner, here)
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from find_card_data(inner, f"{path}.{index}" if path else str(index))
-    elif looks_like_card_data(_as_text(value)):
-        yield path
-
-
-def _as_text(value: Any) -> str:
-    """A scalar as it would be read: a number with a fraction or an exponent in its plain digits."""
-    return f"{value:f}" if isinstance(value, float) else str(value)
-
-
-@lru_cache(maxsize=1_024)  # the same few names come with every request
-def _is_forbidden_name(name: str) -> bool:
-    return _FORBIDDEN_NAMES.fullmatch(name) is not None or looks_like_card_data(name)
+    if not _TRACK.search(value) and not any(map(_has_a_number, _RUN.findall(value))):
+        return False
+    return next(_places(value), None) is not None  # ids left aside, which is slower
 
 
 def mask(value: str) -> str:
-    """``value`` without anything that could be a card number."""
+    """Return ``value``, or an ellipsis in place of all of it if it could hold a card number."""
     return _MASK if looks_like_card_data(value) else value
+
+
+def mask_digits(value: str) -> str:
+    """Return ``value`` with an asterisk for each digit of what could be a card number, everything else as it was."""
+    if not looks_like_card_data(value):
+        return value
+    folded = value.translate(_FOLDING)
+    masked = list(value)
+    for start, end in _places(folded):
+        for place in range(start, end):
+            if folded[place].isdigit():
+                masked[place] = _MASKED_DIGIT
+    return "".join(masked)
+
+
+def _places(folded: str) -> Iterator[tuple[int, int]]:
+    """Yield where card data begins and ends, with the digits beside it."""
+    yield from (found.span() for found in _TRACK.finditer(folded))
+    without_ids = _HEXADECIMAL.sub(lambda found: "x" * len(found[0]), folded)
+    for run in _RUN.finditer(without_ids):
+        if _has_a_number(run[0]):
+            yield run.span()
+
+
+def _has_a_number(run: str) -> bool:
+    return any(map(could_be_a_number, _candidates(run)))
+
+
+def _candidates(run: str) -> list[str]:
+    """Return what may be one number in ``run``: digits in groups with separators between them."""
+    run = run.replace("\x00", "")
+    groups = _GROUP.findall(run)
+    found = [group.lstrip("0") for group in groups if len(group) >= SHORTEST]
+    if len(groups) == 1:
+        return found
+    if len(set(_GROUP.split(run)[1:-1])) == 1:
+        found.append("".join(groups[: LONGEST + 1]))
+    lengths = tuple(map(len, groups))
+    for start, size in enumerate(lengths[:-1]):
+        if size * (len(lengths) - start) >= SHORTEST:
+            found += _of_one_size(groups[start : start + LONGEST], size)
+        for shape in _GROUPED.get(size, ()):
+            if lengths[start : start + len(shape)] == shape:
+                found.append("".join(groups[start : start + len(shape)]))
+    return found
+
+
+def _of_one_size(groups: list[str], size: int) -> Iterator[str]:
+    """Yield the numbers that the first of ``groups`` make, each of ``size`` digits; the last may be shorter."""
+    number = ""
+    for group in groups:
+        if len(group) > size:
+            return
+        number += group
+        if SHORTEST <= len(number) <= LONGEST:
+            yield number
+        if len(group) < size or len(number) >= LONGEST:
+            return
+
+
+def could_be_a_number(digits: str) -> bool:
+    """Return whether ``digits`` (ASCII, nothing else) have a brand's length and beginning and pass the Luhn test."""
+    beginning = _BEGINNINGS.get(len(digits))
+    if beginning is None or not beginning.match(digits) or not _passes_luhn(digits):
+        return False
+    return not (len(digits) == SHORTEST and _is_bar_code(digits))
+
+
+def _passes_luhn(digits: str) -> bool:
+    doubled = sum(sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
+    return (doubled + sum(map(int, digits[-1::-2]))) % 10 == 0
+
+
+def _is_bar_code(digits: str) -> bool:
+    """Return whether 13 digits are an EAN (JAN) number; Visa has issued no numbers of 13 digits for decades."""
+    return (sum(map(int, digits[::2])) + 3 * sum(map(int, digits[1::2]))) % 10 == 0
+
+
+def find_card_data(value: Any, path: str = "") -> list[str]:
+    """Return the path (``metadata.note``, ``items.0.name``) of everything in a parsed JSON ``value`` that is card data."""
+    return list(_paths(value, path)) if holds_card_data(value) else []
+
+
+def holds_card_data(value: Any) -> bool:
+    """Return whether a parsed JSON ``value`` has card data in any name or value, however deep."""
+    kind = type(value)
+    if kind is str:
+        return looks_like_card_data(value)
+    if kind is int:
+        return not -_SMALLEST < value < _SMALLEST and looks_like_card_data(str(value))
+    if kind is dict:
+        for name, inner in value.items():
+            if is_secret_name(name) or looks_like_card_data(name) or holds_card_data(inner):
+                return True
+        return False
+    if kind is list:
+        return any(map(holds_card_data, value))
+    return value is not None and any(map(looks_like_card_data, _spellings(value)))
+
+
+def _paths(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if is_secret_name(name) or looks_like_card_data(name):
+                yield _under(path, mask(name))
+            else:
+                yield from _paths(inner, _under(path, name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _paths(inner, _under(path, str(index)))
+    elif holds_card_data(value):
+        yield path
+
+
+def _under(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _spellings(value: Any) -> tuple[str, ...]:
+    """Return a scalar as it would be read: a number with a fraction or an exponent in its plain digits too."""
+    return (f"{value:f}", repr(value)) if isinstance(value, float) else (str(value),)
+
+
+@lru_cache(maxsize=1_024)  # the same few names come with every request
+def is_secret_name(name: str) -> bool:
+    """Return whether a field of this name is for a card's number, its CVV, its PIN or its magnetic stripe."""
+    if len(name) > _LONGEST_NAME:
+        return False
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(filter(str.isalnum, plain)) in _NAMES
