@@ -3,6 +3,7 @@
 Classes are looked up by name: importing them would cost `mpac --help` the second that it must not take.
 """
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ def explain(error: BaseException) -> str | None:
 
 
 def _file(error: Any) -> str | None:
+    if error.errno == errno.ENOSPC:
+        return "The disk is full: make room and start again."
     if not error.filename:
         return None
     return f"{error.filename} can't be used ({error.strerror}): look at who owns it, or name another place."

@@ -1,6 +1,7 @@
 """`mpac up`: the whole stack in the foreground, or in the background with --detach."""
 
 import asyncio
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import click
 
 from mpac.options import home_option
 from mpac.stack.detach import detach_up
-from mpac.stack.home import command
+from mpac.stack.home import command, open_home
 from mpac.stack.local import LocalStack
 from mpac.stack.output import ConsoleOutput
 from mpac.stack.parts import EVERYTHING, missing_parts
@@ -20,6 +21,7 @@ from mpac.stack.runfile import RunInfo
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MOST_WORKERS = 64
+HIDDEN = "***"
 
 
 @click.command()
@@ -38,22 +40,30 @@ MOST_WORKERS = 64
     is_flag=True,
     help="The demonstration's own database and provider, whose clocks it has moved ahead.",
 )
+@click.option("--background", is_flag=True, hidden=True, help="What --detach starts: its output is logs/up.log.")
 @home_option
-def up(workers: int, ports: str, *, detach: bool, only: tuple[str, ...], movable_clock: bool, home: Path) -> None:
+def up(
+    workers: int, ports: str, *, detach: bool, only: tuple[str, ...], movable_clock: bool, background: bool, home: Path
+) -> None:
     """Start everything and show its output until Ctrl-C.
 
     MPAC_DATABASE_URL, MPAC_BROKER_URL and MPAC_SANDBOX_URL, where set, are used instead of servers of our own.
     """
     if detach:
-        show(detach_up(home, sys.argv[1:]))
+        click.echo("\n".join(summary(detach_up(home, sys.argv[1:]), secret=is_terminal())))
         click.echo(f"Stop it with `{command('down', home)}`.")
         return
     realm = MOVABLE if movable_clock else ORDINARY
-    asyncio.run(_run(home, workers=workers, ports=ports, only=only, realm=realm))
+    output = ConsoleOutput(open_home(home), follows=not background)
+    try:
+        asyncio.run(_run(home, output, workers=workers, ports=ports, only=only, realm=realm))
+    finally:
+        output.close()
 
 
-async def _run(home: Path, *, workers: int, ports: str, only: Sequence[str], realm: Realm) -> None:
-    output = ConsoleOutput()
+async def _run(
+    home: Path, output: ConsoleOutput, *, workers: int, ports: str, only: Sequence[str], realm: Realm
+) -> None:
     wanted = only or EVERYTHING
     missing = {} if only else missing_parts(wanted)
     for part, file in missing.items():
@@ -76,31 +86,44 @@ async def _run(home: Path, *, workers: int, ports: str, only: Sequence[str], rea
     except asyncio.CancelledError:
         return
     try:
-        show(stack.info())
+        output.print("\n".join(summary(stack.info(), secret=is_terminal())))
         await stopped.wait()
         output.say("mpac", "stopping; what is in hand is finished first.")
     finally:
         await stack.__aexit__(None, None, None)
 
 
-def show(info: RunInfo) -> None:
-    """Where everything is, for the person who started it."""
+def summary(info: RunInfo, *, secret: bool) -> list[str]:
+    """Where everything is, for the person who started it. Passwords only with ``secret``: output is often kept in a file."""
     user, password = info["flower_auth"]
     rows = {
         "API": info["api_url"],
         "API documentation": f"{info['api_url']}/docs" if info["api_url"] else "",
-        "Flower": f"{info['flower_url']}  (user {user}, password {password})" if info["flower_url"] else "",
+        "Flower": f"{info['flower_url']}  (user {user}, password {password if secret else HIDDEN})"
+        if info["flower_url"]
+        else "",
         "Sandbox provider": info["sandbox_url"],
-        "Database": info["database_url"],
-        "Broker": info["broker_url"],
+        "Database": info["database_url"] if secret else without_password(info["database_url"]),
+        "Broker": info["broker_url"] if secret else without_password(info["broker_url"]),
     }
-    click.echo("Ready. Rate limits are off, since this is a stack to try and to load.")
-    for name, value in rows.items():
-        if value:
-            click.echo(f"  {name:<18} {value}")
+    lines = ["Ready. Rate limits are off, since this is a stack to try and to load."]
+    lines += [f"  {name:<18} {value}" for name, value in rows.items() if value]
+    if not secret:
+        lines.append(f"`python3 run.py status` shows the passwords that stand as {HIDDEN} here.")
     if info["ahead_seconds"]:
         ahead = timedelta(seconds=info["ahead_seconds"])
-        click.echo(f"Its clock was {ahead} ahead of yours when it started: a demonstration moved it.")
+        lines.append(f"Its clock was {ahead} ahead of yours when it started: a demonstration moved it.")
+    return lines
+
+
+def is_terminal() -> bool:
+    """Whether a person reads what we print."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def without_password(url: str) -> str:
+    """The URL with its password hidden."""
+    return re.sub(r"(://[^:/@]*:).*@", rf"\1{HIDDEN}@", url)
 
 
 def _stop(stopped: asyncio.Event, starting: "asyncio.Task[LocalStack]") -> None:

@@ -34,7 +34,7 @@ def detach_up(home: Path, words: Sequence[str], *, names: Collection[str] = ()) 
     log.touch(mode=FILE_MODE)
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mpac", *(word for word in words if word != "--detach")],
+            [sys.executable, "-m", "mpac", *(word for word in words if word != "--detach"), "--background"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -55,7 +55,7 @@ def wait_complete(home: Home) -> RunInfo:
     while time.monotonic() < deadline:
         info = read_run(home)
         if info is None:
-            raise Trouble(f"The stack in {home.path} has ended; its output is in {home.logs / 'up.log'}.")
+            raise Trouble(f"The stack in {home.path} has ended; its output is in {home.logs}.")
         if info.get("complete"):
             return info
         time.sleep(POLL_SECONDS)
@@ -84,10 +84,10 @@ def _wait(home: Home, process: subprocess.Popen[bytes], log: Path, *, names: Col
             return info
         if process.poll() is not None:
             last = (log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"])[-1]
-            raise Trouble(f"{last.removeprefix('mpac: ')} (All output: {log})")
+            raise Trouble(f"{last.removeprefix('mpac: ')} (All output: {log.parent})")
         time.sleep(POLL_SECONDS)
     process.terminate()
-    raise Trouble(f"The stack was not ready within {READY_WITHIN_SECONDS} seconds; its output is in {log}.")
+    raise Trouble(f"The stack was not ready within {READY_WITHIN_SECONDS} seconds; its output is in {log.parent}.")
 
 
 def _is_there(info: RunInfo, names: Collection[str]) -> bool:

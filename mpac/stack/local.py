@@ -38,6 +38,7 @@ from mpac.stack.secrets import load_secrets
 from mpac.stack.supervisor import Supervisor
 from mpac.stack.valkey import valkey
 
+WRITE_AGAIN_SECONDS = 1.0
 REPLACES = {"MPAC_DATABASE_URL": "postgres", "MPAC_BROKER_URL": "valkey", "MPAC_SANDBOX_URL": "sandbox"}
 
 
@@ -79,6 +80,7 @@ class LocalStack:
         self._rest: asyncio.Task[None] | None = None
         self._durable = durable
         self._closing = ExitStack()
+        self._late_run: asyncio.TimerHandle | None = None
         self._complete = False  # every part was ready once
         self.urls: Urls = urls_of(self._ports, self._secrets, self._user, realm=realm)
         ours = {**product_environment(self.home, self.urls, self._secrets), **RATE_LIMITS_OFF}
@@ -184,6 +186,8 @@ class LocalStack:
             for tier in reversed(stack_parts.TIERS):
                 names = [name for name in self._supervisor.names if _part_of(name) in tier]
                 await asyncio.gather(*(self._supervisor.stop(name) for name in names))
+            if self._late_run:
+                self._late_run.cancel()
             self.home.run_file.unlink(missing_ok=True)
         finally:
             self._held.release()
@@ -209,7 +213,13 @@ class LocalStack:
         }
 
     def _write_run(self) -> None:
-        write_run(self.home, self.info())
+        """Write run.json, now or as soon as the disk has room for it: a process is never left alone for want of it."""
+        if self._late_run:
+            self._late_run.cancel()
+        try:
+            write_run(self.home, self.info())
+        except OSError:
+            self._late_run = asyncio.get_running_loop().call_later(WRITE_AGAIN_SECONDS, self._write_run)
 
 
 def local_servers(home: Path | str, *, ports: str = "free", durable: bool = True) -> LocalStack:

@@ -17,8 +17,8 @@ from mpac.stack.program import Program, folder_of
 from mpac.trouble import Trouble
 
 POLL_SECONDS = 0.02
+WATCHER_WITHIN_SECONDS = 2.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
-OUTPUT_WITHIN_SECONDS = 2.0
 DEADLY = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 STEADY_AFTER_SECONDS = 10.0  # after so long a run the next pause is the first again
 
@@ -126,20 +126,23 @@ class Supervisor:
         pause = FIRST_PAUSE_SECONDS
         while not running.stopping.is_set():
             started = time.monotonic()
-            code = await self._run_once(running)
+            try:
+                said = _said(await self._run_once(running))
+            except OSError as error:  # no process could be made: memory, descriptors or disk are used up
+                said = f"it could not be started: {error.strerror}"
+                self.output.say(running.program.name, f"{said}.")
             if running.stopping.is_set() or not (self._restart and running.was_ready):
                 return
             if time.monotonic() - started > STEADY_AFTER_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
-            self.output.say(running.program.name, f"ended ({_said(code)}) and is started again in {pause:g} s.")
+            self.output.say(running.program.name, f"ended ({said}) and is started again in {pause:g} s.")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(running.stopping.wait(), pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def _run_once(self, running: Running) -> int:
         program = running.program
-        handle = self.output.handle(program.name)
-        try:
+        with self.output.handle(program.name) as handle:
             running.process = process = await asyncio.create_subprocess_exec(
                 *program.words(),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -149,23 +152,17 @@ class Supervisor:
                 cwd=folder_of(program.identity),
                 start_new_session=True,  # Ctrl-C at the terminal reaches the supervisor alone
             )
-        finally:
-            if not isinstance(handle, int):
-                handle.close()
         running.dying = False
         self._changed()
         if running.stopping.is_set():  # stop() was called while the process was being made
             _ask_to_stop(running)
-        reader = asyncio.create_task(self.output.follow(program.name, process.stdout))
         watcher = asyncio.create_task(self._watch(running, process))
         try:
             code = await process.wait()
         finally:
             watcher.cancel()
+            await asyncio.wait({watcher}, timeout=WATCHER_WITHIN_SECONDS)
             running.ready = False
-            # Bounded: a grandchild may hold the pipe open longer than its parent lived.
-            await asyncio.wait({reader, watcher}, timeout=OUTPUT_WITHIN_SECONDS)
-            reader.cancel()
         running.ready = program.runs_once and code == 0
         self._changed()
         return code
@@ -173,7 +170,7 @@ class Supervisor:
     async def _watch(self, running: Running, process: asyncio.subprocess.Process) -> None:
         if running.program.runs_once:
             return
-        while not await running.program.ready(process.pid):  # noqa: ASYNC110 - another process has no Event
+        while not await _is_ready(running.program, process.pid):  # noqa: ASYNC110 - another process has no Event
             await asyncio.sleep(POLL_SECONDS)
         if not running.dying:  # it may have been killed while it was asked
             running.ready = running.was_ready = True
@@ -188,6 +185,15 @@ class Supervisor:
     def _explained(self, name: str) -> str:
         lines = [line for line in self.output.last_lines(name) if line.strip()]
         return f"; its last line: {lines[-1].strip()}" if lines else ", and it printed nothing."
+
+
+async def _is_ready(program: Program, pid: int) -> bool:
+    try:
+        return await program.ready(pid)
+    except (
+        Exception
+    ):  # a stranger on the port may answer anything; to give up watching would leave the process "starting"
+        return False
 
 
 def _ask_to_stop(running: Running) -> None:
