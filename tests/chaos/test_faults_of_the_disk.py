@@ -1,0 +1,100 @@
+"""The disk of the state folder is full for a while: 503 meanwhile, nothing corrupt, and all goes on unaided (F32)."""
+
+import asyncio
+import errno
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from mpac.stack.runfile import read_run
+from tests.chaos.test_faults_of_the_database import Tills
+from tests.living import TAKE_UP_SECONDS, WITHOUT_FLOWER, Living, living
+from tests.waiting import eventually
+
+SIZE = "300m"
+PIECE = b"\0" * 1_048_576
+FULL_SECONDS = 15  # long enough for restarts of the database that fail
+WAL_MESSAGE = "SELECT pg_logical_emit_message(false, 'test', repeat('x', 1000000))"
+"""A megabyte of write-ahead log: the segment in use has room for up to sixteen, whatever else fills the disk."""
+
+
+@pytest.fixture(scope="module")
+def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A disk of its own that is easily filled."""
+    folder = tmp_path_factory.mktemp("disk")
+    mount = shutil.which("mount")
+    words = [mount or "", "-t", "tmpfs", "-o", f"size={SIZE}", "mpac-test", str(folder)]
+    if sys.platform != "linux" or not mount or subprocess.run(words, check=False, capture_output=True).returncode:
+        pytest.skip("a disk of limited size needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+async def town(small_disk: Path) -> AsyncIterator[Living]:
+    """A stack that lives on that disk."""
+    async with living(small_disk / "state", parts=WITHOUT_FLOWER, workers=2, durable=True) as running:
+        yield running
+
+
+@contextmanager
+def full(disk: Path) -> Iterator[None]:
+    """There is not one byte left on the disk, inside."""
+    filler = disk / "filler"
+    with filler.open("ab", buffering=0) as file:
+        for piece in (PIECE, b"\0" * 4_096):
+            with suppress(OSError):
+                while file.write(piece) == len(piece):
+                    pass
+    with pytest.raises(OSError, match="No space") as refused:
+        (disk / "more").write_bytes(PIECE)
+    assert refused.value.errno == errno.ENOSPC
+    (disk / "more").unlink()
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+async def fill_the_write_ahead_log(town: Living) -> None:
+    """Until PostgreSQL cannot write any more, and crashes."""
+    for _ in range(32):
+        try:
+            await town.sql(WAL_MESSAGE)
+        except psycopg.Error:
+            return
+    raise AssertionError("PostgreSQL found room")
+
+
+async def test_a_disk_that_was_full_for_a_while_stops_nothing_for_longer(town: Living, small_disk: Path) -> None:
+    tills = Tills(town)
+    before = await town.pay_many(20)
+    assert await town.settled(before) == {"completed": 20}
+    async with tills.paying():
+        await tills.sell_more()
+        with full(small_disk):
+            await fill_the_write_ahead_log(town)
+            town.stack.kill("worker-payments-1")  # it comes up on a full disk
+            await asyncio.sleep(FULL_SECONDS)
+        ready = partial(town.api.get, "//health/ready")
+        await eventually(ready, until=lambda answer: answer.status == 200, within=TAKE_UP_SECONDS)
+        await tills.sell_more()
+    assert set(tills.seen) == {201, 503}
+    assert await town.settled(tills.promised) == {"completed": len(tills.promised)}
+    for name in town.stack.info()["names"]:
+        await town.stack.wait_ready(name)
+    names = {"supervisor", *WITHOUT_FLOWER} - {"worker"} | {"worker-payments-1", "worker-payments-2", "worker-other"}
+
+    async def told() -> set[str]:
+        return set((read_run(town.stack.home) or {"pids": {}})["pids"])
+
+    await eventually(told, until=lambda pids: pids == names, within=TAKE_UP_SECONDS)
+    await town.close_the_day()
+    await town.judge()
