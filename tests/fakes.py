@@ -34,6 +34,7 @@ class FakeProvider:
     refunds: deque[Outcome] = field(default_factory=deque)
     inquiries: deque[Answer] = field(default_factory=deque)
     withdrawals: deque[Answer] = field(default_factory=deque)
+    reversals: deque[Answer] = field(default_factory=deque)
     statements: list[list[StatementLine] | Unavailable] = field(default_factory=list)
     calls: list[tuple[str, str]] = field(default_factory=list)
     moved: dict[str, int] = field(default_factory=dict)
@@ -89,6 +90,14 @@ class FakeProvider:
             return self.withdrawals.popleft()
         truth = self._truth(reference)
         return Withdrawn() if isinstance(truth, NotFound) else truth
+
+    async def reverse(self, charge: Charge) -> Answer:
+        """The next scripted answer, or: what moved is back."""
+        self.calls.append(("reverse", charge.reference))
+        if self.reversals:
+            return self.reversals.popleft()
+        self.moved.pop(charge.reference, None)
+        return Withdrawn()
 
     async def give_back(self, refund: GiveBack) -> Outcome:
         """The next scripted outcome, or a success."""

@@ -74,7 +74,8 @@ async def _lock(connection: AsyncConnection, payment_id: str, caller: Caller) ->
 
 def _was_asked_before(row: Mapping[str, Any], on_too_late: str | None) -> bool:
     """Whether all of it was: that the money is to come back should it be too late may be said by a second cancel."""
-    is_on_its_way = row["status"] == PaymentStatus.PROCESSING and row["cancel_requested_at"] is not None
+    is_looked_after = row["status"] == PaymentStatus.PROCESSING and row["due_at"] is not None
+    is_on_its_way = is_looked_after and row["cancel_requested_at"] is not None
     is_news = on_too_late is not None and on_too_late != row["on_too_late"]
     return (is_on_its_way and not is_news) or row["status"] == PaymentStatus.CANCELLED
 
@@ -94,9 +95,12 @@ async def _cancel_at_once(
 async def _ask_for_it(
     connection: AsyncConnection, row: dict[str, Any], asked: dict[str, Any], by: By
 ) -> dict[str, Any]:
-    # A worker that is calling right now keeps its lease and sees the request when it records; else it is due now.
+    # A worker that is calling right now keeps its lease and sees the request when it records; else it is due now. So is one
+    # that waits for a person: this is one, and a withdrawal asks the provider no more than the charge did.
     is_held = row["lease_until"] is not None and row["lease_until"] > by.at
-    changes = asked if is_held or row["due_at"] is None else {**asked, "due_at": by.at}
+    changes = asked if is_held else {**asked, "due_at": by.at, "inquiries": 0}
+    if row["due_at"] is None:
+        changes["unanswered_claims"] = 0  # it was perhaps quarantined: three more claims, as by a requeue
     return await apply(
         connection, PAYMENT, entity_id=row["id"], event=PaymentRemark.REQUEST_CANCEL, by=by, changes=changes
     )

@@ -16,7 +16,7 @@ is still to be done: should this process die, the lease runs out and the attempt
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, Protocol
 
@@ -29,9 +29,9 @@ from workflows.errors import ServiceUnavailable
 from workflows.gather import Gather, GatherByKey
 from workflows.ids import WELL_FORMED
 from workflows.payments.leases import AskedT, Claim, LeaseTable
-from workflows.payments.next_step import Step
+from workflows.payments.next_step import SENDS, Facts, Step
 from workflows.payments.verdict import Schedule, Verdict, verdict
-from workflows.providers.base import Answer, Provider, Unavailable, Unknown
+from workflows.providers.base import Answer, Provider, Succeeded, Unavailable
 from workflows.providers.registry import Providers
 from workflows.settings import Settings
 
@@ -151,7 +151,10 @@ class Hands(Generic[AskedT]):
         began = asyncio.get_running_loop().time()  # before the claim: its lease is counted from within
         claimed: list[Claim[AskedT]] = []
         try:
-            claimed = await self._work.table.claim(ids, worker=self._worker, lease_seconds=self._settings.lease_seconds)
+            forgetful = [name for name, one in self._providers.remote.items() if not one.deduplicates]
+            claimed = await self._work.table.claim(
+                ids, worker=self._worker, lease_seconds=self._settings.lease_seconds, forgetful=forgetful
+            )
         finally:
             self._give_room(len(ids) - len(claimed))
         tasks = [self._start(self._carry(one, began)) for one in claimed]
@@ -192,7 +195,8 @@ class Hands(Generic[AskedT]):
         """Take one claimed row, whose claim ``began`` then, through its call and its record."""
         try:
             answer = await self._call(claimed, began)
-            decided = verdict(claimed.step, answer, facts=claimed.facts, schedule=self._schedule(claimed.provider))
+            facts = claimed.facts if isinstance(answer, Succeeded) else _at_present(claimed.facts, began)
+            decided = verdict(claimed.step, answer, facts=facts, schedule=self._schedule(claimed.provider))
             answered = Answered(claimed, answer, decided)
             status = await self._records.put(answered)
             if isinstance(status, HeldUp):
@@ -217,8 +221,11 @@ class Hands(Generic[AskedT]):
         async with self._in_flight[provider.name]:
             # Half the lease is for the call. Who comes later, because there was no place or because this process was
             # stopped meanwhile, sends nothing: somebody else may have found the attempt unanswered and decided without it.
-            if asyncio.get_running_loop().time() - began > self._settings.lease_seconds / 2:
-                return Unavailable("no place for another call") if claimed.step is Step.CHARGE else Unknown("not asked")
+            elapsed = asyncio.get_running_loop().time() - began
+            if elapsed > self._settings.lease_seconds / 2:
+                return Unavailable("no place for another call")
+            if claimed.step in SENDS and elapsed >= claimed.facts.seconds_left:
+                return Unavailable("it expired before it could be sent")
             return await self._work.ask(provider, claimed)
 
     def _schedule(self, name: str) -> Schedule:
@@ -227,7 +234,6 @@ class Hands(Generic[AskedT]):
             max_processing_seconds=provider.max_processing_seconds if provider else 0.0,
             review_after_seconds=self._settings.review_after_seconds,
             scale=self._settings.doubt_schedule_scale,
-            deduplicates=provider.deduplicates if provider else True,
         )
 
     async def _record(
@@ -263,3 +269,8 @@ class Hands(Generic[AskedT]):
     def _marks(self, claimed: Claim[AskedT]) -> dict[str, Any]:
         mark = f"{self._name}_id"
         return {mark: claimed.id, "request_id": claimed.request_id, "attempt": claimed.attempt_number}
+
+
+def _at_present(facts: Facts, began: float) -> Facts:
+    """``facts`` of a claim that ``began`` then, with the time that has passed since."""
+    return replace(facts, elapsed_seconds=asyncio.get_running_loop().time() - began)

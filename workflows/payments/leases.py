@@ -12,7 +12,7 @@ for: its owner or the sweep will see to it. The fence grows with each claim, so 
 nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -66,9 +66,12 @@ class LeaseTable(Generic[AskedT]):
     asks: Callable[[dict[str, Any], Facts, str], AskedT]
     first_attempt: str = "1"
 
-    async def claim(self, ids: list[str], *, worker: str, lease_seconds: float) -> list[Claim[AskedT]]:
+    async def claim(
+        self, ids: list[str], *, worker: str, lease_seconds: float, forgetful: Collection[str] = ()
+    ) -> list[Claim[AskedT]]:
         """Claim those of ``ids`` that are free and due; the rest is somebody else's, final, not due yet, or a suspect.
 
+        ``forgetful`` are the providers that do not deduplicate: after a call that did nothing they get a new reference.
         Raises ``ServiceUnavailable`` where the database is away: nothing is claimed then, and the sweep nudges again.
         """
         most = MAX_UNANSWERED_CLAIMS if len(ids) == 1 else SUSPICIOUS_CLAIMS - 1
@@ -78,7 +81,8 @@ class LeaseTable(Generic[AskedT]):
             claimed = [self.build(dict(row), None) for row in started]
             if len(claimed) < len(ids):
                 resumed = (await connection.execute(_statement(_RESUME, self), parameters)).mappings().all()
-                claimed += await self._take_up(connection, [dict(row) for row in resumed], worker=worker)
+                rows = [{**row, "deduplicates": row["provider"] not in forgetful} for row in resumed]
+                claimed += await self._take_up(connection, rows, worker=worker)
         return claimed
 
     async def suspects(self, ids: list[str]) -> list[str]:
@@ -112,7 +116,7 @@ class LeaseTable(Generic[AskedT]):
         new = [_key(c) for c in claimed if c.step is Step.CHARGE and needs_new_attempt(c.facts.attempt)]
         if new:
             await connection.execute(_statement(_NEW_ATTEMPTS, self), {"rows": rows_parameter(new)})
-        resent = [_key(c) for c in claimed if c.step is Step.RESEND]
+        resent = [_key(c) for c in claimed if c.step in (Step.RETRY, Step.RESEND)]
         if resent:
             await connection.execute(_statement(_RESENDS, self), {"rows": rows_parameter(resent)})
         if poisoned:
@@ -136,7 +140,7 @@ def attempt_number(step: Step, attempt: Attempt | None) -> int:
 def _last_attempt(row: dict[str, Any]) -> Attempt | None:
     if row["attempt_number"] is None:
         return None
-    return Attempt(row["attempt_number"], row["attempt_outcome"], row["not_found_at"])
+    return Attempt(row["attempt_number"], row["attempt_outcome"], row["not_found_at"], int(row["resends"]))
 
 
 def _key(claimed: Claim[Any]) -> dict[str, Any]:
@@ -182,11 +186,12 @@ _RESUME = """
     SET fence = r.fence + 1, lease_until = now() + make_interval(secs => :lease),
         due_at = now() + make_interval(secs => :lease), unanswered_claims = r.unanswered_claims + 1
     FROM picked LEFT JOIN LATERAL (
-        SELECT number, reference, outcome, not_found_at FROM {entity}_attempts a
+        SELECT number, outcome, not_found_at, sum(resends) OVER () AS resends FROM {entity}_attempts a
         WHERE a.{entity}_id = picked.id ORDER BY number DESC LIMIT 1
     ) last ON true
     WHERE r.id = ANY(:ids) AND r.id = picked.id
-    RETURNING {columns}, r.store_id, last.number AS attempt_number, last.outcome AS attempt_outcome, last.not_found_at
+    RETURNING {columns}, r.store_id, last.number AS attempt_number, last.outcome AS attempt_outcome, last.not_found_at,
+              last.resends
 """
 
 _SUSPECTS = """
@@ -210,8 +215,15 @@ _NEW_ATTEMPTS = """
 """
 
 _RESENDS = """
-    -- write ahead: the same reference once more, after it was proven not to have arrived
-    WITH input AS (SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, number integer))
+    -- write ahead: the same reference once more. The first answer leaves the attempt's row, so it becomes a message.
+    WITH input AS (SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, number integer)),
+    kept AS (
+        INSERT INTO {entity}_messages ({entity}_id, merchant_id, store_id, attempt, kind, answer, detail, at)
+        SELECT a.{entity}_id, a.merchant_id, a.store_id, a.number, 'first_answer', a.outcome,
+               jsonb_strip_nulls(jsonb_build_object('code', a.code, 'message', a.message)), a.answered_at
+        FROM input i JOIN {entity}_attempts a ON a.{entity}_id = i.id AND a.number = i.number
+        WHERE a.{entity}_id = ANY(ARRAY(SELECT id FROM input)) AND a.resends = 0 AND a.outcome = 'unavailable'
+    )
     UPDATE {entity}_attempts a SET outcome = NULL, answered_at = NULL, not_found_at = NULL, resends = a.resends + 1
     FROM input i WHERE a.{entity}_id = ANY(ARRAY(SELECT id FROM input)) AND a.{entity}_id = i.id AND a.number = i.number
 """
@@ -257,6 +269,7 @@ def facts_of(row: dict[str, Any], attempt: Attempt | None, **special: Any) -> Fa
         in_doubt_since=row["in_doubt_since"],
         needs_review=row["needs_review"],
         inquiries=row["inquiries"],
+        deduplicates=row.get("deduplicates", True),
         is_local=is_local(row["provider"]),
         **special,
     )

@@ -13,10 +13,16 @@ class Step(StrEnum):
     """What a claimed payment needs."""
 
     CHARGE = "charge"  # send it (a first time, or again after a call that certainly did nothing)
+    RETRY = "retry"  # send the same reference again: its last call certainly did nothing
     RESEND = "resend"  # send the same reference again: it was proven not to have arrived
     ASK = "ask"  # ask what became of it
     WITHDRAW = "withdraw"  # ask the provider to cancel it
+    REVERSE = "reverse"  # have the provider undo a charge whose answer is not believed
     CANCEL = "cancel"  # cancel it here: no provider can have moved money
+
+
+SENDS = frozenset({Step.CHARGE, Step.RETRY, Step.RESEND})
+"""Steps that ask a provider to move money."""
 
 
 OVERDUE = timedelta(minutes=10)
@@ -25,11 +31,15 @@ OVERDUE = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The last attempt of a claimed payment. ``outcome`` is ``None`` while it is unanswered."""
+    """The last attempt of a claimed payment. ``outcome`` is ``None`` while it is unanswered.
+
+    ``resends`` counts how often this attempt and those before it were sent again.
+    """
 
     number: int
     outcome: str | None
     not_found_at: datetime | None = None
+    resends: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,10 @@ class Facts:
     inquiries: int = 0
     patient_until: datetime | None = None
     """Until when a provider that took it on may let it wait, where that is not ``expires_at``."""
+    deduplicates: bool = True
+    """Whether its provider moves money once however often one reference is sent."""
+    elapsed_seconds: float = 0.0
+    """Time since ``now``, by the worker's monotonic clock."""
 
     @property
     def is_overdue(self) -> bool:
@@ -56,8 +70,13 @@ class Facts:
 
     @property
     def is_expired(self) -> bool:
-        """Whether the terminal's patience with this payment is over."""
-        return self.now >= self.expires_at
+        """Whether the time in which it may be sent is over."""
+        return self.seconds_left <= 0
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until it expires."""
+        return (self.expires_at - self.now).total_seconds() - self.elapsed_seconds
 
     @property
     def is_unwanted(self) -> bool:
@@ -66,7 +85,7 @@ class Facts:
 
 
 NOTHING_MOVED = frozenset({"unavailable", "declined"})
-"""Outcomes of an attempt after which a new attempt number may be used."""
+"""Outcomes of an attempt after which it may be sent again, or a new attempt number be used."""
 
 
 def next_step(facts: Facts) -> Step:
@@ -77,9 +96,22 @@ def next_step(facts: Facts) -> Step:
     """
     attempt = facts.attempt
     if attempt is None or attempt.outcome in NOTHING_MOVED:
-        return Step.CANCEL if facts.is_unwanted else Step.CHARGE
+        return Step.CANCEL if facts.is_unwanted else _send(facts)
     if facts.is_local:
         return Step.CHARGE
-    if facts.cancel_requested or (facts.is_expired and attempt.outcome == "action_required"):
+    if facts.cancel_requested:
+        # A success that was believed has completed the payment: this one was not, so the money is given back.
+        return Step.REVERSE if attempt.outcome == "succeeded" else Step.WITHDRAW
+    if facts.is_expired and attempt.outcome in WITHDRAWN_WHEN_EXPIRED:
         return Step.WITHDRAW
-    return Step.RESEND if attempt.outcome == "not_found" else Step.ASK
+    return Step.RESEND if attempt.outcome == "not_found" and facts.deduplicates else Step.ASK
+
+
+WITHDRAWN_WHEN_EXPIRED = frozenset({"action_required", "not_found"})
+"""Outcomes of an attempt that is withdrawn after ``expires_at``; any other open one is asked about first."""
+
+
+def _send(facts: Facts) -> Step:
+    """Keep the reference of a call that did nothing where the provider deduplicates: "certainly nothing" may be a lie."""
+    is_kept = facts.deduplicates and facts.attempt is not None and facts.attempt.outcome == "unavailable"
+    return Step.RETRY if is_kept else Step.CHARGE

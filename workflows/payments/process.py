@@ -28,6 +28,8 @@ async def _ask(provider: Provider, claimed: Claim[Charge]) -> Answer:
         return await provider.inquire(claimed.asked)
     if claimed.step is Step.WITHDRAW:
         return await provider.withdraw(claimed.asked)
+    if claimed.step is Step.REVERSE:
+        return await provider.reverse(claimed.asked)
     return await provider.charge(claimed.asked)
 
 

@@ -27,7 +27,7 @@ _RECORD = text("""
             id text, fence integer, attempt integer, step text, event text, status text, due_in double precision,
             attempt_outcome text, code text, message text, outcome_known boolean, needs_review boolean,
             next_action jsonb, keeps_action boolean, provider_reference text, approval_code text, card_brand text,
-            card_last_4 text, not_found boolean, was_question boolean, answer text, fee bigint)
+            card_last_4 text, not_found boolean, inquiries integer, answer text, fee bigint)
         ORDER BY id
     ), moved AS (
         UPDATE payments p
@@ -48,17 +48,19 @@ _RECORD = text("""
                 WHEN i.status IN ('cancelled', 'failed') THEN i.status
                 ELSE p.cancel_outcome END,
             outcome_known = i.outcome_known,
-            in_doubt_since = CASE WHEN i.outcome_known THEN NULL ELSE coalesce(p.in_doubt_since, now()) END,
+            in_doubt_since = CASE WHEN i.outcome_known THEN NULL ELSE least(p.in_doubt_since, now()) END,
             needs_review = i.needs_review,
             next_action = CASE WHEN i.keeps_action THEN p.next_action ELSE nullif(i.next_action, 'null'::jsonb) END,
             -- A cancel that was asked for while the provider was being asked is seen to at once.
-            due_at = CASE WHEN i.due_in IS NULL THEN NULL
-                WHEN p.cancel_requested_at IS NOT NULL AND i.step <> 'withdraw' THEN now()
+            due_at = CASE WHEN i.status IS NOT NULL THEN NULL
+                WHEN p.cancel_requested_at IS NOT NULL AND i.step NOT IN ('withdraw', 'reverse') THEN now()
                 ELSE now() + make_interval(secs => i.due_in) END,
             lease_until = NULL, unanswered_claims = 0,
-            -- A doubt that is over is forgotten: the next one is asked about from the beginning of the schedule.
-            inquiries = CASE WHEN i.outcome_known AND i.status IS NULL THEN 0
-                ELSE p.inquiries + CASE WHEN i.was_question THEN 1 ELSE 0 END END,
+            -- A doubt that is over is forgotten: the next one is asked about from the beginning of the schedule. So is a call
+            -- that follows, such as the withdrawal after a cancel.
+            inquiries = CASE WHEN i.status IS NOT NULL THEN p.inquiries
+                WHEN i.outcome_known OR p.cancel_requested_at IS NOT NULL AND i.step NOT IN ('withdraw', 'reverse') THEN 0
+                ELSE coalesce(i.inquiries, p.inquiries) END,
             completed_at = CASE WHEN i.status = 'completed' THEN now() END,
             failed_at = CASE WHEN i.status = 'failed' THEN now() END,
             cancelled_at = CASE WHEN i.status = 'cancelled' THEN now() END
@@ -81,15 +83,16 @@ _RECORD = text("""
         UPDATE payment_attempts a
         SET outcome = m.attempt_outcome, answered_at = now(), code = m.code, message = m.message,
             provider_reference = coalesce(m.provider_reference, a.provider_reference),
-            not_found_at = CASE WHEN m.not_found THEN coalesce(a.not_found_at, now()) END
+            not_found_at = CASE WHEN m.not_found THEN least(a.not_found_at, now()) END
         FROM moved m
         WHERE a.payment_id = ANY(:ids) AND a.payment_id = m.id AND a.number = m.attempt AND m.attempt_outcome IS NOT NULL
     ), messages AS (
         INSERT INTO payment_messages (payment_id, merchant_id, store_id, attempt, kind, answer, detail, at)
         SELECT id, merchant_id, store_id, attempt,
-               CASE step WHEN 'ask' THEN 'inquiry' WHEN 'withdraw' THEN 'withdrawal' ELSE 'resend' END,
+               CASE step WHEN 'ask' THEN 'inquiry' WHEN 'withdraw' THEN 'withdrawal' WHEN 'reverse' THEN 'reversal'
+                   ELSE 'resend' END,
                answer, jsonb_strip_nulls(jsonb_build_object('code', code, 'message', message)), now()
-        FROM moved WHERE step IN ('ask', 'withdraw', 'resend')
+        FROM moved WHERE step IN ('ask', 'withdraw', 'reverse', 'retry', 'resend')
     )
     SELECT id, status, merchant_id, store_id, request_id, bill_id, amount, currency, captured_amount, fee, provider,
            method_type, cancel_outcome, on_too_late, completed_at, now() AS recorded_at,
@@ -164,7 +167,7 @@ def row_of(answered: Answered[Any]) -> dict[str, Any]:
         "needs_review": verdict.needs_review,
         "provider_reference": verdict.provider_reference,
         "not_found": verdict.not_found,
-        "was_question": verdict.was_question,
+        "inquiries": verdict.inquiries,
         "answer": answer_name(answered.answer),
         "fee": verdict.fee,
     }

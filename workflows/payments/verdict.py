@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from workflows.payments.next_step import NOTHING_MOVED, Attempt, Facts, Step
+from workflows.payments.next_step import SENDS, Attempt, Facts, Step
 from workflows.payments.states import PaymentEvent, PaymentRemark, PaymentStatus
 from workflows.providers.base import (
     ActionRequired,
@@ -64,8 +64,8 @@ class Verdict:
     """Whether what the customer is shown stays as it is."""
     not_found: bool = False
     """Whether the inquiry found nothing (the first of two in a row is remembered by its time)."""
-    was_question: bool = False
-    """Whether this was one more question about an unknown outcome."""
+    inquiries: int | None = None
+    """How far the schedule of questions about an unknown outcome has come (``None``: as far as before)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,6 @@ class Schedule:
     max_processing_seconds: float
     review_after_seconds: float
     scale: float = 1.0
-    deduplicates: bool = True
     spread: Callable[[], float] = lambda: random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
 
 
@@ -96,12 +95,18 @@ def verdict(step: Step, answer: Answer | None, *, facts: Facts, schedule: Schedu
     """What ``answer`` to ``step`` means for a payment. ``answer`` is ``None`` exactly for ``Step.CANCEL``."""
     if step is Step.CANCEL or answer is None:
         return _cancelled(facts)
+    if step is Step.REVERSE and type(answer) not in _OF_A_REVERSAL:
+        # The charge did move money, so an answer that denies it is not about what was asked.
+        answer = Unknown(f"the provider answered {type(answer).__name__} to a reversal")
     return _BY_ANSWER[type(answer)](step, answer, facts, schedule)
 
 
 def _cancelled(facts: Facts) -> Verdict:
-    reason = "requested" if facts.cancel_requested else "expired" if facts.is_expired else "withdrawn_by_provider"
-    return Verdict(PaymentEvent.CANCEL, PaymentStatus.CANCELLED, code=reason)
+    return Verdict(PaymentEvent.CANCEL, PaymentStatus.CANCELLED, code=_reason(facts))
+
+
+def _reason(facts: Facts) -> str:
+    return "requested" if facts.cancel_requested else "expired" if facts.is_expired else "withdrawn_by_provider"
 
 
 def _withdrawn(_step: Step, _answer: Any, facts: Facts, _schedule: Schedule) -> Verdict:
@@ -110,18 +115,14 @@ def _withdrawn(_step: Step, _answer: Any, facts: Facts, _schedule: Schedule) -> 
     return result
 
 
-def _succeeded(_step: Step, answer: Succeeded, facts: Facts, _schedule: Schedule) -> Verdict:
+def _succeeded(step: Step, answer: Succeeded, facts: Facts, _schedule: Schedule) -> Verdict:
     if answer.amount != facts.amount:
         # Money moved, but not the money that was asked for: neither completed nor failed would be true.
-        return Verdict(
-            PaymentRemark.REQUEST_REVIEW,
-            attempt_outcome="succeeded",
-            code="amount_mismatch",
-            message=f"The provider moved {answer.amount} where {facts.amount} was asked for",
-            outcome_known=False,
-            needs_review=True,
-            provider_reference=answer.provider_reference,
-        )
+        message = f"The provider moved {answer.amount} where {facts.amount} was asked for"
+        return _not_believed(step, answer, facts, code="amount_mismatch", message=message)
+    if not 0 <= answer.fee <= answer.amount:
+        message = f"The provider reported a fee of {answer.fee} for {answer.amount}"
+        return _not_believed(step, answer, facts, code="fee_out_of_range", message=message)
     return Verdict(
         PaymentEvent.COMPLETE,
         PaymentStatus.COMPLETED,
@@ -134,31 +135,49 @@ def _succeeded(_step: Step, answer: Succeeded, facts: Facts, _schedule: Schedule
     )
 
 
+def _not_believed(step: Step, answer: Succeeded, facts: Facts, *, code: str, message: str) -> Verdict:
+    """Leave a success that cannot be right to a person, unless a cancel was requested: it is then reversed."""
+    was_told = facts.needs_review and facts.attempt is not None and facts.attempt.outcome == "succeeded"
+    return Verdict(
+        None if was_told else PaymentRemark.REQUEST_REVIEW,
+        due_in_seconds=0 if facts.cancel_requested and step is not Step.REVERSE else None,
+        attempt_outcome="succeeded",
+        code=code,
+        message=message,
+        outcome_known=False,
+        needs_review=True,
+        provider_reference=answer.provider_reference,
+    )
+
+
 def _declined(step: Step, answer: Declined, facts: Facts, schedule: Schedule) -> Verdict:
     if answer.is_retriable:
-        number = _answered_number(step, facts.attempt)
-        return _again_or_fail(
-            number, schedule, outcome="declined", code=answer.code, message=answer.message, retry_after=None
-        )
+        said = Verdict(attempt_outcome="declined", code=answer.code, message=answer.message)
+        return _again_or_fail(step, said, facts, schedule, retry_after=None)
     return Verdict(
         PaymentEvent.FAIL, PaymentStatus.FAILED, attempt_outcome="declined", code=answer.code, message=answer.message
     )
 
 
-def _answered_number(step: Step, last: Attempt | None) -> int:
-    """The number of the attempt that was answered; ``last`` is the one before where this step sent a new one."""
-    if last is None:
-        return 1
-    return last.number + 1 if step is Step.CHARGE and last.outcome in NOTHING_MOVED else last.number
+def _calls(step: Step, last: Attempt | None) -> int:
+    """How often it was sent by now; ``last`` is as it was before ``step``."""
+    sent = last.number + last.resends if last else 0
+    return sent + 1 if step in SENDS else sent
 
 
 def _again_or_fail(
-    number: int, schedule: Schedule, *, outcome: str, code: str, message: str, retry_after: float | None
+    step: Step, said: Verdict, facts: Facts, schedule: Schedule, *, retry_after: float | None
 ) -> Verdict:
-    if number <= MAX_RETRIES:
-        delay = retry_delay_seconds(number, retry_after=retry_after, spread=schedule.spread())
-        return Verdict(due_in_seconds=delay, attempt_outcome=outcome, code=code, message=message)
-    return Verdict(PaymentEvent.FAIL, PaymentStatus.FAILED, attempt_outcome=outcome, code=code, message=message)
+    """Decide what follows a call that certainly moved nothing; ``said`` is what its attempt records."""
+    calls = max(1, _calls(step, facts.attempt))
+    if facts.is_unwanted:
+        said.event, said.status, said.code = PaymentEvent.CANCEL, PaymentStatus.CANCELLED, _reason(facts)
+    elif calls > MAX_RETRIES:
+        said.event, said.status = PaymentEvent.FAIL, PaymentStatus.FAILED
+    else:
+        delay = retry_delay_seconds(calls, retry_after=retry_after, spread=schedule.spread())
+        said.due_in_seconds = min(delay, facts.seconds_left)
+    return said
 
 
 def _action_required(_step: Step, answer: ActionRequired, facts: Facts, schedule: Schedule) -> Verdict:
@@ -179,15 +198,9 @@ def _review_if_overdue(facts: Facts) -> PaymentRemark | None:
 
 
 def _unavailable(step: Step, answer: Unavailable, facts: Facts, schedule: Schedule) -> Verdict:
-    if step is Step.CHARGE:
-        return _again_or_fail(
-            _answered_number(step, facts.attempt),
-            schedule,
-            outcome="unavailable",
-            code="provider_unavailable",
-            message=answer.reason,
-            retry_after=answer.retry_after_seconds,
-        )
+    if step in (Step.CHARGE, Step.RETRY):
+        said = Verdict(attempt_outcome="unavailable", code="provider_unavailable", message=answer.reason)
+        return _again_or_fail(step, said, facts, schedule, retry_after=answer.retry_after_seconds)
     if step is Step.ASK and facts.outcome_known and facts.attempt and facts.attempt.outcome == "action_required":
         # The customer's code is still out there and we know it; only this question went unheard.
         result = Verdict(
@@ -197,21 +210,26 @@ def _unavailable(step: Step, answer: Unavailable, facts: Facts, schedule: Schedu
             needs_review=facts.needs_review or facts.is_overdue,
         )
     else:
-        result = _still_unknown(facts, schedule, answer.reason)
-    if step is Step.RESEND:
-        # This call did nothing, and the one before it was proven not to have arrived: the same may be sent once more, as
-        # patiently as questions are asked, for a provider may be away for hours.
-        result.attempt_outcome = "not_found"
+        result = _still_unknown(facts, schedule, answer.reason, is_new_doubt=_is_unheard(facts.attempt))
+        if _is_unheard(facts.attempt):
+            result.attempt_outcome = "unknown"
     wanted = min(answer.retry_after_seconds or 0, MAX_RETRY_AFTER_SECONDS)
     result.due_in_seconds = max(result.due_in_seconds or 0, wanted)
+    if step is Step.RESEND:
+        # This call did nothing, and the one before it was proven not to have arrived: the same may be sent once more, as
+        # patiently as questions are asked, for a provider may be away for hours. After its expiry it is withdrawn instead.
+        result.attempt_outcome = "not_found"
+        result.due_in_seconds = max(0, min(result.due_in_seconds, facts.seconds_left))
     return result
 
 
 def _unknown(step: Step, answer: Unknown, facts: Facts, schedule: Schedule) -> Verdict:
     if step is Step.ASK:  # a question without an answer moves nothing, so it is one that nobody heard
         return _unavailable(step, Unavailable(answer.reason), facts, schedule)
-    result = _still_unknown(facts, schedule, answer.reason)
-    if step in (Step.CHARGE, Step.RESEND):
+    is_new_call = step in SENDS or step is Step.REVERSE
+    is_new_doubt = is_new_call or _is_unheard(facts.attempt)
+    result = _still_unknown(facts, schedule, answer.reason, is_new_doubt=is_new_doubt)
+    if is_new_doubt:
         result.attempt_outcome = "unknown"
     return result
 
@@ -220,22 +238,34 @@ def _not_found(step: Step, _answer: Any, facts: Facts, schedule: Schedule) -> Ve
     """Two in a row, at least ``max_processing_seconds`` apart, prove that the call never arrived."""
     first = facts.attempt.not_found_at if facts.attempt else None
     waited = (facts.now - first).total_seconds() if first else 0.0
-    result = _still_unknown(facts, schedule, "the provider does not know it yet")
+    if waited < 0:  # the database's clock was set back, so the two cannot be compared: this one is the first
+        first, waited = None, 0.0
+    is_new_doubt = _is_unheard(facts.attempt)
+    result = _still_unknown(facts, schedule, "the provider does not know it yet", is_new_doubt=is_new_doubt)
     result.not_found = True
-    result.attempt_outcome = "unknown"
+    is_proven = facts.attempt is not None and facts.attempt.outcome == "not_found"
+    result.attempt_outcome = "not_found" if step is Step.WITHDRAW and is_proven else "unknown"
     left = schedule.max_processing_seconds - waited
     if first is not None and left <= 0:
         # What nobody wants any more is not sent again; whether it will still arrive, only the next question can tell.
-        if schedule.deduplicates and step is not Step.WITHDRAW:
+        if step is not Step.WITHDRAW and (facts.deduplicates or facts.is_expired):
             result.attempt_outcome = "not_found"
             result.due_in_seconds = 0
+            result.inquiries = 0  # a new call follows, and its own doubt begins with it
         return result
     result.due_in_seconds = min(result.due_in_seconds or left, max(left, 0.05))
     return result
 
 
-def _still_unknown(facts: Facts, schedule: Schedule, reason: str) -> Verdict:
-    delay = inquiry_delay_seconds(facts.inquiries, scale=schedule.scale, spread=schedule.spread())
+def _is_unheard(attempt: Attempt | None) -> bool:
+    """Whether nothing at all was heard of the last call: its worker died, or this is the first word about it."""
+    return attempt is None or attempt.outcome is None
+
+
+def _still_unknown(facts: Facts, schedule: Schedule, reason: str, *, is_new_doubt: bool) -> Verdict:
+    """Ask later. A call whose answer was lost begins the schedule; the review is measured from the first doubt."""
+    asked = 0 if is_new_doubt else facts.inquiries
+    delay = inquiry_delay_seconds(asked, scale=schedule.scale, spread=schedule.spread())
     doubted_for = (facts.now - facts.in_doubt_since).total_seconds() if facts.in_doubt_since else 0.0
     is_too_long = doubted_for >= schedule.review_after_seconds
     remark: PaymentRemark | None = PaymentRemark.DOUBT if facts.outcome_known else None
@@ -247,7 +277,7 @@ def _still_unknown(facts: Facts, schedule: Schedule, reason: str) -> Verdict:
         message=reason,
         outcome_known=False,
         needs_review=facts.needs_review or is_too_long,
-        was_question=True,
+        inquiries=asked + 1,
     )
 
 
@@ -260,3 +290,5 @@ _BY_ANSWER: dict[type, Callable[[Step, Any, Facts, Schedule], Verdict]] = {
     NotFound: _not_found,
     Withdrawn: _withdrawn,
 }
+
+_OF_A_REVERSAL = (Withdrawn, Succeeded, Unavailable, Unknown)

@@ -145,6 +145,10 @@ class Provider(Protocol):
         """Undo a charge that has not moved money yet: ``Withdrawn``, or ``Succeeded`` where it is too late."""
         ...
 
+    async def reverse(self, charge: Charge) -> Answer:
+        """Undo a charge that has moved money: ``Withdrawn``, or ``Succeeded`` where it stands. Repeating it is harmless."""
+        ...
+
     async def give_back(self, refund: GiveBack) -> Outcome:
         """Move money of a charge back."""
         ...

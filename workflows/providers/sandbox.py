@@ -36,11 +36,8 @@ OK, REFUSED, CONFLICT, MISSING = 200, 400, 409, 404  # that a question is refuse
 NOTHING_DONE = frozenset({401, 403, 429, 503})
 RETRIABLE_CODES = frozenset({"try_again_later", "issuer_unavailable", "processor_busy"})
 """Declines after which the sandbox's documentation allows another attempt."""
-
 KEEPALIVE_SECONDS = 15  # below the provider's own 75 s, so that we never write into a connection it is closing
 CONNECT_TIMEOUT_SECONDS = 3  # a provider that does not take a connection by then has certainly done nothing
-
-
 LONGEST_TEXT = 500  # of any field; ours hold it, and a provider that says more in one says garbage
 LARGEST_AMOUNT = 2**63 - 1
 
@@ -96,7 +93,6 @@ def _waiting(body: dict[str, Any]) -> ActionRequired:
 
 STATEMENT_KINDS = {"charge": ("payment", 1), "refund": ("refund", -1), "reversal": ("reversal", -1)}
 STATEMENT_PAGE = 5_000  # the most it gives: a megabyte of JSON
-
 
 MAPPING = StatementMapping(
     columns={
@@ -198,6 +194,10 @@ class SandboxProvider:
     async def withdraw(self, charge: Charge) -> Answer:
         """Cancel ``charge``; a 409 brings the charge that was quicker."""
         return await self._ask("POST", f"/v1/charges/{charge.reference}/cancel", {}, refusal=None)
+
+    async def reverse(self, charge: Charge) -> Answer:
+        """Undo ``charge``, fee included; refused once some of it was refunded."""
+        return await self._ask("POST", f"/v1/charges/{charge.reference}/reverse", {}, refusal=None)
 
     async def give_back(self, refund: GiveBack) -> Outcome:
         """Refund some or all of a charge."""

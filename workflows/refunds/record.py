@@ -40,7 +40,7 @@ _RECORD = text("""
         SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
             id text, fence integer, attempt integer, step text, event text, status text, due_in double precision,
             attempt_outcome text, code text, message text, outcome_known boolean, needs_review boolean,
-            provider_reference text, not_found boolean, was_question boolean, answer text, fee bigint)
+            provider_reference text, not_found boolean, inquiries integer, answer text, fee bigint)
         ORDER BY id
     ), moved AS (
         UPDATE refunds r
@@ -51,13 +51,13 @@ _RECORD = text("""
             failure_code = CASE WHEN i.status = 'failed' OR i.needs_review THEN coalesce(i.code, r.failure_code) END,
             failure_message = CASE WHEN i.status = 'failed' OR i.needs_review THEN coalesce(i.message, r.failure_message) END,
             outcome_known = i.outcome_known,
-            in_doubt_since = CASE WHEN i.outcome_known THEN NULL ELSE coalesce(r.in_doubt_since, now()) END,
+            in_doubt_since = CASE WHEN i.outcome_known THEN NULL ELSE least(r.in_doubt_since, now()) END,
             needs_review = i.needs_review,
             due_at = now() + make_interval(secs => i.due_in),
             lease_until = NULL, unanswered_claims = 0,
             -- A doubt that is over is forgotten: the next one is asked about from the beginning of the schedule.
-            inquiries = CASE WHEN i.outcome_known AND i.status IS NULL THEN 0
-                ELSE r.inquiries + CASE WHEN i.was_question THEN 1 ELSE 0 END END,
+            inquiries = CASE WHEN i.status IS NOT NULL THEN r.inquiries WHEN i.outcome_known THEN 0
+                ELSE coalesce(i.inquiries, r.inquiries) END,
             completed_at = CASE WHEN i.status = 'completed' THEN now() END,
             failed_at = CASE WHEN i.status = 'failed' THEN now() END
         FROM input i
@@ -78,7 +78,7 @@ _RECORD = text("""
         UPDATE refund_attempts a
         SET outcome = m.attempt_outcome, answered_at = now(), code = m.code, message = m.message,
             provider_reference = coalesce(m.provider_reference, a.provider_reference),
-            not_found_at = CASE WHEN m.not_found THEN coalesce(a.not_found_at, now()) END
+            not_found_at = CASE WHEN m.not_found THEN least(a.not_found_at, now()) END
         FROM moved m
         WHERE a.refund_id = ANY(ARRAY(SELECT id FROM moved)) AND a.refund_id = m.id AND a.number = m.attempt
           AND m.attempt_outcome IS NOT NULL
@@ -86,7 +86,7 @@ _RECORD = text("""
         INSERT INTO refund_messages (refund_id, merchant_id, store_id, attempt, kind, answer, detail, at)
         SELECT id, merchant_id, store_id, attempt, CASE step WHEN 'ask' THEN 'inquiry' ELSE 'resend' END, answer,
                jsonb_strip_nulls(jsonb_build_object('code', code, 'message', message)), now()
-        FROM moved WHERE step IN ('ask', 'resend')
+        FROM moved WHERE step IN ('ask', 'retry', 'resend')
     ), sums AS (
         SELECT payment_id,
                CAST(coalesce(sum(amount) FILTER (WHERE status = 'completed'), 0) AS bigint) AS given_back,

@@ -1,17 +1,15 @@
 """Claim, call, record: written ahead, asked without a connection, recorded as it is answered; none holds back another."""
 
 import asyncio
-import time
 from dataclasses import replace
 
 import pytest
 
-from tests.factories import CASH, QR, TERMINAL, PaymentMaker, time_passes
+from tests.factories import CASH, QR, TERMINAL, PaymentMaker
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of, evidence, seconds_until
 from tests.integration.payments.kit import in_hand
-from tests.waiting import is_left
-from workflows.providers.base import Declined, Succeeded, Unavailable
+from workflows.providers.base import Declined, Succeeded
 from workflows.settings import Settings
 
 
@@ -82,77 +80,6 @@ async def test_no_connection_is_held_while_a_provider_is_asked(
     assert await all_of(admin, workers + b" AND state LIKE 'idle in transaction%%'") == []
     provider.release()
     await working
-
-
-async def test_an_unavailable_provider_is_tried_again_under_a_new_reference_with_growing_pauses(
-    payments: PaymentMaker, provider: FakeProvider, admin: Admin
-) -> None:
-    provider.charges.extend([Unavailable("no connection")] * 5)
-    payment_id = await payments.pending()
-    for pause in (0.5, 1, 2, 4, 8):
-        began = time.monotonic()
-        await payments.process(payment_id)
-        assert is_left(await seconds_until(admin, payment_id, "due_at"), pause * 0.8, pause * 1.2, since=began)
-        assert (await evidence(admin, payment_id)).status == "processing"
-        await time_passes(admin, payment_id, seconds=10)
-    await payments.process(payment_id)
-    found = await evidence(admin, payment_id)
-    assert found.status == "completed"
-    assert found.outcomes == ["unavailable"] * 5 + ["succeeded"]
-    assert [reference for _, reference in provider.calls] == [f"{payment_id}:{number}" for number in range(1, 7)]
-    assert found.events == ["create", "claim", "complete"]
-
-
-async def test_after_five_retries_the_payment_failed_and_nothing_moved(
-    payments: PaymentMaker, provider: FakeProvider, admin: Admin
-) -> None:
-    provider.charges.extend([Unavailable("no connection")] * 9)
-    payment_id = await payments.pending()
-    for _ in range(8):
-        await payments.process(payment_id)
-        await time_passes(admin, payment_id, seconds=10)
-    found = await evidence(admin, payment_id)
-    assert (found.status, found.row["failure_code"]) == ("failed", "provider_unavailable")
-    assert len(provider.calls) == 6
-    assert provider.moved == {}
-
-
-async def test_the_providers_wish_to_wait_is_honoured(
-    payments: PaymentMaker, provider: FakeProvider, admin: Admin
-) -> None:
-    provider.charges.append(Unavailable("429", retry_after_seconds=90))
-    payment_id = await payments.pending()
-    began = time.monotonic()
-    await payments.process(payment_id)
-    assert is_left(await seconds_until(admin, payment_id, "due_at"), 90, 90, since=began)
-    await payments.process(payment_id)
-    assert len(provider.calls) == 1
-
-
-async def test_a_payment_that_expired_before_anybody_looked_is_cancelled_and_no_provider_hears_of_it(
-    payments: PaymentMaker, provider: FakeProvider, admin: Admin
-) -> None:
-    payment_id = await payments.pending()
-    await time_passes(admin, payment_id, seconds=301)
-    await payments.process(payment_id)
-    found = await evidence(admin, payment_id)
-    assert (found.status, found.row["cancel_reason"]) == ("cancelled", "expired")
-    assert found.events == ["create", "claim", "cancel"]
-    assert found.attempts == []
-    assert provider.calls == []
-
-
-async def test_a_payment_whose_retries_outlast_it_is_cancelled_as_expired(
-    payments: PaymentMaker, provider: FakeProvider, admin: Admin
-) -> None:
-    provider.charges.append(Unavailable("no connection"))
-    payment_id = await payments.pending()
-    await payments.process(payment_id)
-    await time_passes(admin, payment_id, seconds=301)
-    await payments.process(payment_id)
-    found = await evidence(admin, payment_id)
-    assert (found.status, found.row["cancel_reason"]) == ("cancelled", "expired")
-    assert len(provider.calls) == 1
 
 
 async def test_a_slow_payment_never_holds_back_the_others_of_its_batch(

@@ -10,6 +10,7 @@ from tests.factories import PaymentMaker, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, evidence, seconds_until
 from tests.waiting import is_left
+from workflows.payments.claim import PAYMENTS
 from workflows.payments.present import payment_fields
 from workflows.payments.states import PaymentStatus
 from workflows.providers.base import (
@@ -117,6 +118,58 @@ async def test_a_second_doubt_is_asked_about_as_soon_as_the_first_was(
     assert is_left(await seconds_until(admin, payment_id, "due_at"), 1.6, 2.4, since=began)
 
 
+async def test_a_lost_answer_to_a_resend_is_asked_about_as_soon_as_the_first_was(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await payments.pending(expires_in_seconds=900)
+    provider.charges.append(Unknown("read time-out"))
+    await payments.process(payment_id)
+    provider.inquiries.extend([Unavailable("503")] * 5)
+    for _ in range(6):
+        await next_question(payments, admin, payment_id)
+    first = (await evidence(admin, payment_id)).row["in_doubt_since"]
+    await next_question(payments, admin, payment_id, after=61)
+    provider.charges.append(Unknown("read time-out"))
+    began = time.monotonic()
+    await payments.process(payment_id)
+    found = await evidence(admin, payment_id)
+    assert (found.attempts[0]["resends"], found.outcomes) == (1, ["unknown"])
+    assert is_left(await seconds_until(admin, payment_id, "due_at"), 1.6, 2.4, since=began)
+    assert found.row["in_doubt_since"] < first  # moved by ``time_passes`` alone: the doubt is still the first one
+    provider.inquiries.append(Unavailable("503"))
+    began = time.monotonic()
+    await next_question(payments, admin, payment_id)
+    assert is_left(await seconds_until(admin, payment_id, "due_at"), 4, 6, since=began)
+
+
+async def test_a_worker_that_dies_during_a_resend_begins_the_schedule_again(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await in_doubt(payments, provider, moved=False)
+    await next_question(payments, admin, payment_id)
+    await next_question(payments, admin, payment_id, after=61)
+    await admin.execute("UPDATE payments SET inquiries = 7 WHERE id = %s", [payment_id])
+    assert len(await PAYMENTS.claim([payment_id], worker="dies", lease_seconds=30)) == 1
+    await time_passes(admin, payment_id, seconds=31)
+    provider.inquiries.append(Unavailable("503"))
+    began = time.monotonic()
+    await payments.process(payment_id)
+    assert (await evidence(admin, payment_id)).outcomes == ["unknown"]
+    assert is_left(await seconds_until(admin, payment_id, "due_at"), 1.6, 2.4, since=began)
+
+
+async def test_a_lost_withdrawal_is_repeated_soon_however_old_the_doubt_is(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await in_doubt(payments, provider, moved=False)
+    await admin.execute("UPDATE payments SET inquiries = 8 WHERE id = %s", [payment_id])
+    await payments.cancel(payment_id)
+    provider.withdrawals.append(Unknown("read time-out"))
+    began = time.monotonic()
+    await payments.process(payment_id)
+    assert is_left(await seconds_until(admin, payment_id, "due_at"), 1.6, 2.4, since=began)
+
+
 async def test_one_not_found_is_no_proof_and_neither_are_two_that_are_close(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
@@ -157,7 +210,7 @@ async def test_a_provider_that_does_not_deduplicate_is_never_sent_it_again(
 ) -> None:
     provider.deduplicates = False
     payment_id = await in_doubt(payments, provider, moved=False)
-    for _ in range(6):
+    for _ in range(4):  # the payment expires after 300 s
         await next_question(payments, admin, payment_id, after=61)
     assert [kind for kind, _ in provider.calls].count("charge") == 1
     assert (await evidence(admin, payment_id)).status == "processing"

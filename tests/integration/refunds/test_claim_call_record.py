@@ -84,13 +84,28 @@ async def test_completed_and_failed_refunds_of_one_payment_in_one_group(
     assert await sums(admin, payment_id) == ("refunded", 500, 500)
 
 
-async def test_a_provider_that_is_away_is_tried_again_with_a_new_attempt(
+async def test_a_provider_that_is_away_is_tried_again_under_the_same_reference(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await refunds.paid()
     provider.refunds.extend([Unavailable("503")] * 2)
     refund_id = await refunds.refunded(payment_id, 300)
     assert await sums(admin, payment_id) == ("completed", 300, 0)
+    for _ in range(2):
+        await look_again(refunds, admin, refund_id)
+    found = await evidence(admin, refund_id)
+    assert (found.status, found.outcomes, found.attempts[0]["resends"]) == ("completed", ["succeeded"], 2)
+    assert found.kinds == ["first_answer", "resend", "resend"]
+    assert [call for call in provider.calls if call[0] == "give_back"] == [("give_back", f"{refund_id}:1")] * 3
+
+
+async def test_a_provider_that_does_not_deduplicate_is_tried_again_with_a_new_attempt(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    provider.deduplicates = False
+    payment_id = await refunds.paid()
+    provider.refunds.extend([Unavailable("503")] * 2)
+    refund_id = await refunds.refunded(payment_id, 300)
     for _ in range(2):
         await look_again(refunds, admin, refund_id)
     found = await evidence(admin, refund_id)

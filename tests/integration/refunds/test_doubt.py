@@ -104,6 +104,38 @@ async def test_not_found_is_no_proof_until_it_is_said_twice_and_far_apart(
     assert {reference for kind, reference in provider.calls if kind != "charge"} == {f"{refund_id}:1"}
 
 
+async def test_a_lost_answer_to_a_resend_begins_the_schedule_again(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    _, refund_id = await in_doubt(refunds, provider, moved=False)
+    provider.inquiries.extend([*[Unavailable("503")] * 5, NotFound(), NotFound()])
+    for _ in range(6):
+        await look_again(refunds, admin, refund_id)
+    await look_again(refunds, admin, refund_id, after=provider.max_processing_seconds)
+    provider.refunds.append(Unknown("read time-out"))
+    began = time.monotonic()
+    await refunds.process(refund_id)
+    found = await evidence(admin, refund_id)
+    assert (found.outcomes, found.attempts[0]["resends"]) == (["unknown"], 1)
+    assert is_left(await seconds_until_due(admin, refund_id), 1.6, 2.4, since=began)
+
+
+@pytest.mark.parametrize("fee", [-1, 301, 2**63 - 1])
+async def test_a_fee_outside_the_refund_is_left_to_a_person_and_the_amount_stays_reserved(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin, fee: int
+) -> None:
+    payment_id = await refunds.paid()
+    provider.refunds.append(Succeeded(300, fee=fee))
+    refund_id = await refunds.refunded(payment_id, 300)
+    found = await evidence(admin, refund_id)
+    assert (found.status, found.row["needs_review"], found.row["failure_code"]) == (
+        "processing",
+        True,
+        "fee_out_of_range",
+    )
+    assert (found.row["fee"], await sums(admin, payment_id)) == (0, ("completed", 300, 0))
+
+
 async def test_less_than_was_asked_for_is_for_a_person_to_look_at_and_stays_reserved(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:

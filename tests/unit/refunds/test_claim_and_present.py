@@ -47,7 +47,7 @@ def claimed(attempt: Attempt | None, **changes: Any) -> Claim[GiveBack]:
         (Attempt(1, "unknown"), Step.ASK, 1),
         (Attempt(1, "action_required"), Step.ASK, 1),
         (Attempt(1, "not_found"), Step.RESEND, 1),
-        (Attempt(1, "unavailable"), Step.CHARGE, 2),
+        (Attempt(1, "unavailable"), Step.RETRY, 1),
         (Attempt(2, "declined"), Step.CHARGE, 3),
     ],
 )

@@ -36,6 +36,8 @@ def facts(
     local: bool = False,
     reviewed: bool = False,
     inquiries: int = 0,
+    resends: int = 0,
+    deduplicates: bool = True,
 ) -> Facts:
     """A claimed payment over 1,000, sent once and unanswered unless said otherwise."""
     asked_at = None if not_found_seconds_ago is None else NOW - timedelta(seconds=not_found_seconds_ago)
@@ -45,11 +47,12 @@ def facts(
         expires_at=NOW + timedelta(seconds=-1 if expired else 300),
         cancel_requested=cancelled,
         is_local=local,
-        attempt=Attempt(number, outcome, asked_at) if sent else None,
+        attempt=Attempt(number, outcome, asked_at, resends) if sent else None,
         outcome_known=doubted_hours is None,
         in_doubt_since=None if doubted_hours is None else NOW - timedelta(hours=doubted_hours),
         needs_review=reviewed,
         inquiries=inquiries,
+        deduplicates=deduplicates,
     )
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.workflows.situations import PATIENT, judge
+from tests.unit.workflows.situations import PATIENT, facts, judge
 from workflows.payments.next_step import Step
 from workflows.payments.verdict import (
     HOURLY_QUESTIONS,
@@ -51,3 +51,10 @@ def test_a_retry_waits_as_long_as_the_provider_asked_for_but_never_beyond_five_m
     assert retry_delay_seconds(4, retry_after=1, spread=1.0) == 4
     assert retry_delay_seconds(1, retry_after=86_400, spread=1.0) == 300
     assert judge(Step.CHARGE, Unavailable("429", 30)).due_in_seconds == 30
+
+
+def test_a_retry_never_waits_beyond_the_expiry() -> None:
+    nearly = replace(facts(sent=False), elapsed_seconds=290)
+    assert judge(Step.CHARGE, Unavailable("429", 120), nearly).due_in_seconds == 10
+    resent = replace(facts("not_found", doubted_hours=1, inquiries=8), elapsed_seconds=290)
+    assert judge(Step.RESEND, Unavailable("503"), resent).due_in_seconds == 10

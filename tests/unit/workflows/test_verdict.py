@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.unit.workflows.situations import CODE, OUTCOMES, PATIENT, facts, judge
+from tests.unit.workflows.situations import CODE, OUTCOMES, facts, judge
 from workflows.payments.next_step import Facts, Step, next_step
 from workflows.payments.states import PaymentEvent, PaymentRemark, PaymentStatus
 from workflows.payments.verdict import (
@@ -24,7 +24,7 @@ from workflows.providers.base import (
     Withdrawn,
 )
 
-ASKING = (Step.CHARGE, Step.RESEND, Step.ASK, Step.WITHDRAW)
+ASKING = (Step.CHARGE, Step.RETRY, Step.RESEND, Step.ASK, Step.WITHDRAW)
 
 
 @pytest.mark.parametrize("step", ASKING)
@@ -64,9 +64,10 @@ def test_a_decline_fails_at_once(step: Step) -> None:
 def test_a_retriable_decline_is_tried_again_five_times_at_most(step: Step, number: int) -> None:
     found = judge(step, Declined("processor_busy", is_retriable=True), facts(number=number))
     assert found.attempt_outcome == "declined"
-    if number <= MAX_RETRIES:
+    calls = number + (step is Step.RESEND)
+    if calls <= MAX_RETRIES:
         assert (found.event, found.status) == (None, None)
-        assert found.due_in_seconds == 0.5 * 2 ** (number - 1)
+        assert found.due_in_seconds == 0.5 * 2 ** (calls - 1)
     else:
         assert (found.status, found.code) == (PaymentStatus.FAILED, "processor_busy")
 
@@ -92,6 +93,28 @@ def test_what_moved_nothing_is_tried_again_five_times_and_then_failed(answer: An
         assert found.due_in_seconds == 0.5 * 2 ** (number - 1)
     else:
         assert (found.event, found.status, found.code) == (PaymentEvent.FAIL, PaymentStatus.FAILED, code)
+
+
+@pytest.mark.parametrize("resends", range(MAX_RETRIES))
+def test_retries_under_one_reference_count_as_retries(resends: int) -> None:
+    found = judge(Step.RETRY, Unavailable("503"), facts("unavailable", resends=resends))
+    if resends + 2 <= MAX_RETRIES:
+        assert (found.status, found.attempt_outcome) == (None, "unavailable")
+        assert found.due_in_seconds == 0.5 * 2 ** (resends + 1)
+    else:
+        assert (found.status, found.code) == (PaymentStatus.FAILED, "provider_unavailable")
+
+
+@pytest.mark.parametrize("number", [1, MAX_RETRIES + 1])
+@pytest.mark.parametrize("answer", [Unavailable("503", 60), Declined("processor_busy", is_retriable=True)])
+@pytest.mark.parametrize("step", [Step.CHARGE, Step.RETRY])
+def test_a_payment_that_expired_while_its_provider_did_nothing_is_cancelled_at_once(
+    step: Step, answer: Answer, number: int
+) -> None:
+    late = replace(facts("unavailable", number=number), elapsed_seconds=300)
+    found = judge(step, answer, late)
+    assert (found.event, found.status, found.code) == (PaymentEvent.CANCEL, PaymentStatus.CANCELLED, "expired")
+    assert found.attempt_outcome in ("unavailable", "declined")
 
 
 def test_an_inquiry_that_nobody_heard_leaves_everything_as_unknown_as_it_was() -> None:
@@ -137,7 +160,7 @@ def test_a_resend_that_nobody_heard_may_be_sent_once_more() -> None:
 
 def test_a_resend_is_repeated_as_patiently_as_questions_and_a_person_is_asked_after_a_day() -> None:
     found = judge(Step.RESEND, Unavailable("503"), facts("not_found", doubted_hours=1, inquiries=5))
-    assert (found.due_in_seconds, found.was_question) == (INQUIRY_DELAYS_SECONDS[5], True)
+    assert (found.due_in_seconds, found.inquiries) == (INQUIRY_DELAYS_SECONDS[5], 6)
     told = judge(Step.RESEND, Unavailable("429", 299), facts("not_found", doubted_hours=1, inquiries=0))
     assert told.due_in_seconds == 299
     old = judge(Step.RESEND, Unavailable("503"), facts("not_found", doubted_hours=24))
@@ -199,8 +222,8 @@ def test_two_not_founds_far_enough_apart_allow_the_same_reference_again(seconds:
 
 
 def test_nothing_is_ever_resent_to_a_provider_that_does_not_deduplicate() -> None:
-    forgetful = replace(PATIENT, deduplicates=False)
-    found = judge(Step.ASK, NotFound(), facts("unknown", doubted_hours=1, not_found_seconds_ago=3_600), forgetful)
+    doubted = facts("unknown", doubted_hours=1, not_found_seconds_ago=3_600, deduplicates=False)
+    found = judge(Step.ASK, NotFound(), doubted)
     assert found.attempt_outcome == "unknown"
     assert found.due_in_seconds
     assert found.due_in_seconds > 0

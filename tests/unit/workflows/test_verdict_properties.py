@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflows.payments.leases import attempt_number
-from workflows.payments.next_step import Attempt, Facts, Step, next_step
+from workflows.payments.next_step import SENDS, Attempt, Facts, Step, next_step
 from workflows.payments.states import PaymentStatus
 from workflows.payments.verdict import MAX_RETRIES, Schedule, Verdict, verdict
 from workflows.providers.base import (
@@ -48,7 +48,8 @@ class Model:
         step = next_step(self.facts)
         number = attempt_number(step, self.facts.attempt)
         proof = self.not_founds
-        if step in (Step.CHARGE, Step.RESEND):
+        if step in SENDS:
+            assert not self.facts.is_expired, "sent after its expiry"
             self._send(step, number)
             if isinstance(answer, NotFound | Withdrawn):
                 answer = Unknown("only questions are answered so")
@@ -65,16 +66,20 @@ class Model:
         if is_new:
             assert not self.unsettled, f"attempt {number} while {self.unsettled} may have moved money"
         else:
-            assert step is Step.RESEND, "the same reference again without proof"
-            self.resent_after.append(self.not_founds)
+            assert step in (Step.RETRY, Step.RESEND), "the same reference again without proof"
+            if step is Step.RESEND:
+                self.resent_after.append(self.not_founds)
+            else:
+                assert number not in self.unsettled, "a retry of a call that may have moved money"
         self.sends.append(number)
         self.unsettled.add(number)
         self.not_founds = []
-        self.facts = replace(self.facts, attempt=Attempt(number, None))
+        before = self.facts.attempt.resends if self.facts.attempt else 0
+        self.facts = replace(self.facts, attempt=Attempt(number, None, resends=before + (not is_new)))
 
     def _settle(self, step: Step, answer: Answer, number: int) -> None:
         certain = isinstance(answer, Declined | Withdrawn | Succeeded)
-        if certain or (step is Step.CHARGE and isinstance(answer, Unavailable)):
+        if certain or (step in (Step.CHARGE, Step.RETRY) and isinstance(answer, Unavailable)):
             self.unsettled.discard(number)
         if isinstance(answer, NotFound):
             self.not_founds.append(self.facts.now)
@@ -86,14 +91,15 @@ class Model:
         self.status = found.status or self.status
         attempt = self.facts.attempt
         if attempt and found.attempt_outcome and step is not Step.CANCEL:
-            attempt = Attempt(number, found.attempt_outcome, self._first_not_found(found, attempt))
+            first = self._first_not_found(found, attempt)
+            attempt = Attempt(number, found.attempt_outcome, first, attempt.resends)
         self.facts = replace(
             self.facts,
             attempt=attempt,
             outcome_known=found.outcome_known,
             in_doubt_since=None if found.outcome_known else self.facts.in_doubt_since or self.facts.now,
             needs_review=found.needs_review,
-            inquiries=0 if found.outcome_known else self.facts.inquiries + found.was_question,
+            inquiries=0 if found.outcome_known else found.inquiries or 0,
         )
         self.is_stopped = found.due_in_seconds is None
         waits = found.due_in_seconds or 0
@@ -122,9 +128,10 @@ turns = st.lists(st.tuples(answers, pauses, st.integers(0, 19)), min_size=4, max
 def test_no_sequence_of_answers_leads_to_a_new_attempt_after_an_unknown_one(
     turns: list[tuple[Answer | None, float, int]], deduplicates: bool
 ) -> None:
-    schedule = Schedule(MAX_PROCESSING_SECONDS, 86_400, deduplicates=deduplicates, spread=lambda: 1.0)
+    schedule = Schedule(MAX_PROCESSING_SECONDS, 86_400, spread=lambda: 1.0)
     expires_at = BEGIN + timedelta(minutes=5)
-    model = Model(Facts(1_000, BEGIN, expires_at, cancel_requested=False, is_local=False, attempt=None))
+    unsent = Facts(1_000, BEGIN, expires_at, cancel_requested=False, is_local=False, attempt=None)
+    model = Model(replace(unsent, deduplicates=deduplicates))
     for answer, pause, whim in turns:
         if model.is_stopped:
             break

@@ -1,0 +1,125 @@
+"""After its expiry a payment is not sent to a provider, neither for the first time nor again."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.factories import PaymentMaker, time_passes
+from tests.fakes import FakeProvider
+from tests.integration.payments.evidence import Admin, evidence, seconds_until
+from tests.waiting import is_left
+from workflows.payments.claim import PAYMENTS
+from workflows.payments.leases import Claim, LeaseTable
+from workflows.providers.base import Charge, Unavailable, Unknown
+
+
+async def test_a_payment_that_expired_before_anybody_looked_is_cancelled_and_no_provider_hears_of_it(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await payments.pending()
+    await time_passes(admin, payment_id, seconds=301)
+    await payments.process(payment_id)
+    found = await evidence(admin, payment_id)
+    assert (found.status, found.row["cancel_reason"]) == ("cancelled", "expired")
+    assert found.events == ["create", "claim", "cancel"]
+    assert found.attempts == []
+    assert provider.calls == []
+
+
+async def test_a_payment_whose_retries_outlast_it_is_cancelled_as_expired(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    provider.charges.append(Unavailable("no connection"))
+    payment_id = await payments.pending()
+    await payments.process(payment_id)
+    await time_passes(admin, payment_id, seconds=301)
+    await payments.process(payment_id)
+    found = await evidence(admin, payment_id)
+    assert (found.status, found.row["cancel_reason"]) == ("cancelled", "expired")
+    assert len(provider.calls) == 1
+
+
+class ComesTooLate(LeaseTable[Charge]):
+    """Payments that expire between their claim and their call."""
+
+    async def claim(self, ids: list[str], **rest: Any) -> list[Claim[Charge]]:
+        claimed = await super().claim(ids, **rest)
+        return [replace(one, facts=replace(one.facts, expires_at=one.facts.now)) for one in claimed]
+
+
+@pytest.mark.parametrize("before", ["claim", "retry", "resend"])
+async def test_nothing_is_sent_for_a_payment_that_expired_between_claim_and_call(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin, before: str
+) -> None:
+    payment_id = await payments.pending()
+    if before == "retry":
+        provider.charges.append(Unavailable("503"))
+        await payments.process(payment_id)
+        await time_passes(admin, payment_id, seconds=10)
+    elif before == "resend":
+        await lost_before_it_arrived(payments, provider, admin, payment_id)
+    sent = [call for call in provider.calls if call[0] == "charge"]
+    payments.processor._work = replace(payments.processor._work, table=ComesTooLate(**vars(PAYMENTS)))
+    await payments.process(payment_id)
+    assert [call for call in provider.calls if call[0] == "charge"] == sent
+    payments.processor._work = replace(payments.processor._work, table=PAYMENTS)
+    await time_passes(admin, payment_id, seconds=301)
+    await payments.process(payment_id)
+    found = await evidence(admin, payment_id)
+    assert (found.status, found.row["cancel_reason"]) == ("cancelled", "expired")
+    assert [call for call in provider.calls if call[0] == "charge"] == sent
+    assert (provider.calls[-1:] == [("withdraw", f"{payment_id}:1")]) == (before == "resend")
+
+
+async def lost_before_it_arrived(payments: PaymentMaker, provider: FakeProvider, admin: Admin, payment_id: str) -> None:
+    """A charge that was lost on its way to the provider, as two inquiries a minute apart have proven."""
+    provider.charges.append(Unknown("read time-out"))
+    await payments.process(payment_id)
+    for pause in (3, provider.max_processing_seconds + 1):
+        await time_passes(admin, payment_id, seconds=pause)
+        await payments.process(payment_id)
+    assert (await evidence(admin, payment_id)).outcomes == ["not_found"]
+
+
+@pytest.mark.parametrize("deduplicates", [True, False])
+async def test_a_charge_that_never_arrived_is_withdrawn_and_not_sent_again_after_the_expiry(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin, *, deduplicates: bool
+) -> None:
+    provider.deduplicates = deduplicates
+    provider.charges.append(Unknown("read time-out"))
+    payment_id = await payments.pending()
+    await payments.process(payment_id)
+    for pause in (3, 301):
+        await time_passes(admin, payment_id, seconds=pause)
+        await payments.process(payment_id)
+    assert (await evidence(admin, payment_id)).outcomes == ["not_found"]
+    provider.withdrawals.append(Unknown("read time-out"))
+    await payments.process(payment_id)
+    began = time.monotonic()
+    assert is_left(await seconds_until(admin, payment_id, "due_at"), 0, 2.4, since=began)
+    await time_passes(admin, payment_id, seconds=3)
+    await payments.process(payment_id)
+    found = await evidence(admin, payment_id)
+    assert (found.status, found.row["cancel_reason"], found.outcomes) == ("cancelled", "expired", ["withdrawn"])
+    asked = ["charge", "inquire", "inquire", "withdraw", "withdraw"]
+    assert provider.calls == [(kind, f"{payment_id}:1") for kind in asked]
+
+
+async def test_a_provider_that_is_away_until_after_the_expiry_is_never_charged_late(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    provider.charges.extend([Unavailable("503", retry_after_seconds=250)] * 9)
+    payment_id = await payments.pending()
+    await payments.process(payment_id)
+    await time_passes(admin, payment_id, seconds=251)
+    began = time.monotonic()
+    await payments.process(payment_id)
+    left = await seconds_until(admin, payment_id, "expires_at")
+    assert is_left(await seconds_until(admin, payment_id, "due_at"), 0, left + 1, since=began)
+    await time_passes(admin, payment_id, seconds=60)
+    await payments.process(payment_id)
+    found = await evidence(admin, payment_id)
+    assert (found.status, found.row["cancel_reason"]) == ("cancelled", "expired")
+    assert len(provider.calls) == 2

@@ -1,0 +1,57 @@
+"""A new call begins the schedule of questions again; the review is measured from the first doubt."""
+
+import pytest
+
+from tests.unit.workflows.situations import facts, judge
+from workflows.payments.next_step import Step
+from workflows.payments.states import PaymentRemark, PaymentStatus
+from workflows.providers.base import (
+    Answer,
+    NotFound,
+    Unavailable,
+    Unknown,
+    Withdrawn,
+)
+
+ASKING = (Step.CHARGE, Step.RETRY, Step.RESEND, Step.ASK, Step.WITHDRAW)
+
+
+@pytest.mark.parametrize("step", [Step.CHARGE, Step.RETRY, Step.RESEND, Step.REVERSE])
+def test_a_lost_answer_to_a_new_call_begins_the_schedule_again(step: Step) -> None:
+    outcome = {Step.RESEND: "not_found", Step.REVERSE: "succeeded"}.get(step, "unavailable")
+    found = judge(step, Unknown("read time-out"), facts(outcome, doubted_hours=5, inquiries=8, cancelled=True))
+    assert (found.due_in_seconds, found.inquiries, found.attempt_outcome) == (2, 1, "unknown")
+
+
+@pytest.mark.parametrize("answer", [Unavailable("503"), Unknown("?"), NotFound()])
+@pytest.mark.parametrize("step", [Step.ASK, Step.WITHDRAW])
+def test_a_call_whose_worker_died_begins_the_schedule_again_once(step: Step, answer: Answer) -> None:
+    found = judge(step, answer, facts(None, doubted_hours=5, inquiries=8))
+    assert (found.due_in_seconds, found.inquiries, found.attempt_outcome) == (2, 1, "unknown")
+    later = judge(step, Unavailable("503"), facts("unknown", doubted_hours=5, inquiries=1))
+    assert (later.due_in_seconds, later.inquiries) == (5, 2)
+
+
+def test_the_review_is_measured_from_the_first_doubt_whatever_was_sent_since() -> None:
+    found = judge(Step.RESEND, Unknown("read time-out"), facts("not_found", doubted_hours=24, inquiries=9))
+    assert (found.event, found.needs_review, found.due_in_seconds) == (PaymentRemark.REQUEST_REVIEW, True, 2)
+
+
+def test_an_expired_attempt_that_never_arrived_is_withdrawn_until_somebody_confirms_it() -> None:
+    expired = facts("unknown", doubted_hours=1, not_found_seconds_ago=61, expired=True, deduplicates=False, inquiries=6)
+    proven = judge(Step.ASK, NotFound(), expired)
+    assert (proven.attempt_outcome, proven.due_in_seconds) == ("not_found", 0)
+    lost = facts("not_found", doubted_hours=1, not_found_seconds_ago=61, expired=True, inquiries=0)
+    for answer in (Unknown("?"), Unavailable("503"), NotFound()):
+        found = judge(Step.WITHDRAW, answer, lost)
+        assert (found.status, found.attempt_outcome) in ((None, None), (None, "not_found"))
+        assert (found.due_in_seconds, found.inquiries) == (2, 1)
+    done = judge(Step.WITHDRAW, Withdrawn(), lost)
+    assert (done.status, done.code, done.attempt_outcome) == (PaymentStatus.CANCELLED, "expired", "withdrawn")
+
+
+def test_a_first_not_found_of_the_future_is_no_proof() -> None:
+    found = judge(Step.ASK, NotFound(), facts("unknown", doubted_hours=0.1, not_found_seconds_ago=-3_600))
+    assert (found.attempt_outcome, found.not_found) == ("unknown", True)
+    assert found.due_in_seconds
+    assert found.due_in_seconds <= 60
