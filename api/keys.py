@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 from api.media_types import JSON
 from api.reading import read_json
-from workflows.errors import Detail, DomainError, IdempotencyKeyReused, MalformedRequest
+from workflows.card_data import ISSUE, looks_like_card_data
+from workflows.errors import Detail, DomainError, IdempotencyKeyReused, InvalidRequest, MalformedRequest
 from workflows.idempotency import Key, fingerprint, keep_answer
 from workflows.ids import WELL_FORMED
 from workflows.tenants.caller import Caller
@@ -36,7 +37,10 @@ DOCUMENTED: dict[str, Any] = {
 
 
 def read_key(request: Request, *, body: bytes, secret: bytes) -> Key:
-    """The key of this request. Raises ``MalformedRequest`` where it is missing or not 1-100 printable characters."""
+    """Return the key of this request.
+
+    Raises ``MalformedRequest`` if it is missing or not 1-100 printable characters, ``InvalidRequest`` for card data.
+    """
     value = request.headers.get("Idempotency-Key")
     if value is None:
         raise MalformedRequest(
@@ -44,6 +48,8 @@ def read_key(request: Request, *, body: bytes, secret: bytes) -> Key:
         )
     if not PRINTABLE.fullmatch(value):
         raise MalformedRequest(Detail("Idempotency-Key", "Must be 1 to 100 printable characters"))
+    if looks_like_card_data(value):
+        raise InvalidRequest(Detail("Idempotency-Key", ISSUE))
     return Key(value, request.method, request.scope["path"], fingerprint(body, secret=secret))
 
 

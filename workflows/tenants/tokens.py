@@ -16,6 +16,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from workflows.card_data import looks_like_card_data
 from workflows.clock import now
 from workflows.errors import NotAuthenticated
 from workflows.ids import WELL_FORMED
@@ -169,6 +170,8 @@ def caller_from(claims: dict[str, Any]) -> Caller:
     subject = str(claims["sub"])
     if not subject.isprintable() or not 0 < len(subject) <= MAX_SUBJECT_LENGTH:  # it goes into history rows
         raise NotAuthenticated(message=f"This token's sub must be a text of 1 to {MAX_SUBJECT_LENGTH} characters")
+    if looks_like_card_data(subject):
+        raise NotAuthenticated(message="This token's sub looks like a card number, which is never stored")
     return Caller(subject, role, **{name: str(claims[name]) for name in needed})
 
 
