@@ -15,12 +15,17 @@ SAYABLE = re.compile(r"[A-Za-z_]{1,64}")
 """A name that is said back; anywhere else anything may have been typed, even a card number."""
 
 
-def read_json(raw: bytes) -> Any:
-    """``raw`` as a value. Raises ``MalformedRequest`` where it is no JSON, or an object in it names something twice."""
+def read_json(raw: bytes, *, field: str = "body", exact: bool = False) -> Any:
+    """Return ``raw`` as a value. Raise ``MalformedRequest`` about ``field`` if it is not JSON, or names something twice.
+
+    With ``exact`` a number with a fraction or an exponent is the text that was written, because a float keeps 16 digits only.
+    """
     try:
-        return _DECODER.decode(raw.decode(json.detect_encoding(raw), "surrogatepass"))
+        return (_EXACT if exact else _DECODER).decode(raw.decode(json.detect_encoding(raw), "surrogatepass"))
     except (ValueError, RecursionError) as error:
-        raise MalformedRequest(Detail("body", "Must be valid JSON")) from error
+        raise MalformedRequest(Detail(field, "Must be valid JSON")) from error
+    except MalformedRequest as error:
+        raise MalformedRequest(Detail(field, error.details[0].issue)) from error
 
 
 def check_once(names: Iterable[str], *, field: str) -> None:
@@ -40,4 +45,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number)
+_EXACT = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number, parse_float=str)

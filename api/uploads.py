@@ -10,6 +10,7 @@
 ``mapping`` is JSON (``StatementMapping``); left out, the last one declared for the provider is used, or its default.
 """
 
+import json
 import re
 import tempfile
 from collections.abc import AsyncIterator
@@ -25,6 +26,7 @@ from api.errors import translate
 from api.keys import read_key
 from api.media_types import CSV, JSON, JSON_LINES, MULTIPART
 from api.reading import read_json
+from api.schemas.base import refuse_card_data
 from api.schemas.providers import reporting_provider
 from api.schemas.statements import StatementIn
 from workflows.errors import Detail, InvalidRequest, MalformedRequest
@@ -100,13 +102,15 @@ async def _from_json(request: Request, file: IO[bytes]) -> dict[str, Any]:
             raise MalformedRequest(
                 Detail("body", f"Must be at most {MAX_JSON_BYTES // 1024} KiB; send a larger file as CSV")
             )
-    read_json(bytes(raw))  # what it would let pass without a word is refused first
+    value = read_json(bytes(raw), exact=True)  # digits are text
     try:
-        body = StatementIn.model_validate_json(bytes(raw))
+        body = StatementIn.model_validate(value)
     except ValidationError as error:
         raise translate([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
-    for line in body.lines:
-        file.write(orjson.dumps(line) + b"\n")
+    try:
+        file.writelines(json.dumps(line).encode() + b"\n" for line in body.lines)
+    except RecursionError as error:
+        raise InvalidRequest(Detail("lines", "Must not be nested so deep")) from error
     return {"provider": body.provider, "mapping": body.mapping, "format": "json_lines"}
 
 
@@ -135,7 +139,9 @@ def _incoming(settlement_id: str, file: IO[bytes], said: dict[str, Any], *, fiel
     mapping = said.get("mapping")
     if isinstance(mapping, str):
         try:
-            mapping = StatementMapping.model_validate_json(mapping)
+            value = read_json(mapping.encode(errors="surrogatepass"), field="mapping")
+            refuse_card_data(value, "mapping")
+            mapping = StatementMapping.model_validate(value)
         except ValidationError as error:
             details = [Detail(_path(one), str(one["msg"]).removeprefix("Value error, ")) for one in error.errors()]
             raise wrong(*details) from error

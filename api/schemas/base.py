@@ -1,7 +1,7 @@
 """What all bodies have in common: no unknown fields, no coercion, no card data, no text a database would choke on."""
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -20,17 +20,28 @@ class Part(BaseModel):
 class Body(Part):
     """The root of every request body."""
 
+    masked_later: ClassVar[frozenset[str]] = frozenset()
+    """Fields whose card data is not refused, because it is masked before anything is stored."""
+
     @model_validator(mode="before")
     @classmethod
     def _refuse_card_data(cls, value: Any) -> Any:
-        # Raised as our own error, not the validator's: that one would carry the value along.
-        try:
-            found = [Detail(path, ISSUE) for path in find_card_data(value)]
-        except RecursionError as error:  # what could just be parsed is too deep to be looked through, and to be of use
-            raise ValueError("Must not be nested so deep") from error
-        if found:
-            raise InvalidRequest(*found)
+        examined = value
+        if cls.masked_later and isinstance(value, dict):
+            examined = {name: inner for name, inner in value.items() if name not in cls.masked_later}
+        refuse_card_data(examined)
         return value
+
+
+def refuse_card_data(value: Any, path: str = "") -> None:
+    """Raise ``InvalidRequest`` if a parsed JSON ``value`` has card data, with each path to it below ``path``."""
+    # Raised as our own error, not the validator's: that one would carry the value along.
+    try:
+        found = [Detail(place, ISSUE) for place in find_card_data(value, path)]
+    except RecursionError as error:  # what could just be parsed is too deep to be looked through, and to be of use
+        raise ValueError("Must not be nested so deep") from error
+    if found:
+        raise InvalidRequest(*found)
 
 
 def _clean(value: str) -> str:

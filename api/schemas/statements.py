@@ -15,6 +15,8 @@ from workflows.settlements.resolve_break import Resolution, ResolutionRequest
 class StatementIn(Body):
     """A statement's lines as JSON, for a few; larger ones come as a file."""
 
+    masked_later = frozenset({"lines"})  # like the columns of a file
+
     provider: StatementProvider
     mapping: StatementMapping | None = None
     lines: list[dict[str, Any]] = Field(min_length=1, description="One object for each line, by the mapping's columns")

@@ -5,7 +5,8 @@ for a provider is kept and used for its next files; before that there is what th
 """
 
 import codecs
-from typing import Literal, Self
+import string
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -14,6 +15,8 @@ FIELDS = ("kind", "status", "our_reference", "provider_reference", "amount", "cu
 
 LineKind = Literal["payment", "refund", "reversal"]
 MAX_WORDS = 50
+MAX_LENGTH = 200
+NO_DELIMITERS = frozenset(string.ascii_letters + string.digits + '" ')
 OUR_KINDS: dict[str, LineKind] = {"payment": "payment", "refund": "refund", "reversal": "reversal"}
 
 
@@ -34,13 +37,41 @@ class StatementMapping(BaseModel):
         max_length=MAX_WORDS,
         description="The file's statuses of lines whose money moved. Without a status column all did.",
     )
+    unsettled_words: list[str] = Field(
+        default_factory=lambda: [
+            "failed",
+            "declined",
+            "rejected",
+            "cancelled",
+            "canceled",
+            "voided",
+            "expired",
+            "pending",
+        ],
+        max_length=MAX_WORDS,
+        description="The file's statuses of lines whose money did not move. A file with any other status is refused.",
+    )
     amounts: Literal["minor", "major"] = Field("minor", description="1050 or 10.50 for ten dollars and a half.")
+    decimal_mark: Literal[".", ","] | None = Field(
+        None,
+        description="What stands before the decimals of major amounts. Left out, ambiguous amounts (1.000) are refused.",
+    )
+    thousands_mark: Literal[",", ".", "'", " "] | None = Field(
+        None,
+        description="What stands between groups of three digits. Left out, it is the other one of point and comma.",
+    )
     signs: Literal["by_kind", "signed"] = Field(
         "by_kind", description="Whether refunds are written above zero (the kind says which way) or below."
     )
     currency: str | None = Field(None, description="The currency of every line, where there is no such column.")
     delimiter: str = Field(",", min_length=1, max_length=1)
     encoding: str = Field("utf-8", max_length=20, description="For example shift_jis.")
+
+    @property
+    def marks(self) -> tuple[str, str]:
+        """What stands before the decimals and between groups of digits; a point and a comma where nothing is declared."""
+        decimal_mark = self.decimal_mark or "."
+        return decimal_mark, self.thousands_mark or ("," if decimal_mark == "." else ".")
 
     @field_validator("columns")
     @classmethod
@@ -49,6 +80,23 @@ class StatementMapping(BaseModel):
         if unknown:
             raise ValueError(f"There is no field {', '.join(unknown)}; the fields are {', '.join(FIELDS)}")
         return columns
+
+    @field_validator("columns", "kinds", "settled_words", "unsettled_words")
+    @classmethod
+    def _texts_that_can_be_stored(cls, value: Any) -> Any:
+        texts = [*value, *value.values()] if isinstance(value, dict) else value
+        if any(len(text) > MAX_LENGTH or not text.isprintable() for text in texts):
+            raise ValueError(f"Must hold printable texts of at most {MAX_LENGTH} characters")
+        return value
+
+    @field_validator("delimiter")
+    @classmethod
+    def _mark_between_cells(cls, delimiter: str) -> str:
+        if delimiter != "\t" and not (
+            delimiter.isascii() and delimiter.isprintable() and delimiter not in NO_DELIMITERS
+        ):
+            raise ValueError("Must be a tab or a mark such as a comma, a semicolon or |")
+        return delimiter
 
     @field_validator("encoding")
     @classmethod
@@ -60,6 +108,16 @@ class StatementMapping(BaseModel):
         if name not in ENCODINGS:
             raise ValueError(f"Must be one of {', '.join(ENCODINGS)}")
         return name
+
+    @model_validator(mode="after")
+    def _marks_that_tell(self) -> Self:
+        if self.thousands_mark and not self.decimal_mark:
+            raise ValueError("thousands_mark needs decimal_mark")
+        if self.decimal_mark and self.decimal_mark == self.thousands_mark:
+            raise ValueError("decimal_mark and thousands_mark must differ")
+        if self.decimal_mark and self.amounts == "minor":
+            raise ValueError("decimal_mark is for amounts: major; minor units have no marks")
+        return self
 
     @model_validator(mode="after")
     def _enough_to_match_by(self) -> Self:

@@ -22,10 +22,22 @@ class Line(NamedTuple):
 COLUMNS = Line._fields
 
 
+class Unreadable(Exception):
+    """A row cannot be read: ``field`` says which of our fields, ``issue`` what is wrong with it or what it must be.
+
+    ``word`` is a word that the mapping does not know; every one of them is reported once, whatever the number of its lines.
+    """
+
+    def __init__(self, field: str, issue: str, *, word: str | None = None) -> None:
+        super().__init__(issue)
+        self.field, self.issue, self.word = field, issue, word
+
+
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """Why a line cannot be read: ``where`` is its number in the file, ``issue`` what it must be."""
+    """Why a line cannot be read: ``where`` is its number in the file, the rest as in ``Unreadable``."""
 
     where: int
     field: str
     issue: str
+    word: str | None = None

@@ -1,25 +1,30 @@
 """Read: a provider's file as lines, some thousand at a time, whatever its length.
 
 Reading is processor work, so each batch is read in a thread of its own and the event loop stays free. A row that cannot
-be read does not end the reading: up to ``MAX_BAD`` are found, so that a person can mend the file in one go.
+be read does not end the reading: up to ``MAX_BAD`` complaints are collected, so that a person can mend the file in one go. A
+word that the mapping does not know is one complaint, however many lines have it.
 """
 
 import asyncio
 import csv
 import io
+import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import IO, Any
 
-import orjson
 from pydantic import ValidationError
 
 from workflows.errors import Detail, InvalidRequest
 from workflows.providers.registry import mapping_of
 from workflows.providers.statement_mapping import FIELDS, StatementMapping
-from workflows.settlements.statements.lines import BadLine, Line
-from workflows.settlements.statements.rows import Unreadable, row_reader, try_row
+from workflows.settlements.statements.json_lines import cell_of, read_json_line
+from workflows.settlements.statements.lines import BadLine, Line, Unreadable
+from workflows.settlements.statements.masked_copy import write_masked_csv, write_masked_json_lines
+from workflows.settlements.statements.rows import row_reader, try_row
+from workflows.settlements.statements.suspicion import Suspicion
 
 BATCH_LINES = 5_000  # a tenth of a second of reading, a megabyte of memory
 MAX_BAD = 20
@@ -33,9 +38,12 @@ class Opened:
     """A file whose header was read: how its rows are to be read, and the rows themselves."""
 
     mapping: StatementMapping
+    format: str
     header: list[str]
     rows: Cells
+    suspicion: Suspicion
     bad: list[BadLine] = field(default_factory=list)
+    known_complaints: set[tuple[str, str]] = field(default_factory=set)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -43,7 +51,7 @@ class Opened:
 
     async def batches(self) -> AsyncIterator[list[Line]]:
         """The lines. Raises ``InvalidRequest`` at the end, or once ``MAX_BAD`` lines were bad, if any was."""
-        read = row_reader(self.mapping, self.header)
+        read = row_reader(self.mapping, self.header, self.suspicion)
         while len(self.bad) < MAX_BAD:
             batch = await asyncio.to_thread(self._batch, read)
             if not batch and self.bad:
@@ -54,13 +62,24 @@ class Opened:
                 yield [line for line in batch if isinstance(line, Line)]
         raise unreadable(self.bad)
 
+    @asynccontextmanager
+    async def copy_to_store(self, file: IO[bytes]) -> AsyncIterator[IO[bytes]]:
+        """Yield what may be stored of ``file`` after it was read: itself, or a copy with its card numbers masked."""
+        if not self.suspicion.has_card_data:
+            yield file
+            return
+        with tempfile.TemporaryFile() as copy:
+            write = write_masked_csv if self.format == "csv" else write_masked_json_lines
+            await asyncio.to_thread(write, file, copy, self.mapping)
+            yield copy
+
     def _batch(self, read: Any) -> list[Line | BadLine]:
         lines: list[Line | BadLine] = []
         try:
             for line_number, cells in islice(self.rows, BATCH_LINES):
                 line = try_row(read, line_number, cells)
                 lines.append(line)
-                if isinstance(line, BadLine):
+                if isinstance(line, BadLine) and self._is_new(line):
                     self.bad.append(line)
                     if len(self.bad) >= MAX_BAD:
                         break
@@ -68,6 +87,14 @@ class Opened:
             self.bad.append(BadLine(-1, why.field, why.issue))
             return []
         return lines
+
+    def _is_new(self, line: BadLine) -> bool:
+        if line.word is None:
+            return True
+        said = (line.field, line.word)
+        is_new = said not in self.known_complaints
+        self.known_complaints.add(said)
+        return is_new
 
 
 def unreadable(bad: list[BadLine]) -> InvalidRequest:
@@ -79,17 +106,19 @@ def unreadable(bad: list[BadLine]) -> InvalidRequest:
 def open_statement(file: IO[bytes], *, provider: str, format_: str, mapping: StatementMapping | None) -> Opened:
     """Read the header of ``file`` (``csv`` or ``json_lines``). Raises ``InvalidRequest`` where it does not fit."""
     encoding, delimiter = (mapping.encoding, mapping.delimiter) if mapping else ("utf-8", ",")
-    rows = _csv(file, encoding, delimiter) if format_ == "csv" else _json_lines(file)
+    suspicion = Suspicion()
+    rows = _csv(file, encoding, delimiter) if format_ == "csv" else _json_lines(file, suspicion)
     try:
         header = next(rows, (0, []))[1]
         if not header:
             raise Unreadable("file", "Must have a line of column names")
         found = mapping or default_mapping(provider, header)
-        row_reader(found, header)  # for its complaints, before anything else is done
+        row_reader(found, header, suspicion)  # for its complaints, before anything else is done
     except (Unreadable, ValidationError) as error:
         rows.close()
         raise unreadable([_complaint(error)]) from error
-    return Opened(found, header, rows)
+    suspicion.look_at_names(header)
+    return Opened(found, format_, header, rows, suspicion)
 
 
 def default_mapping(provider: str, header: Sequence[str]) -> StatementMapping:
@@ -128,20 +157,16 @@ def _bounded(text: IO[str]) -> Iterator[str]:
         yield line
 
 
-def _json_lines(file: IO[bytes]) -> Cells:
+def _json_lines(file: IO[bytes], suspicion: Suspicion) -> Cells:
     header: list[str] = []
     line_number = 0
     while raw := file.readline(MAX_LINE_CHARACTERS):
         line_number += 1
         if not raw.strip():
             continue
-        try:
-            row = orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            row = None
-        if not isinstance(row, dict):
-            raise Unreadable(f"lines.{line_number}", "Must be a JSON object on a line of its own")
+        row = read_json_line(raw, line_number)
+        suspicion.look_at_object(row)
         if not header:
-            header = [str(name) for name in row]
+            header = list(row)
             yield 0, header
-        yield line_number, ["" if row.get(name) is None else str(row[name]) for name in header]
+        yield line_number, [cell_of(row.get(name)) for name in header]

@@ -5,7 +5,7 @@
 | digest  | SHA-256 of the file, before the transaction                                                                |
 | look    | an answer kept beside the key, or the file that counts already: nothing more is done                       |
 | read    | the file's lines by the mapping, a batch at a time, into a table of this transaction (COPY)                |
-| keep    | the statement, the raw file in pieces, its lines, the mapping if one was declared                          |
+| keep    | the statement, the raw file in pieces (card numbers masked), its lines, the mapping if one was declared    |
 
 The lines take a detour because COPY does not go into tables with row-level security. Whatever the size of the file, a
 batch of lines and one piece of it are all that is in memory.
@@ -148,7 +148,8 @@ async def _take_in(
         "created_at": settlement["now"],
     }
     statement = (await connection.execute(_STATEMENT, {"rows": rows_parameter([new])})).mappings().one()
-    await _keep_file(connection, incoming.file, {**owner, "statement_id": new["id"]})
+    async with opened.copy_to_store(incoming.file) as copy:
+        await _keep_file(connection, copy, {**owner, "statement_id": new["id"]})
     await connection.execute(_LINES, {**owner, "statement_id": new["id"]})
     if incoming.is_declared:
         kept = {"mapping": opened.mapping.model_dump_json(), "at": settlement["now"], "by": row["created_by"]}
