@@ -116,7 +116,7 @@ async def test_an_unknown_role_is_refused(tokens: Tokens, role: Any) -> None:
     await _refusal(tokens, _user(role=role))
 
 
-@pytest.mark.parametrize("sub", ["", "a\x00b", "x" * 201])
+@pytest.mark.parametrize("sub", ["", "a\x00b", "x" * 201, "4242424242424242", "usr-4242-4242-4242-4242"])
 async def test_a_subject_that_no_history_row_could_hold_is_refused(tokens: Tokens, sub: str) -> None:
     assert "sub" in await _refusal(tokens, _user(sub=sub))
 
