@@ -7,6 +7,7 @@ import uvicorn
 
 from api.app import create_app
 from api.protocol import EnvelopeProtocol
+from workflows.devices.assertions import Assertions
 from workflows.settings import settings_or_exit
 from workflows.tenants.tokens import Tokens
 
@@ -23,9 +24,9 @@ def main() -> None:
     options = parser.parse_args()
     settings = settings_or_exit()
     try:
-        Tokens(settings)  # reads the key, which can be missing: better said now, in a sentence
-    except (OSError, ValueError, TypeError) as error:
-        sys.exit(f"MPAC_DEVICE_TOKEN_KEY_FILE is of no use: {error}")
+        Tokens(settings), Assertions(settings)  # what they need can be missing: better said now, in a sentence
+    except ValueError as error:
+        sys.exit(str(error))
     uvicorn.run(
         create_app(settings),
         host=options.host,

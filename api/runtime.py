@@ -11,6 +11,7 @@ from api.limits import Limits
 from workers.nudge import Nudger
 from workflows.collector import settle_collector
 from workflows.database import Role, connect, disconnect
+from workflows.devices.assertions import Assertions
 from workflows.devices.issue_token import Issuing
 from workflows.orders.create import Ordering
 from workflows.orders.totals import TaxRounding
@@ -52,7 +53,7 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
         settings=settings,
         limits=limits,
         tokens=tokens,
-        issuing=Issuing(tokens, patience_seconds=patience_seconds),
+        issuing=Issuing(tokens, Assertions(settings), patience_seconds=patience_seconds),
         accepting=Accepting(nudge_grace_seconds=settings.nudge_grace_seconds, patience_seconds=patience_seconds),
         ordering=Ordering(tax_rounding=TaxRounding(settings.tax_rounding), patience_seconds=patience_seconds),
         watch=Watch(),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jwt
 
+from mpac.stack.environment import USER_TOKENS, with_users_own
 from mpac.stack.home import Home
 from mpac.stack.keys import public_jwks
 from mpac.trouble import Trouble
@@ -44,12 +45,16 @@ class UserTokens:
     def __init__(self, home: Home) -> None:
         """Raises ``Trouble`` where the folder has no key."""
         self._key = _read(home.secrets / "user-token-key.pem")
+        named = with_users_own(USER_TOKENS)
+        self._issuer, self._audience = (named[name] for name in USER_TOKENS)
         self._kid = public_jwks(self._key)["keys"][0]["kid"]
 
     def issue(self, role: str, tenant: Tenant, *, hours: float = LIFE_HOURS, subject: str = "") -> str:
         """A token of ``role`` in ``tenant``, good for ``hours``; ``subject`` names the user, or chance does."""
         issued = int(time.time())
         claims = {
+            "iss": self._issuer,
+            "aud": self._audience,
             "sub": subject or f"{role}-{uuid.uuid4().hex[:8]}",
             "role": role,
             "iat": issued,

@@ -12,6 +12,7 @@ import uuid_utils
 from psycopg.rows import DictRow
 from sqlalchemy import text
 
+from mpac.stack.environment import USER_TOKENS
 from workflows.clock import now
 from workflows.database import Role, transaction
 from workflows.devices.states import DEVICE, DeviceEvent
@@ -111,6 +112,8 @@ class Signer:
     def user(self, tenant: Tenant, *, role: str = "staff", **claims: Any) -> str:
         """A token of the login system for a user of ``tenant``."""
         body = {
+            "iss": USER_TOKENS["MPAC_USER_TOKEN_ISSUER"],
+            "aud": USER_TOKENS["MPAC_USER_TOKEN_AUDIENCE"],
             "sub": f"usr_{role}",
             "role": role,
             "psp_id": tenant.psp_id,

@@ -214,9 +214,10 @@ async def running_api(settings: Settings, signer: Signer, *, usual: Settings | N
     """
     await disconnect()
     handlers = logging.getLogger().handlers[:]
-    app = create_app(settings)
-    logging.getLogger().handlers[:] = handlers  # pytest's own, so that caplog hears what the application says
     listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    app = create_app(settings.model_copy(update={"public_url": settings.public_url or url}))
+    logging.getLogger().handlers[:] = handlers  # pytest's own, so that caplog hears what the application says
     server = _Server(uvicorn.Config(app, **UVICORN))
     serving = asyncio.create_task(server.serve([listener]))
     try:
@@ -227,7 +228,7 @@ async def running_api(settings: Settings, signer: Signer, *, usual: Settings | N
         connect(settings, roles=tuple({*Role} - {*API_ROLES}))  # for all that tests run beside it
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
-            yield Api(f"http://127.0.0.1:{listener.getsockname()[1]}", signer, session)
+            yield Api(url, signer, session)
     finally:
         server.should_exit = True
         await serving

@@ -14,8 +14,8 @@ from workflows.errors import Detail, IdempotencyKeyInUse, ResourceNotFound
 from workflows.idempotency import Key, Stored, replay
 from workflows.tenants.caller import Caller, CallerRole, device_not_active
 
-ASKED = """n integer, scope text, psp_id text, merchant_id text, store_id text, device_id text, method text, path text,
-        key text"""
+ASKED = """n integer, scope text, psp_id text, merchant_id text, store_id text, device_id text, client_id text,
+        method text, path text, key text"""
 """The columns of ``question``, as ``i``."""
 
 FACTS = """i.n, s.id AS store_id, s.merchant_id, s.currency, d.status AS device_status, now() AS now,
@@ -29,7 +29,10 @@ JOINS = """
         WHEN 'merchant' THEN s.merchant_id = i.merchant_id
         WHEN 'psp' THEN psp_of(s.merchant_id) = i.psp_id
         ELSE i.scope = 'system' END
-    LEFT JOIN LATERAL (SELECT status FROM devices WHERE id = i.device_id LIMIT 1) d ON true
+    LEFT JOIN LATERAL (
+        SELECT CASE WHEN i.client_id IN ('', client_id) THEN status ELSE 'replaced' END AS status
+        FROM devices WHERE id = i.device_id LIMIT 1
+    ) d ON true
     LEFT JOIN LATERAL (
         SELECT fingerprint, status, body FROM idempotency_records
         WHERE merchant_id = s.merchant_id AND key = i.key AND path = i.path AND method = i.method AND expires_at > now()
@@ -48,6 +51,7 @@ def question(number: int, caller: Caller, key: Key, *, store_id: str) -> dict[st
         "merchant_id": caller.merchant_id,
         "store_id": store_id,
         "device_id": caller.id if caller.role is CallerRole.DEVICE else None,
+        "client_id": caller.client_id,
         "method": key.method,
         "path": key.path,
         "key": key.value,

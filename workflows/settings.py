@@ -19,6 +19,8 @@ ADDRESSES = {
 }
 """What the two addresses look like, and how to write them."""
 
+PUBLIC_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+
 
 class Settings(BaseSettings):
     """Everything that may differ between two installations."""
@@ -36,15 +38,33 @@ class Settings(BaseSettings):
         120, ge=30, description="When the broker hands out an unacknowledged message again; longer than any lease."
     )
 
+    public_url: str | None = Field(
+        None,
+        description="The address that terminals reach the API at, for example `https://pay.example`: the audience of their "
+        "assertions. The API does not start without it.",
+    )
     secret_key: SecretStr = Field(description="Random text; keys the hashes of request bodies and activation codes.")
     device_token_key_file: Path | None = Field(
         None, description="PEM file of the EC P-256 key that signs device tokens."
     )
     device_token_seconds: int = Field(120, ge=10, le=3600, description="Life of a device's access token.")
+    device_clock_tolerance_seconds: int = Field(
+        60,
+        ge=0,
+        le=300,
+        description="How far a device's clock may be ahead of or behind ours when it asks for a token.",
+    )
     user_jwks_file: Path | None = Field(
         None, description="JWKS file with the keys that user tokens are checked against."
     )
     user_jwks_url: str | None = Field(None, description="JWKS URL with those keys, fetched again every five minutes.")
+
+    user_token_issuer: str | None = Field(
+        None, description="The `iss` of users' tokens. Required where there are keys to check them with."
+    )
+    user_token_audience: str | None = Field(
+        None, description="The `aud` that users' tokens must name. Required where there are keys to check them with."
+    )
 
     tax_rounding: Literal["half_up", "down", "up"] = Field(
         "half_up", description="Which way a fraction of a minor unit of tax goes, once per tax rate and order."
@@ -110,6 +130,15 @@ class Settings(BaseSettings):
         if not pattern.fullmatch(value.get_secret_value()):
             raise ValueError(f"Write it like {example}")
         return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_public(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        if not PUBLIC_URL.fullmatch(value):
+            raise ValueError("Write it like https://pay.example or http://127.0.0.1:8800")
+        return value.rstrip("/")
 
     def statement_sla(self, provider: str) -> float:
         """Hours after a payment within which ``provider`` reports it."""

@@ -10,6 +10,7 @@ from mpac.stack.attach import attached_environment, become
 from mpac.stack.parts import SOURCES
 from mpac.stack.ports import BASE
 
+LOOPBACK = ("127.0.0.1", "localhost")
 NEEDS = ["MPAC_DATABASE_URL", "MPAC_BROKER_URL"]
 
 
@@ -18,4 +19,7 @@ NEEDS = ["MPAC_DATABASE_URL", "MPAC_BROKER_URL"]
 @home_option
 def api(host: str, port: int, home: Path) -> None:
     """Run one API process in place of this one: its pid and signals are the command's own."""
-    become(commands.api(host=host, port=port), attached_environment(home, needs=NEEDS), source=SOURCES["api"])
+    environment = attached_environment(home, needs=NEEDS)
+    if host in LOOPBACK:  # anything else is an installation, which has to say what its terminals call it
+        environment = {"MPAC_PUBLIC_URL": f"http://{host}:{port}", **environment}
+    become(commands.api(host=host, port=port), environment, source=SOURCES["api"])

@@ -19,6 +19,8 @@ from mpac.stack.valkey import broker_url
 PREFIX = "MPAC_"
 FLOWER_USER = "mpac"
 RATE_LIMITS_OFF = {"MPAC_RATE_LIMIT_PER_MERCHANT": "0", "MPAC_RATE_LIMIT_OVERALL": "0"}
+USER_TOKENS = {"MPAC_USER_TOKEN_ISSUER": "mpac-development", "MPAC_USER_TOKEN_AUDIENCE": "mpac-api"}
+"""What the tokens of `mpac token` say of themselves, and what a local stack asks of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ def product_environment(home: Home, urls: Urls, secrets: Secrets) -> dict[str, s
         "MPAC_DATABASE_URL": urls.database,
         "MPAC_BROKER_URL": urls.broker,
         "MPAC_SANDBOX_URL": urls.sandbox,
+        "MPAC_PUBLIC_URL": urls.api,
     }
     return {
         "MPAC_ENVIRONMENT": "development",
@@ -68,6 +71,7 @@ def product_environment(home: Home, urls: Urls, secrets: Secrets) -> dict[str, s
         "MPAC_SECRET_KEY": secrets["secret_key"],
         "MPAC_DEVICE_TOKEN_KEY_FILE": str(secrets.device_token_key_file),
         "MPAC_USER_JWKS_FILE": str(secrets.user_jwks_file),
+        **USER_TOKENS,
         "MPAC_FLOWER_USER": FLOWER_USER,
         "MPAC_FLOWER_PASSWORD": secrets["flower_password"],
     }

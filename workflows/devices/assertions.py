@@ -1,16 +1,20 @@
 """Client assertions: the JWT by which a device proves that it holds its key (RFC 7523, ``private_key_jwt``).
 
-| claim        | must be                                                                                 |
-|--------------|-----------------------------------------------------------------------------------------|
-| ``iss, sub`` | the device's ``client_id``, both                                                          |
-| ``aud``      | one of the accepted audiences, or a list with one of them                                 |
-| ``exp``      | in the future, at most five minutes ahead: so long a used ``jti`` is remembered             |
-| ``jti``      | 1 to 200 characters, used once                                                            |
+| claim            | must be                                                                                    |
+|------------------|--------------------------------------------------------------------------------------------|
+| ``iss, sub``     | the device's ``client_id``, both                                                             |
+| ``aud``          | our public address or the URL of the token endpoint there, or a list with one of them        |
+| ``exp``          | in the future, at most five minutes ahead                                                    |
+| ``nbf, iat``     | not in the future, where they are given                                                      |
+| ``jti``          | 1 to 200 characters, used once                                                               |
 
-Signed with ES256 and nothing else.
+Signed with ES256 and nothing else. A device's clock may be wrong by the tolerance of the settings, either way; a ``jti``
+is remembered for longer than its assertion can be accepted. All claims are checked before the device is looked up, and
+the signature last: it costs more than all else.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,11 +24,12 @@ import jwt
 from workflows.clock import now
 from workflows.errors import Detail, NotAuthenticated
 from workflows.ids import WELL_FORMED
+from workflows.settings import Settings
+from workflows.tenants.jwt_parts import read_parts
 
 MAX_LIFE = timedelta(minutes=5)
-LEEWAY = timedelta(seconds=5)  # a terminal's clock and ours
+REMEMBERED_BEYOND = timedelta(minutes=1)  # the database's clock decides when a used jti is forgotten, ours if it counts
 MAX_JTI_LENGTH = 200
-OWN_AUDIENCE = "mpac-api"
 TOKEN_PATH = "/api/v1/auth/device/token"  # noqa: S105 - a path
 
 
@@ -46,49 +51,80 @@ class Assertion:
         return {"client_id": self.client_id, "jti": self.jti_hash, "expires_at": self.expires_at}
 
 
-def audiences(origin: str) -> frozenset[str]:
-    """The accepted values of ``aud``: our name, the token endpoint's path, and its URL as the device reached it.
+class Assertions:
+    """Checks assertions by the settings of this process."""
 
-    ``origin`` is the host (and port) of the request; whether TLS ended in front of us we cannot know, so both schemes.
-    """
-    bases = (f"http://{origin}", f"https://{origin}")
-    return frozenset({OWN_AUDIENCE, TOKEN_PATH, *bases, *(base + TOKEN_PATH for base in bases)})
+    def __init__(self, settings: Settings) -> None:
+        """Raises ``ValueError``, with a sentence for the operator, if our public address is not set."""
+        if not settings.public_url:
+            raise ValueError(
+                "MPAC_PUBLIC_URL must be set to the address that terminals reach this API at, for example "
+                "https://pay.example: it is the audience of their assertions"
+            )
+        self._endpoint = settings.public_url + TOKEN_PATH
+        self._audiences = frozenset({settings.public_url, settings.public_url + "/", self._endpoint})
+        self._tolerance = timedelta(seconds=settings.device_clock_tolerance_seconds)
 
+    def read(self, assertion: str) -> Assertion:
+        """Return what ``assertion`` says, its claims checked but its signature not. Raises ``NotAuthenticated``."""
+        try:
+            header, claims = read_parts(assertion)
+        except (ValueError, RecursionError) as error:  # the second: JSON nested without end
+            raise refused("Must be a JWT") from error
+        if header.get("alg") != "ES256":
+            raise refused("It must be signed with ES256")
+        missing = [name for name in ("iss", "sub", "aud", "exp", "jti") if claims.get(name) is None]
+        if missing:
+            raise refused("It must have iss, sub, aud, exp and jti")
+        client_id = claims["sub"]
+        if not isinstance(client_id, str) or not WELL_FORMED.fullmatch(client_id) or claims["iss"] != client_id:
+            raise refused("Its iss and sub must be the client_id")
+        if not self._is_for_us(claims["aud"]):
+            raise refused(f"Its aud must be {self._endpoint}, our public address")
+        return Assertion(client_id, _jti_hash(claims["jti"]), self._forget_at(claims))
 
-def claimed_client(assertion: str) -> str:
-    """Whose assertion this claims to be, still unproved. Raises ``NotAuthenticated`` where it cannot be read."""
-    try:
-        client_id = jwt.decode(assertion, options={"verify_signature": False}).get("sub")
-    except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:  # the last: JSON nested without end
-        raise refused("Must be a JWT") from error
-    if not isinstance(client_id, str) or not WELL_FORMED.fullmatch(client_id):
-        raise refused("Its iss and sub must be the client_id")
-    return client_id
+    def _is_for_us(self, aud: Any) -> bool:
+        named = aud if isinstance(aud, list) else [aud]
+        return any(isinstance(one, str) and one in self._audiences for one in named)
 
+    def _forget_at(self, claims: Mapping[str, Any]) -> datetime:
+        """Check the three times, and return until when the ``jti`` has to be remembered."""
+        ours, tolerance = now(), self._tolerance
+        try:
+            times = {
+                name: datetime.fromtimestamp(claims[name], UTC) for name in ("iat", "nbf", "exp") if name in claims
+            }
+        except (ValueError, OverflowError, OSError) as error:  # no such year
+            raise refused("Its exp must be at most 5 minutes ahead") from error
+        for name in ("iat", "nbf"):
+            if name in times and times[name] > ours + tolerance:
+                raise refused(f"Its {name} lies in the future. {self._clocks(name, times[name], ours)}")
+        if times["exp"] <= ours - tolerance:
+            theirs = "iat" if "iat" in times else "exp"
+            raise refused(f"It has expired; make a new one for each token. {self._clocks(theirs, times[theirs], ours)}")
+        if times["exp"] > ours + MAX_LIFE + tolerance:
+            raise refused(f"Its exp must be at most 5 minutes ahead. {self._clocks('exp', times['exp'], ours)}")
+        return times["exp"] + tolerance + REMEMBERED_BEYOND
 
-def verify_assertion(assertion: str, *, public_key_pem: str, client_id: str, accepted: frozenset[str]) -> Assertion:
-    """What the assertion says, once its signature and claims are good. Raises ``NotAuthenticated``."""
-    try:
-        claims = jwt.decode(
-            assertion,
-            public_key_pem,
-            algorithms=["ES256"],
-            audience=accepted,
-            leeway=LEEWAY,
-            options={"require": ["iss", "sub", "aud", "exp", "jti"]},
+    def _clocks(self, name: str, theirs: datetime, ours: datetime) -> str:
+        apart = round(abs((theirs - ours).total_seconds()))
+        side = "ahead of" if theirs > ours else "behind"
+        return (
+            f"Its {name} is {_said(theirs)}, our clock says {_said(ours)}: {apart} s {side} us, "
+            f"and {self._tolerance.total_seconds():.0f} s are tolerated; set the clock of the device"
         )
-    except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
-        raise refused(_why(error)) from error
-    if claims["iss"] != client_id or claims["sub"] != client_id:
-        raise refused("Its iss and sub must be the client_id")
-    return Assertion(client_id, _jti_hash(claims["jti"]), _expiry(claims["exp"]))
 
 
-def _expiry(exp: Any) -> datetime:
-    seconds = int(exp)
-    if seconds > (now() + MAX_LIFE + LEEWAY).timestamp():
-        raise refused("Its exp must be at most 5 minutes ahead")
-    return datetime.fromtimestamp(seconds, UTC) + LEEWAY  # as long as it would be accepted
+def check_signature(assertion: str, *, public_key_pem: str) -> None:
+    """Raise ``NotAuthenticated`` unless ``assertion`` was signed with the device's key."""
+    try:
+        jwt.api_jws.decode(assertion, public_key_pem, algorithms=["ES256"])
+    except (jwt.PyJWTError, ValueError, TypeError) as error:
+        raise unsigned() from error
+
+
+def _said(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _jti_hash(jti: Any) -> str:
@@ -97,19 +133,11 @@ def _jti_hash(jti: Any) -> str:
     return hashlib.sha256(jti.encode(errors="surrogatepass")).hexdigest()
 
 
+def unsigned() -> NotAuthenticated:
+    """Return the error for a signature that is not the device's; the same where there is no such device."""
+    return refused("Its signature must be good and made with the device's key")
+
+
 def refused(issue: str) -> NotAuthenticated:
     """The error for an assertion that is not good."""
     return NotAuthenticated(Detail("client_assertion", issue), message="This client assertion is not accepted")
-
-
-_WHY: dict[type[Exception], str] = {
-    jwt.ExpiredSignatureError: "It has expired; make a new one for each token",
-    jwt.InvalidAudienceError: f"Its aud must be the URL or the path of this endpoint, or {OWN_AUDIENCE}",
-    jwt.InvalidAlgorithmError: "It must be signed with ES256",
-    jwt.MissingRequiredClaimError: "It must have iss, sub, aud, exp and jti",
-    jwt.ImmatureSignatureError: "Its iat or nbf lies in the future; set the clock of the device",
-}
-
-
-def _why(error: Exception) -> str:
-    return _WHY.get(type(error), "Its signature must be good and made with the device's key")

@@ -12,6 +12,8 @@ from datetime import timedelta
 ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 """Without 0 and O, 1, I and L, which are mistaken for each other on paper and on small displays."""
 
+_TYPED = {ord(letter.lower()): letter for letter in ALPHABET if letter.isalpha()} | {ord(" "): None, ord("-"): None}
+
 LENGTH = 12
 LIFE = timedelta(minutes=15)
 MAX_TRIES = 5
@@ -24,8 +26,11 @@ def new_code() -> str:
 
 
 def typed(code: str) -> str:
-    """``code`` as it was meant by somebody who typed small letters, spaces or hyphens."""
-    return code.upper().replace(" ", "").replace("-", "")
+    """Normalise a typed code: small letters of its alphabet become capitals, spaces and hyphens are dropped.
+
+    A table and not ``upper()``, which would turn other letters into those of a code as well.
+    """
+    return code.translate(_TYPED)
 
 
 def hash_code(code: str, *, device_id: str, secret: bytes) -> str:

@@ -2,8 +2,9 @@
 
 | phase  | what                                                                                                     |
 |--------|----------------------------------------------------------------------------------------------------------|
+| read   | all claims, in microseconds: what is no assertion for us costs nothing more                                |
 | look   | the key of the device that the assertion claims to be from                                                 |
-| verify | signature and claims, 0.1 ms of processor and no transaction                                               |
+| verify | the signature, 0.1 ms of processor and no transaction                                                      |
 | redeem | its ``jti`` is used up and the device marked as seen, in one statement; a second use finds it used           |
 
 At the end of a power cut ten thousand terminals come within half a minute, so requests that wait at the same moment share
@@ -17,7 +18,7 @@ from typing import Any
 from sqlalchemy import text
 
 from workflows.database import Role, rows_parameter, transaction
-from workflows.devices.assertions import Assertion, claimed_client, refused, verify_assertion
+from workflows.devices.assertions import Assertion, Assertions, check_signature, refused, unsigned
 from workflows.devices.states import DeviceStatus
 from workflows.gather import Gather
 from workflows.tenants.caller import device_not_active
@@ -60,8 +61,9 @@ class AccessToken:
 class Issuing:
     """Issues access tokens to devices. One per process; lives on one event loop."""
 
-    def __init__(self, tokens: Tokens, *, patience_seconds: float) -> None:
+    def __init__(self, tokens: Tokens, assertions: Assertions, *, patience_seconds: float) -> None:
         self._tokens = tokens
+        self._assertions = assertions
         self._look: Gather[str, str | None] = Gather(
             _keys, limit=GROUP_LIMIT, lanes=LANES, patience_seconds=patience_seconds
         )
@@ -69,19 +71,18 @@ class Issuing:
             self._redeem_group, limit=GROUP_LIMIT, lanes=LANES, patience_seconds=patience_seconds
         )
 
-    async def issue_device_token(self, assertion: str, *, accepted: frozenset[str]) -> AccessToken:
-        """An access token for the device whose assertion this is; ``accepted`` are the audiences it may name.
+    async def issue_device_token(self, client_assertion: str) -> AccessToken:
+        """Return an access token for the device whose assertion this is.
 
-        Raises ``NotAuthenticated`` where the assertion is not good or was used before, ``NotAuthorized`` where the
-        device is not ``active``, ``ServiceUnavailable``.
+        Raises ``NotAuthenticated`` if the assertion is not good or was used before, ``NotAuthorized`` if the device is
+        not ``active``, ``ServiceUnavailable``.
         """
-        client_id = claimed_client(assertion)
-        public_key_pem = await self._look.put(client_id)
+        assertion = self._assertions.read(client_assertion)
+        public_key_pem = await self._look.put(assertion.client_id)
         if public_key_pem is None:
-            raise refused("Its signature must be good and made with the device's key")
-        return await self._redeem.put(
-            verify_assertion(assertion, public_key_pem=public_key_pem, client_id=client_id, accepted=accepted)
-        )
+            raise unsigned()
+        check_signature(client_assertion, public_key_pem=public_key_pem)
+        return await self._redeem.put(assertion)
 
     async def _redeem_group(self, group: list[Assertion]) -> list[AccessToken | BaseException]:
         rows = {assertion.identity: assertion.row() for assertion in group}
@@ -93,11 +94,16 @@ class Issuing:
 
     def _answer(self, row: Any) -> AccessToken | BaseException:
         if row is None or not row.is_first_use:
+            # Or the device's key was replaced since the look, and no device has this client id any more.
             return refused("Its jti was used before; make a new assertion for each token")
         if row.status != DeviceStatus.ACTIVE:
             return device_not_active(row.status)
         token = self._tokens.issue_device_token(
-            device_id=row.id, psp_id=row.psp_id, merchant_id=row.merchant_id, store_id=row.store_id
+            device_id=row.id,
+            psp_id=row.psp_id,
+            merchant_id=row.merchant_id,
+            store_id=row.store_id,
+            client_id=row.client_id,
         )
         return AccessToken(token, self._tokens.device_token_seconds)
 

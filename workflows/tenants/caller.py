@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database import Role, transaction
-from workflows.errors import NotAuthorized
+from workflows.errors import NotAuthenticated, NotAuthorized
 
 
 class CallerRole(IntEnum):
@@ -55,6 +55,7 @@ class Caller:
     psp_id: str = ""
     merchant_id: str = ""
     store_id: str = ""
+    client_id: str = ""  # which of the device's keys its token was got with
 
     @property
     def type(self) -> str:
@@ -67,11 +68,15 @@ class Caller:
         return SCOPES[self.role]
 
 
+REPLACED = "replaced"
+"""What statements say instead of a device's status where the caller's token was got with a key it no longer has."""
+
 _ENTER = text("""
     -- enter: tells row-level security who is calling, and whether that device is still active, in one round trip
     SELECT set_config('mpac.scope', :scope, true), set_config('mpac.psp_id', :psp_id, true),
            set_config('mpac.merchant_id', :merchant_id, true), set_config('mpac.store_id', :store_id, true),
-           (SELECT status FROM devices WHERE id = :device_id)
+           (SELECT CASE WHEN :client_id IN ('', client_id) THEN status ELSE 'replaced' END
+            FROM devices WHERE id = :device_id)
 """)
 
 
@@ -79,8 +84,8 @@ _ENTER = text("""
 async def caller_transaction(caller: Caller) -> AsyncIterator[AsyncConnection]:
     """A transaction that sees what ``caller`` may see.
 
-    Suspending a device takes effect on its very next request, although its token is still good: every transaction asks.
-    Raises ``NotAuthorized`` for a device that is not ``active``, ``ServiceUnavailable`` as ``transaction`` does.
+    Suspending a device or replacing its key takes effect on its very next request, although its token is still good:
+    every transaction asks. Raises as ``device_not_active`` does, and ``ServiceUnavailable`` as ``transaction`` does.
     """
     async with transaction(Role.CALLER) as connection:
         is_device = caller.role is CallerRole.DEVICE
@@ -93,6 +98,7 @@ async def caller_transaction(caller: Caller) -> AsyncIterator[AsyncConnection]:
                     "merchant_id": caller.merchant_id,
                     "store_id": caller.store_id,
                     "device_id": caller.id if is_device else None,
+                    "client_id": caller.client_id,
                 },
             )
         ).one()
@@ -101,6 +107,11 @@ async def caller_transaction(caller: Caller) -> AsyncIterator[AsyncConnection]:
         yield connection
 
 
-def device_not_active(status: str | None) -> NotAuthorized:
-    """The error for a device whose ``status`` (``None``: it is gone) does not let it call."""
+def device_not_active(status: str | None) -> NotAuthorized | NotAuthenticated:
+    """Return the error for a device whose ``status`` (``None``: it is gone) does not let it call.
+
+    ``replaced`` is not a status: the token belongs to a key that has been replaced since.
+    """
+    if status == REPLACED:
+        return NotAuthenticated(message="The key of this device was replaced; get a new token with the new key")
     return NotAuthorized(message=f"This device is {status or 'unknown'}; only an active device may call")

@@ -18,6 +18,7 @@ from tests.conftest import Serve
 from tests.harness import Answer, Api
 from tests.integration.devices.provisioning import Provisioning
 from tests.integration.devices.provisioning import Terminal as Registered
+from workflows.clock import now
 from workflows.devices import assertions
 from workflows.devices.states import DeviceEvent
 
@@ -195,10 +196,35 @@ async def test_an_assertion_that_is_not_good_is_401_and_says_why(terminal: Termi
     assert answer.body["error"]["details"][0]["field"] == "client_assertion"
 
 
-@pytest.mark.parametrize("aud", ["mpac-api", TOKEN_PATH, "url"])
-async def test_these_audiences_are_ours(terminal: Terminal, api: Api, aud: str) -> None:
-    assertion = terminal.assertion(aud=api.url + TOKEN_PATH if aud == "url" else aud)
-    assert (await terminal.ask_token(assertion)).status == 200
+async def test_the_audience_is_our_public_address_whatever_host_the_request_names(
+    serve: Serve, active: tuple[Registered, str], session: aiohttp.ClientSession
+) -> None:
+    async with serve(public_url="https://pay.example") as api:
+        client = _client(api.url, active, session)
+        for host in ("pay.example", "evil.example", api.url.removeprefix("http://")):
+            for aud, status in (
+                ("https://pay.example" + TOKEN_PATH, 200),
+                ("https://pay.example", 200),
+                (f"https://evil.example{TOKEN_PATH}", 401),
+                (api.url + TOKEN_PATH, 401),
+                (TOKEN_PATH, 401),
+                ("mpac-api", 401),
+            ):
+                answer = await _post_form(api, _form(client.assertion(aud=aud)), Host=host)
+                assert (answer.status, aud, host) == (status, aud, host)
+
+
+async def test_a_clock_of_a_minute_ahead_gets_a_token_and_one_further_off_is_told_both_times(
+    terminal: Terminal,
+) -> None:
+    ahead = int(now().timestamp()) + 50
+    assert (await terminal.ask_token(terminal.assertion(iat=ahead, nbf=ahead, exp=ahead + 60))).status == 200
+    answer = await terminal.ask_token(terminal.assertion(iat=ahead + 3_600))
+    assert answer.status == 401
+    issue = answer.body["error"]["details"][0]["issue"]
+    assert "Its iat is 2" in issue
+    assert "our clock says 2" in issue
+    assert " s ahead of us, and 60 s are tolerated; set the clock of the device" in issue
 
 
 async def test_another_devices_key_signs_for_nobody_else(

@@ -10,13 +10,19 @@ import pytest
 from freezegun import freeze_time
 
 from mpac.stack.keys import new_private_key, public_key
-from workflows.devices.assertions import TOKEN_PATH, Assertion, audiences, claimed_client, verify_assertion
+from workflows.devices.assertions import TOKEN_PATH, Assertion, Assertions, check_signature
 from workflows.errors import NotAuthenticated
+from workflows.settings import Settings
 
 NOW = datetime(2026, 1, 28, 3, 0, tzinfo=UTC)
 KEY = new_private_key()
-ACCEPTED = audiences("pay.example:8800")
-GOOD = {"iss": "cli_1", "sub": "cli_1", "aud": TOKEN_PATH, "exp": NOW + timedelta(seconds=60), "jti": "one"}
+URL = "https://pay.example:8443"
+GOOD = {"iss": "cli_1", "sub": "cli_1", "aud": URL + TOKEN_PATH, "exp": NOW + timedelta(seconds=60), "jti": "one"}
+
+
+def _assertions(**rest: Any) -> Assertions:
+    nowhere = {"database_url": "postgresql://nobody@127.0.0.1:1/none", "broker_url": "redis://127.0.0.1:1/0"}
+    return Assertions(Settings(**{**nowhere, "secret_key": "s", "public_url": URL, **rest}))
 
 
 def _made(*, key: Any = KEY, algorithm: str = "ES256", **claims: Any) -> str:
@@ -24,62 +30,133 @@ def _made(*, key: Any = KEY, algorithm: str = "ES256", **claims: Any) -> str:
     return jwt.encode(body, key, algorithm=algorithm)
 
 
-def _verified(assertion: str) -> Assertion:
+def _verified(assertion: str, **settings: Any) -> Assertion:
     with freeze_time(NOW):
-        return verify_assertion(assertion, public_key_pem=public_key(KEY), client_id="cli_1", accepted=ACCEPTED)
+        read = _assertions(**settings).read(assertion)
+    check_signature(assertion, public_key_pem=public_key(KEY))
+    return read
+
+
+def _refusal(assertion: str, **settings: Any) -> str:
+    with pytest.raises(NotAuthenticated) as refused:
+        _verified(assertion, **settings)
+    assert [detail.field for detail in refused.value.details] == ["client_assertion"]
+    return refused.value.details[0].issue
 
 
 def test_a_good_one_says_whose_it_is_and_how_long_its_jti_is_to_be_remembered() -> None:
     assertion = _verified(_made())
     assert assertion.client_id == "cli_1"
-    assert NOW + timedelta(seconds=60) <= assertion.expires_at <= NOW + timedelta(seconds=70)
+    assert NOW + timedelta(seconds=60) <= assertion.expires_at <= NOW + timedelta(seconds=240)
     assert assertion.jti_hash != "one"
     assert assertion.jti_hash != _verified(_made(jti="two")).jti_hash
+
+
+@pytest.mark.parametrize("aud", [URL, URL + "/", URL + TOKEN_PATH, ["somebody else", URL]], ids=str)
+def test_our_public_address_is_the_audience(aud: Any) -> None:
+    assert _verified(_made(aud=aud)).client_id == "cli_1"
 
 
 @pytest.mark.parametrize(
     "aud",
     [
-        "mpac-api",
+        "https://other.example",
+        f"https://other.example{TOKEN_PATH}",
+        f"http://pay.example:8443{TOKEN_PATH}",
+        f"https://pay.example{TOKEN_PATH}",
         TOKEN_PATH,
-        f"http://pay.example:8800{TOKEN_PATH}",
-        f"https://pay.example:8800{TOKEN_PATH}",
-        "https://pay.example:8800",
-        ["somebody else", TOKEN_PATH],
+        "mpac-api",
+        URL.upper(),
+        {URL: 1},
+        [],
+        [[URL]],
+        5,
     ],
+    ids=str,
 )
-def test_these_audiences_are_ours(aud: Any) -> None:
-    assert _verified(_made(aud=aud)).client_id == "cli_1"
+def test_any_other_audience_is_refused_and_ours_is_told(aud: Any) -> None:
+    assert URL + TOKEN_PATH in _refusal(_made(aud=aud))
+
+
+def test_without_a_public_address_there_are_no_assertions() -> None:
+    with pytest.raises(ValueError, match="MPAC_PUBLIC_URL"):
+        _assertions(public_url=None)
+
+
+@pytest.mark.parametrize(
+    "url", ["pay.example", "https://", "ftp://pay.example", "https://a@b", "https://pay.example/?x"]
+)
+def test_a_public_address_that_is_not_one_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"https://pay\.example"):
+        _assertions(public_url=url)
 
 
 @pytest.mark.parametrize(
     "claims",
     [
-        {"aud": "https://other.example"},
-        {"aud": f"https://other.example{TOKEN_PATH}"},
         {"aud": None},
-        {"aud": 5},
         {"exp": None},
-        {"exp": NOW - timedelta(seconds=6)},
-        {"exp": NOW + timedelta(seconds=306)},
         {"exp": 10**30},
         {"exp": "soon"},
+        {"exp": str(int(NOW.timestamp()) + 60)},
+        {"exp": True},
         {"exp": float("inf")},
-        {"nbf": NOW + timedelta(minutes=1)},
-        {"iat": NOW + timedelta(minutes=1)},
+        {"iat": "yesterday"},
         {"iss": "cli_2"},
         {"iss": None},
         {"sub": None},
         {"jti": None},
         {"jti": ""},
+        {"jti": 5},
         {"jti": "x" * 201},
     ],
     ids=str,
 )
 def test_a_claim_that_is_not_good_refuses_the_whole(claims: dict[str, Any]) -> None:
-    with pytest.raises(NotAuthenticated) as refused:
-        _verified(_made(**claims))
-    assert [detail.field for detail in refused.value.details] == ["client_assertion"]
+    _refusal(_made(**claims))
+
+
+@pytest.mark.parametrize("off", [-60, -6, 6, 60])
+def test_a_clock_a_minute_off_is_tolerated_either_way(off: int) -> None:
+    theirs = NOW + timedelta(seconds=off)
+    claims: dict[str, Any] = {"iat": theirs, "nbf": theirs, "exp": theirs + timedelta(seconds=1)}
+    assert _verified(_made(**claims))
+
+
+@pytest.mark.parametrize(
+    ("claims", "name", "theirs", "side"),
+    [
+        ({"iat": NOW + timedelta(seconds=61)}, "iat", "03:01:01", "61 s ahead of us"),
+        ({"nbf": NOW + timedelta(seconds=61)}, "nbf", "03:01:01", "61 s ahead of us"),
+        ({"exp": NOW - timedelta(seconds=60)}, "exp", "02:59:00", "60 s behind us"),
+        (
+            {"exp": NOW - timedelta(seconds=70), "iat": NOW - timedelta(seconds=130)},
+            "iat",
+            "02:57:50",
+            "130 s behind us",
+        ),
+        ({"exp": NOW + timedelta(seconds=361)}, "exp", "03:06:01", "361 s ahead of us"),
+    ],
+)
+def test_a_clock_further_off_is_refused_and_both_times_are_said(
+    claims: dict[str, Any], name: str, theirs: str, side: str
+) -> None:
+    issue = _refusal(_made(**claims))
+    assert f"Its {name} is 2026-01-28T{theirs}Z, our clock says 2026-01-28T03:00:00Z: {side}" in issue
+    assert "60 s are tolerated" in issue
+
+
+def test_the_tolerance_is_a_setting() -> None:
+    early = _made(iat=NOW + timedelta(seconds=6))
+    assert "5 s are tolerated" in _refusal(early, device_clock_tolerance_seconds=5)
+    assert _verified(early, device_clock_tolerance_seconds=6)
+
+
+def test_a_jti_is_remembered_for_longer_than_its_assertion_is_accepted() -> None:
+    assertion = _made(exp=NOW + timedelta(seconds=60))
+    kept_until = _verified(assertion).expires_at
+    with freeze_time(kept_until - timedelta(seconds=60)), pytest.raises(NotAuthenticated, match="not accepted"):
+        _assertions().read(assertion)
 
 
 def test_five_minutes_ahead_is_the_most() -> None:
@@ -87,28 +164,46 @@ def test_five_minutes_ahead_is_the_most() -> None:
 
 
 def test_another_key_or_algorithm_is_refused() -> None:
-    for forged in (_made(key=new_private_key()), _made(key="secret of thirty-two characters!", algorithm="HS256")):
-        with pytest.raises(NotAuthenticated):
-            _verified(forged)
+    secret = "secret of thirty-two characters!"
+    for forged in (
+        _made(key=new_private_key()),
+        _made(key=secret, algorithm="HS256"),
+        _made(key=None, algorithm="none"),
+    ):
+        _refusal(forged)
 
 
 def _encoded(value: bytes) -> str:
     return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
 
 
+def _forged(claims: bytes, header: bytes = b'{"alg": "ES256"}') -> str:
+    return f"{_encoded(header)}.{_encoded(claims)}.c2ln"
+
+
 @pytest.mark.parametrize("sub", [None, 5, "", "cli 1", "x\x00", "x" * 81, ["cli_1"]], ids=str)
 def test_a_client_that_could_not_exist_is_not_even_looked_for(sub: Any) -> None:
-    claims = _encoded(json.dumps({"sub": sub}).encode())
-    with pytest.raises(NotAuthenticated):
-        claimed_client(_forged(claims))
+    claims = {**GOOD, "exp": NOW.timestamp(), "iss": sub, "sub": sub}
+    _refusal(_forged(json.dumps(claims).encode()))
 
 
-def _forged(claims: str) -> str:
-    header = _encoded(json.dumps({"alg": "ES256"}).encode())
-    return f"{header}.{claims}.c2ln"
-
-
-@pytest.mark.parametrize("assertion", ["", "x", "a.b.c", "é.é.é", _forged(_encoded(b'{"a":' + b"[" * 2_500))])
+@pytest.mark.parametrize(
+    "assertion",
+    [
+        "",
+        "x",
+        "a.b.c",
+        "é.é.é",
+        _forged(b'{"a":' + b"[" * 2_500),
+        _forged(b"[]"),
+        _forged(b"{}", b'{"alg": "ES256", "crit": ["b64"], "b64": false}'),
+    ],
+)
 def test_what_cannot_be_read_is_refused(assertion: str) -> None:
-    with pytest.raises(NotAuthenticated):
-        claimed_client(assertion)
+    assert _refusal(assertion) == "Must be a JWT"
+
+
+@pytest.mark.parametrize("name", ["sub", "jti", "aud", "exp"])
+def test_a_claim_that_stands_twice_refuses_the_whole(name: str) -> None:
+    claims = json.dumps({**GOOD, "exp": int(NOW.timestamp()) + 60})
+    assert _refusal(_forged(f'{{"{name}": 1, {claims[1:]}'.encode())) == "Must be a JWT"

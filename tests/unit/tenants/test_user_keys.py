@@ -1,0 +1,128 @@
+"""The login system's keys: found when they are new, ended when they are gone, kept for a while when it is away."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from mpac.stack.keys import new_private_key, public_jwks
+from tests.unit.tenants.signing import KID, USER_KEY, publish, refusal, settings_of, user
+from workflows.clock import now
+from workflows.tenants import user_keys
+from workflows.tenants.tokens import Tokens
+
+
+def _read_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys are old as soon as they were read: their age is measured by the loop's clock."""
+    monkeypatch.setattr(user_keys, "LIFE_FROM_FILE", timedelta(0))
+    monkeypatch.setattr(user_keys, "PAUSE_SECONDS", 0)
+
+
+@pytest.mark.parametrize(
+    "left", [[], public_jwks(new_private_key())["keys"], [{"kty": "oct", "k": "c2VjcmV0"}]], ids=len
+)
+async def test_a_withdrawn_key_ends_its_tokens(
+    tmp_path: Path, jwks_file: Path, monkeypatch: pytest.MonkeyPatch, left: list[Any]
+) -> None:
+    _read_always(monkeypatch)
+    tokens, token = Tokens(settings_of(tmp_path, user_jwks_file=jwks_file)), user()
+    await tokens.verify(token)
+    publish(jwks_file, {"keys": left})
+    assert "not known" in await refusal(tokens, token)  # the very token that had been found good
+    assert "not known" in await refusal(tokens, user(sub="usr_2"))
+
+
+async def test_a_token_is_not_remembered_beyond_the_life_of_the_keys(
+    tokens: Tokens, jwks_file: Path, clock: Any
+) -> None:
+    token = user(exp=now() + timedelta(hours=1))
+    await tokens.verify(token)
+    [(_, until)] = tokens._remembered.values()
+    assert until <= (now() + user_keys.LIFE_FROM_FILE).timestamp()
+
+
+async def test_a_new_key_is_found_without_a_restart(
+    tokens: Tokens, jwks_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await tokens.verify(user())
+    monkeypatch.setattr(user_keys, "PAUSE_SECONDS", 0)
+    new = new_private_key()
+    publish(jwks_file, {"keys": public_jwks(USER_KEY)["keys"] + public_jwks(new)["keys"]})
+    await tokens.verify(user(new, kid=public_jwks(new)["keys"][0]["kid"]))
+
+
+UNREADABLE = ["", "{}", "[]", "not json", '{"keys": {}}', '{"keys": [], "keys": []}', "[" * 100_000]
+
+
+@pytest.mark.parametrize("content", UNREADABLE, ids=lambda content: content[:20])
+async def test_keys_that_cannot_be_read_leave_the_known_ones_for_an_hour(
+    tmp_path: Path, jwks_file: Path, content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _read_always(monkeypatch)
+    tokens = Tokens(settings_of(tmp_path, user_jwks_file=jwks_file))
+    await tokens.verify(user())
+    publish(jwks_file, content)
+    await tokens.verify(user(sub="usr_2"))
+    monkeypatch.setattr(user_keys, "KEPT", timedelta(0))  # the hour is over
+    assert "not known" in await refusal(tokens, user(sub="usr_3"))
+
+
+async def test_a_key_that_was_meant_for_something_else_is_left_out() -> None:
+    [good] = public_jwks(USER_KEY)["keys"]
+    small = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(rsa.generate_private_key(65_537, 1_024).public_key()))
+    for bad in (
+        {**good, "use": "enc"},
+        {**good, "key_ops": ["encrypt"]},
+        {**good, "alg": "RS256"},
+        {**good, "crv": "P-384"},
+        {**good, "kty": "EС"},  # not a Latin C
+        {**good, "kid": 5},
+        {"kty": "oct", "k": "c2VjcmV0", "kid": KID, "alg": "ES256"},
+        {**small, "kid": KID},
+        "a text",
+    ):
+        assert user_keys.usable_keys({"keys": [bad]}) == {}, bad
+    assert user_keys.usable_keys({"keys": [good, good]}) == {}  # which of the two was meant?
+    assert set(user_keys.usable_keys({"keys": [good, "a text"]})) == {(KID, "ES256")}
+
+
+@asynccontextmanager
+async def _key_server(fetches: list[str]) -> AsyncIterator[str]:
+    async def keys(request: web.Request) -> web.Response:
+        fetches.append(request.path)
+        return web.json_response(public_jwks(USER_KEY))
+
+    app = web.Application()
+    app.router.add_get("/jwks", keys)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/jwks"
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_flood_of_forged_tokens_is_no_flood_of_fetches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user_keys, "PAUSE_SECONDS", 60)  # longer than this flood lasts, however slow the machine
+    fetches: list[str] = []
+    async with _key_server(fetches) as url:
+        tokens = Tokens(settings_of(tmp_path, user_jwks_url=url))
+        await asyncio.gather(*(refusal(tokens, user(kid=f"forged-{n}")) for n in range(30)))
+        assert len(fetches) == 1
+        await tokens.verify(user())
+        assert len(fetches) == 1
+
+
+async def test_a_login_system_that_is_away_means_no_users_and_no_crash(tmp_path: Path) -> None:
+    tokens = Tokens(settings_of(tmp_path, user_jwks_url="http://127.0.0.1:1/jwks"))
+    await refusal(tokens, user())
