@@ -18,16 +18,23 @@ router = APIRouter(prefix="/device/provision", tags=["terminals"])
 
 
 @router.post("/generateActivationCode", status_code=201, response_model=CodeOut, responses=problems(401, 403, 409, 422))
-async def post_code(body: CodeIn, caller: StoreManager, ours: OurRuntime) -> Response:
-    """A code to activate a terminal with, shown this once. It replaces the one before."""
+async def post_code(body: CodeIn, caller: StoreManager, ours: OurRuntime, request_id: RequestId) -> Response:
+    """A code to activate a terminal with, shown this once. It replaces the code before it.
+
+    A terminal that has lost its key gets one too: the key it had ends when the code is used.
+    """
     secret = ours.settings.secret_key.get_secret_value().encode()
-    fresh = await generate_code(body.device_id, caller=caller, secret=secret)
+    fresh = await generate_code(body.device_id, caller=caller, secret=secret, request_id=request_id)
     return json_answer({"activation_code": fresh.code, "expires_at": fresh.expires_at}, status=201)
 
 
 @router.post("/activate", response_model=ActivatedOut, responses=problems(401, 409, 422), dependencies=[CountedOverall])
 async def post_activate(body: ActivateIn, ours: OurRuntime, request_id: RequestId) -> Response:
-    """Activate a terminal with its code. Whatever is wrong with code or serial number, the answer is the same 401."""
+    """Activate a terminal with its code. Whatever is wrong with code or serial number, the answer is the same 401.
+
+    The same code, serial number and key again get the same answer for as long as the code lives. A terminal that had a
+    key before keeps its status; its old key and all tokens that were got with it end.
+    """
     row = await activate_device(
         code=body.activation_code,
         serial_number=body.serial_number,

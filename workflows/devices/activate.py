@@ -5,10 +5,12 @@
 | key    | is it a public key of the right kind? Nothing is looked up before, so this answer tells nothing of a device |
 | lock   | the device by its serial number, so that tries at the same moment are counted one after the other        |
 | judge  | a wrong code counts a try, and that is committed although the answer is an error                          |
-| apply  | ``active``, with a client id of its own; the code is used up                                              |
+| apply  | the key and a new client id; the code is used up. A waiting device becomes ``active``; one that had a key |
+|        | keeps its status, and the key before it ends together with its client id and all tokens got with it       |
 
-An unknown serial number and a wrong, expired, dead or used code get one and the same answer (401, the code is a secret
-that did not authenticate), so that nobody can find out by trying which devices exist.
+The same code, serial number and key again get the same answer while the code would live: the first answer may have been
+lost. An unknown serial number, a wrong, expired, dead or used code and another key get one and the same answer (401, the
+code is a secret that did not authenticate), so that nobody can find out by trying which devices exist.
 """
 
 from typing import Any
@@ -18,20 +20,26 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database import Role, transaction
 from workflows.devices.codes import MAX_TRIES, matches
-from workflows.devices.states import DEVICE, DeviceEvent
+from workflows.devices.states import DEVICE, HAS_KEY, DeviceEvent, DeviceRemark, DeviceStatus
 from workflows.errors import Detail, InvalidRequest, NotAuthenticated
 from workflows.ids import new_id
-from workflows.transitions import By, apply
+from workflows.transitions import By, apply, illegal
 
-_LOCK = text("SELECT id FROM devices WHERE serial_number = :serial_number FOR UPDATE")
+# Of one serial number there is at most one device that is not deactivated, and it is the one that is meant.
+_LOCK = text("""
+    SELECT id, status, public_key_pem, client_id FROM devices WHERE serial_number = :serial_number
+    ORDER BY status = 'deactivated', id DESC LIMIT 1 FOR UPDATE
+""")
 # A statement of its own, after the lock: only then does it see the tries that were counted while we waited.
 _CODE = text("""
-    SELECT code_hash, used_at IS NULL AND expires_at > now() AND tries < :max_tries AS is_alive, now() AS now
+    SELECT code_hash, used_at IS NOT NULL AS is_used, expires_at > now() AND tries < :max_tries AS is_alive, now() AS now
     FROM activation_codes WHERE device_id = :device_id
 """)
+NO_DEVICE: dict[str, Any] = {"id": None}
 _COUNT_TRY = text("UPDATE activation_codes SET tries = tries + 1 WHERE device_id = :device_id AND used_at IS NULL")
 _USE_UP = text("UPDATE activation_codes SET used_at = now() WHERE device_id = :device_id")
 
@@ -39,26 +47,27 @@ _USE_UP = text("UPDATE activation_codes SET used_at = now() WHERE device_id = :d
 async def activate_device(
     *, code: str, serial_number: str, public_key_pem: str, secret: bytes, request_id: str
 ) -> dict[str, Any]:
-    """The device's row, ``active`` and with its ``client_id``.
+    """Return the device's row with its ``client_id``, ``active`` unless it was suspended before.
 
     Raises ``InvalidRequest`` (the key), ``NotAuthenticated`` (serial number or code), and ``InvalidStatusTransition``
-    where the code is right but the device was deactivated meanwhile.
+    if the code is right but the device was deactivated meanwhile.
     """
     key = canonical_key(public_key_pem)
     activated: dict[str, Any] | None = None
     async with transaction(Role.ACCEPT) as connection:
-        device_id = (await connection.execute(_LOCK, {"serial_number": serial_number})).scalar()
-        parameters = {"device_id": device_id, "max_tries": MAX_TRIES}
+        row = (await connection.execute(_LOCK, {"serial_number": serial_number})).mappings().one_or_none()
+        device = dict(row) if row else NO_DEVICE
+        parameters = {"device_id": device["id"], "max_tries": MAX_TRIES}
         found = (await connection.execute(_CODE, parameters)).mappings().one_or_none()
-        if device_id and found and _is_right(code, found, device_id=device_id, secret=secret):
-            changes = {"client_id": new_id("client"), "public_key_pem": key, "activated_at": found["now"]}
-            by = By("device", device_id, found["now"], request_id)
-            activated = await apply(
-                connection, DEVICE, entity_id=device_id, event=DeviceEvent.ACTIVATE, by=by, changes=changes
-            )
-            await connection.execute(_USE_UP, {"device_id": device_id})
-        else:
-            await connection.execute(_COUNT_TRY, {"device_id": device_id})
+        if found is None or not _is_right(code, found, device_id=device["id"], secret=secret):
+            await connection.execute(_COUNT_TRY, {"device_id": device["id"]})
+        elif device["status"] == DeviceStatus.DEACTIVATED:
+            raise illegal(DEVICE, device["status"], DeviceEvent.ACTIVATE)
+        elif not found["is_used"]:
+            by = By("device", device["id"], found["now"], request_id)
+            activated = await _install(connection, device, key=key, by=by)
+        elif device["public_key_pem"] == key:  # the answer to the first time may have been lost
+            activated = device
     if activated is None:  # only now: the try is committed
         raise NotAuthenticated(message="This code does not activate this device; ask for a new one if yours is old")
     return activated
@@ -67,6 +76,14 @@ async def activate_device(
 def _is_right(code: str, found: RowMapping, *, device_id: str, secret: bytes) -> bool:
     is_the_code = matches(code, found["code_hash"], device_id=device_id, secret=secret)
     return is_the_code and bool(found["is_alive"])
+
+
+async def _install(connection: AsyncConnection, device: dict[str, Any], *, key: str, by: By) -> dict[str, Any]:
+    event = DeviceRemark.REPLACE_KEY if device["status"] in HAS_KEY else DeviceEvent.ACTIVATE
+    changes = {"client_id": new_id("client"), "public_key_pem": key, "activated_at": by.at}
+    row = await apply(connection, DEVICE, entity_id=device["id"], event=event, by=by, changes=changes)
+    await connection.execute(_USE_UP, {"device_id": device["id"]})
+    return row
 
 
 def canonical_key(public_key_pem: str) -> str:

@@ -1,15 +1,18 @@
-"""Generate an activation code for a device that waits for one. A new code replaces the old, tries and all."""
+"""Generate an activation code. A new code replaces the old one, tries and all.
+
+A device that has a key already gets a code too: its key may be lost. The code changes nothing until it is used.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
 from workflows.devices.codes import LIFE, hash_code, new_code
 from workflows.devices.queries import lock_device
-from workflows.devices.states import DEVICE, DeviceEvent, DeviceStatus
+from workflows.devices.states import DEVICE, HAS_KEY, DeviceEvent, DeviceRemark, DeviceStatus
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.transitions import illegal
+from workflows.transitions import By, apply, illegal
 
 _STORE = text("""
     -- store: by the database's clock, which is also the one that judges the code later
@@ -29,16 +32,21 @@ class FreshCode:
     expires_at: datetime
 
 
-async def generate_code(device_id: str, *, caller: Caller, secret: bytes) -> FreshCode:
-    """A new code for the device.
+async def generate_code(device_id: str, *, caller: Caller, secret: bytes, request_id: str) -> FreshCode:
+    """Return a new code for the device.
 
-    Raises ``ResourceNotFound``, and ``InvalidStatusTransition`` where the device is no longer ``pending_activation``.
+    Raises ``ResourceNotFound``, and ``InvalidStatusTransition`` if the device is ``deactivated``.
     """
     code = new_code()
     async with caller_transaction(caller) as connection:
         device = await lock_device(connection, device_id, caller)
-        if device["status"] != DeviceStatus.PENDING_ACTIVATION:
+        if device["status"] == DeviceStatus.DEACTIVATED:
             raise illegal(DEVICE, device["status"], DeviceEvent.ACTIVATE)
+        if device["status"] in HAS_KEY:
+            # Not now(): that is when the transaction began, perhaps before a change whose lock was waited for (I14).
+            at = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+            by = By.caller(caller, at=at, request_id=request_id)
+            await apply(connection, DEVICE, entity_id=device_id, event=DeviceRemark.OFFER_KEY, by=by)
         row = {
             "device_id": device_id,
             "code_hash": hash_code(code, device_id=device_id, secret=secret),

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.columns import INSTANT, HistoryRow
@@ -14,7 +14,11 @@ class Device(Base):
 
     __tablename__ = "devices"
     __table_args__ = (
-        UniqueConstraint("serial_number", name="devices_serial_number_key"),
+        # Of those that are in use: a deactivated device stays with its history, and its serial number is free again.
+        Index(
+            "devices_serial_number_key", "serial_number", unique=True, postgresql_where=text("status <> 'deactivated'")
+        ),
+        Index("devices_by_serial_number", "serial_number"),
         UniqueConstraint("client_id", name="devices_client_id_key"),
         Index("devices_by_store", "store_id", "id"),
     )

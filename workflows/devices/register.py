@@ -31,7 +31,7 @@ async def register_device(request: DeviceRequest, *, caller: Caller, request_id:
     """The new device's row, ``pending_activation``.
 
     Raises ``InvalidRequest`` where a caller above the stores names none, ``ResourceNotFound`` where the store is not
-    within its tenant, ``DuplicateResource`` where the serial number is taken, whoever's it is.
+    within its tenant, ``DuplicateResource`` where a device that is not deactivated has the serial number, whoever's it is.
     """
     store_id = request.store_id or caller.store_id
     if not store_id:
@@ -46,7 +46,8 @@ async def register_device(request: DeviceRequest, *, caller: Caller, request_id:
     except IntegrityError as error:
         if violated(error) != "devices_serial_number_key":
             raise
-        raise DuplicateResource(Detail("serial_number", "A device with this serial number exists")) from error
+        taken = "A device with this serial number is in use; deactivate it first"
+        raise DuplicateResource(Detail("serial_number", taken)) from error
     return row
 
 

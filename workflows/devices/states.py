@@ -19,6 +19,14 @@ class DeviceEvent(StrEnum):
     DEACTIVATE = "deactivate"
 
 
+class DeviceRemark(StrEnum):
+    OFFER_KEY = "offer_key"  # its manager got a code for another key; the present one goes on until it is used
+    REPLACE_KEY = "replace_key"  # activated again: the key before it and its tokens have ended
+
+
+HAS_KEY = (DeviceStatus.ACTIVE, DeviceStatus.SUSPENDED)
+"""Statuses in which an activation replaces the key instead of moving the device."""
+
 DEVICE = StateMachine(
     name="device",
     initial=(DeviceStatus.PENDING_ACTIVATION,),
@@ -30,4 +38,5 @@ DEVICE = StateMachine(
         Transition(DeviceStatus.ACTIVE, DeviceEvent.DEACTIVATE, DeviceStatus.DEACTIVATED),
         Transition(DeviceStatus.SUSPENDED, DeviceEvent.DEACTIVATE, DeviceStatus.DEACTIVATED),
     ),
+    remarks=tuple(DeviceRemark),
 )

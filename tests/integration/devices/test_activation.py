@@ -50,21 +50,62 @@ async def test_a_code_activates_once(provisioning: Provisioning) -> None:
     first = await provisioning.activate(terminal, code)
     assert first.status == 200
     assert first.body == {"device_id": terminal.device_id, "client_id": first.body["client_id"], "status": "active"}
-    assert _is_the_refusal(await provisioning.activate(terminal, code))
-    thief = await provisioning.activate(terminal, code, public_key_pem=Terminal("", "", _new_key()).public_key_pem)
-    assert _is_the_refusal(thief)
+    assert _is_the_refusal(await provisioning.activate(terminal, code, public_key_pem=_new_public_key()))
     assert (await provisioning.read(terminal)).body["version"] == 2
+
+
+async def test_an_activation_whose_answer_was_lost_is_repeated_with_the_same_answer(
+    provisioning: Provisioning, admin: Admin
+) -> None:
+    terminal = await provisioning.register()
+    code = await provisioning.code(terminal)
+    first = await provisioning.activate(terminal, code)
+    typed_again = f"{code[:6].lower()} {code[6:]}"
+    crlf = terminal.public_key_pem.replace("\n", "\r\n")
+    for again in (
+        await provisioning.activate(terminal, code),
+        await provisioning.activate(terminal, typed_again, public_key_pem=crlf),
+    ):
+        assert (again.status, again.raw) == (200, first.raw)
+    assert (await provisioning.read(terminal)).body["version"] == 2
+    assert _is_the_refusal(await provisioning.activate(terminal, WRONG))
+    assert _is_the_refusal(await provisioning.activate(terminal, code, serial_number="another"))
+    await admin.execute("UPDATE activation_codes SET expires_at = now() WHERE device_id = %s", [terminal.device_id])
+    assert _is_the_refusal(await provisioning.activate(terminal, code))
+
+
+async def test_an_activation_is_not_repeated_with_a_code_that_was_replaced(provisioning: Provisioning) -> None:
+    terminal = await provisioning.register()
+    code = await provisioning.code(terminal)
+    assert (await provisioning.activate(terminal, code)).status == 200
+    await provisioning.code(terminal)
+    assert _is_the_refusal(await provisioning.activate(terminal, code))
+
+
+async def test_of_ten_keys_at_once_with_one_code_one_is_installed(provisioning: Provisioning) -> None:
+    terminal, _ = await provisioning.active()
+    code = await provisioning.code(terminal)
+    keys = [_new_public_key() for _ in range(10)]
+    answers = await asyncio.gather(*(provisioning.activate(terminal, code, public_key_pem=key) for key in keys))
+    assert sorted(answer.status for answer in answers) == [200] + [401] * 9
+    winner = next(key for key, answer in zip(keys, answers, strict=True) if answer.status == 200)
+    assert (await provisioning.activate(terminal, code, public_key_pem=winner)).status == 200
 
 
 def _new_key() -> str:
     return new_private_key().decode()
 
 
+def _new_public_key() -> str:
+    return Terminal("", "", _new_key()).public_key_pem
+
+
 async def test_ten_uses_at_once_activate_once(provisioning: Provisioning) -> None:
     terminal = await provisioning.register()
     code = await provisioning.code(terminal)
     answers = await asyncio.gather(*(provisioning.activate(terminal, code) for _ in range(10)))
-    assert sorted(answer.status for answer in answers) == [200] + [401] * 9
+    assert {(answer.status, answer.raw) for answer in answers} == {(200, answers[0].raw)}
+    assert (await provisioning.read(terminal)).body["version"] == 2
 
 
 async def test_people_may_type_it_as_they_like(provisioning: Provisioning) -> None:

@@ -66,6 +66,11 @@ LEGAL = {
         "pending_activation -deactivate> deactivated",
         "active -deactivate> deactivated",
         "suspended -deactivate> deactivated",
+        # Remarks: a code for another key was given, the key was replaced.
+        "active -offer_key> active",
+        "suspended -offer_key> suspended",
+        "active -replace_key> active",
+        "suspended -replace_key> suspended",
     ),
 }
 INITIAL = {
