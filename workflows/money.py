@@ -1,15 +1,17 @@
 """Money: an integer of minor units together with its currency, never apart.
 
-1000 JPY is one thousand yen and 1000 USD is ten dollars: how many decimals a currency has comes from the CLDR tables
-(Babel), never from a ``* 100`` of ours. There are no floats anywhere.
+1000 JPY is one thousand yen and 1000 USD is ten dollars: how many decimals a currency has comes from the table of ISO 4217,
+never from a ``* 100`` of ours. CLDR (Babel) only prints: its decimals are those of everyday prices, and fewer for thirteen
+currencies (1050.25 RSD is 105025 minor units, although no shop writes the .25). There are no floats anywhere.
 """
 
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 
-from babel.core import get_global
-from babel.numbers import format_currency, get_currency_precision
+from babel.core import Locale
+from babel.numbers import NumberPattern, parse_pattern
+from iso4217 import raw_xml
 
 MAX_AMOUNT = 999_999_999_999
 """The largest amount of one payment, minor units: far above any sale, far below 2^53, so JSON readers keep it exact."""
@@ -18,19 +20,39 @@ MAX_MOVED = 2 * MAX_AMOUNT
 """The largest amount that one payment moves: itself and its tip."""
 
 
+UNITS_OF_ACCOUNT = frozenset({"UYW", "XAD"})
+"""What ISO 4217 lists among currencies although nobody pays with it."""
+
+
+@cache
+def _exponents() -> dict[str, int]:
+    """Return the decimals of each currency in use: of no fund, and of nothing without a minor unit (gold, XXX, XTS)."""
+    found: dict[str, int] = {}
+    for entry in raw_xml.iterfind("CcyTbl/CcyNtry"):
+        code, decimals, name = entry.findtext("Ccy"), entry.findtext("CcyMnrUnts", ""), entry.find("CcyNm")
+        is_fund = name is not None and name.get("IsFund") == "true"
+        if code and decimals.isdigit() and not is_fund and code not in UNITS_OF_ACCOUNT:
+            found[code] = int(decimals)
+    return found
+
+
 @cache
 def currencies() -> frozenset[str]:
-    """The ISO 4217 codes in use today, as CLDR lists them per territory (funds and metals are no one's tender)."""
-    tender = set()
-    for entries in get_global("territory_currencies").values():
-        tender |= {code for code, _start, end, is_tender in entries if end is None and is_tender}
-    return frozenset(tender)
+    """Return the ISO 4217 codes of the currencies in use."""
+    return frozenset(_exponents())
+
+
+def exponent(currency: str) -> int:
+    """Return the decimal places of ``currency``: 0 for JPY, 2 for USD, 3 for KWD. Raise ``KeyError`` if it is not in use."""
+    return _exponents()[currency]
 
 
 @cache
-def exponent(currency: str) -> int:
-    """Decimal places of ``currency``: 0 for JPY, 2 for USD, 3 for KWD."""
-    return int(get_currency_precision(currency))
+def _pattern(currency: str, locale: str) -> NumberPattern:
+    """Return how ``locale`` prints ``currency``, with all its decimals."""
+    pattern = parse_pattern(Locale.parse(locale).currency_formats["standard"].pattern)
+    pattern.frac_prec = (exponent(currency), exponent(currency))
+    return pattern
 
 
 @dataclass(frozen=True, slots=True, order=False)
@@ -77,4 +99,5 @@ class Money:
 
     def text(self, locale: str = "en") -> str:
         """The amount as a person of ``locale`` writes it."""
-        return str(format_currency(self.decimal(), self.currency, locale=locale))
+        pattern = _pattern(self.currency, locale)
+        return str(pattern.apply(self.decimal(), locale, currency=self.currency, currency_digits=False))

@@ -50,13 +50,34 @@ def test_weights_that_mean_nothing_are_refused(wrong: list[int]) -> None:
         Money(100, "JPY").split(wrong)
 
 
-@pytest.mark.parametrize(("currency", "places"), [("JPY", 0), ("USD", 2), ("EUR", 2), ("KWD", 3), ("KRW", 0)])
+DIFFERENT_IN_CLDR = {
+    "AFN": 2,
+    "ALL": 2,
+    "IQD": 3,
+    "IRR": 2,
+    "KPW": 2,
+    "LAK": 2,
+    "LBP": 2,
+    "MGA": 2,
+    "MMK": 2,
+    "RSD": 2,
+    "SOS": 2,
+    "YER": 2,
+}
+"""Currencies whose everyday prices have fewer decimals than their accounts."""
+
+
+@pytest.mark.parametrize(
+    ("currency", "places"),
+    [("JPY", 0), ("USD", 2), ("EUR", 2), ("KWD", 3), ("KRW", 0), ("ISK", 0), ("UYU", 2), *DIFFERENT_IN_CLDR.items()],
+)
 def test_each_currency_has_its_own_number_of_decimals(currency: str, places: int) -> None:
     assert exponent(currency) == places
 
 
 @pytest.mark.parametrize(
-    ("amount", "currency", "major"), [(1000, "JPY", "1000"), (1050, "USD", "10.50"), (1234, "KWD", "1.234")]
+    ("amount", "currency", "major"),
+    [(1000, "JPY", "1000"), (1050, "USD", "10.50"), (1234, "KWD", "1.234"), (105_025, "RSD", "1050.25")],
 )
 def test_minor_units_become_major_ones_exactly(amount: int, currency: str, major: str) -> None:
     assert Money(amount, currency).decimal() == Decimal(major)
@@ -64,6 +85,33 @@ def test_minor_units_become_major_ones_exactly(amount: int, currency: str, major
 
 def test_a_thousand_yen_is_written_as_a_thousand_yen() -> None:
     assert Money(1000, "JPY").text() == "¥1,000"
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "locale", "text"),
+    [
+        (105_025, "RSD", "en", "RSD1,050.25"), (105_025, "RSD", "sr", "1.050,25\xa0RSD"),
+        (-105_025, "RSD", "ja", "-RSD1,050.25"),
+        (1_050_250, "IQD", "en", "IQD1,050.250"), (-1000, "JPY", "ja", "-\uffe51,000"), (1050, "USD", "en", "$10.50"),
+        (0, "KWD", "en", "KWD0.000"), (123_456_700, "CHF", "de_CH", "CHF\xa01\u2019234\u2019567.00"),
+    ],
+)  # fmt: skip
+def test_every_locale_prints_all_decimals_of_the_currency(amount: int, currency: str, locale: str, text: str) -> None:
+    assert Money(amount, currency).text(locale) == text
+
+
+@pytest.mark.parametrize(
+    "code", ["XAU", "XAG", "XXX", "XTS", "XDR", "CLF", "CHE", "USN", "BOV", "UYI", "UYW", "XAD", "BGN"]
+)
+def test_funds_metals_and_what_is_no_money_any_more_are_not_taken(code: str) -> None:
+    assert code not in currencies()
+
+
+def test_every_currency_of_the_table_is_taken_and_can_be_printed() -> None:
+    assert len(currencies()) > 150
+    assert {"XAF", "XOF", "XPF", "XCD", "XCG", "EUR", "JPY"} < currencies()
+    for currency in currencies():
+        assert Money(1, currency).text("ja")
 
 
 @pytest.mark.parametrize("wrong", [1.0, "1", True, None, Decimal(1)])
