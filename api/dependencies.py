@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from api.keys import read_key
+from api.keys import key_of, key_value
 from api.runtime import Runtime, runtime
 from api.schemas.base import ReasonIn
 from api.schemas.patterns import ID_PATTERN
@@ -62,17 +62,14 @@ PspAdmin = Annotated[Caller, Depends(at_least(CallerRole.PSP_ADMIN))]
 SystemOperator = Annotated[Caller, Depends(at_least(CallerRole.SYSTEM_OP))]
 
 
-async def take_key(request: Request) -> Key:
-    """The request's key. Raises ``MalformedRequest`` where it has none, ``InvalidRequest`` for what could be card data."""
-    secret = runtime(request).settings.secret_key.get_secret_value().encode()
-    key = read_key(request, body=await request.body(), secret=secret)
-    request.state.key = key
-    return key
-
-
 async def idempotency_key(request: Request, _caller: AnyCaller) -> Key:
-    """The request's key. Only after the caller: nobody unknown learns whether a key is well formed."""
-    return await take_key(request)
+    """The request's key. Only after the caller: nobody unknown learns whether a key is well formed.
+
+    For the documentation of hot routes, which take it together with the body (``api.hot``).
+    """
+    secret = runtime(request).settings.secret_key.get_secret_value().encode()
+    key = request.state.key = key_of(request, key_value(request), body=await request.body(), secret=secret)
+    return key
 
 
 IdempotencyKey = Annotated[Key, Depends(idempotency_key)]

@@ -20,14 +20,16 @@ from workflows.tenants.caller import Caller
 from workflows.tenants.merchant_of import merchant_of
 
 PRINTABLE = re.compile(r"[\x20-\x7e]{1,100}")
+HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
 DOCUMENTED: dict[str, Any] = {
     "parameters": [
         {
-            "name": "Idempotency-Key",
+            "name": HEADER,
             "in": "header",
             "required": True,
-            "description": "A new value for each new request; the same again brings the same answer again, for 24 hours",
+            "description": "Yours alone. A new value for each new request; the same again, with a body of the same meaning, "
+            "brings the same answer again for 24 hours",
             "schema": {"type": "string", "pattern": "^[ -~]{1,100}$"},
             "example": "till-3-20261123-0042",
         }
@@ -36,21 +38,32 @@ DOCUMENTED: dict[str, Any] = {
 """``openapi_extra=`` of a route that reads a key. Declared by hand: a parameter of FastAPI's would be validated twice."""
 
 
-def read_key(request: Request, *, body: bytes, secret: bytes) -> Key:
-    """Return the key of this request.
+def key_value(request: Request) -> str:
+    """Return the header's value.
 
     Raises ``MalformedRequest`` if it is missing or not 1-100 printable characters, ``InvalidRequest`` for card data.
     """
-    value = request.headers.get("Idempotency-Key")
+    value = request.headers.get(HEADER)
     if value is None:
-        raise MalformedRequest(
-            Detail("Idempotency-Key", "This header is required; send a new value for each new request")
-        )
+        raise MalformedRequest(Detail(HEADER, "This header is required; send a new value for each new request"))
     if not PRINTABLE.fullmatch(value):
-        raise MalformedRequest(Detail("Idempotency-Key", "Must be 1 to 100 printable characters"))
+        raise MalformedRequest(Detail(HEADER, "Must be 1 to 100 printable characters"))
     if looks_like_card_data(value):
-        raise InvalidRequest(Detail("Idempotency-Key", ISSUE))
-    return Key(value, request.method, request.scope["path"], fingerprint(body, secret=secret))
+        raise InvalidRequest(Detail(HEADER, ISSUE))
+    return value
+
+
+def key_of(
+    request: Request, value: str, *, body: bytes, secret: bytes, meaning: bytes | None = None, currency: str = ""
+) -> Key:
+    """Return the key ``value`` of a request whose caller is known.
+
+    ``meaning`` is the canonical form of ``body`` without its currency; left out, the bytes of the body are its meaning.
+    """
+    caller: Caller = request.state.caller
+    hashed = fingerprint(body, secret=secret)
+    meant = hashed if meaning is None else fingerprint(meaning, secret=secret)
+    return Key(value, request.method, request.scope["path"], caller.identity, hashed, f"{meant}:{currency}")
 
 
 async def keep_refusal(request: Request, error: DomainError, response: Response) -> Response:

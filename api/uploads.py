@@ -10,6 +10,7 @@
 ``mapping`` is JSON (``StatementMapping``); left out, the last one declared for the provider is used, or its default.
 """
 
+import hashlib
 import json
 import re
 import tempfile
@@ -23,7 +24,8 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from api.errors import translate
-from api.keys import read_key
+from api.keys import key_of, key_value
+from api.meaning import meaning_of_value
 from api.media_types import CSV, JSON, JSON_LINES, MULTIPART
 from api.reading import read_json
 from api.schemas.base import refuse_card_data
@@ -72,7 +74,7 @@ async def received(request: Request, settlement_id: str, *, secret: bytes) -> As
 
     Raises ``MalformedRequest`` (the key, the query, broken JSON), ``InvalidRequest`` (what the body says).
     """
-    read_key(request, body=b"", secret=secret)  # what is wrong with the key is said before anything large is read
+    value = key_value(request)  # what is wrong with the key is said before anything large is read
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     with tempfile.TemporaryFile() as file:
         if media_type == MULTIPART:
@@ -82,10 +84,14 @@ async def received(request: Request, settlement_id: str, *, secret: bytes) -> As
         else:
             await _stream(request, file)
             said = {**dict(request.query_params), "format": FORMATS[media_type]}
+        content = digest(file)[0]
+        body = orjson.dumps([content, said.get("provider"), said["format"], str(said.get("mapping"))])
+        request.state.key = key_of(request, value, body=body, secret=secret)  # of a refusal
         incoming = _incoming(settlement_id, file, said, field="query" if media_type in FORMATS else "body")
-        facts = [digest(file)[0], incoming.provider, incoming.format, str(said.get("mapping"))]
-        key = read_key(request, body=orjson.dumps(facts), secret=secret)
-        request.state.key = key
+        mapping = incoming.mapping.model_dump(mode="json") if incoming.mapping else None
+        meant = [said.get("content", content), incoming.provider, incoming.format, mapping]
+        meaning = orjson.dumps(meant, option=orjson.OPT_SORT_KEYS)
+        key = request.state.key = key_of(request, value, body=body, secret=secret, meaning=meaning)
         yield incoming, key
 
 
@@ -111,7 +117,8 @@ async def _from_json(request: Request, file: IO[bytes]) -> dict[str, Any]:
         file.writelines(json.dumps(line).encode() + b"\n" for line in body.lines)
     except RecursionError as error:
         raise InvalidRequest(Detail("lines", "Must not be nested so deep")) from error
-    return {"provider": body.provider, "mapping": body.mapping, "format": "json_lines"}
+    content = hashlib.sha256(meaning_of_value(body.lines, bytes(raw))).hexdigest()  # names in any order are one line
+    return {"provider": body.provider, "mapping": body.mapping, "format": "json_lines", "content": content}
 
 
 async def _from_form(request: Request, file: IO[bytes]) -> dict[str, Any]:

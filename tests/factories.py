@@ -163,18 +163,22 @@ TERMINAL = replace(
 
 def acceptance(request: PaymentRequest, caller: Caller, *, key: str | None = None, body: bytes = b"{}") -> Acceptance:
     """``request`` as it reaches the use-case; a fresh key unless one is given."""
-    idempotency = Key(key or uuid_utils.uuid7().hex, "POST", "/api/v1/payments", fingerprint(body, secret=SECRET))
-    return Acceptance(request, caller, idempotency, new_id("request"))
+    return Acceptance(request, caller, made_key(caller, "/payments", value=key, body=body), new_id("request"))
+
+
+def made_key(caller: Caller, path: str, *, value: str | None = None, body: bytes = b"{}") -> Key:
+    """The key of a POST of ``body`` to ``path`` by ``caller``; a fresh one unless its value is given."""
+    hashed = fingerprint(body, secret=SECRET)
+    return Key(value or uuid_utils.uuid7().hex, "POST", f"/api/v1{path}", caller.identity, hashed, f"{hashed}:")
 
 
 WHY = {"reason": "the soup was cold", "staff_code": "s-7"}
 """What every refund has to say."""
 
 
-def refund_key(payment_id: str, *, value: str | None = None, body: bytes = b"{}") -> Key:
+def refund_key(payment_id: str, caller: Caller, *, value: str | None = None, body: bytes = b"{}") -> Key:
     """The key of a POST /payments/{id}/refund; a fresh one unless its value is given."""
-    path = f"/api/v1/payments/{payment_id}/refund"
-    return Key(value or uuid_utils.uuid7().hex, "POST", path, fingerprint(body, secret=SECRET))
+    return made_key(caller, f"/payments/{payment_id}/refund", value=value, body=body)
 
 
 async def ask_back(
@@ -191,7 +195,7 @@ async def ask_back(
         payment_id,
         RefundRequest(amount, **{**WHY, **rest}),
         caller=caller,
-        key=key or refund_key(payment_id),
+        key=key or refund_key(payment_id, caller),
         request_id=new_id("request"),
         grace_seconds=grace_seconds,
     )

@@ -101,9 +101,10 @@ class BalanceUnavailable(DomainError):
 
 
 class IdempotencyKeyReused(DomainError):
-    """This key was used with another body; take a new key for a new request."""
+    """This key was used with another body. Look for what the first request did before you send anything with a new key."""
 
-    kind, code, message = Kind.INVALID, "IDEMPOTENCY_KEY_REUSED", "This key was used for a different request"
+    kind, code = Kind.INVALID, "IDEMPOTENCY_KEY_REUSED"
+    message = "This key was used for a different request. Look for what that one did before you use a new key"
 
 
 class RateLimitExceeded(DomainError):

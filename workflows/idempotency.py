@@ -1,14 +1,18 @@
-"""Idempotency: the same key and the same body get the same answer again, byte for byte, for 24 hours.
+"""Idempotency: the same caller, key and body get the same answer again, byte for byte, for 24 hours.
 
 A record is written in the transaction of what it answers for, so there is never one without the other. What is compared
-is a keyed hash of the body, so that a body with a secret in it cannot be guessed from the table.
+is a keyed hash of the body's meaning, so that a body with a secret in it cannot be guessed from the table.
+
+A key belongs to its caller. The table's primary key is ``(merchant_id, key, path, method)``, which the previous release
+inserts by; the first caller of a merchant to use a key has its record there. Another caller's record for the same key is
+stored beside it, under ``Key.place_beside``. Whoever stores a record beside another locks that other one, so that nobody
+finds the place free until the transaction ends: of two requests of one caller, both always try the same place.
 
 A use-case that writes: first lock what it is about (of two requests with one key the second then waits for the first),
 then ``known_answer``, then do the work, then ``keep_in``, all in one transaction. Where there is nothing to lock, the
 second finds its key taken when it comes to ``keep_in``, which undoes its work.
 """
 
-import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +20,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Index, Text, text
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.columns import INSTANT
 from workflows.database import Base, rows_parameter
-from workflows.errors import IdempotencyKeyInUse, IdempotencyKeyReused
+from workflows.errors import Detail, IdempotencyKeyInUse, IdempotencyKeyReused
 from workflows.tenants.caller import Caller, caller_transaction
 
 KEY_LIFE = timedelta(hours=24)
@@ -38,7 +43,9 @@ class IdempotencyRecord(Base):
     key: Mapped[str] = mapped_column(Text, primary_key=True)
     path: Mapped[str] = mapped_column(Text, primary_key=True)
     method: Mapped[str] = mapped_column(Text, primary_key=True)
+    caller: Mapped[str] = mapped_column(Text, server_default="")
     fingerprint: Mapped[str] = mapped_column(Text)
+    meaning: Mapped[str | None] = mapped_column(Text)
     status: Mapped[int]
     body: Mapped[str] = mapped_column(Text)
     resource_id: Mapped[str | None] = mapped_column(Text)
@@ -48,21 +55,44 @@ class IdempotencyRecord(Base):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An ``Idempotency-Key`` with the request it came with."""
+    """An ``Idempotency-Key`` with the request it came with.
+
+    ``caller`` is ``Caller.identity``. ``fingerprint`` is a keyed hash of the body's bytes, which the previous release
+    compares; ``meaning`` one of what the body means, followed by a colon and the currency that it names, if it names one.
+    """
 
     value: str
     method: str
     path: str
+    caller: str
     fingerprint: str
+    meaning: str
 
     @property
-    def identity(self) -> tuple[str, str, str]:
+    def identity(self) -> tuple[str, str, str, str]:
         """What makes two requests the same one, within a merchant."""
+        return self.caller, self.method, self.path, self.value
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Where its record is, within a merchant, unless another caller's is there."""
         return self.method, self.path, self.value
 
-    def row(self) -> dict[str, str]:
+    @property
+    def place_beside(self) -> str:
+        """The ``key`` column of its record where another caller's has the place. Keys themselves are printable."""
+        return f"{self.value}\n{self.caller}"
+
+    def row(self, *, is_beside: bool = False) -> dict[str, str]:
         """The columns of its record that the request decides."""
-        return {"method": self.method, "path": self.path, "key": self.value, "fingerprint": self.fingerprint}
+        return {
+            "method": self.method,
+            "path": self.path,
+            "key": self.place_beside if is_beside else self.value,
+            "caller": self.caller,
+            "fingerprint": self.fingerprint,
+            "meaning": self.meaning,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,42 +106,88 @@ class Stored:
 
 
 def fingerprint(body: bytes, *, secret: bytes) -> str:
-    """A keyed hash of ``body``."""
-    return hmac.new(secret, body, hashlib.sha256).hexdigest()
+    """Return a keyed hash of ``body``."""
+    return hmac.digest(secret, body, "sha256").hex()
 
 
-def replay(key: Key, stored_fingerprint: str, status: int, body: str) -> Stored:
-    """The stored answer. Raises ``IdempotencyKeyReused`` where the key came with another body."""
-    if not hmac.compare_digest(stored_fingerprint, key.fingerprint):
-        raise IdempotencyKeyReused()
-    return Stored(status, body.encode())
+def replay(key: Key, found: RowMapping, *, currency: str | None = None) -> Stored:
+    """Return the stored answer; ``currency`` is what a body that names none means.
+
+    ``found`` has the columns of ``ANSWER``. Raises ``IdempotencyKeyReused`` if the stored request meant something else.
+    """
+    if not _is_same(key, found, currency):
+        raise IdempotencyKeyReused(Detail("Idempotency-Key", _advice(found["resource_id"])))
+    return Stored(found["status"], found["body"].encode())
 
 
-KEEP = """
-    -- keep: answers beside the rows they speak of; a record beyond its replay window gives its place away
-    INSERT INTO idempotency_records AS k (merchant_id, method, path, key, fingerprint, status, body, resource_id,
-                                          created_at, expires_at)
-    SELECT merchant_id, method, path, key, fingerprint, status, body, resource_id, now(), now() + :life
+def _is_same(key: Key, found: RowMapping, currency: str | None) -> bool:
+    if found["meaning"] is None:  # stored by the previous release
+        return hmac.compare_digest(found["fingerprint"], key.fingerprint)
+    (first, first_currency), (second, second_currency) = (
+        meaning.partition(":")[::2] for meaning in (found["meaning"], key.meaning)
+    )
+    return hmac.compare_digest(first, second) and (first_currency or currency) == (second_currency or currency)
+
+
+_COLLECTIONS = {"pay": "payments", "rfd": "refunds", "ord": "orders", "bil": "bills"}
+
+
+def _advice(resource_id: str | None) -> str:
+    if not resource_id:
+        return "The first request with this key was refused and nothing was done; send what you mean with a new key"
+    collection = _COLLECTIONS.get(resource_id.partition("_")[0])
+    look = f"GET /api/v1/{collection}/{resource_id}" if collection else resource_id
+    return (
+        f"The first request with this key made {resource_id}. See {look}; send with a new key only what is not done yet"
+    )
+
+
+ANSWER = "fingerprint, meaning, status, body, resource_id"
+"""The columns that ``replay`` needs."""
+
+OWNER = "CASE {0}.caller WHEN '' THEN made_by({0}.resource_id, {0}.path) ELSE {0}.caller END"
+"""Whose record ``{0}`` is. The previous release does not say; a refusal of its own (no resource) is nobody's."""
+
+KEEP = f"""
+    -- keep: answers beside the rows they speak of; an expired record is overwritten by its own caller
+    INSERT INTO idempotency_records AS k (merchant_id, method, path, key, caller, fingerprint, meaning, status, body,
+                                          resource_id, created_at, expires_at)
+    SELECT merchant_id, method, path, key, caller, fingerprint, meaning, status, body, resource_id, now(), now() + :life
     FROM jsonb_populate_recordset(NULL::idempotency_records, CAST(:rows AS jsonb))
     ORDER BY merchant_id, key, path, method -- groups that share keys wait for each other, and not in a ring
     ON CONFLICT (merchant_id, key, path, method) DO UPDATE SET
-        fingerprint = excluded.fingerprint, status = excluded.status, body = excluded.body,
-        resource_id = excluded.resource_id, created_at = excluded.created_at, expires_at = excluded.expires_at
-    WHERE k.expires_at <= now()
+        caller = excluded.caller, fingerprint = excluded.fingerprint, meaning = excluded.meaning,
+        status = excluded.status, body = excluded.body, resource_id = excluded.resource_id,
+        created_at = excluded.created_at, expires_at = excluded.expires_at
+    WHERE k.expires_at <= now() AND {OWNER.format("k")} = excluded.caller
 """
 """Keeps ``:rows`` of ``record`` for ``:life``; also a part of a larger statement. A key that is taken is not kept."""
 
 _KEEP = text(KEEP)
-_KEPT = text("""
-    SELECT fingerprint, status, body FROM idempotency_records
-    WHERE merchant_id = :merchant_id AND method = :method AND path = :path AND key = :key AND expires_at > now()
+_KEPT = text(f"""
+    SELECT {ANSWER} FROM idempotency_records k
+    WHERE merchant_id = :merchant_id AND method = :method AND path = :path AND key IN (:key, :beside)
+      AND expires_at > now() AND {OWNER.format("k")} = :caller
+    LIMIT 1
+""")
+_HOLD = text(f"""
+    -- hold: other callers' records, which must not make room while ours are stored beside them
+    SELECT i.n FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+        AS i(n integer, merchant_id text, method text, path text, key text, caller text)
+    CROSS JOIN LATERAL (
+        SELECT 1 FROM idempotency_records k
+        WHERE merchant_id = i.merchant_id AND key = i.key AND path = i.path AND method = i.method
+          AND {OWNER.format("k")} IS DISTINCT FROM i.caller
+        LIMIT 1 FOR KEY SHARE
+    ) held
 """)
 
 
 async def known_answer(connection: AsyncConnection, merchant_id: str, key: Key) -> Stored | None:
-    """The answer that ``key`` was given before, if it was. Raises ``IdempotencyKeyReused``."""
-    found = (await connection.execute(_KEPT, {**key.row(), "merchant_id": merchant_id})).mappings().one_or_none()
-    return replay(key, found["fingerprint"], found["status"], found["body"]) if found else None
+    """Return the answer that ``key`` was given before, if it was. Raises ``IdempotencyKeyReused``."""
+    asked = {**key.row(), "merchant_id": merchant_id, "beside": key.place_beside}
+    found = (await connection.execute(_KEPT, asked)).mappings().one_or_none()
+    return replay(key, found) if found else None
 
 
 async def keep_in(connection: AsyncConnection, merchant_id: str, key: Key, stored: Stored) -> None:
@@ -120,12 +196,7 @@ async def keep_in(connection: AsyncConnection, merchant_id: str, key: Key, store
     Raises ``IdempotencyKeyInUse`` where another request with this key was quicker: this transaction is then undone, and
     the next try with the key finds the answer of the other.
     """
-    await keep_all_in(connection, [record(merchant_id, key, stored)])
-
-
-async def keep_all_in(connection: AsyncConnection, records: Sequence[dict[str, Any]]) -> None:
-    """``keep_in`` for a group: the rows of ``record``, in one statement. Raises ``IdempotencyKeyInUse`` if one is taken."""
-    if await _keep(connection, records) < len(records):
+    if not await _keep(connection, merchant_id, key, stored):
         raise IdempotencyKeyInUse(retry_after_seconds=1)
 
 
@@ -138,16 +209,56 @@ async def keep_answer(caller: Caller, key: Key, *, merchant_id: str, status: int
     """
     stored = Stored(status, body, is_replay=False)
     async with caller_transaction(caller) as connection:
-        if await _keep(connection, [record(merchant_id, key, stored)]):
+        if await _keep(connection, merchant_id, key, stored):
             return stored
         return await known_answer(connection, merchant_id, key) or stored
 
 
-def record(merchant_id: str, key: Key, stored: Stored) -> dict[str, Any]:
-    """The row of ``idempotency_records`` that keeps ``stored``, without its instants."""
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """An answer of a group that is to be kept; ``is_taken``: another caller's record was seen in the key's place."""
+
+    merchant_id: str
+    key: Key
+    stored: Stored
+    is_taken: bool = False
+
+
+async def records(connection: AsyncConnection, keepings: Sequence[Keeping]) -> list[dict[str, Any]]:
+    """Return the rows for ``KEEP``, each at the place where its caller's record belongs.
+
+    Raises ``IdempotencyKeyInUse`` if the record of another caller is gone that was seen in a key's place.
+    """
+    beside = [keeping for keeping in keepings if keeping.is_taken]
+    if beside and not await _hold(connection, beside):
+        raise IdempotencyKeyInUse(retry_after_seconds=1)
+    rows, places = [], set[tuple[str, ...]]()
+    for keeping in keepings:
+        place = (keeping.merchant_id, *keeping.key.place)
+        is_beside = keeping.is_taken or place in places  # the group's own first one has the place
+        places.add(place)
+        rows.append(record(keeping.merchant_id, keeping.key, keeping.stored, is_beside=is_beside))
+    return rows
+
+
+def record(merchant_id: str, key: Key, stored: Stored, *, is_beside: bool = False) -> dict[str, Any]:
+    """Return the row of ``idempotency_records`` that keeps ``stored``, without its timestamps."""
     answer = {"status": stored.status, "body": stored.body.decode(), "resource_id": stored.resource_id}
-    return {**key.row(), **answer, "merchant_id": merchant_id}
+    return {**key.row(is_beside=is_beside), **answer, "merchant_id": merchant_id}
 
 
-async def _keep(connection: AsyncConnection, records: Sequence[dict[str, Any]]) -> int:
-    return (await connection.execute(_KEEP, {"rows": rows_parameter(list(records)), "life": KEY_LIFE})).rowcount
+async def _keep(connection: AsyncConnection, merchant_id: str, key: Key, stored: Stored) -> bool:
+    for is_beside in (False, True):
+        rows = rows_parameter([record(merchant_id, key, stored, is_beside=is_beside)])
+        if (await connection.execute(_KEEP, {"rows": rows, "life": KEY_LIFE})).rowcount:
+            return True
+        # Read again in a statement of its own: the one above may have waited for whoever has the place now.
+        if not is_beside and not await _hold(connection, [Keeping(merchant_id, key, stored)]):
+            return False
+    return False
+
+
+async def _hold(connection: AsyncConnection, keepings: Sequence[Keeping]) -> bool:
+    """Lock the records of other callers in the places of ``keepings``; return whether there was one in each."""
+    rows = [{"n": n, "merchant_id": each.merchant_id, **each.key.row()} for n, each in enumerate(keepings)]
+    return (await connection.execute(_HOLD, {"rows": rows_parameter(rows)})).rowcount == len(keepings)

@@ -11,17 +11,22 @@ from typing import Any
 from sqlalchemy.engine import RowMapping
 
 from workflows.errors import Detail, IdempotencyKeyInUse, ResourceNotFound
-from workflows.idempotency import Key, Stored, replay
+from workflows.idempotency import ANSWER, OWNER, Key, Stored, replay
 from workflows.tenants.caller import Caller, CallerRole, device_not_active
 
 ASKED = """n integer, scope text, psp_id text, merchant_id text, store_id text, device_id text, client_id text,
-        method text, path text, key text"""
+        method text, path text, key text, beside text, caller text"""
 """The columns of ``question``, as ``i``."""
 
 FACTS = """i.n, s.id AS store_id, s.merchant_id, s.currency, d.status AS device_status, now() AS now,
-           k.fingerprint, k.status AS stored_status, k.body AS stored_body"""
+           k.is_mine IS FALSE AS is_taken,
+           CASE WHEN k.is_known THEN k.fingerprint ELSE b.fingerprint END AS fingerprint,
+           CASE WHEN k.is_known THEN k.meaning ELSE b.meaning END AS meaning,
+           CASE WHEN k.is_known THEN k.status ELSE b.status END AS status,
+           CASE WHEN k.is_known THEN k.body ELSE b.body END AS body,
+           CASE WHEN k.is_known THEN k.resource_id ELSE b.resource_id END AS resource_id"""
 
-JOINS = """
+JOINS = f"""
     JOIN LATERAL (
         SELECT id, merchant_id, currency, time_zone, cut_off FROM stores WHERE id = i.store_id LIMIT 1
     ) s ON CASE i.scope
@@ -34,11 +39,20 @@ JOINS = """
         FROM devices WHERE id = i.device_id LIMIT 1
     ) d ON true
     LEFT JOIN LATERAL (
-        SELECT fingerprint, status, body FROM idempotency_records
-        WHERE merchant_id = s.merchant_id AND key = i.key AND path = i.path AND method = i.method AND expires_at > now()
+        SELECT {ANSWER}, coalesce({OWNER.format("r")} = i.caller, false) AS is_mine,
+               expires_at > now() AND {OWNER.format("r")} = i.caller AS is_known
+        FROM idempotency_records r
+        WHERE merchant_id = s.merchant_id AND key = i.key AND path = i.path AND method = i.method
         LIMIT 1
-    ) k ON true"""
-"""No row where the store is not the caller's. LATERAL and LIMIT 1 leave no other plan than the whole key of an index: plans
+    ) k ON true
+    LEFT JOIN LATERAL (
+        SELECT {ANSWER} FROM idempotency_records
+        WHERE merchant_id = s.merchant_id AND key = i.beside AND path = i.path AND method = i.method
+          AND expires_at > now()
+        LIMIT 1
+    ) b ON true"""
+"""No row where the store is not the caller's. ``k`` is the record in the key's place, ``b`` the caller's own beside another
+caller's (``workflows.idempotency``). LATERAL and LIMIT 1 leave no other plan than the whole key of an index: plans
 are kept, and one that was made while the tables were small walked through all keys of the merchant (2.0 ms instead of 0.3)."""
 
 
@@ -55,6 +69,8 @@ def question(number: int, caller: Caller, key: Key, *, store_id: str) -> dict[st
         "method": key.method,
         "path": key.path,
         "key": key.value,
+        "beside": key.place_beside,
+        "caller": key.caller,
     }
 
 
@@ -67,18 +83,19 @@ def judge_caller(caller: Caller, fact: RowMapping | None) -> RowMapping:
     return fact
 
 
-def known_answer(key: Key, fact: RowMapping) -> Stored | None:
-    """The answer that the request's key was given before, if it was. Raises ``IdempotencyKeyReused``."""
-    if fact["stored_status"] is None:
-        return None
-    return replay(key, fact["fingerprint"], fact["stored_status"], fact["stored_body"])
+def known_answer(key: Key, fact: RowMapping, *, currency: str | None) -> Stored | None:
+    """Return the answer that the request's key was given before, if it was. Raises ``IdempotencyKeyReused``.
+
+    ``currency`` is what the store means by a body that names none.
+    """
+    return None if fact["status"] is None else replay(key, fact, currency=currency)
 
 
 class OnlyOnce:
     """The keys that are running in this process; those of other processes meet in the database."""
 
     def __init__(self) -> None:
-        self._running: set[tuple[str, str, str, str]] = set()
+        self._running: set[tuple[str, ...]] = set()
 
     @contextmanager
     def running(self, caller: Caller, key: Key) -> Iterator[None]:

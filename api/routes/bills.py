@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from api.answers import json_answer, page_answer, stored_answer
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, Reason, RequestId
+from api.hot import HotRoute
 from api.keys import DOCUMENTED
 from api.problems import problems
 from api.schemas.bills import BillIn, BillOut, BillsOut, CombineIn, PartsOut, SplitIn
@@ -21,41 +22,41 @@ from workflows.bills.void import void_bill
 router = APIRouter(prefix="/bills", tags=["bills"])
 
 
-@router.post(
-    "", status_code=201, response_model=BillOut, responses=problems(401, 403, 409, 422), openapi_extra=DOCUMENTED
-)
-async def post_bill(body: BillIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId) -> Response:
+async def post_bill(*, body: BillIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId) -> Response:
     """Make a bill for what of an order is on no bill yet. The same key again returns the same answer."""
     stored = await bill_orders([body.order_id], field="order_id", caller=caller, key=key, request_id=request_id)
     return stored_answer(stored)
 
 
-@router.post(
-    "/combine",
-    status_code=201,
-    response_model=BillOut,
-    responses=problems(401, 403, 409, 422),
-    openapi_extra=DOCUMENTED,
-)
-async def post_combine(body: CombineIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId) -> Response:
+async def post_combine(*, body: CombineIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId) -> Response:
     """Make one bill for several orders of one store and currency."""
     stored = await bill_orders(body.order_ids, field="order_ids", caller=caller, key=key, request_id=request_id)
     return stored_answer(stored)
 
 
-@router.post(
-    "/{bill_id}/split",
-    status_code=201,
-    response_model=PartsOut,
-    responses=problems(401, 403, 409, 422),
-    openapi_extra=DOCUMENTED,
-)
 async def post_split(
     *, bill_id: EntityId, body: SplitIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId
 ) -> Response:
     """Replace a bill that nobody has paid on by parts that sum to it; the bill itself is voided."""
     stored = await split_bill(bill_id, body.to_splitting(), caller=caller, key=key, request_id=request_id)
     return stored_answer(stored)
+
+
+for path, endpoint, model in (
+    ("", post_bill, BillOut),
+    ("/combine", post_combine, BillOut),
+    ("/{bill_id}/split", post_split, PartsOut),
+):
+    router.add_api_route(
+        path,
+        endpoint,
+        methods=["POST"],
+        status_code=201,
+        response_model=model,
+        responses=problems(401, 403, 409, 422),
+        openapi_extra=DOCUMENTED,
+        route_class_override=HotRoute,
+    )
 
 
 @router.get("", response_model=BillsOut, responses=problems(401, 403))

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from api.answers import json_answer, page_answer, stored_answer
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurRuntime, RequestId
+from api.hot import HotRoute
 from api.keys import DOCUMENTED
 from api.problems import problems
 from api.schemas.refunds import RefundIn, RefundOut, RefundsOut
@@ -18,13 +19,6 @@ from workflows.refunds.states import RefundStatus
 router = APIRouter(tags=["refunds"])
 
 
-@router.post(
-    "/payments/{payment_id}/refund",
-    status_code=201,
-    response_model=RefundOut,
-    responses=problems(401, 403, 409, 422),
-    openapi_extra=DOCUMENTED,
-)
 async def create_refund(
     *,
     payment_id: EntityId,
@@ -46,6 +40,18 @@ async def create_refund(
     if stored.resource_id and not stored.is_replay:
         ours.nudger.refund(stored.resource_id, request_id=request_id)
     return stored_answer(stored)
+
+
+router.add_api_route(
+    "/payments/{payment_id}/refund",
+    create_refund,
+    methods=["POST"],
+    status_code=201,
+    response_model=RefundOut,
+    responses=problems(401, 403, 409, 422),
+    openapi_extra=DOCUMENTED,
+    route_class_override=HotRoute,
+)
 
 
 @router.get("/payments/{payment_id}/refunds", response_model=RefundsOut, responses=problems(401, 403))

@@ -16,6 +16,10 @@ class Part(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    def meant(self) -> dict[str, Any]:
+        """Return what the fields mean, for comparing two requests: with defaults that depend on other fields filled in."""
+        return dict(self.__dict__)
+
 
 class Body(Part):
     """The root of every request body."""

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -38,6 +38,10 @@ class ItemIn(Part):
             examples=["0.08", "0.10"],
         ),
     ]
+
+    def meant(self) -> dict[str, Any]:
+        """``0.1`` and ``0.10`` are one rate."""
+        return {**self.__dict__, "tax_rate": str(Decimal(self.tax_rate).normalize())}
 
     def to_line(self) -> Line:
         """The same in the domain's words."""

@@ -43,6 +43,10 @@ class TerminalResult(Part):
     slip_number: Code | None = None
     card_arn: Code | None = None
 
+    def meant(self) -> dict[str, Any]:
+        """An approval code alone means approved."""
+        return {**self.__dict__, "result": self.result or (external.APPROVED if self.approval_code else None)}
+
 
 class CardMethod(TerminalResult):
     """A card: run by the terminal's own card application, or charged by a provider that holds its token."""
@@ -119,6 +123,13 @@ class PaymentIn(Body):
                 # As our own error, which names the field: of what a model as a whole says, the validator knows no field.
                 raise InvalidRequest(Detail("method.cash_received", f"Must be at least {due}, the amount and the tip"))
         return self
+
+    def meant(self) -> dict[str, Any]:
+        """Cash that is not counted is the exact sum."""
+        if isinstance(self.method, CashMethod) and self.method.cash_received is None:
+            exact = CashMethod(type="cash", cash_received=self.amount + self.tip_amount)
+            return {**self.__dict__, "method": exact}
+        return dict(self.__dict__)
 
     def to_request(self) -> PaymentRequest:
         """The same in the domain's words."""

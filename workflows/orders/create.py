@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database import Role, rows_parameter, transaction
 from workflows.errors import Detail, DomainError, IdempotencyKeyInUse, InvalidRequest
 from workflows.gather import Gather
-from workflows.idempotency import Key, Stored, record
+from workflows.idempotency import Keeping, Key, Stored, records
 from workflows.ids import new_id
 from workflows.intake import ASKED, FACTS, JOINS, OnlyOnce, judge_caller, known_answer, question
 from workflows.numbering import Day, Kind, business_date, take_numbers
@@ -123,7 +123,7 @@ class Ordering:
         for number in (row["n"] for row in asked):
             try:
                 fact = judge_caller(group[number].caller, found.get(number))
-                known = known_answer(group[number].key, fact)
+                known = known_answer(group[number].key, fact, currency=fact["currency"])
                 if known:
                     results[number] = known
                 else:
@@ -145,11 +145,12 @@ async def _number_and_write(
     for (number, (_, row)), order_number in zip(new.items(), numbers, strict=True):
         row["order_number"] = order_number
         answers[number] = Stored(201, render(order_fields(row)), resource_id=row["id"], is_replay=False)
-    await write_orders(
-        connection,
-        [{**row, **_by(creation)} for creation, row in new.values()],
-        [record(row["merchant_id"], creation.key, answers[number]) for number, (creation, row) in new.items()],
-    )
+    keepings = [
+        Keeping(row["merchant_id"], creation.key, answers[number], facts[number]["is_taken"])
+        for number, (creation, row) in new.items()
+    ]
+    kept = await records(connection, keepings)
+    await write_orders(connection, [{**row, **_by(creation)} for creation, row in new.values()], kept)
     return answers
 
 

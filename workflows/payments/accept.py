@@ -6,6 +6,10 @@
 | reserve | only with bills: the bill is locked and the amount reserved on it                                        |
 | write | one statement for all that may be accepted; what the database refuses has the group go one by one          |
 
+Nothing is decided by what another request of the group will do: of two with one ``client_reference`` the second waits for
+the group's commit and is then judged by what was committed. A request that waited for a bill and is refused there has its
+key looked up again, because the first request with that key may be what it waited for.
+
 Concurrent requests share a commit (``workflows.gather``): a lone one never waits, fifty cost little more than one. The
 answer is sent after that commit only, so a 201 always means: it is stored, and it will become final.
 """
@@ -24,7 +28,7 @@ from workflows.bills.reserve import Reservation, reserve
 from workflows.database import Role, rows_parameter, transaction, violated
 from workflows.errors import DomainError, IdempotencyKeyInUse
 from workflows.gather import Gather, GatherByKey
-from workflows.idempotency import KEEP, KEY_LIFE, Stored, record
+from workflows.idempotency import KEEP, KEY_LIFE, Keeping, Stored, records
 from workflows.ids import new_id
 from workflows.intake import OnlyOnce, known_answer
 from workflows.payments.judge import Acceptance, PaymentRequest, judge, look, store_id_of
@@ -100,6 +104,22 @@ class Accepting:
             return await (self._by_bill.put(bill_id, acceptance) if bill_id else self._gather.put(acceptance))
 
     async def _flush(self, group: list[Acceptance]) -> list[Stored | BaseException]:
+        results = await self._attempt_twice(group)
+        while rest := [number for number, result in enumerate(results) if isinstance(result, _Postponed)]:
+            for number, result in zip(rest, await self._attempt_rest([group[n] for n in rest]), strict=True):
+                results[number] = result
+        return results
+
+    async def _attempt_rest(self, rest: list[Acceptance]) -> list[Stored | BaseException]:
+        """Attempt what was postponed. Never raises: the rest of the group has been committed and must not go again."""
+        try:
+            return await self._attempt_twice(rest)
+        except Exception as error:
+            if len(rest) == 1:
+                return [error]
+        return [result for each in rest for result in await self._attempt_rest([each])]
+
+    async def _attempt_twice(self, group: list[Acceptance]) -> list[Stored | BaseException]:
         try:
             return await self._attempt(group)
         except IdempotencyKeyInUse:
@@ -122,12 +142,17 @@ class Accepting:
         references: set[tuple[str, str]] = set()
         for number, acceptance in enumerate(group):
             try:
-                fact = judge(acceptance, found.get(number), references)
-                known = known_answer(acceptance.key, fact)
+                fact = judge(acceptance, found.get(number))
+                known = known_answer(acceptance.key, fact, currency=fact["currency"])
+                reference = (fact["merchant_id"], acceptance.request.client_reference or "")
                 if known:
                     results[number] = known
+                elif reference in references:
+                    results[number] = _Postponed()
                 else:
-                    drafts.append(_Draft(number, acceptance, self._payment(acceptance, fact)))
+                    drafts.append(_Draft(number, acceptance, self._payment(acceptance, fact), fact["is_taken"]))
+                    if acceptance.request.client_reference:
+                        references.add(reference)
             except DomainError as error:
                 results[number] = error
         drafts = await _reserve(connection, drafts, results)
@@ -145,11 +170,16 @@ class Accepting:
 
 @dataclass(slots=True)
 class _Draft:
-    """A payment that may be accepted: its place in the group, and its row."""
+    """A payment that may be accepted: its place in the group, its row, and whether another caller's key is in the way."""
 
     number: int
     acceptance: Acceptance
     payment: dict[str, Any]
+    is_taken: bool
+
+
+class _Postponed(Exception):
+    """Another request of the group brings the same client reference; what becomes of that one has to be known first."""
 
 
 async def _reserve(
@@ -160,12 +190,31 @@ async def _reserve(
     if not billed:
         return drafts
     reserved = await reserve(connection, [_reservation(draft) for draft in billed])
+    refused: list[_Draft] = []
     for draft, outcome in zip(billed, reserved, strict=True):
         if isinstance(outcome, DomainError):
             results[draft.number] = outcome
+            refused.append(draft)
         else:
             draft.payment["order_id"] = outcome.order_id
+    if refused:
+        await _know_again(connection, refused, results)
     return [draft for draft in drafts if draft.number not in results]
+
+
+async def _know_again(
+    connection: AsyncConnection, refused: list[_Draft], results: dict[int, Stored | BaseException]
+) -> None:
+    """Replace the refusals of requests whose keys were answered while they waited for their bills' locks."""
+    found = await look(connection, [draft.acceptance for draft in refused])
+    for place, draft in enumerate(refused):
+        if fact := found.get(place):
+            try:
+                known = known_answer(draft.acceptance.key, fact, currency=fact["currency"])
+            except DomainError as error:
+                results[draft.number] = error
+            else:
+                results[draft.number] = known or results[draft.number]
 
 
 def _reservation(draft: _Draft) -> Reservation:
@@ -183,7 +232,11 @@ async def _write(connection: AsyncConnection, drafts: list[_Draft]) -> dict[int,
         )
         for draft in drafts
     }
-    kept = [record(draft.payment["merchant_id"], draft.acceptance.key, answers[draft.number]) for draft in drafts]
+    keepings = [
+        Keeping(draft.payment["merchant_id"], draft.acceptance.key, answers[draft.number], draft.is_taken)
+        for draft in drafts
+    ]
+    kept = await records(connection, keepings)
     payments = [{**draft.payment, **_by(draft.acceptance.caller)} for draft in drafts]
     rows = {"payments": rows_parameter(payments), "rows": rows_parameter(kept), "life": KEY_LIFE}
     if (await connection.execute(_WRITE, rows)).scalar_one() < len(drafts):

@@ -70,24 +70,21 @@ async def look(connection: AsyncConnection, group: list[Acceptance]) -> dict[int
     return {row["n"]: row for row in found.mappings()}
 
 
-def judge(acceptance: Acceptance, found: RowMapping | None, references: set[tuple[str, str]]) -> RowMapping:
-    """Raise what speaks against this request; ``references`` are those that the group itself brings."""
+def judge(acceptance: Acceptance, found: RowMapping | None) -> RowMapping:
+    """Return the look's fact about this request. Raise if the request is not acceptable by what is committed."""
     request = acceptance.request
     fact = judge_caller(acceptance.caller, found)
-    if fact["stored_status"] is not None:
+    if fact["status"] is not None:
         return fact  # known already: what would speak against it now has no say any more
     if request.processing_mode == "provider" and fact["provider"] is None:
         wanted = request.provider or "any provider"
         raise InvalidRequest(
             Detail("method.provider", f"This store has {wanted} not enabled for {request.method_type} payments")
         )
-    if request.client_reference:
-        reference = (fact["merchant_id"], request.client_reference)
-        if fact["reference_taken"] or reference in references:
-            raise DuplicateResource(
-                Detail("client_reference", "Already used; find its payment with GET /payments?client_reference=…")
-            )
-        references.add(reference)
+    if fact["reference_taken"]:
+        raise DuplicateResource(
+            Detail("client_reference", "Already used; find its payment with GET /payments?client_reference=…")
+        )
     return fact
 
 

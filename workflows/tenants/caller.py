@@ -63,6 +63,11 @@ class Caller:
         return "device" if self.role is CallerRole.DEVICE else "user"
 
     @property
+    def identity(self) -> str:
+        """The caller within its merchant, whatever its token says of role and store: whose an idempotency key is."""
+        return f"{self.type} {self.id}"
+
+    @property
     def scope(self) -> Scope:
         """The widest thing this caller may touch."""
         return SCOPES[self.role]

@@ -40,9 +40,9 @@ _PLANT = (
            outcome)
        VALUES ('pay_1', 1, 'mer_1', 'sto_1', 'sandbox', 'pay_1:1', now(), now(), 'succeeded'),
            ('pay_3', 1, 'mer_1', 'sto_1', 'sandbox', 'pay_3:1', now(), now(), 'declined')""",
-    """INSERT INTO idempotency_records (merchant_id, method, path, key, fingerprint, status, body, resource_id, created_at,
-           expires_at)
-       SELECT merchant_id, 'POST', '/api/v1/payments', 'key of ' || id, 'f', 201,
+    """INSERT INTO idempotency_records (merchant_id, method, path, key, caller, fingerprint, status, body, resource_id,
+           created_at, expires_at)
+       SELECT merchant_id, 'POST', '/api/v1/payments', 'key of ' || id, 'worker w', 'f', 201,
            format('{"id":"%s","status":"pending","version":1,"amount":%s,"currency":"%s"}', id, amount, currency), id,
            now(), now() + interval '1 day'
        FROM payments""",

@@ -28,6 +28,14 @@ BILL_HISTORY = (
     " caller_type, caller_id) SELECT *, 'mer_1', 'sto_1', now() + interval '1 min', 'worker', 'w' FROM (VALUES"
 )
 
+BESIDE_ITSELF = """
+    INSERT INTO idempotency_records
+    SELECT (jsonb_populate_record(k, jsonb_build_object('key', k.key || chr(10) || k.caller, 'path', '/api/v1/orders'))).*
+    FROM idempotency_records k WHERE resource_id = 'pay_3'
+    UNION ALL SELECT (jsonb_populate_record(k, jsonb_build_object('path', '/api/v1/orders'))).*
+    FROM idempotency_records k WHERE resource_id = 'pay_3'
+"""
+
 PLANTED = (
     ("careful attempts of a payment", "pay_1", SECOND),
     ("careful attempts of a payment", "pay_1", "UPDATE payment_attempts SET number = 2 WHERE payment_id = 'pay_1'"),
@@ -108,6 +116,8 @@ PLANTED = (
     ("one payment for each key", "pay_1", "UPDATE idempotency_records SET body = replace(body, '1000', '1001')"),
     ("one payment for each key", "pay_1", "UPDATE idempotency_records SET body = 'nonsense' WHERE resource_id = 'pay_1'"),
     ("one payment for each key", "pay_1", "UPDATE idempotency_records SET merchant_id = 'mer_2' WHERE resource_id = 'pay_1'"),
+    ("keys of payments by caller", "pay_3", "UPDATE idempotency_records SET caller = 'd' WHERE resource_id = 'pay_3'"),
+    ("one answer for each key", "key of pay_3", BESIDE_ITSELF),
     ("one key for each payment", "pay_3", "DELETE FROM idempotency_records WHERE resource_id = 'pay_3'"),
     ("one key for each payment", "pay_1", "UPDATE idempotency_records SET resource_id = 'pay_1' WHERE resource_id = 'pay_2'"),
     ("one payment for each client reference", "pay_1", f"UPDATE payments SET client_reference = 'till-1' {PENDING}"),

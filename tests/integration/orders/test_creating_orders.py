@@ -7,9 +7,8 @@ import psycopg
 from psycopg.rows import DictRow
 
 from mpac.stack.local import LocalStack
-from tests.factories import SECRET, Tenant
+from tests.factories import Tenant, made_key
 from tests.waiting import eventually
-from workflows.idempotency import Key, fingerprint
 from workflows.ids import new_id
 from workflows.orders.create import Creation, Ordering, OrderRequest
 from workflows.orders.totals import Line, TaxRounding
@@ -19,8 +18,7 @@ REQUEST = OrderRequest("takeaway", (Line("Tea", 1, 300, Decimal("0.08")),), is_s
 
 
 def creation(tenant: Tenant, key: str) -> Creation:
-    identity = Key(key, "POST", "/api/v1/orders", fingerprint(b"{}", secret=SECRET))
-    return Creation(REQUEST, tenant.device, identity, new_id("request"))
+    return Creation(REQUEST, tenant.device, made_key(tenant.device, "/orders", value=key), new_id("request"))
 
 
 async def test_two_processes_with_one_key_make_one_order(tenant: Tenant, engines: None, admin: Admin) -> None:

@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 import orjson
 import psycopg
-import uuid_utils
 from psycopg.rows import DictRow
 
-from tests.factories import CASH, QR, SECRET, TERMINAL
+from tests.factories import CASH, QR, TERMINAL, made_key
 from tests.fakes import FakeProvider
 from tests.integration.refunds.kit import RefundMaker
 from tests.integration.sequences.suited import SUITED
@@ -25,7 +24,7 @@ from workflows.bills.create import bill_orders
 from workflows.bills.split import Splitting, split_bill
 from workflows.bills.void import void_bill
 from workflows.errors import DomainError, ResourceNotFound
-from workflows.idempotency import Key, Stored, fingerprint
+from workflows.idempotency import Key, Stored
 from workflows.ids import new_id
 from workflows.orders.cancel import cancel_order
 from workflows.orders.change import OrderChange, change_order
@@ -253,7 +252,7 @@ class Shop:
         self.made[what].append(orjson.loads(stored.body)["id"])
 
     def _key(self, path: str) -> Key:
-        return Key(uuid_utils.uuid7().hex, "POST", f"/api/v1{path}", fingerprint(b"{}", secret=SECRET))
+        return made_key(self.tenant.device, path)
 
     def _who(self) -> dict[str, Any]:
         return {"caller": self.tenant.device, "request_id": new_id("request")}

@@ -1,4 +1,4 @@
-"""I10: one key stands for one payment, and what is stored for a replay is what that payment was.
+"""I10: one key of one caller stands for one payment, and what is stored for a replay is what that payment was.
 
 Records live for 24 hours, so a payment older than that has lost its key; ``client_reference`` goes on guarding it. The
 stored body is read by patterns and not as JSON: a body that is no JSON must be a violation and not an error.
@@ -39,6 +39,29 @@ RULES = (
             FROM payments p LEFT JOIN idempotency_records k ON k.resource_id = p.id AND {OF_PAYMENTS}
             WHERE p.created_at > now() - interval '23 hours'
             GROUP BY p.id HAVING count(k.key) <> 1
+        """,
+    ),
+    Rule(
+        invariant="I10",
+        name="keys of payments by caller",
+        sentence="The answer kept for a caller shows a payment that this caller made.",
+        checked=f"SELECT count(*) FROM idempotency_records k WHERE {OF_PAYMENTS} AND caller <> ''",
+        violations=f"""
+            SELECT k.resource_id AS id,
+                   format('made by %s and kept for %s', made_by(k.resource_id, k.path), k.caller) AS problem
+            FROM idempotency_records k
+            WHERE {OF_PAYMENTS} AND caller <> '' AND caller IS DISTINCT FROM made_by(k.resource_id, k.path)
+        """,
+    ),
+    Rule(
+        invariant="I10",
+        name="one answer for each key",
+        sentence="A caller's key has one answer for each method and path.",
+        checked="SELECT count(*) FROM idempotency_records WHERE expires_at > now() AND caller <> ''",
+        violations="""
+            SELECT split_part(key, chr(10), 1) AS id, format('%s has %s answers to it', caller, count(*)) AS problem
+            FROM idempotency_records WHERE expires_at > now() AND caller <> ''
+            GROUP BY merchant_id, caller, method, path, split_part(key, chr(10), 1) HAVING count(*) > 1
         """,
     ),
     Rule(

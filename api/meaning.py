@@ -1,0 +1,40 @@
+"""Meaning: the canonical form of a request body, by which a repeated request is told from another one.
+
+Two bodies mean the same if they are validated to the same values: the order of names, blanks, escapes and spelled-out
+defaults do not matter. Texts are compared as they are, without Unicode normalisation, and lists in their order.
+
+Measured for a payment: 1 µs, of 17 µs for reading and validating it.
+"""
+
+import json
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+
+from api.schemas.base import Part
+from workflows.tenants.caller import Caller, Scope
+
+
+def meaning_of_body(body: BaseModel, caller: Caller) -> tuple[bytes, str]:
+    """Return the canonical form of a valid body without its currency, and the currency if it names one.
+
+    The store's own currency is the default, which only the use-case knows. A caller of one store means that store.
+    """
+    fields = _plain(body)
+    if "store_id" in fields:
+        fields["store_id"] = caller.store_id if caller.scope is Scope.STORE else fields["store_id"]
+    currency = fields.pop("currency", None)
+    return orjson.dumps(fields, default=_plain, option=orjson.OPT_SORT_KEYS), currency or ""
+
+
+def meaning_of_value(value: Any, raw: bytes) -> bytes:
+    """Return the canonical form of a body that was parsed from ``raw`` and is not valid."""
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    except RecursionError:  # what could just be parsed is too deep to be written
+        return raw
+
+
+def _plain(part: BaseModel) -> dict[str, Any]:
+    return part.meant() if isinstance(part, Part) else dict(part.__dict__)

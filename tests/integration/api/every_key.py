@@ -1,0 +1,106 @@
+"""Every kind of POST that takes an idempotency key, each with a body that is accepted, at a store where it can be."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+import psycopg
+from psycopg.rows import DictRow
+
+from tests.factories import CASH, PaymentMaker, Tenant
+from tests.harness import Answer, Api
+from tests.integration.bills.kit import bill_of
+from tests.integration.orders.kit import RAMEN, open_order
+from tests.reconciling import closed_settlement, some_sales
+
+HEADER = b"kind,reference,provider_reference,amount,currency,fee,at"
+Admin = psycopg.AsyncConnection[DictRow]
+
+
+@dataclass(frozen=True)
+class Posting:
+    """A request that takes a key; ``table`` and ``row_id`` are the row that it waits for, if it waits for one."""
+
+    path: str
+    body: Any
+    table: str = ""
+    row_id: str = ""
+    content_type: str = "application/json"
+
+    async def send(self, api: Api, as_: Tenant | str, *, key: str, body: Any = None) -> Answer:
+        """Send it, or another ``body`` to the same path."""
+        sent = self.body if body is None else body
+        raw = sent if isinstance(sent, bytes) else orjson.dumps(sent)
+        return await api.post(self.path, raw, as_=as_, key=key, headers={"Content-Type": self.content_type})
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A store, and how its rows are made."""
+
+    api: Api
+    admin: Admin
+    payments: PaymentMaker
+
+    @property
+    def tenant(self) -> Tenant:
+        """Whose it is."""
+        return self.payments.tenant
+
+
+async def a_payment(shop: Shop) -> Posting:
+    return Posting("/payments", {"amount": 1_000, "method": {"type": "cash"}, "metadata": {"a": 1, "b": "é"}})
+
+
+async def a_payment_of_a_whole_bill(shop: Shop) -> Posting:
+    bill = await bill_of(shop.api, shop.tenant, (await open_order(shop.api, shop.tenant))["id"])
+    body = {"amount": bill["total_amount"], "method": {"type": "cash"}, "bill_id": bill["id"]}
+    return Posting("/payments", body, "bills", bill["id"])
+
+
+async def an_order(shop: Shop) -> Posting:
+    return Posting("/orders", {"order_type": "dine_in", "items": [RAMEN]})
+
+
+async def a_bill(shop: Shop) -> Posting:
+    order = await open_order(shop.api, shop.tenant)
+    return Posting("/bills", {"order_id": order["id"]}, "orders", order["id"])
+
+
+async def a_combined_bill(shop: Shop) -> Posting:
+    ids = [(await open_order(shop.api, shop.tenant))["id"] for _ in range(2)]
+    return Posting("/bills/combine", {"order_ids": ids}, "orders", ids[0])
+
+
+async def a_split(shop: Shop) -> Posting:
+    bill = await bill_of(shop.api, shop.tenant, (await open_order(shop.api, shop.tenant))["id"])
+    return Posting(f"/bills/{bill['id']}/split", {"parts": 2}, "bills", bill["id"])
+
+
+async def a_full_refund(shop: Shop) -> Posting:
+    payment_id = await shop.payments.pending(replace(CASH))
+    await shop.payments.process(payment_id)
+    body = {"reason": "cold", "staff_code": "s-7", "metadata": {"a": 1, "b": 2}}
+    return Posting(f"/payments/{payment_id}/refund", body, "payments", payment_id)
+
+
+async def a_statement(shop: Shop) -> Posting:
+    settlement_id = await closed_settlement(shop.admin, shop.tenant, some_sales(2))
+    path = f"/settlements/{settlement_id}/statements?provider=sandbox"
+    return Posting(path, HEADER + b"\n", "", settlement_id, "text/csv")
+
+
+OF_TILLS: tuple[Callable[[Shop], Awaitable[Posting]], ...] = (
+    a_payment,
+    a_payment_of_a_whole_bill,
+    an_order,
+    a_bill,
+    a_combined_bill,
+    a_split,
+    a_full_refund,
+)
+"""What devices may send."""
+
+EVERY = (*OF_TILLS, a_statement)
+"""These and what only people send."""

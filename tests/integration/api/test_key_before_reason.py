@@ -1,0 +1,166 @@
+"""A repeated request is answered by its key before any other reason is looked for, whoever was quicker in which process.
+
+The row that both requests need is held until both wait for it, so that each has begun before the other has ended.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from psycopg import AsyncConnection
+
+from mpac.stack.local import LocalStack
+from tests.factories import CASH, PaymentMaker, Tenant, acceptance
+from tests.harness import Answer, Api
+from tests.integration.api.every_key import (
+    Admin,
+    Posting,
+    Shop,
+    a_bill,
+    a_combined_bill,
+    a_full_refund,
+    a_payment_of_a_whole_bill,
+    a_split,
+    a_statement,
+)
+from tests.integration.payments.evidence import all_of
+from tests.integration.payments.kit import count
+from tests.waiting import eventually
+from workflows.errors import BalanceUnavailable, DuplicateResource
+from workflows.idempotency import Stored
+from workflows.payments.accept import Accepting
+
+Making = Callable[[Shop], Awaitable[Posting]]
+WAITING = 5
+
+
+@pytest.fixture
+def shop(api: Api, admin: Admin, payments: PaymentMaker) -> Shop:
+    return Shop(api, admin, payments)
+
+
+async def all_wait(admin: Admin, number: int) -> None:
+    """Return once ``number`` connections wait for a lock, or for each other behind it."""
+    query = b"SELECT DISTINCT pid FROM pg_locks WHERE NOT granted"
+    await eventually(lambda: all_of(admin, query), until=lambda rows: len(rows) >= number)
+
+
+HOLD = {
+    "": "SELECT pg_advisory_xact_lock(hashtextextended('statements of ' || %s, 0))",
+    **{table: f"SELECT 1 FROM {table} WHERE id = %s FOR UPDATE" for table in ("bills", "orders", "payments")},
+}
+
+
+@pytest.mark.parametrize(
+    "making", [a_bill, a_combined_bill, a_split, a_full_refund, a_statement], ids=lambda making: making.__name__
+)
+async def test_requests_with_one_key_that_wait_for_one_row_get_one_answer(
+    shop: Shop, stack: LocalStack, making: Making
+) -> None:
+    posting = await making(shop)
+    as_ = shop.api.signer.user(shop.tenant, role="store_manager")
+    async with await AsyncConnection.connect(stack.urls.database) as holder:
+        await holder.execute(HOLD[posting.table].encode(), [posting.row_id])
+        asked = [asyncio.ensure_future(posting.send(shop.api, as_, key="0001")) for _ in range(WAITING)]
+        await all_wait(shop.admin, WAITING)
+        await holder.rollback()
+    answers: list[Answer] = await asyncio.gather(*asked)
+    assert [answer.status for answer in answers] == [201] * WAITING, [answer.body for answer in answers]
+    assert len({answer.raw for answer in answers}) == 1
+    assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) == 1
+
+
+def processes(number: int) -> list[Accepting]:
+    """What so many API processes have each of their own."""
+    return [Accepting(nudge_grace_seconds=5, patience_seconds=30) for _ in range(number)]
+
+
+@pytest.mark.parametrize("reference", [None, "till-1"])
+async def test_payments_of_a_whole_bill_with_one_key_in_several_processes_get_one_answer(
+    shop: Shop, stack: LocalStack, reference: str | None
+) -> None:
+    tenant = shop.tenant
+    posting = await a_payment_of_a_whole_bill(shop)
+    request = replace(CASH, amount=990, bill_id=posting.row_id, client_reference=reference)
+    async with await AsyncConnection.connect(stack.urls.database) as holder:
+        await holder.execute(HOLD["bills"].encode(), [posting.row_id])
+        group = [acceptance(request, tenant.device, key="0001") for _ in range(WAITING)]
+        others = [acceptance(replace(CASH, amount=991, bill_id=posting.row_id), tenant.device)]  # refused in any case
+        asked = [
+            asyncio.ensure_future(process.accept_payment(each))
+            for process, each in zip(processes(WAITING + len(others)), group + others, strict=True)
+        ]
+        await all_wait(shop.admin, len(asked))
+        await holder.rollback()
+    *results, other = await asyncio.gather(*asked, return_exceptions=True)
+    stored = [result for result in results if isinstance(result, Stored)]
+    assert len(stored) == WAITING, results
+    assert len({result.body for result in stored}) == 1
+    assert sum(not result.is_replay for result in stored) == 1
+    assert isinstance(other, BalanceUnavailable)
+
+
+async def test_a_request_given_up_on_is_answered_by_its_key_when_it_comes_again(shop: Shop, stack: LocalStack) -> None:
+    """The first ends in a 503 while it waits, and goes on to its end; the second is sent to the same process meanwhile."""
+    tenant = shop.tenant
+    posting = await a_payment_of_a_whole_bill(shop)
+    request = replace(CASH, amount=990, bill_id=posting.row_id)
+    impatient = Accepting(nudge_grace_seconds=5, patience_seconds=0.2)
+    patient = Accepting(nudge_grace_seconds=5, patience_seconds=30)
+    async with await AsyncConnection.connect(stack.urls.database) as holder:
+        await holder.execute(HOLD["bills"].encode(), [posting.row_id])
+        with pytest.raises(Exception, match="Temporarily unavailable"):
+            await impatient.accept_payment(acceptance(request, tenant.device, key="0001"))
+        again = asyncio.ensure_future(patient.accept_payment(acceptance(request, tenant.device, key="0001")))
+        await all_wait(shop.admin, 2)
+        await holder.rollback()
+    assert isinstance(await again, Stored)
+    assert await count(shop.admin, tenant) == 1
+
+
+async def test_a_reference_is_taken_by_the_payment_that_is_written_and_not_by_one_that_was_refused(
+    shop: Shop, stack: LocalStack
+) -> None:
+    """In one group: two that ask for too much, then one that fits, then one more, all with one reference."""
+    tenant: Tenant = shop.tenant
+    posting = await a_payment_of_a_whole_bill(shop)
+    accepting = shop.payments.accepting
+    amounts = [991, 2_000, 990, 1]
+    asked = [
+        acceptance(replace(CASH, amount=amount, bill_id=posting.row_id, client_reference="till-1"), tenant.device)
+        for amount in amounts
+    ]
+    async with await AsyncConnection.connect(stack.urls.database) as holder:
+        await holder.execute(HOLD["bills"].encode(), [posting.row_id])
+        # The first goes alone and waits; the others form one group behind it.
+        first = asyncio.ensure_future(
+            accepting.accept_payment(acceptance(replace(CASH, amount=5_000, bill_id=posting.row_id), tenant.device))
+        )
+        await all_wait(shop.admin, 1)
+        waiting = [asyncio.ensure_future(accepting.accept_payment(each)) for each in asked]
+        await asyncio.sleep(0)
+        await holder.rollback()
+    results: list[Any] = await asyncio.gather(first, *waiting, return_exceptions=True)
+    kinds = [type(result).__name__ for result in results]
+    assert kinds == ["BalanceUnavailable"] * 3 + ["Stored", "DuplicateResource"]
+
+
+async def test_whoever_is_told_that_a_reference_is_used_finds_its_payment(shop: Shop) -> None:
+    posting = await a_payment_of_a_whole_bill(shop)
+    body = {**posting.body, "client_reference": "till-1"}
+    results = await asyncio.gather(
+        *(
+            shop.payments.accepting.accept_payment(
+                acceptance(
+                    replace(CASH, amount=body["amount"] + n, bill_id=posting.row_id, client_reference="till-1"),
+                    shop.tenant.device,
+                )
+            )
+            for n in range(20, 0, -1)
+        ),
+        return_exceptions=True,
+    )
+    assert not [result for result in results if isinstance(result, DuplicateResource | Stored)]
+    assert await count(shop.admin, shop.tenant) == 0
