@@ -13,14 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from functools import cache
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Date, Text, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.database import Base, rows_parameter
+from workflows.zones import zone
 
 DAY = timedelta(days=1)
 
@@ -59,17 +58,12 @@ def business_date(at: datetime, *, time_zone: str, cut_off: time) -> date:
     A cut-off that its zone leaves out that day (summer time begins) moves forward; one that comes twice counts first.
     Overrides of single days count for settlements alone.
     """
-    zone = _zone(time_zone)
-    local = at.astimezone(zone).date()
+    local_zone = zone(time_zone)
+    local = at.astimezone(local_zone).date()
     for day in (local + DAY, local):
-        if datetime.combine(day, cut_off, zone).astimezone(UTC) <= at:
+        if datetime.combine(day, cut_off, local_zone).astimezone(UTC) <= at:
             return day
     return local - DAY
-
-
-@cache
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)
 
 
 _TAKE = text("""

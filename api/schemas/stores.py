@@ -2,28 +2,22 @@
 
 from collections.abc import Mapping
 from datetime import datetime, time
-from functools import cache
 from typing import Annotated, Any
-from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, Field
 
 from api.schemas.base import Body, Currency, Id, Printable, absent
 from api.schemas.patterns import TIME_PATTERN
 from workflows.tenants.open_store import StoreRequest
+from workflows.zones import offered_zones
 
 Name = Annotated[Printable, Field(max_length=100)]
 
 FIELDS = ("id", "merchant_id", "name", "currency", "time_zone", "created_at", "updated_at")
 
 
-@cache
-def _time_zones() -> frozenset[str]:
-    return frozenset(available_timezones())  # reads a folder tree, so only once
-
-
 def _known_zone(value: str) -> str:
-    if value not in _time_zones():
+    if value not in offered_zones():
         raise ValueError("Must be the IANA name of a time zone, for example Asia/Tokyo")
     return value
 

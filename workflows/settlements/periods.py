@@ -16,7 +16,8 @@ Local times follow PEP 495 with ``fold=0``, which is what behaviour §9 asks for
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+
+from workflows.zones import zone
 
 ONE_DAY = timedelta(days=1)
 
@@ -46,7 +47,7 @@ class Period:
 def end_of(day: date, rule: Rule) -> datetime:
     """The instant at which the business day ``day`` ends."""
     local = rule.overrides.get(day) or datetime.combine(day + ONE_DAY, rule.cut_off)
-    return local.replace(tzinfo=ZoneInfo(rule.time_zone), fold=0).astimezone(UTC)
+    return local.replace(tzinfo=zone(rule.time_zone), fold=0).astimezone(UTC)
 
 
 def business_date_at(instant: datetime, rule: Rule) -> date:

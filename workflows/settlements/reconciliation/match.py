@@ -20,6 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.settlements.reconciliation.judge import judge_lines
+from workflows.zones import sql_zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,10 @@ class Comparison:
 
     def parameters(self) -> dict[str, Any]:
         """The parameters that the statements below share."""
-        names = ("id", "store_id", "currency", "time_zone")
+        names = ("id", "store_id", "currency")
         return {
             **{name: self.settlement[name] for name in names},
+            "time_zone": sql_zone(self.settlement["time_zone"], near=self.settlement["start_at"]),
             "statements": self.statement_ids,
             "providers": self.providers,
             "sla_hours": orjson.dumps(self.sla_hours).decode(),

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.settlements.reconciliation.categories import NO_BREAK
+from workflows.zones import sql_zone
 
 FIRST_OWNER = "merchant_admin"
 """Whose break it is until somebody is named: the role that may resolve it."""
@@ -68,7 +69,8 @@ _NOTE = text("""
 
 async def note_breaks(connection: AsyncConnection, settlement: dict[str, Any], *, run: int, at: datetime) -> int:
     """Keep what ``judged`` holds of breaks as found by ``run``; how many of them are open."""
-    names = ("id", "merchant_id", "store_id", "currency", "time_zone")
+    names = ("id", "merchant_id", "store_id", "currency")
     parameters = {**{name: settlement[name] for name in names}, "run": run, "at": at, "owner": FIRST_OWNER}
     parameters["no_break"] = sorted(NO_BREAK)
+    parameters["time_zone"] = sql_zone(settlement["time_zone"], near=settlement["start_at"])
     return int((await connection.execute(_NOTE, parameters)).scalar_one())

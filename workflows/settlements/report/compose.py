@@ -6,7 +6,6 @@ Amounts are written as the language's readers write that currency, times by the 
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from babel.dates import format_date, format_datetime
 
@@ -14,6 +13,7 @@ from workflows.money import Money, currencies
 from workflows.settlements.reconciliation.categories import Category
 from workflows.settlements.report.gather import Facts
 from workflows.settlements.report.words import Language, word
+from workflows.zones import zone
 
 AMOUNTS = ("gross", "refunds", "fees", "adjustments", "net")
 
@@ -64,7 +64,7 @@ class Composer:
     def __init__(self, facts: Facts, language: Language) -> None:
         self.facts, self.language = facts, language
         self.currency: str = facts.settlement["currency"]
-        self._zone = ZoneInfo(facts.settlement["time_zone"])
+        self._zone = zone(facts.settlement["time_zone"])
 
     def word(self, name: str | None) -> str:
         """A word in the report's language."""

@@ -1,0 +1,84 @@
+"""Time zones, from one source for everybody: the pinned ``tzdata`` package.
+
+The host's files differ from machine to machine, and PostgreSQL brings a third copy. What a store may have is what the package
+knows, dates are computed with the package's rules, and PostgreSQL gets those rules instead of a name (``sql_zone``).
+"""
+
+import io
+import re
+import struct
+from datetime import datetime, timedelta
+from functools import cache
+from importlib.resources import files
+from zoneinfo import ZoneInfo
+
+NOT_OFFERED = frozenset({"Factory", "localtime", "posixrules"})
+"""What stands among the zones' files without being the time of a place."""
+
+FORMERLY_OFFERED = {"localtime": "UTC"}
+"""Names that hosts have files for and stores may still have: read as UTC, the time of servers, until somebody mends them."""
+
+REACH = timedelta(days=40)
+"""How far from a settlement's period the lines of its statements may lie."""
+
+_HEADER = ">4sc15x6l"
+_HEADER_BYTES, _TIME_BYTES = 44, 8
+
+
+@cache
+def offered_zones() -> frozenset[str]:
+    """Return the names that a store's zone may have: the package's, in their own spelling."""
+    return frozenset(files("tzdata").joinpath("zones").read_text().split()) - NOT_OFFERED
+
+
+@cache
+def zone(name: str) -> ZoneInfo:
+    """Return the zone ``name`` by the package's rules, whatever files the host has. Raise ``LookupError`` if it has none."""
+    return ZoneInfo.from_file(io.BytesIO(_rules(name)), key=name)
+
+
+def sql_zone(name: str, *, near: datetime) -> str:
+    """Return what stands after ``AT TIME ZONE`` for dates around ``near``: the zone's rules as POSIX writes them.
+
+    PostgreSQL needs no file for that. Zones whose rules change within ``REACH``, and for which POSIX therefore has no words,
+    have the offset of ``near``. An unknown zone is UTC, so that a row of it can still be compared.
+    """
+    try:
+        last_change, rules = _last_rules(name)
+    except LookupError:
+        return "UTC0"
+    if last_change is None or last_change < (near - REACH).timestamp():
+        return rules
+    offset = near.astimezone(zone(name)).utcoffset() or timedelta()
+    minutes = int(offset.total_seconds()) // 60
+    return f"<LMT>{'-' if minutes >= 0 else '+'}{abs(minutes) // 60}:{abs(minutes) % 60:02}"  # POSIX counts westwards
+
+
+@cache
+def _rules(name: str) -> bytes:
+    """Return the TZif file (RFC 9636) of a zone."""
+    name = FORMERLY_OFFERED.get(name, name)
+    if name not in offered_zones() | {"Factory"}:
+        raise LookupError(f"no time zone {name}")
+    return files("tzdata").joinpath("zoneinfo", *name.split("/")).read_bytes()
+
+
+@cache
+def _last_rules(name: str) -> tuple[int | None, str]:
+    """Return the last change that a zone's file lists, and the rules that hold from then on (its last line)."""
+    data = _rules(name)
+    skipped = _HEADER_BYTES + _length_of_first_block(data)
+    changes = struct.unpack_from(_HEADER, data, skipped)[5]
+    last = None
+    if changes:
+        (last,) = struct.unpack_from(">q", data, skipped + _HEADER_BYTES + _TIME_BYTES * (changes - 1))
+    rules = re.search(rb"\n([^\n]+)\n\Z", data)
+    if rules is None:
+        raise LookupError(f"no rules for the future of {name}")
+    return last, rules[1].decode()
+
+
+def _length_of_first_block(data: bytes) -> int:
+    """Return the bytes of the data that stand in four-byte times, for readers of the last century."""
+    _magic, _version, is_ut, is_standard, leap, changes, kinds, names = struct.unpack_from(_HEADER, data)
+    return int(changes * 5 + kinds * 6 + names + leap * 8 + is_standard + is_ut)
