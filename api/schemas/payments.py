@@ -109,7 +109,15 @@ class PaymentIn(Body):
     client_reference: Annotated[Reference | None, Field(description="Yours, unique for ever within the merchant")] = (
         None
     )
-    expires_in: Annotated[int, Field(ge=1, le=MAX_EXPIRY_SECONDS, description="Seconds")] = DEFAULT_EXPIRY_SECONDS
+    expires_in: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=MAX_EXPIRY_SECONDS,
+            description="Seconds the customer waits for a provider. Accepted and ignored for cash and for results that the "
+            "terminal reports: these never expire, and their `expires_at` is null",
+        ),
+    ] = DEFAULT_EXPIRY_SECONDS
     on_too_late: Annotated[
         Literal["refund"] | None, Field(description="What to do if a cancel comes after the money moved")
     ] = None
@@ -240,7 +248,7 @@ class PaymentOut(BaseModel):
     needs_review: bool
     settlement_id: str | None
     metadata: dict[str, Any]
-    expires_at: datetime
+    expires_at: datetime | None
     created_at: datetime
     processing_at: datetime | None
     completed_at: datetime | None

@@ -1,7 +1,7 @@
 """Claim: take payments in hand by lease (``leases``), and know what each of them needs.
 
 A payment that expired before anybody looked at it is claimed too, without an attempt: it is cancelled, and no provider
-hears of it.
+hears of it. A report (cash, the terminal's own card application) never expires: the money has moved already.
 """
 
 from typing import Any
@@ -45,5 +45,5 @@ PAYMENTS = LeaseTable(
         r.cancel_requested_at, r.bill_id, {", ".join(f"r.{name}" for name in FACTS)}""",
     facts=_facts,
     asks=_charge,
-    first_attempt="CASE WHEN r.expires_at > now() THEN 1 ELSE 0 END",
+    first_attempt="CASE WHEN r.expires_at > now() OR r.processing_mode <> 'provider' THEN 1 ELSE 0 END",
 )

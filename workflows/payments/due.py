@@ -14,7 +14,7 @@ from workflows.database import Role, transaction
 _DUE = text("""
     -- due: the ids of one page, longest overdue first, with why
     SELECT id, due_at, CASE
-        WHEN status = 'pending' AND expires_at <= now() THEN 'expired'
+        WHEN status = 'pending' AND expires_at <= now() AND processing_mode = 'provider' THEN 'expired'
         WHEN status = 'pending' THEN 'lost_nudge'
         WHEN lease_until IS NOT NULL THEN 'run_out_lease'
         WHEN NOT outcome_known THEN 'inquiry'

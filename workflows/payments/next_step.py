@@ -92,13 +92,14 @@ def next_step(facts: Facts) -> Step:
     """What a claimed payment needs, from its last attempt.
 
     An attempt without an answer means that its worker died or that the answer was lost: it is asked about, never
-    repeated. Only cash and the terminal's own card application ask nobody, so they simply give their answer again.
+    repeated. Only cash and the terminal's own card application ask nobody, so they simply give their answer again. They
+    report what has happened already, so neither an expiry nor a cancel keeps the report from being recorded.
     """
     attempt = facts.attempt
-    if attempt is None or attempt.outcome in NOTHING_MOVED:
-        return Step.CANCEL if facts.is_unwanted else _send(facts)
     if facts.is_local:
         return Step.CHARGE
+    if attempt is None or attempt.outcome in NOTHING_MOVED:
+        return Step.CANCEL if facts.is_unwanted else _send(facts)
     if facts.cancel_requested:
         # A success that was believed has completed the payment: this one was not, so the money is given back.
         return Step.REVERSE if attempt.outcome == "succeeded" else Step.WITHDRAW

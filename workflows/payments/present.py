@@ -60,5 +60,7 @@ def payment_fields(row: Mapping[str, Any]) -> dict[str, Any]:
     special = {
         "method": {"type": row["method_type"], "mode": row.get("method_mode")},
         "advice": None if row.get("outcome_known", True) else DO_NOT_CHARGE_AGAIN,
+        # A report of money that has moved does not expire; its column only bounds how soon it must be recorded (I9).
+        "expires_at": row.get("expires_at") if row["processing_mode"] == "provider" else None,
     }
     return {name: special[name] if name in special else row.get(name) for name in FIELDS}

@@ -11,11 +11,11 @@ from workflows.payments.next_step import NOTHING_MOVED, Step, next_step
 def expected_step(outcome: str | None, *, sent: bool, cancelled: bool, expired: bool, local: bool) -> Step:
     """The table of next steps for a provider that deduplicates, spelled out once more from behaviour §5."""
     unwanted = cancelled or expired
+    if local:
+        return Step.CHARGE  # a report of what has happened already: it never expires and is never withdrawn
     if not sent or outcome in ("unavailable", "declined"):
         again = Step.RETRY if sent and outcome == "unavailable" else Step.CHARGE
         return Step.CANCEL if unwanted else again
-    if local:
-        return Step.CHARGE
     if cancelled:
         return Step.REVERSE if outcome == "succeeded" else Step.WITHDRAW
     if expired and outcome in ("action_required", "not_found"):
