@@ -10,7 +10,7 @@ from typing import Any
 
 from api.media_types import JSON
 from api.order_examples import BILL_REQUESTS, BILLS, COMBINATIONS, ORDER_CHANGES, ORDER_REQUESTS, ORDERS, SPLITS
-from api.refund_examples import REFUND_REQUESTS, REFUNDS
+from api.refund_examples import REFUND_REQUESTS, REFUNDS, REPORT_REQUESTS
 from workflows.payments.present import payment_fields
 from workflows.payments.states import PaymentStatus
 
@@ -41,6 +41,7 @@ _PENDING: dict[str, Any] = {
     "client_reference": "till-3/20261123/0042",
     "outcome_known": True,
     "needs_review": False,
+    "needs_action": False,
     "metadata": {},
     "expires_at": _AT["expires_at"],
     "created_at": _AT["created_at"],
@@ -166,6 +167,7 @@ SCHEMAS: Mapping[str, Examples] = {
     "BillOut": _BILLS,
     "BillsOut": _shown({"a page": ("Newest first", {"data": [_BILLS["unpaid"]["value"]], "next_cursor": None})}),
     "RefundIn": _shown(REFUND_REQUESTS),
+    "ReportIn": _shown(REPORT_REQUESTS),
     "RefundOut": _REFUNDS,
     "RefundsOut": _shown({"a page": ("Newest first", {"data": [_REFUNDS["completed"]["value"]], "next_cursor": None})}),
     "PaymentIn": _shown(REQUESTS),

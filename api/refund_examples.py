@@ -19,6 +19,7 @@ _PENDING: dict[str, Any] = {
     "provider": "sandbox",
     "outcome_known": True,
     "needs_review": False,
+    "needs_action": False,
     "store_id": "sto_019ab0c1a2b37c4d85e6f708192a3b4d",
     "merchant_id": "mer_019ab0c1a2b37c4d85e6f708192a3b4e",
     "metadata": {},
@@ -36,6 +37,10 @@ REFUNDS: Table = {
     name: (said, refund_fields(row))
     for name, (said, row) in {
         "pending": ("Recorded and its amount reserved; a worker takes it up in a moment", _PENDING),
+        "needs action": (
+            "A sale by the terminal's own card application: a person gives the money back, then the terminal reports it",
+            {**_PENDING, "version": 2, "provider": "external", "needs_action": True},
+        ),
         "processing": ("The provider is being asked", _PROCESSING),
         "in doubt": (
             "Nobody knows yet whether money went back; the amount stays reserved",
@@ -70,5 +75,22 @@ REFUND_REQUESTS: Table = {
         "At most what is left of amount and tip",
         {"amount": 300, "reason": "the soup was cold", "staff_code": "s-7"},
     ),
+    "given back by the terminal": (
+        "The terminal's own card application has given it back; without `report` the refund would wait for one",
+        {
+            "reason": "the soup was cold",
+            "staff_code": "s-7",
+            "report": {"result": "approved", "approval_code": "A1B2C4", "slip_number": "000124"},
+        },
+    ),
     "all that is left": ("Without an amount", {"reason": "sold by mistake", "staff_code": "s-7"}),
+}
+
+REPORT_REQUESTS: Table = {
+    "given back": (
+        "By the terminal's own card application",
+        {"result": "approved", "approval_code": "A1B2C4", "slip_number": "000124"},
+    ),
+    "handed out": ("In cash", {"result": "approved"}),
+    "not given back": ("The card application declined, or the customer had left", {"result": "declined"}),
 }

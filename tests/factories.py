@@ -21,6 +21,7 @@ from workflows.ids import new_id
 from workflows.ledger.post import post_completions
 from workflows.payments.accept import Accepting
 from workflows.payments.cancel import cancel_payment
+from workflows.payments.hands import Aftermath
 from workflows.payments.judge import Acceptance, PaymentRequest
 from workflows.payments.process import Processor
 from workflows.payments.states import PaymentStatus
@@ -221,7 +222,8 @@ class PaymentMaker:
     def __init__(self, settings: Settings, providers: Providers, tenant: Tenant) -> None:
         self.tenant = tenant
         self.accepting = Accepting(nudge_grace_seconds=settings.nudge_grace_seconds, patience_seconds=30)
-        self.processor = Processor(settings, providers, worker="worker-of-the-test", aftermath=(post_completions,))
+        self.aftermath: tuple[Aftermath, ...] = (post_completions,)
+        self.processor = Processor(settings, providers, worker="worker-of-the-test", aftermath=self.aftermath)
 
     async def pending(self, request: PaymentRequest = QR, **changes: Any) -> str:
         """The id of a new payment."""
@@ -257,4 +259,5 @@ class PaymentMaker:
     async def cancel(self, payment_id: str, **rest: Any) -> dict[str, Any]:
         """What a cashier's cancel does."""
         wanted: dict[str, Any] = {"reason": None, "on_too_late": None, "request_id": new_id("request"), **rest}
+        wanted.setdefault("aftermath", self.aftermath)
         return await cancel_payment(payment_id, caller=self.tenant.device, **wanted)

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import orjson
 from psycopg import OperationalError as DriverOperationalError
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -138,6 +139,11 @@ async def transaction(role: Role) -> AsyncIterator[AsyncConnection]:
         if error.connection_invalidated or is_passing(error):
             raise ServiceUnavailable(retry_after_seconds=1) from error
         raise
+
+
+async def act_as(connection: AsyncConnection, role: Role) -> None:
+    """Give the rest of this transaction the rights of ``role``. Row-level security then is that role's, too."""
+    await connection.execute(text(f"SET LOCAL ROLE {role}"))
 
 
 PASSING_STATES = (

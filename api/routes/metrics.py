@@ -22,6 +22,8 @@ OPEN_ROWS = {
     "in_doubt": "Those whose outcome is unknown.",
     "in_doubt_amount": "Their sum, minor units.",
     "in_doubt_oldest_seconds": "How long the oldest doubt has lasted.",
+    "needs_action": "Refunds that a person has to give back at the till and report.",
+    "needs_action_oldest_seconds": "How long the oldest of these has waited.",
 }
 """Field of ``OpenRows``, and its gauge with ``mpac_`` before it → what it says."""
 

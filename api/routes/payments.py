@@ -20,6 +20,7 @@ from workflows.payments.queries import PaymentFilter, await_payment, list_paymen
 from workflows.payments.states import PaymentStatus
 from workflows.payments.stream import follow_payment
 from workflows.refunds.timeline import read_whole_timeline
+from workflows.refunds.too_late import AFTER_COMPLETION
 
 router = APIRouter(prefix="/payments", tags=["payments"])
 
@@ -113,13 +114,18 @@ async def get_events(payment_id: EntityId, caller: AnyCaller) -> Response:
 async def post_cancel(
     *, payment_id: EntityId, caller: AnyCaller, ours: OurRuntime, request_id: RequestId, body: CancelIn | None = None
 ) -> Response:
-    """Withdraw a payment: at once while it is pending, by asking the provider while it is being processed."""
+    """Withdraw a payment: at once while it is pending, by asking the provider while it is being processed.
+
+    Cash and a sale that the terminal's own application approved have moved already: they are `completed` with
+    `cancel_outcome: too_late`. With `on_too_late: refund` a refund is recorded as well, which a person has to carry out.
+    """
     row = await cancel_payment(
         payment_id,
         caller=caller,
         reason=body.reason if body else None,
         on_too_late=body.on_too_late if body else None,
         request_id=request_id,
+        aftermath=AFTER_COMPLETION,
     )
     if row["status"] == "processing":
         ours.nudger.payment(payment_id, request_id=request_id)

@@ -10,9 +10,10 @@ from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, O
 from api.hot import HotRoute
 from api.keys import DOCUMENTED
 from api.problems import problems
-from api.schemas.refunds import RefundIn, RefundOut, RefundsOut
+from api.schemas.refunds import RefundIn, RefundOut, RefundsOut, ReportIn
 from workflows.refunds.present import refund_fields
 from workflows.refunds.queries import RefundFilter, list_refunds, list_refunds_of, read_refund
+from workflows.refunds.report import report_refund
 from workflows.refunds.request import request_refund
 from workflows.refunds.states import RefundStatus
 
@@ -69,11 +70,26 @@ async def get_refunds(
     status: Annotated[RefundStatus | None, Query()] = None,
     store_id: Annotated[str | None, Query(max_length=80)] = None,
     payment_id: Annotated[str | None, Query(max_length=80)] = None,
+    needs_action: Annotated[bool | None, Query(description="Those that a person has to carry out and report")] = None,
 ) -> Response:
     """The refunds you may see, newest first."""
-    wanted = RefundFilter(status, store_id, payment_id)
+    wanted = RefundFilter(status, store_id, payment_id, needs_action)
     rows = await list_refunds(wanted, caller=caller, limit=page.limit + 1, before=page.before)
     return page_answer(rows, page, refund_fields)
+
+
+@router.post("/refunds/{refund_id}/report", response_model=RefundOut, responses=problems(401, 403, 409, 422))
+async def post_report(
+    *, refund_id: EntityId, body: ReportIn, caller: AnyCaller, request_id: RequestId, ours: OurRuntime
+) -> Response:
+    """Report that the money of a refund with `needs_action` was given back at the till, or that it was not.
+
+    A worker records it: `approved` completes the refund, `declined` fails it. The same report again changes nothing; a
+    different one is refused.
+    """
+    row = await report_refund(refund_id, body.to_report(), caller=caller, request_id=request_id)
+    ours.nudger.refund(refund_id, request_id=request_id)
+    return json_answer(refund_fields(row))
 
 
 @router.get("/refunds/{refund_id}", response_model=RefundOut, responses=problems(401, 403))

@@ -246,6 +246,7 @@ class PaymentOut(BaseModel):
     outcome_known: bool
     advice: str | None
     needs_review: bool
+    needs_action: bool
     settlement_id: str | None
     metadata: dict[str, Any]
     expires_at: datetime | None

@@ -1,14 +1,44 @@
 """Refunds: what is asked for, and what is shown."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
-from api.schemas.base import Body, Metadata, Printable
+from api.schemas.base import Body, Metadata, Part, Printable
 from workflows.money import MAX_MOVED
+from workflows.providers.external import APPROVED
+from workflows.refunds.report import Report
 from workflows.refunds.request import RefundRequest
 from workflows.refunds.states import RefundStatus
+
+Number = Annotated[Printable, Field(max_length=64)]
+
+
+class ReportPart(Part):
+    """What the terminal reports of money that it gave back itself: cash, or by its own card application."""
+
+    result: Annotated[
+        Literal["approved", "declined"] | None,
+        Field(description="Whether the money was given back. May be left out with an approval code"),
+    ] = None
+    approval_code: Number | None = None
+    slip_number: Number | None = None
+    card_arn: Number | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.result is None and self.approval_code is None:
+            raise ValueError("Say what happened: a result of approved or declined, or an approval_code")
+        return self
+
+    def to_report(self) -> Report:
+        """The same in the domain's words."""
+        return {"result": APPROVED, **self.model_dump(exclude_none=True)}
+
+
+class ReportIn(Body, ReportPart):
+    """The report of a refund that needs action."""
 
 
 class RefundIn(Body):
@@ -20,10 +50,27 @@ class RefundIn(Body):
     reason: Annotated[Printable, Field(max_length=200)]
     staff_code: Annotated[Printable, Field(max_length=64)]
     metadata: Metadata = Field(default_factory=dict)
+    report: Annotated[
+        ReportPart | None,
+        Field(
+            description="For a sale in cash or by the terminal's own card application: what the terminal reports of the "
+            "refund it has carried out. A card refund without it has `needs_action: true` until it is reported"
+        ),
+    ] = None
 
     def to_request(self) -> RefundRequest:
         """The same in the domain's words."""
-        return RefundRequest(self.amount, self.reason, self.staff_code, self.metadata)
+        report = self.report.to_report() if self.report else None
+        return RefundRequest(self.amount, self.reason, self.staff_code, self.metadata, report)
+
+
+class ReportOut(BaseModel):
+    """What the terminal reported of a refund that it carried out itself."""
+
+    result: Literal["approved", "declined"]
+    approval_code: str | None = None
+    slip_number: str | None = None
+    card_arn: str | None = None
 
 
 class RefundOut(BaseModel):
@@ -43,11 +90,14 @@ class RefundOut(BaseModel):
     failure_message: str | None
     outcome_known: bool
     needs_review: bool
+    needs_action: bool
+    report: ReportOut | None
     settlement_id: str | None
     store_id: str
     merchant_id: str
     metadata: dict[str, Any]
     created_at: datetime
+    reported_at: datetime | None
     processing_at: datetime | None
     completed_at: datetime | None
     failed_at: datetime | None

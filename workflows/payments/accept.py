@@ -272,6 +272,7 @@ def _payment_row(request: PaymentRequest, fact: RowMapping) -> dict[str, Any]:
         "on_too_late": request.on_too_late,
         "outcome_known": True,
         "needs_review": False,
+        "needs_action": False,
         "expires_at": now + timedelta(seconds=request.expires_in_seconds),
         "created_at": now,
         **request.facts,

@@ -2,13 +2,14 @@
 
 | status       | what happens                                                                            |
 |--------------|-----------------------------------------------------------------------------------------|
-| pending      | claim and cancel in one transaction: no worker can slip in between                       |
+| pending      | claim and cancel in one transaction: no worker can slip in between. A report of money     |
+|              | that has moved (cash, the terminal's own card sale) is completed instead: it is too late  |
 | processing   | the request is recorded; the worker's next step asks the provider                        |
 | cancelled    | nothing, and the payment as it is: the cashier pressed twice                             |
 | anything else| refused: the money has moved, or is known not to have                                    |
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import text
@@ -16,6 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.lock import Share, lock_bills
 from workflows.bills.release import release
+from workflows.ledger.post import post_completions
+from workflows.payments.complete_reported import complete_reported, has_moved
+from workflows.payments.hands import Aftermath
 from workflows.payments.states import PAYMENT, PaymentEvent, PaymentRemark, PaymentStatus
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.reading import one_row
@@ -36,11 +40,18 @@ REQUESTED = "requested"
 
 
 async def cancel_payment(
-    payment_id: str, *, caller: Caller, reason: str | None, on_too_late: str | None, request_id: str
+    payment_id: str,
+    *,
+    caller: Caller,
+    reason: str | None,
+    on_too_late: str | None,
+    request_id: str,
+    aftermath: Sequence[Aftermath] = (post_completions,),
 ) -> dict[str, Any]:
     """Withdraw the payment, or ask for it. Returns the payment's row as it is then.
 
-    ``on_too_late`` says what to do should the money have moved already. Raises ``ResourceNotFound``,
+    ``on_too_late`` says what to do should the money have moved already. ``aftermath`` is what follows a completion, as a
+    worker has it. Raises ``ResourceNotFound``,
     ``InvalidStatusTransition``, ``NotAuthorized``, ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
@@ -58,7 +69,10 @@ async def cancel_payment(
         act = _ACTS.get(row["status"])
         if act is None:
             raise illegal(PAYMENT, row["status"], PaymentEvent.CANCEL)
-        row = await act(connection, row, asked, by)
+        if row["status"] == PaymentStatus.PENDING and has_moved(row, at=at):
+            row = await complete_reported(connection, payment_id, asked, by=by, aftermath=aftermath)
+        else:
+            row = await act(connection, row, asked, by)
         await connection.execute(_TELL, {"change": f"{payment_id}:{row['version']}"})
     return row
 

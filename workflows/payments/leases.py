@@ -57,7 +57,8 @@ class LeaseTable(Generic[AskedT]):
 
     ``columns`` are what ``facts`` and ``asks`` need of a row, written with the alias ``r``. ``facts`` is what decides about
     a row and its last attempt (``None``: there is none yet), ``asks`` what its provider is asked for it under a reference.
-    ``first_attempt`` is an SQL expression: 0 keeps a row from being sent.
+    ``first_attempt`` is an SQL expression: 0 keeps a row from being sent. ``startable`` is a further condition that a pending
+    row has to meet before a worker may claim it.
     """
 
     entity: str
@@ -65,6 +66,7 @@ class LeaseTable(Generic[AskedT]):
     facts: Callable[[dict[str, Any], Attempt | None], Facts]
     asks: Callable[[dict[str, Any], Facts, str], AskedT]
     first_attempt: str = "1"
+    startable: str = ""
 
     async def claim(
         self, ids: list[str], *, worker: str, lease_seconds: float, forgetful: Collection[str] = ()
@@ -77,13 +79,20 @@ class LeaseTable(Generic[AskedT]):
         most = MAX_UNANSWERED_CLAIMS if len(ids) == 1 else SUSPICIOUS_CLAIMS - 1
         parameters = {"ids": ids, "lease": lease_seconds, "worker": worker, "most_unanswered": most}
         async with transaction(Role.WORKER) as connection:
-            started = (await connection.execute(_statement(_START, self), parameters)).mappings().all()
-            claimed = [self.build(dict(row), None) for row in started]
+            claimed = await self.start(connection, ids, worker=worker, lease_seconds=lease_seconds)
             if len(claimed) < len(ids):
                 resumed = (await connection.execute(_statement(_RESUME, self), parameters)).mappings().all()
                 rows = [{**row, "deduplicates": row["provider"] not in forgetful} for row in resumed]
                 claimed += await self._take_up(connection, rows, worker=worker)
         return claimed
+
+    async def start(
+        self, connection: AsyncConnection, ids: list[str], *, worker: str, lease_seconds: float
+    ) -> list[Claim[AskedT]]:
+        """Claim those of ``ids`` that are pending, within the transaction of ``connection``."""
+        parameters = {"ids": ids, "lease": lease_seconds, "worker": worker}
+        started = (await connection.execute(_statement(_START, self), parameters)).mappings().all()
+        return [self.build(dict(row), None) for row in started]
 
     async def suspects(self, ids: list[str]) -> list[str]:
         """Those of ``ids`` that are free and due, but are only claimed alone."""
@@ -153,7 +162,7 @@ _LEASE_COLUMNS = """r.id, r.fence, r.provider, r.outcome_known, r.in_doubt_since
 _START = """
     -- start: every pending row of the batch becomes processing, with its history, its first attempt and one NOTIFY
     WITH picked AS (
-        SELECT id FROM {entity}s WHERE id = ANY(:ids) AND status = 'pending' ORDER BY id FOR UPDATE SKIP LOCKED
+        SELECT id FROM {entity}s WHERE id = ANY(:ids) AND status = 'pending' {startable} ORDER BY id FOR UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE {entity}s r
         SET status = 'processing', version = r.version + 1, processing_at = now(), fence = r.fence + 1,
@@ -256,7 +265,8 @@ def _statement(template: str, table: LeaseTable[Any]) -> TextClause:
     key = (table.entity, template)
     if key not in _rendered:
         columns = f"{_LEASE_COLUMNS}, {table.columns}"
-        _rendered[key] = text(template.format(entity=table.entity, columns=columns, first_attempt=table.first_attempt))
+        of_kind = {"first_attempt": table.first_attempt, "startable": table.startable}
+        _rendered[key] = text(template.format(entity=table.entity, columns=columns, **of_kind))
     return _rendered[key]
 
 

@@ -59,6 +59,8 @@ class Payment(LeasedRow, Base):
     cancel_reason: Mapped[str | None] = mapped_column(Text)
     cancel_outcome: Mapped[str | None] = mapped_column(Text)
     on_too_late: Mapped[str | None] = mapped_column(Text)
+    needs_action: Mapped[bool]
+    off_bill: Mapped[bool]
 
     expires_at: Mapped[datetime] = mapped_column(INSTANT)
     cancelled_at: Mapped[datetime | None] = mapped_column(INSTANT)

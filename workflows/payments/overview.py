@@ -14,8 +14,16 @@ from workflows.database import Role, transaction
 MONEY = {"payment": "amount + tip_amount", "refund": "amount"}
 """Entity → what one row of it is about."""
 
+_NONE_NEEDS_ACTION = "0 AS needs_action, 0::float AS needs_action_oldest_seconds"
+_NEEDING_ACTION = """count(*) FILTER (WHERE needs_action) AS needs_action,
+           coalesce(extract(epoch FROM now() - min(created_at) FILTER (WHERE needs_action)), 0)::float
+               AS needs_action_oldest_seconds"""
+BY_HAND = {"payment": (_NONE_NEEDS_ACTION, ""), "refund": (_NEEDING_ACTION, "OR needs_action")}
+"""Entity → the columns about what a person has to carry out, and the condition that finds it although nothing is due."""
+
 
 def _open(entity: str) -> str:
+    by_hand, or_by_hand = BY_HAND[entity]
     return f"""
     SELECT '{entity}' AS entity, status, provider, count(*) AS open,
            count(*) FILTER (WHERE due_at < now() - interval '60 seconds') AS overdue,
@@ -23,8 +31,9 @@ def _open(entity: str) -> str:
            count(*) FILTER (WHERE NOT outcome_known) AS in_doubt,
            coalesce(sum({MONEY[entity]}) FILTER (WHERE NOT outcome_known), 0)::bigint AS in_doubt_amount,
            coalesce(extract(epoch FROM now() - min(coalesce(in_doubt_since, created_at)) FILTER (WHERE NOT outcome_known)),
-                    0)::float AS in_doubt_oldest_seconds
-    FROM {entity}s WHERE due_at IS NOT NULL OR NOT outcome_known GROUP BY status, provider
+                    0)::float AS in_doubt_oldest_seconds,
+           {by_hand}
+    FROM {entity}s WHERE due_at IS NOT NULL OR NOT outcome_known {or_by_hand} GROUP BY status, provider
     """
 
 
@@ -49,6 +58,8 @@ class OpenRows:
     in_doubt: int
     in_doubt_amount: int
     in_doubt_oldest_seconds: float
+    needs_action: int
+    needs_action_oldest_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

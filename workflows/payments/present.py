@@ -40,6 +40,7 @@ FIELDS = (
     "outcome_known",
     "advice",
     "needs_review",
+    "needs_action",
     "settlement_id",
     "metadata",
     "expires_at",

@@ -183,12 +183,13 @@ async def record_answers(
     Raises ``ServiceUnavailable`` where the database is away: nothing is recorded then, the attempts stay unanswered, and
     the sweep has them asked about.
     """
-    return await record_group(group, partial(_record, worker=worker, aftermath=aftermath), locking=locking)
+    return await record_group(group, partial(write_answers, worker=worker, aftermath=aftermath), locking=locking)
 
 
-async def _record(
+async def write_answers(
     connection: AsyncConnection, group: list[Answered[Charge]], *, worker: str, aftermath: Sequence[Aftermath]
 ) -> dict[str, str]:
+    """Write ``group``, whose bills are locked, and all that follows; return the statuses of those whose fences held."""
     rows = [_row(answered) for answered in group]
     parameters = {"rows": rows_parameter(rows), "ids": [row["id"] for row in rows], "worker": worker}
     moved = (await connection.execute(_RECORD, parameters)).mappings().all()

@@ -39,7 +39,8 @@ class Charge:
 class GiveBack:
     """What a provider is asked to give back: ``amount`` minor units of the charge ``charge_reference``.
 
-    ``reference`` is our idempotency key, ``{refund_id}:{attempt}``; ``account`` as for a charge.
+    ``reference`` is our idempotency key, ``{refund_id}:{attempt}``; ``account`` as for a charge. ``report`` is what the
+    terminal reported of a refund that it carried out itself: ``result``, and numbers by which the refund can be found.
     """
 
     reference: str
@@ -49,6 +50,7 @@ class GiveBack:
     currency: str
     account: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    report: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Its acquirer has never heard of our payments, so in its statement they are found
 acquirer's reference number (ARN), or else the number of the slip.
 """
 
-from workflows.providers.base import Charge, Declined, Outcome, Succeeded
+from workflows.providers.base import Charge, Declined, GiveBack, Outcome, Succeeded
 
 NAME = "external"
 APPROVED = "approved"
@@ -17,4 +17,13 @@ def settle(charge: Charge) -> Outcome:
         return Declined(code=DECLINED, message="The terminal reported that the card application declined")
     return Succeeded(
         amount=charge.amount, provider_reference=charge.facts.get("card_arn") or charge.facts.get("slip_number")
+    )
+
+
+def give_back(refund: GiveBack) -> Outcome:
+    """What the terminal reported of the refund. Without a report it was carried out before it was requested."""
+    if refund.report.get("result", APPROVED) != APPROVED:
+        return Declined(code=DECLINED, message="The terminal reported that the money was not given back")
+    return Succeeded(
+        amount=refund.amount, provider_reference=refund.report.get("card_arn") or refund.report.get("slip_number")
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from workflows.providers import cash, external, sandbox
-from workflows.providers.base import Charge, Outcome, Provider
+from workflows.providers.base import Charge, GiveBack, Outcome, Provider
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.settings import Settings
 
@@ -17,11 +17,13 @@ class Local:
     """Asks nobody: ``settle`` is a function of what the terminal reported.
 
     ``is_reported`` says whether somebody behind it writes statements, and ``mapping`` how their files are read.
+    ``request_is_report`` says whether a request for a refund reports that the money has been given back already.
     """
 
     settle: Callable[[Charge], Outcome]
     is_reported: bool
     mapping: StatementMapping | None = None
+    request_is_report: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ PROVIDERS: Mapping[str, Local | Remote] = {
         mapping=sandbox.MAPPING,
     ),
     external.NAME: Local(external.settle, is_reported=True),
-    cash.NAME: Local(cash.settle, is_reported=False),
+    cash.NAME: Local(cash.settle, is_reported=False, request_is_report=True),
 }
 
 
@@ -57,6 +59,17 @@ def settle(name: str, charge: Charge) -> Outcome | None:
     """What a local provider says of ``charge``; ``None``: it is not local."""
     known = PROVIDERS.get(name)
     return known.settle(charge) if isinstance(known, Local) else None
+
+
+def give_back(name: str, refund: GiveBack) -> Outcome | None:
+    """What a local provider says of ``refund``, which is what the terminal reported; ``None``: it is not local."""
+    return external.give_back(refund) if is_local(name) else None
+
+
+def request_is_report(name: str) -> bool:
+    """Whether a refund at this provider has been carried out by a person when it is requested."""
+    known = PROVIDERS.get(name)
+    return isinstance(known, Local) and known.request_is_report
 
 
 def remote_names() -> list[str]:

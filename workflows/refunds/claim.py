@@ -34,15 +34,17 @@ def _give_back(row: dict[str, Any], facts: Facts, reference: str) -> GiveBack:
         amount=facts.amount,
         currency=row["currency"],
         metadata=row["metadata"],
+        report=row.get("report") or {},
     )
 
 
 REFUNDS = LeaseTable(
     entity="refund",
-    columns="""r.payment_id, r.amount, r.currency, r.metadata, r.created_at, (
+    columns="""r.payment_id, r.amount, r.currency, r.metadata, r.created_at, r.report, (
         SELECT a.reference FROM payment_attempts a
         WHERE a.payment_id = r.payment_id AND a.outcome = 'succeeded' ORDER BY a.number DESC LIMIT 1
     ) AS charge_reference, (SELECT p.bill_id FROM payments p WHERE p.id = r.payment_id) AS bill_id""",
     facts=_facts,
     asks=_give_back,
+    startable="AND NOT needs_action",  # whatever message asks for it: nobody has given the money back yet
 )

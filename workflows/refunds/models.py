@@ -1,9 +1,12 @@
 """The rows of a refund."""
 
-from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from workflows.columns import AttemptRow, HistoryRow, LeasedRow, MessageRow, leased_indexes
+from workflows.columns import INSTANT, AttemptRow, HistoryRow, LeasedRow, MessageRow, leased_indexes
 from workflows.database import Base
 
 
@@ -13,12 +16,16 @@ class Refund(LeasedRow, Base):
     __tablename__ = "refunds"
     __table_args__ = (
         Index("refunds_by_payment", "payment_id", "id"),
+        Index("refunds_needing_action", "store_id", "id", postgresql_where=text("needs_action")),
         *leased_indexes("refunds"),
     )
 
     payment_id: Mapped[str] = mapped_column(Text, ForeignKey("payments.id", name="refunds_payment_fk"))
     reason: Mapped[str] = mapped_column(Text)
     staff_code: Mapped[str] = mapped_column(Text)
+    needs_action: Mapped[bool]
+    report: Mapped[dict[str, str] | None] = mapped_column(JSONB)
+    reported_at: Mapped[datetime | None] = mapped_column(INSTANT)
 
 
 class RefundHistory(HistoryRow, Base):

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from workflows.payments.hands import Aftermath, Hands, Work
 from workflows.payments.leases import Claim
 from workflows.payments.next_step import Step
-from workflows.providers.base import Answer, GiveBack, Provider, Succeeded
-from workflows.providers.registry import Providers, is_local
+from workflows.providers.base import Answer, GiveBack, Provider
+from workflows.providers.registry import Providers, give_back
 from workflows.refunds.claim import REFUNDS
 from workflows.refunds.record import record_refunds
 from workflows.settings import Settings
@@ -29,5 +29,5 @@ async def _ask(provider: Provider, claimed: Claim[GiveBack]) -> Answer:
 
 
 def _settle(claimed: Claim[GiveBack]) -> Answer | None:
-    """Cash is handed over and the terminal's card application has refunded when the request comes: it is recorded."""
-    return Succeeded(amount=claimed.asked.amount) if is_local(claimed.provider) else None
+    """Record what a person did at the till; a refund that still needs action is never claimed."""
+    return give_back(claimed.provider, claimed.asked)

@@ -19,10 +19,11 @@ class RefundFilter:
     status: str | None = None
     store_id: str | None = None
     payment_id: str | None = None
+    needs_action: bool | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """The conditions of a WHERE."""
-        return alike(Refund, self, "status", "store_id", "payment_id")
+        return alike(Refund, self, "status", "store_id", "payment_id", "needs_action")
 
 
 async def read_refund(refund_id: str, *, caller: Caller) -> dict[str, Any]:

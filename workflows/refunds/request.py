@@ -6,6 +6,15 @@
 | judge   | only a completed or refunded payment, only up to what is left of ``amount + tip``                          |
 | write   | the reservation on the payment, the refund, its history, its idempotency record                          |
 
+Who gives the money back depends on the payment's provider:
+
+| payment                    | refund                                                                                   |
+|----------------------------|-------------------------------------------------------------------------------------------|
+| charged by a provider      | a worker asks that provider                                                                |
+| cash                       | the cashier has handed it out: the request is the report                                   |
+| the terminal's own card    | as ``report`` says, or it needs action until the terminal reports it (``refunds.report``)  |
+| cash or card, after a late cancel | needs action: nobody has given anything back yet (``refunds.too_late``)             |
+
 The database's own constraint (``refund_reserved <= captured_amount``) is the second judge.
 """
 
@@ -21,8 +30,10 @@ from workflows.errors import Detail, InvalidRequest, InvalidStatusTransition
 from workflows.idempotency import Key, Stored, keep_in, known_answer
 from workflows.ids import new_id
 from workflows.payments.states import PaymentStatus
+from workflows.providers.registry import is_local, request_is_report
 from workflows.refunds.present import refund_fields
-from workflows.refunds.states import REFUND
+from workflows.refunds.report import Report
+from workflows.refunds.states import REFUND, RefundRemark
 from workflows.rendering import render
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.reading import one_row
@@ -34,24 +45,31 @@ REFUNDABLE = frozenset({PaymentStatus.COMPLETED, PaymentStatus.REFUNDED})
 
 @dataclass(frozen=True, slots=True)
 class RefundRequest:
-    """What is asked for. ``amount`` is minor units of the payment's currency; ``None`` means all that is left."""
+    """What is asked for. ``amount`` is minor units of the payment's currency; ``None`` means all that is left.
+
+    ``report`` is what the terminal reports of a refund that it has carried out itself.
+    """
 
     amount: int | None
     reason: str
     staff_code: str
     metadata: dict[str, Any] = field(default_factory=dict)
+    report: Report | None = None
 
 
 _LOCK = text(f"""
     SELECT id, merchant_id, store_id, status, currency, captured_amount, refund_reserved, provider, clock_timestamp() AS now
     FROM payments WHERE id = :id AND {OWN} FOR UPDATE
 """)
-_RESERVE = text("UPDATE payments SET refund_reserved = refund_reserved + :amount WHERE id = :id")
+_RESERVE = text("""
+    UPDATE payments SET refund_reserved = refund_reserved + :amount, needs_action = needs_action OR :needs_action
+    WHERE id = :id
+""")
 _INSERT = text("""
     INSERT INTO refunds (id, merchant_id, store_id, payment_id, status, version, amount, currency, reason, staff_code,
-                         metadata, provider, due_at, request_id, created_at)
+                         metadata, provider, needs_action, report, reported_at, due_at, request_id, created_at)
     SELECT id, merchant_id, store_id, payment_id, status, version, amount, currency, reason, staff_code,
-           metadata, provider, due_at, request_id, created_at
+           metadata, provider, needs_action, report, reported_at, due_at, request_id, created_at
     FROM jsonb_populate_recordset(NULL::refunds, CAST(:rows AS jsonb))
 """)
 
@@ -74,7 +92,10 @@ async def request_refund(
             return known
         amount = _judge(payment, request)
         by = By.caller(caller, at=payment["now"], request_id=request_id)
-        row = await write_refund(connection, payment, request, amount=amount, by=by, grace_seconds=grace_seconds)
+        needs_action = _is_left_to_a_person(payment, request)
+        row = await write_refund(
+            connection, payment, request, amount=amount, by=by, needs_action=needs_action, grace_seconds=grace_seconds
+        )
         stored = Stored(201, render(refund_fields(row)), resource_id=row["id"], is_replay=False)
         await keep_in(connection, payment["merchant_id"], key, stored)
     return stored
@@ -93,7 +114,17 @@ def _judge(payment: dict[str, Any], request: RefundRequest) -> int:
     amount = left if request.amount is None else request.amount
     if amount > left:
         raise InvalidRequest(Detail("amount", f"Must be at most {left}, which is what is left of this payment"))
+    if request.report is not None and not is_local(payment["provider"]):
+        raise InvalidRequest(
+            Detail("report", f"The provider {payment['provider']} gives this money back; leave it out")
+        )
     return amount
+
+
+def _is_left_to_a_person(payment: dict[str, Any], request: RefundRequest) -> bool:
+    """Return whether nobody has given the money back yet, and no provider will."""
+    local = is_local(payment["provider"])
+    return local and request.report is None and not request_is_report(payment["provider"])
 
 
 async def write_refund(
@@ -103,14 +134,22 @@ async def write_refund(
     *,
     amount: int,
     by: By,
+    needs_action: bool,
     grace_seconds: float = 0,
 ) -> dict[str, Any]:
-    """Reserve ``amount`` on the payment, whose row the transaction has locked, and write the pending refund."""
+    """Reserve ``amount`` on the payment, whose row the transaction has locked, and write the pending refund.
+
+    A refund that ``needs_action`` is due to no worker, and its history says so.
+    """
     row = _new_refund(payment, request, amount=amount, by=by)
-    row["due_at"] = by.at + timedelta(seconds=grace_seconds)
-    await connection.execute(_RESERVE, {"id": payment["id"], "amount": amount})
+    row |= {"needs_action": needs_action, "version": 2 if needs_action else 1}
+    row["due_at"] = None if needs_action else by.at + timedelta(seconds=grace_seconds)
+    reservation = {"id": payment["id"], "amount": amount, "needs_action": needs_action}
+    await connection.execute(_RESERVE, reservation)
     await connection.execute(_INSERT, {"rows": rows_parameter([row])})
-    await append_history(connection, REFUND, row, event="create", source=None, by=by)
+    await append_history(connection, REFUND, {**row, "version": 1}, event="create", source=None, by=by)
+    if needs_action:
+        await append_history(connection, REFUND, row, event=RefundRemark.AWAIT_ACTION, source=REFUND.initial[0], by=by)
     return row
 
 
@@ -127,6 +166,8 @@ def _new_refund(payment: dict[str, Any], request: RefundRequest, *, amount: int,
         "reason": request.reason,
         "staff_code": request.staff_code,
         "metadata": request.metadata,
+        "report": request.report,
+        "reported_at": by.at if request.report else None,
         "provider": payment["provider"],
         "outcome_known": True,
         "needs_review": False,

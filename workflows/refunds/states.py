@@ -6,7 +6,7 @@ from workflows.machine import StateMachine, Transition
 
 
 class RefundStatus(StrEnum):
-    PENDING = "pending"  # recorded and its amount reserved; no provider has heard of it
+    PENDING = "pending"  # recorded, its amount reserved; no provider has heard of it
     PROCESSING = "processing"  # claimed; a provider may have heard of it
     COMPLETED = "completed"  # a provider confirmed that the money went back
     FAILED = "failed"  # a provider confirmed that nothing went back; the reservation is released
@@ -22,6 +22,8 @@ class RefundRemark(StrEnum):
     AWAIT_PROVIDER = "await_provider"  # the provider took it on and needs time
     DOUBT = "doubt"  # we do not know whether money went back
     REQUEST_REVIEW = "request_review"  # a person has to look
+    AWAIT_ACTION = "await_action"  # a person has to give the money back and report it
+    REPORT = "report"  # the terminal reported whether the money was given back
     REQUEUE = "requeue"  # an operator has it looked at again after it was quarantined
 
 

@@ -1,7 +1,8 @@
 """Too late: a cancel came after the money had moved, and the terminal had asked for a refund in that case.
 
 The refund is recorded in the very transaction that learns of it, so there is no moment at which the customer has paid
-and nobody knows that the money has to go back. It is due at once; the next sweep nudges it.
+and nobody knows that the money has to go back. It is due at once; the next sweep nudges it. Cash and the terminal's own
+card sales are given back by a person: their refund needs action until the terminal reports it.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,9 @@ from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.ledger.post import post_completions
+from workflows.payments.hands import Aftermath
+from workflows.providers.registry import is_local
 from workflows.refunds.request import RefundRequest, write_refund
 from workflows.transitions import By
 
@@ -29,4 +33,15 @@ async def refund_too_late(connection: AsyncConnection, moved: Sequence[RowMappin
             asked_by = (await connection.execute(_BY_WHOM, {"id": row["id"]})).scalar()
             request = RefundRequest(amount=None, reason=REASON, staff_code=asked_by or STAFF_CODE)
             by = By("worker", worker, row["completed_at"], request_id=row["request_id"], reason=REASON)
-            await write_refund(connection, dict(row), request, amount=row["captured_amount"], by=by)
+            await write_refund(
+                connection,
+                dict(row),
+                request,
+                amount=row["captured_amount"],
+                by=by,
+                needs_action=is_local(row["provider"]),
+            )
+
+
+AFTER_COMPLETION: tuple[Aftermath, ...] = (refund_too_late, post_completions)
+"""What follows a completion in its transaction where the API completes a sale; ``workers.runtime`` has the same."""

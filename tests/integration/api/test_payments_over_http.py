@@ -127,7 +127,7 @@ async def test_a_key_is_required(api: Api, tenant: Tenant) -> None:
 
 
 async def test_a_payment_is_cancelled_over_http_and_a_second_time_too(api: Api, tenant: Tenant) -> None:
-    payment_id = (await api.pay(tenant)).body["id"]
+    payment_id = (await api.pay(tenant, method={"type": "qr", "mode": "cpm"})).body["id"]
     answer = await api.post(f"/payments/{payment_id}/cancel", {"reason": "wrong amount"}, as_=tenant)
     assert (answer.status, answer.body["status"], answer.body["cancel_reason"]) == (200, "cancelled", "wrong amount")
     again = await api.post(f"/payments/{payment_id}/cancel", as_=tenant)

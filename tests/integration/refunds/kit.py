@@ -29,8 +29,9 @@ class RefundMaker:
     def __init__(self, settings: Settings, providers: Providers, tenant: Tenant) -> None:
         self.tenant = tenant
         self.payments = PaymentMaker(settings, providers, tenant)
+        self.payments.aftermath = (refund_too_late,)
         self.payments.processor = Processor(
-            settings, providers, worker="worker-of-the-test", aftermath=(refund_too_late,)
+            settings, providers, worker="worker-of-the-test", aftermath=self.payments.aftermath
         )
         self.processor = RefundProcessor(settings, providers, worker="worker-of-the-test")
 

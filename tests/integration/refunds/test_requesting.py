@@ -212,7 +212,8 @@ async def test_cash_and_the_terminals_own_cards_are_given_back_in_the_same_way(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin, request_: Any
 ) -> None:
     payment_id = await refunds.paid(request_)
-    refund_id = await refunds.refunded(payment_id, 400)
+    reported = {"report": {"result": "approved"}} if request_ is TERMINAL else {}
+    refund_id = await refunds.refunded(payment_id, 400, **reported)
     found = await evidence(admin, refund_id)
     assert (found.status, found.events, found.outcomes) == ("completed", ["create", "claim", "complete"], ["succeeded"])
     assert found.row["provider"] == request_.provider

@@ -19,6 +19,7 @@ from psycopg.rows import DictRow
 from tests.factories import CASH, QR, TERMINAL, made_key
 from tests.fakes import FakeProvider
 from tests.integration.refunds.kit import RefundMaker
+from tests.integration.sequences.passing import TIME_PASSES
 from tests.integration.sequences.suited import SUITED
 from workflows.bills.create import bill_orders
 from workflows.bills.split import Splitting, split_bill
@@ -33,6 +34,7 @@ from workflows.orders.create import Creation, Ordering, OrderRequest
 from workflows.orders.submit import submit_order
 from workflows.orders.totals import Line, TaxRounding
 from workflows.providers.base import Declined, Outcome, Unavailable, Unknown
+from workflows.refunds.report import report_refund
 
 HALF_UP = TaxRounding.HALF_UP
 METHODS = (QR, QR, CASH, TERMINAL, replace(TERMINAL, facts={"external_result": "declined"}))
@@ -165,6 +167,7 @@ class Shop:
         asked = "refund" if step.much % 2 else None
         payment_id = await self._one(step)
         await self.maker.payments.cancel(payment_id, on_too_late=asked)
+        await self._learn_of("refunds")
 
     async def refund(self, step: Step) -> None:
         """Ask for all that is left of a payment, or for some fifths of what it was."""
@@ -182,26 +185,38 @@ class Shop:
         assert row
         await self._with_fate(step.fate, "give_back", self.maker.process, refund_id, row["amount"])
 
+    async def report(self, step: Step) -> None:
+        """The till reports a refund that a person has to carry out: given back three times in four."""
+        result = "declined" if step.much % 4 == 3 else "approved"
+        await report_refund(await self._one(step), {"result": result}, **self._who())
+
     async def time(self, _step: Step) -> None:
         """A minute passes for everything that waits, and workers see to all that is due."""
         for statement in TIME_PASSES:
             await self.admin.execute(statement.encode(), {"store": self.tenant.store_id, "seconds": LONG_SECONDS})
         for name, process in (("payments", self.maker.payments.process), ("refunds", self.maker.process)):
             due = await self._open(name)
-            self.made[name] += [row_id for row_id in due if row_id not in self.made[name]]  # too late, so given back
+            await self._learn_of(name)
             if due:
                 await process(*due)
+
+    async def _learn_of(self, name: str) -> None:
+        """Know of what was made without being asked for: refunds after a cancel that came too late."""
+        self.made[name] += [row_id for row_id in await self._open(name) if row_id not in self.made[name]]
 
     async def to_the_end(self) -> dict[str, list[str]]:
         """Let time pass and the provider do well until nothing is open; returns what still is."""
         for _ in range(ROUNDS_TO_THE_END):
             if not any([await self._open(name) for name in FINAL]):
                 break
+            for refund_id in await self._open("refunds", "AND needs_action"):
+                await report_refund(refund_id, {"result": "approved"}, **self._who())
             await self.time(Step("time"))
         return {name: await self._open(name) for name in FINAL}
 
-    async def _open(self, name: str) -> list[str]:
-        query = f"SELECT id FROM {name} WHERE store_id = %s AND status IN ('pending', 'processing') ORDER BY id"
+    async def _open(self, name: str, condition: str = "") -> list[str]:
+        query = f"""SELECT id FROM {name} WHERE store_id = %s AND status IN ('pending', 'processing') {condition}
+                    ORDER BY id"""
         return [
             row["id"] for row in await (await self.admin.execute(query.encode(), [self.tenant.store_id])).fetchall()
         ]
@@ -273,6 +288,7 @@ ACTS: dict[str, Callable[[Shop, Step], Awaitable[None]]] = {
     "cancel": Shop.cancel,
     "refund": Shop.refund,
     "give back": Shop.give_back,
+    "report": Shop.report,
     "time": Shop.time,
 }
 OFTEN = (
@@ -280,20 +296,3 @@ OFTEN = (
     *("order", "order", "time", "cancel order"),
 )
 """Verbs that are drawn more often than others: without money on its way little can go wrong, and to its end little is over."""
-
-_LEASED = """UPDATE {table} SET {columns} WHERE store_id = %(store)s AND status IN ('pending', 'processing')"""
-_EARLIER = ("due_at", "lease_until", "in_doubt_since", "created_at", "processing_at")
-
-
-def _passes(table: str, *columns: str) -> str:
-    moved = ", ".join(f"{name} = {name} - make_interval(secs => %(seconds)s)" for name in columns)
-    return _LEASED.format(table=table, columns=moved)
-
-
-TIME_PASSES = (
-    *(f"""UPDATE {entity}_attempts a SET not_found_at = not_found_at - make_interval(secs => %(seconds)s)
-          FROM {entity}s e WHERE e.id = a.{entity}_id AND e.store_id = %(store)s AND a.not_found_at IS NOT NULL"""
-      for entity in ("payment", "refund")),
-    _passes("payments", *_EARLIER, "expires_at"),
-    _passes("refunds", *_EARLIER),
-)  # fmt: skip

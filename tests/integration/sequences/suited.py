@@ -27,5 +27,6 @@ SUITED: dict[str, tuple[str, str]] = {
     "work": ("payments", _UNDER_WAY),
     "cancel": ("payments", _UNDER_WAY),
     "refund": ("payments", "e.status IN ('completed', 'refunded') AND e.refund_reserved < e.captured_amount"),
-    "give back": ("refunds", _UNDER_WAY),
+    "give back": ("refunds", f"{_UNDER_WAY} AND NOT e.needs_action"),
+    "report": ("refunds", "e.needs_action"),
 }

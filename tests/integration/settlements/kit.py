@@ -69,15 +69,17 @@ class Shop:
             [at, began or at, entity_id],
         )
 
-    async def ask_back(self, payment_id: str, amount: int | None = None) -> str:
+    async def ask_back(self, payment_id: str, amount: int | None = None, **rest: Any) -> str:
         """A pending refund."""
-        stored = await ask_back(payment_id, amount, caller=self.tenant.device, grace_seconds=5)
+        stored = await ask_back(payment_id, amount, caller=self.tenant.device, grace_seconds=5, **rest)
         assert stored.resource_id
         return stored.resource_id
 
-    async def give_back(self, payment_id: str, amount: int | None = None, *, at: datetime | None = None) -> str:
+    async def give_back(
+        self, payment_id: str, amount: int | None = None, *, at: datetime | None = None, **rest: Any
+    ) -> str:
         """A completed refund."""
-        refund_id = await self.ask_back(payment_id, amount)
+        refund_id = await self.ask_back(payment_id, amount, **rest)
         await self.refunds.process([refund_id])
         if at:
             await self.move(refund_id, at)

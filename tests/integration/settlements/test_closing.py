@@ -89,13 +89,13 @@ async def test_a_terminals_sale_and_its_refund_are_lines_under_what_their_acquir
     reported = {**TERMINAL.facts, "card_arn": "V26110105280"}
     sold = await shop.payments.pending(replace(TERMINAL, facts=reported), amount=5_280)
     await shop.payments.process(sold)
-    back = await shop.give_back(sold, 280)
+    back = await shop.give_back(sold, 280, report={"result": "approved"})
     bare = await shop.payments.pending(TERMINAL, amount=700)
     await shop.payments.process(bare)
     lines = await shop.lines((await shop.close_now())["id"])
     assert {key: line["provider_reference"] for key, line in lines.items()} == {
         sold: "V26110105280",
-        back: "V26110105280",  # the terminal reports nothing about it, and the acquirer lists it under the sale's
+        back: "V26110105280",  # the terminal reports no number of it, and the acquirer lists it under the sale's
         bare: None,
     }
 

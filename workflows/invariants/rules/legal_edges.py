@@ -25,6 +25,8 @@ LEGAL = {
         "processing -complete> completed",
         "processing -fail> failed",
         "processing -await_provider> processing",
+        "pending -await_action> pending",
+        "pending -report> pending",
         "processing -doubt> processing",
         "processing -request_review> processing",
         "processing -requeue> processing",

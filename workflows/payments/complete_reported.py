@@ -1,0 +1,63 @@
+"""Complete a reported sale that is withdrawn before a worker has seen it, within the transaction of the cancel.
+
+Cash in the drawer and a card approved by the terminal's own application have moved already, so there is nothing to cancel:
+the sale is claimed and recorded as a worker would, by the same statements, and the cancel is too late. The rest of the
+transaction runs with a worker's rights, because a caller has none to say that money has moved.
+
+| version | event            | by                |
+|---------|------------------|-------------------|
+| n + 1   | ``claim``          | this API process  |
+| n + 2   | ``request_cancel`` | the caller        |
+| n + 3   | ``complete``       | this API process  |
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.database import Role, act_as
+from workflows.payments.claim import PAYMENTS
+from workflows.payments.hands import Aftermath, Answered
+from workflows.payments.record import write_answers
+from workflows.payments.states import PAYMENT, PaymentRemark
+from workflows.payments.verdict import Schedule, verdict
+from workflows.providers.base import Succeeded
+from workflows.providers.registry import settle
+from workflows.transitions import By, apply
+
+LEASE_SECONDS = 30.0
+"""Any lease will do: it ends with this transaction."""
+
+NOBODY_TO_ASK = Schedule(max_processing_seconds=0, review_after_seconds=0)
+_ROW = text("SELECT * FROM payments WHERE id = :id")
+
+
+def has_moved(row: dict[str, Any], *, at: datetime) -> bool:
+    """Return whether this payment is a report of money that has moved already."""
+    row = {**row, "now": at}
+    return isinstance(settle(row["provider"], PAYMENTS.asks(row, PAYMENTS.facts(row, None), "")), Succeeded)
+
+
+async def complete_reported(
+    connection: AsyncConnection,
+    payment_id: str,
+    asked: dict[str, Any],
+    *,
+    by: By,
+    aftermath: Sequence[Aftermath],
+) -> dict[str, Any]:
+    """Complete the pending payment, whose row (and bill) the transaction has locked. Return its row.
+
+    ``asked`` are the columns of the cancel.
+    """
+    await act_as(connection, Role.WORKER)
+    worker = f"api for {by.caller_id}"
+    (claimed,) = await PAYMENTS.start(connection, [payment_id], worker=worker, lease_seconds=LEASE_SECONDS)
+    await apply(connection, PAYMENT, entity_id=payment_id, event=PaymentRemark.REQUEST_CANCEL, by=by, changes=asked)
+    answer = settle(claimed.provider, claimed.asked)
+    decided = verdict(claimed.step, answer, facts=claimed.facts, schedule=NOBODY_TO_ASK)
+    await write_answers(connection, [Answered(claimed, answer, decided)], worker=worker, aftermath=aftermath)
+    return dict((await connection.execute(_ROW, {"id": payment_id})).mappings().one())

@@ -1,0 +1,73 @@
+"""Report: the till says that it gave money back, or that it did not.
+
+Refunds of cash and of the terminal's own card sales are carried out by a person. Until that person's terminal reports the
+result, such a refund is ``pending`` with ``needs_action``. The report is kept with the refund and a worker records it, as
+it records what a terminal reports of a payment.
+
+| the refund            | the report                                                       |
+|-----------------------|-------------------------------------------------------------------|
+| needs action          | is kept; ``approved`` will complete the refund, ``declined`` fail it |
+| has this very report  | changes nothing: the terminal repeats a lost request                |
+| anything else         | refused: a second, different report would be money given back twice |
+"""
+
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.errors import Detail, InvalidStatusTransition
+from workflows.refunds.states import REFUND, RefundRemark
+from workflows.rendering import render
+from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.reading import one_row
+from workflows.tenants.scope import OWN, own
+from workflows.transitions import By, apply
+
+Report = dict[str, str]
+"""What the terminal reports: ``result`` (approved or declined) and, where it has them, approval code, slip and ARN."""
+
+_PAYMENT = text(f"SELECT payment_id FROM refunds WHERE id = :id AND {OWN}")
+_LOCK_PAYMENT = text("SELECT id FROM payments WHERE id = :payment_id FOR UPDATE")
+# clock_timestamp: the locks were perhaps waited for, and history is in the order of versions (I14).
+_LOCK = text("SELECT *, clock_timestamp() AS at FROM refunds WHERE id = :id FOR UPDATE")
+_FLAG = text("""
+    -- flag: whether another refund of this payment still needs action
+    UPDATE payments SET needs_action = EXISTS (SELECT FROM refunds WHERE payment_id = :payment_id AND needs_action)
+    WHERE id = :payment_id
+""")
+
+
+async def report_refund(refund_id: str, report: Report, *, caller: Caller, request_id: str) -> dict[str, Any]:
+    """Keep what the terminal reports and have a worker record it. Return the refund's row.
+
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (the refund needs no action, or was reported differently),
+    ``NotAuthorized``, ``ServiceUnavailable``.
+    """
+    async with caller_transaction(caller) as connection:
+        found = await one_row(connection, _PAYMENT, {"id": refund_id, **own(caller)})
+        await connection.execute(_LOCK_PAYMENT, found)  # payments before refunds: the order of all locks
+        row = await one_row(connection, _LOCK, {"id": refund_id})
+        at = row.pop("at")
+        if row["report"] == report:
+            return row
+        if not row["needs_action"]:
+            raise _refusal(row)
+        return await _keep(connection, row, report, By.caller(caller, at=at, request_id=request_id))
+
+
+async def _keep(connection: AsyncConnection, row: dict[str, Any], report: Report, by: By) -> dict[str, Any]:
+    kept = {"needs_action": False, "report": render(report).decode(), "reported_at": by.at, "due_at": by.at}
+    row = await apply(connection, REFUND, entity_id=row["id"], event=RefundRemark.REPORT, by=by, changes=kept)
+    await connection.execute(_FLAG, {"payment_id": row["payment_id"]})
+    return row
+
+
+def _refusal(row: dict[str, Any]) -> InvalidStatusTransition:
+    details = [Detail("status", f"The refund is {row['status']}")]
+    if row["report"]:
+        details.append(Detail("report", "Reported already: " + ", ".join(f"{k} {v}" for k, v in row["report"].items())))
+        message = "This refund was reported already, and differently"
+    else:
+        message = "This refund needs no action, so there is nothing to report"
+    return InvalidStatusTransition(*details, message=message)
