@@ -1,20 +1,16 @@
-"""The timetable. Beat holds no work and no truth: if it is away, everything is merely later.
-
-An entry expires when the next one is due, so a worker that was away finds one sweep to do and not a thousand.
-"""
+"""The timetable. Beat does no work and stores no state: while it is down, periodic work is only delayed."""
 
 from typing import Any
 
 SWEEP_SECONDS = 1.0  # the finest grain of retries, questions and polls; one index look-up each
-CANARY_SECONDS = 15.0  # a deaf worker is noticed within a minute
 PERIODS_SECONDS = 60.0  # a new store has its first period, a changed rule its effect, within a minute
 RECONCILE_SECONDS = 15.0  # statements come by the hour; who has just counted the cash is not kept waiting
 HOUSEKEEPING_SECONDS = 30.0  # expired keys are thrown away for up to 20 s, a thousand per transaction
 
 
 def entry(task: str, seconds: float) -> dict[str, Any]:
-    """One line of the timetable."""
-    return {"task": task, "schedule": seconds, "options": {"expires": max(seconds, 5.0)}}
+    """One line of the timetable: the task, and the seconds between two messages for it."""
+    return {"task": task, "schedule": seconds}
 
 
 def timetable(*, scale: float = 1.0) -> dict[str, dict[str, Any]]:
@@ -28,6 +24,5 @@ ENTRIES = {
     "sweep-settlements": ("sweeps.settlements", SWEEP_SECONDS),
     "sweep-reconciliations": ("sweeps.reconciliations", RECONCILE_SECONDS),
     "open-settlements": ("settlements.open_due", PERIODS_SECONDS),
-    "send-canaries": ("sweeps.canaries", CANARY_SECONDS),
     "forget-expired": ("sweeps.forget_expired", HOUSEKEEPING_SECONDS),
 }

@@ -9,11 +9,10 @@ import threading
 import time
 from collections import Counter
 
-from workers.app import QUEUES, app, settings
-from workers.canaries import sing
+from beat.watch import watch
+from workers.app import app, settings
 from workers.nudge import MAX_IDS, PAYMENTS, RECONCILE, REFUNDS, SETTLEMENTS, publish
 from workers.runtime import run
-from workflows.canaries import find_silent_queues, note_sent
 from workflows.housekeeping import forget_expired
 from workflows.payments.due import Due, find_due_payments
 from workflows.refunds.due import find_due_refunds
@@ -36,9 +35,6 @@ NUDGE_AGAIN_SECONDS = 3 * settings.nudge_grace_seconds
 """After this, a row that is still due on the same occasion has probably lost its nudge, for instance with a worker that
 was killed. Longer than a new row's own grace: many rows are due at once when a worker comes back."""
 
-SILENCE_SECONDS = 60.0
-"""A queue whose canary was not heard for so long has no consumer that works."""
-
 _nudged: dict[Due, float] = {}
 """Occasion (a row and when it became due) → until when its nudge is given time."""
 
@@ -49,18 +45,21 @@ _nudging = threading.Lock()
 @app.task(name="sweeps.payments")
 def payments() -> None:
     """Nudge every payment that is due: lost nudges, run-out leases, retries, questions, polls, expiry."""
+    watch.heard()
     _nudge(PAYMENTS, run(find_due_payments(limit=PAGE)))
 
 
 @app.task(name="sweeps.refunds")
 def refunds() -> None:
     """Nudge every refund that is due."""
+    watch.heard()
     _nudge(REFUNDS, run(find_due_refunds(limit=PAGE)))
 
 
 @app.task(name="sweeps.settlements")
 def settlements() -> None:
     """Nudge the settlements whose period has ended, in pages, a few at a time."""
+    watch.heard()
     _nudge(SETTLEMENTS, run(find_due_settlements(limit=CLOSES_UNDER_WAY)), page_size=CLOSES_PER_PAGE)
 
 
@@ -91,12 +90,7 @@ def reconciliations() -> None:
 
 @app.task(name="sweeps.canaries")
 def canaries() -> None:
-    """Send a canary through each queue, and say which queues nobody has consumed for a while."""
-    for silent in run(find_silent_queues(patience_seconds=SILENCE_SECONDS)):
-        logger.error("nobody has consumed the queue %s for %d s", silent.queue, silent.seconds)
-    run(note_sent(list(QUEUES)))
-    for queue in QUEUES:
-        sing.apply_async((queue,), queue=queue, expires=SILENCE_SECONDS, retry=False)
+    """Do nothing: ``beat.watch`` sends the canaries. A beat of the release before still sends this."""
 
 
 @app.task(name="sweeps.forget_expired")

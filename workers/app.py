@@ -65,7 +65,6 @@ app.conf.update(
     broker_connection_max_retries=None,
     # Made when needed. Flower asks four questions at once, over two connections each: with 4 it waits for itself for ever.
     broker_pool_limit=16,
-    redbeat_redis_options={"socket_timeout": 10, "socket_connect_timeout": 3},
     broker_transport_options={
         # The shortest of all applications on a broker wins, so every process takes it from here.
         "visibility_timeout": settings.visibility_timeout_seconds,
@@ -75,9 +74,6 @@ app.conf.update(
         "health_check_interval": 20,
         "retry_on_timeout": False,
     },
-    redbeat_redis_url=settings.broker_url.get_secret_value(),
-    redbeat_key_prefix="mpac:beat:",
-    redbeat_lock_timeout=10,  # ten ticks; a beat that died is replaced after this, and till then all is merely later
     beat_max_loop_interval=1,  # the sweeps' own tick
     timezone="UTC",
 )

@@ -1,10 +1,15 @@
 """Canaries: since when a message through each queue is unanswered, and when somebody last consumed one.
 
 A worker may be alive and deaf (its broker connection is gone and nobody noticed); only a message that comes through
-proves the opposite. Silence is counted from the first canary that nobody answered, so neither a beat that was away nor a
-clock that jumped makes a queue silent, and one that never had a consumer is.
+proves the opposite. Silence is counted from the first canary that nobody answered, so a pause between canaries does not make
+a queue silent, and a queue that never had a consumer is.
+
+Beat has a row of its own among them, written by the workers that hear it (``beat.watch``). A note from the future was written
+before the database's clock was set back: silence is the distance to it in either direction, which the next note makes small.
 """
 
+import math
+import time
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -29,13 +34,30 @@ class Canary(Base):
 _SENT = text("""
     INSERT INTO canaries (queue, sent_at) SELECT unnest(CAST(:queues AS text[])), now()
     ON CONFLICT (queue) DO UPDATE SET
-        sent_at = CASE WHEN canaries.consumed_at >= canaries.sent_at THEN excluded.sent_at ELSE canaries.sent_at END
+        sent_at = CASE WHEN canaries.consumed_at >= canaries.sent_at THEN excluded.sent_at ELSE canaries.sent_at END,
+        -- or a clock that is set back would leave it answered until it has caught up
+        consumed_at = CASE WHEN canaries.consumed_at >= canaries.sent_at THEN NULL ELSE canaries.consumed_at END
 """)
 _CONSUMED = text("UPDATE canaries SET consumed_at = now(), worker = :worker WHERE queue = :queue")
 _SILENT = text("""
-    SELECT queue, extract(epoch FROM now() - sent_at) AS seconds FROM canaries
-    WHERE (consumed_at IS NULL OR consumed_at < sent_at) AND sent_at < now() - make_interval(secs => :patience)
+    SELECT queue, abs(extract(epoch FROM now() - sent_at)) AS seconds FROM canaries
+    WHERE (consumed_at IS NULL OR consumed_at < sent_at) AND abs(extract(epoch FROM now() - sent_at)) > :patience
 """)
+_BEAT_HEARD = text("""
+    INSERT INTO canaries (queue, sent_at, consumed_at, worker)
+    SELECT :beat, heard, heard, :worker FROM (SELECT now() - make_interval(secs => :ago) AS heard)
+    ON CONFLICT (queue) DO UPDATE SET
+        sent_at = excluded.sent_at, consumed_at = excluded.consumed_at, worker = excluded.worker
+""")
+_BEAT_SILENT = text("SELECT abs(extract(epoch FROM now() - consumed_at)) AS seconds FROM canaries WHERE queue = :beat")
+
+_STARTED = time.monotonic()
+
+BEAT = "beat"
+"""The row that says when beat was heard. No queue has this name."""
+
+SILENCE_SECONDS = 60.0
+"""A queue or a beat that was not heard for so long is reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +85,21 @@ async def find_silent_queues(*, patience_seconds: float) -> list[SilentQueue]:
     async with transaction(Role.SWEEP) as connection:
         rows = await connection.execute(_SILENT, {"patience": patience_seconds})
         return [SilentQueue(row.queue, float(row.seconds)) for row in rows]
+
+
+async def note_beat(*, seconds_ago: float, worker: str) -> None:
+    """Note that ``worker`` heard beat ``seconds_ago``."""
+    async with transaction(Role.SWEEP) as connection:
+        await connection.execute(_BEAT_HEARD, {"beat": BEAT, "ago": seconds_ago, "worker": worker})
+
+
+async def beat_silent_seconds() -> float:
+    """Return the seconds since any worker heard beat, at most those since this process started."""
+    async with transaction(Role.ACCEPT) as connection:
+        row = (await connection.execute(_BEAT_SILENT, {"beat": BEAT})).one_or_none()
+        return since_start(math.inf if row is None else float(row.seconds))
+
+
+def since_start(seconds: float) -> float:
+    """``seconds``, at most those since this process started: what was before a start of everything is no silence."""
+    return min(seconds, time.monotonic() - _STARTED)

@@ -16,6 +16,7 @@ from typing import TextIO
 import orjson
 
 MARKS = (
+    "event",
     *("request_id", "payment_id", "refund_id", "settlement_id", "attempt", "task_id", "task"),
     *("method", "path", "status", "milliseconds", "caller"),
 )

@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from api.answers import json_answer
 from api.problems import problems
+from workflows.canaries import SILENCE_SECONDS, beat_silent_seconds
 from workflows.health import database_answers
 
 router = APIRouter(prefix="/health", tags=["health"])
@@ -18,6 +19,11 @@ async def live() -> Response:
 
 @router.get("/ready", responses=problems())
 async def ready() -> Response:
-    """This process can store a payment. The broker is not asked: without it payments are merely later."""
+    """This process can store a payment. The broker is not asked: without it payments are merely later.
+
+    `beat` is `silent` when no worker has received a sweep for a minute: new payments are processed as before, but retries,
+    questions and expiry wait, so somebody has to be told. It is no reason to send no traffic here.
+    """
     await database_answers()
-    return json_answer({"status": "ready"})
+    silent = await beat_silent_seconds() >= SILENCE_SECONDS
+    return json_answer({"status": "ready", "beat": "silent" if silent else "heard"})

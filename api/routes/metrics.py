@@ -48,6 +48,9 @@ class _Installation(Collector):
         for queue, seconds in self._overview.silent_seconds.items():
             silence.add_metric([queue], seconds)
         yield silence
+        beat = GaugeMetricFamily("mpac_beat_silent_seconds", "Since a worker last received a sweep from beat.")
+        beat.add_metric([], self._overview.beat_silent_seconds)
+        yield beat
 
 
 @router.get(

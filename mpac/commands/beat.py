@@ -1,4 +1,4 @@
-"""`mpac beat`: the timetable. Several may run; one is active."""
+"""`mpac beat`: the timetable. Several may run at once."""
 
 from pathlib import Path
 

@@ -11,6 +11,7 @@ from mpac.stack.home import Home, command
 from mpac.stack.realm import MOVABLE
 from mpac.stack.runfile import RunInfo, birth, read_run
 
+ANSWER_WITHIN_SECONDS = 5  # the API itself says within three whether its database answers
 URLS = {  # which URL a process serves
     "postgres": "database_url",
     "valkey": "broker_url",
@@ -30,13 +31,33 @@ def status(*, as_json: bool, home: Path) -> None:
     if info is None:
         click.echo("{}" if as_json else f"No stack runs in {folder.path}: start one with `{command('up', home)}`.")
         sys.exit(1)
-    click.echo(json.dumps(info, indent=2) if as_json else "\n".join(table(info)))
-    sys.exit(0 if is_well(info) else 1)
+    wrong = complaints(info)
+    click.echo(json.dumps(info, indent=2) if as_json else "\n".join([*table(info), *wrong]))
+    sys.exit(0 if is_well(info) and not wrong else 1)
 
 
 def is_well(info: RunInfo) -> bool:
     """Whether everything that was started is there and ready."""
     return bool(info.get("complete")) and set(info["names"]) == set(info["ready"])
+
+
+def complaints(info: RunInfo) -> list[str]:
+    """What the API says is wrong with the stack: a process that runs may still do nothing."""
+    if "api" not in info["ready"]:
+        return []
+    from urllib.error import HTTPError  # noqa: PLC0415 - a tenth of a second, which no other word shall wait for
+    from urllib.request import urlopen  # noqa: PLC0415 - as above
+
+    try:
+        with urlopen(f"{info['api_url']}/health/ready", timeout=ANSWER_WITHIN_SECONDS) as answer:  # noqa: S310 - ours, http
+            said = json.load(answer)
+    except HTTPError as error:
+        return [f"The API is not ready: {info['api_url']}/health/ready answers {error.code}."]
+    except (OSError, ValueError):
+        return [f"The API does not answer at {info['api_url']}."]
+    if said.get("beat") == "silent" and "beat" in info["names"]:
+        return ["Beat is silent: no worker has received a sweep for a minute, so retries, questions and closings wait."]
+    return []
 
 
 def table(info: RunInfo) -> list[str]:

@@ -15,7 +15,7 @@ WORKER_THREADS = 16  # each waits for the one event loop, which does the work; 8
 WORKER_GRACE_SECONDS = 20
 API_GRACE_SECONDS = 5  # as in api.__main__: requests in flight may end, a hanging ?wait= is cut
 
-SCHEDULER = "redbeat.RedBeatScheduler"
+SCHEDULER = "beat.scheduler.MonotonicScheduler"
 FLOWER_MAX_TASKS = 10_000  # it keeps them all in memory, and slows down well before its default of 100,000
 
 
@@ -39,7 +39,7 @@ def worker(*, queues: str, name: str) -> tuple[str, ...]:
 
 
 def beat() -> tuple[str, ...]:
-    """The timetable. RedBeat keeps it in the broker, so that of several beats one is active."""
+    """The timetable, by a scheduler that stores nothing. Of several beats each sends, which is harmless."""
     return (*BEAT, "beat", "--scheduler", SCHEDULER, "--pidfile=")
 
 

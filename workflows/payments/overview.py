@@ -5,10 +5,12 @@ another amount than was asked for). Both are in an index, so the numbers come fr
 table, however large that is.
 """
 
+import math
 from dataclasses import dataclass
 
 from sqlalchemy import text
 
+from workflows.canaries import BEAT, since_start
 from workflows.database import Role, transaction
 
 MONEY = {"payment": "amount + tip_amount", "refund": "amount"}
@@ -41,7 +43,7 @@ def _open(entity: str) -> str:
 _OPEN = text(" UNION ALL ".join(_open(entity) for entity in MONEY))
 _LETTERS = text("SELECT count(*) FROM dead_letters WHERE requeued_at IS NULL")
 _QUEUES = text("""
-    SELECT queue, extract(epoch FROM now() - coalesce(consumed_at, sent_at))::float AS silent_seconds FROM canaries
+    SELECT queue, abs(extract(epoch FROM now() - coalesce(consumed_at, sent_at)))::float AS silent_seconds FROM canaries
 """)
 
 
@@ -69,6 +71,7 @@ class Overview:
     open: tuple[OpenRows, ...]
     dead_letters: int
     silent_seconds: dict[str, float]
+    beat_silent_seconds: float
 
 
 async def take_overview() -> Overview:
@@ -77,4 +80,5 @@ async def take_overview() -> Overview:
         rows = tuple(OpenRows(**row) for row in (await connection.execute(_OPEN)).mappings())
         letters = (await connection.execute(_LETTERS)).scalar_one()
         queues = {row.queue: row.silent_seconds for row in await connection.execute(_QUEUES)}
-    return Overview(rows, letters, queues)
+    beat = since_start(queues.pop(BEAT, math.inf))
+    return Overview(rows, letters, queues, beat)

@@ -1,4 +1,4 @@
-"""The timetable names tasks that exist, and no entry outlives the next one by much."""
+"""The timetable names tasks that exist, and every sweep is on it."""
 
 import ast
 from pathlib import Path
@@ -9,6 +9,7 @@ from beat.schedule import timetable
 
 SCHEDULE = timetable()
 ROOT = Path(__file__).parents[3]
+RETIRED = {"sweeps.canaries"}  # sent by the beat of the release before
 
 
 def task_names(*files: Path) -> set[str]:
@@ -29,12 +30,9 @@ def test_every_entry_names_a_task_that_exists(entry: dict[str, object]) -> None:
 
 
 def test_every_sweep_is_on_the_timetable() -> None:
-    assert task_names(ROOT / "beat" / "sweeps.py") <= {entry["task"] for entry in SCHEDULE.values()}
-
-
-def test_a_message_that_nobody_took_expires_when_the_next_one_comes() -> None:
-    for entry in SCHEDULE.values():
-        assert entry["schedule"] <= entry["options"]["expires"] <= max(entry["schedule"], 5)
+    assert task_names(ROOT / "beat" / "sweeps.py") - RETIRED == {
+        entry["task"] for entry in SCHEDULE.values() if entry["task"].startswith("sweeps.")
+    }
 
 
 def test_lost_nudges_are_looked_for_every_second() -> None:

@@ -1,0 +1,63 @@
+"""Beat's scheduler: send each entry of the timetable at its interval by the monotonic clock, and store nothing.
+
+Whatever happens to the broker's keys, to a file or to the wall clock, the next tick comes. Several beats may run at once: each
+sends, and a sweep that runs twice only nudges twice. A message does not expire, because that is decided by comparing the wall
+clocks of two machines; instead nothing is sent to a queue in which many messages wait already.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from celery.beat import Scheduler
+
+from beat.queues import messages_waiting
+
+logger = logging.getLogger(__name__)
+
+MOST_WAITING = 200
+"""Messages in a queue that gets no further ones from beat. A worker that was away works them off in a second or two."""
+
+AFTER_FAILURE_SECONDS = 1.0
+
+
+class MonotonicScheduler(Scheduler):
+    """The timetable in memory. `celery beat` makes it and calls ``tick`` again and again."""
+
+    def __init__(self, *args: Any, clock: Callable[[], float] = time.monotonic, **kwargs: Any) -> None:
+        self._clock = clock
+        self._due: dict[str, float] = {}
+        self._is_failing = True  # so that the first success is logged
+        super().__init__(*args, **kwargs)
+
+    def setup_schedule(self) -> None:
+        """Everything is due at once: beat may have been away."""
+        self._due = dict.fromkeys(self.app.conf.beat_schedule, self._clock())
+
+    def tick(self, **_: Any) -> float:
+        """Send what is due; returns the seconds until the next entry is."""
+        for name, entry in self.app.conf.beat_schedule.items():
+            if self._due[name] <= self._clock():
+                if not self._send(entry["task"]):
+                    return AFTER_FAILURE_SECONDS
+                self._due[name] = self._clock() + entry["schedule"]
+        return max(0.0, min(self._due.values()) - self._clock())
+
+    def close(self) -> None:
+        """There is nothing to store."""
+
+    def _send(self, task: str) -> bool:
+        """Send one message, unless many wait in its queue; False if the broker did not take it."""
+        try:
+            if messages_waiting(task.partition(".")[0]) < MOST_WAITING:
+                self.app.send_task(task, retry=False, ignore_result=True)
+        except Exception as error:  # whatever the broker's client raises, beat lives on and tries again
+            if not self._is_failing:
+                logger.warning("the broker takes no message of beat's: %s", error)
+            self._is_failing = True
+            return False
+        if self._is_failing:
+            logger.info("beat sends what is due")
+        self._is_failing = False
+        return True

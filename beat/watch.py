@@ -1,0 +1,107 @@
+"""Watch: a thread of each worker for sweeps that sends canaries through the queues and reports when beat is not heard.
+
+Beat starts none of it, because it is beat's absence that has to be reported. Its pauses follow the monotonic clock of the
+process. The API's `mpac_beat_silent_seconds` and `/health/ready` read what it notes in the database.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from celery.signals import worker_ready, worker_shutting_down
+
+from beat.queues import messages_waiting
+from workers.app import QUEUES, settings
+from workers.canaries import sing
+from workers.runtime import run, runtime
+from workflows.canaries import SILENCE_SECONDS, find_silent_queues, note_beat, note_sent
+
+logger = logging.getLogger(__name__)
+
+CANARY_SECONDS = 15.0  # a deaf worker is noticed within a minute
+SHORTEST_SECONDS = 1.0  # however much tests and demos shorten the timetable
+
+MOST_WAITING = 200
+"""Messages in a queue that gets no further canaries: nobody consumes it, and the broker's memory is finite."""
+
+
+class Watch:
+    """When this process last heard of beat, and what follows from it."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since = clock()
+        self._heard: float | None = None
+        self.wake = threading.Event()
+
+    def begin(self) -> None:
+        """From now on beat is expected to be heard."""
+        self._since = self._clock()
+
+    def heard(self) -> None:
+        """A message that only beat sends has arrived."""
+        is_news = self.silent_seconds >= SILENCE_SECONDS or self._heard is None
+        self._heard = self._clock()
+        if is_news:
+            self.wake.set()  # so that everybody knows at once
+
+    @property
+    def silent_seconds(self) -> float:
+        """Since beat was last heard here, or could have been."""
+        return self._clock() - (self._since if self._heard is None else max(self._heard, self._since))
+
+    def look(self) -> None:
+        """Report beat's silence, note in the database that it was heard, and look after the canaries."""
+        silent = self.silent_seconds
+        if silent >= SILENCE_SECONDS:
+            message = "no sweep has arrived for %d s: beat, the broker or this worker's connection to it is away"
+            logger.error(message, silent, extra={"event": "beat.silent"})
+        elif self._heard is not None:
+            _try(lambda: run(note_beat(seconds_ago=silent, worker=runtime().worker)))
+        _try(_report_silent_queues)
+        _try(lambda: run(note_sent(list(QUEUES))))
+        _try(_send_canaries)
+
+
+watch = Watch()
+_stopping = threading.Event()
+
+
+def _report_silent_queues() -> None:
+    for found in run(find_silent_queues(patience_seconds=SILENCE_SECONDS)):
+        message = "nobody has consumed the queue %s for %d s"
+        logger.error(message, found.queue, found.seconds, extra={"event": "queue.silent"})
+
+
+def _send_canaries() -> None:
+    for queue in QUEUES:
+        if messages_waiting(queue) < MOST_WAITING:
+            sing.apply_async((queue,), queue=queue, retry=False)
+
+
+def _try(step: Callable[[], None]) -> None:
+    try:
+        step()
+    except Exception as error:  # the database or the broker is away; the next look comes in any case
+        logger.warning("a look at the queues was cut short: %s", error)
+
+
+def _look_again_and_again() -> None:
+    pause = max(SHORTEST_SECONDS, CANARY_SECONDS * settings.timetable_scale)
+    while not _stopping.is_set():
+        watch.wake.wait(pause)
+        watch.wake.clear()
+        watch.look()
+
+
+@worker_ready.connect
+def _start(**_: Any) -> None:
+    watch.begin()
+    threading.Thread(target=_look_again_and_again, name="watch", daemon=True).start()
+
+
+@worker_shutting_down.connect
+def _stop(**_: Any) -> None:
+    _stopping.set()

@@ -1,0 +1,134 @@
+"""Beat's scheduler on a real broker: neither the broker's keys nor the wall clock decide when the next sweep is sent."""
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from freezegun import freeze_time
+from redis import Redis
+
+from mpac.stack.local import LocalStack
+
+HOUR = 3_600
+
+
+class Clock:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def broker(stack: LocalStack) -> Iterator[Redis]:
+    """The broker, whose queue for sweeps is empty before and after."""
+    with Redis.from_url(stack.urls.broker) as client:
+        client.flushall()
+        yield client
+        client.flushall()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def scheduler(broker: Redis, clock: Clock) -> Any:
+    """Beat's scheduler with the real timetable, its first tick done."""
+    app = importlib.import_module("beat.app").app
+    made = importlib.import_module("beat.scheduler").MonotonicScheduler(app=app, clock=clock)
+    made.tick()
+    broker.delete("sweeps", "settlements")
+    return made
+
+
+def sent(broker: Redis) -> int:
+    """How many sweeps wait; the queue is empty afterwards."""
+    count = int(broker.llen("sweeps"))
+    broker.delete("sweeps")
+    return count
+
+
+def test_each_entry_is_sent_at_its_interval(broker: Redis, clock: Clock, scheduler: Any) -> None:
+    assert scheduler.tick() == pytest.approx(1)
+    assert sent(broker) == 0
+    counts = []
+    for _ in range(15):
+        clock.seconds += 1
+        assert scheduler.tick() == pytest.approx(1)
+        counts.append(sent(broker))
+    assert counts == [3] * 14 + [4], "payments, refunds and settlements each second, reconciliations each 15 s"
+
+
+@pytest.mark.parametrize("jump_seconds", [-HOUR, HOUR, -26 * HOUR, 26 * HOUR])
+def test_a_wall_clock_that_jumps_changes_nothing(
+    broker: Redis, clock: Clock, scheduler: Any, jump_seconds: int
+) -> None:
+    for _ in range(3):
+        with freeze_time(tz_offset=0) as wall:
+            wall.tick(jump_seconds)
+            clock.seconds += 1
+            assert scheduler.tick() == pytest.approx(1)
+            assert sent(broker) == 3
+
+
+def test_messages_carry_no_time_by_which_another_machines_clock_could_judge_them(
+    broker: Redis, clock: Clock, scheduler: Any
+) -> None:
+    clock.seconds += HOUR
+    scheduler.tick()
+    raw = b"".join(broker.lrange("sweeps", 0, -1))  # type: ignore[arg-type]
+    assert raw
+    assert b'"expires": null' in raw
+    assert raw.count(b'"expires": null') == raw.count(b'"expires"')
+
+
+def test_a_pause_of_beat_is_followed_by_one_message_of_each_kind(broker: Redis, clock: Clock, scheduler: Any) -> None:
+    clock.seconds += 26 * HOUR
+    scheduler.tick()
+    assert sent(broker) == 5
+    assert broker.llen("settlements") == 1
+
+
+def test_whatever_is_deleted_in_the_broker_the_next_tick_is_sent(broker: Redis, clock: Clock, scheduler: Any) -> None:
+    for _ in range(3):
+        for key in broker.scan_iter("*"):
+            broker.delete(key)
+        clock.seconds += 1
+        scheduler.tick()
+        assert broker.llen("sweeps") == 3
+        broker.flushall()
+
+
+def test_a_queue_that_nobody_consumes_does_not_grow_without_bound(broker: Redis, clock: Clock, scheduler: Any) -> None:
+    from beat.scheduler import MOST_WAITING  # noqa: PLC0415 - the application needs the broker's address
+
+    for _ in range(MOST_WAITING):
+        clock.seconds += 1
+        scheduler.tick()
+    assert broker.llen("sweeps") == MOST_WAITING
+    sent(broker)
+    clock.seconds += 1
+    scheduler.tick()
+    assert sent(broker) == 3
+
+
+async def test_a_broker_that_is_away_delays_a_tick_and_the_next_one_after_its_return_is_sent(
+    stack: LocalStack, clock: Clock, scheduler: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock.seconds += 1
+    await stack.stop("valkey")
+    try:
+        assert scheduler.tick() == pytest.approx(1)
+        assert scheduler.tick() == pytest.approx(1)
+    finally:
+        await stack.start("valkey")
+    assert [record.levelname for record in caplog.records if record.name == "beat.scheduler"] == ["WARNING"]
+    scheduler.tick()
+    with Redis.from_url(stack.urls.broker) as client:
+        assert sent(client) == 3

@@ -1,0 +1,158 @@
+"""The watch of a worker for sweeps: it reports a silent beat and silent queues by itself, and the API tells of it."""
+
+import asyncio
+import importlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from redis import Redis
+
+from mpac.stack.local import LocalStack
+from tests.harness import Api
+from tests.integration.beat.test_scheduler import Clock
+from tests.integration.payments.evidence import Admin
+from workflows import canaries
+from workflows.canaries import BEAT, SILENCE_SECONDS, beat_silent_seconds, find_silent_queues, note_beat
+
+QUIET = 0.0
+
+
+@pytest.fixture
+async def watch(stack: LocalStack, engines: None, admin: Admin, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+    """A watch whose clock the test moves, in a worker that runs on the tests' event loop."""
+    module = importlib.import_module("beat.watch")
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(module, "run", lambda work: asyncio.run_coroutine_threadsafe(work, loop).result())
+    monkeypatch.setattr(module, "runtime", lambda: SimpleNamespace(worker="w"))
+    monkeypatch.setattr(canaries, "_STARTED", -1e9)  # this process has run for long
+    clock = Clock()
+    made = module.Watch(clock=clock)
+    made.clock = clock
+    await admin.execute("DELETE FROM canaries")
+    yield made
+    await admin.execute("DELETE FROM canaries")
+    with Redis.from_url(stack.urls.broker) as client:
+        client.flushall()
+
+
+@pytest.fixture
+def look(watch: Any, caplog: pytest.LogCaptureFixture) -> Callable[[], Awaitable[list[str]]]:
+    """Let the watch look; the events it reported as errors."""
+
+    async def once() -> list[str]:
+        caplog.clear()
+        await asyncio.to_thread(watch.look)
+        assert [record.getMessage() for record in caplog.records if "cut short" in record.getMessage()] == []
+        errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+        return [record.__dict__["event"] for record in errors]
+
+    return once
+
+
+async def told(api: Api) -> tuple[str, float]:
+    """What ``/health/ready`` and the metric say of beat."""
+    ready = await api.get("//health/ready")
+    assert ready.status == 200, "a beat that is away is no reason to send no traffic here"
+    page = (await api.get("//metrics")).raw.decode()
+    samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+    (silent,) = [sample.value for sample in samples if sample.name == "mpac_beat_silent_seconds"]
+    assert not [sample for sample in samples if sample.labels.get("queue") == BEAT]
+    return ready.body["beat"], silent
+
+
+async def test_a_beat_that_is_heard_is_told_so_and_one_that_falls_silent_is_reported_again_and_again(
+    watch: Any, look: Callable[[], Awaitable[list[str]]], api: Api, admin: Admin
+) -> None:
+    watch.heard()
+    assert await look() == []
+    state, silent = await told(api)
+    assert state == "heard"
+    assert silent < SILENCE_SECONDS
+    for _ in range(2):
+        watch.clock.seconds += SILENCE_SECONDS
+        assert await look() == ["beat.silent"]
+    await admin.execute("UPDATE canaries SET consumed_at = consumed_at - interval '2 min' WHERE queue = 'beat'")
+    state, silent = await told(api)
+    assert state == "silent"
+    assert silent >= 2 * SILENCE_SECONDS
+    watch.heard()
+    assert watch.wake.is_set(), "nobody waits for the next look to be told that it is back"
+    assert await look() == []
+    assert (await told(api))[0] == "heard"
+
+
+async def test_a_beat_that_never_came_is_reported(
+    watch: Any, look: Callable[[], Awaitable[list[str]]], api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await look() == []
+    watch.clock.seconds += SILENCE_SECONDS + 1
+    assert await look() == ["beat.silent"]
+    assert (await told(api))[0] == "silent"
+    monkeypatch.setattr(canaries, "_STARTED", time.monotonic())  # in a process that has just started it may still come
+    assert (await told(api))[0] == "heard"
+
+
+@pytest.mark.parametrize("jump", ["1 h", "-1 h"])
+async def test_a_database_whose_clock_jumps_hides_no_silence_and_the_next_note_ends_a_false_one(
+    watch: Any, look: Callable[[], Awaitable[list[str]]], admin: Admin, jump: str
+) -> None:
+    watch.heard()
+    await look()
+    await admin.execute("UPDATE canaries SET consumed_at = consumed_at - %s::interval WHERE queue = 'beat'", [jump])
+    assert await beat_silent_seconds() > SILENCE_SECONDS
+    await look()
+    assert await beat_silent_seconds() < SILENCE_SECONDS
+
+
+@pytest.mark.parametrize("jump", ["1 h", "-1 h"])
+async def test_a_queue_that_falls_silent_after_the_clock_has_jumped_is_reported(
+    look: Callable[[], Awaitable[list[str]]], admin: Admin, jump: str
+) -> None:
+    await look()
+    await admin.execute("UPDATE canaries SET consumed_at = now()")  # all were answered
+    await admin.execute(
+        "UPDATE canaries SET consumed_at = consumed_at - %s::interval, sent_at = sent_at - %s::interval", [jump, jump]
+    )
+    await look()  # the canaries of this look are answered by nobody
+    await admin.execute("UPDATE canaries SET sent_at = sent_at - interval '2 min' WHERE queue = 'payments'")
+    assert "queue.silent" in await look()
+
+
+async def test_canaries_are_sent_without_beat_and_a_queue_that_nobody_consumes_stays_small(
+    stack: LocalStack, watch: Any, look: Callable[[], Awaitable[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module("beat.watch"), "MOST_WAITING", 3)
+    for _ in range(5):
+        watch.heard()
+        await look()
+    with Redis.from_url(stack.urls.broker) as client:
+        assert {
+            queue: client.llen(queue) for queue in ("payments", "refunds", "settlements", "webhooks")
+        } == dict.fromkeys(("payments", "refunds", "settlements", "webhooks"), 3)
+    assert await find_silent_queues(patience_seconds=SILENCE_SECONDS) == []
+
+
+async def test_a_database_or_broker_that_is_away_does_not_end_the_watch(
+    watch: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(work: Any) -> None:
+        work.close()
+        raise OSError("away")
+
+    monkeypatch.setattr(importlib.import_module("beat.watch"), "run", away)
+    watch.heard()
+    watch.clock.seconds += SILENCE_SECONDS
+    await asyncio.to_thread(watch.look)
+    assert next(record.levelname for record in caplog.records if record.name == "beat.watch") == "ERROR"
+
+
+async def test_beat_is_heard_by_any_worker(engines: None, admin: Admin) -> None:
+    await note_beat(seconds_ago=30, worker="one")
+    await note_beat(seconds_ago=QUIET, worker="two")
+    assert await beat_silent_seconds() < SILENCE_SECONDS
+    await admin.execute("DELETE FROM canaries WHERE queue = 'beat'")
