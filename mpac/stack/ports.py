@@ -2,14 +2,16 @@
 
 ``auto`` takes the documented block from 8800 and, for each port somebody else has, a free one instead; a number takes
 exactly that block or complains; ``free`` takes any free ports, for tests that run side by side. Free ones come from
-below the range the kernel hands to outgoing connections, and are held for the stack that chose them: several seconds pass
+below the range the kernel hands to outgoing connections. All are held for the stack that chose them: several seconds pass
 until its last process listens, and while one is started again nobody does.
 """
 
 import random
 import socket
+import sys
 from collections.abc import Iterable
 
+from mpac.stack.listeners import listener_on
 from mpac.trouble import Trouble
 
 HOST = "127.0.0.1"
@@ -21,22 +23,35 @@ LOWEST, HIGHEST = 1024, 65_535 - len(ORDER)
 
 
 class Held:
-    """Ports that no other stack chooses while this is there: bound, but not listened on, so that a server still can."""
+    """Ports that no other stack on this machine chooses while this is there; a server can still listen on them.
+
+    A port is claimed by binding an abstract Unix socket with its number in the name: the kernel lets one process do that, of
+    whatever user, and lets go of it when the process ends. A TCP socket that is bound, but does not listen, keeps off programs
+    that take any port. It alone would not do: to be bound beside connections that are closing it has to allow others the same.
+    """
 
     def __init__(self) -> None:
         self._sockets: list[socket.socket] = []
 
     def take(self, port: int) -> bool:
-        """Hold the port; False if somebody has it, be it only held."""
+        """Hold the port; False if another process listens there or holds it."""
+        claim = _claim(port)
+        if claim is None:
+            return False
         holder = socket.socket()
         try:
+            if not is_free(port):
+                raise OSError
+            if sys.platform == "linux":
+                holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             holder.bind((HOST, port))
         except OSError:
             holder.close()
+            claim.close()
             return False
-        # Only now: the port was to be nobody's, and from here on it is to be free for a server, which sets this too.
+        # Where no claim protects it, only now: from here on the port is to be free for a server, which sets this too.
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._sockets.append(holder)
+        self._sockets += [holder, claim]
         return True
 
     def release(self) -> None:
@@ -49,16 +64,19 @@ class Held:
 
 
 def choose_ports(wish: str, names: Iterable[str], *, held: Held | None = None) -> dict[str, int]:
-    """A port for each name. ``wish`` is ``auto``, ``free`` or the first port of a block; ``held`` keeps the free ones."""
+    """A port for each name. ``wish`` is ``auto``, ``free`` or the first port of a block; ``held`` keeps them."""
     wanted = [name for name in ORDER if name in set(names)]
     held = held or Held()
     if wish == "free":
         return _free_ports(wanted, taken=set(), held=held)
     block = {name: _base(wish) + ORDER.index(name) for name in wanted}
-    busy = [name for name, port in block.items() if not is_free(port)]
+    busy = [name for name, port in block.items() if not held.take(port)]
     if busy and wish != "auto":
+        held.release()
+        port = block[busy[0]]
+        owner = listener_on(port) or "another local stack, or a process that cannot be looked at"
         raise Trouble(
-            f"Port {block[busy[0]]} for {busy[0]} is taken: name another block with --ports, or use --ports auto."
+            f"Port {port} for {busy[0]} is taken by {owner}: name another block with --ports, or use --ports auto."
         )
     return block | _free_ports(busy, taken=set(block.values()), held=held)
 
@@ -73,6 +91,18 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _claim(port: int) -> socket.socket | None:
+    """Claim the port among stacks; ``None`` if another one has. Where there are no abstract sockets, nothing is claimed."""
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        if sys.platform == "linux":
+            claim.bind(f"\0mpac-port-{port}")
+    except OSError:
+        claim.close()
+        return None
+    return claim
 
 
 def _base(wish: str) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+from mpac.stack.listeners import listens
 from mpac.stack.ports import HOST
 from mpac.stack.program import Probe
 
@@ -11,10 +12,10 @@ ANSWER_WITHIN_SECONDS = 2  # a process that takes longer to say "ready" is not
 
 
 def answers_http(port: int, path: str) -> Probe:
-    """Ready when it answers 200 to ``GET path``."""
+    """Ready when it answers 200 to ``GET path``, and no other process does in its place."""
 
-    async def ready(_pid: int) -> bool:
-        return b" 200 " in await _first_line(port, path)
+    async def ready(pid: int) -> bool:
+        return b" 200 " in await _first_line(port, path) and listens(pid, port)
 
     return ready
 

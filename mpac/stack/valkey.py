@@ -9,6 +9,7 @@ import json
 import signal
 
 from mpac.stack.home import Home, private_folder, write_private
+from mpac.stack.listeners import listens
 from mpac.stack.ports import HOST
 from mpac.stack.program import Program
 from mpac.stack.realm import ORDINARY
@@ -43,8 +44,8 @@ async def valkey(home: Home, *, port: int, password: str, durable: bool) -> Prog
         ),
     )
 
-    async def ready(_pid: int) -> bool:
-        return await _answers(port, password)
+    async def ready(pid: int) -> bool:
+        return await _answers(port, password) and listens(pid, port)
 
     return Program(
         name="valkey",
