@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmarks import report
 from benchmarks.contenders import Contender, OrmCelery, Product
-from benchmarks.measure import stamp, take_turn
+from benchmarks.measure import Sandbox, stamp, take_turn
 from benchmarks.orders import ORDERS_QUICK, OrdersPlan, compare_orders
 from benchmarks.plan import QUICK, Plan
 from benchmarks.profiling import profile
@@ -83,9 +83,8 @@ async def _run(plan: Plan, names: tuple[str, ...], console: Console) -> report.R
             for number in range(plan.rounds):
                 for name, contender in contenders.items():
                     started = time.monotonic()
-                    figures = await take_turn(
-                        contender, plan=plan, sandbox_url=stack.urls.sandbox, run=f"{run}-{number}-{name}"
-                    )
+                    sandbox = Sandbox(stack.urls.sandbox, stack.control_key)
+                    figures = await take_turn(contender, plan=plan, sandbox=sandbox, run=f"{run}-{number}-{name}")
                     found[name].append(figures)
                     console.print(_line(number, name, figures, time.monotonic() - started))
     return found

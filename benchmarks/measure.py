@@ -5,7 +5,7 @@ import json
 import math
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,15 +29,28 @@ NOT_THE_PRODUCTS = (CLIENT, CLIENT_SESSION, "others")
 Figures = dict[str, Any]
 
 
-async def take_turn(contender: Contender, *, plan: Plan, sandbox_url: str, run: str) -> Figures:
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """The provider of a bench, and the key of its control routes."""
+
+    url: str
+    control_key: str = field(repr=False)
+
+    def session(self) -> aiohttp.ClientSession:
+        """A client of those routes."""
+        headers = {"Authorization": f"Bearer {self.control_key}"}
+        return aiohttp.ClientSession(self.url, headers=headers, raise_for_status=True)
+
+
+async def take_turn(contender: Contender, *, plan: Plan, sandbox: Sandbox, run: str) -> Figures:
     """Everything the plan says about one contender. Raises ``Trouble`` where it lost or doubled a payment."""
     await contender.start()
     try:
-        await prepare(contender, sandbox_url=sandbox_url, latency_ms=plan.latency_ms)
+        await prepare(contender, sandbox=sandbox, latency_ms=plan.latency_ms)
         found: Figures = {}
         for name in LOADS:
             found[name] = figures_of(await load(await job_for(contender, name, plan=plan, run=run)))
-        found["proof"] = await _prove(contender, sandbox_url=sandbox_url, run=run)
+        found["proof"] = await _prove(contender, sandbox=sandbox, run=run)
         return found
     finally:
         await contender.stop()
@@ -67,16 +80,16 @@ async def job_for(contender: Contender, name: str, *, plan: Plan, run: str) -> J
     )
 
 
-async def prepare(contender: Contender, *, sandbox_url: str, latency_ms: int) -> None:
+async def prepare(contender: Contender, *, sandbox: Sandbox, latency_ms: int) -> None:
     """Nobody pays for what the one before left behind: rows to vacuum, pages to write, a long ledger."""
     async with await psycopg.AsyncConnection.connect(contender.database_url, autocommit=True) as connection:
         await connection.execute("VACUUM ANALYZE")
         await connection.execute("CHECKPOINT")
-    async with aiohttp.ClientSession(raise_for_status=True) as session:
-        await session.delete(f"{sandbox_url}/control/ledger")
+    async with sandbox.session() as session:
+        await session.delete("/control/ledger")
         # Events from the provider are a path of their own, which the rival does not have.
-        await session.put(f"{sandbox_url}/control/webhooks", json={"enabled": False})
-        await session.put(f"{sandbox_url}/control/latency", json={"min_ms": latency_ms, "max_ms": latency_ms})
+        await session.put("/control/webhooks", json={"enabled": False})
+        await session.put("/control/latency", json={"min_ms": latency_ms, "max_ms": latency_ms})
 
 
 async def load(job: Job) -> dict[str, Any]:
@@ -127,9 +140,9 @@ def percentiles(values: list[float]) -> dict[str, float]:
     return {f"p{p}": ordered[math.ceil(len(ordered) * p / 100) - 1] for p in PERCENTILES} if ordered else {}
 
 
-async def _prove(contender: Contender, *, sandbox_url: str, run: str) -> dict[str, int]:
+async def _prove(contender: Contender, *, sandbox: Sandbox, run: str) -> dict[str, int]:
     """What was answered 201 is final, and the provider moved money exactly once for each that completed."""
-    charged = await _charged(sandbox_url)
+    charged = await _charged(sandbox)
     async with await psycopg.AsyncConnection.connect(contender.database_url) as connection:
         cursor = await connection.execute(
             "SELECT status, array_agg(id) FROM payments WHERE client_reference LIKE %s GROUP BY status", (f"{run}-%",)
@@ -148,12 +161,12 @@ async def _prove(contender: Contender, *, sandbox_url: str, run: str) -> dict[st
     return proof
 
 
-async def _charged(sandbox_url: str) -> list[str]:
+async def _charged(sandbox: Sandbox) -> list[str]:
     charged: list[str] = []
-    async with aiohttp.ClientSession(raise_for_status=True) as session:
+    async with sandbox.session() as session:
         after: int | None = 0
         while after is not None:
-            async with session.get(f"{sandbox_url}/control/ledger", params={"after": after, "limit": 5_000}) as answer:
+            async with session.get("/control/ledger", params={"after": after, "limit": 5_000}) as answer:
                 page = await answer.json()
             charged += [row["payment_id"] for row in page["data"] if row["kind"] == "charge"]
             after = page["next"]

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.contenders import Product
-from benchmarks.measure import figures_of, job_for, load, prepare, stamp
+from benchmarks.measure import Sandbox, figures_of, job_for, load, prepare, stamp
 from benchmarks.plan import Plan
 from mpac.stack.local import LocalStack
 from mpac.trouble import Trouble
@@ -30,7 +30,7 @@ async def profile(plan: Plan, console: Console) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HOOK), os.environ.get("PYTHONPATH"))))
         async with LocalStack(folder / "home", restart=False, durable=True) as stack:
             product = Product(stack)
-            await prepare(product, sandbox_url=stack.urls.sandbox, latency_ms=plan.latency_ms)
+            await prepare(product, sandbox=Sandbox(stack.urls.sandbox, stack.control_key), latency_ms=plan.latency_ms)
             pids = {each: stack.pids[each] for each in LOOKED_AT}
             job = await job_for(product, "closed", plan=plan, run=stamp())
             loading = asyncio.create_task(load(job))

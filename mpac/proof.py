@@ -31,7 +31,7 @@ class Verdict:
     violations: tuple[tuple[str, str], ...]
 
 
-async def prove(*, sandbox_url: str) -> list[Verdict]:
+async def prove(*, sandbox_url: str, control_key: str) -> list[Verdict]:
     """All judges over everything; the provider's ledger is asked only where there is a sandbox provider.
 
     The product's variables must be in the environment. Raises ``Trouble`` where something that is to be judged can't be
@@ -40,8 +40,10 @@ async def prove(*, sandbox_url: str) -> list[Verdict]:
     verdicts = await _first_judge()
     database_url = os.environ["MPAC_DATABASE_URL"]
     if sandbox_url:
-        verdicts += await _second_judge(database_url=database_url, sandbox_url=sandbox_url)
-    return verdicts + await _judge_of_sums(database_url=database_url, sandbox_url=sandbox_url or None)
+        verdicts += await _second_judge(database_url=database_url, sandbox_url=sandbox_url, control_key=control_key)
+    return verdicts + await _judge_of_sums(
+        database_url=database_url, sandbox_url=sandbox_url or None, control_key=control_key
+    )
 
 
 def is_clean(verdicts: list[Verdict]) -> bool:
@@ -118,8 +120,8 @@ async def _first_judge() -> list[Verdict]:
     ]
 
 
-async def _second_judge(*, database_url: str, sandbox_url: str) -> list[Verdict]:
-    judgement = await judge_by_ledger(database_url=database_url, sandbox_url=sandbox_url)
+async def _second_judge(*, database_url: str, sandbox_url: str, control_key: str) -> list[Verdict]:
+    judgement = await judge_by_ledger(database_url=database_url, sandbox_url=sandbox_url, control_key=control_key)
     verdicts = []
     for rule, sentence in SENTENCES.items():
         broken = [(found.payment_id, found.problem) for found in judgement.broken if found.rule == rule]
@@ -137,8 +139,8 @@ async def _second_judge(*, database_url: str, sandbox_url: str) -> list[Verdict]
     return verdicts
 
 
-async def _judge_of_sums(*, database_url: str, sandbox_url: str | None) -> list[Verdict]:
-    found = await sums.judge_sums(database_url=database_url, sandbox_url=sandbox_url)
+async def _judge_of_sums(*, database_url: str, sandbox_url: str | None, control_key: str) -> list[Verdict]:
+    found = await sums.judge_sums(database_url=database_url, sandbox_url=sandbox_url, control_key=control_key)
     verdicts = []
     for rule, checked in found.checked.items():
         differing = [(each.place, each.problem) for each in found.differences if each.rule == rule]

@@ -15,7 +15,7 @@ from sandbox.app import create_app
 from sandbox.clock import Clock
 from sandbox.dial import Dial
 from sandbox.provider import Latency, Provider
-from sandbox.settings import Settings, read_settings
+from sandbox.settings import Settings, read_settings, with_control_key
 from sandbox.store import Store
 from sandbox.unruly import Holds
 from sandbox.webhooks import Webhooks
@@ -30,7 +30,7 @@ GC_THRESHOLDS = (50_000, 20, 50)  # nothing we do makes cycles worth looking for
 def main() -> None:
     """Read the settings and run."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
-    settings = read_settings(sys.argv[1:])
+    settings = with_control_key(read_settings(sys.argv[1:]))
     try:
         _run(settings)
     except sqlite3.OperationalError as error:

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from sandbox import charges, codes, control, inquiries, refunds, statements, undoing
-from sandbox.endpoint import Handler, guarded, public
+from sandbox.endpoint import Handler, controlled, guarded, public
 from sandbox.errors import not_found
 from sandbox.provider import Provider
 from sandbox.requests import MAX_BODY_BYTES
@@ -19,7 +19,6 @@ V1: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/statements", statements.get_statement),
 )
 CONTROL: tuple[tuple[str, str, Handler], ...] = (
-    ("GET", "/health", control.health),
     ("POST", "/v1/codes/{reference}/pay", codes.pay_code),
     ("GET", "/control/ledger", control.get_ledger),
     ("DELETE", "/control/ledger", control.delete_ledger),
@@ -42,7 +41,10 @@ def create_app(provider: Provider) -> web.Application:
     for method, path, handler in V1:
         app.router.add_route(method, path, guarded(provider, handler))
     for method, path, handler in CONTROL:
-        app.router.add_route(method, path, public(provider, handler))
+        app.router.add_route(method, path, controlled(provider, handler))
+    app.router.add_route("GET", "/health", public(provider, control.health))
+    for path in ("/control", "/control/{anything:.*}"):  # which routes there are is not for everybody either
+        app.router.add_route("*", path, controlled(provider, unknown_route))
     app.router.add_route("*", "/{anything:.*}", public(provider, unknown_route))
     return app
 

@@ -1,7 +1,6 @@
 """The control routes: what a test or an operator tells the sandbox about itself.
 
-They carry no key and have no latency. They are meant for the machine the sandbox runs on, which is why it listens on
-loopback unless told otherwise.
+They ask for the control key, which the product does not have, and have no latency.
 """
 
 from aiohttp import web

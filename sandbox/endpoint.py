@@ -27,9 +27,21 @@ INTERNAL = Refused(500, "internal_error", message="something went wrong")
 
 
 def public(provider: Provider, handler: Handler) -> WebHandler:
-    """A route for anybody on this machine, answered at once."""
+    """A route for anybody, answered at once."""
 
     async def endpoint(request: web.Request) -> web.StreamResponse:
+        return await _answer(provider, request, handler)
+
+    return endpoint
+
+
+def controlled(provider: Provider, handler: Handler) -> WebHandler:
+    """A route for whoever has the control key, answered at once."""
+    expected = f"Bearer {provider.settings.control_key}".encode()
+
+    async def endpoint(request: web.Request) -> web.StreamResponse:
+        if not provider.settings.control_key or not hmac.compare_digest(_header(request, "Authorization"), expected):
+            return _with_request_id(request, refusal(UNAUTHORIZED))
         return await _answer(provider, request, handler)
 
     return endpoint

@@ -6,11 +6,14 @@ The command line says where it lives, the environment says what it knows; both h
 
 import argparse
 import os
+import secrets
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 DEFAULT_PORT = 9100
+CONTROL_KEY_FILE = "control-key"
 DEFAULT_LATENCY_MS = "50"  # what a near acquirer takes; the product's limits in flight are sized for it
 
 
@@ -22,6 +25,7 @@ class Settings:
     port: int
     store: Path
     api_key: str
+    control_key: str
     webhook_secret: str
     webhook_url: str
     min_latency_ms: int
@@ -47,8 +51,23 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.
         port=given.port,
         store=given.store,
         api_key=environment.get("MPAC_SANDBOX_API_KEY", ""),
+        control_key=environment.get("MPAC_SANDBOX_CONTROL_KEY", ""),
         webhook_secret=environment.get("MPAC_SANDBOX_WEBHOOK_SECRET", ""),
         webhook_url=environment.get("MPAC_SANDBOX_WEBHOOK_URL", ""),
         min_latency_ms=minimum,
         max_latency_ms=maximum,
     )
+
+
+def with_control_key(settings: Settings) -> Settings:
+    """The settings with a control key: the given one, or that of the store, made at its first start for its owner alone."""
+    if settings.control_key:
+        return settings
+    file = settings.store / CONTROL_KEY_FILE
+    settings.store.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        descriptor, temporary = tempfile.mkstemp(dir=settings.store)  # mkstemp makes it 0600
+        with os.fdopen(descriptor, "w") as opened:
+            opened.write(secrets.token_urlsafe(24))
+        Path(temporary).replace(file)
+    return replace(settings, control_key=file.read_text())

@@ -99,9 +99,8 @@ class Living:
 
     async def sandbox(self, method: str, path: str, body: Any = None) -> Answer:
         """A control call to the provider."""
-        key = self.stack.environment["MPAC_SANDBOX_API_KEY"]
-        url = self.stack.urls.sandbox + path
-        async with self._session.request(method, url, json=body, headers={"Authorization": f"Bearer {key}"}) as answer:
+        url, headers = self.stack.urls.sandbox + path, {"Authorization": f"Bearer {self.stack.control_key}"}
+        async with self._session.request(method, url, json=body, headers=headers) as answer:
             raw = await answer.read()
             parsed = await answer.json() if answer.content_type == "application/json" else None
             return Answer(answer.status, parsed, raw, answer.headers)
@@ -217,9 +216,10 @@ class Living:
         finally:
             await ours.dispose()
         assert [(finding.rule.name, finding.violations) for finding in found if finding.count] == []
-        theirs = await judge_by_ledger(database_url=self.stack.urls.database, sandbox_url=self.stack.urls.sandbox)
+        urls, key = self.stack.urls, self.stack.control_key
+        theirs = await judge_by_ledger(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
         assert theirs.broken == ()
-        added_up = await judge_sums(database_url=self.stack.urls.database, sandbox_url=self.stack.urls.sandbox)
+        added_up = await judge_sums(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
         assert added_up.differences == ()
 
     def workers(self) -> list[str]:

@@ -28,7 +28,7 @@ def invariants(*, as_data: bool, home: Path) -> None:
     """
     attach(home, needs=NEEDS)
     sandbox_url = os.environ.get("MPAC_SANDBOX_URL", "")
-    verdicts = asyncio.run(prove(sandbox_url=sandbox_url))
+    verdicts = asyncio.run(prove(sandbox_url=sandbox_url, control_key=os.environ.get("MPAC_SANDBOX_CONTROL_KEY", "")))
     if as_data:
         click.echo(json.dumps(as_json(verdicts), indent=2))
     else:

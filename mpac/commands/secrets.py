@@ -32,6 +32,7 @@ def variables(found: Secrets) -> list[str]:
         f"MPAC_BROKER_PASSWORD={found['broker_password']}",
         f"MPAC_SECRET_KEY={found['secret_key']}",
         f"MPAC_SANDBOX_API_KEY={found['sandbox_api_key']}",
+        f"MPAC_SANDBOX_CONTROL_KEY={found['sandbox_control_key']}",
         f"MPAC_SANDBOX_WEBHOOK_SECRET={found['sandbox_webhook_secret']}",
         f"MPAC_FLOWER_USER={FLOWER_USER}",
         f"MPAC_FLOWER_PASSWORD={found['flower_password']}",

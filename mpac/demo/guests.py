@@ -26,10 +26,13 @@ class BrokeOff(Exception):
 class Guests:
     """A table with a terminal. ``sandbox_url`` is where a guest's telephone pays a code."""
 
-    def __init__(self, terminal: Terminal, *, session: aiohttp.ClientSession, sandbox_url: str) -> None:
+    def __init__(
+        self, terminal: Terminal, *, session: aiohttp.ClientSession, sandbox_url: str, control_key: str
+    ) -> None:
         self._terminal = terminal
         self._session = session
         self._sandbox_url = sandbox_url.rstrip("/")
+        self._telephone = {"Authorization": f"Bearer {control_key}"}
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """A POST that has to be accepted. Raises ``BrokeOff``."""
@@ -92,7 +95,8 @@ class Guests:
 
     async def _pay_code(self, payment_id: str) -> bool:
         """The guest's telephone, which talks to the provider and not to us."""
-        async with self._session.post(f"{self._sandbox_url}/v1/codes/{payment_id}:1/pay") as answer:
+        url = f"{self._sandbox_url}/v1/codes/{payment_id}:1/pay"
+        async with self._session.post(url, headers=self._telephone) as answer:
             return answer.status == OK
 
     async def _call(self, method: str, path: str, **rest: Any) -> Answer | None:

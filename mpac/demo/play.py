@@ -62,7 +62,7 @@ async def _play(stage: Stage) -> list[str]:
 
 async def _look(stage: Stage) -> list[str]:
     """The judges before the clock moves: some rules are about the last day only. Returns what they found."""
-    verdicts = await prove(sandbox_url=stage.run["sandbox_url"])
+    verdicts = await prove(sandbox_url=stage.run["sandbox_url"], control_key=stage.run["sandbox_control_key"])
     count = sum(verdict.count for verdict in verdicts)
     stage.screen.say(f"The judges look for the first time: {len(verdicts)} rules, {count} violations.")
     return as_problems(verdicts)
@@ -71,7 +71,7 @@ async def _look(stage: Stage) -> list[str]:
 async def _prove(stage: Stage, wrong: list[str]) -> bool:
     """The judges, and the sentence that everything was for."""
     screen = stage.screen
-    verdicts = await prove(sandbox_url=stage.run["sandbox_url"])
+    verdicts = await prove(sandbox_url=stage.run["sandbox_url"], control_key=stage.run["sandbox_control_key"])
     screen.title("The proof: what three judges say")
     screen.show(as_table(verdicts))
     for line in [*wrong[:WRONGS_SHOWN], *as_problems(verdicts)]:
@@ -94,7 +94,7 @@ def _tell_where(stage: Stage) -> None:
     for name, url in {
         "API": f"{info['api_url']}/docs",
         "Flower": f"{info['flower_url']}  (user {user}, password {password})",
-        "Sandbox provider": f"{info['sandbox_url']}/control/ledger",
+        "Sandbox provider": f"{info['sandbox_url']}/control/ledger  (control key in run.json)",
         "Database": info["database_url"],
     }.items():
         stage.screen.show(f"{name:<18} {url}")

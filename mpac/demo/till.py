@@ -34,12 +34,14 @@ class Till:
         *,
         session: aiohttp.ClientSession,
         sandbox_url: str,
+        control_key: str,
         chance: random.Random,
     ) -> None:
         self._terminal = terminal
         self._tally = tally
         self._session = session
         self._sandbox_url = sandbox_url.rstrip("/")
+        self._telephone = {"Authorization": f"Bearer {control_key}"}
         self._chance = chance
 
     async def sell(self, sale: Sale) -> None:
@@ -132,7 +134,8 @@ class Till:
 
     async def _pay_code(self, payment_id: str) -> None:
         """The customer's telephone, which talks to the provider and not to us."""
-        async with self._session.post(f"{self._sandbox_url}/v1/codes/{payment_id}:1/pay"):
+        url = f"{self._sandbox_url}/v1/codes/{payment_id}:1/pay"
+        async with self._session.post(url, headers=self._telephone):
             pass  # a code that was withdrawn a moment ago is refused, and the telephone says so
 
     async def _cancel(self, payment_id: str) -> None:

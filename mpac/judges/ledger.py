@@ -12,6 +12,7 @@ from mpac.trouble import Trouble
 SANDBOX = "sandbox"
 """What our books call the provider that shows its ledger."""
 
+UNAUTHORIZED = 401
 PAGE = 5_000  # the most the provider gives at once
 TIMEOUT_SECONDS = 30
 
@@ -56,30 +57,41 @@ class Ledger:
     by_payment: dict[str, Moved]
 
 
-async def read_ledger(sandbox_url: str) -> Ledger:
+async def read_ledger(sandbox_url: str, *, control_key: str) -> Ledger:
     """The whole ledger. Raises ``Trouble`` where the provider does not answer."""
     by_payment: dict[str, Moved] = defaultdict(Moved)
     count = 0
-    async for movement in movements(sandbox_url):
+    async for movement in movements(sandbox_url, control_key=control_key):
         by_payment[movement["payment_id"]].add(movement)
         count += 1
     return Ledger(count, dict(by_payment))
 
 
-async def movements(sandbox_url: str) -> AsyncIterator[dict[str, Any]]:
+async def movements(sandbox_url: str, *, control_key: str) -> AsyncIterator[dict[str, Any]]:
     """Every line of the ledger, oldest first. Raises ``Trouble`` where the provider does not answer."""
     try:
-        async for movement in _movements(sandbox_url.rstrip("/")):
+        async for movement in _movements(sandbox_url.rstrip("/"), control_key):
             yield movement
-    except (aiohttp.ClientError, TimeoutError) as error:
+    except aiohttp.ClientResponseError as error:
+        if error.status != UNAUTHORIZED:
+            raise _hidden(sandbox_url, error) from error
         raise Trouble(
-            f"The sandbox provider at {sandbox_url} does not show its ledger ({type(error).__name__}): is it up?"
+            f"The sandbox provider at {sandbox_url} refuses the control key: set MPAC_SANDBOX_CONTROL_KEY to its own."
         ) from error
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise _hidden(sandbox_url, error) from error
 
 
-async def _movements(url: str) -> AsyncIterator[dict[str, Any]]:
+def _hidden(sandbox_url: str, error: Exception) -> Trouble:
+    return Trouble(
+        f"The sandbox provider at {sandbox_url} does not show its ledger ({type(error).__name__}): is it up?"
+    )
+
+
+async def _movements(url: str, control_key: str) -> AsyncIterator[dict[str, Any]]:
     after: int | None = 0
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)) as session:
+    headers = {"Authorization": f"Bearer {control_key}"}
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS), headers=headers) as session:
         while after is not None:
             params = {"after": str(after), "limit": str(PAGE)}
             async with session.get(f"{url}/control/ledger", params=params, raise_for_status=True) as response:

@@ -46,10 +46,10 @@ class Judgement:
     broken: tuple[Broken, ...]
 
 
-async def judge_by_ledger(*, database_url: str, sandbox_url: str) -> Judgement:
+async def judge_by_ledger(*, database_url: str, sandbox_url: str, control_key: str = "") -> Judgement:
     """Compare every payment with the sandbox provider's own ledger. Raises ``Trouble`` where one can't be read."""
     claims = await read_claims(database_url, provider=SANDBOX)
-    ledger = await read_ledger(sandbox_url)
+    ledger = await read_ledger(sandbox_url, control_key=control_key)
     late = ledger.by_payment.keys() - claims.keys()
     if late:
         claims |= await read_claims(database_url, provider=SANDBOX, ids=late)

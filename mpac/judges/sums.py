@@ -51,7 +51,7 @@ class Sums:
     differences: tuple[Difference, ...]
 
 
-async def judge_sums(*, database_url: str, sandbox_url: str | None) -> Sums:
+async def judge_sums(*, database_url: str, sandbox_url: str | None, control_key: str = "") -> Sums:
     """Add up all books and compare them; the provider's only where it shows one. Raises ``Trouble``."""
     books = await read_books(database_url, provider=SANDBOX if sandbox_url else None)
     if not sandbox_url:
@@ -59,7 +59,7 @@ async def judge_sums(*, database_url: str, sandbox_url: str | None) -> Sums:
     moved: dict[Place, Figures] = {}
     strange: dict[str, list[dict[str, Any]]] = defaultdict(list)
     set_aside = 0
-    async for movement in movements(sandbox_url):
+    async for movement in movements(sandbox_url, control_key=control_key):
         reference = movement["reference"]
         if reference not in books.places:
             strange[reference].append(movement)

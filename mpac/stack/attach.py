@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
-from mpac.stack.environment import RATE_LIMITS_OFF, Urls, product_environment, with_users_own
+from mpac.stack.environment import CONTROL_KEY_VARIABLE, RATE_LIMITS_OFF, Urls, product_environment, with_users_own
 from mpac.stack.home import ROOT, Home, command
 from mpac.stack.runfile import read_run
 from mpac.stack.secrets import load_secrets
@@ -39,8 +39,13 @@ def attached_environment(home: Path, *, needs: Collection[str] = ()) -> dict[str
 
 
 def attach(home: Path, *, needs: Collection[str] = ()) -> None:
-    """Put those variables into this process's environment, for words that use the product as a library."""
+    """Put those variables into this process's environment, for words that use the product as a library.
+
+    With them comes the sandbox's control key, which no process of the product gets.
+    """
     os.environ.update(attached_environment(home, needs=needs))
+    info = read_run(Home(home.absolute())) or {}
+    os.environ.setdefault(CONTROL_KEY_VARIABLE, info.get("sandbox_control_key", ""))
 
 
 def become(command: Sequence[str], environment: Mapping[str, str], *, source: str) -> NoReturn:

@@ -24,7 +24,15 @@ from types import TracebackType
 from typing import Self
 
 from mpac.stack import parts as stack_parts
-from mpac.stack.environment import FLOWER_USER, RATE_LIMITS_OFF, Urls, product_environment, urls_of, with_users_own
+from mpac.stack.environment import (
+    CONTROL_KEY_VARIABLE,
+    FLOWER_USER,
+    RATE_LIMITS_OFF,
+    Urls,
+    product_environment,
+    urls_of,
+    with_users_own,
+)
 from mpac.stack.home import open_home
 from mpac.stack.movable_clock import prepare_movable_clock
 from mpac.stack.output import FileOutput, Output
@@ -91,6 +99,12 @@ class LocalStack:
     def pids(self) -> dict[str, int]:
         """The living processes by name."""
         return self._supervisor.pids
+
+    @property
+    def control_key(self) -> str:
+        """The key of the sandbox's control routes: ours, or the user's for a sandbox of the user's own."""
+        ours = self._secrets["sandbox_control_key"] if "sandbox" in self._parts else ""
+        return self._user.get(CONTROL_KEY_VARIABLE) or ours
 
     @property
     def flower_auth(self) -> tuple[str, str]:
@@ -168,7 +182,9 @@ class LocalStack:
             self.ahead_seconds = await prepare_movable_clock(server, name=self.realm.database)
         if part == "migrate" and await schema_is_current(self.urls.database):
             return []
-        product = stack_parts.Product(self.home, self._ports, self.environment, self._workers, self.realm)
+        product = stack_parts.Product(
+            self.home, self._ports, self.environment, self._workers, self.realm, self.control_key
+        )
         return stack_parts.programs_of(part, product)
 
     async def _server(self, part: str) -> Program:
@@ -201,6 +217,7 @@ class LocalStack:
             "flower_url": self.urls.flower,
             "flower_auth": list(self.flower_auth),
             "sandbox_url": self.urls.sandbox,
+            "sandbox_control_key": self.control_key,
             "database_url": self.urls.database,
             "broker_url": self.urls.broker,
             "pids": pids,

@@ -10,11 +10,11 @@
 
 import signal
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mpac.stack import commands
-from mpac.stack.environment import FLOWER_USER
+from mpac.stack.environment import CONTROL_KEY_VARIABLE, FLOWER_USER
 from mpac.stack.home import ROOT, Home, private_folder
 from mpac.stack.ports import HOST
 from mpac.stack.probes import READY_FILE_VARIABLE, answers_http, wrote_its_pid
@@ -50,6 +50,7 @@ class Product:
     environment: dict[str, str]
     workers: int
     realm: Realm = ORDINARY
+    control_key: str = field(default="", repr=False)
 
 
 def missing_parts(parts: Collection[str]) -> dict[str, str]:
@@ -95,7 +96,8 @@ def _sandbox(product: Product) -> list[Program]:
             command=commands.sandbox(
                 host=HOST, port=port, store=str(private_folder(product.home.path / product.realm.sandbox_folder))
             ),
-            environment=product.environment,
+            # The sandbox's alone: the product can charge there and not look at what was really charged.
+            environment={**product.environment, CONTROL_KEY_VARIABLE: product.control_key},
             ready=answers_http(port, "/health"),
         )
     ]

@@ -34,6 +34,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "broker_password": _password,
     "flower_password": _password,
     "sandbox_api_key": _password,
+    "sandbox_control_key": _password,
     "sandbox_webhook_secret": _webhook_secret,
     "secret_key": _key,  # the product derives its keyed hashes from it
 }

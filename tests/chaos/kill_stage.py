@@ -164,7 +164,9 @@ class Stage:
 
     async def moved(self, payment_id: str) -> list[tuple[str, int]]:
         """What the provider's own ledger says of a payment."""
-        async with self.session.get(f"{self.stack.urls.sandbox}/control/ledger/{payment_id}") as answer:
+        headers = {"Authorization": f"Bearer {self.stack.control_key}"}
+        url = f"{self.stack.urls.sandbox}/control/ledger/{payment_id}"
+        async with self.session.get(url, headers=headers) as answer:
             return [(row["kind"], row["amount"]) for row in (await answer.json())["data"]]
 
     async def close_the_day(self) -> None:
@@ -188,7 +190,8 @@ class Stage:
         """The day is closed, and all judges find everything in order: the provider's ledger, the invariants, the sums."""
         await self.close_the_day()
         urls = self.stack.urls
-        ledger = await judge_by_ledger(database_url=urls.database, sandbox_url=urls.sandbox)
+        key = self.stack.control_key
+        ledger = await judge_by_ledger(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
         assert ledger.broken == ()
         told = json.loads(await asyncio.to_thread(self._mpac, "invariants", "--json"))
         assert [rule for rule in told["rules"] if rule["count"]] == []

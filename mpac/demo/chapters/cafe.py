@@ -31,7 +31,13 @@ async def play(stage: Stage) -> list[str]:
     async with aiohttp.ClientSession() as session:
         terminal = Terminal(run["api_url"], stage.seed["devices"][0], session=session)
         try:
-            return await _evening(stage, Guests(terminal, session=session, sandbox_url=run["sandbox_url"]))
+            guests = Guests(
+                terminal,
+                session=session,
+                sandbox_url=run["sandbox_url"],
+                control_key=run["sandbox_control_key"],
+            )
+            return await _evening(stage, guests)
         except BrokeOff as error:
             return [f"the table at the cafe could not go on: {error}"]
 

@@ -25,7 +25,12 @@ async def play(stage: Stage) -> list[str]:
         stage.screen.say("The day is left out: it moves clocks, and these servers are not the demonstration's own.")
         return []
     async with aiohttp.ClientSession() as session:
-        clock = await StoryClock.open(run["database_url"], session=session, sandbox_url=run["sandbox_url"])
+        clock = await StoryClock.open(
+            run["database_url"],
+            session=session,
+            sandbox_url=run["sandbox_url"],
+            control_key=run["sandbox_control_key"],
+        )
         try:
             return await _days(stage, clock, session=session)
         except BrokeOff as error:

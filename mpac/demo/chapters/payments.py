@@ -50,6 +50,7 @@ def _tills(stage: Stage, tally: Tally, *, session: aiohttp.ClientSession, chance
             tally,
             session=session,
             sandbox_url=run["sandbox_url"],
+            control_key=run["sandbox_control_key"],
             chance=chance,
         )
         for device in stage.seed["devices"]

@@ -24,18 +24,26 @@ class StoryClock:
     """Moves time. ``day_at`` counts from the story's first day."""
 
     def __init__(
-        self, connection: psycopg.AsyncConnection, *, session: aiohttp.ClientSession, sandbox_url: str
+        self,
+        connection: psycopg.AsyncConnection,
+        *,
+        session: aiohttp.ClientSession,
+        sandbox_url: str,
+        control_key: str,
     ) -> None:
         self._connection = connection
         self._session = session
         self._url = f"{sandbox_url.rstrip('/')}/control/clock"
+        self._headers = {"Authorization": f"Bearer {control_key}"}
         self.first_day = datetime.now(TOKYO).date()
 
     @classmethod
-    async def open(cls, database_url: str, *, session: aiohttp.ClientSession, sandbox_url: str) -> Self:
+    async def open(
+        cls, database_url: str, *, session: aiohttp.ClientSession, sandbox_url: str, control_key: str
+    ) -> Self:
         """A clock whose first day begins with the next morning. Raises ``Trouble``."""
         connection = await psycopg.AsyncConnection.connect(database_url, autocommit=True, application_name="mpac_clock")
-        clock = cls(connection, session=session, sandbox_url=sandbox_url)
+        clock = cls(connection, session=session, sandbox_url=sandbox_url, control_key=control_key)
         await clock._agree()
         present = (await clock.now()).astimezone(TOKYO)
         clock.first_day = present.date() if present.time() < OPENS else present.date() + timedelta(days=1)
@@ -65,14 +73,15 @@ class StoryClock:
 
     async def _agree(self) -> None:
         """After a demonstration that was killed between its two clocks: both as far ahead as the one that is farther."""
-        async with self._session.get(self._url) as answer:
+        async with self._session.get(self._url, headers=self._headers) as answer:
             theirs: int = (await answer.json())["ahead_seconds"]
         row = await (await self._connection.execute(READ)).fetchone()
         await self._set(max(theirs, int(row[0]) if row else 0))
 
     async def _set(self, ahead_seconds: int) -> None:
         # The provider first: nothing of ours may ask it about an instant that it has not reached.
-        async with self._session.put(self._url, json={"ahead_seconds": ahead_seconds}) as answer:
+        body = {"ahead_seconds": ahead_seconds}
+        async with self._session.put(self._url, json=body, headers=self._headers) as answer:
             if answer.status != OK:
                 raise Trouble(f"The provider's clock could not be moved: {await answer.text()}")
         moved = await self._connection.execute(MOVE, [ahead_seconds, ahead_seconds])

@@ -87,7 +87,12 @@ class Founder:
         here = Tenant(tenant.psp_id, tenant.merchant_id, store["id"])
         manager = self.person("store_manager", f"manager-{plan.english.lower()}", here)
         terminal = await self._terminal(plan, manager)
-        guests = Guests(terminal, session=self._session, sandbox_url=self._run["sandbox_url"])
+        guests = Guests(
+            terminal,
+            session=self._session,
+            sandbox_url=self._run["sandbox_url"],
+            control_key=self._run["sandbox_control_key"],
+        )
         return Shop(plan, store["id"], manager, terminal, guests)
 
     async def _terminal(self, plan: Plan, manager: Person) -> Terminal:

@@ -21,6 +21,7 @@ from tests.waiting import PATIENCE_SECONDS, eventually
 
 ROOT = Path(__file__).parents[3]
 KEY = "key-of-the-tests"
+CONTROL_KEY = "control-key-of-the-tests"
 SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSB0ZXN0cw=="
 HOUR_SECONDS = 3_600
 HOUR_MS = HOUR_SECONDS * 1_000
@@ -62,6 +63,7 @@ class Sandbox:
             cwd=ROOT,
             env={
                 "MPAC_SANDBOX_API_KEY": KEY,
+                "MPAC_SANDBOX_CONTROL_KEY": CONTROL_KEY,
                 "MPAC_SANDBOX_WEBHOOK_SECRET": SECRET,
                 "MPAC_SANDBOX_MIN_LATENCY_MS": "0",
                 "MPAC_SANDBOX_MAX_LATENCY_MS": "0",
@@ -113,9 +115,10 @@ class Sandbox:
     async def call(
         self, method: str, path: str, *, body: Any = None, headers: Mapping[str, str] | None = None, timeout: float = 10
     ) -> Answer:
-        """One call with the key. Raises what aiohttp raises when there is no proper answer."""
+        """One call with the key that it takes. Raises what aiohttp raises when there is no proper answer."""
         data = body if isinstance(body, bytes | None) else orjson.dumps(body)
-        sent = {"Authorization": f"Bearer {KEY}", **(headers or {})}
+        key = CONTROL_KEY if path.startswith("/control") or path.endswith("/pay") else KEY
+        sent = {"Authorization": f"Bearer {key}", **(headers or {})}
         limit = aiohttp.ClientTimeout(total=timeout)
         async with self._session.request(method, self.url + path, data=data, headers=sent, timeout=limit) as answer:
             raw = await answer.read()

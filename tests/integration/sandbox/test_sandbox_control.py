@@ -9,8 +9,8 @@ from tests.integration.sandbox.harness import Answer, Sandbox, fresh
 
 
 async def control(sandbox: Sandbox, method: str, path: str, *, body: Any = None) -> Answer:
-    """A control call, which needs no key."""
-    return await sandbox.call(method, f"/control/{path}", body=body, headers={"Authorization": ""})
+    """A control call."""
+    return await sandbox.call(method, f"/control/{path}", body=body)
 
 
 async def test_ledger_pages_join_without_gap_or_overlap(empty_sandbox: Sandbox) -> None:

@@ -27,6 +27,7 @@ SETTINGS = {f"MPAC_{name.upper()}" for name in Settings.model_fields}
 TOOLS = {
     "MPAC_FLOWER_USER",
     "MPAC_FLOWER_PASSWORD",
+    "MPAC_SANDBOX_CONTROL_KEY",
     "MPAC_SANDBOX_WEBHOOK_URL",
     "MPAC_SANDBOX_WEBHOOK_SECRET",
 }
