@@ -1,4 +1,4 @@
-"""What happens around every request: its id, the size of its body, admission, and a line in the log.
+"""What happens around every request: its id, the size of its body, admission, security headers, and a line in the log.
 
 Plain ASGI: Starlette's ``BaseHTTPMiddleware`` starts two tasks and a stream per request, which costs more than all else
 here together.
@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.counters import count
 from api.errors import answer
 from api.limits import Limits
+from api.security_headers import completed
 from api.uploads import is_upload
 from workflows.card_data import looks_like_card_data, mask
 from workflows.errors import Detail, DomainError, InternalError, MalformedRequest
@@ -53,7 +54,8 @@ class Frame:
             nonlocal status, is_answered
             if message["type"] == "http.response.start":
                 status, is_answered = message["status"], True
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                headers = message["headers"]
+                message["headers"] = [*headers, (b"x-request-id", request_id.encode()), *completed(headers)]
             await send(message)
 
         try:

@@ -1,19 +1,31 @@
-"""HTTP as it comes off the wire: what can't be parsed, is too long or never ends is answered here, in the contract's words.
+"""HTTP/1.1 as it comes off the wire: one request at a time, each with the answer that belongs to it.
 
-| what                                              | answer                                                       |
-|---------------------------------------------------|--------------------------------------------------------------|
-| bytes that are no HTTP                            | 400, and the line is closed                                   |
-| a head of more than ``MAX_HEAD_BYTES``            | 400, and the line is closed                                   |
-| a request that does not get on                    | 400 after ``PATIENCE_SECONDS``, and the line is closed        |
-| a line on which nothing comes                     | closed, as an idle one is                                     |
-| ``Expect: 100-continue``                          | no 100, which is no code of ours: the body is simply read     |
+| what                                                | answer                                                     |
+|-----------------------------------------------------|------------------------------------------------------------|
+| requests sent before the answer to the one ahead    | each begins when the one ahead has its answer, in order      |
+| bytes that are not valid HTTP                       | 400 after the answers to the requests ahead, then closed     |
+| no Host or two, a coding other than chunked         | the same                                                     |
+| a head, or what is around a body, over 64 KiB       | the same                                                     |
+| a request that does not get on                      | 400 after ``PATIENCE_SECONDS``, then closed                   |
+| a client that has sent its last byte                | gets the answers to all that was complete, then closed       |
+| a connection on which nothing comes                 | closed, as an idle one is                                    |
+| ``Expect: 100-continue``                            | no 100, which is no code of ours: the body is simply read    |
+
+A 400 from here promises that nothing was done for the request it answers. That holds because the parser is given one
+message at a time, cut at its end: what follows is not looked at before the answer is out. Bytes that wait are bounded by
+not reading on. A request whose body turns out wrong has not been begun either: every route that changes anything reads
+its body to the end first, and is told here that the end will not come.
 """
 
 import asyncio
 
+import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api.errors import body_of
+from api.head import body_length, what_is_wrong
+from api.security_headers import USUAL
 from workflows.errors import Detail, MalformedRequest
 from workflows.ids import new_id
 from workflows.rendering import render
@@ -21,54 +33,116 @@ from workflows.rendering import render
 MAX_HEAD_BYTES = 65_536  # far above what a terminal, its token and every proxy on the way need
 PATIENCE_SECONDS = 30.0  # a terminal on a bad line needs a few seconds for a kilobyte
 LEAST_BYTES = 65_536  # who sends as much in that time may go on: uploads are large
+LINGER_SECONDS = 2.0  # for the client to read its last answer: closing with bytes unread would reset the connection
+FRAMING_PER_BYTE = 16  # bytes around a body that one byte of it may cost; a chunk of one byte costs five
+
+END = b"\r\n\r\n"
+"""The end of a head, and of a chunked body with or without trailers."""
+
+TOO_LONG = f"Its head, and what is around its body, must have at most {MAX_HEAD_BYTES // 1024} KiB"
+
+
+class _Flow(FlowControl):
+    """uvicorn's, which does not read on while requests wait, although the running one asks for more of its body."""
+
+    is_held = False
+
+    def resume_reading(self) -> None:
+        """Read on, unless held."""
+        if not self.is_held:
+            super().resume_reading()
 
 
 class EnvelopeProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP, whose refusals carry the error envelope, and which no slow or endless request holds for ever."""
+    """uvicorn's HTTP with one request at a time, refusals in the error envelope, and an end to slow or endless requests."""
 
+    flow: _Flow
+    _waiting = b""  # read, and from ``_at`` on not yet given to the parser
+    _at = 0
+    _tail = b""  # the last bytes given to it, where the end of the head may have begun
     _is_whole = True  # no request has begun that is not complete
     _has_head = False
+    _is_past_parser = False  # its body does not go through the parser
+    _left = 0  # bytes of a body of known length that are still to come
     _seen = _seen_before = 0  # bytes of the request that is coming in, now and when patience began
+    _body = _piece_body = 0  # bytes of its body: all, and those of the last piece
+    _around = _around_all = 0  # bytes around its body: since the last byte of the body, and all
+    _refusal = ""
+    _is_over = False  # the last answer of this connection is out
+    _has_ended = False  # the client sends nothing more
     _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """As uvicorn's; a line on which nothing comes is closed when an idle one would be."""
+        """As uvicorn's; a connection on which nothing comes is closed when an idle one would be."""
         super().connection_made(transport)
+        self.flow = _Flow(transport)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """As uvicorn's."""
+        self._is_over = True
         self._unset_keepalive_if_required()
         self._end_patience()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """As uvicorn's, and what is not complete by then is watched."""
-        super().data_received(data)
-        if self._is_whole:
-            if self._patience:
-                self._end_patience()
+        """Take what came in; it is parsed as far as its turn has come."""
+        if self._is_over:
             return
-        self._seen += len(data)
-        if not self._has_head and self._seen > MAX_HEAD_BYTES:
-            self.send_400_response(f"Its head must have at most {MAX_HEAD_BYTES // 1024} KiB")
-        elif not self._patience and not self.transport.is_closing():
-            self._begin_patience()
+        self._unset_keepalive_if_required()
+        self._waiting = self._waiting[self._at :] + data if self._at < len(self._waiting) else data
+        self._at = 0
+        self._advance()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for it
+        """Keep the connection for what has to be answered yet. A stream has no end to wait for: its client is gone."""
+        self._has_ended = True
+        if self._is_over or (self._is_busy and self.cycle.scope["path"].endswith("/stream")):
+            return False
+        if self._is_busy:
+            return True
+        if self._is_whole:
+            return False
+        self._refuse("It ended before it was complete")
+        return not self.transport.is_closing()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's; the next request begins."""
+        super().on_response_complete()
+        if self._is_over or self.transport.is_closing():
+            return
+        if self._at < len(self._waiting):
+            self._unset_keepalive_if_required()
+        self._advance()
 
     def on_message_begin(self) -> None:
         """A request begins."""
         self._is_whole = self._has_head = False
-        self._seen = 0
+        self._body = self._around = self._around_all = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Its head is there. Nobody is told to continue: 100 is no code of the reference, and the body is read anyway."""
-        self._has_head = True
+        version, is_upgrade = self.parser.get_http_version(), self.parser.should_upgrade()
+        self._refusal = what_is_wrong(self.headers, version, is_upgrade=is_upgrade)
+        if self._refusal:
+            raise ValueError(self._refusal)  # ends the parser; ``_feed`` answers
+        self._left = body_length(self.headers)
         self.expect_100_continue = False
         super().on_headers_complete()
+        self._has_head = True
+        self.headers = []  # trailers are nobody's: in the list of the head they would count as headers
+
+    def on_body(self, body: bytes) -> None:
+        """A part of its body."""
+        self._piece_body += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """All of it is there."""
+        self._is_past_parser = self._left > 0 and self.parser.should_upgrade()
+        if self._is_past_parser:  # it takes the body for another protocol, which is not spoken here
+            return
         self._is_whole = True
         super().on_message_complete()
 
@@ -79,10 +153,126 @@ class EnvelopeProtocol(HttpToolsProtocol):
             b"content-type: application/json\r\n",
             b"content-length: %d\r\n" % len(body),
             b"x-request-id: %b\r\n" % new_id("request").encode(),
+            *(b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *USUAL)),
             b"connection: close\r\n\r\n",
         )
         self.transport.write(b"".join([STATUS_LINE[400], *head, body]))
-        self.transport.close()
+        self._hang_up()
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether a complete request has not been answered yet."""
+        return self._is_whole and self.cycle is not None and not self.cycle.response_complete
+
+    def _advance(self) -> None:
+        """Give the parser what has come in, but nothing of a request before the one ahead has been answered."""
+        while self._at < len(self._waiting) and not self._is_busy and not self._is_over:
+            self._feed(self._next_piece())
+        if self._is_over:
+            return
+        self.flow.is_held = len(self._waiting) - self._at > HIGH_WATER_LIMIT
+        if self.flow.is_held:
+            self.flow.pause_reading()
+        elif self._is_busy or self._is_whole:  # else it is for the request's body to say
+            self.flow.resume_reading()
+        self._watch()
+
+    def _watch(self) -> None:
+        """See to what is not complete, and to a client that has nothing more to send."""
+        if self._is_whole:
+            self._end_patience()
+            if self._is_busy:
+                return
+            if self._has_ended:
+                self.transport.close()
+            elif self.timeout_keep_alive_task is None:  # blank lines alone came
+                handler = self.timeout_keep_alive_handler
+                self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, handler)
+        elif self._has_ended:
+            self._refuse("It ended before it was complete")
+        elif not self._patience and not self.transport.is_closing():
+            self._begin_patience()
+
+    def _next_piece(self) -> bytes:
+        """Cut off what may be parsed: to the end of a body of known length, else to the next ``END``."""
+        waiting, at = self._waiting, self._at
+        if self._left:
+            end = at + min(self._left, len(waiting) - at)
+            is_end = False
+        else:
+            across = (self._tail + waiting[at : at + 3]).find(END) if self._tail else -1
+            found = across + at - len(self._tail) if across >= 0 else waiting.find(END, at)
+            is_end = found >= 0
+            end = found + len(END) if is_end else len(waiting)
+        if end - at > MAX_HEAD_BYTES:
+            end, is_end = at + MAX_HEAD_BYTES, False
+        piece = waiting[at:end]
+        self._at = end
+        self._tail = b"" if is_end or self._left else (self._tail + piece[-3:])[-3:]
+        return piece
+
+    def _feed(self, piece: bytes) -> None:
+        self._seen += len(piece)
+        if not self._has_head and self._seen > MAX_HEAD_BYTES:
+            self._refuse(TOO_LONG)
+            return
+        had_head, is_body, self._piece_body = self._has_head, self._left > 0, 0
+        if is_body:
+            self._left -= len(piece)
+        self._parse(piece)
+        if had_head and not is_body and self._is_too_much(len(piece) - self._piece_body):
+            self._refuse(TOO_LONG)
+        if self._is_whole:
+            self._has_head, self._seen, self._tail = False, 0, b""
+
+    def _parse(self, piece: bytes) -> None:
+        if self._is_past_parser:
+            self.on_body(piece)
+            if not self._left:
+                self.on_message_complete()
+            return
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            pass  # the request is answered as if it had not asked
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or "It is not valid HTTP/1.1")
+
+    def _is_too_much(self, around: int) -> bool:
+        """Count the bytes ``around`` a chunked body in the last piece: sizes, extensions, trailers."""
+        self._body += self._piece_body
+        self._around = around if self._piece_body else self._around + around
+        self._around_all += around
+        return self._around > MAX_HEAD_BYTES or self._around_all > MAX_HEAD_BYTES + FRAMING_PER_BYTE * self._body
+
+    def _refuse(self, issue: str) -> None:
+        """Answer what cannot be read on with 400, unless it has its answer already, and hang up."""
+        if self._is_over:
+            return
+        if self._has_head and self.cycle.response_complete:  # it has its answer, which did not need the rest
+            self._hang_up()
+            return
+        if self._has_head and self.cycle.response_started:
+            self._is_over = True
+            self.transport.close()
+            return
+        if self._has_head:  # the application waits for the rest: tell it that none will come
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.send_400_response(issue)
+
+    def _hang_up(self) -> None:
+        """Send nothing more, and throw away what still comes until the client has closed too."""
+        self._is_over = True
+        self._end_patience()
+        self._unset_keepalive_if_required()
+        self._waiting, self._at, self.flow.is_held = b"", 0, False
+        self.flow.resume_reading()
+        if self._has_ended or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self.timeout_keep_alive_task = self.loop.call_later(LINGER_SECONDS, self.timeout_keep_alive_handler)
 
     def _begin_patience(self) -> None:
         self._seen_before = self._seen
@@ -95,16 +285,11 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
     def _lose_patience(self) -> None:
         self._patience = None
-        if self._is_whole or self.transport.is_closing():
+        if self._is_whole or self._is_over or self.transport.is_closing():
             return
         if (
             self.flow.read_paused or self._seen - self._seen_before >= LEAST_BYTES
         ):  # it is we who do not read, or it gets on
             self._begin_patience()
-        elif self._has_head and (self.cycle.response_started or self.cycle.response_complete):
-            self.transport.close()  # it has its answer, which did not need the rest
         else:
-            if self._has_head:  # the application waits for the rest: tell it that none will come
-                self.cycle.disconnected = True
-                self.cycle.message_event.set()
-            self.send_400_response("It did not arrive in time; send it again")
+            self._refuse("It did not arrive in time; send it again")

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
 
 import orjson
 
@@ -30,6 +32,18 @@ class Raw:
         if self.status >= 400:
             error = orjson.loads(self.body)["error"]
             assert set(error) == {"code", "message", "details"}, said
+
+    @property
+    def json(self) -> Any:
+        """What its body says."""
+        return orjson.loads(self.body)
+
+    def check_refusal(self) -> None:
+        """A 400 of the protocol, in the envelope, after which the connection is closed."""
+        self.check("a refusal")
+        assert self.status == 400, self.body
+        assert self.json["error"]["code"] == "VALIDATION_ERROR"
+        assert b"\r\nconnection: close\r\n" in self.headers
 
 
 class Wire:
@@ -79,3 +93,65 @@ class Wire:
         return (
             method + b" " + path + b" HTTP/1.1\r\nHost: x\r\nAuthorization: " + self.token + b"\r\n" + headers + b"\r\n"
         )
+
+
+class Connection:
+    """One connection for as many requests as a test sends over it."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._address = wire.address
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_connection(*self._address)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    def write(self, raw: bytes) -> None:
+        """Send bytes."""
+        self._writer.write(raw)
+
+    async def exchange(
+        self, raw: bytes, count: int, *, piece: int | None = None, half_close: bool = False
+    ) -> list[Raw]:
+        """Send bytes, all at once or in pieces, and read ``count`` answers."""
+        for start in range(0, len(raw), piece or len(raw)):
+            self._writer.write(raw[start : start + (piece or len(raw))])
+            if piece:
+                await self._writer.drain()
+                await asyncio.sleep(0)  # so that the API, on the same loop, reads what there is
+        if half_close:
+            self._writer.write_eof()
+        async with asyncio.timeout(PATIENCE_SECONDS * 6):
+            return [await self._answer() for _ in range(count)]
+
+    async def ended(self) -> bool:
+        """Wait for the end of what the API sends; whether nothing came before it."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await self._reader.read() == b""
+
+    async def _answer(self) -> Raw:
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        headers = head.lower()
+        length = int(headers.partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
+        return Raw(int(head.split(b" ", 2)[1]), headers, await self._reader.readexactly(length))
+
+
+def payment(wire: Wire, number: int, headers: bytes = b"") -> bytes:
+    """A good payment that its answer can be told by."""
+    return wire.post(_body(number), key=b"k%03d" % number, headers=headers)
+
+
+def chunked(wire: Wire, number: int, trailers: bytes = b"", *, extension: bytes = b"") -> bytes:
+    """The same with a chunked body, in two chunks."""
+    body = _body(number)
+    head = wire.post(b"", key=b"k%03d" % number).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    chunks = [b"%x%b\r\n%b\r\n" % (len(part), extension, part) for part in (body[:10], body[10:])]
+    return head + b"".join(chunks) + b"0\r\n" + trailers + b"\r\n"
+
+
+def _body(number: int) -> bytes:
+    return CASH[:-1] + b',"client_reference":"r%03d"}' % number

@@ -1,0 +1,28 @@
+"""The headers of every answer that tell a browser what it may do with it: nothing, but for the documentation page.
+
+The API is for programs. These matter when an answer is opened in a browser after all, or put into a frame of another site.
+"""
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+ALWAYS: Headers = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
+POLICY = b"content-security-policy"
+NOTHING = b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+CACHE = b"cache-control"
+NO_STORE = b"no-store"  # payments and tokens are nobody's to keep
+
+USUAL: Headers = (*ALWAYS, (POLICY, NOTHING), (CACHE, NO_STORE))
+"""What an answer has that says nothing else itself."""
+
+
+def completed(headers: Headers) -> Headers:
+    """Return the headers to add to an answer that has ``headers``: none is given twice."""
+    own = {name.lower() for name, _ in headers}
+    return USUAL if own.isdisjoint(_NAMES) else tuple(one for one in USUAL if one[0] not in own)
+
+
+_NAMES = frozenset(name for name, _ in USUAL)
