@@ -2,17 +2,19 @@
 
 FastAPI's default page loads its script from the internet, which a shop's network or a review on a train does not have.
 The files come with the wheel ``fastapi-offline`` and are served here, not by ``StaticFiles``, which answers 206 and 304:
-only the codes of the status code reference are ever sent.
+only the codes of the status code reference are ever sent. The page is our own because FastAPI's has its script in the page
+itself, which a content security policy would have to allow for every script.
 """
 
+import json
 from functools import cache
+from html import escape
 from importlib.resources import files
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from api.examples import add_examples
 from workflows.errors import ResourceNotFound
@@ -21,6 +23,39 @@ PATH = "/docs"
 ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css", "favicon.png": "image/png"}
 FRAMEWORK_ERROR = "HTTPValidationError"
 ONE_DAY = "public, max-age=86400"  # they change with a release only
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+"""Everything from here and nothing in the page itself, but for styles: Swagger UI sets them while it runs."""
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="icon" href="{path}/favicon.png">
+<link rel="stylesheet" href="{path}/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="{path}/swagger-ui-bundle.js"></script>
+<script src="{path}/start.js"></script>
+</body>
+</html>
+"""
+OPTIONS = {
+    "dom_id": "#swagger-ui",
+    "layout": "BaseLayout",
+    "deepLinking": True,
+    "showExtensions": True,
+    "showCommonExtensions": True,
+    "tryItOutEnabled": True,
+    "displayRequestDuration": True,
+    "docExpansion": "list",
+}
 
 router = APIRouter(prefix=PATH, include_in_schema=False)
 
@@ -54,14 +89,16 @@ def drop_framework_errors(document: dict[str, Any]) -> None:
 @router.get("")
 async def page(request: Request) -> Response:
     """The page; `Authorize` takes a token of `mpac token`, and `Try it out` calls this very process."""
-    return get_swagger_ui_html(
-        openapi_url=str(request.app.openapi_url),
-        title=request.app.title,
-        swagger_js_url=f"{PATH}/swagger-ui-bundle.js",
-        swagger_css_url=f"{PATH}/swagger-ui.css",
-        swagger_favicon_url=f"{PATH}/favicon.png",
-        swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True, "docExpansion": "list"},
-    )
+    page = PAGE.format(title=escape(request.app.title), path=PATH)
+    return HTMLResponse(page, headers={"Content-Security-Policy": POLICY})
+
+
+@router.get("/start.js")
+async def start(request: Request) -> Response:
+    """What starts the page."""
+    options = json.dumps({"url": str(request.app.openapi_url), **OPTIONS})
+    script = f"window.ui = SwaggerUIBundle(Object.assign({options}, {{presets: [SwaggerUIBundle.presets.apis]}}));\n"
+    return Response(script, media_type="text/javascript")
 
 
 @router.get("/{name}")
