@@ -8,7 +8,7 @@ issues and pass the Luhn test. Letters on either side make no difference. Digits
 |---|---|
 | a row of 13 to 19 (leading zeros aside) | always; a longer row is not a card number, whatever a part of it adds up to |
 | groups of one size, or of sizes as on cards | wherever they begin, whatever other groups stand beside them |
-| groups of any size with one kind of separator | all of them together |
+| groups of any size with one kind of separator or usual ones | all of them together |
 
 Numeric ids, bar codes (valid EAN-13) and timestamps have other beginnings, lengths or check digits, so most pass. UUIDs
 and words of 32 and more hexadecimal digits are left alone, because one in some thousands holds such digits by chance.
@@ -52,6 +52,7 @@ _SEPARATOR = r'[^0-9A-Za-z"\[\]{}\x00\x80-\U0010ffff]'  # any mark but those tha
 _BETWEEN = rf"\x00*(?:{_SEPARATOR}\x00*){{0,3}}"
 _RUN = re.compile(rf"[0-9](?:{_BETWEEN}[0-9]){{12,}}")
 _GROUP = re.compile(r"[0-9]+")
+_USUAL = frozenset(" -.")
 _HEXADECIMAL = re.compile(
     r"(?<![0-9a-z])(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32,})(?![0-9a-z])",
     re.IGNORECASE,
@@ -159,7 +160,8 @@ def _candidates(run: str) -> list[str]:
     found = [group.lstrip("0") for group in groups if len(group) >= SHORTEST]
     if len(groups) == 1:
         return found
-    if len(set(_GROUP.split(run)[1:-1])) == 1:
+    separators = set(_GROUP.split(run)[1:-1])
+    if len(separators) == 1 or _USUAL.issuperset("".join(separators)):
         found.append("".join(groups[: LONGEST + 1]))
     lengths = tuple(map(len, groups))
     for start, size in enumerate(lengths[:-1]):

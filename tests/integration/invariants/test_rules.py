@@ -123,6 +123,14 @@ PLANTED = (
     ("one payment for each client reference", "pay_1", f"UPDATE payments SET client_reference = 'till-1' {PENDING}"),
     ("no card numbers", "pay_2", f"UPDATE payments SET client_reference = '4111 1111-11111111' {PENDING}"),
     ("no card numbers", "pay_1", """UPDATE payments SET metadata = '{"note": ["x", "a5555555555554444z"]}' """ + COMPLETED),
+    ("no card numbers", "pay_2", f"UPDATE payments SET client_reference = 'x４２４２4242٤٢٤٢4242' {PENDING}"),
+    ("no card numbers", "pay_1", """UPDATE payments SET metadata = '{"a": {"x378282246310005": [4]}}' """ + COMPLETED),
+    ("no card numbers", "pay_1", """UPDATE payments SET metadata = '{"a": [4242424242424242]}' """ + COMPLETED),
+    (
+        "no card numbers",
+        "stm_1:1",
+        "INSERT INTO statement_chunks VALUES ('stm_1', 1, 'mer_1', 'sto_1', 'ref;amt\nx4242424242424242;1'::bytea)",
+    ),
     ("no card numbers", "mer_1", "INSERT INTO merchants VALUES ('mer_1', 'psp_1', '30569309025904', now(), now())"),
     ("history of a payment", "pay_1", "DELETE FROM payment_history WHERE payment_id = 'pay_1' AND version = 2"),
     ("history of a payment", "pay_1", "UPDATE payment_history SET at = at - interval '2 s' WHERE version = 3"),
@@ -140,6 +148,9 @@ HARMLESS = (
     f"UPDATE payments SET client_reference = 'pay_01a207a4fa5d4111111111111111d2883b' {PENDING}",  # one of our own ids
     f"UPDATE payments SET client_reference = '41111111111111110000' {PENDING}",  # twenty digits are no card
     f"UPDATE payments SET client_reference = '4111111111111112' {PENDING}",  # fails the Luhn test
+    f"UPDATE payments SET client_reference = '23456789012340005' {PENDING}",  # no brand has such numbers
+    f"""UPDATE payments SET metadata = '{{"sizes": [4242, 4242, 4242, 4242]}}' {PENDING}""",  # four values
+    "INSERT INTO statement_chunks VALUES ('stm_1', 1, 'mer_1', 'sto_1', '4242,4242,4242,4242,渋谷店渋谷'::bytea)",  # cells
     f"UPDATE payments SET expires_at = now() - interval '14 min' {PENDING}",  # a long outage, but to be survived
     f"UPDATE payments SET status = 'processing', needs_review = true, due_at = NULL, outcome_known = false {PENDING}",
 )

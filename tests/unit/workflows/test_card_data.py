@@ -49,6 +49,7 @@ def test_a_card_number_is_found_wherever_it_stands(number: str, shape: str) -> N
 def test_a_card_number_in_groups_is_found(separator: str) -> None:
     assert looks_like_card_data(separator.join(["4111"] * 1 + ["1111"] * 3))
     assert looks_like_card_data(separator.join(["3782", "822463", "10005"]))
+    assert looks_like_card_data(f"4111{separator}1111-11111111")
 
 
 @pytest.mark.parametrize("number", [*NUMBERS, "4111 1111 1111 1111", "3782-822463-10005", "6212 3456 7890 0000 003"])
