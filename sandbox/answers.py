@@ -4,6 +4,7 @@ A field that means nothing in a status is left out: there is no approval code on
 approval.
 """
 
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -34,9 +35,10 @@ def json_answer(body: dict[str, Any], *, status: int = 200) -> web.Response:
     return web.Response(body=orjson.dumps(body), status=status, headers=JSON_HEADERS)
 
 
-def refusal(refused: Refused) -> web.Response:
-    """The answer that a refused call gets."""
-    answer = json_answer({"error": {"code": refused.code, "message": refused.message}}, status=refused.status)
+def refusal(refused: Refused, names: Mapping[str, str]) -> web.Response:
+    """Return the answer that a refused call gets; ``names`` is what it asked about, so that it is taken for no other's."""
+    body = {"error": {"code": refused.code, "message": refused.message}, **names}
+    answer = json_answer(body, status=refused.status)
     answer.headers.update(refused.headers)
     return answer
 
@@ -63,7 +65,7 @@ def qr_content(operation: Operation) -> str:
 
 
 def _approval(operation: Operation) -> dict[str, str]:
-    number = int(operation.provider_reference[-12:], 16)
+    number = int.from_bytes(blake2b(operation.provider_reference.encode(), digest_size=8).digest())
     approval = {"approval_code": f"{number % 1_000_000:06d}"}
     if operation.kind == "card":
         # From the token, when there is one: the same card has the same number each time it pays.

@@ -14,7 +14,7 @@ from aiohttp import web
 from sandbox.answers import refusal
 from sandbox.errors import Refused
 from sandbox.provider import Provider
-from sandbox.requests import MAX_BODY_BYTES
+from sandbox.requests import MAX_BODY_BYTES, names_of, names_of_path
 
 log = logging.getLogger("sandbox")
 
@@ -41,7 +41,7 @@ def controlled(provider: Provider, handler: Handler) -> WebHandler:
 
     async def endpoint(request: web.Request) -> web.StreamResponse:
         if not provider.settings.control_key or not hmac.compare_digest(_header(request, "Authorization"), expected):
-            return _with_request_id(request, refusal(UNAUTHORIZED))
+            return await _answer(provider, request, _unauthorized)
         return await _answer(provider, request, handler)
 
     return endpoint
@@ -53,7 +53,7 @@ def guarded(provider: Provider, handler: Handler) -> WebHandler:
 
     async def endpoint(request: web.Request) -> web.StreamResponse:
         if expected and not hmac.compare_digest(_header(request, "Authorization"), expected):
-            return _with_request_id(request, refusal(UNAUTHORIZED))
+            return await _answer(provider, request, _unauthorized)
         return await _answer(provider, request, delayed)
 
     async def delayed(provider: Provider, request: web.Request) -> web.StreamResponse:
@@ -68,18 +68,22 @@ def guarded(provider: Provider, handler: Handler) -> WebHandler:
     return endpoint
 
 
+async def _unauthorized(_provider: Provider, _request: web.Request) -> web.StreamResponse:
+    raise UNAUTHORIZED
+
+
 async def _answer(provider: Provider, request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         answer = await handler(provider, request)
     except Refused as refused:
-        answer = refusal(refused)
+        answer = refusal(refused, await names_of(request))
     except web.HTTPRequestEntityTooLarge:
-        answer = refusal(TOO_LARGE)
+        answer = refusal(TOO_LARGE, names_of_path(request))
     except ConnectionError:
         answer = web.Response()  # the client went away while it was still sending: it never asked for anything
     except Exception:
         log.exception("a call failed: %s %s", request.method, request.path)
-        answer = refusal(INTERNAL)
+        answer = refusal(INTERNAL, names_of_path(request))
     return _with_request_id(request, answer)
 
 

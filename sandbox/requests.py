@@ -17,6 +17,8 @@ from sandbox.faults import MAX_AMOUNT, Fate, parse_fate
 MAX_TEXT = 200  # characters of a reference, an id or a token; longer ones are mistakes
 MAX_BODY_BYTES = 64 * 1024
 CURRENCY_LENGTH = 3
+NAMES = ("reference", "payment_id", "currency")
+"""What an answer repeats of the request, errors included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,7 @@ async def read_object(request: web.Request) -> dict[str, Any]:
 async def read_order(request: web.Request) -> Order:
     """Read and check a charge, a code or a refund as far as they are alike. Raises Refused."""
     body = await read_object(request)
-    currency = text(body, "currency")
-    if len(currency) != CURRENCY_LENGTH or not currency.isalpha() or not currency.isupper() or not currency.isascii():
-        raise bad_request("currency must be three capital letters")
+    currency = read_currency(body)
     return Order(
         body=body,
         reference=text(body, "reference"),
@@ -60,6 +60,14 @@ async def read_order(request: web.Request) -> Order:
         fate=_read_fate(body),
         fingerprint=_fingerprint(body),
     )
+
+
+def read_currency(body: dict[str, Any]) -> str:
+    """Return the required currency. Raises Refused (400)."""
+    currency = text(body, "currency")
+    if len(currency) != CURRENCY_LENGTH or not currency.isalpha() or not currency.isupper() or not currency.isascii():
+        raise bad_request("currency must be three capital letters")
+    return currency
 
 
 def text(body: dict[str, Any], name: str) -> str:
@@ -86,6 +94,23 @@ def query_number(request: web.Request, name: str, *, default: int, lowest: int, 
     if not value.isascii() or not value.isdigit() or not lowest <= int(value[:MAX_TEXT]) <= highest:
         raise bad_request(f"{name} must be a whole number from {lowest} to {highest}")
     return int(value)
+
+
+def names_of_path(request: web.Request) -> dict[str, str]:
+    """Return the reference in the request's path, if there is one."""
+    reference = request.match_info.get("reference")
+    return {"reference": reference} if reference else {}
+
+
+async def names_of(request: web.Request) -> dict[str, str]:
+    """Return what a request is about, as far as it can be read: an error repeats it, so that it is taken for no other's."""
+    try:
+        body = orjson.loads(await request.read())
+    except (orjson.JSONDecodeError, ConnectionError, web.HTTPException):
+        body = None
+    names = {name: body.get(name) for name in NAMES} if isinstance(body, dict) else {}
+    readable = {name: value for name, value in names.items() if isinstance(value, str) and 0 < len(value) <= MAX_TEXT}
+    return readable | names_of_path(request)
 
 
 def _fingerprint(body: dict[str, Any]) -> bytes:

@@ -12,6 +12,7 @@ then remembered as cancelled, so that a charge still on its way finds the door s
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from aiohttp import web
 
@@ -20,6 +21,7 @@ from sandbox.answers import json_answer, present
 from sandbox.errors import Refused
 from sandbox.operations import Family, Operation, Status
 from sandbox.provider import Provider
+from sandbox.requests import read_currency, read_object, text
 
 UNDONE = frozenset({Status.CANCELLED, Status.REVERSED})
 NO_CURRENCY = "XXX"  # ISO 4217 for "none": nobody told us what the unknown charge would have been
@@ -27,7 +29,7 @@ NO_CURRENCY = "XXX"  # ISO 4217 for "none": nobody told us what the unknown char
 
 async def cancel_charge(provider: Provider, request: web.Request) -> web.StreamResponse:
     """Cancel, or say that it is too late."""
-    operation = _undo(provider, request.match_info["reference"], succeeded=lambda charge: charge)
+    operation = _undo(provider, await _read_undoing(request), succeeded=lambda charge: charge)
     await provider.store.durable()
     return json_answer(present(operation), status=409 if operation.status == Status.SUCCEEDED else 200)
 
@@ -40,15 +42,30 @@ async def reverse_charge(provider: Provider, request: web.Request) -> web.Stream
             raise Refused(409, "refunded", message="some of this charge was given back; refund the rest")
         return outcomes.reverse(provider, charge)
 
-    operation = _undo(provider, request.match_info["reference"], succeeded=undo_succeeded)
+    operation = _undo(provider, await _read_undoing(request), succeeded=undo_succeeded)
     await provider.store.durable()
     return json_answer(present(operation))
 
 
-def _undo(provider: Provider, reference: str, *, succeeded: Callable[[Operation], Operation]) -> Operation:
-    operation = operations.find(provider.store, reference, family=Family.CHARGE)
+class Undoing(NamedTuple):
+    """What is to be undone. The payment and the currency are the caller's word, for a charge we have never heard of."""
+
+    reference: str
+    payment_id: str
+    currency: str
+
+
+async def _read_undoing(request: web.Request) -> Undoing:
+    body = await read_object(request) if request.body_exists else {}
+    payment_id = text(body, "payment_id") if body.get("payment_id") is not None else ""
+    currency = read_currency(body) if body.get("currency") is not None else NO_CURRENCY
+    return Undoing(request.match_info["reference"], payment_id, currency)
+
+
+def _undo(provider: Provider, undoing: Undoing, *, succeeded: Callable[[Operation], Operation]) -> Operation:
+    operation = operations.find(provider.store, undoing.reference, family=Family.CHARGE)
     if operation is None:
-        return outcomes.begin_cancelled(provider, _never_heard_of(reference, at=provider.clock.now()))
+        return outcomes.begin_cancelled(provider, _never_heard_of(undoing, at=provider.clock.now()))
     operation = outcomes.settle(provider, operation)
     if operation.status in UNDONE:
         return operation
@@ -57,17 +74,17 @@ def _undo(provider: Provider, reference: str, *, succeeded: Callable[[Operation]
     return outcomes.cancel(provider, operation)
 
 
-def _never_heard_of(reference: str, *, at: int) -> Operation:
+def _never_heard_of(undoing: Undoing, *, at: int) -> Operation:
     return Operation(
-        reference=reference,
+        reference=undoing.reference,
         family=Family.CHARGE,
         kind="unknown",
         status=Status.CANCELLED,
-        payment_id="",
+        payment_id=undoing.payment_id,
         amount=0,
-        currency=NO_CURRENCY,
+        currency=undoing.currency,
         fee=0,
-        provider_reference=operations.provider_reference(reference, family=Family.CHARGE),
+        provider_reference=operations.provider_reference(undoing.reference, family=Family.CHARGE),
         token="",
         fate="",
         decline_code="",

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from sandbox.answers import JSON_HEADERS, refusal
 from sandbox.errors import Refused
+from sandbox.requests import names_of
 
 HOLD_SECONDS = 120.0  # longer than any client's patience; then the connection is cut, still without an answer
 PATROL_SECONDS = 0.25  # how soon a held call is let go after its client has hung up
@@ -70,9 +71,9 @@ async def silence(request: web.Request, holds: Holds) -> web.StreamResponse:
     return _cut(request)
 
 
-async def error_500(_request: web.Request, _holds: Holds) -> web.StreamResponse:
+async def error_500(request: web.Request, _holds: Holds) -> web.StreamResponse:
     """An error that says nothing about what was done."""
-    return refusal(Refused(500, "internal_error", message="something went wrong"))
+    return refusal(Refused(500, "internal_error", message="something went wrong"), await names_of(request))
 
 
 async def reset(request: web.Request, _holds: Holds) -> web.StreamResponse:

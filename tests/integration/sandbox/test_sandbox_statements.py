@@ -83,7 +83,10 @@ async def test_csv_says_the_same_as_json(empty_sandbox: Sandbox) -> None:
 
 async def test_an_empty_period_is_an_empty_statement(empty_sandbox: Sandbox) -> None:
     query = "from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z"
-    assert (await statement(empty_sandbox, query)).body == {"data": [], "next": None}
+    assert (await statement(empty_sandbox, query)).body == {
+        **{"account": None, "from": "2020-01-01T00:00:00Z", "to": "2020-01-02T00:00:00Z", "cursor": None},
+        **{"data": [], "next": None},
+    }
     assert (await statement(empty_sandbox, f"{query}&format=csv")).body == FIELDS + "\r\n"
 
 
