@@ -13,7 +13,7 @@ from workflows.settings import Settings
 CHARGE = Charge("pay_1:1", "pay_1", 1_000, "JPY", "qr", "cpm", 300.0)
 GIVE_BACK = GiveBack("rfd_1:1", "pay_1", "pay_1:1", 1_000, "JPY")
 Said = tuple[int, Mapping[str, str]]
-REFUSAL = b'{"error": {"code": "invalid_request", "message": "the api version is not supported"}}'
+CODES = {400: "invalid_request", 404: "not_found", 429: "rate_limited"}
 
 
 @asynccontextmanager
@@ -24,7 +24,9 @@ async def at(settings: Settings, said: Said) -> AsyncIterator[tuple[SandboxProvi
     async def answer(request: web.Request) -> web.Response:
         heard.append(f"{request.method} {request.path}")
         if request.path.startswith("/v1/"):
-            return web.Response(status=said[0], headers=dict(said[1]), body=REFUSAL)
+            error = {"code": CODES.get(said[0], ""), "message": "the api version is not supported"}
+            reference = GIVE_BACK.reference if "refunds" in request.path else CHARGE.reference
+            return web.json_response({"error": error, "reference": reference}, status=said[0], headers=said[1])
         return web.Response(status=503)
 
     app = web.Application()

@@ -1,50 +1,152 @@
 """The adapter's most important decision: which answers of the provider certainly did nothing, and which are unknown."""
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 import orjson
 import pytest
 
 from workflows.providers.base import (
     ActionRequired,
     Answer,
+    Charge,
     Declined,
+    GiveBack,
     NotFound,
     Succeeded,
     Unavailable,
     Unknown,
     Withdrawn,
 )
-from workflows.providers.sandbox import _read
+from workflows.providers.http_reader import HttpAnswer
+from workflows.providers.sandbox_answers import ANSWERS, NOTHING_DONE, read_answer
 
-SUCCESS = {"status": "succeeded", "amount": 1_000, "provider_reference": "r1", "approval_code": "A1", "fee": 30}
-CODE = {"status": "waiting", "qr_content": "q", "expires_at": "2026-11-23T09:05:00Z"}
+CHARGE = Charge("pay_1:1", "pay_1", 1_000, "JPY", "qr", "cpm", 300.0)
+REFUND = GiveBack("rfd_1:1", "pay_1", "pay_1:1", 1_000, "JPY")
+NAMES = {"reference": "pay_1:1", "payment_id": "pay_1", "currency": "JPY"}
+SUCCESS = {
+    **NAMES,
+    "status": "succeeded",
+    "amount": 1_000,
+    "provider_reference": "r1",
+    "approval_code": "A1",
+    "fee": 30,
+}
+CODE = {**NAMES, "status": "waiting", "qr_content": "q", "expires_at": "2026-11-23T09:05:00Z"}
+BODIES = {word: {**SUCCESS, **CODE, "status": word} for word in ANSWERS}
+CARD = "378282246310005"
 
 
-@pytest.mark.parametrize("status", [401, 403, 429, 503])
-def test_an_answer_that_precedes_the_work_is_unavailable(status: int) -> None:
-    assert isinstance(_read(status, b"", None), Unavailable)
+def read(
+    status: int,
+    body: Any,
+    *,
+    refusal: int | None = 400,
+    asked: Charge | GiveBack = CHARGE,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    raw = body if isinstance(body, bytes) else orjson.dumps(body)
+    return read_answer(HttpAnswer(status, headers or {}, raw), asked, refusal=refusal)
 
 
-def test_the_provider_says_how_long_to_wait() -> None:
-    assert _read(429, b"", "7") == Unavailable("the provider answered 429", 7.0)
-    assert _read(429, b"", "Wed, 21 Oct 2026 07:28:00 GMT") == Unavailable("the provider answered 429", None)
+def error(code: str, *, message: str = "no", **changes: Any) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message}, **NAMES, **changes}
 
 
-@pytest.mark.parametrize("status", [100, 202, 204, 301, 402, 405, 408, 422, 500, 501, 502, 504, 599])
-def test_every_other_answer_is_unknown(status: int) -> None:
-    assert isinstance(_read(status, orjson.dumps(SUCCESS), None), Unknown)
+@pytest.mark.parametrize(("code", "status"), NOTHING_DONE.items())
+def test_an_error_of_the_providers_own_about_this_very_charge_says_that_nothing_was_done(
+    code: str, status: int
+) -> None:
+    assert isinstance(read(status, error(code)), Unavailable)
+    assert isinstance(read(status, {"error": {"code": code}, "reference": "pay_1:1"}), Unavailable)
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 408, 409, 413, 422, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>503 Service Unavailable</html>",
+        {"message": "API rate limit exceeded"},
+        {"error": "unavailable"},
+        {"error": {"message": "unavailable"}},
+        {"error": {"code": 503, "message": "unavailable"}, **NAMES},
+        {"error": {"code": "unavailable", "message": "no reference"}},
+        error("unavailable", reference="pay_2:1"),
+        error("unavailable", reference="pay_1:2"),
+        error("unavailable", payment_id="pay_2"),
+        error("unavailable", currency="USD"),
+        error("rate_limited", reference=None),
+        error("not_found", reference="pay_2:1"),
+        error("invalid_request", reference="pay_2:1"),
+        error("internal_error"),
+        error("body_too_large"),
+        error("idempotency_mismatch"),
+        error("a_new_code"),
+        [error("unavailable")],
+    ],
+    ids=repr,
+)
+def test_no_other_error_says_what_was_done(status: int, body: Any) -> None:
+    for refusal in (400, None):
+        assert isinstance(read(status, body, refusal=refusal), Unknown)
+
+
+@pytest.mark.parametrize(("code", "status"), NOTHING_DONE.items())
+def test_a_code_that_comes_with_another_status_says_nothing(code: str, status: int) -> None:
+    for other in {200, 400, 401, 403, 404, 409, 429, 500, 502, 503, 504} - {status}:
+        assert isinstance(read(other, error(code)), Unknown)
+
+
+@pytest.mark.parametrize("word", ANSWERS)
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("said", ["another", None, 7, "missing"])
+def test_an_answer_that_does_not_name_what_was_asked_is_unknown(word: str, name: str, said: Any) -> None:
+    body = {**BODIES[word], name: said}
+    if said == "missing":
+        del body[name]
+    for status in (200, 409):
+        assert not isinstance(read(status, BODIES[word]), Unknown)
+        assert isinstance(read(status, body), Unknown)
+        assert isinstance(read(status, body, refusal=None), Unknown)
+
+
+def test_an_answer_about_a_payment_is_none_about_its_refund() -> None:
+    assert isinstance(read(200, SUCCESS, asked=REFUND), Unknown)
+    assert read(200, {**SUCCESS, "reference": "rfd_1:1"}, asked=REFUND) == Succeeded(1_000, "r1", "A1", fee=30)
 
 
 @pytest.mark.parametrize(
-    "raw",
-    [b"", b"\x00\xff", b"<html>", b"[]", b"null", b"1", b"{}", b'{"status":"new word"}', b'{"status":"succeeded"}'],
+    ("said", "seconds"),
+    [("7", 7.0), ("999999999999", 3_600.0), ("9" * 400, 3_600.0), ("-1", None), ("²", None), ("٧", None), ("", None)],
 )
+def test_the_provider_says_how_long_to_wait(said: str, seconds: float | None) -> None:
+    answer = read(429, error("rate_limited"), headers={"retry-after": said})
+    assert isinstance(answer, Unavailable)
+    assert answer.retry_after_seconds == seconds
+
+
+@pytest.mark.parametrize("status", [100, 202, 204, 301, 402, 405, 408, 422, 500, 501, 502, 504, 599])
+def test_every_other_status_is_unknown(status: int) -> None:
+    assert isinstance(read(status, SUCCESS), Unknown)
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x00\xff", b"<html>", b"[]", b"null", b"1", b"{}", b'{"status":"succeeded"}'])
 def test_a_200_that_cannot_be_read_is_unknown(raw: bytes) -> None:
-    assert isinstance(_read(200, raw, None), Unknown)
+    assert isinstance(read(200, raw), Unknown)
+
+
+@pytest.mark.parametrize("word", ["captured", "Succeeded", "", "voided"])
+def test_an_unknown_status_is_told_and_means_nothing(word: str) -> None:
+    assert read(200, {**SUCCESS, "status": word}) == Unknown(f"unknown status {word!r}")
 
 
 @pytest.mark.parametrize(
     "body",
     [
+        {**SUCCESS, "status": None},
+        {**SUCCESS, "status": ["succeeded"]},
         {**SUCCESS, "amount": "1000"},
         {**SUCCESS, "amount": 1000.0},
         {**SUCCESS, "amount": True},
@@ -53,15 +155,15 @@ def test_a_200_that_cannot_be_read_is_unknown(raw: bytes) -> None:
         {**SUCCESS, "provider_reference": 7},
         {**SUCCESS, "provider_reference": "r\x001"},
         {**SUCCESS, "approval_code": "A" * 501},
-        {"status": "declined", "decline_code": ["x"]},
-        {"status": "declined", "decline_code": "x", "decline_message": "no\x00"},
-        {"status": "pending", "provider_reference": {}},
+        {**NAMES, "status": "declined", "decline_code": ["x"]},
+        {**NAMES, "status": "declined", "decline_code": "x", "decline_message": "no\x00"},
+        {**NAMES, "status": "pending", "provider_reference": {}},
         {**CODE, "expires_at": "soon"},
         {**CODE, "qr_content": None},
     ],
 )
 def test_a_200_whose_fields_are_not_what_they_should_be_is_unknown(body: dict[str, object]) -> None:
-    assert isinstance(_read(200, orjson.dumps(body), None), Unknown)
+    assert isinstance(read(200, body), Unknown)
 
 
 @pytest.mark.parametrize(
@@ -76,34 +178,53 @@ def test_a_200_whose_fields_are_not_what_they_should_be_is_unknown(body: dict[st
     ],
 )
 def test_each_word_of_the_provider_means_one_outcome(body: dict[str, object], answer: Answer) -> None:
-    assert _read(200, orjson.dumps(body), None) == answer
+    assert read(200, {**NAMES, **body}) == answer
 
 
 def test_a_waiting_code_says_what_to_show_and_until_when() -> None:
-    answer = _read(200, orjson.dumps(CODE), None)
+    answer = read(200, CODE)
     assert isinstance(answer, ActionRequired)
     assert answer.next_action == {"type": "display_qr", "qr_content": "q", "expires_at": CODE["expires_at"]}
 
 
 def test_a_conflict_brings_the_charge_that_was_quicker() -> None:
-    assert isinstance(_read(409, orjson.dumps(SUCCESS), None), Succeeded)
-
-
-def test_a_conflict_over_the_body_of_a_reference_is_unknown() -> None:
-    mismatch = {"error": {"code": "idempotency_mismatch", "message": "another body"}}
-    assert isinstance(_read(409, orjson.dumps(mismatch), None), Unknown)
+    assert isinstance(read(409, SUCCESS), Succeeded)
 
 
 def test_nothing_found_is_an_answer_of_its_own() -> None:
-    assert _read(404, b"", None) == NotFound()
+    assert read(404, error("not_found")) == NotFound()
+    assert read(404, {"error": {"code": "not_found"}, "reference": "pay_1:1"}) == NotFound()
 
 
-def test_a_card_number_that_the_provider_quotes_goes_no_further() -> None:
-    said = {
-        "status": "declined",
-        "decline_code": "stolen_card",
-        "decline_message": "Card 4111 1111 1111 1111 is stolen",
-    }
-    assert _read(200, orjson.dumps(said), None) == Declined("stolen_card", "…")
-    refused = {"error": {"message": "no such card: 4111111111111111"}}
-    assert _read(400, orjson.dumps(refused), None) == Declined("refused_by_provider", "…")
+@pytest.mark.parametrize("said", ["4242", "0005"])
+def test_the_last_four_digits_are_four_digits(said: str) -> None:
+    answer = read(200, {**SUCCESS, "card_last_4": said})
+    assert isinstance(answer, Succeeded)
+    assert answer.card_last_4 == said
+
+
+@pytest.mark.parametrize("said", [CARD, "424", "42424", "42a4", "４２４２", "²²²²", " 4242", 4242, None, ["4242"], {}])
+def test_other_last_digits_are_dropped_and_the_success_counts(said: Any) -> None:
+    answer = read(200, {**SUCCESS, "card_last_4": said})
+    assert answer == Succeeded(1_000, "r1", "A1", fee=30)
+
+
+@pytest.mark.parametrize("number", [CARD, "4111 1111 1111 1111", "paid by 5555-5555-5555-4444 today"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        SUCCESS | dict.fromkeys(("provider_reference", "approval_code", "card_brand", "card_last_4"), "{}"),
+        {**NAMES, "status": "declined", "decline_code": "{}", "decline_message": "Card {} is stolen"},
+        {**NAMES, "status": "pending", "provider_reference": "{}"},
+        {**CODE, "qr_content": "https://pay.example/{}", "provider_reference": "{}"},
+        {**NAMES, "status": "card {}"},
+        error("invalid_request", message="no such card: {}"),
+        error("card {}"),
+    ],
+    ids=lambda body: str(body.get("status", "error")),
+)
+def test_a_card_number_that_the_provider_sends_goes_no_further(number: str, body: dict[str, Any]) -> None:
+    said = orjson.loads(orjson.dumps(body).replace(b"{}", number.encode()))
+    answer = read(400 if "error" in said else 200, said)
+    assert type(answer) is type(read(400 if "error" in body else 200, body))
+    assert not re.search(r"\d{4}[ -]?\d{4}", repr(answer))

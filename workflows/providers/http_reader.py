@@ -1,0 +1,127 @@
+"""Read one HTTP answer within limits, whatever the peer sends.
+
+Interim (1xx) answers are skipped. Compressed answers are refused: a small one can unpack to any size, and none was asked for.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httptools
+
+LARGEST_BODY = 1024 * 1024
+LARGEST_HEAD = 32 * 1024  # all headers of an answer, trailers and interim (1xx) answers included
+MOST_HEADERS = 100
+MOST_INTERIM = 8
+OVERHEAD = 64 * 1024  # head and chunk sizes around a body
+
+INTERIM = range(100, 200)
+
+
+class NotConnected(Exception):
+    """No connection was made, so the request was certainly not sent."""
+
+
+class NoAnswer(Exception):
+    """The request may have been sent, and no acceptable answer came back."""
+
+
+class HttpAnswer:
+    """One complete answer. ``keep()`` says that it was believed, so its connection may carry another request."""
+
+    __slots__ = ("body", "headers", "is_kept", "status")
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.is_kept = False
+
+    def keep(self) -> None:
+        """Let the connection be used again."""
+        self.is_kept = True
+
+
+class Reader:
+    """Reads one answer within its limits. ``httptools`` calls the ``on_…`` methods."""
+
+    def __init__(self, largest_body: int) -> None:
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._largest_body = largest_body
+        self._received = self._head_bytes = self._body_bytes = self._interim = self._status = 0
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._in_body = False
+        self.is_complete = False
+        self.is_followed = False
+        """Whether more came than the answer, or the answer says that nothing else will."""
+
+    def feed(self, data: bytes) -> None:
+        """Take in what has arrived. Raises ``NoAnswer`` if it is not, or not within the limits, an answer."""
+        self._received += len(data)
+        if self._received > self._largest_body + OVERHEAD:
+            raise NoAnswer("the answer is too large")
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            if not self.is_complete:
+                cause = error.__context__
+                raise NoAnswer(str(cause) if isinstance(cause, NoAnswer) else "the answer is not HTTP") from None
+            self.is_followed = True
+        if not self._in_body and self._received > LARGEST_HEAD:
+            raise NoAnswer("the headers of the answer are too large")
+
+    def end(self) -> bool:
+        """Take the end of the connection for the end of an answer that says no length; return whether it was one."""
+        names = {name.lower() for name, _ in self._headers}
+        is_open_ended = self._in_body and not names & {b"content-length", b"transfer-encoding"}
+        self.is_complete = self.is_complete or is_open_ended
+        return self.is_complete
+
+    def answer(self) -> HttpAnswer:
+        """Return what was read."""
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._headers}
+        return HttpAnswer(self._status, headers, b"".join(self._body))
+
+    def release(self) -> None:
+        """Break the cycle between this reader and its parser, so that no collector is needed."""
+        self._parser = None
+
+    def on_message_begin(self) -> None:
+        if self.is_complete:
+            raise NoAnswer("more than one answer")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > LARGEST_HEAD or len(self._headers) >= MOST_HEADERS:
+            raise NoAnswer("the headers of the answer are too large")
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self._status = self._parser.get_status_code()
+        if self._status in INTERIM:
+            self._interim += 1
+            if self._interim > MOST_INTERIM:
+                raise NoAnswer("too many interim answers")
+            return
+        self._in_body = True
+        for name, value in self._headers:
+            self._check(name.lower(), value.strip())
+
+    def _check(self, name: bytes, value: bytes) -> None:
+        if name == b"content-length" and int(value) > self._largest_body:
+            raise NoAnswer("the answer is too large")
+        if name == b"content-encoding" and value.lower() not in (b"", b"identity"):
+            raise NoAnswer("the answer is compressed")
+
+    def on_body(self, data: bytes) -> None:
+        self._body_bytes += len(data)
+        if self._body_bytes > self._largest_body:
+            raise NoAnswer("the answer is too large")
+        self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        if self._status in INTERIM:
+            self._headers.clear()
+            return
+        self.is_complete = True
+        self.is_followed = not self._parser.should_keep_alive()

@@ -1,0 +1,163 @@
+"""What an answer of the sandbox provider means. The tables are the whole decision.
+
+An answer counts only for its own question: it names the reference, the payment and the currency that were asked about. One
+that does not, that is not the provider's own, or whose fields are not what they should be (an amount in words, a text with
+control characters) is ``Unknown``. A status line proves nothing: balancers and firewalls write those, too.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from workflows.card_data import looks_like_card_data, mask
+from workflows.providers.base import (
+    ActionRequired,
+    Answer,
+    Charge,
+    Declined,
+    GiveBack,
+    NotFound,
+    Succeeded,
+    Unavailable,
+    Unknown,
+    Withdrawn,
+)
+from workflows.providers.http_reader import HttpAnswer
+
+OK, REFUSED, MISSING, CONFLICT = 200, 400, 404, 409
+
+NOTHING_DONE = {"unauthorized": 401, "rate_limited": 429, "unavailable": 503}
+"""``error.code`` in the provider's own error body → the status it comes with: nothing was done, it may be tried again."""
+
+RETRIABLE_CODES = frozenset({"try_again_later", "issuer_unavailable", "processor_busy"})
+"""Declines after which the sandbox's documentation allows another attempt."""
+
+LONGEST_TEXT = 500  # of any field; ours hold it, and a provider that says more in one says garbage
+LARGEST_AMOUNT = 2**63 - 1
+LONGEST_WAIT_SECONDS = 3_600.0  # of any wish to be left alone for a while
+LAST_DIGITS = 4
+
+
+def whole(value: Any) -> int:
+    """Return a whole number of minor units. Raises ``TypeError``."""
+    if type(value) is not int or abs(value) > LARGEST_AMOUNT:
+        raise TypeError("not a whole number of minor units")
+    return value
+
+
+def words(value: Any) -> str:
+    """Return one line of text. Raises ``TypeError``."""
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
+        raise TypeError("not a line of text")
+    return value
+
+
+def prose(value: Any) -> str:
+    """Return text for people, without a card number that the provider may have quoted."""
+    return mask(words(value))
+
+
+def name_if_any(value: Any) -> str | None:
+    """Return a code or reference, or ``None`` where there is none or it could be a card number, which is never stored."""
+    return None if value is None or looks_like_card_data(words(value)) else str(value)
+
+
+def _last_digits_if_any(value: Any) -> str | None:
+    """Return four digits or nothing: anything else is dropped, and the answer's meaning does not depend on it."""
+    is_meant = isinstance(value, str) and len(value) == LAST_DIGITS and value.isascii() and value.isdigit()
+    return value if is_meant else None
+
+
+def _succeeded(body: dict[str, Any]) -> Succeeded:
+    return Succeeded(
+        amount=whole(body["amount"]),
+        provider_reference=name_if_any(body.get("provider_reference")),
+        approval_code=name_if_any(body.get("approval_code")),
+        card_brand=name_if_any(body.get("card_brand")),
+        card_last_4=_last_digits_if_any(body.get("card_last_4")),
+        fee=whole(body.get("fee") or 0),
+    )
+
+
+def _declined(body: dict[str, Any]) -> Declined:
+    code = name_if_any(body.get("decline_code") or None) or "declined"
+    message = prose(body.get("decline_message") or "The provider declined the payment")
+    return Declined(code=code, message=message, is_retriable=code in RETRIABLE_CODES)
+
+
+def _pending(body: dict[str, Any]) -> ActionRequired:
+    return ActionRequired(None, name_if_any(body.get("provider_reference")))
+
+
+def _waiting(body: dict[str, Any]) -> ActionRequired:
+    until = words(body["expires_at"])
+    datetime.fromisoformat(until)
+    content = name_if_any(words(body["qr_content"]))
+    # A code that holds a card number is not shown. Nobody can pay it, so it is withdrawn when it expires.
+    action = {"type": "display_qr", "qr_content": content, "expires_at": until} if content else None
+    return ActionRequired(action, name_if_any(body.get("provider_reference")))
+
+
+ANSWERS: Mapping[str, Callable[[dict[str, Any]], Answer]] = {
+    "succeeded": _succeeded,
+    "declined": _declined,
+    "pending": _pending,
+    "waiting": _waiting,
+    "cancelled": lambda _body: Withdrawn(),
+    "expired": lambda _body: Withdrawn(),
+    "reversed": lambda _body: Withdrawn(),
+}
+"""``status`` in the body of an answer → what it means. Any other word is ``Unknown``."""
+
+NAMES = ("reference", "payment_id", "currency")
+"""What an answer about a charge or a refund has to repeat of the question."""
+
+
+def read_answer(answer: HttpAnswer, asked: Charge | GiveBack, *, refusal: int | None = REFUSED) -> Answer:
+    """Return what ``answer`` means for what was ``asked``.
+
+    ``refusal`` is the status by which the request is refused for good; ``None`` for a question, whose refusal says nothing
+    of what it is about.
+    """
+    try:
+        body = orjson.loads(answer.body)
+        if not isinstance(body, dict):
+            raise TypeError("not an object")
+        if "error" in body:
+            return _read_error(answer, body, asked, refusal)
+        return _read_operation(answer.status, body, asked)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return Unknown(f"unreadable answer with status {answer.status}")
+
+
+def _read_operation(status: int, body: dict[str, Any], asked: Charge | GiveBack) -> Answer:
+    if status not in (OK, CONFLICT):
+        return Unknown(f"the provider answered {status}")
+    for name in NAMES:
+        if body.get(name) != getattr(asked, name):
+            return Unknown(f"the answer names another {name}")
+    read = ANSWERS.get(words(body["status"]))
+    return read(body) if read else Unknown(f"unknown status {prose(body['status'])!r}")
+
+
+def _read_error(answer: HttpAnswer, body: dict[str, Any], asked: Charge | GiveBack, refusal: int | None) -> Answer:
+    """Return what an error body means. It names the reference; the payment and the currency only where it knows them."""
+    status, code = answer.status, words(body["error"]["code"])
+    for name in NAMES:
+        if body.get(name) != getattr(asked, name) and (name == "reference" or name in body):
+            return Unknown(f"the error with status {status} names another {name}")
+    if NOTHING_DONE.get(code) == status:
+        return Unavailable(f"the provider answered {status} {code}", _wait_seconds(answer.headers.get("retry-after")))
+    if (status, code) == (MISSING, "not_found"):
+        return NotFound()
+    if (status, code) == (refusal, "invalid_request"):
+        return Declined("refused_by_provider", prose(body["error"]["message"]))
+    return Unknown(f"the provider answered {status} {prose(code)}")
+
+
+def _wait_seconds(text: str | None) -> float | None:
+    if not text or not text.isascii() or not text.isdecimal():
+        return None
+    return min(float(text), LONGEST_WAIT_SECONDS)

@@ -1,0 +1,133 @@
+"""Read the sandbox provider's statement page by page, within limits.
+
+A page counts only for its own question: it repeats the account, the period and the cursor. Whatever is not as it should be
+ends the statement, with the reason; a word that is not known is named. Reading moves nothing, so all of it may be tried again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+
+from workflows.card_data import mask
+from workflows.providers.base import StatementLine, Unavailable
+from workflows.providers.http_client import HttpClient
+from workflows.providers.http_reader import HttpAnswer, NoAnswer, NotConnected
+from workflows.providers.sandbox_answers import OK, whole, words
+from workflows.providers.statement_mapping import StatementMapping
+
+PATH = "/v1/statements"
+PAGE_LINES = 2_000
+LARGEST_PAGE = 2 * 1024 * 1024  # 2,000 lines whose texts are as long as the provider allows
+MOST_PAGES = 2_500  # five million lines
+MOST_EMPTY_PAGES = 3  # in a row, each with a cursor for the next
+LONGEST_SECONDS = 900.0
+
+KINDS = {"charge": ("payment", 1), "refund": ("refund", -1), "reversal": ("reversal", -1)}
+
+MAPPING = StatementMapping(
+    columns={
+        "kind": "kind",
+        "our_reference": "reference",
+        "provider_reference": "provider_reference",
+        "amount": "amount",
+        "currency": "currency",
+        "fee": "fee",
+        "at": "at",
+    },
+    kinds={"charge": "payment", "refund": "refund", "reversal": "reversal"},
+)
+"""How a file of its statement is read, should somebody upload one."""
+
+Page = tuple[list[StatementLine], str | None]
+
+
+class _Unreadable(Exception):
+    """The statement cannot be read, for this reason."""
+
+
+async def read_statement(
+    client: HttpClient, account: str, *, start: datetime, end: datetime
+) -> AsyncIterator[list[StatementLine] | Unavailable]:
+    """Yield the lines of ``account`` in ``[start, end)``; an ``Unavailable`` ends them where they broke off."""
+    asked = {"account": account, "from": start.isoformat(), "to": end.isoformat()}
+    until = asyncio.get_running_loop().time() + LONGEST_SECONDS
+    cursors = {""}
+    following: str | None = ""
+    empty = 0
+    while following is not None:
+        try:
+            lines, following = await _page(client, {**asked, "cursor": following})
+            empty = empty + 1 if not lines else 0
+            if following is not None:
+                _check_progress(following, cursors, empty, asyncio.get_running_loop().time() > until)
+        except (NoAnswer, NotConnected) as error:
+            yield Unavailable(f"no answer: {error}")
+            return
+        except _Unreadable as error:
+            yield Unavailable(f"unreadable statement: {error}")
+            return
+        yield lines
+
+
+def _check_progress(following: str, cursors: set[str], empty: int, is_late: bool) -> None:
+    if following in cursors:
+        raise _Unreadable("a page names a cursor that has been read")
+    if empty > MOST_EMPTY_PAGES or len(cursors) >= MOST_PAGES or is_late:
+        raise _Unreadable("it does not end")
+    cursors.add(following)
+
+
+async def _page(client: HttpClient, asked: dict[str, str]) -> Page:
+    query = urlencode({**asked, "limit": PAGE_LINES})
+    async with client.exchange("GET", f"{PATH}?{query}", largest_body=LARGEST_PAGE) as answer:
+        page = _read_page(answer, asked)
+        answer.keep()
+        return page
+
+
+def _read_page(answer: HttpAnswer, asked: dict[str, str]) -> Page:
+    if answer.status != OK:
+        raise _Unreadable(f"the provider answered {answer.status}")
+    try:
+        body = orjson.loads(answer.body)
+        for name, value in asked.items():
+            if body[name] != value:
+                raise _Unreadable(f"a page names another {name}")
+        if len(body["data"]) > PAGE_LINES:
+            raise _Unreadable("a page has more lines than were asked for")
+        return [_line(row) for row in body["data"]], None if body["next"] is None else words(body["next"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise _Unreadable(f"{type(error).__name__} in a page") from error
+
+
+def _line(row: dict[str, Any]) -> StatementLine:
+    known = KINDS.get(words(row["kind"]))
+    if known is None:
+        raise _Unreadable(f"unknown kind {mask(row['kind'])!r}")
+    kind, sign = known
+    amount = whole(row["amount"])
+    if amount < 0:
+        raise _Unreadable("a line has an amount below zero")
+    return StatementLine(
+        kind=kind,
+        our_reference=_masked_if_any(row["reference"]),
+        provider_reference=_masked_if_any(row["provider_reference"]),
+        amount=sign * amount,
+        currency=mask(words(row["currency"])),
+        fee=None if row["fee"] is None else whole(row["fee"]),
+        at=_instant(row["at"]),
+    )
+
+
+def _masked_if_any(value: Any) -> str | None:
+    return None if value is None else mask(words(value))
+
+
+def _instant(value: Any) -> str:
+    if datetime.fromisoformat(words(value)).tzinfo is None:
+        raise ValueError("not an instant")
+    return str(value)
