@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from workflows.card_data import looks_like_card_data, mask
+from workflows.card_data import looks_like_card_data, mask_digits
 from workflows.providers.base import (
     ActionRequired,
     Answer,
@@ -56,7 +56,7 @@ def words(value: Any) -> str:
 
 def prose(value: Any) -> str:
     """Return text for people, without a card number that the provider may have quoted."""
-    return mask(words(value))
+    return mask_digits(words(value))
 
 
 def name_if_any(value: Any) -> str | None:

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import orjson
 
-from workflows.card_data import mask
+from workflows.card_data import mask_digits
 from workflows.providers.base import StatementLine, Unavailable
 from workflows.providers.http_client import HttpClient
 from workflows.providers.http_reader import HttpAnswer, NoAnswer, NotConnected
@@ -107,7 +107,7 @@ def _read_page(answer: HttpAnswer, asked: dict[str, str]) -> Page:
 def _line(row: dict[str, Any]) -> StatementLine:
     known = KINDS.get(words(row["kind"]))
     if known is None:
-        raise _Unreadable(f"unknown kind {mask(row['kind'])!r}")
+        raise _Unreadable(f"unknown kind {mask_digits(row['kind'])!r}")
     kind, sign = known
     amount = whole(row["amount"])
     if amount < 0:
@@ -117,14 +117,14 @@ def _line(row: dict[str, Any]) -> StatementLine:
         our_reference=_masked_if_any(row["reference"]),
         provider_reference=_masked_if_any(row["provider_reference"]),
         amount=sign * amount,
-        currency=mask(words(row["currency"])),
+        currency=mask_digits(words(row["currency"])),
         fee=None if row["fee"] is None else whole(row["fee"]),
         at=_instant(row["at"]),
     )
 
 
 def _masked_if_any(value: Any) -> str | None:
-    return None if value is None else mask(words(value))
+    return None if value is None else mask_digits(words(value))
 
 
 def _instant(value: Any) -> str:

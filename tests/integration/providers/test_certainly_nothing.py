@@ -1,0 +1,188 @@
+"""Only a connection that was never made, or the provider's own word about this very call, says that nothing was done."""
+
+import asyncio
+import socket
+import struct
+
+import pytest
+
+from tests.integration.providers.conftest import Run
+from tests.integration.providers.peer import (
+    MOVING,
+    QUESTIONS,
+    Heard,
+    error,
+    honest,
+    http,
+    operation,
+    peer_of,
+    reference_of,
+    say,
+)
+from workflows.providers.base import Succeeded, Unavailable, Unknown
+from workflows.settings import Settings
+
+HTML = b"<html><body><h1>503 Service Unavailable</h1></body></html>"
+WAIT = {"Retry_After": "7"}
+FOREIGN = {
+    "a balancer's 503": http(503, HTML, Content_Type="text/html", **WAIT),
+    "a balancer's 502": http(502, HTML, Content_Type="text/html"),
+    "a firewall's 403": http(403, HTML, Content_Type="text/html", **WAIT),
+    "an empty 401": http(401, WWW_Authenticate="Basic"),
+    "an empty 403": http(403),
+    "an empty 429": http(429, **WAIT),
+    "an empty 503": http(503, **WAIT),
+    "a gateway's 429 in JSON": http(429, {"message": "API rate limit exceeded"}, **WAIT),
+    "a gateway's 503 in JSON": http(503, {"error": "unavailable", "code": "unavailable"}),
+    "an error of another service": http(503, {"error": {"code": "unavailable", "message": "try again"}}),
+    "an error about another call": http(503, error("pay_z:1", "unavailable"), **WAIT),
+    "a redirect": http(307, Location="/v1/charges"),
+}
+LINGER_ZERO = struct.pack("ii", 1, 0)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_a_refusal_by_anybody_else_is_unknown(run: Run, settings: Settings, foreign: str, question: str) -> None:
+    async def script(_: Heard, writer: asyncio.StreamWriter) -> None:
+        await say(writer, FOREIGN[foreign])
+
+    async def scenario() -> None:
+        async with peer_of(settings, script) as (peer, provider):
+            for letter in "ab":
+                assert isinstance(await QUESTIONS[question](provider, letter), Unknown)
+            assert [heard.connection for heard in peer.heard] == [0, 1]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("question", MOVING)
+@pytest.mark.parametrize(("code", "status"), [("unauthorized", 401), ("rate_limited", 429), ("unavailable", 503)])
+def test_the_providers_own_refusal_of_this_call_is_unavailable(
+    run: Run, settings: Settings, code: str, status: int, question: str
+) -> None:
+    async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        await say(writer, http(status, error(heard.reference, code), **WAIT))
+
+    async def scenario() -> None:
+        async with peer_of(settings, script) as (_, provider):
+            answer = await QUESTIONS[question](provider, "a")
+            assert answer == Unavailable(f"the provider answered {status} {code}", 7.0)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize(
+    "address",
+    ["http://127.0.0.1:{free}", "http://nobody.invalid:80", "https://127.0.0.1:{plain}", "http://[::1]:{free}"],
+)
+def test_a_connection_that_was_never_made_did_nothing(
+    run: Run, settings: Settings, address: str, question: str
+) -> None:
+    async def scenario() -> None:
+        with socket.socket() as held:
+            held.bind(("127.0.0.1", 0))  # and nobody listens there
+            async with peer_of(settings, honest) as (peer, _):
+                url = address.format(free=held.getsockname()[1], plain=peer.port)
+                async with peer_of(settings, honest, sandbox_url=url, sandbox_timeout_seconds=1) as (_, provider):
+                    assert isinstance(await QUESTIONS[question](provider, "a"), Unavailable)
+                assert not peer.heard
+
+    run(scenario())
+
+
+def test_a_connection_that_is_not_taken_in_time_did_nothing(run: Run, settings: Settings) -> None:
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+            waiting = [socket.socket() for _ in range(8)]  # more than its backlog holds
+            for one in waiting:
+                one.setblocking(False)
+                one.connect_ex(full.getsockname())
+            url = f"http://127.0.0.1:{full.getsockname()[1]}"
+            async with peer_of(settings, honest, sandbox_url=url, sandbox_timeout_seconds=0.3) as (_, provider):
+                assert isinstance(await QUESTIONS["charge"](provider, "a"), Unavailable)
+            for one in waiting:
+                one.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("end", ["reset", "closed", "half", "silence"])
+def test_a_request_that_was_written_and_not_answered_is_unknown(
+    run: Run, settings: Settings, end: str, question: str
+) -> None:
+    async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        if end == "silence":
+            return
+        if end == "half":
+            await say(writer, http(200, operation(heard.reference, "succeeded"))[:-1])
+        if end == "reset":
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
+        writer.close()
+
+    async def scenario() -> None:
+        async with peer_of(settings, script, sandbox_timeout_seconds=1) as (peer, provider):
+            assert isinstance(await QUESTIONS[question](provider, "a"), Unknown)
+            assert len(peer.heard) == 1
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_connection_that_ended_while_idle_is_replaced_and_the_request_sent_once(
+    run: Run, settings: Settings, question: str
+) -> None:
+    async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        await honest(heard, writer)
+        if heard.connection == 0:
+            writer.close()
+
+    async def scenario() -> None:
+        async with peer_of(settings, script) as (peer, provider):
+            assert not isinstance(await QUESTIONS[question](provider, "a"), Unknown)
+            await asyncio.wait_for(peer.writers[0].wait_closed(), 60)
+            answer = await QUESTIONS[question](provider, "b")
+            assert not isinstance(answer, Unknown | Unavailable)
+            assert [heard.reference for heard in peer.heard] == [reference_of(question, letter) for letter in "ab"]
+
+    run(scenario())
+
+
+def test_a_call_that_finds_no_place_in_time_was_not_sent(run: Run, settings: Settings) -> None:
+    free = asyncio.Event()
+
+    async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        await free.wait()
+        await honest(heard, writer)
+
+    async def scenario() -> None:
+        async with peer_of(settings, script, calls_in_flight=1) as (peer, provider):
+            provider._client._timeout_seconds = 600
+            first = asyncio.ensure_future(QUESTIONS["charge"](provider, "a"))
+            await peer.called.wait()
+            provider._client._timeout_seconds = 0.05
+            assert isinstance(await QUESTIONS["charge"](provider, "b"), Unavailable)
+            free.set()
+            assert isinstance(await first, Succeeded)
+            assert len(peer.heard) == 1
+
+    run(scenario())
+
+
+def test_a_call_that_is_cancelled_leaves_no_connection_to_the_next(run: Run, settings: Settings) -> None:
+    async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        if heard.reference != "pay_a:1":
+            await honest(heard, writer)
+
+    async def scenario() -> None:
+        async with peer_of(settings, script) as (peer, provider):
+            calling = asyncio.ensure_future(QUESTIONS["charge"](provider, "a"))
+            await peer.called.wait()
+            calling.cancel()
+            await asyncio.gather(calling, return_exceptions=True)
+            assert isinstance(await QUESTIONS["charge"](provider, "b"), Succeeded)
+            assert [heard.connection for heard in peer.heard] == [0, 1]
+
+    run(scenario())
