@@ -4,6 +4,7 @@ Interim (1xx) answers are skipped. Compressed answers are refused: a small one c
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import httptools
@@ -25,16 +26,14 @@ class NoAnswer(Exception):
     """The request may have been sent, and no acceptable answer came back."""
 
 
+@dataclass(slots=True)
 class HttpAnswer:
     """One complete answer. ``keep()`` says that it was believed, so its connection may carry another request."""
 
-    __slots__ = ("body", "headers", "is_kept", "status")
-
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
-        self.is_kept = False
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    is_kept: bool = False
 
     def keep(self) -> None:
         """Let the connection be used again."""

@@ -123,7 +123,8 @@ def error(reference: str, code: str, **changes: Any) -> dict[str, Any]:
 
 def truth(heard: Heard) -> bytes:
     """What an honest provider answers."""
-    status = "cancelled" if heard.path.endswith("/cancel") else "waiting" if "codes" in heard.path else "succeeded"
+    word = heard.path.removeprefix("/v1/").split("/")[-1]
+    status = {"cancel": "cancelled", "reverse": "reversed", "codes": "waiting"}.get(word, "succeeded")
     return http(200, operation(heard.reference, status), X_Request_Id=heard.headers["x-request-id"])
 
 
@@ -148,6 +149,7 @@ QUESTIONS: dict[str, Question] = {
     "code": lambda provider, letter: provider.charge(charge(letter, mode="mpm")),
     "inquire": lambda provider, letter: provider.inquire(charge(letter)),
     "withdraw": lambda provider, letter: provider.withdraw(charge(letter)),
+    "reverse": lambda provider, letter: provider.reverse(charge(letter)),
     "give_back": lambda provider, letter: provider.give_back(refund(letter)),
     "inquire_refund": lambda provider, letter: provider.inquire_refund(refund(letter)),
 }

@@ -57,6 +57,7 @@ OWN: dict[str, type[Answer]] = {
     "code": ActionRequired,
     "inquire": Succeeded,
     "withdraw": Withdrawn,
+    "reverse": Withdrawn,
     "give_back": Succeeded,
     "inquire_refund": Succeeded,
 }
