@@ -7,13 +7,14 @@ is committed when the ``async with`` ends; nobody else ever sees a connection.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Any, cast
 
 import orjson
-from psycopg import OperationalError as DriverOperationalError
+import psycopg
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
@@ -23,7 +24,14 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from workflows.errors import ServiceUnavailable
+from workflows.pooled import watch_over
 from workflows.settings import Settings
+from workflows.sqlstates import Passing, passing
+
+logger = logging.getLogger(__name__)
+
+OPERATORS_CASES = {"25006": "read_only", "42501": "grant_missing", "53100": "disk_full"}
+"""SQLSTATEs that do not pass by themselves, and the event that is logged for each."""
 
 
 class Role(StrEnum):
@@ -102,6 +110,7 @@ def connect(settings: Settings, *, roles: tuple[Role, ...] = tuple(Role)) -> Non
                 "application_name": str(role),
             },
         )
+        watch_over(_engines.by_role[role])
 
 
 async def disconnect() -> None:
@@ -132,13 +141,20 @@ async def transaction(role: Role) -> AsyncIterator[AsyncConnection]:
         raise ServiceUnavailable(retry_after_seconds=1)
     try:
         async with engine.begin() as connection:
-            yield connection
-    except (PoolTimeout, DriverOperationalError) as error:
+            try:
+                yield connection
+            except psycopg.Error as error:  # of the driver, which copies statements use directly
+                if passing(error) is Passing.DISCARD:
+                    await connection.invalidate(error)
+                raise
+    except PoolTimeout as error:
         raise ServiceUnavailable(retry_after_seconds=1) from error
-    except DBAPIError as error:
-        if error.connection_invalidated or is_passing(error):
-            raise ServiceUnavailable(retry_after_seconds=1) from error
-        raise
+    except (DBAPIError, psycopg.Error) as error:
+        original = error.orig if isinstance(error, DBAPIError) else error
+        if not (passing(original) or (isinstance(error, DBAPIError) and error.connection_invalidated)):
+            raise
+        _tell(original)
+        raise ServiceUnavailable(retry_after_seconds=1) from error
 
 
 async def act_as(connection: AsyncConnection, role: Role) -> None:
@@ -146,23 +162,11 @@ async def act_as(connection: AsyncConnection, role: Role) -> None:
     await connection.execute(text(f"SET LOCAL ROLE {role}"))
 
 
-PASSING_STATES = (
-    "08",  # connection exceptions
-    "53",  # insufficient resources: connections, memory, disk
-    "57P",  # shutdown, crash recovery, cannot connect now
-    "57014",  # statement_timeout
-    "55P03",  # lock_timeout
-    "40",  # serialization failure, deadlock
-)
-"""SQLSTATE prefixes of troubles that pass: the same request may succeed a moment later."""
-
-
-def is_passing(error: DBAPIError) -> bool:
-    """Whether a database error says nothing about the request, only about the moment."""
-    state: str | None = getattr(error.orig, "sqlstate", None)
-    if state is None:
-        return isinstance(error.orig, DriverOperationalError)
-    return state.startswith(PASSING_STATES)
+def _tell(error: BaseException | None) -> None:
+    """Log what an operator has to act on: nothing else says why everybody gets 503."""
+    state = getattr(error, "sqlstate", None)
+    if state in OPERATORS_CASES:
+        logger.error("the database refuses: %s", state, extra={"event": f"database.{OPERATORS_CASES[state]}"})
 
 
 def violated(error: DBAPIError) -> str | None:

@@ -1,0 +1,95 @@
+"""A proxy on the way to the database that cuts idle connections, as firewalls and failovers do."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import Enum
+
+from sqlalchemy.engine import make_url
+
+
+class Cut(Enum):
+    """How a connection ends."""
+
+    FIN = "fin"
+    RST = "rst"
+    SILENCE = "silence"
+    """Nothing is passed on any more in either direction, and nobody is told."""
+
+
+class Proxy:
+    """Passes bytes between clients and a server."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._pairs: list[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._silent: set[asyncio.StreamWriter] = set()
+
+    @property
+    def connections(self) -> int:
+        """How many there are that pass bytes on."""
+        return sum(not client.is_closing() and client not in self._silent for client, _ in self._pairs)
+
+    async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        """One connection."""
+        server, to_server = await asyncio.open_connection(*self._target)
+        self._pairs.append((to_client, to_server))
+        for reader, writer in ((client, to_server), (server, to_client)):
+            task = asyncio.create_task(self._pass_on(reader, writer, to_client))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: asyncio.StreamWriter
+    ) -> None:
+        try:
+            while piece := await reader.read(65_536):
+                if client in self._silent:
+                    continue
+                writer.write(piece)
+                await writer.drain()
+        except OSError:
+            pass
+        if client not in self._silent:
+            writer.close()
+
+    def cut(self, how: Cut) -> int:
+        """End every connection that there is; returns how many."""
+        live = [pair for pair in self._pairs if not pair[0].is_closing() and pair[0] not in self._silent]
+        for client, server in live:
+            if how is Cut.SILENCE:
+                self._silent.add(client)
+                continue
+            if how is Cut.RST:
+                raw: socket.socket = client.get_extra_info("socket")
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.transport.abort()
+            client.close()
+            server.close()
+        return len(live)
+
+    async def stop(self) -> None:
+        """End everything."""
+        for client, server in self._pairs:
+            client.close()
+            server.close()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def proxied(url: str) -> AsyncIterator[tuple[Proxy, str]]:
+    """A proxy before the server of ``url``, and the address of the same database through it."""
+    address = make_url(url)
+    proxy = Proxy(address.host or "127.0.0.1", address.port or 5432)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield proxy, address.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
+    finally:
+        server.close()
+        await proxy.stop()

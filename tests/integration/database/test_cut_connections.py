@@ -1,0 +1,82 @@
+"""A connection that was cut while nobody used it is replaced, and no request is told of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from pydantic import SecretStr
+
+from mpac.stack.local import LocalStack
+from tests.conftest import Serve
+from tests.factories import Tenant
+from tests.harness import Api
+from tests.integration.database.cutting import Cut, Proxy, proxied
+from tests.waiting import eventually
+from workflows import pooled
+from workflows.ids import new_id
+
+ORDER = {"order_type": "takeaway", "items": [{"name": "Tea", "quantity": 1, "unit_price": 300, "tax_rate": "0.08"}]}
+MANY = 12
+
+
+@pytest.fixture
+async def cut_off(serve: Serve, stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Api, Proxy]]:
+    """An API whose way to the database is the proxy's."""
+    async with (
+        proxied(stack.urls.database) as (proxy, url),
+        serve(database_url=SecretStr(url), rate_limit_per_merchant=0) as api,
+    ):
+        yield api, proxy
+
+
+async def ask_everything(api: Api, tenant: Tenant) -> list[int]:
+    """As many requests of each kind as there are connections, all at once."""
+    answers = await asyncio.gather(
+        *(api.pay(tenant) for _ in range(MANY)),
+        *(api.post("/orders", ORDER, as_=tenant, key=new_id("order")) for _ in range(MANY)),
+        *(api.get("/payments", as_=tenant) for _ in range(MANY)),
+        *(api.get("//health/ready") for _ in range(3)),
+    )
+    return [answer.status for answer in answers]
+
+
+@pytest.mark.parametrize("how", [Cut.FIN, Cut.RST])
+@pytest.mark.parametrize("was_idle", [False, True], ids=["just used", "idle"])
+async def test_no_request_is_told_that_its_connection_had_been_cut(
+    cut_off: tuple[Api, Proxy], tenant: Tenant, how: Cut, was_idle: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, proxy = cut_off
+    for _ in range(3):
+        assert set(await ask_everything(api, tenant)) == {200, 201}
+        if was_idle:
+            monkeypatch.setattr(pooled, "HOT_SECONDS", 0)
+        assert proxy.cut(how) > 3
+        await asyncio.sleep(0)  # the cut is on its way by the machine's own loop
+        await eventually(lambda: connections(proxy), until=lambda number: number <= 1)
+        assert set(await ask_everything(api, tenant)) == {200, 201}
+
+
+async def connections(proxy: Proxy) -> int:
+    return proxy.connections
+
+
+async def test_connections_that_fell_silent_are_replaced_once_nobody_answers_a_begin(
+    cut_off: tuple[Api, Proxy], tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, proxy = cut_off
+    assert set(await ask_everything(api, tenant)) == {200, 201}
+    monkeypatch.setattr(pooled, "HOT_SECONDS", 0)
+    assert proxy.cut(Cut.SILENCE) > 3
+    assert set(await ask_everything(api, tenant)) == {200, 201}
+
+
+async def test_the_subscription_comes_back_after_a_cut(cut_off: tuple[Api, Proxy], tenant: Tenant) -> None:
+    api, proxy = cut_off
+    payment = (await api.pay(tenant, method={"type": "qr", "mode": "mpm"})).body
+    proxy.cut(Cut.RST)
+    waiting = asyncio.ensure_future(
+        api.get(f"/payments/{payment['id']}?wait=25&since_version={payment['version']}", as_=tenant)
+    )
+    cancelled = await api.post(f"/payments/{payment['id']}/cancel", {}, as_=tenant)
+    assert cancelled.status == 200
+    assert (await asyncio.wait_for(waiting, 20)).body["status"] == "cancelled"

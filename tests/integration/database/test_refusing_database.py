@@ -1,0 +1,196 @@
+"""A database that answers and refuses: read-only after a failover, without a grant, without room. 503, and ready says so."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import DictRow
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from mpac.stack.local import LocalStack
+from tests.conftest import Serve
+from tests.factories import Tenant, new_tenant
+from tests.harness import Answer, Api, clone_of_template
+from tests.integration.bills.kit import bill_of
+from tests.integration.orders.kit import open_order
+from tests.waiting import eventually
+from workflows.database import Role, transaction
+from workflows.errors import ServiceUnavailable
+from workflows.ids import new_id
+
+Admin = psycopg.AsyncConnection[DictRow]
+ORDER = {"order_type": "takeaway", "items": [{"name": "Tea", "quantity": 1, "unit_price": 300, "tax_rate": "0.08"}]}
+Ask = Callable[[Api, Tenant], Awaitable[Answer]]
+
+
+async def pay(api: Api, tenant: Tenant) -> Answer:
+    return await api.pay(tenant)
+
+
+async def order(api: Api, tenant: Tenant) -> Answer:
+    return await api.post("/orders", ORDER, as_=tenant, key=new_id("order"))
+
+
+async def refuse(api: Api, tenant: Tenant) -> Answer:
+    return await api.pay(tenant, amount=0)
+
+
+async def register(api: Api, tenant: Tenant) -> Answer:
+    body = {"store_id": tenant.store_id, "serial_number": new_id("device"), "name": "T", "model": "M"}
+    return await api.post("/terminals", body, as_=api.signer.user(tenant, role="store_manager"))
+
+
+async def ready(api: Api, _tenant: Tenant) -> Answer:
+    return await api.get("//health/ready")
+
+
+WRITES: tuple[Ask, ...] = (pay, order, refuse, register)
+"""What writes, as each role that the API has. A 422 is kept as its key's answer."""
+DONE = {200, 201, 422}
+
+
+@asynccontextmanager
+async def read_only(admin: Admin) -> AsyncIterator[None]:
+    """What a standby says: the sessions that there are, and new ones."""
+    name = (await (await admin.execute("SELECT current_database() AS name")).fetchone() or {})["name"]
+    await admin.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'.encode())
+    await end_sessions(admin)
+    try:
+        yield
+    finally:
+        await admin.execute("SET default_transaction_read_only = off")
+        await admin.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only'.encode())
+
+
+async def end_sessions(admin: Admin) -> None:
+    await admin.execute(
+        """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+           WHERE datname = current_database() AND application_name LIKE 'mpac_%'"""
+    )
+
+
+@pytest.fixture
+async def own(stack: LocalStack, serve: Serve) -> AsyncIterator[tuple[Api, Admin, Tenant]]:
+    """An API with a database of its own, which the test may make refuse."""
+    async with (
+        clone_of_template(stack.urls.database) as url,
+        await psycopg.AsyncConnection.connect(url, autocommit=True, row_factory=psycopg.rows.dict_row) as admin,
+        serve(database_url=SecretStr(url)) as api,
+    ):
+        yield api, admin, await new_tenant(admin)
+
+
+async def test_a_read_only_database_is_unavailable_and_its_connections_are_thrown_away(
+    own: tuple[Api, Admin, Tenant],
+) -> None:
+    api, admin, tenant = own
+    assert {(await ask(api, tenant)).status for ask in WRITES} <= DONE
+    async with read_only(admin):
+        for ask in (*WRITES, ready):
+            answer = await ask(api, tenant)
+            assert (answer.status, answer.code) == (503, "SERVICE_UNAVAILABLE"), ask.__name__
+            assert "Retry-After" in answer.headers
+        assert (await api.get("/payments", as_=tenant)).status == 200  # what can be read is
+    # A session that began as a read-only one is thrown away by its first write: nobody has to restart the process.
+    for _ in ("accept", "caller"):
+        statuses = [(await ask(api, tenant)).status for ask in (*WRITES, ready)]
+    assert set(statuses) <= DONE
+
+
+@pytest.mark.parametrize(
+    ("grant", "asked"),
+    [
+        ("INSERT ON payments", (pay, ready)),
+        ("INSERT ON idempotency_records", (pay, order, ready)),
+        ("SELECT ON stores", (pay, order, ready)),
+        ("INSERT ON orders", (order,)),
+    ],
+    ids=str,
+)
+async def test_a_missing_grant_is_unavailable(
+    own: tuple[Api, Admin, Tenant], grant: str, asked: tuple[Ask, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    api, admin, tenant = own
+    assert {(await ask(api, tenant)).status for ask in asked} <= DONE
+    await admin.execute(f"REVOKE {grant} FROM mpac_accept".encode())
+    for ask in asked:
+        answer = await ask(api, tenant)
+        assert (answer.status, answer.code) == (503, "SERVICE_UNAVAILABLE"), ask.__name__
+    assert "42501" in caplog.text
+    await admin.execute(f"GRANT {grant} TO mpac_accept".encode())
+    for ask in asked:
+        assert (await ask(api, tenant)).status in DONE, ask.__name__
+
+
+async def test_a_server_that_ends_all_sessions_costs_no_request(own: tuple[Api, Admin, Tenant]) -> None:
+    api, admin, tenant = own
+    for _ in range(5):
+        assert {(await ask(api, tenant)).status for ask in (*WRITES, ready)} <= DONE
+        await end_sessions(admin)
+
+        async def sessions() -> int:
+            rows = await admin.execute(
+                """SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database()
+                   AND application_name IN ('mpac_accept', 'mpac_caller')"""
+            )
+            return int((await rows.fetchone() or {})["n"])
+
+        await eventually(sessions, until=lambda number: number == 0)
+
+
+async def test_a_probe_of_readiness_leaves_nothing_behind(own: tuple[Api, Admin, Tenant]) -> None:
+    api, admin, tenant = own
+    for _ in range(3):
+        assert (await ready(api, tenant)).status == 200
+    rows = await (await admin.execute("SELECT count(*) AS n FROM idempotency_records")).fetchall()
+    assert rows == [{"n": 0}]
+    spilled = "SELECT temp_files AS n FROM pg_stat_database WHERE datname = current_database()"
+
+    async def files() -> int:
+        return int((await (await admin.execute(spilled)).fetchone() or {})["n"])
+
+    # The probe did write: statistics are sent when a session is idle for a moment, or ends.
+    await end_sessions(admin)
+    await eventually(files, until=lambda number: number >= 3)
+
+
+async def test_a_plan_that_a_migration_made_void_is_made_anew(own: tuple[Api, Admin, Tenant]) -> None:
+    api, admin, tenant = own
+    bill = await bill_of(api, tenant, (await open_order(api, tenant))["id"])
+
+    async def pay_a_share() -> int:
+        return (await api.pay(tenant, amount=1, bill_id=bill["id"])).status
+
+    assert {await pay_a_share() for _ in range(12)} == {201}  # the driver prepares what it sends often
+    await admin.execute("ALTER TABLE bills ADD COLUMN noted text")
+    statuses = [await pay_a_share() for _ in range(3)]
+    assert set(statuses) <= {201, 503}
+    assert statuses[-1] == 201
+
+
+async def write_read_only(role: Role, pids: set[int], *, by_driver: bool) -> None:
+    """A write that a read-only transaction refuses; ``pids`` gets the session."""
+    write = "UPDATE payments SET version = version WHERE false"
+    async with transaction(role) as connection:
+        pids.add((await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+        await connection.execute(text("SET TRANSACTION READ ONLY"))
+        if by_driver:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            await driver.execute(write)
+        else:
+            await connection.execute(text(write))
+
+
+@pytest.mark.parametrize("by_driver", [False, True], ids=["statement", "driver"])
+@pytest.mark.parametrize("role", Role, ids=str)
+async def test_every_role_is_refused_alike_and_gets_another_connection(
+    engines: None, role: Role, by_driver: bool
+) -> None:
+    pids: set[int] = set()
+    for _ in range(2):
+        with pytest.raises(ServiceUnavailable):
+            await write_read_only(role, pids, by_driver=by_driver)
+    assert len(pids) == 2

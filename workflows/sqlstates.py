@@ -1,0 +1,54 @@
+"""SQLSTATEs: which errors of the database pass, and which of them say that the connection is of no more use.
+
+An error that passes says nothing about the request: the same request may succeed a moment later, perhaps on another
+connection. The caller is told 503 and workers try again, as when the database is away.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import psycopg
+
+
+class Passing(Enum):
+    """What to do with the connection of an error that passes."""
+
+    KEEP = "keep"
+    DISCARD = "discard"
+    """This connection and all that the pool has: after a failover they lead to the same wrong server."""
+
+
+PASSING: Mapping[str, Passing] = {
+    "08": Passing.DISCARD,  # connection exceptions
+    "0A000": Passing.DISCARD,  # "cached plan must not change result type": a migration changed a table; new plans are made
+    "25006": Passing.DISCARD,  # read-only: after a failover the connection leads to the standby
+    "25P02": Passing.DISCARD,  # a transaction that failed before is still open
+    "25P03": Passing.DISCARD,  # idle_in_transaction_session_timeout: we stood still, and the session has ended
+    "25P04": Passing.DISCARD,  # transaction_timeout: likewise
+    "26000": Passing.DISCARD,  # a prepared statement that this session does not have
+    "40": Passing.KEEP,  # serialization failure, deadlock
+    "42501": Passing.DISCARD,  # a grant is missing: roles are set up while a migration or a restore runs
+    "42P05": Passing.DISCARD,  # a prepared statement that this session has already
+    "53": Passing.KEEP,  # insufficient resources: connections, memory, disk
+    "55P03": Passing.KEEP,  # lock_timeout
+    "57014": Passing.KEEP,  # statement_timeout
+    "57P": Passing.DISCARD,  # shutdown, crash recovery, cannot connect now, idle session
+    "58": Passing.KEEP,  # trouble of the operating system, for example an I/O error
+}
+"""SQLSTATEs and their classes (prefixes). What is not here is an error of ours."""
+
+_LENGTHS = sorted({len(prefix) for prefix in PASSING}, reverse=True)
+_PLAN_CHANGED = "cached plan"
+
+
+def passing(error: BaseException | None) -> Passing | None:
+    """Return what to do with the connection of ``error``, or ``None`` if it is not an error that passes."""
+    if not isinstance(error, psycopg.Error):
+        return None
+    state: Any = error.sqlstate
+    if state is None:  # the driver's own: no connection, or one that broke
+        return Passing.DISCARD if isinstance(error, psycopg.OperationalError) else None
+    if state == "0A000" and _PLAN_CHANGED not in str(error):  # a feature that does not exist, today or tomorrow
+        return None
+    return next((PASSING[state[:length]] for length in _LENGTHS if state[:length] in PASSING), None)
