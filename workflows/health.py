@@ -1,18 +1,43 @@
-"""Health: whether the database would take a payment now."""
+"""Health: whether the database would take a payment now.
+
+A database that answers may yet refuse every payment: after a failover it is read-only, a grant may be missing, its disk may
+be full. So a probe writes what an accept writes first and takes it back, and makes the server write a temporary file.
+"""
 
 import asyncio
 
+import uuid_utils
 from sqlalchemy import text
 
 from workflows.database import Role, transaction
 from workflows.errors import ServiceUnavailable
 
 ANSWER_WITHIN_SECONDS = 3.0
-"""A server that is frozen neither answers nor hangs up; who asks for our health wants to know within his own patience."""
+"""A frozen server neither answers nor disconnects; the probe must still return before its caller's timeout."""
+
+_MISSING = text("""
+    -- missing: rights without which no payment is accepted or processed
+    SELECT bool_or(NOT has_table_privilege(r.role, r.name, r.privilege))
+    FROM (VALUES
+        ('mpac_accept', 'stores', 'SELECT'), ('mpac_accept', 'devices', 'SELECT'),
+        ('mpac_accept', 'store_providers', 'SELECT'), ('mpac_accept', 'payments', 'INSERT'),
+        ('mpac_accept', 'payment_history', 'INSERT'), ('mpac_accept', 'idempotency_records', 'INSERT'),
+        ('mpac_worker', 'payments', 'UPDATE'), ('mpac_worker', 'payment_history', 'INSERT'),
+        ('mpac_worker', 'payment_attempts', 'INSERT')
+    ) AS r(role, name, privilege)
+""")
+_WRITE = text("""
+    INSERT INTO idempotency_records (merchant_id, method, path, key, fingerprint, status, body, created_at, expires_at)
+    VALUES ('', 'GET', '/health/ready', :key, '', 0, '', now(), now())
+""")
+_LITTLE_MEMORY = text("SET LOCAL work_mem = '64kB'")
+_SPILL = text(
+    "SELECT count(*) FROM generate_series(1, 20000)"
+)  # 280 kB: a temporary file, which needs room on the disk
 
 
-async def database_answers() -> None:
-    """Ask the database something. Raises ``ServiceUnavailable`` where it does not answer, or not in time."""
+async def database_takes_payments() -> None:
+    """Raise ``ServiceUnavailable`` if the database would not take a payment, or does not answer in time."""
     asking = asyncio.ensure_future(_ask())
     # Not cancelled when it takes too long: to cancel a statement the server would have to be heard once more.
     done, _ = await asyncio.wait({asking}, timeout=ANSWER_WITHIN_SECONDS)
@@ -24,4 +49,9 @@ async def database_answers() -> None:
 
 async def _ask() -> None:
     async with transaction(Role.ACCEPT) as connection:
-        await connection.execute(text("SELECT 1"))
+        if (await connection.execute(_MISSING)).scalar_one():
+            raise ServiceUnavailable(retry_after_seconds=1)
+        await connection.execute(_WRITE, {"key": uuid_utils.uuid7().hex})
+        await connection.execute(_LITTLE_MEMORY)
+        await connection.execute(_SPILL)
+        await connection.rollback()

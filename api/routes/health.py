@@ -6,7 +6,7 @@ from starlette.responses import Response
 from api.answers import json_answer
 from api.problems import problems
 from workflows.canaries import SILENCE_SECONDS, beat_silent_seconds
-from workflows.health import database_answers
+from workflows.health import database_takes_payments
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -24,6 +24,6 @@ async def ready() -> Response:
     `beat` is `silent` when no worker has received a sweep for a minute: new payments are processed as before, but retries,
     questions and expiry wait, so somebody has to be told. It is no reason to send no traffic here.
     """
-    await database_answers()
+    await database_takes_payments()
     silent = await beat_silent_seconds() >= SILENCE_SECONDS
     return json_answer({"status": "ready", "beat": "silent" if silent else "heard"})
