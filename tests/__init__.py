@@ -1,1 +1,10 @@
-"""The tests, as one package, so that two files of one name never meet and every test can say ``from tests.factories``."""
+"""The tests, as one package, so that two files of one name never meet and every test can say ``from tests.factories``.
+
+Assertions in its shared modules (``living``, ``kill_stage``, factories) say what they compared, like those in test files.
+"""
+
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite(*(f"tests.{found.stem}" for found in Path(__file__).parent.iterdir()))

@@ -215,12 +215,16 @@ class Living:
                 found = await check(connection, RULES)
         finally:
             await ours.dispose()
-        assert [(finding.rule.name, finding.violations) for finding in found if finding.count] == []
         urls, key = self.stack.urls, self.stack.control_key
         theirs = await judge_by_ledger(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
-        assert theirs.broken == ()
         added_up = await judge_sums(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
-        assert added_up.differences == ()
+        # All auditors speak before any of them fails the test, each with what it found.
+        problems = [
+            *(f"{one.rule.invariant} {one.rule.name} ({one.count}): {one.violations}" for one in found if one.count),
+            *(f"{broken.rule} {broken.payment_id}: {broken.problem}" for broken in theirs.broken),
+            *(f"sums, {one.rule} {one.place}: {one.problem}" for one in added_up.differences),
+        ]
+        assert not problems, "the auditors found:\n" + "\n".join(problems)
 
     def workers(self) -> list[str]:
         """The names of the workers that carry payments and live."""

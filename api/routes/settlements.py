@@ -7,17 +7,28 @@ from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
 from api.answers import json_answer, page_answer, prefers_csv, streamed
-from api.dependencies import CurrentPage, EntityId, RequestId, StoreManager
+from api.dependencies import CurrentPage, EntityId, MerchantAdmin, RequestId, StoreManager
 from api.media_types import CSV
 from api.problems import problems
 from api.schemas.base import Id, NothingIn
-from api.schemas.settlements import CashCountIn, LinesOut, OverrideIn, OverrideOut, SettlementOut, SettlementsOut
+from api.schemas.settlements import (
+    CashCountIn,
+    LinesOut,
+    OverrideIn,
+    OverrideOut,
+    PoliciesOut,
+    PolicyIn,
+    PolicyOut,
+    SettlementOut,
+    SettlementsOut,
+)
 from workflows.settlements.close import close_by_hand
 from workflows.settlements.count_cash import count_cash
 from workflows.settlements.export import export_lines_csv
 from workflows.settlements.override import override_day
 from workflows.settlements.present import line_fields, override_fields, settlement_fields
 from workflows.settlements.queries import SettlementFilter, list_lines, list_settlements, read_settlement
+from workflows.settlements.statement_policy import list_policies, policy_fields, set_policy
 from workflows.settlements.states import SettlementStatus
 
 router = APIRouter(tags=["settlements"])
@@ -31,9 +42,12 @@ async def get_settlements(
     store_id: Annotated[Id | None, Query()] = None,
     status: Annotated[SettlementStatus | None, Query()] = None,
     business_date: Annotated[date | None, Query(alias="date", description="The business day")] = None,
+    needs_acceptance: Annotated[
+        bool | None, Query(description="Only days that wait until a person accepts that lines were not compared")
+    ] = None,
 ) -> Response:
     """The settlements you may see, newest first."""
-    wanted = SettlementFilter(store_id, status, business_date)
+    wanted = SettlementFilter(store_id, status, business_date, needs_acceptance)
     rows = await list_settlements(wanted, caller=caller, limit=page.limit + 1, before=page.before)
     return page_answer(rows, page, settlement_fields)
 
@@ -83,6 +97,22 @@ async def post_cash_count(
         settlement_id, cash_actual=body.cash_actual, note=body.note, caller=caller, request_id=request_id
     )
     return json_answer(settlement_fields(row))
+
+
+@router.put(
+    "/stores/{store_id}/statement-policies",
+    response_model=PolicyOut,
+    responses=problems(401, 403, 422),
+)
+async def put_policy(store_id: EntityId, body: PolicyIn, caller: MerchantAdmin) -> Response:
+    """Say whether a provider sends this store statements. Without any, its lines are named and nothing waits for them."""
+    return json_answer(policy_fields(await set_policy(store_id, body.to_request(), caller=caller)))
+
+
+@router.get("/stores/{store_id}/statement-policies", response_model=PoliciesOut, responses=problems(401, 403))
+async def get_policies(store_id: EntityId, caller: MerchantAdmin) -> Response:
+    """Who said when which providers send this store no statements, newest first."""
+    return json_answer({"data": [policy_fields(row) for row in await list_policies(store_id, caller=caller)]})
 
 
 @router.post(

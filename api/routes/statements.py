@@ -10,12 +10,12 @@ from api.answers import json_answer, page_answer, stored_answer
 from api.dependencies import CurrentPage, EntityId, MerchantAdmin, OurRuntime, RequestId, StoreManager
 from api.keys import DOCUMENTED
 from api.problems import problems
-from api.schemas.base import NothingIn
 from api.schemas.statements import (
     AssignIn,
     BreakOut,
     BreaksOut,
     NewRunOut,
+    ReconcileIn,
     ResolveIn,
     RunsOut,
     StatementOut,
@@ -80,13 +80,19 @@ async def post_reconcile(
     caller: StoreManager,
     request_id: RequestId,
     ours: OurRuntime,
-    _body: NothingIn | None = None,
+    body: ReconcileIn | None = None,
 ) -> Response:
-    """Compare with the providers' statements now. Those that nobody uploaded are fetched first."""
+    """Compare with the providers' statements now. Those that nobody uploaded are fetched first.
+
+    Lines without a statement are named as `uncompared`; only `accept_uncompared` with a note signs the day off over them.
+    """
+    acceptance = body.to_acceptance() if body else None
     hand = Hand(caller, request_id=request_id)
     fetched = await fetch_statements(settlement_id, hand=hand, providers=ours.providers)
     silent = [one.provider for one in fetched if one.trouble]
-    run = await reconcile_settlement(settlement_id, hand=hand, settings=ours.settings, silent=silent)
+    run = await reconcile_settlement(
+        settlement_id, hand=hand, settings=ours.settings, silent=silent, acceptance=acceptance
+    )
     return json_answer({**run, "fetched": [asdict(one) for one in fetched]})
 
 

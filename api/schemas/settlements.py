@@ -7,8 +7,10 @@ from pydantic import BaseModel, Field
 
 from api.schemas.base import Body, Printable
 from api.schemas.patterns import DAY_PATTERN, LOCAL_TIME_PATTERN
+from api.schemas.providers import StatementProvider
 from workflows.money import MAX_AMOUNT
 from workflows.settlements.override import OverrideRequest
+from workflows.settlements.statement_policy import PolicyRequest, Statements
 from workflows.settlements.states import SettlementStatus
 
 LocalTime = Annotated[
@@ -84,6 +86,58 @@ class InDoubt(BaseModel):
     amount: int
 
 
+class UncomparedProvider(BaseModel):
+    """Lines of one provider that no statement was laid beside; ``is_policy``: it sends this store none."""
+
+    provider: str
+    count: int
+    amount: int
+    fees: int
+    is_policy: bool
+
+
+class UncomparedOut(BaseModel):
+    """What the last run could not compare, minor units. While ``needs_acceptance``, only a person signs the day off."""
+
+    count: int
+    amount: int
+    fees: int
+    providers: list[UncomparedProvider]
+    needs_acceptance: bool
+    accepted_by: str | None
+    accepted_at: datetime | None
+    note: str | None
+
+
+class PolicyIn(Body):
+    """Whether a provider sends a store statements, and why that is so."""
+
+    provider: StatementProvider
+    statements: Statements
+    note: Annotated[Printable, Field(min_length=1, max_length=500)]
+
+    def to_request(self) -> PolicyRequest:
+        """The same in the domain's words."""
+        return PolicyRequest(self.provider, self.statements, self.note)
+
+
+class PolicyOut(BaseModel):
+    """A policy about statements, as somebody set it."""
+
+    store_id: str
+    provider: str
+    statements: Statements
+    note: str
+    changed_at: datetime
+    changed_by: str
+
+
+class PoliciesOut(BaseModel):
+    """The policies of a store, newest first; of each provider the newest counts."""
+
+    data: list[PolicyOut]
+
+
 class SettlementOut(BaseModel):
     """A store's business day in one currency. Of an open one, lists leave out the figures."""
 
@@ -107,6 +161,7 @@ class SettlementOut(BaseModel):
     cash_discrepancy: int | None
     note: str | None
     open_breaks: int
+    uncompared: UncomparedOut | None
     created_at: datetime
     closed_at: datetime | None
     reconciled_at: datetime | None

@@ -7,9 +7,12 @@ from pydantic import BaseModel, Field
 
 from api.schemas.base import Body, Printable
 from api.schemas.providers import StatementProvider
+from api.schemas.settlements import UncomparedOut
+from workflows.errors import Detail, InvalidRequest
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.settlements.reconciliation.categories import Category
 from workflows.settlements.resolve_break import Resolution, ResolutionRequest
+from workflows.settlements.uncompared import Acceptance
 
 
 class StatementIn(Body):
@@ -78,6 +81,24 @@ class RunSummary(BaseModel):
     difference: int
     fee_difference: int
     categories: dict[Category, CategorySum]
+    uncompared: UncomparedOut
+
+
+class ReconcileIn(Body):
+    """Sign the day off although some of its lines were compared with nothing, and say why."""
+
+    accept_uncompared: bool = False
+    note: Annotated[Printable, Field(min_length=1, max_length=500)] | None = Field(
+        None, description="Why; needed with `accept_uncompared`, and only there"
+    )
+
+    def to_acceptance(self) -> Acceptance | None:
+        """The same in the domain's words. Raises ``InvalidRequest``."""
+        if self.accept_uncompared and self.note is None:
+            raise InvalidRequest(Detail("note", "Say why these lines need no comparison"))
+        if self.note is not None and not self.accept_uncompared:
+            raise InvalidRequest(Detail("accept_uncompared", "Must be true where a note says why"))
+        return Acceptance(self.note) if self.note is not None else None
 
 
 class FetchOut(BaseModel):
@@ -135,9 +156,15 @@ class BreakOut(BaseModel):
     opened_at: datetime
     age_days: int
     owner: str
+    waits_for: str | None = Field(
+        description="The payment or refund that their line quotes and that was not final: wait, it is compared again"
+    )
     resolution: Resolution | None
     note: str | None
     reference: str | None
+    other_reference: str | None = Field(
+        description="The adjustment in the currency of their line, where that is not the settlement's"
+    )
     resolved_at: datetime | None
     resolved_by: str | None
 

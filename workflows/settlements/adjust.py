@@ -1,19 +1,25 @@
 """Adjust: a correction becomes a line of the running period, because a closed settlement never changes.
 
 The line and its journal are written in the caller's transaction. The running period is locked, so it cannot be closed
-between the two; a close that is under way is waited for, and the line goes into the period after it.
+between the two; a close that is under way is waited for, and the line goes into the period after it. A store that has no
+period in the adjustment's currency yet gets its first one.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import text
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, ResourceNotFound
 from workflows.ids import new_id
 from workflows.ledger.chart import JournalKind
 from workflows.ledger.transfer import Transfer, post_transfer
+from workflows.settlements.periods import first_period
+from workflows.settlements.rules import load_rules
+from workflows.settlements.write import open_row, write_open
+from workflows.transitions import By
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,7 @@ _RUNNING = text("""
     SELECT id, merchant_id, business_date FROM settlements
     WHERE store_id = :store_id AND currency = :currency AND status = 'open' FOR UPDATE
 """)
+_HAS_CHAIN = text("SELECT EXISTS (SELECT FROM settlements WHERE store_id = :store_id AND currency = :currency)")
 _LINE = text("""
     INSERT INTO settlement_lines (settlement_id, kind, entity_id, merchant_id, store_id, payment_id, provider,
         provider_reference, our_reference, currency, amount, occurred_at, business_date)
@@ -46,19 +53,39 @@ _LINE = text("""
 """)
 
 
+CLOSES_WAITED_FOR = 5
+
+
+async def _running(connection: AsyncConnection, adjustment: Adjustment) -> RowMapping:
+    """Return the running period, locked. Raises ``ResourceNotFound`` where there is none and none can be opened."""
+    wanted = {"store_id": adjustment.store_id, "currency": adjustment.currency}
+    # A statement that waited here for a close finds the period closed and not the next one, so it is asked again.
+    for attempt in range(CLOSES_WAITED_FOR):
+        running = (await connection.execute(_RUNNING, wanted)).mappings().one_or_none()
+        if running:
+            return running
+        if attempt == 1:
+            await _open_first(connection, adjustment)
+    raise ResourceNotFound(Detail("currency", "This store has no running period in that currency"))
+
+
+async def _open_first(connection: AsyncConnection, adjustment: Adjustment) -> None:
+    """Open the store's first period in a currency; one that another transaction opens meanwhile is left alone."""
+    rules = await load_rules(connection, [adjustment.store_id], since=adjustment.occurred_at)
+    store = rules.get(adjustment.store_id)
+    chain = {"store_id": adjustment.store_id, "currency": adjustment.currency}
+    if store is None or (await connection.execute(_HAS_CHAIN, chain)).scalar_one():
+        return
+    row = open_row(first_period(adjustment.occurred_at, store.rule), store, adjustment.currency)
+    await write_open(connection, [row], by=By("worker", "reconciliation", adjustment.occurred_at))
+
+
 async def write_adjustment(connection: AsyncConnection, adjustment: Adjustment) -> str:
     """Write ``adjustment`` as a line of the running period and post it; returns its id (``adj_…``).
 
     Raises ``ResourceNotFound`` where the store has no running period in that currency.
     """
-    wanted = {"store_id": adjustment.store_id, "currency": adjustment.currency}
-    # Whoever waited here for a close finds the period closed (READ COMMITTED looks at the row again), so: twice.
-    for _ in range(2):
-        running = (await connection.execute(_RUNNING, wanted)).mappings().one_or_none()
-        if running:
-            break
-    else:
-        raise ResourceNotFound(Detail("currency", "This store has no running period in that currency"))
+    running = await _running(connection, adjustment)
     fields = {name: getattr(adjustment, name) for name in Adjustment.__slots__}
     adjustment_id = new_id("adjustment")
     line = {"settlement_id": running["id"], "merchant_id": running["merchant_id"], "entity_id": adjustment_id}

@@ -3,7 +3,7 @@
 from datetime import date, datetime, time
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.dialects.postgresql import TIME as PG_TIME
 from sqlalchemy.orm import Mapped, mapped_column
@@ -58,6 +58,7 @@ class Settlement(Base):
     closed_at: Mapped[datetime | None] = mapped_column(INSTANT)
     reconciled_at: Mapped[datetime | None] = mapped_column(INSTANT)
     reconciled_by: Mapped[str | None] = mapped_column(Text)
+    uncompared: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
 
 
 class SettlementHistory(HistoryRow, Base):
@@ -75,6 +76,7 @@ class SettlementLine(Base):
     __table_args__ = (
         Index("settlement_lines_by_settlement", "settlement_id", "entity_id"),
         Index("settlement_lines_of_corrected", "payment_id", postgresql_where=text("kind = 'adjustment'")),
+        Index("settlement_lines_corrections", "store_id", postgresql_where=text("kind = 'adjustment'")),
     )
 
     kind: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -109,3 +111,20 @@ class SettlementOverride(Base):
     reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(INSTANT)
     created_by: Mapped[str] = mapped_column(Text)
+
+
+class StatementPolicy(Base):
+    """Whether a provider sends a store statements. Append-only: the newest row of a provider counts."""
+
+    __tablename__ = "statement_policies"
+
+    store_id: Mapped[str] = mapped_column(
+        Text, ForeignKey("stores.id", name="statement_policies_store_fk"), primary_key=True
+    )
+    provider: Mapped[str] = mapped_column(Text, primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    merchant_id: Mapped[str] = mapped_column(Text)
+    statements: Mapped[str] = mapped_column(Text)
+    note: Mapped[str] = mapped_column(Text)
+    changed_at: Mapped[datetime] = mapped_column(INSTANT)
+    changed_by: Mapped[str] = mapped_column(Text)

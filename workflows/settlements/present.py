@@ -51,7 +51,15 @@ def settlement_fields(row: Mapping[str, Any]) -> dict[str, Any]:
         "cash_discrepancy": None if actual is None else actual - row["cash_expected"],
         **{
             name: row[name]
-            for name in ("note", "open_breaks", "created_at", "closed_at", "reconciled_at", "reconciled_by")
+            for name in (
+                "note",
+                "open_breaks",
+                "uncompared",
+                "created_at",
+                "closed_at",
+                "reconciled_at",
+                "reconciled_by",
+            )
         },
     }
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, text
+from sqlalchemy import ColumnElement, false, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.settlements.models import Settlement, SettlementLine
@@ -25,10 +25,15 @@ class SettlementFilter:
     store_id: str | None = None
     status: str | None = None
     business_date: date | None = None
+    needs_acceptance: bool | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """The conditions of a WHERE."""
-        return alike(Settlement, self, "store_id", "status", "business_date")
+        conditions = alike(Settlement, self, "store_id", "status", "business_date")
+        if self.needs_acceptance is not None:
+            waits = func.coalesce(Settlement.uncompared["needs_acceptance"].as_boolean(), false())
+            conditions.append(waits.is_(self.needs_acceptance))
+        return conditions
 
 
 async def read_settlement(settlement_id: str, *, caller: Caller) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 | step    | what                                                                                                     |
 |---------|------------------------------------------------------------------------------------------------------------|
-| lock    | the settlement's row: runs of one settlement come one after the other                                      |
+| lock    | the settlement's row, so that its runs come one after the other, then its statements (``lock``)             |
 | match   | its lines with the newest statement of each provider, set by set (``reconciliation.match``)                 |
 | explain | the sums by category; what is not explained to the unit is not kept (``reconciliation.summarise``)          |
+| name    | the lines that nothing was laid beside; only a person signs a day off over them (``uncompared``)              |
 | note    | breaks, each found again if it was there before, with its resolution (``reconciliation.note_breaks``)       |
 | rebook  | back what was booked for breaks that are not found any more, and again what returns (``reconciliation.rebook``) |
 | finish  | ``reconciled``, if nothing is left open; else a remark in the history (``reconciliation.finish``)           |
@@ -14,7 +15,6 @@ may still be ``expected``): nothing else, so the same again is the same run unde
 """
 
 from collections.abc import Collection
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
@@ -27,13 +27,21 @@ from workflows.providers.registry import remote_names
 from workflows.settings import Settings
 from workflows.settlements.hand import Hand
 from workflows.settlements.large import allow_large
+from workflows.settlements.lock import lock_settlements, read_locked
 from workflows.settlements.reconciliation.finish import finish_if_clean
 from workflows.settlements.reconciliation.match import Comparison, match_lines
 from workflows.settlements.reconciliation.note_breaks import note_breaks
 from workflows.settlements.reconciliation.rebook import rebook
 from workflows.settlements.reconciliation.summarise import summarise
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementRemark, SettlementStatus
-from workflows.transitions import apply, illegal
+from workflows.settlements.uncompared import (
+    Acceptance,
+    find_uncompared,
+    is_accepted,
+    settle_uncompared,
+    silent_providers,
+)
+from workflows.transitions import By, apply, illegal
 
 RAN_OUT_OF_TIME = "57014"  # statement_timeout, see ``large``
 
@@ -49,7 +57,6 @@ class ComparisonTooLong(ServiceUnavailable):
 
 AGAIN_AFTER_SECONDS = 60
 
-_LOCK = text("SELECT *, now() AS now FROM settlements WHERE id = :id FOR NO KEY UPDATE")
 _CURRENT = text("""
     -- current: the newest statement of each provider supersedes those before it
     SELECT DISTINCT ON (provider) id, provider FROM statements
@@ -65,12 +72,18 @@ _LAST_RUN = text("SELECT coalesce(max(number), 0) FROM reconciliation_runs WHERE
 
 
 async def reconcile_settlement(
-    settlement_id: str, *, hand: Hand, settings: Settings, silent: Collection[str] = ()
+    settlement_id: str,
+    *,
+    hand: Hand,
+    settings: Settings,
+    silent: Collection[str] = (),
+    acceptance: Acceptance | None = None,
 ) -> dict[str, Any]:
     """Run a comparison: ``{"run", "settlement_id", "status", "at", "summary", …}``.
 
     ``silent`` are providers that were asked for this and did not answer: what they would say may differ, so the run is
-    kept and nothing is signed off by it. The workers ask again, and finish what is clean then.
+    kept and nothing is signed off by it. The workers ask again, and finish what is clean then. ``acceptance`` is a person's,
+    who signs the day off although some lines were not compared.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or reconciled already), ``ServiceUnavailable`` (the
     database is away, or another run goes on), ``ComparisonTooLong``.
@@ -78,12 +91,13 @@ async def reconcile_settlement(
     async with hand.transaction() as connection:
         await hand.look_at(connection, settlement_id)
         await allow_large(connection)
-        settlement = dict((await connection.execute(_LOCK, {"id": settlement_id})).mappings().one())
+        await lock_settlements(connection, [settlement_id])
+        settlement = await read_locked(connection, settlement_id)
         if settlement["status"] != SettlementStatus.CLOSED:
             raise illegal(SETTLEMENT, settlement["status"], SettlementEvent.RECONCILE)
-        comparison = await _comparison(connection, settlement, settings)
+        comparison = await _comparison(connection, settlement, settings, acceptance)
         try:
-            return await _compare(connection, comparison, hand=hand, silent=silent)
+            return await _compare(connection, comparison, hand=hand, silent=silent, acceptance=acceptance)
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) == RAN_OUT_OF_TIME:
                 raise ComparisonTooLong(retry_after_seconds=AGAIN_AFTER_SECONDS) from error
@@ -91,22 +105,39 @@ async def reconcile_settlement(
 
 
 async def _compare(
-    connection: AsyncConnection, comparison: Comparison, *, hand: Hand, silent: Collection[str]
+    connection: AsyncConnection,
+    comparison: Comparison,
+    *,
+    hand: Hand,
+    silent: Collection[str],
+    acceptance: Acceptance | None,
 ) -> dict[str, Any]:
     await match_lines(connection, comparison)
     summary, is_explained = await summarise(connection, currency=comparison.settlement["currency"])
     if not is_explained:
         raise AssertionError(f"the run over {comparison.settlement['id']} does not explain its difference")
-    return await _keep(connection, comparison, summary, hand=hand, silent=silent)
+    by = hand.by(comparison.settlement["now"], reason=acceptance.note if acceptance else None)
+    uncompared = await find_uncompared(connection, comparison.parameters())
+    summary["uncompared"] = await settle_uncompared(
+        connection, comparison.settlement, uncompared, acceptance=acceptance, by=by
+    )
+    return await _keep(connection, comparison, summary, by=by, silent=silent)
 
 
-async def _comparison(connection: AsyncConnection, settlement: dict[str, Any], settings: Settings) -> Comparison:
+async def _comparison(
+    connection: AsyncConnection, settlement: dict[str, Any], settings: Settings, acceptance: Acceptance | None
+) -> Comparison:
     current = (await connection.execute(_CURRENT, {"id": settlement["id"]})).mappings().all()
-    providers = sorted({*remote_names(), *(row["provider"] for row in current)})
+    stated = sorted({row["provider"] for row in current})
+    policy = await silent_providers(connection, settlement["store_id"])
+    providers = sorted({*stated, *(name for name in remote_names() if name not in policy)})
     return Comparison(
         settlement=settlement,
         statement_ids=sorted(row["id"] for row in current),
+        stated=stated,
         providers=providers,
+        silent=policy,
+        is_accepted=is_accepted(settlement, acceptance),
         sla_hours={name: settings.statement_sla(name) for name in providers},
         date_tolerance_minutes=settings.statement_date_tolerance_minutes,
     )
@@ -117,12 +148,11 @@ async def _keep(
     comparison: Comparison,
     summary: dict[str, Any],
     *,
-    hand: Hand,
+    by: By,
     silent: Collection[str],
 ) -> dict[str, Any]:
     settlement = comparison.settlement
-    at: datetime = settlement["now"]
-    by = hand.by(at)
+    at = by.at
     last: int = (await connection.execute(_LAST_RUN, {"id": settlement["id"]})).scalar_one()
     run = {
         "settlement_id": settlement["id"],
@@ -137,7 +167,7 @@ async def _keep(
     }
     await connection.execute(_RUN, {"rows": rows_parameter([run])})
     open_breaks = await note_breaks(connection, settlement, run=run["number"], at=at)
-    open_breaks += await rebook(connection, settlement["id"], run=run["number"], at=at)
+    open_breaks += await rebook(connection, settlement, run=run["number"], at=at)
     is_finished = not silent and await finish_if_clean(connection, settlement["id"], by=by)
     if not is_finished:
         changes = {"open_breaks": open_breaks}

@@ -6,6 +6,8 @@
 | whose provider did not answer, whose worker died, or which took too long | after 1, 5, 15 minutes, then hourly      |
 | with lines that a statement may still bring                              | in an hour                               |
 | with breaks                                                              | no more: people resolve them             |
+| with lines that nothing was compared with                                | no more: a person accepts that           |
+| with a break whose payment or refund was not final                       | at once when it is                       |
 | that was clean in its last run and only waited for its cash to be counted | at once when it is                       |
 
 A try is noted before it begins, so that one which kills its worker is not begun again at once.
@@ -36,16 +38,24 @@ EXPECTING = timedelta(hours=1)
 _DUE = text("""
     -- due: closed ones only, by their partial index; the last run says whether nothing but the cash was missing
     SELECT s.id, coalesce(t.due_at, r.at, s.end_at) AS at,
-           CASE WHEN t.due_at <= now() THEN 'try_again' WHEN t.settlement_id IS NULL THEN 'statement_due'
-                ELSE 'counted' END AS why
+           CASE WHEN t.due_at <= now() THEN 'try_again' WHEN w.is_over THEN 'final'
+                WHEN t.settlement_id IS NULL THEN 'statement_due' ELSE 'counted' END AS why
     FROM settlements s
     LEFT JOIN reconciliation_tries t ON t.settlement_id = s.id
-    LEFT JOIN LATERAL (SELECT at, CAST(summary #>> '{categories,expected,count}' AS bigint) AS expected
+    LEFT JOIN LATERAL (SELECT number, at, CAST(summary #>> '{categories,expected,count}' AS bigint) AS expected
                        FROM reconciliation_runs WHERE settlement_id = s.id ORDER BY number DESC LIMIT 1) r ON true
+    LEFT JOIN LATERAL (
+        SELECT true AS is_over FROM breaks b
+        WHERE b.settlement_id = s.id AND b.waits_for IS NOT NULL AND b.resolution IS NULL AND b.run = r.number AND (
+            EXISTS (SELECT FROM payments p WHERE p.id = b.waits_for AND p.status NOT IN ('pending', 'processing'))
+            OR EXISTS (SELECT FROM refunds f WHERE f.id = b.waits_for AND f.status NOT IN ('pending', 'processing')))
+        LIMIT 1) w ON true
     WHERE s.status = 'closed' AND (
         t.due_at <= now()
+        OR (w.is_over AND t.due_at IS NULL)
         OR (t.settlement_id IS NULL AND s.end_at + make_interval(secs => 3600 * :sla_hours) <= now())
         OR (t.due_at IS NULL AND r.expected = 0 AND s.open_breaks = 0
+            AND NOT coalesce(CAST(s.uncompared ->> 'needs_acceptance' AS boolean), false)
             AND (s.cash_actual IS NOT NULL OR s.cash_expected = 0)))
     ORDER BY s.end_at, s.id LIMIT :limit
 """)

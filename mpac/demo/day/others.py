@@ -6,6 +6,7 @@ from typing import Any
 
 from mpac.demo.day.people import Person
 from mpac.demo.day.selling import Story
+from mpac.demo.day.town import NO_CARD_FILES
 
 SLA = timedelta(hours=24)
 
@@ -18,11 +19,13 @@ class Others:
     counted: list[str] = field(default_factory=list)
 
     async def count_cash(self) -> None:
-        """Their drawers hold what they should. Raises ``BrokeOff``."""
+        """Their drawers hold what they should, and their card company reports on paper only. Raises ``BrokeOff``."""
         for one in await self._days("closed"):
             if one["cash_expected"]:
                 await self.owner.post(f"/settlements/{one['id']}/cash-count", {"cash_actual": one["cash_expected"]})
             self.counted.append(one["id"])
+        for store_id in sorted({one["store_id"] for one in await self._days()}):
+            await self.owner.put(f"/stores/{store_id}/statement-policies", NO_CARD_FILES)
 
     async def end(self, story: Story) -> None:
         """Wait until every day whose statement is due is signed, by nobody but the workers. Raises ``BrokeOff``."""

@@ -36,6 +36,11 @@ class Person:
         status, answer = await self.ask("POST", path, body, **form)
         return self._good("POST", path, status, answer)
 
+    async def put(self, path: str, body: Any) -> Any:
+        """What a PUT answers. Raises ``BrokeOff``."""
+        status, answer = await self.ask("PUT", path, body)
+        return self._good("PUT", path, status, answer)
+
     async def file(self, path: str) -> bytes:
         """A file. Raises ``BrokeOff``."""
         async with self._session.get(self._base + path, headers=self._headers) as answer:

@@ -37,7 +37,10 @@ async def sql_verdicts(settlement_id: str, statement_id: str, books: Books) -> t
         comparison = Comparison(
             settlement=dict(found.mappings().one()),
             statement_ids=[statement_id],
+            stated=["sandbox"],
             providers=["sandbox"],
+            silent=[],
+            is_accepted=False,
             sla_hours={"sandbox": books.sla.total_seconds() / 3600},
             date_tolerance_minutes=books.tolerance.total_seconds() / 60,
         )

@@ -76,6 +76,8 @@ LEAST: dict[str, str] = {
     "GET /settlements/{settlement_id}/report": "store_manager",
     "GET /settlements/{settlement_id}/report.pdf": "store_manager",
     "POST /stores/{store_id}/settlement-overrides": "store_manager",
+    "PUT /stores/{store_id}/statement-policies": "merchant_admin",
+    "GET /stores/{store_id}/statement-policies": "merchant_admin",
     "POST /breaks/{break_id}/resolve": "merchant_admin",
     "POST /breaks/{break_id}/assign": "merchant_admin",
     "GET /ledger/accounts": "merchant_admin",
@@ -114,6 +116,7 @@ BODIES: dict[str, list[dict[str, Any]]] = {
     "POST /terminals": [{"store_id": "{store}", "serial_number": "s-{unique}", "name": "n", "model": "m"}],
     "POST /device/provision/generateActivationCode": [{"device_id": "{device}"}],
     "POST /settlements/{settlement_id}/cash-count": [{"cash_actual": 0, "note": "n"}],
+    "PUT /stores/{store_id}/statement-policies": [{"provider": "external", "statements": "none", "note": "n"}],
     "POST /stores/{store_id}/settlement-overrides": [
         {"business_date": "2099-01-01", "ends_at_local": "2099-01-02T01:00"}
     ],

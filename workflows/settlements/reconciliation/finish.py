@@ -10,11 +10,15 @@ from workflows.transitions import By, apply
 
 _STATE = text("""
     -- state: the settlement with its last run; there is none to finish before there was a run. One open break is enough to
-    -- know, and there may be a million.
+    -- know, and there may be a million. A statement that came after the run has been compared by nobody.
     SELECT s.status, s.cash_expected, s.cash_actual, r.number AS run,
+           coalesce(CAST(s.uncompared ->> 'needs_acceptance' AS boolean), false) AS needs_acceptance,
            CAST(r.summary #>> '{categories,expected,count}' AS bigint) AS expected,
            EXISTS (SELECT FROM breaks b
-                   WHERE b.settlement_id = s.id AND b.run = r.number AND b.resolution IS NULL) AS has_open_breaks
+                   WHERE b.settlement_id = s.id AND b.run = r.number AND b.resolution IS NULL) AS has_open_breaks,
+           EXISTS (SELECT FROM (SELECT DISTINCT ON (provider) id FROM statements WHERE settlement_id = s.id
+                                ORDER BY provider, number DESC) newest
+                   WHERE newest.id <> ALL (r.statement_ids)) AS has_newer_statement
     FROM settlements s JOIN reconciliation_runs r ON r.settlement_id = s.id
     WHERE s.id = :id ORDER BY r.number DESC LIMIT 1
 """)
@@ -23,7 +27,8 @@ _STATE = text("""
 async def finish_if_clean(connection: AsyncConnection, settlement_id: str, *, by: By) -> bool:
     """Reconcile a settlement whose row this transaction has locked, if it is clean; whether it was.
 
-    Clean: no open break, no line still expected on a statement, and the cash counted or none expected.
+    Clean: no open break, no statement that no run has compared, no line still expected on one or compared with none (unless
+    that was accepted), and the cash counted or none expected.
     """
     row = (await connection.execute(_STATE, {"id": settlement_id})).mappings().one_or_none()
     if row is None or not is_clean(dict(row)):
@@ -39,5 +44,10 @@ def is_clean(row: dict[str, Any]) -> bool:
     """Whether nothing keeps this settlement from being reconciled."""
     is_counted = row["cash_actual"] is not None or row["cash_expected"] == 0
     return bool(
-        row["status"] == SettlementStatus.CLOSED and not row["has_open_breaks"] and not row["expected"] and is_counted
+        row["status"] == SettlementStatus.CLOSED
+        and not row["has_open_breaks"]
+        and not row["has_newer_statement"]
+        and not row["expected"]
+        and not row["needs_acceptance"]
+        and is_counted
     )

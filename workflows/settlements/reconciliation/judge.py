@@ -58,8 +58,8 @@ _THEIRS_ALONE = text("""
                    SELECT FROM paired_theirs p
                    WHERE (p.provider, p.kind, p.provider_reference) = (t.provider, t.kind, t.provider_reference)))
                    THEN 'duplicate_provider'
-               WHEN t.known = 'moved' THEN 'date_mismatch'
-               WHEN t.known = 'other' THEN 'status_mismatch'
+               WHEN coalesce(t.known, t.elsewhere) = 'moved' THEN 'date_mismatch'
+               WHEN coalesce(t.known, t.elsewhere) = 'other' THEN 'status_mismatch'
                ELSE 'missing_internally'
            END,
            NULL, t.id, 0, CASE WHEN t.has_moved AND t.currency = :currency THEN t.amount ELSE 0 END,

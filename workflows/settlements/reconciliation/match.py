@@ -20,17 +20,22 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.settlements.reconciliation.judge import judge_lines
+from workflows.settlements.reconciliation.quoted import REPEATED_REFERENCES
+from workflows.settlements.uncompared import IS_COMPARED
 from workflows.zones import sql_zone
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What is compared: a settlement's row, the statements that count, which providers are expected to report, and how
-    many hours after a payment a provider may still be silent about it."""
+    """What is compared: a settlement's row, the statements that count and whose they are, which providers are expected to
+    report, which send the store nothing, and how many hours after a payment a provider may still be silent about it."""
 
     settlement: dict[str, Any]
     statement_ids: list[str]
+    stated: list[str]
     providers: list[str]
+    silent: list[str]
+    is_accepted: bool
     sla_hours: dict[str, float]
     date_tolerance_minutes: float
 
@@ -42,6 +47,9 @@ class Comparison:
             "time_zone": sql_zone(self.settlement["time_zone"], near=self.settlement["start_at"]),
             "statements": self.statement_ids,
             "providers": self.providers,
+            "stated": self.stated,
+            "silent": self.silent,
+            "is_accepted": self.is_accepted,
             "sla_hours": orjson.dumps(self.sla_hours).decode(),
             "date_tolerance": self.date_tolerance_minutes,
         }
@@ -55,7 +63,7 @@ _TABLES = """
     CREATE TEMPORARY TABLE theirs (
         id bigint GENERATED ALWAYS AS IDENTITY, kind text, provider text, statement_id text, line_number integer,
         our_reference text, provider_reference text, amount bigint, currency text, fee bigint, occurred_at timestamptz,
-        occurred_on date, has_moved boolean
+        occurred_on date, has_moved boolean, waits_for text
     ) ON COMMIT DROP;
     CREATE TEMPORARY TABLE pairs (our_id bigint, their_id bigint) ON COMMIT DROP;
     CREATE TEMPORARY TABLE judged (
@@ -63,13 +71,14 @@ _TABLES = """
         their_fee bigint
     ) ON COMMIT DROP
 """
-_OURS = text("""
-    -- ours: adjustments are corrections of ours and cash is in the drawer; no provider reports either
+_OURS = text(f"""
+    -- ours: adjustments are corrections of ours and cash is in the drawer; no provider reports either. Where somebody
+    -- accepts it (``uncompared``), lines whose statement is not there are left out.
     INSERT INTO ours (kind, provider, entity_id, our_reference, provider_reference, amount, currency, fee, occurred_at,
                       business_date)
     SELECT kind, provider, entity_id, our_reference, provider_reference, amount, currency, fee, occurred_at, business_date
     FROM settlement_lines
-    WHERE settlement_id = :id AND store_id = :store_id AND kind <> 'adjustment' AND provider = ANY(:providers)
+    WHERE settlement_id = :id AND store_id = :store_id AND kind <> 'adjustment' AND {IS_COMPARED}
     ORDER BY entity_id, kind
 """)
 _THEIRS = text("""
@@ -130,7 +139,7 @@ _REST = """
     CREATE TEMPORARY TABLE our_rest ON COMMIT DROP AS
         SELECT * FROM ours o WHERE NOT EXISTS (SELECT FROM pairs p WHERE p.our_id = o.id);
     CREATE TEMPORARY TABLE their_rest ON COMMIT DROP AS
-        SELECT *, CAST(NULL AS text) AS known FROM theirs t
+        SELECT *, CAST(NULL AS text) AS known, CAST(NULL AS text) AS elsewhere FROM theirs t
         WHERE NOT EXISTS (SELECT FROM pairs p WHERE p.their_id = t.id)
 """
 _LATER_PASSES = (
@@ -163,6 +172,45 @@ _RECALL = (
           AND o.kind = CASE t.kind WHEN 'refund' THEN 'refund' ELSE 'payment' END
     """),
 )
+_FIRST_ID = "'{prefix}_' || lpad(to_hex(CAST(extract(epoch FROM {at}) * 1000 AS bigint)), 12, '0')"
+
+
+def _around(entity: str, prefix: str) -> str:
+    """The condition that an entity is about as old as the settlement ``s``: ids begin with their instant."""
+    since = _FIRST_ID.format(prefix=prefix, at="s.start_at - interval '31 days'")
+    until = _FIRST_ID.format(prefix=prefix, at="s.end_at + interval '31 days'")
+    return f"{entity}.id BETWEEN {since} AND {until}"
+
+
+_RECALL_ELSEWHERE = text(f"""
+    -- recall elsewhere: lines that quote no reference of ours, by the provider's; ids begin with their instant
+    UPDATE their_rest t SET elsewhere = e.known
+    FROM settlements s, LATERAL (
+        SELECT p.provider, p.provider_reference, 'payment' AS kind, max(CASE WHEN p.status IN ('completed', 'refunded')
+            THEN 'moved' ELSE 'other' END) AS known
+        FROM payments p WHERE p.store_id = s.store_id AND {_around("p", "pay")}
+          AND p.provider_reference IS NOT NULL AND p.settlement_id IS DISTINCT FROM s.id GROUP BY 1, 2
+        UNION ALL
+        SELECT r.provider, r.provider_reference, 'refund', max(CASE WHEN r.status = 'completed' THEN 'moved' ELSE 'other' END)
+        FROM refunds r WHERE r.store_id = s.store_id AND {_around("r", "rfd")}
+          AND r.provider_reference IS NOT NULL AND r.settlement_id IS DISTINCT FROM s.id GROUP BY 1, 2
+    ) e
+    WHERE s.id = :id AND t.known IS NULL AND t.provider_reference = e.provider_reference AND t.provider = e.provider
+      AND t.kind = e.kind AND NOT (t.provider = ANY(:repeating))
+""")
+_SOME_UNKNOWN = text("""
+    SELECT EXISTS (SELECT FROM their_rest WHERE known IS NULL AND provider_reference IS NOT NULL AND has_moved)
+""")
+_WAITING = tuple(
+    text(f"""
+        -- waiting: what their lines quote and nobody knows the end of yet
+        UPDATE theirs t SET waits_for = e.id
+        FROM their_rest rest LEFT JOIN {entity}_attempts a ON a.reference = rest.our_reference
+        JOIN {entity}s e ON e.id = coalesce(a.{entity}_id, split_part(rest.our_reference, ':', 1))
+        WHERE t.id = rest.id AND rest.has_moved AND e.store_id = :store_id AND e.status IN ('pending', 'processing')
+    """)
+    for entity in ("payment", "refund")
+)
 
 
 async def match_lines(connection: AsyncConnection, comparison: Comparison) -> None:
@@ -184,6 +232,10 @@ async def match_lines(connection: AsyncConnection, comparison: Comparison) -> No
     for statement in _LATER_PASSES[1:]:
         await connection.execute(statement)
         await _shrink(connection)
+    if (await connection.execute(_SOME_UNKNOWN)).scalar_one():
+        await connection.execute(_RECALL_ELSEWHERE, {**parameters, "repeating": sorted(REPEATED_REFERENCES)})
+    for statement in _WAITING:
+        await connection.execute(statement, parameters)
     await judge_lines(connection, parameters)
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -30,12 +30,22 @@ class ReconciliationRun(Base):
 
 
 class Break(Base):
-    """A difference. ``identity`` says what differs and by how much; ``run`` is the last run that saw it."""
+    """A difference. ``identity`` says what differs and by how much; ``run`` is the last run that saw it.
+
+    ``waits_for`` is the payment or refund that its line quotes and that was not final then; ``other_reference`` the adjustment
+    in the currency of their line, where that is another than the settlement's.
+    """
 
     __tablename__ = "breaks"
     __table_args__ = (
         UniqueConstraint("settlement_id", "identity", name="breaks_identity_key"),
         Index("breaks_by_settlement", "settlement_id", "id"),
+        Index(
+            "breaks_waiting",
+            "settlement_id",
+            postgresql_where=text("waits_for IS NOT NULL AND resolution IS NULL"),
+        ),
+        Index("breaks_by_reference", "reference", postgresql_where=text("reference IS NOT NULL")),
     )
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -64,6 +74,8 @@ class Break(Base):
     reference: Mapped[str | None] = mapped_column(Text)
     resolved_at: Mapped[datetime | None] = mapped_column(INSTANT)
     resolved_by: Mapped[str | None] = mapped_column(Text)
+    waits_for: Mapped[str | None] = mapped_column(Text)
+    other_reference: Mapped[str | None] = mapped_column(Text)
 
 
 class ReconciliationTry(Base):

@@ -22,7 +22,7 @@ _NOTE = text("""
     -- instant, a number that grows (so that indexes grow at their end), and chance. A line of ours is in one break only; what
     -- theirs alone say may be said twice, and is numbered.
     WITH found AS NOT MATERIALIZED (
-        SELECT j.*, coalesce(o.provider, t.provider) AS provider, coalesce(o.kind, t.kind) AS kind, o.entity_id,
+        SELECT j.*, t.waits_for, coalesce(o.provider, t.provider) AS provider, coalesce(o.kind, t.kind) AS kind, o.entity_id,
                coalesce(o.our_reference, t.our_reference) AS our_reference,
                coalesce(t.provider_reference, o.provider_reference) AS provider_reference,
                CASE j.category WHEN 'fee_mismatch' THEN o.fee ELSE o.amount END AS ours,
@@ -54,14 +54,14 @@ _NOTE = text("""
     ), noted AS (
     INSERT INTO breaks AS b (id, merchant_id, store_id, settlement_id, identity, run, category, provider, kind, entity_id,
         our_reference, provider_reference, currency, ours, theirs, difference, fee_difference, our_line,
-        their_line, opened_at, owner)
+        their_line, opened_at, owner, waits_for)
     SELECT 'brk_' || lpad(to_hex(CAST(extract(epoch FROM CAST(:at AS timestamptz)) * 1000 AS bigint)), 12, '0')
                || '7' || left(n, 3) || '8' || right(n, 3) || right(gen_random_uuid()::text, 12),
            :merchant_id, :store_id, :id, identity, :run, category, provider, kind, entity_id, our_reference,
            provider_reference, :currency, ours, theirs, our_amount - their_amount, our_fee - their_fee, our_line,
-           their_line, :at, :owner
+           their_line, :at, :owner, waits_for
     FROM counted
-    ON CONFLICT (settlement_id, identity) DO UPDATE SET run = excluded.run
+    ON CONFLICT (settlement_id, identity) DO UPDATE SET run = excluded.run, waits_for = excluded.waits_for
     RETURNING resolution)
     SELECT count(*) FILTER (WHERE resolution IS NULL) FROM noted
 """)

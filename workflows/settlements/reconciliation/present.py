@@ -17,7 +17,16 @@ FIELDS = (
     "ours",
     "theirs",
 )
-RESOLUTION_FIELDS = ("owner", "resolution", "note", "reference", "resolved_at", "resolved_by")
+RESOLUTION_FIELDS = (
+    "owner",
+    "waits_for",
+    "resolution",
+    "note",
+    "reference",
+    "other_reference",
+    "resolved_at",
+    "resolved_by",
+)
 
 
 def break_fields(row: Mapping[str, Any]) -> dict[str, Any]:

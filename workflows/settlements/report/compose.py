@@ -94,6 +94,7 @@ class Composer:
                 Section(self.word("by_method"), table=self._groups()),
                 Section(self.word("cash"), facts=self._cash()),
                 self._reconciliation(),
+                *self._uncompared(),
                 self._breaks(),
             ],
             footer=f"{settlement['id']} · {self.word('printed')} {self.time(self.facts.at)}",
@@ -174,6 +175,24 @@ class Composer:
         whole = [self.word("sum"), f"{sum(part['count'] for part in parts.values()):,}", *map(self.money, sums)]
         remark = f"{self.word('run')} {run['number']} · {self.time(run['at'])} · {run['caller_id']}"
         return Section(self.word("reconciliation"), table=Table(columns, rows, whole), remark=remark)
+
+    def _uncompared(self) -> list[Section]:
+        found = self.facts.settlement["uncompared"]
+        if not found or not found["count"]:
+            return []
+        facts = [
+            (
+                self.word(one["provider"]),
+                f"{one['count']:,} ({self.money(one['amount'])})"
+                + (f" · {self.word('by_policy')}" if one["is_policy"] else ""),
+            )
+            for one in found["providers"]
+        ]
+        remark = self.word("needs_acceptance") if found["needs_acceptance"] else ""
+        if found["accepted_by"]:
+            at = self.time(datetime.fromisoformat(found["accepted_at"]))
+            remark = f"{self.word('accepted')} · {at} · {found['accepted_by']}: {found['note']}"
+        return [Section(self.word("uncompared"), facts=facts, remark=remark)]
 
     def _breaks(self) -> Section:
         found = self.facts.breaks

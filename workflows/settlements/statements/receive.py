@@ -28,6 +28,7 @@ from workflows.providers.statement_mapping import StatementMapping
 from workflows.rendering import render
 from workflows.settlements.hand import Hand
 from workflows.settlements.large import allow_large
+from workflows.settlements.lock import lock_statements, read_locked
 from workflows.settlements.statements.lines import COLUMNS, Line
 from workflows.settlements.statements.present import statement_fields
 from workflows.settlements.statements.read import Opened, open_statement
@@ -51,17 +52,9 @@ class Incoming:
     """Whether ``mapping`` is to be kept for this merchant's next files of the provider."""
 
 
-_SETTLEMENT = text("""
-    SELECT id, merchant_id, store_id, status, now() AS now,
-           -- of two files at once the second waits, and then finds the first; the settlement's own row stays free
-           pg_advisory_xact_lock(hashtextextended('statements of ' || id, 0))
-    FROM settlements WHERE id = :id
-""")
-_SAME_FILE = text("""
-    -- same file: as the one that counts. One that was superseded meanwhile counts again when it comes again.
-    SELECT * FROM (SELECT * FROM statements WHERE settlement_id = :settlement_id AND provider = :provider
-                   ORDER BY number DESC LIMIT 1) AS newest
-    WHERE sha256 = :sha256
+_NEWEST = text("""
+    -- newest: the one that counts. A file that was superseded meanwhile counts again when it comes again.
+    SELECT * FROM statements WHERE settlement_id = :settlement_id AND provider = :provider ORDER BY number DESC LIMIT 1
 """)
 _KEPT_MAPPING = text("SELECT mapping FROM statement_mappings WHERE merchant_id = :merchant_id AND provider = :provider")
 _INCOMING = text("""
@@ -106,14 +99,16 @@ async def receive_statement(incoming: Incoming, *, hand: Hand, key: Key | None =
     async with hand.transaction() as connection:
         await hand.look_at(connection, incoming.settlement_id)
         await allow_large(connection)
-        settlement = dict((await connection.execute(_SETTLEMENT, {"id": incoming.settlement_id})).mappings().one())
+        # Of two files at once the second waits, and then finds the first; a file that waits for a run finds its outcome.
+        await lock_statements(connection, incoming.settlement_id)
+        settlement = await read_locked(connection, incoming.settlement_id)
         known = await known_answer(connection, settlement["merchant_id"], key) if key else None
         if known:
             return known
         facts = {"settlement_id": settlement["id"], "provider": incoming.provider, "sha256": sha256}
-        same = (await connection.execute(_SAME_FILE, facts)).mappings().one_or_none()
-        if same and _is_read_alike(same, incoming):
-            stored = _answer(dict(same))
+        newest = (await connection.execute(_NEWEST, facts)).mappings().one_or_none()
+        if newest and _stands(newest, incoming, sha256):
+            stored = _answer(dict(newest))
         else:
             row = {**facts, "size_bytes": size_bytes, "created_by": hand.id}
             stored = _answer(await _take_in(connection, incoming, settlement, row))
@@ -122,9 +117,16 @@ async def receive_statement(incoming: Incoming, *, hand: Hand, key: Key | None =
     return stored
 
 
-def _is_read_alike(same: RowMapping, incoming: Incoming) -> bool:
-    """Whether the file would be read as it was: a mapping that was wrong is corrected by sending the file once more."""
-    return incoming.mapping is None or incoming.mapping == StatementMapping.model_validate(same["mapping"])
+def _stands(newest: RowMapping, incoming: Incoming, sha256: str) -> bool:
+    """Return whether ``incoming`` changes nothing.
+
+    An answer of the provider's API never supersedes an uploaded file, which may have come while the API was being asked. The
+    same file, read in the same way, is the same statement; a wrong mapping is corrected by sending the file once more.
+    """
+    if incoming.source == "api" and newest["source"] == "upload":
+        return True
+    is_read_alike = incoming.mapping is None or incoming.mapping == StatementMapping.model_validate(newest["mapping"])
+    return bool(newest["sha256"] == sha256) and is_read_alike
 
 
 async def _take_in(

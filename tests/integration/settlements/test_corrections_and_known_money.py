@@ -1,0 +1,357 @@
+"""A correction is never booked for money that the books have, or will have; what was booked too early is booked back."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.conftest import MakeTenant
+from tests.factories import TERMINAL, time_passes
+from tests.harness import Answer, Api
+from tests.integration.settlements.kit import Shop
+from tests.reconciling import LINES, manager, statement_file, upload
+from tests.reference_matcher import Theirs
+from tests.waiting import eventually
+from workflows.ids import new_id
+from workflows.providers.base import Declined, Unknown
+from workflows.providers.registry import Providers
+from workflows.settings import Settings
+from workflows.settlements.hand import Hand
+from workflows.settlements.open_due import open_due
+from workflows.settlements.reconcile import reconcile_settlement
+from workflows.settlements.reconcile_due import find_due_reconciliations, reconcile_due
+from workflows.settlements.statements.receive import Incoming, receive_statement
+
+WORKER = Hand(worker="worker-of-the-test")
+BOOKED = [{"resolution": "adjust"}, {"resolution": "write_off", "note": "small enough"}]
+
+
+def said_of(line: dict[str, Any], **changes: Any) -> Theirs:
+    """What a provider that agrees says of a settlement's line."""
+    facts = (line["kind"], line["our_reference"], line["provider_reference"], line["amount"], line["fee"])
+    return replace(Theirs(*facts), **changes)
+
+
+class Desk:
+    """The merchant's administrator at one shop's settlements."""
+
+    def __init__(self, shop: Shop, api: Api, settings: Settings) -> None:
+        self.shop, self.api, self.settings = shop, api, settings
+
+    async def close(self, *, upload_lines: bool = True, more: list[Theirs] | None = None) -> str:
+        """Close the running settlement; its statement mirrors its lines, with ``more`` behind them."""
+        settlement_id: str = (await self.shop.close_now())["id"]
+        lines = [one for one in (await self.shop.lines(settlement_id)).values() if one["provider"] == "sandbox"]
+        own = [said_of(line) for line in lines if line["kind"] != "adjustment"] if upload_lines else []
+        await upload(self.shop.tenant, settlement_id, [*own, *(more or [])])
+        return settlement_id
+
+    async def run(self, settlement_id: str) -> dict[str, Any]:
+        """Compare by hand."""
+        return await reconcile_settlement(settlement_id, hand=WORKER, settings=self.settings)
+
+    async def breaks(self, settlement_id: str) -> list[dict[str, Any]]:
+        """The open breaks of the last run."""
+        boss = self.api.signer.user(self.shop.tenant, role="merchant_admin")
+        answer = await self.api.get(f"/settlements/{settlement_id}/breaks?open=true", as_=boss)
+        found: list[dict[str, Any]] = answer.body["data"]
+        return found
+
+    async def resolve(self, break_id: str, **body: Any) -> Answer:
+        """End a break."""
+        boss = self.api.signer.user(self.shop.tenant, role="merchant_admin")
+        return await self.api.post(f"/breaks/{break_id}/resolve", body, as_=boss)
+
+    async def status(self, settlement_id: str) -> str:
+        """The settlement's status."""
+        return str((await self.shop.settlement(settlement_id))["status"])
+
+    async def held(self, currency: str = "JPY") -> int:
+        """What all settlements of the shop add up to, corrections included, fees deducted, for the provider."""
+        found = await self.shop.admin.execute(
+            """SELECT coalesce(sum(amount - fee), 0)::bigint AS held FROM settlement_lines
+               WHERE store_id = %s AND currency = %s AND provider <> 'cash'""",
+            [self.shop.tenant.store_id, currency],
+        )
+        row = await found.fetchone()
+        assert row is not None
+        return int(row["held"])
+
+    async def due(self, settlement_id: str) -> str | None:
+        """Why the workers would run it by themselves."""
+        found = await find_due_reconciliations(limit=10_000, settings=self.settings)
+        return next((one.why for one in found if one.id == settlement_id), None)
+
+
+@pytest.fixture
+async def desk(shop: Shop, api: Api, settings: Settings) -> Desk:
+    await open_due(worker="worker-of-the-test")
+    return Desk(shop, api, settings)
+
+
+async def in_doubt(shop: Shop, amount: int) -> str:
+    """A payment that the provider has charged, and of which we know nothing."""
+    shop.provider.charges.append(Unknown("the answer was lost"))
+    payment_id = await shop.payments.pending(amount=amount)
+    await shop.payments.process(payment_id)
+    shop.provider.moved[f"{payment_id}:1"] = amount
+    return payment_id
+
+
+async def in_doubt_refund(shop: Shop, amount: int) -> tuple[str, str]:
+    """A sale, and a refund of ``amount`` that the provider has made and of which we know nothing."""
+    payment_id = await shop.sell(5_000)
+    shop.provider.refunds.append(Unknown("the answer was lost"))
+    refund_id = await shop.ask_back(payment_id, amount)
+    await shop.refunds.process([refund_id])
+    shop.provider.moved[f"{refund_id}:1"] = amount
+    return payment_id, refund_id
+
+
+async def ends(shop: Shop, entity_id: str) -> None:
+    """The doubt is over: the provider answers."""
+    entity = "payment" if entity_id.startswith("pay_") else "refund"
+    await time_passes(shop.admin, entity_id, seconds=3_600, entity=entity)
+    if entity == "payment":
+        await shop.payments.process(entity_id)
+    else:
+        await shop.refunds.process([entity_id])
+
+
+@pytest.mark.parametrize("kind", ["payment", "refund"])
+@pytest.mark.parametrize("booked", BOOKED, ids=["adjust", "write_off"])
+async def test_a_break_about_money_in_doubt_waits_and_is_compared_again_by_itself(
+    desk: Desk, kind: str, booked: dict[str, Any]
+) -> None:
+    shop = desk.shop
+    if kind == "payment":
+        entity_id, amount, already = await in_doubt(shop, 6_773), 6_773, 0
+    else:
+        (_, entity_id), amount, already = await in_doubt_refund(shop, 700), -700, 5_000
+    settlement_id = await desk.close(more=[Theirs(kind, f"{entity_id}:1", f"ref-{entity_id}:1", amount, 0)])
+    await desk.run(settlement_id)
+    (found,) = await desk.breaks(settlement_id)
+    assert (found["category"], found["waits_for"]) == ("status_mismatch", entity_id)
+    for body in (booked, {"resolution": "link", "reference": entity_id}):
+        refused = await desk.resolve(found["id"], **body)
+        assert (refused.status, refused.code) == (409, "INVALID_STATUS_TRANSITION"), body
+        assert "wait until it is final" in refused.details[0]["issue"]
+    await shop.admin.execute(
+        """INSERT INTO reconciliation_tries (settlement_id, merchant_id, store_id, tries)
+           SELECT id, merchant_id, store_id, 1 FROM settlements WHERE id = %s""",
+        [settlement_id],
+    )
+    assert await desk.due(settlement_id) is None
+
+    await ends(shop, entity_id)
+    assert await desk.due(settlement_id) == "final"
+    providers = Providers({"sandbox": shop.provider})
+    await reconcile_due(settlement_id, worker="worker-of-the-test", settings=desk.settings, providers=providers)
+    assert await desk.due(settlement_id) is None  # once, and not again and again
+    (found,) = await desk.breaks(settlement_id)
+    assert (found["category"], found["waits_for"]) == ("date_mismatch", None)
+    refused = await desk.resolve(found["id"], **booked)
+    assert (refused.status, f"{entity_id}, which is completed" in refused.details[0]["issue"]) == (409, True)
+    assert (await desk.resolve(found["id"], resolution="link", reference=entity_id)).status == 200
+    assert await desk.status(settlement_id) == "reconciled"
+    second = await desk.close()
+    assert (await desk.run(second))["status"] == "reconciled"
+    assert await desk.held() == already + amount
+
+
+@pytest.mark.parametrize("by", ["our_reference", "provider_reference"])
+@pytest.mark.parametrize("booked", BOOKED, ids=["adjust", "write_off"])
+async def test_a_line_about_another_days_money_can_only_be_linked_to_it(
+    desk: Desk, by: str, booked: dict[str, Any]
+) -> None:
+    shop = desk.shop
+    await shop.sell(1_000)
+    first = (await shop.close_now())["id"]
+    sale = await shop.sell(4_838, fee=100)
+    refund = await shop.give_back(sale, 800)
+    other = await shop.sell(4_838)
+    second = (await shop.close_now())["id"]
+    lines = [said_of(one) for one in (await shop.lines(first)).values()]
+    later = await shop.lines(second)
+    for entity_id in (sale, refund):
+        hidden = {"our_reference": None} if by == "provider_reference" else {}
+        lines.append(said_of(later[entity_id], **hidden))
+    await upload(shop.tenant, first, lines)  # a file of two days
+    await desk.run(first)
+    found = {one["kind"]: one for one in await desk.breaks(first)}
+    for kind, entity_id in (("payment", sale), ("refund", refund)):
+        assert found[kind]["category"] == "date_mismatch"
+        refused = await desk.resolve(found[kind]["id"], **booked)
+        assert (refused.status, entity_id in refused.details[0]["issue"]) == (409, True)
+        strange = await desk.resolve(found[kind]["id"], resolution="link", reference=other, note="looks alike")
+        assert (strange.status, strange.details[0]["field"]) == (422, "reference")
+        assert (await desk.resolve(found[kind]["id"], resolution="link", reference=entity_id)).status == 200
+    assert await desk.status(first) == "reconciled"
+
+
+async def test_money_of_another_store_of_the_merchant_is_not_booked_a_second_time(
+    desk: Desk, make_tenant: MakeTenant
+) -> None:
+    shop = desk.shop
+    store_id = (await make_tenant()).store_id
+    await shop.admin.execute("UPDATE stores SET merchant_id = %s WHERE id = %s", [shop.tenant.merchant_id, store_id])
+    sale = await shop.sell(3_000)
+    for table, key in (("payments", "id"), ("payment_attempts", "payment_id")):
+        await shop.admin.execute(f"UPDATE {table} SET store_id = %s WHERE {key} = %s", [store_id, sale])
+    await shop.sell(1_000)
+    settlement_id = await desk.close(more=[Theirs("payment", f"{sale}:1", "x", 3_000, 0)])
+    await desk.run(settlement_id)
+    (found,) = await desk.breaks(settlement_id)
+    assert found["category"] == "missing_internally"
+    assert (await desk.resolve(found["id"], resolution="adjust")).status == 409
+    lacking = await desk.resolve(found["id"], resolution="link", reference=sale)
+    assert (lacking.status, lacking.details[0]["field"]) == (422, "note")
+    assert (await desk.resolve(found["id"], resolution="link", reference=sale, note="their other shop")).status == 200
+    assert await desk.held() == 1_000
+
+
+async def test_what_failed_here_and_moved_there_is_booked(desk: Desk) -> None:
+    shop = desk.shop
+    shop.provider.charges.append(Declined("do_not_honour", "no"))
+    payment_id = await shop.payments.pending(amount=900)
+    await shop.payments.process(payment_id)
+    settlement_id = await desk.close(more=[Theirs("payment", f"{payment_id}:1", "x", 900, 0)])
+    await desk.run(settlement_id)
+    (found,) = await desk.breaks(settlement_id)
+    assert (found["category"], found["waits_for"]) == ("status_mismatch", None)
+    linked = await desk.resolve(found["id"], resolution="link", reference=payment_id)
+    assert (linked.status, linked.details[0]["field"]) == (422, "reference")
+    assert (await desk.resolve(found["id"], resolution="adjust")).status == 200
+    assert await desk.held() == 900
+
+
+async def test_an_undone_sale_whose_refund_is_in_doubt_waits_for_the_refund(desk: Desk) -> None:
+    shop = desk.shop
+    payment_id, refund_id = await in_doubt_refund(shop, 5_000)
+    settlement_id = (await shop.close_now())["id"]
+    line = (await shop.lines(settlement_id))[payment_id]
+    undone = said_of(line, kind="reversal", amount=-5_000)
+    await upload(shop.tenant, settlement_id, [said_of(line), undone])
+    await desk.run(settlement_id)
+    (found,) = await desk.breaks(settlement_id)
+    assert (found["category"], found["difference"]) == ("status_mismatch", 5_000)
+    assert (await desk.resolve(found["id"], resolution="adjust")).status == 409
+    await ends(shop, refund_id)
+    assert refund_id in (await desk.resolve(found["id"], resolution="adjust")).details[0]["issue"]
+    assert (await desk.resolve(found["id"], resolution="link", reference=refund_id)).status == 200
+    await desk.close()
+    assert await desk.held() == 0
+
+
+async def test_what_an_earlier_correction_took_out_may_be_booked_in_again(desk: Desk) -> None:
+    shop = desk.shop
+    sale = await shop.sell(2_000)
+    first = await desk.close(upload_lines=False, more=[Theirs("payment", "their-own", "their-own", 1, 0)])
+    line = (await shop.lines(first))[sale]
+    settings = desk.settings.model_copy(update={"statement_sla_hours": 0.0})
+    await reconcile_settlement(first, hand=WORKER, settings=settings)
+    found = {one["category"]: one for one in await desk.breaks(first)}
+    for one in found.values():
+        assert (await desk.resolve(one["id"], resolution="adjust")).status == 200
+    assert await desk.held() == 1
+    second = await desk.close(more=[said_of(line)])  # they report it a day late
+    await desk.run(second)
+    (late,) = await desk.breaks(second)
+    assert late["category"] == "date_mismatch"
+    assert (await desk.resolve(late["id"], resolution="adjust")).status == 200
+    assert await desk.held() == 2_001
+
+
+async def test_a_line_missing_here_and_reported_there_is_linked_across_settlements(desk: Desk) -> None:
+    shop = desk.shop
+    await shop.sell(1_000)
+    first = (await shop.close_now())["id"]
+    sale = await shop.sell(2_000)
+    second = (await shop.close_now())["id"]
+    told = [said_of(one) for place in (first, second) for one in (await shop.lines(place)).values()]
+    await upload(shop.tenant, first, told)
+    await upload(shop.tenant, second, [Theirs("payment", "nothing-of-ours", "no", 0, 0, is_settled=False)])
+    settings = desk.settings.model_copy(update={"statement_sla_hours": 0.0})
+    for place in (first, second):
+        await reconcile_settlement(place, hand=WORKER, settings=settings)
+    (theirs,), (ours,) = await desk.breaks(first), await desk.breaks(second)
+    assert (theirs["category"], ours["category"]) == ("date_mismatch", "missing_at_provider")
+    refused = await desk.resolve(ours["id"], resolution="adjust")
+    assert (refused.status, theirs["id"] in refused.details[0]["issue"]) == (409, True)
+    assert (await desk.resolve(theirs["id"], resolution="link", reference=sale)).status == 200
+    assert (await desk.resolve(ours["id"], resolution="link", reference=theirs["id"])).status == 200
+    assert [await desk.status(one) for one in (first, second)] == ["reconciled", "reconciled"]
+    assert await desk.held() == 3_000
+
+
+@pytest.mark.parametrize("booked", BOOKED, ids=["adjust", "write_off"])
+async def test_a_correction_for_a_sale_that_arrives_later_is_booked_back_by_itself(
+    desk: Desk, booked: dict[str, Any]
+) -> None:
+    shop = desk.shop
+    reference = f"7{new_id('payment')[-22:]}"
+    first = await desk.close(more=[Theirs("payment", None, reference, 1_500, 0)])
+    await desk.run(first)
+    (found,) = await desk.breaks(first)
+    assert (await desk.resolve(found["id"], **booked)).status == 200
+    assert (await desk.status(first), await desk.held()) == ("reconciled", 1_500)
+    sale = await shop.sell(1_500)  # the terminal was offline
+    await shop.admin.execute("UPDATE payments SET provider_reference = %s WHERE id = %s", [reference, sale])
+    second = await desk.close()
+    for _ in range(2):  # once and not with every run
+        if await desk.status(second) == "closed":
+            assert (await desk.run(second))["status"] == "reconciled"
+        assert await desk.held() == 1_500
+    row = await (await shop.admin.execute("SELECT * FROM breaks WHERE id = %s", [found["id"]])).fetchone()
+    assert row is not None
+    assert (row["resolution"], row["reference"]) == ("link", sale)
+
+
+async def test_a_sale_of_the_terminal_with_a_slip_number_of_another_day_is_another_sale(desk: Desk) -> None:
+    shop = desk.shop
+    facts = {**TERMINAL.facts, "slip_number": "00017"}
+    for amount in (700, 800):
+        sale = await shop.payments.pending(replace(TERMINAL, facts=facts), amount=amount)
+        await shop.payments.process(sale)
+        settlement_id = (await shop.close_now())["id"]
+        line = (await shop.lines(settlement_id))[sale]
+        theirs = [said_of(line, provider="external")]
+        if amount == 800:
+            theirs.append(
+                said_of(line, provider="external", our_reference=None, amount=900, provider_reference="00018")
+            )
+        await upload_external(shop, settlement_id, theirs)
+        await desk.run(settlement_id)
+    (found,) = await desk.breaks(settlement_id)
+    assert found["category"] == "missing_internally"
+    assert (await desk.resolve(found["id"], resolution="adjust")).status == 200
+
+
+async def upload_external(shop: Shop, settlement_id: str, lines: list[Theirs]) -> None:
+    incoming = Incoming(settlement_id, "external", statement_file(lines), "csv", mapping=LINES)
+    await receive_statement(incoming, hand=Hand(manager(shop.tenant)))
+
+
+async def test_a_resolution_that_waits_for_the_lock_decides_by_what_it_finds_under_it(desk: Desk) -> None:
+    shop = desk.shop
+    payment_id = await in_doubt(shop, 3_000)
+    settlement_id = await desk.close(more=[Theirs("payment", f"{payment_id}:1", "x", 3_000, 0)])
+    await desk.run(settlement_id)
+    (found,) = await desk.breaks(settlement_id)
+    url = shop.admin.info.dsn
+    async with await psycopg.AsyncConnection.connect(url, password=shop.admin.info.password) as other:
+        await other.execute("SELECT FROM settlements WHERE id = %s FOR UPDATE", [settlement_id])
+        waiting = asyncio.create_task(desk.resolve(found["id"], resolution="adjust"))
+        locks = "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
+        await eventually(lambda: rows(shop, locks), until=bool, within=60)
+        await ends(shop, payment_id)
+        await other.rollback()
+    answer = await waiting
+    assert (answer.status, f"{payment_id}, which is completed" in answer.details[0]["issue"]) == (409, True)
+    assert await desk.held() == 0
+
+
+async def rows(shop: Shop, query: str) -> list[Any]:
+    return await (await shop.admin.execute(query.encode())).fetchall()

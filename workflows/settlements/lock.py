@@ -1,0 +1,39 @@
+"""Lock a settlement and its statements, and read them afterwards.
+
+Each lock is a statement of its own. A statement that waits for a lock has taken its snapshot before the wait: PostgreSQL reads
+the locked row again afterwards (EvalPlanQual), but neither subqueries and other tables, nor ``now()``. What a decision depends
+on is therefore read by the next statement, under the lock.
+
+| lock       | taken by                   | order                                                              |
+|------------|----------------------------|--------------------------------------------------------------------|
+| settlement | runs, resolutions          | first, several in the order of their ids                           |
+| statements | uploads, runs, resolutions | second; an upload takes only this one and leaves the row to others |
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+_SETTLEMENTS = text("SELECT id FROM settlements WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE")
+_STATEMENTS = text("SELECT pg_advisory_xact_lock(hashtextextended('statements of ' || CAST(:id AS text), 0))")
+_READ = text("SELECT *, clock_timestamp() AS now FROM settlements WHERE id = :id")
+
+
+async def lock_settlements(connection: AsyncConnection, settlement_ids: Collection[str]) -> None:
+    """Lock these settlements against runs, closes and resolutions, and their statements against uploads."""
+    ids = sorted(set(settlement_ids))
+    await connection.execute(_SETTLEMENTS, {"ids": ids})
+    for settlement_id in ids:
+        await lock_statements(connection, settlement_id)
+
+
+async def lock_statements(connection: AsyncConnection, settlement_id: str) -> None:
+    """Lock the statements of a settlement: nobody else stores one until this transaction ends."""
+    await connection.execute(_STATEMENTS, {"id": settlement_id})
+
+
+async def read_locked(connection: AsyncConnection, settlement_id: str) -> dict[str, Any]:
+    """Return the row of a settlement as it is under the lock, with ``now``: later than all that was waited for."""
+    return dict((await connection.execute(_READ, {"id": settlement_id})).mappings().one())

@@ -1,0 +1,108 @@
+"""Decide whether a correction may be booked for a break: never for money that our books have, or will have.
+
+| what the break's line quotes                                 | ``adjust`` and ``write_off``                     |
+|--------------------------------------------------------------|--------------------------------------------------|
+| nothing of ours, or what ended without moving money          | allowed                                          |
+| a payment or refund that is not final                        | 409: wait; it is compared again when it is final |
+| one completed and in this settlement (a pair, a second line) | allowed: the difference is in nobody's books     |
+| one completed elsewhere, in any store and period             | 409: link to it                                  |
+| the same, taken out of our books by an earlier correction    | allowed: they do not have it any more            |
+| ours alone, but another settlement's statement reported it   | 409: link to the break there                     |
+| ours alone, and no statement of its provider was compared    | 409: upload the statement                        |
+
+The caller holds the settlement's lock and has read the break under it. A final status never changes, and what is not final is
+refused, so nothing that a payment does meanwhile makes a decision wrong.
+"""
+
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.errors import Detail, InvalidStatusTransition
+from workflows.settlements.reconciliation.quoted import REPEATED_REFERENCES, Quoted, find_quoted, refunds_of
+
+_REPORTED = text("""
+    -- reported: breaks of their lines alone in the last runs of the store's other settlements around this one
+    SELECT b.id, b.settlement_id FROM settlements s
+    JOIN breaks b ON b.settlement_id = s.id
+    WHERE s.store_id = :store_id AND s.id <> :id AND s.end_at > CAST(:start_at AS timestamptz) - interval '31 days'
+      AND s.start_at < CAST(:end_at AS timestamptz) + interval '31 days'
+      AND b.provider = :provider AND b.our_line IS NULL AND b.resolution IS DISTINCT FROM 'adjust'
+      AND b.resolution IS DISTINCT FROM 'write_off' AND b.difference = -CAST(:difference AS bigint)
+      AND (b.our_reference = :our_reference OR b.provider_reference = :provider_reference)
+      AND b.run = (SELECT max(number) FROM reconciliation_runs r WHERE r.settlement_id = s.id)
+    LIMIT 1
+""")
+_WAS_COMPARED = text("""
+    SELECT EXISTS (SELECT FROM reconciliation_runs r JOIN statements t ON t.id = ANY (r.statement_ids)
+                   WHERE r.settlement_id = :id AND r.number = :run AND t.provider = :provider)
+""")
+
+
+async def quoted_elsewhere(
+    connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any]
+) -> list[Quoted]:
+    """Return what the break's line quotes and this settlement does not hold: open ones, and ones that moved money."""
+    theirs, ours = found["their_line"], found["our_line"]
+    quoted: list[Quoted] = []
+    if theirs and theirs["moved"]:
+        quoted = await find_quoted(connection, theirs, provider=found["provider"], settlement=settlement)
+        quoted = [one for one in quoted if one.by_our_reference or _is_meant(one, found, theirs)]
+    if ours and found["category"] == "status_mismatch" and found["kind"] == "payment":
+        # They undid it: perhaps by a refund of ours, which is or will be a line of another period.
+        quoted += await refunds_of(connection, [ours["entity_id"]], amount=-ours["amount"], settlement=settlement)
+    own = ours and ours["entity_id"]
+    return [
+        one
+        for one in quoted
+        if one.id != own and (one.is_open or (one.has_moved and one.settlement_id != settlement["id"]))
+    ]
+
+
+def _is_meant(one: Quoted, found: dict[str, Any], theirs: dict[str, Any]) -> bool:
+    """Whether the provider's reference alone says that this one is meant."""
+    is_unique = found["our_line"] is None and one.provider not in REPEATED_REFERENCES
+    return is_unique or (one.amount, one.currency) == (theirs["amount"], theirs["currency"])
+
+
+async def require_correctable(
+    connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any]
+) -> str | None:
+    """Raise ``InvalidStatusTransition`` where a correction must not be booked; else return the payment that it is about."""
+    quoted = await quoted_elsewhere(connection, found, settlement)
+    refuse_open(quoted)
+    held = [one for one in quoted if one.is_held]
+    if held:
+        raise refused(
+            f"The line quotes {held[0].id}, which is {held[0].status} and in our books"
+            f" ({held[0].settlement_id or 'the next close takes it'}): link to it"
+        )
+    if found["our_line"] and not found["their_line"]:
+        await _refuse_unreported(connection, found, settlement)
+    return quoted[0].payment_id if quoted else None
+
+
+def refuse_open(quoted: list[Quoted]) -> None:
+    """Raise ``InvalidStatusTransition`` where one of ``quoted`` may still end either way."""
+    waiting = next((one for one in quoted if one.is_open), None)
+    if waiting:
+        raise refused(
+            f"The line quotes {waiting.id}, which is {waiting.status}: wait until it is final; this settlement is then"
+            " compared again by itself"
+        )
+
+
+async def _refuse_unreported(connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any]) -> None:
+    facts = {name: found[name] for name in ("provider", "our_reference", "provider_reference", "difference", "run")}
+    place = {name: settlement[name] for name in ("id", "store_id", "start_at", "end_at")}
+    reported = (await connection.execute(_REPORTED, {**facts, **place})).mappings().one_or_none()
+    if reported:
+        raise refused(f"A statement of {reported['settlement_id']} reported it: link to its break {reported['id']}")
+    if not (await connection.execute(_WAS_COMPARED, {**facts, **place})).scalar_one():
+        raise refused(f"No statement of {found['provider']} was compared: upload it and reconcile again")
+
+
+def refused(issue: str) -> InvalidStatusTransition:
+    """The error for a resolution that the state of things does not allow; ``issue`` says what to do."""
+    return InvalidStatusTransition(Detail("resolution", issue), message="This break cannot be resolved in this way")

@@ -1,0 +1,109 @@
+"""Name what a run could not compare: lines of providers whose statement was not there.
+
+| lines of                                        | are                                                              |
+|-------------------------------------------------|------------------------------------------------------------------|
+| cash                                            | compared by the count of the drawer                              |
+| a provider whose statement counts               | compared with it                                                 |
+| a remote provider that may still report         | ``expected``                                                     |
+| a provider without statements, by policy        | not compared, and named; nothing waits for it                    |
+| a remote provider that has not reported in time | not compared, and named; ``missing_at_provider`` until accepted  |
+| any other                                       | not compared, and named; signed off only by a person who says so |
+
+A settlement keeps what its last run could not compare in ``uncompared``. An acceptance holds for later runs as long as they
+leave the same lines uncompared.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.providers.registry import PROVIDERS, reporting_names
+from workflows.transitions import By
+
+_HAS_STATEMENT = """(provider = ANY(:stated) OR occurred_at + make_interval(secs => 3600 *
+        coalesce(CAST(CAST(:sla_hours AS jsonb) ->> provider AS double precision), 0)) > now())"""
+IS_COMPARED = f"provider = ANY(:providers) AND (NOT :is_accepted OR {_HAS_STATEMENT})"
+"""Whether a line takes part in a run; with the parameters of ``match.Comparison``. ``_HAS_STATEMENT`` is whether it is laid
+beside a statement, or may still be on one."""
+
+_UNCOMPARED = text(f"""
+    -- uncompared: by provider; corrections are ours alone, and cash is counted
+    SELECT provider, count(*) AS count, sum(amount)::bigint AS amount, sum(fee)::bigint AS fees,
+           provider = ANY(:silent) AS is_policy
+    FROM settlement_lines
+    WHERE settlement_id = :id AND kind <> 'adjustment' AND provider <> ALL (CAST(:counted AS text[]))
+      AND NOT (provider = ANY(:providers) AND {_HAS_STATEMENT})
+    GROUP BY provider ORDER BY provider
+""")
+_SILENT = text("""
+    -- silent: providers that send this store no statements; the newest row of a provider says
+    SELECT provider FROM (SELECT DISTINCT ON (provider) provider, statements FROM statement_policies
+                          WHERE store_id = :store_id ORDER BY provider, number DESC) newest
+    WHERE statements = 'none' ORDER BY provider
+""")
+_WRITE = text("UPDATE settlements SET uncompared = CAST(:uncompared AS jsonb) WHERE id = :id")
+_SUMS = ("count", "amount", "fees")
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A person signs a day off although some lines were not compared, and says why."""
+
+    note: str
+
+
+async def silent_providers(connection: AsyncConnection, store_id: str) -> list[str]:
+    """Return the providers that send a store no statements, by its policy."""
+    return list((await connection.execute(_SILENT, {"store_id": store_id})).scalars())
+
+
+async def find_uncompared(connection: AsyncConnection, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return what the run in this transaction leaves uncompared, nobody having accepted it: ``UncomparedOut``."""
+    counted = [name for name in PROVIDERS if name not in reporting_names()]
+    found = await connection.execute(_UNCOMPARED, {**parameters, "counted": counted})
+    providers = [dict(row) for row in found.mappings()]
+    return {
+        **{name: sum(one[name] for one in providers) for name in _SUMS},
+        "providers": providers,
+        "needs_acceptance": any(not one["is_policy"] for one in providers),
+        "accepted_by": None,
+        "accepted_at": None,
+        "note": None,
+    }
+
+
+def is_accepted(settlement: dict[str, Any], acceptance: Acceptance | None) -> bool:
+    """Whether somebody accepts, or accepted before, that lines are not compared."""
+    return acceptance is not None or bool((settlement["uncompared"] or {}).get("accepted_by"))
+
+
+async def settle_uncompared(
+    connection: AsyncConnection,
+    settlement: dict[str, Any],
+    uncompared: dict[str, Any],
+    *,
+    acceptance: Acceptance | None,
+    by: By,
+) -> dict[str, Any]:
+    """Write ``uncompared`` beside the settlement, with who accepted it: ``by`` now, or somebody before for the same lines."""
+    before = settlement["uncompared"] or {}
+    if uncompared["needs_acceptance"]:
+        if acceptance:
+            accepted = {"accepted_by": by.caller_id, "accepted_at": by.at, "note": acceptance.note}
+            uncompared = {**uncompared, **accepted, "needs_acceptance": False}
+        elif before.get("accepted_by") and _open(before) == _open(uncompared):
+            kept = {name: before[name] for name in ("accepted_by", "accepted_at", "note")}
+            uncompared = {**uncompared, **kept, "needs_acceptance": False}
+    written = {"id": settlement["id"], "uncompared": orjson.dumps(uncompared).decode()}
+    await connection.execute(_WRITE, written)
+    return uncompared
+
+
+def _open(uncompared: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Return what there was to accept."""
+    return [
+        (one["provider"], *(one[name] for name in _SUMS)) for one in uncompared["providers"] if not one["is_policy"]
+    ]
