@@ -1,11 +1,15 @@
 """A correction is never booked for money that the books have, or will have; what was booked too early is booked back."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.conftest import MakeTenant
 from tests.factories import TERMINAL, time_passes
@@ -14,10 +18,13 @@ from tests.integration.settlements.kit import Shop
 from tests.reconciling import LINES, manager, statement_file, upload
 from tests.reference_matcher import Theirs
 from tests.waiting import eventually
+from workflows.database import Role, address, transaction
 from workflows.ids import new_id
+from workflows.invariants.rules import RULES
 from workflows.providers.base import Declined, Unknown
 from workflows.providers.registry import Providers
 from workflows.settings import Settings
+from workflows.settlements.adjust import Adjustment, write_adjustment
 from workflows.settlements.hand import Hand
 from workflows.settlements.open_due import open_due
 from workflows.settlements.reconcile import reconcile_settlement
@@ -25,6 +32,7 @@ from workflows.settlements.reconcile_due import find_due_reconciliations, reconc
 from workflows.settlements.statements.receive import Incoming, receive_statement
 
 WORKER = Hand(worker="worker-of-the-test")
+(NET,) = (rule for rule in RULES if rule.invariant == "I15")
 BOOKED = [{"resolution": "adjust"}, {"resolution": "write_off", "note": "small enough"}]
 
 
@@ -79,6 +87,16 @@ class Desk:
         assert row is not None
         return int(row["held"])
 
+    async def audited(self) -> list[str]:
+        """What I15 finds at this shop."""
+        engine = create_async_engine(make_url(address()).set(drivername="postgresql+psycopg"))
+        try:
+            async with engine.connect() as connection:
+                found = await connection.execute(text(NET.violations))
+                return [row.problem for row in found if row.id.startswith(self.shop.tenant.store_id)]
+        finally:
+            await engine.dispose()
+
     async def due(self, settlement_id: str) -> str | None:
         """Why the workers would run it by themselves."""
         found = await find_due_reconciliations(limit=10_000, settings=self.settings)
@@ -86,9 +104,11 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(shop: Shop, api: Api, settings: Settings) -> Desk:
+async def desk(shop: Shop, api: Api, settings: Settings) -> AsyncIterator[Desk]:
     await open_due(worker="worker-of-the-test")
-    return Desk(shop, api, settings)
+    made = Desk(shop, api, settings)
+    yield made
+    assert await made.audited() == [], "I15: at every rest point the settlements add up to the provider's net"
 
 
 async def in_doubt(shop: Shop, amount: int) -> str:
@@ -355,3 +375,55 @@ async def test_a_resolution_that_waits_for_the_lock_decides_by_what_it_finds_und
 
 async def rows(shop: Shop, query: str) -> list[Any]:
     return await (await shop.admin.execute(query.encode())).fetchall()
+
+
+async def book(shop: Shop, entity_id: str, amount: int, **references: str | None) -> None:
+    """What the product refuses: a correction for money that the books have."""
+    facts = {"our_reference": f"{entity_id}:1", "provider_reference": None, **references}
+    async with transaction(Role.WORKER) as connection:
+        at = (await shop.settlement((await shop.running())["id"]))["created_at"]
+        wrong = Adjustment(shop.tenant.store_id, "JPY", "sandbox", amount, at, **facts)
+        await write_adjustment(connection, wrong)
+
+
+@pytest.mark.parametrize("by", ["our_reference", "provider_reference"])
+@pytest.mark.parametrize("kind", ["payment", "refund"])
+async def test_the_auditor_finds_money_that_is_in_the_settlements_twice(
+    shop: Shop, api: Api, settings: Settings, kind: str, by: str
+) -> None:
+    await open_due(worker="worker-of-the-test")
+    desk = Desk(shop, api, settings)
+    sale = await shop.sell(6_773, fee=73)
+    entity_id = await shop.give_back(sale, 700) if kind == "refund" else sale
+    settlement_id = await desk.close()
+    line = (await shop.lines(settlement_id))[entity_id]
+    hidden = {} if by == "our_reference" else {"our_reference": None, "provider_reference": line["provider_reference"]}
+    await book(shop, entity_id, line["amount"], **hidden)
+    assert await desk.audited() == []  # nothing was reconciled yet
+    assert (await desk.run(settlement_id))["status"] == "reconciled"
+    (problem,) = await desk.audited()
+    held, told = line["amount"] * 2 - line["fee"], line["amount"] - line["fee"]
+    assert problem.endswith(f"hold {held}, the provider says {told}")
+
+
+async def test_the_auditor_finds_a_file_of_two_days_that_was_booked_into_both(
+    shop: Shop, api: Api, settings: Settings
+) -> None:
+    await open_due(worker="worker-of-the-test")
+    desk = Desk(shop, api, settings)
+    await shop.sell(1_000)
+    first = (await shop.close_now())["id"]
+    sale = await shop.sell(4_838)
+    second = await desk.close()
+    line = (await shop.lines(second))[sale]
+    both = [said_of(one) for place in (first, second) for one in (await shop.lines(place)).values()]
+    await upload(shop.tenant, first, both)
+    await desk.run(first)
+    (found,) = await desk.breaks(first)
+    assert (await desk.resolve(found["id"], resolution="ignore", note="a file of two days")).status == 200
+    await desk.run(second)
+    assert [await desk.status(one) for one in (first, second)] == ["reconciled", "reconciled"]
+    assert await desk.audited() == []
+    await shop.admin.execute("UPDATE breaks SET resolution = 'adjust' WHERE id = %s", [found["id"]])
+    await book(shop, sale, line["amount"])
+    assert (await desk.audited())[0].endswith("hold 9676, the provider says 4838")

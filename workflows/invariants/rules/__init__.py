@@ -17,6 +17,7 @@ Each file has ``RULES``. Which invariant is judged where:
 | I12 | ``bills`` | |
 | I13 | ``card_numbers``: every text of the database | broker, logs, Flower: a chaos test |
 | I14 | ``history_chain`` | |
+| I15 | ``provider_net``: by the statements | the judge of the provider's net: by its ledger |
 """
 
 from importlib import import_module
