@@ -9,11 +9,14 @@ from psycopg.rows import DictRow
 
 from tests.factories import PaymentMaker, Tenant
 from tests.fakes import FakeProvider
+from tests.harness import Api
+from tests.integration.settlements.desk import Desk
 from tests.integration.settlements.kit import WORKER, Shop
 from workflows.ledger.post import post_refunds
 from workflows.providers.registry import Providers
 from workflows.refunds.process import RefundProcessor
 from workflows.settings import Settings
+from workflows.settlements.open_due import open_due
 
 
 @pytest.fixture
@@ -30,3 +33,11 @@ async def shop(
     yield Shop(tenant, admin, payments, refunds, provider)
     provider.release()
     await asyncio.wait_for(refunds.drain(5), timeout=10)
+
+
+@pytest.fixture
+async def desk(shop: Shop, api: Api, settings: Settings) -> AsyncIterator[Desk]:
+    await open_due(worker="worker-of-the-test")
+    made = Desk(shop, api, settings)
+    yield made
+    assert await made.audited() == [], "I15: at every rest point the settlements add up to the provider's net"

@@ -1,143 +1,26 @@
 """A correction is never booked for money that the books have, or will have; what was booked too early is booked back."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import text
-from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.conftest import MakeTenant
-from tests.factories import TERMINAL, time_passes
-from tests.harness import Answer, Api
+from tests.factories import TERMINAL
+from tests.integration.settlements.desk import BOOKED, WORKER, Desk, ends, in_doubt, in_doubt_refund, said_of
 from tests.integration.settlements.kit import Shop
 from tests.reconciling import LINES, manager, statement_file, upload
 from tests.reference_matcher import Theirs
 from tests.waiting import eventually
-from workflows.database import Role, address, transaction
 from workflows.ids import new_id
-from workflows.invariants.rules import RULES
-from workflows.providers.base import Declined, Unknown
+from workflows.providers.base import Declined
 from workflows.providers.registry import Providers
-from workflows.settings import Settings
-from workflows.settlements.adjust import Adjustment, write_adjustment
 from workflows.settlements.hand import Hand
-from workflows.settlements.open_due import open_due
 from workflows.settlements.reconcile import reconcile_settlement
-from workflows.settlements.reconcile_due import find_due_reconciliations, reconcile_due
+from workflows.settlements.reconcile_due import reconcile_due
 from workflows.settlements.statements.receive import Incoming, receive_statement
-
-WORKER = Hand(worker="worker-of-the-test")
-(NET,) = (rule for rule in RULES if rule.invariant == "I15")
-BOOKED = [{"resolution": "adjust"}, {"resolution": "write_off", "note": "small enough"}]
-
-
-def said_of(line: dict[str, Any], **changes: Any) -> Theirs:
-    """What a provider that agrees says of a settlement's line."""
-    facts = (line["kind"], line["our_reference"], line["provider_reference"], line["amount"], line["fee"])
-    return replace(Theirs(*facts), **changes)
-
-
-class Desk:
-    """The merchant's administrator at one shop's settlements."""
-
-    def __init__(self, shop: Shop, api: Api, settings: Settings) -> None:
-        self.shop, self.api, self.settings = shop, api, settings
-
-    async def close(self, *, upload_lines: bool = True, more: list[Theirs] | None = None) -> str:
-        """Close the running settlement; its statement mirrors its lines, with ``more`` behind them."""
-        settlement_id: str = (await self.shop.close_now())["id"]
-        lines = [one for one in (await self.shop.lines(settlement_id)).values() if one["provider"] == "sandbox"]
-        own = [said_of(line) for line in lines if line["kind"] != "adjustment"] if upload_lines else []
-        await upload(self.shop.tenant, settlement_id, [*own, *(more or [])])
-        return settlement_id
-
-    async def run(self, settlement_id: str) -> dict[str, Any]:
-        """Compare by hand."""
-        return await reconcile_settlement(settlement_id, hand=WORKER, settings=self.settings)
-
-    async def breaks(self, settlement_id: str) -> list[dict[str, Any]]:
-        """The open breaks of the last run."""
-        boss = self.api.signer.user(self.shop.tenant, role="merchant_admin")
-        answer = await self.api.get(f"/settlements/{settlement_id}/breaks?open=true", as_=boss)
-        found: list[dict[str, Any]] = answer.body["data"]
-        return found
-
-    async def resolve(self, break_id: str, **body: Any) -> Answer:
-        """End a break."""
-        boss = self.api.signer.user(self.shop.tenant, role="merchant_admin")
-        return await self.api.post(f"/breaks/{break_id}/resolve", body, as_=boss)
-
-    async def status(self, settlement_id: str) -> str:
-        """The settlement's status."""
-        return str((await self.shop.settlement(settlement_id))["status"])
-
-    async def held(self, currency: str = "JPY") -> int:
-        """What all settlements of the shop add up to, corrections included, fees deducted, for the provider."""
-        found = await self.shop.admin.execute(
-            """SELECT coalesce(sum(amount - fee), 0)::bigint AS held FROM settlement_lines
-               WHERE store_id = %s AND currency = %s AND provider <> 'cash'""",
-            [self.shop.tenant.store_id, currency],
-        )
-        row = await found.fetchone()
-        assert row is not None
-        return int(row["held"])
-
-    async def audited(self) -> list[str]:
-        """What I15 finds at this shop."""
-        engine = create_async_engine(make_url(address()).set(drivername="postgresql+psycopg"))
-        try:
-            async with engine.connect() as connection:
-                found = await connection.execute(text(NET.violations))
-                return [row.problem for row in found if row.id.startswith(self.shop.tenant.store_id)]
-        finally:
-            await engine.dispose()
-
-    async def due(self, settlement_id: str) -> str | None:
-        """Why the workers would run it by themselves."""
-        found = await find_due_reconciliations(limit=10_000, settings=self.settings)
-        return next((one.why for one in found if one.id == settlement_id), None)
-
-
-@pytest.fixture
-async def desk(shop: Shop, api: Api, settings: Settings) -> AsyncIterator[Desk]:
-    await open_due(worker="worker-of-the-test")
-    made = Desk(shop, api, settings)
-    yield made
-    assert await made.audited() == [], "I15: at every rest point the settlements add up to the provider's net"
-
-
-async def in_doubt(shop: Shop, amount: int) -> str:
-    """A payment that the provider has charged, and of which we know nothing."""
-    shop.provider.charges.append(Unknown("the answer was lost"))
-    payment_id = await shop.payments.pending(amount=amount)
-    await shop.payments.process(payment_id)
-    shop.provider.moved[f"{payment_id}:1"] = amount
-    return payment_id
-
-
-async def in_doubt_refund(shop: Shop, amount: int) -> tuple[str, str]:
-    """A sale, and a refund of ``amount`` that the provider has made and of which we know nothing."""
-    payment_id = await shop.sell(5_000)
-    shop.provider.refunds.append(Unknown("the answer was lost"))
-    refund_id = await shop.ask_back(payment_id, amount)
-    await shop.refunds.process([refund_id])
-    shop.provider.moved[f"{refund_id}:1"] = amount
-    return payment_id, refund_id
-
-
-async def ends(shop: Shop, entity_id: str) -> None:
-    """The doubt is over: the provider answers."""
-    entity = "payment" if entity_id.startswith("pay_") else "refund"
-    await time_passes(shop.admin, entity_id, seconds=3_600, entity=entity)
-    if entity == "payment":
-        await shop.payments.process(entity_id)
-    else:
-        await shop.refunds.process([entity_id])
 
 
 @pytest.mark.parametrize("kind", ["payment", "refund"])
@@ -375,55 +258,3 @@ async def test_a_resolution_that_waits_for_the_lock_decides_by_what_it_finds_und
 
 async def rows(shop: Shop, query: str) -> list[Any]:
     return await (await shop.admin.execute(query.encode())).fetchall()
-
-
-async def book(shop: Shop, entity_id: str, amount: int, **references: str | None) -> None:
-    """What the product refuses: a correction for money that the books have."""
-    facts = {"our_reference": f"{entity_id}:1", "provider_reference": None, **references}
-    async with transaction(Role.WORKER) as connection:
-        at = (await shop.settlement((await shop.running())["id"]))["created_at"]
-        wrong = Adjustment(shop.tenant.store_id, "JPY", "sandbox", amount, at, **facts)
-        await write_adjustment(connection, wrong)
-
-
-@pytest.mark.parametrize("by", ["our_reference", "provider_reference"])
-@pytest.mark.parametrize("kind", ["payment", "refund"])
-async def test_the_auditor_finds_money_that_is_in_the_settlements_twice(
-    shop: Shop, api: Api, settings: Settings, kind: str, by: str
-) -> None:
-    await open_due(worker="worker-of-the-test")
-    desk = Desk(shop, api, settings)
-    sale = await shop.sell(6_773, fee=73)
-    entity_id = await shop.give_back(sale, 700) if kind == "refund" else sale
-    settlement_id = await desk.close()
-    line = (await shop.lines(settlement_id))[entity_id]
-    hidden = {} if by == "our_reference" else {"our_reference": None, "provider_reference": line["provider_reference"]}
-    await book(shop, entity_id, line["amount"], **hidden)
-    assert await desk.audited() == []  # nothing was reconciled yet
-    assert (await desk.run(settlement_id))["status"] == "reconciled"
-    (problem,) = await desk.audited()
-    held, told = line["amount"] * 2 - line["fee"], line["amount"] - line["fee"]
-    assert problem.endswith(f"hold {held}, the provider says {told}")
-
-
-async def test_the_auditor_finds_a_file_of_two_days_that_was_booked_into_both(
-    shop: Shop, api: Api, settings: Settings
-) -> None:
-    await open_due(worker="worker-of-the-test")
-    desk = Desk(shop, api, settings)
-    await shop.sell(1_000)
-    first = (await shop.close_now())["id"]
-    sale = await shop.sell(4_838)
-    second = await desk.close()
-    line = (await shop.lines(second))[sale]
-    both = [said_of(one) for place in (first, second) for one in (await shop.lines(place)).values()]
-    await upload(shop.tenant, first, both)
-    await desk.run(first)
-    (found,) = await desk.breaks(first)
-    assert (await desk.resolve(found["id"], resolution="ignore", note="a file of two days")).status == 200
-    await desk.run(second)
-    assert [await desk.status(one) for one in (first, second)] == ["reconciled", "reconciled"]
-    assert await desk.audited() == []
-    await shop.admin.execute("UPDATE breaks SET resolution = 'adjust' WHERE id = %s", [found["id"]])
-    await book(shop, sale, line["amount"])
-    assert (await desk.audited())[0].endswith("hold 9676, the provider says 4838")
