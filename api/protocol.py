@@ -24,7 +24,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api.errors import body_of
-from api.head import body_length, what_is_wrong
+from api.head import read_head
 from api.security_headers import USUAL
 from workflows.errors import Detail, MalformedRequest
 from workflows.ids import new_id
@@ -60,6 +60,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
     _waiting = b""  # read, and from ``_at`` on not yet given to the parser
     _at = 0
     _tail = b""  # the last bytes given to it, where the end of the head may have begun
+    _is_busy = False  # a complete request has not been answered yet
     _is_whole = True  # no request has begun that is not complete
     _has_head = False
     _is_past_parser = False  # its body does not go through the parser
@@ -90,7 +91,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         if self._is_over:
             return
         self._unset_keepalive_if_required()
-        self._waiting = self._waiting[self._at :] + data if self._at < len(self._waiting) else data
+        self._waiting = self._waiting[self._at :] + data if self._waiting else data
         self._at = 0
         self._advance()
 
@@ -108,12 +109,15 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """As uvicorn's; the next request begins."""
+        self._is_busy = False
         super().on_response_complete()
         if self._is_over or self.transport.is_closing():
             return
-        if self._at < len(self._waiting):
+        if self._waiting:
             self._unset_keepalive_if_required()
-        self._advance()
+            self._advance()
+        elif self._has_ended:
+            self._watch()
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -124,10 +128,9 @@ class EnvelopeProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Its head is there. Nobody is told to continue: 100 is no code of the reference, and the body is read anyway."""
         version, is_upgrade = self.parser.get_http_version(), self.parser.should_upgrade()
-        self._refusal = what_is_wrong(self.headers, version, is_upgrade=is_upgrade)
+        self._refusal, self._left = read_head(self.headers, version, is_upgrade=is_upgrade)
         if self._refusal:
             raise ValueError(self._refusal)  # ends the parser; ``_feed`` answers
-        self._left = body_length(self.headers)
         self.expect_100_continue = False
         super().on_headers_complete()
         self._has_head = True
@@ -144,6 +147,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         if self._is_past_parser:  # it takes the body for another protocol, which is not spoken here
             return
         self._is_whole = True
+        self._is_busy = not self.cycle.response_complete
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -159,28 +163,29 @@ class EnvelopeProtocol(HttpToolsProtocol):
         self.transport.write(b"".join([STATUS_LINE[400], *head, body]))
         self._hang_up()
 
-    @property
-    def _is_busy(self) -> bool:
-        """Whether a complete request has not been answered yet."""
-        return self._is_whole and self.cycle is not None and not self.cycle.response_complete
-
     def _advance(self) -> None:
         """Give the parser what has come in, but nothing of a request before the one ahead has been answered."""
-        while self._at < len(self._waiting) and not self._is_busy and not self._is_over:
+        size = len(self._waiting)
+        while self._at < size and not self._is_busy and not self._is_over:
             self._feed(self._next_piece())
         if self._is_over:
             return
-        self.flow.is_held = len(self._waiting) - self._at > HIGH_WATER_LIMIT
-        if self.flow.is_held:
-            self.flow.pause_reading()
-        elif self._is_busy or self._is_whole:  # else it is for the request's body to say
-            self.flow.resume_reading()
+        is_held = size - self._at > HIGH_WATER_LIMIT
+        if self._at == size:
+            self._waiting, self._at = b"", 0
+        if is_held != self.flow.is_held:
+            self.flow.is_held = is_held
+            if is_held:
+                self.flow.pause_reading()
+            else:
+                self.flow.resume_reading()
         self._watch()
 
     def _watch(self) -> None:
         """See to what is not complete, and to a client that has nothing more to send."""
         if self._is_whole:
-            self._end_patience()
+            if self._patience:
+                self._end_patience()
             if self._is_busy:
                 return
             if self._has_ended:
