@@ -11,7 +11,7 @@ from api.keys import key_of, key_value
 from api.runtime import Runtime, runtime
 from api.schemas.base import ReasonIn
 from api.schemas.patterns import ID_PATTERN
-from workflows.errors import NotAuthenticated, NotAuthorized
+from workflows.errors import NotAuthenticated, NotAuthorized, RecognisedButRefused
 from workflows.idempotency import Key
 from workflows.tenants.caller import Caller, CallerRole
 
@@ -19,15 +19,28 @@ _bearer = HTTPBearer(auto_error=False, description="A device's access token or a
 
 
 async def authenticate(request: Request) -> Caller:
-    """Whoever calls, whatever the role; counted against its merchant's limit. Raises ``NotAuthenticated``."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise NotAuthenticated()
+    """Whoever calls, whatever the role; counted against its merchant's limit.
+
+    Raises ``NotAuthenticated``, or ``RateLimitExceeded`` instead where its address has made too many such attempts.
+    """
     mine = runtime(request)
-    caller = await mine.tokens.verify(token.strip())
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    try:
+        if scheme.lower() != "bearer" or not token:
+            raise NotAuthenticated()
+        caller = await mine.tokens.verify(token.strip(" \t"))
+    except NotAuthenticated as error:
+        count_stranger(request, error)
+        raise
     mine.limits.count(caller.merchant_id or caller.psp_id)
     request.state.caller = caller
     return caller
+
+
+def count_stranger(request: Request, error: NotAuthenticated) -> None:
+    """Count a refused attempt for its address, unless it was somebody we know. Raises ``RateLimitExceeded``."""
+    if not isinstance(error, RecognisedButRefused):
+        runtime(request).strangers.count(request.scope)
 
 
 async def known_caller(
@@ -47,13 +60,6 @@ def at_least(role: CallerRole) -> Callable[[Caller], Awaitable[Caller]]:
 
     return check
 
-
-async def counted_overall(request: Request) -> None:
-    """For routes that come before anybody is known: counted against the limit over all, since there is no other."""
-    runtime(request).limits.count("")
-
-
-CountedOverall = Depends(counted_overall)
 
 AnyCaller = Annotated[Caller, Depends(known_caller)]
 StoreManager = Annotated[Caller, Depends(at_least(CallerRole.STORE_MANAGER))]

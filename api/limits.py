@@ -4,11 +4,11 @@
 |---------------|----------------------------------------|-------------------------------------------------|
 | in flight     | this process                           | 503 with ``Retry-After``: overload               |
 | waiting       | this process (`wait=`, streams)        | the same, at a limit of their own: they cost little|
-| per minute    | all processes, per merchant and overall| 429 with ``Retry-After``                         |
+| per minute    | all processes, per merchant and overall| 429 with ``Retry-After``; known callers only      |
 | maintenance   | all processes                          | 503 with ``Retry-After`` and the operator's words|
 
 Counts per minute are kept in this process and exchanged with the broker twice a second, so that no request waits for it;
-while the broker is away each process counts for itself.
+while the broker is away each process counts for itself. Callers that nobody knows are counted elsewhere (``api.strangers``).
 """
 
 import asyncio

@@ -8,6 +8,7 @@ from typing import cast
 from fastapi import Request
 
 from api.limits import Limits
+from api.strangers import Strangers
 from workers.nudge import Nudger
 from workflows.collector import settle_collector
 from workflows.database import Role, connect, disconnect
@@ -34,6 +35,7 @@ class Runtime:
 
     settings: Settings
     limits: Limits
+    strangers: Strangers
     tokens: Tokens
     issuing: Issuing
     accepting: Accepting
@@ -52,6 +54,7 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
     ours = Runtime(
         settings=settings,
         limits=limits,
+        strangers=Strangers(settings),
         tokens=tokens,
         issuing=Issuing(tokens, Assertions(settings), patience_seconds=patience_seconds),
         accepting=Accepting(nudge_grace_seconds=settings.nudge_grace_seconds, patience_seconds=patience_seconds),

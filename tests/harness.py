@@ -190,6 +190,7 @@ UVICORN: dict[str, Any] = {
     "access_log": False,
     "loop": "none",
     "http": EnvelopeProtocol,
+    "proxy_headers": False,  # as api.__main__ has it
     "lifespan": "on",
     "timeout_graceful_shutdown": 2,
     "timeout_keep_alive": KEEP_ALIVE_SECONDS,

@@ -64,6 +64,10 @@ class NotAuthenticated(DomainError):
     kind, code, message = Kind.UNAUTHENTICATED, "AUTHENTICATION_ERROR", "Send a valid bearer token"
 
 
+class RecognisedButRefused(NotAuthenticated):
+    """The signature is that of somebody we know, but it is not good (any more): expired, or used before."""
+
+
 class NotAuthorized(DomainError):
     """The caller is known but may not do this: its role, its scope, or a device that is not active."""
 

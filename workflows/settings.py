@@ -5,6 +5,7 @@ The configuration table of the README is generated from the fields below.
 """
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -71,6 +72,16 @@ class Settings(BaseSettings):
     )
     rate_limit_per_merchant: int = Field(1_000, ge=0, description="Requests per minute and merchant; 0 is off.")
     rate_limit_overall: int = Field(10_000, ge=0, description="Requests per minute over all; 0 is off.")
+    rate_limit_unknown_per_address: int = Field(
+        600,
+        ge=0,
+        description="Refused attempts per minute, process and address (IPv6: /64) of callers that nobody knows; 0 is off.",
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses and networks whose `X-Forwarded-For` counts, for example `10.0.0.0/8, ::1`. Else the address "
+        "of a connection is the caller's.",
+    )
     max_requests_in_flight: int = Field(
         2_000, ge=1, description="Requests one API process works on before it answers 503."
     )
@@ -140,9 +151,27 @@ class Settings(BaseSettings):
             raise ValueError("Write it like https://pay.example or http://127.0.0.1:8800")
         return value.rstrip("/")
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        try:
+            [ip_network(one, strict=False) for one in _listed(value)]
+        except ValueError as error:
+            raise ValueError("Write addresses and networks with commas between them, like 10.0.0.0/8, ::1") from error
+        return value
+
+    @property
+    def proxies(self) -> list[str]:
+        """The addresses and networks of ``trusted_proxies``."""
+        return _listed(self.trusted_proxies)
+
     def statement_sla(self, provider: str) -> float:
         """Hours after a payment within which ``provider`` reports it."""
         return self.statement_sla_hours_by_provider.get(provider, self.statement_sla_hours)
+
+
+def _listed(value: str) -> list[str]:
+    return [one.strip() for one in value.split(",") if one.strip()]
 
 
 def load_settings() -> Settings:

@@ -2,21 +2,26 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form
+from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
 from api.answers import json_answer
-from api.dependencies import CountedOverall, OurRuntime
+from api.dependencies import OurRuntime, count_stranger
 from api.problems import problems
 from api.schemas.auth import TokenForm, TokenOut
+from workflows.errors import NotAuthenticated
 
 router = APIRouter(prefix="/auth", tags=["terminals"])
 
 
-@router.post("/device/token", response_model=TokenOut, responses=problems(401, 403, 422), dependencies=[CountedOverall])
-async def post_device_token(form: Annotated[TokenForm, Form()], ours: OurRuntime) -> Response:
+@router.post("/device/token", response_model=TokenOut, responses=problems(401, 403, 422))
+async def post_device_token(form: Annotated[TokenForm, Form()], request: Request, ours: OurRuntime) -> Response:
     """An access token for an active device: OAuth 2 client credentials with a `private_key_jwt` assertion (ES256)."""
-    issued = await ours.issuing.issue_device_token(form.client_assertion)
+    try:
+        issued = await ours.issuing.issue_device_token(form.client_assertion)
+    except NotAuthenticated as error:
+        count_stranger(request, error)
+        raise
     answer = json_answer(
         {"access_token": issued.token, "token_type": "Bearer", "expires_in": issued.expires_in_seconds}
     )

@@ -2,17 +2,18 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from api.answers import json_answer
-from api.dependencies import CountedOverall, OurRuntime, RequestId, StoreManager
+from api.dependencies import OurRuntime, RequestId, StoreManager, count_stranger
 from api.problems import problems
 from api.schemas.base import Id
 from api.schemas.terminals import ActivatedOut, ActivateIn, ActivationStatusOut, CodeIn, CodeOut
 from workflows.devices.activate import activate_device
 from workflows.devices.generate_code import generate_code
 from workflows.devices.queries import read_device
+from workflows.errors import NotAuthenticated
 
 router = APIRouter(prefix="/device/provision", tags=["terminals"])
 
@@ -28,20 +29,25 @@ async def post_code(body: CodeIn, caller: StoreManager, ours: OurRuntime, reques
     return json_answer({"activation_code": fresh.code, "expires_at": fresh.expires_at}, status=201)
 
 
-@router.post("/activate", response_model=ActivatedOut, responses=problems(401, 409, 422), dependencies=[CountedOverall])
-async def post_activate(body: ActivateIn, ours: OurRuntime, request_id: RequestId) -> Response:
+@router.post("/activate", response_model=ActivatedOut, responses=problems(401, 409, 422))
+async def post_activate(body: ActivateIn, request: Request, ours: OurRuntime, request_id: RequestId) -> Response:
     """Activate a terminal with its code. Whatever is wrong with code or serial number, the answer is the same 401.
 
     The same code, serial number and key again get the same answer for as long as the code lives. A terminal that had a
     key before keeps its status; its old key and all tokens that were got with it end.
     """
-    row = await activate_device(
-        code=body.activation_code,
-        serial_number=body.serial_number,
-        public_key_pem=body.public_key_pem,
-        secret=ours.settings.secret_key.get_secret_value().encode(),
-        request_id=request_id,
-    )
+    ours.strangers.check(request.scope)  # a code cannot be checked cheaply
+    try:
+        row = await activate_device(
+            code=body.activation_code,
+            serial_number=body.serial_number,
+            public_key_pem=body.public_key_pem,
+            secret=ours.settings.secret_key.get_secret_value().encode(),
+            request_id=request_id,
+        )
+    except NotAuthenticated as error:
+        count_stranger(request, error)
+        raise
     return json_answer({"device_id": row["id"], "client_id": row["client_id"], "status": row["status"]})
 
 

@@ -19,7 +19,11 @@ from mpac.stack.valkey import broker_url
 PREFIX = "MPAC_"
 FLOWER_USER = "mpac"
 CONTROL_KEY_VARIABLE = "MPAC_SANDBOX_CONTROL_KEY"
-RATE_LIMITS_OFF = {"MPAC_RATE_LIMIT_PER_MERCHANT": "0", "MPAC_RATE_LIMIT_OVERALL": "0"}
+RATE_LIMITS_OFF = {
+    "MPAC_RATE_LIMIT_PER_MERCHANT": "0",
+    "MPAC_RATE_LIMIT_OVERALL": "0",
+    "MPAC_RATE_LIMIT_UNKNOWN_PER_ADDRESS": "0",
+}
 USER_TOKENS = {"MPAC_USER_TOKEN_ISSUER": "mpac-development", "MPAC_USER_TOKEN_AUDIENCE": "mpac-api"}
 """What the tokens of `mpac token` say of themselves, and what a local stack asks of them."""
 

@@ -22,7 +22,7 @@ from typing import Any
 import jwt
 
 from workflows.clock import now
-from workflows.errors import Detail, NotAuthenticated
+from workflows.errors import Detail, NotAuthenticated, RecognisedButRefused
 from workflows.ids import WELL_FORMED
 from workflows.settings import Settings
 from workflows.tenants.jwt_parts import read_parts
@@ -30,6 +30,7 @@ from workflows.tenants.jwt_parts import read_parts
 MAX_LIFE = timedelta(minutes=5)
 REMEMBERED_BEYOND = timedelta(minutes=1)  # the database's clock decides when a used jti is forgotten, ours if it counts
 MAX_JTI_LENGTH = 200
+MESSAGE = "This client assertion is not accepted"
 TOKEN_PATH = "/api/v1/auth/device/token"  # noqa: S105 - a path
 
 
@@ -138,6 +139,12 @@ def unsigned() -> NotAuthenticated:
     return refused("Its signature must be good and made with the device's key")
 
 
+def used_before() -> RecognisedButRefused:
+    """Return the error for an assertion whose signature is good, but not for the first time."""
+    issue = "Its jti was used before; make a new assertion for each token"
+    return RecognisedButRefused(Detail("client_assertion", issue), message=MESSAGE)
+
+
 def refused(issue: str) -> NotAuthenticated:
     """The error for an assertion that is not good."""
-    return NotAuthenticated(Detail("client_assertion", issue), message="This client assertion is not accepted")
+    return NotAuthenticated(Detail("client_assertion", issue), message=MESSAGE)

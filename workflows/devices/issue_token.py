@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import text
 
 from workflows.database import Role, rows_parameter, transaction
-from workflows.devices.assertions import Assertion, Assertions, check_signature, refused, unsigned
+from workflows.devices.assertions import Assertion, Assertions, check_signature, unsigned, used_before
 from workflows.devices.states import DeviceStatus
 from workflows.gather import Gather
 from workflows.tenants.caller import device_not_active
@@ -95,7 +95,7 @@ class Issuing:
     def _answer(self, row: Any) -> AccessToken | BaseException:
         if row is None or not row.is_first_use:
             # Or the device's key was replaced since the look, and no device has this client id any more.
-            return refused("Its jti was used before; make a new assertion for each token")
+            return used_before()
         if row.status != DeviceStatus.ACTIVE:
             return device_not_active(row.status)
         token = self._tokens.issue_device_token(

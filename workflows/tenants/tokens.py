@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from workflows.card_data import looks_like_card_data
 from workflows.clock import now
-from workflows.errors import NotAuthenticated
+from workflows.errors import NotAuthenticated, RecognisedButRefused
 from workflows.ids import WELL_FORMED
 from workflows.settings import Settings
 from workflows.tenants.caller import SCOPES, Caller, CallerRole, Scope
@@ -94,6 +94,8 @@ class Tokens:
                 caller, expiry = self._device(token)
             else:
                 caller, expiry = await self._user(token, header)
+        except jwt.ExpiredSignatureError as error:  # PyJWT looks at the signature first, so that one is good
+            raise RecognisedButRefused(message="This token has expired; get a new one") from error
         except jwt.PyJWTError as error:
             raise NotAuthenticated(message=_why(error)) from error
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:  # JSON nested without end
@@ -187,7 +189,6 @@ def _load_device_key(settings: Settings) -> EllipticCurvePrivateKey:
 
 
 _WHY: Mapping[type[Exception], str] = {
-    jwt.ExpiredSignatureError: "This token has expired; get a new one",
     jwt.ImmatureSignatureError: "This token is not good yet: its iat or nbf lies in the future",
     jwt.InvalidIssuerError: "This token is from another issuer than MPAC_USER_TOKEN_ISSUER",
     jwt.InvalidAudienceError: "This token is for another audience than MPAC_USER_TOKEN_AUDIENCE",

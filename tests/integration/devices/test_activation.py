@@ -9,7 +9,6 @@ import pytest
 from psycopg.rows import DictRow
 
 from mpac.stack.keys import new_private_key
-from tests.conftest import Serve
 from tests.factories import Tenant
 from tests.harness import Answer, Api
 from tests.integration.devices.provisioning import Provisioning, Terminal
@@ -201,18 +200,3 @@ async def test_the_status_of_an_activation_can_be_followed(provisioning: Provisi
     await provisioning.activate(terminal, await provisioning.code(terminal))
     assert (await provisioning.api.get(path, as_=provisioning.manager)).body["status"] == "active"
     assert (await provisioning.api.get("/device/provision/activationStatus", as_=provisioning.manager)).status == 400
-
-
-async def test_those_who_are_nobody_yet_are_counted_all_together(serve: Serve) -> None:
-    body = {
-        "activation_code": WRONG,
-        "serial_number": "x",
-        "public_key_pem": Terminal("", "", _new_key()).public_key_pem,
-    }
-    async with serve(rate_limit_overall=1, rate_limit_per_merchant=1) as api:
-        # Three, because the minute may turn between two of them.
-        answers = [await api.post("/device/provision/activate", body) for _ in range(3)]
-    assert {answer.status for answer in answers} == {401, 429}
-    refused = next(answer for answer in answers if answer.status == 429)
-    assert refused.code == "RATE_LIMIT_EXCEEDED"
-    assert 1 <= int(refused.headers["Retry-After"]) <= 60

@@ -1,0 +1,93 @@
+"""Strangers: callers that nobody knows, counted per address, so that their attempts are at nobody's cost but their own.
+
+| request                                            | counted                                                         |
+|----------------------------------------------------|-----------------------------------------------------------------|
+| a good token                                       | never here: against its merchant's limit and the one over all    |
+| a good assertion or activation code                | never: ten thousand terminals behind one address wake up at once |
+| a good signature that is refused (expired, used)   | never: it is somebody we know                                    |
+| no token, any other token, assertion or code       | for its address; above the limit the answer is 429 instead of 401 |
+
+A proof is looked at before it is counted, so that nobody is refused for what a neighbour behind the same address does. The
+look is cheap first: of an assertion all claims are checked before the database or the signature is asked. A code cannot be
+checked cheaply, so an address above its limit has to wait with it.
+
+Each process counts by itself: the limit bounds what strangers cost, which is per process too, and a flood of addresses
+must not become a flood to the broker. IPv6 counts by /64, which is what one customer gets. The number of addresses is
+bounded; those beyond it share one count, which only the refused among them notice.
+"""
+
+import time
+from collections import Counter
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from starlette.types import Scope
+
+from workflows.errors import RateLimitExceeded
+from workflows.settings import Settings
+
+WINDOW_SECONDS = 60
+MAX_ADDRESSES = 10_000
+OTHERS = "others"
+PREFIX_BITS = 64
+Address = IPv4Address | IPv6Address
+
+
+class Strangers:
+    """The refused attempts of one process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._limit = settings.rate_limit_unknown_per_address
+        self._proxies = [ip_network(one, strict=False) for one in settings.proxies]
+        self._window = 0
+        self._counts: Counter[str] = Counter()
+
+    def count(self, scope: Scope) -> None:
+        """Count a refused attempt. Raises ``RateLimitExceeded`` above the limit of its address."""
+        self.check(scope)
+        self._counts[self._bucket(scope)] += 1
+
+    def check(self, scope: Scope) -> None:
+        """Raise ``RateLimitExceeded`` if the address of this request has no attempt left in this minute."""
+        now = time.monotonic()
+        if int(now // WINDOW_SECONDS) != self._window:
+            self._window = int(now // WINDOW_SECONDS)
+            self._counts.clear()
+        if self._limit and self._counts[self._bucket(scope)] >= self._limit:
+            raise RateLimitExceeded(retry_after_seconds=WINDOW_SECONDS - int(now % WINDOW_SECONDS))
+
+    def _bucket(self, scope: Scope) -> str:
+        name = network_of(self._caller(scope))
+        return name if name in self._counts or len(self._counts) < MAX_ADDRESSES else OTHERS
+
+    def _caller(self, scope: Scope) -> Address | None:
+        """Return the last address that is not a proxy of ours: everything before it the caller may have written."""
+        client = scope.get("client")
+        found = _address(client[0]) if client else None
+        hops = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        for hop in reversed(b",".join(hops).decode("latin-1").split(",")):
+            before = _address(hop)
+            if found is None or before is None or not any(found in proxies for proxies in self._proxies):
+                break
+            found = before
+        return found
+
+
+def network_of(address: Address | None) -> str:
+    """Return what an address is counted as."""
+    if isinstance(address, IPv6Address):
+        return f"{int(address) >> PREFIX_BITS:x}/{PREFIX_BITS}"
+    return str(address)
+
+
+def _address(text: str) -> Address | None:
+    """Parse an address as proxies write it: with a port or without, in brackets or not."""
+    text = text.strip(" \t")
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address

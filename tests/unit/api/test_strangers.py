@@ -1,0 +1,125 @@
+"""Strangers: whose attempts are counted together, and that their number is bounded."""
+
+from typing import Any
+
+import pytest
+
+from api import strangers
+from api.strangers import Strangers
+from workflows.errors import RateLimitExceeded
+from workflows.settings import Settings
+
+
+def _settings(**changed: Any) -> Settings:
+    nowhere = {"database_url": "postgresql://nobody@127.0.0.1:1/none", "broker_url": "redis://127.0.0.1:1/0"}
+    return Settings.model_validate({**nowhere, "secret_key": "s", "rate_limit_unknown_per_address": 3, **changed})
+
+
+def _scope(peer: str | None, *forwarded: str) -> Any:
+    return {
+        "client": (peer, 1) if peer else None,
+        "headers": [(b"x-forwarded-for", one.encode()) for one in forwarded],
+    }
+
+
+def _use_up(counted: Strangers, scope: Any) -> int:
+    """How many attempts were left."""
+    for attempts in range(100):
+        try:
+            counted.count(scope)
+        except RateLimitExceeded:
+            return attempts
+    raise AssertionError("there is no limit")
+
+
+@pytest.fixture(autouse=True)
+def minute(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that the counts go by."""
+    at = [1_000_000.0]
+    monkeypatch.setattr("api.strangers.time.monotonic", lambda: at[0])
+    return at
+
+
+SAME = [
+    ("192.0.2.1", "192.0.2.1"),
+    ("192.0.2.1", "::ffff:192.0.2.1"),
+    ("2001:db8:1:2::1", "2001:DB8:1:2:ffff:ffff:ffff:ffff"),
+    ("unix", ""),
+]
+OTHER = [
+    ("192.0.2.1", "192.0.2.2"),
+    ("2001:db8:1:2::1", "2001:db8:1:3::1"),
+    ("::1", "127.0.0.1"),
+    ("unix", "192.0.2.1"),
+]
+
+
+@pytest.mark.parametrize(("one", "another", "left"), [*((*pair, 0) for pair in SAME), *((*pair, 3) for pair in OTHER)])
+def test_an_address_has_a_count_of_its_own(one: str, another: str, left: int) -> None:
+    counted = Strangers(_settings())
+    assert _use_up(counted, _scope(one)) == 3
+    assert _use_up(counted, _scope(another)) == left
+
+
+def test_a_header_that_the_caller_wrote_changes_nothing() -> None:
+    counted = Strangers(_settings())
+    assert _use_up(counted, _scope("192.0.2.1")) == 3
+    assert _use_up(counted, _scope("192.0.2.1", "198.51.100.7")) == 0
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "found"),
+    [
+        (["198.51.100.7"], "198.51.100.7"),
+        (["1.1.1.1, 198.51.100.7"], "198.51.100.7"),  # the first was written by the caller
+        (["1.1.1.1", "198.51.100.7"], "198.51.100.7"),
+        (["1.1.1.1, 198.51.100.7, 10.0.0.9"], "198.51.100.7"),  # two proxies of ours
+        (["198.51.100.7:4711"], "198.51.100.7"),
+        (["[2001:db8::7]:4711"], "20010db800000000/64"),
+        (["2001:db8::7"], "20010db800000000/64"),
+        ([], "10.0.0.1"),
+        ([""], "10.0.0.1"),
+        (["unknown"], "10.0.0.1"),
+        (["198.51.100.7, unknown"], "10.0.0.1"),
+        (["198.51.100.7, １.１.１.１"], "10.0.0.1"),
+        (["10.0.0.2, 10.0.0.3"], "10.0.0.2"),
+    ],
+    ids=str,
+)
+def test_behind_a_trusted_proxy_the_last_address_that_is_not_ours_counts(forwarded: list[str], found: str) -> None:
+    counted = Strangers(_settings(trusted_proxies="10.0.0.0/8, ::1"))
+    counted.count(_scope("10.0.0.1", *forwarded))
+    assert list(counted._counts) == [found]
+
+
+def test_a_new_minute_begins_at_nought(minute: list[float]) -> None:
+    counted = Strangers(_settings())
+    assert _use_up(counted, _scope("192.0.2.1")) == 3
+    minute[0] += 60
+    assert _use_up(counted, _scope("192.0.2.1")) == 3
+
+
+def test_the_number_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strangers, "MAX_ADDRESSES", 10)
+    counted = Strangers(_settings())
+    refused = 0
+    for number in range(1_000):
+        try:
+            counted.count(_scope(f"192.0.{number // 250}.{number % 250}"))
+        except RateLimitExceeded:
+            refused += 1
+    assert len(counted._counts) == 11
+    assert refused == 1_000 - 10 - 3
+    assert _use_up(counted, _scope("192.0.0.0")) == 2  # who was there before keeps a count of its own
+
+
+def test_nought_is_off() -> None:
+    counted = Strangers(_settings(rate_limit_unknown_per_address=0))
+    for _ in range(1_000):
+        counted.count(_scope("192.0.2.1"))
+
+
+@pytest.mark.parametrize("value", ["10.0.0.0/33", "proxy.example", "10.0.0.1;10.0.0.2", "*"])
+def test_proxies_that_are_no_addresses_stop_the_start(value: str) -> None:
+    with pytest.raises(ValueError, match="addresses and networks"):
+        _settings(trusted_proxies=value)
