@@ -6,6 +6,7 @@ ends the statement, with the reason; a word that is not known is named. Reading 
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -23,6 +24,7 @@ PATH = "/v1/statements"
 PAGE_LINES = 2_000
 LARGEST_PAGE = 2 * 1024 * 1024  # 2,000 lines whose texts are as long as the provider allows
 MOST_PAGES = 2_500  # five million lines
+MOST_BYTES = 1024 * 1024 * 1024  # of all pages, which is three million usual lines
 MOST_EMPTY_PAGES = 3  # in a row, each with a cursor for the next
 LONGEST_SECONDS = 900.0
 
@@ -54,16 +56,12 @@ async def read_statement(
 ) -> AsyncIterator[list[StatementLine] | Unavailable]:
     """Yield the lines of ``account`` in ``[start, end)``; an ``Unavailable`` ends them where they broke off."""
     asked = {"account": account, "from": start.isoformat(), "to": end.isoformat()}
-    until = asyncio.get_running_loop().time() + LONGEST_SECONDS
-    cursors = {""}
+    read = _Progress(asyncio.get_running_loop().time() + LONGEST_SECONDS)
     following: str | None = ""
-    empty = 0
     while following is not None:
         try:
-            lines, following = await _page(client, {**asked, "cursor": following})
-            empty = empty + 1 if not lines else 0
-            if following is not None:
-                _check_progress(following, cursors, empty, asyncio.get_running_loop().time() > until)
+            lines, following = await _page(client, {**asked, "cursor": following}, read)
+            read.go_on(following, is_empty=not lines)
         except (NoAnswer, NotConnected) as error:
             yield Unavailable(f"no answer: {error}")
             return
@@ -73,17 +71,32 @@ async def read_statement(
         yield lines
 
 
-def _check_progress(following: str, cursors: set[str], empty: int, is_late: bool) -> None:
-    if following in cursors:
-        raise _Unreadable("a page names a cursor that has been read")
-    if empty > MOST_EMPTY_PAGES or len(cursors) >= MOST_PAGES or is_late:
-        raise _Unreadable("it does not end")
-    cursors.add(following)
+@dataclass
+class _Progress:
+    """How far a statement has been read, which has to end by ``until``."""
+
+    until: float
+    size: int = 0
+    empty: int = 0
+    cursors: set[str] = field(default_factory=lambda: {""})
+
+    def go_on(self, following: str | None, *, is_empty: bool) -> None:
+        """Note a page and the next one's cursor. Raises ``_Unreadable`` where no end is to be expected."""
+        if following is None:
+            return
+        if following in self.cursors:
+            raise _Unreadable("a page names a cursor that has been read")
+        self.cursors.add(following)
+        self.empty = self.empty + 1 if is_empty else 0
+        is_late = asyncio.get_running_loop().time() > self.until
+        if self.empty > MOST_EMPTY_PAGES or len(self.cursors) > MOST_PAGES or self.size > MOST_BYTES or is_late:
+            raise _Unreadable("it does not end")
 
 
-async def _page(client: HttpClient, asked: dict[str, str]) -> Page:
+async def _page(client: HttpClient, asked: dict[str, str], read: _Progress) -> Page:
     query = urlencode({**asked, "limit": PAGE_LINES})
     async with client.exchange("GET", f"{PATH}?{query}", largest_body=LARGEST_PAGE) as answer:
+        read.size += len(answer.body)
         page = _read_page(answer, asked)
         answer.keep()
         return page

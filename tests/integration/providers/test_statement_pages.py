@@ -106,11 +106,11 @@ def test_a_few_empty_pages_are_read_over(run: Run, settings: Settings) -> None:
     assert [len(one) for one in pages if isinstance(one, list)] == [1, 0, 0, 1, 0, 1]
 
 
-@pytest.mark.parametrize("bound", ["MOST_PAGES", "LONGEST_SECONDS"])
+@pytest.mark.parametrize(("bound", "highest"), [("MOST_PAGES", 20), ("MOST_BYTES", 5_000), ("LONGEST_SECONDS", 0.1)])
 def test_a_statement_without_an_end_is_broken_off(
-    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch, bound: str
+    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch, bound: str, highest: float
 ) -> None:
-    monkeypatch.setattr(sandbox_statement, bound, 20 if bound == "MOST_PAGES" else 0.1)
+    monkeypatch.setattr(sandbox_statement, bound, highest)
     pages, asked = read(run, settings, lambda asked: page(asked, following=following(asked)))
     assert pages[-1] == Unavailable("unreadable statement: it does not end")
     assert len(pages) == asked
