@@ -3,6 +3,7 @@
 from typing import Any
 
 SWEEP_SECONDS = 1.0  # the finest grain of retries, questions and polls; one index look-up each
+AHEAD_SECONDS = 10.0  # a database clock that was set back delays a payment by seconds and not by an hour
 PERIODS_SECONDS = 60.0  # a new store has its first period, a changed rule its effect, within a minute
 RECONCILE_SECONDS = 15.0  # statements come by the hour; who has just counted the cash is not kept waiting
 HOUSEKEEPING_SECONDS = 30.0  # expired keys are thrown away for up to 20 s, a thousand per transaction
@@ -21,6 +22,7 @@ def timetable(*, scale: float = 1.0) -> dict[str, dict[str, Any]]:
 ENTRIES = {
     "sweep-payments": ("sweeps.payments", SWEEP_SECONDS),
     "sweep-refunds": ("sweeps.refunds", SWEEP_SECONDS),
+    "sweep-ahead": ("sweeps.ahead", AHEAD_SECONDS),
     "sweep-settlements": ("sweeps.settlements", SWEEP_SECONDS),
     "sweep-reconciliations": ("sweeps.reconciliations", RECONCILE_SECONDS),
     "open-settlements": ("settlements.open_due", PERIODS_SECONDS),

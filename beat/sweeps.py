@@ -14,8 +14,8 @@ from workers.app import app, settings
 from workers.nudge import MAX_IDS, PAYMENTS, RECONCILE, REFUNDS, SETTLEMENTS, publish
 from workers.runtime import run
 from workflows.housekeeping import forget_expired
-from workflows.payments.due import Due, find_due_payments
-from workflows.refunds.due import find_due_refunds
+from workflows.payments.due import Due, find_due_payments, find_payments_ahead
+from workflows.refunds.due import find_due_refunds, find_refunds_ahead
 from workflows.settlements.due import find_due_settlements
 from workflows.settlements.reconcile_due import find_due_reconciliations
 
@@ -54,6 +54,13 @@ def refunds() -> None:
     """Nudge every refund that is due."""
     watch.heard()
     _nudge(REFUNDS, run(find_due_refunds(limit=PAGE)))
+
+
+@app.task(name="sweeps.ahead")
+def ahead() -> None:
+    """Nudge what is due later than any schedule sets: the database's clock was set back."""
+    _nudge(PAYMENTS, run(find_payments_ahead(limit=PAGE, settings=settings)))
+    _nudge(REFUNDS, run(find_refunds_ahead(limit=PAGE, settings=settings)))
 
 
 @app.task(name="sweeps.settlements")

@@ -86,11 +86,28 @@ async def read_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, An
         history = select(PaymentHistory.__table__).where(PaymentHistory.payment_id == payment_id)
         attempts = select(PaymentAttempt.__table__).where(PaymentAttempt.payment_id == payment_id)
         messages = select(PaymentMessage.__table__).where(PaymentMessage.payment_id == payment_id)
-        events = [transition_event(dict(row)) for row in (await connection.execute(history)).mappings()]
-        for row in (await connection.execute(attempts)).mappings():
-            events += attempt_events(dict(row))
-        events += [message_event(dict(row)) for row in (await connection.execute(messages)).mappings()]
-    return sorted(events, key=lambda event: (event["at"], event.get("version") or 0))
+        sent = (await connection.execute(attempts.order_by(PaymentAttempt.number))).mappings().all()
+        said = (await connection.execute(messages.order_by(PaymentMessage.number))).mappings().all()
+        moved = (await connection.execute(history.order_by(PaymentHistory.version))).mappings().all()
+    return merged(
+        [event for row in sent for event in attempt_events(dict(row))],
+        [message_event(dict(row)) for row in said],
+        [transition_event(dict(row)) for row in moved],
+    )
+
+
+def merged(*stories: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Merge stories, each in the order in which it happened, by date without changing the order of any.
+
+    A story's dates may run backwards: the database's clock may have been set back between two versions.
+    """
+    placed = []
+    for story in stories:
+        latest = None
+        for event in story:
+            latest = event["at"] if latest is None else max(latest, event["at"])
+            placed.append((latest, event))
+    return [event for _, event in sorted(placed, key=lambda pair: pair[0])]
 
 
 async def _one(connection: AsyncConnection, payment_id: str, caller: Caller) -> dict[str, Any]:

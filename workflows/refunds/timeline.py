@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.models import BillHistory
 from workflows.payments.models import Payment
-from workflows.payments.queries import attempt_events, message_event, read_timeline, transition_event
+from workflows.payments.queries import attempt_events, merged, message_event, read_timeline, transition_event
 from workflows.refunds.models import Refund, RefundAttempt, RefundHistory, RefundMessage
 from workflows.tenants.caller import Caller, caller_transaction
 
@@ -32,32 +32,35 @@ async def read_whole_timeline(payment_id: str, *, caller: Caller) -> list[dict[s
     A refund's entries name it by ``refund_id``, the bill's by ``bill_id``, with the payment or refund as their reason.
     Raises ``ResourceNotFound`` where the caller may not see the payment.
     """
-    events = await read_timeline(payment_id, caller=caller)
+    of_payment = await read_timeline(payment_id, caller=caller)
     async with caller_transaction(caller) as connection:
-        events += await _refund_events(connection, payment_id)
-        events += await _bill_events(connection, payment_id)
-        events += await _settlement_events(connection, payment_id)
-    return sorted(events, key=lambda event: event["at"])
+        of_refunds = await _refund_events(connection, payment_id)
+        of_bill = await _bill_events(connection, payment_id)
+        of_settlements = await _settlement_events(connection, payment_id)
+    return merged(of_payment, *of_refunds, of_bill, *([event] for event in of_settlements))
 
 
-async def _refund_events(connection: AsyncConnection, payment_id: str) -> list[dict[str, Any]]:
-    events: list[dict[str, Any]] = []
-    for model, show in (
-        (RefundHistory, lambda row: [transition_event(row)]),
-        (RefundAttempt, attempt_events),
-        (RefundMessage, lambda row: [message_event(row)]),
+async def _refund_events(connection: AsyncConnection, payment_id: str) -> list[list[dict[str, Any]]]:
+    """Return the stories of the refunds: the history, the attempts and the messages of each."""
+    stories: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for model, number, show in (
+        (RefundHistory, RefundHistory.version, lambda row: [transition_event(row)]),
+        (RefundAttempt, RefundAttempt.number, attempt_events),
+        (RefundMessage, RefundMessage.number, lambda row: [message_event(row)]),
     ):
-        rows = await connection.execute(select(model.__table__).where(model.refund_id.in_(_refunds_of(payment_id))))
-        for row in rows.mappings():
-            events += [{**event, "refund_id": row["refund_id"]} for event in show(dict(row))]
-    return events
+        wanted = select(model.__table__).where(model.refund_id.in_(_refunds_of(payment_id))).order_by(number)
+        for row in (await connection.execute(wanted)).mappings():
+            story = stories.setdefault((row["refund_id"], model.__name__), [])
+            story += [{**event, "refund_id": row["refund_id"]} for event in show(dict(row))]
+    return [*stories.values()]
 
 
 async def _bill_events(connection: AsyncConnection, payment_id: str) -> list[dict[str, Any]]:
     """What this payment and its refunds did to the bill; what others did to it is not this payment's story."""
     bill_id = select(Payment.bill_id).where(Payment.id == payment_id).scalar_subquery()
     by_this = (BillHistory.reason == payment_id) | BillHistory.reason.in_(_refunds_of(payment_id))
-    rows = await connection.execute(select(BillHistory.__table__).where(BillHistory.bill_id == bill_id, by_this))
+    wanted = select(BillHistory.__table__).where(BillHistory.bill_id == bill_id, by_this)
+    rows = await connection.execute(wanted.order_by(BillHistory.version))
     return [{**transition_event(dict(row)), "bill_id": row["bill_id"]} for row in rows.mappings()]
 
 

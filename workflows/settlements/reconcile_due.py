@@ -36,9 +36,11 @@ PAUSES = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15), tim
 EXPECTING = timedelta(hours=1)
 
 _DUE = text("""
-    -- due: closed ones only, by their partial index; the last run says whether nothing but the cash was missing
+    -- due: closed ones only, by their partial index; the last run says whether nothing but the cash was missing. A try that
+    -- is further ahead than its pause was written before the database's clock was set back.
     SELECT s.id, coalesce(t.due_at, r.at, s.end_at) AS at,
            CASE WHEN t.due_at <= now() THEN 'try_again' WHEN w.is_over THEN 'final'
+                WHEN t.due_at IS NOT NULL THEN 'clock_set_back'
                 WHEN t.settlement_id IS NULL THEN 'statement_due' ELSE 'counted' END AS why
     FROM settlements s
     LEFT JOIN reconciliation_tries t ON t.settlement_id = s.id
@@ -53,6 +55,8 @@ _DUE = text("""
     WHERE s.status = 'closed' AND (
         t.due_at <= now()
         OR (w.is_over AND t.due_at IS NULL)
+        OR t.due_at > now() + interval '1 minute' + CASE t.tries WHEN 0 THEN CAST(:expecting AS interval)
+            ELSE (CAST(:pauses AS interval[]))[least(t.tries, cardinality(CAST(:pauses AS interval[])))] END
         OR (t.settlement_id IS NULL AND s.end_at + make_interval(secs => 3600 * :sla_hours) <= now())
         OR (t.due_at IS NULL AND r.expected = 0 AND s.open_breaks = 0
             AND NOT coalesce(CAST(s.uncompared ->> 'needs_acceptance' AS boolean), false)
@@ -78,7 +82,8 @@ async def find_due_reconciliations(*, limit: int, settings: Settings) -> list[Du
     """Up to ``limit`` settlements that are to be reconciled, longest overdue first."""
     async with transaction(Role.SWEEP) as connection:
         sla_hours = max(settings.statement_sla(name) for name in remote_names())
-        found = await connection.execute(_DUE, {"limit": limit, "sla_hours": sla_hours})
+        pauses = {"pauses": list(PAUSES), "expecting": EXPECTING}
+        found = await connection.execute(_DUE, {"limit": limit, "sla_hours": sla_hours, **pauses})
         return [Due(row.id, row.at, row.why) for row in found]
 
 

@@ -133,18 +133,17 @@ PLANTED = (
     ),
     ("no card numbers", "mer_1", "INSERT INTO merchants VALUES ('mer_1', 'psp_1', '30569309025904', now(), now())"),
     ("history of a payment", "pay_1", "DELETE FROM payment_history WHERE payment_id = 'pay_1' AND version = 2"),
-    ("history of a payment", "pay_1", "UPDATE payment_history SET at = at - interval '2 s' WHERE version = 3"),
     ("history of a payment", "pay_3", f"UPDATE payments SET status = 'cancelled' {FAILED}"),
     ("history of a payment", "pay_1", "UPDATE payment_history SET from_status = 'failed' WHERE event = 'complete'"),
     ("history of a refund", "rfd_1", "UPDATE refunds SET status = 'processing'"),
     ("history of an order", "ord_1", "UPDATE orders SET status = 'cancelled'"),
     ("history of a bill", "bil_3", "DELETE FROM bill_history WHERE bill_id = 'bil_3' AND version = 2"),
-    ("history of a bill", "bil_2", "UPDATE bill_history SET at = at - interval '2 s' WHERE event = 'pay_whole'"),
     ("history of a device", "dev_1", "UPDATE devices SET version = 2"),
     *honest_settlements.PLANTED,
 )  # fmt: skip
 
 HARMLESS = (
+    "UPDATE payment_history SET at = at - interval '1 hour' WHERE version = 3",  # the database's clock was set back
     f"UPDATE payments SET client_reference = 'pay_01a207a4fa5d4111111111111111d2883b' {PENDING}",  # one of our own ids
     f"UPDATE payments SET client_reference = '41111111111111110000' {PENDING}",  # twenty digits are no card
     f"UPDATE payments SET client_reference = '4111111111111112' {PENDING}",  # fails the Luhn test

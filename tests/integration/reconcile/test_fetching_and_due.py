@@ -190,6 +190,10 @@ async def test_a_provider_that_does_not_answer_is_asked_again_later(
     assert trouble == "sandbox: no answer"
     assert [round(seconds / 60) for seconds in waits] == [1, 5, 15]
     assert await due_of(settlement_id, settings, sla_hours=0) is None
+    # The database's clock is set back by an hour: no pause is as long as what is left of this one.
+    set_back = "UPDATE reconciliation_tries SET due_at = due_at + interval '1 hour' WHERE settlement_id = %s"
+    await admin.execute(set_back, [settlement_id])
+    assert await due_of(settlement_id, settings, sla_hours=0) == "clock_set_back"
     await admin.execute("UPDATE reconciliation_tries SET due_at = now() WHERE settlement_id = %s", [settlement_id])
     assert await due_of(settlement_id, settings) == "try_again"
     runs = await admin.execute("SELECT FROM reconciliation_runs WHERE settlement_id = %s", [settlement_id])

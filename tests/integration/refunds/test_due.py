@@ -72,6 +72,6 @@ async def test_the_longest_overdue_come_first_and_a_page_has_its_limit(refunds: 
     made = [await refunds.pending(await refunds.paid(replace(CASH, amount=10))) for _ in range(4)]
     for number, refund_id in enumerate(made):
         await time_passes(admin, refund_id, seconds=1_000_000 + number)
-    mine = [due.id for due in await find_due_refunds(limit=4)]
+    mine = [due.id for due in await find_due_refunds(limit=4)][:4]  # other providers have pages of their own
     assert mine == made[::-1]
     assert len(await find_due_refunds(limit=2)) == 2

@@ -1,0 +1,42 @@
+"""Ahead: due times and leases that lie further ahead than any schedule sets them, because the database's clock was set back.
+
+A row that was due at 15:00:02 by a clock an hour fast would wait for an hour. The longest wait follows from the row's state,
+so whatever lies beyond it is looked at now. Breaking such a lease early is safe: an unanswered attempt is asked about and
+never repeated, and the fence keeps its first owner from recording anything.
+"""
+
+from workflows.payments.verdict import (
+    DAY,
+    HOUR,
+    HOURLY_QUESTIONS,
+    INQUIRY_DELAYS_SECONDS,
+    MAX_RETRY_AFTER_SECONDS,
+)
+
+SLACK = 1.25
+"""Delays are spread by a fifth, and a row is written a moment after its delay was computed."""
+
+LEASE_SLACK = 2
+"""Workers of two releases may have different leases."""
+
+
+def _waits() -> str:
+    """SQL for the longest wait, in seconds, of a row ``r`` in ``processing`` that nobody holds."""
+    last = len(INQUIRY_DELAYS_SECONDS)
+    soon = sum(1 for delay in INQUIRY_DELAYS_SECONDS if delay <= MAX_RETRY_AFTER_SECONDS)
+    limits = [
+        ("r.outcome_known", MAX_RETRY_AFTER_SECONDS),
+        (f"r.inquiries <= {soon}", MAX_RETRY_AFTER_SECONDS),
+        (f"r.inquiries <= {last}", INQUIRY_DELAYS_SECONDS[-1]),
+        (f"r.inquiries <= {last + HOURLY_QUESTIONS}", HOUR),
+    ]
+    cases = " ".join(f"WHEN {condition} THEN {SLACK * seconds}" for condition, seconds in limits)
+    return f"CASE {cases} ELSE {SLACK * DAY} END"
+
+
+LEASE_AHEAD = f"r.lease_until > now() + make_interval(secs => {LEASE_SLACK} * :lease)"
+"""SQL: whether no worker can have set this lease. ``lease`` is bound to its seconds."""
+
+_WAIT_AHEAD = f"r.due_at > now() + make_interval(secs => {_waits()})"
+DUE_AHEAD = f"(CASE WHEN r.lease_until IS NULL THEN {_WAIT_AHEAD} ELSE {LEASE_AHEAD} END)"
+"""SQL: the same for the due time of a row in ``processing``."""
