@@ -99,9 +99,13 @@ class Settings(BaseSettings):
         5, description="How long a recorded payment waits for its nudge before the sweep sends another."
     )
     calls_in_flight: int = Field(
-        512, ge=1, description="Provider calls one worker process has open at once, per provider."
+        512,
+        ge=1,
+        description="Provider calls one worker process has open at once, per provider; what exceeds it stays unclaimed.",
     )
-    payments_in_hand: int = Field(2_000, ge=1, description="Payments one worker process holds claimed at once.")
+    payments_in_hand: int = Field(
+        2_000, ge=1, description="Payments one worker process holds claimed at once for which no provider is asked."
+    )
     soft_shutdown_seconds: Seconds = Field(
         15, description="How long a worker that was told to stop lets its calls end."
     )

@@ -23,13 +23,15 @@ def patient_hands() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hands, "PATIENCE_SECONDS", PATIENCE_SECONDS)
+        patch.setattr(hands, "WAITING_CALLERS", 1_000)
         yield
 
 
 @pytest.fixture
 def a_seconds_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch's caller waits no longer than in a worker."""
+    """A batch's caller waits no longer than in a worker, and no more callers wait than there."""
     monkeypatch.setattr(hands, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(hands, "WAITING_CALLERS", 4)
 
 
 @pytest.fixture(scope="module")

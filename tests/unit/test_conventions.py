@@ -55,7 +55,7 @@ def imports(path: Path) -> set[str]:
 DOORS = {
     "workflows/devices/enrol.py",
     "workflows/transitions.py",
-    "workflows/payments/leases.py",
+    "workflows/payments/lease_statements.py",
     "workflows/payments/record.py",
     "workflows/refunds/record.py",
     "workflows/bills/lock.py",

@@ -45,5 +45,6 @@ PAYMENTS = LeaseTable(
         r.cancel_requested_at, r.bill_id, {", ".join(f"r.{name}" for name in FACTS)}""",
     facts=_facts,
     asks=_charge,
+    unwanted="(cancel_requested_at IS NOT NULL OR expires_at <= now())",
     first_attempt="CASE WHEN r.expires_at > now() OR r.processing_mode <> 'provider' THEN 1 ELSE 0 END",
 )

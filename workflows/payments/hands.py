@@ -3,10 +3,11 @@
 | phase  | transaction | connection | what                                                                  |
 |--------|-------------|------------|-----------------------------------------------------------------------|
 | claim  | one a batch | one        | status, lease, fence, attempt written ahead                            |
-| call   | none        | none       | the provider is asked for all of them at once                          |
+| call   | none        | none       | the provider is asked for all that it has places for, at once          |
 | record | one a group | one        | the answers that are ready, in the groups that form                    |
 
-An answer whose bill somebody else holds leaves its group and waits apart: a bill's lock holds up that bill alone.
+A row is claimed only if there is a place for it (``room``), and its call begins right after; ids that find no place wait,
+and are claimed when a place is given back.
 
 One bad row never fails its batch, and a slow one never holds back a finished one: a batch's caller waits only
 ``PATIENCE_SECONDS`` for it, then the calls go on by themselves. That is safe because the rows, not the message, say what
@@ -21,15 +22,14 @@ from functools import partial
 from typing import Any, Generic, Protocol
 
 from sqlalchemy.engine import RowMapping
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.bills.lock import HeldUp, Locking, lock_all, lock_free
-from workflows.errors import ServiceUnavailable
-from workflows.gather import Gather, GatherByKey
+from workflows.bills.lock import HeldUp, Locking
 from workflows.ids import WELL_FORMED
-from workflows.payments.leases import AskedT, Claim, LeaseTable
+from workflows.payments.leases import AskedT, Claim, ClaimInDoubt, LeaseTable, took_effect
 from workflows.payments.next_step import SENDS, Facts, Step
+from workflows.payments.recording import GROUP_LIMIT, Recording
+from workflows.payments.room import Rooms, Waiting
 from workflows.payments.verdict import Schedule, Verdict, verdict
 from workflows.providers.base import Answer, Provider, Succeeded, Unavailable
 from workflows.providers.registry import Providers
@@ -40,17 +40,9 @@ logger = logging.getLogger(__name__)
 PATIENCE_SECONDS = 1.0
 """How long a batch holds its worker thread: longer than a usual provider call, far shorter than a hanging one."""
 
-RECORD_LANES = 2
-"""Groups being recorded at once: one prepares in Python while the other commits."""
-
-BILLS_WAITED_FOR = 4
-"""Bills whose locks are waited for at once: each keeps a connection, and the others of the pool go on."""
-
-RECORD_RETRY_SECONDS = 0.25
-"""Between two tries to record while the database is away."""
-
-GROUP_LIMIT = 100
-"""Rows per recording statement: a NOTIFY's payload holds 8,000 bytes, a hundred ids with their versions fit."""
+WAITING_CALLERS = 4
+"""Batches that may hold a worker thread while providers are called, a quarter of a worker's threads: waiting paces the
+messages, and if all could wait, a provider that hangs would hold up everybody's cash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +81,11 @@ class Work(Generic[AskedT]):
     record: Record[AskedT]
 
 
-Records = Gather[Answered[AskedT], str | HeldUp | None]
+Carried = tuple[str | None, "asyncio.Task[None]"]
+"""The provider that is asked (``None``: nobody), and the task that ends with the row's record."""
+
+SUSPECTS = ""
+"""The line of rows that are claimed alone."""
 
 
 class Hands(Generic[AskedT]):
@@ -107,22 +103,18 @@ class Hands(Generic[AskedT]):
         self._work = work
         self._name = work.table.entity
         self._worker = worker
-        self._aftermath = aftermath
         self._settings = settings
         self._providers = providers
-        self._in_flight = {name: asyncio.Semaphore(settings.calls_in_flight) for name in providers.remote}
-        self._room = asyncio.Semaphore(settings.payments_in_hand)
-        self._next_for_room = asyncio.Lock()
-        self._alone = asyncio.Lock()
         self._page = min(GROUP_LIMIT, settings.payments_in_hand)
-        self._records: Records[AskedT] = Gather(
-            partial(self._record, lock_free), limit=GROUP_LIMIT, lanes=RECORD_LANES, divide_on=(DBAPIError,)
-        )
-        self._held_up: GatherByKey[Answered[AskedT], str | HeldUp | None] = GatherByKey(
-            self._record_when_free, limit=GROUP_LIMIT, divide_on=(DBAPIError,)
-        )
-        self._waits = asyncio.Semaphore(BILLS_WAITED_FOR)
+        self._rooms = Rooms(providers.remote, calls=settings.calls_in_flight, in_hand=settings.payments_in_hand)
+        self._waiting = {name: Waiting() for name in providers.remote}
+        self._suspects = Waiting()
+        self._lines: dict[str, asyncio.Task[None]] = {}
+        self._callers = asyncio.Semaphore(WAITING_CALLERS)
+        write = partial(work.record, worker=worker, aftermath=aftermath)
+        self._recording: Recording[Answered[AskedT]] = Recording(write, insist_seconds=settings.lease_seconds / 2)
         self._carried: set[asyncio.Task[None]] = set()
+        self._is_ending = False
 
     async def process(self, ids: Sequence[object]) -> None:
         """Advance these rows by one step each. Safe to call twice, late, at once, or never.
@@ -139,47 +131,97 @@ class Hands(Generic[AskedT]):
             raise ValueError(f"{len(ids) - len(wanted)} of these {len(ids)} are no ids")
 
     async def _take_in_hand(self, ids: list[str]) -> None:
-        claimed = await self._claim_and_call(ids)
-        if claimed < len(ids) and len(ids) > 1:
-            for suspect in await self._work.table.suspects(ids):
-                async with self._alone:  # of several that may kill this process no two are in hand at once
-                    await self._claim_and_call([suspect])
+        """Claim ``ids`` and begin to carry them, then wait a little for those that are done soon."""
+        carried, full = await self._claim(ids)
+        if len(carried) < len(ids) and (full or len(ids) > 1):
+            carried += await self._let_wait(ids, full)
+        mine = [task for provider, task in carried if provider is None]
+        if mine:
+            await asyncio.wait(mine, timeout=PATIENCE_SECONDS)
+        others = [task for provider, task in carried if provider is not None]
+        if others and not self._callers.locked():
+            async with self._callers:
+                await asyncio.wait(others, timeout=PATIENCE_SECONDS)
 
-    async def _claim_and_call(self, ids: list[str]) -> int:
-        """Claim and begin to carry, then wait a little for the calls; returns how many rows there were to claim."""
-        await self._take_room(len(ids))
+    async def _claim(self, ids: list[str]) -> tuple[list[Carried], frozenset[str]]:
+        """Claim those of ``ids`` for which there is a place and begin to carry them; name the providers without places."""
+        full = await self._rooms.take(len(ids))
         began = asyncio.get_running_loop().time()  # before the claim: its lease is counted from within
         claimed: list[Claim[AskedT]] = []
         try:
-            forgetful = [name for name, one in self._providers.remote.items() if not one.deduplicates]
-            claimed = await self._work.table.claim(
-                ids, worker=self._worker, lease_seconds=self._settings.lease_seconds, forgetful=forgetful
-            )
+            claimed = await self._claimed(ids, full, began)
         finally:
-            self._give_room(len(ids) - len(claimed))
-        tasks = [self._start(self._carry(one, began)) for one in claimed]
-        if tasks:
-            await asyncio.wait(tasks, timeout=PATIENCE_SECONDS)
-        return len(tasks)
+            self._rooms.keep(len(ids), full, map(self._asked, claimed))
+        return [(self._asked(one), self._start(self._carry(one, began))) for one in claimed], full
 
-    async def _take_room(self, count: int) -> None:
-        """Wait for room for ``count`` rows. One batch waits at a time: two that each hold half of it would do so for ever."""
-        taken = 0
+    async def _claimed(self, ids: list[str], full: frozenset[str], began: float) -> list[Claim[AskedT]]:
+        """Claim ``ids``. Where the answer to the COMMIT was lost, find out what became of it: nobody was called yet."""
+        forgetful = [name for name, one in self._providers.remote.items() if not one.deduplicates]
+        lease = self._settings.lease_seconds
         try:
-            async with self._next_for_room:
-                while taken < count:
-                    await self._room.acquire()
-                    taken += 1
-        except BaseException:  # its task waited too long: what it took must not be lost with it
-            self._give_room(taken)
+            return await self._work.table.claim(
+                ids, worker=self._worker, lease_seconds=lease, forgetful=forgetful, full=full
+            )
+        except ClaimInDoubt as doubt:
+            if await took_effect(doubt, within_seconds=began + lease - asyncio.get_running_loop().time()):
+                return doubt.claims
             raise
 
-    def _give_room(self, count: int) -> None:
-        for _ in range(count):
-            self._room.release()
+    def _asked(self, claimed: Claim[AskedT]) -> str | None:
+        """Return the provider that will be asked, or ``None``."""
+        is_asked = claimed.step is not Step.CANCEL and claimed.provider in self._providers.remote
+        return claimed.provider if is_asked else None
+
+    async def _let_wait(self, ids: list[str], full: frozenset[str]) -> list[Carried]:
+        """Put those of ``ids`` that nobody else has into the lines they belong in; return the tasks of the lines."""
+        lines: set[str] = set()
+        for left in await self._work.table.left_over(ids, full=full, lease_seconds=self._settings.lease_seconds):
+            name = SUSPECTS if left.is_suspect and len(ids) > 1 else left.provider
+            waiting = self._suspects if name == SUSPECTS else self._waiting.get(name)
+            if waiting is not None:
+                waiting.add([left.id])
+                lines.add(name)
+        return [(name, self._lines[name]) for name in lines if self._take_up(name)]
+
+    def _take_up(self, name: str) -> bool:
+        """Have the line ``name`` taken up, if that is possible now and not under way; return whether it is under way."""
+        if self._is_ending:
+            return False
+        if name not in self._lines and (name == SUSPECTS or (self._waiting[name] and self._rooms.free(name))):
+            work = self._take_up_suspects() if name == SUSPECTS else self._take_up_waiting(name)
+            self._lines[name] = self._start(self._in_line(name, work))
+        return name in self._lines
+
+    async def _in_line(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            logger.warning("%ss that wait for %s are left to the sweep: %s", self._name, name, error)
+        finally:
+            del self._lines[name]
+
+    async def _take_up_waiting(self, name: str) -> None:
+        """Claim what waits for places at ``name``, as many as there are; each place that is given back wakes this."""
+        waiting = self._waiting[name]
+        while (count := min(len(waiting), self._rooms.free(name), self._page)) and not self._is_ending:
+            ids = waiting.take(count)
+            carried, full = await self._claim(ids)
+            if len(carried) < count:
+                await self._let_wait(ids, full)
+
+    async def _take_up_suspects(self) -> None:
+        """Claim suspects one by one: of several that may kill this process no two are in hand at once."""
+        while self._suspects and not self._is_ending:
+            ids = self._suspects.take(1)
+            carried, full = await self._claim(ids)
+            if carried:
+                await asyncio.wait([task for _, task in carried], timeout=PATIENCE_SECONDS)
+            elif full:
+                await self._let_wait(ids, full)
 
     async def drain(self, timeout_seconds: float) -> int:
         """Let the calls in hand end, for ``timeout_seconds`` at most; returns how many did not."""
+        self._is_ending = True
         if not self._carried:
             return 0
         _, left = await asyncio.wait(set(self._carried), timeout=timeout_seconds)
@@ -197,17 +239,15 @@ class Hands(Generic[AskedT]):
             answer = await self._call(claimed, began)
             facts = claimed.facts if isinstance(answer, Succeeded) else _at_present(claimed.facts, began)
             decided = verdict(claimed.step, answer, facts=facts, schedule=self._schedule(claimed.provider))
-            answered = Answered(claimed, answer, decided)
-            status = await self._records.put(answered)
-            if isinstance(status, HeldUp):
-                # As soon as its bill is free, together with what else waits for it and with nothing else.
-                status = await self._held_up.put(status.bill_id, answered)
-            self._tell(claimed, status)
+            self._tell(claimed, await self._recording.put(Answered(claimed, answer, decided)))
         except Exception:
             # Whatever went wrong is this row's alone: its lease runs out and it is asked about. Counted by the row.
             logger.exception("%s %s was left to the sweep", self._name, claimed.id, extra=self._marks(claimed))
         finally:
-            self._room.release()
+            asked = self._asked(claimed)
+            self._rooms.give(asked)
+            if asked and self._waiting[asked]:
+                self._take_up(asked)
 
     async def _call(self, claimed: Claim[AskedT], began: float) -> Answer | None:
         if claimed.step is Step.CANCEL:
@@ -218,15 +258,14 @@ class Hands(Generic[AskedT]):
         provider = self._providers.remote.get(claimed.provider)
         if provider is None:
             return Unavailable(f"this installation has no provider {claimed.provider}")
-        async with self._in_flight[provider.name]:
-            # Half the lease is for the call. Who comes later, because there was no place or because this process was
-            # stopped meanwhile, sends nothing: somebody else may have found the attempt unanswered and decided without it.
-            elapsed = asyncio.get_running_loop().time() - began
-            if elapsed > self._settings.lease_seconds / 2:
-                return Unavailable("no place for another call")
-            if claimed.step in SENDS and elapsed >= claimed.facts.seconds_left:
-                return Unavailable("it expired before it could be sent")
-            return await self._work.ask(provider, claimed)
+        # Half the lease is for the call. A process that was stopped for longer sends nothing: another may have found the
+        # attempt unanswered and decided without it.
+        elapsed = asyncio.get_running_loop().time() - began
+        if elapsed > self._settings.lease_seconds / 2:
+            return Unavailable("this process was stopped between its claim and its call")
+        if claimed.step in SENDS and elapsed >= claimed.facts.seconds_left:
+            return Unavailable("it expired before it could be sent")
+        return await self._work.ask(provider, claimed)
 
     def _schedule(self, name: str) -> Schedule:
         provider = self._providers.remote.get(name)
@@ -235,27 +274,6 @@ class Hands(Generic[AskedT]):
             review_after_seconds=self._settings.review_after_seconds,
             scale=self._settings.doubt_schedule_scale,
         )
-
-    async def _record(
-        self, locking: Locking, group: list[Answered[AskedT]]
-    ) -> list[str | HeldUp | BaseException | None]:
-        """Record, and insist while the leases hold: an answer in hand is worth more than a question later."""
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + self._settings.lease_seconds / 2
-        while True:
-            try:
-                recorded = await self._work.record(
-                    group, worker=self._worker, aftermath=self._aftermath, locking=locking
-                )
-                return [*recorded]
-            except ServiceUnavailable:
-                if loop.time() > give_up_at:
-                    raise
-                await asyncio.sleep(RECORD_RETRY_SECONDS)
-
-    async def _record_when_free(self, group: list[Answered[AskedT]]) -> list[str | HeldUp | BaseException | None]:
-        async with self._waits:
-            return await self._record(lock_all, group)
 
     def _tell(self, claimed: Claim[AskedT], status: str | HeldUp | None) -> None:
         name = self._name

@@ -12,15 +12,21 @@ for: its owner or the sweep will see to it. The fence grows with each claim, so 
 nothing.
 """
 
-from collections.abc import Callable, Collection
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import TextClause, text
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database import Role, rows_parameter, transaction
+from workflows.errors import ServiceUnavailable
 from workflows.ids import new_id
+from workflows.payments import lease_statements as statements
+from workflows.payments.ahead import DUE_AHEAD, LEASE_AHEAD
 from workflows.payments.next_step import NOTHING_MOVED, Attempt, Facts, Step, next_step
 from workflows.providers.base import Charge, GiveBack
 from workflows.providers.registry import is_local
@@ -32,6 +38,9 @@ SUSPICIOUS_CLAIMS = 2
 """From so many unanswered claims on, a row is claimed alone. One row that kills its workers would else take all of its batch
 into quarantine with it: they are claimed together, die together and become due together."""
 
+
+CONFIRM_SECONDS = 0.1
+"""Between two looks at what became of a claim whose COMMIT was not answered."""
 
 AskedT = TypeVar("AskedT", bound=Charge | GiveBack)
 
@@ -51,6 +60,37 @@ class Claim(Generic[AskedT]):
     bill_id: str | None
 
 
+class LeftOver(NamedTuple):
+    """A row that a claim left out."""
+
+    id: str
+    provider: str
+    is_suspect: bool
+
+
+class ClaimInDoubt(ServiceUnavailable):
+    """The answer to a claim's COMMIT was lost. Nobody has called a provider yet, so the claim stands if it took effect."""
+
+    def __init__(self, claims: list[Claim[Any]], transaction_id: str) -> None:
+        super().__init__(retry_after_seconds=1)
+        self.claims = claims
+        self.transaction_id = transaction_id
+
+
+async def took_effect(doubt: ClaimInDoubt, *, within_seconds: float) -> bool:
+    """Return whether the claim's transaction was committed, as soon as the server can say; ``False`` if not in time."""
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + within_seconds
+    while loop.time() < give_up_at:
+        with suppress(ServiceUnavailable):
+            async with transaction(Role.WORKER) as connection:
+                found = await connection.execute(statements.OUTCOME, {"transaction_id": doubt.transaction_id})
+                if (outcome := found.scalar()) != "in progress":  # its connection may outlive ours for a moment
+                    return bool(outcome == "committed")
+        await asyncio.sleep(CONFIRM_SECONDS)
+    return False
+
+
 @dataclass(frozen=True)
 class LeaseTable(Generic[AskedT]):
     """One kind of row that is worked on by lease.
@@ -58,7 +98,8 @@ class LeaseTable(Generic[AskedT]):
     ``columns`` are what ``facts`` and ``asks`` need of a row, written with the alias ``r``. ``facts`` is what decides about
     a row and its last attempt (``None``: there is none yet), ``asks`` what its provider is asked for it under a reference.
     ``first_attempt`` is an SQL expression: 0 keeps a row from being sent. ``startable`` is a further condition that a pending
-    row has to meet before a worker may claim it.
+    row has to meet before a worker may claim it. ``unwanted`` is an SQL condition: such a row is
+    never sent, so that it needs no call unless a provider has heard of it.
     """
 
     entity: str
@@ -67,38 +108,67 @@ class LeaseTable(Generic[AskedT]):
     asks: Callable[[dict[str, Any], Facts, str], AskedT]
     first_attempt: str = "1"
     startable: str = ""
+    unwanted: str = "false"
 
     async def claim(
-        self, ids: list[str], *, worker: str, lease_seconds: float, forgetful: Collection[str] = ()
+        self,
+        ids: list[str],
+        *,
+        worker: str,
+        lease_seconds: float,
+        forgetful: Collection[str] = (),
+        full: Collection[str] = (),
     ) -> list[Claim[AskedT]]:
         """Claim those of ``ids`` that are free and due; the rest is somebody else's, final, not due yet, or a suspect.
 
         ``forgetful`` are the providers that do not deduplicate: after a call that did nothing they get a new reference.
-        Raises ``ServiceUnavailable`` where the database is away: nothing is claimed then, and the sweep nudges again.
+        ``full`` are the providers that cannot be called now: of their rows only those are claimed that need no call.
+        Raises ``ServiceUnavailable`` where the database is away: nothing is claimed then, and the sweep nudges again; but
+        ``ClaimInDoubt`` where it went away during the COMMIT.
         """
         most = MAX_UNANSWERED_CLAIMS if len(ids) == 1 else SUSPICIOUS_CLAIMS - 1
-        parameters = {"ids": ids, "lease": lease_seconds, "worker": worker, "most_unanswered": most}
-        async with transaction(Role.WORKER) as connection:
-            claimed = await self.start(connection, ids, worker=worker, lease_seconds=lease_seconds)
-            if len(claimed) < len(ids):
-                resumed = (await connection.execute(_statement(_RESUME, self), parameters)).mappings().all()
-                rows = [{**row, "deduplicates": row["provider"] not in forgetful} for row in resumed]
-                claimed += await self._take_up(connection, rows, worker=worker)
+        parameters = {"ids": ids, "lease": lease_seconds, "worker": worker, "most_unanswered": most, "full": [*full]}
+        claimed: list[Claim[AskedT]] = []
+        transaction_id = ""
+        try:
+            async with transaction(Role.WORKER) as connection:
+                claimed, transaction_id = await self._claim(connection, ids, parameters, forgetful=forgetful)
+        except ServiceUnavailable as error:
+            if claimed:
+                raise ClaimInDoubt(claimed, transaction_id) from error
+            raise
         return claimed
+
+    async def _claim(
+        self, connection: AsyncConnection, ids: list[str], parameters: dict[str, Any], *, forgetful: Collection[str]
+    ) -> tuple[list[Claim[AskedT]], str]:
+        """Return the claims, and the id of the transaction that takes them."""
+        started = await self._start(connection, parameters)
+        claimed = [self.build(dict(row), None) for row in started]
+        resumed: Sequence[RowMapping] = []
+        if len(claimed) < len(ids):
+            resumed = (await connection.execute(_statement(statements.RESUME, self), parameters)).mappings().all()
+            rows = [{**row, "deduplicates": row["provider"] not in forgetful} for row in resumed]
+            claimed += await self._take_up(connection, rows, worker=parameters["worker"])
+        return claimed, next((row["transaction_id"] for row in (*started, *resumed)), "")
 
     async def start(
         self, connection: AsyncConnection, ids: list[str], *, worker: str, lease_seconds: float
     ) -> list[Claim[AskedT]]:
         """Claim those of ``ids`` that are pending, within the transaction of ``connection``."""
-        parameters = {"ids": ids, "lease": lease_seconds, "worker": worker}
-        started = (await connection.execute(_statement(_START, self), parameters)).mappings().all()
-        return [self.build(dict(row), None) for row in started]
+        parameters = {"ids": ids, "lease": lease_seconds, "worker": worker, "full": []}
+        return [self.build(dict(row), None) for row in await self._start(connection, parameters)]
 
-    async def suspects(self, ids: list[str]) -> list[str]:
-        """Those of ``ids`` that are free and due, but are only claimed alone."""
+    async def _start(self, connection: AsyncConnection, parameters: dict[str, Any]) -> Sequence[RowMapping]:
+        return (await connection.execute(_statement(statements.START, self), parameters)).mappings().all()
+
+    async def left_over(self, ids: list[str], *, full: Collection[str], lease_seconds: float) -> list[LeftOver]:
+        """Return those of ``ids`` that are free and due, but wait for a place at their provider or are only claimed alone."""
+        parameters = {"ids": ids, "deaths": SUSPICIOUS_CLAIMS, "full": [*full], "lease": lease_seconds}
         async with transaction(Role.WORKER) as connection:
-            found = await connection.execute(_statement(_SUSPECTS, self), {"ids": ids, "deaths": SUSPICIOUS_CLAIMS})
-            return list(found.scalars())
+            return [
+                LeftOver(*row) for row in await connection.execute(_statement(statements.LEFT_OVER, self), parameters)
+            ]
 
     def build(self, row: dict[str, Any], attempt: Attempt | None) -> Claim[AskedT]:
         """The claim of a row and its last attempt."""
@@ -124,14 +194,14 @@ class LeaseTable(Generic[AskedT]):
         claimed = [self.build(row, _last_attempt(row)) for row in rows if row["id"] not in poisoned]
         new = [_key(c) for c in claimed if c.step is Step.CHARGE and needs_new_attempt(c.facts.attempt)]
         if new:
-            await connection.execute(_statement(_NEW_ATTEMPTS, self), {"rows": rows_parameter(new)})
+            await connection.execute(_statement(statements.NEW_ATTEMPTS, self), {"rows": rows_parameter(new)})
         resent = [_key(c) for c in claimed if c.step in (Step.RETRY, Step.RESEND)]
         if resent:
-            await connection.execute(_statement(_RESENDS, self), {"rows": rows_parameter(resent)})
+            await connection.execute(_statement(statements.RESENDS, self), {"rows": rows_parameter(resent)})
         if poisoned:
             letters = [{"id": row_id, "letter": new_id("dead_letter")} for row_id in poisoned]
             parameters = {"rows": rows_parameter(letters), "worker": worker}
-            await connection.execute(_statement(_QUARANTINE, self), parameters)
+            await connection.execute(_statement(statements.QUARANTINE, self), parameters)
         return claimed
 
 
@@ -156,107 +226,6 @@ def _key(claimed: Claim[Any]) -> dict[str, Any]:
     return {"id": claimed.id, "number": claimed.attempt_number}
 
 
-_LEASE_COLUMNS = """r.id, r.fence, r.provider, r.outcome_known, r.in_doubt_since, r.needs_review, r.inquiries,
-    r.unanswered_claims, r.request_id, now() AS now"""
-
-_START = """
-    -- start: every pending row of the batch becomes processing, with its history, its first attempt and one NOTIFY
-    WITH picked AS (
-        SELECT id FROM {entity}s WHERE id = ANY(:ids) AND status = 'pending' {startable} ORDER BY id FOR UPDATE SKIP LOCKED
-    ), claimed AS (
-        UPDATE {entity}s r
-        SET status = 'processing', version = r.version + 1, processing_at = now(), fence = r.fence + 1,
-            lease_until = now() + make_interval(secs => :lease), due_at = now() + make_interval(secs => :lease),
-            unanswered_claims = 1, attempts = {first_attempt}
-        FROM picked WHERE r.id = ANY(:ids) AND r.id = picked.id
-        RETURNING {columns}, r.version, r.merchant_id, r.store_id, r.attempts
-    ), history AS (
-        INSERT INTO {entity}_history ({entity}_id, version, merchant_id, store_id, event, from_status, to_status, at,
-                                      caller_type, caller_id, request_id)
-        SELECT id, version, merchant_id, store_id, 'claim', 'pending', 'processing', now, 'worker', :worker, request_id
-        FROM claimed
-    ), attempt AS (
-        INSERT INTO {entity}_attempts ({entity}_id, number, merchant_id, store_id, provider, reference, sent_at)
-        SELECT id, 1, merchant_id, store_id, provider, id || '\\:1', now FROM claimed WHERE attempts = 1
-    )
-    SELECT claimed.*, (SELECT pg_notify('{entity}s', string_agg(id || ':' || version, ' ')) FROM claimed)
-    FROM claimed
-"""
-
-_RESUME = """
-    -- resume: what is already processing, due and held by nobody, together with its last attempt
-    WITH picked AS (
-        SELECT id FROM {entity}s
-        WHERE id = ANY(:ids) AND status = 'processing' AND due_at <= now()
-          AND (lease_until IS NULL OR lease_until <= now()) AND unanswered_claims <= :most_unanswered
-        ORDER BY id FOR UPDATE SKIP LOCKED
-    )
-    UPDATE {entity}s r
-    SET fence = r.fence + 1, lease_until = now() + make_interval(secs => :lease),
-        due_at = now() + make_interval(secs => :lease), unanswered_claims = r.unanswered_claims + 1
-    FROM picked LEFT JOIN LATERAL (
-        SELECT number, outcome, not_found_at, sum(resends) OVER () AS resends FROM {entity}_attempts a
-        WHERE a.{entity}_id = picked.id ORDER BY number DESC LIMIT 1
-    ) last ON true
-    WHERE r.id = ANY(:ids) AND r.id = picked.id
-    RETURNING {columns}, r.store_id, last.number AS attempt_number, last.outcome AS attempt_outcome, last.not_found_at,
-              last.resends
-"""
-
-_SUSPECTS = """
-    -- suspects: rows that were claimed and never answered several times, which a batch leaves out
-    SELECT id FROM {entity}s
-    WHERE id = ANY(:ids) AND status = 'processing' AND due_at <= now()
-      AND (lease_until IS NULL OR lease_until <= now()) AND unanswered_claims >= :deaths
-    ORDER BY id
-"""
-
-_NEW_ATTEMPTS = """
-    -- write ahead: the next attempt of rows whose last one certainly moved nothing
-    WITH input AS (SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, number integer)),
-    counted AS (
-        UPDATE {entity}s r SET attempts = i.number
-        FROM input i WHERE r.id = ANY(ARRAY(SELECT id FROM input)) AND r.id = i.id
-        RETURNING r.id, r.merchant_id, r.store_id, r.provider, i.number
-    )
-    INSERT INTO {entity}_attempts ({entity}_id, number, merchant_id, store_id, provider, reference, sent_at)
-    SELECT id, number, merchant_id, store_id, provider, id || ':' || number, now() FROM counted
-"""
-
-_RESENDS = """
-    -- write ahead: the same reference once more. The first answer leaves the attempt's row, so it becomes a message.
-    WITH input AS (SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, number integer)),
-    kept AS (
-        INSERT INTO {entity}_messages ({entity}_id, merchant_id, store_id, attempt, kind, answer, detail, at)
-        SELECT a.{entity}_id, a.merchant_id, a.store_id, a.number, 'first_answer', a.outcome,
-               jsonb_strip_nulls(jsonb_build_object('code', a.code, 'message', a.message)), a.answered_at
-        FROM input i JOIN {entity}_attempts a ON a.{entity}_id = i.id AND a.number = i.number
-        WHERE a.{entity}_id = ANY(ARRAY(SELECT id FROM input)) AND a.resends = 0 AND a.outcome = 'unavailable'
-    )
-    UPDATE {entity}_attempts a SET outcome = NULL, answered_at = NULL, not_found_at = NULL, resends = a.resends + 1
-    FROM input i WHERE a.{entity}_id = ANY(ARRAY(SELECT id FROM input)) AND a.{entity}_id = i.id AND a.number = i.number
-"""
-
-_QUARANTINE = """
-    -- quarantine: nobody looks at these again until an operator requeues them
-    WITH input AS (SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, letter text)),
-    stopped AS (
-        UPDATE {entity}s r SET due_at = NULL, lease_until = NULL, needs_review = true, outcome_known = false,
-               in_doubt_since = coalesce(r.in_doubt_since, now()), version = r.version + 1
-        FROM input i WHERE r.id = ANY(ARRAY(SELECT id FROM input)) AND r.id = i.id
-        RETURNING r.id, r.version, r.merchant_id, r.store_id, r.status, r.request_id, r.unanswered_claims, i.letter
-    ), history AS (
-        INSERT INTO {entity}_history ({entity}_id, version, merchant_id, store_id, event, from_status, to_status, at,
-                                      caller_type, caller_id, reason, request_id)
-        SELECT id, version, merchant_id, store_id, 'request_review', status, status, clock_timestamp(), 'worker', :worker,
-               'quarantined', request_id FROM stopped
-    ), told AS (SELECT pg_notify('{entity}s', id || ':' || version) FROM stopped)
-    INSERT INTO dead_letters (id, task, arguments, entity_id, deliveries, reason, created_at)
-    SELECT letter, '{entity}s.process', jsonb_build_array(jsonb_build_array(id)), id, unanswered_claims - 1,
-           'its worker died or stopped answering each time it was claimed', now()
-    FROM stopped, (SELECT count(*) FROM told) AS t
-"""
-
 _rendered: dict[tuple[str, str], TextClause] = {}
 
 
@@ -264,9 +233,11 @@ def _statement(template: str, table: LeaseTable[Any]) -> TextClause:
     """``template`` for ``table``, made once: the names in it are ours, every value is a bound parameter."""
     key = (table.entity, template)
     if key not in _rendered:
-        columns = f"{_LEASE_COLUMNS}, {table.columns}"
-        of_kind = {"first_attempt": table.first_attempt, "startable": table.startable}
-        _rendered[key] = text(template.format(entity=table.entity, columns=columns, **of_kind))
+        columns = f"{statements.LEASE_COLUMNS}, {table.columns}"
+        nothing_moved = ", ".join(f"'{outcome}'" for outcome in sorted(NOTHING_MOVED))
+        names = {"first_attempt": table.first_attempt, "unwanted": table.unwanted, "startable": table.startable}
+        names |= {"nothing_moved": nothing_moved, "due_ahead": DUE_AHEAD, "lease_ahead": LEASE_AHEAD}
+        _rendered[key] = text(template.format(entity=table.entity, columns=columns, **names))
     return _rendered[key]
 
 

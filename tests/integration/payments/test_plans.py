@@ -19,7 +19,7 @@ from workflows.database import KEYED
 from workflows.devices import issue_token
 from workflows.ledger import post
 from workflows.orders import create, write
-from workflows.payments import accept, judge, leases, record
+from workflows.payments import accept, judge, lease_statements, leases, record
 from workflows.payments.claim import PAYMENTS
 from workflows.refunds import record as refund_record
 from workflows.refunds.claim import REFUNDS
@@ -49,11 +49,11 @@ HOT: dict[str, Any] = {
         f"{table.entity}s: {name}": leases._statement(template, table)
         for table in (PAYMENTS, REFUNDS)
         for name, template in {
-            "start": leases._START,
-            "resume": leases._RESUME,
-            "suspects": leases._SUSPECTS,
-            "new attempts": leases._NEW_ATTEMPTS,
-            "resends": leases._RESENDS,
+            "start": lease_statements.START,
+            "resume": lease_statements.RESUME,
+            "left over": lease_statements.LEFT_OVER,
+            "new attempts": lease_statements.NEW_ATTEMPTS,
+            "resends": lease_statements.RESENDS,
         }.items()
     },
 }

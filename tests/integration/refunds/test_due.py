@@ -74,4 +74,4 @@ async def test_the_longest_overdue_come_first_and_a_page_has_its_limit(refunds: 
         await time_passes(admin, refund_id, seconds=1_000_000 + number)
     mine = [due.id for due in await find_due_refunds(limit=4)][:4]  # other providers have pages of their own
     assert mine == made[::-1]
-    assert len(await find_due_refunds(limit=2)) == 2
+    assert not {due.id for due in await find_due_refunds(limit=2)} & {*made[:2]}

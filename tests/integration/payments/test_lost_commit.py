@@ -1,0 +1,130 @@
+"""A claim whose COMMIT was not answered: its worker knows that it called nobody, and goes on (F8)."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from pydantic import SecretStr
+
+from tests.factories import CASH, QR, PaymentMaker, time_passes
+from tests.fakes import FakeProvider
+from tests.integration.payments.evidence import Admin, evidence
+from tests.integration.payments.lost_commit import Wire, wire_to
+from tests.integration.refunds.kit import RefundMaker
+from tests.integration.refunds.kit import evidence as refund_evidence
+from workflows import database
+from workflows.database import Role, connect
+from workflows.errors import ServiceUnavailable
+from workflows.payments.claim import PAYMENTS
+from workflows.payments.present import payment_fields
+from workflows.payments.process import Processor
+from workflows.settings import Settings
+
+
+@pytest.fixture
+async def wire(settings: Settings, engines: None) -> AsyncIterator[Wire]:
+    """The workers' connections go over a wire that can lose the answer to a COMMIT."""
+    usual = database._engines.by_role[Role.WORKER]
+    async with wire_to(settings.database_url.get_secret_value()) as (wire, url):
+        known = database._engines.url
+        connect(settings.model_copy(update={"database_url": SecretStr(url)}), roles=(Role.WORKER,))
+        database._engines.url = known
+        try:
+            yield wire
+        finally:
+            behind, database._engines.by_role[Role.WORKER] = database._engines.by_role[Role.WORKER], usual
+            await behind.dispose()
+
+
+@pytest.mark.parametrize("request_", [QR, CASH], ids=["provider", "cash"])
+async def test_a_claim_that_took_effect_without_an_answer_is_carried_on(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin, wire: Wire, request_: object
+) -> None:
+    payment_id = await payments.pending(request_)  # type: ignore[arg-type]
+    wire.loses = 1
+    await payments.process(payment_id)
+    assert wire.cut == 1
+    found = await evidence(admin, payment_id)
+    assert (found.status, found.events) == ("completed", ["create", "claim", "complete"])
+    assert [kind for kind, _ in provider.calls] == (["charge"] if request_ is QR else [])
+
+
+async def test_nobody_is_told_not_to_charge_again_while_the_claim_is_looked_up(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin, wire: Wire
+) -> None:
+    payment_id = await payments.pending()
+    provider.hold()
+    wire.loses = 1
+    working = payments.processor._start(payments.processor.process([payment_id]))
+    await provider.heard.wait()
+    assert payment_fields((await evidence(admin, payment_id)).row)["advice"] is None
+    provider.release()
+    await working
+
+
+async def test_a_claim_that_did_not_take_effect_leaves_the_payment_as_it_was(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin, wire: Wire
+) -> None:
+    payment_id = await payments.pending()
+    wire.loses, wire.arrives = 1, False
+    with pytest.raises(ServiceUnavailable):
+        await payments.process(payment_id)
+    assert (await evidence(admin, payment_id)).events == ["create"]
+    assert provider.calls == []
+    await payments.process(payment_id)
+    assert (await evidence(admin, payment_id)).status == "completed"
+    assert provider.calls == [("charge", f"{payment_id}:1")]
+
+
+@pytest.mark.parametrize("commits", [2, 3])
+async def test_lost_answers_in_a_row_charge_once(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin, wire: Wire, commits: int
+) -> None:
+    payment_id = await payments.pending()
+    wire.loses = commits  # of the claim, of the look at what became of it, of the record
+    await payments.process(payment_id)
+    found = await evidence(admin, payment_id)
+    assert (found.status, found.events) == ("completed", ["create", "claim", "complete"])
+    assert provider.calls == [("charge", f"{payment_id}:1")]
+
+
+async def test_a_claim_of_a_question_is_carried_on_too(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin, wire: Wire
+) -> None:
+    payment_id = await payments.pending()
+    await PAYMENTS.claim([payment_id], worker="dies", lease_seconds=30)
+    await time_passes(admin, payment_id, seconds=31)
+    provider.moved[f"{payment_id}:1"] = 1_000
+    wire.loses = 1
+    await payments.process(payment_id)
+    assert (await evidence(admin, payment_id)).status == "completed"
+    assert provider.calls == [("inquire", f"{payment_id}:1")]
+
+
+async def test_a_claim_that_was_taken_over_meanwhile_records_nothing(
+    payments: PaymentMaker, other_worker: Processor, provider: FakeProvider, admin: Admin, wire: Wire
+) -> None:
+    payment_id = await payments.pending()
+    provider.hold()
+    wire.loses = 1
+    working = payments.processor._start(payments.processor.process([payment_id]))
+    await provider.heard.wait()
+    await time_passes(admin, payment_id, seconds=31)
+    await other_worker.process([payment_id])
+    before = await evidence(admin, payment_id)
+    provider.release()
+    await working
+    found = await evidence(admin, payment_id)
+    assert (found.status, found.row["version"]) == ("completed", before.row["version"])
+    assert [kind for kind, _ in provider.calls] == ["charge", "inquire"]
+
+
+async def test_a_refund_whose_claim_was_not_answered_is_given_back_once(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin, wire: Wire
+) -> None:
+    payment_id = await refunds.paid()
+    refund_id = await refunds.pending(payment_id, 300)
+    wire.loses = 1
+    await refunds.process(refund_id)
+    assert wire.cut == 1
+    assert (await refund_evidence(admin, refund_id)).status == "completed"
+    assert [kind for kind, _ in provider.calls] == ["charge", "give_back"]

@@ -1,0 +1,115 @@
+"""Lease statements: the SQL of ``leases``, for a kind of row that is filled in by name (``entity``, ``columns``, …)."""
+
+from sqlalchemy import text
+
+LEASE_COLUMNS = """r.id, r.fence, r.provider, r.outcome_known, r.in_doubt_since, r.needs_review, r.inquiries,
+    r.unanswered_claims, r.request_id, now() AS now,
+    CAST(pg_current_xact_id() AS text) AS transaction_id"""
+
+OUTCOME = text("SELECT pg_xact_status(CAST(:transaction_id AS xid8))")
+
+START = """
+    -- start: every pending row of the batch becomes processing, with its history, its first attempt and one NOTIFY
+    WITH picked AS (
+        SELECT id FROM {entity}s
+        WHERE id = ANY(:ids) AND status = 'pending' {startable} AND (provider <> ALL(CAST(:full AS text[])) OR {unwanted})
+        ORDER BY id FOR UPDATE SKIP LOCKED
+    ), claimed AS (
+        UPDATE {entity}s r
+        SET status = 'processing', version = r.version + 1, processing_at = now(), fence = r.fence + 1,
+            lease_until = now() + make_interval(secs => :lease), due_at = now() + make_interval(secs => :lease),
+            unanswered_claims = 1, attempts = {first_attempt}
+        FROM picked WHERE r.id = ANY(:ids) AND r.id = picked.id
+        RETURNING {columns}, r.version, r.merchant_id, r.store_id, r.attempts
+    ), history AS (
+        INSERT INTO {entity}_history ({entity}_id, version, merchant_id, store_id, event, from_status, to_status, at,
+                                      caller_type, caller_id, request_id)
+        SELECT id, version, merchant_id, store_id, 'claim', 'pending', 'processing', now, 'worker', :worker, request_id
+        FROM claimed
+    ), attempt AS (
+        INSERT INTO {entity}_attempts ({entity}_id, number, merchant_id, store_id, provider, reference, sent_at)
+        SELECT id, 1, merchant_id, store_id, provider, id || '\\:1', now FROM claimed WHERE attempts = 1
+    )
+    SELECT claimed.*, (SELECT pg_notify('{entity}s', string_agg(id || ':' || version, ' ')) FROM claimed)
+    FROM claimed
+"""
+
+RESUME = """
+    -- resume: what is already processing, due and held by nobody, together with its last attempt
+    WITH picked AS (
+        SELECT id FROM {entity}s r
+        WHERE id = ANY(:ids) AND status = 'processing' AND (due_at <= now() OR {due_ahead})
+          AND (lease_until IS NULL OR lease_until <= now() OR {lease_ahead}) AND unanswered_claims <= :most_unanswered
+          AND (provider <> ALL(CAST(:full AS text[])) OR ({unwanted} AND (
+              -- A scalar of the row's own key: a kept plan of NOT EXISTS may read all attempts into a hash.
+              SELECT coalesce(a.outcome, '') IN ({nothing_moved}) FROM {entity}_attempts a
+              WHERE a.{entity}_id = r.id AND a.number = r.attempts) IS NOT FALSE))
+        ORDER BY id FOR UPDATE SKIP LOCKED
+    )
+    UPDATE {entity}s r
+    SET fence = r.fence + 1, lease_until = now() + make_interval(secs => :lease),
+        due_at = now() + make_interval(secs => :lease), unanswered_claims = r.unanswered_claims + 1
+    FROM picked LEFT JOIN LATERAL (
+        SELECT number, outcome, not_found_at, sum(resends) OVER () AS resends FROM {entity}_attempts a
+        WHERE a.{entity}_id = picked.id ORDER BY number DESC LIMIT 1
+    ) last ON true
+    WHERE r.id = ANY(:ids) AND r.id = picked.id
+    RETURNING {columns}, r.store_id, last.number AS attempt_number, last.outcome AS attempt_outcome, last.not_found_at,
+              last.resends
+"""
+
+LEFT_OVER = """
+    -- left over: rows that nobody holds and that the claim left out, for want of a place or as suspects: claimed and never
+    -- answered several times
+    SELECT id, provider, status = 'processing' AND unanswered_claims >= :deaths AS is_suspect FROM {entity}s r
+    WHERE id = ANY(:ids) AND ((status = 'pending' {startable}) OR (status = 'processing' AND (due_at <= now() OR {due_ahead})
+          AND (lease_until IS NULL OR lease_until <= now() OR {lease_ahead})))
+      AND (provider = ANY(CAST(:full AS text[])) OR (status = 'processing' AND unanswered_claims >= :deaths))
+    ORDER BY id
+"""
+
+NEW_ATTEMPTS = """
+    -- write ahead: the next attempt of rows whose last one certainly moved nothing
+    WITH input AS (SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, number integer)),
+    counted AS (
+        UPDATE {entity}s r SET attempts = i.number
+        FROM input i WHERE r.id = ANY(ARRAY(SELECT id FROM input)) AND r.id = i.id
+        RETURNING r.id, r.merchant_id, r.store_id, r.provider, i.number
+    )
+    INSERT INTO {entity}_attempts ({entity}_id, number, merchant_id, store_id, provider, reference, sent_at)
+    SELECT id, number, merchant_id, store_id, provider, id || ':' || number, now() FROM counted
+"""
+
+RESENDS = """
+    -- write ahead: the same reference once more. The first answer leaves the attempt's row, so it becomes a message.
+    WITH input AS (SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, number integer)),
+    kept AS (
+        INSERT INTO {entity}_messages ({entity}_id, merchant_id, store_id, attempt, kind, answer, detail, at)
+        SELECT a.{entity}_id, a.merchant_id, a.store_id, a.number, 'first_answer', a.outcome,
+               jsonb_strip_nulls(jsonb_build_object('code', a.code, 'message', a.message)), a.answered_at
+        FROM input i JOIN {entity}_attempts a ON a.{entity}_id = i.id AND a.number = i.number
+        WHERE a.{entity}_id = ANY(ARRAY(SELECT id FROM input)) AND a.resends = 0 AND a.outcome = 'unavailable'
+    )
+    UPDATE {entity}_attempts a SET outcome = NULL, answered_at = NULL, not_found_at = NULL, resends = a.resends + 1
+    FROM input i WHERE a.{entity}_id = ANY(ARRAY(SELECT id FROM input)) AND a.{entity}_id = i.id AND a.number = i.number
+"""
+
+QUARANTINE = """
+    -- quarantine: nobody looks at these again until an operator requeues them
+    WITH input AS (SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, letter text)),
+    stopped AS (
+        UPDATE {entity}s r SET due_at = NULL, lease_until = NULL, needs_review = true, outcome_known = false,
+               in_doubt_since = coalesce(r.in_doubt_since, now()), version = r.version + 1
+        FROM input i WHERE r.id = ANY(ARRAY(SELECT id FROM input)) AND r.id = i.id
+        RETURNING r.id, r.version, r.merchant_id, r.store_id, r.status, r.request_id, r.unanswered_claims, i.letter
+    ), history AS (
+        INSERT INTO {entity}_history ({entity}_id, version, merchant_id, store_id, event, from_status, to_status, at,
+                                      caller_type, caller_id, reason, request_id)
+        SELECT id, version, merchant_id, store_id, 'request_review', status, status, clock_timestamp(), 'worker', :worker,
+               'quarantined', request_id FROM stopped
+    ), told AS (SELECT pg_notify('{entity}s', id || ':' || version) FROM stopped)
+    INSERT INTO dead_letters (id, task, arguments, entity_id, deliveries, reason, created_at)
+    SELECT letter, '{entity}s.process', jsonb_build_array(jsonb_build_array(id)), id, unanswered_claims - 1,
+           'its worker died or stopped answering each time it was claimed', now()
+    FROM stopped, (SELECT count(*) FROM told) AS t
+"""
