@@ -44,9 +44,11 @@ SEPARATORS = rf"[^0-9A-Za-z{_PARTS_JSON}\u0080-\U0010ffff]{{0,3}}"
 _BYTE = r"\\[0-7]{3}"
 _GROUP = r"(?\:"  # does not capture, which is faster; SQLAlchemy would take the colon for a parameter
 RUN = f"[0-9]{_GROUP}{SEPARATORS}[0-9]){{12,}}"
-IDS = (
-    f"(?<![0-9a-z]){_GROUP}" + "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32,})(?![0-9a-z])"
-)
+_HEX = "[0-9a-f]"
+_UUID = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
+_WORDS = f"{_HEX}{{32,}}|(?=[0-9]*[a-f]+[0-9]+[a-f]){_HEX}{{24,}}"
+_ALONE = r"[0-9a-z\u0080-\U0010ffff])"
+IDS = f"(?<!{_ALONE}{_GROUP}{_UUID}|{_WORDS})(?!{_ALONE}"
 
 NUMBER = """
     (length(digits) IN (13, 16, 19) AND digits ~ '^4')

@@ -7,6 +7,7 @@ would otherwise be taken for money that has not. Made for a million rows: what t
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
+from operator import itemgetter
 from typing import TypeVar
 
 from workflows.card_data import ISSUE, looks_like_card_data
@@ -40,6 +41,9 @@ def row_reader(mapping: StatementMapping, header: Sequence[str], suspicion: Susp
         _plain(word): True for word in mapping.settled_words
     }
     examined = [(name, place) for name, place in places.items() if name not in DATES]
+    dates = {places[name] for name in DATES if name in places} - {place for _, place in examined}
+    undated = [place for place in range(len(header)) if place not in dates]
+    to_examine = itemgetter(*undated, undated[0])  # two or more, so that it is a tuple
     amount_of = amount_reader(mapping)
 
     def cell(cells: Sequence[str], name: str) -> str:
@@ -48,7 +52,7 @@ def row_reader(mapping: StatementMapping, header: Sequence[str], suspicion: Susp
     def read(line_number: int, cells: Sequence[str]) -> Line:
         if len(cells) != len(header):
             raise Unreadable("line", f"Must have {len(header)} columns, and has {len(cells)}")
-        if suspicion.look_at_row(cells):
+        if suspicion.look_at_row(to_examine(cells)):
             _refuse_card_data(cells, examined, header)
         currency = _currency(cell(cells, "currency") or mapping.currency or "")
         amount = amount_of(cell(cells, "amount"), currency, "amount")
