@@ -17,11 +17,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import IO, Any
 
+from pydantic import ValidationError
 from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database import rows_parameter
+from workflows.errors import Detail, InvalidRequest
 from workflows.idempotency import Key, Stored, keep_in, known_answer
 from workflows.ids import new_id
 from workflows.providers.statement_mapping import StatementMapping
@@ -125,7 +127,7 @@ def _stands(newest: RowMapping, incoming: Incoming, sha256: str) -> bool:
     """
     if incoming.source == "api" and newest["source"] == "upload":
         return True
-    is_read_alike = incoming.mapping is None or incoming.mapping == StatementMapping.model_validate(newest["mapping"])
+    is_read_alike = incoming.mapping is None or incoming.mapping == _readable(newest["mapping"])
     return bool(newest["sha256"] == sha256) and is_read_alike
 
 
@@ -163,7 +165,20 @@ async def _kept_mapping(connection: AsyncConnection, merchant_id: str, provider:
     found = (
         await connection.execute(_KEPT_MAPPING, {"merchant_id": merchant_id, "provider": provider})
     ).scalar_one_or_none()
-    return StatementMapping.model_validate(found) if found else None
+    mapping = _readable(found) if found else None
+    if found and mapping is None:
+        raise InvalidRequest(
+            Detail("mapping", "The mapping that was declared last is not valid any more; declare it again")
+        )
+    return mapping
+
+
+def _readable(stored: dict[str, Any]) -> StatementMapping | None:
+    """Return a stored mapping, or nothing if an earlier release allowed what is refused now."""
+    try:
+        return StatementMapping.model_validate(stored)
+    except ValidationError:
+        return None
 
 
 async def _copy(connection: AsyncConnection, opened: Opened) -> None:
