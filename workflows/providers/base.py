@@ -84,7 +84,10 @@ class ActionRequired:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Certainly nothing happened: refused connection, 429, an explicit 503. It may be tried again."""
+    """Certainly nothing happened: no connection was made, or the provider itself says so. It may be tried again.
+
+    The provider says so in its own error body, about the reference that was asked; a status line alone proves nothing.
+    """
 
     reason: str
     retry_after_seconds: float | None = None
@@ -92,7 +95,10 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Something may have happened: a read time-out, a reset, a 500, garbage, our own death. It must be asked about."""
+    """Something may have happened, so it must be asked about.
+
+    A read time-out, a reset, a 500, our own death, and every answer that does not name what was asked.
+    """
 
     reason: str
 
