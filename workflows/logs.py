@@ -11,6 +11,9 @@ error: those are written at once.
 import logging
 import sys
 import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import TextIO
 
 import orjson
@@ -47,18 +50,27 @@ SPACING_SECONDS = 0.05
 """Between two writes: a person who watches does not notice, and at 1,000 lines a second fifty share one."""
 
 MAX_WAITING = 10_000
-"""Lines kept while the reader of the pipe is slow (about 3 MB); whoever comes then has to wait for it."""
+"""Lines kept while the stream takes none (about 3 MB). Beyond, the oldest are dropped and counted."""
+
+FLUSH_SECONDS = 2.0
+"""How long a flush waits for the stream, once: until the stream takes something again, none waits for it any more."""
 
 
 class GroupedLines(logging.Handler):
-    """Writes lines to ``stream`` in groups, from a thread of its own; from ``ERROR`` up and at a flush at once."""
+    """Writes lines to ``stream`` in groups; from ``ERROR`` up and at a flush at once.
+
+    Only a thread of its own writes. If nobody empties the pipe behind the stream, that thread waits, and nobody who logs does.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._stream = stream
-        self._waiting: list[str] = []
-        self._arrived = threading.Event()
-        self._is_closed = threading.Event()
+        self._waiting: deque[str] = deque()
+        self._dropped = 0
+        self._arrived, self._urgent = threading.Event(), threading.Event()
+        self._written = threading.Condition()
+        self._flushes = self._flushed = 0  # asked for, and done
+        self._is_stuck = self._is_closed = False
         threading.Thread(target=self._write_groups, name="logs", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -68,37 +80,57 @@ class GroupedLines(logging.Handler):
         except Exception:  # as logging's own handlers: a line that can't be written breaks nothing else
             self.handleError(record)
             return
-        if record.levelno >= logging.ERROR or len(self._waiting) >= MAX_WAITING or self._is_closed.is_set():
+        if record.levelno >= logging.ERROR or len(self._waiting) >= MAX_WAITING or self._is_closed:
             self.flush()
+            while len(self._waiting) > MAX_WAITING:
+                self._waiting.popleft()
+                self._dropped += 1
         elif not self._arrived.is_set():
             self._arrived.set()
 
     def flush(self) -> None:
-        """Write what is waiting. Called at the end of the process too, by ``logging.shutdown``."""
-        self.acquire()
-        try:
-            lines, self._waiting = self._waiting, []
-            if lines:
-                self._stream.write("\n".join(lines) + "\n")
-                self._stream.flush()
-        except (OSError, ValueError):  # nobody reads any more, or the stream was closed: nobody is left to tell
-            return
-        finally:
-            self.release()
+        """Have what is waiting written. Called at the end of the process too, by ``logging.shutdown``."""
+        with self._written:
+            self._flushes += 1
+            mine = self._flushes
+            self._urgent.set()
+            self._arrived.set()
+            if not self._is_stuck:
+                self._is_stuck = not self._written.wait_for(lambda: self._flushed >= mine, FLUSH_SECONDS)
 
     def close(self) -> None:
         """Write what is waiting, and from now on each line by itself."""
-        self._is_closed.set()
-        self._arrived.set()
+        self._is_closed = True
         self.flush()
         super().close()
 
     def _write_groups(self) -> None:
-        while not self._is_closed.is_set():
+        while True:
             self._arrived.wait()
-            self._is_closed.wait(SPACING_SECONDS)  # meanwhile more lines gather
+            self._urgent.wait(SPACING_SECONDS)  # meanwhile more lines gather
             self._arrived.clear()
-            self.flush()
+            self._urgent.clear()
+            asked = self._flushes
+            self._write()
+            with self._written:
+                self._flushed, self._is_stuck = asked, False
+                self._written.notify_all()
+
+    def _taken(self) -> Iterator[str]:
+        with suppress(IndexError):  # nothing waits any more, or whoever drops lines was quicker
+            while True:
+                yield self._waiting.popleft()
+
+    def _write(self) -> None:
+        lines = list(self._taken())
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            lines.insert(0, orjson.dumps({"level": "WARNING", "message": f"{dropped} log lines were dropped"}).decode())
+        if lines:
+            # The disk may be full, or nobody reads any more, or the stream was closed: nobody is left to tell.
+            with suppress(OSError, ValueError):
+                self._stream.write("\n".join(lines) + "\n")
+                self._stream.flush()
 
 
 def configure_logs(level: str) -> None:

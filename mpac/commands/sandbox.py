@@ -7,9 +7,11 @@ import click
 from mpac.options import home_option, port_option
 from mpac.stack import commands
 from mpac.stack.attach import attached_environment, become
+from mpac.stack.environment import CONTROL_KEY_VARIABLE
 from mpac.stack.home import open_home, private_folder
 from mpac.stack.parts import SOURCES
 from mpac.stack.ports import BASE
+from mpac.stack.secrets import load_secrets
 
 
 @click.command()
@@ -20,4 +22,7 @@ def sandbox(*, host: str, port: int, store: Path | None, home: Path) -> None:
     """Run the sandbox provider in place of this process."""
     folder = store.absolute() if store else private_folder(open_home(home).sandbox)
     command = commands.sandbox(host=host, port=port, store=str(folder))
-    become(command, attached_environment(home), source=SOURCES["sandbox"])
+    environment = attached_environment(home)
+    if store is None:  # elsewhere the sandbox makes a key in its store, where it is given none
+        environment.setdefault(CONTROL_KEY_VARIABLE, load_secrets(open_home(home))["sandbox_control_key"])
+    become(command, environment, source=SOURCES["sandbox"])

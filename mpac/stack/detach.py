@@ -83,7 +83,9 @@ def _wait(home: Home, process: subprocess.Popen[bytes], log: Path, *, names: Col
             process.returncode = 0  # it is left behind on purpose: no warning about a child that still runs
             return info
         if process.poll() is not None:
-            last = (log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"])[-1]
+            last = (
+                log.read_text(errors="replace").strip().splitlines() or ["it printed nothing; perhaps the disk is full"]
+            )[-1]
             raise Trouble(f"{last.removeprefix('mpac: ')} (All output: {log.parent})")
         time.sleep(POLL_SECONDS)
     process.terminate()

@@ -4,6 +4,7 @@ import ast
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -35,6 +36,12 @@ class Paper(io.StringIO):
     @property
     def messages(self) -> list[str]:
         return [json.loads(line)["message"] for line in self.getvalue().splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which a thread waits for its turn is no stream that takes nothing."""
+    monkeypatch.setattr(logs, "FLUSH_SECONDS", 60)
 
 
 @pytest.fixture
@@ -100,6 +107,34 @@ def test_nothing_is_kept_without_bounds(logger: logging.Logger, paper: Paper, mo
     for number in range(3):
         logger.info("line %d", number)
     assert paper.messages == ["line 0", "line 1", "line 2"]
+
+
+def test_a_pipe_that_nobody_empties_holds_up_nobody_who_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "FLUSH_SECONDS", 0.05)
+    monkeypatch.setattr(logs, "MAX_WAITING", 100)
+    ours, theirs = os.pipe()
+    with os.fdopen(theirs, "w") as stream, os.fdopen(ours) as reader:
+        handler = GroupedLines(stream)
+        handler.setFormatter(JsonLines())
+        logger = logging.Logger("alone", logging.INFO)
+        logger.addHandler(handler)
+        logger.error("first")
+        for number in range(1_000):  # each with more than a pipe takes in a hundred of them
+            logger.error("%d %s", number, "x" * 5_000)
+        handler.flush()
+        lines: list[str] = []
+        reading = threading.Thread(target=lambda: lines.extend(json.loads(line)["message"] for line in reader))
+        reading.start()
+        monkeypatch.setattr(logs, "FLUSH_SECONDS", 60)
+        while handler._is_stuck:  # until the stream has taken something again
+            handler.flush()
+        logger.error("last")
+        handler.close()
+        stream.close()
+        reading.join(60)
+    assert (lines[0], lines[-1]) == ("first", "last")
+    assert [line for line in lines if "log lines were dropped" in line], "and it says so"
+    assert len(lines) < 1_000
 
 
 def test_after_its_end_a_line_is_written_by_itself(logger: logging.Logger, paper: Paper) -> None:
