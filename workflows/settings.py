@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     calls_in_flight: int = Field(
         512,
         ge=1,
-        description="Provider calls one worker process has open at once, per provider; what exceeds it stays unclaimed.",
+        description="Provider calls one worker process has open at once, per provider, for payments and refunds each.",
     )
     payments_in_hand: int = Field(
         2_000, ge=1, description="Payments one worker process holds claimed at once for which no provider is asked."

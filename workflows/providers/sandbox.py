@@ -33,6 +33,11 @@ NAME = "sandbox"
 MAPPING = sandbox_statement.MAPPING
 
 
+STATEMENTS_AT_ONCE = 16
+"""Besides the calls for payments and for refunds, each of which has ``calls_in_flight`` places in its own executor: a call
+that waited here for a place could be sent after its payment's expiry."""
+
+
 class SandboxProvider:
     """Charges, asks and withdraws at the sandbox provider. One connection pool per process."""
 
@@ -45,7 +50,7 @@ class SandboxProvider:
         self._client = HttpClient(
             settings.sandbox_url or "",
             headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
-            limit=settings.calls_in_flight,
+            limit=2 * settings.calls_in_flight + STATEMENTS_AT_ONCE,
             timeout_seconds=settings.sandbox_timeout_seconds,
         )
 

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import orjson
 
 from workflows.card_data import mask_digits
+from workflows.money import MAX_MOVED
 from workflows.providers.base import StatementLine, Unavailable
 from workflows.providers.http_client import HttpClient
 from workflows.providers.http_reader import HttpAnswer, NoAnswer, NotConnected
@@ -122,7 +123,7 @@ def _line(row: dict[str, Any]) -> StatementLine:
     if known is None:
         raise _Unreadable(f"unknown kind {mask_digits(row['kind'])!r}")
     kind, sign = known
-    amount = whole(row["amount"])
+    amount, fee = _moved(row["amount"]), None if row["fee"] is None else _moved(row["fee"])
     if amount < 0:
         raise _Unreadable("a line has an amount below zero")
     return StatementLine(
@@ -131,9 +132,16 @@ def _line(row: dict[str, Any]) -> StatementLine:
         provider_reference=_masked_if_any(row["provider_reference"]),
         amount=sign * amount,
         currency=mask_digits(words(row["currency"])),
-        fee=None if row["fee"] is None else whole(row["fee"]),
+        fee=fee,
         at=_instant(row["at"]),
     )
+
+
+def _moved(value: Any) -> int:
+    """Return minor units that a payment may move: larger ones would overflow the sums of a settlement."""
+    if abs(amount := whole(value)) > MAX_MOVED:
+        raise _Unreadable(f"a line moves more than {MAX_MOVED} minor units")
+    return amount
 
 
 def _masked_if_any(value: Any) -> str | None:

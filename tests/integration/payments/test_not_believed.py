@@ -2,6 +2,7 @@
 
 import asyncio
 
+import psycopg
 import pytest
 from pydantic import SecretStr
 
@@ -12,7 +13,7 @@ from tests.integration.bills.kit import bill_of
 from tests.integration.orders.kit import RAMEN, open_order
 from tests.integration.payments.evidence import Admin, evidence, seconds_until
 from tests.integration.payments.kit import in_hand
-from tests.integration.refunds.kit import bill_row
+from tests.integration.refunds.kit import RefundMaker, bill_row
 from tests.integration.sandbox.harness import KEY, Sandbox
 from workflows.payments.claim import PAYMENTS
 from workflows.providers.base import Answer, Declined, NotFound, Succeeded, Unavailable, Unknown
@@ -202,3 +203,20 @@ async def test_the_sandbox_takes_a_partial_charge_back_with_its_fee(
     finally:
         await payments.processor.drain(5)
         await providers.close()
+
+
+@pytest.mark.parametrize("fee", [-1, 1_001, 2**63 - 1])
+async def test_the_database_refuses_such_a_fee_whatever_worker_records_it(
+    payments: PaymentMaker, admin: Admin, fee: int
+) -> None:
+    payment_id = await payments.pending()
+    await payments.process(payment_id)
+    with pytest.raises(psycopg.errors.CheckViolation, match="outside the amount"):
+        await admin.execute("UPDATE payments SET fee = %s WHERE id = %s", [fee, payment_id])
+    await admin.execute("UPDATE payments SET fee = 1000 WHERE id = %s", [payment_id])
+
+
+async def test_the_database_refuses_such_a_fee_of_a_refund(refunds: RefundMaker, admin: Admin) -> None:
+    refund_id = await refunds.refunded(await refunds.paid(), 300)
+    with pytest.raises(psycopg.errors.CheckViolation, match="outside the amount"):
+        await admin.execute("UPDATE refunds SET fee = 301 WHERE id = %s", [refund_id])

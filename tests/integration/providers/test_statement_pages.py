@@ -196,3 +196,13 @@ def test_a_card_number_for_a_kind_is_not_told(run: Run, settings: Settings) -> N
     pages, _ = read(run, settings, lambda asked: page(asked, data=[{**LINE, "kind": "4242424242424242"}]))
     assert isinstance(pages[0], Unavailable)
     assert "4242" not in repr(pages)
+
+
+@pytest.mark.parametrize("changed", [{"amount": 2**63 - 1}, {"fee": 2**63 - 1}, {"fee": -(2**63) + 1}])
+def test_a_line_that_would_overflow_the_sums_of_a_settlement_ends_the_statement(
+    run: Run, settings: Settings, changed: dict[str, int]
+) -> None:
+    pages, _ = read(run, settings, lambda asked: page(asked, data=({**LINE, **changed},)))
+    assert len(pages) == 1
+    assert isinstance(pages[0], Unavailable)
+    assert "minor units" in pages[0].reason
