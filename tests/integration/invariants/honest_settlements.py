@@ -1,4 +1,4 @@
-"""A closed settlement, the open one after it, and the ledger: honest rows, and the lies that the rules are there for."""
+"""A reconciled settlement with its statement, the open one after it, and the ledger: honest rows, and the lies."""
 
 CONSTRAINTS = {
     "settlements": ("settlements_figures_when_closed", "settlements_net", "settlements_period_not_empty"),
@@ -16,20 +16,32 @@ PLANT = (
     "UPDATE payments SET fee = 34, settlement_id = 'stl_1' WHERE id = 'pay_1'",
     f"""INSERT INTO settlements (id, merchant_id, store_id, currency, business_date, start_at, end_at, time_zone, cut_off,
            status, version, line_count, gross_amount, refunds_amount, fees_amount, adjustments_amount, net_amount, breakdown,
-           late_count, in_doubt_count, in_doubt_amount, cash_expected, created_at, closed_at)
+           late_count, in_doubt_count, in_doubt_amount, cash_expected, created_at, closed_at, reconciled_at, reconciled_by)
        VALUES ('stl_1', 'mer_1', 'sto_1', 'JPY', now(), now() - interval '1 day', now() + interval '1 s', 'Asia/Tokyo',
-               '00:00', 'closed', 2, 1, 1050, 0, 34, 0, 1016, '{_BREAKDOWN}', 0, 0, 0, 0, now(), now() + interval '2 s'),
+               '00:00', 'reconciled', 3, 1, 1050, 0, 34, 0, 1016, '{_BREAKDOWN}', 0, 0, 0, 0, now(), now() + interval '2 s',
+               now() + interval '3 s', 'w'),
            ('stl_2', 'mer_1', 'sto_1', 'JPY', now(), now() + interval '1 s', now() + interval '1 day', 'Asia/Tokyo',
-               '00:00', 'open', 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, now(), NULL)""",
+               '00:00', 'open', 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, now(), NULL, NULL,
+               NULL)""",
     """INSERT INTO settlement_history (settlement_id, version, merchant_id, store_id, event, from_status, to_status, at,
            caller_type, caller_id)
        VALUES ('stl_1', 1, 'mer_1', 'sto_1', 'create', NULL, 'open', now(), 'worker', 'w'),
            ('stl_1', 2, 'mer_1', 'sto_1', 'close', 'open', 'closed', now() + interval '2 s', 'worker', 'w'),
+           ('stl_1', 3, 'mer_1', 'sto_1', 'reconcile', 'closed', 'reconciled', now() + interval '3 s', 'worker', 'w'),
            ('stl_2', 1, 'mer_1', 'sto_1', 'create', NULL, 'open', now(), 'worker', 'w')""",
     """INSERT INTO settlement_lines (settlement_id, kind, entity_id, merchant_id, store_id, payment_id, provider,
            our_reference, method_type, currency, amount, tip_amount, fee, occurred_at, business_date)
        VALUES ('stl_1', 'payment', 'pay_1', 'mer_1', 'sto_1', 'pay_1', 'sandbox', 'pay_1:1', 'qr', 'JPY', 1050, 50, 34, now(),
            now())""",
+    """INSERT INTO statements (id, merchant_id, store_id, settlement_id, number, provider, source, format, mapping, sha256,
+           size_bytes, line_count, created_at, created_by)
+       VALUES ('stm_1', 'mer_1', 'sto_1', 'stl_1', 1, 'sandbox', 'api', 'csv', '{}', 'x', 1, 1, now(), 'w')""",
+    """INSERT INTO statement_lines (statement_id, line_number, merchant_id, store_id, kind, is_settled, our_reference, amount,
+           currency, fee)
+       VALUES ('stm_1', 2, 'mer_1', 'sto_1', 'payment', true, 'pay_1:1', 1050, 'JPY', 34)""",
+    """INSERT INTO reconciliation_runs (settlement_id, number, merchant_id, store_id, at, caller_type, caller_id,
+           statement_ids, summary)
+       VALUES ('stl_1', 1, 'mer_1', 'sto_1', now(), 'worker', 'w', '{stm_1}', '{}')""",
     """INSERT INTO ledger_accounts (id, merchant_id, kind, provider, currency, created_at)
        SELECT ledger_account_id('mer_1', kind, 'sandbox', 'JPY'), 'mer_1', kind, 'sandbox', 'JPY', now()
        FROM unnest(ARRAY['receivable', 'sales', 'tips', 'fees']) AS kind""",
@@ -43,6 +55,9 @@ PLANT = (
 )
 
 _CLOSED = "WHERE id = 'stl_1'"
+_CORRECTION = """INSERT INTO settlement_lines (settlement_id, kind, entity_id, merchant_id, store_id, provider, our_reference,
+    currency, amount, occurred_at, business_date)
+    VALUES ('stl_2', 'adjustment', 'adj_1', 'mer_1', 'sto_1', 'sandbox', '{reference}', 'JPY', 1050, now(), now())"""
 
 PLANTED = (
     ("settled as marked", "pay_1", "UPDATE payments SET settlement_id = NULL WHERE id = 'pay_1'"),
@@ -86,6 +101,11 @@ PLANTED = (
     ("settlements as in the ledger", "stl_1", "UPDATE ledger_entries SET amount = amount * 2"),
     ("settlements as in the ledger", "stl_1", f"UPDATE settlements SET net_amount = 1050, fees_amount = 0 {_CLOSED}"),
     ("legal edges of a settlement", "stl_1", "UPDATE settlement_history SET to_status = 'reconciled' WHERE event = 'close'"),
-    ("counted versions of a settlement", "stl_1", "UPDATE settlements SET version = 3 WHERE id = 'stl_1'"),
+    ("counted versions of a settlement", "stl_1", "UPDATE settlements SET version = 4 WHERE id = 'stl_1'"),
     ("history of a settlement", "stl_1", "UPDATE settlement_history SET from_status = 'closed' WHERE event = 'close'"),
+    ("provider's net", "sto_1 sandbox JPY", "UPDATE statement_lines SET amount = 1049"),
+    ("provider's net", "sto_1 sandbox JPY", "UPDATE statement_lines SET fee = 33"),
+    ("provider's net", "sto_1 sandbox JPY", "UPDATE statement_lines SET is_settled = false"),
+    ("provider's net", "sto_1 sandbox JPY", "UPDATE statement_lines SET our_reference = 'pay_9:1'"),
+    ("provider's net", "sto_1 sandbox JPY", _CORRECTION.format(reference="pay_1:1")),
 )  # fmt: skip
