@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from rich.table import Table
 
-from mpac.judges import sums
+from mpac.judges import net, sums
 from mpac.judges.provider import SENTENCES, judge_by_ledger
 from mpac.trouble import Trouble
 
@@ -41,6 +41,7 @@ async def prove(*, sandbox_url: str, control_key: str) -> list[Verdict]:
     database_url = os.environ["MPAC_DATABASE_URL"]
     if sandbox_url:
         verdicts += await _second_judge(database_url=database_url, sandbox_url=sandbox_url, control_key=control_key)
+        verdicts += await _judge_of_net(database_url=database_url, sandbox_url=sandbox_url, control_key=control_key)
     return verdicts + await _judge_of_sums(
         database_url=database_url, sandbox_url=sandbox_url or None, control_key=control_key
     )
@@ -137,6 +138,22 @@ async def _second_judge(*, database_url: str, sandbox_url: str, control_key: str
             )
         )
     return verdicts
+
+
+async def _judge_of_net(*, database_url: str, sandbox_url: str, control_key: str) -> list[Verdict]:
+    found = await net.judge_net(database_url=database_url, sandbox_url=sandbox_url, control_key=control_key)
+    departures = tuple((each.place, each.problem) for each in found.departures)
+    return [
+        Verdict(
+            invariant="I15",
+            rule="net",
+            sentence=net.SENTENCE,
+            judge=PROVIDERS,
+            checked=found.checked,
+            count=len(departures),
+            violations=departures[:SHOWN],
+        )
+    ]
 
 
 async def _judge_of_sums(*, database_url: str, sandbox_url: str | None, control_key: str) -> list[Verdict]:

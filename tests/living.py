@@ -22,6 +22,7 @@ from psycopg.rows import dict_row
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from mpac.judges.net import judge_net
 from mpac.judges.provider import judge_by_ledger
 from mpac.judges.sums import judge_sums
 from mpac.stack.local import LocalStack
@@ -218,10 +219,12 @@ class Living:
         urls, key = self.stack.urls, self.stack.control_key
         theirs = await judge_by_ledger(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
         added_up = await judge_sums(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
+        net = await judge_net(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
         # All auditors speak before any of them fails the test, each with what it found.
         problems = [
             *(f"{one.rule.invariant} {one.rule.name} ({one.count}): {one.violations}" for one in found if one.count),
             *(f"{broken.rule} {broken.payment_id}: {broken.problem}" for broken in theirs.broken),
+            *(f"I15 {one.place}: {one.problem}" for one in net.departures),
             *(f"sums, {one.rule} {one.place}: {one.problem}" for one in added_up.differences),
         ]
         assert not problems, "the auditors found:\n" + "\n".join(problems)

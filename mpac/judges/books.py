@@ -97,7 +97,7 @@ _THESE = "AND a.reference = ANY(%(references)s)"
 
 async def read_books(database_url: str, *, provider: str | None) -> Books:
     """Both books, and whose the attempts at ``provider`` are, if there is one. Raises ``Trouble``."""
-    async with _snapshot(database_url) as connection:
+    async with snapshot(database_url) as connection:
         books = Books(
             totals=await _figures(connection, _TOTALS, named_by=2),
             lines_of_closed=await _figures(connection, _LINES_OF_CLOSED, named_by=2),
@@ -115,7 +115,7 @@ async def read_books(database_url: str, *, provider: str | None) -> Books:
 async def read_newer_places(database_url: str, *, provider: str, references: Collection[str]) -> set[str]:
     """Those of ``references`` that we know by now: attempts that were written down after the books were read."""
     these = _PLACES.format(of_payments=_THESE, of_refunds=_THESE)
-    async with _snapshot(database_url) as connection:
+    async with snapshot(database_url) as connection:
         found = await _places(connection, these, {"provider": provider, "references": list(references)})
     return set(found)
 
@@ -135,7 +135,8 @@ async def _places(
 
 
 @asynccontextmanager
-async def _snapshot(database_url: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+async def snapshot(database_url: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    """Open a read-only snapshot of all rows, as the owner of the tables. Raises ``Trouble``."""
     try:
         async with await psycopg.AsyncConnection.connect(
             database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS, application_name="mpac_judge_of_sums"

@@ -55,7 +55,7 @@ PLANT = (
 )
 
 _CLOSED = "WHERE id = 'stl_1'"
-_CORRECTION = """INSERT INTO settlement_lines (settlement_id, kind, entity_id, merchant_id, store_id, provider, our_reference,
+CORRECTION = """INSERT INTO settlement_lines (settlement_id, kind, entity_id, merchant_id, store_id, provider, our_reference,
     currency, amount, occurred_at, business_date)
     VALUES ('stl_2', 'adjustment', 'adj_1', 'mer_1', 'sto_1', 'sandbox', '{reference}', 'JPY', 1050, now(), now())"""
 
@@ -107,5 +107,5 @@ PLANTED = (
     ("provider's net", "sto_1 sandbox JPY", "UPDATE statement_lines SET fee = 33"),
     ("provider's net", "sto_1 sandbox JPY", "UPDATE statement_lines SET is_settled = false"),
     ("provider's net", "sto_1 sandbox JPY", "UPDATE statement_lines SET our_reference = 'pay_9:1'"),
-    ("provider's net", "sto_1 sandbox JPY", _CORRECTION.format(reference="pay_1:1")),
+    ("provider's net", "sto_1 sandbox JPY", CORRECTION.format(reference="pay_1:1")),
 )  # fmt: skip

@@ -1,0 +1,77 @@
+"""The judge of the provider's net, over real HTTP: corrections for money that the books had are found."""
+
+from typing import Any
+
+import pytest
+
+from mpac.judges.net import Net, judge_net
+from mpac.trouble import Trouble
+from tests.integration.invariants.honest_settlements import CORRECTION
+from tests.integration.invariants.test_judge_of_sums import CHARGE, REVERSED, Provider, provider, tell
+
+__all__ = ["provider"]
+
+
+async def judged(url: str, provider: Provider, *movements: dict[str, Any]) -> Net:
+    return await judge_net(database_url=url, sandbox_url=await provider(list(movements)))
+
+
+async def test_honest_books_are_the_providers_net(own_database: str, provider: Provider) -> None:
+    await tell(own_database)
+    found = await judged(own_database, provider, CHARGE, *REVERSED)
+    assert (found.departures, found.named) == ((), 0)
+    assert found.checked >= 2
+    assert found.set_aside >= 0
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        CORRECTION.format(reference="pay_1:1"),
+        CORRECTION.format(reference="pay_1:1").replace("1050,", "-1,"),
+        "UPDATE settlement_lines SET amount = 1049",
+        "UPDATE settlement_lines SET currency = 'USD'",
+        "UPDATE settlement_lines SET store_id = 'sto_2'",
+        "DELETE FROM settlement_lines",
+    ],
+)
+async def test_what_the_books_have_twice_or_not_at_all_is_found(
+    own_database: str, provider: Provider, lie: str
+) -> None:
+    await tell(own_database, lie)
+    found = await judged(own_database, provider, CHARGE, *REVERSED)
+    assert {one.problem.partition(":1:")[0] for one in found.departures} == {"pay_1"}
+
+
+async def test_a_correction_by_the_providers_reference_is_counted_with_its_sale(
+    own_database: str, provider: Provider
+) -> None:
+    by_theirs = CORRECTION.format(reference="x").replace("our_reference", "provider_reference")
+    await tell(own_database, "UPDATE settlement_lines SET provider_reference = 'x'", by_theirs)
+    (departure,) = (await judged(own_database, provider, CHARGE)).departures
+    assert departure.problem.endswith("hold 2066, the provider's ledger 1016")
+
+
+async def test_a_refund_that_moved_more_than_the_settlements_say_is_found(
+    own_database: str, provider: Provider
+) -> None:
+    await tell(own_database)
+    more = {**CHARGE, "kind": "refund", "amount": 5, "fee": 0}
+    (departure,) = (await judged(own_database, provider, CHARGE, more)).departures
+    assert departure.place == "sto_1 JPY sandbox"
+    assert departure.problem.endswith("hold 1016, the provider's ledger 1011")
+
+
+async def test_a_correction_that_follows_the_statement_is_named_where_that_differs_from_the_ledger(
+    own_database: str, provider: Provider
+) -> None:
+    lower = CORRECTION.format(reference="pay_1:1").replace("1050,", "-50,")
+    await tell(own_database, lower, "UPDATE statement_lines SET amount = 1000")
+    found = await judged(own_database, provider, CHARGE)
+    assert (found.departures, found.named) == ((), 1)
+
+
+async def test_without_a_ledger_nothing_is_judged(own_database: str) -> None:
+    await tell(own_database)
+    with pytest.raises(Trouble):
+        await judge_net(database_url=own_database, sandbox_url="http://127.0.0.1:9")
