@@ -1,0 +1,100 @@
+"""Something between the product and its provider answers in the provider's place: what it says is not believed."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import uuid_utils
+
+from mpac.stack.environment import CONTROL_KEY_VARIABLE
+from tests.chaos.meddler import Meddler, foreign, meddler_before, twice
+from tests.integration.sandbox.harness import CONTROL_KEY, KEY, Sandbox
+from tests.living import WITHOUT_FLOWER, Living, living
+from tests.waiting import eventually
+
+ENOUGH_SECONDS = 60.0
+WHY = {"reason": "customer_request", "staff_code": "S1"}
+
+
+@pytest.fixture(scope="module")
+async def between(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Meddler]:
+    """The relay, before a sandbox of its own."""
+    sandbox = await Sandbox.start(tmp_path_factory.mktemp("s"))
+    async with meddler_before(sandbox.url) as meddler:
+        yield meddler
+    await sandbox.stop()
+
+
+@pytest.fixture(scope="module")
+async def relayed_town(home: Path, between: Meddler) -> AsyncIterator[Living]:
+    """A stack whose provider is reached through the relay."""
+    env = {"MPAC_SANDBOX_URL": between.url, "MPAC_SANDBOX_API_KEY": KEY, CONTROL_KEY_VARIABLE: CONTROL_KEY}
+    async with living(home / "chaos-between", parts=WITHOUT_FLOWER, env=env) as running:
+        yield running
+
+
+@pytest.fixture
+async def town(relayed_town: Living, between: Meddler) -> AsyncIterator[Living]:
+    """The stack, whole before and after; its day is closed and judged."""
+    between.be_honest()
+    yield relayed_town
+    between.be_honest()
+    await relayed_town.close_the_day()
+    await relayed_town.judge()
+
+
+async def charged(town: Living, ids: list[str]) -> Counter[int]:
+    """How many payments were charged how often."""
+    return Counter([len(await town.charges(payment_id)) for payment_id in ids])
+
+
+@pytest.mark.parametrize("is_idle", [True, False], ids=["when it is idle", "in one piece"])
+async def test_an_answer_that_comes_twice_decides_nothing_about_the_next_payment(
+    town: Living, between: Meddler, is_idle: bool
+) -> None:
+    if is_idle:
+        between.repeats_idle = True
+    else:
+        between.meddle = twice
+    approved, declined = [], []
+    for _ in range(10):  # one by one, so that each finds the connection of the one before
+        approved.append(await town.pay())
+        await town.settled([approved[-1]], within=ENOUGH_SECONDS)
+        declined.append(await town.pay(fate="decline:lost_card"))
+        await town.settled([declined[-1]], within=ENOUGH_SECONDS)
+    assert between.count >= 20
+    assert await town.statuses(approved) == {"completed": 10}
+    assert await town.statuses(declined) == {"failed": 10}
+    assert (await charged(town, approved), await charged(town, declined)) == ({1: 10}, {0: 10})
+
+
+@pytest.mark.parametrize("status", [503, 429, 403, 401, 404])
+async def test_a_foreign_refusal_after_the_charge_ends_with_one_charge_and_the_truth(
+    town: Living, between: Meddler, status: int
+) -> None:
+    between.meddle = foreign(status)
+    ids = await town.pay_many(5)
+    assert await town.settled(ids, within=ENOUGH_SECONDS) == {"completed": 5}
+    assert between.count == 5
+    assert await charged(town, ids) == {1: 5}
+
+
+async def test_a_foreign_refusal_after_a_refund_ends_with_one_refund(town: Living, between: Meddler) -> None:
+    payment_id = await town.pay()
+    await town.reaches(payment_id, "completed")
+    between.meddled, between.meddle = "POST /v1/refunds ", foreign(503)
+    key = uuid_utils.uuid7().hex
+    asked = await town.api.post(f"/payments/{payment_id}/refund", {"amount": 400, **WHY}, as_=town.staff, key=key)
+    assert asked.status == 201, asked.raw
+    path = f"/refunds/{asked.body['id']}"
+    await eventually(
+        lambda: town.api.get(path, as_=town.staff),
+        until=lambda answer: answer.body["status"] in ("completed", "failed"),
+        within=ENOUGH_SECONDS,
+    )
+
+    assert between.count == 1
+    assert (await town.api.get(path, as_=town.staff)).body["status"] == "completed"
+    ledger = (await town.sandbox("GET", f"/control/ledger/{payment_id}")).body["data"]
+    assert [(entry["kind"], entry["amount"]) for entry in ledger] == [("charge", 1_000), ("refund", 400)]
