@@ -6,15 +6,15 @@ They are moved while nothing is under way; in between they tick like any clock.
 import math
 from datetime import UTC, datetime, time, timedelta
 from typing import Self
-from zoneinfo import ZoneInfo
 
 import aiohttp
 import psycopg
 
 from mpac.stack.movable_clock import MOVE, READ
 from mpac.trouble import Trouble
+from workflows.zones import zone
 
-TOKYO = ZoneInfo("Asia/Tokyo")
+TOKYO = zone("Asia/Tokyo")
 OPENS = time(9, 0)
 GRACE_SECONDS = 6  # beyond the end of a day: a close waits 5 s for what was being recorded just then
 OK = 200

@@ -67,3 +67,12 @@ def test_postgresql_is_told_the_rules_and_no_name(name: str, near: datetime, exp
 
 def test_nothing_that_is_excluded_is_offered() -> None:
     assert not NOT_OFFERED & offered_zones()
+
+
+def test_no_other_module_reads_zones() -> None:
+    root = Path(__file__).parents[3]
+    modules = [
+        path for package in ("api", "beat", "mpac", "workers", "workflows") for path in (root / package).rglob("*.py")
+    ]
+    assert len(modules) > 300
+    assert [path.name for path in modules if "zoneinfo" in path.read_text()] == ["zones.py"]
