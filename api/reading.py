@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from workflows.errors import Detail, MalformedRequest
+from workflows.settlements.statements.lines import JsonNumber
 
 SAYABLE = re.compile(r"[A-Za-z_]{1,64}")
 """A name that is said back; anywhere else anything may have been typed, even a card number."""
@@ -50,4 +51,4 @@ def _no_number(name: str) -> Any:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number)
-_EXACT = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number, parse_float=str)
+_EXACT = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number, parse_float=JsonNumber)

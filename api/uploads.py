@@ -34,6 +34,7 @@ from api.schemas.statements import StatementIn
 from workflows.errors import Detail, InvalidRequest, MalformedRequest
 from workflows.idempotency import Key
 from workflows.providers.statement_mapping import StatementMapping
+from workflows.settlements.statements.lines import JsonNumber
 from workflows.settlements.statements.receive import Incoming, digest
 
 UPLOAD_PATH = re.compile(r"/api/v1/settlements/[^/]+/statements")
@@ -114,11 +115,20 @@ async def _from_json(request: Request, file: IO[bytes]) -> dict[str, Any]:
     except ValidationError as error:
         raise translate([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
     try:
-        file.writelines(json.dumps(line).encode() + b"\n" for line in body.lines)
+        file.writelines(_json(line).encode() + b"\n" for line in body.lines)
     except RecursionError as error:
         raise InvalidRequest(Detail("lines", "Must not be nested so deep")) from error
     content = hashlib.sha256(meaning_of_value(body.lines, bytes(raw))).hexdigest()  # names in any order are one line
     return {"provider": body.provider, "mapping": body.mapping, "format": "json_lines", "content": content}
+
+
+def _json(value: Any) -> str:
+    """Return ``value`` as JSON with each number as it came."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(name)}: {_json(inner)}" for name, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_json, value))}]"
+    return value if isinstance(value, JsonNumber) else json.dumps(value)
 
 
 async def _from_form(request: Request, file: IO[bytes]) -> dict[str, Any]:

@@ -70,3 +70,28 @@ async def test_a_line_of_json_that_cannot_be_meant_is_refused(
     as_json = await post_json(api, tenant, settlement_id, body.encode())
     assert as_json.status in (400, 422), as_json.raw
     assert await rows_kept(admin, settlement_id) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("mark", [None, ".", ","])
+async def test_the_point_of_a_number_is_its_decimal_mark_whatever_is_declared_for_texts(
+    api: Api, admin: Admin, tenant: Tenant, mark: str | None
+) -> None:
+    settlement_id = await closed_settlement(admin, tenant, [])
+    columns = {"our_reference": "ref", "amount": "amt", "currency": "c"}
+    mapping = {"columns": columns, "amounts": "major", **({"decimal_mark": mark} if mark else {})}
+    numbers = [("KWD", "1.050", 1050), ("EUR", "-2.50", -250), ("EUR", "1000", 100_000)]
+    lines = [f'{{"ref": "r{currency}{text}", "amt": {text}, "c": "{currency}"}}' for currency, text, _ in numbers]
+    path, as_ = f"/settlements/{settlement_id}/statements?{external(mapping)}", manager_of(api, tenant)
+    kind = {"Content-Type": "application/x-ndjson"}
+    streamed = await api.post(path, "\n".join(lines).encode(), as_=as_, key="1", headers=kind)
+    as_json = await post_json(
+        api, tenant, settlement_id, f'{{"provider": "external", "lines": [{",".join(lines)}]}}'.encode()
+    )
+    for answer in (streamed, as_json):
+        assert answer.status == 201, answer.raw
+        rows = await admin.execute(
+            "SELECT amount FROM statement_lines WHERE statement_id = %s ORDER BY line_number", [answer.body["id"]]
+        )
+        assert [row["amount"] async for row in rows] == [amount for _, _, amount in numbers]
+    refused = await api.post(path, b'{"ref": "a", "amt": 2.500, "c": "EUR"}', as_=as_, key="2", headers=kind)
+    assert (refused.status, refused.details[0]["field"]) == (422, "lines.1.amount")

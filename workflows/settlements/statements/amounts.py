@@ -12,7 +12,8 @@ between groups, if it cannot be read in any other way:
 | ``10,50``, ``1.050,25``, ``1 050`` | refused | marks that have to be declared |
 | ``1,00,0``, ``1e3``, full-width digits | refused | malformed |
 
-Decimals beyond those of the currency are refused even if they are zeros: a file that writes them may mean another mark.
+The point of a number in JSON is its decimal mark, whatever the mapping declares for texts. Decimals beyond those of the
+currency are refused even if they are zeros: a file that writes them may mean another mark.
 """
 
 import re
@@ -21,13 +22,14 @@ from collections.abc import Callable
 from workflows.card_data import mask_digits
 from workflows.money import MAX_MOVED, exponent
 from workflows.providers.statement_mapping import StatementMapping
-from workflows.settlements.statements.lines import Unreadable
+from workflows.settlements.statements.lines import JsonNumber, Unreadable
 
 ReadAmount = Callable[[str, str, str], int]
 """Reads a cell: its text, its currency, and our field's name for the complaint."""
 
 MAX_SHOWN = 40
 _WHOLE = re.compile(r"[+-]?[0-9]{1,16}")
+_JSON_NUMBER = re.compile(r"(-?)([0-9]{1,16})\.([0-9]{1,8})")
 _AMBIGUOUS = re.compile(r"[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}")
 _SPACES = "[ \u00a0\u2009\u202f]"
 _SAME_MARK = {" ": _SPACES, "'": "['\u2019]"}
@@ -50,11 +52,12 @@ def amount_reader(mapping: StatementMapping) -> ReadAmount:
 
     def read(text: str, currency: str, field: str) -> int:
         places = exponent(currency)
-        if not is_declared and _AMBIGUOUS.fullmatch(text) and (places or "." in text):
+        is_number = isinstance(text, JsonNumber)
+        if not is_number and not is_declared and _AMBIGUOUS.fullmatch(text) and (places or "." in text):
             raise Unreadable(
                 field, f'{shown(text)} may mean two amounts; declare decimal_mark in the mapping ("." or ",")'
             )
-        found = spelling.fullmatch(text)
+        found = (_JSON_NUMBER if is_number else spelling).fullmatch(text)
         if found is None or not (found[2] or found[3]):
             raise Unreadable(field, _complaint(text, decimal_mark, thousands_mark, is_declared=is_declared))
         decimals = found[3] or ""

@@ -6,7 +6,7 @@ Numbers are text here. As a float, 74537604221431023456789 would become 7.453760
 import json
 from typing import Any
 
-from workflows.settlements.statements.lines import Unreadable
+from workflows.settlements.statements.lines import JsonNumber, Unreadable
 
 MAX_DEPTH = 20  # of what is only stored; everything that looks through a line may recurse
 
@@ -55,4 +55,4 @@ def _no_number(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_no_number, object_pairs_hook=_object)
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=JsonNumber, parse_constant=_no_number, object_pairs_hook=_object)

@@ -22,6 +22,12 @@ class Line(NamedTuple):
 COLUMNS = Line._fields
 
 
+class JsonNumber(str):
+    """A number of JSON with a fraction or an exponent, as it is written: its point is a decimal mark in every country."""
+
+    __slots__ = ()
+
+
 class Unreadable(Exception):
     """A row cannot be read: ``field`` says which of our fields, ``issue`` what is wrong with it or what it must be.
 

@@ -47,7 +47,8 @@ def row_reader(mapping: StatementMapping, header: Sequence[str], suspicion: Susp
     amount_of = amount_reader(mapping)
 
     def cell(cells: Sequence[str], name: str) -> str:
-        return cells[places[name]].strip() if name in places else ""
+        value = cells[places[name]] if name in places else ""
+        return value.strip() if type(value) is str else value
 
     def read(line_number: int, cells: Sequence[str]) -> Line:
         if len(cells) != len(header):
