@@ -6,6 +6,8 @@ from functools import lru_cache
 Headers = list[tuple[bytes, bytes]]
 
 HOST = re.compile(rb"[ \t]*(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~%-]+)(:[0-9]{1,5})?[ \t]*")
+NO_HOST = "Its Host must be a name or address, with a port or without"
+ONCE = (b"host", b"authorization", b"content-type")
 
 
 def read_head(headers: Headers, version: str, *, is_upgrade: bool) -> tuple[str, int]:
@@ -24,12 +26,11 @@ def read_head(headers: Headers, version: str, *, is_upgrade: bool) -> tuple[str,
             return "Its only Transfer-Encoding may be chunked, in HTTP/1.1", 0
         if is_upgrade:  # the parser takes what follows the head for the other protocol; a length can be counted off
             return "It must have a Content-Length where it asks for an upgrade", 0
-    hosts = names.count(b"host")
-    if hosts != 1 and (hosts or version == "1.1"):
-        return "It must have one Host header", 0
-    if hosts and not _is_host(known[b"host"]):
-        return "Its Host must be a name or address, with a port or without", 0
-    return "", length
+    if len(set(names)) != len(names) and (doubled := next((name for name in ONCE if names.count(name) > 1), None)):
+        return f"It must have one {doubled.decode().title()} header", 0  # a proxy may have judged by the other one
+    if b"host" not in known:
+        return ("It must have a Host header", 0) if version == "1.1" else ("", length)
+    return ("", length) if _is_host(known[b"host"]) else (NO_HOST, 0)
 
 
 @lru_cache(maxsize=256)

@@ -34,6 +34,8 @@ WRONG = {
     "a host with a user": (HOST, b"Host: a@x\r\n"),
     "a list of hosts": (HOST, b"Host: x, y\r\n"),
     "a port that is none": (HOST, b"Host: x:80a\r\n"),
+    "two tokens": (HOST, HOST + b"Authorization: Bearer x\r\n"),
+    "two types": (HOST, HOST + b"content-type: application/json\r\n"),
     "another version": (b"HTTP/1.1", b"HTTP/2.0"),
     "an old version": (b"HTTP/1.1", b"HTTP/0.9"),
     "no version": (b" HTTP/1.1", b""),
