@@ -95,6 +95,23 @@ def test_an_api_without_its_key_says_so(home: Path) -> None:
         assert "MPAC_DEVICE_TOKEN_KEY_FILE" in said
 
 
+def test_an_api_without_what_it_checks_callers_by_says_so(home: Path) -> None:
+    folder = home / "secrets"
+    keys = {"MPAC_DEVICE_TOKEN_KEY_FILE": str(folder / "device-token-key.pem")}
+    users = {"MPAC_USER_JWKS_FILE": str(folder / "user-jwks.json")}
+    for host, variables, missing in (
+        ("0.0.0.0", keys, "MPAC_PUBLIC_URL must be set"),
+        ("127.0.0.1", {**keys, "MPAC_PUBLIC_URL": "pay.example"}, "MPAC_PUBLIC_URL ("),
+        ("127.0.0.1", {**keys, **users}, "MPAC_USER_TOKEN_ISSUER and MPAC_USER_TOKEN_AUDIENCE must be set"),
+        ("127.0.0.1", {**keys, **users, "MPAC_USER_TOKEN_ISSUER": "x"}, "MPAC_USER_TOKEN_AUDIENCE must be set"),
+        ("127.0.0.1", {**keys, "MPAC_TRUSTED_PROXIES": "proxy"}, "MPAC_TRUSTED_PROXIES ("),
+    ):
+        done = mpac("api", "--host", host, "--port", "8799", home=home, **AWAY, **variables)
+        assert done.returncode != 0
+        (line,) = done.stderr.strip().splitlines()
+        assert missing in line
+
+
 @pytest.mark.parametrize("word", ["up", "down", "status", "invariants", "secrets", "demo"])
 def test_a_folder_that_can_not_be_one_is_a_sentence(word: str) -> None:
     said = one_sentence(mpac(word, home=ROOT / "README.md" / "state"))

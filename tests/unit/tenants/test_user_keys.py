@@ -22,8 +22,8 @@ from workflows.tenants.tokens import Tokens
 
 def _read_always(monkeypatch: pytest.MonkeyPatch) -> None:
     """The keys are old as soon as they were read: their age is measured by the loop's clock."""
-    monkeypatch.setattr(user_keys, "LIFE_FROM_FILE", timedelta(0))
-    monkeypatch.setattr(user_keys, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(user_keys, "LIFE_FROM_FILE", timedelta(seconds=-1))
+    monkeypatch.setattr(user_keys, "PAUSE_SECONDS", -1)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ async def test_a_new_key_is_found_without_a_restart(
     tokens: Tokens, jwks_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await tokens.verify(user())
-    monkeypatch.setattr(user_keys, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(user_keys, "PAUSE_SECONDS", -1)
     new = new_private_key()
     publish(jwks_file, {"keys": public_jwks(USER_KEY)["keys"] + public_jwks(new)["keys"]})
     await tokens.verify(user(new, kid=public_jwks(new)["keys"][0]["kid"]))
@@ -71,7 +71,7 @@ async def test_keys_that_cannot_be_read_leave_the_known_ones_for_an_hour(
     await tokens.verify(user())
     publish(jwks_file, content)
     await tokens.verify(user(sub="usr_2"))
-    monkeypatch.setattr(user_keys, "KEPT", timedelta(0))  # the hour is over
+    monkeypatch.setattr(user_keys, "KEPT", timedelta(seconds=-1))  # the hour is over
     assert "not known" in await refusal(tokens, user(sub="usr_3"))
 
 
