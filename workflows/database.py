@@ -16,7 +16,7 @@ from typing import Any, cast
 import orjson
 import psycopg
 from sqlalchemy import text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -50,6 +50,9 @@ class Base(DeclarativeBase):
 
 CONNECT_TIMEOUT_SECONDS = 3  # a database that does not answer by then is away: 503 beats a hanging terminal
 POOL_TIMEOUT_SECONDS = 3  # likewise for a pool that stays empty
+LONG_POOL_TIMEOUT_SECONDS = (
+    30  # whoever asks for what takes long waits for those before: an export must not end in the middle
+)
 GONE_HOST = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
 """A host that vanished sends no reset: libpq's probes end a connection after 25 s, the kernel's after 15 min."""
 LAST_STATEMENTS_SECONDS = 2.0  # at the end: calls have ended before, so what still runs is a statement or two …
@@ -71,10 +74,13 @@ class _Engines:
     """The engines of this process, by role; empty until ``connect``."""
 
     by_role: dict[Role, AsyncEngine]
+    long: dict[Role, AsyncEngine]
+    """Those for what takes long, with few connections: were they the others', ten exports would stop every till."""
     url: str
 
     def __init__(self) -> None:
         self.by_role = {}
+        self.long = {}
         self.url = ""
 
 
@@ -94,28 +100,39 @@ def connect(settings: Settings, *, roles: tuple[Role, ...] = tuple(Role)) -> Non
             "timezone": "UTC",
             **(KEYED if role in KEYED_ROLES else {}),
         }
-        _engines.by_role[role] = create_async_engine(
-            url,
-            pool_size=settings.database_pool_size,
-            max_overflow=0,
-            pool_timeout=POOL_TIMEOUT_SECONDS,
-            pool_use_lifo=True,
-            hide_parameters=True,  # what clients send does not belong into tracebacks
-            json_serializer=lambda value: orjson.dumps(value).decode(),
-            json_deserializer=orjson.loads,
-            connect_args={
-                "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
-                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-                **GONE_HOST,
-                "application_name": str(role),
-            },
+        arguments = {
+            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            **GONE_HOST,
+            "application_name": str(role),
+        }
+        size = settings.database_pool_size
+        _engines.by_role[role] = _engine(url, arguments, size=size, timeout_seconds=POOL_TIMEOUT_SECONDS)
+        _engines.long[role] = _engine(
+            url, arguments, size=settings.long_calls, timeout_seconds=LONG_POOL_TIMEOUT_SECONDS
         )
-        watch_over(_engines.by_role[role])
+
+
+def _engine(url: URL, arguments: dict[str, Any], *, size: int, timeout_seconds: float) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=timeout_seconds,
+        pool_use_lifo=True,
+        hide_parameters=True,  # what clients send does not belong into tracebacks
+        json_serializer=lambda value: orjson.dumps(value).decode(),
+        json_deserializer=orjson.loads,
+        connect_args=arguments,
+    )
+    watch_over(engine)
+    return engine
 
 
 async def disconnect() -> None:
     """Close every connection of this process, once it is given back; whoever wants one from now on is refused."""
-    engines, _engines.by_role = [*_engines.by_role.values()], {}
+    engines = [*_engines.by_role.values(), *_engines.long.values()]
+    _engines.by_role, _engines.long = {}, {}
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + LAST_STATEMENTS_SECONDS
     for engine in engines:
@@ -131,12 +148,14 @@ def address() -> str:
 
 
 @asynccontextmanager
-async def transaction(role: Role) -> AsyncIterator[AsyncConnection]:
+async def transaction(role: Role, *, is_long: bool = False) -> AsyncIterator[AsyncConnection]:
     """A transaction under ``role``, committed at the end of the block and rolled back by any exception.
+
+    ``is_long``: its statements may take long, so it uses one of the few connections that nobody else waits for.
 
     Raises ``ServiceUnavailable`` where the database cannot be reached, is shutting down or gives no connection in time.
     """
-    engine = _engines.by_role.get(role)
+    engine = (_engines.long if is_long else _engines.by_role).get(role)
     if engine is None:  # not connected yet, or no longer
         raise ServiceUnavailable(retry_after_seconds=1)
     try:

@@ -32,6 +32,13 @@ class Settings(BaseSettings):
 
     database_url: SecretStr = Field(description="PostgreSQL 15 or newer: `postgresql://user:password@host:port/name`.")
     database_pool_size: int = Field(10, ge=1, le=100, description="Connections per role and process.")
+    long_calls: int = Field(
+        4,
+        ge=1,
+        le=100,
+        description="Connections per role and process for what may take long (exports, reports, statements, closes, "
+        "reconciliation); payments never wait for one of them.",
+    )
     statement_timeout_ms: int = Field(10_000, ge=100, description="The longest a single statement may run.")
     lock_timeout_ms: int = Field(3_000, ge=10, description="The longest a statement may wait for a row.")
     broker_url: SecretStr = Field(description="Valkey or Redis 6.2 or newer: `redis://:password@host:port/0`.")

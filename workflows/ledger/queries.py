@@ -20,7 +20,7 @@ async def list_accounts(*, caller: Caller, limit: int, before: str | None) -> li
     balance = (
         select(func.coalesce(func.sum(LedgerEntry.amount), 0)).where(LedgerEntry.account_id == page.c.id)
     ).scalar_subquery()
-    async with caller_transaction(caller) as connection:
+    async with caller_transaction(caller, is_long=True) as connection:
         rows = (await connection.execute(select(page, balance.label("balance")).order_by(page.c.id.desc()))).mappings()
         # sum() of bigints is numeric, and JSON wants plain texts as names
         return [{**{str(name): value for name, value in row.items()}, "balance": int(row["balance"])} for row in rows]

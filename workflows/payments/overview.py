@@ -76,7 +76,7 @@ class Overview:
 
 async def take_overview() -> Overview:
     """The overview as of now. Raises ``ServiceUnavailable`` where the database is away."""
-    async with transaction(Role.ACCEPT) as connection:
+    async with transaction(Role.ACCEPT, is_long=True) as connection:
         rows = tuple(OpenRows(**row) for row in (await connection.execute(_OPEN)).mappings())
         letters = (await connection.execute(_LETTERS)).scalar_one()
         queues = {row.queue: row.silent_seconds for row in await connection.execute(_QUEUES)}

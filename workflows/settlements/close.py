@@ -82,7 +82,7 @@ async def close_by_hand(settlement_id: str, *, caller: Caller, request_id: str) 
 
     Returns its id. Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (it is closed), ``ServiceUnavailable``.
     """
-    async with caller_transaction(caller) as connection:
+    async with caller_transaction(caller, is_long=True) as connection:
         await connection.execute(_PATIENCE)
         found = (await connection.execute(_LOCK_ONE, {"ids": [settlement_id], **own(caller)})).mappings().one_or_none()
         if found is None:
@@ -121,7 +121,7 @@ async def _close_group(ids: list[str], *, worker: str) -> list[str]:
 
 
 async def _close_due(ids: list[str], *, worker: str) -> list[str]:
-    async with transaction(Role.WORKER) as connection:
+    async with transaction(Role.WORKER, is_long=True) as connection:
         await connection.execute(_PATIENCE)
         locked = (await connection.execute(_LOCK_DUE, {"ids": ids})).mappings().all()
         if not locked:

@@ -90,7 +90,7 @@ async def _json_rows(pages: AsyncIterator[list[dict[str, Any]]], show: Any) -> A
 
 async def _look(settlement_id: str, caller: Caller) -> dict[str, Any]:
     """What the pages are read of: the settlement and its last run, if it has one. Raises ``ResourceNotFound``."""
-    async with caller_transaction(caller) as connection:
+    async with caller_transaction(caller, is_long=True) as connection:
         await Hand(caller).look_at(connection, settlement_id)
         last_run = (await connection.execute(_LAST_RUN, {"id": settlement_id})).mappings().one()
     return {"id": settlement_id, **last_run}
@@ -99,7 +99,7 @@ async def _look(settlement_id: str, caller: Caller) -> dict[str, Any]:
 async def _pages(statement: TextClause, of: dict[str, Any], caller: Caller) -> AsyncIterator[list[dict[str, Any]]]:
     after = ""
     while True:
-        async with caller_transaction(caller) as connection:
+        async with caller_transaction(caller, is_long=True) as connection:
             found = await connection.execute(statement, {**of, "after": after, "limit": PAGE})
             page = [dict(row) for row in found.mappings()]
         if not page:

@@ -28,9 +28,11 @@ class Hand:
         """Who it is, for columns that end in ``_by``."""
         return self.caller.id if self.caller else self.worker
 
-    def transaction(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A transaction that sees what this hand may see."""
-        return caller_transaction(self.caller) if self.caller else transaction(Role.WORKER)
+    def transaction(self, *, is_long: bool = False) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A transaction that sees what this hand may see. ``is_long`` as for ``workflows.database.transaction``."""
+        if self.caller:
+            return caller_transaction(self.caller, is_long=is_long)
+        return transaction(Role.WORKER, is_long=is_long)
 
     def by(self, at: datetime, *, reason: str | None = None) -> By:
         """The rest of a history row."""

@@ -80,7 +80,7 @@ async def open_due(*, worker: str) -> int:
 
 
 async def _open_page(look: Any, *, worker: str) -> int:
-    async with transaction(Role.WORKER) as connection:
+    async with transaction(Role.WORKER, is_long=True) as connection:
         await connection.execute(_PATIENCE)
         wanting = (await connection.execute(look, {"limit": PAGE})).mappings().all()
         return await _open(connection, wanting, worker=worker) if wanting else 0

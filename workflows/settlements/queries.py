@@ -40,8 +40,12 @@ async def read_settlement(settlement_id: str, *, caller: Caller) -> dict[str, An
     """The settlement's row; of an open one with the figures it would have now. Raises ``ResourceNotFound``."""
     async with caller_transaction(caller) as connection:
         row = await one_settlement(connection, settlement_id, caller)
+    if row["status"] != SettlementStatus.OPEN:
+        return row
+    async with caller_transaction(caller, is_long=True) as connection:
+        await connection.execute(_PATIENCE)
+        row = await one_settlement(connection, settlement_id, caller)
         if row["status"] == SettlementStatus.OPEN:
-            await connection.execute(_PATIENCE)
             row |= (await figures_so_far(connection, [settlement_id]))[settlement_id]
     return row
 

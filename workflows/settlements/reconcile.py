@@ -88,7 +88,7 @@ async def reconcile_settlement(
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or reconciled already), ``ServiceUnavailable`` (the
     database is away, or another run goes on), ``ComparisonTooLong``.
     """
-    async with hand.transaction() as connection:
+    async with hand.transaction(is_long=True) as connection:
         await hand.look_at(connection, settlement_id)
         await allow_large(connection)
         await lock_settlements(connection, [settlement_id])

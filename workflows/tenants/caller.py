@@ -86,13 +86,13 @@ _ENTER = text("""
 
 
 @asynccontextmanager
-async def caller_transaction(caller: Caller) -> AsyncIterator[AsyncConnection]:
+async def caller_transaction(caller: Caller, *, is_long: bool = False) -> AsyncIterator[AsyncConnection]:
     """A transaction that sees what ``caller`` may see.
 
     Suspending a device or replacing its key takes effect on its very next request, although its token is still good:
     every transaction asks. Raises as ``device_not_active`` does, and ``ServiceUnavailable`` as ``transaction`` does.
     """
-    async with transaction(Role.CALLER) as connection:
+    async with transaction(Role.CALLER, is_long=is_long) as connection:
         is_device = caller.role is CallerRole.DEVICE
         row = (
             await connection.execute(

@@ -54,7 +54,7 @@ class Facts:
 
 async def gather_facts(settlement_id: str, *, caller: Caller) -> Facts:
     """What there is to report. Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (still open)."""
-    async with caller_transaction(caller) as connection:
+    async with caller_transaction(caller, is_long=True) as connection:
         row = await one_settlement(connection, settlement_id, caller)
         if row["status"] == SettlementStatus.OPEN:
             raise InvalidStatusTransition(

@@ -89,7 +89,7 @@ async def fetch_statements(settlement_id: str, *, hand: Hand, providers: Provide
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or reconciled already), ``ServiceUnavailable``.
     """
-    async with hand.transaction() as connection:
+    async with hand.transaction(is_long=True) as connection:
         await hand.look_at(connection, settlement_id)
         await allow_large(connection)
         wanted = dict((await connection.execute(_WANTED, {"id": settlement_id})).mappings().one())
@@ -119,7 +119,7 @@ async def _fetch(provider: Provider, wanted: dict[str, Any], *, hand: Hand) -> F
 async def _choose(page: Sequence[StatementLine], wanted: dict[str, Any], *, hand: Hand) -> list[StatementLine]:
     references = sorted({line.our_reference for line in page if line.our_reference})
     parameters = {name: wanted[name] for name in ("id", "store_id", "currency")}
-    async with hand.transaction() as connection:
+    async with hand.transaction(is_long=True) as connection:
         found = await connection.execute(_PLACES, {**parameters, "references": references})
         places = {row.reference: row.place for row in found}
     return [line for line in page if _belongs(line, places.get(line.our_reference), wanted)]

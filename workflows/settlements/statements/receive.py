@@ -98,7 +98,7 @@ async def receive_statement(incoming: Incoming, *, hand: Hand, key: Key | None =
     (reconciled already), ``IdempotencyKeyReused``, ``IdempotencyKeyInUse``, ``ServiceUnavailable``.
     """
     sha256, size_bytes = await asyncio.to_thread(digest, incoming.file)
-    async with hand.transaction() as connection:
+    async with hand.transaction(is_long=True) as connection:
         await hand.look_at(connection, incoming.settlement_id)
         await allow_large(connection)
         # Of two files at once the second waits, and then finds the first; a file that waits for a run finds its outcome.

@@ -1,0 +1,103 @@
+"""Calls that take long use connections of their own: ten of them keep no till waiting."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import DictRow
+
+from mpac.stack.local import LocalStack
+from tests.factories import PaymentMaker, Tenant
+from tests.harness import Answer, Api
+from tests.integration.bills.kit import bill_of
+from tests.integration.orders.kit import open_order
+from tests.integration.refunds.kit import post_refund
+from tests.reconciling import closed_settlement, open_settlement, some_sales
+from tests.waiting import eventually
+from workflows.ids import new_id
+from workflows.payments.states import PaymentStatus
+
+Admin = psycopg.AsyncConnection[DictRow]
+TEN = 12
+
+
+@dataclass(frozen=True)
+class Long:
+    """A call that takes long as long as somebody holds ``held``."""
+
+    method: str
+    path: str
+    held: str
+    body: bytes | None = None
+    is_of_open: bool = False
+
+
+LINES, ENTRIES = (
+    "LOCK TABLE settlement_lines IN ACCESS EXCLUSIVE MODE",
+    "LOCK TABLE ledger_entries IN ACCESS EXCLUSIVE MODE",
+)
+SETTLEMENT = "SELECT 1 FROM settlements WHERE id = '{id}' FOR UPDATE"
+STATEMENTS = "SELECT pg_advisory_xact_lock(hashtextextended('statements of {id}', 0))"
+LONG = {
+    "export as CSV": Long("GET", "/settlements/{id}/export.csv", LINES),
+    "export as JSON": Long("GET", "/settlements/{id}/export.json", LINES),
+    "report": Long("GET", "/settlements/{id}/report", LINES),
+    "report as PDF": Long("GET", "/settlements/{id}/report.pdf", LINES),
+    "reconcile": Long("POST", "/settlements/{id}/reconcile", "LOCK TABLE breaks IN ACCESS EXCLUSIVE MODE"),
+    "statement": Long("POST", "/settlements/{id}/statements?provider=sandbox", STATEMENTS, b"kind\n"),
+    "close": Long("POST", "/settlements/{id}/close", SETTLEMENT, is_of_open=True),
+    "balances": Long("GET", "/ledger/accounts", ENTRIES),
+    "figures so far": Long("GET", "/settlements/{id}", LINES, is_of_open=True),
+}
+
+
+async def tills(api: Api, tenant: Tenant, payments: PaymentMaker, paid: list[str]) -> list[Answer]:
+    """What tills do all day, each kind once."""
+    order = await open_order(api, tenant)
+    bill = await bill_of(api, tenant, order["id"])
+    payment = await api.pay(tenant, amount=10, bill_id=bill["id"])
+    return [
+        payment,
+        await api.get(f"/payments/{payment.body['id']}", as_=tenant),
+        await api.get("/payments?client_reference=none", as_=tenant),
+        await post_refund(api, tenant, paid.pop(), amount=1),
+        await api.get("//health/ready"),
+    ]
+
+
+@pytest.mark.parametrize("name", LONG)
+async def test_tills_do_not_wait_for_calls_that_take_long(
+    api: Api, admin: Admin, stack: LocalStack, payments: PaymentMaker, name: str
+) -> None:
+    tenant, long = payments.tenant, LONG[name]
+    paid = [await payments.in_status(PaymentStatus.COMPLETED)]
+    of_open = (await open_settlement(admin, tenant))["id"]
+    settlement_id = of_open if long.is_of_open else await closed_settlement(admin, tenant, some_sales(3))
+    manager = api.signer.user(tenant, role="merchant_admin")
+    headers = {"Content-Type": "text/csv"} if long.body else {}
+
+    def ask() -> Awaitable[Answer]:
+        path = long.path.format(id=settlement_id)
+        key = new_id("request") if long.body else None
+        return api.call(long.method, path, long.body, as_=manager, key=key, headers=headers)
+
+    async with await psycopg.AsyncConnection.connect(stack.urls.database) as holder:
+        await holder.execute(long.held.format(id=settlement_id).encode())
+        asked = [asyncio.ensure_future(ask()) for _ in range(TEN)]
+        await eventually(lambda: waiting(admin), until=lambda number: number >= 3)
+        async with asyncio.timeout(20):
+            answers = await tills(api, tenant, payments, paid)
+        assert {answer.status for answer in answers} <= {200, 201}, [answer.body for answer in answers]
+        await holder.rollback()
+    statuses = {answer.status for answer in await asyncio.gather(*asked)}
+    assert statuses <= {200, 201, 409, 422}, statuses
+
+
+async def waiting(admin: Admin) -> int:
+    rows: Any = await (
+        await admin.execute("SELECT count(DISTINCT pid) AS n FROM pg_locks WHERE NOT granted")
+    ).fetchone()
+    return int(rows["n"])
