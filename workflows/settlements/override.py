@@ -8,12 +8,14 @@
 | plan  | the running periods get the end that follows from it                                                       |
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
 
 from sqlalchemy import text
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, InvalidRequest
 from workflows.settlements.periods import ONE_DAY, Rule, end_of, replanned
@@ -23,6 +25,8 @@ from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.queries import one_store
 
 Read = TypeVar("Read")
+
+CLOSES_WAITED_FOR = 5
 
 FARTHEST = timedelta(days=366)
 """An override is for one evening; a day further away than this is a slip of the finger."""
@@ -73,7 +77,7 @@ async def override_day(store_id: str, request: OverrideRequest, *, caller: Calle
     """
     async with caller_transaction(caller) as connection:
         await one_store(connection, store_id, caller)
-        locked = (await connection.execute(_LOCK, {"store_id": store_id})).mappings().all()
+        locked = await _lock_running(connection, store_id)
         at: datetime = (await connection.execute(_NOW)).scalar_one()
         since = min((row["start_at"] for row in locked), default=at)
         store = (await load_rules(connection, [store_id], since=since))[store_id]
@@ -98,6 +102,21 @@ async def override_day(store_id: str, request: OverrideRequest, *, caller: Calle
                 plans.append({"id": period["id"], **period_row(planned, store)})
         await write_plan(connection, plans)
     return {**written, "ends_at": end_of(day, rule)}
+
+
+async def _lock_running(connection: AsyncConnection, store_id: str) -> Sequence[RowMapping]:
+    """Lock the running periods of a store and return them.
+
+    A statement that waited for a close finds the closed period gone, but not the one that the close opened. It is repeated
+    until it finds the same periods twice.
+    """
+    locked = (await connection.execute(_LOCK, {"store_id": store_id})).mappings().all()
+    for _ in range(CLOSES_WAITED_FOR):
+        before = [row["id"] for row in locked]
+        locked = (await connection.execute(_LOCK, {"store_id": store_id})).mappings().all()
+        if [row["id"] for row in locked] == before:
+            break
+    return locked
 
 
 def _judge(request: OverrideRequest, old: Rule, new: Rule, *, at: datetime) -> None:
