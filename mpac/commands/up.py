@@ -1,7 +1,6 @@
 """`mpac up`: the whole stack in the foreground, or in the background with --detach."""
 
 import asyncio
-import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import click
 
 from mpac.options import home_option
 from mpac.stack.detach import detach_up
+from mpac.stack.environment import HIDDEN, without_password
 from mpac.stack.home import command, open_home
 from mpac.stack.local import LocalStack
 from mpac.stack.output import ConsoleOutput
@@ -21,7 +21,6 @@ from mpac.stack.runfile import RunInfo
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MOST_WORKERS = 64
-HIDDEN = "***"
 
 
 @click.command()
@@ -119,11 +118,6 @@ def summary(info: RunInfo, *, secret: bool) -> list[str]:
 def is_terminal() -> bool:
     """Whether a person reads what we print."""
     return sys.stdout is not None and sys.stdout.isatty()
-
-
-def without_password(url: str) -> str:
-    """The URL with its password hidden."""
-    return re.sub(r"(://[^:/@]*:).*@", rf"\1{HIDDEN}@", url)
 
 
 def _stop(stopped: asyncio.Event, starting: "asyncio.Task[LocalStack]") -> None:

@@ -10,6 +10,7 @@ from mpac.demo.screen import Screen
 from mpac.demo.stage import IN_A_SENTENCE, Stage, stack_for
 from mpac.proof import as_problems, as_table, is_clean, prove
 from mpac.stack.attach import attach
+from mpac.stack.environment import HIDDEN, without_password
 from mpac.stack.home import Home
 from mpac.stack.realm import MOVABLE
 from mpac.stack.runfile import read_run
@@ -90,12 +91,15 @@ async def _prove(stage: Stage, wrong: list[str]) -> bool:
 def _tell_where(stage: Stage) -> None:
     info = read_run(stage.home) or {}
     user, password = info["flower_auth"]
+    database_url = info["database_url"]
+    if not stage.screen.console.is_terminal:  # as `up`: what is kept in a file holds no password
+        password, database_url = HIDDEN, without_password(database_url)
     stage.screen.title("It is still up")
     for name, url in {
         "API": f"{info['api_url']}/docs",
         "Flower": f"{info['flower_url']}  (user {user}, password {password})",
         "Sandbox provider": f"{info['sandbox_url']}/control/ledger  (control key in run.json)",
-        "Database": info["database_url"],
+        "Database": database_url,
     }.items():
         stage.screen.show(f"{name:<18} {url}")
     stage.screen.show(f"Stop it with `{stage.command('down')}`; its settings are the demonstration's.")

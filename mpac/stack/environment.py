@@ -6,6 +6,7 @@ of one merchant would meet the default limit of 1,000 requests a minute at once.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from mpac.stack.valkey import broker_url
 
 PREFIX = "MPAC_"
 FLOWER_USER = "mpac"
+HIDDEN = "***"  # stands for a password
 CONTROL_KEY_VARIABLE = "MPAC_SANDBOX_CONTROL_KEY"
 RATE_LIMITS_OFF = {
     "MPAC_RATE_LIMIT_PER_MERCHANT": "0",
@@ -86,3 +88,8 @@ def with_users_own(ours: Mapping[str, str], user: Mapping[str, str] = os.environ
     """Ours, overridden by every ``MPAC_*`` the user has set; MPAC_HOME is the folder in use, however it was named."""
     own = {name: value for name, value in user.items() if name.startswith(PREFIX) and name != "MPAC_HOME"}
     return {**ours, **own}
+
+
+def without_password(url: str) -> str:
+    """The URL with its password hidden."""
+    return re.sub(r"(://[^:/@]*:).*@", rf"\1{HIDDEN}@", url)
