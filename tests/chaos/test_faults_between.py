@@ -76,7 +76,7 @@ async def test_a_foreign_refusal_after_the_charge_ends_with_one_charge_and_the_t
     between.meddle = foreign(status)
     ids = await town.pay_many(5)
     assert await town.settled(ids, within=ENOUGH_SECONDS) == {"completed": 5}
-    assert between.count == 5
+    assert between.count >= 5
     assert await charged(town, ids) == {1: 5}
 
 
@@ -94,7 +94,7 @@ async def test_a_foreign_refusal_after_a_refund_ends_with_one_refund(town: Livin
         within=ENOUGH_SECONDS,
     )
 
-    assert between.count == 1
+    assert between.count >= 1
     assert (await town.api.get(path, as_=town.staff)).body["status"] == "completed"
     ledger = (await town.sandbox("GET", f"/control/ledger/{payment_id}")).body["data"]
     assert [(entry["kind"], entry["amount"]) for entry in ledger] == [("charge", 1_000), ("refund", 400)]

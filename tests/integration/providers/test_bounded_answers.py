@@ -105,7 +105,7 @@ def test_an_answer_that_drips_ends_with_the_calls_time(run: Run, settings: Setti
             await asyncio.sleep(0.05)
 
     async def scenario() -> None:
-        async with peer_of(settings, script, sandbox_timeout_seconds=0.5) as (_, provider):
+        async with peer_of(settings, script, sandbox_timeout_seconds=2) as (_, provider):
             async with asyncio.timeout(PATIENCE_SECONDS):
                 assert await QUESTIONS["charge"](provider, "a") == Unknown("no answer: no answer in time")
 

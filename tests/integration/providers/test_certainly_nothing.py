@@ -19,7 +19,10 @@ from tests.integration.providers.peer import (
     reference_of,
     say,
 )
+from tests.waiting import until
 from workflows.providers.base import Succeeded, Unavailable, Unknown
+from workflows.providers.http_client import HttpClient
+from workflows.providers.http_reader import NotConnected
 from workflows.settings import Settings
 
 HTML = b"<html><body><h1>503 Service Unavailable</h1></body></html>"
@@ -109,13 +112,11 @@ def test_a_connection_that_is_not_taken_in_time_did_nothing(run: Run, settings: 
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-@pytest.mark.parametrize("end", ["reset", "closed", "half", "silence"])
+@pytest.mark.parametrize("end", ["reset", "closed", "half"])
 def test_a_request_that_was_written_and_not_answered_is_unknown(
     run: Run, settings: Settings, end: str, question: str
 ) -> None:
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
-        if end == "silence":
-            return
         if end == "half":
             await say(writer, http(200, operation(heard.reference, "succeeded"))[:-1])
         if end == "reset":
@@ -123,9 +124,22 @@ def test_a_request_that_was_written_and_not_answered_is_unknown(
         writer.close()
 
     async def scenario() -> None:
-        async with peer_of(settings, script, sandbox_timeout_seconds=1) as (peer, provider):
+        async with peer_of(settings, script) as (peer, provider):
             assert isinstance(await QUESTIONS[question](provider, "a"), Unknown)
             assert len(peer.heard) == 1
+
+    run(scenario())
+
+
+def test_requests_that_are_never_answered_are_unknown(run: Run, settings: Settings) -> None:
+    async def script(_heard: Heard, _writer: asyncio.StreamWriter) -> None:
+        """Say nothing."""
+
+    async def scenario() -> None:
+        async with peer_of(settings, script, sandbox_timeout_seconds=3) as (peer, provider):
+            answers = await asyncio.gather(*(question(provider, "a") for question in QUESTIONS.values()))
+            assert {type(answer) for answer in answers} == {Unknown}
+            assert len(peer.heard) == len(QUESTIONS)
 
     run(scenario())
 
@@ -142,7 +156,7 @@ def test_a_connection_that_ended_while_idle_is_replaced_and_the_request_sent_onc
     async def scenario() -> None:
         async with peer_of(settings, script) as (peer, provider):
             assert not isinstance(await QUESTIONS[question](provider, "a"), Unknown)
-            await asyncio.wait_for(peer.writers[0].wait_closed(), 60)
+            await until(lambda: not any(idle.is_quiet() for idle in provider._client._idle))
             answer = await QUESTIONS[question](provider, "b")
             assert not isinstance(answer, Unknown | Unavailable)
             assert [heard.reference for heard in peer.heard] == [reference_of(question, letter) for letter in "ab"]
@@ -157,16 +171,22 @@ def test_a_call_that_finds_no_place_in_time_was_not_sent(run: Run, settings: Set
         await free.wait()
         await honest(heard, writer)
 
+    async def ask(client: HttpClient) -> int:
+        async with client.exchange("GET", "/v1/charges/pay_a:1") as answer:
+            return answer.status
+
     async def scenario() -> None:
-        async with peer_of(settings, script, calls_in_flight=1) as (peer, provider):
-            provider._client._timeout_seconds = 600
-            first = asyncio.ensure_future(QUESTIONS["charge"](provider, "a"))
+        async with peer_of(settings, script) as (peer, _):
+            client = HttpClient(f"http://127.0.0.1:{peer.port}", headers={}, limit=1, timeout_seconds=600)
+            first = asyncio.ensure_future(ask(client))
             await peer.called.wait()
-            provider._client._timeout_seconds = 0.05
-            assert isinstance(await QUESTIONS["charge"](provider, "b"), Unavailable)
+            client._timeout_seconds = 0.05
+            with pytest.raises(NotConnected):
+                await ask(client)
             free.set()
-            assert isinstance(await first, Succeeded)
+            assert await first == 200
             assert len(peer.heard) == 1
+            await client.close()
 
     run(scenario())
 
