@@ -5,6 +5,8 @@
 | a payment reserves   |      | +        |          | stays (reserve)                                                        |
 | it ends with nothing |      | −        |          | stays (release)                                                        |
 | it completes         | +    | −        |          | partially_paid (pay_part, pay_more) or paid (pay_whole)                |
+| it completes, and its refund is recorded with it | | − | | stays (release): the guest owes it still                       |
+| that refund fails    | +    |          |          | as if it had just completed, where the balance allows it               |
 | some is given back   | −    |          |          | partially_paid (give_back_part), unpaid at zero (give_back)            |
 | … of a paid bill     |      |          | +        | stays paid (give_back_paid)                                            |
 
@@ -89,6 +91,11 @@ def pay_amount(balance: Balance, amount: int) -> Step:
         return Step(BillEvent.PAY_WHOLE, replace(after, status=BillStatus.PAID))
     event = BillEvent.PAY_PART if balance.status == BillStatus.UNPAID else BillRemark.PAY_MORE
     return Step(event, replace(after, status=BillStatus.PARTIALLY_PAID))
+
+
+def count_amount(balance: Balance, amount: int) -> Step:
+    """Turn ``amount``, which is not reserved, into paid. The caller has checked that it is available."""
+    return pay_amount(replace(balance, reserved=balance.reserved + amount), amount)
 
 
 def give_back_amount(balance: Balance, amount: int) -> Step:

@@ -8,7 +8,8 @@
 | issue | the bill, its number, its history, its idempotency record                                                    |
 
 Usually nothing is on a bill yet and the new one comes to the orders' totals; an order whose bills come to all of it gets
-no second one (409). Where a part of a split was voided, what that part came to can be billed again, for the same orders.
+no second one (409). Where a part of a split was voided, or paid and given back in full, what that part came to can be
+billed again, for the same orders.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.issue import issue_bills
 from workflows.bills.parts import Part
 from workflows.bills.present import bill_fields
+from workflows.bills.states import LIVE
 from workflows.errors import Detail, DuplicateResource, InvalidRequest, ResourceNotFound
 from workflows.idempotency import Key, Stored, keep_in, known_answer
 from workflows.orders.lock import lock_orders
@@ -28,11 +30,11 @@ from workflows.rendering import render
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.transitions import By, illegal
 
-_LIVE = text("""
-    -- live: the bills of these orders that are not voided, each with all the orders it is for
+_LIVE = text(f"""
+    -- live: the bills of these orders that are owed or paid, each with all the orders it is for
     SELECT b.id, b.subtotal, b.tax_amount, b.discount_amount, array_agg(bo.order_id ORDER BY bo.order_id) AS order_ids
     FROM bills b JOIN bill_orders bo ON bo.bill_id = b.id
-    WHERE b.status <> 'voided' AND b.id IN (SELECT bill_id FROM bill_orders WHERE order_id = ANY(:order_ids))
+    WHERE {LIVE} AND b.id IN (SELECT bill_id FROM bill_orders WHERE order_id = ANY(:order_ids))
     GROUP BY b.id ORDER BY b.id
 """)
 _ITEMS = text("SELECT id FROM order_items WHERE order_id = ANY(:order_ids) ORDER BY order_id, position")

@@ -6,8 +6,8 @@
 | orders | only where a bill became paid: locked by id, last of all; ``open`` → ``paid`` where nothing is owed now    |
 
 Of two parts that are paid at the same moment each looks after it has the order's lock, and so the second sees the first.
-An order is paid when every bill of it that is not voided is paid and these bills come to all of it: a part that was voided
-leaves something unbilled, and the order open until that is billed and paid too.
+An order is paid when every live bill of it is paid and these bills come to all of it. A bill is live unless it was voided,
+or paid and given back in full: both leave something unbilled, and the order open until that is billed and paid too.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,9 +15,9 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.bills.balance import pay_amount
-from workflows.bills.lock import SETTLE, Share, step_each
-from workflows.bills.states import BillStatus
+from workflows.bills.balance import count_amount, pay_amount
+from workflows.bills.lock import SETTLE, Share, lock_bills, step_each, write_bills
+from workflows.bills.states import LIVE, BillStatus
 from workflows.orders.states import OrderEvent, OrderStatus
 from workflows.transitions import By
 
@@ -28,15 +28,15 @@ _LOCK_ORDERS = text("""
     ORDER BY id FOR NO KEY UPDATE
 """)
 
-_PAY_ORDERS = text("""
+_PAY_ORDERS = text(f"""
     -- pay: those of these locked orders for which nothing is owed and nothing unbilled any more
     WITH clock AS MATERIALIZED (
         SELECT clock_timestamp() AS now  -- the locks were perhaps waited for
     ), live AS (
         SELECT bo.order_id, b.id, b.status, b.total_amount FROM bill_orders bo
         -- LATERAL and LIMIT 1 here and below: else a plan that is kept may go through all bills and orders.
-        CROSS JOIN LATERAL (SELECT id, status, total_amount FROM bills WHERE id = bo.bill_id LIMIT 1) b
-        WHERE bo.order_id = ANY(:order_ids) AND b.status <> 'voided'
+        CROSS JOIN LATERAL (SELECT * FROM bills WHERE id = bo.bill_id LIMIT 1) b
+        WHERE bo.order_id = ANY(:order_ids) AND {LIVE}
     ), billed AS (
         SELECT order_id, sum(total_amount) AS total, bool_and(status = 'paid') AS is_paid, min(id) AS bill_id
         FROM live GROUP BY order_id
@@ -70,6 +70,25 @@ async def pay(connection: AsyncConnection, shares: Sequence[Share]) -> list[str]
     bills = await step_each(connection, shares, pay_amount, statement=SETTLE)
     paid = [bill_id for bill_id, bill in bills.items() if bill.balance.status == BillStatus.PAID]
     return await _pay_orders(connection, paid, by=shares[-1].by) if paid else []
+
+
+async def pay_after_all(connection: AsyncConnection, shares: Sequence[Share]) -> set[str]:
+    """Count payments that hold no reservation any more towards bills that still owe as much.
+
+    Return the ids of those that were counted. A bill that was voided or paid otherwise takes nothing.
+    """
+    bills = await lock_bills(connection, (share.bill_id for share in shares))
+    counted: set[str] = set()
+    for share in shares:
+        bill = bills[share.bill_id]
+        if share.amount <= bill.balance.available:
+            bill.take(count_amount(bill.balance, share.amount), share)
+            counted.add(share.cause_id)
+    await write_bills(connection, SETTLE, bills.values())
+    paid = [bill_id for bill_id, bill in bills.items() if bill.steps and bill.balance.status == BillStatus.PAID]
+    if paid:
+        await _pay_orders(connection, paid, by=shares[-1].by)
+    return counted
 
 
 async def _pay_orders(connection: AsyncConnection, bill_ids: Iterable[str], *, by: By) -> list[str]:

@@ -27,6 +27,10 @@ class BillRemark(StrEnum):
     GIVE_BACK_PAID = "give_back_paid"  # some or all was given back after it was paid in full: it stays paid
 
 
+LIVE = "(b.status <> 'voided' AND NOT (b.status = 'paid' AND b.refunded_amount = b.paid_amount))"
+"""Condition on a bill ``b``: it is owed or paid. One that was given back in full stays ``paid``, but nothing of it is kept."""
+
+
 BILL = StateMachine(
     name="bill",
     initial=(BillStatus.UNPAID,),

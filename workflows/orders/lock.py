@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
+from workflows.errors import Detail, DuplicateResource, InvalidStatusTransition, ResourceNotFound
 from workflows.orders.models import Order
 from workflows.orders.states import ORDER
 from workflows.tenants.caller import Caller
@@ -28,6 +28,12 @@ _KEPT = text("""
     -- kept: payments for any bill of this order, voided ones too, of which some money is still ours
     SELECT count(*) FROM bill_orders bo JOIN payments p ON p.bill_id = bo.bill_id
     WHERE bo.order_id = :order_id AND p.captured_amount > p.refunded_amount
+""")
+_GIVEN_BACK = text("""
+    -- given back: whether there are payments that count for a bill of this order, and none that stays with us
+    SELECT coalesce(bool_and(p.captured_amount = p.refund_reserved), false)
+    FROM bill_orders bo JOIN payments p ON p.bill_id = bo.bill_id
+    WHERE bo.order_id = :order_id AND p.captured_amount > 0 AND NOT p.off_bill
 """)
 
 
@@ -71,6 +77,11 @@ async def payments_kept(connection: AsyncConnection, order_id: str) -> int:
     return int((await connection.execute(_KEPT, {"order_id": order_id})).scalar_one())
 
 
+async def is_given_back(connection: AsyncConnection, order_id: str) -> bool:
+    """Return whether all that was paid for this order was given back, or is being given back."""
+    return bool((await connection.execute(_GIVEN_BACK, {"order_id": order_id})).scalar_one())
+
+
 def blocked(order: dict[str, Any], doing: str, *why: Detail) -> InvalidStatusTransition:
     """The error for what the order's status would allow but its bills do not: ``doing`` is a participle."""
     return InvalidStatusTransition(
@@ -84,3 +95,16 @@ def check_edge(order: dict[str, Any], event: str) -> None:
     """Raise ``InvalidStatusTransition`` where the order's status has no edge for ``event``."""
     if ORDER.target(order["status"], event) is None:
         raise illegal(ORDER, order["status"], event)
+
+
+def check_version(order: dict[str, Any], version: int | None) -> None:
+    """Raise ``DuplicateResource`` where the locked order is not in ``version`` any more; ``None``: any will do.
+
+    Each version of an order is made once: the one that would follow ``version`` exists already.
+    """
+    if version is not None and version != order["version"]:
+        raise DuplicateResource(
+            Detail("version", f"Must be {order['version']}, the current version; you sent {version}"),
+            Detail("current_version", str(order["version"])),
+            message="This order was changed by somebody else; read it again, then repeat your change",
+        )

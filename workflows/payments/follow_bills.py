@@ -5,10 +5,15 @@
 | completed   | what was reserved is paid; its order is paid with its last bill |
 | failed      | what was reserved is free again                                |
 | cancelled   | likewise                                                       |
+| completed although it was withdrawn, and its refund is recorded with it | likewise: the guest owes the bill still |
+
+The last of these is marked ``off_bill``: neither the payment nor its refund counts for the bill. Should that refund fail
+in the end, the money is kept, and ``refunds.kept_after_all`` decides what it pays.
 """
 
 from collections.abc import Sequence
 
+from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,13 +25,27 @@ from workflows.transitions import By
 
 WITHOUT_MONEY = (PaymentStatus.FAILED, PaymentStatus.CANCELLED)
 
+_OFF_BILL = text("UPDATE payments SET off_bill = true WHERE id = ANY(:ids)")
+
 
 async def follow_bills(connection: AsyncConnection, moved: Sequence[RowMapping], worker: str) -> None:
     """Settle the reservations of those of ``moved`` that ended, in the transaction that ended them."""
     billed = [row for row in moved if row["bill_id"]]
-    if billed:
-        await pay(connection, [_share(row, worker) for row in billed if row["status"] == PaymentStatus.COMPLETED])
-        await release(connection, [_share(row, worker) for row in billed if row["status"] in WITHOUT_MONEY])
+    if not billed:
+        return
+    completed = [row for row in billed if row["status"] == PaymentStatus.COMPLETED]
+    off_bill = [row for row in completed if is_given_back(row)]
+    await pay(connection, [_share(row, worker) for row in completed if row not in off_bill])
+    without_money = [row for row in billed if row["status"] in WITHOUT_MONEY]
+    await release(connection, [_share(row, worker) for row in (*without_money, *off_bill)])
+    if off_bill:
+        await connection.execute(_OFF_BILL, {"ids": [row["id"] for row in off_bill]})
+
+
+def is_given_back(row: RowMapping) -> bool:
+    """Return whether a full refund is recorded in the transaction that recorded ``row``."""
+    is_too_late = row["cancel_outcome"] == "too_late" and row["on_too_late"] == "refund"
+    return bool(is_too_late and row["status"] == PaymentStatus.COMPLETED)
 
 
 def _share(row: RowMapping, worker: str) -> Share:

@@ -3,7 +3,7 @@
 | refund becomes | payment                                                                                          |
 |----------------|---------------------------------------------------------------------------------------------------|
 | ``completed``  | ``refunded_amount`` grows; the first one moves it from ``completed`` to ``refunded``                |
-| ``failed``     | the reservation is released                                                                        |
+| ``failed``     | the reservation is released; what was off its bill pays it after all (``refunds.kept_after_all``)      |
 | neither yet    | the reservation is kept: what may have gone back cannot be given back a second time                 |
 
 Locks are taken in the order of the house: bills, payments, refunds. A refund moves only if its fence is still the one of
@@ -25,6 +25,7 @@ from workflows.database import rows_parameter
 from workflows.payments.hands import Aftermath, Answered
 from workflows.payments.record import record_group, row_of
 from workflows.providers.base import GiveBack
+from workflows.refunds.kept_after_all import keep_after_all
 from workflows.refunds.states import RefundStatus
 from workflows.refunds.verdict import in_our_words
 from workflows.transitions import By
@@ -98,10 +99,12 @@ _RECORD = text("""
         SET refunded_amount = p.refunded_amount + s.given_back, refund_reserved = p.refund_reserved - s.released,
             status = CASE WHEN s.given_back > 0 THEN 'refunded' ELSE p.status END,
             version = p.version + CASE WHEN s.given_back > 0 THEN 1 ELSE 0 END,
-            refunded_at = CASE WHEN s.given_back > 0 THEN coalesce(p.refunded_at, now()) ELSE p.refunded_at END
+            refunded_at = CASE WHEN s.given_back > 0 THEN coalesce(p.refunded_at, now()) ELSE p.refunded_at END,
+            -- What a person was asked about is over once nothing of it is kept.
+            needs_review = p.needs_review AND p.refunded_amount + s.given_back < p.captured_amount
         FROM sums s WHERE p.id = ANY(ARRAY(SELECT payment_id FROM sums)) AND p.id = s.payment_id
         RETURNING p.id, p.version, p.merchant_id, p.store_id, p.bill_id, p.amount, p.refunded_amount, s.given_back,
-                  s.request_id
+                  s.request_id, p.off_bill, p.refund_reserved
     ), payment_history_rows AS (
         INSERT INTO payment_history (payment_id, version, merchant_id, store_id, event, from_status, to_status, at,
                                      caller_type, caller_id, reason, request_id)
@@ -113,7 +116,7 @@ _RECORD = text("""
     )
     SELECT m.id, m.status, m.merchant_id, m.store_id, m.request_id, m.payment_id, m.amount, m.currency, m.fee, m.provider,
            m.completed_at, p.bill_id, p.amount AS payment_amount,
-           p.refunded_amount - p.given_back AS refunded_before,
+           p.refunded_amount - p.given_back AS refunded_before, p.off_bill, p.refund_reserved AS still_reserved,
            (SELECT pg_notify('refunds', string_agg(id || ':' || version, ' ')) FROM moved WHERE event IS NOT NULL
             HAVING count(*) > 0),
            (SELECT pg_notify('payments', string_agg(id || ':' || version, ' ')) FROM paid WHERE given_back > 0
@@ -159,6 +162,7 @@ async def _record(
     await connection.execute(_LOCK, {"payment_ids": payment_ids})
     moved = (await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})).mappings().all()
     await _follow_bills(connection, moved, worker)
+    await keep_after_all(connection, moved, worker)
     for follow in aftermath:
         await follow(connection, moved, worker)
     statuses: dict[str, str] = {row["id"]: row["status"] for row in moved}
@@ -171,7 +175,7 @@ async def _follow_bills(connection: AsyncConnection, moved: Sequence[RowMapping]
     before: dict[str, int] = {}
     shares = []
     for row in moved:
-        if not row["bill_id"] or row["status"] != RefundStatus.COMPLETED:
+        if not row["bill_id"] or row["off_bill"] or row["status"] != RefundStatus.COMPLETED:
             continue
         earlier = before.setdefault(row["payment_id"], row["refunded_before"])
         before[row["payment_id"]] += row["amount"]

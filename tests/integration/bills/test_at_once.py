@@ -58,7 +58,9 @@ async def test_an_order_that_changes_while_it_is_billed_is_billed_for_what_it_is
     for _ in range(ROUNDS):
         order = await open_order(api, refunds.tenant)
         changed, billed = await asyncio.gather(
-            api.call("PATCH", f"/orders/{order['id']}", {"items": [RICE]}, as_=refunds.tenant),
+            api.call(
+                "PATCH", f"/orders/{order['id']}", {"version": order["version"], "items": [RICE]}, as_=refunds.tenant
+            ),
             post_bill(api, refunds.tenant, order["id"]),
         )
         now = (await api.get(f"/orders/{order['id']}", as_=refunds.tenant)).body
@@ -112,7 +114,8 @@ async def test_a_conflict_is_no_answer_to_keep(api: Api, refunds: RefundMaker) -
     order = await open_order(api, refunds.tenant)
     bill = await bill_of(api, refunds.tenant, order["id"])
     assert (await post_bill(api, refunds.tenant, order["id"], key="mine")).status == 409
-    payment = await api.pay(refunds.tenant, amount=100, bill_id=bill["id"])
+    code = {"type": "qr", "mode": "cpm"}
+    payment = await api.pay(refunds.tenant, amount=100, bill_id=bill["id"], method=code)
     assert (await split(api, refunds.tenant, bill["id"], key="mine", parts=2)).status == 409
     await api.post(f"/payments/{payment.body['id']}/cancel", {}, as_=refunds.tenant)
     parts = await split(api, refunds.tenant, bill["id"], key="mine", parts=2)

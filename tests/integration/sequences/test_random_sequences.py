@@ -228,6 +228,9 @@ FAULTS = {
     "a payment that failed keeps its reservation": Fault(
         "workflows.payments.follow_bills", "release", forgets, "I12 bill sums"
     ),
+    "a payment that is being given back counts for its bill": Fault(
+        "workflows.payments.follow_bills", "_OFF_BILL", text("SELECT CAST(:ids AS text[])"), "I12 bill sums"
+    ),
     "a refund reserves nothing": Fault(
         "workflows.refunds.request", "_RESERVE", text("SELECT :id, :amount"), "I4 refund sums"
     ),

@@ -10,12 +10,15 @@
 | paid orders | the status of an order with its bills |
 
 A refund takes from a payment's amount first and from its tip last, and a tip was never on the bill; so what is kept of a
-payment for its bill is ``max(amount − refunded_amount, 0)``.
+payment for its bill is ``max(amount − refunded_amount, 0)``. A payment that was completed together with its own refund is
+``off_bill``: its reservation was released, and neither counts. A bill that was given back in full stays paid, but its part
+of the order may be billed again.
 """
 
 from workflows.invariants.rule import Rule
 
 KEPT = "p.status IN ('completed', 'refunded')"
+RETURNED = "(b.status = 'paid' AND b.refunded_amount > 0 AND b.refunded_amount = b.paid_amount)"
 UNDER_WAY = "p.status IN ('pending', 'processing')"
 
 RULES = (
@@ -47,7 +50,7 @@ RULES = (
                     b.paid_amount - b.refunded_amount, coalesce(s.held, 0), coalesce(s.kept, 0)) END AS problem
             FROM bills b FULL JOIN (
                 SELECT p.bill_id, sum(p.amount) FILTER (WHERE {UNDER_WAY}) AS held,
-                       sum(greatest(p.amount - p.refunded_amount, 0)) FILTER (WHERE {KEPT}) AS kept,
+                       sum(greatest(p.amount - p.refunded_amount, 0)) FILTER (WHERE {KEPT} AND NOT p.off_bill) AS kept,
                        count(*) FILTER (WHERE (p.store_id, p.currency) <> (o.store_id, o.currency)) AS strangers
                 FROM payments p LEFT JOIN bills o ON o.id = p.bill_id WHERE p.bill_id IS NOT NULL GROUP BY p.bill_id
             ) s ON s.bill_id = b.id
@@ -58,17 +61,21 @@ RULES = (
     Rule(
         invariant="I12",
         name="counted once",
-        sentence="A payment is held on its bill once, and once paid or once released.",
+        sentence="A payment is held on its bill once, then paid or released once.",
         checked="SELECT count(*) FROM payments WHERE bill_id IS NOT NULL",
         violations=f"""
             SELECT p.id, format('%s: held %s times, paid %s, released %s on %s', p.status,
                 count(*) FILTER (WHERE h.event = 'reserve'), count(*) FILTER (WHERE h.event LIKE 'pay%'),
                 count(*) FILTER (WHERE h.event = 'release'), p.bill_id) AS problem
             FROM payments p LEFT JOIN bill_history h ON h.bill_id = p.bill_id AND h.reason = p.id
-            WHERE p.bill_id IS NOT NULL GROUP BY p.id, p.status, p.bill_id
-            HAVING (count(*) FILTER (WHERE h.event = 'reserve'), count(*) FILTER (WHERE h.event LIKE 'pay%'),
-                    count(*) FILTER (WHERE h.event = 'release'))
-                <> (1, CASE WHEN {KEPT} THEN 1 ELSE 0 END, CASE WHEN {KEPT} OR {UNDER_WAY} THEN 0 ELSE 1 END)
+            WHERE p.bill_id IS NOT NULL GROUP BY p.id, p.status, p.bill_id, p.off_bill, p.cancel_outcome
+            HAVING (count(*) FILTER (WHERE h.event = 'reserve'), count(*) FILTER (WHERE h.event LIKE 'pay%'))
+                <> (1, CASE WHEN {KEPT} AND NOT p.off_bill THEN 1 ELSE 0 END)
+               OR count(*) FILTER (WHERE h.event = 'release') NOT BETWEEN
+                    CASE WHEN {UNDER_WAY} OR {KEPT} AND NOT p.off_bill THEN 0 ELSE 1 END AND
+                    CASE WHEN {UNDER_WAY} OR {KEPT} AND NOT p.off_bill AND p.cancel_outcome IS DISTINCT FROM 'too_late'
+                        THEN 0 ELSE 1 END
+               OR p.off_bill AND (NOT {KEPT} OR p.cancel_outcome IS DISTINCT FROM 'too_late')
         """,
     ),
     Rule(
@@ -90,12 +97,13 @@ RULES = (
         name="billed once",
         sentence="The bills of the same orders come to no more than these orders.",
         checked="SELECT count(*) FROM bill_orders",
-        violations="""
+        violations=f"""
             SELECT min(b.id) AS id, format('%s billed for orders of %s', sum(b.total_amount), f.total) AS problem
             FROM bills b CROSS JOIN LATERAL (
                 SELECT string_agg(o.id, ' ' ORDER BY o.id) AS family, sum(o.total_amount) AS total
                 FROM bill_orders bo JOIN orders o ON o.id = bo.order_id WHERE bo.bill_id = b.id) f
-            WHERE b.status <> 'voided' GROUP BY f.family, f.total HAVING sum(b.total_amount) > coalesce(f.total, 0)
+            WHERE b.status <> 'voided' AND NOT {RETURNED} GROUP BY f.family, f.total
+            HAVING sum(b.total_amount) > coalesce(f.total, 0)
         """,
     ),
     Rule(
@@ -103,15 +111,18 @@ RULES = (
         name="paid orders",
         sentence="An order is paid when bills for all of it are, and not before.",
         checked="SELECT count(*) FROM orders WHERE status IN ('open', 'paid', 'completed')",
-        violations="""
-            SELECT o.id, format('%s although bills of %s are paid of %s', o.status, f.paid, f.total) AS problem
+        violations=f"""
+            SELECT o.id, format('%s although bills of %s are paid of %s, %s of them given back', o.status, f.paid, f.total,
+                f.returned) AS problem
             FROM orders o CROSS JOIN LATERAL (
-                SELECT coalesce(sum(b.total_amount) FILTER (WHERE b.status = 'paid'), 0) AS paid, coalesce((
+                SELECT coalesce(sum(b.total_amount) FILTER (WHERE b.status = 'paid'), 0) AS paid,
+                    coalesce(sum(b.total_amount) FILTER (WHERE {RETURNED}), 0) AS returned, coalesce((
                     SELECT sum(t.total_amount) FROM orders t WHERE t.id = o.id OR t.id IN (
                         SELECT y.order_id FROM bill_orders x JOIN bills z ON z.id = x.bill_id AND z.status <> 'voided'
                         JOIN bill_orders y ON y.bill_id = x.bill_id WHERE x.order_id = o.id)), 0) AS total
                 FROM bill_orders bo JOIN bills b ON b.id = bo.bill_id WHERE bo.order_id = o.id) f
-            WHERE o.status IN ('open', 'paid', 'completed') AND (o.status <> 'open') <> (f.paid = f.total)
+            WHERE CASE WHEN o.status = 'open' THEN f.paid - f.returned = f.total
+                       ELSE o.status IN ('paid', 'completed') AND f.paid < f.total END
         """,
     ),
 )

@@ -19,6 +19,7 @@ LEGAL = {
         "refunded -refund_more> refunded",
         "processing -request_review> processing",
         "processing -requeue> processing",
+        "completed -request_review> completed",
     ),
     "refund": (
         "pending -claim> processing",

@@ -1,0 +1,64 @@
+"""Kept after all: the refund of a payment that was withdrawn too late failed, so the bill has to follow the money.
+
+The payment's reservation was released when its refund was recorded (``payments.follow_bills``).
+
+| its bill                                | then                                                                      |
+|-----------------------------------------|---------------------------------------------------------------------------|
+| still owes as much                      | the payment pays it, as if it had completed now                            |
+| was paid otherwise meanwhile, or voided | the payment ``needs_review``: the guest has paid twice, or for nothing      |
+
+A person then refunds it again; once nothing of it is kept, ``needs_review`` ends by itself.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from sqlalchemy import text
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.bills.lock import Share
+from workflows.bills.pay import pay_after_all
+from workflows.payments.states import PAYMENT, PaymentRemark
+from workflows.refunds.states import RefundStatus
+from workflows.transitions import By, apply
+
+logger = logging.getLogger(__name__)
+
+REASON = "refund failed and its bill takes nothing"
+
+_CLOCK = text("SELECT clock_timestamp()")  # the locks were perhaps waited for, and history is in the order of versions
+_ON_BILL = text("UPDATE payments SET off_bill = false WHERE id = ANY(:ids)")
+_TELL = text("SELECT pg_notify('payments', :change)")
+
+
+async def keep_after_all(connection: AsyncConnection, moved: Sequence[RowMapping], worker: str) -> None:
+    """Count what failed refunds among ``moved`` leave with us towards its bills, or ask a person."""
+    kept = {row["payment_id"]: row for row in moved if _is_kept(row)}
+    if not kept:
+        return
+    at = (await connection.execute(_CLOCK)).scalar_one()
+    by = {payment_id: By("worker", worker, at, row["request_id"], REASON) for payment_id, row in kept.items()}
+    shares = [Share(row["bill_id"], one, row["payment_amount"], by[one]) for one, row in kept.items()]
+    counted = await pay_after_all(connection, shares)
+    await connection.execute(_ON_BILL, {"ids": list(counted)})
+    for payment_id in kept.keys() - counted:
+        await _ask_a_person(connection, payment_id, by[payment_id])
+
+
+def _is_kept(row: RowMapping) -> bool:
+    """Return whether nothing of the payment was given back, and nothing more is being given back."""
+    is_whole = row["refunded_before"] == 0 and row["still_reserved"] == 0
+    return bool(row["off_bill"]) and row["status"] == RefundStatus.FAILED and is_whole
+
+
+async def _ask_a_person(connection: AsyncConnection, payment_id: str, by: By) -> None:
+    changes = {"needs_review": True}
+    remark = PaymentRemark.REQUEST_REVIEW
+    row = await apply(connection, PAYMENT, entity_id=payment_id, event=remark, by=by, changes=changes)
+    await connection.execute(_TELL, {"change": f"{payment_id}:{row['version']}"})
+    logger.error(
+        "payment %s is kept although its bill takes nothing: its refund failed, refund it again",
+        payment_id,
+        extra={"event": "payment.kept_off_bill", "payment_id": payment_id},
+    )
