@@ -155,10 +155,10 @@ ORDER_REQUESTS: Table = {
     ),
 }
 ORDER_CHANGES: Table = {
-    "another discount": ("What is left out stays", {"discount_amount": 100}),
+    "another discount": ("What is left out stays", {"version": 2, "discount_amount": 100}),
     "other items": (
-        "They replace all that were there",
-        {"items": [{"name": "Ramen", "quantity": 3, "unit_price": 450, "tax_rate": "0.10"}]},
+        "They replace all that were there, which are those of this version",
+        {"version": 2, "items": [{"name": "Ramen", "quantity": 3, "unit_price": 450, "tax_rate": "0.10"}]},
     ),
 }
 BILL_REQUESTS: Table = {"an order": ("What of it is on no bill yet", {"order_id": _ORDER_ID})}

@@ -7,11 +7,11 @@ from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from api.answers import json_answer, page_answer, stored_answer
-from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurRuntime, Reason, RequestId
+from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurRuntime, RequestId
 from api.hot import HotRoute
 from api.keys import DOCUMENTED
 from api.problems import problems
-from api.schemas.base import NothingIn
+from api.schemas.base import ReasonedVersionIn, VersionIn
 from api.schemas.orders import OrderIn, OrderOut, OrderPatch, OrdersOut
 from workflows.orders.cancel import cancel_order
 from workflows.orders.change import change_order
@@ -73,7 +73,11 @@ async def get_order(order_id: EntityId, caller: AnyCaller) -> Response:
 async def patch_order(
     *, order_id: EntityId, body: OrderPatch, caller: AnyCaller, request_id: RequestId, ours: OurRuntime
 ) -> Response:
-    """Change an order while it is a draft or open and nobody was given a bill for it."""
+    """Change an order while it is a draft or open and nobody was given a bill for it.
+
+    `version` is the one you have read; it is required where `items` change. If somebody else has changed the order
+    meanwhile, nothing is changed and the answer is 409 with the current version: read the order again.
+    """
     rounding = TaxRounding(ours.settings.tax_rounding)
     row = await change_order(order_id, body.to_change(), rounding=rounding, caller=caller, request_id=request_id)
     return json_answer(order_fields(row))
@@ -81,22 +85,29 @@ async def patch_order(
 
 @router.post("/{order_id}/submit", response_model=OrderOut, responses=problems(401, 403, 409, 422))
 async def post_submit(
-    order_id: EntityId, caller: AnyCaller, request_id: RequestId, _body: NothingIn | None = None
+    order_id: EntityId, caller: AnyCaller, request_id: RequestId, body: VersionIn | None = None
 ) -> Response:
     """Open a draft: from now on it can be billed."""
-    return json_answer(order_fields(await submit_order(order_id, caller=caller, request_id=request_id)))
+    version = body.version if body else None
+    row = await submit_order(order_id, caller=caller, request_id=request_id, version=version)
+    return json_answer(order_fields(row))
 
 
 @router.post("/{order_id}/cancel", response_model=OrderOut, responses=problems(401, 403, 409, 422))
-async def post_cancel(order_id: EntityId, caller: AnyCaller, request_id: RequestId, reason: Reason) -> Response:
+async def post_cancel(
+    order_id: EntityId, caller: AnyCaller, request_id: RequestId, body: ReasonedVersionIn | None = None
+) -> Response:
     """Withdraw an order with no bill awaiting payment and no payment that is not fully refunded."""
-    row = await cancel_order(order_id, caller=caller, reason=reason, request_id=request_id)
+    asked = body or ReasonedVersionIn()
+    row = await cancel_order(order_id, caller=caller, reason=asked.reason, request_id=request_id, version=asked.version)
     return json_answer(order_fields(row))
 
 
 @router.post("/{order_id}/complete", response_model=OrderOut, responses=problems(401, 403, 409, 422))
 async def post_complete(
-    order_id: EntityId, caller: AnyCaller, request_id: RequestId, _body: NothingIn | None = None
+    order_id: EntityId, caller: AnyCaller, request_id: RequestId, body: VersionIn | None = None
 ) -> Response:
-    """Close a paid order that was fulfilled."""
-    return json_answer(order_fields(await complete_order(order_id, caller=caller, request_id=request_id)))
+    """Close a paid order that was fulfilled. One of which everything was given back cannot be completed."""
+    version = body.version if body else None
+    row = await complete_order(order_id, caller=caller, request_id=request_id, version=version)
+    return json_answer(order_fields(row))

@@ -115,6 +115,19 @@ class ReasonIn(Body):
     reason: Annotated[Printable, Field(max_length=200)] | None = None
 
 
+Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+class VersionIn(Body):
+    """The version that the caller has read; if it is not the current one any more, nothing is done (409)."""
+
+    version: Version | None = None
+
+
+class ReasonedVersionIn(ReasonIn, VersionIn):
+    """The version that the caller has read, and why; the reason is kept in the history."""
+
+
 class NothingIn(Body):
     """Nothing: whatever is sent along is refused, because it would be lost."""
 

@@ -2,12 +2,13 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
-from api.schemas.base import Body, Currency, Id, Part, Printable, absent
+from api.schemas.base import Body, Currency, Id, Part, Printable, Version, absent
 from api.schemas.patterns import RATE_PATTERN
+from workflows.errors import Detail, InvalidRequest
 from workflows.money import MAX_AMOUNT
 from workflows.orders.change import OrderChange
 from workflows.orders.create import OrderRequest
@@ -76,12 +77,23 @@ class OrderIn(Body):
 
 
 class OrderPatch(Body):
-    """What changes; what is left out stays. Items are replaced as a whole."""
+    """What changes; what is left out stays. Items are replaced as a whole, so they need the version that was read."""
 
+    version: Annotated[
+        Version | None,
+        Field(description="The version you have read. Required with `items`; 409 with the current one if it is stale"),
+    ] = None
     order_type: OrderType = Field(default_factory=absent)
     table_number: TableNumber | None = None
     items: Items = Field(default_factory=absent)
     discount_amount: Discount = Field(default_factory=absent)
+
+    @model_validator(mode="after")
+    def _items_of_a_version(self) -> Self:
+        if "items" in self.model_fields_set and self.version is None:
+            issue = "Required where items change: the version of the order that you have read"
+            raise InvalidRequest(Detail("version", issue))
+        return self
 
     def to_change(self) -> OrderChange:
         """The same in the domain's words."""
@@ -90,6 +102,7 @@ class OrderPatch(Body):
             lines=tuple(item.to_line() for item in self.items) if "items" in given else None,
             discount_amount=self.discount_amount if "discount_amount" in given else None,
             particulars={name: getattr(self, name) for name in ("order_type", "table_number") if name in given},
+            version=self.version,
         )
 
 

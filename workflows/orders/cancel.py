@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail
-from workflows.orders.lock import blocked, check_edge, live_bills, lock_order, payments_kept
+from workflows.orders.lock import blocked, check_edge, check_version, live_bills, lock_order, payments_kept
 from workflows.orders.queries import whole_order
 from workflows.orders.states import ORDER, OrderEvent
 from workflows.tenants.caller import Caller, caller_transaction
@@ -24,10 +24,16 @@ AWAITING_PAYMENT = frozenset({"unpaid", "partially_paid"})
 """The statuses of a bill on which something is owed (`workflows.bills` is above orders, so they are spelled out here)."""
 
 
-async def cancel_order(order_id: str, *, caller: Caller, request_id: str, reason: str | None = None) -> dict[str, Any]:
-    """The order, ``cancelled``. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
+async def cancel_order(
+    order_id: str, *, caller: Caller, request_id: str, reason: str | None = None, version: int | None = None
+) -> dict[str, Any]:
+    """The order, ``cancelled``.
+
+    Raises ``ResourceNotFound``, ``DuplicateResource`` (stale version), ``InvalidStatusTransition``.
+    """
     async with caller_transaction(caller) as connection:
         order = await lock_order(connection, order_id, caller=caller)
+        check_version(order, version)
         check_edge(order, OrderEvent.CANCEL)
         why = await _what_speaks_against(connection, order_id)
         if why:

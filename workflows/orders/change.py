@@ -5,7 +5,8 @@
 | items, discount                | draft, or open; no bill of it but voided ones            |
 | table number, kind of order    | the same                                                 |
 
-Items are replaced as a whole and get new ids; the totals are computed anew from what stands then.
+Items are replaced as a whole and get new ids; the totals are computed anew from what stands then. Two tills that both
+read version 1 and send their items would each undo the other's: a change names the version it is about.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, InvalidRequest
 from workflows.orders.items import item_rows, lines_of, read_items, replace_items
-from workflows.orders.lock import blocked, live_bills, lock_order
+from workflows.orders.lock import blocked, check_version, live_bills, lock_order
 from workflows.orders.queries import whole_order
 from workflows.orders.states import ORDER, OrderRemark, OrderStatus
 from workflows.orders.totals import Line, TaxRounding, compute_totals
@@ -27,11 +28,15 @@ CHANGEABLE = frozenset({OrderStatus.DRAFT, OrderStatus.OPEN})
 
 @dataclass(frozen=True, slots=True)
 class OrderChange:
-    """What changes. ``None`` leaves the items or the discount as they are; ``particulars`` are columns as they will be."""
+    """What changes. ``None`` leaves the items or the discount as they are; ``particulars`` are columns as they will be.
+
+    ``version`` is what the order must be in, ``None``: any.
+    """
 
     lines: tuple[Line, ...] | None
     discount_amount: int | None
     particulars: dict[str, Any]
+    version: int | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -42,9 +47,14 @@ class OrderChange:
 async def change_order(
     order_id: str, change: OrderChange, *, rounding: TaxRounding, caller: Caller, request_id: str
 ) -> dict[str, Any]:
-    """The order as it is then. Raises ``ResourceNotFound``, ``InvalidStatusTransition``, ``InvalidRequest`` (totals)."""
+    """The order as it is then.
+
+    Raises ``ResourceNotFound``, ``DuplicateResource`` (stale version), ``InvalidStatusTransition``, ``InvalidRequest``
+    (totals).
+    """
     async with caller_transaction(caller) as connection:
         order = await lock_order(connection, order_id, caller=caller)
+        check_version(order, change.version)
         if order["status"] not in CHANGEABLE:
             raise illegal(ORDER, order["status"], OrderRemark.CHANGE)
         bills = await live_bills(connection, order_id)

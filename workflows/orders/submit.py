@@ -3,17 +3,22 @@
 from typing import Any
 
 from workflows.errors import Detail, InvalidRequest
-from workflows.orders.lock import check_edge, lock_order
+from workflows.orders.lock import check_edge, check_version, lock_order
 from workflows.orders.queries import whole_order
 from workflows.orders.states import ORDER, OrderEvent
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.transitions import By, apply
 
 
-async def submit_order(order_id: str, *, caller: Caller, request_id: str) -> dict[str, Any]:
-    """The order, ``open``. Raises ``ResourceNotFound``, ``InvalidStatusTransition``, ``InvalidRequest`` (it comes to 0)."""
+async def submit_order(order_id: str, *, caller: Caller, request_id: str, version: int | None = None) -> dict[str, Any]:
+    """The order, ``open``.
+
+    Raises ``ResourceNotFound``, ``DuplicateResource`` (stale version), ``InvalidStatusTransition``,
+    ``InvalidRequest`` (it comes to 0).
+    """
     async with caller_transaction(caller) as connection:
         order = await lock_order(connection, order_id, caller=caller)
+        check_version(order, version)
         check_edge(order, OrderEvent.SUBMIT)
         if order["total_amount"] == 0:
             raise InvalidRequest(Detail("items", "Must come to more than 0 before the order can be submitted"))

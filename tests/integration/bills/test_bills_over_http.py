@@ -85,14 +85,16 @@ async def test_an_order_with_a_live_bill_gets_no_second_and_does_not_change(api:
     assert (second.status, second.code) == (409, "DUPLICATE_RESOURCE")
     assert bill["id"] in second.details[0]["issue"]
     for answer in (
-        await api.call("PATCH", f"/orders/{order['id']}", {"items": [RICE]}, as_=tenant),
+        await api.call("PATCH", f"/orders/{order['id']}", {"version": order["version"], "items": [RICE]}, as_=tenant),
         await api.post(f"/orders/{order['id']}/cancel", as_=tenant),
     ):
         assert (answer.status, answer.code) == (409, "INVALID_STATUS_TRANSITION")
         assert answer.details[0] == {"field": "status", "issue": "The order is open"}
         assert bill["id"] in answer.details[1]["issue"]
     assert (await api.post(f"/bills/{bill['id']}/void", as_=tenant)).body["status"] == "voided"
-    changed = await api.call("PATCH", f"/orders/{order['id']}", {"items": [RICE]}, as_=tenant)
+    changed = await api.call(
+        "PATCH", f"/orders/{order['id']}", {"version": order["version"], "items": [RICE]}, as_=tenant
+    )
     assert changed.status == 200
     again = await bill_of(api, tenant, order["id"])
     assert (again["total_amount"], again["bill_number"][-4:]) == (135, "0002")

@@ -88,7 +88,9 @@ class Evening:
         assert answer.status == 201
 
     async def change(self) -> None:
-        await self._call("PATCH", f"/orders/{await self._any('orders')}", {"items": [RICE], "discount_amount": 1})
+        path = f"/orders/{await self._any('orders')}"
+        version = (await self.api.get(path, as_=self.tenant)).body["version"]
+        await self._call("PATCH", path, {"version": version, "items": [RICE], "discount_amount": 1})
 
     async def bill(self) -> None:
         assert (await post_bill(self.api, self.tenant, await self._any("orders"))).status in STATUSES

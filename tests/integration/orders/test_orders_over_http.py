@@ -61,7 +61,7 @@ async def test_an_order_may_begin_open_and_says_so_in_its_history(api: Api, tena
 async def test_a_draft_is_changed_submitted_and_cancelled(api: Api, tenant: Tenant, admin: Admin) -> None:
     order = (await post_order(api, tenant)).body
     path = f"/orders/{order['id']}"
-    changed = await api.call("PATCH", path, {"items": [RICE], "table_number": None}, as_=tenant)
+    changed = await api.call("PATCH", path, {"version": 1, "items": [RICE], "table_number": None}, as_=tenant)
     assert changed.status == 200
     assert (changed.body["total_amount"], changed.body["table_number"], changed.body["version"]) == (135, None, 2)
     assert changed.body["order_type"] == "dine_in"
@@ -83,7 +83,7 @@ async def test_which_way_tax_is_rounded_is_a_setting(serve: Any, tenant: Tenant,
         draft = (await post_order(api, tenant, items=[RAMEN])).body
         items = [{**RAMEN, "quantity": 1, "unit_price": 125}]  # 12.5 yen of tax at 10 %
         created = (await post_order(api, tenant, items=items)).body
-        changed = (await api.call("PATCH", f"/orders/{draft['id']}", {"items": items}, as_=tenant)).body
+        changed = (await api.call("PATCH", f"/orders/{draft['id']}", {"version": 1, "items": items}, as_=tenant)).body
     assert [order["tax_amount"] for order in (created, changed)] == [tax, tax]
 
 
