@@ -54,6 +54,7 @@ _SEPARATOR = r'[^0-9A-Za-z"\[\]{}\x00\x80-\U0010ffff]'  # any mark but those tha
 _BETWEEN = rf"\x00*(?:{_SEPARATOR}\x00*){{0,3}}"
 _RUN = re.compile(rf"[0-9](?:{_BETWEEN}[0-9]){{12,}}")
 _GROUP = re.compile(r"[0-9]+")
+_MANY = 512
 _USUAL = frozenset(" -.")
 _HEXADECIMAL = re.compile(
     r"(?<![0-9a-z])(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -120,7 +121,10 @@ def looks_like_card_data(value: str) -> bool:
         len(value.encode().translate(None, _NO_DIGITS)) < _FEWEST
     ):  # a quarter of a microsecond, and most values end here
         return False
-    if (spans := _SPAN.findall(value)) and any(map(_has_a_number, _RUN.findall('"'.join(spans)))):
+    runs = _RUN.findall('"'.join(_SPAN.findall(value)))
+    if sum(map(len, runs)) > _MANY and sum(len(_GROUP.findall(run)) for run in runs) > _MANY:
+        return True  # refused unread: 32,000 groups would take half a second, and no field can hold so many
+    if any(map(_has_a_number, runs)):
         return next(_places(value), None) is not None  # ids left aside, which is slower
     return ("%" in value or ";" in value) and _TRACK.search(value) is not None
 

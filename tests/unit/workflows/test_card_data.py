@@ -275,3 +275,9 @@ def test_each_place_is_told_without_the_number(value: Any, paths: list[str]) -> 
 def test_a_masked_text_holds_no_number() -> None:
     assert mask("4111111111111111") == "…"
     assert mask("harmless") == "harmless"
+
+
+def test_a_text_of_thousands_of_groups_is_refused_unread() -> None:
+    assert looks_like_card_data("1 2 " * 1_000)
+    assert not looks_like_card_data("1 2 " * 100)
+    assert not looks_like_card_data("12345" * 10_000)
