@@ -64,6 +64,16 @@ async def test_a_break_about_money_in_doubt_waits_and_is_compared_again_by_itsel
     assert await desk.held() == already + amount
 
 
+async def test_a_line_that_quotes_open_money_by_the_providers_reference_waits_for_it_too(desk: Desk) -> None:
+    payment_id = await in_doubt(desk.shop, 800)
+    await desk.shop.admin.execute("UPDATE payments SET provider_reference = 'code-1' WHERE id = %s", [payment_id])
+    settlement_id = await desk.close(more=[Theirs("payment", None, "code-1", 800, 0)])
+    await desk.run(settlement_id)
+    (found,) = await desk.breaks(settlement_id)
+    assert (found["category"], found["waits_for"]) == ("status_mismatch", payment_id)
+    assert (await desk.resolve(found["id"], resolution="adjust")).status == 409
+
+
 @pytest.mark.parametrize("by", ["our_reference", "provider_reference"])
 @pytest.mark.parametrize("booked", BOOKED, ids=["adjust", "write_off"])
 async def test_a_line_about_another_days_money_can_only_be_linked_to_it(

@@ -198,6 +198,17 @@ _RECALL_ELSEWHERE = text(f"""
     WHERE s.id = :id AND t.known IS NULL AND t.provider_reference = e.provider_reference AND t.provider = e.provider
       AND t.kind = e.kind AND NOT (t.provider = ANY(:repeating))
 """)
+_WAITING_ELSEWHERE = tuple(
+    text(f"""
+        -- waiting elsewhere: likewise, by the provider's reference
+        UPDATE theirs t SET waits_for = e.id
+        FROM settlements s JOIN {entity}s e ON e.store_id = s.store_id AND {_around("e", prefix)}
+        JOIN their_rest rest ON rest.provider_reference = e.provider_reference AND rest.provider = e.provider
+        WHERE s.id = :id AND t.id = rest.id AND rest.has_moved AND rest.elsewhere = 'other'
+          AND e.status IN ('pending', 'processing')
+    """)
+    for entity, prefix in (("payment", "pay"), ("refund", "rfd"))
+)
 _SOME_UNKNOWN = text("""
     SELECT EXISTS (SELECT FROM their_rest WHERE known IS NULL AND provider_reference IS NOT NULL AND has_moved)
 """)
@@ -234,6 +245,8 @@ async def match_lines(connection: AsyncConnection, comparison: Comparison) -> No
         await _shrink(connection)
     if (await connection.execute(_SOME_UNKNOWN)).scalar_one():
         await connection.execute(_RECALL_ELSEWHERE, {**parameters, "repeating": sorted(REPEATED_REFERENCES)})
+        for statement in _WAITING_ELSEWHERE:
+            await connection.execute(statement, parameters)
     for statement in _WAITING:
         await connection.execute(statement, parameters)
     await judge_lines(connection, parameters)
