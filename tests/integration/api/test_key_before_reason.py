@@ -33,7 +33,7 @@ from workflows.idempotency import Stored
 from workflows.payments.accept import Accepting
 
 Making = Callable[[Shop], Awaitable[Posting]]
-WAITING = 5
+WAITING = 4  # as many as there are connections for statements (MPAC_LONG_CALLS)
 
 
 @pytest.fixture

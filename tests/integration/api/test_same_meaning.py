@@ -182,4 +182,5 @@ async def test_a_header_that_may_stand_once_is_refused_when_it_stands_twice(wire
     headers += [(name, wire.token if value == b"TOKEN" else value) for value in SINGLE[name]]
     lines = b"".join(b"%b: %b\r\n" % (other.encode(), value) for other, value in headers)
     answer = await wire.send(b"POST /api/v1/payments HTTP/1.1\r\n" + lines + b"\r\n" + CASH)
-    assert (answer.status, b"only once" in answer.body) == (400, True), answer
+    assert answer.status == 400, answer
+    assert name.lower().encode() in answer.body.lower()

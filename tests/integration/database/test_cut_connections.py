@@ -7,12 +7,12 @@ import pytest
 from pydantic import SecretStr
 
 from mpac.stack.local import LocalStack
-from tests.conftest import Serve
+from tests.conftest import WAIT_SECONDS, Serve
 from tests.factories import Tenant
 from tests.harness import Api
 from tests.integration.database.cutting import Cut, Proxy, proxied
 from tests.waiting import eventually
-from workflows import pooled
+from workflows import database, health, pooled
 from workflows.ids import new_id
 
 ORDER = {"order_type": "takeaway", "items": [{"name": "Tea", "quantity": 1, "unit_price": 300, "tax_rate": "0.08"}]}
@@ -21,7 +21,9 @@ MANY = 12
 
 @pytest.fixture
 async def cut_off(serve: Serve, stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Api, Proxy]]:
-    """An API whose way to the database is the proxy's."""
+    """An API whose way to the database is the proxy's; on a busy machine twenty connections may take long to make."""
+    monkeypatch.setattr(database, "CONNECT_TIMEOUT_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr(health, "ANSWER_WITHIN_SECONDS", WAIT_SECONDS)
     async with (
         proxied(stack.urls.database) as (proxy, url),
         serve(database_url=SecretStr(url), rate_limit_per_merchant=0) as api,

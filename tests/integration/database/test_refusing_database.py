@@ -11,12 +11,13 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from mpac.stack.local import LocalStack
-from tests.conftest import Serve
+from tests.conftest import WAIT_SECONDS, Serve
 from tests.factories import Tenant, new_tenant
 from tests.harness import Answer, Api, clone_of_template
 from tests.integration.bills.kit import bill_of
 from tests.integration.orders.kit import open_order
 from tests.waiting import eventually
+from workflows import health
 from workflows.database import Role, transaction
 from workflows.errors import ServiceUnavailable
 from workflows.ids import new_id
@@ -73,8 +74,11 @@ async def end_sessions(admin: Admin) -> None:
 
 
 @pytest.fixture
-async def own(stack: LocalStack, serve: Serve) -> AsyncIterator[tuple[Api, Admin, Tenant]]:
+async def own(
+    stack: LocalStack, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Api, Admin, Tenant]]:
     """An API with a database of its own, which the test may make refuse."""
+    monkeypatch.setattr(health, "ANSWER_WITHIN_SECONDS", WAIT_SECONDS)
     async with (
         clone_of_template(stack.urls.database) as url,
         await psycopg.AsyncConnection.connect(url, autocommit=True, row_factory=psycopg.rows.dict_row) as admin,
