@@ -112,7 +112,7 @@ async def test_a_read_only_database_is_unavailable_and_its_connections_are_throw
         ("SELECT ON stores", (pay, order, ready)),
         ("INSERT ON orders", (order,)),
     ],
-    ids=str,
+    ids=("INSERT ON payments", "INSERT ON idempotency_records", "SELECT ON stores", "INSERT ON orders"),
 )
 async def test_a_missing_grant_is_unavailable(
     own: tuple[Api, Admin, Tenant], grant: str, asked: tuple[Ask, ...], caplog: pytest.LogCaptureFixture
