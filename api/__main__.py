@@ -24,7 +24,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = settings_or_exit()
     try:
-        Tokens(settings), Assertions(settings)  # what they need can be missing: better said now, in a sentence
+        Tokens(settings), Assertions(settings)  # their settings may be missing: report that now, in a sentence
     except ValueError as error:
         sys.exit(str(error))
     uvicorn.run(

@@ -19,9 +19,9 @@ _bearer = HTTPBearer(auto_error=False, description="A device's access token or a
 
 
 async def authenticate(request: Request) -> Caller:
-    """Whoever calls, whatever the role; counted against its merchant's limit.
+    """Return the caller, whatever its role, and count the request against its merchant's limit.
 
-    Raises ``NotAuthenticated``, or ``RateLimitExceeded`` instead where its address has made too many such attempts.
+    Raises ``NotAuthenticated``, or ``RateLimitExceeded`` instead if its address has made too many such attempts.
     """
     mine = runtime(request)
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -38,7 +38,7 @@ async def authenticate(request: Request) -> Caller:
 
 
 def count_stranger(request: Request, error: NotAuthenticated) -> None:
-    """Count a refused attempt for its address, unless it was somebody we know. Raises ``RateLimitExceeded``."""
+    """Count a refused attempt for its address, unless the caller is known. Raises ``RateLimitExceeded``."""
     if not isinstance(error, RecognisedButRefused):
         runtime(request).strangers.count(request.scope)
 
@@ -69,7 +69,7 @@ SystemOperator = Annotated[Caller, Depends(at_least(CallerRole.SYSTEM_OP))]
 
 
 async def idempotency_key(request: Request, _caller: AnyCaller) -> Key:
-    """The request's key. Only after the caller: nobody unknown learns whether a key is well formed.
+    """Return the request's key. The caller is checked first, so that a stranger does not learn whether a key is valid.
 
     For the documentation of hot routes, which take it together with the body (``api.hot``).
     """

@@ -1,4 +1,4 @@
-"""The head of a request: what is wrong with one that the parser lets pass, and how long the body will be."""
+"""Check the head of a request for faults that the parser lets pass, and return the length of the body."""
 
 import re
 from functools import lru_cache
@@ -6,12 +6,12 @@ from functools import lru_cache
 Headers = list[tuple[bytes, bytes]]
 
 HOST = re.compile(rb"[ \t]*(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~%-]+)(:[0-9]{1,5})?[ \t]*")
-NO_HOST = "Its Host must be a name or address, with a port or without"
+NO_HOST = "The Host header must be a name or address, with or without a port"
 ONCE = (b"host", b"authorization", b"content-type")
 
 
 def read_head(headers: Headers, version: str, *, is_upgrade: bool) -> tuple[str, int]:
-    """Return what is wrong with a head, or nothing, and the length of the body where it is announced.
+    """Return the fault of a head (empty: none) and the length of the body if the head announces it.
 
     ``headers`` have their names in small letters. A length is one number: the parser has refused any other.
     """
@@ -19,17 +19,17 @@ def read_head(headers: Headers, version: str, *, is_upgrade: bool) -> tuple[str,
     names = [name for name, _ in headers]
     length = int(known.get(b"content-length", 0))
     if version not in ("1.1", "1.0"):
-        return "It must be HTTP/1.1", 0
+        return "The request must use HTTP/1.1", 0
     if b"transfer-encoding" in known:
         codings = [value.strip(b" \t").lower() for name, value in headers if name == b"transfer-encoding"]
         if codings != [b"chunked"] or version != "1.1":
-            return "Its only Transfer-Encoding may be chunked, in HTTP/1.1", 0
+            return "The only Transfer-Encoding allowed is chunked, in HTTP/1.1", 0
         if is_upgrade:  # the parser takes what follows the head for the other protocol; a length can be counted off
-            return "It must have a Content-Length where it asks for an upgrade", 0
+            return "A request for an upgrade must have a Content-Length", 0
     if len(set(names)) != len(names) and (doubled := next((name for name in ONCE if names.count(name) > 1), None)):
-        return f"It must have one {doubled.decode().title()} header", 0  # a proxy may have judged by the other one
+        return f"There must be exactly one {doubled.decode().title()} header", 0  # a proxy may have used the other one
     if b"host" not in known:
-        return ("It must have a Host header", 0) if version == "1.1" else ("", length)
+        return ("A Host header is required", 0) if version == "1.1" else ("", length)
     return ("", length) if _is_host(known[b"host"]) else (NO_HOST, 0)
 
 

@@ -65,7 +65,7 @@ class HotRoute(APIRoute):
 
 
 def _ids(request: Request) -> dict[str, Any]:
-    """The ids in the path. Raises the error that FastAPI would, in its words."""
+    """Return the ids in the path. Raises the same error as FastAPI, with the same text."""
     ids = dict(request.path_params)
     for name, value in ids.items():
         if not WELL_FORMED.fullmatch(value):
@@ -77,7 +77,7 @@ def _ids(request: Request) -> dict[str, Any]:
 def _read(request: Request, model: type[BaseModel], raw: bytes, key: str) -> tuple[BaseModel, Key]:
     """``raw`` as a ``model``, and the key of the request. Raises the errors that FastAPI would, in its words.
 
-    The request's state has the key whatever is wrong with the body, so that a 422 is kept as its answer.
+    The request's state has the key even if the body is not valid, so that a 422 is stored as its answer.
     """
     secret = runtime(request).settings.secret_key.get_secret_value().encode()
     if not raw:

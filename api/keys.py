@@ -28,8 +28,8 @@ DOCUMENTED: dict[str, Any] = {
             "name": HEADER,
             "in": "header",
             "required": True,
-            "description": "Yours alone. A new value for each new request; the same again, with a body of the same meaning, "
-            "brings the same answer again for 24 hours",
+            "description": "A key belongs to its caller. Send a new value for each new request; the same value with a body of "
+            "the same meaning returns the same answer for 24 hours",
             "schema": {"type": "string", "pattern": "^[ -~]{1,100}$"},
             "example": "till-3-20261123-0042",
         }
@@ -58,7 +58,7 @@ def key_of(
 ) -> Key:
     """Return the key ``value`` of a request whose caller is known.
 
-    ``meaning`` is the canonical form of ``body`` without its currency; left out, the bytes of the body are its meaning.
+    ``meaning`` is the canonical form of ``body`` without its currency; by default the bytes of the body.
     """
     caller: Caller = request.state.caller
     hashed = fingerprint(body, secret=secret)

@@ -1,4 +1,4 @@
-"""Meaning: the canonical form of a request body, by which a repeated request is told from another one.
+"""Meaning: the canonical form of a request body, which tells a repeated request from a different one.
 
 Two bodies mean the same if they are validated to the same values: the order of names, blanks, escapes and spelled-out
 defaults do not matter. Texts are compared as they are, without Unicode normalisation, and lists in their order.
@@ -32,7 +32,7 @@ def meaning_of_value(value: Any, raw: bytes) -> bytes:
     """Return the canonical form of a body that was parsed from ``raw`` and is not valid."""
     try:
         return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-    except RecursionError:  # what could just be parsed is too deep to be written
+    except RecursionError:  # nested so deep that it can be parsed but not written
         return raw
 
 

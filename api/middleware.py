@@ -1,4 +1,4 @@
-"""What happens around every request: its id, the size of its body, admission, security headers, and a line in the log.
+"""Middleware around every request: its id, the size of its body, admission, security headers, and a line in the log.
 
 Plain ASGI: Starlette's ``BaseHTTPMiddleware`` starts two tasks and a stream per request, which costs more than all else
 here together.

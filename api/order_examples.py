@@ -157,7 +157,7 @@ ORDER_REQUESTS: Table = {
 ORDER_CHANGES: Table = {
     "another discount": ("What is left out stays", {"version": 2, "discount_amount": 100}),
     "other items": (
-        "They replace all that were there, which are those of this version",
+        "The new items replace all items of this version",
         {"version": 2, "items": [{"name": "Ramen", "quantity": 3, "unit_price": 450, "tax_rate": "0.10"}]},
     ),
 }

@@ -8,7 +8,7 @@ from api.schemas.base import ErrorOut
 from workflows.errors import every_error
 
 ALWAYS = (400, 404, 422, 429, 500, 503)
-"""Every route may answer these: limits, trouble of ours, an id that does not exist, and card data in a query (422)."""
+"""Any route may return these: limits, an internal error, an id that does not exist, and card data in a query (422)."""
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -6,15 +6,15 @@
 | bytes that are not valid HTTP                       | 400 after the answers to the requests ahead, then closed     |
 | no Host or two, a coding other than chunked         | the same                                                     |
 | a head, or what is around a body, over 64 KiB       | the same                                                     |
-| a request that does not get on                      | 400 after ``PATIENCE_SECONDS``, then closed                   |
-| a client that has sent its last byte                | gets the answers to all that was complete, then closed       |
+| a request that makes no progress                    | 400 after ``PATIENCE_SECONDS``, then closed                   |
+| a client that has sent its last byte                | gets the answers to all complete requests, then closed       |
 | a connection on which nothing comes                 | closed, as an idle one is                                    |
-| ``Expect: 100-continue``                            | no 100, which is no code of ours: the body is simply read    |
+| ``Expect: 100-continue``                            | no 100, which is not a code of ours: the body is simply read |
 
 A 400 from here promises that nothing was done for the request it answers. That holds because the parser is given one
-message at a time, cut at its end: what follows is not looked at before the answer is out. Bytes that wait are bounded by
-not reading on. A request whose body turns out wrong has not been begun either: every route that changes anything reads
-its body to the end first, and is told here that the end will not come.
+message at a time, cut at its end: later bytes are not examined before the answer is sent. Waiting bytes are bounded by
+not reading on. A request whose body turns out to be malformed has not started either: every route that changes anything
+reads its body to the end first, and gets a disconnect if the end does not come.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ FRAMING_PER_BYTE = 16  # bytes around a body that one byte of it may cost; a chu
 END = b"\r\n\r\n"
 """The end of a head, and of a chunked body with or without trailers."""
 
-TOO_LONG = f"Its head, and what is around its body, must have at most {MAX_HEAD_BYTES // 1024} KiB"
+TOO_LONG = f"Request headers, and chunk sizes and trailers around a body, must not exceed {MAX_HEAD_BYTES // 1024} KiB"
 
 
 class _Flow(FlowControl):
@@ -74,7 +74,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
     _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """As uvicorn's; a connection on which nothing comes is closed when an idle one would be."""
+        """Do as uvicorn does; close a connection without any request when an idle one would be closed."""
         super().connection_made(transport)
         self.flow = _Flow(transport)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
@@ -87,7 +87,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came in; it is parsed as far as its turn has come."""
+        """Buffer the bytes that arrived, and parse those whose turn has come."""
         if self._is_over:
             return
         self._unset_keepalive_if_required()
@@ -96,7 +96,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         self._advance()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for it
-        """Keep the connection for what has to be answered yet. A stream has no end to wait for: its client is gone."""
+        """Keep the connection for answers that are still due. A stream never ends by itself: its client is gone."""
         self._has_ended = True
         if self._is_over or (self._is_busy and self.cycle.scope["path"].endswith("/stream")):
             return False
@@ -108,7 +108,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         return not self.transport.is_closing()
 
     def on_response_complete(self) -> None:
-        """As uvicorn's; the next request begins."""
+        """Do as uvicorn does, then begin the next request."""
         self._is_busy = False
         super().on_response_complete()
         if self._is_over or self.transport.is_closing():
@@ -120,13 +120,13 @@ class EnvelopeProtocol(HttpToolsProtocol):
             self._watch()
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Begin a request."""
         self._is_whole = self._has_head = False
         self._body = self._around = self._around_all = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Its head is there. Nobody is told to continue: 100 is no code of the reference, and the body is read anyway."""
+        """Start the request, whose head is complete. No 100 is sent: the reference has none, and the body is read anyway."""
         version, is_upgrade = self.parser.get_http_version(), self.parser.should_upgrade()
         self._refusal, self._left = read_head(self.headers, version, is_upgrade=is_upgrade)
         if self._refusal:
@@ -134,10 +134,10 @@ class EnvelopeProtocol(HttpToolsProtocol):
         self.expect_100_continue = False
         super().on_headers_complete()
         self._has_head = True
-        self.headers = []  # trailers are nobody's: in the list of the head they would count as headers
+        self.headers = []  # trailers are dropped: in the list of the head they would count as headers
 
     def on_body(self, body: bytes) -> None:
-        """A part of its body."""
+        """Take in a part of the body."""
         self._piece_body += len(body)
         super().on_body(body)
 
@@ -164,7 +164,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         self._hang_up()
 
     def _advance(self) -> None:
-        """Give the parser what has come in, but nothing of a request before the one ahead has been answered."""
+        """Give the parser the bytes that arrived, but none of a request before the one ahead has been answered."""
         size = len(self._waiting)
         while self._at < size and not self._is_busy and not self._is_over:
             self._feed(self._next_piece())
@@ -182,7 +182,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         self._watch()
 
     def _watch(self) -> None:
-        """See to what is not complete, and to a client that has nothing more to send."""
+        """Start or stop the time limit of an incomplete request, and answer a client that sends nothing more."""
         if self._is_whole:
             if self._patience:
                 self._end_patience()
@@ -199,7 +199,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
             self._begin_patience()
 
     def _next_piece(self) -> bytes:
-        """Cut off what may be parsed: to the end of a body of known length, else to the next ``END``."""
+        """Return the bytes that may be parsed: to the end of a body of known length, else to the next ``END``."""
         waiting, at = self._waiting, self._at
         if self._left:
             end = at + min(self._left, len(waiting) - at)
@@ -241,7 +241,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             pass  # the request is answered as if it had not asked
         except httptools.HttpParserError:
-            self._refuse(self._refusal or "It is not valid HTTP/1.1")
+            self._refuse(self._refusal or "The request is not valid HTTP/1.1")
 
     def _is_too_much(self, around: int) -> bool:
         """Count the bytes ``around`` a chunked body in the last piece: sizes, extensions, trailers."""
@@ -251,7 +251,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         return self._around > MAX_HEAD_BYTES or self._around_all > MAX_HEAD_BYTES + FRAMING_PER_BYTE * self._body
 
     def _refuse(self, issue: str) -> None:
-        """Answer what cannot be read on with 400, unless it has its answer already, and hang up."""
+        """Answer a request that cannot be read any further with 400, unless it has its answer already, and hang up."""
         if self._is_over:
             return
         if self._has_head and self.cycle.response_complete:  # it has its answer, which did not need the rest
@@ -267,7 +267,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         self.send_400_response(issue)
 
     def _hang_up(self) -> None:
-        """Send nothing more, and throw away what still comes until the client has closed too."""
+        """Send nothing more, and discard all further bytes until the client has closed too."""
         self._is_over = True
         self._end_patience()
         self._unset_keepalive_if_required()
@@ -297,4 +297,4 @@ class EnvelopeProtocol(HttpToolsProtocol):
         ):  # it is we who do not read, or it gets on
             self._begin_patience()
         else:
-            self._refuse("It did not arrive in time; send it again")
+            self._refuse("The request did not arrive in time; send it again")

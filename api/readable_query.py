@@ -1,4 +1,4 @@
-"""What a query may be: text that a database can hold (PostgreSQL knows no NUL: 400), and no card data (422).
+"""Check a query: text that the database can store (no NUL, which PostgreSQL refuses: 400), and no card data (422).
 
 A dependency of all routes, so that no filter can forget it.
 """
@@ -23,6 +23,6 @@ async def readable_query(request: Request) -> None:
     items = request.query_params.multi_items()
     if looks_like_card_data(
         '"'.join(chain.from_iterable(items))
-    ):  # all at once, so that many small values cost no more
+    ):  # joined, so that many small values cost no more than one
         named = (name for name, value in items if looks_like_card_data(value) and SAYABLE.fullmatch(name))
         raise InvalidRequest(Detail(next(named, "query"), ISSUE))

@@ -17,7 +17,7 @@ SAYABLE = re.compile(r"[A-Za-z_]{1,64}")
 
 
 def read_json(raw: bytes, *, field: str = "body", exact: bool = False) -> Any:
-    """Return ``raw`` as a value. Raise ``MalformedRequest`` about ``field`` if it is not JSON, or names something twice.
+    """Return ``raw`` as a value. Raise ``MalformedRequest`` for ``field`` if it is not valid JSON or repeats a name.
 
     With ``exact`` a number with a fraction or an exponent is the text that was written, because a float keeps 16 digits only.
     """

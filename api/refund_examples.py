@@ -38,7 +38,7 @@ REFUNDS: Table = {
     for name, (said, row) in {
         "pending": ("Recorded and its amount reserved; a worker takes it up in a moment", _PENDING),
         "needs action": (
-            "A sale by the terminal's own card application: a person gives the money back, then the terminal reports it",
+            "A sale by the terminal's own card application: a person returns the money, then the terminal reports it",
             {**_PENDING, "version": 2, "provider": "external", "needs_action": True},
         ),
         "processing": ("The provider is being asked", _PROCESSING),

@@ -1,4 +1,4 @@
-"""The headers of every answer that tell a browser what it may do with it: nothing, but for the documentation page.
+"""Security headers of every answer: a browser may do nothing with it, except with the documentation page.
 
 The API is for programs. These matter when an answer is opened in a browser after all, or put into a frame of another site.
 """
@@ -13,7 +13,7 @@ ALWAYS: Headers = (
 POLICY = b"content-security-policy"
 NOTHING = b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 CACHE = b"cache-control"
-NO_STORE = b"no-store"  # payments and tokens are nobody's to keep
+NO_STORE = b"no-store"  # payments and tokens must not be cached
 
 USUAL: Headers = (*ALWAYS, (POLICY, NOTHING), (CACHE, NO_STORE))
 """What an answer has that says nothing else itself."""

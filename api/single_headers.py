@@ -1,4 +1,4 @@
-"""Refuse a request in which a header stands twice that may stand only once: each reader may take another one of the two."""
+"""Refuse a request that repeats a header which must be unique: two readers could each use another one of the values."""
 
 from fastapi import Request
 
@@ -12,11 +12,11 @@ SINGLE = {
     b"host": "Host",  # RFC 9112 section 3.2
     b"idempotency-key": "Idempotency-Key",  # behaviour §6
 }
-"""Headers that decide what a request is, as ASGI spells them and as people do."""
+"""Headers that decide what a request is: ASGI's spelling → the usual one."""
 
 
 async def single_headers(request: Request) -> None:
-    """Raise ``MalformedRequest`` if one of ``SINGLE`` stands in ``request`` more than once."""
+    """Raise ``MalformedRequest`` if ``request`` repeats one of ``SINGLE``."""
     names = [name for name, _ in request.scope["headers"] if name in SINGLE]
     if len(names) != len(set(names)):
         twice = sorted({SINGLE[name] for name in names if names.count(name) > 1})

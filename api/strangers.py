@@ -1,19 +1,19 @@
-"""Strangers: callers that nobody knows, counted per address, so that their attempts are at nobody's cost but their own.
+"""Count refused attempts of unknown callers per address, so that one caller's attempts do not limit another.
 
 | request                                            | counted                                                         |
 |----------------------------------------------------|-----------------------------------------------------------------|
 | a good token                                       | never here: against its merchant's limit and the one over all    |
 | a good assertion or activation code                | never: ten thousand terminals behind one address wake up at once |
-| a good signature that is refused (expired, used)   | never: it is somebody we know                                    |
+| a good signature that is refused (expired, used)   | never: the caller is known                                       |
 | no token, any other token, assertion or code       | for its address; above the limit the answer is 429 instead of 401 |
 
-A proof is looked at before it is counted, so that nobody is refused for what a neighbour behind the same address does. The
-look is cheap first: of an assertion all claims are checked before the database or the signature is asked. A code cannot be
-checked cheaply, so an address above its limit has to wait with it.
+A proof is checked before it is counted, so that no caller is refused for the attempts of a neighbour behind the same address.
+Cheap checks come first: all claims of an assertion are checked before the database and the signature. A code cannot be
+checked cheaply, so an address above its limit is refused before its code is checked.
 
 Each process counts by itself: the limit bounds what strangers cost, which is per process too, and a flood of addresses
 must not become a flood to the broker. IPv6 counts by /64, which is what one customer gets. The number of addresses is
-bounded; those beyond it share one count, which only the refused among them notice.
+bounded; those beyond it share one count, which affects refused attempts only.
 """
 
 import time
@@ -60,7 +60,7 @@ class Strangers:
         return name if name in self._counts or len(self._counts) < MAX_ADDRESSES else OTHERS
 
     def _caller(self, scope: Scope) -> Address | None:
-        """Return the last address that is not a proxy of ours: everything before it the caller may have written."""
+        """Return the last address that is not a trusted proxy: the caller may have written everything before it."""
         client = scope.get("client")
         found = _address(client[0]) if client else None
         hops = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
@@ -73,7 +73,7 @@ class Strangers:
 
 
 def network_of(address: Address | None) -> str:
-    """Return what an address is counted as."""
+    """Return the network under which an address is counted."""
     if isinstance(address, IPv6Address):
         return f"{int(address) >> PREFIX_BITS:x}/{PREFIX_BITS}"
     return str(address)

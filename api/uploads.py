@@ -75,7 +75,8 @@ async def received(request: Request, settlement_id: str, *, secret: bytes) -> As
 
     Raises ``MalformedRequest`` (the key, the query, broken JSON), ``InvalidRequest`` (what the body says).
     """
-    value = key_value(request)  # what is wrong with the key is said before anything large is read
+    value = key_value(request)  # check the key before anything large is read
+
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     with tempfile.TemporaryFile() as file:
         if media_type == MULTIPART:
@@ -117,7 +118,7 @@ async def _from_json(request: Request, file: IO[bytes]) -> dict[str, Any]:
     try:
         file.writelines(_json(line).encode() + b"\n" for line in body.lines)
     except RecursionError as error:
-        raise InvalidRequest(Detail("lines", "Must not be nested so deep")) from error
+        raise InvalidRequest(Detail("lines", "Must not be nested so deeply")) from error
     content = hashlib.sha256(meaning_of_value(body.lines, bytes(raw))).hexdigest()  # names in any order are one line
     return {"provider": body.provider, "mapping": body.mapping, "format": "json_lines", "content": content}
 

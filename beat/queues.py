@@ -4,6 +4,6 @@ from workers.app import app
 
 
 def messages_waiting(queue: str) -> int:
-    """Ask the broker. Raises what its client raises, within the time-outs of the application's transport options."""
+    """Return the number, as the broker says. Raises its client's errors, within the application's transport time-outs."""
     with app.pool.acquire(block=True) as connection:
         return int(connection.default_channel.client.llen(queue))

@@ -10,7 +10,7 @@ HOUSEKEEPING_SECONDS = 30.0  # expired keys are thrown away for up to 20 s, a th
 
 
 def entry(task: str, seconds: float) -> dict[str, Any]:
-    """One line of the timetable: the task, and the seconds between two messages for it."""
+    """Return one entry of the timetable: the task, and the seconds between two messages for it."""
     return {"task": task, "schedule": seconds}
 
 

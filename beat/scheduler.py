@@ -17,13 +17,13 @@ from beat.queues import messages_waiting
 logger = logging.getLogger(__name__)
 
 MOST_WAITING = 200
-"""Messages in a queue that gets no further ones from beat. A worker that was away works them off in a second or two."""
+"""Beat sends nothing to a queue in which this many messages wait. A worker that returns handles them within two seconds."""
 
 AFTER_FAILURE_SECONDS = 1.0
 
 
 class MonotonicScheduler(Scheduler):
-    """The timetable in memory. `celery beat` makes it and calls ``tick`` again and again."""
+    """The timetable in memory. `celery beat` creates it and calls ``tick`` repeatedly."""
 
     def __init__(self, *args: Any, clock: Callable[[], float] = time.monotonic, **kwargs: Any) -> None:
         self._clock = clock
@@ -32,11 +32,11 @@ class MonotonicScheduler(Scheduler):
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
-        """Everything is due at once: beat may have been away."""
+        """Make every entry due at once, because beat may have been away."""
         self._due = dict.fromkeys(self.app.conf.beat_schedule, self._clock())
 
     def tick(self, **_: Any) -> float:
-        """Send what is due; returns the seconds until the next entry is."""
+        """Send the entries that are due; return the seconds until the next one."""
         for name, entry in self.app.conf.beat_schedule.items():
             if self._due[name] <= self._clock():
                 if not self._send(entry["task"]):
@@ -45,16 +45,16 @@ class MonotonicScheduler(Scheduler):
         return max(0.0, min(self._due.values()) - self._clock())
 
     def close(self) -> None:
-        """There is nothing to store."""
+        """Do nothing: there is nothing to store."""
 
     def _send(self, task: str) -> bool:
         """Send one message, unless many wait in its queue; False if the broker did not take it."""
         try:
             if messages_waiting(task.partition(".")[0]) < MOST_WAITING:
                 self.app.send_task(task, retry=False, ignore_result=True)
-        except Exception as error:  # whatever the broker's client raises, beat lives on and tries again
+        except Exception as error:  # beat survives any error of the broker's client and tries again
             if not self._is_failing:
-                logger.warning("the broker takes no message of beat's: %s", error)
+                logger.warning("the broker accepts no message from beat: %s", error)
             self._is_failing = True
             return False
         if self._is_failing:

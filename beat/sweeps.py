@@ -58,7 +58,7 @@ def refunds() -> None:
 
 @app.task(name="sweeps.ahead")
 def ahead() -> None:
-    """Nudge what is due later than any schedule sets: the database's clock was set back."""
+    """Nudge rows that are due later than any schedule sets them: the database's clock was set back."""
     _nudge(PAYMENTS, run(find_payments_ahead(limit=PAGE, settings=settings)))
     _nudge(REFUNDS, run(find_refunds_ahead(limit=PAGE, settings=settings)))
 
@@ -97,7 +97,7 @@ def reconciliations() -> None:
 
 @app.task(name="sweeps.canaries")
 def canaries() -> None:
-    """Do nothing: ``beat.watch`` sends the canaries. A beat of the release before still sends this."""
+    """Do nothing: ``beat.watch`` sends the canaries. A beat of the previous release still sends this."""
 
 
 @app.task(name="sweeps.forget_expired")

@@ -1,7 +1,7 @@
 """Watch: a thread of each worker for sweeps that sends canaries through the queues and reports when beat is not heard.
 
-Beat starts none of it, because it is beat's absence that has to be reported. Its pauses follow the monotonic clock of the
-process. The API's `mpac_beat_silent_seconds` and `/health/ready` read what it notes in the database.
+Beat does not start it, because beat's absence has to be reported. Its pauses follow the monotonic clock of the process. The
+API's `mpac_beat_silent_seconds` and `/health/ready` read the row that it writes to the database.
 """
 
 import logging
@@ -24,11 +24,11 @@ CANARY_SECONDS = 15.0  # a deaf worker is noticed within a minute
 SHORTEST_SECONDS = 1.0  # however much tests and demos shorten the timetable
 
 MOST_WAITING = 200
-"""Messages in a queue that gets no further canaries: nobody consumes it, and the broker's memory is finite."""
+"""A queue in which this many messages wait gets no more canaries: it is not consumed, and the broker's memory is finite."""
 
 
 class Watch:
-    """When this process last heard of beat, and what follows from it."""
+    """Note when this process last heard of beat, and report its silence."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -37,19 +37,19 @@ class Watch:
         self.wake = threading.Event()
 
     def begin(self) -> None:
-        """From now on beat is expected to be heard."""
+        """Expect beat to be heard from now on."""
         self._since = self._clock()
 
     def heard(self) -> None:
-        """A message that only beat sends has arrived."""
+        """Note that a message which only beat sends has arrived."""
         is_news = self.silent_seconds >= SILENCE_SECONDS or self._heard is None
         self._heard = self._clock()
         if is_news:
-            self.wake.set()  # so that everybody knows at once
+            self.wake.set()  # so that the database has it at once
 
     @property
     def silent_seconds(self) -> float:
-        """Since beat was last heard here, or could have been."""
+        """The seconds since beat was last heard here, or could have been."""
         return self._clock() - (self._since if self._heard is None else max(self._heard, self._since))
 
     def look(self) -> None:
@@ -84,8 +84,8 @@ def _send_canaries() -> None:
 def _try(step: Callable[[], None]) -> None:
     try:
         step()
-    except Exception as error:  # the database or the broker is away; the next look comes in any case
-        logger.warning("a look at the queues was cut short: %s", error)
+    except Exception as error:  # the database or the broker is away; the watch goes on
+        logger.warning("a check of beat and the queues failed: %s", error, extra={"event": "watch.failed"})
 
 
 def _look_again_and_again() -> None:

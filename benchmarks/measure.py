@@ -31,13 +31,13 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """The provider of a bench, and the key of its control routes."""
+    """The sandbox provider of a benchmark, and the key of its control routes."""
 
     url: str
     control_key: str = field(repr=False)
 
     def session(self) -> aiohttp.ClientSession:
-        """A client of those routes."""
+        """Return an HTTP client for those routes."""
         headers = {"Authorization": f"Bearer {self.control_key}"}
         return aiohttp.ClientSession(self.url, headers=headers, raise_for_status=True)
 

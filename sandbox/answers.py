@@ -36,7 +36,7 @@ def json_answer(body: dict[str, Any], *, status: int = 200) -> web.Response:
 
 
 def refusal(refused: Refused, names: Mapping[str, str]) -> web.Response:
-    """Return the answer that a refused call gets; ``names`` is what it asked about, so that it is taken for no other's."""
+    """Return the answer to a refused call; ``names`` says what the call was about, so that it fits no other call."""
     body = {"error": {"code": refused.code, "message": refused.message}, **names}
     answer = json_answer(body, status=refused.status)
     answer.headers.update(refused.headers)

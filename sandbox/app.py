@@ -43,7 +43,7 @@ def create_app(provider: Provider) -> web.Application:
     for method, path, handler in CONTROL:
         app.router.add_route(method, path, controlled(provider, handler))
     app.router.add_route("GET", "/health", public(provider, control.health))
-    for path in ("/control", "/control/{anything:.*}"):  # which routes there are is not for everybody either
+    for path in ("/control", "/control/{anything:.*}"):  # without the key, an unknown route looks like a known one
         app.router.add_route("*", path, controlled(provider, unknown_route))
     app.router.add_route("*", "/{anything:.*}", public(provider, unknown_route))
     return app

@@ -63,7 +63,7 @@ def repeat(provider: Provider, known: Operation, *, order: Order, fate: Fate) ->
         raise Refused(409, "idempotency_mismatch", message=message)
     known = outcomes.settle(provider, known)
     if known.status == Status.CANCELLED:
-        # Whoever cancelled it unheard may have named nothing else; the answer is about what is asked now.
+        # A cancellation that came before the charge may have named only the reference; this answer names the charge.
         known = known._replace(payment_id=order.payment_id, currency=order.currency)
         return known._replace(status=Status.DECLINED, decline_code="cancelled")
     # A code is paid by the customer: making it again, however forgetfully, moves nothing.

@@ -39,7 +39,7 @@ async def create_code(provider: Provider, request: web.Request) -> web.StreamRes
 
 
 async def pay_code(provider: Provider, request: web.Request) -> web.StreamResponse:
-    """The customer pays. A control call: its key, no latency, no faults but those the code was made with."""
+    """Pay a code as its customer. A control call: control key, no latency, no faults but those the code was made with."""
     operation = operations.find(provider.store, request.match_info["reference"], family=Family.CHARGE)
     if operation is None or operation.kind != "qr_mpm":
         raise not_found("code")

@@ -1,6 +1,6 @@
-"""The control routes: what a test or an operator tells the sandbox about itself.
+"""The control routes, by which a test or an operator configures the sandbox.
 
-They ask for the control key, which the product does not have, and have no latency.
+They require the control key, which the product does not have, and have no latency.
 """
 
 from aiohttp import web

@@ -27,7 +27,7 @@ INTERNAL = Refused(500, "internal_error", message="something went wrong")
 
 
 def public(provider: Provider, handler: Handler) -> WebHandler:
-    """A route for anybody, answered at once."""
+    """Make a route that needs no key and is answered at once."""
 
     async def endpoint(request: web.Request) -> web.StreamResponse:
         return await _answer(provider, request, handler)
@@ -36,7 +36,7 @@ def public(provider: Provider, handler: Handler) -> WebHandler:
 
 
 def controlled(provider: Provider, handler: Handler) -> WebHandler:
-    """A route for whoever has the control key, answered at once."""
+    """Make a route that requires the control key and is answered at once."""
     expected = f"Bearer {provider.settings.control_key}".encode()
 
     async def endpoint(request: web.Request) -> web.StreamResponse:

@@ -50,7 +50,7 @@ class Operation(NamedTuple):
 
 
 LETTERS = str.maketrans("0123456789", "ghijklmnop")
-"""No digits in a reference: by chance, some would pass for a card number where nobody may store one."""
+"""References have no digits: by chance, some would look like card numbers and be refused."""
 
 COLUMNS = ", ".join(Operation._fields)
 INSERT = f"INSERT INTO operations ({COLUMNS}) VALUES ({', '.join('?' * len(Operation._fields))})"

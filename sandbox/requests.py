@@ -18,7 +18,7 @@ MAX_TEXT = 200  # characters of a reference, an id or a token; longer ones are m
 MAX_BODY_BYTES = 64 * 1024
 CURRENCY_LENGTH = 3
 NAMES = ("reference", "payment_id", "currency")
-"""What an answer repeats of the request, errors included."""
+"""Fields of the request that every answer repeats, errors included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def names_of_path(request: web.Request) -> dict[str, str]:
 
 
 async def names_of(request: web.Request) -> dict[str, str]:
-    """Return what a request is about, as far as it can be read: an error repeats it, so that it is taken for no other's."""
+    """Return the names in a request, as far as they can be read: an error repeats them, so that it fits no other request."""
     try:
         body = orjson.loads(await request.read())
     except (orjson.JSONDecodeError, ConnectionError, web.HTTPException):

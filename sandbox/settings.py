@@ -60,7 +60,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.
 
 
 def with_control_key(settings: Settings) -> Settings:
-    """The settings with a control key: the given one, or that of the store, made at its first start for its owner alone."""
+    """Return the settings with a control key: the given one, or the store's, created at the first start (mode 0600)."""
     if settings.control_key:
         return settings
     file = settings.store / CONTROL_KEY_FILE

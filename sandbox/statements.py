@@ -61,7 +61,7 @@ async def get_statement(provider: Provider, request: web.Request) -> web.StreamR
     limit = query_number(request, "limit", default=DEFAULT_PAGE, lowest=1, highest=MAX_PAGE)
     page = _page(provider, period, after=after, limit=limit)
     following = None if page.next_after is None else str(page.next_after)
-    # What was asked for, as it was written: a page is taken for no other's.
+    # The query as it was written, so that a page fits no other query.
     asked = {name: request.query.get(name) for name in ("account", "from", "to", "cursor")}
     return json_answer({**asked, "data": [line(row) for row in page.rows], "next": following})
 

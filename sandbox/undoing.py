@@ -48,7 +48,7 @@ async def reverse_charge(provider: Provider, request: web.Request) -> web.Stream
 
 
 class Undoing(NamedTuple):
-    """What is to be undone. The payment and the currency are the caller's word, for a charge we have never heard of."""
+    """The charge to undo. For an unknown charge, payment and currency are those that the caller sent."""
 
     reference: str
     payment_id: str

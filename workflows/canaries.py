@@ -1,11 +1,11 @@
-"""Canaries: since when a message through each queue is unanswered, and when somebody last consumed one.
+"""Canaries: note for each queue since when a message is unanswered, and when one was last consumed.
 
-A worker may be alive and deaf (its broker connection is gone and nobody noticed); only a message that comes through
-proves the opposite. Silence is counted from the first canary that nobody answered, so a pause between canaries does not make
-a queue silent, and a queue that never had a consumer is.
+A worker may run without consuming (its broker connection was lost unnoticed); only a message that arrives proves the
+opposite. Silence is counted from the first unanswered canary, so a pause between canaries does not make a queue silent, but a
+queue that never had a consumer is silent.
 
-Beat has a row of its own among them, written by the workers that hear it (``beat.watch``). A note from the future was written
-before the database's clock was set back: silence is the distance to it in either direction, which the next note makes small.
+Beat has a row of its own among them, written by the workers that hear it (``beat.watch``). A timestamp in the future was
+written before the database's clock was set back: silence is the distance to it in either direction, until the next note.
 """
 
 import math
@@ -57,7 +57,7 @@ BEAT = "beat"
 """The row that says when beat was heard. No queue has this name."""
 
 SILENCE_SECONDS = 60.0
-"""A queue or a beat that was not heard for so long is reported."""
+"""A queue or a beat that was not heard for this many seconds is reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,5 +101,5 @@ async def beat_silent_seconds() -> float:
 
 
 def since_start(seconds: float) -> float:
-    """``seconds``, at most those since this process started: what was before a start of everything is no silence."""
+    """Return ``seconds``, at most those since this process started: time before the start does not count as silence."""
     return min(seconds, time.monotonic() - _STARTED)

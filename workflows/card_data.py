@@ -85,7 +85,7 @@ ISSUE = "Looks like card data, which is never accepted here; send the provider's
 
 
 class _Folding(dict[int, int]):
-    """Every character as one of ASCII: digits of any script, ``-`` for separators, NUL for what is not seen."""
+    """Map every character to ASCII: digits of any script, ``-`` for separators, NUL for invisible characters."""
 
     def __missing__(self, code: int) -> int:
         folded = _fold(chr(code))
@@ -123,14 +123,14 @@ def looks_like_card_data(value: str) -> bool:
         return False
     runs = _RUN.findall('"'.join(_SPAN.findall(value)))
     if sum(map(len, runs)) > _MANY and sum(len(_GROUP.findall(run)) for run in runs) > _MANY:
-        return True  # refused unread: 32,000 groups would take half a second, and no field can hold so many
+        return True  # refused without a search: 32,000 groups would take half a second, and no field can hold so many
     if any(map(_has_a_number, runs)):
         return next(_places(value), None) is not None  # ids left aside, which is slower
     return ("%" in value or ";" in value) and _TRACK.search(value) is not None
 
 
 def mask(value: str) -> str:
-    """Return ``value``, or an ellipsis in place of all of it if it could hold a card number."""
+    """Return ``value``, or an ellipsis in its place if it could hold a card number."""
     return _MASK if looks_like_card_data(value) else value
 
 

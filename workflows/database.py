@@ -50,9 +50,7 @@ class Base(DeclarativeBase):
 
 CONNECT_TIMEOUT_SECONDS = 3  # a database that does not answer by then is away: 503 beats a hanging terminal
 POOL_TIMEOUT_SECONDS = 3  # likewise for a pool that stays empty
-LONG_POOL_TIMEOUT_SECONDS = (
-    30  # whoever asks for what takes long waits for those before: an export must not end in the middle
-)
+LONG_POOL_TIMEOUT_SECONDS = 30  # long calls wait for each other: an export must not break off in the middle
 GONE_HOST = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
 """A host that vanished sends no reset: libpq's probes end a connection after 25 s, the kernel's after 15 min."""
 LAST_STATEMENTS_SECONDS = 2.0  # at the end: calls have ended before, so what still runs is a statement or two …
@@ -75,7 +73,7 @@ class _Engines:
 
     by_role: dict[Role, AsyncEngine]
     long: dict[Role, AsyncEngine]
-    """Those for what takes long, with few connections: were they the others', ten exports would stop every till."""
+    """The engines for long calls, with few connections: if they shared the others', ten exports would stop every till."""
     url: str
 
     def __init__(self) -> None:
@@ -149,11 +147,11 @@ def address() -> str:
 
 @asynccontextmanager
 async def transaction(role: Role, *, is_long: bool = False) -> AsyncIterator[AsyncConnection]:
-    """A transaction under ``role``, committed at the end of the block and rolled back by any exception.
+    """Open a transaction under ``role``, committed at the end of the block and rolled back by any exception.
 
-    ``is_long``: its statements may take long, so it uses one of the few connections that nobody else waits for.
+    ``is_long``: its statements may take long, so it uses one of the few connections that are set apart for such calls.
 
-    Raises ``ServiceUnavailable`` where the database cannot be reached, is shutting down or gives no connection in time.
+    Raises ``ServiceUnavailable`` if the database cannot be reached, is shutting down or gives no connection in time.
     """
     engine = (_engines.long if is_long else _engines.by_role).get(role)
     if engine is None:  # not connected yet, or no longer
@@ -182,7 +180,7 @@ async def act_as(connection: AsyncConnection, role: Role) -> None:
 
 
 def _tell(error: BaseException | None) -> None:
-    """Log what an operator has to act on: nothing else says why everybody gets 503."""
+    """Log a state that an operator has to end: nothing else explains why every request gets 503."""
     state = getattr(error, "sqlstate", None)
     if state in OPERATORS_CASES:
         logger.error("the database refuses: %s", state, extra={"event": f"database.{OPERATORS_CASES[state]}"})

@@ -65,7 +65,7 @@ class NotAuthenticated(DomainError):
 
 
 class RecognisedButRefused(NotAuthenticated):
-    """The signature is that of somebody we know, but it is not good (any more): expired, or used before."""
+    """The signature belongs to a known caller, but the assertion is not acceptable: expired, or used before."""
 
 
 class NotAuthorized(DomainError):
@@ -105,10 +105,10 @@ class BalanceUnavailable(DomainError):
 
 
 class IdempotencyKeyReused(DomainError):
-    """This key was used with another body. Look for what the first request did before you send anything with a new key."""
+    """This key was used with another body. Look up the result of the first request before you send a new key."""
 
     kind, code = Kind.INVALID, "IDEMPOTENCY_KEY_REUSED"
-    message = "This key was used for a different request. Look for what that one did before you use a new key"
+    message = "This key was used for a different request. Look up the result of that request before you use a new key"
 
 
 class RateLimitExceeded(DomainError):

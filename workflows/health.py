@@ -1,7 +1,8 @@
-"""Health: whether the database would take a payment now.
+"""Health: check that the database can store a payment now.
 
-A database that answers may yet refuse every payment: after a failover it is read-only, a grant may be missing, its disk may
-be full. So a probe writes what an accept writes first and takes it back, and makes the server write a temporary file.
+A database that answers may still refuse every payment: after a failover it is read-only, a grant may be missing, its disk
+may be full. So the probe writes the row that an accept writes first, rolls it back, and makes the server write a temporary
+file.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ ANSWER_WITHIN_SECONDS = 3.0
 """A frozen server neither answers nor disconnects; the probe must still return before its caller's timeout."""
 
 _MISSING = text("""
-    -- missing: rights without which no payment is accepted or processed
+    -- missing: grants without which payments cannot be accepted or processed
     SELECT bool_or(NOT has_table_privilege(r.role, r.name, r.privilege))
     FROM (VALUES
         ('mpac_accept', 'stores', 'SELECT'), ('mpac_accept', 'devices', 'SELECT'),
@@ -37,7 +38,7 @@ _SPILL = text(
 
 
 async def database_takes_payments() -> None:
-    """Raise ``ServiceUnavailable`` if the database would not take a payment, or does not answer in time."""
+    """Raise ``ServiceUnavailable`` if the database cannot store a payment, or does not answer in time."""
     asking = asyncio.ensure_future(_ask())
     # Not cancelled when it takes too long: to cancel a statement the server would have to be heard once more.
     done, _ = await asyncio.wait({asking}, timeout=ANSWER_WITHIN_SECONDS)

@@ -1,16 +1,16 @@
 """Idempotency: the same caller, key and body get the same answer again, byte for byte, for 24 hours.
 
-A record is written in the transaction of what it answers for, so there is never one without the other. What is compared
-is a keyed hash of the body's meaning, so that a body with a secret in it cannot be guessed from the table.
+A record is written in the transaction whose result it stores, so there is never one without the other. Requests are compared
+by a keyed hash of the body's meaning, so that a body with a secret in it cannot be guessed from the table.
 
 A key belongs to its caller. The table's primary key is ``(merchant_id, key, path, method)``, which the previous release
 inserts by; the first caller of a merchant to use a key has its record there. Another caller's record for the same key is
-stored beside it, under ``Key.place_beside``. Whoever stores a record beside another locks that other one, so that nobody
-finds the place free until the transaction ends: of two requests of one caller, both always try the same place.
+stored beside it, under ``Key.place_beside``. A transaction that stores a record beside another one locks the other one, so
+that the place stays taken until it ends: two requests of one caller therefore always try the same place.
 
-A use-case that writes: first lock what it is about (of two requests with one key the second then waits for the first),
-then ``known_answer``, then do the work, then ``keep_in``, all in one transaction. Where there is nothing to lock, the
-second finds its key taken when it comes to ``keep_in``, which undoes its work.
+A use-case that writes: first lock the row that it changes (a second request with the same key then waits for the first),
+then ``known_answer``, then do the work, then ``keep_in``, all in one transaction. If there is no row to lock, the second
+request finds its key taken in ``keep_in``, which undoes its work.
 """
 
 import hmac
@@ -75,12 +75,12 @@ class Key:
 
     @property
     def place(self) -> tuple[str, str, str]:
-        """Where its record is, within a merchant, unless another caller's is there."""
+        """The place of its record within a merchant, unless another caller's record is there."""
         return self.method, self.path, self.value
 
     @property
     def place_beside(self) -> str:
-        """The ``key`` column of its record where another caller's has the place. Keys themselves are printable."""
+        """The ``key`` column of its record if another caller's has the place. Keys themselves are printable."""
         return f"{self.value}\n{self.caller}"
 
     def row(self, *, is_beside: bool = False) -> dict[str, str]:
@@ -111,7 +111,7 @@ def fingerprint(body: bytes, *, secret: bytes) -> str:
 
 
 def replay(key: Key, found: RowMapping, *, currency: str | None = None) -> Stored:
-    """Return the stored answer; ``currency`` is what a body that names none means.
+    """Return the stored answer; ``currency`` is the one of a body that names none.
 
     ``found`` has the columns of ``ANSWER``. Raises ``IdempotencyKeyReused`` if the stored request meant something else.
     """
@@ -134,22 +134,20 @@ _COLLECTIONS = {"pay": "payments", "rfd": "refunds", "ord": "orders", "bil": "bi
 
 def _advice(resource_id: str | None) -> str:
     if not resource_id:
-        return "The first request with this key was refused and nothing was done; send what you mean with a new key"
+        return "The first request with this key was refused and nothing was done; send this request with a new key"
     collection = _COLLECTIONS.get(resource_id.partition("_")[0])
     look = f"GET /api/v1/{collection}/{resource_id}" if collection else resource_id
-    return (
-        f"The first request with this key made {resource_id}. See {look}; send with a new key only what is not done yet"
-    )
+    return f"The first request with this key created {resource_id}. See {look}; use a new key only for what is not done yet"
 
 
 ANSWER = "fingerprint, meaning, status, body, resource_id"
 """The columns that ``replay`` needs."""
 
 OWNER = "CASE {0}.caller WHEN '' THEN made_by({0}.resource_id, {0}.path) ELSE {0}.caller END"
-"""Whose record ``{0}`` is. The previous release does not say; a refusal of its own (no resource) is nobody's."""
+"""The caller of record ``{0}``. The previous release did not store it; its refusals (no resource) belong to no caller."""
 
 KEEP = f"""
-    -- keep: answers beside the rows they speak of; an expired record is overwritten by its own caller
+    -- keep: answers in the transaction of their rows; an expired record is overwritten by its own caller
     INSERT INTO idempotency_records AS k (merchant_id, method, path, key, caller, fingerprint, meaning, status, body,
                                           resource_id, created_at, expires_at)
     SELECT merchant_id, method, path, key, caller, fingerprint, meaning, status, body, resource_id, now(), now() + :life
@@ -171,7 +169,7 @@ _KEPT = text(f"""
     LIMIT 1
 """)
 _HOLD = text(f"""
-    -- hold: other callers' records, which must not make room while ours are stored beside them
+    -- hold: other callers' records, which must not be deleted while ours are stored beside them
     SELECT i.n FROM jsonb_to_recordset(CAST(:rows AS jsonb))
         AS i(n integer, merchant_id text, method text, path text, key text, caller text)
     CROSS JOIN LATERAL (
@@ -216,7 +214,7 @@ async def keep_answer(caller: Caller, key: Key, *, merchant_id: str, status: int
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """An answer of a group that is to be kept; ``is_taken``: another caller's record was seen in the key's place."""
+    """An answer of a group to store; ``is_taken``: another caller's record was seen in the key's place."""
 
     merchant_id: str
     key: Key
@@ -227,7 +225,7 @@ class Keeping:
 async def records(connection: AsyncConnection, keepings: Sequence[Keeping]) -> list[dict[str, Any]]:
     """Return the rows for ``KEEP``, each at the place where its caller's record belongs.
 
-    Raises ``IdempotencyKeyInUse`` if the record of another caller is gone that was seen in a key's place.
+    Raises ``IdempotencyKeyInUse`` if another caller's record was seen in a key's place and is gone now.
     """
     beside = [keeping for keeping in keepings if keeping.is_taken]
     if beside and not await _hold(connection, beside):
@@ -242,7 +240,7 @@ async def records(connection: AsyncConnection, keepings: Sequence[Keeping]) -> l
 
 
 def record(merchant_id: str, key: Key, stored: Stored, *, is_beside: bool = False) -> dict[str, Any]:
-    """Return the row of ``idempotency_records`` that keeps ``stored``, without its timestamps."""
+    """Return the row of ``idempotency_records`` for ``stored``, without its timestamps."""
     answer = {"status": stored.status, "body": stored.body.decode(), "resource_id": stored.resource_id}
     return {**key.row(is_beside=is_beside), **answer, "merchant_id": merchant_id}
 
@@ -252,7 +250,7 @@ async def _keep(connection: AsyncConnection, merchant_id: str, key: Key, stored:
         rows = rows_parameter([record(merchant_id, key, stored, is_beside=is_beside)])
         if (await connection.execute(_KEEP, {"rows": rows, "life": KEY_LIFE})).rowcount:
             return True
-        # Read again in a statement of its own: the one above may have waited for whoever has the place now.
+        # Read again in a statement of its own: the one above may have waited for the record that has the place now.
         if not is_beside and not await _hold(connection, [Keeping(merchant_id, key, stored)]):
             return False
     return False

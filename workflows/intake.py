@@ -51,7 +51,7 @@ JOINS = f"""
           AND expires_at > now()
         LIMIT 1
     ) b ON true"""
-"""No row where the store is not the caller's. ``k`` is the record in the key's place, ``b`` the caller's own beside another
+"""No row if the store is not the caller's. ``k`` is the record in the key's place, ``b`` the caller's own beside another
 caller's (``workflows.idempotency``). LATERAL and LIMIT 1 leave no other plan than the whole key of an index: plans
 are kept, and one that was made while the tables were small walked through all keys of the merchant (2.0 ms instead of 0.3)."""
 
@@ -86,7 +86,7 @@ def judge_caller(caller: Caller, fact: RowMapping | None) -> RowMapping:
 def known_answer(key: Key, fact: RowMapping, *, currency: str | None) -> Stored | None:
     """Return the answer that the request's key was given before, if it was. Raises ``IdempotencyKeyReused``.
 
-    ``currency`` is what the store means by a body that names none.
+    ``currency`` is the store's, for a body that names none.
     """
     return None if fact["status"] is None else replay(key, fact, currency=currency)
 

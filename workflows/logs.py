@@ -50,16 +50,16 @@ SPACING_SECONDS = 0.05
 """Between two writes: a person who watches does not notice, and at 1,000 lines a second fifty share one."""
 
 MAX_WAITING = 10_000
-"""Lines kept while the stream takes none (about 3 MB). Beyond, the oldest are dropped and counted."""
+"""Lines kept while the stream accepts none (about 3 MB). Beyond that the oldest are dropped and counted."""
 
 FLUSH_SECONDS = 2.0
-"""How long a flush waits for the stream, once: until the stream takes something again, none waits for it any more."""
+"""How long a flush waits for the stream. After one such wait no flush waits until the stream accepts something again."""
 
 
 class GroupedLines(logging.Handler):
-    """Writes lines to ``stream`` in groups; from ``ERROR`` up and at a flush at once.
+    """Write lines to ``stream`` in groups; at once from ``ERROR`` up and at a flush.
 
-    Only a thread of its own writes. If nobody empties the pipe behind the stream, that thread waits, and nobody who logs does.
+    Only a thread of its own writes. If the pipe behind the stream is not read, that thread waits and callers do not.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -89,7 +89,7 @@ class GroupedLines(logging.Handler):
             self._arrived.set()
 
     def flush(self) -> None:
-        """Have what is waiting written. Called at the end of the process too, by ``logging.shutdown``."""
+        """Write the waiting lines. ``logging.shutdown`` calls this too, at the end of the process."""
         with self._written:
             self._flushes += 1
             mine = self._flushes
@@ -117,7 +117,7 @@ class GroupedLines(logging.Handler):
                 self._written.notify_all()
 
     def _taken(self) -> Iterator[str]:
-        with suppress(IndexError):  # nothing waits any more, or whoever drops lines was quicker
+        with suppress(IndexError):  # no line waits any more, or they were dropped meanwhile
             while True:
                 yield self._waiting.popleft()
 
@@ -127,7 +127,7 @@ class GroupedLines(logging.Handler):
         if dropped:
             lines.insert(0, orjson.dumps({"level": "WARNING", "message": f"{dropped} log lines were dropped"}).decode())
         if lines:
-            # The disk may be full, or nobody reads any more, or the stream was closed: nobody is left to tell.
+            # The disk may be full, the reader gone or the stream closed: there is nowhere left to report it.
             with suppress(OSError, ValueError):
                 self._stream.write("\n".join(lines) + "\n")
                 self._stream.flush()

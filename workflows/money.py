@@ -21,12 +21,12 @@ MAX_MOVED = 2 * MAX_AMOUNT
 
 
 UNITS_OF_ACCOUNT = frozenset({"UYW", "XAD"})
-"""What ISO 4217 lists among currencies although nobody pays with it."""
+"""Entries of ISO 4217 that are not used for payments."""
 
 
 @cache
 def _exponents() -> dict[str, int]:
-    """Return the decimals of each currency in use: of no fund, and of nothing without a minor unit (gold, XXX, XTS)."""
+    """Return the decimals of each currency in use, without funds and without what has no minor unit (gold, XXX, XTS)."""
     found: dict[str, int] = {}
     for entry in raw_xml.iterfind("CcyTbl/CcyNtry"):
         code, decimals, name = entry.findtext("Ccy"), entry.findtext("CcyMnrUnts", ""), entry.find("CcyNm")

@@ -1,16 +1,15 @@
-"""Pooled connections: a connection that died in the pool is replaced before anything is sent, and never reported.
+"""Replace connections that died in the pool before anything is sent on them, so that no request fails for it.
 
-Firewalls, failovers and restarts end connections while they are idle. Each is looked at when it is taken from the pool:
+Firewalls, failovers and restarts end connections while they are idle. Each is checked when it is taken from the pool:
 
-| since it was last taken  | look                                                                                  |
+| since it was last taken  | check                                                                                 |
 |--------------------------|---------------------------------------------------------------------------------------|
 | just connected           | none                                                                                  |
 | less than a second       | does the kernel know something to read, for example its end? No round trip, 2 µs      |
 | longer, or if it does    | the transaction's BEGIN is sent here rather than with its first statement             |
 
-BEGIN is a round trip of its own in any case, so nothing is sent more than before. It changes nothing, which makes it the one
-statement that may be repeated whatever became of it; and if nobody answers it in time (a peer that is gone without a
-word), the connection is replaced as well.
+BEGIN is a round trip of its own in any case, so nothing more is sent than before. It changes nothing, so it may be repeated
+whatever its outcome was; if it is not answered in time (a peer that vanished silently), the connection is replaced as well.
 """
 
 import select
@@ -27,13 +26,13 @@ from workflows.sqlstates import Passing, passing
 
 HOT_SECONDS = 1.0
 BEGIN_SECONDS = 2.0
-"""A server that needs longer for a BEGIN is away; shorter than anybody waits for a connection or for readiness (3 s)."""
+"""A server that needs longer for a BEGIN is away; shorter than the waits for a connection and for readiness (3 s)."""
 
 _TAKEN_AT = "taken_at"
 
 
 def watch_over(engine: AsyncEngine) -> None:
-    """Have dead connections of ``engine`` replaced, and those thrown away whose errors say that they are of no use."""
+    """Replace dead connections of ``engine``, and discard those whose errors show that they are unusable."""
     event.listen(engine.sync_engine, "checkout", _look)
     event.listen(engine.sync_engine, "handle_error", _discard)
 
@@ -54,7 +53,7 @@ def _look(adapted: Any, record: Any, _proxy: Any) -> None:
 
 
 def _has_news(raw: psycopg.AsyncConnection[Any]) -> bool:
-    """Return whether the kernel has something to read: the connection's end, or what the server says unasked."""
+    """Return whether the kernel has something to read: the connection's end, or an unrequested message of the server."""
     if raw.closed:
         return True
     looking = select.poll()  # not select(), which knows 1,024 descriptors

@@ -36,7 +36,7 @@ class Settings(BaseSettings):
         4,
         ge=1,
         le=100,
-        description="Connections per role and process for what may take long (exports, reports, statements, closes, "
+        description="Connections per role and process for calls that may take long (exports, reports, statements, closes, "
         "reconciliation); payments never wait for one of them.",
     )
     statement_timeout_ms: int = Field(10_000, ge=100, description="The longest a single statement may run.")
@@ -48,7 +48,7 @@ class Settings(BaseSettings):
 
     public_url: str | None = Field(
         None,
-        description="The address that terminals reach the API at, for example `https://pay.example`: the audience of their "
+        description="The address at which terminals reach the API, for example `https://pay.example`: the audience of their "
         "assertions. The API does not start without it.",
     )
     secret_key: SecretStr = Field(description="Random text; keys the hashes of request bodies and activation codes.")
@@ -68,10 +68,10 @@ class Settings(BaseSettings):
     user_jwks_url: str | None = Field(None, description="JWKS URL with those keys, fetched again every five minutes.")
 
     user_token_issuer: str | None = Field(
-        None, description="The `iss` of users' tokens. Required where there are keys to check them with."
+        None, description="The `iss` of users' tokens. Required if keys are configured."
     )
     user_token_audience: str | None = Field(
-        None, description="The `aud` that users' tokens must name. Required where there are keys to check them with."
+        None, description="The `aud` that users' tokens must name. Required if keys are configured."
     )
 
     tax_rounding: Literal["half_up", "down", "up"] = Field(
@@ -82,12 +82,12 @@ class Settings(BaseSettings):
     rate_limit_unknown_per_address: int = Field(
         600,
         ge=0,
-        description="Refused attempts per minute, process and address (IPv6: /64) of callers that nobody knows; 0 is off.",
+        description="Refused attempts per minute, process and address (IPv6: /64) of unknown callers; 0 is off.",
     )
     trusted_proxies: str = Field(
         "",
-        description="Addresses and networks whose `X-Forwarded-For` counts, for example `10.0.0.0/8, ::1`. Else the address "
-        "of a connection is the caller's.",
+        description="Addresses and networks whose `X-Forwarded-For` is used, for example `10.0.0.0/8, ::1`. For all others "
+        "the address of the connection counts.",
     )
     max_requests_in_flight: int = Field(
         2_000, ge=1, description="Requests one API process works on before it answers 503."
@@ -111,7 +111,7 @@ class Settings(BaseSettings):
         description="Provider calls one worker process has open at once, per provider, for payments and refunds each.",
     )
     payments_in_hand: int = Field(
-        2_000, ge=1, description="Payments one worker process holds claimed at once for which no provider is asked."
+        2_000, ge=1, description="Payments without a provider call that one worker process holds claimed at once."
     )
     soft_shutdown_seconds: Seconds = Field(
         15, description="How long a worker that was told to stop lets its calls end."

@@ -1,7 +1,7 @@
-"""SQLSTATEs: which errors of the database pass, and which of them say that the connection is of no more use.
+"""SQLSTATEs: classify errors of the database that pass, and those after which the connection is unusable.
 
 An error that passes says nothing about the request: the same request may succeed a moment later, perhaps on another
-connection. The caller is told 503 and workers try again, as when the database is away.
+connection. The caller gets 503 and workers try again, as when the database is away.
 """
 
 from collections.abc import Mapping
@@ -34,9 +34,9 @@ PASSING: Mapping[str, Passing] = {
     "55P03": Passing.KEEP,  # lock_timeout
     "57014": Passing.KEEP,  # statement_timeout
     "57P": Passing.DISCARD,  # shutdown, crash recovery, cannot connect now, idle session
-    "58": Passing.KEEP,  # trouble of the operating system, for example an I/O error
+    "58": Passing.KEEP,  # errors of the operating system, for example an I/O error
 }
-"""SQLSTATEs and their classes (prefixes). What is not here is an error of ours."""
+"""SQLSTATEs and their classes (prefixes). Any other one is an error of ours."""
 
 _LENGTHS = sorted({len(prefix) for prefix in PASSING}, reverse=True)
 _PLAN_CHANGED = "cached plan"

@@ -1,7 +1,7 @@
-"""Time zones, from one source for everybody: the pinned ``tzdata`` package.
+"""Time zones, from a single source: the pinned ``tzdata`` package.
 
-The host's files differ from machine to machine, and PostgreSQL brings a third copy. What a store may have is what the package
-knows, dates are computed with the package's rules, and PostgreSQL gets those rules instead of a name (``sql_zone``).
+The host's files differ from machine to machine, and PostgreSQL brings a third copy. A store may have a zone of the package,
+dates are computed with the package's rules, and PostgreSQL gets those rules instead of a name (``sql_zone``).
 """
 
 import io
@@ -13,13 +13,13 @@ from importlib.resources import files
 from zoneinfo import ZoneInfo
 
 NOT_OFFERED = frozenset({"Factory", "localtime", "posixrules"})
-"""What stands among the zones' files without being the time of a place."""
+"""Files among the zones that are not the time of a place."""
 
 FORMERLY_OFFERED = {"localtime": "UTC"}
-"""Names that hosts have files for and stores may still have: read as UTC, the time of servers, until somebody mends them."""
+"""Names that hosts have files for and stores may still have: read as UTC, the time of servers, until the store is changed."""
 
 REACH = timedelta(days=40)
-"""How far from a settlement's period the lines of its statements may lie."""
+"""The largest distance of a statement's lines from the settlement's period."""
 
 _HEADER = ">4sc15x6l"
 _HEADER_BYTES, _TIME_BYTES = 44, 8
@@ -38,10 +38,10 @@ def zone(name: str) -> ZoneInfo:
 
 
 def sql_zone(name: str, *, near: datetime) -> str:
-    """Return what stands after ``AT TIME ZONE`` for dates around ``near``: the zone's rules as POSIX writes them.
+    """Return the operand of ``AT TIME ZONE`` for dates around ``near``: the zone's rules in POSIX notation.
 
-    PostgreSQL needs no file for that. Zones whose rules change within ``REACH``, and for which POSIX therefore has no words,
-    have the offset of ``near``. An unknown zone is UTC, so that a row of it can still be compared.
+    PostgreSQL needs no file for that. Zones whose rules change within ``REACH`` cannot be written in that notation and get
+    the offset of ``near``. An unknown zone is UTC, so that its rows can still be compared.
     """
     try:
         last_change, rules = _last_rules(name)
@@ -79,6 +79,6 @@ def _last_rules(name: str) -> tuple[int | None, str]:
 
 
 def _length_of_first_block(data: bytes) -> int:
-    """Return the bytes of the data that stand in four-byte times, for readers of the last century."""
+    """Return the length of the first block, whose four-byte times are for old readers."""
     _magic, _version, is_ut, is_standard, leap, changes, kinds, names = struct.unpack_from(_HEADER, data)
     return int(changes * 5 + kinds * 6 + names + leap * 8 + is_standard + is_ut)

@@ -95,7 +95,7 @@ async def page(request: Request) -> Response:
 
 @router.get("/start.js")
 async def start(request: Request) -> Response:
-    """What starts the page."""
+    """Return the script that starts the page."""
     options = json.dumps({"url": str(request.app.openapi_url), **OPTIONS})
     script = f"window.ui = SwaggerUIBundle(Object.assign({options}, {{presets: [SwaggerUIBundle.presets.apis]}}));\n"
     return Response(script, media_type="text/javascript")

@@ -19,10 +19,10 @@ async def live() -> Response:
 
 @router.get("/ready", responses=problems())
 async def ready() -> Response:
-    """This process can store a payment. The broker is not asked: without it payments are merely later.
+    """Check that this process can store a payment. The broker is not asked: without it payments are merely delayed.
 
     `beat` is `silent` when no worker has received a sweep for a minute: new payments are processed as before, but retries,
-    questions and expiry wait, so somebody has to be told. It is no reason to send no traffic here.
+    inquiries and expiry wait, so an operator has to act. It is not a reason to send traffic elsewhere.
     """
     await database_takes_payments()
     silent = await beat_silent_seconds() >= SILENCE_SECONDS

@@ -73,9 +73,9 @@ async def get_order(order_id: EntityId, caller: AnyCaller) -> Response:
 async def patch_order(
     *, order_id: EntityId, body: OrderPatch, caller: AnyCaller, request_id: RequestId, ours: OurRuntime
 ) -> Response:
-    """Change an order while it is a draft or open and nobody was given a bill for it.
+    """Change an order while it is a draft or open and has no bill.
 
-    `version` is the one you have read; it is required where `items` change. If somebody else has changed the order
+    `version` is the one you have read; it is required if `items` change. If another caller has changed the order
     meanwhile, nothing is changed and the answer is 409 with the current version: read the order again.
     """
     rounding = TaxRounding(ours.settings.tax_rounding)
@@ -107,7 +107,7 @@ async def post_cancel(
 async def post_complete(
     order_id: EntityId, caller: AnyCaller, request_id: RequestId, body: VersionIn | None = None
 ) -> Response:
-    """Close a paid order that was fulfilled. One of which everything was given back cannot be completed."""
+    """Close a paid order that was fulfilled. An order that was refunded in full cannot be completed."""
     version = body.version if body else None
     row = await complete_order(order_id, caller=caller, request_id=request_id, version=version)
     return json_answer(order_fields(row))

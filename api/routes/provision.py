@@ -20,9 +20,9 @@ router = APIRouter(prefix="/device/provision", tags=["terminals"])
 
 @router.post("/generateActivationCode", status_code=201, response_model=CodeOut, responses=problems(401, 403, 409, 422))
 async def post_code(body: CodeIn, caller: StoreManager, ours: OurRuntime, request_id: RequestId) -> Response:
-    """A code to activate a terminal with, shown this once. It replaces the code before it.
+    """Create an activation code for a terminal. It is shown this once and replaces any earlier code.
 
-    A terminal that has lost its key gets one too: the key it had ends when the code is used.
+    A terminal that has lost its key can be activated with it again: the old key ends when the code is used.
     """
     secret = ours.settings.secret_key.get_secret_value().encode()
     fresh = await generate_code(body.device_id, caller=caller, secret=secret, request_id=request_id)
@@ -31,12 +31,12 @@ async def post_code(body: CodeIn, caller: StoreManager, ours: OurRuntime, reques
 
 @router.post("/activate", response_model=ActivatedOut, responses=problems(401, 409, 422))
 async def post_activate(body: ActivateIn, request: Request, ours: OurRuntime, request_id: RequestId) -> Response:
-    """Activate a terminal with its code. Whatever is wrong with code or serial number, the answer is the same 401.
+    """Activate a terminal with its code. Any fault of the code or the serial number gets the same 401.
 
-    The same code, serial number and key again get the same answer for as long as the code lives. A terminal that had a
-    key before keeps its status; its old key and all tokens that were got with it end.
+    The same code, serial number and key get the same answer until the code expires. A terminal that already had a
+    key keeps its status; its old key and all tokens that were issued for it end.
     """
-    ours.strangers.check(request.scope)  # a code cannot be checked cheaply
+    ours.strangers.check(request.scope)  # checking a code takes a transaction
     try:
         row = await activate_device(
             code=body.activation_code,

@@ -70,7 +70,9 @@ async def get_refunds(
     status: Annotated[RefundStatus | None, Query()] = None,
     store_id: Annotated[str | None, Query(max_length=80)] = None,
     payment_id: Annotated[str | None, Query(max_length=80)] = None,
-    needs_action: Annotated[bool | None, Query(description="Those that a person has to carry out and report")] = None,
+    needs_action: Annotated[
+        bool | None, Query(description="Only refunds that a person has to carry out and report")
+    ] = None,
 ) -> Response:
     """The refunds you may see, newest first."""
     wanted = RefundFilter(status, store_id, payment_id, needs_action)
@@ -82,7 +84,7 @@ async def get_refunds(
 async def post_report(
     *, refund_id: EntityId, body: ReportIn, caller: AnyCaller, request_id: RequestId, ours: OurRuntime
 ) -> Response:
-    """Report that the money of a refund with `needs_action` was given back at the till, or that it was not.
+    """Report whether the money of a refund with `needs_action` was given back at the till.
 
     A worker records it: `approved` completes the refund, `declined` fails it. The same report again changes nothing; a
     different one is refused.

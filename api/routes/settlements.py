@@ -43,7 +43,7 @@ async def get_settlements(
     status: Annotated[SettlementStatus | None, Query()] = None,
     business_date: Annotated[date | None, Query(alias="date", description="The business day")] = None,
     needs_acceptance: Annotated[
-        bool | None, Query(description="Only days that wait until a person accepts that lines were not compared")
+        bool | None, Query(description="Only settlements that wait until a person accepts that lines were not compared")
     ] = None,
 ) -> Response:
     """The settlements you may see, newest first."""
@@ -105,13 +105,13 @@ async def post_cash_count(
     responses=problems(401, 403, 422),
 )
 async def put_policy(store_id: EntityId, body: PolicyIn, caller: MerchantAdmin) -> Response:
-    """Say whether a provider sends this store statements. Without any, its lines are named and nothing waits for them."""
+    """Set whether a provider sends this store statements. If it sends none, no settlement waits for its statements."""
     return json_answer(policy_fields(await set_policy(store_id, body.to_request(), caller=caller)))
 
 
 @router.get("/stores/{store_id}/statement-policies", response_model=PoliciesOut, responses=problems(401, 403))
 async def get_policies(store_id: EntityId, caller: MerchantAdmin) -> Response:
-    """Who said when which providers send this store no statements, newest first."""
+    """Return the store's statement policies with author and date, newest first."""
     return json_answer({"data": [policy_fields(row) for row in await list_policies(store_id, caller=caller)]})
 
 

@@ -82,9 +82,9 @@ async def post_reconcile(
     ours: OurRuntime,
     body: ReconcileIn | None = None,
 ) -> Response:
-    """Compare with the providers' statements now. Those that nobody uploaded are fetched first.
+    """Compare with the providers' statements now. Statements that were not uploaded are fetched first.
 
-    Lines without a statement are named as `uncompared`; only `accept_uncompared` with a note signs the day off over them.
+    Lines without a statement are listed as `uncompared`; only `accept_uncompared` with a note signs the day off without them.
     """
     acceptance = body.to_acceptance() if body else None
     hand = Hand(caller, request_id=request_id)

@@ -17,7 +17,7 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     def meant(self) -> dict[str, Any]:
-        """Return what the fields mean, for comparing two requests: with defaults that depend on other fields filled in."""
+        """Return the fields' values for comparing two requests, with defaults that depend on other fields filled in."""
         return dict(self.__dict__)
 
 
@@ -42,8 +42,8 @@ def refuse_card_data(value: Any, path: str = "") -> None:
     # Raised as our own error, not the validator's: that one would carry the value along.
     try:
         found = [Detail(place, ISSUE) for place in find_card_data(value, path)]
-    except RecursionError as error:  # what could just be parsed is too deep to be looked through, and to be of use
-        raise ValueError("Must not be nested so deep") from error
+    except RecursionError as error:  # nested so deep that it can be parsed but not searched
+        raise ValueError("Must not be nested so deeply") from error
     if found:
         raise InvalidRequest(*found)
 
@@ -119,7 +119,7 @@ Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 class VersionIn(Body):
-    """The version that the caller has read; if it is not the current one any more, nothing is done (409)."""
+    """The version that the caller has read; if it is no longer the current one, nothing is done (409)."""
 
     version: Version | None = None
 

@@ -77,7 +77,7 @@ class OrderIn(Body):
 
 
 class OrderPatch(Body):
-    """What changes; what is left out stays. Items are replaced as a whole, so they need the version that was read."""
+    """The fields to change; omitted fields stay. Items are replaced as a whole, so they need the version that was read."""
 
     version: Annotated[
         Version | None,
@@ -91,7 +91,7 @@ class OrderPatch(Body):
     @model_validator(mode="after")
     def _items_of_a_version(self) -> Self:
         if "items" in self.model_fields_set and self.version is None:
-            issue = "Required where items change: the version of the order that you have read"
+            issue = "Required if items change; send the version of the order that you have read"
             raise InvalidRequest(Detail("version", issue))
         return self
 

@@ -87,7 +87,7 @@ class InDoubt(BaseModel):
 
 
 class UncomparedProvider(BaseModel):
-    """Lines of one provider that no statement was laid beside; ``is_policy``: it sends this store none."""
+    """Lines of one provider that were compared with no statement; ``is_policy``: it sends this store none."""
 
     provider: str
     count: int
@@ -97,7 +97,7 @@ class UncomparedProvider(BaseModel):
 
 
 class UncomparedOut(BaseModel):
-    """What the last run could not compare, minor units. While ``needs_acceptance``, only a person signs the day off."""
+    """Lines that the last run could not compare, in minor units. While ``needs_acceptance``, only a person signs off."""
 
     count: int
     amount: int
@@ -110,7 +110,7 @@ class UncomparedOut(BaseModel):
 
 
 class PolicyIn(Body):
-    """Whether a provider sends a store statements, and why that is so."""
+    """Set whether a provider sends a store statements, and say why."""
 
     provider: StatementProvider
     statements: Statements
@@ -122,7 +122,7 @@ class PolicyIn(Body):
 
 
 class PolicyOut(BaseModel):
-    """A policy about statements, as somebody set it."""
+    """A policy about statements, with its author and date."""
 
     store_id: str
     provider: str

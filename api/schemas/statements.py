@@ -85,11 +85,11 @@ class RunSummary(BaseModel):
 
 
 class ReconcileIn(Body):
-    """Sign the day off although some of its lines were compared with nothing, and say why."""
+    """Sign the day off although some of its lines were not compared, and say why."""
 
     accept_uncompared: bool = False
     note: Annotated[Printable, Field(min_length=1, max_length=500)] | None = Field(
-        None, description="Why; needed with `accept_uncompared`, and only there"
+        None, description="The reason; required with `accept_uncompared`, and only allowed with it"
     )
 
     def to_acceptance(self) -> Acceptance | None:
@@ -97,7 +97,7 @@ class ReconcileIn(Body):
         if self.accept_uncompared and self.note is None:
             raise InvalidRequest(Detail("note", "Say why these lines need no comparison"))
         if self.note is not None and not self.accept_uncompared:
-            raise InvalidRequest(Detail("accept_uncompared", "Must be true where a note says why"))
+            raise InvalidRequest(Detail("accept_uncompared", "Must be true if a note is sent"))
         return Acceptance(self.note) if self.note is not None else None
 
 

@@ -35,7 +35,7 @@ MAX_KEY_LENGTH = 2_000  # the PEM of a P-256 key has some 180
 class TerminalIn(Body):
     """A terminal to be registered."""
 
-    serial_number: Annotated[Name, Field(description="Unique over all terminals that are not deactivated")]
+    serial_number: Annotated[Name, Field(description="Unique among all terminals that are not deactivated")]
     name: Name
     model: Name
     store_id: Id | None = Field(None, description="Needed from callers above a store; else your own")

@@ -20,6 +20,6 @@ NEEDS = ["MPAC_DATABASE_URL", "MPAC_BROKER_URL"]
 def api(host: str, port: int, home: Path) -> None:
     """Run one API process in place of this one: its pid and signals are the command's own."""
     environment = attached_environment(home, needs=NEEDS)
-    if host in LOOPBACK:  # anything else is an installation, which has to say what its terminals call it
+    if host in LOOPBACK:  # any other one is an installation, which has to set its public address
         environment = {"MPAC_PUBLIC_URL": f"http://{host}:{port}", **environment}
     become(commands.api(host=host, port=port), environment, source=SOURCES["api"])

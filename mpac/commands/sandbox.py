@@ -23,6 +23,6 @@ def sandbox(*, host: str, port: int, store: Path | None, home: Path) -> None:
     folder = store.absolute() if store else private_folder(open_home(home).sandbox)
     command = commands.sandbox(host=host, port=port, store=str(folder))
     environment = attached_environment(home)
-    if store is None:  # elsewhere the sandbox makes a key in its store, where it is given none
+    if store is None:  # elsewhere the sandbox generates a key in its store if none is given
         environment.setdefault(CONTROL_KEY_VARIABLE, load_secrets(open_home(home))["sandbox_control_key"])
     become(command, environment, source=SOURCES["sandbox"])

@@ -11,7 +11,7 @@ from mpac.stack.home import Home, command
 from mpac.stack.realm import MOVABLE
 from mpac.stack.runfile import RunInfo, birth, read_run
 
-ANSWER_WITHIN_SECONDS = 5  # the API itself says within three whether its database answers
+ANSWER_WITHIN_SECONDS = 5  # the API reports within three whether its database answers
 URLS = {  # which URL a process serves
     "postgres": "database_url",
     "valkey": "broker_url",
@@ -42,10 +42,10 @@ def is_well(info: RunInfo) -> bool:
 
 
 def complaints(info: RunInfo) -> list[str]:
-    """What the API says is wrong with the stack: a process that runs may still do nothing."""
+    """Return the faults that the API reports of the stack: a running process may still do nothing."""
     if "api" not in info["ready"]:
         return []
-    from urllib.error import HTTPError  # noqa: PLC0415 - a tenth of a second, which no other word shall wait for
+    from urllib.error import HTTPError  # noqa: PLC0415 - takes 0.1 s, which other commands need not wait for
     from urllib.request import urlopen  # noqa: PLC0415 - as above
 
     try:
@@ -56,7 +56,7 @@ def complaints(info: RunInfo) -> list[str]:
     except (OSError, ValueError):
         return [f"The API does not answer at {info['api_url']}."]
     if said.get("beat") == "silent" and "beat" in info["names"]:
-        return ["Beat is silent: no worker has received a sweep for a minute, so retries, questions and closings wait."]
+        return ["Beat is silent: no worker has received a sweep for a minute, so retries, inquiries and closings wait."]
     return []
 
 

@@ -93,7 +93,7 @@ async def _run(
 
 
 def summary(info: RunInfo, *, secret: bool) -> list[str]:
-    """Where everything is, for the person who started it. Passwords only with ``secret``: output is often kept in a file."""
+    """Return the addresses of the stack's parts. Passwords only with ``secret``, because output is often kept in a file."""
     user, password = info["flower_auth"]
     rows = {
         "API": info["api_url"],
@@ -108,7 +108,7 @@ def summary(info: RunInfo, *, secret: bool) -> list[str]:
     lines = ["Ready. Rate limits are off, since this is a stack to try and to load."]
     lines += [f"  {name:<18} {value}" for name, value in rows.items() if value]
     if not secret:
-        lines.append(f"`python3 run.py status` shows the passwords that stand as {HIDDEN} here.")
+        lines.append(f"`python3 run.py status` shows the passwords that are {HIDDEN} here.")
     if info["ahead_seconds"]:
         ahead = timedelta(seconds=info["ahead_seconds"])
         lines.append(f"Its clock was {ahead} ahead of yours when it started: a demonstration moved it.")
@@ -116,7 +116,7 @@ def summary(info: RunInfo, *, secret: bool) -> list[str]:
 
 
 def is_terminal() -> bool:
-    """Whether a person reads what we print."""
+    """Return whether the output goes to a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 

@@ -92,7 +92,7 @@ def _tell_where(stage: Stage) -> None:
     info = read_run(stage.home) or {}
     user, password = info["flower_auth"]
     database_url = info["database_url"]
-    if not stage.screen.console.is_terminal:  # as `up`: what is kept in a file holds no password
+    if not stage.screen.console.is_terminal:  # as `up`: a file must not hold passwords
         password, database_url = HIDDEN, without_password(database_url)
     stage.screen.title("It is still up")
     for name, url in {

@@ -10,11 +10,11 @@ Judged for each reference that the provider heard, per store and currency, fees 
 | they differ, and                                                              | then                                      |
 |-------------------------------------------------------------------------------|-------------------------------------------|
 | its payment or refund is not final                                            | set aside: it may have moved money or not |
-| a correction was booked, and the books are what the provider's statement said | named: the statement differs              |
+| a correction was booked, and the books agree with the provider's statement    | named: the statement differs              |
 | anything else                                                                 | broken                                    |
 
-``sums`` compares the same books without corrections. It therefore says nothing about a correction for money that the books
-had, which is what this judge is for. Ours are read first and the ledger after.
+``sums`` compares the same books without corrections. It therefore cannot find a correction for money that the books already
+had, which this judge does. Our books are read first and the ledger after.
 """
 
 from collections import defaultdict
@@ -68,7 +68,7 @@ _TOLD = """
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """A reference of which the books and the provider's ledger do not say the same."""
+    """A reference for which the books and the provider's ledger differ."""
 
     place: str
     problem: str
@@ -87,7 +87,7 @@ class Books:
 
 @dataclass(frozen=True, slots=True)
 class Net:
-    """What was compared: references, those set aside as open, those named as their statement's, and what is broken."""
+    """The result: compared references, those set aside as open, those that follow their statement, and the broken ones."""
 
     checked: int
     set_aside: int
@@ -101,14 +101,16 @@ async def judge_net(*, database_url: str, sandbox_url: str, control_key: str = "
     moved: dict[tuple[Place, str], int] = defaultdict(int)
     async for movement in movements(sandbox_url, control_key=control_key):
         reference = movement["reference"]
-        if reference in books.stores:  # what is no attempt of ours is for the judges of payments and of sums
+        if (
+            reference in books.stores
+        ):  # a reference that is not an attempt of ours is left to the judges of payments and of sums
             place = (books.stores[reference], movement["currency"])
             moved[place, reference] += SIGNS[movement["kind"]] * int(movement["amount"]) - int(movement["fee"])
     return compare(books, moved)
 
 
 def compare(books: Books, moved: Mapping[tuple[Place, str], int]) -> Net:
-    """The comparison alone."""
+    """Compare the two sides, reference by reference."""
     checked = set_aside = named = 0
     departures: list[Departure] = []
     for place, reference in sorted(books.held.keys() | moved.keys()):

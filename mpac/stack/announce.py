@@ -29,7 +29,7 @@ def _insist(file: Path) -> None:
 
 
 def _write(file: Path) -> bool:
-    """Write the file; False if that is not possible now, for instance because the disk is full."""
+    """Write the file; return False if that is not possible now, for instance because the disk is full."""
     temporary = file.with_name(f"{file.name}.new")
     try:
         temporary.write_text(str(os.getpid()))

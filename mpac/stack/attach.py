@@ -39,9 +39,9 @@ def attached_environment(home: Path, *, needs: Collection[str] = ()) -> dict[str
 
 
 def attach(home: Path, *, needs: Collection[str] = ()) -> None:
-    """Put those variables into this process's environment, for words that use the product as a library.
+    """Put those variables into this process's environment, for commands that use the product as a library.
 
-    With them comes the sandbox's control key, which no process of the product gets.
+    The sandbox's control key is added, which no process of the product gets.
     """
     os.environ.update(attached_environment(home, needs=needs))
     info = read_run(Home(home.absolute())) or {}

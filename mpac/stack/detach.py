@@ -84,7 +84,8 @@ def _wait(home: Home, process: subprocess.Popen[bytes], log: Path, *, names: Col
             return info
         if process.poll() is not None:
             last = (
-                log.read_text(errors="replace").strip().splitlines() or ["it printed nothing; perhaps the disk is full"]
+                log.read_text(errors="replace").strip().splitlines()
+                or ["it printed nothing; check whether the disk is full"]
             )[-1]
             raise Trouble(f"{last.removeprefix('mpac: ')} (All output: {log.parent})")
         time.sleep(POLL_SECONDS)

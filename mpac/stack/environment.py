@@ -19,7 +19,7 @@ from mpac.stack.valkey import broker_url
 
 PREFIX = "MPAC_"
 FLOWER_USER = "mpac"
-HIDDEN = "***"  # stands for a password
+HIDDEN = "***"  # replaces a password
 CONTROL_KEY_VARIABLE = "MPAC_SANDBOX_CONTROL_KEY"
 RATE_LIMITS_OFF = {
     "MPAC_RATE_LIMIT_PER_MERCHANT": "0",
@@ -27,7 +27,7 @@ RATE_LIMITS_OFF = {
     "MPAC_RATE_LIMIT_UNKNOWN_PER_ADDRESS": "0",
 }
 USER_TOKENS = {"MPAC_USER_TOKEN_ISSUER": "mpac-development", "MPAC_USER_TOKEN_AUDIENCE": "mpac-api"}
-"""What the tokens of `mpac token` say of themselves, and what a local stack asks of them."""
+"""The issuer and audience of the tokens of `mpac token`, which a local stack requires."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,5 +91,5 @@ def with_users_own(ours: Mapping[str, str], user: Mapping[str, str] = os.environ
 
 
 def without_password(url: str) -> str:
-    """The URL with its password hidden."""
+    """Return the URL with its password hidden."""
     return re.sub(r"(://[^:/@]*:).*@", rf"\1{HIDDEN}@", url)

@@ -1,6 +1,6 @@
-"""Which process listens on a port, by the kernel's own tables: an answer on the port alone may be a stranger's.
+"""Find out which process listens on a port, from the kernel's tables: another process could answer there as well.
 
-Linux only; elsewhere nothing is known, and a process is believed to be the one that answers.
+Linux only; on other systems the expected process is assumed to be the one that answers.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ LISTENS = "0A"  # the state's number in these tables
 
 
 def listens(pid: int, port: int) -> bool:
-    """Whether the process ``pid`` listens on ``port``; True where that cannot be known."""
+    """Return whether the process ``pid`` listens on ``port``; True if that cannot be known."""
     sockets = _listening(port)
     try:
         return sockets is None or bool(sockets & _sockets_of(pid))
@@ -33,7 +33,7 @@ def listener_on(port: int) -> str:
 
 
 def _listening(port: int) -> set[str] | None:
-    """The sockets that listen on ``port``, as links in ``/proc/PID/fd`` name them."""
+    """Return the sockets that listen on ``port``, named as links in ``/proc/PID/fd`` name them."""
     found: set[str] = set()
     for table in TABLES:
         try:

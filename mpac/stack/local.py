@@ -102,7 +102,7 @@ class LocalStack:
 
     @property
     def control_key(self) -> str:
-        """The key of the sandbox's control routes: ours, or the user's for a sandbox of the user's own."""
+        """Return the key of the sandbox's control routes: the user's if the sandbox is the user's, else ours."""
         ours = self._secrets["sandbox_control_key"] if "sandbox" in self._parts else ""
         return self._user.get(CONTROL_KEY_VARIABLE) or ours
 
@@ -230,7 +230,7 @@ class LocalStack:
         }
 
     def _write_run(self) -> None:
-        """Write run.json, now or as soon as the disk has room for it: a process is never left alone for want of it."""
+        """Write run.json, now or as soon as the disk has room for it; the supervisor does not wait for that."""
         if self._late_run:
             self._late_run.cancel()
         try:

@@ -1,4 +1,4 @@
-"""Where the output of the processes goes: each process appends to a file of its own in the state folder.
+"""The output of the processes: each process appends to its own file in the state folder.
 
 No process depends on a reader. With a pipe, a supervisor that is stopped or out of disk space would block every process, the
 backends of PostgreSQL included, in a write to stderr. A write to a file that fails, because the disk is full for instance,
@@ -27,9 +27,9 @@ REMEMBERED_LINES = 20
 REMEMBERED_BYTES = 65_536
 CHUNK_BYTES = 1_048_576
 LOOK_SECONDS = 0.1
-FAREWELL_SECONDS = 2.0  # a terminal that does not take the last lines by then does not get them
-MOST_OWN_LINES = 10_000  # kept for a terminal that takes nothing at the moment
-MOST_BYTES = 33_554_432  # of one file; the part before is kept once, as NAME.log.1
+FAREWELL_SECONDS = 2.0  # a terminal that does not accept the last lines by then does not get them
+MOST_OWN_LINES = 10_000  # kept for a terminal that accepts nothing at the moment
+MOST_BYTES = 33_554_432  # of one file; the previous part is kept as NAME.log.1
 TRIM_SECONDS = 1.0
 CLOSED = -1  # no descriptor: each write to it fails
 NAME_WIDTH = 18
@@ -59,7 +59,7 @@ class FileOutput:
     def handle(self, name: str) -> IO[bytes]:
         try:
             file = self._open(name)
-        except OSError:  # no room even for an empty file: the process loses its output, and runs
+        except OSError:  # no room even for an empty file: the process runs without output
             return open(os.devnull, "ab", buffering=0)
         self._began[name] = os.fstat(file.fileno()).st_size
         return file
@@ -152,7 +152,7 @@ class Screen:
         self._names: list[str] = []
 
     def show(self, name: str, lines: list[str]) -> None:
-        """Write the lines, each after the name, and wait as long as that takes. What cannot be written is dropped."""
+        """Write the lines, each after the name, and wait as long as that takes. Lines that cannot be written are dropped."""
         prefix = self._prefix(name) if name and lines else ""
         rest = "".join(f"{prefix}{line}\n" for line in lines).encode()
         # A full disk may have room again, and a terminal that is gone costs one system call per line: so it is always tried.
@@ -170,7 +170,7 @@ class Screen:
 
 
 class Tail:
-    """Reads what is appended to a file."""
+    """Read the lines that are appended to a file."""
 
     def __init__(self, path: Path, position: int) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""Which port each process listens on, always on 127.0.0.1.
+"""Choose the port of each process, always on 127.0.0.1.
 
 ``auto`` takes the documented block from 8800 and, for each port somebody else has, a free one instead; a number takes
 exactly that block or complains; ``free`` takes any free ports, for tests that run side by side. Free ones come from
@@ -27,7 +27,7 @@ class Held:
 
     A port is claimed by binding an abstract Unix socket with its number in the name: the kernel lets one process do that, of
     whatever user, and lets go of it when the process ends. A TCP socket that is bound, but does not listen, keeps off programs
-    that take any port. It alone would not do: to be bound beside connections that are closing it has to allow others the same.
+    that take any port. It is not enough alone: to bind beside connections that are closing, it must let others bind as well.
     """
 
     def __init__(self) -> None:
@@ -49,13 +49,13 @@ class Held:
             holder.close()
             claim.close()
             return False
-        # Where no claim protects it, only now: from here on the port is to be free for a server, which sets this too.
+        # Where no claim protects the port, set it only after the bind: a server, which sets it too, can then listen here.
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._sockets += [holder, claim]
         return True
 
     def release(self) -> None:
-        """Let them go."""
+        """Release the ports."""
         while self._sockets:
             self._sockets.pop().close()
 
@@ -64,7 +64,7 @@ class Held:
 
 
 def choose_ports(wish: str, names: Iterable[str], *, held: Held | None = None) -> dict[str, int]:
-    """A port for each name. ``wish`` is ``auto``, ``free`` or the first port of a block; ``held`` keeps them."""
+    """Return a port for each name. ``wish`` is ``auto``, ``free`` or the first port of a block; ``held`` keeps them."""
     wanted = [name for name in ORDER if name in set(names)]
     held = held or Held()
     if wish == "free":

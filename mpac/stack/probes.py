@@ -12,7 +12,7 @@ ANSWER_WITHIN_SECONDS = 2  # a process that takes longer to say "ready" is not
 
 
 def answers_http(port: int, path: str) -> Probe:
-    """Ready when it answers 200 to ``GET path``, and no other process does in its place."""
+    """Return a probe: ready when the process itself, and no other on its port, answers 200 to ``GET path``."""
 
     async def ready(pid: int) -> bool:
         return b" 200 " in await _first_line(port, path) and listens(pid, port)

@@ -192,7 +192,7 @@ async def _is_ready(program: Program, pid: int) -> bool:
         return await program.ready(pid)
     except (
         Exception
-    ):  # a stranger on the port may answer anything; to give up watching would leave the process "starting"
+    ):  # another process on the port may answer anything; ending the watch here would leave the process "starting"
         return False
 
 

@@ -5,7 +5,7 @@
 | a payment reserves   |      | +        |          | stays (reserve)                                                        |
 | it ends with nothing |      | −        |          | stays (release)                                                        |
 | it completes         | +    | −        |          | partially_paid (pay_part, pay_more) or paid (pay_whole)                |
-| it completes, and its refund is recorded with it | | − | | stays (release): the guest owes it still                       |
+| it completes, and its refund is recorded with it | | − | | stays (release): the guest still owes it                       |
 | that refund fails    | +    |          |          | as if it had just completed, where the balance allows it               |
 | some is given back   | −    |          |          | partially_paid (give_back_part), unpaid at zero (give_back)            |
 | … of a paid bill     |      |          | +        | stays paid (give_back_paid)                                            |

@@ -7,9 +7,9 @@
 | judge | all open, of one store and currency, with something left to bill                                             |
 | issue | the bill, its number, its history, its idempotency record                                                    |
 
-Usually nothing is on a bill yet and the new one comes to the orders' totals; an order whose bills come to all of it gets
-no second one (409). Where a part of a split was voided, or paid and given back in full, what that part came to can be
-billed again, for the same orders.
+Usually nothing is billed yet and the new bill has the orders' totals; an order that is billed in full gets no second bill
+(409). If a part of a split was voided, or paid and given back in full, its amount can be billed again, for the same
+orders.
 """
 
 from collections.abc import Sequence

@@ -6,8 +6,8 @@
 | orders | only where a bill became paid: locked by id, last of all; ``open`` → ``paid`` where nothing is owed now    |
 
 Of two parts that are paid at the same moment each looks after it has the order's lock, and so the second sees the first.
-An order is paid when every live bill of it is paid and these bills come to all of it. A bill is live unless it was voided,
-or paid and given back in full: both leave something unbilled, and the order open until that is billed and paid too.
+An order is paid when all its live bills are paid and together cover its total. A bill is live unless it was voided, or
+paid and given back in full: both leave an unbilled amount, and the order stays open until that is billed and paid too.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,9 +29,9 @@ _LOCK_ORDERS = text("""
 """)
 
 _PAY_ORDERS = text(f"""
-    -- pay: those of these locked orders for which nothing is owed and nothing unbilled any more
+    -- pay: the locked orders that have nothing owed and nothing unbilled any more
     WITH clock AS MATERIALIZED (
-        SELECT clock_timestamp() AS now  -- the locks were perhaps waited for
+        SELECT clock_timestamp() AS now  -- the statement may have waited for the locks
     ), live AS (
         SELECT bo.order_id, b.id, b.status, b.total_amount FROM bill_orders bo
         -- LATERAL and LIMIT 1 here and below: else a plan that is kept may go through all bills and orders.
@@ -75,7 +75,7 @@ async def pay(connection: AsyncConnection, shares: Sequence[Share]) -> list[str]
 async def pay_after_all(connection: AsyncConnection, shares: Sequence[Share]) -> set[str]:
     """Count payments that hold no reservation any more towards bills that still owe as much.
 
-    Return the ids of those that were counted. A bill that was voided or paid otherwise takes nothing.
+    Return the ids of those that were counted. Nothing is counted towards a bill that was voided or paid otherwise.
     """
     bills = await lock_bills(connection, (share.bill_id for share in shares))
     counted: set[str] = set()

@@ -28,7 +28,7 @@ class BillRemark(StrEnum):
 
 
 LIVE = "(b.status <> 'voided' AND NOT (b.status = 'paid' AND b.refunded_amount = b.paid_amount))"
-"""Condition on a bill ``b``: it is owed or paid. One that was given back in full stays ``paid``, but nothing of it is kept."""
+"""Condition on a bill ``b``: it is owed or paid. A bill that was given back in full stays ``paid``, but does not count."""
 
 
 BILL = StateMachine(

@@ -1,16 +1,16 @@
-"""Activate: a device proves with its code that it is the one that was registered, and leaves its public key.
+"""Activate: a device proves with its code that it is the one that was registered, and stores its public key.
 
 | phase  | what                                                                                                   |
 |--------|--------------------------------------------------------------------------------------------------------|
-| key    | is it a public key of the right kind? Nothing is looked up before, so this answer tells nothing of a device |
+| key    | check the kind of the public key before any look-up, so that this error reveals nothing about a device    |
 | lock   | the device by its serial number, so that tries at the same moment are counted one after the other        |
 | judge  | a wrong code counts a try, and that is committed although the answer is an error                          |
 | apply  | the key and a new client id; the code is used up. A waiting device becomes ``active``; one that had a key |
-|        | keeps its status, and the key before it ends together with its client id and all tokens got with it       |
+|        | keeps its status, and its old key ends, together with the old client id and all tokens issued for it     |
 
-The same code, serial number and key again get the same answer while the code would live: the first answer may have been
-lost. An unknown serial number, a wrong, expired, dead or used code and another key get one and the same answer (401, the
-code is a secret that did not authenticate), so that nobody can find out by trying which devices exist.
+The same code, serial number and key get the same answer until the code expires, because the first answer may have been
+lost. An unknown serial number, a wrong, expired, dead or used code, and another key all get the same answer (401, the
+code is a secret that did not authenticate), so that an attacker cannot find out which devices exist.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ from workflows.errors import Detail, InvalidRequest, NotAuthenticated
 from workflows.ids import new_id
 from workflows.transitions import By, apply, illegal
 
-# Of one serial number there is at most one device that is not deactivated, and it is the one that is meant.
+# A serial number has at most one device that is not deactivated; that one is activated.
 _LOCK = text("""
     SELECT id, status, public_key_pem, client_id FROM devices WHERE serial_number = :serial_number
     ORDER BY status = 'deactivated', id DESC LIMIT 1 FOR UPDATE
@@ -66,7 +66,7 @@ async def activate_device(
         elif not found["is_used"]:
             by = By("device", device["id"], found["now"], request_id)
             activated = await _install(connection, device, key=key, by=by)
-        elif device["public_key_pem"] == key:  # the answer to the first time may have been lost
+        elif device["public_key_pem"] == key:  # the first answer may have been lost
             activated = device
     if activated is None:  # only now: the try is committed
         raise NotAuthenticated(message="This code does not activate this device; ask for a new one if yours is old")

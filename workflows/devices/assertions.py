@@ -53,7 +53,7 @@ class Assertion:
 
 
 class Assertions:
-    """Checks assertions by the settings of this process."""
+    """Check assertions by the settings of this process."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises ``ValueError``, with a sentence for the operator, if our public address is not set."""
@@ -73,10 +73,10 @@ class Assertions:
         except (ValueError, RecursionError) as error:  # the second: JSON nested without end
             raise refused("Must be a JWT") from error
         if header.get("alg") != "ES256":
-            raise refused("It must be signed with ES256")
+            raise refused("The assertion must be signed with ES256")
         missing = [name for name in ("iss", "sub", "aud", "exp", "jti") if claims.get(name) is None]
         if missing:
-            raise refused("It must have iss, sub, aud, exp and jti")
+            raise refused("The assertion must have iss, sub, aud, exp and jti")
         client_id = claims["sub"]
         if not isinstance(client_id, str) or not WELL_FORMED.fullmatch(client_id) or claims["iss"] != client_id:
             raise refused("Its iss and sub must be the client_id")
@@ -102,7 +102,9 @@ class Assertions:
                 raise refused(f"Its {name} lies in the future. {self._clocks(name, times[name], ours)}")
         if times["exp"] <= ours - tolerance:
             theirs = "iat" if "iat" in times else "exp"
-            raise refused(f"It has expired; make a new one for each token. {self._clocks(theirs, times[theirs], ours)}")
+            raise refused(
+                f"The assertion has expired; make a new one for each token. {self._clocks(theirs, times[theirs], ours)}"
+            )
         if times["exp"] > ours + MAX_LIFE + tolerance:
             raise refused(f"Its exp must be at most 5 minutes ahead. {self._clocks('exp', times['exp'], ours)}")
         return times["exp"] + tolerance + REMEMBERED_BEYOND
@@ -140,11 +142,11 @@ def unsigned() -> NotAuthenticated:
 
 
 def used_before() -> RecognisedButRefused:
-    """Return the error for an assertion whose signature is good, but not for the first time."""
+    """Return the error for an assertion with a good signature that was used before."""
     issue = "Its jti was used before; make a new assertion for each token"
     return RecognisedButRefused(Detail("client_assertion", issue), message=MESSAGE)
 
 
 def refused(issue: str) -> NotAuthenticated:
-    """The error for an assertion that is not good."""
+    """Return the error for an assertion that is not acceptable."""
     return NotAuthenticated(Detail("client_assertion", issue), message=MESSAGE)

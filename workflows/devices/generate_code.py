@@ -43,7 +43,7 @@ async def generate_code(device_id: str, *, caller: Caller, secret: bytes, reques
         if device["status"] == DeviceStatus.DEACTIVATED:
             raise illegal(DEVICE, device["status"], DeviceEvent.ACTIVATE)
         if device["status"] in HAS_KEY:
-            # Not now(): that is when the transaction began, perhaps before a change whose lock was waited for (I14).
+            # Not now(): the transaction may have begun before a change whose lock it then waited for (I14).
             at = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
             by = By.caller(caller, at=at, request_id=request_id)
             await apply(connection, DEVICE, entity_id=device_id, event=DeviceRemark.OFFER_KEY, by=by)

@@ -2,12 +2,12 @@
 
 | phase  | what                                                                                                     |
 |--------|----------------------------------------------------------------------------------------------------------|
-| read   | all claims, in microseconds: what is no assertion for us costs nothing more                                |
+| read   | all claims, in microseconds: an assertion that is not for us costs nothing more                            |
 | look   | the key of the device that the assertion claims to be from                                                 |
 | verify | the signature, 0.1 ms of processor and no transaction                                                      |
 | redeem | its ``jti`` is used up and the device marked as seen, in one statement; a second use finds it used           |
 
-At the end of a power cut ten thousand terminals come within half a minute, so requests that wait at the same moment share
+After a power cut ten thousand terminals ask within half a minute, so requests that wait at the same time share
 both statements (``workflows.gather``): 1.2 ms of processor per token instead of 2.6. Which of two uses of one ``jti`` at
 the same moment wins is decided by the primary key of ``used_assertions``, and within a group by the order of arrival.
 """
@@ -94,7 +94,7 @@ class Issuing:
 
     def _answer(self, row: Any) -> AccessToken | BaseException:
         if row is None or not row.is_first_use:
-            # Or the device's key was replaced since the look, and no device has this client id any more.
+            # Or the device's key was replaced since the look-up, and no device has this client id any more.
             return used_before()
         if row.status != DeviceStatus.ACTIVE:
             return device_not_active(row.status)

@@ -14,7 +14,7 @@ class Device(Base):
 
     __tablename__ = "devices"
     __table_args__ = (
-        # Of those that are in use: a deactivated device stays with its history, and its serial number is free again.
+        # Among devices in use: a deactivated device stays with its history, and its serial number is free again.
         Index(
             "devices_serial_number_key", "serial_number", unique=True, postgresql_where=text("status <> 'deactivated'")
         ),

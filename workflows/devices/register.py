@@ -28,10 +28,10 @@ class DeviceRequest:
 
 
 async def register_device(request: DeviceRequest, *, caller: Caller, request_id: str) -> dict[str, Any]:
-    """The new device's row, ``pending_activation``.
+    """Register a device and return its row, ``pending_activation``.
 
-    Raises ``InvalidRequest`` where a caller above the stores names none, ``ResourceNotFound`` where the store is not
-    within its tenant, ``DuplicateResource`` where a device that is not deactivated has the serial number, whoever's it is.
+    Raises ``InvalidRequest`` if a caller above the stores names none, ``ResourceNotFound`` if the store is not
+    within its tenant, ``DuplicateResource`` if any tenant's device that is not deactivated has the serial number.
     """
     store_id = request.store_id or caller.store_id
     if not store_id:

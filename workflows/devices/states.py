@@ -20,8 +20,8 @@ class DeviceEvent(StrEnum):
 
 
 class DeviceRemark(StrEnum):
-    OFFER_KEY = "offer_key"  # its manager got a code for another key; the present one goes on until it is used
-    REPLACE_KEY = "replace_key"  # activated again: the key before it and its tokens have ended
+    OFFER_KEY = "offer_key"  # its manager got a code for another key; the present key is valid until that code is used
+    REPLACE_KEY = "replace_key"  # activated again: the previous key and its tokens have ended
 
 
 HAS_KEY = (DeviceStatus.ACTIVE, DeviceStatus.SUSPENDED)

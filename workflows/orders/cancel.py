@@ -27,7 +27,7 @@ AWAITING_PAYMENT = frozenset({"unpaid", "partially_paid"})
 async def cancel_order(
     order_id: str, *, caller: Caller, request_id: str, reason: str | None = None, version: int | None = None
 ) -> dict[str, Any]:
-    """The order, ``cancelled``.
+    """Cancel an order and return its row.
 
     Raises ``ResourceNotFound``, ``DuplicateResource`` (stale version), ``InvalidStatusTransition``.
     """

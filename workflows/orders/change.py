@@ -1,12 +1,12 @@
-"""Change: the items, the discount or the particulars of an order that nobody was given a bill for.
+"""Change: the items, the discount or the particulars of an order that has no bill yet.
 
 | field                          | may change while                                        |
 |--------------------------------|---------------------------------------------------------|
 | items, discount                | draft, or open; no bill of it but voided ones            |
 | table number, kind of order    | the same                                                 |
 
-Items are replaced as a whole and get new ids; the totals are computed anew from what stands then. Two tills that both
-read version 1 and send their items would each undo the other's: a change names the version it is about.
+Items are replaced as a whole and get new ids; the totals are computed again from the new items. Two tills that both read
+version 1 and send their items would undo each other's change, so a change of items names the version that was read.
 """
 
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ CHANGEABLE = frozenset({OrderStatus.DRAFT, OrderStatus.OPEN})
 
 @dataclass(frozen=True, slots=True)
 class OrderChange:
-    """What changes. ``None`` leaves the items or the discount as they are; ``particulars`` are columns as they will be.
+    """A change. ``None`` leaves the items or the discount as they are; ``particulars`` are the new values of columns.
 
-    ``version`` is what the order must be in, ``None``: any.
+    ``version`` is the version that the order must have; ``None``: any.
     """
 
     lines: tuple[Line, ...] | None
@@ -47,7 +47,7 @@ class OrderChange:
 async def change_order(
     order_id: str, change: OrderChange, *, rounding: TaxRounding, caller: Caller, request_id: str
 ) -> dict[str, Any]:
-    """The order as it is then.
+    """Change an order and return its row.
 
     Raises ``ResourceNotFound``, ``DuplicateResource`` (stale version), ``InvalidStatusTransition``, ``InvalidRequest``
     (totals).

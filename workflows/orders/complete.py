@@ -1,6 +1,6 @@
 """Complete: a paid order was fulfilled; it is closed.
 
-An order of which everything was given back, or is being given back, cannot be completed: nobody has paid for it.
+An order that was refunded in full, or is being refunded in full, cannot be completed: it is not paid for.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from workflows.transitions import By, apply
 async def complete_order(
     order_id: str, *, caller: Caller, request_id: str, version: int | None = None
 ) -> dict[str, Any]:
-    """The order, ``completed``.
+    """Complete an order and return its row.
 
     Raises ``ResourceNotFound``, ``DuplicateResource`` (stale version), ``InvalidStatusTransition``.
     """
@@ -25,9 +25,7 @@ async def complete_order(
         check_version(order, version)
         check_edge(order, OrderEvent.FULFIL)
         if await is_given_back(connection, order_id):
-            why = Detail(
-                "payments", "All that was paid for it was given back, or is being given back; cancel the order"
-            )
+            why = Detail("payments", "All payments of this order were refunded or are being refunded; cancel the order")
             raise blocked(order, "completed", why)
         by = By.caller(caller, at=order["at"], request_id=request_id)
         changes = {"completed_at": by.at, "updated_at": by.at}

@@ -78,7 +78,7 @@ async def payments_kept(connection: AsyncConnection, order_id: str) -> int:
 
 
 async def is_given_back(connection: AsyncConnection, order_id: str) -> bool:
-    """Return whether all that was paid for this order was given back, or is being given back."""
+    """Return whether all payments of this order were refunded in full, or are being refunded."""
     return bool((await connection.execute(_GIVEN_BACK, {"order_id": order_id})).scalar_one())
 
 
@@ -98,13 +98,13 @@ def check_edge(order: dict[str, Any], event: str) -> None:
 
 
 def check_version(order: dict[str, Any], version: int | None) -> None:
-    """Raise ``DuplicateResource`` where the locked order is not in ``version`` any more; ``None``: any will do.
+    """Raise ``DuplicateResource`` if the locked order is no longer in ``version``; ``None`` accepts any version.
 
-    Each version of an order is made once: the one that would follow ``version`` exists already.
+    Each version of an order is made once: the version that would follow ``version`` exists already.
     """
     if version is not None and version != order["version"]:
         raise DuplicateResource(
             Detail("version", f"Must be {order['version']}, the current version; you sent {version}"),
             Detail("current_version", str(order["version"])),
-            message="This order was changed by somebody else; read it again, then repeat your change",
+            message="This order was changed by another caller; read it again, then repeat your change",
         )

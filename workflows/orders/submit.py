@@ -11,10 +11,10 @@ from workflows.transitions import By, apply
 
 
 async def submit_order(order_id: str, *, caller: Caller, request_id: str, version: int | None = None) -> dict[str, Any]:
-    """The order, ``open``.
+    """Submit an order and return its row.
 
     Raises ``ResourceNotFound``, ``DuplicateResource`` (stale version), ``InvalidStatusTransition``,
-    ``InvalidRequest`` (it comes to 0).
+    ``InvalidRequest`` (its total is 0).
     """
     async with caller_transaction(caller) as connection:
         order = await lock_order(connection, order_id, caller=caller)

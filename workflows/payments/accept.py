@@ -6,9 +6,9 @@
 | reserve | only with bills: the bill is locked and the amount reserved on it                                        |
 | write | one statement for all that may be accepted; what the database refuses has the group go one by one          |
 
-Nothing is decided by what another request of the group will do: of two with one ``client_reference`` the second waits for
-the group's commit and is then judged by what was committed. A request that waited for a bill and is refused there has its
-key looked up again, because the first request with that key may be what it waited for.
+No decision depends on another request of the same group: the second of two requests with one ``client_reference`` waits for
+the group's commit and is then judged by the committed rows. If a request waited for a bill and is refused, its key is looked
+up again, because it may have waited for the first request with that key.
 
 Concurrent requests share a commit (``workflows.gather``): a lone one never waits, fifty cost little more than one. The
 answer is sent after that commit only, so a 201 always means: it is stored, and it will become final.
@@ -111,7 +111,7 @@ class Accepting:
         return results
 
     async def _attempt_rest(self, rest: list[Acceptance]) -> list[Stored | BaseException]:
-        """Attempt what was postponed. Never raises: the rest of the group has been committed and must not go again."""
+        """Attempt the postponed requests. Never raises: the rest of the group is committed and must not run again."""
         try:
             return await self._attempt_twice(rest)
         except Exception as error:
@@ -179,7 +179,7 @@ class _Draft:
 
 
 class _Postponed(Exception):
-    """Another request of the group brings the same client reference; what becomes of that one has to be known first."""
+    """Raised if another request of the group has the same client reference: that one has to be committed first."""
 
 
 async def _reserve(

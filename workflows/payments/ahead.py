@@ -1,8 +1,8 @@
 """Ahead: due times and leases that lie further ahead than any schedule sets them, because the database's clock was set back.
 
 A row that was due at 15:00:02 by a clock an hour fast would wait for an hour. The longest wait follows from the row's state,
-so whatever lies beyond it is looked at now. Breaking such a lease early is safe: an unanswered attempt is asked about and
-never repeated, and the fence keeps its first owner from recording anything.
+so a row that is due later than that is processed now. Breaking such a lease early is safe: an unanswered attempt is asked
+about and never repeated, and the fence keeps its first owner from recording anything.
 """
 
 from workflows.payments.verdict import (
@@ -21,7 +21,7 @@ LEASE_SLACK = 2
 
 
 def _waits() -> str:
-    """SQL for the longest wait, in seconds, of a row ``r`` in ``processing`` that nobody holds."""
+    """Return SQL for the longest wait, in seconds, of a row ``r`` in ``processing`` without a lease."""
     last = len(INQUIRY_DELAYS_SECONDS)
     soon = sum(1 for delay in INQUIRY_DELAYS_SECONDS if delay <= MAX_RETRY_AFTER_SECONDS)
     limits = [

@@ -48,11 +48,10 @@ async def cancel_payment(
     request_id: str,
     aftermath: Sequence[Aftermath] = (post_completions,),
 ) -> dict[str, Any]:
-    """Withdraw the payment, or ask for it. Returns the payment's row as it is then.
+    """Withdraw the payment, or request its withdrawal. Return the payment's row.
 
-    ``on_too_late`` says what to do should the money have moved already. ``aftermath`` is what follows a completion, as a
-    worker has it. Raises ``ResourceNotFound``,
-    ``InvalidStatusTransition``, ``NotAuthorized``, ``ServiceUnavailable``.
+    ``on_too_late`` says what to do if the money has moved already. ``aftermath`` follows a completion, as in a worker.
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition``, ``NotAuthorized``, ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
         row = await _lock(connection, payment_id, caller)
@@ -109,12 +108,12 @@ async def _cancel_at_once(
 async def _ask_for_it(
     connection: AsyncConnection, row: dict[str, Any], asked: dict[str, Any], by: By
 ) -> dict[str, Any]:
-    # A worker that is calling right now keeps its lease and sees the request when it records; else it is due now. So is one
-    # that waits for a person: this is one, and a withdrawal asks the provider no more than the charge did.
+    # A worker that is calling right now keeps its lease and sees the request when it records; otherwise the payment is due
+    # now. So is a payment that waits for a person: the cancel comes from one.
     is_held = row["lease_until"] is not None and row["lease_until"] > by.at
     changes = asked if is_held else {**asked, "due_at": by.at, "inquiries": 0}
     if row["due_at"] is None:
-        changes["unanswered_claims"] = 0  # it was perhaps quarantined: three more claims, as by a requeue
+        changes["unanswered_claims"] = 0  # the payment may be quarantined: allow three more claims, as a requeue does
     return await apply(
         connection, PAYMENT, entity_id=row["id"], event=PaymentRemark.REQUEST_CANCEL, by=by, changes=changes
     )

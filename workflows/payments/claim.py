@@ -1,7 +1,7 @@
 """Claim: take payments in hand by lease (``leases``), and know what each of them needs.
 
-A payment that expired before anybody looked at it is claimed too, without an attempt: it is cancelled, and no provider
-hears of it. A report (cash, the terminal's own card application) never expires: the money has moved already.
+A payment that expired before its first claim is claimed too, without an attempt: it is cancelled, and no call is made to a
+provider. A report (cash, the terminal's own card application) never expires: the money has moved already.
 """
 
 from typing import Any

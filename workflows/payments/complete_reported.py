@@ -1,8 +1,8 @@
 """Complete a reported sale that is withdrawn before a worker has seen it, within the transaction of the cancel.
 
 Cash in the drawer and a card approved by the terminal's own application have moved already, so there is nothing to cancel:
-the sale is claimed and recorded as a worker would, by the same statements, and the cancel is too late. The rest of the
-transaction runs with a worker's rights, because a caller has none to say that money has moved.
+the sale is claimed and recorded by the same statements that a worker uses, and the cancel is too late. The rest of the
+transaction runs with a worker's rights, because a caller may not record that money has moved.
 
 | version | event            | by                |
 |---------|------------------|-------------------|
@@ -51,7 +51,7 @@ async def complete_reported(
 ) -> dict[str, Any]:
     """Complete the pending payment, whose row (and bill) the transaction has locked. Return its row.
 
-    ``asked`` are the columns of the cancel.
+    ``asked`` holds the columns of the cancel.
     """
     await act_as(connection, Role.WORKER)
     worker = f"api for {by.caller_id}"

@@ -14,11 +14,11 @@ from workflows.payments.ahead import DUE_AHEAD
 from workflows.settings import Settings
 
 PAGES = 10
-"""Pages that are looked through for rows of other providers, when one provider alone fills a page."""
+"""Pages that are searched for rows of other providers, if one provider alone fills a page."""
 
 
 def due_statement(entity: str, why: str) -> TextClause:
-    """Return the query for due rows; ``why`` is an SQL expression that says the reason."""
+    """Return the query for due rows; ``why`` is an SQL expression for the reason."""
     return text(f"""
         -- due: a page of ids for each provider, longest overdue first, with why: one that hangs must not hide the others
         SELECT id, due_at, why FROM (
@@ -63,21 +63,21 @@ class Due:
 
 
 async def find_due_payments(*, limit: int) -> list[Due]:
-    """Up to ``limit`` payments of each provider, longest overdue first."""
+    """Return up to ``limit`` payments of each provider, longest overdue first."""
     return await look(_DUE, limit=limit)
 
 
 async def find_payments_ahead(*, limit: int, settings: Settings) -> list[Due]:
-    """Up to ``limit`` payments whose due time no schedule can have set."""
+    """Return up to ``limit`` payments whose due time no schedule can have set."""
     return await look(_AHEAD, limit=limit, **slack(settings))
 
 
 def slack(settings: Settings) -> dict[str, float]:
-    """Return what ``ahead_statement`` needs to know: how far ahead a new row and a leased one are due."""
+    """Return the parameters of ``ahead_statement``: how far ahead a new row and a leased one are due."""
     return {"grace": 2 * settings.nudge_grace_seconds, "lease": settings.lease_seconds}
 
 
 async def look(statement: TextClause, **parameters: float) -> list[Due]:
-    """Run one of the queries above."""
+    """Run one of the queries above and return its rows."""
     async with transaction(Role.SWEEP) as connection:
         return [Due(row.id, row.due_at, row.why) for row in await connection.execute(statement, parameters)]

@@ -5,10 +5,10 @@
 | completed   | what was reserved is paid; its order is paid with its last bill |
 | failed      | what was reserved is free again                                |
 | cancelled   | likewise                                                       |
-| completed although it was withdrawn, and its refund is recorded with it | likewise: the guest owes the bill still |
+| completed although it was withdrawn, and its refund is recorded with it | likewise: the guest still owes the bill |
 
-The last of these is marked ``off_bill``: neither the payment nor its refund counts for the bill. Should that refund fail
-in the end, the money is kept, and ``refunds.kept_after_all`` decides what it pays.
+The last of these is marked ``off_bill``: neither the payment nor its refund counts for the bill. If that refund fails in
+the end, the money stays with us, and ``refunds.kept_after_all`` decides which bill it pays.
 """
 
 from collections.abc import Sequence

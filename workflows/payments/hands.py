@@ -1,17 +1,17 @@
-"""Hands: what this process is working on. Payments and refunds are carried alike: claim, call, record.
+"""Run claimed payments and refunds through claim, call and record.
 
 | phase  | transaction | connection | what                                                                  |
 |--------|-------------|------------|-----------------------------------------------------------------------|
 | claim  | one a batch | one        | status, lease, fence, attempt written ahead                            |
-| call   | none        | none       | the provider is asked for all that it has places for, at once          |
+| call   | none        | none       | as many calls at once as the provider has places                       |
 | record | one a group | one        | the answers that are ready, in the groups that form                    |
 
 A row is claimed only if there is a place for it (``room``), and its call begins right after; ids that find no place wait,
-and are claimed when a place is given back.
+and are claimed when a place becomes free.
 
-One bad row never fails its batch, and a slow one never holds back a finished one: a batch's caller waits only
-``PATIENCE_SECONDS`` for it, then the calls go on by themselves. That is safe because the rows, not the message, say what
-is still to be done: should this process die, the lease runs out and the attempt is asked about.
+One bad row never fails its batch, and a slow one never delays a finished one: a batch's caller waits only
+``PATIENCE_SECONDS`` for it, then the calls go on by themselves. That is safe because the rows, not the message, hold the
+remaining work: if this process dies, the lease runs out and the attempt is asked about.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ PATIENCE_SECONDS = 1.0
 
 WAITING_CALLERS = 4
 """Batches that may hold a worker thread while providers are called, a quarter of a worker's threads: waiting paces the
-messages, and if all could wait, a provider that hangs would hold up everybody's cash."""
+messages, and if all threads could wait, one provider that hangs would delay cash payments too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +82,10 @@ class Work(Generic[AskedT]):
 
 
 Carried = tuple[str | None, "asyncio.Task[None]"]
-"""The provider that is asked (``None``: nobody), and the task that ends with the row's record."""
+"""The provider that is called (``None``: none), and the task that ends with the row's record."""
 
 SUSPECTS = ""
-"""The line of rows that are claimed alone."""
+"""The name of the queue of rows that are claimed one by one."""
 
 
 class Hands(Generic[AskedT]):
@@ -155,7 +155,7 @@ class Hands(Generic[AskedT]):
         return [(self._asked(one), self._start(self._carry(one, began))) for one in claimed], full
 
     async def _claimed(self, ids: list[str], full: frozenset[str], began: float) -> list[Claim[AskedT]]:
-        """Claim ``ids``. Where the answer to the COMMIT was lost, find out what became of it: nobody was called yet."""
+        """Claim ``ids``. If the answer to the COMMIT was lost, find out its outcome: no provider was called yet."""
         forgetful = [name for name, one in self._providers.remote.items() if not one.deduplicates]
         lease = self._settings.lease_seconds
         try:
@@ -168,12 +168,12 @@ class Hands(Generic[AskedT]):
             raise
 
     def _asked(self, claimed: Claim[AskedT]) -> str | None:
-        """Return the provider that will be asked, or ``None``."""
+        """Return the provider that will be called, or ``None``."""
         is_asked = claimed.step is not Step.CANCEL and claimed.provider in self._providers.remote
         return claimed.provider if is_asked else None
 
     async def _let_wait(self, ids: list[str], full: frozenset[str]) -> list[Carried]:
-        """Put those of ``ids`` that nobody else has into the lines they belong in; return the tasks of the lines."""
+        """Put those of ``ids`` that are free into their queues; return the tasks that empty these queues."""
         lines: set[str] = set()
         for left in await self._work.table.left_over(ids, full=full, lease_seconds=self._settings.lease_seconds):
             name = SUSPECTS if left.is_suspect and len(ids) > 1 else left.provider
@@ -184,7 +184,7 @@ class Hands(Generic[AskedT]):
         return [(name, self._lines[name]) for name in lines if self._take_up(name)]
 
     def _take_up(self, name: str) -> bool:
-        """Have the line ``name`` taken up, if that is possible now and not under way; return whether it is under way."""
+        """Start a task for the queue ``name`` if it has none and one is possible; return whether there is a task."""
         if self._is_ending:
             return False
         if name not in self._lines and (name == SUSPECTS or (self._waiting[name] and self._rooms.free(name))):
@@ -201,7 +201,7 @@ class Hands(Generic[AskedT]):
             del self._lines[name]
 
     async def _take_up_waiting(self, name: str) -> None:
-        """Claim what waits for places at ``name``, as many as there are; each place that is given back wakes this."""
+        """Claim as many waiting ids of the provider ``name`` as it has places; each place that becomes free starts this."""
         waiting = self._waiting[name]
         while (count := min(len(waiting), self._rooms.free(name), self._page)) and not self._is_ending:
             ids = waiting.take(count)
@@ -210,7 +210,7 @@ class Hands(Generic[AskedT]):
                 await self._let_wait(ids, full)
 
     async def _take_up_suspects(self) -> None:
-        """Claim suspects one by one: of several that may kill this process no two are in hand at once."""
+        """Claim suspects one by one, so that two rows that may crash this process are never in hand at once."""
         while self._suspects and not self._is_ending:
             ids = self._suspects.take(1)
             carried, full = await self._claim(ids)
@@ -290,5 +290,5 @@ class Hands(Generic[AskedT]):
 
 
 def _at_present(facts: Facts, began: float) -> Facts:
-    """``facts`` of a claim that ``began`` then, with the time that has passed since."""
+    """Return ``facts`` of a claim that ``began`` then, with the time that has passed since."""
     return replace(facts, elapsed_seconds=asyncio.get_running_loop().time() - began)

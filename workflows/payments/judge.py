@@ -71,7 +71,7 @@ async def look(connection: AsyncConnection, group: list[Acceptance]) -> dict[int
 
 
 def judge(acceptance: Acceptance, found: RowMapping | None) -> RowMapping:
-    """Return the look's fact about this request. Raise if the request is not acceptable by what is committed."""
+    """Return the facts looked up for this request. Raise if the committed rows make it unacceptable."""
     request = acceptance.request
     fact = judge_caller(acceptance.caller, found)
     if fact["status"] is not None:

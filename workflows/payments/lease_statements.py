@@ -35,7 +35,7 @@ START = """
 """
 
 RESUME = """
-    -- resume: what is already processing, due and held by nobody, together with its last attempt
+    -- resume: rows that are processing, due and without a lease, together with their last attempts
     WITH picked AS (
         SELECT id FROM {entity}s r
         WHERE id = ANY(:ids) AND status = 'processing' AND (due_at <= now() OR {due_ahead})
@@ -59,8 +59,8 @@ RESUME = """
 """
 
 LEFT_OVER = """
-    -- left over: rows that nobody holds and that the claim left out, for want of a place or as suspects: claimed and never
-    -- answered several times
+    -- left over: free rows that the claim left out because there was no place, or because they are suspects: claimed
+    -- several times and never answered
     SELECT id, provider, status = 'processing' AND unanswered_claims >= :deaths AS is_suspect FROM {entity}s r
     WHERE id = ANY(:ids) AND ((status = 'pending' {startable}) OR (status = 'processing' AND (due_at <= now() OR {due_ahead})
           AND (lease_until IS NULL OR lease_until <= now() OR {lease_ahead})))
@@ -95,7 +95,7 @@ RESENDS = """
 """
 
 QUARANTINE = """
-    -- quarantine: nobody looks at these again until an operator requeues them
+    -- quarantine: these are not claimed again until an operator requeues them
     WITH input AS (SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, letter text)),
     stopped AS (
         UPDATE {entity}s r SET due_at = NULL, lease_until = NULL, needs_review = true, outcome_known = false,

@@ -40,7 +40,7 @@ into quarantine with it: they are claimed together, die together and become due 
 
 
 CONFIRM_SECONDS = 0.1
-"""Between two looks at what became of a claim whose COMMIT was not answered."""
+"""Pause between two checks of a claim whose COMMIT was not answered."""
 
 AskedT = TypeVar("AskedT", bound=Charge | GiveBack)
 
@@ -69,7 +69,7 @@ class LeftOver(NamedTuple):
 
 
 class ClaimInDoubt(ServiceUnavailable):
-    """The answer to a claim's COMMIT was lost. Nobody has called a provider yet, so the claim stands if it took effect."""
+    """The answer to a claim's COMMIT was lost. No provider was called yet, so the claim holds if it took effect."""
 
     def __init__(self, claims: list[Claim[Any]], transaction_id: str) -> None:
         super().__init__(retry_after_seconds=1)
@@ -93,10 +93,10 @@ async def took_effect(doubt: ClaimInDoubt, *, within_seconds: float) -> bool:
 
 @dataclass(frozen=True)
 class LeaseTable(Generic[AskedT]):
-    """One kind of row that is worked on by lease.
+    """One kind of row that is processed under a lease.
 
-    ``columns`` are what ``facts`` and ``asks`` need of a row, written with the alias ``r``. ``facts`` is what decides about
-    a row and its last attempt (``None``: there is none yet), ``asks`` what its provider is asked for it under a reference.
+    ``columns`` are those that ``facts`` and ``asks`` read, written with the alias ``r``. ``facts`` returns what decides about
+    a row and its last attempt (``None``: there is none yet), ``asks`` the request to its provider under a reference.
     ``first_attempt`` is an SQL expression: 0 keeps a row from being sent. ``startable`` is a further condition that a pending
     row has to meet before a worker may claim it. ``unwanted`` is an SQL condition: such a row is
     never sent, so that it needs no call unless a provider has heard of it.
@@ -119,12 +119,12 @@ class LeaseTable(Generic[AskedT]):
         forgetful: Collection[str] = (),
         full: Collection[str] = (),
     ) -> list[Claim[AskedT]]:
-        """Claim those of ``ids`` that are free and due; the rest is somebody else's, final, not due yet, or a suspect.
+        """Claim those of ``ids`` that are free and due; the others are leased, final, not due yet, or suspects.
 
         ``forgetful`` are the providers that do not deduplicate: after a call that did nothing they get a new reference.
-        ``full`` are the providers that cannot be called now: of their rows only those are claimed that need no call.
-        Raises ``ServiceUnavailable`` where the database is away: nothing is claimed then, and the sweep nudges again; but
-        ``ClaimInDoubt`` where it went away during the COMMIT.
+        ``full`` are the providers that cannot be called now: only rows that need no call are claimed of theirs.
+        Raises ``ServiceUnavailable`` if the database is away: nothing is claimed then, and the sweep nudges again.
+        Raises ``ClaimInDoubt`` if it went away during the COMMIT.
         """
         most = MAX_UNANSWERED_CLAIMS if len(ids) == 1 else SUSPICIOUS_CLAIMS - 1
         parameters = {"ids": ids, "lease": lease_seconds, "worker": worker, "most_unanswered": most, "full": [*full]}
@@ -142,7 +142,7 @@ class LeaseTable(Generic[AskedT]):
     async def _claim(
         self, connection: AsyncConnection, ids: list[str], parameters: dict[str, Any], *, forgetful: Collection[str]
     ) -> tuple[list[Claim[AskedT]], str]:
-        """Return the claims, and the id of the transaction that takes them."""
+        """Return the claims, and the id of their transaction."""
         started = await self._start(connection, parameters)
         claimed = [self.build(dict(row), None) for row in started]
         resumed: Sequence[RowMapping] = []

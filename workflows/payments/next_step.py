@@ -70,7 +70,7 @@ class Facts:
 
     @property
     def is_expired(self) -> bool:
-        """Whether the time in which it may be sent is over."""
+        """Whether the payment may no longer be sent."""
         return self.seconds_left <= 0
 
     @property
@@ -89,7 +89,7 @@ NOTHING_MOVED = frozenset({"unavailable", "declined"})
 
 
 def next_step(facts: Facts) -> Step:
-    """What a claimed payment needs, from its last attempt.
+    """Return the next step of a claimed payment, from its last attempt.
 
     An attempt without an answer means that its worker died or that the answer was lost: it is asked about, never
     repeated. Only cash and the terminal's own card application ask nobody, so they simply give their answer again. They
@@ -101,7 +101,7 @@ def next_step(facts: Facts) -> Step:
     if attempt is None or attempt.outcome in NOTHING_MOVED:
         return Step.CANCEL if facts.is_unwanted else _send(facts)
     if facts.cancel_requested:
-        # A success that was believed has completed the payment: this one was not, so the money is given back.
+        # An accepted success has completed the payment; this one was not accepted, so the money is given back.
         return Step.REVERSE if attempt.outcome == "succeeded" else Step.WITHDRAW
     if facts.is_expired and attempt.outcome in WITHDRAWN_WHEN_EXPIRED:
         return Step.WITHDRAW

@@ -21,7 +21,7 @@ _NEEDING_ACTION = """count(*) FILTER (WHERE needs_action) AS needs_action,
            coalesce(extract(epoch FROM now() - min(created_at) FILTER (WHERE needs_action)), 0)::float
                AS needs_action_oldest_seconds"""
 BY_HAND = {"payment": (_NONE_NEEDS_ACTION, ""), "refund": (_NEEDING_ACTION, "OR needs_action")}
-"""Entity → the columns about what a person has to carry out, and the condition that finds it although nothing is due."""
+"""Entity → the columns about refunds that a person has to carry out, and a condition that finds them although none is due."""
 
 
 def _open(entity: str) -> str:

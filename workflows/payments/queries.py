@@ -97,9 +97,9 @@ async def read_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, An
 
 
 def merged(*stories: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Merge stories, each in the order in which it happened, by date without changing the order of any.
+    """Merge event lists by date without changing the order within any of them.
 
-    A story's dates may run backwards: the database's clock may have been set back between two versions.
+    Dates may run backwards within a list: the database's clock may have been set back between two versions.
     """
     placed = []
     for story in stories:

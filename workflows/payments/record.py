@@ -189,7 +189,7 @@ async def record_answers(
 async def write_answers(
     connection: AsyncConnection, group: list[Answered[Charge]], *, worker: str, aftermath: Sequence[Aftermath]
 ) -> dict[str, str]:
-    """Write ``group``, whose bills are locked, and all that follows; return the statuses of those whose fences held."""
+    """Write ``group``, whose bills are locked, and its consequences; return the statuses of rows whose fences held."""
     rows = [_row(answered) for answered in group]
     parameters = {"rows": rows_parameter(rows), "ids": [row["id"] for row in rows], "worker": worker}
     moved = (await connection.execute(_RECORD, parameters)).mappings().all()

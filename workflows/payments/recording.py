@@ -1,6 +1,6 @@
 """Recording: write the answers that are ready, in the groups that form.
 
-An answer whose bill somebody else holds leaves its group and waits apart: a bill's lock holds up that bill alone.
+An answer whose bill is locked leaves its group and waits apart, so that a bill's lock delays only that bill.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ LANES = 2
 """Groups being recorded at once: one prepares in Python while the other commits."""
 
 BILLS_WAITED_FOR = 4
-"""Bills whose locks are waited for at once: each keeps a connection, and the others of the pool go on."""
+"""Bills whose locks are waited for at once: each wait holds a connection, and the rest of the pool stays usable."""
 
 RETRY_SECONDS = 0.25
 """Between two tries while the database is away."""
@@ -30,7 +30,7 @@ ItemT = TypeVar("ItemT")
 
 
 class Write(Protocol[ItemT]):
-    """Writes a group in one transaction."""
+    """Write a group in one transaction."""
 
     def __call__(self, group: list[ItemT], *, locking: Locking) -> Awaitable[list[str | HeldUp | None]]:
         """Return each row's status now, ``None`` where the fence had moved on, ``HeldUp`` where its bill is."""
@@ -38,7 +38,7 @@ class Write(Protocol[ItemT]):
 
 
 class Recording(Generic[ItemT]):
-    """Records the answers of one process. Lives on one event loop."""
+    """Record the answers of one process. It belongs to one event loop."""
 
     def __init__(self, write: Write[ItemT], *, insist_seconds: float) -> None:
         self._write = write
@@ -55,12 +55,12 @@ class Recording(Generic[ItemT]):
         """Record one answer; return its row's status now, or ``None`` where the fence had moved on."""
         status = await self._records.put(item)
         if isinstance(status, HeldUp):
-            # As soon as its bill is free, together with what else waits for it and with nothing else.
+            # Recorded as soon as its bill is free, in one group with the other answers for that bill.
             status = await self._held_up.put(status.bill_id, item)
         return status
 
     async def _record(self, locking: Locking, group: list[ItemT]) -> list[str | HeldUp | BaseException | None]:
-        """Record, and insist while the leases hold: an answer in hand is worth more than a question later."""
+        """Record, and try again while the leases hold: recording an answer is better than asking for it again later."""
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._insist_seconds
         while True:

@@ -1,12 +1,12 @@
-"""Room: how many claimed rows a process may hold, per provider, and the ids that wait for a place.
+"""Room: limit the claimed rows of a process, per provider, and hold the ids that wait for a place.
 
-A provider that hangs keeps its own places and no others: rows of other providers, and rows for which no provider is asked
-(cash, reports of the terminal, cancels at once), have places of their own.
+A provider that hangs occupies its own places only: rows of other providers, and rows that need no call (cash, reports of
+the terminal, cancels at once), have places of their own.
 
-| places of      | as many as                   | when they are taken                                        |
-|----------------|------------------------------|--------------------------------------------------------------|
-| each provider  | calls that may be open to it | its rows stay unclaimed; their ids wait here, up to a limit  |
-| nobody         | rows in hand                 | the claim waits: only the database can hold these up         |
+| places of             | as many as                   | when all are taken                                           |
+|-----------------------|------------------------------|--------------------------------------------------------------|
+| each provider         | calls that may be open to it | its rows stay unclaimed; their ids wait here, up to a limit  |
+| nobody (without call) | rows in hand                 | the claim waits: only the database can delay these           |
 """
 
 import asyncio
@@ -18,7 +18,7 @@ MOST_WAITING = 10_000
 
 
 class Rooms:
-    """The places of one process. Lives on one event loop."""
+    """The places of one process. It belongs to one event loop."""
 
     def __init__(self, providers: Iterable[str], *, calls: int, in_hand: int) -> None:
         self._free = dict.fromkeys(providers, min(calls, in_hand))
@@ -30,7 +30,7 @@ class Rooms:
         return self._free.get(provider, 0)
 
     async def take(self, count: int) -> frozenset[str]:
-        """Take ``count`` places of nobody's and of each provider that has so many; return the providers that have not.
+        """Take ``count`` places without call, and of each provider that has as many; return the providers that have not.
 
         One caller waits at a time: two that each hold half of what they need would wait for each other permanently.
         """
@@ -40,7 +40,7 @@ class Rooms:
                 while taken < count:
                     await self._nobodys.acquire()
                     taken += 1
-        except BaseException:  # its task waited too long: what it took must not be lost with it
+        except BaseException:  # its task waited too long: return the places that it took
             self.give_nobodys(taken)
             raise
         full = frozenset(name for name, free in self._free.items() if free < count)
@@ -49,9 +49,9 @@ class Rooms:
         return full
 
     def keep(self, count: int, full: frozenset[str], claimed: Iterable[str | None]) -> None:
-        """Give back what ``take`` took for ``count`` rows but for one place for each of ``claimed``.
+        """Return the places that ``take`` took for ``count`` rows, except one place for each of ``claimed``.
 
-        ``claimed`` are the providers that will be asked, ``None`` for a row of which nobody is.
+        ``claimed`` are the providers that will be called, ``None`` for a row that needs no call.
         """
         used: dict[str | None, int] = {}
         for provider in claimed:
@@ -61,20 +61,20 @@ class Rooms:
             self._free[name] += count - used.get(name, 0)
 
     def give(self, provider: str | None) -> None:
-        """Give back one place."""
+        """Return one place."""
         if provider is None:
             self.give_nobodys(1)
         else:
             self._free[provider] += 1
 
     def give_nobodys(self, count: int) -> None:
-        """Give back ``count`` places of nobody's."""
+        """Return ``count`` places without call."""
         for _ in range(count):
             self._nobodys.release()
 
 
 class Waiting:
-    """Ids that wait in line, each once, the oldest first."""
+    """A queue of ids, each once, the oldest first."""
 
     def __init__(self) -> None:
         self._ids: dict[str, None] = {}
@@ -83,14 +83,14 @@ class Waiting:
         return len(self._ids)
 
     def add(self, ids: Iterable[str]) -> None:
-        """Let ``ids`` wait, as far as there is room."""
+        """Add ``ids`` as far as there is room."""
         for row_id in ids:
             if len(self._ids) >= MOST_WAITING:
                 return
             self._ids[row_id] = None
 
     def take(self, count: int) -> list[str]:
-        """Take up to ``count`` ids out of the line."""
+        """Remove up to ``count`` ids and return them."""
         taken = list(islice(self._ids, count))
         for row_id in taken:
             del self._ids[row_id]

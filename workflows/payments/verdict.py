@@ -136,7 +136,7 @@ def _succeeded(step: Step, answer: Succeeded, facts: Facts, _schedule: Schedule)
 
 
 def _not_believed(step: Step, answer: Succeeded, facts: Facts, *, code: str, message: str) -> Verdict:
-    """Leave a success that cannot be right to a person, unless a cancel was requested: it is then reversed."""
+    """Leave an impossible success to a person, or reverse it if a cancel was requested."""
     was_told = facts.needs_review and facts.attempt is not None and facts.attempt.outcome == "succeeded"
     return Verdict(
         None if was_told else PaymentRemark.REQUEST_REVIEW,
@@ -160,7 +160,7 @@ def _declined(step: Step, answer: Declined, facts: Facts, schedule: Schedule) ->
 
 
 def _calls(step: Step, last: Attempt | None) -> int:
-    """How often it was sent by now; ``last`` is as it was before ``step``."""
+    """Return how often the attempt was sent; ``last`` is as it was before ``step``."""
     sent = last.number + last.resends if last else 0
     return sent + 1 if step in SENDS else sent
 
@@ -258,7 +258,7 @@ def _not_found(step: Step, _answer: Any, facts: Facts, schedule: Schedule) -> Ve
 
 
 def _is_unheard(attempt: Attempt | None) -> bool:
-    """Whether nothing at all was heard of the last call: its worker died, or this is the first word about it."""
+    """Return whether the last call has no result yet: its worker died, or this is its first answer."""
     return attempt is None or attempt.outcome is None
 
 

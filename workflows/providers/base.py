@@ -37,7 +37,7 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class GiveBack:
-    """What a provider is asked to give back: ``amount`` minor units of the charge ``charge_reference``.
+    """A refund as its provider is asked for it: ``amount`` minor units of the charge ``charge_reference``.
 
     ``reference`` is our idempotency key, ``{refund_id}:{attempt}``; ``account`` as for a charge. ``report`` is what the
     terminal reported of a refund that it carried out itself: ``result``, and numbers by which the refund can be found.
@@ -84,7 +84,7 @@ class ActionRequired:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Certainly nothing happened: no connection was made, or the provider itself says so. It may be tried again.
+    """Certainly nothing happened: no connection was made, or the provider itself says so. The call may be repeated.
 
     The provider says so in its own error body, about the reference that was asked; a status line alone proves nothing.
     """
@@ -95,7 +95,7 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Something may have happened, so it must be asked about.
+    """Something may have happened, so the outcome must be asked for.
 
     A read time-out, a reset, a 500, our own death, and every answer that does not name what was asked.
     """
@@ -146,7 +146,7 @@ class Provider(Protocol):
         ...
 
     async def inquire(self, charge: Charge) -> Answer:
-        """Ask what became of a charge that was sent; an answer about another one is ``Unknown``."""
+        """Ask for the outcome of a charge that was sent; an answer about another one is ``Unknown``."""
         ...
 
     async def withdraw(self, charge: Charge) -> Answer:
@@ -162,7 +162,7 @@ class Provider(Protocol):
         ...
 
     async def inquire_refund(self, refund: GiveBack) -> Answer:
-        """Ask what became of a refund that was sent; an answer about another one is ``Unknown``."""
+        """Ask for the outcome of a refund that was sent; an answer about another one is ``Unknown``."""
         ...
 
     def statement(

@@ -21,7 +21,7 @@ def settle(charge: Charge) -> Outcome:
 
 
 def give_back(refund: GiveBack) -> Outcome:
-    """What the terminal reported of the refund. Without a report it was carried out before it was requested."""
+    """Return the result that the terminal reported. Without a report the refund was carried out before it was requested."""
     if refund.report.get("result", APPROVED) != APPROVED:
         return Declined(code=DECLINED, message="The terminal reported that the money was not given back")
     return Succeeded(

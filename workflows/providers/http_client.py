@@ -6,9 +6,9 @@ any size, and does not say whether a request could have been written. For calls 
 | event                                                                | result                                   |
 |----------------------------------------------------------------------|------------------------------------------|
 | no connection: DNS, refused, time-out, TLS, no free place            | ``NotConnected``: nothing was sent       |
-| anything else but one whole answer within the limits, in time        | ``NoAnswer``: the outcome is not known   |
+| anything except one whole answer, in time and within the limits      | ``NoAnswer``: the outcome is not known   |
 | bytes on an idle connection, or behind a complete answer             | the connection is closed                 |
-| the caller does not believe the answer (no ``keep()``)               | the connection is closed                 |
+| the caller rejects the answer (no ``keep()``)                        | the connection is closed                 |
 
 No redirects, no compression, no cookies, no proxies.
 """
@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 from workflows.providers.http_reader import LARGEST_BODY, HttpAnswer, NoAnswer, NotConnected, Reader
 
 KEEPALIVE_SECONDS = 15  # below the provider's own 75 s, so that we never write into a connection it is closing
-CONNECT_TIMEOUT_SECONDS = 3  # a provider that does not take a connection by then has certainly done nothing
+CONNECT_TIMEOUT_SECONDS = 3  # a provider that has not accepted a connection by then has certainly done nothing
 
 
 class _Connection(asyncio.Protocol):
@@ -47,7 +47,7 @@ class _Connection(asyncio.Protocol):
         self._arrived.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def is_quiet(self) -> bool:
-        """Return whether it is open and nothing, not even its end, has arrived since the last answer."""
+        """Return whether the connection is open and nothing has arrived since the last answer."""
         return not self._transport.is_closing() and not self._arrived.poll(0)
 
     async def ask(self, head: str, body: bytes, *, largest_body: int, deadline: float) -> HttpAnswer:
@@ -71,7 +71,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader
-        if reader is None:  # no question is open, so this belongs to none
+        if reader is None:  # no request is open, so these bytes answer none
             self.close()
             return
         try:
@@ -90,7 +90,7 @@ class _Connection(asyncio.Protocol):
             self._fail(NoAnswer(f"the connection ended: {type(exc).__name__}" if exc else "the connection ended"))
 
     def close(self) -> None:
-        """Drop it, with whatever is unread or unsent."""
+        """Drop the connection with all unread and unsent bytes."""
         self._fail(NoAnswer("the connection was dropped"))
 
     def _finish(self, reader: Reader) -> None:
@@ -111,7 +111,7 @@ class _Connection(asyncio.Protocol):
 
 
 class HttpClient:
-    """Sends requests to one server. Belongs to the event loop of its first call."""
+    """Send requests to one server. The client belongs to the event loop of its first call."""
 
     def __init__(self, url: str, *, headers: Mapping[str, str], limit: int, timeout_seconds: float) -> None:
         parts = urlsplit(url)

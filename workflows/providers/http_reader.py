@@ -1,6 +1,6 @@
 """Read one HTTP answer within limits, whatever the peer sends.
 
-Interim (1xx) answers are skipped. Compressed answers are refused: a small one can unpack to any size, and none was asked for.
+Interim (1xx) answers are skipped. Compressed answers are refused: a small one can unpack to any size, and none is requested.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class NoAnswer(Exception):
 
 @dataclass(slots=True)
 class HttpAnswer:
-    """One complete answer. ``keep()`` says that it was believed, so its connection may carry another request."""
+    """One complete answer. ``keep()`` accepts it, so that its connection may carry another request."""
 
     status: int
     headers: Mapping[str, str]
@@ -41,7 +41,7 @@ class HttpAnswer:
 
 
 class Reader:
-    """Reads one answer within its limits. ``httptools`` calls the ``on_…`` methods."""
+    """Read one answer within its limits. ``httptools`` calls the ``on_…`` methods."""
 
     def __init__(self, largest_body: int) -> None:
         self._parser: Any = httptools.HttpResponseParser(self)
@@ -52,10 +52,10 @@ class Reader:
         self._in_body = False
         self.is_complete = False
         self.is_followed = False
-        """Whether more came than the answer, or the answer says that nothing else will."""
+        """Whether bytes came behind the answer, or the answer says that the connection ends."""
 
     def feed(self, data: bytes) -> None:
-        """Take in what has arrived. Raises ``NoAnswer`` if it is not, or not within the limits, an answer."""
+        """Take in bytes. Raises ``NoAnswer`` if they are not a valid answer within the limits."""
         self._received += len(data)
         if self._received > self._largest_body + OVERHEAD:
             raise NoAnswer("the answer is too large")
@@ -70,14 +70,14 @@ class Reader:
             raise NoAnswer("the headers of the answer are too large")
 
     def end(self) -> bool:
-        """Take the end of the connection for the end of an answer that says no length; return whether it was one."""
+        """End an answer without a length at the end of the connection; return whether it was one."""
         names = {name.lower() for name, _ in self._headers}
         is_open_ended = self._in_body and not names & {b"content-length", b"transfer-encoding"}
         self.is_complete = self.is_complete or is_open_ended
         return self.is_complete
 
     def answer(self) -> HttpAnswer:
-        """Return what was read."""
+        """Return the answer that was read."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._headers}
         return HttpAnswer(self._status, headers, b"".join(self._body))
 

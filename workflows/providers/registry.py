@@ -14,10 +14,10 @@ from workflows.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """Asks nobody: ``settle`` is a function of what the terminal reported.
+    """A provider without calls: ``settle`` is a function of the terminal's report.
 
-    ``is_reported`` says whether somebody behind it writes statements, and ``mapping`` how their files are read.
-    ``request_is_report`` says whether a request for a refund reports that the money has been given back already.
+    ``is_reported`` says whether a company behind it sends statements, and ``mapping`` how their files are read.
+    ``request_is_report`` says whether requesting a refund reports that the money has been given back already.
     """
 
     settle: Callable[[Charge], Outcome]
@@ -62,12 +62,12 @@ def settle(name: str, charge: Charge) -> Outcome | None:
 
 
 def give_back(name: str, refund: GiveBack) -> Outcome | None:
-    """What a local provider says of ``refund``, which is what the terminal reported; ``None``: it is not local."""
+    """Return a local provider's result of ``refund``, from the terminal's report; ``None``: the provider is not local."""
     return external.give_back(refund) if is_local(name) else None
 
 
 def request_is_report(name: str) -> bool:
-    """Whether a refund at this provider has been carried out by a person when it is requested."""
+    """Return whether a person has already carried out a refund at this provider when it is requested."""
     known = PROVIDERS.get(name)
     return isinstance(known, Local) and known.request_is_report
 

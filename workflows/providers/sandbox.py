@@ -1,7 +1,7 @@
-"""The sandbox provider, over HTTP: how it is asked. What its answers mean is in ``sandbox_answers``.
+"""The sandbox provider, over HTTP: how it is called. The meaning of its answers is in ``sandbox_answers``.
 
-Only a connection that was never made, and the provider's own word in an answer to this very question, are certain to have
-done nothing. What left us and brought no such answer back is ``Unknown``, and its connection is not used again.
+Certainly nothing happened only if no connection was made, or if the provider says so in its answer to this very request.
+Any other request without a valid answer is ``Unknown``, and its connection is not used again.
 """
 
 from collections.abc import AsyncIterator
@@ -84,15 +84,15 @@ class SandboxProvider:
         return answer if not isinstance(answer, Withdrawn) else Declined("cancelled", "Withdrawn before")
 
     async def inquire(self, charge: Charge) -> Answer:
-        """Ask what became of ``charge``."""
+        """Ask for the outcome of ``charge``."""
         return await self._ask("GET", f"/v1/charges/{quote(charge.reference, safe=':')}", charge, refusal=None)
 
     async def withdraw(self, charge: Charge) -> Answer:
-        """Cancel ``charge``; a 409 brings the charge that was quicker."""
+        """Cancel ``charge``; a 409 returns the charge if it was completed first."""
         return await self._undo("cancel", charge)
 
     async def reverse(self, charge: Charge) -> Answer:
-        """Undo ``charge``, fee included; refused once some of it was refunded."""
+        """Undo ``charge``, fee included; refused after a partial refund."""
         return await self._undo("reverse", charge)
 
     async def give_back(self, refund: GiveBack) -> Outcome:
@@ -113,7 +113,7 @@ class SandboxProvider:
         )
 
     async def inquire_refund(self, refund: GiveBack) -> Answer:
-        """Ask what became of ``refund``."""
+        """Ask for the outcome of ``refund``."""
         return await self._ask("GET", f"/v1/refunds/{quote(refund.reference, safe=':')}", refund, refusal=None)
 
     def statement(
@@ -127,7 +127,7 @@ class SandboxProvider:
         await self._client.close()
 
     async def _undo(self, verb: str, charge: Charge) -> Answer:
-        # Of a charge that never arrived the provider knows only what is said here, and repeats it.
+        # Of a charge that never arrived the provider knows only these fields, and repeats them.
         body = {"payment_id": charge.payment_id, "currency": charge.currency}
         path = f"/v1/charges/{quote(charge.reference, safe=':')}/{verb}"
         return await self._ask("POST", path, charge, body, refusal=None)

@@ -1,8 +1,8 @@
-"""What an answer of the sandbox provider means. The tables are the whole decision.
+"""Interpret the sandbox provider's answers. The tables are the whole decision.
 
-An answer counts only for its own question: it names the reference, the payment and the currency that were asked about. One
-that does not, that is not the provider's own, or whose fields are not what they should be (an amount in words, a text with
-control characters) is ``Unknown``. A status line proves nothing: balancers and firewalls write those, too.
+An answer counts only for its own request: it repeats the reference, the payment and the currency of the request. An answer
+that does not, that is not the provider's own, or that has a malformed field (an amount in words, a text with control
+characters) is ``Unknown``. A status line proves nothing: load balancers and firewalls write status lines, too.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,14 +29,14 @@ from workflows.providers.http_reader import HttpAnswer
 OK, REFUSED, MISSING, CONFLICT = 200, 400, 404, 409
 
 NOTHING_DONE = {"unauthorized": 401, "rate_limited": 429, "unavailable": 503}
-"""``error.code`` in the provider's own error body → the status it comes with: nothing was done, it may be tried again."""
+"""``error.code`` in the provider's own error body → the status it comes with: nothing was done, the call may be repeated."""
 
 RETRIABLE_CODES = frozenset({"try_again_later", "issuer_unavailable", "processor_busy"})
 """Declines after which the sandbox's documentation allows another attempt."""
 
-LONGEST_TEXT = 500  # of any field; ours hold it, and a provider that says more in one says garbage
+LONGEST_TEXT = 500  # of any field: our columns hold this much, and a longer value is garbage
 LARGEST_AMOUNT = 2**63 - 1
-LONGEST_WAIT_SECONDS = 3_600.0  # of any wish to be left alone for a while
+LONGEST_WAIT_SECONDS = 3_600.0  # of any ``Retry-After``
 LAST_DIGITS = 4
 
 
@@ -55,7 +55,7 @@ def words(value: Any) -> str:
 
 
 def prose(value: Any) -> str:
-    """Return text for people, without a card number that the provider may have quoted."""
+    """Return text for people, with card numbers masked that the provider may have quoted."""
     return mask_digits(words(value))
 
 
@@ -95,7 +95,7 @@ def _waiting(body: dict[str, Any]) -> ActionRequired:
     until = words(body["expires_at"])
     datetime.fromisoformat(until)
     content = name_if_any(words(body["qr_content"]))
-    # A code that holds a card number is not shown. Nobody can pay it, so it is withdrawn when it expires.
+    # A code that holds a card number is not shown. It cannot be paid, so it is withdrawn when it expires.
     action = {"type": "display_qr", "qr_content": content, "expires_at": until} if content else None
     return ActionRequired(action, name_if_any(body.get("provider_reference")))
 
@@ -109,17 +109,17 @@ ANSWERS: Mapping[str, Callable[[dict[str, Any]], Answer]] = {
     "expired": lambda _body: Withdrawn(),
     "reversed": lambda _body: Withdrawn(),
 }
-"""``status`` in the body of an answer → what it means. Any other word is ``Unknown``."""
+"""``status`` in the body of an answer → its meaning. Any other status is ``Unknown``."""
 
 NAMES = ("reference", "payment_id", "currency")
-"""What an answer about a charge or a refund has to repeat of the question."""
+"""Fields of the request that an answer about a charge or a refund has to repeat."""
 
 
 def read_answer(answer: HttpAnswer, asked: Charge | GiveBack, *, refusal: int | None = REFUSED) -> Answer:
-    """Return what ``answer`` means for what was ``asked``.
+    """Return the meaning of ``answer`` to the request ``asked``.
 
-    ``refusal`` is the status by which the request is refused for good; ``None`` for a question, whose refusal says nothing
-    of what it is about.
+    ``refusal`` is the status that refuses the request permanently; ``None`` for an inquiry, whose refusal says nothing
+    about the charge or refund.
     """
     try:
         body = orjson.loads(answer.body)
@@ -143,7 +143,7 @@ def _read_operation(status: int, body: dict[str, Any], asked: Charge | GiveBack)
 
 
 def _read_error(answer: HttpAnswer, body: dict[str, Any], asked: Charge | GiveBack, refusal: int | None) -> Answer:
-    """Return what an error body means. It names the reference; the payment and the currency only where it knows them."""
+    """Return the meaning of an error body. It names the reference; the payment and the currency only if it knows them."""
     status, code = answer.status, words(body["error"]["code"])
     for name in NAMES:
         if body.get(name) != getattr(asked, name) and (name == "reference" or name in body):

@@ -1,7 +1,7 @@
 """Read the sandbox provider's statement page by page, within limits.
 
-A page counts only for its own question: it repeats the account, the period and the cursor. Whatever is not as it should be
-ends the statement, with the reason; a word that is not known is named. Reading moves nothing, so all of it may be tried again.
+A page counts only for its own request: it repeats the account, the period and the cursor. Any malformed page ends the
+statement with a reason; an unknown kind is named in it. Reading moves no money, so all of it may be repeated.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ MAPPING = StatementMapping(
     },
     kinds={"charge": "payment", "refund": "refund", "reversal": "reversal"},
 )
-"""How a file of its statement is read, should somebody upload one."""
+"""How a file of its statement is read, if one is uploaded."""
 
 Page = tuple[list[StatementLine], str | None]
 
@@ -74,7 +74,7 @@ async def read_statement(
 
 @dataclass
 class _Progress:
-    """How far a statement has been read, which has to end by ``until``."""
+    """Progress through a statement, whose reading has to end by ``until``."""
 
     until: float
     size: int = 0
@@ -82,7 +82,7 @@ class _Progress:
     cursors: set[str] = field(default_factory=lambda: {""})
 
     def go_on(self, following: str | None, *, is_empty: bool) -> None:
-        """Note a page and the next one's cursor. Raises ``_Unreadable`` where no end is to be expected."""
+        """Note a page and the next one's cursor. Raises ``_Unreadable`` if the statement does not seem to end."""
         if following is None:
             return
         if following in self.cursors:

@@ -54,11 +54,11 @@ class StatementMapping(BaseModel):
     amounts: Literal["minor", "major"] = Field("minor", description="1050 or 10.50 for ten dollars and a half.")
     decimal_mark: Literal[".", ","] | None = Field(
         None,
-        description="What stands before the decimals of major amounts. Left out, ambiguous amounts (1.000) are refused.",
+        description="The mark before the decimals of major amounts. Without it, ambiguous amounts (1.000) are refused.",
     )
     thousands_mark: Literal[",", ".", "'", " "] | None = Field(
         None,
-        description="What stands between groups of three digits. Left out, it is the other one of point and comma.",
+        description="The mark between groups of three digits. Without it, it is the other one of point and comma.",
     )
     signs: Literal["by_kind", "signed"] = Field(
         "by_kind", description="Whether refunds are written above zero (the kind says which way) or below."
@@ -69,7 +69,7 @@ class StatementMapping(BaseModel):
 
     @property
     def marks(self) -> tuple[str, str]:
-        """What stands before the decimals and between groups of digits; a point and a comma where nothing is declared."""
+        """The marks before the decimals and between groups of digits; by default a point and a comma."""
         decimal_mark = self.decimal_mark or "."
         return decimal_mark, self.thousands_mark or ("," if decimal_mark == "." else ".")
 

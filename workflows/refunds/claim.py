@@ -46,5 +46,5 @@ REFUNDS = LeaseTable(
     ) AS charge_reference, (SELECT p.bill_id FROM payments p WHERE p.id = r.payment_id) AS bill_id""",
     facts=_facts,
     asks=_give_back,
-    startable="AND NOT needs_action",  # whatever message asks for it: nobody has given the money back yet
+    startable="AND NOT needs_action",  # even if a message names it: the money has not been given back yet
 )

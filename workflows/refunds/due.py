@@ -15,10 +15,10 @@ _AHEAD = ahead_statement("refund")
 
 
 async def find_due_refunds(*, limit: int) -> list[Due]:
-    """Up to ``limit`` refunds of each provider, longest overdue first."""
+    """Return up to ``limit`` refunds of each provider, longest overdue first."""
     return await look(_DUE, limit=limit)
 
 
 async def find_refunds_ahead(*, limit: int, settings: Settings) -> list[Due]:
-    """Up to ``limit`` refunds whose due time no schedule can have set."""
+    """Return up to ``limit`` refunds whose due time no schedule can have set."""
     return await look(_AHEAD, limit=limit, **slack(settings))

@@ -1,4 +1,4 @@
-"""Kept after all: the refund of a payment that was withdrawn too late failed, so the bill has to follow the money.
+"""Kept after all: update the bill if the refund of a payment that was withdrawn too late has failed.
 
 The payment's reservation was released when its refund was recorded (``payments.follow_bills``).
 
@@ -7,7 +7,7 @@ The payment's reservation was released when its refund was recorded (``payments.
 | still owes as much                      | the payment pays it, as if it had completed now                            |
 | was paid otherwise meanwhile, or voided | the payment ``needs_review``: the guest has paid twice, or for nothing      |
 
-A person then refunds it again; once nothing of it is kept, ``needs_review`` ends by itself.
+A person then refunds it again; after a full refund ``needs_review`` ends by itself.
 """
 
 import logging
@@ -27,13 +27,15 @@ logger = logging.getLogger(__name__)
 
 REASON = "refund failed and its bill takes nothing"
 
-_CLOCK = text("SELECT clock_timestamp()")  # the locks were perhaps waited for, and history is in the order of versions
+_CLOCK = text(
+    "SELECT clock_timestamp()"
+)  # the transaction may have waited for the locks, and history is in the order of versions
 _ON_BILL = text("UPDATE payments SET off_bill = false WHERE id = ANY(:ids)")
 _TELL = text("SELECT pg_notify('payments', :change)")
 
 
 async def keep_after_all(connection: AsyncConnection, moved: Sequence[RowMapping], worker: str) -> None:
-    """Count what failed refunds among ``moved`` leave with us towards its bills, or ask a person."""
+    """Count payments whose refunds among ``moved`` failed towards their bills, or ask a person."""
     kept = {row["payment_id"]: row for row in moved if _is_kept(row)}
     if not kept:
         return
@@ -58,7 +60,7 @@ async def _ask_a_person(connection: AsyncConnection, payment_id: str, by: By) ->
     row = await apply(connection, PAYMENT, entity_id=payment_id, event=remark, by=by, changes=changes)
     await connection.execute(_TELL, {"change": f"{payment_id}:{row['version']}"})
     logger.error(
-        "payment %s is kept although its bill takes nothing: its refund failed, refund it again",
+        "payment %s was not refunded and its bill needs no more money: refund it again",
         payment_id,
         extra={"event": "payment.kept_off_bill", "payment_id": payment_id},
     )

@@ -29,5 +29,5 @@ async def _ask(provider: Provider, claimed: Claim[GiveBack]) -> Answer:
 
 
 def _settle(claimed: Claim[GiveBack]) -> Answer | None:
-    """Record what a person did at the till; a refund that still needs action is never claimed."""
+    """Return the result of a refund at the till; a refund that still needs action is never claimed."""
     return give_back(claimed.provider, claimed.asked)

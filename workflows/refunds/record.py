@@ -1,9 +1,9 @@
-"""Record: write down what became of refunds, and what that means for their payments and bills.
+"""Record: write the outcomes of refunds, and their effect on payments and bills.
 
 | refund becomes | payment                                                                                          |
 |----------------|---------------------------------------------------------------------------------------------------|
 | ``completed``  | ``refunded_amount`` grows; the first one moves it from ``completed`` to ``refunded``                |
-| ``failed``     | the reservation is released; what was off its bill pays it after all (``refunds.kept_after_all``)      |
+| ``failed``     | the reservation is released; an off-bill payment pays its bill after all (``refunds.kept_after_all``)   |
 | neither yet    | the reservation is kept: what may have gone back cannot be given back a second time                 |
 
 Locks are taken in the order of the house: bills, payments, refunds. A refund moves only if its fence is still the one of

@@ -1,12 +1,12 @@
-"""Report: the till says that it gave money back, or that it did not.
+"""Report: store whether the till gave the money of a refund back.
 
 Refunds of cash and of the terminal's own card sales are carried out by a person. Until that person's terminal reports the
-result, such a refund is ``pending`` with ``needs_action``. The report is kept with the refund and a worker records it, as
-it records what a terminal reports of a payment.
+result, such a refund is ``pending`` with ``needs_action``. The report is stored with the refund and a worker records it, as
+it records a terminal's report of a payment.
 
 | the refund            | the report                                                       |
 |-----------------------|-------------------------------------------------------------------|
-| needs action          | is kept; ``approved`` will complete the refund, ``declined`` fail it |
+| needs action          | is stored; ``approved`` will complete the refund, ``declined`` fail it |
 | has this very report  | changes nothing: the terminal repeats a lost request                |
 | anything else         | refused: a second, different report would be money given back twice |
 """
@@ -29,7 +29,7 @@ Report = dict[str, str]
 
 _PAYMENT = text(f"SELECT payment_id FROM refunds WHERE id = :id AND {OWN}")
 _LOCK_PAYMENT = text("SELECT id FROM payments WHERE id = :payment_id FOR UPDATE")
-# clock_timestamp: the locks were perhaps waited for, and history is in the order of versions (I14).
+# clock_timestamp: the transaction may have waited for the locks, and history is in the order of versions (I14).
 _LOCK = text("SELECT *, clock_timestamp() AS at FROM refunds WHERE id = :id FOR UPDATE")
 _FLAG = text("""
     -- flag: whether another refund of this payment still needs action
@@ -39,7 +39,7 @@ _FLAG = text("""
 
 
 async def report_refund(refund_id: str, report: Report, *, caller: Caller, request_id: str) -> dict[str, Any]:
-    """Keep what the terminal reports and have a worker record it. Return the refund's row.
+    """Store the terminal's report for a worker to record. Return the refund's row.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (the refund needs no action, or was reported differently),
     ``NotAuthorized``, ``ServiceUnavailable``.
@@ -67,7 +67,7 @@ def _refusal(row: dict[str, Any]) -> InvalidStatusTransition:
     details = [Detail("status", f"The refund is {row['status']}")]
     if row["report"]:
         details.append(Detail("report", "Reported already: " + ", ".join(f"{k} {v}" for k, v in row["report"].items())))
-        message = "This refund was reported already, and differently"
+        message = "This refund was already reported with another result or other numbers"
     else:
         message = "This refund needs no action, so there is nothing to report"
     return InvalidStatusTransition(*details, message=message)

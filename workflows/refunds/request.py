@@ -11,9 +11,9 @@ Who gives the money back depends on the payment's provider:
 | payment                    | refund                                                                                   |
 |----------------------------|-------------------------------------------------------------------------------------------|
 | charged by a provider      | a worker asks that provider                                                                |
-| cash                       | the cashier has handed it out: the request is the report                                   |
+| cash                       | the cashier has paid it out: the request is the report                                     |
 | the terminal's own card    | as ``report`` says, or it needs action until the terminal reports it (``refunds.report``)  |
-| cash or card, after a late cancel | needs action: nobody has given anything back yet (``refunds.too_late``)             |
+| cash or card, after a late cancel | needs action: the money has not been given back yet (``refunds.too_late``)          |
 
 The database's own constraint (``refund_reserved <= captured_amount``) is the second judge.
 """
@@ -45,9 +45,9 @@ REFUNDABLE = frozenset({PaymentStatus.COMPLETED, PaymentStatus.REFUNDED})
 
 @dataclass(frozen=True, slots=True)
 class RefundRequest:
-    """What is asked for. ``amount`` is minor units of the payment's currency; ``None`` means all that is left.
+    """A request. ``amount`` is minor units of the payment's currency; ``None`` means the whole remaining amount.
 
-    ``report`` is what the terminal reports of a refund that it has carried out itself.
+    ``report`` is the terminal's report of a refund that it has carried out itself.
     """
 
     amount: int | None
@@ -116,13 +116,13 @@ def _judge(payment: dict[str, Any], request: RefundRequest) -> int:
         raise InvalidRequest(Detail("amount", f"Must be at most {left}, which is what is left of this payment"))
     if request.report is not None and not is_local(payment["provider"]):
         raise InvalidRequest(
-            Detail("report", f"The provider {payment['provider']} gives this money back; leave it out")
+            Detail("report", f"The provider {payment['provider']} returns this money itself; leave `report` out")
         )
     return amount
 
 
 def _is_left_to_a_person(payment: dict[str, Any], request: RefundRequest) -> bool:
-    """Return whether nobody has given the money back yet, and no provider will."""
+    """Return whether a person still has to give the money back."""
     local = is_local(payment["provider"])
     return local and request.report is None and not request_is_report(payment["provider"])
 
@@ -139,7 +139,7 @@ async def write_refund(
 ) -> dict[str, Any]:
     """Reserve ``amount`` on the payment, whose row the transaction has locked, and write the pending refund.
 
-    A refund that ``needs_action`` is due to no worker, and its history says so.
+    A refund that ``needs_action`` is not due to any worker, and its history says so.
     """
     row = _new_refund(payment, request, amount=amount, by=by)
     row |= {"needs_action": needs_action, "version": 2 if needs_action else 1}

@@ -41,7 +41,7 @@ async def read_whole_timeline(payment_id: str, *, caller: Caller) -> list[dict[s
 
 
 async def _refund_events(connection: AsyncConnection, payment_id: str) -> list[list[dict[str, Any]]]:
-    """Return the stories of the refunds: the history, the attempts and the messages of each."""
+    """Return the events of the refunds: the history, the attempts and the messages of each."""
     stories: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for model, number, show in (
         (RefundHistory, RefundHistory.version, lambda row: [transition_event(row)]),

@@ -1,8 +1,8 @@
 """Too late: a cancel came after the money had moved, and the terminal had asked for a refund in that case.
 
-The refund is recorded in the very transaction that learns of it, so there is no moment at which the customer has paid
-and nobody knows that the money has to go back. It is due at once; the next sweep nudges it. Cash and the terminal's own
-card sales are given back by a person: their refund needs action until the terminal reports it.
+The refund is recorded in the transaction that learns of it, so a completed payment and the refund that it needs are stored
+together. It is due at once; the next sweep nudges it. Cash and the terminal's own card sales are given back by a person:
+their refund needs action until the terminal reports it.
 """
 
 from collections.abc import Sequence
@@ -45,4 +45,4 @@ async def refund_too_late(connection: AsyncConnection, moved: Sequence[RowMappin
 
 
 AFTER_COMPLETION: tuple[Aftermath, ...] = (refund_too_late, post_completions)
-"""What follows a completion in its transaction where the API completes a sale; ``workers.runtime`` has the same."""
+"""Steps after a completion, in its transaction, if the API completes a sale; ``workers.runtime`` has the same."""

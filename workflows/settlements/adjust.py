@@ -1,8 +1,8 @@
 """Adjust: a correction becomes a line of the running period, because a closed settlement never changes.
 
 The line and its journal are written in the caller's transaction. The running period is locked, so it cannot be closed
-between the two; a close that is under way is waited for, and the line goes into the period after it. A store that has no
-period in the adjustment's currency yet gets its first one.
+between the two. If a close is under way, the transaction waits for it, and the line goes into the next period. A store
+without a period in the adjustment's currency gets its first one.
 """
 
 from dataclasses import dataclass
@@ -57,9 +57,9 @@ CLOSES_WAITED_FOR = 5
 
 
 async def _running(connection: AsyncConnection, adjustment: Adjustment) -> RowMapping:
-    """Return the running period, locked. Raises ``ResourceNotFound`` where there is none and none can be opened."""
+    """Lock and return the running period. Raises ``ResourceNotFound`` if there is none and none can be opened."""
     wanted = {"store_id": adjustment.store_id, "currency": adjustment.currency}
-    # A statement that waited here for a close finds the period closed and not the next one, so it is asked again.
+    # A statement that waited for a close finds the closed period and not the next one, so it is repeated.
     for attempt in range(CLOSES_WAITED_FOR):
         running = (await connection.execute(_RUNNING, wanted)).mappings().one_or_none()
         if running:
@@ -70,7 +70,7 @@ async def _running(connection: AsyncConnection, adjustment: Adjustment) -> RowMa
 
 
 async def _open_first(connection: AsyncConnection, adjustment: Adjustment) -> None:
-    """Open the store's first period in a currency; one that another transaction opens meanwhile is left alone."""
+    """Open the store's first period in a currency, unless another transaction opens one meanwhile."""
     rules = await load_rules(connection, [adjustment.store_id], since=adjustment.occurred_at)
     store = rules.get(adjustment.store_id)
     chain = {"store_id": adjustment.store_id, "currency": adjustment.currency}

@@ -29,7 +29,7 @@ class Hand:
         return self.caller.id if self.caller else self.worker
 
     def transaction(self, *, is_long: bool = False) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A transaction that sees what this hand may see. ``is_long`` as for ``workflows.database.transaction``."""
+        """Open a transaction with the rights of this hand. ``is_long`` as for ``workflows.database.transaction``."""
         if self.caller:
             return caller_transaction(self.caller, is_long=is_long)
         return transaction(Role.WORKER, is_long=is_long)

@@ -1,8 +1,8 @@
 """Lock a settlement and its statements, and read them afterwards.
 
 Each lock is a statement of its own. A statement that waits for a lock has taken its snapshot before the wait: PostgreSQL reads
-the locked row again afterwards (EvalPlanQual), but neither subqueries and other tables, nor ``now()``. What a decision depends
-on is therefore read by the next statement, under the lock.
+the locked row again afterwards (EvalPlanQual), but neither subqueries and other tables, nor ``now()``. The data for a decision
+is therefore read by the next statement, under the lock.
 
 | lock       | taken by                   | order                                                              |
 |------------|----------------------------|--------------------------------------------------------------------|
@@ -30,10 +30,10 @@ async def lock_settlements(connection: AsyncConnection, settlement_ids: Collecti
 
 
 async def lock_statements(connection: AsyncConnection, settlement_id: str) -> None:
-    """Lock the statements of a settlement: nobody else stores one until this transaction ends."""
+    """Lock the statements of a settlement: no other transaction can store one until this one ends."""
     await connection.execute(_STATEMENTS, {"id": settlement_id})
 
 
 async def read_locked(connection: AsyncConnection, settlement_id: str) -> dict[str, Any]:
-    """Return the row of a settlement as it is under the lock, with ``now``: later than all that was waited for."""
+    """Return the row of a settlement as it is under the lock, with ``now``, which is later than all waits."""
     return dict((await connection.execute(_READ, {"id": settlement_id})).mappings().one())

@@ -114,7 +114,7 @@ class SettlementOverride(Base):
 
 
 class StatementPolicy(Base):
-    """Whether a provider sends a store statements. Append-only: the newest row of a provider counts."""
+    """A policy: whether a provider sends a store statements. Append-only: the newest row of a provider counts."""
 
     __tablename__ = "statement_policies"
 

@@ -4,10 +4,10 @@
 |---------|------------------------------------------------------------------------------------------------------------|
 | lock    | the settlement's row, so that its runs come one after the other, then its statements (``lock``)             |
 | match   | its lines with the newest statement of each provider, set by set (``reconciliation.match``)                 |
-| explain | the sums by category; what is not explained to the unit is not kept (``reconciliation.summarise``)          |
-| name    | the lines that nothing was laid beside; only a person signs a day off over them (``uncompared``)              |
+| explain | the sums by category; a run with an unexplained unit is not stored (``reconciliation.summarise``)             |
+| name    | the lines without a statement; only a person signs a day off without them (``uncompared``)                    |
 | note    | breaks, each found again if it was there before, with its resolution (``reconciliation.note_breaks``)       |
-| rebook  | back what was booked for breaks that are not found any more, and again what returns (``reconciliation.rebook``) |
+| rebook  | reverse corrections of breaks that are gone, repeat those of breaks that return (``reconciliation.rebook``)   |
 | finish  | ``reconciled``, if nothing is left open; else a remark in the history (``reconciliation.finish``)           |
 
 A run depends on the lines, the statements that count, what is known of our attempts, and the instant (which decides what
@@ -81,9 +81,9 @@ async def reconcile_settlement(
 ) -> dict[str, Any]:
     """Run a comparison: ``{"run", "settlement_id", "status", "at", "summary", …}``.
 
-    ``silent`` are providers that were asked for this and did not answer: what they would say may differ, so the run is
-    kept and nothing is signed off by it. The workers ask again, and finish what is clean then. ``acceptance`` is a person's,
-    who signs the day off although some lines were not compared.
+    ``silent`` are providers that were asked for this run and did not answer. Their statements may differ, so the run is
+    stored but nothing is signed off by it; the workers ask again, and finish settlements that are clean then.
+    ``acceptance`` is given by a person who signs the day off although some lines were not compared.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or reconciled already), ``ServiceUnavailable`` (the
     database is away, or another run goes on), ``ComparisonTooLong``.

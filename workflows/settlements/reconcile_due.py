@@ -1,16 +1,16 @@
-"""Reconcile due: what the workers reconcile by themselves, once the providers have had their time to report.
+"""Reconcile due: find the settlements that workers reconcile by themselves, after the providers' time to report.
 
 | a closed settlement                                                      | is due                                   |
 |--------------------------------------------------------------------------|------------------------------------------|
 | that was never tried                                                     | when the service level after its end is over |
 | whose provider did not answer, whose worker died, or which took too long | after 1, 5, 15 minutes, then hourly      |
 | with lines that a statement may still bring                              | in an hour                               |
-| with breaks                                                              | no more: people resolve them             |
-| with lines that nothing was compared with                                | no more: a person accepts that           |
+| with breaks                                                              | never: people resolve them               |
+| with lines that were not compared                                        | never: a person accepts that             |
 | with a break whose payment or refund was not final                       | at once when it is                       |
 | that was clean in its last run and only waited for its cash to be counted | at once when it is                       |
 
-A try is noted before it begins, so that one which kills its worker is not begun again at once.
+A try is noted before it begins, so that a try which crashes its worker is not repeated at once.
 """
 
 import logging

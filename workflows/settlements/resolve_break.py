@@ -1,13 +1,13 @@
-"""Resolve: say how a break ends. Nothing of the closed settlement changes; what has to be booked goes into the running one.
+"""Resolve a break. The closed settlement does not change; corrections are booked into the running one.
 
 | resolution    | means                                                                            | needs         |
 |---------------|----------------------------------------------------------------------------------|---------------|
 | ``link``      | it is the same as another break (both end) or as a payment or refund of ours     | ``reference`` |
 | ``adjust``    | they are right: our books follow by an adjustment line of the running settlement |               |
-| ``write_off`` | we are right and let it go: booked in the same way                               | ``note``      |
-| ``ignore``    | it needs nothing, for the reason given                                           | ``note``      |
+| ``write_off`` | we are right and waive it: booked in the same way                                | ``note``      |
+| ``ignore``    | nothing is done, for the reason given                                            | ``note``      |
 
-``reconciliation.correctable`` says when a correction is refused, ``reconciliation.link`` what a link may be to. The
+``reconciliation.correctable`` says when a correction is refused, ``reconciliation.link`` which targets a link may have. The
 settlements' rows are locked before anything is decided, so a run and a resolution never cross, and everything is read under
 the lock. With the last open break the settlement is reconciled, if its cash is counted and nothing is expected any more.
 """
@@ -60,10 +60,10 @@ _COUNT = text("""
 
 
 async def resolve_break(break_id: str, request: ResolutionRequest, *, hand: Hand) -> dict[str, Any]:
-    """The break's row, resolved. The same resolution again changes nothing.
+    """Resolve a break and return its row. The same resolution again changes nothing.
 
     Raises ``ResourceNotFound``, ``InvalidRequest`` (something is missing, or does not fit), ``InvalidStatusTransition``
-    (resolved otherwise, gone, reconciled, or what it quotes forbids it), ``ServiceUnavailable``.
+    (resolved otherwise, gone, reconciled, or forbidden by the payment that it quotes), ``ServiceUnavailable``.
     """
     caller = hand.caller
     if caller is None:
@@ -89,7 +89,7 @@ async def resolve_break(break_id: str, request: ResolutionRequest, *, hand: Hand
 async def _settlements(
     connection: AsyncConnection, break_id: str, request: ResolutionRequest, *, hand: Hand
 ) -> list[str]:
-    """Return the settlements to lock, by what never changes of a break. Raises ``ResourceNotFound``: the first wall."""
+    """Return the settlements to lock, from columns of the break that never change. Raises ``ResourceNotFound``."""
     assert hand.caller  # noqa: S101 - asked before
     breaks = [break_id]
     if request.resolution == "link" and request.reference and request.reference.startswith("brk_"):
@@ -105,7 +105,7 @@ async def _decide(
     *,
     hand: Hand,
 ) -> dict[str, Any]:
-    """Do what the resolution asks for; return what is to be written of it."""
+    """Carry out the resolution; return the columns to write."""
     ids, reference, other_reference = [found["id"]], request.reference, None
     if request.resolution == "link" and hand.caller:
         ids += await check_link(
@@ -144,7 +144,7 @@ async def _book(
 ) -> tuple[str | None, str | None]:
     """Write the adjustment lines that take our books to theirs; return their ids.
 
-    A line of theirs in another currency has two sides: what we have too much of in ours, and what we lack in theirs.
+    A line of theirs in another currency has two sides: the excess in our currency, and the missing amount in theirs.
     """
     facts = {
         **{name: found[name] for name in ("store_id", "provider", "provider_reference", "our_reference")},
@@ -161,16 +161,16 @@ async def _book(
 
 
 def correction_of(found: dict[str, Any]) -> int:
-    """What our books lack, in the settlement's currency.
+    """Return the amount that our books lack, in the settlement's currency.
 
-    Ours minus theirs is what we have too much of; what the provider kept less than we thought, we have too little of.
+    Ours minus theirs is an excess in our books; a fee that is lower than we recorded is missing in them.
     """
     amount: int = found["fee_difference"] - found["difference"]
     return amount
 
 
 def other_side_of(found: dict[str, Any]) -> tuple[str, int]:
-    """What our books lack in the currency of their line, if that is another one."""
+    """Return the amount that our books lack in the currency of their line, if that is another one."""
     theirs = found["their_line"]
     if not theirs or not theirs["moved"] or theirs["currency"] == found["currency"]:
         return found["currency"], 0

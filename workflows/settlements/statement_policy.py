@@ -1,7 +1,7 @@
-"""Say which providers send a store no statements, so that its days are signed off without them.
+"""Set which providers send a store no statements, so that its days are signed off without them.
 
 The acquirer behind a terminal's own card application often reports on paper only. A policy is a row of an append-only table,
-with who said so and why; the newest row of a provider counts. Closed settlements that wait for this are compared again.
+with its author and reason; the newest row of a provider counts. Closed settlements that wait for this are compared again.
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ _RUN_AGAIN = text("""
 
 @dataclass(frozen=True, slots=True)
 class PolicyRequest:
-    """Whether ``provider`` sends statements, and why that is so."""
+    """A policy to set: whether ``provider`` sends statements, and why."""
 
     provider: str
     statements: Statements
@@ -72,5 +72,5 @@ POLICY_FIELDS = ("store_id", "provider", "statements", "note", "changed_at", "ch
 
 
 def policy_fields(row: dict[str, Any]) -> dict[str, Any]:
-    """A policy as answers show it."""
+    """Return a policy as the API shows it."""
     return {name: row[name] for name in POLICY_FIELDS}

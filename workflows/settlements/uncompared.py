@@ -1,11 +1,11 @@
-"""Name what a run could not compare: lines of providers whose statement was not there.
+"""List the lines that a run could not compare: those of providers without a statement.
 
 | lines of                                        | are                                                              |
 |-------------------------------------------------|------------------------------------------------------------------|
 | cash                                            | compared by the count of the drawer                              |
 | a provider whose statement counts               | compared with it                                                 |
 | a remote provider that may still report         | ``expected``                                                     |
-| a provider without statements, by policy        | not compared, and named; nothing waits for it                    |
+| a provider without statements, by policy        | not compared, and named; the sign-off does not wait for it       |
 | a remote provider that has not reported in time | not compared, and named; ``missing_at_provider`` until accepted  |
 | any other                                       | not compared, and named; signed off only by a person who says so |
 
@@ -26,8 +26,8 @@ from workflows.transitions import By
 _HAS_STATEMENT = """(provider = ANY(:stated) OR occurred_at + make_interval(secs => 3600 *
         coalesce(CAST(CAST(:sla_hours AS jsonb) ->> provider AS double precision), 0)) > now())"""
 IS_COMPARED = f"provider = ANY(:providers) AND (NOT :is_accepted OR {_HAS_STATEMENT})"
-"""Whether a line takes part in a run; with the parameters of ``match.Comparison``. ``_HAS_STATEMENT`` is whether it is laid
-beside a statement, or may still be on one."""
+"""Whether a line takes part in a run; with the parameters of ``match.Comparison``. ``_HAS_STATEMENT`` is whether it is
+compared with a statement, or may still be on one."""
 
 _UNCOMPARED = text(f"""
     -- uncompared: by provider; corrections are ours alone, and cash is counted
@@ -39,7 +39,7 @@ _UNCOMPARED = text(f"""
     GROUP BY provider ORDER BY provider
 """)
 _SILENT = text("""
-    -- silent: providers that send this store no statements; the newest row of a provider says
+    -- silent: providers that send this store no statements; the newest row of a provider counts
     SELECT provider FROM (SELECT DISTINCT ON (provider) provider, statements FROM statement_policies
                           WHERE store_id = :store_id ORDER BY provider, number DESC) newest
     WHERE statements = 'none' ORDER BY provider
@@ -50,7 +50,7 @@ _SUMS = ("count", "amount", "fees")
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """A person signs a day off although some lines were not compared, and says why."""
+    """A person's reason for signing a day off although some lines were not compared."""
 
     note: str
 
@@ -61,7 +61,7 @@ async def silent_providers(connection: AsyncConnection, store_id: str) -> list[s
 
 
 async def find_uncompared(connection: AsyncConnection, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return what the run in this transaction leaves uncompared, nobody having accepted it: ``UncomparedOut``."""
+    """Return the lines that the run in this transaction leaves uncompared, before any acceptance: ``UncomparedOut``."""
     counted = [name for name in PROVIDERS if name not in reporting_names()]
     found = await connection.execute(_UNCOMPARED, {**parameters, "counted": counted})
     providers = [dict(row) for row in found.mappings()]
@@ -76,7 +76,7 @@ async def find_uncompared(connection: AsyncConnection, parameters: dict[str, Any
 
 
 def is_accepted(settlement: dict[str, Any], acceptance: Acceptance | None) -> bool:
-    """Whether somebody accepts, or accepted before, that lines are not compared."""
+    """Return whether a person accepts, or accepted before, that lines are not compared."""
     return acceptance is not None or bool((settlement["uncompared"] or {}).get("accepted_by"))
 
 
@@ -88,7 +88,7 @@ async def settle_uncompared(
     acceptance: Acceptance | None,
     by: By,
 ) -> dict[str, Any]:
-    """Write ``uncompared`` beside the settlement, with who accepted it: ``by`` now, or somebody before for the same lines."""
+    """Write ``uncompared`` to the settlement, with the person who accepted it: ``by`` now, or an earlier one."""
     before = settlement["uncompared"] or {}
     if uncompared["needs_acceptance"]:
         if acceptance:
@@ -103,7 +103,7 @@ async def settle_uncompared(
 
 
 def _open(uncompared: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """Return what there was to accept."""
+    """Return the lines that needed acceptance."""
     return [
         (one["provider"], *(one[name] for name in _SUMS)) for one in uncompared["providers"] if not one["is_policy"]
     ]

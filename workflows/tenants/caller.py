@@ -64,7 +64,7 @@ class Caller:
 
     @property
     def identity(self) -> str:
-        """The caller within its merchant, whatever its token says of role and store: whose an idempotency key is."""
+        """The caller within its merchant, regardless of role and store: the owner of its idempotency keys."""
         return f"{self.type} {self.id}"
 
     @property
@@ -74,7 +74,7 @@ class Caller:
 
 
 REPLACED = "replaced"
-"""What statements say instead of a device's status where the caller's token was got with a key it no longer has."""
+"""Replaces a device's status in statements if the caller's token was issued for a key that was replaced since."""
 
 _ENTER = text("""
     -- enter: tells row-level security who is calling, and whether that device is still active, in one round trip
@@ -87,10 +87,10 @@ _ENTER = text("""
 
 @asynccontextmanager
 async def caller_transaction(caller: Caller, *, is_long: bool = False) -> AsyncIterator[AsyncConnection]:
-    """A transaction that sees what ``caller`` may see.
+    """Open a transaction with the rights of ``caller``.
 
-    Suspending a device or replacing its key takes effect on its very next request, although its token is still good:
-    every transaction asks. Raises as ``device_not_active`` does, and ``ServiceUnavailable`` as ``transaction`` does.
+    Suspending a device or replacing its key takes effect on its very next request, although its token has not expired:
+    every transaction checks. Raises as ``device_not_active`` does, and ``ServiceUnavailable`` as ``transaction`` does.
     """
     async with transaction(Role.CALLER, is_long=is_long) as connection:
         is_device = caller.role is CallerRole.DEVICE

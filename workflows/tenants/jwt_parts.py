@@ -1,7 +1,7 @@
 """Read the two JSON parts of a JWT strictly, before anything is looked up and before the signature is checked.
 
-PyJWT reads them as Python's ``json`` does: of two equal names the last one counts, ``NaN`` is a number, and a time may be
-a text in the digits of any script. Another reader of the same token may have taken the first value, so such a token is
+PyJWT reads them as Python's ``json`` does: the last of two equal names counts, ``NaN`` is a number, and a time may be a
+text in the digits of any script. Another reader of the same token may have taken the first value, so such a token is
 refused. The signature is PyJWT's to verify.
 """
 

@@ -1,9 +1,9 @@
-"""Bearer tokens: from the text of a token to the caller it stands for.
+"""Bearer tokens: verify a token and return its caller.
 
 Two issuers are known. Device tokens are signed by us (ES256) and live two minutes. User tokens are signed by the login
-system (RS256 or ES256) and checked against its published keys, its issuer and our audience. A token that was found good
-is remembered until it expires: a signature costs more than all else in a request, and what can change meanwhile (a
-device's status and key) is asked of the database each time anyway.
+system (RS256 or ES256) and checked against its published keys, its issuer and our audience. A valid token is remembered
+until it expires: a signature costs more than the rest of a request, and the data that can change meanwhile (a device's
+status and key) is read from the database each time anyway.
 """
 
 from collections.abc import Mapping
@@ -116,7 +116,7 @@ class Tokens:
             options={"require": ["exp", "sub"]},
         )
         tenant = {name: claims[name] for name in ("psp_id", "merchant_id", "store_id")}
-        # Absent from the tokens of the release before this one, which live two minutes.
+        # Absent from tokens of the previous release, which live two minutes.
         client_id = claims.get("client_id", "")
         return Caller(claims["sub"], CallerRole.DEVICE, **tenant, client_id=client_id), float(claims["exp"])
 
@@ -147,7 +147,7 @@ def caller_from(claims: dict[str, Any]) -> Caller:
         raise NotAuthenticated(message="A device gets its tokens from /api/v1/auth/device/token")
     role = ROLES.get(said) if isinstance(said, str) else None
     if role is None:
-        raise NotAuthenticated(message="This token names no role that is known here")
+        raise NotAuthenticated(message="The role in this token is missing or unknown")
     needed = NEEDED[SCOPES[role]]
     missing = [name for name in needed if not _is_id(claims.get(name))]
     if missing:
@@ -182,14 +182,14 @@ def _load_device_key(settings: Settings) -> EllipticCurvePrivateKey:
     try:
         key = load_pem_private_key(settings.device_token_key_file.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"MPAC_DEVICE_TOKEN_KEY_FILE is of no use: {error}") from error
+        raise ValueError(f"MPAC_DEVICE_TOKEN_KEY_FILE cannot be used: {error}") from error
     if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
         raise ValueError("MPAC_DEVICE_TOKEN_KEY_FILE must hold an EC P-256 private key")
     return key
 
 
 _WHY: Mapping[type[Exception], str] = {
-    jwt.ImmatureSignatureError: "This token is not good yet: its iat or nbf lies in the future",
+    jwt.ImmatureSignatureError: "This token is not valid yet: its iat or nbf lies in the future",
     jwt.InvalidIssuerError: "This token is from another issuer than MPAC_USER_TOKEN_ISSUER",
     jwt.InvalidAudienceError: "This token is for another audience than MPAC_USER_TOKEN_AUDIENCE",
 }

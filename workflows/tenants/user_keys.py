@@ -1,11 +1,11 @@
-"""The public keys that users' tokens are checked against: a JWKS from a URL or a file, read again when it is old.
+"""The public keys for users' tokens: a JWKS from a URL or a file, read again when it is old.
 
 | what is found                     | then                                                                          |
 |-----------------------------------|-------------------------------------------------------------------------------|
 | a key set                         | it replaces the keys before it; an empty one ends them all                      |
-| nothing, or no readable key set   | the last ones stay good for ``KEPT``, so that a restart there locks nobody out  |
+| nothing, or no readable key set   | the last ones stay valid for ``KEPT``, so that a restart there locks no user out |
 | a key that cannot be used         | it is left out and logged: another type or curve, too short, not for signatures |
-| two keys of one id and algorithm  | neither is used: which of them was meant cannot be decided                      |
+| two keys of one id and algorithm  | neither is used: it cannot be decided which one was meant                       |
 """
 
 import asyncio
@@ -32,7 +32,7 @@ MIN_RSA_BITS = 2_048
 
 MEMBERS = {"EC": ("kty", "crv", "x", "y"), "RSA": ("kty", "n", "e")}
 ALGORITHM = {("EC", "P-256"): "ES256", ("RSA", None): "RS256"}
-"""What a key may be, and the one algorithm it is good for. Never a shared secret: the set is published."""
+"""The accepted kinds of keys, each with its only algorithm. Never a shared secret: the set is published."""
 
 Keys = dict[tuple[str, str], "jwt.PyJWK"]
 
@@ -59,7 +59,7 @@ class UserKeys:
 
     @property
     def fresh_for(self) -> timedelta:
-        """How much longer the keys may be used without looking whether they have changed."""
+        """How much longer the keys may be used before they are read again."""
         return max(timedelta(0), self._life - timedelta(seconds=_now() - self._tried_at))
 
     def _is_old(self, name: tuple[str, str]) -> bool:
@@ -93,7 +93,7 @@ class UserKeys:
 
 
 def usable_keys(document: Any) -> Keys:
-    """Return the keys of a JWKS document that tokens may be checked with. Raises ``ValueError`` if it is not one."""
+    """Return the usable keys of a JWKS document. Raises ``ValueError`` if it is not one."""
     if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
         raise ValueError("not a JWKS")
     found = [(name, key) for one in document["keys"] if (name := _name(one)) and (key := _key(one, name[1]))]

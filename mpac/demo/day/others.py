@@ -19,7 +19,7 @@ class Others:
     counted: list[str] = field(default_factory=list)
 
     async def count_cash(self) -> None:
-        """Their drawers hold what they should, and their card company reports on paper only. Raises ``BrokeOff``."""
+        """Count the drawers of the other stores, and set the policy for their card company. Raises ``BrokeOff``."""
         for one in await self._days("closed"):
             if one["cash_expected"]:
                 await self.owner.post(f"/settlements/{one['id']}/cash-count", {"cash_actual": one["cash_expected"]})

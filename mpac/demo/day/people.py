@@ -37,7 +37,7 @@ class Person:
         return self._good("POST", path, status, answer)
 
     async def put(self, path: str, body: Any) -> Any:
-        """What a PUT answers. Raises ``BrokeOff``."""
+        """Send a PUT and return its answer. Raises ``BrokeOff``."""
         status, answer = await self.ask("PUT", path, body)
         return self._good("PUT", path, status, answer)
 

@@ -152,7 +152,7 @@ async def test_the_limit_is_the_same_for_all_that_is_around_a_body(
     ):
         answer = await _only_answer(wire, raw, piece=WAYS[way])
         answer.check_refusal()
-        assert b"at most 64 KiB" in answer.body
+        assert b"must not exceed 64 KiB" in answer.body
     assert await _count(admin, tenant) == 0
 
 

@@ -107,7 +107,7 @@ async def test_what_means_something_else_is_refused_with_advice(
     other = await api.pay(tenant, key="k", **change)
     assert (other.status, other.code) == (422, "IDEMPOTENCY_KEY_REUSED")
     # Nothing advises to pay again before looking for the payment that there is.
-    assert "Look for what that one did" in other.body["error"]["message"]
+    assert "Look up the result of that request" in other.body["error"]["message"]
     assert f"GET /api/v1/payments/{first.body['id']}" in other.details[0]["issue"]
 
 

@@ -1,4 +1,4 @@
-"""I12: what is paid and held of a bill is what its payments say, within its total; parts sum to the whole.
+"""I12: the paid and held amounts of a bill equal those of its payments, within its total; parts sum to the whole.
 
 | rule | what it compares |
 |---|---|

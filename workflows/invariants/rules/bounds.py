@@ -1,8 +1,8 @@
-"""I9: nothing that was accepted is forgotten, and nothing stays open for ever.
+"""I9: no accepted payment is forgotten, and none stays open permanently.
 
 | open payment or refund | its bound |
 |---|---|
-| nobody knows of any doubt | its patience, the longest outage to be survived (F6, F7: 10 min), time to catch up |
+| its outcome is not in doubt | its patience, the longest outage to be survived (F6, F7: 10 min), time to catch up |
 | its outcome is unknown | when a person must have been asked, one hourly question (±20 %) and that same outage later |
 | ``needs_review`` | none: a person has been asked |
 | a refund that needs action | none: a person at the till gives the money back; counted with its age in the metrics |

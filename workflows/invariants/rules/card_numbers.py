@@ -1,7 +1,7 @@
-r"""I13: no text of the database holds what could be a card number, and no stored file.
+r"""I13: no text of the database and no stored file holds a possible card number.
 
-All tables and columns are asked of the catalogue, so a new one is judged from its first day. The same rules as in
-``workflows.card_data`` are written here once more, in SQL, because that is the guard under judgement; a test compares both.
+All tables and columns come from the catalogue, so a new one is judged from its first day. The rules of ``workflows.card_data``
+are repeated here in SQL on purpose, because that module is the guard under judgement; a test compares both.
 
 | step | what |
 |---|---|
@@ -90,7 +90,7 @@ JUDGEMENT = f"""
 
 @cache
 def folded(column: str) -> str:
-    """Return SQL for ``column`` in ASCII, as far as digits and what stands between them are concerned."""
+    """Return SQL that turns the digits and separators of ``column`` into ASCII."""
     digits = "".join(map(chr, filter(_digit, range(0x80, _LAST))))
     values = "".join(str(int(unicodedata.numeric(one))) for one in digits)
     without_invisible = f"regexp_replace({column}, '{_class_of(_is_invisible)}', '', 'g')"
@@ -112,7 +112,7 @@ def _is_mark(code: int) -> bool:
 
 
 def _class_of(belongs: Callable[[int], bool]) -> str:
-    """Return a bracket expression for the characters beyond ASCII that belong."""
+    """Return a bracket expression for the characters beyond ASCII that belong to the class."""
     ranges: list[list[int]] = []
     for code in filter(belongs, range(0x80, _LAST)):
         if ranges and ranges[-1][1] == code - 1:

@@ -1,4 +1,4 @@
-"""I14: the history is a chain without gaps: each version begins where the one before it ended, and the last is the row's.
+"""I14: the history is a chain without gaps: each version begins where the previous one ended; the last is the row's.
 
 Versions are the order. Dates are not compared: the database's clock may be set back between two versions.
 """

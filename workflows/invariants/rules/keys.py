@@ -1,7 +1,7 @@
-"""I10: one key of one caller stands for one payment, and what is stored for a replay is what that payment was.
+"""I10: one key of one caller belongs to one payment, and the stored replay matches that payment.
 
 Records live for 24 hours, so a payment older than that has lost its key; ``client_reference`` goes on guarding it. The
-stored body is read by patterns and not as JSON: a body that is no JSON must be a violation and not an error.
+stored body is read by patterns and not as JSON: a body that is not valid JSON must be a violation and not an error.
 """
 
 from workflows.invariants.rule import Rule

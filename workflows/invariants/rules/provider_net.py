@@ -1,21 +1,22 @@
-"""I15, as far as our database knows: reconciled settlements with their corrections add up to what the statements said.
+"""I15, as far as our database knows: reconciled settlements with their corrections add up to the statements.
 
-Judged per store, provider and currency, reference by reference, and with none of the matcher's own findings but how a person
-ended a break. A reference is the provider's where we know it; what quotes our attempt is counted under it.
+Judged per store, provider and currency, reference by reference. Of the matcher's findings only the resolutions of breaks are
+used. A reference is the provider's if it is known; rows that quote our attempt are counted under it.
 
 | of a reference | is |
 |---|---|
 | held | its lines in settlements, fees deducted, and all corrections booked for it, whenever |
 | told | what the statements of the last runs said of it; of several settlements, the one with its line |
 
-A file of two days therefore counts nothing twice.
+A file that covers two days is therefore not counted twice.
 
-Left out, because the books and the statements may still differ, or somebody said why they do:
+Left out, because the books and the statements may still differ, or a person has said why they do:
 
 - a reference with a line, a statement or a waiting sale outside of reconciled settlements (open, expected, late);
 - lines of settlements whose provider was not compared (accepted by a person, or by policy);
-- what a person ended with ``ignore``, with a link that carries a note, or with a link to what is not reconciled yet, or what
-  the provider told twice under two references.
+- a break that a person ended with ``ignore``, with a link that has a note, or with a link to a row that is not reconciled
+  yet, and money that the provider reported twice under two references.
+
 
 Write-offs are booked and therefore judged. References that were linked to each other have to add up together.
 """

@@ -2,11 +2,11 @@
 
 | what the break's line quotes                                 | ``adjust`` and ``write_off``                     |
 |--------------------------------------------------------------|--------------------------------------------------|
-| nothing of ours, or what ended without moving money          | allowed                                          |
+| nothing of ours, or a payment that moved no money            | allowed                                          |
 | a payment or refund that is not final                        | 409: wait; it is compared again when it is final |
-| one completed and in this settlement (a pair, a second line) | allowed: the difference is in nobody's books     |
+| one completed and in this settlement (a pair, a second line) | allowed: the difference is not in the books      |
 | one completed elsewhere, in any store and period             | 409: link to it                                  |
-| the same, taken out of our books by an earlier correction    | allowed: they do not have it any more            |
+| the same, taken out of our books by an earlier correction    | allowed: the books no longer have it             |
 | ours alone, but another settlement's statement reported it   | 409: link to the break there                     |
 | ours alone, and no statement of its provider was compared    | 409: upload the statement                        |
 
@@ -23,7 +23,7 @@ from workflows.errors import Detail, InvalidStatusTransition
 from workflows.settlements.reconciliation.quoted import REPEATED_REFERENCES, Quoted, find_quoted, refunds_of
 
 _REPORTED = text("""
-    -- reported: breaks of their lines alone in the last runs of the store's other settlements around this one
+    -- reported: breaks without a line of ours in the last runs of the store's other settlements around this one
     SELECT b.id, b.settlement_id FROM settlements s
     JOIN breaks b ON b.settlement_id = s.id
     WHERE s.store_id = :store_id AND s.id <> :id AND s.end_at > CAST(:start_at AS timestamptz) - interval '31 days'
@@ -43,7 +43,7 @@ _WAS_COMPARED = text("""
 async def quoted_elsewhere(
     connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any]
 ) -> list[Quoted]:
-    """Return what the break's line quotes and this settlement does not hold: open ones, and ones that moved money."""
+    """Return the quoted payments and refunds outside this settlement that are open or have moved money."""
     theirs, ours = found["their_line"], found["our_line"]
     quoted: list[Quoted] = []
     if theirs and theirs["moved"]:
@@ -61,7 +61,7 @@ async def quoted_elsewhere(
 
 
 def _is_meant(one: Quoted, found: dict[str, Any], theirs: dict[str, Any]) -> bool:
-    """Whether the provider's reference alone says that this one is meant."""
+    """Return whether the provider's reference alone identifies this payment or refund."""
     is_unique = found["our_line"] is None and one.provider not in REPEATED_REFERENCES
     return is_unique or (one.amount, one.currency) == (theirs["amount"], theirs["currency"])
 
@@ -69,14 +69,14 @@ def _is_meant(one: Quoted, found: dict[str, Any], theirs: dict[str, Any]) -> boo
 async def require_correctable(
     connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any]
 ) -> str | None:
-    """Raise ``InvalidStatusTransition`` where a correction must not be booked; else return the payment that it is about."""
+    """Raise ``InvalidStatusTransition`` if a correction must not be booked; else return the payment that it is about."""
     quoted = await quoted_elsewhere(connection, found, settlement)
     refuse_open(quoted)
     held = [one for one in quoted if one.is_held]
     if held:
         raise refused(
             f"The line quotes {held[0].id}, which is {held[0].status} and in our books"
-            f" ({held[0].settlement_id or 'the next close takes it'}): link to it"
+            f" ({held[0].settlement_id or 'in the next settlement'}); link to it"
         )
     if found["our_line"] and not found["their_line"]:
         await _refuse_unreported(connection, found, settlement)
@@ -84,12 +84,12 @@ async def require_correctable(
 
 
 def refuse_open(quoted: list[Quoted]) -> None:
-    """Raise ``InvalidStatusTransition`` where one of ``quoted`` may still end either way."""
+    """Raise ``InvalidStatusTransition`` if one of ``quoted`` is not final."""
     waiting = next((one for one in quoted if one.is_open), None)
     if waiting:
         raise refused(
-            f"The line quotes {waiting.id}, which is {waiting.status}: wait until it is final; this settlement is then"
-            " compared again by itself"
+            f"The line quotes {waiting.id}, which is {waiting.status}. Wait until it is final; this settlement is then"
+            " compared again automatically"
         )
 
 
@@ -98,11 +98,11 @@ async def _refuse_unreported(connection: AsyncConnection, found: dict[str, Any],
     place = {name: settlement[name] for name in ("id", "store_id", "start_at", "end_at")}
     reported = (await connection.execute(_REPORTED, {**facts, **place})).mappings().one_or_none()
     if reported:
-        raise refused(f"A statement of {reported['settlement_id']} reported it: link to its break {reported['id']}")
+        raise refused(f"A statement of {reported['settlement_id']} reported it; link to its break {reported['id']}")
     if not (await connection.execute(_WAS_COMPARED, {**facts, **place})).scalar_one():
-        raise refused(f"No statement of {found['provider']} was compared: upload it and reconcile again")
+        raise refused(f"No statement of {found['provider']} was compared; upload one and reconcile again")
 
 
 def refused(issue: str) -> InvalidStatusTransition:
-    """The error for a resolution that the state of things does not allow; ``issue`` says what to do."""
+    """Return the error for a resolution that is not allowed now; ``issue`` says what to do."""
     return InvalidStatusTransition(Detail("resolution", issue), message="This break cannot be resolved in this way")

@@ -1,4 +1,4 @@
-"""Check what a break is linked to: something that exists, has moved money, explains the break, and explains no other.
+"""Check a link of a break: its target must exist, have moved money, explain this break, and explain no other.
 
 | the other end is                                   | then                                                         |
 |----------------------------------------------------|--------------------------------------------------------------|
@@ -11,8 +11,8 @@
 | one that another break is linked to                | 422: it explains one difference only                         |
 | one of this settlement                             | 422 if it has an open break here (link to that); else a note |
 
-Whatever differs in store, provider, currency or sum needs a ``note`` that says why. A line that quotes a completed payment of
-ours can only be linked to that one.
+A difference in store, provider, currency or sum needs a ``note`` that explains it. A line that quotes a completed payment of
+ours can only be linked to that payment.
 """
 
 from typing import Any
@@ -36,7 +36,7 @@ _TARGET = text(f"""
 """)
 _ONE_LINK = text("SELECT pg_advisory_xact_lock(hashtextextended('link to ' || CAST(:id AS text), 0))")
 _LINKED = text("""
-    -- linked: another break that its settlement's last run still sees
+    -- linked: another break that its settlement's last run still found
     SELECT b.id FROM breaks b WHERE b.reference = :id AND b.resolution = 'link' AND b.id <> :break_id
       AND b.run = (SELECT max(number) FROM reconciliation_runs r WHERE r.settlement_id = b.settlement_id) LIMIT 1
 """)
@@ -62,7 +62,7 @@ async def check_link(
     note: str | None,
     caller: Caller,
 ) -> list[str]:
-    """Return the other breaks that the link ends: one, or none. Raises what the table says."""
+    """Return the other breaks that the link ends: one, or none. Raises the errors of the table above."""
     is_alone = found["our_line"] is None
     quoted = await quoted_elsewhere(connection, found, settlement) if is_alone else []
     refuse_open(quoted)
@@ -82,7 +82,7 @@ async def check_link(
 
 def _require_named(only: set[str], entity_id: str | None) -> None:
     if only and entity_id not in only:
-        raise InvalidRequest(Detail("reference", f"The line quotes {', '.join(sorted(only))}: link to that"))
+        raise InvalidRequest(Detail("reference", f"The line quotes {', '.join(sorted(only))}; link to that"))
 
 
 async def _check_break(
@@ -91,11 +91,11 @@ async def _check_break(
     if other["id"] == found["id"]:
         raise InvalidRequest(Detail("reference", "Must be another break"))
     if other["run"] != await last_run(connection, other["settlement_id"]):
-        raise InvalidRequest(Detail("reference", "Must be a break that its settlement's last run still saw"))
+        raise InvalidRequest(Detail("reference", "Must be a break of its settlement's last run"))
     own_entity = found["entity_id"]
     is_other_end = other["resolution"] == "link" and own_entity is not None and other["reference"] == own_entity
     if other["resolution"] is not None and not is_other_end:
-        raise InvalidRequest(Detail("reference", f"That break was resolved already: {other['resolution']}"))
+        raise InvalidRequest(Detail("reference", f"That break is already resolved: {other['resolution']}"))
     differing = [name for name in ("store_id", "provider", "currency") if other[name] != found[name]]
     if other["difference"] + found["difference"] or other["fee_difference"] + found["fee_difference"]:
         differing.append("sum")
@@ -107,15 +107,17 @@ async def _check_target(
     connection: AsyncConnection, found: dict[str, Any], target: dict[str, Any], *, note: str | None
 ) -> None:
     if target["id"] == found["entity_id"]:
-        raise InvalidRequest(Detail("reference", f"Is the {target['kind']} of this break itself"))
+        raise InvalidRequest(Detail("reference", f"Must not be the {target['kind']} of this break itself"))
     if target["status"] in OPEN:
-        raise refused(f"{target['id']} is {target['status']}: wait until it is final")
+        raise refused(f"{target['id']} is {target['status']}; wait until it is final")
     if target["status"] not in MOVED:
-        raise InvalidRequest(Detail("reference", f"{target['id']} is {target['status']}: it explains no money"))
+        raise InvalidRequest(
+            Detail("reference", f"{target['id']} is {target['status']} and moved no money; link to one that did")
+        )
     facts = {"id": target["id"], "break_id": found["id"]}
     linked = (await connection.execute(_LINKED, facts)).scalar_one_or_none()
     if linked:
-        raise InvalidRequest(Detail("reference", f"{target['id']} explains another break already: {linked}"))
+        raise InvalidRequest(Detail("reference", f"{target['id']} already explains another break: {linked}"))
     differing = [name for name in ("store_id", "provider") if target[name] != found[name]]
     currency, amount = _sum_of(found)
     differing += ["currency"] if target["currency"] != currency else []
@@ -124,13 +126,13 @@ async def _check_target(
         here = {"settlement_id": found["settlement_id"], "run": found["run"], "id": target["id"]}
         broken = (await connection.execute(_OPEN_HERE, here)).scalar_one_or_none()
         if broken:
-            raise InvalidRequest(Detail("reference", f"{target['id']} has a break of its own: link to {broken}"))
+            raise InvalidRequest(Detail("reference", f"{target['id']} has a break of its own; link to {broken}"))
         differing.append("line of the statement, with which it was compared")
     _require_note(differing, note)
 
 
 def _sum_of(found: dict[str, Any]) -> tuple[str, int]:
-    """Return the currency and the amount of a break: ours minus theirs, in their currency where theirs is alone."""
+    """Return the currency and the amount of a break: ours minus theirs, in their currency if there is no line of ours."""
     theirs = found["their_line"]
     if found["our_line"] is None and theirs:
         return theirs["currency"], -theirs["amount"] if theirs["moved"] else 0
@@ -140,4 +142,4 @@ def _sum_of(found: dict[str, Any]) -> tuple[str, int]:
 def _require_note(differing: list[str], note: str | None) -> None:
     if differing and not note:
         words = ", ".join(name.removesuffix("_id") for name in differing)
-        raise InvalidRequest(Detail("note", f"Say why they are the same although they differ in: {words}"))
+        raise InvalidRequest(Detail("note", f"Explain why they are the same although they differ in: {words}"))

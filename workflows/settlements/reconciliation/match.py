@@ -27,8 +27,8 @@ from workflows.zones import sql_zone
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What is compared: a settlement's row, the statements that count and whose they are, which providers are expected to
-    report, which send the store nothing, and how many hours after a payment a provider may still be silent about it."""
+    """The input of a comparison: a settlement's row, its statements with their providers, the providers that are expected to
+    report, those that send the store nothing, and how many hours after a payment a provider may still report it."""
 
     settlement: dict[str, Any]
     statement_ids: list[str]
@@ -72,8 +72,8 @@ _TABLES = """
     ) ON COMMIT DROP
 """
 _OURS = text(f"""
-    -- ours: adjustments are corrections of ours and cash is in the drawer; no provider reports either. Where somebody
-    -- accepts it (``uncompared``), lines whose statement is not there are left out.
+    -- ours: adjustments are corrections of ours and cash is in the drawer; no provider reports either. If a person
+    -- accepts it (``uncompared``), lines without a statement are left out.
     INSERT INTO ours (kind, provider, entity_id, our_reference, provider_reference, amount, currency, fee, occurred_at,
                       business_date)
     SELECT kind, provider, entity_id, our_reference, provider_reference, amount, currency, fee, occurred_at, business_date
@@ -176,7 +176,7 @@ _FIRST_ID = "'{prefix}_' || lpad(to_hex(CAST(extract(epoch FROM {at}) * 1000 AS 
 
 
 def _around(entity: str, prefix: str) -> str:
-    """The condition that an entity is about as old as the settlement ``s``: ids begin with their instant."""
+    """Return the condition that an entity was created around the settlement ``s``: ids begin with their timestamp."""
     since = _FIRST_ID.format(prefix=prefix, at="s.start_at - interval '31 days'")
     until = _FIRST_ID.format(prefix=prefix, at="s.end_at + interval '31 days'")
     return f"{entity}.id BETWEEN {since} AND {until}"
@@ -214,7 +214,7 @@ _SOME_UNKNOWN = text("""
 """)
 _WAITING = tuple(
     text(f"""
-        -- waiting: what their lines quote and nobody knows the end of yet
+        -- waiting: payments and refunds that their lines quote and that are not final yet
         UPDATE theirs t SET waits_for = e.id
         FROM their_rest rest LEFT JOIN {entity}_attempts a ON a.reference = rest.our_reference
         JOIN {entity}s e ON e.id = coalesce(a.{entity}_id, split_part(rest.our_reference, ':', 1))

@@ -1,8 +1,8 @@
-"""Find which payments and refunds of the merchant a statement's line quotes, and what our books hold of them.
+"""Find the merchant's payments and refunds that a statement's line quotes, and the corrections booked for them.
 
 A line is about an entity of ours if it quotes our reference (an attempt's, ``pay_…:1``), or the provider's own reference that
-we recorded. All stores of the merchant count: one file may cover several of them. By the provider's reference the payments of
-``AROUND`` the period are looked through, because no index is paid for on the way of a payment.
+we recorded. All stores of the merchant count: one file may cover several of them. The provider's reference is searched among
+the payments of ``AROUND`` the period only, because an index on it would slow down every payment.
 
 | the line is about | it quotes                                                                                            |
 |-------------------|------------------------------------------------------------------------------------------------------|
@@ -26,7 +26,7 @@ REPEATED_REFERENCES = frozenset({"external"})
 OPEN = frozenset({"pending", "processing"})
 MOVED = frozenset({"completed", "refunded"})
 NOT_MOVED = ("declined", "unavailable", "withdrawn", "not_found")
-"""Outcomes of an attempt by which no money moved, whatever became of the payment by another attempt."""
+"""Outcomes of an attempt that moved no money; another attempt of the same payment may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,12 @@ class Quoted:
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody knows yet how it ends."""
+        """Whether it is not final yet."""
         return self.status in OPEN
 
     @property
     def has_moved(self) -> bool:
-        """Whether the books have it, or will have it with the next close."""
+        """Whether it is in the books, or will be with the next close."""
         return self.status in MOVED and self.attempt_moved
 
     @property
@@ -147,5 +147,5 @@ async def _find(connection: AsyncConnection, statement: Any, parameters: dict[st
 
 
 def _prefix(at: Any) -> str:
-    """Return how the ids of an instant begin (UUID version 7)."""
+    """Return the beginning of the ids of a timestamp (UUID version 7)."""
     return f"{int(at.timestamp() * 1_000):012x}"

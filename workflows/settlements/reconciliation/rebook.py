@@ -1,11 +1,11 @@
-"""Rebook: what was resolved holds for what it was said of, and no longer, when a run finds something else.
+"""Reverse or repeat a break's booking when a run no longer finds the break, or finds it again.
 
 | a break                                      | what a run does                                                      |
 |----------------------------------------------|----------------------------------------------------------------------|
 | booked, and not found any more               | books its adjustments the other way round, in the running settlement |
-| booked back, and found again                 | books them again: somebody decided that for this very difference     |
-| still found, but its link's other end is not | opens it: what is left of the two has no counterpart                 |
-| elsewhere, booked before a sale was known    | books it back and links it once that sale is a line here             |
+| booked back, and found again                 | books them again: a person decided that for this very difference     |
+| still found, but its link's other end is not | opens it: the remaining one has no counterpart                       |
+| elsewhere, booked before a sale was known    | books it back and links it as soon as that sale is a line here       |
 
 Without the first, a correction of a correction would be booked on top of it; without the last, the money would be in the books
 twice. A break's ``reference`` (and ``other_reference``, in the other currency) is its last adjustment; whether that has the
@@ -47,7 +47,7 @@ _UNLINK = text("""
           ELSE (SELECT max(number) FROM reconciliation_runs r WHERE r.settlement_id = other.settlement_id) END
 """)
 _KNOWN_BY_NOW = text("""
-    -- known by now: corrections of the store for lines of theirs that were nobody's, and are lines of this settlement
+    -- known by now: corrections of the store for lines of theirs that matched none of ours, and match this settlement's now
     SELECT b.id, b.reference, o.entity_id, l.store_id, l.currency, l.provider, l.amount, l.payment_id, l.provider_reference,
            l.our_reference
     FROM settlement_lines l

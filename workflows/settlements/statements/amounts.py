@@ -1,15 +1,15 @@
-"""Read amounts of a provider's file, in minor units or as a person writes them, without ever guessing.
+"""Read amounts of a provider's file, in minor units or with decimals, without ever guessing.
 
-Which mark stands before the decimals depends on the country: ``1.000`` is one in Tokyo and a thousand in Berlin. The mapping
-says it (``decimal_mark``, ``thousands_mark``). Without it an amount is read with a point before the decimals and commas
+The mark before the decimals depends on the country: ``1.000`` is one in Tokyo and a thousand in Berlin. The mapping declares
+it (``decimal_mark``, ``thousands_mark``). Without that, an amount is read with a point before the decimals and commas
 between groups, if it cannot be read in any other way:
 
 | amount | without marks | why |
 |---|---|---|
-| ``1050``, ``10.50``, ``1,050.25``, ``1,234,567`` | read | in no country another number |
-| ``1.050``, ``1,050`` | refused | a thousand and fifty, or one and a bit |
-| ``1,050`` of a currency without decimals | read | yen are nowhere written with three decimals |
-| ``10,50``, ``1.050,25``, ``1 050`` | refused | marks that have to be declared |
+| ``1050``, ``10.50``, ``1,050.25``, ``1,234,567`` | read | the same number in every country |
+| ``1.050``, ``1,050`` | refused | a thousand and fifty, or a little more than one |
+| ``1,050`` of a currency without decimals | read | yen are never written with three decimals |
+| ``10,50``, ``1.050,25``, ``1 050`` | refused | these marks have to be declared |
 | ``1,00,0``, ``1e3``, full-width digits | refused | malformed |
 
 The point of a number in JSON is its decimal mark, whatever the mapping declares for texts. Decimals beyond those of the
@@ -25,7 +25,7 @@ from workflows.providers.statement_mapping import StatementMapping
 from workflows.settlements.statements.lines import JsonNumber, Unreadable
 
 ReadAmount = Callable[[str, str, str], int]
-"""Reads a cell: its text, its currency, and our field's name for the complaint."""
+"""A function that reads a cell: its text, its currency, and our field's name for the error."""
 
 MAX_SHOWN = 40
 _WHOLE = re.compile(r"[+-]?[0-9]{1,16}")
@@ -33,11 +33,11 @@ _JSON_NUMBER = re.compile(r"(-?)([0-9]{1,16})\.([0-9]{1,8})")
 _AMBIGUOUS = re.compile(r"[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}")
 _SPACES = "[ \u00a0\u2009\u202f]"
 _SAME_MARK = {" ": _SPACES, "'": "['\u2019]"}
-"""Marks that are typed in several ways."""
+"""Marks that have several spellings."""
 
 
 def amount_reader(mapping: StatementMapping) -> ReadAmount:
-    """Return what reads the amounts of a file with ``mapping``. It raises ``Unreadable``."""
+    """Return the reader for the amounts of a file with ``mapping``. It raises ``Unreadable``."""
     if mapping.amounts == "minor":
         return _minor
     decimal_mark, thousands_mark = mapping.marks
@@ -70,7 +70,7 @@ def amount_reader(mapping: StatementMapping) -> ReadAmount:
 
 
 def shown(value: str) -> str:
-    """Return a cell as a complaint quotes it: short, printable, and without card data."""
+    """Return a cell as an error quotes it: short, printable, and without card data."""
     text = mask_digits(value)
     text = "".join(character if character.isprintable() else "\ufffd" for character in text[:MAX_SHOWN])
     return f'"{text}…"' if len(value) > MAX_SHOWN else f'"{text}"'

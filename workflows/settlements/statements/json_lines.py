@@ -8,11 +8,11 @@ from typing import Any
 
 from workflows.settlements.statements.lines import JsonNumber, Unreadable
 
-MAX_DEPTH = 20  # of what is only stored; everything that looks through a line may recurse
+MAX_DEPTH = 20  # also for values that are only stored: the code that searches a line recurses
 
 
 class _Twice(ValueError):
-    """An object names something twice; of two amounts nobody can say which was meant."""
+    """An object repeats a name; it is not clear which of two values was meant."""
 
 
 def read_json_line(raw: bytes, line_number: int) -> dict[str, Any]:

@@ -29,9 +29,9 @@ class JsonNumber(str):
 
 
 class Unreadable(Exception):
-    """A row cannot be read: ``field`` says which of our fields, ``issue`` what is wrong with it or what it must be.
+    """A row cannot be read: ``field`` is the name of our field, ``issue`` says what is wrong or what the value must be.
 
-    ``word`` is a word that the mapping does not know; every one of them is reported once, whatever the number of its lines.
+    ``word`` is a word that the mapping does not know; each such word is reported once, however many lines have it.
     """
 
     def __init__(self, field: str, issue: str, *, word: str | None = None) -> None:
@@ -41,7 +41,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """Why a line cannot be read: ``where`` is its number in the file, the rest as in ``Unreadable``."""
+    """A line that cannot be read: ``where`` is its number in the file, the rest as in ``Unreadable``."""
 
     where: int
     field: str

@@ -1,8 +1,8 @@
-"""Make the copy of a provider's file that is stored: its own bytes, or without the card numbers it has.
+"""Make the stored copy of a provider's file: the same bytes, except that card numbers are masked.
 
-Columns that nobody mapped are stored in the raw file only. A number there does not refuse the file: its digits are replaced
-by asterisks, in names and cells, and the file's hash stays the original's, so the same file again is still recognised. Lines
-without a card number are copied as they are.
+Columns that are not mapped are stored in the raw file only. A card number there does not refuse the file: its digits are
+replaced by asterisks, in names and cells, and the file's hash stays the original's, so the same file is still recognised.
+Lines without a card number are copied unchanged.
 """
 
 import csv

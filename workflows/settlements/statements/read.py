@@ -64,7 +64,7 @@ class Opened:
 
     @asynccontextmanager
     async def copy_to_store(self, file: IO[bytes]) -> AsyncIterator[IO[bytes]]:
-        """Yield what may be stored of ``file`` after it was read: itself, or a copy with its card numbers masked."""
+        """Yield ``file`` for storing, after it was read: itself, or a copy with its card numbers masked."""
         if not self.suspicion.has_card_data:
             yield file
             return
@@ -113,7 +113,7 @@ def open_statement(file: IO[bytes], *, provider: str, format_: str, mapping: Sta
         if not header:
             raise Unreadable("file", "Must have a line of column names")
         found = mapping or default_mapping(provider, header)
-        row_reader(found, header, suspicion)  # for its complaints, before anything else is done
+        row_reader(found, header, suspicion)  # for its errors, before anything else is done
     except (Unreadable, ValidationError) as error:
         rows.close()
         raise unreadable([_complaint(error)]) from error

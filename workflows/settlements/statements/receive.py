@@ -3,12 +3,12 @@
 | step    | what                                                                                                     |
 |---------|------------------------------------------------------------------------------------------------------------|
 | digest  | SHA-256 of the file, before the transaction                                                                |
-| look    | an answer kept beside the key, or the file that counts already: nothing more is done                       |
+| look    | a stored answer for the key, or the same file stored already: nothing more is done                         |
 | read    | the file's lines by the mapping, a batch at a time, into a table of this transaction (COPY)                |
 | keep    | the statement, the raw file in pieces (card numbers masked), its lines, the mapping if one was declared    |
 
-The lines take a detour because COPY does not go into tables with row-level security. Whatever the size of the file, a
-batch of lines and one piece of it are all that is in memory.
+The lines take a detour because COPY does not work on tables with row-level security. Only a batch of lines and one piece
+of the file are in memory at a time, whatever its size.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ class Incoming:
 
 
 _NEWEST = text("""
-    -- newest: the one that counts. A file that was superseded meanwhile counts again when it comes again.
+    -- newest: the one that counts. A file that was superseded meanwhile counts again when it is sent again.
     SELECT * FROM statements WHERE settlement_id = :settlement_id AND provider = :provider ORDER BY number DESC LIMIT 1
 """)
 _KEPT_MAPPING = text("SELECT mapping FROM statement_mappings WHERE merchant_id = :merchant_id AND provider = :provider")
@@ -168,7 +168,7 @@ async def _kept_mapping(connection: AsyncConnection, merchant_id: str, provider:
     mapping = _readable(found) if found else None
     if found and mapping is None:
         raise InvalidRequest(
-            Detail("mapping", "The mapping that was declared last is not valid any more; declare it again")
+            Detail("mapping", "The mapping that was declared last is no longer valid; declare it again")
         )
     return mapping
 

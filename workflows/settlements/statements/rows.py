@@ -1,7 +1,7 @@
-"""One row of a provider's file, read strictly: a value that is not what the mapping says is refused, never repaired.
+"""Read one row of a provider's file strictly: a value that does not follow the mapping is refused, never repaired.
 
 A word that the mapping does not know (a status, a kind, a currency) refuses the file too, and is named: money that has moved
-would otherwise be taken for money that has not. Made for a million rows: what the mapping decides is decided once.
+would otherwise be taken for money that has not. Built for a million rows: the mapping is evaluated once.
 """
 
 import re
@@ -36,7 +36,7 @@ def row_reader(mapping: StatementMapping, header: Sequence[str], suspicion: Susp
     places = _places(mapping, header)
     suspicion = suspicion or Suspicion()
     kinds = _kinds(mapping)
-    # A word in both lists counts as moved: the mistake then shows as a break and not as silence.
+    # A word in both lists counts as moved: the mistake then shows as a break and is not hidden.
     moved = {_plain(word): False for word in mapping.unsettled_words} | {
         _plain(word): True for word in mapping.settled_words
     }

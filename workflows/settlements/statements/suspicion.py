@@ -13,7 +13,7 @@ class Suspicion:
 
     has_card_data: bool = False
     _is_clean: bool = False
-    """The next row was looked at already."""
+    """The next row was searched already."""
 
     def look_at_names(self, header: Sequence[str]) -> None:
         """Look at the names of columns."""
