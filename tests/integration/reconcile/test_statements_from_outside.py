@@ -154,6 +154,23 @@ async def test_a_status_that_the_mapping_does_not_know_refuses_the_file_by_name(
     assert found["PP-7788"] == found["PP-7789"] == "missing_internally"
 
 
+@pytest.mark.parametrize("word", ["\u017fettled", "\u017fETTLED", "o\u212a", "O\u212a", "ﬆopped", "ＯＫ"])
+async def test_a_word_that_only_looks_like_a_declared_one_is_unknown(
+    api: Api, admin: Admin, tenant: Tenant, word: str
+) -> None:
+    settlement_id = await closed_settlement(admin, tenant, [])
+    words = {"settled_words": ["settled", "ok", "BEZAHLT", "ÜBERWIESEN"], "unsettled_words": ["stopped"]}
+    mapping = {"columns": {"our_reference": "ref", "amount": "amt", "status": "st", "kind": "k"}, "currency": "JPY"}
+    kinds = {"kinds": {"Sale": "payment", "settled": "payment", "ok": "payment", "stopped": "refund"}}
+    known = "a,1,Settled,SALE\nb,2,OK,sale\nc,3,bezahlt,Sale\nd,4,überwiesen,sale\ne,5,Überwiesen,sale\n"
+    declared = external({**mapping, **words, **kinds})
+    for bad, field in ((f"f,6,{word},sale", "status"), (f"f,6,settled,{word}", "kind")):
+        answer = await post_csv(api, tenant, settlement_id, f"ref,amt,st,k\n{known}{bad}\n", query=declared)
+        assert (answer.status, [one["field"] for one in answer.details]) == (422, [f"lines.7.{field}"])
+    answer = await post_csv(api, tenant, settlement_id, f"ref,amt,st,k\n{known}", query=declared)
+    assert (answer.status, answer.body["line_count"]) == (201, 5)
+
+
 async def test_every_unknown_word_of_a_long_file_is_named_once(api: Api, admin: Admin, tenant: Tenant) -> None:
     settlement_id = await closed_settlement(admin, tenant, [])
     mapping = {"columns": {"our_reference": "ref", "amount": "amt", "kind": "k", "currency": "c"}}

@@ -111,15 +111,21 @@ def _kinds(mapping: StatementMapping) -> dict[str, str]:
 
 
 def _plain(word: str) -> str:
-    return word.strip().casefold()
+    """Return a word in lower case.
+
+    Characters whose upper case is another one than theirs stay: the Kelvin sign is no k, and the long s (U+017F) no s.
+    """
+    word = word.strip()
+    if word.isascii():
+        return word.lower()
+    return "".join(one.lower() if one.lower().upper() == one else one for one in word)
 
 
 def _known(word: str, known: Mapping[str, Known], field: str, where: str) -> Known:
-    found = known.get(word.casefold())
+    plain = _plain(word)
+    found = known.get(plain)
     if found is None:
-        raise Unreadable(
-            field, f"{shown(word)} is not known; declare it in {where} of the mapping", word=word.casefold()
-        )
+        raise Unreadable(field, f"{shown(word)} is not known; declare it in {where} of the mapping", word=plain)
     return found
 
 
