@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from api.counters import OWN
 from api.problems import problems
 from workflows.payments.overview import Overview, take_overview
+from workflows.settlements.waiting_days import WaitingDays, count_waiting_days
 
 router = APIRouter(tags=["health"])
 
@@ -29,10 +30,10 @@ OPEN_ROWS = {
 
 
 class _Installation(Collector):
-    """An overview as gauges."""
+    """An overview and the days that wait for a person as gauges."""
 
-    def __init__(self, overview: Overview) -> None:
-        self._overview = overview
+    def __init__(self, overview: Overview, waiting: Iterable[WaitingDays]) -> None:
+        self._overview, self._waiting = overview, waiting
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """One family per question an operator asks."""
@@ -51,6 +52,15 @@ class _Installation(Collector):
         beat = GaugeMetricFamily("mpac_beat_silent_seconds", "Since a worker last received a sweep from beat.")
         beat.add_metric([], self._overview.beat_silent_seconds)
         yield beat
+        days = GaugeMetricFamily("mpac_days_waiting", "Closed days that wait for a person.", labels=["reason"])
+        ages = GaugeMetricFamily(
+            "mpac_days_waiting_oldest_seconds", "Since the oldest of these days ended.", labels=["reason"]
+        )
+        for each in self._waiting:
+            days.add_metric([each.reason], each.count)
+            ages.add_metric([each.reason], each.oldest_seconds)
+        yield days
+        yield ages
 
 
 @router.get(
@@ -61,5 +71,5 @@ class _Installation(Collector):
 async def metrics() -> Response:
     """Everything, in Prometheus' text format."""
     installation = CollectorRegistry()
-    installation.register(_Installation(await take_overview()))
+    installation.register(_Installation(await take_overview(), await count_waiting_days()))
     return Response(generate_latest(OWN) + generate_latest(installation), media_type=CONTENT_TYPE_LATEST)
