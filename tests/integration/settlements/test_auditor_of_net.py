@@ -1,10 +1,14 @@
 """I15 finds what is planted: money that is in the settlements twice, whoever booked it."""
 
+from dataclasses import replace
+
 import pytest
 
+from tests.factories import TERMINAL
 from tests.harness import Api
 from tests.integration.settlements.desk import Desk, said_of
 from tests.integration.settlements.kit import Shop
+from tests.integration.settlements.test_corrections_and_known_money import upload_external
 from tests.reconciling import upload
 from workflows.database import Role, transaction
 from workflows.settings import Settings
@@ -12,12 +16,12 @@ from workflows.settlements.adjust import Adjustment, write_adjustment
 from workflows.settlements.open_due import open_due
 
 
-async def book(shop: Shop, entity_id: str, amount: int, **references: str | None) -> None:
+async def book(shop: Shop, entity_id: str, amount: int, *, provider: str = "sandbox", **references: str | None) -> None:
     """What the product refuses: a correction for money that the books have."""
     facts = {"our_reference": f"{entity_id}:1", "provider_reference": None, **references}
     async with transaction(Role.WORKER) as connection:
         at = (await shop.settlement((await shop.running())["id"]))["created_at"]
-        wrong = Adjustment(shop.tenant.store_id, "JPY", "sandbox", amount, at, **facts)
+        wrong = Adjustment(shop.tenant.store_id, "JPY", provider, amount, at, **facts)
         await write_adjustment(connection, wrong)
 
 
@@ -62,3 +66,46 @@ async def test_the_auditor_finds_a_file_of_two_days_that_was_booked_into_both(
     await shop.admin.execute("UPDATE breaks SET resolution = 'adjust' WHERE id = %s", [found["id"]])
     await book(shop, sale, line["amount"])
     assert (await desk.audited())[0].endswith("hold 9676, the provider says 4838")
+
+
+async def sell_at_a_terminal(shop: Shop, slip_number: str, amount: int) -> tuple[str, str]:
+    """A sale of the terminal's own application, and the settlement that has it alone."""
+    facts = {**TERMINAL.facts, "slip_number": slip_number}
+    sale = await shop.payments.pending(replace(TERMINAL, facts=facts), amount=amount)
+    await shop.payments.process(sale)
+    return sale, (await shop.close_now())["id"]
+
+
+@pytest.mark.parametrize("second", ["accepted", "compared", "both days in both files"])
+async def test_a_slip_number_that_a_terminal_used_twice_is_no_departure(desk: Desk, second: str) -> None:
+    shop = desk.shop
+    days = [await sell_at_a_terminal(shop, "00017", amount) for amount in (700, 800)]
+    lines = [(await shop.lines(settlement_id))[sale] for sale, settlement_id in days]
+    told = [said_of(line, provider="external", our_reference=None) for line in lines]
+    for place, (_, settlement_id) in enumerate(days):
+        if place == 1 and second == "accepted":
+            boss = desk.api.signer.user(shop.tenant, role="store_manager")
+            body = {"accept_uncompared": True, "note": "on paper"}
+            assert (await desk.api.post(f"/settlements/{settlement_id}/reconcile", body, as_=boss)).status == 200
+        else:
+            await upload_external(shop, settlement_id, told if second.startswith("both") else [told[place]])
+            await desk.run(settlement_id)
+            for found in await desk.breaks(settlement_id):
+                assert (await desk.resolve(found["id"], resolution="adjust")).status == 409
+                other = days[1 - place][0]
+                assert (await desk.resolve(found["id"], resolution="link", reference=other)).status == 200
+        assert await desk.status(settlement_id) == "reconciled"
+    assert await desk.audited() == []
+
+
+async def test_the_auditor_finds_a_terminals_sale_that_was_booked_twice(
+    shop: Shop, api: Api, settings: Settings
+) -> None:
+    await open_due(worker="worker-of-the-test")
+    desk = Desk(shop, api, settings)
+    sale, settlement_id = await sell_at_a_terminal(shop, "00018", 700)
+    line = (await shop.lines(settlement_id))[sale]
+    await upload_external(shop, settlement_id, [said_of(line, provider="external", our_reference=None)])
+    assert (await desk.run(settlement_id))["status"] == "reconciled"
+    await book(shop, sale, 700, provider="external", our_reference=None, provider_reference="00018")
+    assert (await desk.audited())[0].endswith("hold 1400, the provider says 700")

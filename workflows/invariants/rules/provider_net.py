@@ -14,6 +14,7 @@ Left out, because the books and the statements may still differ, or a person has
 
 - a reference with a line, a statement or a waiting sale outside of reconciled settlements (open, expected, late);
 - lines of settlements whose provider was not compared (accepted by a person, or by policy);
+- slip numbers that terminals used for several sales: nothing says which of these a statement's line is about;
 - a break that a person ended with ``ignore``, with a link that has a note, or with a link to a row that is not reconciled
   yet, and money that the provider reported twice under two references.
 
@@ -43,6 +44,7 @@ _BOOKS = """
     ), held AS (
         SELECT store_id, provider, currency, key, kind, sum(amount - fee) AS net, sum(fee) AS fees,
                bool_and(is_done) AS is_done, bool_or(is_compared) AS is_compared,
+               provider = 'external' AND count(*) > 1 AS is_reused,
                array_agg(DISTINCT settlement_id) AS homes
         FROM lines GROUP BY store_id, provider, currency, key, kind
     ), corrections AS (
@@ -90,9 +92,9 @@ _BOOKS = """
         LEFT JOIN names n ON (n.store_id, n.provider, n.our_reference) = (b.store_id, b.provider, b.our_reference)
         WHERE b.resolution IN ('ignore', 'link') GROUP BY 1, 2, 3
     ), sides AS (
-        SELECT store_id, provider, currency, key, net AS held, 0 AS told, is_done, is_compared FROM held
-        UNION ALL SELECT store_id, provider, currency, key, net, 0, true, true FROM corrections
-        UNION ALL SELECT store_id, provider, currency, key, 0, net, is_done, true FROM told
+        SELECT store_id, provider, currency, key, net AS held, 0 AS told, is_done, is_compared, is_reused FROM held
+        UNION ALL SELECT store_id, provider, currency, key, net, 0, true, true, false FROM corrections
+        UNION ALL SELECT store_id, provider, currency, key, 0, net, is_done, true, false FROM told
     ), judged AS (
         SELECT s.store_id, s.provider, s.currency, s.key, sum(s.held) AS held, sum(s.told) AS told,
                coalesce(bool_or(e.is_linked), false) AS is_linked
@@ -101,7 +103,8 @@ _BOOKS = """
           AND NOT EXISTS (SELECT FROM waiting w
                           WHERE (w.store_id, w.provider, w.key) = (s.store_id, s.provider, s.key))
         GROUP BY 1, 2, 3, 4
-        HAVING bool_and(s.is_done) AND bool_or(s.is_compared) AND NOT coalesce(bool_or(e.is_named), false)
+        HAVING bool_and(s.is_done) AND bool_or(s.is_compared) AND NOT bool_or(s.is_reused)
+           AND NOT coalesce(bool_or(e.is_named), false)
     )
 """
 _PLACE = "concat_ws(' ', store_id, provider, currency)"
