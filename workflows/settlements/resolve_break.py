@@ -144,17 +144,20 @@ async def _book(
 ) -> tuple[str | None, str | None]:
     """Write the adjustment lines that take our books to theirs; return their ids.
 
-    A line of theirs in another currency has two sides: the excess in our currency, and the missing amount in theirs.
+    A line of theirs in another currency has two sides: the excess in our currency, and the missing amount in theirs. The
+    running settlements are locked in the order of their currencies, so that two resolutions do not wait for each other.
     """
     facts = {
         **{name: found[name] for name in ("store_id", "provider", "provider_reference", "our_reference")},
         "payment_id": payment_id,
         "occurred_at": occurred_at,
     }
-    written: list[str | None] = []
-    for currency, amount in ((found["currency"], correction_of(found)), other_side_of(found)):
-        booked = Adjustment(currency=currency, amount=amount, **facts) if amount else None
-        written.append(await write_adjustment(connection, booked) if booked else None)
+    sides = ((found["currency"], correction_of(found)), other_side_of(found))
+    written: list[str | None] = [None, None]
+    for place, (currency, amount) in sorted(enumerate(sides), key=lambda side: side[1][0]):
+        if amount:
+            booked = Adjustment(currency=currency, amount=amount, **facts)
+            written[place] = await write_adjustment(connection, booked)
     if not any(written):
         raise InvalidRequest(Detail("resolution", "There is no difference in money to book; ignore it with a reason"))
     return written[0], written[1]

@@ -18,7 +18,6 @@ Left out, because the books and the statements may still differ, or a person has
 - a break that a person ended with ``ignore``, with a link that has a note, or with a link to a row that is not reconciled
   yet, and money that the provider reported twice under two references.
 
-
 Write-offs are booked and therefore judged. References that were linked to each other have to add up together.
 """
 

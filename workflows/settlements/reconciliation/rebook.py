@@ -32,7 +32,7 @@ _TURNED = text(f"""
     FROM breaks b {_SIDES} JOIN settlement_lines l ON l.kind = 'adjustment' AND l.entity_id = side.adjustment_id
     WHERE b.settlement_id = :id AND b.resolution IN ('adjust', 'write_off')
       AND l.amount = side.amount * CASE WHEN b.run = :run THEN -1 ELSE 1 END
-    ORDER BY l.provider, b.id, side.name -- accounts are opened in the same order by everybody
+    ORDER BY l.currency, l.provider, b.id, side.name -- settlements are locked and accounts opened in everybody's order
     FOR NO KEY UPDATE OF b
 """)
 _REFER = {

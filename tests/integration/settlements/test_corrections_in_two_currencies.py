@@ -1,0 +1,39 @@
+"""Corrections of two currencies at once: nobody waits in a ring."""
+
+import asyncio
+
+import psycopg
+
+from tests.integration.settlements.desk import Desk, said_of
+from tests.integration.settlements.test_corrections_and_known_money import rows
+from tests.reconciling import upload
+from tests.waiting import eventually
+from workflows.ids import new_id
+from workflows.settlements.close import close_by_hand
+from workflows.settlements.open_due import open_due
+
+WAITING = "SELECT DISTINCT pid FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
+
+
+async def test_corrections_with_sides_in_the_same_two_currencies_do_not_wait_for_each_other(desk: Desk) -> None:
+    shop = desk.shop
+    await shop.sell(1_000)
+    await shop.sell(500, currency="USD")
+    await open_due(worker="worker-of-the-test")
+    breaks = []
+    for currency, told in (("JPY", "USD"), ("USD", "JPY")):
+        settlement_id = (await shop.running(currency))["id"]
+        await close_by_hand(settlement_id, caller=shop.manager, request_id=new_id("request"))
+        (line,) = (await shop.lines(settlement_id)).values()
+        await upload(shop.tenant, settlement_id, [said_of(line, currency=told)])
+        await desk.run(settlement_id)
+        (found,) = await desk.breaks(settlement_id)
+        assert found["category"] == "currency_mismatch"
+        breaks.append(found["id"])
+    async with await psycopg.AsyncConnection.connect(shop.admin.info.dsn, password=shop.admin.info.password) as other:
+        running = "SELECT FROM settlements WHERE store_id = %s AND status = 'open' FOR UPDATE"
+        await other.execute(running, [shop.tenant.store_id])
+        waiting = [asyncio.create_task(desk.resolve(one, resolution="adjust")) for one in breaks]
+        await eventually(lambda: rows(shop, WAITING), until=lambda found: len(found) >= len(breaks), within=60)
+        await other.rollback()
+    assert [answer.status for answer in await asyncio.gather(*waiting)] == [200, 200]
