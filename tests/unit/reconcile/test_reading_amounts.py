@@ -51,7 +51,7 @@ def test_an_amount_that_every_country_reads_alike_needs_no_mark(currency: str, t
     [
         (currency, text)
         for currency in ("EUR", "USD", "KWD")
-        for text in ("2.500", "1,000", "-1.050", "+999,999", "12.345")
+        for text in ("2.500", "1,000", "-1.050", "+999,999", "12.345", "01.000")
     ]
     + [("JPY", text) for text in ("1.000", "2.500", "-999.999")],
 )

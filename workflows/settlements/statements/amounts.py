@@ -30,7 +30,7 @@ ReadAmount = Callable[[str, str, str], int]
 MAX_SHOWN = 40
 _WHOLE = re.compile(r"[+-]?[0-9]{1,16}")
 _JSON_NUMBER = re.compile(r"(-?)([0-9]{1,16})\.([0-9]{1,8})")
-_AMBIGUOUS = re.compile(r"[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}")
+_AMBIGUOUS = re.compile(r"[+-]?0*[1-9][0-9]{0,2}[.,][0-9]{3}")
 _SPACES = "[ \u00a0\u2009\u202f]"
 _SAME_MARK = {" ": _SPACES, "'": "['\u2019]"}
 """Marks that have several spellings."""
