@@ -48,7 +48,7 @@ _BOOKS = """
         FROM lines GROUP BY store_id, provider, currency, key, kind
     ), corrections AS (
         SELECT a.store_id, a.provider, a.currency, coalesce(n.key, a.provider_reference, a.our_reference, a.entity_id) AS key,
-               sum(a.amount) AS net
+               sum(a.amount) AS net, a.provider = 'external' AND count(*) > 1 AS is_reused
         FROM settlement_lines a LEFT JOIN names n USING (store_id, provider, our_reference)
         WHERE a.kind = 'adjustment' GROUP BY 1, 2, 3, 4
     ), said AS (
@@ -92,7 +92,7 @@ _BOOKS = """
         WHERE b.resolution IN ('ignore', 'link') GROUP BY 1, 2, 3
     ), sides AS (
         SELECT store_id, provider, currency, key, net AS held, 0 AS told, is_done, is_compared, is_reused FROM held
-        UNION ALL SELECT store_id, provider, currency, key, net, 0, true, true, false FROM corrections
+        UNION ALL SELECT store_id, provider, currency, key, net, 0, true, true, is_reused FROM corrections
         UNION ALL SELECT store_id, provider, currency, key, 0, net, is_done, true, false FROM told
     ), judged AS (
         SELECT s.store_id, s.provider, s.currency, s.key, sum(s.held) AS held, sum(s.told) AS told,

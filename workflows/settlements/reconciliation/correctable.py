@@ -7,6 +7,7 @@
 | one completed and in this settlement (a pair, a second line) | allowed: the difference is not in the books      |
 | one completed elsewhere, in any store and period             | 409: link to it                                  |
 | the same, taken out of our books by an earlier correction    | allowed: the books no longer have it             |
+| nothing of ours, but it was booked for another settlement    | 409: ignore it, with that as the reason          |
 | ours alone, but another settlement's statement reported it   | 409: link to the break there                     |
 | ours alone, and no statement of its provider was compared    | 409: upload the statement                        |
 
@@ -32,6 +33,25 @@ _REPORTED = text("""
       AND b.resolution IS DISTINCT FROM 'write_off' AND b.difference = -CAST(:difference AS bigint)
       AND (b.our_reference = :our_reference OR b.provider_reference = :provider_reference)
       AND b.run = (SELECT max(number) FROM reconciliation_runs r WHERE r.settlement_id = s.id)
+    LIMIT 1
+""")
+_ONE_CORRECTION = text("SELECT pg_advisory_xact_lock(hashtextextended('correct ' || :merchant_id || :provider, 0))")
+_BOOKED = text("""
+    -- booked: a correction that stands, for the same line of theirs in a file of another settlement. Where references are used
+    -- again, the line has the same amount, and no other day.
+    SELECT b.id, b.settlement_id FROM settlements s
+    JOIN breaks b ON b.settlement_id = s.id
+    JOIN settlement_lines l ON l.kind = 'adjustment' AND l.entity_id = coalesce(b.reference, b.other_reference)
+    WHERE s.merchant_id = :merchant_id AND s.id <> :id AND s.end_at > CAST(:start_at AS timestamptz) - interval '31 days'
+      AND s.start_at < CAST(:end_at AS timestamptz) + interval '31 days'
+      AND b.provider = :provider AND b.kind = :kind AND b.our_line IS NULL AND b.resolution IN ('adjust', 'write_off')
+      AND (b.our_reference = :our_reference OR b.provider_reference = :provider_reference)
+      AND l.amount = CASE WHEN b.reference IS NOT NULL THEN b.fee_difference - b.difference
+          ELSE CAST(b.their_line ->> 'amount' AS bigint) - coalesce(CAST(b.their_line ->> 'fee' AS bigint), 0) END
+      AND (NOT :is_repeating OR (
+          CAST(b.their_line ->> 'amount' AS bigint) = :amount
+          AND coalesce(b.their_line ->> 'occurred_at' = :occurred_at, true)
+          AND coalesce(b.their_line ->> 'occurred_on' = :occurred_on, true)))
     LIMIT 1
 """)
 _WAS_COMPARED = text("""
@@ -80,6 +100,8 @@ async def require_correctable(
         )
     if found["our_line"] and not found["their_line"]:
         await _refuse_unreported(connection, found, settlement)
+    if found["their_line"] and not found["our_line"]:
+        await _refuse_booked(connection, found, settlement)
     return quoted[0].payment_id if quoted else None
 
 
@@ -101,6 +123,21 @@ async def _refuse_unreported(connection: AsyncConnection, found: dict[str, Any],
         raise refused(f"A statement of {reported['settlement_id']} reported it; link to its break {reported['id']}")
     if not (await connection.execute(_WAS_COMPARED, {**facts, **place})).scalar_one():
         raise refused(f"No statement of {found['provider']} was compared; upload one and reconcile again")
+
+
+async def _refuse_booked(connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any]) -> None:
+    """Raise if a file of several days, or of several stores, had its line corrected elsewhere already."""
+    facts = {name: found[name] for name in ("provider", "kind", "our_reference", "provider_reference")}
+    line = {name: found["their_line"][name] for name in ("amount", "occurred_at", "occurred_on")}
+    place = {name: settlement[name] for name in ("id", "merchant_id", "start_at", "end_at")}
+    await connection.execute(_ONE_CORRECTION, {name: {**facts, **place}[name] for name in ("merchant_id", "provider")})
+    is_repeating = found["provider"] in REPEATED_REFERENCES
+    parameters = {**facts, **line, **place, "is_repeating": is_repeating}
+    booked = (await connection.execute(_BOOKED, parameters)).mappings().one_or_none()
+    if booked:
+        raise refused(
+            f"The same line was booked for {booked['settlement_id']} ({booked['id']}); ignore it here, with that as the reason"
+        )
 
 
 def refused(issue: str) -> InvalidStatusTransition:
