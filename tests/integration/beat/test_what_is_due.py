@@ -84,7 +84,8 @@ async def test_the_longest_overdue_come_first_and_a_page_has_its_limit(payments:
         await time_passes(admin, payment_id, seconds=seconds)
     found = [due.id for due in await find_due_payments(limit=ALL) if due.id in ids]
     assert found == [ids[1], ids[0], ids[2]]
-    assert len(await find_due_payments(limit=1)) == 1
+    page = [due.id for due in await find_due_payments(limit=1) if due.id in ids]
+    assert page in ([], [ids[1]])  # one of each provider, which may be another test's
 
 
 async def test_finding_what_is_due_reads_an_index_and_not_the_table(payments: PaymentMaker, admin: Admin) -> None:

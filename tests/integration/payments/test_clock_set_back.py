@@ -43,13 +43,11 @@ async def movable(stack: LocalStack) -> str:
 @pytest.fixture
 async def engines(settings: Settings, movable: str) -> AsyncIterator[None]:
     """Every role is connected to that database."""
-    usual, url = database._engines.by_role, database._engines.url
-    database._engines.by_role = {}
+    usual, database._engines = database._engines, database._Engines()
     connect(settings.model_copy(update={"database_url": SecretStr(movable)}))
     yield
-    for engine in database._engines.by_role.values():
-        await engine.dispose()
-    database._engines.by_role, database._engines.url = usual, url
+    await database.disconnect()
+    database._engines = usual
 
 
 @pytest.fixture

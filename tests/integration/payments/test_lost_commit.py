@@ -23,16 +23,19 @@ from workflows.settings import Settings
 @pytest.fixture
 async def wire(settings: Settings, engines: None) -> AsyncIterator[Wire]:
     """The workers' connections go over a wire that can lose the answer to a COMMIT."""
-    usual = database._engines.by_role[Role.WORKER]
+    usual = database._engines
     async with wire_to(settings.database_url.get_secret_value()) as (wire, url):
-        known = database._engines.url
+        database._engines = database._Engines()
+        database._engines.by_role, database._engines.long = {**usual.by_role}, {**usual.long}
         connect(settings.model_copy(update={"database_url": SecretStr(url)}), roles=(Role.WORKER,))
-        database._engines.url = known
+        database._engines.url = usual.url
+        behind = (database._engines.by_role[Role.WORKER], database._engines.long[Role.WORKER])
         try:
             yield wire
         finally:
-            behind, database._engines.by_role[Role.WORKER] = database._engines.by_role[Role.WORKER], usual
-            await behind.dispose()
+            database._engines = usual
+            for engine in behind:
+                await engine.dispose()
 
 
 @pytest.mark.parametrize("request_", [QR, CASH], ids=["provider", "cash"])
