@@ -2,7 +2,7 @@
 
 | limit         | measured over                          | beyond it                                       |
 |---------------|----------------------------------------|-------------------------------------------------|
-| in flight     | this process                           | 503 with ``Retry-After``: overload               |
+| in flight     | this process, but for what waits for its own client | 503 with ``Retry-After``: overload  |
 | waiting       | this process (`wait=`, streams)        | the same, at a limit of their own: they cost little|
 | per minute    | all processes, per merchant and overall| 429 with ``Retry-After``; known callers only      |
 | maintenance   | all processes                          | 503 with ``Retry-After`` and the operator's words|
@@ -16,8 +16,9 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -28,6 +29,7 @@ from workflows.settings import Settings
 from workflows.switches import Maintenance, read_maintenance
 
 logger = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
 
 EXCHANGE_SECONDS = 0.5  # how far processes may lag behind each other; at 10,000/min that is 83 requests
 WINDOW_SECONDS = 60
@@ -47,6 +49,52 @@ def _may_wait(scope: Scope) -> bool:
     return found is not None and (found[1] is not None or b"wait=" in scope["query_string"])
 
 
+class Admission:
+    """The place of one request in flight. It is given up while the request waits for its own client.
+
+    Else clients that nobody knows, which send their bodies byte by byte or do not read their answers, would take all places.
+    """
+
+    __slots__ = ("_in_flight", "_is_waiting", "_most")
+
+    def __init__(self, in_flight: dict[bool, int], most: dict[bool, int], *, is_waiting: bool) -> None:
+        self._in_flight = in_flight
+        self._most = most
+        self._is_waiting = is_waiting
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all places are taken."""
+        return self._in_flight[self._is_waiting] >= self._most[self._is_waiting]
+
+    @property
+    def is_beyond(self) -> bool:
+        """Whether more places are taken than there are: somebody came while this request waited for its client."""
+        return self._in_flight[self._is_waiting] > self._most[self._is_waiting]
+
+    def enter(self) -> None:
+        """Take a place, however many are taken."""
+        self._in_flight[self._is_waiting] += 1
+
+    def leave(self) -> None:
+        """Give the place up."""
+        self._in_flight[self._is_waiting] -= 1
+
+    async def away(self, client: Awaitable[Answer]) -> Answer:
+        """Wait for ``client`` without a place."""
+        self.leave()
+        try:
+            return await client
+        finally:
+            self.enter()
+
+
+def overloaded() -> ServiceUnavailable:
+    """Return the error for a request that finds all places taken."""
+    message = "The service is overloaded; retry shortly"
+    return ServiceUnavailable(message=message, retry_after_seconds=RETRY_AFTER_OVERLOAD_SECONDS)
+
+
 class Limits:
     """The limits of one API process."""
 
@@ -62,23 +110,21 @@ class Limits:
         self._task: asyncio.Task[None] | None = None
 
     @contextmanager
-    def admitted(self, scope: Scope) -> Iterator[None]:
+    def admitted(self, scope: Scope) -> Iterator[Admission]:
         """Count one request in and out. Raises ``ServiceUnavailable`` in overload and in maintenance."""
-        is_waiting = _may_wait(scope)
+        admission = Admission(self._in_flight, self._most, is_waiting=_may_wait(scope))
         is_always_served = scope["path"].startswith(ALWAYS_SERVED)
         if not is_always_served:
             if self._maintenance.is_on and not scope["path"].startswith("/api/v1/ops/"):
                 message = self._maintenance.message or "Closed for maintenance, try again later"
                 raise ServiceUnavailable(message=message, retry_after_seconds=RETRY_AFTER_MAINTENANCE_SECONDS)
-            if self._in_flight[is_waiting] >= self._most[is_waiting]:
-                raise ServiceUnavailable(
-                    message="Too much to do at this moment, try again", retry_after_seconds=RETRY_AFTER_OVERLOAD_SECONDS
-                )
-        self._in_flight[is_waiting] += 1
+            if admission.is_full:
+                raise overloaded()
+        admission.enter()
         try:
-            yield
+            yield admission
         finally:
-            self._in_flight[is_waiting] -= 1
+            admission.leave()
 
     def count(self, merchant_id: str) -> None:
         """Count a request of a known caller. Raises ``RateLimitExceeded``."""

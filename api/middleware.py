@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.counters import count
 from api.errors import answer
-from api.limits import Limits
+from api.limits import Admission, Limits, overloaded
 from api.security_headers import completed
 from api.uploads import is_upload
 from workflows.card_data import looks_like_card_data, mask
@@ -59,8 +59,8 @@ class Frame:
             await send(message)
 
         try:
-            with self._limits.admitted(scope):
-                await self._app(scope, self._measured(scope, receive), send_with_id)
+            with self._limits.admitted(scope) as admission:
+                await self._app(scope, self._measured(scope, receive, admission), _away(send_with_id, admission))
         except DomainError as error:
             await answer(error)(scope, receive, send_with_id)
         except ClientDisconnect:
@@ -76,27 +76,48 @@ class Frame:
     def _limit(self, scope: Scope) -> int:
         return self._max_upload_bytes if is_upload(scope["path"]) else self._max_body_bytes
 
-    def _measured(self, scope: Scope, receive: Receive) -> Receive:
-        """``receive``, which raises once the body is over the path's limit, announced or not."""
+    def _measured(self, scope: Scope, receive: Receive, admission: Admission) -> Receive:
+        """``receive``, which raises once the body is over the path's limit, announced or not.
+
+        While the body is still coming the request has no place among those in flight; if it finds none afterwards, 503.
+        """
         limit = self._limit(scope)
-        for name, value in scope["headers"]:
-            if name == b"content-length":
-                with suppress(ValueError):
-                    if int(value) > limit:
-                        raise _too_large(limit)
-        seen = 0
+        _check_announced(scope, limit)
+        seen, is_whole = 0, False
 
         async def measured() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, is_whole
+            if is_whole:  # what comes now is only that the client has gone
+                return await receive()
+            message = await admission.away(receive())
+            is_whole = not message.get("more_body", False)
+            # As the framework's own kind of error, because it turns any other into a 400 that says nothing.
+            if is_whole and admission.is_beyond:
+                raise HTTPException(503) from overloaded()
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > limit:
-                    # As the framework's own kind of error, because it turns any other into a 400 that says nothing.
                     raise HTTPException(400) from _too_large(limit)
             return message
 
         return measured
+
+
+def _away(send: Send, admission: Admission) -> Send:
+    """Return ``send``, which does without the request's place while the client takes what is sent."""
+
+    async def send_away(message: Message) -> None:
+        await admission.away(send(message))
+
+    return send_away
+
+
+def _check_announced(scope: Scope, limit: int) -> None:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            with suppress(ValueError):
+                if int(value) > limit:
+                    raise _too_large(limit)
 
 
 def _too_large(limit: int) -> MalformedRequest:

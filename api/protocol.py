@@ -9,6 +9,7 @@
 | a request that makes no progress                    | 400 after ``PATIENCE_SECONDS``, then closed                   |
 | a client that has sent its last byte                | gets the answers to all complete requests, then closed       |
 | a connection on which nothing comes                 | closed, as an idle one is                                    |
+| a client that does not read its answers             | aborted (``api.flow``)                                       |
 | ``Expect: 100-continue``                            | no 100, which is not a code of ours: the body is simply read |
 
 A 400 from here promises that nothing was done for the request it answers. That holds because the parser is given one
@@ -20,10 +21,11 @@ reads its body to the end first, and gets a disconnect if the end does not come.
 import asyncio
 
 import httptools
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api.errors import body_of
+from api.flow import TAKING_SECONDS, Flow
 from api.head import read_head
 from api.security_headers import USUAL
 from workflows.errors import Detail, MalformedRequest
@@ -42,21 +44,10 @@ END = b"\r\n\r\n"
 TOO_LONG = f"Request headers, and chunk sizes and trailers around a body, must not exceed {MAX_HEAD_BYTES // 1024} KiB"
 
 
-class _Flow(FlowControl):
-    """uvicorn's, which does not read on while requests wait, although the running one asks for more of its body."""
-
-    is_held = False
-
-    def resume_reading(self) -> None:
-        """Read on, unless held."""
-        if not self.is_held:
-            super().resume_reading()
-
-
 class EnvelopeProtocol(HttpToolsProtocol):
     """uvicorn's HTTP with one request at a time, refusals in the error envelope, and an end to slow or endless requests."""
 
-    flow: _Flow
+    flow: Flow
     _waiting = b""  # read, and from ``_at`` on not yet given to the parser
     _at = 0
     _tail = b""  # the last bytes given to it, where the end of the head may have begun
@@ -76,7 +67,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Do as uvicorn does; close a connection without any request when an idle one would be closed."""
         super().connection_made(transport)
-        self.flow = _Flow(transport)
+        self.flow = Flow(transport)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -149,6 +140,12 @@ class EnvelopeProtocol(HttpToolsProtocol):
         self._is_whole = True
         self._is_busy = not self.cycle.response_complete
         super().on_message_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """As uvicorn's; but a client that does not read what is still to be sent is not waited for without end."""
+        super().timeout_keep_alive_handler()
+        if self.transport.get_write_buffer_size():
+            self.loop.call_later(TAKING_SECONDS, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
         """Answer a request that is not going to reach the application (``msg`` says why) and hang up."""

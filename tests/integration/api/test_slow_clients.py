@@ -1,0 +1,120 @@
+"""Slow clients: whoever nobody knows can neither take the places of others nor keep an answer that is not read."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from api.limits import Admission
+from api.protocol import EnvelopeProtocol
+from tests.conftest import Serve
+from tests.factories import Tenant
+from tests.harness import Api
+from tests.integration.api.wire import CASH, PATIENCE_SECONDS, Wire
+from tests.waiting import until
+
+PLACES = 3
+DOCUMENT = b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+"""An answer of more than what the connection's buffers hold, when it is asked for some times."""
+BODIES = {
+    "a form without end": b"POST /api/v1/auth/device/token HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n"
+    b"Content-Type: application/x-www-form-urlencoded\r\n\r\ngrant_type=",
+    "an activation without end": b"POST /api/v1/device/provision/activate HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n"
+    b"Content-Type: application/json\r\n\r\n{",
+    "chunks without end": b"POST /api/v1/payments/pay_1/cancel HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+    b"Content-Type: application/json\r\n\r\n1\r\n{\r\n",
+    "answers that nobody reads": DOCUMENT * 100,
+}
+
+
+@asynccontextmanager
+async def _strangers(api: Api, raw: bytes, count: int) -> AsyncIterator[list[asyncio.StreamReader]]:
+    """So many connections on which ``raw`` was sent and nothing is read; ``limit`` keeps the reader from reading ahead."""
+    host, port = api.url.removeprefix("http://").split(":")
+    lines = [await asyncio.open_connection(host, int(port), limit=1_024) for _ in range(count)]
+    for _, writer in lines:
+        writer.write(raw)
+    try:
+        yield [reader for reader, _ in lines]
+    finally:
+        for _, writer in lines:
+            writer.transport.abort()
+
+
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch) -> list[Admission]:
+    """The requests that wait for their clients now."""
+    now: list[Admission] = []
+    usual = Admission.away
+
+    async def noted(admission: Admission, client: Awaitable[Any]) -> Any:
+        now.append(admission)
+        try:
+            return await usual(admission, client)
+        finally:
+            now.remove(admission)
+
+    monkeypatch.setattr(Admission, "away", noted)
+    return now
+
+
+@pytest.mark.parametrize("what", BODIES)
+async def test_strangers_that_are_slow_take_nobodys_place(
+    serve: Serve, tenant: Tenant, what: str, away: list[Admission], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve(max_requests_in_flight=PLACES) as api, _strangers(api, BODIES[what], 2 * PLACES):
+        wire = Wire(api, tenant)
+        await until(lambda: len(away) == 2 * PLACES)
+        answer = await wire.send(wire.post(CASH))
+        assert (answer.status, len(away)) == (201, 2 * PLACES), answer
+    assert "unexpected error" not in caplog.text
+
+
+async def test_a_body_that_comes_when_all_places_are_taken_is_refused_before_anything_is_done(
+    serve: Serve, tenant: Tenant, away: list[Admission]
+) -> None:
+    others: list[Admission] = []
+
+    async def another_takes_the_place(_sent: int) -> None:
+        await until(lambda: len(away) == 1)
+        others.append(away[0])
+        away[0].enter()
+
+    async with serve(max_requests_in_flight=1) as api:
+        wire = Wire(api, tenant)
+        raw = wire.post(CASH)
+        refused = await wire.send(raw, piece=len(raw) - 1, between=another_takes_the_place)
+        assert (refused.status, b"retry-after:" in refused.headers) == (503, True), refused
+        others[0].leave()
+        made = await wire.send(raw)
+        assert (made.status, b"idempotent-replayed" in made.headers) == (201, False)
+
+
+async def test_a_client_that_does_not_read_its_answers_is_cut_off(
+    serve: Serve, away: list[Admission], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lost: list[Exception | None] = []
+    usual = EnvelopeProtocol.connection_lost
+
+    def noted(line: EnvelopeProtocol, error: Exception | None) -> None:
+        lost.append(error)
+        usual(line, error)
+
+    monkeypatch.setattr(EnvelopeProtocol, "connection_lost", noted)
+    monkeypatch.setattr("api.flow.TAKING_SECONDS", 0.2)
+    async with serve() as api, _strangers(api, DOCUMENT * 100, 1):
+        await until(lambda: bool(lost))
+        await until(lambda: not away)
+    assert "unexpected error" not in caplog.text
+
+
+async def test_a_client_that_reads_slowly_gets_its_answers(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.flow.LEAST_TAKEN", 0)
+    monkeypatch.setattr("api.flow.TAKING_SECONDS", 0.01)
+    async with serve() as api, _strangers(api, DOCUMENT * 100, 1) as [reader]:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            for _ in range(100):
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                await reader.readexactly(int(head.partition(b"content-length:")[2].partition(b"\r\n")[0]))
