@@ -7,7 +7,14 @@ Headers = list[tuple[bytes, bytes]]
 
 HOST = re.compile(rb"[ \t]*(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~%-]+)(:[0-9]{1,5})?[ \t]*")
 NO_HOST = "The Host header must be a name or address, with or without a port"
-ONCE = (b"host", b"authorization", b"content-type")
+ONCE = (
+    b"host",  # RFC 9112 section 3.2
+    b"authorization",  # who calls
+    b"content-type",  # what the body is
+    b"content-encoding",
+    b"idempotency-key",  # behaviour §6
+)
+"""Headers that decide what a request is: of two, a reader may use either one. The parser refuses two lengths."""
 
 
 def read_head(headers: Headers, version: str, *, is_upgrade: bool) -> tuple[str, int]:
@@ -27,7 +34,7 @@ def read_head(headers: Headers, version: str, *, is_upgrade: bool) -> tuple[str,
         if is_upgrade:  # the parser takes what follows the head for the other protocol; a length can be counted off
             return "A request for an upgrade must have a Content-Length", 0
     if len(set(names)) != len(names) and (doubled := next((name for name in ONCE if names.count(name) > 1), None)):
-        return f"There must be exactly one {doubled.decode().title()} header", 0  # a proxy may have used the other one
+        return f"There must be exactly one {doubled.decode().title()} header", 0
     if b"host" not in known:
         return ("A Host header is required", 0) if version == "1.1" else ("", length)
     return ("", length) if _is_host(known[b"host"]) else (NO_HOST, 0)
