@@ -11,6 +11,7 @@ from api.keys import key_of, key_value
 from api.runtime import Runtime, runtime
 from api.schemas.base import ReasonIn
 from api.schemas.patterns import ID_PATTERN
+from api.schemas.query_values import WholeNumber
 from workflows.errors import NotAuthenticated, NotAuthorized, RecognisedButRefused
 from workflows.idempotency import Key
 from workflows.tenants.caller import Caller, CallerRole
@@ -118,7 +119,7 @@ class Page:
 
 
 async def page(
-    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Entries at most")] = DEFAULT_LIMIT,
+    limit: Annotated[WholeNumber, Query(ge=1, le=MAX_LIMIT, description="Entries at most")] = DEFAULT_LIMIT,
     cursor: Annotated[str | None, Query(pattern=ID_PATTERN, description="`next_cursor` of the page before")] = None,
 ) -> Page:
     """The page that ``limit`` and ``cursor`` ask for."""

@@ -16,6 +16,7 @@ from api.keys import keep_refusal
 from api.media_types import JSON
 from api.schemas.patterns import DAY_PATTERN, IN_WORDS
 from api.schemas.payments import METHOD_TYPES
+from api.schemas.query_values import INSTANT_ISSUE
 from workflows.errors import (
     Detail,
     DomainError,
@@ -39,7 +40,6 @@ STATUS: Mapping[Kind, int] = {
     Kind.UNAVAILABLE: 503,
 }
 
-INSTANT = "Must be an instant with its offset, for example 2026-11-23T10:00:00Z"
 DAY = IN_WORDS[DAY_PATTERN]
 
 ISSUES: Mapping[str, str] = {
@@ -60,9 +60,9 @@ ISSUES: Mapping[str, str] = {
     "string_too_short": "Must have at least {min_length} characters",
     "string_pattern_mismatch": "Must match {pattern}",
     "string_unicode": "Must be valid Unicode text",
-    "datetime_parsing": INSTANT,
-    "datetime_from_date_parsing": INSTANT,
-    "datetime_type": INSTANT,
+    "datetime_parsing": INSTANT_ISSUE,
+    "datetime_from_date_parsing": INSTANT_ISSUE,
+    "datetime_type": INSTANT_ISSUE,
     "too_long": "Must have at most {max_length} entries",
     "too_short": "Must have at least {min_length} entries",
     "literal_error": "Must be {expected}",
@@ -75,7 +75,7 @@ ISSUES: Mapping[str, str] = {
     "date_from_datetime_parsing": DAY,
     "date_from_datetime_inexact": DAY,
     "date_type": DAY,
-    "timezone_aware": INSTANT,
+    "timezone_aware": INSTANT_ISSUE,
     "union_tag_not_found": "Must say its type",
     "union_tag_invalid": "Must be one of {expected_tags}",
 }

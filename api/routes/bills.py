@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from api.answers import json_answer, page_answer, stored_answer
@@ -12,6 +11,7 @@ from api.hot import HotRoute
 from api.keys import DOCUMENTED
 from api.problems import problems
 from api.schemas.bills import BillIn, BillOut, BillsOut, CombineIn, PartsOut, SplitIn
+from api.schemas.query_values import Instant
 from workflows.bills.create import bill_orders
 from workflows.bills.present import bill_fields
 from workflows.bills.queries import BillFilter, list_bills, read_bill
@@ -69,8 +69,8 @@ async def get_bills(
     order_id: Annotated[str | None, Query(max_length=80)] = None,
     parent_bill_id: Annotated[str | None, Query(max_length=80)] = None,
     bill_number: Annotated[str | None, Query(max_length=50)] = None,
-    created_from: Annotated[AwareDatetime | None, Query()] = None,
-    created_to: Annotated[AwareDatetime | None, Query(description="Exclusive")] = None,
+    created_from: Annotated[Instant | None, Query()] = None,
+    created_to: Annotated[Instant | None, Query(description="Exclusive")] = None,
 ) -> Response:
     """The bills you may see, newest first."""
     wanted = BillFilter(status, store_id, order_id, parent_bill_id, bill_number, created_from, created_to)

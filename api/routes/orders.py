@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from api.answers import json_answer, page_answer, stored_answer
@@ -13,6 +12,7 @@ from api.keys import DOCUMENTED
 from api.problems import problems
 from api.schemas.base import ReasonedVersionIn, VersionIn
 from api.schemas.orders import OrderIn, OrderOut, OrderPatch, OrdersOut
+from api.schemas.query_values import Instant
 from workflows.orders.cancel import cancel_order
 from workflows.orders.change import change_order
 from workflows.orders.complete import complete_order
@@ -54,8 +54,8 @@ async def get_orders(
     store_id: Annotated[str | None, Query(max_length=80)] = None,
     table_number: Annotated[str | None, Query(max_length=50)] = None,
     order_number: Annotated[str | None, Query(max_length=50)] = None,
-    created_from: Annotated[AwareDatetime | None, Query()] = None,
-    created_to: Annotated[AwareDatetime | None, Query(description="Exclusive")] = None,
+    created_from: Annotated[Instant | None, Query()] = None,
+    created_to: Annotated[Instant | None, Query(description="Exclusive")] = None,
 ) -> Response:
     """The orders you may see, newest first."""
     wanted = OrderFilter(status, store_id, table_number, order_number, created_from, created_to)

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from api.answers import EventStream, json_answer, page_answer, server_sent_events, stored_answer
@@ -13,6 +12,7 @@ from api.keys import DOCUMENTED
 from api.media_types import EVENT_STREAM
 from api.problems import problems
 from api.schemas.payments import CancelIn, EventsOut, PaymentIn, PaymentOut, PaymentsOut
+from api.schemas.query_values import Instant, Seconds, WholeNumber
 from workflows.payments.cancel import cancel_payment
 from workflows.payments.judge import Acceptance
 from workflows.payments.present import payment_fields
@@ -61,8 +61,8 @@ async def get_payments(  # noqa: PLR0917 - the filters of the contract
     device_id: Annotated[str | None, Query(max_length=80)] = None,
     bill_id: Annotated[str | None, Query(max_length=80)] = None,
     client_reference: Annotated[str | None, Query(max_length=100)] = None,
-    created_from: Annotated[AwareDatetime | None, Query()] = None,
-    created_to: Annotated[AwareDatetime | None, Query()] = None,
+    created_from: Annotated[Instant | None, Query()] = None,
+    created_to: Annotated[Instant | None, Query()] = None,
 ) -> Response:
     """The payments you may see, newest first. A terminal that lost its 201 finds its payment by `client_reference`."""
     wanted = PaymentFilter(status, store_id, device_id, bill_id, client_reference, created_from, created_to)
@@ -76,8 +76,8 @@ async def get_payment(
     payment_id: EntityId,
     caller: AnyCaller,
     ours: OurRuntime,
-    wait: Annotated[float, Query(ge=0, le=60, description="Seconds to wait for a newer version, 25 at most")] = 0,
-    since_version: Annotated[int | None, Query(ge=0, le=2**31 - 1, description="The version you know")] = None,
+    wait: Annotated[Seconds, Query(ge=0, le=60, description="Seconds to wait for a newer version, 25 at most")] = 0,
+    since_version: Annotated[WholeNumber | None, Query(ge=0, le=2**31 - 1, description="The version you know")] = None,
 ) -> Response:
     """One payment; with `wait`, as soon as its version is newer than `since_version`."""
     if wait:

@@ -10,6 +10,7 @@ from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, O
 from api.hot import HotRoute
 from api.keys import DOCUMENTED
 from api.problems import problems
+from api.schemas.query_values import Flag
 from api.schemas.refunds import RefundIn, RefundOut, RefundsOut, ReportIn
 from workflows.refunds.present import refund_fields
 from workflows.refunds.queries import RefundFilter, list_refunds, list_refunds_of, read_refund
@@ -71,7 +72,7 @@ async def get_refunds(
     store_id: Annotated[str | None, Query(max_length=80)] = None,
     payment_id: Annotated[str | None, Query(max_length=80)] = None,
     needs_action: Annotated[
-        bool | None, Query(description="Only refunds that a person has to carry out and report")
+        Flag | None, Query(description="Only refunds that a person has to carry out and report")
     ] = None,
 ) -> Response:
     """The refunds you may see, newest first."""

@@ -1,6 +1,5 @@
 """Settlements over HTTP."""
 
-from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
@@ -11,6 +10,7 @@ from api.dependencies import CurrentPage, EntityId, MerchantAdmin, RequestId, St
 from api.media_types import CSV
 from api.problems import problems
 from api.schemas.base import Id, NothingIn
+from api.schemas.query_values import Day, Flag
 from api.schemas.settlements import (
     CashCountIn,
     LinesOut,
@@ -41,9 +41,9 @@ async def get_settlements(
     page: CurrentPage,
     store_id: Annotated[Id | None, Query()] = None,
     status: Annotated[SettlementStatus | None, Query()] = None,
-    business_date: Annotated[date | None, Query(alias="date", description="The business day")] = None,
+    business_date: Annotated[Day | None, Query(alias="date", description="The business day")] = None,
     needs_acceptance: Annotated[
-        bool | None, Query(description="Only settlements that wait until a person accepts that lines were not compared")
+        Flag | None, Query(description="Only settlements that wait until a person accepts that lines were not compared")
     ] = None,
 ) -> Response:
     """The settlements you may see, newest first."""

@@ -10,6 +10,7 @@ from api.answers import json_answer, page_answer, stored_answer
 from api.dependencies import CurrentPage, EntityId, MerchantAdmin, OurRuntime, RequestId, StoreManager
 from api.keys import DOCUMENTED
 from api.problems import problems
+from api.schemas.query_values import Flag
 from api.schemas.statements import (
     AssignIn,
     BreakOut,
@@ -109,7 +110,7 @@ async def get_breaks(
     caller: StoreManager,
     page: CurrentPage,
     category: Annotated[Category | None, Query()] = None,
-    is_open: Annotated[bool | None, Query(alias="open", description="Only open ones, or only resolved ones")] = None,
+    is_open: Annotated[Flag | None, Query(alias="open", description="Only open ones, or only resolved ones")] = None,
 ) -> Response:
     """What the last run found that is not matched or expected."""
     wanted = BreakFilter(category, is_open)

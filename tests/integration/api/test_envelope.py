@@ -99,12 +99,34 @@ async def test_unknown_fields_are_refused_at_every_depth(api: Api, tenant: Tenan
         ("/payments/pay_1?wait=61", "wait"),
         ("/payments/pay_1?wait=nan", "wait"),
         ("/payments/pay_1?since_version=99999999999", "since_version"),
+        *((f"/payments?limit={value}", "limit") for value in ("1_0", "%205", "5.0", "05", "%2B5", "1e1", "%EF%BC%95")),
+        *((f"/payments/pay_1?since_version={value}", "since_version") for value in ("1_0", "2.0", "0x1")),
+        *((f"/payments/pay_1?wait={value}", "wait") for value in ("1_0", "1e1", "%205", "inf", ".5", "5,0")),
+        *((f"/payments?created_from={value}", "created_from") for value in ("1700000000", "0", "1.5", "2026-11-23")),
+        ("/bills?created_to=1700000000", "created_to"),
+        ("/orders?created_from=1700000000000", "created_from"),
+        ("/orders?created_from=2026-11-23T10:00:00", "created_from"),
+        ("/orders?created_from=2026-11-23_10:00:00Z", "created_from"),
+        *((f"/refunds?needs_action={value}", "needs_action") for value in ("yes", "on", "1", "t", "y", "off", "0")),
         ("/payments/pay%001", "payment_id"),
         ("/payments/" + "x" * 81, "payment_id"),
     ],
 )
 async def test_a_wrong_query_or_path_value_is_malformed(api: Api, tenant: Tenant, path: str, field: str) -> None:
     assert is_refused(await api.get(path, as_=tenant), 400, "VALIDATION_ERROR", field)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/payments?limit=5&created_from=2026-11-23T10:00:00Z&created_to=2036-11-23T19:00:00.5%2B09:00",
+        "/bills?created_from=2026-11-23T10:00Z",
+        "/refunds?needs_action=true",
+        "/refunds?needs_action=false",
+    ],
+)
+async def test_a_query_value_as_the_contract_writes_it_is_taken(api: Api, tenant: Tenant, path: str) -> None:
+    assert (await api.get(path, as_=tenant)).status == 200
 
 
 async def test_a_body_over_the_limit_is_refused_when_it_is_announced(api: Api, tenant: Tenant) -> None:

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 import pytest
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
-from api.errors import INSTANT, ISSUES, STATUS, answer, body_of, translate
+from api.errors import ISSUES, STATUS, answer, body_of, translate
 from api.schemas.orders import OrderIn
 from api.schemas.payments import CancelIn, PaymentIn
+from api.schemas.query_values import INSTANT_ISSUE
 from workflows.errors import Detail, DomainError, InvalidRequest, Kind, MalformedRequest, every_error
 
 ALLOWED = {400, 401, 403, 404, 409, 422, 429, 500, 503}
@@ -137,9 +138,9 @@ def test_too_little_cash_is_told_by_the_field_that_says_how_much(received: int, 
         (date, "x", "Must be a date, for example 2026-11-23"),
         (date, "2026-13-01", "Must be a date, for example 2026-11-23"),
         (date, "2026-11-23T10:00:00Z", "Must be a date, for example 2026-11-23"),
-        (AwareDatetime, "2026-11-23", INSTANT),
-        (AwareDatetime, "2026-11-23T10:00:00", INSTANT),
-        (AwareDatetime, "now", INSTANT),
+        (AwareDatetime, "2026-11-23", INSTANT_ISSUE),
+        (AwareDatetime, "2026-11-23T10:00:00", INSTANT_ISSUE),
+        (AwareDatetime, "now", INSTANT_ISSUE),
     ],
 )
 def test_a_wrong_parameter_is_told_in_our_words_too(parameter: Any, value: str, issue: str) -> None:

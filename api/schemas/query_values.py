@@ -1,0 +1,39 @@
+"""Values in a query: one way to write each, because the validator takes more than others read alike.
+
+``1_0``, ``5.0`` and ``05`` are no whole numbers for most readers, ``on`` is no boolean, and a number is no timestamp: of
+one without a unit nobody can say whether it counts seconds or milliseconds.
+"""
+
+import re
+from datetime import date
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BeforeValidator
+
+from api.schemas.patterns import DAY_PATTERN, IN_WORDS
+
+INSTANT_ISSUE = "Must be an instant with its offset, for example 2026-11-23T10:00:00Z"
+
+
+def _written(pattern: str, issue: str) -> BeforeValidator:
+    form = re.compile(pattern)
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and not form.fullmatch(value):
+            raise ValueError(issue)
+        return value
+
+    return BeforeValidator(check)
+
+
+WholeNumber = Annotated[int, _written("-?(0|[1-9][0-9]*)", "Must be a whole number")]
+Seconds = Annotated[float, _written(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", "Must be a number")]
+Flag = Annotated[bool, _written("true|false", "Must be true or false")]
+Instant = Annotated[
+    AwareDatetime,
+    _written(
+        "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?([Zz]|[+-][0-9]{2}:?[0-9]{2})",
+        INSTANT_ISSUE,
+    ),
+]
+Day = Annotated[date, _written(DAY_PATTERN, IN_WORDS[DAY_PATTERN])]

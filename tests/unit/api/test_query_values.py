@@ -1,0 +1,35 @@
+"""Query values: each route declares its numbers, booleans and timestamps by types that take one way of writing."""
+
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+
+from api.app import ROUTERS
+
+READ_DIFFERENTLY = ("1_0", " 5 ", "5.0 ", "05", "+5", "yes", "on", "t", "1700000000.0", "２０２６-11-23", "0x1", "1e1")
+"""Of these some count as numbers, booleans or timestamps for the validator alone."""
+
+
+def _parameters() -> list[tuple[str, Any]]:
+    found = []
+    for router in ROUTERS:
+        for route in router.routes:
+            assert isinstance(route, APIRoute)
+            flat = route.dependant.query_params + [
+                one for each in route.dependant.dependencies for one in each.query_params
+            ]
+            found += [(f"{route.path}?{one.alias}", one) for one in flat]
+    return found
+
+
+def _takes(parameter: Any, value: str) -> bool:
+    taken, errors = parameter.validate(value, {}, loc=())
+    return not errors and not isinstance(taken, str)
+
+
+@pytest.mark.parametrize("value", READ_DIFFERENTLY)
+def test_no_query_takes_a_value_that_others_read_differently(value: str) -> None:
+    parameters = _parameters()
+    assert len(parameters) > 30
+    assert [name for name, parameter in parameters if _takes(parameter, value)] == []
