@@ -53,7 +53,7 @@ class MalformedRequest(DomainError):
 
 
 class InvalidRequest(DomainError):
-    """The body could be read but is not valid; the details name each field and what it must be."""
+    """The body could be read but is not valid, or a value looks like card data; the details name each field."""
 
     kind, code, message = Kind.INVALID, "VALIDATION_ERROR", "Invalid request parameters"
 
@@ -81,7 +81,7 @@ class ResourceNotFound(DomainError):
 
 
 class DuplicateResource(DomainError):
-    """A value that must be unique is taken."""
+    """A value that must be unique is taken, or the version of an order that was sent is not the current one."""
 
     kind, code, message = Kind.CONFLICT, "DUPLICATE_RESOURCE", "This already exists"
 
