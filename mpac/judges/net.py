@@ -101,9 +101,7 @@ async def judge_net(*, database_url: str, sandbox_url: str, control_key: str = "
     moved: dict[tuple[Place, str], int] = defaultdict(int)
     async for movement in movements(sandbox_url, control_key=control_key):
         reference = movement["reference"]
-        if (
-            reference in books.stores
-        ):  # a reference that is not an attempt of ours is left to the judges of payments and of sums
+        if reference in books.stores:  # any other one is left to the judges of payments and of sums
             place = (books.stores[reference], movement["currency"])
             moved[place, reference] += SIGNS[movement["kind"]] * int(movement["amount"]) - int(movement["fee"])
     return compare(books, moved)

@@ -70,7 +70,7 @@ async def test_an_answer_that_comes_twice_decides_nothing_about_the_next_payment
 
 
 @pytest.mark.parametrize("status", [503, 429, 403, 401, 404])
-async def test_a_foreign_refusal_after_the_charge_ends_with_one_charge_and_the_truth(
+async def test_a_foreign_refusal_after_the_charge_leads_to_one_completed_charge(
     town: Living, between: Meddler, status: int
 ) -> None:
     between.meddle = foreign(status)

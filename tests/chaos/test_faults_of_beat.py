@@ -125,7 +125,7 @@ async def days_pass(town: Living) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)
-async def test_with_a_second_beat_nobody_misses_the_first(town: Living, beats: Beats, number: signal.Signals) -> None:
+async def test_sweeps_continue_when_one_of_two_beats_stops(town: Living, beats: Beats, number: signal.Signals) -> None:
     second = beats.start("second")
     await beats.tick()
     town.stack.kill("beat", number)

@@ -21,7 +21,7 @@ def secrets_of(home: Path) -> dict[str, str]:
     return found
 
 
-async def test_logs_command_lines_and_files_tell_no_secret(town: Living) -> None:
+async def test_logs_command_lines_and_files_contain_no_secrets(town: Living) -> None:
     async with aiohttp.ClientSession() as session:
         for path in ("/control/ledger", "/v1/charges/x"):
             async with session.get(town.stack.urls.sandbox + path, headers={"Authorization": "Bearer x"}) as refused:

@@ -85,7 +85,9 @@ async def test_a_head_that_is_wrong_is_refused_before_anything_is_done(
 
 
 @pytest.mark.parametrize("coding", WRONG_CODINGS)
-async def test_the_only_coding_is_chunked(wire: Wire, admin: Admin, tenant: Tenant, coding: bytes) -> None:
+async def test_a_transfer_coding_other_than_chunked_is_refused(
+    wire: Wire, admin: Admin, tenant: Tenant, coding: bytes
+) -> None:
     good = chunked(wire, 0)
     (await _only_answer(wire, good.replace(b": chunked", b": " + coding))).check_refusal()
     (await _only_answer(wire, good.replace(b"HTTP/1.1", b"HTTP/1.0"))).check_refusal()
@@ -95,7 +97,7 @@ async def test_the_only_coding_is_chunked(wire: Wire, admin: Admin, tenant: Tena
 @pytest.mark.parametrize(
     "host", [b"x", b"pay.example", b"pay.example:8800", b"127.0.0.1:1", b"[::1]:8800", b"api_1", b" x\t", b"X"]
 )
-async def test_a_good_host_is_taken(wire: Wire, host: bytes) -> None:
+async def test_a_valid_host_is_accepted(wire: Wire, host: bytes) -> None:
     assert (await _only_answer(wire, payment(wire, 0).replace(b"Host: x", b"Host: " + host))).status == 201
 
 
@@ -106,7 +108,7 @@ async def test_http_1_0_needs_no_host(wire: Wire) -> None:
         assert (answer.status, await connection.ended()) == (201, True)
 
 
-async def test_trailers_are_no_headers(wire: Wire, admin: Admin, tenant: Tenant) -> None:
+async def test_trailers_do_not_count_as_headers(wire: Wire, admin: Admin, tenant: Tenant) -> None:
     key = b"Idempotency-Key: k000\r\n"
     late = chunked(wire, 0, key).replace(key, b"", 1)
     answer = await _only_answer(wire, late)
@@ -126,7 +128,7 @@ WAYS = {"one read": None, "pieces": 4_000}
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_head_of_just_the_limit_is_taken_and_one_byte_more_is_not(
+async def test_a_head_at_the_limit_is_accepted_and_one_byte_more_is_refused(
     wire: Wire, admin: Admin, tenant: Tenant, way: str
 ) -> None:
     (await _only_answer(wire, _padded(wire, MAX_HEAD_BYTES + 1), piece=WAYS[way])).check_refusal()
@@ -136,7 +138,7 @@ async def test_a_head_of_just_the_limit_is_taken_and_one_byte_more_is_not(
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("size", [70_000, 100_000, 1_000_000])
-async def test_the_limit_is_the_same_for_all_that_is_around_a_body(
+async def test_chunk_sizes_and_trailers_have_the_limit_of_a_head(
     wire: Wire, admin: Admin, tenant: Tenant, way: str, *, size: int
 ) -> None:
     good = payment(wire, 0)
@@ -156,7 +158,7 @@ async def test_the_limit_is_the_same_for_all_that_is_around_a_body(
     assert await _count(admin, tenant) == 0
 
 
-async def test_small_chunks_are_taken(wire: Wire) -> None:
+async def test_small_chunks_are_accepted(wire: Wire) -> None:
     note = b"x" * 20_000
     body = b'{"amount":1000,"method":{"type":"cash"},"metadata":' + b" " * 30_000 + b"{}}" + b" " * len(note)
     head = chunked(wire, 0).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"

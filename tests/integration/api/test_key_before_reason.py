@@ -120,7 +120,7 @@ async def test_a_request_given_up_on_is_answered_by_its_key_when_it_comes_again(
     assert await count(shop.admin, tenant) == 1
 
 
-async def test_a_reference_is_taken_by_the_payment_that_is_written_and_not_by_one_that_was_refused(
+async def test_a_client_reference_is_used_by_a_stored_payment_and_not_by_a_refused_one(
     shop: Shop, stack: LocalStack
 ) -> None:
     """In one group: two that ask for too much, then one that fits, then one more, all with one reference."""
@@ -147,7 +147,7 @@ async def test_a_reference_is_taken_by_the_payment_that_is_written_and_not_by_on
     assert kinds == ["BalanceUnavailable"] * 3 + ["Stored", "DuplicateResource"]
 
 
-async def test_whoever_is_told_that_a_reference_is_used_finds_its_payment(shop: Shop) -> None:
+async def test_a_caller_can_find_the_payment_of_a_reference_that_is_in_use(shop: Shop) -> None:
     posting = await a_payment_of_a_whole_bill(shop)
     body = {**posting.body, "client_reference": "till-1"}
     results = await asyncio.gather(

@@ -147,7 +147,7 @@ async def test_the_first_till_loses_its_place_and_the_second_keeps_its_answer(
     assert new.body["id"] not in (first.body["id"], second.body["id"])
 
 
-async def test_an_expired_key_of_another_till_is_in_nobodys_way(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_an_expired_key_of_another_till_does_not_block_the_key(api: Api, admin: Admin, tenant: Tenant) -> None:
     other = await second_till(admin, tenant)
     first = await api.pay(tenant, key="0001")
     await admin.execute("UPDATE idempotency_records SET expires_at = now() WHERE resource_id = %s", [first.body["id"]])
@@ -157,7 +157,7 @@ async def test_an_expired_key_of_another_till_is_in_nobodys_way(api: Api, admin:
 
 
 @of_tills
-async def test_a_record_of_the_previous_release_is_its_own_callers(shop: Shop, making: Making) -> None:
+async def test_a_record_of_the_previous_release_answers_its_own_caller_only(shop: Shop, making: Making) -> None:
     posting = await making(shop)
     other = await second_till(shop.admin, shop.tenant)
     first = await posting.send(shop.api, shop.tenant, key="0001")
@@ -169,7 +169,7 @@ async def test_a_record_of_the_previous_release_is_its_own_callers(shop: Shop, m
     assert (again.raw, again.headers.get(IS_REPLAYED)) == (first.raw, "true")
 
 
-async def test_a_refusal_of_the_previous_release_is_nobodys(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_a_refusal_of_the_previous_release_answers_no_caller(api: Api, admin: Admin, tenant: Tenant) -> None:
     assert (await api.pay(tenant, key="0001", amount=0)).status == 422
     await in_the_previous_release(admin, tenant)
     first, again = [await api.pay(tenant, key="0001") for _ in range(2)]
@@ -193,7 +193,7 @@ PREVIOUS_LOOKS = b"""
 """
 
 
-async def test_the_previous_release_finds_what_this_one_has_kept_and_keeps_beside_it(
+async def test_the_previous_release_finds_records_of_this_one_and_stores_its_own(
     api: Api, admin: Admin, tenant: Tenant
 ) -> None:
     made = await api.pay(tenant, key="0001")

@@ -48,7 +48,7 @@ async def test_it_does_not_matter_where_a_burst_is_cut(wire: Wire, admin: Admin,
 
 
 @pytest.mark.parametrize("count", [1, 5])
-async def test_garbage_behind_payments_is_answered_behind_them(
+async def test_garbage_after_payments_is_answered_after_them(
     wire: Wire, admin: Admin, tenant: Tenant, count: int
 ) -> None:
     burst = b"".join(payment(wire, number) for number in range(count))
@@ -89,7 +89,7 @@ async def test_a_client_that_has_sent_all_it_had_gets_all_its_answers(wire: Wire
 
 
 @pytest.mark.parametrize("missing", [1, 30, 250])
-async def test_of_a_request_that_ends_too_early_nothing_is_done(
+async def test_nothing_is_done_for_a_request_that_ends_too_early(
     wire: Wire, admin: Admin, tenant: Tenant, missing: int
 ) -> None:
     burst = payment(wire, 0) + payment(wire, 1)[:-missing]
@@ -101,9 +101,7 @@ async def test_of_a_request_that_ends_too_early_nothing_is_done(
 
 
 @pytest.mark.parametrize("status", [401, 404, 400, 422])
-async def test_a_payment_behind_a_refused_request_is_made(
-    wire: Wire, admin: Admin, tenant: Tenant, status: int
-) -> None:
+async def test_a_payment_after_a_refused_request_is_made(wire: Wire, admin: Admin, tenant: Tenant, status: int) -> None:
     good = payment(wire, 0)
     refused = {
         401: good.replace(b"Bearer ", b"Bearer x"),
@@ -117,7 +115,7 @@ async def test_a_payment_behind_a_refused_request_is_made(
     assert await _made(admin, tenant) == ["r001"]
 
 
-async def test_an_answer_that_takes_its_time_holds_its_place(wire: Wire, api: Api, tenant: Tenant) -> None:
+async def test_a_slow_answer_keeps_its_place_in_the_order(wire: Wire, api: Api, tenant: Tenant) -> None:
     waits = (await api.pay(tenant)).body["id"].encode()  # nobody works on it here
     slow = wire.get(b"/api/v1/payments/" + waits + b"?wait=1&since_version=1")
     async with Connection(wire) as connection:
@@ -126,7 +124,7 @@ async def test_an_answer_that_takes_its_time_holds_its_place(wire: Wire, api: Ap
     assert answers[0].json["id"].encode() == waits
 
 
-async def test_an_upgrade_to_what_is_not_spoken_here_loses_no_request_behind_it(
+async def test_an_upgrade_to_an_unknown_protocol_loses_no_later_request(
     wire: Wire, admin: Admin, tenant: Tenant
 ) -> None:
     upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
@@ -145,7 +143,9 @@ async def test_after_connection_close_nothing_more_is_done(wire: Wire, admin: Ad
     assert _references(answers) == await _made(admin, tenant) == ["r000"]
 
 
-async def test_what_waits_is_bounded(wire: Wire, api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_bytes_of_a_connection_are_bounded(
+    wire: Wire, api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     longest = 0
     advance = EnvelopeProtocol._advance
 

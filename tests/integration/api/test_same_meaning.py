@@ -43,7 +43,7 @@ SPELLINGS: dict[str, Callable[[Any], bytes]] = {
 
 @pytest.mark.parametrize("spelled", SPELLINGS)
 @pytest.mark.parametrize("making", OF_TILLS, ids=lambda making: making.__name__)
-async def test_the_same_written_in_another_way_is_the_same(shop: Shop, making: Making, spelled: str) -> None:
+async def test_a_body_in_another_spelling_gets_the_same_answer(shop: Shop, making: Making, spelled: str) -> None:
     posting = await making(shop)
     first = await posting.send(shop.api, shop.tenant, key="k")
     again = await posting.send(shop.api, shop.tenant, key="k", body=SPELLINGS[spelled](posting.body))
@@ -71,7 +71,7 @@ DEFAULTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("path", "body", "spelled_out"), DEFAULTS)
 @pytest.mark.parametrize("spelled_first", [False, True])
-async def test_a_default_spelled_out_is_the_same(
+async def test_a_body_with_a_default_spelled_out_gets_the_same_answer(
     api: Api, tenant: Tenant, path: str, body: dict[str, Any], spelled_out: dict[str, Any], spelled_first: bool
 ) -> None:
     asked = [body, {**body, **spelled_out}]
@@ -82,7 +82,7 @@ async def test_a_default_spelled_out_is_the_same(
     assert (again.status, again.raw, again.headers.get("Idempotent-Replayed")) == (201, first.raw, "true")
 
 
-async def test_a_till_that_names_its_own_store_means_the_same(api: Api, tenant: Tenant) -> None:
+async def test_a_body_that_names_the_tills_own_store_gets_the_same_answer(api: Api, tenant: Tenant) -> None:
     first = await api.pay(tenant, key="k")
     assert (await api.pay(tenant, key="k", store_id=tenant.store_id)).raw == first.raw
 
@@ -100,7 +100,7 @@ OTHERS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("change", OTHERS, ids=str)
-async def test_what_means_something_else_is_refused_with_advice(
+async def test_a_body_with_another_meaning_is_refused_with_advice(
     api: Api, tenant: Tenant, change: dict[str, Any]
 ) -> None:
     first = await api.pay(tenant, key="k")
@@ -134,7 +134,7 @@ async def test_a_refusal_is_the_answer_to_every_spelling_of_it(api: Api, tenant:
     assert (good.status, good.code) == (422, "IDEMPOTENCY_KEY_REUSED")
 
 
-async def test_a_statement_with_its_mapping_in_another_order_is_the_same(shop: Shop) -> None:
+async def test_a_statement_with_its_mapping_in_another_order_gets_the_same_answer(shop: Shop) -> None:
     posting = await a_statement(shop)
     mapping = {"columns": {"our_reference": "reference", "amount": "amount"}, "currency": "JPY"}
     manager = shop.api.signer.user(shop.tenant, role="store_manager")
@@ -149,7 +149,7 @@ async def test_a_statement_with_its_mapping_in_another_order_is_the_same(shop: S
     assert raws[0] == raws[1]
 
 
-async def test_a_statement_of_lines_with_their_names_in_another_order_is_the_same(shop: Shop) -> None:
+async def test_a_statement_of_lines_in_another_order_of_names_gets_the_same_answer(shop: Shop) -> None:
     posting = await a_statement(shop)
     manager = shop.api.signer.user(shop.tenant, role="store_manager")
     mapping = {"columns": {"our_reference": "reference", "amount": "amount"}, "currency": "JPY"}

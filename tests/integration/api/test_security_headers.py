@@ -38,13 +38,13 @@ async def test_every_answer_says_what_a_browser_may_do_with_it(api: Api, path: s
     assert answer.headers["Cache-Control"] == ("public, max-age=86400" if is_a_file else "no-store")
 
 
-async def test_a_payment_and_its_stream_are_nobodys_to_keep(api: Api, tenant: Tenant) -> None:
+async def test_a_payment_and_its_stream_are_not_cached(api: Api, tenant: Tenant) -> None:
     paid = await api.pay(tenant)
     assert (paid.status, paid.headers["Cache-Control"]) == (201, "no-store")
     assert paid.headers["Content-Security-Policy"].startswith("default-src 'none'; frame-ancestors 'none'")
 
 
-async def test_the_page_has_no_script_in_itself_and_loads_nothing_from_elsewhere(api: Api) -> None:
+async def test_the_page_has_no_inline_script_and_loads_nothing_from_other_hosts(api: Api) -> None:
     page = (await api.get("//docs")).raw.decode()
     assert re.findall(r"<script[^>]*>([^<]*)</script>", page) == ["", ""]
     assert "://" not in page
@@ -53,7 +53,7 @@ async def test_the_page_has_no_script_in_itself_and_loads_nothing_from_elsewhere
     assert {(await api.get("/" + source)).status for source in sources} == {200}
 
 
-async def test_a_refusal_of_the_protocol_has_them_too(wire: Wire) -> None:
+async def test_a_refusal_of_the_protocol_has_the_security_headers(wire: Wire) -> None:
     async with Connection(wire) as connection:
         [answer] = await connection.exchange(wire.post(CASH).replace(b"Host: x\r\n", b""), 1)
     answer.check_refusal()

@@ -101,7 +101,7 @@ async def test_terminals_behind_one_address_all_get_their_tokens_at_once(
         assert {answer.status for answer in answers} == {200}
 
 
-async def test_somebody_we_know_is_no_stranger_although_refused(
+async def test_a_refused_attempt_of_a_known_caller_is_not_counted(
     serve: Serve, tenant: Tenant, active: tuple[Terminal, str], session: aiohttp.ClientSession
 ) -> None:
     async with serve(**LIMITS) as api:

@@ -65,7 +65,7 @@ async def told(api: Api) -> tuple[str, float]:
     return ready.body["beat"], silent
 
 
-async def test_a_beat_that_is_heard_is_told_so_and_one_that_falls_silent_is_reported_again_and_again(
+async def test_a_beat_that_is_heard_is_noted_and_one_that_falls_silent_is_reported_repeatedly(
     watch: Any, look: Callable[[], Awaitable[list[str]]], api: Api, admin: Admin
 ) -> None:
     watch.heard()

@@ -9,6 +9,8 @@ from enum import Enum
 
 from sqlalchemy.engine import make_url
 
+from tests.relay import in_front_of
+
 
 class Cut(Enum):
     """How a connection ends."""
@@ -84,12 +86,10 @@ class Proxy:
 @asynccontextmanager
 async def proxied(url: str) -> AsyncIterator[tuple[Proxy, str]]:
     """A proxy before the server of ``url``, and the address of the same database through it."""
-    address = make_url(url)
-    proxy = Proxy(address.host or "127.0.0.1", address.port or 5432)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
+    server = make_url(url)
+    proxy = Proxy(server.host or "127.0.0.1", server.port or 5432)
     try:
-        yield proxy, address.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
+        async with in_front_of(server, proxy.serve) as address:
+            yield proxy, address
     finally:
-        server.close()
         await proxy.stop()

@@ -44,7 +44,7 @@ async def ask_everything(api: Api, tenant: Tenant) -> list[int]:
 
 @pytest.mark.parametrize("how", [Cut.FIN, Cut.RST])
 @pytest.mark.parametrize("was_idle", [False, True], ids=["just used", "idle"])
-async def test_no_request_is_told_that_its_connection_had_been_cut(
+async def test_no_request_fails_because_its_connection_was_cut(
     cut_off: tuple[Api, Proxy], tenant: Tenant, how: Cut, was_idle: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api, proxy = cut_off

@@ -161,7 +161,7 @@ async def test_a_probe_of_readiness_leaves_nothing_behind(own: tuple[Api, Admin,
     await eventually(files, until=lambda number: number >= 3)
 
 
-async def test_a_plan_that_a_migration_made_void_is_made_anew(own: tuple[Api, Admin, Tenant]) -> None:
+async def test_a_plan_that_a_migration_invalidated_is_made_again(own: tuple[Api, Admin, Tenant]) -> None:
     api, admin, tenant = own
     bill = await bill_of(api, tenant, (await open_order(api, tenant))["id"])
 

@@ -81,7 +81,7 @@ async def test_an_activation_is_not_repeated_with_a_code_that_was_replaced(provi
     assert _is_the_refusal(await provisioning.activate(terminal, code))
 
 
-async def test_of_ten_keys_at_once_with_one_code_one_is_installed(provisioning: Provisioning) -> None:
+async def test_one_of_ten_concurrent_keys_with_one_code_is_installed(provisioning: Provisioning) -> None:
     terminal, _ = await provisioning.active()
     code = await provisioning.code(terminal)
     keys = [_new_public_key() for _ in range(10)]

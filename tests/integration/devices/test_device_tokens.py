@@ -214,7 +214,7 @@ async def test_the_audience_is_our_public_address_whatever_host_the_request_name
                 assert (answer.status, aud, host) == (status, aud, host)
 
 
-async def test_a_clock_of_a_minute_ahead_gets_a_token_and_one_further_off_is_told_both_times(
+async def test_a_clock_a_minute_ahead_gets_a_token_and_a_worse_one_an_error_with_both_times(
     terminal: Terminal,
 ) -> None:
     ahead = int(now().timestamp()) + 50

@@ -122,7 +122,7 @@ async def test_a_deactivated_devices_activation_is_not_repeated(provisioning: Pr
     assert (await provisioning.activate(terminal, code)).status == 409
 
 
-async def test_the_serial_number_of_a_deactivated_device_starts_a_new_life_at_another_merchant(
+async def test_the_serial_number_of_a_deactivated_device_can_be_registered_at_another_merchant(
     provisioning: Provisioning, make_tenant: MakeTenant, session: aiohttp.ClientSession
 ) -> None:
     terminal, client_id = await provisioning.active()

@@ -79,7 +79,7 @@ def drawn(source: random.Random) -> str:
     return source.choice(AROUND) + source.choice((mark.join(groups), mixed)) + source.choice(AROUND)
 
 
-async def test_the_rule_finds_what_the_detector_finds_and_nothing_else(connection: AsyncConnection) -> None:
+async def test_the_rule_and_the_detector_find_the_same_card_numbers(connection: AsyncConnection) -> None:
     source = random.Random(11)
     texts = sorted({drawn(source) for _ in range(6_000)})
     found = await connection.execute(

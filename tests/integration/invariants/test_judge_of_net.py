@@ -16,7 +16,7 @@ async def judged(url: str, provider: Provider, *movements: dict[str, Any]) -> Ne
     return await judge_net(database_url=url, sandbox_url=await provider(list(movements)))
 
 
-async def test_honest_books_are_the_providers_net(own_database: str, provider: Provider) -> None:
+async def test_honest_books_equal_the_providers_net(own_database: str, provider: Provider) -> None:
     await tell(own_database)
     found = await judged(own_database, provider, CHARGE, *REVERSED)
     assert (found.departures, found.named) == ((), 0)
@@ -35,7 +35,7 @@ async def test_honest_books_are_the_providers_net(own_database: str, provider: P
         "DELETE FROM settlement_lines",
     ],
 )
-async def test_what_the_books_have_twice_or_not_at_all_is_found(
+async def test_money_that_the_books_have_twice_or_not_at_all_is_found(
     own_database: str, provider: Provider, lie: str
 ) -> None:
     await tell(own_database, lie)

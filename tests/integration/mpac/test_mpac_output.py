@@ -72,14 +72,14 @@ async def still_works(info: RunInfo) -> None:
                     await connection.execute(f"SELECT {LONG}".encode())
 
 
-async def test_a_supervisor_that_is_stopped_holds_up_no_process(home: Home) -> None:
+async def test_a_stopped_supervisor_blocks_no_process(home: Home) -> None:
     with in_the_foreground(home, stdout=subprocess.PIPE) as up:
         info = await complete(home)
         up.send_signal(signal.SIGSTOP)
         await still_works(info)
 
 
-async def test_a_terminal_that_takes_nothing_holds_up_neither_the_processes_nor_their_restart(home: Home) -> None:
+async def test_a_blocked_terminal_delays_neither_the_processes_nor_their_restart(home: Home) -> None:
     with in_the_foreground(home, stdout=subprocess.PIPE):
         info = await complete(home)
         await still_works(info)
@@ -119,7 +119,7 @@ async def test_passwords_are_shown_on_a_terminal_and_nowhere_else(home: Home, tm
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full stands in for a full disk, and is Linux's")
-async def test_servers_whose_log_cannot_be_written_serve(tmp_path: Path) -> None:
+async def test_servers_keep_serving_when_their_log_cannot_be_written(tmp_path: Path) -> None:
     home = open_home(tmp_path / "state")
     FileOutput(home)
     for name in ("postgres", "valkey", "supervisor"):
@@ -130,7 +130,7 @@ async def test_servers_whose_log_cannot_be_written_serve(tmp_path: Path) -> None
         await stack.wait_ready("valkey")
 
 
-async def test_a_process_whose_log_cannot_be_opened_runs(tmp_path: Path) -> None:
+async def test_a_process_starts_although_its_log_cannot_be_opened(tmp_path: Path) -> None:
     output = FileOutput(open_home(tmp_path / "state"))
     (tmp_path / "state" / "logs" / "worker.log").mkdir()  # stands in for a disk without room for one more file
     supervisor = Supervisor(output, restart=True, changed=lambda: None)

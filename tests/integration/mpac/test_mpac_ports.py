@@ -69,7 +69,7 @@ async def test_five_stacks_that_start_at_the_same_moment_each_have_their_own_par
                     assert answer.status == (200 if other is info else 401)
 
 
-async def test_a_stranger_who_takes_a_port_meanwhile_is_not_taken_for_ours(tmp_path: Path) -> None:
+async def test_another_process_that_took_the_port_does_not_count_as_ours(tmp_path: Path) -> None:
     stack = LocalStack(tmp_path / "state", parts=["sandbox"])
     port = urlsplit(stack.urls.sandbox).port
     assert port
@@ -86,7 +86,7 @@ async def test_a_stranger_on_a_fixed_port_is_named(tmp_path: Path) -> None:
             LocalStack(tmp_path / "state", parts=["sandbox", "api"], ports=str(base))
 
 
-def test_a_port_that_another_stack_holds_is_taken_though_nobody_listens_there(tmp_path: Path) -> None:
+def test_a_port_that_another_stack_holds_counts_as_used_before_anything_listens(tmp_path: Path) -> None:
     first = LocalStack(tmp_path / "one", parts=["valkey"])
     port = urlsplit(first.urls.broker).port or 0
     with pytest.raises(Trouble, match=f"Port {port} for valkey is taken by another local stack"):
@@ -107,7 +107,7 @@ def test_a_port_whose_last_connections_are_closing_can_be_held() -> None:
     held.release()
 
 
-def test_who_listens_is_known() -> None:
+def test_the_process_that_listens_on_a_port_is_found() -> None:
     with socket.create_server((HOST, 0)) as server, subprocess.Popen(FOREVER) as other:
         port = server.getsockname()[1]
         assert listens(os.getpid(), port)

@@ -95,7 +95,7 @@ def test_an_api_without_its_key_says_so(home: Path) -> None:
         assert "MPAC_DEVICE_TOKEN_KEY_FILE" in said
 
 
-def test_an_api_without_what_it_checks_callers_by_says_so(home: Path) -> None:
+def test_an_api_without_the_settings_for_checking_callers_names_them(home: Path) -> None:
     folder = home / "secrets"
     keys = {"MPAC_DEVICE_TOKEN_KEY_FILE": str(folder / "device-token-key.pem")}
     users = {"MPAC_USER_JWKS_FILE": str(folder / "user-jwks.json")}

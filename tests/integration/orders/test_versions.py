@@ -26,7 +26,7 @@ def is_stale(answer: Answer, current: int) -> bool:
     return (answer.status, answer.code) == (409, "DUPLICATE_RESOURCE") and str(current) in said[0]["issue"] and is_named
 
 
-async def test_of_two_tills_that_read_the_same_version_one_is_refused(api: Api, tenant: Tenant) -> None:
+async def test_one_of_two_tills_that_read_the_same_version_is_refused(api: Api, tenant: Tenant) -> None:
     for order in (await open_order(api, tenant), (await post_order(api, tenant)).body):
         version = order["version"]
         changes = [{"version": version, "items": [RICE]}, {"version": version, "items": [RAMEN]}]
@@ -38,7 +38,7 @@ async def test_of_two_tills_that_read_the_same_version_one_is_refused(api: Api, 
         assert await now(api, tenant, order) == changed.body
 
 
-async def test_twenty_tills_at_once_change_it_once(api: Api, tenant: Tenant) -> None:
+async def test_twenty_concurrent_tills_change_a_version_once(api: Api, tenant: Tenant) -> None:
     order = await open_order(api, tenant)
     items = [{**RICE, "unit_price": 100 + number} for number in range(20)]
     answers = await asyncio.gather(
@@ -58,7 +58,7 @@ async def test_items_change_only_with_a_version(api: Api, tenant: Tenant, versio
 
 
 @pytest.mark.parametrize("version", [0, -1, "2", 1.5, True, 2**31, [1]])
-async def test_a_version_is_a_number_that_can_be_one(api: Api, tenant: Tenant, version: Any) -> None:
+async def test_a_version_that_is_not_a_positive_number_is_refused(api: Api, tenant: Tenant, version: Any) -> None:
     order = await open_order(api, tenant)
     for answer in (
         await patch(api, tenant, order, items=[RICE], version=version),

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.engine import make_url
 
+from tests.relay import in_front_of
+
 COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 
 
@@ -57,9 +59,5 @@ async def wire_to(database_url: str) -> AsyncIterator[tuple[Wire, str]]:
     """The wire, and the address of the same database behind it."""
     url = make_url(database_url)
     wire = Wire(url.host or "127.0.0.1", url.port or 5432)
-    listener = await asyncio.start_server(wire.connected, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
-    try:
-        yield wire, url.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
-    finally:
-        listener.close()
+    async with in_front_of(url, wire.connected) as address:
+        yield wire, address

@@ -120,7 +120,7 @@ async def test_a_refund_is_taken_up(refunds: RefundMaker, settings: Settings, ad
     assert (await refund_evidence(admin, refund_id)).status == "completed"
 
 
-async def test_a_second_not_found_is_no_proof_when_the_first_one_lies_in_the_future(
+async def test_a_second_not_found_proves_nothing_if_the_first_one_lies_in_the_future(
     payments: PaymentMaker, settings: Settings, admin: Admin, provider: FakeProvider
 ) -> None:
     provider.charges.append(Unknown("read time-out"))
@@ -152,7 +152,7 @@ async def test_the_timeline_is_in_the_order_of_versions(
 
 
 @pytest.mark.parametrize("inquiries", [0, 1, 2, 6, 7, 8, 9, 31, 32, 33, 50])
-async def test_no_due_time_of_the_schedule_is_taken_for_one_of_a_fast_clock(
+async def test_no_scheduled_due_time_counts_as_one_of_a_fast_clock(
     payments: PaymentMaker, settings: Settings, admin: Admin, provider: FakeProvider, inquiries: int
 ) -> None:
     latest = replace(payments.processor._schedule("sandbox"), spread=lambda: 1.2)

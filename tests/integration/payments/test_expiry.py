@@ -15,7 +15,7 @@ from workflows.payments.leases import Claim, LeaseTable
 from workflows.providers.base import Charge, Unavailable, Unknown
 
 
-async def test_a_payment_that_expired_before_anybody_looked_is_cancelled_and_no_provider_hears_of_it(
+async def test_a_payment_that_expired_before_its_claim_is_cancelled_without_a_call(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await payments.pending()

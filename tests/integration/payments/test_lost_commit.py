@@ -51,7 +51,7 @@ async def test_a_claim_that_took_effect_without_an_answer_is_carried_on(
     assert [kind for kind, _ in provider.calls] == (["charge"] if request_ is QR else [])
 
 
-async def test_nobody_is_told_not_to_charge_again_while_the_claim_is_looked_up(
+async def test_a_payment_shows_no_advice_while_its_claim_is_looked_up(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, wire: Wire
 ) -> None:
     payment_id = await payments.pending()

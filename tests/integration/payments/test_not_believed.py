@@ -40,7 +40,7 @@ async def look_again(payments: PaymentMaker, admin: Admin, payment_id: str) -> N
 
 
 @pytest.mark.parametrize("answer", NOT_BELIEVED, ids=IDS)
-async def test_a_success_that_cannot_be_right_waits_for_a_person(
+async def test_an_impossible_success_waits_for_a_person(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, answer: Succeeded
 ) -> None:
     payment_id = await not_believed(payments, provider, answer)

@@ -109,7 +109,7 @@ async def test_after_five_retries_the_payment_failed_and_nothing_moved(
     assert provider.moved == {}
 
 
-async def test_the_providers_wish_to_wait_is_honoured(
+async def test_the_providers_retry_after_is_honoured(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(Unavailable("429", retry_after_seconds=90))

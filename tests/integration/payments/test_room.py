@@ -62,7 +62,7 @@ async def hanging(payments: PaymentMaker, processor: Processor, provider: FakePr
 
 
 @pytest.mark.parametrize("request_", [CASH, TERMINAL], ids=["cash", "terminal"])
-async def test_money_that_nobody_is_asked_about_is_final_while_every_call_to_a_provider_hangs(
+async def test_payments_without_a_call_become_final_while_every_call_to_a_provider_hangs(
     payments: PaymentMaker,
     processor: Processor,
     provider: FakeProvider,
@@ -102,7 +102,7 @@ async def test_another_provider_has_places_of_its_own(
     assert len(other.calls) == 5
 
 
-async def test_what_waits_for_a_place_is_taken_up_as_soon_as_there_is_one(
+async def test_waiting_ids_are_claimed_as_soon_as_there_is_a_place(
     payments: PaymentMaker, processor: Processor, provider: FakeProvider, admin: Admin
 ) -> None:
     ids = await hanging(payments, processor, provider, 60)

@@ -78,7 +78,9 @@ def test_a_connection_is_used_again_only_while_nothing_stray_came(
     run(scenario())
 
 
-def test_a_provider_that_is_not_trusted_has_heard_nothing(run: Run, settings: Settings, certificate: Path) -> None:
+def test_a_provider_with_an_untrusted_certificate_receives_nothing(
+    run: Run, settings: Settings, certificate: Path
+) -> None:
     async def scenario() -> None:
         answers, connections = await asked(settings, certificate)
         assert {type(answer) for answer in answers} == {Unavailable}

@@ -69,7 +69,7 @@ def test_all_pages_of_a_statement_are_read_in_order(run: Run, settings: Settings
 
 @pytest.mark.parametrize("name", ["account", "from", "to", "cursor"])
 @pytest.mark.parametrize("said", ["another", None, "missing"])
-def test_a_page_of_another_statement_is_not_taken(run: Run, settings: Settings, name: str, said: str | None) -> None:
+def test_a_page_of_another_statement_is_refused(run: Run, settings: Settings, name: str, said: str | None) -> None:
     def make(asked: dict[str, str]) -> dict[str, Any]:
         made = page(asked, **{name: said})
         if said == "missing":
@@ -89,13 +89,13 @@ def test_a_cursor_that_comes_again_ends_the_statement(run: Run, settings: Settin
     assert asked == len(cursors)
 
 
-def test_empty_pages_that_go_on_for_ever_end_the_statement(run: Run, settings: Settings) -> None:
+def test_endless_empty_pages_end_the_statement(run: Run, settings: Settings) -> None:
     pages, asked = read(run, settings, lambda asked: page(asked, data=(), following=following(asked)))
     assert pages[-1] == Unavailable("unreadable statement: it does not end")
     assert asked == MOST_EMPTY_PAGES + 1
 
 
-def test_a_few_empty_pages_are_read_over(run: Run, settings: Settings) -> None:
+def test_a_few_empty_pages_are_skipped(run: Run, settings: Settings) -> None:
     def make(asked: dict[str, str]) -> dict[str, Any]:
         is_empty = asked["cursor"] in ("1", "2", "4")
         return page(
@@ -117,12 +117,12 @@ def test_a_statement_without_an_end_is_broken_off(
     assert bound != "MOST_PAGES" or asked == 20
 
 
-def test_a_page_that_says_more_than_was_asked_for_is_not_taken(run: Run, settings: Settings) -> None:
+def test_a_page_with_more_lines_than_were_requested_is_refused(run: Run, settings: Settings) -> None:
     pages, _ = read(run, settings, lambda asked: page(asked, data=[LINE] * (PAGE_LINES + 1)))
     assert pages == [Unavailable("unreadable statement: a page has more lines than were asked for")]
 
 
-def test_a_page_that_is_too_large_is_not_taken(run: Run, settings: Settings) -> None:
+def test_a_page_that_is_too_large_is_refused(run: Run, settings: Settings) -> None:
     pages, _ = read(run, settings, lambda asked: page(asked, padding="x" * LARGEST_PAGE))
     assert pages == [Unavailable("no answer: the answer is too large")]
 
@@ -141,7 +141,7 @@ def test_a_full_page_of_the_longest_lines_fits(run: Run, settings: Settings) -> 
 
 
 @pytest.mark.parametrize("kind", ["dispute", "payout", "Charge", ""])
-def test_a_kind_that_is_not_known_is_told_and_no_line_is_left_out(run: Run, settings: Settings, kind: str) -> None:
+def test_an_unknown_kind_is_reported_and_no_line_is_left_out(run: Run, settings: Settings, kind: str) -> None:
     pages, _ = read(run, settings, lambda asked: page(asked, data=[LINE, {**LINE, "kind": kind}]))
     assert pages == [Unavailable(f"unreadable statement: unknown kind {kind!r}")]
 
@@ -173,7 +173,9 @@ def test_a_line_that_cannot_be_read_ends_the_statement(run: Run, settings: Setti
     "body", [b"", b"[]", b"null", b"<html>", b'{"data": []}', b'{"error": {"code": "unavailable"}}']
 )
 @pytest.mark.parametrize("status", [200, 404, 429, 503])
-def test_what_is_not_a_page_ends_the_statement(run: Run, settings: Settings, status: int, body: bytes) -> None:
+def test_an_answer_that_is_not_a_page_ends_the_statement(
+    run: Run, settings: Settings, status: int, body: bytes
+) -> None:
     async def script(_: Heard, writer: asyncio.StreamWriter) -> None:
         await say(writer, http(status, body))
 
@@ -192,7 +194,7 @@ def test_a_card_number_in_a_line_is_masked(run: Run, settings: Settings, name: s
     assert "4242" not in repr(pages)
 
 
-def test_a_card_number_for_a_kind_is_not_told(run: Run, settings: Settings) -> None:
+def test_a_card_number_in_place_of_a_kind_is_not_repeated(run: Run, settings: Settings) -> None:
     pages, _ = read(run, settings, lambda asked: page(asked, data=[{**LINE, "kind": "4242424242424242"}]))
     assert isinstance(pages[0], Unavailable)
     assert "4242" not in repr(pages)

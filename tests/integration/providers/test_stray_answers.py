@@ -215,7 +215,7 @@ def test_a_thousand_honest_answers_come_on_few_connections(run: Run, settings: S
     run(scenario())
 
 
-def test_a_decline_of_another_payment_fails_nobody(run: Run, settings: Settings) -> None:
+def test_a_decline_of_another_payment_fails_no_payment(run: Run, settings: Settings) -> None:
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
         await say(writer, STRAYS["decline"]("pay_a:1"))
 

@@ -235,7 +235,7 @@ WRITTEN = [
 
 
 @pytest.mark.parametrize(("currency", "text", "marks", "amount"), WRITTEN)
-async def test_an_amount_is_read_as_it_was_meant_or_refused_by_name(
+async def test_an_amount_is_read_as_declared_or_refused_by_name(
     api: Api, admin: Admin, tenant: Tenant, currency: str, text: str, marks: dict[str, str], amount: int | None
 ) -> None:
     settlement_id = await closed_settlement(admin, tenant, [])

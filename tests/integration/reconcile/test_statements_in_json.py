@@ -58,9 +58,7 @@ LINES = {
 
 
 @pytest.mark.parametrize("name", LINES)
-async def test_a_line_of_json_that_cannot_be_meant_is_refused(
-    api: Api, admin: Admin, tenant: Tenant, name: str
-) -> None:
+async def test_a_malformed_line_of_json_is_refused(api: Api, admin: Admin, tenant: Tenant, name: str) -> None:
     settlement_id = await closed_settlement(admin, tenant, [])
     path, as_ = f"/settlements/{settlement_id}/statements?{external(PLAIN)}", manager_of(api, tenant)
     lines = '{"ref": "good", "amt": 1}\n' + LINES[name] + "\n"

@@ -72,7 +72,7 @@ async def test_withdrawing_a_reported_sale_that_is_pending_completes_it(
     assert [row["staff_code"] for row in found] == [refunds.tenant.device_id] * len(found)
 
 
-async def test_a_pending_decline_is_cancelled_as_ever(refunds: RefundMaker, admin: Admin) -> None:
+async def test_a_pending_decline_is_cancelled_as_before(refunds: RefundMaker, admin: Admin) -> None:
     payment_id = await refunds.payments.pending(TERMINAL, facts={"external_result": "declined"})
     answered = await refunds.payments.cancel(payment_id, on_too_late="refund")
     assert (answered["status"], answered["cancel_outcome"]) == ("cancelled", "cancelled")
@@ -191,7 +191,7 @@ async def test_a_terminal_that_has_given_back_says_so_with_the_request(refunds: 
     assert (found.status, found.row["provider_reference"], found.row["needs_action"]) == ("completed", "S-77", False)
 
 
-async def test_cash_is_handed_out_before_it_is_requested(refunds: RefundMaker, admin: Admin) -> None:
+async def test_a_cash_refund_is_complete_when_it_is_requested(refunds: RefundMaker, admin: Admin) -> None:
     refund_id = await refunds.refunded(await refunds.paid(CASH))
     assert (await evidence(admin, refund_id)).status == "completed"
 

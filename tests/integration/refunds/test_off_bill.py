@@ -85,7 +85,7 @@ async def test_the_guest_can_pay_in_cash_while_the_money_goes_back(
 
 
 @each_sale
-async def test_of_two_payments_on_one_bill_the_other_one_counts_alone(
+async def test_only_the_other_of_two_payments_on_a_bill_counts(
     api: Api, refunds: RefundMaker, provider: FakeProvider, admin: Admin, sale: PaymentRequest
 ) -> None:
     bill = await new_bill(api, refunds, 1_000)

@@ -36,7 +36,7 @@ async def test_no_control_route_opens_without_its_key(empty_sandbox: Sandbox, me
 @pytest.mark.parametrize(
     "path", ["/control", "/control/", "/control/nothing", "/control/ledger/a/b", "/control/../control"]
 )
-async def test_what_routes_there_are_is_told_to_nobody_without_the_key(sandbox: Sandbox, path: str) -> None:
+async def test_without_the_key_unknown_routes_look_like_known_ones(sandbox: Sandbox, path: str) -> None:
     for method in ("GET", "POST", "DELETE", "OPTIONS"):
         assert (await sandbox.call(method, path, headers={"Authorization": ""})).status == 401
         assert (await sandbox.call(method, path)).status == 404
@@ -50,7 +50,7 @@ async def test_the_control_key_does_not_charge(sandbox: Sandbox) -> None:
         assert answer.status == 401
 
 
-async def test_one_that_is_given_no_key_makes_its_own_and_keeps_it(tmp_path: Path) -> None:
+async def test_a_sandbox_without_a_given_key_makes_its_own_and_keeps_it(tmp_path: Path) -> None:
     def started(store: str) -> Settings:
         return with_control_key(read_settings(["--store", str(tmp_path / store)], {}))
 
@@ -63,7 +63,7 @@ async def test_one_that_is_given_no_key_makes_its_own_and_keeps_it(tmp_path: Pat
     assert started("other").control_key != first.control_key
 
 
-async def test_a_sandbox_of_ones_own_is_open_to_its_own_key_alone(tmp_path: Path) -> None:
+async def test_a_users_own_sandbox_opens_with_its_own_key_only(tmp_path: Path) -> None:
     own = await Sandbox.start(tmp_path / "store", {"MPAC_SANDBOX_CONTROL_KEY": ""})
     try:
         assert (await own.call("GET", "/control/ledger")).status == 401

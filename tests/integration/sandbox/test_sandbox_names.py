@@ -21,14 +21,14 @@ def names(payment: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("fate", "status"), [("unavailable:1", 503), ("rate_limited:1", 429), ("error_500_before_charge", 500), ("?", 400)]
 )
-async def test_a_refused_order_is_named(sandbox: Sandbox, path: str, fate: str, status: int) -> None:
+async def test_a_refusal_names_its_request(sandbox: Sandbox, path: str, fate: str, status: int) -> None:
     payment = fresh()
     body = order(f"{payment}:1", fate=fate) | {"expires_in": 300, "charge_reference": "x:1"}
     answer = await sandbox.call("POST", path, body=body)
     assert (answer.status, named(answer)) == (status, names(payment))
 
 
-async def test_a_call_without_the_key_is_named(sandbox: Sandbox) -> None:
+async def test_a_refused_call_without_the_key_names_its_request(sandbox: Sandbox) -> None:
     payment = fresh()
     wrong = {"Authorization": "Bearer wrong"}
     answer = await sandbox.call("POST", "/v1/charges", body=order(f"{payment}:1"), headers=wrong)
@@ -37,7 +37,7 @@ async def test_a_call_without_the_key_is_named(sandbox: Sandbox) -> None:
     assert (asked.status, named(asked)) == (401, {"reference": f"{payment}:1"})
 
 
-async def test_a_body_that_means_something_else_is_named(sandbox: Sandbox) -> None:
+async def test_a_refused_body_with_another_meaning_names_its_request(sandbox: Sandbox) -> None:
     payment = fresh()
     await sandbox.charge(f"{payment}:1")
     answer = await sandbox.charge(f"{payment}:1", amount=2_000)
@@ -49,12 +49,12 @@ async def test_a_body_that_means_something_else_is_named(sandbox: Sandbox) -> No
 
 
 @pytest.mark.parametrize("family", ["charges", "refunds"])
-async def test_what_is_not_found_is_named(sandbox: Sandbox, family: str) -> None:
+async def test_a_not_found_answer_names_its_request(sandbox: Sandbox, family: str) -> None:
     answer = await sandbox.call("GET", f"/v1/{family}/nobody:1")
     assert (answer.status, named(answer)) == (404, {"reference": "nobody:1"})
 
 
-async def test_a_dark_inquiry_is_named(sandbox: Sandbox) -> None:
+async def test_an_inquiry_in_an_outage_names_its_request(sandbox: Sandbox) -> None:
     payment = fresh()
     await sandbox.charge(f"{payment}:1", fate=f"inquiry_unavailable:{HOUR_MS}")
     answer = await sandbox.ask(f"{payment}:1")
@@ -62,7 +62,7 @@ async def test_a_dark_inquiry_is_named(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("verb", ["cancel", "reverse"])
-async def test_what_is_undone_unheard_is_remembered_with_what_the_caller_said(sandbox: Sandbox, verb: str) -> None:
+async def test_an_unknown_charge_that_is_cancelled_keeps_the_callers_fields(sandbox: Sandbox, verb: str) -> None:
     payment = fresh()
     said = {"payment_id": payment, "currency": "JPY"}
     undone = await sandbox.call("POST", f"/v1/charges/{payment}:1/{verb}", body=said)

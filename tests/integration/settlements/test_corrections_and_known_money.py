@@ -125,7 +125,7 @@ async def test_money_of_another_store_of_the_merchant_is_not_booked_a_second_tim
     assert await desk.held() == 1_000
 
 
-async def test_what_failed_here_and_moved_there_is_booked(desk: Desk) -> None:
+async def test_money_that_failed_here_and_moved_at_the_provider_is_booked(desk: Desk) -> None:
     shop = desk.shop
     shop.provider.charges.append(Declined("do_not_honour", "no"))
     payment_id = await shop.payments.pending(amount=900)
@@ -158,7 +158,7 @@ async def test_an_undone_sale_whose_refund_is_in_doubt_waits_for_the_refund(desk
     assert await desk.held() == 0
 
 
-async def test_what_an_earlier_correction_took_out_may_be_booked_in_again(desk: Desk) -> None:
+async def test_money_that_an_earlier_correction_removed_may_be_booked_again(desk: Desk) -> None:
     shop = desk.shop
     sale = await shop.sell(2_000)
     first = await desk.close(upload_lines=False, more=[Theirs("payment", "their-own", "their-own", 1, 0)])

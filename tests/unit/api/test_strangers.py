@@ -92,7 +92,7 @@ def test_behind_a_trusted_proxy_the_last_address_that_is_not_ours_counts(forward
     assert list(counted._counts) == [found]
 
 
-def test_a_new_minute_begins_at_nought(minute: list[float]) -> None:
+def test_a_new_minute_begins_at_zero(minute: list[float]) -> None:
     counted = Strangers(_settings())
     assert _use_up(counted, _scope("192.0.2.1")) == 3
     minute[0] += 60
@@ -113,13 +113,13 @@ def test_the_number_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     assert _use_up(counted, _scope("192.0.0.0")) == 2  # who was there before keeps a count of its own
 
 
-def test_nought_is_off() -> None:
+def test_a_limit_of_zero_counts_nothing() -> None:
     counted = Strangers(_settings(rate_limit_unknown_per_address=0))
     for _ in range(1_000):
         counted.count(_scope("192.0.2.1"))
 
 
 @pytest.mark.parametrize("value", ["10.0.0.0/33", "proxy.example", "10.0.0.1;10.0.0.2", "*"])
-def test_proxies_that_are_no_addresses_stop_the_start(value: str) -> None:
+def test_proxies_that_are_not_addresses_stop_the_start(value: str) -> None:
     with pytest.raises(ValueError, match="addresses and networks"):
         _settings(trusted_proxies=value)

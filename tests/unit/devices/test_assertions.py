@@ -74,7 +74,7 @@ def test_our_public_address_is_the_audience(aud: Any) -> None:
     ],
     ids=str,
 )
-def test_any_other_audience_is_refused_and_ours_is_told(aud: Any) -> None:
+def test_any_other_audience_is_refused_with_ours_in_the_error(aud: Any) -> None:
     assert URL + TOKEN_PATH in _refusal(_made(aud=aud))
 
 
@@ -138,7 +138,7 @@ def test_a_clock_a_minute_off_is_tolerated_either_way(off: int) -> None:
         ({"exp": NOW + timedelta(seconds=361)}, "exp", "03:06:01", "361 s ahead of us"),
     ],
 )
-def test_a_clock_further_off_is_refused_and_both_times_are_said(
+def test_a_clock_further_off_is_refused_with_both_times_in_the_error(
     claims: dict[str, Any], name: str, theirs: str, side: str
 ) -> None:
     issue = _refusal(_made(**claims))
@@ -199,11 +199,11 @@ def test_a_client_that_could_not_exist_is_not_even_looked_for(sub: Any) -> None:
         _forged(b"{}", b'{"alg": "ES256", "crit": ["b64"], "b64": false}'),
     ],
 )
-def test_what_cannot_be_read_is_refused(assertion: str) -> None:
+def test_an_unreadable_assertion_is_refused(assertion: str) -> None:
     assert _refusal(assertion) == "Must be a JWT"
 
 
 @pytest.mark.parametrize("name", ["sub", "jti", "aud", "exp"])
-def test_a_claim_that_stands_twice_refuses_the_whole(name: str) -> None:
+def test_an_assertion_that_repeats_a_claim_is_refused(name: str) -> None:
     claims = json.dumps({**GOOD, "exp": int(NOW.timestamp()) + 60})
     assert _refusal(_forged(f'{{"{name}": 1, {claims[1:]}'.encode())) == "Must be a JWT"

@@ -133,13 +133,13 @@ def test_the_value_is_quoted_short_printable_and_without_card_data() -> None:
     [{"thousands_mark": ","}, {"decimal_mark": ",", "thousands_mark": ","}, {"decimal_mark": ";"},
      {"decimal_mark": ".", "amounts": "minor"}, {"decimal_mark": ".", "thousands_mark": "0"}],
 )  # fmt: skip
-def test_marks_that_cannot_be_meant_are_refused(words: dict[str, Any]) -> None:
+def test_impossible_marks_are_refused(words: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         mapping_of("EUR", **words)
 
 
 @given(st.integers(-(10**12) + 1, 10**12 - 1), st.sampled_from(["JPY", "USD", "KWD"]))
-def test_what_a_currency_writes_is_read_to_the_unit(amount: int, currency: str) -> None:
+def test_an_amount_printed_for_a_currency_is_read_to_the_unit(amount: int, currency: str) -> None:
     written = f"{Money(amount, currency).decimal():,f}"
     assert read(currency, written, **POINT) == amount
     assert read(currency, written.translate(str.maketrans(".,", ",.")), **COMMA) == amount

@@ -170,7 +170,7 @@ def _claims(extra: str = "") -> str:
     return json.dumps(own)[:-1] + extra + "}"
 
 
-async def test_what_stands_twice_in_a_token_refuses_it(tokens: Tokens) -> None:
+async def test_a_token_that_repeats_a_name_is_refused(tokens: Tokens) -> None:
     assert (await tokens.verify(_signed(HEADER, _claims()))).role is CallerRole.STAFF
     for extra in (', "role": "system_op"', ', "r\\u006fle": "staff"', ', "x": {"a": 1, "a": 2}', ', "exp": 4000000001'):
         await refusal(tokens, _signed(HEADER, _claims(extra)))

@@ -184,7 +184,7 @@ def test_digits_of_every_script_are_read() -> None:
 @pytest.mark.parametrize(
     "digits", ["\u2080\u2081\u2082\u2083\u2084", "\u24ea\u2460\u2461\u2462\u2463", "\u3007\u4e00\u4e8c\u4e09\u56db"]
 )
-def test_digits_that_are_no_decimals_are_read(digits: str) -> None:
+def test_digits_that_are_not_decimals_are_read(digits: str) -> None:
     assert looks_like_card_data("".join(digits[int(one)] for one in "4242424242424242"))
 
 
@@ -233,7 +233,7 @@ def test_a_mask_leaves_everything_but_the_number() -> None:
 
 
 @pytest.mark.parametrize("number", [*NUMBERS, *(with_check_digit(b.ljust(n - 1, "1")) for b, n in BEGINNINGS)])
-def test_the_brands_table_is_what_decides(number: str) -> None:
+def test_the_table_of_brands_decides(number: str) -> None:
     lengths = {length for _beginning, lengths in BRANDS.values() for length in lengths}
     assert len(number) in lengths
     assert could_be_a_number(number)

@@ -61,14 +61,14 @@ def test_bytes_behind_an_answer_are_noticed_however_they_are_cut(kind: str, behi
 
 @pytest.mark.parametrize("kind", ANSWERS)
 @given(end=st.integers(0, 10_000))
-def test_an_answer_that_is_cut_off_is_none(kind: str, end: int) -> None:
+def test_a_truncated_answer_is_refused(kind: str, end: int) -> None:
     reader = read([ANSWERS[kind][: end % len(ANSWERS[kind])]])
     assert not reader.is_complete
     assert not reader.end()
 
 
 @given(raw=st.binary(max_size=400))
-def test_bytes_of_any_kind_raise_nothing_else(raw: bytes) -> None:
+def test_random_bytes_raise_no_error_other_than_no_answer(raw: bytes) -> None:
     reader = Reader(100)
     try:
         reader.feed(raw)

@@ -109,7 +109,7 @@ def test_nothing_is_kept_without_bounds(logger: logging.Logger, paper: Paper, mo
     assert paper.messages == ["line 0", "line 1", "line 2"]
 
 
-def test_a_pipe_that_nobody_empties_holds_up_nobody_who_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_pipe_does_not_block_threads_that_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "FLUSH_SECONDS", 0.05)
     monkeypatch.setattr(logs, "MAX_WAITING", 100)
     ours, theirs = os.pipe()

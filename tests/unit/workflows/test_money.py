@@ -103,11 +103,11 @@ def test_every_locale_prints_all_decimals_of_the_currency(amount: int, currency:
 @pytest.mark.parametrize(
     "code", ["XAU", "XAG", "XXX", "XTS", "XDR", "CLF", "CHE", "USN", "BOV", "UYI", "UYW", "XAD", "BGN"]
 )
-def test_funds_metals_and_what_is_no_money_any_more_are_not_taken(code: str) -> None:
+def test_funds_metals_and_former_currencies_are_refused(code: str) -> None:
     assert code not in currencies()
 
 
-def test_every_currency_of_the_table_is_taken_and_can_be_printed() -> None:
+def test_every_currency_of_the_table_is_accepted_and_can_be_printed() -> None:
     assert len(currencies()) > 150
     assert {"XAF", "XOF", "XPF", "XCD", "XCG", "EUR", "JPY"} < currencies()
     for currency in currencies():

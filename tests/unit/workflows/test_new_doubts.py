@@ -50,7 +50,7 @@ def test_an_expired_attempt_that_never_arrived_is_withdrawn_until_somebody_confi
     assert (done.status, done.code, done.attempt_outcome) == (PaymentStatus.CANCELLED, "expired", "withdrawn")
 
 
-def test_a_first_not_found_of_the_future_is_no_proof() -> None:
+def test_a_first_not_found_in_the_future_proves_nothing() -> None:
     found = judge(Step.ASK, NotFound(), facts("unknown", doubted_hours=0.1, not_found_seconds_ago=-3_600))
     assert (found.attempt_outcome, found.not_found) == ("unknown", True)
     assert found.due_in_seconds

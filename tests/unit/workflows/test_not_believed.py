@@ -37,9 +37,7 @@ DISBELIEVED = (Succeeded(400), Succeeded(1_000, fee=1_001))
 
 @pytest.mark.parametrize("answer", DISBELIEVED)
 @pytest.mark.parametrize("step", ASKING)
-def test_a_success_that_is_not_believed_is_reversed_at_once_where_a_cancel_was_requested(
-    step: Step, answer: Answer
-) -> None:
+def test_an_impossible_success_is_reversed_at_once_if_a_cancel_was_requested(step: Step, answer: Answer) -> None:
     found = judge(step, answer, facts("unknown", cancelled=True))
     assert (found.status, found.due_in_seconds, found.attempt_outcome) == (None, 0, "succeeded")
     assert next_step(facts("succeeded", cancelled=True)) is Step.REVERSE

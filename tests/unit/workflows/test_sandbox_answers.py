@@ -55,9 +55,7 @@ def error(code: str, *, message: str = "no", **changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("code", "status"), NOTHING_DONE.items())
-def test_an_error_of_the_providers_own_about_this_very_charge_says_that_nothing_was_done(
-    code: str, status: int
-) -> None:
+def test_the_providers_own_error_about_this_charge_proves_that_nothing_was_done(code: str, status: int) -> None:
     assert isinstance(read(status, error(code)), Unavailable)
     assert isinstance(read(status, {"error": {"code": code}, "reference": "pay_1:1"}), Unavailable)
 
@@ -88,7 +86,7 @@ def test_an_error_of_the_providers_own_about_this_very_charge_says_that_nothing_
     ],
     ids=repr,
 )
-def test_no_other_error_says_what_was_done(status: int, body: Any) -> None:
+def test_no_other_error_proves_anything(status: int, body: Any) -> None:
     for refusal in (400, None):
         assert isinstance(read(status, body, refusal=refusal), Unknown)
 
@@ -112,7 +110,7 @@ def test_an_answer_that_does_not_name_what_was_asked_is_unknown(word: str, name:
         assert isinstance(read(status, body, refusal=None), Unknown)
 
 
-def test_an_answer_about_a_payment_is_none_about_its_refund() -> None:
+def test_an_answer_about_a_payment_is_unknown_for_its_refund() -> None:
     assert isinstance(read(200, SUCCESS, asked=REFUND), Unknown)
     assert read(200, {**SUCCESS, "reference": "rfd_1:1"}, asked=REFUND) == Succeeded(1_000, "r1", "A1", fee=30)
 
@@ -138,7 +136,7 @@ def test_a_200_that_cannot_be_read_is_unknown(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("word", ["captured", "Succeeded", "", "voided"])
-def test_an_unknown_status_is_told_and_means_nothing(word: str) -> None:
+def test_an_unknown_status_is_reported_and_proves_nothing(word: str) -> None:
     assert read(200, {**SUCCESS, "status": word}) == Unknown(f"unknown status {word!r}")
 
 
@@ -223,7 +221,7 @@ def test_other_last_digits_are_dropped_and_the_success_counts(said: Any) -> None
     ],
     ids=lambda body: str(body.get("status", "error")),
 )
-def test_a_card_number_that_the_provider_sends_goes_no_further(number: str, body: dict[str, Any]) -> None:
+def test_a_card_number_from_the_provider_is_not_stored(number: str, body: dict[str, Any]) -> None:
     said = orjson.loads(orjson.dumps(body).replace(b"{}", number.encode()))
     answer = read(400 if "error" in said else 200, said)
     assert type(answer) is type(read(400 if "error" in body else 200, body))

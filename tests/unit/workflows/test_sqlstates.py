@@ -21,7 +21,7 @@ def test_a_state_says_whether_the_error_passes(states: list[str], expected: Pass
     assert {state: passing(error(state)) for state in states} == dict.fromkeys(states, expected)
 
 
-def test_a_plan_that_a_migration_made_void_is_made_anew() -> None:
+def test_a_plan_that_a_migration_invalidated_is_made_again() -> None:
     assert passing(error("0A000", "cached plan must not change result type")) is Passing.DISCARD
 
 

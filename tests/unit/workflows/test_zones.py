@@ -16,7 +16,7 @@ NO_ZONES = ["localtime", "Factory", "posixrules", "posix/Asia/Tokyo", "right/Asi
 
 
 @pytest.mark.parametrize("name", NO_ZONES)
-def test_what_is_the_time_of_no_place_is_not_offered(name: str) -> None:
+def test_zones_that_are_not_places_are_not_offered(name: str) -> None:
     assert name not in offered_zones()
 
 
@@ -28,7 +28,7 @@ def test_every_offered_zone_can_be_computed_with() -> None:
         assert sql_zone(name, near=NEAR)
 
 
-def test_the_hosts_files_decide_nothing(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_the_hosts_zone_files_are_not_used(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """On a host whose Tokyo is New York, Tokyo is Tokyo."""
     (tmp_path / "Asia").mkdir()
     (tmp_path / "Asia" / "Tokyo").write_bytes(files("tzdata").joinpath("zoneinfo/America/New_York").read_bytes())
@@ -41,7 +41,7 @@ def test_the_hosts_files_decide_nothing(tmp_path: Path, request: pytest.FixtureR
     assert NEAR.astimezone(zone("Asia/Tokyo")).utcoffset() == timedelta(hours=9)
 
 
-def test_names_that_were_offered_once_are_read_as_utc() -> None:
+def test_names_that_are_no_longer_offered_are_read_as_utc() -> None:
     for name in ("localtime", "Factory"):
         assert NEAR.astimezone(zone(name)).utcoffset() == timedelta(0)
         assert sql_zone(name, near=NEAR).endswith("0")
@@ -61,7 +61,7 @@ def test_names_that_were_offered_once_are_read_as_utc() -> None:
         ("America/St_Johns", datetime(1960, 1, 1, tzinfo=UTC), "<LMT>+3:30"),
     ],
 )
-def test_postgresql_is_told_the_rules_and_no_name(name: str, near: datetime, expected: str) -> None:
+def test_postgresql_gets_rules_and_not_names(name: str, near: datetime, expected: str) -> None:
     assert sql_zone(name, near=near) == expected
 
 

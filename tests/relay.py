@@ -1,0 +1,20 @@
+"""Listen in front of a server on behalf of a test that disturbs its connections."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from sqlalchemy.engine import URL
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def in_front_of(server: URL, serve: Serve) -> AsyncIterator[str]:
+    """Listen with ``serve`` on a free port; yield the address of ``server`` with that port in place of its own."""
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    try:
+        yield server.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
+    finally:
+        listener.close()
