@@ -23,7 +23,7 @@ def twice(_request: str, answer: bytes) -> bytes:
 
 
 def foreign(status: int) -> Meddle:
-    """An error page of somebody between, whatever the provider did."""
+    """Return an error page of the relay, regardless of the provider's answer."""
     head = (
         f"HTTP/1.1 {status} Because\r\nContent-Type: text/html\r\nRetry-After: 1\r\nContent-Length: {len(HTML)}\r\n\r\n"
     )

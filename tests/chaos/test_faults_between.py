@@ -1,4 +1,4 @@
-"""Something between the product and its provider answers in the provider's place: what it says is not believed."""
+"""A relay between the product and its provider answers in the provider's place: its answers are not accepted."""
 
 from collections import Counter
 from collections.abc import AsyncIterator

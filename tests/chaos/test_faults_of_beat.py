@@ -145,12 +145,12 @@ async def sweeps_go_on(town: Living) -> None:
 
 
 async def flushed(broker: Redis) -> None:
-    """Everything in the broker is gone."""
+    """Delete everything in the broker."""
     await broker.flushall()
 
 
 async def keys_deleted(broker: Redis) -> None:
-    """Each key but the queues is gone, one by one, whoever wrote it."""
+    """Delete each key except the queues, one by one."""
     async for key in broker.scan_iter("*"):
         if key.decode() not in QUEUES:
             await broker.delete(key)

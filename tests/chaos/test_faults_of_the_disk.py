@@ -1,4 +1,4 @@
-"""The disk of the state folder is full for a while: 503 meanwhile, nothing corrupt, and all goes on unaided (F32)."""
+"""The disk of the state folder is full for a while: 503 meanwhile, no corruption, and recovery without a restart (F32)."""
 
 import asyncio
 import errno

@@ -1,4 +1,4 @@
-"""No password and no key is in a log, in a command line, or in a file that others may read, whatever went wrong meanwhile."""
+"""No password and no key is in a log, in a command line, or in a file that others may read, even after faults."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""Heads: one limit for all ways they may come, and no payment for one that can be read in two ways."""
+"""Heads: the same limit however they are cut, and no payment for a head that can be read in two ways."""
 
 import psycopg
 import pytest

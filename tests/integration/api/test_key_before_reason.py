@@ -1,4 +1,4 @@
-"""A repeated request is answered by its key before any other reason is looked for, whoever was quicker in which process.
+"""A repeated request is answered by its key before any other reason is checked, in whichever process it runs.
 
 The row that both requests need is held until both wait for it, so that each has begun before the other has ended.
 """
@@ -73,7 +73,7 @@ async def test_requests_with_one_key_that_wait_for_one_row_get_one_answer(
 
 
 def processes(number: int) -> list[Accepting]:
-    """What so many API processes have each of their own."""
+    """The objects that each of so many API processes has of its own."""
     return [Accepting(nudge_grace_seconds=5, patience_seconds=30) for _ in range(number)]
 
 

@@ -1,4 +1,4 @@
-"""An idempotency key belongs to its caller: what another caller sends under the same key is another request."""
+"""An idempotency key belongs to its caller: a request of another caller with the same key is another request."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What every answer tells a browser: whoever made the answer, and whatever it is."""
+"""Security headers are on every answer, whichever part of the API made it."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Callers that nobody knows use up their own attempts, and never what tills and users need."""
+"""Unknown callers use up their own attempts, and never those of tills and users."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """What terminals call with."""
+    """The HTTP session of terminals."""
     async with aiohttp.ClientSession() as opened:
         yield opened
 

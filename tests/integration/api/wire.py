@@ -35,7 +35,7 @@ class Raw:
 
     @property
     def json(self) -> Any:
-        """What its body says."""
+        """The parsed body."""
         return orjson.loads(self.body)
 
     def check_refusal(self) -> None:
@@ -141,7 +141,7 @@ class Connection:
 
 
 def payment(wire: Wire, number: int, headers: bytes = b"") -> bytes:
-    """A good payment that its answer can be told by."""
+    """Return a valid payment that its answer can be recognised by."""
     return wire.post(_body(number), key=b"k%03d" % number, headers=headers)
 
 

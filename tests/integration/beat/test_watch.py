@@ -1,4 +1,4 @@
-"""The watch of a worker for sweeps: it reports a silent beat and silent queues by itself, and the API tells of it."""
+"""The watch of a worker for sweeps: it reports a silent beat and silent queues by itself, and the API shows them."""
 
 import asyncio
 import importlib
@@ -55,7 +55,7 @@ def look(watch: Any, caplog: pytest.LogCaptureFixture) -> Callable[[], Awaitable
 
 
 async def told(api: Api) -> tuple[str, float]:
-    """What ``/health/ready`` and the metric say of beat."""
+    """Return beat's state in ``/health/ready`` and in the metric."""
     ready = await api.get("//health/ready")
     assert ready.status == 200, "a beat that is away is no reason to send no traffic here"
     page = (await api.get("//metrics")).raw.decode()

@@ -18,11 +18,11 @@ class Cut(Enum):
     FIN = "fin"
     RST = "rst"
     SILENCE = "silence"
-    """Nothing is passed on any more in either direction, and nobody is told."""
+    """Nothing is passed on any more in either direction, and neither side is notified."""
 
 
 class Proxy:
-    """Passes bytes between clients and a server."""
+    """Pass bytes between clients and a server."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -32,7 +32,7 @@ class Proxy:
 
     @property
     def connections(self) -> int:
-        """How many there are that pass bytes on."""
+        """The number of connections that pass bytes on."""
         return sum(not client.is_closing() and client not in self._silent for client, _ in self._pairs)
 
     async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""A connection that was cut while nobody used it is replaced, and no request is told of it."""
+"""A connection that was cut while idle is replaced, and no request fails for it."""
 
 import asyncio
 from collections.abc import AsyncIterator

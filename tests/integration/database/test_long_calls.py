@@ -1,4 +1,4 @@
-"""Calls that take long use connections of their own: ten of them keep no till waiting."""
+"""Long calls use connections of their own: ten of them delay no till."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -28,7 +28,7 @@ TEN = 12
 
 @dataclass(frozen=True)
 class Long:
-    """A call that takes long as long as somebody holds ``held``."""
+    """A call that lasts until ``held`` is released."""
 
     method: str
     path: str
@@ -57,7 +57,7 @@ LONG = {
 
 
 async def tills(api: Api, tenant: Tenant, payments: PaymentMaker, paid: list[str]) -> list[Answer]:
-    """What tills do all day, each kind once."""
+    """Send each kind of request that tills send, once."""
     order = await open_order(api, tenant)
     bill = await bill_of(api, tenant, order["id"])
     payment = await api.pay(tenant, amount=10, bill_id=bill["id"])

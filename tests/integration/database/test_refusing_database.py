@@ -55,7 +55,7 @@ DONE = {200, 201, 422}
 
 @asynccontextmanager
 async def read_only(admin: Admin) -> AsyncIterator[None]:
-    """What a standby says: the sessions that there are, and new ones."""
+    """Make all existing and new sessions read-only, as on a standby."""
     name = (await (await admin.execute("SELECT current_database() AS name")).fetchone() or {})["name"]
     await admin.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'.encode())
     await end_sessions(admin)

@@ -1,4 +1,4 @@
-"""A device whose key was lost: a new code, a new key, and the end of the old key with all tokens that were got with it."""
+"""A device whose key was lost: a new code, a new key, and the end of the old key with all tokens issued for it."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -21,7 +21,7 @@ ORDER = {"order_type": "takeaway", "items": [{"name": "tea", "quantity": 1, "uni
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """What terminals call with."""
+    """The HTTP session of terminals."""
     async with aiohttp.ClientSession() as opened:
         yield opened
 

@@ -1,4 +1,4 @@
-"""Processes write files of their own: whatever happens to the supervisor, its terminal or the disk, none of them waits."""
+"""Processes write files of their own and never wait for the supervisor, its terminal or the disk."""
 
 import asyncio
 import os

@@ -23,7 +23,7 @@ PARTICIPLES = {"submit": "submitted", "cancel": "cancelled", "complete": "comple
 
 
 async def order_in(api: Api, refunds: RefundMaker, status: str, *, given_back: bool = True) -> dict[str, Any]:
-    """An order in ``status``; of a paid or completed one everything was given back, unless told otherwise."""
+    """Return an order in ``status``; a paid or completed one is refunded in full, unless the caller asks otherwise."""
     tenant = refunds.tenant
     order = (await post_order(api, tenant, submit=status != "draft")).body
     if status in ("paid", "completed"):

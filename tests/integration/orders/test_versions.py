@@ -1,4 +1,4 @@
-"""Two tills change one order: whoever read a version that is no longer current is refused, and nothing is lost."""
+"""Two tills change one order: a till that read an outdated version is refused, and no change is lost."""
 
 import asyncio
 from typing import Any
@@ -20,7 +20,7 @@ async def now(api: Api, tenant: Tenant, order: dict[str, Any]) -> dict[str, Any]
 
 
 def is_stale(answer: Answer, current: int) -> bool:
-    """Whether the answer is a conflict that names the current version."""
+    """Return whether the answer is a conflict that names the current version."""
     said = [detail for detail in answer.details if detail["field"] == "version"]
     is_named = {"field": "current_version", "issue": str(current)} in answer.details
     return (answer.status, answer.code) == (409, "DUPLICATE_RESOURCE") and str(current) in said[0]["issue"] and is_named

@@ -1,4 +1,4 @@
-"""A wire to PostgreSQL that loses the answers to COMMITs: the server does the work, and the client never hears of it."""
+"""A wire to PostgreSQL that loses the answers to COMMITs: the server commits, and the client gets no answer."""
 
 import asyncio
 from collections.abc import AsyncIterator

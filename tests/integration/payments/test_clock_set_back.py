@@ -67,7 +67,7 @@ async def ahead(settings: Settings) -> set[str]:
 
 
 async def taken_up(payments: PaymentMaker, settings: Settings, *payment_ids: str) -> None:
-    """What the sweep and a worker do with what is due too far ahead."""
+    """Run the sweep and a worker on rows that are due too far ahead."""
     assert set(payment_ids) <= await ahead(settings)
     await payments.process(*payment_ids)
 

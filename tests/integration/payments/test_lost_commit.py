@@ -1,4 +1,4 @@
-"""A claim whose COMMIT was not answered: its worker knows that it called nobody, and goes on (F8)."""
+"""A claim whose COMMIT was not answered: its worker has called no provider yet, and continues (F8)."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""A success that cannot be right: it completes nothing, and a cancel has it reversed at the provider."""
+"""An impossible success completes nothing, and a cancel reverses it at the provider."""
 
 import asyncio
 
@@ -25,7 +25,7 @@ IDS = ["part", "fee above its amount", "negative fee", "endless fee"]
 
 
 async def not_believed(payments: PaymentMaker, provider: FakeProvider, answer: Succeeded) -> str:
-    """A payment whose provider reported what it was not asked for."""
+    """Return a payment whose provider reported another amount or an impossible fee."""
     provider.charges.append(answer)
     payment_id = await payments.pending()
     await payments.process(payment_id)
@@ -33,7 +33,7 @@ async def not_believed(payments: PaymentMaker, provider: FakeProvider, answer: S
 
 
 async def look_again(payments: PaymentMaker, admin: Admin, payment_id: str) -> None:
-    """Let the time of the next look come, and a worker see to it."""
+    """Advance time to the due time, and let a worker process the payment."""
     left = await seconds_until(admin, payment_id, "due_at")
     await time_passes(admin, payment_id, seconds=max(left, 0) + 0.1)
     await payments.process(payment_id)

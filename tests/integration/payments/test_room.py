@@ -1,4 +1,4 @@
-"""A provider that hangs keeps its own places: other providers' rows, and rows of which nobody is asked, have their own."""
+"""A provider that hangs occupies its own places: rows of other providers, and rows without a call, have their own."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

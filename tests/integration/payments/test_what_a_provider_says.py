@@ -1,4 +1,4 @@
-"""What a provider at the end of a real connection says, and what is stored of it: nothing foreign, and no card number."""
+"""Answers of a provider on a real connection: foreign answers and card numbers are not stored."""
 
 import asyncio
 import re

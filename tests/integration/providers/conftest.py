@@ -1,4 +1,4 @@
-"""Both event loops: the product's workers run on uvloop, and what a connection does is the loop's doing."""
+"""Both event loops: the product's workers run on uvloop, and the behaviour of a connection depends on the loop."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator

@@ -107,7 +107,7 @@ def http(status: int, body: Any = b"", **headers: str) -> bytes:
 
 
 def names(reference: str) -> dict[str, str]:
-    """What an answer about ``pay_a:1`` or ``rfd_a:1`` has to repeat."""
+    """Return the fields that an answer about ``pay_a:1`` or ``rfd_a:1`` has to repeat."""
     return {"reference": reference, "payment_id": f"pay_{reference[4]}", "currency": "JPY"}
 
 
@@ -122,7 +122,7 @@ def error(reference: str, code: str, **changes: Any) -> dict[str, Any]:
 
 
 def truth(heard: Heard) -> bytes:
-    """What an honest provider answers."""
+    """Return the answer of an honest provider."""
     word = heard.path.removeprefix("/v1/").split("/")[-1]
     status = {"cancel": "cancelled", "reverse": "reversed", "codes": "waiting"}.get(word, "succeeded")
     return http(200, operation(heard.reference, status), X_Request_Id=heard.headers["x-request-id"])

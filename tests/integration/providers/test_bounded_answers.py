@@ -1,4 +1,4 @@
-"""An answer is read within limits: 1 MB of body, 32 KB of headers, the call's own time. Whatever is more is unknown."""
+"""An answer is read within limits: 1 MB of body, 32 KB of headers, the call's own time. A larger answer is unknown."""
 
 import asyncio
 import gzip

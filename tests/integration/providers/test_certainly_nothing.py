@@ -1,4 +1,4 @@
-"""Only a connection that was never made, or the provider's own word about this very call, says that nothing was done."""
+"""Certainly nothing was done only if no connection was made or the provider's own error about this call says so."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""A provider behind TLS: connections are kept there, too, and one whose certificate is not trusted has heard nothing."""
+"""A provider behind TLS: its connections are kept, too, and a provider with an untrusted certificate receives nothing."""
 
 import asyncio
 import ipaddress

@@ -1,4 +1,4 @@
-"""A statement fetched from the provider ends, is about what was asked, and names what it does not understand."""
+"""A fetched statement ends, answers its own request, and names unknown values."""
 
 import asyncio
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def page(asked: dict[str, str], *, data: Any = (LINE,), following: str | None = 
 
 
 def read(run: Run, settings: Settings, make: Page, **changes: Any) -> tuple[Pages, int]:
-    """What the adapter makes of a statement whose pages ``make`` makes, and how many it asked for."""
+    """Return the adapter's reading of a statement with the pages of ``make``, and the number of pages requested."""
     pages: Pages = []
     asked = 0
 

@@ -1,4 +1,4 @@
-"""An answer belongs to its question: a stray one on the provider's connection is never believed of another question."""
+"""An answer belongs to its request: a stray answer on a provider's connection is never accepted for another request."""
 
 import asyncio
 import os

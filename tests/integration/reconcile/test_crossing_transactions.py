@@ -1,4 +1,4 @@
-"""Uploads, runs, resolutions and the provider's API at the same time: each decides under the lock, by what is there then.
+"""Uploads, runs, resolutions and the provider's API at once: each decides by the rows that it reads under the lock.
 
 Each test holds one transaction at the point in question by a row that the test has locked itself.
 """

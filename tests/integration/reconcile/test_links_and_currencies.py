@@ -1,4 +1,4 @@
-"""What a break may be linked to, and both sides of a difference in currency."""
+"""Targets of a break's link, and both sides of a difference in currency."""
 
 from datetime import timedelta
 from typing import Any
@@ -145,7 +145,7 @@ async def test_a_difference_in_currency_is_booked_on_both_sides_and_taken_back_o
 
 
 async def corrections(admin: Admin, tenant: Tenant) -> dict[str, int]:
-    """What corrections add up to, by currency, each in an open settlement of that currency."""
+    """Return the sum of the corrections by currency, each in an open settlement of that currency."""
     found = await admin.execute(
         """SELECT s.currency, sum(l.amount)::bigint AS sum, bool_and(s.status = 'open') AS is_open
            FROM settlement_lines l JOIN settlements s ON s.id = l.settlement_id AND s.currency = l.currency

@@ -1,4 +1,4 @@
-"""Lines that no statement was laid beside are named, and only a person signs a day off over them."""
+"""Lines without a statement are listed, and only a person signs a day off without them."""
 
 from dataclasses import replace
 from typing import Any

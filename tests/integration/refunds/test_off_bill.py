@@ -1,4 +1,4 @@
-"""A cancel that comes too late on a bill: the guest owes the bill still, and the money goes back, or is kept after all."""
+"""A cancel comes too late on a bill: the guest still owes the bill, and the money is refunded or kept after all."""
 
 import logging
 from typing import Any

@@ -26,7 +26,7 @@ BOOKED = [{"resolution": "adjust"}, {"resolution": "write_off", "note": "small e
 
 
 def said_of(line: dict[str, Any], **changes: Any) -> Theirs:
-    """What a provider that agrees says of a settlement's line."""
+    """Return the statement's line of a provider that agrees with a settlement's line."""
     facts = (line["kind"], line["our_reference"], line["provider_reference"], line["amount"], line["fee"])
     return replace(Theirs(*facts), **changes)
 
@@ -66,7 +66,7 @@ class Desk:
         return str((await self.shop.settlement(settlement_id))["status"])
 
     async def held(self, currency: str = "JPY") -> int:
-        """What all settlements of the shop add up to, corrections included, fees deducted, for the provider."""
+        """Return the sum of all settlements of the shop for the provider, corrections included, fees deducted."""
         found = await self.shop.admin.execute(
             """SELECT coalesce(sum(amount - fee), 0)::bigint AS held FROM settlement_lines
                WHERE store_id = %s AND currency = %s AND provider <> 'cash'""",
@@ -77,7 +77,7 @@ class Desk:
         return int(row["held"])
 
     async def audited(self) -> list[str]:
-        """What I15 finds at this shop."""
+        """Return the findings of I15 at this shop."""
         engine = create_async_engine(make_url(address()).set(drivername="postgresql+psycopg"))
         try:
             async with engine.connect() as connection:
@@ -93,7 +93,7 @@ class Desk:
 
 
 async def in_doubt(shop: Shop, amount: int) -> str:
-    """A payment that the provider has charged, and of which we know nothing."""
+    """Return a payment that the provider has charged, and whose outcome we do not know."""
     shop.provider.charges.append(Unknown("the answer was lost"))
     payment_id = await shop.payments.pending(amount=amount)
     await shop.payments.process(payment_id)

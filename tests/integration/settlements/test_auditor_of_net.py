@@ -1,4 +1,4 @@
-"""I15 finds what is planted: money that is in the settlements twice, whoever booked it."""
+"""I15 finds planted faults: money that is in the settlements twice."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from workflows.settlements.open_due import open_due
 
 
 async def book(shop: Shop, entity_id: str, amount: int, *, provider: str = "sandbox", **references: str | None) -> None:
-    """What the product refuses: a correction for money that the books have."""
+    """Book a correction for money that the books have, which the product refuses."""
     facts = {"our_reference": f"{entity_id}:1", "provider_reference": None, **references}
     async with transaction(Role.WORKER) as connection:
         at = (await shop.settlement((await shop.running())["id"]))["created_at"]

@@ -1,4 +1,4 @@
-"""A correction is never booked for money that the books have, or will have; what was booked too early is booked back."""
+"""A correction is never booked for money that the books have, or will have; one that was booked too early is reversed."""
 
 import asyncio
 from dataclasses import replace

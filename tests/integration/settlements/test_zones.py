@@ -1,4 +1,4 @@
-"""Zones of stores: PostgreSQL computes the dates that Python does, and a zone that should not be there can be mended."""
+"""Zones of stores: PostgreSQL computes the dates that Python does, and an invalid zone can be changed."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

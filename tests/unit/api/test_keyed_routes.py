@@ -1,4 +1,4 @@
-"""Every POST that takes an idempotency key compares what bodies mean, which needs the validated body."""
+"""Every POST that takes an idempotency key compares the meanings of bodies, which needs the validated body."""
 
 from fastapi.routing import APIRoute
 

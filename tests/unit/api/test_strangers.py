@@ -1,4 +1,4 @@
-"""Strangers: whose attempts are counted together, and that their number is bounded."""
+"""Strangers: attempts are counted per network, and the number of counts is bounded."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def _use_up(counted: Strangers, scope: Any) -> int:
 
 @pytest.fixture(autouse=True)
 def minute(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time that the counts go by."""
+    """Replace the clock of the counts."""
     at = [1_000_000.0]
     monkeypatch.setattr("api.strangers.time.monotonic", lambda: at[0])
     return at

@@ -1,4 +1,4 @@
-"""What the tests of tokens share."""
+"""Fixtures shared by the tests of tokens."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -40,7 +40,7 @@ class Paper(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine on which a thread waits for its turn is no stream that takes nothing."""
+    """Wait longer for the stream, because on a busy machine the writing thread may be late."""
     monkeypatch.setattr(logs, "FLUSH_SECONDS", 60)
 
 

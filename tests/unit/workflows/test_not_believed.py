@@ -1,4 +1,4 @@
-"""What a success that cannot be right means, and the answers to its reversal."""
+"""An impossible success, and the answers to its reversal."""
 
 import pytest
 

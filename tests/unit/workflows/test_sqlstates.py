@@ -1,4 +1,4 @@
-"""Which errors of the database pass is one table, by SQLSTATE."""
+"""One table, by SQLSTATE, decides which errors of the database pass."""
 
 import psycopg
 import pytest

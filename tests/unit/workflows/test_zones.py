@@ -1,4 +1,4 @@
-"""Time zones come from the pinned package, whatever files the host has."""
+"""Time zones come from the pinned package, regardless of the host's files."""
 
 import zoneinfo
 from datetime import UTC, datetime, timedelta
