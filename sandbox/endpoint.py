@@ -18,6 +18,9 @@ from sandbox.requests import MAX_BODY_BYTES, names_of, names_of_path
 
 log = logging.getLogger("sandbox")
 
+REPEATED = ("Mpac-Call-Id", "X-Request-Id")
+"""Headers of a request that its answer repeats: the caller's own name of the call, and the id for logs."""
+
 Handler = Callable[[Provider, web.Request], Awaitable[web.StreamResponse]]
 WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -84,13 +87,14 @@ async def _answer(provider: Provider, request: web.Request, handler: Handler) ->
     except Exception:
         log.exception("a call failed: %s %s", request.method, request.path)
         answer = refusal(INTERNAL, names_of_path(request))
-    return _with_request_id(request, answer)
+    return _with_ids(request, answer)
 
 
-def _with_request_id(request: web.Request, answer: web.StreamResponse) -> web.StreamResponse:
-    request_id = request.headers.get("X-Request-Id")
-    if request_id is not None and not answer.prepared and request_id.isascii() and request_id.isprintable():
-        answer.headers["X-Request-Id"] = request_id
+def _with_ids(request: web.Request, answer: web.StreamResponse) -> web.StreamResponse:
+    for name in REPEATED:
+        value = request.headers.get(name)
+        if value is not None and not answer.prepared and value.isascii() and value.isprintable():
+            answer.headers[name] = value
     return answer
 
 

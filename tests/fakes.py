@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from workflows.providers.base import (
+    NEVER,
     Answer,
     Charge,
     GiveBack,
@@ -38,6 +39,7 @@ class FakeProvider:
     statements: list[list[StatementLine] | Unavailable] = field(default_factory=list)
     calls: list[tuple[str, str]] = field(default_factory=list)
     moved: dict[str, int] = field(default_factory=dict)
+    not_after: float = NEVER
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     _free: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,8 +66,9 @@ class FakeProvider:
         self._free.set()
         self._answers.set()
 
-    async def charge(self, charge: Charge) -> Outcome:
+    async def charge(self, charge: Charge, *, not_after: float = NEVER) -> Outcome:
         """The next scripted outcome, or a success."""
+        self.not_after = not_after
         self.calls.append(("charge", charge.reference))
         outcome = self.charges.popleft() if self.charges else Succeeded(charge.amount, f"ref-{charge.reference}")
         if isinstance(outcome, Succeeded):

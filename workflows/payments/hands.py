@@ -72,11 +72,12 @@ class Record(Protocol[AskedT]):
 class Work(Generic[AskedT]):
     """What is different between one kind of work and another.
 
-    ``ask`` puts the claim's question to a remote provider; ``settle`` answers for a local one (``None``: it is not local).
+    ``ask`` puts the claim's question to a remote provider, and sends nothing that moves money from the loop's time that it is
+    given on; ``settle`` answers for a local one (``None``: it is not local).
     """
 
     table: LeaseTable[AskedT]
-    ask: Callable[[Provider, Claim[AskedT]], Awaitable[Answer]]
+    ask: Callable[[Provider, Claim[AskedT], float], Awaitable[Answer]]
     settle: Callable[[Claim[AskedT]], Answer | None]
     record: Record[AskedT]
 
@@ -265,7 +266,7 @@ class Hands(Generic[AskedT]):
             return Unavailable("this process was stopped between its claim and its call")
         if claimed.step in SENDS and elapsed >= claimed.facts.seconds_left:
             return Unavailable("it expired before it could be sent")
-        return await self._work.ask(provider, claimed)
+        return await self._work.ask(provider, claimed, began + claimed.facts.seconds_left)
 
     def _schedule(self, name: str) -> Schedule:
         provider = self._providers.remote.get(name)

@@ -23,14 +23,14 @@ class Processor(Hands[Charge]):
         super().__init__(work, settings=settings, providers=providers, worker=worker, aftermath=aftermath)
 
 
-async def _ask(provider: Provider, claimed: Claim[Charge]) -> Answer:
+async def _ask(provider: Provider, claimed: Claim[Charge], not_after: float) -> Answer:
     if claimed.step is Step.ASK:
         return await provider.inquire(claimed.asked)
     if claimed.step is Step.WITHDRAW:
         return await provider.withdraw(claimed.asked)
     if claimed.step is Step.REVERSE:
         return await provider.reverse(claimed.asked)
-    return await provider.charge(claimed.asked)
+    return await provider.charge(claimed.asked, not_after=not_after)
 
 
 def _settle(claimed: Claim[Charge]) -> Answer | None:

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
+NEVER = float("inf")
+"""A time of the event loop that does not come."""
+
 
 @dataclass(frozen=True, slots=True)
 class Charge:
@@ -141,8 +144,12 @@ class Provider(Protocol):
     max_processing_seconds: float
     """After this long, a call that was never answered can no longer be at work."""
 
-    async def charge(self, charge: Charge) -> Outcome:
-        """Move the money, or create what the customer needs to move it."""
+    async def charge(self, charge: Charge, *, not_after: float = NEVER) -> Outcome:
+        """Move the money, or create what the customer needs to move it.
+
+        Nothing may be sent from the loop's time ``not_after`` on, when the payment has expired: looking up a name and opening
+        a connection take seconds. ``Unavailable`` then, for nothing was sent.
+        """
         ...
 
     async def inquire(self, charge: Charge) -> Answer:

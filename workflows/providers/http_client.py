@@ -9,6 +9,11 @@ any size, and does not say whether a request could have been written. For calls 
 | anything except one whole answer, in time and within the limits      | ``NoAnswer``: the outcome is not known   |
 | bytes on an idle connection, or behind a complete answer             | the connection is closed                 |
 | the caller rejects the answer (no ``keep()``)                        | the connection is closed                 |
+| the answer repeats another ``Mpac-Call-Id`` than its request has     | ``NoAnswer``                             |
+| ``not_after`` has passed before the request is written               | ``NotConnected``: nothing was sent       |
+
+``Mpac-Call-Id`` is a header of our own, which gateways do not change. ``X-Request-Id`` is for logs and never compared:
+gateways often replace it with an id of their own, and the provider then repeats theirs.
 
 No redirects, no compression, no cookies, no proxies.
 """
@@ -24,7 +29,11 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from workflows.providers.base import NEVER
 from workflows.providers.http_reader import LARGEST_BODY, HttpAnswer, NoAnswer, NotConnected, Reader
+
+CALL_ID = "Mpac-Call-Id"
+ANSWERED_ID = CALL_ID.lower()
 
 KEEPALIVE_SECONDS = 15  # below the provider's own 75 s, so that we never write into a connection it is closing
 CONNECT_TIMEOUT_SECONDS = 3  # a provider that has not accepted a connection by then has certainly done nothing
@@ -56,16 +65,17 @@ class _Connection(asyncio.Protocol):
             raise NotConnected("the connection was closed before the request")
         loop = asyncio.get_running_loop()
         self._requests += 1
-        request_id = f"{self._name}-{self._requests}"
+        call_id = f"{self._name}-{self._requests}"
         self._reader = Reader(largest_body)
         self._answered = loop.create_future()
         too_late = loop.call_at(deadline, self._fail, NoAnswer("no answer in time"))
         try:
-            self._transport.write(f"{head}X-Request-Id: {request_id}\r\n\r\n".encode("latin-1") + body)
+            ids = f"{CALL_ID}: {call_id}\r\nX-Request-Id: {call_id}\r\n\r\n"
+            self._transport.write(f"{head}{ids}".encode("latin-1") + body)
             answer = await self._answered
         finally:
             too_late.cancel()
-        if answer.headers.get("x-request-id", request_id) != request_id:
+        if answer.headers.get(ANSWERED_ID, call_id) != call_id:
             raise NoAnswer("the answer names another request")
         return answer
 
@@ -133,23 +143,33 @@ class HttpClient:
 
     @asynccontextmanager
     async def exchange(
-        self, method: str, target: str, body: bytes = b"", *, largest_body: int = LARGEST_BODY
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        *,
+        largest_body: int = LARGEST_BODY,
+        not_after: float = NEVER,
     ) -> AsyncIterator[HttpAnswer]:
         """Send a request; yield its answer, whose connection is closed unless the caller says ``keep()``.
 
-        Raises ``NotConnected`` or ``NoAnswer``, after the client's time-out at the latest.
+        From the loop's time ``not_after`` on nothing is sent any more. Raises ``NotConnected`` or ``NoAnswer``, after the
+        client's time-out at the latest.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_seconds
+        send_by = min(deadline, not_after)
         head = f"{method} {self._prefix}{target} HTTP/1.1\r\n{self._headers}Content-Length: {len(body)}\r\n"
         if self._places.locked():
-            await self._take_place(deadline)
+            await self._take_place(send_by)
         else:
             await self._places.acquire()
         is_kept = False
         try:
-            connection = self._take_idle(loop.time()) or await self._connect(deadline)
+            connection = self._take_idle(loop.time()) or await self._connect(send_by)
             try:
+                if loop.time() >= send_by:
+                    raise NotConnected("it was too late to send")
                 answer = await connection.ask(head, body, largest_body=largest_body, deadline=deadline)
                 yield answer
                 is_kept = answer.is_kept and connection.is_quiet()

@@ -13,6 +13,7 @@ import orjson
 
 from workflows.providers import sandbox_statement
 from workflows.providers.base import (
+    NEVER,
     Answer,
     Charge,
     Declined,
@@ -59,7 +60,7 @@ class SandboxProvider:
         """The provider, where the settings say its address."""
         return cls(settings) if settings.sandbox_url else None
 
-    async def charge(self, charge: Charge) -> Outcome:
+    async def charge(self, charge: Charge, *, not_after: float = NEVER) -> Outcome:
         """Charge at once, or create a code for the customer to scan (``qr`` with ``mpm``)."""
         body: dict[str, Any] = {
             "reference": charge.reference,
@@ -77,7 +78,7 @@ class SandboxProvider:
             body["token"] = charge.facts["provider_token"]
         if charge.method_type == "qr" and charge.method_mode != "mpm":
             body["kind"] = "qr_cpm"  # or it would be a card, with a card's brand
-        answer = await self._ask("POST", path, charge, body)
+        answer = await self._ask("POST", path, charge, body, not_after=not_after)
         if isinstance(answer, NotFound):  # no answer to a charge: whoever said so may not be who was to charge
             return Unknown("the provider answered 404")
         # A code that was withdrawn before it was charged moves no money, which to a charge is a decline.
@@ -140,9 +141,11 @@ class SandboxProvider:
         body: dict[str, Any] | None = None,
         *,
         refusal: int | None = REFUSED,
+        not_after: float = NEVER,
     ) -> Answer:
+        sent = orjson.dumps(body) if body else b""
         try:
-            async with self._client.exchange(method, path, orjson.dumps(body) if body else b"") as response:
+            async with self._client.exchange(method, path, sent, not_after=not_after) as response:
                 answer = read_answer(response, asked, refusal=refusal)
                 if not isinstance(answer, Unknown):
                     response.keep()

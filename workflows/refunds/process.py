@@ -22,7 +22,8 @@ class RefundProcessor(Hands[GiveBack]):
         super().__init__(work, settings=settings, providers=providers, worker=worker, aftermath=aftermath)
 
 
-async def _ask(provider: Provider, claimed: Claim[GiveBack]) -> Answer:
+async def _ask(provider: Provider, claimed: Claim[GiveBack], _not_after: float) -> Answer:
+    """Ask, whenever that may be: the customer is owed the money for good."""
     if claimed.step is Step.ASK:
         return await provider.inquire_refund(claimed.asked)
     return await provider.give_back(claimed.asked)

@@ -9,7 +9,7 @@ from tests.factories import CASH, QR, TERMINAL, PaymentMaker
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of, evidence, seconds_until
 from tests.integration.payments.kit import in_hand
-from workflows.providers.base import Declined, Succeeded
+from workflows.providers.base import NEVER, Declined, Succeeded
 from workflows.settings import Settings
 
 
@@ -100,7 +100,7 @@ async def test_one_bad_payment_never_fails_its_batch(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Explodes(FakeProvider):
-        async def charge(self, charge: object) -> Succeeded:
+        async def charge(self, charge: object, *, not_after: float = NEVER) -> Succeeded:
             raise RuntimeError("a bug in an adapter")
 
     payments.processor._providers.remote["sandbox"] = Explodes()

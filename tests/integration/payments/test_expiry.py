@@ -1,5 +1,6 @@
 """After its expiry a payment is not sent to a provider, neither for the first time nor again."""
 
+import asyncio
 import time
 from dataclasses import replace
 from typing import Any
@@ -71,6 +72,15 @@ async def test_nothing_is_sent_for_a_payment_that_expired_between_claim_and_call
     assert (found.status, found.row["cancel_reason"]) == ("cancelled", "expired")
     assert [call for call in provider.calls if call[0] == "charge"] == sent
     assert (provider.calls[-1:] == [("withdraw", f"{payment_id}:1")]) == (before == "resend")
+
+
+async def test_a_provider_is_told_until_when_it_may_send(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    payment_id = await payments.pending()
+    await payments.process(payment_id)
+    left = await seconds_until(admin, payment_id, "expires_at")
+    assert 0 < provider.not_after - asyncio.get_running_loop().time() <= left
 
 
 async def lost_before_it_arrived(payments: PaymentMaker, provider: FakeProvider, admin: Admin, payment_id: str) -> None:

@@ -125,7 +125,7 @@ def truth(heard: Heard) -> bytes:
     """Return the answer of an honest provider."""
     word = heard.path.removeprefix("/v1/").split("/")[-1]
     status = {"cancel": "cancelled", "reverse": "reversed", "codes": "waiting"}.get(word, "succeeded")
-    return http(200, operation(heard.reference, status), X_Request_Id=heard.headers["x-request-id"])
+    return http(200, operation(heard.reference, status), Mpac_Call_Id=heard.headers["mpac-call-id"])
 
 
 async def honest(heard: Heard, writer: asyncio.StreamWriter) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import socket
 import struct
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -11,6 +13,7 @@ from tests.integration.providers.peer import (
     MOVING,
     QUESTIONS,
     Heard,
+    charge,
     error,
     honest,
     http,
@@ -97,16 +100,56 @@ def test_a_connection_that_was_never_made_did_nothing(
 
 def test_a_connection_that_is_not_taken_in_time_did_nothing(run: Run, settings: Settings) -> None:
     async def scenario() -> None:
-        with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
-            waiting = [socket.socket() for _ in range(8)]  # more than its backlog holds
-            for one in waiting:
-                one.setblocking(False)
-                one.connect_ex(full.getsockname())
+        with without_room() as full:
             url = f"http://127.0.0.1:{full.getsockname()[1]}"
             async with peer_of(settings, honest, sandbox_url=url, sandbox_timeout_seconds=0.3) as (_, provider):
                 assert isinstance(await QUESTIONS["charge"](provider, "a"), Unavailable)
-            for one in waiting:
-                one.close()
+
+    run(scenario())
+
+
+@contextmanager
+def without_room() -> Iterator[socket.socket]:
+    """A server that takes no connection: more wait than its backlog holds."""
+    with ExitStack() as opened:
+        full = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(8):
+            waiting = opened.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        yield full
+
+
+@pytest.mark.parametrize("mode", ["cpm", "mpm"])
+@pytest.mark.parametrize("is_open", [True, False], ids=["an open connection", "a new connection"])
+def test_nothing_is_sent_after_the_last_moment(run: Run, settings: Settings, *, is_open: bool, mode: str) -> None:
+    async def scenario() -> None:
+        async with peer_of(settings, honest) as (peer, provider):
+            if is_open:
+                assert isinstance(await QUESTIONS["inquire"](provider, "a"), Succeeded)
+            now = asyncio.get_running_loop().time()
+            assert isinstance(await provider.charge(charge("a", mode=mode), not_after=now), Unavailable)
+            assert [heard.method for heard in peer.heard] == ["GET"] * is_open
+            assert not isinstance(
+                await provider.charge(charge("a", mode=mode), not_after=now + 600), Unavailable | Unknown
+            )
+
+    run(scenario())
+
+
+def test_nothing_is_sent_over_a_connection_that_opens_after_the_last_moment(run: Run, settings: Settings) -> None:
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        with without_room() as full:
+            url = f"http://127.0.0.1:{full.getsockname()[1]}"
+            async with peer_of(settings, honest, sandbox_url=url) as (_, provider):
+                not_after = loop.time() + 0.3
+                calling = asyncio.ensure_future(provider.charge(charge("a"), not_after=not_after))
+                await until(lambda: loop.time() > not_after)
+                full.setblocking(False)
+                for _ in range(2):  # now there is room, and what is tried again comes through
+                    (await loop.sock_accept(full))[0].close()
+                assert isinstance(await calling, Unavailable)
 
     run(scenario())
 

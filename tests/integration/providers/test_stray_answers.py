@@ -181,7 +181,7 @@ def test_an_answer_to_an_earlier_request_about_the_same_is_not_believed(
     """A retry keeps its reference, so only the request's id tells the answer to an earlier try from its own."""
 
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
-        late = STRAYS[stray](heard.reference).replace(b"\r\n", b"\r\nX-Request-Id: of-an-earlier-request\r\n", 1)
+        late = STRAYS[stray](heard.reference).replace(b"\r\n", b"\r\nMpac-Call-Id: of-an-earlier-request\r\n", 1)
         await say(writer, late)
 
     async def scenario() -> None:
@@ -199,6 +199,26 @@ def test_a_provider_that_does_not_repeat_the_id_of_a_request_is_believed(run: Ru
         async with peer_of(settings, script) as (peer, provider):
             for letter in "ab":
                 assert isinstance(await QUESTIONS["charge"](provider, letter), Succeeded)
+            assert [heard.connection for heard in peer.heard] == [0, 0]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_an_id_for_logs_that_a_gateway_replaced_is_nothing_to_disbelieve(
+    run: Run, settings: Settings, question: str
+) -> None:
+    """Gateways put an ``X-Request-Id`` of their own in the place of ours, and the provider repeats theirs."""
+
+    async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        ours, theirs = heard.headers["x-request-id"].encode(), b"the-gateway's-own"
+        assert ours != theirs
+        await say(writer, truth(heard).replace(b"\r\n", b"\r\nX-Request-Id: " + theirs + b"\r\n", 1))
+
+    async def scenario() -> None:
+        async with peer_of(settings, script) as (peer, provider):
+            for letter in "ab":
+                assert isinstance(await QUESTIONS[question](provider, letter), OWN[question])
             assert [heard.connection for heard in peer.heard] == [0, 0]
 
     run(scenario())

@@ -174,10 +174,10 @@ async def test_unknown_routes_and_verbs_are_not_found(sandbox: Sandbox, method: 
     assert (answer.status, answer.body["error"]["code"]) == (404, "not_found")
 
 
-async def test_the_request_id_is_echoed_on_success_and_on_failure(sandbox: Sandbox) -> None:
+async def test_the_ids_of_a_request_are_echoed_on_success_and_on_failure(sandbox: Sandbox) -> None:
     for path in ("/health", "/v1/charges/unknown"):
-        answer = await sandbox.call("GET", path, headers={"X-Request-Id": "req_7"})
-        assert answer.headers["X-Request-Id"] == "req_7"
+        answer = await sandbox.call("GET", path, headers={"X-Request-Id": "req_7", "Mpac-Call-Id": "call_8"})
+        assert (answer.headers["X-Request-Id"], answer.headers["Mpac-Call-Id"]) == ("req_7", "call_8")
 
 
 async def test_inquiry_tells_the_truth(sandbox: Sandbox) -> None:
