@@ -137,16 +137,20 @@ def _succeeded(step: Step, answer: Succeeded, facts: Facts, _schedule: Schedule)
 
 def _not_believed(step: Step, answer: Succeeded, facts: Facts, *, code: str, message: str) -> Verdict:
     """Leave an impossible success to a person, or reverse it if a cancel was requested."""
-    was_told = facts.needs_review and facts.attempt is not None and facts.attempt.outcome == "succeeded"
+    is_reversed_next = facts.cancel_requested and step is not Step.REVERSE
+    is_known = facts.attempt is not None and facts.attempt.outcome == "succeeded"
+    was_told = facts.needs_review and (is_known or is_reversed_next)
     return Verdict(
         None if was_told else PaymentRemark.REQUEST_REVIEW,
-        due_in_seconds=0 if facts.cancel_requested and step is not Step.REVERSE else None,
+        due_in_seconds=0 if is_reversed_next else None,
         attempt_outcome="succeeded",
         code=code,
         message=message,
         outcome_known=False,
         needs_review=True,
         provider_reference=answer.provider_reference,
+        # The schedule starts again for the first reversal only, so that one that is never granted is sent ever less often.
+        inquiries=0 if is_reversed_next and not facts.needs_review else None,
     )
 
 
@@ -226,10 +230,9 @@ def _unavailable(step: Step, answer: Unavailable, facts: Facts, schedule: Schedu
 def _unknown(step: Step, answer: Unknown, facts: Facts, schedule: Schedule) -> Verdict:
     if step is Step.ASK:  # a question without an answer moves nothing, so it is one that nobody heard
         return _unavailable(step, Unavailable(answer.reason), facts, schedule)
-    is_new_call = step in SENDS or step is Step.REVERSE
-    is_new_doubt = is_new_call or _is_unheard(facts.attempt)
+    is_new_doubt = step in SENDS or _is_unheard(facts.attempt)
     result = _still_unknown(facts, schedule, answer.reason, is_new_doubt=is_new_doubt)
-    if is_new_doubt:
+    if is_new_doubt or step is Step.REVERSE:
         result.attempt_outcome = "unknown"
     return result
 

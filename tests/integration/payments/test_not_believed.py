@@ -145,6 +145,26 @@ async def test_a_reversal_that_the_provider_refuses_waits_for_a_person_and_anoth
     assert (await evidence(admin, payment_id)).status == "cancelled"
 
 
+@pytest.mark.parametrize("refusal", [Unknown("the provider answered 409 refunded"), Unavailable("503")])
+async def test_a_reversal_that_is_never_granted_is_asked_for_less_and_less_often_and_a_person_is_told_once(
+    payments: PaymentMaker, provider: FakeProvider, admin: Admin, refusal: Unknown | Unavailable
+) -> None:
+    payment_id = await not_believed(payments, provider, Succeeded(400))
+    await payments.cancel(payment_id)
+    told = (await evidence(admin, payment_id)).row["version"]
+    provider.reversals.extend([refusal] * 99)
+    waits = []
+    for _ in range(9):
+        reversals = provider.calls.count(("reverse", f"{payment_id}:1"))
+        while provider.calls.count(("reverse", f"{payment_id}:1")) == reversals:
+            await look_again(payments, admin, payment_id)
+        waits.append(await seconds_until(admin, payment_id, "due_at"))
+    assert (waits[4] > 20, waits[-1] > 2_000) == (True, True)  # a minute and an hour, give or take a fifth
+    found = await evidence(admin, payment_id)
+    assert (found.status, found.row["needs_review"], found.row["version"]) == ("processing", True, told)
+    assert found.row["failure_message"] == refusal.reason
+
+
 async def test_a_cancel_of_a_quarantined_payment_is_acted_on(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:

@@ -118,13 +118,13 @@ async def test_never_more_calls_are_open_than_there_are_places(
     open_now, most = 0, 0
     charge = provider.charge
 
-    async def counted(order: Any) -> Any:
+    async def counted(order: Any, **until: Any) -> Any:
         nonlocal open_now, most
         open_now += 1
         most = max(most, open_now)
         try:
             await asyncio.sleep(0)
-            return await charge(order)
+            return await charge(order, **until)
         finally:
             open_now -= 1
 

@@ -1,5 +1,7 @@
 """A new call begins the schedule of questions again; the review is measured from the first doubt."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.workflows.situations import facts, judge
@@ -8,6 +10,7 @@ from workflows.payments.states import PaymentRemark, PaymentStatus
 from workflows.providers.base import (
     Answer,
     NotFound,
+    Succeeded,
     Unavailable,
     Unknown,
     Withdrawn,
@@ -16,11 +19,25 @@ from workflows.providers.base import (
 ASKING = (Step.CHARGE, Step.RETRY, Step.RESEND, Step.ASK, Step.WITHDRAW)
 
 
-@pytest.mark.parametrize("step", [Step.CHARGE, Step.RETRY, Step.RESEND, Step.REVERSE])
+@pytest.mark.parametrize("step", [Step.CHARGE, Step.RETRY, Step.RESEND])
 def test_a_lost_answer_to_a_new_call_begins_the_schedule_again(step: Step) -> None:
-    outcome = {Step.RESEND: "not_found", Step.REVERSE: "succeeded"}.get(step, "unavailable")
+    outcome = {Step.RESEND: "not_found"}.get(step, "unavailable")
     found = judge(step, Unknown("read time-out"), facts(outcome, doubted_hours=5, inquiries=8, cancelled=True))
     assert (found.due_in_seconds, found.inquiries, found.attempt_outcome) == (2, 1, "unknown")
+
+
+def test_questions_about_a_reversal_begin_again_when_its_need_is_learned_and_go_on_with_each_that_is_not_granted() -> (
+    None
+):
+    doubted = facts("unknown", doubted_hours=5, inquiries=8, cancelled=True)
+    learned = judge(Step.WITHDRAW, Succeeded(400), doubted)
+    assert (learned.event, learned.due_in_seconds, learned.inquiries) == (PaymentRemark.REQUEST_REVIEW, 0, 0)
+    first = judge(Step.REVERSE, Unknown("?"), replace(doubted, needs_review=True, inquiries=0))
+    assert (first.attempt_outcome, first.due_in_seconds, first.inquiries) == ("unknown", 2, 1)
+    asked = judge(Step.WITHDRAW, Succeeded(400), replace(doubted, needs_review=True, inquiries=1))
+    assert (asked.event, asked.due_in_seconds, asked.inquiries) == (None, 0, None)
+    second = judge(Step.REVERSE, Unknown("?"), replace(doubted, needs_review=True, inquiries=1))
+    assert (second.due_in_seconds, second.inquiries) == (5, 2)
 
 
 @pytest.mark.parametrize("answer", [Unavailable("503"), Unknown("?"), NotFound()])
