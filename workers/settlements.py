@@ -1,11 +1,21 @@
 """Celery tasks for settlements. Each is one call into ``workflows``; no rules live here."""
 
 from workers.app import app
-from workers.nudge import SETTLEMENTS, publish
+from workers.line import Line, few_at_once
+from workers.nudge import RECONCILE, SETTLEMENTS, publish
 from workers.runtime import run, runtime
 from workflows.settlements.close import close_settlements
 from workflows.settlements.open_due import open_due as open_due_periods
 from workflows.settlements.reconcile_due import reconcile_due
+
+RECONCILED_AT_ONCE = 4
+"""A quarter of a worker's threads, and as many as there are connections for long calls. A provider whose statements hang may
+hold these; payments, refunds and sweeps have the others."""
+
+MOST_WAITING = 100
+"""As many as one sweep nudges. The next sweep nudges the others."""
+
+_line = Line(places=RECONCILED_AT_ONCE, most_waiting=MOST_WAITING)
 
 
 @app.task(name="settlements.close")
@@ -26,8 +36,12 @@ def open_due() -> None:
 
 
 @app.task(name="settlements.reconcile")
+@few_at_once(_line, task=RECONCILE)
 def reconcile(settlement_ids: list[str]) -> None:
-    """Fetch the statements of these settlements and reconcile them. Safe to deliver twice, late, or never."""
+    """Fetch the statements of these settlements and reconcile them. Safe to deliver twice, late, or never.
+
+    If there is no place for one of them, it waits without a thread and is nudged when there is a place.
+    """
     ours = runtime()
     for one in settlement_ids:
         run(reconcile_due(one, worker=ours.worker, settings=ours.settings, providers=ours.providers))

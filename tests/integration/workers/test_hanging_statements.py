@@ -1,0 +1,120 @@
+"""Statements that hang hold a quarter of a worker's threads and no more: the others are there for payments and sweeps."""
+
+import importlib
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mpac.stack.commands import WORKER_THREADS
+from mpac.stack.local import LocalStack
+from tests.waiting import PATIENCE_SECONDS
+from workers import line
+
+IDS = [f"stl_{n}" for n in range(2 * WORKER_THREADS)]
+
+
+class Statements:
+    """Reconciles when it is told to; ``nudged`` are those that were put back on the broker."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.nudged: list[str] = []
+        self.may_end = threading.Event()
+        self.published = threading.Event()
+        self.raises = False
+
+    def reconcile(self, one: str) -> None:
+        self.begun.append(one)
+        assert self.may_end.wait(PATIENCE_SECONDS)
+        if self.raises:
+            raise TimeoutError
+
+    def publish(self, task: str, ids: list[str]) -> None:
+        assert task == "settlements.reconcile"
+        self.nudged += ids
+        self.published.set()
+
+
+@pytest.fixture
+def statements() -> Statements:
+    return Statements()
+
+
+@pytest.fixture
+def tasks(stack: LocalStack, statements: Statements, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The module of the tasks, in which reconciling takes as long as a test wants."""
+    found = importlib.import_module("workers.settlements")
+    found.app.finalize()  # as a worker does at its start: until then a task is a promise that is not for several threads
+    assert found.reconcile.name == "settlements.reconcile"
+    monkeypatch.setattr(found, "runtime", lambda: SimpleNamespace(worker="w", settings=None, providers=None))
+    monkeypatch.setattr(found, "reconcile_due", lambda one, **_: one)
+    monkeypatch.setattr(found, "run", statements.reconcile)
+    monkeypatch.setattr(line, "publish", statements.publish)
+    yield found
+    while found._line._waiting:  # of a test whose broker was away
+        found._line.enter("")
+        found._line.leave()
+
+
+@pytest.fixture
+def threads(statements: Statements) -> Iterator[ThreadPoolExecutor]:
+    """A worker's threads."""
+    with ThreadPoolExecutor(WORKER_THREADS) as pool:
+        yield pool
+        statements.may_end.set()
+
+
+def hold_all(tasks: Any, threads: ThreadPoolExecutor) -> list[Future[None]]:
+    """Messages for all of ``IDS``: those that are still held when all others were seen to."""
+    sent = [threads.submit(tasks.reconcile, [one]) for one in IDS]
+    done: set[Future[None]] = set()
+    while len(done) < len(IDS) - tasks.RECONCILED_AT_ONCE:
+        ended, left = wait(set(sent) - done, timeout=PATIENCE_SECONDS, return_when=FIRST_COMPLETED)
+        assert ended, f"{len(left)} threads are held"
+        for one in ended:
+            one.result()
+        done |= ended
+    return [one for one in sent if one not in done]
+
+
+def test_a_hanging_provider_holds_a_quarter_of_the_threads(
+    tasks: Any, threads: ThreadPoolExecutor, statements: Statements
+) -> None:
+    held = hold_all(tasks, threads)
+    assert len(held) == len(statements.begun) == tasks.RECONCILED_AT_ONCE <= WORKER_THREADS // 4
+    assert statements.nudged == []
+    statements.may_end.set()
+
+
+@pytest.mark.parametrize("raises", [False, True], ids=["it answers", "it never does"])
+def test_who_waits_is_nudged_as_soon_as_there_is_a_place_whatever_became_of_those_before(
+    tasks: Any, threads: ThreadPoolExecutor, statements: Statements, *, raises: bool
+) -> None:
+    statements.raises = raises
+    hold_all(tasks, threads)
+    statements.may_end.set()
+    for heard in range(len(IDS) - tasks.RECONCILED_AT_ONCE):
+        # Those that held places nudge one each, and each of these the next.
+        while len(statements.nudged) <= heard:
+            assert statements.published.wait(PATIENCE_SECONDS)
+            statements.published.clear()
+        wait([threads.submit(tasks.reconcile, [statements.nudged[heard]])], timeout=PATIENCE_SECONDS)
+    assert sorted(statements.begun) == sorted(IDS)
+
+
+def test_a_broker_that_is_away_loses_a_nudge_and_no_place(
+    tasks: Any, threads: ThreadPoolExecutor, statements: Statements, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_task: str, _ids: list[str]) -> None:
+        raise ConnectionError("the broker is away")
+
+    monkeypatch.setattr(line, "publish", away)
+    held = hold_all(tasks, threads)
+    statements.may_end.set()
+    for one in held:
+        assert one.exception(timeout=PATIENCE_SECONDS) is None
+    assert tasks._line._free == tasks.RECONCILED_AT_ONCE
