@@ -40,7 +40,7 @@ async def test_a_break_about_money_in_doubt_waits_and_is_compared_again_by_itsel
     for body in (booked, {"resolution": "link", "reference": entity_id}):
         refused = await desk.resolve(found["id"], **body)
         assert (refused.status, refused.code) == (409, "INVALID_STATUS_TRANSITION"), body
-        assert "wait until it is final" in refused.details[0]["issue"]
+        assert "Wait until it is final" in refused.details[0]["issue"]
     await shop.admin.execute(
         """INSERT INTO reconciliation_tries (settlement_id, merchant_id, store_id, tries)
            SELECT id, merchant_id, store_id, 1 FROM settlements WHERE id = %s""",
