@@ -3,7 +3,7 @@
 | what                                                   | then                                                        |
 |--------------------------------------------------------|-------------------------------------------------------------|
 | requests wait behind the running one                   | nothing is read on, although the running one asks for its body |
-| a client does not take its answer                      | aborted, unless it takes ``LEAST_TAKEN`` in ``TAKING_SECONDS``  |
+| a client does not read its answer                      | aborted, unless it reads ``LEAST_TAKEN`` in ``TAKING_SECONDS``  |
 
 Without the second an answer that nobody reads would keep its connection, its memory and its request permanently.
 """
@@ -33,13 +33,13 @@ class Flow(FlowControl):
             super().resume_reading()
 
     def pause_writing(self) -> None:
-        """As uvicorn's; from now on the client has to take something."""
+        """Do as uvicorn does; from now on the client has to read something in time."""
         super().pause_writing()
         if self._taking is None:
             self._begin()
 
     def resume_writing(self) -> None:
-        """As uvicorn's: the client has taken nearly all, or is gone."""
+        """Do as uvicorn does: the client has read nearly all, or is gone."""
         super().resume_writing()
         if self._taking:
             self._taking.cancel()

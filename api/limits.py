@@ -2,7 +2,7 @@
 
 | limit         | measured over                          | beyond it                                       |
 |---------------|----------------------------------------|-------------------------------------------------|
-| in flight     | this process, but for what waits for its own client | 503 with ``Retry-After``: overload  |
+| in flight     | this process, except requests that wait for their client | 503 with ``Retry-After``: overload  |
 | waiting       | this process (`wait=`, streams)        | the same, at a limit of their own: they cost little|
 | per minute    | all processes, per merchant and overall| 429 with ``Retry-After``; known callers only      |
 | maintenance   | all processes                          | 503 with ``Retry-After`` and the operator's words|
@@ -69,11 +69,11 @@ class Admission:
 
     @property
     def is_beyond(self) -> bool:
-        """Whether more places are taken than there are: somebody came while this request waited for its client."""
+        """Whether more places are taken than there are, because others came while this request waited for its client."""
         return self._in_flight[self._is_waiting] > self._most[self._is_waiting]
 
     def enter(self) -> None:
-        """Take a place, however many are taken."""
+        """Take a place, even if all are taken."""
         self._in_flight[self._is_waiting] += 1
 
     def leave(self) -> None:

@@ -104,7 +104,7 @@ class Frame:
 
 
 def _away(send: Send, admission: Admission) -> Send:
-    """Return ``send``, which does without the request's place while the client takes what is sent."""
+    """Return ``send``, which gives up the request's place while the client reads its answer."""
 
     async def send_away(message: Message) -> None:
         await admission.away(send(message))

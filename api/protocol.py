@@ -142,7 +142,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def timeout_keep_alive_handler(self) -> None:
-        """As uvicorn's; but a client that does not read what is still to be sent is not waited for without end."""
+        """Do as uvicorn does, but limit the wait for a client that does not read the rest of its answer."""
         super().timeout_keep_alive_handler()
         if self.transport.get_write_buffer_size():
             self.loop.call_later(TAKING_SECONDS, self.transport.abort)

@@ -73,7 +73,7 @@ async def get_order(order_id: EntityId, caller: AnyCaller) -> Response:
 async def patch_order(
     *, order_id: EntityId, body: OrderPatch, caller: AnyCaller, request_id: RequestId, ours: OurRuntime
 ) -> Response:
-    """Change an order while it is a draft or open and has no bill.
+    """Change an order while it is a draft or open and has no bill except voided ones.
 
     `version` is the one you have read; it is required if `items` change. If another caller has changed the order
     meanwhile, nothing is changed and the answer is 409 with the current version: read the order again.

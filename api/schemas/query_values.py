@@ -1,4 +1,4 @@
-"""Values in a query: one way to write each, because the validator takes more than others read alike.
+"""Values in a query: accept one spelling of each, because the validator accepts some that other readers take differently.
 
 ``1_0``, ``5.0`` and ``05`` are no whole numbers for most readers, ``on`` is no boolean, and a number is no timestamp: of
 one without a unit nobody can say whether it counts seconds or milliseconds.

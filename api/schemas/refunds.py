@@ -16,7 +16,7 @@ Number = Annotated[Printable, Field(max_length=64)]
 
 
 class ReportPart(Part):
-    """What the terminal reports of money that it gave back itself: cash, or by its own card application."""
+    """A terminal's report of money that it gave back itself: cash, or by its own card application."""
 
     result: Annotated[
         Literal["approved", "declined"] | None,
@@ -65,7 +65,7 @@ class RefundIn(Body):
 
 
 class ReportOut(BaseModel):
-    """What the terminal reported of a refund that it carried out itself."""
+    """The terminal's report of a refund that it carried out itself."""
 
     result: Literal["approved", "declined"]
     approval_code: str | None = None

@@ -93,7 +93,7 @@ class ReconcileIn(Body):
     )
 
     def to_acceptance(self) -> Acceptance | None:
-        """The same in the domain's words. Raises ``InvalidRequest``."""
+        """Return the acceptance as the use-case takes it. Raises ``InvalidRequest``."""
         if self.accept_uncompared and self.note is None:
             raise InvalidRequest(Detail("note", "Say why these lines need no comparison"))
         if self.note is not None and not self.accept_uncompared:

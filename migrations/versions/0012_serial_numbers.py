@@ -1,4 +1,4 @@
-"""The serial number of a deactivated device can be registered anew, at any store.
+"""The serial number of a deactivated device can be registered again, at any store.
 
 The unique index keeps the name of the constraint it replaces: that is how the release before this one recognises a serial
 number that is taken.

@@ -1,4 +1,4 @@
-"""Corrections know what they wait for and what they were booked as, and say which lines nobody has compared.
+"""Store what a break waits for, both adjustments of a correction, uncompared lines, and statement policies.
 
 Everything is added: the previous release neither reads nor writes these columns, and its rows are valid here.
 """

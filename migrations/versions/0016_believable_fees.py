@@ -1,4 +1,4 @@
-"""No payment or refund records a fee outside its amount, whatever the release of the worker that writes it.
+"""Refuse a fee outside the amount of its payment or refund, even from a worker of the previous release.
 
 Triggers and not CHECK constraints: a row from before would fail at its next update, for instance when its settlement closes.
 """

@@ -1,4 +1,4 @@
-"""Count the business days that wait for a person: what no statement was laid beside, breaks, and uncounted cash.
+"""Count the business days that wait for a person: lines without a statement, breaks, and uncounted cash.
 
 Counted are the oldest ``AT_MOST`` closed settlements, which the index of closed ones gives in their order. Stores that never
 sign their days off therefore cost a scrape no more than that.
@@ -17,7 +17,7 @@ _WAITS = {
     "breaks": "open_breaks > 0",
     "cash": "cash_expected <> 0 AND cash_actual IS NULL",
 }
-"""What a day waits for → whether it does. A day may wait for several."""
+"""Reason → the condition that a day waits for it. A day may wait for several reasons."""
 
 _REASONS = ", ".join(f"('{reason}', {condition})" for reason, condition in _WAITS.items())
 _COUNT = text(f"""
@@ -31,7 +31,7 @@ _COUNT = text(f"""
 
 @dataclass(frozen=True, slots=True)
 class WaitingDays:
-    """How many days wait for ``reason``, and how long ago the oldest of them ended."""
+    """The number of days that wait for ``reason``, and the time since the oldest of them ended."""
 
     reason: str
     count: int
@@ -39,7 +39,7 @@ class WaitingDays:
 
 
 async def count_waiting_days() -> tuple[WaitingDays, ...]:
-    """Return one row for each reason. Raises ``ServiceUnavailable`` where the database is away."""
+    """Return one row for each reason. Raises ``ServiceUnavailable`` if the database is away."""
     async with transaction(Role.SWEEP, is_long=True) as connection:
         rows = (await connection.execute(_COUNT)).mappings().all()
     found = {row["reason"]: WaitingDays(**row) for row in rows}

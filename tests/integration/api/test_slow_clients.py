@@ -1,4 +1,4 @@
-"""Slow clients: whoever nobody knows can neither take the places of others nor keep an answer that is not read."""
+"""Slow clients: unknown callers cannot take the places of others or keep an unread answer in memory."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -17,7 +17,7 @@ from tests.waiting import until
 
 PLACES = 3
 DOCUMENT = b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
-"""An answer of more than what the connection's buffers hold, when it is asked for some times."""
+"""An answer that overflows the connection's buffers if it is requested several times."""
 BODIES = {
     "a form without end": b"POST /api/v1/auth/device/token HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n"
     b"Content-Type: application/x-www-form-urlencoded\r\n\r\ngrant_type=",
@@ -31,7 +31,7 @@ BODIES = {
 
 @asynccontextmanager
 async def _strangers(api: Api, raw: bytes, count: int) -> AsyncIterator[list[asyncio.StreamReader]]:
-    """So many connections on which ``raw`` was sent and nothing is read; ``limit`` keeps the reader from reading ahead."""
+    """Open ``count`` connections that send ``raw`` and read nothing; ``limit`` keeps the reader from reading ahead."""
     host, port = api.url.removeprefix("http://").split(":")
     lines = [await asyncio.open_connection(host, int(port), limit=1_024) for _ in range(count)]
     for _, writer in lines:
@@ -61,7 +61,7 @@ def away(monkeypatch: pytest.MonkeyPatch) -> list[Admission]:
 
 
 @pytest.mark.parametrize("what", BODIES)
-async def test_strangers_that_are_slow_take_nobodys_place(
+async def test_slow_strangers_take_no_place_of_others(
     serve: Serve, tenant: Tenant, what: str, away: list[Admission], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serve(max_requests_in_flight=PLACES) as api, _strangers(api, BODIES[what], 2 * PLACES):

@@ -1,4 +1,4 @@
-"""Corrections of two currencies at once: nobody waits in a ring."""
+"""Concurrent corrections in two currencies do not deadlock."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A line that several files tell is money once: it is booked for one settlement, and never for the next one as well."""
+"""A line that stands in several files is the same money: it is booked for one settlement only."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Query values: each route declares its numbers, booleans and timestamps by types that take one way of writing."""
+"""Query values: each route declares its numbers, booleans and timestamps by types that accept a single spelling."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 from api.app import ROUTERS
 
 READ_DIFFERENTLY = ("1_0", " 5 ", "5.0 ", "05", "+5", "yes", "on", "t", "1700000000.0", "２０２６-11-23", "0x1", "1e1")
-"""Of these some count as numbers, booleans or timestamps for the validator alone."""
+"""Some of these are numbers, booleans or timestamps only for the validator."""
 
 
 def _parameters() -> list[tuple[str, Any]]:

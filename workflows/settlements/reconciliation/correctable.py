@@ -126,7 +126,7 @@ async def _refuse_unreported(connection: AsyncConnection, found: dict[str, Any],
 
 
 async def _refuse_booked(connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any]) -> None:
-    """Raise if a file of several days, or of several stores, had its line corrected elsewhere already."""
+    """Raise if the same line, from a file of several days or stores, was already booked for another settlement."""
     facts = {name: found[name] for name in ("provider", "kind", "our_reference", "provider_reference")}
     line = {name: found["their_line"][name] for name in ("amount", "occurred_at", "occurred_on")}
     place = {name: settlement[name] for name in ("id", "merchant_id", "start_at", "end_at")}
@@ -136,7 +136,7 @@ async def _refuse_booked(connection: AsyncConnection, found: dict[str, Any], set
     booked = (await connection.execute(_BOOKED, parameters)).mappings().one_or_none()
     if booked:
         raise refused(
-            f"The same line was booked for {booked['settlement_id']} ({booked['id']}); ignore it here, with that as the reason"
+            f"The same line was booked for {booked['settlement_id']} ({booked['id']}); ignore it here for that reason"
         )
 
 
