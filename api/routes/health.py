@@ -7,6 +7,7 @@ from api.answers import json_answer
 from api.problems import problems
 from workflows.canaries import SILENCE_SECONDS, beat_silent_seconds
 from workflows.health import database_takes_payments
+from workflows.shared import Shared
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -24,6 +25,13 @@ async def ready() -> Response:
     `beat` is `silent` when no worker has received a sweep for a minute: new payments are processed as before, but retries,
     inquiries and expiry wait, so an operator has to act. It is not a reason to send traffic elsewhere.
     """
-    await database_takes_payments()
-    silent = await beat_silent_seconds() >= SILENCE_SECONDS
+    silent = await _PROBE.result() >= SILENCE_SECONDS
     return json_answer({"status": "ready", "beat": "silent" if silent else "heard"})
+
+
+async def _probe() -> float:
+    await database_takes_payments()
+    return await beat_silent_seconds()
+
+
+_PROBE = Shared(_probe)

@@ -12,6 +12,7 @@ from api.counters import OWN
 from api.problems import problems
 from workflows.payments.overview import Overview, take_overview
 from workflows.settlements.waiting_days import WaitingDays, count_waiting_days
+from workflows.shared import Shared
 
 router = APIRouter(tags=["health"])
 
@@ -71,5 +72,12 @@ class _Installation(Collector):
 async def metrics() -> Response:
     """Everything, in Prometheus' text format."""
     installation = CollectorRegistry()
-    installation.register(_Installation(await take_overview(), await count_waiting_days()))
+    installation.register(_Installation(*await _PROBE.result()))
     return Response(generate_latest(OWN) + generate_latest(installation), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _probe() -> tuple[Overview, Iterable[WaitingDays]]:
+    return await take_overview(), await count_waiting_days()
+
+
+_PROBE = Shared(_probe)

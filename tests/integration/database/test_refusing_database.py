@@ -1,5 +1,6 @@
 """A database that answers and refuses: read-only after a failover, without a grant, without room. 503, and ready says so."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -198,3 +199,21 @@ async def test_every_role_is_refused_alike_and_gets_another_connection(
         with pytest.raises(ServiceUnavailable):
             await write_read_only(role, pids, by_driver=by_driver)
     assert len(pids) == 2
+
+
+async def test_a_flood_of_probes_takes_one_connection(
+    api: Api, tenant: Tenant, admin: Admin, stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "ANSWER_WITHIN_SECONDS", 0.5)
+    waiting = (
+        b"SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    async with await psycopg.AsyncConnection.connect(stack.urls.database) as holder:
+        await holder.execute(b"LOCK TABLE idempotency_records IN EXCLUSIVE MODE")
+        answers = await asyncio.gather(*(ready(api, tenant) for _ in range(30)))
+        found: Any = await (await admin.execute(waiting)).fetchone()
+        assert ({answer.status for answer in answers}, found["n"] <= 1) == ({503}, True), found
+        payment = await api.get("/payments", as_=tenant)
+        await holder.rollback()
+    assert payment.status == 200
+    await eventually(lambda: ready(api, tenant), until=lambda answer: answer.status == 200)
