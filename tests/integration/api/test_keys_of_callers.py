@@ -208,6 +208,30 @@ async def test_the_previous_release_finds_records_of_this_one_and_stores_its_own
         assert (await admin.execute(PREVIOUS_KEEPS.encode(), [rows])).rowcount == kept
 
 
+async def test_what_the_previous_release_writes_over_an_expired_answer_is_its_own_callers(
+    api: Api, admin: Admin, tenant: Tenant
+) -> None:
+    """The previous release keeps the answer of one till in the place where another till's has expired."""
+    other = api.signer.user(tenant, role="staff", sub="u-2")
+    first = await api.pay(tenant, key="0001")
+    second = await api.pay(other, key="0002")
+    copied = await admin.execute(
+        "SELECT to_jsonb(k) AS row FROM idempotency_records k WHERE resource_id = %s", [second.body["id"]]
+    )
+    row: Any = (await copied.fetchone() or {})["row"]
+    await admin.execute(
+        "UPDATE idempotency_records SET expires_at = now() WHERE merchant_id = %s AND key = '0001'",
+        [tenant.merchant_id],
+    )
+    assert (await admin.execute(PREVIOUS_KEEPS.encode(), [json.dumps([{**row, "key": "0001"}])])).rowcount == 1
+    new, again = [await api.pay(tenant, key="0001") for _ in range(2)]
+    assert (new.status, IS_REPLAYED in new.headers) == (201, False)
+    assert len({first.body["id"], second.body["id"], new.body["id"]}) == 3
+    assert (again.raw, again.headers.get(IS_REPLAYED)) == (new.raw, "true")
+    repeated = await api.pay(other, key="0001")
+    assert (repeated.raw, repeated.headers.get(IS_REPLAYED)) == (second.raw, "true")
+
+
 async def test_the_bytes_of_a_body_are_compared_with_a_record_of_the_previous_release(
     api: Api, admin: Admin, tenant: Tenant
 ) -> None:
