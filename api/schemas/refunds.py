@@ -32,6 +32,10 @@ class ReportPart(Part):
             raise ValueError("Say what happened: a result of approved or declined, or an approval_code")
         return self
 
+    def meant(self) -> dict[str, Any]:
+        """An approval code alone means approved."""
+        return {**self.__dict__, "result": self.result or APPROVED}
+
     def to_report(self) -> Report:
         """The same in the domain's words."""
         return {"result": APPROVED, **self.model_dump(exclude_none=True)}

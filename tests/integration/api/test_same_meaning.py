@@ -9,7 +9,7 @@ import pytest
 
 from tests.factories import PaymentMaker, Tenant
 from tests.harness import Api
-from tests.integration.api.every_key import OF_TILLS, Admin, Posting, Shop, a_statement
+from tests.integration.api.every_key import OF_TILLS, Admin, Posting, Shop, a_full_refund, a_statement
 from tests.integration.api.wire import CASH, Wire
 
 Making = Callable[[Shop], Awaitable[Posting]]
@@ -77,6 +77,16 @@ async def test_a_body_with_a_default_spelled_out_gets_the_same_answer(
     asked = [body, {**body, **spelled_out}]
     first, again = [
         await api.post(path, each, as_=tenant, key="k") for each in (reversed(asked) if spelled_first else asked)
+    ]
+    assert first.status == 201, first.body
+    assert (again.status, again.raw, again.headers.get("Idempotent-Replayed")) == (201, first.raw, "true")
+
+
+async def test_an_approval_code_of_a_refund_alone_means_approved(shop: Shop) -> None:
+    posting = await a_full_refund(shop)
+    reports = {"approval_code": "A1"}, {"approval_code": "A1", "result": "approved", "slip_number": None}
+    first, again = [
+        await posting.send(shop.api, shop.tenant, key="k", body={**posting.body, "report": each}) for each in reports
     ]
     assert first.status == 201, first.body
     assert (again.status, again.raw, again.headers.get("Idempotent-Replayed")) == (201, first.raw, "true")
