@@ -109,7 +109,8 @@ def _name(one: Any) -> tuple[str, str] | None:
     if not isinstance(one, dict) or not all(isinstance(one.get(part, ""), str) for part in ("kty", "crv", "kid")):
         return None
     algorithm = ALGORITHM.get((one.get("kty", ""), one.get("crv")))
-    verifies = one.get("use", "sig") == "sig" and ("key_ops" not in one or "verify" in (one["key_ops"] or ()))
+    uses = one.get("key_ops", ["verify"])
+    verifies = one.get("use", "sig") == "sig" and isinstance(uses, list) and "verify" in uses
     if algorithm is None or not verifies or one.get("alg", algorithm) != algorithm:
         return None
     return one.get("kid", ""), algorithm

@@ -81,6 +81,7 @@ async def test_a_key_that_was_meant_for_something_else_is_left_out() -> None:
     for bad in (
         {**good, "use": "enc"},
         {**good, "key_ops": ["encrypt"]},
+        *({**good, "key_ops": uses} for uses in (None, 5, True, "verify", {"verify": 1})),
         {**good, "alg": "RS256"},
         {**good, "crv": "P-384"},
         {**good, "kty": "EС"},  # not a Latin C
