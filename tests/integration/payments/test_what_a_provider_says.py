@@ -29,8 +29,8 @@ async def talking(settings: Settings, tenant: Tenant, say_it: Say) -> AsyncItera
     known: dict[str, dict[str, Any]] = {}
 
     async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
-        if heard.body:
-            known.setdefault(heard.reference, {name: heard.body[name] for name in NAMES})
+        if heard.body and heard.reference not in known:  # a withdrawal names less
+            known[heard.reference] = {name: heard.body[name] for name in NAMES}
         await say(writer, say_it(heard, known[heard.reference]))
 
     async with peer_of(settings, script) as (peer, provider):
