@@ -5,7 +5,7 @@
 | requests wait behind the running one                   | nothing is read on, although the running one asks for its body |
 | a client does not read its answer                      | aborted, unless it reads ``LEAST_TAKEN`` in ``TAKING_SECONDS``  |
 
-Without the second an answer that nobody reads would keep its connection, its memory and its request permanently.
+Without the second limit, an answer that is not read would keep its connection, its memory and its request permanently.
 """
 
 import asyncio

@@ -52,7 +52,7 @@ def _may_wait(scope: Scope) -> bool:
 class Admission:
     """The place of one request in flight. It is given up while the request waits for its own client.
 
-    Else clients that nobody knows, which send their bodies byte by byte or do not read their answers, would take all places.
+    Otherwise unknown clients that send their bodies byte by byte or do not read their answers would take all places.
     """
 
     __slots__ = ("_in_flight", "_is_waiting", "_most")

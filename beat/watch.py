@@ -56,7 +56,7 @@ class Watch:
         """Report beat's silence, note in the database that it was heard, and look after the canaries."""
         silent = self.silent_seconds
         if silent >= SILENCE_SECONDS:
-            message = "no sweep has arrived for %d s: beat, the broker or this worker's connection to it is away"
+            message = "no sweep has arrived for %d s; check beat, the broker and this worker's connection to it"
             logger.error(message, silent, extra={"event": "beat.silent"})
         elif self._heard is not None:
             _try(lambda: run(note_beat(seconds_ago=silent, worker=runtime().worker)))
@@ -71,7 +71,7 @@ _stopping = threading.Event()
 
 def _report_silent_queues() -> None:
     for found in run(find_silent_queues(patience_seconds=SILENCE_SECONDS)):
-        message = "nobody has consumed the queue %s for %d s"
+        message = "the queue %s has not been consumed for %d s; check its workers"
         logger.error(message, found.queue, found.seconds, extra={"event": "queue.silent"})
 
 

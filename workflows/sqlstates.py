@@ -12,7 +12,7 @@ import psycopg
 
 
 class Passing(Enum):
-    """What to do with the connection of an error that passes."""
+    """The treatment of the connection after an error that passes."""
 
     KEEP = "keep"
     DISCARD = "discard"

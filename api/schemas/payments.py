@@ -44,7 +44,7 @@ class TerminalResult(Part):
     card_arn: Code | None = None
 
     def meant(self) -> dict[str, Any]:
-        """An approval code alone means approved."""
+        """Return the fields with the result filled in: an approval code alone means approved."""
         return {**self.__dict__, "result": self.result or (external.APPROVED if self.approval_code else None)}
 
 

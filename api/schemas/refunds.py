@@ -37,7 +37,7 @@ class ReportPart(Part):
         return {**self.__dict__, "result": self.result or APPROVED}
 
     def to_report(self) -> Report:
-        """The same in the domain's words."""
+        """Return the report as the use-case takes it."""
         return {"result": APPROVED, **self.model_dump(exclude_none=True)}
 
 

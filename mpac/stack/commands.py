@@ -39,7 +39,7 @@ def worker(*, queues: str, name: str) -> tuple[str, ...]:
 
 
 def beat() -> tuple[str, ...]:
-    """The timetable, by a scheduler that stores nothing. Of several beats each sends, which is harmless."""
+    """Return the command of beat. Several beats may run at once: each sends, which is harmless."""
     return (*BEAT, "beat", "--scheduler", SCHEDULER, "--pidfile=")
 
 

@@ -46,7 +46,7 @@ class Output(Protocol):
         """Record a line of the supervisor's own. It never raises and never waits for a reader."""
 
     def last_lines(self, name: str) -> list[str]:
-        """The end of what the process has printed since its ``handle`` was made."""
+        """Return the last lines that the process has printed since its ``handle`` was made."""
 
 
 class FileOutput:

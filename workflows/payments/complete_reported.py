@@ -31,7 +31,7 @@ from workflows.transitions import By, apply
 LEASE_SECONDS = 30.0
 """Any lease will do: it ends with this transaction."""
 
-NOBODY_TO_ASK = Schedule(max_processing_seconds=0, review_after_seconds=0)
+NO_CALLS = Schedule(max_processing_seconds=0, review_after_seconds=0)
 _ROW = text("SELECT * FROM payments WHERE id = :id")
 
 
@@ -58,6 +58,6 @@ async def complete_reported(
     (claimed,) = await PAYMENTS.start(connection, [payment_id], worker=worker, lease_seconds=LEASE_SECONDS)
     await apply(connection, PAYMENT, entity_id=payment_id, event=PaymentRemark.REQUEST_CANCEL, by=by, changes=asked)
     answer = settle(claimed.provider, claimed.asked)
-    decided = verdict(claimed.step, answer, facts=claimed.facts, schedule=NOBODY_TO_ASK)
+    decided = verdict(claimed.step, answer, facts=claimed.facts, schedule=NO_CALLS)
     await write_answers(connection, [Answered(claimed, answer, decided)], worker=worker, aftermath=aftermath)
     return dict((await connection.execute(_ROW, {"id": payment_id})).mappings().one())

@@ -207,9 +207,8 @@ class Hands(Generic[AskedT]):
         while (count := min(len(waiting), self._rooms.free(name), self._page)) and not self._is_ending:
             ids = waiting.take(count)
             carried, full = await self._claim(ids)
-            if len(carried) < count and (
-                full or count > 1
-            ):  # else somebody has it: in line it would be tried without end
+            # A single id that found a place belongs to another worker: a queue would try it endlessly.
+            if len(carried) < count and (full or count > 1):
                 await self._let_wait(ids, full)
 
     async def _take_up_suspects(self) -> None:

@@ -92,7 +92,7 @@ def next_step(facts: Facts) -> Step:
     """Return the next step of a claimed payment, from its last attempt.
 
     An attempt without an answer means that its worker died or that the answer was lost: it is asked about, never
-    repeated. Only cash and the terminal's own card application ask nobody, so they simply give their answer again. They
+    repeated. Only cash and the terminal's own card application make no call, so they simply return their answer again. They
     report what has happened already, so neither an expiry nor a cancel keeps the report from being recorded.
     """
     attempt = facts.attempt

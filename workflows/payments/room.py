@@ -6,7 +6,7 @@ the terminal, cancels at once), have places of their own.
 | places of             | as many as                   | when all are taken                                           |
 |-----------------------|------------------------------|--------------------------------------------------------------|
 | each provider         | calls that may be open to it | its rows stay unclaimed; their ids wait here, up to a limit  |
-| nobody (without call) | rows in hand                 | the claim waits: only the database can delay these           |
+| rows without a call   | rows in hand                 | the claim waits: only the database can delay these           |
 """
 
 import asyncio
@@ -22,7 +22,7 @@ class Rooms:
 
     def __init__(self, providers: Iterable[str], *, calls: int, in_hand: int) -> None:
         self._free = dict.fromkeys(providers, min(calls, in_hand))
-        self._nobodys = asyncio.Semaphore(in_hand)
+        self._without_call = asyncio.Semaphore(in_hand)
         self._next = asyncio.Lock()
 
     def free(self, provider: str) -> int:
@@ -38,10 +38,10 @@ class Rooms:
         try:
             async with self._next:
                 while taken < count:
-                    await self._nobodys.acquire()
+                    await self._without_call.acquire()
                     taken += 1
         except BaseException:  # its task waited too long: return the places that it took
-            self.give_nobodys(taken)
+            self.give_without_call(taken)
             raise
         full = frozenset(name for name, free in self._free.items() if free < count)
         for name in self._free.keys() - full:
@@ -56,21 +56,21 @@ class Rooms:
         used: dict[str | None, int] = {}
         for provider in claimed:
             used[provider] = used.get(provider, 0) + 1
-        self.give_nobodys(count - used.pop(None, 0))
+        self.give_without_call(count - used.pop(None, 0))
         for name in self._free.keys() - full:
             self._free[name] += count - used.get(name, 0)
 
     def give(self, provider: str | None) -> None:
         """Return one place."""
         if provider is None:
-            self.give_nobodys(1)
+            self.give_without_call(1)
         else:
             self._free[provider] += 1
 
-    def give_nobodys(self, count: int) -> None:
+    def give_without_call(self, count: int) -> None:
         """Return ``count`` places without call."""
         for _ in range(count):
-            self._nobodys.release()
+            self._without_call.release()
 
 
 class Waiting:

@@ -23,7 +23,7 @@ class RefundProcessor(Hands[GiveBack]):
 
 
 async def _ask(provider: Provider, claimed: Claim[GiveBack], _not_after: float) -> Answer:
-    """Ask, whenever that may be: the customer is owed the money for good."""
+    """Ask the provider, however late: the customer is still owed the money."""
     if claimed.step is Step.ASK:
         return await provider.inquire_refund(claimed.asked)
     return await provider.give_back(claimed.asked)

@@ -10,7 +10,7 @@ from workflows.transitions import By, apply
 
 _STATE = text("""
     -- state: the settlement with its last run; there is none to finish before there was a run. One open break is enough to
-    -- know, and there may be a million. A statement that came after the run has been compared by nobody.
+    -- know, and there may be a million. A statement that came after the run has not been compared.
     SELECT s.status, s.cash_expected, s.cash_actual, r.number AS run,
            coalesce(CAST(s.uncompared ->> 'needs_acceptance' AS boolean), false) AS needs_acceptance,
            CAST(r.summary #>> '{categories,expected,count}' AS bigint) AS expected,
