@@ -27,7 +27,7 @@ from api.errors import translate
 from api.keys import key_of, key_value
 from api.meaning import meaning_of_value
 from api.media_types import CSV, JSON, JSON_LINES, MULTIPART
-from api.reading import read_json
+from api.reading import SAYABLE, check_once, read_json
 from api.schemas.base import refuse_card_data
 from api.schemas.providers import reporting_provider
 from api.schemas.statements import StatementIn
@@ -40,6 +40,7 @@ from workflows.settlements.statements.receive import Incoming, digest
 UPLOAD_PATH = re.compile(r"/api/v1/settlements/[^/]+/statements")
 UPLOAD_TYPES = (CSV, JSON_LINES, MULTIPART, JSON)
 FORMATS = {CSV: "csv", JSON_LINES: "json_lines"}
+FORM_FIELDS = ("provider", "mapping", "file")
 MAX_JSON_BYTES = 1024 * 1024  # parsed as a whole; larger files come as CSV or as lines, which are streamed
 
 DOCUMENTED_BODY: dict[str, Any] = {
@@ -134,6 +135,7 @@ def _json(value: Any) -> str:
 
 async def _from_form(request: Request, file: IO[bytes]) -> dict[str, Any]:
     async with request.form(max_files=1, max_fields=2) as form:
+        _check_names([name for name, _ in form.multi_items()])
         upload = form.get("file")
         if not isinstance(upload, UploadFile):
             raise InvalidRequest(Detail("file", "This field is required"))
@@ -141,6 +143,14 @@ async def _from_form(request: Request, file: IO[bytes]) -> dict[str, Any]:
             file.write(piece)
         format_ = "json_lines" if (upload.filename or "").endswith(("ndjson", "jsonl")) else "csv"
         return {"provider": _text(form, "provider"), "mapping": _text(form, "mapping"), "format": format_}
+
+
+def _check_names(names: list[str]) -> None:
+    """Raise if a form names something twice, of which the last would win, or what nobody reads."""
+    check_once(names, field="body")
+    unknown = [name for name in names if name not in FORM_FIELDS]
+    if unknown:
+        raise InvalidRequest(Detail(unknown[0] if SAYABLE.fullmatch(unknown[0]) else "body", "There is no such field"))
 
 
 def _text(form: FormData, name: str) -> str | None:

@@ -48,6 +48,28 @@ async def test_a_statement_in_json_too(api: Api, tenant: Tenant) -> None:
     assert (answer.status, answer.details) == (400, [{"field": "body", "issue": "Must name provider only once"}])
 
 
+@pytest.mark.parametrize(
+    ("names", "status", "detail"),
+    [
+        (("provider", "provider"), 400, {"field": "body", "issue": "Must name provider only once"}),
+        (("provider", "maping"), 422, {"field": "maping", "issue": "There is no such field"}),
+    ],
+)
+async def test_an_uploaded_form_names_each_field_once_and_no_other(
+    api: Api, tenant: Tenant, names: tuple[str, ...], status: int, detail: dict[str, str]
+) -> None:
+    fields = [f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\nsandbox\r\n' for name in names]
+    file = '--x\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\na,b\r\n--x--\r\n'
+    answer = await api.post(
+        "/settlements/stl_1/statements",
+        "".join([*fields, file]).encode(),
+        as_=api.signer.user(tenant, role="store_manager"),
+        key="k",
+        headers={"Content-Type": "multipart/form-data; boundary=x"},
+    )
+    assert (answer.status, answer.details) == (status, [detail])
+
+
 async def test_a_form_that_names_a_value_twice_is_malformed(api: Api) -> None:
     form = b"grant_type=password&grant_type=client_credentials&client_assertion_type=x&client_assertion=y"
     answer = await api.post("/auth/device/token", form, headers={"Content-Type": "application/x-www-form-urlencoded"})
