@@ -7,13 +7,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.integration.settlements.desk import BOOKED, Desk, said_of
+from tests.integration.settlements.desk import BOOKED, WORKER, Desk, said_of
 from tests.integration.settlements.test_corrections_and_known_money import rows, upload_external
 from tests.integration.settlements.test_corrections_in_two_currencies import WAITING
 from tests.reconciling import upload
 from tests.reference_matcher import Theirs
 from tests.waiting import eventually
 from workflows.clock import now
+from workflows.settlements.reconcile import reconcile_settlement
 
 UNKNOWN = Theirs("payment", None, "PP-7788", 9_999, 0)
 LINES = {
@@ -108,3 +109,48 @@ async def test_a_slip_of_a_file_for_two_days_is_booked_once(desk: Desk) -> None:
     assert (await desk.resolve(first["id"], resolution="adjust")).status == 200
     assert (await desk.resolve(second["id"], resolution="adjust")).status == 409
     assert (await desk.resolve(second["id"], resolution="ignore", note="booked for the day before")).status == 200
+
+
+@pytest.mark.parametrize("kind", ["refund", "reversal"])
+@pytest.mark.parametrize("booked", BOOKED, ids=["adjust", "write_off"])
+async def test_a_refund_told_under_its_sales_reference_is_linked_and_a_second_one_is_booked(
+    desk: Desk, booked: dict[str, Any], kind: str
+) -> None:
+    shop = desk.shop
+    sale = await shop.sell(1_000)
+    refund = await shop.give_back(sale, 300)
+    settlement_id = (await shop.close_now())["id"]
+    ours = await shop.lines(settlement_id)
+    told = said_of(ours[sale], kind=kind, amount=-300, fee=0)
+    await upload(shop.tenant, settlement_id, [said_of(ours[sale]), told, told])
+    await desk.run(settlement_id)
+    first, second = [one for one in await desk.breaks(settlement_id) if one["our_line"] is None]
+    refused = await desk.resolve(first["id"], **booked)
+    assert (refused.status, f"{refund}, which is completed" in refused.details[0]["issue"]) == (409, True)
+    linked = await desk.resolve(first["id"], resolution="link", reference=refund, note="told under its sale")
+    assert linked.status == 200, linked.raw
+    assert (await desk.resolve(second["id"], **booked)).status == 200
+    assert await desk.held() == 1_000 - 2 * 300
+
+
+@pytest.mark.parametrize("by", ["our_reference", "provider_reference"])
+async def test_a_refund_and_the_line_under_its_sales_reference_are_linked_and_neither_is_booked(
+    desk: Desk, by: str
+) -> None:
+    shop = desk.shop
+    sale = await shop.sell(1_000)
+    await shop.give_back(sale, 300)
+    settlement_id = (await shop.close_now())["id"]
+    ours = await shop.lines(settlement_id)
+    hidden = {"our_reference": None} if by == "provider_reference" else {"provider_reference": None}
+    told = said_of(ours[sale], kind="refund", amount=-300, fee=0, **hidden)
+    await upload(shop.tenant, settlement_id, [said_of(ours[sale]), told])
+    at_once = desk.settings.model_copy(update={"statement_sla_hours": 0})
+    await reconcile_settlement(settlement_id, hand=WORKER, settings=at_once)
+    found = await desk.breaks(settlement_id)
+    assert sorted(one["category"] for one in found) == ["missing_at_provider", "missing_internally"]
+    for one in found:
+        refused = await desk.resolve(one["id"], resolution="adjust")
+        assert (refused.status, "link to" in refused.details[0]["issue"]) == (409, True), one["category"]
+    assert (await desk.resolve(found[0]["id"], resolution="link", reference=found[1]["id"])).status == 200
+    assert (await desk.status(settlement_id), await desk.held()) == ("reconciled", 700)

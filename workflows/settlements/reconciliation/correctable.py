@@ -5,6 +5,7 @@
 | nothing of ours, or a payment that moved no money            | allowed                                          |
 | a payment or refund that is not final                        | 409: wait; it is compared again when it is final |
 | one completed and in this settlement (a pair, a second line) | allowed: the difference is not in the books      |
+| a refund of this settlement that no line of theirs is about  | 409: link to it                                  |
 | one completed elsewhere, in any store and period             | 409: link to it                                  |
 | the same, taken out of our books by an earlier correction    | allowed: the books no longer have it             |
 | nothing of ours, but it was booked for another settlement    | 409: ignore it, with that as the reason          |
@@ -35,6 +36,15 @@ _REPORTED = text("""
       AND b.run = (SELECT max(number) FROM reconciliation_runs r WHERE r.settlement_id = s.id)
     LIMIT 1
 """)
+_ALONE = text("""
+    -- alone: refunds of this settlement that no line of its statements is about, and no break was linked to
+    SELECT r.id FROM refunds r WHERE r.id = ANY(:refunds)
+      AND NOT EXISTS (SELECT FROM reconciliation_runs n JOIN statement_lines l ON l.statement_id = ANY (n.statement_ids)
+                      WHERE n.settlement_id = :id AND n.number = :run AND l.kind = 'refund' AND l.is_settled
+                        AND (split_part(l.our_reference, ':', 1) = r.id OR l.provider_reference = r.provider_reference))
+      AND NOT EXISTS (SELECT FROM breaks b WHERE b.settlement_id = :id AND b.run = :run AND b.id <> :break_id
+                      AND b.resolution = 'link' AND (b.reference = r.id OR b.entity_id = r.id))
+""")
 _ONE_CORRECTION = text("SELECT pg_advisory_xact_lock(hashtextextended('correct ' || :merchant_id || :provider, 0))")
 _BOOKED = text("""
     -- booked: a correction that stands, for the same line of theirs in a file of another settlement. Where references are used
@@ -54,6 +64,15 @@ _BOOKED = text("""
           AND coalesce(b.their_line ->> 'occurred_on' = :occurred_on, true)))
     LIMIT 1
 """)
+_TOLD_HERE = text("""
+    -- told here: an open break of this settlement for a line of theirs alone, of this amount, under the sale of the refund
+    SELECT b.id FROM settlement_lines l JOIN payments p ON p.id = l.payment_id
+    JOIN breaks b ON b.settlement_id = :id AND b.run = :run
+    WHERE l.kind = 'refund' AND l.entity_id = :entity_id AND b.our_line IS NULL AND b.resolution IS NULL
+      AND b.difference = -CAST(:difference AS bigint)
+      AND (split_part(b.our_reference, ':', 1) = p.id OR b.provider_reference = p.provider_reference)
+    ORDER BY b.id LIMIT 1
+""")
 _WAS_COMPARED = text("""
     SELECT EXISTS (SELECT FROM reconciliation_runs r JOIN statements t ON t.id = ANY (r.statement_ids)
                    WHERE r.settlement_id = :id AND r.number = :run AND t.provider = :provider)
@@ -72,11 +91,14 @@ async def quoted_elsewhere(
     if ours and found["category"] == "status_mismatch" and found["kind"] == "payment":
         # They undid it: perhaps by a refund of ours, which is or will be a line of another period.
         quoted += await refunds_of(connection, [ours["entity_id"]], amount=-ours["amount"], settlement=settlement)
-    own = ours and ours["entity_id"]
+    quoted = [one for one in quoted if one.id != (ours and ours["entity_id"])]
+    here = [one.id for one in quoted if one.kind == "refund" and one.settlement_id == settlement["id"]]
+    facts = {"id": settlement["id"], "run": found["run"], "break_id": found["id"], "refunds": here}
+    alone = set((await connection.execute(_ALONE, facts)).scalars()) if here else set()
     return [
         one
         for one in quoted
-        if one.id != own and (one.is_open or (one.has_moved and one.settlement_id != settlement["id"]))
+        if one.is_open or (one.has_moved and (one.settlement_id != settlement["id"] or one.id in alone))
     ]
 
 
@@ -121,6 +143,10 @@ async def _refuse_unreported(connection: AsyncConnection, found: dict[str, Any],
     reported = (await connection.execute(_REPORTED, {**facts, **place})).mappings().one_or_none()
     if reported:
         raise refused(f"A statement of {reported['settlement_id']} reported it; link to its break {reported['id']}")
+    ours = {"entity_id": found["our_line"]["entity_id"]}
+    told = (await connection.execute(_TOLD_HERE, {**facts, **place, **ours})).scalar_one_or_none()
+    if told:
+        raise refused(f"The statement reports a refund of this sale; link to its break {told}")
     if not (await connection.execute(_WAS_COMPARED, {**facts, **place})).scalar_one():
         raise refused(f"No statement of {found['provider']} was compared; upload one and reconcile again")
 
