@@ -33,7 +33,7 @@ class ReportPart(Part):
         return self
 
     def meant(self) -> dict[str, Any]:
-        """An approval code alone means approved."""
+        """Return the fields with the result filled in: an approval code alone means approved."""
         return {**self.__dict__, "result": self.result or APPROVED}
 
     def to_report(self) -> Report:

@@ -1,4 +1,4 @@
-"""Reset whose an idempotency record is when the previous release overwrites it after it has expired.
+"""Reset the caller of an expired idempotency record that the previous release overwrites.
 
 That release does not know ``caller`` and ``meaning``, so both would go on describing the request before: its caller would be
 given the answer that was made for another one. Without them the record counts as one of the previous release

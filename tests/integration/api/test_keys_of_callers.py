@@ -208,10 +208,10 @@ async def test_the_previous_release_finds_records_of_this_one_and_stores_its_own
         assert (await admin.execute(PREVIOUS_KEEPS.encode(), [rows])).rowcount == kept
 
 
-async def test_what_the_previous_release_writes_over_an_expired_answer_is_its_own_callers(
+async def test_an_expired_answer_that_the_previous_release_overwrites_belongs_to_the_new_caller(
     api: Api, admin: Admin, tenant: Tenant
 ) -> None:
-    """The previous release keeps the answer of one till in the place where another till's has expired."""
+    """The previous release stores the answer of one till in the place of another till's expired answer."""
     other = api.signer.user(tenant, role="staff", sub="u-2")
     first = await api.pay(tenant, key="0001")
     second = await api.pay(other, key="0002")

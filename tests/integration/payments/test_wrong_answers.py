@@ -1,4 +1,4 @@
-"""Wrong, empty and refusing answers over a real connection: at most one call moves money, and no end is told too early."""
+"""Wrong, empty and refusing answers over a real connection: at most one call moves money, and no early outcome."""
 
 from collections.abc import Callable
 from typing import Any
@@ -79,7 +79,7 @@ async def test_two_refusals_and_a_success_are_one_charge_under_one_reference(
         assert sent(peer, "/v1/charges") == [f"{payment_id}:1"] * 3
 
 
-async def test_a_wish_to_wait_beyond_the_expiry_ends_at_the_expiry_and_nothing_more_is_sent(
+async def test_a_retry_after_beyond_the_expiry_ends_at_the_expiry_and_nothing_more_is_sent(
     settings: Settings, engines: None, tenant: Tenant, admin: Admin
 ) -> None:
     def say_it(_heard: Heard, names: dict[str, Any]) -> bytes:
@@ -135,7 +135,7 @@ async def test_a_refused_withdrawal_leaves_the_payment_open_and_is_repeated(
         assert sent(peer, "/v1/charges") == [f"{payment_id}:1"]
 
 
-async def test_a_refund_that_is_refused_for_ever_fails_with_nothing_moved_and_nothing_reserved(
+async def test_a_refund_that_is_always_refused_fails_with_nothing_moved_and_nothing_reserved(
     settings: Settings, engines: None, tenant: Tenant, admin: Admin
 ) -> None:
     def say_it(heard: Heard, names: dict[str, Any]) -> bytes:
