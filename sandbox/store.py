@@ -99,9 +99,13 @@ class Store:
             isolation_level=None,  # we say BEGIN and COMMIT ourselves
             cached_statements=CACHED_STATEMENTS,
         )
-        for pragma in PRAGMAS:
-            self._connection.execute(pragma)
-        self._connection.executescript(SCHEMA)
+        try:
+            for pragma in PRAGMAS:
+                self._connection.execute(pragma)
+            self._connection.executescript(SCHEMA)
+        except sqlite3.Error:  # another process holds the file
+            self._connection.close()
+            raise
         self._group: asyncio.Future[sqlite3.Error | None] | None = None
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
