@@ -30,6 +30,8 @@ MAX_RETRY_AFTER_SECONDS = 300
 POLL_SECONDS = 2.5
 """How often a waiting code is asked about: providers advise every 2-3 s."""
 
+OVERDUE_POLL_SECONDS = 60.0  # once a person has been asked: each question is kept, and some providers never decide
+
 INQUIRY_DELAYS_SECONDS = (2, 5, 15, 30, 60, 120, 300, 900)
 """When an unknown outcome is asked about again (behaviour §5); after these hourly for a day, then daily."""
 
@@ -188,12 +190,16 @@ def _action_required(_step: Step, answer: ActionRequired, facts: Facts, schedule
     is_news = not facts.outcome_known or facts.attempt is None or facts.attempt.outcome != "action_required"
     return Verdict(
         _review_if_overdue(facts) or (PaymentRemark.ASK_CUSTOMER if is_news else None),
-        due_in_seconds=POLL_SECONDS * schedule.scale,
+        due_in_seconds=_poll_seconds(facts, schedule),
         attempt_outcome="action_required",
         needs_review=facts.needs_review or facts.is_overdue,
         next_action=answer.next_action,
         provider_reference=answer.provider_reference,
     )
+
+
+def _poll_seconds(facts: Facts, schedule: Schedule) -> float:
+    return (OVERDUE_POLL_SECONDS if facts.is_overdue else POLL_SECONDS) * schedule.scale
 
 
 def _review_if_overdue(facts: Facts) -> PaymentRemark | None:
@@ -207,12 +213,9 @@ def _unavailable(step: Step, answer: Unavailable, facts: Facts, schedule: Schedu
         return _again_or_fail(step, said, facts, schedule, retry_after=answer.retry_after_seconds)
     if step is Step.ASK and facts.outcome_known and facts.attempt and facts.attempt.outcome == "action_required":
         # The customer's code is still out there and we know it; only this question went unheard.
-        result = Verdict(
-            _review_if_overdue(facts),
-            due_in_seconds=POLL_SECONDS * schedule.scale,
-            keeps_action=True,
-            needs_review=facts.needs_review or facts.is_overdue,
-        )
+        needs_review = facts.needs_review or facts.is_overdue
+        result = Verdict(_review_if_overdue(facts), keeps_action=True, needs_review=needs_review)
+        result.due_in_seconds = _poll_seconds(facts, schedule)
     else:
         result = _still_unknown(facts, schedule, answer.reason, is_new_doubt=_is_unheard(facts.attempt))
         if _is_unheard(facts.attempt):

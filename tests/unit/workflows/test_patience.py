@@ -1,18 +1,23 @@
 """How long is waited before the next question, and before the next try."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from tests.unit.workflows.situations import PATIENT, facts, judge
-from workflows.payments.next_step import Step
+from workflows.payments.next_step import OVERDUE, Step
 from workflows.payments.verdict import (
     HOURLY_QUESTIONS,
+    OVERDUE_POLL_SECONDS,
+    POLL_SECONDS,
     Schedule,
     inquiry_delay_seconds,
     retry_delay_seconds,
 )
 from workflows.providers.base import (
+    ActionRequired,
+    Answer,
     Unavailable,
     Unknown,
 )
@@ -58,3 +63,12 @@ def test_a_retry_never_waits_beyond_the_expiry() -> None:
     assert judge(Step.CHARGE, Unavailable("429", 120), nearly).due_in_seconds == 10
     resent = replace(facts("not_found", doubted_hours=1, inquiries=8), elapsed_seconds=290)
     assert judge(Step.RESEND, Unavailable("503"), resent).due_in_seconds == 10
+
+
+@pytest.mark.parametrize("answer", [ActionRequired(None), Unavailable("503"), Unknown("?")])
+def test_what_a_provider_does_not_decide_is_asked_about_once_a_minute_after_a_person_was_asked(answer: Answer) -> None:
+    waiting = facts("action_required", reviewed=True)
+    found = judge(Step.ASK, answer, replace(waiting, now=waiting.expires_at + OVERDUE))
+    assert (found.event, found.due_in_seconds, found.needs_review) == (None, OVERDUE_POLL_SECONDS, True)
+    before = judge(Step.ASK, answer, replace(waiting, now=waiting.expires_at + OVERDUE - timedelta(seconds=1)))
+    assert before.due_in_seconds == POLL_SECONDS
