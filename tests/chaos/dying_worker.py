@@ -99,9 +99,9 @@ def deciding(entity: str, facts: Any) -> Any:
 def calling(entity: str, call: Any) -> Any:
     """``call``, with a point while the request is on its way and one when its answer is here."""
 
-    async def calls(self: Any, order: Any) -> Any:
+    async def calls(self: Any, order: Any, **rest: Any) -> Any:
         row_id = order.reference.partition(":")[0]
-        answering = asyncio.ensure_future(call(self, order))
+        answering = asyncio.ensure_future(call(self, order, **rest))
         await asyncio.sleep(ON_ITS_WAY_SECONDS)
         reach(entity, "the request written", [row_id])
         answer = await answering
