@@ -22,12 +22,15 @@ OPEN_ROWS = {
     "overdue": "Of these, due for over a minute.",
     "needs_review": "Of these, waiting for a person.",
     "in_doubt": "Those whose outcome is unknown.",
-    "in_doubt_amount": "Their sum, minor units.",
+    "in_doubt_amount": "Their sum, in minor units of the currency.",
     "in_doubt_oldest_seconds": "How long the oldest doubt has lasted.",
     "needs_action": "Refunds that a person has to give back at the till and report.",
     "needs_action_oldest_seconds": "How long the oldest of these has waited.",
 }
-"""Field of ``OpenRows``, and its gauge with ``mpac_`` before it → what it says."""
+"""Field of ``OpenRows`` → what its gauge says."""
+
+UNITS = {"in_doubt_amount": "_minor_units"}
+"""Field of ``OpenRows`` → the unit at the end of its gauge's name, if the field does not say it."""
 
 
 class _Installation(Collector):
@@ -39,9 +42,11 @@ class _Installation(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """One family per question an operator asks."""
         for field, meaning in OPEN_ROWS.items():
-            family = GaugeMetricFamily(f"mpac_{field}", meaning, labels=["entity", "status", "provider"])
+            family = GaugeMetricFamily(
+                f"mpac_{field}{UNITS.get(field, '')}", meaning, labels=["entity", "status", "provider", "currency"]
+            )
             for row in self._overview.open:
-                family.add_metric([row.entity, row.status, row.provider], getattr(row, field))
+                family.add_metric([row.entity, row.status, row.provider, row.currency], getattr(row, field))
             yield family
         letters = GaugeMetricFamily("mpac_dead_letters", "What was given up on and not requeued.")
         letters.add_metric([], self._overview.dead_letters)

@@ -1,8 +1,8 @@
 """Overview: what is under way, what is in doubt and what was given up on, over all tenants, at this moment.
 
-Every row that is not final has a ``due_at``, or nobody knows its outcome and a person is to look at it (a quarantine,
-another amount than was asked for). Both are in an index, so the numbers come from what is open and never from the whole
-table, however large that is.
+Counts are by status, provider and currency, because amounts of two currencies have no sum. Every row that is not final has a
+``due_at``, or nobody knows its outcome and a person is to look at it (a quarantine, another amount than was asked for). Both
+are in an index, so the numbers come from what is open and never from the whole table, however large that is.
 """
 
 import math
@@ -27,7 +27,7 @@ BY_HAND = {"payment": (_NONE_NEEDS_ACTION, ""), "refund": (_NEEDING_ACTION, "OR 
 def _open(entity: str) -> str:
     by_hand, or_by_hand = BY_HAND[entity]
     return f"""
-    SELECT '{entity}' AS entity, status, provider, count(*) AS open,
+    SELECT '{entity}' AS entity, status, provider, currency, count(*) AS open,
            count(*) FILTER (WHERE due_at < now() - interval '60 seconds') AS overdue,
            count(*) FILTER (WHERE needs_review) AS needs_review,
            count(*) FILTER (WHERE NOT outcome_known) AS in_doubt,
@@ -35,11 +35,11 @@ def _open(entity: str) -> str:
            coalesce(extract(epoch FROM now() - min(coalesce(in_doubt_since, created_at)) FILTER (WHERE NOT outcome_known)),
                     0)::float AS in_doubt_oldest_seconds,
            {by_hand}
-    FROM {entity}s WHERE due_at IS NOT NULL OR NOT outcome_known {or_by_hand} GROUP BY status, provider
+    FROM {entity}s WHERE due_at IS NOT NULL OR NOT outcome_known {or_by_hand} GROUP BY status, provider, currency
     """
 
 
-# open: payments and refunds that are not final, by status and provider
+# open: payments and refunds that are not final, by status, provider and currency
 _OPEN = text(" UNION ALL ".join(_open(entity) for entity in MONEY))
 _LETTERS = text("SELECT count(*) FROM dead_letters WHERE requeued_at IS NULL")
 _QUEUES = text("""
@@ -49,11 +49,12 @@ _QUEUES = text("""
 
 @dataclass(frozen=True, slots=True)
 class OpenRows:
-    """Payments or refunds of one status and provider that are not final. Amounts: minor units, all currencies added."""
+    """Payments or refunds of one status, provider and currency that are not final. Amounts: minor units."""
 
     entity: str
     status: str
     provider: str
+    currency: str
     open: int
     overdue: int
     needs_review: int

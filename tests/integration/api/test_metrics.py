@@ -23,7 +23,7 @@ Admin = psycopg.AsyncConnection[DictRow]
 LEASE_SECONDS = 30
 
 
-async def gauges(api: Api) -> Counter[tuple[str, ...]]:
+async def gauges(api: Api, currency: str = "JPY") -> Counter[tuple[str, ...]]:
     """Name and entity → the sum over statuses and providers. Prometheus refuses a page that has a sample twice."""
     page = (await api.get("//metrics")).raw.decode()
     samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
@@ -31,7 +31,7 @@ async def gauges(api: Api) -> Counter[tuple[str, ...]]:
     assert len(set(named)) == len(named)
     found: Counter[tuple[str, ...]] = Counter()
     for sample in samples:
-        if "entity" in sample.labels:
+        if "entity" in sample.labels and sample.labels["currency"] == currency:
             found[sample.name.removeprefix("mpac_"), sample.labels["entity"]] += int(sample.value)
     return found
 
@@ -58,7 +58,7 @@ async def test_what_waits_for_a_person_is_in_doubt_in_the_metrics(
     )  # and one that only waits to be asked about
     await refunds.payments.pending(amount=40)
     more = await gauges(api) - before
-    assert (more["in_doubt", "payment"], more["in_doubt_amount", "payment"]) == (3, 8_300)
+    assert (more["in_doubt", "payment"], more["in_doubt_amount_minor_units", "payment"]) == (3, 8_300)
     assert (more["needs_review", "payment"], more["open", "payment"]) == (2, 4)
     assert (await gauges(api))["in_doubt_oldest_seconds", "payment"] >= LEASE_SECONDS
 
@@ -74,10 +74,31 @@ async def test_refunds_in_doubt_are_counted_beside_the_payments(
     await kit.time_passes(admin, refund_id, seconds=90)
     after = await gauges(api)
     more = after - before
-    assert (more["in_doubt", "refund"], more["in_doubt_amount", "refund"], more["open", "refund"]) == (1, 600, 2)
+    assert (more["in_doubt", "refund"], more["in_doubt_amount_minor_units", "refund"], more["open", "refund"]) == (
+        1,
+        600,
+        2,
+    )
     assert more["in_doubt", "payment"] == 0
     assert more["overdue", "refund"] >= 1  # those of other tests become so by themselves, perhaps this very moment
     assert after["in_doubt_oldest_seconds", "refund"] >= 90
+
+
+async def test_amounts_of_two_currencies_are_never_added(
+    api: Api, refunds: RefundMaker, provider: FakeProvider
+) -> None:
+    before = {currency: await gauges(api, currency) for currency in ("JPY", "USD")}
+    for currency, amount in (("JPY", 700), ("USD", 500)):
+        payment_id = await refunds.paid(amount=amount, currency=currency)
+        provider.charges.append(Unknown("no answer"))
+        await refunds.payments.process(await refunds.payments.pending(amount=amount, currency=currency))
+        provider.refunds.append(Unknown("no answer"))
+        await refunds.refunded(payment_id, amount // 10)
+    for currency, amount in (("JPY", 700), ("USD", 500)):
+        more = await gauges(api, currency) - before[currency]
+        sums = [more["in_doubt_amount_minor_units", entity] for entity in ("payment", "refund")]
+        assert sums == [amount, amount // 10]
+        assert [more["in_doubt", entity] for entity in ("payment", "refund")] == [1, 1]
 
 
 async def test_the_overview_reads_indexes_and_not_the_tables(engines: None) -> None:

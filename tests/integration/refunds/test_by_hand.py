@@ -223,7 +223,7 @@ async def test_over_http_the_till_sees_what_it_has_to_do_and_reports_it(
         assert ("await_action", waiting["id"]) in [(one.get("event"), one.get("refund_id")) for one in events]
         await _reports(api, tenant, waiting["id"])
         metrics = await api.get("//metrics")
-        assert b'mpac_needs_action{entity="refund",provider="external",status="pending"}' in metrics.raw
+        assert b'mpac_needs_action{currency="JPY",entity="refund",provider="external",status="pending"}' in metrics.raw
     await refunds.process(waiting["id"])
     assert await sums(admin, told["id"]) == ("refunded", 1_000, 1_000)
 
