@@ -78,7 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(router, prefix=PREFIX, dependencies=[Depends(check) for check in USUAL_ROUTE])
     app.include_router(health.router)
     app.include_router(metrics.router)
-    install_documentation(app)
+    install_documentation(app, settings)
     app.add_middleware(
         Frame, limits=limits, max_body_bytes=settings.max_body_bytes, max_upload_bytes=settings.max_statement_bytes
     )

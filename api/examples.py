@@ -1,8 +1,7 @@
 """Examples for the OpenAPI document: a request for each way to pay, an answer for each status.
 
 They are put in wherever the schema is read or answered, so a new route has them without naming them; a test asks that no
-status is left out. Schemas with a status may bring examples of their own (``json_schema_extra``); the errors' come from
-``api.problems``.
+status is left out. The errors' come from ``api.problems``. They cannot stand in the models: FastAPI drops nulls from there.
 """
 
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 from api.media_types import JSON
 from api.order_examples import BILL_REQUESTS, BILLS, COMBINATIONS, ORDER_CHANGES, ORDER_REQUESTS, ORDERS, SPLITS
 from api.refund_examples import REFUND_REQUESTS, REFUNDS, REPORT_REQUESTS
+from api.terminal_examples import TERMINALS
 from workflows.payments.present import payment_fields
 from workflows.payments.states import PaymentStatus
 
@@ -156,6 +156,7 @@ _PAYMENTS = _shown({name: (summary, payment_fields(row)) for name, (summary, row
 _ORDERS = _shown(ORDERS)
 _BILLS = _shown(BILLS)
 _REFUNDS = _shown(REFUNDS)
+_TERMINALS = _shown(TERMINALS)
 SCHEMAS: Mapping[str, Examples] = {
     "OrderIn": _shown(ORDER_REQUESTS),
     "OrderOut": _ORDERS,
@@ -175,28 +176,26 @@ SCHEMAS: Mapping[str, Examples] = {
     "PaymentsOut": _shown(
         {"a page": ("Newest first", {"data": [_PAYMENTS["completed"]["value"]], "next_cursor": None})}
     ),
+    "TerminalOut": _TERMINALS,
+    "TerminalsOut": _shown(
+        {"a page": ("Newest first", {"data": [_TERMINALS["active"]["value"]], "next_cursor": None})}
+    ),
 }
 """The examples of each schema, by the names that readers choose from."""
 
 
 def add_examples(document: dict[str, Any]) -> None:
-    """Put examples into every body of an OpenAPI ``document``: ours, or those that a schema brings itself, by status."""
-    brought = {name: _by_status(schema) for name, schema in document["components"]["schemas"].items()}
-    known = {**brought, **SCHEMAS}
+    """Put examples into every body of an OpenAPI ``document``."""
     for path in document["paths"].values():
         for operation in path.values():
-            _add(operation.get("requestBody", {}), known)
+            _add(operation.get("requestBody", {}))
             for status, response in operation["responses"].items():
-                _add(response, known, only_first=status == "201")
+                _add(response, only_first=status == "201")
 
 
-def _by_status(schema: Mapping[str, Any]) -> Examples:
-    return {row["status"]: {"value": row} for row in schema.get("examples", []) if "status" in row}
-
-
-def _add(body: dict[str, Any], known: Mapping[str, Examples], *, only_first: bool = False) -> None:
+def _add(body: dict[str, Any], *, only_first: bool = False) -> None:
     shown = body.get("content", {}).get(JSON, {})
-    examples = known.get(shown.get("schema", {}).get("$ref", "").rpartition("/")[2])
+    examples = SCHEMAS.get(shown.get("schema", {}).get("$ref", "").rpartition("/")[2])
     if examples:
         # What was just made is in the one status in which it begins, which is written first.
         shown["examples"] = dict([next(iter(examples.items()))]) if only_first else examples

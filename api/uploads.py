@@ -33,6 +33,7 @@ from api.schemas.providers import reporting_provider
 from api.schemas.statements import StatementIn
 from workflows.errors import Detail, InvalidRequest, MalformedRequest
 from workflows.idempotency import Key
+from workflows.providers.registry import reporting_names
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.settlements.statements.lines import JsonNumber
 from workflows.settlements.statements.receive import Incoming, digest
@@ -43,26 +44,45 @@ FORMATS = {CSV: "csv", JSON_LINES: "json_lines"}
 FORM_FIELDS = ("provider", "mapping", "file")
 MAX_JSON_BYTES = 1024 * 1024  # parsed as a whole; larger files come as CSV or as lines, which are streamed
 
+FILE = {"type": "string", "format": "binary"}
+PROVIDER = {"type": "string", "enum": reporting_names(), "description": "Whose statement it is"}
+MAPPING = {
+    "type": "string",
+    "description": "How the file is read: `StatementMapping` as JSON. Without it, the last one that was declared for the "
+    "provider is used, or the provider's own",
+}
 DOCUMENTED_BODY: dict[str, Any] = {
     "required": True,
     "content": {
-        CSV: {"schema": {"type": "string", "format": "binary"}},
-        JSON_LINES: {"schema": {"type": "string", "format": "binary"}},
+        CSV: {"schema": FILE},
+        JSON_LINES: {"schema": FILE},
         MULTIPART: {
             "schema": {
                 "type": "object",
                 "required": ["provider", "file"],
+                "additionalProperties": False,
                 "properties": {
-                    "provider": {"type": "string"},
-                    "mapping": {"type": "string", "description": "JSON"},
-                    "file": {"type": "string", "format": "binary"},
+                    "provider": PROVIDER,
+                    "mapping": MAPPING,
+                    "file": {**FILE, "description": "A name ending in `.ndjson` says JSON lines; any other is CSV"},
                 },
             }
         },
-        JSON: {"schema": StatementIn.model_json_schema()},
+        JSON: {"schema": {"$ref": "#/components/schemas/StatementIn"}},
     },
 }
 """``requestBody`` of the route. By hand, because the framework would read the body as a whole to know it."""
+
+DOCUMENTED_QUERY: list[dict[str, Any]] = [
+    {
+        "name": name,
+        "in": "query",
+        "schema": {key: value for key, value in schema.items() if key != "description"},
+        "description": f"{schema['description']}. In the query with `{CSV}` and `{JSON_LINES}` only",
+    }
+    for name, schema in (("provider", PROVIDER), ("mapping", MAPPING))
+]
+"""``parameters`` of the route that say what a bare file cannot."""
 
 
 def is_upload(path: str) -> bool:

@@ -5,6 +5,8 @@ refuses other edges, the diagrams in ``docs/`` and the exhaustive tests are all 
 cannot disagree. No state-machine library: what is needed is a dictionary and two errors.
 """
 
+import inspect
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -67,3 +69,11 @@ class StateMachine:
     def edges(self) -> Iterator[tuple[str, str]]:
         """The distinct (source, target) pairs, in the order of the table: what the database's trigger lets pass."""
         return iter(dict.fromkeys((str(edge.source), str(edge.target)) for edge in self.transitions))
+
+
+_MEMBER = re.compile(r'^\s+[A-Z_0-9]+ = "(?P<value>\w+)"(?:  # (?P<comment>.+))?$', re.MULTILINE)
+
+
+def meanings(words: type[StrEnum]) -> dict[str, str]:
+    """Return each member's value with the comment beside it in the source; empty without one."""
+    return {found["value"]: found["comment"] or "" for found in _MEMBER.finditer(inspect.getsource(words))}

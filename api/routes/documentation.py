@@ -16,12 +16,12 @@ from fastapi import APIRouter, FastAPI
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from api.examples import add_examples
+from api.openapi.complete import complete
 from workflows.errors import ResourceNotFound
+from workflows.settings import Settings
 
 PATH = "/docs"
 ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css", "favicon.png": "image/png"}
-FRAMEWORK_ERROR = "HTTPValidationError"
 ONE_DAY = "public, max-age=86400"  # they change with a release only
 
 POLICY = (
@@ -60,8 +60,8 @@ OPTIONS = {
 router = APIRouter(prefix=PATH, include_in_schema=False)
 
 
-def install_documentation(app: FastAPI) -> None:
-    """Give ``app`` the page, and its document the examples."""
+def install_documentation(app: FastAPI, settings: Settings) -> None:
+    """Add the page to ``app``, and complete its document when it is first asked for."""
     app.include_router(router)
 
     generate = app.openapi
@@ -69,21 +69,10 @@ def install_documentation(app: FastAPI) -> None:
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             made = generate()  # which keeps it in app.openapi_schema
-            drop_framework_errors(made)
-            add_examples(made)
+            complete(made, settings)
         return generate()
 
     app.openapi = document  # type: ignore[method-assign]  # how FastAPI's own documentation has it done
-
-
-def drop_framework_errors(document: dict[str, Any]) -> None:
-    """Take out the 422 that FastAPI writes for any route with parameters: ours answers those with 400, in the envelope."""
-    for path in document["paths"].values():
-        for operation in path.values():
-            if FRAMEWORK_ERROR in str(operation["responses"].get("422")):
-                del operation["responses"]["422"]
-    for name in (FRAMEWORK_ERROR, "ValidationError"):
-        document["components"]["schemas"].pop(name, None)
 
 
 @router.get("")

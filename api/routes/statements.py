@@ -22,7 +22,7 @@ from api.schemas.statements import (
     StatementOut,
     StatementsOut,
 )
-from api.uploads import DOCUMENTED_BODY, received
+from api.uploads import DOCUMENTED_BODY, DOCUMENTED_QUERY, received
 from workflows.settlements.assign_break import assign_break
 from workflows.settlements.hand import Hand
 from workflows.settlements.reconcile import reconcile_settlement, run_fields
@@ -47,13 +47,7 @@ router = APIRouter(tags=["reconciliation"])
         "requestBody": DOCUMENTED_BODY,
         "parameters": [
             *DOCUMENTED["parameters"],
-            {"name": "provider", "in": "query", "schema": {"type": "string"}, "description": "With CSV and ndjson"},
-            {
-                "name": "mapping",
-                "in": "query",
-                "schema": {"type": "string"},
-                "description": "JSON; with CSV and ndjson",
-            },
+            *DOCUMENTED_QUERY,
         ],
     },
 )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from api.schemas.base import Body, Id, Printable
 from workflows.devices.register import DeviceRequest
@@ -45,38 +45,8 @@ class TerminalIn(Body):
         return DeviceRequest(self.serial_number, self.name, self.model, self.store_id)
 
 
-def _example(status: str, **fields: Any) -> dict[str, Any]:
-    base = {
-        "id": "dev_0198c0de5a7b7c3e9d1f2a3b4c5d6e7f",
-        "merchant_id": "mer_0198c0de5a7b7c3e9d1f2a3b4c5d6e01",
-        "store_id": "sto_0198c0de5a7b7c3e9d1f2a3b4c5d6e02",
-        "serial_number": "SPA-000123",
-        "name": "Till 1",
-        "model": "S-Pitt Air",
-        "status": status,
-        "version": 1,
-        "created_at": "2026-01-28T01:00:00Z",
-    }
-    return {**dict.fromkeys(FIELDS), **base, **fields}
-
-
-_ACTIVE = {
-    "client_id": "cli_0198c0de5a7b7c3e9d1f2a3b4c5d6e03",
-    "activated_at": "2026-01-28T01:05:00Z",
-    "last_connected_at": "2026-01-28T03:00:00Z",
-}
-EXAMPLES: list[Any] = [
-    _example("pending_activation"),
-    _example("active", **_ACTIVE, version=2),
-    _example("suspended", **_ACTIVE, version=3, suspended_at="2026-01-28T04:00:00Z"),
-    _example("deactivated", **_ACTIVE, version=3, deactivated_at="2026-01-28T05:00:00Z"),
-]
-
-
 class TerminalOut(BaseModel):
     """A terminal."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": EXAMPLES})
 
     id: str
     merchant_id: str

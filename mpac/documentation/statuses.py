@@ -4,15 +4,13 @@ What a status means is the comment beside it in ``states.py``: said once, where 
 """
 
 import inspect
-import re
 from collections.abc import Iterable, Iterator
-from enum import StrEnum
 from types import ModuleType
 
 from mpac.documentation.tables import table
 from workflows.bills import states as bills
 from workflows.devices import states as devices
-from workflows.machine import StateMachine
+from workflows.machine import StateMachine, meanings
 from workflows.orders import states as orders
 from workflows.payments import states as payments
 from workflows.refunds import states as refunds
@@ -36,17 +34,10 @@ The words are those of the platform's status code reference. A *remark* says som
 it: it takes a new version and a row of the history like any other event.
 """
 
-_MEMBER = re.compile(r'^\s+[A-Z_]+ = "(?P<value>\w+)"(?:  # (?P<comment>.+))?$', re.MULTILINE)
-
 
 def render_statuses() -> str:
     """The whole page."""
     return "\n".join([HEAD, *(_entity(machine, module) for machine, module in ENTITIES)])
-
-
-def meanings(words: type[StrEnum]) -> dict[str, str]:
-    """Each member's value with the comment that stands beside it in the source; empty without one."""
-    return {found["value"]: found["comment"] or "" for found in _MEMBER.finditer(inspect.getsource(words))}
 
 
 def _entity(machine: StateMachine, module: ModuleType) -> str:

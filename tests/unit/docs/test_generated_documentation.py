@@ -8,11 +8,11 @@ import pytest
 from mpac.documentation.configuration import render_configuration
 from mpac.documentation.errors import render_errors
 from mpac.documentation.pages import pages, replaced
-from mpac.documentation.statuses import ENTITIES, diagram, meanings
+from mpac.documentation.statuses import ENTITIES, diagram
 from mpac.stack.home import ROOT
 from mpac.trouble import Trouble
 from workflows.errors import every_error
-from workflows.machine import StateMachine
+from workflows.machine import StateMachine, meanings
 from workflows.settings import Settings
 
 MARKDOWN = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

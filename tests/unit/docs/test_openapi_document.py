@@ -6,28 +6,22 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 
-from api.app import PREFIX, ROUTERS, create_app
+from api.app import PREFIX, ROUTERS
 from api.errors import STATUS
 from api.examples import PAYMENTS, REQUESTS
 from api.routes.documentation import ASSETS, asset
 from api.schemas.payments import PaymentIn, PaymentOut
+from tests.published import published_document
 from workflows.devices.states import DeviceStatus
 from workflows.errors import every_error
 from workflows.payments.states import PaymentStatus
-from workflows.settings import Settings
 
 PAYMENT = "/api/v1/payments/{payment_id}"
 
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    unused = "postgresql://nobody@127.0.0.1:1/none"
-    settings = Settings.model_validate(
-        {"database_url": unused, "broker_url": "redis://127.0.0.1:1/0", "secret_key": "of a test"}
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("api.app.configure_logs", lambda _level: None)  # it would take the test run's own logs away
-        return create_app(settings).openapi()
+    return published_document()
 
 
 def test_every_status_of_a_payment_and_of_a_device_has_an_example(document: dict[str, Any]) -> None:

@@ -1,0 +1,63 @@
+"""Complete the document that FastAPI made: names, headers, formats, examples, and the text of the page."""
+
+from typing import Any
+
+from api.examples import add_examples
+from api.openapi.headers import add_headers
+from api.openapi.integers import add_integer_formats
+from api.openapi.more_schemas import add_schemas
+from api.openapi.operation_ids import operation_id, summary
+from api.openapi.page import render_page
+from api.openapi.tags import documented_tags
+from api.openapi.walk import objects, operations
+from workflows.settings import Settings
+
+FRAMEWORK_ERRORS = ("HTTPValidationError", "ValidationError")
+
+
+def complete(document: dict[str, Any], settings: Settings) -> None:
+    """Change ``document`` in place to what is published."""
+    drop_framework_errors(document)
+    add_schemas(document)
+    describe(document, settings)
+    name_operations(document)
+    add_headers(document)
+    add_examples(document)
+    tidy_schemas(document)
+    add_integer_formats(document)
+
+
+def drop_framework_errors(document: dict[str, Any]) -> None:
+    """Take out the 422 that FastAPI writes for any route with parameters: ours answers those with 400, in the envelope."""
+    for _, _, operation in operations(document):
+        if FRAMEWORK_ERRORS[0] in str(operation["responses"].get("422")):
+            del operation["responses"]["422"]
+    for name in FRAMEWORK_ERRORS:
+        document["components"]["schemas"].pop(name, None)
+
+
+def describe(document: dict[str, Any], settings: Settings) -> None:
+    """Add the text of the page, the servers and the tags."""
+    document["info"] |= {
+        "description": render_page(settings),
+        "contact": {"name": "MPAC SmartPOS Payments"},
+        "license": {"name": "Proprietary"},
+    }
+    document["servers"] = [{"url": "/", "description": "The installation that serves this document"}]
+    if settings.public_url:
+        document["servers"].append({"url": settings.public_url, "description": "Its public address"})
+    document["tags"] = documented_tags()
+
+
+def name_operations(document: dict[str, Any]) -> None:
+    """Give each operation a stable id and a readable summary."""
+    for path, method, operation in operations(document):
+        operation["operationId"] = operation_id(method, path)
+        operation["summary"] = summary(operation["operationId"])
+
+
+def tidy_schemas(document: dict[str, Any]) -> None:
+    """Drop titles that repeat a name: generators would make types of them."""
+    for schema in objects(document):
+        if schema is not document["info"]:
+            schema.pop("title", None)

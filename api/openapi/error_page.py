@@ -1,0 +1,49 @@
+"""Errors on the documentation page: code, HTTP status, meaning, and what a client does next."""
+
+from collections.abc import Mapping
+
+from api.errors import STATUS
+from api.openapi.markdown import one_line, table
+from workflows.errors import (
+    BalanceUnavailable,
+    DomainError,
+    DuplicateResource,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+    InternalError,
+    InvalidRequest,
+    InvalidStatusTransition,
+    MalformedRequest,
+    NotAuthenticated,
+    NotAuthorized,
+    RateLimitExceeded,
+    ResourceNotFound,
+    ServiceUnavailable,
+    every_error,
+)
+
+WHAT_TO_DO: Mapping[type[DomainError], str] = {
+    MalformedRequest: "Correct the program. Nothing was done.",
+    InvalidRequest: "Correct the fields that `details` names, and send the new body with a new key. Nothing was done.",
+    NotAuthenticated: "Get a new token and repeat. If that is refused too, the key was replaced: activate again.",
+    NotAuthorized: "Stop and tell a person: the role is too low, or the device is not active.",
+    ResourceNotFound: "Check the id. It may belong to another tenant.",
+    DuplicateResource: "Read the resource that exists. For `client_reference`: find the payment by it, do not pay again.",
+    InvalidStatusTransition: "Read the resource again; `details` says what is possible now.",
+    IdempotencyKeyInUse: "Repeat the same request after `Retry-After`.",
+    BalanceUnavailable: "Read the bill again; another payment may end and release its amount.",
+    IdempotencyKeyReused: "Look up the first request's result before the customer pays again: a new key would charge twice.",
+    RateLimitExceeded: "Repeat the same request after `Retry-After`.",
+    InternalError: "Repeat the same request with the same key.",
+    ServiceUnavailable: "Repeat the same request with the same key after `Retry-After`.",
+}
+"""What a client does about each error."""
+
+
+def render_errors() -> str:
+    """Return the table of errors, by HTTP status."""
+    errors = sorted(every_error(), key=lambda error: STATUS[error.kind])
+    rows = [
+        (str(STATUS[error.kind]), f"`{error.code}`", one_line(error.__doc__), WHAT_TO_DO[error]) for error in errors
+    ]
+    return table(("HTTP", "code", "meaning", "what to do"), rows)

@@ -1,0 +1,21 @@
+"""Say of each integer how many bits it needs: without a format, generated Kotlin, Java and C# have 32-bit amounts."""
+
+from typing import Any
+
+from api.openapi.walk import objects
+
+SMALLEST, LARGEST = -(2**31), 2**31 - 1
+
+
+def add_integer_formats(document: dict[str, Any]) -> None:
+    """Give each integer of ``document`` its format: ``int32`` if its bounds say so, else ``int64``."""
+    for schema in objects(document):
+        if schema.get("type") == "integer":
+            schema.setdefault("format", "int32" if fits_32_bits(schema) else "int64")
+
+
+def fits_32_bits(schema: dict[str, Any]) -> bool:
+    """Return whether the bounds of an integer schema lie within 32 bits."""
+    lower = schema.get("minimum", schema.get("exclusiveMinimum"))
+    upper = schema.get("maximum", schema.get("exclusiveMaximum"))
+    return lower is not None and upper is not None and lower >= SMALLEST and upper <= LARGEST

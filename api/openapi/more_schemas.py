@@ -1,0 +1,32 @@
+"""Schemas of bodies that FastAPI does not know, because their routes read them themselves."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from api.schemas.statements import StatementIn
+
+READ_BY_ROUTES: tuple[type[BaseModel], ...] = (StatementIn,)
+RENAMED = {"StatementMapping": "StatementMappingIn"}
+"""Names that stand for what is answered already, where every field is there."""
+
+WHERE = "#/components/schemas/"
+
+
+def add_schemas(document: dict[str, Any]) -> None:
+    """Add the schemas of ``READ_BY_ROUTES`` and of everything that they refer to."""
+    schemas = document["components"]["schemas"]
+    for model in READ_BY_ROUTES:
+        made = model.model_json_schema(mode="validation", ref_template="{model}")
+        inner = made.pop("$defs", {})
+        for name, schema in {model.__name__: made, **inner}.items():
+            _refer(schema)
+            schemas.setdefault(RENAMED.get(name, name), schema)
+
+
+def _refer(node: Any) -> None:
+    for one in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _refer(one)
+    name = node.get("$ref") if isinstance(node, dict) else None
+    if isinstance(name, str):
+        node["$ref"] = WHERE + RENAMED.get(name, name)

@@ -1,0 +1,65 @@
+"""Name the operations of the OpenAPI document: a verb and a noun, from the method and the path.
+
+Generators make function names of them, so an id must never change: the method and the path are the contract, while the
+name of a Python function is not. A route whose path does not say its verb has an entry in ``NAMED``.
+"""
+
+import re
+
+PREFIX = "/api/v1"
+NAMED = {
+    "GET /payments/{payment_id}/stream": "streamPayment",
+    "POST /bills/combine": "combineBills",
+    "POST /device/provision/generateActivationCode": "generateActivationCode",
+    "POST /device/provision/activate": "activateTerminal",
+    "GET /device/provision/activationStatus": "getActivationStatus",
+    "POST /auth/device/token": "createDeviceToken",
+    "POST /settlements/{settlement_id}/cash-count": "countCash",
+    "POST /settlements/{settlement_id}/statements": "uploadStatement",
+    "GET /settlements/{settlement_id}/export.csv": "exportSettlementAsCsv",
+    "GET /settlements/{settlement_id}/export.json": "exportSettlementAsJson",
+    "GET /settlements/{settlement_id}/report": "getSettlementReport",
+    "GET /settlements/{settlement_id}/report.pdf": "getSettlementReportAsPdf",
+    "GET /health/live": "getLiveness",
+    "GET /health/ready": "getReadiness",
+    "GET /metrics": "getMetrics",
+}
+"""Operations whose paths do not follow the rule → their ids."""
+
+LEADING = ("ops",)  # a path segment that groups operations and names no entity
+OF_ONE = {"GET": "get", "PATCH": "update", "PUT": "set", "DELETE": "delete", "POST": "create"}
+OF_ALL = {"GET": "list", "POST": "create", "PUT": "set"}
+
+
+def operation_id(method: str, path: str) -> str:
+    """Return the id of an operation, for example ``cancelPayment`` for ``POST /api/v1/payments/{payment_id}/cancel``."""
+    method, path = method.upper(), path.removeprefix(PREFIX)
+    if named := NAMED.get(f"{method} {path}"):
+        return named
+    parts = [part for part in path.strip("/").split("/") if part not in LEADING]
+    *owners, last = [part for part in parts if not part.startswith("{")]
+    owner = "".join(_title(_singular(one)) for one in owners)
+    if parts[-1].startswith("{"):
+        return OF_ONE[method] + owner + _title(_singular(last))
+    if method == "POST" and owners and not last.endswith("s"):  # an action on the entity before it
+        return _lower(_title(last)) + owner
+    noun = last if method == "GET" else _singular(last)
+    return OF_ALL[method] + owner + _title(noun)
+
+
+def summary(identifier: str) -> str:
+    """Return an operation's id as the words that a list of operations shows, for example "Cancel payment"."""
+    words = re.sub(r"(?<!^)(?=[A-Z])", " ", identifier).lower()
+    return words[0].upper() + words[1:]
+
+
+def _singular(noun: str) -> str:
+    return noun[:-3] + "y" if noun.endswith("ies") else noun.removesuffix("s")
+
+
+def _title(words: str) -> str:
+    return "".join(word[0].upper() + word[1:] for word in re.split(r"[-_.]", words))
+
+
+def _lower(word: str) -> str:
+    return word[0].lower() + word[1:]

@@ -1,0 +1,29 @@
+"""Statuses on the documentation page: each entity's, from its table of edges."""
+
+from api.openapi.markdown import table
+from workflows.bills.states import BILL
+from workflows.devices.states import DEVICE
+from workflows.machine import StateMachine, meanings
+from workflows.orders.states import ORDER
+from workflows.payments.states import PAYMENT
+from workflows.refunds.states import REFUND
+from workflows.settlements.states import SETTLEMENT
+
+MACHINES = (PAYMENT, REFUND, ORDER, BILL, DEVICE, SETTLEMENT)
+
+
+def render_statuses() -> str:
+    """Return a table for each entity: its statuses, what they mean, and where they lead."""
+    return "\n\n".join(f"**{machine.name.capitalize()}**\n\n{status_table(machine)}" for machine in MACHINES)
+
+
+def status_table(machine: StateMachine) -> str:
+    """Return the statuses of one entity with their meaning and their edges."""
+    meaning = meanings(type(machine.initial[0]))
+    rows = [(f"`{status}`", meaning[str(status)], _next(machine, status)) for status in machine.statuses]
+    return table(("status", "meaning", "can become"), rows)
+
+
+def _next(machine: StateMachine, status: str) -> str:
+    edges = [f"`{edge.target}` ({edge.event})" for edge in machine.transitions if edge.source == status]
+    return ", ".join(edges) or "final"

@@ -1,0 +1,177 @@
+"""The OpenAPI document can be used by generators: references resolve, names are stable, integers say their bits."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from api.app import PREFIX
+from api.openapi.error_page import WHAT_TO_DO
+from api.openapi.headers import HEADERS
+from api.openapi.integers import fits_32_bits
+from api.openapi.operation_ids import operation_id
+from api.openapi.page import FATES
+from api.openapi.tags import TAGS
+from api.openapi.walk import objects, operations
+from sandbox.faults import WORDS
+from tests.published import published_document
+from tests.unit.docs.operation_ids import OPERATION_IDS
+from workflows.errors import every_error
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return published_document()
+
+
+def resolve(document: dict[str, Any], reference: str) -> Any:
+    found: Any = document
+    for part in reference.removeprefix("#/").split("/"):
+        found = found[part.replace("~1", "/").replace("~0", "~")]
+    return found
+
+
+def test_every_reference_resolves(document: dict[str, Any]) -> None:
+    references = {each["$ref"] for each in objects(document) if "$ref" in each}
+    assert len(references) > 50
+    for reference in references:
+        assert reference.startswith("#/components/"), reference
+        resolve(document, reference)
+
+
+def test_every_component_is_used(document: dict[str, Any]) -> None:
+    references = {each["$ref"] for each in objects(document) if "$ref" in each}
+    for kind in ("schemas", "headers"):
+        names = {f"#/components/{kind}/{name}" for name in document["components"][kind]}
+        assert not names - references, "nothing refers to these"
+
+
+def test_operation_ids_are_unique_and_never_change(document: dict[str, Any]) -> None:
+    found = {operation["operationId"]: f"{method.upper()} {path}" for path, method, operation in operations(document)}
+    assert len(found) == len(list(operations(document))), "two operations have one id"
+    changed = {name: place for name, place in OPERATION_IDS.items() if found.get(name) != place}
+    assert not changed, "generated clients call these operations by these names"
+    new = {name: place for name, place in found.items() if name not in OPERATION_IDS}
+    assert not new, "say in operation_ids.py that these names are published from now on"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("post", "/payments/{payment_id}/cancel", "cancelPayment"),
+        ("get", "/payments/{payment_id}/refunds", "listPaymentRefunds"),
+        ("put", "/stores/{store_id}/statement-policies", "setStoreStatementPolicy"),
+        ("delete", "/stores/{store_id}/providers/{provider}", "deleteStoreProvider"),
+        ("post", "/ops/dead-letters/{letter_id}/close", "closeDeadLetter"),
+    ],
+)
+def test_an_operation_is_named_by_a_verb_and_a_noun(method: str, path: str, name: str) -> None:
+    assert operation_id(method, PREFIX + path) == name
+
+
+def integers(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for each in objects(document):
+        kinds = each.get("type")
+        if kinds == "integer" or (isinstance(kinds, list) and "integer" in kinds):
+            yield each
+
+
+def test_every_integer_says_how_many_bits_it_needs(document: dict[str, Any]) -> None:
+    found = list(integers(document))
+    assert len(found) > 100
+    for schema in found:
+        assert schema["format"] in ("int32", "int64")
+        assert schema["format"] == "int64" or fits_32_bits(schema), "a value beyond 32 bits would be cut off"
+
+
+MONEY = re.compile(
+    r"(^|_)(amount|amounts|subtotal|balance|gross|refunds|fees?|adjustments|net|price|cash_\w+|ours|theirs)$"
+)
+
+
+def properties_of_money(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for schema in objects(document):
+        for name, each in (schema.get("properties") or {}).items():
+            if MONEY.search(name):
+                yield name, each
+
+
+def test_every_amount_of_money_has_64_bits(document: dict[str, Any]) -> None:
+    found = list(properties_of_money(document))
+    assert {"amount", "tip_amount", "gross", "cash_actual", "balance", "theirs"} <= {name for name, _ in found}
+    for name, schema in found:
+        for each in integers(schema):
+            assert each["format"] == "int64", name
+
+
+Example = tuple[str, dict[str, Any], Any]
+"""Where an example stands, its schema, its value."""
+
+
+def examples(document: dict[str, Any]) -> Iterator[Example]:
+    for path, method, operation in operations(document):
+        place = f"{method} {path}"
+        for parameter in operation.get("parameters", ()):
+            yield from examples_of(f"{place} {parameter['name']}", parameter)
+        yield from examples_of_bodies(f"{place} request", operation.get("requestBody", {}))
+        for status, answer in operation["responses"].items():
+            yield from examples_of_bodies(f"{place} {status}", answer)
+    for name, header in document["components"]["headers"].items():
+        yield from examples_of(name, header)
+    for schema in objects(document):
+        if isinstance(schema.get("examples"), list):  # of a schema, where they stand in a list
+            yield from ((str(schema), schema, example) for example in schema["examples"])
+
+
+def examples_of_bodies(place: str, holder: dict[str, Any]) -> Iterator[Example]:
+    for media_type, content in holder.get("content", {}).items():
+        yield from examples_of(f"{place} {media_type}", content)
+
+
+def examples_of(place: str, holder: dict[str, Any]) -> Iterator[Example]:
+    schema = holder.get("schema", {})
+    if "example" in holder:
+        yield place, schema, holder["example"]
+    for name, example in holder.get("examples", {}).items():
+        yield f"{place} {name}", schema, example["value"]
+
+
+def test_every_example_is_valid(document: dict[str, Any]) -> None:
+    wrong, count = [], 0
+    validators: dict[str, Any] = {}
+    for place, schema, example in examples(document):
+        count += 1
+        if (key := str(schema)) not in validators:
+            whole = {**schema, "components": document["components"]}
+            validators[key] = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+        wrong += [f"{place}: {error.message}" for error in validators[key].iter_errors(example)]
+    assert not wrong, "\n".join(wrong)
+    assert count > 500
+
+
+def test_every_operation_has_a_described_tag_and_says_what_it_does(document: dict[str, Any]) -> None:
+    assert [tag["name"] for tag in document["tags"]] == list(TAGS)
+    used = {tag for _, _, operation in operations(document) for tag in operation["tags"]}
+    assert used == set(TAGS)
+    for path, method, operation in operations(document):
+        assert len(operation["tags"]) == 1, f"{method} {path}"
+        assert operation["description"], f"{method} {path}"
+
+
+def test_every_answer_has_the_id_of_its_request(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        for status, answer in operation["responses"].items():
+            assert "X-Request-Id" in answer["headers"], f"{method} {path} {status}"
+            assert set(answer["headers"]) <= set(HEADERS)
+
+
+def test_the_page_tells_all_that_a_client_needs(document: dict[str, Any]) -> None:
+    page = document["info"]["description"]
+    for chapter in ("Tokens", "Rules", "Statuses", "Sandbox fates", "Errors", "Limits"):
+        assert f"## {chapter}\n" in page
+    assert set(WHAT_TO_DO) == set(every_error())
+    fates = set(re.findall(r"`(\w+)", " ".join(fate for fate, _, _ in FATES)))
+    assert fates == set(WORDS)
+    assert document["servers"]
