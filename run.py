@@ -45,6 +45,7 @@ def main() -> None:
             raise Trouble(f"Python 3.11 or newer is needed and this is {sys.version.split()[0]}: use a newer python3.")
         environment = Path(os.environ.get("MPAC_VENV") or ROOT / ".venv").absolute()
         if not is_fresh(environment):
+            answer_at_once(sys.argv[1:])
             with only_one(environment):
                 if not is_fresh(environment):  # somebody else may have made it while we waited
                     prepare(environment)
@@ -56,6 +57,19 @@ def main() -> None:
     # -P: a folder named like one of ours in the user's working folder must not be taken for it.
     os.environ["PYTHONPATH"] = str(ROOT)
     os.execv(python, [python, "-P", "-m", "mpac", *sys.argv[1:]])  # noqa: S606 - our own interpreter, no shell
+
+
+def answer_at_once(words: list[str]) -> None:
+    """Print help or the correction of a mistyped command, which need no environment, and end; else return."""
+    sys.path.insert(0, str(ROOT))
+    from mpac.command_line import answer  # noqa: PLC0415 - of the standard library only, and rarely needed
+
+    found = answer(words)
+    if found:
+        code, text = found
+        with contextlib.suppress(BrokenPipeError):
+            print(text if code == 0 else f"mpac: {text}", file=sys.stderr if code else sys.stdout, flush=True)
+        os._exit(code)  # at once: the interpreter would complain about a reader that has gone
 
 
 def is_fresh(environment: Path) -> bool:

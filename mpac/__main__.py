@@ -1,14 +1,19 @@
 """`python -m mpac <word>`: find the word's file, run it, and say in one sentence what went wrong if something did."""
 
+import contextlib
+import os
+import select
 import sys
 
 import click
 
+from mpac.command_line import unknown, with_help_option
 from mpac.commands import HELP, load_word, words
 from mpac.explain import explain
 from mpac.trouble import Trouble
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
+READER_GONE = 141  # and for one whose output nobody reads any more
 
 
 class Words(click.Group):
@@ -19,6 +24,13 @@ class Words(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         return load_word(cmd_name) if cmd_name in words() else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in words() and not args[0].startswith("-"):
+            raise click.UsageError(unknown("command", args[0], words()), ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
         with formatter.section("Words"):
@@ -36,17 +48,20 @@ def mpac() -> None:
 def main() -> None:
     """Run the word on the command line; every failure is one sentence and an exit code, never a traceback."""
     try:
-        code = mpac.main(prog_name="mpac", standalone_mode=False)
+        code = mpac.main(with_help_option(sys.argv[1:]), prog_name="mpac", standalone_mode=False)
+        sys.stdout.flush()
     except Trouble as trouble:
-        _leave(str(trouble), 1)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        sys.exit(error.exit_code)
+        _leave(str(trouble), trouble.exit_code)
     except click.ClickException as error:
         _leave(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _leave("Interrupted.", INTERRUPTED)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # the interpreter flushes once more at its end
+            sys.exit(READER_GONE)
         sentence = explain(error)
         if sentence is None:  # a bug of ours, whose traceback is wanted
             raise
@@ -54,8 +69,16 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _reader_is_gone() -> bool:
+    """Return whether our output is a pipe that nobody reads any more, as after `| head`."""
+    pipe = select.poll()
+    pipe.register(sys.stdout, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in pipe.poll(0))
+
+
 def _leave(sentence: str, code: int) -> None:
-    sys.stdout.flush()
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
     sys.stderr.write(f"mpac: {' '.join(sentence.split())}\n")
     sys.exit(code)
 

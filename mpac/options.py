@@ -6,9 +6,18 @@ from typing import Any
 
 import click
 
+from mpac.command_line import nearest
 from mpac.stack.home import DEFAULT_HOME
 
 Decorated = Callable[..., Any]
+
+
+class OneOf(click.Choice[str]):
+    """A choice that guesses what a mistyped value was meant to be."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        near = nearest(str(value), self.choices)
+        return super().get_invalid_choice_message(value, ctx) + (f" Did you mean `{near}`?" if near else "")
 
 
 def home_option(command: Decorated) -> Decorated:

@@ -7,3 +7,11 @@ knows nothing of click, and the command line, which does, can share it.
 
 class Trouble(Exception):
     """A failure whose message is meant for the person at the keyboard."""
+
+    exit_code = 1
+
+
+class WrongUsage(Trouble):
+    """A mistyped name or value: nothing was attempted."""
+
+    exit_code = 2

@@ -1,12 +1,17 @@
 """The words of the command line: one file each, ``<word>.py`` with a click command of the same name.
 
-The table below gives their order and their one line of help, so that `mpac --help` imports none of them.
+The table below gives their order and their one line of help, so that `mpac --help` imports none of them. This module uses
+the standard library only: `run.py` reads the table before anything is installed.
 """
+
+from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import click
+if TYPE_CHECKING:
+    import click
 
 HELP = {
     "up": "Start everything: database, broker, sandbox provider, API, workers, beat, Flower.",

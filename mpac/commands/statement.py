@@ -8,11 +8,12 @@ from random import Random
 
 import click
 
-from mpac.options import home_option
+from mpac.command_line import unknown
+from mpac.options import OneOf, home_option
 from mpac.stack.attach import attach
 from mpac.statement.lines import write_csv, write_json_lines
 from mpac.statement.plant import SPOILS, TooFew, plant
-from mpac.trouble import Trouble
+from mpac.trouble import Trouble, WrongUsage
 
 NEEDS = ("MPAC_DATABASE_URL", "MPAC_BROKER_URL", "MPAC_SECRET_KEY")
 ORDERS = ("as-is", "shuffled", "reversed")
@@ -26,7 +27,7 @@ WRITERS = {".csv": write_csv, ".ndjson": write_json_lines, ".jsonl": write_json_
 )
 @click.option("--provider", default="sandbox", show_default=True, help="Whose statement it is.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed plants the same.")
-@click.option("--order", type=click.Choice(ORDERS), default="as-is", show_default=True, help="The order of its lines.")
+@click.option("--order", type=OneOf(ORDERS), default="as-is", show_default=True, help="The order of its lines.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="FILE.csv or FILE.ndjson.")
 @home_option
 def statement(  # noqa: PLR0917 - click passes each option
@@ -38,9 +39,9 @@ def statement(  # noqa: PLR0917 - click passes each option
 
     wanted = dict(read_plant(word) for word in planted)
     if out.suffix not in WRITERS:
-        raise Trouble(f"--out is a file that ends in .csv or .ndjson, not {out.name}.")
+        raise WrongUsage(f"--out is a file that ends in .csv or .ndjson, not {out.name}.")
     if provider not in reporting_names():
-        raise Trouble(f"There is no provider {provider} with statements: choose from {', '.join(reporting_names())}.")
+        raise WrongUsage(unknown("provider with statements", provider, reporting_names()))
     attach(home, needs=NEEDS)
     lines = asyncio.run(read_lines(settlement, provider=provider))
     try:
@@ -63,7 +64,7 @@ def read_plant(word: str) -> tuple[str, int]:
     """``amount_mismatch=3`` → its two parts. Raises ``Trouble``."""
     category, _, count = word.partition("=")
     if category not in SPOILS:
-        raise Trouble(f"There is no break {category}: choose from {', '.join(SPOILS)}.")
+        raise WrongUsage(unknown("break", category, SPOILS))
     if count and not count.isdigit():
-        raise Trouble(f"How often is {category} to be planted? Write for example {category}=3.")
+        raise WrongUsage(f"How often is {category} to be planted? Write for example {category}=3.")
     return category, int(count or 1)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from mpac.options import home_option
+from mpac.options import OneOf, home_option
 from mpac.stack.attach import attach
 from mpac.stack.home import Home
 from mpac.trouble import Trouble
@@ -15,7 +15,7 @@ NEEDS = ("MPAC_DATABASE_URL", "MPAC_BROKER_URL", "MPAC_SECRET_KEY")
 
 
 @click.command()
-@click.option("--role", type=click.Choice(ROLES), required=True, help="What the user may do.")
+@click.option("--role", type=OneOf(ROLES), required=True, help="What the user may do.")
 @click.option("--merchant", metavar="ID", help="Whose user it is; without it the merchant made last.")
 @click.option("--store", metavar="ID", help="Which store's; without it the merchant's store made last.")
 @click.option("--hours", type=click.FloatRange(min=0, min_open=True, max=24 * 365), default=12, show_default=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from mpac.options import home_option
+from mpac.options import OneOf, home_option
 from mpac.stack.detach import detach_up
 from mpac.stack.environment import HIDDEN, without_password
 from mpac.stack.home import command, open_home
@@ -33,7 +33,7 @@ MOST_WORKERS = 64
     help="BASE: API there, Flower, sandbox, PostgreSQL, Valkey on the next four. auto: 8800, or free ones if taken.",
 )
 @click.option("--detach", is_flag=True, help="Start in the background, return when all is ready; `mpac down` stops it.")
-@click.option("--only", multiple=True, type=click.Choice(EVERYTHING), help="Only these parts; may be given repeatedly.")
+@click.option("--only", multiple=True, type=OneOf(EVERYTHING), help="Only these parts; may be given repeatedly.")
 @click.option(
     "--movable-clock",
     is_flag=True,

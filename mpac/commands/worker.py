@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
+from mpac.command_line import unknown
 from mpac.options import home_option
 from mpac.stack import commands
 from mpac.stack.attach import attached_environment, become
 from mpac.stack.parts import SOURCES
-from mpac.trouble import Trouble
+from mpac.trouble import WrongUsage
 
 NEEDS = ["MPAC_DATABASE_URL", "MPAC_BROKER_URL"]
 ALL_QUEUES = f"{commands.PAYMENTS_QUEUE},{commands.OTHER_QUEUES}"
@@ -29,8 +30,8 @@ def worker(queues: str, name: str, home: Path) -> None:
 
 
 def check_queues(queues: str) -> None:
-    """A mistyped queue would be a worker that waits for ever. Raises ``Trouble`` naming those there are."""
+    """A mistyped queue would be a worker that waits for ever. Raises ``WrongUsage`` naming those there are."""
     known = ALL_QUEUES.split(",")
     for queue in queues.split(","):
         if queue not in known:
-            raise Trouble(f"There is no queue {queue!r}; there are {', '.join(known)}.")
+            raise WrongUsage(unknown("queue", queue, known))

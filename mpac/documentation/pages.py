@@ -9,13 +9,14 @@ from pathlib import Path
 
 from mpac.documentation.configuration import render_configuration
 from mpac.documentation.errors import render_errors
+from mpac.documentation.help import render_help
 from mpac.documentation.statuses import render_statuses
 from mpac.documentation.words import render_words
 from mpac.trouble import Trouble
 
 Render = Callable[[], str]
 
-WHOLE: Mapping[str, Render] = {"docs/statuses.md": render_statuses}
+WHOLE: Mapping[str, Render] = {"docs/statuses.md": render_statuses, "mpac/help.json": render_help}
 PARTS: Mapping[str, Mapping[str, Render]] = {
     "README.md": {"words": render_words, "errors": render_errors, "configuration": render_configuration},
 }

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable
 
 from mpac.stack.listeners import listener_on
-from mpac.trouble import Trouble
+from mpac.trouble import Trouble, WrongUsage
 
 HOST = "127.0.0.1"
 BASE = 8800
@@ -109,7 +109,7 @@ def _base(wish: str) -> int:
     if wish == "auto":
         return BASE
     if not wish.isdecimal() or not LOWEST <= int(wish) <= HIGHEST:
-        raise Trouble(f"--ports is auto, free or a number from {LOWEST} to {HIGHEST}, not {wish!r}.")
+        raise WrongUsage(f"--ports is auto, free or a number from {LOWEST} to {HIGHEST}, not {wish!r}.")
     return int(wish)
 
 

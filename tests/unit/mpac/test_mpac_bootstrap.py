@@ -51,7 +51,7 @@ def test_the_lock_file_holds_pins_and_hashes_and_no_address() -> None:
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that even root may not write to")
 def test_a_place_that_is_not_writable_is_a_sentence(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "run.py"), "--help"],
+        [sys.executable, str(ROOT / "run.py"), "status"],
         env={"MPAC_VENV": "/proc/mpac-venv", "PATH": ""},
         cwd=tmp_path,
         capture_output=True,

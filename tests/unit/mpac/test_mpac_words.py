@@ -52,7 +52,7 @@ def test_the_help_imports_no_word_and_nothing_of_the_product() -> None:
         (["nonsense"], "No such command 'nonsense'"),
         (["up", "--workers", "0"], "not in the range"),
         (["up", "--ports", "x"], "--ports is auto, free or a number"),
-        (["worker", "--queues", "paymnets"], "There is no queue 'paymnets'; there are payments,"),
+        (["worker", "--queues", "paymnets"], "No such queue 'paymnets'. Did you mean `payments`? There are: payments,"),
         (["migrate"], "MPAC_DATABASE_URL is not set and no local stack is up"),
         (["reset", "--yes", "--home", str(ROOT)], "is not a state folder of mpac"),
     ],
