@@ -63,13 +63,14 @@ class LeasedRow:
 
 
 def leased_indexes(table: str) -> tuple[Index, ...]:
-    """How a store's rows of ``table``, what is due, what no settlement has taken yet and what is in doubt are found."""
+    """How a store's rows of ``table``, what is due, what no settlement has taken, what is in doubt and in review are found."""
     unsettled = text("settlement_id IS NULL AND completed_at IS NOT NULL")
     return (
         Index(f"{table}_by_store", "store_id", "id"),
         Index(f"{table}_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
         Index(f"{table}_unsettled", "store_id", "currency", "completed_at", postgresql_where=unsettled),
         Index(f"{table}_in_doubt", "store_id", "currency", postgresql_where=text("NOT outcome_known")),
+        Index(f"{table}_in_review", "store_id", "id", postgresql_where=text("needs_review")),
     )
 
 

@@ -1,5 +1,6 @@
 """Metrics: what waits for a person is counted, refunds are counted like payments, and no table is read as a whole."""
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -107,5 +108,15 @@ async def test_the_overview_reads_indexes_and_not_the_tables(engines: None) -> N
         plan: Any = (await connection.execute(text(f"EXPLAIN {overview._OPEN.text}"))).scalars().all()
     said = "\n".join(plan)
     assert "Seq Scan" not in said
-    for index in ("payments_due", "payments_in_doubt", "refunds_due", "refunds_in_doubt"):
-        assert index in said
+    for index in ("due", "in_doubt", "in_review"):
+        assert {f"payments_{index}", f"refunds_{index}"} <= set(re.findall(r"\w+", said))
+
+
+async def test_a_completed_payment_in_review_is_counted_and_is_not_open(
+    api: Api, refunds: RefundMaker, admin: Admin
+) -> None:
+    payment_id = await refunds.paid(amount=1_000)
+    before = await gauges(api)
+    await admin.execute("UPDATE payments SET needs_review = true WHERE id = %s", [payment_id])
+    more = await gauges(api) - before
+    assert (more["needs_review", "payment"], more["open", "payment"], more["in_doubt", "payment"]) == (1, 0, 0)
