@@ -9,6 +9,7 @@ from api.errors import install_errors
 from api.every_route import USUAL_ROUTE
 from api.limits import Limits
 from api.middleware import Frame
+from api.query_names import install_query_check
 from api.routes import (
     auth,
     bills,
@@ -72,13 +73,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=f"{PREFIX}/openapi.json",
+        dependencies=[Depends(check) for check in USUAL_ROUTE],
     )
     install_errors(app)
     for router in ROUTERS:  # each by itself: a router of routers is looked through anew for every request
-        app.include_router(router, prefix=PREFIX, dependencies=[Depends(check) for check in USUAL_ROUTE])
+        app.include_router(router, prefix=PREFIX)
     app.include_router(health.router)
     app.include_router(metrics.router)
     install_documentation(app, settings)
+    install_query_check(app)
     app.add_middleware(
         Frame, limits=limits, max_body_bytes=settings.max_body_bytes, max_upload_bytes=settings.max_statement_bytes
     )

@@ -1,6 +1,6 @@
-"""What a body and a query may name: each thing once. The second of two values would win, and nobody be told.
+"""Reject names that are twice in a body; otherwise the last value silently wins. Queries: ``api.query_names``.
 
-A dependency of the usual routes; a hot one reads its body once, by ``read_json``, and has no query.
+A dependency of the usual routes; a hot one reads its body once, by ``read_json``.
 """
 
 from fastapi import Request
@@ -12,10 +12,7 @@ from api.uploads import is_upload
 
 
 async def named_once(request: Request) -> None:
-    """Raise ``MalformedRequest`` where the query or the body names something twice, or the body is no JSON."""
-    query = request.query_params
-    if len(query) != len(query.multi_items()):
-        check_once((name for name, _ in query.multi_items()), field="query")
+    """Raise ``MalformedRequest`` if the body names something twice or is not valid JSON."""
     if not has_body(request) or is_upload(request.scope["path"]):
         return  # an upload is streamed, and read by whoever streams it
     if request.headers.get("content-type", "").startswith(FORM):

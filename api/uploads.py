@@ -99,6 +99,8 @@ async def received(request: Request, settlement_id: str, *, secret: bytes) -> As
     value = key_value(request)  # check the key before anything large is read
 
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in FORMATS:
+        _refuse_query(request)
     with tempfile.TemporaryFile() as file:
         if media_type == MULTIPART:
             said = await _from_form(request, file)
@@ -116,6 +118,14 @@ async def received(request: Request, settlement_id: str, *, secret: bytes) -> As
         meaning = orjson.dumps(meant, option=orjson.OPT_SORT_KEYS)
         key = request.state.key = key_of(request, value, body=body, secret=secret, meaning=meaning)
         yield incoming, key
+
+
+def _refuse_query(request: Request) -> None:
+    """Raise ``MalformedRequest`` for names in the query if the body has them: one of the two would be ignored."""
+    if names := list(request.query_params):
+        raise MalformedRequest(
+            *(Detail(name, "Must be in the body, unless the body is CSV or ndjson") for name in names)
+        )
 
 
 async def _stream(request: Request, file: IO[bytes]) -> None:

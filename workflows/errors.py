@@ -47,7 +47,7 @@ class DomainError(Exception):
 
 
 class MalformedRequest(DomainError):
-    """The request could not be read: broken JSON, a wrong content type, a bad header, path or query value."""
+    """The request could not be read: broken JSON, a wrong content type, a bad header or path, a bad query name or value."""
 
     kind, code, message = Kind.MALFORMED, "VALIDATION_ERROR", "Invalid request parameters"
 

@@ -11,7 +11,7 @@ from psycopg.rows import DictRow
 from tests.conftest import Serve
 from tests.factories import PaymentMaker, Signer, Tenant
 from tests.harness import Api
-from tests.integration.api.refusals import CASH, is_refused
+from tests.integration.api.refusals import is_refused
 from tests.waiting import eventually
 
 
@@ -68,13 +68,6 @@ async def test_too_much_at_once_is_503_with_retry_after(serve: Serve, tenant: Te
                 assert is_refused(answer, 503, "SERVICE_UNAVAILABLE")
                 assert answer.headers["Retry-After"] == "1"
         assert (await api.get("/payments", as_=tenant)).status == 200
-
-
-async def test_who_only_says_wait_is_counted_as_work_all_the_same(serve: Serve, tenant: Tenant) -> None:
-    async with serve(max_requests_in_flight=1) as api:
-        calls = (api.post("/payments?wait=1", CASH, as_=tenant, key=f"k{number}") for number in range(10))
-        statuses = {answer.status for answer in await asyncio.gather(*calls)}
-        assert statuses == {201, 503}
 
 
 async def test_without_a_database_everything_is_503_and_alive(serve: Serve, tenant: Tenant) -> None:

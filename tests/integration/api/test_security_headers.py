@@ -21,7 +21,7 @@ PATHS = {
     "//metrics": 200,
     "//": 404,
     "/payments": 401,
-    "/payments?nonsense=1": 401,
+    "/payments?nonsense=1": 400,
 }
 
 
