@@ -19,6 +19,7 @@ class Step(StrEnum):
     WITHDRAW = "withdraw"  # ask the provider to cancel it
     REVERSE = "reverse"  # have the provider undo a charge whose answer is not believed
     CANCEL = "cancel"  # cancel it here: no provider can have moved money
+    STATEMENT = "statement"  # send nothing: lines of the provider's own statement are the answer
 
 
 SENDS = frozenset({Step.CHARGE, Step.RETRY, Step.RESEND})

@@ -147,16 +147,17 @@ async def record_refunds(
 
     Raises ``ServiceUnavailable`` where the database is away: nothing is recorded then, and the sweep has them asked about.
     """
-    return await record_group(group, partial(_record, worker=worker, aftermath=aftermath), locking=locking)
+    return await record_group(group, partial(write_refunds, worker=worker, aftermath=aftermath), locking=locking)
 
 
-async def _record(
+async def write_refunds(
     connection: AsyncConnection,
     group: list[Answered[GiveBack]],
     *,
     worker: str,
     aftermath: Sequence[Aftermath],
 ) -> dict[str, str]:
+    """Write ``group``, whose bills are locked, and its consequences; return the statuses of rows whose fences held."""
     rows = [{**row_of(answered), **in_our_words(answered.verdict)} for answered in group]
     payment_ids = sorted({answered.claimed.asked.payment_id for answered in group})
     await connection.execute(_LOCK, {"payment_ids": payment_ids})

@@ -1,0 +1,113 @@
+"""Take over: lock rows that are not final, so that an answer can be recorded that no worker asked for.
+
+A worker claims a row by lease, asks its provider and records the answer (``leases``). Here the answer is already known, so the
+claim and the record are one transaction: nothing is half done if the process dies, and a row that is never due (a quarantine,
+a review) is reached as well. The fence grows as with any claim: a worker that wakes up later can record nothing.
+
+| row                                                  | then                                                            |
+|------------------------------------------------------|-----------------------------------------------------------------|
+| under a lease: a worker is asking about it right now   | left to that worker                                             |
+| locked by another transaction                        | left to that transaction                                        |
+| its last attempt certainly moved nothing             | left: it is sent again within seconds, or has failed            |
+| anything else in ``processing``                      | taken over                                                      |
+
+Locks are taken in everybody's order: bills, payments, refunds. The caller has locked the bills.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, Generic
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.payments.lease_statements import LEASE_COLUMNS
+from workflows.payments.leases import AskedT, Claim, LeaseTable
+from workflows.payments.next_step import NOTHING_MOVED, Attempt, Step
+
+LEASE_SECONDS = 60.0
+"""Any lease will do: it ends with the transaction."""
+
+_LOCK_PAYMENTS = text("SELECT id FROM payments WHERE id = ANY(:ids) ORDER BY id FOR UPDATE")
+_LOCK = """
+    -- lock: rows that are not final and that no worker has; a lock is a statement of its own, so that the next one sees what
+    -- it locked
+    SELECT id FROM {entity}s
+    WHERE id = ANY(:ids) AND status = 'processing' AND (lease_until IS NULL OR lease_until <= now())
+    ORDER BY id FOR UPDATE SKIP LOCKED
+"""
+_READ = """
+    -- read: locked rows with their last attempts, and when a withdrawal may have moved money back without our knowing it
+    SELECT {columns}, r.store_id, a.number AS attempt_number, a.outcome AS attempt_outcome, a.not_found_at,
+           a.sent_at, a.provider_reference AS attempt_provider_reference, {undone} AS perhaps_undone_at,
+           (SELECT sum(resends) FROM {entity}_attempts s WHERE s.{entity}_id = r.id) AS resends
+    FROM {entity}s r JOIN {entity}_attempts a ON a.{entity}_id = r.id AND a.number = r.attempts
+    WHERE r.id = ANY(:ids) AND coalesce(a.outcome, '') <> ALL (CAST(:nothing_moved AS text[]))
+    ORDER BY r.id
+"""
+_UNDONE = {
+    "payment": """greatest(
+        (SELECT max(m.at) FROM payment_messages m WHERE m.payment_id = r.id AND m.answer IN ('unknown', 'withdrawn')
+         AND m.kind IN ('withdrawal', 'reversal', 'late_answer')),
+        CASE WHEN r.unanswered_claims > 0 AND (r.cancel_requested_at IS NOT NULL
+                  OR (r.expires_at <= now() AND a.outcome IN ('action_required', 'not_found')))
+             THEN coalesce((SELECT max(h.at) FROM payment_history h WHERE h.payment_id = r.id AND h.reason = 'quarantined'
+                            AND r.due_at IS NULL), now()) END)""",
+    "refund": "CAST(NULL AS timestamptz)",  # a refund is never withdrawn
+}
+"""A withdrawal or reversal whose answer was lost, or whose worker died: it may have taken effect since."""
+
+_HOLD = (
+    "UPDATE {entity}s SET fence = fence + 1, lease_until = now() + make_interval(secs => :lease) WHERE id = ANY(:ids)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken(Generic[AskedT]):
+    """A locked row: its claim, the row with its last attempt, and what no claim holds."""
+
+    claim: Claim[AskedT]
+    row: dict[str, Any]
+
+
+async def take_over(
+    connection: AsyncConnection, table: LeaseTable[AskedT], ids: list[str], *, payment_ids: list[str] | None = None
+) -> list[Taken[AskedT]]:
+    """Lock those of ``ids`` that are open and free, by a transaction that has locked their bills; return them.
+
+    ``payment_ids`` are the payments of refunds, which are locked first.
+    """
+    if payment_ids:
+        await connection.execute(_LOCK_PAYMENTS, {"ids": sorted(set(payment_ids))})
+    lock, read = _statement(_LOCK, table), _statement(_READ, table)
+    free = list((await connection.execute(lock, {"ids": ids})).scalars())
+    if not free:
+        return []
+    parameters = {"ids": free, "nothing_moved": sorted(NOTHING_MOVED)}
+    rows = [dict(row) for row in (await connection.execute(read, parameters)).mappings()]
+    return [Taken(_claim(table, row), row) for row in rows]
+
+
+async def hold(
+    connection: AsyncConnection, table: LeaseTable[AskedT], taken: list[Taken[AskedT]]
+) -> list[Claim[AskedT]]:
+    """Claim what was taken over, for the rest of the transaction, and return the claims."""
+    parameters = {"ids": [one.claim.id for one in taken], "lease": LEASE_SECONDS}
+    await connection.execute(_statement(_HOLD, table), parameters)
+    return [replace(one.claim, fence=one.claim.fence + 1) for one in taken]
+
+
+def _claim(table: LeaseTable[AskedT], row: dict[str, Any]) -> Claim[AskedT]:
+    attempt = Attempt(row["attempt_number"], row["attempt_outcome"], row["not_found_at"], int(row["resends"]))
+    return replace(table.build(row, attempt), step=Step.STATEMENT, attempt_number=attempt.number)
+
+
+_rendered: dict[tuple[str, str], TextClause] = {}
+
+
+def _statement(template: str, table: LeaseTable[Any]) -> TextClause:
+    """Return ``template`` for ``table``, made once: the names in it are ours, every value is a bound parameter."""
+    key = (table.entity, template)
+    if key not in _rendered:
+        columns = f"{LEASE_COLUMNS}, {table.columns}"
+        _rendered[key] = text(template.format(entity=table.entity, columns=columns, undone=_UNDONE[table.entity]))
+    return _rendered[key]
