@@ -24,6 +24,7 @@ from api.schemas.statements import (
 )
 from api.uploads import DOCUMENTED_BODY, DOCUMENTED_QUERY, received
 from workflows.settlements.assign_break import assign_break
+from workflows.settlements.end_doubts import end_doubts
 from workflows.settlements.hand import Hand
 from workflows.settlements.reconcile import reconcile_settlement, run_fields
 from workflows.settlements.reconciliation.categories import Category
@@ -84,6 +85,7 @@ async def post_reconcile(
     acceptance = body.to_acceptance() if body else None
     hand = Hand(caller, request_id=request_id)
     fetched = await fetch_statements(settlement_id, hand=hand, providers=ours.providers)
+    await end_doubts(settlement_id, hand=hand)
     silent = [one.provider for one in fetched if one.trouble]
     run = await reconcile_settlement(
         settlement_id, hand=hand, settings=ours.settings, silent=silent, acceptance=acceptance

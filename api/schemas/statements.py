@@ -72,6 +72,13 @@ class TheirSum(SideSum):
     other_currencies: dict[str, int]
 
 
+class EndedSum(BaseModel):
+    """How many payments and refunds, and how much money moved by them, minor units."""
+
+    count: int
+    amount: int
+
+
 class RunSummary(BaseModel):
     """Our sum − their sum is ``difference``, and the categories' differences add up to it, to the unit."""
 
@@ -82,6 +89,10 @@ class RunSummary(BaseModel):
     fee_difference: int
     categories: dict[Category, CategorySum]
     uncompared: UncomparedOut
+    ended_by_statement: EndedSum | None = Field(
+        None,
+        description="Payments and refunds in doubt that a statement of this settlement decided; refunds below zero",
+    )
 
 
 class ReconcileIn(Body):
@@ -157,7 +168,8 @@ class BreakOut(BaseModel):
     age_days: int
     owner: str
     waits_for: str | None = Field(
-        description="The payment or refund that their line quotes and that was not final: wait, it is compared again"
+        description="The payment or refund that their line quotes and that was not final: wait, it is compared again;"
+        " or, if the line of an uploaded file is right, `confirm`"
     )
     resolution: Resolution | None
     note: str | None

@@ -25,6 +25,13 @@ _LINES = text("""
        OR (l.kind = 'adjustment' AND l.payment_id = :payment_id)
 """)
 
+_EVIDENCE = text("""
+    -- evidence: lines of a provider's statement that were the answer about an attempt of the payment or of its refunds
+    SELECT entity_id, attempt, answer, at, by, settlement_id, statement_id, lines, withdrawn_at FROM statement_evidence
+    WHERE entity_id = :payment_id OR entity_id IN (SELECT id FROM refunds WHERE payment_id = :payment_id)
+    ORDER BY number
+""")
+
 
 async def read_whole_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, Any]]:
     """What happened to a payment, its refunds and, by them, its bill, and their lines in settlements, oldest first.
@@ -37,7 +44,8 @@ async def read_whole_timeline(payment_id: str, *, caller: Caller) -> list[dict[s
         of_refunds = await _refund_events(connection, payment_id)
         of_bill = await _bill_events(connection, payment_id)
         of_settlements = await _settlement_events(connection, payment_id)
-    return merged(of_payment, *of_refunds, of_bill, *([event] for event in of_settlements))
+        of_statements = await _statement_events(connection, payment_id)
+    return merged(of_payment, *of_refunds, of_bill, *([event] for event in (*of_statements, *of_settlements)))
 
 
 async def _refund_events(connection: AsyncConnection, payment_id: str) -> list[list[dict[str, Any]]]:
@@ -72,6 +80,22 @@ async def _settlement_events(connection: AsyncConnection, payment_id: str) -> li
             "type": "adjusted" if row["kind"] == "adjustment" else "settled",
             **{name: row[name] for name in names},
             **({f"{row['kind']}_id": row["entity_id"]} if row["kind"] != "payment" else {}),
+        }
+        for row in rows.mappings()
+    ]
+
+
+async def _statement_events(connection: AsyncConnection, payment_id: str) -> list[dict[str, Any]]:
+    """Return what statements said, in the form of other messages of a provider."""
+    rows = await connection.execute(_EVIDENCE, {"payment_id": payment_id})
+    return [
+        {
+            "type": "provider_message",
+            **{name: row[name] for name in ("at", "attempt")},
+            "kind": "statement",
+            "answer": row["answer"],
+            "detail": {name: row[name] for name in ("statement_id", "settlement_id", "lines", "by", "withdrawn_at")},
+            **({} if row["entity_id"] == payment_id else {"refund_id": row["entity_id"]}),
         }
         for row in rows.mappings()
     ]

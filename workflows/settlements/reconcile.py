@@ -8,6 +8,7 @@
 | name    | the lines without a statement; only a person signs a day off without them (``uncompared``)                    |
 | note    | breaks, each found again if it was there before, with its resolution (``reconciliation.note_breaks``)       |
 | rebook  | reverse corrections of breaks that are gone, repeat those of breaks that return (``reconciliation.rebook``)   |
+| link    | breaks about lines that ended a doubt (``reconciliation.link_evidence``)                                     |
 | finish  | ``reconciled``, if nothing is left open; else a remark in the history (``reconciliation.finish``)           |
 
 A run depends on the lines, the statements that count, what is known of our attempts, and the instant (which decides what
@@ -29,6 +30,7 @@ from workflows.settlements.hand import Hand
 from workflows.settlements.large import allow_large
 from workflows.settlements.lock import lock_settlements, read_locked
 from workflows.settlements.reconciliation.finish import finish_if_clean
+from workflows.settlements.reconciliation.link_evidence import link_evidence
 from workflows.settlements.reconciliation.match import Comparison, match_lines
 from workflows.settlements.reconciliation.note_breaks import note_breaks
 from workflows.settlements.reconciliation.rebook import rebook
@@ -67,6 +69,12 @@ _RUN = text("""
                                      statement_ids, summary)
     SELECT settlement_id, number, merchant_id, store_id, at, caller_type, caller_id, statement_ids, summary
     FROM jsonb_populate_recordset(NULL::reconciliation_runs, CAST(:rows AS jsonb))
+""")
+_ENDED = text("""
+    -- ended: payments and refunds whose doubt a statement of this settlement ended; those given back count below zero
+    SELECT count(*) AS count, coalesce(sum(CASE WHEN answer = 'withdrawn' THEN 0 WHEN entity_id LIKE 'rfd%' THEN -amount
+           ELSE amount END), 0)::bigint AS amount
+    FROM statement_evidence WHERE settlement_id = :id AND status <> 'processing'
 """)
 _LAST_RUN = text("SELECT coalesce(max(number), 0) FROM reconciliation_runs WHERE settlement_id = :id")
 
@@ -121,6 +129,8 @@ async def _compare(
     summary["uncompared"] = await settle_uncompared(
         connection, comparison.settlement, uncompared, acceptance=acceptance, by=by
     )
+    ended = (await connection.execute(_ENDED, {"id": comparison.settlement["id"]})).mappings().one()
+    summary["ended_by_statement"] = dict(ended)
     return await _keep(connection, comparison, summary, by=by, silent=silent)
 
 
@@ -168,6 +178,7 @@ async def _keep(
     await connection.execute(_RUN, {"rows": rows_parameter([run])})
     open_breaks = await note_breaks(connection, settlement, run=run["number"], at=at)
     open_breaks += await rebook(connection, settlement, run=run["number"], at=at)
+    open_breaks -= await link_evidence(connection, settlement, run=run["number"], at=at)
     is_finished = not silent and await finish_if_clean(connection, settlement["id"], by=by)
     if not is_finished:
         changes = {"open_breaks": open_breaks}

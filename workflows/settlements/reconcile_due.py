@@ -8,6 +8,8 @@
 | with breaks                                                              | never: people resolve them               |
 | with lines that were not compared                                        | never: a person accepts that             |
 | with a break whose payment or refund was not final                       | at once when it is                       |
+| with a break whose payment or refund got in doubt after the last run     | at once: the line may end the doubt      |
+| whose statement ends a doubt about a row that a worker had in hand       | after a minute                           |
 | that was clean in its last run and only waited for its cash to be counted | at once when it is                       |
 
 A try is noted before it begins, so that a try which crashes its worker is not repeated at once.
@@ -24,6 +26,7 @@ from workflows.errors import InvalidStatusTransition
 from workflows.payments.due import Due
 from workflows.providers.registry import Providers, remote_names
 from workflows.settings import Settings
+from workflows.settlements.end_doubts import end_doubts
 from workflows.settlements.hand import Hand
 from workflows.settlements.reconcile import ComparisonTooLong, reconcile_settlement
 from workflows.settlements.statements.fetch import fetch_statements
@@ -49,8 +52,10 @@ _DUE = text("""
     LEFT JOIN LATERAL (
         SELECT true AS is_over FROM breaks b
         WHERE b.settlement_id = s.id AND b.waits_for IS NOT NULL AND b.resolution IS NULL AND b.run = r.number AND (
-            EXISTS (SELECT FROM payments p WHERE p.id = b.waits_for AND p.status NOT IN ('pending', 'processing'))
-            OR EXISTS (SELECT FROM refunds f WHERE f.id = b.waits_for AND f.status NOT IN ('pending', 'processing')))
+            EXISTS (SELECT FROM payments p WHERE p.id = b.waits_for
+                    AND (p.status NOT IN ('pending', 'processing') OR p.in_doubt_since > r.at))
+            OR EXISTS (SELECT FROM refunds f WHERE f.id = b.waits_for
+                       AND (f.status NOT IN ('pending', 'processing') OR f.in_doubt_since > r.at)))
         LIMIT 1) w ON true
     WHERE s.status = 'closed' AND (
         t.due_at <= now()
@@ -98,6 +103,7 @@ async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, 
         return
     try:
         fetched = await fetch_statements(settlement_id, hand=hand, providers=providers)
+        doubts = await end_doubts(settlement_id, hand=hand)
         troubles = [f"{one.provider}: {one.trouble}" for one in fetched if one.trouble]
         if troubles:
             logger.warning("no statement for %s: %s", settlement_id, "; ".join(troubles))
@@ -111,7 +117,7 @@ async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, 
     except InvalidStatusTransition:
         logger.info("%s was reconciled or never closed; nothing to do", settlement_id)
         return
-    await _end(settlement_id, tries=0, pause=_after(run), trouble=None)
+    await _end(settlement_id, tries=0, pause=PAUSES[0] if doubts.left else _after(run), trouble=None)
 
 
 def _after(run: dict[str, Any]) -> timedelta | None:

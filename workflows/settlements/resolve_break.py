@@ -6,10 +6,12 @@
 | ``adjust``    | they are right: our books follow by an adjustment line of the running settlement |               |
 | ``write_off`` | we are right and waive it: booked in the same way                                | ``note``      |
 | ``ignore``    | nothing is done, for the reason given                                            | ``note``      |
+| ``confirm``   | their line is right about a payment or refund whose outcome is unknown           |               |
 
-``reconciliation.correctable`` says when a correction is refused, ``reconciliation.link`` which targets a link may have. The
-settlements' rows are locked before anything is decided, so a run and a resolution never cross, and everything is read under
-the lock. With the last open break the settlement is reconciled, if its cash is counted and nothing is expected any more.
+``reconciliation.correctable`` says when a correction is refused, ``reconciliation.link`` which targets a link may have,
+``reconciliation.confirm`` what a confirmation completes. The settlements' rows are locked before anything is decided, so a run
+and a resolution never cross, and everything is read under the lock. With the last open break the settlement is reconciled, if
+its cash is counted and nothing is expected any more.
 """
 
 from dataclasses import dataclass
@@ -24,13 +26,14 @@ from workflows.settlements.adjust import Adjustment, write_adjustment
 from workflows.settlements.hand import Hand
 from workflows.settlements.large import allow_large
 from workflows.settlements.lock import lock_settlements, read_locked
+from workflows.settlements.reconciliation.confirm import confirm_outcome
 from workflows.settlements.reconciliation.correctable import require_correctable
 from workflows.settlements.reconciliation.finish import finish_if_clean
 from workflows.settlements.reconciliation.link import check_link, last_run
 from workflows.settlements.reconciliation.queries import one_break
 from workflows.settlements.states import SettlementStatus
 
-Resolution = Literal["link", "adjust", "write_off", "ignore"]
+Resolution = Literal["link", "adjust", "write_off", "ignore", "confirm"]
 BOOKED = frozenset({"adjust", "write_off"})
 NEEDS_NOTE = frozenset({"write_off", "ignore"})
 
@@ -111,6 +114,8 @@ async def _decide(
         ids += await check_link(
             connection, found, settlement, reference=reference or "", note=request.note, caller=hand.caller
         )
+    if request.resolution == "confirm":
+        reference = await confirm_outcome(connection, found, settlement, hand=hand)
     if request.resolution in BOOKED:
         payment_id = await require_correctable(connection, found, settlement)
         payment_id = await _payment_of(connection, found) or payment_id

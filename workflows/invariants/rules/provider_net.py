@@ -79,7 +79,7 @@ _BOOKS = """
         WHERE completed_at IS NOT NULL AND settlement_id IS NULL
     ), ended AS ( -- how people ended breaks
         SELECT b.store_id, b.provider, coalesce(n.key, b.provider_reference, b.our_reference) AS key,
-               bool_or(b.resolution = 'link') AS is_linked,
+               bool_or(b.resolution IN ('link', 'confirm')) AS is_linked,
                bool_or(b.resolution = 'ignore' OR b.note IS NOT NULL OR NOT (
                    EXISTS (SELECT FROM lines l WHERE l.entity_id = b.reference AND l.is_done AND l.is_compared
                            AND (l.key = coalesce(n.key, b.provider_reference, b.our_reference)
@@ -89,7 +89,7 @@ _BOOKS = """
                               WHERE o.id = b.reference AND s.status = 'reconciled'))) AS is_named
         FROM breaks b JOIN last_run r ON r.settlement_id = b.settlement_id AND r.number = b.run
         LEFT JOIN names n ON (n.store_id, n.provider, n.our_reference) = (b.store_id, b.provider, b.our_reference)
-        WHERE b.resolution IN ('ignore', 'link') GROUP BY 1, 2, 3
+        WHERE b.resolution IN ('ignore', 'link', 'confirm') GROUP BY 1, 2, 3
     ), sides AS (
         SELECT store_id, provider, currency, key, net AS held, 0 AS told, is_done, is_compared, is_reused FROM held
         UNION ALL SELECT store_id, provider, currency, key, net, 0, true, true, is_reused FROM corrections

@@ -133,7 +133,7 @@ def refuse_open(quoted: list[Quoted]) -> None:
     if waiting:
         raise refused(
             f"The line quotes {waiting.id}, which is {waiting.status}. Wait until it is final; this settlement is then"
-            " compared again automatically"
+            " compared again automatically. If the line is right, confirm the outcome (resolution confirm)"
         )
 
 

@@ -37,7 +37,7 @@ _TARGET = text(f"""
 _ONE_LINK = text("SELECT pg_advisory_xact_lock(hashtextextended('link to ' || CAST(:id AS text), 0))")
 _LINKED = text("""
     -- linked: another break that its settlement's last run still found
-    SELECT b.id FROM breaks b WHERE b.reference = :id AND b.resolution = 'link' AND b.id <> :break_id
+    SELECT b.id FROM breaks b WHERE b.reference = :id AND b.resolution IN ('link', 'confirm') AND b.id <> :break_id
       AND b.run = (SELECT max(number) FROM reconciliation_runs r WHERE r.settlement_id = b.settlement_id) LIMIT 1
 """)
 _OPEN_HERE = text("""
@@ -93,7 +93,8 @@ async def _check_break(
     if other["run"] != await last_run(connection, other["settlement_id"]):
         raise InvalidRequest(Detail("reference", "Must be a break of its settlement's last run"))
     own_entity = found["entity_id"]
-    is_other_end = other["resolution"] == "link" and own_entity is not None and other["reference"] == own_entity
+    is_named = other["resolution"] in ("link", "confirm")
+    is_other_end = is_named and own_entity is not None and other["reference"] == own_entity
     if other["resolution"] is not None and not is_other_end:
         raise InvalidRequest(Detail("reference", f"That break is already resolved: {other['resolution']}"))
     differing = [name for name in ("store_id", "provider", "currency") if other[name] != found[name]]

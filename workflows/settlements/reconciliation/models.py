@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -76,6 +76,35 @@ class Break(Base):
     resolved_by: Mapped[str | None] = mapped_column(Text)
     waits_for: Mapped[str | None] = mapped_column(Text)
     other_reference: Mapped[str | None] = mapped_column(Text)
+
+
+class StatementEvidence(Base):
+    """The lines of a statement that were the answer about an attempt, and the status that they led to.
+
+    ``withdrawn_at`` is when a later statement no longer had them.
+    """
+
+    __tablename__ = "statement_evidence"
+    __table_args__ = (Index("statement_evidence_by_settlement", "settlement_id"),)
+
+    entity_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    merchant_id: Mapped[str] = mapped_column(Text)
+    store_id: Mapped[str] = mapped_column(Text)
+    attempt: Mapped[int]
+    our_reference: Mapped[str] = mapped_column(Text)
+    provider: Mapped[str] = mapped_column(Text)
+    settlement_id: Mapped[str] = mapped_column(
+        Text, ForeignKey("settlements.id", name="statement_evidence_settlement_fk")
+    )
+    statement_id: Mapped[str] = mapped_column(Text, ForeignKey("statements.id", name="statement_evidence_statement_fk"))
+    answer: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text)
+    amount: Mapped[int] = mapped_column(BigInteger)
+    lines: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    at: Mapped[datetime] = mapped_column(INSTANT)
+    by: Mapped[str] = mapped_column(Text)
+    withdrawn_at: Mapped[datetime | None] = mapped_column(INSTANT)
 
 
 class ReconciliationTry(Base):

@@ -174,6 +174,9 @@ class Composer:
         ]
         whole = [self.word("sum"), f"{sum(part['count'] for part in parts.values()):,}", *map(self.money, sums)]
         remark = f"{self.word('run')} {run['number']} · {self.time(run['at'])} · {run['caller_id']}"
+        ended = summary.get("ended_by_statement") or {"count": 0}  # a run of an earlier release has none
+        if ended["count"]:
+            remark += f" · {self.word('ended_by_statement')}: {ended['count']:,} ({self.money(ended['amount'])})"
         return Section(self.word("reconciliation"), table=Table(columns, rows, whole), remark=remark)
 
     def _uncompared(self) -> list[Section]:

@@ -6,6 +6,8 @@ what was in doubt. So more than the period is asked for, and of that is kept:
 | their line is about                                    | kept                                                           |
 |--------------------------------------------------------|----------------------------------------------------------------|
 | a payment or refund of this settlement                 | always                                                         |
+| one that this settlement's statement ended (evidence)  | always, so that a later answer says the same                   |
+| one in doubt, reversed within the hour after the end   | with its charge of the period: together they moved nothing     |
 | one that succeeded and is in another settlement, or will | never: it belongs to that one's statement                     |
 | anything of ours, or unknown, in another currency       | never, where the store has a day in that currency              |
 | one that we do not know, or that never succeeded        | if it happened within ``[start, end)``                         |
@@ -73,12 +75,16 @@ _WANTED = text("""
 _PLACES = text("""
     -- places: where we have settled what their lines are about; what is not ours to see is not known
     SELECT r.reference, CASE WHEN e.settlement_id = :id THEN 'here'
-                             WHEN e.completed_at IS NOT NULL OR e.currency <> :currency THEN 'elsewhere' END AS place
+                             WHEN e.status NOT IN ('pending', 'processing') AND EXISTS (
+                                 SELECT FROM statement_evidence v WHERE v.entity_id = e.id AND v.settlement_id = :id
+                                 AND v.our_reference = r.reference AND v.status <> 'processing') THEN 'here'
+                             WHEN e.completed_at IS NOT NULL OR e.currency <> :currency THEN 'elsewhere'
+                             WHEN e.status = 'processing' THEN 'in_doubt' END AS place
     FROM unnest(CAST(:references AS text[])) AS r(reference) JOIN LATERAL (
-        SELECT settlement_id, completed_at, currency FROM payments
+        SELECT id, status, settlement_id, completed_at, currency FROM payments
         WHERE id = split_part(r.reference, ':', 1) AND store_id = :store_id
         UNION ALL
-        SELECT settlement_id, completed_at, currency FROM refunds
+        SELECT id, status, settlement_id, completed_at, currency FROM refunds
         WHERE id = split_part(r.reference, ':', 1) AND store_id = :store_id
     ) e ON true
 """)
@@ -100,13 +106,14 @@ async def fetch_statements(settlement_id: str, *, hand: Hand, providers: Provide
 
 
 async def _fetch(provider: Provider, wanted: dict[str, Any], *, hand: Hand) -> Fetched:
+    charged: set[str] = set()
     with tempfile.TemporaryFile() as file:
         writer = _Writer(file)
         pages = provider.statement(wanted["store_id"], start=wanted["since"] - SLACK, end=wanted["end_at"] + SLACK)
         async for page in pages:
             if isinstance(page, Unavailable):
                 return Fetched(provider.name, trouble=page.reason)
-            writer.write(await _choose(page, wanted, hand=hand))
+            writer.write(await _choose(page, wanted, charged, hand=hand))
         writer.finish()
         incoming = Incoming(wanted["id"], provider.name, file, "csv", source="api", mapping=MAPPING)
         try:
@@ -116,17 +123,32 @@ async def _fetch(provider: Provider, wanted: dict[str, Any], *, hand: Hand) -> F
     return Fetched(provider.name, statement_id=stored.resource_id)
 
 
-async def _choose(page: Sequence[StatementLine], wanted: dict[str, Any], *, hand: Hand) -> list[StatementLine]:
+async def _choose(
+    page: Sequence[StatementLine], wanted: dict[str, Any], charged: set[str], *, hand: Hand
+) -> list[StatementLine]:
+    """Return the lines of ``page`` to keep. ``charged`` are the charges in doubt that were kept of earlier pages and this."""
     references = sorted({line.our_reference for line in page if line.our_reference})
     parameters = {name: wanted[name] for name in ("id", "store_id", "currency")}
     async with hand.transaction(is_long=True) as connection:
         found = await connection.execute(_PLACES, {**parameters, "references": references})
         places = {row.reference: row.place for row in found}
-    return [line for line in page if _belongs(line, places.get(line.our_reference), wanted)]
+    chosen = []
+    for line in page:
+        place = places.get(line.our_reference)
+        is_in_doubt = place == "in_doubt" and line.our_reference is not None
+        if is_in_doubt and line.kind == "reversal" and line.our_reference in charged:
+            chosen.append(
+                line
+            )  # perhaps after the end, for example the provider's own reversal a minute after midnight
+        elif _belongs(line, place, wanted):
+            chosen.append(line)
+            if is_in_doubt and line.kind == "payment" and line.our_reference:
+                charged.add(line.our_reference)
+    return chosen
 
 
 def _belongs(line: StatementLine, place: str | None, wanted: dict[str, Any]) -> bool:
-    if place is not None or line.currency in wanted["other_currencies"]:
+    if place in ("here", "elsewhere") or line.currency in wanted["other_currencies"]:
         return place == "here"
     return bool(wanted["start_at"] <= datetime.fromisoformat(line.at) < wanted["end_at"])
 

@@ -1,0 +1,58 @@
+"""Days whose provider tells by its API what it moved."""
+
+from typing import Any
+
+from tests.integration.settlements.desk import WORKER, Desk
+from tests.integration.settlements.kit import Shop
+from workflows.clock import now
+from workflows.providers.base import StatementLine
+from workflows.providers.registry import Providers
+from workflows.settlements.reconcile_due import reconcile_due
+
+
+def listed(reference: str, amount: int, **changes: Any) -> StatementLine:
+    """Return the line of a provider that moved ``amount`` under ``reference`` just now."""
+    kind = "payment" if amount > 0 else "refund"
+    return StatementLine(kind, reference, f"ref-{reference}", amount, "JPY", 0, now().isoformat())._replace(**changes)
+
+
+async def row_of(shop: Shop, entity_id: str) -> dict[str, Any]:
+    """Return the row of a payment or refund."""
+    payment = await shop.admin.execute("SELECT * FROM payments WHERE id = %s", [entity_id])
+    refund = await shop.admin.execute("SELECT * FROM refunds WHERE id = %s", [entity_id])
+    found = await payment.fetchone() or await refund.fetchone()
+    assert found is not None
+    return found
+
+
+async def outcome(shop: Shop, entity_id: str) -> tuple[str, int]:
+    """Return the status and the version of a payment or refund."""
+    row = await row_of(shop, entity_id)
+    return row["status"], row["version"]
+
+
+async def fetched(desk: Desk, lines: list[StatementLine]) -> str:
+    """Close the day; the provider's API answers with its settled lines and ``lines``; the workers reconcile it."""
+    settlement_id = str((await desk.shop.close_now())["id"])
+    own = [
+        StatementLine(
+            line["kind"],
+            line["our_reference"],
+            line["provider_reference"],
+            line["amount"],
+            line["currency"],
+            line["fee"],
+            line["occurred_at"].isoformat(),
+        )
+        for line in (await desk.shop.lines(settlement_id)).values()
+        if line["kind"] != "adjustment"
+    ]
+    desk.shop.provider.statements = [[*own, *lines]]
+    await reconciled_by_workers(desk, settlement_id)
+    return settlement_id
+
+
+async def reconciled_by_workers(desk: Desk, settlement_id: str) -> None:
+    """What a worker does with a settlement that is due."""
+    providers = Providers({"sandbox": desk.shop.provider})
+    await reconcile_due(settlement_id, worker=WORKER.worker, settings=desk.settings, providers=providers)

@@ -1,0 +1,149 @@
+"""A statement's line that disagrees with the attempt, or is not the last word about it, completes nothing."""
+
+from typing import Any
+
+import pytest
+
+from tests.factories import time_passes
+from tests.integration.settlements.desk import Desk, ends, in_doubt
+from tests.integration.settlements.telling import fetched, listed, outcome, reconciled_by_workers, row_of
+from workflows.providers.base import Declined, Succeeded, Unknown
+
+DISAGREEING: dict[str, tuple[dict[str, Any], str | None]] = {
+    "another amount": ({"amount": 900}, "amount_mismatch"),
+    "a larger amount": ({"amount": 1_001}, "amount_mismatch"),
+    "a fee above the amount": ({"fee": 1_001}, "fee_out_of_range"),
+    "a fee below zero": ({"fee": -1}, "fee_out_of_range"),
+    "another currency": ({"currency": "USD"}, None),
+    "another reference of the provider": ({"provider_reference": "ref-of-another"}, None),
+    "another attempt": ({"our_reference": "{id}:2"}, None),
+    "no attempt": ({"our_reference": "{id}"}, None),
+    "no reference of ours": ({"our_reference": None}, None),
+    "a refund of the sale": ({"kind": "refund", "amount": -1_000}, None),
+    "a reversal alone": ({"kind": "reversal", "amount": -1_000}, None),
+    "a charge below zero": ({"amount": -1_000}, None),
+}
+
+
+@pytest.mark.parametrize("name", DISAGREEING)
+async def test_a_line_that_disagrees_completes_nothing(desk: Desk, name: str) -> None:
+    changes, code = DISAGREEING[name]
+    shop = desk.shop
+    payment_id = await in_doubt(shop, 1_000)
+    known = "UPDATE payment_attempts SET provider_reference = 'ref-known' WHERE payment_id = %s"
+    await shop.admin.execute(known, [payment_id])
+    line = listed(f"{payment_id}:1", 1_000, provider_reference="ref-known")._replace(**changes)
+    if line.our_reference:
+        line = line._replace(our_reference=line.our_reference.format(id=payment_id))
+    day = await fetched(desk, [line])
+    row = await row_of(shop, payment_id)
+    assert (row["status"], row["outcome_known"], row["captured_amount"]) == ("processing", False, 0)
+    assert (row["needs_review"], row["failure_code"], row["lease_until"]) == (code is not None, code, None)
+    (found,) = await desk.breaks(day)
+    assert code is None or found["waits_for"] == payment_id
+    await reconciled_by_workers(desk, day)
+    assert (await row_of(shop, payment_id))["version"] == row["version"], "the same again says nothing new"
+
+
+async def test_two_charges_of_one_attempt_complete_it_once_and_the_second_stays_a_break(desk: Desk) -> None:
+    payment_id = await in_doubt(desk.shop, 1_000)
+    line = listed(f"{payment_id}:1", 1_000)
+    day = await fetched(desk, [line, line])
+    assert (await row_of(desk.shop, payment_id))["status"] == "completed"
+    (found,) = await desk.breaks(day)
+    assert found["category"] == "duplicate_provider"
+    assert await desk.status(day) == "closed"
+
+
+@pytest.mark.parametrize(
+    ("amounts", "status"),
+    [((1_000, -1_000), "cancelled"), ((1_000, -1_000, 1_000), "completed"), ((900, -900), "cancelled")],
+    ids=["charged and undone", "undone and charged again", "another amount, undone"],
+)
+async def test_a_charge_and_its_reversal_have_moved_nothing(desk: Desk, amounts: tuple[int, ...], status: str) -> None:
+    shop = desk.shop
+    payment_id = await in_doubt(shop, 1_000)
+    reference = f"{payment_id}:1"
+    told = [listed(reference, one, kind="payment" if one > 0 else "reversal") for one in amounts]
+    day = await fetched(desk, told)
+    row = await row_of(shop, payment_id)
+    assert (row["status"], row["cancel_reason"]) == (status, "withdrawn_by_provider" if status == "cancelled" else None)
+    assert await desk.status(day) == "reconciled"
+
+
+@pytest.mark.parametrize("heard", ["lost", "died"])
+async def test_a_withdrawal_whose_answer_was_lost_keeps_a_charge_from_ending_the_doubt(desk: Desk, heard: str) -> None:
+    shop = desk.shop
+    payment_id = await in_doubt(shop, 1_000)
+    await shop.payments.cancel(payment_id)
+    if heard == "lost":
+        shop.provider.withdrawals.append(Unknown("the answer was lost"))
+        await shop.payments.process(payment_id)
+        assert ("withdraw", f"{payment_id}:1") in shop.provider.calls
+    else:
+        died = "UPDATE payments SET lease_until = now() - interval '1 s', unanswered_claims = 1 WHERE id = %s"
+        await shop.admin.execute(died, [payment_id])
+    day = await fetched(desk, [listed(f"{payment_id}:1", 1_000)])
+    assert (await row_of(shop, payment_id))["status"] == "processing"
+    (found,) = await desk.breaks(day)
+    assert found["waits_for"] == payment_id
+    refused = await desk.resolve(found["id"], resolution="confirm")
+    assert (refused.status, "withdrawal may have taken effect" in refused.details[0]["issue"]) == (409, True)
+    await ends(shop, payment_id)
+    assert (await row_of(shop, payment_id))["status"] == "completed"
+
+
+async def test_a_doubt_that_an_inquiry_decided_otherwise_is_left_to_a_person(desk: Desk) -> None:
+    shop = desk.shop
+    payment_id = await in_doubt(shop, 1_000)
+    shop.provider.inquiries.append(Succeeded(400, f"ref-{payment_id}:1"))
+    await time_passes(shop.admin, payment_id, seconds=60)
+    await shop.payments.process(payment_id)
+    day = await fetched(desk, [listed(f"{payment_id}:1", 1_000)])
+    row = await row_of(shop, payment_id)
+    assert (row["status"], row["needs_review"], row["failure_code"]) == ("processing", True, "amount_mismatch")
+    (found,) = await desk.breaks(day)
+    assert (await desk.resolve(found["id"], resolution="confirm")).status == 200
+    assert (await row_of(shop, payment_id))["status"] == "completed"
+    assert await desk.status(day) == "reconciled"
+
+
+async def test_a_charge_of_a_failed_payment_never_flips_it(desk: Desk) -> None:
+    shop = desk.shop
+    shop.provider.charges.append(Declined("do_not_honour", "no"))
+    payment_id = await shop.payments.pending(amount=1_000)
+    await shop.payments.process(payment_id)
+    before = await outcome(shop, payment_id)
+    day = await fetched(desk, [listed(f"{payment_id}:1", 1_000)])
+    assert await outcome(shop, payment_id) == before == ("failed", 3)
+    (found,) = await desk.breaks(day)
+    assert (found["category"], found["waits_for"]) == ("status_mismatch", None)
+    refused = await desk.resolve(found["id"], resolution="confirm")
+    assert (refused.status, "is failed" in refused.details[0]["issue"]) == (409, True)
+    assert (await desk.resolve(found["id"], resolution="adjust")).status == 200
+
+
+async def test_evidence_that_a_later_statement_lacks_asks_a_person_and_changes_no_status(desk: Desk) -> None:
+    shop = desk.shop
+    payment_id, other = await in_doubt(shop, 1_000), await in_doubt(shop, 500)
+    lines = [listed(f"{payment_id}:1", 1_000), listed(f"{other}:1", 500), listed("theirs-alone", 5)]
+    day = await fetched(desk, lines)
+    assert await desk.status(day) == "closed"
+    before = await outcome(shop, payment_id)
+    await reconciled_by_workers(desk, day)
+    assert await outcome(shop, payment_id) == before, "the same lines, fetched again, are the same evidence"
+    assert len(await desk.breaks(day)) == 1
+    shop.provider.statements = [lines[1:]]
+    for _ in range(2):  # once and not with every run
+        await reconciled_by_workers(desk, day)
+        row = await row_of(shop, payment_id)
+        assert (row["status"], row["needs_review"], row["version"]) == ("completed", True, before[1] + 1)
+    assert not (await row_of(shop, other))["needs_review"]
+
+
+async def test_a_statement_that_lists_nothing_is_no_answer(desk: Desk) -> None:
+    payment_id = await in_doubt(desk.shop, 1_000)
+    before = await outcome(desk.shop, payment_id)
+    day = await fetched(desk, [])
+    assert await outcome(desk.shop, payment_id) == before
+    assert await desk.status(day) == "reconciled"

@@ -1,0 +1,116 @@
+"""Evidence: what a statement's lines about one of our attempts say of its outcome, without any I/O.
+
+All moved lines that quote the attempt's reference are read together. They are an answer if they agree with what was asked:
+
+| what has to agree   | how                                                                                              |
+|---------------------|--------------------------------------------------------------------------------------------------|
+| reference           | the last attempt's own (``pay_…:1``); the provider's too, if we know it                          |
+| kind                | charges and reversals of a payment, refunds of a refund                                          |
+| currency            | the same                                                                                         |
+| time                | not before the attempt was sent, and not after the statement was stored                            |
+| amount and fee      | decided by ``payments.verdict``, as for an inquiry's answer: another amount asks a person        |
+
+| lines of a payment                                 | answer                                                              |
+|----------------------------------------------------|---------------------------------------------------------------------|
+| charges of its amount, more than their reversals   | ``Succeeded``, by one of them; the others stay a break              |
+| charges and reversals that add up to nothing       | ``Withdrawn``, unless they come from a file that a person uploaded  |
+| charges that add up to another amount              | ``Succeeded`` with that amount, which the verdict does not believe  |
+| reversals alone, or more than charges              | none                                                                |
+
+Lines that are absent prove nothing: a provider may report late.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from workflows.providers.base import Succeeded, Withdrawn
+
+CLOCKS = timedelta(hours=1)
+"""How far the provider's clock may be from ours, as when statements are fetched."""
+
+DAY = timedelta(days=1)  # the day of a line may be that of any time zone, ours are compared in UTC
+
+LINE = ("line_number", "kind", "amount", "fee", "currency", "provider_reference", "occurred_at", "occurred_on")
+KINDS = {"payment": ("payment", "reversal"), "refund": ("refund",)}
+"""Kinds of lines that are about a payment or a refund. A refund told under its sale's reference is not about the sale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked of the provider: ``entity`` is ``payment`` or ``refund``, ``amount`` is above zero."""
+
+    entity: str
+    amount: int
+    currency: str
+    provider_reference: str | None
+    sent_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The answer with the lines that are it, or ``issue``: why the lines are no answer."""
+
+    answer: Succeeded | Withdrawn | None = None
+    lines: tuple[dict[str, Any], ...] = ()
+    issue: str | None = None
+
+
+def read_lines(lines: Sequence[dict[str, Any]], asked: Asked, *, stored_at: datetime) -> Reading:
+    """Read the moved lines that quote an attempt, from a statement that was stored at ``stored_at``."""
+    strange = [line for line in lines if line["kind"] not in KINDS[asked.entity]]
+    about = [line for line in lines if line["kind"] in KINDS[asked.entity]]
+    if asked.entity == "refund" and strange:
+        return Reading(issue="The statement lists it as something else than a refund, too")
+    if not about:
+        return Reading(issue="The statement does not list it")
+    issue = next((found for line in about if (found := _issue(line, asked, stored_at))), None)
+    return Reading(issue=issue) if issue else _add_up(about, asked)
+
+
+def _issue(line: dict[str, Any], asked: Asked, stored_at: datetime) -> str | None:
+    """Return what disagrees with what was asked, besides the amount."""
+    where = f"Line {line['line_number']}"
+    if line["currency"] != asked.currency:
+        return f"{where} is in {line['currency']}, not {asked.currency}"
+    known, told = asked.provider_reference, line["provider_reference"]
+    if known and told and known != told:
+        return f"{where} has the provider's reference {told}, not {known}"
+    if (line["amount"] > 0) != (line["kind"] == "payment"):
+        return f"{where} is a {line['kind']} of {line['amount']}"
+    at, on = _instant(line["occurred_at"]), _day(line["occurred_on"])
+    if at and not asked.sent_at - CLOCKS <= at <= stored_at + CLOCKS:
+        return f"{where} is dated {at.isoformat()}; it was sent at {asked.sent_at.isoformat()}"
+    if on and not asked.sent_at.date() - DAY <= on <= stored_at.date() + DAY:
+        return f"{where} is dated {on}; it was sent on {asked.sent_at.date()}"
+    return None
+
+
+def _add_up(lines: list[dict[str, Any]], asked: Asked) -> Reading:
+    amounts = [abs(line["amount"]) for line in lines]
+    charges = [line for line in lines if line["kind"] != "reversal"]
+    reversals = [line for line in lines if line["kind"] == "reversal"]
+    if set(amounts) == {asked.amount} and len(charges) > len(reversals):
+        charge = charges[0]
+        used = (charge, *reversals, *charges[1 : 1 + len(reversals)])
+        return Reading(_succeeded(asked.amount, charge, fee=charge["fee"] or 0), used)
+    net = abs(sum(line["amount"] for line in charges)) - abs(sum(line["amount"] for line in reversals))
+    if net == 0:
+        return Reading(Withdrawn(), tuple(lines))
+    if net > 0:
+        fees = sum(line["fee"] or 0 for line in lines)
+        return Reading(_succeeded(net, charges[0], fee=fees), tuple(lines))
+    return Reading(issue="The statement lists more reversals of it than charges")
+
+
+def _succeeded(amount: int, line: dict[str, Any], *, fee: int) -> Succeeded:
+    return Succeeded(amount, line["provider_reference"], fee=fee)
+
+
+def _instant(value: Any) -> datetime | None:
+    return datetime.fromisoformat(value) if value else None
+
+
+def _day(value: Any) -> date | None:
+    return date.fromisoformat(value) if value else None

@@ -1,0 +1,48 @@
+"""Link the breaks about lines that ended a doubt: what they differ by is explained already, and no person has to look.
+
+| the break                                                                | is linked to                             |
+|--------------------------------------------------------------------------|------------------------------------------|
+| a line of theirs that was the answer about a payment or refund of ours    | that payment or refund                   |
+| a line of ours that ended so, and that is missing in its own statement    | the break of the statement that lists it |
+
+Each has to agree to the unit. ``resolved_by`` is the statement. If a later statement no longer has the line, its break is not
+found by that run, and the second one is open again (``rebook``).
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+_THEIRS = text("""
+    -- link theirs: by the very line, whatever its number in the file; a second line that says the same is another break
+    UPDATE breaks b SET resolution = 'link', reference = e.entity_id, resolved_at = :at, resolved_by = e.statement_id
+    FROM statement_evidence e
+    WHERE b.settlement_id = :id AND b.run = :run AND b.resolution IS NULL AND b.our_line IS NULL
+      AND b.category IN ('date_mismatch', 'status_mismatch')
+      AND e.entity_id = split_part(b.our_reference, ':', 1) AND e.our_reference = b.our_reference
+      AND e.provider = b.provider AND e.store_id = b.store_id AND e.status <> 'processing'
+      AND EXISTS (SELECT FROM jsonb_array_elements(e.lines) l
+                  WHERE l - 'line_number' = jsonb_build_object(
+                      'kind', b.kind, 'amount', b.their_line -> 'amount', 'fee', b.their_line -> 'fee',
+                      'currency', b.their_line -> 'currency', 'provider_reference', b.their_line -> 'provider_reference',
+                      'occurred_at', b.their_line -> 'occurred_at', 'occurred_on', b.their_line -> 'occurred_on'))
+""")
+_OURS = text("""
+    -- link ours: to the break of the settlement whose statement lists it, while that statement counts
+    UPDATE breaks b SET resolution = 'link', reference = o.id, resolved_at = :at, resolved_by = e.statement_id
+    FROM statement_evidence e JOIN breaks o ON o.settlement_id = e.settlement_id
+    WHERE b.settlement_id = :id AND b.run = :run AND b.resolution IS NULL AND b.their_line IS NULL
+      AND b.category = 'missing_at_provider' AND e.entity_id = b.entity_id AND e.status = 'completed'
+      AND o.our_line IS NULL AND o.our_reference = e.our_reference AND o.reference = e.entity_id
+      AND o.resolution IN ('link', 'confirm') AND o.settlement_id <> b.settlement_id
+      AND o.difference = -b.difference AND o.fee_difference = -b.fee_difference
+      AND o.run = (SELECT max(number) FROM reconciliation_runs r WHERE r.settlement_id = o.settlement_id)
+""")
+
+
+async def link_evidence(connection: AsyncConnection, settlement: dict[str, Any], *, run: int, at: datetime) -> int:
+    """Link what ``run`` found and evidence explains, in its transaction; return how many breaks ended by it."""
+    parameters = {"id": settlement["id"], "run": run, "at": at}
+    return sum([(await connection.execute(statement, parameters)).rowcount for statement in (_THEIRS, _OURS)])
