@@ -22,6 +22,7 @@ OTHER_NAMES = {  # what other tools call it
     "up": ("start", "run", "serve", "launch", "begin"),
     "down": ("stop", "halt", "kill", "quit", "end"),
     "status": ("ps", "info", "state", "list", "ls"),
+    "clock": ("time", "date", "now"),
     "reset": ("clean", "destroy", "delete", "rm"),
     "doctor": ("check", "diagnose", "install", "setup"),
     "logs": ("tail", "output"),

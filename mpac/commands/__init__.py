@@ -17,6 +17,7 @@ HELP = {
     "up": "Start everything: database, broker, sandbox provider, API, workers, beat, Flower.",
     "down": "Stop a stack that was started elsewhere or with --detach.",
     "status": "Show what runs, where, and whether it is ready.",
+    "clock": "Show the time of a development stack, or move it: a night in seconds.",
     "demo": "Thirty terminals pay, three stores close their day, nothing is lost: watch it and see the proof.",
     "seed": "Make merchants, stores and activated devices to play with.",
     "statement": "Write a provider's statement for a settlement, with known breaks planted.",

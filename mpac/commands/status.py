@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mpac.clock.mention import HALF_MOVED, ahead_written, clock_of
 from mpac.options import home_option
 from mpac.stack.home import Home, command
 from mpac.stack.realm import MOVABLE
@@ -31,7 +32,9 @@ def status(*, as_json: bool, home: Path) -> None:
     if info is None:
         click.echo("{}" if as_json else f"No stack runs in {folder.path}: start one with `{command('up', home)}`.")
         sys.exit(1)
-    wrong = complaints(info)
+    clock = clock_of(info)
+    info["ahead_seconds"] = clock.ahead_seconds
+    wrong = complaints(info) + ([HALF_MOVED] if clock.is_half_moved else [])
     click.echo(json.dumps(info, indent=2) if as_json else "\n".join([*table(info), *wrong]))
     sys.exit(0 if is_well(info) and not wrong else 1)
 
@@ -70,10 +73,10 @@ def table(info: RunInfo) -> list[str]:
     user, password = info["flower_auth"]
     if info["flower_url"]:
         lines.append(f"Flower asks for user {user}, password {password}.")
+    if info.get("ahead_seconds"):
+        lines.append(ahead_written(info["ahead_seconds"]))
     if info.get("realm") == MOVABLE.database:
-        lines.append(
-            "This is the demonstration's stack: its database's and its provider's clocks may be ahead of yours."
-        )
+        lines.append("This is the demonstration's stack, which moves its clock.")
     return lines
 
 

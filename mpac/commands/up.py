@@ -4,11 +4,11 @@ import asyncio
 import signal
 import sys
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 
 import click
 
+from mpac.clock.mention import ahead_written
 from mpac.options import OneOf, home_option
 from mpac.stack.detach import detach_up
 from mpac.stack.environment import HIDDEN, without_password
@@ -110,8 +110,7 @@ def summary(info: RunInfo, *, secret: bool) -> list[str]:
     if not secret:
         lines.append(f"`python3 run.py status` shows the passwords that are {HIDDEN} here.")
     if info["ahead_seconds"]:
-        ahead = timedelta(seconds=info["ahead_seconds"])
-        lines.append(f"Its clock was {ahead} ahead of yours when it started: a demonstration moved it.")
+        lines.append(ahead_written(info["ahead_seconds"]))
     return lines
 
 

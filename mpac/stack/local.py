@@ -34,7 +34,7 @@ from mpac.stack.environment import (
     with_users_own,
 )
 from mpac.stack.home import open_home
-from mpac.stack.movable_clock import prepare_movable_clock
+from mpac.stack.movable_clock import look_at_clock, prepare_movable_clock
 from mpac.stack.output import FileOutput, Output
 from mpac.stack.ports import Held, choose_ports
 from mpac.stack.postgres import database_url, postgres
@@ -180,6 +180,8 @@ class LocalStack:
         if part == "migrate" and self.realm is MOVABLE:
             server = database_url(self._ports["postgres"], self._secrets["database_password"])
             self.ahead_seconds = await prepare_movable_clock(server, name=self.realm.database)
+        elif part == "migrate" and "postgres" in self._parts:
+            self.ahead_seconds = (await look_at_clock(self.urls.database)).ahead_seconds
         if part == "migrate" and await schema_is_current(self.urls.database):
             return []
         product = stack_parts.Product(

@@ -1,41 +1,72 @@
 """A database whose clock can be moved, without one line of the product knowing.
 
-The product takes every due time, period and date from ``now()`` and ``clock_timestamp()`` of its database. A database of this
-realm has functions of these names before PostgreSQL's own (``search_path``), which add how far ahead the clock was moved. So
-it ticks on: leases run out, sweeps find what is due, and a day ends where it would have ended. It is only ever moved forward,
-and by whoever knows that nothing is under way.
+The product takes every due time, period and date from ``now()`` and ``clock_timestamp()`` of its database. A database with
+the schema below has functions of these names before PostgreSQL's own (``search_path``), which add how far ahead the clock
+was moved. So it ticks on: leases run out, sweeps find what is due, and a day ends where it would have ended. It is only ever
+moved forward.
+
+| database | gets the schema |
+|---|---|
+| the demonstration's | when it is created, before the migrations |
+| an ordinary stack's | by the first `mpac clock` that moves it (``mpac.clock.install``): until then it pays for none of this |
 
 ``public`` stands first in the path, so that the migrations make their tables there and not beside these functions.
 """
 
+from dataclasses import dataclass
+
 from mpac.stack.psql import ask_psql
 
 SCHEMA = "movable_clock"
+PATH = f"public, {SCHEMA}, pg_catalog"
+CREATE = f"""
+CREATE SCHEMA IF NOT EXISTS {SCHEMA};
+CREATE TABLE IF NOT EXISTS {SCHEMA}.moved (
+    id boolean PRIMARY KEY DEFAULT true CHECK (id), -- one row
+    ahead interval NOT NULL CHECK (ahead >= '0')
+);
+ALTER TABLE {SCHEMA}.moved
+    ADD COLUMN IF NOT EXISTS intended interval, -- a move to there has begun: the provider may be there already
+    ADD COLUMN IF NOT EXISTS usable_since timestamptz; -- connections that are older do not use these functions
+INSERT INTO {SCHEMA}.moved (ahead) VALUES ('0') ON CONFLICT DO NOTHING;
+CREATE OR REPLACE FUNCTION {SCHEMA}.now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+    AS 'SELECT pg_catalog.now() + ahead FROM {SCHEMA}.moved';
+CREATE OR REPLACE FUNCTION {SCHEMA}.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE
+    AS 'SELECT pg_catalog.clock_timestamp() + ahead FROM {SCHEMA}.moved';
+GRANT USAGE ON SCHEMA {SCHEMA} TO PUBLIC;
+GRANT SELECT ON {SCHEMA}.moved TO PUBLIC;
+"""
 PREPARE = f"""
 SELECT 'CREATE DATABASE "' || :'name' || '"' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \\gexec
 \\connect :name
 SELECT to_regnamespace('{SCHEMA}') IS NULL AS is_new \\gset
 \\if :is_new
 BEGIN;
-CREATE SCHEMA {SCHEMA};
-CREATE TABLE {SCHEMA}.moved (
-    id boolean PRIMARY KEY DEFAULT true CHECK (id), -- one row
-    ahead interval NOT NULL CHECK (ahead >= '0')
-);
-INSERT INTO {SCHEMA}.moved (ahead) VALUES ('0');
-CREATE FUNCTION {SCHEMA}.now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
-    AS 'SELECT pg_catalog.now() + ahead FROM {SCHEMA}.moved';
-CREATE FUNCTION {SCHEMA}.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE
-    AS 'SELECT pg_catalog.clock_timestamp() + ahead FROM {SCHEMA}.moved';
-GRANT USAGE ON SCHEMA {SCHEMA} TO PUBLIC;
-GRANT SELECT ON {SCHEMA}.moved TO PUBLIC;
-ALTER DATABASE :"name" SET search_path = public, {SCHEMA}, pg_catalog;
+{CREATE}
+UPDATE {SCHEMA}.moved SET usable_since = '-infinity';
+ALTER DATABASE :"name" SET search_path = {PATH};
 COMMIT;
 \\endif
 """
 READ = f"SELECT extract(epoch FROM ahead)::bigint FROM {SCHEMA}.moved;"
 MOVE = f"UPDATE {SCHEMA}.moved SET ahead = make_interval(secs => %s) WHERE ahead <= make_interval(secs => %s)"
 """Moves nothing where the clock is farther ahead already."""
+
+# The column may be missing in a database that an older checkout created, the schema in one that was never moved.
+LOOK = f"""
+SELECT to_regclass('{SCHEMA}.moved') IS NOT NULL AS is_movable \\gset
+\\if :is_movable
+SELECT extract(epoch FROM ahead)::bigint || ' ' || coalesce(to_jsonb(m) ->> 'intended', '') FROM {SCHEMA}.moved m;
+\\endif
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How far ahead a database's clock is, and whether a move was interrupted."""
+
+    ahead_seconds: int = 0
+    is_half_moved: bool = False
 
 
 async def prepare_movable_clock(database_url: str, *, name: str) -> int:
@@ -44,3 +75,9 @@ async def prepare_movable_clock(database_url: str, *, name: str) -> int:
     ``database_url`` is any database of the server. Raises ``Trouble``.
     """
     return int(await ask_psql(database_url, f"\\set name {name}\n{PREPARE}{READ}\n"))
+
+
+async def look_at_clock(database_url: str) -> Moved:
+    """Return how far ahead the clock of a database is; zero if it was never moved. Raises ``Trouble``."""
+    ahead, _, intended = (await ask_psql(database_url, LOOK)).partition(" ")
+    return Moved(int(ahead or 0), bool(intended))
