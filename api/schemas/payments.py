@@ -5,7 +5,20 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Discriminator, Field, model_validator
 
-from api.schemas.base import Amount, Body, Currency, Id, Metadata, Part, Printable, Tip
+from api.schemas.base import (
+    Amount,
+    Attempts,
+    Body,
+    Currency,
+    DueAt,
+    Id,
+    InDoubtSince,
+    Inquiries,
+    Metadata,
+    Part,
+    Printable,
+    Tip,
+)
 from api.schemas.patterns import LAST_4_PATTERN
 from workflows.errors import Detail, InvalidRequest
 from workflows.money import MAX_AMOUNT
@@ -256,6 +269,10 @@ class PaymentOut(BaseModel):
     failed_at: datetime | None
     cancelled_at: datetime | None
     refunded_at: datetime | None
+    due_at: DueAt = None
+    in_doubt_since: InDoubtSince = None
+    attempts: Attempts = None
+    inquiries: Inquiries = None
 
 
 class PaymentsOut(BaseModel):

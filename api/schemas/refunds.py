@@ -5,7 +5,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from api.schemas.base import Body, Metadata, Part, Printable
+from api.schemas.base import (
+    Attempts,
+    Body,
+    DueAt,
+    InDoubtSince,
+    Inquiries,
+    Metadata,
+    Part,
+    Printable,
+)
 from workflows.money import MAX_MOVED
 from workflows.providers.external import APPROVED
 from workflows.refunds.report import Report
@@ -105,6 +114,10 @@ class RefundOut(BaseModel):
     processing_at: datetime | None
     completed_at: datetime | None
     failed_at: datetime | None
+    due_at: DueAt = None
+    in_doubt_since: InDoubtSince = None
+    attempts: Attempts = None
+    inquiries: Inquiries = None
 
 
 class RefundsOut(BaseModel):

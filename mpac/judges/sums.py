@@ -105,9 +105,7 @@ def _differences(
         for name, one, other in pairs:
             if one != other:
                 words = name.replace("_", " ")
-                yield Difference(
-                    rule, " ".join(place), f"{words}: {our_name} {one}, {their_name} {other} (minor units)"
-                )
+                yield Difference(rule, " ".join(place), f"{words}: {our_name} {one}, {their_name} {other}")
 
 
 def _add(sums: dict[Place, Figures], store_id: str, movement: dict[str, Any]) -> None:

@@ -272,6 +272,14 @@ async def test_lists_show_nothing_of_another_tenant(
             "?device_id=device-b",
             "?merchant_id=merchant-b",
             "?payment_id=payment-b",
+            "?needs_review=false",
+            "?outcome_known=false",
+            "?overdue=true",
+            "?overdue=false",
+            "?provider=sandbox",
+            "?provider_reference=provider_reference-b",
+            "?card_last_4=0000",
+            "?amount_from=0",
         ):
             answer = await exposed.call(method, path + query, as_=token(exposed, role))
             is_filter = not query or query[1:].partition("=")[0] in filters
