@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from tests.living import Living
+from tests.waiting import eventually
 
 ENOUGH_SECONDS = 60.0
 
@@ -27,6 +28,16 @@ async def said(town: Living, ids: list[str]) -> Counter[str]:
     """What the provider said when it was asked about payments, how often."""
     query = "SELECT answer FROM payment_messages WHERE payment_id = ANY(%s) AND kind = 'inquiry'"
     return Counter(row["answer"] for row in await town.sql(query, ids))
+
+
+async def reconciled(town: Living, settlement_id: str) -> None:
+    """Reconcile a closed day as its manager, again where a worker was asking about one of its payments."""
+    manager = town.api.signer.user(town.tenant, role="store_manager")
+    await eventually(
+        lambda: town.api.post(f"/settlements/{settlement_id}/reconcile", as_=manager),
+        until=lambda answer: answer.status == 200 and answer.body["status"] == "reconciled",
+        within=ENOUGH_SECONDS,
+    )
 
 
 async def sent_again(town: Living, ids: list[str]) -> list[int]:
@@ -94,6 +105,40 @@ async def test_inquiries_that_are_away_too_leave_the_payment_processing_until_th
     assert row["inquiries"] >= 2
     assert (await said(town, [payment_id]))["unavailable"] >= 1
     assert await town.charges(payment_id) == [1_000]
+
+
+DARK = "reset_after_charge+inquiry_unavailable:86400000"
+"""It charges, loses the answer, and answers no question about it for a day."""
+
+
+async def test_a_statement_ends_thirteen_doubts_whose_inquiries_are_never_answered(town: Living) -> None:
+    sale = await town.pay()
+    assert await town.settled([sale]) == {"completed": 1}
+    await town.faults(**{DARK: 1.0})
+    ids = await town.pay_many(13)
+    body = {"amount": 300, "reason": "cold soup", "staff_code": "s-7"}
+    assert (await town.api.post(f"/payments/{sale}/refund", body, as_=town.staff, key=sale)).status == 201
+    dark = """SELECT id FROM payments WHERE id = ANY(%s) AND NOT outcome_known UNION ALL
+              SELECT id FROM refunds WHERE payment_id = ANY(%s) AND NOT outcome_known"""
+    await eventually(lambda: town.sql(dark, [*ids], [sale]), until=lambda rows: len(rows) == 14, within=ENOUGH_SECONDS)
+    await town.sandbox("DELETE", "/control/faults")
+    # One of them is in review and due no more, and was withdrawn since: the customer is owed the money.
+    withdrawn = """UPDATE payments SET needs_review = true, due_at = NULL, lease_until = NULL, fence = fence + 1,
+                   cancel_requested_at = now(), on_too_late = 'refund' WHERE id = %s"""
+    await town.sql(withdrawn, ids[0])
+
+    day = (await town.close_the_day())["id"]
+    await reconciled(town, day)
+    assert (await town.reaches(ids[0], "refunded", within=ENOUGH_SECONDS))["cancel_outcome"] == "too_late"
+    assert await town.statuses(ids) == {"completed": 12, "refunded": 1}
+    assert (await town.row(sale))["refunded_amount"] == 300
+    assert await charges_of(town, ids) == {1: 13}
+    assert (await said(town, ids))["succeeded"] == 0
+    (row,) = await town.sql("SELECT count(*) AS count FROM statement_evidence WHERE settlement_id = %s", day)
+    assert row["count"] == 14
+    versions = await town.sql("SELECT id, version FROM payments ORDER BY id")
+    await reconciled(town, (await town.close_the_day())["id"])  # the day that has their lines
+    assert await town.sql("SELECT id, version FROM payments ORDER BY id") == versions
 
 
 @pytest.mark.long

@@ -4,7 +4,7 @@
 |--------|---------------|--------------------------------------------------------------------------------------------|
 | find   | one a page    | open rows of the store whose last attempt the settlement's fetched statements list          |
 | record | one a hundred | what the lines say, as an answer (``reconciliation.apply_evidence``)                        |
-| flag   | one           | rows that ended by lines which the statement that counts no longer has                      |
+| flag   | one           | rows that ended by lines which the statement that counts no longer has; when to look again  |
 
 It uses connections for long calls, so that live traffic keeps its own. It waits neither for a bill nor for a row that a worker
 has in hand: those are ``left``, and looked at again a minute later. It stops after ``BUDGET_SECONDS``; the next try goes on.
@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -37,6 +38,9 @@ PAGE = 5_000
 GROUP = 100  # as many as one NOTIFY can name, and a short transaction
 BUDGET_SECONDS = 45.0  # of the 110 s that a task may take; the comparison follows
 
+PAUSE = timedelta(minutes=1)
+"""Until a row that was left is looked at again."""
+
 _SETTLEMENT = text("SELECT id, merchant_id, store_id, status, end_at FROM settlements WHERE id = :id")
 _STATEMENTS = text("""
     -- statements: the newest of each provider, if we fetched it
@@ -44,6 +48,12 @@ _STATEMENTS = text("""
         SELECT DISTINCT ON (provider) id, provider, source, created_at FROM statements WHERE settlement_id = :id
         ORDER BY provider, number DESC) newest
     WHERE source = 'api'
+""")
+_AGAIN = text("""
+    -- again: the workers try it soon, also after a comparison by hand
+    INSERT INTO reconciliation_tries AS t (settlement_id, merchant_id, store_id, tries, due_at)
+    SELECT id, merchant_id, store_id, 1, now() + CAST(:pause AS interval) FROM settlements WHERE id = :id
+    ON CONFLICT (settlement_id) DO UPDATE SET due_at = least(t.due_at, excluded.due_at)
 """)
 _OPEN = """
     -- open: the store's rows that are not final, by the indexes of what is in doubt and of what is due
@@ -95,7 +105,9 @@ async def end_doubts(settlement_id: str, *, hand: Hand) -> Doubts:
                     await _record(entity, group, doubts, hand=hand)
     async with hand.transaction(is_long=True) as connection:
         await act_as(connection, Role.WORKER)
-        await flag_withdrawn(connection, settlement_id, by=hand.id)
+        await flag_withdrawn(connection, settlement_id, by=_who(hand))
+        if doubts.left:
+            await connection.execute(_AGAIN, {"id": settlement_id, "pause": PAUSE})
     return doubts
 
 
@@ -149,12 +161,16 @@ def _groups(told: list[Told]) -> Iterator[list[Told]]:
 async def _record(entity: str, group: list[Told], doubts: Doubts, *, hand: Hand) -> None:
     async with hand.transaction(is_long=True) as connection:
         await act_as(connection, Role.WORKER)
-        found = await apply_evidence(connection, entity, group, locking=lock_free, by=hand.id)
+        found = await apply_evidence(connection, entity, group, locking=lock_free, by=_who(hand))
     doubts.left += len(group) - len(found)
     for one in found:
         if one.status and one.status != "processing":
             doubts.ended += 1
         _tell(entity, one)
+
+
+def _who(hand: Hand) -> str:
+    return f"api for {hand.id}" if hand.caller else hand.worker
 
 
 def _tell(entity: str, found: Found) -> None:
