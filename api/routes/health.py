@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from api.answers import json_answer
 from api.problems import problems
+from api.schemas.health import LivenessOut, ReadinessOut
 from workflows.canaries import SILENCE_SECONDS, beat_silent_seconds
 from workflows.health import database_takes_payments
 from workflows.shared import Shared
@@ -12,13 +13,13 @@ from workflows.shared import Shared
 router = APIRouter(prefix="/health", tags=["health"])
 
 
-@router.get("/live", responses=problems())
+@router.get("/live", response_model=LivenessOut, responses=problems())
 async def live() -> Response:
     """This process runs."""
     return json_answer({"status": "live"})
 
 
-@router.get("/ready", responses=problems())
+@router.get("/ready", response_model=ReadinessOut, responses=problems())
 async def ready() -> Response:
     """Check that this process can store a payment. The broker is not asked: without it payments are merely delayed.
 

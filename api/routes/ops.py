@@ -7,7 +7,7 @@ from api.answers import json_answer, page_answer
 from api.dependencies import CurrentPage, EntityId, RequestId, SystemOperator
 from api.problems import problems
 from api.schemas.base import NothingIn
-from api.schemas.ops import MaintenanceIn, MaintenanceOut
+from api.schemas.ops import DeadLettersOut, MaintenanceIn, MaintenanceOut, RequeuedOut
 from workers.nudge import publish_task
 from workflows.dead_letters import list_dead_letters
 from workflows.refunds.requeue import requeue
@@ -23,14 +23,14 @@ async def put_maintenance(body: MaintenanceIn, caller: SystemOperator) -> Respon
     return json_answer({"enabled": body.enabled, "message": body.message})
 
 
-@router.get("/dead-letters", responses=problems(401, 403))
+@router.get("/dead-letters", response_model=DeadLettersOut, responses=problems(401, 403))
 async def get_dead_letters(caller: SystemOperator, page: CurrentPage) -> Response:
     """What was given up on, newest first."""
     rows = await list_dead_letters(caller=caller, limit=page.limit + 1, before=page.before)
     return page_answer(rows, page, dict)
 
 
-@router.post("/dead-letters/{letter_id}/requeue", responses=problems(401, 403, 409, 422))
+@router.post("/dead-letters/{letter_id}/requeue", response_model=RequeuedOut, responses=problems(401, 403, 409, 422))
 async def post_requeue(
     letter_id: EntityId, caller: SystemOperator, request_id: RequestId, _body: NothingIn | None = None
 ) -> Response:

@@ -25,4 +25,4 @@ class TokenOut(BaseModel):
 
     access_token: str
     token_type: Literal["Bearer"]
-    expires_in: int
+    expires_in: Annotated[int, Field(ge=0, le=2**31 - 1, description="Seconds until it expires")]

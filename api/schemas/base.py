@@ -1,11 +1,11 @@
 """What all bodies have in common: no unknown fields, no coercion, no card data, no text a database would choke on."""
 
 import math
-from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from api.schemas.enumerations import ErrorCode
 from api.schemas.patterns import ID_PATTERN
 from workflows.card_data import ISSUE, find_card_data
 from workflows.errors import Detail, InvalidRequest
@@ -116,13 +116,6 @@ class ReasonIn(Body):
     reason: Annotated[Printable, Field(max_length=200)] | None = None
 
 
-_FOR_MANAGERS = "Only in answers to a GET by store managers and above"
-DueAt = Annotated[
-    datetime | None, Field(description=f"When a worker looks at it next; null if none will. {_FOR_MANAGERS}")
-]
-InDoubtSince = Annotated[datetime | None, Field(description=f"Null as soon as the outcome is known. {_FOR_MANAGERS}")]
-Attempts = Annotated[int | None, Field(description=f"Calls that were to move money. {_FOR_MANAGERS}")]
-Inquiries = Annotated[int | None, Field(description=f"Questions about the outcome. {_FOR_MANAGERS}")]
 Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
@@ -143,16 +136,16 @@ class NothingIn(Body):
 class ErrorDetail(BaseModel):
     """One thing that is wrong."""
 
-    field: str
-    issue: str
+    field: Annotated[str, Field(description="The field, header or part of the request", examples=["amount"])]
+    issue: Annotated[str, Field(description="What to do about it", examples=["Must be greater than 0"])]
 
 
 class ErrorBody(BaseModel):
     """What went wrong."""
 
-    code: str
-    message: str
-    details: list[ErrorDetail]
+    code: ErrorCode
+    message: Annotated[str, Field(description="For people; the words may change")]
+    details: Annotated[list[ErrorDetail], Field(description="What exactly is wrong, possibly empty")]
 
 
 class ErrorOut(BaseModel):

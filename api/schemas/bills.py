@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from api.schemas.base import Amount, Body, Id
+from api.schemas.outputs import Currency, Cursor, Minor, Version
 from workflows.bills.split import Splitting
 from workflows.bills.states import BillStatus
 
@@ -69,20 +70,20 @@ class BillOut(BaseModel):
     order_ids: list[str]
     parent_bill_id: Annotated[str | None, Field(description="The bill this is a part of")]
     status: BillStatus
-    currency: str
-    subtotal: int
-    tax_amount: int
-    discount_amount: int
-    total_amount: int
-    paid_amount: int
-    reserved_amount: Annotated[int, Field(description="Held by payments under way")]
-    balance_amount: Annotated[int, Field(description="What a new payment may take")]
-    refunded_amount: Annotated[int, Field(description="Given back after it was paid in full; it stays paid")]
+    currency: Currency
+    subtotal: Minor
+    tax_amount: Minor
+    discount_amount: Minor
+    total_amount: Minor
+    paid_amount: Minor
+    reserved_amount: Annotated[Minor, Field(description="Held by payments under way")]
+    balance_amount: Annotated[Minor, Field(description="What a new payment may take")]
+    refunded_amount: Annotated[Minor, Field(description="Given back after it was paid in full; it stays paid")]
     paid_at: datetime | None
     voided_at: datetime | None
     store_id: str
     merchant_id: str
-    version: int
+    version: Version
     created_at: datetime
     updated_at: datetime
 
@@ -91,7 +92,7 @@ class BillsOut(BaseModel):
     """A page of bills, newest first."""
 
     data: list[BillOut]
-    next_cursor: str | None
+    next_cursor: Cursor
 
 
 class PartsOut(BaseModel):

@@ -1,8 +1,12 @@
 """The ledger: what is shown."""
 
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+
+from api.schemas.enumerations import AccountKind, JournalKind
+from api.schemas.outputs import Currency, Cursor, Minor
 
 
 class AccountOut(BaseModel):
@@ -10,27 +14,27 @@ class AccountOut(BaseModel):
 
     id: str
     merchant_id: str
-    kind: str
+    kind: AccountKind
     provider: str
-    currency: str
+    currency: Currency
     created_at: datetime
-    balance: int
+    balance: Minor
 
 
 class AccountsOut(BaseModel):
     """A page of accounts."""
 
     data: list[AccountOut]
-    next_cursor: str | None
+    next_cursor: Cursor
 
 
 class EntryOut(BaseModel):
     """An amount on one account; debits are positive."""
 
     account_id: str
-    account: str
+    account: AccountKind
     provider: str
-    amount: int
+    amount: Minor
 
 
 class JournalOut(BaseModel):
@@ -39,10 +43,10 @@ class JournalOut(BaseModel):
     id: str
     merchant_id: str
     store_id: str
-    kind: str
-    source_id: str
+    kind: JournalKind
+    source_id: Annotated[str, Field(description="The payment, refund, adjustment, count or payout that it records")]
     payment_id: str | None
-    currency: str
+    currency: Currency
     occurred_at: datetime
     posted_at: datetime
     entries: list[EntryOut]
@@ -52,4 +56,4 @@ class JournalsOut(BaseModel):
     """A page of journals, newest first."""
 
     data: list[JournalOut]
-    next_cursor: str | None
+    next_cursor: Cursor

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from api.schemas.base import Body, Id, Printable, absent
+from api.schemas.outputs import Cursor
 
 Name = Annotated[Printable, Field(max_length=100)]
 
@@ -40,7 +41,7 @@ class MerchantsOut(BaseModel):
     """A page of merchants, newest first."""
 
     data: list[MerchantOut]
-    next_cursor: str | None
+    next_cursor: Cursor
 
 
 def merchant_fields(row: Mapping[str, Any]) -> dict[str, Any]:

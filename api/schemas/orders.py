@@ -5,8 +5,12 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
+from typing_extensions import TypeAliasType
 
-from api.schemas.base import Body, Currency, Id, Part, Printable, Version, absent
+from api.schemas.base import Body, Id, Part, Printable, absent
+from api.schemas.base import Currency as CurrencyIn
+from api.schemas.base import Version as VersionIn
+from api.schemas.outputs import Currency, Cursor, Minor, Version
 from api.schemas.patterns import RATE_PATTERN
 from workflows.errors import Detail, InvalidRequest
 from workflows.money import MAX_AMOUNT
@@ -18,7 +22,8 @@ from workflows.orders.totals import Line
 MAX_ITEMS = 200  # they fit into the largest body, and into one screen of any terminal
 MAX_QUANTITY = 99_999
 
-OrderType = Literal["dine_in", "takeaway", "delivery"]
+OrderTypeIn = Literal["dine_in", "takeaway", "delivery"]
+OrderType = TypeAliasType("OrderType", OrderTypeIn)
 TableNumber = Annotated[Printable, Field(max_length=50)]
 Discount = Annotated[
     int, Field(ge=0, le=MAX_AMOUNT, description="Off the whole order, minor units, before tax; at most the subtotal")
@@ -55,11 +60,11 @@ Items = Annotated[list[ItemIn], Field(min_length=1, max_length=MAX_ITEMS)]
 class OrderIn(Body):
     """An order to be recorded; what it comes to is computed here."""
 
-    order_type: OrderType
+    order_type: OrderTypeIn
     table_number: TableNumber | None = None
     items: Items
     discount_amount: Discount = 0
-    currency: Annotated[Currency | None, Field(description="The store's own unless you say another")] = None
+    currency: Annotated[CurrencyIn | None, Field(description="The store's own unless you say another")] = None
     submit: Annotated[bool, Field(description="Begin open rather than as a draft")] = False
     store_id: Annotated[Id | None, Field(description="Only for callers above a store")] = None
 
@@ -80,10 +85,10 @@ class OrderPatch(Body):
     """The fields to change; omitted fields stay. Items are replaced as a whole, so they need the version that was read."""
 
     version: Annotated[
-        Version | None,
+        VersionIn | None,
         Field(description="The version you have read. Required with `items`; 409 with the current one if it is stale"),
     ] = None
-    order_type: OrderType = Field(default_factory=absent)
+    order_type: OrderTypeIn = Field(default_factory=absent)
     table_number: TableNumber | None = None
     items: Items = Field(default_factory=absent)
     discount_amount: Discount = Field(default_factory=absent)
@@ -111,10 +116,12 @@ class ItemOut(BaseModel):
 
     id: str
     name: str
-    quantity: int
-    unit_price: int
-    tax_rate: str
-    subtotal: int
+    quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY)]
+    unit_price: Minor
+    tax_rate: Annotated[
+        str, Field(pattern=RATE_PATTERN, description="A fraction as a decimal string", examples=["0.08"])
+    ]
+    subtotal: Minor
 
 
 class OrderOut(BaseModel):
@@ -125,17 +132,17 @@ class OrderOut(BaseModel):
     order_type: OrderType
     table_number: str | None
     status: OrderStatus
-    currency: str
+    currency: Currency
     items: list[ItemOut]
-    subtotal: int
-    tax_amount: int
-    discount_amount: int
-    total_amount: int
+    subtotal: Minor
+    tax_amount: Minor
+    discount_amount: Minor
+    total_amount: Minor
     bill_ids: list[str]
     device_id: str | None
     store_id: str
     merchant_id: str
-    version: int
+    version: Version
     created_at: datetime
     updated_at: datetime
     submitted_at: datetime | None
@@ -148,4 +155,4 @@ class OrdersOut(BaseModel):
     """A page of orders, newest first."""
 
     data: list[OrderOut]
-    next_cursor: str | None
+    next_cursor: Cursor

@@ -4,21 +4,12 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Discriminator, Field, model_validator
+from typing_extensions import TypeAliasType
 
-from api.schemas.base import (
-    Amount,
-    Attempts,
-    Body,
-    Currency,
-    DueAt,
-    Id,
-    InDoubtSince,
-    Inquiries,
-    Metadata,
-    Part,
-    Printable,
-    Tip,
-)
+from api.schemas.base import Amount, Body, Id, Metadata, Part, Printable, Tip
+from api.schemas.base import Currency as CurrencyIn
+from api.schemas.enumerations import Advice, CancelOutcome, CancelReason, FailureCode, NextActionType, one_of
+from api.schemas.outputs import Currency, Cursor, Minor, Version
 from api.schemas.patterns import LAST_4_PATTERN
 from workflows.errors import Detail, InvalidRequest
 from workflows.money import MAX_AMOUNT
@@ -114,7 +105,7 @@ class PaymentIn(Body):
     """A payment to be made."""
 
     amount: Amount
-    currency: Annotated[Currency | None, Field(description="The store's own unless you say another")] = None
+    currency: Annotated[CurrencyIn | None, Field(description="The store's own unless you say another")] = None
     tip_amount: Tip = 0
     method: Method
     bill_id: Id | None = None
@@ -209,17 +200,24 @@ class CancelIn(Body):
     on_too_late: Literal["refund"] | None = None
 
 
+MethodType = TypeAliasType("MethodType", Annotated[str, one_of(sorted(METHOD_TYPES), "How it is paid.")])
+MethodMode = TypeAliasType("MethodMode", Literal["mpm", "cpm"])
+ProcessingMode = TypeAliasType("ProcessingMode", Literal["manual", "external", "provider"])
+
+
 class MethodOut(BaseModel):
     """How it is paid."""
 
-    type: str
-    mode: str | None
+    type: MethodType
+    mode: Annotated[
+        MethodMode | None, Field(description="Who shows the QR code: `mpm` the merchant, `cpm` the customer")
+    ]
 
 
 class NextAction(BaseModel):
     """What the terminal has to show."""
 
-    type: str
+    type: NextActionType
     qr_content: str
     expires_at: datetime
 
@@ -229,21 +227,26 @@ class PaymentOut(BaseModel):
 
     id: str
     status: PaymentStatus
-    version: int
-    amount: int
-    tip_amount: int
-    currency: str
-    captured_amount: int
-    refunded_amount: int
+    version: Version
+    amount: Minor
+    tip_amount: Minor
+    currency: Currency
+    captured_amount: Annotated[Minor, Field(description="What was taken, tip included; 0 until it is completed")]
+    refunded_amount: Annotated[Minor, Field(description="What was given back of it so far")]
     method: MethodOut
-    processing_mode: Literal["manual", "external", "provider"]
+    processing_mode: Annotated[
+        ProcessingMode,
+        Field(
+            description="`manual`: cash; `external`: the terminal's own application; `provider`: charged by a provider"
+        ),
+    ]
     provider: str
     provider_reference: str | None
     approval_code: str | None
     card_brand: str | None
-    card_last_4: str | None
-    cash_received: int | None
-    change_amount: int | None
+    card_last_4: Annotated[str | None, Field(pattern=LAST_4_PATTERN)]
+    cash_received: Minor | None
+    change_amount: Minor | None
     bill_id: str | None
     order_id: str | None
     device_id: str | None
@@ -251,38 +254,30 @@ class PaymentOut(BaseModel):
     merchant_id: str
     client_reference: str | None
     next_action: NextAction | None
-    failure_code: str | None
+    failure_code: FailureCode | None
     failure_message: str | None
     cancel_requested_at: datetime | None
-    cancel_reason: str | None
-    cancel_outcome: str | None
-    outcome_known: bool
-    advice: str | None
-    needs_review: bool
-    needs_action: bool
+    cancel_reason: CancelReason | None
+    cancel_outcome: CancelOutcome | None
+    outcome_known: Annotated[bool, Field(description="`false`: money may have moved. Do not charge again")]
+    advice: Advice | None
+    needs_review: Annotated[bool, Field(description="A person has to look; name this payment to support")]
+    needs_action: Annotated[bool, Field(description="A refund of it waits for a person to return the money")]
     settlement_id: str | None
     metadata: dict[str, Any]
-    expires_at: datetime | None
+    expires_at: Annotated[
+        datetime | None, Field(description="Nothing is sent to a provider after this; `null` if it never expires")
+    ]
     created_at: datetime
     processing_at: datetime | None
     completed_at: datetime | None
     failed_at: datetime | None
     cancelled_at: datetime | None
     refunded_at: datetime | None
-    due_at: DueAt = None
-    in_doubt_since: InDoubtSince = None
-    attempts: Attempts = None
-    inquiries: Inquiries = None
 
 
 class PaymentsOut(BaseModel):
     """A page of payments, newest first."""
 
     data: list[PaymentOut]
-    next_cursor: str | None
-
-
-class EventsOut(BaseModel):
-    """The timeline of a payment, oldest first; the fields of an entry depend on its ``type``."""
-
-    data: list[dict[str, Any]]
+    next_cursor: Cursor

@@ -5,16 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from api.schemas.base import (
-    Attempts,
-    Body,
-    DueAt,
-    InDoubtSince,
-    Inquiries,
-    Metadata,
-    Part,
-    Printable,
-)
+from api.schemas.base import Body, Metadata, Part, Printable, absent
+from api.schemas.enumerations import FailureCode
+from api.schemas.outputs import Currency, Cursor, Minor, Version
 from workflows.money import MAX_MOVED
 from workflows.providers.external import APPROVED
 from workflows.refunds.report import Report
@@ -78,12 +71,12 @@ class RefundIn(Body):
 
 
 class ReportOut(BaseModel):
-    """The terminal's report of a refund that it carried out itself."""
+    """The terminal's report of a refund that it carried out itself; what it did not report is left out."""
 
     result: Literal["approved", "declined"]
-    approval_code: str | None = None
-    slip_number: str | None = None
-    card_arn: str | None = None
+    approval_code: str = Field(default_factory=absent)
+    slip_number: str = Field(default_factory=absent)
+    card_arn: str = Field(default_factory=absent)
 
 
 class RefundOut(BaseModel):
@@ -92,18 +85,20 @@ class RefundOut(BaseModel):
     id: str
     payment_id: str
     status: RefundStatus
-    version: int
-    amount: int
-    currency: str
+    version: Version
+    amount: Annotated[Minor, Field(description="Minor units of the currency, tip included")]
+    currency: Currency
     reason: str
     staff_code: str
     provider: str
     provider_reference: str | None
-    failure_code: str | None
+    failure_code: FailureCode | None
     failure_message: str | None
-    outcome_known: bool
-    needs_review: bool
-    needs_action: bool
+    outcome_known: Annotated[
+        bool, Field(description="`false`: the money may have gone back; the amount stays reserved")
+    ]
+    needs_review: Annotated[bool, Field(description="A person has to look; name this refund to support")]
+    needs_action: Annotated[bool, Field(description="A person has to return the money, and the terminal to report it")]
     report: ReportOut | None
     settlement_id: str | None
     store_id: str
@@ -114,14 +109,10 @@ class RefundOut(BaseModel):
     processing_at: datetime | None
     completed_at: datetime | None
     failed_at: datetime | None
-    due_at: DueAt = None
-    in_doubt_since: InDoubtSince = None
-    attempts: Attempts = None
-    inquiries: Inquiries = None
 
 
 class RefundsOut(BaseModel):
     """A page of refunds, newest first."""
 
     data: list[RefundOut]
-    next_cursor: str | None
+    next_cursor: Cursor

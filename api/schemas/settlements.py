@@ -4,10 +4,14 @@ from datetime import date, datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
+from typing_extensions import TypeAliasType
 
 from api.schemas.base import Body, Printable
+from api.schemas.outputs import Count, Currency, Cursor, Minor, Version
 from api.schemas.patterns import DAY_PATTERN, LOCAL_TIME_PATTERN
+from api.schemas.payments import MethodType
 from api.schemas.providers import StatementProvider
+from api.schemas.stores import CutOffOut
 from workflows.money import MAX_AMOUNT
 from workflows.settlements.override import OverrideRequest
 from workflows.settlements.statement_policy import PolicyRequest, Statements
@@ -58,50 +62,54 @@ class OverrideIn(Body):
         return OverrideRequest.of(self.business_date, self.ends_at_local, self.reason)
 
 
+SettlementLineKind = TypeAliasType("SettlementLineKind", Literal["payment", "refund", "adjustment"])
+StatementPolicy = TypeAliasType("StatementPolicy", Statements)
+
+
 class Totals(BaseModel):
     """Sums in minor units: net = gross - refunds - fees + adjustments."""
 
-    count: int
-    gross: int
-    refunds: int
-    fees: int
-    adjustments: int
-    net: int
+    count: Count
+    gross: Minor
+    refunds: Minor
+    fees: Minor
+    adjustments: Minor
+    net: Minor
 
 
 class Breakdown(BaseModel):
-    """The same by method: QR by provider, cards and e-money by brand; `other` is what has no method (corrections)."""
+    """The totals by method."""
 
     cash: Totals
-    qr: dict[str, Totals]
-    card: dict[str, Totals]
-    emoney: dict[str, Totals]
-    other: Totals
+    qr: Annotated[dict[str, Totals], Field(description="By provider")]
+    card: Annotated[dict[str, Totals], Field(description="By brand; `unknown` if nobody reported it")]
+    emoney: Annotated[dict[str, Totals], Field(description="By brand; `unknown` if nobody reported it")]
+    other: Annotated[Totals, Field(description="What has no method: corrections")]
 
 
 class InDoubt(BaseModel):
     """Payments of which nobody knew yet whether money had moved: in no total."""
 
-    count: int
-    amount: int
+    count: Count
+    amount: Minor
 
 
 class UncomparedProvider(BaseModel):
     """Lines of one provider that were compared with no statement; ``is_policy``: it sends this store none."""
 
     provider: str
-    count: int
-    amount: int
-    fees: int
+    count: Count
+    amount: Minor
+    fees: Minor
     is_policy: bool
 
 
 class UncomparedOut(BaseModel):
     """Lines that the last run could not compare, in minor units. While ``needs_acceptance``, only a person signs off."""
 
-    count: int
-    amount: int
-    fees: int
+    count: Count
+    amount: Minor
+    fees: Minor
     providers: list[UncomparedProvider]
     needs_acceptance: bool
     accepted_by: str | None
@@ -126,7 +134,7 @@ class PolicyOut(BaseModel):
 
     store_id: str
     provider: str
-    statements: Statements
+    statements: StatementPolicy
     note: str
     changed_at: datetime
     changed_by: str
@@ -144,23 +152,23 @@ class SettlementOut(BaseModel):
     id: str
     merchant_id: str
     store_id: str
-    currency: str
+    currency: Currency
     business_date: date
     start_at: datetime
     end_at: datetime
-    time_zone: str
-    cut_off: str
+    time_zone: Annotated[str, Field(description="IANA name", examples=["Asia/Tokyo"])]
+    cut_off: CutOffOut
     status: SettlementStatus
-    version: int
+    version: Version
     totals: Totals | None
     breakdown: Breakdown | None
-    late_count: int | None
+    late_count: Count | None
     in_doubt: InDoubt | None
-    cash_expected: int | None
-    cash_actual: int | None
-    cash_discrepancy: int | None
+    cash_expected: Minor | None
+    cash_actual: Minor | None
+    cash_discrepancy: Minor | None
     note: str | None
-    open_breaks: int
+    open_breaks: Count
     uncompared: UncomparedOut | None
     created_at: datetime
     closed_at: datetime | None
@@ -172,25 +180,25 @@ class SettlementsOut(BaseModel):
     """A page of settlements, newest first."""
 
     data: list[SettlementOut]
-    next_cursor: str | None
+    next_cursor: Cursor
 
 
 class LineOut(BaseModel):
     """A payment, refund or correction in its settlement; refunds are negative."""
 
-    kind: Literal["payment", "refund", "adjustment"]
+    kind: SettlementLineKind
     entity_id: str
     settlement_id: str
     payment_id: str | None
     provider: str
     provider_reference: str | None
     our_reference: str | None
-    method_type: str | None
+    method_type: MethodType | None
     brand: str | None
-    currency: str
-    amount: int
-    tip_amount: int
-    fee: int
+    currency: Currency
+    amount: Minor
+    tip_amount: Minor
+    fee: Minor
     occurred_at: datetime
     business_date: date
     is_late: bool
@@ -200,7 +208,7 @@ class LinesOut(BaseModel):
     """A page of lines."""
 
     data: list[LineOut]
-    next_cursor: str | None
+    next_cursor: Cursor
 
 
 class OverrideOut(BaseModel):
@@ -208,7 +216,7 @@ class OverrideOut(BaseModel):
 
     store_id: str
     business_date: date
-    ends_at_local: datetime
+    ends_at_local: Annotated[str, Field(description="By the store's own clocks, without an offset")]
     ends_at: datetime
     reason: str | None
     created_at: datetime

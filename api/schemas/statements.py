@@ -1,17 +1,22 @@
 """Statements, runs and breaks: what comes in and what goes out."""
 
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from datetime import date, datetime
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field
+from typing_extensions import TypeAliasType
 
 from api.schemas.base import Body, Printable
+from api.schemas.enumerations import one_of
+from api.schemas.outputs import Count, Currency, Cursor, Minor, RunNumber
 from api.schemas.providers import StatementProvider
-from api.schemas.settlements import UncomparedOut
+from api.schemas.settlements import SettlementLineKind, UncomparedOut
 from workflows.errors import Detail, InvalidRequest
-from workflows.providers.statement_mapping import StatementMapping
+from workflows.providers.statement_mapping import LineKind, StatementMapping
 from workflows.settlements.reconciliation.categories import Category
-from workflows.settlements.resolve_break import Resolution, ResolutionRequest
+from workflows.settlements.resolve_break import Resolution as ResolutionIn
+from workflows.settlements.resolve_break import ResolutionRequest
+from workflows.settlements.states import SettlementStatus
 from workflows.settlements.uncompared import Acceptance
 
 
@@ -25,18 +30,34 @@ class StatementIn(Body):
     lines: list[dict[str, Any]] = Field(min_length=1, description="One object for each line, by the mapping's columns")
 
 
+StatementSource = TypeAliasType("StatementSource", Literal["api", "upload"])
+StatementFormat = TypeAliasType("StatementFormat", Literal["csv", "json_lines"])
+StatementLineKind = TypeAliasType("StatementLineKind", LineKind)
+BreakKind = TypeAliasType(
+    "BreakKind",
+    Annotated[
+        str,
+        one_of(
+            (*get_args(SettlementLineKind.__value__), *get_args(LineKind)),
+            "What the line of ours or of theirs records.",
+        ),
+    ],
+)
+Resolution = TypeAliasType("Resolution", ResolutionIn)
+
+
 class StatementOut(BaseModel):
     """A file of a provider, as it was taken in. The newest of a provider is the one that counts."""
 
     id: str
     settlement_id: str
-    number: int
+    number: RunNumber
     provider: str
-    source: Literal["api", "upload"]
-    format: Literal["csv", "json_lines"]
-    sha256: str
-    size_bytes: int
-    line_count: int
+    source: StatementSource
+    format: StatementFormat
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    size_bytes: Annotated[int, Field(ge=0)]
+    line_count: Count
     mapping: StatementMapping
     created_at: datetime
     created_by: str
@@ -51,25 +72,25 @@ class StatementsOut(BaseModel):
 class CategorySum(BaseModel):
     """How many lines or pairs, and what they come to on both sides, minor units of the settlement's currency."""
 
-    count: int
-    ours: int
-    theirs: int
-    difference: int
-    fee_difference: int
+    count: Count
+    ours: Minor
+    theirs: Minor
+    difference: Minor
+    fee_difference: Minor
 
 
 class SideSum(BaseModel):
     """One side of a comparison."""
 
-    count: int
-    amount: int
-    fees: int
+    count: Count
+    amount: Minor
+    fees: Minor
 
 
 class TheirSum(SideSum):
     """Their side; what they say in other currencies is in no other sum here."""
 
-    other_currencies: dict[str, int]
+    other_currencies: dict[str, Minor]
 
 
 class EndedSum(BaseModel):
@@ -82,11 +103,11 @@ class EndedSum(BaseModel):
 class RunSummary(BaseModel):
     """Our sum − their sum is ``difference``, and the categories' differences add up to it, to the unit."""
 
-    currency: str
+    currency: Currency
     ours: SideSum
     theirs: TheirSum
-    difference: int
-    fee_difference: int
+    difference: Minor
+    fee_difference: Minor
     categories: dict[Category, CategorySum]
     uncompared: UncomparedOut
     ended_by_statement: EndedSum | None = Field(
@@ -123,7 +144,7 @@ class FetchOut(BaseModel):
 class RunOut(BaseModel):
     """A numbered comparison."""
 
-    run: int
+    run: RunNumber
     settlement_id: str
     at: datetime
     by: str
@@ -134,8 +155,8 @@ class RunOut(BaseModel):
 class NewRunOut(RunOut):
     """A comparison that has just been made."""
 
-    status: Literal["closed", "reconciled"]
-    open_breaks: int
+    status: SettlementStatus
+    open_breaks: Count
     fetched: list[FetchOut]
 
 
@@ -145,27 +166,56 @@ class RunsOut(BaseModel):
     data: list[RunOut]
 
 
+class OurLine(BaseModel):
+    """The line of ours that a break is about."""
+
+    entity_id: str
+    amount: Minor
+    fee: Minor
+    currency: Currency
+    our_reference: str | None
+    provider_reference: str | None
+    occurred_at: datetime
+    business_date: date
+
+
+class TheirLine(BaseModel):
+    """The line of the provider's statement that a break is about."""
+
+    statement_id: str
+    line_number: Annotated[int, Field(ge=0)]
+    kind: StatementLineKind
+    amount: Minor
+    fee: Minor | None
+    currency: Currency
+    our_reference: str | None
+    provider_reference: str | None
+    moved: Annotated[bool, Field(description="Whether the provider says that money moved")]
+    occurred_at: datetime | None
+    occurred_on: date | None
+
+
 class BreakOut(BaseModel):
     """A difference. ``ours`` and ``theirs`` are amounts in minor units, of a ``fee_mismatch`` fees."""
 
     id: str
     settlement_id: str
-    run: int
+    run: RunNumber
     category: Category
     provider: str
-    kind: str
+    kind: BreakKind
     entity_id: str | None
     our_reference: str | None
     provider_reference: str | None
-    currency: str
-    ours: int | None
-    theirs: int | None
-    difference: int
-    fee_difference: int
-    our_line: dict[str, Any] | None
-    their_line: dict[str, Any] | None
+    currency: Currency
+    ours: Minor | None
+    theirs: Minor | None
+    difference: Minor
+    fee_difference: Minor
+    our_line: OurLine | None
+    their_line: TheirLine | None
     opened_at: datetime
-    age_days: int
+    age_days: Count
     owner: str
     waits_for: str | None = Field(
         description="The payment or refund that their line quotes and that was not final: wait, it is compared again;"
@@ -185,13 +235,13 @@ class BreaksOut(BaseModel):
     """Breaks that the last run saw, newest first."""
 
     data: list[BreakOut]
-    next_cursor: str | None
+    next_cursor: Cursor
 
 
 class ResolveIn(Body):
     """How a break ends. ``note`` says why; ``reference`` is what a link is to."""
 
-    resolution: Resolution
+    resolution: ResolutionIn
     note: Annotated[Printable, Field(max_length=500)] | None = None
     reference: Annotated[Printable, Field(max_length=80)] | None = None
 

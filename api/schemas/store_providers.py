@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field
 
 from api.schemas.base import Body, Printable, absent
+from api.schemas.outputs import Cursor
 from api.schemas.patterns import NAME_PATTERN
 from api.schemas.providers import StoreProvider
 from workflows.tenants.add_provider import ProviderRequest
@@ -72,8 +73,8 @@ class StoreProviderOut(BaseModel):
     store_id: str
     merchant_id: str
     provider: str
-    methods: list[str]
-    priority: int
+    methods: list[Literal["card", "qr"]]
+    priority: Priority
     enabled: bool
     credentials_set: Annotated[list[str], Field(description="The names of the credentials, without their values")]
     created_at: datetime
@@ -84,7 +85,7 @@ class StoreProvidersOut(BaseModel):
     """A page of a store's providers, newest first."""
 
     data: list[StoreProviderOut]
-    next_cursor: str | None
+    next_cursor: Cursor
 
 
 def store_provider_fields(row: Mapping[str, Any], vault: Vault) -> dict[str, Any]:

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from api.schemas.base import Body, Currency, Id, Printable, absent
+from api.schemas.base import Body, Id, Printable, absent
+from api.schemas.base import Currency as CurrencyIn
+from api.schemas.outputs import Currency, Cursor
 from api.schemas.patterns import TIME_PATTERN
 from workflows.tenants.open_store import StoreRequest
 from workflows.zones import offered_zones
@@ -30,12 +32,18 @@ CutOff = Annotated[
 ]
 
 
+CutOffOut = Annotated[
+    str,
+    Field(pattern=TIME_PATTERN, description="Local time, HH:MM, at which the business day ends", examples=["05:00"]),
+]
+
+
 class StoreIn(Body):
     """A store to be opened."""
 
     name: Name
     merchant_id: Id | None = Field(None, description="Needed from callers above a merchant; else your own")
-    currency: Currency = "JPY"
+    currency: CurrencyIn = "JPY"
     time_zone: TimeZone = "Asia/Tokyo"
     cut_off: CutOff = "00:00"
 
@@ -48,7 +56,7 @@ class StoreChange(Body):
     """What changes; what is left out stays."""
 
     name: Name = Field(default_factory=absent)
-    currency: Currency = Field(default_factory=absent)
+    currency: CurrencyIn = Field(default_factory=absent)
     time_zone: TimeZone = Field(default_factory=absent)
     cut_off: CutOff = Field(default_factory=absent)
 
@@ -66,9 +74,9 @@ class StoreOut(BaseModel):
     id: str
     merchant_id: str
     name: str
-    currency: str
-    time_zone: str
-    cut_off: str
+    currency: Currency
+    time_zone: Annotated[str, Field(description="IANA name", examples=["Asia/Tokyo"])]
+    cut_off: CutOffOut
     created_at: datetime
     updated_at: datetime
 
@@ -77,7 +85,7 @@ class StoresOut(BaseModel):
     """A page of stores, newest first."""
 
     data: list[StoreOut]
-    next_cursor: str | None
+    next_cursor: Cursor
 
 
 def store_fields(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from api.schemas.base import Body, Id, Printable
+from api.schemas.outputs import Cursor, Version
 from workflows.devices.register import DeviceRequest
 from workflows.devices.states import DeviceStatus
 
@@ -55,7 +56,7 @@ class TerminalOut(BaseModel):
     name: str
     model: str
     status: DeviceStatus
-    version: int
+    version: Version
     client_id: str | None
     created_at: datetime
     activated_at: datetime | None
@@ -68,7 +69,7 @@ class TerminalsOut(BaseModel):
     """A page of terminals, newest first."""
 
     data: list[TerminalOut]
-    next_cursor: str | None
+    next_cursor: Cursor
 
 
 class CodeIn(Body):

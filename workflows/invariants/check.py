@@ -5,11 +5,13 @@ an error instead of a verdict.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database import Role, transaction
+from workflows.invariants.looked_at import count_rows
 from workflows.invariants.rule import Finding, Rule, Violation
 from workflows.invariants.rules import RULES
 
@@ -24,12 +26,26 @@ _SEE_ALL = text("SET LOCAL row_security = off")
 _PATIENCE = text("SET LOCAL statement_timeout = '10min'")  # a rule reads whole tables; the usual limit is a request's
 
 
-async def check_invariants(*, review_after_seconds: float = REVIEW_AFTER_SECONDS) -> list[Finding]:
-    """What every rule found in the whole database. Raises ``ServiceUnavailable`` where the database is away."""
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What every rule found, and how many rows of each kind there were to look at."""
+
+    findings: list[Finding]
+    looked_at: dict[str, int]
+
+
+async def audit_database(*, review_after_seconds: float = REVIEW_AFTER_SECONDS) -> Audit:
+    """Check every rule over the whole database. Raises ``ServiceUnavailable`` if the database is away."""
     async with transaction(Role.OWNER) as connection:
         for preparation in (_ONE_SNAPSHOT, _SEE_ALL, _PATIENCE):
             await connection.execute(preparation)
-        return await check(connection, RULES, review_after_seconds=review_after_seconds)
+        findings = await check(connection, RULES, review_after_seconds=review_after_seconds)
+        return Audit(findings, await count_rows(connection))
+
+
+async def check_invariants(*, review_after_seconds: float = REVIEW_AFTER_SECONDS) -> list[Finding]:
+    """Return what every rule found in the whole database. Raises ``ServiceUnavailable`` if the database is away."""
+    return (await audit_database(review_after_seconds=review_after_seconds)).findings
 
 
 async def check(

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.lock import Share, lock_bills
 from workflows.bills.release import release
 from workflows.ledger.post import post_completions
+from workflows.payments.codes import CancelOutcome, CancelReason
 from workflows.payments.complete_reported import complete_reported, has_moved
 from workflows.payments.hands import Aftermath
 from workflows.payments.states import PAYMENT, PaymentEvent, PaymentRemark, PaymentStatus
@@ -33,10 +34,6 @@ _LOCK = text(f"""
 """)
 _BILL = text(f"SELECT bill_id FROM payments WHERE id = :id AND {OWN}")
 _TELL = text("SELECT pg_notify('payments', :change)")
-
-
-REQUESTED = "requested"
-"""The reason of a cancel that gives none."""
 
 
 async def cancel_payment(
@@ -58,10 +55,10 @@ async def cancel_payment(
         at = row.pop("asked_at")  # the database's clock, by which leases are measured too
         if _was_asked_before(row, on_too_late):
             return row
-        by = By.caller(caller, at=at, request_id=request_id, reason=reason or REQUESTED)
+        by = By.caller(caller, at=at, request_id=request_id, reason=reason or CancelReason.REQUESTED)
         asked = {
             "cancel_requested_at": row["cancel_requested_at"] or at,
-            "cancel_reason": row["cancel_reason"] or reason or REQUESTED,
+            "cancel_reason": row["cancel_reason"] or reason or CancelReason.REQUESTED,
         }
         if on_too_late:
             asked["on_too_late"] = on_too_late
@@ -98,7 +95,7 @@ async def _cancel_at_once(
 ) -> dict[str, Any]:
     claimed = {"processing_at": by.at, **asked}
     await apply(connection, PAYMENT, entity_id=row["id"], event=PaymentEvent.CLAIM, by=by, changes=claimed)
-    ended = {"cancelled_at": by.at, "cancel_outcome": "cancelled", "due_at": None}
+    ended = {"cancelled_at": by.at, "cancel_outcome": CancelOutcome.CANCELLED, "due_at": None}
     row = await apply(connection, PAYMENT, entity_id=row["id"], event=PaymentEvent.CANCEL, by=by, changes=ended)
     if row["bill_id"]:
         await release(connection, [Share(row["bill_id"], row["id"], row["amount"], by)])

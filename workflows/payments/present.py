@@ -7,6 +7,8 @@ and not by the web framework.
 from collections.abc import Mapping
 from typing import Any
 
+from workflows.payments.codes import Advice
+
 FIELDS = (
     "id",
     "status",
@@ -53,14 +55,12 @@ FIELDS = (
 )
 """The fields of a payment in answers, in this order."""
 
-DO_NOT_CHARGE_AGAIN = "do_not_charge_again"
-
 
 def payment_fields(row: Mapping[str, Any]) -> dict[str, Any]:
     """``row`` (the columns of ``payments``, absent ones taken as null) as the fields of the contract."""
     special = {
         "method": {"type": row["method_type"], "mode": row.get("method_mode")},
-        "advice": None if row.get("outcome_known", True) else DO_NOT_CHARGE_AGAIN,
+        "advice": None if row.get("outcome_known", True) else Advice.DO_NOT_CHARGE_AGAIN,
         # A report of money that has moved does not expire; its column only bounds how soon it must be recorded (I9).
         "expires_at": row.get("expires_at") if row["processing_mode"] == "provider" else None,
     }

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from workflows.payments.codes import CancelReason
 from workflows.payments.next_step import SENDS, Attempt, Facts, Step
 from workflows.payments.states import PaymentEvent, PaymentRemark, PaymentStatus
 from workflows.providers.base import (
@@ -20,16 +21,13 @@ from workflows.providers.base import (
     Unknown,
     Withdrawn,
 )
+from workflows.providers.codes import FailureCode
 
 MAX_RETRIES = 5
 """Technical retries at most (behaviour §5); nothing moved in any of them, so the payment then fails."""
 
-MAX_RETRY_AFTER_SECONDS = 300
-"""A provider's wish to wait is honoured up to here."""
-
-POLL_SECONDS = 2.5
-"""How often a waiting code is asked about: providers advise every 2-3 s."""
-
+MAX_RETRY_AFTER_SECONDS = 300  # a provider's wish to wait is honoured up to here
+POLL_SECONDS = 2.5  # how often a waiting code is asked about: providers advise every 2-3 s
 OVERDUE_POLL_SECONDS = 60.0  # once a person has been asked: each question is kept, and some providers never decide
 
 INQUIRY_DELAYS_SECONDS = (2, 5, 15, 30, 60, 120, 300, 900)
@@ -108,7 +106,8 @@ def _cancelled(facts: Facts) -> Verdict:
 
 
 def _reason(facts: Facts) -> str:
-    return "requested" if facts.cancel_requested else "expired" if facts.is_expired else "withdrawn_by_provider"
+    ended = CancelReason.EXPIRED if facts.is_expired else CancelReason.WITHDRAWN_BY_PROVIDER
+    return CancelReason.REQUESTED if facts.cancel_requested else ended
 
 
 def _withdrawn(_step: Step, _answer: Any, facts: Facts, _schedule: Schedule) -> Verdict:
@@ -121,10 +120,10 @@ def _succeeded(step: Step, answer: Succeeded, facts: Facts, _schedule: Schedule)
     if answer.amount != facts.amount:
         # Money moved, but not the money that was asked for: neither completed nor failed would be true.
         message = f"The provider moved {answer.amount} where {facts.amount} was asked for"
-        return _not_believed(step, answer, facts, code="amount_mismatch", message=message)
+        return _not_believed(step, answer, facts, code=FailureCode.AMOUNT_MISMATCH, message=message)
     if not 0 <= answer.fee <= answer.amount:
         message = f"The provider reported a fee of {answer.fee} for {answer.amount}"
-        return _not_believed(step, answer, facts, code="fee_out_of_range", message=message)
+        return _not_believed(step, answer, facts, code=FailureCode.FEE_OUT_OF_RANGE, message=message)
     return Verdict(
         PaymentEvent.COMPLETE,
         PaymentStatus.COMPLETED,
@@ -209,7 +208,7 @@ def _review_if_overdue(facts: Facts) -> PaymentRemark | None:
 
 def _unavailable(step: Step, answer: Unavailable, facts: Facts, schedule: Schedule) -> Verdict:
     if step in (Step.CHARGE, Step.RETRY):
-        said = Verdict(attempt_outcome="unavailable", code="provider_unavailable", message=answer.reason)
+        said = Verdict(attempt_outcome="unavailable", code=FailureCode.PROVIDER_UNAVAILABLE, message=answer.reason)
         return _again_or_fail(step, said, facts, schedule, retry_after=answer.retry_after_seconds)
     if step is Step.ASK and facts.outcome_known and facts.attempt and facts.attempt.outcome == "action_required":
         # The customer's code is still out there and we know it; only this question went unheard.

@@ -5,16 +5,16 @@ acquirer's reference number (ARN), or else the number of the slip.
 """
 
 from workflows.providers.base import Charge, Declined, GiveBack, Outcome, Succeeded
+from workflows.providers.codes import FailureCode
 
 NAME = "external"
 APPROVED = "approved"
-DECLINED = "declined"
 
 
 def settle(charge: Charge) -> Outcome:
     """What the terminal reported. Says the same however often it is called."""
     if charge.facts.get("external_result") != APPROVED:
-        return Declined(code=DECLINED, message="The terminal reported that the card application declined")
+        return Declined(code=FailureCode.DECLINED, message="The terminal reported that the card application declined")
     return Succeeded(
         amount=charge.amount, provider_reference=charge.facts.get("card_arn") or charge.facts.get("slip_number")
     )
@@ -23,7 +23,7 @@ def settle(charge: Charge) -> Outcome:
 def give_back(refund: GiveBack) -> Outcome:
     """Return the result that the terminal reported. Without a report the refund was carried out before it was requested."""
     if refund.report.get("result", APPROVED) != APPROVED:
-        return Declined(code=DECLINED, message="The terminal reported that the money was not given back")
+        return Declined(code=FailureCode.DECLINED, message="The terminal reported that the money was not given back")
     return Succeeded(
         amount=refund.amount, provider_reference=refund.report.get("card_arn") or refund.report.get("slip_number")
     )

@@ -24,6 +24,7 @@ from workflows.providers.base import (
     Unknown,
     Withdrawn,
 )
+from workflows.providers.codes import FailureCode, NextActionType
 from workflows.providers.http_reader import HttpAnswer
 
 OK, REFUSED, MISSING, CONFLICT = 200, 400, 404, 409
@@ -82,7 +83,7 @@ def _succeeded(body: dict[str, Any]) -> Succeeded:
 
 
 def _declined(body: dict[str, Any]) -> Declined:
-    code = name_if_any(body.get("decline_code") or None) or "declined"
+    code = name_if_any(body.get("decline_code") or None) or FailureCode.DECLINED
     message = prose(body.get("decline_message") or "The provider declined the payment")
     return Declined(code=code, message=message, is_retriable=code in RETRIABLE_CODES)
 
@@ -96,7 +97,7 @@ def _waiting(body: dict[str, Any]) -> ActionRequired:
     datetime.fromisoformat(until)
     content = name_if_any(words(body["qr_content"]))
     # A code that holds a card number is not shown. It cannot be paid, so it is withdrawn when it expires.
-    action = {"type": "display_qr", "qr_content": content, "expires_at": until} if content else None
+    action = {"type": NextActionType.DISPLAY_QR, "qr_content": content, "expires_at": until} if content else None
     return ActionRequired(action, name_if_any(body.get("provider_reference")))
 
 
@@ -153,7 +154,7 @@ def _read_error(answer: HttpAnswer, body: dict[str, Any], asked: Charge | GiveBa
     if (status, code) == (MISSING, "not_found"):
         return NotFound()
     if (status, code) == (refusal, "invalid_request"):
-        return Declined("refused_by_provider", prose(body["error"]["message"]))
+        return Declined(FailureCode.REFUSED_BY_PROVIDER, prose(body["error"]["message"]))
     return Unknown(f"the provider answered {status} {prose(code)}")
 
 

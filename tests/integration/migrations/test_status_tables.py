@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from enum import StrEnum
 
 import psycopg
 import pytest
@@ -12,6 +13,7 @@ from workflows.bills.states import BILL
 from workflows.devices.states import DEVICE
 from workflows.machine import StateMachine
 from workflows.orders.states import ORDER
+from workflows.payments.codes import AttemptOutcome, MessageKind
 from workflows.payments.states import PAYMENT
 from workflows.refunds.states import REFUND
 from workflows.settlements.states import SETTLEMENT
@@ -138,3 +140,18 @@ async def test_no_role_of_the_product_may_switch_the_triggers_off(admin: Connect
         found = await rows.fetchone()
         assert found
         assert found["is"] is False, role
+
+
+@pytest.mark.parametrize(
+    ("constraint", "codes"),
+    [("payment_attempts_outcome", AttemptOutcome), ("payment_messages_kind", MessageKind)],
+)
+async def test_the_codes_of_the_timeline_are_those_of_the_database(
+    admin: Connection, constraint: str, codes: type[StrEnum]
+) -> None:
+    rows = await admin.execute(
+        "SELECT pg_get_constraintdef(oid) AS is FROM pg_constraint WHERE conname = %s AND contype = 'c'", [constraint]
+    )
+    found = await rows.fetchone()
+    assert found
+    assert quoted(found["is"]) == {str(code) for code in codes}

@@ -1,0 +1,120 @@
+"""The timeline of a payment, entry by entry; ``type`` says which fields an entry has."""
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Discriminator, Field
+
+from api.schemas.base import absent
+from api.schemas.enumerations import AttemptOutcome, CallerType, MessageKind, TimelineEventName, TimelineStatus
+from api.schemas.outputs import AttemptNumber, Currency, Minor, Version
+
+OfRefund = Annotated[str, Field(description="The refund it is about; left out where it is about the payment itself")]
+
+
+class _Entry(BaseModel):
+    at: datetime
+
+
+class _OfPaymentOrRefund(_Entry):
+    refund_id: OfRefund = Field(default_factory=absent)
+
+
+class _History(_OfPaymentOrRefund):
+    version: Version
+    event: TimelineEventName
+    from_status: Annotated[TimelineStatus | None, Field(description="`null` for the first version")]
+    to_status: TimelineStatus
+    caller_type: CallerType
+    caller_id: str
+    reason: str | None
+    request_id: str | None
+    bill_id: Annotated[str, Field(description="The bill it is about; left out otherwise")] = Field(
+        default_factory=absent
+    )
+
+
+class TransitionEntry(_History):
+    """The payment, its refund or its bill changed its status."""
+
+    type: Literal["transition"]
+
+
+class RemarkEntry(_History):
+    """Something new became known without a change of status."""
+
+    type: Literal["remark"]
+
+
+class _Attempt(_OfPaymentOrRefund):
+    number: AttemptNumber
+    provider: str
+    reference: Annotated[str, Field(description="Our reference, by which the provider knows the attempt")]
+
+
+class AttemptSentEntry(_Attempt):
+    """A provider was asked to move money."""
+
+    type: Literal["attempt_sent"]
+    resends: Annotated[int, Field(ge=0, le=2**31 - 1, description="How often the same reference was sent again")]
+
+
+class AttemptAnsweredEntry(_Attempt):
+    """The provider's answer to an attempt."""
+
+    type: Literal["attempt_answered"]
+    outcome: AttemptOutcome
+    provider_reference: str | None
+    code: str | None
+    message: str | None
+
+
+class ProviderMessageEntry(_OfPaymentOrRefund):
+    """A question to the provider about an attempt and its answer, or an answer that came late."""
+
+    type: Literal["provider_message"]
+    attempt: AttemptNumber | None
+    kind: MessageKind
+    answer: str
+    detail: dict[str, Any]
+
+
+class _Line(_Entry):
+    settlement_id: str
+    amount: Minor
+    fee: Minor
+    currency: Currency
+    business_date: date
+    is_late: bool
+
+
+class SettledEntry(_Line):
+    """The payment or its refund became a line of a settlement."""
+
+    type: Literal["settled"]
+    refund_id: OfRefund = Field(default_factory=absent)
+
+
+class AdjustedEntry(_Line):
+    """A correction was booked into a settlement."""
+
+    type: Literal["adjusted"]
+    adjustment_id: str
+
+
+TimelineEntry = Annotated[
+    TransitionEntry
+    | RemarkEntry
+    | AttemptSentEntry
+    | AttemptAnsweredEntry
+    | ProviderMessageEntry
+    | SettledEntry
+    | AdjustedEntry,
+    Discriminator("type"),
+]
+
+
+class EventsOut(BaseModel):
+    """The timeline of a payment with its refunds and its bill, oldest first."""
+
+    data: list[TimelineEntry]

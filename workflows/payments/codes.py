@@ -1,0 +1,49 @@
+"""The values of a payment's coded fields, beside its status."""
+
+from enum import StrEnum
+
+
+class Advice(StrEnum):
+    """What a terminal must do while the outcome is unknown."""
+
+    DO_NOT_CHARGE_AGAIN = "do_not_charge_again"  # money may have moved: wait, neither charge again nor by other means
+
+
+class CancelReason(StrEnum):
+    """The ``cancel_reason`` of a cancelled payment, unless whoever cancelled it gave one."""
+
+    REQUESTED = "requested"  # cancelled by a caller that gave no reason
+    EXPIRED = "expired"  # not started or not paid in time
+    WITHDRAWN_BY_PROVIDER = "withdrawn_by_provider"  # the provider withdrew it
+
+
+class CancelOutcome(StrEnum):
+    """What became of a requested cancel; the statements in ``record`` write the same words."""
+
+    CANCELLED = "cancelled"  # withdrawn; no money moved
+    TOO_LATE = "too_late"  # the money had moved already
+    FAILED = "failed"  # the payment had failed already; no money moved
+
+
+class AttemptOutcome(StrEnum):
+    """What a provider's answer to an attempt meant; a CHECK of the migrations has the same words."""
+
+    SUCCEEDED = "succeeded"  # the money moved
+    DECLINED = "declined"  # no money moved
+    ACTION_REQUIRED = "action_required"  # the provider took it on and waits
+    UNAVAILABLE = "unavailable"  # certainly nothing happened
+    UNKNOWN = "unknown"  # money may have moved
+    WITHDRAWN = "withdrawn"  # withdrawn at the provider; no money moved
+    NOT_FOUND = "not_found"  # proven not to have arrived
+
+
+class MessageKind(StrEnum):
+    """Why a provider's answer was recorded beside an attempt; a CHECK of the migrations has the same words."""
+
+    INQUIRY = "inquiry"  # asked what became of the attempt
+    WITHDRAWAL = "withdrawal"  # asked to cancel it
+    REVERSAL = "reversal"  # asked to undo it
+    FIRST_ANSWER = "first_answer"  # the answer before the same attempt was sent again
+    RESEND = "resend"  # the attempt was sent again
+    LATE_ANSWER = "late_answer"  # an answer that came after another worker had taken over
+    LATE_SUCCESS = "late_success"  # evidence of success for a payment that had failed or was cancelled
