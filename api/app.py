@@ -72,7 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
-        openapi_url=f"{PREFIX}/openapi.json",
+        openapi_url=None,  # api.routes.documentation serves it
         dependencies=[Depends(check) for check in USUAL_ROUTE],
     )
     install_errors(app)

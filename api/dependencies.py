@@ -1,8 +1,7 @@
 """What routes ask for by type: the caller, its role, the idempotency key, the page."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -51,22 +50,25 @@ async def known_caller(
     return await authenticate(request)
 
 
-def at_least(role: CallerRole) -> Callable[[Caller], Awaitable[Caller]]:
-    """A dependency that lets ``role`` and every higher one pass. Raises ``NotAuthorized`` to others."""
+def at_least(role: CallerRole) -> Any:
+    """A dependency that lets ``role`` and every higher one pass. Raises ``NotAuthorized`` to others.
+
+    Its scope is for the OpenAPI document only: it names the role there.
+    """
 
     async def check(caller: Annotated[Caller, Depends(known_caller)]) -> Caller:
         if caller.role < role:
             raise NotAuthorized(message=f"This needs the role {role.name.lower()} or a higher one")
         return caller
 
-    return check
+    return Security(check, scopes=[role.name.lower()])
 
 
 AnyCaller = Annotated[Caller, Depends(known_caller)]
-StoreManager = Annotated[Caller, Depends(at_least(CallerRole.STORE_MANAGER))]
-MerchantAdmin = Annotated[Caller, Depends(at_least(CallerRole.MERCHANT_ADMIN))]
-PspAdmin = Annotated[Caller, Depends(at_least(CallerRole.PSP_ADMIN))]
-SystemOperator = Annotated[Caller, Depends(at_least(CallerRole.SYSTEM_OP))]
+StoreManager = Annotated[Caller, at_least(CallerRole.STORE_MANAGER)]
+MerchantAdmin = Annotated[Caller, at_least(CallerRole.MERCHANT_ADMIN)]
+PspAdmin = Annotated[Caller, at_least(CallerRole.PSP_ADMIN)]
+SystemOperator = Annotated[Caller, at_least(CallerRole.SYSTEM_OP)]
 
 
 async def idempotency_key(request: Request, _caller: AnyCaller) -> Key:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from api.app import create_app
+from api.routes.documentation import document_of
 from workflows.settings import Settings
 
 UNUSED = "postgresql://nobody@127.0.0.1:1/none"
@@ -19,4 +20,15 @@ def published_document() -> dict[str, Any]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("api.app.configure_logs", lambda _level: None)  # it would take the test run's own logs away
-        return create_app(settings).openapi()
+        return document_of(create_app(settings), settings)
+
+
+def resolved(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``node`` refers to, or ``node`` itself where it is no reference."""
+    reference = node.get("$ref")
+    if reference is None:
+        return node
+    found: Any = document
+    for part in reference.removeprefix("#/").split("/"):
+        found = found[part]
+    return resolved(document, found)

@@ -8,6 +8,9 @@ from api.openapi.integers import add_integer_formats
 from api.openapi.more_schemas import add_schemas
 from api.openapi.operation_ids import operation_id, summary
 from api.openapi.page import render_page
+from api.openapi.refusals import drop_impossible_errors
+from api.openapi.security import add_security
+from api.openapi.shared_errors import share_errors
 from api.openapi.tags import documented_tags
 from api.openapi.walk import objects, operations
 from workflows.settings import Settings
@@ -21,8 +24,11 @@ def complete(document: dict[str, Any], settings: Settings) -> None:
     add_schemas(document)
     describe(document, settings)
     name_operations(document)
+    drop_impossible_errors(document)
+    add_security(document)
     add_headers(document)
     add_examples(document)
+    share_errors(document)
     tidy_schemas(document)
     add_integer_formats(document)
 
@@ -57,7 +63,9 @@ def name_operations(document: dict[str, Any]) -> None:
 
 
 def tidy_schemas(document: dict[str, Any]) -> None:
-    """Drop titles that repeat a name: generators would make types of them."""
-    for schema in objects(document):
-        if schema is not document["info"]:
-            schema.pop("title", None)
+    """Drop titles that repeat a name, which generators would make types of; write descriptions as Markdown has it."""
+    for each in objects(document):
+        if each is not document["info"]:
+            each.pop("title", None)
+        if isinstance(said := each.get("description"), str):
+            each["description"] = said.replace("``", "`")

@@ -6,21 +6,25 @@ only the codes of the status code reference are ever sent. The page is our own b
 itself, which a content security policy would have to allow for every script.
 """
 
+import asyncio
 import json
 from functools import cache
 from html import escape
 from importlib.resources import files
 from typing import Any
 
+import orjson
 from fastapi import APIRouter, FastAPI
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from api.media_types import JSON
 from api.openapi.complete import complete
 from workflows.errors import ResourceNotFound
 from workflows.settings import Settings
 
 PATH = "/docs"
+DOCUMENT = "/api/v1/openapi.json"
 ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css", "favicon.png": "image/png"}
 ONE_DAY = "public, max-age=86400"  # they change with a release only
 
@@ -57,40 +61,65 @@ OPTIONS = {
     "docExpansion": "list",
 }
 
-router = APIRouter(prefix=PATH, include_in_schema=False)
+router = APIRouter(include_in_schema=False)
+
+
+class PublishedDocument:
+    """The OpenAPI document of one application. It is made when it is first asked for, and kept as bytes."""
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._making = asyncio.Lock()
+        self._raw = b""
+
+    async def read(self) -> bytes:
+        """Return the document as JSON. It is made in a thread: half a second of work would hold up every payment."""
+        async with self._making:
+            self._raw = self._raw or await asyncio.to_thread(self._make)
+        return self._raw
+
+    def _make(self) -> bytes:
+        return orjson.dumps(document_of(self._app, self._settings))
+
+
+def document_of(app: FastAPI, settings: Settings) -> dict[str, Any]:
+    """Return the document of ``app``: what FastAPI makes, completed."""
+    made = app.openapi()
+    app.openapi_schema = None  # FastAPI would keep it, which takes more memory than all bytes of the page
+    complete(made, settings)
+    return made
 
 
 def install_documentation(app: FastAPI, settings: Settings) -> None:
-    """Add the page to ``app``, and complete its document when it is first asked for."""
+    """Add the page and the document to ``app``."""
+    app.state.document = PublishedDocument(app, settings)
     app.include_router(router)
 
-    generate = app.openapi
 
-    def document() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            made = generate()  # which keeps it in app.openapi_schema
-            complete(made, settings)
-        return generate()
-
-    app.openapi = document  # type: ignore[method-assign]  # how FastAPI's own documentation has it done
+@router.get(DOCUMENT)
+async def document(request: Request) -> Response:
+    """Return the OpenAPI document."""
+    published: PublishedDocument = request.app.state.document
+    return Response(await published.read(), media_type=JSON)
 
 
-@router.get("")
+@router.get(PATH)
 async def page(request: Request) -> Response:
     """The page; `Authorize` takes a token of `mpac token`, and `Try it out` calls this very process."""
     page = PAGE.format(title=escape(request.app.title), path=PATH)
     return HTMLResponse(page, headers={"Content-Security-Policy": POLICY})
 
 
-@router.get("/start.js")
-async def start(request: Request) -> Response:
+@router.get(f"{PATH}/start.js")
+async def start() -> Response:
     """Return the script that starts the page."""
-    options = json.dumps({"url": str(request.app.openapi_url), **OPTIONS})
+    options = json.dumps({"url": DOCUMENT, **OPTIONS})
     script = f"window.ui = SwaggerUIBundle(Object.assign({options}, {{presets: [SwaggerUIBundle.presets.apis]}}));\n"
     return Response(script, media_type="text/javascript")
 
 
-@router.get("/{name}")
+@router.get(f"{PATH}/{{name}}")
 async def asset(name: str) -> Response:
     """One of the page's files."""
     if name not in ASSETS:

@@ -20,9 +20,11 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from api.app import create_app
+from api.routes.documentation import document_of
 from tests.conftest import Serve
 from tests.factories import Signer, Tenant
 from tests.harness import Api
+from tests.published import resolved
 from workflows.settings import Settings
 
 ALLOWED = {200, 201, 204, 400, 401, 403, 404, 409, 422, 429}
@@ -41,8 +43,7 @@ PROMISES = [
 @pytest.fixture(scope="module")
 def document(settings: Settings) -> dict[str, Any]:
     """The document as the application makes it."""
-    made: dict[str, Any] = create_app(settings).openapi()
-    return made
+    return document_of(create_app(settings), settings)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,7 @@ def test_every_operation_documents_its_errors_with_examples(document: dict[str, 
         for method, operation in methods.items():
             for status, response in operation["responses"].items():
                 if int(status) >= 400:
-                    content = response["content"]["application/json"]
+                    content = resolved(document, response)["content"]["application/json"]
                     assert content["examples"], f"{method} {path} {status}"
 
 

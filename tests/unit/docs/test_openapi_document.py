@@ -11,7 +11,7 @@ from api.errors import STATUS
 from api.examples import PAYMENTS, REQUESTS
 from api.routes.documentation import ASSETS, asset
 from api.schemas.payments import PaymentIn, PaymentOut
-from tests.published import published_document
+from tests.published import published_document, resolved
 from workflows.devices.states import DeviceStatus
 from workflows.errors import every_error
 from workflows.payments.states import PaymentStatus
@@ -47,8 +47,9 @@ def test_the_examples_of_requests_are_accepted(document: dict[str, Any]) -> None
 
 
 def test_every_error_has_an_example_where_it_can_happen(document: dict[str, Any]) -> None:
-    responses = document["paths"]["/api/v1/payments"]["post"]["responses"]
-    shown = {name for answer in responses.values() for name in answer["content"]["application/json"]["examples"]}
+    answers = document["paths"]["/api/v1/payments"]["post"]["responses"].values()
+    responses = [resolved(document, answer) for answer in answers]
+    shown = {name for answer in responses for name in answer["content"]["application/json"]["examples"]}
     assert {error.__name__ for error in every_error()} <= shown
 
 

@@ -16,7 +16,7 @@ from api.openapi.page import FATES
 from api.openapi.tags import TAGS
 from api.openapi.walk import objects, operations
 from sandbox.faults import WORDS
-from tests.published import published_document
+from tests.published import published_document, resolved
 from tests.unit.docs.operation_ids import OPERATION_IDS
 from workflows.errors import every_error
 
@@ -26,24 +26,17 @@ def document() -> dict[str, Any]:
     return published_document()
 
 
-def resolve(document: dict[str, Any], reference: str) -> Any:
-    found: Any = document
-    for part in reference.removeprefix("#/").split("/"):
-        found = found[part.replace("~1", "/").replace("~0", "~")]
-    return found
-
-
 def test_every_reference_resolves(document: dict[str, Any]) -> None:
     references = {each["$ref"] for each in objects(document) if "$ref" in each}
     assert len(references) > 50
     for reference in references:
         assert reference.startswith("#/components/"), reference
-        resolve(document, reference)
+        assert resolved(document, {"$ref": reference})
 
 
 def test_every_component_is_used(document: dict[str, Any]) -> None:
     references = {each["$ref"] for each in objects(document) if "$ref" in each}
-    for kind in ("schemas", "headers"):
+    for kind in ("schemas", "headers", "responses"):
         names = {f"#/components/{kind}/{name}" for name in document["components"][kind]}
         assert not names - references, "nothing refers to these"
 
@@ -117,7 +110,7 @@ def examples(document: dict[str, Any]) -> Iterator[Example]:
             yield from examples_of(f"{place} {parameter['name']}", parameter)
         yield from examples_of_bodies(f"{place} request", operation.get("requestBody", {}))
         for status, answer in operation["responses"].items():
-            yield from examples_of_bodies(f"{place} {status}", answer)
+            yield from examples_of_bodies(f"{place} {status}", resolved(document, answer))
     for name, header in document["components"]["headers"].items():
         yield from examples_of(name, header)
     for schema in objects(document):
@@ -163,8 +156,9 @@ def test_every_operation_has_a_described_tag_and_says_what_it_does(document: dic
 def test_every_answer_has_the_id_of_its_request(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         for status, answer in operation["responses"].items():
-            assert "X-Request-Id" in answer["headers"], f"{method} {path} {status}"
-            assert set(answer["headers"]) <= set(HEADERS)
+            headers = resolved(document, answer)["headers"]
+            assert "X-Request-Id" in headers, f"{method} {path} {status}"
+            assert set(headers) <= set(HEADERS)
 
 
 def test_the_page_tells_all_that_a_client_needs(document: dict[str, Any]) -> None:

@@ -1,0 +1,60 @@
+"""Leave out the errors that an operation cannot send: ``api.problems`` lists what routes of its kind may."""
+
+from typing import Any
+
+from api.errors import STATUS
+from api.media_types import JSON
+from api.openapi.headers import takes_key
+from api.openapi.walk import operations
+from workflows.errors import (
+    BalanceUnavailable,
+    DomainError,
+    DuplicateResource,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+)
+
+OF_SOME: dict[type[DomainError], tuple[str, ...]] = {
+    BalanceUnavailable: ("createPayment",),
+    DuplicateResource: (
+        "createPayment",
+        "createBill",
+        "combineBills",
+        "updateOrder",
+        "submitOrder",
+        "cancelOrder",
+        "completeOrder",
+        "createStoreProvider",
+        "createTerminal",
+    ),
+}
+"""Errors that only these operations can send."""
+
+OF_KEYS = (IdempotencyKeyInUse, IdempotencyKeyReused)
+"""Errors of operations that take an idempotency key."""
+
+PROBES_NEVER_SEND = ("404", "429")
+"""Probes take neither a token nor an id, and no limit counts them."""
+
+
+def drop_impossible_errors(document: dict[str, Any]) -> None:
+    """Take impossible statuses and examples out of ``document``. Operations must have their ids."""
+    for path, _, operation in operations(document):
+        answers = operation["responses"]
+        if operation["tags"] == ["health"]:
+            for status in PROBES_NEVER_SEND:
+                answers.pop(status, None)
+        names_nothing = "{" not in path and "requestBody" not in operation
+        if names_nothing and not any(each["required"] for each in operation.get("parameters", ())):
+            answers.pop("404", None)  # a list of what is not there is empty
+        impossible = [error for error, ids in OF_SOME.items() if operation["operationId"] not in ids]
+        impossible += () if takes_key(operation) else OF_KEYS
+        for error in impossible:
+            _drop(answers.get(str(STATUS[error.kind]), {}), error)
+
+
+def _drop(answer: dict[str, Any], error: type[DomainError]) -> None:
+    examples = answer.get("content", {}).get(JSON, {}).get("examples", {})
+    examples.pop(error.__name__, None)
+    if examples:
+        answer["description"] = " ".join(example["summary"] for example in examples.values())
