@@ -4,11 +4,13 @@ import contextlib
 import os
 import select
 import sys
+import traceback
 
 import click
 
 from mpac.command_line import unknown, with_help_option
 from mpac.commands import HELP, load_word, words
+from mpac.exit_codes import BUG
 from mpac.explain import explain
 from mpac.trouble import Trouble
 
@@ -64,7 +66,8 @@ def main() -> None:
             sys.exit(READER_GONE)
         sentence = explain(error)
         if sentence is None:  # a bug of ours, whose traceback is wanted
-            raise
+            traceback.print_exc()
+            sys.exit(BUG)
         _leave(sentence, 1)
     sys.exit(code if isinstance(code, int) else 0)
 

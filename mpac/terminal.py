@@ -34,6 +34,10 @@ SPARE_SECONDS = 10  # before its end a token is replaced: it must outlive the re
 class TokenRefused(Exception):
     """The product gave this device no token; the message is its answer."""
 
+    def __init__(self, answer: "Answer") -> None:
+        super().__init__(f"{answer.status}: {answer.body}")
+        self.answer = answer
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -76,10 +80,14 @@ class Terminal:
             if time.monotonic() >= self._good_until:
                 answer = await self.ask_token(self.assertion())
                 if answer.status != 200:  # noqa: PLR2004 - OK
-                    raise TokenRefused(f"{answer.status}: {answer.body}")
+                    raise TokenRefused(answer)
                 self._token = answer.body["access_token"]
                 self._good_until = time.monotonic() + answer.body["expires_in"] - SPARE_SECONDS
         return self._token
+
+    def forget_token(self) -> None:
+        """Ask for a new token at the next call, for instance because the product answered 401."""
+        self._good_until = 0.0
 
     async def ask_token(self, assertion: str) -> Answer:
         """Exchange ``assertion`` for a token, whatever the answer."""

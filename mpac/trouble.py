@@ -1,6 +1,6 @@
 """What went wrong, in one plain sentence that says what to do.
 
-The command line prints it and ends with exit code 1; no traceback. It is a class of its own so that the stack, which
+The command line prints it and ends with its exit code; no traceback. It is a class of its own so that the stack, which
 knows nothing of click, and the command line, which does, can share it.
 """
 

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from api.__main__ import KEEP_ALIVE_SECONDS
 from api.app import create_app
 from api.protocol import EnvelopeProtocol
 from api.runtime import API_ROLES
+from tests.contract import check_exchange
 from tests.factories import Signer, Tenant
 from tests.waiting import DEADLINE_SECONDS, STEP_SECONDS
 from workflows.database import Role, connect, disconnect
@@ -157,6 +158,7 @@ class Api:
         url = self.url + (path[1:] if path.startswith("//") else f"/api/v1{path}")
         async with self._session.request(method, url, data=data, headers=sent, allow_redirects=False) as answer:
             raw = await answer.read()
+            check_exchange(method, url.removeprefix(self.url), sent, data, answer.status, answer.headers, raw)
             is_json = answer.content_type == "application/json"
             return Answer(answer.status, orjson.loads(raw) if raw and is_json else None, raw, answer.headers)
 
@@ -168,11 +170,12 @@ class Api:
         """POST."""
         return await self.call("POST", path, body, **rest)
 
-    async def events(self, path: str, *, as_: Tenant | str) -> AsyncGenerator[Any]:
-        """Yield the data of server-sent events as they arrive. ``as_`` as for ``call``."""
-        headers = {"Authorization": f"Bearer {as_ if isinstance(as_, str) else self.signer.device(as_)}"}
+    async def events(self, path: str, *, as_: Tenant) -> AsyncIterator[Any]:
+        """The data of server-sent events, each as soon as it is here."""
+        headers = {"Authorization": f"Bearer {self.signer.device(as_)}"}
         async with self._session.get(f"{self.url}/api/v1{path}", headers=headers) as answer:
             assert (answer.status, answer.content_type) == (200, "text/event-stream")
+            check_exchange("GET", f"/api/v1{path}", headers, None, answer.status, answer.headers, b"")
             async for line in answer.content:
                 if line.startswith(b"data: "):
                     yield orjson.loads(line[6:])

@@ -22,7 +22,7 @@ HELP = {
     "seed": "Make merchants, stores and activated devices to play with.",
     "statement": "Write a provider's statement for a settlement, with known breaks planted.",
     "token": "Issue a user's token for development.",
-    "invariants": "Check every rule about money over the whole database.",
+    "invariants": "Check every rule about money over the whole database, and tell what is in doubt.",
     "doctor": "Check this machine and say what to do about each finding.",
     "secrets": "Make the passwords and keys of an installation; --env prints them for compose.",
     "reset": "Stop the stack and delete its data.",

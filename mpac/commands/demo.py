@@ -4,11 +4,15 @@ import asyncio
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from mpac.exit_codes import NOT_CHECKED, trouble_means
 from mpac.options import home_option
+
+if TYPE_CHECKING:
+    from mpac.demo.ending import Ending
 
 MOST_TERMINALS = 200  # on two cores that carry everything, more only wait for each other
 LONGEST_SECONDS = 3_600
@@ -27,16 +31,27 @@ def demo(*, terminals: int, seconds: float, ports: str, keep: bool, home: Path) 
 
     Then three stores live through a day, on clocks that are moved: they close, count, and are compared with their provider.
 
-    It ends with a table and with the verdicts of three judges: the rules over our database, the provider's ledger, and
-    all books added up. Exit code 0 only if they find nothing, and every payment that was accepted is final.
+    It ends with what three auditors found: the rules over our database, the provider's ledger, and all books added up.
+
+    \b
+    Exit codes:
+      0   no rule is broken, every rule that the story exercises looked at something, all of it finished
+      1   a rule was broken
+      2   the command was called wrongly
+      3   this machine was too busy: something did not finish in time, so nothing is said about money
+      4   it could not be played: a stack runs in this folder already, the database is away …
+      5   not proven: a rule that the story has to exercise had nothing to check (too few sales)
+      70  the demonstration itself failed
     """
     from mpac.demo.play import demonstrate  # noqa: PLC0415 - `mpac --help` shall not wait for it
 
     show = demonstrate(home.absolute(), terminals=terminals, seconds=seconds, ports=ports, keep=keep)
-    sys.exit(0 if asyncio.run(_interruptible(show)) else 1)
+    with trouble_means(NOT_CHECKED):
+        ending = asyncio.run(_interruptible(show))
+    sys.exit(ending.end)
 
 
-async def _interruptible(show: Coroutine[Any, Any, bool]) -> bool:
+async def _interruptible(show: Coroutine[Any, Any, "Ending"]) -> "Ending":
     """``show``, where Ctrl-C cuts tills off in the middle of a sale: what they then complain of is no news."""
     playing = asyncio.current_task()
     loop = asyncio.get_running_loop()

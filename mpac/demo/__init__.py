@@ -10,6 +10,9 @@
 | ``guests`` | a table that orders, splits its bill, pays and gets something back |
 | ``accident`` | the worker that is killed |
 | ``tally``, ``screen`` | what is counted, and what is seen |
+| ``persist``, ``calls`` | the one way to other processes, which repeats what was turned away or lost |
+| ``onlooker``, ``records`` | what is read from the database to tell the story |
+| ``problems``, ``ending`` | what went wrong, and which of its ends the demonstration came to |
 
 Everything a terminal does here goes over real HTTP with a device's own key; nothing of the product is called directly.
 """

@@ -1,75 +1,65 @@
 """Guests at a table: what they order, the bills they get, how they pay, and what they get back, over a terminal's HTTP.
 
-A request that brings no answer is sent again with its key, as at any till (``mpac.demo.till``); a worker that is killed
+A request that brings no answer is sent again with its key, as at any till (``mpac.demo.calls``); a worker that is killed
 meanwhile costs the guests a few seconds and nothing else.
 """
 
-import asyncio
-import time
-import uuid
 from typing import Any
 
-import aiohttp
-
-from mpac.terminal import Answer, Terminal
+from mpac.demo.calls import CONFLICT, Caller
+from mpac.demo.persist import NotInTime, wait_until
+from mpac.demo.problems import BrokeOff
 
 CREATED, OK = 201, 200
 LOOK_EVERY_SECONDS = 0.2
-PATIENCE_SECONDS = 60.0  # a killed worker's lease and everything after it, several times over
 OPEN = ("pending", "processing")
+OUT_OF_TIME = ("provider_unavailable", "expired", "withdrawn_by_provider")
+"""Why a payment or refund ends without success if its calls could not be made in time, which no guest asked for."""
 
-
-class BrokeOff(Exception):
-    """Something that guests cannot go on after; the message is a sentence."""
+COUNTED = {"payments": "payment", "refunds": "refund"}
 
 
 class Guests:
-    """A table with a terminal. ``sandbox_url`` is where a guest's telephone pays a code."""
+    """A table with a terminal. ``telephone`` is a guest's, which pays codes at the provider."""
 
-    def __init__(
-        self, terminal: Terminal, *, session: aiohttp.ClientSession, sandbox_url: str, control_key: str
-    ) -> None:
+    def __init__(self, terminal: Caller, *, telephone: Caller) -> None:
         self._terminal = terminal
-        self._session = session
-        self._sandbox_url = sandbox_url.rstrip("/")
-        self._telephone = {"Authorization": f"Bearer {control_key}"}
+        self._telephone = telephone
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """A POST that has to be accepted. Raises ``BrokeOff``."""
-        key, deadline = uuid.uuid4().hex, time.monotonic() + PATIENCE_SECONDS
-        while True:
-            answer = await self._call("POST", path, body=body, key=key)
-            if answer is not None and answer.status == CREATED:
-                return dict(answer.body)
-            if (answer is not None and answer.status < 500) or time.monotonic() > deadline:  # noqa: PLR2004 - the servers' own troubles pass
-                said = "nothing" if answer is None else f"{answer.status} {answer.body}"
-                raise BrokeOff(f"POST {path} was answered with {said}")
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
+        """Send a POST that has to be accepted, and return what it made. Raises ``BrokeOff``, ``NotInTime``."""
+        answer = await self._terminal.call("POST", path, body=body)
+        if answer.status != CREATED:
+            raise BrokeOff(f"POST {path} was answered with {answer.status} {answer.body}")
+        return dict(answer.body)
 
     async def read(self, path: str) -> dict[str, Any]:
-        """What is there now; empty while nobody answers."""
-        answer = await self._call("GET", path)
-        return dict(answer.body) if answer is not None and answer.status == OK else {}
+        """Return what is there now. Raises ``BrokeOff``, ``NotInTime``."""
+        answer = await self._terminal.call("GET", path)
+        if answer.status != OK:
+            raise BrokeOff(f"GET {path} was answered with {answer.status} {answer.body}")
+        return dict(answer.body)
 
-    async def pay(self, bill: dict[str, Any], method: dict[str, Any]) -> dict[str, Any]:
+    async def pay(self, bill: dict[str, Any], method: dict[str, Any], **more: Any) -> dict[str, Any]:
         """Pay all of a bill; a code that is shown is paid by a guest's telephone. Returns the final payment."""
-        return await self.buy(bill["balance_amount"], method, bill_id=bill["id"])
+        return await self.buy(bill["balance_amount"], method, bill_id=bill["id"], **more)
 
     async def buy(self, amount: int, method: dict[str, Any], **more: Any) -> dict[str, Any]:
         """Pay an amount, as ``pay`` does. Returns the final payment."""
         payment = await self.post("/payments", {"amount": amount, "method": method, **more})
         return await self.finish(payment["id"])
 
-    async def see_code(self, amount: int) -> dict[str, Any]:
+    async def see_code(self, amount: int, *, expires_in: int) -> dict[str, Any]:
         """Have a code shown, and let it be for now; ``finish`` pays it. Returns the payment that waits for it."""
-        payment = await self.post("/payments", {"amount": amount, "method": {"type": "qr", "mode": "mpm"}})
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not payment["next_action"]:
-            if time.monotonic() > deadline:
-                raise BrokeOff(f"no code of {payment['id']} was shown within {PATIENCE_SECONDS:g} s")
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
-            payment = await self.read(f"/payments/{payment['id']}") or payment
-        return payment
+        order = {"amount": amount, "method": {"type": "qr", "mode": "mpm"}, "expires_in": expires_in}
+        path = f"/payments/{(await self.post('/payments', order))['id']}"
+        return await wait_until(
+            lambda: self.read(path),
+            lambda seen: bool(seen["next_action"]) or seen["status"] not in OPEN,
+            what=f"the code of {path}",
+            counted="payment",
+            every=LOOK_EVERY_SECONDS,
+        )
 
     async def finish(self, payment_id: str) -> dict[str, Any]:
         """Wait for the end of a payment; a code that is shown is paid. Returns the final payment."""
@@ -83,24 +73,30 @@ class Guests:
         return await self._final(f"/refunds/{refund['id']}")
 
     async def _final(self, path: str) -> dict[str, Any]:
-        deadline, is_paid = time.monotonic() + PATIENCE_SECONDS, False
-        while time.monotonic() < deadline:
+        counted, is_paid = COUNTED[path.split("/")[1]], False
+
+        async def look() -> dict[str, Any]:
+            nonlocal is_paid
             found = await self.read(path)
-            if found and found["status"] not in OPEN:
-                return found
-            if found.get("next_action") and not is_paid:
+            if found.get("next_action") and found["status"] in OPEN and not is_paid:
                 is_paid = await self._pay_code(found["id"])
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
-        raise BrokeOff(f"{path} was not final after {PATIENCE_SECONDS:g} s")
+            return found
+
+        end = await wait_until(
+            look,
+            lambda found: found["status"] not in OPEN,
+            what=f"the end of {path}",
+            counted=counted,
+            every=LOOK_EVERY_SECONDS,
+        )
+        why = end.get("failure_code") or end.get("cancel_reason")
+        if why in OUT_OF_TIME:
+            raise NotInTime(f"{path} ended as {end['status']} ({why})", counted=counted)
+        return end
 
     async def _pay_code(self, payment_id: str) -> bool:
-        """The guest's telephone, which talks to the provider and not to us."""
-        url = f"{self._sandbox_url}/v1/codes/{payment_id}:1/pay"
-        async with self._session.post(url, headers=self._telephone) as answer:
-            return answer.status == OK
-
-    async def _call(self, method: str, path: str, **rest: Any) -> Answer | None:
-        try:
-            return await self._terminal.call(method, path, **rest)
-        except (aiohttp.ClientError, TimeoutError):
-            return None
+        """Pay with the guest's telephone, which talks to the provider and not to us. Returns whether it was paid."""
+        answer = await self._telephone.call("POST", f"/v1/codes/{payment_id}:1/pay")
+        if answer.status not in (OK, CONFLICT):
+            raise BrokeOff(f"the code of {payment_id} was answered with {answer.status} {answer.body}")
+        return answer.status == OK

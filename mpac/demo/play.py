@@ -1,26 +1,36 @@
-"""The whole demonstration: build the stage, play the chapters, let the judges speak."""
+"""The whole demonstration: build the stage, play the chapters, have the auditors look, say how it ended."""
 
 import asyncio
+import traceback
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpac.demo.began import seconds_since_command
+from mpac.demo.ending import Ending, conclude, together
+from mpac.demo.persist import NotInTime, PassingFailure, persist
+from mpac.demo.problems import BrokeOff, Problem, failed, late
 from mpac.demo.screen import Screen
 from mpac.demo.stage import IN_A_SENTENCE, Stage, stack_for
-from mpac.proof import as_problems, as_table, is_clean, prove
+from mpac.explain import explain
+from mpac.proof import Proof, as_problems, as_table
 from mpac.stack.attach import attach
 from mpac.stack.environment import HIDDEN, without_password
 from mpac.stack.home import Home
 from mpac.stack.realm import MOVABLE
 from mpac.stack.runfile import read_run
+from mpac.trouble import Trouble
+
+if TYPE_CHECKING:
+    from mpac.demo.chapters import Chapter
 
 STORES = 3
-WRONGS_SHOWN = 20
+PROBLEMS_SHOWN = 20
 
 
-async def demonstrate(home: Path, *, terminals: int, seconds: float, ports: str, keep: bool) -> bool:
-    """Play it all; whether every payment is final, everything adds up and all judges agree."""
+async def demonstrate(home: Path, *, terminals: int, seconds: float, ports: str, keep: bool) -> Ending:
+    """Play it all and return how it ended. Raises ``Trouble`` if it can't be played or the auditors can't look."""
     screen = Screen()
     screen.title("MPAC SmartPOS Payments")
     screen.say(
@@ -33,59 +43,92 @@ async def demonstrate(home: Path, *, terminals: int, seconds: float, ports: str,
         attach(home)
         screen.say(f"Ready {seconds_since_command():.1f} s after the command. {IN_A_SENTENCE}")
         stage = Stage(Home(home), screen, await _seed(home, terminals), terminals, seconds, keep, wait_for_rest)
-        wrong = await _play(stage)
-        is_proven = await _prove(stage, wrong)
+        ending = await _play(stage)
         if keep:
             _tell_where(stage)
     if not keep:
         screen.say("Everything is stopped again; with --keep it would have stayed up.")
-    return is_proven
+    return ending
 
 
 async def _seed(home: Path, terminals: int) -> dict[str, Any]:
     from mpac.seeding import seed_tenants  # noqa: PLC0415 - imported above, while the servers started
 
-    return await seed_tenants(Home(home), merchants=1, stores=min(STORES, terminals), devices=terminals)
+    async def attempt() -> dict[str, Any]:
+        try:
+            return await seed_tenants(Home(home), merchants=1, stores=min(STORES, terminals), devices=terminals)
+        except Exception as error:
+            sentence = explain(error)
+            if sentence is None:
+                raise
+            raise PassingFailure(sentence) from error
+
+    return await persist(attempt, what="the terminals of this evening")
 
 
-async def _play(stage: Stage) -> list[str]:
+async def _play(stage: Stage) -> Ending:
     from mpac.demo.chapters import CHAPTERS  # noqa: PLC0415 - aiohttp is imported while nobody waits for it
 
-    wrong: list[str] = []
-    for number, together in enumerate(CHAPTERS):
+    problems: list[Problem] = []
+    played: list[Chapter] = []
+    for number, chapters in enumerate(CHAPTERS):
         if number:
-            wrong += await _look(stage)
-        stage.screen.title(together[0].title)
-        for found in await asyncio.gather(*(chapter.play(stage) for chapter in together)):
-            wrong += found
-    return wrong
+            await stage.audit("before the clock moves")
+        if problems:
+            # What follows moves the clock, which is done while nothing is under way: it would prove nothing now.
+            stage.screen.say(f"“{chapters[0].title}” is left out, since what came before it did not end well.")
+            break
+        stage.screen.title(chapters[0].title)
+        for found in await asyncio.gather(*(_chapter(stage, chapter) for chapter in chapters)):
+            problems += found
+        played += [chapter for chapter in chapters if chapter.is_played(stage)]
+    return await _end(stage, problems, played)
 
 
-async def _look(stage: Stage) -> list[str]:
-    """The judges before the clock moves: some rules are about the last day only. Returns what they found."""
-    verdicts = await prove(sandbox_url=stage.run["sandbox_url"], control_key=stage.run["sandbox_control_key"])
-    count = sum(verdict.count for verdict in verdicts)
-    stage.screen.say(f"The judges look for the first time: {len(verdicts)} rules, {count} violations.")
-    return as_problems(verdicts)
+async def _chapter(stage: Stage, chapter: "Chapter") -> list[Problem]:
+    """Play a chapter. A bug in it ends it and not the demonstration: the auditors look all the same."""
+    try:
+        return await chapter.play(stage)
+    except NotInTime as error:
+        return [late(f"“{chapter.title}”: {error}", counted=error.counted)]
+    except BrokeOff as error:
+        return [failed(f"“{chapter.title}”: {error}")]
+    except Exception as error:
+        if explain(error) is not None or isinstance(error, Trouble):
+            raise
+        traceback.print_exc()
+        return [failed(f"“{chapter.title}” broke off: {type(error).__name__} {error}")]
 
 
-async def _prove(stage: Stage, wrong: list[str]) -> bool:
-    """The judges, and the sentence that everything was for."""
+async def _end(stage: Stage, problems: list[Problem], played: Sequence["Chapter"]) -> Ending:
+    """Have the auditors look for the last time, and say how it ended and why."""
+    last = await stage.audit("at the end")
     screen = stage.screen
-    verdicts = await prove(sandbox_url=stage.run["sandbox_url"], control_key=stage.run["sandbox_control_key"])
-    screen.title("The proof: what three judges say")
+    screen.title("The proof: what three auditors found")
+    verdicts = together(stage.audits)
     screen.show(as_table(verdicts))
-    for line in [*wrong[:WRONGS_SHOWN], *as_problems(verdicts)]:
-        screen.say(line, style="bold red")
     screen.console.print()
-    if wrong or not is_clean(verdicts):
-        screen.say("The judges or the tills found something wrong: see above.", style="bold red")
-        return False
-    screen.say(
-        "All judges agree: nothing was lost, nothing was charged twice, and every payment is final.",
-        style="bold green",
+    _tell_figures(stage, last)
+    for problem in problems[:PROBLEMS_SHOWN]:
+        screen.say(problem.sentence, style="bold red")
+    if len(problems) > PROBLEMS_SHOWN:
+        screen.say(f"… and {len(problems) - PROBLEMS_SHOWN} more", style="bold red")
+    for line in as_problems(verdicts):
+        screen.say(line, style="bold red")
+    ending = conclude(problems, stage.audits, exercises=frozenset().union(*(one.exercises for one in played)))
+    screen.console.print()
+    screen.say(ending.sentence, style=ending.style)
+    return ending
+
+
+def _tell_figures(stage: Stage, last: Proof) -> None:
+    screen = stage.screen
+    screen.show(
+        f"The auditors looked {len(stage.audits)} times; “checked” is the most that a rule was applied to in one of them. "
+        f"{last.looked_at_in_a_sentence()}"
     )
-    return True
+    for line in last.waiting.lines():
+        screen.show(line)
 
 
 def _tell_where(stage: Stage) -> None:

@@ -3,8 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-import psycopg
-
+from mpac.demo.onlooker import Onlooker
 from mpac.demo.sales import Method
 
 _HELD = "SELECT id, fence FROM payments WHERE status = 'processing' AND lease_until IS NOT NULL"
@@ -35,43 +34,39 @@ class Held:
 
 
 class Records:
-    """One connection of an onlooker."""
+    """What an onlooker reads. All of it raises ``NotInTime`` if the database stays away."""
 
-    def __init__(self, connection: psycopg.AsyncConnection) -> None:
-        self._connection = connection
+    def __init__(self, onlooker: Onlooker) -> None:
+        self._onlooker = onlooker
 
     @classmethod
     async def open(cls, database_url: str) -> "Records":
         """Connect."""
-        connection = await psycopg.AsyncConnection.connect(database_url, autocommit=True, application_name="mpac_demo")
-        await connection.set_read_only(True)
-        return cls(connection)
+        return cls(await Onlooker.open(database_url, name="mpac_demo"))
 
     async def close(self) -> None:
         """Disconnect."""
-        await self._connection.close()
+        await self._onlooker.close()
 
     async def held(self) -> list[Held]:
         """The payments that some worker holds at this moment."""
-        found = await self._connection.execute(_HELD)
-        return [Held(*row) for row in await found.fetchall()]
+        return [Held(*row) for row in await self._onlooker.rows(_HELD)]
 
     async def still_held(self, held: Collection[Held]) -> list[Held]:
         """Those of ``held`` that nobody has taken up or finished since."""
         fences = {payment.id: payment.fence for payment in held}
-        found = await self._connection.execute(_NOW, [list(fences)])
         return [
             Held(row[0], row[2])
-            for row in await found.fetchall()
+            for row in await self._onlooker.rows(_NOW, [list(fences)])
             if row[1] == "processing" and row[2] == fences[row[0]]
         ]
 
     async def doubts(self, payment_ids: Collection[str]) -> dict[Method, int]:
         """How many of these were in doubt at some time, by method."""
-        found = await self._connection.execute(_DOUBTED, [list(payment_ids)])
-        return {METHODS[row[0], row[1], row[2]]: row[3] for row in await found.fetchall()}
+        found = await self._onlooker.rows(_DOUBTED, [list(payment_ids)])
+        return {METHODS[row[0], row[1], row[2]]: row[3] for row in found}
 
     async def references(self, beginning: str) -> dict[str, tuple[int, str]]:
         """client_reference → how many payments bear it, and the first of them."""
-        found = await self._connection.execute(_REFERENCES, [f"{beginning}%"])
-        return {row[0]: (row[1], row[2]) for row in await found.fetchall()}
+        found = await self._onlooker.rows(_REFERENCES, [f"{beginning}%"])
+        return {row[0]: (row[1], row[2]) for row in found}

@@ -1,7 +1,8 @@
 """What happens at the tills: each kind of sale, what goes wrong with it, and how often.
 
-The deck is shuffled and dealt again and again, so that even a short evening sees each kind, and a long one sees them in
-these proportions. ``fate`` is the sandbox provider's word for what befalls the call.
+The deck is shuffled and dealt again and again, so that a long evening sees each kind in these proportions. Before it
+each habit is dealt once (``OPENING``), so that even a short evening has a double tap, lost answers and cancels. ``fate`` is
+the sandbox provider's word for what befalls the call.
 """
 
 import random
@@ -104,6 +105,10 @@ FIRST = Kind(Method.QR_CPM, copies=0)
 """The first sale of all: nothing goes wrong with it, so that it tells how soon the first payment was completed."""
 
 
+OPENING = tuple(next(kind for kind in DECK if kind.habit is habit) for habit in Habit if habit is not Habit.PLAIN)
+"""One sale of each habit but the plain one, dealt after the first sale."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sale:
     """One sale: its kind, and the request that stands for it."""
@@ -114,9 +119,9 @@ class Sale:
 
 
 def sales(mark: str, *, chance: random.Random) -> Iterator[Sale]:
-    """Sales without end, ``FIRST`` before all others. ``mark`` makes their references unlike those of any other evening."""
+    """Sales without end, ``FIRST`` and ``OPENING`` first. ``mark`` makes their references unlike those of other evenings."""
     numbers = count(1)
-    deck = [FIRST]
+    deck = [FIRST, *OPENING]
     while True:
         for kind in deck:
             reference = f"demo-{mark}-{next(numbers):05}"

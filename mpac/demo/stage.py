@@ -9,12 +9,14 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mpac.demo.persist import NotInTime, PassingFailure, persist
 from mpac.demo.screen import Screen
+from mpac.proof import Proof, prove
 from mpac.stack.detach import detach_up, stop_other, wait_complete
 from mpac.stack.home import Home, command
 from mpac.stack.local import LocalStack
@@ -43,6 +45,8 @@ IN_A_SENTENCE = (
     "and doubts are asked about ten times sooner than usual. The provider takes 80 to 250 ms for a call."
 )
 
+AUDIT_WITHIN_SECONDS = 60.0  # books that stay closed for longer are not opened by waiting
+
 FIRST = ("sandbox", "api", "worker-payments-1")  # what the first payment needs …
 LATER = ("worker-other", "beat", "flower")  # … and what it need not wait for
 
@@ -59,6 +63,26 @@ class Stage:
     is_kept: bool
     wait_for_rest: Callable[[], Awaitable[None]]
     """Returns when what the first payment did not need is there too (``LATER``)."""
+    audits: list[Proof] = field(default_factory=list)
+    """What the auditors found, each time they looked."""
+
+    async def audit(self, moment: str) -> Proof:
+        """Have all auditors look, and tell what they find at this ``moment``. Raises ``Trouble`` if they can't."""
+        run = self.run
+
+        async def attempt() -> Proof:
+            try:
+                return await prove(sandbox_url=run["sandbox_url"], control_key=run["sandbox_control_key"])
+            except Trouble as trouble:
+                raise PassingFailure(str(trouble)) from trouble
+
+        try:
+            proof = await persist(attempt, what=f"the audit {moment}", within=AUDIT_WITHIN_SECONDS)
+        except NotInTime as late:
+            raise Trouble(f"The auditors can't look: {late}.") from late
+        self.audits.append(proof)
+        self.screen.say(f"The auditors look {moment}: {proof.in_a_sentence()}")
+        return proof
 
     def command(self, words: str) -> str:
         """A command that reaches this stage, for the reader to type."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from rich.table import Table
 
 from mpac.demo.began import seconds_since_command
+from mpac.demo.problems import Problem
 from mpac.demo.sales import Habit, Method, Sale
 
 FINAL = ("completed", "failed", "cancelled")
@@ -28,15 +29,24 @@ class Line:
 
 
 class Tally:
-    """The whole evening's numbers. ``wrong`` are sentences about what should never happen."""
+    """The whole evening's numbers, and the problems that the tills had."""
 
     def __init__(self) -> None:
         self.lines: dict[Method, Line] = defaultdict(Line)
+        self.begun: set[str] = set()  # client_reference of each sale whose request was sent
         self.accepted: dict[str, str] = {}  # payment id → client_reference
         self.open: dict[str, bool] = {}  # payment id → whether its outcome is in doubt, as its terminal was last told
         self.mishaps: Counter[str] = Counter()
-        self.wrong: list[str] = []
+        self.problems: list[Problem] = []
         self.first_completed_after_seconds: float | None = None
+
+    def add(self, problem: Problem) -> None:
+        """Note a problem."""
+        self.problems.append(problem)
+
+    def note_begun(self, sale: Sale) -> None:
+        """Note that a sale's request is about to be sent: from now on its payment may exist."""
+        self.begun.add(sale.reference)
 
     def note_accepted(self, sale: Sale, payment_id: str, *, post_ms: float) -> None:
         """A 201 arrived. Where the first answer was lost on purpose, its time says nothing and is left out."""

@@ -13,8 +13,11 @@ SANDBOX = "sandbox"
 """What our books call the provider that shows its ledger."""
 
 UNAUTHORIZED = 401
+KINDS = ("charge", "reversal", "refund")
+TEXTS, NUMBERS = ("kind", "reference", "payment_id", "currency"), ("amount", "fee")
 PAGE = 5_000  # the most the provider gives at once
 TIMEOUT_SECONDS = 30
+MOST_SHOWN = 200  # characters of what is not a line
 
 
 @dataclass(slots=True)
@@ -80,6 +83,8 @@ async def movements(sandbox_url: str, *, control_key: str) -> AsyncIterator[dict
         ) from error
     except (aiohttp.ClientError, TimeoutError) as error:
         raise _hidden(sandbox_url, error) from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise Trouble(f"What the sandbox provider at {sandbox_url} shows is not a ledger: {error!r}") from error
 
 
 def _hidden(sandbox_url: str, error: Exception) -> Trouble:
@@ -97,5 +102,13 @@ async def _movements(url: str, control_key: str) -> AsyncIterator[dict[str, Any]
             async with session.get(f"{url}/control/ledger", params=params, raise_for_status=True) as response:
                 page = await response.json()
             for movement in page["data"]:
-                yield movement
+                yield _checked(movement)
             after = page["next"]
+
+
+def _checked(movement: dict[str, Any]) -> dict[str, Any]:
+    """Return a line of the ledger. Raises ``ValueError``, ``LookupError`` or ``TypeError`` if it is not one."""
+    is_line = movement["kind"] in KINDS and all(type(movement[name]) is str for name in TEXTS)
+    if not is_line or not all(type(movement[name]) is int for name in NUMBERS):
+        raise ValueError(f"a line of it is {str(movement)[:MOST_SHOWN]}")
+    return movement

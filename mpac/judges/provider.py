@@ -78,28 +78,36 @@ def _not_taken_as_told(claim: Claim | None, moved: Moved) -> list[str]:
     assert claim  # noqa: S101 - the table below asks only for payments of ours
     problems = []
     if moved.net_charged != claim.due:
-        problems.append(f"{claim.status} with {claim.due} to pay, and the provider took {moved.net_charged}")
+        problems.append(
+            f"{claim.status} with {_of(claim.due, claim)} to pay, the provider took {_of(moved.net_charged, moved)}"
+        )
     if moved.currencies - {claim.currency}:
         problems.append(f"{claim.status} in {claim.currency}, and the provider took {', '.join(moved.currencies)}")
     # A refund under way has been reserved, and may have been made or not.
     if not claim.refunded <= moved.refunded <= max(claim.refunded, claim.refund_reserved):
-        problems.append(f"{claim.refunded} given back, and the provider gave {moved.refunded}")
+        problems.append(f"{_of(claim.refunded, claim)} given back, the provider gave {_of(moved.refunded, moved)}")
     return problems
 
 
 def _taken_after_all(claim: Claim | None, moved: Moved) -> list[str]:
     assert claim  # noqa: S101 - as above
     kept = moved.net_charged - moved.refunded
-    return [f"{claim.status}, and the provider holds {kept} {', '.join(moved.currencies)}"] if kept else []
+    return [f"{claim.status}, and the provider holds {_of(kept, moved)}"] if kept else []
 
 
 def _not_written_down(claim: Claim | None, moved: Moved) -> list[str]:
     if claim is None:
-        return [f"the provider moved {moved.net_charged} for a payment that we do not know"]
+        return [f"the provider moved {_of(moved.net_charged, moved)} for a payment that we do not know"]
     if not claim.is_at_provider:
-        return [f"the provider moved {moved.net_charged} for a payment that is none of its own"]
+        return [f"the provider moved {_of(moved.net_charged, moved)} for a payment that is none of its own"]
     strange = sorted(moved.references - set(claim.references))
     return [f"money moved under the key {reference}, which is no attempt of ours" for reference in strange]
+
+
+def _of(amount: int, whose: Claim | Moved) -> str:
+    """Return an amount with its currency, as both sides store it: formatting would take code of the product."""
+    currencies = {whose.currency} if isinstance(whose, Claim) else whose.currencies
+    return f"{amount} minor units of {' and '.join(sorted(currencies)) or 'any currency'}"
 
 
 def _is(statuses: frozenset[str]) -> Callable[[Claim | None, Moved], bool]:

@@ -105,7 +105,9 @@ def _differences(
         for name, one, other in pairs:
             if one != other:
                 words = name.replace("_", " ")
-                yield Difference(rule, " ".join(place), f"{words}: {our_name} {one}, {their_name} {other}")
+                yield Difference(
+                    rule, " ".join(place), f"{words}: {our_name} {one}, {their_name} {other} (minor units)"
+                )
 
 
 def _add(sums: dict[Place, Figures], store_id: str, movement: dict[str, Any]) -> None:

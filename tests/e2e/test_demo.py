@@ -1,7 +1,11 @@
-"""The demonstration, in short: it tells its stories, all judges agree, and leaves its reports, or all that it was."""
+"""The demonstration, in short: it tells its stories, all auditors agree, and leaves its reports, or all that it was.
+
+It is played before servers that turn each kind of request away at first, and lose the answer to the second: no role gives up.
+"""
 
 import asyncio
 import json
+import os
 import re
 import signal
 import subprocess
@@ -11,25 +15,87 @@ from pathlib import Path
 import psutil
 
 from mpac.stack.home import ROOT
+from tests.e2e.turning_away import turning_away
 from tests.waiting import HANGS_AFTER_SECONDS, until
 
 BREAKS = (
-    "missing_at_provider",
-    "missing_internally",
-    "amount_mismatch",
-    "currency_mismatch",
-    "status_mismatch",
-    "fee_mismatch",
-    "duplicate_internal",
-    "duplicate_provider",
-    "date_mismatch",
+    "missing at provider",
+    "missing internally",
+    "amount mismatch",
+    "currency mismatch",
+    "status mismatch",
+    "fee mismatch",
+    "duplicate internal",
+    "duplicate provider",
+    "date mismatch",
+)
+
+TURNED_AWAY = """
+import os
+import mpac.demo.persist as persist
+from mpac.demo.stage import Stage
+from mpac.__main__ import main
+
+persist.FIRST_PAUSE_SECONDS = 0.05
+run = Stage.run.fget
+before = {"api_url": os.environ["BEFORE_API"], "sandbox_url": os.environ["BEFORE_SANDBOX"]}
+Stage.run = property(lambda stage: {**run(stage), **before})
+main()
+"""
+"""The demonstration whose every role talks to the proxies."""
+
+BY_API = (
+    "POST /auth/device/token",  # terminals
+    "POST /payments",
+    "GET /payments",
+    "GET /payments/{id}",
+    "POST /payments/{id}/cancel",
+    "POST /payments/{id}/refund",
+    "GET /refunds/{id}",
+    "POST /orders",
+    "GET /orders/{id}",
+    "POST /bills",
+    "POST /bills/{id}/split",
+    "POST /device/provision/activate",
+    "POST /merchants",  # people
+    "POST /stores",
+    "POST /stores/{id}/providers",
+    "PUT /stores/{id}/statement-policies",
+    "POST /terminals",
+    "POST /device/provision/generateActivationCode",
+    "GET /settlements",
+    "GET /settlements/{id}",
+    "POST /settlements/{id}/cash-count",
+    "GET /settlements/{id}/lines",
+    "POST /settlements/{id}/statements",
+    "POST /settlements/{id}/reconcile",
+    "GET /settlements/{id}/breaks",
+    "POST /breaks/{id}/assign",
+    "POST /breaks/{id}/resolve",
+    "GET /settlements/{id}/report",
+    "GET /settlements/{id}/report.pdf",
+)
+BY_PROVIDER = (
+    "GET /control/clock",
+    "PUT /control/clock",
+    "POST /v1/codes/{id}/pay",
+    "GET /v1/statements",
+    "GET /control/ledger",  # the auditors
 )
 
 
-def test_a_short_demonstration_ends_well(tmp_path: Path) -> None:
+async def test_a_short_demonstration_ends_well_although_each_kind_of_request_is_turned_away_at_first(
+    tmp_path: Path,
+) -> None:
     home = tmp_path / "home"
     words = ("demo", "--home", str(home), "--ports", "free", "--terminals", "8", "--seconds", "4")
-    done = _run("-m", "mpac", *words)
+    run_file = home / "run.json"
+    async with (
+        turning_away(run_file, "api") as (api, of_api),
+        turning_away(run_file, "sandbox") as (sandbox, of_sandbox),
+    ):
+        variables = {"MPAC_PUBLIC_URL": api, "BEFORE_API": api, "BEFORE_SANDBOX": sandbox}
+        done = await asyncio.to_thread(_run, "-c", TURNED_AWAY, *words, **variables)
     said = re.sub(r"\s+", " ", done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"The first payment was completed [\d.]+ s after the command was given", said)
@@ -37,15 +103,19 @@ def test_a_short_demonstration_ends_well(tmp_path: Path) -> None:
     assert "The supervisor started worker-payments-1 again" in said
     assert re.search(r"All \d+ were taken up again", said)
     assert re.search(r"(\d+) sales at the tills, \1 payments in the database, each of them final", said)
-    assert "come to 6,193 yen, 563 of it tax. Three bills, please: 2,065 + 2,064 + 2,064." in said
-    assert "2,065 in cash (out of 3,000, 935 back), 2,064 by a QR code" in said
-    assert "2,064 by card: the order is paid." in said
-    assert "748 yen to the card (completed); 1,316 of 2,064 are kept." in said
+    assert "cost ¥6,193, ¥563 of it tax. Three bills, please: ¥2,065 + ¥2,064 + ¥2,064." in said
+    assert "¥2,065 in cash (out of ¥3,000, ¥935 back), ¥2,064 by a QR code" in said
+    assert "card is declined (failed), another card pays ¥2,064: the order is paid." in said
+    assert "¥748 to the card (completed); the cafe keeps ¥1,316 of ¥2,064." in said
     _check_day(said)
     _check_reports(home / "reports")
-    assert "All judges agree: nothing was lost, nothing was charged twice, and every payment is final." in said
+    _check_proof(said)
+    assert "All auditors agree: nothing was lost, nothing was charged twice, and every payment is final." in said
     assert done.stderr == ""
     assert not _still_there(home)
+    tried = {kind: of_api.attempts[kind.replace(" ", " /api/v1", 1)] for kind in BY_API}
+    tried |= {kind: of_sandbox.attempts[kind] for kind in BY_PROVIDER}
+    assert [kind for kind, attempts in tried.items() if attempts < 3] == []  # turned away, lost, answered
 
 
 ONE_CHAPTER = """
@@ -99,15 +169,21 @@ async def test_a_stack_that_runs_there_already_is_left_alone(tmp_path: Path) -> 
         up = _run("-m", "mpac", "up", "--detach", "--only", "valkey", "--ports", "free", "--home", str(home))
         assert up.returncode == 0, up.stderr
         refused = _run("-m", "mpac", "demo", "--keep", "--home", str(home), "--ports", "free")
-        assert (refused.returncode, "already runs" in refused.stderr) == (1, True)
+        assert (refused.returncode, "already runs" in refused.stderr) == (4, True)
         assert _run("-m", "mpac", "status", "--home", str(home)).returncode == 0
     finally:
         _run("-m", "mpac", "down", "--home", str(home))
 
 
-def _run(*words: str) -> subprocess.CompletedProcess[str]:
+def _run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *words], capture_output=True, text=True, cwd=ROOT, check=False, timeout=HANGS_AFTER_SECONDS
+        [sys.executable, *words],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        check=False,
+        timeout=HANGS_AFTER_SECONDS,
     )
 
 
@@ -117,34 +193,56 @@ def _still_there(home: Path) -> list[psutil.Process]:
     return [process for process in every if str(home) in " ".join(process.info["cmdline"] or [])]
 
 
+def _check_proof(said: str) -> None:
+    """What the auditors looked at: three times, the first while payments are open and their worker is dead."""
+    proof = said.partition("The proof: what three auditors found")[2]
+    assert len(re.findall(r"The auditors look [a-z ]+: No rule is broken: \d+ hold", said)) == 3
+    assert re.search(r"Every open payment is within its bound, or a person was asked. [1-9]\d* holds", proof)
+    assert " 0 holds" not in proof
+    assert "Every open refund is within its bound, or a person was asked. 0 nothing to check" in proof
+    figures = re.search(r"Looked at: (.+?)\.", proof)
+    assert figures
+    counts = {name: int(count.replace(",", "")) for count, name in re.findall(r"([\d,]+) ([a-z][a-z ]+)", figures[1])}
+    assert all(counts.values())
+    assert {"payments", "refunds", "provider movements", "settlements", "journal entries", "ledger accounts"} <= {
+        *counts
+    }
+    assert "In doubt: none" in proof
+
+
 def _check_day(said: str) -> None:
     """What the story says of the three stores; the figures follow from the book of ``mpac.demo.day.sales``."""
-    assert "The judges look for the first time" in said
-    assert "Shibuya gives back 700 of a lunch's 2,200 yen (completed): a line of today." in said
-    assert "closed them: Shibuya with 20 lines and 44,487 yen net, Shinjuku with 6 and 9,060." in said
+    assert "The auditors look before the clock moves" in said
+    assert "Shibuya gives back ¥700 of a lunch's ¥2,200 (completed): a line of today." in said
+    assert "closed them: Shibuya with 20 lines and ¥44,487 net, Shinjuku with 6 and ¥9,060." in said
     assert "and pays (completed): begun yesterday, completed today" in said
-    assert "Shibuya gives back 1,540 of a lunch's 1,540 yen (completed): yesterday is closed" in said
+    assert "Shibuya gives back ¥1,540 of a lunch's ¥1,540 (completed): yesterday is closed" in said
     assert "Ueno is an izakaya and sold until now; its day ended at five, with 6 lines." in said
-    assert "should hold 8,150 yen and holds 7,650: -500. Without a note that is refused" in said
-    assert "Ours come to 37,070 yen, theirs to 28,267; the difference of 8,803 is explained to the yen" in said
-    explained, _, rest = said.partition("The manager may not end breaks (403)")
-    table = explained.partition("explained to the yen:")[2]
-    assert {name: table.count(f"{name} 1 ") for name in (*BREAKS, "expected")} == dict.fromkeys(
+    assert "should hold ¥8,150 and holds ¥7,650: -¥500. Without a note that is refused" in said
+    assert (
+        "Our lines add up to ¥37,070, theirs to ¥28,267; the difference of ¥8,803 is explained to the last yen" in said
+    )
+    explained, _, rest = said.partition("The manager may not (403)")
+    table = explained.partition("explained to the last yen:")[2]
+    assert {name: table.count(f"{name} 1 ¥") for name in (*BREAKS, "expected")} == dict.fromkeys(
         (*BREAKS, "expected"), 1
     )
-    assert re.search(r"matched 10 18,910 18,910 0 0", table)
-    assert re.search(r"all 20 37,070 28,267 8,803 -316", table)
-    assert "Run 2 finds every break again with its resolution" in rest
+    assert "matched 10 ¥18,910 ¥18,910 ¥0 ¥0" in table
+    assert "all 20 ¥37,070 ¥28,267 ¥8,803 -¥316" in table
+    assert re.search(r"Run \d finds every break again with its resolution", rest)  # a run whose answer was lost counts
     assert "Shibuya's day is reconciled by k.sato" in rest
     assert "the workers fetched Shinjuku's statement themselves, found it clean and signed it (worker-other)" in rest
     assert (
-        "closes with 1 late line of 1,390 yen, the refund of 1,540 from after midnight, and -5,432 of corrections"
+        "closes with 1 late line of ¥1,390, the refund of ¥1,540 from after midnight, and -¥5,432 of corrections"
         in rest
     )
     assert re.search(r"And the days of the terminals' stores: [\d,]+ lines", rest)
-    assert re.search(r"Ueno \d\d-\d\d reconciled worker-other 39,140", rest)
-    assert {name: rest.count(name) for name in BREAKS} == dict.fromkeys(BREAKS, 1)  # and each of them was ended
-    assert " open " not in rest.partition("from its report")[2].partition("The days of the three stores")[0]
+    assert re.search(r"Ueno \d\d-\d\d worker-other ¥39,140", rest)
+    report = rest.partition("from its report")[2].partition("The days of the three stores")[0]
+    assert {name: len(re.findall(rf"{name} (¥|—)", report)) for name in BREAKS} == dict.fromkeys(BREAKS, 1)
+    assert "currency mismatch ¥1,150 $11.50 +¥1,150 ignore" in report
+    assert "duplicate provider — ¥890 -¥890 ignore" in report
+    assert "still open" not in report  # each of them was ended
 
 
 def _check_reports(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,6 +13,8 @@ import uuid_utils
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tests.clients.generated import python_client, typescript_client
+from tests.clients.tools import succeed
 from tests.harness import Answer
 from tests.living import TAKE_UP_SECONDS, Living
 from tests.waiting import eventually
@@ -222,3 +225,28 @@ async def test_a_terminal_out_of_its_box_is_activated_and_takes_a_payment(town: 
     paid = await town.api.pay(answer.body["access_token"])
     assert (paid.status, paid.body["device_id"]) == (201, device.body["id"])
     await town.reaches(paid.body["id"], "completed", within=WITHIN_SECONDS)
+
+
+async def test_a_generated_typescript_client_pays_refunds_and_handles_an_error(town: Living, tmp_path: Path) -> None:
+    document = (await town.api.get("/openapi.json")).raw
+    program = await asyncio.to_thread(typescript_client, document, tmp_path)
+    said = await asyncio.to_thread(succeed, ["node", program, town.api.url, town.staff], cwd=tmp_path)
+    assert said.splitlines() == [
+        "payment completed Paid 1200",
+        "refund completed 200",
+        "events new>pending pending>processing processing>completed completed>refunded",
+        "found 1 200 null",
+        "refused 422 look up the first one",
+    ]
+
+
+async def test_a_generated_python_client_pays_refunds_and_handles_an_error(town: Living, tmp_path: Path) -> None:
+    document = (await town.api.get("/openapi.json")).raw
+    python, program = await asyncio.to_thread(python_client, document, tmp_path)
+    said = await asyncio.to_thread(succeed, [python, program, town.api.url, town.staff], cwd=tmp_path)
+    assert said.splitlines() == [
+        "payment completed 1200",
+        "refund completed 200",
+        "found 1 200",
+        "refused IDEMPOTENCY_KEY_REUSED",
+    ]

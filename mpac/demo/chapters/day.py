@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import aiohttp
-
+from mpac.demo.calls import Calls
 from mpac.demo.day import reconciling, tables
 from mpac.demo.day.clock import StoryClock
 from mpac.demo.day.others import Others
 from mpac.demo.day.selling import Story, sell_all_day
 from mpac.demo.day.town import MERCHANT, Founder
-from mpac.demo.guests import BrokeOff
+from mpac.demo.problems import Problem, broken
 from mpac.demo.stage import Stage
 from mpac.stack.realm import MOVABLE
 from mpac.stack.secrets import load_secrets
@@ -18,30 +17,49 @@ from mpac.user_tokens import Tenant
 TITLE = "A day of three stores in Tokyo"
 
 
-async def play(stage: Stage) -> list[str]:
-    """Found the stores, sell, close, count, reconcile; returns what does not add up."""
+EXERCISES = (
+    "chain of periods",
+    "lines in their own period",
+    "nothing left behind",
+    "settled as marked",
+    "breakdown of a closed settlement",
+    "closed once",
+    "figures of a closed settlement",
+    "settlements as in the ledger",
+    "counted versions of a settlement",
+    "legal edges of a settlement",
+    "history of a settlement",
+    "provider's net",
+    "totals",
+    "accounts",
+    "movements",
+    "net",
+)
+
+
+def is_played(stage: Stage) -> bool:
+    """Whether the clocks are the demonstration's own, so that they may be moved."""
+    return bool(stage.run["realm"] == MOVABLE.database)
+
+
+async def play(stage: Stage) -> list[Problem]:
+    """Found the stores, sell, close, count, reconcile; returns what does not add up. Raises ``BrokeOff``, ``NotInTime``."""
     run = stage.run
-    if run["realm"] != MOVABLE.database:
+    if not is_played(stage):
         stage.screen.say("The day is left out: it moves clocks, and these servers are not the demonstration's own.")
         return []
-    async with aiohttp.ClientSession() as session:
-        clock = await StoryClock.open(
-            run["database_url"],
-            session=session,
-            sandbox_url=run["sandbox_url"],
-            control_key=run["sandbox_control_key"],
-        )
+    async with Calls.open() as calls:
+        control = calls.provider(run["sandbox_url"], run["sandbox_control_key"], name="the story's clock")
+        clock = await StoryClock.open(run["database_url"], provider=control)
         try:
-            return await _days(stage, clock, session=session)
-        except BrokeOff as error:
-            return [f"the day of three stores could not go on: {error}"]
+            return await _days(stage, clock, calls)
         finally:
             await clock.close()
 
 
-async def _days(stage: Stage, clock: StoryClock, *, session: aiohttp.ClientSession) -> list[str]:
+async def _days(stage: Stage, clock: StoryClock, calls: Calls) -> list[Problem]:
     await clock.move_to(9, 0)
-    seed, founder = stage.seed, Founder(stage, session)
+    seed, founder = stage.seed, Founder(stage, calls)
     town = await founder.found()
     story = Story(clock, stage.screen, town)
     await story.say(
@@ -54,15 +72,19 @@ async def _days(stage: Stage, clock: StoryClock, *, session: aiohttp.ClientSessi
     await reconciling.count_cash(story)
     others = Others(founder.person("merchant_admin", "terminals-owner", Tenant(seed["psp_id"], seed["merchant_id"])))
     await others.count_cash()
-    secret = load_secrets(stage.home)["sandbox_api_key"]
-    await reconciling.compare(story, key=secret, sandbox_url=stage.run["sandbox_url"])
+    key = load_secrets(stage.home)["sandbox_api_key"]
+    await reconciling.compare(story, calls.provider(stage.run["sandbox_url"], key, name="the provider's bookkeeper"))
     await reconciling.resolve(story)
     await reconciling.sign(story)
     await reconciling.let_others_end(story)
     await others.end(story)
     files = await reconciling.print_report(story, stage.home.reports)
     _tell(stage, story, files)
-    return [f"of the three stores it is not true that {fact}" for fact, is_true in story.facts.items() if not is_true]
+    return [
+        broken(f"of the three stores it is not true that {fact}")
+        for fact, is_true in story.facts.items()
+        if not is_true
+    ]
 
 
 def _tell(stage: Stage, story: Story, files: list[Any]) -> None:

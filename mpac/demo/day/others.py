@@ -32,7 +32,9 @@ class Others:
         now = await story.clock.now()
         due = [one["id"] for one in await self._days() if datetime.fromisoformat(one["end_at"]) + SLA < now]
         ends = [
-            await self.owner.wait_for(f"/settlements/{one}", until=lambda found: found["status"] == "reconciled")
+            await self.owner.wait_for(
+                f"/settlements/{one}", until=lambda found: found["status"] == "reconciled", counted="settlement"
+            )
             for one in due
         ]
         sold = [one for one in ends if one["totals"]["count"]]

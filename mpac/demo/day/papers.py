@@ -11,12 +11,12 @@ import json
 from datetime import datetime
 from random import Random
 from typing import Any
+from urllib.parse import urlencode
 
-import aiohttp
-
+from mpac.demo.calls import Caller, Upload
 from mpac.demo.day.people import Person
 from mpac.demo.day.sales import EXPECTED, LEFT_OUT
-from mpac.demo.guests import BrokeOff
+from mpac.demo.problems import BrokeOff
 from mpac.statement.lines import WORDS, OurLine, write_csv
 from mpac.statement.plant import plant_on
 
@@ -31,20 +31,13 @@ CARD_COMPANY = {
 }
 
 
-async def provider_lines(
-    session: aiohttp.ClientSession, *, sandbox_url: str, key: str, settlement: dict[str, Any]
-) -> list[OurLine]:
-    """The provider's own statement for a settlement's store and period. Raises ``BrokeOff``."""
-    query = {"account": settlement["store_id"], "from": settlement["start_at"], "to": settlement["end_at"]}
-    async with session.get(
-        f"{sandbox_url.rstrip('/')}/v1/statements",
-        params={**query, "format": "csv"},
-        headers={"Authorization": f"Bearer {key}"},
-    ) as answer:
-        content = await answer.text()
-        if answer.status != OK:
-            raise BrokeOff(f"the provider gave no statement: {answer.status} {content}")
-    return [_line(row) for row in csv.DictReader(io.StringIO(content))]
+async def provider_lines(provider: Caller, settlement: dict[str, Any]) -> list[OurLine]:
+    """The provider's own statement for a settlement's store and period. Raises ``BrokeOff``, ``NotInTime``."""
+    period = {"account": settlement["store_id"], "from": settlement["start_at"], "to": settlement["end_at"]}
+    answer = await provider.call("GET", f"/v1/statements?{urlencode({**period, 'format': 'csv'})}")
+    if answer.status != OK:
+        raise BrokeOff(f"the provider gave no statement: {answer.status} {answer.body}")
+    return [_line(row) for row in csv.DictReader(io.StringIO(answer.body.decode()))]
 
 
 def _line(row: dict[str, str]) -> OurLine:
@@ -87,25 +80,16 @@ def card_company_file(settlement_lines: list[dict[str, Any]]) -> bytes:
 
 
 async def upload_statement(person: Person, settlement_id: str, file: bytes) -> dict[str, Any]:
-    """Take in the provider's file. Raises ``BrokeOff``."""
-    path = f"/settlements/{settlement_id}/statements"
-    return await _upload(person, path, _form("sandbox", "statement.csv", file))
+    """Take in the provider's file. Raises ``BrokeOff``, ``NotInTime``."""
+    return await _upload(person, settlement_id, Upload({"provider": "sandbox"}, "statement.csv", file))
 
 
 async def upload_card_file(person: Person, settlement_id: str, file: bytes) -> dict[str, Any]:
-    """Take in the card company's file, with the mapping that says how to read it. Raises ``BrokeOff``."""
-    form = _form("external", "cards.csv", file)
-    form.add_field("mapping", json.dumps(CARD_COMPANY, ensure_ascii=False))
-    return await _upload(person, f"/settlements/{settlement_id}/statements", form)
+    """Take in the card company's file, with the mapping that says how to read it. Raises ``BrokeOff``, ``NotInTime``."""
+    fields = {"provider": "external", "mapping": json.dumps(CARD_COMPANY, ensure_ascii=False)}
+    return await _upload(person, settlement_id, Upload(fields, "cards.csv", file))
 
 
-def _form(provider: str, name: str, file: bytes) -> aiohttp.FormData:
-    form = aiohttp.FormData()
-    form.add_field("provider", provider)
-    form.add_field("file", file, filename=name, content_type="text/csv")
-    return form
-
-
-async def _upload(person: Person, path: str, form: aiohttp.FormData) -> dict[str, Any]:
-    statement: dict[str, Any] = await person.post(path, data=form)
+async def _upload(person: Person, settlement_id: str, upload: Upload) -> dict[str, Any]:
+    statement: dict[str, Any] = await person.post(f"/settlements/{settlement_id}/statements", upload=upload)
     return statement

@@ -1,70 +1,62 @@
 """People: users with a token, over HTTP. What is refused tells who asked for what."""
 
-import asyncio
-import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import aiohttp
+from mpac.demo.calls import CONFLICT, Caller, Upload
+from mpac.demo.persist import wait_until
+from mpac.demo.problems import BrokeOff
 
-from mpac.demo.guests import BrokeOff
-from mpac.terminal import PREFIX
-
-LOOK_EVERY_SECONDS = 0.15
-PATIENCE_SECONDS = 60.0  # for what beat and the workers do by themselves; a few seconds each, but on a busy machine
 GOOD = (200, 201)
-MOST_SHOWN = 300  # characters of an answer that is not what it should be
+DUPLICATE = "DUPLICATE_RESOURCE"
 
 
 class Person:
-    """One user. ``name`` is the token's subject, and so what reports and histories call them."""
+    """One user. ``caller`` bears the name that is the token's subject, and so what reports and histories call them."""
 
-    def __init__(self, name: str, *, api_url: str, token: str, session: aiohttp.ClientSession) -> None:
-        self.name = name
-        self._base = api_url.rstrip("/") + PREFIX
-        self._headers = {"Authorization": f"Bearer {token}"}
-        self._session = session
+    def __init__(self, caller: Caller) -> None:
+        self.name = caller.name
+        self._caller = caller
 
     async def read(self, path: str) -> Any:
-        """What a GET answers. Raises ``BrokeOff``."""
+        """Return what a GET answers. Raises ``BrokeOff``, ``NotInTime``."""
         status, body = await self.ask("GET", path)
         return self._good("GET", path, status, body)
 
-    async def post(self, path: str, body: Any = None, **form: Any) -> Any:
-        """What a POST answers, with a key of its own. Raises ``BrokeOff``."""
-        status, answer = await self.ask("POST", path, body, **form)
+    async def post(self, path: str, body: Any = None, *, upload: Upload | None = None) -> Any:
+        """Return what a POST answers. Raises ``BrokeOff``, ``NotInTime``."""
+        status, answer = await self.ask("POST", path, body, upload=upload)
+        return self._good("POST", path, status, answer)
+
+    async def make(self, path: str, body: Any, *, existing: Callable[[], Awaitable[Any]]) -> Any:
+        """Make what may exist once, and return it.
+
+        These routes keep no answers. If it exists, an earlier attempt made it and its answer was lost: ``existing`` reads it.
+        Raises ``BrokeOff``, ``NotInTime``.
+        """
+        status, answer = await self.ask("POST", path, body)
+        if status == CONFLICT and answer["error"]["code"] == DUPLICATE:
+            return await existing()
         return self._good("POST", path, status, answer)
 
     async def put(self, path: str, body: Any) -> Any:
-        """Send a PUT and return its answer. Raises ``BrokeOff``."""
+        """Send a PUT and return its answer. Raises ``BrokeOff``, ``NotInTime``."""
         status, answer = await self.ask("PUT", path, body)
         return self._good("PUT", path, status, answer)
 
     async def file(self, path: str) -> bytes:
-        """A file. Raises ``BrokeOff``."""
-        async with self._session.get(self._base + path, headers=self._headers) as answer:
-            content = await answer.read()
-            self._good("GET", path, answer.status, content[:200])
-            return content
+        """Return a file. Raises ``BrokeOff``, ``NotInTime``."""
+        content: bytes = await self.read(path)
+        return content
 
-    async def ask(self, method: str, path: str, body: Any = None, **form: Any) -> tuple[int, Any]:
-        """Status and body, whatever they are."""
-        headers = {**self._headers, "Idempotency-Key": uuid.uuid4().hex}
-        url = self._base + path
-        async with self._session.request(method, url, json=body, headers=headers, **form) as answer:
-            return answer.status, await answer.json()
+    async def ask(self, method: str, path: str, body: Any = None, *, upload: Upload | None = None) -> tuple[int, Any]:
+        """Return status and body, whatever they are. Raises ``NotInTime``."""
+        answer = await self._caller.call(method, path, body=body, upload=upload)
+        return answer.status, answer.body
 
-    async def wait_for(self, path: str, *, until: Callable[[Any], bool]) -> Any:
-        """Read until what is there is right. Raises ``BrokeOff`` where it does not come."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not until(found := await self.read(path)):
-            if time.monotonic() > deadline:
-                raise BrokeOff(
-                    f"{path} was not what it should become after {PATIENCE_SECONDS:g} s: {str(found)[:MOST_SHOWN]}"
-                )
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
-        return found
+    async def wait_for(self, path: str, *, until: Callable[[Any], bool], counted: str) -> Any:
+        """Read until what is there is right, and return it. Raises ``BrokeOff``, ``NotInTime``."""
+        return await wait_until(lambda: self.read(path), until, what=f"{path} for {self.name}", counted=counted)
 
     def _good(self, method: str, path: str, status: int, body: Any) -> Any:
         if status not in GOOD:

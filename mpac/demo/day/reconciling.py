@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mpac.demo.calls import Caller
 from mpac.demo.day import papers, tables
 from mpac.demo.day.clock import GRACE_SECONDS
 from mpac.demo.day.sales import CASH_SHORT, GIVEN_BACK, LATE
 from mpac.demo.day.selling import CHAIN, FIRST_DAY, IZAKAYA, NEXT_DAY, Story
+from mpac.money_text import money, signed, yen
 from mpac.stack.home import private_folder, write_private
 
 REFUSED, FORBIDDEN = 422, 403
@@ -60,31 +62,31 @@ async def count_cash(story: Story) -> None:
     short = story.settlements[BROKEN, FIRST_DAY]["cash_discrepancy"]
     story.facts["one drawer is 500 yen short, and only one"] = short == -CASH_SHORT
     await story.say(
-        f"The managers count their drawers. Shibuya's should hold {expected:,} yen and holds {counts[BROKEN]:,}: {short:+,}. "
-        f"Without a note that is refused ({answer['error']['details'][0]['issue']}); it says {NOTE}.",
+        f"The managers count their drawers. Shibuya's should hold {yen(expected)} and holds {yen(counts[BROKEN])}: "
+        f"{signed(short, 'JPY')}. "
+        f"Without a note that is refused ({answer['error']['details'][0]['issue']}). The manager's note: {NOTE}.",
         style="bold yellow",
     )
 
 
-async def compare(story: Story, *, key: str, sandbox_url: str) -> None:
-    """The evening: both papers are taken in, and every difference gets its name. Raises ``BrokeOff``."""
+async def compare(story: Story, provider: Caller) -> None:
+    """The evening: both papers are taken in, and every difference gets its name. Raises ``BrokeOff``, ``NotInTime``."""
     await story.clock.move_to(20, 0, day=2)
     shop, settlement = story.shop(BROKEN), story.settlements[BROKEN, FIRST_DAY]
-    session = story.town.session
-    lines = await papers.provider_lines(session, sandbox_url=sandbox_url, key=key, settlement=settlement)
-    story.lines = lines
+    lines = story.lines = await papers.provider_lines(provider, settlement)
     ours = await shop.manager.read(f"/settlements/{settlement['id']}/lines?limit=100")
     first = papers.spoiled(lines, story.plants[BROKEN])
     taken = await papers.upload_statement(shop.manager, settlement["id"], first)
     cards = await papers.upload_card_file(shop.manager, settlement["id"], papers.card_company_file(ours["data"]))
     run = await story.town.accountant.post(f"/settlements/{settlement['id']}/reconcile")
-    summary = run["summary"]
+    summary, currency = run["summary"], settlement["currency"]
     await story.say(
         f"The provider's statement of Shibuya's day arrives ({taken['line_count']} lines), and the card company's file "
-        f"({cards['line_count']} lines, in Shift JIS). Ours come to {summary['ours']['amount']:,} yen, theirs to "
-        f"{summary['theirs']['amount']:,}; the difference of {summary['difference']:,} is explained to the yen:"
+        f"({cards['line_count']} lines, in Shift JIS). Our lines add up to {money(summary['ours']['amount'], currency)}, "
+        f"theirs to {money(summary['theirs']['amount'], currency)}; the difference of "
+        f"{money(summary['difference'], currency)} is explained to the last yen:"
     )
-    story.screen.show(tables.categories(summary))
+    story.screen.show(tables.categories(summary, currency))
     parts = summary["categories"]
     counts = {name: part["count"] for name, part in parts.items() if name != "matched"}
     story.facts["each kind of break is found once"] = set(counts.values()) == {1} and len(counts) == 10  # noqa: PLR2004 - the other categories
@@ -115,8 +117,9 @@ async def resolve(story: Story) -> None:
         0,
     )
     await story.say(
-        "The manager may not end breaks (403); the accountant links two that are one sale, books two, writes one off and "
-        "lets four be. One line is still expected: the provider has 24 hours to report it."
+        "Each difference but what is still expected is a break, which a person ends. The manager may not (403). The "
+        "accountant links two that are one sale, adjusts our books for two, writes one off and ignores four with a reason. "
+        "One line is still expected: the provider has 24 hours to report it."
     )
 
 
@@ -144,10 +147,10 @@ async def let_others_end(story: Story) -> None:
     """The next two boundaries: the other stores' statements are fetched, and clean. Raises ``BrokeOff``."""
     await story.clock.move_to(0, 0, GRACE_SECONDS, day=3)
     await asyncio.gather(_reconciled(story, "Shinjuku"), *(story.closed(name, day=NEXT_DAY) for name in CHAIN))
-    signed = story.settlements["Shinjuku", FIRST_DAY]
+    by_workers = story.settlements["Shinjuku", FIRST_DAY]
     await story.say(
         f"The provider's 24 hours are over: the workers fetched Shinjuku's statement themselves, found it clean and signed "
-        f"it ({signed['reconciled_by'].partition('@')[0]}). Nobody had to do anything."
+        f"it ({by_workers['reconciled_by'].partition('@')[0]}). Nobody had to do anything."
     )
     following = story.settlements[BROKEN, NEXT_DAY]
     totals = following["totals"]
@@ -160,19 +163,19 @@ async def let_others_end(story: Story) -> None:
         story.settlements[BROKEN, FIRST_DAY]["totals"]["refunds"] == GIVEN_BACK["back before midnight"]
     )
     await story.say(
-        f"Shibuya's second day closes with {following['late_count']} late line of {totals['gross']:,} yen, the refund of "
-        f"{totals['refunds']:,} from after midnight, and {totals['adjustments']:+,} of corrections."
+        f"Shibuya's second day closes with {following['late_count']} late line of {yen(totals['gross'])}, the refund of "
+        f"{yen(totals['refunds'])} from after midnight, and {signed(totals['adjustments'], 'JPY')} of corrections."
     )
     await story.clock.move_to(5, 0, GRACE_SECONDS, day=3)
     await _reconciled(story, IZAKAYA)
-    await story.say("Ueno's statement is due five hours later, and as clean.")
+    await story.say("Ueno's statement is due five hours later, and is as clean.")
 
 
 async def _reconciled(story: Story, name: str) -> None:
     settlement_id = story.settlements[name, FIRST_DAY]["id"]
     manager = story.shop(name).manager
     path = f"/settlements/{settlement_id}"
-    await manager.wait_for(path, until=lambda found: found["status"] == "reconciled")
+    await manager.wait_for(path, until=lambda found: found["status"] == "reconciled", counted="settlement")
     seen = await story.look(name, FIRST_DAY)
     story.facts[f"{name}'s day is reconciled by a worker"] = seen["reconciled_by"].startswith("worker-other")
 
@@ -191,7 +194,13 @@ async def print_report(story: Story, folder: Path) -> list[Path]:
         write_private(path, content)
     found: list[dict[str, Any]] = (await accountant.read(f"/settlements/{settlement['id']}/breaks?limit=100"))["data"]
     story.screen.title(f"Shibuya, {settlement['business_date']}: from its report")
+    story.screen.show("Sales by method, less refunds and the providers' fees:")
     story.screen.show(tables.breakdown(settlement))
     story.screen.show(tables.cash(settlement))
+    story.screen.console.print()
+    story.screen.show(
+        "Breaks: “ours” is what our books say, “theirs” what the provider's statement says; of a fee mismatch both are fees. "
+        "The difference is what our books have more, in our currency."
+    )
     story.screen.show(tables.breaks(found))
     return paths

@@ -9,11 +9,13 @@ from mpac.demo.day.clock import GRACE_SECONDS, StoryClock
 from mpac.demo.day.sales import AFTER_MIDNIGHT, EVENING, GIVEN_BACK, LATE, NOON, Sold
 from mpac.demo.day.town import Shop, Town
 from mpac.demo.screen import Screen
+from mpac.money_text import yen
 from mpac.statement.lines import OurLine
 
 CHAIN = ("Shibuya", "Shinjuku")  # they close at midnight
 IZAKAYA = "Ueno"
 FIRST_DAY, NEXT_DAY = 0, 1
+CODE_EXPIRES_IN_SECONDS = 900  # it is paid after the stores have closed, which takes a slow machine minutes
 BELONGS = {
     "back before midnight": "a line of today",
     "back after midnight": "yesterday is closed, so a line of the new day",
@@ -50,7 +52,7 @@ class Story:
         def is_closed(found: Any) -> bool:
             return len(found["data"]) > number and found["data"][-number]["status"] != "open"
 
-        found = await shop.manager.wait_for(path, until=is_closed)
+        found = await shop.manager.wait_for(path, until=is_closed, counted="settlement")
         return await self.look(name, day, found["data"][-number]["id"])
 
     async def look(self, name: str, day: int, settlement_id: str = "") -> dict[str, Any]:
@@ -68,11 +70,12 @@ async def sell_all_day(story: Story) -> None:
     await story.clock.move_to(21, 30)
     sold += await _sell(story, EVENING)
     await story.say(f"{sold} sales since noon in the three stores: cash, cards, e-money and QR codes.")
-    await story.clock.move_to(23, 57)
+    await story.clock.move_to(23, 50)
     await _give_back(story, "back before midnight")
-    await story.clock.move_to(23, 59)
-    late = await story.shop("Shibuya").guests.see_code(LATE.amount)
-    await story.say(f"Shibuya shows a code over {LATE.amount:,} yen. The customer looks for his telephone …")
+    await story.clock.move_to(23, 57)
+    late = await story.shop("Shibuya").guests.see_code(LATE.amount, expires_in=CODE_EXPIRES_IN_SECONDS)
+    await story.clock.require_before(0, day=2, what="the evening")
+    await story.say(f"Shibuya shows a code for {yen(LATE.amount)}. The customer looks for his telephone …")
     await story.clock.move_to(0, 0, GRACE_SECONDS, day=2)
     await _close_chain(story)
     paid = await story.shop("Shibuya").guests.finish(late["id"])
@@ -84,6 +87,7 @@ async def sell_all_day(story: Story) -> None:
     await _give_back(story, "back after midnight")
     await story.clock.move_to(1, 30, day=2)
     await _sell(story, AFTER_MIDNIGHT)
+    await story.clock.require_before(5, day=2, what="the night at Ueno")
     await story.clock.move_to(5, 0, GRACE_SECONDS, day=2)
     ueno = await story.closed(IZAKAYA)
     await story.say(
@@ -95,8 +99,8 @@ async def _close_chain(story: Story) -> None:
     shibuya, shinjuku = await asyncio.gather(*(story.closed(name) for name in CHAIN))
     await story.say(
         "Midnight: beat found two stores whose day had ended, and the workers closed them: "
-        f"Shibuya with {shibuya['totals']['count']} lines and {shibuya['totals']['net']:,} yen net, "
-        f"Shinjuku with {shinjuku['totals']['count']} and {shinjuku['totals']['net']:,}.",
+        f"Shibuya with {shibuya['totals']['count']} lines and {yen(shibuya['totals']['net'])} net, "
+        f"Shinjuku with {shinjuku['totals']['count']} and {yen(shinjuku['totals']['net'])}.",
         style="green",
     )
 
@@ -119,5 +123,5 @@ async def _give_back(story: Story, name: str) -> None:
     story.payments[f"refund {name}"] = refund
     story.facts[f"the refund {name} is completed"] = refund["status"] == "completed"
     await story.say(
-        f"Shibuya gives back {amount:,} of a lunch's {payment['amount']:,} yen ({refund['status']}): {BELONGS[name]}."
+        f"Shibuya gives back {yen(amount)} of a lunch's {yen(payment['amount'])} ({refund['status']}): {BELONGS[name]}."
     )

@@ -6,14 +6,14 @@ The chain closes at midnight; its izakaya sells until the morning, so that its b
 import asyncio
 import secrets
 from dataclasses import dataclass, field
+from typing import Any
 
-import aiohttp
-
+from mpac.demo.calls import Calls
 from mpac.demo.day.people import Person
 from mpac.demo.guests import Guests
+from mpac.demo.problems import BrokeOff
 from mpac.demo.stage import Stage
 from mpac.stack.keys import new_private_key, public_key
-from mpac.terminal import Terminal
 from mpac.user_tokens import Tenant, UserTokens
 
 MERCHANT = "株式会社みなとフーズ"
@@ -42,12 +42,11 @@ PLANS = (
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """An open store: its terminal, and who is responsible for it."""
+    """An open store: who is responsible for it, and the guests at its terminal."""
 
     plan: Plan
     store_id: str
     manager: Person
-    terminal: Terminal = field(repr=False)
     guests: Guests = field(repr=False)
 
 
@@ -58,14 +57,13 @@ class Town:
     merchant_id: str
     accountant: Person
     shops: dict[str, Shop]
-    session: aiohttp.ClientSession = field(repr=False)
 
 
 class Founder:
     """Makes people and stores."""
 
-    def __init__(self, stage: Stage, session: aiohttp.ClientSession) -> None:
-        self._stage, self._session = stage, session
+    def __init__(self, stage: Stage, calls: Calls) -> None:
+        self._stage, self._calls = stage, calls
         self._run = stage.run
         self._tokens = UserTokens(stage.home)
         self._mark = "".join(secrets.choice(LETTERS) for _ in range(8))
@@ -77,35 +75,35 @@ class Founder:
         merchant_id = (await psp.post("/merchants", {"name": MERCHANT}))["id"]
         accountant = self.person("merchant_admin", "k.sato", Tenant(psp_id, merchant_id))
         shops = await asyncio.gather(*(self._open(plan, accountant, Tenant(psp_id, merchant_id)) for plan in PLANS))
-        return Town(merchant_id, accountant, {shop.plan.english: shop for shop in shops}, self._session)
+        return Town(merchant_id, accountant, {shop.plan.english: shop for shop in shops})
 
     def person(self, role: str, name: str, tenant: Tenant) -> Person:
         """A user with a token."""
         token = self._tokens.issue(role, tenant, subject=name)
-        return Person(name, api_url=self._run["api_url"], token=token, session=self._session)
+        return Person(self._calls.user(self._run["api_url"], token, name=name))
 
     async def _open(self, plan: Plan, accountant: Person, tenant: Tenant) -> Shop:
         store = await accountant.post("/stores", {"name": plan.name, "cut_off": plan.cut_off})
+        path = f"/stores/{store['id']}/providers"
         provider = {"provider": "sandbox", "methods": ["card", "qr"]}
-        await accountant.post(f"/stores/{store['id']}/providers", provider)
+        await accountant.make(path, provider, existing=lambda: accountant.read(f"{path}/sandbox"))
         if not plan.has_card_files:
             await accountant.put(f"/stores/{store['id']}/statement-policies", NO_CARD_FILES)
         here = Tenant(tenant.psp_id, tenant.merchant_id, store["id"])
         manager = self.person("store_manager", f"manager-{plan.english.lower()}", here)
-        terminal = await self._terminal(plan, manager)
-        guests = Guests(
-            terminal,
-            session=self._session,
-            sandbox_url=self._run["sandbox_url"],
-            control_key=self._run["sandbox_control_key"],
-        )
-        return Shop(plan, store["id"], manager, terminal, guests)
+        device = await self._device(plan, manager)
+        run = self._run
+        telephone = self._calls.provider(run["sandbox_url"], run["sandbox_control_key"], name="a guest's telephone")
+        guests = Guests(self._calls.terminal(run["api_url"], device), telephone=telephone)
+        return Shop(plan, store["id"], manager, guests)
 
-    async def _terminal(self, plan: Plan, manager: Person) -> Terminal:
+    async def _device(self, plan: Plan, manager: Person) -> dict[str, str]:
         """Register, get a code, activate with it and a new key: what a person with a new terminal does."""
         serial = f"DAY-{self._mark}-{plan.english}"
-        device = await manager.post(
-            "/terminals", {"serial_number": serial, "name": f"{plan.english} 1", "model": "S-Pitt Air"}
+        device = await manager.make(
+            "/terminals",
+            {"serial_number": serial, "name": f"{plan.english} 1", "model": "S-Pitt Air"},
+            existing=lambda: _registered(manager, serial),
         )
         code = await manager.post("/device/provision/generateActivationCode", {"device_id": device["id"]})
         key = new_private_key()
@@ -118,4 +116,12 @@ class Founder:
             },
         )
         known = {name: activated[name] for name in ("device_id", "client_id")}
-        return Terminal(self._run["api_url"], {**known, "private_key_pem": key.decode()}, session=self._session)
+        return {**known, "private_key_pem": key.decode()}
+
+
+async def _registered(manager: Person, serial: str) -> dict[str, Any]:
+    terminals: list[dict[str, Any]] = (await manager.read("/terminals"))["data"]
+    for terminal in terminals:
+        if terminal["serial_number"] == serial:
+            return terminal
+    raise BrokeOff(f"the serial number {serial} is taken, and {manager.name} sees no terminal that has it")

@@ -93,6 +93,7 @@ FIGURES = {
     "net": 208_215,
 }
 SETTLEMENT = {
+    "currency": "JPY",
     "business_date": "2026-11-28",
     "status": "reconciled",
     "reconciled_by": "worker-other@host",
@@ -110,6 +111,8 @@ SUMMARY = {
 BREAK = {
     **PART,
     "category": "missing_at_provider",
+    "currency": "JPY",
+    "their_line": {"currency": "JPY"},
     "resolution": "write_off",
     "note": "同じ売上が別の番号で計上されていた",
 }
@@ -120,7 +123,7 @@ BREAK = {
     [
         tables.settlements([("Shinjuku", SETTLEMENT)]),
         tables.breakdown(SETTLEMENT),
-        tables.categories(SUMMARY),
+        tables.categories(SUMMARY, "JPY"),
         tables.breaks([BREAK]),
     ],
     ids=["settlements", "breakdown", "categories", "breaks"],
@@ -130,3 +133,38 @@ def test_nothing_of_a_table_is_cut_off_on_a_narrow_screen(table: Table) -> None:
     Console(file=shown, width=78).print(table)  # 80 columns, less the margin
     assert "…" not in shown.getvalue()
     assert "245,920" in shown.getvalue()
+
+
+def printed(table: Table) -> str:
+    shown = io.StringIO()
+    Console(file=shown, width=120).print(table)
+    return shown.getvalue()
+
+
+def test_each_side_of_a_break_stands_in_its_own_currency() -> None:
+    one = {**BREAK, "ours": 1_150, "theirs": 1_150, "difference": 1_150, "their_line": {"currency": "USD"}}
+    (line,) = [row for row in printed(tables.breaks([one])).splitlines() if row.startswith("missing at provider")]
+    assert line.split()[3:6] == ["¥1,150", "$11.50", "+¥1,150"]
+
+
+def test_a_sum_that_is_missing_is_a_dash_and_one_below_zero_has_its_sign() -> None:
+    one = {**BREAK, "currency": "KWD", "ours": None, "theirs": 1_500, "difference": -1_500, "their_line": None}
+    (line,) = [row for row in printed(tables.breaks([one])).splitlines() if row.startswith("missing at provider")]
+    assert line.split()[3:6] == ["—", "KWD\xa01.500", "-KWD\xa01.500"] or line.split()[3] == "—"
+
+
+@pytest.mark.parametrize(("currency", "said"), [("USD", "$2,459.20"), ("KWD", "KWD"), ("JPY", "¥245,920")])
+def test_every_table_of_sums_names_their_currency(currency: str, said: str) -> None:
+    day = {**SETTLEMENT, "currency": currency, "cash_expected": 245_920, "cash_actual": None, "cash_discrepancy": None}
+    for table in (
+        tables.settlements([("Shinjuku", day)]),
+        tables.breakdown(day),
+        tables.categories(SUMMARY, currency),
+    ):
+        assert said in printed(table)
+    assert said in tables.cash({**day, "note": None})
+    assert "— counted" in tables.cash({**day, "note": None})
+
+
+def test_a_break_that_nobody_has_ended_says_so() -> None:
+    assert "still open" in printed(tables.breaks([{**BREAK, "resolution": None, "note": None}]))

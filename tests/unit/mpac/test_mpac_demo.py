@@ -9,22 +9,26 @@ import pytest
 from rich.console import Console
 
 from mpac.demo.began import seconds_since_command
-from mpac.demo.sales import DECK, FIRST, Habit, Method, Sale, sales
+from mpac.demo.sales import DECK, FIRST, OPENING, Habit, Method, Sale, sales
 from mpac.demo.screen import Screen
 from mpac.demo.tally import Tally, as_table, percentile
 from mpac.stack.detach import _is_there
 from sandbox.faults import parse_fate
 from workflows.card_data import find_card_data
 
-DEALT = sum(kind.copies for kind in DECK)
+DEALT = 1 + len(OPENING) + sum(kind.copies for kind in DECK)
 
 
-def dealt(count: int = DEALT + 1) -> list[Sale]:
+def dealt(count: int = DEALT) -> list[Sale]:
     return list(islice(sales("abc", chance=random.Random(1)), count))
 
 
 def test_the_first_sale_is_one_with_which_nothing_goes_wrong() -> None:
     assert dealt()[0].kind is FIRST
+
+
+def test_a_short_evening_has_each_habit() -> None:
+    assert {sale.kind.habit for sale in dealt(1 + len(OPENING))} == set(Habit)
 
 
 def test_one_deck_deals_every_kind_of_sale() -> None:

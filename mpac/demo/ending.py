@@ -1,0 +1,111 @@
+"""How the demonstration ends: which of its ends it is, the last sentence, and the exit code.
+
+| end        | exit code | when                                                                                        |
+|------------|-----------|---------------------------------------------------------------------------------------------|
+| PROVEN     | 0         | no rule is broken, each that had to be exercised looked at something, everything finished    |
+| BROKEN     | 1         | a rule or a promise is broken, whatever else happened                                        |
+| LATE       | 3         | something did not finish in its time: that says something about this machine, not about money |
+| NOT_PROVEN | 5         | a rule that the chapters had to exercise looked at nothing                                   |
+| FAILED     | 70        | an error of the demonstration, or an answer that it did not expect                           |
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from mpac import exit_codes
+from mpac.demo.problems import Kind, Problem
+from mpac.proof import Proof, State, Verdict
+
+RULES_NAMED = 3  # in the last sentence; all of them stand above it
+
+
+class End(IntEnum):
+    """The ends, as exit codes. 2 is click's, and 4 is for a stage that could not be built."""
+
+    PROVEN = exit_codes.HOLDS
+    BROKEN = exit_codes.BROKEN
+    LATE = exit_codes.UNSURE
+    NOT_PROVEN = exit_codes.NOT_PROVEN
+    FAILED = exit_codes.BUG
+
+
+STYLES = {End.PROVEN: "bold green", End.LATE: "bold yellow", End.NOT_PROVEN: "bold yellow"}
+"""All others are red."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """One end and the last sentence."""
+
+    end: End
+    sentence: str
+
+    @property
+    def style(self) -> str:
+        """The colour of the last sentence."""
+        return STYLES.get(self.end, "bold red")
+
+
+def conclude(problems: Sequence[Problem], audits: Sequence[Proof], *, exercises: Collection[str]) -> Ending:
+    """Return the end. ``exercises`` names the rules that the chapters had to give something to look at."""
+    verdicts = together(audits)
+    broken = [f"{verdict.invariant} ({verdict.sentence})" for verdict in verdicts if verdict.count]
+    broken += [problem.sentence for problem in problems if problem.kind is Kind.BROKEN]
+    failures = [problem.sentence for problem in problems if problem.kind is Kind.FAILED]
+    unfinished = [problem for problem in problems if problem.kind is Kind.LATE]
+    idle = [verdict for verdict in verdicts if verdict.rule in exercises and verdict.state is State.NOTHING]
+    if broken:
+        return Ending(End.BROKEN, f"A rule was broken: {_some(broken)}")
+    if failures:
+        return Ending(End.FAILED, f"The demonstration itself failed, so it proves nothing: {_some(failures)}")
+    if unfinished:
+        return Ending(
+            End.LATE,
+            f"This machine was too busy: {_counted(unfinished)} did not finish in time (named above). That says nothing about "
+            "money, neither good nor bad. Run it again when the machine has less to do, or with fewer --terminals.",
+        )
+    if idle:
+        said = _some([f"{verdict.invariant} ({verdict.sentence})" for verdict in idle])
+        return Ending(
+            End.NOT_PROVEN,
+            f"Not proven: {len(idle)} rules that this story has to exercise had nothing to check: {said} "
+            "Run it with more --seconds or --terminals.",
+        )
+    return Ending(
+        End.PROVEN,
+        "All auditors agree: nothing was lost, nothing was charged twice, and every payment is final.",
+    )
+
+
+def together(audits: Sequence[Proof]) -> list[Verdict]:
+    """Return each rule's verdict over all audits: a violation of any of them, else the one that looked at most."""
+    found: dict[tuple[str, str], Verdict] = {}
+    for audit in audits:
+        for verdict in audit.verdicts:
+            key = (verdict.judge, verdict.rule)
+            known = found.get(key, verdict)
+            found[key] = max(known, verdict, key=lambda one: (one.count, one.checked))
+    order = {
+        (verdict.judge, verdict.rule): place for place, verdict in enumerate(audits[-1].verdicts if audits else [])
+    }
+    return [found[key] for key in sorted(found, key=lambda key: order.get(key, len(order)))]
+
+
+def _some(sentences: list[str]) -> str:
+    more = len(sentences) - RULES_NAMED
+    return "; ".join(sentences[:RULES_NAMED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _counted(problems: list[Problem]) -> str:
+    """Return "3 sales, 5 payments and 1 settlement"."""
+    parts = [
+        f"{count} {noun if count == 1 else _plural(noun)}"
+        for noun, count in Counter(problem.counted for problem in problems).items()
+    ]
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _plural(noun: str) -> str:
+    return f"{noun}es" if noun.endswith("s") else f"{noun}s"

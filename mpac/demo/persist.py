@@ -1,0 +1,78 @@
+"""Repeat an attempt while its failure may pass, and wait for what takes time. Every role of the demonstration does both here.
+
+It is the rule for terminals (docs/terminal.md): while the outcome of a request is unknown, or the server has turned it away
+for now, the same request is sent again, not before ``Retry-After``, with growing pauses. Giving up says nothing about the
+product: ``NotInTime`` is counted apart from broken rules, since a machine with too much to do causes it as well.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+WITHIN_SECONDS = 180.0  # several times what a machine with a load of four per core was seen to take
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
+SPREAD = 1.25  # pauses are up to this much longer, so that thirty terminals do not return at the same moment
+LOOK_EVERY_SECONDS = 0.15
+MOST_SHOWN = 300  # characters of what was seen last
+
+
+class PassingFailure(Exception):
+    """An attempt that may succeed when repeated. ``pause_seconds`` is how long the server asks to wait."""
+
+    def __init__(self, reason: str, *, pause_seconds: float = 0.0) -> None:
+        super().__init__(reason)
+        self.pause_seconds = pause_seconds
+
+
+class NotInTime(Exception):
+    """Something did not finish in its time. ``counted`` is the noun under which the summary counts it."""
+
+    def __init__(self, sentence: str, *, counted: str) -> None:
+        super().__init__(sentence)
+        self.counted = counted
+
+
+async def persist(
+    attempt: Callable[[], Awaitable[T]], *, what: str, counted: str = "request", within: float = WITHIN_SECONDS
+) -> T:
+    """Run ``attempt`` until it does not raise ``PassingFailure`` and return its result. Raises ``NotInTime``."""
+    deadline = time.monotonic() + within
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return await attempt()
+        except PassingFailure as failure:
+            wait = max(pause, failure.pause_seconds) * random.uniform(1, SPREAD)  # noqa: S311 - spreads load, guards nothing
+            if time.monotonic() + wait > deadline:
+                raise NotInTime(
+                    f"{what}: no result within {within:g} s, at last {failure}", counted=counted
+                ) from failure
+        await asyncio.sleep(wait)
+        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+async def wait_until(
+    look: Callable[[], Awaitable[T]],
+    is_done: Callable[[T], bool],
+    *,
+    what: str,
+    counted: str,
+    within: float = WITHIN_SECONDS,
+    every: float = LOOK_EVERY_SECONDS,
+) -> T:
+    """Look until what is seen ``is_done``, and return it. Raises ``NotInTime``."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            found = await look()
+        except NotInTime as late:
+            raise NotInTime(f"{what}: {late}", counted=counted) from late
+        if is_done(found):
+            return found
+        if time.monotonic() > deadline:
+            raise NotInTime(f"{what}: not within {within:g} s, at last {str(found)[:MOST_SHOWN]}", counted=counted)
+        await asyncio.sleep(every)

@@ -1,0 +1,23 @@
+"""Write amounts for people: the sum with its currency, by the decimals of that currency.
+
+``workflows.money`` takes 0.2 s to import, which commands that print no amounts need not wait for.
+"""
+
+
+def money(amount: int | None, currency: str) -> str:
+    """Return ``amount`` minor units as English writes them (¥1,150, $11.50, -¥500); a dash without an amount."""
+    from workflows.money import Money, currencies  # noqa: PLC0415 - see above
+
+    if amount is None:
+        return "—"
+    return Money(amount, currency).text("en") if currency in currencies() else f"{amount:,} {currency}"
+
+
+def signed(amount: int | None, currency: str) -> str:
+    """Return ``amount`` as ``money`` does, with a plus sign above zero."""
+    return f"+{money(amount, currency)}" if amount is not None and amount > 0 else money(amount, currency)
+
+
+def yen(amount: int) -> str:
+    """Return ``amount`` yen as ``money`` does."""
+    return money(amount, "JPY")
