@@ -27,6 +27,9 @@ logger = logging.getLogger("api.requests")
 
 BAD_REQUEST = 400
 
+PERIODIC = frozenset({"/health/live", "/health/ready", "/metrics"})
+"""Probes and scrapers ask these every few seconds; their successes are logged at DEBUG, so that a service at rest is quiet."""
+
 ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 """A caller's own request id is taken over if it looks like one: it goes into logs and task headers."""
 
@@ -133,7 +136,8 @@ def _request_id(scope: Scope) -> str:
 
 def _tell(scope: Scope, *, status: int, request_id: str, seconds: float) -> None:
     count(scope["method"], status, seconds)
-    if not logger.isEnabledFor(logging.INFO):
+    level = logging.DEBUG if status < BAD_REQUEST and scope["path"] in PERIODIC else logging.INFO
+    if not logger.isEnabledFor(level):
         return
     marks: dict[str, Any] = {
         "request_id": request_id,
@@ -143,4 +147,4 @@ def _tell(scope: Scope, *, status: int, request_id: str, seconds: float) -> None
         "status": status,
         "milliseconds": round(seconds * 1000, 1),
     }
-    logger.info("%s answered %d", scope["method"], status, extra=marks)
+    logger.log(level, "%s answered %d", scope["method"], status, extra=marks)

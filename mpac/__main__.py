@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import select
 import sys
 import traceback
 
@@ -12,6 +11,7 @@ from mpac.command_line import unknown, with_help_option
 from mpac.commands import HELP, load_word, words
 from mpac.exit_codes import BUG
 from mpac.explain import explain
+from mpac.stack.screen import own_output, reader_is_gone
 from mpac.trouble import Trouble
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
@@ -59,10 +59,8 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         _leave("Interrupted.", INTERRUPTED)
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _reader_is_gone():
-            os.dup2(
-                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-            )  # the interpreter flushes once more at its end
+        if isinstance(error, BrokenPipeError) and reader_is_gone(own_output()):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter flushes once more at its end
             sys.exit(READER_GONE)
         sentence = explain(error)
         if sentence is None:  # a bug of ours, whose traceback is wanted
@@ -70,13 +68,6 @@ def main() -> None:
             sys.exit(BUG)
         _leave(sentence, 1)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _reader_is_gone() -> bool:
-    """Return whether our output is a pipe that nobody reads any more, as after `| head`."""
-    pipe = select.poll()
-    pipe.register(sys.stdout, 0)
-    return any(event & (select.POLLERR | select.POLLHUP) for _, event in pipe.poll(0))
 
 
 def _leave(sentence: str, code: int) -> None:

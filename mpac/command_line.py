@@ -35,7 +35,7 @@ def answer(words: Sequence[str]) -> tuple[int, str] | None:
     """Return the exit code and the text for ``words``, or ``None`` if the command itself has to run."""
     words = with_help_option(words)
     if not words or words[0] in HELP_OPTIONS:
-        return 0, _rendered().get(GENERAL, {}).get("help") or "\n".join(f"{word:<11} {HELP[word]}" for word in HELP)
+        return 0, "\n".join(_rendered().get(GENERAL, {}).get("help") or [f"{word:<11} {HELP[word]}" for word in HELP])
     command = words[0]
     if command not in HELP:
         return USAGE_ERROR, unknown("command", command, HELP)
@@ -44,7 +44,7 @@ def answer(words: Sequence[str]) -> tuple[int, str] | None:
         return None
     before_dashes = words[1 : words.index("--")] if "--" in words else words[1:]
     if any(word in known["help_options"] for word in before_dashes):
-        return 0, known["help"]
+        return 0, "\n".join(known["help"])
     wrong = None if known["passes_on"] else _wrong_option(before_dashes, known["options"])
     return None if wrong is None else (USAGE_ERROR, wrong)
 

@@ -18,6 +18,7 @@ HELP = {
     "down": "Stop a stack that was started elsewhere or with --detach.",
     "status": "Show what runs, where, and whether it is ready.",
     "clock": "Show the time of a development stack, or move it: a night in seconds.",
+    "logs": "Show what the processes have written; --follow goes on showing it.",
     "demo": "Thirty terminals pay, three stores close their day, nothing is lost: watch it and see the proof.",
     "seed": "Make merchants, stores and activated devices to play with.",
     "statement": "Write a provider's statement for a settlement, with known breaks planted.",

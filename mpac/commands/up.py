@@ -11,6 +11,7 @@ import click
 from mpac.clock.mention import ahead_written
 from mpac.options import OneOf, home_option
 from mpac.stack.detach import detach_up
+from mpac.stack.enter_key import watch_enter
 from mpac.stack.environment import HIDDEN, without_password
 from mpac.stack.home import command, open_home
 from mpac.stack.local import LocalStack
@@ -21,6 +22,7 @@ from mpac.stack.runfile import RunInfo
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MOST_WORKERS = 64
+HINT = "Press Enter to see this again, Ctrl-C to stop."
 
 
 @click.command()
@@ -85,11 +87,23 @@ async def _run(
     except asyncio.CancelledError:
         return
     try:
-        output.print("\n".join(summary(stack.info(), secret=is_terminal())))
+        _say_where(stack, output)
         await stopped.wait()
-        output.say("mpac", "stopping; what is in hand is finished first.")
+        output.say("mpac", "stopping; what is in hand is finished first.", level="INFO")
     finally:
         await stack.__aexit__(None, None, None)
+
+
+def _say_where(stack: LocalStack, output: ConsoleOutput) -> None:
+    """Show the addresses: to a person again at each Enter, since the lines of the processes push them away."""
+    output.report("\n".join(summary(stack.info(), secret=output.is_terminal)), "stack.ready", addresses(stack.info()))
+    if output.is_terminal and watch_enter(lambda: output.print("\n".join([*summary(stack.info(), secret=True), HINT]))):
+        output.print(HINT)
+
+
+def addresses(info: RunInfo) -> dict[str, str]:
+    """Return the addresses for a program, without passwords: it finds those in run.json."""
+    return {name: without_password(value) for name, value in info.items() if name.endswith("_url") and value}
 
 
 def summary(info: RunInfo, *, secret: bool) -> list[str]:

@@ -29,7 +29,7 @@ def _entry(command: click.Command, parent: click.Context | None) -> dict[str, An
     with click.Context(command, info_name=command.name, parent=parent, **settings) as context:
         named = [option for option in command.get_params(context) if isinstance(option, click.Option)]
         return {
-            "help": command.get_help(context),
+            "help": command.get_help(context).splitlines(),  # as lines: those are what two changes of the file merge by
             "help_options": context.help_option_names,
             "passes_on": context.ignore_unknown_options,
             "options": {name: _value(option) for option in named for name in option.opts if name.startswith("--")},

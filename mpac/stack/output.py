@@ -7,22 +7,27 @@ loses that text and nothing else.
 | output | for |
 |---|---|
 | ``FileOutput`` | tests and benchmarks: the files alone |
-| ``ConsoleOutput`` | `up`: also shows what is appended, each line after its process's name, from a thread of its own |
+| ``ConsoleOutput`` | `up`: also shows what is appended, as ``mpac.stack.screen`` says, from a thread of its own |
 """
 
 import contextlib
+import json
 import os
 import shutil
-import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, Protocol
 
 from mpac.stack.home import FILE_MODE, Home, private_folder
+from mpac.stack.log_lines import Line, Painter, Reader, as_json
+from mpac.stack.screen import encoded, is_coloured, is_terminal, own_output
 
 OWN = "supervisor"
+SELF = "mpac"  # what the supervisor calls itself in ``say``
 REMEMBERED_LINES = 20
 REMEMBERED_BYTES = 65_536
 CHUNK_BYTES = 1_048_576
@@ -31,9 +36,6 @@ FAREWELL_SECONDS = 2.0  # a terminal that does not accept the last lines by then
 MOST_OWN_LINES = 10_000  # kept for a terminal that accepts nothing at the moment
 MOST_BYTES = 33_554_432  # of one file; the previous part is kept as NAME.log.1
 TRIM_SECONDS = 1.0
-CLOSED = -1  # no descriptor: each write to it fails
-NAME_WIDTH = 18
-COLOURS = (36, 32, 33, 35, 34, 96, 92, 93, 95, 94)  # ANSI foregrounds that read on dark and light
 
 
 class Output(Protocol):
@@ -42,8 +44,8 @@ class Output(Protocol):
     def handle(self, name: str) -> IO[bytes]:
         """What the process gets as its stdout and stderr."""
 
-    def say(self, name: str, line: str) -> None:
-        """Record a line of the supervisor's own. It never raises and never waits for a reader."""
+    def say(self, name: str, line: str, *, level: str = "WARNING") -> None:
+        """Record a line of the supervisor's own about a process. It never raises and never waits for a reader."""
 
     def last_lines(self, name: str) -> list[str]:
         """Return the last lines that the process has printed since its ``handle`` was made."""
@@ -64,9 +66,12 @@ class FileOutput:
         self._began[name] = os.fstat(file.fileno()).st_size
         return file
 
-    def say(self, name: str, line: str) -> None:
+    def say(self, name: str, line: str, *, level: str = "WARNING") -> None:
+        self._record(own_line(name, line, level=level))
+
+    def _record(self, line: Line) -> None:
         with contextlib.suppress(OSError), self._open(OWN) as file:
-            file.write(f"{name}: {line}\n".encode())
+            file.write(encoded([json.dumps(line.fields, ensure_ascii=False)]))
 
     def last_lines(self, name: str) -> list[str]:
         try:
@@ -95,10 +100,11 @@ class ConsoleOutput(FileOutput):
 
     def __init__(self, home: Home, *, descriptor: int | None = None, follows: bool = True) -> None:
         super().__init__(home)
-        self._screen = Screen(_own_output() if descriptor is None else descriptor)
+        self._screen = Screen(own_output() if descriptor is None else descriptor)
         self._follows = follows
         self._tails: dict[str, Tail] = {}
-        self._own: deque[tuple[str, str]] = deque(maxlen=MOST_OWN_LINES)
+        self._readers: dict[str, Reader] = {}
+        self._own: deque[Line | str] = deque(maxlen=MOST_OWN_LINES)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._show, name="output", daemon=True)
         self._thread.start()
@@ -106,16 +112,30 @@ class ConsoleOutput(FileOutput):
     def handle(self, name: str) -> IO[bytes]:
         handle = super().handle(name)
         if name not in self._tails:
+            self._readers[name] = Reader(name)
             self._tails[name] = Tail(self._path(name), self._began.get(name, 0))
         return handle
 
-    def say(self, name: str, line: str) -> None:
-        super().say(name, line)
-        self._own.append((name, line))
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person reads it."""
+        return self._screen.is_terminal
+
+    def say(self, name: str, line: str, *, level: str = "WARNING") -> None:
+        said = own_line(name, line, level=level)
+        self._record(said)
+        self._own.append(said)
+
+    def report(self, text: str, event: str, fields: Mapping[str, str]) -> None:
+        """Show ``text`` to a person, or the event and its fields to a program."""
+        line = own_line(SELF, text.partition("\n")[0], level="INFO")
+        line.fields |= {"event": event, **fields}
+        self._record(line)
+        self._own.append(text if self.is_terminal else line)
 
     def print(self, text: str) -> None:
         """Show a text as it is; it goes into no file of the state folder unless our own output is one."""
-        self._own.append(("", text))
+        self._own.append(text)
 
     def close(self) -> None:
         """Show what is left, if the terminal takes it in time."""
@@ -128,19 +148,26 @@ class ConsoleOutput(FileOutput):
         while not closing:
             closing = self._closing.wait(LOOK_SECONDS)
             if self._follows:
-                for name, tail in list(self._tails.items()):
-                    self._screen.show(name, tail.new_lines())
+                self._screen.show(self._appended())
             while self._own:
-                name, text = self._own.popleft()
-                self._screen.show(name, [text])
+                self._screen.show([self._own.popleft()])
             if time.monotonic() - trimmed > TRIM_SECONDS:
                 trimmed = time.monotonic()
                 for path in self._folder.glob("*.log"):
                     trim(path)
 
+    def _appended(self) -> list[Line]:
+        """Return what all processes have appended, in the order of its times."""
+        found = [(name, tail.new_lines()) for name, tail in list(self._tails.items())]
+        lines = [self._readers[name].read(text) for name, texts in found for text in texts if text.strip()]
+        return sorted(lines, key=attrgetter("at"))
 
-def _own_output() -> int:
-    return sys.stdout.fileno() if sys.stdout else CLOSED
+
+def own_line(name: str, said: str, *, level: str) -> Line:
+    """Return a line of the supervisor's own about the process ``name``."""
+    message = said if name == SELF else f"{name}: {said}"
+    at = round(time.time(), 3)
+    return Line(OWN, at, level, message, {"at": at, "level": level, "logger": OWN, "message": message}, is_json=True)
 
 
 class Screen:
@@ -148,50 +175,63 @@ class Screen:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._coloured = os.isatty(descriptor)
-        self._names: list[str] = []
+        self.is_terminal = is_terminal(descriptor)
+        self._painted = Painter(is_coloured=is_coloured(descriptor)).paint if self.is_terminal else as_json
 
-    def show(self, name: str, lines: list[str]) -> None:
-        """Write the lines, each after the name, and wait as long as that takes. Lines that cannot be written are dropped."""
-        prefix = self._prefix(name) if name and lines else ""
-        rest = "".join(f"{prefix}{line}\n" for line in lines).encode()
+    def show(self, lines: Iterable[Line | str]) -> None:
+        """Write the lines, and texts as they are, and wait as long as that takes. What cannot be written is dropped."""
+        rest = encoded(line if isinstance(line, str) else self._painted(line) for line in lines)
         # A full disk may have room again, and a terminal that is gone costs one system call per line: so it is always tried.
         with contextlib.suppress(OSError):
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
 
-    def _prefix(self, name: str) -> str:
-        prefix = f"{name:<{NAME_WIDTH}} | "
-        if not self._coloured:
-            return prefix
-        if name not in self._names:
-            self._names.append(name)
-        return f"\x1b[{COLOURS[self._names.index(name) % len(COLOURS)]}m{prefix}\x1b[0m"
-
 
 class Tail:
-    """Read the lines that are appended to a file."""
+    """Read the lines that are appended to a file, also when it is trimmed, replaced or made later."""
 
     def __init__(self, path: Path, position: int) -> None:
         self._path = path
         self._position = position
+        self._inode = 0  # of the file that the position belongs to; 0 until it is known
         self._rest = b""
 
     def new_lines(self) -> list[str]:
         """Return the complete lines since the last call, at most ``CHUNK_BYTES`` of them."""
+        chunk = b""
         try:
             with self._path.open("rb") as file:
-                if os.fstat(file.fileno()).st_size < self._position:  # it was trimmed
+                found = os.fstat(file.fileno())
+                if self._inode not in {0, found.st_ino}:  # another file has the name now
                     self._position = 0
+                elif found.st_size < self._position:  # it was trimmed
+                    chunk = self._trimmed()
+                    self._position = 0
+                self._inode = found.st_ino
                 file.seek(self._position)
-                chunk = file.read(CHUNK_BYTES)
+                added = file.read(CHUNK_BYTES)
         except OSError:
             return []
-        self._position += len(chunk)
+        self._position += len(added)
+        chunk += added
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         if len(self._rest) >= CHUNK_BYTES:
             lines, self._rest = [*lines, self._rest], b""
         return [line.decode(errors="replace") for line in lines]
+
+    def _trimmed(self) -> bytes:
+        """Return what was appended between the last call and the trimming: it is in NAME.log.1."""
+        try:
+            with old_part(self._path).open("rb") as file:
+                file.seek(self._position)
+                return file.read(CHUNK_BYTES)
+        except OSError:
+            return b""
+
+
+def old_part(path: Path) -> Path:
+    """Return the file with what was trimmed from ``path``."""
+    return path.with_name(f"{path.name}.1")
 
 
 def trim(path: Path, *, most: int = MOST_BYTES) -> None:
@@ -200,7 +240,7 @@ def trim(path: Path, *, most: int = MOST_BYTES) -> None:
     The file itself is emptied rather than renamed, because its process holds it open; opened for appending, it goes on at the
     new end. A line that is written between the two steps is lost.
     """
-    old = path.with_name(f"{path.name}.1")
+    old = old_part(path)
     with contextlib.suppress(OSError):
         if path.stat().st_size <= most:
             return

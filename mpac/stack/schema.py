@@ -12,7 +12,12 @@ from mpac.stack.psql import ask_psql
 from mpac.trouble import Trouble
 
 VERSIONS = ROOT / "migrations" / "versions"
-ASK = "SELECT string_agg(version_num, ',') FROM alembic_version;"
+# In two steps: a new database has no such table, and must not begin its log with an error.
+ASK = r"""SELECT to_regclass('alembic_version') IS NOT NULL AS is_there \gset
+\if :is_there
+SELECT string_agg(version_num, ',') FROM alembic_version;
+\endif
+"""
 ASSIGNMENT = re.compile(r'^(revision|down_revision)\b[^=\n]*=\s*["\'](\w+)["\']', re.MULTILINE)
 
 

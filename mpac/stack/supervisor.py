@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from mpac.stack.log_lines import message_of
 from mpac.stack.output import Output
 from mpac.stack.program import Program, folder_of
 from mpac.trouble import Trouble
@@ -130,7 +131,7 @@ class Supervisor:
                 said = _said(await self._run_once(running))
             except OSError as error:  # no process could be made: memory, descriptors or disk are used up
                 said = f"it could not be started: {error.strerror}"
-                self.output.say(running.program.name, f"{said}.")
+                self.output.say(running.program.name, f"{said}.", level="ERROR")
             if running.stopping.is_set() or not (self._restart and running.was_ready):
                 return
             if time.monotonic() - started > STEADY_AFTER_SECONDS:
@@ -183,8 +184,8 @@ class Supervisor:
             raise Trouble(f"{name} is no process of this stack; there are {', '.join(self._running)}.") from None
 
     def _explained(self, name: str) -> str:
-        lines = [line for line in self.output.last_lines(name) if line.strip()]
-        return f"; its last line: {lines[-1].strip()}" if lines else ", and it printed nothing."
+        said = message_of(self.output.last_lines(name))
+        return f"; its last line: {said}" if said else ", and it printed nothing."
 
 
 async def _is_ready(program: Program, pid: int) -> bool:

@@ -1,6 +1,7 @@
 """Processes write files of their own and never wait for the supervisor, its terminal or the disk."""
 
 import asyncio
+import json
 import os
 import pty
 import signal
@@ -155,7 +156,12 @@ async def test_what_is_appended_is_shown_line_by_line_and_a_trimmed_file_is_foll
             await until(lambda: "three" in shown.read_text())
             output.say("api", "four")
         output.close()
-    assert shown.read_text() == "".join(f"{'api':<18} | {word}\n" for word in ("one", "two", "three", "four"))
+    lines = [json.loads(line) for line in shown.read_text().splitlines()]
+    assert lines[:3] == [{"process": "api", "message": word} for word in ("one", "two", "three")]
+    assert (lines[3]["process"], lines[3]["level"], lines[3]["message"]) == ("supervisor", "WARNING", "api: four")
+    assert [json.loads(line)["message"] for line in (home.logs / "supervisor.log").read_text().splitlines()] == [
+        "api: four"
+    ]
     assert (home.logs / "api.log").read_text() == "three\n"
     assert (home.logs / "api.log.1").read_text() == "one\ntwo\n"
     assert output.last_lines("api") == ["three"]

@@ -1,0 +1,50 @@
+"""Call back when the person at the terminal presses Enter.
+
+The terminal stays in its ordinary mode, so Ctrl-C, Ctrl-Z and Ctrl-\\ work as ever. A process in the background of its shell
+must not read from the terminal: the kernel would stop it (SIGTTIN), and what is typed is meant for the shell.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+LOOK_AGAIN_SECONDS = 1.0  # while something else is in the foreground, or the terminal has nothing to read
+MOST_BYTES = 4_096
+
+
+def watch_enter(called: Callable[[], None]) -> bool:
+    """Call ``called`` at each Enter, from the running loop. Return False, and do nothing, if nobody can press it."""
+    descriptor = sys.stdin.fileno() if sys.stdin else -1
+    if descriptor < 0 or not os.isatty(descriptor):
+        return False
+    _watch(asyncio.get_running_loop(), descriptor, called)
+    return True
+
+
+def _watch(loop: asyncio.AbstractEventLoop, descriptor: int, called: Callable[[], None]) -> None:
+    with contextlib.suppress(OSError):  # the terminal is gone
+        loop.add_reader(descriptor, _read, loop, descriptor, called)
+
+
+def _read(loop: asyncio.AbstractEventLoop, descriptor: int, called: Callable[[], None]) -> None:
+    typed = b""
+    with contextlib.suppress(OSError):
+        if os.tcgetpgrp(descriptor) == os.getpgrp():
+            typed = _taken(descriptor)
+    if typed:
+        called()
+        return
+    loop.remove_reader(descriptor)  # it would call again at once
+    loop.call_later(LOOK_AGAIN_SECONDS, _watch, loop, descriptor, called)
+
+
+def _taken(descriptor: int) -> bytes:
+    """Read what was typed. If the shell takes the terminal away at this very moment, it fails instead of stopping us."""
+    before = signal.signal(signal.SIGTTIN, signal.SIG_IGN)
+    try:
+        return os.read(descriptor, MOST_BYTES)
+    finally:
+        signal.signal(signal.SIGTTIN, before)

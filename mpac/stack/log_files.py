@@ -1,0 +1,122 @@
+"""Read the log files of a state folder: the last lines of several processes in the order of time, and what follows.
+
+It needs no stack that runs: what a stack has written stays in ``logs/`` after its end.
+"""
+
+import os
+import time
+from collections.abc import Collection, Iterator, Sequence
+from operator import attrgetter
+from pathlib import Path
+
+from mpac.command_line import unknown
+from mpac.stack.home import Home, command
+from mpac.stack.log_lines import Line, Reader
+from mpac.stack.output import Tail, old_part
+from mpac.trouble import Trouble, WrongUsage
+
+BLOCK_BYTES = 262_144
+LINES_BEFORE = (
+    500  # read as well: the first of the lines that are shown may continue one with a time, as a traceback does
+)
+LOOK_SECONDS = 0.2
+
+
+def log_names(home: Home) -> list[str]:
+    """Return the names of the processes that have logs. Raises ``Trouble`` if there is none."""
+    names = sorted(path.stem for path in home.logs.glob("*.log")) if home.logs.is_dir() else []
+    if not names:
+        raise Trouble(f"There are no logs in {home.path}: start a stack there with `{command('up', home.path)}`.")
+    return names
+
+
+def choose_logs(home: Home, wanted: Sequence[str]) -> list[str]:
+    """Return the processes that ``wanted`` names, all for none; ``worker`` names every worker. Raises ``WrongUsage``."""
+    names = log_names(home)
+    chosen: dict[str, None] = {}
+    for word in wanted:
+        found = [name for name in names if name == word or name.startswith(f"{word}-")]
+        if not found:
+            raise WrongUsage(
+                unknown("log", word, [*names, *sorted({name.partition("-")[0] for name in names} - set(names))])
+            )
+        chosen |= dict.fromkeys(found)
+    return list(chosen) or names
+
+
+def last_lines(home: Home, names: Collection[str], count: int) -> list[Line]:
+    """Return the last ``count`` lines of these processes together, in the order of time."""
+    found = [line for name in names for line in _read(home.logs / f"{name}.log", count)]
+    return sorted(found, key=attrgetter("at"))[-count:] if count else []
+
+
+class Following:
+    """What is appended to the logs from the moment this is made."""
+
+    def __init__(self, home: Home, names: Collection[str] | None) -> None:
+        """Follow the named processes; with ``None`` all, also those that have no log yet."""
+        self._home = home
+        self._names = names
+        self._tails: dict[str, tuple[Tail, Reader]] = {}
+        self._look(is_first=True)
+
+    def lines(self) -> Iterator[list[Line]]:
+        """Yield the new lines again and again, an empty list where there are none."""
+        while True:
+            self._look(is_first=False)
+            added = [(reader, tail.new_lines()) for tail, reader in self._tails.values()]
+            found = [reader.read(text) for reader, texts in added for text in texts if text.strip()]
+            yield sorted(found, key=attrgetter("at"))
+            if not found:
+                time.sleep(LOOK_SECONDS)
+
+    def _look(self, *, is_first: bool) -> None:
+        names = self._names or [path.stem for path in self._home.logs.glob("*.log")]
+        for name in names:
+            if name not in self._tails:
+                path = self._home.logs / f"{name}.log"
+                position = path.stat().st_size if is_first and path.exists() else 0
+                self._tails[name] = (Tail(path, position), Reader(name))
+
+
+def _read(path: Path, count: int) -> list[Line]:
+    """Read one file's lines; those before the first known time are of that time, without any of the file's."""
+    reader = Reader(path.stem)
+    lines = [reader.read(text) for text in _last(path, count + LINES_BEFORE) if text.strip()]
+    first = next((line.at for line in lines if line.at), None) or _changed(path)
+    for line in lines:
+        line.at = line.at or first
+    return lines
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _last(path: Path, count: int) -> list[str]:
+    """Return the last ``count`` lines of a log file and, where it has fewer, of the part that was trimmed from it."""
+    lines = _end_of(path, count)
+    if len(lines) < count:
+        lines = _end_of(old_part(path), count - len(lines)) + lines
+    return lines
+
+
+def _end_of(path: Path, count: int) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            start = size = os.fstat(file.fileno()).st_size
+            blocks: list[bytes] = []
+            breaks = 0
+            while start and breaks <= count:
+                length = min(BLOCK_BYTES, start)
+                start -= length
+                file.seek(start)
+                blocks.append(file.read(min(length, size)))
+                breaks += blocks[-1].count(b"\n")
+    except OSError:
+        return []
+    text = b"".join(reversed(blocks)).decode(errors="replace")
+    return text.removesuffix("\n").split("\n")[-count:] if text and count else []

@@ -1,0 +1,202 @@
+"""Read a line of any process's log, and show it to a person or to a program.
+
+| written by | as | read as |
+|---|---|---|
+| our processes, the supervisor | JSON (``workflows.logs``) | its fields |
+| PostgreSQL, Valkey, the sandbox provider | text of their own, with time and level | time, level, message |
+| an interpreter, a shell | anything, for instance a traceback | continues the line before it |
+
+Log lines may hold what clients sent, so characters that control a terminal are shown as escapes.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+NAME_WIDTH = 17
+LEVEL_WIDTH = 8
+TIME_WIDTH = 12
+MOST_SHOWN = 4_000  # characters of one message on a terminal; the file has all of it
+MARGIN = " " * (TIME_WIDTH + NAME_WIDTH + LEVEL_WIDTH + 3)
+
+PROCESS_COLOURS = (36, 32, 34, 35, 96, 92, 94, 95)  # ANSI foregrounds that read on dark and light
+LEVEL_COLOURS = {"DEBUG": "2", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
+DIM = "2"
+
+LATEST = 250_000_000_000  # seconds since 1970: the year 9892, before the end of what a datetime holds
+OWN_FIELDS = {"at", "level", "logger", "message", "process", "traceback"}
+SAID_IN_THE_MESSAGE = {"method", "status", "task_id"}
+
+UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that move the cursor, change the terminal's state or the direction of text, or cannot be encoded."""
+
+POSTGRES = re.compile(
+    r"(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) UTC (?P<level>[A-Z]+)\d?:  (?P<message>.*)", re.DOTALL
+)
+VALKEY = re.compile(
+    r"\d+:[A-Z] (?P<at>\d\d? \w{3} \d{4} \d\d:\d\d:\d\d\.\d{3}) (?P<level>[.*#-]) (?P<message>.*)", re.DOTALL
+)
+PLAIN = re.compile(
+    r"(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) \S+ (?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) (?P<message>.*)",
+    re.DOTALL,
+)
+LEVELS = {
+    **{name: name for name in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")},
+    **{"LOG": "INFO", "NOTICE": "INFO", "FATAL": "CRITICAL", "PANIC": "CRITICAL"},  # PostgreSQL
+    **{".": "DEBUG", "-": "DEBUG", "*": "INFO", "#": "WARNING"},  # Valkey
+}
+"""The level by each program's own name for it; one that is not here, such as DETAIL, continues the line before."""
+
+
+@dataclass(slots=True)
+class Line:
+    """One line. ``at`` is in seconds since 1970 and 0 if it is unknown; ``level`` is empty if it continues another."""
+
+    process: str
+    at: float
+    level: str
+    message: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    is_json: bool = False
+
+
+class Reader:
+    """Read the lines of one process in order: those without a time have that of the line before."""
+
+    def __init__(self, process: str) -> None:
+        self._process = process
+        self._at = 0.0
+
+    def read(self, text: str) -> Line:
+        """Return the line; never raises."""
+        fields = _object(text)
+        line = self._of_text(text) if fields is None else self._of_fields(fields)
+        self._at = line.at
+        return line
+
+    def _of_fields(self, fields: dict[str, Any]) -> Line:
+        at = fields.get("at")
+        known = at if isinstance(at, int | float) and 0 < at < LATEST else self._at
+        level = str(fields.get("level", "INFO"))
+        return Line(self._process, known, level, str(fields.get("message", "")), fields, is_json=True)
+
+    def _of_text(self, text: str) -> Line:
+        for pattern, read_time in TEXTS:
+            found = pattern.fullmatch(text)
+            if found:
+                level = LEVELS.get(found["level"], "")
+                message = found["message"] if level else f"{found['level']}: {found['message']}"
+                return Line(self._process, read_time(found["at"]) or self._at, level, message)
+        return Line(self._process, self._at, "", text)
+
+
+class Painter:
+    """Make lines for a terminal: time, process, level, message, then the fields that matter."""
+
+    def __init__(self, *, is_coloured: bool) -> None:
+        self._is_coloured = is_coloured
+        self._names: list[str] = []
+        self._day = datetime.now().astimezone().date()
+
+    def paint(self, line: Line) -> str:
+        """Return one line or, with a traceback or line breaks in its message, several; without the last line break."""
+        moment = datetime.fromtimestamp(line.at).astimezone() if line.at else None
+        first, *rest = _shortened(line.message).split("\n")
+        rest += str(line.fields.get("traceback") or "").splitlines()
+        time = moment.strftime("%H:%M:%S.%f")[:TIME_WIDTH] if moment and line.level else ""
+        level = self._colour(f"{neutral(line.level):<{LEVEL_WIDTH}}", LEVEL_COLOURS.get(line.level, ""))
+        head = f"{time:<{TIME_WIDTH}} {self._process(line.process)} {level} {neutral(first)}{self._marks(line)}"
+        lines = [head, *(MARGIN + neutral(more) for more in rest)]
+        if moment and moment.date() != self._day:
+            self._day = moment.date()
+            lines.insert(0, self._colour(f"-- {self._day} --", DIM))
+        return "\n".join(lines)
+
+    def _process(self, name: str) -> str:
+        if name not in self._names:
+            self._names.append(name)
+        return self._colour(
+            f"{name:<{NAME_WIDTH}}", str(PROCESS_COLOURS[self._names.index(name) % len(PROCESS_COLOURS)])
+        )
+
+    def _marks(self, line: Line) -> str:
+        shown = {name: value for name, value in line.fields.items() if name not in OWN_FIELDS | SAID_IN_THE_MESSAGE}
+        marks = "".join(f" {neutral(name)}={_value(value)}" for name, value in shown.items())
+        return self._colour(f" {marks}", DIM) if marks else ""
+
+    def _colour(self, text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self._is_coloured and code else text
+
+
+def as_json(line: Line) -> str:
+    """Return the line as one JSON object that names its process; what was no JSON has its text as ``message``."""
+    if line.is_json:
+        said = {"process": line.process, **line.fields}
+    else:
+        known = {"at": round(line.at, 3) or None, "process": line.process, "level": line.level or None}
+        said = {**{name: value for name, value in known.items() if value is not None}, "message": line.message}
+    return UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(said, ensure_ascii=False, default=str))
+
+
+def neutral(text: str) -> str:
+    """Return the text without characters that a terminal would obey."""
+    return UNSAFE.sub(_escape, text.replace("\t", "    "))
+
+
+def message_of(lines: Iterable[str]) -> str:
+    """Return what the last line with any text says, for a sentence about a process that has ended; empty without one."""
+    last = next((line for line in reversed(list(lines)) if line.strip()), "")
+    line = Reader("").read(last)
+    text = (
+        f"{line.message} ({line.fields['traceback'].splitlines()[-1]})"
+        if line.fields.get("traceback")
+        else line.message
+    )
+    return neutral(_shortened(text)).strip()
+
+
+def _value(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return neutral(json.dumps(text, ensure_ascii=False) if re.search(r'[\s"=]', text) else text)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
+
+
+def _escape(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    return f"\\x{number:02x}" if number <= 0xFF else f"\\u{number:04x}"  # noqa: PLR2004 - two digits are enough
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    if not text.startswith("{"):
+        return None
+    try:
+        found = orjson.loads(text)
+    except ValueError:  # also text that cannot be encoded
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _reads(form: str, *, is_utc: bool) -> Callable[[str], float]:
+    def read_time(text: str) -> float:
+        try:
+            moment = datetime.strptime(text, form)  # noqa: DTZ007 - the next line decides on the zone
+            return (moment.replace(tzinfo=UTC) if is_utc else moment.astimezone()).timestamp()
+        except (ValueError, OverflowError):
+            return 0.0
+
+    return read_time
+
+
+TEXTS = (
+    (POSTGRES, _reads("%Y-%m-%d %H:%M:%S.%f", is_utc=True)),
+    (VALKEY, _reads("%d %b %Y %H:%M:%S.%f", is_utc=False)),
+    (PLAIN, _reads("%Y-%m-%d %H:%M:%S,%f", is_utc=False)),
+)

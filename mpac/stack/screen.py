@@ -1,0 +1,43 @@
+"""Where `up` and `logs` print: a terminal for a person, or a pipe or file for a program.
+
+| output | shows |
+|---|---|
+| a terminal | lines for a person, in colour unless NO_COLOR is set or the terminal has none |
+| a pipe or a file | JSON, one object per line |
+"""
+
+import os
+import select
+import sys
+from collections.abc import Iterable, Mapping
+
+CLOSED = -1  # no descriptor: each write to it fails
+
+
+def own_output() -> int:
+    """Return the descriptor of this process's standard output, or ``CLOSED``."""
+    return sys.stdout.fileno() if sys.stdout else CLOSED
+
+
+def is_coloured(descriptor: int, variables: Mapping[str, str] = os.environ) -> bool:
+    """Return whether colours are wanted there: https://no-color.org and terminals that say they have none."""
+    return is_terminal(descriptor) and not variables.get("NO_COLOR") and variables.get("TERM", "") not in {"", "dumb"}
+
+
+def is_terminal(descriptor: int) -> bool:
+    """Return whether a person reads it; a closed descriptor is none."""
+    return descriptor != CLOSED and os.isatty(descriptor)
+
+
+def reader_is_gone(descriptor: int) -> bool:
+    """Return whether it is a pipe that nobody reads any more, as after `| head`."""
+    if descriptor == CLOSED:
+        return True
+    pipe = select.poll()
+    pipe.register(descriptor, 0)
+    return any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, event in pipe.poll(0))
+
+
+def encoded(lines: Iterable[str]) -> bytes:
+    """Return the lines, each with its line break."""
+    return "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")
