@@ -11,8 +11,8 @@ from api.keys import REPLAYED
 from api.media_types import CSV, EVENT_STREAM, JSON
 from workflows.errors import DomainError
 from workflows.idempotency import Stored
-from workflows.payments.present import payment_fields
 from workflows.rendering import render
+from workflows.tenants.progress import Show
 
 
 class EventStream(StreamingResponse):
@@ -25,21 +25,21 @@ class EventStream(StreamingResponse):
 
 
 async def server_sent_events(
-    first: Mapping[str, Any] | None, rows: AsyncIterator[Mapping[str, Any] | None]
+    first: Mapping[str, Any] | None, rows: AsyncIterator[Mapping[str, Any] | None], show: Show
 ) -> AsyncIterator[bytes]:
     """Payments as events whose id is the version; a comment where there is nothing to tell."""
-    yield _event(first)
+    yield _event(first, show)
     # Trouble on the way (the database is away, the device was suspended) ends the stream: the terminal asks anew and is
     # told why by a status code, which a stream that has begun cannot send any more.
     with suppress(DomainError):
         async for row in rows:
-            yield _event(row)
+            yield _event(row, show)
 
 
-def _event(row: Mapping[str, Any] | None) -> bytes:
+def _event(row: Mapping[str, Any] | None, show: Show) -> bytes:
     if row is None:
         return b": still here\n\n"
-    return b"event: payment\nid: %d\ndata: %b\n\n" % (row["version"], render(payment_fields(row)))
+    return b"event: payment\nid: %d\ndata: %b\n\n" % (row["version"], render(show(row)))
 
 
 def prefers_csv(accept: str) -> bool:

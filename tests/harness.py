@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,9 +170,9 @@ class Api:
         """POST."""
         return await self.call("POST", path, body, **rest)
 
-    async def events(self, path: str, *, as_: Tenant) -> AsyncIterator[Any]:
-        """The data of server-sent events, each as soon as it is here."""
-        headers = {"Authorization": f"Bearer {self.signer.device(as_)}"}
+    async def events(self, path: str, *, as_: Tenant | str) -> AsyncGenerator[Any]:
+        """Yield the data of server-sent events as they arrive. ``as_`` as for ``call``."""
+        headers = {"Authorization": f"Bearer {as_ if isinstance(as_, str) else self.signer.device(as_)}"}
         async with self._session.get(f"{self.url}/api/v1{path}", headers=headers) as answer:
             assert (answer.status, answer.content_type) == (200, "text/event-stream")
             check_exchange("GET", f"/api/v1{path}", headers, None, answer.status, answer.headers, b"")

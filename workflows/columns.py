@@ -9,6 +9,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 INSTANT = TIMESTAMP(timezone=True)
 
+OVERDUE = "due_at < now() - interval '60 seconds'"
+"""The condition of a statement that a row has been due for more than a minute: nothing works on it as it should."""
+
 
 class HistoryRow:
     """The columns of a history table beside the entity's own id."""

@@ -11,7 +11,7 @@ from api.hot import HotRoute
 from api.keys import DOCUMENTED
 from api.problems import problems
 from api.schemas.bills import BillIn, BillOut, BillsOut, CombineIn, PartsOut, SplitIn
-from api.schemas.query_values import Instant
+from api.schemas.query_values import Instant, Text50, Text80
 from workflows.bills.create import bill_orders
 from workflows.bills.present import bill_fields
 from workflows.bills.queries import BillFilter, list_bills, read_bill
@@ -65,10 +65,10 @@ async def get_bills(
     caller: AnyCaller,
     page: CurrentPage,
     status: Annotated[BillStatus | None, Query()] = None,
-    store_id: Annotated[str | None, Query(max_length=80)] = None,
-    order_id: Annotated[str | None, Query(max_length=80)] = None,
-    parent_bill_id: Annotated[str | None, Query(max_length=80)] = None,
-    bill_number: Annotated[str | None, Query(max_length=50)] = None,
+    store_id: Annotated[Text80 | None, Query()] = None,
+    order_id: Annotated[Text80 | None, Query()] = None,
+    parent_bill_id: Annotated[Text80 | None, Query()] = None,
+    bill_number: Annotated[Text50 | None, Query()] = None,
     created_from: Annotated[Instant | None, Query()] = None,
     created_to: Annotated[Instant | None, Query(description="Exclusive")] = None,
 ) -> Response:

@@ -12,7 +12,7 @@ from api.keys import DOCUMENTED
 from api.problems import problems
 from api.schemas.base import ReasonedVersionIn, VersionIn
 from api.schemas.orders import OrderIn, OrderOut, OrderPatch, OrdersOut
-from api.schemas.query_values import Instant
+from api.schemas.query_values import Instant, Text50, Text80
 from workflows.orders.cancel import cancel_order
 from workflows.orders.change import change_order
 from workflows.orders.complete import complete_order
@@ -51,9 +51,9 @@ async def get_orders(
     caller: AnyCaller,
     page: CurrentPage,
     status: Annotated[OrderStatus | None, Query()] = None,
-    store_id: Annotated[str | None, Query(max_length=80)] = None,
-    table_number: Annotated[str | None, Query(max_length=50)] = None,
-    order_number: Annotated[str | None, Query(max_length=50)] = None,
+    store_id: Annotated[Text80 | None, Query()] = None,
+    table_number: Annotated[Text50 | None, Query()] = None,
+    order_number: Annotated[Text50 | None, Query()] = None,
     created_from: Annotated[Instant | None, Query()] = None,
     created_to: Annotated[Instant | None, Query(description="Exclusive")] = None,
 ) -> Response:

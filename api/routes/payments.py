@@ -11,17 +11,18 @@ from api.hot import HotRoute
 from api.keys import DOCUMENTED
 from api.media_types import EVENT_STREAM
 from api.problems import problems
+from api.schemas.money_queries import PaymentQuery
 from api.schemas.payments import CancelIn, PaymentIn, PaymentOut, PaymentsOut
-from api.schemas.query_values import Instant, Seconds, WholeNumber
+from api.schemas.query_values import Seconds, WholeNumber
 from api.schemas.timeline import EventsOut
 from workflows.payments.cancel import cancel_payment
 from workflows.payments.judge import Acceptance
 from workflows.payments.present import payment_fields
-from workflows.payments.queries import PaymentFilter, await_payment, list_payments, read_payment
-from workflows.payments.states import PaymentStatus
+from workflows.payments.queries import await_payment, list_payments, read_payment
 from workflows.payments.stream import follow_payment
 from workflows.refunds.timeline import read_whole_timeline
 from workflows.refunds.too_late import AFTER_COMPLETION
+from workflows.tenants.progress import shown_to
 
 router = APIRouter(prefix="/payments", tags=["payments"])
 
@@ -54,21 +55,10 @@ router.add_api_route(
 
 
 @router.get("", response_model=PaymentsOut, responses=problems(401, 403))
-async def get_payments(  # noqa: PLR0917 - the filters of the contract
-    caller: AnyCaller,
-    page: CurrentPage,
-    status: Annotated[PaymentStatus | None, Query()] = None,
-    store_id: Annotated[str | None, Query(max_length=80)] = None,
-    device_id: Annotated[str | None, Query(max_length=80)] = None,
-    bill_id: Annotated[str | None, Query(max_length=80)] = None,
-    client_reference: Annotated[str | None, Query(max_length=100)] = None,
-    created_from: Annotated[Instant | None, Query()] = None,
-    created_to: Annotated[Instant | None, Query()] = None,
-) -> Response:
+async def get_payments(caller: AnyCaller, page: CurrentPage, wanted: Annotated[PaymentQuery, Query()]) -> Response:
     """The payments you may see, newest first. A terminal that lost its 201 finds its payment by `client_reference`."""
-    wanted = PaymentFilter(status, store_id, device_id, bill_id, client_reference, created_from, created_to)
-    rows = await list_payments(wanted, caller=caller, limit=page.limit + 1, before=page.before)
-    return page_answer(rows, page, payment_fields)
+    rows = await list_payments(wanted.to_filter(), caller=caller, limit=page.limit + 1, before=page.before)
+    return page_answer(rows, page, shown_to(caller, payment_fields))
 
 
 @router.get("/{payment_id}", response_model=PaymentOut, responses=problems(401, 403))
@@ -88,7 +78,7 @@ async def get_payment(
         )
     else:
         row = await read_payment(payment_id, caller=caller)
-    return json_answer(payment_fields(row))
+    return json_answer(shown_to(caller, payment_fields)(row))
 
 
 @router.get(
@@ -102,7 +92,7 @@ async def stream_payment(payment_id: EntityId, caller: AnyCaller, ours: OurRunti
     rows = follow_payment(payment_id, caller=caller, watch=ours.watch, longest_seconds=LONGEST_STREAM_SECONDS)
     # The first row is read before the answer begins, so that a payment that is not there is a 404 and no empty stream.
     first = await anext(rows)
-    return EventStream(server_sent_events(first, rows))
+    return EventStream(server_sent_events(first, rows, shown_to(caller, payment_fields)))
 
 
 @router.get("/{payment_id}/events", response_model=EventsOut, responses=problems(401, 403))

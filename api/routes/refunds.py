@@ -10,13 +10,13 @@ from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, O
 from api.hot import HotRoute
 from api.keys import DOCUMENTED
 from api.problems import problems
-from api.schemas.query_values import Flag
+from api.schemas.money_queries import RefundQuery
 from api.schemas.refunds import RefundIn, RefundOut, RefundsOut, ReportIn
 from workflows.refunds.present import refund_fields
-from workflows.refunds.queries import RefundFilter, list_refunds, list_refunds_of, read_refund
+from workflows.refunds.queries import list_refunds, list_refunds_of, read_refund
 from workflows.refunds.report import report_refund
 from workflows.refunds.request import request_refund
-from workflows.refunds.states import RefundStatus
+from workflows.tenants.progress import shown_to
 
 router = APIRouter(tags=["refunds"])
 
@@ -60,25 +60,14 @@ router.add_api_route(
 async def get_refunds_of_payment(payment_id: EntityId, caller: AnyCaller, page: CurrentPage) -> Response:
     """The refunds of one payment, newest first."""
     rows = await list_refunds_of(payment_id, caller=caller, limit=page.limit + 1, before=page.before)
-    return page_answer(rows, page, refund_fields)
+    return page_answer(rows, page, shown_to(caller, refund_fields))
 
 
 @router.get("/refunds", response_model=RefundsOut, responses=problems(401, 403))
-async def get_refunds(
-    *,
-    caller: AnyCaller,
-    page: CurrentPage,
-    status: Annotated[RefundStatus | None, Query()] = None,
-    store_id: Annotated[str | None, Query(max_length=80)] = None,
-    payment_id: Annotated[str | None, Query(max_length=80)] = None,
-    needs_action: Annotated[
-        Flag | None, Query(description="Only refunds that a person has to carry out and report")
-    ] = None,
-) -> Response:
+async def get_refunds(caller: AnyCaller, page: CurrentPage, wanted: Annotated[RefundQuery, Query()]) -> Response:
     """The refunds you may see, newest first."""
-    wanted = RefundFilter(status, store_id, payment_id, needs_action)
-    rows = await list_refunds(wanted, caller=caller, limit=page.limit + 1, before=page.before)
-    return page_answer(rows, page, refund_fields)
+    rows = await list_refunds(wanted.to_filter(), caller=caller, limit=page.limit + 1, before=page.before)
+    return page_answer(rows, page, shown_to(caller, refund_fields))
 
 
 @router.post("/refunds/{refund_id}/report", response_model=RefundOut, responses=problems(401, 403, 409, 422))
@@ -98,4 +87,4 @@ async def post_report(
 @router.get("/refunds/{refund_id}", response_model=RefundOut, responses=problems(401, 403))
 async def get_refund(refund_id: EntityId, caller: AnyCaller) -> Response:
     """One refund."""
-    return json_answer(refund_fields(await read_refund(refund_id, caller=caller)))
+    return json_answer(shown_to(caller, refund_fields)(await read_refund(refund_id, caller=caller)))

@@ -1,6 +1,7 @@
 """What all bodies have in common: no unknown fields, no coercion, no card data, no text a database would choke on."""
 
 import math
+from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -116,6 +117,13 @@ class ReasonIn(Body):
     reason: Annotated[Printable, Field(max_length=200)] | None = None
 
 
+_FOR_MANAGERS = "Only in answers to a GET by store managers and above"
+DueAt = Annotated[
+    datetime | None, Field(description=f"When a worker looks at it next; null if none will. {_FOR_MANAGERS}")
+]
+InDoubtSince = Annotated[datetime | None, Field(description=f"Null as soon as the outcome is known. {_FOR_MANAGERS}")]
+Attempts = Annotated[int | None, Field(description=f"Calls that were to move money. {_FOR_MANAGERS}")]
+Inquiries = Annotated[int | None, Field(description=f"Questions about the outcome. {_FOR_MANAGERS}")]
 Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 

@@ -6,7 +6,19 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, Discriminator, Field, model_validator
 from typing_extensions import TypeAliasType
 
-from api.schemas.base import Amount, Body, Id, Metadata, Part, Printable, Tip
+from api.schemas.base import (
+    Amount,
+    Attempts,
+    Body,
+    DueAt,
+    Id,
+    InDoubtSince,
+    Inquiries,
+    Metadata,
+    Part,
+    Printable,
+    Tip,
+)
 from api.schemas.base import Currency as CurrencyIn
 from api.schemas.enumerations import Advice, CancelOutcome, CancelReason, FailureCode, NextActionType, one_of
 from api.schemas.outputs import Currency, Cursor, Minor, Version
@@ -274,6 +286,10 @@ class PaymentOut(BaseModel):
     failed_at: datetime | None
     cancelled_at: datetime | None
     refunded_at: datetime | None
+    due_at: DueAt = None
+    in_doubt_since: InDoubtSince = None
+    attempts: Attempts = None
+    inquiries: Inquiries = None
 
 
 class PaymentsOut(BaseModel):

@@ -8,7 +8,7 @@ import re
 from datetime import date
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BeforeValidator
+from pydantic import AwareDatetime, BeforeValidator, Field
 
 from api.schemas.patterns import DAY_PATTERN, IN_WORDS
 
@@ -36,4 +36,9 @@ Instant = Annotated[
         INSTANT_ISSUE,
     ),
 ]
+Text50 = Annotated[str, Field(min_length=1, max_length=50)]
+Text80 = Annotated[str, Field(min_length=1, max_length=80)]
+Text100 = Annotated[str, Field(min_length=1, max_length=100)]
+Text200 = Annotated[str, Field(min_length=1, max_length=200)]
+"""Texts to look for. An empty one is refused: it is a variable that was not set, and no row has it."""
 Day = Annotated[date, _written(DAY_PATTERN, IN_WORDS[DAY_PATTERN])]

@@ -5,7 +5,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from api.schemas.base import Body, Metadata, Part, Printable, absent
+from api.schemas.base import (
+    Attempts,
+    Body,
+    DueAt,
+    InDoubtSince,
+    Inquiries,
+    Metadata,
+    Part,
+    Printable,
+    absent,
+)
 from api.schemas.enumerations import FailureCode
 from api.schemas.outputs import Currency, Cursor, Minor, Version
 from workflows.money import MAX_MOVED
@@ -109,6 +119,10 @@ class RefundOut(BaseModel):
     processing_at: datetime | None
     completed_at: datetime | None
     failed_at: datetime | None
+    due_at: DueAt = None
+    in_doubt_since: InDoubtSince = None
+    attempts: Attempts = None
+    inquiries: Inquiries = None
 
 
 class RefundsOut(BaseModel):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from workflows.canaries import BEAT, since_start
+from workflows.columns import OVERDUE
 from workflows.database import Role, transaction
 
 MONEY = {"payment": "amount + tip_amount", "refund": "amount"}
@@ -40,7 +41,7 @@ def _open(entity: str) -> str:
     no_action, or_by_hand = BY_HAND[entity]
     return f"""
     SELECT '{entity}' AS entity, status, provider, currency,
-           count(*) FILTER (WHERE due_at < now() - interval '60 seconds') AS overdue,
+           count(*) FILTER (WHERE {OVERDUE}) AS overdue,
            {_group(entity, "open", NOT_FINAL)},
            {_group(entity, "needs_review", "needs_review")},
            {_group(entity, "in_doubt", "NOT outcome_known")},

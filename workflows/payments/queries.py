@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, select
@@ -12,15 +11,16 @@ from workflows.payments.models import Payment, PaymentAttempt, PaymentHistory, P
 from workflows.payments.states import PaymentStatus
 from workflows.payments.watch import Watch
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.reading import alike, between, one_row, page_of
+from workflows.tenants.money_filter import MoneyFilter
+from workflows.tenants.reading import alike, one_row, page_of
 from workflows.tenants.scope import within
 
 MOVING = frozenset({PaymentStatus.PENDING, PaymentStatus.PROCESSING})
 """Statuses that are sure to change; a wait on any other answers at once unless it names the version it knows."""
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentFilter:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentFilter(MoneyFilter):
     """Which payments to list; ``None`` means any."""
 
     status: str | None = None
@@ -28,14 +28,12 @@ class PaymentFilter:
     device_id: str | None = None
     bill_id: str | None = None
     client_reference: str | None = None
-    created_from: datetime | None = None
-    created_to: datetime | None = None
+    card_last_4: str | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """The conditions of a WHERE; ``created_to`` is exclusive."""
-        equal = ("status", "store_id", "device_id", "bill_id", "client_reference")
-        created = between(Payment.created_at, self.created_from, self.created_to)
-        return [*alike(Payment, self, *equal), *created]
+        """Return the conditions of a WHERE. Raises as ``conditions_on`` does."""
+        equal = ("status", "store_id", "device_id", "bill_id", "client_reference", "card_last_4")
+        return [*alike(Payment, self, *equal), *self.conditions_on(Payment)]
 
 
 async def read_payment(payment_id: str, *, caller: Caller) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from sqlalchemy import ColumnElement, select
 from workflows.payments.queries import read_payment
 from workflows.refunds.models import Refund
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.money_filter import MoneyFilter
 from workflows.tenants.reading import alike, one_row, page_of
 from workflows.tenants.scope import within
 
 
-@dataclass(frozen=True, slots=True)
-class RefundFilter:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundFilter(MoneyFilter):
     """Which refunds to list; ``None`` means any."""
 
     status: str | None = None
@@ -22,8 +23,8 @@ class RefundFilter:
     needs_action: bool | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """The conditions of a WHERE."""
-        return alike(Refund, self, "status", "store_id", "payment_id", "needs_action")
+        """Return the conditions of a WHERE. Raises as ``conditions_on`` does."""
+        return [*alike(Refund, self, "status", "store_id", "payment_id", "needs_action"), *self.conditions_on(Refund)]
 
 
 async def read_refund(refund_id: str, *, caller: Caller) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Executable, Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
-from workflows.errors import ResourceNotFound
+from workflows.errors import Detail, MalformedRequest, ResourceNotFound
 
 Key = InstrumentedAttribute[Any]
 
@@ -38,5 +38,11 @@ def alike(model: type, wanted: object, *names: str) -> list[ColumnElement[bool]]
 
 
 def between(column: Key, start: datetime | None, end: datetime | None) -> list[ColumnElement[bool]]:
-    """The conditions that ``column`` is in ``[start, end)``; ``None`` means no bound."""
+    """Return the conditions that ``column`` is in ``[start, end)``; ``None`` means no bound.
+
+    Raises ``MalformedRequest`` if the range ends before it begins.
+    """
+    if start and end and start > end:
+        name = column.key.removesuffix("_at")
+        raise MalformedRequest(Detail(f"{name}_from", f"Must not be after {name}_to"))
     return [*([column >= start] if start else []), *([column < end] if end else [])]

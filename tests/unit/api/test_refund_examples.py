@@ -12,6 +12,7 @@ from workflows.orders.states import OrderStatus
 from workflows.payments.states import PaymentStatus
 from workflows.refunds.present import FIELDS
 from workflows.refunds.states import RefundStatus
+from workflows.tenants.progress import PROGRESS
 
 
 def test_there_is_an_example_of_every_status_and_of_a_doubt() -> None:
@@ -22,7 +23,8 @@ def test_there_is_an_example_of_every_status_and_of_a_doubt() -> None:
 @pytest.mark.parametrize("name", REFUNDS)
 def test_a_refund_looks_as_it_does_in_answers(name: str) -> None:
     example = REFUNDS[name][1]
-    assert tuple(example) == FIELDS == tuple(RefundOut.model_fields)
+    assert tuple(example) == FIELDS
+    assert (*FIELDS, *PROGRESS) == tuple(RefundOut.model_fields)
     refund = RefundOut.model_validate(example)
     assert bool(refund.completed_at) == (refund.status == "completed")
     assert bool(refund.failed_at) == (refund.status == "failed")

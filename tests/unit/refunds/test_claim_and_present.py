@@ -12,6 +12,7 @@ from workflows.providers.base import GiveBack
 from workflows.refunds.claim import REFUNDS
 from workflows.refunds.models import Refund
 from workflows.refunds.present import FIELDS, refund_fields
+from workflows.tenants.progress import PROGRESS
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 ROW: dict[str, Any] = {
@@ -68,9 +69,9 @@ def test_what_asks_nobody_simply_answers_again(provider: str) -> None:
 
 
 def test_the_fields_are_those_of_the_document_and_of_the_table() -> None:
-    assert set(FIELDS) == set(RefundOut.model_fields)
+    assert {*FIELDS, *PROGRESS} == set(RefundOut.model_fields)
     columns = set(Refund.__table__.columns.keys())
-    assert set(FIELDS) <= columns
+    assert {*FIELDS, *PROGRESS} <= columns
 
 
 def test_what_a_row_does_not_have_yet_is_null() -> None:

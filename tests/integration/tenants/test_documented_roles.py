@@ -1,0 +1,19 @@
+"""The OpenAPI document says of each route who may call it, as the table of the routes does."""
+
+from tests.integration.tenants.test_every_route import DEVICE, LEAST, OPEN
+from tests.published import published_document
+
+
+def test_the_document_names_the_lowest_role_of_each_route() -> None:
+    documented = published_document()["paths"]
+    for route, least in LEAST.items():
+        method, _, path = route.partition(" ")
+        operation = documented[f"/api/v1{path}"][method.lower()]
+        tokens = {name for choice in operation["security"] for name in choice}
+        if least == OPEN:
+            assert tokens == set(), route
+        elif least == DEVICE:
+            assert tokens == {"deviceToken", "userToken"}, route
+        else:
+            assert tokens == {"userToken"}, route
+            assert f"`{least}`" in operation["description"], route
