@@ -1,0 +1,70 @@
+"""Doubts ended by a statement while others hold bills, ask about the same payments, cancel them or do the same."""
+
+import asyncio
+
+import psycopg
+
+from mpac.stack.local import LocalStack
+from tests.factories import time_passes
+from tests.integration.bills.kit import order_status, read
+from tests.integration.bills.test_reservations import new_bill
+from tests.integration.settlements.desk import WORKER, Desk, in_doubt
+from tests.integration.settlements.telling import fetched, listed, reconciled_by_workers, row_of
+from workflows.errors import InvalidStatusTransition
+from workflows.providers.base import NotFound, Unknown
+from workflows.settlements.end_doubts import end_doubts
+
+
+async def test_a_bill_is_paid_as_soon_as_nobody_holds_it(desk: Desk, stack: LocalStack) -> None:
+    shop = desk.shop
+    bill = await new_bill(desk.api, shop.tenant, 1_000)
+    shop.provider.charges.append(Unknown("the answer was lost"))
+    payment_id = await shop.payments.pending(amount=1_000, tip_amount=50, bill_id=bill["id"])
+    await shop.payments.process(payment_id)
+    other = await in_doubt(shop, 700)
+    async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
+        await foreign.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [bill["id"]])
+        day = await fetched(desk, [listed(f"{payment_id}:1", 1_050), listed(f"{other}:1", 700)])
+        assert [(await row_of(shop, one))["status"] for one in (payment_id, other)] == ["processing", "completed"]
+    await reconciled_by_workers(desk, day)
+    row = await row_of(shop, payment_id)
+    assert (row["status"], row["captured_amount"]) == ("completed", 1_050)
+    paid = await read(desk.api, shop.tenant, bill["id"])
+    assert (paid["status"], paid["paid_amount"], paid["reserved_amount"]) == ("paid", 1_000, 0)
+    assert await order_status(desk.api, shop.tenant, bill["order_ids"][0]) == "paid"
+    assert await desk.status(day) == "reconciled"
+
+
+async def test_all_at_once_end_each_doubt_once(desk: Desk) -> None:
+    shop = desk.shop
+    ids = [await in_doubt(shop, 1_000) for _ in range(20)]
+    lines = [listed(f"{one}:1", 1_000) for one in ids]
+    for payment_id in ids:
+        await time_passes(shop.admin, payment_id, seconds=60)
+    shop.provider.inquiries.extend([NotFound()] * 10)  # lies among true answers
+    day = str((await shop.close_now())["id"])
+    shop.provider.statements = [lines]
+    done = await asyncio.gather(
+        reconciled_by_workers(desk, day),
+        shop.payments.process(*ids),
+        *(end_doubts(day, hand=WORKER) for _ in range(3)),
+        *(shop.payments.cancel(one) for one in ids[:5]),
+        return_exceptions=True,
+    )
+    refused = [one for one in done if isinstance(one, BaseException)]
+    assert all(isinstance(one, InvalidStatusTransition) for one in refused), refused  # a cancel after the end
+    for payment_id in ids:
+        await time_passes(shop.admin, payment_id, seconds=60)
+    await shop.payments.process(*ids)  # what was cancelled before it was recorded is withdrawn, which is too late
+    await reconciled_by_workers(desk, day)
+    assert await desk.status(day) == "reconciled"
+    for payment_id in ids:
+        row = await row_of(shop, payment_id)
+        assert row["status"] == "completed"
+        found = await shop.admin.execute("SELECT event FROM payment_history WHERE payment_id = %s", [payment_id])
+        events = [one["event"] for one in await found.fetchall()]
+        assert (events.count("complete"), len(events)) == (1, row["version"])
+    found = await shop.admin.execute(
+        """SELECT source_id FROM ledger_journals WHERE kind = 'completion' AND source_id = ANY(%s)""", [ids]
+    )
+    assert sorted(row["source_id"] for row in await found.fetchall()) == sorted(ids)
