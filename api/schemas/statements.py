@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, Field
 from typing_extensions import TypeAliasType
 
-from api.schemas.base import Body, Printable
+from api.schemas.base import Body, Printable, absent
 from api.schemas.enumerations import one_of
 from api.schemas.outputs import Count, Currency, Cursor, Minor, RunNumber
 from api.schemas.providers import StatementProvider
@@ -96,8 +96,8 @@ class TheirSum(SideSum):
 class EndedSum(BaseModel):
     """How many payments and refunds, and how much money moved by them, minor units."""
 
-    count: int
-    amount: int
+    count: Count
+    amount: Minor
 
 
 class RunSummary(BaseModel):
@@ -110,10 +110,13 @@ class RunSummary(BaseModel):
     fee_difference: Minor
     categories: dict[Category, CategorySum]
     uncompared: UncomparedOut
-    ended_by_statement: EndedSum | None = Field(
-        None,
-        description="Payments and refunds in doubt that a statement of this settlement decided; refunds below zero",
-    )
+    ended_by_statement: Annotated[
+        EndedSum,
+        Field(
+            description="Payments and refunds in doubt that a statement of this settlement decided, refunds below zero;"
+            " left out of runs of an earlier release"
+        ),
+    ] = Field(default_factory=absent)
 
 
 class ReconcileIn(Body):
@@ -239,7 +242,10 @@ class BreaksOut(BaseModel):
 
 
 class ResolveIn(Body):
-    """How a break ends. ``note`` says why; ``reference`` is what a link is to."""
+    """How a break ends. ``note`` says why; ``reference`` is what a link is to.
+
+    ``confirm`` completes the payment or refund in doubt that their line is about, if the line agrees with what was asked for.
+    """
 
     resolution: ResolutionIn
     note: Annotated[Printable, Field(max_length=500)] | None = None

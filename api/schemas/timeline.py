@@ -8,6 +8,7 @@ from pydantic import BaseModel, Discriminator, Field
 from api.schemas.base import absent
 from api.schemas.enumerations import AttemptOutcome, CallerType, MessageKind, TimelineEventName, TimelineStatus
 from api.schemas.outputs import AttemptNumber, Currency, Minor, Version
+from api.schemas.statements import StatementLineKind
 
 OfRefund = Annotated[str, Field(description="The refund it is about; left out where it is about the payment itself")]
 
@@ -79,6 +80,36 @@ class ProviderMessageEntry(_OfPaymentOrRefund):
     detail: dict[str, Any]
 
 
+class EvidenceLine(BaseModel):
+    """A line of a provider's statement about an attempt of ours."""
+
+    line_number: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    kind: StatementLineKind
+    amount: Minor
+    fee: Minor | None
+    currency: Currency
+    provider_reference: str | None
+    occurred_at: datetime | None
+    occurred_on: date | None
+
+
+class StatementEntry(_OfPaymentOrRefund):
+    """Lines of the provider's statement were the answer about an attempt whose outcome was unknown."""
+
+    type: Literal["statement"]
+    attempt: AttemptNumber
+    answer: Annotated[
+        Literal["succeeded", "withdrawn"], Field(description="The money moved; or it was charged and reversed")
+    ]
+    settlement_id: str
+    statement_id: str
+    lines: list[EvidenceLine]
+    by: Annotated[str, Field(description="The worker that used it, or the API process for the person who confirmed it")]
+    withdrawn_at: Annotated[
+        datetime | None, Field(description="When a later statement no longer had the lines; a person was asked then")
+    ]
+
+
 class _Line(_Entry):
     settlement_id: str
     amount: Minor
@@ -108,6 +139,7 @@ TimelineEntry = Annotated[
     | AttemptSentEntry
     | AttemptAnsweredEntry
     | ProviderMessageEntry
+    | StatementEntry
     | SettledEntry
     | AdjustedEntry,
     Discriminator("type"),

@@ -86,15 +86,13 @@ async def _settlement_events(connection: AsyncConnection, payment_id: str) -> li
 
 
 async def _statement_events(connection: AsyncConnection, payment_id: str) -> list[dict[str, Any]]:
-    """Return what statements said, in the form of other messages of a provider."""
+    """Return the lines of statements that were answers about the payment and its refunds."""
+    names = ("at", "attempt", "answer", "settlement_id", "statement_id", "lines", "by", "withdrawn_at")
     rows = await connection.execute(_EVIDENCE, {"payment_id": payment_id})
     return [
         {
-            "type": "provider_message",
-            **{name: row[name] for name in ("at", "attempt")},
-            "kind": "statement",
-            "answer": row["answer"],
-            "detail": {name: row[name] for name in ("statement_id", "settlement_id", "lines", "by", "withdrawn_at")},
+            "type": "statement",
+            **{name: row[name] for name in names},
             **({} if row["entity_id"] == payment_id else {"refund_id": row["entity_id"]}),
         }
         for row in rows.mappings()

@@ -29,9 +29,9 @@ async def test_a_person_confirms_what_an_uploaded_file_says(desk: Desk) -> None:
     assert await desk.status(day) == "reconciled"
     boss = desk.api.signer.user(shop.tenant, role="merchant_admin")
     events = (await desk.api.get(f"/payments/{payment_id}/events", as_=boss)).body["data"]
-    (told,) = [one for one in events if one.get("kind") == "statement"]
-    assert (told["detail"]["by"], told["detail"]["settlement_id"]) == ("api for usr_merchant_admin", day)
-    assert any(one.get("reason") == f"statement {told['detail']['statement_id']}:2" for one in events)
+    (told,) = [one for one in events if one["type"] == "statement"]
+    assert (told["by"], told["settlement_id"]) == ("api for usr_merchant_admin", day)
+    assert any(one.get("reason") == f"statement {told['statement_id']}:2" for one in events)
 
 
 @pytest.mark.parametrize(
