@@ -9,11 +9,13 @@ from fastapi import Request
 
 from api.limits import Limits
 from api.strangers import Strangers
+from workers.listening import Listening
 from workers.nudge import Nudger
 from workflows.collector import settle_collector
 from workflows.database import Role, connect, disconnect
 from workflows.devices.assertions import Assertions
 from workflows.devices.issue_token import Issuing
+from workflows.metric_totals import Additions
 from workflows.orders.create import Ordering
 from workflows.orders.totals import TaxRounding
 from workflows.payments.accept import Accepting
@@ -42,6 +44,8 @@ class Runtime:
     ordering: Ordering
     watch: Watch
     nudger: Nudger
+    listening: Listening
+    additions: Additions
     providers: Providers
 
 
@@ -61,16 +65,22 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
         ordering=Ordering(tax_rounding=TaxRounding(settings.tax_rounding), patience_seconds=patience_seconds),
         watch=Watch(),
         nudger=Nudger(spacing_seconds=settings.nudge_spacing_ms / 1000),
+        additions=Additions(Role.ACCEPT),
+        listening=Listening(silence_seconds=settings.silence_seconds),
         providers=open_providers(settings),
     )
     ours.watch.start()
     ours.limits.start()
     ours.nudger.start()
+    ours.listening.start()
+    ours.additions.start()
     settle_collector()
     yield ours
+    ours.listening.stop()
     ours.nudger.stop()
     await ours.limits.stop()
     await ours.watch.stop()
+    await ours.additions.stop()
     await ours.providers.close()
     await disconnect()
 

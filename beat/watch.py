@@ -16,11 +16,12 @@ from beat.queues import messages_waiting
 from workers.app import QUEUES, settings
 from workers.canaries import sing
 from workers.runtime import run, runtime
-from workflows.canaries import SILENCE_SECONDS, find_silent_queues, note_beat, note_sent
+from workflows.canaries import find_silent_queues, note_beat, note_sent
 
 logger = logging.getLogger(__name__)
 
-CANARY_SECONDS = 15.0  # a deaf worker is noticed within a minute
+SILENCE_SECONDS = settings.silence_seconds
+CANARY_SECONDS = SILENCE_SECONDS / 4  # a deaf worker is noticed within a minute
 SHORTEST_SECONDS = 1.0  # however much tests and demos shorten the timetable
 
 MOST_WAITING = 200
@@ -34,6 +35,7 @@ class Watch:
         self._clock = clock
         self._since = clock()
         self._heard: float | None = None
+        self._noted: float | None = None
         self.wake = threading.Event()
 
     def begin(self) -> None:
@@ -58,7 +60,10 @@ class Watch:
         if silent >= SILENCE_SECONDS:
             message = "no sweep has arrived for %d s; check beat, the broker and this worker's connection to it"
             logger.error(message, silent, extra={"event": "beat.silent"})
-        elif self._heard is not None:
+        elif (
+            self._heard is not None and self._heard != self._noted
+        ):  # a note without news would look like a beat that lives
+            self._noted = self._heard
             _try(lambda: run(note_beat(seconds_ago=silent, worker=runtime().worker)))
         _try(_report_silent_queues)
         _try(lambda: run(note_sent(list(QUEUES))))

@@ -20,6 +20,8 @@ MODELS = (
     "workflows.numbering",
     "workflows.switches",
     "workflows.canaries",
+    "workflows.heartbeats",
+    "workflows.metric_totals",
     "workflows.dead_letters",
     "workflows.orders.models",
     "workflows.bills.models",

@@ -47,6 +47,7 @@ app.conf.update(
     include=["workers.payments", "workers.refunds", "workers.settlements", "workers.canaries"],
     # Without an exchange and a key of its own, each queue would be bound to the default one's and get its messages too.
     task_queues=[Queue(name, Exchange(name, type="direct"), routing_key=name) for name in QUEUES],
+    worker_direct=True,  # a queue for each worker alone, by which it hears whether it consumes (``workers.hearing``)
     task_default_queue="sweeps",
     task_routes=ROUTES,
     task_acks_late=True,

@@ -1,6 +1,7 @@
-"""Canaries: a message through each queue now and then, to see that somebody consumes there."""
+"""Canaries: a message through each queue, and to each worker, now and then, to see whether it is consumed."""
 
 from workers.app import app
+from workers.hearing import note_heard
 from workers.runtime import run, runtime
 from workflows.canaries import note_consumed
 
@@ -9,3 +10,9 @@ from workflows.canaries import note_consumed
 def sing(queue: str) -> None:
     """Note that ``queue`` is consumed, and by whom."""
     run(note_consumed(queue, worker=runtime().worker))
+
+
+@app.task(name="canaries.hear")
+def hear() -> None:
+    """Note that this worker consumes messages."""
+    run(note_heard())

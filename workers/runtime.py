@@ -1,12 +1,16 @@
 """Run time: what one worker process is made of, built once when it starts, and its only bridge to the event loop."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from workers.bridge import Bridge
 from workflows.database import Role, connect, disconnect
+from workflows.errors import ServiceUnavailable
+from workflows.heartbeats import forget_worker
 from workflows.ledger.post import post_completions, post_refunds
+from workflows.metric_totals import Additions
 from workflows.payments.process import Processor
 from workflows.providers.registry import Providers, open_providers
 from workflows.refunds.process import RefundProcessor
@@ -23,6 +27,7 @@ class Runtime:
     providers: Providers
     payments: Processor
     refunds: RefundProcessor
+    additions: Additions
 
 
 _bridge = Bridge()
@@ -54,17 +59,23 @@ def stop() -> None:
 
 async def _build(settings: Settings, worker: str) -> Runtime:
     remote = open_providers(settings)
+    additions = Additions(Role.WORKER)
+    additions.start()
     return Runtime(
         worker=worker,
         settings=settings,
         providers=remote,
         payments=Processor(settings, remote, worker=worker, aftermath=(refund_too_late, post_completions)),
         refunds=RefundProcessor(settings, remote, worker=worker, aftermath=(post_refunds,)),
+        additions=additions,
     )
 
 
 async def _let_go(ours: Runtime) -> None:
     drains = (hands.drain(ours.settings.soft_shutdown_seconds) for hands in (ours.payments, ours.refunds))
     await asyncio.gather(*drains)
+    await ours.additions.stop()
+    with suppress(ServiceUnavailable):  # the row is then forgotten after an hour
+        await forget_worker(ours.worker)
     await ours.providers.close()
     await disconnect()

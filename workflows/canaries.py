@@ -43,6 +43,12 @@ _SILENT = text("""
     SELECT queue, abs(extract(epoch FROM now() - sent_at)) AS seconds FROM canaries
     WHERE (consumed_at IS NULL OR consumed_at < sent_at) AND abs(extract(epoch FROM now() - sent_at)) > :patience
 """)
+_AGES = text("""
+    SELECT queue, sent_at::text AS mark, abs(extract(epoch FROM now() - consumed_at))::float AS consumed,
+           CASE WHEN consumed_at IS NULL OR consumed_at < sent_at
+                THEN abs(extract(epoch FROM now() - sent_at))::float END AS unanswered
+    FROM canaries
+""")
 _BEAT_HEARD = text("""
     INSERT INTO canaries (queue, sent_at, consumed_at, worker)
     SELECT :beat, heard, heard, :worker FROM (SELECT now() - make_interval(secs => :ago) AS heard)
@@ -68,9 +74,28 @@ class SilentQueue:
     seconds: float
 
 
-async def note_sent(queues: list[str]) -> None:
+@dataclass(frozen=True, slots=True)
+class QueueAges:
+    """Seconds since a queue's canary was consumed (``None``: not yet), or has been waiting for that (``None``: it is not).
+
+    ``mark`` is when it was sent: it stays while no canary is consumed, whatever the clocks say. Beat's says when it was heard.
+    """
+
+    mark: str
+    consumed: float | None
+    unanswered: float | None
+
+
+async def read_ages(role: Role) -> dict[str, QueueAges]:
+    """Return what the rows say of each queue, and of beat under ``BEAT``."""
+    async with transaction(role) as connection:
+        rows = await connection.execute(_AGES)
+        return {row.queue: QueueAges(row.mark, row.consumed, row.unanswered) for row in rows}
+
+
+async def note_sent(queues: list[str], *, role: Role = Role.SWEEP) -> None:
     """A canary is about to be sent through each of ``queues``."""
-    async with transaction(Role.SWEEP) as connection:
+    async with transaction(role) as connection:
         await connection.execute(_SENT, {"queues": queues})
 
 

@@ -127,6 +127,12 @@ class Settings(BaseSettings):
         1.0, gt=0, le=1, description="Shortens the pauses of beat's slower entries, for tests and demos."
     )
 
+    silence_seconds: Seconds = Field(
+        60,
+        description="After how long without a consumed canary a queue, a worker or beat is reported as silent. Canaries are "
+        "sent four times as often.",
+    )
+
     sandbox_url: str | None = Field(None, description="Where the sandbox provider answers; unset, it does not exist.")
     sandbox_api_key: SecretStr | None = Field(None, description="The key it was given for us.")
     sandbox_timeout_seconds: Seconds = Field(10, description="How long one call to it may take.")

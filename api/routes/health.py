@@ -1,14 +1,18 @@
-"""Health: is this process alive, and could it serve a payment right now?"""
+"""Health: is this process alive, can it store a payment right now, and which parts behind it are silent?"""
 
-from fastapi import APIRouter
+from typing import Any
+
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api.answers import json_answer
 from api.problems import problems
+from api.runtime import runtime
 from api.schemas.health import LivenessOut, ReadinessOut
-from workflows.canaries import SILENCE_SECONDS, beat_silent_seconds
+from workers.listening import Listening
 from workflows.health import database_takes_payments
 from workflows.shared import Shared
+from workflows.silence import HEARD, Part
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -20,19 +24,43 @@ async def live() -> Response:
 
 
 @router.get("/ready", response_model=ReadinessOut, responses=problems())
-async def ready() -> Response:
-    """Check that this process can store a payment. The broker is not asked: without it payments are merely delayed.
+async def ready(request: Request) -> Response:
+    """Check that this process can store a payment, and name the queues, workers, beat and broker that are silent.
 
-    `beat` is `silent` when no worker has received a sweep for a minute: new payments are processed as before, but retries,
-    inquiries and expiry wait, so an operator has to act. It is not a reason to send traffic elsewhere.
+    A silent part is no reason to send traffic elsewhere: payments are stored as before and processed later, but an operator
+    has to act. `silent` lists what is not `heard`, as it was known a few seconds ago. `queues` and `workers` list all of
+    them, with the seconds since each last consumed a message. A worker is `deaf` if it runs and consumes nothing, and
+    `silent` if it does not even write that it runs. `unknown` means that nothing can be said: the broker is away or, for
+    beat, nobody consumes its messages.
     """
-    silent = await _PROBE.result() >= SILENCE_SECONDS
-    return json_answer({"status": "ready", "beat": "silent" if silent else "heard"})
+    await _PROBE.result()
+    listening = runtime(request).listening
+    parts = listening.parts
+    beat = [part.state for part in parts if part.kind == "beat"]
+    broker = [part.state for part in parts if part.kind == "broker"]
+    return json_answer(
+        {
+            "status": "ready",
+            "beat": beat[0] if beat else HEARD,
+            "broker": broker[0] if broker else HEARD,
+            "silent": [{"kind": part.kind, **_shown(part)} for part in parts if part.state != HEARD],
+            "queues": [
+                {**_shown(part), "messages_waiting": _waiting(listening, part)}
+                for part in parts
+                if part.kind == "queue"
+            ],
+            "workers": [_shown(part) for part in parts if part.kind == "worker"],
+        }
+    )
 
 
-async def _probe() -> float:
-    await database_takes_payments()
-    return await beat_silent_seconds()
+def _shown(part: Part) -> dict[str, Any]:
+    seconds = None if part.seconds is None else round(part.seconds)
+    return {"name": part.name, "state": part.state, "silent_seconds": seconds}
 
 
-_PROBE = Shared(_probe)
+def _waiting(listening: Listening, part: Part) -> int | None:
+    return listening.messages_waiting(part.name)
+
+
+_PROBE = Shared(database_takes_payments)

@@ -1,8 +1,10 @@
-"""Health: what the probes answer."""
+"""What the probes answer."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
+
+State = Literal["heard", "silent", "unknown"]
 
 
 class LivenessOut(BaseModel):
@@ -11,8 +13,38 @@ class LivenessOut(BaseModel):
     status: Literal["live"]
 
 
+class SilentPartOut(BaseModel):
+    """A part that was not heard for `MPAC_SILENCE_SECONDS`, or of which nothing can be said."""
+
+    kind: Literal["queue", "worker", "beat", "broker"]
+    name: str
+    state: Literal["silent", "deaf", "unknown"]
+    silent_seconds: int | None = Field(description="Since it was last heard; null if it never was.")
+
+
+class QueueOut(BaseModel):
+    """A queue, and how long ago a message was consumed from it."""
+
+    name: str
+    state: State
+    silent_seconds: int | None
+    messages_waiting: int | None = Field(description="Null if the broker does not answer.")
+
+
+class WorkerOut(BaseModel):
+    """A worker process, and how long ago it consumed a message: `deaf` if it runs and consumes none."""
+
+    name: str
+    state: Literal["heard", "silent", "deaf", "unknown"]
+    silent_seconds: int | None
+
+
 class ReadinessOut(BaseModel):
-    """This process can store a payment."""
+    """Payments can be stored. What is silent behind the API delays them."""
 
     status: Literal["ready"]
-    beat: Annotated[Literal["heard", "silent"], Field(description="`silent`: retries, inquiries and expiry wait")]
+    beat: State
+    broker: State
+    silent: list[SilentPartOut]
+    queues: list[QueueOut]
+    workers: list[WorkerOut]

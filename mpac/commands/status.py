@@ -2,17 +2,18 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from mpac.clock.mention import HALF_MOVED, ahead_written, clock_of
 from mpac.options import home_option
+from mpac.stack.heard import ask_health, complaints, heard_processes, queue_lines
 from mpac.stack.home import Home, command
 from mpac.stack.realm import MOVABLE
 from mpac.stack.runfile import RunInfo, birth, read_run
 
-ANSWER_WITHIN_SECONDS = 5  # the API reports within three whether its database answers
 URLS = {  # which URL a process serves
     "postgres": "database_url",
     "valkey": "broker_url",
@@ -26,7 +27,7 @@ URLS = {  # which URL a process serves
 @click.option("--json", "as_json", is_flag=True, help="Print run.json.")
 @home_option
 def status(*, as_json: bool, home: Path) -> None:
-    """Show the processes of the stack; exit code 1 if none runs or one is not ready."""
+    """Show the processes of the stack and its queues; exit code 1 if none runs, or one is not ready, deaf or silent."""
     folder = Home(home.absolute())
     info = read_run(folder)
     if info is None:
@@ -34,8 +35,10 @@ def status(*, as_json: bool, home: Path) -> None:
         sys.exit(1)
     clock = clock_of(info)
     info["ahead_seconds"] = clock.ahead_seconds
-    wrong = complaints(info) + ([HALF_MOVED] if clock.is_half_moved else [])
-    click.echo(json.dumps(info, indent=2) if as_json else "\n".join([*table(info), *wrong]))
+    health = ask_health(info)
+    wrong = complaints(info, health) + ([HALF_MOVED] if clock.is_half_moved else [])
+    lines = [*table(info, heard_processes(health)), *queue_lines(health), *wrong]
+    click.echo(json.dumps(info, indent=2) if as_json else "\n".join(lines))
     sys.exit(0 if is_well(info) and not wrong else 1)
 
 
@@ -44,32 +47,16 @@ def is_well(info: RunInfo) -> bool:
     return bool(info.get("complete")) and set(info["names"]) == set(info["ready"])
 
 
-def complaints(info: RunInfo) -> list[str]:
-    """Return the faults that the API reports of the stack: a running process may still do nothing."""
-    if "api" not in info["ready"]:
-        return []
-    from urllib.error import HTTPError  # noqa: PLC0415 - takes 0.1 s, which other commands need not wait for
-    from urllib.request import urlopen  # noqa: PLC0415 - as above
-
-    try:
-        with urlopen(f"{info['api_url']}/health/ready", timeout=ANSWER_WITHIN_SECONDS) as answer:  # noqa: S310 - ours, http
-            said = json.load(answer)
-    except HTTPError as error:
-        return [f"The API is not ready: {info['api_url']}/health/ready answers {error.code}."]
-    except (OSError, ValueError):
-        return [f"The API does not answer at {info['api_url']}."]
-    if said.get("beat") == "silent" and "beat" in info["names"]:
-        return ["Beat is silent: no worker has received a sweep for a minute, so retries, inquiries and closings wait."]
-    return []
-
-
-def table(info: RunInfo) -> list[str]:
-    """One line per process."""
-    lines = [f"{'process':<20} {'pid':>8}  {'state':<10} where"]
+def table(info: RunInfo, heard: Mapping[str, tuple[str, str]] | None = None) -> list[str]:
+    """One line per process. ``heard``: the state of workers and beat, and since when they were last heard."""
+    lines = [f"{'process':<20} {'pid':>8}  {'state':<10} {'heard':<8} where"]
     for name in ["supervisor", *info["names"]]:
         pid = info["pids"].get(name)
         where = info.get(URLS.get(name, ""), "")
-        lines.append(f"{name:<20} {pid or '-':>8}  {_state(name, info):<10} {where}".rstrip())
+        state, (silence, since) = _state(name, info), (heard or {}).get(name, ("heard", ""))
+        if state == "ready" and silence != "heard":
+            state = silence
+        lines.append(f"{name:<20} {pid or '-':>8}  {state:<10} {since:<8} {where}".rstrip())
     user, password = info["flower_auth"]
     if info["flower_url"]:
         lines.append(f"Flower asks for user {user}, password {password}.")

@@ -1,7 +1,8 @@
-"""Tells the supervisor that a worker consumes: loaded into workers by ``celery worker --include``.
+"""Tell the supervisor that a worker consumes: loaded into workers by ``celery worker --include``.
 
-Celery offers a worker's readiness only as a signal inside it or as an answer to a broadcast, which would cost the
-supervisor an import of Celery and up to a second. Without ``WORKER_READY_FILE`` it does nothing.
+A worker is ready when it has consumed a message that was sent to it alone (``workers.hearing``); Celery's own signal says only
+that it is about to. A file costs the supervisor neither an import of Celery nor a broadcast of up to a second. Without
+``WORKER_READY_FILE`` it does nothing.
 """
 
 import os
@@ -9,14 +10,13 @@ import threading
 import time
 from pathlib import Path
 
-from celery.signals import worker_ready
-
 from mpac.stack.probes import READY_FILE_VARIABLE
+from workers.hearing import when_heard
 
 AGAIN_SECONDS = 1.0
 
 
-def announce(**_signal: object) -> None:
+def announce() -> None:
     """Write our pid where the supervisor looks."""
     file = os.environ.get(READY_FILE_VARIABLE)
     if file and not _write(Path(file)):
@@ -39,4 +39,4 @@ def _write(file: Path) -> bool:
     return True
 
 
-worker_ready.connect(announce, weak=False)  # not as a decorator: Celery's are untyped
+when_heard.append(announce)

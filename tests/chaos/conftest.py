@@ -14,11 +14,15 @@ async def whole_town(home: Path, request: pytest.FixtureRequest) -> AsyncIterato
     """Two workers for payments and all else once.
 
     What dies is started again, unless the module is ``UNSUPERVISED``; the database may be crashed if it is ``DURABLE``.
+    ``VARIABLES`` of the module are added to the environment.
     """
     restart = not getattr(request.module, "UNSUPERVISED", False)
     durable = getattr(request.module, "DURABLE", False)
+    variables = getattr(request.module, "VARIABLES", {})
     folder = home / f"chaos-{request.module.__name__.rpartition('_')[2]}"
-    async with living(folder, parts=WITHOUT_FLOWER, workers=2, restart=restart, durable=durable) as running:
+    async with living(
+        folder, parts=WITHOUT_FLOWER, workers=2, env=variables, restart=restart, durable=durable
+    ) as running:
         yield running
 
 

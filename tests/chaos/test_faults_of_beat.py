@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from mpac.commands import status
+from mpac.stack.heard import ask_health, complaints
 from tests.chaos.beats import Beats, beats_beside
 from tests.chaos.queues import broker_of, command, consumed
 from tests.factories import Tenant
@@ -29,11 +29,14 @@ from workflows.ids import new_id
 UNSUPERVISED = True
 """A beat that is killed stays dead: it is another one that has to take over."""
 
+SILENCE_SECONDS = 9
+VARIABLES = {"MPAC_SILENCE_SECONDS": str(SILENCE_SECONDS)}
+
 QUEUES = ("payments", "refunds", "settlements", "webhooks", "sweeps")
 STORES = 20
 CATCH_UP_SECONDS = 60
 SWEPT_WITHIN_SECONDS = 30
-SILENT_WITHIN_SECONDS = 120  # a minute of silence, two looks at it, and a busy machine
+SILENT_WITHIN_SECONDS = SILENCE_SECONDS + 60  # two looks at the silence, and a busy machine
 BROKER_AWAY_SECONDS = 12  # longer than any call to it may take
 
 
@@ -186,6 +189,12 @@ async def test_sweeps_go_on_after_a_broker_that_was_frozen_or_replaced_by_an_emp
     await sweeps_go_on(town)
 
 
+async def complaints_of(town: Living) -> list[str]:
+    """What `mpac status` says of the stack."""
+    info = town.stack.info()
+    return complaints(info, await asyncio.to_thread(ask_health, info))
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)
 async def test_a_beat_that_is_dead_or_frozen_is_reported_by_others_until_it_is_back(
     town: Living, number: signal.Signals
@@ -195,22 +204,22 @@ async def test_a_beat_that_is_dead_or_frozen_is_reported_by_others_until_it_is_b
         assert answer.status == 200
         return str(answer.body["beat"])
 
-    async def complaints() -> list[str]:
+    async def reported() -> list[str]:
         lines = (town.stack.home.logs / "worker-other.log").read_text().splitlines()
         return [line for line in lines if '"event":"beat.silent"' in line]
 
     await eventually(state, until=lambda said: said == "heard", within=SILENT_WITHIN_SECONDS)
-    before = len(await complaints())
+    before = len(await reported())
     town.stack.kill("beat", number)
-    await eventually(complaints, until=lambda lines: len(lines) > before, within=SILENT_WITHIN_SECONDS)
+    await eventually(reported, until=lambda lines: len(lines) > before, within=SILENT_WITHIN_SECONDS)
     await eventually(state, until=lambda said: said == "silent", within=SILENT_WITHIN_SECONDS)
-    assert "Beat is silent" in "".join(await asyncio.to_thread(status.complaints, town.stack.info()))
+    assert "Beat is silent" in "".join(await complaints_of(town))
     if number == signal.SIGSTOP:
         town.stack.kill("beat", signal.SIGCONT)
     else:
         await town.stack.start("beat")
     await eventually(state, until=lambda said: said == "heard", within=SWEPT_WITHIN_SECONDS)
-    assert status.complaints(town.stack.info()) == []
+    assert await complaints_of(town) == []
 
 
 async def test_a_beat_that_was_away_for_26_hours_catches_up_in_order(town: Living, broker: Redis) -> None:

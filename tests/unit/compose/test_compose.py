@@ -140,6 +140,17 @@ def test_workers_get_the_time_that_their_calls_may_take() -> None:
             assert int(service["stop_grace_period"].removesuffix("s")) >= WORKER_GRACE_SECONDS
 
 
+def test_a_workers_health_check_asks_about_the_worker_of_its_own_command() -> None:
+    workers = [service for service in OURS.values() if service["command"][0] == "worker"]
+    for service in workers:
+        how, python, dash_m, package, word, *arguments = service["healthcheck"]["test"]
+        assert (how, python, dash_m, package, word) == ("CMD", "python", "-m", "mpac", "worker")
+        asked = load_word(word).make_context(word, [str(argument) for argument in arguments]).params
+        started = load_word(word).make_context(word, [str(argument) for argument in service["command"][1:]]).params
+        assert (asked["check"], started["check"], asked["name"]) == (True, False, started["name"])
+    assert workers
+
+
 def test_the_image_installs_only_what_the_lock_file_pins() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert re.findall(r"pip install (.+)$", dockerfile, re.MULTILINE) == [

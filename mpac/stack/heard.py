@@ -1,0 +1,93 @@
+"""What the API says of its stack: which queues and processes were heard lately, and which are silent."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mpac.stack.runfile import RunInfo
+
+ANSWER_WITHIN_SECONDS = 5  # the API reports within three whether its database answers
+
+BEAT_IS_SILENT = "Beat is silent: no worker has received a sweep for {age}, so retries, inquiries and closings wait."
+SENTENCES = {
+    ("queue", "silent"): "The queue {name} is silent: no worker has consumed it for {age}.",
+    ("worker", "silent"): "{name} is silent: it has written nothing for {age}. It is frozen, dead or has no database.",
+    (
+        "worker",
+        "deaf",
+    ): "{name} is deaf: it runs but has consumed no message for {age}. Look at its log, then restart it.",
+    ("beat", "silent"): BEAT_IS_SILENT,
+    ("beat", "unknown"): "Nobody knows whether beat lives: no worker consumes its messages.",
+    ("broker", "silent"): "The broker takes no message from the API: payments are stored and wait for it.",
+}
+"""Kind and state → what is said about it. What is unknown because the broker is away needs no sentence of its own."""
+
+Health = Mapping[str, Any]
+
+
+def ask_health(info: RunInfo) -> Health | str:
+    """Return the body of the API's `/health/ready`, or in a sentence why there is none. Empty if no API was started."""
+    if "api" not in info["ready"]:
+        return {}
+    from urllib.error import HTTPError  # noqa: PLC0415 - takes 0.1 s, which other commands need not wait for
+    from urllib.request import urlopen  # noqa: PLC0415 - as above
+
+    try:
+        with urlopen(f"{info['api_url']}/health/ready", timeout=ANSWER_WITHIN_SECONDS) as answer:  # noqa: S310 - ours, http
+            said: Health = json.load(answer)
+            return said
+    except HTTPError as error:
+        return f"The API is not ready: {info['api_url']}/health/ready answers {error.code}."
+    except (OSError, ValueError):
+        return f"The API does not answer at {info['api_url']}."
+
+
+def complaints(info: RunInfo, health: Health | str) -> list[str]:
+    """Return a sentence for each fault that the API reports of the stack: a running process may still do nothing."""
+    if isinstance(health, str):
+        return [health]
+    return [
+        SENTENCES[part["kind"], part["state"]].format(name=_process(part["name"]), age=age(part["silent_seconds"]))
+        for part in health.get("silent", ())
+        if (part["kind"], part["state"]) in SENTENCES and _is_ours(part, info)
+    ]
+
+
+def heard_processes(health: Health | str) -> dict[str, tuple[str, str]]:
+    """Return the state of each worker, and since when it was last heard, by its name in the stack."""
+    if isinstance(health, str):
+        return {}
+    beat = {"beat": (health["beat"], "")} if "beat" in health else {}
+    workers = {_process(one["name"]): (one["state"], age(one["silent_seconds"])) for one in health.get("workers", ())}
+    return {**beat, **workers}
+
+
+def queue_lines(health: Health | str) -> Iterator[str]:
+    """One line per queue: its state, the messages that wait, and how long ago one was consumed."""
+    queues = [] if isinstance(health, str) else health.get("queues", ())
+    if queues:
+        yield f"{'queue':<20} {'waiting':>8}  {'state':<10} last consumed"
+    for one in queues:
+        waiting = "?" if one["messages_waiting"] is None else one["messages_waiting"]
+        yield f"{one['name']:<20} {waiting:>8}  {one['state']:<10} {age(one['silent_seconds'])} ago"
+
+
+def age(seconds: float | None) -> str:
+    """Return a length of time for people."""
+    if seconds is None:
+        return "an unknown time"
+    minutes = seconds // 60
+    return f"{seconds:.0f} s" if minutes < 5 else f"{minutes:.0f} min" if minutes < 300 else f"{minutes // 60:.0f} h"  # noqa: PLR2004 - five of the greater unit read better
+
+
+def _is_ours(part: Mapping[str, Any], info: RunInfo) -> bool:
+    """Return whether this stack started what is silent: a part that was left out on purpose is no fault."""
+    parts = {name.partition("-")[0] for name in info["names"]}
+    needed = {"queue": "worker", "beat": "beat", "broker": "api"}
+    if part["kind"] == "worker":
+        return _process(part["name"]) in info["names"]
+    return needed[part["kind"]] in parts
+
+
+def _process(name: str) -> str:
+    return name.partition("@")[0]

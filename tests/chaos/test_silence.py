@@ -1,0 +1,196 @@
+"""Who tells of a silent part, and what the API, its log, `mpac status` and the worker's own check say, fault by fault.
+
+Each part is killed, frozen, cut off or made deaf in turn on one stack of real processes. Silence begins after seconds here.
+"""
+
+import asyncio
+import json
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NamedTuple
+
+import pytest
+from celery import Celery
+
+from mpac.commands.worker import is_deaf
+from mpac.stack.heard import ask_health, complaints
+from tests.living import Living
+from tests.waiting import eventually
+
+UNSUPERVISED = True
+SILENCE_SECONDS = 12
+VARIABLES = {"MPAC_SILENCE_SECONDS": str(SILENCE_SECONDS)}
+TOLD_WITHIN_SECONDS = SILENCE_SECONDS + 60  # and a busy machine
+OTHER_QUEUES = {"refunds", "settlements", "webhooks", "sweeps"}
+
+
+class Told(NamedTuple):
+    """What is named: kind, name (without the machine) and state."""
+
+    kind: str
+    name: str
+    state: str
+
+
+OTHER_IS_SILENT = {Told("queue", queue, "silent") for queue in OTHER_QUEUES} | {Told("beat", "beat", "unknown")}
+
+
+def frozen(name: str) -> Callable[[Living], Any]:
+    """Freeze a process."""
+
+    async def fault(town: Living) -> None:
+        town.stack.kill(name, signal.SIGSTOP)
+
+    return fault
+
+
+def killed(name: str) -> Callable[[Living], Any]:
+    """Kill a process for good."""
+
+    async def fault(town: Living) -> None:
+        town.stack.kill(name, signal.SIGKILL)
+
+    return fault
+
+
+def deaf(name: str) -> Callable[[Living], Any]:
+    """Take a worker's consumers of its queues away: it runs, writes and sends, and consumes nothing."""
+
+    async def fault(town: Living) -> None:
+        queues = {"payments"} if "payments" in name else OTHER_QUEUES
+        await asyncio.to_thread(_control, town, name, "cancel_consumer", queues)
+
+    return fault
+
+
+def _control(town: Living, name: str, what: str, queues: set[str]) -> None:
+    app = Celery(broker=town.stack.urls.broker, set_as_current=False)
+    for queue in queues:
+        getattr(app.control, what)(queue, destination=[f"{name}@{socket.gethostname()}"], reply=True, timeout=5)
+    app.close()
+
+
+ROWS = {
+    "sweeps worker frozen": (frozen("worker-other"), OTHER_IS_SILENT | {Told("worker", "worker-other", "silent")}),
+    "sweeps worker killed": (killed("worker-other"), OTHER_IS_SILENT | {Told("worker", "worker-other", "silent")}),
+    "sweeps worker deaf": (deaf("worker-other"), OTHER_IS_SILENT | {Told("worker", "worker-other", "deaf")}),
+    "one payments worker frozen": (
+        frozen("worker-payments-1"),
+        {Told("worker", "worker-payments-1", "silent")},
+    ),
+    "one payments worker deaf": (deaf("worker-payments-2"), {Told("worker", "worker-payments-2", "deaf")}),
+    "beat frozen": (frozen("beat"), {Told("beat", "beat", "silent")}),
+    "broker frozen": (
+        frozen("valkey"),
+        {Told("broker", "broker", "silent")}
+        | {Told("queue", queue, "unknown") for queue in {"payments", *OTHER_QUEUES}}
+        | {Told("worker", name, "unknown") for name in ("worker-payments-1", "worker-payments-2", "worker-other")}
+        | {Told("beat", "beat", "unknown")},
+    ),
+}
+
+
+async def told(town: Living) -> set[Told]:
+    """What `/health/ready` names; it answers 200, since payments can be stored."""
+    answer = await town.api.get("//health/ready")
+    assert answer.status == 200
+    return {Told(one["kind"], one["name"].partition("@")[0], one["state"]) for one in answer.body["silent"]}
+
+
+def logged(town: Living) -> list[tuple[str, str]]:
+    """The events about silence in the API's log, with their messages."""
+    lines = [json.loads(line) for line in (town.stack.home.logs / "api.log").read_text().splitlines()]
+    return [(line["event"], line["message"]) for line in lines if line["logger"] == "workflows.silence"]
+
+
+async def made_whole(town: Living) -> None:
+    """Everything runs and consumes again."""
+    await town.revive()
+    for name, queues in (("worker-payments-2", {"payments"}), ("worker-other", OTHER_QUEUES)):
+        await asyncio.to_thread(_control, town, name, "add_consumer", queues)
+    await eventually(lambda: told(town), until=lambda parts: not parts, within=TOLD_WITHIN_SECONDS)
+
+
+@pytest.fixture
+async def hearing(town: Living) -> AsyncIterator[Living]:
+    """The stack, with every part heard before, and again afterwards."""
+    await eventually(lambda: told(town), until=lambda parts: not parts, within=TOLD_WITHIN_SECONDS)
+    yield town
+    await made_whole(town)
+
+
+@pytest.mark.parametrize(("fault", "named"), ROWS.values(), ids=ROWS)
+async def test_the_silent_part_is_named_by_whoever_is_alive_until_it_is_heard(
+    hearing: Living, fault: Callable[[Living], Any], named: set[Told]
+) -> None:
+    before = len(logged(hearing))
+    await fault(hearing)
+    await eventually(lambda: told(hearing), until=lambda parts: parts == named, within=TOLD_WITHIN_SECONDS)
+    blamed = [part for part in named if part.state != "unknown"]
+    lines = logged(hearing)[before:]
+    for part in blamed:
+        events = [
+            event
+            for event, message in lines
+            if event.endswith((".silent", ".deaf")) and part.name in message.split("@")[0]
+        ]
+        assert events == [f"{part.kind}.{part.state}"], "one line for each silence"
+    info = hearing.stack.info()
+    said = "\n".join(complaints(info, await asyncio.to_thread(ask_health, info)))
+    for part in named:
+        assert part.state == "unknown" or part.name.capitalize() in said or part.name in said
+    for part in named:
+        if part.kind == "worker":
+            environment = {"MPAC_DATABASE_URL": hearing.stack.urls.database, **VARIABLES}
+            whole = f"{part.name}@{socket.gethostname()}"
+            assert "consumed no message" in await asyncio.to_thread(is_deaf, whole, environment)
+    await made_whole(hearing)
+    endings = {f"{part.kind}.heard" for part in blamed}
+
+    async def ended() -> set[str]:
+        return {event for event, _ in logged(hearing)[before + len(lines) :]}
+
+    await eventually(ended, until=lambda events: endings <= events, within=TOLD_WITHIN_SECONDS)
+    info = hearing.stack.info()
+    assert complaints(info, await asyncio.to_thread(ask_health, info)) == []
+
+
+async def test_payments_are_accepted_and_done_later_while_all_workers_are_frozen(hearing: Living) -> None:
+    workers = ("worker-payments-1", "worker-payments-2", "worker-other")
+    for name in workers:
+        hearing.stack.kill(name, signal.SIGSTOP)
+    ids = await hearing.pay_many(5)
+    everything = {Told("queue", queue, "silent") for queue in ("payments", *OTHER_QUEUES)}
+    everything |= {Told("worker", name, "silent") for name in workers} | {Told("beat", "beat", "unknown")}
+    await eventually(lambda: told(hearing), until=lambda parts: parts == everything, within=TOLD_WITHIN_SECONDS)
+    for name in workers:
+        hearing.stack.kill(name, signal.SIGCONT)
+    assert await hearing.settled(ids) == {"completed": 5}
+
+
+async def test_a_database_that_is_away_is_logged_and_payments_are_refused(hearing: Living) -> None:
+    before = len(logged(hearing))
+    await hearing.stack.stop("postgres")
+
+    async def events() -> list[str]:
+        return [event for event, _ in logged(hearing)[before:]]
+
+    await eventually(events, until=lambda found: found == ["database.silent"], within=TOLD_WITHIN_SECONDS)
+    assert (await hearing.api.get("//health/ready")).status == 503
+    info = hearing.stack.info()
+    assert "not ready" in "".join(complaints(info, await asyncio.to_thread(ask_health, info)))
+    await hearing.stack.start("postgres")
+    await eventually(events, until=lambda found: "database.heard" in found, within=TOLD_WITHIN_SECONDS)
+
+
+async def test_a_database_clock_that_is_moved_raises_no_alarm(hearing: Living) -> None:
+    """Rows are aged as a moved clock ages them all at once."""
+    before = len(logged(hearing))
+    moved = "now() - interval '1 day'"
+    await hearing.sql(f"UPDATE workers SET seen_at = {moved}, heard_at = {moved}")
+    await hearing.sql(f"UPDATE canaries SET sent_at = {moved}, consumed_at = {moved}")
+    rows = "SELECT 1 FROM workers WHERE heard_at < now() - interval '1 hour'"
+    await eventually(lambda: hearing.sql(rows), until=lambda found: not found, within=TOLD_WITHIN_SECONDS)
+    assert await told(hearing) == set()
+    assert logged(hearing)[before:] == []
