@@ -18,6 +18,7 @@ from workflows.payments.due import Due, find_due_payments, find_payments_ahead
 from workflows.refunds.due import find_due_refunds, find_refunds_ahead
 from workflows.settlements.due import find_due_settlements
 from workflows.settlements.reconcile_due import find_due_reconciliations
+from workflows.tally import count_found
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,9 @@ def _nudge(task: str, found: list[Due], *, page_size: int = MAX_IDS) -> None:
         with _nudging:
             _nudged.update((occasion, now + NUDGE_AGAIN_SECONDS) for occasion in page)
     if due:
-        logger.info("nudged %s for %s", task, dict(Counter(occasion.why for occasion in due)))
+        reasons = Counter(str(occasion.why) for occasion in due)
+        run(count_found(task, reasons))
+        logger.info("nudged %s for %s", task, dict(reasons))
 
 
 def _not_nudged_lately(found: list[Due], now: float) -> list[Due]:

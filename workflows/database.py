@@ -27,6 +27,7 @@ from workflows.errors import ServiceUnavailable
 from workflows.pooled import watch_over
 from workflows.settings import Settings
 from workflows.sqlstates import Passing, passing
+from workflows.tally import count_outcomes, written_by
 
 logger = logging.getLogger(__name__)
 
@@ -164,6 +165,10 @@ async def transaction(role: Role, *, is_long: bool = False) -> AsyncIterator[Asy
                 if passing(error) is Passing.DISCARD:
                     await connection.invalidate(error)
                 raise
+            finally:
+                outcomes = written_by(connection)
+        if outcomes:
+            count_outcomes(outcomes)
     except PoolTimeout as error:
         raise ServiceUnavailable(retry_after_seconds=1) from error
     except (DBAPIError, psycopg.Error) as error:

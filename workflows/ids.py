@@ -27,6 +27,7 @@ PREFIXES: dict[str, str] = {
     "statement": "stm",
     "dead_letter": "ddl",
     "request": "req",
+    "process": "prc",
 }
 """Entity → prefix. A prefix is for ever: it is in clients' databases."""
 

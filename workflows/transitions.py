@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
 from workflows.machine import StateMachine
+from workflows.tally import FINAL, outcome_written
 from workflows.tenants.caller import Caller
 
 
@@ -36,6 +37,9 @@ class By:
 
 ROUTE_WORDS: Mapping[str, str] = {"fulfil": "complete"}
 """Events whose route has another name: who is refused is told in the words that were asked with."""
+
+OPEN = frozenset({"pending", "processing"})
+"""Statuses of a payment without an outcome."""
 
 REFUSED: Mapping[str, str] = {
     "submit": "be submitted",
@@ -93,7 +97,22 @@ async def apply(
     )
     row = dict(moved.mappings().one())
     await append_history(connection, machine, row, event=event, source=source, by=by)
+    if machine.name == "payment" and source in OPEN and row["status"] in FINAL:
+        _tally_outcome(connection, row, by)
     return row
+
+
+def _tally_outcome(connection: AsyncConnection, row: dict[str, Any], by: By) -> None:
+    """Note that a payment became final without a provider's answer, for the metrics."""
+    outcome_written(
+        connection,
+        "payment",
+        method=row["method_type"],
+        provider=row["provider"],
+        status=row["status"],
+        code=row["failure_code"],
+        seconds=(by.at - row["created_at"]).total_seconds(),
+    )
 
 
 async def append_history(

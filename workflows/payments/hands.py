@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.lock import HeldUp, Locking
 from workflows.ids import WELL_FORMED
+from workflows.payments.calls import counted
 from workflows.payments.leases import AskedT, Claim, ClaimInDoubt, LeaseTable, took_effect
 from workflows.payments.next_step import SENDS, Facts, Step
 from workflows.payments.recording import GROUP_LIMIT, Recording
@@ -267,7 +268,8 @@ class Hands(Generic[AskedT]):
             return Unavailable("this process was stopped between its claim and its call")
         if claimed.step in SENDS and elapsed >= claimed.facts.seconds_left:
             return Unavailable("it expired before it could be sent")
-        return await self._work.ask(provider, claimed, began + claimed.facts.seconds_left)
+        call = self._work.ask(provider, claimed, began + claimed.facts.seconds_left)
+        return await counted(self._name, claimed.provider, claimed.step, call)
 
     def _schedule(self, name: str) -> Schedule:
         provider = self._providers.remote.get(name)

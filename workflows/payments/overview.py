@@ -85,22 +85,36 @@ class OpenRows:
     needs_action_oldest_seconds: float
 
 
+# currencies: one index look-up for each, however many stores there are
+_CURRENCIES = text("""
+    WITH RECURSIVE c AS (
+        (SELECT currency FROM stores ORDER BY currency LIMIT 1)
+        UNION ALL
+        SELECT (SELECT s.currency FROM stores s WHERE s.currency > c.currency ORDER BY s.currency LIMIT 1)
+        FROM c WHERE c.currency IS NOT NULL
+    )
+    SELECT currency FROM c WHERE currency IS NOT NULL
+""")
+
+
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The state of the installation in numbers."""
+    """The state of the installation in numbers. ``currencies`` are those of all stores."""
 
     open: tuple[OpenRows, ...]
     dead_letters: int
     dead_letters_oldest_seconds: float
     silent_seconds: dict[str, float]
     beat_silent_seconds: float
+    currencies: tuple[str, ...] = ()
 
 
 async def take_overview() -> Overview:
     """The overview as of now. Raises ``ServiceUnavailable`` where the database is away."""
     async with transaction(Role.ACCEPT, is_long=True) as connection:
         rows = tuple(OpenRows(**row) for row in (await connection.execute(_OPEN)).mappings())
+        currencies = tuple((await connection.execute(_CURRENCIES)).scalars())
         letters, letters_oldest = (await connection.execute(_LETTERS)).one()
         queues = {row.queue: row.silent_seconds for row in await connection.execute(_QUEUES)}
     beat = since_start(queues.pop(BEAT, math.inf))
-    return Overview(rows, letters, letters_oldest, queues, beat)
+    return Overview(rows, letters, letters_oldest, queues, beat, currencies)

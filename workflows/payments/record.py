@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.lock import HeldUp, Locking
@@ -19,6 +20,7 @@ from workflows.payments.hands import Aftermath, Answered
 from workflows.payments.leases import AskedT
 from workflows.payments.next_step import Step
 from workflows.providers.base import Answer, Charge, Succeeded
+from workflows.tally import FINAL, outcome_written
 
 _RECORD = text("""
     -- record: status, history, attempt, evidence of questions and one NOTIFY, for every row whose fence still holds
@@ -71,7 +73,8 @@ _RECORD = text("""
           AND p.lease_until IS NOT NULL
         RETURNING p.id, p.version, p.status, p.merchant_id, p.store_id, p.request_id, p.bill_id, p.amount, p.currency,
                   p.captured_amount, p.fee, p.provider, p.method_type, p.cancel_outcome, p.on_too_late, p.completed_at,
-                  i.attempt, i.step, i.event, i.code, i.message, i.attempt_outcome, i.provider_reference, i.not_found, i.answer
+                  i.attempt, i.step, i.event, i.code, i.message, i.attempt_outcome, i.provider_reference, i.not_found,
+                  i.answer, extract(epoch FROM now() - p.created_at)::float AS age
     ), history AS (
         INSERT INTO payment_history (payment_id, version, merchant_id, store_id, event, from_status, to_status, at,
                                      caller_type, caller_id, reason, request_id)
@@ -95,7 +98,7 @@ _RECORD = text("""
         FROM moved WHERE step IN ('ask', 'withdraw', 'reverse', 'retry', 'resend')
     )
     SELECT id, status, merchant_id, store_id, request_id, bill_id, amount, currency, captured_amount, fee, provider,
-           method_type, cancel_outcome, on_too_late, completed_at, now() AS recorded_at,
+           method_type, cancel_outcome, on_too_late, completed_at, now() AS recorded_at, code, age,
            (SELECT pg_notify('payments', string_agg(id || ':' || version, ' ')) FROM moved WHERE event IS NOT NULL
             HAVING count(*) > 0)
     FROM moved
@@ -194,6 +197,7 @@ async def write_answers(
     parameters = {"rows": rows_parameter(rows), "ids": [row["id"] for row in rows], "worker": worker}
     moved = (await connection.execute(_RECORD, parameters)).mappings().all()
     statuses: dict[str, str] = {row["id"]: row["status"] for row in moved}
+    tally_outcomes(connection, "payment", moved)
     await follow_bills(connection, moved, worker)
     for follow in aftermath:
         await follow(connection, moved, worker)
@@ -201,6 +205,21 @@ async def write_answers(
     if late:
         await _keep_evidence(connection, late, worker)
     return statuses
+
+
+def tally_outcomes(connection: AsyncConnection, entity: str, moved: Sequence[RowMapping]) -> None:
+    """Note the rows that became final, for the metrics."""
+    for row in moved:
+        if row["status"] in FINAL:
+            outcome_written(
+                connection,
+                entity,
+                method=row["method_type"],
+                provider=row["provider"],
+                status=row["status"],
+                code=row["code"],
+                seconds=row["age"],
+            )
 
 
 async def _keep_evidence(connection: AsyncConnection, late: list[dict[str, Any]], worker: str) -> None:

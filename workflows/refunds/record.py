@@ -23,7 +23,7 @@ from workflows.bills.give_back import give_back
 from workflows.bills.lock import HeldUp, Locking, Share
 from workflows.database import rows_parameter
 from workflows.payments.hands import Aftermath, Answered
-from workflows.payments.record import record_group, row_of
+from workflows.payments.record import record_group, row_of, tally_outcomes
 from workflows.providers.base import GiveBack
 from workflows.refunds.kept_after_all import keep_after_all
 from workflows.refunds.states import RefundStatus
@@ -67,7 +67,8 @@ _RECORD = text("""
           AND r.status = 'processing' AND r.lease_until IS NOT NULL
         RETURNING r.id, r.version, r.status, r.merchant_id, r.store_id, r.request_id, r.payment_id, r.amount, r.currency,
                   r.fee, r.provider, r.completed_at, i.attempt,
-                  i.step, i.event, i.code, i.message, i.attempt_outcome, i.provider_reference, i.not_found, i.answer
+                  i.step, i.event, i.code, i.message, i.attempt_outcome, i.provider_reference, i.not_found,
+                  i.answer, extract(epoch FROM now() - r.created_at)::float AS age
     ), history AS (
         INSERT INTO refund_history (refund_id, version, merchant_id, store_id, event, from_status, to_status, at,
                                     caller_type, caller_id, reason, request_id)
@@ -104,7 +105,7 @@ _RECORD = text("""
             needs_review = p.needs_review AND p.refunded_amount + s.given_back < p.captured_amount
         FROM sums s WHERE p.id = ANY(ARRAY(SELECT payment_id FROM sums)) AND p.id = s.payment_id
         RETURNING p.id, p.version, p.merchant_id, p.store_id, p.bill_id, p.amount, p.refunded_amount, s.given_back,
-                  s.request_id, p.off_bill, p.refund_reserved
+                  s.request_id, p.off_bill, p.refund_reserved, p.method_type
     ), payment_history_rows AS (
         INSERT INTO payment_history (payment_id, version, merchant_id, store_id, event, from_status, to_status, at,
                                      caller_type, caller_id, reason, request_id)
@@ -115,7 +116,7 @@ _RECORD = text("""
         FROM paid WHERE given_back > 0
     )
     SELECT m.id, m.status, m.merchant_id, m.store_id, m.request_id, m.payment_id, m.amount, m.currency, m.fee, m.provider,
-           m.completed_at, p.bill_id, p.amount AS payment_amount,
+           m.completed_at, m.code, m.age, p.method_type, p.bill_id, p.amount AS payment_amount,
            p.refunded_amount - p.given_back AS refunded_before, p.off_bill, p.refund_reserved AS still_reserved,
            (SELECT pg_notify('refunds', string_agg(id || ':' || version, ' ')) FROM moved WHERE event IS NOT NULL
             HAVING count(*) > 0),
@@ -162,6 +163,7 @@ async def write_refunds(
     payment_ids = sorted({answered.claimed.asked.payment_id for answered in group})
     await connection.execute(_LOCK, {"payment_ids": payment_ids})
     moved = (await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})).mappings().all()
+    tally_outcomes(connection, "refund", moved)
     await _follow_bills(connection, moved, worker)
     await keep_after_all(connection, moved, worker)
     for follow in aftermath:

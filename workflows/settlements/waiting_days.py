@@ -24,7 +24,8 @@ _COUNT = text(f"""
     -- waiting days: by what they wait for
     SELECT w.reason, count(*) AS count,
            extract(epoch FROM now() - min(s.end_at))::float AS oldest_seconds
-    FROM (SELECT * FROM settlements WHERE status = 'closed' ORDER BY end_at LIMIT {AT_MOST}) s
+    FROM (SELECT end_at, uncompared, open_breaks, cash_expected, cash_actual
+          FROM settlements WHERE status = 'closed' ORDER BY end_at LIMIT {AT_MOST}) s
     CROSS JOIN LATERAL (VALUES {_REASONS}) AS w(reason, is_so) WHERE w.is_so GROUP BY w.reason
 """)
 
@@ -40,7 +41,7 @@ class WaitingDays:
 
 async def count_waiting_days() -> tuple[WaitingDays, ...]:
     """Return one row for each reason. Raises ``ServiceUnavailable`` if the database is away."""
-    async with transaction(Role.SWEEP, is_long=True) as connection:
+    async with transaction(Role.ACCEPT, is_long=True) as connection:
         rows = (await connection.execute(_COUNT)).mappings().all()
     found = {row["reason"]: WaitingDays(**row) for row in rows}
     return tuple(found.get(reason, WaitingDays(reason, 0, 0.0)) for reason in _WAITS)

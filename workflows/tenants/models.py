@@ -38,7 +38,7 @@ class Store(Base):
     """A place with terminals; its time zone and cut-off decide where its business day ends."""
 
     __tablename__ = "stores"
-    __table_args__ = (Index("stores_by_merchant", "merchant_id", "id"),)
+    __table_args__ = (Index("stores_by_merchant", "merchant_id", "id"), Index("stores_by_currency", "currency"))
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     merchant_id: Mapped[str] = mapped_column(Text, ForeignKey("merchants.id", name="stores_merchant_fk"))

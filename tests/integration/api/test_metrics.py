@@ -32,7 +32,7 @@ async def gauges(api: Api, currency: str = "JPY") -> Counter[tuple[str, ...]]:
     assert len(set(named)) == len(named)
     found: Counter[tuple[str, ...]] = Counter()
     for sample in samples:
-        if "entity" in sample.labels and sample.labels["currency"] == currency:
+        if "entity" in sample.labels and sample.labels.get("currency") == currency:
             found[sample.name.removeprefix("mpac_"), sample.labels["entity"]] += int(sample.value)
     return found
 

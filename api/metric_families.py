@@ -1,0 +1,188 @@
+"""Families of metrics for Prometheus: gauges from what is open now, counters and histograms from the totals.
+
+A series that can exist shows zero instead of vanishing, so that alerts resolve: status × provider of the registry × entity ×
+currency of a store. What was seen beside these is remembered by the process. No family has a tenant's id for a label.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
+from typing import Any, NamedTuple
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from workflows.canaries import since_start
+from workflows.heartbeats import Heartbeat
+from workflows.payments.calls import OPERATIONS, OUTCOMES, RETRIES, SENDS
+from workflows.payments.overview import OpenRows, Overview
+from workflows.providers.registry import PROVIDERS, remote_names
+from workflows.settlements.open_now import OpenSettlements
+from workflows.settlements.waiting_days import WaitingDays
+from workflows.tally import METRICS, NO_FAILURE, OTHER_FAILURE, Delta
+
+NOT_FINAL = ("pending", "processing")
+EVERY_STATUS = {"payment": (*NOT_FINAL, "completed", "refunded"), "refund": NOT_FINAL}
+"""Entity → statuses in which a row may need review; in all else only rows that are not final are counted."""
+
+OPEN_ROWS = {
+    "open": "Payments and refunds that are not final.",
+    "overdue": "Of these, due for over a minute.",
+    "needs_review": "Payments and refunds that wait for a person.",
+    "in_doubt": "Payments and refunds whose outcome is unknown.",
+    "needs_action": "Refunds that a person has to give back at the till and report.",
+}
+"""Group of ``OpenRows`` → what its gauge says. Each but the first has a sum and an age beside it."""
+
+WITHOUT_SUM = frozenset({"overdue"})
+
+KEPT: set[tuple[str, str, str, str]] = set()
+"""Entity, status, provider and currency of every row that this process has ever shown."""
+
+REMOTE_METHODS, LOCAL_METHODS = ("card", "qr"), {"cash": ("cash",), "external": ("card", "emoney")}
+"""The methods by which payments can go to a provider."""
+
+SHOWN_FAILURES = ("declined", "refused_by_provider", "provider_unavailable", OTHER_FAILURE)
+"""Failure codes that are shown before one has happened."""
+
+
+class Now(NamedTuple):
+    """What is open at this moment, and who is heard."""
+
+    overview: Overview
+    waiting: Iterable[WaitingDays]
+    settlements: Iterable[OpenSettlements]
+    workers: Iterable[Heartbeat]
+    queues: Mapping[str, int | None]
+    broker_silent_seconds: float
+
+
+def gauges(now: Now) -> Iterator[Metric]:
+    """Return the families of what is open."""
+    yield from _open_rows(now.overview)
+    yield from _silence(now)
+    yield _gauge("dead_letters", "What was given up on and neither requeued nor closed.", now.overview.dead_letters)
+    oldest = now.overview.dead_letters_oldest_seconds
+    yield _gauge("dead_letters_oldest_seconds", "How long the oldest of these has waited.", oldest)
+    days = {(each.reason,): each for each in now.waiting}
+    meaning = "Closed days that wait for a person."
+    yield _labelled("days_waiting", meaning, ["reason"], {key: each.count for key, each in days.items()})
+    meaning = "Since the oldest of these days ended."
+    ages = {key: each.oldest_seconds for key, each in days.items()}
+    yield _labelled("days_waiting_oldest_seconds", meaning, ["reason"], ages)
+    yield from _settlements(now)
+
+
+def _open_rows(overview: Overview) -> Iterator[Metric]:
+    found = {(row.entity, row.status, row.provider, row.currency): row for row in overview.open}
+    KEPT.update(found)
+    for entity, statuses in EVERY_STATUS.items():
+        KEPT.update(product((entity,), statuses, PROVIDERS, overview.currencies))
+    for group, meaning in OPEN_ROWS.items():
+        yield _group(group, meaning, group, found)
+        if group not in WITHOUT_SUM:
+            field = f"{group}_amount"
+            yield _group(f"{field}_minor_units", "Their sum, in minor units of the currency.", field, found)
+            field = f"{group}_oldest_seconds"
+            yield _group(field, "How long the oldest of these has lasted.", field, found)
+
+
+def _group(name: str, meaning: str, field: str, found: Mapping[tuple[str, str, str, str], OpenRows]) -> Metric:
+    is_of_review = field.startswith("needs_review")
+    values = {
+        key: getattr(found[key], field) if key in found else 0
+        for key in sorted(KEPT)
+        if key in found or is_of_review or key[1] in NOT_FINAL
+    }
+    return _labelled(name, meaning, ["entity", "status", "provider", "currency"], values)
+
+
+def _silence(now: Now) -> Iterator[Metric]:
+    never = since_start(math.inf)
+    silent = {(queue,): now.overview.silent_seconds.get(queue, never) for queue in now.queues}
+    yield _labelled("queue_silent_seconds", "Since a queue was last consumed.", ["queue"], silent)
+    waiting = {(queue,): math.nan if number is None else number for queue, number in now.queues.items()}
+    meaning = "Messages that wait in a queue, NaN if the broker does not answer this process."
+    yield _labelled("queue_messages", meaning, ["queue"], waiting)
+    ages = {(one.worker,): max(one.seen, never if one.heard is None else one.heard) for one in now.workers}
+    yield _labelled("worker_silent_seconds", "Since a worker last consumed a message.", ["worker"], ages)
+    meaning = "Since a worker last received a sweep from beat."
+    yield _gauge("beat_silent_seconds", meaning, now.overview.beat_silent_seconds)
+    meaning = "Since the broker last took a message from this process."
+    yield _gauge("broker_silent_seconds", meaning, now.broker_silent_seconds)
+
+
+def _settlements(now: Now) -> Iterator[Metric]:
+    currencies = now.overview.currencies
+    counts = dict.fromkeys(product(("open", "closed"), currencies), 0)
+    breaks = dict.fromkeys(((currency,) for currency in currencies), 0)
+    for each in now.settlements:
+        counts[each.status, each.currency] = each.number
+        breaks[each.currency,] = breaks.get((each.currency,), 0) + each.open_breaks
+    meaning = "Settlements that are not reconciled; of closed ones at most the 10,000 oldest."
+    yield _labelled("settlements", meaning, ["status", "currency"], counts)
+    yield _labelled("breaks_open", "Breaks of closed settlements that nobody has resolved.", ["currency"], breaks)
+
+
+def totals(deltas: Iterable[Delta]) -> Iterator[Metric]:
+    """Return the families of counters and histograms."""
+    found: dict[str, dict[tuple[str, ...], dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for name, zeros in ZEROS.items():
+        for labels in zeros:
+            found[name][labels][""] = 0
+    for delta in deltas:
+        found[delta.name][delta.labels][delta.part] = delta.value
+    for name, metric in METRICS.items():
+        # Another release may have counted with other labels.
+        series = sorted((labels, parts) for labels, parts in found[name].items() if len(labels) == len(metric.labels))
+        if metric.buckets:
+            histogram = HistogramMetricFamily(f"mpac_{name}", metric.meaning, labels=metric.labels)
+            for labels, parts in series:
+                histogram.add_metric(labels, _cumulated(metric.buckets, parts), sum_value=parts.get("sum", 0.0))
+            yield histogram
+        else:
+            counter = CounterMetricFamily(f"mpac_{name}", metric.meaning, labels=metric.labels)
+            for labels, parts in series:
+                counter.add_metric(labels, parts.get("", 0.0))
+            yield counter
+
+
+def _cumulated(bounds: Iterable[float], values: Mapping[str, float]) -> list[tuple[str, float]]:
+    buckets, count = [], 0.0
+    for bound in [*map(repr, bounds), "+Inf"]:
+        count += values.get(bound, 0.0)
+        buckets.append((bound, count))
+    return buckets
+
+
+def _zeros() -> dict[str, list[tuple[str, ...]]]:
+    pairs = [(method, name) for name in PROVIDERS for method in LOCAL_METHODS.get(name, REMOTE_METHODS)]
+    ends = {"payment": ("completed", "cancelled"), "refund": ("completed",)}
+    final: dict[str, list[tuple[str, ...]]] = {
+        f"{entity}s_final": [
+            *((*pair, status, NO_FAILURE) for pair in pairs for status in statuses),
+            *((*pair, "failed", code) for pair in pairs for code in SHOWN_FAILURES),
+        ]
+        for entity, statuses in ends.items()
+    }
+    operations = [*SENDS.values(), *(word for words in OPERATIONS.values() for word in words.values())]
+    return {
+        **final,
+        "provider_calls": list(product(remote_names(), operations, OUTCOMES.values())),
+        "retries": [(entity, name, str(step)) for entity in SENDS for name in remote_names() for step in RETRIES],
+    }
+
+
+ZEROS = _zeros()
+"""Counters that show zero before anything was counted, by their labels."""
+
+
+def _gauge(name: str, meaning: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"mpac_{name}", meaning, value=value)
+
+
+def _labelled(name: str, meaning: str, labels: list[str], values: Mapping[Any, float]) -> Metric:
+    family = GaugeMetricFamily(f"mpac_{name}", meaning, labels=labels)
+    for key, value in values.items():
+        family.add_metric(list(key), value)
+    return family

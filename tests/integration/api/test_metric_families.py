@@ -1,0 +1,228 @@
+"""The page of metrics: names by Prometheus's conventions, series that stay, and counters that equal what the rows say."""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from psycopg.rows import DictRow
+
+from tests.factories import CASH, TERMINAL, Tenant
+from tests.fakes import FakeProvider
+from tests.harness import Api
+from tests.integration.refunds.kit import RefundMaker
+from workflows import tally
+from workflows.database import Role, transaction
+from workflows.metric_totals import Additions, read_totals
+from workflows.payments.cancel import cancel_payment
+from workflows.providers.base import Declined, Succeeded, Unavailable, Unknown
+from workflows.tally import FAILURES, TALLY, Delta, count_outcomes
+
+Admin = psycopg.AsyncConnection[DictRow]
+Series = tuple[str, tuple[tuple[str, str], ...]]
+
+UNITS = ("_seconds", "_minor_units", "_total", "_messages")
+COUNTS = {"open", "overdue", "needs_review", "in_doubt", "needs_action", "dead_letters", "days_waiting", "settlements"}
+"""Gauges without a unit: they count what their name says."""
+COUNTS |= {"breaks_open"}
+LABELS = {"entity", "status", "provider", "currency", "method", "failure_code", "operation", "outcome", "kind", "task"}
+LABELS |= {"reason", "queue", "worker", "le"}
+"""All labels there are: none is a tenant's, a payment's or a request's id."""
+
+
+async def families(api: Api) -> list[Any]:
+    """The families of the page."""
+    answer = await api.get("//metrics")
+    assert answer.status == 200, answer.raw
+    return list(text_string_to_metric_families(answer.raw.decode()))
+
+
+async def samples(api: Api) -> dict[Series, float]:
+    """Name and labels → value; Prometheus refuses a page that has a sample twice."""
+    found = [sample for family in await families(api) for sample in family.samples]
+    named = {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in found}
+    assert len(named) == len(found)
+    return named
+
+
+async def more(api: Api, before: dict[Series, float], name: str) -> dict[tuple[str, ...], float]:
+    """What has been counted since ``before``: the values of the labels, in the order of their names → the difference."""
+    after = await samples(api)
+    grown = {key: value - before.get(key, 0.0) for key, value in after.items() if key[0] == f"mpac_{name}"}
+    return {tuple(value for _, value in key[1]): round(value, 9) for key, value in grown.items() if value}
+
+
+async def test_names_units_types_and_labels_follow_the_conventions(api: Api, refunds: RefundMaker) -> None:
+    await refunds.refunded(await refunds.paid())
+    found = await families(api)
+    assert len(found) > 30
+    for family in found:
+        assert family.documentation, family.name
+        assert family.type in {"gauge", "counter", "histogram"}, family.name
+        assert re.fullmatch(r"mpac_[a-z]+(_[a-z]+)*", family.name), family.name
+        bare = family.name.removeprefix("mpac_")
+        if family.type == "gauge":
+            assert bare in COUNTS or family.name.endswith(UNITS[:2]) or bare == "queue_messages", family.name
+        if family.type == "histogram":
+            assert family.name.endswith("_seconds"), family.name
+        for sample in family.samples:
+            assert sample.labels.keys() <= LABELS, sample
+            assert (family.type == "counter") == sample.name.endswith("_total"), sample
+            assert ("amount" in sample.name) == sample.name.endswith("_amount_minor_units"), sample
+            assert "amount" not in sample.name or "currency" in sample.labels
+
+
+async def test_the_page_holds_no_ids_and_no_card_data(api: Api, refunds: RefundMaker, provider: FakeProvider) -> None:
+    provider.charges.append(Declined("4111111111111111 pay_0198c0de", "no"))
+    await refunds.paid()
+    page = (await api.get("//metrics")).raw.decode()
+    assert not re.search(r"[a-z]{3}_[0-9a-f]{32}|[^.\d]\d{13}|pay_[0-9]", page)
+    assert 'failure_code="other"' in page
+
+
+async def test_series_go_to_zero_and_do_not_vanish(
+    api: Api, refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    provider.charges.append(Unknown("no answer"))
+    payment_id = await refunds.paid(amount=700, currency="CHF")
+    labels = (("currency", "CHF"), ("entity", "payment"), ("provider", "sandbox"), ("status", "processing"))
+    names = ("mpac_in_doubt", "mpac_in_doubt_amount_minor_units", "mpac_open", "mpac_open_amount_minor_units")
+    during = await samples(api)
+    assert [during[name, labels] for name in names] == [1, 700, 1, 700]
+    provider.inquiries.append(Succeeded(700))
+    await admin.execute("UPDATE payments SET due_at = now() - interval '1 second' WHERE id = %s", [payment_id])
+    await refunds.payments.process(payment_id)
+    after = await samples(api)
+    assert [after[name, labels] for name in names] == [0, 0, 0, 0]
+    assert during.keys() <= after.keys()
+
+
+async def test_every_series_that_can_exist_is_there_before_anything_happens(api: Api, tenant: Tenant) -> None:
+    found = await samples(api)
+    for entity in ("payment", "refund"):
+        for provider in ("sandbox", "cash", "external"):
+            of_rows = (("currency", "JPY"), ("entity", entity), ("provider", provider), ("status", "pending"))
+            assert ("mpac_in_doubt_amount_minor_units", of_rows) in found
+    for outcome in ("succeeded", "unknown", "unavailable"):
+        labels = (("operation", "charge"), ("outcome", outcome), ("provider", "sandbox"))
+        assert ("mpac_provider_calls_total", labels) in found
+    for queue in ("payments", "sweeps"):
+        assert ("mpac_queue_silent_seconds", (("queue", queue),)) in found
+        assert ("mpac_queue_messages", (("queue", queue),)) in found
+
+
+async def test_outcomes_are_counted_once_by_method_provider_and_failure(
+    api: Api, refunds: RefundMaker, provider: FakeProvider, tenant: Tenant
+) -> None:
+    before = await samples(api)
+    await refunds.paid(CASH)
+    provider.charges += [Declined("insufficient_funds"), Declined("a word of its own"), Succeeded(1_000)]
+    for _ in range(3):
+        await refunds.paid()
+    cancelled = await refunds.payments.pending()
+    for _ in range(2):  # the cashier presses twice
+        await cancel_payment(cancelled, caller=tenant.device, reason=None, on_too_late=None, request_id="r")
+    reported = await refunds.payments.pending(TERMINAL)
+    await cancel_payment(reported, caller=tenant.device, reason=None, on_too_late=None, request_id="r")
+    await refunds.refunded(await refunds.paid(), 100)
+    provider.refunds.append(Declined("exceeds_captured"))
+    await refunds.refunded(await refunds.paid(), 100)
+    assert await more(api, before, "payments_final_total") == {
+        ("", "cash", "cash", "completed"): 1,
+        ("", "qr", "sandbox", "completed"): 3,
+        ("insufficient_funds", "qr", "sandbox", "failed"): 1,
+        ("other", "qr", "sandbox", "failed"): 1,
+        ("", "qr", "sandbox", "cancelled"): 1,
+        ("", TERMINAL.method_type, "external", "completed"): 1,
+    }
+    assert await more(api, before, "refunds_final_total") == {
+        ("", "qr", "sandbox", "completed"): 1,
+        ("exceeds_captured", "qr", "sandbox", "failed"): 1,
+    }
+    assert (await more(api, before, "payment_final_seconds_count"))["qr", "sandbox", "completed"] == 3
+
+
+async def test_calls_are_counted_by_operation_and_outcome_and_what_is_sent_again_as_a_retry(
+    api: Api, refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
+    before = await samples(api)
+    provider.charges += [Unavailable("busy"), Unknown("no answer")]
+    payment_id = await refunds.paid()
+    for _ in range(2):
+        await admin.execute("UPDATE payments SET due_at = now() - interval '1 second' WHERE id = %s", [payment_id])
+        provider.inquiries.append(Succeeded(1_000))
+        await refunds.payments.process(payment_id)
+    assert await more(api, before, "provider_calls_total") == {
+        ("charge", "unavailable", "sandbox"): 1,
+        ("charge", "unknown", "sandbox"): 1,
+        ("inquire", "succeeded", "sandbox"): 1,
+    }
+    assert await more(api, before, "retries_total") == {("payment", "retry", "sandbox"): 1}
+    assert await more(api, before, "provider_call_seconds_count") == {
+        ("charge", "sandbox"): 2,
+        ("inquire", "sandbox"): 1,
+    }
+
+
+async def test_what_is_rolled_back_is_not_counted(engines: None) -> None:
+    before = dict(TALLY.counts)
+
+    async def fail() -> None:
+        async with transaction(Role.WORKER) as connection:
+            facts = {"method": "qr", "provider": "sandbox", "status": "failed", "code": None}
+            tally.outcome_written(connection, "payment", **facts, seconds=1)  # type: ignore[arg-type]
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    assert before == TALLY.counts
+    assert not tally._uncommitted
+
+
+@pytest.fixture
+async def nothing_counted(engines: None) -> AsyncIterator[None]:
+    """What other tests have counted is put aside."""
+    aside = TALLY.take()
+    yield
+    TALLY.give_back(aside)
+
+
+async def test_an_addition_whose_commit_was_in_doubt_counts_once(nothing_counted: None, admin: Admin) -> None:
+    async def total() -> float:
+        labels = ("GET", "299")
+        return sum(one.value for one in await read_totals(Role.ACCEPT) if one[:2] == ("http_requests", labels))
+
+    additions, before = Additions(Role.ACCEPT), await total()
+    TALLY.add("http_requests", ("GET", "299"), 3)
+    await additions.add()
+    assert await total() == before + 3
+    additions._pending = [Delta("http_requests", ("GET", "299"), "", 3)]  # its answer was lost, so it is tried again
+    await additions.add()
+    assert await total() == before + 3
+    TALLY.add("http_requests", ("GET", "299"))
+    await additions.add()
+    assert await total() == before + 4
+
+
+async def test_processes_add_to_the_same_totals_and_none_waits_for_another(nothing_counted: None) -> None:
+    before = Counter({one[:3]: one.value for one in await read_totals(Role.ACCEPT)})
+    several = [Additions(role) for role in (Role.ACCEPT, Role.WORKER, Role.WORKER)]
+    for _ in range(20):
+        for each in several:
+            count_outcomes([("payment", "qr", "sandbox", status, "", 0.2) for status in ("completed", "cancelled")])
+            each._pending, each._number = TALLY.take(), each._number + 1
+        await asyncio.gather(*(each.add() for each in several))
+    after = Counter({one[:3]: one.value for one in await read_totals(Role.ACCEPT)})
+    grown = {key: after[key] - before[key] for key in after if after[key] != before[key]}
+    assert grown["payments_final", ("qr", "sandbox", "completed", ""), ""] == 60
+    assert grown["payment_final_seconds", ("qr", "sandbox", "cancelled"), "0.25"] == 60
+    assert grown["payment_final_seconds", ("qr", "sandbox", "cancelled"), "sum"] == pytest.approx(12)
+
+
+def test_words_that_a_provider_invents_are_one_label() -> None:
+    assert {"insufficient_funds", "provider_unavailable", "declined"} <= FAILURES
+    assert len(FAILURES) < 40
