@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from mpac.exit_codes import BROKEN, HOLDS, NOT_CHECKED, UNSURE, trouble_means
+from mpac.exit_codes import BROKEN, HOLDS, NOT_CHECKED, UNSURE, MeaningfulTrouble, trouble_means
 from mpac.options import home_option
 from mpac.proof import Proof, State, as_json, as_problems, as_table, prove
 from mpac.stack.attach import attach
@@ -50,6 +50,8 @@ def invariants(*, with_rules: bool, as_data: bool, home: Path) -> None:
         click.echo(json.dumps({**as_json(proof), "exit_code": code}, indent=2))
     else:
         show(proof, with_rules=with_rules, sandbox_url=sandbox_url)
+    if proof.unchecked:
+        raise MeaningfulTrouble(" ".join(proof.unchecked), code)
     sys.exit(code)
 
 
@@ -57,6 +59,8 @@ def exit_code(proof: Proof) -> int:
     """Return the exit code for what was found."""
     if proof.rules(State.BROKEN):
         return BROKEN
+    if proof.unchecked:
+        return NOT_CHECKED
     return HOLDS if proof.waiting.is_settled else UNSURE
 
 

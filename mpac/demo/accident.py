@@ -15,14 +15,15 @@ from mpac.demo.records import Held, Records
 from mpac.demo.stage import Stage
 
 WORKER = "worker-payments-1"
-WORTH_IT = 5  # payments in hand that make the accident a real one …
+MOST_WORTH_IT = 5  # payments in hand that make the accident a real one, one for every …
+TERMINALS_PER_HELD = 4  # … terminals at most …
 WAIT_FOR_THEM_SECONDS = 5.0  # … and how long to wait for that many
 LOOK_EVERY_SECONDS = 0.02
 
 
 async def kill_worker(stage: Stage, records: Records) -> None:
-    """Kill it and tell what happens then. Raises ``NotInTime``."""
-    await _busy_moment(records)
+    """Kill it and tell what happens then. Raises ``NotInTime``, and ``Trouble`` if the auditors can't look."""
+    await _busy_moment(records, worth_it=max(1, min(MOST_WORTH_IT, stage.terminals // TERMINALS_PER_HELD)))
     pid: int = stage.run["pids"][WORKER]
     os.kill(pid, signal.SIGKILL)
     killed_at = time.monotonic()
@@ -31,9 +32,14 @@ async def kill_worker(stage: Stage, records: Records) -> None:
         f"{WORKER} (pid {pid}) was killed with -9 while it held {len(held)} payments.",
         style="bold red",
     )
-    async with asyncio.TaskGroup() as together:
-        together.create_task(stage.audit("while the worker is dead"))
-        together.create_task(_recover(stage, records, held, pid=pid, killed_at=killed_at))
+    looking = asyncio.create_task(stage.audit("while the worker was dead"))
+    try:
+        await _recover(stage, records, held, pid=pid, killed_at=killed_at)
+    except BaseException:
+        looking.cancel()
+        await asyncio.wait({looking})  # it gives its connections back
+        raise
+    await looking
 
 
 async def _recover(stage: Stage, records: Records, held: list[Held], *, pid: int, killed_at: float) -> None:
@@ -61,9 +67,9 @@ async def _recover(stage: Stage, records: Records, held: list[Held], *, pid: int
     )
 
 
-async def _busy_moment(records: Records) -> None:
+async def _busy_moment(records: Records, *, worth_it: int) -> None:
     deadline = time.monotonic() + WAIT_FOR_THEM_SECONDS
-    while len(await records.held()) < WORTH_IT and time.monotonic() < deadline:  # noqa: ASYNC110 - a database has no Event
+    while len(await records.held()) < worth_it and time.monotonic() < deadline:  # noqa: ASYNC110 - a database has no Event
         await asyncio.sleep(LOOK_EVERY_SECONDS)
 
 

@@ -63,14 +63,15 @@ def conclude(problems: Sequence[Problem], audits: Sequence[Proof], *, exercises:
     if unfinished:
         return Ending(
             End.LATE,
-            f"This machine was too busy: {_counted(unfinished)} did not finish in time (named above). That says nothing about "
-            "money, neither good nor bad. Run it again when the machine has less to do, or with fewer --terminals.",
+            f"This machine was too busy: {_counted(unfinished)} did not finish in time (see above). That says nothing about "
+            "money, neither good nor bad. Run it again when the machine has less to do, or with fewer --terminals. If it has "
+            "nothing else to do, a process hangs: its output is in the logs folder.",
         )
     if idle:
         said = _some([f"{verdict.invariant} ({verdict.sentence})" for verdict in idle])
         return Ending(
             End.NOT_PROVEN,
-            f"Not proven: {len(idle)} rules that this story has to exercise had nothing to check: {said} "
+            f"Not proven: rules that this story has to exercise had nothing to check ({len(idle)}): {said}. "
             "Run it with more --seconds or --terminals.",
         )
     return Ending(

@@ -49,7 +49,7 @@ async def persist(
             wait = max(pause, failure.pause_seconds) * random.uniform(1, SPREAD)  # noqa: S311 - spreads load, guards nothing
             if time.monotonic() + wait > deadline:
                 raise NotInTime(
-                    f"{what}: no result within {within:g} s, at last {failure}", counted=counted
+                    f"{what}: no result within {within:.3g} s, at last {failure}", counted=counted
                 ) from failure
         await asyncio.sleep(wait)
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
@@ -74,5 +74,5 @@ async def wait_until(
         if is_done(found):
             return found
         if time.monotonic() > deadline:
-            raise NotInTime(f"{what}: not within {within:g} s, at last {str(found)[:MOST_SHOWN]}", counted=counted)
+            raise NotInTime(f"{what}: not within {within:.3g} s, at last {str(found)[:MOST_SHOWN]}", counted=counted)
         await asyncio.sleep(every)

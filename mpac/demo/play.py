@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mpac.demo.began import seconds_since_command
 from mpac.demo.ending import Ending, conclude, together
 from mpac.demo.persist import NotInTime, PassingFailure, persist
-from mpac.demo.problems import BrokeOff, Problem, failed, late
+from mpac.demo.problems import BrokeOff, Kind, Problem, failed, late
 from mpac.demo.screen import Screen
 from mpac.demo.stage import IN_A_SENTENCE, Stage, stack_for
 from mpac.explain import explain
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mpac.demo.chapters import Chapter
 
 STORES = 3
-PROBLEMS_SHOWN = 20
+PROBLEMS_SHOWN = 10
 
 
 async def demonstrate(home: Path, *, terminals: int, seconds: float, ports: str, keep: bool) -> Ending:
@@ -73,7 +73,7 @@ async def _play(stage: Stage) -> Ending:
     played: list[Chapter] = []
     for number, chapters in enumerate(CHAPTERS):
         if number:
-            await stage.audit("before the clock moves")
+            await stage.audit("before the clock was moved")
         if problems:
             # What follows moves the clock, which is done while nothing is under way: it would prove nothing now.
             stage.screen.say(f"“{chapters[0].title}” is left out, since what came before it did not end well.")
@@ -110,9 +110,9 @@ async def _end(stage: Stage, problems: list[Problem], played: Sequence["Chapter"
     screen.console.print()
     _tell_figures(stage, last)
     for problem in problems[:PROBLEMS_SHOWN]:
-        screen.say(problem.sentence, style="bold red")
+        screen.say(problem.sentence, style="yellow" if problem.kind is Kind.LATE else "bold red")
     if len(problems) > PROBLEMS_SHOWN:
-        screen.say(f"… and {len(problems) - PROBLEMS_SHOWN} more", style="bold red")
+        screen.say(f"… and {len(problems) - PROBLEMS_SHOWN} more")
     for line in as_problems(verdicts):
         screen.say(line, style="bold red")
     ending = conclude(problems, stage.audits, exercises=frozenset().union(*(one.exercises for one in played)))

@@ -72,16 +72,19 @@ class Stage:
 
         async def attempt() -> Proof:
             try:
-                return await prove(sandbox_url=run["sandbox_url"], control_key=run["sandbox_control_key"])
+                proof = await prove(sandbox_url=run["sandbox_url"], control_key=run["sandbox_control_key"])
             except Trouble as trouble:
                 raise PassingFailure(str(trouble)) from trouble
+            if proof.unchecked:
+                raise PassingFailure(proof.unchecked[0])
+            return proof
 
         try:
             proof = await persist(attempt, what=f"the audit {moment}", within=AUDIT_WITHIN_SECONDS)
         except NotInTime as late:
             raise Trouble(f"The auditors can't look: {late}.") from late
         self.audits.append(proof)
-        self.screen.say(f"The auditors look {moment}: {proof.in_a_sentence()}")
+        self.screen.say(f"The auditors looked {moment}: {proof.in_a_sentence()}")
         return proof
 
     def command(self, words: str) -> str:

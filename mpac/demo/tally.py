@@ -75,7 +75,7 @@ class Tally:
         """The line that moves."""
         doubts = sum(self.open.values())
         parts = [f"{len(self.accepted):,} accepted", *(f"{self.total(status):,} {status}" for status in FINAL)]
-        parts.append(f"{len(self.open):,} under way ({doubts:,} in doubt)")
+        parts.append(f"{len(self.open):,} open ({doubts:,} in doubt)")
         return " · ".join(parts)
 
     def _note_mishaps(self, sale: Sale) -> None:

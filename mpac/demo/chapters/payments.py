@@ -141,9 +141,8 @@ async def _later(stage: Stage, tally: Tally, *, records: Records) -> None:
     await asyncio.sleep(stage.seconds * ACCIDENT_AT)
     try:
         await kill_worker(stage, records)
-    except* NotInTime as errors:
-        for error in errors.exceptions:
-            tally.add(late(str(error), counted=getattr(error, "counted", "process")))
+    except NotInTime as error:
+        tally.add(late(str(error), counted=error.counted))
 
 
 async def _count(stage: Stage, tally: Tally, *, records: Records, mark: str) -> list[Problem]:

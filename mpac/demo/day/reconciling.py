@@ -199,8 +199,8 @@ async def print_report(story: Story, folder: Path) -> list[Path]:
     story.screen.show(tables.cash(settlement))
     story.screen.console.print()
     story.screen.show(
-        "Breaks: “ours” is what our books say, “theirs” what the provider's statement says; of a fee mismatch both are fees. "
-        "The difference is what our books have more, in our currency."
+        "Breaks and how the accountant ended them. Of a fee mismatch both sums are fees. The difference is what our books "
+        "have more than the statement, in the store's currency."
     )
     story.screen.show(tables.breaks(found))
     return paths

@@ -91,7 +91,7 @@ def breaks(found: list[dict[str, Any]]) -> Table:
     """
     table = _table(["break"], ["ours", "theirs", "difference"])
     table.add_column("ended by", no_wrap=True, vertical="bottom")
-    table.add_column("the accountant's note", overflow="fold", vertical="bottom")
+    table.add_column("note", overflow="fold", vertical="bottom")
     for one in sorted(found, key=lambda row: str(row["category"])):
         currency = one["currency"]
         theirs = (one["their_line"] or {}).get("currency") or currency

@@ -71,7 +71,7 @@ def test_the_tally_counts_by_method_and_remembers_the_first_completion() -> None
     tally.note_accepted(one, "pay_1", post_ms=3)
     tally.note_accepted(other, "pay_2", post_ms=4)
     tally.open["pay_2"] = True
-    assert tally.numbers() == ("2 accepted · 0 completed · 0 failed · 0 cancelled · 2 under way (1 in doubt)")
+    assert tally.numbers() == ("2 accepted · 0 completed · 0 failed · 0 cancelled · 2 open (1 in doubt)")
     tally.note_final(one, "pay_1", status="completed", final_ms=100)
     assert tally.open == {"pay_2": True}
     assert tally.total("completed") == 1

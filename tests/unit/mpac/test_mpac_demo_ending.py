@@ -72,7 +72,7 @@ def test_a_mistake_of_the_demonstration_is_its_own_end() -> None:
 def test_a_rule_that_looked_at_nothing_proves_nothing() -> None:
     ending = conclude([], [audit(HELD, IDLE)], exercises=["attempts", "bound"])
     assert ending.end is End.NOT_PROVEN
-    assert "Not proven: 1 rules" in ending.sentence
+    assert "had nothing to check (1): I9" in ending.sentence
     assert "Every open payment is within its bound" in ending.sentence
 
 
