@@ -9,29 +9,46 @@ Standard library only, because it runs before anything is installed, with no mor
 | become ``python -m mpac <words>`` | always; at once when the two above have nothing to do |
 
 Installing goes through uv: the one on PATH, else the locked one, which pip fetches first. From empty caches that took
-3.5 s where pip alone took 32 s. pip does it all if uv fails, since it knows mirrors and certificates uv may not.
+3.5 s where pip alone took 32 s. pip does it all if uv fails, since it knows mirrors and certificates uv may not. It is
+given ``--no-deps``: the lock is complete, and before 23.3 pip took ``coverage[toml]>=7`` of a package for a requirement
+without a pin, although the lock pins coverage.
 """
 
 import contextlib
 import fcntl
 import hashlib
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 LOCK = ROOT / "requirements.lock"
+UNFINISHED = "mpac-unfinished"  # inside it as well, while it is being filled
 STAMP = "mpac-stamp"  # inside the environment: what was installed into it, by the hash of the lock file
 LOCKED = "mpac-lock"  # not .lock: that is where uv keeps its own, and it would wait for ours
+# What to install comes from standard input: pip cannot repeat a path that is not UTF-8.
 PINNED = ("--require-hashes", "--only-binary", ":all:", "--requirement")
 # uv trusts a list of its own unless told; behind a company proxy the system list is right. New name, old name.
 SYSTEM_CERTIFICATES = {"UV_SYSTEM_CERTS": "true", "UV_NATIVE_TLS": "true"}
+UV_ELSEWHERE = {"UV_SYSTEM_PYTHON", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_EXCLUDE_NEWER", "UV_NO_BINARY"}
+# Where pip gets packages from and how; every other PIP_ variable is about what to install, and where to.
+PIP_SOURCES = ("INDEX_URL", "EXTRA_INDEX_URL", "NO_INDEX", "FIND_LINKS", "TRUSTED_HOST", "CERT", "CLIENT_CERT", "PROXY")
+PIP_WAYS = ("CONFIG_FILE", "CACHE_DIR", "NO_CACHE_DIR", "TIMEOUT", "DEFAULT_TIMEOUT", "RETRIES", "RESUME_RETRIES")
+PIP_KEPT = {
+    f"PIP_{name}" for name in (*PIP_SOURCES, *PIP_WAYS, "KEYRING_PROVIDER", "USE_FEATURE", "USE_DEPRECATED", "LOG")
+}
+MOST_LINES = 10  # at the beginning, and at the end, of what a program said that failed
 OLDEST_PYTHON = (3, 11)
+# venv refuses a path with a colon for the sake of PATH, which nothing here looks the environment up in.
+MAKE = "import os, sys, venv; os.pathsep = chr(0); venv.main(sys.argv[1:])"
+BECOME = (
+    "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); runpy.run_module('mpac', {}, '__main__', alter_sys=True)"
+)
 
 
 class Trouble(Exception):
@@ -44,6 +61,7 @@ def main() -> None:
         if sys.version_info < OLDEST_PYTHON:
             raise Trouble(f"Python 3.11 or newer is needed and this is {sys.version.split()[0]}: use a newer python3.")
         environment = Path(os.environ.get("MPAC_VENV") or ROOT / ".venv").absolute()
+        check_name(environment)
         if not is_fresh(environment):
             answer_at_once(sys.argv[1:])
             with only_one(environment):
@@ -54,9 +72,25 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("run.py: Interrupted; run it again to go on.")
     python = str(environment / "bin" / "python")
+    os.environ["PYTHONUTF8"] = "1"  # whatever the locale: paths and sentences are not ASCII
     # -P: a folder named like one of ours in the user's working folder must not be taken for it.
     os.environ["PYTHONPATH"] = str(ROOT)
-    os.execv(python, [python, "-P", "-m", "mpac", *sys.argv[1:]])  # noqa: S606 - our own interpreter, no shell
+    words = [python, "-P", "-m", "mpac"]
+    if os.pathsep in str(ROOT):  # PYTHONPATH would be split there; what mpac starts finds it by its working folder
+        del os.environ["PYTHONPATH"]
+        words = [python, "-P", "-c", BECOME, str(ROOT)]
+    os.execv(python, [*words, *sys.argv[1:]])  # noqa: S606 - our own interpreter, no shell
+
+
+def check_name(environment: Path) -> None:
+    """Raise ``Trouble`` if neither uv nor pip could install there."""
+    try:
+        os.fsencode(environment).decode()
+    except UnicodeDecodeError as error:
+        raise Trouble(
+            f"The path {shown(environment)} is not UTF-8, and packages cannot be installed there: "
+            "set MPAC_VENV to another folder of your own, for instance MPAC_VENV=~/mpac-venv."
+        ) from error
 
 
 def answer_at_once(words: list[str]) -> None:
@@ -83,7 +117,7 @@ def wanted_stamp() -> str:
     try:
         return hashlib.sha256(LOCK.read_bytes()).hexdigest()
     except OSError as error:
-        raise Trouble(f"{LOCK} can't be read ({error.strerror}): restore it from the repository.") from error
+        raise Trouble(f"{shown(LOCK)} can't be read ({error.strerror}): restore it from the repository.") from error
 
 
 @contextlib.contextmanager
@@ -94,7 +128,7 @@ def only_one(environment: Path) -> Iterator[None]:
         descriptor = os.open(environment / LOCKED, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise Trouble(
-            f"{environment} can't be made or changed ({error.strerror}): "
+            f"{shown(environment)} can't be made or changed ({error.strerror}): "
             "set MPAC_VENV to a folder of your own, for instance MPAC_VENV=~/mpac-venv."
         ) from error
     try:
@@ -107,14 +141,22 @@ def only_one(environment: Path) -> Iterator[None]:
 def prepare(environment: Path) -> None:
     """Make the environment where it is missing or broken, and install the locked wheels into it."""
     python = environment / "bin" / "python"
-    if not works(python):
-        say(f"Making {environment} …")
-        python.unlink(missing_ok=True)  # a link to a Python that is gone stops venv
-        must([sys.executable, "-m", "venv", "--without-pip", str(environment)], "make it")
-    say("Installing the packages of requirements.lock; the first time takes up to a minute …")
-    if not install_by_uv(python):
-        must([*pip(python), *PINNED, str(LOCK)], "install the packages")
-    (environment / STAMP).write_text(wanted_stamp())
+    unfinished = environment / UNFINISHED
+    if unfinished.exists():  # a package that is half there would be taken for installed
+        for folder in ("bin", "lib"):
+            shutil.rmtree(environment / folder, ignore_errors=True)
+    try:
+        unfinished.touch()
+        if not works(python):
+            say(f"Making {shown(environment)} …")
+            python.unlink(missing_ok=True)  # a link to a Python that is gone stops venv
+            must([sys.executable, "-c", MAKE, "--without-pip", str(environment)], "make it")
+        say("Installing the packages of requirements.lock; the first time takes up to a minute …")
+        install(python)
+        (environment / STAMP).write_text(wanted_stamp())
+        unfinished.unlink()
+    except OSError as error:
+        raise Trouble(f"{shown(environment)} can't be filled ({error.strerror}): then run it again.") from error
 
 
 def works(python: Path) -> bool:
@@ -125,40 +167,103 @@ def works(python: Path) -> bool:
     return False
 
 
-def install_by_uv(python: Path) -> bool:
-    """Install with uv; False if there is none or it fails, which pip then has to explain."""
-    uv = shutil.which("uv") or locked_uv(python)
+def install(python: Path) -> None:
+    """Install with uv, else with pip. Raises ``Trouble`` after what each of them said, the first cause first."""
+    lines = LOCK.read_text("utf-8")
+    uv, causes = shutil.which("uv"), []
+    if not uv and not has_pip():
+        raise Trouble(
+            "Neither uv nor pip is there, and one of them is needed to install the packages: install pip "
+            "(Debian, Ubuntu: apt install python3-pip; elsewhere: python3 -m ensurepip) or uv. Then run it again."
+        )
     if not uv:
-        return False
+        uv, said = locked_uv(lines, python)
+        causes = [] if uv else [("pip could not install uv", said)]
+    if uv:
+        said = install_by_uv(uv, lines, python)
+        causes = [("uv could not install the packages", said)] if said else []
+    if causes and has_pip():
+        say(f"{causes[0][0]}, so pip does it, which takes longer …")
+        said = install_by_pip(lines, python)
+        causes = [*causes, ("pip could not install the packages", said)] if said else []
+    for what, said in causes:
+        say(f"{what}:\n{said}")
+    if causes:
+        raise Trouble("The packages could not be installed; the first reason above is the cause. Then run it again.")
+    check_installed(python)
+
+
+def check_installed(python: Path) -> None:
+    """Raise ``Trouble`` if the packages went somewhere else: pip and uv have configuration files, too."""
+    ask = "import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ('celery', 'click', 'psycopg'))))"
+    if subprocess.run([python, "-I", "-c", ask], capture_output=True, check=False).returncode != 0:
+        raise Trouble("The packages were not installed into the environment: look at pip's and uv's configuration.")
+
+
+def install_by_uv(uv: str, lines: str, python: Path) -> str:
+    """Install with uv; return what it said if it failed."""
     # Compiled once here, not by each of the eight processes at each start: that halves the time to the first payment.
-    words = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *PINNED, str(LOCK)]
-    variables = {**os.environ, **SYSTEM_CERTIFICATES}
-    return subprocess.run(words, capture_output=True, check=False, env=variables).returncode == 0
+    words = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *PINNED, "-"]
+    others = {name: value for name, value in os.environ.items() if name not in UV_ELSEWHERE}
+    said = failure(words, lines=lines, variables={**others, **SYSTEM_CERTIFICATES})
+    if "cache" in said.lower():  # a home that is read-only or belongs to somebody else
+        said = said and failure([*words, "--no-cache"], lines=lines, variables={**others, **SYSTEM_CERTIFICATES})
+    return said
 
 
-def locked_uv(python: Path) -> str | None:
-    """The uv that requirements.lock names, installed alone by pip."""
-    found = re.search(r"^uv==.*?(?=^\S)", LOCK.read_text() + "end\n", re.MULTILINE | re.DOTALL)
+def locked_uv(lines: str, python: Path) -> tuple[str | None, str]:
+    """Install the uv that requirements.lock names, alone, with pip; return its path, or what pip said."""
+    found = re.search(r"^uv==.*?(?=^\S)", lines + "end\n", re.MULTILINE | re.DOTALL)
     if not found:
-        return None
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirement:
-        requirement.write(re.sub(r"\s+# .*", "", found[0]))
-        requirement.flush()
-        done = subprocess.run([*pip(python), *PINNED, requirement.name], capture_output=True, check=False)
+        return None, "    requirements.lock names none"
+    said = install_by_pip(re.sub(r"\s+# .*", "", found[0]), python)
     uv = python.with_name("uv")
-    return str(uv) if done.returncode == 0 and uv.exists() else None
+    return (str(uv), "") if not said and uv.exists() else (None, said or "    it did not arrive in the environment")
 
 
-def pip(python: Path) -> list[str]:
-    """The pip of the Python that runs us, working on the environment, which has none of its own."""
-    quiet = ["--quiet", "--disable-pip-version-check", "--no-input", "--root-user-action=ignore"]
-    return [sys.executable, "-m", "pip", "--python", str(python), "install", *quiet]
+def has_pip() -> bool:
+    """Whether the Python that runs us has a pip."""
+    return importlib.util.find_spec("pip") is not None
+
+
+def install_by_pip(lines: str, python: Path) -> str:
+    """Install with the pip of the Python that runs us; return what it said if it failed.
+
+    The environment has no pip of its own. What a configuration or a variable says of where to install is overridden.
+    """
+    words = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--disable-pip-version-check"]
+    here = ["--no-input", "--root-user-action=ignore", "--no-user", "--target=", "--no-deps"]
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PIP_") or name in PIP_KEPT}
+    return failure([*words, *here, *PINNED, "/dev/stdin"], lines=lines, variables=variables)
+
+
+def failure(words: list[str], *, variables: dict[str, str], lines: str = "") -> str:
+    """Run it with ``lines`` as its input; return the end of what it printed if it failed, and nothing if it did not."""
+    try:
+        done = subprocess.run(
+            words, input=lines.encode(), check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables
+        )
+    except OSError as error:
+        return f"    {words[0]}: {error.strerror}"
+    if done.returncode == 0:
+        return ""
+    said = [line for line in os.fsdecode(done.stdout).splitlines() if line.strip()]
+    if len(said) > 2 * MOST_LINES:
+        said = [*said[:MOST_LINES], "…", *said[-MOST_LINES:]]
+    return "\n".join(f"    {line}" for line in said or [f"it printed nothing (exit code {done.returncode})"])
 
 
 def must(words: list[str], purpose: str) -> None:
     """Run it; its own output says why it failed."""
-    if subprocess.run(words, check=False, stdout=sys.stderr).returncode != 0:
+    said = failure(words, lines=LOCK.read_text("utf-8"), variables=dict(os.environ))
+    if said:
+        say(said.strip())
         raise Trouble(f"It was not possible to {purpose}; the reason stands above. Then run it again.")
+
+
+def shown(path: Path) -> str:
+    """The path as a terminal of any encoding can show it, on one line."""
+    return ascii(str(path)) if not str(path).isprintable() else str(path)
 
 
 def say(sentence: str) -> None:
