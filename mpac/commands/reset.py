@@ -7,7 +7,7 @@ import click
 from mpac.options import home_option
 from mpac.stack.detach import stop_other
 from mpac.stack.home import Home, empty_home
-from mpac.stack.postgres import forget
+from mpac.stack.outside import forget
 from mpac.stack.runfile import clear_leftovers, only_one
 
 

@@ -11,14 +11,14 @@ from mpac.options import home_option
 from mpac.patient import run_patiently
 from mpac.stack.home import ROOT
 
-BIN = Path(sys.executable).parent
+BIN = Path(sys.executable).parent  # programs alone: a script there names its Python in a line that not every path fits
 PYTEST = (sys.executable, "-m", "pytest")
 
 CHECKS: dict[str, tuple[str, ...]] = {  # the quick ones first
     "ruff check": (str(BIN / "ruff"), "check", "."),
     "ruff format": (str(BIN / "ruff"), "format", "--check", "."),
-    "import-linter": (str(BIN / "lint-imports"),),
-    "mypy": (str(BIN / "mypy"),),
+    "import-linter": (sys.executable, "-c", "from importlinter.cli import lint_imports_command as lint; lint()"),
+    "mypy": (sys.executable, "-m", "mypy"),
     "mpac docs": (sys.executable, "-m", "mpac", "docs", "--check"),
 }
 # Three processes on two cores, each with a database server of its own: faults mostly wait, and they come first, so that

@@ -14,6 +14,7 @@ from mpac.stack.runfile import RunInfo, is_running, read_run, supervisor_pid
 from mpac.trouble import Trouble
 
 POLL_SECONDS = 0.05
+MPAC = (sys.executable, "-m", "mpac")
 READY_WITHIN_SECONDS = 120  # the supervisor has limits of its own; this one is for a supervisor that hangs
 GONE_WITHIN_SECONDS = 60  # workers finish their calls (20 s), the database its checkpoint (30 s)
 
@@ -34,11 +35,11 @@ def detach_up(home: Path, words: Sequence[str], *, names: Collection[str] = ()) 
     log.touch(mode=FILE_MODE)
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mpac", *(word for word in words if word != "--detach"), "--background"],
+            [*MPAC, *(word for word in words if word != "--detach"), f"--home={folder.path}", "--background"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},  # not cwd: --home may be relative
+            cwd=ROOT,  # where Python finds mpac, whatever the path; PYTHONPATH would be split at a colon
             start_new_session=True,
         )
     try:

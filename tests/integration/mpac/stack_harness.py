@@ -1,6 +1,7 @@
 """What the stack's tests share: the command line as a user runs it, and looking at a process from outside."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from mpac.stack.home import ROOT
 from mpac.stack.program import Program
 from mpac.stack.runfile import birth
+from mpac.stack.wheels import WHEEL, postgres_folders
 from tests.waiting import HANGS_AFTER_SECONDS
 
 FOREVER = (sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)")
@@ -40,3 +42,22 @@ def forever(name: str) -> Program:
 def python(name: str, code: str) -> Program:
     """A process that runs this code."""
     return Program(name=name, command=(sys.executable, "-I", "-S", "-c", code))
+
+
+def linked_programs(folder: Path) -> Path:
+    """Return the folder of PostgreSQL's programs in an environment below ``folder``, which links to those of our own."""
+    binaries = postgres_folders()[0]
+    installed = binaries.parent
+    target = folder / "site-packages" / WHEEL / installed.name
+    shutil.copytree(installed, target, copy_function=_link_or_copy)
+    libraries = installed.parents[1] / f"{WHEEL}.libs"
+    if libraries.exists():
+        shutil.copytree(libraries, target.parents[1] / libraries.name, copy_function=_link_or_copy)
+    return target / binaries.name
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # on another file system
+        shutil.copy2(source, target)

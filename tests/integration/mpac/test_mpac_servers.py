@@ -14,11 +14,11 @@ import redis
 
 from mpac.stack.home import Home
 from mpac.stack.local import LocalStack, local_servers
+from mpac.stack.outside import forget
 from mpac.stack.ports import HOST
-from mpac.stack.postgres import forget
 from mpac.stack.program import Identity
 from mpac.trouble import Trouble
-from tests.integration.mpac.stack_harness import lives
+from tests.integration.mpac.stack_harness import linked_programs, lives
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
@@ -136,8 +136,12 @@ async def test_servers_of_the_users_own_are_used_and_none_is_started(tmp_path: P
 async def test_root_runs_the_database_under_another_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, identity: Identity
 ) -> None:
-    monkeypatch.setattr("mpac.stack.postgres.root_identity", lambda: identity)
-    home = Home(tmp_path / "state")
+    monkeypatch.setattr("mpac.stack.postgres.identity_for", lambda _folder: identity)
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)  # as a checkout below /root is, with the environment and the state folder in it
+    programs = linked_programs(closed)
+    monkeypatch.setattr("mpac.stack.postgres.postgres_folders", lambda: [programs])
+    home = Home(closed / "state")
     try:
         async with LocalStack(home.path, parts=["postgres"], durable=False) as stack:
             assert ask_database(stack.urls.database, "SELECT 1") == 1

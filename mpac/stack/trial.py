@@ -1,0 +1,51 @@
+"""Start a server for a moment in a temporary folder, to find out whether it can run on this machine."""
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+from mpac.stack.home import Home
+from mpac.stack.local import LocalStack
+from mpac.stack.outside import forget
+from mpac.stack.program import Identity
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SAME_NAME_BYTES = 100  # of the state folder's, so that the temporary one has the same characters in its path
+
+
+def try_server(part: str, home: Home) -> Identity:
+    """Start ``postgres`` or ``valkey`` as the stack in ``home`` would, and stop it. Raises ``Trouble`` with its first cause.
+
+    Returns as whom the server ran. Nothing is left behind, also after Ctrl-C or SIGTERM.
+    """
+    folder = _temporary(home)
+    try:
+        return asyncio.run(_start(part, folder))
+    except asyncio.CancelledError as error:
+        raise KeyboardInterrupt from error
+    finally:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # a second Ctrl-C does not cut the cleaning short
+        shutil.rmtree(folder, ignore_errors=True)
+        forget(Home(folder))
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+async def _start(part: str, folder: Path) -> Identity:
+    starting = asyncio.current_task()
+    assert starting  # noqa: S101 - this is one
+    for number in ENDING:
+        asyncio.get_running_loop().add_signal_handler(number, starting.cancel)
+    async with LocalStack(folder, parts=[part], durable=False) as stack:
+        return stack.identity_of(part)
+
+
+def _temporary(home: Home) -> Path:
+    """Make a folder in the state folder, or beside the place where that will be made."""
+    name = os.fsdecode(os.fsencode(home.path.name)[:SAME_NAME_BYTES])
+    if home.is_marked:
+        return Path(tempfile.mkdtemp(dir=home.path, prefix="doctor-"))
+    place = next(folder for folder in home.path.parents if folder.is_dir())
+    return Path(tempfile.mkdtemp(dir=place, prefix=f".{name}-doctor-"))
