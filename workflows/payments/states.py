@@ -33,6 +33,7 @@ class PaymentRemark(StrEnum):
     REQUEST_REVIEW = "request_review"  # a person has to look
     REFUND_MORE = "refund_more"  # a further part of a refunded payment was given back
     REQUEUE = "requeue"  # an operator has it looked at again after it was quarantined
+    REVIEWED = "reviewed"  # what a person had to look at is explained
 
 
 PAYMENT = StateMachine(

@@ -25,6 +25,7 @@ class RefundRemark(StrEnum):
     AWAIT_ACTION = "await_action"  # a person has to give the money back and report it
     REPORT = "report"  # the terminal reported whether the money was given back
     REQUEUE = "requeue"  # an operator has it looked at again after it was quarantined
+    REVIEWED = "reviewed"  # what a person had to look at is explained
 
 
 REFUND = StateMachine(

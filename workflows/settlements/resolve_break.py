@@ -31,6 +31,7 @@ from workflows.settlements.reconciliation.correctable import require_correctable
 from workflows.settlements.reconciliation.finish import finish_if_clean
 from workflows.settlements.reconciliation.link import check_link, last_run
 from workflows.settlements.reconciliation.queries import one_break
+from workflows.settlements.reconciliation.withdrawn import end_review
 from workflows.settlements.states import SettlementStatus
 
 Resolution = Literal["link", "adjust", "write_off", "ignore", "confirm"]
@@ -86,6 +87,8 @@ async def resolve_break(break_id: str, request: ResolutionRequest, *, hand: Hand
         for settlement_id in sorted(set(ended)):
             await connection.execute(_COUNT, {"id": settlement_id, "ended": ended.count(settlement_id)})
             await finish_if_clean(connection, settlement_id, by=hand.by(settlement["now"]))
+        ours = found["our_line"] or {}
+        await end_review(connection, ours.get("entity_id"), by=hand.by(settlement["now"], reason=break_id))
         return await one_break(connection, break_id, caller)
 
 

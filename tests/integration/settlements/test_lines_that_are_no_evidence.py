@@ -5,9 +5,12 @@ from typing import Any
 import pytest
 
 from tests.factories import time_passes
-from tests.integration.settlements.desk import Desk, ends, in_doubt
+from tests.integration.settlements.desk import WORKER, Desk, ends, in_doubt
 from tests.integration.settlements.telling import fetched, listed, outcome, reconciled_by_workers, row_of
+from tests.reconciling import upload
+from tests.reference_matcher import Theirs
 from workflows.providers.base import Declined, Succeeded, Unknown
+from workflows.settlements.reconcile import reconcile_settlement
 
 DISAGREEING: dict[str, tuple[dict[str, Any], str | None]] = {
     "another amount": ({"amount": 900}, "amount_mismatch"),
@@ -139,6 +142,35 @@ async def test_evidence_that_a_later_statement_lacks_asks_a_person_and_changes_n
         row = await row_of(shop, payment_id)
         assert (row["status"], row["needs_review"], row["version"]) == ("completed", True, before[1] + 1)
     assert not (await row_of(shop, other))["needs_review"]
+    shop.provider.statements = [lines]  # it was a mistake of theirs
+    for _ in range(2):
+        await reconciled_by_workers(desk, day)
+        row = await row_of(shop, payment_id)
+        assert (row["status"], row["needs_review"], row["version"]) == ("completed", False, before[1] + 2)
+
+
+async def test_the_review_of_withdrawn_evidence_ends_with_the_break_of_its_own_line(desk: Desk) -> None:
+    shop = desk.shop
+    payment_id = await in_doubt(shop, 1_000)
+    strange = listed("theirs-alone", 5)
+    day = await fetched(desk, [listed(f"{payment_id}:1", 1_000), strange])
+    shop.provider.statements = [[strange]]
+    await reconciled_by_workers(desk, day)
+    assert (await row_of(shop, payment_id))["needs_review"]
+    second = str((await shop.close_now())["id"])
+    assert payment_id in await shop.lines(second)
+    nothing = Theirs("payment", "none", "none", 1, 0, is_settled=False)
+    await upload(shop.tenant, second, [nothing])
+    settings = desk.settings.model_copy(update={"statement_sla_hours": 0.0})
+    await reconcile_settlement(second, hand=WORKER, settings=settings)
+    (found,) = await desk.breaks(second)
+    assert (found["category"], found["entity_id"]) == ("missing_at_provider", payment_id)
+    assert (await desk.resolve(found["id"], resolution="adjust")).status == 200
+    row = await row_of(shop, payment_id)
+    assert (row["status"], row["needs_review"]) == ("completed", False)
+    events = await shop.admin.execute("SELECT event FROM payment_history WHERE payment_id = %s", [payment_id])
+    assert [one["event"] for one in await events.fetchall()][-2:] == ["request_review", "reviewed"]
+    assert await desk.held() == 0
 
 
 async def test_a_statement_that_lists_nothing_is_no_answer(desk: Desk) -> None:
