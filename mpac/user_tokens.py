@@ -12,7 +12,7 @@ from pathlib import Path
 import jwt
 
 from mpac.stack.environment import USER_TOKENS, with_users_own
-from mpac.stack.home import Home
+from mpac.stack.home import Home, command, near_home
 from mpac.stack.keys import public_jwks
 from mpac.trouble import Trouble
 
@@ -68,6 +68,8 @@ def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
+        home = file.parent.parent
         raise Trouble(
-            f"There is no key to sign with at {file}: start a local stack there once with `python3 run.py up`."
+            f"There is no key to sign with at {file}: start a local stack there once with `{command('up', home)}`."
+            f"{near_home(home)}"
         ) from error

@@ -6,7 +6,7 @@ import click
 
 from mpac.options import home_option
 from mpac.stack.detach import stop_other
-from mpac.stack.home import Home
+from mpac.stack.home import Home, near_home
 
 
 @click.command()
@@ -15,4 +15,4 @@ def down(home: Path) -> None:
     """Stop the stack that runs in the state folder; its data stays."""
     folder = Home(home.absolute())
     stopped = stop_other(folder)
-    click.echo("Stopped; the data stays." if stopped else f"No stack runs in {folder.path}.")
+    click.echo("Stopped; the data stays." if stopped else f"No stack runs in {folder.path}.{near_home(folder.path)}")

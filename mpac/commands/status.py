@@ -10,9 +10,9 @@ import click
 from mpac.clock.mention import HALF_MOVED, ahead_written, clock_of
 from mpac.options import home_option
 from mpac.stack.heard import ask_health, complaints, heard_processes, queue_lines
-from mpac.stack.home import Home, command
+from mpac.stack.home import Home, command, near_home
 from mpac.stack.realm import MOVABLE
-from mpac.stack.runfile import RunInfo, birth, read_run
+from mpac.stack.runfile import RunInfo, birth, is_running, read_run
 
 URLS = {  # which URL a process serves
     "postgres": "database_url",
@@ -31,7 +31,7 @@ def status(*, as_json: bool, home: Path) -> None:
     folder = Home(home.absolute())
     info = read_run(folder)
     if info is None:
-        click.echo("{}" if as_json else f"No stack runs in {folder.path}: start one with `{command('up', home)}`.")
+        click.echo("{}" if as_json else _nothing(folder))
         sys.exit(1)
     clock = clock_of(info)
     info["ahead_seconds"] = clock.ahead_seconds
@@ -42,9 +42,16 @@ def status(*, as_json: bool, home: Path) -> None:
     sys.exit(0 if is_well(info) and not wrong else 1)
 
 
+def _nothing(home: Home) -> str:
+    """Return what to say where run.json names no stack: it may be starting, or there may be none."""
+    if is_running(home):
+        return f"A stack is starting in {home.path}: ask again in a moment."
+    return f"No stack runs in {home.path}: start one with `{command('up', home.path)}`.{near_home(home.path)}"
+
+
 def is_well(info: RunInfo) -> bool:
     """Whether everything that was started is there and ready."""
-    return bool(info.get("complete")) and set(info["names"]) == set(info["ready"])
+    return bool(info.get("complete")) and set(info["names"]) == set(info["ready"]) and not info.get("stopping")
 
 
 def table(info: RunInfo, heard: Mapping[str, tuple[str, str]] | None = None) -> list[str]:
@@ -64,6 +71,10 @@ def table(info: RunInfo, heard: Mapping[str, tuple[str, str]] | None = None) -> 
         lines.append(ahead_written(info["ahead_seconds"]))
     if info.get("realm") == MOVABLE.database:
         lines.append("This is the demonstration's stack, which moves its clock.")
+    if info.get("stopping"):
+        lines.append("The stack is stopping.")
+    elif not info.get("complete"):
+        lines.append("The stack is still starting.")
     return lines
 
 

@@ -3,14 +3,17 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
-from mpac.clock.mention import ahead_written
+from mpac.clock.mention import ahead_written, clock_of
 from mpac.options import OneOf, home_option
-from mpac.stack.detach import detach_up
+from mpac.stack.detach import join_or_start
+from mpac.stack.differences import differences
 from mpac.stack.enter_key import watch_enter
 from mpac.stack.environment import HIDDEN, without_password
 from mpac.stack.home import command, open_home
@@ -18,7 +21,8 @@ from mpac.stack.local import LocalStack
 from mpac.stack.output import ConsoleOutput
 from mpac.stack.parts import EVERYTHING, missing_parts
 from mpac.stack.realm import MOVABLE, ORDINARY, Realm
-from mpac.stack.runfile import RunInfo
+from mpac.stack.runfile import RunInfo, is_running, runs_already
+from mpac.trouble import Trouble
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MOST_WORKERS = 64
@@ -50,16 +54,39 @@ def up(
 
     MPAC_DATABASE_URL, MPAC_BROKER_URL and MPAC_SANDBOX_URL, where set, are used instead of servers of our own.
     """
-    if detach:
-        click.echo("\n".join(summary(detach_up(home, sys.argv[1:]), secret=is_terminal())))
-        click.echo(f"Stop it with `{command('down', home)}`.")
-        return
     realm = MOVABLE if movable_clock else ORDINARY
+    if detach:
+        given = click.get_current_context().get_parameter_source
+        asked = {name for name in ("workers", "ports") if given(name) is not ParameterSource.DEFAULT}
+        differs = partial(
+            differences,
+            workers=workers if "workers" in asked else None,
+            ports=ports if "ports" in asked else None,
+            only=only,
+            realm=realm,
+        )
+        _detach(home, differs)
+        return
+    if is_running(open_home(home)):
+        raise Trouble(runs_already(open_home(home)))
     output = ConsoleOutput(open_home(home), follows=not background)
     try:
         asyncio.run(_run(home, output, workers=workers, ports=ports, only=only, realm=realm))
     finally:
         output.close()
+
+
+def _detach(home: Path, differs: Callable[[RunInfo], list[str]]) -> None:
+    """Start a stack in the background, or find the one that runs; say where it is, and what of it is not as asked for."""
+    info, is_new = join_or_start(home, sys.argv[1:])
+    if not is_new:
+        info["ahead_seconds"] = clock_of(info).ahead_seconds
+        click.echo(f"A stack runs in {home.absolute()} already (pid {info['pids']['supervisor']}).")
+    click.echo("\n".join(summary(info, secret=is_terminal())))
+    found = [] if is_new else differs(info)
+    if found:
+        click.echo(f"It was started otherwise: {'; '.join(found)}. Stop it first to change that.")
+    click.echo(f"Stop it with `{command('down', home)}`.")
 
 
 async def _run(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mpac.stack.environment import CONTROL_KEY_VARIABLE, RATE_LIMITS_OFF, Urls, product_environment, with_users_own
-from mpac.stack.home import ROOT, Home, command
+from mpac.stack.home import ROOT, Home, command, near_home
 from mpac.stack.runfile import read_run
 from mpac.stack.secrets import load_secrets
 from mpac.trouble import Trouble
@@ -33,7 +33,7 @@ def attached_environment(home: Path, *, needs: Collection[str] = ()) -> dict[str
     if missing:
         raise Trouble(
             f"{missing[0]} is not set and no local stack is up in {folder.path}: "
-            f"set it, or run `{command('up', folder.path)}`."
+            f"set it, or run `{command('up', folder.path)}`.{near_home(folder.path)}"
         )
     return found
 

@@ -1,5 +1,6 @@
 """Starts `mpac up` in the background, and stops one that somebody else started."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,14 +10,36 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mpac.stack.home import FILE_MODE, ROOT, Home, command, open_home, private_folder
-from mpac.stack.runfile import RunInfo, is_running, read_run, supervisor_pid
+from mpac.stack.home import FILE_MODE, ROOT, Home, open_home, private_folder
+from mpac.stack.runfile import RunInfo, is_running, read_run, runs_already, supervisor_pid
 from mpac.trouble import Trouble
 
 POLL_SECONDS = 0.05
 MPAC = (sys.executable, "-m", "mpac")
 READY_WITHIN_SECONDS = 120  # the supervisor has limits of its own; this one is for a supervisor that hangs
 GONE_WITHIN_SECONDS = 60  # workers finish their calls (20 s), the database its checkpoint (30 s)
+
+
+def join_or_start(home: Path, words: Sequence[str]) -> tuple[RunInfo, bool]:
+    """Return run.json of the stack in ``home`` once all of it is ready, and whether this call has started it.
+
+    A stack that is starting is waited for, one that is stopping is waited out. Of several calls at once one starts a stack.
+    """
+    folder = open_home(home)
+    with folder.starting_file.open(
+        "w"
+    ) as turn:  # not inherited, so that it is free again as soon as this process has ended
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        info = _joined(folder)
+        if info is not None:
+            return info, False
+        try:
+            return detach_up(home, words), True
+        except Trouble:
+            info = _joined(folder)  # an `up` in a terminal was quicker
+            if info is None:
+                raise
+            return info, False
 
 
 def detach_up(home: Path, words: Sequence[str], *, names: Collection[str] = ()) -> RunInfo:
@@ -26,10 +49,7 @@ def detach_up(home: Path, words: Sequence[str], *, names: Collection[str] = ()) 
     """
     folder = open_home(home)
     if is_running(folder):
-        raise Trouble(
-            f"A local stack already runs in {folder.path}: stop it with `{command('down', folder.path)}`, "
-            "or use another --home."
-        )
+        raise Trouble(runs_already(folder))
     log = private_folder(folder.logs) / "up.log"
     log.unlink(missing_ok=True)
     log.touch(mode=FILE_MODE)
@@ -48,6 +68,21 @@ def detach_up(home: Path, words: Sequence[str], *, names: Collection[str] = ()) 
         process.terminate()
         process.wait(GONE_WITHIN_SECONDS)
         raise
+
+
+def _joined(home: Home) -> RunInfo | None:
+    """Return run.json of the stack that runs once it is complete; ``None`` if none runs or it ends. Raises ``Trouble``."""
+    deadline = time.monotonic() + READY_WITHIN_SECONDS
+    while is_running(home):
+        info = read_run(home)
+        if info and info.get("complete") and not info.get("stopping"):
+            return info
+        if time.monotonic() > deadline:
+            raise Trouble(
+                f"The stack in {home.path} was not ready within {READY_WITHIN_SECONDS} seconds; see {home.logs}."
+            )
+        time.sleep(POLL_SECONDS)
+    return None
 
 
 def wait_complete(home: Home) -> RunInfo:

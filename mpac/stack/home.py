@@ -4,6 +4,7 @@ The folder is 0700 and every file in it 0600, because it holds passwords and key
 a folder with other things in it is refused, so that neither ``chmod`` nor ``reset`` ever touches what is not ours.
 """
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -11,6 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpac.command_line import nearest
 from mpac.trouble import Trouble
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +33,16 @@ def command(words: str, home: Path) -> str:
     return f"python3 run.py {words}{named}"
 
 
+def near_home(home: Path) -> str:
+    """Return a question that names the state folder beside ``home`` that may have been meant; empty if there is none."""
+    found: list[str] = []
+    with contextlib.suppress(OSError):
+        if not (home / MARK).is_file():
+            found = [folder.name for folder in home.absolute().parent.iterdir() if (folder / MARK).is_file()]
+    near = nearest(home.name, found)
+    return f" Did you mean `--home {shlex.quote(str(home.absolute().with_name(near)))}`?" if near else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """The paths of one state folder. ``open_home`` makes and checks it."""
@@ -44,6 +56,10 @@ class Home:
     @property
     def lock_file(self) -> Path:
         return self.path / "lock"
+
+    @property
+    def starting_file(self) -> Path:
+        return self.path / "starting"
 
     @property
     def secrets(self) -> Path:

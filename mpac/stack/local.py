@@ -47,7 +47,6 @@ from mpac.stack.supervisor import Supervisor
 from mpac.stack.valkey import valkey
 
 WRITE_AGAIN_SECONDS = 1.0
-REPLACES = {"MPAC_DATABASE_URL": "postgres", "MPAC_BROKER_URL": "valkey", "MPAC_SANDBOX_URL": "sandbox"}
 
 
 class LocalStack:
@@ -78,7 +77,7 @@ class LocalStack:
         check_realm(realm, self._user)
         self.realm = realm
         self.ahead_seconds = 0  # of a clock that can be moved, when it started
-        elsewhere = {part for variable, part in REPLACES.items() if variable in self._user}
+        elsewhere = {part for variable, part in stack_parts.REPLACED_BY.items() if variable in self._user}
         self._parts = stack_parts.check_parts([part for part in parts if part not in elsewhere])
         self._secrets = load_secrets(self.home)
         self._held = Held()
@@ -90,6 +89,7 @@ class LocalStack:
         self._closing = ExitStack()
         self._late_run: asyncio.TimerHandle | None = None
         self._complete = False  # every part was ready once
+        self._stopping = False
         self.urls: Urls = urls_of(self._ports, self._secrets, self._user, realm=realm)
         ours = {**product_environment(self.home, self.urls, self._secrets), **RATE_LIMITS_OFF}
         self.environment: dict[str, str] = with_users_own(ours, self._user)
@@ -201,6 +201,8 @@ class LocalStack:
         return await make(self.home, port=self._ports[part], password=self._secrets[secret], durable=self._durable)
 
     async def _stop_all(self) -> None:
+        self._stopping = True
+        self._write_run()
         try:
             if self._rest:
                 self._rest.cancel()
@@ -230,6 +232,7 @@ class LocalStack:
             "realm": self.realm.database,
             "ahead_seconds": self.ahead_seconds,
             "complete": self._complete,
+            "stopping": self._stopping,
             "names": self._supervisor.names,
             "ready": self._supervisor.ready_names,
             "born": {name: birth(pid) for name, pid in pids.items()},

@@ -10,7 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from mpac.command_line import unknown
-from mpac.stack.home import Home, command
+from mpac.stack.home import Home, command, near_home
 from mpac.stack.log_lines import Line, Reader
 from mpac.stack.output import Tail, old_part
 from mpac.trouble import Trouble, WrongUsage
@@ -26,7 +26,9 @@ def log_names(home: Home) -> list[str]:
     """Return the names of the processes that have logs. Raises ``Trouble`` if there is none."""
     names = sorted(path.stem for path in home.logs.glob("*.log")) if home.logs.is_dir() else []
     if not names:
-        raise Trouble(f"There are no logs in {home.path}: start a stack there with `{command('up', home.path)}`.")
+        raise Trouble(
+            f"There are no logs in {home.path}: start a stack there with `{command('up', home.path)}`.{near_home(home.path)}"
+        )
     return names
 
 

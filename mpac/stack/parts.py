@@ -26,6 +26,8 @@ SERVERS = ("postgres", "valkey")
 PRODUCT = ("migrate", "sandbox", "api", "worker", "beat", "flower")
 EVERYTHING = (*SERVERS, *PRODUCT)
 TIERS = ((*SERVERS, "sandbox"), ("migrate",), ("api", "worker"), ("beat", "flower"))
+REPLACED_BY = {"MPAC_DATABASE_URL": "postgres", "MPAC_BROKER_URL": "valkey", "MPAC_SANDBOX_URL": "sandbox"}
+"""The variables that name a server of the user's, each with the part that is then not started."""
 NEED_THE_SCHEMA = ("api", "worker", "beat")
 
 # Celery warns each worker of root, eight lines long; who tries a local stack as root knows. `mpac worker` still warns.

@@ -69,7 +69,7 @@ def choose_ports(wish: str, names: Iterable[str], *, held: Held | None = None) -
     held = held or Held()
     if wish == "free":
         return _free_ports(wanted, taken=set(), held=held)
-    block = {name: _base(wish) + ORDER.index(name) for name in wanted}
+    block = {name: base_of(wish) + ORDER.index(name) for name in wanted}
     busy = [name for name, port in block.items() if not held.take(port)]
     if busy and wish != "auto":
         held.release()
@@ -105,7 +105,8 @@ def _claim(port: int) -> socket.socket | None:
     return claim
 
 
-def _base(wish: str) -> int:
+def base_of(wish: str) -> int:
+    """Return the first port of the block that ``--ports`` asks for. Raises ``WrongUsage``."""
     if wish == "auto":
         return BASE
     if not wish.isdecimal() or not LOWEST <= int(wish) <= HIGHEST:

@@ -29,15 +29,34 @@ def only_one(home: Home) -> Iterator[None]:
         try:
             _lock(descriptor)
         except BlockingIOError:
-            raise Trouble(
-                f"A local stack already runs in {home.path}{_by(descriptor)}: "
-                f"stop it with `{command('down', home.path)}`, or give this one another folder with --home."
-            ) from None
+            raise Trouble(runs_already(home)) from None
         os.truncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
         yield
     finally:
         os.close(descriptor)
+
+
+def runs_already(home: Home) -> str:
+    """Return a sentence that says which stack holds the folder, where it is, and what can be done."""
+    said = home.lock_file.read_text()
+    pid = f" (pid {said})" if said.isdecimal() else ""
+    info = _read(home) or {}
+    if info.get("stopping"):
+        return f"The local stack that already runs in {home.path}{pid} is stopping: try again in a few seconds."
+    api = info.get("api_url")
+    where = (
+        f", its API at {api}"
+        if info.get("complete") and api
+        else ""
+        if info.get("complete")
+        else " and is still starting"
+    )
+    return (
+        f"A local stack already runs in {home.path}{pid}{where}: `{command('status', home.path)}` shows it, "
+        f"`{command('logs --follow', home.path)}` what it writes, `{command('down', home.path)}` stops it; "
+        "or give this one another folder with --home."
+    )
 
 
 def _lock(descriptor: int) -> None:
@@ -124,11 +143,6 @@ def birth(pid: int) -> str:
 def _read(home: Home) -> RunInfo | None:
     try:
         found: RunInfo = json.loads(home.run_file.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):  # none yet, or not ours: half a file, or bytes that are no text
         return None
-    return found
-
-
-def _by(descriptor: int) -> str:
-    said = os.pread(descriptor, 20, 0).decode()
-    return f" (pid {said})" if said.isdecimal() else ""
+    return found if isinstance(found, dict) and isinstance(found.get("pids"), dict) else None

@@ -1,18 +1,22 @@
 """`up`, `status`, `down` and `reset` as a user runs them, on the servers alone."""
 
+import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from mpac.stack.home import Home, private_folder
+from mpac.stack.home import ROOT, Home, open_home, private_folder
 from mpac.stack.movable_clock import MOVE
+from mpac.stack.runfile import only_one, read_run
 from tests.integration.mpac.stack_harness import lives, mpac
-from tests.waiting import until
+from tests.waiting import HANGS_AFTER_SECONDS, until
 
 SERVERS = ("--only", "postgres", "--only", "valkey", "--ports", "free")
 
@@ -46,13 +50,79 @@ async def test_up_in_the_background_then_status_then_down(home: Path) -> None:
 
     again = mpac("up", *SERVERS, home=home)
     assert again.returncode == 1
-    assert f"already runs in {home} (pid {pids['supervisor']})" in again.stderr
+    assert f"already runs in {home} (pid {pids['supervisor']}): `python3 run.py status --home" in again.stderr
+    assert len(again.stderr.splitlines()) == 1
+
+    joined = mpac("up", "--detach", *SERVERS, home=home)
+    assert (joined.returncode, joined.stderr) == (0, "")
+    first, *rest = joined.stdout.splitlines()
+    assert first == f"A stack runs in {home} already (pid {pids['supervisor']})."
+    assert rest == up.stdout.splitlines(), "the same summary"
+
+    otherwise = mpac("up", "--detach", "--only", "valkey", "--only", "sandbox", "--ports", "9000", home=home)
+    assert otherwise.returncode == 0
+    assert "It was started otherwise: without sandbox; also with postgres; postgres on port" in otherwise.stdout
+    assert mpac("up", "--detach", "--ports", "x", home=home).returncode == 2
     assert pids_in(home) == pids
 
     assert mpac("down", home=home).stdout == "Stopped; the data stays.\n"
     await until(lambda: not any(lives(pid) for pid in pids.values()))
     assert not Home(home).run_file.exists()
     assert mpac("down", home=home).returncode == 0
+
+
+async def test_two_starts_at_once_both_succeed_and_one_stack_runs(home: Path) -> None:
+    first, second = await asyncio.gather(
+        *(asyncio.to_thread(mpac, "up", "--detach", *SERVERS, home=home) for _ in range(2))
+    )
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert sorted("already" in done.stdout for done in (first, second)) == [False, True]
+    assert all(lives(pid) for pid in pids_in(home).values())
+
+
+async def test_a_stack_that_is_stopping_is_waited_out_and_another_one_started(home: Path) -> None:
+    assert mpac("up", "--detach", *SERVERS, home=home).returncode == 0
+    pids = pids_in(home)
+    os.kill(pids["valkey"], signal.SIGSTOP)
+    os.kill(pids["supervisor"], signal.SIGTERM)
+    await until(lambda: bool((read_run(Home(home)) or {"stopping": True}).get("stopping")))
+    status = mpac("status", home=home)
+    assert status.returncode == 1
+    again = mpac("up", "--detach", *SERVERS, home=home)
+    assert again.returncode == 0, again.stderr
+    assert "already" not in again.stdout
+    assert pids_in(home)["supervisor"] != pids["supervisor"]
+
+
+async def test_a_stack_that_is_starting_in_the_foreground_is_waited_for(home: Path) -> None:
+    words = [sys.executable, "-m", "mpac", "up", *SERVERS, "--home", str(home)]
+    up = await asyncio.create_subprocess_exec(*words, cwd=ROOT, stdout=subprocess.DEVNULL)
+    await until(lambda: "valkey" in (read_run(Home(home)) or {"pids": {}})["pids"], within=HANGS_AFTER_SECONDS)
+    joined = await asyncio.to_thread(mpac, "up", "--detach", *SERVERS, home=home)
+    assert joined.returncode == 0, joined.stderr
+    assert f"already (pid {up.pid})" in joined.stdout
+    assert json.loads(Home(home).run_file.read_text())["complete"]
+    up.send_signal(signal.SIGINT)
+    assert await up.wait() == 0
+
+
+async def test_a_mistyped_home_is_corrected(home: Path) -> None:
+    open_home(home)
+    for words in (["status"], ["down"], ["logs"], ["token", "--role", "staff"]):
+        done = mpac(*words, home=home.with_name("sttae"))
+        assert f"Did you mean `--home {home}`?" in done.stdout + done.stderr, words
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"pids": 1}', b""])
+async def test_a_run_file_that_is_not_ours_is_no_traceback(content: bytes, home: Path) -> None:
+    folder = open_home(home)
+    folder.run_file.write_bytes(content)
+    for words in (["status"], ["down"], ["status", "--json"], ["token", "--role", "staff"]):
+        assert "Traceback" not in mpac(*words, home=home).stderr
+    with only_one(folder):
+        status = mpac("status", home=home)
+        assert (status.returncode, status.stdout) == (1, f"A stack is starting in {home}: ask again in a moment.\n")
+        assert "already runs" in mpac("up", *SERVERS, home=home).stderr
 
 
 async def test_kill_9_of_the_supervisor_leaves_nobody_and_the_next_up_works(home: Path) -> None:

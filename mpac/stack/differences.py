@@ -1,0 +1,54 @@
+"""Compare the options of `up` with the stack that runs already: asking for one that is there must not hide that it differs."""
+
+import os
+from collections.abc import Collection, Mapping
+from urllib.parse import urlsplit
+
+from mpac.stack.parts import EVERYTHING, REPLACED_BY, check_parts, missing_parts
+from mpac.stack.ports import ORDER, base_of
+from mpac.stack.realm import Realm
+from mpac.stack.runfile import RunInfo
+
+PART_OF_OTHER_NAMES = "migrate"  # it has ended, or had nothing to do
+
+
+def differences(
+    info: RunInfo, *, workers: int | None, ports: str | None, only: Collection[str], realm: Realm
+) -> list[str]:
+    """Return what runs differently, each as a phrase. ``None`` stands for an option that was not given."""
+    found = _parts(info, only)
+    running = sum(1 for name in info["names"] if name.startswith("worker-payments-"))
+    if workers is not None and running and workers != running:
+        found.append(f"{running} workers for payments, not {workers}")
+    if ports not in {None, "auto", "free"}:
+        found += _ports(info, base_of(ports or ""))
+    if info["realm"] != realm.database:
+        found.append(f"the database {info['realm']}, not {realm.database}")
+    return found
+
+
+def _parts(info: RunInfo, only: Collection[str], user: Mapping[str, str] = os.environ) -> list[str]:
+    elsewhere = {part for variable, part in REPLACED_BY.items() if user.get(variable)}
+    wanted = set(check_parts(only)) if only else set(EVERYTHING) - missing_parts(EVERYTHING).keys()
+    running = {name.partition("-")[0] for name in info["names"]}
+    missing = wanted - running - elsewhere - {PART_OF_OTHER_NAMES}
+    more = running - wanted - {PART_OF_OTHER_NAMES} if only else set()
+    return [
+        *([f"without {', '.join(sorted(missing))}"] if missing else []),
+        *([f"also with {', '.join(sorted(more))}"] if more else []),
+    ]
+
+
+def _ports(info: RunInfo, base: int) -> list[str]:
+    urls = {
+        "api": "api_url",
+        "flower": "flower_url",
+        "sandbox": "sandbox_url",
+        "postgres": "database_url",
+        "valkey": "broker_url",
+    }
+    for place, name in enumerate(ORDER):
+        port = urlsplit(info[urls[name]]).port if name in info["names"] else None
+        if port not in {None, base + place}:
+            return [f"{name} on port {port}, not {base + place}"]
+    return []
