@@ -55,6 +55,7 @@ class Now(NamedTuple):
     workers: Iterable[Heartbeat]
     queues: Mapping[str, int | None]
     broker_silent_seconds: float
+    invariants: list[dict[str, Any]]
 
 
 def gauges(now: Now) -> Iterator[Metric]:
@@ -71,6 +72,7 @@ def gauges(now: Now) -> Iterator[Metric]:
     ages = {key: each.oldest_seconds for key, each in days.items()}
     yield _labelled("days_waiting_oldest_seconds", meaning, ["reason"], ages)
     yield from _settlements(now)
+    yield from _invariants(now.invariants)
 
 
 def _open_rows(overview: Overview) -> Iterator[Metric]:
@@ -122,6 +124,21 @@ def _settlements(now: Now) -> Iterator[Metric]:
     meaning = "Settlements that are not reconciled; of closed ones at most the 10,000 oldest."
     yield _labelled("settlements", meaning, ["status", "currency"], counts)
     yield _labelled("breaks_open", "Breaks of closed settlements that nobody has resolved.", ["currency"], breaks)
+
+
+def _invariants(rules: list[dict[str, Any]]) -> Iterator[Metric]:
+    """Nothing is said of a rule that was never finished: zero violations would be a claim."""
+    found = {(rule["invariant"], rule["rule"]): rule["violations"] for rule in rules if rule["finished_at"]}
+    meaning = "Violations of a rule when it was last checked."
+    yield _labelled("invariant_violations", meaning, ["invariant", "rule"], found)
+    broken = sum(1 for violations in found.values() if violations)
+    yield _gauge("invariant_rules_broken", "Rules with a violation when they were last checked.", broken)
+    unfinished = sum(1 for rule in rules if not rule["is_finished"])
+    meaning = "Rules whose last scheduled check was not finished within its time."
+    yield _gauge("invariant_rules_unfinished", meaning, unfinished)
+    oldest = min((rule["finished_at"].timestamp() for rule in rules if rule["finished_at"]), default=0.0)
+    meaning = "When the rule that was checked longest ago was checked, since 1970; 0 if none ever was."
+    yield _gauge("invariant_check_timestamp_seconds", meaning, oldest)
 
 
 def totals(deltas: Iterable[Delta]) -> Iterator[Metric]:

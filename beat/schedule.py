@@ -6,6 +6,7 @@ SWEEP_SECONDS = 1.0  # the finest grain of retries, questions and polls; one ind
 AHEAD_SECONDS = 10.0  # a database clock that was set back delays a payment by seconds and not by an hour
 PERIODS_SECONDS = 60.0  # a new store has its first period, a changed rule its effect, within a minute
 RECONCILE_SECONDS = 15.0  # statements come by the hour; who has just counted the cash is not kept waiting
+INVARIANTS_SECONDS = 3_600.0  # bounded: a minute of one processor at most (workflows.invariants.scheduled)
 HOUSEKEEPING_SECONDS = 30.0  # expired keys are thrown away for up to 20 s, a thousand per transaction
 
 
@@ -26,5 +27,6 @@ ENTRIES = {
     "sweep-settlements": ("sweeps.settlements", SWEEP_SECONDS),
     "sweep-reconciliations": ("sweeps.reconciliations", RECONCILE_SECONDS),
     "open-settlements": ("settlements.open_due", PERIODS_SECONDS),
+    "check-invariants": ("sweeps.invariants", INVARIANTS_SECONDS),
     "forget-expired": ("sweeps.forget_expired", HOUSEKEEPING_SECONDS),
 }

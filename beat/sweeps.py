@@ -9,11 +9,13 @@ import threading
 import time
 from collections import Counter
 
+from beat.schedule import INVARIANTS_SECONDS
 from beat.watch import watch
 from workers.app import app, settings
 from workers.nudge import MAX_IDS, PAYMENTS, RECONCILE, REFUNDS, SETTLEMENTS, publish
 from workers.runtime import run
 from workflows.housekeeping import forget_expired
+from workflows.invariants.scheduled import check_on_schedule
 from workflows.payments.due import Due, find_due_payments, find_payments_ahead
 from workflows.refunds.due import find_due_refunds, find_refunds_ahead
 from workflows.settlements.due import find_due_settlements
@@ -96,6 +98,13 @@ def _not_nudged_lately(found: list[Due], now: float) -> list[Due]:
 def reconciliations() -> None:
     """Nudge every settlement whose statements are due, or which only waited for its cash."""
     _nudge(RECONCILE, run(find_due_reconciliations(limit=RECONCILIATIONS, settings=settings)), page_size=1)
+
+
+@app.task(name="sweeps.invariants")
+def invariants() -> None:
+    """Check the invariants, unless that was done within the period: two beats, or one that has just started, send this too."""
+    period = INVARIANTS_SECONDS * settings.timetable_scale * 0.9  # clocks and queues are not exact
+    run(check_on_schedule(period_seconds=period, review_after_seconds=settings.review_after_seconds))
 
 
 @app.task(name="sweeps.canaries")

@@ -22,6 +22,7 @@ MODELS = (
     "workflows.canaries",
     "workflows.heartbeats",
     "workflows.metric_totals",
+    "workflows.invariants.results",
     "workflows.dead_letters",
     "workflows.orders.models",
     "workflows.bills.models",

@@ -46,7 +46,7 @@ def runtime() -> Runtime:
 
 def start(settings: Settings, *, worker: str) -> None:
     """Build everything; once per process."""
-    connect(settings, roles=(Role.WORKER, Role.SWEEP))
+    connect(settings, roles=(Role.WORKER, Role.SWEEP, Role.OWNER))
     _bridge.start()
     _made.append(run(_build(settings, worker)))
 

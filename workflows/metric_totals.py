@@ -15,9 +15,10 @@ are in the rows themselves, which the invariants judge.
 import asyncio
 import logging
 from contextlib import suppress
+from datetime import datetime
 
 import orjson
-from sqlalchemy import Text, text
+from sqlalchemy import BigInteger, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.columns import INSTANT
@@ -50,8 +51,8 @@ class MetricAddition(Base):
     __tablename__ = "metric_additions"
 
     process: Mapped[str] = mapped_column(Text, primary_key=True)
-    number: Mapped[int]
-    at: Mapped[object] = mapped_column(INSTANT)
+    number: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime] = mapped_column(INSTANT)
 
 
 _ADD = text(f"""

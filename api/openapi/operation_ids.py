@@ -20,6 +20,7 @@ NAMED = {
     "GET /settlements/{settlement_id}/export.json": "exportSettlementAsJson",
     "GET /settlements/{settlement_id}/report": "getSettlementReport",
     "GET /settlements/{settlement_id}/report.pdf": "getSettlementReportAsPdf",
+    "GET /ops/invariants": "getInvariants",
     "GET /health/live": "getLiveness",
     "GET /health/ready": "getReadiness",
     "GET /metrics": "getMetrics",

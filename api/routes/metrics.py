@@ -1,6 +1,7 @@
 """Metrics for Prometheus: what all processes have counted, and what is open, in doubt or given up on in the installation."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -14,6 +15,7 @@ from api.runtime import runtime
 from workers.listening import QUEUES
 from workflows.database import Role
 from workflows.heartbeats import Heartbeat, read_heartbeats
+from workflows.invariants.results import read_results
 from workflows.metric_totals import read_totals
 from workflows.payments.overview import Overview, take_overview
 from workflows.settlements.open_now import OpenSettlements, count_open_settlements
@@ -23,7 +25,9 @@ from workflows.tally import Delta
 
 router = APIRouter(tags=["health"])
 
-Found = tuple[Overview, Iterable[WaitingDays], list[OpenSettlements], list[Heartbeat], list[Delta]]
+Found = tuple[
+    Overview, Iterable[WaitingDays], list[OpenSettlements], list[Heartbeat], list[Delta], list[dict[str, Any]]
+]
 
 
 class _Families(Collector):
@@ -48,9 +52,10 @@ async def metrics(request: Request) -> Response:
     """
     ours = runtime(request)
     await ours.additions.add()
-    overview, waiting, settlements, workers, counted = await _PROBE.result()
+    overview, waiting, settlements, workers, counted, rules = await _PROBE.result()
     queues = {queue: ours.listening.messages_waiting(queue) for queue in QUEUES}
-    now = Now(overview, waiting, settlements, workers, queues, ours.listening.broker_silent_seconds)
+    broker = ours.listening.broker_silent_seconds
+    now = Now(overview, waiting, settlements, workers, queues, broker, rules)
     registry = CollectorRegistry()
     registry.register(_Families([*gauges(now), *totals(counted)]))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -63,6 +68,7 @@ async def _probe() -> Found:
         await count_open_settlements(),
         await read_heartbeats(Role.ACCEPT),
         await read_totals(Role.ACCEPT),
+        await read_results(Role.ACCEPT),
     )
 
 

@@ -51,3 +51,35 @@ class RequeuedOut(BaseModel):
 
     task: str
     arguments: list[Any]
+
+
+class ViolationOut(BaseModel):
+    """What breaks a rule."""
+
+    id: Annotated[str, Field(description="The payment, refund or other entity")]
+    problem: str
+
+
+class InvariantRuleOut(BaseModel):
+    """A rule and what it last found."""
+
+    rule: str
+    invariant: Annotated[str, Field(examples=["I1"])]
+    sentence: str
+    tried_at: datetime
+    is_finished: Annotated[bool, Field(description="Whether the last try was finished within its time")]
+    finished_at: Annotated[datetime | None, Field(description="When the result below was found")]
+    seconds: Annotated[float | None, Field(description="How long the last try took")]
+    checked: Annotated[int | None, Field(ge=0, description="Rows that were judged")]
+    violations: Annotated[int | None, Field(ge=0)]
+    examples: Annotated[list[ViolationOut], Field(description="The first twenty violations")]
+
+
+class InvariantsOut(BaseModel):
+    """The invariants as they were last checked."""
+
+    checked_at: Annotated[
+        datetime | None, Field(description="The oldest result; `null` until every rule was finished once")
+    ]
+    clean: Annotated[bool | None, Field(description="Whether no rule is broken; `null` until that is known")]
+    rules: list[InvariantRuleOut]

@@ -194,3 +194,34 @@ async def test_a_database_clock_that_is_moved_raises_no_alarm(hearing: Living) -
     await eventually(lambda: hearing.sql(rows), until=lambda found: not found, within=TOLD_WITHIN_SECONDS)
     assert await told(hearing) == set()
     assert logged(hearing)[before:] == []
+
+
+async def final_in(town: Living) -> tuple[float, float]:
+    """How many payments are final by the counters, and by the rows."""
+    page = (await town.api.get("//metrics")).raw.decode()
+    lines = [line for line in page.splitlines() if line.startswith("mpac_payments_final_total{")]
+    rows = await town.sql("SELECT count(*) FROM payments WHERE status IN ('completed', 'failed', 'cancelled')")
+    return sum(float(line.rpartition(" ")[2]) for line in lines), rows[0]["count"]
+
+
+async def test_counters_survive_restarts_and_never_count_more_than_the_rows(hearing: Living) -> None:
+    workers = ("worker-payments-1", "worker-payments-2")
+    ids = await hearing.pay_many(20)
+    assert await hearing.settled(ids) == {"completed": 20}
+    # Payments of the tests before were counted by workers that nobody has killed since.
+    counted, _ = await eventually(lambda: final_in(hearing), until=lambda seen: seen[0] == seen[1])
+    for name in (*workers, "api"):  # nothing was counted since, so nothing is lost
+        hearing.stack.kill(name, signal.SIGKILL)
+        await hearing.stack.start(name)
+    assert (await final_in(hearing))[0] == counted
+    ids = await hearing.pay_many(40)
+    for name in workers:  # while they work: what they counted in their last seconds may be lost
+        hearing.stack.kill(name, signal.SIGKILL)
+        await hearing.stack.start(name)
+    assert await hearing.settled(ids) == {"completed": 40}
+    after, rows = await final_in(hearing)
+    assert counted <= after <= rows
+    missing = rows - after
+    ids = await hearing.pay_many(20)
+    assert await hearing.settled(ids) == {"completed": 20}
+    await eventually(lambda: final_in(hearing), until=lambda seen: seen[1] - seen[0] <= missing)

@@ -13,7 +13,7 @@ from psycopg.rows import DictRow
 
 from tests.factories import CASH, TERMINAL, Tenant
 from tests.fakes import FakeProvider
-from tests.harness import Api
+from tests.harness import ROOT, Api
 from tests.integration.refunds.kit import RefundMaker
 from workflows import tally
 from workflows.database import Role, transaction
@@ -28,9 +28,9 @@ Series = tuple[str, tuple[tuple[str, str], ...]]
 UNITS = ("_seconds", "_minor_units", "_total", "_messages")
 COUNTS = {"open", "overdue", "needs_review", "in_doubt", "needs_action", "dead_letters", "days_waiting", "settlements"}
 """Gauges without a unit: they count what their name says."""
-COUNTS |= {"breaks_open"}
+COUNTS |= {"breaks_open", "invariant_violations", "invariant_rules_broken", "invariant_rules_unfinished"}
 LABELS = {"entity", "status", "provider", "currency", "method", "failure_code", "operation", "outcome", "kind", "task"}
-LABELS |= {"reason", "queue", "worker", "le"}
+LABELS |= {"invariant", "rule", "reason", "queue", "worker", "le"}
 """All labels there are: none is a tenant's, a payment's or a request's id."""
 
 
@@ -74,6 +74,15 @@ async def test_names_units_types_and_labels_follow_the_conventions(api: Api, ref
             assert (family.type == "counter") == sample.name.endswith("_total"), sample
             assert ("amount" in sample.name) == sample.name.endswith("_amount_minor_units"), sample
             assert "amount" not in sample.name or "currency" in sample.labels
+
+
+async def test_every_metric_of_the_runbook_is_on_the_page(api: Api, refunds: RefundMaker) -> None:
+    await refunds.refunded(await refunds.paid())
+    names = {sample.name for family in await families(api) for sample in family.samples}
+    section = (ROOT / "docs" / "operations.md").read_text().partition("## Alerts")[2].partition("\n## ")[0]
+    alerted = set(re.findall(r"mpac_\w+", section))
+    assert len(alerted) > 15
+    assert alerted <= names | {"mpac_sweeps_found_total"}, "which no sweep has counted yet"
 
 
 async def test_the_page_holds_no_ids_and_no_card_data(api: Api, refunds: RefundMaker, provider: FakeProvider) -> None:

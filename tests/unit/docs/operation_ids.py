@@ -44,6 +44,7 @@ OPERATION_IDS = {
     "getActivationStatus": "GET /api/v1/device/provision/activationStatus",
     "createDeviceToken": "POST /api/v1/auth/device/token",
     "setMaintenance": "PUT /api/v1/ops/maintenance",
+    "getInvariants": "GET /api/v1/ops/invariants",
     "listDeadLetters": "GET /api/v1/ops/dead-letters",
     "requeueDeadLetter": "POST /api/v1/ops/dead-letters/{letter_id}/requeue",
     "refundPayment": "POST /api/v1/payments/{payment_id}/refund",

@@ -1,0 +1,127 @@
+"""The scheduled check of the invariants: bounded, one at a time, and never more than it knows."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import DictRow
+from sqlalchemy import text
+
+from tests.factories import Tenant
+from tests.harness import Api
+from workflows.invariants import scheduled
+from workflows.invariants.rule import Rule
+from workflows.invariants.rules import RULES
+from workflows.invariants.scheduled import check_on_schedule
+
+Admin = psycopg.AsyncConnection[DictRow]
+CLEAN = Rule("I1", "holds", "It holds.", "SELECT 7", "SELECT 'x' AS id, 'p' AS problem WHERE false")
+BROKEN = Rule("I2", "broken", "It is broken.", "SELECT 5", "SELECT 'pay_1' AS id, 'wrong' AS problem")
+SLOW = Rule("I3", "slow", "It takes too long.", "SELECT 1", "SELECT 'x' AS id, pg_sleep(20)::text AS problem")
+WRITES = Rule(
+    "I4",
+    "writes",
+    "It may not write.",
+    "SELECT 1",
+    "SELECT nextval('payment_messages_number_seq')::text AS id, 'p' AS problem",
+)
+
+
+@pytest.fixture
+async def none_yet(engines: None, admin: Admin, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[pytest.MonkeyPatch]:
+    """No check was made, and a rule has 0.1 s."""
+    short = text("SET LOCAL statement_timeout = '100ms'")
+    monkeypatch.setattr(scheduled, "_LIMITS", (scheduled._LIMITS[0], short, scheduled._LIMITS[2]))
+    await admin.execute("DELETE FROM invariant_results")
+    await admin.execute("DELETE FROM invariant_runs")
+    yield monkeypatch
+    await admin.execute("DELETE FROM invariant_results")
+    await admin.execute("DELETE FROM invariant_runs")
+
+
+async def run(*rules: Rule, patch: pytest.MonkeyPatch, period: float = 0.0) -> int:
+    """Check these rules now."""
+    patch.setattr(scheduled, "RULES", rules)
+    return await check_on_schedule(period_seconds=period, review_after_seconds=86_400)
+
+
+async def kept(admin: Admin) -> dict[str, Any]:
+    """What is kept of each rule."""
+    rows = await (await admin.execute("SELECT * FROM invariant_results")).fetchall()
+    return {row["rule"]: row for row in rows}
+
+
+async def invariants_of(api: Api, tenant: Tenant, role: str = "system_op") -> Any:
+    """The answer of the route."""
+    return await api.get("/ops/invariants", as_=api.signer.user(tenant, role=role))
+
+
+async def test_every_rule_of_the_product_is_checked_within_the_usual_limits(
+    engines: None, admin: Admin, none_yet: pytest.MonkeyPatch
+) -> None:
+    none_yet.undo()
+    assert await check_on_schedule(period_seconds=0, review_after_seconds=86_400) == len(RULES)
+    found = await kept(admin)
+    assert found.keys() == {rule.name for rule in RULES}
+    assert [name for name, row in found.items() if not row["is_finished"]] == []
+
+
+async def test_results_are_in_the_metrics_and_for_operators_alone(
+    api: Api, admin: Admin, tenant: Tenant, none_yet: pytest.MonkeyPatch
+) -> None:
+    empty = await invariants_of(api, tenant)
+    assert (empty.status, empty.body) == (200, {"checked_at": None, "clean": None, "rules": []})
+    assert await run(CLEAN, BROKEN, patch=none_yet) == 2
+    answer = await invariants_of(api, tenant)
+    assert answer.body["clean"] is False
+    assert answer.body["checked_at"] is not None
+    by_name = {rule["rule"]: rule for rule in answer.body["rules"]}
+    assert (by_name["holds"]["checked"], by_name["holds"]["violations"]) == (7, 0)
+    assert by_name["broken"]["examples"] == [{"id": "pay_1", "problem": "wrong"}]
+    assert (await invariants_of(api, tenant, role="psp_admin")).status == 403
+    page = (await api.get("//metrics")).raw.decode()
+    assert 'mpac_invariant_violations{invariant="I2",rule="broken"} 1.0' in page
+    assert 'mpac_invariant_violations{invariant="I1",rule="holds"} 0.0' in page
+    assert "mpac_invariant_rules_broken 1.0" in page
+    assert "pay_1" not in page
+
+
+async def test_a_rule_that_is_too_slow_keeps_its_last_result_and_says_so(
+    api: Api, admin: Admin, tenant: Tenant, none_yet: pytest.MonkeyPatch
+) -> None:
+    await run(CLEAN, SLOW, patch=none_yet)
+    found = await kept(admin)
+    assert (found["holds"]["is_finished"], found["slow"]["is_finished"]) == (True, False)
+    assert found["slow"]["violations"] is None
+    assert (await invariants_of(api, tenant)).body["clean"] is None, "nothing is known of the slow one"
+    assert "mpac_invariant_rules_unfinished 1.0" in (await api.get("//metrics")).raw.decode()
+    was_quick = Rule("I3", "slow", "s", "SELECT 1", BROKEN.violations)
+    await run(was_quick, patch=none_yet)
+    await run(SLOW, patch=none_yet)
+    after = (await kept(admin))["slow"]
+    assert (after["is_finished"], after["violations"]) == (False, 1)
+    assert (await kept(admin)).keys() == {"slow"}, "a rule that is gone is forgotten"
+
+
+async def test_checks_are_one_at_a_time_and_rules_that_waited_come_first(
+    admin: Admin, none_yet: pytest.MonkeyPatch
+) -> None:
+    none_yet.setattr(scheduled, "RULES", (CLEAN,))
+    both = (check_on_schedule(period_seconds=60, review_after_seconds=1) for _ in range(2))
+    assert sorted(await asyncio.gather(*both)) == [0, 1]
+    for _ in range(2):  # the clock that said so is set back, and the next period has come
+        await admin.execute("UPDATE invariant_runs SET began_at = now() + interval '1 day'")
+        assert await run(CLEAN, patch=none_yet, period=60) == 1
+        assert await run(CLEAN, patch=none_yet, period=60) == 0
+    none_yet.setattr(scheduled, "ALL_SECONDS", 0.0)
+    assert await run(CLEAN, BROKEN, patch=none_yet) == 0
+    none_yet.setattr(scheduled, "ALL_SECONDS", 0.001)
+    await run(CLEAN, BROKEN, patch=none_yet)
+    assert "broken" in await kept(admin), "it waited the longest"
+
+
+async def test_a_check_changes_nothing(admin: Admin, none_yet: pytest.MonkeyPatch) -> None:
+    await run(WRITES, patch=none_yet)
+    assert (await kept(admin))["writes"]["is_finished"] is False

@@ -1,0 +1,109 @@
+"""Check the invariants on a schedule, at no cost to payments, and keep what each rule found.
+
+| limit           | why                                                                                              |
+|-----------------|--------------------------------------------------------------------------------------------------|
+| a rule          | ``RULE_SECONDS``, in a transaction of its own: a long snapshot would keep dead rows from vacuum    |
+| all of them     | ``ALL_SECONDS``, one after the other, without parallel workers: at most one processor             |
+| at once         | one check in the whole installation: whoever claims the row of ``invariant_runs``                 |
+
+A rule that is too slow for its limit keeps its last result and is marked as not finished: on a large database only
+`mpac invariants`, which has no such limits, is a full check. Rules that were not reached come first the next time.
+"""
+
+import logging
+import time
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from workflows.database import Role, rows_parameter, transaction
+from workflows.errors import ServiceUnavailable
+from workflows.invariants.check import check
+from workflows.invariants.rule import Finding, Rule
+from workflows.invariants.rules import RULES
+
+logger = logging.getLogger(__name__)
+
+RULE_SECONDS, ALL_SECONDS = 15, 60.0
+
+_READ_ONLY = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+_LIMITS = (
+    text("SET LOCAL row_security = off"),
+    text(f"SET LOCAL statement_timeout = '{RULE_SECONDS}s'"),
+    text("SET LOCAL max_parallel_workers_per_gather = 0"),
+)
+_CLAIM = text("""
+    -- claim: at most one check in a period; a time in the future was written before the clock was set back
+    INSERT INTO invariant_runs AS r (name, began_at) VALUES ('scheduled', now())
+    ON CONFLICT (name) DO UPDATE SET began_at = excluded.began_at
+    WHERE abs(extract(epoch FROM now() - r.began_at)) >= :period
+    RETURNING 1
+""")
+_TRIED = text("SELECT rule, tried_at FROM invariant_results")
+_FORGET = text("DELETE FROM invariant_results WHERE NOT rule = ANY(:rules)")
+_KEEP = text("""
+    INSERT INTO invariant_results AS r
+        (rule, invariant, sentence, tried_at, is_finished, finished_at, seconds, checked, violations, examples)
+    VALUES (:rule, :invariant, :sentence, now(), :is_finished, CASE WHEN :is_finished THEN now() END, :seconds, :checked,
+            :violations, CAST(:examples AS jsonb))
+    ON CONFLICT (rule) DO UPDATE SET
+        invariant = excluded.invariant, sentence = excluded.sentence, tried_at = excluded.tried_at,
+        is_finished = excluded.is_finished, seconds = excluded.seconds,
+        finished_at = coalesce(excluded.finished_at, r.finished_at),
+        checked = CASE WHEN excluded.is_finished THEN excluded.checked ELSE r.checked END,
+        violations = CASE WHEN excluded.is_finished THEN excluded.violations ELSE r.violations END,
+        examples = CASE WHEN excluded.is_finished THEN excluded.examples ELSE r.examples END
+""")
+
+
+async def check_on_schedule(*, period_seconds: float, review_after_seconds: float) -> int:
+    """Check what there is time for, unless another check began within the period. Return how many rules were tried.
+
+    Raises ``ServiceUnavailable`` if the database is away.
+    """
+    async with transaction(Role.SWEEP) as connection:
+        if not (await connection.execute(_CLAIM, {"period": period_seconds})).scalar():
+            return 0
+        await connection.execute(_FORGET, {"rules": [rule.name for rule in RULES]})
+        tried = {row.rule: row.tried_at.timestamp() for row in await connection.execute(_TRIED)}
+    began, number = time.monotonic(), 0
+    for rule in sorted(RULES, key=lambda one: tried.get(one.name, 0.0)):
+        if time.monotonic() - began >= ALL_SECONDS:
+            break
+        await _try(rule, review_after_seconds)
+        number += 1
+    return number
+
+
+async def _try(rule: Rule, review_after_seconds: float) -> None:
+    began = time.monotonic()
+    finding: Finding | None = None
+    try:
+        async with transaction(Role.OWNER, is_long=True) as connection:
+            await connection.execute(_READ_ONLY)
+            for limit in _LIMITS:
+                await connection.execute(limit)
+            (finding,) = await check(connection, (rule,), review_after_seconds=review_after_seconds)
+    except (ServiceUnavailable, DBAPIError) as error:  # if the database is away, nothing can be kept below
+        message = "the rule %s could not be checked within its limits; check it with `mpac invariants` (%s)"
+        logger.warning(message, rule.name, type(error).__name__, extra={"event": "invariant.unfinished"})
+    if finding and finding.count:
+        message = "the rule %s (%s) is broken %d times"
+        logger.error(message, rule.name, rule.invariant, finding.count, extra={"event": "invariant.broken"})
+    async with transaction(Role.SWEEP) as connection:
+        await connection.execute(_KEEP, _row(rule, finding, time.monotonic() - began))
+
+
+def _row(rule: Rule, finding: Finding | None, seconds: float) -> dict[str, Any]:
+    violations = finding.violations if finding else ()
+    return {
+        "rule": rule.name,
+        "invariant": rule.invariant,
+        "sentence": rule.sentence,
+        "is_finished": finding is not None,
+        "seconds": seconds,
+        "checked": finding.checked if finding else None,
+        "violations": finding.count if finding else None,
+        "examples": rows_parameter([{"id": one.id, "problem": one.problem} for one in violations]),
+    }
