@@ -14,6 +14,19 @@ from workflows.idempotency import Stored
 from workflows.rendering import render
 from workflows.tenants.progress import Show
 
+DOCUMENTED_STREAM: dict[str, Any] = {
+    "description": "Server-sent events. Each `event: payment` has the payment's version as its `id` and a `PaymentOut` as its "
+    "`data`; the first one comes at once, the next whenever the version grows. A comment `: still here` keeps the connection "
+    "open. The stream ends after a final status, and after ten minutes at the latest: connect again, or read the payment.",
+    "content": {
+        EVENT_STREAM: {
+            "schema": {"type": "string"},
+            "example": 'event: payment\nid: 3\ndata: {"id":"pay_019ab0c2d3e47f50a6b7c8d9e0f1a2b3","version":3}\n\n',
+        }
+    },
+}
+"""The 200 of a stream, for the OpenAPI document, which has no words for events; the example leaves most fields out."""
+
 
 class EventStream(StreamingResponse):
     """Server-sent events; no proxy may keep them back."""

@@ -8,6 +8,7 @@ from api.openapi.integers import add_integer_formats
 from api.openapi.more_schemas import add_schemas
 from api.openapi.operation_ids import operation_id, summary
 from api.openapi.page import render_page
+from api.openapi.parameters import describe_answers, describe_parameters
 from api.openapi.refusals import drop_impossible_errors
 from api.openapi.security import add_security
 from api.openapi.shared_errors import share_errors
@@ -24,6 +25,8 @@ def complete(document: dict[str, Any], settings: Settings) -> None:
     add_schemas(document)
     describe(document, settings)
     name_operations(document)
+    describe_parameters(document)
+    describe_answers(document)
     drop_impossible_errors(document)
     add_security(document)
     add_headers(document)
@@ -47,7 +50,6 @@ def describe(document: dict[str, Any], settings: Settings) -> None:
     document["info"] |= {
         "description": render_page(settings),
         "contact": {"name": "MPAC SmartPOS Payments"},
-        "license": {"name": "Proprietary"},
     }
     document["servers"] = [{"url": "/", "description": "The installation that serves this document"}]
     if settings.public_url:

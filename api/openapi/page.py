@@ -50,6 +50,11 @@ with `{REPLAYED}: true`, for {KEY_LIFE.total_seconds() / HOUR:g} hours. Another 
 `IDEMPOTENCY_KEY_REUSED`; a key whose first request is still running with 409 `IDEMPOTENCY_KEY_IN_USE`. Answers of 2xx and 422
 are stored, all others are not. `client_reference` is unique within the merchant permanently."""
 
+GENERATORS = """Operation ids are function names and never change. Every amount has 64 bits (`int64`). Two generators are
+tested with each release: `openapi-typescript` with `openapi-fetch`, and `openapi-python-client`. `openapi-typescript` needs
+`--default-non-nullable=false`, or fields that have a default must be sent. A generator that makes closed enumerations refuses
+values that a newer server adds: keep an answer that cannot be read, and treat it as an unknown outcome."""
+
 FATES = (
     ("`approve` (default)", "charges", "`completed`"),
     ("`decline:<code>`", "refuses", "`failed` with that code"),
@@ -89,6 +94,7 @@ def render_page(settings: Settings) -> str:
             f"## Errors\nEvery error has the same body: `error.code` for programs, `error.message` for people, and "
             f"`error.details` with a `field` and an `issue` each (possibly empty).\n\n{render_errors()}",
             f"## Limits\n{_limits(settings)}",
+            f"## Generated clients\n{GENERATORS}",
         )
     )
 

@@ -9,6 +9,7 @@ from api.answers import streamed
 from api.dependencies import EntityId, StoreManager
 from api.media_types import CSV, HTML, JSON, PDF
 from api.problems import problems
+from api.schemas.statements import ExportOut
 from workflows.settlements.export import export_csv, export_json
 from workflows.settlements.report.compose import compose
 from workflows.settlements.report.draw_html import draw_html
@@ -27,10 +28,11 @@ REPORT_HEADERS = {
 }
 
 
-def _content(media_type: str, schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
-    return {200: {"description": "The document", "content": {media_type: {"schema": schema}}}}
+def _content(media_type: str, schema: dict[str, Any], description: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"description": description, "content": {media_type: {"schema": schema}}}}
 
 
+TABLE = "A table in UTF-8: the lines, then the breaks; `record` says which a row is. Amounts are minor units"
 _TEXT = {"type": "string"}
 _BINARY = {"type": "string", "format": "binary"}
 
@@ -38,7 +40,10 @@ _BINARY = {"type": "string", "format": "binary"}
 @router.get(
     "/settlements/{settlement_id}/export.csv",
     response_class=Response,
-    responses={**_content(CSV, _TEXT), **problems(401, 403)},
+    responses={
+        **_content(CSV, _TEXT, TABLE),
+        **problems(401, 403),
+    },
 )
 async def get_export_csv(settlement_id: EntityId, caller: StoreManager) -> Response:
     """All lines and breaks in one table."""
@@ -48,8 +53,8 @@ async def get_export_csv(settlement_id: EntityId, caller: StoreManager) -> Respo
 
 @router.get(
     "/settlements/{settlement_id}/export.json",
-    response_class=Response,
-    responses={**_content(JSON, {"type": "object"}), **problems(401, 403)},
+    response_model=ExportOut,
+    responses=problems(401, 403),
 )
 async def get_export_json(settlement_id: EntityId, caller: StoreManager) -> Response:
     """The settlement with all lines and breaks."""
@@ -60,7 +65,7 @@ async def get_export_json(settlement_id: EntityId, caller: StoreManager) -> Resp
 @router.get(
     "/settlements/{settlement_id}/report",
     response_class=Response,
-    responses={**_content(HTML, _TEXT), **problems(401, 403, 409)},
+    responses={**_content(HTML, _TEXT, "A page without scripts"), **problems(401, 403, 409)},
 )
 async def get_report(settlement_id: EntityId, caller: StoreManager, lang: Lang = None) -> Response:
     """The report of a closed settlement, for people: a page that a browser prints."""
@@ -71,7 +76,7 @@ async def get_report(settlement_id: EntityId, caller: StoreManager, lang: Lang =
 @router.get(
     "/settlements/{settlement_id}/report.pdf",
     response_class=Response,
-    responses={**_content(PDF, _BINARY), **problems(401, 403, 409)},
+    responses={**_content(PDF, _BINARY, "A PDF"), **problems(401, 403, 409)},
 )
 async def get_report_pdf(settlement_id: EntityId, caller: StoreManager, lang: Lang = None) -> Response:
     """The same as a PDF with its font inside."""

@@ -5,11 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.answers import EventStream, json_answer, page_answer, server_sent_events, stored_answer
+from api.answers import DOCUMENTED_STREAM, EventStream, json_answer, page_answer, server_sent_events, stored_answer
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurRuntime, RequestId
 from api.hot import HotRoute
 from api.keys import DOCUMENTED
-from api.media_types import EVENT_STREAM
 from api.problems import problems
 from api.schemas.money_queries import PaymentQuery
 from api.schemas.payments import CancelIn, PaymentIn, PaymentOut, PaymentsOut
@@ -85,7 +84,7 @@ async def get_payment(
     "/{payment_id}/stream",
     status_code=200,
     response_class=EventStream,
-    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}, **problems(401, 403)},
+    responses={200: DOCUMENTED_STREAM, **problems(401, 403)},
 )
 async def stream_payment(payment_id: EntityId, caller: AnyCaller, ours: OurRuntime) -> Response:
     """One payment as server-sent events: as it is now, and again whenever its version moves, until it is final."""

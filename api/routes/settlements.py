@@ -1,6 +1,6 @@
 """Settlements over HTTP."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
@@ -33,6 +33,8 @@ from workflows.settlements.states import SettlementStatus
 
 router = APIRouter(tags=["settlements"])
 
+AS_TABLE: dict[str, Any] = {"content": {CSV: {"schema": {"type": "string"}}}}
+
 
 @router.get("/settlements", response_model=SettlementsOut, responses=problems(401, 403))
 async def get_settlements(
@@ -61,7 +63,7 @@ async def get_settlement(settlement_id: EntityId, caller: StoreManager) -> Respo
 @router.get(
     "/settlements/{settlement_id}/lines",
     response_model=LinesOut,
-    responses={200: {"content": {CSV: {"schema": {"type": "string"}}}}, **problems(401, 403)},
+    responses={200: {"description": "A page of lines, or all of them as a table", **AS_TABLE}, **problems(401, 403)},
 )
 async def get_lines(
     settlement_id: EntityId,

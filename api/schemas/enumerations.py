@@ -36,13 +36,17 @@ def member_of(kind: type[StrEnum], description: str) -> FieldInfo:
 
 
 def member_or_text(kind: type[StrEnum], description: str) -> FieldInfo:
-    """Return the schema of a text for which ``kind`` has our own values, while others may come from outside."""
+    """Return the schema of a text for which ``kind`` has our own values, while others may come from outside.
 
-    def show(schema: dict[str, Any]) -> None:
-        del schema["type"]
-        schema["anyOf"] = [{"type": "string", "enum": [*map(str, kind)]}, {"type": "string"}]
-
-    found: FieldInfo = Field(description=f"{description}\n\n{explained(kind)}", json_schema_extra=show)
+    It is a plain string with our values beside it: as ``anyOf`` of an enumeration and a string, generated Kotlin and Java have
+    an empty class, which no answer fits.
+    """
+    values: list[Any] = [str(value) for value in kind]
+    found: FieldInfo = Field(
+        description=f"{description}\n\n{explained(kind)}",
+        examples=values,
+        json_schema_extra={"x-extensible-enum": values},
+    )
     return found
 
 

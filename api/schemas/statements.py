@@ -10,7 +10,7 @@ from api.schemas.base import Body, Printable, absent
 from api.schemas.enumerations import one_of
 from api.schemas.outputs import Count, Currency, Cursor, Minor, RunNumber
 from api.schemas.providers import StatementProvider
-from api.schemas.settlements import SettlementLineKind, UncomparedOut
+from api.schemas.settlements import LineOut, SettlementLineKind, SettlementOut, UncomparedOut
 from workflows.errors import Detail, InvalidRequest
 from workflows.providers.statement_mapping import LineKind, StatementMapping
 from workflows.settlements.reconciliation.categories import Category
@@ -239,6 +239,14 @@ class BreaksOut(BaseModel):
 
     data: list[BreakOut]
     next_cursor: Cursor
+
+
+class ExportOut(BaseModel):
+    """A settlement with all its lines, and the breaks of its last run."""
+
+    settlement: SettlementOut
+    lines: list[LineOut]
+    breaks: list[BreakOut]
 
 
 class ResolveIn(Body):

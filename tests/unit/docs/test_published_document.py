@@ -1,7 +1,7 @@
 """The OpenAPI document can be used by generators: references resolve, names are stable, integers say their bits."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jsonschema_rs
@@ -19,6 +19,11 @@ from sandbox.faults import WORDS
 from tests.published import published_document, resolved
 from tests.unit.docs.operation_ids import OPERATION_IDS
 from workflows.errors import every_error
+from workflows.ledger.chart import AccountKind, JournalKind
+from workflows.payments import codes
+from workflows.payments.states import PaymentStatus
+from workflows.providers.codes import FailureCode, NextActionType
+from workflows.settlements.reconciliation.categories import Category
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +158,70 @@ def test_every_operation_has_a_described_tag_and_says_what_it_does(document: dic
         assert operation["description"], f"{method} {path}"
 
 
+CODED: dict[str, Iterable[str]] = {
+    "ErrorCode": [error.code for error in every_error()],
+    "Advice": codes.Advice,
+    "CancelOutcome": codes.CancelOutcome,
+    "NextActionType": NextActionType,
+    "AttemptOutcome": codes.AttemptOutcome,
+    "MessageKind": codes.MessageKind,
+    "PaymentStatus": PaymentStatus,
+    "Category": Category,
+    "AccountKind": AccountKind,
+    "JournalKind": JournalKind,
+}
+OPEN: dict[str, Iterable[str]] = {"FailureCode": FailureCode, "CancelReason": codes.CancelReason}
+"""Our own values, beside which a provider's or a caller's may come."""
+
+
+@pytest.mark.parametrize("name", [*CODED, *OPEN])
+def test_a_coded_field_lists_the_values_of_its_table(document: dict[str, Any], name: str) -> None:
+    schema = document["components"]["schemas"][name]
+    assert schema["type"] == "string"
+    if name in OPEN:
+        assert schema["x-extensible-enum"] == list(map(str, OPEN[name]))
+        assert "enum" not in schema, "an answer may hold another value"
+    else:
+        assert schema["enum"] == list(dict.fromkeys(map(str, CODED[name])))
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [
+        ("advice", "Advice"),
+        ("failure_code", "FailureCode"),
+        ("cancel_reason", "CancelReason"),
+        ("cancel_outcome", "CancelOutcome"),
+    ],
+)
+def test_a_payment_names_the_schema_of_its_coded_fields(document: dict[str, Any], field: str, name: str) -> None:
+    shown = document["components"]["schemas"]["PaymentOut"]["properties"][field]["anyOf"]
+    assert shown == [{"$ref": f"#/components/schemas/{name}"}, {"type": "null"}]
+
+
+def test_every_parameter_and_answer_is_described(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        for parameter in operation.get("parameters", ()):
+            assert parameter.get("description"), f"{method} {path} {parameter['name']}"
+        for status, answer in operation["responses"].items():
+            said = resolved(document, answer)["description"]
+            assert said, f"{method} {path} {status}"
+            assert said != "Successful Response", f"{method} {path} {status}"
+
+
+def test_every_request_body_refuses_unknown_fields(document: dict[str, Any]) -> None:
+    count = 0
+    for path, method, operation in operations(document):
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            schema = resolved(document, content["schema"])
+            for choice in schema.get("anyOf", [schema]):  # an optional body is one of an object and null
+                one = resolved(document, choice)
+                if one.get("type") == "object":
+                    assert one["additionalProperties"] is False, f"{method} {path}"
+                    count += 1
+    assert count > 20
+
+
 def test_every_answer_has_the_id_of_its_request(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         for status, answer in operation["responses"].items():
@@ -163,7 +232,7 @@ def test_every_answer_has_the_id_of_its_request(document: dict[str, Any]) -> Non
 
 def test_the_page_tells_all_that_a_client_needs(document: dict[str, Any]) -> None:
     page = document["info"]["description"]
-    for chapter in ("Tokens", "Rules", "Statuses", "Sandbox fates", "Errors", "Limits"):
+    for chapter in ("Tokens", "Rules", "Statuses", "Sandbox fates", "Errors", "Limits", "Generated clients"):
         assert f"## {chapter}\n" in page
     assert set(WHAT_TO_DO) == set(every_error())
     fates = set(re.findall(r"`(\w+)", " ".join(fate for fate, _, _ in FATES)))
