@@ -5,6 +5,7 @@
 
 import importlib
 import os
+import time
 
 from alembic import context
 from sqlalchemy import create_engine, pool, text
@@ -38,6 +39,7 @@ for module in MODELS:
 
 # Two migrations at once (two containers that start together) take turns: any constant will do, as long as it stays.
 MIGRATION_LOCK = 7_210_815
+LOCK_STEP_SECONDS = 0.2
 
 
 def run() -> None:
@@ -45,7 +47,9 @@ def run() -> None:
     url = make_url(os.environ["MPAC_DATABASE_URL"]).set(drivername="postgresql+psycopg")
     engine = create_engine(url, poolclass=pool.NullPool)
     with engine.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        while not connection.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK}).scalar():
+            connection.commit()  # no snapshot meanwhile: an index that is built concurrently would wait for it
+            time.sleep(LOCK_STEP_SECONDS)
         connection.execute(text("SET lock_timeout = '3s'"))
         connection.commit()
         context.configure(

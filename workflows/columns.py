@@ -74,6 +74,12 @@ def leased_indexes(table: str) -> tuple[Index, ...]:
         Index(f"{table}_unsettled", "store_id", "currency", "completed_at", postgresql_where=unsettled),
         Index(f"{table}_in_doubt", "store_id", "currency", postgresql_where=text("NOT outcome_known")),
         Index(f"{table}_in_review", "store_id", "id", postgresql_where=text("needs_review")),
+        Index(
+            f"{table}_by_provider_reference",
+            "provider_reference",
+            postgresql_using="hash",  # of any length
+            postgresql_where=text("provider_reference IS NOT NULL"),
+        ),
     )
 
 

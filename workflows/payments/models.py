@@ -26,6 +26,8 @@ class Payment(LeasedRow, Base):
             unique=True,
             postgresql_where=text("client_reference IS NOT NULL"),
         ),
+        Index("payments_by_card", "card_last_4", "id", postgresql_where=text("card_last_4 IS NOT NULL")),
+        Index("payments_by_creation", "created_at", postgresql_using="brin", postgresql_with={"pages_per_range": 32}),
         Index("payments_by_bill", "bill_id", "id", postgresql_where=text("bill_id IS NOT NULL")),
         *leased_indexes("payments"),
     )

@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from itertools import combinations
 from typing import Any
 
 import pytest
+from sqlalchemy import select, text
+from sqlalchemy.dialects import postgresql
 
 from tests.conftest import MakeTenant
 from tests.factories import CASH, QR, TERMINAL, Tenant
@@ -13,9 +16,15 @@ from tests.fakes import FakeProvider
 from tests.harness import Api
 from tests.integration.payments.evidence import Admin, all_of
 from tests.integration.refunds.kit import RefundMaker
-from workflows.providers.base import Unknown
+from workflows.clock import now
+from workflows.payments.models import Payment
+from workflows.payments.queries import PaymentFilter
+from workflows.providers.base import Succeeded, Unknown
 from workflows.providers.registry import Providers
+from workflows.refunds.models import Refund
+from workflows.refunds.queries import RefundFilter
 from workflows.settings import Settings
+from workflows.tenants.caller import caller_transaction
 
 ROLES = ("device", "staff", "store_manager", "merchant_admin", "psp_admin")
 PROGRESS = {"due_at", "in_doubt_since", "attempts", "inquiries"}
@@ -238,3 +247,44 @@ async def test_waits_and_streams_show_it_too_but_answers_to_a_post_never(api: Ap
     for answer in (first, cancelled, refund):
         assert answer.status in (200, 201), answer.raw
         assert not PROGRESS & set(answer.body)
+
+
+INDEXED = (
+    (Payment, PaymentFilter(needs_review=True), "payments_in_review"),
+    (Payment, PaymentFilter(outcome_known=False), "payments_in_doubt"),
+    (Payment, PaymentFilter(overdue=True), "payments_due"),
+    (Payment, PaymentFilter(provider_reference="ref-1"), "payments_by_provider_reference"),
+    (Payment, PaymentFilter(card_last_4="0042"), "payments_by_card"),
+    (
+        Payment,
+        PaymentFilter(created_from=now(), created_to=now() + timedelta(1), amount_from=1),
+        "payments_by_creation",
+    ),
+    (Refund, RefundFilter(needs_review=True), "refunds_in_review"),
+    (Refund, RefundFilter(outcome_known=False), "refunds_in_doubt"),
+    (Refund, RefundFilter(overdue=True), "refunds_due"),
+    (Refund, RefundFilter(provider_reference="ref-1"), "refunds_by_provider_reference"),
+)
+"""Filters that must not read the table, and the index that answers each."""
+
+
+@pytest.mark.parametrize(("model", "wanted", "index"), INDEXED, ids=[index for _, _, index in INDEXED])
+async def test_a_selective_filter_is_answered_by_an_index(
+    engines: None, tenant: Tenant, model: type[Payment] | type[Refund], wanted: PaymentFilter | RefundFilter, index: str
+) -> None:
+    statement = select(model.__table__).where(*wanted.conditions())
+    written = statement.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})  # type: ignore[no-untyped-call]
+    async with caller_transaction(tenant.staff) as connection:
+        await connection.execute(text("SET LOCAL enable_seqscan = off"))
+        plan = (await connection.exec_driver_sql(f"EXPLAIN {written}")).scalars().all()
+    assert index in " ".join(plan)
+
+
+async def test_a_long_reference_of_a_provider_is_recorded_and_found(
+    api: Api, refunds: RefundMaker, provider: FakeProvider
+) -> None:
+    reference = "".join(f"{number:x}/" for number in range(3_000))  # does not compress to what a B-tree would take
+    provider.charges.append(Succeeded(amount=1_000, provider_reference=reference))
+    payment_id = await refunds.paid()
+    found = await api.get(f"/payments/{payment_id}", as_=refunds.tenant)
+    assert (found.body["status"], found.body["provider_reference"]) == ("completed", reference)
