@@ -16,6 +16,7 @@ COPY beat beat
 COPY migrations migrations
 COPY mpac mpac
 COPY sandbox sandbox
+COPY docs/*.md docs/
 
 # The file system is read-only at run time, so what Python would compile is compiled now. The two folders are where volumes
 # go: a new volume takes over their owner, so that a user without rights can write there and nowhere else.

@@ -8,7 +8,7 @@ from starlette.responses import Response, StreamingResponse
 
 from api.dependencies import Page
 from api.keys import REPLAYED
-from api.media_types import CSV, EVENT_STREAM, JSON
+from api.media_types import CSV, EVENT_STREAM, HTML, JSON
 from workflows.errors import DomainError
 from workflows.idempotency import Stored
 from workflows.rendering import render
@@ -57,13 +57,30 @@ def _event(row: Mapping[str, Any] | None, show: Show) -> bytes:
 
 def prefers_csv(accept: str) -> bool:
     """Whether an ``Accept`` header names CSV, and JSON not rather (RFC 9110 §12.5.1, of which no more is needed here)."""
+    weights = _weights(accept)
+    return weights.get(CSV, 0) > 0 and weights[CSV] >= weights.get(JSON, 0)
+
+
+def prefers_json(accept: str) -> bool:
+    """Return whether an ``Accept`` header prefers JSON to a page: by its weight, or because it names JSON and no page."""
+    weights = _weights(accept)
+    others = weights.get("*/*", 0)
+    json, page = (
+        weights.get(JSON, weights.get("application/*", others)),
+        weights.get(HTML, weights.get("text/*", others)),
+    )
+    return json > page or (json == page > 0 and JSON in weights and HTML not in weights)
+
+
+def _weights(accept: str) -> dict[str, float]:
+    """Return the weight of each media type in an ``Accept`` header."""
     weights: dict[str, float] = {}
     for part in accept.lower().split(","):
         media_type, *parameters = (piece.strip() for piece in part.split(";"))
         weight = next((value[2:] for value in parameters if value.startswith("q=")), "1")
         with suppress(ValueError):
             weights[media_type] = float(weight)
-    return weights.get(CSV, 0) > 0 and weights[CSV] >= weights.get(JSON, 0)
+    return weights
 
 
 def json_answer(value: Any, *, status: int = 200) -> Response:

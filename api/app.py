@@ -30,6 +30,7 @@ from api.routes import (
     terminals,
 )
 from api.routes.documentation import install_documentation
+from api.routes.welcome import install_welcome
 from api.runtime import running
 from workflows.logs import configure_logs
 from workflows.settings import Settings, load_settings
@@ -81,6 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health.router)
     app.include_router(metrics.router)
     install_documentation(app, settings)
+    install_welcome(app, settings)
     install_query_check(app)
     app.add_middleware(
         Frame, limits=limits, max_body_bytes=settings.max_body_bytes, max_upload_bytes=settings.max_statement_bytes

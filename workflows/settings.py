@@ -51,6 +51,9 @@ class Settings(BaseSettings):
         description="The address at which terminals reach the API, for example `https://pay.example`: the audience of their "
         "assertions. The API does not start without it.",
     )
+    flower_url: str | None = Field(
+        None, description="Where people reach Flower, for a link on the page at `/`; unset, it is not mentioned there."
+    )
     secret_key: SecretStr = Field(description="Random text; keys the hashes of request bodies and activation codes.")
     device_token_key_file: Path | None = Field(
         None, description="PEM file of the EC P-256 key that signs device tokens."
@@ -159,7 +162,7 @@ class Settings(BaseSettings):
             raise ValueError(f"Write it like {example}")
         return value
 
-    @field_validator("public_url")
+    @field_validator("public_url", "flower_url")
     @classmethod
     def _is_public(cls, value: str | None) -> str | None:
         if not value:

@@ -68,6 +68,7 @@ def product_environment(home: Home, urls: Urls, secrets: Secrets) -> dict[str, s
         "MPAC_BROKER_URL": urls.broker,
         "MPAC_SANDBOX_URL": urls.sandbox,
         "MPAC_PUBLIC_URL": urls.api,
+        "MPAC_FLOWER_URL": urls.flower,
     }
     return {
         "MPAC_ENVIRONMENT": "development",

@@ -18,7 +18,8 @@ from tests.waiting import DEADLINE_SECONDS
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "//"),
+        ("POST", "//"),
+        ("PUT", "//"),
         ("GET", "//nowhere"),
         ("GET", "/nowhere"),
         ("POST", "/payments/x/nowhere"),

@@ -19,7 +19,10 @@ PATHS = {
     "//api/v1/openapi.json": 200,
     "//health/live": 200,
     "//metrics": 200,
-    "//": 404,
+    "//": 200,
+    "//docs/guides/terminal": 200,
+    "//docs/guides/elsewhere": 404,
+    "//elsewhere": 404,
     "/payments": 401,
     "/payments?nonsense=1": 400,
 }

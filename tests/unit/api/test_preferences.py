@@ -1,8 +1,8 @@
-"""Which of the two forms of a list an ``Accept`` header asks for."""
+"""Which of two forms of an answer an ``Accept`` header asks for."""
 
 import pytest
 
-from api.answers import prefers_csv
+from api.answers import prefers_csv, prefers_json
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,27 @@ from api.answers import prefers_csv
 )
 def test_csv_is_sent_where_it_is_named_and_json_is_not_preferred(accept: str, is_csv: bool) -> None:
     assert prefers_csv(accept) is is_csv
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_json"),
+    [
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8", False),  # a browser
+        ("application/json, text/plain, */*", True),  # a client library
+        ("application/json", True),
+        ("APPLICATION/JSON; charset=utf-8", True),
+        ("application/*", True),
+        ("text/html;q=0.5, application/json", True),
+        ("text/html, application/json", False),
+        ("application/json;q=0.1, text/html", False),
+        ("application/json;q=0", False),
+        ("application/json;q=0.4, */*;q=0.5", False),
+        ("*/*", False),
+        ("", False),
+        ("application/json;q=x", False),
+        ("application/json;q=nan", False),
+        ("application/jsonp", False),
+    ],
+)
+def test_json_is_sent_instead_of_a_page_to_a_client_that_prefers_it(accept: str, is_json: bool) -> None:
+    assert prefers_json(accept) is is_json

@@ -158,3 +158,4 @@ def test_the_image_installs_only_what_the_lock_file_pins() -> None:
     ]
     copied = set(re.findall(r"^COPY (\w+) ", dockerfile, re.MULTILINE))
     assert copied == {"api", "workers", "workflows", "beat", "migrations", "mpac", "sandbox"}
+    assert "\nCOPY docs/*.md docs/\n" in dockerfile, "the API serves the guides"

@@ -1,0 +1,126 @@
+"""The guides of ``docs/`` as web pages: what people read beside the API documentation.
+
+A guide is rendered from the committed file by ``markdown-it-py`` without raw HTML, so that a page holds nothing but text,
+tables, code and links. Links lead to other guides; those to files that are not served are shown as text.
+"""
+
+import re
+from base64 import b64encode
+from functools import cache
+from hashlib import sha256
+from html import escape
+from itertools import pairwise
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs"
+PATH = "/docs/guides"
+GUIDES = {
+    "terminal": "Write a terminal: tokens, payments, lost answers, refunds",
+    "statuses": "Statuses of payments, refunds, orders, bills and settlements",
+    "reconciliation": "Settlements, statements and breaks",
+    "sandbox": "The sandbox provider and its faults",
+    "operations": "Operate an installation",
+}
+"""The guides that are served, in the order of the list, each with what it is about."""
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --faint: #8882; }
+body { font: 1rem/1.6 system-ui, sans-serif; max-width: 50rem; margin: 0 auto; padding: 1rem; overflow-wrap: anywhere; }
+h1, h2, h3 { line-height: 1.25; }
+a { color: light-dark(#0b57d0, #9ec1ff); }
+code, pre { font: .9em/1.5 ui-monospace, monospace; background: var(--faint); border-radius: .25rem; }
+code { padding: .1em .3em; }
+pre { padding: .75rem; overflow-x: auto; overflow-wrap: normal; }
+pre code { padding: 0; background: none; }
+.table { overflow-x: auto; }
+table { border-collapse: collapse; overflow-wrap: normal; }
+th, td { border: 1px solid var(--line); padding: .3rem .6rem; text-align: left; vertical-align: top; }
+li { margin: .3rem 0; }
+footer, .faint { opacity: .75; }
+"""
+POLICY = (
+    f"default-src 'none'; style-src 'sha256-{b64encode(sha256(STYLE.encode()).digest()).decode()}'; img-src 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+"""No script at all, and no style but the one above."""
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="icon" href="/docs/favicon.png">
+<style>{style}</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+_COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
+_OTHER = re.compile(r"[^\w\- ]")
+
+
+def page_of(title: str, body: str) -> str:
+    """Return a whole page. ``title`` is text, ``body`` is HTML."""
+    return PAGE.format(title=escape(title), style=STYLE, body=body)
+
+
+def offered_guides() -> dict[str, str]:
+    """Return the guides that are there: an installation may come without them."""
+    return {name: about for name, about in GUIDES.items() if _file(name).is_file()}
+
+
+@cache
+def read_guide(name: str) -> str | None:
+    """Return the page of a guide; ``None`` if there is none of this name."""
+    if name not in GUIDES or not _file(name).is_file():
+        return None
+    body = rendered(_COMMENT.sub("", _file(name).read_text(encoding="utf-8")))
+    return page_of(
+        f"{name.capitalize()} - MPAC SmartPOS Payments", f'<p><a href="/">MPAC SmartPOS Payments</a></p>\n{body}'
+    )
+
+
+def rendered(text: str) -> str:
+    """Return Markdown as HTML, with anchors at its headings and no link to what is not served."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = parser.parse(text)
+    for token, following in pairwise(tokens):
+        if token.type == "heading_open":
+            token.attrSet("id", _anchor(following.content))
+    for token in tokens:
+        token.children = [_served(child) for child in token.children or ()] if token.children else token.children
+    html: str = parser.renderer.render(tokens, parser.options, {})
+    return html.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
+
+
+def _file(name: str) -> Path:
+    return FOLDER / f"{name}.md"
+
+
+def _anchor(heading: str) -> str:
+    """Return the anchor that GitHub gives a heading."""
+    return _OTHER.sub("", heading.lower()).replace(" ", "-")
+
+
+def _served(token: Token) -> Token:
+    """Return an inline token with the address of its link changed to where that is served."""
+    if token.type == "image":
+        return Token("text", "", 0, content=token.content)
+    if token.type != "link_open":
+        return token
+    target, _, anchor = str(token.attrGet("href")).partition("#")
+    name = target.removesuffix(".md")
+    if not target or target.startswith(("https://", "http://")):
+        return token
+    if name in GUIDES:
+        token.attrSet("href", f"{PATH}/{name}" + (f"#{anchor}" if anchor else ""))
+    else:
+        token.attrs.pop("href")  # a link without an address is text
+    return token

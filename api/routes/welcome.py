@@ -1,0 +1,73 @@
+"""The page at ``/``: where somebody who has only the address of the API finds everything else. And the guides it links.
+
+It names what is there and nothing more: a guide that was installed, Flower where its address is configured. Neither asks for
+a token, as the API documentation does not: they hold nothing of this installation but that address.
+"""
+
+from collections.abc import Iterator
+from html import escape
+from typing import Annotated
+
+from fastapi import APIRouter, FastAPI, Header
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from api import guides
+from api.answers import json_answer, prefers_json
+from workflows.errors import ResourceNotFound
+from workflows.settings import Settings
+
+router = APIRouter(include_in_schema=False)
+
+NAME = "MPAC SmartPOS Payments"
+ABOUT = "The payments service of a point-of-sale platform. Terminals and back offices use it through its API."
+
+
+def install_welcome(app: FastAPI, settings: Settings) -> None:
+    """Add the page and the guides to ``app``."""
+    app.state.links = dict(_links(settings.flower_url))
+    app.include_router(router)
+
+
+def _links(flower_url: str | None) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield name → address and text of everything that is linked, but for the guides."""
+    yield "documentation", ("/docs", "API documentation")
+    yield "openapi", ("/api/v1/openapi.json", "OpenAPI document")
+    yield "health", ("/health/ready", "Health")
+    if flower_url:
+        yield "flower", (flower_url, "Flower: workers and tasks (asks for a user and password)")
+
+
+@router.get("/")
+async def welcome(request: Request, accept: Annotated[str, Header()] = "") -> Response:
+    """Return the links as a page, or as JSON to a client that prefers it."""
+    links: dict[str, tuple[str, str]] = request.app.state.links
+    offered = {name: (f"{guides.PATH}/{name}", about) for name, about in guides.offered_guides().items()}
+    if prefers_json(accept):
+        answer = json_answer({"name": NAME, "links": _addresses(links), "guides": _addresses(offered)})
+        answer.headers["Vary"] = "Accept"
+        return answer
+    listed = f"<h2>Guides</h2>\n{_list(offered)}" if offered else ""
+    return _page(guides.page_of(NAME, f"<h1>{NAME}</h1>\n<p>{ABOUT}</p>\n{_list(links)}\n{listed}"))
+
+
+@router.get(guides.PATH + "/{name}")
+async def guide(name: str) -> Response:
+    """Return a guide as a page."""
+    page = guides.read_guide(name)
+    if page is None:
+        raise ResourceNotFound()
+    return _page(page)
+
+
+def _addresses(links: dict[str, tuple[str, str]]) -> dict[str, str]:
+    return {name: address for name, (address, _) in links.items()}
+
+
+def _list(links: dict[str, tuple[str, str]]) -> str:
+    items = "\n".join(f'<li><a href="{escape(address)}">{escape(text)}</a></li>' for address, text in links.values())
+    return f"<ul>\n{items}\n</ul>"
+
+
+def _page(page: str) -> Response:
+    return HTMLResponse(page, headers={"Content-Security-Policy": guides.POLICY, "Vary": "Accept"})
