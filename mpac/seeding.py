@@ -1,10 +1,12 @@
 """Seeding: tenants and activated devices to play with, made through the product's own use-cases.
 
 Each seed is a PSP of its own with new merchants, stores and devices; nothing that exists is touched. The devices' private
-keys are made here and returned: they are stored nowhere.
+keys are made here and returned: they are stored nowhere. Names are for people and follow from the number alone, so that
+``mpac seed`` can show them beside the ids without asking the database.
 """
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from mpac.stack.home import Home
@@ -27,7 +29,32 @@ PROVIDER = ProviderRequest("sandbox", ["card", "qr"], priority=1)
 LETTERS = "abcdefghjkmnpqrstvwxyz"
 """No digits in a seed's mark: with those of a serial number after it, one in three hundred could pass for a card number."""
 
+PSP_NAME = "Ginza Payments"
+MERCHANTS = ("Sakura Cafe", "Umi Sushi", "Kaze Books", "Hoshi Ramen", "Midori Flowers", "Yuki Bakery", "Tsuki Bar")
+PLACES = ("Shibuya", "Ueno", "Ginza", "Asakusa", "Shinjuku", "Nakano", "Ebisu", "Kichijoji")
+
 Seed = dict[str, Any]
+
+
+def merchant_name(number: int) -> str:
+    """Return the name of a merchant by its number in the seed, from 0."""
+    return _named(MERCHANTS, number)
+
+
+def store_name(number: int, *, merchants: int) -> str:
+    """Return the name of a store by its number in the seed, from 0: stores are spread over the merchants evenly."""
+    return f"{merchant_name(number % merchants)}, {_named(PLACES, number // merchants)}"
+
+
+def device_name(number: int, *, stores: int) -> str:
+    """Return the name of a device by its number in the seed, from 0: devices are spread over the stores evenly."""
+    return f"Till {number // stores + 1}"
+
+
+def _named(names: Sequence[str], number: int) -> str:
+    """Return the name with that number; once all are used, the first one with a 2, and so on."""
+    round_, place = divmod(number, len(names))
+    return names[place] if round_ == 0 else f"{names[place]} {round_ + 1}"
 
 
 async def seed_tenants(home: Home, *, merchants: int, stores: int, devices: int) -> Seed:
@@ -37,12 +64,11 @@ async def seed_tenants(home: Home, *, merchants: int, stores: int, devices: int)
     connect(settings)
     try:
         mark = "".join(secrets.choice(LETTERS) for _ in range(8))
-        psp_id = (await register_psp(f"PSP {mark}", caller=OPERATOR))["id"]
+        psp_id = (await register_psp(PSP_NAME, caller=OPERATOR))["id"]
         merchant_ids = [
-            (await register_merchant(f"Merchant {mark}-{n}", psp_id=psp_id, caller=OPERATOR))["id"]
-            for n in range(1, merchants + 1)
+            (await register_merchant(merchant_name(n), psp_id=psp_id, caller=OPERATOR))["id"] for n in range(merchants)
         ]
-        store_ids = [await _open(merchant_ids, n, mark=mark, settings=settings) for n in range(max(stores, merchants))]
+        store_ids = [await _open(merchant_ids, n, settings=settings) for n in range(max(stores, merchants))]
         made = await _enrol(store_ids, devices, mark=mark)
     finally:
         await disconnect()
@@ -58,9 +84,9 @@ async def seed_tenants(home: Home, *, merchants: int, stores: int, devices: int)
     }
 
 
-async def _open(merchant_ids: list[str], number: int, *, mark: str, settings: Settings) -> str:
+async def _open(merchant_ids: list[str], number: int, *, settings: Settings) -> str:
     merchant_id = merchant_ids[number % len(merchant_ids)]
-    request = StoreRequest(f"Store {mark}-{number + 1}")
+    request = StoreRequest(store_name(number, merchants=len(merchant_ids)))
     store_id: str = (await open_store(request, merchant_id=merchant_id, caller=OPERATOR))["id"]
     vault = Vault(settings.secret_key.get_secret_value().encode())
     await add_provider(store_id, PROVIDER, caller=OPERATOR, vault=vault)
@@ -73,7 +99,7 @@ async def _enrol(store_ids: list[str], count: int, *, mark: str) -> list[dict[st
         Enrolment(
             store_id=store_ids[number % len(store_ids)],
             serial_number=f"SEED-{mark}-{number + 1:06}",
-            name=f"Terminal {number + 1}",
+            name=device_name(number, stores=len(store_ids)),
             model="S-Pitt Air",
             public_key_pem=public_key(key),
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 
 from mpac.options import home_option
 from mpac.stack.attach import attach
-from mpac.stack.home import Home
+from mpac.stack.home import Home, command
 
 NEEDS = ("MPAC_DATABASE_URL", "MPAC_BROKER_URL", "MPAC_SECRET_KEY")
 MOST = 100_000  # of each: enough for every load a machine of one's own can bear
@@ -33,22 +34,35 @@ def seed(devices: int, stores: int, merchants: int, *, as_json: bool, home: Path
 
     attach(home, needs=NEEDS)
     made = asyncio.run(seed_tenants(Home(home.absolute()), merchants=merchants, stores=stores, devices=devices))
-    click.echo(json.dumps(made, indent=2) if as_json else "\n".join(table(made)))
+    click.echo(json.dumps(made, indent=2) if as_json else "\n".join(table(made, home)))
 
 
-def table(made: dict[str, Any]) -> list[str]:
-    """The same for people: without keys, which only programs can use."""
-    devices = made["devices"]
-    lines = [
-        f"PSP        {made['psp_id']}",
-        f"merchants  {len(made['merchants'])}, the first {made['merchant_id']}",
-        f"stores     {len(made['stores'])}, the first {made['store_id']}, each with the sandbox provider for card and qr",
-        f"devices    {len(devices)}, active:",
-        *(f"           {device['device_id']} in {device['store_id']}" for device in devices[:SHOWN]),
+def table(made: dict[str, Any], home: Path) -> list[str]:
+    """Return the names and ids for people, and what to type next; keys and tokens are for programs (``--json``)."""
+    from mpac.seeding import PSP_NAME, device_name, merchant_name, store_name  # noqa: PLC0415 - as above
+
+    merchants, stores, devices = made["merchants"], made["stores"], made["devices"]
+    in_store = {store: store_name(number, merchants=len(merchants)) for number, store in enumerate(stores)}
+    groups = {
+        "PSP": [(made["psp_id"], PSP_NAME)],
+        "merchants": [(merchant, merchant_name(number)) for number, merchant in enumerate(merchants)],
+        "stores": list(in_store.items()),
+        "devices": [
+            (device["device_id"], f"{device_name(number, stores=len(stores))} in {in_store[device['store_id']]}")
+            for number, device in enumerate(devices)
+        ],
+    }
+    lines: list[str] = []
+    for group, rows in groups.items():
+        lines += [f"{group if place == 0 else '':<10} {row[0]}  {row[1]}" for place, row in enumerate(rows[:SHOWN])]
+        if len(rows) > SHOWN:
+            lines.append(f"{'':<10} … and {len(rows) - SHOWN} more")
+    address = os.environ.get("MPAC_PUBLIC_URL", "")
+    return [
+        *lines,
+        "Devices are active; each store has the sandbox provider for card and qr. To call the API as a cashier there:",
+        *([f"  export API={address}/api/v1"] if address else []),
+        f"  export TOKEN=$({command('token --role staff', home)})",
+        f"Other roles: {', '.join(role for role in made['tokens'] if role != 'staff')}. "
+        "Tokens and the devices' private keys are in `seed --json`, which makes new ones.",
     ]
-    if len(devices) > SHOWN:
-        lines.append(f"           … and {len(devices) - SHOWN} more")
-    lines.append("tokens     (for 12 hours, in the first store and its merchant)")
-    lines += [f"  {role}\n    {token}" for role, token in made["tokens"].items()]
-    lines.append("The devices' private keys are printed by `python3 run.py seed --json` only, which makes new ones.")
-    return lines

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import aiohttp
 import jwt
 import pytest
 
+from mpac.seeding import store_name
 from mpac.stack.home import ROOT
 from mpac.stack.local import LocalStack
 from mpac.terminal import Terminal
@@ -18,8 +20,8 @@ from tests.harness import Api
 ROLES = ("staff", "store_manager", "merchant_admin", "psp_admin", "system_op")
 
 
-async def _mpac(stack: LocalStack | None, *words: str, home: Path | None = None) -> tuple[int, str, str]:
-    environment = {} if stack is None else {**stack.environment}
+async def _mpac(stack: LocalStack | None, *words: str, home: Path | None = None, **more: str) -> tuple[int, str, str]:
+    environment = more if stack is None else {**stack.environment, **more}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "mpac", *words, "--home", str(home or (stack and stack.home.path))),
         cwd=ROOT,
@@ -79,10 +81,38 @@ async def test_each_seed_makes_new_ones(stack: LocalStack) -> None:
 
 
 async def test_without_json_people_can_read_it_and_no_key_is_shown(stack: LocalStack) -> None:
-    code, said, _ = await _mpac(stack, "seed", "--devices", "7")
+    code, said, _ = await _mpac(
+        stack, "seed", "--devices", "7", "--merchants", "2", "--stores", "3", MPAC_PUBLIC_URL="http://x:1"
+    )
     assert code == 0
-    assert "7, active" in said
     assert "PRIVATE KEY" not in said
+    lines = said.splitlines()
+    assert len(lines) <= 24, "it fits on a screen"
+    assert max(map(len, lines)) <= 200
+    assert re.search(r"^stores +sto_\w+  Sakura Cafe, Shibuya$", said, re.MULTILINE)
+    assert re.search(r"^ +sto_\w+  Umi Sushi, Shibuya$", said, re.MULTILINE)
+    assert re.search(r"^devices +\w+_\w+  Till 1 in Sakura Cafe, Shibuya$", said, re.MULTILINE)
+    assert "and 2 more" in said
+    assert not re.search(r"eyJ", said), "no token"
+    assert "  export API=http://x:1/api/v1" in lines
+    assert f"  export TOKEN=$(python3 run.py token --role staff --home {stack.home.path})" in lines
+
+
+async def test_the_names_that_are_shown_are_those_that_were_stored(stack: LocalStack, api: Api) -> None:
+    made = await _seed(stack, "--merchants", "2", "--stores", "5", "--devices", "11")
+    merchants = await api.get("/merchants", as_=made["tokens"]["psp_admin"])
+    assert {row["id"]: row["name"] for row in merchants.body["data"]} == dict(
+        zip(made["merchants"], ["Sakura Cafe", "Umi Sushi"], strict=True)
+    )
+    stores = await api.get("/stores", as_=made["tokens"]["merchant_admin"])
+    assert {row["name"] for row in stores.body["data"]} == {store_name(number, merchants=2) for number in (0, 2, 4)}
+    terminals = await api.get("/terminals?limit=200", as_=made["tokens"]["store_manager"])
+    assert {row["name"] for row in terminals.body["data"]} == {"Till 1", "Till 2", "Till 3"}
+
+
+def test_no_two_stores_of_a_seed_have_the_same_name() -> None:
+    names = [store_name(number, merchants=20) for number in range(1_000)]
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("role", ROLES)
