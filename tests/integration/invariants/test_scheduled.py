@@ -36,6 +36,8 @@ async def none_yet(engines: None, admin: Admin, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(scheduled, "_LIMITS", (scheduled._LIMITS[0], short, scheduled._LIMITS[2]))
     await admin.execute("DELETE FROM invariant_results")
     await admin.execute("DELETE FROM invariant_runs")
+    assert await check_on_schedule(period_seconds=0, review_after_seconds=1) == 0, "the first period has to pass"
+    await admin.execute("UPDATE invariant_runs SET began_at = now() - interval '1 hour'")
     yield monkeypatch
     await admin.execute("DELETE FROM invariant_results")
     await admin.execute("DELETE FROM invariant_runs")
