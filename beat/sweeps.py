@@ -11,11 +11,12 @@ from collections import Counter
 
 from beat.schedule import INVARIANTS_SECONDS
 from beat.watch import watch
-from workers.app import app, settings
+from workers.app import QUIET, app, settings
 from workers.nudge import MAX_IDS, PAYMENTS, RECONCILE, REFUNDS, SETTLEMENTS, publish
 from workers.runtime import run
 from workflows.housekeeping import forget_expired
 from workflows.invariants.scheduled import check_on_schedule
+from workflows.outcome import Said
 from workflows.payments.due import Due, find_due_payments, find_payments_ahead
 from workflows.refunds.due import find_due_refunds, find_refunds_ahead
 from workflows.settlements.due import find_due_settlements
@@ -38,6 +39,9 @@ NUDGE_AGAIN_SECONDS = 3 * settings.nudge_grace_seconds
 """After this, a row that is still due on the same occasion has probably lost its nudge, for instance with a worker that
 was killed. Longer than a new row's own grace: many rows are due at once when a worker comes back."""
 
+POLL = "poll"
+"""A waiting code is looked at every few seconds: a sweep that found nothing else is not worth a row in Flower."""
+
 _nudged: dict[Due, float] = {}
 """Occasion (a row and when it became due) → until when its nudge is given time."""
 
@@ -45,35 +49,36 @@ _nudging = threading.Lock()
 """Several sweeps run at once, each in a thread: while one looks through what was nudged, no other may change it."""
 
 
-@app.task(name="sweeps.payments")
-def payments() -> None:
+@app.task(name="sweeps.payments", **QUIET)
+def payments() -> Said | None:
     """Nudge every payment that is due: lost nudges, run-out leases, retries, questions, polls, expiry."""
     watch.heard()
-    _nudge(PAYMENTS, run(find_due_payments(limit=PAGE)))
+    return _nudge(PAYMENTS, run(find_due_payments(limit=PAGE)))
 
 
-@app.task(name="sweeps.refunds")
-def refunds() -> None:
+@app.task(name="sweeps.refunds", **QUIET)
+def refunds() -> Said | None:
     """Nudge every refund that is due."""
     watch.heard()
-    _nudge(REFUNDS, run(find_due_refunds(limit=PAGE)))
+    return _nudge(REFUNDS, run(find_due_refunds(limit=PAGE)))
 
 
-@app.task(name="sweeps.ahead")
-def ahead() -> None:
+@app.task(name="sweeps.ahead", **QUIET)
+def ahead() -> Said | None:
     """Nudge rows that are due later than any schedule sets them: the database's clock was set back."""
-    _nudge(PAYMENTS, run(find_payments_ahead(limit=PAGE, settings=settings)))
-    _nudge(REFUNDS, run(find_refunds_ahead(limit=PAGE, settings=settings)))
+    ours = _nudge(PAYMENTS, run(find_payments_ahead(limit=PAGE, settings=settings)))
+    return _nudge(REFUNDS, run(find_refunds_ahead(limit=PAGE, settings=settings))) or ours
 
 
-@app.task(name="sweeps.settlements")
-def settlements() -> None:
+@app.task(name="sweeps.settlements", **QUIET)
+def settlements() -> Said | None:
     """Nudge the settlements whose period has ended, in pages, a few at a time."""
     watch.heard()
-    _nudge(SETTLEMENTS, run(find_due_settlements(limit=CLOSES_UNDER_WAY)), page_size=CLOSES_PER_PAGE)
+    return _nudge(SETTLEMENTS, run(find_due_settlements(limit=CLOSES_UNDER_WAY)), page_size=CLOSES_PER_PAGE)
 
 
-def _nudge(task: str, found: list[Due], *, page_size: int = MAX_IDS) -> None:
+def _nudge(task: str, found: list[Due], *, page_size: int = MAX_IDS) -> Said | None:
+    """Publish nudges for what was found; return what in words, or ``None`` if all of it was nudged a moment ago."""
     now = time.monotonic()
     due = _not_nudged_lately(found, now)
     for start in range(0, len(due), page_size):
@@ -81,10 +86,14 @@ def _nudge(task: str, found: list[Due], *, page_size: int = MAX_IDS) -> None:
         publish(task, [occasion.id for occasion in page])
         with _nudging:
             _nudged.update((occasion, now + NUDGE_AGAIN_SECONDS) for occasion in page)
-    if due:
-        reasons = Counter(str(occasion.why) for occasion in due)
-        run(count_found(task, reasons))
-        logger.info("nudged %s for %s", task, dict(reasons))
+    if not due:
+        return None
+    reasons = Counter(str(occasion.why) for occasion in due)
+    run(count_found(task, reasons))
+    logger.info("nudged %s for %s", task, dict(reasons))
+    if reasons.keys() == {POLL}:
+        return None
+    return Said(f"nudged {', '.join(f'{count} {why}' for why, count in reasons.items())}")
 
 
 def _not_nudged_lately(found: list[Due], now: float) -> list[Due]:
@@ -94,25 +103,27 @@ def _not_nudged_lately(found: list[Due], now: float) -> list[Due]:
         return [occasion for occasion in found if occasion not in _nudged]
 
 
-@app.task(name="sweeps.reconciliations")
-def reconciliations() -> None:
+@app.task(name="sweeps.reconciliations", **QUIET)
+def reconciliations() -> Said | None:
     """Nudge every settlement whose statements are due, or which only waited for its cash."""
-    _nudge(RECONCILE, run(find_due_reconciliations(limit=RECONCILIATIONS, settings=settings)), page_size=1)
+    return _nudge(RECONCILE, run(find_due_reconciliations(limit=RECONCILIATIONS, settings=settings)), page_size=1)
 
 
-@app.task(name="sweeps.invariants")
-def invariants() -> None:
+@app.task(name="sweeps.invariants", **QUIET)
+def invariants() -> Said | None:
     """Check the invariants, unless that was done within the period: two beats, or one that has just started, send this too."""
     period = INVARIANTS_SECONDS * settings.timetable_scale * 0.9  # clocks and queues are not exact
-    run(check_on_schedule(period_seconds=period, review_after_seconds=settings.review_after_seconds))
+    count = run(check_on_schedule(period_seconds=period, review_after_seconds=settings.review_after_seconds))
+    return Said(f"tried {count} rules") if count else None
 
 
-@app.task(name="sweeps.canaries")
+@app.task(name="sweeps.canaries", **QUIET)
 def canaries() -> None:
     """Do nothing: ``beat.watch`` sends the canaries. A beat of the previous release still sends this."""
 
 
-@app.task(name="sweeps.forget_expired")
-def forget() -> None:
+@app.task(name="sweeps.forget_expired", **QUIET)
+def forget() -> Said | None:
     """Throw away expired idempotency records and assertions."""
-    run(forget_expired())
+    count = run(forget_expired())
+    return Said(f"deleted {count} expired") if count else None

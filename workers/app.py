@@ -4,13 +4,14 @@ A message is only a nudge: rows are the truth, so a message may be lost, late or
 speed and simplicity (late acknowledgement, one message in hand per thread, no results), and nothing here is relied upon.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery, Task
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
 from kombu.entity import Exchange, Queue
 
-from workers import dead_letters, runtime
+from workers import dead_letters, reporting, runtime
 from workers.bridge import LONGEST_SECONDS
 from workflows.collector import settle_collector
 from workflows.logs import configure_logs
@@ -23,17 +24,22 @@ QUEUES = ("payments", "refunds", "settlements", "webhooks", "sweeps")
 ROUTES = {f"{queue}.*": {"queue": queue} for queue in QUEUES}
 """A task's name says its queue: ``payments.process`` goes to ``payments``."""
 
+QUIET: Mapping[str, Any] = {"Request": "workers.reporting:QuietRequest", "send_events": False}
+"""Of a task of housekeeping: Flower shows it only if it found something or failed."""
+
 settings: Settings = settings_or_exit()
 
 
 class HouseTask(Task):
     """A task whose failures are kept: a poison message ends in the dead-letter table with its traceback."""
 
+    Request = "workers.reporting:ReportingRequest"
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run, unless this message was delivered too often already."""
         if dead_letters.is_worn_out(self):
             return None
-        return super().__call__(*args, **kwargs)
+        return reporting.note(super().__call__(*args, **kwargs))
 
     def on_failure(  # noqa: PLR0917 - the signature is Celery's
         self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any

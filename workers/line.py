@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 
 from workers.nudge import publish
+from workflows.outcome import Said, together
 
 logger = logging.getLogger(__name__)
 
@@ -44,19 +45,21 @@ class Line:
             return following
 
 
-def few_at_once(line: Line, *, task: str) -> Callable[[Callable[[list[str]], None]], Callable[[list[str]], None]]:
+def few_at_once(line: Line, *, task: str) -> Callable[[Callable[[list[str]], list[Said]]], Callable[[list[str]], Said]]:
     """Decorate the function of ``task``: it gets only ids that have a place in ``line``. The others are nudged later."""
 
-    def decorate(work: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
+    def decorate(work: Callable[[list[str]], list[Said]]) -> Callable[[list[str]], Said]:
         @functools.wraps(work)
-        def in_turn(ids: list[str]) -> None:
+        def in_turn(ids: list[str]) -> Said:
+            said: list[Said] = []
             for one in filter(line.enter, ids):
                 try:
-                    work([one])
+                    said += work([one])
                 finally:
                     following = line.leave()
                     if following:
                         _nudge(task, following)
+            return together(said, waiting=len(ids) - len(said))
 
         return in_turn
 

@@ -104,7 +104,9 @@ class Nudger:
 
 def publish(task: str, ids: list[str], *, request_ids: Iterable[str] = ()) -> None:
     """Publish one nudge now and wait for the broker to take it. Raises what the broker connection raises."""
-    _app().send_task(task, args=(ids,), headers={"request_ids": list(request_ids)}, retry=False, ignore_result=True)
+    shown = ", ".join(map(str, ids))  # all of them: Celery's own text is cut off after a thousand characters
+    headers = {"request_ids": list(request_ids)}
+    _app().send_task(task, args=(ids,), argsrepr=shown, headers=headers, retry=False, ignore_result=True)
 
 
 def _app() -> Any:

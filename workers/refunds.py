@@ -2,9 +2,11 @@
 
 from workers.app import app
 from workers.runtime import run, runtime
+from workflows.outcome import Outcome
 
 
 @app.task(name="refunds.process")
-def process(refund_ids: list[str]) -> None:
+def process(refund_ids: list[str]) -> Outcome:
     """Advance these refunds. Safe to deliver twice, late, or never: see ``workers.payments``."""
-    run(runtime().refunds.process(refund_ids))
+    outcome: Outcome = run(runtime().refunds.process(refund_ids))
+    return outcome

@@ -1,10 +1,11 @@
 """Celery tasks for settlements. Each is one call into ``workflows``; no rules live here."""
 
-from workers.app import app
+from workers.app import QUIET, app
 from workers.line import Line, few_at_once
 from workers.nudge import RECONCILE, SETTLEMENTS, publish
 from workers.runtime import run, runtime
-from workflows.settlements.close import close_settlements
+from workflows.outcome import Said
+from workflows.settlements.close import Closed, close_settlements
 from workflows.settlements.open_due import open_due as open_due_periods
 from workflows.settlements.reconcile_due import reconcile_due
 
@@ -19,29 +20,36 @@ _line = Line(places=RECONCILED_AT_ONCE, most_waiting=MOST_WAITING)
 
 
 @app.task(name="settlements.close")
-def close(settlement_ids: list[str]) -> None:
+def close(settlement_ids: list[str]) -> Said:
     """Close those of these settlements that are due. Safe to deliver twice, late, or never: see ``workers.payments``.
 
     Where beat was away for days, the next period of a store is due as soon as one is closed: those are nudged at once.
     """
-    following = run(close_settlements(settlement_ids, worker=runtime().worker))
-    if following:
-        publish(SETTLEMENTS, following)
+    return _go_on(run(close_settlements(settlement_ids, worker=runtime().worker)))
 
 
-@app.task(name="settlements.open_due")
-def open_due() -> None:
+def _go_on(closed: Closed) -> Said:
+    if closed.following:
+        publish(SETTLEMENTS, closed.following)
+    return closed.outcome
+
+
+@app.task(name="settlements.open_due", **QUIET)
+def open_due() -> Said | None:
     """Open the first periods of new stores and currencies, and plan those whose store changed its rule."""
-    run(open_due_periods(worker=runtime().worker))
+    opened = run(open_due_periods(worker=runtime().worker))
+    return Said(f"{opened} periods opened or planned") if opened else None
 
 
 @app.task(name="settlements.reconcile")
 @few_at_once(_line, task=RECONCILE)
-def reconcile(settlement_ids: list[str]) -> None:
+def reconcile(settlement_ids: list[str]) -> list[Said]:
     """Fetch the statements of these settlements and reconcile them. Safe to deliver twice, late, or never.
 
     If there is no place for one of them, it waits without a thread and is nudged when there is a place.
     """
     ours = runtime()
-    for one in settlement_ids:
+    return [
         run(reconcile_due(one, worker=ours.worker, settings=ours.settings, providers=ours.providers))
+        for one in settlement_ids
+    ]

@@ -49,7 +49,7 @@ def flower(*, host: str, port: int, mode: str = "read-only") -> tuple[str, ...]:
         *(*CELERY, "flower", f"--address={host}", f"--port={port}", f"--read_only={mode == 'read-only'}"),
         *(f"--max_tasks={FLOWER_MAX_TASKS}", "--persistent=False", "--purge_offline_workers=300"),
         *("--inspect_timeout=1000", "--auto_refresh=True", "--natural_time=False", "--logging=warning"),
-        "--tasks_columns=name,args,state,received,runtime,worker",  # args: which payments a task is about
+        "--tasks_columns=name,state,result,args,received,runtime,worker,uuid",  # args: ids of rows; uuid: the link to a task
     )
 
 

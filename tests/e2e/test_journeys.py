@@ -162,6 +162,17 @@ async def test_flower_shows_the_task_to_those_who_know_the_password(town: Living
             task for task in found.values() if payment_id in (task["args"] or "")
         ]  # none yet: its event is on its way
         assert {task["name"] for task in mine} == {"payments.process"}
+        doubt = await town.pay(fate="timeout_after_charge")
+
+        def told(seen: dict[str, Any]) -> set[tuple[str, str]]:
+            return {(task["state"], task["result"]) for task in seen.values() if doubt in (task["args"] or "")}
+
+        # Its call ends long after the task gave back its thread; only then the task is told of, and not as a success.
+        found = await eventually(tasks, until=lambda seen: ("RETRY", "1 in doubt") in told(seen), within=WITHIN_SECONDS)
+        assert ("SUCCESS", "1 in doubt") not in told(found)
+        quiet = [task for task in found.values() if task["name"].partition(".")[0] in ("sweeps", "canaries")]
+        assert [task for task in quiet if task["state"] == "SUCCESS" and not task["result"]] == []
+        assert "canaries.sing" not in {task["name"] for task in quiet}
         stop = f"{town.stack.urls.flower}/api/worker/shutdown/celery@x"
         async with session.post(stop, headers={"Authorization": aiohttp.encode_basic_auth(user, password)}) as pressed:
             assert pressed.status in (401, 403, 404, 405), "Flower is to be looked at, not to be pressed"

@@ -143,7 +143,9 @@ def tasks(path: Path) -> Iterator[tuple[str, ast.FunctionDef]]:
         if isinstance(node, ast.FunctionDef):
             for decorator in node.decorator_list:
                 if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "app.task":
-                    named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in decorator.keywords}
+                    named = {
+                        one.arg: ast.literal_eval(one.value) for one in decorator.keywords if one.arg
+                    }  # not `**QUIET`
                     yield named["name"], node
 
 

@@ -26,9 +26,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.lock import HeldUp, Locking
 from workflows.ids import WELL_FORMED
+from workflows.outcome import Outcome
 from workflows.payments.calls import counted
+from workflows.payments.ended import LEFT, Ended, ended, outcome_of
 from workflows.payments.leases import AskedT, Claim, ClaimInDoubt, LeaseTable, took_effect
-from workflows.payments.next_step import SENDS, Facts, Step
+from workflows.payments.next_step import SENDS, Step
 from workflows.payments.recording import GROUP_LIMIT, Recording
 from workflows.payments.room import Rooms, Waiting
 from workflows.payments.verdict import Schedule, Verdict, verdict
@@ -83,8 +85,8 @@ class Work(Generic[AskedT]):
     record: Record[AskedT]
 
 
-Carried = tuple[str | None, "asyncio.Task[None]"]
-"""The provider that is called (``None``: none), and the task that ends with the row's record."""
+Carried = tuple[str | None, "asyncio.Task[Any]"]
+"""The provider that is called (``None``: none), and the task that ends with the row's record and returns how it ended."""
 
 SUSPECTS = ""
 """The name of the queue of rows that are claimed one by one."""
@@ -111,15 +113,15 @@ class Hands(Generic[AskedT]):
         self._rooms = Rooms(providers.remote, calls=settings.calls_in_flight, in_hand=settings.payments_in_hand)
         self._waiting = {name: Waiting() for name in providers.remote}
         self._suspects = Waiting()
-        self._lines: dict[str, asyncio.Task[None]] = {}
+        self._lines: dict[str, asyncio.Task[Any]] = {}
         self._callers = asyncio.Semaphore(WAITING_CALLERS)
         write = partial(work.record, worker=worker, aftermath=aftermath)
         self._recording: Recording[Answered[AskedT]] = Recording(write, insist_seconds=settings.lease_seconds / 2)
-        self._carried: set[asyncio.Task[None]] = set()
+        self._carried: set[asyncio.Task[Any]] = set()
         self._is_ending = False
 
-    async def process(self, ids: Sequence[object]) -> None:
-        """Advance these rows by one step each. Safe to call twice, late, at once, or never.
+    async def process(self, ids: Sequence[object]) -> Outcome:
+        """Advance these rows by one step each, and return how they ended. Safe to call twice, late, at once, or never.
 
         A message may bring anything: what is no id is told only after the others were seen to. Raises ``TypeError`` and
         ``ValueError`` for that, and ``ServiceUnavailable`` where the database is away while claiming.
@@ -127,14 +129,16 @@ class Hands(Generic[AskedT]):
         if not isinstance(ids, list):
             raise TypeError(f"{self._name}s are processed by a list of their ids, not {type(ids).__name__}")
         wanted = [one for one in ids if isinstance(one, str) and WELL_FORMED.fullmatch(one)]
-        for start in range(0, len(wanted), self._page):
-            await self._take_in_hand(wanted[start : start + self._page])
+        pages = range(0, len(wanted), self._page)
+        begun = [task for start in pages for task in await self._take_in_hand(wanted[start : start + self._page])]
         if len(wanted) < len(ids):
             raise ValueError(f"{len(ids) - len(wanted)} of these {len(ids)} are no ids")
+        return outcome_of(begun, count=len(wanted))
 
-    async def _take_in_hand(self, ids: list[str]) -> None:
-        """Claim ``ids`` and begin to carry them, then wait a little for those that are done soon."""
+    async def _take_in_hand(self, ids: list[str]) -> list["asyncio.Task[Any]"]:
+        """Claim ``ids`` and begin to carry them, then wait a little for those that are done soon; return what was begun."""
         carried, full = await self._claim(ids)
+        begun = [task for _, task in carried]
         if len(carried) < len(ids) and (full or len(ids) > 1):
             carried += await self._let_wait(ids, full)
         mine = [task for provider, task in carried if provider is None]
@@ -144,6 +148,7 @@ class Hands(Generic[AskedT]):
         if others and not self._callers.locked():
             async with self._callers:
                 await asyncio.wait(others, timeout=PATIENCE_SECONDS)
+        return begun
 
     async def _claim(self, ids: list[str]) -> tuple[list[Carried], frozenset[str]]:
         """Claim those of ``ids`` for which there is a place and begin to carry them; name the providers without places."""
@@ -230,22 +235,27 @@ class Hands(Generic[AskedT]):
         _, left = await asyncio.wait(set(self._carried), timeout=timeout_seconds)
         return len(left)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def _start(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         task = asyncio.create_task(work)
         self._carried.add(task)
         task.add_done_callback(self._carried.discard)
         return task
 
-    async def _carry(self, claimed: Claim[AskedT], began: float) -> None:
-        """Take one claimed row, whose claim ``began`` then, through its call and its record."""
+    async def _carry(self, claimed: Claim[AskedT], began: float) -> Ended:
+        """Take one claimed row, whose claim ``began`` then, through its call and its record; return how it ended."""
         try:
             answer = await self._call(claimed, began)
-            facts = claimed.facts if isinstance(answer, Succeeded) else _at_present(claimed.facts, began)
+            facts = claimed.facts
+            if not isinstance(answer, Succeeded):
+                facts = replace(facts, elapsed_seconds=asyncio.get_running_loop().time() - began)
             decided = verdict(claimed.step, answer, facts=facts, schedule=self._schedule(claimed.provider))
-            self._tell(claimed, await self._recording.put(Answered(claimed, answer, decided)))
+            status = await self._recording.put(Answered(claimed, answer, decided))
+            self._tell(claimed, status)
+            return ended(status, decided)
         except Exception:
             # Whatever went wrong is this row's alone: its lease runs out and it is asked about. Counted by the row.
             logger.exception("%s %s was left to the sweep", self._name, claimed.id, extra=self._marks(claimed))
+            return LEFT
         finally:
             asked = self._asked(claimed)
             self._rooms.give(asked)
@@ -280,19 +290,11 @@ class Hands(Generic[AskedT]):
         )
 
     def _tell(self, claimed: Claim[AskedT], status: str | HeldUp | None) -> None:
-        name = self._name
         if status is None:
-            logger.warning(
-                "%s %s had been taken over; its answer is evidence", name, claimed.id, extra=self._marks(claimed)
-            )
+            message = "%s %s had been taken over; its answer is evidence"
+            logger.warning(message, self._name, claimed.id, extra=self._marks(claimed))
         elif logger.isEnabledFor(logging.INFO):
-            logger.info("%s %s: %s → %s", name, claimed.id, claimed.step, status, extra=self._marks(claimed))
+            logger.info("%s %s: %s → %s", self._name, claimed.id, claimed.step, status, extra=self._marks(claimed))
 
     def _marks(self, claimed: Claim[AskedT]) -> dict[str, Any]:
-        mark = f"{self._name}_id"
-        return {mark: claimed.id, "request_id": claimed.request_id, "attempt": claimed.attempt_number}
-
-
-def _at_present(facts: Facts, began: float) -> Facts:
-    """Return ``facts`` of a claim that ``began`` then, with the time that has passed since."""
-    return replace(facts, elapsed_seconds=asyncio.get_running_loop().time() - began)
+        return {f"{self._name}_id": claimed.id, "request_id": claimed.request_id, "attempt": claimed.attempt_number}

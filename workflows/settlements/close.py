@@ -14,6 +14,7 @@ A page of small settlements shares one transaction; a large one has its own, so 
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database import Role, transaction
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
+from workflows.outcome import Said
 from workflows.settlements.due import GRACE
 from workflows.settlements.lines import mark_taken, take_lines
 from workflows.settlements.periods import period_from
@@ -66,15 +68,32 @@ _LOCK_ONE = text(f"""
 _END_NOW = text("UPDATE settlements SET end_at = :at WHERE id = :id")
 
 
-async def close_settlements(settlement_ids: Sequence[str], *, worker: str) -> list[str]:
-    """Close those of ``settlement_ids`` that are due; returns the ids of the next periods that are due already.
+@dataclass(slots=True)
+class Closed:
+    """The lines of the settlements that were closed, those that could not be, and the next periods that are due already."""
+
+    lines: dict[str, int] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    following: list[str] = field(default_factory=list)
+
+    @property
+    def outcome(self) -> Said:
+        """What was done, in words."""
+        lines = sum(self.lines.values())
+        words = [f"{len(self.lines)} closed: {lines} line{'' if lines == 1 else 's'}"] if self.lines else []
+        words += [f"{len(self.failed)} could not be closed"] if self.failed else []
+        return Said(", ".join(words) or "nothing to close", is_open=bool(self.failed))
+
+
+async def close_settlements(settlement_ids: Sequence[str], *, worker: str) -> Closed:
+    """Close those of ``settlement_ids`` that are due.
 
     Safe to call twice, late, at once, or never. Raises ``ServiceUnavailable`` where the database is away.
     """
-    following: list[str] = []
+    closed = Closed()
     for group in await _groups(list(settlement_ids)):
-        following += await _close_group(group, worker=worker)
-    return following
+        await _close_group(group, closed, worker=worker)
+    return closed
 
 
 async def close_by_hand(settlement_id: str, *, caller: Caller, request_id: str) -> str:
@@ -109,28 +128,34 @@ async def _groups(ids: list[str]) -> list[list[str]]:
     return [*([small] if small else []), *([row.id] for row in sizes if row.waiting >= LARGE)]
 
 
-async def _close_group(ids: list[str], *, worker: str) -> list[str]:
+async def _close_group(ids: list[str], closed: Closed, *, worker: str) -> None:
     """Close in one transaction; where that fails, one by one, so that a bad one holds up nobody else."""
     try:
-        return await _close_due(ids, worker=worker)
+        lines, following = await _close_due(ids, worker=worker)
     except (DBAPIError, ValueError, LookupError):
         logger.exception("closing failed: %s", ", ".join(ids))
         if len(ids) == 1:
-            return []
-    return [following for settlement_id in ids for following in await _close_group([settlement_id], worker=worker)]
+            closed.failed += ids
+            return
+    else:
+        closed.lines |= lines
+        closed.following += following
+        return
+    for settlement_id in ids:
+        await _close_group([settlement_id], closed, worker=worker)
 
 
-async def _close_due(ids: list[str], *, worker: str) -> list[str]:
+async def _close_due(ids: list[str], *, worker: str) -> tuple[dict[str, int], list[str]]:
     async with transaction(Role.WORKER, is_long=True) as connection:
         await connection.execute(_PATIENCE)
         locked = (await connection.execute(_LOCK_DUE, {"ids": ids})).mappings().all()
         if not locked:
-            return []
+            return {}, []
         rules = await load_rules(connection, _stores(locked), since=min(row["start_at"] for row in locked))
         ends = await plan_again(connection, locked, rules)
         due = [row for row in locked if ends.get(row["id"], row["end_at"]) <= row["at"]]
         by = By("worker", worker, locked[0]["at"])
-        return await _close(connection, due, rules, ends=ends, by=by) if due else []
+        return await _close(connection, due, rules, ends=ends, by=by) if due else ({}, [])
 
 
 async def _close(
@@ -140,15 +165,20 @@ async def _close(
     *,
     ends: dict[str, datetime],
     by: By,
-) -> list[str]:
-    """Close ``locked``, whose ends are their own or those in ``ends``, and open what follows."""
+) -> tuple[dict[str, int], list[str]]:
+    """Close ``locked``, whose ends are their own or those in ``ends``, and open what follows.
+
+    Returns how many lines each has, and the ids of the next periods that are due already.
+    """
     ids = [row["id"] for row in locked]
     await take_lines(connection, ids)
-    await write_closed(connection, await figures_of_lines(connection, ids), by=by)
+    figures = await figures_of_lines(connection, ids)
+    await write_closed(connection, figures, by=by)
     following = [_following(row, rules[row["store_id"]], ends.get(row["id"], row["end_at"])) for row in locked]
     opened = await write_open(connection, following, by=by)
     await mark_taken(connection, ids)
-    return [settlement_id for settlement_id, end in opened if end <= locked[0]["at"] - GRACE]
+    lines = {one: frozen["line_count"] for one, frozen in figures.items()}
+    return lines, [settlement_id for settlement_id, end in opened if end <= locked[0]["at"] - GRACE]
 
 
 def _following(row: RowMapping, store: StoreRule, end: datetime) -> dict[str, Any]:

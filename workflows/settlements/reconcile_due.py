@@ -23,6 +23,7 @@ from sqlalchemy import text
 
 from workflows.database import Role, transaction
 from workflows.errors import InvalidStatusTransition
+from workflows.outcome import Said
 from workflows.payments.due import Due
 from workflows.providers.registry import Providers, remote_names
 from workflows.settings import Settings
@@ -92,15 +93,17 @@ async def find_due_reconciliations(*, limit: int, settings: Settings) -> list[Du
         return [Due(row.id, row.at, row.why) for row in found]
 
 
-async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, providers: Providers) -> None:
-    """Fetch what the providers have, and reconcile if they all answered. Safe to call twice, late, or never.
+async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, providers: Providers) -> Said:
+    """Fetch what the providers have, and reconcile if they all answered; return what came of it, in words.
+
+    Safe to call twice, late, or never.
 
     Raises ``ServiceUnavailable`` where the database is away.
     """
     hand = Hand(worker=worker)
     tries = await _begin(settlement_id)
     if tries is None:
-        return
+        return Said("not due")
     try:
         fetched = await fetch_statements(settlement_id, hand=hand, providers=providers)
         doubts = await end_doubts(settlement_id, hand=hand)
@@ -108,16 +111,24 @@ async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, 
         if troubles:
             logger.warning("no statement for %s: %s", settlement_id, "; ".join(troubles))
             await _end(settlement_id, tries=tries, pause=_pause(tries), trouble="; ".join(troubles))
-            return
+            silent = ", ".join(one.provider for one in fetched if one.trouble)
+            return Said(f"no statement of {silent}", is_open=True)
         run = await reconcile_settlement(settlement_id, hand=hand, settings=settings)
     except ComparisonTooLong as slow:
         logger.warning("%s: %s", settlement_id, slow.text)
         await _end(settlement_id, tries=tries, pause=_pause(tries), trouble=slow.text)
-        return
+        return Said("took too long", is_open=True)
     except InvalidStatusTransition:
         logger.info("%s was reconciled or never closed; nothing to do", settlement_id)
-        return
+        return Said("reconciled before")
     await _end(settlement_id, tries=0, pause=PAUSES[0] if doubts.left else _after(run), trouble=None)
+    return _said(run)
+
+
+def _said(run: dict[str, Any]) -> Said:
+    """Return what a run found, in words: how many lines have which name."""
+    names = [f"{part['count']} {name}" for name, part in run["summary"]["categories"].items() if part["count"]]
+    return Said(", ".join(names) or "no lines to compare")
 
 
 def _after(run: dict[str, Any]) -> timedelta | None:

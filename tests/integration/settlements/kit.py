@@ -105,7 +105,7 @@ class Shop:
 
     async def close(self, *settlement_ids: str) -> list[str]:
         """What a worker does with a nudge."""
-        return await close_settlements(list(settlement_ids), worker=WORKER)
+        return (await close_settlements(list(settlement_ids), worker=WORKER)).following
 
     async def close_now(self) -> Row:
         """What a manager does in the evening; the settlement as it is then."""

@@ -13,6 +13,7 @@ from mpac.stack.commands import WORKER_THREADS
 from mpac.stack.local import LocalStack
 from tests.waiting import PATIENCE_SECONDS
 from workers import line
+from workflows.outcome import Said
 
 IDS = [f"stl_{n}" for n in range(2 * WORKER_THREADS)]
 
@@ -27,11 +28,12 @@ class Statements:
         self.published = threading.Event()
         self.raises = False
 
-    def reconcile(self, one: str) -> None:
+    def reconcile(self, one: str) -> Said:
         self.begun.append(one)
         assert self.may_end.wait(PATIENCE_SECONDS)
         if self.raises:
             raise TimeoutError
+        return Said(f"compared {one}")
 
     def publish(self, task: str, ids: list[str]) -> None:
         assert task == "settlements.reconcile"

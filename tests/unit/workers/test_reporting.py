@@ -1,0 +1,132 @@
+"""What a worker reports to Flower: ids and a few words, doubts that stand out, and housekeeping only where it is news."""
+
+from collections import Counter
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from workers.reporting import QuietRequest, ReportingRequest, note
+from workflows.outcome import Outcome, Said, failed, together
+
+PAYMENTS = ["pay_01a22b30b3a8727199456ba974521efb", "pay_01a22b30b4b277e9bd3d6aa5a71c746b"]
+CARD = "4111111111111111"
+
+
+class Events:
+    """What Celery's dispatcher is to a request; the events are listed."""
+
+    enabled = True
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    def send(self, type: str, **fields: Any) -> None:  # noqa: A002 - the name is Celery's
+        self.sent.append({"type": type, **fields})
+
+    @property
+    def types(self) -> list[str]:
+        return [event["type"] for event in self.sent]
+
+
+def request(kind: type[ReportingRequest], *, args: str = "") -> tuple[ReportingRequest, Events]:
+    events = Events()
+    made = kind.__new__(kind)
+    made._eventer, made._argsrepr, made._kwargsrepr = events, args, f"{{'note': '{CARD}'}}"
+    made.id, made.name = "a-task", "payments.process"
+    return made, events
+
+
+def counted(*words: str, is_open: bool = False) -> Outcome:
+    outcome = Outcome()
+    for word in words:
+        outcome.add(word, is_open=is_open)
+    return outcome
+
+
+def test_a_result_counts_how_the_rows_ended() -> None:
+    made, events = request(ReportingRequest)
+    note(counted("completed", "completed", failed("insufficient_funds")))
+    made.send_event("task-succeeded", result="repr by Celery", runtime=0.1)
+    assert events.sent[0]["type"] == "task-succeeded"
+    assert events.sent[0]["result"] == "2 completed, 1 failed: insufficient_funds"
+
+
+@pytest.mark.parametrize("outcome", [counted("in doubt", is_open=True), Said("no statement", is_open=True)])
+def test_what_leaves_something_open_is_not_a_plain_success(outcome: Outcome | Said) -> None:
+    made, events = request(ReportingRequest)
+    note(outcome)
+    made.send_event("task-succeeded", result="", runtime=0.1)
+    assert events.types == ["task-retried"]
+    assert events.sent[0]["result"] == repr(outcome)
+
+
+def test_an_outcome_of_one_task_is_never_told_of_the_next_on_the_same_thread() -> None:
+    made, events = request(ReportingRequest)
+    note(counted("in doubt", is_open=True))
+    made.send_event("task-succeeded", result="", runtime=0.1)
+    made.send_event("task-succeeded", result="", runtime=0.1)
+    note(counted("in doubt", is_open=True))
+    note(None)
+    made.send_event("task-succeeded", result="", runtime=0.1)
+    assert events.types == ["task-retried", "task-succeeded", "task-succeeded"]
+    assert events.sent[1]["result"] == ""
+
+
+def test_calls_that_are_under_way_are_told_of_when_they_have_ended() -> None:
+    made, events = request(ReportingRequest)
+    told: Future[None] = Future()
+    send = events.send
+
+    def sending(type: str, **fields: Any) -> None:  # noqa: A002 - as above
+        send(type, **fields)
+        told.set_result(None)
+
+    events.send = sending  # type: ignore[method-assign]
+    later: Future[Outcome] = Future()
+    note(Outcome(Counter({"at the provider": 1}), later=later))
+    made.send_event("task-succeeded", result="", runtime=0.1)
+    assert events.sent == []
+    later.set_result(counted("in doubt", is_open=True))
+    told.result(timeout=60)
+    assert (events.types, events.sent[0]["result"]) == (["task-retried"], "1 in doubt")
+    assert events.sent[0]["runtime"] >= 0.1  # until the last call has ended
+
+
+def test_all_ids_of_a_message_are_shown_and_nothing_else_of_its_arguments() -> None:
+    made, _ = request(ReportingRequest, args=f"({PAYMENTS!r}, '{CARD}', {{'amount': 1200, 'note': 'for Ms. Sato'}})")
+    assert made.argsrepr == ", ".join(PAYMENTS)
+    assert made.kwargsrepr == ""
+
+
+def test_of_an_error_only_its_name_is_reported() -> None:
+    made, events = request(ReportingRequest)
+    made.send_event("task-failed", exception=f"ValueError('no such card {CARD}')", traceback=f"… {CARD} …")
+    assert events.sent == [
+        {"type": "task-failed", "uuid": "a-task", "exception": "ValueError", "traceback": None},
+    ]
+
+
+def test_housekeeping_that_found_nothing_is_not_shown_and_one_that_failed_or_found_something_is() -> None:
+    made, events = request(QuietRequest)
+    note(None)
+    made.send_event("task-started")
+    made.send_event("task-succeeded", result="None", runtime=0.1)
+    assert events.sent == []
+    note(Said("nudged 1 inquiry"))
+    made.send_event("task-succeeded", result="", runtime=0.1)
+    assert events.types == ["task-received", "task-succeeded"]
+    assert events.sent[0]["name"] == "payments.process"
+    made.send_event("task-failed", exception="ServiceUnavailable()", traceback="…")
+    assert events.types[2:] == ["task-received", "task-failed"]
+
+
+@pytest.mark.parametrize("code", ["4111111111111111", "Do not honour, Ms. Sato", "card_4111", "", None, "a" * 5 + "\n"])
+def test_a_code_that_is_not_plain_words_is_not_shown(code: str | None) -> None:
+    assert failed(code) == "failed"
+
+
+def test_several_outcomes_are_told_as_one_that_is_open_if_one_is() -> None:
+    both = together([Said("2 matched"), Said("no statement of sandbox", is_open=True)], waiting=3)
+    assert repr(both) == "2 matched; no statement of sandbox; 3 wait for a place"
+    assert both.is_open

@@ -1,0 +1,112 @@
+"""What workers report to Flower of a task: its ids, and how its rows ended.
+
+| a task | is shown as |
+|---|---|
+| whose rows have ended | SUCCESS, with a result such as ``3 completed, 1 failed: insufficient_funds`` |
+| one of whose rows is in doubt, in review or was not recorded | RETRY: it is looked at again, and nothing is decided |
+| whose calls to a provider are still under way when it gives back its thread | STARTED until they have ended |
+| that raised | FAILURE, with the name of the error; the message and the traceback are in its dead letter and in the log |
+| of housekeeping (``QuietRequest``) that found nothing | not at all |
+
+Celery calls these requests in the thread that ran the task. Events carry nothing but ids and words of our own (I13).
+"""
+
+import logging
+import re
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from time import monotonic
+from typing import Any
+
+from celery.worker.request import Request
+
+from workflows.outcome import Outcome, Said
+
+logger = logging.getLogger(__name__)
+
+IDS = re.compile(r"\b[a-z]{2,4}_[0-9a-f]{32}\b")
+ERROR = re.compile(r"[A-Za-z_][\w.]*")
+
+_here = threading.local()
+_later = ThreadPoolExecutor(max_workers=1, thread_name_prefix="report")
+"""Sends what is known only later: an event may have to wait for the broker, and the event loop must not."""
+
+
+def note(result: Any) -> Any:
+    """Remember what the task of this thread returned, for its request."""
+    _here.outcome = result if isinstance(result, Outcome | Said) else None
+    return result
+
+
+def _take() -> Outcome | Said | None:
+    outcome: Outcome | Said | None = getattr(_here, "outcome", None)
+    _here.outcome = None
+    return outcome
+
+
+class ReportingRequest(Request):
+    """A message whose events say how its rows ended."""
+
+    @property
+    def argsrepr(self) -> str:
+        """The ids in the arguments, all of them, and nothing else."""
+        return ", ".join(IDS.findall(self._argsrepr))
+
+    @property
+    def kwargsrepr(self) -> str:
+        """Nothing: no task of ours has keyword arguments."""
+        return ""
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - the name is Celery's
+        """Send an event, of a success what came of it: now, or when the last call has ended."""
+        if type != "task-succeeded":
+            self._send(type, **_discreet(fields))
+            return
+        outcome = _take()
+        if outcome is None or outcome.later is None:
+            self._tell(outcome, **fields)
+        else:
+            began = monotonic() - fields.get("runtime", 0.0)
+            outcome.later.add_done_callback(lambda later: _later.submit(self._tell_later, later, began))
+
+    def _tell_later(self, later: "Future[Outcome]", began: float) -> None:
+        try:
+            self._tell(later.result(), runtime=monotonic() - began)
+        except Exception as error:  # the broker is away: Flower misses an event, and nothing else
+            logger.warning("an event for Flower was lost: %s", type(error).__name__)
+
+    def _tell(self, outcome: Outcome | Said | None, **fields: Any) -> None:
+        words = "" if outcome is None else repr(outcome)
+        if outcome is not None and outcome.is_open:
+            self._send("task-retried", result=words, exception=words, runtime=fields.get("runtime"))
+        else:
+            self._send("task-succeeded", **{**fields, "result": words})
+
+    def _send(self, type: str, **fields: Any) -> None:  # noqa: A002 - as above
+        if self._eventer and self._eventer.enabled:
+            self._eventer.send(type, uuid=self.id, **fields)
+
+
+class QuietRequest(ReportingRequest):
+    """A message of housekeeping: nothing is sent unless it found something or failed. Its task has ``send_events`` off."""
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - as above
+        """Send what is worth a row, after what Flower has to know of it."""
+        if type == "task-started":
+            return
+        outcome = _take()
+        if type == "task-succeeded" and outcome is None:
+            return
+        self._send("task-received", name=self.name, args=self.argsrepr, kwargs=self.kwargsrepr, retries=0)
+        if type == "task-succeeded":
+            self._tell(outcome, **fields)
+        else:
+            self._send(type, **_discreet(fields))
+
+
+def _discreet(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return an event's fields without what an error says: its message may quote a value."""
+    if "exception" not in fields:
+        return fields
+    error = ERROR.match(str(fields["exception"]))
+    return {**fields, "exception": error[0] if error else "an error", "traceback": None}

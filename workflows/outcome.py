@@ -1,0 +1,63 @@
+"""Outcome: what a task made of its rows, in a few words for whoever watches the workers.
+
+The words are counts, ids and values of our own tables; amounts, names and whatever a provider wrote are never among them.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+CODE = re.compile(r"[a-z]+(_[a-z]+){0,5}")
+"""A code that can be shown: ours, and most of the providers'. A digit could belong to anything."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How many rows ended how. ``open`` are words for which nothing is decided yet.
+
+    ``later`` is set where some rows are still at a provider: it gets the complete outcome when they have ended.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    open: set[str] = field(default_factory=set)
+    later: "Future[Outcome] | None" = None
+
+    def add(self, word: str, *, is_open: bool = False) -> None:
+        """Count one row that ended so."""
+        self.counts[word] += 1
+        if is_open:
+            self.open.add(word)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a row is in doubt, waits for a person or was not recorded."""
+        return bool(self.open)
+
+    def __repr__(self) -> str:
+        return ", ".join(f"{count} {word}" for word, count in self.counts.items()) or "nothing to do"
+
+
+def failed(code: str | None) -> str:
+    """Return the word for a row that failed with ``code``."""
+    return f"failed: {code}" if code and CODE.fullmatch(code) else "failed"
+
+
+class Said:
+    """Words whose representation is themselves: Celery shows a result by its ``repr``."""
+
+    later: "Future[Outcome] | None" = None
+
+    def __init__(self, words: str, *, is_open: bool = False) -> None:
+        self.words = words
+        self.is_open = is_open
+
+    def __repr__(self) -> str:
+        return self.words
+
+
+def together(said: Sequence[Said], *, waiting: int) -> Said:
+    """Return several outcomes as one, with how many rows wait for a place."""
+    words = [one.words for one in said] + ([f"{waiting} wait for a place"] if waiting else [])
+    return Said("; ".join(words) or "nothing to do", is_open=any(one.is_open for one in said))
