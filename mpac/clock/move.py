@@ -2,7 +2,7 @@
 
 | step | what | after a crash there |
 |---|---|---|
-| lock | every table against writing, and look: no lease is in force, so no worker waits for the provider | nothing was moved |
+| lock | every table against writing, and look: no lease is in force and nothing new waits for a worker | nothing was moved |
 | intend | note where the clock is to be, in a transaction of its own | nothing was moved; the note is dropped |
 | provider | ``PUT /control/clock`` | payments and refunds are refused (503) until the next call finishes the move |
 | database | one commit: the clock, what is dated by the machine, the locks | moved |
@@ -41,8 +41,12 @@ SET LOCAL lock_timeout = '400ms';    -- the product waits behind us
 SET LOCAL deadlock_timeout = '50ms'; -- an autovacuum that is in the way is cancelled then
 """
 _IN_HAND: LiteralString = """
-SELECT id FROM payments WHERE lease_until > now() UNION ALL SELECT id FROM refunds WHERE lease_until > now() LIMIT 1000
+SELECT id FROM payments WHERE lease_until > now() OR (status = 'pending' AND created_at > now() - interval '20 s')
+UNION ALL
+SELECT id FROM refunds WHERE lease_until > now() OR (status = 'pending' AND created_at > now() - interval '20 s')
+LIMIT 1000
 """
+"""What a worker works on, and what one is just about to claim: a sale of a moment ago is not to expire in the queue."""
 _ALONG: LiteralString = """
 UPDATE canaries SET sent_at = sent_at + by, consumed_at = consumed_at + by
 FROM (SELECT make_interval(secs => %(seconds)s) AS by) AS distance
