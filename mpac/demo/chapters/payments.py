@@ -105,16 +105,23 @@ async def _evening(
     closes_at = loop.time() + stage.seconds
     selling = [asyncio.create_task(_sell(till, customers, closes_at=closes_at, tally=tally)) for till in tills]
     accident = asyncio.create_task(_later(stage, tally, records=records))
+    together = (*selling, accident)
     is_told = False
-    while not all(task.done() for task in (*selling, accident)):
-        await asyncio.wait({accident, *selling}, timeout=TICK_SECONDS)
-        stage.screen.tick()
-        if loop.time() > closes_at and not is_told:
-            is_told = True
-            stage.screen.say(
-                f"The shops close; {len(tally.open)} payments are still under way, and each is waited for."
-            )
-    await asyncio.gather(*selling, accident)
+    try:
+        while not all(task.done() for task in together):
+            await asyncio.wait(together, timeout=TICK_SECONDS)
+            stage.screen.tick()
+            if loop.time() > closes_at and not is_told:
+                is_told = True
+                stage.screen.say(
+                    f"The shops close; {len(tally.open)} payments are still under way, and each is waited for."
+                )
+        await asyncio.gather(*together)
+    except BaseException:
+        for task in together:  # Ctrl-C: a till that sells on would complain that its session is closed
+            task.cancel()
+        await asyncio.wait(together)
+        raise
 
 
 async def _sell(till: Till, customers: Iterator[Sale], *, closes_at: float, tally: Tally) -> None:
