@@ -5,6 +5,7 @@
 | the task raised because database or broker are away      | acknowledged: the row stays due, the sweep nudges     |
 | the task raised anything else (unknown argument, a bug)  | acknowledged, kept here with its traceback           |
 | the worker died over it, three deliveries in a row       | acknowledged, kept here                               |
+| no task can be made of it                                | acknowledged, stored by ``workers.unreadable``        |
 """
 
 import logging

@@ -1,14 +1,18 @@
-"""Dead letters: what was given up on, kept until an operator has looked and has it tried again."""
+"""Dead letters: tasks and messages that were given up on, kept until an operator requeues or closes them.
+
+A letter is open until then. One with a ``message`` holds content that no task could be made of; it can only be closed.
+"""
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, Text, select, text
+from sqlalchemy import CheckConstraint, Index, Text, and_, not_, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.columns import INSTANT
 from workflows.database import Base, Role, rows_parameter, transaction
+from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
 from workflows.ids import new_id
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.reading import page_of
@@ -18,7 +22,13 @@ class DeadLetter(Base):
     """A task or a payment that was given up on, with the reason, until an operator requeues it."""
 
     __tablename__ = "dead_letters"
-    __table_args__ = (Index("dead_letters_open", "created_at", postgresql_where=text("requeued_at IS NULL")),)
+    __table_args__ = (
+        Index("dead_letters_open", "created_at", postgresql_where=text("requeued_at IS NULL")),
+        CheckConstraint(
+            "num_nonnulls(closed_at, closed_by, close_reason) IN (0, 3)",
+            name="dead_letters_closed_by_somebody_for_a_reason",
+        ),
+    )
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     task: Mapped[str] = mapped_column(Text)
@@ -31,16 +41,34 @@ class DeadLetter(Base):
     created_at: Mapped[datetime] = mapped_column(INSTANT)
     requeued_at: Mapped[datetime | None] = mapped_column(INSTANT)
     requeued_by: Mapped[str | None] = mapped_column(Text)
+    message: Mapped[str | None] = mapped_column(Text)
+    closed_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    closed_by: Mapped[str | None] = mapped_column(Text)
+    close_reason: Mapped[str | None] = mapped_column(Text)
 
 
 _BURY = text("""
-    INSERT INTO dead_letters (id, task, task_id, arguments, deliveries, reason, traceback, created_at)
-    VALUES (:id, :task, :task_id, CAST(:arguments AS jsonb), :deliveries, :reason, :traceback, now())
+    INSERT INTO dead_letters (id, task, task_id, arguments, deliveries, reason, traceback, message, created_at)
+    VALUES (:id, :task, :task_id, CAST(:arguments AS jsonb), :deliveries, :reason, :traceback, :message, now())
 """)
+_CLOSE = text("""
+    UPDATE dead_letters SET closed_at = now(), closed_by = :by, close_reason = :reason
+    WHERE id = :id AND requeued_at IS NULL AND closed_at IS NULL
+""")
+_OPEN = and_(DeadLetter.requeued_at.is_(None), DeadLetter.closed_at.is_(None))
 
 
-async def bury(task: str, *, task_id: str, arguments: Any, deliveries: int, reason: str, traceback: str) -> None:
-    """Keep a task's message with the reason why nobody could work on it."""
+async def bury(
+    task: str,
+    *,
+    task_id: str | None,
+    arguments: Any,
+    deliveries: int,
+    reason: str,
+    traceback: str,
+    message: str | None = None,
+) -> None:
+    """Store a task's message with the reason why it could not be carried out."""
     async with transaction(Role.WORKER) as connection:
         await connection.execute(
             _BURY,
@@ -52,11 +80,40 @@ async def bury(task: str, *, task_id: str, arguments: Any, deliveries: int, reas
                 "deliveries": deliveries,
                 "reason": reason,
                 "traceback": traceback,
+                "message": message,
             },
         )
 
 
-async def list_dead_letters(*, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
-    """Up to ``limit`` dead letters, newest first, older than the id ``before``."""
+async def list_dead_letters(
+    *, caller: Caller, limit: int, before: str | None, is_open: bool | None = None
+) -> list[dict[str, Any]]:
+    """Return up to ``limit`` dead letters, newest first, older than the id ``before``; all, or the open or other ones."""
+    wanted = select(DeadLetter.__table__)
+    if is_open is not None:
+        wanted = wanted.where(_OPEN if is_open else not_(_OPEN))
     async with caller_transaction(caller) as connection:
-        return await page_of(connection, select(DeadLetter.__table__), by=DeadLetter.id, limit=limit, before=before)
+        return await page_of(connection, wanted, by=DeadLetter.id, limit=limit, before=before)
+
+
+async def close_dead_letter(letter_id: str, *, reason: str, caller: Caller) -> dict[str, Any]:
+    """Close a letter that is not to be requeued, and return it. The same again changes nothing.
+
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (requeued, or closed for another reason).
+    """
+    async with caller_transaction(caller) as connection:
+        await connection.execute(_CLOSE, {"id": letter_id, "by": caller.id, "reason": reason})
+        found = await connection.execute(select(DeadLetter.__table__).where(DeadLetter.id == letter_id))
+        letter = found.mappings().one_or_none()
+    if letter is None:
+        raise ResourceNotFound()
+    if letter["close_reason"] != reason:
+        raise InvalidStatusTransition(dealt_with(letter["requeued_at"], letter["closed_at"]))
+    return dict(letter)
+
+
+def dealt_with(requeued_at: datetime | None, closed_at: datetime | None) -> Detail:
+    """Say when a letter was requeued or closed; one of both is given."""
+    if requeued_at is not None:
+        return Detail("requeued_at", f"This letter was requeued at {requeued_at:%FT%TZ}")
+    return Detail("closed_at", f"This letter was closed at {closed_at:%FT%TZ}")

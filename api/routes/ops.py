@@ -1,16 +1,27 @@
 """What operators press. Every action is theirs alone, idempotent, and leaves a name behind."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.answers import json_answer, page_answer
 from api.dependencies import CurrentPage, EntityId, RequestId, SystemOperator
 from api.problems import problems
 from api.schemas.base import NothingIn
-from api.schemas.ops import DeadLettersOut, InvariantsOut, MaintenanceIn, MaintenanceOut, RequeuedOut
+from api.schemas.ops import (
+    CloseIn,
+    DeadLetterOut,
+    DeadLettersOut,
+    InvariantsOut,
+    MaintenanceIn,
+    MaintenanceOut,
+    RequeuedOut,
+)
+from api.schemas.query_values import Flag
 from workers.nudge import publish_task
 from workflows.database import Role
-from workflows.dead_letters import list_dead_letters
+from workflows.dead_letters import close_dead_letter, list_dead_letters
 from workflows.invariants.results import read_results
 from workflows.refunds.requeue import requeue
 from workflows.switches import Maintenance, set_maintenance
@@ -26,9 +37,15 @@ async def put_maintenance(body: MaintenanceIn, caller: SystemOperator) -> Respon
 
 
 @router.get("/dead-letters", response_model=DeadLettersOut, responses=problems(401, 403))
-async def get_dead_letters(caller: SystemOperator, page: CurrentPage) -> Response:
+async def get_dead_letters(
+    caller: SystemOperator,
+    page: CurrentPage,
+    is_open: Annotated[
+        Flag | None, Query(alias="open", description="`true`: neither requeued nor closed; `false`: one of both")
+    ] = None,
+) -> Response:
     """What was given up on, newest first."""
-    rows = await list_dead_letters(caller=caller, limit=page.limit + 1, before=page.before)
+    rows = await list_dead_letters(caller=caller, limit=page.limit + 1, before=page.before, is_open=is_open)
     return page_answer(rows, page, dict)
 
 
@@ -49,6 +66,12 @@ async def get_invariants(_caller: SystemOperator) -> Response:
             "rules": rules,
         }
     )
+
+
+@router.post("/dead-letters/{letter_id}/close", response_model=DeadLetterOut, responses=problems(401, 403, 409, 422))
+async def post_close(letter_id: EntityId, body: CloseIn, caller: SystemOperator) -> Response:
+    """Close a letter that is not to be tried again. The same reason again answers the same."""
+    return json_answer(await close_dead_letter(letter_id, reason=body.reason, caller=caller))
 
 
 @router.post("/dead-letters/{letter_id}/requeue", response_model=RequeuedOut, responses=problems(401, 403, 409, 422))

@@ -23,8 +23,14 @@ class MaintenanceOut(BaseModel):
     message: str | None
 
 
+class CloseIn(Body):
+    """Why a dead letter is not to be tried again."""
+
+    reason: Annotated[Printable, Field(min_length=1, max_length=500, examples=["Sent by a test of the old release"])]
+
+
 class DeadLetterOut(BaseModel):
-    """A task, payment or refund that was given up on, with the reason."""
+    """A task, message, payment or refund that was given up on, with the reason. It is open until it is requeued or closed."""
 
     id: str
     task: Annotated[str, Field(examples=["payments.process"])]
@@ -37,6 +43,13 @@ class DeadLetterOut(BaseModel):
     created_at: datetime
     requeued_at: datetime | None
     requeued_by: str | None
+    message: Annotated[
+        str | None,
+        Field(description="The content of a message that no task could be made of, cut, with card numbers masked"),
+    ]
+    closed_at: datetime | None
+    closed_by: str | None
+    close_reason: str | None
 
 
 class DeadLettersOut(BaseModel):

@@ -14,6 +14,7 @@ from celery import Celery
 from kombu.entity import Exchange, Queue
 from redis.asyncio import Redis
 
+from tests.chaos.broken_messages import BROKEN_ENVELOPES, CALL, CARD, UNREADABLE, envelope
 from tests.chaos.queues import broker_of, command, consumed, queued
 from tests.living import TAKE_UP_SECONDS, Living
 from tests.waiting import PATIENCE_SECONDS, eventually
@@ -93,6 +94,36 @@ async def test_messages_about_nothing_and_nonsense_harm_nobody(town: Living, bro
         await asyncio.to_thread(publish, town, [["pay_unknown"], [], ["x" * 5_000], ["pay_1", "pay_1"]])
         await consumed(broker, "payments")
         await town.reaches(await town.pay(), "completed")
+
+
+async def test_messages_that_no_task_can_be_made_of_become_dead_letters_and_harm_nobody(
+    town: Living, broker: Redis
+) -> None:
+    operator = town.api.signer.user(town.tenant, role="system_op")
+    before = {letter["id"] for letter in await town.sql("SELECT id FROM dead_letters")}
+
+    async def new_letters() -> list[dict[str, Any]]:
+        letters = await town.sql("SELECT * FROM dead_letters ORDER BY id")
+        return [letter for letter in letters if letter["id"] not in before]
+
+    planted = [*(envelope(*parts) for parts in UNREADABLE.values()), *BROKEN_ENVELOPES]
+    async with unaided(town):
+        await broker.lpush("payments", *planted)
+        letters = await eventually(new_letters, until=lambda found: len(found) >= len(planted), within=PATIENCE_SECONDS)
+        await consumed(broker, "payments")
+        await town.reaches(await town.pay(), "completed")
+    assert len(letters) == len(await new_letters()) == len(planted), [letter["reason"] for letter in letters]
+    assert CARD not in str(letters)
+    (unknown,) = (letter for letter in letters if letter["task"] == "payments.invented")
+    assert (unknown["arguments"], unknown["message"]) == (CALL[:2], None)
+    for letter in letters:
+        path = f"/ops/dead-letters/{letter['id']}"
+        if letter is not unknown:
+            assert letter["message"], letter
+            assert (await town.api.post(f"{path}/requeue", as_=operator)).status == 409
+        assert (await town.api.post(f"{path}/close", {"reason": "planted"}, as_=operator)).status == 200
+    answer = await town.api.get("/ops/dead-letters?open=true&limit=200", as_=operator)
+    assert not {letter["id"] for letter in answer.body["data"]} & {letter["id"] for letter in letters}
 
 
 async def test_a_poison_message_is_buried_with_its_traceback_and_others_go_on(town: Living) -> None:

@@ -55,7 +55,7 @@ def _open(entity: str) -> str:
 _OPEN = text(" UNION ALL ".join(_open(entity) for entity in MONEY))
 _LETTERS = text("""
     SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0)::float
-    FROM dead_letters WHERE requeued_at IS NULL
+    FROM dead_letters WHERE requeued_at IS NULL AND closed_at IS NULL
 """)
 _QUEUES = text("""
     SELECT queue, abs(extract(epoch FROM now() - coalesce(consumed_at, sent_at)))::float AS silent_seconds FROM canaries

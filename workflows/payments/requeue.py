@@ -2,7 +2,7 @@
 
 | step    | what                                                                                                   |
 |---------|--------------------------------------------------------------------------------------------------------|
-| look    | the letter, if it was not requeued before                                                               |
+| look    | the letter, if it is open and holds a task                                                              |
 | publish | its message: before the mark, so that with the broker away the press fails and can be repeated          |
 | mark    | by whom and when; a quarantined payment or refund becomes due at once, with its deaths forgotten         |
 
@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.dead_letters import dealt_with
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
 from workflows.machine import StateMachine
 from workflows.payments.states import PaymentRemark, PaymentStatus
@@ -23,10 +24,11 @@ from workflows.tenants.caller import Caller, caller_transaction
 from workflows.transitions import By, apply
 
 _TAKE = text("""
-    UPDATE dead_letters SET requeued_at = now(), requeued_by = :by WHERE id = :id AND requeued_at IS NULL
+    UPDATE dead_letters SET requeued_at = now(), requeued_by = :by
+    WHERE id = :id AND requeued_at IS NULL AND closed_at IS NULL
     RETURNING id, task, arguments, entity_id, requeued_at
 """)
-_KNOWN = text("SELECT task, arguments, requeued_at FROM dead_letters WHERE id = :id")
+_KNOWN = text("SELECT task, arguments, requeued_at, closed_at, message FROM dead_letters WHERE id = :id")
 
 
 PROCESSING, REQUEUE = PaymentStatus.PROCESSING, PaymentRemark.REQUEUE
@@ -68,12 +70,14 @@ async def requeue_dead_letter(
 
 
 async def _look(connection: AsyncConnection, letter_id: str) -> Requeued:
-    """A letter that was not requeued before. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
+    """Return a letter that is open and holds a task. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
     known = (await connection.execute(_KNOWN, {"id": letter_id})).one_or_none()
     if known is None:
         raise ResourceNotFound()
-    if known.requeued_at is not None:
-        raise InvalidStatusTransition(Detail("requeued_at", f"This letter was requeued at {known.requeued_at:%FT%TZ}"))
+    if known.requeued_at is not None or known.closed_at is not None:
+        raise InvalidStatusTransition(dealt_with(known.requeued_at, known.closed_at))
+    if known.message is not None:
+        raise InvalidStatusTransition(Detail("message", "No task can be made of this message: close the letter"))
     return Requeued(known.task, known.arguments)
 
 

@@ -98,11 +98,13 @@ LEAST: dict[str, str] = {
     "PUT /ops/maintenance": "system_op",
     "GET /ops/dead-letters": "system_op",
     "POST /ops/dead-letters/{letter_id}/requeue": "system_op",
+    "POST /ops/dead-letters/{letter_id}/close": "system_op",
 }
 """Route → the lowest role that may (``api.md``)."""
 
 CASH = {"type": "cash"}
 BODIES: dict[str, list[dict[str, Any]]] = {
+    "POST /ops/dead-letters/{letter_id}/close": [{"reason": "r"}],
     "POST /payments": [
         {"amount": 1, "method": CASH, "bill_id": "{bill}", "store_id": "store-a"},
         {"amount": 1, "method": CASH, "store_id": "{store}"},

@@ -15,6 +15,7 @@ from tests.integration.payments.evidence import Admin, all_of, evidence
 from workers import dead_letters
 from workflows.dead_letters import bury
 from workflows.payments.claim import PAYMENTS
+from workflows.payments.overview import take_overview
 
 
 @pytest.fixture
@@ -133,11 +134,102 @@ async def test_dead_letters_are_for_operators_alone(api: Api, tenant: Tenant, si
     for answer in (
         await api.get("/ops/dead-letters", as_=token),
         await api.post("/ops/dead-letters/ddl_1/requeue", as_=token),
+        await api.post("/ops/dead-letters/ddl_1/close", {"reason": "r"}, as_=token),
         await api.call("PUT", "/ops/maintenance", {"enabled": True}, as_=token),
     ):
         assert (answer.status, answer.code) == (403, "AUTHORIZATION_ERROR")
 
 
 async def test_an_unknown_letter_is_not_there(api: Api, tenant: Tenant, signer: Signer) -> None:
-    answer = await api.post("/ops/dead-letters/ddl_unknown/requeue", as_=signer.user(tenant, role="system_op"))
-    assert (answer.status, answer.code) == (404, "RESOURCE_NOT_FOUND")
+    operator = signer.user(tenant, role="system_op")
+    for action, body in (("requeue", None), ("close", {"reason": "r"})):
+        answer = await api.post(f"/ops/dead-letters/ddl_unknown/{action}", body, as_=operator)
+        assert (answer.status, answer.code) == (404, "RESOURCE_NOT_FOUND")
+
+
+async def test_an_operator_closes_a_letter_with_a_reason_and_the_same_again_changes_nothing(
+    api: Api, tenant: Tenant, signer: Signer, payments: PaymentMaker, admin: Admin
+) -> None:
+    _, letter_id = await quarantined(payments, admin)
+    operator = signer.user(tenant, role="system_op")
+    path = f"/ops/dead-letters/{letter_id}"
+    closed = await api.post(f"{path}/close", {"reason": "a test of the old release"}, as_=operator)
+    assert (closed.status, closed.body["close_reason"]) == (200, "a test of the old release")
+    assert closed.body["closed_by"] == "usr_system_op"
+    again = await api.post(f"{path}/close", {"reason": "a test of the old release"}, as_=operator)
+    assert (again.status, again.body) == (200, closed.body)
+    other = await api.post(f"{path}/close", {"reason": "another"}, as_=operator)
+    assert (other.status, other.code, other.details[0]["field"]) == (409, "INVALID_STATUS_TRANSITION", "closed_at")
+    requeued = await api.post(f"{path}/requeue", as_=operator)
+    assert (requeued.status, requeued.details[0]["field"]) == (409, "closed_at")
+
+
+async def test_a_requeued_letter_cannot_be_closed(
+    api: Api, tenant: Tenant, signer: Signer, payments: PaymentMaker, admin: Admin
+) -> None:
+    _, letter_id = await quarantined(payments, admin)
+    operator = signer.user(tenant, role="system_op")
+    assert (await api.post(f"/ops/dead-letters/{letter_id}/requeue", as_=operator)).status == 200
+    answer = await api.post(f"/ops/dead-letters/{letter_id}/close", {"reason": "r"}, as_=operator)
+    assert (answer.status, answer.details[0]["field"]) == (409, "requeued_at")
+
+
+@pytest.mark.parametrize(
+    "body", [None, {}, {"reason": ""}, {"reason": " "}, {"reason": None}, {"reason": "r" * 501}, {"reason": "a\x00b"}]
+)
+async def test_a_letter_is_not_closed_without_a_reason(
+    api: Api, tenant: Tenant, signer: Signer, body: dict[str, Any] | None
+) -> None:
+    answer = await api.post("/ops/dead-letters/ddl_1/close", body, as_=signer.user(tenant, role="system_op"))
+    assert answer.status in {400, 422}, answer.body
+    assert answer.status == 422 or body is None
+
+
+async def test_a_card_number_in_the_reason_is_refused(api: Api, tenant: Tenant, signer: Signer) -> None:
+    operator = signer.user(tenant, role="system_op")
+    answer = await api.post("/ops/dead-letters/ddl_1/close", {"reason": "4111 1111 1111 1111"}, as_=operator)
+    assert (answer.status, answer.details[0]["field"]) == (422, "reason")
+    assert "4111" not in str(answer.body)
+
+
+async def test_the_gauge_and_the_filter_count_open_letters_alone_and_a_new_failure_counts_again(
+    api: Api, tenant: Tenant, signer: Signer, payments: PaymentMaker, admin: Admin
+) -> None:
+    operator = signer.user(tenant, role="system_op")
+    before = (await take_overview()).dead_letters
+    payment_id, first = await quarantined(payments, admin)
+    _, second = await quarantined(payments, admin)
+    assert (await take_overview()).dead_letters == before + 2
+    assert (await api.post(f"/ops/dead-letters/{first}/requeue", as_=operator)).status == 200
+    assert (await api.post(f"/ops/dead-letters/{second}/close", {"reason": "r"}, as_=operator)).status == 200
+    assert (await take_overview()).dead_letters == before
+
+    async def listed(query: str) -> set[str]:
+        answer = await api.get(f"/ops/dead-letters?limit=200{query}", as_=operator)
+        assert answer.status == 200
+        return {letter["id"] for letter in answer.body["data"]} & {first, second}
+
+    assert await listed("") == {first, second}
+    assert await listed("&open=false") == {first, second}
+    assert await listed("&open=true") == set()
+    assert (await api.get("/ops/dead-letters?open=perhaps", as_=operator)).status == 400
+    for _ in range(4):
+        await PAYMENTS.claim([payment_id], worker="dies", lease_seconds=30)
+        await time_passes(admin, payment_id, seconds=31)
+    assert (await take_overview()).dead_letters == before + 1
+
+
+async def test_a_message_of_which_no_task_can_be_made_can_only_be_closed(
+    api: Api, tenant: Tenant, signer: Signer, admin: Admin
+) -> None:
+    task_id = uuid_utils.uuid7().hex
+    await bury("unreadable", task_id=task_id, arguments=[], deliveries=1, reason="r", traceback="", message="body: ?")
+    (letter,) = await all_of(admin, b"SELECT id FROM dead_letters WHERE task_id = %s", task_id)
+    operator = signer.user(tenant, role="system_op")
+    answer = await api.post(f"/ops/dead-letters/{letter['id']}/requeue", as_=operator)
+    assert (answer.status, answer.details) == (
+        409,
+        [{"field": "message", "issue": "No task can be made of this message: close the letter"}],
+    )
+    closed = await api.post(f"/ops/dead-letters/{letter['id']}/close", {"reason": "r"}, as_=operator)
+    assert (closed.status, closed.body["message"]) == (200, "body: ?")

@@ -47,6 +47,7 @@ OPERATION_IDS = {
     "getInvariants": "GET /api/v1/ops/invariants",
     "listDeadLetters": "GET /api/v1/ops/dead-letters",
     "requeueDeadLetter": "POST /api/v1/ops/dead-letters/{letter_id}/requeue",
+    "closeDeadLetter": "POST /api/v1/ops/dead-letters/{letter_id}/close",
     "refundPayment": "POST /api/v1/payments/{payment_id}/refund",
     "listPaymentRefunds": "GET /api/v1/payments/{payment_id}/refunds",
     "listRefunds": "GET /api/v1/refunds",

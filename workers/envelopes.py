@@ -1,0 +1,65 @@
+"""Give a message of any bytes a form that kombu can take, so that it is stored as a dead letter.
+
+kombu reads what lies in a queue as JSON with certain parts. Anything else raised in the worker's main loop: the process ended,
+and the message was lost.
+"""
+
+import base64
+from typing import Any
+
+from kombu.transport import redis as kombu_redis
+from uuid_utils import uuid7
+
+BYTES = "application/octet-stream"
+
+redis: Any = kombu_redis  # it publishes no types
+_loads, _deliver = redis.loads, redis.Transport._deliver
+
+
+def tolerate_any_bytes() -> None:
+    """Make kombu hand over a message that it cannot read, with its bytes as the body and without headers."""
+    redis.loads = _read
+    redis.Transport._deliver = _deliver_whole
+
+
+def whole(message: Any, queue: str) -> Any:
+    """Return the message itself if it has the parts that kombu needs, else one with its text as the body."""
+    match message:
+        case {
+            "headers": dict() | None,
+            "properties": {"delivery_tag": str(), "delivery_info": {"exchange": str(), "routing_key": str()}},
+        } if isinstance(message.get("body", ""), str):
+            return message
+    text = message if isinstance(message, str) else redis.dumps(_decoded(message))
+    return {
+        "body": base64.b64encode(text.encode(errors="replace")).decode(),
+        "content-type": BYTES,
+        "content-encoding": "binary",
+        "headers": {},
+        "properties": {
+            "delivery_tag": str(uuid7()),
+            "delivery_info": {"exchange": queue, "routing_key": queue},
+            "body_encoding": "base64",
+            "priority": 0,
+        },
+    }
+
+
+def _decoded(message: Any) -> Any:
+    """Return the message with its body as text: card data would not be found in base64."""
+    try:
+        body = base64.b64decode(message["body"], validate=True).decode(errors="replace")
+    except (KeyError, TypeError, ValueError):
+        return message
+    return {**message, "body": body}
+
+
+def _read(text: str) -> Any:
+    try:
+        return _loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _deliver_whole(transport: Any, message: Any, queue: str) -> None:
+    _deliver(transport, whole(message, queue), queue)
