@@ -1,0 +1,18 @@
+"""A service at rest logs nothing: what probes and scrapers ask every few seconds is logged only where it fails."""
+
+import logging
+
+import pytest
+
+from tests.harness import Api
+
+
+async def test_successful_probes_are_not_logged_and_everything_else_is(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "api.requests")
+    asked = ["//health/live", "//health/ready", "//metrics", "//health/live?x=1", "//health/elsewhere", "//docs"]
+    answers = {path: (await api.get(path)).status for path in asked}
+    assert answers == dict(zip(asked, (200, 200, 200, 400, 404, 200), strict=True))
+    logged = [(record.path, record.status) for record in caplog.records if record.name == "api.requests"]  # type: ignore[attr-defined]
+    assert logged == [("/health/live", 400), ("/health/elsewhere", 404), ("/docs", 200)]
