@@ -50,7 +50,7 @@ class ReportingRequest(Request):
     @property
     def argsrepr(self) -> str:
         """The ids in the arguments, all of them, and nothing else."""
-        return ", ".join(IDS.findall(self._argsrepr))
+        return ", ".join(IDS.findall(str(self._argsrepr)))  # a header may be anything
 
     @property
     def kwargsrepr(self) -> str:

@@ -99,6 +99,13 @@ def test_all_ids_of_a_message_are_shown_and_nothing_else_of_its_arguments() -> N
     assert made.kwargsrepr == ""
 
 
+@pytest.mark.parametrize("header", [None, 4111111111111111, {"amount": 1200}, [], b"\xff"])
+def test_a_header_of_any_kind_is_shown_as_no_ids_and_stops_no_consumer(header: Any) -> None:
+    made, _ = request(ReportingRequest)
+    made._argsrepr = header
+    assert made.argsrepr == ""
+
+
 def test_of_an_error_only_its_name_is_reported() -> None:
     made, events = request(ReportingRequest)
     made.send_event("task-failed", exception=f"ValueError('no such card {CARD}')", traceback=f"… {CARD} …")
