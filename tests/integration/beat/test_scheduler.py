@@ -92,7 +92,7 @@ def test_messages_carry_no_time_by_which_another_machines_clock_could_judge_them
 def test_a_pause_of_beat_is_followed_by_one_message_of_each_kind(broker: Redis, clock: Clock, scheduler: Any) -> None:
     clock.seconds += 26 * HOUR
     scheduler.tick()
-    assert sent(broker) == 6
+    assert sent(broker) == 7
     assert broker.llen("settlements") == 1
 
 
