@@ -15,6 +15,7 @@ without a pin, although the lock pins coverage.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import importlib.util
@@ -42,6 +43,8 @@ PIP_WAYS = ("CONFIG_FILE", "CACHE_DIR", "NO_CACHE_DIR", "TIMEOUT", "DEFAULT_TIME
 PIP_KEPT = {
     f"PIP_{name}" for name in (*PIP_SOURCES, *PIP_WAYS, "KEYRING_PROVIDER", "USE_FEATURE", "USE_DEPRECATED", "LOG")
 }
+NO_CACHE = "Failed to initialize cache"  # as uv says it
+NO_ROOM = os.strerror(errno.ENOSPC)  # pip would fail in the same way, a minute later
 MOST_LINES = 10  # at the beginning, and at the end, of what a program said that failed
 OLDEST_PYTHON = (3, 11)
 # venv refuses a path with a colon for the sake of PATH, which nothing here looks the environment up in.
@@ -182,7 +185,7 @@ def install(python: Path) -> None:
     if uv:
         said = install_by_uv(uv, lines, python)
         causes = [("uv could not install the packages", said)] if said else []
-    if causes and has_pip():
+    if causes and has_pip() and NO_ROOM not in causes[0][1]:
         say(f"{causes[0][0]}, so pip does it, which takes longer …")
         said = install_by_pip(lines, python)
         causes = [*causes, ("pip could not install the packages", said)] if said else []
@@ -206,7 +209,7 @@ def install_by_uv(uv: str, lines: str, python: Path) -> str:
     words = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *PINNED, "-"]
     others = {name: value for name, value in os.environ.items() if name not in UV_ELSEWHERE}
     said = failure(words, lines=lines, variables={**others, **SYSTEM_CERTIFICATES})
-    if "cache" in said.lower():  # a home that is read-only or belongs to somebody else
+    if NO_CACHE in said:  # a home that is read-only or belongs to somebody else
         said = said and failure([*words, "--no-cache"], lines=lines, variables={**others, **SYSTEM_CERTIFICATES})
     return said
 

@@ -128,12 +128,23 @@ def test_a_place_whose_name_is_not_utf8_is_refused_with_what_to_do(tmp_path: Pat
 
 
 def bootstrap(python: Path, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `run.py doctor --help` with an environment that is not there yet."""
+    """Run `run.py doctor` with an environment that is not there yet."""
     return subprocess.run(
-        [python, str(ROOT / "run.py"), "doctor", "--help"],
+        [python, str(ROOT / "run.py"), "doctor"],
         env={"HOME": str(folder), "MPAC_VENV": str(folder / "environment"), **variables},
         capture_output=True,
         text=True,
         check=False,
         timeout=HANGS_AFTER_SECONDS,
     )
+
+
+def test_a_home_that_cannot_be_written_to_is_no_reason_to_fail(tmp_path: Path) -> None:
+    (tmp_path / "home").touch()  # even root cannot make a cache below a file
+    uv = Path(sys.executable).with_name("uv")
+    python = bare_python(tmp_path / "environment")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path / "home"))
+        patch.setenv("UV_CACHE_DIR", str(tmp_path / "home" / "cache"))
+        said = run.install_by_uv(str(uv), "", python)
+    assert run.NO_CACHE not in said
