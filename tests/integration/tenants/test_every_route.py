@@ -97,6 +97,7 @@ LEAST: dict[str, str] = {
     "PATCH /merchants/{merchant_id}": "psp_admin",
     "PUT /ops/maintenance": "system_op",
     "GET /ops/dead-letters": "system_op",
+    "GET /ops/invariants": "system_op",
     "POST /ops/dead-letters/{letter_id}/requeue": "system_op",
     "POST /ops/dead-letters/{letter_id}/close": "system_op",
 }
