@@ -1,6 +1,7 @@
 """What run.py answers before anything is installed, and what the installed command line answers to the same words."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -104,7 +105,8 @@ def test_two_swapped_letters_of_any_command_are_recognised(command: str) -> None
 
 
 def test_a_reader_that_stops_early_is_no_error(tmp_path: Path) -> None:
-    script = f"set -e; {sys.executable} -m mpac --help | true; {sys.executable} {ROOT}/run.py --help | true"
+    python, program = shlex.quote(sys.executable), shlex.quote(str(ROOT / "run.py"))
+    script = f"set -e; {python} -m mpac --help | true; {python} {program} --help | true"
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=ROOT,
