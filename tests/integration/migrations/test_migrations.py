@@ -16,6 +16,13 @@ from tests.harness import alembic_config, database_variable, empty_database, mig
 
 VERSIONS = Path(__file__).parents[3] / "migrations" / "versions"
 
+FIRST_IN_USE = "0018"  # those before it were never run on a database in use
+GROWING = re.compile(r"payment|refund|order|bill|settlement|ledger|statement|break|idempotency|\{")
+"""Names of tables that may hold millions of rows; also a name that is put into the statement."""
+
+BLOCKING_INDEX = re.compile(r"CREATE (?:UNIQUE )?INDEX (?!CONCURRENTLY)\S+\s+ON\s+(\S+)")
+NEW_TABLE = re.compile(r"CREATE TABLE (\w+)")
+
 SCHEMA = """
     SELECT 'column', table_name, column_name, data_type || is_nullable || coalesce(column_default, '')
     FROM information_schema.columns WHERE table_schema = 'public'
@@ -91,3 +98,13 @@ def test_the_migrations_are_one_line_without_branches() -> None:
 @pytest.mark.parametrize("path", sorted(VERSIONS.glob("*.py")), ids=lambda path: path.name)
 def test_a_migration_imports_nothing_that_may_change_later(path: Path) -> None:
     assert re.findall(r"^(?:from|import) (\S+)", path.read_text(), re.MULTILINE) == ["alembic"]
+
+
+IN_USE = [path for path in sorted(VERSIONS.glob("*.py")) if path.name >= FIRST_IN_USE]
+
+
+@pytest.mark.parametrize("path", IN_USE, ids=lambda path: path.name)
+def test_no_migration_stops_the_writes_to_a_large_table_while_it_builds_an_index(path: Path) -> None:
+    said = path.read_text()
+    large = [table for table in BLOCKING_INDEX.findall(said) if GROWING.search(table)]
+    assert set(large) <= set(NEW_TABLE.findall(said)), "build it CONCURRENTLY: every write would wait"
