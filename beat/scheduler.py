@@ -12,7 +12,7 @@ from typing import Any
 
 from celery.beat import Scheduler
 
-from beat.queues import messages_waiting
+from workers.queues import messages_waiting
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from celery.signals import worker_ready, worker_shutting_down
 
-from beat.queues import messages_waiting
 from workers.app import QUEUES, settings
 from workers.canaries import sing
+from workers.queues import messages_waiting
 from workers.runtime import run, runtime
 from workflows.canaries import find_silent_queues, note_beat, note_sent
 
