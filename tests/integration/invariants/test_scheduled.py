@@ -7,7 +7,6 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import DictRow
-from sqlalchemy import text
 
 from tests.factories import Tenant
 from tests.harness import Api
@@ -19,7 +18,15 @@ from workflows.invariants.scheduled import check_on_schedule
 Admin = psycopg.AsyncConnection[DictRow]
 CLEAN = Rule("I1", "holds", "It holds.", "SELECT 7", "SELECT 'x' AS id, 'p' AS problem WHERE false")
 BROKEN = Rule("I2", "broken", "It is broken.", "SELECT 5", "SELECT 'pay_1' AS id, 'wrong' AS problem")
-SLOW = Rule("I3", "slow", "It takes too long.", "SELECT 1", "SELECT 'x' AS id, pg_sleep(20)::text AS problem")
+SLOW = Rule(
+    "I3",
+    "slow",
+    "It is cancelled as by its time limit, without waiting for that.",
+    "SELECT 1",
+    "SELECT 'x' AS id, pg_cancel_backend(pg_backend_pid())::text || pg_sleep(60)::text AS problem",
+)
+LIMITS = "current_setting('statement_timeout') || ' ' || current_setting('max_parallel_workers_per_gather')"
+LIMITED = Rule("I5", "limited", "It tells its limits.", "SELECT 1", f"SELECT 'x' AS id, {LIMITS} AS problem")
 WRITES = Rule(
     "I4",
     "writes",
@@ -31,9 +38,7 @@ WRITES = Rule(
 
 @pytest.fixture
 async def none_yet(engines: None, admin: Admin, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[pytest.MonkeyPatch]:
-    """No check was made, and a rule has 0.1 s."""
-    short = text("SET LOCAL statement_timeout = '100ms'")
-    monkeypatch.setattr(scheduled, "_LIMITS", (scheduled._LIMITS[0], short, scheduled._LIMITS[2]))
+    """No check was made, and the first period has passed."""
     await admin.execute("DELETE FROM invariant_results")
     await admin.execute("DELETE FROM invariant_runs")
     assert await check_on_schedule(period_seconds=0, review_after_seconds=1) == 0, "the first period has to pass"
@@ -119,9 +124,16 @@ async def test_checks_are_one_at_a_time_and_rules_that_waited_come_first(
         assert await run(CLEAN, patch=none_yet, period=60) == 0
     none_yet.setattr(scheduled, "ALL_SECONDS", 0.0)
     assert await run(CLEAN, BROKEN, patch=none_yet) == 0
-    none_yet.setattr(scheduled, "ALL_SECONDS", 0.001)
+    none_yet.setattr(scheduled, "ALL_SECONDS", 60.0)
     await run(CLEAN, BROKEN, patch=none_yet)
-    assert "broken" in await kept(admin), "it waited the longest"
+    found = await kept(admin)
+    assert found["broken"]["tried_at"] < found["holds"]["tried_at"], "it waited the longest"
+
+
+async def test_a_rule_has_its_time_limit_and_no_parallel_workers(admin: Admin, none_yet: pytest.MonkeyPatch) -> None:
+    await run(LIMITED, patch=none_yet)
+    (told,) = (await kept(admin))["limited"]["examples"]
+    assert told["problem"] == f"{scheduled.RULE_SECONDS}s 0"
 
 
 async def test_a_check_changes_nothing(admin: Admin, none_yet: pytest.MonkeyPatch) -> None:
