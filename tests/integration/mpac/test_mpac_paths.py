@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import unicodedata
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def test_a_doctor_that_is_interrupted_leaves_nothing(tmp_path: Path, number: sig
     command = [sys.executable, "-m", "mpac", "doctor", "--home", str(tmp_path / "state")]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     while not list(tmp_path.glob(".state-doctor-*/logs")) and process.poll() is None:
-        pass
+        time.sleep(0.01)
     process.send_signal(number)
     said = process.communicate(timeout=HANGS_AFTER_SECONDS)[0].decode()
     assert "Interrupted" in said, said

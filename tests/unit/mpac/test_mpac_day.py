@@ -150,7 +150,7 @@ def test_each_side_of_a_break_stands_in_its_own_currency() -> None:
 def test_a_sum_that_is_missing_is_a_dash_and_one_below_zero_has_its_sign() -> None:
     one = {**BREAK, "currency": "KWD", "ours": None, "theirs": 1_500, "difference": -1_500, "their_line": None}
     (line,) = [row for row in printed(tables.breaks([one])).splitlines() if row.startswith("missing at provider")]
-    assert line.split()[3:6] == ["—", "KWD\xa01.500", "-KWD\xa01.500"] or line.split()[3] == "—"
+    assert line.split()[3:6] == ["—", "KWD1.500", "-KWD1.500"]
 
 
 @pytest.mark.parametrize(("currency", "said"), [("USD", "$2,459.20"), ("KWD", "KWD"), ("JPY", "¥245,920")])
