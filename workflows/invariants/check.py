@@ -43,11 +43,6 @@ async def audit_database(*, review_after_seconds: float = REVIEW_AFTER_SECONDS) 
         return Audit(findings, await count_rows(connection))
 
 
-async def check_invariants(*, review_after_seconds: float = REVIEW_AFTER_SECONDS) -> list[Finding]:
-    """Return what every rule found in the whole database. Raises ``ServiceUnavailable`` if the database is away."""
-    return (await audit_database(review_after_seconds=review_after_seconds)).findings
-
-
 async def check(
     connection: AsyncConnection, rules: Iterable[Rule], *, review_after_seconds: float = REVIEW_AFTER_SECONDS
 ) -> list[Finding]:
