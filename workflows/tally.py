@@ -54,7 +54,8 @@ FAILURES = frozenset(
         *("exceeds_captured", "charge_not_found", "charge_not_succeeded", "currency_mismatch", "cancelled"),
     }
 )
-"""The words of ``failure_code`` that are labels. A provider may invent others, so these would have no bound."""
+"""The values of ``failure_code`` that are labels: all of ``providers.codes``, which is a layer above, and common ones of
+providers. A provider may invent others, so these would have no bound."""
 
 FINAL = frozenset({"completed", "failed", "cancelled"})
 
@@ -92,18 +93,13 @@ class Tally:
         taken, self.counts = self.counts, {}
         return [Delta(*key, value) for key, value in sorted(taken.items())]
 
-    def give_back(self, deltas: Iterable[Delta]) -> None:
-        """Count again what could not be written."""
-        for delta in deltas:
-            self.add(delta.name, delta.labels, delta.value, delta.part)
-
 
 TALLY = Tally()
 
-Outcome = tuple[str, str, str, str, str, float]
+FinalRow = tuple[str, str, str, str, str, float]
 """Entity, method, provider, status, failure code and seconds since it was created."""
 
-_uncommitted: dict[int, list[Outcome]] = {}
+_uncommitted: dict[int, list[FinalRow]] = {}
 """By transaction: the outcomes that it has written."""
 
 
@@ -117,12 +113,12 @@ def outcome_written(
     _uncommitted.setdefault(id(transaction), []).append((entity, method, provider, status, failure, seconds))
 
 
-def written_by(transaction: object) -> list[Outcome] | None:
+def written_by(transaction: object) -> list[FinalRow] | None:
     """Return the outcomes of a transaction that ends, and forget them."""
     return _uncommitted.pop(id(transaction), None) if _uncommitted else None
 
 
-def count_outcomes(outcomes: Iterable[Outcome]) -> None:
+def count_outcomes(outcomes: Iterable[FinalRow]) -> None:
     """Count the outcomes of a transaction that has committed."""
     for entity, method, provider, status, failure, seconds in outcomes:
         TALLY.add(f"{entity}s_final", (method, provider, status, failure))

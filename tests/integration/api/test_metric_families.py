@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg.rows import DictRow
 
+from api.metric_families import SHOWN_FAILURES
 from tests.factories import CASH, TERMINAL, Tenant
 from tests.fakes import FakeProvider
 from tests.harness import ROOT, Api
@@ -21,6 +22,7 @@ from workflows.heartbeats import forget_worker, note_worker
 from workflows.metric_totals import Additions, read_totals
 from workflows.payments.cancel import cancel_payment
 from workflows.providers.base import Declined, Succeeded, Unavailable, Unknown
+from workflows.providers.codes import FailureCode
 from workflows.tally import FAILURES, TALLY, Delta, count_outcomes
 
 Admin = psycopg.AsyncConnection[DictRow]
@@ -198,9 +200,10 @@ async def test_what_is_rolled_back_is_not_counted(engines: None) -> None:
 @pytest.fixture
 async def nothing_counted(engines: None) -> AsyncIterator[None]:
     """What other tests have counted is put aside."""
-    aside = TALLY.take()
+    aside, TALLY.counts = TALLY.counts, {}
     yield
-    TALLY.give_back(aside)
+    for (name, labels, part), value in aside.items():
+        TALLY.add(name, labels, value, part)
 
 
 async def test_an_addition_whose_commit_was_in_doubt_counts_once(nothing_counted: None, admin: Admin) -> None:
@@ -236,5 +239,6 @@ async def test_processes_add_to_the_same_totals_and_none_waits_for_another(nothi
 
 
 def test_words_that_a_provider_invents_are_one_label() -> None:
-    assert {"insufficient_funds", "provider_unavailable", "declined"} <= FAILURES
+    assert {*map(str, FailureCode), "insufficient_funds"} <= FAILURES
+    assert {*SHOWN_FAILURES} <= {*FAILURES, tally.OTHER_FAILURE}
     assert len(FAILURES) < 40
