@@ -2,13 +2,12 @@
 
 from workflows.tally import TALLY
 
+METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+OTHER = "OTHER"
+"""A client may send any method; as labels, these would have no bound."""
+
 
 def count(method: str, status: int, seconds: float) -> None:
     """One request was answered."""
     TALLY.add("http_requests", (method if method in METHODS else OTHER, str(status)))
     TALLY.observe("http_request_seconds", (), seconds)
-
-
-METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
-OTHER = "OTHER"
-"""A client may send any method; as labels, these would have no bound."""

@@ -62,13 +62,13 @@ def gauges(now: Now) -> Iterator[Metric]:
     """Return the families of what is open."""
     yield from _open_rows(now.overview)
     yield from _silence(now)
-    yield _gauge("dead_letters", "What was given up on and neither requeued nor closed.", now.overview.dead_letters)
+    yield _gauge("dead_letters", "Dead letters that are neither requeued nor closed.", now.overview.dead_letters)
     oldest = now.overview.dead_letters_oldest_seconds
-    yield _gauge("dead_letters_oldest_seconds", "How long the oldest of these has waited.", oldest)
+    yield _gauge("dead_letters_oldest_seconds", "Seconds since the oldest of these was given up.", oldest)
     days = {(each.reason,): each for each in now.waiting}
     meaning = "Closed days that wait for a person."
     yield _labelled("days_waiting", meaning, ["reason"], {key: each.count for key, each in days.items()})
-    meaning = "Since the oldest of these days ended."
+    meaning = "Seconds since the oldest of these days ended."
     ages = {key: each.oldest_seconds for key, each in days.items()}
     yield _labelled("days_waiting_oldest_seconds", meaning, ["reason"], ages)
     yield from _settlements(now)
@@ -86,7 +86,7 @@ def _open_rows(overview: Overview) -> Iterator[Metric]:
             field = f"{group}_amount"
             yield _group(f"{field}_minor_units", "Their sum, in minor units of the currency.", field, found)
             field = f"{group}_oldest_seconds"
-            yield _group(field, "How long the oldest of these has lasted.", field, found)
+            yield _group(field, "Seconds for which the oldest of these has lasted.", field, found)
 
 
 def _group(name: str, meaning: str, field: str, found: Mapping[tuple[str, str, str, str], OpenRows]) -> Metric:
@@ -102,15 +102,15 @@ def _group(name: str, meaning: str, field: str, found: Mapping[tuple[str, str, s
 def _silence(now: Now) -> Iterator[Metric]:
     never = since_start(math.inf)
     silent = {(queue,): now.overview.silent_seconds.get(queue, never) for queue in now.queues}
-    yield _labelled("queue_silent_seconds", "Since a queue was last consumed.", ["queue"], silent)
+    yield _labelled("queue_silent_seconds", "Seconds since a queue was last consumed.", ["queue"], silent)
     waiting = {(queue,): math.nan if number is None else number for queue, number in now.queues.items()}
     meaning = "Messages that wait in a queue, NaN if the broker does not answer this process."
     yield _labelled("queue_messages", meaning, ["queue"], waiting)
     ages = {(one.worker,): max(one.seen, never if one.heard is None else one.heard) for one in now.workers}
-    yield _labelled("worker_silent_seconds", "Since a worker last consumed a message.", ["worker"], ages)
-    meaning = "Since a worker last received a sweep from beat."
+    yield _labelled("worker_silent_seconds", "Seconds since a worker last consumed a message.", ["worker"], ages)
+    meaning = "Seconds since a worker last received a sweep from beat."
     yield _gauge("beat_silent_seconds", meaning, now.overview.beat_silent_seconds)
-    meaning = "Since the broker last took a message from this process."
+    meaning = "Seconds since the broker last took a message from this process."
     yield _gauge("broker_silent_seconds", meaning, now.broker_silent_seconds)
 
 
@@ -127,7 +127,7 @@ def _settlements(now: Now) -> Iterator[Metric]:
 
 
 def _invariants(rules: list[dict[str, Any]]) -> Iterator[Metric]:
-    """Nothing is said of a rule that was never finished: zero violations would be a claim."""
+    """Return the families of the invariants. A rule that was never finished has no sample: zero would be a claim."""
     found = {(rule["invariant"], rule["rule"]): rule["violations"] for rule in rules if rule["finished_at"]}
     meaning = "Violations of a rule when it was last checked."
     yield _labelled("invariant_violations", meaning, ["invariant", "rule"], found)
@@ -137,7 +137,7 @@ def _invariants(rules: list[dict[str, Any]]) -> Iterator[Metric]:
     meaning = "Rules whose last scheduled check was not finished within its time."
     yield _gauge("invariant_rules_unfinished", meaning, unfinished)
     oldest = min((rule["finished_at"].timestamp() for rule in rules if rule["finished_at"]), default=0.0)
-    meaning = "When the rule that was checked longest ago was checked, since 1970; 0 if none ever was."
+    meaning = "Unix time of the oldest result of a rule; 0 until a rule was checked."
     yield _gauge("invariant_check_timestamp_seconds", meaning, oldest)
 
 

@@ -91,7 +91,8 @@ def _without_query(app: ASGIApp) -> ASGIApp:
 def _detail(name: str, known: list[str]) -> Detail:
     """Return what is wrong with ``name``, with the name that was probably meant."""
     if not _SAYABLE.fullmatch(name):
-        return Detail("query", "It has a parameter that does not exist here" if name else "It has a nameless parameter")
+        issue = "One of its parameters does not exist on this route" if name else "One of its parameters has no name"
+        return Detail("query", issue)
     plain = _HUMP.sub("_", name).lower().replace("-", "_").partition("[")[0]
     if near := get_close_matches(plain, known, n=1):
         return Detail(name, f"There is no such query parameter. Did you mean {near[0]}?")

@@ -27,7 +27,7 @@ asynchronously and reports the outcome.
 - Amounts are whole numbers of **minor units** of an ISO 4217 currency: `1000` JPY is 1,000 yen, `1000` USD is 10 dollars.
 - Timestamps are RFC 3339 in UTC. Ids are text of at most 80 characters: a prefix and a UUIDv7.
 - Lists are paged: send the `next_cursor` of a page as `cursor` of the next one; it is `null` on the last page.
-- Unknown body fields are refused (422) and unknown query names are refused (400), so that a typo never loses meaning.
+- Unknown body fields are refused (422) and unknown query names are refused (400), so a typo is never silently ignored.
 - **Answers may grow.** Ignore fields that you do not know, and treat an unknown value of an enumeration as you would treat an
   unknown outcome: show it and do not act on it. Existing fields, values and operation ids do not change their meaning.
 - Nothing that could be a card number (13 to 19 digits that pass the Luhn test) is accepted in any field, key or query: 422."""
@@ -35,8 +35,9 @@ asynchronously and reports the outcome.
 RULES = f"""### When to charge again: the four rules of a terminal
 1. **One key per intention.** Make the `{HEADER}` and the `client_reference` when the cashier presses the button, store both,
    and send the same ones until there is an answer.
-2. **A lost answer is no answer.** After a time-out, a reset, 429, 500 or 503, send the same request with the same key after
-   `Retry-After` or a second or two. After a restart, find the payment with `listPayments` and its `client_reference`.
+2. **A lost answer says nothing about the outcome.** After a time-out, a reset, 429, 500 or 503, send the same request with
+   the same key after `Retry-After` or a second or two. After a restart, find the payment with `listPayments` and its
+   `client_reference`.
 3. **Only a final status is an outcome:** `completed`, `failed`, `cancelled` (and later `refunded`). Until then, wait.
 4. **`outcome_known: false` means: do not charge again**, neither on another terminal nor by another method.
    It resolves itself.
@@ -68,8 +69,12 @@ FATES = (
         "does nothing; no answer",
         "in doubt, sent again with the same reference, `completed`",
     ),
-    ("`unavailable:<n>`", "says 503 *n* times", "tried again, `completed`; above 5: `failed`, `provider_unavailable`"),
-    ("`rate_limited:<n>`", "says 429 *n* times", "tried again, `completed`"),
+    (
+        "`unavailable:<n>`",
+        "answers 503 *n* times",
+        "tried again, `completed`; above 5: `failed`, `provider_unavailable`",
+    ),
+    ("`rate_limited:<n>`", "answers 429 *n* times", "tried again, `completed`"),
     ("`slow:<ms>`", "charges and answers late", "`completed`"),
     ("`pending:<ms>`", "decides later", "`processing`, then `completed`"),
     ("`not_found_lie:<ms>`", "charges and denies it for a while", "in doubt, then `completed`; charged once"),
@@ -77,7 +82,7 @@ FATES = (
     ("`ignore_idempotency`", "would charge the same key twice", "`completed`; charged once"),
     ("`partial:<amount>`", "charges another amount", "`processing` with `needs_review`"),
 )
-"""Words of the sandbox provider, what it does, how the payment ends."""
+"""Faults of the sandbox provider, what it does, how the payment ends."""
 
 
 def render_page(settings: Settings) -> str:
@@ -90,7 +95,7 @@ def render_page(settings: Settings) -> str:
             f"## Rules\n{RULES}",
             f"## Statuses\nOnly these changes are possible; any other request answers 409.\n\n{render_statuses()}",
             "## Sandbox fates\nA payment at the sandbox provider (`qr`, or `card` with a `provider`) chooses its fate in "
-            f"`metadata`; words can be joined with commas.\n\n{fates}",
+            f"`metadata`; several can be joined with commas.\n\n{fates}",
             f"## Errors\nEvery error has the same body: `error.code` for programs, `error.message` for people, and "
             f"`error.details` with a `field` and an `issue` each (possibly empty).\n\n{render_errors()}",
             f"## Limits\n{_limits(settings)}",
@@ -109,7 +114,7 @@ def _tokens(settings: Settings) -> str:
 3. It posts a form to `{TOKEN_PATH}` (`createDeviceToken`) with a `client_assertion`: a JWT signed with ES256 whose `iss` and
    `sub` are its `client_id`, whose `aud` is the public address of the service or its token URL, with a new `jti` each time
    and an `exp` at most {MAX_LIFE.total_seconds() / 60:g} minutes ahead.
-4. The token lives {settings.device_token_seconds} s. Suspending the terminal or replacing its key ends its tokens at once.
+4. The token is valid for {settings.device_token_seconds} s, and ends at once if the terminal is suspended or its key replaced.
 
 **`userToken`**, for a person or a program of the back office: a JWT (ES256 or RS256) of the login system with `sub`, `role`,
 `psp_id`, `merchant_id` and `store_id`. For development: `python3 run.py token --role staff`.
