@@ -142,10 +142,8 @@ class Silences:
     def _state(self, key: tuple[str, ...], mark: str, age: float | None, bad: str, *, is_unknown: bool) -> str:
         """Return ``bad`` for a part that is silent, and while nothing can be heard, ``UNKNOWN`` for one that may be."""
         if is_unknown:
-            self._marks[key] = (
-                mark,
-                self._clock(),
-            )  # the time until it could be heard again is no silence of this part
+            # The time until it can be heard again is not a silence of this part.
+            self._marks[key] = (mark, self._clock())
             return UNKNOWN if age is None or age >= self._limit else HEARD
         return bad if self._lasts(key, mark, age) else HEARD
 

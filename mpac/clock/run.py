@@ -81,7 +81,8 @@ async def _run(
 
 async def _move(clock: Clock, info: RunInfo, wanted: Wanted, distance: timedelta | None, *, say: Say) -> None:
     def waiting(count: int) -> None:
-        say(f"Waiting until {count} payment{'s or refunds are' if count > 1 else ' or refund is'} no longer in hand …")
+        which = "payments or refunds are" if count > 1 else "payment or refund is"
+        say(f"Waiting until {count} {which} no longer being processed …")
 
     done = Done()
     ways: Any = {"waiting": waiting, "at_rest": lambda by: look_ahead(clock.connection, done, seconds=by)}

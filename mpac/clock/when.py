@@ -12,7 +12,7 @@ MOST_AHEAD = timedelta(days=20 * 366)
 """What the sandbox provider allows (``sandbox.clock``)."""
 
 NEVER_BACK = (
-    "A clock is only moved forward: whatever was decided in the later time would else lie in the future. "
+    "A clock is only moved forward: otherwise what was decided at the later time would be dated in the future. "
     "`python3 run.py reset` deletes everything and returns to the present."
 )
 HOW_TO_WRITE = "Write it as +1d, +90m or +1d12h (w, d, h, m, s)."

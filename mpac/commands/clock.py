@@ -2,12 +2,14 @@
 
 import asyncio
 import json
-from difflib import get_close_matches
 from pathlib import Path
 
 import click
 
+from mpac.command_line import nearest
 from mpac.options import home_option
+
+OPTIONS = ("--to", "--to-next-close", "--zone", "--json", "--home", "--help")
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -29,9 +31,8 @@ def clock(  # noqa: PLR0917 - click passes each option
     on its own database and provider: never for an installation.
     """
     if distance is not None and distance.startswith("--"):  # -1d is a distance that is refused with its reason
-        raise click.NoSuchOption(
-            distance, possibilities=get_close_matches(distance, ("--to", "--to-next-close", "--zone", "--json"))
-        )
+        near = nearest(distance, OPTIONS)
+        raise click.NoSuchOption(distance, possibilities=[near] if near else None)
     from mpac.clock.run import Wanted, run_clock  # noqa: PLC0415 - `mpac --help` shall not wait for the product
 
     wanted = Wanted(distance=distance, to=to, to_next_close=to_next_close, zone=zone)

@@ -3,9 +3,8 @@
 import re
 from collections.abc import Sequence
 
-GRAVE = re.compile(
-    r"\b(FATAL|PANIC|ERROR|error):"
-)  # of PostgreSQL's programs; in a traceback the last line is the cause
+GRAVE = re.compile(r"\b(FATAL|PANIC|ERROR|error):")
+"""What PostgreSQL's programs write before a cause; in a traceback the last line is the cause."""
 
 
 def first_cause(lines: Sequence[str]) -> str:

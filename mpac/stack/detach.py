@@ -26,9 +26,8 @@ def join_or_start(home: Path, words: Sequence[str]) -> tuple[RunInfo, bool]:
     A stack that is starting is waited for, one that is stopping is waited out. Of several calls at once one starts a stack.
     """
     folder = open_home(home)
-    with folder.starting_file.open(
-        "w"
-    ) as turn:  # not inherited, so that it is free again as soon as this process has ended
+    # The descriptor is not inherited, so the lock is free again as soon as this process has ended.
+    with folder.starting_file.open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         info = _joined(folder)
         if info is not None:

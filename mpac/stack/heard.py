@@ -9,15 +9,13 @@ from mpac.stack.runfile import RunInfo
 ANSWER_WITHIN_SECONDS = 5  # the API reports within three whether its database answers
 
 BEAT_IS_SILENT = "Beat is silent: no worker has received a sweep for {age}, so retries, inquiries and closings wait."
+WORKER_IS_DEAF = "{name} is deaf: it runs but has consumed no message for {age}. Look at its log, then restart it."
 SENTENCES = {
     ("queue", "silent"): "The queue {name} is silent: no worker has consumed it for {age}.",
     ("worker", "silent"): "{name} is silent: it has written nothing for {age}. It is frozen, dead or has no database.",
-    (
-        "worker",
-        "deaf",
-    ): "{name} is deaf: it runs but has consumed no message for {age}. Look at its log, then restart it.",
+    ("worker", "deaf"): WORKER_IS_DEAF,
     ("beat", "silent"): BEAT_IS_SILENT,
-    ("beat", "unknown"): "Nobody knows whether beat lives: no worker consumes its messages.",
+    ("beat", "unknown"): "It is unknown whether beat runs: no worker consumes its messages.",
     ("broker", "silent"): "The broker takes no message from the API: payments are stored and wait for it.",
 }
 """Kind and state → what is said about it. What is unknown because the broker is away needs no sentence of its own."""

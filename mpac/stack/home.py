@@ -18,9 +18,9 @@ from mpac.trouble import Trouble
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_HOME = ROOT / ".mpac"
 
-LONGEST_PATH = (
-    440  # bytes: SQLite, in which the sandbox keeps its ledger, takes 512, and PostgreSQL 1,024, names included
-)
+LONGEST_PATH = 440
+"""Bytes. SQLite, in which the sandbox keeps its ledger, takes 512, and PostgreSQL 1,024, names included."""
+
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 MARK = "mpac-home"

@@ -16,9 +16,9 @@ from mpac.stack.output import Tail, old_part
 from mpac.trouble import Trouble, WrongUsage
 
 BLOCK_BYTES = 262_144
-LINES_BEFORE = (
-    500  # read as well: the first of the lines that are shown may continue one with a time, as a traceback does
-)
+LINES_BEFORE = 500
+"""Read as well: the first of the lines that are shown may continue one with a time, as a traceback does."""
+
 LOOK_SECONDS = 0.2
 
 

@@ -137,9 +137,8 @@ async def _choose(
         place = places.get(line.our_reference)
         is_in_doubt = place == "in_doubt" and line.our_reference is not None
         if is_in_doubt and line.kind == "reversal" and line.our_reference in charged:
-            chosen.append(
-                line
-            )  # perhaps after the end, for example the provider's own reversal a minute after midnight
+            # It may be after the end, for example the provider's own reversal a minute after midnight.
+            chosen.append(line)
         elif _belongs(line, place, wanted):
             chosen.append(line)
             if is_in_doubt and line.kind == "payment" and line.our_reference:
