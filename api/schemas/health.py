@@ -1,9 +1,13 @@
 """What the probes answer."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from api.schemas.enumerations import one_of
+from workflows.silence import ADVICE
+
+KINDS = [kind for kind, _ in ADVICE]
 State = Literal["heard", "silent", "unknown"]
 
 
@@ -16,7 +20,7 @@ class LivenessOut(BaseModel):
 class SilentPartOut(BaseModel):
     """A part that was not heard for `MPAC_SILENCE_SECONDS`, or of which nothing can be said."""
 
-    kind: Literal["queue", "worker", "beat", "broker"]
+    kind: Annotated[str, one_of(KINDS, "What is silent.")]
     name: str
     state: Literal["silent", "deaf", "unknown"]
     silent_seconds: int | None = Field(description="Since it was last heard; null if it never was.")
