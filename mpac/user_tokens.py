@@ -14,6 +14,7 @@ import jwt
 from mpac.stack.environment import USER_TOKENS, with_users_own
 from mpac.stack.home import Home, command, near_home
 from mpac.stack.keys import public_jwks
+from mpac.stack.secrets import damaged
 from mpac.trouble import Trouble
 
 ROLES = ("staff", "store_manager", "merchant_admin", "psp_admin", "system_op")
@@ -43,11 +44,15 @@ class UserTokens:
     """Issues tokens with one key."""
 
     def __init__(self, home: Home) -> None:
-        """Raises ``Trouble`` where the folder has no key."""
-        self._key = _read(home.secrets / "user-token-key.pem")
+        """Raises ``Trouble`` if the folder has no key or a damaged one."""
+        file = home.secrets / "user-token-key.pem"
+        self._key = _read(file)
         named = with_users_own(USER_TOKENS)
         self._issuer, self._audience = (named[name] for name in USER_TOKENS)
-        self._kid = public_jwks(self._key)["keys"][0]["kid"]
+        try:
+            self._kid = public_jwks(self._key)["keys"][0]["kid"]
+        except ValueError:
+            raise damaged(home, file) from None
 
     def issue(self, role: str, tenant: Tenant, *, hours: float = LIFE_HOURS, subject: str = "") -> str:
         """A token of ``role`` in ``tenant``, good for ``hours``; ``subject`` names the user, or chance does."""

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpac.stack.home import Home, private_folder, write_private
+from mpac.stack.home import Home, command, private_folder, write_private
+from mpac.trouble import Trouble
 
 BYTES = 32
+PEM_BEGINS, PEM_ENDS = b"-----BEGIN ", b"-----"
 
 
 def _password() -> str:
@@ -54,21 +56,54 @@ class Secrets:
 
 
 def load_secrets(home: Home) -> Secrets:
-    """Read the folder's secrets, making those it lacks."""
+    """Read the folder's secrets, making those it lacks. Raises ``Trouble`` if a file is damaged."""
     folder = private_folder(home.secrets)
     found = Secrets(
-        values=_values(folder / "secrets.json"),
+        values=_values(home, folder / "secrets.json"),
         device_token_key_file=folder / "device-token-key.pem",
         user_token_key_file=folder / "user-token-key.pem",
         user_jwks_file=folder / "user-jwks.json",
     )
-    if not (found.device_token_key_file.exists() and found.user_jwks_file.exists()):
-        _make_keys(found)
+    files = (found.device_token_key_file, found.user_token_key_file, found.user_jwks_file)
+    for file in files:
+        if file.exists() and not _is_whole(file):
+            raise damaged(home, file)
+    if not all(file.exists() for file in files):
+        _make_keys(home, found)
     return found
 
 
-def _values(file: Path) -> dict[str, str]:
-    stored: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+def damaged(home: Home, file: Path) -> Trouble:
+    """Return the sentence about a file that is not what was written: a new one would not fit the stored data."""
+    return Trouble(
+        f"{file} is damaged: restore it from a copy, or delete it together with all data of this stack with "
+        f"`{command('reset', home.path)}`."
+    )
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a key file has its beginning and end. It is not parsed: importing ``cryptography`` takes a tenth of a second."""
+    content = file.read_bytes().strip()
+    if file.suffix == ".json":
+        return _object(content) is not None
+    return content.startswith(PEM_BEGINS) and b"-----END " in content and content.endswith(PEM_ENDS)
+
+
+def _object(content: bytes) -> dict[str, object] | None:
+    try:
+        found = json.loads(content)
+    except ValueError:  # also bytes that are not text
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _values(home: Home, file: Path) -> dict[str, str]:
+    stored: dict[str, str] = {}
+    if file.exists():
+        read = _object(file.read_bytes())
+        if read is None or not all(isinstance(value, str) and value for value in read.values()):
+            raise damaged(home, file)
+        stored = {name: str(value) for name, value in read.items()}
     missing = MAKERS.keys() - stored.keys()
     if missing:
         stored |= {name: MAKERS[name]() for name in sorted(missing)}
@@ -76,10 +111,15 @@ def _values(file: Path) -> dict[str, str]:
     return stored
 
 
-def _make_keys(found: Secrets) -> None:
+def _make_keys(home: Home, found: Secrets) -> None:
+    """Make the key files that are missing; the public half follows from the private one."""
     from mpac.stack import keys  # noqa: PLC0415 - a tenth of a second, needed at the first start only
 
-    write_private(found.device_token_key_file, keys.new_private_key())
-    user_key = keys.new_private_key()
-    write_private(found.user_token_key_file, user_key)
-    write_private(found.user_jwks_file, json.dumps(keys.public_jwks(user_key), indent=2) + "\n")
+    for file in (found.device_token_key_file, found.user_token_key_file):
+        if not file.exists():
+            write_private(file, keys.new_private_key())
+    try:
+        public = keys.public_jwks(found.user_token_key_file.read_bytes())
+    except ValueError:
+        raise damaged(home, found.user_token_key_file) from None
+    write_private(found.user_jwks_file, json.dumps(public, indent=2) + "\n")

@@ -9,6 +9,8 @@ import pytest
 
 from mpac.stack.home import Home, open_home
 from mpac.stack.secrets import MAKERS, load_secrets
+from mpac.trouble import Trouble
+from mpac.user_tokens import UserTokens
 
 
 @pytest.fixture
@@ -56,3 +58,37 @@ def test_a_user_token_signed_with_the_key_is_good_under_the_published_set(home: 
 def test_devices_and_users_have_different_keys(home: Home) -> None:
     secrets = load_secrets(home)
     assert secrets.device_token_key_file.read_bytes() != secrets.user_token_key_file.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["secrets.json", "device-token-key.pem", "user-token-key.pem", "user-jwks.json"])
+@pytest.mark.parametrize("content", [b"", b'{"half', b"\xff\xfe", b"[]", b"null", b"-----BEGIN PRIVATE KEY-----\nMIGH"])
+def test_a_damaged_file_is_named_with_what_to_do_and_is_not_replaced(home: Home, name: str, content: bytes) -> None:
+    load_secrets(home)
+    (home.secrets / name).write_bytes(content)
+    with pytest.raises(Trouble, match=rf"{name} is damaged: restore it from a copy, or .*reset"):
+        load_secrets(home)
+    assert (home.secrets / name).read_bytes() == content
+
+
+@pytest.mark.parametrize("value", [None, 5, "", ["x"]])
+def test_a_secret_that_is_not_text_is_a_damaged_file(home: Home, value: object) -> None:
+    found = load_secrets(home).values
+    (home.secrets / "secrets.json").write_text(json.dumps({**found, "secret_key": value}))
+    with pytest.raises(Trouble, match=r"secrets\.json is damaged"):
+        load_secrets(home)
+
+
+def test_a_key_that_cannot_be_read_is_named_when_a_token_is_to_be_signed(home: Home) -> None:
+    load_secrets(home)
+    (home.secrets / "user-token-key.pem").write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+    with pytest.raises(Trouble, match=r"user-token-key\.pem is damaged"):
+        UserTokens(home)
+
+
+def test_a_deleted_signing_key_is_made_again_with_its_public_half(home: Home) -> None:
+    before = load_secrets(home)
+    device_key = before.device_token_key_file.read_bytes()
+    before.user_token_key_file.unlink()
+    load_secrets(home)
+    assert device_key == before.device_token_key_file.read_bytes()
+    test_a_user_token_signed_with_the_key_is_good_under_the_published_set(home)
