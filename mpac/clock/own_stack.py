@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mpac.stack.home import Home, command
 from mpac.stack.realm import SERVERS_OF_THE_USERS
-from mpac.stack.runfile import RunInfo, read_run
+from mpac.stack.runfile import RunInfo, read_run, unreadable
 from mpac.trouble import Trouble
 
 NEEDED = {"postgres": "database", "valkey": "broker", "sandbox": "provider"}
@@ -24,7 +24,8 @@ def find_own_stack(home: Path, environment: Mapping[str, str] = os.environ) -> R
         )
     info = read_run(folder)
     if info is None:
-        raise Trouble(f"No stack runs in {folder.path}: start one with `{command('up', folder.path)}`.")
+        none = f"No stack runs in {folder.path}: start one with `{command('up', folder.path)}`."
+        raise Trouble(unreadable(folder) or none)
     for part, name in NEEDED.items():
         if part not in info["names"]:
             raise Trouble(

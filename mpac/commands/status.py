@@ -12,7 +12,7 @@ from mpac.options import home_option
 from mpac.stack.heard import ask_health, complaints, heard_processes, queue_lines
 from mpac.stack.home import Home, command, near_home
 from mpac.stack.realm import MOVABLE
-from mpac.stack.runfile import RunInfo, birth, is_running, read_run
+from mpac.stack.runfile import RunInfo, birth, read_run, unreadable
 
 URLS = {  # which URL a process serves
     "postgres": "database_url",
@@ -44,9 +44,8 @@ def status(*, as_json: bool, home: Path) -> None:
 
 def _nothing(home: Home) -> str:
     """Return what to say where run.json names no stack: it may be starting, or there may be none."""
-    if is_running(home):
-        return f"A stack is starting in {home.path}: ask again in a moment."
-    return f"No stack runs in {home.path}: start one with `{command('up', home.path)}`.{near_home(home.path)}"
+    none = f"No stack runs in {home.path}: start one with `{command('up', home.path)}`.{near_home(home.path)}"
+    return unreadable(home) or none
 
 
 def is_well(info: RunInfo) -> bool:

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from mpac.stack.environment import CONTROL_KEY_VARIABLE, RATE_LIMITS_OFF, Urls, product_environment, with_users_own
 from mpac.stack.home import ROOT, Home, command, near_home
-from mpac.stack.runfile import read_run
+from mpac.stack.runfile import read_run, unreadable
 from mpac.stack.secrets import load_secrets
 from mpac.trouble import Trouble
 
@@ -30,6 +30,8 @@ def attached_environment(home: Path, *, needs: Collection[str] = ()) -> dict[str
         ours = {**product_environment(folder, urls, load_secrets(folder)), **RATE_LIMITS_OFF}
     found = with_users_own(ours)
     missing = [name for name in needs if not found.get(name)]
+    if missing and info is None and unreadable(folder):
+        raise Trouble(unreadable(folder))
     if missing:
         raise Trouble(
             f"{missing[0]} is not set and no local stack is up in {folder.path}: "

@@ -17,6 +17,12 @@ from mpac.trouble import Trouble
 
 RunInfo = dict[str, Any]  # the shape is documented in the README; readers take what they need
 
+SHAPE: dict[str, type] = {  # of what its readers take from it without looking
+    **dict.fromkeys(("api_url", "flower_url", "sandbox_url", "database_url", "broker_url"), str),
+    **dict.fromkeys(("flower_auth", "names", "ready"), list),
+    "pids": dict,
+}
+WRITTEN_WITHIN_SECONDS = 120  # after the lock was taken; the first process is started long before
 LEFTOVERS_WITHIN_SECONDS = 15  # a database whose supervisor was killed writes a checkpoint before it ends
 POLL_SECONDS = 0.02
 
@@ -103,10 +109,24 @@ def supervisor_pid(home: Home) -> int | None:
 
 
 def read_run(home: Home) -> RunInfo | None:
-    """What the running stack says of itself; None if none runs."""
+    """What the running stack says of itself; None if none runs, or its file cannot be read (see ``unreadable``)."""
     if not is_running(home):
         return None
-    return _read(home)
+    info = _read(home) or {}
+    is_whole = all(isinstance(info.get(name), kind) for name, kind in SHAPE.items()) and "supervisor" in info["pids"]
+    return info if is_whole else None
+
+
+def unreadable(home: Home) -> str:
+    """Return what to say where a stack runs and ``read_run`` finds nothing; empty if no stack runs."""
+    if not is_running(home):
+        return ""
+    if not home.run_file.exists() and time.time() - home.lock_file.stat().st_mtime < WRITTEN_WITHIN_SECONDS:
+        return f"A stack is starting in {home.path}: ask again in a moment."
+    return (
+        f"A stack runs in {home.path}, but its run.json is missing or damaged: "
+        f"`{command('down', home.path)}` stops it, and `{command('up', home.path)}` starts it with a new one."
+    )
 
 
 def write_run(home: Home, info: RunInfo) -> None:
@@ -145,4 +165,5 @@ def _read(home: Home) -> RunInfo | None:
         found: RunInfo = json.loads(home.run_file.read_text())
     except (FileNotFoundError, ValueError):  # none yet, or not ours: half a file, or bytes that are no text
         return None
-    return found if isinstance(found, dict) and isinstance(found.get("pids"), dict) else None
+    is_ours = isinstance(found, dict) and all(isinstance(found.get(name, {}), dict) for name in ("pids", "born"))
+    return found if is_ours else None

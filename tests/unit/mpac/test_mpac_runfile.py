@@ -1,15 +1,37 @@
 """run.json and its lock: one stack per folder, and a file left behind is known to be stale."""
 
 import fcntl
+import json
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mpac.clock.own_stack import find_own_stack
+from mpac.stack.attach import attach
 from mpac.stack.home import Home, open_home
-from mpac.stack.runfile import birth, clear_leftovers, is_running, only_one, read_run, supervisor_pid, write_run
+from mpac.stack.runfile import (
+    RunInfo,
+    birth,
+    clear_leftovers,
+    is_running,
+    only_one,
+    read_run,
+    supervisor_pid,
+    unreadable,
+    write_run,
+)
 from mpac.trouble import Trouble
+
+WHOLE: RunInfo = {
+    **dict.fromkeys(("api_url", "flower_url", "sandbox_url", "database_url", "broker_url"), ""),
+    "flower_auth": ["mpac", "secret"],
+    "names": [],
+    "ready": [],
+    "pids": {"supervisor": 1},
+}
 
 
 @pytest.fixture
@@ -35,8 +57,8 @@ def test_who_only_looks_is_not_taken_for_a_stack_that_runs(home: Home) -> None:
 def test_a_file_without_a_supervisor_says_nothing(home: Home) -> None:
     assert not is_running(home)
     with only_one(home):
-        write_run(home, {"pids": {}})
-        assert read_run(home) == {"pids": {}}
+        write_run(home, WHOLE)
+        assert read_run(home) == WHOLE
     assert read_run(home) is None
     assert supervisor_pid(home) is None
 
@@ -58,3 +80,34 @@ def test_half_a_file_is_no_file(home: Home) -> None:
     home.run_file.write_text('{"pids": {')
     with only_one(home):
         assert read_run(home) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", '{"half', "[]", "{}", '{"pids": {"supervisor": 1}}', *(json.dumps({**WHOLE, name: None}) for name in WHOLE)],
+)
+def test_a_damaged_file_of_a_running_stack_is_named_by_every_command_that_needs_it(home: Home, content: str) -> None:
+    with only_one(home):
+        home.run_file.write_text(content)
+        assert read_run(home) is None
+        said: list[Any] = [unreadable(home)]
+        for command in (lambda: find_own_stack(home.path, {}), lambda: attach(home.path, needs=["MPAC_NEVER_SET"])):
+            with pytest.raises(Trouble) as caught:
+                command()
+            said.append(str(caught.value))
+    assert all("run.json is missing or damaged" in sentence and "run.py down" in sentence for sentence in said), said
+    assert unreadable(home) == ""
+
+
+def test_a_missing_file_means_a_start_only_while_the_lock_is_young(home: Home) -> None:
+    with only_one(home):
+        assert "is starting" in unreadable(home)
+        os.utime(home.lock_file, (1, 1))
+        assert "run.json is missing or damaged" in unreadable(home)
+
+
+@pytest.mark.parametrize("content", ['{"pids": {}, "born": 5}', '{"pids": []}', "5", '{"half'])
+def test_a_damaged_file_left_behind_does_not_stop_the_next_start(home: Home, content: str) -> None:
+    home.run_file.write_text(content)
+    clear_leftovers(home)
+    assert not home.run_file.exists()
