@@ -12,7 +12,14 @@ Installing goes through uv: the one on PATH, else the locked one, which pip fetc
 3.5 s where pip alone took 32 s. pip does it all if uv fails, since it knows mirrors and certificates uv may not. It is
 given ``--no-deps``: the lock is complete, and before 23.3 pip took ``coverage[toml]>=7`` of a package for a requirement
 without a pin, although the lock pins coverage.
+
+Ctrl-C is held back while modules are imported, here and in mpac, and answered where it can be said in a sentence.
 """
+
+import signal
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 import contextlib
 import errno
@@ -47,6 +54,7 @@ NO_CACHE = "Failed to initialize cache"  # as uv says it
 NO_ROOM = os.strerror(errno.ENOSPC)  # pip would fail in the same way, a minute later
 MOST_LINES = 10  # at the beginning, and at the end, of what a program said that failed
 OLDEST_PYTHON = (3, 11)
+INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 # venv refuses a path with a colon for the sake of PATH, which nothing here looks the environment up in.
 MAKE = "import os, sys, venv; os.pathsep = chr(0); venv.main(sys.argv[1:])"
 BECOME = (
@@ -61,6 +69,7 @@ class Trouble(Exception):
 def main() -> None:
     """Prepare what is missing, then become mpac."""
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         if sys.version_info < OLDEST_PYTHON:
             raise Trouble(f"Python 3.11 or newer is needed and this is {sys.version.split()[0]}: use a newer python3.")
         environment = Path(os.environ.get("MPAC_VENV") or ROOT / ".venv").absolute()
@@ -70,10 +79,12 @@ def main() -> None:
             with only_one(environment):
                 if not is_fresh(environment):  # somebody else may have made it while we waited
                     prepare(environment)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # kept by execv; `mpac` unblocks it
     except Trouble as trouble:
         sys.exit(f"run.py: {trouble}")
     except KeyboardInterrupt:
-        sys.exit("run.py: Interrupted; run it again to go on.")
+        say("Interrupted; run it again to go on.")
+        sys.exit(INTERRUPTED)
     python = str(environment / "bin" / "python")
     os.environ["PYTHONUTF8"] = "1"  # whatever the locale: paths and sentences are not ASCII
     # -P: a folder named like one of ours in the user's working folder must not be taken for it.

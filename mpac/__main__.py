@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import sys
 import traceback
 
@@ -50,6 +51,7 @@ def mpac() -> None:
 def main() -> None:
     """Run the word on the command line; every failure is one sentence and an exit code, never a traceback."""
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # run.py holds it back until somebody can answer it
         code = mpac.main(with_help_option(sys.argv[1:]), prog_name="mpac", standalone_mode=False)
         sys.stdout.flush()
     except Trouble as trouble:

@@ -1,5 +1,6 @@
 """run.py: when it has nothing to do, what it does first, and its sentences."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,18 @@ import pytest
 
 import run
 from mpac.stack.home import ROOT
+
+PRESSES_CTRL_C = """
+import os, signal, sys
+
+class Press:
+    def find_spec(self, name, path=None, target=None):
+        if name == "NAME":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Press())
+"""
 
 
 @pytest.fixture
@@ -61,3 +74,24 @@ def test_a_place_that_is_not_writable_is_a_sentence(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("run.py: /proc/mpac-venv can't be made or changed")
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "imported", "said"),
+    [
+        ([str(ROOT / "run.py"), "status"], "fcntl", "run.py: Interrupted"),
+        (["-m", "mpac", "status"], "click", "mpac: Interrupted."),
+    ],
+)
+def test_ctrl_c_while_modules_are_imported_is_answered_in_a_sentence(
+    tmp_path: Path, words: list[str], imported: str, said: str
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(PRESSES_CTRL_C.replace("NAME", imported))
+    variables = {**os.environ, "MPAC_VENV": sys.prefix, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    blocks = "import os, sys; from signal import *; pthread_sigmask(SIG_BLOCK, {SIGINT}); os.execv(sys.argv[1], sys.argv[1:])"
+    hands_over = [sys.executable, "-I", "-c", blocks] if words[0] == "-m" else []  # as run.py does
+    done = subprocess.run(
+        [*hands_over, sys.executable, *words], env=variables, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (130, False), done.stderr
+    assert said in done.stderr
