@@ -84,9 +84,14 @@ def test_the_sandboxs_guide_leaves_the_provider_at_the_stacks_time(variables: di
 def test_the_day_of_the_reconciliation_guide_is_closed_by_the_clock_and_signed_off(
     variables: dict[str, str], tmp_path: Path
 ) -> None:
+    sold = run(
+        as_typed("""pay '{"amount": 800, "method": {"type": "cash"}}'"""), variables
+    )  # as the README's first sale
+    assert '"status":"pending"' in sold
     script = blocks("docs/reconciliation.md", language="bash", after="## Try it").replace("python3 run.py", MPAC)
     said = run(script, variables, cwd=tmp_path)
-    assert re.search(r"stl_\w+  closed: .*, 5 lines", said)
+    assert re.search(r"stl_\w+  closed: .*, 6 lines", said)
+    assert '"error"' not in said
     assert '"open_breaks":3' in said
     assert '"status": "reconciled"' in said
     assert "<html" in (tmp_path / "day.html").read_text()
