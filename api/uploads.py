@@ -54,8 +54,6 @@ MAPPING = {
 DOCUMENTED_BODY: dict[str, Any] = {
     "required": True,
     "content": {
-        CSV: {"schema": FILE},
-        JSON_LINES: {"schema": FILE},
         MULTIPART: {
             "schema": {
                 "type": "object",
@@ -68,10 +66,16 @@ DOCUMENTED_BODY: dict[str, Any] = {
                 },
             }
         },
+        CSV: {"schema": FILE},
+        JSON_LINES: {"schema": FILE},
         JSON: {"schema": {"$ref": "#/components/schemas/StatementIn"}},
     },
 }
-"""``requestBody`` of the route. By hand, because the framework would read the body as a whole to know it."""
+"""``requestBody`` of the route. By hand, because the framework would read the body as a whole to know it.
+
+The form comes first: generators that offer one kind of body take the first, and openapi-generator imports a class that it
+does not make if a form is any other.
+"""
 
 DOCUMENTED_QUERY: list[dict[str, Any]] = [
     {

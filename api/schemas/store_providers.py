@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
+from typing_extensions import TypeAliasType
 
 from api.schemas.base import Body, Printable, absent
 from api.schemas.outputs import Cursor
@@ -25,9 +26,11 @@ def _distinct(value: list[str]) -> list[str]:
     return value
 
 
-# Without emoney: that is run by the terminal's own application, and no provider is asked.
+# Without emoney: that is run by the terminal's own application, and no provider is asked. It has a name in the document:
+# openapi-generator's Java does not compile with an unnamed enumeration in an array.
+ProviderMethod = TypeAliasType("ProviderMethod", Literal["card", "qr"])
 Methods = Annotated[
-    list[Literal["card", "qr"]],
+    list[ProviderMethod],
     AfterValidator(_distinct),
     Field(min_length=1, json_schema_extra={"uniqueItems": True}),
 ]
@@ -73,7 +76,7 @@ class StoreProviderOut(BaseModel):
     store_id: str
     merchant_id: str
     provider: str
-    methods: list[Literal["card", "qr"]]
+    methods: list[ProviderMethod]
     priority: Priority
     enabled: bool
     credentials_set: Annotated[list[str], Field(description="The names of the credentials, without their values")]

@@ -8,6 +8,7 @@ import jsonschema_rs
 import pytest
 
 from api.app import PREFIX
+from api.media_types import MULTIPART
 from api.openapi.error_page import WHAT_TO_DO
 from api.openapi.headers import HEADERS
 from api.openapi.integers import fits_32_bits
@@ -220,6 +221,22 @@ def test_every_request_body_refuses_unknown_fields(document: dict[str, Any]) -> 
                     assert one["additionalProperties"] is False, f"{method} {path}"
                     count += 1
     assert count > 20
+
+
+def test_an_array_of_codes_names_their_enumeration(document: dict[str, Any]) -> None:
+    unnamed = [each for each in objects(document) if each.get("type") == "array" and "enum" in each.get("items", {})]
+    assert not unnamed, "openapi-generator's Java does not compile with it"
+
+
+def test_a_form_is_the_first_kind_of_its_body(document: dict[str, Any]) -> None:
+    bodies = [
+        list(operation["requestBody"]["content"])
+        for _, _, operation in operations(document)
+        if "requestBody" in operation
+    ]
+    with_form = [body for body in bodies if MULTIPART in body]
+    assert with_form
+    assert all(body[0] == MULTIPART for body in with_form), "openapi-generator imports a class that it does not make"
 
 
 def test_every_answer_has_the_id_of_its_request(document: dict[str, Any]) -> None:
