@@ -4,7 +4,7 @@ from typing import Any
 
 from api.examples import add_examples
 from api.openapi.headers import add_headers
-from api.openapi.integers import add_integer_formats
+from api.openapi.integers import add_integer_formats, name_bounds
 from api.openapi.more_schemas import add_schemas
 from api.openapi.operation_ids import operation_id, summary
 from api.openapi.page import render_page
@@ -33,6 +33,7 @@ def complete(document: dict[str, Any], settings: Settings) -> None:
     add_examples(document)
     share_errors(document)
     tidy_schemas(document)
+    name_bounds(document)
     add_integer_formats(document)
 
 

@@ -4,7 +4,22 @@ from typing import Any
 
 from api.openapi.walk import objects
 
+BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+"""Python's names of bounds → those of JSON Schema."""
+
 SMALLEST, LARGEST = -(2**31), 2**31 - 1
+
+
+def name_bounds(document: dict[str, Any]) -> None:
+    """Write the bounds of numbers by their names in JSON Schema.
+
+    Behind a validator of ours, as the query values have one, pydantic writes them by its own names, which no client reads.
+    """
+    for schema in objects(document):
+        if schema.get("type") in ("integer", "number"):
+            for ours, theirs in BOUNDS.items():
+                if ours in schema:
+                    schema[theirs] = schema.pop(ours)
 
 
 def add_integer_formats(document: dict[str, Any]) -> None:

@@ -97,6 +97,14 @@ def properties_of_money(document: dict[str, Any]) -> Iterator[tuple[str, dict[st
                 yield name, each
 
 
+def test_every_number_of_a_query_has_its_bounds_by_names_that_clients_read(document: dict[str, Any]) -> None:
+    listing = {each["name"]: each["schema"] for each in document["paths"][f"{PREFIX}/payments"]["get"]["parameters"]}
+    assert (listing["limit"]["minimum"], listing["limit"]["maximum"], listing["limit"]["format"]) == (1, 200, "int32")
+    for schema in objects(document):
+        if schema.get("type") in ("integer", "number"):
+            assert not {"ge", "gt", "le", "lt"} & set(schema), schema
+
+
 def test_every_amount_of_money_has_64_bits(document: dict[str, Any]) -> None:
     found = list(properties_of_money(document))
     assert {"amount", "tip_amount", "gross", "cash_actual", "balance", "theirs"} <= {name for name, _ in found}
