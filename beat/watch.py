@@ -2,12 +2,15 @@
 
 Beat does not start it, because beat's absence has to be reported. Its pauses follow the monotonic clock of the process. The
 API's `mpac_beat_silent_seconds` and `/health/ready` read the row that it writes to the database.
+
+Nobody is blamed for what this process could not hear: while the broker takes nothing from it, and after it was frozen itself.
 """
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery.signals import worker_ready, worker_shutting_down
@@ -16,16 +19,25 @@ from workers.app import QUEUES, settings
 from workers.canaries import sing
 from workers.queues import messages_waiting
 from workers.runtime import run, runtime
-from workflows.canaries import find_silent_queues, note_beat, note_sent
+from workflows.canaries import BEAT, find_silent_queues, note_beat, note_sent
+from workflows.silence import AGAIN_SECONDS
 
 logger = logging.getLogger(__name__)
 
 SILENCE_SECONDS = settings.silence_seconds
 CANARY_SECONDS = SILENCE_SECONDS / 4  # a deaf worker is noticed within a minute
 SHORTEST_SECONDS = 1.0  # however much tests and demos shorten the timetable
+BLIND_SECONDS = SILENCE_SECONDS / 3 + 2 * SHORTEST_SECONDS
+"""More than a pause between two looks: a longer gap means that this process was frozen, or that the broker is away. For the
+same time afterwards nobody is blamed, so that what has waited can arrive."""
 
 MOST_WAITING = 200
 """A queue in which this many messages wait gets no more canaries: it is not consumed, and the broker's memory is finite."""
+
+ADVICE = {
+    BEAT: "%s: no sweep has arrived for %d s; check beat, the broker and this worker's connection to it",
+    "queue": "the queue %s has not been consumed for %d s; check its workers",
+}
 
 
 class Watch:
@@ -33,9 +45,11 @@ class Watch:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._since = clock()
+        self._since = self._looked = self._broker_took = clock()
+        self._blind: float | None = None
         self._heard: float | None = None
         self._noted: float | None = None
+        self._told: dict[tuple[str, str], float] = {}
         self.wake = threading.Event()
 
     def begin(self) -> None:
@@ -44,7 +58,7 @@ class Watch:
 
     def heard(self) -> None:
         """Note that a message which only beat sends has arrived."""
-        is_news = self.silent_seconds >= SILENCE_SECONDS or self._heard is None
+        is_news = self._heard is None or self._clock() - self._heard >= SILENCE_SECONDS
         self._heard = self._clock()
         if is_news:
             self.wake.set()  # so that the database has it at once
@@ -55,19 +69,50 @@ class Watch:
         return self._clock() - (self._since if self._heard is None else max(self._heard, self._since))
 
     def look(self) -> None:
-        """Report beat's silence, note in the database that it was heard, and look after the canaries."""
-        silent = self.silent_seconds
-        if silent >= SILENCE_SECONDS:
-            message = "no sweep has arrived for %d s; check beat, the broker and this worker's connection to it"
-            logger.error(message, silent, extra={"event": "beat.silent"})
-        elif (
-            self._heard is not None and self._heard != self._noted
+        """Report silences, note in the database that beat was heard, and send canaries."""
+        now = self._clock()
+        if max(now - self._looked, now - self._broker_took) > BLIND_SECONDS:
+            self._blind = self._since = now  # nothing could arrive meanwhile
+        if self._blind is None or now - self._blind >= BLIND_SECONDS:
+            self._report_beat()
+            _try(self._report_silent_queues)
+        ago = math.inf if self._heard is None else now - self._heard
+        if (
+            self._heard != self._noted and ago < SILENCE_SECONDS
         ):  # a note without news would look like a beat that lives
             self._noted = self._heard
-            _try(lambda: run(note_beat(seconds_ago=silent, worker=runtime().worker)))
-        _try(_report_silent_queues)
+            _try(lambda: run(note_beat(seconds_ago=ago, worker=runtime().worker)))
         _try(lambda: run(note_sent(list(QUEUES))))
-        _try(_send_canaries)
+        _try(self._send_canaries)
+        self._looked = self._clock()
+
+    def _report_beat(self) -> None:
+        if self.silent_seconds >= SILENCE_SECONDS:
+            self._report(BEAT, {BEAT: self.silent_seconds})
+        elif self._heard is not None and self._heard >= self._since:
+            self._report(BEAT, {})
+
+    def _report_silent_queues(self) -> None:
+        silent = run(find_silent_queues(patience_seconds=SILENCE_SECONDS))
+        self._report("queue", {found.queue: found.seconds for found in silent})
+
+    def _report(self, kind: str, silent: Mapping[str, float]) -> None:
+        """Log what has begun to be silent, what still is after ``AGAIN_SECONDS``, and what is heard again."""
+        now = self._clock()
+        for name, seconds in silent.items():
+            if now - self._told.get((kind, name), -AGAIN_SECONDS) >= AGAIN_SECONDS:
+                self._told[kind, name] = now
+                logger.error(ADVICE[kind], name, seconds, extra={"event": f"{kind}.silent"})
+        for key in [key for key in self._told if key[0] == kind and key[1] not in silent]:
+            del self._told[key]
+            called = key[1] if kind == BEAT else f"the queue {key[1]}"
+            logger.warning("%s is heard again", called, extra={"event": f"{kind}.heard"})
+
+    def _send_canaries(self) -> None:
+        for queue in QUEUES:
+            if messages_waiting(queue) < MOST_WAITING:
+                sing.apply_async((queue,), queue=queue, retry=False)
+        self._broker_took = self._clock()
 
 
 watch = Watch()

@@ -18,8 +18,10 @@ from tests.integration.beat.test_scheduler import Clock
 from tests.integration.payments.evidence import Admin
 from workflows import canaries
 from workflows.canaries import BEAT, SILENCE_SECONDS, beat_silent_seconds, find_silent_queues, note_beat
+from workflows.silence import AGAIN_SECONDS
 
 QUIET = 0.0
+PAUSE = SILENCE_SECONDS / 4
 
 
 @pytest.fixture
@@ -54,6 +56,20 @@ def look(watch: Any, caplog: pytest.LogCaptureFixture) -> Callable[[], Awaitable
     return once
 
 
+@pytest.fixture
+def passes(watch: Any, look: Callable[[], Awaitable[list[str]]]) -> Callable[[float], Awaitable[list[str]]]:
+    """Let time pass with a look at the end of every pause; the events of all looks."""
+
+    async def seconds_pass(seconds: float) -> list[str]:
+        events = []
+        for _ in range(int(seconds / PAUSE)):
+            watch.clock.seconds += PAUSE
+            events += await look()
+        return events
+
+    return seconds_pass
+
+
 async def told(api: Api) -> float:
     """Return beat's silence in the metric."""
     page = (await api.get("//metrics")).raw.decode()
@@ -64,14 +80,17 @@ async def told(api: Api) -> float:
 
 
 async def test_a_beat_that_is_heard_is_noted_and_one_that_falls_silent_is_reported_repeatedly(
-    watch: Any, look: Callable[[], Awaitable[list[str]]], api: Api, admin: Admin
+    watch: Any,
+    look: Callable[[], Awaitable[list[str]]],
+    passes: Callable[[float], Awaitable[list[str]]],
+    api: Api,
+    admin: Admin,
 ) -> None:
     watch.heard()
     assert await look() == []
     assert await told(api) < SILENCE_SECONDS
-    for _ in range(2):
-        watch.clock.seconds += SILENCE_SECONDS
-        assert await look() == ["beat.silent"]
+    assert await passes(SILENCE_SECONDS) == ["beat.silent"]
+    assert await passes(AGAIN_SECONDS) == ["beat.silent"]
     await admin.execute("UPDATE canaries SET consumed_at = consumed_at - interval '2 min' WHERE queue = 'beat'")
     assert await told(api) >= 2 * SILENCE_SECONDS
     watch.heard()
@@ -81,11 +100,13 @@ async def test_a_beat_that_is_heard_is_noted_and_one_that_falls_silent_is_report
 
 
 async def test_a_beat_that_never_came_is_reported(
-    watch: Any, look: Callable[[], Awaitable[list[str]]], api: Api, monkeypatch: pytest.MonkeyPatch
+    look: Callable[[], Awaitable[list[str]]],
+    passes: Callable[[float], Awaitable[list[str]]],
+    api: Api,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert await look() == []
-    watch.clock.seconds += SILENCE_SECONDS + 1
-    assert await look() == ["beat.silent"]
+    assert await passes(SILENCE_SECONDS) == ["beat.silent"]
     assert await told(api) >= SILENCE_SECONDS
     monkeypatch.setattr(canaries, "_STARTED", time.monotonic())  # in a process that has just started it may still come
     assert await told(api) < SILENCE_SECONDS
@@ -119,6 +140,67 @@ async def test_a_queue_that_falls_silent_after_the_clock_has_jumped_is_reported(
     assert "queue.silent" in await look()
 
 
+async def test_a_watch_that_was_frozen_blames_nobody_for_what_it_could_not_hear(
+    watch: Any,
+    look: Callable[[], Awaitable[list[str]]],
+    passes: Callable[[float], Awaitable[list[str]]],
+    admin: Admin,
+) -> None:
+    watch.heard()
+    await look()
+    watch.clock.seconds += 600
+    await admin.execute("UPDATE canaries SET sent_at = sent_at - interval '10 min'")
+    assert await look() == []
+    assert await passes(PAUSE) == []
+    assert sorted(set(await passes(SILENCE_SECONDS))) == ["beat.silent", "queue.silent"]
+
+
+async def test_a_broker_that_is_away_is_not_reported_as_silence_of_beat_and_queues(
+    watch: Any,
+    look: Callable[[], Awaitable[list[str]]],
+    passes: Callable[[float], Awaitable[list[str]]],
+    admin: Admin,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def away(queue: str) -> int:
+        raise OSError(queue)
+
+    watch.heard()
+    await look()
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.import_module("beat.watch"), "messages_waiting", away)
+        await passes(PAUSE)
+        await admin.execute("UPDATE canaries SET sent_at = sent_at - interval '10 min'")
+        assert await passes(2 * SILENCE_SECONDS) == []
+    assert await passes(PAUSE) == []
+    watch.heard()
+    await admin.execute("UPDATE canaries SET consumed_at = now()")
+    assert await passes(SILENCE_SECONDS - PAUSE) == []
+
+
+async def test_a_silent_queue_is_reported_once_until_it_is_heard_or_five_minutes_have_passed(
+    watch: Any,
+    look: Callable[[], Awaitable[list[str]]],
+    passes: Callable[[float], Awaitable[list[str]]],
+    admin: Admin,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await look()
+    await admin.execute("UPDATE canaries SET consumed_at = now()")
+    await admin.execute(
+        "UPDATE canaries SET consumed_at = NULL, sent_at = sent_at - interval '2 min' WHERE queue = 'payments'"
+    )
+    watch.heard()
+    assert await look() == ["queue.silent"]
+    assert await passes(SILENCE_SECONDS - PAUSE) == []
+    await admin.execute("UPDATE canaries SET consumed_at = now()")
+    watch.heard()
+    await passes(PAUSE)
+    assert [record.getMessage() for record in caplog.records if record.__dict__.get("event") == "queue.heard"] == [
+        "the queue payments is heard again"
+    ]
+
+
 async def test_canaries_are_sent_without_beat_and_a_queue_that_nobody_consumes_stays_small(
     stack: LocalStack, watch: Any, look: Callable[[], Awaitable[list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,9 +224,10 @@ async def test_a_database_or_broker_that_is_away_does_not_end_the_watch(
 
     monkeypatch.setattr(importlib.import_module("beat.watch"), "run", away)
     watch.heard()
-    watch.clock.seconds += SILENCE_SECONDS
-    await asyncio.to_thread(watch.look)
-    assert next(record.levelname for record in caplog.records if record.name == "beat.watch") == "ERROR"
+    for _ in range(4):
+        watch.clock.seconds += PAUSE
+        await asyncio.to_thread(watch.look)
+    assert [record.__dict__["event"] for record in caplog.records if record.levelname == "ERROR"] == ["beat.silent"]
 
 
 async def test_a_beat_without_news_is_not_noted_again(
