@@ -34,6 +34,7 @@ class HouseTask(Task):
     """A task whose failures are kept: a poison message ends in the dead-letter table with its traceback."""
 
     Request = "workers.reporting:ReportingRequest"
+    throws = dead_letters.PASSING
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run, unless this message was delivered too often already."""

@@ -23,6 +23,10 @@ MAX_DELIVERIES = 3
 COUNT_LIFE_SECONDS = 86_400  # a message that comes back after a day is a new story
 
 
+PASSING = (ServiceUnavailable, TimeoutError, BrokerAway)
+"""Errors of a database or broker that is away. Celery logs them without a traceback (``HouseTask.throws``)."""
+
+
 def is_worn_out(task: Any) -> bool:
     """Whether the message in ``task``'s hands was delivered ``MAX_DELIVERIES`` times before; then it is buried here.
 
@@ -52,7 +56,7 @@ def keep(
     deliveries: int = 1,
 ) -> None:
     """Write a dead letter, unless the trouble is one that passes."""
-    if isinstance(error, ServiceUnavailable | TimeoutError | BrokerAway):
+    if isinstance(error, PASSING):
         logger.warning("task %s was put off: %s", task, error, extra={"task_id": task_id})
         return
     reason = f"{type(error).__name__}: {error}" if error else "its worker died each time"
