@@ -39,8 +39,10 @@ POSTGRES = re.compile(
     r"(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) UTC (?P<level>[A-Z]+)\d?:  (?P<message>.*)", re.DOTALL
 )
 VALKEY = re.compile(
-    r"\d+:[A-Z] (?P<at>\d\d? \w{3} \d{4} \d\d:\d\d:\d\d\.\d{3}) (?P<level>[.*#-]) (?P<message>.*)", re.DOTALL
+    r"\d+:[A-Z] (?P<at>\d\d? \w{3} \d{4} \d\d:\d\d:\d\d\.\d{3}) (?P<level>[.*#-]) (?:WARNING:? )?(?P<message>.*)",
+    re.DOTALL,
 )
+VALKEY_SIGNAL = re.compile(r"\d+:(?P<level>signal-handler) \((?P<at>\d+)\) (?P<message>.*)", re.DOTALL)
 PLAIN = re.compile(
     r"(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) \S+ (?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) (?P<message>.*)",
     re.DOTALL,
@@ -48,7 +50,7 @@ PLAIN = re.compile(
 LEVELS = {
     **{name: name for name in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")},
     **{"LOG": "INFO", "NOTICE": "INFO", "FATAL": "CRITICAL", "PANIC": "CRITICAL"},  # PostgreSQL
-    **{".": "DEBUG", "-": "DEBUG", "*": "INFO", "#": "WARNING"},  # Valkey
+    **{".": "DEBUG", "-": "DEBUG", "*": "INFO", "#": "WARNING", "signal-handler": "INFO"},  # Valkey
 }
 """The level by each program's own name for it; one that is not here, such as DETAIL, continues the line before."""
 
@@ -195,8 +197,13 @@ def _reads(form: str, *, is_utc: bool) -> Callable[[str], float]:
     return read_time
 
 
+def _seconds(text: str) -> float:
+    return float(text) if int(text) < LATEST else 0.0
+
+
 TEXTS = (
     (POSTGRES, _reads("%Y-%m-%d %H:%M:%S.%f", is_utc=True)),
     (VALKEY, _reads("%d %b %Y %H:%M:%S.%f", is_utc=False)),
+    (VALKEY_SIGNAL, _seconds),
     (PLAIN, _reads("%Y-%m-%d %H:%M:%S,%f", is_utc=False)),
 )

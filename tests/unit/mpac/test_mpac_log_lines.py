@@ -33,6 +33,8 @@ TEXTS = {
     "postgres of a session": ("2026-11-30 12:00:00.039 UTC FATAL:  no password", "CRITICAL", "no password"),
     "postgres' hint": ("2026-11-30 12:00:00.039 UTC STATEMENT:  SELECT 1", "", "STATEMENT: SELECT 1"),
     "valkey": (f"17:M {LOCAL:%d %b %Y %H:%M:%S}.039 # disk full", "WARNING", "disk full"),
+    "valkey's own word for it": (f"17:M {LOCAL:%d %b %Y %H:%M:%S}.039 # WARNING: No room", "WARNING", "No room"),
+    "valkey on a signal": (f"17:signal-handler ({AT:.0f}) Received SIGTERM", "INFO", "Received SIGTERM"),
     "sandbox": (f"{LOCAL:%Y-%m-%d %H:%M:%S},039 sandbox.store ERROR gone", "ERROR", "gone"),
 }
 
