@@ -10,6 +10,13 @@ replaces itself by the command, so the pid stays.
   needs no other user, and the files stay ours. ``nobody``: become that user, where namespaces are forbidden.
 """
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # as in the command: PostgreSQL is stopped by it, perhaps during imports
+
 import ctypes
 import os
 import pwd

@@ -1,6 +1,7 @@
 """run.py: when it has nothing to do, what it does first, and its sentences."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -95,3 +96,10 @@ def test_ctrl_c_while_modules_are_imported_is_answered_in_a_sentence(
     )
     assert (done.returncode, "Traceback" in done.stderr) == (130, False), done.stderr
     assert said in done.stderr
+
+
+def test_a_child_that_is_stopped_while_it_imports_ends_without_a_traceback() -> None:
+    code = PRESSES_CTRL_C.replace("NAME", "ctypes") + "import runpy; runpy.run_path(sys.argv[1], run_name='__main__')"
+    words = [sys.executable, "-I", "-S", "-c", code, str(ROOT / "mpac" / "stack" / "child.py")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
