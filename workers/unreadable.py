@@ -23,8 +23,8 @@ from vine import promise
 
 from workers.envelopes import tolerate_any_bytes
 from workers.runtime import run
-from workflows.card_data import find_card_data, mask_digits
-from workflows.dead_letters import bury
+from workflows.card_data import find_card_data
+from workflows.dead_letters import LONGEST, bury, is_storable, storable_text
 from workflows.errors import ServiceUnavailable
 
 logger = logging.getLogger(__name__)
@@ -33,10 +33,7 @@ JSON = "application/json"
 NO_TASK = "unreadable"
 """What a letter says of a message that names no task."""
 
-LONGEST_NAME = 200
-LONGEST_REASON = 500
-LONGEST_CONTENT = 4_096
-"""Characters that are stored."""
+LONGEST_CONTENT = LONGEST["message"]
 
 MALFORMED = (AttributeError, IndexError, KeyError, LookupError, TypeError, ValueError)
 """What Celery raises over headers of wrong types. Errors of the connection are none of these."""
@@ -82,30 +79,40 @@ class KeepingConsumer(Consumer):
         self._store(message, Unreadable(f"Its headers are invalid ({exc})"))
 
     def _store(self, message: Any, unreadable: Unreadable) -> None:
-        headers = message.headers if isinstance(message.headers, dict) else {}
-        reason = _stored(unreadable.reason, most=LONGEST_REASON)
-        task = _stored(str(headers.get("task") or NO_TASK), most=LONGEST_NAME)
-        call = unreadable.call
-        # Content that is long or has card data is stored as masked text, of which no task can be made.
-        if call is not None and (len(message.body) > LONGEST_CONTENT or find_card_data(call)):
-            call = None
         try:
-            run(
-                bury(
-                    task,
-                    task_id=_stored(str(headers["id"]), most=LONGEST_NAME) if "id" in headers else None,
-                    arguments=call or [],
-                    deliveries=1,
-                    reason=reason,
-                    traceback="",
-                    message=None if call is not None else content(message),
-                )
-            )
+            task = _bury(message, unreadable)
         except (ServiceUnavailable, TimeoutError) as error:
             logger.warning("a message that cannot be carried out could not be stored: %s", error)
             return
+        except (
+            Exception
+        ):  # it is asked for again later; anything raised here would end the worker, and then the next one
+            logger.exception("a message that cannot be carried out could not be stored")
+            return
+        reason = storable_text(unreadable.reason, most=LONGEST["reason"])
         logger.error("a message of %s was stored as a dead letter: %s", task, reason, extra={"event": "message.buried"})
         message.reject_log_error(logger, self.connection_errors)
+
+
+def _bury(message: Any, unreadable: Unreadable) -> str:
+    """Store a message as a dead letter, and return the name of its task."""
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    task = str(headers.get("task") or NO_TASK)
+    call = unreadable.call
+    # Content that is long or has card data is stored as masked text, of which no task can be made.
+    if call is not None and (len(message.body) > LONGEST_CONTENT or not is_storable(call)):
+        call = None
+    letter = bury(
+        task,
+        task_id=str(headers["id"]) if "id" in headers else None,
+        arguments=call or [],
+        deliveries=1,
+        reason=unreadable.reason,
+        traceback="",
+        message=None if call is not None else content(message),
+    )
+    run(letter)
+    return storable_text(task, most=LONGEST["task"])
 
 
 def examine(message: Any, tasks: Any) -> Unreadable | None:
@@ -123,6 +130,10 @@ def examine(message: Any, tasks: Any) -> Unreadable | None:
         return Unreadable(f"Its body cannot be decoded ({type(error).__name__}: {error})")
     if not _is_call(payload):
         return Unreadable("Its body is not a list of arguments, keyword arguments and options")
+    if payload[1] and find_card_data(
+        payload[1]
+    ):  # ours have no keyword arguments; Python logs the names of unexpected ones
+        return Unreadable("Its keyword arguments hold card data")
     if headers["task"] not in tasks:
         return Unreadable(f"No task is named {headers['task']}", call=[payload[0], payload[1]])
     return None
@@ -141,7 +152,7 @@ def content(message: Any) -> str:
         if places:
             return f"Withheld, because it holds card data in {', '.join(places)}"[:LONGEST_CONTENT]
     described = f"content type: {message.content_type}\nheaders: {headers[:LONGEST_CONTENT]}\nbody: {text}"
-    return _stored(described, most=LONGEST_CONTENT)
+    return storable_text(described, most=LONGEST_CONTENT)
 
 
 def _is_call(payload: Any) -> bool:
@@ -150,10 +161,3 @@ def _is_call(payload: Any) -> bool:
         case [list(), dict(), dict() | None]:
             return True
     return False
-
-
-def _stored(text: str, *, most: int) -> str:
-    """Return a text as PostgreSQL takes it, without card numbers, and cut."""
-    longer = text[: 2 * most]  # a number that the cut goes through is masked as a whole
-    valid = longer.encode(errors="replace").decode().replace("\x00", "\ufffd")
-    return mask_digits(valid)[:most]

@@ -3,6 +3,7 @@
 A letter is open until then. One with a ``message`` holds content that no task could be made of; it can only be closed.
 """
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import CheckConstraint, Index, Text, and_, not_, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from workflows.card_data import find_card_data, mask_digits
 from workflows.columns import INSTANT
 from workflows.database import Base, Role, rows_parameter, transaction
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
@@ -47,6 +49,12 @@ class DeadLetter(Base):
     close_reason: Mapped[str | None] = mapped_column(Text)
 
 
+LONGEST_CALL = 65_536
+"""Characters of the arguments that are stored to be requeued; a nudge of ours has 4,000 at most."""
+
+LONGEST = {"task": 200, "task_id": 200, "reason": 500, "traceback": 20_000, "message": 4_096}
+"""Characters of each text that are stored."""
+
 _BURY = text("""
     INSERT INTO dead_letters (id, task, task_id, arguments, deliveries, reason, traceback, message, created_at)
     VALUES (:id, :task, :task_id, CAST(:arguments AS jsonb), :deliveries, :reason, :traceback, :message, now())
@@ -68,21 +76,47 @@ async def bury(
     traceback: str,
     message: str | None = None,
 ) -> None:
-    """Store a task's message with the reason why it could not be carried out."""
+    """Store a task's message with the reason why it could not be carried out.
+
+    Whatever the message holds, a letter comes of it: arguments that cannot be stored, or that hold card data, are kept as a
+    text without card data, which cannot be requeued.
+    """
+    if not is_storable(arguments):
+        arguments, message = [], message or _withheld(arguments)
+    texts = {"task": task, "task_id": task_id, "reason": reason, "traceback": traceback, "message": message}
+    row = {name: value if value is None else storable_text(value, most=LONGEST[name]) for name, value in texts.items()}
+    row |= {"id": new_id("dead_letter"), "arguments": rows_parameter(arguments), "deliveries": deliveries}
     async with transaction(Role.WORKER) as connection:
-        await connection.execute(
-            _BURY,
-            {
-                "id": new_id("dead_letter"),
-                "task": task,
-                "task_id": task_id,
-                "arguments": rows_parameter(arguments),
-                "deliveries": deliveries,
-                "reason": reason,
-                "traceback": traceback,
-                "message": message,
-            },
-        )
+        await connection.execute(_BURY, row)
+
+
+def is_storable(arguments: Any) -> bool:
+    """Return whether PostgreSQL takes these arguments as they are, and they hold no card data."""
+    try:
+        written = rows_parameter(arguments)
+        return len(written) <= LONGEST_CALL and "\\u0000" not in written and not find_card_data(arguments)
+    except (
+        TypeError,
+        ValueError,
+        RecursionError,
+    ):  # what JSON can say and orjson cannot: 1e30 digits, half a character
+        return False
+
+
+def storable_text(value: str, *, most: int) -> str:
+    """Return a text as PostgreSQL takes it, without card numbers, and cut."""
+    longer = value[: 2 * most]  # a number that the cut goes through is masked as a whole
+    valid = longer.encode(errors="replace").decode().replace("\x00", "\ufffd")
+    return mask_digits(valid)[:most]
+
+
+def _withheld(arguments: Any) -> str:
+    try:
+        places = find_card_data(arguments)
+        written = json.dumps(arguments, default=str)
+    except (ValueError, RecursionError):
+        return "Arguments that are nested too deep to be stored"
+    return f"Withheld, because it holds card data in {', '.join(places)}" if places else f"arguments: {written}"
 
 
 async def list_dead_letters(

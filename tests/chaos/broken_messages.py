@@ -10,6 +10,7 @@ CARD = "4111111111111111"
 CALL: Any = [[["pay_unknown"]], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
 JSON = "application/json"
 SENDABLE = {"task": "payments.process", "id": "sendable", "lang": "py"}
+INVENTED = {**SENDABLE, "task": "sweeps.invented"}
 
 
 def envelope(body: bytes, headers: Any, content_type: str = JSON) -> bytes:
@@ -23,6 +24,11 @@ def envelope(body: bytes, headers: Any, content_type: str = JSON) -> bytes:
 
 UNREADABLE: dict[str, tuple[bytes, Any, str]] = {
     "an unknown task": (json.dumps(CALL).encode(), {**SENDABLE, "task": "payments.invented"}, JSON),
+    "a zero character": (rb'[["a\u0000b"], {}, {}]', INVENTED, JSON),
+    "half a character": (rb'[["\ud800"], {}, {}]', INVENTED, JSON),
+    "a number of thirty digits": (b"[[" + b"9" * 30 + b"], {}, {}]", INVENTED, JSON),
+    "six hundred lists in one another": (b"[[" + b"[" * 600 + b"]" * 600 + b"], {}, {}]", INVENTED, JSON),
+    "a card number for a name": (json.dumps([[], {CARD: 1}, {}]).encode(), SENDABLE, JSON),
     "no body": (b"", SENDABLE, JSON),
     "a body cut short": (b'[[["pay_', SENDABLE, JSON),
     "a body that is not UTF-8": (b"\xff\xfe\x00", SENDABLE, JSON),

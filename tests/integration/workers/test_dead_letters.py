@@ -91,6 +91,34 @@ async def test_what_was_put_aside_is_kept_whole(engines: None, admin: Admin) -> 
     assert (letter["reason"], letter["traceback"], letter["requeued_at"]) == ("OSError: x", "Trace", None)
 
 
+NESTED: Any = []
+for _ in range(600):
+    NESTED = [NESTED]
+
+
+@pytest.mark.parametrize(
+    ("argument", "kept"),
+    [
+        ("a\x00b", r"a\u0000b"),
+        ("\ud800", r"\ud800"),
+        (10**30, "1000000000000000000000000000000"),
+        (NESTED, "["),
+        ("x" * 70_000, "xxx"),
+        ("4111 1111 1111 1111", "holds card data in 0.0"),
+    ],
+    ids=["NUL", "surrogate", "integer", "nested", "long", "card"],
+)
+async def test_arguments_that_cannot_be_stored_are_kept_as_a_text(
+    engines: None, admin: Admin, argument: Any, kept: str
+) -> None:
+    task_id = uuid_utils.uuid7().hex
+    texts = {"reason": "TypeError: 4111111111111111\x00", "traceback": "4111111111111111 \ud800"}
+    await bury("settlements.close", task_id=task_id, arguments=[[argument], {}], deliveries=1, **texts)
+    (letter,) = await all_of(admin, b"SELECT * FROM dead_letters WHERE task_id = %s", task_id)
+    assert (letter["arguments"], kept in letter["message"]) == ([], True), letter["message"]
+    assert "4111" not in str(letter)
+
+
 async def quarantined(payments: PaymentMaker, admin: Admin) -> tuple[str, str]:
     """A payment that killed three workers, and its letter's id."""
     payment_id = await payments.pending()
