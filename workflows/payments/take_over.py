@@ -36,25 +36,34 @@ _LOCK = """
     ORDER BY id FOR UPDATE SKIP LOCKED
 """
 _READ = """
-    -- read: locked rows with their last attempts, and when a withdrawal may have moved money back without our knowing it
+    -- read: locked rows with their last attempts, and when a call may have moved money (back) without our knowing it
     SELECT {columns}, r.store_id, a.number AS attempt_number, a.outcome AS attempt_outcome, a.not_found_at,
            a.sent_at, a.provider_reference AS attempt_provider_reference, {undone} AS perhaps_undone_at,
+           {resent} AS perhaps_resent_at,
            (SELECT sum(resends) FROM {entity}_attempts s WHERE s.{entity}_id = r.id) AS resends
     FROM {entity}s r JOIN {entity}_attempts a ON a.{entity}_id = r.id AND a.number = r.attempts
     WHERE r.id = ANY(:ids) AND coalesce(a.outcome, '') <> ALL (CAST(:nothing_moved AS text[]))
     ORDER BY r.id
 """
+_UNWANTED = """(r.cancel_requested_at IS NOT NULL
+                   OR (r.expires_at <= now() AND a.outcome IN ('action_required', 'not_found')))"""
+_QUARANTINED = """(SELECT max(h.at) FROM {entity}_history h WHERE h.{entity}_id = r.id AND h.reason = 'quarantined')"""
+"""A requeue forgets how often a row was claimed in vain; its history does not."""
+
+_IN_VAIN = f"CASE WHEN r.due_at IS NULL THEN coalesce({_QUARANTINED}, now()) ELSE now() END"
 _UNDONE = {
-    "payment": """greatest(
+    "payment": f"""greatest(
         (SELECT max(m.at) FROM payment_messages m WHERE m.payment_id = r.id AND m.answer IN ('unknown', 'withdrawn')
          AND m.kind IN ('withdrawal', 'reversal', 'late_answer')),
-        CASE WHEN r.unanswered_claims > 0 AND (r.cancel_requested_at IS NOT NULL
-                  OR (r.expires_at <= now() AND a.outcome IN ('action_required', 'not_found')))
-             THEN coalesce((SELECT max(h.at) FROM payment_history h WHERE h.payment_id = r.id AND h.reason = 'quarantined'
-                            AND r.due_at IS NULL), now()) END)""",
+        CASE WHEN {_UNWANTED} THEN {_QUARANTINED} END,
+        CASE WHEN {_UNWANTED} AND r.unanswered_claims > 0 THEN {_IN_VAIN} END)""",
     "refund": "CAST(NULL AS timestamptz)",  # a refund is never withdrawn
 }
 """A withdrawal or reversal whose answer was lost, or whose worker died: it may have taken effect since."""
+
+_RESENT = f"""CASE WHEN a.resends > 0 THEN coalesce(
+        a.answered_at, CASE WHEN r.due_at IS NULL THEN {_QUARANTINED} END, now()) END"""
+"""Since when the reference was certainly not sent once more, if it was at all: what was undone before may be charged anew."""
 
 _HOLD = (
     "UPDATE {entity}s SET fence = fence + 1, lease_until = now() + make_interval(secs => :lease) WHERE id = ANY(:ids)"
@@ -109,5 +118,7 @@ def _statement(template: str, table: LeaseTable[Any]) -> TextClause:
     key = (table.entity, template)
     if key not in _rendered:
         columns = f"{LEASE_COLUMNS}, {table.columns}"
-        _rendered[key] = text(template.format(entity=table.entity, columns=columns, undone=_UNDONE[table.entity]))
+        filled = {"columns": columns, "undone": _UNDONE[table.entity], "resent": _RESENT}
+        filled = {name: part.format(entity=table.entity) for name, part in filled.items()}
+        _rendered[key] = text(template.format(entity=table.entity, **filled))
     return _rendered[key]

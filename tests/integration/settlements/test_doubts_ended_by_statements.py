@@ -34,14 +34,15 @@ async def test_thirteen_payments_in_doubt_are_completed_by_the_fetched_statement
     assert await desk.held() == sum(1_000 + n - 30 for n in range(13))
 
 
-async def test_a_reversal_just_after_the_day_belongs_to_its_charge(desk: Desk) -> None:
+@pytest.mark.parametrize("is_newest_first", [False, True])
+async def test_a_reversal_just_after_the_day_belongs_to_its_charge(desk: Desk, is_newest_first: bool) -> None:
     shop = desk.shop
     payment_id = await in_doubt(shop, 1_000)
     charge = listed(f"{payment_id}:1", 1_000)
     day = str((await shop.close_now())["id"])
     told = [charge, listed(f"{payment_id}:1", -1_000, kind="reversal")]
     second = str((await shop.close_now())["id"])  # it has the time of the reversal
-    shop.provider.statements = [told]
+    shop.provider.statements = [told[::-1] if is_newest_first else told]
     await reconciled_by_workers(desk, day)
     assert (await row_of(shop, payment_id))["status"] == "cancelled"
     assert await desk.status(day) == "reconciled"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.factories import time_passes
-from tests.integration.settlements.desk import WORKER, Desk, ends, in_doubt
+from tests.integration.settlements.desk import WORKER, Desk, ends, in_doubt, in_doubt_refund
 from tests.integration.settlements.telling import fetched, listed, outcome, reconciled_by_workers, row_of
 from tests.reconciling import upload
 from tests.reference_matcher import Theirs
@@ -25,6 +25,7 @@ DISAGREEING: dict[str, tuple[dict[str, Any], str | None]] = {
     "a refund of the sale": ({"kind": "refund", "amount": -1_000}, None),
     "a reversal alone": ({"kind": "reversal", "amount": -1_000}, None),
     "a charge below zero": ({"amount": -1_000}, None),
+    "a charge of zero": ({"amount": 0}, None),
 }
 
 
@@ -46,6 +47,13 @@ async def test_a_line_that_disagrees_completes_nothing(desk: Desk, name: str) ->
     assert code is None or found["waits_for"] == payment_id
     await reconciled_by_workers(desk, day)
     assert (await row_of(shop, payment_id))["version"] == row["version"], "the same again says nothing new"
+
+
+async def test_a_refund_of_zero_is_no_proof_that_nothing_was_given_back(desk: Desk) -> None:
+    payment_id, refund_id = await in_doubt_refund(desk.shop, 700)
+    await fetched(desk, [listed(f"{refund_id}:1", 0, kind="refund")])
+    assert (await row_of(desk.shop, refund_id))["status"] == "processing"
+    assert (await row_of(desk.shop, payment_id))["refund_reserved"] == 700, "nobody gives it back a second time"
 
 
 async def test_two_charges_of_one_attempt_complete_it_once_and_the_second_stays_a_break(desk: Desk) -> None:

@@ -42,10 +42,11 @@ from workflows.settlements.reconciliation.evidence import Asked, Reading, read_l
 
 NO_CALLS = Schedule(max_processing_seconds=0, review_after_seconds=0)
 LATE_REVERSAL = timedelta(minutes=10)
-"""A statement lists what we had undone before its end, unless that was so shortly before."""
+"""A statement lists what we had undone or sent again before its end, unless that was so shortly before."""
 
 UPLOADED = "A file that a person uploaded does not prove that nothing was charged; the provider has to say so"
 UNDONE = "A withdrawal may have taken effect after the time that the statement covers; its answer is waited for"
+RESENT = "It was sent again after the time that the statement covers; whether it was charged anew has to be asked"
 CONTRADICTED = "The provider's answer to an inquiry gave another amount; a person has to confirm one of them"
 
 _KEEP = text("""
@@ -161,13 +162,19 @@ def _decide(entity: str, told: Told, taken: Taken[Any], *, is_confirmed: bool) -
 def _doubtful(told: Told, taken: Taken[Any], answer: Succeeded | Withdrawn, *, is_confirmed: bool) -> str | None:
     """Return why lines that agree with the attempt are not believed."""
     if isinstance(answer, Withdrawn):
-        return None if told.is_fetched and not is_confirmed else UPLOADED
-    undone = taken.row["perhaps_undone_at"]
-    if undone and undone + LATE_REVERSAL >= min(told.settlement["end_at"], told.stored_at):
+        if not told.is_fetched or is_confirmed:
+            return UPLOADED
+        return RESENT if _is_later(taken.row["perhaps_resent_at"], told) else None
+    if _is_later(taken.row["perhaps_undone_at"], told):
         return UNDONE
     attempt = taken.claim.facts.attempt
     is_settled_otherwise = attempt is not None and attempt.outcome == "succeeded"
     return CONTRADICTED if is_settled_otherwise and not is_confirmed else None
+
+
+def _is_later(at: datetime | None, told: Told) -> bool:
+    """Return whether a call at that time may have taken effect after the time that the statement covers."""
+    return at is not None and at + LATE_REVERSAL >= min(told.settlement["end_at"], told.stored_at)
 
 
 def _row(one: _Decided, status: str) -> dict[str, Any]:

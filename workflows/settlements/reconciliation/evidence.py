@@ -5,7 +5,7 @@ All moved lines that quote the attempt's reference are read together. They are a
 | what has to agree   | how                                                                                              |
 |---------------------|--------------------------------------------------------------------------------------------------|
 | reference           | the last attempt's own (``pay_…:1``); the provider's too, if we know it                          |
-| kind                | charges and reversals of a payment, refunds of a refund                                          |
+| kind                | charges and reversals of a payment, refunds of a refund; a line of zero is none of these         |
 | currency            | the same                                                                                         |
 | time                | not before the attempt was sent, and not after the statement was stored                            |
 | amount and fee      | decided by ``payments.verdict``, as for an inquiry's answer: another amount asks a person        |
@@ -77,6 +77,8 @@ def _issue(line: dict[str, Any], asked: Asked, stored_at: datetime) -> str | Non
     known, told = asked.provider_reference, line["provider_reference"]
     if known and told and known != told:
         return f"{where} has the provider's reference {told}, not {known}"
+    if line["amount"] == 0:
+        return f"{where} moves nothing"
     if (line["amount"] > 0) != (line["kind"] == "payment"):
         return f"{where} is a {line['kind']} of {line['amount']}"
     at, on = _instant(line["occurred_at"]), _day(line["occurred_on"])
@@ -96,7 +98,7 @@ def _add_up(lines: list[dict[str, Any]], asked: Asked) -> Reading:
         used = (charge, *reversals, *charges[1 : 1 + len(reversals)])
         return Reading(_succeeded(asked.amount, charge, fee=charge["fee"] or 0), used)
     net = abs(sum(line["amount"] for line in charges)) - abs(sum(line["amount"] for line in reversals))
-    if net == 0:
+    if net == 0:  # there are both, since no line has an amount of zero
         return Reading(Withdrawn(), tuple(lines))
     if net > 0:
         fees = sum(line["fee"] or 0 for line in lines)

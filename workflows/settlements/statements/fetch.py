@@ -7,7 +7,7 @@ what was in doubt. So more than the period is asked for, and of that is kept:
 |--------------------------------------------------------|----------------------------------------------------------------|
 | a payment or refund of this settlement                 | always                                                         |
 | one that this settlement's statement ended (evidence)  | always, so that a later answer says the same                   |
-| one in doubt, reversed within the hour after the end   | with its charge of the period: together they moved nothing     |
+| one in doubt, reversed within the hour after the end   | with its charge of the period, in any order: they moved nothing |
 | one that succeeded and is in another settlement, or will | never: it belongs to that one's statement                     |
 | anything of ours, or unknown, in another currency       | never, where the store has a day in that currency              |
 | one that we do not know, or that never succeeded        | if it happened within ``[start, end)``                         |
@@ -106,14 +106,14 @@ async def fetch_statements(settlement_id: str, *, hand: Hand, providers: Provide
 
 
 async def _fetch(provider: Provider, wanted: dict[str, Any], *, hand: Hand) -> Fetched:
-    charged: set[str] = set()
+    doubts = _Doubts(set(), {})
     with tempfile.TemporaryFile() as file:
         writer = _Writer(file)
         pages = provider.statement(wanted["store_id"], start=wanted["since"] - SLACK, end=wanted["end_at"] + SLACK)
         async for page in pages:
             if isinstance(page, Unavailable):
                 return Fetched(provider.name, trouble=page.reason)
-            writer.write(await _choose(page, wanted, charged, hand=hand))
+            writer.write(await _choose(page, wanted, doubts, hand=hand))
         writer.finish()
         incoming = Incoming(wanted["id"], provider.name, file, "csv", source="api", mapping=MAPPING)
         try:
@@ -123,10 +123,18 @@ async def _fetch(provider: Provider, wanted: dict[str, Any], *, hand: Hand) -> F
     return Fetched(provider.name, statement_id=stored.resource_id)
 
 
+@dataclass(frozen=True, slots=True)
+class _Doubts:
+    """Of all pages so far: references in doubt whose charge was kept, and late reversals that wait for their charge."""
+
+    charged: set[str]
+    reversals: dict[str, list[StatementLine]]
+
+
 async def _choose(
-    page: Sequence[StatementLine], wanted: dict[str, Any], charged: set[str], *, hand: Hand
+    page: Sequence[StatementLine], wanted: dict[str, Any], doubts: _Doubts, *, hand: Hand
 ) -> list[StatementLine]:
-    """Return the lines of ``page`` to keep. ``charged`` are the charges in doubt that were kept of earlier pages and this."""
+    """Return the lines of ``page`` to keep, and reversals of earlier pages whose charge is one of them."""
     references = sorted({line.our_reference for line in page if line.our_reference})
     parameters = {name: wanted[name] for name in ("id", "store_id", "currency")}
     async with hand.transaction(is_long=True) as connection:
@@ -134,16 +142,23 @@ async def _choose(
         places = {row.reference: row.place for row in found}
     chosen = []
     for line in page:
-        place = places.get(line.our_reference)
-        is_in_doubt = place == "in_doubt" and line.our_reference is not None
-        if is_in_doubt and line.kind == "reversal" and line.our_reference in charged:
-            # It may be after the end, for example the provider's own reversal a minute after midnight.
+        reference, place = line.our_reference or "", places.get(line.our_reference)
+        is_kept, is_in_doubt = _belongs(line, place, wanted), place == "in_doubt"
+        if is_in_doubt and line.kind == "reversal" and _is_after(line, wanted):
+            # For example the provider's own reversal a minute after midnight.
+            is_kept = reference in doubts.charged
+            if not is_kept:
+                doubts.reversals.setdefault(reference, []).append(line)
+        if is_kept:
             chosen.append(line)
-        elif _belongs(line, place, wanted):
-            chosen.append(line)
-            if is_in_doubt and line.kind == "payment" and line.our_reference:
-                charged.add(line.our_reference)
+        if is_kept and is_in_doubt and line.kind == "payment":
+            doubts.charged.add(reference)
+            chosen += doubts.reversals.pop(reference, [])
     return chosen
+
+
+def _is_after(line: StatementLine, wanted: dict[str, Any]) -> bool:
+    return bool(datetime.fromisoformat(line.at) >= wanted["end_at"])
 
 
 def _belongs(line: StatementLine, place: str | None, wanted: dict[str, Any]) -> bool:
