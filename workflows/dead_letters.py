@@ -84,8 +84,12 @@ async def bury(
     if not is_storable(arguments):
         arguments, message = [], message or _withheld(arguments)
     texts = {"task": task, "task_id": task_id, "reason": reason, "traceback": traceback, "message": message}
-    row = {name: value if value is None else storable_text(value, most=LONGEST[name]) for name, value in texts.items()}
-    row |= {"id": new_id("dead_letter"), "arguments": rows_parameter(arguments), "deliveries": deliveries}
+    row: dict[str, Any] = {
+        "id": new_id("dead_letter"),
+        "arguments": rows_parameter(arguments),
+        "deliveries": deliveries,
+    }
+    row |= {name: value if value is None else storable_text(value, most=LONGEST[name]) for name, value in texts.items()}
     async with transaction(Role.WORKER) as connection:
         await connection.execute(_BURY, row)
 
