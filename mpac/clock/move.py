@@ -7,6 +7,8 @@
 | provider | ``PUT /control/clock`` | payments and refunds are refused (503) until the next call finishes the move |
 | database | one commit: the clock, what is dated by the machine, the locks | moved |
 
+A call that is stopped instead (SIGSTOP) loses its connection, and thereby its locks, after ``MOST_IDLE_SECONDS``.
+
 A transaction that has written anything is over before the clock moves, and one that waits for a lock begins to write after
 it. So nothing is decided by two clocks. Liveness marks of beat and the queues and the memory of used assertions follow the
 machine's time, so they move along: a queue that was heard a second ago is not silent for a day.
@@ -39,7 +41,10 @@ SELECT string_agg(format('%I.%I', schemaname, tablename), ', ' ORDER BY tablenam
 _SOON: LiteralString = """
 SET LOCAL lock_timeout = '400ms';    -- the product waits behind us
 SET LOCAL deadlock_timeout = '50ms'; -- an autovacuum that is in the way is cancelled then
+SET LOCAL idle_in_transaction_session_timeout = '{most_idle}s'; -- a caller that was stopped must not keep the locks
 """
+MOST_IDLE_SECONDS = 10
+"""How long one step of a move may take while everything is locked: the provider answers within four seconds or not at all."""
 _IN_HAND: LiteralString = """
 SELECT id FROM payments WHERE lease_until > now() OR (status = 'pending' AND created_at > now() - interval '20 s')
 UNION ALL
@@ -120,7 +125,7 @@ class Clock:
             return in_hand
         with suppress(*_WHY_NOT), _uninterrupted():
             async with self.connection.transaction():
-                await self.connection.execute(_SOON)
+                await self.connection.execute(_SOON.format(most_idle=MOST_IDLE_SECONDS).encode())
                 tables = await (await self.connection.execute(_TABLES)).fetchone()
                 await self.connection.execute(f"LOCK TABLE {tables[0]} IN EXCLUSIVE MODE".encode() if tables else b"")
                 in_hand = await self._in_hand()
@@ -171,9 +176,10 @@ _BUSY = ["another transaction"]
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait until both clocks are moved, which takes milliseconds."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Let Ctrl-C and Ctrl-Z wait until both clocks are moved, which takes milliseconds."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTSTP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -238,6 +238,27 @@ async def test_a_move_that_was_cut_off_between_the_two_refuses_payments_until_th
     assert mpac("status", home=own.home.path).returncode == 0
 
 
+async def test_a_caller_that_is_stopped_in_the_middle_does_not_keep_the_locks(
+    own: LocalStack, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(ProviderClock):
+        async def move(self, ahead_seconds: int) -> int:
+            moved = await super().move(ahead_seconds)
+            await ask(own, "UPDATE stores SET id = id WHERE false RETURNING id")  # waits for the locks
+            return moved
+
+    monkeypatch.setattr("mpac.clock.move.MOST_IDLE_SECONDS", 1)
+    async with clock_of(own, session, Stopped) as clock:
+        ahead = clock.ahead_seconds + HOUR
+        with pytest.raises(psycopg.Error):
+            await move(clock, ahead)
+    assert await ask(own, AHEAD) == ahead - HOUR
+    await ask(own, "UPDATE stores SET id = id WHERE false RETURNING id")
+    assert mpac("clock", home=own.home.path).returncode == 0
+    assert await ask(own, AHEAD) == ahead
+    await write(own)
+
+
 async def test_a_provider_that_was_moved_alone_is_told_of_and_caught_up_with(
     own: LocalStack, session: aiohttp.ClientSession
 ) -> None:
