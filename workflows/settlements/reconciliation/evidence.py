@@ -77,9 +77,7 @@ def _issue(line: dict[str, Any], asked: Asked, stored_at: datetime) -> str | Non
     known, told = asked.provider_reference, line["provider_reference"]
     if known and told and known != told:
         return f"{where} has the provider's reference {told}, not {known}"
-    if line["amount"] == 0:
-        return f"{where} moves nothing"
-    if (line["amount"] > 0) != (line["kind"] == "payment"):
+    if line["amount"] == 0 or (line["amount"] > 0) != (line["kind"] == "payment"):
         return f"{where} is a {line['kind']} of {line['amount']}"
     at, on = _instant(line["occurred_at"]), _day(line["occurred_on"])
     if at and not asked.sent_at - CLOCKS <= at <= stored_at + CLOCKS:
