@@ -1,6 +1,7 @@
 """The OpenAPI document tells the truth: schemathesis asks for all it promises, and for all it forbids."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -48,8 +49,9 @@ def document(settings: Settings) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def operations(document: dict[str, Any]) -> list[APIOperation[Any, Any, Any, Any]]:
-    """Every operation of the document."""
-    schema = schemathesis.openapi.from_dict(document)
+    """Every operation of the document. The generator of bodies knows only the older name of closed objects."""
+    known = json.dumps(document).replace('"unevaluatedProperties"', '"additionalProperties"')
+    schema = schemathesis.openapi.from_dict(json.loads(known))
     found = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
     assert len(found) > 10
     return [each for each in found if (each.method.upper(), each.path) not in NEVER_FUZZED]

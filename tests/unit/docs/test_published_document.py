@@ -226,7 +226,8 @@ def test_every_request_body_refuses_unknown_fields(document: dict[str, Any]) -> 
             for choice in schema.get("anyOf", [schema]):  # an optional body is one of an object and null
                 one = resolved(document, choice)
                 if one.get("type") == "object":
-                    assert one["additionalProperties"] is False, f"{method} {path}"
+                    assert one["unevaluatedProperties"] is False, f"{method} {path}"
+                    assert "additionalProperties" not in one, "openapi-generator makes a hash map of it"
                     count += 1
     assert count > 20
 
