@@ -72,7 +72,6 @@ def _control(town: Living, name: str, what: str, queues: set[str]) -> None:
 
 
 ROWS = {
-    "sweeps worker frozen": (frozen("worker-other"), OTHER_IS_SILENT | {Told("worker", "worker-other", "silent")}),
     "sweeps worker killed": (killed("worker-other"), OTHER_IS_SILENT | {Told("worker", "worker-other", "silent")}),
     "sweeps worker deaf": (deaf("worker-other"), OTHER_IS_SILENT | {Told("worker", "worker-other", "deaf")}),
     "one payments worker frozen": (
