@@ -8,7 +8,7 @@ import traceback
 
 import click
 
-from mpac.command_line import unknown, with_help_option
+from mpac.command_line import HELP_OPTIONS, option_first, unknown, with_help_option
 from mpac.commands import HELP, load_word, words
 from mpac.exit_codes import BUG
 from mpac.explain import explain
@@ -27,6 +27,11 @@ class Words(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         return load_word(cmd_name) if cmd_name in words() else None
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0].startswith("-") and args[0] not in HELP_OPTIONS:
+            raise click.UsageError(option_first(args), ctx)
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -37,6 +37,8 @@ def answer(words: Sequence[str]) -> tuple[int, str] | None:
     if not words or words[0] in HELP_OPTIONS:
         return 0, "\n".join(_rendered().get(GENERAL, {}).get("help") or [f"{word:<11} {HELP[word]}" for word in HELP])
     command = words[0]
+    if command.startswith("-"):
+        return USAGE_ERROR, option_first(words)
     if command not in HELP:
         return USAGE_ERROR, unknown("command", command, HELP)
     known = _rendered().get(command)
@@ -78,6 +80,16 @@ def nearest(said: str, known: Iterable[str]) -> str | None:
             return exact
     found = difflib.get_close_matches(said, names, n=1, cutoff=CUTOFF)
     return names[found[0]] if found else None
+
+
+def option_first(words: Sequence[str]) -> str:
+    """Return a sentence about options that stand before the command, with the order that works."""
+    command = next((word for word in words if word in HELP), None)
+    if command is None:
+        return f"A command has to come first, and {words[0]!r} is an option. There are: {', '.join(HELP)}."
+    place = words.index(command)
+    ordered = " ".join([command, *words[:place], *words[place + 1 :]])
+    return f"Options follow the command: `{ordered}`."
 
 
 def _rendered() -> dict[str, Any]:

@@ -39,6 +39,8 @@ MISTYPED = {
     ("up", "--detatch"): "Did you mean `--detach`?",
     ("up", "--only", "wroker"): "Did you mean `worker`?",
     ("up", "--only=postgers"): "Did you mean `postgres`?",
+    ("--home", "x", "up", "--detach"): "Options follow the command: `up --home x --detach`.",
+    ("--home", "x"): "A command has to come first",
     ("token", "--role", "manager"): "Did you mean `store_manager`?",
 }
 
