@@ -205,7 +205,7 @@ class OrmCelery:
                 name="rival-worker",
                 command=(
                     *(*celery, "--app", f"{module}.worker:app", "worker", "--pool", "threads", "--concurrency", "64"),
-                    *("--task-events", "--without-gossip", "--without-mingle", "--include", "mpac.stack.announce"),
+                    *("--task-events", "--without-gossip", "--without-mingle"),
                 ),
                 environment={**self._site.environment, READY_FILE_VARIABLE: str(ready_file)},
                 ready=wrote_its_pid(ready_file),

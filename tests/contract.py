@@ -130,6 +130,12 @@ def contract() -> Contract:
     return Contract(published_document())
 
 
+def forget_documents() -> None:
+    """Let the document be made again: the application has become another one, for instance by a provider of a test."""
+    published_document.cache_clear()
+    contract.cache_clear()
+
+
 def check_exchange(
     method: str,
     target: str,

@@ -5,9 +5,9 @@ for now, the same request is sent again, not before ``Retry-After``, with growin
 product: ``NotInTime`` is counted apart from broken rules, since a machine with too much to do causes it as well.
 """
 
-import asyncio
 import random
 import time
+from asyncio import sleep
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -51,7 +51,7 @@ async def persist(
                 raise NotInTime(
                     f"{what}: no result within {within:.3g} s, at last {failure}", counted=counted
                 ) from failure
-        await asyncio.sleep(wait)
+        await sleep(wait)
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
@@ -75,4 +75,4 @@ async def wait_until(
             return found
         if time.monotonic() > deadline:
             raise NotInTime(f"{what}: not within {within:.3g} s, at last {str(found)[:MOST_SHOWN]}", counted=counted)
-        await asyncio.sleep(every)
+        await sleep(every)

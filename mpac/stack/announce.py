@@ -1,8 +1,7 @@
-"""Tell the supervisor that a worker consumes: loaded into workers by ``celery worker --include``.
+"""Tell the supervisor that a worker is ready, by a file.
 
-A worker is ready when it has consumed a message that was sent to it alone (``workers.hearing``); Celery's own signal says only
-that it is about to. A file costs the supervisor neither an import of Celery nor a broadcast of up to a second. Without
-``WORKER_READY_FILE`` it does nothing.
+A file costs the supervisor neither an import of Celery nor a broadcast of up to a second. Without ``WORKER_READY_FILE``
+nothing is written.
 """
 
 import os
@@ -11,7 +10,6 @@ import time
 from pathlib import Path
 
 from mpac.stack.probes import READY_FILE_VARIABLE
-from workers.hearing import when_heard
 
 AGAIN_SECONDS = 1.0
 
@@ -37,6 +35,3 @@ def _write(file: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-when_heard.append(announce)

@@ -150,6 +150,6 @@ if __name__ == "__main__":
         [
             *("--quiet", "worker", "--pool", "threads", "--concurrency", "8", "--prefetch-multiplier", "1"),
             *("--without-gossip", "--without-mingle", "--queues", QUEUES, "--hostname", sys.argv[1]),
-            *("--include", "mpac.stack.announce,beat.sweeps"),
+            *("--include", "mpac.stack.announce_heard,beat.sweeps"),
         ]
     )

@@ -18,6 +18,7 @@ from benchmarks.rivals.orm_celery.models import (
     connect,
     now,
 )
+from mpac.stack.announce import announce
 from workflows.collector import settle_collector
 
 THREADS = 64  # `celery worker -P threads -c 64`
@@ -45,6 +46,7 @@ class NoAnswer(Exception):
 @worker_ready.connect  # type: ignore[untyped-decorator]  # Celery is untyped
 def _settle(**_: Any) -> None:
     settle_collector()
+    announce()
 
 
 @app.task(bind=True, name="payments.process", autoretry_for=(NoAnswer,), retry_backoff=2, max_retries=10)  # type: ignore[untyped-decorator]

@@ -1,11 +1,13 @@
 """A provider that is a row of the table and nothing else does everything that a provider does: from the store to the books."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import uuid_utils
 
 from tests.conftest import Serve
+from tests.contract import forget_documents
 from tests.factories import Tenant
 from tests.fakes import FakeProvider
 from tests.harness import Answer, Api
@@ -22,12 +24,14 @@ MAPPING = StatementMapping(columns={"our_reference": "Yours", "amount": "Gross",
 
 
 @pytest.fixture
-def acme(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
-    """Its row in the table."""
+def acme(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
+    """Its row in the table, and in a document that is made again for this test."""
     provider = FakeProvider("acme")
     row = Remote(open=lambda _settings: provider, call_seconds=lambda _settings: 1, mapping=MAPPING)
     monkeypatch.setitem(PROVIDERS, "acme", row)
-    return provider
+    forget_documents()
+    yield provider
+    forget_documents()
 
 
 async def closed(api: Api, tenant: Tenant, manager: str) -> str:

@@ -110,7 +110,8 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def sleep(seconds: float) -> None:
         noted.append(seconds)
 
-    monkeypatch.setattr("mpac.demo.persist.asyncio.sleep", sleep)
+    # Not asyncio's own: a server of another test in the same loop would never wait again.
+    monkeypatch.setattr("mpac.demo.persist.sleep", sleep)
     return noted
 
 
