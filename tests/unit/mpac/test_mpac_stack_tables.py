@@ -91,8 +91,8 @@ def test_each_payment_worker_has_a_name_of_its_own_and_others_do_the_rest(secret
 
 
 def test_sweeps_are_loaded_only_where_they_are_worked_on() -> None:
-    assert "mpac.stack.announce,beat.sweeps" in commands.worker(queues=commands.OTHER_QUEUES, name="other")
-    assert "mpac.stack.announce" in commands.worker(queues="payments", name="payments")
+    assert "mpac.stack.announce_heard,beat.sweeps" in commands.worker(queues=commands.OTHER_QUEUES, name="other")
+    assert "mpac.stack.announce_heard" in commands.worker(queues="payments", name="payments")
 
 
 def test_flower_is_read_only_unless_told_otherwise() -> None:
