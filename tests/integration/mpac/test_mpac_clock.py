@@ -193,44 +193,6 @@ async def test_no_clock_moves_while_a_transaction_has_written_something(
         assert clock.ahead_seconds == clock.provider_ahead_seconds == before + HOUR
 
 
-IN_HAND = """
-INSERT INTO payments (id, merchant_id, store_id, status, version, amount, currency, method_type, method_mode, processing_mode,
-                      provider, expires_at, created_at, processing_at, lease_until)
-VALUES ('pay_1', 'mer_1', 'sto_1', 'processing', 2, 700, 'JPY', 'qr', 'cpm', 'provider', 'sandbox', now() + interval '5 min',
-        now(), now(), now() + interval '1 hour')
-"""
-
-
-async def test_no_clock_moves_while_a_worker_has_a_payment_in_hand(
-    own: LocalStack, session: aiohttp.ClientSession
-) -> None:
-    async def look(_seconds: int) -> None: ...
-
-    waits: list[int] = []
-    is_waiting = asyncio.Event()
-
-    def waiting(count: int) -> None:
-        waits.append(count)
-        is_waiting.set()
-
-    async with (
-        clock_of(own, session) as clock,
-        await psycopg.AsyncConnection.connect(own.urls.database, autocommit=True) as worker,
-    ):
-        await worker.execute("SET session_replication_role = replica")  # neither a tenant nor an attempt is needed here
-        await worker.execute(IN_HAND)
-        before = clock.ahead_seconds
-        moving = asyncio.create_task(clock.move(before + HOUR, waiting=waiting, at_rest=look))
-        try:
-            await asyncio.wait({moving, asyncio.create_task(is_waiting.wait())}, return_when=asyncio.FIRST_COMPLETED)
-            assert not moving.done()
-            assert await ask(own, AHEAD) == before
-        finally:
-            await worker.execute("DELETE FROM payments")
-        await moving
-        assert (waits, clock.ahead_seconds, clock.provider_ahead_seconds) == ([1], before + HOUR, before + HOUR)
-
-
 async def test_a_provider_that_refuses_moves_nothing(own: LocalStack, session: aiohttp.ClientSession) -> None:
     async with clock_of(own, session) as clock:
         before = clock.ahead_seconds
