@@ -14,12 +14,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from redis.asyncio import Redis
 
 from mpac.stack.heard import ask_health, complaints
 from tests.chaos.beats import Beats, beats_beside
-from tests.chaos.queues import broker_of, command, consumed
+from tests.chaos.queues import IN_HAND, broker_of, command, consumed
 from tests.factories import Tenant
 from tests.living import Living
 from tests.waiting import eventually
@@ -187,6 +188,25 @@ async def test_sweeps_go_on_after_a_broker_that_was_frozen_or_replaced_by_an_emp
     await asyncio.sleep(BROKER_AWAY_SECONDS)
     await town.stack.start("valkey")
     await sweeps_go_on(town)
+
+
+async def test_workers_survive_the_loss_of_the_broker_while_they_hold_messages(town: Living, broker: Redis) -> None:
+    log = town.stack.home.logs / "worker-other.log"
+
+    async def losses() -> int:
+        return log.read_text().count("Connection to broker lost")
+
+    before, pids = await losses(), dict(town.stack.pids)
+    async with await psycopg.AsyncConnection.connect(town.stack.urls.database) as holder:
+        await holder.execute("LOCK TABLE payments")  # each sweep waits for it until its statement times out
+        await eventually(lambda: broker.hlen(IN_HAND), until=bool)
+        town.stack.kill("valkey", signal.SIGKILL)
+        await eventually(losses, until=lambda count: count > before)
+    await town.stack.start("valkey")
+    await sweeps_go_on(town)
+    assert {name: pid for name, pid in town.stack.pids.items() if name != "valkey"} == {
+        name: pid for name, pid in pids.items() if name != "valkey"
+    }
 
 
 async def complaints_of(town: Living) -> list[str]:
