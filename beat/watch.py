@@ -119,18 +119,6 @@ watch = Watch()
 _stopping = threading.Event()
 
 
-def _report_silent_queues() -> None:
-    for found in run(find_silent_queues(patience_seconds=SILENCE_SECONDS)):
-        message = "the queue %s has not been consumed for %d s; check its workers"
-        logger.error(message, found.queue, found.seconds, extra={"event": "queue.silent"})
-
-
-def _send_canaries() -> None:
-    for queue in QUEUES:
-        if messages_waiting(queue) < MOST_WAITING:
-            sing.apply_async((queue,), queue=queue, retry=False)
-
-
 def _try(step: Callable[[], None]) -> None:
     try:
         step()
