@@ -110,7 +110,7 @@ def check_name(environment: Path) -> None:
 def answer_at_once(words: list[str]) -> None:
     """Print help or the correction of a mistyped command, which need no environment, and end; else return."""
     sys.path.insert(0, str(ROOT))
-    from mpac.command_line import answer  # noqa: PLC0415 - of the standard library only, and rarely needed
+    from mpac.cli.offline_help import answer  # noqa: PLC0415 - of the standard library only, and rarely needed
 
     found = answer(words)
     if found:

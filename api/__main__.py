@@ -36,7 +36,7 @@ def main() -> None:
         ws="none",
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # `api.strangers` reads them, and only behind a trusted proxy
+        proxy_headers=False,  # `api.unauthenticated` reads them, and only behind a trusted proxy
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         log_config=None,  # the application has set up logging

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from api.keys import key_of, key_value
+from api.idempotency import key_of, key_value
 from api.runtime import Runtime, runtime
 from api.schemas.base import ReasonIn
 from api.schemas.patterns import ID_PATTERN
 from api.schemas.query_values import WholeNumber
 from workflows.errors import NotAuthenticated, NotAuthorized, RecognisedButRefused
-from workflows.idempotency import Key
+from workflows.requests.idempotency import Key
 from workflows.tenants.caller import Caller, CallerRole
 
 _bearer = HTTPBearer(auto_error=False, description="A device's access token or a user's token")
@@ -74,7 +74,7 @@ SystemOperator = Annotated[Caller, at_least(CallerRole.SYSTEM_OP)]
 async def idempotency_key(request: Request, _caller: AnyCaller) -> Key:
     """Return the request's key. The caller is checked first, so that a stranger does not learn whether a key is valid.
 
-    For the documentation of hot routes, which take it together with the body (``api.hot``).
+    For the documentation of hot routes, which take it together with the body (``api.fast_route``).
     """
     secret = runtime(request).settings.secret_key.get_secret_value().encode()
     key = request.state.key = key_of(request, key_value(request), body=await request.body(), secret=secret)

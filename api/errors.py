@@ -12,11 +12,12 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api.keys import keep_refusal
+from api.idempotency import keep_refusal
 from api.media_types import JSON
 from api.schemas.patterns import DAY_PATTERN, IN_WORDS
 from api.schemas.payments import METHOD_TYPES
 from api.schemas.query_values import INSTANT_ISSUE
+from workflows.database.row_json import render
 from workflows.errors import (
     Detail,
     DomainError,
@@ -26,7 +27,6 @@ from workflows.errors import (
     MalformedRequest,
     ResourceNotFound,
 )
-from workflows.rendering import render
 
 STATUS: Mapping[Kind, int] = {
     Kind.MALFORMED: 400,

@@ -8,7 +8,7 @@
 | maintenance   | all processes                          | 503 with ``Retry-After`` and the operator's words|
 
 Counts per minute are kept in this process and exchanged with the broker twice a second, so that no request waits for it;
-while the broker is away each process counts for itself. Unknown callers are counted elsewhere (``api.strangers``).
+while the broker is away each process counts for itself. Unknown callers are counted elsewhere (``api.unauthenticated``).
 """
 
 import asyncio
@@ -25,8 +25,8 @@ from redis.exceptions import RedisError
 from starlette.types import Scope
 
 from workflows.errors import RateLimitExceeded, ServiceUnavailable
+from workflows.ops.maintenance import Maintenance, read_maintenance
 from workflows.settings import Settings
-from workflows.switches import Maintenance, read_maintenance
 
 logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from workflows.canaries import since_start
-from workflows.heartbeats import Heartbeat
-from workflows.payments.calls import OPERATIONS, OUTCOMES, RETRIES, SENDS
-from workflows.payments.overview import OpenRows, Overview
+from workflows.database.metric_counts import METRICS, NO_FAILURE, OTHER_FAILURE, Delta
+from workflows.ops.canaries import since_start
+from workflows.ops.heartbeats import Heartbeat
+from workflows.ops.open_settlements import OpenSettlements
+from workflows.ops.overview import OpenRows, Overview
+from workflows.ops.waiting_days import WaitingDays
+from workflows.processing.calls import OPERATIONS, OUTCOMES, RETRIES, SENDS
 from workflows.providers.registry import PROVIDERS, remote_names
-from workflows.settlements.open_now import OpenSettlements
-from workflows.settlements.waiting_days import WaitingDays
-from workflows.tally import METRICS, NO_FAILURE, OTHER_FAILURE, Delta
 
 NOT_FINAL = ("pending", "processing")
 EVERY_STATUS = {"payment": (*NOT_FINAL, "completed", "refunded"), "refund": NOT_FINAL}

@@ -14,9 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.counters import count
 from api.errors import answer
 from api.limits import Admission, Limits, overloaded
+from api.request_metrics import count
 from api.security_headers import completed
 from api.uploads import is_upload
 from workflows.card_data import looks_like_card_data, mask

@@ -7,7 +7,7 @@ from fastapi import Request
 
 from api.content_type import has_body
 from api.media_types import FORM
-from api.reading import check_once, read_json
+from api.strict_json import check_once, read_json
 from api.uploads import is_upload
 
 

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.readable_query import readable_names
-from api.reading import check_once
+from api.strict_json import check_once
 from workflows.errors import Detail, MalformedRequest
 
 MAX_DETAILS = 10

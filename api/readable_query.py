@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
 
-from api.reading import SAYABLE
+from api.strict_json import SAYABLE
 from workflows.card_data import ISSUE, looks_like_card_data
 from workflows.errors import Detail, InvalidRequest, MalformedRequest
 

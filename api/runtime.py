@@ -8,18 +8,18 @@ from typing import cast
 from fastapi import Request
 
 from api.limits import Limits
-from api.strangers import Strangers
-from workers.listening import Listening
+from api.unauthenticated import Strangers
 from workers.nudge import Nudger
-from workflows.collector import settle_collector
-from workflows.database import Role, connect, disconnect
+from workers.silence_watch import Listening
+from workflows.database.engines import Role, connect, disconnect
 from workflows.devices.assertions import Assertions
 from workflows.devices.issue_token import Issuing
-from workflows.metric_totals import Additions
+from workflows.gc_tuning import settle_collector
+from workflows.ops.metric_totals import Additions
 from workflows.orders.create import Ordering
 from workflows.orders.totals import TaxRounding
 from workflows.payments.accept import Accepting
-from workflows.payments.watch import Watch
+from workflows.payments.change_listener import Watch
 from workflows.providers.registry import Providers, open_providers
 from workflows.settings import Settings
 from workflows.tenants.tokens import Tokens

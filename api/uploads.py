@@ -23,20 +23,20 @@ from fastapi import Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
+from api.canonical_body import meaning_of_value
 from api.errors import translate
-from api.keys import key_of, key_value
-from api.meaning import meaning_of_value
+from api.idempotency import key_of, key_value
 from api.media_types import CSV, JSON, JSON_LINES, MULTIPART
-from api.reading import SAYABLE, check_once, read_json
 from api.schemas.base import refuse_card_data
 from api.schemas.providers import reporting_provider
 from api.schemas.statements import StatementIn
+from api.strict_json import SAYABLE, check_once, read_json
 from workflows.errors import Detail, InvalidRequest, MalformedRequest
-from workflows.idempotency import Key
 from workflows.providers.registry import reporting_names
 from workflows.providers.statement_mapping import StatementMapping
-from workflows.settlements.statements.lines import JsonNumber
-from workflows.settlements.statements.receive import Incoming, digest
+from workflows.reconciliation.statements.lines import JsonNumber
+from workflows.reconciliation.statements.receive import Incoming, digest
+from workflows.requests.idempotency import Key
 
 UPLOAD_PATH = re.compile(r"/api/v1/settlements/[^/]+/statements")
 UPLOAD_TYPES = (CSV, JSON_LINES, MULTIPART, JSON)

@@ -14,14 +14,14 @@ from beat.watch import watch
 from workers.app import QUIET, app, settings
 from workers.nudge import MAX_IDS, PAYMENTS, RECONCILE, REFUNDS, SETTLEMENTS, publish
 from workers.runtime import run
-from workflows.housekeeping import forget_expired
+from workflows.database.metric_counts import count_found
 from workflows.invariants.scheduled import check_on_schedule
-from workflows.outcome import Said
+from workflows.ops.housekeeping import forget_expired
 from workflows.payments.due import Due, find_due_payments, find_payments_ahead
+from workflows.processing.outcome import Said
+from workflows.reconciliation.auto_reconcile import find_due_reconciliations
 from workflows.refunds.due import find_due_refunds, find_refunds_ahead
 from workflows.settlements.due import find_due_settlements
-from workflows.settlements.reconcile_due import find_due_reconciliations
-from workflows.tally import count_found
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from workers.app import QUEUES, settings
 from workers.canaries import sing
 from workers.queues import messages_waiting
 from workers.runtime import run, runtime
-from workflows.canaries import BEAT, find_silent_queues, note_beat, note_sent
-from workflows.silence import AGAIN_SECONDS
+from workflows.ops.canaries import BEAT, find_silent_queues, note_beat, note_sent
+from workflows.ops.silence import AGAIN_SECONDS
 
 logger = logging.getLogger(__name__)
 

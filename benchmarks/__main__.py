@@ -15,14 +15,14 @@ import click
 from rich.console import Console
 
 from benchmarks import report
-from benchmarks.contenders import Contender, OrmCelery, Product
 from benchmarks.measure import Sandbox, stamp, take_turn
 from benchmarks.orders import ORDERS_QUICK, OrdersPlan, compare_orders
 from benchmarks.plan import QUICK, Plan
 from benchmarks.profiling import profile
+from benchmarks.targets import Contender, OrmCelery, Product
+from mpac.cli.errors import Trouble
 from mpac.stack.home import ROOT
 from mpac.stack.local import LocalStack
-from mpac.trouble import Trouble
 
 RESULTS = ROOT / "benchmarks" / "results"
 CONTENDERS: dict[str, type[Product] | type[OrmCelery]] = {"product": Product, "orm_celery": OrmCelery}

@@ -21,9 +21,9 @@ from typing import Any
 import psycopg
 import uvloop
 
-from benchmarks.processor import Meter, Reading, used
+from benchmarks.completion_poller import Watch
+from benchmarks.cpu_time import Meter, Reading, used
 from benchmarks.terminal import ANSWER_WITHIN_SECONDS, Terminal, payment_id
-from benchmarks.watch import Watch
 
 CREATED = 201
 REST_SECONDS = 0.1  # of a terminal that was refused

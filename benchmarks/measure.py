@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 import aiohttp
 import psycopg
 
-from benchmarks.contenders import Contender
+from benchmarks.cpu_time import CLIENT, CLIENT_SESSION
 from benchmarks.load import Job
 from benchmarks.plan import Plan
-from benchmarks.processor import CLIENT, CLIENT_SESSION
+from benchmarks.targets import Contender
+from mpac.cli.errors import Trouble
 from mpac.stack.home import ROOT
-from mpac.trouble import Trouble
 
 BUSY_PAUSE_SECONDS, REST_PAUSE_SECONDS = 0.02, 0.002
 """How long the watch pauses between two questions: its share of the processor against its resolution."""

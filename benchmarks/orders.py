@@ -21,12 +21,12 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.cpu_time import Meter, used
 from benchmarks.measure import percentiles, stamp
-from benchmarks.processor import Meter, used
 from benchmarks.seed import ask_tokens, make_devices
 from benchmarks.terminal import Connection
+from mpac.cli.errors import Trouble
 from mpac.stack.local import LocalStack
-from mpac.trouble import Trouble
 
 PARTS = ("postgres", "valkey", "api")
 CREATED = 201

@@ -10,13 +10,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.contenders import Product
 from benchmarks.measure import Sandbox, figures_of, job_for, load, prepare, stamp
 from benchmarks.plan import Plan
+from benchmarks.targets import Product
+from mpac.cli.errors import Trouble
 from mpac.stack.local import LocalStack
-from mpac.trouble import Trouble
 
-HOOK = Path(__file__).with_name("hook")
+HOOK = Path(__file__).with_name("sampler")
 LOOKED_AT = ("api", "worker-payments-1")
 WRITTEN_AFTER_SECONDS = 2.0
 SHOWN = 40

@@ -7,10 +7,10 @@ from typing import Any
 
 import aiohttp
 
+from mpac.cli.errors import Trouble
+from mpac.devtools.terminal import Terminal
 from mpac.stack.home import ROOT
 from mpac.stack.local import LocalStack
-from mpac.terminal import Terminal
-from mpac.trouble import Trouble
 
 STORES = 4
 

@@ -12,26 +12,26 @@ from sqlalchemy import create_engine, pool, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
-from workflows.database import Base
+from workflows.database.engines import Base
 
 MODELS = (
     "workflows.tenants.models",
     "workflows.devices.models",
-    "workflows.idempotency",
+    "workflows.requests.idempotency",
     "workflows.numbering",
-    "workflows.switches",
-    "workflows.canaries",
-    "workflows.heartbeats",
-    "workflows.metric_totals",
+    "workflows.ops.maintenance",
+    "workflows.ops.canaries",
+    "workflows.ops.heartbeats",
+    "workflows.ops.metric_totals",
     "workflows.invariants.results",
-    "workflows.dead_letters",
+    "workflows.ops.dead_letters",
     "workflows.orders.models",
     "workflows.bills.models",
     "workflows.payments.models",
     "workflows.refunds.models",
     "workflows.settlements.models",
-    "workflows.settlements.statements.models",
-    "workflows.settlements.reconciliation.models",
+    "workflows.reconciliation.statements.models",
+    "workflows.reconciliation.models",
     "workflows.ledger.models",
 )
 for module in MODELS:

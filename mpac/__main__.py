@@ -8,12 +8,12 @@ import traceback
 
 import click
 
-from mpac.command_line import HELP_OPTIONS, option_first, unknown, with_help_option
-from mpac.commands import HELP, load_word, words
-from mpac.exit_codes import BUG
-from mpac.explain import explain
+from mpac.cli.commands import HELP, load_word, words
+from mpac.cli.error_messages import explain
+from mpac.cli.errors import Trouble
+from mpac.cli.exit_codes import BUG
+from mpac.cli.offline_help import HELP_OPTIONS, option_first, unknown, with_help_option
 from mpac.stack.screen import own_output, reader_is_gone
-from mpac.trouble import Trouble
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 READER_GONE = 141  # and for one whose output nobody reads any more

@@ -13,11 +13,11 @@ from aiohttp import web
 from sandbox import outcomes
 from sandbox.app import create_app
 from sandbox.clock import Clock
-from sandbox.dial import Dial
+from sandbox.fault_rates import Dial
+from sandbox.fault_responses import Holds
 from sandbox.provider import Latency, Provider
 from sandbox.settings import Settings, read_settings, with_control_key
 from sandbox.store import Store
-from sandbox.unruly import Holds
 from sandbox.webhooks import Webhooks
 
 log = logging.getLogger("sandbox")

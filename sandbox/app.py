@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from sandbox import charges, codes, control, inquiries, refunds, statements, undoing
+from sandbox import cancel_and_reverse, charges, codes, control, inquiries, refunds, statements
 from sandbox.endpoint import Handler, controlled, guarded, public
 from sandbox.errors import not_found
 from sandbox.provider import Provider
@@ -11,8 +11,8 @@ from sandbox.requests import MAX_BODY_BYTES
 V1: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/charges", charges.create_charge),
     ("GET", "/v1/charges/{reference}", inquiries.ask_charge),
-    ("POST", "/v1/charges/{reference}/cancel", undoing.cancel_charge),
-    ("POST", "/v1/charges/{reference}/reverse", undoing.reverse_charge),
+    ("POST", "/v1/charges/{reference}/cancel", cancel_and_reverse.cancel_charge),
+    ("POST", "/v1/charges/{reference}/reverse", cancel_and_reverse.reverse_charge),
     ("POST", "/v1/codes", codes.create_code),
     ("POST", "/v1/refunds", refunds.create_refund),
     ("GET", "/v1/refunds/{reference}", inquiries.ask_refund),

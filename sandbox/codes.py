@@ -12,10 +12,10 @@ from sandbox.charges import new_operation, repeat
 from sandbox.errors import Refused, not_found
 from sandbox.faults import Fate
 from sandbox.operations import Family, Operation, Status
+from sandbox.pipeline import Call, fate_of, walk
 from sandbox.provider import Provider
 from sandbox.requests import Order, read_order, whole_number
 from sandbox.times import MICROSECONDS_PER_SECOND
-from sandbox.walk import Call, fate_of, walk
 
 MAX_EXPIRES_IN_SECONDS = 86_400
 DEAD = frozenset({Status.CANCELLED, Status.EXPIRED, Status.DECLINED, Status.REVERSED})

@@ -5,7 +5,7 @@ They require the control key, which the product does not have, and have no laten
 
 from aiohttp import web
 
-from sandbox import movements, outcomes
+from sandbox import ledger, outcomes
 from sandbox.answers import json_answer
 from sandbox.clock import MAX_AHEAD_SECONDS
 from sandbox.errors import bad_request
@@ -30,15 +30,15 @@ async def get_ledger(provider: Provider, request: web.Request) -> web.StreamResp
     after = query_number(request, "after", default=0, lowest=0, highest=MAX_SEED)
     limit = query_number(request, "limit", default=DEFAULT_PAGE, lowest=1, highest=MAX_PAGE)
     provider.store.commit()  # a judge must not see what could still be rolled back
-    page = movements.page(provider.store, after=after, limit=limit)
-    return json_answer({"data": [movements.present(row) for row in page.rows], "next": page.next_after})
+    page = ledger.page(provider.store, after=after, limit=limit)
+    return json_answer({"data": [ledger.present(row) for row in page.rows], "next": page.next_after})
 
 
 async def get_payment_ledger(provider: Provider, request: web.Request) -> web.StreamResponse:
     """All movements of one payment."""
     provider.store.commit()
-    rows = movements.of_payment(provider.store, request.match_info["payment_id"])
-    return json_answer({"data": [movements.present(row) for row in rows], "next": None})
+    rows = ledger.of_payment(provider.store, request.match_info["payment_id"])
+    return json_answer({"data": [ledger.present(row) for row in rows], "next": None})
 
 
 async def delete_ledger(provider: Provider, _request: web.Request) -> web.StreamResponse:

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from sandbox import operations, outcomes, strikes
+from sandbox import fault_state, operations, outcomes
 from sandbox.answers import json_answer, present
 from sandbox.errors import Refused, not_found
 from sandbox.operations import Family
@@ -24,10 +24,10 @@ async def ask_refund(provider: Provider, request: web.Request) -> web.StreamResp
 async def _ask(provider: Provider, request: web.Request, *, family: Family) -> web.StreamResponse:
     reference = request.match_info["reference"]
     at = provider.clock.now()
-    if strikes.is_dark(provider.store, reference, family=family, at=at):
+    if fault_state.is_dark(provider.store, reference, family=family, at=at):
         raise DARK
     operation = operations.find(provider.store, reference, family=family)
-    if operation is None or strikes.is_hidden(provider.store, reference, family=family, at=at):
+    if operation is None or fault_state.is_hidden(provider.store, reference, family=family, at=at):
         raise not_found(family)
     operation = outcomes.settle(provider, operation)
     await provider.store.durable()

@@ -6,10 +6,10 @@ commit; and here it is announced.
 
 import asyncio
 
-from sandbox import movements, operations
+from sandbox import ledger, operations
 from sandbox.faults import APPROVE, Fate, parse_fate
 from sandbox.fees import charge_fee, refund_fee
-from sandbox.movements import MovementKind
+from sandbox.ledger import MovementKind
 from sandbox.operations import Family, Operation, Status
 from sandbox.provider import Provider
 from sandbox.times import MICROSECONDS_PER_MILLISECOND, MICROSECONDS_PER_SECOND
@@ -76,16 +76,16 @@ def cancel(provider: Provider, operation: Operation) -> Operation:
 def reverse(provider: Provider, operation: Operation) -> Operation:
     """Undo all that was charged under a reference, be it twice by ``ignore_idempotency``."""
     at = provider.clock.now()
-    for movement in movements.of_payment(provider.store, operation.payment_id):
+    for movement in ledger.of_payment(provider.store, operation.payment_id):
         if movement.kind == MovementKind.CHARGE and movement.reference == operation.reference:
             undone = movement._replace(kind=MovementKind.REVERSAL, fee=-movement.fee, at=at)
-            movements.record(provider.store, undone[1:])
+            ledger.record(provider.store, undone[1:])
     return _change(provider, operation._replace(status=Status.REVERSED, fee=0))
 
 
 def charge_again(provider: Provider, operation: Operation) -> Operation:
     """The sin of a provider without idempotency: the same reference moves money once more."""
-    copies = len(movements.of_payment(provider.store, operation.payment_id))
+    copies = len(ledger.of_payment(provider.store, operation.payment_id))
     name = operations.provider_reference(operation.reference, family=Family(operation.family), copy=copies)
     again = _succeeded(provider, operation._replace(provider_reference=name), at=provider.clock.now())
     provider.webhooks.announce(again)
@@ -113,7 +113,7 @@ def _succeeded(provider: Provider, operation: Operation, *, at: int) -> Operatio
     family = Family(operation.family)
     fee = FEES[family](operation.amount)
     moved = (operation.provider_reference, operation.amount, operation.currency, fee, at, operation.account)
-    movements.record(provider.store, (MOVES[family], operation.reference, operation.payment_id, *moved))
+    ledger.record(provider.store, (MOVES[family], operation.reference, operation.payment_id, *moved))
     return operation._replace(status=Status.SUCCEEDED, fee=fee)
 
 

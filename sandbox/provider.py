@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from random import Random
 
 from sandbox.clock import Clock
-from sandbox.dial import Dial
+from sandbox.fault_rates import Dial
+from sandbox.fault_responses import Holds
 from sandbox.settings import Settings
 from sandbox.store import Store
-from sandbox.unruly import Holds
 from sandbox.webhooks import Webhooks
 
 

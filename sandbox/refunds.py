@@ -6,9 +6,9 @@ from sandbox import operations, outcomes
 from sandbox.charges import new_operation, repeat
 from sandbox.faults import Fate
 from sandbox.operations import Family, Operation, Status
+from sandbox.pipeline import Call, fate_of, walk
 from sandbox.provider import Provider
 from sandbox.requests import Order, read_order, text
-from sandbox.walk import Call, fate_of, walk
 
 
 async def create_refund(provider: Provider, request: web.Request) -> web.StreamResponse:

@@ -12,10 +12,10 @@ from typing import Any
 
 from aiohttp import web
 
-from sandbox import movements
+from sandbox import ledger
 from sandbox.answers import json_answer
 from sandbox.errors import bad_request
-from sandbox.movements import Movement, Page, facts
+from sandbox.ledger import Movement, Page, facts
 from sandbox.provider import Provider
 from sandbox.requests import query_number
 from sandbox.times import from_text, settled_on
@@ -86,7 +86,7 @@ def _read_period(request: web.Request) -> Period:
 
 
 def _page(provider: Provider, period: Period, *, after: int, limit: int) -> Page:
-    return movements.period(
+    return ledger.period(
         provider.store, start=period.start, end=period.end, after=after, limit=limit, account=period.account
     )
 

@@ -42,12 +42,12 @@ import pytest
 from psycopg.rows import DictRow, dict_row
 
 from mpac.stack.local import LocalStack, local_servers
-from tests import shuffling
+from tests import random_order
 from tests.factories import PaymentMaker, Signer, Tenant, new_tenant
 from tests.fakes import FakeProvider
 from tests.harness import Api, clone_of_template, migrate, running_api, template_from, variables
-from workflows import database
-from workflows.database import connect, disconnect
+from workflows.database import engines as database
+from workflows.database.engines import connect, disconnect
 from workflows.providers.registry import Providers
 from workflows.settings import Settings, load_settings
 
@@ -81,13 +81,13 @@ def pytest_configure() -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of this suite."""
-    shuffling.add_option(parser)
+    random_order.add_option(parser)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The order that was asked for."""
     if (seed := config.getoption("--shuffle")) is not None:
-        shuffling.shuffle(items, seed=seed)
+        random_order.shuffle(items, seed=seed)
 
 
 @pytest.fixture(scope="session")

@@ -14,19 +14,19 @@ from sqlalchemy import text
 
 from mpac.stack.environment import USER_TOKENS
 from workflows.clock import now
-from workflows.database import Role, transaction
+from workflows.database.engines import Role, transaction
 from workflows.devices.states import DEVICE, DeviceEvent
-from workflows.idempotency import Key, Stored, fingerprint
 from workflows.ids import new_id
 from workflows.ledger.post import post_completions
 from workflows.payments.accept import Accepting
 from workflows.payments.cancel import cancel_payment
-from workflows.payments.hands import Aftermath
-from workflows.payments.judge import Acceptance, PaymentRequest
+from workflows.payments.check_request import Acceptance, PaymentRequest
 from workflows.payments.process import Processor
 from workflows.payments.states import PaymentStatus
+from workflows.processing.executor import Aftermath
 from workflows.providers.registry import Providers
 from workflows.refunds.request import RefundRequest, request_refund
+from workflows.requests.idempotency import Key, Stored, fingerprint
 from workflows.settings import Settings
 from workflows.tenants.caller import Caller, CallerRole
 from workflows.tenants.tokens import AUDIENCE, DEVICE_ISSUER
@@ -238,7 +238,7 @@ class PaymentMaker:
         await self.processor.process(list(payment_ids))
 
     async def in_status(self, status: PaymentStatus) -> str:
-        """A payment in ``status``; ``refunded`` is for who makes refunds (tests/integration/refunds/kit.py) to reach."""
+        """A payment in ``status``; ``refunded`` is for who makes refunds (``refund_helpers``) to reach."""
         if status is PaymentStatus.PENDING:
             return await self.pending()
         if status is PaymentStatus.CANCELLED:

@@ -28,8 +28,8 @@ from api.protocol import EnvelopeProtocol
 from api.runtime import API_ROLES
 from tests.contract import check_exchange
 from tests.factories import Signer, Tenant
-from tests.waiting import DEADLINE_SECONDS, STEP_SECONDS
-from workflows.database import Role, connect, disconnect
+from tests.polling import DEADLINE_SECONDS, STEP_SECONDS
+from workflows.database.engines import Role, connect, disconnect
 from workflows.settings import Settings
 
 ROOT = Path(__file__).parents[1]

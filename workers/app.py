@@ -12,8 +12,8 @@ from celery.signals import setup_logging, worker_init, worker_ready, worker_shut
 from kombu.entity import Exchange, Queue
 
 from workers import dead_letters, reporting, runtime
-from workers.bridge import LONGEST_SECONDS
-from workflows.collector import settle_collector
+from workers.event_loop import LONGEST_SECONDS
+from workflows.gc_tuning import settle_collector
 from workflows.logs import configure_logs
 from workflows.payments.process import longest_step
 from workflows.settings import Settings, settings_or_exit
@@ -54,7 +54,7 @@ app.conf.update(
     include=["workers.payments", "workers.refunds", "workers.settlements", "workers.canaries"],
     # Without an exchange and a key of its own, each queue would be bound to the default one's and get its messages too.
     task_queues=[Queue(name, Exchange(name, type="direct"), routing_key=name) for name in QUEUES],
-    worker_direct=True,  # a queue for each worker alone, by which it hears whether it consumes (``workers.hearing``)
+    worker_direct=True,  # a queue for each worker alone, by which it hears whether it consumes (``workers.consumption_check``)
     task_default_queue="sweeps",
     task_routes=ROUTES,
     task_acks_late=True,

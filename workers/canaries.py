@@ -1,9 +1,9 @@
 """Canaries: a message through each queue, and to each worker, now and then, to see whether it is consumed."""
 
 from workers.app import QUIET, app
-from workers.hearing import note_heard
+from workers.consumption_check import note_heard
 from workers.runtime import run, runtime
-from workflows.canaries import note_consumed
+from workflows.ops.canaries import note_consumed
 
 
 @app.task(name="canaries.sing", **QUIET)

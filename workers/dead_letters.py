@@ -14,8 +14,8 @@ from typing import Any
 from kombu.exceptions import OperationalError as BrokerAway
 
 from workers.runtime import run
-from workflows.dead_letters import bury
 from workflows.errors import ServiceUnavailable
+from workflows.ops.dead_letters import bury
 
 logger = logging.getLogger(__name__)
 

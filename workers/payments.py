@@ -2,7 +2,7 @@
 
 from workers.app import app
 from workers.runtime import run, runtime
-from workflows.outcome import Outcome
+from workflows.processing.outcome import Outcome
 
 
 @app.task(name="payments.process")

@@ -20,7 +20,7 @@ from typing import Any
 
 from celery.worker.request import Request
 
-from workflows.outcome import Outcome, Said
+from workflows.processing.outcome import Outcome, Said
 
 logger = logging.getLogger(__name__)
 

@@ -5,16 +5,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from workers.bridge import Bridge
-from workflows.database import Role, connect, disconnect
+from workers.event_loop import Bridge
+from workflows.database.engines import Role, connect, disconnect
 from workflows.errors import ServiceUnavailable
-from workflows.heartbeats import forget_worker
 from workflows.ledger.post import post_completions, post_refunds
-from workflows.metric_totals import Additions
+from workflows.ops.heartbeats import forget_worker
+from workflows.ops.metric_totals import Additions
 from workflows.payments.process import Processor
 from workflows.providers.registry import Providers, open_providers
 from workflows.refunds.process import RefundProcessor
-from workflows.refunds.too_late import refund_too_late
+from workflows.refunds.refund_late_cancel import refund_too_late
 from workflows.settings import Settings
 
 

@@ -1,13 +1,13 @@
 """Celery tasks for settlements. Each is one call into ``workflows``; no rules live here."""
 
 from workers.app import QUIET, app
-from workers.line import Line, few_at_once
 from workers.nudge import RECONCILE, SETTLEMENTS, publish
 from workers.runtime import run, runtime
-from workflows.outcome import Said
+from workers.turns import Line, few_at_once
+from workflows.processing.outcome import Said
+from workflows.reconciliation.auto_reconcile import reconcile_due
 from workflows.settlements.close import Closed, close_settlements
-from workflows.settlements.open_due import open_due as open_due_periods
-from workflows.settlements.reconcile_due import reconcile_due
+from workflows.settlements.open_periods import open_due as open_due_periods
 
 RECONCILED_AT_ONCE = 4
 """A quarter of a worker's threads, and as many as there are connections for long calls. A provider whose statements hang may

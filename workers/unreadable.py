@@ -24,8 +24,8 @@ from workers.broker_loss import LastingConsumer
 from workers.envelopes import tolerate_any_bytes
 from workers.runtime import run
 from workflows.card_data import find_card_data
-from workflows.dead_letters import LONGEST, bury, is_storable, storable_text
 from workflows.errors import ServiceUnavailable
+from workflows.ops.dead_letters import LONGEST, bury, is_storable, storable_text
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from sqlalchemy import Date, Text, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapped, mapped_column
 
-from workflows.database import Base, rows_parameter
+from workflows.database.engines import Base, rows_parameter
 from workflows.zones import zone
 
 DAY = timedelta(days=1)

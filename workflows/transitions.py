@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.database.metric_counts import FINAL, outcome_written
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
-from workflows.machine import StateMachine
-from workflows.tally import FINAL, outcome_written
+from workflows.state_machine import StateMachine
 from workflows.tenants.caller import Caller
 
 

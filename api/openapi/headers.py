@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api.keys import HEADER, REPLAYED
+from api.idempotency import HEADER, REPLAYED
 from api.openapi.walk import operations
 
 Header = dict[str, Any]

@@ -4,7 +4,7 @@ Everything that the code has a table or a setting for is rendered from it, so th
 """
 
 from api.dependencies import DEFAULT_LIMIT, MAX_LIMIT
-from api.keys import HEADER, REPLAYED
+from api.idempotency import HEADER, REPLAYED
 from api.openapi.error_page import render_errors
 from api.openapi.markdown import codes, table
 from api.openapi.status_page import render_statuses
@@ -12,8 +12,8 @@ from api.schemas.base import MAX_DEPTH, MAX_ENTRIES
 from api.schemas.payments import DEFAULT_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS
 from api.uploads import MAX_JSON_BYTES
 from workflows.devices.assertions import MAX_LIFE, TOKEN_PATH
-from workflows.idempotency import KEY_LIFE
 from workflows.money import MAX_AMOUNT
+from workflows.requests.idempotency import KEY_LIFE
 from workflows.settings import Settings
 from workflows.tenants.caller import CallerRole
 

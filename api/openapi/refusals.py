@@ -1,4 +1,4 @@
-"""Leave out the errors that an operation cannot send: ``api.problems`` lists what routes of its kind may."""
+"""Leave out the errors that an operation cannot send: ``api.openapi.error_responses`` lists what routes of its kind may."""
 
 from typing import Any
 

@@ -3,11 +3,11 @@
 from api.openapi.markdown import table
 from workflows.bills.states import BILL
 from workflows.devices.states import DEVICE
-from workflows.machine import StateMachine, meanings
 from workflows.orders.states import ORDER
 from workflows.payments.states import PAYMENT
 from workflows.refunds.states import REFUND
 from workflows.settlements.states import SETTLEMENT
+from workflows.state_machine import StateMachine, meanings
 
 MACHINES = (PAYMENT, REFUND, ORDER, BILL, DEVICE, SETTLEMENT)
 

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
-from api.answers import json_answer
 from api.dependencies import OurRuntime, count_stranger
-from api.problems import problems
+from api.openapi.error_responses import problems
+from api.responses import json_answer
 from api.schemas.auth import TokenForm, TokenOut
 from workflows.errors import NotAuthenticated
 

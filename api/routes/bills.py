@@ -5,16 +5,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.answers import json_answer, page_answer, stored_answer
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, Reason, RequestId
-from api.hot import HotRoute
-from api.keys import DOCUMENTED
-from api.problems import problems
+from api.fast_route import HotRoute
+from api.idempotency import DOCUMENTED
+from api.openapi.error_responses import problems
+from api.responses import json_answer, page_answer, stored_answer
 from api.schemas.bills import BillIn, BillOut, BillsOut, CombineIn, PartsOut, SplitIn
 from api.schemas.query_values import Instant, Text50, Text80
 from workflows.bills.create import bill_orders
-from workflows.bills.present import bill_fields
 from workflows.bills.queries import BillFilter, list_bills, read_bill
+from workflows.bills.serialize import bill_fields
 from workflows.bills.split import split_bill
 from workflows.bills.states import BillStatus
 from workflows.bills.void import void_bill

@@ -5,16 +5,16 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.answers import streamed
 from api.dependencies import EntityId, StoreManager
 from api.media_types import CSV, HTML, JSON, PDF
-from api.problems import problems
+from api.openapi.error_responses import problems
+from api.responses import streamed
 from api.schemas.statements import ExportOut
-from workflows.settlements.export import export_csv, export_json
-from workflows.settlements.report.compose import compose
-from workflows.settlements.report.draw_html import draw_html
-from workflows.settlements.report.draw_pdf import draw_pdf
-from workflows.settlements.report.gather import gather_facts
+from workflows.reports.compose import compose
+from workflows.reports.export import export_csv, export_json
+from workflows.reports.load import gather_facts
+from workflows.reports.render_html import draw_html
+from workflows.reports.render_pdf import draw_pdf
 
 router = APIRouter(tags=["settlements"])
 

@@ -5,14 +5,14 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from api.answers import json_answer
-from api.problems import problems
+from api.openapi.error_responses import problems
+from api.responses import json_answer
 from api.runtime import runtime
 from api.schemas.health import LivenessOut, ReadinessOut
-from workers.listening import Listening
-from workflows.health import database_takes_payments
-from workflows.shared import Shared
-from workflows.silence import HEARD, Part
+from workers.silence_watch import Listening
+from workflows.ops.health import database_takes_payments
+from workflows.ops.shared import Shared
+from workflows.ops.silence import HEARD, Part
 
 router = APIRouter(prefix="/health", tags=["health"])
 

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.answers import page_answer
 from api.dependencies import CurrentPage, MerchantAdmin
-from api.problems import problems
+from api.openapi.error_responses import problems
+from api.responses import page_answer
 from api.schemas.base import Id
 from api.schemas.ledger import AccountsOut, JournalsOut
 from workflows.ledger.queries import list_accounts, list_journals

@@ -3,9 +3,9 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from api.answers import json_answer, page_answer
 from api.dependencies import CurrentPage, EntityId, PspAdmin
-from api.problems import problems
+from api.openapi.error_responses import problems
+from api.responses import json_answer, page_answer
 from api.schemas.merchants import MerchantChange, MerchantIn, MerchantOut, MerchantsOut, merchant_fields
 from workflows.tenants.change_merchant import change_merchant
 from workflows.tenants.queries import list_merchants, read_merchant

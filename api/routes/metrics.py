@@ -10,18 +10,18 @@ from prometheus_client.registry import Collector
 from starlette.responses import PlainTextResponse, Response
 
 from api.metric_families import Now, gauges, totals
-from api.problems import problems
+from api.openapi.error_responses import problems
 from api.runtime import runtime
-from workers.listening import QUEUES
-from workflows.database import Role
-from workflows.heartbeats import Heartbeat, read_heartbeats
+from workers.silence_watch import QUEUES
+from workflows.database.engines import Role
+from workflows.database.metric_counts import Delta
 from workflows.invariants.results import read_results
-from workflows.metric_totals import read_totals
-from workflows.payments.overview import Overview, take_overview
-from workflows.settlements.open_now import OpenSettlements, count_open_settlements
-from workflows.settlements.waiting_days import WaitingDays, count_waiting_days
-from workflows.shared import Shared
-from workflows.tally import Delta
+from workflows.ops.heartbeats import Heartbeat, read_heartbeats
+from workflows.ops.metric_totals import read_totals
+from workflows.ops.open_settlements import OpenSettlements, count_open_settlements
+from workflows.ops.overview import Overview, take_overview
+from workflows.ops.shared import Shared
+from workflows.ops.waiting_days import WaitingDays, count_waiting_days
 
 router = APIRouter(tags=["health"])
 

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.answers import json_answer, page_answer
 from api.dependencies import CurrentPage, EntityId, RequestId, SystemOperator
-from api.problems import problems
+from api.openapi.error_responses import problems
+from api.responses import json_answer, page_answer
 from api.schemas.base import NothingIn
 from api.schemas.ops import (
     CloseIn,
@@ -20,11 +20,11 @@ from api.schemas.ops import (
 )
 from api.schemas.query_values import Flag
 from workers.nudge import publish_task
-from workflows.database import Role
-from workflows.dead_letters import close_dead_letter, list_dead_letters
+from workflows.database.engines import Role
 from workflows.invariants.results import read_results
-from workflows.refunds.requeue import requeue
-from workflows.switches import Maintenance, set_maintenance
+from workflows.ops.dead_letters import close_dead_letter, list_dead_letters
+from workflows.ops.maintenance import Maintenance, set_maintenance
+from workflows.ops.requeue_refunds import requeue
 
 router = APIRouter(prefix="/ops", tags=["operations"])
 

@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.answers import json_answer, page_answer, stored_answer
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurRuntime, RequestId
-from api.hot import HotRoute
-from api.keys import DOCUMENTED
-from api.problems import problems
+from api.fast_route import HotRoute
+from api.idempotency import DOCUMENTED
+from api.openapi.error_responses import problems
+from api.responses import json_answer, page_answer, stored_answer
 from api.schemas.base import ReasonedVersionIn, VersionIn
 from api.schemas.orders import OrderIn, OrderOut, OrderPatch, OrdersOut
 from api.schemas.query_values import Instant, Text50, Text80
@@ -17,8 +17,8 @@ from workflows.orders.cancel import cancel_order
 from workflows.orders.change import change_order
 from workflows.orders.complete import complete_order
 from workflows.orders.create import Creation
-from workflows.orders.present import order_fields
 from workflows.orders.queries import OrderFilter, list_orders, read_order
+from workflows.orders.serialize import order_fields
 from workflows.orders.states import OrderStatus
 from workflows.orders.submit import submit_order
 from workflows.orders.totals import TaxRounding

@@ -5,23 +5,23 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.answers import DOCUMENTED_STREAM, EventStream, json_answer, page_answer, server_sent_events, stored_answer
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurRuntime, RequestId
-from api.hot import HotRoute
-from api.keys import DOCUMENTED
-from api.problems import problems
+from api.fast_route import HotRoute
+from api.idempotency import DOCUMENTED
+from api.openapi.error_responses import problems
+from api.responses import DOCUMENTED_STREAM, EventStream, json_answer, page_answer, server_sent_events, stored_answer
 from api.schemas.money_queries import PaymentQuery
 from api.schemas.payments import CancelIn, PaymentIn, PaymentOut, PaymentsOut
 from api.schemas.query_values import Seconds, WholeNumber
 from api.schemas.timeline import EventsOut
 from workflows.payments.cancel import cancel_payment
-from workflows.payments.judge import Acceptance
-from workflows.payments.present import payment_fields
+from workflows.payments.check_request import Acceptance
 from workflows.payments.queries import await_payment, list_payments, read_payment
+from workflows.payments.serialize import payment_fields
 from workflows.payments.stream import follow_payment
-from workflows.refunds.timeline import read_whole_timeline
-from workflows.refunds.too_late import AFTER_COMPLETION
+from workflows.refunds.refund_late_cancel import AFTER_COMPLETION
 from workflows.tenants.progress import shown_to
+from workflows.timeline import read_whole_timeline
 
 router = APIRouter(prefix="/payments", tags=["payments"])
 

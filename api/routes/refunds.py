@@ -5,17 +5,17 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.answers import json_answer, page_answer, stored_answer
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurRuntime, RequestId
-from api.hot import HotRoute
-from api.keys import DOCUMENTED
-from api.problems import problems
+from api.fast_route import HotRoute
+from api.idempotency import DOCUMENTED
+from api.openapi.error_responses import problems
+from api.responses import json_answer, page_answer, stored_answer
 from api.schemas.money_queries import RefundQuery
 from api.schemas.refunds import RefundIn, RefundOut, RefundsOut, ReportIn
-from workflows.refunds.present import refund_fields
 from workflows.refunds.queries import list_refunds, list_refunds_of, read_refund
 from workflows.refunds.report import report_refund
 from workflows.refunds.request import request_refund
+from workflows.refunds.serialize import refund_fields
 from workflows.tenants.progress import shown_to
 
 router = APIRouter(tags=["refunds"])

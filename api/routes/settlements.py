@@ -5,10 +5,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
-from api.answers import json_answer, page_answer, prefers_csv, streamed
 from api.dependencies import CurrentPage, EntityId, MerchantAdmin, RequestId, StoreManager
 from api.media_types import CSV
-from api.problems import problems
+from api.openapi.error_responses import problems
+from api.responses import json_answer, page_answer, prefers_csv, streamed
 from api.schemas.base import Id, NothingIn
 from api.schemas.query_values import Day, Flag
 from api.schemas.settlements import (
@@ -22,13 +22,13 @@ from api.schemas.settlements import (
     SettlementOut,
     SettlementsOut,
 )
+from workflows.reconciliation.statement_policy import list_policies, policy_fields, set_policy
+from workflows.reports.export import export_lines_csv
 from workflows.settlements.close import close_by_hand
 from workflows.settlements.count_cash import count_cash
-from workflows.settlements.export import export_lines_csv
 from workflows.settlements.override import override_day
-from workflows.settlements.present import line_fields, override_fields, settlement_fields
 from workflows.settlements.queries import SettlementFilter, list_lines, list_settlements, read_settlement
-from workflows.settlements.statement_policy import list_policies, policy_fields, set_policy
+from workflows.settlements.serialize import line_fields, override_fields, settlement_fields
 from workflows.settlements.states import SettlementStatus
 
 router = APIRouter(tags=["settlements"])

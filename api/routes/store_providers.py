@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
-from api.answers import json_answer, page_answer
 from api.dependencies import CurrentPage, EntityId, MerchantAdmin, OurRuntime
-from api.problems import problems
+from api.openapi.error_responses import problems
+from api.responses import json_answer, page_answer
 from api.schemas.store_providers import (
     StoreProviderChange,
     StoreProviderIn,

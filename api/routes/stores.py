@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.answers import json_answer, page_answer
 from api.dependencies import CurrentPage, EntityId, MerchantAdmin
-from api.problems import problems
+from api.openapi.error_responses import problems
+from api.responses import json_answer, page_answer
 from api.schemas.base import Id
 from api.schemas.stores import StoreChange, StoreIn, StoreOut, StoresOut, store_fields
 from workflows.tenants.change_store import change_store

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.answers import json_answer, page_answer
 from api.dependencies import CurrentPage, EntityId, Reason, RequestId, StoreManager
-from api.problems import problems
+from api.openapi.error_responses import problems
+from api.responses import json_answer, page_answer
 from api.schemas.base import Id
 from api.schemas.terminals import TerminalIn, TerminalOut, TerminalsOut, terminal_fields
 from workflows.devices.deactivate import deactivate_device

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from api import guides
-from api.answers import json_answer, prefers_json
+from api.responses import json_answer, prefers_json
 from workflows.errors import ResourceNotFound
 from workflows.settings import Settings
 

@@ -16,12 +16,12 @@ from typing_extensions import TypeAliasType
 from workflows.bills.states import BILL
 from workflows.errors import every_error
 from workflows.ledger import chart
-from workflows.machine import StateMachine, meanings
 from workflows.payments import codes
 from workflows.payments.states import PAYMENT
 from workflows.providers.codes import FailureCode as OurFailureCode
 from workflows.providers.codes import NextActionType as OurNextActionType
 from workflows.refunds.states import REFUND
+from workflows.state_machine import StateMachine, meanings
 
 
 def one_of(values: Iterable[str], description: str) -> FieldInfo:

@@ -25,7 +25,7 @@ from api.schemas.outputs import Currency, Cursor, Minor, Version
 from api.schemas.patterns import LAST_4_PATTERN
 from workflows.errors import Detail, InvalidRequest
 from workflows.money import MAX_AMOUNT
-from workflows.payments.judge import PaymentRequest
+from workflows.payments.check_request import PaymentRequest
 from workflows.payments.states import PaymentStatus
 from workflows.providers import cash, external
 

@@ -13,8 +13,8 @@ from api.schemas.payments import MethodType
 from api.schemas.providers import StatementProvider
 from api.schemas.stores import CutOffOut
 from workflows.money import MAX_AMOUNT
+from workflows.reconciliation.statement_policy import PolicyRequest, Statements
 from workflows.settlements.override import OverrideRequest
-from workflows.settlements.statement_policy import PolicyRequest, Statements
 from workflows.settlements.states import SettlementStatus
 
 LocalTime = Annotated[

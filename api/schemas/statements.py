@@ -13,11 +13,11 @@ from api.schemas.providers import StatementProvider
 from api.schemas.settlements import LineOut, SettlementLineKind, SettlementOut, UncomparedOut
 from workflows.errors import Detail, InvalidRequest
 from workflows.providers.statement_mapping import LineKind, StatementMapping
-from workflows.settlements.reconciliation.categories import Category
-from workflows.settlements.resolve_break import Resolution as ResolutionIn
-from workflows.settlements.resolve_break import ResolutionRequest
+from workflows.reconciliation.categories import Category
+from workflows.reconciliation.resolve_break import Resolution as ResolutionIn
+from workflows.reconciliation.resolve_break import ResolutionRequest
+from workflows.reconciliation.uncompared import Acceptance
 from workflows.settlements.states import SettlementStatus
-from workflows.settlements.uncompared import Acceptance
 
 
 class StatementIn(Body):

@@ -22,13 +22,13 @@ from typing import IO
 import psycopg
 import uuid_utils
 
-from benchmarks.large import Row, database_alone, memory_mb, show
+from benchmarks.large_data import Row, database_alone, memory_mb, show
 from benchmarks.reconcile.plant import plant, write_statement
-from workflows.database import connect, disconnect
+from workflows.database.engines import connect, disconnect
+from workflows.reconciliation.reconcile import reconcile_settlement
+from workflows.reconciliation.statements.receive import Incoming, receive_statement
 from workflows.settings import Settings
-from workflows.settlements.hand import Hand
-from workflows.settlements.reconcile import reconcile_settlement
-from workflows.settlements.statements.receive import Incoming, receive_statement
+from workflows.tenants.actor import Hand
 
 RECONCILE_SECONDS, MEMORY_MB = 120.0, 200.0
 """The targets for a million rows."""

@@ -5,7 +5,7 @@ from typing import IO
 import psycopg
 
 from workflows.settlements.close import close_by_hand
-from workflows.settlements.open_due import open_due
+from workflows.settlements.open_periods import open_due
 from workflows.tenants.caller import Caller, CallerRole
 
 _TENANT = (

@@ -21,13 +21,13 @@ from pathlib import Path
 import psycopg
 import uuid_utils
 
-from benchmarks.large import Row, database_alone, memory_mb, show
+from benchmarks.large_data import Row, database_alone, memory_mb, show
 from benchmarks.settlement.plant import plant
 from benchmarks.settlement.posting import post_groups
-from workflows.database import connect, disconnect
+from workflows.database.engines import connect, disconnect
 from workflows.settings import Settings
 from workflows.settlements.close import close_settlements
-from workflows.settlements.open_due import open_due
+from workflows.settlements.open_periods import open_due
 
 CLOSE_SECONDS, MEMORY_MB, POST_MS = 60.0, 200.0, 0.05
 """The targets: a million lines, the closing process, the ledger's share of recording a payment."""

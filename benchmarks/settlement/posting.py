@@ -11,7 +11,7 @@ import psycopg
 from sqlalchemy import text
 
 from benchmarks.settlement.plant import plant
-from workflows.database import Role, transaction
+from workflows.database.engines import Role, transaction
 from workflows.ledger.post import post_completions
 
 GROUP = 50

@@ -19,8 +19,8 @@ from typing import Any
 
 import aiohttp
 
-from mpac.demo.persist import WITHIN_SECONDS, PassingFailure, persist
-from mpac.terminal import PREFIX, Answer, Terminal, TokenRefused
+from mpac.demo.retry import WITHIN_SECONDS, PassingFailure, persist
+from mpac.devtools.terminal import PREFIX, Answer, Terminal, TokenRefused
 
 ATTEMPT_SECONDS = 30.0  # longer than the longest `?wait=`; an answer that takes longer counts as lost
 LIMITLESS = 0  # connections: each terminal has its own

@@ -14,9 +14,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from mpac import exit_codes
+from mpac.audit.report import Proof, State, Verdict
+from mpac.cli import exit_codes
 from mpac.demo.problems import Kind, Problem
-from mpac.proof import Proof, State, Verdict
 
 RULES_NAMED = 3  # in the last sentence; all of them stand above it
 

@@ -10,5 +10,5 @@ From tests and benchmarks::
         await stack.start("worker-payments-1")
 
 Import them from ``mpac.stack.local``; this module stays empty because every worker process loads it on its way to
-``mpac.stack.announce_heard``.
+``mpac.stack.worker_consumes``.
 """

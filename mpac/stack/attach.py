@@ -10,11 +10,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
+from mpac.cli.errors import Trouble
 from mpac.stack.environment import CONTROL_KEY_VARIABLE, RATE_LIMITS_OFF, Urls, product_environment, with_users_own
 from mpac.stack.home import ROOT, Home, command, near_home
 from mpac.stack.runfile import read_run, unreadable
 from mpac.stack.secrets import load_secrets
-from mpac.trouble import Trouble
 
 
 def attached_environment(home: Path, *, needs: Collection[str] = ()) -> dict[str, str]:

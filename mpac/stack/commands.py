@@ -30,7 +30,7 @@ def worker(*, queues: str, name: str) -> tuple[str, ...]:
     Without gossip and mingle, which only let workers know each other: nothing here needs it, and mingle makes every
     start a second longer. With heartbeats and events, from which Flower knows that a worker lives and what it does.
     """
-    include = ["mpac.stack.announce_heard"] + (["beat.sweeps"] if "sweeps" in queues.split(",") else [])
+    include = ["mpac.stack.worker_consumes"] + (["beat.sweeps"] if "sweeps" in queues.split(",") else [])
     return (
         *(*CELERY, "worker", "--pool", "threads", "--concurrency", str(WORKER_THREADS), "--prefetch-multiplier", "1"),
         *("--task-events", "--without-gossip", "--without-mingle", "--queues", queues, "--hostname", f"{name}@%h"),

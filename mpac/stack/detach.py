@@ -10,9 +10,9 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from mpac.cli.errors import Trouble
 from mpac.stack.home import FILE_MODE, ROOT, Home, open_home, private_folder
 from mpac.stack.runfile import RunInfo, is_running, read_run, runs_already, supervisor_pid
-from mpac.trouble import Trouble
 
 POLL_SECONDS = 0.05
 MPAC = (sys.executable, "-m", "mpac")

@@ -4,10 +4,10 @@ import os
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
-from mpac.stack.parts import EVERYTHING, REPLACED_BY, check_parts, missing_parts
+from mpac.stack.database_profile import Realm
 from mpac.stack.ports import ORDER, base_of
-from mpac.stack.realm import Realm
 from mpac.stack.runfile import RunInfo
+from mpac.stack.services import EVERYTHING, REPLACED_BY, check_parts, missing_parts
 
 PART_OF_OTHER_NAMES = "migrate"  # it has ended, or had nothing to do
 

@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mpac.stack.database_profile import ORDINARY, Realm
 from mpac.stack.home import Home
 from mpac.stack.ports import HOST
 from mpac.stack.postgres import database_url
-from mpac.stack.realm import ORDINARY, Realm
 from mpac.stack.secrets import Secrets
 from mpac.stack.valkey import broker_url
 

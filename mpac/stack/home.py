@@ -12,8 +12,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpac.command_line import nearest
-from mpac.trouble import Trouble
+from mpac.cli.errors import Trouble
+from mpac.cli.offline_help import nearest
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_HOME = ROOT / ".mpac"

@@ -23,7 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mpac.stack import parts as stack_parts
+from mpac.stack import services as stack_parts
+from mpac.stack.database_profile import MOVABLE, ORDINARY, Realm, check_realm
 from mpac.stack.environment import (
     CONTROL_KEY_VARIABLE,
     FLOWER_USER,
@@ -38,11 +39,10 @@ from mpac.stack.movable_clock import look_at_clock, prepare_movable_clock
 from mpac.stack.output import FileOutput, Output
 from mpac.stack.ports import Held, choose_ports
 from mpac.stack.postgres import database_url, postgres
-from mpac.stack.program import Identity, Program
-from mpac.stack.realm import MOVABLE, ORDINARY, Realm, check_realm
 from mpac.stack.runfile import RunInfo, birth, clear_leftovers, only_one, write_run
 from mpac.stack.schema import schema_is_current
 from mpac.stack.secrets import load_secrets
+from mpac.stack.service import Identity, Program
 from mpac.stack.supervisor import Supervisor
 from mpac.stack.valkey import valkey
 

@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
 
-from mpac.command_line import unknown
+from mpac.cli.errors import Trouble, WrongUsage
+from mpac.cli.offline_help import unknown
 from mpac.stack.home import Home, command, near_home
 from mpac.stack.log_lines import Line, Reader
 from mpac.stack.output import Tail, old_part
-from mpac.trouble import Trouble, WrongUsage
 
 BLOCK_BYTES = 262_144
 LINES_BEFORE = 500

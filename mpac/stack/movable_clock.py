@@ -8,7 +8,7 @@ moved forward.
 | database | gets the schema |
 |---|---|
 | the demonstration's | when it is created, before the migrations |
-| an ordinary stack's | by the first `mpac clock` that moves it (``mpac.clock.install``): until then it pays for none of this |
+| an ordinary stack's | by the first `mpac clock` that moves it (``mpac.stack.clock.install``) |
 
 ``public`` stands first in the path, so that the migrations make their tables there and not beside these functions.
 """

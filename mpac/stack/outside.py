@@ -16,9 +16,9 @@ import re
 import shutil
 from pathlib import Path
 
+from mpac.cli.errors import Trouble
 from mpac.stack.home import Home
 from mpac.stack.wheels import WHEEL
-from mpac.trouble import Trouble
 
 PLACES = (Path("/var/tmp"), Path("/tmp"))  # noqa: S108 - ownership is checked in open_outside
 READABLE = 0o755

@@ -11,8 +11,8 @@ import socket
 import sys
 from collections.abc import Iterable
 
+from mpac.cli.errors import Trouble, WrongUsage
 from mpac.stack.listeners import listener_on
-from mpac.trouble import Trouble, WrongUsage
 
 HOST = "127.0.0.1"
 BASE = 8800

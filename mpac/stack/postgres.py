@@ -20,14 +20,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpac.cli.errors import Trouble
 from mpac.stack.cause import first_cause
+from mpac.stack.database_profile import ORDINARY
 from mpac.stack.home import Home, private_folder, write_private
 from mpac.stack.outside import copied, is_safe, nobody, open_outside
 from mpac.stack.ports import HOST
-from mpac.stack.program import CHILD, Identity, Program
-from mpac.stack.realm import ORDINARY
+from mpac.stack.service import CHILD, Identity, Program
 from mpac.stack.wheels import WHEEL, postgres_folders
-from mpac.trouble import Trouble
 
 USER = "mpac"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mpac.stack.listeners import listens
 from mpac.stack.ports import HOST
-from mpac.stack.program import Probe
+from mpac.stack.service import Probe
 
 READY_FILE_VARIABLE = "WORKER_READY_FILE"  # not MPAC_…: it is no setting of the product
 ANSWER_WITHIN_SECONDS = 2  # a process that takes longer to say "ready" is not
@@ -21,7 +21,7 @@ def answers_http(port: int, path: str) -> Probe:
 
 
 def wrote_its_pid(file: Path) -> Probe:
-    """Ready when ``mpac.stack.announce`` in the process has written the file: the pid in it tells old from new."""
+    """Ready when ``mpac.stack.worker_ready`` in the process has written the file: the pid in it tells old from new."""
 
     async def ready(pid: int) -> bool:
         return _text(file) == str(pid)

@@ -5,8 +5,8 @@ import os
 import re
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from mpac.cli.errors import Trouble
 from mpac.stack.wheels import postgres_folders
-from mpac.trouble import Trouble
 
 ANSWER_WITHIN_SECONDS = 15  # a database may have to be made
 

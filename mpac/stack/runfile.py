@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from mpac.cli.errors import Trouble
 from mpac.stack.home import FILE_MODE, Home, command, write_private
-from mpac.trouble import Trouble
 
 RunInfo = dict[str, Any]  # the shape is documented in the README; readers take what they need
 

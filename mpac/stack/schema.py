@@ -7,9 +7,9 @@ and a look at the files take 20 ms. In any doubt the answer is no, and alembic d
 import re
 from collections.abc import Iterable
 
+from mpac.cli.errors import Trouble
 from mpac.stack.home import ROOT
 from mpac.stack.psql import ask_psql
-from mpac.trouble import Trouble
 
 VERSIONS = ROOT / "migrations" / "versions"
 # In two steps: a new database has no such table, and must not begin its log with an error.

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpac.cli.errors import Trouble
 from mpac.stack.home import Home, command, private_folder, write_private
-from mpac.trouble import Trouble
 
 BYTES = 32
 PEM_BEGINS, PEM_ENDS = b"-----BEGIN ", b"-----"

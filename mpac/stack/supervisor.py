@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from mpac.cli.errors import Trouble
 from mpac.stack.cause import first_cause
 from mpac.stack.log_lines import message_of
 from mpac.stack.output import Output
-from mpac.stack.program import Program
-from mpac.trouble import Trouble
+from mpac.stack.service import Program
 
 POLL_SECONDS = 0.02
 WATCHER_WITHIN_SECONDS = 2.0

@@ -10,7 +10,7 @@ from pathlib import Path
 from mpac.stack.home import Home
 from mpac.stack.local import LocalStack
 from mpac.stack.outside import forget
-from mpac.stack.program import Identity
+from mpac.stack.service import Identity
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SAME_NAME_BYTES = 100  # of the state folder's, so that the temporary one has the same characters in its path

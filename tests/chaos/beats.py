@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mpac.stack.home import ROOT
 from mpac.stack.local import LocalStack
-from tests.waiting import eventually
+from tests.polling import eventually
 
 GRACE_SECONDS = 10
 TICKS_WITHIN_SECONDS = 60  # a process that starts on a busy machine

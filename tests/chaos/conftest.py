@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.kill_stage import Stage, kill_stage
-from tests.living import WITHOUT_FLOWER, Living, living
+from tests.chaos.kill_scenarios import Stage, kill_stage
+from tests.live_stack import WITHOUT_FLOWER, Living, living
 
 
 @pytest.fixture(scope="module")

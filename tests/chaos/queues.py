@@ -14,8 +14,8 @@ from typing import Any
 from redis.asyncio import Redis
 
 from mpac.stack.local import LocalStack
-from tests.living import TAKE_UP_SECONDS
-from tests.waiting import eventually
+from tests.live_stack import TAKE_UP_SECONDS
+from tests.polling import eventually
 
 IN_HAND = "unacked"
 LOOKS = 10

@@ -18,8 +18,8 @@ import uuid_utils
 
 from tests.factories import WHY, Tenant
 from tests.harness import Answer
-from tests.living import TAKE_UP_SECONDS, Living
-from tests.waiting import eventually
+from tests.live_stack import TAKE_UP_SECONDS, Living
+from tests.polling import eventually
 from workflows.ids import new_id
 
 PAYMENTS, TILLS = 500, 20

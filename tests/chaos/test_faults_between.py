@@ -10,8 +10,8 @@ import uuid_utils
 from mpac.stack.environment import CONTROL_KEY_VARIABLE
 from tests.chaos.meddler import Meddler, foreign, meddler_before, twice
 from tests.integration.sandbox.harness import CONTROL_KEY, KEY, Sandbox
-from tests.living import WITHOUT_FLOWER, Living, living
-from tests.waiting import eventually
+from tests.live_stack import WITHOUT_FLOWER, Living, living
+from tests.polling import eventually
 
 ENOUGH_SECONDS = 60.0
 WHY = {"reason": "customer_request", "staff_code": "S1"}

@@ -22,8 +22,8 @@ from mpac.stack.heard import ask_health, complaints
 from tests.chaos.beats import Beats, beats_beside
 from tests.chaos.queues import IN_HAND, broker_of, command, consumed
 from tests.factories import Tenant
-from tests.living import Living
-from tests.waiting import eventually
+from tests.live_stack import Living
+from tests.polling import eventually
 from workflows.clock import now
 from workflows.ids import new_id
 

@@ -16,8 +16,8 @@ from redis.asyncio import Redis
 
 from tests.chaos.broken_messages import BROKEN_ENVELOPES, CALL, CARD, UNREADABLE, envelope
 from tests.chaos.queues import broker_of, command, consumed, queued
-from tests.living import TAKE_UP_SECONDS, Living
-from tests.waiting import PATIENCE_SECONDS, eventually
+from tests.live_stack import TAKE_UP_SECONDS, Living
+from tests.polling import PATIENCE_SECONDS, eventually
 
 BACKLOG = 1_000
 PAUSE_SECONDS = 120

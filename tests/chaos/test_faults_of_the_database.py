@@ -10,8 +10,8 @@ from functools import partial
 
 import pytest
 
-from tests.living import TAKE_UP_SECONDS, Living
-from tests.waiting import eventually
+from tests.live_stack import TAKE_UP_SECONDS, Living
+from tests.polling import eventually
 
 DURABLE = True
 WAIT_SECONDS = 25  # the longest a terminal may wait for news

@@ -13,11 +13,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from mpac.cli.errors import Trouble
 from mpac.stack.runfile import read_run
-from mpac.trouble import Trouble
 from tests.chaos.test_faults_of_the_database import Tills
-from tests.living import TAKE_UP_SECONDS, WITHOUT_FLOWER, Living, living
-from tests.waiting import eventually
+from tests.live_stack import TAKE_UP_SECONDS, WITHOUT_FLOWER, Living, living
+from tests.polling import eventually
 
 SIZE = "300m"
 PIECE = b"\0" * 1_048_576

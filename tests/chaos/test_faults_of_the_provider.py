@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from tests.living import Living
-from tests.waiting import eventually
+from tests.live_stack import Living
+from tests.polling import eventually
 
 ENOUGH_SECONDS = 60.0
 

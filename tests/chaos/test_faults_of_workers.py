@@ -8,8 +8,8 @@ from functools import partial
 import aiohttp
 import pytest
 
-from tests.living import LEASE_SECONDS, TAKE_UP_SECONDS, TRIES, Living
-from tests.waiting import PATIENCE_SECONDS, eventually
+from tests.live_stack import LEASE_SECONDS, TAKE_UP_SECONDS, TRIES, Living
+from tests.polling import PATIENCE_SECONDS, eventually
 
 UNSUPERVISED = True
 """The dead stay dead: it is another worker that has to take over."""

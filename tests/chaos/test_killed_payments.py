@@ -11,8 +11,8 @@ from collections import Counter
 
 import pytest
 
-from tests.chaos.dying_worker import IN_DOUBT, PAYMENT, POINTS
-from tests.chaos.kill_stage import Stage
+from tests.chaos.crashing_worker import IN_DOUBT, PAYMENT, POINTS
+from tests.chaos.kill_scenarios import Stage
 
 logger = logging.getLogger(__name__)
 ROUNDS = 10

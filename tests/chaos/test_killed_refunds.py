@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.dying_worker import IN_DOUBT, POINTS, REFUND
-from tests.chaos.kill_stage import Stage
+from tests.chaos.crashing_worker import IN_DOUBT, POINTS, REFUND
+from tests.chaos.kill_scenarios import Stage
 from tests.chaos.queues import broker_of, queued
 from tests.factories import WHY
 

@@ -14,8 +14,8 @@ import psycopg
 import pytest
 import uuid_utils
 
-from tests.living import Living
-from tests.waiting import eventually
+from tests.live_stack import Living
+from tests.polling import eventually
 
 WORKER = "worker-other"
 AGAIN_SECONDS = 60

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import pytest
 from celery import Celery
 
-from mpac.commands.worker import is_deaf
+from mpac.cli.commands.worker import is_deaf
 from mpac.stack.heard import ask_health, complaints
-from tests.living import Living
-from tests.waiting import eventually
+from tests.live_stack import Living
+from tests.polling import eventually
 
 UNSUPERVISED = True
 SILENCE_SECONDS = 12
@@ -100,7 +100,7 @@ async def told(town: Living) -> set[Told]:
 def logged(town: Living) -> list[tuple[str, str]]:
     """The events about silence in the API's log, with their messages."""
     lines = [json.loads(line) for line in (town.stack.home.logs / "api.log").read_text().splitlines()]
-    return [(line["event"], line["message"]) for line in lines if line["logger"] == "workflows.silence"]
+    return [(line["event"], line["message"]) for line in lines if line["logger"] == "workflows.ops.silence"]
 
 
 async def made_whole(town: Living) -> None:

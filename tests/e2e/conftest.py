@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mpac.stack.parts import EVERYTHING
-from tests.living import Living, living
+from mpac.stack.services import EVERYTHING
+from tests.live_stack import Living, living
 
 USUAL_PATIENCE = {"MPAC_LEASE_SECONDS": "30", "MPAC_STATEMENT_TIMEOUT_MS": "10000"}
 """Nobody is hurt here: who takes a little longer on a busy machine is neither refused nor taken for dead."""

@@ -16,7 +16,7 @@ import psutil
 
 from mpac.stack.home import ROOT
 from tests.e2e.turning_away import turning_away
-from tests.waiting import HANGS_AFTER_SECONDS, until
+from tests.polling import HANGS_AFTER_SECONDS, until
 
 BREAKS = (
     "missing at provider",
@@ -32,8 +32,8 @@ BREAKS = (
 
 TURNED_AWAY = """
 import os
-import mpac.demo.persist as persist
-from mpac.demo.stage import Stage
+import mpac.demo.retry as persist
+from mpac.demo.environment import Stage
 from mpac.__main__ import main
 
 persist.FIRST_PAUSE_SECONDS = 0.05

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from mpac.stack.home import ROOT
-from tests.waiting import HANGS_AFTER_SECONDS
+from tests.polling import HANGS_AFTER_SECONDS
 
 PYTHON = shlex.quote(sys.executable)
 MPAC = f"{PYTHON} -m mpac"

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.clients.generated import python_client, typescript_client
 from tests.clients.tools import succeed
 from tests.harness import Answer
-from tests.living import TAKE_UP_SECONDS, Living
-from tests.waiting import eventually
+from tests.live_stack import TAKE_UP_SECONDS, Living
+from tests.polling import eventually
 
 WITHIN_SECONDS = TAKE_UP_SECONDS
 

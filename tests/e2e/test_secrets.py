@@ -7,8 +7,8 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from tests.living import TAKE_UP_SECONDS, Living
-from tests.waiting import eventually
+from tests.live_stack import TAKE_UP_SECONDS, Living
+from tests.polling import eventually
 
 
 def secrets_of(home: Path) -> dict[str, str]:

@@ -10,12 +10,12 @@ import uuid_utils
 
 from tests.factories import WHY
 from tests.harness import Answer
-from tests.living import TAKE_UP_SECONDS, Living
-from tests.waiting import eventually
+from tests.live_stack import TAKE_UP_SECONDS, Living
+from tests.polling import eventually
 from workflows.bills.states import BILL
-from workflows.machine import StateMachine
 from workflows.orders.states import ORDER
 from workflows.refunds.states import REFUND
+from workflows.state_machine import StateMachine
 
 WITHIN_SECONDS = TAKE_UP_SECONDS
 RAMEN = {"name": "Ramen", "quantity": 2, "unit_price": 450, "tax_rate": "0.10"}  # 990 yen with tax

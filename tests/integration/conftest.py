@@ -7,10 +7,10 @@ import pytest
 
 from tests.factories import Tenant
 from tests.fakes import FakeProvider
-from tests.integration.refunds.kit import RefundMaker
+from tests.integration.refunds.refund_helpers import RefundMaker
 from tests.integration.sandbox.harness import Sandbox
-from tests.waiting import PATIENCE_SECONDS
-from workflows.payments import hands
+from tests.polling import PATIENCE_SECONDS
+from workflows.processing import executor
 from workflows.providers.registry import Providers
 from workflows.settings import Settings
 
@@ -22,16 +22,16 @@ def patient_hands() -> Iterator[None]:
     What is about that letting go has ``a_seconds_patience``.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hands, "PATIENCE_SECONDS", PATIENCE_SECONDS)
-        patch.setattr(hands, "WAITING_CALLERS", 1_000)
+        patch.setattr(executor, "PATIENCE_SECONDS", PATIENCE_SECONDS)
+        patch.setattr(executor, "WAITING_CALLERS", 1_000)
         yield
 
 
 @pytest.fixture
 def a_seconds_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch's caller waits no longer than in a worker, and no more callers wait than there."""
-    monkeypatch.setattr(hands, "PATIENCE_SECONDS", 1.0)
-    monkeypatch.setattr(hands, "WAITING_CALLERS", 4)
+    monkeypatch.setattr(executor, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(executor, "WAITING_CALLERS", 4)
 
 
 @pytest.fixture(scope="module")

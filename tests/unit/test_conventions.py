@@ -53,17 +53,17 @@ def imports(path: Path) -> set[str]:
 
 # The doors to a status: the single-row one and its set-based twins, each of which writes the history beside it.
 DOORS = {
-    "workflows/devices/enrol.py",
+    "workflows/devices/onboard.py",
     "workflows/transitions.py",
-    "workflows/payments/lease_statements.py",
+    "workflows/processing/lease_statements.py",
     "workflows/payments/record.py",
     "workflows/refunds/record.py",
     "workflows/bills/lock.py",
     "workflows/bills/pay.py",
     "workflows/orders/write.py",
-    "workflows/settlements/write.py",
+    "workflows/settlements/sql.py",
 }
-OTHER_STATUSES = {"workflows/idempotency.py"}
+OTHER_STATUSES = {"workflows/requests/idempotency.py"}
 """An HTTP status is no entity's."""
 WRITES_STATUS = re.compile(r"\bSET\b(?:(?!\bWHERE\b|\bFROM\b).)*?(?<![\w.])status\s*=(?!=)", re.DOTALL)
 
@@ -135,7 +135,7 @@ def test_transactions_are_opened_by_use_cases_alone() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "workflows").glob("*/states.py")), ids=name)
 def test_a_table_of_edges_imports_only_the_machine_and_the_standard_library(path: Path) -> None:
-    assert imports(path) <= {"enum", "workflows.machine"}
+    assert imports(path) <= {"enum", "workflows.state_machine"}
 
 
 def tasks(path: Path) -> Iterator[tuple[str, ast.FunctionDef]]:

@@ -20,13 +20,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.issue import issue_bills
 from workflows.bills.parts import Part
-from workflows.bills.present import bill_fields
+from workflows.bills.serialize import bill_fields
 from workflows.bills.states import LIVE
+from workflows.database.row_json import render
 from workflows.errors import Detail, DuplicateResource, InvalidRequest, ResourceNotFound
-from workflows.idempotency import Key, Stored, keep_in, known_answer
 from workflows.orders.lock import lock_orders
 from workflows.orders.states import ORDER, OrderStatus
-from workflows.rendering import render
+from workflows.requests.idempotency import Key, Stored, keep_in, known_answer
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.transitions import By, illegal
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.parts import Part
 from workflows.bills.states import BILL
-from workflows.database import rows_parameter
+from workflows.database.engines import rows_parameter
 from workflows.ids import new_id
 from workflows.numbering import Day, Kind, business_date, take_numbers
 from workflows.transitions import By

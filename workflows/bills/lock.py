@@ -12,7 +12,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.balance import Balance, Step, balance_of
-from workflows.database import rows_parameter
+from workflows.database.engines import rows_parameter
 from workflows.transitions import By
 
 _LOCK = text("""

@@ -6,8 +6,8 @@ from sqlalchemy import BigInteger, ForeignKey, Index, Text, UniqueConstraint, te
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from workflows.columns import INSTANT, HistoryRow
-from workflows.database import Base
+from workflows.database.engines import Base
+from workflows.database.mixins import INSTANT, HistoryRow
 
 
 class Bill(Base):

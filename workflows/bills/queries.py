@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.models import Bill, BillOrder
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.reading import alike, between, one_row, page_of
+from workflows.tenants.query_helpers import alike, between, one_row, page_of
 from workflows.tenants.scope import within
 
 _ORDERS = text("SELECT bill_id, order_id FROM bill_orders WHERE bill_id = ANY(:bill_ids) ORDER BY bill_id, order_id")

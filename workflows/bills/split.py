@@ -20,12 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.issue import issue_bills
 from workflows.bills.parts import Part, equal_parts, parts_of_amounts, parts_of_items
-from workflows.bills.present import bill_fields
+from workflows.bills.serialize import bill_fields
 from workflows.bills.states import BILL, BillEvent
 from workflows.bills.void import check_untouched, lock_bill
+from workflows.database.row_json import render
 from workflows.errors import Detail, InvalidRequest
-from workflows.idempotency import Key, Stored, keep_in, known_answer
-from workflows.rendering import render
+from workflows.requests.idempotency import Key, Stored, keep_in, known_answer
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.transitions import By, apply
 

@@ -11,7 +11,7 @@ from workflows.bills.queries import whole_bill
 from workflows.bills.states import BILL, BillEvent, BillStatus
 from workflows.errors import Detail, InvalidStatusTransition
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.reading import one_row
+from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import within
 from workflows.transitions import By, apply
 

@@ -22,7 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database import Role, transaction
+from workflows.database.engines import Role, transaction
 from workflows.devices.codes import MAX_TRIES, matches
 from workflows.devices.states import DEVICE, HAS_KEY, DeviceEvent, DeviceRemark, DeviceStatus
 from workflows.errors import Detail, InvalidRequest, NotAuthenticated

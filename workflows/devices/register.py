@@ -7,7 +7,7 @@ from sqlalchemy import func, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database import violated
+from workflows.database.engines import violated
 from workflows.devices.models import Device
 from workflows.devices.states import DEVICE
 from workflows.errors import Detail, DuplicateResource, InvalidRequest, ResourceNotFound

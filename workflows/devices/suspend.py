@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from workflows.devices.move import move_device
+from workflows.devices.change_status import move_device
 from workflows.devices.states import DeviceEvent
 from workflows.tenants.caller import Caller
 

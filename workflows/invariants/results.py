@@ -7,8 +7,8 @@ from sqlalchemy import BigInteger, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from workflows.columns import INSTANT
-from workflows.database import Base, Role, transaction
+from workflows.database.engines import Base, Role, transaction
+from workflows.database.mixins import INSTANT
 
 
 class InvariantResult(Base):

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from workflows.database import Role, rows_parameter, transaction
+from workflows.database.engines import Role, rows_parameter, transaction
 from workflows.errors import ServiceUnavailable
 from workflows.invariants.check import check
 from workflows.invariants.rule import Finding, Rule

@@ -5,8 +5,8 @@ from datetime import datetime
 from sqlalchemy import BigInteger, Index, SmallInteger, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from workflows.columns import INSTANT
-from workflows.database import Base
+from workflows.database.engines import Base
+from workflows.database.mixins import INSTANT
 
 
 class LedgerAccount(Base):

@@ -11,7 +11,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database import rows_parameter
+from workflows.database.engines import rows_parameter
 from workflows.ids import new_id
 
 # The ids once more as an array: else a plan that was kept from when the tables were small may go through all of them.

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.ledger.models import LedgerAccount, LedgerEntry, LedgerJournal
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.reading import page_of
+from workflows.tenants.query_helpers import page_of
 from workflows.tenants.scope import within
 
 

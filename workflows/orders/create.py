@@ -6,8 +6,8 @@
 | number | the counters of the stores' business days; taken late, because their rows stay locked until the commit      |
 | write  | the rows, with what is to be open as a draft that is submitted at once (``write``)                         |
 
-Concurrent requests share a commit (``workflows.gather``), as payments do. A conflict that appeared meanwhile undoes the
-group, numbers included, and has it go one by one.
+Concurrent requests share a commit (``workflows.database.group_commit``), as payments do. A conflict that appeared
+meanwhile undoes the group, numbers included, and has it go one by one.
 """
 
 from collections.abc import Mapping
@@ -20,19 +20,19 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database import Role, rows_parameter, transaction
+from workflows.database.engines import Role, rows_parameter, transaction
+from workflows.database.group_commit import Gather
+from workflows.database.row_json import render
 from workflows.errors import Detail, DomainError, IdempotencyKeyInUse, InvalidRequest
-from workflows.gather import Gather
-from workflows.idempotency import Keeping, Key, Stored, records
 from workflows.ids import new_id
-from workflows.intake import ASKED, FACTS, JOINS, OnlyOnce, judge_caller, known_answer, question
 from workflows.numbering import Day, Kind, business_date, take_numbers
 from workflows.orders.items import item_rows
-from workflows.orders.present import order_fields
+from workflows.orders.serialize import order_fields
 from workflows.orders.states import ORDER, OrderStatus
 from workflows.orders.totals import Line, TaxRounding, compute_totals
 from workflows.orders.write import write_orders
-from workflows.rendering import render
+from workflows.requests.batch_lookup import ASKED, FACTS, JOINS, OnlyOnce, judge_caller, known_answer, question
+from workflows.requests.idempotency import Keeping, Key, Stored, records
 from workflows.tenants.caller import Caller, CallerRole
 from workflows.tenants.store_of import store_of
 

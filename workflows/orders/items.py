@@ -6,9 +6,9 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database import rows_parameter
+from workflows.database.engines import rows_parameter
 from workflows.ids import new_id
-from workflows.orders.present import rate
+from workflows.orders.serialize import rate
 from workflows.orders.totals import Line
 
 _COLUMNS = "id, order_id, merchant_id, store_id, position, name, quantity, unit_price, tax_rate, subtotal"

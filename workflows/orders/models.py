@@ -6,8 +6,8 @@ from decimal import Decimal
 from sqlalchemy import BigInteger, ForeignKey, Index, Numeric, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from workflows.columns import INSTANT, HistoryRow
-from workflows.database import Base
+from workflows.database.engines import Base
+from workflows.database.mixins import INSTANT, HistoryRow
 
 
 class Order(Base):

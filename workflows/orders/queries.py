@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.orders.items import read_items
 from workflows.orders.models import Order
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.reading import alike, between, one_row, page_of
+from workflows.tenants.query_helpers import alike, between, one_row, page_of
 from workflows.tenants.scope import within
 
 _BILLS = text("""

@@ -6,7 +6,7 @@ use-case's.
 
 from enum import StrEnum
 
-from workflows.machine import StateMachine, Transition
+from workflows.state_machine import StateMachine, Transition
 
 
 class OrderStatus(StrEnum):

@@ -10,11 +10,11 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database import rows_parameter
+from workflows.database.engines import rows_parameter
 from workflows.errors import IdempotencyKeyInUse
-from workflows.idempotency import KEEP, KEY_LIFE
 from workflows.orders.items import INSERT_ITEMS, spelled_items
 from workflows.orders.states import ORDER, OrderEvent, OrderStatus
+from workflows.requests.idempotency import KEEP, KEY_LIFE
 
 _COLUMNS = """
     id, merchant_id, store_id, device_id, order_number, order_type, table_number, status, version, currency, subtotal,

@@ -10,8 +10,8 @@ No decision depends on another request of the same group: the second of two requ
 the group's commit and is then judged by the committed rows. If a request waited for a bill and is refused, its key is looked
 up again, because it may have waited for the first request with that key.
 
-Concurrent requests share a commit (``workflows.gather``): a lone one never waits, fifty cost little more than one. The
-answer is sent after that commit only, so a 201 always means: it is stored, and it will become final.
+Concurrent requests share a commit (``workflows.database.group_commit``): a lone one never waits, fifty cost little more
+than one. The answer is sent after that commit only, so a 201 always means: it is stored, and it will become final.
 """
 
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.lock import Share
 from workflows.bills.reserve import Reservation, reserve
-from workflows.database import Role, rows_parameter, transaction, violated
+from workflows.database.engines import Role, rows_parameter, transaction, violated
+from workflows.database.group_commit import Gather, GatherByKey
+from workflows.database.row_json import render
 from workflows.errors import DomainError, IdempotencyKeyInUse
-from workflows.gather import Gather, GatherByKey
-from workflows.idempotency import KEEP, KEY_LIFE, Keeping, Stored, records
 from workflows.ids import new_id
-from workflows.intake import OnlyOnce, known_answer
-from workflows.payments.judge import Acceptance, PaymentRequest, judge, look, store_id_of
-from workflows.payments.present import payment_fields
+from workflows.payments.check_request import Acceptance, PaymentRequest, judge, look, store_id_of
+from workflows.payments.serialize import payment_fields
 from workflows.payments.states import PAYMENT
-from workflows.rendering import render
+from workflows.requests.batch_lookup import OnlyOnce, known_answer
+from workflows.requests.idempotency import KEEP, KEY_LIFE, Keeping, Stored, records
 from workflows.tenants.caller import Caller, CallerRole
 from workflows.transitions import By
 

@@ -5,7 +5,7 @@ so a row that is due later than that is processed now. Breaking such a lease ear
 about and never repeated, and the fence keeps its first owner from recording anything.
 """
 
-from workflows.payments.verdict import (
+from workflows.processing.decide import (
     DAY,
     HOUR,
     HOURLY_QUESTIONS,

@@ -20,10 +20,10 @@ from workflows.bills.release import release
 from workflows.ledger.post import post_completions
 from workflows.payments.codes import CancelOutcome, CancelReason
 from workflows.payments.complete_reported import complete_reported, has_moved
-from workflows.payments.hands import Aftermath
 from workflows.payments.states import PAYMENT, PaymentEvent, PaymentRemark, PaymentStatus
+from workflows.processing.executor import Aftermath
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.reading import one_row
+from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import OWN, own
 from workflows.transitions import By, apply, illegal
 

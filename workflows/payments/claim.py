@@ -6,8 +6,8 @@ provider. A report (cash, the terminal's own card application) never expires: th
 
 from typing import Any
 
-from workflows.payments.leases import LeaseTable, facts_of
-from workflows.payments.next_step import Attempt, Facts
+from workflows.processing.leases import LeaseTable, facts_of
+from workflows.processing.next_step import Attempt, Facts
 from workflows.providers.base import Charge
 
 FACTS = ("provider_token", "external_result", "card_arn", "slip_number")

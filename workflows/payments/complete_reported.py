@@ -18,12 +18,12 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database import Role, act_as
+from workflows.database.engines import Role, act_as
 from workflows.payments.claim import PAYMENTS
-from workflows.payments.hands import Aftermath, Answered
 from workflows.payments.record import write_answers
 from workflows.payments.states import PAYMENT, PaymentRemark
-from workflows.payments.verdict import Schedule, verdict
+from workflows.processing.decide import Schedule, verdict
+from workflows.processing.executor import Aftermath, Answered
 from workflows.providers.base import Succeeded
 from workflows.providers.registry import settle
 from workflows.transitions import By, apply

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from sqlalchemy import TextClause, text
 
-from workflows.database import Role, transaction
+from workflows.database.engines import Role, transaction
 from workflows.payments.ahead import DUE_AHEAD
 from workflows.settings import Settings
 

@@ -10,8 +10,8 @@ from sqlalchemy import BigInteger, Index, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from workflows.columns import INSTANT, AttemptRow, HistoryRow, LeasedRow, MessageRow, leased_indexes
-from workflows.database import Base
+from workflows.database.engines import Base
+from workflows.database.mixins import INSTANT, AttemptRow, HistoryRow, LeasedRow, MessageRow, leased_indexes
 
 
 class Payment(LeasedRow, Base):

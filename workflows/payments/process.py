@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from workflows.payments.claim import PAYMENTS
-from workflows.payments.hands import Aftermath, Hands, Work
-from workflows.payments.leases import Claim
-from workflows.payments.next_step import Step
 from workflows.payments.record import record_answers
+from workflows.processing.executor import Aftermath, Hands, Work
+from workflows.processing.leases import Claim
+from workflows.processing.next_step import Step
 from workflows.providers.base import Answer, Charge, Provider
 from workflows.providers.registry import Providers, longest_call_seconds, settle
 from workflows.settings import Settings

@@ -7,12 +7,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.payments.change_listener import Watch
 from workflows.payments.models import Payment, PaymentAttempt, PaymentHistory, PaymentMessage
 from workflows.payments.states import PaymentStatus
-from workflows.payments.watch import Watch
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.money_filter import MoneyFilter
-from workflows.tenants.reading import alike, one_row, page_of
+from workflows.tenants.query_helpers import alike, one_row, page_of
 from workflows.tenants.scope import within
 
 MOVING = frozenset({PaymentStatus.PENDING, PaymentStatus.PROCESSING})

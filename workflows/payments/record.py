@@ -14,13 +14,13 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.lock import HeldUp, Locking
-from workflows.database import Role, rows_parameter, transaction
-from workflows.payments.follow_bills import follow_bills
-from workflows.payments.hands import Aftermath, Answered
-from workflows.payments.leases import AskedT
-from workflows.payments.next_step import Step
+from workflows.database.engines import Role, rows_parameter, transaction
+from workflows.database.metric_counts import FINAL, outcome_written
+from workflows.payments.update_bills import follow_bills
+from workflows.processing.executor import Aftermath, Answered
+from workflows.processing.leases import AskedT
+from workflows.processing.next_step import Step
 from workflows.providers.base import Answer, Charge, Succeeded
-from workflows.tally import FINAL, outcome_written
 
 _RECORD = text("""
     -- record: status, history, attempt, evidence of questions and one NOTIFY, for every row whose fence still holds

@@ -6,7 +6,7 @@ diagram in docs/ and the exhaustive tests are rendered from it. To change how pa
 
 from enum import StrEnum
 
-from workflows.machine import StateMachine, Transition
+from workflows.state_machine import StateMachine, Transition
 
 
 class PaymentStatus(StrEnum):

@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from workflows.payments.change_listener import Watch
 from workflows.payments.queries import MOVING, await_payment
-from workflows.payments.watch import Watch
 from workflows.tenants.caller import Caller
 
 BEAT_SECONDS = 15.0

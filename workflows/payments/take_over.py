@@ -20,9 +20,9 @@ from typing import Any, Generic
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.payments.lease_statements import LEASE_COLUMNS
-from workflows.payments.leases import AskedT, Claim, LeaseTable
-from workflows.payments.next_step import NOTHING_MOVED, Attempt, Step
+from workflows.processing.lease_statements import LEASE_COLUMNS
+from workflows.processing.leases import AskedT, Claim, LeaseTable
+from workflows.processing.next_step import NOTHING_MOVED, Attempt, Step
 
 LEASE_SECONDS = 60.0
 """Any lease will do: it ends with the transaction."""

@@ -1,10 +1,10 @@
-"""Claim: take refunds in hand by the same lease as payments (``workflows.payments.leases``)."""
+"""Claim: take refunds in hand by the same lease as payments (``workflows.processing.leases``)."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from workflows.payments.leases import LeaseTable, facts_of
-from workflows.payments.next_step import Attempt, Facts
+from workflows.processing.leases import LeaseTable, facts_of
+from workflows.processing.next_step import Attempt, Facts
 from workflows.providers.base import GiveBack
 
 NEVER = datetime.max.replace(tzinfo=UTC)

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from workflows.payments.hands import Aftermath, Hands, Work
-from workflows.payments.leases import Claim
-from workflows.payments.next_step import Step
+from workflows.processing.executor import Aftermath, Hands, Work
+from workflows.processing.leases import Claim
+from workflows.processing.next_step import Step
 from workflows.providers.base import Answer, GiveBack, Provider
 from workflows.providers.registry import Providers, give_back
 from workflows.refunds.claim import REFUNDS

@@ -9,7 +9,7 @@ from workflows.payments.queries import read_payment
 from workflows.refunds.models import Refund
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.money_filter import MoneyFilter
-from workflows.tenants.reading import alike, one_row, page_of
+from workflows.tenants.query_helpers import alike, one_row, page_of
 from workflows.tenants.scope import within
 
 

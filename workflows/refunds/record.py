@@ -21,9 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.balance import share_of_refund
 from workflows.bills.give_back import give_back
 from workflows.bills.lock import HeldUp, Locking, Share
-from workflows.database import rows_parameter
-from workflows.payments.hands import Aftermath, Answered
+from workflows.database.engines import rows_parameter
 from workflows.payments.record import record_group, row_of, tally_outcomes
+from workflows.processing.executor import Aftermath, Answered
 from workflows.providers.base import GiveBack
 from workflows.refunds.kept_after_all import keep_after_all
 from workflows.refunds.states import RefundStatus

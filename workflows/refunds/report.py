@@ -16,11 +16,11 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.database.row_json import render
 from workflows.errors import Detail, InvalidStatusTransition
 from workflows.refunds.states import REFUND, RefundRemark
-from workflows.rendering import render
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.reading import one_row
+from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import OWN, own
 from workflows.transitions import By, apply
 

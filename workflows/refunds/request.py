@@ -25,18 +25,18 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database import rows_parameter
+from workflows.database.engines import rows_parameter
+from workflows.database.row_json import render
 from workflows.errors import Detail, InvalidRequest, InvalidStatusTransition
-from workflows.idempotency import Key, Stored, keep_in, known_answer
 from workflows.ids import new_id
 from workflows.payments.states import PaymentStatus
 from workflows.providers.registry import is_local, request_is_report
-from workflows.refunds.present import refund_fields
 from workflows.refunds.report import Report
+from workflows.refunds.serialize import refund_fields
 from workflows.refunds.states import REFUND, RefundRemark
-from workflows.rendering import render
+from workflows.requests.idempotency import Key, Stored, keep_in, known_answer
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.reading import one_row
+from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import OWN, own
 from workflows.transitions import By, append_history
 

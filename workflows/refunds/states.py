@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from workflows.machine import StateMachine, Transition
+from workflows.state_machine import StateMachine, Transition
 
 
 class RefundStatus(StrEnum):

@@ -8,7 +8,7 @@
 """
 
 from workflows.payments.states import PaymentEvent, PaymentRemark
-from workflows.payments.verdict import Verdict
+from workflows.processing.decide import Verdict
 from workflows.refunds.states import RefundEvent, RefundRemark, RefundStatus
 
 EVENTS = {PaymentRemark.ASK_CUSTOMER: RefundRemark.AWAIT_PROVIDER, PaymentEvent.CANCEL: RefundEvent.FAIL}

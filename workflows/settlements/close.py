@@ -23,17 +23,17 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database import Role, transaction
+from workflows.database.engines import Role, transaction
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
-from workflows.outcome import Said
+from workflows.processing.outcome import Said
+from workflows.settlements.cutoff_rules import StoreRule, load_rules
 from workflows.settlements.due import GRACE
 from workflows.settlements.lines import mark_taken, take_lines
 from workflows.settlements.periods import period_from
-from workflows.settlements.plan import plan_again
-from workflows.settlements.rules import StoreRule, load_rules
+from workflows.settlements.reschedule import plan_again
+from workflows.settlements.sql import open_row, write_closed, write_open
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementStatus
 from workflows.settlements.totals import figures_of_lines
-from workflows.settlements.write import open_row, write_closed, write_open
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.scope import OWN, own
 from workflows.transitions import By, illegal
@@ -44,7 +44,7 @@ LARGE = 5_000
 """Waiting payments from which on a settlement has a transaction of its own: about a quarter of a second's work."""
 
 _PATIENCE = text("SET LOCAL statement_timeout = '90s'")
-"""A million lines take most of a minute in one statement; a task may take 110 s (``workers.bridge``)."""
+"""A million lines take most of a minute in one statement; a task may take 110 s (``workers.event_loop``)."""
 
 _SIZES = text("""
     -- sizes: which of these have many payments waiting; counting stops there

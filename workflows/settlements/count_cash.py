@@ -17,7 +17,7 @@ from workflows.ledger.chart import CASH_PROVIDER, JournalKind
 from workflows.ledger.transfer import Transfer, post_transfer
 from workflows.settlements.states import SETTLEMENT, SettlementRemark, SettlementStatus
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.reading import one_row
+from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import OWN, own
 from workflows.transitions import By, apply, illegal
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
-from workflows.database import Role, transaction
+from workflows.database.engines import Role, transaction
 from workflows.payments.due import Due
 
 GRACE = timedelta(seconds=5)

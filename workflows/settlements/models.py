@@ -8,8 +8,8 @@ from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.dialects.postgresql import TIME as PG_TIME
 from sqlalchemy.orm import Mapped, mapped_column
 
-from workflows.columns import INSTANT, HistoryRow
-from workflows.database import Base
+from workflows.database.engines import Base
+from workflows.database.mixins import INSTANT, HistoryRow
 
 
 class Settlement(Base):

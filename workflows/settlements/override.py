@@ -18,9 +18,9 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, InvalidRequest
+from workflows.settlements.cutoff_rules import load_rules
 from workflows.settlements.periods import ONE_DAY, Rule, end_of, replanned
-from workflows.settlements.rules import load_rules
-from workflows.settlements.write import period_row, write_plan
+from workflows.settlements.sql import period_row, write_plan
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.queries import one_store
 

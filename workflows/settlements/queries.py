@@ -11,7 +11,7 @@ from workflows.settlements.models import Settlement, SettlementLine
 from workflows.settlements.states import SettlementStatus
 from workflows.settlements.totals import figures_so_far
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.reading import alike, one_row, page_of
+from workflows.tenants.query_helpers import alike, one_row, page_of
 from workflows.tenants.scope import within
 
 _PATIENCE = text("SET LOCAL statement_timeout = '60s'")

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import func, insert
 from sqlalchemy.exc import IntegrityError
 
-from workflows.database import violated
+from workflows.database.engines import violated
 from workflows.errors import Detail, DuplicateResource
 from workflows.ids import new_id
 from workflows.tenants.caller import Caller, caller_transaction

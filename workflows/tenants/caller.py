@@ -12,7 +12,7 @@ from enum import IntEnum, StrEnum
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database import Role, transaction
+from workflows.database.engines import Role, transaction
 from workflows.errors import NotAuthenticated, NotAuthorized
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import func, update
 
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.models import Store
-from workflows.tenants.reading import one_row
+from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import within
 
 

@@ -7,8 +7,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import TIME as PG_TIME
 from sqlalchemy.orm import Mapped, mapped_column
 
-from workflows.columns import INSTANT
-from workflows.database import Base
+from workflows.database.engines import Base
+from workflows.database.mixins import INSTANT
 
 
 class Psp(Base):

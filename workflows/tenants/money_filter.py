@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, literal_column, not_
 
-from workflows.columns import OVERDUE
+from workflows.database.mixins import OVERDUE
 from workflows.errors import Detail, MalformedRequest
-from workflows.tenants.reading import alike, between
+from workflows.tenants.query_helpers import alike, between
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.models import Merchant, Store, StoreProvider
-from workflows.tenants.reading import one_row, page_of
+from workflows.tenants.query_helpers import one_row, page_of
 from workflows.tenants.scope import within
 
 

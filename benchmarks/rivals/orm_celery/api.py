@@ -22,7 +22,7 @@ from benchmarks.rivals.orm_celery.models import (
     now,
 )
 from benchmarks.rivals.orm_celery.worker import process_payment
-from workflows.collector import settle_collector
+from workflows.gc_tuning import settle_collector
 
 THREADS = 40  # FastAPI's own number for synchronous routes; each may need a connection
 

@@ -18,8 +18,8 @@ from benchmarks.rivals.orm_celery.models import (
     connect,
     now,
 )
-from mpac.stack.announce import announce
-from workflows.collector import settle_collector
+from mpac.stack.worker_ready import announce
+from workflows.gc_tuning import settle_collector
 
 THREADS = 64  # `celery worker -P threads -c 64`
 PUBLISHERS = 40  # threads of the API that publish at once

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpac.demo.chapters import cafe, day, payments
+from mpac.demo.environment import Stage
 from mpac.demo.problems import Problem
-from mpac.demo.stage import Stage
 
 NOT_EXERCISED = {
     "bound of a refund": "a refund of the story is final within a second, and the auditors look between the scenes",

@@ -5,11 +5,11 @@ One card is declined on the way, so that the rules about failed payments and rel
 
 from typing import Any
 
+from mpac.cli.money_text import yen
 from mpac.demo.calls import Calls
-from mpac.demo.guests import Guests
+from mpac.demo.environment import Stage
 from mpac.demo.problems import Problem, broken
-from mpac.demo.stage import Stage
-from mpac.money_text import yen
+from mpac.demo.table_client import Guests
 
 TITLE = "A table of three at a cafe"
 TABLE = "7"

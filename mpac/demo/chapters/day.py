@@ -3,16 +3,16 @@
 from typing import Any
 
 from mpac.demo.calls import Calls
-from mpac.demo.day import reconciling, tables
+from mpac.demo.day import reconciliation_scenes, screens
 from mpac.demo.day.clock import StoryClock
-from mpac.demo.day.others import Others
-from mpac.demo.day.selling import Story, sell_all_day
-from mpac.demo.day.town import MERCHANT, Founder
+from mpac.demo.day.other_stores import Others
+from mpac.demo.day.sales_scenes import Story, sell_all_day
+from mpac.demo.day.stores import MERCHANT, Founder
+from mpac.demo.environment import Stage
 from mpac.demo.problems import Problem, broken
-from mpac.demo.stage import Stage
-from mpac.stack.realm import MOVABLE
+from mpac.devtools.user_tokens import Tenant
+from mpac.stack.database_profile import MOVABLE
 from mpac.stack.secrets import load_secrets
-from mpac.user_tokens import Tenant
 
 TITLE = "A day of three stores in Tokyo"
 
@@ -69,16 +69,18 @@ async def _days(stage: Stage, clock: StoryClock, calls: Calls) -> list[Problem]:
     for shop in town.shops.values():
         stage.screen.show(f"{shop.plan.english:<9} {shop.plan.name}, whose day ends at {shop.plan.cut_off}")
     await sell_all_day(story)
-    await reconciling.count_cash(story)
+    await reconciliation_scenes.count_cash(story)
     others = Others(founder.person("merchant_admin", "terminals-owner", Tenant(seed["psp_id"], seed["merchant_id"])))
     await others.count_cash()
     key = load_secrets(stage.home)["sandbox_api_key"]
-    await reconciling.compare(story, calls.provider(stage.run["sandbox_url"], key, name="the provider's bookkeeper"))
-    await reconciling.resolve(story)
-    await reconciling.sign(story)
-    await reconciling.let_others_end(story)
+    await reconciliation_scenes.compare(
+        story, calls.provider(stage.run["sandbox_url"], key, name="the provider's bookkeeper")
+    )
+    await reconciliation_scenes.resolve(story)
+    await reconciliation_scenes.sign(story)
+    await reconciliation_scenes.let_others_end(story)
     await others.end(story)
-    files = await reconciling.print_report(story, stage.home.reports)
+    files = await reconciliation_scenes.print_report(story, stage.home.reports)
     _tell(stage, story, files)
     return [
         broken(f"of the three stores it is not true that {fact}")
@@ -90,7 +92,7 @@ async def _days(stage: Stage, clock: StoryClock, calls: Calls) -> list[Problem]:
 def _tell(stage: Stage, story: Story, files: list[Any]) -> None:
     stage.screen.title("The days of the three stores")
     rows = sorted(story.settlements.items(), key=lambda row: (row[0][1], list(story.town.shops).index(row[0][0])))
-    stage.screen.show(tables.settlements((name, settlement) for (name, _), settlement in rows))
+    stage.screen.show(screens.settlements((name, settlement) for (name, _), settlement in rows))
     for file in files:
         stage.screen.show(f"Report: {file}")
     if stage.is_kept:

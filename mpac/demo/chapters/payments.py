@@ -6,15 +6,15 @@ import random
 import secrets
 from collections.abc import Iterator
 
-from mpac.demo.accident import kill_worker
 from mpac.demo.calls import Calls
-from mpac.demo.persist import NotInTime
+from mpac.demo.environment import Stage
+from mpac.demo.kill_worker import kill_worker
 from mpac.demo.problems import BrokeOff, Problem, broken, failed, late
 from mpac.demo.records import Records
+from mpac.demo.retry import NotInTime
 from mpac.demo.sales import Sale, sales
-from mpac.demo.stage import Stage
-from mpac.demo.tally import Tally, as_table
-from mpac.demo.till import Till
+from mpac.demo.statistics import Tally, as_table
+from mpac.demo.till_client import Till
 
 logger = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ import math
 from datetime import UTC, datetime, time, timedelta
 from typing import Self
 
+from mpac.cli.errors import Trouble
 from mpac.demo.calls import Caller
-from mpac.demo.onlooker import Onlooker
-from mpac.demo.persist import NotInTime
+from mpac.demo.database_view import Onlooker
+from mpac.demo.retry import NotInTime
 from mpac.stack.movable_clock import MOVE, READ
-from mpac.trouble import Trouble
 from workflows.zones import zone
 
 TOKYO = zone("Asia/Tokyo")

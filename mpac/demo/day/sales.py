@@ -1,7 +1,8 @@
 """What is sold, and what the provider's first statement will say of it: the day's book, written beforehand.
 
-``plant`` names the break that the statement will have at that sale (``mpac.statement.plant``). What is left out of the
-statement is ``missing_at_provider`` if it was sold more than the provider's 24 hours before, and ``expected`` if not.
+``plant`` names the break that the statement will have at that sale (``mpac.devtools.statement.plant``). What is left
+out of the statement is ``missing_at_provider`` if it was sold more than the provider's 24 hours before, and
+``expected`` if not.
 """
 
 from dataclasses import dataclass

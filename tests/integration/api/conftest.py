@@ -4,7 +4,7 @@ import pytest
 
 from tests.factories import Tenant
 from tests.harness import Api
-from tests.integration.api.wire import Wire
+from tests.integration.api.raw_http import Wire
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from psycopg.rows import DictRow
 
 from tests.factories import CASH, PaymentMaker, Tenant
 from tests.harness import Answer, Api
-from tests.integration.bills.kit import bill_of
-from tests.integration.orders.kit import RAMEN, open_order
-from tests.reconciling import closed_settlement, some_sales
+from tests.integration.bills.bill_helpers import bill_of
+from tests.integration.orders.order_helpers import RAMEN, open_order
+from tests.reconciliation_helpers import closed_settlement, some_sales
 
 HEADER = b"kind,reference,provider_reference,amount,currency,fee,at"
 Admin = psycopg.AsyncConnection[DictRow]

@@ -8,8 +8,8 @@ from psycopg.rows import DictRow
 
 from tests.factories import Tenant
 from tests.harness import Api
-from tests.integration.bills.kit import bill_of
-from tests.integration.orders.kit import open_order
+from tests.integration.bills.bill_helpers import bill_of
+from tests.integration.orders.order_helpers import open_order
 
 Admin = psycopg.AsyncConnection[DictRow]
 MANAGER = "store_manager"

@@ -12,7 +12,7 @@ from psycopg.rows import DictRow
 from tests.factories import Tenant
 from tests.harness import Api
 from tests.integration.api.refusals import CASH, NUMBER, is_refused
-from tests.waiting import DEADLINE_SECONDS
+from tests.polling import DEADLINE_SECONDS
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.factories import CASH, QR, TERMINAL, Tenant
 from tests.fakes import FakeProvider
 from tests.harness import Api
 from tests.integration.payments.evidence import Admin, all_of
-from tests.integration.refunds.kit import RefundMaker
+from tests.integration.refunds.refund_helpers import RefundMaker
 from workflows.clock import now
 from workflows.payments.models import Payment
 from workflows.payments.queries import PaymentFilter

@@ -13,7 +13,7 @@ from mpac.stack.local import LocalStack
 from tests.conftest import Serve
 from tests.factories import Tenant
 from tests.harness import Api
-from tests.waiting import DEADLINE_SECONDS, eventually
+from tests.polling import DEADLINE_SECONDS, eventually
 from workflows.ids import new_id
 
 BACKENDS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'mpac_accept' AND datname = current_database()"

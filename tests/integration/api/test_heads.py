@@ -6,7 +6,7 @@ from psycopg.rows import DictRow
 
 from api.protocol import MAX_HEAD_BYTES
 from tests.factories import Tenant
-from tests.integration.api.wire import Connection, Raw, Wire, chunked, payment
+from tests.integration.api.raw_http import Connection, Raw, Wire, chunked, payment
 
 Admin = psycopg.AsyncConnection[DictRow]
 HOST, LENGTH = b"Host: x\r\n", b"Content-Length: "

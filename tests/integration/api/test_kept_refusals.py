@@ -9,9 +9,9 @@ from psycopg.rows import DictRow
 from tests.conftest import MakeTenant
 from tests.factories import WHY, PaymentMaker, Tenant
 from tests.harness import Answer, Api
-from tests.integration.bills.kit import bill_of
-from tests.integration.orders.kit import open_order
-from tests.reconciling import closed_settlement, some_sales
+from tests.integration.bills.bill_helpers import bill_of
+from tests.integration.orders.order_helpers import open_order
+from tests.reconciliation_helpers import closed_settlement, some_sales
 from workflows.payments.states import PaymentStatus
 
 Admin = psycopg.AsyncConnection[DictRow]

@@ -26,11 +26,11 @@ from tests.integration.api.every_key import (
     a_statement,
 )
 from tests.integration.payments.evidence import all_of
-from tests.integration.payments.kit import count
-from tests.waiting import eventually
+from tests.integration.payments.payment_helpers import count
+from tests.polling import eventually
 from workflows.errors import BalanceUnavailable, DuplicateResource
-from workflows.idempotency import Stored
 from workflows.payments.accept import Accepting
+from workflows.requests.idempotency import Stored
 
 Making = Callable[[Shop], Awaitable[Posting]]
 WAITING = 4  # as many as there are connections for statements (MPAC_LONG_CALLS)

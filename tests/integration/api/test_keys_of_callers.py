@@ -13,7 +13,7 @@ from tests.factories import PaymentMaker, Tenant, move_device, register_device
 from tests.harness import Answer, Api
 from tests.integration.api.every_key import EVERY, OF_TILLS, Admin, Posting, Shop
 from workflows.devices.states import DeviceEvent
-from workflows.housekeeping import forget_expired
+from workflows.ops.housekeeping import forget_expired
 
 Making = Callable[[Shop], Awaitable[Posting]]
 every = pytest.mark.parametrize("making", EVERY, ids=lambda making: making.__name__)

@@ -15,15 +15,15 @@ from api.metric_families import SHOWN_FAILURES
 from tests.factories import CASH, TERMINAL, Tenant
 from tests.fakes import FakeProvider
 from tests.harness import ROOT, Api
-from tests.integration.refunds.kit import RefundMaker
-from workflows import tally
-from workflows.database import Role, transaction
-from workflows.heartbeats import forget_worker, note_worker
-from workflows.metric_totals import Additions, read_totals
+from tests.integration.refunds.refund_helpers import RefundMaker
+from workflows.database import metric_counts
+from workflows.database.engines import Role, transaction
+from workflows.database.metric_counts import FAILURES, TALLY, Delta, count_outcomes
+from workflows.ops.heartbeats import forget_worker, note_worker
+from workflows.ops.metric_totals import Additions, read_totals
 from workflows.payments.cancel import cancel_payment
 from workflows.providers.base import Declined, Succeeded, Unavailable, Unknown
 from workflows.providers.codes import FailureCode
-from workflows.tally import FAILURES, TALLY, Delta, count_outcomes
 
 Admin = psycopg.AsyncConnection[DictRow]
 Series = tuple[str, tuple[tuple[str, str], ...]]
@@ -188,13 +188,13 @@ async def test_what_is_rolled_back_is_not_counted(engines: None) -> None:
     async def fail() -> None:
         async with transaction(Role.WORKER) as connection:
             facts = {"method": "qr", "provider": "sandbox", "status": "failed", "code": None}
-            tally.outcome_written(connection, "payment", **facts, seconds=1)  # type: ignore[arg-type]
+            metric_counts.outcome_written(connection, "payment", **facts, seconds=1)  # type: ignore[arg-type]
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await fail()
     assert before == TALLY.counts
-    assert not tally._uncommitted
+    assert not metric_counts._uncommitted
 
 
 @pytest.fixture
@@ -240,5 +240,5 @@ async def test_processes_add_to_the_same_totals_and_none_waits_for_another(nothi
 
 def test_words_that_a_provider_invents_are_one_label() -> None:
     assert {*map(str, FailureCode), "insufficient_funds"} <= FAILURES
-    assert {*SHOWN_FAILURES} <= {*FAILURES, tally.OTHER_FAILURE}
+    assert {*SHOWN_FAILURES} <= {*FAILURES, metric_counts.OTHER_FAILURE}
     assert len(FAILURES) < 40

@@ -12,12 +12,12 @@ from sqlalchemy import text
 from tests.factories import time_passes
 from tests.fakes import FakeProvider
 from tests.harness import Api
-from tests.integration.refunds import kit
-from tests.integration.refunds.kit import RefundMaker
-from workflows.database import Role, transaction
-from workflows.payments import overview
+from tests.integration.refunds import refund_helpers
+from tests.integration.refunds.refund_helpers import RefundMaker
+from workflows.database.engines import Role, transaction
+from workflows.ops import overview
 from workflows.payments.claim import PAYMENTS
-from workflows.payments.leases import MAX_UNANSWERED_CLAIMS
+from workflows.processing.leases import MAX_UNANSWERED_CLAIMS
 from workflows.providers.base import Succeeded, Unknown
 
 Admin = psycopg.AsyncConnection[DictRow]
@@ -72,7 +72,7 @@ async def test_refunds_in_doubt_are_counted_beside_the_payments(
     provider.refunds.append(Unknown("no answer"))
     refund_id = await refunds.refunded(payment_id, 600)
     await refunds.pending(payment_id, 10)
-    await kit.time_passes(admin, refund_id, seconds=90)
+    await refund_helpers.time_passes(admin, refund_id, seconds=90)
     after = await gauges(api)
     more = after - before
     assert (more["in_doubt", "refund"], more["in_doubt_amount_minor_units", "refund"], more["open", "refund"]) == (

@@ -10,8 +10,8 @@ from psycopg.rows import DictRow
 from tests.conftest import MakeTenant
 from tests.factories import PaymentMaker, Signer, Tenant
 from tests.harness import Api
-from tests.waiting import DEADLINE_SECONDS
-from workflows.payments.present import FIELDS
+from tests.polling import DEADLINE_SECONDS
+from workflows.payments.serialize import FIELDS
 
 METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"type": "cash"}, {"processing_mode": "manual", "provider": "cash", "cash_received": 1_000, "change_amount": 0}),

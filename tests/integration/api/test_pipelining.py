@@ -9,7 +9,7 @@ from psycopg.rows import DictRow
 from api.protocol import EnvelopeProtocol
 from tests.factories import Tenant
 from tests.harness import Api
-from tests.integration.api.wire import Connection, Raw, Wire, chunked, payment
+from tests.integration.api.raw_http import Connection, Raw, Wire, chunked, payment
 
 Admin = psycopg.AsyncConnection[DictRow]
 GARBAGE = b"\x16\x03\x01 this is not HTTP\r\n\r\n"

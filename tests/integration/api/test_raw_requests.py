@@ -9,7 +9,7 @@ import pytest
 
 from tests.factories import Tenant
 from tests.harness import Api
-from tests.integration.api.wire import CASH, Wire
+from tests.integration.api.raw_http import CASH, Wire
 
 
 def with_field(name: str, raw: bytes) -> bytes:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.factories import Tenant
 from tests.harness import Api
-from tests.integration.api.wire import CASH, Connection, Wire
+from tests.integration.api.raw_http import CASH, Connection, Wire
 
 ALWAYS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer"}
 PATHS = {

@@ -12,8 +12,8 @@ from api.protocol import EnvelopeProtocol
 from tests.conftest import Serve
 from tests.factories import Tenant
 from tests.harness import Api
-from tests.integration.api.wire import CASH, PATIENCE_SECONDS, Wire
-from tests.waiting import until
+from tests.integration.api.raw_http import CASH, PATIENCE_SECONDS, Wire
+from tests.polling import until
 
 PLACES = 3
 DOCUMENT = b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -105,7 +105,7 @@ async def test_a_client_that_does_not_read_its_answers_is_cut_off(
         usual(line, error)
 
     monkeypatch.setattr(EnvelopeProtocol, "connection_lost", noted)
-    monkeypatch.setattr("api.flow.TAKING_SECONDS", 0.2)
+    monkeypatch.setattr("api.flow_control.TAKING_SECONDS", 0.2)
     async with serve() as api, _strangers(api, DOCUMENT * 100, 1):
         await until(lambda: bool(lost))
         await until(lambda: not away)
@@ -113,8 +113,8 @@ async def test_a_client_that_does_not_read_its_answers_is_cut_off(
 
 
 async def test_a_client_that_reads_slowly_gets_its_answers(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.flow.LEAST_TAKEN", 0)
-    monkeypatch.setattr("api.flow.TAKING_SECONDS", 0.01)
+    monkeypatch.setattr("api.flow_control.LEAST_TAKEN", 0)
+    monkeypatch.setattr("api.flow_control.TAKING_SECONDS", 0.01)
     async with serve() as api, _strangers(api, DOCUMENT * 100, 1) as [reader]:
         async with asyncio.timeout(PATIENCE_SECONDS):
             for _ in range(100):

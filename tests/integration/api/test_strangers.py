@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 
+from mpac.devtools.terminal import ASSERTION_TYPE
+from mpac.devtools.terminal import Terminal as Client
 from mpac.stack.keys import new_private_key
-from mpac.terminal import ASSERTION_TYPE
-from mpac.terminal import Terminal as Client
 from tests.conftest import Serve
 from tests.factories import Tenant
 from tests.harness import Answer, Api

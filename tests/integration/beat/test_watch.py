@@ -16,9 +16,9 @@ from mpac.stack.local import LocalStack
 from tests.harness import Api
 from tests.integration.beat.test_scheduler import Clock
 from tests.integration.payments.evidence import Admin
-from workflows import canaries
-from workflows.canaries import BEAT, SILENCE_SECONDS, beat_silent_seconds, find_silent_queues, note_beat
-from workflows.silence import AGAIN_SECONDS
+from workflows.ops import canaries
+from workflows.ops.canaries import BEAT, SILENCE_SECONDS, beat_silent_seconds, find_silent_queues, note_beat
+from workflows.ops.silence import AGAIN_SECONDS
 
 QUIET = 0.0
 PAUSE = SILENCE_SECONDS / 4

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mpac.stack.home import ROOT
-from tests.waiting import HANGS_AFTER_SECONDS
+from tests.polling import HANGS_AFTER_SECONDS
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.orders import LIMIT, ORDERS_QUICK, PARTS
 from mpac.stack.home import ROOT
-from tests.waiting import HANGS_AFTER_SECONDS
+from tests.polling import HANGS_AFTER_SECONDS
 
 
 @pytest.fixture(scope="module")

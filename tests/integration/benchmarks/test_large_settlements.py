@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from mpac.stack.home import ROOT
-from tests.waiting import HANGS_AFTER_SECONDS
+from tests.polling import HANGS_AFTER_SECONDS
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import sys
 import psutil
 import pytest
 
-from benchmarks import processor
+from benchmarks import cpu_time
 
 BURNT_SECONDS = 0.3
 ROUNDED_SECONDS = 0.05
@@ -31,8 +31,8 @@ def test_what_a_child_used_that_ends_while_it_is_read_is_its_parents(monkeypatch
         assert parent.stdin
         assert parent.stdout
         assert parent.stdout.readline() == "burnt\n"
-        server, own = psutil.Process(parent.pid), processor._own
-        before = processor._with_children(server)
+        server, own = psutil.Process(parent.pid), cpu_time._own
+        before = cpu_time._with_children(server)
 
         def end_before_it_is_read(process: psutil.Process) -> float:
             monkeypatch.undo()
@@ -42,8 +42,8 @@ def test_what_a_child_used_that_ends_while_it_is_read_is_its_parents(monkeypatch
             assert parent.stdout.readline() == "reaped\n"
             return own(process)
 
-        monkeypatch.setattr(processor, "_own", end_before_it_is_read)
-        after = processor._with_children(server)
+        monkeypatch.setattr(cpu_time, "_own", end_before_it_is_read)
+        after = cpu_time._with_children(server)
         assert before > BURNT_SECONDS - ROUNDED_SECONDS
         assert after > before - ROUNDED_SECONDS
         parent.stdin.write("\n")

@@ -9,9 +9,9 @@ import pytest
 
 from tests.factories import CASH
 from tests.harness import Answer, Api
-from tests.integration.bills.kit import bill_of, combine, post_bill, read, split
-from tests.integration.orders.kit import RICE, open_order
-from tests.integration.refunds.kit import RefundMaker
+from tests.integration.bills.bill_helpers import bill_of, combine, post_bill, read, split
+from tests.integration.orders.order_helpers import RICE, open_order
+from tests.integration.refunds.refund_helpers import RefundMaker
 
 ROUNDS = 8
 Ask = Callable[[Api, RefundMaker, str], Awaitable[Answer]]

@@ -7,7 +7,7 @@ import pytest
 
 from tests.factories import Signer, Tenant
 from tests.harness import Api
-from tests.integration.bills.kit import (
+from tests.integration.bills.bill_helpers import (
     AMOUNTS,
     Admin,
     bill_of,
@@ -19,7 +19,7 @@ from tests.integration.bills.kit import (
     read,
     split,
 )
-from tests.integration.orders.kit import RAMEN, RICE, open_order, post_order
+from tests.integration.orders.order_helpers import RAMEN, RICE, open_order, post_order
 
 FIELDS = {
     "id",

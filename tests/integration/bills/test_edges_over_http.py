@@ -8,9 +8,9 @@ import pytest
 
 from tests.factories import CASH, QR
 from tests.harness import Answer, Api
-from tests.integration.bills.kit import Admin, bill_of, read, split
-from tests.integration.orders.kit import open_order
-from tests.integration.refunds.kit import RefundMaker
+from tests.integration.bills.bill_helpers import Admin, bill_of, read, split
+from tests.integration.orders.order_helpers import open_order
+from tests.integration.refunds.refund_helpers import RefundMaker
 from workflows.bills.states import BILL, BillStatus
 
 TOTAL = 990

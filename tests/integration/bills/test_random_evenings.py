@@ -11,7 +11,7 @@ import pytest
 
 from tests.factories import Tenant
 from tests.harness import Api
-from tests.integration.bills.kit import (
+from tests.integration.bills.bill_helpers import (
     Admin,
     combine,
     give_back_shares,
@@ -22,7 +22,7 @@ from tests.integration.bills.kit import (
     share,
     split,
 )
-from tests.integration.orders.kit import RAMEN, RICE, post_order
+from tests.integration.orders.order_helpers import RAMEN, RICE, post_order
 from workflows.bills.lock import Share
 from workflows.bills.reserve import Reserved
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.factories import Tenant
 from tests.harness import Api
-from tests.integration.bills.kit import (
+from tests.integration.bills.bill_helpers import (
     Admin,
     bill_of,
     give_back_shares,
@@ -22,12 +22,12 @@ from tests.integration.bills.kit import (
     share,
     split,
 )
-from tests.integration.orders.kit import RAMEN, open_order
-from tests.waiting import DEADLINE_SECONDS
+from tests.integration.orders.order_helpers import RAMEN, open_order
+from tests.polling import DEADLINE_SECONDS
 from workflows.bills.lock import lock_bills
 from workflows.bills.release import release
 from workflows.bills.reserve import Reserved
-from workflows.database import Role, transaction
+from workflows.database.engines import Role, transaction
 from workflows.errors import BalanceUnavailable, InvalidRequest, InvalidStatusTransition, ResourceNotFound
 from workflows.tenants.caller import caller_transaction
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.factories import Tenant
 from tests.harness import Api
-from tests.integration.bills.kit import (
+from tests.integration.bills.bill_helpers import (
     AMOUNTS,
     Admin,
     bill_of,
@@ -22,7 +22,7 @@ from tests.integration.bills.kit import (
     share,
     split,
 )
-from tests.integration.orders.kit import RAMEN, RICE, open_order
+from tests.integration.orders.order_helpers import RAMEN, RICE, open_order
 
 
 @pytest.mark.parametrize(

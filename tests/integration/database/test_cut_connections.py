@@ -11,9 +11,11 @@ from tests.conftest import WAIT_SECONDS, Serve
 from tests.factories import Tenant
 from tests.harness import Api
 from tests.integration.database.cutting import Cut, Proxy, proxied
-from tests.waiting import eventually
-from workflows import database, health, pooled
+from tests.polling import eventually
+from workflows.database import engines as database
+from workflows.database import pooled
 from workflows.ids import new_id
+from workflows.ops import health
 
 ORDER = {"order_type": "takeaway", "items": [{"name": "Tea", "quantity": 1, "unit_price": 300, "tax_rate": "0.08"}]}
 MANY = 12

@@ -13,13 +13,13 @@ from mpac.stack.local import LocalStack
 from tests.conftest import WAIT_SECONDS
 from tests.factories import PaymentMaker, Tenant
 from tests.harness import Answer, Api
-from tests.integration.bills.kit import bill_of
-from tests.integration.orders.kit import open_order
-from tests.integration.refunds.kit import post_refund
-from tests.reconciling import closed_settlement, open_settlement, some_sales
-from tests.waiting import eventually
-from workflows import health
+from tests.integration.bills.bill_helpers import bill_of
+from tests.integration.orders.order_helpers import open_order
+from tests.integration.refunds.refund_helpers import post_refund
+from tests.polling import eventually
+from tests.reconciliation_helpers import closed_settlement, open_settlement, some_sales
 from workflows.ids import new_id
+from workflows.ops import health
 from workflows.payments.states import PaymentStatus
 
 Admin = psycopg.AsyncConnection[DictRow]

@@ -15,13 +15,13 @@ from mpac.stack.local import LocalStack
 from tests.conftest import WAIT_SECONDS, Serve
 from tests.factories import Tenant, new_tenant
 from tests.harness import Answer, Api, clone_of_template
-from tests.integration.bills.kit import bill_of
-from tests.integration.orders.kit import open_order
-from tests.waiting import eventually
-from workflows import health
-from workflows.database import Role, transaction
+from tests.integration.bills.bill_helpers import bill_of
+from tests.integration.orders.order_helpers import open_order
+from tests.polling import eventually
+from workflows.database.engines import Role, transaction
 from workflows.errors import ServiceUnavailable
 from workflows.ids import new_id
+from workflows.ops import health
 
 Admin = psycopg.AsyncConnection[DictRow]
 ORDER = {"order_type": "takeaway", "items": [{"name": "Tea", "quantity": 1, "unit_price": 300, "tax_rate": "0.08"}]}

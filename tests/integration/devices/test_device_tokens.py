@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from psycopg.rows import DictRow
 
+from mpac.devtools.terminal import ASSERTION_TYPE, TOKEN_PATH, Terminal, TokenRefused
 from mpac.stack.keys import new_private_key
-from mpac.terminal import ASSERTION_TYPE, TOKEN_PATH, Terminal, TokenRefused
 from tests.conftest import Serve
 from tests.harness import Answer, Api
 from tests.integration.devices.provisioning import Provisioning

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from psycopg.rows import DictRow
 
+from mpac.devtools.terminal import Terminal as Client
 from mpac.stack.keys import new_private_key
-from mpac.terminal import Terminal as Client
 from tests.conftest import MakeTenant
 from tests.harness import Answer
 from tests.integration.devices.provisioning import Provisioning, Terminal

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from mpac.judges.net import Net, judge_net
-from mpac.trouble import Trouble
-from tests.integration.invariants.honest_settlements import CORRECTION
+from mpac.audit.net import Net, judge_net
+from mpac.cli.errors import Trouble
 from tests.integration.invariants.test_judge_of_sums import CHARGE, REVERSED, Provider, provider, tell
+from tests.integration.invariants.valid_settlements import CORRECTION
 
 __all__ = ["provider"]
 

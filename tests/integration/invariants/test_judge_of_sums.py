@@ -9,9 +9,9 @@ from aiohttp.test_utils import TestServer
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from mpac.judges.sums import NOBODY, Sums, judge_sums
-from mpac.trouble import Trouble
-from tests.integration.invariants.honest import plant_honest_rows, run, tie_hands
+from mpac.audit.sums import NOBODY, Sums, judge_sums
+from mpac.cli.errors import Trouble
+from tests.integration.invariants.valid_rows import plant_honest_rows, run, tie_hands
 
 CHARGE = {
     "kind": "charge",

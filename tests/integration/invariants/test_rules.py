@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from mpac.stack.local import LocalStack
 from tests.harness import clone_of_template
-from tests.integration.invariants import honest_settlements
-from tests.integration.invariants.honest import plant_honest_rows, run, tie_hands
+from tests.integration.invariants import valid_settlements
+from tests.integration.invariants.valid_rows import plant_honest_rows, run, tie_hands
 from workflows.invariants.check import check
 from workflows.invariants.rule import Finding
 from workflows.invariants.rules import RULES
@@ -139,7 +139,7 @@ PLANTED = (
     ("history of an order", "ord_1", "UPDATE orders SET status = 'cancelled'"),
     ("history of a bill", "bil_3", "DELETE FROM bill_history WHERE bill_id = 'bil_3' AND version = 2"),
     ("history of a device", "dev_1", "UPDATE devices SET version = 2"),
-    *honest_settlements.PLANTED,
+    *valid_settlements.PLANTED,
 )  # fmt: skip
 
 HARMLESS = (

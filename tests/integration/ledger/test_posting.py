@@ -7,13 +7,13 @@ from psycopg.errors import CheckViolation, InsufficientPrivilege, UniqueViolatio
 
 from tests.factories import Signer
 from tests.harness import Api
-from tests.integration.settlements.kit import Shop
+from tests.integration.settlements.settlement_helpers import Shop
 from workflows.clock import now
-from workflows.database import Role, transaction
+from workflows.database.engines import Role, transaction
 from workflows.ids import new_id
 from workflows.ledger.post import post_completions
 from workflows.providers.base import Declined
-from workflows.settlements.adjust import Adjustment, write_adjustment
+from workflows.reconciliation.adjust import Adjustment, write_adjustment
 
 
 async def entries(shop: Shop, source_id: str) -> set[tuple[str, str, str, int]]:

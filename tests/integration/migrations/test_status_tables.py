@@ -11,12 +11,12 @@ from psycopg.sql import SQL, Identifier
 
 from workflows.bills.states import BILL
 from workflows.devices.states import DEVICE
-from workflows.machine import StateMachine
 from workflows.orders.states import ORDER
 from workflows.payments.codes import AttemptOutcome, MessageKind
 from workflows.payments.states import PAYMENT
 from workflows.refunds.states import REFUND
 from workflows.settlements.states import SETTLEMENT
+from workflows.state_machine import StateMachine
 
 MACHINES = (PAYMENT, REFUND, ORDER, BILL, DEVICE, SETTLEMENT)
 Connection = psycopg.AsyncConnection[DictRow]

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from mpac.stack.home import ROOT
-from mpac.stack.program import Program
 from mpac.stack.runfile import birth
+from mpac.stack.service import Program
 from mpac.stack.wheels import WHEEL, postgres_folders
-from tests.waiting import HANGS_AFTER_SECONDS
+from tests.polling import HANGS_AFTER_SECONDS
 
 FOREVER = (sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)")
 

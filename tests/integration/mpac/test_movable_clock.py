@@ -8,11 +8,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from mpac.cli.errors import Trouble
+from mpac.stack.database_profile import MOVABLE, SERVERS_OF_THE_USERS
 from mpac.stack.home import Home
 from mpac.stack.local import LocalStack
 from mpac.stack.movable_clock import MOVE
-from mpac.stack.realm import MOVABLE, SERVERS_OF_THE_USERS
-from mpac.trouble import Trouble
 
 PARTS = ("postgres", "valkey", "migrate")
 TWO_DAYS = timedelta(days=2)

@@ -8,7 +8,7 @@ from psycopg.rows import DictRow
 
 from mpac.stack.local import LocalStack
 from tests.factories import Tenant, made_key
-from tests.waiting import eventually
+from tests.polling import eventually
 from workflows.ids import new_id
 from workflows.orders.create import Creation, Ordering, OrderRequest
 from workflows.orders.totals import Line, TaxRounding

@@ -11,9 +11,9 @@ from psycopg.rows import DictRow
 
 from tests.factories import CASH
 from tests.harness import Answer, Api
-from tests.integration.bills.kit import bill_of, post_bill
-from tests.integration.orders.kit import open_order, post_order
-from tests.integration.refunds.kit import RefundMaker
+from tests.integration.bills.bill_helpers import bill_of, post_bill
+from tests.integration.orders.order_helpers import open_order, post_order
+from tests.integration.refunds.refund_helpers import RefundMaker
 from workflows.orders.change import CHANGEABLE
 from workflows.orders.states import ORDER, OrderEvent, OrderStatus
 

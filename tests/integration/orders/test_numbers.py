@@ -10,9 +10,9 @@ from psycopg.rows import DictRow
 
 from tests.factories import Tenant
 from tests.harness import Api
-from tests.integration.bills.kit import bill_of, split
-from tests.integration.orders.kit import open_order, post_order
-from workflows.database import Role, transaction
+from tests.integration.bills.bill_helpers import bill_of, split
+from tests.integration.orders.order_helpers import open_order, post_order
+from workflows.database.engines import Role, transaction
 from workflows.errors import ServiceUnavailable
 from workflows.numbering import Day, Kind, take_numbers
 

@@ -9,7 +9,7 @@ from psycopg.rows import DictRow
 
 from tests.factories import Signer, Tenant
 from tests.harness import Api
-from tests.integration.orders.kit import RAMEN, RICE, open_order, post_order
+from tests.integration.orders.order_helpers import RAMEN, RICE, open_order, post_order
 
 Admin = psycopg.AsyncConnection[DictRow]
 FIELDS = {

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from tests.harness import Api
-from tests.integration.bills.kit import bill_of
-from tests.integration.orders.kit import open_order
-from tests.integration.refunds.kit import RefundMaker, post_refund
+from tests.integration.bills.bill_helpers import bill_of
+from tests.integration.orders.order_helpers import open_order
+from tests.integration.refunds.refund_helpers import RefundMaker, post_refund
 
 
 class Made:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.factories import Tenant
 from tests.harness import Answer, Api
-from tests.integration.orders.kit import RAMEN, RICE, open_order, post_order
+from tests.integration.orders.order_helpers import RAMEN, RICE, open_order, post_order
 
 
 async def patch(api: Api, tenant: Tenant, order: dict[str, Any], **change: Any) -> Answer:

@@ -7,9 +7,9 @@ import uuid_utils
 
 from tests.factories import WHY, Signer
 from tests.harness import Answer, Api
-from tests.integration.bills.kit import Admin, bill_of
-from tests.integration.orders.kit import RAMEN, open_order
-from tests.integration.refunds.kit import RefundMaker
+from tests.integration.bills.bill_helpers import Admin, bill_of
+from tests.integration.orders.order_helpers import RAMEN, open_order
+from tests.integration.refunds.refund_helpers import RefundMaker
 
 BODIES: dict[str, Any] = {
     "POST /orders": {"order_type": "takeaway", "items": [RAMEN]},

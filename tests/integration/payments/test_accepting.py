@@ -11,16 +11,16 @@ from sqlalchemy.exc import DBAPIError
 from tests.conftest import MakeTenant
 from tests.factories import CASH, QR, PaymentMaker, Tenant, acceptance
 from tests.integration.payments.evidence import Admin, all_of, evidence, seconds_until
-from tests.integration.payments.kit import count, together
-from tests.waiting import is_left
+from tests.integration.payments.payment_helpers import count, together
+from tests.polling import is_left
 from workflows.errors import (
     InvalidRequest,
     NotAuthorized,
     ResourceNotFound,
 )
-from workflows.idempotency import Stored
 from workflows.payments.accept import Accepting
 from workflows.payments.states import PaymentStatus
+from workflows.requests.idempotency import Stored
 from workflows.tenants.caller import Caller, CallerRole
 
 

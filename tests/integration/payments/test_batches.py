@@ -11,10 +11,10 @@ import pytest
 from tests.factories import CASH, PaymentMaker, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of, evidence
-from tests.waiting import eventually
+from tests.polling import eventually
 from workflows.payments.claim import PAYMENTS
-from workflows.payments.leases import Claim, LeaseTable
 from workflows.payments.process import Processor
+from workflows.processing.leases import Claim, LeaseTable
 from workflows.providers.base import Charge, Declined, Succeeded
 from workflows.providers.registry import Providers
 from workflows.settings import Settings

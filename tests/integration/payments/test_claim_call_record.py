@@ -8,7 +8,7 @@ import pytest
 from tests.factories import CASH, QR, TERMINAL, PaymentMaker
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of, evidence, seconds_until
-from tests.integration.payments.kit import in_hand
+from tests.integration.payments.payment_helpers import in_hand
 from workflows.providers.base import NEVER, Declined, Succeeded
 from workflows.settings import Settings
 

@@ -15,10 +15,10 @@ from tests.factories import CASH, PaymentMaker
 from tests.fakes import FakeProvider
 from tests.harness import migrate
 from tests.integration.payments.evidence import Admin, evidence
-from tests.integration.refunds.kit import RefundMaker
-from tests.integration.refunds.kit import evidence as refund_evidence
-from workflows import database
-from workflows.database import connect
+from tests.integration.refunds.refund_helpers import RefundMaker
+from tests.integration.refunds.refund_helpers import evidence as refund_evidence
+from workflows.database import engines as database
+from workflows.database.engines import connect
 from workflows.payments.claim import PAYMENTS
 from workflows.payments.due import find_payments_ahead
 from workflows.payments.queries import read_timeline

@@ -10,9 +10,9 @@ import pytest
 from tests.factories import PaymentMaker, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, evidence, seconds_until
-from tests.waiting import is_left
+from tests.polling import is_left
 from workflows.payments.claim import PAYMENTS
-from workflows.payments.leases import Claim, LeaseTable
+from workflows.processing.leases import Claim, LeaseTable
 from workflows.providers.base import Charge, Unavailable, Unknown
 
 

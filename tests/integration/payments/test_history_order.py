@@ -8,7 +8,7 @@ from psycopg.rows import DictRow
 
 from tests.factories import QR, PaymentMaker
 from tests.fakes import FakeProvider
-from tests.waiting import somebody_waits_for
+from tests.polling import somebody_waits_for
 
 OVERTAKES = """
     UPDATE payments SET version = version + 1, status = 'processing', lease_until = now() + interval '30 s', fence = fence + 1

@@ -11,17 +11,17 @@ from mpac.stack.local import LocalStack
 from tests.conftest import MakeTenant
 from tests.factories import CASH, QR, PaymentMaker, Tenant, acceptance
 from tests.integration.payments.evidence import Admin, all_of
-from tests.integration.payments.kit import count, together
-from tests.waiting import eventually, somebody_waits_for
+from tests.integration.payments.payment_helpers import count, together
+from tests.polling import eventually, somebody_waits_for
 from workflows.errors import (
     DuplicateResource,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     ServiceUnavailable,
 )
-from workflows.idempotency import Stored
 from workflows.payments.accept import Accepting
-from workflows.payments.judge import Acceptance
+from workflows.payments.check_request import Acceptance
+from workflows.requests.idempotency import Stored
 from workflows.settings import Settings
 
 

@@ -5,7 +5,7 @@ import asyncio
 from tests.factories import PaymentMaker, Tenant, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of, evidence
-from tests.integration.payments.kit import in_hand
+from tests.integration.payments.payment_helpers import in_hand
 from workflows.payments.claim import PAYMENTS
 from workflows.payments.process import Processor
 from workflows.providers.base import Declined, Succeeded, Unavailable

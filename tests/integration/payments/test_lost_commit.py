@@ -9,14 +9,14 @@ from tests.factories import CASH, QR, PaymentMaker, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, evidence
 from tests.integration.payments.lost_commit import Wire, wire_to
-from tests.integration.refunds.kit import RefundMaker
-from tests.integration.refunds.kit import evidence as refund_evidence
-from workflows import database
-from workflows.database import Role, connect
+from tests.integration.refunds.refund_helpers import RefundMaker
+from tests.integration.refunds.refund_helpers import evidence as refund_evidence
+from workflows.database import engines as database
+from workflows.database.engines import Role, connect
 from workflows.errors import ServiceUnavailable
 from workflows.payments.claim import PAYMENTS
-from workflows.payments.present import payment_fields
 from workflows.payments.process import Processor
+from workflows.payments.serialize import payment_fields
 from workflows.settings import Settings
 
 

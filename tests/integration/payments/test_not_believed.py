@@ -9,11 +9,11 @@ from pydantic import SecretStr
 from tests.factories import PaymentMaker, Tenant, time_passes
 from tests.fakes import FakeProvider
 from tests.harness import Api
-from tests.integration.bills.kit import bill_of
-from tests.integration.orders.kit import RAMEN, open_order
+from tests.integration.bills.bill_helpers import bill_of
+from tests.integration.orders.order_helpers import RAMEN, open_order
 from tests.integration.payments.evidence import Admin, evidence, seconds_until
-from tests.integration.payments.kit import in_hand
-from tests.integration.refunds.kit import RefundMaker, bill_row
+from tests.integration.payments.payment_helpers import in_hand
+from tests.integration.refunds.refund_helpers import RefundMaker, bill_row
 from tests.integration.sandbox.harness import KEY, Sandbox
 from workflows.payments.claim import PAYMENTS
 from workflows.providers.base import Answer, Declined, NotFound, Succeeded, Unavailable, Unknown

@@ -15,17 +15,18 @@ from psycopg.rows import DictRow
 
 from workflows import numbering
 from workflows.bills import lock, pay, reserve
-from workflows.database import KEYED
+from workflows.database.engines import KEYED
 from workflows.devices import issue_token
 from workflows.ledger import post
 from workflows.orders import create, write
-from workflows.payments import accept, judge, lease_statements, leases, record
+from workflows.payments import accept, check_request, record
 from workflows.payments.claim import PAYMENTS
+from workflows.processing import lease_statements, leases
 from workflows.refunds import record as refund_record
 from workflows.refunds.claim import REFUNDS
 
 HOT: dict[str, Any] = {
-    "accept: look": judge._LOOK,
+    "accept: look": check_request._LOOK,
     "accept: write": accept._WRITE,
     "order: look": create._LOOK,
     "order: write": write._WRITE,

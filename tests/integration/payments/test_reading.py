@@ -13,12 +13,12 @@ from tests.conftest import MakeTenant
 from tests.factories import CASH, PaymentMaker
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of
-from tests.waiting import DEADLINE_SECONDS, eventually
+from tests.polling import DEADLINE_SECONDS, eventually
 from workflows.clock import now
-from workflows.database import Role, _engines
+from workflows.database.engines import Role, _engines
 from workflows.errors import ResourceNotFound
+from workflows.payments.change_listener import Watch
 from workflows.payments.queries import PaymentFilter, await_payment, list_payments, read_payment, read_timeline
-from workflows.payments.watch import Watch
 
 LONG_SECONDS = 600
 """Much longer than any test waits: who is not woken fails, on a slow machine as on a quick one."""

@@ -5,7 +5,7 @@ import time
 from tests.factories import PaymentMaker, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, evidence, seconds_until
-from tests.waiting import is_left
+from tests.polling import is_left
 from workflows.payments.claim import PAYMENTS
 from workflows.providers.base import Declined, Unavailable, Unknown
 

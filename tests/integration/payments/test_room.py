@@ -10,11 +10,11 @@ from tests.conftest import MakeTenant
 from tests.factories import CASH, TERMINAL, PaymentMaker, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of, evidence
-from tests.integration.refunds.kit import RefundMaker
-from tests.integration.refunds.kit import evidence as refund_evidence
-from tests.waiting import eventually, until
-from workflows.payments import hands, room
+from tests.integration.refunds.refund_helpers import RefundMaker
+from tests.integration.refunds.refund_helpers import evidence as refund_evidence
+from tests.polling import eventually, until
 from workflows.payments.process import Processor
+from workflows.processing import capacity, executor
 from workflows.providers.base import Unavailable
 from workflows.providers.registry import Providers
 from workflows.refunds.process import RefundProcessor
@@ -35,8 +35,8 @@ async def processor(
     settings: Settings, provider: FakeProvider, other: FakeProvider, engines: None, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Processor]:
     """A worker with few places, whose callers wait for as long as it takes, and no more of them than in a worker."""
-    monkeypatch.setattr(hands, "PATIENCE_SECONDS", 3_600.0)
-    monkeypatch.setattr(hands, "WAITING_CALLERS", 4)
+    monkeypatch.setattr(executor, "PATIENCE_SECONDS", 3_600.0)
+    monkeypatch.setattr(executor, "WAITING_CALLERS", 4)
     changed = settings.model_copy(update={"calls_in_flight": PLACES, "payments_in_hand": 50})
     processor = Processor(changed, Providers({one.name: one for one in (provider, other)}), worker="few-places")
     yield processor
@@ -57,7 +57,7 @@ async def hanging(payments: PaymentMaker, processor: Processor, provider: FakePr
     batches = [asyncio.ensure_future(processor.process(ids[start : start + 6])) for start in range(0, count, 6)]
     await until(lambda: len(provider.calls) == PLACES)
     # Beyond the few that may wait, no caller is kept: its thread is free for other work.
-    await until(lambda: sum(not batch.done() for batch in batches) <= hands.WAITING_CALLERS)
+    await until(lambda: sum(not batch.done() for batch in batches) <= executor.WAITING_CALLERS)
     return ids
 
 
@@ -163,8 +163,8 @@ async def test_a_cancel_between_two_tries_is_applied_although_its_provider_has_n
 async def test_a_refund_of_cash_is_final_while_every_refund_at_a_provider_hangs(
     settings: Settings, refunds: RefundMaker, provider: FakeProvider, admin: Admin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hands, "PATIENCE_SECONDS", 3_600.0)
-    monkeypatch.setattr(hands, "WAITING_CALLERS", 4)
+    monkeypatch.setattr(executor, "PATIENCE_SECONDS", 3_600.0)
+    monkeypatch.setattr(executor, "WAITING_CALLERS", 4)
     sold, cash = await refunds.paid(), await refunds.paid(CASH)
     asked = [await refunds.pending(sold, 10) for _ in range(30)]
     given = await refunds.pending(cash)
@@ -196,7 +196,7 @@ async def test_only_so_many_ids_wait_in_memory_and_the_sweep_brings_the_others(
     admin: Admin,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(room, "MOST_WAITING", 5)
+    monkeypatch.setattr(capacity, "MOST_WAITING", 5)
     ids = await hanging(payments, processor, provider, 30)
     assert len(processor._waiting[provider.name]) == 5
     provider.release()

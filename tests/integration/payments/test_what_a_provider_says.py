@@ -11,7 +11,7 @@ import pytest
 from tests.factories import QR, Tenant
 from tests.integration.payments.evidence import Admin, Evidence, evidence_of
 from tests.integration.providers.peer import CODE, PAID, Heard, Peer, http, peer_of, say
-from tests.integration.refunds.kit import RefundMaker
+from tests.integration.refunds.refund_helpers import RefundMaker
 from workflows.providers.registry import Providers
 from workflows.settings import Settings
 

@@ -9,7 +9,7 @@ from tests.factories import Tenant, time_passes
 from tests.integration.payments.evidence import Admin, evidence, evidence_of, seconds_until
 from tests.integration.payments.test_what_a_provider_says import look_now, success, talking
 from tests.integration.providers.peer import Heard, Peer, error, http
-from tests.integration.refunds.kit import sums
+from tests.integration.refunds.refund_helpers import sums
 from workflows.settings import Settings
 
 Wrong = Callable[[dict[str, Any]], bytes]

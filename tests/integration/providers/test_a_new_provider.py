@@ -17,7 +17,7 @@ from workflows.providers.base import Unavailable
 from workflows.providers.registry import PROVIDERS, Remote, open_providers
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.settings import Settings
-from workflows.settlements.open_due import open_due
+from workflows.settlements.open_periods import open_due
 
 WORKER = "worker-of-the-test"
 MAPPING = StatementMapping(columns={"our_reference": "Yours", "amount": "Gross", "fee": "Cost"}, currency="JPY")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.providers.conftest import Run
 from tests.integration.providers.peer import QUESTIONS, Heard, honest, http, operation, peer_of, say
-from tests.waiting import PATIENCE_SECONDS
+from tests.polling import PATIENCE_SECONDS
 from workflows.providers.base import Succeeded, Unknown
 from workflows.providers.http_reader import LARGEST_BODY, LARGEST_HEAD, MOST_HEADERS, MOST_INTERIM
 from workflows.settings import Settings

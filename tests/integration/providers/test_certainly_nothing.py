@@ -22,7 +22,7 @@ from tests.integration.providers.peer import (
     reference_of,
     say,
 )
-from tests.waiting import until
+from tests.polling import until
 from workflows.providers.base import Succeeded, Unavailable, Unknown
 from workflows.providers.http_client import HttpClient
 from workflows.providers.http_reader import NotConnected

@@ -22,7 +22,7 @@ from tests.integration.providers.peer import (
     say,
     truth,
 )
-from tests.waiting import PATIENCE_SECONDS
+from tests.polling import PATIENCE_SECONDS
 from workflows.providers.base import ActionRequired, Answer, Declined, Succeeded, Unknown, Withdrawn
 from workflows.settings import Settings
 

@@ -4,12 +4,12 @@ import asyncio
 
 from tests.factories import QR
 from tests.integration.payments.evidence import all_of
-from tests.integration.refunds.kit import Admin, RefundMaker, sums
-from tests.integration.settlements.kit import manager_of
+from tests.integration.refunds.refund_helpers import Admin, RefundMaker, sums
+from tests.integration.settlements.settlement_helpers import manager_of
 from workflows.errors import InvalidRequest, InvalidStatusTransition
 from workflows.ids import new_id
 from workflows.settlements.close import close_by_hand
-from workflows.settlements.open_due import open_due
+from workflows.settlements.open_periods import open_due
 
 SALES, TRIES, CLOSES = 10, 5, 6
 

@@ -7,9 +7,9 @@ import pytest
 from tests.factories import CASH, QR
 from tests.fakes import FakeProvider
 from tests.harness import Api
-from tests.integration.bills.kit import bill_of, split
-from tests.integration.orders.kit import RAMEN, open_order
-from tests.integration.refunds.kit import Admin, RefundMaker, bill_events, bill_row, sums
+from tests.integration.bills.bill_helpers import bill_of, split
+from tests.integration.orders.order_helpers import RAMEN, open_order
+from tests.integration.refunds.refund_helpers import Admin, RefundMaker, bill_events, bill_row, sums
 from workflows.providers.base import Declined
 
 

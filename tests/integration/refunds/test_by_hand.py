@@ -10,12 +10,12 @@ from tests.conftest import Serve
 from tests.factories import CASH, QR, TERMINAL, Tenant
 from tests.harness import Api
 from tests.integration.payments.evidence import all_of
-from tests.integration.refunds.kit import Admin, RefundMaker, evidence, post_refund, shown, sums, time_passes
+from tests.integration.refunds.refund_helpers import Admin, RefundMaker, evidence, post_refund, shown, sums, time_passes
 from workflows.errors import InvalidRequest, InvalidStatusTransition
 from workflows.ids import new_id
 from workflows.invariants.rules.bounds import RULES as BOUNDS
-from workflows.payments.judge import PaymentRequest
-from workflows.payments.overview import take_overview
+from workflows.ops.overview import take_overview
+from workflows.payments.check_request import PaymentRequest
 from workflows.refunds.due import find_due_refunds
 from workflows.refunds.report import report_refund
 

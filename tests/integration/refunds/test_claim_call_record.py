@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import all_of
-from tests.integration.refunds.kit import (
+from tests.integration.refunds.refund_helpers import (
     Admin,
     RefundMaker,
     evidence,

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tests.fakes import FakeProvider
-from tests.integration.refunds.kit import (
+from tests.integration.refunds.refund_helpers import (
     Admin,
     RefundMaker,
     evidence,
@@ -13,7 +13,7 @@ from tests.integration.refunds.kit import (
     seconds_until_due,
     sums,
 )
-from tests.waiting import is_left
+from tests.polling import is_left
 from workflows.providers.base import (
     Answer,
     Declined,

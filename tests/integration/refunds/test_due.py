@@ -6,7 +6,7 @@ import pytest
 
 from tests.factories import CASH
 from tests.fakes import FakeProvider
-from tests.integration.refunds.kit import Admin, RefundMaker, seconds_until_due, time_passes
+from tests.integration.refunds.refund_helpers import Admin, RefundMaker, seconds_until_due, time_passes
 from workflows.providers.base import Declined, Outcome, Unavailable, Unknown
 from workflows.refunds.claim import REFUNDS
 from workflows.refunds.due import find_due_refunds

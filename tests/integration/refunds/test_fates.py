@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.factories import QR, Tenant
-from tests.integration.refunds.kit import Admin, RefundMaker, evidence, look_again, sums
+from tests.integration.refunds.refund_helpers import Admin, RefundMaker, evidence, look_again, sums
 from tests.integration.sandbox.harness import KEY, Sandbox
 from workflows.providers.registry import open_providers
 from workflows.settings import Settings

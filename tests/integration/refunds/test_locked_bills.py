@@ -13,11 +13,11 @@ import psycopg
 from mpac.stack.local import LocalStack
 from tests.factories import CASH, QR
 from tests.harness import Api
-from tests.integration.bills.kit import split
+from tests.integration.bills.bill_helpers import split
 from tests.integration.payments.evidence import all_of
-from tests.integration.refunds.kit import Admin, RefundMaker, sums
+from tests.integration.refunds.refund_helpers import Admin, RefundMaker, sums
 from tests.integration.refunds.test_bills_follow_refunds import new_bill
-from tests.waiting import DEADLINE_SECONDS, eventually, somebody_waits_for
+from tests.polling import DEADLINE_SECONDS, eventually, somebody_waits_for
 
 
 @asynccontextmanager

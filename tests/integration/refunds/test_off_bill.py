@@ -8,14 +8,14 @@ import pytest
 from tests.factories import CASH, QR, TERMINAL
 from tests.fakes import FakeProvider
 from tests.harness import Answer, Api
-from tests.integration.bills.kit import bill_of, split
+from tests.integration.bills.bill_helpers import bill_of, split
 from tests.integration.payments.evidence import all_of
-from tests.integration.refunds.kit import Admin, RefundMaker, bill_events, bill_row, sums
+from tests.integration.refunds.refund_helpers import Admin, RefundMaker, bill_events, bill_row, sums
 from tests.integration.refunds.test_bills_follow_refunds import new_bill, order_status
 from tests.integration.refunds.test_by_hand import report
 from tests.integration.refunds.test_too_late import cancelled_too_late, refunds_of
 from workflows.invariants.rules.bills import RULES
-from workflows.payments.judge import PaymentRequest
+from workflows.payments.check_request import PaymentRequest
 from workflows.providers.base import Declined
 
 SALES = {"provider": QR, "cash": CASH, "terminal": TERMINAL}

@@ -10,10 +10,10 @@ from tests.conftest import MakeTenant
 from tests.factories import CASH, QR, TERMINAL, WHY, Signer, Tenant, refund_key
 from tests.fakes import FakeProvider
 from tests.harness import Api
-from tests.integration.refunds.kit import Admin, RefundMaker, evidence, post_refund, shown, sums
+from tests.integration.refunds.refund_helpers import Admin, RefundMaker, evidence, post_refund, shown, sums
 from workflows.errors import InvalidRequest, ResourceNotFound
 from workflows.providers.base import ActionRequired, Declined
-from workflows.refunds.present import FIELDS
+from workflows.refunds.serialize import FIELDS
 
 
 async def test_a_refund_is_recorded_pending_with_its_reservation_and_found_again(

@@ -9,13 +9,13 @@ from tests.fakes import FakeProvider
 from tests.harness import Api
 from tests.integration.payments.evidence import all_of
 from tests.integration.payments.evidence import evidence as evidence_of_payment
-from tests.integration.refunds import kit
-from tests.integration.refunds.kit import Admin, RefundMaker, evidence, sums
+from tests.integration.refunds import refund_helpers
+from tests.integration.refunds.refund_helpers import Admin, RefundMaker, evidence, sums
 from workflows.errors import ServiceUnavailable
+from workflows.ops.requeue_refunds import requeue
 from workflows.payments.claim import PAYMENTS
-from workflows.payments.leases import MAX_UNANSWERED_CLAIMS
+from workflows.processing.leases import MAX_UNANSWERED_CLAIMS
 from workflows.refunds.claim import REFUNDS
-from workflows.refunds.requeue import requeue
 from workflows.tenants.caller import Caller, CallerRole
 
 LEASE_SECONDS = 30
@@ -32,7 +32,7 @@ async def quarantined(refunds: RefundMaker, admin: Admin) -> tuple[str, str]:
     refund_id = await refunds.pending(payment_id, 300)
     for _ in range(MAX_UNANSWERED_CLAIMS + 1):
         await REFUNDS.claim([refund_id], worker="a-worker-that-dies", lease_seconds=LEASE_SECONDS)
-        await kit.time_passes(admin, refund_id, seconds=LEASE_SECONDS + 1)
+        await refund_helpers.time_passes(admin, refund_id, seconds=LEASE_SECONDS + 1)
     return payment_id, refund_id
 
 

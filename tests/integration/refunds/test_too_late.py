@@ -6,7 +6,7 @@ from typing import Any
 from tests.factories import QR
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import all_of
-from tests.integration.refunds.kit import Admin, RefundMaker, evidence, sums
+from tests.integration.refunds.refund_helpers import Admin, RefundMaker, evidence, sums
 from workflows.payments.states import PaymentStatus
 from workflows.providers.base import Unknown
 from workflows.refunds.due import find_due_refunds

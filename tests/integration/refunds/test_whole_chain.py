@@ -14,18 +14,18 @@ from pydantic import SecretStr
 
 from tests.factories import CASH, QR, TERMINAL, Signer, Tenant
 from tests.harness import Api
-from tests.integration.bills.kit import bill_of, split
-from tests.integration.orders.kit import open_order
+from tests.integration.bills.bill_helpers import bill_of, split
+from tests.integration.orders.order_helpers import open_order
 from tests.integration.payments.evidence import all_of
-from tests.integration.refunds.kit import Admin, RefundMaker, sums
+from tests.integration.refunds.refund_helpers import Admin, RefundMaker, sums
 from tests.integration.sandbox.harness import KEY, Sandbox
 from workflows.ledger.post import post_completions, post_refunds
 from workflows.payments.process import Processor
 from workflows.providers.registry import open_providers
 from workflows.refunds.process import RefundProcessor
-from workflows.refunds.too_late import refund_too_late
+from workflows.refunds.refund_late_cancel import refund_too_late
 from workflows.settings import Settings
-from workflows.settlements.open_due import open_due
+from workflows.settlements.open_periods import open_due
 
 WORKER = "worker-of-the-test"
 

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 import aiohttp
 import orjson
 
-from tests.waiting import PATIENCE_SECONDS, eventually
+from tests.polling import PATIENCE_SECONDS, eventually
 
 ROOT = Path(__file__).parents[3]
 KEY = "key-of-the-tests"

@@ -18,14 +18,13 @@ from psycopg.rows import DictRow
 
 from tests.factories import CASH, QR, TERMINAL, made_key
 from tests.fakes import FakeProvider
-from tests.integration.refunds.kit import RefundMaker
+from tests.integration.refunds.refund_helpers import RefundMaker
 from tests.integration.sequences.passing import TIME_PASSES
-from tests.integration.sequences.suited import SUITED
+from tests.integration.sequences.step_preconditions import SUITED
 from workflows.bills.create import bill_orders
 from workflows.bills.split import Splitting, split_bill
 from workflows.bills.void import void_bill
 from workflows.errors import DomainError, ResourceNotFound
-from workflows.idempotency import Key, Stored
 from workflows.ids import new_id
 from workflows.orders.cancel import cancel_order
 from workflows.orders.change import OrderChange, change_order
@@ -35,6 +34,7 @@ from workflows.orders.submit import submit_order
 from workflows.orders.totals import Line, TaxRounding
 from workflows.providers.base import Declined, Outcome, Unavailable, Unknown
 from workflows.refunds.report import report_refund
+from workflows.requests.idempotency import Key, Stored
 
 HALF_UP = TaxRounding.HALF_UP
 METHODS = (QR, QR, CASH, TERMINAL, replace(TERMINAL, facts={"external_result": "declined"}))

@@ -23,18 +23,18 @@ from sqlalchemy import text
 from mpac.stack.local import LocalStack
 from tests.factories import new_tenant
 from tests.fakes import FakeProvider
-from tests.integration.refunds.kit import RefundMaker
+from tests.integration.refunds.refund_helpers import RefundMaker
 from tests.integration.sequences.judge import Judge, open_judge
 from tests.integration.sequences.shop import ACTS, FATES, HIGHEST, OFTEN, Shop, Step
 from tests.integration.sequences.stories import BEGINNING, TOUR
 from workflows.bills.balance import share_of_refund
 from workflows.bills.states import BILL
-from workflows.machine import StateMachine
 from workflows.orders.states import ORDER
 from workflows.payments.states import PAYMENT
 from workflows.providers.registry import Providers
 from workflows.refunds.states import REFUND
 from workflows.settings import Settings
+from workflows.state_machine import StateMachine
 
 logger = logging.getLogger(__name__)
 
@@ -226,10 +226,10 @@ FAULTS = {
         "workflows.refunds.record", "share_of_refund", lambda *, refund, **_: max(refund - 150, 0), "I12 bill sums"
     ),
     "a payment that failed keeps its reservation": Fault(
-        "workflows.payments.follow_bills", "release", forgets, "I12 bill sums"
+        "workflows.payments.update_bills", "release", forgets, "I12 bill sums"
     ),
     "a payment that is being given back counts for its bill": Fault(
-        "workflows.payments.follow_bills", "_OFF_BILL", text("SELECT CAST(:ids AS text[])"), "I12 bill sums"
+        "workflows.payments.update_bills", "_OFF_BILL", text("SELECT CAST(:ids AS text[])"), "I12 bill sums"
     ),
     "a refund reserves nothing": Fault(
         "workflows.refunds.request", "_RESERVE", text("SELECT :id, :amount"), "I4 refund sums"

@@ -11,12 +11,12 @@ from tests.factories import PaymentMaker, Tenant
 from tests.fakes import FakeProvider
 from tests.harness import Api
 from tests.integration.settlements.desk import Desk
-from tests.integration.settlements.kit import WORKER, Shop
+from tests.integration.settlements.settlement_helpers import WORKER, Shop
 from workflows.ledger.post import post_refunds
 from workflows.providers.registry import Providers
 from workflows.refunds.process import RefundProcessor
 from workflows.settings import Settings
-from workflows.settlements.open_due import open_due
+from workflows.settlements.open_periods import open_due
 
 
 @pytest.fixture

@@ -9,16 +9,16 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.factories import time_passes
 from tests.harness import Answer, Api
-from tests.integration.settlements.kit import Shop
-from tests.reconciling import upload
+from tests.integration.settlements.settlement_helpers import Shop
+from tests.reconciliation_helpers import upload
 from tests.reference_matcher import Theirs
-from workflows.database import address
+from workflows.database.engines import address
 from workflows.invariants.rules import RULES
 from workflows.providers.base import Unknown
+from workflows.reconciliation.auto_reconcile import find_due_reconciliations
+from workflows.reconciliation.reconcile import reconcile_settlement
 from workflows.settings import Settings
-from workflows.settlements.hand import Hand
-from workflows.settlements.reconcile import reconcile_settlement
-from workflows.settlements.reconcile_due import find_due_reconciliations
+from workflows.tenants.actor import Hand
 
 WORKER = Hand(worker="worker-of-the-test")
 (NET,) = (rule for rule in RULES if rule.invariant == "I15")

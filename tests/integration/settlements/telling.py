@@ -3,11 +3,11 @@
 from typing import Any
 
 from tests.integration.settlements.desk import WORKER, Desk
-from tests.integration.settlements.kit import Shop
+from tests.integration.settlements.settlement_helpers import Shop
 from workflows.clock import now
 from workflows.providers.base import StatementLine
 from workflows.providers.registry import Providers
-from workflows.settlements.reconcile_due import reconcile_due
+from workflows.reconciliation.auto_reconcile import reconcile_due
 
 
 def listed(reference: str, amount: int, **changes: Any) -> StatementLine:

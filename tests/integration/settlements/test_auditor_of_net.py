@@ -7,13 +7,13 @@ import pytest
 from tests.factories import TERMINAL
 from tests.harness import Api
 from tests.integration.settlements.desk import Desk, said_of
-from tests.integration.settlements.kit import Shop
+from tests.integration.settlements.settlement_helpers import Shop
 from tests.integration.settlements.test_corrections_and_known_money import upload_external
-from tests.reconciling import upload
-from workflows.database import Role, transaction
+from tests.reconciliation_helpers import upload
+from workflows.database.engines import Role, transaction
+from workflows.reconciliation.adjust import Adjustment, write_adjustment
 from workflows.settings import Settings
-from workflows.settlements.adjust import Adjustment, write_adjustment
-from workflows.settlements.open_due import open_due
+from workflows.settlements.open_periods import open_due
 
 
 async def book(shop: Shop, entity_id: str, amount: int, *, provider: str = "sandbox", **references: str | None) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.settlements.kit import Row, Shop
+from tests.integration.settlements.settlement_helpers import Row, Shop
 from workflows.errors import InvalidRequest, InvalidStatusTransition, ResourceNotFound
 from workflows.ids import new_id
 from workflows.settlements.count_cash import count_cash

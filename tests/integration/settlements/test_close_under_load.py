@@ -3,7 +3,7 @@
 import asyncio
 
 from tests.factories import CASH
-from tests.integration.settlements.kit import Shop
+from tests.integration.settlements.settlement_helpers import Shop
 from workflows.errors import InvalidStatusTransition
 from workflows.ids import new_id
 from workflows.settlements.close import close_by_hand

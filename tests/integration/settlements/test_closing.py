@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from tests.factories import TERMINAL
-from tests.integration.settlements.kit import Shop
+from tests.integration.settlements.settlement_helpers import Shop
 from workflows.clock import now
 from workflows.errors import InvalidStatusTransition, ResourceNotFound
 from workflows.ids import new_id

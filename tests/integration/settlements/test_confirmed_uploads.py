@@ -8,7 +8,7 @@ import pytest
 from tests.integration.settlements.desk import WORKER, Desk, in_doubt
 from tests.integration.settlements.telling import outcome, reconciled_by_workers, row_of
 from tests.reference_matcher import Theirs
-from workflows.settlements.reconcile import reconcile_settlement
+from workflows.reconciliation.reconcile import reconcile_settlement
 
 
 async def test_a_person_confirms_what_an_uploaded_file_says(desk: Desk) -> None:

@@ -10,17 +10,17 @@ import pytest
 from tests.conftest import MakeTenant
 from tests.factories import TERMINAL
 from tests.integration.settlements.desk import BOOKED, WORKER, Desk, ends, in_doubt, in_doubt_refund, said_of
-from tests.integration.settlements.kit import Shop
-from tests.reconciling import LINES, manager, statement_file, upload
+from tests.integration.settlements.settlement_helpers import Shop
+from tests.polling import eventually
+from tests.reconciliation_helpers import LINES, manager, statement_file, upload
 from tests.reference_matcher import Theirs
-from tests.waiting import eventually
 from workflows.ids import new_id
 from workflows.providers.base import Declined
 from workflows.providers.registry import Providers
-from workflows.settlements.hand import Hand
-from workflows.settlements.reconcile import reconcile_settlement
-from workflows.settlements.reconcile_due import reconcile_due
-from workflows.settlements.statements.receive import Incoming, receive_statement
+from workflows.reconciliation.auto_reconcile import reconcile_due
+from workflows.reconciliation.reconcile import reconcile_settlement
+from workflows.reconciliation.statements.receive import Incoming, receive_statement
+from workflows.tenants.actor import Hand
 
 
 @pytest.mark.parametrize("kind", ["payment", "refund"])

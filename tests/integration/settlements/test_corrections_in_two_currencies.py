@@ -6,11 +6,11 @@ import psycopg
 
 from tests.integration.settlements.desk import Desk, said_of
 from tests.integration.settlements.test_corrections_and_known_money import rows
-from tests.reconciling import upload
-from tests.waiting import eventually
+from tests.polling import eventually
+from tests.reconciliation_helpers import upload
 from workflows.ids import new_id
 from workflows.settlements.close import close_by_hand
-from workflows.settlements.open_due import open_due
+from workflows.settlements.open_periods import open_due
 
 WAITING = "SELECT DISTINCT pid FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
 

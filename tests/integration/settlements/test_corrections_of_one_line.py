@@ -10,11 +10,11 @@ import pytest
 from tests.integration.settlements.desk import BOOKED, WORKER, Desk, said_of
 from tests.integration.settlements.test_corrections_and_known_money import rows, upload_external
 from tests.integration.settlements.test_corrections_in_two_currencies import WAITING
-from tests.reconciling import upload
+from tests.polling import eventually
+from tests.reconciliation_helpers import upload
 from tests.reference_matcher import Theirs
-from tests.waiting import eventually
 from workflows.clock import now
-from workflows.settlements.reconcile import reconcile_settlement
+from workflows.reconciliation.reconcile import reconcile_settlement
 
 UNKNOWN = Theirs("payment", None, "PP-7788", 9_999, 0)
 LINES = {

@@ -1,10 +1,10 @@
 """What reconciliation corrected of a payment or of its refund is in the payment's timeline and among its journals."""
 
 from tests.harness import Api
-from tests.integration.settlements.kit import Shop
-from tests.reconciling import upload
+from tests.integration.settlements.settlement_helpers import Shop
+from tests.reconciliation_helpers import upload
 from tests.reference_matcher import Theirs
-from workflows.settlements.open_due import open_due
+from workflows.settlements.open_periods import open_due
 
 
 async def reported(shop: Shop, settlement_id: str, **amounts: int) -> list[Theirs]:

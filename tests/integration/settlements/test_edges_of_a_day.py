@@ -6,19 +6,19 @@ from datetime import UTC, datetime, time, timedelta
 import pytest
 
 from tests.harness import Api
-from tests.integration.settlements.kit import WORKER, Shop
+from tests.integration.settlements.settlement_helpers import WORKER, Shop
 from workflows.clock import now
 from workflows.errors import InvalidRequest
 from workflows.ids import new_id
 from workflows.money import MAX_AMOUNT
 from workflows.providers.base import StatementLine
 from workflows.providers.registry import Providers
+from workflows.reconciliation.reconcile import reconcile_settlement
+from workflows.reconciliation.statements.fetch import fetch_statements
 from workflows.settings import Settings
 from workflows.settlements.count_cash import count_cash
-from workflows.settlements.hand import Hand
-from workflows.settlements.open_due import open_due
-from workflows.settlements.reconcile import reconcile_settlement
-from workflows.settlements.statements.fetch import fetch_statements
+from workflows.settlements.open_periods import open_due
+from workflows.tenants.actor import Hand
 
 HAND = Hand(worker=WORKER)
 NIGHTS = [

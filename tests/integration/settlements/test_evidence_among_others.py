@@ -6,13 +6,13 @@ import psycopg
 
 from mpac.stack.local import LocalStack
 from tests.factories import time_passes
-from tests.integration.bills.kit import order_status, read
+from tests.integration.bills.bill_helpers import order_status, read
 from tests.integration.bills.test_reservations import new_bill
 from tests.integration.settlements.desk import WORKER, Desk, in_doubt
 from tests.integration.settlements.telling import fetched, listed, reconciled_by_workers, row_of
 from workflows.errors import InvalidStatusTransition
 from workflows.providers.base import NotFound, Unknown
-from workflows.settlements.end_doubts import end_doubts
+from workflows.reconciliation.end_doubts import end_doubts
 
 
 async def test_a_bill_is_paid_as_soon_as_nobody_holds_it(desk: Desk, stack: LocalStack) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from psycopg.errors import CheckViolation, InsufficientPrivilege
 
-from tests.integration.settlements.kit import Shop
+from tests.integration.settlements.settlement_helpers import Shop
 from workflows.ids import new_id
 
 

@@ -7,10 +7,10 @@ import pytest
 from tests.factories import time_passes
 from tests.integration.settlements.desk import WORKER, Desk, ends, in_doubt, in_doubt_refund
 from tests.integration.settlements.telling import fetched, listed, outcome, reconciled_by_workers, row_of
-from tests.reconciling import upload
+from tests.reconciliation_helpers import upload
 from tests.reference_matcher import Theirs
 from workflows.providers.base import Declined, Succeeded, Unknown
-from workflows.settlements.reconcile import reconcile_settlement
+from workflows.reconciliation.reconcile import reconcile_settlement
 
 DISAGREEING: dict[str, tuple[dict[str, Any], str | None]] = {
     "another amount": ({"amount": 900}, "amount_mismatch"),

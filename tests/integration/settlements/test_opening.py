@@ -6,12 +6,12 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from tests.factories import new_tenant
-from tests.integration.settlements.kit import WORKER, Shop
-from tests.waiting import somebody_waits_for
+from tests.integration.settlements.settlement_helpers import WORKER, Shop
+from tests.polling import somebody_waits_for
 from workflows.clock import now
 from workflows.ids import new_id
 from workflows.settlements.due import find_due_settlements
-from workflows.settlements.open_due import open_due
+from workflows.settlements.open_periods import open_due
 from workflows.settlements.override import OverrideRequest, override_day
 
 TOKYO = ZoneInfo("Asia/Tokyo")

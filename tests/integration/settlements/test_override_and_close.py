@@ -6,11 +6,11 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 
-from tests.integration.settlements.kit import Shop
-from tests.waiting import eventually
+from tests.integration.settlements.settlement_helpers import Shop
+from tests.polling import eventually
 from workflows.ids import new_id
 from workflows.settlements.close import close_by_hand
-from workflows.settlements.open_due import open_due
+from workflows.settlements.open_periods import open_due
 from workflows.settlements.override import OverrideRequest, override_day
 
 WAITING = b"SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import MakeTenant
 from tests.factories import Signer
 from tests.harness import Api
-from tests.integration.settlements.kit import Shop
+from tests.integration.settlements.settlement_helpers import Shop
 
 FIELDS = {
     "id", "store_id", "currency", "business_date", "start_at", "end_at", "status", "totals", "breakdown", "late_count",

@@ -7,10 +7,10 @@ import pytest
 
 from tests.factories import Tenant
 from tests.harness import Api
-from tests.integration.reconcile.kit import reconcile
-from tests.integration.settlements.kit import Shop
-from tests.reconciling import closed_settlement, mirror, some_sales, upload
-from workflows.settlements.open_due import open_due
+from tests.integration.reconciliation.reconciliation_helpers import reconcile
+from tests.integration.settlements.settlement_helpers import Shop
+from tests.reconciliation_helpers import closed_settlement, mirror, some_sales, upload
+from workflows.settlements.open_periods import open_due
 from workflows.zones import REACH, offered_zones, sql_zone, zone
 
 TRICKY = {"Africa/Casablanca", "Asia/Gaza", "America/Nuuk", "Australia/Lord_Howe", "America/St_Johns", "Africa/Cairo"}

@@ -20,7 +20,7 @@ from tests.factories import Tenant
 from tests.harness import Answer, Api
 from tests.integration.tenants.planted import TENANTS, plant
 from tests.published import published_document
-from workflows.database import connect, disconnect
+from workflows.database.engines import connect, disconnect
 from workflows.settings import Settings
 
 OPEN, DEVICE = "anybody", "device"

@@ -12,7 +12,7 @@ from tests.conftest import Serve
 from tests.factories import new_tenant
 from tests.harness import Api
 from tests.integration.tenants.routes import ABOUT_ONE, LISTS, ROLES
-from workflows.database import connect, disconnect
+from workflows.database.engines import connect, disconnect
 from workflows.settings import Settings
 
 Admin = psycopg.AsyncConnection[DictRow]

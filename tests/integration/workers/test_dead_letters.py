@@ -13,9 +13,9 @@ from tests.fakes import FakeProvider
 from tests.harness import Api
 from tests.integration.payments.evidence import Admin, all_of, evidence
 from workers import dead_letters
-from workflows.dead_letters import bury
+from workflows.ops.dead_letters import bury
+from workflows.ops.overview import take_overview
 from workflows.payments.claim import PAYMENTS
-from workflows.payments.overview import take_overview
 
 
 @pytest.fixture

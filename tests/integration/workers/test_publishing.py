@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from mpac.stack.local import LocalStack
 from tests.factories import Tenant
 from tests.harness import Api
-from tests.waiting import eventually
+from tests.polling import eventually
 
 
 @pytest.fixture

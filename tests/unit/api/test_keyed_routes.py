@@ -2,12 +2,12 @@
 
 from fastapi.routing import APIRoute
 
-from api.hot import HotRoute
-from api.keys import HEADER
-from api.routes import bills, orders, payments, refunds, statements
+from api.fast_route import HotRoute
+from api.idempotency import HEADER
+from api.routes import bills, orders, payments, reconciliation, refunds
 from api.uploads import is_upload
 
-ROUTERS = (bills, orders, payments, refunds, statements)
+ROUTERS = (bills, orders, payments, refunds, reconciliation)
 
 
 def keyed_routes() -> list[APIRoute]:

@@ -6,8 +6,8 @@ import pytest
 
 from api import limits
 from api.limits import Limits, _may_wait
+from workflows.ops.maintenance import Maintenance
 from workflows.settings import Settings
-from workflows.switches import Maintenance
 
 NOWHERE = {
     "database_url": "postgresql://nobody@127.0.0.1:1/nothing",

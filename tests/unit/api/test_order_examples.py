@@ -3,12 +3,21 @@
 import pytest
 from pydantic import BaseModel
 
-from api.order_examples import BILL_REQUESTS, BILLS, COMBINATIONS, ORDER_CHANGES, ORDER_REQUESTS, ORDERS, SPLITS, Table
+from api.openapi.order_examples import (
+    BILL_REQUESTS,
+    BILLS,
+    COMBINATIONS,
+    ORDER_CHANGES,
+    ORDER_REQUESTS,
+    ORDERS,
+    SPLITS,
+    Table,
+)
 from api.schemas.bills import BillIn, BillOut, CombineIn, SplitIn
 from api.schemas.orders import OrderIn, OrderOut, OrderPatch
-from workflows.bills.present import FIELDS as BILL_FIELDS
+from workflows.bills.serialize import FIELDS as BILL_FIELDS
 from workflows.bills.states import BillStatus
-from workflows.orders.present import FIELDS as ORDER_FIELDS
+from workflows.orders.serialize import FIELDS as ORDER_FIELDS
 from workflows.orders.states import OrderStatus
 
 

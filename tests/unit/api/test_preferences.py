@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.answers import prefers_csv, prefers_json
+from api.responses import prefers_csv, prefers_json
 
 
 @pytest.mark.parametrize(

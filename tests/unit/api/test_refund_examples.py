@@ -4,13 +4,13 @@ from enum import StrEnum
 
 import pytest
 
-from api.examples import SCHEMAS
-from api.refund_examples import REFUND_REQUESTS, REFUNDS
+from api.openapi.payment_examples import SCHEMAS
+from api.openapi.refund_examples import REFUND_REQUESTS, REFUNDS
 from api.schemas.refunds import RefundIn, RefundOut
 from workflows.bills.states import BillStatus
 from workflows.orders.states import OrderStatus
 from workflows.payments.states import PaymentStatus
-from workflows.refunds.present import FIELDS
+from workflows.refunds.serialize import FIELDS
 from workflows.refunds.states import RefundStatus
 from workflows.tenants.progress import PROGRESS
 

@@ -1,7 +1,7 @@
 """The OpenAPI document shows a terminal in each of its states, as it really looks."""
 
+from api.openapi.terminal_examples import TERMINALS
 from api.schemas.terminals import FIELDS, TerminalOut
-from api.terminal_examples import TERMINALS
 from workflows.devices.states import DeviceStatus
 
 

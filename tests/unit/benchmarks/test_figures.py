@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
+from benchmarks.cpu_time import Reading, used
 from benchmarks.measure import percentiles
-from benchmarks.processor import Reading, used
 from benchmarks.profiling import by_package, shares
 from benchmarks.report import median
 

@@ -11,9 +11,9 @@ import yaml
 from fastapi.routing import APIRoute
 
 from api.app import ROUTERS
-from mpac.commands import load_word, words
-from mpac.commands.secrets import variables
-from mpac.commands.worker import ALL_QUEUES, check_queues
+from mpac.cli.commands import load_word, words
+from mpac.cli.commands.secrets import variables
+from mpac.cli.commands.worker import ALL_QUEUES, check_queues
 from mpac.stack.commands import WORKER_GRACE_SECONDS
 from mpac.stack.home import ROOT, open_home
 from mpac.stack.secrets import load_secrets

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from mpac.documentation.configuration import render_configuration
-from mpac.documentation.errors import render_errors
-from mpac.documentation.pages import pages, replaced
-from mpac.documentation.statuses import ENTITIES, diagram
+from mpac.cli.errors import Trouble
+from mpac.devtools.documentation.configuration import render_configuration
+from mpac.devtools.documentation.errors import render_errors
+from mpac.devtools.documentation.pages import pages, replaced
+from mpac.devtools.documentation.statuses import ENTITIES, diagram
 from mpac.stack.home import ROOT
-from mpac.trouble import Trouble
 from workflows.errors import every_error
-from workflows.machine import StateMachine, meanings
 from workflows.settings import Settings
+from workflows.state_machine import StateMachine, meanings
 
 MARKDOWN = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MACHINES = [machine for machine, _ in ENTITIES]

@@ -24,7 +24,7 @@ from workflows.ledger.chart import AccountKind, JournalKind
 from workflows.payments import codes
 from workflows.payments.states import PaymentStatus
 from workflows.providers.codes import FailureCode, NextActionType
-from workflows.settlements.reconciliation.categories import Category
+from workflows.reconciliation.categories import Category
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from api.schemas.refunds import RefundOut
-from workflows.payments.leases import Claim
-from workflows.payments.next_step import Attempt, Step
+from workflows.processing.leases import Claim
+from workflows.processing.next_step import Attempt, Step
 from workflows.providers.base import GiveBack
 from workflows.refunds.claim import REFUNDS
 from workflows.refunds.models import Refund
-from workflows.refunds.present import FIELDS, refund_fields
+from workflows.refunds.serialize import FIELDS, refund_fields
 from workflows.tenants.progress import PROGRESS
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)

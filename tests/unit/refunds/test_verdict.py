@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from workflows.payments.next_step import Attempt, Facts, Step, next_step
 from workflows.payments.states import PaymentEvent, PaymentRemark
-from workflows.payments.verdict import Schedule, Verdict, verdict
+from workflows.processing.decide import Schedule, Verdict, verdict
+from workflows.processing.next_step import Attempt, Facts, Step, next_step
 from workflows.providers.base import (
     ActionRequired,
     Answer,

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.workflows.situations import facts, judge
-from workflows.payments.next_step import Step
+from tests.unit.processing.situations import facts, judge
 from workflows.payments.states import PaymentRemark, PaymentStatus
+from workflows.processing.next_step import Step
 from workflows.providers.base import (
     Answer,
     NotFound,

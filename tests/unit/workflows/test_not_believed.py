@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.unit.workflows.situations import facts, judge
-from workflows.payments.next_step import Step, next_step
+from tests.unit.processing.situations import facts, judge
 from workflows.payments.states import PaymentRemark, PaymentStatus
+from workflows.processing.next_step import Step, next_step
 from workflows.providers.base import (
     ActionRequired,
     Answer,

@@ -3,10 +3,10 @@
 import pytest
 
 from workflows.devices.states import DEVICE, DeviceEvent
-from workflows.machine import StateMachine
 from workflows.orders.states import ORDER, OrderEvent, OrderRemark
 from workflows.payments.states import PAYMENT, PaymentEvent
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementRemark
+from workflows.state_machine import StateMachine
 from workflows.transitions import illegal
 
 

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from workflows.bills.states import BILL
 from workflows.devices.states import DEVICE
-from workflows.machine import StateMachine, Transition
 from workflows.orders.states import ORDER
 from workflows.payments.states import PAYMENT
 from workflows.refunds.states import REFUND
 from workflows.settlements.states import SETTLEMENT
+from workflows.state_machine import StateMachine, Transition
 
 MACHINES = (PAYMENT, REFUND, ORDER, BILL, DEVICE, SETTLEMENT)
 

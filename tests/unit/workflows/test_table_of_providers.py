@@ -18,8 +18,8 @@ from workflows.providers.registry import (
     settle,
 )
 from workflows.providers.statement_mapping import StatementMapping
+from workflows.reconciliation.statements.read import default_mapping
 from workflows.settings import Settings
-from workflows.settlements.statements.read import default_mapping
 
 MAPPING = StatementMapping(columns={"our_reference": "Your reference", "amount": "Gross", "currency": "Currency"})
 SETTINGS = Settings.model_validate(

@@ -1,0 +1,99 @@
+"""Idempotency keys over HTTP: the header, and the refusals that are kept as answers.
+
+A 422 is an answer like any other: the same key and body get it again, and another body with that key is refused. It is
+stored here, after the fact, because no row was written that it could have shared a transaction with.
+"""
+
+import re
+from typing import Any
+
+from fastapi import Request
+from starlette.responses import Response
+
+from api.media_types import JSON
+from api.strict_json import read_json
+from workflows.card_data import ISSUE, looks_like_card_data
+from workflows.errors import Detail, DomainError, IdempotencyKeyReused, InvalidRequest, MalformedRequest
+from workflows.ids import WELL_FORMED
+from workflows.requests.idempotency import Key, fingerprint, keep_answer
+from workflows.tenants.caller import Caller
+from workflows.tenants.merchant_of import merchant_of
+
+PRINTABLE = re.compile(r"[\x20-\x7e]{1,100}")
+HEADER = "Idempotency-Key"
+REPLAYED = "Idempotent-Replayed"
+DOCUMENTED: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": HEADER,
+            "in": "header",
+            "required": True,
+            "description": "A key belongs to its caller. Send a new value for each new request; the same value with a body of "
+            "the same meaning returns the same answer for 24 hours",
+            "schema": {"type": "string", "pattern": "^[ -~]{1,100}$"},
+            "example": "till-3-20261123-0042",
+        }
+    ]
+}
+"""``openapi_extra=`` of a route that reads a key. Declared by hand: a parameter of FastAPI's would be validated twice."""
+
+
+def key_value(request: Request) -> str:
+    """Return the header's value.
+
+    Raises ``MalformedRequest`` if it is missing or not 1-100 printable characters, ``InvalidRequest`` for card data.
+    """
+    value = request.headers.get(HEADER)
+    if value is None:
+        raise MalformedRequest(Detail(HEADER, "This header is required; send a new value for each new request"))
+    if not PRINTABLE.fullmatch(value):
+        raise MalformedRequest(Detail(HEADER, "Must be 1 to 100 printable characters"))
+    if looks_like_card_data(value):
+        raise InvalidRequest(Detail(HEADER, ISSUE))
+    return value
+
+
+def key_of(
+    request: Request, value: str, *, body: bytes, secret: bytes, meaning: bytes | None = None, currency: str = ""
+) -> Key:
+    """Return the key ``value`` of a request whose caller is known.
+
+    ``meaning`` is the canonical form of ``body`` without its currency; by default the bytes of the body.
+    """
+    caller: Caller = request.state.caller
+    hashed = fingerprint(body, secret=secret)
+    meant = hashed if meaning is None else fingerprint(meaning, secret=secret)
+    return Key(value, request.method, request.scope["path"], caller.identity, hashed, f"{meant}:{currency}")
+
+
+async def keep_refusal(request: Request, error: DomainError, response: Response) -> Response:
+    """Keep a 422 as the answer to its key, or give the one that is kept already.
+
+    Of a caller above the merchants it is kept with the merchant of what the request names. One that names nothing is nobody's:
+    whatever comes after it with that key could not have been taken for it. Raises ``IdempotencyKeyReused``, and
+    ``ServiceUnavailable`` where nothing can be kept now.
+    """
+    key: Key | None = getattr(request.state, "key", None)
+    caller: Caller | None = getattr(request.state, "caller", None)
+    if key is None or caller is None or isinstance(error, IdempotencyKeyReused):
+        return response
+    merchant_id = caller.merchant_id or await _merchant_named(request, caller)
+    if not merchant_id:
+        return response
+    kept = await keep_answer(
+        caller, key, merchant_id=merchant_id, status=response.status_code, body=bytes(response.body)
+    )
+    if kept.is_replay:
+        return Response(kept.body, kept.status, media_type=JSON, headers={REPLAYED: "true"})
+    return response
+
+
+async def _merchant_named(request: Request, caller: Caller) -> str | None:
+    named = next(iter(request.path_params.values()), None)  # ids, all of them
+    if named is None:
+        raw = await request.body()
+        body = read_json(raw) if raw else None
+        several = body.get("order_ids") if isinstance(body, dict) else None
+        first = several[0] if isinstance(several, list) and several else None
+        named = body.get("store_id") or body.get("order_id") or first if isinstance(body, dict) else None
+    return await merchant_of(caller, named) if isinstance(named, str) and WELL_FORMED.fullmatch(named) else None

@@ -1,0 +1,175 @@
+"""Examples of orders and bills for the OpenAPI document: one for each status, all of one table's evening."""
+
+from typing import Any
+
+from workflows.bills.serialize import bill_fields
+from workflows.bills.states import BillStatus
+from workflows.orders.states import OrderStatus
+
+Table = dict[str, tuple[str, dict[str, Any]]]
+
+_WHOSE = {"store_id": "sto_019ab0c1a2b37c4d85e6f708192a3b4d", "merchant_id": "mer_019ab0c1a2b37c4d85e6f708192a3b4e"}
+_ORDER_ID = "ord_019ab0c2d3e47f50a6b7c8d9e0f1a2b4"
+_BILL_ID = "bil_019ab0c2d3e47f50a6b7c8d9e0f1a2b5"
+_MADE_AT, _SUBMITTED_AT, _BILLED_AT, _PAID_AT, _CLOSED_AT = (
+    f"2026-11-23T{time}Z" for time in ("10:02:11.000", "10:05:40.512", "11:20:03.207", "11:24:48.960", "11:31:00.334")
+)
+
+_DRAFT: dict[str, Any] = {
+    "id": _ORDER_ID,
+    "order_number": "20261123-0042",
+    "order_type": "dine_in",
+    "table_number": "7",
+    "status": OrderStatus.DRAFT,
+    "currency": "JPY",
+    "items": [
+        {
+            "id": "itm_019ab0c2d3e47f50a6b7c8d9e0f1a2b6",
+            "name": "Ramen",
+            "quantity": 2,
+            "unit_price": 450,
+            "tax_rate": "0.10",
+            "subtotal": 900,
+        },
+    ],
+    "subtotal": 900,
+    "tax_amount": 90,
+    "discount_amount": 0,
+    "total_amount": 990,
+    "bill_ids": [],
+    "device_id": "dev_019ab0c1a2b37c4d85e6f708192a3b4c",
+    **_WHOSE,
+    "version": 1,
+    "created_at": _MADE_AT,
+    "updated_at": _MADE_AT,
+    "submitted_at": None,
+    "paid_at": None,
+    "completed_at": None,
+    "cancelled_at": None,
+}
+_OPEN = {
+    **_DRAFT,
+    "status": OrderStatus.OPEN,
+    "version": 2,
+    "updated_at": _SUBMITTED_AT,
+    "submitted_at": _SUBMITTED_AT,
+}
+_PAID = {
+    **_OPEN,
+    "status": OrderStatus.PAID,
+    "version": 3,
+    "bill_ids": [_BILL_ID],
+    "updated_at": _PAID_AT,
+    "paid_at": _PAID_AT,
+}
+ORDERS: Table = {
+    "draft": ("Being put together; it may still change and cannot be billed", _DRAFT),
+    "open": ("Submitted; it awaits its bill and payment", _OPEN),
+    "paid": ("Every bill of it is paid", _PAID),
+    "completed": (
+        "Fulfilled and closed",
+        {
+            **_PAID,
+            "status": OrderStatus.COMPLETED,
+            "version": 4,
+            "updated_at": _CLOSED_AT,
+            "completed_at": _CLOSED_AT,
+        },
+    ),
+    "cancelled": (
+        "Withdrawn; nothing is owed for it and nothing was kept",
+        {
+            **_OPEN,
+            "status": OrderStatus.CANCELLED,
+            "version": 3,
+            "updated_at": _CLOSED_AT,
+            "cancelled_at": _CLOSED_AT,
+        },
+    ),
+}
+
+_UNPAID: dict[str, Any] = {
+    "id": _BILL_ID,
+    "bill_number": "20261123-0031",
+    "order_ids": [_ORDER_ID],
+    "parent_bill_id": None,
+    "status": BillStatus.UNPAID,
+    "currency": "JPY",
+    "subtotal": 900,
+    "tax_amount": 90,
+    "discount_amount": 0,
+    "total_amount": 990,
+    "paid_amount": 0,
+    "reserved_amount": 0,
+    "refunded_amount": 0,
+    **_WHOSE,
+    "version": 1,
+    "created_at": _BILLED_AT,
+    "updated_at": _BILLED_AT,
+}
+_PARTLY = {**_UNPAID, "status": BillStatus.PARTIALLY_PAID, "version": 3, "paid_amount": 330, "updated_at": _PAID_AT}
+_BILL_ROWS: Table = {
+    "unpaid": ("Awaits payment; a payment may take up to its balance", _UNPAID),
+    "partially_paid": ("Something was paid, a balance remains", _PARTLY),
+    "reserved": (
+        "A payment under way holds some of it: who comes now may take what is left",
+        {**_PARTLY, "version": 4, "reserved_amount": 330},
+    ),
+    "paid": (
+        "Paid in full; its orders follow when nothing else is owed for them",
+        {**_PARTLY, "status": BillStatus.PAID, "version": 7, "paid_amount": 990, "paid_at": _PAID_AT},
+    ),
+    "voided": (
+        "Withdrawn, or replaced by the parts it was split into",
+        {
+            **_UNPAID,
+            "status": BillStatus.VOIDED,
+            "version": 2,
+            "updated_at": _CLOSED_AT,
+            "voided_at": _CLOSED_AT,
+        },
+    ),
+}
+BILLS: Table = {name: (summary, bill_fields(row)) for name, (summary, row) in _BILL_ROWS.items()}
+
+ORDER_REQUESTS: Table = {
+    "a table": (
+        "Begins open; the server computes what it comes to",
+        {
+            "order_type": "dine_in",
+            "table_number": "7",
+            "items": [{"name": "Ramen", "quantity": 2, "unit_price": 450, "tax_rate": "0.10"}],
+            "submit": True,
+        },
+    ),
+    "takeaway with a discount": (
+        "A draft; two tax rates, and a discount that comes off before tax",
+        {
+            "order_type": "takeaway",
+            "items": [
+                {"name": "Rice ball", "quantity": 3, "unit_price": 125, "tax_rate": "0.08"},
+                {"name": "Bag", "quantity": 1, "unit_price": 5, "tax_rate": "0.10"},
+            ],
+            "discount_amount": 30,
+        },
+    ),
+}
+ORDER_CHANGES: Table = {
+    "another discount": ("What is left out stays", {"version": 2, "discount_amount": 100}),
+    "other items": (
+        "The new items replace all items of this version",
+        {"version": 2, "items": [{"name": "Ramen", "quantity": 3, "unit_price": 450, "tax_rate": "0.10"}]},
+    ),
+}
+BILL_REQUESTS: Table = {"an order": ("What of it is on no bill yet", {"order_id": _ORDER_ID})}
+COMBINATIONS: Table = {
+    "two tables": ("One store, one currency", {"order_ids": [_ORDER_ID, "ord_019ab0c2d3e47f50a6b7c8d9e0f1a2b8"]}),
+}
+SPLITS: Table = {
+    "in three": ("Equal parts, the first ones one unit more: 100 is 34, 33 and 33", {"parts": 3}),
+    "by amounts": ("They must sum to the bill", {"amounts": [500, 490]}),
+    "by items": (
+        "Every item of the bill in one part",
+        {"items": [["itm_019ab0c2d3e47f50a6b7c8d9e0f1a2b6"], ["itm_019ab0c2d3e47f50a6b7c8d9e0f1a2b7"]]},
+    ),
+}

@@ -1,0 +1,202 @@
+"""Examples for the OpenAPI document: a request for each way to pay, an answer for each status.
+
+They are put in wherever the schema is read or answered, so a new route has them without naming them; a test asks that
+no status is left out. The errors' come from ``api.openapi.error_responses``. They cannot stand in the models: FastAPI
+drops nulls from there.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from api.media_types import JSON
+from api.openapi.order_examples import BILL_REQUESTS, BILLS, COMBINATIONS, ORDER_CHANGES, ORDER_REQUESTS, ORDERS, SPLITS
+from api.openapi.refund_examples import REFUND_REQUESTS, REFUNDS, REPORT_REQUESTS
+from api.openapi.terminal_examples import TERMINALS
+from workflows.payments.serialize import payment_fields
+from workflows.payments.states import PaymentStatus
+
+Examples = dict[str, dict[str, Any]]
+
+_AT = {
+    "created_at": "2026-11-23T03:15:02.118Z",
+    "processing_at": "2026-11-23T03:15:02.131Z",
+    "final_at": "2026-11-23T03:15:02.204Z",
+    "expires_at": "2026-11-23T03:20:02.118Z",
+}
+_PENDING: dict[str, Any] = {
+    "id": "pay_019ab0c2d3e47f50a6b7c8d9e0f1a2b3",
+    "status": PaymentStatus.PENDING,
+    "version": 1,
+    "amount": 1000,
+    "tip_amount": 0,
+    "currency": "JPY",
+    "captured_amount": 0,
+    "refunded_amount": 0,
+    "method_type": "qr",
+    "method_mode": "mpm",
+    "processing_mode": "provider",
+    "provider": "sandbox",
+    "device_id": "dev_019ab0c1a2b37c4d85e6f708192a3b4c",
+    "store_id": "sto_019ab0c1a2b37c4d85e6f708192a3b4d",
+    "merchant_id": "mer_019ab0c1a2b37c4d85e6f708192a3b4e",
+    "client_reference": "till-3/20261123/0042",
+    "outcome_known": True,
+    "needs_review": False,
+    "needs_action": False,
+    "metadata": {},
+    "expires_at": _AT["expires_at"],
+    "created_at": _AT["created_at"],
+}
+_PROCESSING = {**_PENDING, "status": PaymentStatus.PROCESSING, "version": 2, "processing_at": _AT["processing_at"]}
+_REFERENCE = {"provider_reference": "sbx_7f3a91c2"}
+_COMPLETED = {
+    **_PROCESSING,
+    **_REFERENCE,
+    "status": PaymentStatus.COMPLETED,
+    "version": 3,
+    "captured_amount": 1000,
+    "approval_code": "482913",
+    "completed_at": _AT["final_at"],
+}
+
+PAYMENTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "pending": ("Recorded; a worker takes it up in a moment", _PENDING),
+    "processing": ("A provider is being asked", _PROCESSING),
+    "waiting for the customer": (
+        "A code to show; the customer has not paid yet",
+        {
+            **_PROCESSING,
+            **_REFERENCE,
+            "version": 3,
+            "next_action": {
+                "type": "display_qr",
+                "qr_content": "https://qr.example/7f3a91c2",
+                "expires_at": _AT["expires_at"],
+            },
+        },
+    ),
+    "in doubt": (
+        "Nobody knows yet whether money moved: wait, and do not charge again",
+        {**_PROCESSING, "version": 3, "outcome_known": False},
+    ),
+    "completed": ("The money moved", _COMPLETED),
+    "failed": (
+        "Declined; no money moved",
+        {
+            **_PROCESSING,
+            "status": PaymentStatus.FAILED,
+            "version": 3,
+            "failure_code": "insufficient_funds",
+            "failure_message": "The provider declined the payment",
+            "failed_at": _AT["final_at"],
+        },
+    ),
+    "cancelled": (
+        "Withdrawn; no money moved",
+        {
+            **_PROCESSING,
+            "status": PaymentStatus.CANCELLED,
+            "version": 3,
+            "cancel_requested_at": _AT["processing_at"],
+            "cancel_reason": "requested",
+            "cancel_outcome": "cancelled",
+            "cancelled_at": _AT["final_at"],
+        },
+    ),
+    "refunded": (
+        "Some or all of it was given back; refunded_amount says how much",
+        {
+            **_COMPLETED,
+            "status": PaymentStatus.REFUNDED,
+            "version": 4,
+            "refunded_amount": 300,
+            "refunded_at": "2026-11-23T05:40:11.007Z",
+        },
+    ),
+}
+
+REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "QR shown by the merchant": (
+        "next_action brings the code to show",
+        {"amount": 1000, "method": {"type": "qr", "mode": "mpm"}, "client_reference": "till-3/20261123/0042"},
+    ),
+    "QR shown by the customer": (
+        "One charge, answered at once",
+        {"amount": 1000, "method": {"type": "qr", "mode": "cpm"}},
+    ),
+    "card, by its token": (
+        "Charged by a provider that holds the card",
+        {"amount": 1000, "method": {"type": "card", "provider": "sandbox", "token": "tok_demo"}},
+    ),
+    "card, on the terminal": (
+        "The terminal's own card application has done it; this records the result",
+        {
+            "amount": 1000,
+            "tip_amount": 100,
+            "method": {"type": "card", "approval_code": "A1B2C3", "card_brand": "visa", "card_last_4": "1111"},
+        },
+    ),
+    "cash": ("The change is computed", {"amount": 1000, "method": {"type": "cash", "cash_received": 2000}}),
+    "a fate for the sandbox": (
+        "Declined on purpose; the other words are in docs/sandbox.md",
+        {
+            "amount": 1000,
+            "method": {"type": "qr", "mode": "cpm"},
+            "metadata": {"sandbox": "decline:insufficient_funds"},
+        },
+    ),
+}
+
+
+def _shown(table: Mapping[str, tuple[str, Any]]) -> Examples:
+    # Swagger UI lists the summaries, not the names.
+    return {name: {"summary": f"{name}: {said}", "value": value} for name, (said, value) in table.items()}
+
+
+_PAYMENTS = _shown({name: (summary, payment_fields(row)) for name, (summary, row) in PAYMENTS.items()})
+_ORDERS = _shown(ORDERS)
+_BILLS = _shown(BILLS)
+_REFUNDS = _shown(REFUNDS)
+_TERMINALS = _shown(TERMINALS)
+SCHEMAS: Mapping[str, Examples] = {
+    "OrderIn": _shown(ORDER_REQUESTS),
+    "OrderOut": _ORDERS,
+    "OrdersOut": _shown({"a page": ("Newest first", {"data": [_ORDERS["open"]["value"]], "next_cursor": None})}),
+    "OrderPatch": _shown(ORDER_CHANGES),
+    "BillIn": _shown(BILL_REQUESTS),
+    "CombineIn": _shown(COMBINATIONS),
+    "SplitIn": _shown(SPLITS),
+    "BillOut": _BILLS,
+    "BillsOut": _shown({"a page": ("Newest first", {"data": [_BILLS["unpaid"]["value"]], "next_cursor": None})}),
+    "RefundIn": _shown(REFUND_REQUESTS),
+    "ReportIn": _shown(REPORT_REQUESTS),
+    "RefundOut": _REFUNDS,
+    "RefundsOut": _shown({"a page": ("Newest first", {"data": [_REFUNDS["completed"]["value"]], "next_cursor": None})}),
+    "PaymentIn": _shown(REQUESTS),
+    "PaymentOut": _PAYMENTS,
+    "PaymentsOut": _shown(
+        {"a page": ("Newest first", {"data": [_PAYMENTS["completed"]["value"]], "next_cursor": None})}
+    ),
+    "TerminalOut": _TERMINALS,
+    "TerminalsOut": _shown(
+        {"a page": ("Newest first", {"data": [_TERMINALS["active"]["value"]], "next_cursor": None})}
+    ),
+}
+"""The examples of each schema, by the names that readers choose from."""
+
+
+def add_examples(document: dict[str, Any]) -> None:
+    """Put examples into every body of an OpenAPI ``document``."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            _add(operation.get("requestBody", {}))
+            for status, response in operation["responses"].items():
+                _add(response, only_first=status == "201")
+
+
+def _add(body: dict[str, Any], *, only_first: bool = False) -> None:
+    shown = body.get("content", {}).get(JSON, {})
+    examples = SCHEMAS.get(shown.get("schema", {}).get("$ref", "").rpartition("/")[2])
+    if examples:
+        # What was just made is in the one status in which it begins, which is written first.
+        shown["examples"] = dict([next(iter(examples.items()))]) if only_first else examples

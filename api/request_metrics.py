@@ -1,0 +1,13 @@
+"""Count what this process answers, for ``/metrics``."""
+
+from workflows.database.metric_counts import TALLY
+
+METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+OTHER = "OTHER"
+"""A client may send any method; as labels, these would have no bound."""
+
+
+def count(method: str, status: int, seconds: float) -> None:
+    """One request was answered."""
+    TALLY.add("http_requests", (method if method in METHODS else OTHER, str(status)))
+    TALLY.observe("http_request_seconds", (), seconds)

@@ -1,0 +1,114 @@
+"""Answers: rows as JSON, rendered straight to bytes, because validating our own rows again would only cost time; and files."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from starlette.responses import Response, StreamingResponse
+
+from api.dependencies import Page
+from api.idempotency import REPLAYED
+from api.media_types import CSV, EVENT_STREAM, HTML, JSON
+from workflows.database.row_json import render
+from workflows.errors import DomainError
+from workflows.requests.idempotency import Stored
+from workflows.tenants.progress import Show
+
+DOCUMENTED_STREAM: dict[str, Any] = {
+    "description": "Server-sent events. Each `event: payment` has the payment's version as its `id` and a `PaymentOut` as its "
+    "`data`; the first one comes at once, the next whenever the version grows. A comment `: still here` keeps the connection "
+    "open. The stream ends after a final status, and after ten minutes at the latest: connect again, or read the payment.",
+    "content": {
+        EVENT_STREAM: {
+            "schema": {"type": "string"},
+            "example": 'event: payment\nid: 3\ndata: {"id":"pay_019ab0c2d3e47f50a6b7c8d9e0f1a2b3","version":3}\n\n',
+        }
+    },
+}
+"""The 200 of a stream, for the OpenAPI document, which has no words for events; the example leaves most fields out."""
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events; no proxy may keep them back."""
+
+    media_type = EVENT_STREAM
+
+    def __init__(self, events: AsyncIterator[bytes]) -> None:
+        super().__init__(events, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+
+
+async def server_sent_events(
+    first: Mapping[str, Any] | None, rows: AsyncIterator[Mapping[str, Any] | None], show: Show
+) -> AsyncIterator[bytes]:
+    """Payments as events whose id is the version; a comment where there is nothing to tell."""
+    yield _event(first, show)
+    # Trouble on the way (the database is away, the device was suspended) ends the stream: the terminal asks anew and is
+    # told why by a status code, which a stream that has begun cannot send any more.
+    with suppress(DomainError):
+        async for row in rows:
+            yield _event(row, show)
+
+
+def _event(row: Mapping[str, Any] | None, show: Show) -> bytes:
+    if row is None:
+        return b": still here\n\n"
+    return b"event: payment\nid: %d\ndata: %b\n\n" % (row["version"], render(show(row)))
+
+
+def prefers_csv(accept: str) -> bool:
+    """Whether an ``Accept`` header names CSV, and JSON not rather (RFC 9110 §12.5.1, of which no more is needed here)."""
+    weights = _weights(accept)
+    return weights.get(CSV, 0) > 0 and weights[CSV] >= weights.get(JSON, 0)
+
+
+def prefers_json(accept: str) -> bool:
+    """Return whether an ``Accept`` header prefers JSON to a page: by its weight, or because it names JSON and no page."""
+    weights = _weights(accept)
+    others = weights.get("*/*", 0)
+    json, page = (
+        weights.get(JSON, weights.get("application/*", others)),
+        weights.get(HTML, weights.get("text/*", others)),
+    )
+    return json > page or (json == page > 0 and JSON in weights and HTML not in weights)
+
+
+def _weights(accept: str) -> dict[str, float]:
+    """Return the weight of each media type in an ``Accept`` header."""
+    weights: dict[str, float] = {}
+    for part in accept.lower().split(","):
+        media_type, *parameters = (piece.strip() for piece in part.split(";"))
+        weight = next((value[2:] for value in parameters if value.startswith("q=")), "1")
+        with suppress(ValueError):
+            weights[media_type] = float(weight)
+    return weights
+
+
+def json_answer(value: Any, *, status: int = 200) -> Response:
+    """``value`` as a JSON response."""
+    return Response(render(value), status, media_type=JSON)
+
+
+def stored_answer(stored: Stored) -> Response:
+    """An answer as it was kept beside its key; a repeated one says so."""
+    headers = {REPLAYED: "true"} if stored.is_replay else None
+    return Response(stored.body, stored.status, headers=headers, media_type=JSON)
+
+
+def page_answer(rows: Sequence[Mapping[str, Any]], page: Page, show: Callable[[Mapping[str, Any]], Any]) -> Response:
+    """A page of a list: ``data``, and ``next_cursor`` (null on the last page)."""
+    shown = rows[: page.limit]
+    next_cursor = shown[-1]["id"] if len(rows) > page.limit else None
+    return json_answer({"data": [show(row) for row in shown], "next_cursor": next_cursor})
+
+
+async def streamed(pieces: AsyncIterator[bytes], *, media_type: str, name: str) -> Response:
+    """A file, piece by piece. The first is awaited before the answer begins, so that what is not there is a 404."""
+    first = await anext(pieces)
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    return StreamingResponse(whole(), media_type=media_type, headers=headers)

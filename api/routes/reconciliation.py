@@ -1,0 +1,127 @@
+"""Statements and reconciliation over HTTP."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from api.dependencies import CurrentPage, EntityId, MerchantAdmin, OurRuntime, RequestId, StoreManager
+from api.idempotency import DOCUMENTED
+from api.openapi.error_responses import problems
+from api.responses import json_answer, page_answer, stored_answer
+from api.schemas.query_values import Flag
+from api.schemas.statements import (
+    AssignIn,
+    BreakOut,
+    BreaksOut,
+    NewRunOut,
+    ReconcileIn,
+    ResolveIn,
+    RunsOut,
+    StatementOut,
+    StatementsOut,
+)
+from api.uploads import DOCUMENTED_BODY, DOCUMENTED_QUERY, received
+from workflows.reconciliation.assign_break import assign_break
+from workflows.reconciliation.categories import Category
+from workflows.reconciliation.end_doubts import end_doubts
+from workflows.reconciliation.queries import BreakFilter, list_breaks, list_runs
+from workflows.reconciliation.reconcile import reconcile_settlement, run_fields
+from workflows.reconciliation.resolve_break import resolve_break
+from workflows.reconciliation.serialize import break_fields
+from workflows.reconciliation.statements.fetch import fetch_statements
+from workflows.reconciliation.statements.queries import list_statements
+from workflows.reconciliation.statements.receive import receive_statement
+from workflows.reconciliation.statements.serialize import statement_fields
+from workflows.tenants.actor import Hand
+
+router = APIRouter(tags=["reconciliation"])
+
+
+@router.post(
+    "/settlements/{settlement_id}/statements",
+    status_code=201,
+    response_model=StatementOut,
+    responses=problems(401, 403, 409, 422),
+    openapi_extra={
+        "requestBody": DOCUMENTED_BODY,
+        "parameters": [
+            *DOCUMENTED["parameters"],
+            *DOCUMENTED_QUERY,
+        ],
+    },
+)
+async def post_statement(
+    *, settlement_id: EntityId, request: Request, caller: StoreManager, request_id: RequestId, ours: OurRuntime
+) -> Response:
+    """Take in a provider's statement: all of it, or none with each bad line named. The same file again changes nothing."""
+    secret = ours.settings.secret_key.get_secret_value().encode()
+    async with received(request, settlement_id, secret=secret) as (incoming, key):
+        stored = await receive_statement(incoming, hand=Hand(caller, request_id=request_id), key=key)
+    return stored_answer(stored)
+
+
+@router.get("/settlements/{settlement_id}/statements", response_model=StatementsOut, responses=problems(401, 403))
+async def get_statements(settlement_id: EntityId, caller: StoreManager) -> Response:
+    """The statements of a settlement, newest first; of each provider the newest counts."""
+    rows = await list_statements(settlement_id, caller=caller)
+    return json_answer({"data": [statement_fields(row) for row in rows]})
+
+
+@router.post("/settlements/{settlement_id}/reconcile", response_model=NewRunOut, responses=problems(401, 403, 409, 422))
+async def post_reconcile(
+    *,
+    settlement_id: EntityId,
+    caller: StoreManager,
+    request_id: RequestId,
+    ours: OurRuntime,
+    body: ReconcileIn | None = None,
+) -> Response:
+    """Compare with the providers' statements now. Statements that were not uploaded are fetched first.
+
+    Lines without a statement are listed as `uncompared`; only `accept_uncompared` with a note signs the day off without them.
+    """
+    acceptance = body.to_acceptance() if body else None
+    hand = Hand(caller, request_id=request_id)
+    fetched = await fetch_statements(settlement_id, hand=hand, providers=ours.providers)
+    await end_doubts(settlement_id, hand=hand)
+    silent = [one.provider for one in fetched if one.trouble]
+    run = await reconcile_settlement(
+        settlement_id, hand=hand, settings=ours.settings, silent=silent, acceptance=acceptance
+    )
+    return json_answer({**run, "fetched": [asdict(one) for one in fetched]})
+
+
+@router.get("/settlements/{settlement_id}/runs", response_model=RunsOut, responses=problems(401, 403))
+async def get_runs(settlement_id: EntityId, caller: StoreManager) -> Response:
+    """The runs of a settlement, newest first."""
+    return json_answer({"data": [run_fields(run) for run in await list_runs(settlement_id, caller=caller)]})
+
+
+@router.get("/settlements/{settlement_id}/breaks", response_model=BreaksOut, responses=problems(401, 403))
+async def get_breaks(
+    *,
+    settlement_id: EntityId,
+    caller: StoreManager,
+    page: CurrentPage,
+    category: Annotated[Category | None, Query()] = None,
+    is_open: Annotated[Flag | None, Query(alias="open", description="Only open ones, or only resolved ones")] = None,
+) -> Response:
+    """What the last run found that is not matched or expected."""
+    wanted = BreakFilter(category, is_open)
+    rows = await list_breaks(settlement_id, wanted, caller=caller, limit=page.limit + 1, before=page.before)
+    return page_answer(rows, page, break_fields)
+
+
+@router.post("/breaks/{break_id}/resolve", response_model=BreakOut, responses=problems(401, 403, 409, 422))
+async def post_resolve(break_id: EntityId, body: ResolveIn, caller: MerchantAdmin, request_id: RequestId) -> Response:
+    """Say how a break ends. With the last one its settlement is reconciled."""
+    hand = Hand(caller, request_id=request_id)
+    return json_answer(break_fields(await resolve_break(break_id, body.to_request(), hand=hand)))
+
+
+@router.post("/breaks/{break_id}/assign", response_model=BreakOut, responses=problems(401, 403, 422))
+async def post_assign(break_id: EntityId, body: AssignIn, caller: MerchantAdmin) -> Response:
+    """Say whose break it is."""
+    return json_answer(break_fields(await assign_break(break_id, body.owner, caller=caller)))

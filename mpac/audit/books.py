@@ -1,0 +1,150 @@
+"""Our two books as the judge of sums reads them: what was settled, and what the ledger's accounts say. Plain SQL.
+
+Both come from one snapshot, as the owner of the tables: all rows, or an error.
+"""
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import psycopg
+
+from mpac.cli.errors import Trouble
+
+CONNECT_TIMEOUT_SECONDS = 5
+
+Place = tuple[str, ...]
+"""A store and a currency, and where it matters a provider."""
+
+
+class Figures(NamedTuple):
+    """Minor units; each is positive as the words say it. ``counted`` is cash found in the drawers above what was expected."""
+
+    taken: int = 0
+    given_back: int = 0
+    fees: int = 0
+    adjusted: int = 0
+    counted: int = 0
+
+    @property
+    def held(self) -> int:
+        """What there must be of all this, in drawers and at providers."""
+        return self.taken - self.given_back - self.fees + self.adjusted + self.counted
+
+
+@dataclass(slots=True)
+class Books:
+    """What was read of our side. ``places``: who an attempt's money belongs to; ``None`` while its end is open."""
+
+    totals: dict[Place, Figures] = field(default_factory=dict)
+    lines_of_closed: dict[Place, Figures] = field(default_factory=dict)
+    settled: dict[Place, Figures] = field(default_factory=dict)
+    accounts: dict[Place, Figures] = field(default_factory=dict)
+    held: dict[Place, int] = field(default_factory=dict)
+    places: dict[str, str | None] = field(default_factory=dict)
+
+
+_TOTALS = """
+    SELECT store_id, currency, sum(gross_amount)::bigint, sum(refunds_amount)::bigint, sum(fees_amount)::bigint,
+           sum(adjustments_amount)::bigint
+    FROM settlements WHERE status <> 'open' GROUP BY 1, 2
+"""
+_BY_KIND = """coalesce(sum(amount) FILTER (WHERE kind = 'payment'), 0)::bigint,
+           coalesce(-sum(amount) FILTER (WHERE kind = 'refund'), 0)::bigint, coalesce(sum(fee), 0)::bigint,
+           coalesce(sum(amount) FILTER (WHERE kind = 'adjustment'), 0)::bigint"""
+_LINES_OF_CLOSED = f"""
+    SELECT s.store_id, s.currency, {_BY_KIND}
+    FROM settlements s LEFT JOIN settlement_lines l ON l.settlement_id = s.id WHERE s.status <> 'open' GROUP BY 1, 2
+"""
+_SETTLED = f"""
+    -- settled: every line there is, and what is final and says that it waits for one
+    SELECT store_id, currency, provider, {_BY_KIND}, coalesce(sum(counted), 0)::bigint
+    FROM (SELECT store_id, currency, provider, kind, amount, fee, 0 AS counted FROM settlement_lines
+          UNION ALL
+          SELECT store_id, currency, provider, 'payment', captured_amount, fee, 0
+          FROM payments WHERE completed_at IS NOT NULL AND settlement_id IS NULL
+          UNION ALL
+          SELECT store_id, currency, provider, 'refund', -amount, fee, 0
+          FROM refunds WHERE completed_at IS NOT NULL AND settlement_id IS NULL
+          UNION ALL
+          SELECT store_id, currency, 'cash', 'count', 0, 0, cash_actual - cash_expected
+          FROM settlements WHERE cash_actual IS NOT NULL) AS lines
+    GROUP BY 1, 2, 3
+"""
+_ACCOUNTS = """
+    -- accounts: each of the figures from the accounts against which it was booked, and what lies on those that hold money
+    SELECT j.store_id, a.currency, a.provider,
+           coalesce(-sum(e.amount) FILTER (WHERE a.kind IN ('sales', 'tips')), 0)::bigint,
+           coalesce(sum(e.amount) FILTER (WHERE a.kind = 'refunds'), 0)::bigint,
+           coalesce(sum(e.amount) FILTER (WHERE a.kind = 'fees'), 0)::bigint,
+           coalesce(-sum(e.amount) FILTER (WHERE a.kind = 'differences' AND j.kind <> 'cash_difference'), 0)::bigint,
+           coalesce(-sum(e.amount) FILTER (WHERE a.kind = 'differences' AND j.kind = 'cash_difference'), 0)::bigint,
+           coalesce(sum(e.amount) FILTER (WHERE a.kind IN ('cash', 'receivable', 'bank')), 0)::bigint
+    FROM ledger_entries e JOIN ledger_journals j ON j.id = e.journal_id JOIN ledger_accounts a ON a.id = e.account_id
+    GROUP BY 1, 2, 3
+"""
+_PLACES = """
+    -- places: by the key that the provider heard; one whose end we do not know yet may have moved money or not
+    SELECT a.reference, CASE WHEN p.status NOT IN ('pending', 'processing') THEN p.store_id END
+    FROM payment_attempts a JOIN payments p ON p.id = a.payment_id WHERE a.provider = %(provider)s {of_payments}
+    UNION ALL
+    SELECT a.reference, CASE WHEN r.status NOT IN ('pending', 'processing') THEN r.store_id END
+    FROM refund_attempts a JOIN refunds r ON r.id = a.refund_id WHERE a.provider = %(provider)s {of_refunds}
+"""
+_THESE = "AND a.reference = ANY(%(references)s)"
+
+
+async def read_books(database_url: str, *, provider: str | None) -> Books:
+    """Both books, and whose the attempts at ``provider`` are, if there is one. Raises ``Trouble``."""
+    async with snapshot(database_url) as connection:
+        books = Books(
+            totals=await _figures(connection, _TOTALS, named_by=2),
+            lines_of_closed=await _figures(connection, _LINES_OF_CLOSED, named_by=2),
+            settled=await _figures(connection, _SETTLED, named_by=3),
+        )
+        for row in await (await connection.execute(_ACCOUNTS)).fetchall():
+            books.accounts[row[:3]] = Figures(*row[3:-1])
+            books.held[row[:3]] = row[-1]
+        if provider:
+            everything = _PLACES.format(of_payments="", of_refunds="")
+            books.places = await _places(connection, everything, {"provider": provider})
+    return books
+
+
+async def read_newer_places(database_url: str, *, provider: str, references: Collection[str]) -> set[str]:
+    """Those of ``references`` that we know by now: attempts that were written down after the books were read."""
+    these = _PLACES.format(of_payments=_THESE, of_refunds=_THESE)
+    async with snapshot(database_url) as connection:
+        found = await _places(connection, these, {"provider": provider, "references": list(references)})
+    return set(found)
+
+
+async def _figures(connection: psycopg.AsyncConnection[Any], query: str, *, named_by: int) -> dict[Place, Figures]:
+    rows = await (await connection.execute(query.encode())).fetchall()
+    return {row[:named_by]: Figures(*row[named_by:]) for row in rows}
+
+
+async def _places(
+    connection: psycopg.AsyncConnection[Any], query: str, values: dict[str, Any]
+) -> dict[str, str | None]:
+    stores: dict[str, str] = {}  # each name once in memory, however many attempts a store has made
+    async with connection.cursor() as cursor:
+        rows = cursor.stream(query.encode(), values)
+        return {reference: store and stores.setdefault(store, store) async for reference, store in rows}
+
+
+@asynccontextmanager
+async def snapshot(database_url: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    """Open a read-only snapshot of all rows, as the owner of the tables. Raises ``Trouble``."""
+    try:
+        async with await psycopg.AsyncConnection.connect(
+            database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS, application_name="mpac_judge_of_sums"
+        ) as connection:
+            await connection.set_read_only(True)
+            await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+            await connection.execute("SET LOCAL row_security = off")
+            yield connection
+    except psycopg.Error as error:
+        said = str(error).strip().partition("\n")[0]
+        raise Trouble(f"The database can't be judged ({said}): is it up and at the newest schema?") from error

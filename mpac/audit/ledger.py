@@ -1,0 +1,114 @@
+"""The provider's ledger: every movement of money it really made, read over HTTP page by page."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from mpac.cli.errors import Trouble
+
+SANDBOX = "sandbox"
+"""What our books call the provider that shows its ledger."""
+
+UNAUTHORIZED = 401
+KINDS = ("charge", "reversal", "refund")
+TEXTS, NUMBERS = ("kind", "reference", "payment_id", "currency"), ("amount", "fee")
+PAGE = 5_000  # the most the provider gives at once
+TIMEOUT_SECONDS = 30
+MOST_SHOWN = 200  # characters of what is not a line
+
+
+@dataclass(slots=True)
+class Moved:
+    """What the provider moved for one payment, minor units."""
+
+    charges: int = 0
+    reversals: int = 0
+    charged: int = 0
+    reversed: int = 0
+    refunded: int = 0
+    currencies: set[str] = field(default_factory=set)
+    references: set[str] = field(default_factory=set)
+
+    def add(self, movement: dict[str, Any]) -> None:
+        """Count one line of the ledger."""
+        amount = int(movement["amount"])
+        self.currencies.add(movement["currency"])
+        self.references.add(movement["reference"])
+        if movement["kind"] == "charge":
+            self.charges += 1
+            self.charged += amount
+        elif movement["kind"] == "reversal":
+            self.reversals += 1
+            self.reversed += amount
+        else:
+            self.refunded += amount
+
+    @property
+    def net_charged(self) -> int:
+        """What was taken and not undone; refunds are a story of their own."""
+        return self.charged - self.reversed
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """All movements, by payment."""
+
+    movements: int
+    by_payment: dict[str, Moved]
+
+
+async def read_ledger(sandbox_url: str, *, control_key: str) -> Ledger:
+    """The whole ledger. Raises ``Trouble`` where the provider does not answer."""
+    by_payment: dict[str, Moved] = defaultdict(Moved)
+    count = 0
+    async for movement in movements(sandbox_url, control_key=control_key):
+        by_payment[movement["payment_id"]].add(movement)
+        count += 1
+    return Ledger(count, dict(by_payment))
+
+
+async def movements(sandbox_url: str, *, control_key: str) -> AsyncIterator[dict[str, Any]]:
+    """Every line of the ledger, oldest first. Raises ``Trouble`` where the provider does not answer."""
+    try:
+        async for movement in _movements(sandbox_url.rstrip("/"), control_key):
+            yield movement
+    except aiohttp.ClientResponseError as error:
+        if error.status != UNAUTHORIZED:
+            raise _hidden(sandbox_url, error) from error
+        raise Trouble(
+            f"The sandbox provider at {sandbox_url} refuses the control key: set MPAC_SANDBOX_CONTROL_KEY to its own."
+        ) from error
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise _hidden(sandbox_url, error) from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise Trouble(f"What the sandbox provider at {sandbox_url} shows is not a ledger: {error!r}") from error
+
+
+def _hidden(sandbox_url: str, error: Exception) -> Trouble:
+    return Trouble(
+        f"The sandbox provider at {sandbox_url} does not show its ledger ({type(error).__name__}): is it up?"
+    )
+
+
+async def _movements(url: str, control_key: str) -> AsyncIterator[dict[str, Any]]:
+    after: int | None = 0
+    headers = {"Authorization": f"Bearer {control_key}"}
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS), headers=headers) as session:
+        while after is not None:
+            params = {"after": str(after), "limit": str(PAGE)}
+            async with session.get(f"{url}/control/ledger", params=params, raise_for_status=True) as response:
+                page = await response.json()
+            for movement in page["data"]:
+                yield _checked(movement)
+            after = page["next"]
+
+
+def _checked(movement: dict[str, Any]) -> dict[str, Any]:
+    """Return a line of the ledger. Raises ``ValueError``, ``LookupError`` or ``TypeError`` if it is not one."""
+    is_line = movement["kind"] in KINDS and all(type(movement[name]) is str for name in TEXTS)
+    if not is_line or not all(type(movement[name]) is int for name in NUMBERS):
+        raise ValueError(f"a line of it is {str(movement)[:MOST_SHOWN]}")
+    return movement

@@ -1,0 +1,148 @@
+"""The judge of the provider's net (I15): settlements including adjustments are what the provider's own ledger says.
+
+Judged for each reference that the provider heard, per store and currency, fees deducted:
+
+| side     | of a reference                                                                                         |
+|----------|--------------------------------------------------------------------------------------------------------|
+| books    | its settlement lines, what is final and waits for a close, and every correction that was booked for it |
+| provider | what its ledger moved: charges less reversals and refunds, less the fees that it kept                  |
+
+| they differ, and                                                              | then                                      |
+|-------------------------------------------------------------------------------|-------------------------------------------|
+| its payment or refund is not final                                            | set aside: it may have moved money or not |
+| a correction was booked, and the books agree with the provider's statement    | named: the statement differs              |
+| anything else                                                                 | broken                                    |
+
+``sums`` compares the same books without corrections. It therefore cannot find a correction for money that the books already
+had, which this judge does. Our books are read first and the ledger after.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mpac.audit.books import snapshot
+from mpac.audit.ledger import SANDBOX, movements
+
+SENTENCE = "Settlements with their corrections are the provider's net, reference by reference."
+SIGNS = {"charge": 1, "reversal": -1, "refund": -1}
+
+Place = tuple[str, str]
+"""A store and a currency."""
+
+_HELD = """
+    -- held: lines and corrections by the attempt that they are about, and what waits for a close
+    SELECT store_id, currency, coalesce(our_reference, (
+               SELECT min(o.our_reference) FROM settlement_lines o WHERE o.store_id = l.store_id AND o.provider = l.provider
+               AND o.kind <> 'adjustment' AND l.our_reference IS NULL AND o.provider_reference = l.provider_reference)),
+           sum(amount - fee)::bigint, coalesce(sum(amount) FILTER (WHERE kind = 'adjustment'), 0)::bigint
+    FROM settlement_lines l WHERE provider = %(provider)s GROUP BY 1, 2, 3
+    UNION ALL
+    SELECT store_id, currency, id || ':' || attempts, captured_amount - fee, 0 FROM payments
+    WHERE provider = %(provider)s AND completed_at IS NOT NULL AND settlement_id IS NULL
+    UNION ALL
+    SELECT store_id, currency, id || ':' || attempts, -amount - fee, 0 FROM refunds
+    WHERE provider = %(provider)s AND completed_at IS NOT NULL AND settlement_id IS NULL
+"""
+_ATTEMPTS = """
+    SELECT a.reference, p.store_id, p.status IN ('pending', 'processing') FROM payment_attempts a
+    JOIN payments p ON p.id = a.payment_id WHERE a.provider = %(provider)s
+    UNION ALL
+    SELECT a.reference, r.store_id, r.status IN ('pending', 'processing') FROM refund_attempts a
+    JOIN refunds r ON r.id = a.refund_id WHERE a.provider = %(provider)s
+"""
+_TOLD = """
+    -- told: what a statement of a last run said of the corrected references; a settlement's own lines lend a fee not told
+    WITH last_run AS (SELECT DISTINCT ON (settlement_id) settlement_id, statement_ids FROM reconciliation_runs
+                      ORDER BY settlement_id, number DESC),
+    fees AS (SELECT our_reference, currency, sum(fee) AS fee FROM settlement_lines
+             WHERE our_reference = ANY(%(references)s) GROUP BY 1, 2)
+    SELECT t.store_id, l.currency, l.our_reference, sum(CASE WHEN l.is_settled
+               THEN l.amount - coalesce(l.fee, f.fee, 0) ELSE 0 END)::bigint
+    FROM last_run r JOIN statements t ON t.id = ANY (r.statement_ids) JOIN statement_lines l ON l.statement_id = t.id
+    LEFT JOIN fees f ON f.our_reference = l.our_reference AND f.currency = l.currency
+    WHERE t.provider = %(provider)s AND l.our_reference = ANY(%(references)s)
+    GROUP BY t.settlement_id, t.store_id, l.currency, l.our_reference
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A reference for which the books and the provider's ledger differ."""
+
+    place: str
+    problem: str
+
+
+@dataclass(slots=True)
+class Books:
+    """Our side. ``held`` and ``corrected`` by place and reference, ``stores`` and ``is_open`` by reference."""
+
+    held: dict[tuple[Place, str], int] = field(default_factory=lambda: defaultdict(int))
+    corrected: dict[tuple[Place, str], int] = field(default_factory=lambda: defaultdict(int))
+    told: dict[tuple[Place, str], set[int]] = field(default_factory=lambda: defaultdict(set))
+    stores: dict[str, str] = field(default_factory=dict)
+    is_open: dict[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Net:
+    """The result: compared references, those set aside as open, those that follow their statement, and the broken ones."""
+
+    checked: int
+    set_aside: int
+    named: int
+    departures: tuple[Departure, ...]
+
+
+async def judge_net(*, database_url: str, sandbox_url: str, control_key: str = "") -> Net:
+    """Compare the books with the sandbox provider's ledger, reference by reference. Raises ``Trouble``."""
+    books = await _read_books(database_url)
+    moved: dict[tuple[Place, str], int] = defaultdict(int)
+    async for movement in movements(sandbox_url, control_key=control_key):
+        reference = movement["reference"]
+        if reference in books.stores:  # any other one is left to the judges of payments and of sums
+            place = (books.stores[reference], movement["currency"])
+            moved[place, reference] += SIGNS[movement["kind"]] * int(movement["amount"]) - int(movement["fee"])
+    return compare(books, moved)
+
+
+def compare(books: Books, moved: Mapping[tuple[Place, str], int]) -> Net:
+    """Compare the two sides, reference by reference."""
+    checked = set_aside = named = 0
+    departures: list[Departure] = []
+    for place, reference in sorted(books.held.keys() | moved.keys()):
+        if reference not in books.stores:
+            continue  # a correction for a line of theirs that quotes nothing of ours
+        if books.is_open[reference]:
+            set_aside += 1
+            continue
+        checked += 1
+        key = (place, reference)
+        held, net = books.held.get(key, 0), moved.get(key, 0)
+        if held == net:
+            continue
+        if books.corrected.get(key) and held in books.told.get(key, {0}):
+            named += 1
+            continue
+        said = f"{reference}: settlements with corrections hold {held}, the provider's ledger {net}"
+        departures.append(Departure(" ".join((*place, SANDBOX)), said))
+    return Net(checked, set_aside, named, tuple(departures))
+
+
+async def _read_books(database_url: str) -> Books:
+    books, provider = Books(), {"provider": SANDBOX}
+    async with snapshot(database_url) as connection:
+        for reference, store_id, is_open in await (await connection.execute(_ATTEMPTS.encode(), provider)).fetchall():
+            books.stores[reference], books.is_open[reference] = store_id, is_open
+        for store_id, currency, reference, held, corrected in await (
+            await connection.execute(_HELD.encode(), provider)
+        ).fetchall():
+            if reference is not None:
+                books.held[(store_id, currency), reference] += held
+                books.corrected[(store_id, currency), reference] += abs(corrected)
+        corrected_ones = sorted({reference for (_, reference), amount in books.corrected.items() if amount})
+        told = await connection.execute(_TOLD.encode(), {**provider, "references": corrected_ones})
+        for store_id, currency, reference, net in await told.fetchall():
+            books.told[(store_id, currency), reference].add(net)
+    return books

@@ -1,0 +1,48 @@
+"""Our payments as the second judge sees them: plain SQL, as the owner of the tables, all rows or an error."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import psycopg
+
+from mpac.cli.errors import Trouble
+
+CONNECT_TIMEOUT_SECONDS = 5
+
+AT_THIS_PROVIDER = """
+    SELECT id, status, amount + tip_amount, refunded_amount, refund_reserved, currency, provider = %(provider)s,
+           ARRAY(SELECT reference FROM payment_attempts WHERE payment_id = payments.id
+                 UNION ALL SELECT a.reference FROM refunds r JOIN refund_attempts a ON a.refund_id = r.id
+                 WHERE r.payment_id = payments.id)
+    FROM payments
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What we claim of a payment, minor units. ``references`` are the keys of its attempts, written before each call."""
+
+    id: str
+    status: str
+    due: int
+    refunded: int
+    refund_reserved: int
+    currency: str
+    is_at_provider: bool
+    references: list[str]
+
+
+async def read_claims(database_url: str, *, provider: str, ids: Collection[str] | None = None) -> dict[str, Claim]:
+    """All our payments by id, or those of ``ids``. Raises ``Trouble`` where the database is away."""
+    query = AT_THIS_PROVIDER + ("" if ids is None else " WHERE id = ANY(%(ids)s)")
+    try:
+        async with await psycopg.AsyncConnection.connect(
+            database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS, application_name="mpac_second_judge"
+        ) as connection:
+            await connection.set_read_only(True)
+            await connection.execute("SET LOCAL row_security = off")
+            found = await connection.execute(query, {"provider": provider, "ids": list(ids or ())})
+            return {row[0]: Claim(*row) for row in await found.fetchall()}
+    except psycopg.Error as error:
+        said = str(error).strip().partition("\n")[0]
+        raise Trouble(f"The database can't be judged ({said}): is it up and at the newest schema?") from error

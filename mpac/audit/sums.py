@@ -1,0 +1,125 @@
+"""The judge of sums: settlements, the ledger's accounts and the provider's own ledger say the same, to the unit.
+
+| rule      | by                         | is broken when                                                                   |
+|-----------|----------------------------|----------------------------------------------------------------------------------|
+| totals    | store, currency            | what closed settlements froze is not the sum of their lines                       |
+| accounts  | store, currency, provider  | lines, and what waits for one, are not what was booked and what the accounts hold |
+| movements | store, currency            | they are not what the provider says it charged, gave back and kept as its fee      |
+
+A difference of one unit anywhere is a difference of one unit here, whoever's it is; ``provider`` beside this names the
+payment. Money that moved for a payment or refund whose end we do not know yet is in neither of our books and set aside.
+Ours are read first and the provider's after, so that whatever was final then must be in it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mpac.audit.books import Books, Figures, Place, read_books, read_newer_places
+from mpac.audit.ledger import SANDBOX, movements
+
+NOBODY = "no store of ours"
+SENTENCES = {
+    "totals": "Closed settlements add up to what their lines add up to.",
+    "accounts": "The ledger's accounts add up to what was settled or waits for it.",
+    "movements": "The provider's own ledger adds up to the same, fees included.",
+}
+SAME_WORDS = {
+    "charge": lambda movement: Figures(taken=movement["amount"], fees=movement["fee"]),
+    "reversal": lambda movement: Figures(taken=-movement["amount"], fees=movement["fee"]),
+    "refund": lambda movement: Figures(given_back=movement["amount"], fees=movement["fee"]),
+}
+"""A movement as our figures. The provider writes amounts above zero, and the fee of a reversal below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A place where two books do not add up to the same."""
+
+    rule: str
+    place: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What was compared, by rule, and what differs. ``set_aside`` movements belong to what is still open."""
+
+    checked: dict[str, int]
+    set_aside: int
+    differences: tuple[Difference, ...]
+
+
+async def judge_sums(*, database_url: str, sandbox_url: str | None, control_key: str = "") -> Sums:
+    """Add up all books and compare them; the provider's only where it shows one. Raises ``Trouble``."""
+    books = await read_books(database_url, provider=SANDBOX if sandbox_url else None)
+    if not sandbox_url:
+        return compare(books, moved=None)
+    moved: dict[Place, Figures] = {}
+    strange: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    set_aside = 0
+    async for movement in movements(sandbox_url, control_key=control_key):
+        reference = movement["reference"]
+        if reference not in books.places:
+            strange[reference].append(movement)
+        elif (store_id := books.places[reference]) is None:
+            set_aside += 1
+        else:
+            _add(moved, store_id, movement)
+    newer = await read_newer_places(database_url, provider=SANDBOX, references=strange) if strange else set()
+    for reference, several in strange.items():
+        for movement in several if reference not in newer else ():
+            _add(moved, NOBODY, movement)
+    set_aside += sum(len(strange[reference]) for reference in newer)
+    return compare(books, moved=moved, set_aside=set_aside)
+
+
+def compare(books: Books, *, moved: dict[Place, Figures] | None, set_aside: int = 0) -> Sums:
+    """The comparison alone."""
+    at_provider = _without_provider(books.settled)
+    rules: dict[str, tuple[tuple[str, dict[Place, Figures]], tuple[str, dict[Place, Figures]]]] = {
+        "totals": (("settlements", books.totals), ("their lines", books.lines_of_closed)),
+        "accounts": (("settled or waiting", books.settled), ("the accounts", books.accounts)),
+    }
+    if moved is not None:
+        rules["movements"] = (("settled or waiting", at_provider), ("the provider", moved))
+    checked = {rule: len(ours[1].keys() | theirs[1].keys()) for rule, (ours, theirs) in rules.items()}
+    found = [difference for rule, sides in rules.items() for difference in _differences(rule, *sides)]
+    found += [
+        Difference("accounts", " ".join(place), f"there must be {figures.held}, and the accounts hold {held}")
+        for place, held in sorted(books.held.items())
+        if held != (figures := books.accounts[place]).held
+    ]
+    return Sums(checked, set_aside, tuple(found))
+
+
+def _differences(
+    rule: str, ours: tuple[str, dict[Place, Figures]], theirs: tuple[str, dict[Place, Figures]]
+) -> Iterator[Difference]:
+    (our_name, our_sums), (their_name, their_sums) = ours, theirs
+    for place in sorted(our_sums.keys() | their_sums.keys()):
+        pairs: Iterable[tuple[str, int, int]] = zip(
+            Figures._fields, our_sums.get(place, Figures()), their_sums.get(place, Figures()), strict=True
+        )
+        for name, one, other in pairs:
+            if one != other:
+                words = name.replace("_", " ")
+                yield Difference(
+                    rule, " ".join(place), f"{words}: {our_name} {one}, {their_name} {other} (minor units)"
+                )
+
+
+def _add(sums: dict[Place, Figures], store_id: str, movement: dict[str, Any]) -> None:
+    place = (store_id, movement["currency"])
+    more = SAME_WORDS[movement["kind"]](movement)
+    sums[place] = Figures(*(one + other for one, other in zip(sums.get(place, Figures()), more, strict=True)))
+
+
+def _without_provider(settled: dict[Place, Figures]) -> dict[Place, Figures]:
+    """What the provider should have moved: corrections of ours are none of its movements."""
+    return {
+        (store_id, currency): figures._replace(adjusted=0)
+        for (store_id, currency, provider), figures in settled.items()
+        if provider == SANDBOX
+    }

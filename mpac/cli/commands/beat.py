@@ -1,0 +1,19 @@
+"""`mpac beat`: the timetable. Several may run at once."""
+
+from pathlib import Path
+
+import click
+
+from mpac.cli.options import home_option
+from mpac.stack import commands
+from mpac.stack.attach import attached_environment, become
+from mpac.stack.services import SOURCES
+
+NEEDS = ["MPAC_DATABASE_URL", "MPAC_BROKER_URL"]
+
+
+@click.command()
+@home_option
+def beat(home: Path) -> None:
+    """Run the timetable in place of this process."""
+    become(commands.beat(), attached_environment(home, needs=NEEDS), source=SOURCES["beat"])

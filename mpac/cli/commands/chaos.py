@@ -1,0 +1,24 @@
+"""`mpac chaos`: the fault tests that take long and kill real processes."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from mpac.cli.child_process import run_patiently
+from mpac.cli.options import home_option
+from mpac.stack.home import ROOT
+
+LONG = ("tests/chaos", "-m", "long")
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
+@home_option
+def chaos(pytest_arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001 - every word takes --home
+    """Run the long fault tests, one at a time: each has the machine to itself.
+
+    PYTEST_ARGUMENTS narrow them down: `mpac chaos -k broker`. All of them take about an hour.
+    """
+    words = [sys.executable, "-m", "pytest", *LONG, *pytest_arguments]
+    sys.exit(run_patiently(words, cwd=ROOT))

@@ -1,0 +1,26 @@
+"""`mpac doctor`: look at this machine, and say what to do about each finding."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from mpac.cli.doctor_checks import QUESTIONS, answer
+from mpac.cli.options import home_option
+from mpac.stack.home import Home
+
+
+@click.command()
+@home_option
+def doctor(home: Path) -> None:
+    """Check this machine; exit code 1 if the local stack can't start on it."""
+    folder = Home(home.absolute())
+    findings = {name: answer(ask, folder) for name, ask in QUESTIONS.items()}
+    for name, finding in findings.items():
+        mark = "NO" if finding.fatal else "note" if finding.advice else "ok"
+        click.echo(f"{mark:<5} {name:<13} {finding.said}")
+        if finding.advice:
+            click.echo(f"{'':<19} → {finding.advice}")
+    fatal = [name for name, finding in findings.items() if finding.fatal]
+    click.echo(f"To be settled first: {', '.join(fatal)}." if fatal else "`python3 run.py up` can start here.")
+    sys.exit(1 if fatal else 0)

@@ -1,0 +1,30 @@
+"""`mpac flower`: the window on workers and tasks, behind a password."""
+
+from pathlib import Path
+
+import click
+
+from mpac.cli.options import home_option, port_option
+from mpac.stack import commands
+from mpac.stack.attach import attached_environment, become
+from mpac.stack.environment import FLOWER_USER
+from mpac.stack.ports import BASE
+from mpac.stack.services import SOURCES
+
+NEEDS = ["MPAC_BROKER_URL", "MPAC_FLOWER_PASSWORD"]
+
+
+@click.command()
+@port_option(BASE + 1)
+@click.option("--operate", is_flag=True, help="Let it also stop workers and revoke tasks; read-only otherwise.")
+@home_option
+def flower(host: str, port: int, *, operate: bool, home: Path) -> None:
+    """Run Flower in place of this process, for user MPAC_FLOWER_USER with MPAC_FLOWER_PASSWORD.
+
+    Its /metrics and /healthcheck are open to whoever reaches the port: keep it on a private network.
+    """
+    environment = attached_environment(home, needs=NEEDS)
+    user = environment.get("MPAC_FLOWER_USER", FLOWER_USER)
+    login = commands.flower_variables(user, environment["MPAC_FLOWER_PASSWORD"])
+    command = commands.flower(host=host, port=port, mode="operate" if operate else "read-only")
+    become(command, {**environment, **login}, source=SOURCES["flower"])

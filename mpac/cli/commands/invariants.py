@@ -1,0 +1,84 @@
+"""`mpac invariants`: every rule about money over the whole database, by all auditors, and what is still open."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from mpac.audit.report import Proof, State, as_json, as_problems, as_table, prove
+from mpac.cli.exit_codes import BROKEN, HOLDS, NOT_CHECKED, UNSURE, MeaningfulTrouble, trouble_means
+from mpac.cli.options import home_option
+from mpac.stack.attach import attach
+
+NEEDS = ["MPAC_DATABASE_URL", "MPAC_BROKER_URL"]
+NARROWEST = 100  # columns, where the output is no terminal
+
+
+@click.command()
+@click.option("--rules", "with_rules", is_flag=True, help="Print each rule and how much it looked at.")
+@click.option("--json", "as_data", is_flag=True, help="Print everything as JSON.")
+@home_option
+def invariants(*, with_rules: bool, as_data: bool, home: Path) -> None:
+    """Check every rule about money, and tell what is open, in doubt or waiting for a person.
+
+    The first auditor reads our database. The second, which shares no code with it, compares our payments with the sandbox
+    provider's own ledger, where there is a sandbox provider. The last adds up settlements, our ledger and the provider's.
+
+    \b
+    Exit codes:
+      0   no rule is broken, and nothing is in doubt or waits for a person
+      1   a rule is broken
+      2   the command was called wrongly
+      3   no rule is broken, but an outcome is unknown, or something waits for a person: a payment or
+          refund in review, a refund to give back by hand, a dead letter
+      4   it could not be checked: the database is away, the provider's ledger can't be read …
+      70  a bug of this command, with its traceback
+
+    Payments and refunds that are merely open are shown and change nothing.
+    """
+    with trouble_means(NOT_CHECKED):
+        attach(home, needs=NEEDS)
+        sandbox_url = os.environ.get("MPAC_SANDBOX_URL", "")
+        key = os.environ.get("MPAC_SANDBOX_CONTROL_KEY", "")
+        proof = asyncio.run(prove(sandbox_url=sandbox_url, control_key=key))
+    code = exit_code(proof)
+    if as_data:
+        click.echo(json.dumps({**as_json(proof), "exit_code": code}, indent=2))
+    else:
+        show(proof, with_rules=with_rules, sandbox_url=sandbox_url)
+    if proof.unchecked:
+        raise MeaningfulTrouble(" ".join(proof.unchecked), code)
+    sys.exit(code)
+
+
+def exit_code(proof: Proof) -> int:
+    """Return the exit code for what was found."""
+    if proof.rules(State.BROKEN):
+        return BROKEN
+    if proof.unchecked:
+        return NOT_CHECKED
+    return HOLDS if proof.waiting.is_settled else UNSURE
+
+
+def show(proof: Proof, *, with_rules: bool, sandbox_url: str) -> None:
+    """Print the verdict, the violations, what was looked at and what is not over."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, NARROWEST)
+    if with_rules:
+        console.print(as_table(proof.verdicts))
+        console.print()
+    for line in as_problems(proof.verdicts):
+        console.print(line, style="red", markup=False)
+    console.print(proof.in_a_sentence(), style="bold")
+    console.print(proof.looked_at_in_a_sentence())
+    for line in proof.waiting.lines():
+        console.print(line, markup=False)
+    if not sandbox_url:
+        console.print("There is no sandbox provider here, so only our own books could be checked.")
+    if not with_rules:
+        console.print("`--rules` lists every rule.", style="dim")

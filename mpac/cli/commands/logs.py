@@ -1,0 +1,61 @@
+"""`mpac logs`: what the processes of a stack have written, also after its end."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from mpac.cli.options import home_option
+from mpac.stack.home import Home
+from mpac.stack.log_files import Following, choose_logs, last_lines
+from mpac.stack.log_lines import Line, Painter, as_json
+from mpac.stack.runfile import is_running
+from mpac.stack.screen import encoded, is_coloured, own_output, reader_is_gone
+
+MOST_LINES = 1_000_000
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--follow", "-f", is_flag=True, help="Show what is appended until Ctrl-C, also over restarts.")
+@click.option(
+    "--lines",
+    "-n",
+    "count",
+    type=click.IntRange(0, MOST_LINES),
+    default=100,
+    show_default=True,
+    help="How many of the last lines.",
+)
+@click.option("--json", "as_data", is_flag=True, help="Print one JSON object per line, with the process in it.")
+@home_option
+def logs(names: Sequence[str], *, follow: bool, count: int, as_data: bool, home: Path) -> None:
+    """Show the last log lines of the processes NAME, else of all, in the order of time.
+
+    NAME is a process as `mpac status` names it, `supervisor`, or `worker` for all workers. The stack need not run.
+    """
+    folder = Home(home.absolute())
+    chosen = choose_logs(folder, names)
+    painted = as_json if as_data else Painter(is_coloured=is_coloured(own_output())).paint
+    following = Following(folder, chosen if names else None) if follow else None  # from before what is shown first
+    _show(last_lines(folder, chosen, count), painted)
+    if following is None:
+        return
+    if sys.stderr.isatty() and not is_running(folder):
+        click.echo("mpac: No stack runs there now; new lines are shown as they come. Ctrl-C ends this.", err=True)
+    try:
+        for lines in following.lines():
+            _show(lines, painted)
+    except KeyboardInterrupt:
+        return  # the usual end of it
+
+
+def _show(lines: Sequence[Line], painted: Callable[[Line], str]) -> None:
+    """Print the lines. Raises ``BrokenPipeError`` as soon as nobody reads them any more, even if there are none."""
+    if reader_is_gone(own_output()):
+        raise BrokenPipeError
+    rest = encoded(painted(line) for line in lines)
+    while rest:
+        rest = rest[os.write(own_output(), rest) :]

@@ -1,0 +1,33 @@
+"""`mpac reset`: stop the stack and delete everything it stored."""
+
+from pathlib import Path
+
+import click
+
+from mpac.cli.options import home_option
+from mpac.stack.detach import stop_other
+from mpac.stack.home import Home, empty_home
+from mpac.stack.outside import forget
+from mpac.stack.runfile import clear_leftovers, only_one
+
+
+@click.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@home_option
+def reset(*, yes: bool, home: Path) -> None:
+    """Stop the stack and delete its database, broker, ledger of the sandbox, keys and logs."""
+    folder = Home(home.absolute())
+    if not folder.path.exists():
+        click.echo(f"There is nothing in {folder.path}.")
+        return
+    if not yes:
+        click.confirm(f"Delete everything the local stack stored in {folder.path}?", abort=True)
+    stop_other(folder)
+    if folder.is_marked:
+        with only_one(folder):
+            clear_leftovers(folder)
+            forget(folder)
+            empty_home(folder)
+    else:
+        empty_home(folder)  # refuses, and says why
+    click.echo(f"Deleted what was in {folder.path}.")

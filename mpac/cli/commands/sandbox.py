@@ -1,0 +1,28 @@
+"""`mpac sandbox`: the stand-in provider, with its own ledger in its own store."""
+
+from pathlib import Path
+
+import click
+
+from mpac.cli.options import home_option, port_option
+from mpac.stack import commands
+from mpac.stack.attach import attached_environment, become
+from mpac.stack.environment import CONTROL_KEY_VARIABLE
+from mpac.stack.home import open_home, private_folder
+from mpac.stack.ports import BASE
+from mpac.stack.secrets import load_secrets
+from mpac.stack.services import SOURCES
+
+
+@click.command()
+@port_option(BASE + 2)
+@click.option("--store", type=click.Path(path_type=Path, file_okay=False), help="Its folder; else in the state folder.")
+@home_option
+def sandbox(*, host: str, port: int, store: Path | None, home: Path) -> None:
+    """Run the sandbox provider in place of this process."""
+    folder = store.absolute() if store else private_folder(open_home(home).sandbox)
+    command = commands.sandbox(host=host, port=port, store=str(folder))
+    environment = attached_environment(home)
+    if store is None:  # elsewhere the sandbox generates a key in its store if none is given
+        environment.setdefault(CONTROL_KEY_VARIABLE, load_secrets(open_home(home))["sandbox_control_key"])
+    become(command, environment, source=SOURCES["sandbox"])

@@ -1,0 +1,84 @@
+"""`mpac status`: what runs, where, and whether it is ready."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from mpac.cli.options import home_option
+from mpac.stack.clock.mention import HALF_MOVED, ahead_written, clock_of
+from mpac.stack.database_profile import MOVABLE
+from mpac.stack.heard import ask_health, complaints, heard_processes, queue_lines
+from mpac.stack.home import Home, command, near_home
+from mpac.stack.runfile import RunInfo, birth, read_run, unreadable
+
+URLS = {  # which URL a process serves
+    "postgres": "database_url",
+    "valkey": "broker_url",
+    "sandbox": "sandbox_url",
+    "api": "api_url",
+    "flower": "flower_url",
+}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print run.json.")
+@home_option
+def status(*, as_json: bool, home: Path) -> None:
+    """Show the processes of the stack and its queues; exit code 1 if none runs, or one is not ready, deaf or silent."""
+    folder = Home(home.absolute())
+    info = read_run(folder)
+    if info is None:
+        click.echo("{}" if as_json else _nothing(folder))
+        sys.exit(1)
+    clock = clock_of(info)
+    info["ahead_seconds"] = clock.ahead_seconds
+    health = ask_health(info)
+    wrong = complaints(info, health) + ([HALF_MOVED] if clock.is_half_moved else [])
+    lines = [*table(info, heard_processes(health)), *queue_lines(health), *wrong]
+    click.echo(json.dumps(info, indent=2) if as_json else "\n".join(lines))
+    sys.exit(0 if is_well(info) and not wrong else 1)
+
+
+def _nothing(home: Home) -> str:
+    """Return what to say where run.json names no stack: it may be starting, or there may be none."""
+    none = f"No stack runs in {home.path}: start one with `{command('up', home.path)}`.{near_home(home.path)}"
+    return unreadable(home) or none
+
+
+def is_well(info: RunInfo) -> bool:
+    """Whether everything that was started is there and ready."""
+    return bool(info.get("complete")) and set(info["names"]) == set(info["ready"]) and not info.get("stopping")
+
+
+def table(info: RunInfo, heard: Mapping[str, tuple[str, str]] | None = None) -> list[str]:
+    """One line per process. ``heard``: the state of workers and beat, and since when they were last heard."""
+    lines = [f"{'process':<20} {'pid':>8}  {'state':<10} {'heard':<8} where"]
+    for name in ["supervisor", *info["names"]]:
+        pid = info["pids"].get(name)
+        where = info.get(URLS.get(name, ""), "")
+        state, (silence, since) = _state(name, info), (heard or {}).get(name, ("heard", ""))
+        if state == "ready" and silence != "heard":
+            state = silence
+        lines.append(f"{name:<20} {pid or '-':>8}  {state:<10} {since:<8} {where}".rstrip())
+    user, password = info["flower_auth"]
+    if info["flower_url"]:
+        lines.append(f"Flower asks for user {user}, password {password}.")
+    if info.get("ahead_seconds"):
+        lines.append(ahead_written(info["ahead_seconds"]))
+    if info.get("realm") == MOVABLE.database:
+        lines.append("This is the demonstration's stack, which moves its clock.")
+    if info.get("stopping"):
+        lines.append("The stack is stopping.")
+    elif not info.get("complete"):
+        lines.append("The stack is still starting.")
+    return lines
+
+
+def _state(name: str, info: RunInfo) -> str:
+    pid = info["pids"].get(name)
+    if pid is None or (birth(pid) == "" and Path("/proc/self").exists()):
+        return "done" if name in info["ready"] else "down"
+    return "ready" if name in info["ready"] or name == "supervisor" else "starting"

@@ -1,0 +1,35 @@
+"""`mpac token`: a user's token for development."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from mpac.cli.errors import Trouble
+from mpac.cli.options import OneOf, home_option
+from mpac.stack.attach import attach
+from mpac.stack.home import Home
+
+ROLES = ("staff", "store_manager", "merchant_admin", "psp_admin", "system_op")
+NEEDS = ("MPAC_DATABASE_URL", "MPAC_BROKER_URL", "MPAC_SECRET_KEY")
+
+
+@click.command()
+@click.option("--role", type=OneOf(ROLES), required=True, help="What the user may do.")
+@click.option("--merchant", metavar="ID", help="Whose user it is; without it the merchant made last.")
+@click.option("--store", metavar="ID", help="Which store's; without it the merchant's store made last.")
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True, max=24 * 365), default=12, show_default=True)
+@home_option
+def token(role: str, *, merchant: str | None, store: str | None, hours: float, home: Path) -> None:
+    """Print a user's token, signed with the state folder's own key, and nothing else."""
+    from mpac.devtools.find_tenant import find_tenant  # noqa: PLC0415 - `mpac --help` shall not wait for the product
+    from mpac.devtools.user_tokens import Tenant, UserTokens  # noqa: PLC0415 - as above
+
+    tokens = UserTokens(Home(home.absolute()))
+    tenant = Tenant()
+    if role != "system_op":
+        attach(home, needs=NEEDS)
+        tenant = asyncio.run(find_tenant(merchant_id=merchant, store_id=store))
+    if role in ("staff", "store_manager") and not tenant.store_id:
+        raise Trouble("This merchant has no store: make one with POST /api/v1/stores or `python3 run.py seed`.")
+    click.echo(tokens.issue(role, tenant, hours=hours))

@@ -1,0 +1,166 @@
+"""`mpac up`: the whole stack in the foreground, or in the background with --detach."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from mpac.cli.errors import Trouble
+from mpac.cli.options import OneOf, home_option
+from mpac.stack.clock.mention import ahead_written, clock_of
+from mpac.stack.database_profile import MOVABLE, ORDINARY, Realm
+from mpac.stack.detach import join_or_start
+from mpac.stack.differences import differences
+from mpac.stack.enter_key import watch_enter
+from mpac.stack.environment import HIDDEN, without_password
+from mpac.stack.home import command, open_home
+from mpac.stack.local import LocalStack
+from mpac.stack.output import ConsoleOutput
+from mpac.stack.runfile import RunInfo, is_running, runs_already
+from mpac.stack.services import EVERYTHING, missing_parts
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+MOST_WORKERS = 64
+HINT = "Press Enter to see this again, Ctrl-C to stop."
+
+
+@click.command()
+@click.option("--workers", type=click.IntRange(1, MOST_WORKERS), default=1, show_default=True, help="Payment workers.")
+@click.option(
+    "--ports",
+    default="auto",
+    show_default=True,
+    metavar="auto|free|BASE",
+    help="BASE: API there, Flower, sandbox, PostgreSQL, Valkey on the next four. auto: 8800, or free ones if taken.",
+)
+@click.option("--detach", is_flag=True, help="Start in the background, return when all is ready; `mpac down` stops it.")
+@click.option("--only", multiple=True, type=OneOf(EVERYTHING), help="Only these parts; may be given repeatedly.")
+@click.option(
+    "--movable-clock",
+    is_flag=True,
+    help="The demonstration's own database and provider, whose clocks it has moved ahead.",
+)
+@click.option("--background", is_flag=True, hidden=True, help="What --detach starts: its output is logs/up.log.")
+@home_option
+def up(
+    workers: int, ports: str, *, detach: bool, only: tuple[str, ...], movable_clock: bool, background: bool, home: Path
+) -> None:
+    """Start everything and show its output until Ctrl-C.
+
+    MPAC_DATABASE_URL, MPAC_BROKER_URL and MPAC_SANDBOX_URL, where set, are used instead of servers of our own.
+    """
+    realm = MOVABLE if movable_clock else ORDINARY
+    if detach:
+        given = click.get_current_context().get_parameter_source
+        asked = {name for name in ("workers", "ports") if given(name) is not ParameterSource.DEFAULT}
+        differs = partial(
+            differences,
+            workers=workers if "workers" in asked else None,
+            ports=ports if "ports" in asked else None,
+            only=only,
+            realm=realm,
+        )
+        _detach(home, differs)
+        return
+    if is_running(open_home(home)):
+        raise Trouble(runs_already(open_home(home)))
+    output = ConsoleOutput(open_home(home), follows=not background)
+    try:
+        asyncio.run(_run(home, output, workers=workers, ports=ports, only=only, realm=realm))
+    finally:
+        output.close()
+
+
+def _detach(home: Path, differs: Callable[[RunInfo], list[str]]) -> None:
+    """Start a stack in the background, or find the one that runs; say where it is, and what of it is not as asked for."""
+    info, is_new = join_or_start(home, sys.argv[1:])
+    if not is_new:
+        info["ahead_seconds"] = clock_of(info).ahead_seconds
+        click.echo(f"A stack runs in {home.absolute()} already (pid {info['pids']['supervisor']}).")
+    click.echo("\n".join(summary(info, secret=is_terminal())))
+    found = [] if is_new else differs(info)
+    if found:
+        click.echo(f"It was started otherwise: {'; '.join(found)}. Stop it first to change that.")
+    click.echo(f"Stop it with `{command('down', home)}`.")
+
+
+async def _run(
+    home: Path, output: ConsoleOutput, *, workers: int, ports: str, only: Sequence[str], realm: Realm
+) -> None:
+    wanted = only or EVERYTHING
+    missing = {} if only else missing_parts(wanted)
+    for part, file in missing.items():
+        output.say("mpac", f"{part} is left out: {file} is not in this checkout.")
+    stopped = asyncio.Event()
+    stack = LocalStack(
+        home,
+        ports=ports,
+        workers=workers,
+        parts=[part for part in wanted if part not in missing],
+        output=output,
+        realm=realm,
+    )
+    starting = asyncio.create_task(stack.__aenter__())
+    loop = asyncio.get_running_loop()
+    for number in STOPPING:
+        loop.add_signal_handler(number, _stop, stopped, starting)
+    try:
+        await starting
+    except asyncio.CancelledError:
+        return
+    try:
+        _say_where(stack, output)
+        await stopped.wait()
+        output.say("mpac", "stopping; what is in hand is finished first.", level="INFO")
+    finally:
+        await stack.__aexit__(None, None, None)
+
+
+def _say_where(stack: LocalStack, output: ConsoleOutput) -> None:
+    """Show the addresses: to a person again at each Enter, since the lines of the processes push them away."""
+    output.report("\n".join(summary(stack.info(), secret=output.is_terminal)), "stack.ready", addresses(stack.info()))
+    if output.is_terminal and watch_enter(lambda: output.print("\n".join([*summary(stack.info(), secret=True), HINT]))):
+        output.print(HINT)
+
+
+def addresses(info: RunInfo) -> dict[str, str]:
+    """Return the addresses for a program, without passwords: it finds those in run.json."""
+    return {name: without_password(value) for name, value in info.items() if name.endswith("_url") and value}
+
+
+def summary(info: RunInfo, *, secret: bool) -> list[str]:
+    """Return the addresses of the stack's parts. Passwords only with ``secret``, because output is often kept in a file."""
+    user, password = info["flower_auth"]
+    rows = {
+        "API": info["api_url"],
+        "API documentation": f"{info['api_url']}/docs" if info["api_url"] else "",
+        "Flower": f"{info['flower_url']}  (user {user}, password {password if secret else HIDDEN})"
+        if info["flower_url"]
+        else "",
+        "Sandbox provider": info["sandbox_url"],
+        "Database": info["database_url"] if secret else without_password(info["database_url"]),
+        "Broker": info["broker_url"] if secret else without_password(info["broker_url"]),
+    }
+    lines = ["Ready. Rate limits are off, since this is a stack to try and to load."]
+    lines += [f"  {name:<18} {value}" for name, value in rows.items() if value]
+    if not secret:
+        lines.append(f"`python3 run.py status` shows the passwords that are {HIDDEN} here.")
+    if info["ahead_seconds"]:
+        lines.append(ahead_written(info["ahead_seconds"]))
+    return lines
+
+
+def is_terminal() -> bool:
+    """Return whether the output goes to a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def _stop(stopped: asyncio.Event, starting: "asyncio.Task[LocalStack]") -> None:
+    stopped.set()
+    if not starting.done():
+        starting.cancel()

@@ -1,0 +1,42 @@
+"""Exit codes of commands whose end has more than two meanings, so that a script can tell them apart.
+
+1 is kept for "a rule is broken" there: it is what a caller that knows no other code takes for the worst.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mpac.cli.error_messages import explain
+from mpac.cli.errors import Trouble, WrongUsage
+
+HOLDS = 0
+BROKEN = 1
+# 2 is click's: the command was called wrongly
+UNSURE = 3  # no rule is broken, but something is not known or not finished
+NOT_CHECKED = 4  # the command could not do its work: the database is away, no stack is up …
+NOT_PROVEN = 5  # a rule that had to be exercised looked at nothing
+BUG = 70  # a failure of the program itself, with its traceback (sysexits.h: EX_SOFTWARE)
+
+
+class MeaningfulTrouble(Trouble):
+    """A trouble whose exit code the command has chosen."""
+
+    def __init__(self, sentence: str, exit_code: int) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+
+
+@contextmanager
+def trouble_means(exit_code: int) -> Iterator[None]:
+    """Give every trouble that can be explained this exit code, but for a wrong call. Raises ``Trouble``."""
+    try:
+        yield
+    except WrongUsage:
+        raise
+    except Trouble as trouble:
+        raise MeaningfulTrouble(str(trouble), exit_code) from trouble
+    except Exception as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        raise MeaningfulTrouble(sentence, exit_code) from error

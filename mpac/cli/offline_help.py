@@ -1,0 +1,120 @@
+"""Answer what needs no environment: help, a mistyped command, a mistyped option. Standard library only.
+
+`run.py` calls ``answer`` before it installs anything; `python -m mpac` shares the spelling rules. The texts and options of the
+commands are in ``help.json``, which `python3 run.py docs` renders from click and `docs --check` compares.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mpac.cli.commands import HELP
+
+RENDERED = Path(__file__).with_name("help.json")
+GENERAL = "mpac"  # the entry of help.json for the command line as a whole
+HELP_OPTIONS = ("-h", "--help")
+USAGE_ERROR = 2
+OTHER_NAMES = {  # what other tools call it
+    "up": ("start", "run", "serve", "launch", "begin"),
+    "down": ("stop", "halt", "kill", "quit", "end"),
+    "status": ("ps", "info", "state", "list", "ls"),
+    "clock": ("time", "date", "now"),
+    "reset": ("clean", "destroy", "delete", "rm"),
+    "doctor": ("check", "diagnose", "install", "setup"),
+    "logs": ("tail", "output"),
+    "test": ("pytest", "ci"),
+}
+CUTOFF = 0.6
+
+
+def answer(words: Sequence[str]) -> tuple[int, str] | None:
+    """Return the exit code and the text for ``words``, or ``None`` if the command itself has to run."""
+    words = with_help_option(words)
+    if not words or words[0] in HELP_OPTIONS:
+        return 0, "\n".join(_rendered().get(GENERAL, {}).get("help") or [f"{word:<11} {HELP[word]}" for word in HELP])
+    command = words[0]
+    if command.startswith("-"):
+        return USAGE_ERROR, option_first(words)
+    if command not in HELP:
+        return USAGE_ERROR, unknown("command", command, HELP)
+    known = _rendered().get(command)
+    if known is None:
+        return None
+    before_dashes = words[1 : words.index("--")] if "--" in words else words[1:]
+    if any(word in known["help_options"] for word in before_dashes):
+        return 0, "\n".join(known["help"])
+    wrong = None if known["passes_on"] else _wrong_option(before_dashes, known["options"])
+    return None if wrong is None else (USAGE_ERROR, wrong)
+
+
+def with_help_option(words: Sequence[str]) -> list[str]:
+    """Return ``help``, ``help COMMAND`` and no words at all as what they mean: ``--help``, ``COMMAND --help``."""
+    if not words:
+        return ["--help"]
+    if words[0] == "help":
+        return [*words[1:2], "--help"]
+    return list(words)
+
+
+def unknown(kind: str, said: str, known: Iterable[str]) -> str:
+    """Return a sentence about a name that does not exist: the nearest one, and all that there are."""
+    names = list(known)
+    near = nearest(said, names)
+    guess = f" Did you mean `{near}`?" if near else ""
+    return f"No such {kind} {said!r}.{guess} There are: {', '.join(names)}."
+
+
+def nearest(said: str, known: Iterable[str]) -> str | None:
+    """Return the name in ``known`` that ``said`` is probably a misspelling of."""
+    names = {name.lower(): name for name in known}
+    said = said.lower()
+    for name, others in OTHER_NAMES.items():
+        if said in others and name in names:
+            return names[name]
+    for name, exact in names.items():
+        if sorted(name) == sorted(said) or (len(said) > 1 and name.startswith(said)):
+            return exact
+    found = difflib.get_close_matches(said, names, n=1, cutoff=CUTOFF)
+    return names[found[0]] if found else None
+
+
+def option_first(words: Sequence[str]) -> str:
+    """Return a sentence about options that stand before the command, with the order that works."""
+    command = next((word for word in words if word in HELP), None)
+    if command is None:
+        return f"A command has to come first, and {words[0]!r} is an option. There are: {', '.join(HELP)}."
+    place = words.index(command)
+    ordered = " ".join([command, *words[:place], *words[place + 1 :]])
+    return f"Options follow the command: `{ordered}`."
+
+
+def _rendered() -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(RENDERED.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # an incomplete checkout still answers with the table
+        return {}
+    return found
+
+
+def _wrong_option(words: Sequence[str], options: dict[str, Any]) -> str | None:
+    """Return what is wrong with the first mistyped long option or value of one.
+
+    ``options`` tells for each whether a value follows, or lists the possible values.
+    """
+    following = iter(words)
+    for word in following:
+        name, has_value, value = word.partition("=")
+        if not word.startswith("--"):
+            continue
+        if name not in options:
+            near = nearest(name, options)
+            return f"No such option {name!r}." + (f" Did you mean `{near}`?" if near else "")
+        if options[name] and not has_value:
+            value = next(following, "")
+        if isinstance(options[name], list) and value not in options[name]:
+            return unknown(f"value of {name}", value, options[name])
+    return None

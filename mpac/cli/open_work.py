@@ -1,0 +1,96 @@
+"""What is not over: payments and refunds that are open, in doubt or in review, refunds to give back, dead letters.
+
+No rule is broken by any of it. Open ones are in progress; all others have an unknown outcome or wait for a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from mpac.cli.money_text import money
+
+if TYPE_CHECKING:  # the product's imports take a second
+    from workflows.ops.overview import Overview
+
+GROUPS = {"open": "Open", "in_doubt": "In doubt", "needs_review": "In review", "needs_action": "To give back by hand"}
+"""The overview's columns → what people call these payments and refunds."""
+
+ENTITIES = {"payment": "payment(s)", "refund": "refund(s)"}
+AGES = ((86_400, "d"), (3_600, "h"), (60, "min"))
+WIDEST = max(map(len, GROUPS.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Payments or refunds of one group and currency; the amount in minor units."""
+
+    entity: str
+    currency: str
+    count: int
+    amount: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The parts of each group, and the dead letters."""
+
+    groups: dict[str, list[Part]]
+    dead_letters: int
+    dead_letters_oldest_seconds: float
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every outcome is known and nothing waits for a person; what is merely open does not count."""
+        return not self.dead_letters and not any(self.groups[name] for name in GROUPS if name != "open")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the same for machines."""
+        letters = {"count": self.dead_letters, "oldest_seconds": self.dead_letters_oldest_seconds}
+        return {
+            **{name: [asdict(part) for part in parts] for name, parts in self.groups.items()},
+            "dead_letters": letters,
+        }
+
+    def lines(self) -> list[str]:
+        """Return one line for each group."""
+        letters = (
+            f"{self.dead_letters:,}, oldest {age(self.dead_letters_oldest_seconds)}" if self.dead_letters else "none"
+        )
+        said = {GROUPS[name]: _in_words(parts) for name, parts in self.groups.items()} | {"Dead letters": letters}
+        return [f"{name + ':':<{WIDEST + 1}} {words}" for name, words in said.items()]
+
+
+def waiting_in(overview: Overview) -> Waiting:
+    """Add up the overview's rows by currency."""
+    return Waiting(
+        {name: list(_parts(overview, name)) for name in GROUPS},
+        overview.dead_letters,
+        overview.dead_letters_oldest_seconds,
+    )
+
+
+def _parts(overview: Overview, group: str) -> Iterable[Part]:
+    for entity, currency in sorted({(row.entity, row.currency) for row in overview.open}):
+        rows = [row for row in overview.open if (row.entity, row.currency) == (entity, currency)]
+        if count := sum(getattr(row, group) for row in rows):
+            amount = sum(getattr(row, f"{group}_amount") for row in rows)
+            yield Part(entity, currency, count, amount, max(getattr(row, f"{group}_oldest_seconds") for row in rows))
+
+
+def _in_words(parts: list[Part]) -> str:
+    said = [
+        f"{part.count:,} {ENTITIES[part.entity]}, {money(part.amount, part.currency)}, oldest {age(part.oldest_seconds)}"
+        for part in parts
+    ]
+    return "; ".join(said) or "none"
+
+
+def age(seconds: float) -> str:
+    """Return a duration in its largest whole unit: 40 s, 2 min, 3 h, 5 d."""
+    for length, unit in AGES:
+        if seconds >= length:
+            return f"{seconds // length:,.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,59 @@
+"""A connection to the database for what the demonstration looks up or moves there. It is opened again when it is lost."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import psycopg
+
+from mpac.demo.retry import PassingFailure, persist
+
+CONNECT_TIMEOUT_SECONDS = 10
+
+
+class Onlooker:
+    """Runs single statements, each of which may be repeated without harm."""
+
+    def __init__(self, database_url: str, *, name: str, is_read_only: bool) -> None:
+        self._url = database_url
+        self._name = name
+        self._is_read_only = is_read_only
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+
+    @classmethod
+    async def open(cls, database_url: str, *, name: str, is_read_only: bool = True) -> Self:
+        """Connect. Raises ``NotInTime``."""
+        onlooker = cls(database_url, name=name, is_read_only=is_read_only)
+        await onlooker.rows("SELECT 1")
+        return onlooker
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Run a statement and return its rows. Raises ``NotInTime`` if the database stays away."""
+        _, found = await persist(lambda: self._once(query, values), what=f"a statement of {self._name}")
+        return found
+
+    async def change(self, query: str, values: Sequence[Any]) -> int:
+        """Run a statement and return how many rows it changed. Raises ``NotInTime`` if the database stays away."""
+        count, _ = await persist(lambda: self._once(query, values), what=f"a statement of {self._name}")
+        return count
+
+    async def _once(self, query: str, values: Sequence[Any]) -> tuple[int, list[Any]]:
+        try:
+            connection = self._connection
+            if connection is None or connection.closed:
+                connection = self._connection = await self._connect()
+            cursor = await connection.execute(query.encode(), values)
+            return cursor.rowcount, await cursor.fetchall() if cursor.description else []
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise PassingFailure(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
+
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        connection = await psycopg.AsyncConnection.connect(
+            self._url, autocommit=True, application_name=self._name, connect_timeout=CONNECT_TIMEOUT_SECONDS
+        )
+        await connection.set_read_only(self._is_read_only)
+        return connection

@@ -1,0 +1,208 @@
+"""The scenes after the day: cash is counted, the statement arrives, its breaks are seen to, and three days are signed."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpac.cli.money_text import money, signed, yen
+from mpac.demo.calls import Caller
+from mpac.demo.day import screens, statement_files
+from mpac.demo.day.clock import GRACE_SECONDS
+from mpac.demo.day.sales import CASH_SHORT, GIVEN_BACK, LATE
+from mpac.demo.day.sales_scenes import CHAIN, FIRST_DAY, IZAKAYA, NEXT_DAY, Story
+from mpac.stack.home import private_folder, write_private
+
+REFUSED, FORBIDDEN = 422, 403
+NOTE = "釣り銭の渡し間違い（500円）"
+BROKEN = "Shibuya"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the accountant ends a break. ``to`` is the category of the break that it is the same as."""
+
+    category: str
+    resolution: str
+    note: str
+    to: str = ""
+
+
+ENDINGS = (
+    Ending("missing_at_provider", "link", "同じ売上が別の番号で計上されていた", to="missing_internally"),
+    Ending("amount_mismatch", "adjust", "先方の金額が正しい"),
+    Ending("duplicate_internal", "adjust", "同じ伝票を二重に登録した"),
+    Ending("fee_mismatch", "write_off", "少額のため償却"),
+    Ending("duplicate_provider", "ignore", "先方が二重計上を認め、取り消す"),
+    Ending("currency_mismatch", "ignore", "先方の表記誤り。入金は円"),
+    Ending("status_mismatch", "ignore", "取消は先方の誤記。入金済み"),
+    Ending("date_mismatch", "ignore", "先方の日付の誤り"),
+)
+"""All four ways a break can end."""
+
+
+async def count_cash(story: Story) -> None:
+    """The morning after: each manager counts, and one drawer is 500 yen short. Raises ``BrokeOff``."""
+    await story.clock.move_to(9, 0, day=2)
+    for name in story.town.shops:
+        await story.look(name, FIRST_DAY)
+    expected = story.settlements[BROKEN, FIRST_DAY]["cash_expected"]
+    path = f"/settlements/{story.settlements[BROKEN, FIRST_DAY]['id']}/cash-count"
+    manager = story.shop(BROKEN).manager
+    status, answer = await manager.ask("POST", path, {"cash_actual": expected - CASH_SHORT})
+    story.facts["a drawer that is short needs a note"] = status == REFUSED
+    counts = {name: story.settlements[name, FIRST_DAY]["cash_expected"] for name in story.town.shops}
+    notes = {BROKEN: {"note": NOTE}}
+    counts[BROKEN] -= CASH_SHORT
+    for name, counted in counts.items():
+        here = story.settlements[name, FIRST_DAY]["id"]
+        body = {"cash_actual": counted, **notes.get(name, {})}
+        await story.shop(name).manager.post(f"/settlements/{here}/cash-count", body)
+        await story.look(name, FIRST_DAY)
+    short = story.settlements[BROKEN, FIRST_DAY]["cash_discrepancy"]
+    story.facts["one drawer is 500 yen short, and only one"] = short == -CASH_SHORT
+    await story.say(
+        f"The managers count their drawers. Shibuya's should hold {yen(expected)} and holds {yen(counts[BROKEN])}: "
+        f"{signed(short, 'JPY')}. "
+        f"Without a note that is refused ({answer['error']['details'][0]['issue']}). The manager's note: {NOTE}.",
+        style="bold yellow",
+    )
+
+
+async def compare(story: Story, provider: Caller) -> None:
+    """The evening: both papers are taken in, and every difference gets its name. Raises ``BrokeOff``, ``NotInTime``."""
+    await story.clock.move_to(20, 0, day=2)
+    shop, settlement = story.shop(BROKEN), story.settlements[BROKEN, FIRST_DAY]
+    lines = story.lines = await statement_files.provider_lines(provider, settlement)
+    ours = await shop.manager.read(f"/settlements/{settlement['id']}/lines?limit=100")
+    first = statement_files.spoiled(lines, story.plants[BROKEN])
+    taken = await statement_files.upload_statement(shop.manager, settlement["id"], first)
+    cards = await statement_files.upload_card_file(
+        shop.manager, settlement["id"], statement_files.card_company_file(ours["data"])
+    )
+    run = await story.town.accountant.post(f"/settlements/{settlement['id']}/reconcile")
+    summary, currency = run["summary"], settlement["currency"]
+    await story.say(
+        f"The provider's statement of Shibuya's day arrives ({taken['line_count']} lines), and the card company's file "
+        f"({cards['line_count']} lines, in Shift JIS). Our lines add up to {money(summary['ours']['amount'], currency)}, "
+        f"theirs to {money(summary['theirs']['amount'], currency)}; the difference of "
+        f"{money(summary['difference'], currency)} is explained to the last yen:"
+    )
+    story.screen.show(screens.categories(summary, currency))
+    parts = summary["categories"]
+    counts = {name: part["count"] for name, part in parts.items() if name != "matched"}
+    story.facts["each kind of break is found once"] = set(counts.values()) == {1} and len(counts) == 10  # noqa: PLR2004 - the other categories
+    story.facts["what agrees is matched"] = parts["matched"]["count"] > 0
+    story.facts["the difference is explained"] = summary["difference"] == sum(p["difference"] for p in parts.values())
+
+
+async def resolve(story: Story) -> None:
+    """The accountant ends each break; the manager may not. Raises ``BrokeOff``."""
+    settlement_id = story.settlements[BROKEN, FIRST_DAY]["id"]
+    found = (await story.town.accountant.read(f"/settlements/{settlement_id}/breaks?limit=100"))["data"]
+    breaks = {one["category"]: one["id"] for one in found}
+    first = breaks[ENDINGS[0].category]
+    status, _ = await story.shop(BROKEN).manager.ask(
+        "POST", f"/breaks/{first}/resolve", {"resolution": "ignore", "note": "x"}
+    )
+    story.facts["a store's manager may not end a break"] = status == FORBIDDEN
+    for one in breaks.values():
+        await story.town.accountant.post(f"/breaks/{one}/assign", {"owner": story.town.accountant.name})
+    for ending in ENDINGS:
+        body = {"resolution": ending.resolution, "note": ending.note}
+        if ending.to:
+            body["reference"] = breaks[ending.to]
+        await story.town.accountant.post(f"/breaks/{breaks[ending.category]}/resolve", body)
+    seen = await story.look(BROKEN, FIRST_DAY)
+    story.facts["the settlement still waits for what is expected"] = (seen["status"], seen["open_breaks"]) == (
+        "closed",
+        0,
+    )
+    await story.say(
+        "Each difference but what is still expected is a break, which a person ends. The manager may not (403). The "
+        "accountant links two that are one sale, adjusts our books for two, writes one off and ignores four with a reason. "
+        "One line is still expected: the provider has 24 hours to report it."
+    )
+
+
+async def sign(story: Story) -> None:
+    """A corrected statement brings the last line; what was resolved stays so. Raises ``BrokeOff``."""
+    await story.clock.move_to(22, 0, day=2)
+    settlement_id = story.settlements[BROKEN, FIRST_DAY]["id"]
+    corrected = statement_files.spoiled(story.lines, story.plants[BROKEN], is_corrected=True)
+    await statement_files.upload_statement(story.shop(BROKEN).manager, settlement_id, corrected)
+    run = await story.town.accountant.post(f"/settlements/{settlement_id}/reconcile")
+    seen = await story.look(BROKEN, FIRST_DAY)
+    story.facts["a corrected statement keeps what was resolved, and ends it"] = (
+        run["summary"]["categories"]["expected"]["count"],
+        seen["status"],
+        seen["reconciled_by"],
+    ) == (0, "reconciled", story.town.accountant.name)
+    await story.say(
+        f"The provider sends its statement again, with the line that was late. Run {run['run']} finds every break again with "
+        f"its resolution, nothing is open, and Shibuya's day is {seen['status']} by {seen['reconciled_by']}.",
+        style="green",
+    )
+
+
+async def let_others_end(story: Story) -> None:
+    """The next two boundaries: the other stores' statements are fetched, and clean. Raises ``BrokeOff``."""
+    await story.clock.move_to(0, 0, GRACE_SECONDS, day=3)
+    await asyncio.gather(_reconciled(story, "Shinjuku"), *(story.closed(name, day=NEXT_DAY) for name in CHAIN))
+    by_workers = story.settlements["Shinjuku", FIRST_DAY]
+    await story.say(
+        f"The provider's 24 hours are over: the workers fetched Shinjuku's statement themselves, found it clean and signed "
+        f"it ({by_workers['reconciled_by'].partition('@')[0]}). Nobody had to do anything."
+    )
+    following = story.settlements[BROKEN, NEXT_DAY]
+    totals = following["totals"]
+    story.facts["the late payment and the second refund are the next day's"] = (
+        following["late_count"],
+        totals["gross"],
+        totals["refunds"],
+    ) == (1, LATE.amount, GIVEN_BACK["back after midnight"])
+    story.facts["the first refund is the first day's"] = (
+        story.settlements[BROKEN, FIRST_DAY]["totals"]["refunds"] == GIVEN_BACK["back before midnight"]
+    )
+    await story.say(
+        f"Shibuya's second day closes with {following['late_count']} late line of {yen(totals['gross'])}, the refund of "
+        f"{yen(totals['refunds'])} from after midnight, and {signed(totals['adjustments'], 'JPY')} of corrections."
+    )
+    await story.clock.move_to(5, 0, GRACE_SECONDS, day=3)
+    await _reconciled(story, IZAKAYA)
+    await story.say("Ueno's statement is due five hours later, and is as clean.")
+
+
+async def _reconciled(story: Story, name: str) -> None:
+    settlement_id = story.settlements[name, FIRST_DAY]["id"]
+    manager = story.shop(name).manager
+    path = f"/settlements/{settlement_id}"
+    await manager.wait_for(path, until=lambda found: found["status"] == "reconciled", counted="settlement")
+    seen = await story.look(name, FIRST_DAY)
+    story.facts[f"{name}'s day is reconciled by a worker"] = seen["reconciled_by"].startswith("worker-other")
+
+
+async def print_report(story: Story, folder: Path) -> list[Path]:
+    """Shibuya's report as files; returns where they are. Raises ``BrokeOff``."""
+    settlement = story.settlements[BROKEN, FIRST_DAY]
+    base = f"{BROKEN.lower()}-{settlement['business_date']}"
+    wanted = {f"{base}.html": "report", f"{base}.en.html": "report?lang=en", f"{base}.pdf": "report.pdf"}
+    paths = [private_folder(folder) / name for name in wanted]
+    accountant = story.town.accountant
+    files = await asyncio.gather(
+        *(accountant.file(f"/settlements/{settlement['id']}/{name}") for name in wanted.values())
+    )
+    for path, content in zip(paths, files, strict=True):
+        write_private(path, content)
+    found: list[dict[str, Any]] = (await accountant.read(f"/settlements/{settlement['id']}/breaks?limit=100"))["data"]
+    story.screen.title(f"Shibuya, {settlement['business_date']}: from its report")
+    story.screen.show("Sales by method, less refunds and the providers' fees:")
+    story.screen.show(screens.breakdown(settlement))
+    story.screen.show(screens.cash(settlement))
+    story.screen.console.print()
+    story.screen.show(
+        "Breaks and how the accountant ended them. Of a fee mismatch both sums are fees. The difference is what our books "
+        "have more than the statement, in the store's currency."
+    )
+    story.screen.show(screens.breaks(found))
+    return paths

@@ -1,0 +1,127 @@
+"""The scenes of the day and the night: three stores sell, give back, and two of them close at midnight by themselves."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mpac.cli.money_text import yen
+from mpac.demo.day.clock import GRACE_SECONDS, StoryClock
+from mpac.demo.day.sales import AFTER_MIDNIGHT, EVENING, GIVEN_BACK, LATE, NOON, Sold
+from mpac.demo.day.stores import Shop, Town
+from mpac.demo.screen import Screen
+from mpac.devtools.statement.lines import OurLine
+
+CHAIN = ("Shibuya", "Shinjuku")  # they close at midnight
+IZAKAYA = "Ueno"
+FIRST_DAY, NEXT_DAY = 0, 1
+CODE_EXPIRES_IN_SECONDS = 900  # it is paid after the stores have closed, which takes a slow machine minutes
+BELONGS = {
+    "back before midnight": "a line of today",
+    "back after midnight": "yesterday is closed, so a line of the new day",
+}
+
+
+@dataclass(slots=True)
+class Story:
+    """What the scenes share: where they play, and what is known so far. ``facts`` are to be true at the end."""
+
+    clock: StoryClock
+    screen: Screen
+    town: Town
+    payments: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the name of its sale, or by store and number
+    plants: dict[str, dict[str, str]] = field(default_factory=dict)  # store → payment id → what is planted there
+    settlements: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)  # by store and day of the story
+    facts: dict[str, bool] = field(default_factory=dict)
+    lines: list[OurLine] = field(default_factory=list)  # the provider's own statement of the store that is looked at
+
+    async def say(self, sentence: str, *, style: str = "") -> None:
+        """A sentence, after the time by the story's clock."""
+        self.screen.say(sentence, style=style, moment=await self.clock.moment())
+
+    def shop(self, name: str) -> Shop:
+        """A store by its English name."""
+        return self.town.shops[name]
+
+    async def closed(self, name: str, *, day: int = FIRST_DAY) -> dict[str, Any]:
+        """Wait until beat and the workers have closed a store's day. Raises ``BrokeOff``."""
+        shop = self.shop(name)
+        path = f"/settlements?store_id={shop.store_id}"
+        number = day + 1  # the one of the next day is open by then
+
+        def is_closed(found: Any) -> bool:
+            return len(found["data"]) > number and found["data"][-number]["status"] != "open"
+
+        found = await shop.manager.wait_for(path, until=is_closed, counted="settlement")
+        return await self.look(name, day, found["data"][-number]["id"])
+
+    async def look(self, name: str, day: int, settlement_id: str = "") -> dict[str, Any]:
+        """A settlement as it is now; remembered."""
+        settlement_id = settlement_id or self.settlements[name, day]["id"]
+        seen: dict[str, Any] = await self.shop(name).manager.read(f"/settlements/{settlement_id}")
+        self.settlements[name, day] = seen
+        return seen
+
+
+async def sell_all_day(story: Story) -> None:
+    """Noon, evening, and what happens on both sides of midnight. Raises ``BrokeOff``."""
+    await story.clock.move_to(12, 10)
+    sold = await _sell(story, NOON)
+    await story.clock.move_to(21, 30)
+    sold += await _sell(story, EVENING)
+    await story.say(f"{sold} sales since noon in the three stores: cash, cards, e-money and QR codes.")
+    await story.clock.move_to(23, 50)
+    await _give_back(story, "back before midnight")
+    await story.clock.move_to(23, 57)
+    late = await story.shop("Shibuya").guests.see_code(LATE.amount, expires_in=CODE_EXPIRES_IN_SECONDS)
+    await story.clock.require_before(0, day=2, what="the evening")
+    await story.say(f"Shibuya shows a code for {yen(LATE.amount)}. The customer looks for his telephone …")
+    await story.clock.move_to(0, 0, GRACE_SECONDS, day=2)
+    await _close_chain(story)
+    paid = await story.shop("Shibuya").guests.finish(late["id"])
+    story.payments["late"] = paid
+    await story.say(
+        f"… and pays ({paid['status']}): begun yesterday, completed today, so it is a late line of the new day."
+    )
+    await story.clock.move_to(0, 5, day=2)
+    await _give_back(story, "back after midnight")
+    await story.clock.move_to(1, 30, day=2)
+    await _sell(story, AFTER_MIDNIGHT)
+    await story.clock.require_before(5, day=2, what="the night at Ueno")
+    await story.clock.move_to(5, 0, GRACE_SECONDS, day=2)
+    ueno = await story.closed(IZAKAYA)
+    await story.say(
+        f"Ueno is an izakaya and sold until now; its day ended at five, with {ueno['totals']['count']} lines.",
+    )
+
+
+async def _close_chain(story: Story) -> None:
+    shibuya, shinjuku = await asyncio.gather(*(story.closed(name) for name in CHAIN))
+    await story.say(
+        "Midnight: beat found two stores whose day had ended, and the workers closed them: "
+        f"Shibuya with {shibuya['totals']['count']} lines and {yen(shibuya['totals']['net'])} net, "
+        f"Shinjuku with {shinjuku['totals']['count']} and {yen(shinjuku['totals']['net'])}.",
+        style="green",
+    )
+
+
+async def _sell(story: Story, book: Mapping[str, tuple[Sold, ...]]) -> int:
+    sales = [(name, sold) for name, several in book.items() for sold in several]
+    paid = await asyncio.gather(*(story.shop(name).guests.buy(sold.amount, sold.method) for name, sold in sales))
+    for (name, sold), payment in zip(sales, paid, strict=True):
+        story.payments[sold.name or payment["id"]] = payment
+        if sold.plant:
+            story.plants.setdefault(name, {})[payment["id"]] = sold.plant
+    bad = [payment["id"] for payment in paid if payment["status"] != "completed"]
+    story.facts[f"the sales of {await story.clock.moment()} are completed"] = not bad
+    return len(paid)
+
+
+async def _give_back(story: Story, name: str) -> None:
+    payment, amount = story.payments[name], GIVEN_BACK[name]
+    refund = await story.shop("Shibuya").guests.give_back(payment["id"], amount=amount, reason=name)
+    story.payments[f"refund {name}"] = refund
+    story.facts[f"the refund {name} is completed"] = refund["status"] == "completed"
+    await story.say(
+        f"Shibuya gives back {yen(amount)} of a lunch's {yen(payment['amount'])} ({refund['status']}): {BELONGS[name]}."
+    )

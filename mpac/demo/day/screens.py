@@ -1,0 +1,113 @@
+"""Tables of the day on the screen: what a settlement is made of, how its difference is explained, how breaks ended.
+
+Every sum has its currency beside it, and a sum that is not there is a dash. Every table fits 80 columns.
+"""
+
+from collections.abc import Collection, Iterable
+from typing import Any, Literal
+
+from rich.table import Table
+
+from mpac.cli.money_text import money, signed
+
+AMOUNTS = ("gross", "refunds", "fees", "adjustments", "net")
+SIDES = ("ours", "theirs", "difference", "fee_difference")
+
+HEADINGS = {
+    "gross": "sold",
+    "refunds": "refunded",
+    "adjustments": "corrected",
+    "net": "net",
+    "ours": "our\nbooks",
+    "theirs": "provider's\nstatement",
+    "difference": "difference",
+    "fee_difference": "difference\nof fees",
+}
+"""Field → what stands above its column."""
+
+
+def _table(names: Collection[str], numbers: Iterable[str], *, gap: int = 2) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, gap, 0, 0), pad_edge=False)
+    titles = [*names, *(HEADINGS.get(name, name) for name in numbers)]
+    vertical: Literal["bottom", "top"] = "bottom" if any("\n" in title for title in titles) else "top"
+    for place, title in enumerate(titles):
+        justify: Literal["left", "right"] = "left" if place < len(names) else "right"
+        table.add_column(title, justify=justify, no_wrap=True, vertical=vertical)
+    return table
+
+
+def in_words(category: str) -> str:
+    """Return a category as it is read: "amount mismatch"."""
+    return category.replace("_", " ")
+
+
+def categories(summary: dict[str, Any], currency: str) -> Table:
+    """A run's summary in the settlement's currency: category by category, and the sums that they explain.
+
+    What the provider states in another currency counts as nothing on its side.
+    """
+    table = _table(["what was found"], ["lines", *SIDES])
+    for name, part in summary["categories"].items():
+        table.add_row(in_words(name), f"{part['count']:,}", *(money(part[side], currency) for side in SIDES))
+    sums = [summary["ours"]["amount"], summary["theirs"]["amount"], summary["difference"], summary["fee_difference"]]
+    count = sum(part["count"] for part in summary["categories"].values())
+    table.add_row("all", f"{count:,}", *(money(value, currency) for value in sums), style="bold")
+    return table
+
+
+def breakdown(settlement: dict[str, Any]) -> Table:
+    """Totals by method, provider and brand."""
+    currency = settlement["currency"]
+    table = _table(["method", "by"], ["lines", *AMOUNTS])
+
+    def add(method: str, name: str, row: dict[str, Any], style: str = "") -> None:
+        table.add_row(
+            method, name, f"{row['count']:,}", *(money(row[amount], currency) for amount in AMOUNTS), style=style
+        )
+
+    for method, group in settlement["breakdown"].items():
+        keyed = {"": group} if "count" in group else group
+        for name, row in keyed.items():
+            if row["count"]:
+                add(method, name, row)
+    add("all", "", settlement["totals"], "bold")
+    return table
+
+
+def cash(settlement: dict[str, Any]) -> str:
+    """The drawer in a sentence."""
+    currency = settlement["currency"]
+    expected, counted, difference = (settlement[name] for name in ("cash_expected", "cash_actual", "cash_discrepancy"))
+    return (
+        f"Cash in the drawer: {money(expected, currency)} expected, {money(counted, currency)} counted, "
+        f"{signed(difference, currency)} ({settlement['note'] or 'no note'})."
+    )
+
+
+def breaks(found: list[dict[str, Any]]) -> Table:
+    """Each break and how it ended. The two sides may be in different currencies; the difference is in ours.
+
+    A break of fees compares fees, all others amounts.
+    """
+    table = _table(["break"], ["ours", "theirs", "difference"])
+    table.add_column("ended by", no_wrap=True, vertical="bottom")
+    table.add_column("note", overflow="fold", vertical="bottom")
+    for one in sorted(found, key=lambda row: str(row["category"])):
+        currency = one["currency"]
+        theirs = (one["their_line"] or {}).get("currency") or currency
+        sides = (money(one["ours"], currency), money(one["theirs"], theirs), signed(one["difference"], currency))
+        resolution = in_words(one["resolution"] or "still open")
+        table.add_row(in_words(one["category"]), *sides, resolution, one["note"] or "—")
+    return table
+
+
+def settlements(rows: Iterable[tuple[str, dict[str, Any]]]) -> Table:
+    """Days of stores, and who signed each of them as reconciled."""
+    table = _table(["store", "day", "signed by"], AMOUNTS, gap=1)
+    for name, row in rows:
+        by = (row["reconciled_by"] or "nobody yet").partition("@")[0]
+        totals = row["totals"]
+        day = row["business_date"].partition("-")[2]
+        amounts = (money(totals[amount], row["currency"]) for amount in AMOUNTS)
+        table.add_row(name, day, by, *amounts)
+    return table

@@ -1,0 +1,95 @@
+"""The papers that arrive after the day: the provider's statement with breaks in it, and the card company's file.
+
+The first is the provider's own statement, fetched as its bookkeeper would, and then spoiled: each break stands at the sale
+that the day's book names. The second is a file as card companies send them: Japanese headings in Shift JIS, and no
+reference of ours.
+"""
+
+import csv
+import io
+import json
+from datetime import datetime
+from random import Random
+from typing import Any
+from urllib.parse import urlencode
+
+from mpac.demo.calls import Caller, Upload
+from mpac.demo.day.sales import EXPECTED, LEFT_OUT
+from mpac.demo.day.users import Person
+from mpac.demo.problems import BrokeOff
+from mpac.devtools.statement.lines import WORDS, OurLine, write_csv
+from mpac.devtools.statement.plant import plant_on
+
+SEED = 11  # the same differences in every run
+OK = 200
+OUR_WORDS = {word: kind for kind, word in WORDS.items()}
+SIGNS = {"payment": 1, "refund": -1, "reversal": -1}
+CARD_COMPANY = {
+    "columns": {"provider_reference": "照会番号", "amount": "金額", "on": "ご利用日"},
+    "currency": "JPY",
+    "encoding": "shift_jis",
+}
+
+
+async def provider_lines(provider: Caller, settlement: dict[str, Any]) -> list[OurLine]:
+    """The provider's own statement for a settlement's store and period. Raises ``BrokeOff``, ``NotInTime``."""
+    period = {"account": settlement["store_id"], "from": settlement["start_at"], "to": settlement["end_at"]}
+    answer = await provider.call("GET", f"/v1/statements?{urlencode({**period, 'format': 'csv'})}")
+    if answer.status != OK:
+        raise BrokeOff(f"the provider gave no statement: {answer.status} {answer.body}")
+    return [_line(row) for row in csv.DictReader(io.StringIO(answer.body.decode()))]
+
+
+def _line(row: dict[str, str]) -> OurLine:
+    kind = OUR_WORDS[row["kind"]]
+    return OurLine(
+        kind=kind,
+        entity_id=row["reference"].partition(":")[0],
+        our_reference=row["reference"],
+        provider_reference=row["provider_reference"],
+        amount=SIGNS[kind] * int(row["amount"]),
+        currency=row["currency"],
+        fee=int(row["fee"]),
+        occurred_at=datetime.fromisoformat(row["at"]),
+    )
+
+
+def spoiled(lines: list[OurLine], plants: dict[str, str], *, is_corrected: bool = False) -> bytes:
+    """A statement with a break at each payment of ``plants``; a corrected one has what was merely late."""
+    chosen = {
+        ("payment", payment_id): LEFT_OUT if category == EXPECTED else category
+        for payment_id, category in plants.items()
+        if not (is_corrected and category == EXPECTED)
+    }
+    ordered = sorted(lines, key=lambda line: (line.kind, line.amount))  # not as they happened: sales at one moment race
+    statement, _ = plant_on(ordered, chosen, random=Random(SEED))  # noqa: S311 - the same every time
+    file = io.StringIO()
+    write_csv(file, statement)
+    return file.getvalue().encode()
+
+
+def card_company_file(settlement_lines: list[dict[str, Any]]) -> bytes:
+    """What the card company reports: each of its references once."""
+    seen = {line["provider_reference"]: line for line in settlement_lines if line["provider"] == "external"}
+    file = io.StringIO()
+    rows = csv.writer(file, lineterminator="\r\n")
+    rows.writerow(["ご利用日", "照会番号", "ブランド", "金額"])
+    for reference, line in sorted(seen.items()):
+        rows.writerow([line["business_date"].replace("-", "/"), reference, line["brand"], line["amount"]])
+    return file.getvalue().encode("shift_jis")
+
+
+async def upload_statement(person: Person, settlement_id: str, file: bytes) -> dict[str, Any]:
+    """Take in the provider's file. Raises ``BrokeOff``, ``NotInTime``."""
+    return await _upload(person, settlement_id, Upload({"provider": "sandbox"}, "statement.csv", file))
+
+
+async def upload_card_file(person: Person, settlement_id: str, file: bytes) -> dict[str, Any]:
+    """Take in the card company's file, with the mapping that says how to read it. Raises ``BrokeOff``, ``NotInTime``."""
+    fields = {"provider": "external", "mapping": json.dumps(CARD_COMPANY, ensure_ascii=False)}
+    return await _upload(person, settlement_id, Upload(fields, "cards.csv", file))
+
+
+async def _upload(person: Person, settlement_id: str, upload: Upload) -> dict[str, Any]:
+    statement: dict[str, Any] = await person.post(f"/settlements/{settlement_id}/statements", upload=upload)
+    return statement

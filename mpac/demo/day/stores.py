@@ -1,0 +1,127 @@
+"""The town: a merchant with three stores in Tokyo, made over HTTP as an installation makes them.
+
+The chain closes at midnight; its izakaya sells until the morning, so that its business day ends at five.
+"""
+
+import asyncio
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+from mpac.demo.calls import Calls
+from mpac.demo.day.users import Person
+from mpac.demo.environment import Stage
+from mpac.demo.problems import BrokeOff
+from mpac.demo.table_client import Guests
+from mpac.devtools.user_tokens import Tenant, UserTokens
+from mpac.stack.keys import new_private_key, public_key
+
+MERCHANT = "株式会社みなとフーズ"
+LETTERS = "abcdefghjkmnpqrstvwxyz"  # no digits: they could pass for a card number
+
+NO_CARD_FILES = {"provider": "external", "statements": "none", "note": "The card company reports on paper only"}
+"""Without this a day with terminal cards waits until a person accepts that they were not compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A store to be. ``english`` is what the screen calls it."""
+
+    english: str
+    name: str
+    cut_off: str = "00:00"
+    has_card_files: bool = False
+
+
+PLANS = (
+    Plan("Shibuya", "みなと珈琲 渋谷店", has_card_files=True),
+    Plan("Shinjuku", "みなと珈琲 新宿店"),
+    Plan("Ueno", "居酒屋みなと 上野店", "05:00"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """An open store: who is responsible for it, and the guests at its terminal."""
+
+    plan: Plan
+    store_id: str
+    manager: Person
+    guests: Guests = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Town:
+    """All of it. ``accountant`` is the merchant's administrator."""
+
+    merchant_id: str
+    accountant: Person
+    shops: dict[str, Shop]
+
+
+class Founder:
+    """Makes people and stores."""
+
+    def __init__(self, stage: Stage, calls: Calls) -> None:
+        self._stage, self._calls = stage, calls
+        self._run = stage.run
+        self._tokens = UserTokens(stage.home)
+        self._mark = "".join(secrets.choice(LETTERS) for _ in range(8))
+
+    async def found(self) -> Town:
+        """The merchant, its accountant, its stores. Raises ``BrokeOff``."""
+        psp_id = self._stage.seed["psp_id"]
+        psp = self.person("psp_admin", "psp-office", Tenant(psp_id))
+        merchant_id = (await psp.post("/merchants", {"name": MERCHANT}))["id"]
+        accountant = self.person("merchant_admin", "k.sato", Tenant(psp_id, merchant_id))
+        shops = await asyncio.gather(*(self._open(plan, accountant, Tenant(psp_id, merchant_id)) for plan in PLANS))
+        return Town(merchant_id, accountant, {shop.plan.english: shop for shop in shops})
+
+    def person(self, role: str, name: str, tenant: Tenant) -> Person:
+        """A user with a token."""
+        token = self._tokens.issue(role, tenant, subject=name)
+        return Person(self._calls.user(self._run["api_url"], token, name=name))
+
+    async def _open(self, plan: Plan, accountant: Person, tenant: Tenant) -> Shop:
+        store = await accountant.post("/stores", {"name": plan.name, "cut_off": plan.cut_off})
+        path = f"/stores/{store['id']}/providers"
+        provider = {"provider": "sandbox", "methods": ["card", "qr"]}
+        await accountant.make(path, provider, existing=lambda: accountant.read(f"{path}/sandbox"))
+        if not plan.has_card_files:
+            await accountant.put(f"/stores/{store['id']}/statement-policies", NO_CARD_FILES)
+        here = Tenant(tenant.psp_id, tenant.merchant_id, store["id"])
+        manager = self.person("store_manager", f"manager-{plan.english.lower()}", here)
+        device = await self._device(plan, manager)
+        run = self._run
+        telephone = self._calls.provider(run["sandbox_url"], run["sandbox_control_key"], name="a guest's telephone")
+        guests = Guests(self._calls.terminal(run["api_url"], device), telephone=telephone)
+        return Shop(plan, store["id"], manager, guests)
+
+    async def _device(self, plan: Plan, manager: Person) -> dict[str, str]:
+        """Register, get a code, activate with it and a new key: what a person with a new terminal does."""
+        serial = f"DAY-{self._mark}-{plan.english}"
+        device = await manager.make(
+            "/terminals",
+            {"serial_number": serial, "name": f"{plan.english} 1", "model": "S-Pitt Air"},
+            existing=lambda: _registered(manager, serial),
+        )
+        code = await manager.post("/device/provision/generateActivationCode", {"device_id": device["id"]})
+        key = new_private_key()
+        activated = await manager.post(
+            "/device/provision/activate",
+            {
+                "activation_code": code["activation_code"],
+                "serial_number": serial,
+                "public_key_pem": public_key(key),
+            },
+        )
+        known = {name: activated[name] for name in ("device_id", "client_id")}
+        return {**known, "private_key_pem": key.decode()}
+
+
+async def _registered(manager: Person, serial: str) -> dict[str, Any]:
+    terminals: list[dict[str, Any]] = (await manager.read("/terminals"))["data"]
+    for terminal in terminals:
+        if terminal["serial_number"] == serial:
+            return terminal
+    raise BrokeOff(f"the serial number {serial} is taken, and {manager.name} sees no terminal that has it")

@@ -1,0 +1,79 @@
+"""The accident: the payment worker is killed with -9 while it has payments in its hands.
+
+Nobody is told. The supervisor starts another process; the dead one's leases run out; the sweep finds the payments; they
+are claimed anew; and what a provider may have heard of is asked about, not sent again. While the worker is dead the auditors
+look for the first time: that is when the most payments are open, and when a mistake would be made.
+"""
+
+import asyncio
+import os
+import signal
+import time
+
+from mpac.demo.environment import Stage
+from mpac.demo.records import Held, Records
+from mpac.demo.retry import wait_until
+
+WORKER = "worker-payments-1"
+MOST_WORTH_IT = 5  # payments in hand that make the accident a real one, one for every …
+TERMINALS_PER_HELD = 4  # … terminals at most …
+WAIT_FOR_THEM_SECONDS = 5.0  # … and how long to wait for that many
+LOOK_EVERY_SECONDS = 0.02
+
+
+async def kill_worker(stage: Stage, records: Records) -> None:
+    """Kill it and tell what happens then. Raises ``NotInTime``, and ``Trouble`` if the auditors can't look."""
+    await _busy_moment(records, worth_it=max(1, min(MOST_WORTH_IT, stage.terminals // TERMINALS_PER_HELD)))
+    pid: int = stage.run["pids"][WORKER]
+    os.kill(pid, signal.SIGKILL)
+    killed_at = time.monotonic()
+    held = await records.held()  # nothing can let go of them any more
+    stage.screen.say(
+        f"{WORKER} (pid {pid}) was killed with -9 while it held {len(held)} payments.",
+        style="bold red",
+    )
+    looking = asyncio.create_task(stage.audit("while the worker was dead"))
+    try:
+        await _recover(stage, records, held, pid=pid, killed_at=killed_at)
+    except BaseException:
+        looking.cancel()
+        await asyncio.wait({looking})  # it gives its connections back
+        raise
+    await looking
+
+
+async def _recover(stage: Stage, records: Records, held: list[Held], *, pid: int, killed_at: float) -> None:
+    other = await wait_until(
+        lambda: _ready_pid(stage),
+        lambda found: found not in (None, pid),
+        what=f"another process for {WORKER}",
+        counted="process",
+        every=LOOK_EVERY_SECONDS,
+    )
+    stage.screen.say(f"The supervisor started {WORKER} again (pid {other}) {time.monotonic() - killed_at:.1f} s later.")
+    if not held:
+        return
+    await wait_until(
+        lambda: records.still_held(held),
+        lambda left: not left,
+        what="payments that the killed worker held were not taken up again",
+        counted="payment",
+        every=LOOK_EVERY_SECONDS,
+    )
+    stage.screen.say(
+        f"All {len(held)} were taken up again {time.monotonic() - killed_at:.1f} s after the kill, as soon as their leases "
+        "had run out. What the provider may have heard of is asked about and never simply sent again.",
+        style="green",
+    )
+
+
+async def _busy_moment(records: Records, *, worth_it: int) -> None:
+    deadline = time.monotonic() + WAIT_FOR_THEM_SECONDS
+    while len(await records.held()) < worth_it and time.monotonic() < deadline:  # noqa: ASYNC110 - a database has no Event
+        await asyncio.sleep(LOOK_EVERY_SECONDS)
+
+
+async def _ready_pid(stage: Stage) -> int | None:
+    info = stage.run
+    pid: int | None = info["pids"].get(WORKER)
+    return pid if WORKER in info["ready"] else None

@@ -1,0 +1,129 @@
+"""What is counted at the tills while they sell, and the table at the end.
+
+Times are a terminal's own: from the first request of a sale to the answer 201, and to the moment it knows the end.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rich.table import Table
+
+from mpac.demo.problems import Problem
+from mpac.demo.sales import Habit, Method, Sale
+from mpac.demo.startup_time import seconds_since_command
+
+FINAL = ("completed", "failed", "cancelled")
+LOST = frozenset({Habit.LOST_THEN_REPEATED, Habit.LOST_THEN_FOUND})
+CANCELS = frozenset({Habit.CANCEL_AT_ONCE, Habit.CANCEL_SHOWN, Habit.CANCEL_AS_PAID})
+
+
+@dataclass(slots=True)
+class Line:
+    """One method's numbers; times in milliseconds."""
+
+    submitted: int = 0
+    by_status: Counter[str] = field(default_factory=Counter)
+    post_ms: list[float] = field(default_factory=list)
+    final_ms: list[float] = field(default_factory=list)
+
+
+class Tally:
+    """The whole evening's numbers, and the problems that the tills had."""
+
+    def __init__(self) -> None:
+        self.lines: dict[Method, Line] = defaultdict(Line)
+        self.begun: set[str] = set()  # client_reference of each sale whose request was sent
+        self.accepted: dict[str, str] = {}  # payment id → client_reference
+        self.open: dict[str, bool] = {}  # payment id → whether its outcome is in doubt, as its terminal was last told
+        self.mishaps: Counter[str] = Counter()
+        self.problems: list[Problem] = []
+        self.first_completed_after_seconds: float | None = None
+
+    def add(self, problem: Problem) -> None:
+        """Note a problem."""
+        self.problems.append(problem)
+
+    def note_begun(self, sale: Sale) -> None:
+        """Note that a sale's request is about to be sent: from now on its payment may exist."""
+        self.begun.add(sale.reference)
+
+    def note_accepted(self, sale: Sale, payment_id: str, *, post_ms: float) -> None:
+        """A 201 arrived. Where the first answer was lost on purpose, its time says nothing and is left out."""
+        line = self.lines[sale.kind.method]
+        line.submitted += 1
+        if sale.kind.habit not in LOST:
+            line.post_ms.append(post_ms)
+        self.accepted[payment_id] = sale.reference
+        self.open[payment_id] = False
+        self._note_mishaps(sale)
+
+    def note_final(self, sale: Sale, payment_id: str, *, status: str, final_ms: float) -> None:
+        """A terminal knows the end of a payment."""
+        line = self.lines[sale.kind.method]
+        line.by_status[status] += 1
+        line.final_ms.append(final_ms)
+        del self.open[payment_id]
+        if status == "completed" and self.first_completed_after_seconds is None:
+            self.first_completed_after_seconds = seconds_since_command()
+
+    def total(self, status: str) -> int:
+        """Payments that ended so."""
+        return sum(line.by_status[status] for line in self.lines.values())
+
+    def numbers(self) -> str:
+        """The line that moves."""
+        doubts = sum(self.open.values())
+        parts = [f"{len(self.accepted):,} accepted", *(f"{self.total(status):,} {status}" for status in FINAL)]
+        parts.append(f"{len(self.open):,} open ({doubts:,} in doubt)")
+        return " · ".join(parts)
+
+    def _note_mishaps(self, sale: Sale) -> None:
+        kind = sale.kind
+        self.mishaps["double taps"] += kind.habit is Habit.DOUBLE_TAP
+        self.mishaps["lost answers"] += kind.habit in LOST
+        self.mishaps["cancels"] += kind.habit in CANCELS
+        self.mishaps["declines"] += kind.fate.startswith("decline") or kind.is_declined_by_terminal
+        self.mishaps["answers of the provider that never came or made no sense"] += kind.fate.endswith("_charge") or (
+            kind.fate.startswith("not_found_lie")
+        )
+        self.mishaps["refusals of a busy provider"] += kind.fate.startswith(("unavailable", "rate_limited"))
+
+
+COLUMNS = ("submitted", *FINAL, "in\ndoubt", "POST\nP50", "(ms)\nP99", "final\nP50", "(s)\nP99")
+
+
+def as_table(tally: Tally, *, doubts: dict[Method, int], gap: int = 1) -> Table:
+    """By method: what was submitted, how it ended, and how long that took. ``doubts`` as the history has them."""
+    table = Table(box=None, header_style="bold", padding=(0, gap, 0, 0), pad_edge=False)
+    table.add_column("method", no_wrap=True, vertical="bottom")
+    for name in COLUMNS:
+        table.add_column(name, justify="right", vertical="bottom", no_wrap=True)
+    whole = Line(submitted=len(tally.accepted))
+    for method in Method:
+        if method in tally.lines:
+            line = tally.lines[method]
+            _add(table, method, line, doubts.get(method, 0))
+            whole.by_status += line.by_status
+            whole.post_ms += line.post_ms
+            whole.final_ms += line.final_ms
+    _add(table, "all", whole, sum(doubts.values()), style="bold")
+    return table
+
+
+def _add(table: Table, name: str, line: Line, doubts: int, *, style: str = "") -> None:
+    counts = (line.submitted, *(line.by_status[status] for status in FINAL), doubts)
+    posts = (f"{percentile(line.post_ms, share):.0f}" for share in (50, 99))
+    finals = (_seconds(percentile(line.final_ms, share)) for share in (50, 99))
+    table.add_row(name, *(f"{value:,}" for value in counts), *posts, *finals, style=style)
+
+
+def _seconds(milliseconds: float) -> str:
+    seconds = milliseconds / 1_000
+    return f"{seconds:.2f}" if seconds < 10 else f"{seconds:.1f}"  # noqa: PLR2004 - four digits fit the column
+
+
+def percentile(values: Sequence[float], share: int) -> float:
+    """The value that ``share`` percent do not exceed; 0 without any."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-len(ordered) * share // 100) - 1)] if ordered else 0.0

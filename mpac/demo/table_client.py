@@ -1,0 +1,102 @@
+"""Guests at a table: what they order, the bills they get, how they pay, and what they get back, over a terminal's HTTP.
+
+A request that brings no answer is sent again with its key, as at any till (``mpac.demo.calls``); a worker that is killed
+meanwhile costs the guests a few seconds and nothing else.
+"""
+
+from typing import Any
+
+from mpac.demo.calls import CONFLICT, Caller
+from mpac.demo.problems import BrokeOff
+from mpac.demo.retry import NotInTime, wait_until
+
+CREATED, OK = 201, 200
+LOOK_EVERY_SECONDS = 0.2
+OPEN = ("pending", "processing")
+OUT_OF_TIME = ("provider_unavailable", "expired", "withdrawn_by_provider")
+"""Why a payment or refund ends without success if its calls could not be made in time, which no guest asked for."""
+
+COUNTED = {"payments": "payment", "refunds": "refund"}
+
+
+class Guests:
+    """A table with a terminal. ``telephone`` is a guest's, which pays codes at the provider."""
+
+    def __init__(self, terminal: Caller, *, telephone: Caller) -> None:
+        self._terminal = terminal
+        self._telephone = telephone
+
+    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Send a POST that has to be accepted, and return what it made. Raises ``BrokeOff``, ``NotInTime``."""
+        answer = await self._terminal.call("POST", path, body=body)
+        if answer.status != CREATED:
+            raise BrokeOff(f"POST {path} was answered with {answer.status} {answer.body}")
+        return dict(answer.body)
+
+    async def read(self, path: str) -> dict[str, Any]:
+        """Return what is there now. Raises ``BrokeOff``, ``NotInTime``."""
+        answer = await self._terminal.call("GET", path)
+        if answer.status != OK:
+            raise BrokeOff(f"GET {path} was answered with {answer.status} {answer.body}")
+        return dict(answer.body)
+
+    async def pay(self, bill: dict[str, Any], method: dict[str, Any], **more: Any) -> dict[str, Any]:
+        """Pay all of a bill; a code that is shown is paid by a guest's telephone. Returns the final payment."""
+        return await self.buy(bill["balance_amount"], method, bill_id=bill["id"], **more)
+
+    async def buy(self, amount: int, method: dict[str, Any], **more: Any) -> dict[str, Any]:
+        """Pay an amount, as ``pay`` does. Returns the final payment."""
+        payment = await self.post("/payments", {"amount": amount, "method": method, **more})
+        return await self.finish(payment["id"])
+
+    async def see_code(self, amount: int, *, expires_in: int) -> dict[str, Any]:
+        """Have a code shown, and let it be for now; ``finish`` pays it. Returns the payment that waits for it."""
+        order = {"amount": amount, "method": {"type": "qr", "mode": "mpm"}, "expires_in": expires_in}
+        path = f"/payments/{(await self.post('/payments', order))['id']}"
+        return await wait_until(
+            lambda: self.read(path),
+            lambda seen: bool(seen["next_action"]) or seen["status"] not in OPEN,
+            what=f"the code of {path}",
+            counted="payment",
+            every=LOOK_EVERY_SECONDS,
+        )
+
+    async def finish(self, payment_id: str) -> dict[str, Any]:
+        """Wait for the end of a payment; a code that is shown is paid. Returns the final payment."""
+        return await self._final(f"/payments/{payment_id}")
+
+    async def give_back(self, payment_id: str, *, amount: int, reason: str) -> dict[str, Any]:
+        """Have some of a payment given back. Returns the final refund."""
+        refund = await self.post(
+            f"/payments/{payment_id}/refund", {"amount": amount, "reason": reason, "staff_code": "waiter-3"}
+        )
+        return await self._final(f"/refunds/{refund['id']}")
+
+    async def _final(self, path: str) -> dict[str, Any]:
+        counted, is_paid = COUNTED[path.split("/")[1]], False
+
+        async def look() -> dict[str, Any]:
+            nonlocal is_paid
+            found = await self.read(path)
+            if found.get("next_action") and found["status"] in OPEN and not is_paid:
+                is_paid = await self._pay_code(found["id"])
+            return found
+
+        end = await wait_until(
+            look,
+            lambda found: found["status"] not in OPEN,
+            what=f"the end of {path}",
+            counted=counted,
+            every=LOOK_EVERY_SECONDS,
+        )
+        why = end.get("failure_code") or end.get("cancel_reason")
+        if why in OUT_OF_TIME:
+            raise NotInTime(f"{path} ended as {end['status']} ({why})", counted=counted)
+        return end
+
+    async def _pay_code(self, payment_id: str) -> bool:
+        """Pay with the guest's telephone, which talks to the provider and not to us. Returns whether it was paid."""
+        answer = await self._telephone.call("POST", f"/v1/codes/{payment_id}:1/pay")
+        if answer.status not in (OK, CONFLICT):
+            raise BrokeOff(f"the code of {payment_id} was answered with {answer.status} {answer.body}")
+        return answer.status == OK

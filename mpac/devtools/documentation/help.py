@@ -1,0 +1,41 @@
+"""The help of every command, as `run.py` shows it before anything is installed."""
+
+import json
+from copy import copy
+from typing import Any
+
+import click
+
+from mpac.cli.commands import HELP, load_word
+from mpac.cli.offline_help import GENERAL
+
+WIDTH = 100
+
+
+def render_help() -> str:
+    """Return help.json: the text, the options and how the rest of the line is read, for each command."""
+    from mpac.__main__ import mpac  # noqa: PLC0415 - it imports the command that calls this
+
+    entries = {GENERAL: _entry(mpac, None)}
+    with mpac.make_context("mpac", [], resilient_parsing=True) as parent:
+        entries |= {name: _entry(load_word(name), parent) for name in HELP}
+    return json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
+
+
+def _entry(command: click.Command, parent: click.Context | None) -> dict[str, Any]:
+    command = copy(command)
+    command._help_option = None  # click keeps the one of the first context that a command was used in
+    settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    with click.Context(command, info_name=command.name, parent=parent, **settings) as context:
+        named = [option for option in command.get_params(context) if isinstance(option, click.Option)]
+        return {
+            "help": command.get_help(context).splitlines(),  # as lines: those are what two changes of the file merge by
+            "help_options": context.help_option_names,
+            "passes_on": context.ignore_unknown_options,
+            "options": {name: _value(option) for option in named for name in option.opts if name.startswith("--")},
+        }
+
+
+def _value(option: click.Option) -> list[str] | bool:
+    """Return the values that the option can have, where they are few, else whether a value follows it."""
+    return list(option.type.choices) if isinstance(option.type, click.Choice) else not option.is_flag

@@ -1,0 +1,58 @@
+"""Where each rendered text stands: a whole file, or the part of one between two markers.
+
+A marker is an HTML comment, which readers do not see: ``<!-- generated: errors -->`` … ``<!-- end: errors -->``.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpac.cli.errors import Trouble
+from mpac.devtools.documentation.configuration import render_configuration
+from mpac.devtools.documentation.errors import render_errors
+from mpac.devtools.documentation.help import render_help
+from mpac.devtools.documentation.statuses import render_statuses
+from mpac.devtools.documentation.words import render_words
+
+Render = Callable[[], str]
+
+WHOLE: Mapping[str, Render] = {"docs/statuses.md": render_statuses, "mpac/cli/help.json": render_help}
+PARTS: Mapping[str, Mapping[str, Render]] = {
+    "README.md": {"words": render_words, "errors": render_errors, "configuration": render_configuration},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A file, as it is and as it should be."""
+
+    name: str
+    now: str
+    wanted: str
+
+    @property
+    def has_drifted(self) -> bool:
+        """Whether it says something else than the code."""
+        return self.now != self.wanted
+
+
+def pages(root: Path) -> Iterator[Page]:
+    """Every file with something generated in it. Raises ``Trouble`` for a file without its markers."""
+    for name, render in WHOLE.items():
+        file = root / name
+        yield Page(name, file.read_text() if file.exists() else "", render())
+    for name, parts in PARTS.items():
+        now = wanted = (root / name).read_text()
+        for mark, render in parts.items():
+            wanted = replaced(wanted, mark, render(), name=name)
+        yield Page(name, now, wanted)
+
+
+def replaced(text: str, mark: str, content: str, *, name: str) -> str:
+    """``text`` with ``content`` between the markers of ``mark``."""
+    begin, end = f"<!-- generated: {mark} -->", f"<!-- end: {mark} -->"
+    before, found, rest = text.partition(begin)
+    _, also_found, after = rest.partition(end)
+    if not (found and also_found):
+        raise Trouble(f"{name} lacks the markers {begin} and {end}: put them where the text should stand.")
+    return f"{before}{begin}\n{content}\n{end}{after}"

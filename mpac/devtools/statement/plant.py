@@ -1,0 +1,143 @@
+"""Plant: a provider's statement that agrees with a settlement's lines, but for the breaks that were asked for.
+
+Each break is planted on a line of its own, drawn by a seed, so that the truth is known line by line:
+
+| category                | what is done to the statement                                   |
+|-------------------------|-----------------------------------------------------------------|
+| ``missing_at_provider`` | the line is left out                                            |
+| ``missing_internally``  | a line of a payment that nobody knows                           |
+| ``amount_mismatch``     | its amount is a little further from zero                        |
+| ``currency_mismatch``   | it is in another currency                                       |
+| ``status_mismatch``     | it is reversed further down                                     |
+| ``fee_mismatch``        | its fee is a little further from zero                           |
+| ``duplicate_provider``  | it stands there twice                                           |
+| ``duplicate_internal``  | of two of ours with one provider's reference, one is left out   |
+| ``date_mismatch``       | it happened three days before                                   |
+
+A matcher has to find each under its own name (what is left out is ``expected`` while the provider's service level lasts).
+A ``duplicate_internal`` can be planted only where two lines of ours do share a provider's reference.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from random import Random
+
+from mpac.devtools.statement.lines import OurLine, TheirLine, mirror
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """One planted break: where a matcher has to find it, and as what."""
+
+    category: str
+    our_reference: str | None
+    provider_reference: str | None
+
+
+Spoil = Callable[[OurLine, Random], list[TheirLine]]
+
+OTHER_CURRENCY = {"USD": "EUR"}
+
+
+def _less_or_more(value: int, random: Random) -> int:
+    """Another number of the same sign, by at most 500."""
+    step = random.randint(1, 500)
+    return value + (step if value >= 0 else -step)
+
+
+def _amount(line: OurLine, random: Random) -> list[TheirLine]:
+    return [replace(mirror(line), amount=_less_or_more(line.amount, random))]
+
+
+def _currency(line: OurLine, _random: Random) -> list[TheirLine]:
+    return [replace(mirror(line), currency=OTHER_CURRENCY.get(line.currency, "USD"))]
+
+
+def _reversed(line: OurLine, _random: Random) -> list[TheirLine]:
+    its = mirror(line)
+    return [its, replace(its, kind="reversal", amount=-its.amount, fee=-its.fee)]
+
+
+def _fee(line: OurLine, random: Random) -> list[TheirLine]:
+    return [replace(mirror(line), fee=_less_or_more(line.fee, random))]
+
+
+def _stranger(line: OurLine, random: Random) -> list[TheirLine]:
+    name = f"{random.getrandbits(64):016x}"
+    unknown = replace(mirror(line), our_reference=f"pay_planted{name}:1", provider_reference=f"planted_{name}")
+    return [mirror(line), unknown]
+
+
+SPOILS: dict[str, Spoil] = {
+    "missing_at_provider": lambda _line, _random: [],
+    "missing_internally": _stranger,
+    "amount_mismatch": _amount,
+    "currency_mismatch": _currency,
+    "status_mismatch": _reversed,
+    "fee_mismatch": _fee,
+    "duplicate_provider": lambda line, _random: [mirror(line), mirror(line)],
+    "duplicate_internal": lambda _line, _random: [],
+    "date_mismatch": lambda line, _random: [replace(mirror(line), at=line.occurred_at - timedelta(days=3))],
+}
+PAYMENTS_ONLY = frozenset({"status_mismatch"})
+"""What can only happen to a payment: providers reverse charges, not refunds."""
+
+
+class TooFew(Exception):
+    """There are not enough lines to plant so much on."""
+
+
+def plant(lines: list[OurLine], wanted: dict[str, int], *, seed: int) -> tuple[list[TheirLine], list[Planted]]:
+    """The statement, and the truth about it. Raises ``TooFew``."""
+    random = Random(seed)  # noqa: S311 - the same seed has to plant the same
+    return plant_on(lines, _choose(lines, wanted, random), random=random)
+
+
+def plant_on(
+    lines: list[OurLine], chosen: dict[tuple[str, str], str], *, random: Random
+) -> tuple[list[TheirLine], list[Planted]]:
+    """The same with each break on the line that ``chosen`` names (``OurLine.key`` → category)."""
+    statement: list[TheirLine] = []
+    truth: list[Planted] = []
+    for line in lines:
+        category = chosen.get(line.key)
+        its = SPOILS[category](line, random) if category else [mirror(line)]
+        statement += its
+        if category:
+            of = its[-1] if category == "missing_internally" else mirror(line)
+            truth.append(Planted(category, of.our_reference, of.provider_reference))
+    return statement, truth
+
+
+def _choose(lines: list[OurLine], wanted: dict[str, int], random: Random) -> dict[tuple[str, str], str]:
+    """Different lines for different breaks."""
+    twins = _twins(lines)
+    whole = [line for line in lines if line.key not in twins]
+    random.shuffle(whole)
+    chosen: dict[tuple[str, str], str] = {}
+    for category, count in wanted.items():
+        if category == "duplicate_internal":
+            fitting = [line for line in lines if twins.get(line.key) == "second"]
+        else:
+            fitting = [line for line in whole if line.key not in chosen and _fits(line, category)]
+        if len(fitting) < count:
+            raise TooFew(f"{category} needs {count} lines, and {len(fitting)} are left for it")
+        chosen |= {line.key: category for line in fitting[:count]}
+    return chosen
+
+
+def _fits(line: OurLine, category: str) -> bool:
+    return line.kind == "payment" or category not in PAYMENTS_ONLY
+
+
+def _twins(lines: list[OurLine]) -> dict[tuple[str, str], str]:
+    """Lines that share the provider's reference with another: the first, and those after it."""
+    seen: dict[tuple[str, str | None], tuple[str, str]] = {}
+    twins: dict[tuple[str, str], str] = {}
+    for line in sorted(lines, key=lambda one: one.entity_id):
+        name = (line.kind, line.provider_reference)
+        if line.provider_reference is not None and name in seen:
+            twins[seen[name]], twins[line.key] = "first", "second"
+        seen.setdefault(name, line.key)
+    return twins

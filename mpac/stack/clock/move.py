@@ -1,0 +1,185 @@
+"""Move the database's and the provider's clock together, while no payment or refund is in hand.
+
+| step | what | after a crash there |
+|---|---|---|
+| lock | every table against writing, and look: no lease is in force and nothing new waits for a worker | nothing was moved |
+| intend | note where the clock is to be, in a transaction of its own | nothing was moved; the note is dropped |
+| provider | ``PUT /control/clock`` | payments and refunds are refused (503) until the next call finishes the move |
+| database | one commit: the clock, what is dated by the machine, the locks | moved |
+
+A call that is stopped instead (SIGSTOP) loses its connection, and thereby its locks, after ``MOST_IDLE_SECONDS``.
+
+A transaction that has written anything is over before the clock moves, and one that waits for a lock begins to write after
+it. So nothing is decided by two clocks. Liveness marks of beat and the queues and the memory of used assertions follow the
+machine's time, so they move along: a queue that was heard a second ago is not silent for a day.
+"""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import LiteralString
+
+import psycopg
+from psycopg import errors
+
+from mpac.cli.errors import Trouble
+from mpac.stack.clock.provider import NoAnswer, ProviderClock
+
+AT_REST_WITHIN_SECONDS = 60
+"""Twice the usual lease: the payment of a worker that was killed is not in hand any longer than this."""
+LOOK_AGAIN_SECONDS = 0.1
+ONE_MOVE = 0x636C6F636B
+"""The advisory lock under which a clock is moved."""
+
+_STATE: LiteralString = """
+SELECT extract(epoch FROM ahead)::bigint, intended IS NOT NULL, pg_catalog.clock_timestamp() FROM movable_clock.moved
+"""
+_TABLES: LiteralString = """
+SELECT string_agg(format('%I.%I', schemaname, tablename), ', ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'
+"""
+_SOON: LiteralString = """
+SET LOCAL lock_timeout = '400ms';    -- the product waits behind us
+SET LOCAL deadlock_timeout = '50ms'; -- an autovacuum that is in the way is cancelled then
+SET LOCAL idle_in_transaction_session_timeout = '{most_idle}s'; -- a caller that was stopped must not keep the locks
+"""
+MOST_IDLE_SECONDS = 10
+"""How long one step of a move may take while everything is locked: the provider answers within four seconds or not at all."""
+_IN_HAND: LiteralString = """
+SELECT id FROM payments WHERE lease_until > now() OR (status = 'pending' AND created_at > now() - interval '20 s')
+UNION ALL
+SELECT id FROM refunds WHERE lease_until > now() OR (status = 'pending' AND created_at > now() - interval '20 s')
+LIMIT 1000
+"""
+"""What a worker works on, and what one is just about to claim: a sale of a moment ago is not to expire in the queue."""
+_ALONG: LiteralString = """
+UPDATE canaries SET sent_at = sent_at + by, consumed_at = consumed_at + by
+FROM (SELECT make_interval(secs => %(seconds)s) AS by) AS distance
+"""
+_ASSERTIONS_ALONG: LiteralString = (
+    "UPDATE used_assertions SET expires_at = expires_at + make_interval(secs => %(seconds)s)"
+)
+AtRest = Callable[[int], Awaitable[None]]
+
+_WHY_NOT = (errors.LockNotAvailable, errors.DeadlockDetected)
+
+
+class Clock:
+    """The clock of one stack. ``connection`` is in autocommit, and opened after ``install``."""
+
+    def __init__(self, connection: psycopg.AsyncConnection, provider: ProviderClock, *, database_url: str) -> None:
+        self.connection = connection
+        self._database_url = database_url
+        self._provider = provider
+        self.ahead_seconds = 0
+        self.is_half_moved = False
+        self.provider_ahead_seconds = 0
+
+    async def hold(self) -> None:
+        """Let no other call move this clock until the connection is closed. Raises ``Trouble`` if one does."""
+        row = await (await self.connection.execute("SELECT pg_try_advisory_lock(%s)", [ONE_MOVE])).fetchone()
+        if not (row and row[0]):
+            raise Trouble("Another `clock` moves this stack's clock: wait until it has finished.")
+
+    async def look(self) -> None:
+        """Read how far ahead the two clocks are. Raises ``Trouble``."""
+        row = await (await self.connection.execute(_STATE)).fetchone()
+        assert row  # noqa: S101 - the table has one
+        self.ahead_seconds, self.is_half_moved, _ = row
+        self.provider_ahead_seconds = await self._provider.ahead_seconds()
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether the two clocks differ, or a move was interrupted."""
+        return self.is_half_moved or self.provider_ahead_seconds != self.ahead_seconds
+
+    async def mend(self, *, waiting: Callable[[int], None], at_rest: AtRest) -> None:
+        """Bring the two to the later of both, which is what an interrupted move intended or where it began."""
+        await self.move(max(self.ahead_seconds, self.provider_ahead_seconds), waiting=waiting, at_rest=at_rest)
+
+    async def move(self, ahead_seconds: int, *, waiting: Callable[[int], None], at_rest: AtRest) -> None:
+        """Let both be so far ahead of the machine. ``waiting`` is called with the number of rows in hand if there are any.
+
+        ``at_rest`` is awaited just before the move, with the seconds that it will be.
+
+        Raises ``Trouble`` if nothing was moved, or if that is unknown: then a later call finds out.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at, told = loop.time() + AT_REST_WITHIN_SECONDS, False
+        while in_hand := await self._try_to_move(ahead_seconds, at_rest):
+            if loop.time() > give_up_at:
+                raise Trouble(
+                    f"The clock was not moved: for {AT_REST_WITHIN_SECONDS} seconds payments, refunds or other transactions "
+                    f"were being processed ({', '.join(in_hand[:3])}). Try again when there is less to do."
+                )
+            if not told and in_hand != _BUSY:
+                waiting(len(in_hand))
+                told = True
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        await self.look()
+
+    async def _try_to_move(self, ahead_seconds: int, at_rest: AtRest) -> list[str]:
+        """Move, or return the ids of what is in hand."""
+        in_hand = await self._in_hand()
+        if in_hand:
+            return in_hand
+        with suppress(*_WHY_NOT), _uninterrupted():
+            async with self.connection.transaction():
+                await self.connection.execute(_SOON.format(most_idle=MOST_IDLE_SECONDS).encode())
+                tables = await (await self.connection.execute(_TABLES)).fetchone()
+                await self.connection.execute(f"LOCK TABLE {tables[0]} IN EXCLUSIVE MODE".encode() if tables else b"")
+                in_hand = await self._in_hand()
+                if not in_hand:
+                    await at_rest(ahead_seconds - self.ahead_seconds)
+                    await self._move_both(ahead_seconds)
+            return in_hand
+        return _BUSY
+
+    async def _in_hand(self) -> list[str]:
+        return [row[0] for row in await (await self.connection.execute(_IN_HAND)).fetchall()]
+
+    async def _move_both(self, ahead_seconds: int) -> None:
+        await self._intend(ahead_seconds)
+        try:
+            await self._provider.move(ahead_seconds)
+        except NoAnswer:
+            raise await self._unknown(ahead_seconds) from None
+        except Trouble:
+            await self._intend(None)
+            raise
+        by = {"seconds": ahead_seconds - self.ahead_seconds}
+        await self.connection.execute(_ALONG, by)
+        await self.connection.execute(_ASSERTIONS_ALONG, by)
+        await self.connection.execute(
+            "UPDATE movable_clock.moved SET intended = NULL, ahead = make_interval(secs => %s)", [ahead_seconds]
+        )
+
+    async def _intend(self, ahead_seconds: int | None) -> None:
+        """Note where the clock is to be, or that it stays, in a transaction of its own."""
+        async with await psycopg.AsyncConnection.connect(self._database_url, autocommit=True) as other:
+            await other.execute("UPDATE movable_clock.moved SET intended = make_interval(secs => %s)", [ahead_seconds])
+
+    async def _unknown(self, ahead_seconds: int) -> Trouble:
+        """Return what to say of a provider that did not answer; if its clock was certainly not moved, drop the intention."""
+        with suppress(Trouble):
+            if await self._provider.ahead_seconds() != ahead_seconds:
+                await self._intend(None)
+                return Trouble("The provider did not answer in time, so nothing was moved: try again.")
+        return Trouble(
+            "The provider does not answer, so it is unknown whether its clock was moved. Payments are refused until that is "
+            "known: run `python3 run.py clock` when it answers again."
+        )
+
+
+_BUSY = ["another transaction"]
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C and Ctrl-Z wait until both clocks are moved, which takes milliseconds."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTSTP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

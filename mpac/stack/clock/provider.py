@@ -1,0 +1,47 @@
+"""The sandbox provider's clock, by its control route."""
+
+from dataclasses import dataclass
+
+import aiohttp
+
+from mpac.cli.errors import Trouble
+
+OK = 200
+ANSWER_WITHIN = aiohttp.ClientTimeout(total=2)
+"""The product's statements wait for a move, and give up after three seconds (MPAC_LOCK_TIMEOUT_MS)."""
+
+
+class NoAnswer(Trouble):
+    """The provider did not answer, so its clock may have been moved or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderClock:
+    """How far ahead the provider's clock is, and how to move it."""
+
+    session: aiohttp.ClientSession
+    url: str
+    control_key: str
+
+    async def ahead_seconds(self) -> int:
+        """Return how far ahead it is. Raises ``NoAnswer``, and ``Trouble`` with what the provider says."""
+        return await self._ask("GET")
+
+    async def move(self, ahead_seconds: int) -> int:
+        """Move it forward and return how far ahead it is now. Raises as above."""
+        return await self._ask("PUT", {"ahead_seconds": ahead_seconds})
+
+    async def _ask(self, method: str, body: dict[str, int] | None = None) -> int:
+        address = f"{self.url.rstrip('/')}/control/clock"
+        headers = {"Authorization": f"Bearer {self.control_key}"}
+        try:
+            async with self.session.request(
+                method, address, json=body, headers=headers, timeout=ANSWER_WITHIN
+            ) as answer:
+                if answer.status != OK:
+                    raise Trouble(f"The provider at {self.url} refuses ({answer.status}): {await answer.text()}")
+                return int((await answer.json())["ahead_seconds"])
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
+            raise NoAnswer(
+                f"The provider at {self.url} does not answer: is it up? `python3 run.py status` shows what runs."
+            ) from error

@@ -1,0 +1,206 @@
+"""What `mpac clock` does: find the stack, look, move, and say what came of it."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psycopg
+
+from mpac.cli.errors import Trouble
+from mpac.stack.attach import attach
+from mpac.stack.clock.became_due import DONE_WITHIN_SECONDS, Done, became_of, let_it_be_done, look_ahead, open_periods
+from mpac.stack.clock.install import install
+from mpac.stack.clock.move import Clock
+from mpac.stack.clock.own_stack import find_own_stack
+from mpac.stack.clock.provider import ProviderClock
+from mpac.stack.clock.when import distance_written, read_distance, read_time, written
+from mpac.stack.movable_clock import look_at_clock
+from mpac.stack.runfile import RunInfo
+from workflows.database.engines import Role, connect, disconnect
+from workflows.settings import load_settings
+from workflows.settlements.due import GRACE
+from workflows.zones import zone as zone_of
+
+WORKERS = ("worker-other", "beat")
+"""Without them nothing that becomes due is done."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was typed: nothing, or one of three ways to say when."""
+
+    distance: str | None = None
+    to: str | None = None
+    to_next_close: bool = False
+    zone: str | None = None
+
+    @property
+    def is_a_move(self) -> bool:
+        return bool(self.distance is not None or self.to is not None or self.to_next_close)
+
+
+async def run_clock(home: Path, wanted: Wanted, *, say: Say) -> dict[str, Any]:
+    """Show or move the clock of the stack in ``home``; return its times. Raises ``Trouble``."""
+    if sum((wanted.distance is not None, wanted.to is not None, wanted.to_next_close)) > 1:
+        raise Trouble("Say either how far (+1d), or --to when, or --to-next-close.")
+    distance = read_distance(wanted.distance) if wanted.distance is not None else None
+    info = find_own_stack(home)
+    attach(home, needs=("MPAC_DATABASE_URL", "MPAC_BROKER_URL", "MPAC_SECRET_KEY"))
+    try:
+        async with aiohttp.ClientSession() as session:
+            provider = ProviderClock(session, info["sandbox_url"], info["sandbox_control_key"])
+            return await _run(info, provider, wanted, distance, say=say)
+    except psycopg.Error as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise Trouble(
+            f"The stack's database refuses or went away ({said}): `python3 run.py status` shows it."
+        ) from error
+
+
+async def _run(
+    info: RunInfo, provider: ProviderClock, wanted: Wanted, distance: timedelta | None, *, say: Say
+) -> dict[str, Any]:
+    moved = await look_at_clock(info["database_url"])
+    theirs = await provider.ahead_seconds()  # before anything is changed: is it there?
+    if wanted.is_a_move or moved.is_half_moved:
+        await install(info["database_url"])
+        async with await _connect(info) as connection:
+            clock = Clock(connection, provider, database_url=info["database_url"])
+            await _move(clock, info, wanted, distance, say=say)
+            return await _show(connection, clock.ahead_seconds, clock.provider_ahead_seconds, wanted, say=say)
+    async with await _connect(info) as connection:
+        return await _show(connection, moved.ahead_seconds, theirs, wanted, say=say)
+
+
+async def _move(clock: Clock, info: RunInfo, wanted: Wanted, distance: timedelta | None, *, say: Say) -> None:
+    def waiting(count: int) -> None:
+        which = "payments or refunds are" if count > 1 else "payment or refund is"
+        say(f"Waiting until {count} {which} no longer being processed …")
+
+    done = Done()
+    ways: Any = {"waiting": waiting, "at_rest": lambda by: look_ahead(clock.connection, done, seconds=by)}
+    await clock.hold()
+    await clock.look()
+    before = clock.ahead_seconds
+    if clock.is_torn:
+        was_interrupted = clock.is_half_moved
+        await clock.mend(**ways)
+        say(
+            "An interrupted move is finished." if was_interrupted else "Database and provider differed: they agree now."
+        )
+    is_worked_on = set(WORKERS) <= set(info["names"])
+    if wanted.is_a_move and is_worked_on:
+        await open_periods(clock.connection)
+    if wanted.is_a_move:
+        await clock.move(await _wanted_ahead(clock, wanted, distance), **ways)
+    say(f"Moved by {distance_written(timedelta(seconds=clock.ahead_seconds - before))}.")
+    if is_worked_on:
+        await _say_what_became_due(clock.connection, done, say=say)
+    else:
+        say("No worker or no beat runs here, so nothing that became due is done.")
+
+
+async def _wanted_ahead(clock: Clock, wanted: Wanted, distance: timedelta | None) -> int:
+    """Return how many seconds ahead of the machine the clock is to be."""
+    present = datetime.now(UTC) + timedelta(seconds=clock.ahead_seconds)
+    if distance is not None:
+        return clock.ahead_seconds + ceil(distance.total_seconds())
+    if wanted.to is not None:
+        time = read_time(wanted.to, now=present, zone=await _one_zone(clock.connection, wanted))
+    else:
+        time = await _next_close(clock.connection)
+    return max(clock.ahead_seconds, ceil((time - datetime.now(UTC)).total_seconds()))
+
+
+async def _next_close(connection: psycopg.AsyncConnection) -> datetime:
+    """Return when the next business day is closed: a little after it has ended."""
+    row = await (await connection.execute("SELECT min(end_at) FROM settlements WHERE status = 'open'")).fetchone()
+    if row is None or row[0] is None:
+        raise Trouble("No store has a running business day: make one with `python3 run.py seed`, then try again.")
+    ends: datetime = row[0]
+    return ends + GRACE + timedelta(seconds=1)
+
+
+async def _say_what_became_due(connection: psycopg.AsyncConnection, done: Done, *, say: Say) -> None:
+    settings = load_settings()
+    connect(settings, roles=(Role.SWEEP,))
+    try:
+        await let_it_be_done(connection, done, settings=settings)
+    finally:
+        await disconnect()
+    say("Became due:" if done.ids else "Nothing became due.")
+    for line in await became_of(connection, done):
+        say(line)
+    if done.left:
+        say(
+            f"{len(done.left)} of these took more than {DONE_WITHIN_SECONDS} seconds: `python3 run.py status` shows what runs."
+        )
+
+
+async def _show(
+    connection: psycopg.AsyncConnection, ahead: int, provider_ahead: int, wanted: Wanted, *, say: Say
+) -> dict[str, Any]:
+    """Say what time it is, and return it."""
+    machine = datetime.now(UTC)
+    zones = [wanted.zone] if wanted.zone else await _zones(connection)
+    shown = _zone(zones[0] if zones else "UTC")
+    rows = {"database": ahead, "provider": provider_ahead, "this machine": 0}
+    for name, seconds in rows.items():
+        distance = distance_written(timedelta(seconds=seconds))
+        apart = (
+            ""
+            if name == "this machine"
+            else f"   {distance} ahead of this machine"
+            if seconds
+            else "   as this machine"
+        )
+        say(f"{name:<13} {written(machine + timedelta(seconds=seconds), shown)}{apart}")
+    if ahead != provider_ahead:
+        say(
+            "Database and provider differ, so statements will not agree with our days: `python3 run.py clock +0s` ends that."
+        )
+    with suppress(Trouble):
+        closes = await _next_close(connection)
+        say(f"The next business day is closed at {written(closes, shown)}: `python3 run.py clock --to-next-close`.")
+    return {
+        "database": (machine + timedelta(seconds=ahead)).isoformat(timespec="seconds"),
+        "provider": (machine + timedelta(seconds=provider_ahead)).isoformat(timespec="seconds"),
+        "machine": machine.isoformat(timespec="seconds"),
+        "ahead_seconds": ahead,
+        "provider_ahead_seconds": provider_ahead,
+    }
+
+
+async def _one_zone(connection: psycopg.AsyncConnection, wanted: Wanted) -> tzinfo:
+    if wanted.zone:
+        return _zone(wanted.zone)
+    zones = await _zones(connection)
+    if len(zones) > 1:
+        raise Trouble(f"The stores are in {' and '.join(zones)}: say by which clocks with --zone {zones[0]}.")
+    return _zone(zones[0] if zones else "UTC")
+
+
+async def _zones(connection: psycopg.AsyncConnection) -> list[str]:
+    """Return the stores' time zones, the most common first."""
+    found = await connection.execute("SELECT time_zone FROM stores GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 5")
+    return [row[0] for row in await found.fetchall()]
+
+
+def _zone(name: str) -> tzinfo:
+    try:
+        return zone_of(name)
+    except LookupError:
+        raise Trouble(f"There is no time zone {name!r}: name one as Asia/Tokyo or Europe/Berlin.") from None
+
+
+async def _connect(info: RunInfo) -> psycopg.AsyncConnection:
+    return await psycopg.AsyncConnection.connect(
+        info["database_url"], autocommit=True, application_name="mpac_clock", connect_timeout=5
+    )

@@ -1,0 +1,88 @@
+"""Read what somebody typed after `mpac clock`: a distance (`+1d12h`) or a time (`05:00`, `2026-12-01 00:05`)."""
+
+import re
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+
+from mpac.cli.errors import Trouble
+
+UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+DISTANCE = re.compile(r"\+(?:[0-9]+[wdhms])+")
+PART = re.compile(r"([0-9]+)([wdhms])")
+MOST_AHEAD = timedelta(days=20 * 366)
+"""What the sandbox provider allows (``sandbox.clock``)."""
+
+NEVER_BACK = (
+    "A clock is only moved forward: otherwise what was decided at the later time would be dated in the future. "
+    "`python3 run.py reset` deletes everything and returns to the present."
+)
+HOW_TO_WRITE = "Write it as +1d, +90m or +1d12h (w, d, h, m, s)."
+
+
+def read_distance(typed: str) -> timedelta:
+    """Return the distance that was typed; a day has 24 hours. Raises ``Trouble``."""
+    if typed.startswith("-"):
+        raise Trouble(NEVER_BACK)
+    if not DISTANCE.fullmatch(typed):
+        hint = f" Did you mean +{typed}?" if DISTANCE.fullmatch(f"+{typed}") else ""
+        raise Trouble(f"{typed!r} is not a distance in time.{hint} {HOW_TO_WRITE}")
+    try:
+        distance = sum((timedelta(**{UNITS[unit]: int(count)}) for count, unit in PART.findall(typed)), timedelta())
+    except (OverflowError, ValueError):  # more days or digits than there are
+        distance = timedelta.max
+    if distance > MOST_AHEAD:
+        raise Trouble(f"{typed} is too far: a clock can be moved 20 years ahead at most.")
+    return distance
+
+
+def read_time(typed: str, *, now: datetime, zone: tzinfo) -> datetime:
+    """Return the time that was typed, in UTC: read by ``zone`` unless it names its own offset. Raises ``Trouble``.
+
+    A time of day is its next occurrence after ``now``. A local time that a change of the clocks skips is moved forward, of one
+    that it repeats the first is meant, as for the ends of business days.
+    """
+    try:
+        if of_day := _time_of_day(typed):
+            local = now.astimezone(zone)
+            wanted = datetime.combine(local.date(), of_day, zone).astimezone(UTC)
+            tomorrow = datetime.combine(local.date() + timedelta(days=1), of_day, zone).astimezone(UTC)
+            return wanted if wanted > now else tomorrow
+        wanted = datetime.fromisoformat(typed)
+        wanted = (wanted if wanted.tzinfo else wanted.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise Trouble(f"{typed!r} is not a time: write it as 05:00 or as '2026-12-01 00:05'.") from None
+    if wanted < now:
+        raise Trouble(f"It is {written(now, zone)} there already. {NEVER_BACK}")
+    if wanted - now > MOST_AHEAD:
+        raise Trouble(f"{typed} is too far: a clock can be moved 20 years ahead at most.")
+    return wanted
+
+
+def written(at: datetime, zone: tzinfo) -> str:
+    """Return a time as the clocks of ``zone`` show it, with the zone's name."""
+    return f"{at.astimezone(zone):%a %Y-%m-%d %H:%M:%S} {zone}"
+
+
+def distance_written(distance: timedelta) -> str:
+    """Return a distance for people: `1 day 3 h 4 min`, and seconds where it is less than an hour."""
+    hour = 3_600
+    seconds = round(distance.total_seconds())
+    days, hours, minutes = distance.days, seconds // hour % 24, seconds // 60 % 60
+    parts = [f"{days} day{'s' if days > 1 else ''}" if days else "", f"{hours} h" if hours else ""]
+    parts += [f"{minutes} min" if minutes else "", f"{seconds % 60} s" if seconds % 60 and seconds < hour else ""]
+    return " ".join(part for part in parts if part) or "0 s"
+
+
+def _time_of_day(typed: str) -> time | None:
+    try:
+        date.fromisoformat(typed)
+    except ValueError:
+        pass
+    else:
+        return None  # 20261201 is a day and not ten past eight in the evening
+    try:
+        found = time.fromisoformat(typed)
+    except ValueError:
+        return None
+    if found.tzinfo:
+        raise ValueError("a time of day is the stores' own")
+    return found

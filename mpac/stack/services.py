@@ -1,0 +1,157 @@
+"""What a stack is made of: its parts, what each needs, and the order in which they come up and go down.
+
+| tier | parts | after |
+|---|---|---|
+| 1 | postgres, valkey, sandbox | nothing: the sandbox has a store of its own |
+| 2 | migrate | the servers |
+| 3 | api, worker | the schema is there; with them the first payment can be made |
+| 4 | beat, flower | the workers: Flower asks them once for what they are, and two cores are busy enough before |
+"""
+
+import signal
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mpac.cli.errors import Trouble
+from mpac.stack import commands
+from mpac.stack.database_profile import ORDINARY, Realm
+from mpac.stack.environment import CONTROL_KEY_VARIABLE, FLOWER_USER
+from mpac.stack.home import ROOT, Home, private_folder
+from mpac.stack.ports import HOST
+from mpac.stack.probes import READY_FILE_VARIABLE, answers_http, wrote_its_pid
+from mpac.stack.service import Program
+
+SERVERS = ("postgres", "valkey")
+PRODUCT = ("migrate", "sandbox", "api", "worker", "beat", "flower")
+EVERYTHING = (*SERVERS, *PRODUCT)
+TIERS = ((*SERVERS, "sandbox"), ("migrate",), ("api", "worker"), ("beat", "flower"))
+REPLACED_BY = {"MPAC_DATABASE_URL": "postgres", "MPAC_BROKER_URL": "valkey", "MPAC_SANDBOX_URL": "sandbox"}
+"""The variables that name a server of the user's, each with the part that is then not started."""
+NEED_THE_SCHEMA = ("api", "worker", "beat")
+
+# Celery warns each worker of root, eight lines long; who tries a local stack as root knows. `mpac worker` still warns.
+ROOT_IS_KNOWN = {"PYTHONWARNINGS": "ignore:You're running the worker"}
+
+SOURCES = {  # the file without which a part can't start
+    "migrate": "migrations/env.py",
+    "sandbox": "sandbox/__main__.py",
+    "api": "api/app.py",
+    "worker": "workers/app.py",
+    "beat": "beat/app.py",
+    "flower": "workers/app.py",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What the product's programs are built from."""
+
+    home: Home
+    ports: dict[str, int]
+    environment: dict[str, str]
+    workers: int
+    realm: Realm = ORDINARY
+    control_key: str = field(default="", repr=False)
+
+
+def missing_parts(parts: Collection[str]) -> dict[str, str]:
+    """Those whose source is not in this checkout, with the file that is missing."""
+    return {part: SOURCES[part] for part in parts if part in SOURCES and not (ROOT / SOURCES[part]).exists()}
+
+
+def check_parts(parts: Collection[str]) -> tuple[str, ...]:
+    """The parts in order of starting, with the migration that some imply. Raises ``Trouble`` for one that can't be."""
+    unknown = sorted(set(parts) - set(EVERYTHING))
+    if unknown:
+        raise Trouble(f"{unknown[0]} is no part of the stack; there are {', '.join(EVERYTHING)}.")
+    wanted = set(parts) | ({"migrate"} if set(parts) & set(NEED_THE_SCHEMA) else set())
+    missing = missing_parts(wanted)
+    if missing:
+        part, file = next(iter(missing.items()))
+        raise Trouble(f"{part} can't be started: {file} is not in this checkout.")
+    return tuple(part for part in EVERYTHING if part in wanted)
+
+
+def programs_of(part: str, product: Product) -> list[Program]:
+    """The processes of one part of the product; the servers have modules of their own."""
+    makers = {
+        "migrate": _migrate,
+        "sandbox": _sandbox,
+        "api": _api,
+        "worker": _workers,
+        "beat": _beat,
+        "flower": _flower,
+    }
+    return makers[part](product)
+
+
+def _migrate(product: Product) -> list[Program]:
+    return [Program(name="migrate", command=commands.migrate(), environment=product.environment, runs_once=True)]
+
+
+def _sandbox(product: Product) -> list[Program]:
+    port = product.ports["sandbox"]
+    return [
+        Program(
+            name="sandbox",
+            command=commands.sandbox(
+                host=HOST, port=port, store=str(private_folder(product.home.path / product.realm.sandbox_folder))
+            ),
+            # The sandbox's alone: the product can charge there and not look at what was really charged.
+            environment={**product.environment, CONTROL_KEY_VARIABLE: product.control_key},
+            ready=answers_http(port, "/health"),
+        )
+    ]
+
+
+def _api(product: Product) -> list[Program]:
+    port = product.ports["api"]
+    return [
+        Program(
+            name="api",
+            command=commands.api(host=HOST, port=port),
+            environment=product.environment,
+            ready=answers_http(port, "/health/ready"),
+            grace_seconds=commands.API_GRACE_SECONDS + 5,
+        )
+    ]
+
+
+def _workers(product: Product) -> list[Program]:
+    numbered = {f"worker-payments-{n}": commands.PAYMENTS_QUEUE for n in range(1, product.workers + 1)}
+    return [
+        _worker(product, name, queues) for name, queues in {**numbered, "worker-other": commands.OTHER_QUEUES}.items()
+    ]
+
+
+def _worker(product: Product, name: str, queues: str) -> Program:
+    ready_file: Path = private_folder(product.home.ready) / name
+    return Program(
+        name=name,
+        command=commands.worker(queues=queues, name=name),
+        environment={**product.environment, **ROOT_IS_KNOWN, READY_FILE_VARIABLE: str(ready_file)},
+        ready=wrote_its_pid(ready_file),
+        grace_seconds=commands.WORKER_GRACE_SECONDS,
+    )
+
+
+def _beat(product: Product) -> list[Program]:
+    return [Program(name="beat", command=commands.beat(), environment=product.environment)]
+
+
+def _flower(product: Product) -> list[Program]:
+    port = product.ports["flower"]
+    login = commands.flower_variables(
+        product.environment.get("MPAC_FLOWER_USER", FLOWER_USER), product.environment["MPAC_FLOWER_PASSWORD"]
+    )
+    return [
+        Program(
+            name="flower",
+            command=commands.flower(host=HOST, port=port),
+            environment={**product.environment, **login},
+            ready=answers_http(port, "/healthcheck"),
+            # It stores nothing, and on SIGTERM Flower 2.2 waits for ever for threads of its own.
+            stop_signal=signal.SIGKILL,
+        )
+    ]

@@ -1,0 +1,10 @@
+"""Announce a worker once it consumes: loaded into our workers by ``celery worker --include``.
+
+A worker is ready when it has consumed a message that was sent to it alone (``workers.consumption_check``); Celery's own
+signal says only that it is about to.
+"""
+
+from mpac.stack.worker_ready import announce
+from workers.consumption_check import when_heard
+
+when_heard.append(announce)

@@ -1,0 +1,123 @@
+"""Answers that go wrong on purpose: silence, resets, garbage, dripping.
+
+Each is what a client meets in the field when a provider, or something between, is ill. They are plain functions of
+the request; which of them strikes, and when, is decided in ``sandbox.pipeline``.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from sandbox.answers import JSON_HEADERS, refusal
+from sandbox.errors import Refused
+from sandbox.requests import names_of
+
+HOLD_SECONDS = 120.0  # longer than any client's patience; then the connection is cut, still without an answer
+PATROL_SECONDS = 0.25  # how soon a held call is let go after its client has hung up
+DRIPS = 10
+LINGER_ZERO = struct.pack("ii", 1, 0)  # close() then sends RST instead of FIN
+GARBAGE = b'\x00\xff{"status": "succ<html>502 Bad'
+
+
+class Holds:
+    """Calls that are never answered. One patrol looks after them all, and none runs while there are none."""
+
+    def __init__(self) -> None:
+        self._held: dict[asyncio.Future[None], web.Request] = {}
+        self._patrol: asyncio.TimerHandle | None = None
+        self._closing = False
+
+    async def hold(self, request: web.Request) -> None:
+        """Return when the client has hung up, after 120 s, or when the sandbox stops."""
+        if self._closing:
+            return
+        loop = asyncio.get_running_loop()
+        released = loop.create_future()
+        self._held[released] = request
+        if self._patrol is None:
+            self._patrol = loop.call_later(PATROL_SECONDS, self._look)
+        try:
+            async with asyncio.timeout(HOLD_SECONDS):
+                await released
+        except TimeoutError:
+            pass
+        finally:
+            del self._held[released]
+
+    def close(self) -> None:
+        """Let go of everybody, and hold nobody from now on."""
+        self._closing = True
+        if self._patrol is not None:
+            self._patrol.cancel()
+        for released in self._held:
+            if not released.done():
+                released.set_result(None)
+
+    def _look(self) -> None:
+        for released, request in self._held.items():
+            transport = request.transport
+            if (transport is None or transport.is_closing()) and not released.done():
+                released.set_result(None)
+        loop = asyncio.get_running_loop()
+        self._patrol = loop.call_later(PATROL_SECONDS, self._look) if self._held else None
+
+
+async def silence(request: web.Request, holds: Holds) -> web.StreamResponse:
+    """Never answer."""
+    await holds.hold(request)
+    return _cut(request)
+
+
+async def error_500(request: web.Request, _holds: Holds) -> web.StreamResponse:
+    """An error that says nothing about what was done."""
+    return refusal(Refused(500, "internal_error", message="something went wrong"), await names_of(request))
+
+
+async def reset(request: web.Request, _holds: Holds) -> web.StreamResponse:
+    """Break the connection the hard way."""
+    transport = request.transport
+    if transport is not None:
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
+    return _cut(request)
+
+
+async def garbage(_request: web.Request, _holds: Holds) -> web.StreamResponse:
+    """200, said to be JSON, and not JSON."""
+    return web.Response(body=GARBAGE, headers=JSON_HEADERS)
+
+
+FAULTS: dict[str, Callable[[web.Request, Holds], Awaitable[web.StreamResponse]]] = {
+    "timeout_before_charge": silence,
+    "timeout_after_charge": silence,
+    "error_500_before_charge": error_500,
+    "error_500_after_charge": error_500,
+    "reset_after_charge": reset,
+    "garbage_after_charge": garbage,
+}
+
+
+async def drip(request: web.Request, answer: web.Response, *, milliseconds: int) -> web.StreamResponse:
+    """Send a good answer a few bytes at a time, so that it takes ``milliseconds`` from first to last."""
+    body = answer.body if isinstance(answer.body, bytes) else b""
+    stream = web.StreamResponse(status=answer.status, headers=answer.headers)
+    stream.content_length = len(body)
+    size = -(-len(body) // DRIPS)
+    try:
+        await stream.prepare(request)
+        for start in range(0, len(body), size):
+            await asyncio.sleep(milliseconds / 1_000 / DRIPS)
+            await stream.write(body[start : start + size])
+        await stream.write_eof()
+    except ConnectionError:
+        pass  # the client would not wait; what was done stays done
+    return stream
+
+
+def _cut(request: web.Request) -> web.StreamResponse:
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()  # aiohttp wants one; there is nobody left to read it

@@ -1,0 +1,85 @@
+"""The walk of a call that may move money, with every place where a fault can strike.
+
+| step | what | word |
+|---|---|---|
+| 1 | refuse, with nothing done | ``unavailable`` ``rate_limited`` |
+| 2 | lose the call, with nothing done | ``…_before_charge`` |
+| 3 | do it, and wait until it is in the store | ``decline`` ``partial`` ``pending`` ``ignore_idempotency`` |
+| 4 | lose the answer | ``…_after_charge`` |
+| 5 | drip the answer | ``slow`` |
+
+Steps 2 and 4 strike on the first call with a reference only: a fault that never stopped would test nothing but
+patience, and a resend must meet the truth.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from sandbox import fault_state
+from sandbox.answers import json_answer, present
+from sandbox.errors import Refused
+from sandbox.fault_responses import FAULTS, drip
+from sandbox.faults import APPROVE, Fate
+from sandbox.operations import Family, Operation
+from sandbox.provider import Provider
+from sandbox.requests import Order
+
+REFUSALS = {
+    "unavailable": Refused(503, "unavailable", message="the provider is not available; nothing was done"),
+    "rate_limited": Refused(429, "rate_limited", message="too many calls", headers={"Retry-After": "1"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A checked call: what was ordered, what will befall it, and the deed itself, which must not await."""
+
+    family: Family
+    order: Order
+    fate: Fate
+    act: Callable[[], Operation]
+
+
+def fate_of(provider: Provider, order: Order) -> Fate:
+    """The fate the caller chose, or else what the dial draws for this reference."""
+    return order.fate if order.fate is not None else provider.dial.draw(order.reference)
+
+
+async def walk(provider: Provider, request: web.Request, call: Call) -> web.StreamResponse:
+    """Take a call through the steps above. Raises Refused."""
+    if call.fate is APPROVE:
+        operation = call.act()
+        await provider.store.durable()
+        return json_answer(present(operation))
+    return await _walk_among_faults(provider, request, call)
+
+
+async def _walk_among_faults(provider: Provider, request: web.Request, call: Call) -> web.StreamResponse:
+    store, fate = provider.store, call.fate
+    _refuse(provider, call)
+    fault = fate.fault if fate.fault and _strikes_first(provider, call) else ""
+    fault_state.mark(store, call.order.reference, family=call.family, fate=fate, at=provider.clock.now())
+    if fault.endswith("_before_charge"):
+        await store.durable()
+        return await FAULTS[fault](request, provider.holds)
+    operation = call.act()
+    await store.durable()
+    if fault:
+        return await FAULTS[fault](request, provider.holds)
+    answer = json_answer(present(operation))
+    return await drip(request, answer, milliseconds=fate.slow_ms) if fate.slow_ms else answer
+
+
+def _refuse(provider: Provider, call: Call) -> None:
+    if not call.fate.refusal:
+        return
+    # By payment and not by reference: a refused caller may come back under a new attempt's reference.
+    name = f"{call.fate.refusal}:{call.family}:{call.order.payment_id}"
+    if fault_state.strike(provider.store, name, at_most=call.fate.refusal_times):
+        raise REFUSALS[call.fate.refusal]
+
+
+def _strikes_first(provider: Provider, call: Call) -> bool:
+    return fault_state.strike(provider.store, f"fault:{call.family}:{call.order.reference}", at_most=1)

@@ -1,0 +1,89 @@
+"""The line itself: heads have an end, requests get on or are refused, and who hangs up is no error of ours."""
+
+import asyncio
+
+import pytest
+
+from api.protocol import EnvelopeProtocol
+from tests.conftest import Serve
+from tests.harness import UVICORN
+from tests.integration.api.raw_http import CASH, PATIENCE_SECONDS, Wire
+from tests.polling import eventually, until
+
+PIECE = 100
+
+
+async def test_nobody_is_told_to_continue_since_100_is_no_code_of_the_reference(wire: Wire) -> None:
+    answer = await wire.send(wire.post(CASH, headers=b"Expect: 100-continue\r\n"))
+    answer.check("expect")
+    assert answer.status == 201
+
+
+@pytest.mark.parametrize("seen", [b"", b"POST /api/v1/pay", b"POST /api/v1/payments HTTP/1.1\r\nHost: x\r\nX-A: "])
+async def test_a_head_without_end_is_refused(wire: Wire, seen: bytes) -> None:
+    endless = (seen or b"GET /health/live HTTP/1.1\r\n") + (b"X-A: b\r\n" * 40_000 if seen == b"" else b"x" * 300_000)
+    answer = await wire.send(endless)
+    answer.check("endless")
+    assert (answer.status, b"must not exceed 64 KiB" in answer.body) == (400, True)
+
+
+@pytest.mark.parametrize("part", [10, 60, 150, -1])
+async def test_a_request_that_does_not_get_on_is_refused_in_time(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, part: int
+) -> None:
+    monkeypatch.setattr("api.protocol.PATIENCE_SECONDS", 0.2)
+    answer = await wire.send(wire.post(CASH)[:part])
+    answer.check(part)
+    assert (answer.status, b"in time" in answer.body) == (400, True)
+    assert "unexpected error" not in caplog.text
+
+
+async def test_a_request_that_gets_on_slowly_is_waited_for(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[EnvelopeProtocol] = []
+    begin = EnvelopeProtocol._begin_patience
+
+    def begin_patience(line: EnvelopeProtocol) -> None:
+        lines.append(line)
+        begin(line)
+
+    monkeypatch.setattr(EnvelopeProtocol, "_begin_patience", begin_patience)
+    monkeypatch.setattr("api.protocol.LEAST_BYTES", 1)
+
+    async def patience_ends(sent: int) -> None:
+        """So much has come, a piece of it since patience began; its time is over now."""
+        await until(lambda: bool(lines) and lines[-1]._seen == sent)
+        if sent > PIECE:
+            lines[-1]._end_patience()
+            lines[-1]._lose_patience()
+
+    answer = await wire.send(wire.post(CASH, key=b"slow"), piece=PIECE, between=patience_ends)
+    assert (answer.status, len(lines) > 3) == (201, True)
+
+
+async def test_a_line_on_which_nothing_comes_is_closed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(UVICORN, "timeout_keep_alive", 0.2)
+    async with serve() as api:
+        host, port = api.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_caller_that_hangs_up_in_the_middle_is_no_error_of_ours(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in (b"/api/v1/payments", b"/api/v1/payments/pay_1/cancel"):
+        _, writer = await asyncio.open_connection(*wire.address)
+        writer.write(wire.post(CASH, path=path)[:-5])
+        await writer.drain()
+        writer.transport.abort()
+    await eventually(_said(caplog, "POST answered 400"), until=lambda times: times >= 2)
+    assert "unexpected error" not in caplog.text
+
+
+def _said(caplog: pytest.LogCaptureFixture, line: str):  # type: ignore[no-untyped-def]  # a small closure
+    async def count() -> int:
+        return sum(line in record.getMessage() for record in caplog.records)
+
+    return count

@@ -1,0 +1,175 @@
+"""Due: one column answers for every reason to look at a payment again, and nothing final is ever due."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.factories import CASH, QR, TERMINAL, PaymentMaker, time_passes
+from tests.fakes import FakeProvider
+from tests.integration.payments.evidence import Admin, all_of
+from workflows.ops.canaries import find_silent_queues, note_consumed, note_sent
+from workflows.ops.housekeeping import forget_expired
+from workflows.payments.claim import PAYMENTS
+from workflows.payments.due import find_due_payments
+from workflows.providers.base import ActionRequired, Unavailable, Unknown
+from workflows.settings import Settings
+
+ALL = 100_000
+LATER = Unavailable("503", retry_after_seconds=60)
+SLOWER = 30.0
+"""Questions are asked a minute later: what is not due yet is not due when a busy machine looks, either."""
+
+CODE = {"type": "display_qr", "qr_content": "q", "expires_at": "2026-11-23T09:05:00Z"}
+
+
+async def why(payment_id: str) -> str | None:
+    """Why the payment is due; ``None`` if it is not."""
+    return next((due.why for due in await find_due_payments(limit=ALL) if due.id == payment_id), None)
+
+
+async def test_a_new_payment_is_due_once_its_nudge_is_overdue(payments: PaymentMaker, admin: Admin) -> None:
+    payment_id = await payments.pending()
+    assert await why(payment_id) is None
+    await time_passes(admin, payment_id, seconds=6)
+    assert await why(payment_id) == "lost_nudge"
+    await time_passes(admin, payment_id, seconds=300)
+    assert await why(payment_id) == "expired"
+
+
+async def test_a_claimed_payment_is_due_when_its_lease_has_run_out(payments: PaymentMaker, admin: Admin) -> None:
+    payment_id = await payments.pending()
+    await PAYMENTS.claim([payment_id], worker="dies", lease_seconds=30)
+    assert await why(payment_id) is None
+    await time_passes(admin, payment_id, seconds=31)
+    assert await why(payment_id) == "run_out_lease"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [(LATER, "retry"), (Unknown("?"), "inquiry"), (ActionRequired(CODE), "poll")],
+    ids=["retry", "inquiry", "poll"],
+)
+async def test_a_payment_is_due_again_when_its_time_has_come(
+    settings: Settings,
+    payments: PaymentMaker,
+    provider: FakeProvider,
+    admin: Admin,
+    answer: Unavailable | Unknown,
+    reason: str,
+) -> None:
+    payments.processor._settings = settings.model_copy(update={"doubt_schedule_scale": SLOWER})
+    provider.charges.append(answer)
+    payment_id = await payments.pending()
+    await payments.process(payment_id)
+    assert await why(payment_id) is None
+    await time_passes(admin, payment_id, seconds=100)
+    assert await why(payment_id) == reason
+
+
+async def test_nothing_final_is_ever_due(payments: PaymentMaker, admin: Admin) -> None:
+    ids = [
+        await payments.pending(request)
+        for request in (CASH, replace(TERMINAL, facts={"external_result": "declined"}), QR)
+    ]
+    await payments.cancel(ids[2])
+    await payments.process(*ids)
+    for payment_id in ids:
+        await time_passes(admin, payment_id, seconds=100_000)
+        assert await why(payment_id) is None
+
+
+async def test_the_longest_overdue_come_first_and_a_page_has_its_limit(payments: PaymentMaker, admin: Admin) -> None:
+    ids = [await payments.pending() for _ in range(3)]
+    for payment_id, seconds in zip(ids, (200, 250, 150), strict=True):
+        await time_passes(admin, payment_id, seconds=seconds)
+    found = [due.id for due in await find_due_payments(limit=ALL) if due.id in ids]
+    assert found == [ids[1], ids[0], ids[2]]
+    page = [due.id for due in await find_due_payments(limit=1) if due.id in ids]
+    assert page in ([], [ids[1]])  # one of each provider, which may be another test's
+
+
+async def test_finding_what_is_due_reads_an_index_and_not_the_table(payments: PaymentMaker, admin: Admin) -> None:
+    await admin.execute("SET enable_seqscan = off")
+    plan = await all_of(admin, b"EXPLAIN SELECT id FROM payments WHERE due_at <= now() ORDER BY due_at LIMIT 5")
+    await admin.execute("RESET enable_seqscan")
+    assert "payments_due" in str(plan)
+
+
+async def test_expired_keys_are_forgotten_and_living_ones_kept(payments: PaymentMaker, admin: Admin) -> None:
+    old, young = await payments.pending(), await payments.pending()
+    await admin.execute("UPDATE idempotency_records SET expires_at = now() WHERE resource_id = %s", [old])
+    await forget_expired()
+    left = await all_of(admin, b"SELECT resource_id FROM idempotency_records WHERE resource_id IN (%s, %s)", old, young)
+    assert [row["resource_id"] for row in left] == [young]
+
+
+async def test_expired_things_are_forgotten_a_piece_at_a_time(payments: PaymentMaker, admin: Admin) -> None:
+    ids = [await payments.pending() for _ in range(5)]
+    await admin.execute("UPDATE idempotency_records SET expires_at = now() WHERE resource_id = ANY(%s)", [ids])
+    assert await forget_expired(limit=2, longest_seconds=0) <= 4, "one page of each table, when the time is over"
+
+
+async def test_all_that_has_expired_is_forgotten_in_one_call(engines: None, admin: Admin) -> None:
+    await admin.execute("""
+        INSERT INTO idempotency_records
+            (merchant_id, method, path, key, fingerprint, status, body, created_at, expires_at)
+        SELECT 'mer_many', 'POST', '/', n::text, '', 201, '', now(), now() - interval '1 s' FROM generate_series(1, 5000) n
+    """)
+    await admin.execute("""
+        INSERT INTO used_assertions SELECT 'dev_many', n::text, now() - interval '1 s' FROM generate_series(1, 5000) n
+    """)
+    assert await forget_expired() >= 10_000
+    left = await all_of(
+        admin,
+        b"""SELECT (SELECT count(*) FROM idempotency_records WHERE merchant_id = 'mer_many')
+                 + (SELECT count(*) FROM used_assertions WHERE client_id = 'dev_many') AS count""",
+    )
+    assert left[0]["count"] == 0
+
+
+async def test_a_queue_nobody_consumes_is_noticed_and_one_that_is_consumed_is_not(engines: None, admin: Admin) -> None:
+    await note_sent(["deaf", "well"])
+    await note_consumed("well", worker="w")
+    await admin.execute("UPDATE canaries SET sent_at = sent_at - interval '2 min' WHERE queue IN ('deaf', 'well')")
+    silent = {found.queue: found.seconds for found in await find_silent_queues(patience_seconds=60)}
+    assert silent["deaf"] == pytest.approx(120, abs=5)
+    assert "well" not in silent
+    await note_sent(["deaf"])
+    await note_consumed("deaf", worker="w")
+    assert "deaf" not in {found.queue for found in await find_silent_queues(patience_seconds=60)}
+    await admin.execute("DELETE FROM canaries WHERE queue IN ('deaf', 'well')")
+
+
+async def test_a_queue_that_was_consumed_once_and_then_no_more_is_noticed(engines: None, admin: Admin) -> None:
+    await note_sent(["once"])
+    await note_consumed("once", worker="w")
+    await note_sent(["once"])
+    await admin.execute(
+        "UPDATE canaries SET consumed_at = now() - interval '3 min', sent_at = now() - interval '2 min' WHERE queue = 'once'"
+    )
+    await note_sent(["once"])  # as beat does every few seconds
+    assert "once" in {found.queue for found in await find_silent_queues(patience_seconds=60)}
+    await admin.execute("DELETE FROM canaries WHERE queue = 'once'")
+
+
+async def test_a_queue_that_never_had_a_consumer_is_noticed_however_often_it_is_sung_to(
+    engines: None, admin: Admin
+) -> None:
+    await note_sent(["orphan"])
+    await admin.execute("UPDATE canaries SET sent_at = sent_at - interval '2 min' WHERE queue = 'orphan'")
+    await note_sent(["orphan"])
+    assert "orphan" in {found.queue for found in await find_silent_queues(patience_seconds=60)}
+    await admin.execute("DELETE FROM canaries WHERE queue = 'orphan'")
+
+
+async def test_a_beat_that_was_away_makes_no_queue_silent(engines: None, admin: Admin) -> None:
+    await note_sent(["rested"])
+    await note_consumed("rested", worker="w")
+    await admin.execute(
+        "UPDATE canaries SET sent_at = sent_at - interval '5 h', consumed_at = consumed_at - interval '5 h'"
+        " WHERE queue = 'rested'"
+    )
+    assert "rested" not in {found.queue for found in await find_silent_queues(patience_seconds=60)}
+    await note_sent(["rested"])
+    assert "rested" not in {found.queue for found in await find_silent_queues(patience_seconds=60)}
+    await admin.execute("DELETE FROM canaries WHERE queue = 'rested'")

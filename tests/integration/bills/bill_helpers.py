@@ -1,0 +1,112 @@
+"""Bills over HTTP, and payments on them through the functions that the payments' path calls."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+import uuid_utils
+from psycopg.rows import DictRow
+
+from tests.factories import Tenant
+from tests.harness import Answer, Api
+from workflows.bills.give_back import give_back
+from workflows.bills.lock import Share
+from workflows.bills.pay import pay
+from workflows.bills.release import release
+from workflows.bills.reserve import Reservation, Reserved, reserve
+from workflows.clock import now
+from workflows.database.engines import Role, transaction
+from workflows.errors import DomainError
+from workflows.ids import new_id
+from workflows.transitions import By
+
+AMOUNTS = ("subtotal", "tax_amount", "discount_amount", "total_amount")
+Admin = psycopg.AsyncConnection[DictRow]
+
+
+async def post_bill(api: Api, as_: Tenant | str, order_id: str, *, key: str | None = None) -> Answer:
+    """POST /bills."""
+    return await api.post("/bills", {"order_id": order_id}, as_=as_, key=key or uuid_utils.uuid7().hex)
+
+
+async def combine(api: Api, as_: Tenant | str, *order_ids: str) -> Answer:
+    """POST /bills/combine."""
+    return await api.post("/bills/combine", {"order_ids": order_ids}, as_=as_, key=uuid_utils.uuid7().hex)
+
+
+async def split(api: Api, as_: Tenant | str, bill_id: str, *, key: str | None = None, **how: Any) -> Answer:
+    """POST /bills/{id}/split."""
+    return await api.post(f"/bills/{bill_id}/split", how, as_=as_, key=key or uuid_utils.uuid7().hex)
+
+
+async def bill_of(api: Api, as_: Tenant | str, order_id: str) -> dict[str, Any]:
+    """A new bill of this order."""
+    answer = await post_bill(api, as_, order_id)
+    assert answer.status == 201, answer.body
+    body: dict[str, Any] = answer.body
+    return body
+
+
+async def read(api: Api, as_: Tenant | str, bill_id: str) -> dict[str, Any]:
+    """The bill as it is now."""
+    body: dict[str, Any] = (await api.get(f"/bills/{bill_id}", as_=as_)).body
+    return body
+
+
+def share(bill_id: str, amount: int, *, cause_id: str | None = None) -> Share:
+    """What a new payment has to do with this bill."""
+    return Share(bill_id, cause_id or new_id("payment"), amount, By("worker", "worker-of-the-test", now()))
+
+
+async def reserve_shares(
+    tenant: Tenant, shares: Sequence[Share], *, currency: str = "JPY"
+) -> list[Reserved | DomainError]:
+    """What an accept does with the payments of one group."""
+    async with transaction(Role.ACCEPT) as connection:
+        return await reserve(connection, [Reservation(each, tenant.store_id, currency) for each in shares])
+
+
+async def hold(tenant: Tenant, bill_id: str, amount: int) -> Share:
+    """A reservation that must succeed."""
+    mine = share(bill_id, amount)
+    (result,) = await reserve_shares(tenant, [mine])
+    assert isinstance(result, Reserved), result
+    return mine
+
+
+async def pay_shares(*shares: Share) -> list[str]:
+    """What a worker does when these payments have completed; the orders that are paid by it."""
+    async with transaction(Role.WORKER) as connection:
+        return await pay(connection, shares)
+
+
+async def release_shares(*shares: Share) -> None:
+    """What a worker does when these payments have failed."""
+    async with transaction(Role.WORKER) as connection:
+        await release(connection, shares)
+
+
+async def give_back_shares(*shares: Share) -> None:
+    """What a worker does when these refunds have completed."""
+    async with transaction(Role.WORKER) as connection:
+        await give_back(connection, shares)
+
+
+async def pay_whole(tenant: Tenant, bill: dict[str, Any]) -> list[str]:
+    """Pay all of a bill."""
+    return await pay_shares(await hold(tenant, bill["id"], bill["total_amount"]))
+
+
+async def history(admin: Admin, bill_id: str) -> list[tuple[str, str | None, str]]:
+    """The bill's history: event, from, to."""
+    rows = await admin.execute("SELECT * FROM bill_history WHERE bill_id = %s ORDER BY version", [bill_id])
+    found = await rows.fetchall()
+    assert [row["version"] for row in found] == list(range(1, len(found) + 1))
+    assert [row["at"] for row in found] == sorted(row["at"] for row in found)
+    return [(row["event"], row["from_status"], row["to_status"]) for row in found]
+
+
+async def order_status(api: Api, tenant: Tenant, order_id: str) -> str:
+    """The order's status, as the API tells it."""
+    status: str = (await api.get(f"/orders/{order_id}", as_=tenant)).body["status"]
+    return status

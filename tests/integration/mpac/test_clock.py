@@ -1,0 +1,296 @@
+"""`mpac clock` on an ordinary stack: its database gets a movable clock, and moves together with the provider or not at all."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import aiohttp
+import psycopg
+import pytest
+
+from mpac.cli.errors import Trouble
+from mpac.stack.clock.install import install
+from mpac.stack.clock.move import Clock
+from mpac.stack.clock.provider import NoAnswer, ProviderClock
+from mpac.stack.database_profile import SERVERS_OF_THE_USERS
+from mpac.stack.local import LocalStack
+from sandbox.clock import MAX_AHEAD_SECONDS
+from tests.integration.mpac.stack_harness import mpac
+from tests.polling import eventually
+
+PARTS = ("postgres", "valkey", "sandbox", "migrate")
+HOUR = 3_600
+AHEAD = "SELECT extract(epoch FROM now() - pg_catalog.now())::bigint"
+BOUND_TO_POSTGRES = """
+WITH texts AS (
+    SELECT 'default' AS kind, attrelid::regclass::text AS name, pg_get_expr(adbin, adrelid) AS text
+    FROM pg_attrdef JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum
+    UNION ALL SELECT 'constraint', conname, pg_get_constraintdef(oid) FROM pg_constraint
+    UNION ALL SELECT 'policy', polname, coalesce(pg_get_expr(polqual, polrelid), '') ||
+        coalesce(pg_get_expr(polwithcheck, polrelid), '') FROM pg_policy
+    UNION ALL SELECT 'view', c.relname, pg_get_viewdef(c.oid) FROM pg_class c
+        WHERE relkind IN ('v', 'm') AND relnamespace = 'public'::regnamespace
+    UNION ALL SELECT 'rule of a trigger', tgname, pg_get_triggerdef(oid) FROM pg_trigger
+    UNION ALL SELECT 'function with a path of its own', proname, coalesce(pg_get_function_sqlbody(oid), prosrc) FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND (proconfig::text LIKE '%%search_path%%' OR prosqlbody IS NOT NULL)
+)
+SELECT kind, name FROM texts WHERE text ~ '(^|[^.\\w])(now|clock_timestamp)\\(' OR text ~ 'pg_catalog\\.(now|clock_timestamp)'
+"""
+
+
+@pytest.fixture(scope="module")
+async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalStack]:
+    """An ordinary stack without its workers; the first test that asks makes its clock movable."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in SERVERS_OF_THE_USERS:
+            patch.delenv(name, raising=False)
+        async with LocalStack(tmp_path_factory.mktemp("clock") / "home", parts=PARTS, durable=False) as stack:
+            yield stack
+
+
+@pytest.fixture(scope="module")
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as opened:
+        yield opened
+
+
+class LostAfter(ProviderClock):
+    """The provider, whose clock moves, and whose answers no longer arrive: what a killed caller leaves."""
+
+    async def move(self, ahead_seconds: int) -> int:
+        await super().move(ahead_seconds)
+        raise NoAnswer("lost")
+
+    async def ahead_seconds(self) -> int:
+        raise NoAnswer("lost")
+
+
+class NeverArrives(ProviderClock):
+    """The provider, to which a move never gets."""
+
+    async def move(self, ahead_seconds: int) -> int:
+        raise NoAnswer("lost")
+
+
+@asynccontextmanager
+async def clock_of(
+    stack: LocalStack, session: aiohttp.ClientSession, kind: type[ProviderClock] = ProviderClock
+) -> AsyncIterator[Clock]:
+    """The clock of a stack, as `mpac clock` opens it, with its state looked at."""
+    url = stack.urls.database
+    await install(url)
+    real = ProviderClock(session, stack.urls.sandbox, stack.control_key)
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        clock = Clock(connection, real, database_url=url)
+        await clock.look()
+        clock._provider = kind(session, stack.urls.sandbox, stack.control_key)
+        yield clock
+
+
+async def move(clock: Clock, ahead_seconds: int) -> None:
+    async def look(_seconds: int) -> None: ...
+
+    await clock.move(ahead_seconds, waiting=lambda _count: None, at_rest=look)
+
+
+async def ask(stack: LocalStack, question: str, *values: Any) -> Any:
+    async with await psycopg.AsyncConnection.connect(stack.urls.database, autocommit=True) as connection:
+        row = await (await connection.execute(question.encode(), values)).fetchone()
+        return row[0] if row else None
+
+
+async def write(stack: LocalStack) -> None:
+    """What each accept and each claim does, without a row: statement triggers fire all the same."""
+    await ask(stack, "UPDATE payments SET id = id WHERE false RETURNING id")
+
+
+async def test_a_clock_that_was_never_moved_costs_nothing_and_looking_changes_nothing(own: LocalStack) -> None:
+    before = await ask(own, "SELECT count(*) FROM pg_namespace")
+    looked = mpac("clock", home=own.home.path)
+    assert looked.returncode == 0, looked.stderr
+    assert "as this machine" in looked.stdout
+    assert await ask(own, "SELECT count(*) FROM pg_namespace") == before
+    assert await ask(own, "SELECT current_setting('search_path')") == '"$user", public'
+
+
+async def test_everything_that_reads_the_clock_reads_the_movable_one_after_the_first_move(
+    own: LocalStack, session: aiohttp.ClientSession
+) -> None:
+    async with clock_of(own, session):
+        async with await psycopg.AsyncConnection.connect(own.urls.database) as connection:
+            await connection.execute("SET search_path = ''")
+            bound = await (await connection.execute(BOUND_TO_POSTGRES.encode())).fetchall()
+        assert bound == []
+
+
+async def test_connections_from_before_follow_and_a_busy_one_is_not_cut(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    async with LocalStack(tmp_path_factory.mktemp("clock") / "home", parts=PARTS, durable=False) as stack:
+        idle = await psycopg.AsyncConnection.connect(stack.urls.database, autocommit=True)
+        busy = await psycopg.AsyncConnection.connect(stack.urls.database)
+        await busy.execute("SELECT now()")
+        installing = asyncio.create_task(install(stack.urls.database))
+        elsewhere = stack.urls.database.removesuffix("/mpac") + "/postgres"  # a look from there is not cut itself
+        there = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
+        async with await psycopg.AsyncConnection.connect(elsewhere, autocommit=True) as other:
+
+            async def left() -> int:
+                row = await (await other.execute(there, [idle.info.backend_pid])).fetchone()
+                return int(row[0]) if row else 0
+
+            await eventually(left, until=lambda count: count == 0)
+        with pytest.raises(psycopg.OperationalError):
+            await idle.execute("SELECT now()")
+        await idle.close()
+        assert not installing.done()
+        await busy.execute("SELECT now()")
+        await busy.commit()
+        await installing
+        with pytest.raises(psycopg.OperationalError):
+            await busy.execute("SELECT now()")
+        await busy.close()
+
+
+async def test_both_clocks_move_and_what_follows_the_machine_moves_along(
+    own: LocalStack, session: aiohttp.ClientSession
+) -> None:
+    async with clock_of(own, session) as clock:
+        await ask(
+            own,
+            "INSERT INTO canaries (queue, sent_at, consumed_at) VALUES ('payments', now(), now()) RETURNING queue",
+        )
+        assertion = """
+            INSERT INTO used_assertions (client_id, jti, expires_at) VALUES ('cli_x', %s, pg_catalog.now()) RETURNING jti
+        """
+        await ask(own, assertion, "before")
+        ahead = clock.ahead_seconds + HOUR
+        await move(clock, ahead)
+        assert (clock.ahead_seconds, clock.provider_ahead_seconds, clock.is_torn) == (ahead, ahead, False)
+        assert await ask(own, AHEAD) == ahead
+        await ask(own, assertion, "after")
+        heard = await ask(own, "SELECT max(now() - consumed_at) FROM canaries")
+        used = await ask(own, "SELECT max(now() - expires_at) FROM used_assertions")
+        assert timedelta(0) <= max(heard, used) < timedelta(seconds=HOUR)
+
+
+async def test_no_clock_moves_while_a_transaction_has_written_something(
+    own: LocalStack, session: aiohttp.ClientSession
+) -> None:
+    async with clock_of(own, session) as clock:
+        before = clock.ahead_seconds
+        async with await psycopg.AsyncConnection.connect(own.urls.database) as writer:
+            await writer.execute("UPDATE stores SET id = id WHERE false")
+            moving = asyncio.create_task(move(clock, before + HOUR))
+            await asyncio.wait([moving], timeout=1)
+            assert not moving.done()
+            assert await ask(own, AHEAD) == before
+            assert await ask(own, "SELECT intended IS NULL FROM movable_clock.moved")
+            await writer.commit()
+        await moving
+        assert clock.ahead_seconds == clock.provider_ahead_seconds == before + HOUR
+
+
+async def test_a_provider_that_refuses_moves_nothing(own: LocalStack, session: aiohttp.ClientSession) -> None:
+    async with clock_of(own, session) as clock:
+        before = clock.ahead_seconds
+        with pytest.raises(Trouble, match="refuses"):
+            await move(clock, MAX_AHEAD_SECONDS + 1)
+        await clock.look()
+        assert (clock.ahead_seconds, clock.provider_ahead_seconds, clock.is_torn) == (before, before, False)
+        await write(own)
+
+
+async def test_a_move_that_never_reached_the_provider_moves_nothing(
+    own: LocalStack, session: aiohttp.ClientSession
+) -> None:
+    async with clock_of(own, session, NeverArrives) as clock:
+        before = clock.ahead_seconds
+        with pytest.raises(Trouble, match="nothing was moved"):
+            await move(clock, before + HOUR)
+        await clock.look()
+        assert (clock.ahead_seconds, clock.is_torn) == (before, False)
+        await write(own)
+
+
+async def test_a_move_that_was_cut_off_between_the_two_refuses_payments_until_the_next_call_finishes_it(
+    own: LocalStack, session: aiohttp.ClientSession
+) -> None:
+    async with clock_of(own, session, LostAfter) as clock:
+        ahead = clock.ahead_seconds + HOUR
+        with pytest.raises(Trouble, match="unknown"):
+            await move(clock, ahead)
+        assert await ask(own, AHEAD) == ahead - HOUR
+    for table in ("payments", "refunds"):
+        with pytest.raises(psycopg.errors.LockNotAvailable, match="was interrupted"):
+            await ask(own, f"UPDATE {table} SET id = id WHERE false RETURNING id")
+    status = mpac("status", home=own.home.path)
+    assert (status.returncode, "payments are refused" in status.stdout) == (1, True)
+
+    mended = mpac("clock", home=own.home.path)
+    assert mended.returncode == 0, mended.stderr
+    assert "An interrupted move is finished." in mended.stdout
+    async with clock_of(own, session) as clock:
+        assert (clock.ahead_seconds, clock.provider_ahead_seconds, clock.is_torn) == (ahead, ahead, False)
+    await write(own)
+    assert mpac("status", home=own.home.path).returncode == 0
+
+
+async def test_a_caller_that_is_stopped_in_the_middle_does_not_keep_the_locks(
+    own: LocalStack, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(ProviderClock):
+        async def move(self, ahead_seconds: int) -> int:
+            moved = await super().move(ahead_seconds)
+            await ask(own, "UPDATE stores SET id = id WHERE false RETURNING id")  # waits for the locks
+            return moved
+
+    monkeypatch.setattr("mpac.stack.clock.move.MOST_IDLE_SECONDS", 1)
+    async with clock_of(own, session, Stopped) as clock:
+        ahead = clock.ahead_seconds + HOUR
+        with pytest.raises(psycopg.Error):
+            await move(clock, ahead)
+    assert await ask(own, AHEAD) == ahead - HOUR
+    await ask(own, "UPDATE stores SET id = id WHERE false RETURNING id")
+    assert mpac("clock", home=own.home.path).returncode == 0
+    assert await ask(own, AHEAD) == ahead
+    await write(own)
+
+
+async def test_a_provider_that_was_moved_alone_is_told_of_and_caught_up_with(
+    own: LocalStack, session: aiohttp.ClientSession
+) -> None:
+    real = ProviderClock(session, own.urls.sandbox, own.control_key)
+    ahead = await real.move(await real.ahead_seconds() + HOUR)
+    assert "Database and provider differ" in mpac("clock", home=own.home.path).stdout
+    caught_up = mpac("clock", "+0s", home=own.home.path)
+    assert "they agree now" in caught_up.stdout, caught_up.stderr
+    assert await ask(own, AHEAD) == ahead
+
+
+async def test_two_moves_at_once_are_refused(own: LocalStack, session: aiohttp.ClientSession) -> None:
+    async with clock_of(own, session) as clock:
+        await clock.hold()
+        second = mpac("clock", "+1h", home=own.home.path)
+        assert (second.returncode, "Another `clock` moves" in second.stderr) == (1, True)
+
+
+async def test_a_provider_that_is_not_there_is_said_before_anything_is_changed(own: LocalStack) -> None:
+    before = await ask(own, AHEAD)
+    await own.stop("sandbox")
+    try:
+        refused = mpac("clock", "+1h", home=own.home.path)
+    finally:
+        await own.start("sandbox")
+    assert (refused.returncode, "provider" in refused.stderr) == (1, True), refused.stderr
+    assert await ask(own, AHEAD) == before
+
+
+async def test_the_clock_stays_ahead_and_ticks_when_the_servers_are_started_again(own: LocalStack) -> None:
+    before = await ask(own, AHEAD)
+    await own.stop("postgres")
+    await own.start("postgres")
+    assert await ask(own, AHEAD) == before > 0
+    assert "ahead of this machine" in mpac("status", home=own.home.path).stdout

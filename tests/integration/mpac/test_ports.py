@@ -1,0 +1,118 @@
+"""Stacks that start at the same moment, and strangers on their ports: each has its own parts, or says who is in the way."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+import redis
+from aiohttp import web
+
+from mpac.cli.errors import Trouble
+from mpac.stack.listeners import listener_on, listens
+from mpac.stack.local import LocalStack
+from mpac.stack.ports import HOST, ORDER, Held
+from mpac.stack.runfile import RunInfo
+from tests.integration.mpac.stack_harness import FOREVER, mpac
+
+PARTS = ("--only", "valkey", "--only", "sandbox", "--ports", "auto")
+
+
+@pytest.fixture
+def homes(tmp_path: Path) -> Iterator[list[Path]]:
+    """Five state folders whose stacks, if they run, are stopped."""
+    found = [tmp_path / f"state-{number}" for number in range(5)]
+    yield found
+    for home in found:
+        mpac("down", home=home)
+
+
+@asynccontextmanager
+async def stranger(port: int) -> AsyncIterator[None]:
+    """A server that answers 200 to every request, on a port that was chosen for another process."""
+
+    async def yes(_request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{anything:.*}", yes)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, HOST, port).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def test_five_stacks_that_start_at_the_same_moment_each_have_their_own_parts(homes: list[Path]) -> None:
+    started = await asyncio.gather(*(asyncio.to_thread(mpac, "up", "--detach", *PARTS, home=home) for home in homes))
+    assert [up.returncode for up in started] == [0] * len(homes), [up.stderr for up in started]
+    infos: list[RunInfo] = [json.loads((home / "run.json").read_text()) for home in homes]
+    ports = Counter(urlsplit(info[url]).port for info in infos for url in ("sandbox_url", "broker_url"))
+    assert set(ports.values()) == {1}
+    async with aiohttp.ClientSession() as session:
+        for info in infos:
+            with redis.Redis.from_url(info["broker_url"]) as client:
+                assert client.info("server")["process_id"] == info["pids"]["valkey"]
+            for other in infos:
+                headers = {"Authorization": f"Bearer {other['sandbox_control_key']}"}
+                async with session.get(f"{info['sandbox_url']}/control/clock", headers=headers) as answer:
+                    assert answer.status == (200 if other is info else 401)
+
+
+async def test_another_process_that_took_the_port_does_not_count_as_ours(tmp_path: Path) -> None:
+    stack = LocalStack(tmp_path / "state", parts=["sandbox"])
+    port = urlsplit(stack.urls.sandbox).port
+    assert port
+    async with stranger(port):
+        with pytest.raises(Trouble, match=r"sandbox ended before it was ready; its last line: .*in use"):
+            await stack.__aenter__()
+    assert "sandbox" not in stack.pids
+
+
+async def test_a_stranger_on_a_fixed_port_is_named(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as server:
+        base = server.getsockname()[1]
+        with pytest.raises(Trouble, match=rf"Port {base} for api is taken by \S+ \(pid {os.getpid()}\)"):
+            LocalStack(tmp_path / "state", parts=["sandbox", "api"], ports=str(base))
+
+
+def test_a_port_that_another_stack_holds_counts_as_used_before_anything_listens(tmp_path: Path) -> None:
+    first = LocalStack(tmp_path / "one", parts=["valkey"])
+    port = urlsplit(first.urls.broker).port or 0
+    with pytest.raises(Trouble, match=f"Port {port} for valkey is taken by another local stack"):
+        LocalStack(tmp_path / "two", parts=["valkey"], ports=str(port - ORDER.index("valkey")))
+    first._held.release()
+    LocalStack(tmp_path / "two", parts=["valkey"], ports=str(port - ORDER.index("valkey")))._held.release()
+
+
+def test_a_port_whose_last_connections_are_closing_can_be_held() -> None:
+    with socket.create_server((HOST, 0)) as server:
+        port = server.getsockname()[1]
+        client = socket.create_connection((HOST, port))
+        accepted, _ = server.accept()
+        accepted.close()  # the first to close waits on, and would be in the way of one who binds strictly
+        client.close()
+    held = Held()
+    assert held.take(port)
+    held.release()
+
+
+def test_the_process_that_listens_on_a_port_is_found() -> None:
+    with socket.create_server((HOST, 0)) as server, subprocess.Popen(FOREVER) as other:
+        port = server.getsockname()[1]
+        assert listens(os.getpid(), port)
+        assert not listens(other.pid, port)
+        other.kill()
+        assert f"(pid {os.getpid()})" in listener_on(port)
+    assert not listens(os.getpid(), port)
+    assert listener_on(port) == ""

@@ -1,0 +1,153 @@
+"""`mpac seed` and `mpac token`: what they make can be used at once, and only JSON or a token is printed."""
+
+import asyncio
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import jwt
+import pytest
+
+from mpac.devtools.seeding import store_name
+from mpac.devtools.terminal import Terminal
+from mpac.stack.home import ROOT
+from mpac.stack.local import LocalStack
+from tests.harness import Api
+
+ROLES = ("staff", "store_manager", "merchant_admin", "psp_admin", "system_op")
+
+
+async def _mpac(stack: LocalStack | None, *words: str, home: Path | None = None, **more: str) -> tuple[int, str, str]:
+    environment = more if stack is None else {**stack.environment, **more}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mpac", *words, "--home", str(home or (stack and stack.home.path))),
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, complained = await process.communicate()
+    return process.returncode or 0, said.decode(), complained.decode()
+
+
+async def _seed(stack: LocalStack, *words: str) -> dict[str, Any]:
+    code, said, complained = await _mpac(stack, "seed", "--json", *words)
+    assert (code, complained) == (0, "")
+    made: dict[str, Any] = json.loads(said)
+    return made
+
+
+async def test_a_seed_is_ready_to_be_used(stack: LocalStack, api: Api) -> None:
+    made = await _seed(stack, "--devices", "5", "--stores", "3", "--merchants", "2")
+    assert set(made) == {"psp_id", "merchant_id", "store_id", "merchants", "stores", "devices", "tokens"}
+    assert (len(made["merchants"]), len(made["stores"]), len(made["devices"])) == (2, 3, 5)
+    assert (made["merchant_id"], made["store_id"]) == (made["merchants"][0], made["stores"][0])
+    assert {device["store_id"] for device in made["devices"]} == set(made["stores"])
+    async with aiohttp.ClientSession() as session:
+        for number, device in enumerate(made["devices"]):
+            terminal = Terminal(api.url, device, session=session)
+            method = {"type": "qr", "mode": "cpm", "token": "t"}
+            paid = await terminal.call(
+                "POST", "/payments", body={"amount": 100, "method": method}, key=f"seed-{number}"
+            )
+            assert (paid.status, paid.body["provider"]) == (201, "sandbox")
+    assert tuple(made["tokens"]) == ROLES
+    merchants = await api.get("/merchants", as_=made["tokens"]["psp_admin"])
+    assert {row["id"] for row in merchants.body["data"]} == set(made["merchants"])
+    stores = await api.get("/stores", as_=made["tokens"]["merchant_admin"])
+    assert {row["id"] for row in stores.body["data"]} == {made["stores"][0], made["stores"][2]}
+    terminals = await api.get("/terminals?limit=200", as_=made["tokens"]["store_manager"])
+    assert {row["status"] for row in terminals.body["data"]} == {"active"}
+    assert (await api.get("/payments", as_=made["tokens"]["staff"])).status == 200
+
+
+async def test_a_seeded_device_has_the_history_of_any_other(stack: LocalStack, admin: Any) -> None:
+    made = await _seed(stack)
+    rows = await admin.execute(
+        "SELECT version, event, to_status FROM device_history WHERE device_id = %s ORDER BY version",
+        [made["devices"][0]["device_id"]],
+    )
+    told = [tuple(row.values()) for row in await rows.fetchall()]
+    assert told == [(1, "create", "pending_activation"), (2, "activate", "active")]
+
+
+async def test_each_seed_makes_new_ones(stack: LocalStack) -> None:
+    first, second = await _seed(stack), await _seed(stack)
+    for name in ("psp_id", "merchant_id", "store_id"):
+        assert first[name] != second[name]
+
+
+async def test_without_json_people_can_read_it_and_no_key_is_shown(stack: LocalStack) -> None:
+    code, said, _ = await _mpac(
+        stack, "seed", "--devices", "7", "--merchants", "2", "--stores", "3", MPAC_PUBLIC_URL="http://x:1"
+    )
+    assert code == 0
+    assert "PRIVATE KEY" not in said
+    lines = said.splitlines()
+    assert len(lines) <= 24, "it fits on a screen"
+    assert max(map(len, lines)) <= 200
+    assert re.search(r"^stores +sto_\w+  Sakura Cafe, Shibuya$", said, re.MULTILINE)
+    assert re.search(r"^ +sto_\w+  Umi Sushi, Shibuya$", said, re.MULTILINE)
+    assert re.search(r"^devices +\w+_\w+  Till 1 in Sakura Cafe, Shibuya$", said, re.MULTILINE)
+    assert "and 2 more" in said
+    assert not re.search(r"eyJ", said), "no token"
+    assert "  export API=http://x:1/api/v1" in lines
+    assert f"  export TOKEN=$(python3 run.py token --role staff --home {stack.home.path})" in lines
+
+
+async def test_the_names_that_are_shown_are_those_that_were_stored(stack: LocalStack, api: Api) -> None:
+    made = await _seed(stack, "--merchants", "2", "--stores", "5", "--devices", "11")
+    merchants = await api.get("/merchants", as_=made["tokens"]["psp_admin"])
+    assert {row["id"]: row["name"] for row in merchants.body["data"]} == dict(
+        zip(made["merchants"], ["Sakura Cafe", "Umi Sushi"], strict=True)
+    )
+    stores = await api.get("/stores", as_=made["tokens"]["merchant_admin"])
+    assert {row["name"] for row in stores.body["data"]} == {store_name(number, merchants=2) for number in (0, 2, 4)}
+    terminals = await api.get("/terminals?limit=200", as_=made["tokens"]["store_manager"])
+    assert {row["name"] for row in terminals.body["data"]} == {"Till 1", "Till 2", "Till 3"}
+
+
+def test_no_two_stores_of_a_seed_have_the_same_name() -> None:
+    names = [store_name(number, merchants=20) for number in range(1_000)]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_token_is_printed_alone_and_good(stack: LocalStack, api: Api, role: str) -> None:
+    made = await _seed(stack)
+    words = ("--role", role, "--merchant", made["merchant_id"], "--store", made["store_id"])
+    code, said, complained = await _mpac(stack, "token", *words)
+    assert (code, complained) == (0, "")
+    claims = jwt.decode(said.strip(), options={"verify_signature": False})
+    assert claims["role"] == role
+    assert claims["exp"] - claims["iat"] == 12 * 3_600
+    known = {name: claims[name] for name in ("psp_id", "merchant_id", "store_id") if name in claims}
+    assert known.items() <= {name: made[name] for name in ("psp_id", "merchant_id", "store_id")}.items()
+    assert (await api.get("/payments", as_=said.strip())).status == 200
+
+
+async def test_a_token_without_ids_is_for_what_was_seeded_last(stack: LocalStack) -> None:
+    made = await _seed(stack)
+    _, said, _ = await _mpac(stack, "token", "--role", "staff")
+    claims = jwt.decode(said.strip(), options={"verify_signature": False})
+    assert (claims["merchant_id"], claims["store_id"]) == (made["merchant_id"], made["store_id"])
+
+
+@pytest.mark.parametrize("words", [("--merchant", "mer_none"), ("--store", "sto_none")])
+async def test_a_token_for_nobody_is_a_sentence(stack: LocalStack, words: tuple[str, ...]) -> None:
+    code, said, complained = await _mpac(stack, "token", "--role", "staff", *words)
+    assert (code, said) == (1, "")
+    assert complained.startswith("mpac: There is no such merchant or store")
+    assert "Traceback" not in complained
+
+
+async def test_without_a_stack_both_say_what_to_do(tmp_path: Path) -> None:
+    for words in (("seed", "--json"), ("token", "--role", "staff")):
+        code, said, complained = await _mpac(None, *words, home=tmp_path / "nothing")
+        assert (code, said) == (1, "")
+        assert "run.py up" in complained
+        assert "Traceback" not in complained
+    assert not (tmp_path / "nothing").exists()

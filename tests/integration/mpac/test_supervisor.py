@@ -1,0 +1,155 @@
+"""The supervisor on processes that do nothing: starting, dying, starting again, stopping."""
+
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from mpac.cli.errors import Trouble
+from mpac.stack.home import open_home
+from mpac.stack.output import FileOutput
+from mpac.stack.service import Program
+from mpac.stack.supervisor import Supervisor
+from tests.integration.mpac.stack_harness import forever, lives, python
+from tests.polling import until
+
+pytestmark = pytest.mark.asyncio
+
+
+@asynccontextmanager
+async def running(tmp_path: Path, *, restart: bool) -> AsyncIterator[Supervisor]:
+    made = Supervisor(FileOutput(open_home(tmp_path / "state")), restart=restart, changed=lambda: None)
+    yield made
+    for name in made.names:
+        await made.stop(name)
+    assert made.pids == {}
+
+
+@pytest.fixture
+async def supervisor(tmp_path: Path) -> AsyncIterator[Supervisor]:
+    async with running(tmp_path, restart=True) as made:
+        yield made
+
+
+@pytest.fixture
+async def unsupervised(tmp_path: Path) -> AsyncIterator[Supervisor]:
+    async with running(tmp_path, restart=False) as made:
+        yield made
+
+
+async def test_one_that_fails_at_the_start_is_reported_with_its_last_line(supervisor: Supervisor) -> None:
+    supervisor.start(
+        Program(name="bad", command=python("bad", "raise SystemExit('no such thing')").command, ready=_never)
+    )
+    with pytest.raises(Trouble, match="bad ended before it was ready; its last line: no such thing"):
+        await supervisor.wait_ready("bad")
+
+
+async def test_one_that_never_becomes_ready_is_reported_in_time(supervisor: Supervisor) -> None:
+    supervisor.start(Program(name="slow", command=forever("slow").command, ready=_never))
+    with pytest.raises(Trouble, match=r"slow was not ready within 0\.1 seconds"):
+        await supervisor.wait_ready("slow", timeout_seconds=0.1)
+
+
+async def test_a_command_that_does_not_exist_is_a_sentence(supervisor: Supervisor) -> None:
+    supervisor.start(Program(name="none", command=("/nowhere/none",), ready=_never))
+    with pytest.raises(Trouble, match="/nowhere/none can't be started: No such file"):
+        await supervisor.wait_ready("none")
+
+
+async def test_one_that_runs_once_is_ready_when_it_has_ended_well(supervisor: Supervisor) -> None:
+    supervisor.start(Program(name="good", command=python("good", "pass").command, runs_once=True))
+    supervisor.start(Program(name="bad", command=python("bad", "raise SystemExit(3)").command, runs_once=True))
+    await supervisor.wait_ready("good")
+    with pytest.raises(Trouble, match="bad ended before it was ready"):
+        await supervisor.wait_ready("bad")
+
+
+async def test_the_dead_are_started_again_and_again(supervisor: Supervisor) -> None:
+    supervisor.start(forever("worker"))
+    seen = set()
+    for _ in range(3):
+        await supervisor.wait_ready("worker")
+        seen.add(supervisor.pids["worker"])
+        supervisor.kill("worker", signal.SIGKILL)
+    await supervisor.wait_ready("worker")
+    assert len(seen | {supervisor.pids["worker"]}) == 4
+
+
+async def test_one_that_was_just_killed_can_be_started_at_once(unsupervised: Supervisor) -> None:
+    unsupervised.start(forever("worker"))
+    await unsupervised.wait_ready("worker")
+    before = unsupervised.pids["worker"]
+    unsupervised.kill("worker", signal.SIGKILL)
+    assert unsupervised.pids == {}  # it may still have to be reaped, but nobody can count on it
+    await unsupervised.start_again("worker")
+    await unsupervised.wait_ready("worker")
+    assert unsupervised.pids["worker"] != before
+    with pytest.raises(Trouble, match="worker runs already"):
+        await unsupervised.start_again("worker")
+
+
+async def test_one_that_is_killed_while_it_is_asked_whether_it_is_ready_is_not(unsupervised: Supervisor) -> None:
+    seen: list[list[str]] = []
+    unsupervised._changed = lambda: seen.append(unsupervised.ready_names)
+
+    async def killed_meanwhile(_pid: int) -> bool:
+        unsupervised.kill("worker", signal.SIGKILL)
+        return True
+
+    unsupervised.start(Program(name="worker", command=forever("worker").command, ready=killed_meanwhile))
+    with pytest.raises(Trouble, match="worker ended before it was ready"):
+        await unsupervised.wait_ready("worker")
+    assert seen
+    assert "worker" not in {name for names in seen for name in names}
+
+
+async def test_one_that_was_stopped_stays_so(supervisor: Supervisor) -> None:
+    supervisor.start(forever("worker"))
+    await supervisor.wait_ready("worker")
+    await supervisor.stop("worker")
+    await supervisor.stop("worker")
+    assert supervisor.pids == {}
+    with pytest.raises(Trouble, match="worker does not run"):
+        supervisor.kill("worker", signal.SIGKILL)
+
+
+async def test_one_that_ignores_its_signal_or_is_frozen_is_stopped_all_the_same(supervisor: Supervisor) -> None:
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    )
+    supervisor.start(Program(name="deaf", command=python("deaf", deaf).command, grace_seconds=0.1))
+    supervisor.start(forever("frozen"))
+    await until(lambda: supervisor.output.last_lines("deaf") == ["deaf"])
+    await supervisor.wait_ready("frozen")
+    supervisor.kill("frozen", signal.SIGSTOP)
+    pids = supervisor.pids
+    for name in pids:
+        await supervisor.stop(name)
+    assert not any(lives(pid) for pid in pids.values())
+
+
+async def test_two_of_one_name_are_refused_and_an_unknown_name_is_a_sentence(supervisor: Supervisor) -> None:
+    supervisor.start(forever("worker"))
+    with pytest.raises(Trouble, match="worker runs already"):
+        supervisor.start(forever("worker"))
+    with pytest.raises(Trouble, match="wroker is no process of this stack; there are worker"):
+        supervisor.kill("wroker", signal.SIGKILL)
+
+
+async def test_children_do_not_get_the_variables_nobody_decided_on(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPAC_STRAY", "1")
+    code = "import os; print(sorted(name for name in os.environ if name.startswith('MPAC_')), flush=True)"
+    command = (sys.executable, "-I", "-S", "-c", code)
+    supervisor.start(Program(name="child", command=command, environment={"MPAC_OURS": "1"}, runs_once=True))
+    await supervisor.wait_ready("child")
+    assert supervisor.output.last_lines("child") == ["['MPAC_OURS']"]
+
+
+async def _never(pid: int) -> bool:
+    return pid < 0

@@ -1,0 +1,134 @@
+"""`up` on a terminal: lines for a person, the addresses at Enter, and the keys and jobs of the shell as ever."""
+
+import asyncio
+import os
+import pty
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mpac.stack.home import ROOT, Home
+from mpac.stack.runfile import birth, read_run
+from tests.integration.mpac.stack_harness import mpac
+from tests.polling import HANGS_AFTER_SECONDS, eventually, until
+
+UP = f"{shlex.quote(sys.executable)} -m mpac up --only valkey --ports free"
+HINT = "Press Enter to see this again, Ctrl-C to stop."
+
+
+class Shell:
+    """An interactive shell on a terminal of its own: what a person types, and what is on the screen so far."""
+
+    def __init__(self, home: Path, **variables: str) -> None:
+        self.pid, self._terminal = pty.fork()
+        if self.pid == 0:
+            own = {name: value for name, value in os.environ.items() if not name.startswith("MPAC_")}
+            variables = {**own, "MPAC_HOME": str(home), "PS1": "$ ", "TERM": "xterm", **variables}
+            os.chdir(ROOT)
+            os.execvpe("bash", ["bash", "--noprofile", "--norc", "-i"], variables)
+        os.set_blocking(self._terminal, False)
+        self._said = b""
+
+    def type(self, keys: str) -> None:
+        os.write(self._terminal, keys.encode())
+
+    @property
+    def screen(self) -> str:
+        """Everything that was ever shown."""
+        try:
+            while said := os.read(self._terminal, 65_536):
+                self._said += said
+        except OSError:  # nothing more for now, or the shell has ended
+            pass
+        return self._said.decode(errors="replace")
+
+    async def shows(self, text: str, *, times: int = 1, typing: str = "") -> None:
+        """Wait until ``text`` is there. ``typing`` is typed until then: the shell may not have handed over the terminal."""
+
+        async def count() -> int:
+            if typing:
+                self.type(typing)
+                await asyncio.sleep(0.1)
+            return self.screen.count(text)
+
+        await eventually(count, until=lambda seen: seen >= times, within=HANGS_AFTER_SECONDS)
+
+    def close(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self._terminal)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A state folder whose stack, if a test leaves one, is stopped."""
+    yield tmp_path / "state"
+    mpac("down", home=tmp_path / "state")
+
+
+@pytest.fixture
+def shell(home: Path) -> Iterator[Shell]:
+    shell = Shell(home)
+    yield shell
+    shell.close()
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+async def test_enter_shows_the_addresses_again_and_ctrl_c_stops_in_order(shell: Shell, home: Path) -> None:
+    shell.type(f"{UP}; echo ended-$?\r")
+    await shell.shows(HINT)
+    broker = (read_run(Home(home)) or {})["broker_url"]
+    assert shell.screen.count(broker) == 1, "with its password: it is a terminal"
+    shell.type("\r")
+    await shell.shows(broker, times=2)
+    shell.type("\x04anything\r")  # Ctrl-D is no end of it
+    await shell.shows(broker, times=3)
+    assert "\x1b[" in shell.screen, "levels and processes are coloured"
+    assert '{"' not in shell.screen
+    shell.type("\x03")
+    await shell.shows("ended-0")
+    assert "stopping; what is in hand is finished first." in shell.screen
+    assert (home / "logs" / "supervisor.log").read_text().startswith('{"at"'), "the file is for programs"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at the state of a process in /proc")
+async def test_a_stack_in_the_background_of_its_shell_is_not_stopped_by_what_is_typed_there(
+    shell: Shell, home: Path
+) -> None:
+    shell.type(f"{UP} &\r")
+    await shell.shows(HINT)
+    pid = (read_run(Home(home)) or {})["pids"]["supervisor"]
+    shell.type("\r\recho typed-$((40 + 2))\r")
+    await shell.shows("typed-42")
+    assert state_of(pid) not in {"T", "t"}
+    assert shell.screen.count(HINT) == 1, "what is typed is the shell's"
+    shell.type("fg\r")
+    await shell.shows(HINT, times=2, typing="\r")
+    shell.type("\x1a")  # Ctrl-Z
+    await shell.shows("Stopped")
+    assert state_of(pid) == "T"
+    shell.type("fg\r")
+    await until(lambda: state_of(pid) != "T", within=HANGS_AFTER_SECONDS)  # an earlier Ctrl-C would wipe out the "fg"
+    await shell.shows("stopping; what is in hand is finished first.", typing="\x03")
+    await until(lambda: birth(pid) == "", within=HANGS_AFTER_SECONDS)
+
+
+async def test_a_dumb_terminal_gets_no_colours_and_a_closed_standard_input_is_left_alone(home: Path) -> None:
+    shell = Shell(home, TERM="dumb")
+    try:
+        shell.type(f"{UP} <&-; echo ended-$?\r")
+        await shell.shows("Ready.")
+        shell.type("\x03")
+        await shell.shows("ended-0")
+    finally:
+        shell.close()
+    assert "supervisor" in shell.screen
+    assert "\x1b[3" not in shell.screen
+    assert HINT not in shell.screen

@@ -1,0 +1,33 @@
+"""Payments that arrive together, one that is in a worker's hands, and what they leave behind."""
+
+import asyncio
+from typing import Any
+
+from tests.factories import QR, PaymentMaker, Tenant
+from tests.fakes import FakeProvider
+from tests.integration.payments.evidence import Admin, all_of
+from workflows.payments.accept import Accepting
+from workflows.payments.check_request import Acceptance
+
+
+async def together(accepting: Accepting, *acceptances: Acceptance) -> list[Any]:
+    """The outcomes of requests that arrive at once. The first goes alone; the others form one group."""
+    return await asyncio.gather(*map(accepting.accept_payment, acceptances), return_exceptions=True)
+
+
+async def count(admin: Admin, tenant: Tenant, table: str = "payments") -> int:
+    """How many rows the tenant has in ``table``."""
+    (row,) = await all_of(
+        admin, f"SELECT count(*) AS n FROM {table} WHERE merchant_id = %s".encode(), tenant.merchant_id
+    )
+    return int(row["n"])
+
+
+async def in_hand(payments: PaymentMaker, provider: FakeProvider, **changes: object) -> tuple[str, asyncio.Task[None]]:
+    """A payment whose charge has moved money and is not answered yet, and the worker's task."""
+    payment_id = await payments.pending(QR, **changes)
+    provider.hold()
+    provider.heard.clear()
+    working = asyncio.ensure_future(payments.process(payment_id))
+    await provider.heard.wait()
+    return payment_id, working

@@ -1,0 +1,101 @@
+"""A settlement whose statement is missing has a break for each line: runs stay bounded, pages and resolutions quick."""
+
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import DictRow
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tests.factories import Tenant
+from tests.fakes import FakeProvider
+from tests.harness import Api
+from tests.integration.reconciliation.reconciliation_helpers import old_sales
+from tests.reconciliation_helpers import closed_settlement
+from workflows.clock import now
+from workflows.providers.registry import Providers
+from workflows.reconciliation import auto_reconcile, reconcile
+from workflows.reconciliation.record_breaks import note_breaks
+from workflows.settings import Settings
+
+Admin = psycopg.AsyncConnection[DictRow]
+MANY = 8_000
+PAGE = 100
+
+
+async def plan_of(admin: Admin, query: str, settlement_id: str) -> str:
+    """How PostgreSQL answers a query about a settlement of many breaks."""
+    await admin.execute("ANALYZE breaks")
+    found = await admin.execute(f"EXPLAIN {query}".encode(), {"id": settlement_id})
+    return "\n".join(row["QUERY PLAN"] for row in await found.fetchall())
+
+
+async def test_thousands_of_breaks_are_counted_paged_and_resolved_one_by_one(
+    api: Api, admin: Admin, tenant: Tenant
+) -> None:
+    settlement_id = await closed_settlement(admin, tenant, old_sales(MANY))
+    manager, merchant_admin = (api.signer.user(tenant, role=role) for role in ("store_manager", "merchant_admin"))
+    path = f"/settlements/{settlement_id}"
+    for number in (1, 2):  # found, and found again
+        run = await api.post(f"{path}/reconcile", as_=manager)
+        assert (run.status, run.body["run"], run.body["open_breaks"]) == (200, number, MANY)
+        assert len(run.raw) < 10_000  # the answer tells sums, not breaks
+    seen: list[str] = []
+    cursor = ""
+    for _ in range(5):
+        page = (await api.get(f"{path}/breaks?limit={PAGE}{cursor}", as_=manager)).body
+        assert len(page["data"]) == PAGE
+        seen += [one["id"] for one in page["data"]]
+        cursor = f"&cursor={page['next_cursor']}"
+    assert len(set(seen)) == 5 * PAGE
+    assert seen == sorted(seen, reverse=True)
+    for break_id in seen[:3]:
+        body = {"resolution": "ignore", "note": "known"}
+        assert (await api.post(f"/breaks/{break_id}/resolve", body, as_=merchant_admin)).status == 200
+    assert (await api.get(path, as_=manager)).body["open_breaks"] == MANY - 3
+    counted = await admin.execute(
+        "SELECT count(*) AS count FROM breaks WHERE settlement_id = %s AND resolution IS NULL", [settlement_id]
+    )
+    assert (await counted.fetchone() or {})["count"] == MANY - 3
+    for condition in ("true", "resolution IS NULL"):
+        query = (
+            f"SELECT * FROM breaks WHERE settlement_id = %(id)s AND run = 2 AND {condition} ORDER BY id DESC LIMIT 101"
+        )
+        plan = await plan_of(admin, query, settlement_id)
+        assert "Index Scan Backward" in plan
+        assert "Sort" not in plan
+
+
+async def test_a_run_that_takes_too_long_says_so_and_keeps_nothing(
+    api: Api, admin: Admin, tenant: Tenant, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settlement_id = await closed_settlement(admin, tenant, old_sales(10))
+
+    async def note_for_too_long(connection: AsyncConnection, *about: Any, **more: Any) -> int:
+        """As usual, but for a statement that no machine ends in the time it may take."""
+        count = await note_breaks(connection, *about, **more)
+        await connection.execute(text("SET LOCAL statement_timeout = '50ms'"))
+        await connection.execute(text("SELECT pg_sleep(60)"))
+        return count
+
+    monkeypatch.setattr(reconcile, "note_breaks", note_for_too_long)
+    manager = api.signer.user(tenant, role="store_manager")
+    refused = await api.post(f"/settlements/{settlement_id}/reconcile", as_=manager)
+    assert (refused.status, refused.code) == (503, "SERVICE_UNAVAILABLE")
+    assert "longer than it may" in refused.body["error"]["message"]
+    assert int(refused.headers["Retry-After"]) == 60
+    found = await admin.execute(
+        "SELECT (SELECT count(*) FROM breaks WHERE settlement_id = %(id)s) AS breaks,"
+        " (SELECT count(*) FROM reconciliation_runs WHERE settlement_id = %(id)s) AS runs",
+        {"id": settlement_id},
+    )
+    assert await found.fetchone() == {"breaks": 0, "runs": 0}
+    providers = Providers({"sandbox": FakeProvider()})
+    await auto_reconcile.reconcile_due(settlement_id, worker="w", settings=settings, providers=providers)
+    tried = await admin.execute("SELECT * FROM reconciliation_tries WHERE settlement_id = %s", [settlement_id])
+    row = await tried.fetchone() or {}
+    assert "longer than it may" in row["trouble"]
+    assert row["due_at"] > now()  # the worker tries again by itself, and no message is buried
+    monkeypatch.undo()
+    assert (await api.post(f"/settlements/{settlement_id}/reconcile", as_=manager)).status == 200

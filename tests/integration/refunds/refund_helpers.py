@@ -1,0 +1,128 @@
+"""Refunds by the use-cases alone: asked for, carried by a worker, and what the tables say of them then."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import psycopg
+import uuid_utils
+from psycopg.rows import DictRow
+
+from tests import factories
+from tests.factories import QR, WHY, PaymentMaker, Tenant, ask_back
+from tests.harness import Answer, Api
+from tests.integration.payments.evidence import Evidence, all_of, evidence_of, seconds_until
+from workflows.payments.check_request import PaymentRequest
+from workflows.payments.process import Processor
+from workflows.providers.registry import Providers
+from workflows.refunds.process import RefundProcessor
+from workflows.refunds.refund_late_cancel import refund_too_late
+from workflows.requests.idempotency import Stored
+from workflows.settings import Settings
+
+Admin = psycopg.AsyncConnection[DictRow]
+
+
+class RefundMaker:
+    """Payments of one tenant that were paid, and what is given back of them."""
+
+    def __init__(self, settings: Settings, providers: Providers, tenant: Tenant) -> None:
+        self.tenant = tenant
+        self.payments = PaymentMaker(settings, providers, tenant)
+        self.payments.aftermath = (refund_too_late,)
+        self.payments.processor = Processor(
+            settings, providers, worker="worker-of-the-test", aftermath=self.payments.aftermath
+        )
+        self.processor = RefundProcessor(settings, providers, worker="worker-of-the-test")
+
+    async def paid(self, request: PaymentRequest = QR, **changes: Any) -> str:
+        """The id of a completed payment: 1,000 yen by a customer's code unless said otherwise."""
+        payment_id = await self.payments.pending(request, **changes)
+        await self.payments.process(payment_id)
+        return payment_id
+
+    async def ask(self, payment_id: str, amount: int | None = None, **rest: Any) -> Stored:
+        """What POST /payments/{id}/refund does, by the tenant's device unless another caller is named."""
+        return await ask_back(payment_id, amount, **{"caller": self.tenant.device, **rest})
+
+    async def pending(self, payment_id: str, amount: int | None = None, **rest: Any) -> str:
+        """The id of a new refund."""
+        stored = await self.ask(payment_id, amount, **rest)
+        assert stored.resource_id is not None
+        return stored.resource_id
+
+    async def process(self, *refund_ids: str) -> None:
+        """What a worker does with a nudge."""
+        await self.processor.process(list(refund_ids))
+
+    async def refunded(self, payment_id: str, amount: int | None = None, **rest: Any) -> str:
+        """The id of a refund that a worker has looked at once."""
+        refund_id = await self.pending(payment_id, amount, **rest)
+        await self.process(refund_id)
+        return refund_id
+
+
+async def evidence(admin: Admin, refund_id: str) -> Evidence:
+    """What the tables say of a refund now."""
+    return await evidence_of(admin, "refund", refund_id)
+
+
+async def sums(admin: Admin, payment_id: str) -> tuple[str, int, int]:
+    """The payment's status, what is reserved for giving back, and what was given back; I4 is judged on the way."""
+    (row,) = await all_of(
+        admin,
+        b"""SELECT p.status, p.captured_amount, p.refund_reserved, p.refunded_amount,
+                   coalesce(sum(r.amount) FILTER (WHERE r.status <> 'failed'), 0) AS live,
+                   coalesce(sum(r.amount) FILTER (WHERE r.status = 'completed'), 0) AS given_back
+            FROM payments p LEFT JOIN refunds r ON r.payment_id = p.id WHERE p.id = %s GROUP BY p.id""",
+        payment_id,
+    )
+    assert (row["refund_reserved"], row["refunded_amount"]) == (row["live"], row["given_back"])
+    assert row["refunded_amount"] <= row["refund_reserved"] <= row["captured_amount"]
+    return row["status"], row["refund_reserved"], row["refunded_amount"]
+
+
+async def time_passes(admin: Admin, refund_id: str, *, seconds: float) -> None:
+    """For this refund alone (``factories.time_passes``)."""
+    await factories.time_passes(admin, refund_id, seconds=seconds, entity="refund")
+
+
+async def seconds_until_due(admin: Admin, refund_id: str) -> float:
+    """How far away the next look at a refund is, by the database's clock."""
+    return await seconds_until(admin, refund_id, "due_at", entity="refund")
+
+
+async def look_again(refunds: RefundMaker, admin: Admin, refund_id: str, *, after: float = 0) -> None:
+    """Let the time of the next look come, ``after`` seconds from now at least, and a worker see to it."""
+    left = await seconds_until_due(admin, refund_id)
+    await time_passes(admin, refund_id, seconds=max(left, after) + 0.1)
+    await refunds.process(refund_id)
+
+
+async def bill_row(admin: Admin, bill_id: str) -> dict[str, Any]:
+    """The bill's row."""
+    (row,) = await all_of(admin, b"SELECT * FROM bills WHERE id = %s", bill_id)
+    return row
+
+
+async def bill_events(admin: Admin, bill_id: str, *, of: Sequence[str]) -> list[tuple[str, str]]:
+    """What these payments and refunds did to a bill: event and the status it led to."""
+    rows = await all_of(
+        admin,
+        b"SELECT event, to_status FROM bill_history WHERE bill_id = %s AND reason = ANY(%s) ORDER BY version",
+        bill_id,
+        list(of),
+    )
+    return [(row["event"], row["to_status"]) for row in rows]
+
+
+async def post_refund(api: Api, as_: Tenant | str, payment_id: str, *, key: str | None = None, **fields: Any) -> Answer:
+    """POST /payments/{id}/refund; all that is left unless ``fields`` say how much."""
+    body = {**WHY, **fields}
+    return await api.post(f"/payments/{payment_id}/refund", body, as_=as_, key=key or uuid_utils.uuid7().hex)
+
+
+def shown(stored: Stored) -> dict[str, Any]:
+    """The body of a stored answer."""
+    body: dict[str, Any] = orjson.loads(stored.body)
+    return body

@@ -1,0 +1,222 @@
+"""Every fate, as a client meets it; the ledger says what really happened."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+
+import aiohttp
+import orjson
+import pytest
+
+from tests.integration.sandbox.harness import HOUR_MS, Sandbox, fresh
+from tests.polling import eventually
+
+PATIENCE_SECONDS = 0.3  # of a client that waits for an answer which never comes
+BROKEN = (aiohttp.ClientError, ValueError)  # ValueError: 200 with a body that is not JSON
+CHARGED = [("charge", 1_000)]
+SILENT = ["timeout_after_charge", "not_found_lie:1"]
+LOST = ["error_500_after_charge", "reset_after_charge", "garbage_after_charge"]
+
+
+async def lost(call: Awaitable[object]) -> bool:
+    """Whether a call brought no usable answer, and said so."""
+    try:
+        answer = await call
+    except BROKEN:
+        return True
+    return getattr(answer, "status", 0) == 500
+
+
+@pytest.mark.parametrize("fate", SILENT + LOST)
+async def test_after_charge_loses_the_answer_and_not_the_money(sandbox: Sandbox, fate: str) -> None:
+    payment = fresh()
+    charge = sandbox.charge(f"{payment}:1", fate=fate)
+    if fate in SILENT:
+        await sandbox.hang_up_once_moved(charge, payment)
+    else:
+        assert await lost(charge)
+    assert await sandbox.moved(payment) == CHARGED
+    again = await sandbox.charge(f"{payment}:1", fate=fate)
+    assert (again.status, again.body["status"]) == (200, "succeeded")
+    assert await sandbox.moved(payment) == CHARGED
+
+
+async def test_an_error_before_the_charge_moves_nothing_until_it_is_sent_again(sandbox: Sandbox) -> None:
+    payment = fresh()
+    assert await lost(sandbox.charge(f"{payment}:1", fate="error_500_before_charge"))
+    await unmoved_until_sent_again(sandbox, payment, fate="error_500_before_charge")
+
+
+async def test_silence_before_the_charge_moves_nothing_until_it_is_sent_again(sandbox: Sandbox) -> None:
+    payment = fresh()
+    fate = f"timeout_before_charge+inquiry_unavailable:{HOUR_MS}"  # 503 tells that the call has come
+    charge = sandbox.charge(f"{payment}:1", fate=fate)
+    await sandbox.hang_up_once(charge, lambda: sandbox.ask(f"{payment}:1"), done=lambda answer: answer.status == 503)
+    await sandbox.later()
+    await unmoved_until_sent_again(sandbox, payment, fate=fate)
+
+
+async def unmoved_until_sent_again(sandbox: Sandbox, payment: str, *, fate: str) -> None:
+    """Nothing has happened yet, and everything happens when the call comes again."""
+    assert await sandbox.moved(payment) == []
+    assert (await sandbox.ask(f"{payment}:1")).status == 404
+    again = await sandbox.charge(f"{payment}:1", fate=fate)
+    assert (again.status, again.body["status"]) == (200, "succeeded")
+    assert await sandbox.moved(payment) == CHARGED
+
+
+async def test_each_fault_looks_as_it_should(sandbox: Sandbox) -> None:
+    for fate in ("timeout_after_charge", "timeout_before_charge"):
+        with pytest.raises(TimeoutError):
+            await sandbox.charge(f"{fresh()}:1", fate=fate, timeout=PATIENCE_SECONDS)
+    with pytest.raises(aiohttp.ClientOSError):  # a reset; a plain close would be ServerDisconnectedError
+        await sandbox.charge(f"{fresh()}:1", fate="reset_after_charge")
+    with pytest.raises(orjson.JSONDecodeError):
+        await sandbox.charge(f"{fresh()}:1", fate="garbage_after_charge")
+    for fate in ("error_500_after_charge", "error_500_before_charge"):
+        answer = await sandbox.charge(f"{fresh()}:1", fate=fate)
+        assert (answer.status, answer.body["error"]["code"]) == (500, "internal_error")
+
+
+@pytest.mark.parametrize(("word", "status"), [("unavailable", 503), ("rate_limited", 429)])
+async def test_a_refusal_is_counted_per_payment_and_does_nothing(sandbox: Sandbox, word: str, status: int) -> None:
+    payment = fresh()
+    for attempt in (1, 2):
+        refused = await sandbox.charge(f"{payment}:{attempt}", fate=f"{word}:2")
+        assert (refused.status, refused.body["error"]["code"]) == (status, word)
+        assert refused.headers.get("Retry-After") == ("1" if word == "rate_limited" else None)
+        assert (await sandbox.ask(f"{payment}:{attempt}")).status == 404
+    assert await sandbox.moved(payment) == []
+    assert (await sandbox.charge(f"{payment}:3", fate=f"{word}:2")).body["status"] == "succeeded"
+    assert await sandbox.moved(payment) == CHARGED
+
+
+async def test_slow_answers_late(sandbox: Sandbox) -> None:
+    started = time.monotonic()
+    assert (await sandbox.charge(f"{fresh()}:1", fate="slow:300")).body["status"] == "succeeded"
+    assert time.monotonic() - started >= 0.27  # ten pauses, each by a clock that ticks in milliseconds
+
+
+async def test_slow_charges_at_once_and_an_answer_that_nobody_waits_for_changes_nothing(sandbox: Sandbox) -> None:
+    payment = fresh()
+    await sandbox.hang_up_once_moved(sandbox.charge(f"{payment}:1", fate="slow:10000"), payment)
+    assert await sandbox.moved(payment) == CHARGED
+
+
+async def test_pending_succeeds_by_itself(sandbox: Sandbox) -> None:
+    payment = fresh()
+    answer = await sandbox.charge(f"{payment}:1", fate=f"pending:{HOUR_MS}")
+    assert (answer.status, answer.body["status"], answer.body["fee"]) == (200, "pending", 0)
+    assert "approval_code" not in answer.body
+    assert await sandbox.moved(payment) == []
+    assert (await sandbox.ask(f"{payment}:1")).body["status"] == "pending"
+    await sandbox.later()
+    await eventually(lambda: sandbox.moved(payment), until=lambda moved: moved == CHARGED)  # without being asked
+    asked = await sandbox.ask(f"{payment}:1")
+    assert (asked.body["status"], asked.body["fee"]) == ("succeeded", 32)
+
+
+async def test_pending_may_end_in_a_decline(sandbox: Sandbox) -> None:
+    payment = fresh()
+    answer = await sandbox.charge(f"{payment}:1", fate=f"pending:{HOUR_MS}+decline:expired_card")
+    assert answer.body["status"] == "pending"
+    assert "decline_code" not in answer.body
+    await sandbox.later()
+    settled = await eventually(lambda: sandbox.ask(f"{payment}:1"), until=lambda a: a.body["status"] != "pending")
+    assert (settled.body["status"], settled.body["decline_code"]) == ("declined", "expired_card")
+    assert await sandbox.moved(payment) == []
+
+
+async def test_the_inquiry_lies_for_a_while_and_then_tells_the_truth(sandbox: Sandbox) -> None:
+    payment = fresh()
+    await sandbox.hang_up_once_moved(sandbox.charge(f"{payment}:1", fate=f"not_found_lie:{HOUR_MS}"), payment)
+    assert (await sandbox.ask(f"{payment}:1")).status == 404
+    await sandbox.later()
+    truth = await sandbox.ask(f"{payment}:1")
+    assert (truth.status, truth.body["status"]) == (200, "succeeded")
+
+
+async def test_the_inquiry_can_be_away_for_a_while(sandbox: Sandbox) -> None:
+    payment = fresh()
+    charged = await sandbox.charge(f"{payment}:1", fate=f"inquiry_unavailable:{HOUR_MS}")
+    assert charged.status == 200
+    away = await sandbox.ask(f"{payment}:1")
+    assert (away.status, away.body["error"]["code"]) == (503, "unavailable")
+    await sandbox.later()
+    assert (await sandbox.ask(f"{payment}:1")).body == charged.body
+
+
+async def test_the_inquiry_can_be_away_even_when_nothing_was_done(sandbox: Sandbox) -> None:
+    payment = fresh()
+    fate = f"error_500_before_charge+inquiry_unavailable:{HOUR_MS}"
+    assert await lost(sandbox.charge(f"{payment}:1", fate=fate))
+    assert (await sandbox.ask(f"{payment}:1")).status == 503
+
+
+async def test_without_idempotency_the_same_reference_charges_again(sandbox: Sandbox) -> None:
+    payment = fresh()
+    first = await sandbox.charge(f"{payment}:1", fate="ignore_idempotency")
+    second = await sandbox.charge(f"{payment}:1", fate="ignore_idempotency")
+    assert first.body["provider_reference"] != second.body["provider_reference"]
+    assert await sandbox.moved(payment) == CHARGED * 2
+
+
+async def test_three_words_at_once(sandbox: Sandbox) -> None:
+    payment = fresh()
+    fate = f"timeout_after_charge+not_found_lie:{HOUR_MS}+ignore_idempotency"
+    await sandbox.hang_up_once_moved(sandbox.charge(f"{payment}:1", fate=fate), payment)
+    assert (await sandbox.ask(f"{payment}:1")).status == 404
+    assert (await sandbox.charge(f"{payment}:1", fate=fate)).status == 200
+    assert await sandbox.moved(payment) == CHARGED * 2
+
+
+async def test_a_refusal_comes_before_the_fault(sandbox: Sandbox) -> None:
+    payment = fresh()
+    fate = "unavailable:1+error_500_after_charge"
+    statuses = [(await sandbox.charge(f"{payment}:1", fate=fate)).status for _ in range(3)]
+    assert statuses == [503, 500, 200]
+    assert await sandbox.moved(payment) == CHARGED
+
+
+async def test_a_fault_strikes_one_of_many_concurrent_calls(sandbox: Sandbox) -> None:
+    payment = fresh()
+    calls = (sandbox.charge(f"{payment}:1", fate="error_500_after_charge") for _ in range(20))
+    statuses = sorted(answer.status for answer in await asyncio.gather(*calls))
+    assert statuses == [200] * 19 + [500]
+    assert await sandbox.moved(payment) == CHARGED
+
+
+REFUND_FATES: dict[str, tuple[int, list[tuple[str, int]]]] = {
+    "approve": (200, [("refund", 400)]),
+    "decline:x": (200, []),
+    "partial:100": (200, [("refund", 100)]),
+    "error_500_before_charge": (500, []),
+    "error_500_after_charge": (500, [("refund", 400)]),
+    "unavailable:1": (503, []),
+    "rate_limited:1": (429, []),
+    "slow:20": (200, [("refund", 400)]),
+    "inquiry_unavailable:5": (200, [("refund", 400)]),
+}
+
+
+@pytest.mark.parametrize("fate", REFUND_FATES)
+async def test_in_a_refund_charge_means_the_refund(sandbox: Sandbox, fate: str) -> None:
+    payment = fresh()
+    await sandbox.charge(f"{payment}:1")
+    status, moved = REFUND_FATES[fate]
+    answer = await sandbox.refund(f"{payment}:r1", of=f"{payment}:1", amount=400, fate=fate)
+    assert answer.status == status
+    assert await sandbox.moved(payment) == CHARGED + moved
+
+
+@pytest.mark.parametrize("fate", SILENT + LOST)
+async def test_a_refund_can_be_lost_too(sandbox: Sandbox, fate: str) -> None:
+    payment = fresh()
+    await sandbox.charge(f"{payment}:1")
+    first, again = (sandbox.refund(f"{payment}:r1", of=f"{payment}:1", amount=400, fate=fate) for _ in range(2))
+    if fate in SILENT:
+        await sandbox.hang_up_once_moved(first, payment)
+    else:
+        assert await lost(first)
+    assert (await again).status == 200
+    assert await sandbox.moved(payment) == [*CHARGED, ("refund", 400)]

@@ -1,0 +1,116 @@
+"""Cancel and reverse: afterwards the customer has paid nothing, or we are told that he has."""
+
+import asyncio
+
+import pytest
+
+from tests.integration.sandbox.harness import HOUR_MS, Answer, Sandbox, fresh
+from tests.polling import eventually
+
+CHARGED = [("charge", 1_000)]
+UNDONE = [("charge", 1_000), ("reversal", 1_000)]
+VERBS = ["cancel", "reverse"]
+
+
+async def undo(sandbox: Sandbox, verb: str, reference: str) -> Answer:
+    return await sandbox.call("POST", f"/v1/charges/{reference}/{verb}")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_an_unknown_reference_is_remembered_as_cancelled(sandbox: Sandbox, verb: str) -> None:
+    payment = fresh()
+    cancelled = await undo(sandbox, verb, f"{payment}:1")
+    assert (cancelled.status, cancelled.body["status"]) == (200, "cancelled")
+    assert (await sandbox.ask(f"{payment}:1")).body["status"] == "cancelled"
+    late = await sandbox.charge(f"{payment}:1")
+    assert (late.status, late.body["status"], late.body["decline_code"]) == (200, "declined", "cancelled")
+    assert await sandbox.moved(payment) == []
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_a_pending_charge_is_cancelled_for_good(sandbox: Sandbox, verb: str) -> None:
+    payment, witness = fresh(), fresh()
+    for pending in (payment, witness):  # in this order, so that what must not happen would happen first
+        await sandbox.charge(f"{pending}:1", fate=f"pending:{HOUR_MS}")
+    assert (await undo(sandbox, verb, f"{payment}:1")).body["status"] == "cancelled"
+    await sandbox.later()
+    await eventually(lambda: sandbox.moved(witness), until=lambda moved: moved == CHARGED)
+    assert (await sandbox.ask(f"{payment}:1")).body["status"] == "cancelled"
+    assert await sandbox.moved(payment) == []
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_a_waiting_code_is_cancelled(sandbox: Sandbox, verb: str) -> None:
+    payment = fresh()
+    await sandbox.code(f"{payment}:1")
+    assert (await undo(sandbox, verb, f"{payment}:1")).body["status"] == "cancelled"
+    assert (await undo(sandbox, verb, f"{payment}:1")).status == 200
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_a_declined_charge_is_cancelled_too(sandbox: Sandbox, verb: str) -> None:
+    payment = fresh()
+    await sandbox.charge(f"{payment}:1", fate="decline:x")
+    assert (await undo(sandbox, verb, f"{payment}:1")).body["status"] == "cancelled"
+    assert await sandbox.moved(payment) == []
+
+
+async def test_it_is_too_late_to_cancel_what_succeeded(sandbox: Sandbox) -> None:
+    payment = fresh()
+    charged = await sandbox.charge(f"{payment}:1")
+    late = await undo(sandbox, "cancel", f"{payment}:1")
+    assert (late.status, late.body) == (409, charged.body)
+    assert await sandbox.moved(payment) == CHARGED
+
+
+async def test_a_reversal_gives_back_amount_and_fee_once(sandbox: Sandbox) -> None:
+    payment = fresh()
+    await sandbox.charge(f"{payment}:1")
+    answers = [await undo(sandbox, "reverse", f"{payment}:1") for _ in range(3)]
+    assert [(answer.status, answer.body["status"], answer.body["fee"]) for answer in answers] == [
+        (200, "reversed", 0)
+    ] * 3
+    assert await sandbox.moved(payment) == UNDONE
+    rows = (await sandbox.call("GET", f"/control/ledger/{payment}")).body["data"]
+    assert [(row["fee"], row["reference"]) for row in rows] == [(32, f"{payment}:1"), (-32, f"{payment}:1")]
+    assert (await sandbox.ask(f"{payment}:1")).body["status"] == "reversed"
+    assert (await undo(sandbox, "cancel", f"{payment}:1")).status == 200
+
+
+async def test_a_reversal_undoes_what_was_charged_twice(sandbox: Sandbox) -> None:
+    payment = fresh()
+    for _ in range(2):
+        await sandbox.charge(f"{payment}:1", fate="ignore_idempotency")
+    await sandbox.charge(f"{payment}:2")
+    await undo(sandbox, "reverse", f"{payment}:1")
+    assert sorted(await sandbox.moved(payment)) == CHARGED * 3 + [("reversal", 1_000)] * 2
+
+
+async def test_what_was_partly_refunded_cannot_be_reversed(sandbox: Sandbox) -> None:
+    payment = fresh()
+    await sandbox.charge(f"{payment}:1")
+    await sandbox.refund(f"{payment}:r1", of=f"{payment}:1", amount=1)
+    answer = await undo(sandbox, "reverse", f"{payment}:1")
+    assert (answer.status, answer.body["error"]["code"]) == (409, "refunded")
+    assert await sandbox.moved(payment) == [*CHARGED, ("refund", 1)]
+
+
+async def test_undoing_sees_through_a_lying_inquiry(sandbox: Sandbox) -> None:
+    payment = fresh()
+    await sandbox.hang_up_once_moved(sandbox.charge(f"{payment}:1", fate=f"not_found_lie:{HOUR_MS}"), payment)
+    assert (await undo(sandbox, "cancel", f"{payment}:1")).status == 409
+    assert (await undo(sandbox, "reverse", f"{payment}:1")).body["status"] == "reversed"
+    assert await sandbox.moved(payment) == UNDONE
+
+
+async def test_charge_and_cancel_at_once_have_one_outcome(sandbox: Sandbox) -> None:
+    async def race() -> None:
+        payment = fresh()
+        charged, cancelled = await asyncio.gather(
+            sandbox.charge(f"{payment}:1"), undo(sandbox, "cancel", f"{payment}:1")
+        )
+        won = charged.body["status"] == "succeeded"
+        assert cancelled.status == (409 if won else 200)
+        assert await sandbox.moved(payment) == (CHARGED if won else [])
+
+    await asyncio.gather(*(race() for _ in range(100)))

@@ -1,0 +1,121 @@
+"""A shop whose days end: payments and refunds by the use-cases, days of the past by moving instants as the owner."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+import uuid_utils
+from psycopg.rows import DictRow
+
+from tests.factories import CASH, QR, PaymentMaker, Tenant, ask_back
+from workflows.ids import new_id
+from workflows.providers.base import Succeeded
+from workflows.refunds.process import RefundProcessor
+from workflows.settlements.close import close_by_hand, close_settlements
+from workflows.settlements.open_periods import open_due
+from workflows.tenants.caller import Caller, CallerRole
+
+Row = dict[str, Any]
+WORKER = "worker-of-the-test"
+
+
+def manager_of(tenant: Tenant) -> Caller:
+    """The store's manager."""
+    return Caller("usr_manager", CallerRole.STORE_MANAGER, "", tenant.merchant_id, tenant.store_id)
+
+
+@dataclass
+class Shop:
+    """One store with its till."""
+
+    tenant: Tenant
+    admin: psycopg.AsyncConnection[DictRow]
+    payments: PaymentMaker
+    refunds: RefundProcessor
+    provider: Any
+
+    @property
+    def manager(self) -> Caller:
+        """Who closes and counts."""
+        return manager_of(self.tenant)
+
+    async def since(self, **store: Any) -> None:
+        """Columns of the store as it was opened, for example ``created_at``; then its first period."""
+        for name, value in store.items():
+            await self.admin.execute(
+                f"UPDATE stores SET {name} = %s WHERE id = %s",
+                [value, self.tenant.store_id],
+            )
+        await open_due(worker=WORKER)
+
+    async def sell(self, amount: int = 1_000, *, fee: int = 0, at: datetime | None = None, **changes: Any) -> str:
+        """A completed QR payment (``cash=True``: in cash); ``at`` is when."""
+        request = CASH if changes.pop("cash", False) else QR
+        if request is QR:
+            tip = changes.get("tip_amount", 0)
+            self.provider.charges.append(Succeeded(amount + tip, f"ref-{uuid_utils.uuid7().hex}", fee=fee))
+        payment_id = await self.payments.pending(request, amount=amount, **changes)
+        await self.payments.process(payment_id)
+        if at:
+            await self.move(payment_id, at)
+        return payment_id
+
+    async def move(self, entity_id: str, at: datetime, *, began: datetime | None = None) -> None:
+        """Let a completed payment or refund have been completed ``at``, and begun then unless told otherwise."""
+        table = "payments" if entity_id.startswith("pay_") else "refunds"
+        await self.admin.execute(
+            f"UPDATE {table} SET completed_at = %s, processing_at = %s WHERE id = %s",
+            [at, began or at, entity_id],
+        )
+
+    async def ask_back(self, payment_id: str, amount: int | None = None, **rest: Any) -> str:
+        """A pending refund."""
+        stored = await ask_back(payment_id, amount, caller=self.tenant.device, grace_seconds=5, **rest)
+        assert stored.resource_id
+        return stored.resource_id
+
+    async def give_back(
+        self, payment_id: str, amount: int | None = None, *, at: datetime | None = None, **rest: Any
+    ) -> str:
+        """A completed refund."""
+        refund_id = await self.ask_back(payment_id, amount, **rest)
+        await self.refunds.process([refund_id])
+        if at:
+            await self.move(refund_id, at)
+        return refund_id
+
+    async def periods(self, currency: str = "JPY") -> list[Row]:
+        """The store's settlements, in order."""
+        found = await self.admin.execute(
+            "SELECT * FROM settlements WHERE store_id = %s AND currency = %s ORDER BY start_at",
+            [self.tenant.store_id, currency],
+        )
+        return await found.fetchall()
+
+    async def running(self, currency: str = "JPY") -> Row:
+        """The open one."""
+        (found,) = [row for row in await self.periods(currency) if row["status"] == "open"]
+        return found
+
+    async def lines(self, settlement_id: str) -> dict[str, Row]:
+        """The lines of a settlement by what they are about."""
+        found = await self.admin.execute("SELECT * FROM settlement_lines WHERE settlement_id = %s", [settlement_id])
+        return {row["entity_id"]: row for row in await found.fetchall()}
+
+    async def close(self, *settlement_ids: str) -> list[str]:
+        """What a worker does with a nudge."""
+        return (await close_settlements(list(settlement_ids), worker=WORKER)).following
+
+    async def close_now(self) -> Row:
+        """What a manager does in the evening; the settlement as it is then."""
+        settlement_id = (await self.running())["id"]
+        await close_by_hand(settlement_id, caller=self.manager, request_id=new_id("request"))
+        return await self.settlement(settlement_id)
+
+    async def settlement(self, settlement_id: str) -> Row:
+        """A settlement's row."""
+        found = await self.admin.execute("SELECT * FROM settlements WHERE id = %s", [settlement_id])
+        row = await found.fetchone()
+        assert row is not None
+        return row

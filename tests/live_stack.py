@@ -1,0 +1,276 @@
+"""A living stack for journeys and faults: real processes, a client, the provider's controls, and all judges.
+
+Patience is short here (a lease of 4 s, questions at a tenth of their delays), so that a test sees within seconds what an
+installation sees within minutes. What is promised in leases and sweeps is thereby promised in seconds too.
+"""
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psycopg
+from celery import Celery
+from kombu.entity import Exchange, Queue
+from psycopg.rows import dict_row
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from mpac.audit.net import judge_net
+from mpac.audit.provider import judge_by_ledger
+from mpac.audit.sums import judge_sums
+from mpac.cli.errors import Trouble
+from mpac.stack.local import LocalStack
+from tests.factories import Signer, Tenant
+from tests.harness import Answer, Api
+from tests.polling import eventually
+from workflows.ids import new_id
+from workflows.invariants.check import check
+from workflows.invariants.rules import RULES
+
+LEASE_SECONDS = 4.0
+SHORT_PATIENCE = {
+    "MPAC_LEASE_SECONDS": str(LEASE_SECONDS),
+    "MPAC_SANDBOX_TIMEOUT_SECONDS": "2",
+    "MPAC_STATEMENT_TIMEOUT_MS": "1500",
+    "MPAC_NUDGE_GRACE_SECONDS": "1",
+    "MPAC_DOUBT_SCHEDULE_SCALE": "0.1",
+    "MPAC_SANDBOX_MAX_PROCESSING_SECONDS": "3",
+    "MPAC_SOFT_SHUTDOWN_SECONDS": "5",
+    "MPAC_SANDBOX_MIN_LATENCY_MS": "5",
+    "MPAC_SANDBOX_MAX_LATENCY_MS": "10",
+}
+SETTLED = ("completed", "failed", "cancelled", "refunded")
+TAKE_UP_SECONDS = 60.0  # F4, F5: how soon everything must be taken up again, unaided
+TRIES = 10  # to catch a worker in the middle of something; once is nearly always enough
+WITHOUT_FLOWER = ("postgres", "valkey", "sandbox", "api", "worker", "beat")
+
+
+def nudge(stack: LocalStack, task: str, *arguments: Any) -> None:
+    """Put a message on a stack's broker."""
+    queue = task.partition(".")[0]
+    app = Celery(broker=stack.urls.broker, set_as_current=False)
+    app.conf.task_queues = [Queue(queue, Exchange(queue, type="direct"), routing_key=queue)]
+    app.send_task(task, args=arguments, queue=queue, ignore_result=True)
+    app.close()
+
+
+class Living:
+    """One running stack."""
+
+    def __init__(self, stack: LocalStack, api: Api, session: aiohttp.ClientSession) -> None:
+        self.stack = stack
+        self.api = api
+        self.tenant = Tenant(new_id("psp"), new_id("merchant"), new_id("store"), "")
+        self.staff = api.signer.user(self.tenant)
+        self._session = session
+
+    async def open_shop(self) -> None:
+        """The tenant, whose store has the sandbox provider on."""
+        mine = self.tenant
+        await self.sql("INSERT INTO psps (id, name) VALUES (%s, 'A PSP')", mine.psp_id)
+        await self.sql("INSERT INTO merchants VALUES (%s, %s, 'm', now(), now())", mine.merchant_id, mine.psp_id)
+        await self.sql(
+            "INSERT INTO stores (id, merchant_id, name, currency, time_zone, cut_off, created_at, updated_at)"
+            " VALUES (%s, %s, 's', 'JPY', 'Asia/Tokyo', '00:00', now(), now())",
+            mine.store_id,
+            mine.merchant_id,
+        )
+        await self.sql(
+            "INSERT INTO store_providers VALUES (%s, %s, %s, 'sandbox', '{card,qr}', 1, true, null, now(), now())",
+            new_id("store_provider"),
+            mine.merchant_id,
+            mine.store_id,
+        )
+
+    async def sql(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        """The rows of a statement of the database's owner, on a connection of its own: this one may be restarted."""
+        async with await psycopg.AsyncConnection.connect(
+            self.stack.urls.database, autocommit=True, row_factory=dict_row, connect_timeout=5
+        ) as connection:
+            cursor = await connection.execute(statement.encode(), values)
+            # ``SELECT FROM`` has rows without columns, so its description is empty; without rows to come there is none.
+            return await cursor.fetchall() if cursor.description is not None else []
+
+    async def sandbox(self, method: str, path: str, body: Any = None) -> Answer:
+        """A control call to the provider."""
+        url, headers = self.stack.urls.sandbox + path, {"Authorization": f"Bearer {self.stack.control_key}"}
+        async with self._session.request(method, url, json=body, headers=headers) as answer:
+            raw = await answer.read()
+            parsed = await answer.json() if answer.content_type == "application/json" else None
+            return Answer(answer.status, parsed, raw, answer.headers)
+
+    async def faults(self, **rates: float) -> None:
+        """Turn the provider's dial for calls that choose no fate of their own; nothing turns it back."""
+        answer = await self.sandbox("PUT", "/control/faults", {"seed": 7, "rates": rates})
+        assert answer.status == 200, answer.raw
+
+    async def charges(self, payment_id: str) -> list[int]:
+        """What the provider really charged for a payment."""
+        ledger = (await self.sandbox("GET", f"/control/ledger/{payment_id}")).body["data"]
+        return [entry["amount"] for entry in ledger if entry["kind"] == "charge"]
+
+    async def pay(self, *, fate: str | None = None, **fields: Any) -> str:
+        """A new payment by QR (the provider charges it) whose fate at the provider is ``fate``."""
+        body = {"method": {"type": "qr", "mode": "cpm"}, **({"metadata": {"sandbox": fate}} if fate else {}), **fields}
+        answer = await self.api.pay(self.staff, **body)
+        assert answer.status == 201, answer.raw
+        payment_id: str = answer.body["id"]
+        return payment_id
+
+    async def pay_many(self, count: int, *, fate: str | None = None, at_once: int = 50) -> list[str]:
+        """``count`` new payments, ``at_once`` requests at a time."""
+        gate = asyncio.Semaphore(at_once)
+
+        async def one() -> str:
+            async with gate:
+                return await self.pay(fate=fate)
+
+        return list(await asyncio.gather(*(one() for _ in range(count))))
+
+    async def in_hand(self, count: int, *, fate: str) -> list[str]:
+        """``count`` new payments that were all claimed, some of which the provider has yet to answer."""
+        for _ in range(TRIES):
+            ids = await self.pay_many(count, fate=fate)
+            seen = await eventually(
+                partial(self.statuses, ids), until=lambda seen: not seen["pending"], within=TAKE_UP_SECONDS
+            )
+            if seen["processing"]:
+                return ids
+        raise AssertionError(f"{count} payments were answered before anybody looked, {TRIES} times")
+
+    async def row(self, payment_id: str) -> dict[str, Any]:
+        """The payment as it stands in the database."""
+        (row,) = await self.sql("SELECT * FROM payments WHERE id = %s", payment_id)
+        return row
+
+    async def statuses(self, ids: Collection[str]) -> Counter[str]:
+        """How many of ``ids`` are in each status."""
+        rows = await self.sql("SELECT status FROM payments WHERE id = ANY(%s)", list(ids))
+        return Counter(row["status"] for row in rows)
+
+    async def settled(self, ids: Iterable[str], *, within: float = TAKE_UP_SECONDS) -> Counter[str]:
+        """Wait until all of ``ids`` are final; how many ended how."""
+        wanted = list(ids)
+        return await eventually(
+            lambda: self.statuses(wanted),
+            until=lambda seen: sum(seen[status] for status in SETTLED) == len(wanted),
+            within=within,
+        )
+
+    async def reaches(self, payment_id: str, status: str, *, within: float = TAKE_UP_SECONDS) -> dict[str, Any]:
+        """Wait until the payment is in ``status``; its row then."""
+        return await eventually(lambda: self.row(payment_id), until=lambda row: row["status"] == status, within=within)
+
+    async def holder(self, payment_id: str) -> str:
+        """The process that claimed the payment, as the stack names it."""
+        rows = await self.sql(
+            "SELECT caller_id FROM payment_history WHERE payment_id = %s AND event = 'claim'", payment_id
+        )
+        name: str = rows[0]["caller_id"]
+        return name.partition("@")[0]
+
+    async def messages(self, payment_id: str) -> list[str]:
+        """The kinds of what was said about the payment's attempts."""
+        rows = await self.sql("SELECT kind FROM payment_messages WHERE payment_id = %s ORDER BY number", payment_id)
+        return [row["kind"] for row in rows]
+
+    async def events(self, ids: Collection[str]) -> Counter[str]:
+        """How often each event happened to ``ids``."""
+        rows = await self.sql("SELECT event FROM payment_history WHERE payment_id = ANY(%s)", list(ids))
+        return Counter(row["event"] for row in rows)
+
+    async def close_the_day(self) -> dict[str, Any]:
+        """The manager closes the running settlement over HTTP; the closed one."""
+        manager = self.api.signer.user(self.tenant, role="store_manager")
+        look = partial(self.api.get, "/settlements?status=open", as_=manager)
+        while True:
+            # The first to use a connection of before the database's restart is answered 503, as the contract has it.
+            listed = await eventually(look, until=lambda answer: answer.status == 200, within=TAKE_UP_SECONDS)
+            if not listed.body["data"]:
+                await asyncio.to_thread(nudge, self.stack, "settlements.open_due")  # beat would, within its minute
+                listed = await eventually(look, until=lambda answer: bool(answer.body["data"]), within=TAKE_UP_SECONDS)
+            close = partial(self.api.post, f"/settlements/{listed.body['data'][0]['id']}/close", as_=manager)
+            closed = await eventually(close, until=lambda answer: answer.status != 503, within=TAKE_UP_SECONDS)
+            if closed.status != 409:  # it is midnight, and beat was quicker: the next period runs by now
+                break
+        assert closed.status == 200, closed.raw
+        body: dict[str, Any] = closed.body
+        return body
+
+    def nudge(self, task: str, *arguments: Any) -> None:
+        """Put a message on the broker, as beat and the API do."""
+        nudge(self.stack, task, *arguments)
+
+    async def judge(self) -> None:
+        """All judges over everything: none finds anything."""
+        ours = create_async_engine(make_url(self.stack.urls.database).set(drivername="postgresql+psycopg"))
+        try:
+            async with ours.connect() as connection:
+                found = await check(connection, RULES)
+        finally:
+            await ours.dispose()
+        urls, key = self.stack.urls, self.stack.control_key
+        theirs = await judge_by_ledger(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
+        added_up = await judge_sums(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
+        net = await judge_net(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
+        # All auditors speak before any of them fails the test, each with what it found.
+        problems = [
+            *(f"{one.rule.invariant} {one.rule.name} ({one.count}): {one.violations}" for one in found if one.count),
+            *(f"{broken.rule} {broken.payment_id}: {broken.problem}" for broken in theirs.broken),
+            *(f"I15 {one.place}: {one.problem}" for one in net.departures),
+            *(f"sums, {one.rule} {one.place}: {one.problem}" for one in added_up.differences),
+        ]
+        assert not problems, "the auditors found:\n" + "\n".join(problems)
+
+    def workers(self) -> list[str]:
+        """The names of the workers that carry payments and live."""
+        return [name for name in self.stack.pids if name.startswith("worker-payments")]
+
+    async def revive(self) -> None:
+        """Everything runs again, nothing is stopped, and the provider is honest."""
+        for pid in self.stack.pids.values():
+            with suppress(ProcessLookupError):  # it has died, and the supervisor has yet to see it
+                os.kill(pid, signal.SIGCONT)
+        for name in self.stack.info()["names"]:
+            if name != "migrate":
+                await self._runs(name)
+        await self.sandbox("DELETE", "/control/faults")
+
+    async def _runs(self, name: str) -> None:
+        if name not in self.stack.pids:
+            with suppress(Trouble):  # it is being started again this very moment
+                await self.stack.start(name)
+        await self.stack.wait_ready(name)
+
+
+@asynccontextmanager
+async def living(
+    home: Path,
+    *,
+    parts: Collection[str],
+    workers: int = 1,
+    env: Mapping[str, str] | None = None,
+    restart: bool = True,
+    durable: bool = False,
+) -> AsyncIterator[Living]:
+    """Start a stack of real processes.
+
+    ``restart``: what dies is started again, as an installation would have it. ``durable``: what is committed survives a
+    crash of the database; only tests that crash it need to pay for that.
+    """
+    unset = {name: "" for name in os.environ if name.startswith("MPAC_")}  # the servers of the other tests
+    variables = {**unset, **SHORT_PATIENCE, **(env or {})}
+    async with (
+        LocalStack(home, parts=parts, workers=workers, env=variables, durable=durable, restart=restart) as stack,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,
+    ):
+        town = Living(stack, Api(stack.urls.api, Signer(stack.home.secrets), session), session)
+        await town.open_shop()
+        yield town

@@ -1,0 +1,126 @@
+"""`mpac clock`: what may be typed after it, and on which stacks it refuses."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mpac.cli.errors import Trouble
+from mpac.stack.clock.own_stack import find_own_stack
+from mpac.stack.clock.when import distance_written, read_distance, read_time
+from mpac.stack.database_profile import SERVERS_OF_THE_USERS
+from workflows.zones import zone
+
+TOKYO, BERLIN = zone("Asia/Tokyo"), zone("Europe/Berlin")
+NOON_IN_TOKYO = datetime(2026, 11, 30, 3, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("typed", "distance"),
+    [
+        ("+1d", timedelta(days=1)),
+        ("+90m", timedelta(minutes=90)),
+        ("+1d12h", timedelta(days=1, hours=12)),
+        ("+2w", timedelta(days=14)),
+        ("+1d1d", timedelta(days=2)),
+        ("+0s", timedelta(0)),
+        ("+7320d", timedelta(days=7_320)),
+    ],
+)
+def test_a_distance_is_read_as_typed(typed: str, distance: timedelta) -> None:
+    assert read_distance(typed) == distance
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        ("-1d", "only moved forward"),
+        ("-", "only moved forward"),
+        ("1d", r"Did you mean \+1d\?"),
+        ("", "not a distance"),
+        ("+", "not a distance"),
+        ("+1", "not a distance"),
+        ("+1.5d", "not a distance"),
+        ("+1D", "not a distance"),
+        ("+1d -1h", "not a distance"),
+        ("+١d", "not a distance"),
+        ("tomorrow", "not a distance"),
+        ("+7321d", "too far"),
+        ("+99999999999999999999d", "too far"),
+        (f"+{'9' * 5_000}s", "too far"),
+    ],
+)
+def test_a_wrong_distance_is_refused_in_a_sentence(typed: str, why: str) -> None:
+    with pytest.raises(Trouble, match=why):
+        read_distance(typed)
+
+
+@pytest.mark.parametrize(
+    ("typed", "time"),
+    [
+        ("13:00", "2026-11-30T13:00+09:00"),
+        ("05:00", "2026-12-01T05:00+09:00"),
+        ("12:00", "2026-12-01T12:00+09:00"),
+        ("2026-12-01 00:05", "2026-12-01T00:05+09:00"),
+        ("2026-12-01T00:05:10", "2026-12-01T00:05:10+09:00"),
+        ("2026-12-01", "2026-12-01T00:00+09:00"),
+        ("20261201", "2026-12-01T00:00+09:00"),
+        ("2026-12-01T00:00Z", "2026-12-01T09:00+09:00"),
+        ("2026-12-01 00:00+01:00", "2026-12-01T08:00+09:00"),
+        ("2026-11-30 12:00", "2026-11-30T12:00+09:00"),
+    ],
+)
+def test_a_time_is_the_stores_and_a_time_of_day_the_next_one(typed: str, time: str) -> None:
+    assert read_time(typed, now=NOON_IN_TOKYO, zone=TOKYO) == datetime.fromisoformat(time)
+
+
+def test_a_skipped_local_time_is_moved_forward_and_of_a_repeated_one_the_first_is_meant() -> None:
+    now = datetime(2027, 1, 1, tzinfo=UTC)
+    assert read_time("2027-03-28 02:30", now=now, zone=BERLIN) == datetime(2027, 3, 28, 1, 30, tzinfo=UTC)
+    assert read_time("2027-10-31 02:30", now=now, zone=BERLIN) == datetime(2027, 10, 31, 0, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        ("2026-11-30 11:59", "Mon 2026-11-30 12:00:00 Asia/Tokyo there already"),
+        ("1999-01-01", "only moved forward"),
+        ("25:00", "is not a time"),
+        ("05:00+09:00", "is not a time"),
+        ("2026-13-01", "is not a time"),
+        ("midnight", "is not a time"),
+        ("", "is not a time"),
+        ("0001-01-01", "is not a time|only moved forward"),
+        ("9999-12-31 23:59", "too far"),
+    ],
+)
+def test_a_wrong_or_past_time_is_refused_in_a_sentence(typed: str, why: str) -> None:
+    with pytest.raises(Trouble, match=why):
+        read_time(typed, now=NOON_IN_TOKYO, zone=TOKYO)
+
+
+@pytest.mark.parametrize(
+    ("distance", "words"),
+    [
+        (timedelta(0), "0 s"),
+        (timedelta(seconds=59), "59 s"),
+        (timedelta(hours=1, seconds=5), "1 h"),
+        (timedelta(days=1, hours=3, minutes=4), "1 day 3 h 4 min"),
+        (timedelta(days=400), "400 days"),
+    ],
+)
+def test_a_distance_is_written_for_people(distance: timedelta, words: str) -> None:
+    assert distance_written(distance) == words
+
+
+@pytest.mark.parametrize("variable", SERVERS_OF_THE_USERS)
+def test_a_stack_on_somebody_elses_server_is_refused(tmp_path: Path, variable: str) -> None:
+    with pytest.raises(Trouble, match=f"{variable} is set"):
+        find_own_stack(tmp_path, {variable: "scheme://elsewhere"})
+
+
+def test_an_installation_and_a_folder_without_a_stack_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Trouble, match="only a development stack's clock is moved"):
+        find_own_stack(tmp_path, {"MPAC_ENVIRONMENT": "production"})
+    with pytest.raises(Trouble, match="No stack runs"):
+        find_own_stack(tmp_path, {})

@@ -1,0 +1,120 @@
+"""What run.py answers before anything is installed, and what the installed command line answers to the same words."""
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mpac.__main__ import main
+from mpac.cli.commands import HELP, words
+from mpac.cli.offline_help import OTHER_NAMES, RENDERED, answer, nearest
+from mpac.devtools.documentation.help import render_help
+from mpac.stack.home import ROOT
+from tests.polling import HANGS_AFTER_SECONDS
+
+
+def run_py(*arguments: str, environment: Path) -> subprocess.CompletedProcess[str]:
+    """run.py as on a machine where nothing was installed: with Python alone, and no site packages."""
+    return subprocess.run(
+        [sys.executable, "-I", "-S", str(ROOT / "run.py"), *arguments],
+        env={"MPAC_VENV": str(environment), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=HANGS_AFTER_SECONDS,
+    )
+
+
+HELPS = [[], ["--help"], ["-h"], ["help"], ["help", "up"], ["up", "--help"], ["up", "--detach", "-h"]]
+MISTYPED = {
+    ("stauts",): "Did you mean `status`?",
+    ("UP",): "Did you mean `up`?",
+    ("dwon", "--home", "x"): "Did you mean `down`?",
+    ("start",): "Did you mean `up`?",
+    ("zzzzzz",): "There are: up, down, status",
+    ("help", "statsu"): "Did you mean `status`?",
+    ("up", "--detatch"): "Did you mean `--detach`?",
+    ("up", "--only", "wroker"): "Did you mean `worker`?",
+    ("up", "--only=postgers"): "Did you mean `postgres`?",
+    ("--home", "x", "up", "--detach"): "Options follow the command: `up --home x --detach`.",
+    ("--home", "x"): "A command has to come first",
+    ("token", "--role", "manager"): "Did you mean `store_manager`?",
+}
+
+
+@pytest.mark.parametrize("arguments", HELPS, ids=" ".join)
+def test_help_is_printed_on_a_fresh_machine_and_nothing_is_installed(arguments: list[str], tmp_path: Path) -> None:
+    done = run_py(*arguments, environment=tmp_path / "venv")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Usage: mpac up" if "up" in arguments else "Usage: mpac [OPTIONS]")
+    assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTYPED.items(), ids=map(" ".join, MISTYPED))
+def test_a_mistyped_word_is_corrected_on_a_fresh_machine(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    done = run_py(*arguments, environment=tmp_path / "venv")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTYPED.items(), ids=map(" ".join, MISTYPED))
+def test_the_installed_command_line_corrects_the_same(
+    arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mpac", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert said.replace("`--detach`", "'--detach'") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status"],
+        ["up", "--workers", "--detatch"],  # the value of an option, which click refuses
+        ["test", "tests/unit", "--collect-only"],
+        ["bench", "--quick"],
+        ["bench", "--", "--help"],
+        ["migrate", "head", "--", "--x"],
+    ],
+    ids=" ".join,
+)
+def test_everything_else_is_left_to_the_command_itself(arguments: list[str]) -> None:
+    assert answer(arguments) is None
+
+
+def test_the_rendered_help_covers_every_command_and_says_what_click_says() -> None:
+    assert set(json.loads(RENDERED.read_text())) == {"mpac", *words()}
+    assert RENDERED.read_text() == render_help(), "run `python3 run.py docs`"
+
+
+def test_other_names_point_to_commands_and_are_none_themselves() -> None:
+    assert set(OTHER_NAMES) <= set(HELP) | {"logs"}
+    assert not {other for others in OTHER_NAMES.values() for other in others} & set(HELP)
+
+
+@pytest.mark.parametrize("command", HELP)
+def test_two_swapped_letters_of_any_command_are_recognised(command: str) -> None:
+    for place in range(len(command) - 1):
+        swapped = command[:place] + command[place + 1] + command[place] + command[place + 2 :]
+        assert nearest(swapped, HELP) == command
+
+
+def test_a_reader_that_stops_early_is_no_error(tmp_path: Path) -> None:
+    python, program = shlex.quote(sys.executable), shlex.quote(str(ROOT / "run.py"))
+    script = f"set -e; {python} -m mpac --help | true; {python} {program} --help | true"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=ROOT,
+        env={"MPAC_VENV": str(tmp_path / "venv"), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""

@@ -1,0 +1,123 @@
+"""The demonstration deals every kind of sale, counts what it sees, and speaks plainly without a terminal."""
+
+import io
+import random
+from itertools import islice
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from mpac.demo.sales import DECK, FIRST, OPENING, Habit, Method, Sale, sales
+from mpac.demo.screen import Screen
+from mpac.demo.startup_time import seconds_since_command
+from mpac.demo.statistics import Tally, as_table, percentile
+from mpac.stack.detach import _is_there
+from sandbox.faults import parse_fate
+from workflows.card_data import find_card_data
+
+DEALT = 1 + len(OPENING) + sum(kind.copies for kind in DECK)
+
+
+def dealt(count: int = DEALT) -> list[Sale]:
+    return list(islice(sales("abc", chance=random.Random(1)), count))
+
+
+def test_the_first_sale_is_one_with_which_nothing_goes_wrong() -> None:
+    assert dealt()[0].kind is FIRST
+
+
+def test_a_short_evening_has_each_habit() -> None:
+    assert {sale.kind.habit for sale in dealt(1 + len(OPENING))} == set(Habit)
+
+
+def test_one_deck_deals_every_kind_of_sale() -> None:
+    assert {sale.kind for sale in dealt()} == {FIRST, *DECK}
+    assert {kind.method for kind in DECK} == set(Method)
+    assert {kind.habit for kind in DECK} == set(Habit)
+
+
+def test_sales_have_references_of_their_own() -> None:
+    made = dealt(500)
+    assert len({sale.reference for sale in made}) == 500
+
+
+def test_nothing_a_till_sends_looks_like_card_data() -> None:
+    assert [path for sale in dealt(2_000) for path in find_card_data(sale.body)] == []
+
+
+@pytest.mark.parametrize("fate", sorted({kind.fate for kind in DECK if kind.fate}))
+def test_the_provider_knows_every_fate(fate: str) -> None:
+    assert parse_fate(fate)
+
+
+def test_cash_is_enough() -> None:
+    for sale in dealt(500):
+        if sale.kind.method is Method.CASH:
+            assert sale.body["method"]["cash_received"] >= sale.body["amount"] + sale.body["tip_amount"]
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "expected"),
+    [([], 99, 0), ([7], 50, 7), ([1, 2, 3, 4], 50, 2), (range(1, 101), 99, 99), (range(1, 102), 99, 100)],
+)
+def test_a_percentile_is_a_value_that_was_measured(values: list[float], share: int, expected: float) -> None:
+    assert percentile(values, share) == expected
+
+
+def test_the_tally_counts_by_method_and_remembers_the_first_completion() -> None:
+    tally = Tally()
+    one, other = dealt(2)
+    tally.note_accepted(one, "pay_1", post_ms=3)
+    tally.note_accepted(other, "pay_2", post_ms=4)
+    tally.open["pay_2"] = True
+    assert tally.numbers() == ("2 accepted · 0 completed · 0 failed · 0 cancelled · 2 open (1 in doubt)")
+    tally.note_final(one, "pay_1", status="completed", final_ms=100)
+    assert tally.open == {"pay_2": True}
+    assert tally.total("completed") == 1
+    assert tally.first_completed_after_seconds is not None
+
+
+def test_the_table_has_a_line_for_each_method_and_one_for_all() -> None:
+    tally = Tally()
+    for number, sale in enumerate(dealt(50)):
+        tally.note_accepted(sale, f"pay_{number}", post_ms=3)
+        tally.note_final(sale, f"pay_{number}", status="completed", final_ms=50)
+    stream = io.StringIO()
+    Console(file=stream, width=120).print(as_table(tally, doubts={Method.QR_CPM: 2}))
+    said = stream.getvalue()
+    assert all(method in said for method in Method)
+    assert "…" not in said
+    assert "50" in said.splitlines()[-1]
+
+
+def test_a_screen_that_is_no_terminal_prints_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen()
+    with screen.watch(lambda: "3 accepted"):
+        screen._last_line = -60.0  # long ago
+        screen.tick()
+    screen.say("It was killed.")
+    said = capsys.readouterr().out
+    assert "3 accepted" in said
+    assert "It was killed." in said
+    assert "\x1b" not in said
+
+
+def test_the_command_was_given_a_moment_ago() -> None:
+    first = seconds_since_command()
+    assert 0 < first <= seconds_since_command() < 3_600
+
+
+@pytest.mark.parametrize(
+    ("info", "names", "is_there"),
+    [
+        ({"ready": ["api"]}, ("api",), True),
+        ({"ready": ["api"]}, ("api", "sandbox"), False),
+        ({"ready": ["api"]}, (), False),  # whoever names none waits for all
+        ({"ready": ["api"], "complete": True}, ("flower",), True),
+    ],
+)
+def test_a_stack_in_the_background_is_there_when_what_was_named_is(
+    info: dict[str, Any], names: tuple[str, ...], is_there: bool
+) -> None:
+    assert _is_there(info, names) is is_there

@@ -1,0 +1,127 @@
+"""The demonstration's last sentence tells a broken rule from a busy machine, an idle rule and a mistake of its own."""
+
+import dataclasses
+from collections import Counter
+
+import pytest
+
+from mpac.audit.provider import SENTENCES as OF_PAYMENTS
+from mpac.audit.report import Proof, State, Verdict, as_problems
+from mpac.audit.sums import SENTENCES as OF_SUMS
+from mpac.cli.open_work import GROUPS, Waiting
+from mpac.demo.chapters import CHAPTERS, NOT_EXERCISED
+from mpac.demo.chapters.payments import compare
+from mpac.demo.ending import End, conclude, together
+from mpac.demo.problems import Kind, Problem, broken, failed, late
+from workflows.invariants.rules import RULES
+
+HELD = Verdict("I1", "attempts", "Each attempt follows one.", "our database", 7, 0, ())
+IDLE = Verdict("I9", "bound", "Every open payment is within its bound.", "our database", 0, 0, ())
+BROKEN = Verdict("I3", "dead", "No failed payment was charged.", "the provider", 7, 1, (("pay_1", "charged"),))
+NOTHING_WAITS = Waiting({name: [] for name in GROUPS}, 0, 0.0)
+
+
+def audit(*verdicts: Verdict) -> Proof:
+    return Proof(list(verdicts), {"payments": 7}, NOTHING_WAITS)
+
+
+def test_all_is_proven_if_every_rule_looked_at_something_and_holds() -> None:
+    ending = conclude([], [audit(HELD)], exercises=["attempts"])
+    assert ending.end is End.PROVEN
+    assert "nothing was lost" in ending.sentence
+
+
+def test_a_broken_rule_is_named_and_comes_before_all_else() -> None:
+    problems = [late("pay_2 was not final", counted="payment"), failed("a sale broke off")]
+    ending = conclude(problems, [audit(HELD, IDLE, BROKEN)], exercises=["bound"])
+    assert ending.end is End.BROKEN
+    assert ending.sentence == "A rule was broken: I3 (No failed payment was charged.)"
+
+
+def test_a_rule_that_was_broken_for_a_while_only_is_broken() -> None:
+    healed = dataclasses.replace(BROKEN, count=0, violations=())
+    assert conclude([], [audit(BROKEN), audit(healed)], exercises=[]).end is End.BROKEN
+
+
+def test_a_promise_that_a_till_saw_broken_is_named() -> None:
+    ending = conclude([broken("a double tap made two payments")], [audit(HELD)], exercises=[])
+    assert (ending.end, ending.sentence) == (End.BROKEN, "A rule was broken: a double tap made two payments")
+
+
+def test_a_busy_machine_is_said_to_be_one_with_what_did_not_finish_and_without_a_word_on_the_rules() -> None:
+    problems = [
+        *(late(f"pay_{number}", counted="payment") for number in range(5)),
+        late("a sale", counted="sale"),
+        late("a day", counted="settlement"),
+        late("a worker", counted="process"),
+        late("another", counted="process"),
+    ]
+    ending = conclude(problems, [audit(HELD, IDLE)], exercises=["bound"])
+    assert ending.end is End.LATE
+    said = "This machine was too busy: 5 payments, 1 sale, 1 settlement and 2 processes did not finish in time"
+    assert ending.sentence.startswith(said)
+    assert "broken" not in ending.sentence
+    assert "proven" not in ending.sentence
+
+
+def test_a_mistake_of_the_demonstration_is_its_own_end() -> None:
+    ending = conclude([failed("422"), late("pay_1", counted="payment")], [audit(HELD)], exercises=[])
+    assert (ending.end, ending.sentence) == (End.FAILED, "The demonstration itself failed, so it proves nothing: 422")
+
+
+def test_a_rule_that_looked_at_nothing_proves_nothing() -> None:
+    ending = conclude([], [audit(HELD, IDLE)], exercises=["attempts", "bound"])
+    assert ending.end is End.NOT_PROVEN
+    assert "had nothing to check (1): I9" in ending.sentence
+    assert "Every open payment is within its bound" in ending.sentence
+
+
+def test_one_look_at_something_is_enough() -> None:
+    seen = dataclasses.replace(IDLE, checked=3)
+    assert conclude([], [audit(seen), audit(IDLE)], exercises=["bound"]).end is End.PROVEN
+    assert [verdict.checked for verdict in together([audit(seen), audit(IDLE)])] == [3]
+
+
+def test_a_rule_that_the_story_need_not_exercise_may_look_at_nothing() -> None:
+    assert conclude([], [audit(HELD, IDLE)], exercises=["attempts"]).end is End.PROVEN
+
+
+def test_every_end_has_an_exit_code_of_its_own() -> None:
+    assert [end.value for end in End] == [0, 1, 3, 5, 70]  # 2: wrong usage, 4: it could not be played
+
+
+@pytest.mark.parametrize(
+    ("verdict", "state"), [(HELD, State.HOLDS), (IDLE, State.NOTHING), (BROKEN, State.BROKEN)], ids=str
+)
+def test_a_verdict_over_nothing_neither_holds_nor_is_broken(verdict: Verdict, state: State) -> None:
+    assert verdict.state is state
+    assert dataclasses.replace(BROKEN, checked=0).state is State.BROKEN  # what breaks it may be in another table
+
+
+def test_a_broken_rule_is_told_with_its_sentence_and_its_violations() -> None:
+    assert as_problems([HELD, BROKEN, IDLE]) == [
+        "I3 is broken, by the provider: No failed payment was charged.",
+        "I3 pay_1: charged",
+    ]
+
+
+def test_every_rule_is_exercised_by_one_chapter_or_says_why_not() -> None:
+    chapters = [chapter for together in CHAPTERS for chapter in together]
+    named = Counter(rule for chapter in chapters for rule in chapter.exercises) + Counter(NOT_EXERCISED.keys())
+    assert named == Counter([*(rule.name for rule in RULES), *OF_PAYMENTS, "net", *OF_SUMS])
+
+
+def test_a_sale_whose_request_was_never_answered_may_be_stored_or_not() -> None:
+    stored = {"a": (1, "pay_a"), "b": (1, "pay_b")}
+    assert compare(sold={"a": "pay_a"}, stored=stored, unanswered={"b", "c"}) == []
+
+
+def test_a_sale_that_is_missing_doubled_or_unknown_is_a_broken_promise() -> None:
+    stored = {"a": (2, "pay_a"), "b": (1, "pay_b")}
+    found = compare(sold={"a": "pay_a", "c": "pay_c"}, stored=stored, unanswered=set())
+    assert {problem.kind for problem in found} == {Kind.BROKEN}
+    assert found == [
+        Problem(Kind.BROKEN, "pay_c was answered 201 and is not in the database"),
+        Problem(Kind.BROKEN, "the sale a made 2 payments"),
+        Problem(Kind.BROKEN, "pay_b is in the database and no terminal knows it"),
+    ]

@@ -1,0 +1,198 @@
+"""The demonstration repeats every call whose outcome is unknown, in one place that no role bypasses, and then gives up."""
+
+import ast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mpac.demo import retry as persisting
+from mpac.demo.calls import Caller, Request, is_passing, retry_after
+from mpac.demo.retry import NotInTime, PassingFailure, persist, wait_until
+from mpac.devtools.terminal import Answer
+from mpac.stack.home import ROOT
+
+DEMO = ROOT / "mpac" / "demo"
+NETWORK = {
+    "aiohttp",
+    "httpx",
+    "requests",
+    "urllib.request",
+    "urllib3",
+    "http.client",
+    "socket",
+    "asyncio.streams",
+    "ssl",
+}
+DATABASE = {"psycopg", "sqlalchemy", "asyncpg"}
+ONLY = {"mpac/demo/calls.py": NETWORK | {"mpac.devtools.terminal.Terminal"}, "mpac/demo/database_view.py": DATABASE}
+"""The one module of the demonstration that may use each way to another process."""
+
+
+def answer(status: int, code: str = "", headers: Mapping[str, str] | None = None) -> Answer:
+    return Answer(status, {"error": {"code": code}}, headers or {})
+
+
+def imported(path: Path) -> set[str]:
+    """Return what a module imports: modules, and names as module.name."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(DEMO.rglob("*.py")), ids=lambda path: str(path.relative_to(DEMO)))
+def test_no_role_of_the_demonstration_has_a_way_to_the_network_of_its_own(path: Path) -> None:
+    name = path.relative_to(ROOT).as_posix()
+    ways = {way for one in ONLY.values() for way in one}
+    used = {way for way in ways for each in imported(path) if each == way or each.startswith(f"{way}.")}
+    assert used <= ONLY.get(name, set())
+
+
+def test_the_modules_that_may_do_use_their_way() -> None:
+    assert "aiohttp" in imported(ROOT / "mpac/demo/calls.py")
+    assert "psycopg" in imported(ROOT / "mpac/demo/database_view.py")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (answer(503), True),
+        (answer(500), True),
+        (answer(502), True),
+        (answer(429), True),
+        (answer(409, "IDEMPOTENCY_KEY_IN_USE"), True),
+        (answer(409, "INVALID_STATUS_TRANSITION"), False),
+        (answer(409, "DUPLICATE_RESOURCE"), False),
+        (Answer(409, None, {}), False),
+        (Answer(409, {"error": "code_cancelled"}, {}), False),
+        (answer(422), False),
+        (answer(401), False),
+        (answer(201), False),
+    ],
+)
+def test_only_an_answer_that_may_change_is_asked_for_again(given: Answer, expected: bool) -> None:
+    assert is_passing(given) is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("7", 7), ("0", 0), ("", 0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0), ("-3", 0), ("१", 0)]
+)
+def test_retry_after_is_read_where_it_is_a_number_of_seconds(value: str, seconds: float) -> None:
+    assert retry_after(answer(503, headers={"Retry-After": value})) == seconds
+    assert retry_after(answer(503)) == 0
+
+
+class Server:
+    """Answers what the test tells it, in turn, and remembers the requests."""
+
+    def __init__(self, *replies: Answer | Exception) -> None:
+        self.replies = list(replies)
+        self.requests: list[Request] = []
+
+    async def send(self, request: Request) -> Answer:
+        self.requests.append(request)
+        reply = self.replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Pauses are noted instead of waited for."""
+    noted: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        noted.append(seconds)
+
+    # Not asyncio's own: a server of another test in the same loop would never wait again.
+    monkeypatch.setattr("mpac.demo.retry.sleep", sleep)
+    return noted
+
+
+FAILURES = (
+    answer(503),
+    answer(429),
+    answer(409, "IDEMPOTENCY_KEY_IN_USE"),
+    ConnectionResetError("reset"),
+    TimeoutError(),
+)
+
+
+async def test_a_post_is_repeated_with_the_key_it_had_at_first() -> None:
+    server = Server(*FAILURES, answer(201))
+    assert (await Caller("a till", server.send).call("POST", "/payments", body={"amount": 1})).status == 201
+    assert len(server.requests) == len(FAILURES) + 1
+    assert len(set(map(id, server.requests))) == 1  # one and the same request …
+    assert server.requests[0].key  # … which has a key although none was given
+
+
+async def test_a_key_that_was_given_is_kept_and_a_read_has_none() -> None:
+    server = Server(answer(503), answer(201), answer(200))
+    caller = Caller("a till", server.send)
+    await caller.call("POST", "/payments", key="till-1")
+    await caller.call("GET", "/payments")
+    assert [request.key for request in server.requests] == ["till-1", "till-1", ""]
+
+
+async def test_a_pause_is_never_shorter_than_the_server_asks_and_grows(pauses: list[float]) -> None:
+    refusals = [answer(503, headers={"Retry-After": "9"}), *(answer(503) for _ in range(8))]
+    await Caller("a till", Server(*refusals, answer(200)).send).call("GET", "/payments")
+    assert pauses[0] >= 9
+    growing = [seconds / persisting.SPREAD for seconds in pauses[1:]]
+    assert growing[0] < growing[2] < growing[4]
+    assert max(pauses[1:]) <= persisting.LONGEST_PAUSE_SECONDS * persisting.SPREAD
+
+
+async def test_a_terminal_with_an_old_token_gets_a_new_one_and_goes_on() -> None:
+    renewed: list[int] = []
+    server = Server(answer(401), answer(201))
+    caller = Caller("a till", server.send, renew=lambda: renewed.append(1))
+    assert (await caller.call("POST", "/payments")).status == 201
+    assert renewed == [1]
+
+
+async def test_a_401_that_new_tokens_do_not_change_is_the_answer() -> None:
+    server = Server(*(answer(401) for _ in range(9)))
+    assert (await Caller("a till", server.send, renew=lambda: None).call("GET", "/payments")).status == 401
+    assert (await Caller("a manager", server.send).call("GET", "/stores")).status == 401
+    assert len(server.requests) == 5  # three tokens and the last word, then at once for a user
+
+
+async def test_who_gets_no_answer_in_time_says_what_it_was_and_what_came_last() -> None:
+    server = Server(*(answer(503) for _ in range(99)))
+    with pytest.raises(NotInTime, match=r"POST /payments by a till: no result within 0 s, at last 503") as late:
+        await Caller("a till", server.send).call("POST", "/payments", counted="sale", within=0)
+    assert late.value.counted == "sale"
+
+
+async def test_a_bug_is_not_repeated() -> None:
+    server = Server(KeyError("data"), answer(200))
+    with pytest.raises(KeyError):
+        await Caller("a till", server.send).call("GET", "/payments")
+
+
+async def test_what_is_waited_for_is_counted_under_its_own_noun_if_nobody_answers() -> None:
+    async def look() -> Any:
+        return await persist(_refused, what="GET /settlements", within=0)
+
+    with pytest.raises(NotInTime, match="the end of the day: GET /settlements") as late:
+        await wait_until(look, bool, what="the end of the day", counted="settlement")
+    assert late.value.counted == "settlement"
+
+
+async def test_waiting_ends_with_what_was_seen_last() -> None:
+    async def look() -> str:
+        return "pending"
+
+    with pytest.raises(NotInTime, match="not within 0 s, at last pending"):
+        await wait_until(look, lambda seen: seen == "completed", what="pay_1", counted="payment", within=0)
+
+
+async def _refused() -> Any:
+    raise PassingFailure("503")

@@ -1,0 +1,99 @@
+"""The judge of sums: books that agree are left in peace, and one unit more or less in any of them is told with its place."""
+
+from typing import Any
+
+import pytest
+
+from mpac.audit.books import Books, Figures, Place
+from mpac.audit.sums import NOBODY, SENTENCES, compare
+
+STORE: Place = ("sto_1", "JPY")
+AT_PROVIDER, IN_DRAWER = (*STORE, "sandbox"), (*STORE, "cash")
+SOLD = Figures(taken=1_050, given_back=300, fees=34, adjusted=-5)
+CASH = Figures(taken=500, counted=-20)
+
+
+def honest() -> Books:
+    """A store that sold at the provider and in cash, gave back, was corrected, and lost twenty yen in its drawer."""
+    closed = {STORE: Figures(taken=1_550, given_back=300, fees=34, adjusted=-5)}
+    return Books(
+        totals=dict(closed),
+        lines_of_closed=dict(closed),
+        settled={AT_PROVIDER: SOLD, IN_DRAWER: CASH},
+        accounts={AT_PROVIDER: SOLD, IN_DRAWER: CASH},
+        held={AT_PROVIDER: 711, IN_DRAWER: 480},
+    )
+
+
+MOVED = {STORE: Figures(taken=1_050, given_back=300, fees=34)}
+
+
+def more(sums: dict[Place, Figures], place: Place, **units: int) -> None:
+    figures = sums.get(place, Figures())
+    sums[place] = figures._replace(**{name: getattr(figures, name) + unit for name, unit in units.items()})
+
+
+def test_books_that_agree_are_left_in_peace() -> None:
+    found = compare(honest(), moved=MOVED)
+    assert found.differences == ()
+    assert found.checked == {"totals": 1, "accounts": 2, "movements": 1}
+
+
+def test_without_a_provider_its_book_is_not_asked_for() -> None:
+    assert compare(honest(), moved=None).checked.keys() == {"totals", "accounts"}
+
+
+@pytest.mark.parametrize("unit", [1, -1])
+@pytest.mark.parametrize("name", Figures._fields)
+@pytest.mark.parametrize(
+    ("book", "place", "rules"),
+    [
+        ("totals", STORE, {"totals"}),
+        ("lines_of_closed", STORE, {"totals"}),
+        ("accounts", IN_DRAWER, {"accounts"}),
+        ("settled", IN_DRAWER, {"accounts"}),
+    ],
+)
+def test_one_unit_in_one_of_our_books_is_told(book: str, place: Place, rules: set[str], name: str, unit: int) -> None:
+    books = honest()
+    more(getattr(books, book), place, **{name: unit})
+    found = compare(books, moved=MOVED).differences
+    assert {difference.rule for difference in found} == rules
+    assert {difference.place for difference in found} == {" ".join(place)}
+    assert name.replace("_", " ") in found[0].problem
+
+
+@pytest.mark.parametrize("name", ["taken", "given_back", "fees"])
+def test_one_unit_at_the_provider_is_told_and_one_of_ours_by_both_rules(name: str) -> None:
+    moved = dict(MOVED)
+    more(moved, STORE, **{name: 1})
+    assert [difference.rule for difference in compare(honest(), moved=moved).differences] == ["movements"]
+    books = honest()
+    more(books.settled, AT_PROVIDER, **{name: 1})
+    assert [difference.rule for difference in compare(books, moved=MOVED).differences] == ["accounts", "movements"]
+
+
+@pytest.mark.parametrize("place", [("sto_2", "JPY"), ("sto_1", "USD"), (NOBODY, "JPY")])
+def test_money_of_another_store_or_currency_or_of_nobody_is_told(place: Place) -> None:
+    found = compare(honest(), moved={**MOVED, place: Figures(taken=1)}).differences
+    assert [(difference.rule, difference.place) for difference in found] == [("movements", " ".join(place))]
+
+
+def test_money_on_the_wrong_account_is_told() -> None:
+    books = honest()
+    books.held[AT_PROVIDER] += 1
+    (found,) = compare(books, moved=MOVED).differences
+    assert (found.rule, found.problem) == ("accounts", "there must be 711, and the accounts hold 712")
+
+
+def test_a_correction_of_ours_is_no_movement_of_theirs() -> None:
+    books = honest()
+    for sums in (books.settled, books.accounts):
+        more(sums, AT_PROVIDER, adjusted=100)
+    books.held[AT_PROVIDER] += 100
+    assert compare(books, moved=MOVED).differences == ()
+
+
+def test_every_rule_has_its_sentence() -> None:
+    checked: dict[str, Any] = compare(honest(), moved=MOVED).checked
+    assert checked.keys() == SENTENCES.keys()

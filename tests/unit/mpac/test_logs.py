@@ -1,0 +1,157 @@
+"""`mpac logs`: the last lines of several processes, what follows them, and what it says where there are none."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mpac.cli.errors import Trouble, WrongUsage
+from mpac.stack import log_files
+from mpac.stack.home import ROOT, Home, open_home
+from mpac.stack.log_files import Following, choose_logs, last_lines
+from mpac.stack.log_lines import Line
+from mpac.stack.output import trim
+from tests.polling import HANGS_AFTER_SECONDS
+
+WORDS = (sys.executable, "-m", "mpac", "logs")
+
+
+def ours(at: float, message: str) -> str:
+    return json.dumps({"at": at, "level": "INFO", "logger": "x", "message": message})
+
+
+def append(home: Home, name: str, *lines: str) -> None:
+    with (home.logs / f"{name}.log").open("a") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def logs(home: Home | Path, *words: str) -> subprocess.CompletedProcess[str]:
+    path = home.path if isinstance(home, Home) else home
+    return subprocess.run(
+        [*WORDS, *words, "--home", str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=HANGS_AFTER_SECONDS,
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A folder in which a stack once ran."""
+    home = open_home(tmp_path / "state")
+    home.logs.mkdir()
+    append(home, "api", ours(1, "a"), ours(4, "d"))
+    append(home, "worker-payments-1", ours(2, "b"), "Traceback", ours(5, "e"))
+    append(home, "supervisor", ours(3, "c"))
+    return home
+
+
+def messages(lines: list[Line]) -> list[str]:
+    return [line.message for line in lines]
+
+
+def test_lines_of_several_processes_are_in_the_order_of_time(home: Home) -> None:
+    assert messages(last_lines(home, choose_logs(home, []), 100)) == ["a", "b", "Traceback", "c", "d", "e"]
+    assert messages(last_lines(home, choose_logs(home, []), 2)) == ["d", "e"]
+    assert messages(last_lines(home, choose_logs(home, ["supervisor", "worker"]), 3)) == ["Traceback", "c", "e"]
+    assert last_lines(home, choose_logs(home, []), 0) == []
+
+
+@pytest.mark.parametrize("block", [1, 7, 1_000_000])
+def test_the_last_lines_are_found_whatever_the_size_of_a_block(
+    home: Home, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_files, "BLOCK_BYTES", block)
+    append(home, "api", *(ours(10 + n, f"日{n}") for n in range(50)))
+    assert messages(last_lines(home, ["api"], 3)) == ["日47", "日48", "日49"]
+    assert len(last_lines(home, ["api"], 100)) == 52
+
+
+def test_the_part_that_was_trimmed_is_read_too(home: Home) -> None:
+    trim(home.logs / "api.log", most=1)
+    append(home, "api", ours(6, "f"))
+    assert messages(last_lines(home, ["api"], 2)) == ["d", "f"]
+
+
+def test_a_mistyped_name_is_corrected_and_the_names_are_listed(home: Home) -> None:
+    with pytest.raises(WrongUsage, match=r"No such log 'wroker'. Did you mean `worker`\? There are: api, supervisor"):
+        choose_logs(home, ["api", "wroker"])
+    done = logs(home, "supervisro")
+    assert done.returncode == 2
+    assert done.stderr.startswith("mpac: No such log 'supervisro'. Did you mean `supervisor`?")
+
+
+def test_a_home_without_logs_says_so(tmp_path: Path) -> None:
+    with pytest.raises(Trouble, match=r"There are no logs in .*none: start a stack there with .*--home .*none"):
+        choose_logs(Home(tmp_path / "none"), [])
+    done = logs(tmp_path / "none", "--follow")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def following(home: Home, names: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The messages of each look at the files; nothing waits in between."""
+    monkeypatch.setattr(log_files, "LOOK_SECONDS", 0)
+    return (messages(lines) for lines in Following(home, names).lines())
+
+
+def test_what_is_appended_is_followed_over_trimming_replacing_and_new_processes(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    news = following(home, None, monkeypatch)
+    assert next(news) == []
+    append(home, "api", ours(6, "f"))
+    assert next(news) == ["f"]
+    append(home, "api", ours(7, "g"))
+    trim(home.logs / "api.log", most=1)  # before anybody read g
+    append(home, "api", ours(8, "h"))
+    assert next(news) == ["g", "h"]
+    (home.logs / "api.log").rename(home.logs / "old")  # as `up --detach` does with up.log
+    append(home, "api", *(ours(9, "longer than the file before it" * 20) for _ in range(9)))
+    assert len(next(news)) == 9
+    append(home, "worker-payments-2", ours(10, "new"))
+    assert next(news) == ["new"]
+
+
+def test_only_the_named_processes_are_followed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    news = following(home, ["api"], monkeypatch)
+    append(home, "supervisor", ours(6, "x"))
+    append(home, "api", ours(6, "f"))
+    assert next(news) == ["f"]
+
+
+def test_json_is_printed_for_programs_and_lines_for_people(home: Home) -> None:
+    made = [json.loads(line) for line in logs(home, "--json", "--lines", "2").stdout.splitlines()]
+    assert [(line["process"], line["message"]) for line in made] == [("api", "d"), ("worker-payments-1", "e")]
+    shown = logs(home, "-n", "2")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert [line.split()[1:] for line in shown.stdout.splitlines()[-2:]] == [
+        ["api", "INFO", "d"],
+        ["worker-payments-1", "INFO", "e"],
+    ]
+    assert "\x1b" not in shown.stdout
+
+
+def test_a_reader_that_goes_away_ends_it_quietly_even_if_nothing_is_appended(home: Home) -> None:
+    for words in (["--follow"], ["--lines", "1000000"]):
+        with subprocess.Popen(
+            [*WORDS, *words, "--home", str(home.path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stdout
+            assert process.stderr
+            assert process.stdout.readline()
+            process.stdout.close()
+            process.wait(HANGS_AFTER_SECONDS)
+            assert process.stderr.read() == b""
+
+
+def test_a_log_that_may_not_be_read_is_left_out(home: Home) -> None:
+    os.unlink(home.logs / "api.log")
+    (home.logs / "api.log").mkdir()
+    assert messages(last_lines(home, choose_logs(home, []), 1)) == ["e"]

@@ -1,0 +1,71 @@
+"""Ports: the documented block, free ones where it is taken, a sentence where it may not be."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from mpac.cli.errors import Trouble
+from mpac.stack.ports import BASE, FREE_RANGE, HOST, ORDER, Held, choose_ports, is_free
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port somebody listens on, with room for a whole block above it: where neither the kernel nor a stack takes any."""
+    with socket.socket() as server:
+        base = next(port for port in range(12_000, 19_900, 10) if all(is_free(port + place) for place in range(9)))
+        server.bind((HOST, base))
+        server.listen()
+        yield base
+
+
+def test_free_ports_differ_and_come_from_below_the_kernels_own_range() -> None:
+    chosen = choose_ports("free", ORDER)
+    assert len(set(chosen.values())) == len(ORDER)
+    assert all(port in FREE_RANGE for port in chosen.values())
+
+
+def test_a_port_that_was_chosen_is_nobody_elses_until_it_is_released_but_a_server_may_listen_there(
+    taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mpac.stack.ports.FREE_RANGE", range(taken + 1, taken + 3))
+    monkeypatch.setattr("mpac.stack.ports.TRIES", 2)
+    mine, others = Held(), Held()
+    port = choose_ports("free", ["api"], held=mine)["api"]
+    assert choose_ports("free", ["api"], held=others)["api"] != port
+    with pytest.raises(Trouble, match="No free port"):
+        choose_ports("free", ["api"])
+    with socket.create_server((HOST, port)), pytest.raises(OSError, match="in use"), socket.create_server((HOST, port)):
+        pass
+    mine.release()
+    assert choose_ports("free", ["api"]) == {"api": port}
+
+
+def test_a_base_gives_each_part_its_documented_place(taken: int) -> None:
+    assert choose_ports(str(taken + 1), ORDER) == {name: taken + 1 + place for place, name in enumerate(ORDER)}
+
+
+def test_only_the_parts_asked_for_get_a_port(taken: int) -> None:
+    assert choose_ports(str(taken), ["valkey"]) == {"valkey": taken + ORDER.index("valkey")}
+
+
+def test_a_taken_port_of_a_block_is_named_with_its_part(taken: int) -> None:
+    with pytest.raises(Trouble, match=f"Port {taken} for api is taken.*--ports"):
+        choose_ports(str(taken), ORDER)
+
+
+def test_auto_replaces_what_is_taken_and_keeps_the_rest(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mpac.stack.ports.BASE", taken)
+    chosen = choose_ports("auto", ORDER)
+    assert chosen["api"] in FREE_RANGE
+    assert chosen["flower"] == taken + 1
+
+
+def test_the_documented_base_is_8800() -> None:
+    assert BASE == 8800
+
+
+@pytest.mark.parametrize("nonsense", ["", "api", "-1", "80", "65535", "8800.5", "８８００x"])
+def test_nonsense_is_refused_with_what_is_possible(nonsense: str) -> None:
+    with pytest.raises(Trouble, match="--ports is auto, free or a number"):
+        choose_ports(nonsense, ORDER)

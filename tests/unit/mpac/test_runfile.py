@@ -1,0 +1,113 @@
+"""run.json and its lock: one stack per folder, and a file left behind is known to be stale."""
+
+import fcntl
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mpac.cli.errors import Trouble
+from mpac.stack.attach import attach
+from mpac.stack.clock.own_stack import find_own_stack
+from mpac.stack.home import Home, open_home
+from mpac.stack.runfile import (
+    RunInfo,
+    birth,
+    clear_leftovers,
+    is_running,
+    only_one,
+    read_run,
+    supervisor_pid,
+    unreadable,
+    write_run,
+)
+
+WHOLE: RunInfo = {
+    **dict.fromkeys(("api_url", "flower_url", "sandbox_url", "database_url", "broker_url"), ""),
+    "flower_auth": ["mpac", "secret"],
+    "names": [],
+    "ready": [],
+    "pids": {"supervisor": 1},
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return open_home(tmp_path / "state")
+
+
+def test_a_second_stack_in_the_folder_is_refused_with_the_firsts_pid(home: Home) -> None:
+    with only_one(home), pytest.raises(Trouble, match=rf"already runs.*pid {os.getpid()}.*run.py down"), only_one(home):
+        pass
+    with only_one(home):
+        assert supervisor_pid(home) == os.getpid()
+
+
+def test_who_only_looks_is_not_taken_for_a_stack_that_runs(home: Home) -> None:
+    looking = os.open(home.lock_file, os.O_RDONLY | os.O_CREAT)
+    fcntl.flock(looking, fcntl.LOCK_SH)  # as is_running does; here it takes a little longer
+    threading.Timer(0.05, os.close, [looking]).start()
+    with only_one(home):
+        assert supervisor_pid(home) == os.getpid()
+
+
+def test_a_file_without_a_supervisor_says_nothing(home: Home) -> None:
+    assert not is_running(home)
+    with only_one(home):
+        write_run(home, WHOLE)
+        assert read_run(home) == WHOLE
+    assert read_run(home) is None
+    assert supervisor_pid(home) is None
+
+
+def test_leftovers_of_strangers_are_not_waited_for(home: Home) -> None:
+    write_run(home, {"pids": {"postgres": os.getpid(), "valkey": 2**22 + 1}, "born": {"postgres": "1", "valkey": "2"}})
+    clear_leftovers(home)
+    assert not home.run_file.exists()
+
+
+def test_a_leftover_that_stays_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mpac.stack.runfile.LEFTOVERS_WITHIN_SECONDS", 0.05)
+    write_run(home, {"pids": {"postgres": os.getpid()}, "born": {"postgres": birth(os.getpid())}})
+    with pytest.raises(Trouble, match=f"postgres of the last run.*kill {os.getpid()}"):
+        clear_leftovers(home)
+
+
+def test_half_a_file_is_no_file(home: Home) -> None:
+    home.run_file.write_text('{"pids": {')
+    with only_one(home):
+        assert read_run(home) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", '{"half', "[]", "{}", '{"pids": {"supervisor": 1}}', *(json.dumps({**WHOLE, name: None}) for name in WHOLE)],
+)
+def test_a_damaged_file_of_a_running_stack_is_named_by_every_command_that_needs_it(home: Home, content: str) -> None:
+    with only_one(home):
+        home.run_file.write_text(content)
+        assert read_run(home) is None
+        said: list[Any] = [unreadable(home)]
+        for command in (lambda: find_own_stack(home.path, {}), lambda: attach(home.path, needs=["MPAC_NEVER_SET"])):
+            with pytest.raises(Trouble) as caught:
+                command()
+            said.append(str(caught.value))
+    assert all("run.json is missing or damaged" in sentence and "run.py down" in sentence for sentence in said), said
+    assert unreadable(home) == ""
+
+
+def test_a_missing_file_means_a_start_only_while_the_lock_is_young(home: Home) -> None:
+    with only_one(home):
+        assert "is starting" in unreadable(home)
+        os.utime(home.lock_file, (1, 1))
+        assert "run.json is missing or damaged" in unreadable(home)
+
+
+@pytest.mark.parametrize("content", ['{"pids": {}, "born": 5}', '{"pids": []}', "5", '{"half'])
+def test_a_damaged_file_left_behind_does_not_stop_the_next_start(home: Home, content: str) -> None:
+    home.run_file.write_text(content)
+    clear_leftovers(home)
+    assert not home.run_file.exists()

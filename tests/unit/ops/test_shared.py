@@ -1,0 +1,56 @@
+"""Shared probes: one run for all who ask at the same time, and a new run for those who ask later."""
+
+import asyncio
+
+import pytest
+
+from workflows.ops.shared import Shared
+
+
+class Probe:
+    """Counts its runs; each ends when it is released."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.released = asyncio.Event()
+
+    async def __call__(self) -> int:
+        self.runs += 1
+        run = self.runs
+        await self.released.wait()
+        if run == 1:
+            raise LookupError("the first run fails")
+        return run
+
+
+async def test_callers_at_the_same_time_share_one_run_and_its_error() -> None:
+    probe = Probe()
+    shared = Shared(probe)
+    asking = [asyncio.ensure_future(shared.result()) for _ in range(20)]
+    await asyncio.sleep(0)
+    asking[0].cancel()
+    await asyncio.sleep(0)
+    probe.released.set()
+    outcomes = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(each) for each in outcomes] == [asyncio.CancelledError, *[LookupError] * 19]
+    assert probe.runs == 1
+    assert await shared.result() == 2
+
+
+def test_a_run_that_another_event_loop_left_behind_is_not_joined() -> None:
+    runs = 0
+
+    async def probe() -> int:
+        nonlocal runs
+        runs += 1
+        await asyncio.sleep(3_600 if runs == 1 else 0)
+        return runs
+
+    shared = Shared(probe)
+
+    async def give_up() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(shared.result(), 0.01)
+
+    asyncio.run(give_up())
+    assert asyncio.run(shared.result()) == 2

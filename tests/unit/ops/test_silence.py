@@ -1,0 +1,265 @@
+"""Who is silent, by what the rows say and the clocks do: every part, one at a time and together, and who is not blamed."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from api.schemas.health import KINDS
+from mpac.cli.commands.worker import ALL_QUEUES
+from workers import silence_watch
+from workflows.ops.canaries import BEAT, QueueAges
+from workflows.ops.heartbeats import Heartbeat
+from workflows.ops.silence import AGAIN_SECONDS, DEAF, HEARD, SILENT, UNKNOWN, Seen, Silences
+
+LIMIT = 60.0
+STEP = 5.0
+CANARY = 15.0
+OTHER_QUEUES = ("refunds", "settlements", "webhooks", "sweeps")
+
+
+class World:
+    """Two workers, beat and the broker, by what they write. ``now``: the database's clock; ``steady``: this process's."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+        self.steady = 0.0
+        self.sent = dict.fromkeys(silence_watch.QUEUES, self.now)
+        self.consumed: dict[str, float | None] = dict.fromkeys(silence_watch.QUEUES, self.now)
+        self.beat = self.now
+        self.workers = {"payments@a": [self.now, self.now], "other@a": [self.now, self.now]}
+        self.broken: set[str] = set()
+        self.broker_took = 0.0
+        self.silences = Silences(silence_watch.QUEUES, limit=LIMIT, clock=lambda: self.steady)
+
+    def consumers(self, queue: str) -> list[str]:
+        return ["payments@a"] if queue == "payments" else ["other@a"]
+
+    def passes(self, seconds: float) -> None:
+        """Time passes, in which everything that lives writes its row and this process looks."""
+        for _ in range(int(seconds / STEP)):
+            self.now += STEP
+            self.steady += STEP
+            self.write()
+            self.look()
+
+    def write(self) -> None:
+        if "broker" not in self.broken:
+            self.broker_took = self.steady
+        for queue in silence_watch.QUEUES:
+            if self.is_answered(queue):
+                self.sent[queue], self.consumed[queue] = self.now, None
+            if all(self.consumes(worker) for worker in self.consumers(queue)):
+                self.consumed[queue] = self.now
+        if self.consumes("other@a") and "beat" not in self.broken:
+            self.beat = self.now
+        for name, times in self.workers.items():
+            times[0] = self.now if f"gone {name}" not in self.broken else times[0]
+            times[1] = self.now if self.consumes(name) else times[1]
+
+    def consumes(self, worker: str) -> bool:
+        return not self.broken & {"broker", f"gone {worker}", f"deaf {worker}"}
+
+    def is_answered(self, queue: str) -> bool:
+        return (self.consumed[queue] or 0) >= self.sent[queue]
+
+    def look(self) -> None:
+        ages = {
+            queue: QueueAges(
+                str(self.sent[queue]),
+                None if self.consumed[queue] is None else abs(self.now - (self.consumed[queue] or 0)),
+                None if self.is_answered(queue) else abs(self.now - self.sent[queue]),
+            )
+            for queue in silence_watch.QUEUES
+        }
+        ages[BEAT] = QueueAges(str(self.beat), abs(self.now - self.beat), None)
+        beats = [
+            Heartbeat(name, (str(seen), str(heard)), abs(self.now - seen), abs(self.now - heard))
+            for name, (seen, heard) in self.workers.items()
+        ]
+        self.silences.look(Seen(ages, beats, self.steady - self.broker_took))
+
+    @property
+    def faults(self) -> dict[str, str]:
+        # /health/ready publishes these, so its schema has to know each kind.
+        assert {part.kind for part in self.silences.parts if part.state != HEARD} <= set(KINDS)
+        return {part.name: part.state for part in self.silences.parts if part.state != HEARD}
+
+
+def all_queues(state: str) -> dict[str, str]:
+    return dict.fromkeys(silence_watch.QUEUES, state)
+
+
+FAULTS = {
+    ("gone other@a",): {**dict.fromkeys(OTHER_QUEUES, SILENT), "other@a": SILENT, BEAT: UNKNOWN},
+    ("deaf other@a",): {**dict.fromkeys(OTHER_QUEUES, SILENT), "other@a": DEAF, BEAT: UNKNOWN},
+    ("gone payments@a",): {"payments": SILENT, "payments@a": SILENT},
+    ("deaf payments@a",): {"payments": SILENT, "payments@a": DEAF},
+    ("gone payments@a", "gone other@a"): {
+        **all_queues(SILENT),
+        "payments@a": SILENT,
+        "other@a": SILENT,
+        BEAT: UNKNOWN,
+    },
+    ("beat",): {BEAT: SILENT},
+    ("broker",): {"broker": SILENT, **all_queues(UNKNOWN), "payments@a": UNKNOWN, "other@a": UNKNOWN, BEAT: UNKNOWN},
+}
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    made.passes(2 * LIMIT)
+    assert made.faults == {}
+    return made
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[tuple[str, str]]]:
+    """The events that were logged since the last call, with their levels."""
+    caplog.set_level(logging.INFO)
+
+    def since() -> list[tuple[str, str]]:
+        found = [(record.levelname, record.__dict__["event"]) for record in caplog.records]
+        caplog.clear()
+        return found
+
+    return since
+
+
+@pytest.mark.parametrize(("broken", "faults"), FAULTS.items(), ids="+".join)
+def test_each_fault_is_put_on_the_part_that_has_it(
+    world: World, logged: Callable[[], list[tuple[str, str]]], broken: tuple[str, ...], faults: dict[str, str]
+) -> None:
+    logged()
+    world.broken |= set(broken)
+    seen: list[dict[str, str]] = []
+    for _ in range(int((LIMIT + CANARY) / STEP)):
+        world.passes(STEP)
+        seen.append(world.faults)
+        assert not {name for name, state in world.faults.items() if state != faults.get(name) and state != UNKNOWN}
+    assert world.faults == faults
+    blamed = [state for state in faults.values() if state != UNKNOWN]
+    began = logged()
+    assert [level for level, _ in began] == ["ERROR"] * len(blamed)
+    world.broken.clear()
+    world.passes(4 * STEP)
+    assert world.faults == {}
+    ended = logged()
+    assert len(ended) == len(began)
+    assert {level for level, _ in ended} == {"WARNING"}
+
+
+def test_a_silence_is_reported_within_seconds_of_the_limit_then_every_now_and_then(
+    world: World, logged: Callable[[], list[tuple[str, str]]]
+) -> None:
+    world.broken = {"gone other@a"}
+    logged()
+    world.passes(LIMIT - STEP)
+    assert logged() == []
+    world.passes(2 * STEP)
+    assert len(logged()) == len(OTHER_QUEUES) + 1
+    world.passes(AGAIN_SECONDS - 3 * STEP)
+    assert logged() == []
+    world.passes(4 * STEP)
+    assert len(logged()) == len(OTHER_QUEUES) + 1
+
+
+@pytest.mark.parametrize("jump", [86_400.0, -86_400.0, 45.0, -45.0])
+def test_a_database_clock_that_is_moved_makes_nothing_silent(
+    world: World, logged: Callable[[], list[tuple[str, str]]], jump: float
+) -> None:
+    world.now += jump
+    world.look()  # before anything has written its row again
+    assert world.faults == {}
+    world.passes(LIMIT)
+    assert world.faults == {}
+    assert logged() == []
+
+
+@pytest.mark.parametrize("jump", [86_400.0, -86_400.0, -60.0])
+def test_a_database_clock_that_is_moved_hides_no_silence(world: World, jump: float) -> None:
+    world.broken = {"gone other@a", "deaf payments@a"}
+    world.passes(LIMIT / 2)
+    world.now += jump
+    world.passes(LIMIT / 2 + STEP)
+    expected = {**FAULTS["gone other@a",], **FAULTS["deaf payments@a",]}
+    del expected[BEAT]  # nothing can be said of it, for as long as its silence has lasted
+    assert expected.items() <= world.faults.items()
+    world.now -= jump
+    world.look()
+    assert expected.items() <= world.faults.items()
+
+
+def test_a_laptop_that_slept_wakes_without_an_alarm(world: World, logged: Callable[[], list[tuple[str, str]]]) -> None:
+    world.now += 8 * 3_600  # the monotonic clock stood still meanwhile
+    world.look()
+    world.passes(LIMIT)
+    assert world.faults == {}
+    world.steady += 8 * 3_600  # and where a machine's monotonic clock went on
+    world.now += 8 * 3_600
+    world.broker_took = world.steady
+    world.look()
+    world.passes(LIMIT)
+    assert world.faults == {}
+    assert logged() == []
+
+
+def test_a_process_that_has_just_started_names_what_was_silent_before(world: World) -> None:
+    world.broken = {"gone other@a"}
+    world.passes(2 * LIMIT)
+    world.silences = Silences(silence_watch.QUEUES, limit=LIMIT, clock=lambda: world.steady)
+    world.look()
+    assert world.faults == {}
+    world.passes(LIMIT / 2)
+    assert world.faults == FAULTS["gone other@a",]
+
+
+def test_a_database_that_does_not_answer_is_named_and_puts_no_blame_on_others_when_it_is_back(
+    world: World, logged: Callable[[], list[tuple[str, str]]]
+) -> None:
+    for _ in range(20):
+        world.now += STEP
+        world.steady += STEP
+        world.silences.look_failed()
+    assert world.faults == {"database": SILENT} | {
+        part.name: UNKNOWN for part in world.silences.parts if part.kind != "database"
+    }
+    world.broker_took = world.steady  # canaries are sent before the rows are looked at
+    world.look()
+    world.passes(LIMIT)
+    assert world.faults == {}
+    assert logged() == [("ERROR", "database.silent"), ("WARNING", "database.heard")]
+
+
+def test_a_worker_that_stopped_is_not_expected_any_more(
+    world: World, logged: Callable[[], list[tuple[str, str]]]
+) -> None:
+    world.broken = {"gone payments@a"}
+    world.passes(2 * LIMIT)
+    del world.workers["payments@a"]
+    logged()
+    world.look()
+    assert world.faults == {"payments": SILENT}
+    assert logged() == [("WARNING", "worker.forgotten")]
+
+
+def test_a_queue_without_any_canary_is_unknown_and_one_that_was_never_consumed_is_silent() -> None:
+    clock = [0.0]
+    silences = Silences(("payments",), limit=LIMIT, clock=lambda: clock[0])
+
+    def look(ages: dict[str, Any]) -> str:
+        silences.look(Seen(ages, (), 0.0))
+        return next(part.state for part in silences.parts if part.kind == "queue")
+
+    assert look({}) == UNKNOWN
+    states = []
+    for second in range(0, 80, 5):
+        clock[0] = float(second)
+        states.append(look({"payments": QueueAges("first", None, float(second))}))
+    assert states == [HEARD] * 12 + [SILENT] * 4
+
+
+def test_the_api_sends_canaries_through_every_queue_of_the_workers() -> None:
+    assert list(silence_watch.QUEUES) == ALL_QUEUES.split(",")

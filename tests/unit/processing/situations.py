@@ -1,0 +1,61 @@
+"""Claimed payments in every situation, and what an answer means in one: for tables of next steps and of verdicts."""
+
+from datetime import UTC, datetime, timedelta
+
+from workflows.processing.decide import (
+    Schedule,
+    Verdict,
+    verdict,
+)
+from workflows.processing.next_step import Attempt, Facts, Step
+from workflows.providers.base import (
+    Answer,
+)
+
+NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+
+
+PATIENT = Schedule(max_processing_seconds=60, review_after_seconds=86_400, spread=lambda: 1.0)
+
+
+CODE = {"type": "display_qr", "qr_content": "https://pay.example/1", "expires_at": "2026-11-23T09:05:00Z"}
+
+
+OUTCOMES = (None, "succeeded", "declined", "action_required", "unavailable", "unknown", "withdrawn", "not_found")
+
+
+def facts(
+    outcome: str | None = None,
+    *,
+    number: int = 1,
+    not_found_seconds_ago: float | None = None,
+    doubted_hours: float | None = None,
+    sent: bool = True,
+    cancelled: bool = False,
+    expired: bool = False,
+    local: bool = False,
+    reviewed: bool = False,
+    inquiries: int = 0,
+    resends: int = 0,
+    deduplicates: bool = True,
+) -> Facts:
+    """A claimed payment over 1,000, sent once and unanswered unless said otherwise."""
+    asked_at = None if not_found_seconds_ago is None else NOW - timedelta(seconds=not_found_seconds_ago)
+    return Facts(
+        amount=1_000,
+        now=NOW,
+        expires_at=NOW + timedelta(seconds=-1 if expired else 300),
+        cancel_requested=cancelled,
+        is_local=local,
+        attempt=Attempt(number, outcome, asked_at, resends) if sent else None,
+        outcome_known=doubted_hours is None,
+        in_doubt_since=None if doubted_hours is None else NOW - timedelta(hours=doubted_hours),
+        needs_review=reviewed,
+        inquiries=inquiries,
+        deduplicates=deduplicates,
+    )
+
+
+def judge(step: Step, answer: Answer | None, situation: Facts | None = None, schedule: Schedule = PATIENT) -> Verdict:
+    """What ``answer`` to ``step`` means, by default for a payment that was sent once."""
+    return verdict(step, answer, facts=situation or facts(), schedule=schedule)

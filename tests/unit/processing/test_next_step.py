@@ -1,0 +1,73 @@
+"""What to ask next: every row of the table."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.unit.processing.situations import OUTCOMES, facts
+from workflows.processing.next_step import NOTHING_MOVED, Step, next_step
+
+
+def expected_step(outcome: str | None, *, sent: bool, cancelled: bool, expired: bool, local: bool) -> Step:
+    """The table of next steps for a provider that deduplicates, spelled out once more from behaviour §5."""
+    unwanted = cancelled or expired
+    if local:
+        return Step.CHARGE  # a report of what has happened already: it never expires and is never withdrawn
+    if not sent or outcome in ("unavailable", "declined"):
+        again = Step.RETRY if sent and outcome == "unavailable" else Step.CHARGE
+        return Step.CANCEL if unwanted else again
+    if cancelled:
+        return Step.REVERSE if outcome == "succeeded" else Step.WITHDRAW
+    if expired and outcome in ("action_required", "not_found"):
+        return Step.WITHDRAW
+    return Step.RESEND if outcome == "not_found" else Step.ASK
+
+
+def every_situation() -> Iterator[tuple[str | None, bool, bool, bool, bool]]:
+    for cancelled in (False, True):
+        for expired in (False, True):
+            for local in (False, True):
+                yield None, False, cancelled, expired, local
+                for outcome in OUTCOMES:
+                    yield outcome, True, cancelled, expired, local
+
+
+@pytest.mark.parametrize(("outcome", "sent", "cancelled", "expired", "local"), list(every_situation()))
+def test_every_last_attempt_has_one_next_step(
+    *, outcome: str | None, sent: bool, cancelled: bool, expired: bool, local: bool
+) -> None:
+    situation = facts(outcome, sent=sent, cancelled=cancelled, expired=expired, local=local)
+    assert next_step(situation) is expected_step(outcome, sent=sent, cancelled=cancelled, expired=expired, local=local)
+
+
+def test_an_unanswered_attempt_is_asked_about_and_never_sent_again() -> None:
+    for outcome in (None, "unknown", "succeeded", "withdrawn", "action_required"):
+        assert next_step(facts(outcome)) is Step.ASK
+
+
+def test_only_what_certainly_moved_nothing_allows_a_new_attempt() -> None:
+    assert {"unavailable", "declined"} == NOTHING_MOVED
+
+
+SENDING = (Step.CHARGE, Step.RETRY, Step.RESEND)
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+@pytest.mark.parametrize("deduplicates", [True, False])
+def test_nothing_is_sent_to_a_provider_after_the_payment_expired(outcome: str | None, *, deduplicates: bool) -> None:
+    assert next_step(facts(outcome, expired=True, deduplicates=deduplicates)) not in SENDING
+    assert next_step(facts(sent=False, expired=True, deduplicates=deduplicates)) not in SENDING
+
+
+def test_a_provider_without_deduplication_gets_a_new_reference_after_a_call_that_did_nothing() -> None:
+    assert next_step(facts("unavailable", deduplicates=False)) is Step.CHARGE
+    assert next_step(facts("unavailable")) is Step.RETRY
+
+
+def test_a_new_reference_follows_a_retriable_decline_at_every_provider() -> None:
+    for deduplicates in (True, False):
+        assert next_step(facts("declined", deduplicates=deduplicates)) is Step.CHARGE
+
+
+def test_a_provider_without_deduplication_is_asked_again_where_others_get_the_reference_again() -> None:
+    assert next_step(facts("not_found", deduplicates=False)) is Step.ASK

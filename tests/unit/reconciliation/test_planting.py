@@ -1,0 +1,68 @@
+"""`mpac statement`: what is planted is planted once, on lines of its own, and the same again by the same seed."""
+
+import io
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+
+from mpac.cli.commands.statement import read_plant
+from mpac.cli.errors import Trouble
+from mpac.devtools.statement.lines import OurLine, write_csv, write_json_lines
+from mpac.devtools.statement.plant import SPOILS, TooFew, plant
+from workflows.reconciliation.categories import NO_BREAK, Category
+
+AT = datetime(2026, 11, 23, 3, tzinfo=UTC)
+
+
+def lines(count: int) -> list[OurLine]:
+    return [
+        OurLine("payment", f"pay_{i}", f"pay_{i}:1", f"sbx_{i // 2 if i < 4 else i}", 1_000, "JPY", 32, AT)
+        for i in range(count)
+    ]
+
+
+def test_every_break_there_is_can_be_planted() -> None:
+    assert set(SPOILS) == set(Category) - NO_BREAK
+
+
+def test_the_truth_names_each_break_once() -> None:
+    wanted = dict.fromkeys(SPOILS, 2)
+    statement, truth = plant(lines(60), wanted, seed=5)
+    assert Counter(one.category for one in truth) == wanted
+    assert len({one.our_reference for one in truth}) == len(truth)
+    # two left out, two that have no twin there, two strangers, two doubled, two reversed
+    assert len(statement) == 60 - 2 - 2 + 2 + 2 + 2
+
+
+def test_the_same_seed_plants_the_same() -> None:
+    wanted = {"amount_mismatch": 3, "missing_internally": 3}
+    assert plant(lines(40), wanted, seed=1) == plant(lines(40), wanted, seed=1)
+    assert plant(lines(40), wanted, seed=1) != plant(lines(40), wanted, seed=2)
+
+
+def test_nothing_planted_is_nothing_changed() -> None:
+    statement, truth = plant(lines(9), {}, seed=1)
+    assert ([line.our_reference for line in statement], truth) == ([f"pay_{i}:1" for i in range(9)], [])
+
+
+@pytest.mark.parametrize("wanted", [{"amount_mismatch": 7}, {"duplicate_internal": 3}])
+def test_more_than_there_is_room_for_is_refused(wanted: dict[str, int]) -> None:
+    with pytest.raises(TooFew):
+        plant(lines(10), wanted, seed=1)
+
+
+def test_both_formats_say_the_same() -> None:
+    statement, _ = plant(lines(3), {}, seed=1)
+    as_csv, as_json = io.StringIO(), io.StringIO()
+    assert write_csv(as_csv, statement) == write_json_lines(as_json, statement) == 3
+    assert as_csv.getvalue().splitlines()[1] == "charge,pay_0:1,sbx_0,1000,JPY,32,2026-11-23T03:00:00+00:00"
+    assert '"reference": "pay_0:1"' in as_json.getvalue().splitlines()[0]
+
+
+@pytest.mark.parametrize("word", ["amount", "amount_mismatch=x", "=3", ""])
+def test_a_break_that_there_is_not_is_refused(word: str) -> None:
+    with pytest.raises(Trouble):
+        read_plant(word)
+    assert read_plant("amount_mismatch=3") == ("amount_mismatch", 3)
+    assert read_plant("fee_mismatch") == ("fee_mismatch", 1)

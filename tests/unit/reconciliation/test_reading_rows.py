@@ -1,0 +1,130 @@
+"""Rows of a provider's file: read strictly, by the declared mapping."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from workflows.providers.sandbox import MAPPING
+from workflows.providers.statement_mapping import StatementMapping
+from workflows.reconciliation.statements.lines import BadLine, Unreadable
+from workflows.reconciliation.statements.read import default_mapping
+from workflows.reconciliation.statements.rows import row_reader, try_row
+from workflows.reconciliation.statements.suspicion import Suspicion
+
+HEADER = ["kind", "reference", "provider_reference", "amount", "currency", "fee", "at"]
+GOOD = ["charge", "pay_1:1", "sbx_1", "1050", "JPY", "34", "2026-11-23T03:00:00Z"]
+
+
+def changed(**cells: str) -> list[str]:
+    return [cells.get(name, value) for name, value in zip(HEADER, GOOD, strict=True)]
+
+
+def test_the_sandboxes_words_are_ours() -> None:
+    line = row_reader(MAPPING, HEADER)(2, GOOD)
+    assert (line.kind, line.our_reference, line.provider_reference) == ("payment", "pay_1:1", "sbx_1")
+    assert (line.amount, line.currency, line.fee, line.is_settled) == (1050, "JPY", 34, True)
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "sign"), [("charge", "payment", 1), ("refund", "refund", -1), ("Reversal", "reversal", -1)]
+)
+def test_the_kind_says_which_way_the_money_went(word: str, kind: str, sign: int) -> None:
+    line = row_reader(MAPPING, HEADER)(2, changed(kind=word))
+    assert (line.kind, line.amount) == (kind, sign * 1050)
+
+
+@given(st.lists(st.text(max_size=30), min_size=7, max_size=7))
+def test_whatever_a_row_holds_it_is_a_line_or_a_complaint(cells: list[str]) -> None:
+    line = try_row(row_reader(MAPPING, HEADER), 2, cells)
+    assert (line.field and line.issue) if isinstance(line, BadLine) else type(line.amount) is int
+
+
+@pytest.mark.parametrize(
+    "digits", ["4111111111111111", "4111 1111 1111 1111", "sbx_4111111111111111", "\uff14242424242424242"]
+)
+def test_a_card_number_in_a_mapped_column_is_refused_by_field_and_column(digits: str) -> None:
+    for field, column in (
+        ("our_reference", "reference"),
+        ("provider_reference", "provider_reference"),
+        ("kind", "kind"),
+    ):
+        with pytest.raises(Unreadable) as why:
+            row_reader(MAPPING, HEADER)(2, changed(**{column: digits}))
+        assert why.value.field == field
+        assert f'(column "{column}")' in why.value.issue
+        assert digits not in why.value.issue
+
+
+@pytest.mark.parametrize(
+    "reference", ["sbx_4111111111111112", "23456789012340005", "pay_0198c0de411111111111111100000000:1"]
+)
+def test_references_that_no_brand_issues_are_read(reference: str) -> None:
+    assert row_reader(MAPPING, HEADER)(2, changed(provider_reference=reference)).provider_reference == reference
+
+
+def test_a_card_number_in_another_column_is_only_noted() -> None:
+    suspicion = Suspicion()
+    read = row_reader(MAPPING, [*HEADER, "note"], suspicion)
+    assert (read(2, [*GOOD, "4242 4242"]).amount, suspicion.has_card_data) == (1050, False)
+    assert (read(2, [*GOOD, "x4242424242424242"]).amount, suspicion.has_card_data) == (1050, True)
+
+
+@pytest.mark.parametrize("day", ["2026-11-23", "2026/11/23", "20261123"])
+def test_days_are_read_however_they_are_spelled(day: str) -> None:
+    mapping = StatementMapping(columns={"our_reference": "r", "amount": "a", "on": "d"}, currency="JPY")
+    assert row_reader(mapping, ["r", "a", "d"])(2, ["x", "1", day]).occurred_on == "2026-11-23"
+    with pytest.raises(Unreadable):
+        row_reader(mapping, ["r", "a", "d"])(2, ["x", "1", "2026-02-30"])
+
+
+STATUS = {"our_reference": "r", "amount": "a", "status": "s"}
+
+
+def test_a_status_says_whether_money_moved() -> None:
+    mapping = StatementMapping(columns=STATUS, currency="JPY", settled_words=["OK"], unsettled_words=["NG", ""])
+    read = row_reader(mapping, ["r", "a", "s"])
+    assert [read(2, ["x", "1", word]).is_settled for word in ("OK", "ok ", "NG", "")] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("word", ["captured", "", "PARTIALLY_PAID", "\u53d6\u5f15\u5b8c\u4e86", "pendingx"])
+def test_a_status_that_nobody_declared_is_refused_by_name(word: str) -> None:
+    read = row_reader(StatementMapping(columns=STATUS, currency="JPY"), ["r", "a", "s"])
+    assert [read(2, ["x", "1", known]).is_settled for known in ("Settled", "declined")] == [True, False]
+    with pytest.raises(Unreadable, match=f'"{word}" is not known; declare it in settled_words') as why:
+        read(2, ["x", "1", word])
+    assert why.value.field == "status"
+
+
+def test_a_status_in_both_lists_has_moved() -> None:
+    mapping = StatementMapping(columns=STATUS, currency="JPY", settled_words=["Pending"])
+    assert row_reader(mapping, ["r", "a", "s"])(2, ["x", "1", "pending"]).is_settled
+
+
+@pytest.mark.parametrize(
+    ("column", "word"), [("kind", "payout"), ("kind", ""), ("currency", "YEN"), ("currency", "XAU")]
+)
+def test_a_kind_or_a_currency_that_nobody_declared_is_refused_by_name(column: str, word: str) -> None:
+    with pytest.raises(Unreadable) as why:
+        row_reader(MAPPING, HEADER)(2, changed(**{column: word}))
+    assert (why.value.field, why.value.issue.startswith(f'"{word}" is not')) == (column, True)
+
+
+def test_a_word_for_two_kinds_is_refused() -> None:
+    columns = {"our_reference": "r", "amount": "a", "kind": "k"}
+    mapping = StatementMapping(columns=columns, currency="JPY", kinds={"Sale": "payment", "SALE": "refund"})
+    with pytest.raises(Unreadable, match="must be one kind"):
+        row_reader(mapping, ["r", "a", "k"])
+
+
+@pytest.mark.parametrize("header", [["reference"], [*HEADER, "amount"], [name.upper() for name in HEADER]])
+def test_a_header_has_each_column_of_the_mapping_once(header: list[str]) -> None:
+    with pytest.raises(Unreadable):
+        row_reader(MAPPING, header)
+
+
+def test_columns_called_as_our_fields_need_no_mapping() -> None:
+    mapping = default_mapping("external", ["amount", "currency", "provider_reference", "remark"])
+    assert set(mapping.columns) == {"amount", "currency", "provider_reference"}
+    with pytest.raises(ValidationError):
+        default_mapping("external", ["amount", "currency", "remark"])

@@ -1,0 +1,67 @@
+"""Calls that are never answered let go of their connections when nobody waits any more."""
+
+import asyncio
+from typing import cast
+
+import pytest
+from aiohttp import web
+
+from sandbox import fault_responses
+from sandbox.fault_responses import Holds
+
+
+class Connection:
+    """As much of a request and its transport as a hold looks at."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.transport = self
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+@pytest.fixture(autouse=True)
+def _quick_patrol(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fault_responses, "PATROL_SECONDS", 0.005)
+
+
+def hold(holds: Holds, connection: Connection) -> asyncio.Task[None]:
+    return asyncio.ensure_future(holds.hold(cast(web.Request, connection)))
+
+
+async def test_a_call_is_held_until_its_client_hangs_up() -> None:
+    holds, gone, patient = Holds(), Connection(), Connection()
+    tasks = hold(holds, gone), hold(holds, patient)
+    await asyncio.wait(tasks, timeout=0.03)
+    assert not any(task.done() for task in tasks)
+    gone.closed = True
+    await asyncio.wait_for(tasks[0], 5)
+    assert not tasks[1].done()
+    holds.close()
+    await asyncio.wait_for(tasks[1], 5)
+
+
+async def test_nobody_is_held_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fault_responses, "HOLD_SECONDS", 0.02)
+    holds = Holds()
+    await asyncio.wait_for(hold(holds, Connection()), 5)
+    holds.close()
+
+
+async def test_the_patrol_comes_back_for_later_calls() -> None:
+    holds = Holds()
+    for _ in range(3):
+        connection = Connection()
+        task = hold(holds, connection)
+        await asyncio.wait([task], timeout=0.01)
+        connection.closed = True
+        await asyncio.wait_for(task, 5)
+        await asyncio.sleep(0.015)  # long enough for the patrol to find nobody and stop
+    holds.close()
+
+
+async def test_a_stopping_sandbox_holds_nobody() -> None:
+    holds = Holds()
+    holds.close()
+    await asyncio.wait_for(hold(holds, Connection()), 5)

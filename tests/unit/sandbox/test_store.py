@@ -1,0 +1,93 @@
+"""The store's promise: shared commits, and either all of a group or nothing of it."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox import ledger
+from sandbox.store import FILE_NAME, Store, StoreFailed
+
+
+@pytest.fixture
+def ledger_store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path)
+    yield store
+    store.close()
+
+
+def charge(store: Store, reference: str, *, amount: int = 100) -> None:
+    ledger.record(store, ("charge", reference, "pay_1", "sbx_1", amount, "JPY", 3, 1, "sto_1"))
+
+
+def references(store: Store) -> list[str]:
+    return [row.reference for row in ledger.of_payment(store, "pay_1")]
+
+
+async def test_concurrent_writers_share_one_commit(ledger_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits = 0
+    commit = Store._end
+
+    def counted(store: Store, statement: str, *, error: sqlite3.Error | None) -> None:
+        nonlocal commits
+        commits += 1
+        commit(store, statement, error=error)
+
+    monkeypatch.setattr(Store, "_end", counted)
+
+    async def write(number: int) -> None:
+        charge(ledger_store, f"r{number}")
+        await ledger_store.durable()
+
+    await asyncio.gather(*(write(number) for number in range(50)))
+    assert len(references(ledger_store)) == 50
+    assert commits == 1
+
+
+async def test_what_is_durable_is_in_the_file(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    charge(store, "kept")
+    await store.durable()
+    charge(store, "not waited for")
+    store._connection.close()  # as by kill -9: no commit on the way out
+    again = Store(tmp_path)
+    assert references(again) == ["kept"]
+    again.close()
+
+
+async def test_a_failed_statement_rolls_its_group_back_and_tells_everybody(ledger_store: Store) -> None:
+    async def write(reference: str, *, amount: int) -> None:
+        charge(ledger_store, reference, amount=amount)
+        await ledger_store.durable()
+
+    # An amount of 0 is refused by the table's CHECK.
+    results = await asyncio.gather(write("good", amount=1), write("bad", amount=0), return_exceptions=True)
+    assert [type(result) for result in results] == [StoreFailed, StoreFailed]
+    assert references(ledger_store) == []
+
+
+async def test_after_a_failure_the_store_goes_on(ledger_store: Store) -> None:
+    with pytest.raises(StoreFailed):
+        charge(ledger_store, "bad", amount=0)
+    charge(ledger_store, "good")
+    await ledger_store.durable()
+    assert references(ledger_store) == ["good"]
+
+
+async def test_a_ledger_has_one_owner(ledger_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandbox.store.LOCK_WAIT_SECONDS", 0.0)
+    charge(ledger_store, "mine")
+    await ledger_store.durable()
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        Store(tmp_path)
+    assert (tmp_path / FILE_NAME).exists()
+
+
+async def test_numbers_go_on_after_the_ledger_was_emptied(ledger_store: Store) -> None:
+    charge(ledger_store, "before")
+    ledger_store.empty()
+    charge(ledger_store, "after")
+    await ledger_store.durable()
+    assert [row.seq for row in ledger.of_payment(ledger_store, "pay_1")] == [2]

@@ -1,0 +1,50 @@
+"""The bridge: threads wait for coroutines on one loop, and hear what they raise."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from workers import event_loop as bridge_module
+from workers.event_loop import Bridge
+
+
+@pytest.fixture
+def bridge() -> Iterator[Bridge]:
+    made = Bridge()
+    made.start()
+    yield made
+    made.stop()
+
+
+def test_many_threads_share_one_loop(bridge: Bridge) -> None:
+    async def where() -> tuple[int, int]:
+        return id(asyncio.get_running_loop()), threading.get_ident()
+
+    with ThreadPoolExecutor(8) as threads:
+        seen = set(threads.map(lambda _: bridge.run(where()), range(32)))
+    assert len(seen) == 1
+    assert seen != {(0, threading.get_ident())}
+
+
+def test_a_task_hears_what_its_coroutine_raised(bridge: Bridge) -> None:
+    async def fail() -> None:
+        raise LookupError("gone")
+
+    with pytest.raises(LookupError, match="gone"):
+        bridge.run(fail())
+
+
+def test_no_task_waits_for_ever(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge_module, "LONGEST_SECONDS", 0.01)
+    with pytest.raises(TimeoutError):
+        bridge.run(asyncio.Event().wait())
+
+
+def test_a_bridge_that_was_not_started_says_so() -> None:
+    work = asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="has not been started"):
+        Bridge().run(work)
+    work.close()

@@ -1,0 +1,137 @@
+"""Hearing: a thread of each worker that sends this worker a message and notes whether it arrives.
+
+A worker may run without consuming: its connection to the broker was lost unnoticed, its consumers were cancelled, or all its
+threads hang. Only a message that arrives proves the opposite, so each worker has a queue of its own beside those that it
+serves. What it finds it writes to the table ``workers``, and it logs its own deafness: it may be the only one that can.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from celery.signals import worker_ready, worker_shutting_down
+from celery.utils.nodenames import worker_direct
+
+from workers.app import app, settings
+from workers.queues import messages_waiting
+from workers.runtime import run, runtime
+from workflows.ops.heartbeats import note_worker
+
+logger = logging.getLogger(__name__)
+
+NOTES_PER_LIMIT, CANARIES_PER_LIMIT = 12, 4  # of ``silence_seconds``: every 5 s and every 15 s
+FIRST_SECONDS = 0.5  # until the first message arrives, a lost one is sent again this soon
+MOST_WAITING = 3
+"""A worker that consumes nothing sends itself no more messages than this."""
+
+when_heard: list[Callable[[], None]] = []
+"""Called once, when the first message has arrived: the worker is ready."""
+
+
+class Hearing:
+    """Whether this worker consumes. ``consumes``: whether it has a consumer for each queue that it was started for."""
+
+    def __init__(
+        self, queues: list[str], *, consumes: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._queues = queues
+        self._consumes = consumes
+        self._clock = clock
+        self._limit = settings.silence_seconds
+        self._since = self._looked = clock()
+        self._heard: float | None = None
+        self._noted: float | None = None
+        self._sent: float | None = None
+        self._is_new = self._is_well = True
+
+    def heard(self) -> None:
+        """Note that a message has arrived here. It counts only if all queues of this worker are consumed."""
+        if not self._consumes():
+            return
+        is_first, self._heard = self._heard is None, self._clock()
+        if is_first:
+            for tell in when_heard:
+                tell()
+
+    def look(self) -> float:
+        """Report what has changed, write it down and send the next message. Return the seconds until the next look."""
+        self._report()
+        try:
+            self._send()
+        except Exception as error:  # the broker is away; that nothing arrives then is what is measured
+            logger.debug("no message could be sent to this worker itself: %s", error)
+        try:
+            self._note()
+        except Exception as error:
+            logger.warning("this worker could not write that it runs: %s", error, extra={"event": "worker.unnoted"})
+        return FIRST_SECONDS if self._heard is None else self._limit / NOTES_PER_LIMIT
+
+    def _report(self) -> None:
+        now = self._clock()
+        if now - self._looked > self._limit / 3:
+            self._since = now  # this process was frozen: nothing could arrive meanwhile
+        self._looked = now
+        silent = now - max(self._since, self._heard or self._since)
+        is_well = silent < self._limit
+        if self._is_well and not is_well:
+            message = (
+                "this worker has consumed no message for %d s; check its connection to the broker, then restart it"
+            )
+            logger.error(message, silent, extra={"event": "worker.deaf"})
+        elif is_well and not self._is_well:
+            logger.warning("this worker consumes messages again", extra={"event": "worker.heard"})
+        self._is_well = is_well
+
+    def _send(self) -> None:
+        period = FIRST_SECONDS if self._heard is None else self._limit / CANARIES_PER_LIMIT
+        if self._sent is not None and self._clock() - self._sent < period:
+            return
+        self._sent = self._clock()
+        queue = own_queue()
+        if messages_waiting(queue.name) < MOST_WAITING:
+            app.send_task("canaries.hear", queue=queue, retry=False, ignore_result=True)
+
+    def _note(self) -> None:
+        heard = self._heard
+        ago = None if heard is None or heard == self._noted else self._clock() - heard
+        run(note_worker(runtime().worker, self._queues, heard_seconds_ago=ago, is_new=self._is_new))
+        self._noted, self._is_new = heard, False
+
+
+def own_queue() -> Any:
+    """Return the queue of this worker alone."""
+    return worker_direct(runtime().worker)
+
+
+_made: list[Hearing] = []
+_stopping = threading.Event()
+
+
+async def note_heard() -> None:
+    """Note that a message has arrived: over a thread of the pool and the event loop, as every task."""
+    if _made:
+        _made[0].heard()
+
+
+@worker_ready.connect
+def _start(sender: Any, **_: Any) -> None:
+    queues = [name for name in app.amqp.queues.consume_from if name != own_queue().name]
+
+    def consumes() -> bool:
+        consumer = sender.task_consumer
+        return consumer is not None and all(consumer.consuming_from(name) for name in queues)
+
+    _made.append(Hearing(sorted(queues), consumes=consumes))
+    threading.Thread(target=_look_again_and_again, name="hearing", daemon=True).start()
+
+
+def _look_again_and_again() -> None:
+    while not _stopping.is_set():
+        _stopping.wait(_made[0].look())
+
+
+@worker_shutting_down.connect
+def _stop(**_: Any) -> None:
+    _stopping.set()

@@ -1,0 +1,121 @@
+"""Listening: a thread of each API process that sends canaries and reports which queues, workers and beat are silent.
+
+The workers for sweeps do the same (``beat.watch``), but one of them may be what is silent. The thread needs no request: it
+looks at two small tables every few seconds, and nothing waits for it. A broker that hangs delays it by its time-outs.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from workflows.database.engines import Role
+from workflows.ops.canaries import note_sent, read_ages
+from workflows.ops.heartbeats import read_heartbeats
+from workflows.ops.silence import Part, Seen, Silences
+
+logger = logging.getLogger(__name__)
+
+QUEUES = ("payments", "refunds", "settlements", "webhooks", "sweeps")
+"""Those of ``workers.app``, which is imported by the thread: it needs a broker's address and a third of a second."""
+
+LOOKS_PER_LIMIT, CANARIES_PER_LIMIT = 12, 4  # of ``silence_seconds``: every 5 s and every 15 s
+DATABASE_WITHIN_SECONDS = 5.0
+MOST_WAITING = 200
+"""A queue in which this many messages wait gets no more canaries: it is not consumed, and the broker's memory is finite."""
+
+
+@dataclass
+class Broker:
+    """What the broker last said to this process."""
+
+    answered: float
+    waiting: dict[str, int] = field(default_factory=dict)
+
+
+class Listening:
+    """The silence of others, as one API process knows it."""
+
+    def __init__(self, *, silence_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = silence_seconds
+        self._clock = clock
+        self._silences = Silences(QUEUES, limit=silence_seconds, clock=clock)
+        self._broker = Broker(clock())
+        self._sent: float | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._asking: Future[Any] | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._look_again_and_again, name="listening", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look, and ask the database on this event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more. A look that waits for the broker is not waited for."""
+        self._stopping.set()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The state of every queue, worker, beat, broker and database, a few seconds old at most."""
+        return self._silences.parts
+
+    @property
+    def broker_silent_seconds(self) -> float:
+        """The seconds since the broker last took canaries from this process."""
+        return self._clock() - self._broker.answered
+
+    def messages_waiting(self, queue: str) -> int | None:
+        """Return the messages in the queue when canaries were last sent, ``None`` if the broker does not answer."""
+        return None if self.broker_silent_seconds >= self._limit / 3 else self._broker.waiting.get(queue)
+
+    def look(self) -> None:
+        """Look once: send canaries if it is time, then read and judge what is known of the others."""
+        is_due = self._sent is None or self._clock() - self._sent >= self._limit / CANARIES_PER_LIMIT
+        try:
+            if is_due:
+                self._run(note_sent(list(QUEUES), role=Role.ACCEPT))
+            ages = self._run(read_ages(Role.ACCEPT))
+            workers = self._run(read_heartbeats(Role.ACCEPT))
+        except Exception as error:
+            logger.debug("the database did not answer: %s", type(error).__name__)
+            self._silences.look_failed()
+            return
+        if is_due:
+            self._send()
+        self._silences.look(Seen(ages, workers, self.broker_silent_seconds))
+
+    def _send(self) -> None:
+        from workers.canaries import sing  # noqa: PLC0415 - see QUEUES
+        from workers.queues import messages_waiting  # noqa: PLC0415 - as above
+
+        self._sent = self._clock()
+        try:
+            waiting = {queue: messages_waiting(queue) for queue in QUEUES}
+            for queue in QUEUES:
+                if waiting[queue] < MOST_WAITING:
+                    sing.apply_async((queue,), queue=queue, retry=False)
+        except Exception as error:
+            logger.debug("the broker took no canary: %s", error)
+        else:
+            self._broker = Broker(self._clock(), waiting)
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Wait for ``work`` on the event loop, and never start another one beside one that hangs."""
+        if self._loop is None or (self._asking is not None and not self._asking.done()):
+            work.close()
+            raise TimeoutError
+        self._asking = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return self._asking.result(DATABASE_WITHIN_SECONDS)
+
+    def _look_again_and_again(self) -> None:
+        while not self._stopping.wait(self._limit / LOOKS_PER_LIMIT):
+            try:
+                self.look()
+            except Exception:  # it must not end: nothing else may be alive to report a silence
+                logger.exception("looking for silent queues and workers failed")

@@ -1,0 +1,73 @@
+"""Line: run a few at once; the others wait without a thread.
+
+A provider may hang for as long as a call may take. If every thread of a process could wait for it, payments, refunds and
+sweeps would have none.
+"""
+
+import functools
+import logging
+import threading
+from collections.abc import Callable
+
+from workers.nudge import publish
+from workflows.processing.outcome import Said, together
+
+logger = logging.getLogger(__name__)
+
+
+class Line:
+    """Ids that take turns at a few places. Safe to use from any thread."""
+
+    def __init__(self, *, places: int, most_waiting: int) -> None:
+        self._free = places
+        self._most_waiting = most_waiting
+        self._waiting: dict[str, None] = {}
+        self._lock = threading.Lock()
+
+    def enter(self, one: str) -> bool:
+        """Return whether ``one`` may run now, until ``leave``. Else it waits, as far as there is room."""
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                self._waiting.pop(one, None)
+                return True
+            if len(self._waiting) < self._most_waiting:
+                self._waiting[one] = None
+            return False
+
+    def leave(self) -> str | None:
+        """Give back a place; return who has waited longest for it and has to enter again, or ``None``."""
+        with self._lock:
+            self._free += 1
+            following = next(iter(self._waiting), None)
+            if following is not None:
+                del self._waiting[following]
+            return following
+
+
+def few_at_once(line: Line, *, task: str) -> Callable[[Callable[[list[str]], list[Said]]], Callable[[list[str]], Said]]:
+    """Decorate the function of ``task``: it gets only ids that have a place in ``line``. The others are nudged later."""
+
+    def decorate(work: Callable[[list[str]], list[Said]]) -> Callable[[list[str]], Said]:
+        @functools.wraps(work)
+        def in_turn(ids: list[str]) -> Said:
+            said: list[Said] = []
+            for one in filter(line.enter, ids):
+                try:
+                    said += work([one])
+                finally:
+                    following = line.leave()
+                    if following:
+                        _nudge(task, following)
+            return together(said, waiting=len(ids) - len(said))
+
+        return in_turn
+
+    return decorate
+
+
+def _nudge(task: str, one: str) -> None:
+    try:
+        publish(task, [one])
+    except Exception as error:  # whatever the broker's client raises: the sweep nudges this one later
+        logger.warning("the nudge of %s for %s was lost: %s", task, one, error)

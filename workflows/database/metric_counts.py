@@ -1,0 +1,132 @@
+"""Tally: what this process has counted and not yet written to the database, for ``/metrics``.
+
+Counting costs a dictionary access, so the hot paths make no extra statement. ``workflows.ops.metric_totals`` adds the
+counts to one table every few seconds, where all processes' counts meet. What a transaction counts is kept aside until
+it has committed.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+FAST = (0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 25.0)
+CALLS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+OUTCOMES = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 86_400.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A counter, or with ``buckets`` a histogram of seconds. Prometheus sees its key in ``METRICS`` after ``mpac_``."""
+
+    meaning: str
+    labels: tuple[str, ...]
+    buckets: tuple[float, ...] = ()
+
+
+OF_A_CALL = ("provider", "operation")
+OF_AN_OUTCOME = ("method", "provider", "status")
+
+METRICS: Mapping[str, Metric] = {
+    "http_requests": Metric("Requests answered.", ("method", "status")),
+    "http_request_seconds": Metric(
+        "Time from a request to the end of its answer; those that wait for a payment to move take as long as they wait.",
+        (),
+        FAST,
+    ),
+    "payments_final": Metric("Payments that became completed, failed or cancelled.", (*OF_AN_OUTCOME, "failure_code")),
+    "refunds_final": Metric("Refunds that became completed or failed.", (*OF_AN_OUTCOME, "failure_code")),
+    "payment_final_seconds": Metric("Time from a payment's creation to its outcome.", OF_AN_OUTCOME, OUTCOMES),
+    "refund_final_seconds": Metric("Time from a refund's creation to its outcome.", OF_AN_OUTCOME, OUTCOMES),
+    "provider_calls": Metric("Calls to providers, by what their answer means.", (*OF_A_CALL, "outcome")),
+    "provider_call_seconds": Metric("Time that a call to a provider took.", OF_A_CALL, CALLS),
+    "retries": Metric(
+        "Requests that were sent to a provider again under the same reference.", ("entity", "provider", "kind")
+    ),
+    "sweeps_found": Metric("Rows that sweeps found due and nudged, by why.", ("task", "reason")),
+}
+
+NO_FAILURE, OTHER_FAILURE = "", "other"
+FAILURES = frozenset(
+    {
+        *("declined", "refused_by_provider", "provider_unavailable", "amount_mismatch", "fee_out_of_range"),
+        *("insufficient_funds", "expired_card", "lost_card", "stolen_card", "do_not_honor", "invalid_card"),
+        *("limit_exceeded", "suspected_fraud", "try_again_later", "issuer_unavailable", "processor_busy"),
+        *("exceeds_captured", "charge_not_found", "charge_not_succeeded", "currency_mismatch", "cancelled"),
+    }
+)
+"""The values of ``failure_code`` that are labels: all of ``providers.codes``, which is a layer above, and common ones of
+providers. A provider may invent others, so these would have no bound."""
+
+FINAL = frozenset({"completed", "failed", "cancelled"})
+
+
+class Delta(NamedTuple):
+    """What is to be added to a total: ``part`` is empty for a counter, else a bucket's upper bound or ``sum``."""
+
+    name: str
+    labels: tuple[str, ...]
+    part: str
+    value: float
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of this process since they were last taken. Used from one event loop and, rarely, from other threads."""
+
+    counts: dict[tuple[str, tuple[str, ...], str], float] = field(default_factory=dict)
+
+    def add(self, name: str, labels: tuple[str, ...], value: float = 1, part: str = "") -> None:
+        """Add to a counter."""
+        key = (name, labels, part)
+        counts = self.counts
+        counts[key] = counts.get(key, 0) + value
+
+    def observe(self, name: str, labels: tuple[str, ...], seconds: float) -> None:
+        """Add one length of time to a histogram; a clock that was set back makes none negative."""
+        bounds = METRICS[name].buckets
+        place = bisect_left(bounds, seconds)
+        self.add(name, labels, 1, repr(bounds[place]) if place < len(bounds) else "+Inf")
+        self.add(name, labels, max(0.0, seconds), "sum")
+
+    def take(self) -> list[Delta]:
+        """Return everything that was counted since the last call, in the order in which the table's rows are locked."""
+        taken, self.counts = self.counts, {}
+        return [Delta(*key, value) for key, value in sorted(taken.items())]
+
+
+TALLY = Tally()
+
+FinalRow = tuple[str, str, str, str, str, float]
+"""Entity, method, provider, status, failure code and seconds since it was created."""
+
+_uncommitted: dict[int, list[FinalRow]] = {}
+"""By transaction: the outcomes that it has written."""
+
+
+def outcome_written(
+    transaction: object, entity: str, *, method: str, provider: str, status: str, code: str | None, seconds: float
+) -> None:
+    """Note that ``transaction`` (its connection) makes a payment or refund final. It counts when it has committed."""
+    failure = NO_FAILURE
+    if status == "failed":
+        failure = code if code is not None and code in FAILURES else OTHER_FAILURE
+    _uncommitted.setdefault(id(transaction), []).append((entity, method, provider, status, failure, seconds))
+
+
+def written_by(transaction: object) -> list[FinalRow] | None:
+    """Return the outcomes of a transaction that ends, and forget them."""
+    return _uncommitted.pop(id(transaction), None) if _uncommitted else None
+
+
+def count_outcomes(outcomes: Iterable[FinalRow]) -> None:
+    """Count the outcomes of a transaction that has committed."""
+    for entity, method, provider, status, failure, seconds in outcomes:
+        TALLY.add(f"{entity}s_final", (method, provider, status, failure))
+        TALLY.observe(f"{entity}_final_seconds", (method, provider, status), seconds)
+
+
+async def count_found(task: str, reasons: Mapping[str, int]) -> None:
+    """Count rows that a sweep found; on the event loop, where everything else is counted."""
+    for reason, number in reasons.items():
+        TALLY.add("sweeps_found", (task, reason), number)

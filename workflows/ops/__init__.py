@@ -1,0 +1,1 @@
+"""What operators see and do: dead letters, metrics, silence, health, maintenance, housekeeping."""

@@ -1,0 +1,130 @@
+"""Canaries: note for each queue since when a message is unanswered, and when one was last consumed.
+
+A worker may run without consuming (its broker connection was lost unnoticed); only a message that arrives proves the
+opposite. Silence is counted from the first unanswered canary, so a pause between canaries does not make a queue silent, but a
+queue that never had a consumer is silent.
+
+Beat has a row of its own among them, written by the workers that hear it (``beat.watch``). A timestamp in the future was
+written before the database's clock was set back: silence is the distance to it in either direction, until the next note.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from workflows.database.engines import Base, Role, transaction
+from workflows.database.mixins import INSTANT
+
+
+class Canary(Base):
+    """The last message sent through a queue to see whether somebody consumes there."""
+
+    __tablename__ = "canaries"
+
+    queue: Mapped[str] = mapped_column(Text, primary_key=True)
+    sent_at: Mapped[datetime] = mapped_column(INSTANT)
+    consumed_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    worker: Mapped[str | None] = mapped_column(Text)
+
+
+_SENT = text("""
+    INSERT INTO canaries (queue, sent_at) SELECT unnest(CAST(:queues AS text[])), now()
+    ON CONFLICT (queue) DO UPDATE SET
+        sent_at = CASE WHEN canaries.consumed_at >= canaries.sent_at THEN excluded.sent_at ELSE canaries.sent_at END,
+        -- or a clock that is set back would leave it answered until it has caught up
+        consumed_at = CASE WHEN canaries.consumed_at >= canaries.sent_at THEN NULL ELSE canaries.consumed_at END
+""")
+_CONSUMED = text("UPDATE canaries SET consumed_at = now(), worker = :worker WHERE queue = :queue")
+_SILENT = text("""
+    SELECT queue, abs(extract(epoch FROM now() - sent_at)) AS seconds FROM canaries
+    WHERE (consumed_at IS NULL OR consumed_at < sent_at) AND abs(extract(epoch FROM now() - sent_at)) > :patience
+""")
+_AGES = text("""
+    SELECT queue, sent_at::text AS mark, abs(extract(epoch FROM now() - consumed_at))::float AS consumed,
+           CASE WHEN consumed_at IS NULL OR consumed_at < sent_at
+                THEN abs(extract(epoch FROM now() - sent_at))::float END AS unanswered
+    FROM canaries
+""")
+_BEAT_HEARD = text("""
+    INSERT INTO canaries (queue, sent_at, consumed_at, worker)
+    SELECT :beat, heard, heard, :worker FROM (SELECT now() - make_interval(secs => :ago) AS heard)
+    ON CONFLICT (queue) DO UPDATE SET
+        sent_at = excluded.sent_at, consumed_at = excluded.consumed_at, worker = excluded.worker
+""")
+_BEAT_SILENT = text("SELECT abs(extract(epoch FROM now() - consumed_at)) AS seconds FROM canaries WHERE queue = :beat")
+
+_STARTED = time.monotonic()
+
+BEAT = "beat"
+"""The row that says when beat was heard. No queue has this name."""
+
+SILENCE_SECONDS = 60.0
+"""A queue or a beat that was not heard for this many seconds is reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class SilentQueue:
+    """A queue that nobody has consumed for ``seconds``."""
+
+    queue: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class QueueAges:
+    """Seconds since a queue's canary was consumed (``None``: not yet), or has been waiting for that (``None``: it is not).
+
+    ``mark`` is when it was sent: it stays while no canary is consumed, whatever the clocks say. Beat's says when it was heard.
+    """
+
+    mark: str
+    consumed: float | None
+    unanswered: float | None
+
+
+async def read_ages(role: Role) -> dict[str, QueueAges]:
+    """Return what the rows say of each queue, and of beat under ``BEAT``."""
+    async with transaction(role) as connection:
+        rows = await connection.execute(_AGES)
+        return {row.queue: QueueAges(row.mark, row.consumed, row.unanswered) for row in rows}
+
+
+async def note_sent(queues: list[str], *, role: Role = Role.SWEEP) -> None:
+    """A canary is about to be sent through each of ``queues``."""
+    async with transaction(role) as connection:
+        await connection.execute(_SENT, {"queues": queues})
+
+
+async def note_consumed(queue: str, *, worker: str) -> None:
+    """The canary of ``queue`` arrived at ``worker``."""
+    async with transaction(Role.WORKER) as connection:
+        await connection.execute(_CONSUMED, {"queue": queue, "worker": worker})
+
+
+async def find_silent_queues(*, patience_seconds: float) -> list[SilentQueue]:
+    """Queues through which a canary has been on its way for ``patience_seconds``, and none was heard since."""
+    async with transaction(Role.SWEEP) as connection:
+        rows = await connection.execute(_SILENT, {"patience": patience_seconds})
+        return [SilentQueue(row.queue, float(row.seconds)) for row in rows]
+
+
+async def note_beat(*, seconds_ago: float, worker: str) -> None:
+    """Note that ``worker`` heard beat ``seconds_ago``."""
+    async with transaction(Role.SWEEP) as connection:
+        await connection.execute(_BEAT_HEARD, {"beat": BEAT, "ago": seconds_ago, "worker": worker})
+
+
+async def beat_silent_seconds() -> float:
+    """Return the seconds since any worker heard beat, at most those since this process started."""
+    async with transaction(Role.ACCEPT) as connection:
+        row = (await connection.execute(_BEAT_SILENT, {"beat": BEAT})).one_or_none()
+        return since_start(math.inf if row is None else float(row.seconds))
+
+
+def since_start(seconds: float) -> float:
+    """Return ``seconds``, at most those since this process started: time before the start does not count as silence."""
+    return min(seconds, time.monotonic() - _STARTED)

@@ -1,0 +1,157 @@
+"""Dead letters: tasks and messages that were given up on, kept until an operator requeues or closes them.
+
+A letter is open until then. One with a ``message`` holds content that no task could be made of; it can only be closed.
+"""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Index, Text, and_, not_, select, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from workflows.card_data import find_card_data, mask_digits
+from workflows.database.engines import Base, Role, rows_parameter, transaction
+from workflows.database.mixins import INSTANT
+from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
+from workflows.ids import new_id
+from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.query_helpers import page_of
+
+
+class DeadLetter(Base):
+    """A task or a payment that was given up on, with the reason, until an operator requeues it."""
+
+    __tablename__ = "dead_letters"
+    __table_args__ = (
+        Index("dead_letters_open", "created_at", postgresql_where=text("requeued_at IS NULL")),
+        CheckConstraint(
+            "num_nonnulls(closed_at, closed_by, close_reason) IN (0, 3)",
+            name="dead_letters_closed_by_somebody_for_a_reason",
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    task: Mapped[str] = mapped_column(Text)
+    task_id: Mapped[str | None] = mapped_column(Text)
+    arguments: Mapped[Any] = mapped_column(JSONB)
+    entity_id: Mapped[str | None] = mapped_column(Text)
+    deliveries: Mapped[int]
+    reason: Mapped[str] = mapped_column(Text)
+    traceback: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+    requeued_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    requeued_by: Mapped[str | None] = mapped_column(Text)
+    message: Mapped[str | None] = mapped_column(Text)
+    closed_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    closed_by: Mapped[str | None] = mapped_column(Text)
+    close_reason: Mapped[str | None] = mapped_column(Text)
+
+
+LONGEST_CALL = 65_536
+"""Characters of the arguments that are stored to be requeued; a nudge of ours has 4,000 at most."""
+
+LONGEST = {"task": 200, "task_id": 200, "reason": 500, "traceback": 20_000, "message": 4_096}
+"""Characters of each text that are stored."""
+
+_BURY = text("""
+    INSERT INTO dead_letters (id, task, task_id, arguments, deliveries, reason, traceback, message, created_at)
+    VALUES (:id, :task, :task_id, CAST(:arguments AS jsonb), :deliveries, :reason, :traceback, :message, now())
+""")
+_CLOSE = text("""
+    UPDATE dead_letters SET closed_at = now(), closed_by = :by, close_reason = :reason
+    WHERE id = :id AND requeued_at IS NULL AND closed_at IS NULL
+""")
+_OPEN = and_(DeadLetter.requeued_at.is_(None), DeadLetter.closed_at.is_(None))
+
+
+async def bury(
+    task: str,
+    *,
+    task_id: str | None,
+    arguments: Any,
+    deliveries: int,
+    reason: str,
+    traceback: str,
+    message: str | None = None,
+) -> None:
+    """Store a task's message with the reason why it could not be carried out.
+
+    Whatever the message holds, a letter comes of it: arguments that cannot be stored, or that hold card data, are kept as a
+    text without card data, which cannot be requeued.
+    """
+    if not is_storable(arguments):
+        arguments, message = [], message or _withheld(arguments)
+    texts = {"task": task, "task_id": task_id, "reason": reason, "traceback": traceback, "message": message}
+    row: dict[str, Any] = {
+        "id": new_id("dead_letter"),
+        "arguments": rows_parameter(arguments),
+        "deliveries": deliveries,
+    }
+    row |= {name: value if value is None else storable_text(value, most=LONGEST[name]) for name, value in texts.items()}
+    async with transaction(Role.WORKER) as connection:
+        await connection.execute(_BURY, row)
+
+
+def is_storable(arguments: Any) -> bool:
+    """Return whether PostgreSQL takes these arguments as they are, and they hold no card data."""
+    try:
+        written = rows_parameter(arguments)
+        return len(written) <= LONGEST_CALL and "\\u0000" not in written and not find_card_data(arguments)
+    except (
+        TypeError,
+        ValueError,
+        RecursionError,
+    ):  # what JSON can say and orjson cannot: 1e30 digits, half a character
+        return False
+
+
+def storable_text(value: str, *, most: int) -> str:
+    """Return a text as PostgreSQL takes it, without card numbers, and cut."""
+    longer = value[: 2 * most]  # a number that the cut goes through is masked as a whole
+    valid = longer.encode(errors="replace").decode().replace("\x00", "\ufffd")
+    return mask_digits(valid)[:most]
+
+
+def _withheld(arguments: Any) -> str:
+    try:
+        places = find_card_data(arguments)
+        written = json.dumps(arguments, default=str)
+    except (ValueError, RecursionError):
+        return "Arguments that are nested too deep to be stored"
+    return f"Withheld, because it holds card data in {', '.join(places)}" if places else f"arguments: {written}"
+
+
+async def list_dead_letters(
+    *, caller: Caller, limit: int, before: str | None, is_open: bool | None = None
+) -> list[dict[str, Any]]:
+    """Return up to ``limit`` dead letters, newest first, older than the id ``before``; all, or the open or other ones."""
+    wanted = select(DeadLetter.__table__)
+    if is_open is not None:
+        wanted = wanted.where(_OPEN if is_open else not_(_OPEN))
+    async with caller_transaction(caller) as connection:
+        return await page_of(connection, wanted, by=DeadLetter.id, limit=limit, before=before)
+
+
+async def close_dead_letter(letter_id: str, *, reason: str, caller: Caller) -> dict[str, Any]:
+    """Close a letter that is not to be requeued, and return it. The same again changes nothing.
+
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (requeued, or closed for another reason).
+    """
+    async with caller_transaction(caller) as connection:
+        await connection.execute(_CLOSE, {"id": letter_id, "by": caller.id, "reason": reason})
+        found = await connection.execute(select(DeadLetter.__table__).where(DeadLetter.id == letter_id))
+        letter = found.mappings().one_or_none()
+    if letter is None:
+        raise ResourceNotFound()
+    if letter["close_reason"] != reason:
+        raise InvalidStatusTransition(dealt_with(letter["requeued_at"], letter["closed_at"]))
+    return dict(letter)
+
+
+def dealt_with(requeued_at: datetime | None, closed_at: datetime | None) -> Detail:
+    """Say when a letter was requeued or closed; one of both is given."""
+    if requeued_at is not None:
+        return Detail("requeued_at", f"This letter was requeued at {requeued_at:%FT%TZ}")
+    return Detail("closed_at", f"This letter was closed at {closed_at:%FT%TZ}")

@@ -1,0 +1,131 @@
+"""Metric totals: add what each process has counted to one table, from which any process answers ``/metrics``.
+
+| what happens                                   | the total                                                            |
+|-------------------------------------------------|---------------------------------------------------------------------|
+| a process adds its counts (every two seconds)    | grows by them, in one statement                                      |
+| the answer to the COMMIT is lost                 | the same addition is tried again under its number, and counts once    |
+| the database is away                             | grows later: the counts wait in the process                          |
+| a process is killed with -9                      | lacks what it counted since its last addition: two seconds' worth     |
+| a process stops                                  | has everything: the last addition comes at the end                   |
+
+So a total never goes back, never counts anything twice, and may lack the last seconds of a killed process. Exact numbers
+are in the rows themselves, which the invariants judge.
+"""
+
+import asyncio
+import logging
+from contextlib import suppress
+from datetime import datetime
+
+import orjson
+from sqlalchemy import BigInteger, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from workflows.database.engines import Base, Role, rows_parameter, transaction
+from workflows.database.metric_counts import TALLY, Delta
+from workflows.database.mixins import INSTANT
+from workflows.errors import ServiceUnavailable
+from workflows.ids import new_id
+
+logger = logging.getLogger(__name__)
+
+ADD_SECONDS = 2.0
+FORGET_AFTER = "1 day"
+"""An addition that is in doubt is repeated within seconds; this is when the number of a process that is gone is deleted."""
+
+
+class MetricTotal(Base):
+    """The total of one counter, or of one part of a histogram, with one set of labels."""
+
+    __tablename__ = "metric_totals"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    labels: Mapped[str] = mapped_column(Text, primary_key=True)
+    part: Mapped[str] = mapped_column(Text, primary_key=True)
+    value: Mapped[float]
+
+
+class MetricAddition(Base):
+    """The number of the last addition of a process."""
+
+    __tablename__ = "metric_additions"
+
+    process: Mapped[str] = mapped_column(Text, primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime] = mapped_column(INSTANT)
+
+
+_ADD = text(f"""
+    -- add: once per process and number; rows in the order of their keys, so that two processes never wait for each other
+    WITH mine AS (
+        INSERT INTO metric_additions AS a (process, number, at) VALUES (:process, :number, now())
+        ON CONFLICT (process) DO UPDATE SET number = excluded.number, at = excluded.at WHERE a.number < excluded.number
+        RETURNING 1
+    ), old AS (
+        DELETE FROM metric_additions WHERE at < now() - interval '{FORGET_AFTER}' AND process <> :process
+    )
+    INSERT INTO metric_totals AS t (name, labels, part, value)
+    SELECT r.name, r.labels, r.part, r.value
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(name text, labels text, part text, value double precision), mine
+    ORDER BY r.name, r.labels, r.part
+    ON CONFLICT (name, labels, part) DO UPDATE SET value = t.value + excluded.value
+""")
+_READ = text("SELECT name, labels, part, value FROM metric_totals ORDER BY name, labels, part")
+
+
+class Additions:
+    """Add the counts of this process under ``role``, again and again, from its event loop."""
+
+    def __init__(self, role: Role) -> None:
+        self._role = role
+        self._process = new_id("process")
+        self._number = 0
+        self._pending: list[Delta] = []
+        self._adding = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to add."""
+        self._task = asyncio.create_task(self._add_again_and_again())
+
+    async def stop(self) -> None:
+        """Add what is left, and end."""
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        with suppress(ServiceUnavailable):
+            await self.add()
+
+    async def add(self) -> None:
+        """Add what was counted since the last addition. Raises ``ServiceUnavailable``; it is then added the next time."""
+        async with self._adding:
+            if not self._pending:
+                self._pending, self._number = TALLY.take(), self._number + 1
+            if not self._pending:
+                return
+            rows = [
+                {"name": one.name, "labels": orjson.dumps(one.labels).decode(), "part": one.part, "value": one.value}
+                for one in self._pending
+            ]
+            values = {"process": self._process, "number": self._number, "rows": rows_parameter(rows)}
+            async with transaction(self._role) as connection:
+                await connection.execute(_ADD, values)
+            self._pending = []
+
+    async def _add_again_and_again(self) -> None:
+        while True:
+            await asyncio.sleep(ADD_SECONDS)
+            try:
+                await self.add()
+            except ServiceUnavailable as error:
+                logger.debug("the counts of this process wait for the database: %s", error)
+            except Exception:  # it must not end: the counts would grow for as long as the process lives
+                logger.exception("adding the counts of this process failed")
+
+
+async def read_totals(role: Role) -> list[Delta]:
+    """Return every total there is. As many rows as there are series; none is ever deleted."""
+    async with transaction(role) as connection:
+        rows = await connection.execute(_READ)
+        return [Delta(row.name, tuple(orjson.loads(row.labels)), row.part, row.value) for row in rows]

@@ -1,0 +1,120 @@
+"""Overview: what is under way, what is in doubt and what was given up on, over all tenants, at this moment.
+
+Counts are by status, provider and currency, because amounts of two currencies have no sum. Every row that is not final has a
+``due_at``, or nobody knows its outcome, or a person is to look at it (a quarantine, another amount than was asked for, a sale
+that was paid twice). Each of these has an index, so the numbers come from what is open and never from the whole table,
+however large that is.
+"""
+
+import math
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from workflows.database.engines import Role, transaction
+from workflows.database.mixins import OVERDUE
+from workflows.ops.canaries import BEAT, since_start
+
+MONEY = {"payment": "amount + tip_amount", "refund": "amount"}
+"""Entity → what one row of it is about."""
+
+_NO_ACTION = "0 AS needs_action, 0::bigint AS needs_action_amount, 0::float AS needs_action_oldest_seconds"
+BY_HAND = {"payment": (_NO_ACTION, ""), "refund": ("", "OR needs_action")}
+"""Entity → columns instead of those about refunds that a person has to carry out, and the condition that finds these."""
+
+SINCE = {"open": "created_at", "needs_review": "created_at", "in_doubt": "coalesce(in_doubt_since, created_at)"}
+"""Group of rows → since when a row is in it; for what no column says, since it was created."""
+
+NOT_FINAL = "status IN ('pending', 'processing')"
+
+
+def _group(entity: str, name: str, condition: str) -> str:
+    """Return the count, sum and greatest age of the rows that meet ``condition``, as columns named after the group."""
+    return f"""
+           count(*) FILTER (WHERE {condition}) AS {name},
+           coalesce(sum({MONEY[entity]}) FILTER (WHERE {condition}), 0)::bigint AS {name}_amount,
+           coalesce(extract(epoch FROM now() - min({SINCE.get(name, "created_at")}) FILTER (WHERE {condition})), 0)::float
+               AS {name}_oldest_seconds"""
+
+
+def _open(entity: str) -> str:
+    no_action, or_by_hand = BY_HAND[entity]
+    return f"""
+    SELECT '{entity}' AS entity, status, provider, currency,
+           count(*) FILTER (WHERE {OVERDUE}) AS overdue,
+           {_group(entity, "open", NOT_FINAL)},
+           {_group(entity, "needs_review", "needs_review")},
+           {_group(entity, "in_doubt", "NOT outcome_known")},
+           {no_action or _group(entity, "needs_action", "needs_action")}
+    FROM {entity}s WHERE due_at IS NOT NULL OR NOT outcome_known OR needs_review {or_by_hand}
+    GROUP BY status, provider, currency
+    """
+
+
+# open: payments and refunds that are not final or wait for a person, by status, provider and currency
+_OPEN = text(" UNION ALL ".join(_open(entity) for entity in MONEY))
+_LETTERS = text("""
+    SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0)::float
+    FROM dead_letters WHERE requeued_at IS NULL AND closed_at IS NULL
+""")
+_QUEUES = text("""
+    SELECT queue, abs(extract(epoch FROM now() - coalesce(consumed_at, sent_at)))::float AS silent_seconds FROM canaries
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRows:
+    """Payments or refunds of one status, provider and currency that are not final or in review. Amounts: minor units."""
+
+    entity: str
+    status: str
+    provider: str
+    currency: str
+    overdue: int
+    open: int
+    open_amount: int
+    open_oldest_seconds: float
+    needs_review: int
+    needs_review_amount: int
+    needs_review_oldest_seconds: float
+    in_doubt: int
+    in_doubt_amount: int
+    in_doubt_oldest_seconds: float
+    needs_action: int
+    needs_action_amount: int
+    needs_action_oldest_seconds: float
+
+
+# currencies: one index look-up for each, however many stores there are
+_CURRENCIES = text("""
+    WITH RECURSIVE c AS (
+        (SELECT currency FROM stores ORDER BY currency LIMIT 1)
+        UNION ALL
+        SELECT (SELECT s.currency FROM stores s WHERE s.currency > c.currency ORDER BY s.currency LIMIT 1)
+        FROM c WHERE c.currency IS NOT NULL
+    )
+    SELECT currency FROM c WHERE currency IS NOT NULL
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The state of the installation in numbers. ``currencies`` are those of all stores."""
+
+    open: tuple[OpenRows, ...]
+    dead_letters: int
+    dead_letters_oldest_seconds: float
+    silent_seconds: dict[str, float]
+    beat_silent_seconds: float
+    currencies: tuple[str, ...] = ()
+
+
+async def take_overview() -> Overview:
+    """The overview as of now. Raises ``ServiceUnavailable`` where the database is away."""
+    async with transaction(Role.ACCEPT, is_long=True) as connection:
+        rows = tuple(OpenRows(**row) for row in (await connection.execute(_OPEN)).mappings())
+        currencies = tuple((await connection.execute(_CURRENCIES)).scalars())
+        letters, letters_oldest = (await connection.execute(_LETTERS)).one()
+        queues = {row.queue: row.silent_seconds for row in await connection.execute(_QUEUES)}
+    beat = since_start(queues.pop(BEAT, math.inf))
+    return Overview(rows, letters, letters_oldest, queues, beat, currencies)

@@ -1,0 +1,94 @@
+"""Watch: who waits for a payment to move shares one subscription per process, and nobody polls the database.
+
+Each transaction that moves payments sends their ids and versions with ``NOTIFY``, which PostgreSQL delivers with the
+commit and never without it. One connection per process listens. Should it break, every waiter looks once for itself, and
+so it does when the connection is back: a change during the gap is not lost either.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+
+from workflows.database.engines import address
+
+logger = logging.getLogger(__name__)
+
+RECONNECT_SECONDS = (
+    0.5  # the database is usually back within seconds; waiters are served by one look of their own meanwhile
+)
+KEEPALIVES: dict[str, Any] = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+"""The one connection that only listens: a peer that is gone without a word is noticed within 25 s."""
+
+
+class Watch:
+    """The one subscription of a process."""
+
+    def __init__(self) -> None:
+        self._waiters: dict[str, set[asyncio.Future[None]]] = defaultdict(set)
+        self._task: asyncio.Task[None] | None = None
+        self.listening = asyncio.Event()
+        """Set while notifications come in."""
+
+    def start(self) -> None:
+        """Begin to listen; called once, on the event loop of the API."""
+        self._task = asyncio.create_task(self._listen())
+
+    async def stop(self) -> None:
+        """Stop listening and let every waiter go."""
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        self._wake_all()
+
+    def expect(self, payment_id: str) -> "asyncio.Future[None]":
+        """A future that is done once ``payment_id`` may have moved. Take it before reading the row, or a move is missed."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters[payment_id].add(future)
+        future.add_done_callback(lambda done: self._forget(payment_id, done))
+        return future
+
+    def _forget(self, payment_id: str, future: "asyncio.Future[None]") -> None:
+        waiting = self._waiters.get(payment_id)
+        if waiting is not None:
+            waiting.discard(future)
+            if not waiting:
+                del self._waiters[payment_id]
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                connection = await psycopg.AsyncConnection.connect(
+                    address(), autocommit=True, application_name="mpac_watch", connect_timeout=3, **KEEPALIVES
+                )
+                async with connection:
+                    await connection.execute("LISTEN payments")
+                    self._wake_all()
+                    self.listening.set()
+                    async for notification in connection.notifies():
+                        self._wake(notification.payload)
+            except (psycopg.Error, OSError) as error:
+                logger.warning("the watch lost its connection: %s", type(error).__name__)
+            except Exception:  # it must not end: every waiting terminal of this process would wait in vain
+                logger.exception("the watch failed")
+            self.listening.clear()
+            self._wake_all()
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    def _wake(self, payload: str) -> None:
+        if not self._waiters:
+            return
+        for change in payload.split(" "):
+            for future in tuple(self._waiters.get(change.partition(":")[0], ())):
+                if not future.done():
+                    future.set_result(None)
+
+    def _wake_all(self) -> None:
+        for futures in tuple(self._waiters.values()):
+            for future in tuple(futures):
+                if not future.done():
+                    future.set_result(None)

@@ -1,0 +1,103 @@
+"""Judge: what speaks against a payment that a terminal asks for, for a whole group of requests in one statement.
+
+What a request says is valid in itself when it comes here. What is looked up is all that the request cannot know: whether
+its key has been used, the device is active, the store is the caller's, a provider is on, the client reference is taken.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.database.engines import rows_parameter
+from workflows.errors import Detail, DuplicateResource, InvalidRequest
+from workflows.requests.batch_lookup import ASKED, FACTS, JOINS, judge_caller, question
+from workflows.requests.idempotency import Key
+from workflows.tenants.caller import Caller
+from workflows.tenants.store_of import store_of
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentRequest:
+    """What a terminal asks for, already valid in itself. Amounts are minor units of ``currency``."""
+
+    amount: int
+    currency: str | None
+    tip_amount: int
+    method_type: str
+    method_mode: str | None
+    processing_mode: str
+    provider: str | None
+    facts: dict[str, Any]
+    expires_in_seconds: int
+    store_id: str | None = None
+    bill_id: str | None = None
+    client_reference: str | None = None
+    on_too_late: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """One request on its way into the database."""
+
+    request: PaymentRequest
+    caller: Caller
+    key: Key
+    request_id: str
+
+
+_LOOK = text(f"""
+    -- look: everything that decides about a request, for the whole group
+    SELECT {FACTS},
+           (SELECT sp.provider FROM store_providers sp
+            WHERE sp.store_id = s.id AND sp.enabled AND i.capability = ANY (sp.methods)
+              AND (i.provider IS NULL OR sp.provider = i.provider)
+            ORDER BY sp.priority, sp.provider LIMIT 1) AS provider,
+           (SELECT true FROM payments p WHERE p.merchant_id = s.merchant_id AND p.client_reference = i.client_reference
+            LIMIT 1) AS reference_taken
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({ASKED}, capability text, provider text, client_reference text)
+    {JOINS}
+""")
+
+
+async def look(connection: AsyncConnection, group: list[Acceptance]) -> dict[int, RowMapping]:
+    """What is known about each request of ``group``, by its number; nothing where its store is not the caller's."""
+    asked = [_question(number, acceptance) for number, acceptance in enumerate(group)]
+    found = await connection.execute(_LOOK, {"rows": rows_parameter(asked)})
+    return {row["n"]: row for row in found.mappings()}
+
+
+def judge(acceptance: Acceptance, found: RowMapping | None) -> RowMapping:
+    """Return the facts looked up for this request. Raise if the committed rows make it unacceptable."""
+    request = acceptance.request
+    fact = judge_caller(acceptance.caller, found)
+    if fact["status"] is not None:
+        return fact  # known already: what would speak against it now has no say any more
+    if request.processing_mode == "provider" and fact["provider"] is None:
+        wanted = request.provider or "any provider"
+        raise InvalidRequest(
+            Detail("method.provider", f"This store has {wanted} not enabled for {request.method_type} payments")
+        )
+    if fact["reference_taken"]:
+        raise DuplicateResource(
+            Detail("client_reference", "Already used; find its payment with GET /payments?client_reference=…")
+        )
+    return fact
+
+
+def store_id_of(acceptance: Acceptance) -> str:
+    """The store that the payment is for. Raises what ``store_of`` raises."""
+    return store_of(acceptance.caller, acceptance.request.store_id)
+
+
+def _question(number: int, acceptance: Acceptance) -> dict[str, Any]:
+    request = acceptance.request
+    return {
+        **question(number, acceptance.caller, acceptance.key, store_id=store_id_of(acceptance)),
+        "capability": request.method_type if request.processing_mode == "provider" else None,
+        "provider": request.provider,
+        "client_reference": request.client_reference,
+    }

@@ -1,0 +1,299 @@
+"""Verdict: what a provider's answer to a step means, without any I/O: what to record, and when to look again.
+
+One function per kind of answer, in the table at the end; which step was taken says ``next_step``.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from workflows.payments.codes import CancelReason
+from workflows.payments.states import PaymentEvent, PaymentRemark, PaymentStatus
+from workflows.processing.next_step import SENDS, Attempt, Facts, Step
+from workflows.providers.base import (
+    ActionRequired,
+    Answer,
+    Declined,
+    NotFound,
+    Succeeded,
+    Unavailable,
+    Unknown,
+    Withdrawn,
+)
+from workflows.providers.codes import FailureCode
+
+MAX_RETRIES = 5
+"""Technical retries at most (behaviour §5); nothing moved in any of them, so the payment then fails."""
+
+MAX_RETRY_AFTER_SECONDS = 300  # a provider's wish to wait is honoured up to here
+POLL_SECONDS = 2.5  # how often a waiting code is asked about: providers advise every 2-3 s
+OVERDUE_POLL_SECONDS = 60.0  # once a person has been asked: each question is kept, and some providers never decide
+
+INQUIRY_DELAYS_SECONDS = (2, 5, 15, 30, 60, 120, 300, 900)
+"""When an unknown outcome is asked about again (behaviour §5); after these hourly for a day, then daily."""
+
+HOUR, DAY = 3_600, 86_400
+HOURLY_QUESTIONS = 24
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What to record: the event (``None``: nothing worth a version), and what changes with it.
+
+    ``due_in_seconds`` is when to look again (``None``: never, it is over). ``attempt_outcome`` ``None`` leaves the
+    attempt as it is.
+    """
+
+    event: PaymentEvent | PaymentRemark | None = None
+    status: PaymentStatus | None = None
+    due_in_seconds: float | None = None
+    attempt_outcome: str | None = None
+    code: str | None = None
+    message: str | None = None
+    outcome_known: bool = True
+    needs_review: bool = False
+    next_action: dict[str, Any] | None = None
+    provider_reference: str | None = None
+    approval_code: str | None = None
+    card_brand: str | None = None
+    card_last_4: str | None = None
+    fee: int = 0
+    """What the provider keeps for it, minor units."""
+    keeps_action: bool = False
+    """Whether what the customer is shown stays as it is."""
+    not_found: bool = False
+    """Whether the inquiry found nothing (the first of two in a row is remembered by its time)."""
+    inquiries: int | None = None
+    """How far the schedule of questions about an unknown outcome has come (``None``: as far as before)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How patient to be. ``scale`` shortens the questions' delays in tests and demonstrations, never their order."""
+
+    max_processing_seconds: float
+    review_after_seconds: float
+    scale: float = 1.0
+    spread: Callable[[], float] = lambda: random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+
+
+def inquiry_delay_seconds(inquiries: int, *, scale: float = 1.0, spread: float = 1.0) -> float:
+    """Seconds until the next question, after ``inquiries`` questions were asked."""
+    if inquiries < len(INQUIRY_DELAYS_SECONDS):
+        return INQUIRY_DELAYS_SECONDS[inquiries] * scale * spread
+    return (HOUR if inquiries < len(INQUIRY_DELAYS_SECONDS) + HOURLY_QUESTIONS else DAY) * scale * spread
+
+
+def retry_delay_seconds(attempt: int, *, retry_after: float | None, spread: float) -> float:
+    """Seconds until another attempt: 0.5, 1, 2, 4, 8 s, or what the provider asked for if that is longer (5 min at most)."""
+    backoff: float = 0.5 * 2 ** (attempt - 1)
+    return max(backoff * spread, min(retry_after or 0, MAX_RETRY_AFTER_SECONDS))
+
+
+def verdict(step: Step, answer: Answer | None, *, facts: Facts, schedule: Schedule) -> Verdict:
+    """What ``answer`` to ``step`` means for a payment. ``answer`` is ``None`` exactly for ``Step.CANCEL``."""
+    if step is Step.CANCEL or answer is None:
+        return _cancelled(facts)
+    if step is Step.REVERSE and type(answer) not in _OF_A_REVERSAL:
+        # The charge did move money, so an answer that denies it is not about what was asked.
+        answer = Unknown(f"the provider answered {type(answer).__name__} to a reversal")
+    return _BY_ANSWER[type(answer)](step, answer, facts, schedule)
+
+
+def _cancelled(facts: Facts) -> Verdict:
+    return Verdict(PaymentEvent.CANCEL, PaymentStatus.CANCELLED, code=_reason(facts))
+
+
+def _reason(facts: Facts) -> str:
+    ended = CancelReason.EXPIRED if facts.is_expired else CancelReason.WITHDRAWN_BY_PROVIDER
+    return CancelReason.REQUESTED if facts.cancel_requested else ended
+
+
+def _withdrawn(_step: Step, _answer: Any, facts: Facts, _schedule: Schedule) -> Verdict:
+    result = _cancelled(facts)
+    result.attempt_outcome = "withdrawn"
+    return result
+
+
+def _succeeded(step: Step, answer: Succeeded, facts: Facts, _schedule: Schedule) -> Verdict:
+    if answer.amount != facts.amount:
+        # Money moved, but not the money that was asked for: neither completed nor failed would be true.
+        message = f"The provider moved {answer.amount} where {facts.amount} was asked for"
+        return _not_believed(step, answer, facts, code=FailureCode.AMOUNT_MISMATCH, message=message)
+    if not 0 <= answer.fee <= answer.amount:
+        message = f"The provider reported a fee of {answer.fee} for {answer.amount}"
+        return _not_believed(step, answer, facts, code=FailureCode.FEE_OUT_OF_RANGE, message=message)
+    return Verdict(
+        PaymentEvent.COMPLETE,
+        PaymentStatus.COMPLETED,
+        attempt_outcome="succeeded",
+        provider_reference=answer.provider_reference,
+        approval_code=answer.approval_code,
+        card_brand=answer.card_brand,
+        card_last_4=answer.card_last_4,
+        fee=answer.fee,
+    )
+
+
+def _not_believed(step: Step, answer: Succeeded, facts: Facts, *, code: str, message: str) -> Verdict:
+    """Leave an impossible success to a person, or reverse it if a cancel was requested."""
+    is_reversed_next = facts.cancel_requested and step is not Step.REVERSE
+    is_known = facts.attempt is not None and facts.attempt.outcome == "succeeded"
+    was_told = facts.needs_review and (is_known or is_reversed_next)
+    return Verdict(
+        None if was_told else PaymentRemark.REQUEST_REVIEW,
+        due_in_seconds=0 if is_reversed_next else None,
+        attempt_outcome="succeeded",
+        code=code,
+        message=message,
+        outcome_known=False,
+        needs_review=True,
+        provider_reference=answer.provider_reference,
+        # The schedule starts again for the first reversal only, so that one that is never granted is sent ever less often.
+        inquiries=0 if is_reversed_next and not facts.needs_review else None,
+    )
+
+
+def _declined(step: Step, answer: Declined, facts: Facts, schedule: Schedule) -> Verdict:
+    if answer.is_retriable:
+        said = Verdict(attempt_outcome="declined", code=answer.code, message=answer.message)
+        return _again_or_fail(step, said, facts, schedule, retry_after=None)
+    return Verdict(
+        PaymentEvent.FAIL, PaymentStatus.FAILED, attempt_outcome="declined", code=answer.code, message=answer.message
+    )
+
+
+def _calls(step: Step, last: Attempt | None) -> int:
+    """Return how often the attempt was sent; ``last`` is as it was before ``step``."""
+    sent = last.number + last.resends if last else 0
+    return sent + 1 if step in SENDS else sent
+
+
+def _again_or_fail(
+    step: Step, said: Verdict, facts: Facts, schedule: Schedule, *, retry_after: float | None
+) -> Verdict:
+    """Decide what follows a call that certainly moved nothing; ``said`` is what its attempt records."""
+    calls = max(1, _calls(step, facts.attempt))
+    if facts.is_unwanted:
+        said.event, said.status, said.code = PaymentEvent.CANCEL, PaymentStatus.CANCELLED, _reason(facts)
+    elif calls > MAX_RETRIES:
+        said.event, said.status = PaymentEvent.FAIL, PaymentStatus.FAILED
+    else:
+        delay = retry_delay_seconds(calls, retry_after=retry_after, spread=schedule.spread())
+        said.due_in_seconds = min(delay, facts.seconds_left)
+    return said
+
+
+def _action_required(_step: Step, answer: ActionRequired, facts: Facts, schedule: Schedule) -> Verdict:
+    is_news = not facts.outcome_known or facts.attempt is None or facts.attempt.outcome != "action_required"
+    return Verdict(
+        _review_if_overdue(facts) or (PaymentRemark.ASK_CUSTOMER if is_news else None),
+        due_in_seconds=_poll_seconds(facts, schedule),
+        attempt_outcome="action_required",
+        needs_review=facts.needs_review or facts.is_overdue,
+        next_action=answer.next_action,
+        provider_reference=answer.provider_reference,
+    )
+
+
+def _poll_seconds(facts: Facts, schedule: Schedule) -> float:
+    return (OVERDUE_POLL_SECONDS if facts.is_overdue else POLL_SECONDS) * schedule.scale
+
+
+def _review_if_overdue(facts: Facts) -> PaymentRemark | None:
+    """A person is asked once about what a provider took on and does not decide."""
+    return PaymentRemark.REQUEST_REVIEW if facts.is_overdue and not facts.needs_review else None
+
+
+def _unavailable(step: Step, answer: Unavailable, facts: Facts, schedule: Schedule) -> Verdict:
+    if step in (Step.CHARGE, Step.RETRY):
+        said = Verdict(attempt_outcome="unavailable", code=FailureCode.PROVIDER_UNAVAILABLE, message=answer.reason)
+        return _again_or_fail(step, said, facts, schedule, retry_after=answer.retry_after_seconds)
+    if step is Step.ASK and facts.outcome_known and facts.attempt and facts.attempt.outcome == "action_required":
+        # The customer's code is still out there and we know it; only this question went unheard.
+        needs_review = facts.needs_review or facts.is_overdue
+        result = Verdict(_review_if_overdue(facts), keeps_action=True, needs_review=needs_review)
+        result.due_in_seconds = _poll_seconds(facts, schedule)
+    else:
+        result = _still_unknown(facts, schedule, answer.reason, is_new_doubt=_is_unheard(facts.attempt))
+        if _is_unheard(facts.attempt):
+            result.attempt_outcome = "unknown"
+    wanted = min(answer.retry_after_seconds or 0, MAX_RETRY_AFTER_SECONDS)
+    result.due_in_seconds = max(result.due_in_seconds or 0, wanted)
+    if step is Step.RESEND:
+        # This call did nothing, and the one before it was proven not to have arrived: the same may be sent once more, as
+        # patiently as questions are asked, for a provider may be away for hours. After its expiry it is withdrawn instead.
+        result.attempt_outcome = "not_found"
+        result.due_in_seconds = max(0, min(result.due_in_seconds, facts.seconds_left))
+    return result
+
+
+def _unknown(step: Step, answer: Unknown, facts: Facts, schedule: Schedule) -> Verdict:
+    if step is Step.ASK:  # a question without an answer moves nothing, so it is one that nobody heard
+        return _unavailable(step, Unavailable(answer.reason), facts, schedule)
+    is_new_doubt = step in SENDS or _is_unheard(facts.attempt)
+    result = _still_unknown(facts, schedule, answer.reason, is_new_doubt=is_new_doubt)
+    if is_new_doubt or step is Step.REVERSE:
+        result.attempt_outcome = "unknown"
+    return result
+
+
+def _not_found(step: Step, _answer: Any, facts: Facts, schedule: Schedule) -> Verdict:
+    """Two in a row, at least ``max_processing_seconds`` apart, prove that the call never arrived."""
+    first = facts.attempt.not_found_at if facts.attempt else None
+    waited = (facts.now - first).total_seconds() if first else 0.0
+    if waited < 0:  # the database's clock was set back, so the two cannot be compared: this one is the first
+        first, waited = None, 0.0
+    is_new_doubt = _is_unheard(facts.attempt)
+    result = _still_unknown(facts, schedule, "the provider does not know it yet", is_new_doubt=is_new_doubt)
+    result.not_found = True
+    is_proven = facts.attempt is not None and facts.attempt.outcome == "not_found"
+    result.attempt_outcome = "not_found" if step is Step.WITHDRAW and is_proven else "unknown"
+    left = schedule.max_processing_seconds - waited
+    if first is not None and left <= 0:
+        # What nobody wants any more is not sent again; whether it will still arrive, only the next question can tell.
+        if step is not Step.WITHDRAW and (facts.deduplicates or facts.is_expired):
+            result.attempt_outcome = "not_found"
+            result.due_in_seconds = 0
+            result.inquiries = 0  # a new call follows, and its own doubt begins with it
+        return result
+    result.due_in_seconds = min(result.due_in_seconds or left, max(left, 0.05))
+    return result
+
+
+def _is_unheard(attempt: Attempt | None) -> bool:
+    """Return whether the last call has no result yet: its worker died, or this is its first answer."""
+    return attempt is None or attempt.outcome is None
+
+
+def _still_unknown(facts: Facts, schedule: Schedule, reason: str, *, is_new_doubt: bool) -> Verdict:
+    """Ask later. A call whose answer was lost begins the schedule; the review is measured from the first doubt."""
+    asked = 0 if is_new_doubt else facts.inquiries
+    delay = inquiry_delay_seconds(asked, scale=schedule.scale, spread=schedule.spread())
+    doubted_for = (facts.now - facts.in_doubt_since).total_seconds() if facts.in_doubt_since else 0.0
+    is_too_long = doubted_for >= schedule.review_after_seconds
+    remark: PaymentRemark | None = PaymentRemark.DOUBT if facts.outcome_known else None
+    if is_too_long and not facts.needs_review:
+        remark = PaymentRemark.REQUEST_REVIEW
+    return Verdict(
+        remark,
+        due_in_seconds=delay,
+        message=reason,
+        outcome_known=False,
+        needs_review=facts.needs_review or is_too_long,
+        inquiries=asked + 1,
+    )
+
+
+_BY_ANSWER: dict[type, Callable[[Step, Any, Facts, Schedule], Verdict]] = {
+    Succeeded: _succeeded,
+    Declined: _declined,
+    ActionRequired: _action_required,
+    Unavailable: _unavailable,
+    Unknown: _unknown,
+    NotFound: _not_found,
+    Withdrawn: _withdrawn,
+}
+
+_OF_A_REVERSAL = (Withdrawn, Succeeded, Unavailable, Unknown)

@@ -1,0 +1,59 @@
+"""Ended: how the rows of a task ended, in words (``workflows.processing.outcome``). Payments and refunds alike."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+from workflows.bills.lock import HeldUp
+from workflows.processing.decide import Verdict
+from workflows.processing.outcome import Outcome, failed
+
+Ended = tuple[str, bool]
+"""How a row ended, in a word, and whether that leaves it open."""
+
+LEFT: Ended = ("left to the sweep", True)
+
+
+def ended(status: str | HeldUp | None, decided: Verdict) -> Ended:
+    """Return how a row ended whose status is now ``status``."""
+    if status is None:
+        return "taken over", False
+    if status == "failed":
+        return failed(decided.code), False
+    if status != "processing":
+        return str(status), False
+    if not decided.outcome_known:
+        return ("in doubt, needs review" if decided.needs_review else "in doubt"), True
+    if decided.needs_review:
+        return "needs review", True
+    return ("waits for the customer" if decided.next_action or decided.keeps_action else "tried again later"), False
+
+
+def outcome_of(begun: "Sequence[asyncio.Task[Ended | None]]", *, count: int) -> Outcome:
+    """Return how these rows ended; if some are still under way, what will be known later too."""
+    under_way = [task for task in begun if not task.done()]
+    if not under_way:
+        return _counted(begun, count=count)
+    later: Future[Outcome] = Future()
+    left = len(under_way)
+
+    def one_less(_task: object) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            later.set_result(_counted(begun, count=count))
+
+    for task in under_way:
+        task.add_done_callback(one_less)
+    return Outcome(Counter({"at the provider": len(under_way)}), later=later)
+
+
+def _counted(ended: "Sequence[asyncio.Task[Ended | None]]", *, count: int) -> Outcome:
+    outcome = Outcome()
+    for task in ended:
+        word, is_open = LEFT if task.cancelled() else task.result() or LEFT
+        outcome.add(word, is_open=is_open)
+    if count > len(ended):
+        outcome.counts["not claimed"] = count - len(ended)
+    return outcome

@@ -1,0 +1,256 @@
+"""Leases: how the exclusive, expiring right to work on rows is taken. Payments and refunds are claimed alike.
+
+| statement  | takes                                    | leaves                                                  |
+|------------|------------------------------------------|---------------------------------------------------------|
+| start      | ``pending`` rows                         | ``processing``, attempt 1 unanswered, lease, fence      |
+| resume     | ``processing`` rows due, with no lease   | lease, fence                                            |
+| write ahead| resumed rows about to be sent (again)    | the attempt that the provider is about to hear of       |
+| quarantine | rows whose claims were never answered    | no lease, no due time, a dead letter, ``needs_review``  |
+
+All in one transaction, which ends before any provider is called. A row that another worker holds is skipped, not waited
+for: its owner or the sweep will see to it. The fence grows with each claim, so a worker that wakes up late can record
+nothing.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.database.engines import Role, rows_parameter, transaction
+from workflows.errors import ServiceUnavailable
+from workflows.ids import new_id
+from workflows.payments.ahead import DUE_AHEAD, LEASE_AHEAD
+from workflows.processing import lease_statements as statements
+from workflows.processing.next_step import NOTHING_MOVED, Attempt, Facts, Step, next_step
+from workflows.providers.base import Charge, GiveBack
+from workflows.providers.registry import is_local
+
+MAX_UNANSWERED_CLAIMS = 3
+"""A row whose worker died this often in a row is quarantined, so that it cannot kill workers for ever."""
+
+SUSPICIOUS_CLAIMS = 2
+"""From so many unanswered claims on, a row is claimed alone. One row that kills its workers would else take all of its batch
+into quarantine with it: they are claimed together, die together and become due together."""
+
+
+CONFIRM_SECONDS = 0.1
+"""Pause between two checks of a claim whose COMMIT was not answered."""
+
+AskedT = TypeVar("AskedT", bound=Charge | GiveBack)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Generic[AskedT]):
+    """A row that this worker may work on until its lease ends; ``asked`` is what its provider is asked to do."""
+
+    id: str
+    fence: int
+    provider: str
+    step: Step
+    attempt_number: int
+    asked: AskedT
+    facts: Facts
+    request_id: str | None
+    bill_id: str | None
+
+
+class LeftOver(NamedTuple):
+    """A row that a claim left out."""
+
+    id: str
+    provider: str
+    is_suspect: bool
+
+
+class ClaimInDoubt(ServiceUnavailable):
+    """The answer to a claim's COMMIT was lost. No provider was called yet, so the claim holds if it took effect."""
+
+    def __init__(self, claims: list[Claim[Any]], transaction_id: str) -> None:
+        super().__init__(retry_after_seconds=1)
+        self.claims = claims
+        self.transaction_id = transaction_id
+
+
+async def took_effect(doubt: ClaimInDoubt, *, within_seconds: float) -> bool:
+    """Return whether the claim's transaction was committed, as soon as the server can say; ``False`` if not in time."""
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + within_seconds
+    while loop.time() < give_up_at:
+        with suppress(ServiceUnavailable):
+            async with transaction(Role.WORKER) as connection:
+                found = await connection.execute(statements.OUTCOME, {"transaction_id": doubt.transaction_id})
+                if (outcome := found.scalar()) != "in progress":  # its connection may outlive ours for a moment
+                    return bool(outcome == "committed")
+        await asyncio.sleep(CONFIRM_SECONDS)
+    return False
+
+
+@dataclass(frozen=True)
+class LeaseTable(Generic[AskedT]):
+    """One kind of row that is processed under a lease.
+
+    ``columns`` are those that ``facts`` and ``asks`` read, written with the alias ``r``. ``facts`` returns what decides about
+    a row and its last attempt (``None``: there is none yet), ``asks`` the request to its provider under a reference.
+    ``first_attempt`` is an SQL expression: 0 keeps a row from being sent. ``startable`` is a further condition that a pending
+    row has to meet before a worker may claim it. ``unwanted`` is an SQL condition: such a row is
+    never sent, so that it needs no call unless a provider has heard of it.
+    """
+
+    entity: str
+    columns: str
+    facts: Callable[[dict[str, Any], Attempt | None], Facts]
+    asks: Callable[[dict[str, Any], Facts, str], AskedT]
+    first_attempt: str = "1"
+    startable: str = ""
+    unwanted: str = "false"
+
+    async def claim(
+        self,
+        ids: list[str],
+        *,
+        worker: str,
+        lease_seconds: float,
+        forgetful: Collection[str] = (),
+        full: Collection[str] = (),
+    ) -> list[Claim[AskedT]]:
+        """Claim those of ``ids`` that are free and due; the others are leased, final, not due yet, or suspects.
+
+        ``forgetful`` are the providers that do not deduplicate: after a call that did nothing they get a new reference.
+        ``full`` are the providers that cannot be called now: only rows that need no call are claimed of theirs.
+        Raises ``ServiceUnavailable`` if the database is away: nothing is claimed then, and the sweep nudges again.
+        Raises ``ClaimInDoubt`` if it went away during the COMMIT.
+        """
+        most = MAX_UNANSWERED_CLAIMS if len(ids) == 1 else SUSPICIOUS_CLAIMS - 1
+        parameters = {"ids": ids, "lease": lease_seconds, "worker": worker, "most_unanswered": most, "full": [*full]}
+        claimed: list[Claim[AskedT]] = []
+        transaction_id = ""
+        try:
+            async with transaction(Role.WORKER) as connection:
+                claimed, transaction_id = await self._claim(connection, ids, parameters, forgetful=forgetful)
+        except ServiceUnavailable as error:
+            if claimed:
+                raise ClaimInDoubt(claimed, transaction_id) from error
+            raise
+        return claimed
+
+    async def _claim(
+        self, connection: AsyncConnection, ids: list[str], parameters: dict[str, Any], *, forgetful: Collection[str]
+    ) -> tuple[list[Claim[AskedT]], str]:
+        """Return the claims, and the id of their transaction."""
+        started = await self._start(connection, parameters)
+        claimed = [self.build(dict(row), None) for row in started]
+        resumed: Sequence[RowMapping] = []
+        if len(claimed) < len(ids):
+            resumed = (await connection.execute(_statement(statements.RESUME, self), parameters)).mappings().all()
+            rows = [{**row, "deduplicates": row["provider"] not in forgetful} for row in resumed]
+            claimed += await self._take_up(connection, rows, worker=parameters["worker"])
+        return claimed, next((row["transaction_id"] for row in (*started, *resumed)), "")
+
+    async def start(
+        self, connection: AsyncConnection, ids: list[str], *, worker: str, lease_seconds: float
+    ) -> list[Claim[AskedT]]:
+        """Claim those of ``ids`` that are pending, within the transaction of ``connection``."""
+        parameters = {"ids": ids, "lease": lease_seconds, "worker": worker, "full": []}
+        return [self.build(dict(row), None) for row in await self._start(connection, parameters)]
+
+    async def _start(self, connection: AsyncConnection, parameters: dict[str, Any]) -> Sequence[RowMapping]:
+        return (await connection.execute(_statement(statements.START, self), parameters)).mappings().all()
+
+    async def left_over(self, ids: list[str], *, full: Collection[str], lease_seconds: float) -> list[LeftOver]:
+        """Return those of ``ids`` that are free and due, but wait for a place at their provider or are only claimed alone."""
+        parameters = {"ids": ids, "deaths": SUSPICIOUS_CLAIMS, "full": [*full], "lease": lease_seconds}
+        async with transaction(Role.WORKER) as connection:
+            return [
+                LeftOver(*row) for row in await connection.execute(_statement(statements.LEFT_OVER, self), parameters)
+            ]
+
+    def build(self, row: dict[str, Any], attempt: Attempt | None) -> Claim[AskedT]:
+        """The claim of a row and its last attempt."""
+        facts = self.facts(row, attempt)
+        step = next_step(facts)
+        number = attempt_number(step, attempt)
+        return Claim(
+            id=row["id"],
+            fence=row["fence"],
+            provider=row["provider"],
+            step=step,
+            attempt_number=number,
+            asked=self.asks(row, facts, f"{row['id']}:{number}"),
+            facts=facts,
+            request_id=row["request_id"],
+            bill_id=row["bill_id"],
+        )
+
+    async def _take_up(
+        self, connection: AsyncConnection, rows: list[dict[str, Any]], *, worker: str
+    ) -> list[Claim[AskedT]]:
+        poisoned = [row["id"] for row in rows if row["unanswered_claims"] > MAX_UNANSWERED_CLAIMS]
+        claimed = [self.build(row, _last_attempt(row)) for row in rows if row["id"] not in poisoned]
+        new = [_key(c) for c in claimed if c.step is Step.CHARGE and needs_new_attempt(c.facts.attempt)]
+        if new:
+            await connection.execute(_statement(statements.NEW_ATTEMPTS, self), {"rows": rows_parameter(new)})
+        resent = [_key(c) for c in claimed if c.step in (Step.RETRY, Step.RESEND)]
+        if resent:
+            await connection.execute(_statement(statements.RESENDS, self), {"rows": rows_parameter(resent)})
+        if poisoned:
+            letters = [{"id": row_id, "letter": new_id("dead_letter")} for row_id in poisoned]
+            parameters = {"rows": rows_parameter(letters), "worker": worker}
+            await connection.execute(_statement(statements.QUARANTINE, self), parameters)
+        return claimed
+
+
+def needs_new_attempt(attempt: Attempt | None) -> bool:
+    """Whether sending means a new attempt number: only where the last one is known to have moved nothing."""
+    return attempt is None or attempt.outcome in NOTHING_MOVED
+
+
+def attempt_number(step: Step, attempt: Attempt | None) -> int:
+    """The number of the attempt that ``step`` is about; 0 where no provider will hear of it."""
+    number = attempt.number if attempt else 0
+    return number + 1 if step is Step.CHARGE and needs_new_attempt(attempt) else number
+
+
+def _last_attempt(row: dict[str, Any]) -> Attempt | None:
+    if row["attempt_number"] is None:
+        return None
+    return Attempt(row["attempt_number"], row["attempt_outcome"], row["not_found_at"], int(row["resends"]))
+
+
+def _key(claimed: Claim[Any]) -> dict[str, Any]:
+    return {"id": claimed.id, "number": claimed.attempt_number}
+
+
+_rendered: dict[tuple[str, str], TextClause] = {}
+
+
+def _statement(template: str, table: LeaseTable[Any]) -> TextClause:
+    """``template`` for ``table``, made once: the names in it are ours, every value is a bound parameter."""
+    key = (table.entity, template)
+    if key not in _rendered:
+        columns = f"{statements.LEASE_COLUMNS}, {table.columns}"
+        nothing_moved = ", ".join(f"'{outcome}'" for outcome in sorted(NOTHING_MOVED))
+        names = {"first_attempt": table.first_attempt, "unwanted": table.unwanted, "startable": table.startable}
+        names |= {"nothing_moved": nothing_moved, "due_ahead": DUE_AHEAD, "lease_ahead": LEASE_AHEAD}
+        _rendered[key] = text(template.format(entity=table.entity, columns=columns, **names))
+    return _rendered[key]
+
+
+def facts_of(row: dict[str, Any], attempt: Attempt | None, **special: Any) -> Facts:
+    """The facts that all kinds have in common, with the ``special`` ones of a kind."""
+    return Facts(
+        now=row["now"],
+        attempt=attempt,
+        outcome_known=row["outcome_known"],
+        in_doubt_since=row["in_doubt_since"],
+        needs_review=row["needs_review"],
+        inquiries=row["inquiries"],
+        deduplicates=row.get("deduplicates", True),
+        is_local=is_local(row["provider"]),
+        **special,
+    )

@@ -1,0 +1,194 @@
+"""Apply evidence: record what a statement's lines say of payments and refunds in doubt, as a provider's answer is recorded.
+
+| step   | what                                                                                                            |
+|--------|-----------------------------------------------------------------------------------------------------------------|
+| lock   | bills, payments, refunds, in everybody's order; a row that a worker has in hand is left to it (``take_over``)     |
+| read   | the lines of each row as an answer, or why they are none (``evidence``)                                          |
+| decide | ``payments.verdict``, as for the answer to an inquiry                                                            |
+| record | ``payments.record``, ``refunds.record``: status, history, ledger, bill and order, refund after a late cancel     |
+| keep   | the lines beside it (``statement_evidence``)                                                                     |
+
+It is one transaction, and what was recorded is not open any more: again, or after a crash, it changes nothing.
+
+A statement that we fetched is the provider's own word and ends a doubt either way. A file that a person uploaded may be forged
+or mistaken: it completes a payment if a person confirms it, and it never proves that nothing was charged, since the till would
+charge again.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.bills.lock import Locking
+from workflows.database.engines import rows_parameter
+from workflows.ledger.post import post_refunds
+from workflows.payments.claim import PAYMENTS
+from workflows.payments.record import answer_name, write_answers
+from workflows.payments.states import PaymentStatus
+from workflows.payments.take_over import Taken, hold, take_over
+from workflows.processing.decide import Schedule, Verdict, verdict
+from workflows.processing.executor import Aftermath, Answered
+from workflows.processing.leases import LeaseTable
+from workflows.providers.base import Succeeded, Withdrawn
+from workflows.reconciliation.evidence import Asked, Reading, read_lines
+from workflows.refunds.claim import REFUNDS
+from workflows.refunds.record import write_refunds
+from workflows.refunds.refund_late_cancel import AFTER_COMPLETION
+
+NO_CALLS = Schedule(max_processing_seconds=0, review_after_seconds=0)
+LATE_REVERSAL = timedelta(minutes=10)
+"""A statement lists what we had undone or sent again before its end, unless that was so shortly before."""
+
+UPLOADED = "A file that a person uploaded does not prove that nothing was charged; the provider has to say so"
+UNDONE = "A withdrawal may have taken effect after the time that the statement covers; its answer is waited for"
+RESENT = "It was sent again after the time that the statement covers; whether it was charged anew has to be asked"
+CONTRADICTED = "The provider's answer to an inquiry gave another amount; a person has to confirm one of them"
+
+_KEEP = text("""
+    -- keep: the lines that were an answer, with what they led to
+    INSERT INTO statement_evidence (entity_id, merchant_id, store_id, attempt, our_reference, provider, settlement_id,
+                                    statement_id, answer, status, amount, lines, at, by)
+    SELECT entity_id, merchant_id, store_id, attempt, our_reference, provider, settlement_id, statement_id, answer, status,
+           amount, lines, clock_timestamp(), :by
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(entity_id text, merchant_id text, store_id text, attempt integer,
+        our_reference text, provider text, settlement_id text, statement_id text, answer text, status text, amount bigint,
+        lines jsonb)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An open payment or refund, and the moved lines of one statement that quote its last attempt.
+
+    ``settlement`` is the row of the settlement that the statement is for; ``is_fetched`` says that we fetched it ourselves.
+    """
+
+    id: str
+    payment_id: str
+    bill_id: str | None
+    reference: str
+    provider: str
+    statement_id: str
+    stored_at: datetime
+    is_fetched: bool
+    settlement: dict[str, Any]
+    lines: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What came of it: the row's status now, or ``issue``: why its lines are no answer. Neither: there was nothing new."""
+
+    told: Told
+    status: str | None = None
+    issue: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    told: Told
+    taken: Taken[Any]
+    reading: Reading
+    verdict: Verdict | None = None
+    issue: str | None = None
+
+
+@dataclass(frozen=True)
+class _Kind:
+    table: LeaseTable[Any]
+    write: Callable[..., Awaitable[dict[str, str]]]
+    aftermath: Sequence[Aftermath]
+
+
+KINDS = {
+    "payment": _Kind(PAYMENTS, write_answers, AFTER_COMPLETION),
+    "refund": _Kind(REFUNDS, write_refunds, (post_refunds,)),
+}
+
+
+async def apply_evidence(
+    connection: AsyncConnection, entity: str, told: list[Told], *, locking: Locking, by: str, is_confirmed: bool = False
+) -> list[Found]:
+    """Record what ``told`` is evidence of; return what came of each row that was free.
+
+    The transaction has a worker's rights. ``is_confirmed``: a person says that the lines are right.
+    """
+    kind = KINDS[entity]
+    locked = await locking(connection, (one.bill_id for one in told))
+    mine = {one.id: one for one in told if one.bill_id in locked}
+    payment_ids = [one.payment_id for one in mine.values()] if entity == "refund" else None
+    taken = await take_over(connection, kind.table, sorted(mine), payment_ids=payment_ids)
+    decided = [_decide(entity, mine[one.claim.id], one, is_confirmed=is_confirmed) for one in taken]
+    news = [one for one in decided if one.verdict and one.verdict.event]
+    statuses: dict[str, str] = {}
+    if news:
+        claims = await hold(connection, kind.table, [one.taken for one in news])
+        answered = [
+            Answered(claim, one.reading.answer, one.verdict)
+            for claim, one in zip(claims, news, strict=True)
+            if one.verdict
+        ]
+        statuses = await kind.write(connection, answered, worker=by, aftermath=kind.aftermath)
+        rows = [_row(one, statuses[one.told.id]) for one in news]
+        await connection.execute(_KEEP, {"rows": rows_parameter(rows), "by": by})
+    return [Found(one.told, statuses.get(one.told.id), one.issue) for one in decided]
+
+
+def _decide(entity: str, told: Told, taken: Taken[Any], *, is_confirmed: bool) -> _Decided:
+    claim, row = taken.claim, taken.row
+    asked = Asked(entity, claim.facts.amount, claim.asked.currency, row["attempt_provider_reference"], row["sent_at"])
+    reading = read_lines(told.lines, asked, stored_at=told.stored_at)
+    no = partial(_Decided, told, taken, reading)
+    if (claim.asked.reference, claim.provider) != (told.reference, told.provider):
+        return no(issue="Another attempt was made since")
+    if reading.answer is None:
+        return no(issue=reading.issue)
+    issue = _doubtful(told, taken, reading.answer, is_confirmed=is_confirmed)
+    if issue:
+        return no(issue=issue)
+    decided = verdict(claim.step, reading.answer, facts=claim.facts, schedule=NO_CALLS)
+    if decided.status == PaymentStatus.COMPLETED:
+        decided.code = f"statement {told.statement_id}:{reading.lines[0]['line_number']}"
+    elif is_confirmed:
+        return no(issue=decided.message)
+    return no(verdict=decided)
+
+
+def _doubtful(told: Told, taken: Taken[Any], answer: Succeeded | Withdrawn, *, is_confirmed: bool) -> str | None:
+    """Return why lines that agree with the attempt are not believed."""
+    if isinstance(answer, Withdrawn):
+        if not told.is_fetched or is_confirmed:
+            return UPLOADED
+        return RESENT if _is_later(taken.row["perhaps_resent_at"], told) else None
+    if _is_later(taken.row["perhaps_undone_at"], told):
+        return UNDONE
+    attempt = taken.claim.facts.attempt
+    is_settled_otherwise = attempt is not None and attempt.outcome == "succeeded"
+    return CONTRADICTED if is_settled_otherwise and not is_confirmed else None
+
+
+def _is_later(at: datetime | None, told: Told) -> bool:
+    """Return whether a call at that time may have taken effect after the time that the statement covers."""
+    return at is not None and at + LATE_REVERSAL >= min(told.settlement["end_at"], told.stored_at)
+
+
+def _row(one: _Decided, status: str) -> dict[str, Any]:
+    told, claim = one.told, one.taken.claim
+    return {
+        "entity_id": told.id,
+        **{name: told.settlement[name] for name in ("merchant_id", "store_id")},
+        "attempt": claim.attempt_number,
+        "our_reference": told.reference,
+        "provider": told.provider,
+        "settlement_id": told.settlement["id"],
+        "statement_id": told.statement_id,
+        "answer": answer_name(one.reading.answer),
+        "status": status,
+        "amount": claim.facts.amount,
+        "lines": list(one.reading.lines),
+    }

@@ -1,0 +1,152 @@
+"""Reconcile due: find the settlements that workers reconcile by themselves, after the providers' time to report.
+
+| a closed settlement                                                      | is due                                   |
+|--------------------------------------------------------------------------|------------------------------------------|
+| that was never tried                                                     | when the service level after its end is over |
+| whose provider did not answer, whose worker died, or which took too long | after 1, 5, 15 minutes, then hourly      |
+| with lines that a statement may still bring                              | in an hour                               |
+| with breaks                                                              | never: people resolve them               |
+| with lines that were not compared                                        | never: a person accepts that             |
+| with a break whose payment or refund was not final                       | at once when it is                       |
+| with a break whose payment or refund got in doubt after the last run     | at once: the line may end the doubt      |
+| whose statement ends a doubt about a row that a worker had in hand       | after a minute                           |
+| that was clean in its last run and only waited for its cash to be counted | at once when it is                       |
+
+A try is noted before it begins, so that a try which crashes its worker is not repeated at once.
+"""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import text
+
+from workflows.database.engines import Role, transaction
+from workflows.errors import InvalidStatusTransition
+from workflows.payments.due import Due
+from workflows.processing.outcome import Said
+from workflows.providers.registry import Providers, remote_names
+from workflows.reconciliation.end_doubts import end_doubts
+from workflows.reconciliation.reconcile import ComparisonTooLong, reconcile_settlement
+from workflows.reconciliation.statements.fetch import fetch_statements
+from workflows.settings import Settings
+from workflows.tenants.actor import Hand
+
+logger = logging.getLogger(__name__)
+
+PAUSES = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15), timedelta(hours=1))
+"""Between one try and the next, the last for all that follow."""
+
+EXPECTING = timedelta(hours=1)
+
+_DUE = text("""
+    -- due: closed ones only, by their partial index; the last run says whether nothing but the cash was missing. A try that
+    -- is further ahead than its pause was written before the database's clock was set back.
+    SELECT s.id, coalesce(t.due_at, r.at, s.end_at) AS at,
+           CASE WHEN t.due_at <= now() THEN 'try_again' WHEN w.is_over THEN 'final'
+                WHEN t.due_at IS NOT NULL THEN 'clock_set_back'
+                WHEN t.settlement_id IS NULL THEN 'statement_due' ELSE 'counted' END AS why
+    FROM settlements s
+    LEFT JOIN reconciliation_tries t ON t.settlement_id = s.id
+    LEFT JOIN LATERAL (SELECT number, at, CAST(summary #>> '{categories,expected,count}' AS bigint) AS expected
+                       FROM reconciliation_runs WHERE settlement_id = s.id ORDER BY number DESC LIMIT 1) r ON true
+    LEFT JOIN LATERAL (
+        SELECT true AS is_over FROM breaks b
+        WHERE b.settlement_id = s.id AND b.waits_for IS NOT NULL AND b.resolution IS NULL AND b.run = r.number AND (
+            EXISTS (SELECT FROM payments p WHERE p.id = b.waits_for
+                    AND (p.status NOT IN ('pending', 'processing') OR p.in_doubt_since > r.at))
+            OR EXISTS (SELECT FROM refunds f WHERE f.id = b.waits_for
+                       AND (f.status NOT IN ('pending', 'processing') OR f.in_doubt_since > r.at)))
+        LIMIT 1) w ON true
+    WHERE s.status = 'closed' AND (
+        t.due_at <= now()
+        OR (w.is_over AND t.due_at IS NULL)
+        OR t.due_at > now() + interval '1 minute' + CASE t.tries WHEN 0 THEN CAST(:expecting AS interval)
+            ELSE (CAST(:pauses AS interval[]))[least(t.tries, cardinality(CAST(:pauses AS interval[])))] END
+        OR (t.settlement_id IS NULL AND s.end_at + make_interval(secs => 3600 * :sla_hours) <= now())
+        OR (t.due_at IS NULL AND r.expected = 0 AND s.open_breaks = 0
+            AND NOT coalesce(CAST(s.uncompared ->> 'needs_acceptance' AS boolean), false)
+            AND (s.cash_actual IS NOT NULL OR s.cash_expected = 0)))
+    ORDER BY s.end_at, s.id LIMIT :limit
+""")
+_TRY = text("""
+    -- try: noted before it begins; what another worker began a moment ago is not due any more
+    INSERT INTO reconciliation_tries AS t (settlement_id, merchant_id, store_id, tries, due_at)
+    SELECT id, merchant_id, store_id, 1, now() + CAST(:pause AS interval) FROM settlements
+    WHERE id = :id AND status = 'closed'
+    ON CONFLICT (settlement_id) DO UPDATE SET tries = t.tries + 1, due_at = now() + (CAST(:pauses AS interval[]))[
+        least(t.tries + 1, cardinality(CAST(:pauses AS interval[])))]
+    RETURNING tries
+""")
+_DONE = text("""
+    UPDATE reconciliation_tries SET tries = :tries, due_at = now() + CAST(:pause AS interval), trouble = :trouble
+    WHERE settlement_id = :id
+""")
+
+
+async def find_due_reconciliations(*, limit: int, settings: Settings) -> list[Due]:
+    """Up to ``limit`` settlements that are to be reconciled, longest overdue first."""
+    async with transaction(Role.SWEEP) as connection:
+        sla_hours = max(settings.statement_sla(name) for name in remote_names())
+        pauses = {"pauses": list(PAUSES), "expecting": EXPECTING}
+        found = await connection.execute(_DUE, {"limit": limit, "sla_hours": sla_hours, **pauses})
+        return [Due(row.id, row.at, row.why) for row in found]
+
+
+async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, providers: Providers) -> Said:
+    """Fetch what the providers have, and reconcile if they all answered; return what came of it, in words.
+
+    Safe to call twice, late, or never.
+
+    Raises ``ServiceUnavailable`` where the database is away.
+    """
+    hand = Hand(worker=worker)
+    tries = await _begin(settlement_id)
+    if tries is None:
+        return Said("not due")
+    try:
+        fetched = await fetch_statements(settlement_id, hand=hand, providers=providers)
+        doubts = await end_doubts(settlement_id, hand=hand)
+        troubles = [f"{one.provider}: {one.trouble}" for one in fetched if one.trouble]
+        if troubles:
+            logger.warning("no statement for %s: %s", settlement_id, "; ".join(troubles))
+            await _end(settlement_id, tries=tries, pause=_pause(tries), trouble="; ".join(troubles))
+            silent = ", ".join(one.provider for one in fetched if one.trouble)
+            return Said(f"no statement of {silent}", is_open=True)
+        run = await reconcile_settlement(settlement_id, hand=hand, settings=settings)
+    except ComparisonTooLong as slow:
+        logger.warning("%s: %s", settlement_id, slow.text)
+        await _end(settlement_id, tries=tries, pause=_pause(tries), trouble=slow.text)
+        return Said("took too long", is_open=True)
+    except InvalidStatusTransition:
+        logger.info("%s was reconciled or never closed; nothing to do", settlement_id)
+        return Said("reconciled before")
+    await _end(settlement_id, tries=0, pause=PAUSES[0] if doubts.left else _after(run), trouble=None)
+    return _said(run)
+
+
+def _said(run: dict[str, Any]) -> Said:
+    """Return what a run found, in words: how many lines have which name."""
+    names = [f"{part['count']} {name}" for name, part in run["summary"]["categories"].items() if part["count"]]
+    return Said(", ".join(names) or "no lines to compare")
+
+
+def _after(run: dict[str, Any]) -> timedelta | None:
+    """When to try again after a run; ``None``: not without a reason."""
+    return EXPECTING if run["summary"]["categories"]["expected"]["count"] else None
+
+
+def _pause(tries: int) -> timedelta:
+    return PAUSES[min(tries, len(PAUSES)) - 1]
+
+
+async def _begin(settlement_id: str) -> int | None:
+    async with transaction(Role.WORKER) as connection:
+        parameters = {"id": settlement_id, "pause": PAUSES[0], "pauses": list(PAUSES)}
+        return (await connection.execute(_TRY, parameters)).scalar_one_or_none()
+
+
+async def _end(settlement_id: str, *, tries: int, pause: timedelta | None, trouble: str | None) -> None:
+    async with transaction(Role.WORKER) as connection:
+        written = {"tries": tries, "pause": pause, "trouble": trouble}
+        await connection.execute(_DONE, {"id": settlement_id, **written})

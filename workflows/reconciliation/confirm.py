@@ -1,0 +1,85 @@
+"""Confirm: a person says that a line of an uploaded statement is right about a payment or refund whose outcome is unknown.
+
+| the line                                                       | then                                                   |
+|----------------------------------------------------------------|--------------------------------------------------------|
+| agrees with the last attempt of an open payment or refund      | completed, as if the provider had answered an inquiry  |
+| disagrees with it (amount, fee, currency, time, reference)     | 409 names what disagrees                               |
+| is about one that is final                                     | 409: link to it                                        |
+| says that nothing was charged (a charge and its reversal)      | 409: a file is no proof of that                        |
+| is about one that a worker is asking about right now           | 409: try again in a moment                             |
+
+The caller holds the settlement's lock.
+"""
+
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.bills.lock import lock_all
+from workflows.database.engines import Role, act_as
+from workflows.reconciliation.apply_evidence import Told, apply_evidence
+from workflows.reconciliation.correctable import refused
+from workflows.reconciliation.quoted import OPEN
+from workflows.reconciliation.reported_lines import told_lines
+from workflows.tenants.actor import Hand
+
+_ENTITY = {
+    "payment": text("""
+        SELECT p.id, p.id AS payment_id, p.bill_id, p.provider, p.status FROM payment_attempts a
+        JOIN payments p ON p.id = a.payment_id WHERE a.reference = :reference AND p.store_id = :store_id
+    """),
+    "refund": text("""
+        SELECT r.id, r.payment_id, p.bill_id, r.provider, r.status FROM refund_attempts a
+        JOIN refunds r ON r.id = a.refund_id JOIN payments p ON p.id = r.payment_id
+        WHERE a.reference = :reference AND r.store_id = :store_id
+    """),
+}
+_STATEMENT = text("""
+    SELECT id AS statement_id, provider, created_at AS stored_at, source = 'api' AS is_fetched FROM statements
+    WHERE settlement_id = :id AND provider = :provider ORDER BY number DESC LIMIT 1
+""")
+
+
+async def confirm_outcome(
+    connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any], *, hand: Hand
+) -> str:
+    """Complete the payment or refund that the break's line is about, and return its id. Raises the 409s of the table."""
+    line = found["their_line"]
+    if found["our_line"] or not line or not line["moved"] or line["kind"] not in _ENTITY or not line["our_reference"]:
+        raise refused("The line is not about a payment or refund whose outcome is unknown")
+    await act_as(connection, Role.WORKER)
+    told = await _told(connection, found, settlement)
+    entity = line["kind"]
+    done = await apply_evidence(
+        connection, entity, [told], locking=lock_all, by=f"api for {hand.id}", is_confirmed=True
+    )
+    await act_as(connection, Role.CALLER)
+    if not done:
+        raise refused(f"{told.id} is being asked about right now, or is sent again; try again in a moment")
+    if done[0].issue or done[0].status is None:
+        raise refused(f"{done[0].issue or 'The line says nothing new'}; {told.id} stays as it is")
+    return told.id
+
+
+async def _told(connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any]) -> Told:
+    line = found["their_line"]
+    wanted = {"reference": line["our_reference"], "store_id": settlement["store_id"]}
+    entity = (await connection.execute(_ENTITY[line["kind"]], wanted)).mappings().one_or_none()
+    if entity is None or entity["provider"] != found["provider"]:
+        raise refused(f"{line['our_reference']} is not an attempt of this store at {found['provider']}")
+    if entity["status"] not in OPEN:
+        raise refused(f"{entity['id']} is {entity['status']}; link to it if it moved money")
+    wanted = {"id": settlement["id"], "provider": found["provider"]}
+    statement = (await connection.execute(_STATEMENT, wanted)).mappings().one()
+    if statement["statement_id"] != line["statement_id"]:
+        raise refused("A newer statement was not compared yet; reconcile again")
+    lines = await told_lines(connection, [statement["statement_id"]], [line["our_reference"]])
+    of_entity = {name: entity[name] for name in ("id", "payment_id", "bill_id")}
+    return Told(
+        **of_entity,
+        **statement,
+        reference=line["our_reference"],
+        settlement=settlement,
+        lines=lines[statement["statement_id"], line["our_reference"]],
+    )

@@ -1,0 +1,171 @@
+"""Decide whether a correction may be booked for a break: never for money that our books have, or will have.
+
+| what the break's line quotes                                 | ``adjust`` and ``write_off``                     |
+|--------------------------------------------------------------|--------------------------------------------------|
+| nothing of ours, or a payment that moved no money            | allowed                                          |
+| a payment or refund that is not final                        | 409: wait; it is compared again when it is final |
+| one completed and in this settlement (a pair, a second line) | allowed: the difference is not in the books      |
+| a refund of this settlement that no line of theirs is about  | 409: link to it                                  |
+| one completed elsewhere, in any store and period             | 409: link to it                                  |
+| the same, taken out of our books by an earlier correction    | allowed: the books no longer have it             |
+| nothing of ours, but it was booked for another settlement    | 409: ignore it, with that as the reason          |
+| ours alone, but another settlement's statement reported it   | 409: link to the break there                     |
+| ours alone, and no statement of its provider was compared    | 409: upload the statement                        |
+
+The caller holds the settlement's lock and has read the break under it. A final status never changes, and what is not final is
+refused, so nothing that a payment does meanwhile makes a decision wrong.
+"""
+
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.errors import Detail, InvalidStatusTransition
+from workflows.reconciliation.quoted import REPEATED_REFERENCES, Quoted, find_quoted, refunds_of
+
+_REPORTED = text("""
+    -- reported: breaks without a line of ours in the last runs of the store's other settlements around this one
+    SELECT b.id, b.settlement_id FROM settlements s
+    JOIN breaks b ON b.settlement_id = s.id
+    WHERE s.store_id = :store_id AND s.id <> :id AND s.end_at > CAST(:start_at AS timestamptz) - interval '31 days'
+      AND s.start_at < CAST(:end_at AS timestamptz) + interval '31 days'
+      AND b.provider = :provider AND b.our_line IS NULL AND b.resolution IS DISTINCT FROM 'adjust'
+      AND b.resolution IS DISTINCT FROM 'write_off' AND b.difference = -CAST(:difference AS bigint)
+      AND (b.our_reference = :our_reference OR b.provider_reference = :provider_reference)
+      AND b.run = (SELECT max(number) FROM reconciliation_runs r WHERE r.settlement_id = s.id)
+    LIMIT 1
+""")
+_ALONE = text("""
+    -- alone: refunds of this settlement that no line of its statements is about, and no break was linked to
+    SELECT r.id FROM refunds r WHERE r.id = ANY(:refunds)
+      AND NOT EXISTS (SELECT FROM reconciliation_runs n JOIN statement_lines l ON l.statement_id = ANY (n.statement_ids)
+                      WHERE n.settlement_id = :id AND n.number = :run AND l.kind = 'refund' AND l.is_settled
+                        AND (split_part(l.our_reference, ':', 1) = r.id OR l.provider_reference = r.provider_reference))
+      AND NOT EXISTS (SELECT FROM breaks b WHERE b.settlement_id = :id AND b.run = :run AND b.id <> :break_id
+                      AND b.resolution = 'link' AND (b.reference = r.id OR b.entity_id = r.id))
+""")
+_ONE_CORRECTION = text("SELECT pg_advisory_xact_lock(hashtextextended('correct ' || :merchant_id || :provider, 0))")
+_BOOKED = text("""
+    -- booked: a correction that stands, for the same line of theirs in a file of another settlement. Where references are used
+    -- again, the line has the same amount, and no other day.
+    SELECT b.id, b.settlement_id FROM settlements s
+    JOIN breaks b ON b.settlement_id = s.id
+    JOIN settlement_lines l ON l.kind = 'adjustment' AND l.entity_id = coalesce(b.reference, b.other_reference)
+    WHERE s.merchant_id = :merchant_id AND s.id <> :id AND s.end_at > CAST(:start_at AS timestamptz) - interval '31 days'
+      AND s.start_at < CAST(:end_at AS timestamptz) + interval '31 days'
+      AND b.provider = :provider AND b.kind = :kind AND b.our_line IS NULL AND b.resolution IN ('adjust', 'write_off')
+      AND (b.our_reference = :our_reference OR b.provider_reference = :provider_reference)
+      AND l.amount = CASE WHEN b.reference IS NOT NULL THEN b.fee_difference - b.difference
+          ELSE CAST(b.their_line ->> 'amount' AS bigint) - coalesce(CAST(b.their_line ->> 'fee' AS bigint), 0) END
+      AND (NOT :is_repeating OR (
+          CAST(b.their_line ->> 'amount' AS bigint) = :amount
+          AND coalesce(b.their_line ->> 'occurred_at' = :occurred_at, true)
+          AND coalesce(b.their_line ->> 'occurred_on' = :occurred_on, true)))
+    LIMIT 1
+""")
+_TOLD_HERE = text("""
+    -- told here: an open break of this settlement for a line of theirs alone, of this amount, under the sale of the refund
+    SELECT b.id FROM settlement_lines l JOIN payments p ON p.id = l.payment_id
+    JOIN breaks b ON b.settlement_id = :id AND b.run = :run
+    WHERE l.kind = 'refund' AND l.entity_id = :entity_id AND b.our_line IS NULL AND b.resolution IS NULL
+      AND b.difference = -CAST(:difference AS bigint)
+      AND (split_part(b.our_reference, ':', 1) = p.id OR b.provider_reference = p.provider_reference)
+    ORDER BY b.id LIMIT 1
+""")
+_WAS_COMPARED = text("""
+    SELECT EXISTS (SELECT FROM reconciliation_runs r JOIN statements t ON t.id = ANY (r.statement_ids)
+                   WHERE r.settlement_id = :id AND r.number = :run AND t.provider = :provider)
+""")
+
+
+async def quoted_elsewhere(
+    connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any]
+) -> list[Quoted]:
+    """Return the quoted payments and refunds outside this settlement that are open or have moved money."""
+    theirs, ours = found["their_line"], found["our_line"]
+    quoted: list[Quoted] = []
+    if theirs and theirs["moved"]:
+        quoted = await find_quoted(connection, theirs, provider=found["provider"], settlement=settlement)
+        quoted = [one for one in quoted if one.by_our_reference or _is_meant(one, found, theirs)]
+    if ours and found["category"] == "status_mismatch" and found["kind"] == "payment":
+        # They undid it: perhaps by a refund of ours, which is or will be a line of another period.
+        quoted += await refunds_of(connection, [ours["entity_id"]], amount=-ours["amount"], settlement=settlement)
+    quoted = [one for one in quoted if one.id != (ours and ours["entity_id"])]
+    here = [one.id for one in quoted if one.kind == "refund" and one.settlement_id == settlement["id"]]
+    facts = {"id": settlement["id"], "run": found["run"], "break_id": found["id"], "refunds": here}
+    alone = set((await connection.execute(_ALONE, facts)).scalars()) if here else set()
+    return [
+        one
+        for one in quoted
+        if one.is_open or (one.has_moved and (one.settlement_id != settlement["id"] or one.id in alone))
+    ]
+
+
+def _is_meant(one: Quoted, found: dict[str, Any], theirs: dict[str, Any]) -> bool:
+    """Return whether the provider's reference alone identifies this payment or refund."""
+    is_unique = found["our_line"] is None and one.provider not in REPEATED_REFERENCES
+    return is_unique or (one.amount, one.currency) == (theirs["amount"], theirs["currency"])
+
+
+async def require_correctable(
+    connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any]
+) -> str | None:
+    """Raise ``InvalidStatusTransition`` if a correction must not be booked; else return the payment that it is about."""
+    quoted = await quoted_elsewhere(connection, found, settlement)
+    refuse_open(quoted)
+    held = [one for one in quoted if one.is_held]
+    if held:
+        raise refused(
+            f"The line quotes {held[0].id}, which is {held[0].status} and in our books"
+            f" ({held[0].settlement_id or 'in the next settlement'}); link to it"
+        )
+    if found["our_line"] and not found["their_line"]:
+        await _refuse_unreported(connection, found, settlement)
+    if found["their_line"] and not found["our_line"]:
+        await _refuse_booked(connection, found, settlement)
+    return quoted[0].payment_id if quoted else None
+
+
+def refuse_open(quoted: list[Quoted]) -> None:
+    """Raise ``InvalidStatusTransition`` if one of ``quoted`` is not final."""
+    waiting = next((one for one in quoted if one.is_open), None)
+    if waiting:
+        raise refused(
+            f"The line quotes {waiting.id}, which is {waiting.status}. Wait until it is final; this settlement is then"
+            " compared again automatically. If the line is right, confirm the outcome (resolution confirm)"
+        )
+
+
+async def _refuse_unreported(connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any]) -> None:
+    facts = {name: found[name] for name in ("provider", "our_reference", "provider_reference", "difference", "run")}
+    place = {name: settlement[name] for name in ("id", "store_id", "start_at", "end_at")}
+    reported = (await connection.execute(_REPORTED, {**facts, **place})).mappings().one_or_none()
+    if reported:
+        raise refused(f"A statement of {reported['settlement_id']} reported it; link to its break {reported['id']}")
+    ours = {"entity_id": found["our_line"]["entity_id"]}
+    told = (await connection.execute(_TOLD_HERE, {**facts, **place, **ours})).scalar_one_or_none()
+    if told:
+        raise refused(f"The statement reports a refund of this sale; link to its break {told}")
+    if not (await connection.execute(_WAS_COMPARED, {**facts, **place})).scalar_one():
+        raise refused(f"No statement of {found['provider']} was compared; upload one and reconcile again")
+
+
+async def _refuse_booked(connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any]) -> None:
+    """Raise if the same line, from a file of several days or stores, was already booked for another settlement."""
+    facts = {name: found[name] for name in ("provider", "kind", "our_reference", "provider_reference")}
+    line = {name: found["their_line"][name] for name in ("amount", "occurred_at", "occurred_on")}
+    place = {name: settlement[name] for name in ("id", "merchant_id", "start_at", "end_at")}
+    await connection.execute(_ONE_CORRECTION, {name: {**facts, **place}[name] for name in ("merchant_id", "provider")})
+    is_repeating = found["provider"] in REPEATED_REFERENCES
+    parameters = {**facts, **line, **place, "is_repeating": is_repeating}
+    booked = (await connection.execute(_BOOKED, parameters)).mappings().one_or_none()
+    if booked:
+        raise refused(
+            f"The same line was booked for {booked['settlement_id']} ({booked['id']}); ignore it here for that reason"
+        )
+
+
+def refused(issue: str) -> InvalidStatusTransition:
+    """Return the error for a resolution that is not allowed now; ``issue`` says what to do."""
+    return InvalidStatusTransition(Detail("resolution", issue), message="This break cannot be resolved in this way")

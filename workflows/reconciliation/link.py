@@ -1,0 +1,146 @@
+"""Check a link of a break: its target must exist, have moved money, explain this break, and explain no other.
+
+| the other end is                                   | then                                                         |
+|----------------------------------------------------|--------------------------------------------------------------|
+| the break itself, or the payment of its own line   | 422                                                          |
+| a break of this settlement's last run that is open | both end                                                     |
+| a break of another settlement, open likewise       | both end, each settlement with its own                       |
+| one there that was linked to this break's payment  | this one ends: the other end of the same story               |
+| a payment or refund that is not final              | 409: wait                                                    |
+| one that failed or was cancelled                   | 422: it explains no money                                    |
+| one that another break is linked to                | 422: it explains one difference only                         |
+| one of this settlement                             | 422 if it has an open break here (link to that); else a note |
+
+A difference in store, provider, currency or sum needs a ``note`` that explains it. A line that quotes a completed payment of
+ours can only be linked to that payment.
+"""
+
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.errors import Detail, InvalidRequest
+from workflows.reconciliation.correctable import quoted_elsewhere, refuse_open, refused
+from workflows.reconciliation.queries import one_break
+from workflows.reconciliation.quoted import MOVED, OPEN
+from workflows.tenants.caller import Caller
+from workflows.tenants.scope import OWN, own
+
+_TARGET = text(f"""
+    SELECT 'payment' AS kind, id, store_id, provider, currency, status, settlement_id, amount + tip_amount AS amount, fee
+    FROM payments WHERE id = :id AND {OWN}
+    UNION ALL
+    SELECT 'refund', id, store_id, provider, currency, status, settlement_id, -amount, fee
+    FROM refunds WHERE id = :id AND {OWN}
+""")
+_ONE_LINK = text("SELECT pg_advisory_xact_lock(hashtextextended('link to ' || CAST(:id AS text), 0))")
+_LINKED = text("""
+    -- linked: another break that its settlement's last run still found
+    SELECT b.id FROM breaks b WHERE b.reference = :id AND b.resolution IN ('link', 'confirm') AND b.id <> :break_id
+      AND b.run = (SELECT max(number) FROM reconciliation_runs r WHERE r.settlement_id = b.settlement_id) LIMIT 1
+""")
+_OPEN_HERE = text("""
+    SELECT id FROM breaks
+    WHERE settlement_id = :settlement_id AND run = :run AND entity_id = :id AND resolution IS NULL LIMIT 1
+""")
+_LAST_RUN = text("SELECT coalesce(max(number), 0) FROM reconciliation_runs WHERE settlement_id = :id")
+
+
+async def last_run(connection: AsyncConnection, settlement_id: str) -> int:
+    """Return the number of the settlement's last run, 0 before the first."""
+    number: int = (await connection.execute(_LAST_RUN, {"id": settlement_id})).scalar_one()
+    return number
+
+
+async def check_link(
+    connection: AsyncConnection,
+    found: dict[str, Any],
+    settlement: dict[str, Any],
+    *,
+    reference: str,
+    note: str | None,
+    caller: Caller,
+) -> list[str]:
+    """Return the other breaks that the link ends: one, or none. Raises the errors of the table above."""
+    is_alone = found["our_line"] is None
+    quoted = await quoted_elsewhere(connection, found, settlement) if is_alone else []
+    refuse_open(quoted)
+    only = {one.id for one in quoted if one.is_held}
+    if reference.startswith("brk_"):
+        other = await one_break(connection, reference, caller)
+        _require_named(only, other["entity_id"])
+        return await _check_break(connection, found, other, note=note)
+    _require_named(only, reference)
+    await connection.execute(_ONE_LINK, {"id": reference})
+    target = (await connection.execute(_TARGET, {"id": reference, **own(caller)})).mappings().one_or_none()
+    if target is None:
+        raise InvalidRequest(Detail("reference", "Must be a break, payment or refund that you may see"))
+    await _check_target(connection, found, dict(target), note=note)
+    return []
+
+
+def _require_named(only: set[str], entity_id: str | None) -> None:
+    if only and entity_id not in only:
+        raise InvalidRequest(Detail("reference", f"The line quotes {', '.join(sorted(only))}; link to that"))
+
+
+async def _check_break(
+    connection: AsyncConnection, found: dict[str, Any], other: dict[str, Any], *, note: str | None
+) -> list[str]:
+    if other["id"] == found["id"]:
+        raise InvalidRequest(Detail("reference", "Must be another break"))
+    if other["run"] != await last_run(connection, other["settlement_id"]):
+        raise InvalidRequest(Detail("reference", "Must be a break of its settlement's last run"))
+    own_entity = found["entity_id"]
+    is_named = other["resolution"] in ("link", "confirm")
+    is_other_end = is_named and own_entity is not None and other["reference"] == own_entity
+    if other["resolution"] is not None and not is_other_end:
+        raise InvalidRequest(Detail("reference", f"That break is already resolved: {other['resolution']}"))
+    differing = [name for name in ("store_id", "provider", "currency") if other[name] != found[name]]
+    if other["difference"] + found["difference"] or other["fee_difference"] + found["fee_difference"]:
+        differing.append("sum")
+    _require_note(differing, note)
+    return [] if is_other_end else [other["id"]]
+
+
+async def _check_target(
+    connection: AsyncConnection, found: dict[str, Any], target: dict[str, Any], *, note: str | None
+) -> None:
+    if target["id"] == found["entity_id"]:
+        raise InvalidRequest(Detail("reference", f"Must not be the {target['kind']} of this break itself"))
+    if target["status"] in OPEN:
+        raise refused(f"{target['id']} is {target['status']}; wait until it is final")
+    if target["status"] not in MOVED:
+        raise InvalidRequest(
+            Detail("reference", f"{target['id']} is {target['status']} and moved no money; link to one that did")
+        )
+    facts = {"id": target["id"], "break_id": found["id"]}
+    linked = (await connection.execute(_LINKED, facts)).scalar_one_or_none()
+    if linked:
+        raise InvalidRequest(Detail("reference", f"{target['id']} already explains another break: {linked}"))
+    differing = [name for name in ("store_id", "provider") if target[name] != found[name]]
+    currency, amount = _sum_of(found)
+    differing += ["currency"] if target["currency"] != currency else []
+    differing += ["sum"] if amount + target["amount"] else []
+    if target["settlement_id"] == found["settlement_id"]:
+        here = {"settlement_id": found["settlement_id"], "run": found["run"], "id": target["id"]}
+        broken = (await connection.execute(_OPEN_HERE, here)).scalar_one_or_none()
+        if broken:
+            raise InvalidRequest(Detail("reference", f"{target['id']} has a break of its own; link to {broken}"))
+        differing.append("line of the statement, with which it was compared")
+    _require_note(differing, note)
+
+
+def _sum_of(found: dict[str, Any]) -> tuple[str, int]:
+    """Return the currency and the amount of a break: ours minus theirs, in their currency if there is no line of ours."""
+    theirs = found["their_line"]
+    if found["our_line"] is None and theirs:
+        return theirs["currency"], -theirs["amount"] if theirs["moved"] else 0
+    return found["currency"], found["difference"]
+
+
+def _require_note(differing: list[str], note: str | None) -> None:
+    if differing and not note:
+        words = ", ".join(name.removesuffix("_id") for name in differing)
+        raise InvalidRequest(Detail("note", f"Explain why they are the same although they differ in: {words}"))

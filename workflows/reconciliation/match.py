@@ -1,0 +1,262 @@
+"""Match: lay a settlement's lines beside the provider's and name every line, in a dozen statements over whole sets.
+
+| statement       | what                                                                                              |
+|-----------------|---------------------------------------------------------------------------------------------------|
+| ours, theirs    | the lines to compare, numbered by what they say: the order of a file decides nothing               |
+| undo            | a charge and its reversal on one statement: neither moved money                                   |
+| pass 1 to 4     | pairs: by our reference, then by the provider's; each time those that agree in amount first        |
+| recall          | which of their lines that are left are attempts we know, and how those ended                       |
+| judge           | one of the eleven categories for each (``categories``)                                            |
+
+Within a key, the n-th of ours goes with the n-th of theirs. Tables of the transaction rather than one long statement: the
+planner then knows how much there is, and a million lines are hashed and not looped over.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.reconciliation.classify import judge_lines
+from workflows.reconciliation.quoted import REPEATED_REFERENCES
+from workflows.reconciliation.uncompared import IS_COMPARED
+from workflows.zones import sql_zone
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The input of a comparison: a settlement's row, its statements with their providers, the providers that are expected to
+    report, those that send the store nothing, and how many hours after a payment a provider may still report it."""
+
+    settlement: dict[str, Any]
+    statement_ids: list[str]
+    stated: list[str]
+    providers: list[str]
+    silent: list[str]
+    is_accepted: bool
+    sla_hours: dict[str, float]
+    date_tolerance_minutes: float
+
+    def parameters(self) -> dict[str, Any]:
+        """The parameters that the statements below share."""
+        names = ("id", "store_id", "currency")
+        return {
+            **{name: self.settlement[name] for name in names},
+            "time_zone": sql_zone(self.settlement["time_zone"], near=self.settlement["start_at"]),
+            "statements": self.statement_ids,
+            "providers": self.providers,
+            "stated": self.stated,
+            "silent": self.silent,
+            "is_accepted": self.is_accepted,
+            "sla_hours": orjson.dumps(self.sla_hours).decode(),
+            "date_tolerance": self.date_tolerance_minutes,
+        }
+
+
+_TABLES = """
+    CREATE TEMPORARY TABLE ours (
+        id bigint GENERATED ALWAYS AS IDENTITY, kind text, provider text, entity_id text, our_reference text,
+        provider_reference text, amount bigint, currency text, fee bigint, occurred_at timestamptz, business_date date
+    ) ON COMMIT DROP;
+    CREATE TEMPORARY TABLE theirs (
+        id bigint GENERATED ALWAYS AS IDENTITY, kind text, provider text, statement_id text, line_number integer,
+        our_reference text, provider_reference text, amount bigint, currency text, fee bigint, occurred_at timestamptz,
+        occurred_on date, has_moved boolean, waits_for text
+    ) ON COMMIT DROP;
+    CREATE TEMPORARY TABLE pairs (our_id bigint, their_id bigint) ON COMMIT DROP;
+    CREATE TEMPORARY TABLE judged (
+        category text, our_id bigint, their_id bigint, our_amount bigint, their_amount bigint, our_fee bigint,
+        their_fee bigint
+    ) ON COMMIT DROP
+"""
+_OURS = text(f"""
+    -- ours: adjustments are corrections of ours and cash is in the drawer; no provider reports either. If a person
+    -- accepts it (``uncompared``), lines without a statement are left out.
+    INSERT INTO ours (kind, provider, entity_id, our_reference, provider_reference, amount, currency, fee, occurred_at,
+                      business_date)
+    SELECT kind, provider, entity_id, our_reference, provider_reference, amount, currency, fee, occurred_at, business_date
+    FROM settlement_lines
+    WHERE settlement_id = :id AND store_id = :store_id AND kind <> 'adjustment' AND {IS_COMPARED}
+    ORDER BY entity_id, kind
+""")
+_THEIRS = text("""
+    INSERT INTO theirs (kind, provider, statement_id, line_number, our_reference, provider_reference, amount, currency,
+                        fee, occurred_at, occurred_on, has_moved)
+    SELECT l.kind, s.provider, l.statement_id, l.line_number, l.our_reference, l.provider_reference, l.amount, l.currency,
+           l.fee, l.occurred_at, l.occurred_on, l.is_settled
+    FROM statements s JOIN statement_lines l ON l.statement_id = s.id
+    WHERE s.id = ANY(:statements)
+    ORDER BY l.our_reference, l.provider_reference, s.provider, l.kind, l.is_settled DESC, l.amount, l.currency, l.fee,
+             l.occurred_at, l.occurred_on, l.line_number
+""")
+_UNDO = text("""
+    -- undo: the n-th reversal of a charge takes back the n-th charge of the same amount under the same reference
+    WITH reversals AS (
+        SELECT id, provider, coalesce(our_reference, provider_reference) AS reference, currency, -amount AS amount,
+               row_number() OVER (PARTITION BY provider, coalesce(our_reference, provider_reference), currency, amount
+                                  ORDER BY id) AS n
+        FROM theirs WHERE kind = 'reversal' AND has_moved
+    ), charges AS (
+        SELECT id, provider, coalesce(our_reference, provider_reference) AS reference, currency, amount,
+               row_number() OVER (PARTITION BY provider, coalesce(our_reference, provider_reference), currency, amount
+                                  ORDER BY id DESC) AS n
+        FROM theirs WHERE kind = 'payment' AND has_moved
+             AND coalesce(our_reference, provider_reference) IN (SELECT reference FROM reversals)
+    ), undone AS (
+        SELECT r.id AS reversal_id, c.id AS charge_id
+        FROM reversals r JOIN charges c USING (provider, reference, currency, amount, n)
+    )
+    UPDATE theirs SET has_moved = false FROM undone WHERE theirs.id IN (reversal_id, charge_id)
+""")
+
+_PAIR_UP = """
+    -- pair up: within a key, the n-th of ours with the n-th of theirs
+    WITH o AS (
+        SELECT id, {keys}, row_number() OVER (PARTITION BY {keys} ORDER BY id) AS n
+        FROM (SELECT *, amount AS moved FROM {ours}) rows WHERE {reference} IS NOT NULL
+    ), t AS (
+        SELECT id, {keys}, row_number() OVER (PARTITION BY {keys} ORDER BY has_moved DESC, id) AS n
+        FROM (SELECT *, CASE WHEN has_moved THEN amount END AS moved FROM {theirs}) rows
+        WHERE {reference} IS NOT NULL AND kind <> 'reversal' AND {condition}
+    )
+    INSERT INTO pairs SELECT o.id, t.id FROM o JOIN t USING ({keys}, n)
+"""
+_OUR_REFERENCE, _THEIR_REFERENCE = "our_reference", "provider_reference"
+_AGREEING = "provider, kind, {reference}, currency, moved"
+_ANY = "provider, kind, {reference}"
+
+
+def _pass(reference: str, keys: str, *, ours: str, theirs: str, condition: str = "true") -> Any:
+    """The statement of one pass over the lines of ``ours`` and ``theirs``."""
+    keys = keys.format(reference=reference)
+    return text(_PAIR_UP.format(reference=reference, keys=keys, ours=ours, theirs=theirs, condition=condition))
+
+
+_FIRST_PASS = _pass(_OUR_REFERENCE, _AGREEING, ours="ours", theirs="theirs")
+_REST = """
+    CREATE TEMPORARY TABLE our_rest ON COMMIT DROP AS
+        SELECT * FROM ours o WHERE NOT EXISTS (SELECT FROM pairs p WHERE p.our_id = o.id);
+    CREATE TEMPORARY TABLE their_rest ON COMMIT DROP AS
+        SELECT *, CAST(NULL AS text) AS known, CAST(NULL AS text) AS elsewhere FROM theirs t
+        WHERE NOT EXISTS (SELECT FROM pairs p WHERE p.their_id = t.id)
+"""
+_LATER_PASSES = (
+    _pass(_OUR_REFERENCE, _ANY, ours="our_rest", theirs="their_rest"),
+    # A reference that we know says who it is about, whatever the provider's own says.
+    _pass(_THEIR_REFERENCE, _AGREEING, ours="our_rest", theirs="their_rest", condition="known IS NULL"),
+    _pass(_THEIR_REFERENCE, _ANY, ours="our_rest", theirs="their_rest", condition="known IS NULL"),
+)
+_SHRINK = (
+    text("DELETE FROM our_rest o USING pairs p WHERE p.our_id = o.id"),
+    text("DELETE FROM their_rest t USING pairs p WHERE p.their_id = t.id"),
+)
+_RECALL = (
+    text("""
+        -- recall: attempts of this store that their lines quote; one that succeeded is in another period's line, or will be
+        UPDATE their_rest t
+        SET known = CASE WHEN a.outcome = 'succeeded' AND p.status IN ('completed', 'refunded') THEN 'moved' ELSE 'other' END
+        FROM payment_attempts a JOIN payments p ON p.id = a.payment_id
+        WHERE t.kind <> 'refund' AND a.reference = t.our_reference AND a.store_id = :store_id
+    """),
+    text("""
+        UPDATE their_rest t
+        SET known = CASE WHEN a.outcome = 'succeeded' AND r.status = 'completed' THEN 'moved' ELSE 'other' END
+        FROM refund_attempts a JOIN refunds r ON r.id = a.refund_id
+        WHERE t.kind = 'refund' AND a.reference = t.our_reference AND a.store_id = :store_id
+    """),
+    text("""
+        UPDATE their_rest t SET known = 'moved' FROM ours o
+        WHERE t.known IS NULL AND o.our_reference = t.our_reference AND o.provider = t.provider
+          AND o.kind = CASE t.kind WHEN 'refund' THEN 'refund' ELSE 'payment' END
+    """),
+)
+_FIRST_ID = "'{prefix}_' || lpad(to_hex(CAST(extract(epoch FROM {at}) * 1000 AS bigint)), 12, '0')"
+
+
+def _around(entity: str, prefix: str) -> str:
+    """Return the condition that an entity was created around the settlement ``s``: ids begin with their timestamp."""
+    since = _FIRST_ID.format(prefix=prefix, at="s.start_at - interval '31 days'")
+    until = _FIRST_ID.format(prefix=prefix, at="s.end_at + interval '31 days'")
+    return f"{entity}.id BETWEEN {since} AND {until}"
+
+
+_RECALL_ELSEWHERE = text(f"""
+    -- recall elsewhere: lines that quote no reference of ours, by the provider's; ids begin with their instant
+    UPDATE their_rest t SET elsewhere = e.known
+    FROM settlements s, LATERAL (
+        SELECT p.provider, p.provider_reference, 'payment' AS kind, max(CASE WHEN p.status IN ('completed', 'refunded')
+            THEN 'moved' ELSE 'other' END) AS known
+        FROM payments p WHERE p.store_id = s.store_id AND {_around("p", "pay")}
+          AND p.provider_reference IS NOT NULL AND p.settlement_id IS DISTINCT FROM s.id GROUP BY 1, 2
+        UNION ALL
+        SELECT r.provider, r.provider_reference, 'refund', max(CASE WHEN r.status = 'completed' THEN 'moved' ELSE 'other' END)
+        FROM refunds r WHERE r.store_id = s.store_id AND {_around("r", "rfd")}
+          AND r.provider_reference IS NOT NULL AND r.settlement_id IS DISTINCT FROM s.id GROUP BY 1, 2
+    ) e
+    WHERE s.id = :id AND t.known IS NULL AND t.provider_reference = e.provider_reference AND t.provider = e.provider
+      AND t.kind = e.kind AND NOT (t.provider = ANY(:repeating))
+""")
+_WAITING_ELSEWHERE = tuple(
+    text(f"""
+        -- waiting elsewhere: likewise, by the provider's reference
+        UPDATE theirs t SET waits_for = e.id
+        FROM settlements s JOIN {entity}s e ON e.store_id = s.store_id AND {_around("e", prefix)}
+        JOIN their_rest rest ON rest.provider_reference = e.provider_reference AND rest.provider = e.provider
+        WHERE s.id = :id AND t.id = rest.id AND rest.has_moved AND rest.elsewhere = 'other'
+          AND e.status IN ('pending', 'processing')
+    """)
+    for entity, prefix in (("payment", "pay"), ("refund", "rfd"))
+)
+_SOME_UNKNOWN = text("""
+    SELECT EXISTS (SELECT FROM their_rest WHERE known IS NULL AND provider_reference IS NOT NULL AND has_moved)
+""")
+_WAITING = tuple(
+    text(f"""
+        -- waiting: payments and refunds that their lines quote and that are not final yet
+        UPDATE theirs t SET waits_for = e.id
+        FROM their_rest rest LEFT JOIN {entity}_attempts a ON a.reference = rest.our_reference
+        JOIN {entity}s e ON e.id = coalesce(a.{entity}_id, split_part(rest.our_reference, ':', 1))
+        WHERE t.id = rest.id AND rest.has_moved AND e.store_id = :store_id AND e.status IN ('pending', 'processing')
+    """)
+    for entity in ("payment", "refund")
+)
+
+
+async def match_lines(connection: AsyncConnection, comparison: Comparison) -> None:
+    """Leave the tables ``ours``, ``theirs`` and ``judged`` in this transaction: each line once, with its category."""
+    parameters = comparison.parameters()
+    await _run(connection, _TABLES)
+    await connection.execute(_OURS, parameters)
+    await connection.execute(_THEIRS, parameters)
+    await _run(connection, "ANALYZE ours; ANALYZE theirs")
+    await connection.execute(_UNDO)
+    await connection.execute(_FIRST_PASS)
+    await _run(connection, "ANALYZE pairs")
+    await _run(connection, _REST)
+    await _run(connection, "ANALYZE our_rest; ANALYZE their_rest")
+    await connection.execute(_LATER_PASSES[0])
+    await _shrink(connection)
+    for statement in _RECALL:
+        await connection.execute(statement, parameters)
+    for statement in _LATER_PASSES[1:]:
+        await connection.execute(statement)
+        await _shrink(connection)
+    if (await connection.execute(_SOME_UNKNOWN)).scalar_one():
+        await connection.execute(_RECALL_ELSEWHERE, {**parameters, "repeating": sorted(REPEATED_REFERENCES)})
+        for statement in _WAITING_ELSEWHERE:
+            await connection.execute(statement, parameters)
+    for statement in _WAITING:
+        await connection.execute(statement, parameters)
+    await judge_lines(connection, parameters)
+
+
+async def _shrink(connection: AsyncConnection) -> None:
+    for statement in _SHRINK:
+        await connection.execute(statement)
+
+
+async def _run(connection: AsyncConnection, statements: str) -> None:
+    for statement in statements.split(";"):
+        await connection.execute(text(statement))

@@ -1,0 +1,122 @@
+"""The rows of reconciliation: numbered runs, the breaks they found, and when to try again."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from workflows.database.engines import Base
+from workflows.database.mixins import INSTANT
+
+
+class ReconciliationRun(Base):
+    """A comparison of a settlement with the statements that counted then, and what it added up to."""
+
+    __tablename__ = "reconciliation_runs"
+
+    settlement_id: Mapped[str] = mapped_column(
+        Text, ForeignKey("settlements.id", name="reconciliation_runs_settlement_fk"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True)
+    merchant_id: Mapped[str] = mapped_column(Text)
+    store_id: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime] = mapped_column(INSTANT)
+    caller_type: Mapped[str] = mapped_column(Text)
+    caller_id: Mapped[str] = mapped_column(Text)
+    statement_ids: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    summary: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class Break(Base):
+    """A difference. ``identity`` says what differs and by how much; ``run`` is the last run that saw it.
+
+    ``waits_for`` is the payment or refund that its line quotes and that was not final then; ``other_reference`` the adjustment
+    in the currency of their line, where that is another than the settlement's.
+    """
+
+    __tablename__ = "breaks"
+    __table_args__ = (
+        UniqueConstraint("settlement_id", "identity", name="breaks_identity_key"),
+        Index("breaks_by_settlement", "settlement_id", "id"),
+        Index(
+            "breaks_waiting",
+            "settlement_id",
+            postgresql_where=text("waits_for IS NOT NULL AND resolution IS NULL"),
+        ),
+        Index("breaks_by_reference", "reference", postgresql_where=text("reference IS NOT NULL")),
+    )
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    merchant_id: Mapped[str] = mapped_column(Text)
+    store_id: Mapped[str] = mapped_column(Text)
+    settlement_id: Mapped[str] = mapped_column(Text, ForeignKey("settlements.id", name="breaks_settlement_fk"))
+    identity: Mapped[str] = mapped_column(Text)
+    run: Mapped[int]
+    category: Mapped[str] = mapped_column(Text)
+    provider: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)
+    entity_id: Mapped[str | None] = mapped_column(Text)
+    our_reference: Mapped[str | None] = mapped_column(Text)
+    provider_reference: Mapped[str | None] = mapped_column(Text)
+    currency: Mapped[str] = mapped_column(Text)
+    ours: Mapped[int | None] = mapped_column(BigInteger)
+    theirs: Mapped[int | None] = mapped_column(BigInteger)
+    difference: Mapped[int] = mapped_column(BigInteger)
+    fee_difference: Mapped[int] = mapped_column(BigInteger)
+    our_line: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    their_line: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    opened_at: Mapped[datetime] = mapped_column(INSTANT)
+    owner: Mapped[str] = mapped_column(Text)
+    resolution: Mapped[str | None] = mapped_column(Text)
+    note: Mapped[str | None] = mapped_column(Text)
+    reference: Mapped[str | None] = mapped_column(Text)
+    resolved_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    resolved_by: Mapped[str | None] = mapped_column(Text)
+    waits_for: Mapped[str | None] = mapped_column(Text)
+    other_reference: Mapped[str | None] = mapped_column(Text)
+
+
+class StatementEvidence(Base):
+    """The lines of a statement that were the answer about an attempt, and the status that they led to.
+
+    ``withdrawn_at`` is when a later statement no longer had them.
+    """
+
+    __tablename__ = "statement_evidence"
+    __table_args__ = (Index("statement_evidence_by_settlement", "settlement_id"),)
+
+    entity_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    merchant_id: Mapped[str] = mapped_column(Text)
+    store_id: Mapped[str] = mapped_column(Text)
+    attempt: Mapped[int]
+    our_reference: Mapped[str] = mapped_column(Text)
+    provider: Mapped[str] = mapped_column(Text)
+    settlement_id: Mapped[str] = mapped_column(
+        Text, ForeignKey("settlements.id", name="statement_evidence_settlement_fk")
+    )
+    statement_id: Mapped[str] = mapped_column(Text, ForeignKey("statements.id", name="statement_evidence_statement_fk"))
+    answer: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text)
+    amount: Mapped[int] = mapped_column(BigInteger)
+    lines: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    at: Mapped[datetime] = mapped_column(INSTANT)
+    by: Mapped[str] = mapped_column(Text)
+    withdrawn_at: Mapped[datetime | None] = mapped_column(INSTANT)
+
+
+class ReconciliationTry(Base):
+    """When the workers last tried to reconcile a settlement by themselves, and when they are to try again."""
+
+    __tablename__ = "reconciliation_tries"
+
+    settlement_id: Mapped[str] = mapped_column(
+        Text, ForeignKey("settlements.id", name="reconciliation_tries_settlement_fk"), primary_key=True
+    )
+    merchant_id: Mapped[str] = mapped_column(Text)
+    store_id: Mapped[str] = mapped_column(Text)
+    tries: Mapped[int]
+    due_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    trouble: Mapped[str | None] = mapped_column(Text)

@@ -1,0 +1,62 @@
+"""Reading breaks and runs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.reconciliation.models import Break, ReconciliationRun
+from workflows.tenants.actor import Hand
+from workflows.tenants.caller import Caller, caller_transaction
+from workflows.tenants.query_helpers import one_row, page_of
+from workflows.tenants.scope import within
+
+
+@dataclass(frozen=True, slots=True)
+class BreakFilter:
+    """Which breaks of a settlement's last run to list; ``None`` means any."""
+
+    category: str | None = None
+    is_open: bool | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The conditions of a WHERE."""
+        conditions: list[ColumnElement[bool]] = []
+        if self.category is not None:
+            conditions.append(Break.category == self.category)
+        if self.is_open is not None:
+            conditions.append(Break.resolution.is_(None) if self.is_open else Break.resolution.is_not(None))
+        return conditions
+
+
+async def list_breaks(
+    settlement_id: str, wanted: BreakFilter, *, caller: Caller, limit: int, before: str | None
+) -> list[dict[str, Any]]:
+    """Up to ``limit`` breaks that the settlement's last run saw, by descending id. Raises ``ResourceNotFound``."""
+    last_run = (
+        select(func.coalesce(func.max(ReconciliationRun.number), 0))
+        .where(ReconciliationRun.settlement_id == settlement_id)
+        .scalar_subquery()
+    )
+    statement = select(Break.__table__, func.now().label("now")).where(
+        Break.settlement_id == settlement_id, Break.run == last_run, *wanted.conditions()
+    )
+    async with caller_transaction(caller) as connection:
+        await Hand(caller).look_at(connection, settlement_id)
+        return await page_of(connection, statement, by=Break.id, limit=limit, before=before)
+
+
+async def list_runs(settlement_id: str, *, caller: Caller) -> list[dict[str, Any]]:
+    """The last hundred runs, newest first. Raises ``ResourceNotFound``."""
+    statement = select(ReconciliationRun.__table__).where(ReconciliationRun.settlement_id == settlement_id)
+    async with caller_transaction(caller) as connection:
+        await Hand(caller).look_at(connection, settlement_id)
+        return await page_of(connection, statement, by=ReconciliationRun.number, limit=100)
+
+
+async def one_break(connection: AsyncConnection, break_id: str, caller: Caller) -> dict[str, Any]:
+    """The break's row and ``now``. Raises ``ResourceNotFound``."""
+    conditions = within(caller, Break.merchant_id, Break.store_id)
+    statement = select(Break.__table__, func.now().label("now")).where(Break.id == break_id, *conditions)
+    return await one_row(connection, statement)

@@ -1,0 +1,194 @@
+"""Reconcile: compare a closed settlement with what its providers say, in one numbered run.
+
+| step    | what                                                                                                     |
+|---------|------------------------------------------------------------------------------------------------------------|
+| lock    | the settlement's row, so that its runs come one after the other, then its statements (``lock``)             |
+| match   | its lines with the newest statement of each provider, set by set (``reconciliation.match``)                 |
+| explain | the sums by category; a run with an unexplained unit is not stored (``reconciliation.summarise``)             |
+| name    | the lines without a statement; only a person signs a day off without them (``uncompared``)                    |
+| note    | breaks, each found again if it was there before, with its resolution (``reconciliation.note_breaks``)       |
+| rebook  | reverse corrections of breaks that are gone, repeat those of breaks that return (``reconciliation.rebook``)   |
+| link    | breaks about lines that ended a doubt (``reconciliation.link_evidence``)                                     |
+| finish  | ``reconciled``, if nothing is left open; else a remark in the history (``reconciliation.finish``)           |
+
+A run depends on the lines, the statements that count, what is known of our attempts, and the instant (which decides what
+may still be ``expected``): nothing else, so the same again is the same run under another number.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.database.bulk import allow_large
+from workflows.database.engines import rows_parameter
+from workflows.errors import ServiceUnavailable
+from workflows.providers.registry import remote_names
+from workflows.reconciliation.complete import finish_if_clean
+from workflows.reconciliation.link_evidence import link_evidence
+from workflows.reconciliation.match import Comparison, match_lines
+from workflows.reconciliation.rebook import rebook
+from workflows.reconciliation.record_breaks import note_breaks
+from workflows.reconciliation.summarise import summarise
+from workflows.reconciliation.uncompared import (
+    Acceptance,
+    find_uncompared,
+    is_accepted,
+    settle_uncompared,
+    silent_providers,
+)
+from workflows.settings import Settings
+from workflows.settlements.lock import lock_settlements, read_locked
+from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementRemark, SettlementStatus
+from workflows.tenants.actor import Hand
+from workflows.transitions import By, apply, illegal
+
+RAN_OUT_OF_TIME = "57014"  # statement_timeout, see ``large``
+
+
+class ComparisonTooLong(ServiceUnavailable):
+    """A run took longer than it may, and nothing of it was kept."""
+
+    message = (
+        "The comparison took longer than it may and nothing of it was kept. Try again when less is going on, or upload a"
+        " statement first if there is none yet: what agrees is compared much faster than what does not"
+    )
+
+
+AGAIN_AFTER_SECONDS = 60
+
+_CURRENT = text("""
+    -- current: the newest statement of each provider supersedes those before it
+    SELECT DISTINCT ON (provider) id, provider FROM statements
+    WHERE settlement_id = :id ORDER BY provider, number DESC
+""")
+_RUN = text("""
+    INSERT INTO reconciliation_runs (settlement_id, number, merchant_id, store_id, at, caller_type, caller_id,
+                                     statement_ids, summary)
+    SELECT settlement_id, number, merchant_id, store_id, at, caller_type, caller_id, statement_ids, summary
+    FROM jsonb_populate_recordset(NULL::reconciliation_runs, CAST(:rows AS jsonb))
+""")
+_ENDED = text("""
+    -- ended: payments and refunds whose doubt a statement of this settlement ended; those given back count below zero
+    SELECT count(*) AS count, coalesce(sum(CASE WHEN answer = 'withdrawn' THEN 0 WHEN entity_id LIKE 'rfd%' THEN -amount
+           ELSE amount END), 0)::bigint AS amount
+    FROM statement_evidence WHERE settlement_id = :id AND status <> 'processing'
+""")
+_LAST_RUN = text("SELECT coalesce(max(number), 0) FROM reconciliation_runs WHERE settlement_id = :id")
+
+
+async def reconcile_settlement(
+    settlement_id: str,
+    *,
+    hand: Hand,
+    settings: Settings,
+    silent: Collection[str] = (),
+    acceptance: Acceptance | None = None,
+) -> dict[str, Any]:
+    """Run a comparison: ``{"run", "settlement_id", "status", "at", "summary", …}``.
+
+    ``silent`` are providers that were asked for this run and did not answer. Their statements may differ, so the run is
+    stored but nothing is signed off by it; the workers ask again, and finish settlements that are clean then.
+    ``acceptance`` is given by a person who signs the day off although some lines were not compared.
+
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or reconciled already), ``ServiceUnavailable`` (the
+    database is away, or another run goes on), ``ComparisonTooLong``.
+    """
+    async with hand.transaction(is_long=True) as connection:
+        await hand.look_at(connection, settlement_id)
+        await allow_large(connection)
+        await lock_settlements(connection, [settlement_id])
+        settlement = await read_locked(connection, settlement_id)
+        if settlement["status"] != SettlementStatus.CLOSED:
+            raise illegal(SETTLEMENT, settlement["status"], SettlementEvent.RECONCILE)
+        comparison = await _comparison(connection, settlement, settings, acceptance)
+        try:
+            return await _compare(connection, comparison, hand=hand, silent=silent, acceptance=acceptance)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) == RAN_OUT_OF_TIME:
+                raise ComparisonTooLong(retry_after_seconds=AGAIN_AFTER_SECONDS) from error
+            raise
+
+
+async def _compare(
+    connection: AsyncConnection,
+    comparison: Comparison,
+    *,
+    hand: Hand,
+    silent: Collection[str],
+    acceptance: Acceptance | None,
+) -> dict[str, Any]:
+    await match_lines(connection, comparison)
+    summary, is_explained = await summarise(connection, currency=comparison.settlement["currency"])
+    if not is_explained:
+        raise AssertionError(f"the run over {comparison.settlement['id']} does not explain its difference")
+    by = hand.by(comparison.settlement["now"], reason=acceptance.note if acceptance else None)
+    uncompared = await find_uncompared(connection, comparison.parameters())
+    summary["uncompared"] = await settle_uncompared(
+        connection, comparison.settlement, uncompared, acceptance=acceptance, by=by
+    )
+    ended = (await connection.execute(_ENDED, {"id": comparison.settlement["id"]})).mappings().one()
+    summary["ended_by_statement"] = dict(ended)
+    return await _keep(connection, comparison, summary, by=by, silent=silent)
+
+
+async def _comparison(
+    connection: AsyncConnection, settlement: dict[str, Any], settings: Settings, acceptance: Acceptance | None
+) -> Comparison:
+    current = (await connection.execute(_CURRENT, {"id": settlement["id"]})).mappings().all()
+    stated = sorted({row["provider"] for row in current})
+    policy = await silent_providers(connection, settlement["store_id"])
+    providers = sorted({*stated, *(name for name in remote_names() if name not in policy)})
+    return Comparison(
+        settlement=settlement,
+        statement_ids=sorted(row["id"] for row in current),
+        stated=stated,
+        providers=providers,
+        silent=policy,
+        is_accepted=is_accepted(settlement, acceptance),
+        sla_hours={name: settings.statement_sla(name) for name in providers},
+        date_tolerance_minutes=settings.statement_date_tolerance_minutes,
+    )
+
+
+async def _keep(
+    connection: AsyncConnection,
+    comparison: Comparison,
+    summary: dict[str, Any],
+    *,
+    by: By,
+    silent: Collection[str],
+) -> dict[str, Any]:
+    settlement = comparison.settlement
+    at = by.at
+    last: int = (await connection.execute(_LAST_RUN, {"id": settlement["id"]})).scalar_one()
+    run = {
+        "settlement_id": settlement["id"],
+        "number": last + 1,
+        "merchant_id": settlement["merchant_id"],
+        "store_id": settlement["store_id"],
+        "at": at,
+        "caller_type": by.caller_type,
+        "caller_id": by.caller_id,
+        "statement_ids": comparison.statement_ids,
+        "summary": summary,
+    }
+    await connection.execute(_RUN, {"rows": rows_parameter([run])})
+    open_breaks = await note_breaks(connection, settlement, run=run["number"], at=at)
+    open_breaks += await rebook(connection, settlement, run=run["number"], at=at)
+    open_breaks -= await link_evidence(connection, settlement, run=run["number"], at=at)
+    is_finished = not silent and await finish_if_clean(connection, settlement["id"], by=by)
+    if not is_finished:
+        changes = {"open_breaks": open_breaks}
+        event = SettlementRemark.COMPARE
+        await apply(connection, SETTLEMENT, entity_id=settlement["id"], event=event, by=by, changes=changes)
+    status = SettlementStatus.RECONCILED if is_finished else SettlementStatus.CLOSED
+    return {**run_fields(run), "status": status, "open_breaks": open_breaks}
+
+
+def run_fields(run: dict[str, Any]) -> dict[str, Any]:
+    """A run as answers show it."""
+    names = ("settlement_id", "at", "statement_ids", "summary")
+    return {"run": run["number"], **{name: run[name] for name in names}, "by": run["caller_id"]}

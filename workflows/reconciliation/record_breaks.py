@@ -1,0 +1,76 @@
+"""Note breaks: what a run found that somebody has to look at, found again by its identity if it was there before.
+
+A break's identity is what differs and by how much: category, provider, kind, our entity, their references, the differences
+in amount and fee (and the other currency's amount, the other day). So a resolution holds as long as the difference is the
+very same, whatever file or run it comes from, and no longer: another amount is another break.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.reconciliation.categories import NO_BREAK
+from workflows.zones import sql_zone
+
+FIRST_OWNER = "merchant_admin"
+"""Whose break it is until somebody is named: the role that may resolve it."""
+
+_NOTE = text("""
+    -- note: breaks new or found again. Ids are of version 7, made here, because a million of them may be made at once: the
+    -- instant, a number that grows (so that indexes grow at their end), and chance. A line of ours is in one break only; what
+    -- theirs alone say may be said twice, and is numbered.
+    WITH found AS NOT MATERIALIZED (
+        SELECT j.*, t.waits_for, coalesce(o.provider, t.provider) AS provider, coalesce(o.kind, t.kind) AS kind, o.entity_id,
+               coalesce(o.our_reference, t.our_reference) AS our_reference,
+               coalesce(t.provider_reference, o.provider_reference) AS provider_reference,
+               CASE j.category WHEN 'fee_mismatch' THEN o.fee ELSE o.amount END AS ours,
+               CASE WHEN j.category = 'fee_mismatch' THEN t.fee WHEN j.category = 'status_mismatch' THEN
+                    CASE WHEN t.has_moved THEN t.amount ELSE 0 END ELSE t.amount END AS theirs,
+               CASE WHEN o.id IS NOT NULL THEN jsonb_build_object(
+                   'entity_id', o.entity_id, 'amount', o.amount, 'fee', o.fee, 'currency', o.currency,
+                   'our_reference', o.our_reference, 'provider_reference', o.provider_reference,
+                   'occurred_at', o.occurred_at, 'business_date', o.business_date) END AS our_line,
+               CASE WHEN t.id IS NOT NULL THEN jsonb_build_object(
+                   'statement_id', t.statement_id, 'line_number', t.line_number, 'kind', t.kind, 'amount', t.amount,
+                   'fee', t.fee, 'currency', t.currency, 'our_reference', t.our_reference,
+                   'provider_reference', t.provider_reference, 'moved', t.has_moved,
+                   'occurred_at', t.occurred_at, 'occurred_on', t.occurred_on) END AS their_line,
+               concat_ws('|', j.category, coalesce(o.provider, t.provider), coalesce(t.kind, o.kind),
+                   'o=' || o.entity_id, 't=' || t.our_reference, 'p=' || t.provider_reference,
+                   j.our_amount - j.their_amount, j.our_fee - j.their_fee,
+                   CASE WHEN t.currency <> :currency THEN t.currency || t.amount END,
+                   CASE j.category WHEN 'date_mismatch' THEN
+                        coalesce(t.occurred_on, (t.occurred_at AT TIME ZONE CAST(:time_zone AS text))::date) END) AS base
+        FROM judged j LEFT JOIN ours o ON o.id = j.our_id LEFT JOIN theirs t ON t.id = j.their_id
+        WHERE j.category <> ALL (CAST(:no_break AS text[]))
+    ), numbered AS (
+        SELECT *, base || '#1' AS identity FROM found WHERE our_id IS NOT NULL
+        UNION ALL
+        SELECT *, base || '#' || row_number() OVER (PARTITION BY base ORDER BY their_id) FROM found WHERE our_id IS NULL
+    ), counted AS (
+        SELECT *, lpad(to_hex(row_number() OVER ()), 6, '0') AS n FROM numbered
+    ), noted AS (
+    INSERT INTO breaks AS b (id, merchant_id, store_id, settlement_id, identity, run, category, provider, kind, entity_id,
+        our_reference, provider_reference, currency, ours, theirs, difference, fee_difference, our_line,
+        their_line, opened_at, owner, waits_for)
+    SELECT 'brk_' || lpad(to_hex(CAST(extract(epoch FROM CAST(:at AS timestamptz)) * 1000 AS bigint)), 12, '0')
+               || '7' || left(n, 3) || '8' || right(n, 3) || right(gen_random_uuid()::text, 12),
+           :merchant_id, :store_id, :id, identity, :run, category, provider, kind, entity_id, our_reference,
+           provider_reference, :currency, ours, theirs, our_amount - their_amount, our_fee - their_fee, our_line,
+           their_line, :at, :owner, waits_for
+    FROM counted
+    ON CONFLICT (settlement_id, identity) DO UPDATE SET run = excluded.run, waits_for = excluded.waits_for
+    RETURNING resolution)
+    SELECT count(*) FILTER (WHERE resolution IS NULL) FROM noted
+""")
+
+
+async def note_breaks(connection: AsyncConnection, settlement: dict[str, Any], *, run: int, at: datetime) -> int:
+    """Keep what ``judged`` holds of breaks as found by ``run``; how many of them are open."""
+    names = ("id", "merchant_id", "store_id", "currency")
+    parameters = {**{name: settlement[name] for name in names}, "run": run, "at": at, "owner": FIRST_OWNER}
+    parameters["no_break"] = sorted(NO_BREAK)
+    parameters["time_zone"] = sql_zone(settlement["time_zone"], near=settlement["start_at"])
+    return int((await connection.execute(_NOTE, parameters)).scalar_one())

@@ -1,0 +1,194 @@
+"""Resolve a break. The closed settlement does not change; corrections are booked into the running one.
+
+| resolution    | means                                                                            | needs         |
+|---------------|----------------------------------------------------------------------------------|---------------|
+| ``link``      | it is the same as another break (both end) or as a payment or refund of ours     | ``reference`` |
+| ``adjust``    | they are right: our books follow by an adjustment line of the running settlement |               |
+| ``write_off`` | we are right and waive it: booked in the same way                                | ``note``      |
+| ``ignore``    | nothing is done, for the reason given                                            | ``note``      |
+| ``confirm``   | their line is right about a payment or refund whose outcome is unknown           |               |
+
+``reconciliation.correctable`` says when a correction is refused, ``reconciliation.link`` which targets a link may have,
+``reconciliation.confirm`` what a confirmation completes. The settlements' rows are locked before anything is decided, so a run
+and a resolution never cross, and everything is read under the lock. With the last open break the settlement is reconciled, if
+its cash is counted and nothing is expected any more.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.database.bulk import allow_large
+from workflows.errors import Detail, InvalidRequest, InvalidStatusTransition, NotAuthorized
+from workflows.reconciliation.adjust import Adjustment, write_adjustment
+from workflows.reconciliation.complete import finish_if_clean
+from workflows.reconciliation.confirm import confirm_outcome
+from workflows.reconciliation.correctable import require_correctable
+from workflows.reconciliation.link import check_link, last_run
+from workflows.reconciliation.queries import one_break
+from workflows.reconciliation.withdrawn import end_review
+from workflows.settlements.lock import lock_settlements, read_locked
+from workflows.settlements.states import SettlementStatus
+from workflows.tenants.actor import Hand
+
+Resolution = Literal["link", "adjust", "write_off", "ignore", "confirm"]
+BOOKED = frozenset({"adjust", "write_off"})
+NEEDS_NOTE = frozenset({"write_off", "ignore"})
+
+_PAYMENT = text("SELECT payment_id FROM settlement_lines WHERE kind = :kind AND entity_id = :entity_id")
+"""What the line of a payment or of a refund is about."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResolutionRequest:
+    """How a break ends, why, and what it refers to (for ``link``: a break, a payment or a refund)."""
+
+    resolution: Resolution
+    note: str | None = None
+    reference: str | None = None
+
+
+_RESOLVE = text("""
+    -- resolve: of two that are linked each refers to the other
+    UPDATE breaks SET resolution = :resolution, note = :note, resolved_at = :at, resolved_by = :by,
+        reference = CASE WHEN id = :reference THEN :id ELSE :reference END, other_reference = :other_reference
+    WHERE id = ANY(:ids) AND resolution IS NULL RETURNING settlement_id
+""")
+_COUNT = text("""
+    -- count: those that just ended, of the number that the last run wrote; counting a million anew takes seconds
+    UPDATE settlements SET open_breaks = open_breaks - :ended WHERE id = :id
+""")
+
+
+async def resolve_break(break_id: str, request: ResolutionRequest, *, hand: Hand) -> dict[str, Any]:
+    """Resolve a break and return its row. The same resolution again changes nothing.
+
+    Raises ``ResourceNotFound``, ``InvalidRequest`` (something is missing, or does not fit), ``InvalidStatusTransition``
+    (resolved otherwise, gone, reconciled, or forbidden by the payment that it quotes), ``ServiceUnavailable``.
+    """
+    caller = hand.caller
+    if caller is None:
+        raise NotAuthorized(message="Breaks are resolved by people")
+    async with hand.transaction() as connection:
+        await allow_large(connection)
+        settlement_ids = await _settlements(connection, break_id, request, hand=hand)
+        await lock_settlements(connection, settlement_ids)
+        found = await one_break(connection, break_id, caller)
+        settlement = await read_locked(connection, found["settlement_id"])
+        if found["resolution"] is not None and found["resolution"] == request.resolution:
+            return found
+        _judge(found, settlement, is_last=found["run"] == await last_run(connection, settlement["id"]))
+        _require(request)
+        written = await _decide(connection, found, settlement, request, hand=hand)
+        ended = (await connection.execute(_RESOLVE, {"id": break_id, **written})).scalars().all()
+        for settlement_id in sorted(set(ended)):
+            await connection.execute(_COUNT, {"id": settlement_id, "ended": ended.count(settlement_id)})
+            await finish_if_clean(connection, settlement_id, by=hand.by(settlement["now"]))
+        ours = found["our_line"] or {}
+        await end_review(connection, ours.get("entity_id"), by=hand.by(settlement["now"], reason=break_id))
+        return await one_break(connection, break_id, caller)
+
+
+async def _settlements(
+    connection: AsyncConnection, break_id: str, request: ResolutionRequest, *, hand: Hand
+) -> list[str]:
+    """Return the settlements to lock, from columns of the break that never change. Raises ``ResourceNotFound``."""
+    assert hand.caller  # noqa: S101 - asked before
+    breaks = [break_id]
+    if request.resolution == "link" and request.reference and request.reference.startswith("brk_"):
+        breaks.append(request.reference)
+    return [(await one_break(connection, one, hand.caller))["settlement_id"] for one in breaks]
+
+
+async def _decide(
+    connection: AsyncConnection,
+    found: dict[str, Any],
+    settlement: dict[str, Any],
+    request: ResolutionRequest,
+    *,
+    hand: Hand,
+) -> dict[str, Any]:
+    """Carry out the resolution; return the columns to write."""
+    ids, reference, other_reference = [found["id"]], request.reference, None
+    if request.resolution == "link" and hand.caller:
+        ids += await check_link(
+            connection, found, settlement, reference=reference or "", note=request.note, caller=hand.caller
+        )
+    if request.resolution == "confirm":
+        reference = await confirm_outcome(connection, found, settlement, hand=hand)
+    if request.resolution in BOOKED:
+        payment_id = await require_correctable(connection, found, settlement)
+        payment_id = await _payment_of(connection, found) or payment_id
+        reference, other_reference = await _book(connection, found, payment_id, occurred_at=settlement["now"])
+    by = {"resolution": request.resolution, "note": request.note, "at": settlement["now"], "by": hand.id}
+    return {**by, "ids": ids, "reference": reference, "other_reference": other_reference}
+
+
+def _judge(found: dict[str, Any], settlement: dict[str, Any], *, is_last: bool) -> None:
+    """Raise what speaks against resolving this break at all."""
+    issue = None
+    if found["resolution"] is not None:
+        issue = f"The break was resolved already: {found['resolution']}"
+    elif settlement["status"] != SettlementStatus.CLOSED:
+        issue = f"The settlement is {settlement['status']}; breaks are resolved while it is closed"
+    elif not is_last:
+        issue = "The settlement's last run did not see this break any more; there is nothing to resolve"
+    if issue:
+        raise InvalidStatusTransition(Detail("resolution", issue), message="This break cannot be resolved")
+
+
+def _require(request: ResolutionRequest) -> None:
+    if request.resolution in NEEDS_NOTE and not request.note:
+        raise InvalidRequest(Detail("note", "Say why"))
+    if request.resolution == "link" and not request.reference:
+        raise InvalidRequest(Detail("reference", "Name the break, payment or refund that it is the same as"))
+
+
+async def _book(
+    connection: AsyncConnection, found: dict[str, Any], payment_id: str | None, *, occurred_at: datetime
+) -> tuple[str | None, str | None]:
+    """Write the adjustment lines that take our books to theirs; return their ids.
+
+    A line of theirs in another currency has two sides: the excess in our currency, and the missing amount in theirs. The
+    running settlements are locked in the order of their currencies, so that two resolutions do not wait for each other.
+    """
+    facts = {
+        **{name: found[name] for name in ("store_id", "provider", "provider_reference", "our_reference")},
+        "payment_id": payment_id,
+        "occurred_at": occurred_at,
+    }
+    sides = ((found["currency"], correction_of(found)), other_side_of(found))
+    written: list[str | None] = [None, None]
+    for place, (currency, amount) in sorted(enumerate(sides), key=lambda side: side[1][0]):
+        if amount:
+            booked = Adjustment(currency=currency, amount=amount, **facts)
+            written[place] = await write_adjustment(connection, booked)
+    if not any(written):
+        raise InvalidRequest(Detail("resolution", "There is no difference in money to book; ignore it with a reason"))
+    return written[0], written[1]
+
+
+def correction_of(found: dict[str, Any]) -> int:
+    """Return the amount that our books lack, in the settlement's currency.
+
+    Ours minus theirs is an excess in our books; a fee that is lower than we recorded is missing in them.
+    """
+    amount: int = found["fee_difference"] - found["difference"]
+    return amount
+
+
+def other_side_of(found: dict[str, Any]) -> tuple[str, int]:
+    """Return the amount that our books lack in the currency of their line, if that is another one."""
+    theirs = found["their_line"]
+    if not theirs or not theirs["moved"] or theirs["currency"] == found["currency"]:
+        return found["currency"], 0
+    return theirs["currency"], theirs["amount"] - (theirs["fee"] or 0)
+
+
+async def _payment_of(connection: AsyncConnection, found: dict[str, Any]) -> str | None:
+    line = {"kind": found["kind"], "entity_id": (found["our_line"] or {}).get("entity_id")}
+    payment_id: str | None = (await connection.execute(_PAYMENT, line)).scalar()
+    return payment_id

@@ -1,0 +1,184 @@
+"""Fetch: ask a settlement's providers for their statements, through their API, and take them in like any other file.
+
+What a provider moved in a period and what we settled in it differ at the edges by the seconds that an answer takes, and by
+what was in doubt. So more than the period is asked for, and of that is kept:
+
+| their line is about                                    | kept                                                           |
+|--------------------------------------------------------|----------------------------------------------------------------|
+| a payment or refund of this settlement                 | always                                                         |
+| one that this settlement's statement ended (evidence)  | always, so that a later answer says the same                   |
+| one in doubt, reversed within the hour after the end   | with its charge of the period, in any order: they moved nothing |
+| one that succeeded and is in another settlement, or will | never: it belongs to that one's statement                     |
+| anything of ours, or unknown, in another currency       | never, where the store has a day in that currency              |
+| one that we do not know, or that never succeeded        | if it happened within ``[start, end)``                         |
+
+(A payment of ours that the provider moved in another currency is this settlement's as well: what counts is ours.)
+
+A file that somebody uploaded stands until another is uploaded: it may be a correction that the API does not know of.
+No transaction is open while a provider is asked, and no more than a page of its answer is in memory.
+"""
+
+import csv
+import io
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import IO, Any
+
+from sqlalchemy import text
+
+from workflows.database.bulk import allow_large
+from workflows.errors import InvalidRequest
+from workflows.providers.base import Provider, StatementLine, Unavailable
+from workflows.providers.registry import Providers
+from workflows.providers.statement_mapping import StatementMapping
+from workflows.reconciliation.statements.receive import Incoming, receive_statement
+from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementStatus
+from workflows.tenants.actor import Hand
+from workflows.transitions import illegal
+
+SLACK = timedelta(hours=1)
+"""How much more than the period is asked for: clocks may differ, and an answer may have been long in coming."""
+
+FILE_COLUMNS = StatementLine._fields
+MAPPING = StatementMapping(
+    columns={name: name for name in FILE_COLUMNS},
+    signs="signed",
+)
+"""How the files that we write ourselves are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What came of asking one provider: the statement's id, or what the trouble was."""
+
+    provider: str
+    statement_id: str | None = None
+    trouble: str | None = None
+
+
+_WANTED = text("""
+    -- wanted: who may have moved money for this settlement, and since when; late lines began before it did
+    SELECT s.id, s.status, s.store_id, s.currency, s.start_at, s.end_at, least(s.start_at, (
+               SELECT min(coalesce(p.processing_at, l.occurred_at)) FROM settlement_lines l
+               LEFT JOIN payments p ON p.id = l.payment_id WHERE l.settlement_id = s.id AND l.is_late)) AS since,
+           ARRAY(SELECT DISTINCT provider FROM settlement_lines l WHERE l.settlement_id = s.id AND l.kind <> 'adjustment'
+                 UNION SELECT provider FROM store_providers v WHERE v.store_id = s.store_id) AS providers,
+           ARRAY(SELECT DISTINCT currency FROM settlements o WHERE o.store_id = s.store_id AND o.currency <> s.currency
+                 AND o.start_at < s.end_at AND o.end_at > s.start_at) AS other_currencies,
+           ARRAY(SELECT provider FROM (SELECT DISTINCT ON (provider) provider, source FROM statements
+                 WHERE settlement_id = s.id ORDER BY provider, number DESC) last
+                 WHERE source = 'upload') AS uploaded
+    FROM settlements s WHERE s.id = :id
+""")
+_PLACES = text("""
+    -- places: where we have settled what their lines are about; what is not ours to see is not known
+    SELECT r.reference, CASE WHEN e.settlement_id = :id THEN 'here'
+                             WHEN e.status NOT IN ('pending', 'processing') AND EXISTS (
+                                 SELECT FROM statement_evidence v WHERE v.entity_id = e.id AND v.settlement_id = :id
+                                 AND v.our_reference = r.reference AND v.status <> 'processing') THEN 'here'
+                             WHEN e.completed_at IS NOT NULL OR e.currency <> :currency THEN 'elsewhere'
+                             WHEN e.status = 'processing' THEN 'in_doubt' END AS place
+    FROM unnest(CAST(:references AS text[])) AS r(reference) JOIN LATERAL (
+        SELECT id, status, settlement_id, completed_at, currency FROM payments
+        WHERE id = split_part(r.reference, ':', 1) AND store_id = :store_id
+        UNION ALL
+        SELECT id, status, settlement_id, completed_at, currency FROM refunds
+        WHERE id = split_part(r.reference, ':', 1) AND store_id = :store_id
+    ) e ON true
+""")
+
+
+async def fetch_statements(settlement_id: str, *, hand: Hand, providers: Providers) -> list[Fetched]:
+    """Ask each provider of the settlement; what came of it, provider by provider.
+
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or reconciled already), ``ServiceUnavailable``.
+    """
+    async with hand.transaction(is_long=True) as connection:
+        await hand.look_at(connection, settlement_id)
+        await allow_large(connection)
+        wanted = dict((await connection.execute(_WANTED, {"id": settlement_id})).mappings().one())
+    if wanted["status"] != SettlementStatus.CLOSED:
+        raise illegal(SETTLEMENT, wanted["status"], SettlementEvent.RECONCILE)
+    names = sorted(set(wanted["providers"]) & set(providers.remote) - set(wanted["uploaded"]))
+    return [await _fetch(providers.remote[name], wanted, hand=hand) for name in names]
+
+
+async def _fetch(provider: Provider, wanted: dict[str, Any], *, hand: Hand) -> Fetched:
+    doubts = _Doubts(set(), {})
+    with tempfile.TemporaryFile() as file:
+        writer = _Writer(file)
+        pages = provider.statement(wanted["store_id"], start=wanted["since"] - SLACK, end=wanted["end_at"] + SLACK)
+        async for page in pages:
+            if isinstance(page, Unavailable):
+                return Fetched(provider.name, trouble=page.reason)
+            writer.write(await _choose(page, wanted, doubts, hand=hand))
+        writer.finish()
+        incoming = Incoming(wanted["id"], provider.name, file, "csv", source="api", mapping=MAPPING)
+        try:
+            stored = await receive_statement(incoming, hand=hand)
+        except InvalidRequest as unreadable:  # there is nobody here who could correct it, so it is asked for again
+            return Fetched(provider.name, trouble=f"{unreadable.text}: {unreadable.details[0].issue}")
+    return Fetched(provider.name, statement_id=stored.resource_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubts:
+    """Of all pages so far: references in doubt whose charge was kept, and late reversals that wait for their charge."""
+
+    charged: set[str]
+    reversals: dict[str, list[StatementLine]]
+
+
+async def _choose(
+    page: Sequence[StatementLine], wanted: dict[str, Any], doubts: _Doubts, *, hand: Hand
+) -> list[StatementLine]:
+    """Return the lines of ``page`` to keep, and reversals of earlier pages whose charge is one of them."""
+    references = sorted({line.our_reference for line in page if line.our_reference})
+    parameters = {name: wanted[name] for name in ("id", "store_id", "currency")}
+    async with hand.transaction(is_long=True) as connection:
+        found = await connection.execute(_PLACES, {**parameters, "references": references})
+        places = {row.reference: row.place for row in found}
+    chosen = []
+    for line in page:
+        reference, place = line.our_reference or "", places.get(line.our_reference)
+        is_kept, is_in_doubt = _belongs(line, place, wanted), place == "in_doubt"
+        if is_in_doubt and line.kind == "reversal" and _is_after(line, wanted):
+            # For example the provider's own reversal a minute after midnight.
+            is_kept = reference in doubts.charged
+            if not is_kept:
+                doubts.reversals.setdefault(reference, []).append(line)
+        if is_kept:
+            chosen.append(line)
+        if is_kept and is_in_doubt and line.kind == "payment":
+            doubts.charged.add(reference)
+            chosen += doubts.reversals.pop(reference, [])
+    return chosen
+
+
+def _is_after(line: StatementLine, wanted: dict[str, Any]) -> bool:
+    return bool(datetime.fromisoformat(line.at) >= wanted["end_at"])
+
+
+def _belongs(line: StatementLine, place: str | None, wanted: dict[str, Any]) -> bool:
+    if place in ("here", "elsewhere") or line.currency in wanted["other_currencies"]:
+        return place == "here"
+    return bool(wanted["start_at"] <= datetime.fromisoformat(line.at) < wanted["end_at"])
+
+
+class _Writer:
+    """Writes lines as the CSV that is kept as the raw file: the same lines are the same bytes."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        self._rows = csv.writer(self._text, lineterminator="\n")
+        self._rows.writerow(FILE_COLUMNS)
+
+    def write(self, lines: list[StatementLine]) -> None:
+        self._rows.writerows(lines)
+
+    def finish(self) -> None:
+        """Let go of the file, with everything written."""
+        self._text.flush()
+        self._text.detach()

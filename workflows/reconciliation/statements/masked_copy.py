@@ -1,0 +1,74 @@
+"""Make the stored copy of a provider's file: the same bytes, except that card numbers are masked.
+
+Columns that are not mapped are stored in the raw file only. A card number there does not refuse the file: its digits are
+replaced by asterisks, in names and cells, and the file's hash stays the original's, so the same file is still recognised.
+Lines without a card number are copied unchanged.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from typing import IO, Any
+
+from workflows.card_data import is_secret_name, mask_digits
+from workflows.providers.statement_mapping import StatementMapping
+from workflows.reconciliation.statements.json_lines import read_json_line
+
+_MASKED_DIGIT = "*"
+
+
+def write_masked_csv(file: IO[bytes], copy: IO[bytes], mapping: StatementMapping) -> None:
+    """Copy ``file``, which was read without error before, with its card numbers masked."""
+    file.seek(0)
+    encoding, delimiter = mapping.encoding, mapping.delimiter
+    source = io.TextIOWrapper(file, encoding=encoding, newline="")
+    target = io.TextIOWrapper(copy, encoding=encoding, newline="", write_through=True)
+    secret: set[int] | None = None  # places of columns named for a secret, once the header was read
+    lines: list[str] = []  # those of the row that is being read: a quoted cell may have several
+    for cells in csv.reader(_noted(source, lines), delimiter=delimiter, strict=True):
+        masked = [_masked(cell, is_secret=place in (secret or ())) for place, cell in enumerate(cells)]
+        if cells and secret is None:
+            secret = {place for place, name in enumerate(cells) if is_secret_name(name)}
+        if masked != cells:
+            end = lines[-1][len(lines[-1].rstrip("\r\n")) :]
+            csv.writer(target, delimiter=delimiter, lineterminator=end).writerow(masked)
+        else:
+            target.writelines(lines)
+        lines.clear()
+    target.writelines(lines)
+    source.detach()
+    target.detach()
+
+
+def _noted(source: IO[str], lines: list[str]) -> Iterator[str]:
+    for line in source:
+        lines.append(line)
+        yield line
+
+
+def _masked(cell: str, *, is_secret: bool) -> str:
+    return "".join(_MASKED_DIGIT if one.isdigit() else one for one in cell) if is_secret else mask_digits(cell)
+
+
+def write_masked_json_lines(file: IO[bytes], copy: IO[bytes], _mapping: StatementMapping) -> None:
+    """Copy ``file``, which was read without error before, with its card numbers masked."""
+    file.seek(0)
+    for number, raw in enumerate(file, start=1):
+        row = read_json_line(raw, number) if raw.strip() else None
+        masked = _masked_value(row, is_secret=False)
+        if masked != row:
+            copy.write(json.dumps(masked).encode() + b"\n")
+        else:
+            copy.write(raw)
+
+
+def _masked_value(value: Any, *, is_secret: bool) -> Any:
+    if isinstance(value, dict):
+        return {
+            mask_digits(name): _masked_value(inner, is_secret=is_secret or is_secret_name(name))
+            for name, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_masked_value(inner, is_secret=is_secret) for inner in value]
+    return _masked(value, is_secret=is_secret) if isinstance(value, str) else value

@@ -1,0 +1,221 @@
+"""Receive: take in a provider's file for a settlement, all of it or nothing, in one transaction.
+
+| step    | what                                                                                                     |
+|---------|------------------------------------------------------------------------------------------------------------|
+| digest  | SHA-256 of the file, before the transaction                                                                |
+| look    | a stored answer for the key, or the same file stored already: nothing more is done                         |
+| read    | the file's lines by the mapping, a batch at a time, into a table of this transaction (COPY)                |
+| keep    | the statement, the raw file in pieces (card numbers masked), its lines, the mapping if one was declared    |
+
+The lines take a detour because COPY does not work on tables with row-level security. Only a batch of lines and one piece
+of the file are in memory at a time, whatever its size.
+"""
+
+import asyncio
+import hashlib
+from contextlib import closing
+from dataclasses import dataclass
+from typing import IO, Any
+
+from pydantic import ValidationError
+from sqlalchemy import text
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.database.bulk import allow_large
+from workflows.database.engines import rows_parameter
+from workflows.database.row_json import render
+from workflows.errors import Detail, InvalidRequest
+from workflows.ids import new_id
+from workflows.providers.statement_mapping import StatementMapping
+from workflows.reconciliation.statements.lines import COLUMNS, Line
+from workflows.reconciliation.statements.read import Opened, open_statement
+from workflows.reconciliation.statements.serialize import statement_fields
+from workflows.requests.idempotency import Key, Stored, keep_in, known_answer
+from workflows.settlements.lock import lock_statements, read_locked
+from workflows.settlements.states import SETTLEMENT, SettlementStatus
+from workflows.tenants.actor import Hand
+from workflows.transitions import illegal
+
+PIECE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A file for a settlement. ``mapping`` is what the sender declared, if anything; ``source`` is ``api`` or ``upload``."""
+
+    settlement_id: str
+    provider: str
+    file: IO[bytes]
+    format: str
+    source: str = "upload"
+    mapping: StatementMapping | None = None
+    is_declared: bool = False
+    """Whether ``mapping`` is to be kept for this merchant's next files of the provider."""
+
+
+_NEWEST = text("""
+    -- newest: the one that counts. A file that was superseded meanwhile counts again when it is sent again.
+    SELECT * FROM statements WHERE settlement_id = :settlement_id AND provider = :provider ORDER BY number DESC LIMIT 1
+""")
+_KEPT_MAPPING = text("SELECT mapping FROM statement_mappings WHERE merchant_id = :merchant_id AND provider = :provider")
+_INCOMING = text("""
+    CREATE TEMPORARY TABLE incoming_lines (
+        line_number integer, kind text, is_settled boolean, our_reference text, provider_reference text, amount bigint,
+        currency text, fee bigint, occurred_at timestamptz, occurred_on date) ON COMMIT DROP
+""")
+_STATEMENT = text("""
+    -- statement: numbered within its settlement; the newest of a provider is the one that counts
+    INSERT INTO statements (id, merchant_id, store_id, settlement_id, number, provider, source, format, mapping, sha256,
+                            size_bytes, line_count, created_at, created_by)
+    SELECT r.id, r.merchant_id, r.store_id, r.settlement_id,
+           (SELECT coalesce(max(number), 0) + 1 FROM statements WHERE settlement_id = r.settlement_id),
+           r.provider, r.source, r.format, r.mapping, r.sha256, r.size_bytes,
+           (SELECT count(*) FROM incoming_lines), r.created_at, r.created_by
+    FROM jsonb_populate_recordset(NULL::statements, CAST(:rows AS jsonb)) r
+    RETURNING *
+""")
+_PIECE = text("INSERT INTO statement_chunks VALUES (:statement_id, :number, :merchant_id, :store_id, :data)")
+_LINES = text(f"""
+    INSERT INTO statement_lines (statement_id, merchant_id, store_id, {", ".join(COLUMNS)})
+    SELECT :statement_id, :merchant_id, :store_id, {", ".join(COLUMNS)} FROM incoming_lines
+""")
+_KEEP_MAPPING = text("""
+    INSERT INTO statement_mappings AS m (merchant_id, provider, mapping, changed_at, changed_by)
+    VALUES (:merchant_id, :provider, CAST(:mapping AS jsonb), :at, :by)
+    ON CONFLICT (merchant_id, provider) DO UPDATE SET
+        mapping = excluded.mapping, changed_at = excluded.changed_at, changed_by = excluded.changed_by
+""")
+
+_COPY = f"COPY incoming_lines ({', '.join(COLUMNS)}) FROM STDIN"
+_ESCAPES = str.maketrans({"\\": "\\\\"})  # tabs and ends of lines cannot be in a field: they are not printable
+
+
+async def receive_statement(incoming: Incoming, *, hand: Hand, key: Key | None = None) -> Stored:
+    """Take in a file and answer the statement; the same file again, while it counts, changes nothing.
+
+    Raises ``ResourceNotFound``, ``InvalidRequest`` (the file cannot be read: line by line), ``InvalidStatusTransition``
+    (reconciled already), ``IdempotencyKeyReused``, ``IdempotencyKeyInUse``, ``ServiceUnavailable``.
+    """
+    sha256, size_bytes = await asyncio.to_thread(digest, incoming.file)
+    async with hand.transaction(is_long=True) as connection:
+        await hand.look_at(connection, incoming.settlement_id)
+        await allow_large(connection)
+        # Of two files at once the second waits, and then finds the first; a file that waits for a run finds its outcome.
+        await lock_statements(connection, incoming.settlement_id)
+        settlement = await read_locked(connection, incoming.settlement_id)
+        known = await known_answer(connection, settlement["merchant_id"], key) if key else None
+        if known:
+            return known
+        facts = {"settlement_id": settlement["id"], "provider": incoming.provider, "sha256": sha256}
+        newest = (await connection.execute(_NEWEST, facts)).mappings().one_or_none()
+        if newest and _stands(newest, incoming, sha256):
+            stored = _answer(dict(newest))
+        else:
+            row = {**facts, "size_bytes": size_bytes, "created_by": hand.id}
+            stored = _answer(await _take_in(connection, incoming, settlement, row))
+        if key:
+            await keep_in(connection, settlement["merchant_id"], key, stored)
+    return stored
+
+
+def _stands(newest: RowMapping, incoming: Incoming, sha256: str) -> bool:
+    """Return whether ``incoming`` changes nothing.
+
+    An answer of the provider's API never supersedes an uploaded file, which may have come while the API was being asked. The
+    same file, read in the same way, is the same statement; a wrong mapping is corrected by sending the file once more.
+    """
+    if incoming.source == "api" and newest["source"] == "upload":
+        return True
+    is_read_alike = incoming.mapping is None or incoming.mapping == _readable(newest["mapping"])
+    return bool(newest["sha256"] == sha256) and is_read_alike
+
+
+async def _take_in(
+    connection: AsyncConnection, incoming: Incoming, settlement: dict[str, Any], row: dict[str, Any]
+) -> dict[str, Any]:
+    if settlement["status"] == SettlementStatus.RECONCILED:
+        raise illegal(SETTLEMENT, settlement["status"], "take a statement")
+    mapping = incoming.mapping or await _kept_mapping(connection, settlement["merchant_id"], incoming.provider)
+    opened = open_statement(incoming.file, provider=incoming.provider, format_=incoming.format, mapping=mapping)
+    with closing(opened):
+        await connection.execute(_INCOMING)
+        await _copy(connection, opened)
+    owner = {name: settlement[name] for name in ("merchant_id", "store_id")}
+    new = {
+        **row,
+        **owner,
+        "id": new_id("statement"),
+        "source": incoming.source,
+        "format": incoming.format,
+        "mapping": opened.mapping.model_dump(),
+        "created_at": settlement["now"],
+    }
+    statement = (await connection.execute(_STATEMENT, {"rows": rows_parameter([new])})).mappings().one()
+    async with opened.copy_to_store(incoming.file) as copy:
+        await _keep_file(connection, copy, {**owner, "statement_id": new["id"]})
+    await connection.execute(_LINES, {**owner, "statement_id": new["id"]})
+    if incoming.is_declared:
+        kept = {"mapping": opened.mapping.model_dump_json(), "at": settlement["now"], "by": row["created_by"]}
+        await connection.execute(_KEEP_MAPPING, {**owner, **kept, "provider": incoming.provider})
+    return dict(statement)
+
+
+async def _kept_mapping(connection: AsyncConnection, merchant_id: str, provider: str) -> StatementMapping | None:
+    found = (
+        await connection.execute(_KEPT_MAPPING, {"merchant_id": merchant_id, "provider": provider})
+    ).scalar_one_or_none()
+    mapping = _readable(found) if found else None
+    if found and mapping is None:
+        raise InvalidRequest(
+            Detail("mapping", "The mapping that was declared last is no longer valid; declare it again")
+        )
+    return mapping
+
+
+def _readable(stored: dict[str, Any]) -> StatementMapping | None:
+    """Return a stored mapping, or nothing if an earlier release allowed what is refused now."""
+    try:
+        return StatementMapping.model_validate(stored)
+    except ValidationError:
+        return None
+
+
+async def _copy(connection: AsyncConnection, opened: Opened) -> None:
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    async with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
+        async for batch in opened.batches():
+            await copy.write(await asyncio.to_thread(_block, batch))
+
+
+def _block(lines: list[Line]) -> str:
+    return "".join("\t".join(map(_text, line)) + "\n" for line in lines)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "\\N"
+    return value.translate(_ESCAPES) if isinstance(value, str) else str(value)
+
+
+async def _keep_file(connection: AsyncConnection, file: IO[bytes], owner: dict[str, Any]) -> None:
+    file.seek(0)
+    number = 0
+    while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+        number += 1
+        await connection.execute(_PIECE, {**owner, "number": number, "data": piece})
+
+
+def digest(file: IO[bytes]) -> tuple[str, int]:
+    """The SHA-256 of a file in hexadecimal digits, and its bytes; leaves it at its beginning."""
+    file.seek(0)
+    sum_, size = hashlib.sha256(), 0
+    while piece := file.read(PIECE_BYTES):
+        sum_.update(piece)
+        size += len(piece)
+    file.seek(0)
+    return sum_.hexdigest(), size
+
+
+def _answer(row: dict[str, Any]) -> Stored:
+    return Stored(201, render(statement_fields(row)), resource_id=row["id"], is_replay=False)

@@ -1,0 +1,89 @@
+"""Withdrawn: find payments that were completed by a statement's line which the statement that counts no longer has.
+
+A provider corrects a statement, or a person replaces the file that was confirmed. The payment keeps its status, since a final
+status never changes: a person is asked instead (``needs_review``), once, and the log says so. Where the payment's own
+settlement is compared afterwards, the line that is missing there is a break as well.
+
+| the newest statement of that settlement and provider | then                                                        |
+|------------------------------------------------------|-------------------------------------------------------------|
+| still says that the money moved                      | nothing                                                     |
+| lacks the line, or has another amount, or undoes it  | ``needs_review`` for the payment or refund                  |
+| has the line again                                   | the review ends                                             |
+| lists a charge that had been undone                  | nothing here: the run finds a ``status_mismatch``           |
+
+The review also ends when a person resolves the break of the payment's own line.
+"""
+
+import logging
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.database.engines import Role, act_as
+from workflows.payments.states import PAYMENT, PaymentRemark
+from workflows.refunds.states import REFUND, RefundRemark
+from workflows.transitions import By, apply
+
+logger = logging.getLogger(__name__)
+
+REASON, BACK = "its statement no longer lists it", "its statement lists it again"
+
+_CHANGED = text("""
+    -- changed: evidence of money that moved, whose statement was superseded by one that says otherwise, or the same again
+    WITH newest AS (
+        SELECT DISTINCT ON (provider) id, provider FROM statements WHERE settlement_id = :id ORDER BY provider, number DESC
+    ), compared AS (
+        SELECT e.entity_id, e.number, n.id AS statement_id, e.withdrawn_at, e.amount > coalesce((
+            SELECT abs(sum(l.amount)) FROM statement_lines l
+            WHERE l.statement_id = n.id AND l.our_reference = e.our_reference AND l.is_settled
+              AND (l.kind = 'refund') = (e.entity_id LIKE 'rfd%')), 0) AS is_gone
+        FROM statement_evidence e JOIN newest n ON n.provider = e.provider
+        WHERE e.settlement_id = :id AND (e.statement_id <> n.id OR e.withdrawn_at IS NOT NULL) AND e.answer = 'succeeded'
+          AND e.status = 'completed'
+    )
+    SELECT entity_id, number, statement_id, is_gone, clock_timestamp() AS now FROM compared
+    WHERE is_gone = (withdrawn_at IS NULL) ORDER BY entity_id LIMIT 1000
+""")
+_IN_REVIEW = text("""
+    SELECT EXISTS (SELECT FROM statement_evidence WHERE entity_id = :id AND withdrawn_at IS NOT NULL) AND EXISTS (
+        SELECT FROM payments WHERE id = :id AND needs_review UNION ALL SELECT FROM refunds WHERE id = :id AND needs_review)
+""")
+_MARK = text("UPDATE statement_evidence SET withdrawn_at = :at WHERE entity_id = :entity_id AND number = :number")
+_TELL = text("SELECT pg_notify(:channel, :change)")
+REMARKS = {
+    "pay": (PAYMENT, PaymentRemark.REQUEST_REVIEW, PaymentRemark.REVIEWED),
+    "rfd": (REFUND, RefundRemark.REQUEST_REVIEW, RefundRemark.REVIEWED),
+}
+
+
+async def flag_withdrawn(connection: AsyncConnection, settlement_id: str, *, by: str) -> None:
+    """Have a person look at each row whose evidence is gone, and end that where it is back. Needs a worker's rights."""
+    for row in (await connection.execute(_CHANGED, {"id": settlement_id})).mappings().all():
+        reason = f"{REASON if row['is_gone'] else BACK} ({row['statement_id']})"
+        who = By("worker", by, row["now"], reason=reason)
+        await _remark(connection, row["entity_id"], who, is_gone=row["is_gone"])
+        marked = {"entity_id": row["entity_id"], "number": row["number"], "at": row["now"] if row["is_gone"] else None}
+        await connection.execute(_MARK, marked)
+
+
+async def end_review(connection: AsyncConnection, entity_id: str | None, *, by: By) -> None:
+    """End the review of a row whose evidence is gone: a person has resolved the break of its line."""
+    if entity_id and (await connection.execute(_IN_REVIEW, {"id": entity_id})).scalar_one():
+        await act_as(connection, Role.WORKER)
+        await _remark(connection, entity_id, by, is_gone=False)
+        await act_as(connection, Role.CALLER)
+
+
+async def _remark(connection: AsyncConnection, entity_id: str, by: By, *, is_gone: bool) -> None:
+    machine, request, reviewed = REMARKS[entity_id[:3]]
+    event, changes = request if is_gone else reviewed, {"needs_review": is_gone}
+    moved = await apply(connection, machine, entity_id=entity_id, event=event, by=by, changes=changes)
+    await connection.execute(_TELL, {"channel": f"{machine.name}s", "change": f"{entity_id}:{moved['version']}"})
+    if is_gone:
+        logger.error(
+            "%s %s: %s, compare it with the provider",
+            machine.name,
+            entity_id,
+            by.reason,
+            extra={"event": f"{machine.name}.evidence_withdrawn", f"{machine.name}_id": entity_id},
+        )

@@ -1,0 +1,48 @@
+"""Too late: a cancel came after the money had moved, and the terminal had asked for a refund in that case.
+
+The refund is recorded in the transaction that learns of it, so a completed payment and the refund that it needs are stored
+together. It is due at once; the next sweep nudges it. Cash and the terminal's own card sales are given back by a person:
+their refund needs action until the terminal reports it.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import text
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.ledger.post import post_completions
+from workflows.payments.update_bills import is_given_back
+from workflows.processing.executor import Aftermath
+from workflows.providers.registry import is_local
+from workflows.refunds.request import RefundRequest, write_refund
+from workflows.transitions import By
+
+REASON = "cancel came too late"
+STAFF_CODE = "system"
+
+_BY_WHOM = text("""
+    -- by whom: the caller who asked for the cancel is the one who is giving the money back
+    SELECT caller_id FROM payment_history WHERE payment_id = :id AND event = 'request_cancel' ORDER BY version LIMIT 1
+""")
+
+
+async def refund_too_late(connection: AsyncConnection, moved: Sequence[RowMapping], worker: str) -> None:
+    """Record a full refund for each of ``moved`` that wants one (an ``Aftermath`` of ``record_answers``)."""
+    for row in moved:
+        if is_given_back(row):
+            asked_by = (await connection.execute(_BY_WHOM, {"id": row["id"]})).scalar()
+            request = RefundRequest(amount=None, reason=REASON, staff_code=asked_by or STAFF_CODE)
+            by = By("worker", worker, row["completed_at"], request_id=row["request_id"], reason=REASON)
+            await write_refund(
+                connection,
+                dict(row),
+                request,
+                amount=row["captured_amount"],
+                by=by,
+                needs_action=is_local(row["provider"]),
+            )
+
+
+AFTER_COMPLETION: tuple[Aftermath, ...] = (refund_too_late, post_completions)
+"""Steps after a completion, in its transaction, if the API completes a sale; ``workers.runtime`` has the same."""

@@ -1,0 +1,82 @@
+"""Gather: what a report is about, read in one transaction."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+
+from workflows.database.bulk import allow_large
+from workflows.errors import Detail, InvalidStatusTransition
+from workflows.reconciliation.serialize import break_fields
+from workflows.settlements.queries import one_settlement
+from workflows.settlements.serialize import settlement_fields
+from workflows.settlements.states import SettlementStatus
+from workflows.tenants.caller import Caller, caller_transaction
+
+MOST_BREAKS = 200
+"""On paper; all of them are in the exports."""
+
+_NAMES = text("""
+    SELECT s.name AS store, m.name AS merchant FROM stores s LEFT JOIN merchants m ON m.id = s.merchant_id WHERE s.id = :id
+""")
+_GROUPS = text("""
+    -- groups: a row for each method, provider and brand, adding up to the settlement's frozen figures
+    SELECT method_type, provider, brand, count(*) AS count,
+           coalesce(sum(amount) FILTER (WHERE kind = 'payment'), 0)::bigint AS gross,
+           coalesce(-sum(amount) FILTER (WHERE kind = 'refund'), 0)::bigint AS refunds,
+           sum(fee)::bigint AS fees,
+           coalesce(sum(amount) FILTER (WHERE kind = 'adjustment'), 0)::bigint AS adjustments
+    FROM settlement_lines WHERE settlement_id = :id
+    GROUP BY method_type, provider, brand ORDER BY method_type NULLS LAST, provider, brand NULLS LAST
+""")
+_RUN = text("SELECT * FROM reconciliation_runs WHERE settlement_id = :id ORDER BY number DESC LIMIT 1")
+_BREAKS = text("""
+    SELECT *, now() AS now FROM breaks WHERE settlement_id = :id AND run = :run
+    ORDER BY resolution IS NOT NULL, category, id LIMIT :limit
+""")
+_COUNT = text("SELECT count(*), now() AS now FROM breaks WHERE settlement_id = :id AND run = :run")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything a report shows."""
+
+    settlement: dict[str, Any]
+    store: str
+    merchant: str
+    groups: list[dict[str, Any]]
+    run: dict[str, Any] | None
+    breaks: list[dict[str, Any]]
+    break_count: int
+    at: datetime
+
+
+async def gather_facts(settlement_id: str, *, caller: Caller) -> Facts:
+    """What there is to report. Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (still open)."""
+    async with caller_transaction(caller, is_long=True) as connection:
+        row = await one_settlement(connection, settlement_id, caller)
+        if row["status"] == SettlementStatus.OPEN:
+            raise InvalidStatusTransition(
+                Detail("status", "The settlement is open; it is reported once it is closed"),
+                message="This settlement is open and cannot be reported",
+            )
+        await allow_large(connection)
+        wanted = {"id": settlement_id}
+        names = (await connection.execute(_NAMES, {"id": row["store_id"]})).mappings().one()
+        groups = [dict(group) for group in (await connection.execute(_GROUPS, wanted)).mappings()]
+        run = (await connection.execute(_RUN, wanted)).mappings().one_or_none()
+        of_run = {**wanted, "run": run["number"] if run else 0}
+        found = await connection.execute(_BREAKS, {**of_run, "limit": MOST_BREAKS})
+        breaks = [break_fields(dict(one)) for one in found.mappings()]
+        count, at = (await connection.execute(_COUNT, of_run)).one()
+    return Facts(
+        settlement=settlement_fields(row),
+        store=names["store"],
+        merchant=names["merchant"] or "",
+        groups=groups,
+        run=dict(run) if run else None,
+        breaks=breaks,
+        break_count=count,
+        at=at,
+    )

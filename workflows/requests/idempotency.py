@@ -1,0 +1,264 @@
+"""Idempotency: the same caller, key and body get the same answer again, byte for byte, for 24 hours.
+
+A record is written in the transaction whose result it stores, so there is never one without the other. Requests are compared
+by a keyed hash of the body's meaning, so that a body with a secret in it cannot be guessed from the table.
+
+A key belongs to its caller. The table's primary key is ``(merchant_id, key, path, method)``, which the previous release
+inserts by; the first caller of a merchant to use a key has its record there. Another caller's record for the same key is
+stored beside it, under ``Key.place_beside``. A transaction that stores a record beside another one locks the other one, so
+that the place stays taken until it ends: two requests of one caller therefore always try the same place.
+
+A use-case that writes: first lock the row that it changes (a second request with the same key then waits for the first),
+then ``known_answer``, then do the work, then ``keep_in``, all in one transaction. If there is no row to lock, the second
+request finds its key taken in ``keep_in``, which undoes its work.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Index, Text, text
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import Mapped, mapped_column
+
+from workflows.database.engines import Base, rows_parameter
+from workflows.database.mixins import INSTANT
+from workflows.errors import Detail, IdempotencyKeyInUse, IdempotencyKeyReused
+from workflows.tenants.caller import Caller, caller_transaction
+
+KEY_LIFE = timedelta(hours=24)
+"""The replay window (behaviour §6). ``client_reference`` is the guard that lasts for ever."""
+
+
+class IdempotencyRecord(Base):
+    """The answer that a key was given, to be given again."""
+
+    __tablename__ = "idempotency_records"
+    __table_args__ = (Index("idempotency_records_by_expiry", "expires_at"),)
+
+    merchant_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    path: Mapped[str] = mapped_column(Text, primary_key=True)
+    method: Mapped[str] = mapped_column(Text, primary_key=True)
+    caller: Mapped[str] = mapped_column(Text, server_default="")
+    fingerprint: Mapped[str] = mapped_column(Text)
+    meaning: Mapped[str | None] = mapped_column(Text)
+    status: Mapped[int]
+    body: Mapped[str] = mapped_column(Text)
+    resource_id: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+    expires_at: Mapped[datetime] = mapped_column(INSTANT)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An ``Idempotency-Key`` with the request it came with.
+
+    ``caller`` is ``Caller.identity``. ``fingerprint`` is a keyed hash of the body's bytes, which the previous release
+    compares; ``meaning`` one of what the body means, followed by a colon and the currency that it names, if it names one.
+    """
+
+    value: str
+    method: str
+    path: str
+    caller: str
+    fingerprint: str
+    meaning: str
+
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        """What makes two requests the same one, within a merchant."""
+        return self.caller, self.method, self.path, self.value
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """The place of its record within a merchant, unless another caller's record is there."""
+        return self.method, self.path, self.value
+
+    @property
+    def place_beside(self) -> str:
+        """The ``key`` column of its record if another caller's has the place. Keys themselves are printable."""
+        return f"{self.value}\n{self.caller}"
+
+    def row(self, *, is_beside: bool = False) -> dict[str, str]:
+        """The columns of its record that the request decides."""
+        return {
+            "method": self.method,
+            "path": self.path,
+            "key": self.place_beside if is_beside else self.value,
+            "caller": self.caller,
+            "fingerprint": self.fingerprint,
+            "meaning": self.meaning,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An answer: its HTTP status and its body's bytes."""
+
+    status: int
+    body: bytes
+    resource_id: str | None = None
+    is_replay: bool = True
+
+
+def fingerprint(body: bytes, *, secret: bytes) -> str:
+    """Return a keyed hash of ``body``."""
+    # Not hmac.digest(): it lets go of the interpreter's lock, which costs a busy process far more than the hash.
+    return hmac.new(secret, body, hashlib.sha256).hexdigest()
+
+
+def replay(key: Key, found: RowMapping, *, currency: str | None = None) -> Stored:
+    """Return the stored answer; ``currency`` is the one of a body that names none.
+
+    ``found`` has the columns of ``ANSWER``. Raises ``IdempotencyKeyReused`` if the stored request meant something else.
+    """
+    if not _is_same(key, found, currency):
+        raise IdempotencyKeyReused(Detail("Idempotency-Key", _advice(found["resource_id"])))
+    return Stored(found["status"], found["body"].encode())
+
+
+def _is_same(key: Key, found: RowMapping, currency: str | None) -> bool:
+    if found["meaning"] is None:  # stored by the previous release
+        return hmac.compare_digest(found["fingerprint"], key.fingerprint)
+    (first, first_currency), (second, second_currency) = (
+        meaning.partition(":")[::2] for meaning in (found["meaning"], key.meaning)
+    )
+    return hmac.compare_digest(first, second) and (first_currency or currency) == (second_currency or currency)
+
+
+_COLLECTIONS = {"pay": "payments", "rfd": "refunds", "ord": "orders", "bil": "bills"}
+
+
+def _advice(resource_id: str | None) -> str:
+    if not resource_id:
+        return "The first request with this key was refused and nothing was done; send this request with a new key"
+    collection = _COLLECTIONS.get(resource_id.partition("_")[0])
+    look = f"GET /api/v1/{collection}/{resource_id}" if collection else resource_id
+    return f"The first request with this key created {resource_id}. See {look}; use a new key only for what is not done yet"
+
+
+ANSWER = "fingerprint, meaning, status, body, resource_id"
+"""The columns that ``replay`` needs."""
+
+OWNER = "CASE {0}.caller WHEN '' THEN made_by({0}.resource_id, {0}.path) ELSE {0}.caller END"
+"""The caller of record ``{0}``. The previous release did not store it; its refusals (no resource) belong to no caller."""
+
+KEEP = f"""
+    -- keep: answers in the transaction of their rows; an expired record is overwritten by its own caller
+    INSERT INTO idempotency_records AS k (merchant_id, method, path, key, caller, fingerprint, meaning, status, body,
+                                          resource_id, created_at, expires_at)
+    SELECT merchant_id, method, path, key, caller, fingerprint, meaning, status, body, resource_id, now(), now() + :life
+    FROM jsonb_populate_recordset(NULL::idempotency_records, CAST(:rows AS jsonb))
+    ORDER BY merchant_id, key, path, method -- groups that share keys wait for each other, and not in a ring
+    ON CONFLICT (merchant_id, key, path, method) DO UPDATE SET
+        caller = excluded.caller, fingerprint = excluded.fingerprint, meaning = excluded.meaning,
+        status = excluded.status, body = excluded.body, resource_id = excluded.resource_id,
+        created_at = excluded.created_at, expires_at = excluded.expires_at
+    WHERE k.expires_at <= now() AND {OWNER.format("k")} = excluded.caller
+"""
+"""Keeps ``:rows`` of ``record`` for ``:life``; also a part of a larger statement. A key that is taken is not kept."""
+
+_KEEP = text(KEEP)
+_KEPT = text(f"""
+    SELECT {ANSWER} FROM idempotency_records k
+    WHERE merchant_id = :merchant_id AND method = :method AND path = :path AND key IN (:key, :beside)
+      AND expires_at > now() AND {OWNER.format("k")} = :caller
+    LIMIT 1
+""")
+_HOLD = text(f"""
+    -- hold: other callers' records, which must not be deleted while ours are stored beside them
+    SELECT i.n FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+        AS i(n integer, merchant_id text, method text, path text, key text, caller text)
+    CROSS JOIN LATERAL (
+        SELECT 1 FROM idempotency_records k
+        WHERE merchant_id = i.merchant_id AND key = i.key AND path = i.path AND method = i.method
+          AND {OWNER.format("k")} IS DISTINCT FROM i.caller
+        LIMIT 1 FOR KEY SHARE
+    ) held
+""")
+
+
+async def known_answer(connection: AsyncConnection, merchant_id: str, key: Key) -> Stored | None:
+    """Return the answer that ``key`` was given before, if it was. Raises ``IdempotencyKeyReused``."""
+    asked = {**key.row(), "merchant_id": merchant_id, "beside": key.place_beside}
+    found = (await connection.execute(_KEPT, asked)).mappings().one_or_none()
+    return replay(key, found) if found else None
+
+
+async def keep_in(connection: AsyncConnection, merchant_id: str, key: Key, stored: Stored) -> None:
+    """Keep ``stored`` as the answer to ``key``, in the transaction of what it answers for.
+
+    Raises ``IdempotencyKeyInUse`` where another request with this key was quicker: this transaction is then undone, and
+    the next try with the key finds the answer of the other.
+    """
+    if not await _keep(connection, merchant_id, key, stored):
+        raise IdempotencyKeyInUse(retry_after_seconds=1)
+
+
+async def keep_answer(caller: Caller, key: Key, *, merchant_id: str, status: int, body: bytes) -> Stored:
+    """Keep an answer that wrote no row of its own (a refusal), or find the one its key was given before.
+
+    ``merchant_id`` is whose it is: the caller's, or where the caller stands above the merchants that of the request.
+
+    Raises ``IdempotencyKeyReused``, and what ``caller_transaction`` raises.
+    """
+    stored = Stored(status, body, is_replay=False)
+    async with caller_transaction(caller) as connection:
+        if await _keep(connection, merchant_id, key, stored):
+            return stored
+        return await known_answer(connection, merchant_id, key) or stored
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """An answer of a group to store; ``is_taken``: another caller's record was seen in the key's place."""
+
+    merchant_id: str
+    key: Key
+    stored: Stored
+    is_taken: bool = False
+
+
+async def records(connection: AsyncConnection, keepings: Sequence[Keeping]) -> list[dict[str, Any]]:
+    """Return the rows for ``KEEP``, each at the place where its caller's record belongs.
+
+    Raises ``IdempotencyKeyInUse`` if another caller's record was seen in a key's place and is gone now.
+    """
+    beside = [keeping for keeping in keepings if keeping.is_taken]
+    if beside and not await _hold(connection, beside):
+        raise IdempotencyKeyInUse(retry_after_seconds=1)
+    rows, places = [], set[tuple[str, ...]]()
+    for keeping in keepings:
+        place = (keeping.merchant_id, *keeping.key.place)
+        is_beside = keeping.is_taken or place in places  # the group's own first one has the place
+        places.add(place)
+        rows.append(record(keeping.merchant_id, keeping.key, keeping.stored, is_beside=is_beside))
+    return rows
+
+
+def record(merchant_id: str, key: Key, stored: Stored, *, is_beside: bool = False) -> dict[str, Any]:
+    """Return the row of ``idempotency_records`` for ``stored``, without its timestamps."""
+    answer = {"status": stored.status, "body": stored.body.decode(), "resource_id": stored.resource_id}
+    return {**key.row(is_beside=is_beside), **answer, "merchant_id": merchant_id}
+
+
+async def _keep(connection: AsyncConnection, merchant_id: str, key: Key, stored: Stored) -> bool:
+    for is_beside in (False, True):
+        rows = rows_parameter([record(merchant_id, key, stored, is_beside=is_beside)])
+        if (await connection.execute(_KEEP, {"rows": rows, "life": KEY_LIFE})).rowcount:
+            return True
+        # Read again in a statement of its own: the one above may have waited for the record that has the place now.
+        if not is_beside and not await _hold(connection, [Keeping(merchant_id, key, stored)]):
+            return False
+    return False
+
+
+async def _hold(connection: AsyncConnection, keepings: Sequence[Keeping]) -> bool:
+    """Lock the records of other callers in the places of ``keepings``; return whether there was one in each."""
+    rows = [{"n": n, "merchant_id": each.merchant_id, **each.key.row()} for n, each in enumerate(keepings)]
+    return (await connection.execute(_HOLD, {"rows": rows_parameter(rows)})).rowcount == len(keepings)

@@ -1,0 +1,106 @@
+"""Write: the statements that make and close settlements, each with its history, and plan their ends; many at a time."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.database.engines import rows_parameter
+from workflows.ids import new_id
+from workflows.settlements.cutoff_rules import StoreRule
+from workflows.settlements.periods import Period
+from workflows.settlements.states import SETTLEMENT
+from workflows.settlements.totals import Figures
+from workflows.transitions import By
+
+_OPEN = text("""
+    -- open: periods with their first history row; one that another beat has opened meanwhile is left alone
+    WITH opened AS (
+        INSERT INTO settlements (id, merchant_id, store_id, currency, business_date, start_at, end_at, time_zone, cut_off,
+                                 status, version, created_at)
+        SELECT id, merchant_id, store_id, currency, business_date, start_at, end_at, time_zone, cut_off, status, 1,
+               clock_timestamp()
+        FROM jsonb_populate_recordset(NULL::settlements, CAST(:rows AS jsonb)) ORDER BY store_id, currency
+        ON CONFLICT DO NOTHING
+        RETURNING id, merchant_id, store_id, status, created_at, end_at
+    ), history AS (
+        INSERT INTO settlement_history (settlement_id, version, merchant_id, store_id, event, to_status, at, caller_type,
+                                        caller_id, request_id)
+        SELECT id, 1, merchant_id, store_id, 'create', status, created_at, :caller_type, :caller_id, :request_id FROM opened
+    )
+    SELECT id, end_at FROM opened ORDER BY id
+""")
+
+_CLOSE = text("""
+    -- close: the figures and the status of settlements that are locked here, with their history
+    WITH closed AS (
+        UPDATE settlements s
+        SET status = 'closed', version = s.version + 1, closed_at = clock_timestamp(),
+            line_count = i.line_count, gross_amount = i.gross_amount, refunds_amount = i.refunds_amount,
+            fees_amount = i.fees_amount, adjustments_amount = i.adjustments_amount, net_amount = i.net_amount,
+            breakdown = i.breakdown, late_count = i.late_count, in_doubt_count = i.in_doubt_count,
+            in_doubt_amount = i.in_doubt_amount, cash_expected = i.cash_expected
+        FROM jsonb_populate_recordset(NULL::settlements, CAST(:rows AS jsonb)) i
+        WHERE s.id = i.id AND s.status = 'open'
+        RETURNING s.id, s.version, s.merchant_id, s.store_id, s.closed_at
+    )
+    INSERT INTO settlement_history (settlement_id, version, merchant_id, store_id, event, from_status, to_status, at,
+                                    caller_type, caller_id, reason, request_id)
+    SELECT id, version, merchant_id, store_id, 'close', 'open', 'closed', closed_at, :caller_type, :caller_id, :reason,
+           :request_id
+    FROM closed
+""")
+
+_PLAN = text("""
+    -- plan: another end for open periods, and the rule it was found by
+    UPDATE settlements s
+    SET end_at = i.end_at, business_date = i.business_date, time_zone = i.time_zone, cut_off = i.cut_off
+    FROM jsonb_populate_recordset(NULL::settlements, CAST(:rows AS jsonb)) i
+    WHERE s.id = i.id AND s.status = 'open'
+""")
+
+
+def period_row(period: Period, store: StoreRule) -> dict[str, Any]:
+    """The columns of a settlement that a period and the rule it was found by decide."""
+    return {
+        "business_date": period.business_date,
+        "start_at": period.start,
+        "end_at": period.end,
+        "time_zone": store.rule.time_zone,
+        "cut_off": store.rule.cut_off,
+    }
+
+
+def open_row(period: Period, store: StoreRule, currency: str) -> dict[str, Any]:
+    """A new settlement for ``period``."""
+    return {
+        "id": new_id("settlement"),
+        "merchant_id": store.merchant_id,
+        "store_id": store.store_id,
+        "currency": currency,
+        "status": SETTLEMENT.initial[0],
+        **period_row(period, store),
+    }
+
+
+async def write_open(
+    connection: AsyncConnection, rows: Sequence[dict[str, Any]], *, by: By
+) -> list[tuple[str, datetime]]:
+    """Write new settlements (``open_row``); returns id and end of those that were not there already."""
+    who = {"caller_type": by.caller_type, "caller_id": by.caller_id, "request_id": by.request_id}
+    opened = await connection.execute(_OPEN, {"rows": rows_parameter(list(rows)), **who})
+    return [(row.id, row.end_at) for row in opened]
+
+
+async def write_closed(connection: AsyncConnection, figures: dict[str, Figures], *, by: By) -> None:
+    """Freeze ``figures`` (by the settlements' ids) and close."""
+    rows = [{"id": settlement_id, **each} for settlement_id, each in sorted(figures.items())]
+    who = {"caller_type": by.caller_type, "caller_id": by.caller_id, "reason": by.reason, "request_id": by.request_id}
+    await connection.execute(_CLOSE, {"rows": rows_parameter(rows), **who})
+
+
+async def write_plan(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+    """Give open settlements another end: rows of ``period_row`` with their ``id``."""
+    await connection.execute(_PLAN, {"rows": rows_parameter(list(rows))})
