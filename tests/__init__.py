@@ -1,6 +1,6 @@
 """The tests, as one package, so that two files of one name never meet and every test can say ``from tests.factories``.
 
-Assertions in its shared modules (``living``, ``kill_stage``, factories) say what they compared, like those in test files.
+Assertions in its shared modules (``live_stack``, factories) say what they compared, like those in test files.
 """
 
 from pathlib import Path

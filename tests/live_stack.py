@@ -1,4 +1,4 @@
-"""A living stack for journeys and faults: real processes, a client, the provider's controls, and all judges.
+"""A live stack for journeys and faults: real processes, a client, the provider's controls, and all judges.
 
 Patience is short here (a lease of 4 s, questions at a tenth of their delays), so that a test sees within seconds what an
 installation sees within minutes. What is promised in leases and sweeps is thereby promised in seconds too.
@@ -61,7 +61,7 @@ def nudge(stack: LocalStack, task: str, *arguments: Any) -> None:
     app.close()
 
 
-class Living:
+class LiveStack:
     """One running stack."""
 
     def __init__(self, stack: LocalStack, api: Api, session: aiohttp.ClientSession) -> None:
@@ -251,7 +251,7 @@ class Living:
 
 
 @asynccontextmanager
-async def living(
+async def live_stack(
     home: Path,
     *,
     parts: Collection[str],
@@ -259,7 +259,7 @@ async def living(
     env: Mapping[str, str] | None = None,
     restart: bool = True,
     durable: bool = False,
-) -> AsyncIterator[Living]:
+) -> AsyncIterator[LiveStack]:
     """Start a stack of real processes.
 
     ``restart``: what dies is started again, as an installation would have it. ``durable``: what is committed survives a
@@ -271,6 +271,6 @@ async def living(
         LocalStack(home, parts=parts, workers=workers, env=variables, durable=durable, restart=restart) as stack,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,
     ):
-        town = Living(stack, Api(stack.urls.api, Signer(stack.home.secrets), session), session)
-        await town.open_shop()
-        yield town
+        live = LiveStack(stack, Api(stack.urls.api, Signer(stack.home.secrets), session), session)
+        await live.open_shop()
+        yield live

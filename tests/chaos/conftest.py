@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.kill_scenarios import Stage, kill_stage
-from tests.live_stack import WITHOUT_FLOWER, Living, living
+from tests.chaos.kill_scenarios import CrashStack, crash_stack
+from tests.live_stack import WITHOUT_FLOWER, LiveStack, live_stack
 
 
 @pytest.fixture(scope="module")
-async def whole_town(home: Path, request: pytest.FixtureRequest) -> AsyncIterator[Living]:
+async def shared_live_stack(home: Path, request: pytest.FixtureRequest) -> AsyncIterator[LiveStack]:
     """Two workers for payments and all else once.
 
     What dies is started again, unless the module is ``UNSUPERVISED``; the database may be crashed if it is ``DURABLE``.
@@ -20,24 +20,24 @@ async def whole_town(home: Path, request: pytest.FixtureRequest) -> AsyncIterato
     durable = getattr(request.module, "DURABLE", False)
     variables = getattr(request.module, "VARIABLES", {})
     folder = home / f"chaos-{request.module.__name__.rpartition('_')[2]}"
-    async with living(
+    async with live_stack(
         folder, parts=WITHOUT_FLOWER, workers=2, env=variables, restart=restart, durable=durable
     ) as running:
         yield running
 
 
 @pytest.fixture
-async def town(whole_town: Living) -> AsyncIterator[Living]:
+async def live(shared_live_stack: LiveStack) -> AsyncIterator[LiveStack]:
     """The stack, whole before and after; after each fault its day is closed, and all judges find everything in order."""
-    await whole_town.revive()
-    yield whole_town
-    await whole_town.revive()
-    await whole_town.close_the_day()
-    await whole_town.judge()
+    await shared_live_stack.revive()
+    yield shared_live_stack
+    await shared_live_stack.revive()
+    await shared_live_stack.close_the_day()
+    await shared_live_stack.judge()
 
 
 @pytest.fixture(scope="module")
-async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+async def crashing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[CrashStack]:
     """A stack whose workers die at the point that they are told."""
-    async with kill_stage(tmp_path_factory.mktemp("k")) as found:
+    async with crash_stack(tmp_path_factory.mktemp("k")) as found:
         yield found

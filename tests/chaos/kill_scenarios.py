@@ -48,7 +48,7 @@ Order = Callable[[], Awaitable[dict[str, Any]]]
 
 
 @dataclass
-class Stage:
+class CrashStack:
     """The stack, two workers that may die, and a terminal."""
 
     stack: LocalStack
@@ -222,7 +222,7 @@ def run_mpac(stack: LocalStack, *words: str) -> str:
 
 
 @asynccontextmanager
-async def kill_stage(folder: Path) -> AsyncIterator[Stage]:
+async def crash_stack(folder: Path) -> AsyncIterator[CrashStack]:
     """Everything up, with two workers: while one is dead the other goes on."""
     # Another test of this process may have servers of its own in the environment; this stack is apart from them.
     apart = dict.fromkeys((name for name in os.environ if name.startswith("MPAC_")), "")
@@ -230,11 +230,11 @@ async def kill_stage(folder: Path) -> AsyncIterator[Stage]:
         seed = json.loads(await asyncio.to_thread(run_mpac, stack, "seed", "--json"))
         async with aiohttp.ClientSession() as session:
             terminal = Terminal(stack.urls.api, seed["devices"][0], session=session)
-            stage = Stage(stack, folder, terminal, session)
+            crashing = CrashStack(stack, folder, terminal, session)
             try:
-                await asyncio.gather(*(stage.start_worker(name) for name in ("first", "second")))
-                yield stage
+                await asyncio.gather(*(crashing.start_worker(name) for name in ("first", "second")))
+                yield crashing
             finally:
-                for process in stage.workers.values():
+                for process in crashing.workers.values():
                     process.kill()
                     process.wait()

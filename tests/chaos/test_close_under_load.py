@@ -18,7 +18,7 @@ import uuid_utils
 
 from tests.factories import WHY, Tenant
 from tests.harness import Answer
-from tests.live_stack import TAKE_UP_SECONDS, Living
+from tests.live_stack import TAKE_UP_SECONDS, LiveStack
 from tests.polling import eventually
 from workflows.ids import new_id
 
@@ -35,8 +35,8 @@ FINAL = ("completed", "failed", "cancelled")
 class Day:
     """Two stores that sell, give back and close, all at once."""
 
-    def __init__(self, town: Living, stores: list[Tenant]) -> None:
-        self.town = town
+    def __init__(self, live: LiveStack, stores: list[Tenant]) -> None:
+        self.live = live
         self.stores = stores
         self.sold: list[str] = []
         self.given_back: list[str] = []
@@ -46,7 +46,7 @@ class Day:
 
     def manager(self, store: Tenant) -> str:
         """The token of a store's manager."""
-        return self.town.api.signer.user(store, role="store_manager")
+        return self.live.api.signer.user(store, role="store_manager")
 
     async def till(self, count: int) -> None:
         """Sell ``count`` things; of some of them a part is given back as soon as they are paid."""
@@ -59,8 +59,8 @@ class Day:
             }
             if fate:
                 fields["metadata"] = {"sandbox": fate}
-            staff = self.town.api.signer.user(store)
-            sold = await self.town.api.pay(staff, method=method, **fields)
+            staff = self.live.api.signer.user(store)
+            sold = await self.live.api.pay(staff, method=method, **fields)
             assert sold.status == 201, sold.raw
             self.sold.append(sold.body["id"])
             if self._chance.random() < 0.4:
@@ -68,7 +68,7 @@ class Day:
 
     async def give_back(self, staff: str, payment_id: str) -> None:
         """Ask for a refund of 50 once the payment is final; the close may hold its row for a moment."""
-        api = self.town.api
+        api = self.live.api
         await eventually(
             lambda: api.get(f"/payments/{payment_id}?wait=5", as_=staff),
             until=lambda answer: answer.body["status"] in FINAL,
@@ -93,14 +93,14 @@ class Day:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.is_over.wait(), every_seconds)
             for settlement_id in await self.ids(store, "open"):
-                answer = await self.town.api.post(f"/settlements/{settlement_id}/close", as_=self.manager(store))
+                answer = await self.live.api.post(f"/settlements/{settlement_id}/close", as_=self.manager(store))
                 assert answer.status in (200, 409, 503), answer.raw
             await self.keep_reading(store)
 
     async def let_days_end(self) -> None:
         """The running periods have ended, says the data; beat finds them."""
         while not self.is_over.is_set():
-            await self.town.sql(
+            await self.live.sql(
                 """UPDATE settlements SET end_at = clock_timestamp() - interval '5 seconds'
                    WHERE status = 'open' AND start_at < clock_timestamp() - interval '6 seconds' AND store_id = ANY(%s)""",
                 [store.store_id for store in self.stores],
@@ -109,7 +109,7 @@ class Day:
 
     async def ids(self, store: Tenant, status: str) -> list[str]:
         """The store's newest settlements in ``status``."""
-        listed = await self.town.api.get(f"/settlements?status={status}&limit=100", as_=self.manager(store))
+        listed = await self.live.api.get(f"/settlements?status={status}&limit=100", as_=self.manager(store))
         assert listed.status == 200, listed.raw
         return [row["id"] for row in listed.body["data"]]
 
@@ -121,31 +121,31 @@ class Day:
 
     async def read_whole(self, store: Tenant, settlement_id: str) -> str:
         """The hash of a settlement with all its lines as HTTP shows them."""
-        answer: Answer = await self.town.api.get(f"/settlements/{settlement_id}/export.json", as_=self.manager(store))
+        answer: Answer = await self.live.api.get(f"/settlements/{settlement_id}/export.json", as_=self.manager(store))
         assert answer.status == 200, answer.raw
         return hashlib.sha256(answer.raw).hexdigest()
 
 
-async def shops(town: Living) -> list[Tenant]:
-    """The town's store and another of the same merchant, with a running period each in both currencies."""
-    other = replace(town.tenant, store_id=new_id("store"))
-    await town.sql(
+async def shops(live: LiveStack) -> list[Tenant]:
+    """The tenant's store and another of the same merchant, with a running period each in both currencies."""
+    other = replace(live.tenant, store_id=new_id("store"))
+    await live.sql(
         """INSERT INTO stores (id, merchant_id, name, currency, time_zone, cut_off, created_at, updated_at)
            SELECT %s, merchant_id, name, currency, time_zone, cut_off, created_at, updated_at FROM stores WHERE id = %s""",
-        *(other.store_id, town.tenant.store_id),
+        *(other.store_id, live.tenant.store_id),
     )
-    await town.sql(
+    await live.sql(
         """INSERT INTO store_providers SELECT %s, merchant_id, %s, provider, methods, priority, enabled, credentials,
                created_at, updated_at FROM store_providers WHERE store_id = %s""",
-        *(new_id("store_provider"), other.store_id, town.tenant.store_id),
+        *(new_id("store_provider"), other.store_id, live.tenant.store_id),
     )
-    return [town.tenant, other]
+    return [live.tenant, other]
 
 
-async def lines_of(town: Living, stores: list[Tenant]) -> dict[str, list[dict[str, Any]]]:
+async def lines_of(live: LiveStack, stores: list[Tenant]) -> dict[str, list[dict[str, Any]]]:
     """The stores' lines by what they are about."""
     lines: dict[str, list[dict[str, Any]]] = {}
-    for line in await town.sql(
+    for line in await live.sql(
         """SELECT l.*, s.store_id AS home, s.currency AS money, s.status FROM settlement_lines l
            JOIN settlements s ON s.id = l.settlement_id WHERE l.store_id = ANY(%s)""",
         [store.store_id for store in stores],
@@ -156,9 +156,9 @@ async def lines_of(town: Living, stores: list[Tenant]) -> dict[str, list[dict[st
 
 async def close_all(day: Day) -> None:
     """The evening: a period for each currency, and all of them closed."""
-    await asyncio.to_thread(day.town.nudge, "settlements.open_due")
+    await asyncio.to_thread(day.live.nudge, "settlements.open_due")
     await eventually(
-        lambda: day.town.sql(
+        lambda: day.live.sql(
             """SELECT FROM payments p WHERE p.completed_at IS NOT NULL AND p.settlement_id IS NULL AND NOT EXISTS (
                    SELECT FROM settlements s WHERE s.store_id = p.store_id AND s.currency = p.currency
                    AND s.status = 'open')"""
@@ -168,14 +168,14 @@ async def close_all(day: Day) -> None:
     )
     for store in day.stores:
         for settlement_id in await day.ids(store, "open"):
-            answer = await day.town.api.post(f"/settlements/{settlement_id}/close", as_=day.manager(store))
+            answer = await day.live.api.post(f"/settlements/{settlement_id}/close", as_=day.manager(store))
             assert answer.status in (200, 409), answer.raw
         await day.keep_reading(store)
 
 
-async def test_500_payments_and_their_refunds_while_the_day_is_closed_by_hand_and_by_beat(town: Living) -> None:
-    day = Day(town, await shops(town))
-    await asyncio.to_thread(town.nudge, "settlements.open_due")
+async def test_500_payments_and_their_refunds_while_the_day_is_closed_by_hand_and_by_beat(live: LiveStack) -> None:
+    day = Day(live, await shops(live))
+    await asyncio.to_thread(live.nudge, "settlements.open_due")
     paces = (
         (day.stores[0], 0.05),
         (day.stores[0], 0.1),
@@ -184,10 +184,10 @@ async def test_500_payments_and_their_refunds_while_the_day_is_closed_by_hand_an
     closing = [asyncio.ensure_future(day.close_by_hand(store, every_seconds=pace)) for store, pace in paces]
     ending = asyncio.ensure_future(day.let_days_end())
     await asyncio.gather(*(day.till(PAYMENTS // TILLS) for _ in range(TILLS)))
-    ended = await town.settled(day.sold)
+    ended = await live.settled(day.sold)
     refunds = "SELECT status, count(*) AS count FROM refunds WHERE id = ANY(%s) GROUP BY status"
     await eventually(
-        lambda: town.sql(refunds, day.given_back),
+        lambda: live.sql(refunds, day.given_back),
         until=lambda rows: {row["status"] for row in rows} == {"completed"},
         within=TAKE_UP_SECONDS,
     )
@@ -195,7 +195,7 @@ async def test_500_payments_and_their_refunds_while_the_day_is_closed_by_hand_an
     await asyncio.gather(*closing, ending)
     await close_all(day)
 
-    by = await town.sql(
+    by = await live.sql(
         """SELECT caller_type, count(*) AS count FROM settlement_history h JOIN settlements s ON s.id = h.settlement_id
            JOIN LATERAL (SELECT FROM settlement_lines l WHERE l.settlement_id = s.id LIMIT 1) l ON true
            WHERE h.event = 'close' AND h.store_id = ANY(%s) GROUP BY 1""",
@@ -205,8 +205,8 @@ async def test_500_payments_and_their_refunds_while_the_day_is_closed_by_hand_an
     assert closes["user"] > 5, closes
     assert closes["worker"] > 0, closes
 
-    lines = await lines_of(town, day.stores)
-    completed = {row["id"] for row in await town.sql("SELECT id FROM payments WHERE completed_at IS NOT NULL")}
+    lines = await lines_of(live, day.stores)
+    completed = {row["id"] for row in await live.sql("SELECT id FROM payments WHERE completed_at IS NOT NULL")}
     assert set(lines) == (completed & set(day.sold)) | set(day.given_back)
     assert Counter(len(each) for each in lines.values()) == {1: len(lines)}
     for (line,) in lines.values():
@@ -219,7 +219,7 @@ async def test_500_payments_and_their_refunds_while_the_day_is_closed_by_hand_an
         for settlement_id in await day.ids(store, "closed"):
             assert await day.read_whole(store, settlement_id) == day.read[settlement_id]
     for store in day.stores:
-        rows = await town.sql(
+        rows = await live.sql(
             "SELECT currency, start_at, end_at FROM settlements WHERE store_id = %s ORDER BY currency, start_at",
             store.store_id,
         )

@@ -10,7 +10,7 @@ import uuid_utils
 from mpac.stack.environment import CONTROL_KEY_VARIABLE
 from tests.chaos.meddler import Meddler, foreign, meddler_before, twice
 from tests.integration.sandbox.harness import CONTROL_KEY, KEY, Sandbox
-from tests.live_stack import WITHOUT_FLOWER, Living, living
+from tests.live_stack import WITHOUT_FLOWER, LiveStack, live_stack
 from tests.polling import eventually
 
 ENOUGH_SECONDS = 60.0
@@ -27,31 +27,31 @@ async def between(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Med
 
 
 @pytest.fixture(scope="module")
-async def relayed_town(home: Path, between: Meddler) -> AsyncIterator[Living]:
+async def relayed_stack(home: Path, between: Meddler) -> AsyncIterator[LiveStack]:
     """A stack whose provider is reached through the relay."""
     env = {"MPAC_SANDBOX_URL": between.url, "MPAC_SANDBOX_API_KEY": KEY, CONTROL_KEY_VARIABLE: CONTROL_KEY}
-    async with living(home / "chaos-between", parts=WITHOUT_FLOWER, env=env) as running:
+    async with live_stack(home / "chaos-between", parts=WITHOUT_FLOWER, env=env) as running:
         yield running
 
 
 @pytest.fixture
-async def town(relayed_town: Living, between: Meddler) -> AsyncIterator[Living]:
+async def live(relayed_stack: LiveStack, between: Meddler) -> AsyncIterator[LiveStack]:
     """The stack, whole before and after; its day is closed and judged."""
     between.be_honest()
-    yield relayed_town
+    yield relayed_stack
     between.be_honest()
-    await relayed_town.close_the_day()
-    await relayed_town.judge()
+    await relayed_stack.close_the_day()
+    await relayed_stack.judge()
 
 
-async def charged(town: Living, ids: list[str]) -> Counter[int]:
+async def charged(live: LiveStack, ids: list[str]) -> Counter[int]:
     """How many payments were charged how often."""
-    return Counter([len(await town.charges(payment_id)) for payment_id in ids])
+    return Counter([len(await live.charges(payment_id)) for payment_id in ids])
 
 
 @pytest.mark.parametrize("is_idle", [True, False], ids=["when it is idle", "in one piece"])
 async def test_an_answer_that_comes_twice_decides_nothing_about_the_next_payment(
-    town: Living, between: Meddler, is_idle: bool
+    live: LiveStack, between: Meddler, is_idle: bool
 ) -> None:
     if is_idle:
         between.repeats_idle = True
@@ -59,42 +59,42 @@ async def test_an_answer_that_comes_twice_decides_nothing_about_the_next_payment
         between.meddle = twice
     approved, declined = [], []
     for _ in range(10):  # one by one, so that each finds the connection of the one before
-        approved.append(await town.pay())
-        await town.settled([approved[-1]], within=ENOUGH_SECONDS)
-        declined.append(await town.pay(fate="decline:lost_card"))
-        await town.settled([declined[-1]], within=ENOUGH_SECONDS)
+        approved.append(await live.pay())
+        await live.settled([approved[-1]], within=ENOUGH_SECONDS)
+        declined.append(await live.pay(fate="decline:lost_card"))
+        await live.settled([declined[-1]], within=ENOUGH_SECONDS)
     assert between.count >= 20
-    assert await town.statuses(approved) == {"completed": 10}
-    assert await town.statuses(declined) == {"failed": 10}
-    assert (await charged(town, approved), await charged(town, declined)) == ({1: 10}, {0: 10})
+    assert await live.statuses(approved) == {"completed": 10}
+    assert await live.statuses(declined) == {"failed": 10}
+    assert (await charged(live, approved), await charged(live, declined)) == ({1: 10}, {0: 10})
 
 
 @pytest.mark.parametrize("status", [503, 429, 403, 401, 404])
 async def test_a_foreign_refusal_after_the_charge_leads_to_one_completed_charge(
-    town: Living, between: Meddler, status: int
+    live: LiveStack, between: Meddler, status: int
 ) -> None:
     between.meddle = foreign(status)
-    ids = await town.pay_many(5)
-    assert await town.settled(ids, within=ENOUGH_SECONDS) == {"completed": 5}
+    ids = await live.pay_many(5)
+    assert await live.settled(ids, within=ENOUGH_SECONDS) == {"completed": 5}
     assert between.count >= 5
-    assert await charged(town, ids) == {1: 5}
+    assert await charged(live, ids) == {1: 5}
 
 
-async def test_a_foreign_refusal_after_a_refund_ends_with_one_refund(town: Living, between: Meddler) -> None:
-    payment_id = await town.pay()
-    await town.reaches(payment_id, "completed")
+async def test_a_foreign_refusal_after_a_refund_ends_with_one_refund(live: LiveStack, between: Meddler) -> None:
+    payment_id = await live.pay()
+    await live.reaches(payment_id, "completed")
     between.meddled, between.meddle = "POST /v1/refunds ", foreign(503)
     key = uuid_utils.uuid7().hex
-    asked = await town.api.post(f"/payments/{payment_id}/refund", {"amount": 400, **WHY}, as_=town.staff, key=key)
+    asked = await live.api.post(f"/payments/{payment_id}/refund", {"amount": 400, **WHY}, as_=live.staff, key=key)
     assert asked.status == 201, asked.raw
     path = f"/refunds/{asked.body['id']}"
     await eventually(
-        lambda: town.api.get(path, as_=town.staff),
+        lambda: live.api.get(path, as_=live.staff),
         until=lambda answer: answer.body["status"] in ("completed", "failed"),
         within=ENOUGH_SECONDS,
     )
 
     assert between.count >= 1
-    assert (await town.api.get(path, as_=town.staff)).body["status"] == "completed"
-    ledger = (await town.sandbox("GET", f"/control/ledger/{payment_id}")).body["data"]
+    assert (await live.api.get(path, as_=live.staff)).body["status"] == "completed"
+    ledger = (await live.sandbox("GET", f"/control/ledger/{payment_id}")).body["data"]
     assert [(entry["kind"], entry["amount"]) for entry in ledger] == [("charge", 1_000), ("refund", 400)]

@@ -22,7 +22,7 @@ from mpac.stack.heard import ask_health, complaints
 from tests.chaos.beats import Beats, beats_beside
 from tests.chaos.queues import IN_HAND, broker_of, command, consumed
 from tests.factories import Tenant
-from tests.live_stack import Living
+from tests.live_stack import LiveStack
 from tests.polling import eventually
 from workflows.clock import now
 from workflows.ids import new_id
@@ -42,26 +42,26 @@ BROKER_AWAY_SECONDS = 12  # longer than any call to it may take
 
 
 @pytest.fixture
-async def broker(town: Living) -> AsyncIterator[Redis]:
+async def broker(live: LiveStack) -> AsyncIterator[Redis]:
     """The broker, as somebody with its password sees it."""
-    async with broker_of(town.stack) as client:
+    async with broker_of(live.stack) as client:
         yield client
 
 
 @pytest.fixture
-def beats(town: Living, tmp_path: Path) -> Iterator[Beats]:
+def beats(live: LiveStack, tmp_path: Path) -> Iterator[Beats]:
     """Further beats."""
-    with beats_beside(town.stack, tmp_path / "beats") as further:
+    with beats_beside(live.stack, tmp_path / "beats") as further:
         yield further
 
 
-async def opened_before(town: Living, hours: float, *, count: int = STORES) -> list[str]:
+async def opened_before(live: LiveStack, hours: float, *, count: int = STORES) -> list[str]:
     """The ids of ``count`` new stores that were opened ``hours`` ago, each with a cut-off of its own and no period yet."""
-    mine: Tenant = town.tenant
+    mine: Tenant = live.tenant
     at = now() - timedelta(hours=hours)
     ids = [new_id("store") for _ in range(count)]
     for number, store_id in enumerate(ids):
-        await town.sql(
+        await live.sql(
             """INSERT INTO stores (id, merchant_id, name, currency, time_zone, cut_off, created_at, updated_at)
                VALUES (%s, %s, 's', 'JPY', 'Asia/Tokyo', %s, %s, %s)""",
             *(store_id, mine.merchant_id, f"{number % 24:02}:{7 * number % 60:02}", at, at),
@@ -69,22 +69,22 @@ async def opened_before(town: Living, hours: float, *, count: int = STORES) -> l
     return ids
 
 
-async def periods(town: Living, stores: list[str]) -> list[dict[str, Any]]:
+async def periods(live: LiveStack, stores: list[str]) -> list[dict[str, Any]]:
     """Their settlements in order, with how often each was closed."""
-    return await town.sql(
+    return await live.sql(
         """SELECT s.*, (SELECT count(*) FROM settlement_history h WHERE h.settlement_id = s.id AND h.event = 'close') AS closes
            FROM settlements s WHERE s.store_id = ANY(%s) ORDER BY s.store_id, s.start_at""",
         stores,
     )
 
 
-async def caught_up(town: Living, stores: list[str]) -> list[dict[str, Any]]:
+async def caught_up(live: LiveStack, stores: list[str]) -> list[dict[str, Any]]:
     """Their settlements, once each store's running period ends in the future."""
     count = "SELECT count(*) AS count FROM settlements WHERE store_id = ANY(%s) AND status = 'open' AND end_at > now()"
     await eventually(
-        lambda: town.sql(count, stores), until=lambda rows: rows[0]["count"] == len(stores), within=CATCH_UP_SECONDS
+        lambda: live.sql(count, stores), until=lambda rows: rows[0]["count"] == len(stores), within=CATCH_UP_SECONDS
     )
-    return await periods(town, stores)
+    return await periods(live, stores)
 
 
 def judge_chains(rows: list[dict[str, Any]], stores: list[str], *, since: datetime) -> None:
@@ -103,48 +103,50 @@ def judge_chains(rows: list[dict[str, Any]], stores: list[str], *, since: dateti
 
 
 @pytest.mark.parametrize("number", [2, 3])
-async def test_beats_that_all_tick_at_once_close_each_period_once(town: Living, beats: Beats, number: int) -> None:
+async def test_beats_that_all_tick_at_once_close_each_period_once(live: LiveStack, beats: Beats, number: int) -> None:
     for each in range(1, number):
         beats.start(f"beat-{each + 1}")
     await beats.tick()
     since = now() - timedelta(hours=50)
-    stores = await opened_before(town, 50)
-    paying = asyncio.ensure_future(town.pay_many(100))
+    stores = await opened_before(live, 50)
+    paying = asyncio.ensure_future(live.pay_many(100))
     for _ in range(number):  # at once, and the beats' own come on top
-        await asyncio.to_thread(town.nudge, "settlements.open_due")
-    rows = await caught_up(town, stores)
+        await asyncio.to_thread(live.nudge, "settlements.open_due")
+    rows = await caught_up(live, stores)
     judge_chains(rows, stores, since=since)
     assert len(rows) >= 3 * len(stores)
     ids = await paying
-    assert await town.settled(ids) == {"completed": 100}
-    assert await town.events(ids) == {"create": 100, "claim": 100, "complete": 100}
+    assert await live.settled(ids) == {"completed": 100}
+    assert await live.events(ids) == {"create": 100, "claim": 100, "complete": 100}
     assert [process.poll() for process in beats.processes.values()] == [None] * (number - 1)  # and they all still tick
 
 
-async def days_pass(town: Living) -> None:
+async def days_pass(live: LiveStack) -> None:
     """Stores that were opened yesterday catch up, by whoever sweeps now."""
-    stores, since = await opened_before(town, 26, count=3), now() - timedelta(hours=26)
-    await asyncio.to_thread(town.nudge, "settlements.open_due")
-    judge_chains(await caught_up(town, stores), stores, since=since)
+    stores, since = await opened_before(live, 26, count=3), now() - timedelta(hours=26)
+    await asyncio.to_thread(live.nudge, "settlements.open_due")
+    judge_chains(await caught_up(live, stores), stores, since=since)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)
-async def test_sweeps_continue_when_one_of_two_beats_stops(town: Living, beats: Beats, number: signal.Signals) -> None:
+async def test_sweeps_continue_when_one_of_two_beats_stops(
+    live: LiveStack, beats: Beats, number: signal.Signals
+) -> None:
     second = beats.start("second")
     await beats.tick()
-    town.stack.kill("beat", number)
-    await days_pass(town)
+    live.stack.kill("beat", number)
+    await days_pass(live)
     if number == signal.SIGSTOP:
-        town.stack.kill("beat", signal.SIGCONT)  # and both go on
+        live.stack.kill("beat", signal.SIGCONT)  # and both go on
     assert second.poll() is None
-    await days_pass(town)
+    await days_pass(live)
 
 
-async def sweeps_go_on(town: Living) -> None:
+async def sweeps_go_on(live: LiveStack) -> None:
     """A retry, which only a sweep can bring, happens within the 30 s that are promised, beside its own delay."""
     before = time.monotonic()
-    payment_id = await town.pay(fate="unavailable:1")
-    await town.reaches(payment_id, "completed", within=SWEPT_WITHIN_SECONDS)
+    payment_id = await live.pay(fate="unavailable:1")
+    await live.reaches(payment_id, "completed", within=SWEPT_WITHIN_SECONDS)
     assert time.monotonic() - before < SWEPT_WITHIN_SECONDS
 
 
@@ -173,96 +175,96 @@ async def connections_killed(broker: Redis) -> None:
     ids=lambda fault: fault.__name__,
 )
 async def test_sweeps_go_on_whatever_happens_in_the_broker(
-    town: Living, broker: Redis, fault: Callable[[Redis], Awaitable[None]]
+    live: LiveStack, broker: Redis, fault: Callable[[Redis], Awaitable[None]]
 ) -> None:
     await fault(broker)
-    await sweeps_go_on(town)
+    await sweeps_go_on(live)
 
 
-async def test_sweeps_go_on_after_a_broker_that_was_frozen_or_replaced_by_an_empty_one(town: Living) -> None:
-    town.stack.kill("valkey", signal.SIGSTOP)
+async def test_sweeps_go_on_after_a_broker_that_was_frozen_or_replaced_by_an_empty_one(live: LiveStack) -> None:
+    live.stack.kill("valkey", signal.SIGSTOP)
     await asyncio.sleep(BROKER_AWAY_SECONDS)
-    town.stack.kill("valkey", signal.SIGCONT)
-    await sweeps_go_on(town)
-    town.stack.kill("valkey", signal.SIGKILL)  # nothing of it is stored
+    live.stack.kill("valkey", signal.SIGCONT)
+    await sweeps_go_on(live)
+    live.stack.kill("valkey", signal.SIGKILL)  # nothing of it is stored
     await asyncio.sleep(BROKER_AWAY_SECONDS)
-    await town.stack.start("valkey")
-    await sweeps_go_on(town)
+    await live.stack.start("valkey")
+    await sweeps_go_on(live)
 
 
-async def test_workers_survive_the_loss_of_the_broker_while_they_hold_messages(town: Living, broker: Redis) -> None:
-    log = town.stack.home.logs / "worker-other.log"
+async def test_workers_survive_the_loss_of_the_broker_while_they_hold_messages(live: LiveStack, broker: Redis) -> None:
+    log = live.stack.home.logs / "worker-other.log"
 
     async def losses() -> int:
         return log.read_text().count("Connection to broker lost")
 
-    before, pids = await losses(), dict(town.stack.pids)
-    async with await psycopg.AsyncConnection.connect(town.stack.urls.database) as holder:
+    before, pids = await losses(), dict(live.stack.pids)
+    async with await psycopg.AsyncConnection.connect(live.stack.urls.database) as holder:
         await holder.execute("LOCK TABLE payments")  # each sweep waits for it until its statement times out
         await eventually(lambda: broker.hlen(IN_HAND), until=bool)
-        town.stack.kill("valkey", signal.SIGKILL)
+        live.stack.kill("valkey", signal.SIGKILL)
         await eventually(losses, until=lambda count: count > before)
-    await town.stack.start("valkey")
-    await sweeps_go_on(town)
-    assert {name: pid for name, pid in town.stack.pids.items() if name != "valkey"} == {
+    await live.stack.start("valkey")
+    await sweeps_go_on(live)
+    assert {name: pid for name, pid in live.stack.pids.items() if name != "valkey"} == {
         name: pid for name, pid in pids.items() if name != "valkey"
     }
 
 
-async def complaints_of(town: Living) -> list[str]:
+async def complaints_of(live: LiveStack) -> list[str]:
     """What `mpac status` says of the stack."""
-    info = town.stack.info()
+    info = live.stack.info()
     return complaints(info, await asyncio.to_thread(ask_health, info))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)
 async def test_a_beat_that_is_dead_or_frozen_is_reported_by_others_until_it_is_back(
-    town: Living, number: signal.Signals
+    live: LiveStack, number: signal.Signals
 ) -> None:
     async def state() -> str:
-        answer = await town.api.get("//health/ready")
+        answer = await live.api.get("//health/ready")
         assert answer.status == 200
         return str(answer.body["beat"])
 
     async def reported() -> list[str]:
-        lines = (town.stack.home.logs / "worker-other.log").read_text().splitlines()
+        lines = (live.stack.home.logs / "worker-other.log").read_text().splitlines()
         return [line for line in lines if '"event":"beat.silent"' in line]
 
     await eventually(state, until=lambda said: said == "heard", within=SILENT_WITHIN_SECONDS)
     before = len(await reported())
-    town.stack.kill("beat", number)
+    live.stack.kill("beat", number)
     await eventually(reported, until=lambda lines: len(lines) > before, within=SILENT_WITHIN_SECONDS)
     await eventually(state, until=lambda said: said == "silent", within=SILENT_WITHIN_SECONDS)
-    assert "Beat is silent" in "".join(await complaints_of(town))
+    assert "Beat is silent" in "".join(await complaints_of(live))
     if number == signal.SIGSTOP:
-        town.stack.kill("beat", signal.SIGCONT)
+        live.stack.kill("beat", signal.SIGCONT)
     else:
-        await town.stack.start("beat")
+        await live.stack.start("beat")
     await eventually(state, until=lambda said: said == "heard", within=SWEPT_WITHIN_SECONDS)
-    assert await complaints_of(town) == []
+    assert await complaints_of(live) == []
 
 
-async def test_a_beat_that_was_away_for_26_hours_catches_up_in_order(town: Living, broker: Redis) -> None:
-    await town.stack.stop("beat")
+async def test_a_beat_that_was_away_for_26_hours_catches_up_in_order(live: LiveStack, broker: Redis) -> None:
+    await live.stack.stop("beat")
     await consumed(broker, "sweeps")  # what it sent last
-    stores = await opened_before(town, 26)
+    stores = await opened_before(live, 26)
     sold_at = now() - timedelta(hours=25)
-    seller = town.api.signer.user(replace(town.tenant, store_id=stores[0]))
-    payment_id = (await town.api.pay(seller)).body["id"]
-    await town.reaches(payment_id, "completed")
+    seller = live.api.signer.user(replace(live.tenant, store_id=stores[0]))
+    payment_id = (await live.api.pay(seller)).body["id"]
+    await live.reaches(payment_id, "completed")
     moved = "UPDATE payments SET completed_at = %s, processing_at = %s WHERE id = %s"
-    await town.sql(moved, sold_at, sold_at, payment_id)
-    await asyncio.to_thread(town.nudge, "settlements.open_due")
+    await live.sql(moved, sold_at, sold_at, payment_id)
+    await asyncio.to_thread(live.nudge, "settlements.open_due")
     await eventually(
-        lambda: periods(town, stores), until=lambda rows: len(rows) == len(stores), within=CATCH_UP_SECONDS
+        lambda: periods(live, stores), until=lambda rows: len(rows) == len(stores), within=CATCH_UP_SECONDS
     )
-    assert {row["status"] for row in await periods(town, stores)} == {"open"}  # nobody closes while it is away
+    assert {row["status"] for row in await periods(live, stores)} == {"open"}  # nobody closes while it is away
 
-    await town.stack.start("beat")
+    await live.stack.start("beat")
 
-    rows = await caught_up(town, stores)
+    rows = await caught_up(live, stores)
     judge_chains(rows, stores, since=now() - timedelta(hours=26))
-    (line,) = await town.sql("SELECT * FROM settlement_lines WHERE entity_id = %s", payment_id)
+    (line,) = await live.sql("SELECT * FROM settlement_lines WHERE entity_id = %s", payment_id)
     (home,) = [row for row in rows if row["id"] == line["settlement_id"]]
     assert home["start_at"] <= sold_at < home["end_at"]
     assert line["is_late"] is False

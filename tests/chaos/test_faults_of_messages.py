@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from tests.chaos.broken_messages import BROKEN_ENVELOPES, CALL, CARD, UNREADABLE, envelope
 from tests.chaos.queues import broker_of, command, consumed, queued
-from tests.live_stack import TAKE_UP_SECONDS, Living
+from tests.live_stack import TAKE_UP_SECONDS, LiveStack
 from tests.polling import PATIENCE_SECONDS, eventually
 
 BACKLOG = 1_000
@@ -30,15 +30,15 @@ WORKERS = ("worker-payments-1", "worker-payments-2")
 
 
 @pytest.fixture
-async def broker(town: Living) -> AsyncIterator[Redis]:
+async def broker(live: LiveStack) -> AsyncIterator[Redis]:
     """The broker, as somebody with its password sees it."""
-    async with broker_of(town.stack) as client:
+    async with broker_of(live.stack) as client:
         yield client
 
 
-def publish(town: Living, batches: list[list[str]]) -> None:
+def publish(live: LiveStack, batches: list[list[str]]) -> None:
     """Nudges for these payments, beside those of the API."""
-    app = Celery(broker=town.stack.urls.broker, set_as_current=False)
+    app = Celery(broker=live.stack.urls.broker, set_as_current=False)
     app.conf.task_queues = [Queue("payments", Exchange("payments", type="direct"), routing_key="payments")]
     with app.connection_for_write() as connection:
         for batch in batches:
@@ -49,69 +49,69 @@ def publish(town: Living, batches: list[list[str]]) -> None:
 
 
 @asynccontextmanager
-async def nobody_consuming(town: Living) -> AsyncIterator[None]:
+async def nobody_consuming(live: LiveStack) -> AsyncIterator[None]:
     """The workers for payments have stopped, inside."""
-    await asyncio.gather(*(town.stack.stop(name) for name in WORKERS))
+    await asyncio.gather(*(live.stack.stop(name) for name in WORKERS))
     yield
-    await asyncio.gather(*(town.stack.start(name) for name in WORKERS))
+    await asyncio.gather(*(live.stack.start(name) for name in WORKERS))
 
 
 @asynccontextmanager
-async def unaided(town: Living) -> AsyncIterator[None]:
+async def unaided(live: LiveStack) -> AsyncIterator[None]:
     """Whatever happens inside, no worker is started again for it."""
-    before = {name: pid for name, pid in town.stack.pids.items() if name.startswith("worker")}
+    before = {name: pid for name, pid in live.stack.pids.items() if name.startswith("worker")}
     assert len(before) > len(WORKERS)
     yield
-    assert {name: town.stack.pids.get(name) for name in before} == before
+    assert {name: live.stack.pids.get(name) for name in before} == before
 
 
-async def test_a_thousand_queued_messages_lost_are_all_taken_up_within_a_minute(town: Living, broker: Redis) -> None:
-    async with nobody_consuming(town):
-        ids = await town.pay_many(BACKLOG)
+async def test_a_thousand_queued_messages_lost_are_all_taken_up_within_a_minute(live: LiveStack, broker: Redis) -> None:
+    async with nobody_consuming(live):
+        ids = await live.pay_many(BACKLOG)
         await queued(broker, "payments", ids)
-        assert await town.statuses(ids) == {"pending": BACKLOG}
+        assert await live.statuses(ids) == {"pending": BACKLOG}
         await broker.flushall()
-    assert await town.settled(ids, within=TAKE_UP_SECONDS) == {"completed": BACKLOG}
+    assert await live.settled(ids, within=TAKE_UP_SECONDS) == {"completed": BACKLOG}
 
 
-async def test_each_message_delivered_several_times_at_once_is_the_same_as_once(town: Living, broker: Redis) -> None:
-    async with nobody_consuming(town):
-        ids = await town.pay_many(60, fate="slow:300")
+async def test_each_message_delivered_several_times_at_once_is_the_same_as_once(live: LiveStack, broker: Redis) -> None:
+    async with nobody_consuming(live):
+        ids = await live.pay_many(60, fate="slow:300")
         for some, times in ((ids[:30], 2), (ids[30:], 5)):
             batches = [[payment_id] for payment_id in some] + [some]
-            await asyncio.gather(*(asyncio.to_thread(publish, town, batches) for _ in range(times)))
-    assert await town.settled(ids) == {"completed": 60}
-    await asyncio.to_thread(publish, town, [[payment_id] for payment_id in ids] + [ids])
+            await asyncio.gather(*(asyncio.to_thread(publish, live, batches) for _ in range(times)))
+    assert await live.settled(ids) == {"completed": 60}
+    await asyncio.to_thread(publish, live, [[payment_id] for payment_id in ids] + [ids])
     await consumed(broker, "payments")
-    events = await town.events(ids)
+    events = await live.events(ids)
     assert (events["claim"], events["complete"]) == (60, 60)
     for payment_id in ids:
-        assert await town.charges(payment_id) == [1_000]
+        assert await live.charges(payment_id) == [1_000]
 
 
-async def test_messages_about_nothing_and_nonsense_harm_nobody(town: Living, broker: Redis) -> None:
-    async with unaided(town):
-        await asyncio.to_thread(publish, town, [["pay_unknown"], [], ["x" * 5_000], ["pay_1", "pay_1"]])
+async def test_messages_about_nothing_and_nonsense_harm_nobody(live: LiveStack, broker: Redis) -> None:
+    async with unaided(live):
+        await asyncio.to_thread(publish, live, [["pay_unknown"], [], ["x" * 5_000], ["pay_1", "pay_1"]])
         await consumed(broker, "payments")
-        await town.reaches(await town.pay(), "completed")
+        await live.reaches(await live.pay(), "completed")
 
 
 async def test_messages_that_no_task_can_be_made_of_become_dead_letters_and_harm_nobody(
-    town: Living, broker: Redis
+    live: LiveStack, broker: Redis
 ) -> None:
-    operator = town.api.signer.user(town.tenant, role="system_op")
-    before = {letter["id"] for letter in await town.sql("SELECT id FROM dead_letters")}
+    operator = live.api.signer.user(live.tenant, role="system_op")
+    before = {letter["id"] for letter in await live.sql("SELECT id FROM dead_letters")}
 
     async def new_letters() -> list[dict[str, Any]]:
-        letters = await town.sql("SELECT * FROM dead_letters ORDER BY id")
+        letters = await live.sql("SELECT * FROM dead_letters ORDER BY id")
         return [letter for letter in letters if letter["id"] not in before]
 
     planted = [*(envelope(*parts) for parts in UNREADABLE.values()), *BROKEN_ENVELOPES]
-    async with unaided(town):
+    async with unaided(live):
         await broker.lpush("payments", *planted)
         letters = await eventually(new_letters, until=lambda found: len(found) >= len(planted), within=PATIENCE_SECONDS)
         await consumed(broker, "payments")
-        await town.reaches(await town.pay(), "completed")
+        await live.reaches(await live.pay(), "completed")
     assert len(letters) == len(await new_letters()) == len(planted), [letter["reason"] for letter in letters]
     assert CARD not in str(letters)
     (unknown,) = (letter for letter in letters if letter["task"] == "payments.invented")
@@ -120,14 +120,14 @@ async def test_messages_that_no_task_can_be_made_of_become_dead_letters_and_harm
         path = f"/ops/dead-letters/{letter['id']}"
         if letter is not unknown:
             assert letter["message"], letter
-            assert (await town.api.post(f"{path}/requeue", as_=operator)).status == 409
-        assert (await town.api.post(f"{path}/close", {"reason": "planted"}, as_=operator)).status == 200
-    answer = await town.api.get("/ops/dead-letters?open=true&limit=200", as_=operator)
+            assert (await live.api.post(f"{path}/requeue", as_=operator)).status == 409
+        assert (await live.api.post(f"{path}/close", {"reason": "planted"}, as_=operator)).status == 200
+    answer = await live.api.get("/ops/dead-letters?open=true&limit=200", as_=operator)
     assert not {letter["id"] for letter in answer.body["data"]} & {letter["id"] for letter in letters}
 
 
-async def test_a_poison_message_is_buried_with_its_traceback_and_others_go_on(town: Living) -> None:
-    app = Celery(broker=town.stack.urls.broker, set_as_current=False)
+async def test_a_poison_message_is_buried_with_its_traceback_and_others_go_on(live: LiveStack) -> None:
+    app = Celery(broker=live.stack.urls.broker, set_as_current=False)
     app.conf.task_queues = [Queue("payments", Exchange("payments", type="direct"), routing_key="payments")]
 
     def send() -> None:
@@ -136,41 +136,41 @@ async def test_a_poison_message_is_buried_with_its_traceback_and_others_go_on(to
 
     await asyncio.to_thread(send)
     letters = await eventually(
-        lambda: town.sql("SELECT * FROM dead_letters WHERE arguments::text LIKE '%%ids_of%%'"),
+        lambda: live.sql("SELECT * FROM dead_letters WHERE arguments::text LIKE '%%ids_of%%'"),
         until=bool,
         within=PATIENCE_SECONDS,
     )
     assert letters[0]["task"] == "payments.process"
     assert "TypeError" in letters[0]["reason"]
-    await town.reaches(await town.pay(), "completed")
+    await live.reaches(await live.pay(), "completed")
 
 
-async def stop_broker(town: Living) -> None:
+async def stop_broker(live: LiveStack) -> None:
     """It refuses connections."""
-    await town.stack.stop("valkey")
+    await live.stack.stop("valkey")
 
 
-async def freeze_broker(town: Living) -> None:
+async def freeze_broker(live: LiveStack) -> None:
     """It takes connections and answers none."""
-    town.stack.kill("valkey", signal.SIGSTOP)
+    live.stack.kill("valkey", signal.SIGSTOP)
 
 
-async def start_broker(town: Living) -> None:
-    await town.stack.start("valkey")
+async def start_broker(live: LiveStack) -> None:
+    await live.stack.start("valkey")
 
 
-async def thaw_broker(town: Living) -> None:
-    town.stack.kill("valkey", signal.SIGCONT)
+async def thaw_broker(live: LiveStack) -> None:
+    live.stack.kill("valkey", signal.SIGCONT)
 
 
-Deed = Callable[[Living], Awaitable[None]]
+Deed = Callable[[LiveStack], Awaitable[None]]
 
 
 @dataclass
 class Till:
     """A terminal that looks at its watch."""
 
-    town: Living
+    live: LiveStack
     ids: list[str] = field(default_factory=list)
     took: list[float] = field(default_factory=list)
 
@@ -178,7 +178,7 @@ class Till:
         """One payment after the other; none waits as long as somebody who waits for the broker."""
         for _ in range(count):
             started = time.monotonic()
-            self.ids.append(await self.town.pay(**fields))
+            self.ids.append(await self.live.pay(**fields))
             self.took.append(time.monotonic() - started)
         assert max(self.took) < BROKER_WAIT_SECONDS
 
@@ -188,60 +188,62 @@ class Till:
         return statistics.median(self.took)
 
 
-async def warm_till(town: Living) -> Till:
+async def warm_till(live: LiveStack) -> Till:
     """One that has sold thirty things on a warm stack."""
-    await Till(town).sell()
-    till = Till(town)
+    await Till(live).sell()
+    till = Till(live)
     await till.sell()
-    assert await town.settled(till.ids) == {"completed": len(till.ids)}
+    assert await live.settled(till.ids) == {"completed": len(till.ids)}
     return till
 
 
 @pytest.mark.parametrize(("hurt", "mend"), [(stop_broker, start_broker), (freeze_broker, thaw_broker)])
 async def test_while_the_broker_is_away_payments_are_accepted_as_quickly_as_ever(
-    town: Living, hurt: Deed, mend: Deed
+    live: LiveStack, hurt: Deed, mend: Deed
 ) -> None:
-    before, meanwhile = await warm_till(town), Till(town)
-    await hurt(town)
+    before, meanwhile = await warm_till(live), Till(live)
+    await hurt(live)
     await meanwhile.sell()
-    assert await town.statuses(meanwhile.ids) == {"pending": 30}  # nobody has heard of them: it is really away
-    await mend(town)
-    assert await town.settled(meanwhile.ids, within=TAKE_UP_SECONDS) == {"completed": 30}
-    assert meanwhile.usual < SO_MUCH_NOISE * max(before.usual, (await warm_till(town)).usual)
+    assert await live.statuses(meanwhile.ids) == {"pending": 30}  # nobody has heard of them: it is really away
+    await mend(live)
+    assert await live.settled(meanwhile.ids, within=TAKE_UP_SECONDS) == {"completed": 30}
+    assert meanwhile.usual < SO_MUCH_NOISE * max(before.usual, (await warm_till(live)).usual)
 
 
-async def test_after_a_storm_of_killed_connections_workers_consume_again_unaided(town: Living, broker: Redis) -> None:
-    async with unaided(town):
+async def test_after_a_storm_of_killed_connections_workers_consume_again_unaided(
+    live: LiveStack, broker: Redis
+) -> None:
+    async with unaided(live):
         killed = 0
         for _ in range(10):
             killed += await command(broker, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             killed += await command(broker, "CLIENT", "KILL", "TYPE", "pubsub")
             await asyncio.sleep(0.2)
         assert killed > 10
-        ids = await town.pay_many(50)
-        assert await town.settled(ids, within=TAKE_UP_SECONDS) == {"completed": 50}
+        ids = await live.pay_many(50)
+        assert await live.settled(ids, within=TAKE_UP_SECONDS) == {"completed": 50}
         await consumed(broker, "payments")
 
 
 async def test_a_broker_that_is_started_again_without_its_data_is_consumed_again_unaided(
-    town: Living, broker: Redis
+    live: LiveStack, broker: Redis
 ) -> None:
-    async with unaided(town):
+    async with unaided(live):
         await broker.flushall()
-        await town.stack.stop("valkey")
-        ids = await town.pay_many(20)
-        await town.stack.start("valkey")
-        ids += await town.pay_many(20)
-        assert await town.settled(ids, within=TAKE_UP_SECONDS) == {"completed": 40}
+        await live.stack.stop("valkey")
+        ids = await live.pay_many(20)
+        await live.stack.start("valkey")
+        ids += await live.pay_many(20)
+        assert await live.settled(ids, within=TAKE_UP_SECONDS) == {"completed": 40}
 
 
 @pytest.mark.long
-async def test_a_broker_that_is_paused_for_two_minutes_is_forgiven(town: Living, broker: Redis) -> None:
-    async with unaided(town):
+async def test_a_broker_that_is_paused_for_two_minutes_is_forgiven(live: LiveStack, broker: Redis) -> None:
+    async with unaided(live):
         await command(broker, "CLIENT", "PAUSE", str(PAUSE_SECONDS * 1_000), "ALL")
-        ids = await town.pay_many(200)
-        assert await town.statuses(ids) == {"pending": 200}
-        assert await town.settled(ids, within=PAUSE_SECONDS + TAKE_UP_SECONDS) == {"completed": 200}
+        ids = await live.pay_many(200)
+        assert await live.statuses(ids) == {"pending": 200}
+        assert await live.settled(ids, within=PAUSE_SECONDS + TAKE_UP_SECONDS) == {"completed": 200}
 
 
 REPORTS = (
@@ -252,29 +254,29 @@ REPORTS = (
 """Sales that have been made already when they are sent: money in the drawer, or approved by the terminal's own application."""
 
 
-async def test_sales_that_have_been_made_outlast_any_outage_and_are_completed(town: Living) -> None:
-    made, asked = Till(town), Till(town)
-    async with unaided(town):
-        await town.stack.stop("valkey")
+async def test_sales_that_have_been_made_outlast_any_outage_and_are_completed(live: LiveStack) -> None:
+    made, asked = Till(live), Till(live)
+    async with unaided(live):
+        await live.stack.stop("valkey")
         for report in REPORTS:
             await made.sell(4, expires_in=1, **report)
         await asked.sell(4, expires_in=1)
         ids = made.ids + asked.ids
         query = "SELECT count(*) AS n FROM payments WHERE id = ANY(%s) AND expires_at > now()"
-        await eventually(lambda: town.sql(query, ids), until=lambda rows: rows[0]["n"] == 0, within=PATIENCE_SECONDS)
-        assert await town.statuses(ids) == {"pending": len(ids)}
-        await town.stack.start("valkey")
-        assert await town.settled(ids, within=TAKE_UP_SECONDS) == {"completed": len(made.ids), "cancelled": 4}
-    assert await town.statuses(made.ids) == {"completed": len(made.ids)}
-    assert sum([(await town.row(one))["captured_amount"] for one in made.ids]) == 12 * 1_000 + 4 * 100
+        await eventually(lambda: live.sql(query, ids), until=lambda rows: rows[0]["n"] == 0, within=PATIENCE_SECONDS)
+        assert await live.statuses(ids) == {"pending": len(ids)}
+        await live.stack.start("valkey")
+        assert await live.settled(ids, within=TAKE_UP_SECONDS) == {"completed": len(made.ids), "cancelled": 4}
+    assert await live.statuses(made.ids) == {"completed": len(made.ids)}
+    assert sum([(await live.row(one))["captured_amount"] for one in made.ids]) == 12 * 1_000 + 4 * 100
 
 
 @pytest.mark.long
-async def test_a_broker_that_is_away_for_ten_minutes_delays_and_loses_nothing(town: Living) -> None:
-    before, patient, usual, made = await warm_till(town), Till(town), Till(town), Till(town)
+async def test_a_broker_that_is_away_for_ten_minutes_delays_and_loses_nothing(live: LiveStack) -> None:
+    before, patient, usual, made = await warm_till(live), Till(live), Till(live), Till(live)
     loop = asyncio.get_running_loop()
-    async with unaided(town):
-        await town.stack.stop("valkey")
+    async with unaided(live):
+        await live.stack.stop("valkey")
         until = loop.time() + AWAY_SECONDS
         while loop.time() < until:
             await patient.sell(20, expires_in=LONGEST_EXPIRY_SECONDS)
@@ -282,15 +284,15 @@ async def test_a_broker_that_is_away_for_ten_minutes_delays_and_loses_nothing(to
             for report in REPORTS:
                 await made.sell(1, **report)
             await asyncio.sleep(1)
-        assert await town.statuses(patient.ids) == {"pending": len(patient.ids)}
-        await town.stack.start("valkey")
-        assert await town.settled(patient.ids) == {"completed": len(patient.ids)}
-        ended = await town.settled(usual.ids)
+        assert await live.statuses(patient.ids) == {"pending": len(patient.ids)}
+        await live.stack.start("valkey")
+        assert await live.settled(patient.ids) == {"completed": len(patient.ids)}
+        ended = await live.settled(usual.ids)
         # Cash and what the terminal's own application approved has been taken: however late, it is a completed sale.
-        assert await town.settled(made.ids) == {"completed": len(made.ids)}
-    assert patient.usual < SO_MUCH_NOISE * max(before.usual, (await warm_till(town)).usual)
+        assert await live.settled(made.ids) == {"completed": len(made.ids)}
+    assert patient.usual < SO_MUCH_NOISE * max(before.usual, (await warm_till(live)).usual)
     # A charge that is not started within five minutes is cancelled, unless the till asked for longer.
     assert ended["cancelled"] > 0
     assert ended["cancelled"] + ended["completed"] == len(usual.ids)
     for payment_id in usual.ids:
-        assert bool(await town.charges(payment_id)) == ((await town.row(payment_id))["status"] == "completed")
+        assert bool(await live.charges(payment_id)) == ((await live.row(payment_id))["status"] == "completed")

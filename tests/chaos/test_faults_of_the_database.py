@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from tests.live_stack import TAKE_UP_SECONDS, Living
+from tests.live_stack import TAKE_UP_SECONDS, LiveStack
 from tests.polling import eventually
 
 DURABLE = True
@@ -20,10 +20,10 @@ WAIT_SECONDS = 25  # the longest a terminal may wait for news
 class Tills:
     """Terminals that pay: what they were promised, and every status they saw."""
 
-    def __init__(self, town: Living) -> None:
+    def __init__(self, live: LiveStack) -> None:
         self.promised: list[str] = []
         self.seen: Counter[int] = Counter()
-        self._town = town
+        self._live = live
         self._is_over = asyncio.Event()
 
     @asynccontextmanager
@@ -47,7 +47,7 @@ class Tills:
 
     async def _pay(self) -> None:
         while not self._is_over.is_set():
-            answer = await self._town.api.pay(self._town.staff, method={"type": "qr", "mode": "cpm"})
+            answer = await self._live.api.pay(self._live.staff, method={"type": "qr", "mode": "cpm"})
             self.seen[answer.status] += 1
             if answer.status == 201:
                 self.promised.append(answer.body["id"])
@@ -57,61 +57,61 @@ class Tills:
                 await asyncio.sleep(0.05)
 
 
-async def restarted(town: Living) -> None:
+async def restarted(live: LiveStack) -> None:
     """PostgreSQL stops fast, as a restart of the service would have it, starts, and the API has noticed."""
-    await town.stack.stop("postgres")
+    await live.stack.stop("postgres")
     await asyncio.sleep(0.5)
-    await town.stack.start("postgres")
+    await live.stack.start("postgres")
     # The first to use a connection of before the restart is answered 503, as the contract has it.
-    look = partial(town.api.get, "/payments?limit=1", as_=town.staff)
+    look = partial(live.api.get, "/payments?limit=1", as_=live.staff)
     await eventually(look, until=lambda answer: answer.status == 200, within=TAKE_UP_SECONDS)
 
 
-async def test_a_restart_under_load_is_503_for_the_gap_and_loses_nothing_that_was_promised(town: Living) -> None:
-    tills = Tills(town)
+async def test_a_restart_under_load_is_503_for_the_gap_and_loses_nothing_that_was_promised(live: LiveStack) -> None:
+    tills = Tills(live)
     async with tills.paying():
         for _ in range(2):
             await tills.sell_more()
-            await restarted(town)
+            await restarted(live)
         await tills.sell_more()
     assert set(tills.seen) == {201, 503}
-    assert await town.settled(tills.promised) == {"completed": len(tills.promised)}
+    assert await live.settled(tills.promised) == {"completed": len(tills.promised)}
 
 
-async def test_a_crash_while_providers_are_asked_is_recorded_or_asked_about_afterwards(town: Living) -> None:
-    ids = await town.in_hand(20, fate="slow:1400")
-    (before,) = await town.sql("SELECT now() AS at")
-    town.stack.kill("postgres", signal.SIGQUIT)  # an immediate shutdown: recovery from the log at the next start
-    await town.stack.wait_ready("postgres")
-    assert await town.settled(ids) == {"completed": 20}
-    after = await town.sql("SELECT FROM payments WHERE id = ANY(%s) AND completed_at > %s", ids, before["at"])
+async def test_a_crash_while_providers_are_asked_is_recorded_or_asked_about_afterwards(live: LiveStack) -> None:
+    ids = await live.in_hand(20, fate="slow:1400")
+    (before,) = await live.sql("SELECT now() AS at")
+    live.stack.kill("postgres", signal.SIGQUIT)  # an immediate shutdown: recovery from the log at the next start
+    await live.stack.wait_ready("postgres")
+    assert await live.settled(ids) == {"completed": 20}
+    after = await live.sql("SELECT FROM payments WHERE id = ANY(%s) AND completed_at > %s", ids, before["at"])
     assert after, "all of them were done before it crashed"
 
 
-async def test_waits_survive_a_restart_of_the_database(town: Living) -> None:
-    created = await town.api.pay(town.staff, method={"type": "qr", "mode": "mpm"})
+async def test_waits_survive_a_restart_of_the_database(live: LiveStack) -> None:
+    created = await live.api.pay(live.staff, method={"type": "qr", "mode": "mpm"})
     payment_id = created.body["id"]
-    await eventually(lambda: town.row(payment_id), until=lambda row: row["next_action"] is not None)
-    await restarted(town)
+    await eventually(lambda: live.row(payment_id), until=lambda row: row["next_action"] is not None)
+    await restarted(live)
     listening = "SELECT FROM pg_stat_activity WHERE application_name = 'mpac_watch' AND query LIKE 'LISTEN%%'"
-    await eventually(partial(town.sql, listening), until=bool, within=TAKE_UP_SECONDS)
-    version = (await town.row(payment_id))["version"]
+    await eventually(partial(live.sql, listening), until=bool, within=TAKE_UP_SECONDS)
+    version = (await live.row(payment_id))["version"]
     path = f"/payments/{payment_id}?wait={WAIT_SECONDS}&since_version={version}"
     async with asyncio.timeout(WAIT_SECONDS):  # it is told, and does not just look once more when its time is over
-        waiting = asyncio.ensure_future(town.api.get(path, as_=town.staff))
-        assert (await town.sandbox("POST", f"/v1/codes/{payment_id}:1/pay")).status == 200
+        waiting = asyncio.ensure_future(live.api.get(path, as_=live.staff))
+        assert (await live.sandbox("POST", f"/v1/codes/{payment_id}:1/pay")).status == 200
         answer = await waiting
     assert (answer.status, answer.body["version"] > version) == (200, True), answer.raw
-    await town.reaches(payment_id, "completed")
+    await live.reaches(payment_id, "completed")
 
 
 @pytest.mark.long
-async def test_restarts_every_few_seconds_for_ten_minutes_give_exact_results(town: Living) -> None:
-    tills, chance, loop = Tills(town), random.Random(7), asyncio.get_running_loop()
+async def test_restarts_every_few_seconds_for_ten_minutes_give_exact_results(live: LiveStack) -> None:
+    tills, chance, loop = Tills(live), random.Random(7), asyncio.get_running_loop()
     until = loop.time() + 600
     async with tills.paying():
         while loop.time() < until:
             await asyncio.sleep(chance.uniform(5, 40))
-            await restarted(town)
+            await restarted(live)
     assert set(tills.seen) == {201, 503}
-    assert await town.settled(tills.promised, within=TAKE_UP_SECONDS * 2) == {"completed": len(tills.promised)}
+    assert await live.settled(tills.promised, within=TAKE_UP_SECONDS * 2) == {"completed": len(tills.promised)}

@@ -16,7 +16,7 @@ import pytest
 from mpac.cli.errors import Trouble
 from mpac.stack.runfile import read_run
 from tests.chaos.test_faults_of_the_database import Tills
-from tests.live_stack import TAKE_UP_SECONDS, WITHOUT_FLOWER, Living, living
+from tests.live_stack import TAKE_UP_SECONDS, WITHOUT_FLOWER, LiveStack, live_stack
 from tests.polling import eventually
 
 SIZE = "300m"
@@ -39,9 +39,9 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-async def town(small_disk: Path) -> AsyncIterator[Living]:
+async def live(small_disk: Path) -> AsyncIterator[LiveStack]:
     """A stack that lives on that disk."""
-    async with living(small_disk / "state", parts=WITHOUT_FLOWER, workers=2, durable=True) as running:
+    async with live_stack(small_disk / "state", parts=WITHOUT_FLOWER, workers=2, durable=True) as running:
         yield running
 
 
@@ -64,39 +64,39 @@ def full(disk: Path) -> Iterator[None]:
         filler.unlink()
 
 
-async def fill_the_write_ahead_log(town: Living) -> None:
+async def fill_the_write_ahead_log(live: LiveStack) -> None:
     """Until PostgreSQL cannot write any more, and crashes."""
     for _ in range(32):
         try:
-            await town.sql(WAL_MESSAGE)
+            await live.sql(WAL_MESSAGE)
         except psycopg.Error:
             return
     raise AssertionError("PostgreSQL found room")
 
 
-async def test_a_disk_that_was_full_for_a_while_stops_nothing_for_longer(town: Living, small_disk: Path) -> None:
-    tills = Tills(town)
-    before = await town.pay_many(20)
-    assert await town.settled(before) == {"completed": 20}
+async def test_a_disk_that_was_full_for_a_while_stops_nothing_for_longer(live: LiveStack, small_disk: Path) -> None:
+    tills = Tills(live)
+    before = await live.pay_many(20)
+    assert await live.settled(before) == {"completed": 20}
     async with tills.paying():
         await tills.sell_more()
         with full(small_disk):
-            await fill_the_write_ahead_log(town)
+            await fill_the_write_ahead_log(live)
             with suppress(Trouble):  # it has ended by itself, and is being started again
-                town.stack.kill("worker-payments-1")  # in either case it comes up on a full disk
+                live.stack.kill("worker-payments-1")  # in either case it comes up on a full disk
             await asyncio.sleep(FULL_SECONDS)
-        ready = partial(town.api.get, "//health/ready")
+        ready = partial(live.api.get, "//health/ready")
         await eventually(ready, until=lambda answer: answer.status == 200, within=TAKE_UP_SECONDS)
         await tills.sell_more()
     assert set(tills.seen) == {201, 503}
-    assert await town.settled(tills.promised) == {"completed": len(tills.promised)}
-    for name in town.stack.info()["names"]:
-        await town.stack.wait_ready(name)
+    assert await live.settled(tills.promised) == {"completed": len(tills.promised)}
+    for name in live.stack.info()["names"]:
+        await live.stack.wait_ready(name)
     names = {"supervisor", *WITHOUT_FLOWER} - {"worker"} | {"worker-payments-1", "worker-payments-2", "worker-other"}
 
     async def told() -> set[str]:
-        return set((read_run(town.stack.home) or {"pids": {}})["pids"])
+        return set((read_run(live.stack.home) or {"pids": {}})["pids"])
 
     await eventually(told, until=lambda pids: pids == names, within=TAKE_UP_SECONDS)
-    await town.close_the_day()
-    await town.judge()
+    await live.close_the_day()
+    await live.judge()

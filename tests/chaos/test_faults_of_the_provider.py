@@ -4,146 +4,148 @@ from collections import Counter
 
 import pytest
 
-from tests.live_stack import Living
+from tests.live_stack import LiveStack
 from tests.polling import eventually
 
 ENOUGH_SECONDS = 60.0
 
 
-async def charges_of(town: Living, ids: list[str]) -> Counter[int]:
+async def charges_of(live: LiveStack, ids: list[str]) -> Counter[int]:
     """How many payments were charged how often."""
-    return Counter([len(await town.charges(payment_id)) for payment_id in ids])
+    return Counter([len(await live.charges(payment_id)) for payment_id in ids])
 
 
-async def doubted(town: Living, ids: list[str]) -> int:
+async def doubted(live: LiveStack, ids: list[str]) -> int:
     """How many payments' outcome was unknown for a while."""
     query = (
         "SELECT count(DISTINCT payment_id) AS count FROM payment_history WHERE payment_id = ANY(%s) AND event = 'doubt'"
     )
-    (row,) = await town.sql(query, ids)
+    (row,) = await live.sql(query, ids)
     return int(row["count"])
 
 
-async def said(town: Living, ids: list[str]) -> Counter[str]:
+async def said(live: LiveStack, ids: list[str]) -> Counter[str]:
     """What the provider said when it was asked about payments, how often."""
     query = "SELECT answer FROM payment_messages WHERE payment_id = ANY(%s) AND kind = 'inquiry'"
-    return Counter(row["answer"] for row in await town.sql(query, ids))
+    return Counter(row["answer"] for row in await live.sql(query, ids))
 
 
-async def reconciled(town: Living, settlement_id: str) -> None:
+async def reconciled(live: LiveStack, settlement_id: str) -> None:
     """Reconcile a closed day as its manager, again where a worker was asking about one of its payments."""
-    manager = town.api.signer.user(town.tenant, role="store_manager")
+    manager = live.api.signer.user(live.tenant, role="store_manager")
     await eventually(
-        lambda: town.api.post(f"/settlements/{settlement_id}/reconcile", as_=manager),
+        lambda: live.api.post(f"/settlements/{settlement_id}/reconcile", as_=manager),
         until=lambda answer: answer.status == 200 and answer.body["status"] == "reconciled",
         within=ENOUGH_SECONDS,
     )
 
 
-async def sent_again(town: Living, ids: list[str]) -> list[int]:
+async def sent_again(live: LiveStack, ids: list[str]) -> list[int]:
     """How often the attempts that succeeded were sent again, under the same key, before they did."""
     query = "SELECT resends FROM payment_attempts WHERE payment_id = ANY(%s) AND outcome = 'succeeded'"
-    return [row["resends"] for row in await town.sql(query, ids)]
+    return [row["resends"] for row in await live.sql(query, ids)]
 
 
 @pytest.mark.parametrize("rate", [0.3, 1.0])
-async def test_a_time_out_after_the_charge_is_completed_by_inquiry_with_one_charge(town: Living, rate: float) -> None:
-    await town.faults(timeout_after_charge=rate)
-    ids = await town.pay_many(40)
-    assert await town.settled(ids, within=ENOUGH_SECONDS) == {"completed": 40}
-    assert await charges_of(town, ids) == {1: 40}
-    doubts = await doubted(town, ids)
+async def test_a_time_out_after_the_charge_is_completed_by_inquiry_with_one_charge(
+    live: LiveStack, rate: float
+) -> None:
+    await live.faults(timeout_after_charge=rate)
+    ids = await live.pay_many(40)
+    assert await live.settled(ids, within=ENOUGH_SECONDS) == {"completed": 40}
+    assert await charges_of(live, ids) == {1: 40}
+    doubts = await doubted(live, ids)
     assert doubts == 40 if rate == 1.0 else 0 < doubts < 40
 
 
-async def test_a_time_out_before_the_charge_is_sent_again_only_after_the_proof(town: Living) -> None:
-    ids = await town.pay_many(10, fate="timeout_before_charge")
-    assert await town.settled(ids, within=ENOUGH_SECONDS) == {"completed": 10}
-    assert await charges_of(town, ids) == {1: 10}
-    again = await sent_again(town, ids)
+async def test_a_time_out_before_the_charge_is_sent_again_only_after_the_proof(live: LiveStack) -> None:
+    ids = await live.pay_many(10, fate="timeout_before_charge")
+    assert await live.settled(ids, within=ENOUGH_SECONDS) == {"completed": 10}
+    assert await charges_of(live, ids) == {1: 10}
+    again = await sent_again(live, ids)
     assert (len(again), min(again) >= 1) == (10, True), again
-    assert (await said(town, ids))["not_found"] >= 2 * 10
+    assert (await said(live, ids))["not_found"] >= 2 * 10
 
 
-async def test_an_inquiry_that_lies_not_found_brings_no_second_charge(town: Living) -> None:
-    ids = await town.pay_many(10, fate="not_found_lie:4000")  # it answers nothing for the first two seconds
-    assert await town.settled(ids, within=ENOUGH_SECONDS) == {"completed": 10}
-    assert await charges_of(town, ids) == {1: 10}
-    assert (await said(town, ids))["not_found"] > 0
+async def test_an_inquiry_that_lies_not_found_brings_no_second_charge(live: LiveStack) -> None:
+    ids = await live.pay_many(10, fate="not_found_lie:4000")  # it answers nothing for the first two seconds
+    assert await live.settled(ids, within=ENOUGH_SECONDS) == {"completed": 10}
+    assert await charges_of(live, ids) == {1: 10}
+    assert (await said(live, ids))["not_found"] > 0
 
 
-async def test_a_lie_that_outlasts_the_proof_meets_the_providers_own_deduplication(town: Living) -> None:
-    ids = await town.pay_many(6, fate="not_found_lie:12000")
-    assert await town.settled(ids, within=ENOUGH_SECONDS) == {"completed": 6}
-    assert await charges_of(town, ids) == {1: 6}
-    assert sum(await sent_again(town, ids)) > 0, "the lie did not outlast the proof"
+async def test_a_lie_that_outlasts_the_proof_meets_the_providers_own_deduplication(live: LiveStack) -> None:
+    ids = await live.pay_many(6, fate="not_found_lie:12000")
+    assert await live.settled(ids, within=ENOUGH_SECONDS) == {"completed": 6}
+    assert await charges_of(live, ids) == {1: 6}
+    assert sum(await sent_again(live, ids)) > 0, "the lie did not outlast the proof"
 
 
 @pytest.mark.parametrize("word", ["timeout_after_charge", "error_500_after_charge", "reset_after_charge"])
-async def test_a_provider_that_ignores_keys_still_charges_once(town: Living, word: str) -> None:
-    ids = await town.pay_many(10, fate=f"{word}+ignore_idempotency")
-    assert await town.settled(ids, within=ENOUGH_SECONDS) == {"completed": 10}
-    assert await charges_of(town, ids) == {1: 10}
-    assert await doubted(town, ids) == 10
+async def test_a_provider_that_ignores_keys_still_charges_once(live: LiveStack, word: str) -> None:
+    ids = await live.pay_many(10, fate=f"{word}+ignore_idempotency")
+    assert await live.settled(ids, within=ENOUGH_SECONDS) == {"completed": 10}
+    assert await charges_of(live, ids) == {1: 10}
+    assert await doubted(live, ids) == 10
 
 
-async def test_every_way_to_lose_an_answer_at_once_ends_with_the_truth(town: Living) -> None:
+async def test_every_way_to_lose_an_answer_at_once_ends_with_the_truth(live: LiveStack) -> None:
     words = ("error_500_before_charge", "error_500_after_charge", "reset_after_charge", "garbage_after_charge")
-    await town.faults(**dict.fromkeys(words, 0.2), **{"decline:lost_card": 0.1, "unavailable:2": 0.1})
-    ids = await town.pay_many(100)
-    ended = await town.settled(ids, within=ENOUGH_SECONDS)
+    await live.faults(**dict.fromkeys(words, 0.2), **{"decline:lost_card": 0.1, "unavailable:2": 0.1})
+    ids = await live.pay_many(100)
+    ended = await live.settled(ids, within=ENOUGH_SECONDS)
     assert ended["completed"] + ended["failed"] == 100
     assert ended["failed"] > 0
-    charged = await charges_of(town, ids)
+    charged = await charges_of(live, ids)
     assert charged == {1: ended["completed"], 0: ended["failed"]}
-    assert await doubted(town, ids) > 40  # of four fates in five
+    assert await doubted(live, ids) > 40  # of four fates in five
 
 
-async def test_inquiries_that_are_away_too_leave_the_payment_processing_until_they_are_back(town: Living) -> None:
-    payment_id = await town.pay(fate="timeout_after_charge+inquiry_unavailable:5000")
-    row = await town.reaches(payment_id, "completed", within=ENOUGH_SECONDS)
+async def test_inquiries_that_are_away_too_leave_the_payment_processing_until_they_are_back(live: LiveStack) -> None:
+    payment_id = await live.pay(fate="timeout_after_charge+inquiry_unavailable:5000")
+    row = await live.reaches(payment_id, "completed", within=ENOUGH_SECONDS)
     assert row["inquiries"] >= 2
-    assert (await said(town, [payment_id]))["unavailable"] >= 1
-    assert await town.charges(payment_id) == [1_000]
+    assert (await said(live, [payment_id]))["unavailable"] >= 1
+    assert await live.charges(payment_id) == [1_000]
 
 
 DARK = "reset_after_charge+inquiry_unavailable:86400000"
 """It charges, loses the answer, and answers no question about it for a day."""
 
 
-async def test_a_statement_ends_thirteen_doubts_whose_inquiries_are_never_answered(town: Living) -> None:
-    sale = await town.pay()
-    assert await town.settled([sale]) == {"completed": 1}
-    await town.faults(**{DARK: 1.0})
-    ids = await town.pay_many(13)
+async def test_a_statement_ends_thirteen_doubts_whose_inquiries_are_never_answered(live: LiveStack) -> None:
+    sale = await live.pay()
+    assert await live.settled([sale]) == {"completed": 1}
+    await live.faults(**{DARK: 1.0})
+    ids = await live.pay_many(13)
     body = {"amount": 300, "reason": "cold soup", "staff_code": "s-7"}
-    assert (await town.api.post(f"/payments/{sale}/refund", body, as_=town.staff, key=sale)).status == 201
+    assert (await live.api.post(f"/payments/{sale}/refund", body, as_=live.staff, key=sale)).status == 201
     dark = """SELECT id FROM payments WHERE id = ANY(%s) AND NOT outcome_known UNION ALL
               SELECT id FROM refunds WHERE payment_id = ANY(%s) AND NOT outcome_known"""
-    await eventually(lambda: town.sql(dark, [*ids], [sale]), until=lambda rows: len(rows) == 14, within=ENOUGH_SECONDS)
-    await town.sandbox("DELETE", "/control/faults")
+    await eventually(lambda: live.sql(dark, [*ids], [sale]), until=lambda rows: len(rows) == 14, within=ENOUGH_SECONDS)
+    await live.sandbox("DELETE", "/control/faults")
     # One of them is in review and due no more, and was withdrawn since: the customer is owed the money.
     withdrawn = """UPDATE payments SET needs_review = true, due_at = NULL, lease_until = NULL, fence = fence + 1,
                    cancel_requested_at = now(), on_too_late = 'refund' WHERE id = %s"""
-    await town.sql(withdrawn, ids[0])
+    await live.sql(withdrawn, ids[0])
 
-    day = (await town.close_the_day())["id"]
-    await reconciled(town, day)
-    assert (await town.reaches(ids[0], "refunded", within=ENOUGH_SECONDS))["cancel_outcome"] == "too_late"
-    assert await town.statuses(ids) == {"completed": 12, "refunded": 1}
-    assert (await town.row(sale))["refunded_amount"] == 300
-    assert await charges_of(town, ids) == {1: 13}
-    assert (await said(town, ids))["succeeded"] == 0
-    (row,) = await town.sql("SELECT count(*) AS count FROM statement_evidence WHERE settlement_id = %s", day)
+    day = (await live.close_the_day())["id"]
+    await reconciled(live, day)
+    assert (await live.reaches(ids[0], "refunded", within=ENOUGH_SECONDS))["cancel_outcome"] == "too_late"
+    assert await live.statuses(ids) == {"completed": 12, "refunded": 1}
+    assert (await live.row(sale))["refunded_amount"] == 300
+    assert await charges_of(live, ids) == {1: 13}
+    assert (await said(live, ids))["succeeded"] == 0
+    (row,) = await live.sql("SELECT count(*) AS count FROM statement_evidence WHERE settlement_id = %s", day)
     assert row["count"] == 14
-    versions = await town.sql("SELECT id, version FROM payments ORDER BY id")
-    await reconciled(town, (await town.close_the_day())["id"])  # the day that has their lines
-    assert await town.sql("SELECT id, version FROM payments ORDER BY id") == versions
+    versions = await live.sql("SELECT id, version FROM payments ORDER BY id")
+    await reconciled(live, (await live.close_the_day())["id"])  # the day that has their lines
+    assert await live.sql("SELECT id, version FROM payments ORDER BY id") == versions
 
 
 @pytest.mark.long
-async def test_five_thousand_payments_among_all_faults_are_charged_exactly_once_or_not_at_all(town: Living) -> None:
-    await town.faults(
+async def test_five_thousand_payments_among_all_faults_are_charged_exactly_once_or_not_at_all(live: LiveStack) -> None:
+    await live.faults(
         timeout_after_charge=0.1,
         error_500_after_charge=0.1,
         reset_after_charge=0.1,
@@ -157,9 +159,9 @@ async def test_five_thousand_payments_among_all_faults_are_charged_exactly_once_
             "not_found_lie:1000": 0.05,
         },
     )
-    ids = await town.pay_many(5_000)
-    ended = await town.settled(ids, within=600)
+    ids = await live.pay_many(5_000)
+    ended = await live.settled(ids, within=600)
     assert ended["completed"] + ended["failed"] == 5_000
     assert ended["failed"] > 250  # a tenth is declined
-    assert await doubted(town, ids) > 1_500  # of the half whose answer is lost
-    assert await charges_of(town, ids) == {1: ended["completed"], 0: ended["failed"]}
+    assert await doubted(live, ids) > 1_500  # of the half whose answer is lost
+    assert await charges_of(live, ids) == {1: ended["completed"], 0: ended["failed"]}

@@ -8,7 +8,7 @@ from functools import partial
 import aiohttp
 import pytest
 
-from tests.live_stack import LEASE_SECONDS, TAKE_UP_SECONDS, TRIES, Living
+from tests.live_stack import LEASE_SECONDS, TAKE_UP_SECONDS, TRIES, LiveStack
 from tests.polling import PATIENCE_SECONDS, eventually
 
 UNSUPERVISED = True
@@ -20,132 +20,132 @@ TAKEN_UP_SECONDS = LEASE_SECONDS + 30
 WORKERS = ("worker-payments-1", "worker-payments-2")
 
 
-async def frozen_with(town: Living, fate: str, *, charges: int) -> tuple[str, str]:
+async def frozen_with(live: LiveStack, fate: str, *, charges: int) -> tuple[str, str]:
     """A payment that its worker has in hand and the provider has charged so often, and that worker, which stands still.
 
     A worker may be done before this test gets there; then it is another payment that it is caught with.
     """
     for _ in range(TRIES):
-        payment_id = await town.pay(fate=fate)
-        await eventually(partial(town.row, payment_id), until=lambda row: row["status"] != "pending")
-        await eventually(partial(town.charges, payment_id), until=lambda seen: len(seen) == charges)
-        holder = await town.holder(payment_id)
-        town.stack.kill(holder, signal.SIGSTOP)
+        payment_id = await live.pay(fate=fate)
+        await eventually(partial(live.row, payment_id), until=lambda row: row["status"] != "pending")
+        await eventually(partial(live.charges, payment_id), until=lambda seen: len(seen) == charges)
+        holder = await live.holder(payment_id)
+        live.stack.kill(holder, signal.SIGSTOP)
         # Nobody has the row, so no record of it is under way: what it says now is what the worker leaves behind.
         unheard = """SELECT FROM payments p JOIN payment_attempts a ON a.payment_id = p.id
                      WHERE p.id = %s AND p.status = 'processing' AND a.outcome IS NULL FOR UPDATE OF p SKIP LOCKED"""
-        if await town.sql(unheard, payment_id):
+        if await live.sql(unheard, payment_id):
             return payment_id, holder
-        town.stack.kill(holder, signal.SIGCONT)
+        live.stack.kill(holder, signal.SIGCONT)
     raise AssertionError(f"a worker was done before it could be stopped, {TRIES} times")
 
 
-async def test_a_worker_killed_between_claim_and_record_loses_nothing_and_charges_once(town: Living) -> None:
-    payment_id, dead = await frozen_with(town, SLOW, charges=1)
-    town.stack.kill(dead, signal.SIGKILL)
-    await town.reaches(payment_id, "completed", within=TAKEN_UP_SECONDS)
-    assert await town.charges(payment_id) == [1_000]
-    assert "inquiry" in await town.messages(payment_id)
-    assert dead not in town.workers()
+async def test_a_worker_killed_between_claim_and_record_loses_nothing_and_charges_once(live: LiveStack) -> None:
+    payment_id, dead = await frozen_with(live, SLOW, charges=1)
+    live.stack.kill(dead, signal.SIGKILL)
+    await live.reaches(payment_id, "completed", within=TAKEN_UP_SECONDS)
+    assert await live.charges(payment_id) == [1_000]
+    assert "inquiry" in await live.messages(payment_id)
+    assert dead not in live.workers()
 
 
-async def test_a_worker_killed_before_the_provider_answers_that_it_did_nothing(town: Living) -> None:
-    payment_id, dead = await frozen_with(town, "timeout_before_charge", charges=0)
-    town.stack.kill(dead, signal.SIGKILL)
-    await town.reaches(payment_id, "completed", within=TAKEN_UP_SECONDS)
-    assert await town.charges(payment_id) == [1_000]
-    assert "inquiry" in await town.messages(payment_id)
+async def test_a_worker_killed_before_the_provider_answers_that_it_did_nothing(live: LiveStack) -> None:
+    payment_id, dead = await frozen_with(live, "timeout_before_charge", charges=0)
+    live.stack.kill(dead, signal.SIGKILL)
+    await live.reaches(payment_id, "completed", within=TAKEN_UP_SECONDS)
+    assert await live.charges(payment_id) == [1_000]
+    assert "inquiry" in await live.messages(payment_id)
 
 
-async def kill_all(town: Living) -> None:
+async def kill_all(live: LiveStack) -> None:
     """Nobody processes payments from here on."""
-    for name in town.workers():
-        town.stack.kill(name, signal.SIGKILL)
-    assert town.workers() == []
+    for name in live.workers():
+        live.stack.kill(name, signal.SIGKILL)
+    assert live.workers() == []
 
 
-async def test_all_workers_killed_while_payments_arrive_leave_a_backlog_that_is_drained(town: Living) -> None:
-    before = await town.in_hand(40, fate=SLOW)
-    await kill_all(town)
-    after = await town.pay_many(40)
-    assert (await town.statuses(before))["completed"] < 40, "they were done before they were killed"
-    assert await town.statuses(after) == {"pending": 40}
+async def test_all_workers_killed_while_payments_arrive_leave_a_backlog_that_is_drained(live: LiveStack) -> None:
+    before = await live.in_hand(40, fate=SLOW)
+    await kill_all(live)
+    after = await live.pay_many(40)
+    assert (await live.statuses(before))["completed"] < 40, "they were done before they were killed"
+    assert await live.statuses(after) == {"pending": 40}
     for name in WORKERS:
-        await town.stack.start(name)
-    assert await town.settled([*before, *after]) == {"completed": 80}
+        await live.stack.start(name)
+    assert await live.settled([*before, *after]) == {"completed": 80}
 
 
-async def test_a_worker_stopped_beyond_its_lease_is_fenced_off_and_its_answer_kept(town: Living) -> None:
-    payment_id, stopped = await frozen_with(town, SLOW, charges=1)
-    row = await town.reaches(payment_id, "completed", within=TAKEN_UP_SECONDS)
-    town.stack.kill(stopped, signal.SIGCONT)
+async def test_a_worker_stopped_beyond_its_lease_is_fenced_off_and_its_answer_kept(live: LiveStack) -> None:
+    payment_id, stopped = await frozen_with(live, SLOW, charges=1)
+    row = await live.reaches(payment_id, "completed", within=TAKEN_UP_SECONDS)
+    live.stack.kill(stopped, signal.SIGCONT)
     kinds = await eventually(
-        lambda: town.messages(payment_id), until=lambda seen: "late_answer" in seen, within=PATIENCE_SECONDS
+        lambda: live.messages(payment_id), until=lambda seen: "late_answer" in seen, within=PATIENCE_SECONDS
     )
     assert kinds[0] == "inquiry"
-    after = await town.row(payment_id)
+    after = await live.row(payment_id)
     assert (after["version"], after["fence"]) == (row["version"], row["fence"])
-    assert await town.charges(payment_id) == [1_000]
+    assert await live.charges(payment_id) == [1_000]
 
 
-async def test_a_worker_that_is_told_to_stop_ends_its_calls_and_leaves_no_doubt(town: Living) -> None:
-    ids = await town.in_hand(20, fate=BRIEF)
-    await asyncio.gather(*(town.stack.stop(name) for name in town.workers()))
-    assert await town.statuses(ids) == {"completed": 20}
-    assert await town.events(ids) == {"create": 20, "claim": 20, "complete": 20}
+async def test_a_worker_that_is_told_to_stop_ends_its_calls_and_leaves_no_doubt(live: LiveStack) -> None:
+    ids = await live.in_hand(20, fate=BRIEF)
+    await asyncio.gather(*(live.stack.stop(name) for name in live.workers()))
+    assert await live.statuses(ids) == {"completed": 20}
+    assert await live.events(ids) == {"create": 20, "claim": 20, "complete": 20}
 
 
-async def test_an_api_killed_under_load_has_lost_nothing_it_promised(town: Living) -> None:
+async def test_an_api_killed_under_load_has_lost_nothing_it_promised(live: LiveStack) -> None:
     promised: list[str] = []
 
     async def till() -> None:
         while True:
-            promised.append(await town.pay())
+            promised.append(await live.pay())
 
     async def count() -> int:
         return len(promised)
 
     tills = [asyncio.ensure_future(till()) for _ in range(8)]
     await eventually(count, until=lambda count: count > 100, within=PATIENCE_SECONDS)
-    town.stack.kill("api", signal.SIGKILL)
+    live.stack.kill("api", signal.SIGKILL)
     ended = await asyncio.gather(*tills, return_exceptions=True)
     assert [error for error in ended if not isinstance(error, aiohttp.ClientError)] == []  # cut off, told nothing wrong
-    assert await town.settled(promised) == {"completed": len(promised)}
+    assert await live.settled(promised) == {"completed": len(promised)}
 
 
 @pytest.mark.long
-async def test_all_workers_killed_for_a_minute_five_times_leave_backlogs_that_are_drained(town: Living) -> None:
+async def test_all_workers_killed_for_a_minute_five_times_leave_backlogs_that_are_drained(live: LiveStack) -> None:
     ids: list[str] = []
     loop = asyncio.get_running_loop()
     for _ in range(5):
-        held = await town.in_hand(50, fate=SLOW)
-        await kill_all(town)
+        held = await live.in_hand(50, fate=SLOW)
+        await kill_all(live)
         until, waiting = loop.time() + 60, []
         while loop.time() < until:
-            waiting += await town.pay_many(10)
+            waiting += await live.pay_many(10)
             await asyncio.sleep(1)
-        assert await town.statuses(waiting) == {"pending": len(waiting)}
+        assert await live.statuses(waiting) == {"pending": len(waiting)}
         for name in WORKERS:
-            await town.stack.start(name)
+            await live.stack.start(name)
         ids += [*held, *waiting]
-        assert await town.settled(ids) == {"completed": len(ids)}
+        assert await live.settled(ids) == {"completed": len(ids)}
 
 
 @pytest.mark.long
-async def test_workers_killed_at_random_for_a_minute_charge_once_each(town: Living) -> None:
+async def test_workers_killed_at_random_for_a_minute_charge_once_each(live: LiveStack) -> None:
     chance = random.Random(11)
     ids: list[str] = []
     killed = 0
     loop = asyncio.get_running_loop()
     until = loop.time() + 60
     while loop.time() < until:
-        ids += await town.pay_many(30, fate=chance.choice([None, "slow:400", "timeout_after_charge"]))
-        town.stack.kill(chance.choice(town.workers()), signal.SIGKILL)
+        ids += await live.pay_many(30, fate=chance.choice([None, "slow:400", "timeout_after_charge"]))
+        live.stack.kill(chance.choice(live.workers()), signal.SIGKILL)
         killed += 1
         await asyncio.sleep(chance.uniform(0.1, 1.0))
-        await town.revive()
-    assert await town.settled(ids, within=TAKE_UP_SECONDS * 2) == {"completed": len(ids)}
-    assert (await town.events(ids))["doubt"] > 0
+        await live.revive()
+    assert await live.settled(ids, within=TAKE_UP_SECONDS * 2) == {"completed": len(ids)}
+    assert (await live.events(ids))["doubt"] > 0
     assert killed > 5
     for payment_id in ids:
-        assert await town.charges(payment_id) == [1_000]
+        assert await live.charges(payment_id) == [1_000]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.crashing_worker import IN_DOUBT, POINTS, REFUND
-from tests.chaos.kill_scenarios import Stage
+from tests.chaos.kill_scenarios import CrashStack
 from tests.chaos.queues import broker_of, queued
 from tests.factories import WHY
 
@@ -22,69 +22,69 @@ logger = logging.getLogger(__name__)
 ROUNDS = 10
 
 
-async def refund_under_kill(stage: Stage, point: str) -> float:
+async def refund_under_kill(crashing: CrashStack, point: str) -> float:
     """Have a refund whose worker dies at ``point``; seconds from the kill until the refund was final."""
 
     async def give_back() -> dict[str, Any]:
-        return await stage.post(f"/payments/{await stage.paid()}/refund", {"amount": 300, **WHY})
+        return await crashing.post(f"/payments/{await crashing.paid()}/refund", {"amount": 300, **WHY})
 
-    refund = await stage.dies_over(f"{REFUND}: {point}", give_back)
+    refund = await crashing.dies_over(f"{REFUND}: {point}", give_back)
     payment_id = refund["payment_id"]
     killed_at = time.monotonic()
-    again = asyncio.create_task(stage.raise_the_fallen())
-    done = await stage.final(f"/refunds/{refund['id']}")
+    again = asyncio.create_task(crashing.raise_the_fallen())
+    done = await crashing.final(f"/refunds/{refund['id']}")
     took = time.monotonic() - killed_at
     await again
     assert (done["status"], done["outcome_known"]) == ("completed", True)
-    assert await stage.moved(payment_id) == [("charge", 1_000), ("refund", 300)]
-    assert await stage.asked_about(REFUND, refund["id"]) or point not in IN_DOUBT
-    payment = await stage.final(f"/payments/{payment_id}")
+    assert await crashing.moved(payment_id) == [("charge", 1_000), ("refund", 300)]
+    assert await crashing.asked_about(REFUND, refund["id"]) or point not in IN_DOUBT
+    payment = await crashing.final(f"/payments/{payment_id}")
     assert (payment["status"], payment["refunded_amount"]) == ("refunded", 300)
     return took
 
 
-async def test_one_refund_wherever_its_worker_is_killed(stage: Stage) -> None:
-    covered = [(point, await refund_under_kill(stage, point)) for point in POINTS]
+async def test_one_refund_wherever_its_worker_is_killed(crashing: CrashStack) -> None:
+    covered = [(point, await refund_under_kill(crashing, point)) for point in POINTS]
     logger.info("killed at %d of %d points, final after %s s", len(covered), len(POINTS),
                 ", ".join(f"{seconds:.1f}" for _, seconds in covered))  # fmt: skip
-    await stage.judge()
+    await crashing.judge()
 
 
-async def test_twenty_refunds_of_many_payments_survive_a_kill_in_their_middle(stage: Stage) -> None:
-    paid = await asyncio.gather(*(stage.paid() for _ in range(20)))
-    orders = [partial(stage.post, f"/payments/{payment_id}/refund", WHY) for payment_id in paid]
-    refunds = await stage.dies_over_all(f"{REFUND}: the answer received", orders)
-    ended = await asyncio.gather(*(stage.final(f"/refunds/{refund['id']}") for refund in refunds))
-    await stage.raise_the_fallen()
+async def test_twenty_refunds_of_many_payments_survive_a_kill_in_their_middle(crashing: CrashStack) -> None:
+    paid = await asyncio.gather(*(crashing.paid() for _ in range(20)))
+    orders = [partial(crashing.post, f"/payments/{payment_id}/refund", WHY) for payment_id in paid]
+    refunds = await crashing.dies_over_all(f"{REFUND}: the answer received", orders)
+    ended = await asyncio.gather(*(crashing.final(f"/refunds/{refund['id']}") for refund in refunds))
+    await crashing.raise_the_fallen()
     assert Counter(refund["status"] for refund in ended) == {"completed": 20}
     for payment_id in paid:
-        assert await stage.moved(payment_id) == [("charge", 1_000), ("refund", 1_000)]
-    asked = [bool(await stage.asked_about(REFUND, refund["id"])) for refund in refunds]
+        assert await crashing.moved(payment_id) == [("charge", 1_000), ("refund", 1_000)]
+    asked = [bool(await crashing.asked_about(REFUND, refund["id"])) for refund in refunds]
     assert sum(asked) > 1, "it had no more than one in hand when it was killed"
-    await stage.judge()
+    await crashing.judge()
 
 
-async def test_refunds_whose_messages_were_lost_are_all_taken_up(stage: Stage) -> None:
+async def test_refunds_whose_messages_were_lost_are_all_taken_up(crashing: CrashStack) -> None:
     """F4 for refunds: the broker forgets everything while nobody consumes; the rows are found by the sweep."""
-    paid = await asyncio.gather(*(stage.paid() for _ in range(20)))
-    await stage.fell_all()
+    paid = await asyncio.gather(*(crashing.paid() for _ in range(20)))
+    await crashing.fell_all()
     refunds = await asyncio.gather(
-        *(stage.post(f"/payments/{payment_id}/refund", {"amount": 300, **WHY}) for payment_id in paid)
+        *(crashing.post(f"/payments/{payment_id}/refund", {"amount": 300, **WHY}) for payment_id in paid)
     )
-    async with broker_of(stage.stack) as broker:
+    async with broker_of(crashing.stack) as broker:
         await queued(broker, "refunds", [refund["id"] for refund in refunds])
         await broker.flushall()
-    await stage.raise_the_fallen()
-    ended = await asyncio.gather(*(stage.final(f"/refunds/{refund['id']}") for refund in refunds))
+    await crashing.raise_the_fallen()
+    ended = await asyncio.gather(*(crashing.final(f"/refunds/{refund['id']}") for refund in refunds))
     assert Counter(refund["status"] for refund in ended) == {"completed": 20}
     for payment_id in paid:
-        assert await stage.moved(payment_id) == [("charge", 1_000), ("refund", 300)]
-    await stage.judge()
+        assert await crashing.moved(payment_id) == [("charge", 1_000), ("refund", 300)]
+    await crashing.judge()
 
 
 @pytest.mark.long
-async def test_one_refund_wherever_its_worker_is_killed_again_and_again(stage: Stage) -> None:
-    seconds = [await refund_under_kill(stage, point) for _ in range(ROUNDS) for point in POINTS]
+async def test_one_refund_wherever_its_worker_is_killed_again_and_again(crashing: CrashStack) -> None:
+    seconds = [await refund_under_kill(crashing, point) for _ in range(ROUNDS) for point in POINTS]
     logger.info("%d of %d kills: one refund each, final after %.1f s at most", len(seconds), ROUNDS * len(POINTS),
                 max(seconds))  # fmt: skip
-    await stage.judge()
+    await crashing.judge()

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 import uuid_utils
 
-from tests.live_stack import Living
+from tests.live_stack import LiveStack
 from tests.polling import eventually
 
 WORKER = "worker-other"
@@ -22,73 +22,73 @@ AGAIN_SECONDS = 60
 
 
 @asynccontextmanager
-async def locked(town: Living, query: str, *values: Any) -> AsyncIterator[None]:
+async def locked(live: LiveStack, query: str, *values: Any) -> AsyncIterator[None]:
     """Somebody else holds these rows, inside."""
-    async with await psycopg.AsyncConnection.connect(town.stack.urls.database) as connection:
+    async with await psycopg.AsyncConnection.connect(live.stack.urls.database) as connection:
         await connection.execute(query.encode(), values)
         yield
         await connection.rollback()
 
 
-async def waits_at(town: Living, step: str) -> None:
+async def waits_at(live: LiveStack, step: str) -> None:
     """A worker's statement waits for a lock: the one with this name."""
     looking = """SELECT query FROM pg_stat_activity WHERE application_name = 'mpac_worker' AND wait_event_type = 'Lock'
                  AND query LIKE '%%' || %s || '%%'"""
-    await eventually(lambda: town.sql(looking, step), until=bool, within=AGAIN_SECONDS)
+    await eventually(lambda: live.sql(looking, step), until=bool, within=AGAIN_SECONDS)
 
 
-async def kill_the_worker(town: Living) -> None:
-    town.stack.kill(WORKER, signal.SIGKILL)
+async def kill_the_worker(live: LiveStack) -> None:
+    live.stack.kill(WORKER, signal.SIGKILL)
     gone = "SELECT FROM pg_stat_activity WHERE application_name = 'mpac_worker' AND wait_event_type = 'Lock'"
-    await eventually(lambda: town.sql(gone), until=lambda rows: not rows, within=AGAIN_SECONDS)
+    await eventually(lambda: live.sql(gone), until=lambda rows: not rows, within=AGAIN_SECONDS)
 
 
-async def running(town: Living) -> str:
+async def running(live: LiveStack) -> str:
     """The id of the running settlement."""
     query = "SELECT id FROM settlements WHERE store_id = %s AND status = 'open' AND currency = 'JPY'"
-    if not await town.sql(query, town.tenant.store_id):
-        await asyncio.to_thread(town.nudge, "settlements.open_due")
-    rows = await eventually(lambda: town.sql(query, town.tenant.store_id), until=bool, within=AGAIN_SECONDS)
+    if not await live.sql(query, live.tenant.store_id):
+        await asyncio.to_thread(live.nudge, "settlements.open_due")
+    rows = await eventually(lambda: live.sql(query, live.tenant.store_id), until=bool, within=AGAIN_SECONDS)
     return str(rows[0]["id"])
 
 
-async def settlement(town: Living, settlement_id: str) -> dict[str, Any]:
-    (row,) = await town.sql("SELECT * FROM settlements WHERE id = %s", settlement_id)
+async def settlement(live: LiveStack, settlement_id: str) -> dict[str, Any]:
+    (row,) = await live.sql("SELECT * FROM settlements WHERE id = %s", settlement_id)
     return row
 
 
 async def test_a_worker_killed_in_the_middle_of_a_close_leaves_nothing_of_it_and_it_is_closed_once(
-    town: Living,
+    live: LiveStack,
 ) -> None:
-    settlement_id = await running(town)
-    sold = await town.pay_many(30)
-    assert await town.settled(sold) == {"completed": 30}
-    async with locked(town, "SELECT FROM payments WHERE id = %s FOR UPDATE", sold[0]):
-        await town.sql("UPDATE settlements SET end_at = clock_timestamp() WHERE id = %s", settlement_id)
-        await waits_at(town, "mark:")
-        await kill_the_worker(town)
-        assert (await settlement(town, settlement_id))["status"] == "open"
-        assert await town.sql("SELECT FROM settlement_lines WHERE settlement_id = %s", settlement_id) == []
+    settlement_id = await running(live)
+    sold = await live.pay_many(30)
+    assert await live.settled(sold) == {"completed": 30}
+    async with locked(live, "SELECT FROM payments WHERE id = %s FOR UPDATE", sold[0]):
+        await live.sql("UPDATE settlements SET end_at = clock_timestamp() WHERE id = %s", settlement_id)
+        await waits_at(live, "mark:")
+        await kill_the_worker(live)
+        assert (await settlement(live, settlement_id))["status"] == "open"
+        assert await live.sql("SELECT FROM settlement_lines WHERE settlement_id = %s", settlement_id) == []
     row = await eventually(
-        lambda: settlement(town, settlement_id), until=lambda row: row["status"] == "closed", within=AGAIN_SECONDS
+        lambda: settlement(live, settlement_id), until=lambda row: row["status"] == "closed", within=AGAIN_SECONDS
     )
-    lines = await town.sql("SELECT entity_id FROM settlement_lines WHERE settlement_id = %s", settlement_id)
+    lines = await live.sql("SELECT entity_id FROM settlement_lines WHERE settlement_id = %s", settlement_id)
     assert {line["entity_id"] for line in lines} >= set(sold)
     assert len(lines) == row["line_count"]
-    events = await town.sql(
+    events = await live.sql(
         "SELECT event, version FROM settlement_history WHERE settlement_id = %s ORDER BY version", settlement_id
     )
     assert [(each["event"], each["version"]) for each in events] == [("create", 1), ("close", 2)]
 
 
 @pytest.fixture
-async def compared(town: Living) -> str:
+async def compared(live: LiveStack) -> str:
     """A closed settlement with a break: a file says another amount of one of its payments."""
-    await running(town)
-    sold = await town.pay_many(5)
-    assert await town.settled(sold) == {"completed": 5}
-    settlement_id = str((await town.close_the_day())["id"])
-    lines = await town.sql(
+    await running(live)
+    sold = await live.pay_many(5)
+    assert await live.settled(sold) == {"completed": 5}
+    settlement_id = str((await live.close_the_day())["id"])
+    lines = await live.sql(
         "SELECT * FROM settlement_lines WHERE settlement_id = %s AND provider = 'sandbox'", settlement_id
     )
     told = [
@@ -103,44 +103,44 @@ async def compared(town: Living) -> str:
         }
         for line in lines
     ]
-    manager = town.api.signer.user(town.tenant, role="store_manager")
+    manager = live.api.signer.user(live.tenant, role="store_manager")
     path, body = f"/settlements/{settlement_id}", {"provider": "sandbox", "lines": told}
-    sent = await town.api.post(f"{path}/statements", body, as_=manager, key=uuid_utils.uuid7().hex)
+    sent = await live.api.post(f"{path}/statements", body, as_=manager, key=uuid_utils.uuid7().hex)
     assert sent.status == 201, sent.raw
-    run = await town.api.post(f"{path}/reconcile", as_=manager)
+    run = await live.api.post(f"{path}/reconcile", as_=manager)
     assert (run.status, run.body["run"], run.body["open_breaks"]) == (200, 1, 1), run.raw
     return settlement_id
 
 
-async def runs(town: Living, settlement_id: str) -> list[dict[str, Any]]:
-    return await town.sql(
+async def runs(live: LiveStack, settlement_id: str) -> list[dict[str, Any]]:
+    return await live.sql(
         "SELECT number, at, summary FROM reconciliation_runs WHERE settlement_id = %s ORDER BY number", settlement_id
     )
 
 
-async def make_due(town: Living, settlement_id: str) -> None:
+async def make_due(live: LiveStack, settlement_id: str) -> None:
     """The workers are to reconcile it by themselves, now."""
-    await town.sql(
+    await live.sql(
         """INSERT INTO reconciliation_tries (settlement_id, merchant_id, store_id, tries, due_at)
            SELECT id, merchant_id, store_id, 0, now() FROM settlements WHERE id = %s
            ON CONFLICT (settlement_id) DO UPDATE SET due_at = now()""",
         settlement_id,
     )
-    await asyncio.to_thread(town.nudge, "sweeps.reconciliations")  # beat would, within its fifteen seconds
+    await asyncio.to_thread(live.nudge, "sweeps.reconciliations")  # beat would, within its fifteen seconds
 
 
 async def test_a_worker_killed_in_the_middle_of_a_run_leaves_no_run_and_the_next_has_its_number(
-    town: Living, compared: str
+    live: LiveStack, compared: str
 ) -> None:
-    async with locked(town, "SELECT FROM breaks WHERE settlement_id = %s FOR UPDATE", compared):
-        await make_due(town, compared)
-        await waits_at(town, "note:")
-        await kill_the_worker(town)
-        assert [run["number"] for run in await runs(town, compared)] == [1]
-    await town.stack.wait_ready(WORKER)
-    await make_due(town, compared)
-    found = await eventually(lambda: runs(town, compared), until=lambda rows: len(rows) > 1, within=AGAIN_SECONDS)
+    async with locked(live, "SELECT FROM breaks WHERE settlement_id = %s FOR UPDATE", compared):
+        await make_due(live, compared)
+        await waits_at(live, "note:")
+        await kill_the_worker(live)
+        assert [run["number"] for run in await runs(live, compared)] == [1]
+    await live.stack.wait_ready(WORKER)
+    await make_due(live, compared)
+    found = await eventually(lambda: runs(live, compared), until=lambda rows: len(rows) > 1, within=AGAIN_SECONDS)
     assert [run["number"] for run in found] == [1, 2]
     assert orjson.dumps(found[0]["summary"]) == orjson.dumps(found[1]["summary"])
-    (only,) = await town.sql("SELECT run, opened_at, resolution FROM breaks WHERE settlement_id = %s", compared)
+    (only,) = await live.sql("SELECT run, opened_at, resolution FROM breaks WHERE settlement_id = %s", compared)
     assert (only["opened_at"], only["run"], only["resolution"]) == (found[0]["at"], 2, None)

@@ -15,7 +15,7 @@ from celery import Celery
 
 from mpac.cli.commands.worker import is_deaf
 from mpac.stack.heard import ask_health, complaints
-from tests.live_stack import Living
+from tests.live_stack import LiveStack
 from tests.polling import eventually
 
 UNSUPERVISED = True
@@ -36,36 +36,36 @@ class Told(NamedTuple):
 OTHER_IS_SILENT = {Told("queue", queue, "silent") for queue in OTHER_QUEUES} | {Told("beat", "beat", "unknown")}
 
 
-def frozen(name: str) -> Callable[[Living], Any]:
+def frozen(name: str) -> Callable[[LiveStack], Any]:
     """Freeze a process."""
 
-    async def fault(town: Living) -> None:
-        town.stack.kill(name, signal.SIGSTOP)
+    async def fault(live: LiveStack) -> None:
+        live.stack.kill(name, signal.SIGSTOP)
 
     return fault
 
 
-def killed(name: str) -> Callable[[Living], Any]:
+def killed(name: str) -> Callable[[LiveStack], Any]:
     """Kill a process for good."""
 
-    async def fault(town: Living) -> None:
-        town.stack.kill(name, signal.SIGKILL)
+    async def fault(live: LiveStack) -> None:
+        live.stack.kill(name, signal.SIGKILL)
 
     return fault
 
 
-def deaf(name: str) -> Callable[[Living], Any]:
+def deaf(name: str) -> Callable[[LiveStack], Any]:
     """Take a worker's consumers of its queues away: it runs, writes and sends, and consumes nothing."""
 
-    async def fault(town: Living) -> None:
+    async def fault(live: LiveStack) -> None:
         queues = {"payments"} if "payments" in name else OTHER_QUEUES
-        await asyncio.to_thread(_control, town, name, "cancel_consumer", queues)
+        await asyncio.to_thread(_control, live, name, "cancel_consumer", queues)
 
     return fault
 
 
-def _control(town: Living, name: str, what: str, queues: set[str]) -> None:
-    app = Celery(broker=town.stack.urls.broker, set_as_current=False)
+def _control(live: LiveStack, name: str, what: str, queues: set[str]) -> None:
+    app = Celery(broker=live.stack.urls.broker, set_as_current=False)
     for queue in queues:
         getattr(app.control, what)(queue, destination=[f"{name}@{socket.gethostname()}"], reply=True, timeout=5)
     app.close()
@@ -90,38 +90,38 @@ ROWS = {
 }
 
 
-async def told(town: Living) -> set[Told]:
+async def told(live: LiveStack) -> set[Told]:
     """What `/health/ready` names; it answers 200, since payments can be stored."""
-    answer = await town.api.get("//health/ready")
+    answer = await live.api.get("//health/ready")
     assert answer.status == 200
     return {Told(one["kind"], one["name"].partition("@")[0], one["state"]) for one in answer.body["silent"]}
 
 
-def logged(town: Living) -> list[tuple[str, str]]:
+def logged(live: LiveStack) -> list[tuple[str, str]]:
     """The events about silence in the API's log, with their messages."""
-    lines = [json.loads(line) for line in (town.stack.home.logs / "api.log").read_text().splitlines()]
+    lines = [json.loads(line) for line in (live.stack.home.logs / "api.log").read_text().splitlines()]
     return [(line["event"], line["message"]) for line in lines if line["logger"] == "workflows.ops.silence"]
 
 
-async def made_whole(town: Living) -> None:
+async def made_whole(live: LiveStack) -> None:
     """Everything runs and consumes again."""
-    await town.revive()
+    await live.revive()
     for name, queues in (("worker-payments-2", {"payments"}), ("worker-other", OTHER_QUEUES)):
-        await asyncio.to_thread(_control, town, name, "add_consumer", queues)
-    await eventually(lambda: told(town), until=lambda parts: not parts, within=TOLD_WITHIN_SECONDS)
+        await asyncio.to_thread(_control, live, name, "add_consumer", queues)
+    await eventually(lambda: told(live), until=lambda parts: not parts, within=TOLD_WITHIN_SECONDS)
 
 
 @pytest.fixture
-async def hearing(town: Living) -> AsyncIterator[Living]:
+async def hearing(live: LiveStack) -> AsyncIterator[LiveStack]:
     """The stack, with every part heard before, and again afterwards."""
-    await eventually(lambda: told(town), until=lambda parts: not parts, within=TOLD_WITHIN_SECONDS)
-    yield town
-    await made_whole(town)
+    await eventually(lambda: told(live), until=lambda parts: not parts, within=TOLD_WITHIN_SECONDS)
+    yield live
+    await made_whole(live)
 
 
 @pytest.mark.parametrize(("fault", "named"), ROWS.values(), ids=ROWS)
 async def test_the_silent_part_is_named_by_whoever_is_alive_until_it_is_heard(
-    hearing: Living, fault: Callable[[Living], Any], named: set[Told]
+    hearing: LiveStack, fault: Callable[[LiveStack], Any], named: set[Told]
 ) -> None:
     before = len(logged(hearing))
     await fault(hearing)
@@ -155,7 +155,7 @@ async def test_the_silent_part_is_named_by_whoever_is_alive_until_it_is_heard(
     assert complaints(info, await asyncio.to_thread(ask_health, info)) == []
 
 
-async def test_payments_are_accepted_and_done_later_while_all_workers_are_frozen(hearing: Living) -> None:
+async def test_payments_are_accepted_and_done_later_while_all_workers_are_frozen(hearing: LiveStack) -> None:
     workers = ("worker-payments-1", "worker-payments-2", "worker-other")
     for name in workers:
         hearing.stack.kill(name, signal.SIGSTOP)
@@ -168,7 +168,7 @@ async def test_payments_are_accepted_and_done_later_while_all_workers_are_frozen
     assert await hearing.settled(ids) == {"completed": 5}
 
 
-async def test_a_database_that_is_away_is_logged_and_payments_are_refused(hearing: Living) -> None:
+async def test_a_database_that_is_away_is_logged_and_payments_are_refused(hearing: LiveStack) -> None:
     before = len(logged(hearing))
     await hearing.stack.stop("postgres")
 
@@ -183,7 +183,7 @@ async def test_a_database_that_is_away_is_logged_and_payments_are_refused(hearin
     await eventually(events, until=lambda found: "database.heard" in found, within=TOLD_WITHIN_SECONDS)
 
 
-async def test_a_database_clock_that_is_moved_raises_no_alarm(hearing: Living) -> None:
+async def test_a_database_clock_that_is_moved_raises_no_alarm(hearing: LiveStack) -> None:
     """Rows are aged as a moved clock ages them all at once."""
     before = len(logged(hearing))
     moved = "now() - interval '1 day'"
@@ -195,15 +195,15 @@ async def test_a_database_clock_that_is_moved_raises_no_alarm(hearing: Living) -
     assert logged(hearing)[before:] == []
 
 
-async def final_in(town: Living) -> tuple[float, float]:
+async def final_in(live: LiveStack) -> tuple[float, float]:
     """How many payments are final by the counters, and by the rows."""
-    page = (await town.api.get("//metrics")).raw.decode()
+    page = (await live.api.get("//metrics")).raw.decode()
     lines = [line for line in page.splitlines() if line.startswith("mpac_payments_final_total{")]
-    rows = await town.sql("SELECT count(*) FROM payments WHERE status IN ('completed', 'failed', 'cancelled')")
+    rows = await live.sql("SELECT count(*) FROM payments WHERE status IN ('completed', 'failed', 'cancelled')")
     return sum(float(line.rpartition(" ")[2]) for line in lines), rows[0]["count"]
 
 
-async def test_counters_survive_restarts_and_never_count_more_than_the_rows(hearing: Living) -> None:
+async def test_counters_survive_restarts_and_never_count_more_than_the_rows(hearing: LiveStack) -> None:
     workers = ("worker-payments-1", "worker-payments-2")
     ids = await hearing.pay_many(20)
     assert await hearing.settled(ids) == {"completed": 20}

@@ -1,4 +1,4 @@
-"""One living stack with everything in it for all journeys: they share nothing but the shop."""
+"""One live stack with everything in it for all journeys: they share nothing but the shop."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from mpac.stack.services import EVERYTHING
-from tests.live_stack import Living, living
+from tests.live_stack import LiveStack, live_stack
 
 USUAL_PATIENCE = {"MPAC_LEASE_SECONDS": "30", "MPAC_STATEMENT_TIMEOUT_MS": "10000"}
 """Nobody is hurt here: who takes a little longer on a busy machine is neither refused nor taken for dead."""
 
 
 @pytest.fixture(scope="module")
-async def town(home: Path) -> AsyncIterator[Living]:
+async def live(home: Path) -> AsyncIterator[LiveStack]:
     """All parts as ``mpac up`` starts them; after the last journey the day is closed and all judges look at it."""
-    async with living(home / "e2e", parts=EVERYTHING, env=USUAL_PATIENCE) as running:
+    async with live_stack(home / "e2e", parts=EVERYTHING, env=USUAL_PATIENCE) as running:
         yield running
         await running.close_the_day()
         await running.judge()

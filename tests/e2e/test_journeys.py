@@ -16,137 +16,139 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.clients.generated import python_client, typescript_client
 from tests.clients.tools import succeed
 from tests.harness import Answer
-from tests.live_stack import TAKE_UP_SECONDS, Living
+from tests.live_stack import TAKE_UP_SECONDS, LiveStack
 from tests.polling import eventually
 
 WITHIN_SECONDS = TAKE_UP_SECONDS
 
 
-async def followed(town: Living, created: Answer, *, until: str) -> dict[str, Any]:
+async def followed(live: LiveStack, created: Answer, *, until: str) -> dict[str, Any]:
     """Follow a payment as a terminal does, by waiting for versions, which never go backwards."""
     assert created.status == 201, created.raw
     seen: dict[str, Any] = created.body
     async with asyncio.timeout(WITHIN_SECONDS):
         while seen["status"] != until:
             path = f"/payments/{seen['id']}?wait=5&since_version={seen['version']}"
-            newer = (await town.api.get(path, as_=town.staff)).body
+            newer = (await live.api.get(path, as_=live.staff)).body
             assert newer["version"] >= seen["version"]
             seen = newer
     return seen
 
 
-async def test_cash_is_completed_with_its_change(town: Living) -> None:
-    created = await town.api.pay(town.staff, method={"type": "cash", "cash_received": 2_000})
-    done = await followed(town, created, until="completed")
+async def test_cash_is_completed_with_its_change(live: LiveStack) -> None:
+    created = await live.api.pay(live.staff, method={"type": "cash", "cash_received": 2_000})
+    done = await followed(live, created, until="completed")
     assert (done["change_amount"], done["captured_amount"]) == (1_000, 1_000)
 
 
 @pytest.mark.parametrize(("result", "status"), [("approved", "completed"), ("declined", "failed")])
-async def test_what_the_terminals_own_card_application_said_is_recorded(town: Living, result: str, status: str) -> None:
+async def test_what_the_terminals_own_card_application_said_is_recorded(
+    live: LiveStack, result: str, status: str
+) -> None:
     method = {"type": "card", "result": result, "card_brand": "visa", "card_last_4": "1111"}
-    done = await followed(town, await town.api.pay(town.staff, method=method), until=status)
+    done = await followed(live, await live.api.pay(live.staff, method=method), until=status)
     assert (done["processing_mode"], done["card_last_4"]) == ("external", "1111")
     assert bool(done["failure_code"]) == (status == "failed")
 
 
-async def test_a_customers_code_is_charged_once_by_the_provider(town: Living) -> None:
-    done = await followed(town, await town.api.pay(town.staff, method={"type": "qr", "mode": "cpm"}), until="completed")
+async def test_a_customers_code_is_charged_once_by_the_provider(live: LiveStack) -> None:
+    done = await followed(live, await live.api.pay(live.staff, method={"type": "qr", "mode": "cpm"}), until="completed")
     assert done["card_brand"] is None  # the customer's code is no card, and the provider is told so
     assert done["provider_reference"]
-    assert await town.charges(done["id"]) == [1_000]
+    assert await live.charges(done["id"]) == [1_000]
 
 
-async def test_a_merchants_code_is_shown_until_the_customer_pays(town: Living) -> None:
-    created = await town.api.pay(town.staff, method={"type": "qr", "mode": "mpm"})
+async def test_a_merchants_code_is_shown_until_the_customer_pays(live: LiveStack) -> None:
+    created = await live.api.pay(live.staff, method={"type": "qr", "mode": "mpm"})
     shown = await eventually(
-        lambda: town.api.get(f"/payments/{created.body['id']}", as_=town.staff),
+        lambda: live.api.get(f"/payments/{created.body['id']}", as_=live.staff),
         until=lambda answer: answer.body["next_action"] is not None,
         within=WITHIN_SECONDS,
     )
     assert (shown.body["status"], shown.body["next_action"]["type"]) == ("processing", "display_qr")
     assert shown.body["next_action"]["qr_content"]
-    assert await town.charges(shown.body["id"]) == []
-    paid = await town.sandbox("POST", f"/v1/codes/{shown.body['id']}:1/pay")
+    assert await live.charges(shown.body["id"]) == []
+    paid = await live.sandbox("POST", f"/v1/codes/{shown.body['id']}:1/pay")
     assert paid.status == 200
-    done = await followed(town, created, until="completed")
+    done = await followed(live, created, until="completed")
     assert done["next_action"] is None
-    assert await town.charges(done["id"]) == [1_000]
+    assert await live.charges(done["id"]) == [1_000]
 
 
-async def test_a_code_that_waits_is_cancelled_and_can_no_longer_be_paid(town: Living) -> None:
-    created = await town.api.pay(town.staff, method={"type": "qr", "mode": "mpm"})
+async def test_a_code_that_waits_is_cancelled_and_can_no_longer_be_paid(live: LiveStack) -> None:
+    created = await live.api.pay(live.staff, method={"type": "qr", "mode": "mpm"})
     payment_id = created.body["id"]
     await eventually(
-        lambda: town.row(payment_id), until=lambda row: row["next_action"] is not None, within=WITHIN_SECONDS
+        lambda: live.row(payment_id), until=lambda row: row["next_action"] is not None, within=WITHIN_SECONDS
     )
-    asked = await town.api.post(f"/payments/{payment_id}/cancel", {"reason": "changed his mind"}, as_=town.staff)
+    asked = await live.api.post(f"/payments/{payment_id}/cancel", {"reason": "changed his mind"}, as_=live.staff)
     assert (asked.status, asked.body["cancel_requested_at"] is not None) == (200, True)
-    done = await followed(town, created, until="cancelled")
+    done = await followed(live, created, until="cancelled")
     assert (done["cancel_reason"], done["cancel_outcome"]) == ("changed his mind", "cancelled")
-    assert (await town.sandbox("POST", f"/v1/codes/{payment_id}:1/pay")).status == 409
-    assert await town.charges(payment_id) == []
+    assert (await live.sandbox("POST", f"/v1/codes/{payment_id}:1/pay")).status == 409
+    assert await live.charges(payment_id) == []
 
 
-async def test_a_code_nobody_scans_expires(town: Living) -> None:
-    created = await town.api.pay(town.staff, method={"type": "qr", "mode": "mpm"}, expires_in=2)
-    done = await followed(town, created, until="cancelled")
+async def test_a_code_nobody_scans_expires(live: LiveStack) -> None:
+    created = await live.api.pay(live.staff, method={"type": "qr", "mode": "mpm"}, expires_in=2)
+    done = await followed(live, created, until="cancelled")
     assert done["cancel_reason"] in ("expired", "withdrawn_by_provider")
 
 
-async def test_a_decline_of_the_provider_fails_the_payment_with_its_code(town: Living) -> None:
-    created = await town.api.pay(
-        town.staff, method={"type": "qr", "mode": "cpm"}, metadata={"sandbox": "decline:insufficient_funds"}
+async def test_a_decline_of_the_provider_fails_the_payment_with_its_code(live: LiveStack) -> None:
+    created = await live.api.pay(
+        live.staff, method={"type": "qr", "mode": "cpm"}, metadata={"sandbox": "decline:insufficient_funds"}
     )
-    done = await followed(town, created, until="failed")
+    done = await followed(live, created, until="failed")
     assert done["failure_code"] == "insufficient_funds"
-    assert await town.charges(done["id"]) == []
+    assert await live.charges(done["id"]) == []
 
 
 @pytest.mark.parametrize("fate", ["unavailable:2", "rate_limited:2"])
-async def test_a_provider_that_refuses_twice_is_tried_again(town: Living, fate: str) -> None:
-    payment_id = await town.pay(fate=fate)
-    await town.reaches(payment_id, "completed", within=WITHIN_SECONDS)
-    attempts = await town.sql("SELECT outcome, resends FROM payment_attempts WHERE payment_id = %s", payment_id)
+async def test_a_provider_that_refuses_twice_is_tried_again(live: LiveStack, fate: str) -> None:
+    payment_id = await live.pay(fate=fate)
+    await live.reaches(payment_id, "completed", within=WITHIN_SECONDS)
+    attempts = await live.sql("SELECT outcome, resends FROM payment_attempts WHERE payment_id = %s", payment_id)
     assert [(attempt["outcome"], attempt["resends"]) for attempt in attempts] == [("succeeded", 2)]
-    assert await town.charges(payment_id) == [1_000]
+    assert await live.charges(payment_id) == [1_000]
 
 
 @pytest.mark.parametrize(
     "fate",
     ["timeout_after_charge", "error_500_after_charge", "reset_after_charge", "garbage_after_charge", "slow:4000"],
 )
-async def test_a_lost_answer_is_asked_about_and_charged_once(town: Living, fate: str) -> None:
-    payment_id = await town.pay(fate=fate)
+async def test_a_lost_answer_is_asked_about_and_charged_once(live: LiveStack, fate: str) -> None:
+    payment_id = await live.pay(fate=fate)
     row = await eventually(
-        lambda: town.row(payment_id),
+        lambda: live.row(payment_id),
         until=lambda row: not row["outcome_known"] or row["status"] == "completed",
         within=WITHIN_SECONDS,
     )
     assert row["status"] in ("processing", "completed")
-    await town.reaches(payment_id, "completed", within=WITHIN_SECONDS)
-    assert await town.charges(payment_id) == [1_000]
-    assert "doubt" in await town.events([payment_id])
-    assert "inquiry" in await town.messages(payment_id)
+    await live.reaches(payment_id, "completed", within=WITHIN_SECONDS)
+    assert await live.charges(payment_id) == [1_000]
+    assert "doubt" in await live.events([payment_id])
+    assert "inquiry" in await live.messages(payment_id)
 
 
-async def test_a_payment_that_the_provider_takes_its_time_over_is_completed_later(town: Living) -> None:
-    payment_id = await town.pay(fate="pending:1500")
-    await town.reaches(payment_id, "completed", within=WITHIN_SECONDS)
-    assert await town.charges(payment_id) == [1_000]
+async def test_a_payment_that_the_provider_takes_its_time_over_is_completed_later(live: LiveStack) -> None:
+    payment_id = await live.pay(fate="pending:1500")
+    await live.reaches(payment_id, "completed", within=WITHIN_SECONDS)
+    assert await live.charges(payment_id) == [1_000]
 
 
-async def test_an_amount_that_was_charged_only_in_part_is_shown_to_a_person(town: Living) -> None:
-    payment_id = await town.pay(fate="partial:400")
+async def test_an_amount_that_was_charged_only_in_part_is_shown_to_a_person(live: LiveStack) -> None:
+    payment_id = await live.pay(fate="partial:400")
     row = await eventually(
-        lambda: town.row(payment_id), until=lambda row: bool(row["needs_review"]), within=WITHIN_SECONDS
+        lambda: live.row(payment_id), until=lambda row: bool(row["needs_review"]), within=WITHIN_SECONDS
     )
     assert (row["status"], row["failure_code"]) == ("processing", "amount_mismatch")
 
 
-async def test_flower_shows_the_task_to_those_who_know_the_password(town: Living) -> None:
-    payment_id = await town.pay()
-    user, password = town.stack.flower_auth
-    url = f"{town.stack.urls.flower}/api/tasks?limit=500"
+async def test_flower_shows_the_task_to_those_who_know_the_password(live: LiveStack) -> None:
+    payment_id = await live.pay()
+    user, password = live.stack.flower_auth
+    url = f"{live.stack.urls.flower}/api/tasks?limit=500"
     async with aiohttp.ClientSession() as session:
         async with session.get(url) as refused:
             assert refused.status == 401
@@ -162,7 +164,7 @@ async def test_flower_shows_the_task_to_those_who_know_the_password(town: Living
             task for task in found.values() if payment_id in (task["args"] or "")
         ]  # none yet: its event is on its way
         assert {task["name"] for task in mine} == {"payments.process"}
-        doubt = await town.pay(fate="timeout_after_charge")
+        doubt = await live.pay(fate="timeout_after_charge")
 
         def told(seen: dict[str, Any]) -> set[tuple[str, str]]:
             return {(task["state"], task["result"]) for task in seen.values() if doubt in (task["args"] or "")}
@@ -173,18 +175,18 @@ async def test_flower_shows_the_task_to_those_who_know_the_password(town: Living
         quiet = [task for task in found.values() if task["name"].partition(".")[0] in ("sweeps", "canaries")]
         assert [task for task in quiet if task["state"] == "SUCCESS" and not task["result"]] == []
         assert "canaries.sing" not in {task["name"] for task in quiet}
-        stop = f"{town.stack.urls.flower}/api/worker/shutdown/celery@x"
+        stop = f"{live.stack.urls.flower}/api/worker/shutdown/celery@x"
         async with session.post(stop, headers={"Authorization": aiohttp.encode_basic_auth(user, password)}) as pressed:
             assert pressed.status in (401, 403, 404, 405), "Flower is to be looked at, not to be pressed"
 
 
-async def test_one_request_id_is_found_from_the_request_to_the_worker(town: Living) -> None:
-    created = await town.api.pay(
-        town.staff, method={"type": "qr", "mode": "cpm"}, headers={"X-Request-Id": "till-3.trace-1"}
+async def test_one_request_id_is_found_from_the_request_to_the_worker(live: LiveStack) -> None:
+    created = await live.api.pay(
+        live.staff, method={"type": "qr", "mode": "cpm"}, headers={"X-Request-Id": "till-3.trace-1"}
     )
-    await followed(town, created, until="completed")
+    await followed(live, created, until="completed")
     assert created.headers["X-Request-Id"] == "till-3.trace-1"
-    logs = town.stack.home.logs
+    logs = live.stack.home.logs
 
     async def said() -> tuple[bool, bool]:
         """Whether the API's log and the worker's name the request, the worker's with its payment."""
@@ -193,33 +195,33 @@ async def test_one_request_id_is_found_from_the_request_to_the_worker(town: Livi
         return "till-3.trace-1" in of_api, created.body["id"] in {line.get("payment_id") for line in lines}
 
     await eventually(said, until=all, within=WITHIN_SECONDS)
-    rows = await town.sql("SELECT DISTINCT request_id FROM payment_history WHERE payment_id = %s", created.body["id"])
+    rows = await live.sql("SELECT DISTINCT request_id FROM payment_history WHERE payment_id = %s", created.body["id"])
     assert rows == [{"request_id": "till-3.trace-1"}]
 
 
-async def test_a_terminal_out_of_its_box_is_activated_and_takes_a_payment(town: Living) -> None:
-    manager = town.api.signer.user(town.tenant, role="store_manager")
+async def test_a_terminal_out_of_its_box_is_activated_and_takes_a_payment(live: LiveStack) -> None:
+    manager = live.api.signer.user(live.tenant, role="store_manager")
     serial = f"SN-{uuid_utils.uuid7().hex[:8]}-x"
-    body = {"store_id": town.tenant.store_id, "serial_number": serial, "name": "Till 1", "model": "S-Pitt Air"}
-    device = await town.api.post("/terminals", body, as_=manager)
+    body = {"store_id": live.tenant.store_id, "serial_number": serial, "name": "Till 1", "model": "S-Pitt Air"}
+    device = await live.api.post("/terminals", body, as_=manager)
     assert (device.status, device.body["status"]) == (201, "pending_activation")
-    code = await town.api.post(
+    code = await live.api.post(
         "/device/provision/generateActivationCode", {"device_id": device.body["id"]}, as_=manager
     )
     assert code.status == 201
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-    activated = await town.api.post(
+    activated = await live.api.post(
         "/device/provision/activate",
         {"activation_code": code.body["activation_code"], "serial_number": serial, "public_key_pem": pem},
     )
     assert (activated.status, activated.body["status"]) == (200, "active")
     client_id = activated.body["client_id"]
-    now = int((await town.sql("SELECT extract(epoch FROM now())::bigint AS now"))[0]["now"])
+    now = int((await live.sql("SELECT extract(epoch FROM now())::bigint AS now"))[0]["now"])
     claims = {
         "iss": client_id,
         "sub": client_id,
-        "aud": f"{town.api.url}/api/v1/auth/device/token",
+        "aud": f"{live.api.url}/api/v1/auth/device/token",
         "jti": uuid_utils.uuid7().hex,
         "iat": now,
         "exp": now + 60,
@@ -229,19 +231,19 @@ async def test_a_terminal_out_of_its_box_is_activated_and_takes_a_payment(town: 
         "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
         "client_assertion": jwt.encode(claims, key, algorithm="ES256"),
     }
-    answer = await town.api.post(
+    answer = await live.api.post(
         "/auth/device/token", urlencode(form).encode(), headers={"Content-Type": "application/x-www-form-urlencoded"}
     )
     assert answer.status == 200, answer.raw
-    paid = await town.api.pay(answer.body["access_token"])
+    paid = await live.api.pay(answer.body["access_token"])
     assert (paid.status, paid.body["device_id"]) == (201, device.body["id"])
-    await town.reaches(paid.body["id"], "completed", within=WITHIN_SECONDS)
+    await live.reaches(paid.body["id"], "completed", within=WITHIN_SECONDS)
 
 
-async def test_a_generated_typescript_client_pays_refunds_and_handles_an_error(town: Living, tmp_path: Path) -> None:
-    document = (await town.api.get("/openapi.json")).raw
+async def test_a_generated_typescript_client_pays_refunds_and_handles_an_error(live: LiveStack, tmp_path: Path) -> None:
+    document = (await live.api.get("/openapi.json")).raw
     program = await asyncio.to_thread(typescript_client, document, tmp_path)
-    said = await asyncio.to_thread(succeed, ["node", program, town.api.url, town.staff], cwd=tmp_path)
+    said = await asyncio.to_thread(succeed, ["node", program, live.api.url, live.staff], cwd=tmp_path)
     assert said.splitlines() == [
         "payment completed Paid 1200",
         "refund completed 200",
@@ -251,10 +253,10 @@ async def test_a_generated_typescript_client_pays_refunds_and_handles_an_error(t
     ]
 
 
-async def test_a_generated_python_client_pays_refunds_and_handles_an_error(town: Living, tmp_path: Path) -> None:
-    document = (await town.api.get("/openapi.json")).raw
+async def test_a_generated_python_client_pays_refunds_and_handles_an_error(live: LiveStack, tmp_path: Path) -> None:
+    document = (await live.api.get("/openapi.json")).raw
     python, program = await asyncio.to_thread(python_client, document, tmp_path)
-    said = await asyncio.to_thread(succeed, [python, program, town.api.url, town.staff], cwd=tmp_path)
+    said = await asyncio.to_thread(succeed, [python, program, live.api.url, live.staff], cwd=tmp_path)
     assert said.splitlines() == [
         "payment completed 1200",
         "refund completed 200",

@@ -7,7 +7,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from tests.live_stack import TAKE_UP_SECONDS, Living
+from tests.live_stack import TAKE_UP_SECONDS, LiveStack
 from tests.polling import eventually
 
 
@@ -21,21 +21,21 @@ def secrets_of(home: Path) -> dict[str, str]:
     return found
 
 
-async def test_logs_command_lines_and_files_contain_no_secrets(town: Living) -> None:
+async def test_logs_command_lines_and_files_contain_no_secrets(live: LiveStack) -> None:
     async with aiohttp.ClientSession() as session:
         for path in ("/control/ledger", "/v1/charges/x"):
-            async with session.get(town.stack.urls.sandbox + path, headers={"Authorization": "Bearer x"}) as refused:
+            async with session.get(live.stack.urls.sandbox + path, headers={"Authorization": "Bearer x"}) as refused:
                 assert refused.status == 401
     for server in ("valkey", "postgres"):  # so that everybody complains of a connection, and says which
-        town.stack.kill(server, signal.SIGKILL)
-        await town.api.pay(town.staff)
-        await town.stack.wait_ready(server)
-    paying = town.api.pay
-    await eventually(lambda: paying(town.staff), until=lambda answer: answer.status == 201, within=TAKE_UP_SECONDS)
-    home = town.stack.home.path
+        live.stack.kill(server, signal.SIGKILL)
+        await live.api.pay(live.staff)
+        await live.stack.wait_ready(server)
+    paying = live.api.pay
+    await eventually(lambda: paying(live.staff), until=lambda answer: answer.status == 201, within=TAKE_UP_SECONDS)
+    home = live.stack.home.path
     told = {file: file.read_text(errors="replace") for file in (home / "logs").iterdir()}
     assert {"api.log", "beat.log", "flower.log", "postgres.log", "sandbox.log", "valkey.log"} <= {f.name for f in told}
-    for pid in town.stack.pids.values():
+    for pid in live.stack.pids.values():
         family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
         told |= {Path(f"/proc/{each.pid}/cmdline"): " ".join(each.cmdline()) for each in family}
     assert [
@@ -45,4 +45,4 @@ async def test_logs_command_lines_and_files_contain_no_secrets(town: Living) -> 
     for file in holders:
         if any(value in file.read_text(errors="replace") for value in secrets_of(home).values()):
             assert file.stat().st_mode & 0o077 == 0, file
-    assert json.loads(town.stack.home.run_file.read_text())["sandbox_control_key"] == town.stack.control_key
+    assert json.loads(live.stack.home.run_file.read_text())["sandbox_control_key"] == live.stack.control_key

@@ -10,7 +10,7 @@ import uuid_utils
 
 from tests.factories import WHY
 from tests.harness import Answer
-from tests.live_stack import TAKE_UP_SECONDS, Living
+from tests.live_stack import TAKE_UP_SECONDS, LiveStack
 from tests.polling import eventually
 from workflows.bills.states import BILL
 from workflows.orders.states import ORDER
@@ -23,148 +23,148 @@ CASH, CARD = {"type": "cash"}, {"type": "card", "result": "approved"}
 QR = {"type": "qr", "mode": "cpm"}
 
 
-async def post(town: Living, path: str, body: Any = None, *, until: int = 201) -> dict[str, Any]:
+async def post(live: LiveStack, path: str, body: Any = None, *, until: int = 201) -> dict[str, Any]:
     """A POST that must be answered ``until``."""
-    answer = await town.api.post(path, body, as_=town.staff, key=uuid_utils.uuid7().hex)
+    answer = await live.api.post(path, body, as_=live.staff, key=uuid_utils.uuid7().hex)
     assert answer.status == until, answer.raw
     found: dict[str, Any] = answer.body
     return found
 
 
-async def at(town: Living, path: str, status: str) -> dict[str, Any]:
+async def at(live: LiveStack, path: str, status: str) -> dict[str, Any]:
     """What is at ``path`` as soon as it is in ``status``."""
 
     async def look() -> dict[str, Any]:
-        found: dict[str, Any] = (await town.api.get(path, as_=town.staff)).body
+        found: dict[str, Any] = (await live.api.get(path, as_=live.staff)).body
         return found
 
     return await eventually(look, until=lambda body: body["status"] == status, within=WITHIN_SECONDS)
 
 
-async def order(town: Living, **fields: Any) -> dict[str, Any]:
-    return await post(town, "/orders", {"order_type": "dine_in", "items": [RAMEN], "submit": True, **fields})
+async def order(live: LiveStack, **fields: Any) -> dict[str, Any]:
+    return await post(live, "/orders", {"order_type": "dine_in", "items": [RAMEN], "submit": True, **fields})
 
 
-async def bill(town: Living) -> dict[str, Any]:
+async def bill(live: LiveStack) -> dict[str, Any]:
     """A bill of 990 yen for a new order."""
-    return await post(town, "/bills", {"order_id": (await order(town))["id"]})
+    return await post(live, "/bills", {"order_id": (await order(live))["id"]})
 
 
 async def pay(
-    town: Living, bill_id: str, amount: int, method: dict[str, Any], *, until: str = "completed", **fields: Any
+    live: LiveStack, bill_id: str, amount: int, method: dict[str, Any], *, until: str = "completed", **fields: Any
 ) -> dict[str, Any]:
     body = {"amount": amount, "method": method, "bill_id": bill_id, **fields}
-    payment = await post(town, "/payments", body)
-    return await at(town, f"/payments/{payment['id']}", until)
+    payment = await post(live, "/payments", body)
+    return await at(live, f"/payments/{payment['id']}", until)
 
 
 async def give_back(
-    town: Living, payment: dict[str, Any], *, until: str = "completed", **fields: Any
+    live: LiveStack, payment: dict[str, Any], *, until: str = "completed", **fields: Any
 ) -> dict[str, Any]:
     if payment["processing_mode"] == "external":  # the terminal has given it back, and says so
         fields["report"] = {"result": "approved"}
-    refund = await post(town, f"/payments/{payment['id']}/refund", {**WHY, **fields})
+    refund = await post(live, f"/payments/{payment['id']}/refund", {**WHY, **fields})
     assert refund["status"] == "pending"
-    return await at(town, f"/refunds/{refund['id']}", until)
+    return await at(live, f"/refunds/{refund['id']}", until)
 
 
-async def moved(town: Living, payment_id: str) -> list[tuple[str, int]]:
+async def moved(live: LiveStack, payment_id: str) -> list[tuple[str, int]]:
     """What the provider's own ledger says of a payment."""
     return [
         (row["kind"], row["amount"])
-        for row in (await town.sandbox("GET", f"/control/ledger/{payment_id}")).body["data"]
+        for row in (await live.sandbox("GET", f"/control/ledger/{payment_id}")).body["data"]
     ]
 
 
-async def test_a_table_of_three_pays_in_three_ways_and_a_dish_is_given_back(town: Living) -> None:
-    whole = await bill(town)
-    shares = (await post(town, f"/bills/{whole['id']}/split", {"parts": 3}))["data"]
+async def test_a_table_of_three_pays_in_three_ways_and_a_dish_is_given_back(live: LiveStack) -> None:
+    whole = await bill(live)
+    shares = (await post(live, f"/bills/{whole['id']}/split", {"parts": 3}))["data"]
     assert [share["total_amount"] for share in shares] == [330, 330, 330]
     paid = [
-        await pay(town, share["id"], 330, method, tip_amount=tip)
+        await pay(live, share["id"], 330, method, tip_amount=tip)
         for share, method, tip in zip(shares, (CASH, QR, CARD), (0, 50, 0), strict=True)
     ]
-    sold = await at(town, f"/orders/{whole['order_ids'][0]}", "paid")
+    sold = await at(live, f"/orders/{whole['order_ids'][0]}", "paid")
     assert sold["bill_ids"] == [share["id"] for share in shares]
     for payment, amount in zip(paid, (100, 100, 100), strict=True):
-        refund = await give_back(town, payment, amount=amount)
+        refund = await give_back(live, payment, amount=amount)
         assert (refund["amount"], refund["outcome_known"]) == (amount, True)
-    assert await moved(town, paid[1]["id"]) == [("charge", 380), ("refund", 100)]
-    rest = await give_back(town, paid[1])
+    assert await moved(live, paid[1]["id"]) == [("charge", 380), ("refund", 100)]
+    rest = await give_back(live, paid[1])
     assert rest["amount"] == 280
-    last = await at(town, f"/payments/{paid[1]['id']}", "refunded")
+    last = await at(live, f"/payments/{paid[1]['id']}", "refunded")
     assert (last["refunded_amount"], last["captured_amount"]) == (380, 380)
-    assert (await post(town, f"/orders/{sold['id']}/complete", until=200))["status"] == "completed"
+    assert (await post(live, f"/orders/{sold['id']}/complete", until=200))["status"] == "completed"
 
 
-async def test_a_bill_goes_back_to_unpaid_and_is_voided_and_its_order_cancelled(town: Living) -> None:
-    half = await bill(town)
-    payment = await pay(town, half["id"], 490, QR)
-    assert (await at(town, f"/bills/{half['id']}", "partially_paid"))["balance_amount"] == 500
-    await give_back(town, payment, amount=90)
-    assert (await at(town, f"/bills/{half['id']}", "partially_paid"))["paid_amount"] == 400
-    await give_back(town, payment)
-    assert (await at(town, f"/bills/{half['id']}", "unpaid"))["paid_amount"] == 0
-    assert (await post(town, f"/bills/{half['id']}/void", until=200))["status"] == "voided"
-    cancelled = await post(town, f"/orders/{half['order_ids'][0]}/cancel", until=200)
+async def test_a_bill_goes_back_to_unpaid_and_is_voided_and_its_order_cancelled(live: LiveStack) -> None:
+    half = await bill(live)
+    payment = await pay(live, half["id"], 490, QR)
+    assert (await at(live, f"/bills/{half['id']}", "partially_paid"))["balance_amount"] == 500
+    await give_back(live, payment, amount=90)
+    assert (await at(live, f"/bills/{half['id']}", "partially_paid"))["paid_amount"] == 400
+    await give_back(live, payment)
+    assert (await at(live, f"/bills/{half['id']}", "unpaid"))["paid_amount"] == 0
+    assert (await post(live, f"/bills/{half['id']}/void", until=200))["status"] == "voided"
+    cancelled = await post(live, f"/orders/{half['order_ids'][0]}/cancel", until=200)
     assert cancelled["status"] == "cancelled"
 
 
-async def test_a_bill_is_paid_in_two_and_its_order_cancelled_when_all_was_given_back(town: Living) -> None:
-    mine = await bill(town)
-    paid = [await pay(town, mine["id"], amount, QR) for amount in (400, 590)]
-    assert (await at(town, f"/bills/{mine['id']}", "paid"))["paid_at"] is not None
-    await at(town, f"/orders/{mine['order_ids'][0]}", "paid")
+async def test_a_bill_is_paid_in_two_and_its_order_cancelled_when_all_was_given_back(live: LiveStack) -> None:
+    mine = await bill(live)
+    paid = [await pay(live, mine["id"], amount, QR) for amount in (400, 590)]
+    assert (await at(live, f"/bills/{mine['id']}", "paid"))["paid_at"] is not None
+    await at(live, f"/orders/{mine['order_ids'][0]}", "paid")
     for payment in paid:
-        await give_back(town, payment)
-    given_back = await at(town, f"/bills/{mine['id']}", "paid")
+        await give_back(live, payment)
+    given_back = await at(live, f"/bills/{mine['id']}", "paid")
     assert (given_back["refunded_amount"], given_back["balance_amount"]) == (990, 0)
-    assert (await post(town, f"/orders/{mine['order_ids'][0]}/cancel", until=200))["status"] == "cancelled"
+    assert (await post(live, f"/orders/{mine['order_ids'][0]}/cancel", until=200))["status"] == "cancelled"
 
 
-async def test_a_draft_is_submitted_or_dropped(town: Living) -> None:
-    draft = await order(town, submit=False)
+async def test_a_draft_is_submitted_or_dropped(live: LiveStack) -> None:
+    draft = await order(live, submit=False)
     assert draft["status"] == "draft"
-    assert (await post(town, f"/orders/{draft['id']}/submit", until=200))["status"] == "open"
-    other = await order(town, submit=False)
-    assert (await post(town, f"/orders/{other['id']}/cancel", until=200))["status"] == "cancelled"
+    assert (await post(live, f"/orders/{draft['id']}/submit", until=200))["status"] == "open"
+    other = await order(live, submit=False)
+    assert (await post(live, f"/orders/{other['id']}/cancel", until=200))["status"] == "cancelled"
 
 
-async def test_a_refund_that_the_provider_declines_can_be_asked_for_again(town: Living) -> None:
-    payment = await pay(town, (await bill(town))["id"], 990, QR)
-    refused = await give_back(town, payment, until="failed", metadata={"sandbox": "decline:refund_window_closed"})
+async def test_a_refund_that_the_provider_declines_can_be_asked_for_again(live: LiveStack) -> None:
+    payment = await pay(live, (await bill(live))["id"], 990, QR)
+    refused = await give_back(live, payment, until="failed", metadata={"sandbox": "decline:refund_window_closed"})
     assert refused["failure_code"] == "refund_window_closed"
-    assert (await give_back(town, payment))["amount"] == 990
-    assert await moved(town, payment["id"]) == [("charge", 990), ("refund", 990)]
+    assert (await give_back(live, payment))["amount"] == 990
+    assert await moved(live, payment["id"]) == [("charge", 990), ("refund", 990)]
 
 
-async def test_a_refund_in_doubt_keeps_its_reservation_and_ends_by_asking(town: Living) -> None:
-    payment = await pay(town, (await bill(town))["id"], 990, QR)
+async def test_a_refund_in_doubt_keeps_its_reservation_and_ends_by_asking(live: LiveStack) -> None:
+    payment = await pay(live, (await bill(live))["id"], 990, QR)
     lost = {
         "amount": 300,
         "metadata": {"sandbox": "timeout_after_charge+inquiry_unavailable:4000"},
     }  # two seconds of doubt
-    refund = await post(town, f"/payments/{payment['id']}/refund", {**WHY, **lost})
+    refund = await post(live, f"/payments/{payment['id']}/refund", {**WHY, **lost})
 
     async def look() -> dict[str, Any]:
-        found: dict[str, Any] = (await town.api.get(f"/refunds/{refund['id']}", as_=town.staff)).body
+        found: dict[str, Any] = (await live.api.get(f"/refunds/{refund['id']}", as_=live.staff)).body
         return found
 
     doubted = await eventually(look, until=lambda body: not body["outcome_known"], within=WITHIN_SECONDS)
     assert doubted["status"] == "processing"
-    refused = await town.api.post(
-        f"/payments/{payment['id']}/refund", {**WHY, "amount": 691}, as_=town.staff, key=uuid_utils.uuid7().hex
+    refused = await live.api.post(
+        f"/payments/{payment['id']}/refund", {**WHY, "amount": 691}, as_=live.staff, key=uuid_utils.uuid7().hex
     )
     assert (refused.status, "690" in refused.details[0]["issue"]) == (422, True)
-    await at(town, f"/refunds/{refund['id']}", "completed")
-    assert await moved(town, payment["id"]) == [("charge", 990), ("refund", 300)]
-    told = (await town.api.get(f"/payments/{payment['id']}/events", as_=town.staff)).body["data"]
+    await at(live, f"/refunds/{refund['id']}", "completed")
+    assert await moved(live, payment["id"]) == [("charge", 990), ("refund", 300)]
+    told = (await live.api.get(f"/payments/{payment['id']}/events", as_=live.staff)).body["data"]
     of_refund = [entry for entry in told if entry.get("refund_id") == refund["id"]]
     assert "inquiry" in [entry.get("kind") for entry in of_refund]
 
 
-async def test_a_cancel_that_comes_too_late_gives_the_money_back_by_itself(town: Living) -> None:
-    mine = await bill(town)
+async def test_a_cancel_that_comes_too_late_gives_the_money_back_by_itself(live: LiveStack) -> None:
+    mine = await bill(live)
     body = {
         "amount": 990,
         "method": QR,
@@ -173,27 +173,27 @@ async def test_a_cancel_that_comes_too_late_gives_the_money_back_by_itself(town:
         # Charged, and nobody says so until the provider is told to withdraw it: till then it can be cancelled.
         "metadata": {"sandbox": "timeout_after_charge+inquiry_unavailable:600000"},
     }
-    payment = await post(town, "/payments", body)
-    await at(town, f"/payments/{payment['id']}", "processing")
-    asked = await post(town, f"/payments/{payment['id']}/cancel", {"reason": "changed her mind"}, until=200)
+    payment = await post(live, "/payments", body)
+    await at(live, f"/payments/{payment['id']}", "processing")
+    asked = await post(live, f"/payments/{payment['id']}/cancel", {"reason": "changed her mind"}, until=200)
     assert asked["status"] == "processing"
-    done = await at(town, f"/payments/{payment['id']}", "refunded")
+    done = await at(live, f"/payments/{payment['id']}", "refunded")
     assert (done["cancel_outcome"], done["refunded_amount"]) == ("too_late", 990)
-    (refund,) = (await town.api.get(f"/payments/{payment['id']}/refunds", as_=town.staff)).body["data"]
+    (refund,) = (await live.api.get(f"/payments/{payment['id']}/refunds", as_=live.staff)).body["data"]
     assert (refund["status"], refund["reason"], refund["amount"]) == ("completed", "cancel came too late", 990)
-    assert await moved(town, payment["id"]) == [("charge", 990), ("refund", 990)]
-    free = await at(town, f"/bills/{mine['id']}", "unpaid")
+    assert await moved(live, payment["id"]) == [("charge", 990), ("refund", 990)]
+    free = await at(live, f"/bills/{mine['id']}", "unpaid")
     assert (free["paid_amount"], free["refunded_amount"], free["balance_amount"]) == (0, 0, 990)
-    await pay(town, mine["id"], 990, CASH)
-    await at(town, f"/bills/{mine['id']}", "paid")
-    await at(town, f"/orders/{mine['order_ids'][0]}", "paid")
+    await pay(live, mine["id"], 990, CASH)
+    await at(live, f"/bills/{mine['id']}", "paid")
+    await at(live, f"/orders/{mine['order_ids'][0]}", "paid")
 
 
-async def test_the_timeline_says_who_did_what_to_payment_refund_and_bill(town: Living) -> None:
-    mine = await bill(town)
-    payment = await pay(town, mine["id"], 990, QR)
-    refund = await give_back(town, payment)
-    told = (await town.api.get(f"/payments/{payment['id']}/events", as_=town.staff)).body["data"]
+async def test_the_timeline_says_who_did_what_to_payment_refund_and_bill(live: LiveStack) -> None:
+    mine = await bill(live)
+    payment = await pay(live, mine["id"], 990, QR)
+    refund = await give_back(live, payment)
+    told = (await live.api.get(f"/payments/{payment['id']}/events", as_=live.staff)).body["data"]
     moves = [
         (
             "refund" if "refund_id" in entry else "bill" if "bill_id" in entry else "payment",
@@ -221,15 +221,15 @@ async def test_the_timeline_says_who_did_what_to_payment_refund_and_bill(town: L
     assert [entry["at"] for entry in told] == sorted(entry["at"] for entry in told)
 
 
-async def asked(town: Living, path: str, body: Any = None) -> Answer:
-    return await town.api.post(path, body, as_=town.staff, key=uuid_utils.uuid7().hex)
+async def asked(live: LiveStack, path: str, body: Any = None) -> Answer:
+    return await live.api.post(path, body, as_=live.staff, key=uuid_utils.uuid7().hex)
 
 
-async def test_what_came_too_late_is_refused_with_the_status_it_met(town: Living) -> None:
-    mine = await bill(town)
-    payment = await pay(town, mine["id"], 990, CASH)
+async def test_what_came_too_late_is_refused_with_the_status_it_met(live: LiveStack) -> None:
+    mine = await bill(live)
+    payment = await pay(live, mine["id"], 990, CASH)
     order_id = mine["order_ids"][0]
-    await at(town, f"/orders/{order_id}", "paid")
+    await at(live, f"/orders/{order_id}", "paid")
     for path, body, status in (
         (f"/orders/{order_id}/submit", None, "paid"),
         (f"/orders/{order_id}/cancel", None, "paid"),
@@ -238,10 +238,10 @@ async def test_what_came_too_late_is_refused_with_the_status_it_met(town: Living
         ("/bills", {"order_id": order_id}, "paid"),
         (f"/payments/{payment['id']}/cancel", {}, "completed"),
     ):
-        answer = await asked(town, path, body)
+        answer = await asked(live, path, body)
         assert (answer.status, answer.code) == (409, "INVALID_STATUS_TRANSITION"), path
         assert status in answer.details[0]["issue"], answer.details
-    more = await asked(town, "/payments", {"amount": 1, "method": CASH, "bill_id": mine["id"]})
+    more = await asked(live, "/payments", {"amount": 1, "method": CASH, "bill_id": mine["id"]})
     assert (more.status, more.code) == (409, "BALANCE_UNAVAILABLE")
     assert {"field": "balance_amount", "issue": "0"} in more.details
 
@@ -255,16 +255,16 @@ JOURNEYS = (
 )
 
 
-async def never_taken(town: Living, machine: StateMachine) -> set[tuple[str, str]]:
-    rows = await town.sql(
+async def never_taken(live: LiveStack, machine: StateMachine) -> set[tuple[str, str]]:
+    rows = await live.sql(
         f"SELECT DISTINCT from_status, to_status FROM {machine.name}_history WHERE from_status <> to_status"
     )
     return set(machine.edges()) - {(row["from_status"], row["to_status"]) for row in rows}
 
 
 @pytest.mark.parametrize("machine", [ORDER, BILL, REFUND], ids=lambda machine: machine.name)
-async def test_these_journeys_take_every_edge(town: Living, machine: StateMachine) -> None:
-    if await never_taken(town, machine):  # this test was asked for alone
+async def test_these_journeys_take_every_edge(live: LiveStack, machine: StateMachine) -> None:
+    if await never_taken(live, machine):  # this test was asked for alone
         for journey in JOURNEYS:
-            await journey(town)
-    assert await never_taken(town, machine) == set()
+            await journey(live)
+    assert await never_taken(live, machine) == set()
