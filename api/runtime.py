@@ -10,7 +10,7 @@ from fastapi import Request
 from api.limits import Limits
 from api.unauthenticated import Strangers
 from workers.nudge import Nudger
-from workers.silence_watch import Listening
+from workers.silence_watch import SilenceWatch
 from workflows.database.engines import Role, connect, disconnect
 from workflows.devices.assertions import Assertions
 from workflows.devices.issue_token import Issuing
@@ -44,7 +44,7 @@ class Runtime:
     ordering: Ordering
     watch: Watch
     nudger: Nudger
-    listening: Listening
+    listening: SilenceWatch
     additions: Additions
     providers: Providers
 
@@ -66,7 +66,7 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
         watch=Watch(),
         nudger=Nudger(spacing_seconds=settings.nudge_spacing_ms / 1000),
         additions=Additions(Role.ACCEPT),
-        listening=Listening(silence_seconds=settings.silence_seconds),
+        listening=SilenceWatch(silence_seconds=settings.silence_seconds),
         providers=open_providers(settings),
     )
     ours.watch.start()

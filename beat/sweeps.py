@@ -11,7 +11,7 @@ from collections import Counter
 
 from beat.schedule import INVARIANTS_SECONDS
 from beat.watch import watch
-from workers.app import QUIET, app, settings
+from workers.app import HOUSEKEEPING, app, settings
 from workers.nudge import MAX_IDS, PAYMENTS, RECONCILE, REFUNDS, SETTLEMENTS, publish
 from workers.runtime import run
 from workflows.database.metric_counts import count_found
@@ -49,28 +49,28 @@ _nudging = threading.Lock()
 """Several sweeps run at once, each in a thread: while one looks through what was nudged, no other may change it."""
 
 
-@app.task(name="sweeps.payments", **QUIET)
+@app.task(name="sweeps.payments", **HOUSEKEEPING)
 def payments() -> Said | None:
     """Nudge every payment that is due: lost nudges, run-out leases, retries, questions, polls, expiry."""
     watch.heard()
     return _nudge(PAYMENTS, run(find_due_payments(limit=PAGE)))
 
 
-@app.task(name="sweeps.refunds", **QUIET)
+@app.task(name="sweeps.refunds", **HOUSEKEEPING)
 def refunds() -> Said | None:
     """Nudge every refund that is due."""
     watch.heard()
     return _nudge(REFUNDS, run(find_due_refunds(limit=PAGE)))
 
 
-@app.task(name="sweeps.ahead", **QUIET)
+@app.task(name="sweeps.ahead", **HOUSEKEEPING)
 def ahead() -> Said | None:
     """Nudge rows that are due later than any schedule sets them: the database's clock was set back."""
     ours = _nudge(PAYMENTS, run(find_payments_ahead(limit=PAGE, settings=settings)))
     return _nudge(REFUNDS, run(find_refunds_ahead(limit=PAGE, settings=settings))) or ours
 
 
-@app.task(name="sweeps.settlements", **QUIET)
+@app.task(name="sweeps.settlements", **HOUSEKEEPING)
 def settlements() -> Said | None:
     """Nudge the settlements whose period has ended, in pages, a few at a time."""
     watch.heard()
@@ -103,13 +103,13 @@ def _not_nudged_lately(found: list[Due], now: float) -> list[Due]:
         return [occasion for occasion in found if occasion not in _nudged]
 
 
-@app.task(name="sweeps.reconciliations", **QUIET)
+@app.task(name="sweeps.reconciliations", **HOUSEKEEPING)
 def reconciliations() -> Said | None:
     """Nudge every settlement whose statements are due, or which only waited for its cash."""
     return _nudge(RECONCILE, run(find_due_reconciliations(limit=RECONCILIATIONS, settings=settings)), page_size=1)
 
 
-@app.task(name="sweeps.invariants", **QUIET)
+@app.task(name="sweeps.invariants", **HOUSEKEEPING)
 def invariants() -> Said | None:
     """Check the invariants, unless that was done within the period: two beats, or one that has just started, send this too."""
     period = INVARIANTS_SECONDS * settings.timetable_scale * 0.9  # clocks and queues are not exact
@@ -117,13 +117,13 @@ def invariants() -> Said | None:
     return Said(f"tried {count} rules") if count else None
 
 
-@app.task(name="sweeps.canaries", **QUIET)
+@app.task(name="sweeps.canaries", **HOUSEKEEPING)
 def canaries() -> None:
     """Do nothing: ``beat.watch`` sends the canaries. A beat of the previous release still sends this."""
 
 
-@app.task(name="sweeps.forget_expired", **QUIET)
-def forget() -> Said | None:
+@app.task(name="sweeps.forget_expired", **HOUSEKEEPING)
+def purge_expired() -> Said | None:
     """Throw away expired idempotency records and assertions."""
     count = run(forget_expired())
     return Said(f"deleted {count} expired") if count else None

@@ -16,7 +16,7 @@ from typing import Any
 from celery.signals import worker_ready, worker_shutting_down
 
 from workers.app import QUEUES, settings
-from workers.canaries import sing
+from workers.canaries import acknowledge
 from workers.queues import messages_waiting
 from workers.runtime import run, runtime
 from workflows.ops.canaries import BEAT, find_silent_queues, note_beat, note_sent
@@ -40,7 +40,7 @@ ADVICE = {
 }
 
 
-class Watch:
+class BeatWatch:
     """Note when this process last heard of beat, and report its silence."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -111,11 +111,11 @@ class Watch:
     def _send_canaries(self) -> None:
         for queue in QUEUES:
             if messages_waiting(queue) < MOST_WAITING:
-                sing.apply_async((queue,), queue=queue, retry=False)
+                acknowledge.apply_async((queue,), queue=queue, retry=False)
         self._broker_took = self._clock()
 
 
-watch = Watch()
+watch = BeatWatch()
 _stopping = threading.Event()
 
 

@@ -12,7 +12,7 @@ from celery.signals import setup_logging, worker_init, worker_ready, worker_shut
 from kombu.entity import Exchange, Queue
 
 from workers import dead_letters, reporting, runtime
-from workers.event_loop import LONGEST_SECONDS
+from workers.event_loop import TASK_TIMEOUT_SECONDS
 from workflows.gc_tuning import settle_collector
 from workflows.logs import configure_logs
 from workflows.payments.process import longest_step
@@ -24,13 +24,13 @@ QUEUES = ("payments", "refunds", "settlements", "webhooks", "sweeps")
 ROUTES = {f"{queue}.*": {"queue": queue} for queue in QUEUES}
 """A task's name says its queue: ``payments.process`` goes to ``payments``."""
 
-QUIET: Mapping[str, Any] = {"Request": "workers.reporting:QuietRequest", "send_events": False}
+HOUSEKEEPING: Mapping[str, Any] = {"Request": "workers.reporting:QuietRequest", "send_events": False}
 """Of a task of housekeeping: Flower shows it only if it found something or failed."""
 
 settings: Settings = settings_or_exit()
 
 
-class HouseTask(Task):
+class DeadLetterTask(Task):
     """A task whose failures are kept: a poison message ends in the dead-letter table with its traceback."""
 
     Request = "workers.reporting:ReportingRequest"
@@ -49,7 +49,7 @@ class HouseTask(Task):
         dead_letters.keep(self.name, task_id, arguments=[args, kwargs], error=exc, trace=str(einfo))
 
 
-app = Celery("mpac", task_cls=HouseTask, broker=settings.broker_url.get_secret_value())
+app = Celery("mpac", task_cls=DeadLetterTask, broker=settings.broker_url.get_secret_value())
 app.conf.update(
     include=["workers.payments", "workers.refunds", "workers.settlements", "workers.canaries"],
     # Without an exchange and a key of its own, each queue would be bound to the default one's and get its messages too.
@@ -61,7 +61,7 @@ app.conf.update(
     task_ignore_result=True,
     task_serializer="json",
     accept_content=["json"],
-    worker_consumer="workers.unreadable:KeepingConsumer",
+    worker_consumer="workers.unreadable:DeadLetterConsumer",
     worker_prefetch_multiplier=1,
     worker_send_task_events=True,
     worker_enable_remote_control=True,
@@ -100,7 +100,7 @@ def _open(sender: Any, **_: Any) -> None:
             f"MPAC_LEASE_SECONDS ({settings.lease_seconds}) must be longer than one provider call and one statement together"
             f" ({longest_step(settings).total_seconds()} s), or two workers could hold one payment."
         )
-    longest = max(LONGEST_SECONDS, settings.lease_seconds)
+    longest = max(TASK_TIMEOUT_SECONDS, settings.lease_seconds)
     if settings.visibility_timeout_seconds <= longest:
         raise SystemExit(
             f"MPAC_VISIBILITY_TIMEOUT_SECONDS ({settings.visibility_timeout_seconds}) must be longer than the longest "

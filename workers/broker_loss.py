@@ -14,7 +14,7 @@ RECONNECT = {"interval_start": 1, "interval_step": 1, "interval_max": 5}
 """Seconds between two tries to reach the broker. Celery's own grow to 30, and no sweep runs for so long after its return."""
 
 
-class LastingConsumer(Consumer):
+class ReconnectingConsumer(Consumer):
     """Celery's consumer, which outlives the connection that it consumes from."""
 
     def ensure_connected(self, conn: Any) -> Any:

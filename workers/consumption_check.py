@@ -30,7 +30,7 @@ when_heard: list[Callable[[], None]] = []
 """Called once, when the first message has arrived: the worker is ready."""
 
 
-class Hearing:
+class ConsumptionCheck:
     """Whether this worker consumes. ``consumes``: whether it has a consumer for each queue that it was started for."""
 
     def __init__(
@@ -105,7 +105,7 @@ def own_queue() -> Any:
     return worker_direct(runtime().worker)
 
 
-_made: list[Hearing] = []
+_made: list[ConsumptionCheck] = []
 _stopping = threading.Event()
 
 
@@ -123,7 +123,7 @@ def _start(sender: Any, **_: Any) -> None:
         consumer = sender.task_consumer
         return consumer is not None and all(consumer.consuming_from(name) for name in queues)
 
-    _made.append(Hearing(sorted(queues), consumes=consumes))
+    _made.append(ConsumptionCheck(sorted(queues), consumes=consumes))
     threading.Thread(target=_look_again_and_again, name="hearing", daemon=True).start()
 
 

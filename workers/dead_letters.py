@@ -24,7 +24,7 @@ COUNT_LIFE_SECONDS = 86_400  # a message that comes back after a day is a new st
 
 
 PASSING = (ServiceUnavailable, TimeoutError, BrokerAway)
-"""Errors of a database or broker that is away. Celery logs them without a traceback (``HouseTask.throws``)."""
+"""Errors of a database or broker that is away. Celery logs them without a traceback (``DeadLetterTask.throws``)."""
 
 
 def is_worn_out(task: Any) -> bool:

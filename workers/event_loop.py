@@ -13,11 +13,11 @@ import uvloop
 
 Result = TypeVar("Result")
 
-LONGEST_SECONDS = 110
+TASK_TIMEOUT_SECONDS = 110
 """No task waits longer than this: below the broker's visibility time-out, so no message is handed out twice for patience."""
 
 
-class Bridge:
+class EventLoopThread:
     """One event loop in a thread of its own."""
 
     def __init__(self) -> None:
@@ -44,5 +44,5 @@ class Bridge:
 
 
 async def _bounded(work: Coroutine[Any, Any, Result]) -> Result:
-    async with asyncio.timeout(LONGEST_SECONDS):
+    async with asyncio.timeout(TASK_TIMEOUT_SECONDS):
         return await work

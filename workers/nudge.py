@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 MAX_IDS = 100
 """Ids per message: what one claim takes at a time."""
 
-BUSY_IDS, WIDEST = 8, 3
+IDS_PER_SPACING, MAX_SPACING = 8, 3
 """For each so many ids that wait, messages are spaced once more as wide, up to the widest: each costs its publisher, its
 worker and Flower 1.5 ms together, whatever it carries, and 40 ms more are nothing to a payment at such a load."""
 
@@ -88,7 +88,7 @@ class Nudger:
                         time.sleep(PAUSE_SECONDS)
                 if most <= MAX_IDS:  # else the next message is full already
                     # Meanwhile more ids gather: this is what makes messages few and full at peak.
-                    time.sleep(self._spacing * min(WIDEST, max(1, most // BUSY_IDS)))
+                    time.sleep(self._spacing * min(MAX_SPACING, max(1, most // IDS_PER_SPACING)))
 
     def _publish_batch(self, task: str, waiting: deque[tuple[str, str]]) -> bool:
         """Publish up to ``MAX_IDS`` of ``waiting``; whether the broker took them. If not, the sweep finds these."""

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from workers.event_loop import Bridge
+from workers.event_loop import EventLoopThread
 from workflows.database.engines import Role, connect, disconnect
 from workflows.errors import ServiceUnavailable
 from workflows.ledger.post import post_completions, post_refunds
@@ -30,7 +30,7 @@ class Runtime:
     additions: Additions
 
 
-_bridge = Bridge()
+_bridge = EventLoopThread()
 _made: list[Runtime] = []
 
 

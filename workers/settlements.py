@@ -1,9 +1,9 @@
 """Celery tasks for settlements. Each is one call into ``workflows``; no rules live here."""
 
-from workers.app import QUIET, app
+from workers.app import HOUSEKEEPING, app
 from workers.nudge import RECONCILE, SETTLEMENTS, publish
 from workers.runtime import run, runtime
-from workers.turns import Line, few_at_once
+from workers.turns import TurnQueue, limit_concurrency
 from workflows.processing.outcome import Said
 from workflows.reconciliation.auto_reconcile import reconcile_due
 from workflows.settlements.close import Closed, close_settlements
@@ -16,7 +16,7 @@ hold these; payments, refunds and sweeps have the others."""
 MOST_WAITING = 100
 """As many as one sweep nudges. The next sweep nudges the others."""
 
-_line = Line(places=RECONCILED_AT_ONCE, most_waiting=MOST_WAITING)
+_line = TurnQueue(places=RECONCILED_AT_ONCE, most_waiting=MOST_WAITING)
 
 
 @app.task(name="settlements.close")
@@ -34,7 +34,7 @@ def _go_on(closed: Closed) -> Said:
     return closed.outcome
 
 
-@app.task(name="settlements.open_due", **QUIET)
+@app.task(name="settlements.open_due", **HOUSEKEEPING)
 def open_due() -> Said | None:
     """Open the first periods of new stores and currencies, and plan those whose store changed its rule."""
     opened = run(open_due_periods(worker=runtime().worker))
@@ -42,7 +42,7 @@ def open_due() -> Said | None:
 
 
 @app.task(name="settlements.reconcile")
-@few_at_once(_line, task=RECONCILE)
+@limit_concurrency(_line, task=RECONCILE)
 def reconcile(settlement_ids: list[str]) -> list[Said]:
     """Fetch the statements of these settlements and reconcile them. Safe to deliver twice, late, or never.
 

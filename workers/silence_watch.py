@@ -37,7 +37,7 @@ class Broker:
     waiting: dict[str, int] = field(default_factory=dict)
 
 
-class Listening:
+class SilenceWatch:
     """The silence of others, as one API process knows it."""
 
     def __init__(self, *, silence_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -91,7 +91,7 @@ class Listening:
         self._silences.look(Seen(ages, workers, self.broker_silent_seconds))
 
     def _send(self) -> None:
-        from workers.canaries import sing  # noqa: PLC0415 - see QUEUES
+        from workers.canaries import acknowledge  # noqa: PLC0415 - see QUEUES
         from workers.queues import messages_waiting  # noqa: PLC0415 - as above
 
         self._sent = self._clock()
@@ -99,7 +99,7 @@ class Listening:
             waiting = {queue: messages_waiting(queue) for queue in QUEUES}
             for queue in QUEUES:
                 if waiting[queue] < MOST_WAITING:
-                    sing.apply_async((queue,), queue=queue, retry=False)
+                    acknowledge.apply_async((queue,), queue=queue, retry=False)
         except Exception as error:
             logger.debug("the broker took no canary: %s", error)
         else:

@@ -15,7 +15,7 @@ from workflows.processing.outcome import Said, together
 logger = logging.getLogger(__name__)
 
 
-class Line:
+class TurnQueue:
     """Ids that take turns at a few places. Safe to use from any thread."""
 
     def __init__(self, *, places: int, most_waiting: int) -> None:
@@ -45,7 +45,9 @@ class Line:
             return following
 
 
-def few_at_once(line: Line, *, task: str) -> Callable[[Callable[[list[str]], list[Said]]], Callable[[list[str]], Said]]:
+def limit_concurrency(
+    line: TurnQueue, *, task: str
+) -> Callable[[Callable[[list[str]], list[Said]]], Callable[[list[str]], Said]]:
     """Decorate the function of ``task``: it gets only ids that have a place in ``line``. The others are nudged later."""
 
     def decorate(work: Callable[[list[str]], list[Said]]) -> Callable[[list[str]], Said]:

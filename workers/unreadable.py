@@ -20,7 +20,7 @@ from typing import Any
 
 from vine import promise
 
-from workers.broker_loss import LastingConsumer
+from workers.broker_loss import ReconnectingConsumer
 from workers.envelopes import tolerate_any_bytes
 from workers.runtime import run
 from workflows.card_data import find_card_data
@@ -47,7 +47,7 @@ class Unreadable:
     call: list[Any] | None = None
 
 
-class KeepingConsumer(LastingConsumer):
+class DeadLetterConsumer(ReconnectingConsumer):
     """Celery's consumer, which looks at each message before it makes a task of it."""
 
     def __init__(self, *words: Any, **named: Any) -> None:

@@ -9,7 +9,7 @@ from api.openapi.error_responses import problems
 from api.responses import json_answer
 from api.runtime import runtime
 from api.schemas.health import LivenessOut, ReadinessOut
-from workers.silence_watch import Listening
+from workers.silence_watch import SilenceWatch
 from workflows.ops.health import database_takes_payments
 from workflows.ops.shared import Shared
 from workflows.ops.silence import HEARD, Part
@@ -59,7 +59,7 @@ def _shown(part: Part) -> dict[str, Any]:
     return {"name": part.name, "state": part.state, "silent_seconds": seconds}
 
 
-def _waiting(listening: Listening, part: Part) -> int | None:
+def _waiting(listening: SilenceWatch, part: Part) -> int | None:
     return listening.messages_waiting(part.name)
 
 

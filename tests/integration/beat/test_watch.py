@@ -33,7 +33,7 @@ async def watch(stack: LocalStack, engines: None, admin: Admin, monkeypatch: pyt
     monkeypatch.setattr(module, "runtime", lambda: SimpleNamespace(worker="w"))
     monkeypatch.setattr(canaries, "_STARTED", -1e9)  # this process has run for long
     clock = Clock()
-    made = module.Watch(clock=clock)
+    made = module.BeatWatch(clock=clock)
     made.clock = clock
     await admin.execute("DELETE FROM canaries")
     yield made

@@ -27,7 +27,7 @@ def test_only_a_bug_is_logged_as_an_unexpected_error(
     stack: LocalStack, error: Exception, level: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(dead_letters, "keep", lambda *_, **__: None)
-    house_task = importlib.import_module("workers.app").HouseTask
+    house_task = importlib.import_module("workers.app").DeadLetterTask
     app = Celery("one", task_cls=house_task, broker="memory://", set_as_current=False)
 
     name = f"fails.{type(error).__name__}"

@@ -8,18 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from workers import event_loop as bridge_module
-from workers.event_loop import Bridge
+from workers.event_loop import EventLoopThread
 
 
 @pytest.fixture
-def bridge() -> Iterator[Bridge]:
-    made = Bridge()
+def bridge() -> Iterator[EventLoopThread]:
+    made = EventLoopThread()
     made.start()
     yield made
     made.stop()
 
 
-def test_many_threads_share_one_loop(bridge: Bridge) -> None:
+def test_many_threads_share_one_loop(bridge: EventLoopThread) -> None:
     async def where() -> tuple[int, int]:
         return id(asyncio.get_running_loop()), threading.get_ident()
 
@@ -29,7 +29,7 @@ def test_many_threads_share_one_loop(bridge: Bridge) -> None:
     assert seen != {(0, threading.get_ident())}
 
 
-def test_a_task_hears_what_its_coroutine_raised(bridge: Bridge) -> None:
+def test_a_task_hears_what_its_coroutine_raised(bridge: EventLoopThread) -> None:
     async def fail() -> None:
         raise LookupError("gone")
 
@@ -37,8 +37,8 @@ def test_a_task_hears_what_its_coroutine_raised(bridge: Bridge) -> None:
         bridge.run(fail())
 
 
-def test_no_task_waits_for_ever(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bridge_module, "LONGEST_SECONDS", 0.01)
+def test_no_task_waits_for_ever(bridge: EventLoopThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge_module, "TASK_TIMEOUT_SECONDS", 0.01)
     with pytest.raises(TimeoutError):
         bridge.run(asyncio.Event().wait())
 
@@ -46,5 +46,5 @@ def test_no_task_waits_for_ever(bridge: Bridge, monkeypatch: pytest.MonkeyPatch)
 def test_a_bridge_that_was_not_started_says_so() -> None:
     work = asyncio.sleep(0)
     with pytest.raises(RuntimeError, match="has not been started"):
-        Bridge().run(work)
+        EventLoopThread().run(work)
     work.close()
