@@ -17,7 +17,8 @@ from workers.runtime import run
 from workflows.database.metric_counts import count_found
 from workflows.invariants.scheduled import check_on_schedule
 from workflows.ops.housekeeping import forget_expired
-from workflows.payments.due import Due, find_due_payments, find_payments_ahead
+from workflows.payments.due import find_due_payments, find_payments_ahead
+from workflows.processing.due import DueRow
 from workflows.processing.outcome import Said
 from workflows.reconciliation.auto_reconcile import find_due_reconciliations
 from workflows.refunds.due import find_due_refunds, find_refunds_ahead
@@ -42,7 +43,7 @@ was killed. Longer than a new row's own grace: many rows are due at once when a 
 POLL = "poll"
 """A waiting code is looked at every few seconds: a sweep that found nothing else is not worth a row in Flower."""
 
-_nudged: dict[Due, float] = {}
+_nudged: dict[DueRow, float] = {}
 """Occasion (a row and when it became due) → until when its nudge is given time."""
 
 _nudging = threading.Lock()
@@ -77,7 +78,7 @@ def settlements() -> Said | None:
     return _nudge(SETTLEMENTS, run(find_due_settlements(limit=CLOSES_UNDER_WAY)), page_size=CLOSES_PER_PAGE)
 
 
-def _nudge(task: str, found: list[Due], *, page_size: int = MAX_IDS) -> Said | None:
+def _nudge(task: str, found: list[DueRow], *, page_size: int = MAX_IDS) -> Said | None:
     """Publish nudges for what was found; return what in words, or ``None`` if all of it was nudged a moment ago."""
     now = time.monotonic()
     due = _not_nudged_lately(found, now)
@@ -96,7 +97,7 @@ def _nudge(task: str, found: list[Due], *, page_size: int = MAX_IDS) -> Said | N
     return Said(f"nudged {', '.join(f'{count} {why}' for why, count in reasons.items())}")
 
 
-def _not_nudged_lately(found: list[Due], now: float) -> list[Due]:
+def _not_nudged_lately(found: list[DueRow], now: float) -> list[DueRow]:
     with _nudging:
         for occasion in [occasion for occasion, until in _nudged.items() if until < now]:
             del _nudged[occasion]

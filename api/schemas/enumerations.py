@@ -18,6 +18,7 @@ from workflows.errors import every_error
 from workflows.ledger import chart
 from workflows.payments import codes
 from workflows.payments.states import PAYMENT
+from workflows.processing import codes as processing
 from workflows.providers.codes import FailureCode as OurFailureCode
 from workflows.providers.codes import NextActionType as OurNextActionType
 from workflows.refunds.states import REFUND
@@ -81,7 +82,8 @@ FailureCode = TypeAliasType(
 CancelReason = TypeAliasType(
     "CancelReason",
     Annotated[
-        str, member_or_text(codes.CancelReason, "Why it was cancelled: one of ours, or the reason that a caller gave.")
+        str,
+        member_or_text(processing.CancelReason, "Why it was cancelled: one of ours, or the reason that a caller gave."),
     ],
 )
 CancelOutcome = TypeAliasType(

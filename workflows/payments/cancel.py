@@ -18,9 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.lock import Share, lock_bills
 from workflows.bills.release import release
 from workflows.ledger.post import post_completions
-from workflows.payments.codes import CancelOutcome, CancelReason
+from workflows.payments.codes import CancelOutcome
 from workflows.payments.complete_reported import complete_reported, has_moved
 from workflows.payments.states import PAYMENT, PaymentEvent, PaymentRemark, PaymentStatus
+from workflows.processing.codes import CancelReason
 from workflows.processing.executor import Aftermath
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row

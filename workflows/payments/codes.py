@@ -9,14 +9,6 @@ class Advice(StrEnum):
     DO_NOT_CHARGE_AGAIN = "do_not_charge_again"  # money may have moved: wait, neither charge again nor by other means
 
 
-class CancelReason(StrEnum):
-    """The ``cancel_reason`` of a cancelled payment, unless whoever cancelled it gave one."""
-
-    REQUESTED = "requested"  # cancelled by a caller that gave no reason
-    EXPIRED = "expired"  # not started or not paid in time
-    WITHDRAWN_BY_PROVIDER = "withdrawn_by_provider"  # the provider withdrew it
-
-
 class CancelOutcome(StrEnum):
     """What became of a requested cancel; the statements in ``record`` write the same words."""
 

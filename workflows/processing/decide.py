@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from workflows.payments.codes import CancelReason
-from workflows.payments.states import PaymentEvent, PaymentRemark, PaymentStatus
+from workflows.processing.codes import CancelReason, Event, FinalStatus, Remark
 from workflows.processing.next_step import SENDS, Attempt, Facts, Step
 from workflows.providers.base import (
     ActionRequired,
@@ -45,8 +44,8 @@ class Verdict:
     attempt as it is.
     """
 
-    event: PaymentEvent | PaymentRemark | None = None
-    status: PaymentStatus | None = None
+    event: Event | Remark | None = None
+    status: FinalStatus | None = None
     due_in_seconds: float | None = None
     attempt_outcome: str | None = None
     code: str | None = None
@@ -102,7 +101,7 @@ def verdict(step: Step, answer: Answer | None, *, facts: Facts, schedule: Schedu
 
 
 def _cancelled(facts: Facts) -> Verdict:
-    return Verdict(PaymentEvent.CANCEL, PaymentStatus.CANCELLED, code=_reason(facts))
+    return Verdict(Event.CANCEL, FinalStatus.CANCELLED, code=_reason(facts))
 
 
 def _reason(facts: Facts) -> str:
@@ -125,8 +124,8 @@ def _succeeded(step: Step, answer: Succeeded, facts: Facts, _schedule: Schedule)
         message = f"The provider reported a fee of {answer.fee} for {answer.amount}"
         return _not_believed(step, answer, facts, code=FailureCode.FEE_OUT_OF_RANGE, message=message)
     return Verdict(
-        PaymentEvent.COMPLETE,
-        PaymentStatus.COMPLETED,
+        Event.COMPLETE,
+        FinalStatus.COMPLETED,
         attempt_outcome="succeeded",
         provider_reference=answer.provider_reference,
         approval_code=answer.approval_code,
@@ -142,7 +141,7 @@ def _not_believed(step: Step, answer: Succeeded, facts: Facts, *, code: str, mes
     is_known = facts.attempt is not None and facts.attempt.outcome == "succeeded"
     was_told = facts.needs_review and (is_known or is_reversed_next)
     return Verdict(
-        None if was_told else PaymentRemark.REQUEST_REVIEW,
+        None if was_told else Remark.REQUEST_REVIEW,
         due_in_seconds=0 if is_reversed_next else None,
         attempt_outcome="succeeded",
         code=code,
@@ -159,9 +158,7 @@ def _declined(step: Step, answer: Declined, facts: Facts, schedule: Schedule) ->
     if answer.is_retriable:
         said = Verdict(attempt_outcome="declined", code=answer.code, message=answer.message)
         return _again_or_fail(step, said, facts, schedule, retry_after=None)
-    return Verdict(
-        PaymentEvent.FAIL, PaymentStatus.FAILED, attempt_outcome="declined", code=answer.code, message=answer.message
-    )
+    return Verdict(Event.FAIL, FinalStatus.FAILED, attempt_outcome="declined", code=answer.code, message=answer.message)
 
 
 def _calls(step: Step, last: Attempt | None) -> int:
@@ -176,9 +173,9 @@ def _again_or_fail(
     """Decide what follows a call that certainly moved nothing; ``said`` is what its attempt records."""
     calls = max(1, _calls(step, facts.attempt))
     if facts.is_unwanted:
-        said.event, said.status, said.code = PaymentEvent.CANCEL, PaymentStatus.CANCELLED, _reason(facts)
+        said.event, said.status, said.code = Event.CANCEL, FinalStatus.CANCELLED, _reason(facts)
     elif calls > MAX_RETRIES:
-        said.event, said.status = PaymentEvent.FAIL, PaymentStatus.FAILED
+        said.event, said.status = Event.FAIL, FinalStatus.FAILED
     else:
         delay = retry_delay_seconds(calls, retry_after=retry_after, spread=schedule.spread())
         said.due_in_seconds = min(delay, facts.seconds_left)
@@ -188,7 +185,7 @@ def _again_or_fail(
 def _action_required(_step: Step, answer: ActionRequired, facts: Facts, schedule: Schedule) -> Verdict:
     is_news = not facts.outcome_known or facts.attempt is None or facts.attempt.outcome != "action_required"
     return Verdict(
-        _review_if_overdue(facts) or (PaymentRemark.ASK_CUSTOMER if is_news else None),
+        _review_if_overdue(facts) or (Remark.ASK_CUSTOMER if is_news else None),
         due_in_seconds=_poll_seconds(facts, schedule),
         attempt_outcome="action_required",
         needs_review=facts.needs_review or facts.is_overdue,
@@ -201,9 +198,9 @@ def _poll_seconds(facts: Facts, schedule: Schedule) -> float:
     return (OVERDUE_POLL_SECONDS if facts.is_overdue else POLL_SECONDS) * schedule.scale
 
 
-def _review_if_overdue(facts: Facts) -> PaymentRemark | None:
+def _review_if_overdue(facts: Facts) -> Remark | None:
     """A person is asked once about what a provider took on and does not decide."""
-    return PaymentRemark.REQUEST_REVIEW if facts.is_overdue and not facts.needs_review else None
+    return Remark.REQUEST_REVIEW if facts.is_overdue and not facts.needs_review else None
 
 
 def _unavailable(step: Step, answer: Unavailable, facts: Facts, schedule: Schedule) -> Verdict:
@@ -273,9 +270,9 @@ def _still_unknown(facts: Facts, schedule: Schedule, reason: str, *, is_new_doub
     delay = inquiry_delay_seconds(asked, scale=schedule.scale, spread=schedule.spread())
     doubted_for = (facts.now - facts.in_doubt_since).total_seconds() if facts.in_doubt_since else 0.0
     is_too_long = doubted_for >= schedule.review_after_seconds
-    remark: PaymentRemark | None = PaymentRemark.DOUBT if facts.outcome_known else None
+    remark: Remark | None = Remark.DOUBT if facts.outcome_known else None
     if is_too_long and not facts.needs_review:
-        remark = PaymentRemark.REQUEST_REVIEW
+        remark = Remark.REQUEST_REVIEW
     return Verdict(
         remark,
         due_in_seconds=delay,

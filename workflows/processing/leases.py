@@ -25,8 +25,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database.engines import Role, rows_parameter, transaction
 from workflows.errors import ServiceUnavailable
 from workflows.ids import new_id
-from workflows.payments.ahead import DUE_AHEAD, LEASE_AHEAD
 from workflows.processing import lease_statements as statements
+from workflows.processing.clock_set_back import DUE_AHEAD, LEASE_AHEAD
 from workflows.processing.next_step import NOTHING_MOVED, Attempt, Facts, Step, next_step
 from workflows.providers.base import Charge, GiveBack
 from workflows.providers.registry import is_local

@@ -29,8 +29,8 @@ from workflows.database.engines import rows_parameter
 from workflows.ledger.post import post_refunds
 from workflows.payments.claim import PAYMENTS
 from workflows.payments.record import answer_name, write_answers
-from workflows.payments.states import PaymentStatus
 from workflows.payments.take_over import Taken, hold, take_over
+from workflows.processing.codes import FinalStatus
 from workflows.processing.decide import Schedule, Verdict, verdict
 from workflows.processing.executor import Aftermath, Answered
 from workflows.processing.leases import LeaseTable
@@ -152,7 +152,7 @@ def _decide(entity: str, told: Told, taken: Taken[Any], *, is_confirmed: bool) -
     if issue:
         return no(issue=issue)
     decided = verdict(claim.step, reading.answer, facts=claim.facts, schedule=NO_CALLS)
-    if decided.status == PaymentStatus.COMPLETED:
+    if decided.status is FinalStatus.COMPLETED:
         decided.code = f"statement {told.statement_id}:{reading.lines[0]['line_number']}"
     elif is_confirmed:
         return no(issue=decided.message)

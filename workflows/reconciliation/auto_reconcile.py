@@ -23,7 +23,7 @@ from sqlalchemy import text
 
 from workflows.database.engines import Role, transaction
 from workflows.errors import InvalidStatusTransition
-from workflows.payments.due import Due
+from workflows.processing.due import DueRow
 from workflows.processing.outcome import Said
 from workflows.providers.registry import Providers, remote_names
 from workflows.reconciliation.end_doubts import end_doubts
@@ -84,13 +84,13 @@ _DONE = text("""
 """)
 
 
-async def find_due_reconciliations(*, limit: int, settings: Settings) -> list[Due]:
+async def find_due_reconciliations(*, limit: int, settings: Settings) -> list[DueRow]:
     """Up to ``limit`` settlements that are to be reconciled, longest overdue first."""
     async with transaction(Role.SWEEP) as connection:
         sla_hours = max(settings.statement_sla(name) for name in remote_names())
         pauses = {"pauses": list(PAUSES), "expecting": EXPECTING}
         found = await connection.execute(_DUE, {"limit": limit, "sla_hours": sla_hours, **pauses})
-        return [Due(row.id, row.at, row.why) for row in found]
+        return [DueRow(row.id, row.at, row.why) for row in found]
 
 
 async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, providers: Providers) -> Said:

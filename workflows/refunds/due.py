@@ -1,6 +1,6 @@
-"""Due: which refunds somebody should look at now (as ``workflows.payments.due``)."""
+"""Find refunds that are due now (see ``workflows.processing.due``)."""
 
-from workflows.payments.due import Due, ahead_statement, due_statement, look, slack
+from workflows.processing.due import DueRow, ahead_statement, due_statement, find_ahead, find_due
 from workflows.settings import Settings
 
 _DUE = due_statement(
@@ -14,11 +14,11 @@ _DUE = due_statement(
 _AHEAD = ahead_statement("refund")
 
 
-async def find_due_refunds(*, limit: int) -> list[Due]:
+async def find_due_refunds(*, limit: int) -> list[DueRow]:
     """Return up to ``limit`` refunds of each provider, longest overdue first."""
-    return await look(_DUE, limit=limit)
+    return await find_due(_DUE, limit=limit)
 
 
-async def find_refunds_ahead(*, limit: int, settings: Settings) -> list[Due]:
-    """Return up to ``limit`` refunds whose due time no schedule can have set."""
-    return await look(_AHEAD, limit=limit, **slack(settings))
+async def find_refunds_ahead(*, limit: int, settings: Settings) -> list[DueRow]:
+    """Return up to ``limit`` refunds that are due later than any schedule sets."""
+    return await find_ahead(_AHEAD, limit=limit, settings=settings)

@@ -7,11 +7,11 @@
 | anything else       |                                     | the same word                                     |
 """
 
-from workflows.payments.states import PaymentEvent, PaymentRemark
+from workflows.processing.codes import Event, Remark
 from workflows.processing.decide import Verdict
 from workflows.refunds.states import RefundEvent, RefundRemark, RefundStatus
 
-EVENTS = {PaymentRemark.ASK_CUSTOMER: RefundRemark.AWAIT_PROVIDER, PaymentEvent.CANCEL: RefundEvent.FAIL}
+EVENTS = {Remark.ASK_CUSTOMER: RefundRemark.AWAIT_PROVIDER, Event.CANCEL: RefundEvent.FAIL}
 ENDS = {RefundEvent.COMPLETE: RefundStatus.COMPLETED, RefundEvent.FAIL: RefundStatus.FAILED}
 OUTCOMES = {"withdrawn": "declined"}  # an attempt to give back is answered, never withdrawn
 

@@ -1,11 +1,11 @@
-"""Due: which settlements have come to their end (as ``workflows.payments.due``)."""
+"""Due: which settlements have come to their end (see ``workflows.processing.due``)."""
 
 from datetime import timedelta
 
 from sqlalchemy import text
 
 from workflows.database.engines import Role, transaction
-from workflows.payments.due import Due
+from workflows.processing.due import DueRow
 
 GRACE = timedelta(seconds=5)
 """A close waits this long beyond the end for what was being recorded just then; without it there would merely be more
@@ -18,8 +18,8 @@ _DUE = text("""
 """)
 
 
-async def find_due_settlements(*, limit: int) -> list[Due]:
+async def find_due_settlements(*, limit: int) -> list[DueRow]:
     """Up to ``limit`` settlements that are to be closed, longest overdue first."""
     async with transaction(Role.SWEEP) as connection:
         found = await connection.execute(_DUE, {"limit": limit, "grace": GRACE})
-        return [Due(row.id, row.end_at, "period_ended") for row in found]
+        return [DueRow(row.id, row.end_at, "period_ended") for row in found]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mpac.stack.local import LocalStack
-from workflows.payments.due import Due
+from workflows.processing.due import DueRow
 
 MANY, AT_ONCE = 20_000, 8
 LONG_AGO = datetime(2026, 1, 28, tzinfo=UTC)
@@ -30,7 +30,7 @@ def sweeps(stack: LocalStack) -> Iterator[Any]:
 
 def test_sweeps_that_tidy_up_at_once_do_not_trip_over_each_other(sweeps: Any) -> None:
     for _ in range(5):
-        sweeps._nudged.update((Due(f"pay_{n}", LONG_AGO, "retry"), time.monotonic() - 1) for n in range(MANY))
+        sweeps._nudged.update((DueRow(f"pay_{n}", LONG_AGO, "retry"), time.monotonic() - 1) for n in range(MANY))
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for sweep in [pool.submit(sweeps._nudge, "payments.process", []) for _ in range(AT_ONCE)]:
                 sweep.result()

@@ -15,7 +15,7 @@ from tests.reconciliation_helpers import closed_settlement, manager, mirror, ope
 from tests.reference_matcher import Ours
 from workflows.clock import now
 from workflows.errors import InvalidStatusTransition, ResourceNotFound
-from workflows.payments.due import Due
+from workflows.processing.due import DueRow
 from workflows.providers.base import StatementLine, Unavailable
 from workflows.providers.registry import Providers
 from workflows.reconciliation.auto_reconcile import find_due_reconciliations, reconcile_due
@@ -151,7 +151,7 @@ async def test_statements_are_fetched_for_closed_settlements_of_ones_own(
 async def due_of(settlement_id: str, settings: Settings, *, sla_hours: float = 24) -> str | None:
     """Why the settlement is due, if it is."""
     changed = settings.model_copy(update={"statement_sla_hours": sla_hours})
-    found: list[Due] = await find_due_reconciliations(limit=10_000, settings=changed)
+    found: list[DueRow] = await find_due_reconciliations(limit=10_000, settings=changed)
     return next((one.why for one in found if one.id == settlement_id), None)
 
 

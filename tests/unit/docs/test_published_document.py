@@ -23,6 +23,7 @@ from workflows.errors import every_error
 from workflows.ledger.chart import AccountKind, JournalKind
 from workflows.payments import codes
 from workflows.payments.states import PaymentStatus
+from workflows.processing.codes import CancelReason
 from workflows.providers.codes import FailureCode, NextActionType
 from workflows.reconciliation.categories import Category
 
@@ -179,7 +180,7 @@ CODED: dict[str, Iterable[str]] = {
     "AccountKind": AccountKind,
     "JournalKind": JournalKind,
 }
-OPEN: dict[str, Iterable[str]] = {"FailureCode": FailureCode, "CancelReason": codes.CancelReason}
+OPEN: dict[str, Iterable[str]] = {"FailureCode": FailureCode, "CancelReason": CancelReason}
 """Our own values, beside which a provider's or a caller's may come."""
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from tests.unit.processing.situations import CODE, OUTCOMES, facts, judge
-from workflows.payments.states import PaymentEvent, PaymentRemark, PaymentStatus
+from workflows.processing.codes import Event, FinalStatus, Remark
 from workflows.processing.decide import (
     INQUIRY_DELAYS_SECONDS,
     MAX_RETRIES,
@@ -30,7 +30,7 @@ ASKING = (Step.CHARGE, Step.RETRY, Step.RESEND, Step.ASK, Step.WITHDRAW)
 @pytest.mark.parametrize("step", ASKING)
 def test_a_success_completes_whatever_was_asked(step: Step) -> None:
     found = judge(step, Succeeded(1_000, "r1", "A1", "visa", "1111"))
-    assert (found.event, found.status) == (PaymentEvent.COMPLETE, PaymentStatus.COMPLETED)
+    assert (found.event, found.status) == (Event.COMPLETE, FinalStatus.COMPLETED)
     assert found.due_in_seconds is None
     assert found.outcome_known
     assert (found.provider_reference, found.approval_code, found.card_brand, found.card_last_4) == (
@@ -46,7 +46,7 @@ def test_a_success_completes_whatever_was_asked(step: Step) -> None:
 def test_another_amount_than_was_asked_for_is_neither_completed_nor_failed(step: Step, moved: int) -> None:
     found = judge(step, Succeeded(moved))
     assert found.status is None
-    assert found.event is PaymentRemark.REQUEST_REVIEW
+    assert found.event is Remark.REQUEST_REVIEW
     assert found.needs_review
     assert not found.outcome_known
     assert found.code == "amount_mismatch"
@@ -55,7 +55,7 @@ def test_another_amount_than_was_asked_for_is_neither_completed_nor_failed(step:
 @pytest.mark.parametrize("step", ASKING)
 def test_a_decline_fails_at_once(step: Step) -> None:
     found = judge(step, Declined("insufficient_funds", "No"))
-    assert (found.event, found.status, found.code) == (PaymentEvent.FAIL, PaymentStatus.FAILED, "insufficient_funds")
+    assert (found.event, found.status, found.code) == (Event.FAIL, FinalStatus.FAILED, "insufficient_funds")
     assert found.due_in_seconds is None
 
 
@@ -69,7 +69,7 @@ def test_a_retriable_decline_is_tried_again_five_times_at_most(step: Step, numbe
         assert (found.event, found.status) == (None, None)
         assert found.due_in_seconds == 0.5 * 2 ** (calls - 1)
     else:
-        assert (found.status, found.code) == (PaymentStatus.FAILED, "processor_busy")
+        assert (found.status, found.code) == (FinalStatus.FAILED, "processor_busy")
 
 
 def sent_now(number: int) -> Facts:
@@ -92,7 +92,7 @@ def test_what_moved_nothing_is_tried_again_five_times_and_then_failed(answer: An
         assert (found.event, found.status) == (None, None)
         assert found.due_in_seconds == 0.5 * 2 ** (number - 1)
     else:
-        assert (found.event, found.status, found.code) == (PaymentEvent.FAIL, PaymentStatus.FAILED, code)
+        assert (found.event, found.status, found.code) == (Event.FAIL, FinalStatus.FAILED, code)
 
 
 @pytest.mark.parametrize("resends", range(MAX_RETRIES))
@@ -102,7 +102,7 @@ def test_retries_under_one_reference_count_as_retries(resends: int) -> None:
         assert (found.status, found.attempt_outcome) == (None, "unavailable")
         assert found.due_in_seconds == 0.5 * 2 ** (resends + 1)
     else:
-        assert (found.status, found.code) == (PaymentStatus.FAILED, "provider_unavailable")
+        assert (found.status, found.code) == (FinalStatus.FAILED, "provider_unavailable")
 
 
 @pytest.mark.parametrize("number", [1, MAX_RETRIES + 1])
@@ -113,7 +113,7 @@ def test_a_payment_that_expired_while_its_provider_did_nothing_is_cancelled_at_o
 ) -> None:
     late = replace(facts("unavailable", number=number), elapsed_seconds=300)
     found = judge(step, answer, late)
-    assert (found.event, found.status, found.code) == (PaymentEvent.CANCEL, PaymentStatus.CANCELLED, "expired")
+    assert (found.event, found.status, found.code) == (Event.CANCEL, FinalStatus.CANCELLED, "expired")
     assert found.attempt_outcome in ("unavailable", "declined")
 
 
@@ -137,7 +137,7 @@ def test_an_inquiry_is_not_repeated_before_the_provider_wants_to_be_asked_again(
 def test_a_person_is_asked_once_about_what_is_never_decided(answer: Answer) -> None:
     since = facts("action_required").now - timedelta(minutes=10)
     found = judge(Step.ASK, answer, replace(facts("action_required"), patient_until=since))
-    assert (found.event, found.needs_review, found.outcome_known) == (PaymentRemark.REQUEST_REVIEW, True, True)
+    assert (found.event, found.needs_review, found.outcome_known) == (Remark.REQUEST_REVIEW, True, True)
     again = judge(Step.ASK, answer, replace(facts("action_required", reviewed=True), patient_until=since))
     assert (again.event, again.needs_review, again.status) == (None, True, None)
     early = judge(Step.ASK, answer, replace(facts("action_required"), patient_until=since + timedelta(seconds=1)))
@@ -164,13 +164,13 @@ def test_a_resend_is_repeated_as_patiently_as_questions_and_a_person_is_asked_af
     told = judge(Step.RESEND, Unavailable("429", 299), facts("not_found", doubted_hours=1, inquiries=0))
     assert told.due_in_seconds == 299
     old = judge(Step.RESEND, Unavailable("503"), facts("not_found", doubted_hours=24))
-    assert (old.event, old.needs_review) == (PaymentRemark.REQUEST_REVIEW, True)
+    assert (old.event, old.needs_review) == (Remark.REQUEST_REVIEW, True)
 
 
 @pytest.mark.parametrize("step", [Step.CHARGE, Step.RESEND])
 def test_an_unknown_answer_to_a_charge_puts_the_payment_in_doubt(step: Step) -> None:
     found = judge(step, Unknown("read time-out"))
-    assert (found.event, found.status) == (PaymentRemark.DOUBT, None)
+    assert (found.event, found.status) == (Remark.DOUBT, None)
     assert not found.outcome_known
     assert found.attempt_outcome == "unknown"
     assert found.due_in_seconds == INQUIRY_DELAYS_SECONDS[0]
@@ -184,7 +184,7 @@ def test_an_unknown_answer_to_a_question_says_nothing_about_the_attempt(step: St
 
 
 def test_a_doubt_is_said_once() -> None:
-    assert judge(Step.ASK, Unknown("?"), facts("unknown")).event is PaymentRemark.DOUBT
+    assert judge(Step.ASK, Unknown("?"), facts("unknown")).event is Remark.DOUBT
     assert judge(Step.ASK, Unknown("?"), facts("unknown", doubted_hours=1)).event is None
 
 
@@ -193,7 +193,7 @@ def test_after_a_day_in_doubt_a_person_is_asked_once_and_the_payment_goes_on(ans
     young = judge(Step.ASK, answer, facts("unknown", doubted_hours=23.9))
     assert (young.event, young.needs_review) == (None, False)
     old = judge(Step.ASK, answer, facts("unknown", doubted_hours=24))
-    assert (old.event, old.status, old.needs_review) == (PaymentRemark.REQUEST_REVIEW, None, True)
+    assert (old.event, old.status, old.needs_review) == (Remark.REQUEST_REVIEW, None, True)
     assert old.due_in_seconds is not None
     later = judge(Step.ASK, answer, facts("unknown", doubted_hours=30, reviewed=True))
     assert (later.event, later.needs_review) == (None, True)
@@ -232,7 +232,7 @@ def test_nothing_is_ever_resent_to_a_provider_that_does_not_deduplicate() -> Non
 @pytest.mark.parametrize("step", ASKING)
 def test_a_code_is_shown_once_and_polled_as_providers_advise(step: Step) -> None:
     found = judge(step, ActionRequired(CODE, "r1"))
-    assert (found.event, found.status) == (PaymentRemark.ASK_CUSTOMER, None)
+    assert (found.event, found.status) == (Remark.ASK_CUSTOMER, None)
     assert found.next_action == CODE
     assert found.due_in_seconds == POLL_SECONDS
     assert 2 <= POLL_SECONDS <= 3
@@ -243,7 +243,7 @@ def test_a_code_is_shown_once_and_polled_as_providers_advise(step: Step) -> None
 
 def test_a_code_that_was_in_doubt_is_news() -> None:
     found = judge(Step.ASK, ActionRequired(CODE), facts("action_required", doubted_hours=1))
-    assert found.event is PaymentRemark.ASK_CUSTOMER
+    assert found.event is Remark.ASK_CUSTOMER
     assert found.outcome_known
 
 
@@ -268,13 +268,13 @@ def test_what_the_provider_withdrew_is_cancelled_with_its_reason(
     step: Step, cancelled: bool, expired: bool, reason: str
 ) -> None:
     found = judge(step, Withdrawn(), facts("action_required", cancelled=cancelled, expired=expired))
-    assert (found.event, found.status, found.code) == (PaymentEvent.CANCEL, PaymentStatus.CANCELLED, reason)
+    assert (found.event, found.status, found.code) == (Event.CANCEL, FinalStatus.CANCELLED, reason)
     assert found.attempt_outcome == "withdrawn"
 
 
 def test_a_payment_nobody_wants_any_more_is_cancelled_without_asking_anybody() -> None:
     found = judge(Step.CANCEL, None, facts(sent=False, expired=True))
-    assert (found.event, found.status, found.code) == (PaymentEvent.CANCEL, PaymentStatus.CANCELLED, "expired")
+    assert (found.event, found.status, found.code) == (Event.CANCEL, FinalStatus.CANCELLED, "expired")
 
 
 FINAL_ANSWERS = (Succeeded(1_000), Declined("no"), Withdrawn(), None)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflows.payments.states import PaymentStatus
+from workflows.processing.codes import FinalStatus
 from workflows.processing.decide import MAX_RETRIES, Schedule, Verdict, verdict
 from workflows.processing.leases import attempt_number
 from workflows.processing.next_step import SENDS, Attempt, Facts, Step, next_step
@@ -33,7 +34,7 @@ class Model:
     """A payment as the database keeps it, and what may have happened at the provider."""
 
     facts: Facts
-    status: PaymentStatus = PaymentStatus.PROCESSING
+    status: PaymentStatus | FinalStatus = PaymentStatus.PROCESSING
     sends: list[int] = field(default_factory=list)
     """The attempt number of each charge that left us."""
     unsettled: set[int] = field(default_factory=set)
@@ -139,7 +140,7 @@ def test_no_sequence_of_answers_leads_to_a_new_attempt_after_an_unknown_one(
             model.facts = replace(model.facts, cancel_requested=True)
         model.step(answer, schedule=schedule)
         model.facts = replace(model.facts, now=model.facts.now + timedelta(seconds=pause))
-    if model.status in (PaymentStatus.FAILED, PaymentStatus.CANCELLED):
+    if model.status in (FinalStatus.FAILED, FinalStatus.CANCELLED):
         assert not model.unsettled, "ended although money may have moved"
     assert len(set(model.sends)) <= 1 + MAX_RETRIES
     assert model.sends == sorted(model.sends)

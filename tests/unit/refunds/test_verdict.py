@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from workflows.payments.states import PaymentEvent, PaymentRemark
+from workflows.processing.codes import Event, Remark
 from workflows.processing.decide import Schedule, Verdict, verdict
 from workflows.processing.next_step import Attempt, Facts, Step, next_step
 from workflows.providers.base import (
@@ -75,10 +75,10 @@ def test_every_answer_ends_where_the_table_of_refunds_lets_it(
 @pytest.mark.parametrize(
     ("said", "event", "status"),
     [
-        (Verdict(PaymentRemark.ASK_CUSTOMER), "await_provider", None),
-        (Verdict(PaymentEvent.CANCEL, attempt_outcome="withdrawn"), "fail", "failed"),
-        (Verdict(PaymentEvent.COMPLETE), "complete", "completed"),
-        (Verdict(PaymentRemark.DOUBT), "doubt", None),
+        (Verdict(Remark.ASK_CUSTOMER), "await_provider", None),
+        (Verdict(Event.CANCEL, attempt_outcome="withdrawn"), "fail", "failed"),
+        (Verdict(Event.COMPLETE), "complete", "completed"),
+        (Verdict(Remark.DOUBT), "doubt", None),
         (Verdict(), None, None),
     ],
 )

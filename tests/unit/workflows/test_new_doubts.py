@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.processing.situations import facts, judge
-from workflows.payments.states import PaymentRemark, PaymentStatus
+from workflows.processing.codes import FinalStatus, Remark
 from workflows.processing.next_step import Step
 from workflows.providers.base import (
     Answer,
@@ -31,7 +31,7 @@ def test_questions_about_a_reversal_begin_again_when_its_need_is_learned_and_go_
 ):
     doubted = facts("unknown", doubted_hours=5, inquiries=8, cancelled=True)
     learned = judge(Step.WITHDRAW, Succeeded(400), doubted)
-    assert (learned.event, learned.due_in_seconds, learned.inquiries) == (PaymentRemark.REQUEST_REVIEW, 0, 0)
+    assert (learned.event, learned.due_in_seconds, learned.inquiries) == (Remark.REQUEST_REVIEW, 0, 0)
     first = judge(Step.REVERSE, Unknown("?"), replace(doubted, needs_review=True, inquiries=0))
     assert (first.attempt_outcome, first.due_in_seconds, first.inquiries) == ("unknown", 2, 1)
     asked = judge(Step.WITHDRAW, Succeeded(400), replace(doubted, needs_review=True, inquiries=1))
@@ -51,7 +51,7 @@ def test_a_call_whose_worker_died_begins_the_schedule_again_once(step: Step, ans
 
 def test_the_review_is_measured_from_the_first_doubt_whatever_was_sent_since() -> None:
     found = judge(Step.RESEND, Unknown("read time-out"), facts("not_found", doubted_hours=24, inquiries=9))
-    assert (found.event, found.needs_review, found.due_in_seconds) == (PaymentRemark.REQUEST_REVIEW, True, 2)
+    assert (found.event, found.needs_review, found.due_in_seconds) == (Remark.REQUEST_REVIEW, True, 2)
 
 
 def test_an_expired_attempt_that_never_arrived_is_withdrawn_until_somebody_confirms_it() -> None:
@@ -64,7 +64,7 @@ def test_an_expired_attempt_that_never_arrived_is_withdrawn_until_somebody_confi
         assert (found.status, found.attempt_outcome) in ((None, None), (None, "not_found"))
         assert (found.due_in_seconds, found.inquiries) == (2, 1)
     done = judge(Step.WITHDRAW, Withdrawn(), lost)
-    assert (done.status, done.code, done.attempt_outcome) == (PaymentStatus.CANCELLED, "expired", "withdrawn")
+    assert (done.status, done.code, done.attempt_outcome) == (FinalStatus.CANCELLED, "expired", "withdrawn")
 
 
 def test_a_first_not_found_in_the_future_proves_nothing() -> None:

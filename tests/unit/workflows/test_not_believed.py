@@ -3,7 +3,7 @@
 import pytest
 
 from tests.unit.processing.situations import facts, judge
-from workflows.payments.states import PaymentRemark, PaymentStatus
+from workflows.processing.codes import FinalStatus, Remark
 from workflows.processing.next_step import Step, next_step
 from workflows.providers.base import (
     ActionRequired,
@@ -23,13 +23,13 @@ ASKING = (Step.CHARGE, Step.RETRY, Step.RESEND, Step.ASK, Step.WITHDRAW)
 @pytest.mark.parametrize("step", ASKING)
 def test_a_fee_outside_its_amount_is_never_believed(step: Step, fee: int) -> None:
     found = judge(step, Succeeded(1_000, "r1", fee=fee))
-    assert (found.status, found.event, found.code) == (None, PaymentRemark.REQUEST_REVIEW, "fee_out_of_range")
+    assert (found.status, found.event, found.code) == (None, Remark.REQUEST_REVIEW, "fee_out_of_range")
     assert (found.needs_review, found.outcome_known, found.due_in_seconds) == (True, False, None)
 
 
 @pytest.mark.parametrize("fee", [0, 1, 1_000])
 def test_a_fee_up_to_its_amount_is_believed(fee: int) -> None:
-    assert judge(Step.CHARGE, Succeeded(1_000, fee=fee)).status is PaymentStatus.COMPLETED
+    assert judge(Step.CHARGE, Succeeded(1_000, fee=fee)).status is FinalStatus.COMPLETED
 
 
 DISBELIEVED = (Succeeded(400), Succeeded(1_000, fee=1_001))
@@ -45,7 +45,7 @@ def test_an_impossible_success_is_reversed_at_once_if_a_cancel_was_requested(ste
 
 def test_a_confirmed_reversal_cancels_the_payment() -> None:
     found = judge(Step.REVERSE, Withdrawn(), facts("succeeded", cancelled=True, reviewed=True))
-    assert (found.status, found.code, found.attempt_outcome) == (PaymentStatus.CANCELLED, "requested", "withdrawn")
+    assert (found.status, found.code, found.attempt_outcome) == (FinalStatus.CANCELLED, "requested", "withdrawn")
     assert not found.needs_review
 
 

@@ -10,6 +10,7 @@ from workflows.bills.states import BILL
 from workflows.devices.states import DEVICE
 from workflows.orders.states import ORDER
 from workflows.payments.states import PAYMENT
+from workflows.processing.codes import Event, FinalStatus, Remark
 from workflows.refunds.states import REFUND
 from workflows.settlements.states import SETTLEMENT
 from workflows.state_machine import StateMachine, Transition
@@ -157,3 +158,9 @@ def test_two_edges_that_leave_a_status_by_one_event_are_refused() -> None:
         StateMachine(
             name="light", initial=(Light.RED,), transitions=(edge, Transition(Light.RED, Switch.TURN, Light.RED))
         )
+
+
+def test_every_event_and_status_that_processing_decides_is_one_of_a_payment() -> None:
+    ends = {Event.COMPLETE: FinalStatus.COMPLETED, Event.FAIL: FinalStatus.FAILED, Event.CANCEL: FinalStatus.CANCELLED}
+    assert {event: PAYMENT.target("processing", event) for event in Event} == ends
+    assert set(map(str, Remark)) <= set(map(str, PAYMENT.remarks))
