@@ -16,7 +16,7 @@ SETTINGS = {
 _SETTINGS = [text(f"SET LOCAL {name} = {value}") for name, value in SETTINGS.items()]
 
 
-async def allow_large(connection: AsyncConnection) -> None:
+async def use_bulk_settings(connection: AsyncConnection) -> None:
     """Let the rest of this transaction work on whole settlements."""
     for setting in _SETTINGS:
         await connection.execute(setting)

@@ -22,7 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.lock import lock_free
-from workflows.database.bulk import allow_large
+from workflows.database.bulk import use_bulk_settings
 from workflows.database.engines import Role, act_as
 from workflows.reconciliation.apply_evidence import KINDS, Found, Told, apply_evidence
 from workflows.reconciliation.reported_lines import told_lines
@@ -116,7 +116,7 @@ async def _find(settlement_id: str, entity: str, after: str, *, hand: Hand) -> t
     async with hand.transaction(is_long=True) as connection:
         await hand.look_at(connection, settlement_id)
         await act_as(connection, Role.WORKER)
-        await allow_large(connection)
+        await use_bulk_settings(connection)
         settlement = dict((await connection.execute(_SETTLEMENT, {"id": settlement_id})).mappings().one())
         statements = (await connection.execute(_STATEMENTS, {"id": settlement_id})).mappings().all()
         if settlement["status"] != SettlementStatus.CLOSED or not statements:

@@ -22,7 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database.bulk import allow_large
+from workflows.database.bulk import use_bulk_settings
 from workflows.database.engines import rows_parameter
 from workflows.errors import ServiceUnavailable
 from workflows.providers.registry import remote_names
@@ -98,7 +98,7 @@ async def reconcile_settlement(
     """
     async with hand.transaction(is_long=True) as connection:
         await hand.look_at(connection, settlement_id)
-        await allow_large(connection)
+        await use_bulk_settings(connection)
         await lock_settlements(connection, [settlement_id])
         settlement = await read_locked(connection, settlement_id)
         if settlement["status"] != SettlementStatus.CLOSED:

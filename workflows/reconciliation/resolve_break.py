@@ -21,7 +21,7 @@ from typing import Any, Literal
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database.bulk import allow_large
+from workflows.database.bulk import use_bulk_settings
 from workflows.errors import Detail, InvalidRequest, InvalidStatusTransition, NotAuthorized
 from workflows.reconciliation.adjust import Adjustment, write_adjustment
 from workflows.reconciliation.complete import finish_if_clean
@@ -73,7 +73,7 @@ async def resolve_break(break_id: str, request: ResolutionRequest, *, hand: Hand
     if caller is None:
         raise NotAuthorized(message="Breaks are resolved by people")
     async with hand.transaction() as connection:
-        await allow_large(connection)
+        await use_bulk_settings(connection)
         settlement_ids = await _settlements(connection, break_id, request, hand=hand)
         await lock_settlements(connection, settlement_ids)
         found = await one_break(connection, break_id, caller)

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from workflows.database.bulk import allow_large
+from workflows.database.bulk import use_bulk_settings
 from workflows.errors import Detail, InvalidStatusTransition
 from workflows.reconciliation.serialize import break_fields
 from workflows.settlements.queries import one_settlement
@@ -61,7 +61,7 @@ async def gather_facts(settlement_id: str, *, caller: Caller) -> Facts:
                 Detail("status", "The settlement is open; it is reported once it is closed"),
                 message="This settlement is open and cannot be reported",
             )
-        await allow_large(connection)
+        await use_bulk_settings(connection)
         wanted = {"id": settlement_id}
         names = (await connection.execute(_NAMES, {"id": row["store_id"]})).mappings().one()
         groups = [dict(group) for group in (await connection.execute(_GROUPS, wanted)).mappings()]

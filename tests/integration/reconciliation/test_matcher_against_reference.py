@@ -14,7 +14,7 @@ from tests.conftest import MakeTenant
 from tests.reconciliation_helpers import books_of, closed_settlement, mirror, some_sales, statement_file, upload
 from tests.reference_matcher import Books, Ours, Theirs, Verdict, match
 from workflows.clock import now
-from workflows.database.bulk import allow_large
+from workflows.database.bulk import use_bulk_settings
 from workflows.database.engines import Role, transaction
 from workflows.reconciliation.categories import Category
 from workflows.reconciliation.match import Comparison, match_lines
@@ -32,7 +32,7 @@ async def sql_verdicts(settlement_id: str, statement_id: str, books: Books) -> t
     ours = {(line.kind, line.entity_id): line for line in books.ours}
     theirs = {number: line for number, line in enumerate(books.theirs, start=2)}
     async with transaction(Role.WORKER) as connection:
-        await allow_large(connection)
+        await use_bulk_settings(connection)
         found = await connection.execute(text("SELECT * FROM settlements WHERE id = :id"), {"id": settlement_id})
         comparison = Comparison(
             settlement=dict(found.mappings().one()),

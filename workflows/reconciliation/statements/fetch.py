@@ -28,7 +28,7 @@ from typing import IO, Any
 
 from sqlalchemy import text
 
-from workflows.database.bulk import allow_large
+from workflows.database.bulk import use_bulk_settings
 from workflows.errors import InvalidRequest
 from workflows.providers.base import Provider, StatementLine, Unavailable
 from workflows.providers.registry import Providers
@@ -97,7 +97,7 @@ async def fetch_statements(settlement_id: str, *, hand: Hand, providers: Provide
     """
     async with hand.transaction(is_long=True) as connection:
         await hand.look_at(connection, settlement_id)
-        await allow_large(connection)
+        await use_bulk_settings(connection)
         wanted = dict((await connection.execute(_WANTED, {"id": settlement_id})).mappings().one())
     if wanted["status"] != SettlementStatus.CLOSED:
         raise illegal(SETTLEMENT, wanted["status"], SettlementEvent.RECONCILE)

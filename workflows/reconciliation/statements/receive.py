@@ -22,7 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database.bulk import allow_large
+from workflows.database.bulk import use_bulk_settings
 from workflows.database.engines import rows_parameter
 from workflows.database.row_json import render
 from workflows.errors import Detail, InvalidRequest
@@ -100,7 +100,7 @@ async def receive_statement(incoming: Incoming, *, hand: Hand, key: Key | None =
     sha256, size_bytes = await asyncio.to_thread(digest, incoming.file)
     async with hand.transaction(is_long=True) as connection:
         await hand.look_at(connection, incoming.settlement_id)
-        await allow_large(connection)
+        await use_bulk_settings(connection)
         # Of two files at once the second waits, and then finds the first; a file that waits for a run finds its outcome.
         await lock_statements(connection, incoming.settlement_id)
         settlement = await read_locked(connection, incoming.settlement_id)
