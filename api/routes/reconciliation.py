@@ -23,17 +23,14 @@ from api.schemas.statements import (
     StatementsOut,
 )
 from api.uploads import DOCUMENTED_BODY, DOCUMENTED_QUERY, received
-from workflows.reconciliation.assign_break import assign_break
+from workflows.reconciliation.breaks import assign_break, resolve_break
 from workflows.reconciliation.categories import Category
 from workflows.reconciliation.end_doubts import end_doubts
-from workflows.reconciliation.queries import BreakFilter, list_breaks, list_runs
+from workflows.reconciliation.queries import BreakFilter, list_breaks, list_runs, list_statements
 from workflows.reconciliation.reconcile import reconcile_settlement, run_fields
-from workflows.reconciliation.resolve_break import resolve_break
-from workflows.reconciliation.serialize import break_fields
+from workflows.reconciliation.serialize import break_fields, statement_fields
 from workflows.reconciliation.statements.fetch import fetch_statements
-from workflows.reconciliation.statements.queries import list_statements
 from workflows.reconciliation.statements.receive import receive_statement
-from workflows.reconciliation.statements.serialize import statement_fields
 from workflows.tenants.actor import Hand
 
 router = APIRouter(tags=["reconciliation"])

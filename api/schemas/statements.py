@@ -13,9 +13,9 @@ from api.schemas.providers import StatementProvider
 from api.schemas.settlements import LineOut, SettlementLineKind, SettlementOut, UncomparedOut
 from workflows.errors import Detail, InvalidRequest
 from workflows.providers.statement_mapping import LineKind, StatementMapping
+from workflows.reconciliation.breaks import Resolution as ResolutionIn
+from workflows.reconciliation.breaks import ResolutionRequest
 from workflows.reconciliation.categories import Category
-from workflows.reconciliation.resolve_break import Resolution as ResolutionIn
-from workflows.reconciliation.resolve_break import ResolutionRequest
 from workflows.reconciliation.uncompared import Acceptance
 from workflows.settlements.states import SettlementStatus
 

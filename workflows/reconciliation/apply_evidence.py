@@ -49,6 +49,15 @@ UNDONE = "A withdrawal may have taken effect after the time that the statement c
 RESENT = "It was sent again after the time that the statement covers; whether it was charged anew has to be asked"
 CONTRADICTED = "The provider's answer to an inquiry gave another amount; a person has to confirm one of them"
 
+_LINES = text("""
+    SELECT l.statement_id, l.our_reference, jsonb_agg(jsonb_build_object(
+        'line_number', l.line_number, 'kind', l.kind, 'amount', l.amount, 'fee', l.fee, 'currency', l.currency,
+        'provider_reference', l.provider_reference, 'occurred_at', l.occurred_at, 'occurred_on', l.occurred_on)
+        ORDER BY l.line_number) AS lines
+    FROM statement_lines l
+    WHERE l.statement_id = ANY(:statements) AND l.our_reference = ANY(:references) AND l.is_settled
+    GROUP BY l.statement_id, l.our_reference
+""")
 _KEEP = text("""
     -- keep: the lines that were an answer, with what they led to
     INSERT INTO statement_evidence (entity_id, merchant_id, store_id, attempt, our_reference, provider, settlement_id,
@@ -109,6 +118,14 @@ KINDS = {
     "payment": _Kind(PAYMENTS, write_answers, AFTER_COMPLETION),
     "refund": _Kind(REFUNDS, write_refunds, (post_refunds,)),
 }
+
+
+async def told_lines(
+    connection: AsyncConnection, statement_ids: list[str], references: list[str]
+) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Return the moved lines by statement and reference, each list in the order of its file."""
+    found = await connection.execute(_LINES, {"statements": statement_ids, "references": references})
+    return {(row["statement_id"], row["our_reference"]): row["lines"] for row in found.mappings()}
 
 
 async def apply_evidence(

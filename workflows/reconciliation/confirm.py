@@ -18,10 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.lock import lock_all
 from workflows.database.engines import Role, act_as
-from workflows.reconciliation.apply_evidence import Told, apply_evidence
+from workflows.reconciliation.apply_evidence import Told, apply_evidence, told_lines
 from workflows.reconciliation.correctable import refused
 from workflows.reconciliation.quoted import OPEN
-from workflows.reconciliation.reported_lines import told_lines
 from workflows.tenants.actor import Hand
 
 _ENTITY = {

@@ -24,8 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.lock import lock_free
 from workflows.database.bulk import use_bulk_settings
 from workflows.database.engines import Role, act_as
-from workflows.reconciliation.apply_evidence import KINDS, Found, Told, apply_evidence
-from workflows.reconciliation.reported_lines import told_lines
+from workflows.reconciliation.apply_evidence import KINDS, Found, Told, apply_evidence, told_lines
 from workflows.reconciliation.withdrawn import flag_withdrawn
 from workflows.settlements.states import SettlementStatus
 from workflows.tenants.actor import Hand

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.reconciliation.models import Break, ReconciliationRun
+from workflows.reconciliation.statements.models import Statement
 from workflows.tenants.actor import Hand
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row, page_of
@@ -53,6 +54,14 @@ async def list_runs(settlement_id: str, *, caller: Caller) -> list[dict[str, Any
     async with caller_transaction(caller) as connection:
         await Hand(caller).look_at(connection, settlement_id)
         return await page_of(connection, statement, by=ReconciliationRun.number, limit=100)
+
+
+async def list_statements(settlement_id: str, *, caller: Caller) -> list[dict[str, Any]]:
+    """The last hundred statements of a settlement, newest first. Raises ``ResourceNotFound``."""
+    statement = select(Statement.__table__).where(Statement.settlement_id == settlement_id)
+    async with caller_transaction(caller) as connection:
+        await Hand(caller).look_at(connection, settlement_id)
+        return await page_of(connection, statement, by=Statement.number, limit=100)
 
 
 async def one_break(connection: AsyncConnection, break_id: str, caller: Caller) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-FIELDS = (
+BREAK_FIELDS = (
     "id",
     "settlement_id",
     "run",
@@ -27,6 +27,20 @@ RESOLUTION_FIELDS = (
     "resolved_at",
     "resolved_by",
 )
+STATEMENT_FIELDS = (
+    "id",
+    "settlement_id",
+    "number",
+    "provider",
+    "source",
+    "format",
+    "sha256",
+    "size_bytes",
+    "line_count",
+    "mapping",
+    "created_at",
+    "created_by",
+)
 
 
 def break_fields(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,7 +52,7 @@ def break_fields(row: Mapping[str, Any]) -> dict[str, Any]:
     is_fee = row["category"] == "fee_mismatch"
     until = row["resolved_at"] or row["now"]
     return {
-        **{name: row[name] for name in FIELDS},
+        **{name: row[name] for name in BREAK_FIELDS},
         "difference": row["fee_difference"] if is_fee else row["difference"],
         "fee_difference": row["fee_difference"],
         "our_line": row["our_line"],
@@ -47,3 +61,8 @@ def break_fields(row: Mapping[str, Any]) -> dict[str, Any]:
         "age_days": (until - row["opened_at"]).days,
         **{name: row[name] for name in RESOLUTION_FIELDS},
     }
+
+
+def statement_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """``row`` (the columns of ``statements``) as the fields of the contract."""
+    return {name: row[name] for name in STATEMENT_FIELDS}

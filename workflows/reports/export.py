@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import TextClause, text
 
 from workflows.database.row_json import instant, render
-from workflows.reconciliation.serialize import FIELDS, RESOLUTION_FIELDS, break_fields
+from workflows.reconciliation.serialize import BREAK_FIELDS, RESOLUTION_FIELDS, break_fields
 from workflows.settlements.queries import read_settlement
 from workflows.settlements.serialize import LINE_FIELDS, line_fields, settlement_fields
 from workflows.tenants.actor import Hand
@@ -23,14 +23,14 @@ from workflows.tenants.caller import Caller, caller_transaction
 PAGE = 1_000
 """Rows read and written at a time: some ten milliseconds of everybody's time."""
 
-BREAK_FIELDS = (
-    *(name for name in FIELDS if name != "settlement_id"),
+BREAK_COLUMNS = (
+    *(name for name in BREAK_FIELDS if name != "settlement_id"),
     *("difference", "fee_difference", "age_days"),
     *RESOLUTION_FIELDS,
 )
 """The fields of a break in a CSV: those that fit into a cell."""
 
-COLUMNS = ("record", *LINE_FIELDS, *(name for name in BREAK_FIELDS if name not in LINE_FIELDS))
+COLUMNS = ("record", *LINE_FIELDS, *(name for name in BREAK_COLUMNS if name not in LINE_FIELDS))
 """The columns of a whole export: ``record`` says whether a row is a line or a break."""
 
 _LINES = text("""

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from workflows.providers.sandbox import MAPPING
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.statements.lines import BadLine, Unreadable
+from workflows.reconciliation.statements.masking import Suspicion
 from workflows.reconciliation.statements.read import default_mapping
 from workflows.reconciliation.statements.rows import row_reader, try_row
-from workflows.reconciliation.statements.suspicion import Suspicion
 
 HEADER = ["kind", "reference", "provider_reference", "amount", "currency", "fee", "at"]
 GOOD = ["charge", "pay_1:1", "sbx_1", "1050", "JPY", "34", "2026-11-23T03:00:00Z"]

@@ -22,9 +22,8 @@ from workflows.providers.registry import mapping_of
 from workflows.providers.statement_mapping import FIELDS, StatementMapping
 from workflows.reconciliation.statements.json_lines import cell_of, read_json_line
 from workflows.reconciliation.statements.lines import BadLine, Line, Unreadable
-from workflows.reconciliation.statements.masked_copy import write_masked_csv, write_masked_json_lines
+from workflows.reconciliation.statements.masking import Suspicion, write_masked_csv, write_masked_json_lines
 from workflows.reconciliation.statements.rows import row_reader, try_row
-from workflows.reconciliation.statements.suspicion import Suspicion
 
 BATCH_LINES = 5_000  # a tenth of a second of reading, a megabyte of memory
 MAX_BAD = 20

@@ -28,9 +28,9 @@ from workflows.database.row_json import render
 from workflows.errors import Detail, InvalidRequest
 from workflows.ids import new_id
 from workflows.providers.statement_mapping import StatementMapping
+from workflows.reconciliation.serialize import statement_fields
 from workflows.reconciliation.statements.lines import COLUMNS, Line
 from workflows.reconciliation.statements.read import Opened, open_statement
-from workflows.reconciliation.statements.serialize import statement_fields
 from workflows.requests.idempotency import Key, Stored, keep_in, known_answer
 from workflows.settlements.lock import lock_statements, read_locked
 from workflows.settlements.states import SETTLEMENT, SettlementStatus

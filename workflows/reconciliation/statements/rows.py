@@ -15,7 +15,7 @@ from workflows.money import currencies
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.statements.amounts import amount_reader, shown
 from workflows.reconciliation.statements.lines import BadLine, Line, Unreadable
-from workflows.reconciliation.statements.suspicion import Suspicion
+from workflows.reconciliation.statements.masking import Suspicion
 
 MAX_REFERENCE = 200
 _DAY = re.compile(r"([0-9]{4})[-/]?([0-9]{2})[-/]?([0-9]{2})")

@@ -1,4 +1,6 @@
-"""Resolve a break. The closed settlement does not change; corrections are booked into the running one.
+"""Resolve a break, or assign it to a person.
+
+A resolution does not change the closed settlement; corrections are booked into the running one.
 
 | resolution    | means                                                                            | needs         |
 |---------------|----------------------------------------------------------------------------------|---------------|
@@ -33,6 +35,7 @@ from workflows.reconciliation.withdrawn import end_review
 from workflows.settlements.lock import lock_settlements, read_locked
 from workflows.settlements.states import SettlementStatus
 from workflows.tenants.actor import Hand
+from workflows.tenants.caller import Caller, caller_transaction
 
 Resolution = Literal["link", "adjust", "write_off", "ignore", "confirm"]
 BOOKED = frozenset({"adjust", "write_off"})
@@ -57,6 +60,7 @@ _RESOLVE = text("""
         reference = CASE WHEN id = :reference THEN :id ELSE :reference END, other_reference = :other_reference
     WHERE id = ANY(:ids) AND resolution IS NULL RETURNING settlement_id
 """)
+_ASSIGN = text("UPDATE breaks SET owner = :owner WHERE id = :id")
 _COUNT = text("""
     -- count: those that just ended, of the number that the last run wrote; counting a million anew takes seconds
     UPDATE settlements SET open_breaks = open_breaks - :ended WHERE id = :id
@@ -192,3 +196,11 @@ async def _payment_of(connection: AsyncConnection, found: dict[str, Any]) -> str
     line = {"kind": found["kind"], "entity_id": (found["our_line"] or {}).get("entity_id")}
     payment_id: str | None = (await connection.execute(_PAYMENT, line)).scalar()
     return payment_id
+
+
+async def assign_break(break_id: str, owner: str, *, caller: Caller) -> dict[str, Any]:
+    """Set the owner of a break and return its row. Raises ``ResourceNotFound``, ``ServiceUnavailable``."""
+    async with caller_transaction(caller) as connection:
+        await one_break(connection, break_id, caller)
+        await connection.execute(_ASSIGN, {"id": break_id, "owner": owner})
+        return await one_break(connection, break_id, caller)
