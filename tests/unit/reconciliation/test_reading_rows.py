@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from workflows.providers.sandbox import MAPPING
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.statements.lines import BadLine, Unreadable
-from workflows.reconciliation.statements.masking import Suspicion
+from workflows.reconciliation.statements.masking import CardDataScan
 from workflows.reconciliation.statements.read import default_mapping
 from workflows.reconciliation.statements.rows import row_reader, try_row
 
@@ -64,10 +64,10 @@ def test_references_that_no_brand_issues_are_read(reference: str) -> None:
 
 
 def test_a_card_number_in_another_column_is_only_noted() -> None:
-    suspicion = Suspicion()
-    read = row_reader(MAPPING, [*HEADER, "note"], suspicion)
-    assert (read(2, [*GOOD, "4242 4242"]).amount, suspicion.has_card_data) == (1050, False)
-    assert (read(2, [*GOOD, "x4242424242424242"]).amount, suspicion.has_card_data) == (1050, True)
+    scan = CardDataScan()
+    read = row_reader(MAPPING, [*HEADER, "note"], scan)
+    assert (read(2, [*GOOD, "4242 4242"]).amount, scan.has_card_data) == (1050, False)
+    assert (read(2, [*GOOD, "x4242424242424242"]).amount, scan.has_card_data) == (1050, True)
 
 
 @pytest.mark.parametrize("day", ["2026-11-23", "2026/11/23", "20261123"])

@@ -22,7 +22,7 @@ from workflows.providers.registry import mapping_of
 from workflows.providers.statement_mapping import FIELDS, StatementMapping
 from workflows.reconciliation.statements.json_lines import cell_of, read_json_line
 from workflows.reconciliation.statements.lines import BadLine, Line, Unreadable
-from workflows.reconciliation.statements.masking import Suspicion, write_masked_csv, write_masked_json_lines
+from workflows.reconciliation.statements.masking import CardDataScan, write_masked_csv, write_masked_json_lines
 from workflows.reconciliation.statements.rows import row_reader, try_row
 
 BATCH_LINES = 5_000  # a tenth of a second of reading, a megabyte of memory
@@ -40,7 +40,7 @@ class Opened:
     format: str
     header: list[str]
     rows: Cells
-    suspicion: Suspicion
+    scan: CardDataScan
     bad: list[BadLine] = field(default_factory=list)
     known_complaints: set[tuple[str, str]] = field(default_factory=set)
 
@@ -50,7 +50,7 @@ class Opened:
 
     async def batches(self) -> AsyncIterator[list[Line]]:
         """The lines. Raises ``InvalidRequest`` at the end, or once ``MAX_BAD`` lines were bad, if any was."""
-        read = row_reader(self.mapping, self.header, self.suspicion)
+        read = row_reader(self.mapping, self.header, self.scan)
         while len(self.bad) < MAX_BAD:
             batch = await asyncio.to_thread(self._batch, read)
             if not batch and self.bad:
@@ -64,7 +64,7 @@ class Opened:
     @asynccontextmanager
     async def copy_to_store(self, file: IO[bytes]) -> AsyncIterator[IO[bytes]]:
         """Yield ``file`` for storing, after it was read: itself, or a copy with its card numbers masked."""
-        if not self.suspicion.has_card_data:
+        if not self.scan.has_card_data:
             yield file
             return
         with tempfile.TemporaryFile() as copy:
@@ -105,19 +105,19 @@ def unreadable(bad: list[BadLine]) -> InvalidRequest:
 def open_statement(file: IO[bytes], *, provider: str, format_: str, mapping: StatementMapping | None) -> Opened:
     """Read the header of ``file`` (``csv`` or ``json_lines``). Raises ``InvalidRequest`` where it does not fit."""
     encoding, delimiter = (mapping.encoding, mapping.delimiter) if mapping else ("utf-8", ",")
-    suspicion = Suspicion()
-    rows = _csv(file, encoding, delimiter) if format_ == "csv" else _json_lines(file, suspicion)
+    scan = CardDataScan()
+    rows = _csv(file, encoding, delimiter) if format_ == "csv" else _json_lines(file, scan)
     try:
         header = next(rows, (0, []))[1]
         if not header:
             raise Unreadable("file", "Must have a line of column names")
         found = mapping or default_mapping(provider, header)
-        row_reader(found, header, suspicion)  # for its errors, before anything else is done
+        row_reader(found, header, scan)  # for its errors, before anything else is done
     except (Unreadable, ValidationError) as error:
         rows.close()
         raise unreadable([_complaint(error)]) from error
-    suspicion.look_at_names(header)
-    return Opened(found, format_, header, rows, suspicion)
+    scan.scan_names(header)
+    return Opened(found, format_, header, rows, scan)
 
 
 def default_mapping(provider: str, header: Sequence[str]) -> StatementMapping:
@@ -156,7 +156,7 @@ def _bounded(text: IO[str]) -> Iterator[str]:
         yield line
 
 
-def _json_lines(file: IO[bytes], suspicion: Suspicion) -> Cells:
+def _json_lines(file: IO[bytes], scan: CardDataScan) -> Cells:
     header: list[str] = []
     line_number = 0
     while raw := file.readline(MAX_LINE_CHARACTERS):
@@ -164,7 +164,7 @@ def _json_lines(file: IO[bytes], suspicion: Suspicion) -> Cells:
         if not raw.strip():
             continue
         row = read_json_line(raw, line_number)
-        suspicion.look_at_object(row)
+        scan.scan_object(row)
         if not header:
             header = list(row)
             yield 0, header

@@ -15,7 +15,7 @@ from workflows.money import currencies
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.statements.amounts import amount_reader, shown
 from workflows.reconciliation.statements.lines import BadLine, Line, Unreadable
-from workflows.reconciliation.statements.masking import Suspicion
+from workflows.reconciliation.statements.masking import CardDataScan
 
 MAX_REFERENCE = 200
 _DAY = re.compile(r"([0-9]{4})[-/]?([0-9]{2})[-/]?([0-9]{2})")
@@ -28,13 +28,13 @@ Known = TypeVar("Known", str, bool)
 ReadRow = Callable[[int, Sequence[str]], Line]
 
 
-def row_reader(mapping: StatementMapping, header: Sequence[str], suspicion: Suspicion | None = None) -> ReadRow:
+def row_reader(mapping: StatementMapping, header: Sequence[str], scan: CardDataScan | None = None) -> ReadRow:
     """Return a reader for rows under ``header``. Raise ``Unreadable`` if it lacks a column of ``mapping``.
 
-    ``suspicion`` learns of card data in columns that are not mapped; in a mapped one it refuses the row.
+    ``scan`` learns of card data in columns that are not mapped; in a mapped one it refuses the row.
     """
     places = _places(mapping, header)
-    suspicion = suspicion or Suspicion()
+    scan = scan or CardDataScan()
     kinds = _kinds(mapping)
     # A word in both lists counts as moved: the mistake then shows as a break and is not hidden.
     moved = {_plain(word): False for word in mapping.unsettled_words} | {
@@ -53,7 +53,7 @@ def row_reader(mapping: StatementMapping, header: Sequence[str], suspicion: Susp
     def read(line_number: int, cells: Sequence[str]) -> Line:
         if len(cells) != len(header):
             raise Unreadable("line", f"Must have {len(header)} columns, and has {len(cells)}")
-        if suspicion.look_at_row(to_examine(cells)):
+        if scan.scan_row(to_examine(cells)):
             _refuse_card_data(cells, examined, header)
         currency = _currency(cell(cells, "currency") or mapping.currency or "")
         amount = amount_of(cell(cells, "amount"), currency, "amount")
