@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.database.engines import Base, rows_parameter
-from workflows.zones import zone
+from workflows.time_zones import zone
 
 DAY = timedelta(days=1)
 

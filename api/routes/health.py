@@ -11,8 +11,8 @@ from api.runtime import runtime
 from api.schemas.health import LivenessOut, ReadinessOut
 from workers.silence_watch import SilenceWatch
 from workflows.ops.health import database_takes_payments
-from workflows.ops.shared import Shared
 from workflows.ops.silence import HEARD, Part
+from workflows.ops.single_flight import Shared
 
 router = APIRouter(prefix="/health", tags=["health"])
 

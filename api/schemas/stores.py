@@ -11,7 +11,7 @@ from api.schemas.base import Currency as CurrencyIn
 from api.schemas.outputs import Currency, Cursor
 from api.schemas.patterns import TIME_PATTERN
 from workflows.tenants.open_store import StoreRequest
-from workflows.zones import offered_zones
+from workflows.time_zones import offered_zones
 
 Name = Annotated[Printable, Field(max_length=100)]
 

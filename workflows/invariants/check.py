@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import Role, transaction
-from workflows.invariants.looked_at import count_rows
+from workflows.invariants.row_counts import count_rows
 from workflows.invariants.rule import Finding, Rule, Violation
 from workflows.invariants.rules import RULES
 

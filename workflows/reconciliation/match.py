@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.reconciliation.classify import judge_lines
 from workflows.reconciliation.quoted import REPEATED_REFERENCES
 from workflows.reconciliation.uncompared import IS_COMPARED
-from workflows.zones import sql_zone
+from workflows.time_zones import sql_zone
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.reconciliation.categories import NO_BREAK
-from workflows.zones import sql_zone
+from workflows.time_zones import sql_zone
 
 FIRST_OWNER = "merchant_admin"
 """Whose break it is until somebody is named: the role that may resolve it."""

@@ -13,7 +13,7 @@ from workflows.money import Money, currencies
 from workflows.reconciliation.categories import Category
 from workflows.reports.load import Facts
 from workflows.reports.translations import Language, word
-from workflows.zones import zone
+from workflows.time_zones import zone
 
 AMOUNTS = ("gross", "refunds", "fees", "adjustments", "net")
 

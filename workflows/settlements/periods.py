@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
-from workflows.zones import zone
+from workflows.time_zones import zone
 
 ONE_DAY = timedelta(days=1)
 

@@ -12,7 +12,7 @@ from mpac.demo.calls import Caller
 from mpac.demo.database_view import Onlooker
 from mpac.demo.retry import NotInTime
 from mpac.stack.movable_clock import MOVE, READ
-from workflows.zones import zone
+from workflows.time_zones import zone
 
 TOKYO = zone("Asia/Tokyo")
 OPENS = time(9, 0)

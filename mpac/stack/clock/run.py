@@ -24,7 +24,7 @@ from mpac.stack.runfile import RunInfo
 from workflows.database.engines import Role, connect, disconnect
 from workflows.settings import load_settings
 from workflows.settlements.due import GRACE
-from workflows.zones import zone as zone_of
+from workflows.time_zones import zone as zone_of
 
 WORKERS = ("worker-other", "beat")
 """Without them nothing that becomes due is done."""

@@ -13,7 +13,7 @@ from tests.integration.payments.evidence import all_of
 from tests.integration.refunds.refund_helpers import Admin, RefundMaker, evidence, post_refund, shown, sums, time_passes
 from workflows.errors import InvalidRequest, InvalidStatusTransition
 from workflows.ids import new_id
-from workflows.invariants.rules.bounds import RULES as BOUNDS
+from workflows.invariants.rules.nothing_stays_open import RULES as BOUNDS
 from workflows.ops.overview import take_overview
 from workflows.payments.check_request import PaymentRequest
 from workflows.refunds.due import find_due_refunds

@@ -11,7 +11,7 @@ from tests.integration.reconciliation.reconciliation_helpers import reconcile
 from tests.integration.settlements.settlement_helpers import Shop
 from tests.reconciliation_helpers import closed_settlement, mirror, some_sales, upload
 from workflows.settlements.open_periods import open_due
-from workflows.zones import REACH, offered_zones, sql_zone, zone
+from workflows.time_zones import REACH, offered_zones, sql_zone, zone
 
 TRICKY = {"Africa/Casablanca", "Asia/Gaza", "America/Nuuk", "Australia/Lord_Howe", "America/St_Johns", "Africa/Cairo"}
 

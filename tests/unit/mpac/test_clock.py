@@ -9,7 +9,7 @@ from mpac.cli.errors import Trouble
 from mpac.stack.clock.own_stack import find_own_stack
 from mpac.stack.clock.when import distance_written, read_distance, read_time
 from mpac.stack.database_profile import SERVERS_OF_THE_USERS
-from workflows.zones import zone
+from workflows.time_zones import zone
 
 TOKYO, BERLIN = zone("Asia/Tokyo"), zone("Europe/Berlin")
 NOON_IN_TOKYO = datetime(2026, 11, 30, 3, 0, tzinfo=UTC)

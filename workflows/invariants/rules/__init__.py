@@ -4,16 +4,17 @@ Each file has ``RULES``. Which invariant is judged where:
 
 | invariant | here | judged elsewhere |
 |---|---|---|
-| I1 | our own half: ``careful_attempts`` | the second judge: the provider's own ledger |
-| I2, I3 | our own half: ``captured_amounts``, ``known_outcomes``, ``proven_outcomes`` | the second judge |
+| I1 | our own half: ``no_new_attempt_after_unknown`` | the second judge: the provider's own ledger |
+| I2 | our own half: ``captured_amounts``, ``attempts_prove_final_status`` | the second judge |
+| I3 | our own half: ``final_status_has_known_outcome``, ``attempts_prove_final_status`` | the second judge |
 | I4 | ``refund_reservations`` | the second judge, as far as a refund is final |
-| I5 | ``legal_edges``, ``counted_versions`` | |
+| I5 | ``legal_edges``, ``version_matches_history`` | |
 | I6 | ``settled_once`` | |
 | I7 | ``frozen_settlements`` | |
 | I8 | ``ledger`` | |
 | I11 | comes with events out | |
-| I9 | ``bounds`` | |
-| I10 | ``keys`` | |
+| I9 | ``nothing_stays_open`` | |
+| I10 | ``idempotency_keys_match_payments`` | |
 | I12 | ``bills`` | |
 | I13 | ``card_numbers``: every text of the database | broker, logs, Flower: a chaos test |
 | I14 | ``history_chain`` | |

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workflows.zones import NOT_OFFERED, offered_zones, sql_zone, zone
+from workflows.time_zones import NOT_OFFERED, offered_zones, sql_zone, zone
 
 NEAR = datetime(2026, 11, 30, tzinfo=UTC)
 NO_ZONES = ["localtime", "Factory", "posixrules", "posix/Asia/Tokyo", "right/Asia/Tokyo", "asia/tokyo", "ASIA/TOKYO",
@@ -75,4 +75,4 @@ def test_no_other_module_reads_zones() -> None:
         path for package in ("api", "beat", "mpac", "workers", "workflows") for path in (root / package).rglob("*.py")
     ]
     assert len(modules) > 300
-    assert [path.name for path in modules if "zoneinfo" in path.read_text()] == ["zones.py"]
+    assert [path.name for path in modules if "zoneinfo" in path.read_text()] == ["time_zones.py"]

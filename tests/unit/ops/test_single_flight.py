@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from workflows.ops.shared import Shared
+from workflows.ops.single_flight import Shared
 
 
 class Probe:
