@@ -1,0 +1,220 @@
+"""Constructions that the prose of this project does not use, each with what to write instead.
+
+Docstrings, comments, messages (any string with a blank, SQL included) and Markdown are searched. A construction stands here
+if it made readers stop and hardly ever has a legitimate use; CONTRIBUTING.md has the other rules.
+"""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from mpac.stack.home import ROOT
+
+INSTEAD: Mapping[str, str] = {
+    r"\bbe (it|they) (a|an|the|by|in|on|after|before|twice)\b": "whether … or …",
+    r"\bfor ?ever\b": "permanently",
+    r"\banew\b": "again",
+    r"\bsees? to (it|them|that|the)\b": "handles, makes sure",
+    r"\bcomes? to (all|more|less|no|nothing|what|\d)": "adds up to",
+    r"\bsings?\b": "acknowledges",
+    r"\bgiven back\b": "refunded, returned",
+    r"\bgo(es)? by\b": "follows, is decided by",
+    r"\b(is|are) no (JSON|UUID|UTF-8|number|text|date|word|code|address|entity['’]s)\b": "is not valid …, is not a …",
+    r"\bnobody['’]s\b": "belongs to no …",
+    r"\b(in the|of the|whole) house\b|\bhouse rules?\b": "name the component, or the rule",
+    r"\b(first|second|own|one) wall\b": "check, barrier",
+    r"\bin (its|our|their|whose|one['’]s|\w+['’]s) hands?\b|\bin hand\b": "claimed, in progress",
+    r"\b(one|the|this) doors?\b": "the only function that …",
+    r"\bpatience\b": "timeout, wait",
+    r"\bjudg(e|es|ed|ing)\b": "check, classify, audit; the auditors",
+    r"\b(bury|buried)\b": "store as a dead letter",
+    r"\bstrangers?\b": "unknown callers",
+    r"\bspeaks? against\b": "is wrong with",
+    r"\b(is|are|was|were|be|been) told(?! to\b)": "is reported, is answered",
+    r"\b(an|this|that|one) instant\b|\binstants\b": "timestamp, moment",
+    r"\bthose of these\b|\bof (these|those) that\b": "Return the … that",
+    r"\bpress(es)? again\b": "a second Ctrl-C",
+    r"<word>|\bwords of the command line\b": "command",
+}
+
+LEADING = re.compile(r"(Who|What|Whoever|Whose|Nobody|Neither)\b")
+"""Words that no docstring begins with: name the thing, or use a verb."""
+
+PENDING: tuple[str, ...] = (
+    "README.md",
+    "api",
+    "api/openapi",
+    "api/routes",
+    "api/schemas",
+    "benchmarks",
+    "benchmarks/reconcile",
+    "benchmarks/settlement",
+    "docs/architecture.md",
+    "docs/decisions/0002-tax-and-discount-of-an-order.md",
+    "docs/decisions/0003-a-split-replaces-its-bill.md",
+    "docs/decisions/0011-orjson.md",
+    "docs/decisions/0016-pydantic-settings.md",
+    "docs/decisions/0024-database-roles.md",
+    "docs/decisions/0028-detached-calls.md",
+    "docs/decisions/0030-database-clock.md",
+    "docs/decisions/0031-malformed-ids.md",
+    "docs/decisions/0034-the-line-itself.md",
+    "docs/decisions/0061-periods-are-a-chain.md",
+    "docs/decisions/0063-cash-counts.md",
+    "docs/decisions/0064-closing-many-and-large.md",
+    "docs/decisions/0071-statements-in-the-database.md",
+    "docs/decisions/0090-two-business-days.md",
+    "docs/decisions/0102-one-source-of-zones.md",
+    "docs/measurements.md",
+    "docs/operations.md",
+    "docs/reconciliation.md",
+    "docs/sandbox.md",
+    "docs/statuses.md",
+    "docs/terminal.md",
+    "docs/tests.md",
+    "mpac",
+    "mpac/audit",
+    "mpac/cli",
+    "mpac/cli/commands",
+    "mpac/demo",
+    "mpac/demo/chapters",
+    "mpac/demo/day",
+    "mpac/devtools",
+    "mpac/devtools/documentation",
+    "mpac/devtools/statement",
+    "mpac/stack",
+    "mpac/stack/clock",
+    "run.py",
+    "sandbox",
+    "sandbox/README.md",
+    "workers",
+    "workflows",
+    "workflows/bills",
+    "workflows/database",
+    "workflows/devices",
+    "workflows/invariants",
+    "workflows/invariants/rules",
+    "workflows/ledger",
+    "workflows/ops",
+    "workflows/orders",
+    "workflows/payments",
+    "workflows/processing",
+    "workflows/providers",
+    "workflows/reconciliation",
+    "workflows/reconciliation/statements",
+    "workflows/refunds",
+    "workflows/reports",
+    "workflows/requests",
+    "workflows/settlements",
+    "workflows/tenants",
+)
+"""Directories and files that are not rewritten yet. This list only shrinks."""
+
+PRODUCT = ("api", "workers", "workflows", "beat", "mpac", "sandbox", "benchmarks")
+_ALL = re.compile("|".join(f"(?:{pattern})" for pattern in INSTEAD), re.IGNORECASE)
+_CODE = re.compile(r"```.*?```|`[^`\n]*`|\]\([^)]*\)|<!--.*?-->", re.DOTALL)
+
+
+class Prose(NamedTuple):
+    """A piece of text, and where it stands."""
+
+    line: int
+    text: str
+    is_docstring: bool
+
+
+def of_module(source: str) -> Iterator[Prose]:
+    """Yield docstrings, strings with a blank, and comments."""
+    tree = ast.parse(source)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            yield Prose(node.lineno, " ".join(node.value.split()), id(node) in docstrings)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield Prose(token.start[0], token.string, False)
+
+
+def of_page(text: str) -> Iterator[Prose]:
+    """Yield the lines of a page without its code, links' targets and HTML comments."""
+    blank = _CODE.sub(lambda code: "\n" * code.group().count("\n"), text)
+    for number, line in enumerate(blank.splitlines(), 1):
+        yield Prose(number, line, False)
+
+
+def findings(prose: Iterator[Prose]) -> Iterator[str]:
+    """Yield what to change, with its line."""
+    for line, text, is_docstring in prose:
+        if is_docstring and (leading := LEADING.match(text)):
+            yield f"{line}: a docstring begins with {leading.group()!r}: name the thing, or use a verb"
+        for found in _ALL.finditer(text):
+            advice = next(
+                to for pattern, to in INSTEAD.items() if re.search(pattern, found.group() + " x", re.IGNORECASE)
+            )
+            yield f"{line}: {found.group()!r}: write {advice}"
+
+
+def files() -> Iterator[Path]:
+    """Yield everything that is searched."""
+    for package in PRODUCT:
+        yield from sorted((ROOT / package).rglob("*.py"))
+    yield ROOT / "run.py"
+    yield from sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "sandbox").rglob("*.md")])
+
+
+def in_file(path: Path) -> list[str]:
+    """Return what is found in one file."""
+    text = path.read_text()
+    return [
+        f"{path.relative_to(ROOT)}:{one}"
+        for one in findings(of_module(text) if path.suffix == ".py" else of_page(text))
+    ]
+
+
+def is_pending(path: Path) -> bool:
+    """Return whether ``path`` is, or is directly in, something that is not rewritten yet."""
+    names = (path.relative_to(ROOT).as_posix(), path.parent.relative_to(ROOT).as_posix())
+    return any(name in PENDING for name in names)
+
+
+def test_prose_uses_no_construction_that_makes_readers_stop() -> None:
+    found = [one for path in files() if not is_pending(path) for one in in_file(path)]
+    assert not found, "\n".join(["CONTRIBUTING.md explains the language of this project", *found])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '"""Whoever waits goes together."""',
+        'def one() -> None:\n    """What is asked."""',
+        'x = "its body is no JSON"',
+        "x = 1  # it would wait for ever",
+        'x = f"the money was given back {1}"',
+        'x = """\n    SELECT 1 -- lock: in the order of the house\n"""',
+    ],
+)
+def test_construction_is_found_in_docstrings_comments_and_messages(source: str) -> None:
+    assert len(list(findings(of_module(source)))) == 1
+
+
+def test_code_in_a_page_is_not_searched() -> None:
+    text = "It is `anew`.\n```python\nfor ever = anew\n```\n[one](anew.md)\nIt waits for ever."
+    assert list(findings(of_page(text))) == ["6: 'for ever': write permanently"]
+
+
+def test_every_construction_has_advice() -> None:
+    for pattern, advice in INSTEAD.items():
+        assert re.compile(pattern), advice
+        assert advice.strip()
