@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
-from fastapi.routing import APIRoute
 
-from api.app import ROUTERS
 from mpac.cli.commands import load_word, words
 from mpac.cli.commands.secrets import variables
 from mpac.cli.commands.worker import ALL_QUEUES, check_queues
 from mpac.stack.commands import WORKER_GRACE_SECONDS
 from mpac.stack.home import ROOT, open_home
 from mpac.stack.secrets import load_secrets
+from tests.published import published_document
 from workflows.settings import Settings
 
 FILE = ROOT / "docker-compose.yml"
@@ -43,12 +42,25 @@ def test_the_file_is_valid_by_the_compose_specification() -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_addresses_of_the_api_are_routes_that_it_has(name: str) -> None:
-    routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
-    for value in OURS[name].get("environment", {}).values():
-        path = str(value).partition("/api/v1")[2]
-        assert not path or [route for route in routes if route.path_regex.match(path)], value
+HEALTH_ROUTES = {
+    "api": list(published_document()["paths"]),
+    "flower": ["/healthcheck"],
+    "sandbox": ["/health"],
+}
+ADDRESS = re.compile(r"http://127\.0\.0\.1:(?P<port>\d+)(?P<path>/[\w/]*)")
+
+
+def test_services_with_an_address_are_asked_for_their_health_by_it() -> None:
+    probed = {name for name, service in OURS.items() if ADDRESS.search(str(service.get("healthcheck")))}
+    assert probed == {name for name, service in OURS.items() if "ports" in service} == HEALTH_ROUTES.keys()
+
+
+@pytest.mark.parametrize("name", HEALTH_ROUTES)
+def test_a_health_check_asks_an_existing_route_at_the_port_of_its_service(name: str) -> None:
+    (address,) = ADDRESS.finditer(str(OURS[name]["healthcheck"]["test"]))
+    command = OURS[name]["command"]
+    assert address["port"] == command[command.index("--port") + 1]
+    assert address["path"] in HEALTH_ROUTES[name]
 
 
 def test_it_has_everything_that_a_local_stack_has() -> None:
