@@ -20,7 +20,10 @@ def tree(path: Path) -> ast.Module:
 
 
 def sources(*packages: str) -> list[Path]:
-    return sorted(path for package in packages for path in (ROOT / package).rglob("*.py"))
+    """Return the modules of ``packages``. A package without one would make its rules pass on nothing."""
+    found = {package: sorted((ROOT / package).rglob("*.py")) for package in packages}
+    assert all(found.values()), [package for package, paths in found.items() if not paths]
+    return [path for paths in found.values() for path in paths]
 
 
 def name(path: Path) -> str:
@@ -74,13 +77,6 @@ def test_only_the_known_doors_write_a_status() -> None:
     assert "workflows/payments/record.py" in writers, "the pattern finds nothing any more"
 
 
-def test_no_mapped_object_is_given_a_status() -> None:
-    for path in sources(*PRODUCT):
-        for node in ast.walk(tree(path)):
-            targets = node.targets if isinstance(node, ast.Assign) else []
-            assert not [t for t in targets if isinstance(t, ast.Attribute) and t.attr == "status"], name(path)
-
-
 CALLS_OF_PROVIDERS = {name for name, member in vars(Provider).items() if callable(member) and not name.startswith("_")}
 CALLS_OF_NETWORKS = {"request", "exchange"}
 """Methods of HTTP clients."""
@@ -90,6 +86,52 @@ def called(node: ast.AST) -> str:
     """The last word of what is called: ``inquire`` of ``provider.inquire(…)``."""
     function = node.func if isinstance(node, ast.Call) else None
     return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def status_assignments(module: ast.Module) -> list[str]:
+    """Return the code of each statement that gives an entity a status outside of SQL text."""
+    found = []
+    for node in ast.walk(module):
+        is_target = isinstance(node, ast.Attribute) and node.attr == "status" and isinstance(node.ctx, ast.Store)
+        is_setattr = called(node) == "setattr" and "'status'" in [ast.unparse(part) for part in node.args]  # type: ignore[attr-defined]
+        is_values = called(node) == "values" and "status" in columns_of(node)
+        if is_target or is_setattr or is_values:
+            found.append(ast.unparse(node))
+    return found
+
+
+def columns_of(node: ast.AST) -> set[str]:
+    """Return the columns that a call of ``values`` names, by keyword or in a dictionary."""
+    assert isinstance(node, ast.Call)
+    dictionaries = [argument for argument in node.args if isinstance(argument, ast.Dict)]
+    keys = [key.value for each in dictionaries for key in each.keys if isinstance(key, ast.Constant)]
+    return {str(key) for key in [*keys, *(keyword.arg for keyword in node.keywords)]}
+
+
+DECIDES_A_STATUS = {"workflows/processing/decide.py"}
+"""A decision has a status of its own, which a statement of ``record`` writes into the row."""
+
+
+def test_no_code_assigns_the_status_of_an_entity() -> None:
+    found = {name(path): code for path in sources(*PRODUCT) if (code := status_assignments(tree(path)))}
+    assert {place: code for place, code in found.items() if place not in DECIDES_A_STATUS} == {}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "row.status = 'paid'",
+        "row.status: str = 'paid'",
+        "row.status += 'x'",
+        "for row.status in names: pass",
+        "setattr(row, 'status', 'paid')",
+        "update(Bill).values(status='paid')",
+        "update(Bill).values({'status': 'paid', 'version': 2})",
+    ],
+)
+def test_an_assigned_status_is_found_in_each_of_its_forms(statement: str) -> None:
+    assert len(status_assignments(ast.parse(statement))) == 1
+    assert status_assignments(ast.parse(statement.replace("status", "note"))) == []
 
 
 def transaction_blocks(module: ast.Module) -> Iterator[ast.AsyncWith]:
@@ -190,11 +232,34 @@ def test_nobody_reads_the_wall_clock_but_the_clock() -> None:
     assert readers == EXCUSED.keys()
 
 
-def test_no_module_of_the_domain_reads_the_environment() -> None:
-    for path in sources("workflows", "api"):
-        assert "environ" not in {node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}, name(
-            path
-        )
+ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
+
+
+def environment_reads(module: ast.Module) -> list[str]:
+    """Return the code of each use of the environment, through ``os`` or by an import from it."""
+    attributes = [node for node in ast.walk(module) if isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT]
+    from_os = [node for node in ast.walk(module) if isinstance(node, ast.ImportFrom) and node.module in {"os", "posix"}]
+    imported = [node for node in from_os if {alias.name for alias in node.names} & {*ENVIRONMENT, "*"}]
+    return [ast.unparse(node) for node in (*attributes, *imported)]
+
+
+def test_no_module_of_the_domain_or_the_api_reads_the_environment() -> None:
+    assert {name(path): found for path in sources("workflows", "api") if (found := environment_reads(tree(path)))} == {}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "os.environ['MPAC_X']",
+        "os.getenv('MPAC_X')",
+        "os.environb[b'MPAC_X']",
+        "from os import environ",
+        "from os import path, getenv as read",
+        "from os import *",
+    ],
+)
+def test_a_read_of_the_environment_is_found_in_each_of_its_forms(code: str) -> None:
+    assert len(environment_reads(ast.parse(code))) == 1
 
 
 def test_every_module_says_what_it_is() -> None:
