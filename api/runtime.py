@@ -19,7 +19,7 @@ from workflows.ops.metric_totals import Additions
 from workflows.orders.create import Ordering
 from workflows.orders.totals import TaxRounding
 from workflows.payments.accept import Accepting
-from workflows.payments.change_listener import Watch
+from workflows.payments.change_listener import ChangeListener
 from workflows.providers.registry import Providers, open_providers
 from workflows.settings import Settings
 from workflows.tenants.tokens import Tokens
@@ -42,7 +42,7 @@ class Runtime:
     issuing: Issuing
     accepting: Accepting
     ordering: Ordering
-    watch: Watch
+    watch: ChangeListener
     nudger: Nudger
     listening: SilenceWatch
     additions: Additions
@@ -63,7 +63,7 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
         issuing=Issuing(tokens, Assertions(settings), patience_seconds=patience_seconds),
         accepting=Accepting(nudge_grace_seconds=settings.nudge_grace_seconds, patience_seconds=patience_seconds),
         ordering=Ordering(tax_rounding=TaxRounding(settings.tax_rounding), patience_seconds=patience_seconds),
-        watch=Watch(),
+        watch=ChangeListener(),
         nudger=Nudger(spacing_seconds=settings.nudge_spacing_ms / 1000),
         additions=Additions(Role.ACCEPT),
         listening=SilenceWatch(silence_seconds=settings.silence_seconds),

@@ -30,10 +30,10 @@ from workflows.requests.idempotency import Key, Stored, fingerprint
 from workflows.settings import Settings
 from workflows.tenants.caller import Caller, CallerRole
 from workflows.tenants.tokens import AUDIENCE, DEVICE_ISSUER
-from workflows.transitions import By, append_history, apply
+from workflows.transitions import ChangeContext, append_history, apply
 
 SECRET = b"the tests' own"
-FACTORY = By("user", "usr_factory", now())
+FACTORY = ChangeContext("user", "usr_factory", now())
 
 
 @dataclass(frozen=True, slots=True)

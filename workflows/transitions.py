@@ -20,7 +20,7 @@ from workflows.tenants.caller import Caller
 
 
 @dataclass(frozen=True, slots=True)
-class By:
+class ChangeContext:
     """Who made a transition, when and why: the rest of a history row."""
 
     caller_type: str
@@ -30,12 +30,14 @@ class By:
     reason: str | None = None
 
     @classmethod
-    def caller(cls, caller: Caller, *, at: datetime, request_id: str | None = None, reason: str | None = None) -> "By":
+    def caller(
+        cls, caller: Caller, *, at: datetime, request_id: str | None = None, reason: str | None = None
+    ) -> "ChangeContext":
         """A transition that ``caller`` asked for."""
         return cls(caller.type, caller.id, at, request_id, reason)
 
 
-ROUTE_WORDS: Mapping[str, str] = {"fulfil": "complete"}
+EVENT_NAMES_IN_API: Mapping[str, str] = {"fulfil": "complete"}
 """Events whose route has another name: who is refused is told in the words that were asked with."""
 
 OPEN = frozenset({"pending", "processing"})
@@ -57,9 +59,9 @@ REFUSED: Mapping[str, str] = {
 """How a refusal says what was asked for; what has no row here is said as it is."""
 
 
-def illegal(machine: StateMachine, status: str, event: str) -> InvalidStatusTransition:
+def invalid_transition(machine: StateMachine, status: str, event: str) -> InvalidStatusTransition:
     """The error for an event (or in words: "be paid") that ``status`` does not allow; it names what is possible."""
-    words = [ROUTE_WORDS.get(word, word) for word in machine.possible(status)]
+    words = [EVENT_NAMES_IN_API.get(word, word) for word in machine.possible(status)]
     possible = ", ".join(words) or "nothing, this status is final"
     return InvalidStatusTransition(
         Detail("status", f"The {machine.name} is {status}; possible: {possible}"),
@@ -73,7 +75,7 @@ async def apply(
     *,
     entity_id: str,
     event: str,
-    by: By,
+    by: ChangeContext,
     changes: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Move one row by ``event`` (an edge or a remark) and return it as it is now.
@@ -88,7 +90,7 @@ async def apply(
         raise ResourceNotFound()
     target = source if event in machine.remarks else machine.target(source, event)
     if target is None:
-        raise illegal(machine, source, event)
+        raise invalid_transition(machine, source, event)
     columns = {**(changes or {}), "status": str(target)}
     assignments = ", ".join(f"{name} = :{name}" for name in columns)
     moved = await connection.execute(
@@ -102,7 +104,7 @@ async def apply(
     return row
 
 
-def _tally_outcome(connection: AsyncConnection, row: dict[str, Any], by: By) -> None:
+def _tally_outcome(connection: AsyncConnection, row: dict[str, Any], by: ChangeContext) -> None:
     """Note that a payment became final without a provider's answer, for the metrics."""
     outcome_written(
         connection,
@@ -116,7 +118,13 @@ def _tally_outcome(connection: AsyncConnection, row: dict[str, Any], by: By) -> 
 
 
 async def append_history(
-    connection: AsyncConnection, machine: StateMachine, row: dict[str, Any], *, event: str, source: str | None, by: By
+    connection: AsyncConnection,
+    machine: StateMachine,
+    row: dict[str, Any],
+    *,
+    event: str,
+    source: str | None,
+    by: ChangeContext,
 ) -> None:
     """Write the history row of ``row``'s present version; ``source`` is ``None`` for its creation."""
     name = machine.name

@@ -21,7 +21,7 @@ from typing import Any
 
 from workflows.bills.states import BILL, BillEvent, BillRemark, BillStatus
 from workflows.errors import BalanceUnavailable, Detail
-from workflows.transitions import illegal
+from workflows.transitions import invalid_transition
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Step:
 def reserve_amount(balance: Balance, amount: int) -> Step:
     """Hold ``amount``. Raises ``BalanceUnavailable`` with what is left, ``InvalidStatusTransition`` for a voided bill."""
     if balance.status == BillStatus.VOIDED:
-        raise illegal(BILL, balance.status, "be paid")
+        raise invalid_transition(BILL, balance.status, "be paid")
     if amount > balance.available:
         raise BalanceUnavailable(
             Detail("amount", f"Must be at most {balance.available}, which is what is left of this bill"),

@@ -28,7 +28,7 @@ from workflows.orders.lock import lock_orders
 from workflows.orders.states import ORDER, OrderStatus
 from workflows.requests.idempotency import Key, Stored, keep_in, known_answer
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.transitions import By, illegal
+from workflows.transitions import ChangeContext, invalid_transition
 
 _LIVE = text(f"""
     -- live: the bills of these orders that are owed or paid, each with all the orders it is for
@@ -58,7 +58,7 @@ async def bill_orders(order_ids: Sequence[str], *, field: str, caller: Caller, k
             return known
         _judge(orders, field=field)
         part = await _unbilled(connection, orders, field=field)
-        by = By.caller(caller, at=orders[0]["at"], request_id=request_id)
+        by = ChangeContext.caller(caller, at=orders[0]["at"], request_id=request_id)
         ids = [order["id"] for order in orders]
         bill = (await issue_bills(connection, orders[0], [part], order_ids=ids, parent_bill_id=None, by=by))[0]
         stored = Stored(201, render(bill_fields(bill)), resource_id=bill["id"], is_replay=False)
@@ -72,7 +72,7 @@ def _judge(orders: Sequence[dict[str, Any]], *, field: str) -> None:
             raise InvalidRequest(Detail(field, f"Must be orders of one {what}"))
     for order in orders:
         if order["status"] != OrderStatus.OPEN:
-            raise illegal(ORDER, order["status"], "be billed")
+            raise invalid_transition(ORDER, order["status"], "be billed")
 
 
 async def _unbilled(connection: AsyncConnection, orders: Sequence[dict[str, Any]], *, field: str) -> Part:

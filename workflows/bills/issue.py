@@ -11,7 +11,7 @@ from workflows.bills.states import BILL
 from workflows.database.engines import rows_parameter
 from workflows.ids import new_id
 from workflows.numbering import Day, Kind, business_date, take_numbers
-from workflows.transitions import By
+from workflows.transitions import ChangeContext
 
 _STORE = text("SELECT time_zone, cut_off FROM stores WHERE id = :id")
 _COLUMNS = """
@@ -41,7 +41,7 @@ async def issue_bills(
     *,
     order_ids: Sequence[str],
     parent_bill_id: str | None,
-    by: By,
+    by: ChangeContext,
 ) -> list[dict[str, Any]]:
     """A bill for each of ``parts``, for all of ``order_ids``; returns their rows.
 

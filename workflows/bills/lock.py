@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.balance import Balance, Step, balance_of
 from workflows.database.engines import rows_parameter
-from workflows.transitions import By
+from workflows.transitions import ChangeContext
 
 _LOCK = text("""
     -- lock: these bills, by id; FOR NO KEY UPDATE, so that a part may be written beside the bill it is split from
@@ -73,7 +73,7 @@ class Share:
     bill_id: str
     cause_id: str
     amount: int
-    by: By
+    by: ChangeContext
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from workflows.bills.balance import count_amount, pay_amount
 from workflows.bills.lock import SETTLE, Share, lock_bills, step_each, write_bills
 from workflows.bills.states import LIVE, BillStatus
 from workflows.orders.states import OrderEvent, OrderStatus
-from workflows.transitions import By
+from workflows.transitions import ChangeContext
 
 _LOCK_ORDERS = text("""
     -- lock: the orders of these bills, by id
@@ -91,7 +91,7 @@ async def pay_after_all(connection: AsyncConnection, shares: Sequence[Share]) ->
     return counted
 
 
-async def _pay_orders(connection: AsyncConnection, bill_ids: Iterable[str], *, by: By) -> list[str]:
+async def _pay_orders(connection: AsyncConnection, bill_ids: Iterable[str], *, by: ChangeContext) -> list[str]:
     locked = await connection.execute(_LOCK_ORDERS, {"bill_ids": list(bill_ids)})
     order_ids = [row.id for row in locked]
     if not order_ids:

@@ -27,7 +27,7 @@ from workflows.database.row_json import render
 from workflows.errors import Detail, InvalidRequest
 from workflows.requests.idempotency import Key, Stored, keep_in, known_answer
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.transitions import By, apply
+from workflows.transitions import ChangeContext, apply
 
 _ORDERS = text("SELECT order_id FROM bill_orders WHERE bill_id = :bill_id ORDER BY order_id")
 _ITEMS = text("SELECT id, subtotal, tax_rate FROM order_items WHERE id = ANY(:ids)")
@@ -56,7 +56,7 @@ async def split_bill(bill_id: str, splitting: Splitting, *, caller: Caller, key:
             return known
         check_untouched(bill, "be split")
         parts = await _parts(connection, bill, splitting)
-        by = By.caller(caller, at=bill["at"], request_id=request_id, reason=REASON)
+        by = ChangeContext.caller(caller, at=bill["at"], request_id=request_id, reason=REASON)
         changes = {"voided_at": by.at, "updated_at": by.at}
         await apply(connection, BILL, entity_id=bill_id, event=BillEvent.VOID, by=by, changes=changes)
         order_ids = [row.order_id for row in await connection.execute(_ORDERS, {"bill_id": bill_id})]

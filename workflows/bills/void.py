@@ -13,7 +13,7 @@ from workflows.errors import Detail, InvalidStatusTransition
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import within
-from workflows.transitions import By, apply
+from workflows.transitions import ChangeContext, apply
 
 _CLOCK = text("SELECT clock_timestamp()")  # the lock was perhaps waited for, and history is in the order of versions
 
@@ -23,7 +23,7 @@ async def void_bill(bill_id: str, *, caller: Caller, request_id: str, reason: st
     async with caller_transaction(caller) as connection:
         bill = await lock_bill(connection, bill_id, caller=caller)
         check_untouched(bill, "be voided")
-        by = By.caller(caller, at=bill["at"], request_id=request_id, reason=reason)
+        by = ChangeContext.caller(caller, at=bill["at"], request_id=request_id, reason=reason)
         changes = {"voided_at": by.at, "updated_at": by.at}
         row = await apply(connection, BILL, entity_id=bill_id, event=BillEvent.VOID, by=by, changes=changes)
         return await whole_bill(connection, row)

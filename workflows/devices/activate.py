@@ -27,7 +27,7 @@ from workflows.devices.codes import MAX_TRIES, matches
 from workflows.devices.states import DEVICE, HAS_KEY, DeviceEvent, DeviceRemark, DeviceStatus
 from workflows.errors import Detail, InvalidRequest, NotAuthenticated
 from workflows.ids import new_id
-from workflows.transitions import By, apply, illegal
+from workflows.transitions import ChangeContext, apply, invalid_transition
 
 # A serial number has at most one device that is not deactivated; that one is activated.
 _LOCK = text("""
@@ -62,9 +62,9 @@ async def activate_device(
         if found is None or not _is_right(code, found, device_id=device["id"], secret=secret):
             await connection.execute(_COUNT_TRY, {"device_id": device["id"]})
         elif device["status"] == DeviceStatus.DEACTIVATED:
-            raise illegal(DEVICE, device["status"], DeviceEvent.ACTIVATE)
+            raise invalid_transition(DEVICE, device["status"], DeviceEvent.ACTIVATE)
         elif not found["is_used"]:
-            by = By("device", device["id"], found["now"], request_id)
+            by = ChangeContext("device", device["id"], found["now"], request_id)
             activated = await _install(connection, device, key=key, by=by)
         elif device["public_key_pem"] == key:  # the first answer may have been lost
             activated = device
@@ -78,7 +78,9 @@ def _is_right(code: str, found: RowMapping, *, device_id: str, secret: bytes) ->
     return is_the_code and bool(found["is_alive"])
 
 
-async def _install(connection: AsyncConnection, device: dict[str, Any], *, key: str, by: By) -> dict[str, Any]:
+async def _install(
+    connection: AsyncConnection, device: dict[str, Any], *, key: str, by: ChangeContext
+) -> dict[str, Any]:
     event = DeviceRemark.REPLACE_KEY if device["status"] in HAS_KEY else DeviceEvent.ACTIVATE
     changes = {"client_id": new_id("client"), "public_key_pem": key, "activated_at": by.at}
     row = await apply(connection, DEVICE, entity_id=device["id"], event=event, by=by, changes=changes)

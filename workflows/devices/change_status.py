@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from workflows.devices.queries import lock_device
 from workflows.devices.states import DEVICE, DeviceEvent
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.transitions import By, apply
+from workflows.transitions import ChangeContext, apply
 
 
 async def move_device(
@@ -18,6 +18,6 @@ async def move_device(
         await lock_device(connection, device_id, caller)  # the query's own wall, before the row is touched
         # Not now(): that is when the transaction began, perhaps before a change whose lock was waited for (I14).
         at = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
-        by = By.caller(caller, at=at, request_id=request_id, reason=reason)
+        by = ChangeContext.caller(caller, at=at, request_id=request_id, reason=reason)
         changes = {stamp: at} if stamp else {}
         return await apply(connection, DEVICE, entity_id=device_id, event=event, by=by, changes=changes)

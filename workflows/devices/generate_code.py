@@ -12,7 +12,7 @@ from workflows.devices.codes import LIFE, hash_code, new_code
 from workflows.devices.queries import lock_device
 from workflows.devices.states import DEVICE, HAS_KEY, DeviceEvent, DeviceRemark, DeviceStatus
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.transitions import By, apply, illegal
+from workflows.transitions import ChangeContext, apply, invalid_transition
 
 _STORE = text("""
     -- store: by the database's clock, which is also the one that judges the code later
@@ -41,11 +41,11 @@ async def generate_code(device_id: str, *, caller: Caller, secret: bytes, reques
     async with caller_transaction(caller) as connection:
         device = await lock_device(connection, device_id, caller)
         if device["status"] == DeviceStatus.DEACTIVATED:
-            raise illegal(DEVICE, device["status"], DeviceEvent.ACTIVATE)
+            raise invalid_transition(DEVICE, device["status"], DeviceEvent.ACTIVATE)
         if device["status"] in HAS_KEY:
             # Not now(): the transaction may have begun before a change whose lock it then waited for (I14).
             at = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
-            by = By.caller(caller, at=at, request_id=request_id)
+            by = ChangeContext.caller(caller, at=at, request_id=request_id)
             await apply(connection, DEVICE, entity_id=device_id, event=DeviceRemark.OFFER_KEY, by=by)
         row = {
             "device_id": device_id,

@@ -14,7 +14,7 @@ from workflows.errors import Detail, DuplicateResource, InvalidRequest, Resource
 from workflows.ids import new_id
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.queries import one_store
-from workflows.transitions import By, append_history
+from workflows.transitions import ChangeContext, append_history
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ async def register_device(request: DeviceRequest, *, caller: Caller, request_id:
             store = await _store(connection, store_id, caller)
             made = insert(Device).values(_row(request, store)).returning(*Device.__table__.columns)
             row = dict((await connection.execute(made)).mappings().one())
-            by = By.caller(caller, at=row["created_at"], request_id=request_id)
+            by = ChangeContext.caller(caller, at=row["created_at"], request_id=request_id)
             await append_history(connection, DEVICE, row, event="create", source=None, by=by)
     except IntegrityError as error:
         if violated(error) != "devices_serial_number_key":

@@ -21,7 +21,7 @@ from workflows.ops.dead_letters import dealt_with
 from workflows.payments.states import PaymentRemark, PaymentStatus
 from workflows.state_machine import StateMachine
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.transitions import By, apply
+from workflows.transitions import ChangeContext, apply
 
 _TAKE = text("""
     UPDATE dead_letters SET requeued_at = now(), requeued_by = :by
@@ -64,7 +64,7 @@ async def requeue_dead_letter(
             raise ResourceNotFound()
         machine = next((one for one in leased if letter["task"] == f"{one.name}s.process"), None)
         if machine and letter["entity_id"]:
-            by = By.caller(caller, at=letter["requeued_at"], request_id=request_id)
+            by = ChangeContext.caller(caller, at=letter["requeued_at"], request_id=request_id)
             await _let_go(connection, machine, letter["entity_id"], by)
     return found
 
@@ -81,7 +81,7 @@ async def _look(connection: AsyncConnection, letter_id: str) -> Requeued:
     return Requeued(known.task, known.arguments)
 
 
-async def _let_go(connection: AsyncConnection, machine: StateMachine, entity_id: str, by: By) -> None:
+async def _let_go(connection: AsyncConnection, machine: StateMachine, entity_id: str, by: ChangeContext) -> None:
     """Make a quarantined row due, unless it has become final meanwhile."""
     found = await connection.execute(text(f"SELECT status FROM {machine.name}s WHERE id = :id"), {"id": entity_id})
     if found.scalar() == PROCESSING:

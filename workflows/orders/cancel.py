@@ -18,7 +18,7 @@ from workflows.orders.lock import blocked, check_edge, check_version, live_bills
 from workflows.orders.queries import whole_order
 from workflows.orders.states import ORDER, OrderEvent
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.transitions import By, apply
+from workflows.transitions import ChangeContext, apply
 
 AWAITING_PAYMENT = frozenset({"unpaid", "partially_paid"})
 """The statuses of a bill on which something is owed (`workflows.bills` is above orders, so they are spelled out here)."""
@@ -38,7 +38,7 @@ async def cancel_order(
         why = await _what_speaks_against(connection, order_id)
         if why:
             raise blocked(order, "cancelled", *why)
-        by = By.caller(caller, at=order["at"], request_id=request_id, reason=reason)
+        by = ChangeContext.caller(caller, at=order["at"], request_id=request_id, reason=reason)
         changes = {"cancelled_at": by.at, "updated_at": by.at}
         row = await apply(connection, ORDER, entity_id=order_id, event=OrderEvent.CANCEL, by=by, changes=changes)
         return await whole_order(connection, row)

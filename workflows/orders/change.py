@@ -21,7 +21,7 @@ from workflows.orders.queries import whole_order
 from workflows.orders.states import ORDER, OrderRemark, OrderStatus
 from workflows.orders.totals import Line, TaxRounding, compute_totals
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.transitions import By, apply, illegal
+from workflows.transitions import ChangeContext, apply, invalid_transition
 
 CHANGEABLE = frozenset({OrderStatus.DRAFT, OrderStatus.OPEN})
 
@@ -56,7 +56,7 @@ async def change_order(
         order = await lock_order(connection, order_id, caller=caller)
         check_version(order, change.version)
         if order["status"] not in CHANGEABLE:
-            raise illegal(ORDER, order["status"], OrderRemark.CHANGE)
+            raise invalid_transition(ORDER, order["status"], OrderRemark.CHANGE)
         bills = await live_bills(connection, order_id)
         if bills:
             why = [
@@ -68,7 +68,7 @@ async def change_order(
         amounts = await _amounts(connection, order, change, rounding=rounding)
         if change.lines is not None:
             await replace_items(connection, order_id, item_rows(order, change.lines))
-        by = By.caller(caller, at=order["at"], request_id=request_id)
+        by = ChangeContext.caller(caller, at=order["at"], request_id=request_id)
         changes = {**change.particulars, **amounts, "updated_at": by.at}
         row = await apply(connection, ORDER, entity_id=order_id, event=OrderRemark.CHANGE, by=by, changes=changes)
         return await whole_order(connection, row)

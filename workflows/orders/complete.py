@@ -10,7 +10,7 @@ from workflows.orders.lock import blocked, check_edge, check_version, is_given_b
 from workflows.orders.queries import whole_order
 from workflows.orders.states import ORDER, OrderEvent
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.transitions import By, apply
+from workflows.transitions import ChangeContext, apply
 
 
 async def complete_order(
@@ -27,7 +27,7 @@ async def complete_order(
         if await is_given_back(connection, order_id):
             why = Detail("payments", "All payments of this order were refunded or are being refunded; cancel the order")
             raise blocked(order, "completed", why)
-        by = By.caller(caller, at=order["at"], request_id=request_id)
+        by = ChangeContext.caller(caller, at=order["at"], request_id=request_id)
         changes = {"completed_at": by.at, "updated_at": by.at}
         row = await apply(connection, ORDER, entity_id=order_id, event=OrderEvent.FULFIL, by=by, changes=changes)
         return await whole_order(connection, row)

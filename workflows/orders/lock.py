@@ -16,7 +16,7 @@ from workflows.orders.models import Order
 from workflows.orders.states import ORDER
 from workflows.tenants.caller import Caller
 from workflows.tenants.scope import within
-from workflows.transitions import illegal
+from workflows.transitions import invalid_transition
 
 _CLOCK = text("SELECT clock_timestamp()")  # the lock was perhaps waited for, and history is in the order of versions
 _INVOLVED = text("""
@@ -94,7 +94,7 @@ def blocked(order: dict[str, Any], doing: str, *why: Detail) -> InvalidStatusTra
 def check_edge(order: dict[str, Any], event: str) -> None:
     """Raise ``InvalidStatusTransition`` where the order's status has no edge for ``event``."""
     if ORDER.target(order["status"], event) is None:
-        raise illegal(ORDER, order["status"], event)
+        raise invalid_transition(ORDER, order["status"], event)
 
 
 def check_version(order: dict[str, Any], version: int | None) -> None:

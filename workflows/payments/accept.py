@@ -36,7 +36,7 @@ from workflows.payments.states import PAYMENT
 from workflows.requests.batch_lookup import OnlyOnce, known_answer
 from workflows.requests.idempotency import KEEP, KEY_LIFE, Keeping, Stored, records
 from workflows.tenants.caller import Caller, CallerRole
-from workflows.transitions import By
+from workflows.transitions import ChangeContext
 
 GROUP_LIMIT = 100
 """Requests per transaction: beyond this a group gains little and makes its first wait for its last."""
@@ -219,7 +219,7 @@ async def _know_again(
 
 def _reservation(draft: _Draft) -> Reservation:
     payment, acceptance = draft.payment, draft.acceptance
-    by = By.caller(acceptance.caller, at=payment["created_at"], request_id=acceptance.request_id)
+    by = ChangeContext.caller(acceptance.caller, at=payment["created_at"], request_id=acceptance.request_id)
     share = Share(payment["bill_id"], payment["id"], payment["amount"], by)
     return Reservation(share, store_id=payment["store_id"], currency=payment["currency"])
 

@@ -26,7 +26,7 @@ from workflows.processing.executor import Aftermath
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import OWN, own
-from workflows.transitions import By, apply, illegal
+from workflows.transitions import ChangeContext, apply, invalid_transition
 
 _LOCK = text(f"""
     -- lock: the row, and an instant after the lock was ours: now() would be that of the transaction's begin, which may lie
@@ -56,7 +56,7 @@ async def cancel_payment(
         at = row.pop("asked_at")  # the database's clock, by which leases are measured too
         if _was_asked_before(row, on_too_late):
             return row
-        by = By.caller(caller, at=at, request_id=request_id, reason=reason or CancelReason.REQUESTED)
+        by = ChangeContext.caller(caller, at=at, request_id=request_id, reason=reason or CancelReason.REQUESTED)
         asked = {
             "cancel_requested_at": row["cancel_requested_at"] or at,
             "cancel_reason": row["cancel_reason"] or reason or CancelReason.REQUESTED,
@@ -65,7 +65,7 @@ async def cancel_payment(
             asked["on_too_late"] = on_too_late
         act = _ACTS.get(row["status"])
         if act is None:
-            raise illegal(PAYMENT, row["status"], PaymentEvent.CANCEL)
+            raise invalid_transition(PAYMENT, row["status"], PaymentEvent.CANCEL)
         if row["status"] == PaymentStatus.PENDING and has_moved(row, at=at):
             row = await complete_reported(connection, payment_id, asked, by=by, aftermath=aftermath)
         else:
@@ -92,7 +92,7 @@ def _was_asked_before(row: Mapping[str, Any], on_too_late: str | None) -> bool:
 
 
 async def _cancel_at_once(
-    connection: AsyncConnection, row: dict[str, Any], asked: dict[str, Any], by: By
+    connection: AsyncConnection, row: dict[str, Any], asked: dict[str, Any], by: ChangeContext
 ) -> dict[str, Any]:
     claimed = {"processing_at": by.at, **asked}
     await apply(connection, PAYMENT, entity_id=row["id"], event=PaymentEvent.CLAIM, by=by, changes=claimed)
@@ -104,7 +104,7 @@ async def _cancel_at_once(
 
 
 async def _ask_for_it(
-    connection: AsyncConnection, row: dict[str, Any], asked: dict[str, Any], by: By
+    connection: AsyncConnection, row: dict[str, Any], asked: dict[str, Any], by: ChangeContext
 ) -> dict[str, Any]:
     # A worker that is calling right now keeps its lease and sees the request when it records; otherwise the payment is due
     # now. So is a payment that waits for a person: the cancel comes from one.

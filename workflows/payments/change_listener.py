@@ -24,7 +24,7 @@ KEEPALIVES: dict[str, Any] = {"keepalives_idle": 10, "keepalives_interval": 5, "
 """The one connection that only listens: a peer that is gone without a word is noticed within 25 s."""
 
 
-class Watch:
+class ChangeListener:
     """The one subscription of a process."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Watch:
                 await self._task
         self._wake_all()
 
-    def expect(self, payment_id: str) -> "asyncio.Future[None]":
+    def next_change(self, payment_id: str) -> "asyncio.Future[None]":
         """A future that is done once ``payment_id`` may have moved. Take it before reading the row, or a move is missed."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters[payment_id].add(future)

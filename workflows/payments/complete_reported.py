@@ -26,7 +26,7 @@ from workflows.processing.decide import Schedule, verdict
 from workflows.processing.executor import Aftermath, Answered
 from workflows.providers.base import Succeeded
 from workflows.providers.registry import settle
-from workflows.transitions import By, apply
+from workflows.transitions import ChangeContext, apply
 
 LEASE_SECONDS = 30.0
 """Any lease will do: it ends with this transaction."""
@@ -46,7 +46,7 @@ async def complete_reported(
     payment_id: str,
     asked: dict[str, Any],
     *,
-    by: By,
+    by: ChangeContext,
     aftermath: Sequence[Aftermath],
 ) -> dict[str, Any]:
     """Complete the pending payment, whose row (and bill) the transaction has locked. Return its row.

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.payments.change_listener import Watch
+from workflows.payments.change_listener import ChangeListener
 from workflows.payments.models import Payment, PaymentAttempt, PaymentHistory, PaymentMessage
 from workflows.payments.states import PaymentStatus
 from workflows.tenants.caller import Caller, caller_transaction
@@ -43,7 +43,7 @@ async def read_payment(payment_id: str, *, caller: Caller) -> dict[str, Any]:
 
 
 async def await_payment(
-    payment_id: str, *, caller: Caller, watch: Watch, wait_seconds: float, since_version: int | None
+    payment_id: str, *, caller: Caller, watch: ChangeListener, wait_seconds: float, since_version: int | None
 ) -> dict[str, Any]:
     """The payment's row, as soon as its version is above ``since_version``, after ``wait_seconds`` at the latest.
 
@@ -54,7 +54,7 @@ async def await_payment(
     give_up_at = loop.time() + wait_seconds
     known = since_version
     while True:
-        moved = watch.expect(payment_id)
+        moved = watch.next_change(payment_id)
         try:
             row = await read_payment(payment_id, caller=caller)
             if known is None:

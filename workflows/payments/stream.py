@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from workflows.payments.change_listener import Watch
+from workflows.payments.change_listener import ChangeListener
 from workflows.payments.queries import MOVING, await_payment
 from workflows.tenants.caller import Caller
 
@@ -17,7 +17,7 @@ BEAT_SECONDS = 15.0
 
 
 async def follow_payment(
-    payment_id: str, *, caller: Caller, watch: Watch, longest_seconds: float
+    payment_id: str, *, caller: Caller, watch: ChangeListener, longest_seconds: float
 ) -> AsyncIterator[dict[str, Any] | None]:
     """The payment's row now, and again after each move; ``None`` where nothing happened for ``BEAT_SECONDS``.
 

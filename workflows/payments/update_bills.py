@@ -21,7 +21,7 @@ from workflows.bills.lock import Share
 from workflows.bills.pay import pay
 from workflows.bills.release import release
 from workflows.payments.states import PaymentStatus
-from workflows.transitions import By
+from workflows.transitions import ChangeContext
 
 WITHOUT_MONEY = (PaymentStatus.FAILED, PaymentStatus.CANCELLED)
 
@@ -49,5 +49,5 @@ def is_given_back(row: RowMapping) -> bool:
 
 
 def _share(row: RowMapping, worker: str) -> Share:
-    by = By("worker", worker, row["recorded_at"], request_id=row["request_id"])
+    by = ChangeContext("worker", worker, row["recorded_at"], request_id=row["request_id"])
     return Share(row["bill_id"], row["id"], row["amount"], by)

@@ -19,7 +19,7 @@ from workflows.ledger.transfer import Transfer, post_transfer
 from workflows.settlements.cutoff_rules import load_rules
 from workflows.settlements.periods import first_period
 from workflows.settlements.sql import open_row, write_open
-from workflows.transitions import By
+from workflows.transitions import ChangeContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ async def _open_first(connection: AsyncConnection, adjustment: Adjustment) -> No
     if store is None or (await connection.execute(_HAS_CHAIN, chain)).scalar_one():
         return
     row = open_row(first_period(adjustment.occurred_at, store.rule), store, adjustment.currency)
-    await write_open(connection, [row], by=By("worker", "reconciliation", adjustment.occurred_at))
+    await write_open(connection, [row], by=ChangeContext("worker", "reconciliation", adjustment.occurred_at))
 
 
 async def write_adjustment(connection: AsyncConnection, adjustment: Adjustment) -> str:

@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementStatus
-from workflows.transitions import By, apply
+from workflows.transitions import ChangeContext, apply
 
 _STATE = text("""
     -- state: the settlement with its last run; there is none to finish before there was a run. One open break is enough to
@@ -24,7 +24,7 @@ _STATE = text("""
 """)
 
 
-async def finish_if_clean(connection: AsyncConnection, settlement_id: str, *, by: By) -> bool:
+async def finish_if_clean(connection: AsyncConnection, settlement_id: str, *, by: ChangeContext) -> bool:
     """Reconcile a settlement, whose row this transaction has locked, if it is clean; return whether it was.
 
     Clean: no open break, no statement that no run has compared, no line still expected on one or compared with none (unless

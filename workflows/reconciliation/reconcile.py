@@ -43,7 +43,7 @@ from workflows.settings import Settings
 from workflows.settlements.lock import lock_settlements, read_locked
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementRemark, SettlementStatus
 from workflows.tenants.actor import Hand
-from workflows.transitions import By, apply, illegal
+from workflows.transitions import ChangeContext, apply, invalid_transition
 
 RAN_OUT_OF_TIME = "57014"  # statement_timeout, see ``large``
 
@@ -102,7 +102,7 @@ async def reconcile_settlement(
         await lock_settlements(connection, [settlement_id])
         settlement = await read_locked(connection, settlement_id)
         if settlement["status"] != SettlementStatus.CLOSED:
-            raise illegal(SETTLEMENT, settlement["status"], SettlementEvent.RECONCILE)
+            raise invalid_transition(SETTLEMENT, settlement["status"], SettlementEvent.RECONCILE)
         comparison = await _comparison(connection, settlement, settings, acceptance)
         try:
             return await _compare(connection, comparison, hand=hand, silent=silent, acceptance=acceptance)
@@ -158,7 +158,7 @@ async def _keep(
     comparison: Comparison,
     summary: dict[str, Any],
     *,
-    by: By,
+    by: ChangeContext,
     silent: Collection[str],
 ) -> dict[str, Any]:
     settlement = comparison.settlement

@@ -21,7 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.providers.registry import PROVIDERS, reporting_names
-from workflows.transitions import By
+from workflows.transitions import ChangeContext
 
 _HAS_STATEMENT = """(provider = ANY(:stated) OR occurred_at + make_interval(secs => 3600 *
         coalesce(CAST(CAST(:sla_hours AS jsonb) ->> provider AS double precision), 0)) > now())"""
@@ -86,7 +86,7 @@ async def settle_uncompared(
     uncompared: dict[str, Any],
     *,
     acceptance: Acceptance | None,
-    by: By,
+    by: ChangeContext,
 ) -> dict[str, Any]:
     """Write ``uncompared`` to the settlement, with the person who accepted it: ``by`` now, or an earlier one."""
     before = settlement["uncompared"] or {}

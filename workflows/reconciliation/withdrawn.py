@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database.engines import Role, act_as
 from workflows.payments.states import PAYMENT, PaymentRemark
 from workflows.refunds.states import REFUND, RefundRemark
-from workflows.transitions import By, apply
+from workflows.transitions import ChangeContext, apply
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +60,13 @@ async def flag_withdrawn(connection: AsyncConnection, settlement_id: str, *, by:
     """Have a person look at each row whose evidence is gone, and end that where it is back. Needs a worker's rights."""
     for row in (await connection.execute(_CHANGED, {"id": settlement_id})).mappings().all():
         reason = f"{REASON if row['is_gone'] else BACK} ({row['statement_id']})"
-        who = By("worker", by, row["now"], reason=reason)
+        who = ChangeContext("worker", by, row["now"], reason=reason)
         await _remark(connection, row["entity_id"], who, is_gone=row["is_gone"])
         marked = {"entity_id": row["entity_id"], "number": row["number"], "at": row["now"] if row["is_gone"] else None}
         await connection.execute(_MARK, marked)
 
 
-async def end_review(connection: AsyncConnection, entity_id: str | None, *, by: By) -> None:
+async def end_review(connection: AsyncConnection, entity_id: str | None, *, by: ChangeContext) -> None:
     """End the review of a row whose evidence is gone: a person has resolved the break of its line."""
     if entity_id and (await connection.execute(_IN_REVIEW, {"id": entity_id})).scalar_one():
         await act_as(connection, Role.WORKER)
@@ -74,7 +74,7 @@ async def end_review(connection: AsyncConnection, entity_id: str | None, *, by: 
         await act_as(connection, Role.CALLER)
 
 
-async def _remark(connection: AsyncConnection, entity_id: str, by: By, *, is_gone: bool) -> None:
+async def _remark(connection: AsyncConnection, entity_id: str, by: ChangeContext, *, is_gone: bool) -> None:
     machine, request, reviewed = REMARKS[entity_id[:3]]
     event, changes = request if is_gone else reviewed, {"needs_review": is_gone}
     moved = await apply(connection, machine, entity_id=entity_id, event=event, by=by, changes=changes)

@@ -21,7 +21,7 @@ from workflows.bills.lock import Share
 from workflows.bills.pay import pay_after_all
 from workflows.payments.states import PAYMENT, PaymentRemark
 from workflows.refunds.states import RefundStatus
-from workflows.transitions import By, apply
+from workflows.transitions import ChangeContext, apply
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,9 @@ async def keep_after_all(connection: AsyncConnection, moved: Sequence[RowMapping
     if not kept:
         return
     at = (await connection.execute(_CLOCK)).scalar_one()
-    by = {payment_id: By("worker", worker, at, row["request_id"], REASON) for payment_id, row in kept.items()}
+    by = {
+        payment_id: ChangeContext("worker", worker, at, row["request_id"], REASON) for payment_id, row in kept.items()
+    }
     shares = [Share(row["bill_id"], one, row["payment_amount"], by[one]) for one, row in kept.items()]
     counted = await pay_after_all(connection, shares)
     await connection.execute(_ON_BILL, {"ids": list(counted)})
@@ -54,7 +56,7 @@ def _is_kept(row: RowMapping) -> bool:
     return bool(row["off_bill"]) and row["status"] == RefundStatus.FAILED and is_whole
 
 
-async def _ask_a_person(connection: AsyncConnection, payment_id: str, by: By) -> None:
+async def _ask_a_person(connection: AsyncConnection, payment_id: str, by: ChangeContext) -> None:
     changes = {"needs_review": True}
     remark = PaymentRemark.REQUEST_REVIEW
     row = await apply(connection, PAYMENT, entity_id=payment_id, event=remark, by=by, changes=changes)

@@ -28,7 +28,7 @@ from workflows.providers.base import GiveBack
 from workflows.refunds.kept_after_all import keep_after_all
 from workflows.refunds.states import RefundStatus
 from workflows.refunds.verdict import in_our_words
-from workflows.transitions import By
+from workflows.transitions import ChangeContext
 
 _LOCK = text("""
     -- lock: the payments of these refunds, in the order of their ids
@@ -183,7 +183,7 @@ async def _follow_bills(connection: AsyncConnection, moved: Sequence[RowMapping]
         earlier = before.setdefault(row["payment_id"], row["refunded_before"])
         before[row["payment_id"]] += row["amount"]
         amount = share_of_refund(amount=row["payment_amount"], refunded_before=earlier, refund=row["amount"])
-        by = By("worker", worker, row["completed_at"], request_id=row["request_id"])
+        by = ChangeContext("worker", worker, row["completed_at"], request_id=row["request_id"])
         shares.append(Share(row["bill_id"], row["id"], amount, by))
     await give_back(connection, shares)
 

@@ -16,7 +16,7 @@ from workflows.payments.update_bills import is_given_back
 from workflows.processing.executor import Aftermath
 from workflows.providers.registry import is_local
 from workflows.refunds.request import RefundRequest, write_refund
-from workflows.transitions import By
+from workflows.transitions import ChangeContext
 
 REASON = "cancel came too late"
 STAFF_CODE = "system"
@@ -33,7 +33,7 @@ async def refund_too_late(connection: AsyncConnection, moved: Sequence[RowMappin
         if is_given_back(row):
             asked_by = (await connection.execute(_BY_WHOM, {"id": row["id"]})).scalar()
             request = RefundRequest(amount=None, reason=REASON, staff_code=asked_by or STAFF_CODE)
-            by = By("worker", worker, row["completed_at"], request_id=row["request_id"], reason=REASON)
+            by = ChangeContext("worker", worker, row["completed_at"], request_id=row["request_id"], reason=REASON)
             await write_refund(
                 connection,
                 dict(row),

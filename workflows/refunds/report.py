@@ -22,7 +22,7 @@ from workflows.refunds.states import REFUND, RefundRemark
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import OWN, own
-from workflows.transitions import By, apply
+from workflows.transitions import ChangeContext, apply
 
 Report = dict[str, str]
 """What the terminal reports: ``result`` (approved or declined) and, where it has them, approval code, slip and ARN."""
@@ -53,10 +53,10 @@ async def report_refund(refund_id: str, report: Report, *, caller: Caller, reque
             return row
         if not row["needs_action"]:
             raise _refusal(row)
-        return await _keep(connection, row, report, By.caller(caller, at=at, request_id=request_id))
+        return await _keep(connection, row, report, ChangeContext.caller(caller, at=at, request_id=request_id))
 
 
-async def _keep(connection: AsyncConnection, row: dict[str, Any], report: Report, by: By) -> dict[str, Any]:
+async def _keep(connection: AsyncConnection, row: dict[str, Any], report: Report, by: ChangeContext) -> dict[str, Any]:
     kept = {"needs_action": False, "report": render(report).decode(), "reported_at": by.at, "due_at": by.at}
     row = await apply(connection, REFUND, entity_id=row["id"], event=RefundRemark.REPORT, by=by, changes=kept)
     await connection.execute(_FLAG, {"payment_id": row["payment_id"]})

@@ -38,7 +38,7 @@ from workflows.requests.idempotency import Key, Stored, keep_in, known_answer
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import OWN, own
-from workflows.transitions import By, append_history
+from workflows.transitions import ChangeContext, append_history
 
 REFUNDABLE = frozenset({PaymentStatus.COMPLETED, PaymentStatus.REFUNDED})
 
@@ -91,7 +91,7 @@ async def request_refund(
         if known:
             return known
         amount = _judge(payment, request)
-        by = By.caller(caller, at=payment["now"], request_id=request_id)
+        by = ChangeContext.caller(caller, at=payment["now"], request_id=request_id)
         needs_action = _is_left_to_a_person(payment, request)
         row = await write_refund(
             connection, payment, request, amount=amount, by=by, needs_action=needs_action, grace_seconds=grace_seconds
@@ -133,7 +133,7 @@ async def write_refund(
     request: RefundRequest,
     *,
     amount: int,
-    by: By,
+    by: ChangeContext,
     needs_action: bool,
     grace_seconds: float = 0,
 ) -> dict[str, Any]:
@@ -153,7 +153,7 @@ async def write_refund(
     return row
 
 
-def _new_refund(payment: dict[str, Any], request: RefundRequest, *, amount: int, by: By) -> dict[str, Any]:
+def _new_refund(payment: dict[str, Any], request: RefundRequest, *, amount: int, by: ChangeContext) -> dict[str, Any]:
     return {
         "id": new_id("refund"),
         "merchant_id": payment["merchant_id"],

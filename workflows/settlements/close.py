@@ -36,7 +36,7 @@ from workflows.settlements.states import SETTLEMENT, SettlementEvent, Settlement
 from workflows.settlements.totals import figures_of_lines
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.scope import OWN, own
-from workflows.transitions import By, illegal
+from workflows.transitions import ChangeContext, invalid_transition
 
 logger = logging.getLogger(__name__)
 
@@ -107,10 +107,10 @@ async def close_by_hand(settlement_id: str, *, caller: Caller, request_id: str) 
         if found is None:
             raise ResourceNotFound()
         if found["status"] != SettlementStatus.OPEN:
-            raise illegal(SETTLEMENT, found["status"], SettlementEvent.CLOSE)
+            raise invalid_transition(SETTLEMENT, found["status"], SettlementEvent.CLOSE)
         if found["at"] <= found["start_at"]:
             raise InvalidStatusTransition(Detail("start_at", "This period has not begun by the database's clock"))
-        by = By.caller(caller, at=found["at"], request_id=request_id, reason="closed by hand")
+        by = ChangeContext.caller(caller, at=found["at"], request_id=request_id, reason="closed by hand")
         ends = {}
         if found["end_at"] > found["at"]:
             await connection.execute(_END_NOW, {"id": settlement_id, "at": found["at"]})
@@ -154,7 +154,7 @@ async def _close_due(ids: list[str], *, worker: str) -> tuple[dict[str, int], li
         rules = await load_rules(connection, _stores(locked), since=min(row["start_at"] for row in locked))
         ends = await plan_again(connection, locked, rules)
         due = [row for row in locked if ends.get(row["id"], row["end_at"]) <= row["at"]]
-        by = By("worker", worker, locked[0]["at"])
+        by = ChangeContext("worker", worker, locked[0]["at"])
         return await _close(connection, due, rules, ends=ends, by=by) if due else ({}, [])
 
 
@@ -164,7 +164,7 @@ async def _close(
     rules: dict[str, StoreRule],
     *,
     ends: dict[str, datetime],
-    by: By,
+    by: ChangeContext,
 ) -> tuple[dict[str, int], list[str]]:
     """Close ``locked``, whose ends are their own or those in ``ends``, and open what follows.
 

@@ -19,7 +19,7 @@ from workflows.settlements.states import SETTLEMENT, SettlementRemark, Settlemen
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import OWN, own
-from workflows.transitions import By, apply, illegal
+from workflows.transitions import ChangeContext, apply, invalid_transition
 
 NOTHING_LESS = "Must be greater than or equal to 0, since what is expected is not below it"
 
@@ -40,7 +40,7 @@ async def count_cash(
     async with caller_transaction(caller) as connection:
         found = await one_row(connection, _LOCK, {"id": settlement_id, **own(caller)})
         if found["status"] != SettlementStatus.CLOSED:
-            raise illegal(SETTLEMENT, found["status"], SettlementRemark.COUNT_CASH)
+            raise invalid_transition(SETTLEMENT, found["status"], SettlementRemark.COUNT_CASH)
         if cash_actual < 0 <= found["cash_expected"]:
             raise InvalidRequest(Detail("cash_actual", NOTHING_LESS))
         difference = cash_actual - found["cash_expected"]
@@ -51,7 +51,7 @@ async def count_cash(
             SETTLEMENT,
             entity_id=settlement_id,
             event=SettlementRemark.COUNT_CASH,
-            by=By.caller(caller, at=found["at"], request_id=request_id, reason=note),
+            by=ChangeContext.caller(caller, at=found["at"], request_id=request_id, reason=note),
             changes={"cash_actual": cash_actual, "note": note},
         )
         posted = 0 if found["cash_actual"] is None else found["cash_actual"] - found["cash_expected"]

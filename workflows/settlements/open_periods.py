@@ -23,7 +23,7 @@ from workflows.settlements.cutoff_rules import load_rules
 from workflows.settlements.periods import first_period
 from workflows.settlements.reschedule import plan_again
 from workflows.settlements.sql import open_row, write_open
-from workflows.transitions import By
+from workflows.transitions import ChangeContext
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ async def _open(connection: AsyncConnection, wanting: Sequence[RowMapping], *, w
             logger.exception("no period for the store %s in %s", store.store_id, store.rule.time_zone)
             continue
         rows.append(open_row(period, store, row["currency"]))
-    return len(await write_open(connection, rows, by=By("worker", worker, wanting[0]["at"])))
+    return len(await write_open(connection, rows, by=ChangeContext("worker", worker, wanting[0]["at"])))
 
 
 async def _plan_page() -> int:

@@ -13,7 +13,7 @@ from workflows.settlements.cutoff_rules import StoreRule
 from workflows.settlements.periods import Period
 from workflows.settlements.states import SETTLEMENT
 from workflows.settlements.totals import Figures
-from workflows.transitions import By
+from workflows.transitions import ChangeContext
 
 _OPEN = text("""
     -- open: periods with their first history row; one that another beat has opened meanwhile is left alone
@@ -86,7 +86,7 @@ def open_row(period: Period, store: StoreRule, currency: str) -> dict[str, Any]:
 
 
 async def write_open(
-    connection: AsyncConnection, rows: Sequence[dict[str, Any]], *, by: By
+    connection: AsyncConnection, rows: Sequence[dict[str, Any]], *, by: ChangeContext
 ) -> list[tuple[str, datetime]]:
     """Write new settlements (``open_row``); returns id and end of those that were not there already."""
     who = {"caller_type": by.caller_type, "caller_id": by.caller_id, "request_id": by.request_id}
@@ -94,7 +94,7 @@ async def write_open(
     return [(row.id, row.end_at) for row in opened]
 
 
-async def write_closed(connection: AsyncConnection, figures: dict[str, Figures], *, by: By) -> None:
+async def write_closed(connection: AsyncConnection, figures: dict[str, Figures], *, by: ChangeContext) -> None:
     """Freeze ``figures`` (by the settlements' ids) and close."""
     rows = [{"id": settlement_id, **each} for settlement_id, each in sorted(figures.items())]
     who = {"caller_type": by.caller_type, "caller_id": by.caller_id, "reason": by.reason, "request_id": by.request_id}

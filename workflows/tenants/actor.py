@@ -12,7 +12,7 @@ from workflows.errors import ResourceNotFound
 from workflows.settlements.models import Settlement
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.scope import within
-from workflows.transitions import By
+from workflows.transitions import ChangeContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class Hand:
             return caller_transaction(self.caller, is_long=is_long)
         return transaction(Role.WORKER, is_long=is_long)
 
-    def by(self, at: datetime, *, reason: str | None = None) -> By:
+    def by(self, at: datetime, *, reason: str | None = None) -> ChangeContext:
         """The rest of a history row."""
         if self.caller:
-            return By.caller(self.caller, at=at, request_id=self.request_id, reason=reason)
-        return By("worker", self.worker, at, self.request_id, reason)
+            return ChangeContext.caller(self.caller, at=at, request_id=self.request_id, reason=reason)
+        return ChangeContext("worker", self.worker, at, self.request_id, reason)
 
     async def look_at(self, connection: AsyncConnection, settlement_id: str) -> None:
         """Raise ``ResourceNotFound`` where this hand may not see the settlement: the first wall."""

@@ -18,7 +18,7 @@ from workflows.clock import now
 from workflows.database.engines import Role, transaction
 from workflows.errors import DomainError
 from workflows.ids import new_id
-from workflows.transitions import By
+from workflows.transitions import ChangeContext
 
 AMOUNTS = ("subtotal", "tax_amount", "discount_amount", "total_amount")
 Admin = psycopg.AsyncConnection[DictRow]
@@ -55,7 +55,7 @@ async def read(api: Api, as_: Tenant | str, bill_id: str) -> dict[str, Any]:
 
 def share(bill_id: str, amount: int, *, cause_id: str | None = None) -> Share:
     """What a new payment has to do with this bill."""
-    return Share(bill_id, cause_id or new_id("payment"), amount, By("worker", "worker-of-the-test", now()))
+    return Share(bill_id, cause_id or new_id("payment"), amount, ChangeContext("worker", "worker-of-the-test", now()))
 
 
 async def reserve_shares(

@@ -17,7 +17,7 @@ from tests.polling import DEADLINE_SECONDS, eventually
 from workflows.clock import now
 from workflows.database.engines import Role, _engines
 from workflows.errors import ResourceNotFound
-from workflows.payments.change_listener import Watch
+from workflows.payments.change_listener import ChangeListener
 from workflows.payments.queries import PaymentFilter, await_payment, list_payments, read_payment, read_timeline
 
 LONG_SECONDS = 600
@@ -25,9 +25,9 @@ LONG_SECONDS = 600
 
 
 @pytest.fixture
-async def watch(engines: None) -> AsyncIterator[Watch]:
+async def watch(engines: None) -> AsyncIterator[ChangeListener]:
     """A subscription of this test's own."""
-    made = Watch()
+    made = ChangeListener()
     made.start()
     yield made
     await made.stop()
@@ -108,7 +108,7 @@ async def test_the_timeline_tells_transitions_attempts_and_messages_in_order(pay
     assert [entry["at"] for entry in told] == sorted(entry["at"] for entry in told)
 
 
-async def test_a_wait_is_woken_by_the_commit_and_not_by_polling(payments: PaymentMaker, watch: Watch) -> None:
+async def test_a_wait_is_woken_by_the_commit_and_not_by_polling(payments: PaymentMaker, watch: ChangeListener) -> None:
     await watch.listening.wait()
     payment_id = await payments.pending(CASH)
     with statements() as sent:
@@ -127,7 +127,7 @@ async def test_a_wait_is_woken_by_the_commit_and_not_by_polling(payments: Paymen
 
 
 async def test_a_wait_is_woken_by_the_answer_as_well_as_by_the_claim(
-    payments: PaymentMaker, provider: FakeProvider, watch: Watch, admin: Admin
+    payments: PaymentMaker, provider: FakeProvider, watch: ChangeListener, admin: Admin
 ) -> None:
     await watch.listening.wait()
     payment_id = await payments.pending()
@@ -146,7 +146,7 @@ async def test_a_wait_is_woken_by_the_answer_as_well_as_by_the_claim(
     await working
 
 
-async def test_a_wait_is_woken_by_a_cancel(payments: PaymentMaker, watch: Watch, admin: Admin) -> None:
+async def test_a_wait_is_woken_by_a_cancel(payments: PaymentMaker, watch: ChangeListener, admin: Admin) -> None:
     await watch.listening.wait()
     payment_id = await payments.pending()
     waiting = asyncio.ensure_future(
@@ -159,7 +159,9 @@ async def test_a_wait_is_woken_by_a_cancel(payments: PaymentMaker, watch: Watch,
     assert (await asyncio.wait_for(waiting, DEADLINE_SECONDS))["status"] == "cancelled"
 
 
-async def test_a_hundred_waits_share_one_connection(payments: PaymentMaker, watch: Watch, admin: Admin) -> None:
+async def test_a_hundred_waits_share_one_connection(
+    payments: PaymentMaker, watch: ChangeListener, admin: Admin
+) -> None:
     await watch.listening.wait()
     connections = len(await listening(admin))
     payment_id = await payments.pending(CASH)
@@ -178,11 +180,13 @@ async def test_a_hundred_waits_share_one_connection(payments: PaymentMaker, watc
     await eventually(lambda: _size(watch), until=lambda size: size == 0)
 
 
-async def _size(watch: Watch) -> int:
+async def _size(watch: ChangeListener) -> int:
     return sum(len(futures) for futures in watch._waiters.values())
 
 
-async def test_a_wait_ends_with_the_present_row_when_nothing_moves(payments: PaymentMaker, watch: Watch) -> None:
+async def test_a_wait_ends_with_the_present_row_when_nothing_moves(
+    payments: PaymentMaker, watch: ChangeListener
+) -> None:
     payment_id = await payments.pending()
     row = await await_payment(
         payment_id, caller=payments.tenant.device, watch=watch, wait_seconds=0.05, since_version=1
@@ -191,7 +195,9 @@ async def test_a_wait_ends_with_the_present_row_when_nothing_moves(payments: Pay
     await eventually(lambda: _size(watch), until=lambda size: size == 0)
 
 
-async def test_a_wait_answers_at_once_where_there_is_nothing_to_wait_for(payments: PaymentMaker, watch: Watch) -> None:
+async def test_a_wait_answers_at_once_where_there_is_nothing_to_wait_for(
+    payments: PaymentMaker, watch: ChangeListener
+) -> None:
     payment_id = await payments.pending(CASH)
     await payments.process(payment_id)
 
@@ -202,7 +208,9 @@ async def test_a_wait_answers_at_once_where_there_is_nothing_to_wait_for(payment
         assert (await asyncio.wait_for(asking, DEADLINE_SECONDS))["status"] == "completed"
 
 
-async def test_a_wait_survives_the_loss_of_the_subscription(payments: PaymentMaker, watch: Watch, admin: Admin) -> None:
+async def test_a_wait_survives_the_loss_of_the_subscription(
+    payments: PaymentMaker, watch: ChangeListener, admin: Admin
+) -> None:
     await watch.listening.wait()
     pids = await listening(admin)  # and the API's, if it runs: it loses its own as well
     payment_id = await payments.pending(CASH)
@@ -220,7 +228,7 @@ async def test_a_wait_survives_the_loss_of_the_subscription(payments: PaymentMak
 
 
 async def test_a_wait_for_another_tenants_payment_finds_nothing(
-    payments: PaymentMaker, make_tenant: MakeTenant, watch: Watch
+    payments: PaymentMaker, make_tenant: MakeTenant, watch: ChangeListener
 ) -> None:
     payment_id = await payments.pending()
     stranger = (await make_tenant()).device

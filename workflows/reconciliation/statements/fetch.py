@@ -36,7 +36,7 @@ from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.statements.receive import Incoming, receive_statement
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementStatus
 from workflows.tenants.actor import Hand
-from workflows.transitions import illegal
+from workflows.transitions import invalid_transition
 
 SLACK = timedelta(hours=1)
 """How much more than the period is asked for: clocks may differ, and an answer may have been long in coming."""
@@ -100,7 +100,7 @@ async def fetch_statements(settlement_id: str, *, hand: Hand, providers: Provide
         await use_bulk_settings(connection)
         wanted = dict((await connection.execute(_WANTED, {"id": settlement_id})).mappings().one())
     if wanted["status"] != SettlementStatus.CLOSED:
-        raise illegal(SETTLEMENT, wanted["status"], SettlementEvent.RECONCILE)
+        raise invalid_transition(SETTLEMENT, wanted["status"], SettlementEvent.RECONCILE)
     names = sorted(set(wanted["providers"]) & set(providers.remote) - set(wanted["uploaded"]))
     return [await _fetch(providers.remote[name], wanted, hand=hand) for name in names]
 

@@ -35,7 +35,7 @@ from workflows.requests.idempotency import Key, Stored, keep_in, known_answer
 from workflows.settlements.lock import lock_statements, read_locked
 from workflows.settlements.states import SETTLEMENT, SettlementStatus
 from workflows.tenants.actor import Hand
-from workflows.transitions import illegal
+from workflows.transitions import invalid_transition
 
 PIECE_BYTES = 1024 * 1024
 
@@ -135,7 +135,7 @@ async def _take_in(
     connection: AsyncConnection, incoming: Incoming, settlement: dict[str, Any], row: dict[str, Any]
 ) -> dict[str, Any]:
     if settlement["status"] == SettlementStatus.RECONCILED:
-        raise illegal(SETTLEMENT, settlement["status"], "take a statement")
+        raise invalid_transition(SETTLEMENT, settlement["status"], "take a statement")
     mapping = incoming.mapping or await _kept_mapping(connection, settlement["merchant_id"], incoming.provider)
     opened = open_statement(incoming.file, provider=incoming.provider, format_=incoming.format, mapping=mapping)
     with closing(opened):
