@@ -1,1 +1,1 @@
-"""When, and nothing but when: the timetable, and the sweeps that find what is due."""
+"""Scheduling only: the timetable, and the sweeps that find what is due."""

@@ -1,4 +1,4 @@
-"""The Celery application as beat runs it: the workers' own, with the timetable, which ``beat.scheduler`` sends."""
+"""The Celery application for beat: that of the workers, with the timetable that ``beat.scheduler`` sends."""
 
 from beat.schedule import timetable
 from workers.app import app, settings

@@ -1,8 +1,8 @@
-"""Beat's scheduler: send each entry of the timetable at its interval by the monotonic clock, and store nothing.
+"""Send each entry of the timetable at its interval, by the monotonic clock and without stored state.
 
-Whatever happens to the broker's keys, to a file or to the wall clock, the next tick comes. Several beats may run at once: each
-sends, and a sweep that runs twice only nudges twice. A message does not expire, because that is decided by comparing the wall
-clocks of two machines; instead nothing is sent to a queue in which many messages wait already.
+No lost key of the broker, no file and no change of the wall clock can stop the next tick. Several beats may run at once:
+each sends, and a sweep that runs twice only nudges twice. Messages do not expire, because expiry compares the wall clocks of
+two machines; instead, nothing is sent to a queue that holds many messages already.
 """
 
 import logging
@@ -48,16 +48,16 @@ class MonotonicScheduler(Scheduler):
         """Do nothing: there is nothing to store."""
 
     def _send(self, task: str) -> bool:
-        """Send one message, unless many wait in its queue; False if the broker did not take it."""
+        """Send one message, unless many wait in its queue. Return False if the broker did not take it."""
         try:
             if messages_waiting(task.partition(".")[0]) < MOST_WAITING:
                 self.app.send_task(task, retry=False, ignore_result=True)
-        except Exception as error:  # beat survives any error of the broker's client and tries again
+        except Exception as error:  # the broker's client raises many types; beat tries again
             if not self._is_failing:
-                logger.warning("the broker accepts no message from beat: %s", error)
+                logger.warning("the broker accepts no message from beat: %s", error, extra={"event": "beat.unsent"})
             self._is_failing = True
             return False
         if self._is_failing:
-            logger.info("beat sends what is due")
+            logger.info("beat sends what is due", extra={"event": "beat.sends"})
         self._is_failing = False
         return True

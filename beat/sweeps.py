@@ -1,7 +1,7 @@
-"""Sweeps: find what is due and nudge the task for it.
+"""Find rows that are due, and nudge the task for them.
 
-They run on the ``sweeps`` queue and change nothing themselves. What was nudged a moment ago is not nudged again at every
-tick: its message may simply be waiting behind others. Two sweeps at once only nudge twice, which is harmless.
+Sweeps run on the queue ``sweeps`` and change no row. A row that was nudged a moment ago is not nudged again at every tick,
+because its message may be waiting behind others. Two sweeps at once only nudge twice, which is harmless.
 """
 
 import logging
@@ -27,32 +27,37 @@ from workflows.settlements.due import find_due_settlements
 logger = logging.getLogger(__name__)
 
 PAGE = 5_000
-"""Rows one sweep looks at: at one sweep a second, more than a worker can do."""
+"""Rows per sweep. At one sweep a second this is more than a worker can process."""
 
 RECONCILIATIONS = 100
-"""Settlements that one sweep has reconciled, each by a task of its own: a large one takes a minute and more."""
+"""Settlements per sweep, each nudged with its own message: a large one takes more than a minute."""
 
 CLOSES_PER_PAGE, CLOSES_UNDER_WAY = 50, 100
-"""Ten thousand stores may end their day at the same minute. No more than two pages are nudged until some of them are
-closed, so that closing takes neither every thread of a worker nor both processors of the database from payments."""
+"""Settlements per message, and in progress at once.
+
+Ten thousand stores may end their day in the same minute. At most two pages are nudged until some of them are closed, so that
+closing leaves threads of the workers and CPUs of the database to payments.
+"""
 
 NUDGE_AGAIN_SECONDS = 3 * settings.nudge_grace_seconds
-"""After this, a row that is still due on the same occasion has probably lost its nudge, for instance with a worker that
-was killed. Longer than a new row's own grace: many rows are due at once when a worker comes back."""
+"""Seconds after which a row that is still due for the same reason is nudged again: its worker may have been killed.
+
+This is longer than the grace of a new row, because many rows are due at once when a worker comes back.
+"""
 
 POLL = "poll"
-"""A waiting code is looked at every few seconds: a sweep that found nothing else is not worth a row in Flower."""
+"""The reason to poll a waiting code, every few seconds. Flower shows no sweep that found nothing else."""
 
 _nudged: dict[DueRow, float] = {}
-"""Occasion (a row and when it became due) → until when its nudge is given time."""
+"""When each row that was nudged may be nudged again (monotonic seconds), by row and due time."""
 
 _nudging = threading.Lock()
-"""Several sweeps run at once, each in a thread: while one looks through what was nudged, no other may change it."""
+"""Guards ``_nudged``: sweeps run concurrently, each in a thread."""
 
 
 @app.task(name="sweeps.payments", **HOUSEKEEPING)
 def payments() -> Said | None:
-    """Nudge every payment that is due: lost nudges, run-out leases, retries, questions, polls, expiry."""
+    """Nudge every payment that is due: lost nudges, expired leases, retries, inquiries, polls, expiry."""
     watch.heard()
     return _nudge(PAYMENTS, run(find_due_payments(limit=PAGE)))
 
@@ -66,20 +71,20 @@ def refunds() -> Said | None:
 
 @app.task(name="sweeps.ahead", **HOUSEKEEPING)
 def ahead() -> Said | None:
-    """Nudge rows that are due later than any schedule sets them: the database's clock was set back."""
+    """Nudge rows that are due later than any schedule allows, because the database's clock was set back."""
     ours = _nudge(PAYMENTS, run(find_payments_ahead(limit=PAGE, settings=settings)))
     return _nudge(REFUNDS, run(find_refunds_ahead(limit=PAGE, settings=settings))) or ours
 
 
 @app.task(name="sweeps.settlements", **HOUSEKEEPING)
 def settlements() -> Said | None:
-    """Nudge the settlements whose period has ended, in pages, a few at a time."""
+    """Nudge the settlements whose period has ended, in pages."""
     watch.heard()
     return _nudge(SETTLEMENTS, run(find_due_settlements(limit=CLOSES_UNDER_WAY)), page_size=CLOSES_PER_PAGE)
 
 
 def _nudge(task: str, found: list[DueRow], *, page_size: int = MAX_IDS) -> Said | None:
-    """Publish nudges for what was found; return what in words, or ``None`` if all of it was nudged a moment ago."""
+    """Publish nudges for the rows found. Return a summary, or ``None`` if all were nudged a moment ago."""
     now = time.monotonic()
     due = _not_nudged_lately(found, now)
     for start in range(0, len(due), page_size):
@@ -106,25 +111,25 @@ def _not_nudged_lately(found: list[DueRow], now: float) -> list[DueRow]:
 
 @app.task(name="sweeps.reconciliations", **HOUSEKEEPING)
 def reconciliations() -> Said | None:
-    """Nudge every settlement whose statements are due, or which only waited for its cash."""
+    """Nudge every settlement whose statements are due, or whose cash has just been counted."""
     return _nudge(RECONCILE, run(find_due_reconciliations(limit=RECONCILIATIONS, settings=settings)), page_size=1)
 
 
 @app.task(name="sweeps.invariants", **HOUSEKEEPING)
 def invariants() -> Said | None:
-    """Check the invariants, unless that was done within the period: two beats, or one that has just started, send this too."""
-    period = INVARIANTS_SECONDS * settings.timetable_scale * 0.9  # clocks and queues are not exact
+    """Check the invariants, unless they were checked within the period, for instance for a second beat."""
+    period = INVARIANTS_SECONDS * settings.timetable_scale * 0.9  # a margin, because clocks and queues are not exact
     count = run(check_on_schedule(period_seconds=period, review_after_seconds=settings.review_after_seconds))
     return Said(f"tried {count} rules") if count else None
 
 
 @app.task(name="sweeps.canaries", **HOUSEKEEPING)
 def canaries() -> None:
-    """Do nothing: ``beat.watch`` sends the canaries. A beat of the previous release still sends this."""
+    """Do nothing. ``beat.watch`` sends the canaries, but a beat of the previous release still sends this task."""
 
 
 @app.task(name="sweeps.forget_expired", **HOUSEKEEPING)
 def purge_expired() -> Said | None:
-    """Throw away expired idempotency records and assertions."""
+    """Delete expired idempotency records and client assertions."""
     count = run(forget_expired())
     return Said(f"deleted {count} expired") if count else None

@@ -1,9 +1,10 @@
-"""Watch: a thread of each worker for sweeps that sends canaries through the queues and reports when beat is not heard.
+"""Send canaries from each worker for sweeps, and report when no message of beat arrives.
 
-Beat does not start it, because beat's absence has to be reported. Its pauses follow the monotonic clock of the process. The
-API's `mpac_beat_silent_seconds` and `/health/ready` read the row that it writes to the database.
+Beat does not start this thread, because beat's absence has to be reported. The thread follows the monotonic clock. It writes
+a row to the database, from which the API answers `mpac_beat_silent_seconds` and `/health/ready`.
 
-Nobody is blamed for what this process could not hear: while the broker takes nothing from it, and after it was frozen itself.
+Nothing is reported as silent while this process could not have heard it: while the broker takes nothing from this process,
+and after this process itself was frozen.
 """
 
 import logging
@@ -25,11 +26,13 @@ from workflows.ops.silence import AGAIN_SECONDS
 logger = logging.getLogger(__name__)
 
 SILENCE_SECONDS = settings.silence_seconds
-CANARY_SECONDS = SILENCE_SECONDS / 4  # a deaf worker is noticed within a minute
-SHORTEST_SECONDS = 1.0  # however much tests and demos shorten the timetable
+CANARY_SECONDS = SILENCE_SECONDS / 4  # a worker that does not consume is noticed within a minute
+SHORTEST_SECONDS = 1.0  # the lower limit when tests and demos shorten the timetable
 BLIND_SECONDS = SILENCE_SECONDS / 3 + 2 * SHORTEST_SECONDS
-"""More than a pause between two looks: a longer gap means that this process was frozen, or that the broker is away. For the
-same time afterwards nobody is blamed, so that what has waited can arrive."""
+"""A gap between two checks that means that this process was frozen or the broker was away.
+
+For the same time afterwards nothing is reported as silent, so that waiting messages can arrive.
+"""
 
 MOST_WAITING = 200
 """A queue in which this many messages wait gets no more canaries: it is not consumed, and the broker's memory is finite."""
@@ -41,7 +44,7 @@ ADVICE = {
 
 
 class BeatWatch:
-    """Note when this process last heard of beat, and report its silence."""
+    """When this process last received a message of beat, and what it has reported as silent."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -53,33 +56,33 @@ class BeatWatch:
         self.wake = threading.Event()
 
     def begin(self) -> None:
-        """Expect beat to be heard from now on."""
+        """Start to measure beat's silence now."""
         self._since = self._clock()
 
     def heard(self) -> None:
-        """Note that a message which only beat sends has arrived."""
+        """Record that a message has arrived which only beat sends."""
         is_news = self._heard is None or self._clock() - self._heard >= SILENCE_SECONDS
         self._heard = self._clock()
         if is_news:
-            self.wake.set()  # so that the database has it at once
+            self.wake.set()  # so that it is written to the database at once
 
     @property
     def silent_seconds(self) -> float:
-        """The seconds since beat was last heard here, or could have been."""
+        """The seconds since a message of beat last arrived, or could have arrived."""
         return self._clock() - (self._since if self._heard is None else max(self._heard, self._since))
 
     def look(self) -> None:
-        """Report silences, note in the database that beat was heard, and send canaries."""
+        """Report silences, write to the database when beat was last heard, and send canaries."""
         now = self._clock()
         if max(now - self._looked, now - self._broker_took) > BLIND_SECONDS:
-            self._blind = self._since = now  # nothing could arrive meanwhile
+            self._blind = self._since = now  # nothing could arrive in the meantime
         if self._blind is None or now - self._blind >= BLIND_SECONDS:
             self._report_beat()
             _try(self._report_silent_queues)
         ago = math.inf if self._heard is None else now - self._heard
         if (
             self._heard != self._noted and ago < SILENCE_SECONDS
-        ):  # a note without news would look like a beat that lives
+        ):  # writing without a new message would make a dead beat look alive
             self._noted = self._heard
             _try(lambda: run(note_beat(seconds_ago=ago, worker=runtime().worker)))
         _try(lambda: run(note_sent(list(QUEUES))))
@@ -97,7 +100,7 @@ class BeatWatch:
         self._report("queue", {found.queue: found.seconds for found in silent})
 
     def _report(self, kind: str, silent: Mapping[str, float]) -> None:
-        """Log what has begun to be silent, what still is after ``AGAIN_SECONDS``, and what is heard again."""
+        """Log each new silence, each that persists every ``AGAIN_SECONDS``, and each that has ended."""
         now = self._clock()
         for name, seconds in silent.items():
             if now - self._told.get((kind, name), -AGAIN_SECONDS) >= AGAIN_SECONDS:
@@ -122,7 +125,7 @@ _stopping = threading.Event()
 def _try(step: Callable[[], None]) -> None:
     try:
         step()
-    except Exception as error:  # the database or the broker is away; the watch goes on
+    except Exception as error:  # the database or the broker is away; the next check follows
         logger.warning("a check of beat and the queues failed: %s", error, extra={"event": "watch.failed"})
 
 

@@ -1,1 +1,1 @@
-"""Celery, and nothing but Celery: thin tasks that each make one call into ``workflows``."""
+"""Celery only: thin tasks that each make one call into ``workflows``."""

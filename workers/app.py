@@ -1,7 +1,7 @@
-"""The Celery application: the broker, the queues, what is guaranteed about delivery.
+"""Configure Celery: the broker, the queues and how messages are delivered.
 
-A message is only a nudge: rows are the truth, so a message may be lost, late or doubled. Delivery is therefore tuned for
-speed and simplicity (late acknowledgement, one message in hand per thread, no results), and nothing here is relied upon.
+A message is only a nudge. The rows hold the truth, so a message may be lost, delayed or delivered twice. Delivery is tuned
+for speed and simplicity: late acknowledgement, one prefetched message per thread, no results.
 """
 
 from collections.abc import Mapping
@@ -19,25 +19,29 @@ from workflows.payments.process import longest_step
 from workflows.settings import Settings, settings_or_exit
 
 QUEUES = ("payments", "refunds", "settlements", "webhooks", "sweeps")
-"""One per kind of work, so that each can have workers of its own and a slow one starves no other."""
+"""One queue per kind of work, so that each can have its own workers and slow work does not block the rest.
+
+``webhooks`` has no task yet: it stays empty until outgoing webhooks are built. It is declared so that workers and Flower need
+no change then.
+"""
 
 ROUTES = {f"{queue}.*": {"queue": queue} for queue in QUEUES}
-"""A task's name says its queue: ``payments.process`` goes to ``payments``."""
+"""The first part of a task's name is its queue: ``payments.process`` goes to ``payments``."""
 
 HOUSEKEEPING: Mapping[str, Any] = {"Request": "workers.reporting:QuietRequest", "send_events": False}
-"""Of a task of housekeeping: Flower shows it only if it found something or failed."""
+"""Options of a housekeeping task. Flower shows it only if it found something or failed."""
 
 settings: Settings = settings_or_exit()
 
 
 class DeadLetterTask(Task):
-    """A task whose failures are kept: a poison message ends in the dead-letter table with its traceback."""
+    """A task that stores a dead letter, with the traceback, when it fails."""
 
     Request = "workers.reporting:ReportingRequest"
     throws = dead_letters.PASSING
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run, unless this message was delivered too often already."""
+        """Run the task, unless its message has been delivered too often."""
         if dead_letters.is_worn_out(self):
             return None
         return reporting.note(super().__call__(*args, **kwargs))
@@ -45,7 +49,7 @@ class DeadLetterTask(Task):
     def on_failure(  # noqa: PLR0917 - the signature is Celery's
         self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any
     ) -> None:
-        """Called by Celery when the task raised."""
+        """Store a dead letter. Celery calls this when the task has raised."""
         dead_letters.keep(self.name, task_id, arguments=[args, kwargs], error=exc, trace=str(einfo))
 
 
@@ -54,7 +58,7 @@ app.conf.update(
     include=["workers.payments", "workers.refunds", "workers.settlements", "workers.canaries"],
     # Without an exchange and a key of its own, each queue would be bound to the default one's and get its messages too.
     task_queues=[Queue(name, Exchange(name, type="direct"), routing_key=name) for name in QUEUES],
-    worker_direct=True,  # a queue for each worker alone, by which it hears whether it consumes (``workers.consumption_check``)
+    worker_direct=True,  # each worker checks through a queue of its own whether it consumes (``workers.consumption_check``)
     task_default_queue="sweeps",
     task_routes=ROUTES,
     task_acks_late=True,
@@ -72,18 +76,18 @@ app.conf.update(
     event_queue_expires=60,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    # Made when needed. Flower asks four questions at once, over two connections each: with 4 it waits for itself for ever.
+    # Opened on demand. Flower sends four commands at once, over two connections each, and deadlocks with a limit of 4.
     broker_pool_limit=16,
     broker_transport_options={
-        # The shortest of all applications on a broker wins, so every process takes it from here.
+        # kombu uses the shortest timeout of all applications on a broker, so every process takes it from here.
         "visibility_timeout": settings.visibility_timeout_seconds,
         "socket_connect_timeout": 3,
-        "socket_timeout": 10,  # above the one second that a consumer's own BRPOP may take; a paused broker is then noticed
+        "socket_timeout": 10,  # longer than the one second that a consumer's BRPOP waits, so only a paused broker exceeds it
         "socket_keepalive": True,
         "health_check_interval": 20,
         "retry_on_timeout": False,
     },
-    beat_max_loop_interval=1,  # the sweeps' own tick
+    beat_max_loop_interval=1,  # the interval of the sweeps
     timezone="UTC",
 )
 

@@ -1,4 +1,4 @@
-"""Canaries: a message through each queue, and to each worker, now and then, to see whether it is consumed."""
+"""Celery tasks for canaries: messages that show whether a queue, or a worker, is consumed."""
 
 from workers.app import HOUSEKEEPING, app
 from workers.consumption_check import note_heard
@@ -8,11 +8,11 @@ from workflows.ops.canaries import note_consumed
 
 @app.task(name="canaries.sing", **HOUSEKEEPING)
 def acknowledge(queue: str) -> None:
-    """Note that ``queue`` is consumed, and by whom."""
+    """Record that this worker consumes ``queue``."""
     run(note_consumed(queue, worker=runtime().worker))
 
 
 @app.task(name="canaries.hear", **HOUSEKEEPING)
 def acknowledge_own() -> None:
-    """Note that this worker consumes messages."""
+    """Record that this worker consumes messages."""
     run(note_heard())

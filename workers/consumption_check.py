@@ -1,8 +1,8 @@
-"""Hearing: a thread of each worker that sends this worker a message and notes whether it arrives.
+"""Check from within each worker whether it consumes messages, by sending it one over a queue of its own.
 
-A worker may run without consuming: its connection to the broker was lost unnoticed, its consumers were cancelled, or all its
-threads hang. Only a message that arrives proves the opposite, so each worker has a queue of its own beside those that it
-serves. What it finds it writes to the table ``workers``, and it logs its own deafness: it may be the only one that can.
+A worker may run without consuming: it did not notice that its connection to the broker was lost, its consumers were
+cancelled, or all its threads hang. Only a message that arrives proves that it consumes. A thread of the worker writes the
+result to the table ``workers`` and logs an error when nothing arrives: there may be no other process that can.
 """
 
 import logging
@@ -21,17 +21,20 @@ from workflows.ops.heartbeats import note_worker
 
 logger = logging.getLogger(__name__)
 
-NOTES_PER_LIMIT, CANARIES_PER_LIMIT = 12, 4  # of ``silence_seconds``: every 5 s and every 15 s
-FIRST_SECONDS = 0.5  # until the first message arrives, a lost one is sent again this soon
+NOTES_PER_LIMIT, CANARIES_PER_LIMIT = 12, 4  # per ``silence_seconds``: by default every 5 s and every 15 s
+FIRST_SECONDS = 0.5  # interval between messages until the first one arrives
 MOST_WAITING = 3
-"""A worker that consumes nothing sends itself no more messages than this."""
+"""Messages in the worker's own queue above which it sends no more, because it does not consume them."""
 
 when_heard: list[Callable[[], None]] = []
-"""Called once, when the first message has arrived: the worker is ready."""
+"""Callbacks for the first message that arrives. The worker is ready then."""
 
 
 class ConsumptionCheck:
-    """Whether this worker consumes. ``consumes``: whether it has a consumer for each queue that it was started for."""
+    """The state of this worker: whether it consumes, and since when it has not.
+
+    ``consumes`` returns whether the worker has a consumer for each queue that it was started for.
+    """
 
     def __init__(
         self, queues: list[str], *, consumes: Callable[[], bool], clock: Callable[[], float] = time.monotonic
@@ -47,7 +50,7 @@ class ConsumptionCheck:
         self._is_new = self._is_well = True
 
     def heard(self) -> None:
-        """Note that a message has arrived here. It counts only if all queues of this worker are consumed."""
+        """Record that a message has arrived. It counts only if this worker consumes all its queues."""
         if not self._consumes():
             return
         is_first, self._heard = self._heard is None, self._clock()
@@ -56,11 +59,11 @@ class ConsumptionCheck:
                 tell()
 
     def look(self) -> float:
-        """Report what has changed, write it down and send the next message. Return the seconds until the next look."""
+        """Log a change, write the state to the database and send the next message. Return the seconds until the next call."""
         self._report()
         try:
             self._send()
-        except Exception as error:  # the broker is away; that nothing arrives then is what is measured
+        except Exception as error:  # the broker is away: the check then finds that nothing arrives
             logger.debug("no message could be sent to this worker itself: %s", error)
         try:
             self._note()
@@ -71,7 +74,7 @@ class ConsumptionCheck:
     def _report(self) -> None:
         now = self._clock()
         if now - self._looked > self._limit / 3:
-            self._since = now  # this process was frozen: nothing could arrive meanwhile
+            self._since = now  # this process was frozen, so nothing could arrive
         self._looked = now
         silent = now - max(self._since, self._heard or self._since)
         is_well = silent < self._limit
@@ -101,7 +104,7 @@ class ConsumptionCheck:
 
 
 def own_queue() -> Any:
-    """Return the queue of this worker alone."""
+    """Return the queue that only this worker consumes."""
     return worker_direct(runtime().worker)
 
 
@@ -110,7 +113,7 @@ _stopping = threading.Event()
 
 
 async def note_heard() -> None:
-    """Note that a message has arrived: over a thread of the pool and the event loop, as every task."""
+    """Record that a message has arrived. It takes the way of every task: a thread of the pool, then the event loop."""
     if _made:
         _made[0].heard()
 

@@ -1,7 +1,7 @@
-"""Give a message of any bytes a form that kombu can take, so that it is stored as a dead letter.
+"""Wrap a message that kombu cannot read, so that it can be stored as a dead letter.
 
-kombu reads what lies in a queue as JSON with certain parts. Anything else raised in the worker's main loop: the process ended,
-and the message was lost.
+kombu expects JSON with certain keys. Anything else raises in the worker's main loop: the process ends, and the message is
+lost.
 """
 
 import base64
@@ -12,18 +12,18 @@ from uuid_utils import uuid7
 
 BYTES = "application/octet-stream"
 
-redis: Any = kombu_redis  # it publishes no types
+redis: Any = kombu_redis  # kombu has no type information
 _loads, _deliver = redis.loads, redis.Transport._deliver
 
 
 def tolerate_any_bytes() -> None:
-    """Make kombu hand over a message that it cannot read, with its bytes as the body and without headers."""
+    """Make kombu deliver a message that it cannot read, with its bytes as the body and without headers."""
     redis.loads = _read
     redis.Transport._deliver = _deliver_whole
 
 
 def whole(message: Any, queue: str) -> Any:
-    """Return the message itself if it has the parts that kombu needs, else one with its text as the body."""
+    """Return the message if it has the keys that kombu needs, else a new message with its text as the body."""
     match message:
         case {
             "headers": dict() | None,
@@ -46,7 +46,7 @@ def whole(message: Any, queue: str) -> Any:
 
 
 def _decoded(message: Any) -> Any:
-    """Return the message with its body as text: card data would not be found in base64."""
+    """Return the message with its body as text, because a search for card data finds nothing in base64."""
     try:
         body = base64.b64decode(message["body"], validate=True).decode(errors="replace")
     except (KeyError, TypeError, ValueError):

@@ -1,7 +1,7 @@
-"""The bridge from Celery's threads to the one event loop of a worker process.
+"""Run coroutines of the domain from Celery's threads, on one event loop per worker process.
 
-The domain is async throughout; Celery is not. A task's thread submits one coroutine and waits for it, so sixteen threads
-are enough to keep thousands of provider calls in flight on one loop.
+The domain is async and Celery is not. A task's thread submits one coroutine and waits for it, so sixteen threads are enough
+to keep thousands of provider calls in flight.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import uvloop
 Result = TypeVar("Result")
 
 TASK_TIMEOUT_SECONDS = 110
-"""No task waits longer than this: below the broker's visibility time-out, so no message is handed out twice for patience."""
+"""The longest wait of a task. It is below the broker's visibility timeout, so no running task is delivered again."""
 
 
 class EventLoopThread:
@@ -31,13 +31,13 @@ class EventLoopThread:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Run ``work`` on the loop and wait for it. Raises what it raises, or ``TimeoutError``."""
+        """Run ``work`` on the loop and wait for its result. Raises what ``work`` raises, or ``TimeoutError``."""
         if self._loop is None:
             raise RuntimeError("the event loop of this worker has not been started")
         return asyncio.run_coroutine_threadsafe(_bounded(work), self._loop).result()
 
     def stop(self) -> None:
-        """Stop the loop."""
+        """Stop the loop and its thread."""
         if self._loop and self._thread:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(timeout=5)

@@ -1,4 +1,4 @@
-"""Celery tasks for payments. Each is one call into ``workflows``; no rules live here."""
+"""Celery tasks for payments. Each makes one call into ``workflows`` and holds no rules."""
 
 from workers.app import app
 from workers.runtime import run, runtime
@@ -7,9 +7,9 @@ from workflows.processing.outcome import Outcome
 
 @app.task(name="payments.process")
 def process(payment_ids: list[str]) -> Outcome:
-    """Advance these payments. Safe to deliver twice, late, or never.
+    """Advance these payments. The message may be delivered twice, late or not at all.
 
-    The rows are the truth and this message only a nudge: ``beat.sweeps`` finds any payment whose nudge was lost.
+    The rows hold the truth and the message is only a nudge: ``beat.sweeps`` finds any payment whose nudge was lost.
     """
     outcome: Outcome = run(runtime().payments.process(payment_ids))
     return outcome

@@ -1,9 +1,9 @@
-"""Return how many messages wait in a queue."""
+"""Count the messages in a queue of the broker."""
 
 from workers.app import app
 
 
 def messages_waiting(queue: str) -> int:
-    """Return the number, as the broker says. Raises its client's errors, within the application's transport time-outs."""
+    """Return how many messages wait in a queue. Raises the errors of the broker's client, within its timeouts."""
     with app.pool.acquire(block=True) as connection:
         return int(connection.default_channel.client.llen(queue))

@@ -1,4 +1,4 @@
-"""Celery tasks for refunds. Each is one call into ``workflows``; no rules live here."""
+"""Celery tasks for refunds. Each makes one call into ``workflows`` and holds no rules."""
 
 from workers.app import app
 from workers.runtime import run, runtime
@@ -7,6 +7,6 @@ from workflows.processing.outcome import Outcome
 
 @app.task(name="refunds.process")
 def process(refund_ids: list[str]) -> Outcome:
-    """Advance these refunds. Safe to deliver twice, late, or never: see ``workers.payments``."""
+    """Advance these refunds. The message may be delivered twice, late or not at all: see ``workers.payments``."""
     outcome: Outcome = run(runtime().refunds.process(refund_ids))
     return outcome

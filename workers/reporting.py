@@ -1,14 +1,14 @@
-"""What workers report to Flower of a task: its ids, and how its rows ended.
+"""Report tasks to Flower: the ids of their rows, and how the rows ended.
 
-| a task | is shown as |
+| task | shown as |
 |---|---|
-| whose rows have ended | SUCCESS, with a result such as ``3 completed, 1 failed: insufficient_funds`` |
-| one of whose rows is in doubt, in review or was not recorded | RETRY: it is looked at again, and nothing is decided |
-| whose calls to a provider are still under way when it gives back its thread | STARTED until they have ended |
-| that raised | FAILURE, with the name of the error; the message and the traceback are in its dead letter and in the log |
-| of housekeeping (``QuietRequest``) that found nothing | not at all |
+| all its rows have ended | SUCCESS, with a result such as ``3 completed, 1 failed: insufficient_funds`` |
+| a row is in doubt, in review or was not recorded | RETRY: it is processed again, and nothing is decided |
+| provider calls are still in flight when its thread returns | STARTED until they have ended |
+| it raised | FAILURE, with the name of the error; its dead letter and the log have the message and the traceback |
+| housekeeping (``QuietRequest``) that found nothing | not shown |
 
-Celery calls these requests in the thread that ran the task. Events carry nothing but ids and words of our own (I13).
+Celery calls these requests in the thread that ran the task. Events carry only ids and values of our own tables (I13).
 """
 
 import logging
@@ -29,11 +29,11 @@ ERROR = re.compile(r"[A-Za-z_][\w.]*")
 
 _here = threading.local()
 _later = ThreadPoolExecutor(max_workers=1, thread_name_prefix="report")
-"""Sends what is known only later: an event may have to wait for the broker, and the event loop must not."""
+"""Sends events of calls that end later. Sending may wait for the broker, and the event loop must not."""
 
 
 def note(result: Any) -> Any:
-    """Remember what the task of this thread returned, for its request."""
+    """Remember the result of this thread's task for its request, and return it."""
     _here.outcome = result if isinstance(result, Outcome | Said) else None
     return result
 
@@ -49,16 +49,16 @@ class ReportingRequest(Request):
 
     @property
     def argsrepr(self) -> str:
-        """The ids in the arguments, all of them, and nothing else."""
-        return ", ".join(IDS.findall(str(self._argsrepr)))  # a header may be anything
+        """All ids in the arguments, and nothing else."""
+        return ", ".join(IDS.findall(str(self._argsrepr)))  # a header may hold anything
 
     @property
     def kwargsrepr(self) -> str:
-        """Nothing: no task of ours has keyword arguments."""
+        """An empty text: no task of ours takes keyword arguments."""
         return ""
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - the name is Celery's
-        """Send an event, of a success what came of it: now, or when the last call has ended."""
+        """Send an event. A success is sent with its outcome, once the last provider call has ended."""
         if type != "task-succeeded":
             self._send(type, **_discreet(fields))
             return
@@ -72,8 +72,10 @@ class ReportingRequest(Request):
     def _tell_later(self, later: "Future[Outcome]", began: float) -> None:
         try:
             self._tell(later.result(), runtime=monotonic() - began)
-        except Exception as error:  # the broker is away: Flower misses an event, and nothing else
-            logger.warning("an event for Flower was lost: %s", type(error).__name__)
+        except Exception as error:  # the broker is away, and only Flower misses an event
+            logger.warning(
+                "an event for Flower was lost: %s", type(error).__name__, extra={"event": "flower.event_lost"}
+            )
 
     def _tell(self, outcome: Outcome | Said | None, **fields: Any) -> None:
         words = "" if outcome is None else repr(outcome)
@@ -88,10 +90,13 @@ class ReportingRequest(Request):
 
 
 class QuietRequest(ReportingRequest):
-    """A message of housekeeping: nothing is sent unless it found something or failed. Its task has ``send_events`` off."""
+    """A housekeeping message, whose events are sent only if it found something or failed.
+
+    Its task has ``send_events`` off, so Celery itself sends none.
+    """
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - as above
-        """Send what is worth a row, after what Flower has to know of it."""
+        """Send the events of a task that found something or failed, preceded by ``task-received``, which Flower needs."""
         if type == "task-started":
             return
         outcome = _take()
@@ -105,7 +110,7 @@ class QuietRequest(ReportingRequest):
 
 
 def _discreet(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return an event's fields without what an error says: its message may quote a value."""
+    """Return the fields of an event without the text of an error, which may quote a value."""
     if "exception" not in fields:
         return fields
     error = ERROR.match(str(fields["exception"]))

@@ -1,7 +1,7 @@
-"""Listening: a thread of each API process that sends canaries and reports which queues, workers and beat are silent.
+"""Send canaries from each API process, and report silent queues, workers and beat.
 
-The workers for sweeps do the same (``beat.watch``), but one of them may be what is silent. The thread needs no request: it
-looks at two small tables every few seconds, and nothing waits for it. A broker that hangs delays it by its time-outs.
+The workers for sweeps do the same (``beat.watch``), but they may be the silent ones. A thread reads two small tables every
+few seconds. No request waits for it, and a broker that hangs delays it only by its timeouts.
 """
 
 import asyncio
@@ -21,24 +21,24 @@ from workflows.ops.silence import Part, Seen, Silences
 logger = logging.getLogger(__name__)
 
 QUEUES = ("payments", "refunds", "settlements", "webhooks", "sweeps")
-"""Those of ``workers.app``, which is imported by the thread: it needs a broker's address and a third of a second."""
+"""The queues of ``workers.app``. Only the thread imports that module: it needs a broker's address and a third of a second."""
 
-LOOKS_PER_LIMIT, CANARIES_PER_LIMIT = 12, 4  # of ``silence_seconds``: every 5 s and every 15 s
+LOOKS_PER_LIMIT, CANARIES_PER_LIMIT = 12, 4  # per ``silence_seconds``: by default every 5 s and every 15 s
 DATABASE_WITHIN_SECONDS = 5.0
 MOST_WAITING = 200
-"""A queue in which this many messages wait gets no more canaries: it is not consumed, and the broker's memory is finite."""
+"""Messages in a queue above which it gets no more canaries: it is not consumed, and the broker's memory is finite."""
 
 
 @dataclass
 class Broker:
-    """What the broker last said to this process."""
+    """When the broker last answered this process (monotonic seconds), and how many messages waited per queue."""
 
     answered: float
     waiting: dict[str, int] = field(default_factory=dict)
 
 
 class SilenceWatch:
-    """The silence of others, as one API process knows it."""
+    """The state of queues, workers, beat, broker and database, as one API process sees it."""
 
     def __init__(self, *, silence_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = silence_seconds
@@ -52,12 +52,12 @@ class SilenceWatch:
         self._thread = threading.Thread(target=self._look_again_and_again, name="listening", daemon=True)
 
     def start(self) -> None:
-        """Begin to look, and ask the database on this event loop."""
+        """Start the thread. It queries the database on the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more. A look that waits for the broker is not waited for."""
+        """Tell the thread to stop, without waiting for it: it may be waiting for the broker."""
         self._stopping.set()
 
     @property
@@ -71,11 +71,11 @@ class SilenceWatch:
         return self._clock() - self._broker.answered
 
     def messages_waiting(self, queue: str) -> int | None:
-        """Return the messages in the queue when canaries were last sent, ``None`` if the broker does not answer."""
+        """Return how many messages waited when canaries were last sent; ``None`` if the broker does not answer."""
         return None if self.broker_silent_seconds >= self._limit / 3 else self._broker.waiting.get(queue)
 
     def look(self) -> None:
-        """Look once: send canaries if it is time, then read and judge what is known of the others."""
+        """Send canaries if they are due, then read the state of all parts and report changes."""
         is_due = self._sent is None or self._clock() - self._sent >= self._limit / CANARIES_PER_LIMIT
         try:
             if is_due:
@@ -106,7 +106,7 @@ class SilenceWatch:
             self._broker = Broker(self._clock(), waiting)
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Wait for ``work`` on the event loop, and never start another one beside one that hangs."""
+        """Run ``work`` on the event loop and wait for it. Raises ``TimeoutError`` while an earlier one still hangs."""
         if self._loop is None or (self._asking is not None and not self._asking.done()):
             work.close()
             raise TimeoutError
@@ -117,5 +117,7 @@ class SilenceWatch:
         while not self._stopping.wait(self._limit / LOOKS_PER_LIMIT):
             try:
                 self.look()
-            except Exception:  # it must not end: nothing else may be alive to report a silence
-                logger.exception("looking for silent queues and workers failed")
+            except Exception:  # the thread has to go on: there may be no other process to report a silence
+                logger.exception(
+                    "the check for silent queues and workers failed", extra={"event": "silence_watch.failed"}
+                )

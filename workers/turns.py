@@ -1,7 +1,7 @@
-"""Line: run a few at once; the others wait without a thread.
+"""Limit how many ids of a task run at once. The others wait without occupying a thread.
 
-A provider may hang for as long as a call may take. If every thread of a process could wait for it, payments, refunds and
-sweeps would have none.
+A provider may hang for as long as a call may take. If every thread of a process could wait for it, none would be left for
+payments, refunds and sweeps.
 """
 
 import functools
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class TurnQueue:
-    """Ids that take turns at a few places. Safe to use from any thread."""
+    """Ids that take turns in a limited number of places. Safe to use from any thread."""
 
     def __init__(self, *, places: int, most_waiting: int) -> None:
         self._free = places
@@ -25,7 +25,10 @@ class TurnQueue:
         self._lock = threading.Lock()
 
     def enter(self, one: str) -> bool:
-        """Return whether ``one`` may run now, until ``leave``. Else it waits, as far as there is room."""
+        """Return whether ``one`` may run now; if so, call ``leave`` afterwards.
+
+        Otherwise ``one`` is queued, unless ``most_waiting`` ids are queued already. The next sweep nudges those again.
+        """
         with self._lock:
             if self._free:
                 self._free -= 1
@@ -36,7 +39,7 @@ class TurnQueue:
             return False
 
     def leave(self) -> str | None:
-        """Give back a place; return who has waited longest for it and has to enter again, or ``None``."""
+        """Free a place. Return the id that has waited longest, which has to ``enter`` again, or ``None``."""
         with self._lock:
             self._free += 1
             following = next(iter(self._waiting), None)
@@ -48,7 +51,7 @@ class TurnQueue:
 def limit_concurrency(
     line: TurnQueue, *, task: str
 ) -> Callable[[Callable[[list[str]], list[Said]]], Callable[[list[str]], Said]]:
-    """Decorate the function of ``task``: it gets only ids that have a place in ``line``. The others are nudged later."""
+    """Decorate the function of ``task`` so that it gets only ids with a place in ``line``; nudge the others later."""
 
     def decorate(work: Callable[[list[str]], list[Said]]) -> Callable[[list[str]], Said]:
         @functools.wraps(work)
@@ -71,5 +74,5 @@ def limit_concurrency(
 def _nudge(task: str, one: str) -> None:
     try:
         publish(task, [one])
-    except Exception as error:  # whatever the broker's client raises: the sweep nudges this one later
-        logger.warning("the nudge of %s for %s was lost: %s", task, one, error)
+    except Exception as error:  # the broker's client raises many types; the sweep nudges this id later
+        logger.warning("the nudge of %s for %s was lost: %s", task, one, error, extra={"event": "nudge.lost"})

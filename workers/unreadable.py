@@ -1,4 +1,4 @@
-"""Store messages that no task can be made of as dead letters, instead of dropping them or ending over them.
+"""Store messages that cannot become a task as dead letters, where Celery would drop them or end the worker.
 
 | message | Celery's own consumer | here |
 |---|---|---|
@@ -8,8 +8,8 @@
 | no id, wrong shape of arguments | its main loop ends, and the message comes back | dead letter with its content |
 | not the JSON that kombu reads | the process ends, and the message is lost | dead letter with its content |
 
-Nothing of ours sends such a message, but another release may, or a person with access to the broker. If the database is away,
-the message stays unacknowledged and comes back after the visibility timeout.
+This release sends no such message, but another release may, or a person with access to the broker. If the database is away,
+the message stays unacknowledged and is delivered again after the visibility timeout.
 """
 
 import json
@@ -31,31 +31,31 @@ logger = logging.getLogger(__name__)
 
 JSON = "application/json"
 NO_TASK = "unreadable"
-"""What a letter says of a message that names no task."""
+"""The task in the dead letter of a message that names none."""
 
 LONGEST_CONTENT = LONGEST["message"]
 
 MALFORMED = (AttributeError, IndexError, KeyError, LookupError, TypeError, ValueError)
-"""What Celery raises over headers of wrong types. Errors of the connection are none of these."""
+"""The errors that Celery raises for headers of wrong types. None of them is an error of the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """What is known of a message that cannot be carried out. ``call``: its arguments, if they can be read."""
+    """Why a message cannot become a task. ``call``: its arguments, if they can be read."""
 
     reason: str
     call: list[Any] | None = None
 
 
 class DeadLetterConsumer(ReconnectingConsumer):
-    """Celery's consumer, which looks at each message before it makes a task of it."""
+    """Celery's consumer, which checks each message before it creates a task."""
 
     def __init__(self, *words: Any, **named: Any) -> None:
         tolerate_any_bytes()
         super().__init__(*words, **named)
 
     def create_task_handler(self, promise: Any = promise) -> Callable[[Any], None]:
-        """Return what is called with each message."""
+        """Return the callback for messages."""
         handle = super().create_task_handler(promise)
 
         def received(message: Any) -> None:
@@ -71,23 +71,23 @@ class DeadLetterConsumer(ReconnectingConsumer):
         return received
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """Called with a message whose body the transport could not decode."""
+        """Store a message whose body the transport could not decode. Celery calls this."""
         self._store(message, Unreadable(f"Its body cannot be decoded ({exc})"))
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002 - the signature is Celery's
-        """Called with a message whose headers Celery refuses, for instance its time to start."""
+        """Store a message whose headers Celery refuses, for instance its start time. Celery calls this."""
         self._store(message, Unreadable(f"Its headers are invalid ({exc})"))
 
     def _store(self, message: Any, unreadable: Unreadable) -> None:
         try:
             task = _bury(message, unreadable)
         except (ServiceUnavailable, TimeoutError) as error:
-            logger.warning("a message that cannot be carried out could not be stored: %s", error)
+            logger.warning("an unreadable message could not be stored: %s", error, extra={"event": "message.unstored"})
             return
         except (
             Exception
-        ):  # it is asked for again later; anything raised here would end the worker, and then the next one
-            logger.exception("a message that cannot be carried out could not be stored")
+        ):  # the message is delivered again later; an error here would end this worker, and then the next one
+            logger.exception("an unreadable message could not be stored", extra={"event": "message.unstored"})
             return
         reason = storable_text(unreadable.reason, most=LONGEST["reason"])
         logger.error("a message of %s was stored as a dead letter: %s", task, reason, extra={"event": "message.buried"})
@@ -99,7 +99,7 @@ def _bury(message: Any, unreadable: Unreadable) -> str:
     headers = message.headers if isinstance(message.headers, dict) else {}
     task = str(headers.get("task") or NO_TASK)
     call = unreadable.call
-    # Content that is long or has card data is stored as masked text, of which no task can be made.
+    # Long content, and content with card data, is stored as masked text, which cannot be requeued.
     if call is not None and (len(message.body) > LONGEST_CONTENT or not is_storable(call)):
         call = None
     letter = bury(
@@ -116,7 +116,7 @@ def _bury(message: Any, unreadable: Unreadable) -> str:
 
 
 def examine(message: Any, tasks: Any) -> Unreadable | None:
-    """Return why no task can be made of a message, or ``None`` for one that can be carried out."""
+    """Return why a message cannot become a task, or ``None`` if it can."""
     headers = message.headers
     if not isinstance(headers, dict) or not isinstance(headers.get("task"), str):
         return Unreadable("Its headers name no task: it is not a message of Celery's protocol 2")
@@ -126,13 +126,13 @@ def examine(message: Any, tasks: Any) -> Unreadable | None:
         return Unreadable(f"Its content type is {message.content_type}, not {JSON}")
     try:
         payload = message.payload
-    except Exception as error:  # whatever a decoder raises
+    except Exception as error:  # decoders raise many types
         return Unreadable(f"Its body cannot be decoded ({type(error).__name__}: {error})")
     if not _is_call(payload):
         return Unreadable("Its body is not a list of arguments, keyword arguments and options")
     if payload[1] and find_card_data(
         payload[1]
-    ):  # ours have no keyword arguments; Python logs the names of unexpected ones
+    ):  # our tasks take no keyword arguments, and Python logs the names of unexpected ones
         return Unreadable("Its keyword arguments hold card data")
     if headers["task"] not in tasks:
         return Unreadable(f"No task is named {headers['task']}", call=[payload[0], payload[1]])
@@ -140,7 +140,7 @@ def examine(message: Any, tasks: Any) -> Unreadable | None:
 
 
 def content(message: Any) -> str:
-    """Return the headers and the body of a message as a text that may be stored: cut, and without card data."""
+    """Return the headers and the body of a message as text, shortened and without card data."""
     body = message.body
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
     headers = json.dumps(message.headers, default=str)
@@ -156,7 +156,7 @@ def content(message: Any) -> str:
 
 
 def _is_call(payload: Any) -> bool:
-    """Return whether this is a body of protocol 2."""
+    """Return whether this is the body of a message of protocol 2."""
     match payload:
         case [list(), dict(), dict() | None]:
             return True
