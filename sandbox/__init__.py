@@ -1,5 +1,5 @@
-"""The sandbox provider: a stand-in for an acquirer, with a ledger of its own and a dial for faults.
+"""The sandbox provider: a stand-in for an acquirer, with its own ledger and configurable faults.
 
-It imports nothing of the product and is reached only over HTTP, because it is the judge of the product: what its
-ledger says is what really happened to the money. README.md beside this file is its contract.
+It imports nothing of the product and is reached only over HTTP, because the product is audited against it: its ledger says
+what really happened to the money. README.md beside this file is its contract.
 """

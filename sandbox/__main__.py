@@ -1,4 +1,4 @@
-"""``python -m sandbox``: start, serve until told to stop, and leave a whole ledger behind."""
+"""``python -m sandbox``: start, serve until stopped, and leave a complete ledger."""
 
 import asyncio
 import gc
@@ -22,13 +22,13 @@ from sandbox.webhooks import Webhooks
 
 log = logging.getLogger("sandbox")
 
-SHUTDOWN_SECONDS = 2.0  # for calls under way; longer ones are what the product has to survive anyway
-BACKLOG = 4_096  # a load test opens its hundreds of connections in one moment
-GC_THRESHOLDS = (50_000, 20, 50)  # nothing we do makes cycles worth looking for after every 700 objects
+SHUTDOWN_SECONDS = 2.0  # for calls in flight; the product has to survive longer ones anyway
+BACKLOG = 4_096  # a load test opens hundreds of connections at once
+GC_THRESHOLDS = (50_000, 20, 50)  # our objects form no cycles worth a collection after every 700 allocations
 
 
 def main() -> None:
-    """Read the settings and run."""
+    """Read the settings and run the sandbox."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
     settings = with_control_key(read_settings(sys.argv[1:]))
     try:
@@ -66,7 +66,7 @@ async def serve(settings: Settings) -> None:
 
 
 def build_provider(settings: Settings) -> Provider:
-    """Put the parts together."""
+    """Build the provider from its parts."""
     store = Store(settings.store)
     clock = Clock(store)
     return Provider(

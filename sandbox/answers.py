@@ -1,7 +1,6 @@
-"""How an operation, or a refusal, looks on the wire.
+"""Serialise operations and refusals.
 
-A field that means nothing in a status is left out: there is no approval code on a decline and no decline code on an
-approval.
+A field without meaning in a status is left out: a decline has no approval code, and an approval no decline code.
 """
 
 from collections.abc import Mapping
@@ -31,12 +30,12 @@ OTHER_DECLINE = "The issuer declined."
 
 
 def json_answer(body: dict[str, Any], *, status: int = 200) -> web.Response:
-    """An answer whose body is this object."""
+    """Return a response with this object as its JSON body."""
     return web.Response(body=orjson.dumps(body), status=status, headers=JSON_HEADERS)
 
 
 def refusal(refused: Refused, names: Mapping[str, str]) -> web.Response:
-    """Return the answer to a refused call; ``names`` says what the call was about, so that it fits no other call."""
+    """Return the response to a refused call. ``names`` repeats what the call was about, so that it answers no other call."""
     body = {"error": {"code": refused.code, "message": refused.message}, **names}
     answer = json_answer(body, status=refused.status)
     answer.headers.update(refused.headers)
@@ -44,7 +43,7 @@ def refusal(refused: Refused, names: Mapping[str, str]) -> web.Response:
 
 
 def present(operation: Operation) -> dict[str, Any]:
-    """An operation as the product sees it."""
+    """Return an operation as the product sees it."""
     body = visible(operation)
     if operation.charge_reference is not None:
         body["charge_reference"] = operation.charge_reference
@@ -60,7 +59,7 @@ def present(operation: Operation) -> dict[str, Any]:
 
 
 def qr_content(operation: Operation) -> str:
-    """What the code on the screen encodes; opaque to everybody but us."""
+    """Return the content of the code on the screen. It is opaque to everybody but the sandbox."""
     return f"sandbox://pay/{operation.provider_reference}?amount={operation.amount}&currency={operation.currency}"
 
 
@@ -68,7 +67,7 @@ def _approval(operation: Operation) -> dict[str, str]:
     number = int.from_bytes(blake2b(operation.provider_reference.encode(), digest_size=8).digest())
     approval = {"approval_code": f"{number % 1_000_000:06d}"}
     if operation.kind == "card":
-        # From the token, when there is one: the same card has the same number each time it pays.
+        # derived from the token if there is one: a card has the same number each time it pays
         card = blake2b((operation.token or operation.reference).encode(), digest_size=8).digest()
         approval["card_brand"] = CARD_BRANDS[card[0] % len(CARD_BRANDS)]
         approval["card_last_4"] = f"{int.from_bytes(card[1:5]) % 10_000:04d}"

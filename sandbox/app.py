@@ -1,4 +1,4 @@
-"""The application: every route of the sandbox in one table."""
+"""Build the web application: every route of the sandbox in one table."""
 
 from aiohttp import web
 
@@ -36,7 +36,7 @@ CONTROL: tuple[tuple[str, str, Handler], ...] = (
 
 
 def create_app(provider: Provider) -> web.Application:
-    """All routes, with what belongs around each."""
+    """Return the application with all routes and their wrappers."""
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     for method, path, handler in V1:
         app.router.add_route(method, path, guarded(provider, handler))
@@ -50,5 +50,5 @@ def create_app(provider: Provider) -> web.Application:
 
 
 async def unknown_route(_provider: Provider, _request: web.Request) -> web.StreamResponse:
-    """Whatever the table does not name, a wrong verb included."""
+    """Answer 404 for every path and method that the table does not name."""
     raise not_found("route")

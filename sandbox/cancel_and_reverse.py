@@ -1,13 +1,13 @@
-"""Cancel and reverse: two ways for the product to make sure that a reference has cost the customer nothing.
+"""Cancel and reverse: two ways to make sure that a reference costs the customer nothing.
 
-Both act on the truth, whatever the inquiry pretends, and both may be sent for a reference we never heard of: it is
-then remembered as cancelled, so that a charge still on its way finds the door shut.
+Both act on the real status, whatever a fault makes the inquiry say. Both accept an unknown reference and remember it as
+cancelled, so that a charge that arrives later is refused.
 
 | status | cancel | reverse |
 |---|---|---|
 | unknown, waiting, pending, declined, expired | cancelled | cancelled |
 | cancelled | 200 again | 200 again |
-| succeeded | 409, the charge | reversed, a ``reversal`` in the ledger; 409 ``refunded`` if some was given back |
+| succeeded | 409, the charge | reversed, a ``reversal`` in the ledger; 409 ``refunded`` if some was refunded |
 | reversed | 200 again | 200 again |
 """
 
@@ -24,18 +24,18 @@ from sandbox.provider import Provider
 from sandbox.requests import read_currency, read_object, text
 
 UNDONE = frozenset({Status.CANCELLED, Status.REVERSED})
-NO_CURRENCY = "XXX"  # ISO 4217 for "none": nobody told us what the unknown charge would have been
+NO_CURRENCY = "XXX"  # ISO 4217 for "no currency": nobody said what the currency of the unknown charge would have been
 
 
 async def cancel_charge(provider: Provider, request: web.Request) -> web.StreamResponse:
-    """Cancel, or say that it is too late."""
+    """Cancel a charge, or answer 409 if it is too late."""
     operation = _undo(provider, await _read_undoing(request), succeeded=lambda charge: charge)
     await provider.store.durable()
     return json_answer(present(operation), status=409 if operation.status == Status.SUCCEEDED else 200)
 
 
 async def reverse_charge(provider: Provider, request: web.Request) -> web.StreamResponse:
-    """Undo whatever was done under this reference."""
+    """Reverse whatever was done under this reference."""
 
     def undo_succeeded(charge: Operation) -> Operation:
         if operations.refunded_amount(provider.store, charge.reference):
@@ -48,7 +48,7 @@ async def reverse_charge(provider: Provider, request: web.Request) -> web.Stream
 
 
 class Undoing(NamedTuple):
-    """The charge to undo. For an unknown charge, payment and currency are those that the caller sent."""
+    """Return the charge to undo. For an unknown one, payment and currency are those that the caller sent."""
 
     reference: str
     payment_id: str

@@ -1,4 +1,4 @@
-"""POST /v1/charges: take a customer's money once per reference."""
+"""POST /v1/charges: charge a customer once per reference."""
 
 from aiohttp import web
 
@@ -14,7 +14,7 @@ KINDS = ("card", "qr_cpm")
 
 
 async def create_charge(provider: Provider, request: web.Request) -> web.StreamResponse:
-    """Charge, or repeat what was answered to this reference before."""
+    """Charge the customer, or repeat the earlier answer to this reference."""
     order = await read_order(request)
     kind = order.body.get("kind", "card")
     if kind not in KINDS:
@@ -33,7 +33,7 @@ async def create_charge(provider: Provider, request: web.Request) -> web.StreamR
 
 
 def new_operation(order: Order, *, family: Family, kind: str, fate: Fate, at: int) -> Operation:
-    """An operation as it is before it has an outcome."""
+    """Return a new operation without an outcome."""
     return Operation(
         reference=order.reference,
         family=family,
@@ -56,17 +56,17 @@ def new_operation(order: Order, *, family: Family, kind: str, fate: Fate, at: in
 
 
 def repeat(provider: Provider, known: Operation, *, order: Order, fate: Fate) -> Operation:
-    """The answer to a reference heard before. Raises Refused (409) when it now means something else."""
+    """Return the answer to a known reference. Raises Refused (409) if the body now means something else."""
     # A reference that was cancelled before it was ever charged has no body to compare with.
     if known.fingerprint is not None and known.fingerprint != order.fingerprint:
         message = "this reference was used with another body"
         raise Refused(409, "idempotency_mismatch", message=message)
     known = outcomes.settle(provider, known)
     if known.status == Status.CANCELLED:
-        # A cancellation that came before the charge may have named only the reference; this answer names the charge.
+        # A cancellation before the charge may have named only the reference; this answer names the charge.
         known = known._replace(payment_id=order.payment_id, currency=order.currency)
         return known._replace(status=Status.DECLINED, decline_code="cancelled")
-    # A code is paid by the customer: making it again, however forgetfully, moves nothing.
+    # The customer pays a code, so creating it again moves no money, even with ``ignore_idempotency``.
     if fate.ignores_idempotency and known.status == Status.SUCCEEDED and known.kind != "qr_mpm":
         return outcomes.charge_again(provider, known)
     return known

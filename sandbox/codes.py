@@ -1,7 +1,7 @@
-"""QR codes that the merchant shows: made by the product, paid by the customer.
+"""QR codes that the merchant shows: created by the product, paid by the customer.
 
-The words that befall the call strike the making of the code; the words about the outcome (``decline``, ``partial``,
-``pending``) are kept until the customer pays.
+Faults of the call apply when the code is created. Faults of the outcome (``decline``, ``partial``, ``pending``) are stored
+and apply when the customer pays.
 """
 
 from aiohttp import web
@@ -22,7 +22,7 @@ DEAD = frozenset({Status.CANCELLED, Status.EXPIRED, Status.DECLINED, Status.REVE
 
 
 async def create_code(provider: Provider, request: web.Request) -> web.StreamResponse:
-    """Make a code, or show again the one this reference stands for."""
+    """Create a code, or return the existing one of this reference."""
     order = await read_order(request)
     expires_in = whole_number(order.body, "expires_in", lowest=1, highest=MAX_EXPIRES_IN_SECONDS)
     fate = fate_of(provider, order)
@@ -39,7 +39,7 @@ async def create_code(provider: Provider, request: web.Request) -> web.StreamRes
 
 
 async def pay_code(provider: Provider, request: web.Request) -> web.StreamResponse:
-    """Pay a code as its customer. A control call: control key, no latency, no faults but those the code was made with."""
+    """Pay a code as its customer. A control call: control key, no latency, no faults but those stored with the code."""
     operation = operations.find(provider.store, request.match_info["reference"], family=Family.CHARGE)
     if operation is None or operation.kind != "qr_mpm":
         raise not_found("code")
@@ -56,5 +56,5 @@ async def pay_code(provider: Provider, request: web.Request) -> web.StreamRespon
 def _new_code(order: Order, *, fate: Fate, expires_in: int, at: int) -> Operation:
     code = new_operation(order, family=Family.CHARGE, kind="qr_mpm", fate=fate, at=at)
     expires_at = code.created_at + expires_in * MICROSECONDS_PER_SECOND
-    # The whole amount is asked for on the screen; what the customer's side makes of it is decided when he pays.
+    # the screen asks for the whole amount; the fate decides how much is paid
     return code._replace(amount=order.amount, decline_code="", due_at=expires_at)

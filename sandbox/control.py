@@ -1,6 +1,6 @@
-"""The control routes, by which a test or an operator configures the sandbox.
+"""Control routes, by which a test or an operator configures the sandbox.
 
-They require the control key, which the product does not have, and have no latency.
+They require the control key, which the product does not have, and add no latency.
 """
 
 from aiohttp import web
@@ -14,47 +14,47 @@ from sandbox.requests import query_number, read_object, whole_number
 from sandbox.times import to_text
 
 DEFAULT_PAGE = 1_000
-MAX_PAGE = 5_000  # rows; some 20 ms of everybody's time
+MAX_PAGE = 5_000  # rows; a page of this size blocks the process for some 20 ms
 MAX_SEED = 2**63 - 1
 MAX_LATENCY_MS = 600_000
 MAX_DUPLICATES = 1_000
 
 
 async def health(_provider: Provider, _request: web.Request) -> web.StreamResponse:
-    """200 as soon as there is anybody to answer."""
+    """Answer 200 once the sandbox serves."""
     return json_answer({"status": "ok"})
 
 
 async def get_ledger(provider: Provider, request: web.Request) -> web.StreamResponse:
-    """Movements of money, oldest first, from after a cursor."""
+    """Return movements of money after a cursor, oldest first."""
     after = query_number(request, "after", default=0, lowest=0, highest=MAX_SEED)
     limit = query_number(request, "limit", default=DEFAULT_PAGE, lowest=1, highest=MAX_PAGE)
-    provider.store.commit()  # a judge must not see what could still be rolled back
+    provider.store.commit()  # an auditor must not see what could still be rolled back
     page = ledger.page(provider.store, after=after, limit=limit)
     return json_answer({"data": [ledger.present(row) for row in page.rows], "next": page.next_after})
 
 
 async def get_payment_ledger(provider: Provider, request: web.Request) -> web.StreamResponse:
-    """All movements of one payment."""
+    """Return all movements of one payment."""
     provider.store.commit()
     rows = ledger.of_payment(provider.store, request.match_info["payment_id"])
     return json_answer({"data": [ledger.present(row) for row in rows], "next": None})
 
 
 async def delete_ledger(provider: Provider, _request: web.Request) -> web.StreamResponse:
-    """Forget every movement, every reference and every strike."""
+    """Delete every movement, reference and fault state."""
     provider.store.empty()
     await provider.store.durable()
     return web.Response(status=204)
 
 
 async def get_faults(provider: Provider, _request: web.Request) -> web.StreamResponse:
-    """The dial as it stands."""
+    """Return the fault rates."""
     return json_answer({"seed": provider.dial.seed, "rates": provider.dial.rates})
 
 
 async def put_faults(provider: Provider, request: web.Request) -> web.StreamResponse:
-    """Turn the dial; it replaces what was set before."""
+    """Replace the fault rates."""
     body = await read_object(request)
     rates = body.get("rates")
     if not isinstance(rates, dict) or any(type(rate) not in (int, float) for rate in rates.values()):
@@ -65,18 +65,18 @@ async def put_faults(provider: Provider, request: web.Request) -> web.StreamResp
 
 
 async def delete_faults(provider: Provider, _request: web.Request) -> web.StreamResponse:
-    """Turn the dial to nothing."""
+    """Set all fault rates to zero."""
     provider.dial.clear()
     return web.Response(status=204)
 
 
 async def get_latency(provider: Provider, _request: web.Request) -> web.StreamResponse:
-    """The latency as it stands."""
+    """Return the latency."""
     return json_answer({"min_ms": provider.latency.min_ms, "max_ms": provider.latency.max_ms})
 
 
 async def put_latency(provider: Provider, request: web.Request) -> web.StreamResponse:
-    """Set how long /v1 calls take from now on."""
+    """Set the latency of /v1 calls."""
     body = await read_object(request)
     min_ms = whole_number(body, "min_ms", lowest=0, highest=MAX_LATENCY_MS)
     max_ms = whole_number(body, "max_ms", lowest=min_ms, highest=MAX_LATENCY_MS)
@@ -85,13 +85,13 @@ async def put_latency(provider: Provider, request: web.Request) -> web.StreamRes
 
 
 async def get_clock(provider: Provider, _request: web.Request) -> web.StreamResponse:
-    """What time it is here, and how far ahead of the machine that is."""
+    """Return the provider's time and its offset from the machine's clock."""
     clock = provider.clock
     return json_answer({"ahead_seconds": clock.ahead_seconds, "now": to_text(clock.now())})
 
 
 async def put_clock(provider: Provider, request: web.Request) -> web.StreamResponse:
-    """Move the clock forward; what had been waiting for an instant that is over now happens at once."""
+    """Move the clock forward. Operations whose time has come get their outcome at once."""
     body = await read_object(request)
     provider.clock.move(whole_number(body, "ahead_seconds", lowest=0, highest=MAX_AHEAD_SECONDS))
     await provider.store.durable()
@@ -100,12 +100,12 @@ async def put_clock(provider: Provider, request: web.Request) -> web.StreamRespo
 
 
 async def get_webhooks(provider: Provider, _request: web.Request) -> web.StreamResponse:
-    """Where events go, and how many went."""
+    """Return the webhook settings and counts."""
     return json_answer(provider.webhooks.describe())
 
 
 async def put_webhooks(provider: Provider, request: web.Request) -> web.StreamResponse:
-    """Change where, whether, how often and how late events are sent; what is not named stays."""
+    """Change the webhook settings that the body names; the others stay."""
     body = await read_object(request)
     webhooks = provider.webhooks
     now = {

@@ -1,7 +1,7 @@
-"""What every route has around it: the key, the latency, the request id, and errors that never show our insides.
+"""Wrap every route: key, latency, request id, and errors that reveal nothing of the sandbox's internals.
 
-A plain function around each handler rather than aiohttp middlewares: those cost several coroutines per call, and the
-charge route is the one place in the sandbox where microseconds count.
+Plain functions around each handler are used rather than aiohttp middlewares: those cost several coroutines per call, and the
+charge route is where microseconds count.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from sandbox.requests import MAX_BODY_BYTES, names_of, names_of_path
 log = logging.getLogger("sandbox")
 
 REPEATED = ("Mpac-Call-Id", "X-Request-Id")
-"""Headers of a request that its answer repeats: the caller's own name of the call, and the id for logs."""
+"""Request headers that the answer repeats: the caller's name of the call, and the id for logs."""
 
 Handler = Callable[[Provider, web.Request], Awaitable[web.StreamResponse]]
 WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -30,7 +30,7 @@ INTERNAL = Refused(500, "internal_error", message="something went wrong")
 
 
 def public(provider: Provider, handler: Handler) -> WebHandler:
-    """Make a route that needs no key and is answered at once."""
+    """Return a route that needs no key and has no latency."""
 
     async def endpoint(request: web.Request) -> web.StreamResponse:
         return await _answer(provider, request, handler)
@@ -39,7 +39,7 @@ def public(provider: Provider, handler: Handler) -> WebHandler:
 
 
 def controlled(provider: Provider, handler: Handler) -> WebHandler:
-    """Make a route that requires the control key and is answered at once."""
+    """Return a route that requires the control key and has no latency."""
     expected = f"Bearer {provider.settings.control_key}".encode()
 
     async def endpoint(request: web.Request) -> web.StreamResponse:
@@ -51,7 +51,7 @@ def controlled(provider: Provider, handler: Handler) -> WebHandler:
 
 
 def guarded(provider: Provider, handler: Handler) -> WebHandler:
-    """A route for the product: with the key, and as slow as a provider is."""
+    """Return a route for the product: it requires the key and has a provider's latency."""
     expected = f"Bearer {provider.settings.api_key}".encode() if provider.settings.api_key else b""
 
     async def endpoint(request: web.Request) -> web.StreamResponse:
@@ -61,10 +61,12 @@ def guarded(provider: Provider, handler: Handler) -> WebHandler:
 
     async def delayed(provider: Provider, request: web.Request) -> web.StreamResponse:
         if request.body_exists:
-            await request.read()  # kept by the request; after the client has hung up it could not be read any more
+            await (
+                request.read()
+            )  # the request caches its body; after the client has disconnected it could no longer be read
         wait_seconds = provider.latency.draw_seconds()
         if wait_seconds:
-            # Before the deed: a call that is lost on the way may then still be cancelled, as in the field.
+            # Before the handler: a call that is lost on the way can then still be cancelled, as with real providers.
             await asyncio.sleep(wait_seconds)
         return await handler(provider, request)
 
@@ -83,7 +85,9 @@ async def _answer(provider: Provider, request: web.Request, handler: Handler) ->
     except web.HTTPRequestEntityTooLarge:
         answer = refusal(TOO_LARGE, names_of_path(request))
     except ConnectionError:
-        answer = web.Response()  # the client went away while it was still sending: it never asked for anything
+        answer = (
+            web.Response()
+        )  # the client disconnected before its request was complete, so there is nothing to answer
     except Exception:
         log.exception("a call failed: %s %s", request.method, request.path)
         answer = refusal(INTERNAL, names_of_path(request))

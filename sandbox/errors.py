@@ -1,6 +1,6 @@
-"""The one exception by which any part of the sandbox refuses a call.
+"""The exception by which every part of the sandbox refuses a call.
 
-``sandbox.endpoint`` turns it into the answer; nothing else knows how an error looks on the wire.
+``sandbox.endpoint`` turns it into the response. No other module knows the format of an error.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Refused(Exception):
-    """A call that gets ``{"error": {"code", "message"}}`` instead of what it asked for."""
+    """A call that is answered with ``{"error": {"code", "message"}}``."""
 
     def __init__(self, status: int, code: str, *, message: str, headers: Mapping[str, str] = NO_HEADERS) -> None:
         super().__init__(message)
@@ -21,10 +21,10 @@ class Refused(Exception):
 
 
 def bad_request(message: str) -> Refused:
-    """What we could not read or must not accept."""
+    """Return a refusal (400) of a request that is malformed or not allowed."""
     return Refused(400, "invalid_request", message=message)
 
 
 def not_found(what: str) -> Refused:
-    """What we do not know, or for the moment pretend not to know."""
+    """Return a refusal (404) for a reference that is unknown, or that a fault hides."""
     return Refused(404, "not_found", message=f"no such {what}")

@@ -1,7 +1,7 @@
-"""Answers that go wrong on purpose: silence, resets, garbage, dripping.
+"""Faulty responses: no answer, connection resets, invalid bodies, slow answers.
 
-Each is what a client meets in the field when a provider, or something between, is ill. They are plain functions of
-the request; which of them strikes, and when, is decided in ``sandbox.pipeline``.
+Each imitates what a client meets when a provider, or something in between, fails. They are plain functions of the request;
+``sandbox.pipeline`` decides which one applies, and when.
 """
 
 import asyncio
@@ -15,15 +15,15 @@ from sandbox.answers import JSON_HEADERS, refusal
 from sandbox.errors import Refused
 from sandbox.requests import names_of
 
-HOLD_SECONDS = 120.0  # longer than any client's patience; then the connection is cut, still without an answer
-PATROL_SECONDS = 0.25  # how soon a held call is let go after its client has hung up
+HOLD_SECONDS = 120.0  # longer than any client's timeout; then the connection is closed, still without an answer
+PATROL_SECONDS = 0.25  # how soon a held call is released after its client has disconnected
 DRIPS = 10
 LINGER_ZERO = struct.pack("ii", 1, 0)  # close() then sends RST instead of FIN
 GARBAGE = b'\x00\xff{"status": "succ<html>502 Bad'
 
 
 class Holds:
-    """Calls that are never answered. One patrol looks after them all, and none runs while there are none."""
+    """Calls that are never answered. One task watches them all, and it runs only while there are any."""
 
     def __init__(self) -> None:
         self._held: dict[asyncio.Future[None], web.Request] = {}
@@ -31,7 +31,7 @@ class Holds:
         self._closing = False
 
     async def hold(self, request: web.Request) -> None:
-        """Return when the client has hung up, after 120 s, or when the sandbox stops."""
+        """Return when the client has disconnected, after 120 s, or when the sandbox stops."""
         if self._closing:
             return
         loop = asyncio.get_running_loop()
@@ -48,7 +48,7 @@ class Holds:
             del self._held[released]
 
     def close(self) -> None:
-        """Let go of everybody, and hold nobody from now on."""
+        """Release all calls, and hold none from now on."""
         self._closing = True
         if self._patrol is not None:
             self._patrol.cancel()
@@ -72,12 +72,12 @@ async def silence(request: web.Request, holds: Holds) -> web.StreamResponse:
 
 
 async def error_500(request: web.Request, _holds: Holds) -> web.StreamResponse:
-    """An error that says nothing about what was done."""
+    """Return an error that does not say whether anything was done."""
     return refusal(Refused(500, "internal_error", message="something went wrong"), await names_of(request))
 
 
 async def reset(request: web.Request, _holds: Holds) -> web.StreamResponse:
-    """Break the connection the hard way."""
+    """Reset the connection."""
     transport = request.transport
     if transport is not None:
         connection = transport.get_extra_info("socket")
@@ -86,7 +86,7 @@ async def reset(request: web.Request, _holds: Holds) -> web.StreamResponse:
 
 
 async def garbage(_request: web.Request, _holds: Holds) -> web.StreamResponse:
-    """200, said to be JSON, and not JSON."""
+    """Return a 200 that claims to be JSON and is not."""
     return web.Response(body=GARBAGE, headers=JSON_HEADERS)
 
 
@@ -101,7 +101,7 @@ FAULTS: dict[str, Callable[[web.Request, Holds], Awaitable[web.StreamResponse]]]
 
 
 async def drip(request: web.Request, answer: web.Response, *, milliseconds: int) -> web.StreamResponse:
-    """Send a good answer a few bytes at a time, so that it takes ``milliseconds`` from first to last."""
+    """Send a valid answer a few bytes at a time, spread over ``milliseconds``."""
     body = answer.body if isinstance(answer.body, bytes) else b""
     stream = web.StreamResponse(status=answer.status, headers=answer.headers)
     stream.content_length = len(body)
@@ -113,11 +113,11 @@ async def drip(request: web.Request, answer: web.Response, *, milliseconds: int)
             await stream.write(body[start : start + size])
         await stream.write_eof()
     except ConnectionError:
-        pass  # the client would not wait; what was done stays done
+        pass  # the client gave up waiting; what was done stays done
     return stream
 
 
 def _cut(request: web.Request) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.abort()
-    return web.Response()  # aiohttp wants one; there is nobody left to read it
+    return web.Response()  # aiohttp needs a response object, although nobody reads it

@@ -1,6 +1,6 @@
-"""What the faults remember: how often one has struck, and which inquiries are to be lied to.
+"""The state of faults: how often each has been applied, and which inquiries give a false answer.
 
-All of it is in the store, because a fault that forgot itself at a restart would strike twice.
+It is stored, because a fault that was forgotten at a restart would be applied twice.
 """
 
 from sandbox.faults import Fate
@@ -15,7 +15,7 @@ MARKED = "SELECT hidden_until, dark_until FROM marks WHERE reference = ? AND fam
 
 
 def strike(store: Store, name: str, *, at_most: int) -> bool:
-    """Whether the fault of this name may strike once more; if so, it has now struck."""
+    """Return whether the fault of this name may be applied once more. If so, it counts as applied."""
     rows = store.query(TIMES, (name,))
     if rows and rows[0][0] >= at_most:
         return False
@@ -24,7 +24,7 @@ def strike(store: Store, name: str, *, at_most: int) -> bool:
 
 
 def mark(store: Store, reference: str, *, family: Family, fate: Fate, at: int) -> None:
-    """Let the inquiry for this reference lie or fail, from the first call on, which was ``at``."""
+    """Let inquiries for this reference lie or fail, measured from the first call at ``at``."""
     if not fate.hidden_ms and not fate.dark_ms:
         return
     hidden_until = at + fate.hidden_ms * MICROSECONDS_PER_MILLISECOND
@@ -33,12 +33,12 @@ def mark(store: Store, reference: str, *, family: Family, fate: Fate, at: int) -
 
 
 def is_hidden(store: Store, reference: str, *, family: Family, at: int) -> bool:
-    """Whether the inquiry ``at`` is to answer "not found", whatever the truth is."""
+    """Return whether the inquiry at ``at`` is to answer "not found", whatever the real status is."""
     return _until(store, reference, family=family)[0] > at
 
 
 def is_dark(store: Store, reference: str, *, family: Family, at: int) -> bool:
-    """Whether the inquiry ``at`` is to answer 503."""
+    """Return whether the inquiry at ``at`` is to answer 503."""
     return _until(store, reference, family=family)[1] > at
 
 

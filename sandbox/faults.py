@@ -1,7 +1,7 @@
-"""The words by which a call chooses its fate, and what they parse to.
+"""The faults by which a call chooses its fate, and how they are parsed.
 
-``WORDS`` is the whole vocabulary. Words are joined by "+" or ",", at most one per slot, so that a fate can never
-contradict itself: ``timeout_after_charge+not_found_lie:60000`` is one, ``decline:x+partial:5`` is refused.
+``WORDS`` lists them all. They are joined by "+" or ",", at most one per slot, so that a fate cannot contradict itself:
+``timeout_after_charge+not_found_lie:60000`` is valid, ``decline:x+partial:5`` is refused.
 """
 
 import re
@@ -11,14 +11,14 @@ from functools import lru_cache
 
 from sandbox.errors import bad_request
 
-MAX_MILLISECONDS = 604_800_000  # a week: on a clock that is moved, a doubt may last longer than a day
+MAX_MILLISECONDS = 604_800_000  # a week: with a moved clock, a doubt may last longer than a day
 MAX_TIMES = 1_000
 MAX_AMOUNT = 1_000_000_000_000
 CODE = re.compile(r"[a-z0-9_]{1,64}")
 
 
 class Slot(StrEnum):
-    """What a word decides; a fate has at most one word per slot."""
+    """What a fault decides. A fate has at most one fault per slot."""
 
     OUTCOME = "outcome"
     FAULT = "fault"
@@ -31,7 +31,7 @@ class Slot(StrEnum):
 
 
 class Parameter(StrEnum):
-    """What comes after a word's colon."""
+    """The type of the value after a fault's colon."""
 
     NONE = "nothing"
     CODE = "a code of a-z, 0-9 and _"
@@ -74,7 +74,7 @@ HIGHEST = {
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What will happen to a call. Empty texts and zeros mean: nothing out of the ordinary."""
+    """What will happen to a call. Empty texts and zeros mean that nothing unusual happens."""
 
     text: str = ""
     decline_code: str = ""
@@ -89,16 +89,16 @@ class Fate:
     ignores_idempotency: bool = False
 
     def captured(self, amount: int) -> int:
-        """What is charged when ``amount`` is asked for: never more, and less only by ``partial``."""
+        """Return what is charged if ``amount`` is requested: less only with ``partial``, never more."""
         return min(amount, self.partial_amount) if self.partial_amount else amount
 
 
 APPROVE = Fate()
 
 
-@lru_cache(maxsize=4_096)  # a load test sends the same few texts for ever
+@lru_cache(maxsize=4_096)  # a load test sends the same few texts all the time
 def parse_fate(text: str) -> Fate:
-    """Read a fate such as ``slow:300+ignore_idempotency``. Raises Refused (400) for anything unknown."""
+    """Parse a fate such as ``slow:300+ignore_idempotency``. Raises Refused (400) for anything unknown."""
     parameters: dict[str, str] = {}
     slots: dict[Slot, str] = {}
     for part in re.split(r"[+,]", text):
@@ -113,7 +113,7 @@ def parse_fate(text: str) -> Fate:
         slots[word.slot] = name
         parameters[name] = parameter
     if set(parameters) == {"approve"}:
-        return APPROVE  # the same as having said nothing, and as cheap
+        return APPROVE  # the same as no fate, and as cheap
     return _build(text, parameters=parameters, slots=slots)
 
 
@@ -132,7 +132,7 @@ def _build(text: str, *, parameters: dict[str, str], slots: dict[Slot, str]) -> 
         text=text,
         decline_code=parameters.get("decline", ""),
         partial_amount=int(parameters.get("partial", 0)),
-        # The lie is only worth telling to somebody who got no answer, so it brings the time-out with it.
+        # A false answer matters only to a caller who got no answer, so it implies the timeout.
         fault=slots.get(Slot.FAULT, "timeout_after_charge" if hidden_ms else ""),
         refusal=refusal,
         refusal_times=int(parameters[refusal]) if refusal else 0,

@@ -1,4 +1,4 @@
-"""GET by reference: what became of a charge, a code or a refund, unless a fault hides it."""
+"""GET by reference: return the status of a charge, a code or a refund, unless a fault hides it."""
 
 from aiohttp import web
 
@@ -12,12 +12,12 @@ DARK = Refused(503, "unavailable", message="inquiries are not available")
 
 
 async def ask_charge(provider: Provider, request: web.Request) -> web.StreamResponse:
-    """The state of a charge or a code."""
+    """Return the status of a charge or a code."""
     return await _ask(provider, request, family=Family.CHARGE)
 
 
 async def ask_refund(provider: Provider, request: web.Request) -> web.StreamResponse:
-    """The state of a refund."""
+    """Return the status of a refund."""
     return await _ask(provider, request, family=Family.REFUND)
 
 

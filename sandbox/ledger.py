@@ -1,7 +1,6 @@
-"""The ledger: every movement of money the sandbox really made, appended and never changed.
+"""The ledger: every movement of money that the sandbox made, append-only.
 
-Amounts are positive; ``kind`` says which way the money went. This table, not the operations beside it, is what the
-product is judged by.
+Amounts are positive; ``kind`` gives the direction. The product is audited against this table, not against the operations.
 """
 
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ class Movement(NamedTuple):
     currency: str
     fee: int
     at: int
-    account: str  # whose statement it is on; empty where the caller named none
+    account: str  # the account whose statement shows it; empty if the caller named none
 
 
 COLUMNS = ", ".join(Movement._fields)
@@ -48,39 +47,39 @@ PERIOD = (
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some rows, and where to go on; ``next_after`` is None on the last page."""
+    """Rows, and the cursor for the next page. ``next_after`` is None on the last page."""
 
     rows: list[Movement]
     next_after: int | None
 
 
 def record(store: Store, movement: tuple[str, str, str, str, int, str, int, int, str]) -> None:
-    """Append a movement: kind, reference, payment, provider's reference, amount, currency, fee, instant, account."""
+    """Append a movement: kind, reference, payment, provider's reference, amount, currency, fee, time, account."""
     store.write(INSERT, movement)
 
 
 def of_payment(store: Store, payment_id: str) -> list[Movement]:
-    """All movements of one payment, oldest first."""
+    """Return all movements of one payment, oldest first."""
     return [Movement._make(row) for row in store.query(OF_PAYMENT, (payment_id,))]
 
 
 def page(store: Store, *, after: int, limit: int) -> Page:
-    """Up to ``limit`` movements after the one numbered ``after``."""
+    """Return up to ``limit`` movements after number ``after``."""
     return _page(store.query(PAGE, (after, limit + 1)), limit=limit)
 
 
 def period(store: Store, *, start: int, end: int, after: int, limit: int, account: str | None = None) -> Page:
-    """Like ``page``, of the half-open period from ``start`` to ``end``, of one account or of all."""
+    """Return movements like ``page``, for the half-open period from ``start`` to ``end``, of one account or all."""
     return _page(store.query(PERIOD, (start, end, after, limit + 1, account)), limit=limit)
 
 
 def present(movement: Movement) -> dict[str, Any]:
-    """A ledger row as the control routes show it."""
+    """Return a ledger row as the control routes show it."""
     return {"seq": movement.seq, **facts(movement)}
 
 
 def facts(movement: Movement) -> dict[str, Any]:
-    """What a ledger row says of the money, in every answer alike."""
+    """Return the fields about money of a ledger row, which are the same in every answer."""
     return {
         "kind": movement.kind,
         "reference": movement.reference,
@@ -94,6 +93,6 @@ def facts(movement: Movement) -> dict[str, Any]:
 
 
 def _page(rows: list[tuple[Any, ...]], *, limit: int) -> Page:
-    # One row more than asked for was read: its presence is the proof that there is a next page.
+    # One row more than requested was read: its presence proves that there is a next page.
     found = [Movement._make(row) for row in rows[:limit]]
     return Page(rows=found, next_after=found[-1].seq if len(rows) > limit else None)

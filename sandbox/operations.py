@@ -1,7 +1,7 @@
-"""Operations: what the sandbox was asked to do, by the caller's reference, and how it ended.
+"""Operations: what the sandbox was asked to do, by the caller's reference, and the outcome.
 
-The ledger says what money moved; this table says what to answer when a reference is heard again. Charges and codes
-share one family of references because both are asked about under ``/v1/charges``; refunds have their own.
+The ledger says what money moved; this table says what to answer when a reference is sent again. Charges and codes share one
+namespace of references, because inquiries for both go to ``/v1/charges``; refunds have their own.
 """
 
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ class Family(StrEnum):
 
 
 class Status(StrEnum):
-    WAITING = "waiting"  # a code nobody has paid yet
+    WAITING = "waiting"  # a code that nobody has paid yet
     PENDING = "pending"  # accepted; the outcome comes at due_at
     SUCCEEDED = "succeeded"
     DECLINED = "declined"
     CANCELLED = "cancelled"  # nothing moved, and nothing ever will
-    EXPIRED = "expired"  # a code nobody paid in time
-    REVERSED = "reversed"  # it had moved, and was undone
+    EXPIRED = "expired"  # a code that nobody paid in time
+    REVERSED = "reversed"  # the money had moved, and was returned
 
 
 class Operation(NamedTuple):
-    """One row, in the order of its columns. ``amount`` is what moves, which ``partial`` makes less than was asked."""
+    """One row, in the order of its columns. ``amount`` is what moves; ``partial`` makes it less than requested."""
 
     reference: str
     family: str
@@ -50,7 +50,7 @@ class Operation(NamedTuple):
 
 
 LETTERS = str.maketrans("0123456789", "ghijklmnop")
-"""References have no digits: by chance, some would look like card numbers and be refused."""
+"""References contain no digits, because some would look like card numbers by chance and be refused."""
 
 COLUMNS = ", ".join(Operation._fields)
 INSERT = f"INSERT INTO operations ({COLUMNS}) VALUES ({', '.join('?' * len(Operation._fields))})"
@@ -62,13 +62,13 @@ UPDATE = (
 DUE = "SELECT reference, family, due_at FROM operations WHERE due_at IS NOT NULL"
 REFUNDED = (
     "SELECT coalesce(sum(amount), 0) FROM operations"
-    " WHERE charge_reference = ? AND status IN ('pending', 'succeeded')"  # a pending refund has spoken for its money
+    " WHERE charge_reference = ? AND status IN ('pending', 'succeeded')"  # a pending refund has reserved its amount
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An operation that has to be looked at again at ``at``."""
+    """An operation that has to be checked again at ``at``."""
 
     reference: str
     family: Family
@@ -76,41 +76,41 @@ class Due:
 
 
 def find(store: Store, reference: str, *, family: Family) -> Operation | None:
-    """What is known of this reference."""
+    """Return the operation of this reference, if there is one."""
     rows = store.query(FIND, (reference, family))
     return Operation._make(rows[0]) if rows else None
 
 
 def insert(store: Store, operation: Operation) -> None:
-    """Remember an operation for the first time."""
+    """Store a new operation."""
     store.write(INSERT, operation)
 
 
 def update(store: Store, operation: Operation) -> None:
-    """Remember what became of an operation; only the columns that can change are written."""
+    """Store the outcome of an operation. Only the columns that can change are written."""
     changed = (operation.status, operation.amount, operation.fee, operation.decline_code, operation.due_at)
     store.write(UPDATE, (*changed, operation.reference, operation.family))
 
 
 def all_due(store: Store) -> list[Due]:
-    """Everything that waits for an instant, for a sandbox that has just started."""
+    """Return all operations that wait for a time, for a sandbox that has just started."""
     return [Due(reference, Family(family), at) for reference, family, at in store.query(DUE)]
 
 
 def refunded_amount(store: Store, charge_reference: str) -> int:
-    """What has been or is being given back of a charge."""
+    """Return the amount of a charge that was refunded or is being refunded."""
     total: int = store.query(REFUNDED, (charge_reference,))[0][0]
     return total
 
 
 def provider_reference(reference: str, *, family: Family, copy: int = 0) -> str:
-    """Our own name for an operation: derived, so that a repeated run names everything alike."""
+    """Return the provider's reference of an operation. It is derived, so that a repeated run gives the same names."""
     digest = blake2b(f"{family}:{reference}#{copy}".encode(), digest_size=12).hexdigest()
     return "sbx_" + digest.translate(LETTERS)
 
 
 def visible(operation: Operation) -> dict[str, Any]:
-    """The fields every answer about an operation begins with."""
+    """Return the fields with which every answer about an operation begins."""
     return {
         "status": operation.status,
         "reference": operation.reference,

@@ -1,7 +1,6 @@
-"""How an operation gets its outcome: at once, later, or never.
+"""Give operations their outcome: at once, later, or never.
 
-Every change of an operation's status is made here, together with the movement of money that goes with it, in one
-commit; and here it is announced.
+Every change of an operation's status is made here, in one commit with its movement of money, and announced afterwards.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ FEES = {Family.CHARGE: charge_fee, Family.REFUND: refund_fee}
 
 
 def begin(provider: Provider, operation: Operation, *, fate: Fate) -> Operation:
-    """Enter a new operation, with its outcome unless its fate is to wait for it."""
+    """Store a new operation, with its outcome unless its fate is to wait."""
     at = operation.created_at
     if fate.pending_ms:
         due_at = at + fate.pending_ms * MICROSECONDS_PER_MILLISECOND
@@ -32,23 +31,23 @@ def begin(provider: Provider, operation: Operation, *, fate: Fate) -> Operation:
 
 
 def begin_declined(provider: Provider, operation: Operation, *, decline_code: str) -> Operation:
-    """Enter an operation that is declined at once."""
+    """Store an operation that is declined at once."""
     return _enter(provider, operation._replace(status=Status.DECLINED, decline_code=decline_code))
 
 
 def begin_cancelled(provider: Provider, operation: Operation) -> Operation:
-    """Enter an operation that is cancelled before anybody ordered it. There is nothing to announce."""
+    """Store an operation that is cancelled before it was requested. Nothing is announced."""
     operations.insert(provider.store, operation)
     return operation
 
 
 def begin_waiting(provider: Provider, operation: Operation) -> Operation:
-    """Enter a code: it waits for its customer until ``due_at``."""
+    """Store a code that waits for its customer until ``due_at``."""
     return _enter(provider, operation)
 
 
 def pay(provider: Provider, operation: Operation) -> Operation:
-    """The customer pays a waiting code; its fate decides how that goes."""
+    """Pay a waiting code as its customer. Its fate decides the outcome."""
     fate = fate_kept(operation)
     at = provider.clock.now()
     operation = operation._replace(amount=fate.captured(operation.amount), decline_code=fate.decline_code)
@@ -59,7 +58,7 @@ def pay(provider: Provider, operation: Operation) -> Operation:
 
 
 def settle(provider: Provider, operation: Operation) -> Operation:
-    """Give an operation whose time has come its outcome; any other is returned as it is."""
+    """Give an operation that is due its outcome; return any other unchanged."""
     at = provider.clock.now()
     if operation.due_at is None or operation.due_at > at:
         return operation
@@ -74,7 +73,7 @@ def cancel(provider: Provider, operation: Operation) -> Operation:
 
 
 def reverse(provider: Provider, operation: Operation) -> Operation:
-    """Undo all that was charged under a reference, be it twice by ``ignore_idempotency``."""
+    """Reverse everything that was charged under a reference, even twice by ``ignore_idempotency``."""
     at = provider.clock.now()
     for movement in ledger.of_payment(provider.store, operation.payment_id):
         if movement.kind == MovementKind.CHARGE and movement.reference == operation.reference:
@@ -84,7 +83,7 @@ def reverse(provider: Provider, operation: Operation) -> Operation:
 
 
 def charge_again(provider: Provider, operation: Operation) -> Operation:
-    """The sin of a provider without idempotency: the same reference moves money once more."""
+    """Move the money of a reference once more, as a provider without idempotency would."""
     copies = len(ledger.of_payment(provider.store, operation.payment_id))
     name = operations.provider_reference(operation.reference, family=Family(operation.family), copy=copies)
     again = _succeeded(provider, operation._replace(provider_reference=name), at=provider.clock.now())
@@ -93,13 +92,13 @@ def charge_again(provider: Provider, operation: Operation) -> Operation:
 
 
 def resume(provider: Provider) -> None:
-    """After a start, or when the clock was moved, wait for everything that is waited for."""
+    """Schedule everything that waits for a time, after a start or a move of the clock."""
     for due in operations.all_due(provider.store):
         _wake_at(provider, due.reference, family=due.family, at=due.at)
 
 
 def fate_kept(operation: Operation) -> Fate:
-    """The fate under which an operation was begun."""
+    """Return the fate with which an operation was created."""
     return parse_fate(operation.fate) if operation.fate else APPROVE
 
 
@@ -140,9 +139,9 @@ def _wake_at(provider: Provider, reference: str, *, family: Family, at: int) -> 
     def wake() -> None:
         operation = operations.find(provider.store, reference, family=family)
         if operation is None or operation.due_at is None:
-            return  # cancelled, or the ledger was emptied meanwhile
+            return  # it was cancelled, or the ledger was emptied meanwhile
         if settle(provider, operation).due_at is not None:
-            # The loop's clock and ours differ by a hair, or the machine's was set back: look again.
+            # The loop's clock and ours differ slightly, or the machine's was set back: check again.
             _wake_at(provider, reference, family=family, at=operation.due_at)
 
     wait_seconds = max(0.001, (at - provider.clock.now()) / MICROSECONDS_PER_SECOND)

@@ -1,15 +1,15 @@
-"""The walk of a call that may move money, with every place where a fault can strike.
+"""The steps of a call that may move money, with every place where a fault can apply.
 
-| step | what | word |
+| step | what | fault |
 |---|---|---|
 | 1 | refuse, with nothing done | ``unavailable`` ``rate_limited`` |
 | 2 | lose the call, with nothing done | ``…_before_charge`` |
-| 3 | do it, and wait until it is in the store | ``decline`` ``partial`` ``pending`` ``ignore_idempotency`` |
+| 3 | do it, and wait until it is stored | ``decline`` ``partial`` ``pending`` ``ignore_idempotency`` |
 | 4 | lose the answer | ``…_after_charge`` |
-| 5 | drip the answer | ``slow`` |
+| 5 | send the answer slowly | ``slow`` |
 
-Steps 2 and 4 strike on the first call with a reference only: a fault that never stopped would test nothing but
-patience, and a resend must meet the truth.
+Steps 2 and 4 apply only to the first call with a reference: a repeated call must get the real answer, and a fault that never
+stopped would only test timeouts.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ REFUSALS = {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A checked call: what was ordered, what will befall it, and the deed itself, which must not await."""
+    """A checked call: what was requested, its fate, and the action itself, which must not await."""
 
     family: Family
     order: Order
@@ -43,7 +43,7 @@ class Call:
 
 
 def fate_of(provider: Provider, order: Order) -> Fate:
-    """The fate the caller chose, or else what the dial draws for this reference."""
+    """Return the fate that the caller chose, or else the one that the rates draw for this reference."""
     return order.fate if order.fate is not None else provider.dial.draw(order.reference)
 
 
@@ -75,7 +75,7 @@ async def _walk_among_faults(provider: Provider, request: web.Request, call: Cal
 def _refuse(provider: Provider, call: Call) -> None:
     if not call.fate.refusal:
         return
-    # By payment and not by reference: a refused caller may come back under a new attempt's reference.
+    # By payment and not by reference: a refused caller may return with the reference of a new attempt.
     name = f"{call.fate.refusal}:{call.family}:{call.order.payment_id}"
     if fault_state.strike(provider.store, name, at_most=call.fate.refusal_times):
         raise REFUSALS[call.fate.refusal]

@@ -1,6 +1,6 @@
 """The parts that every route needs, in one object.
 
-It is passed as an argument rather than kept in globals, so that a test can have its own.
+It is passed as an argument rather than held in globals, so that each test can have its own.
 """
 
 from dataclasses import dataclass, field
@@ -16,14 +16,14 @@ from sandbox.webhooks import Webhooks
 
 @dataclass(slots=True)
 class Latency:
-    """How long every /v1 call takes at least; drawn evenly between the two."""
+    """The latency of every /v1 call, drawn uniformly between two bounds."""
 
     min_ms: int
     max_ms: int
     _random: Random = field(default_factory=Random)
 
     def draw_seconds(self) -> float:
-        """The latency of the next call."""
+        """Return the latency of the next call."""
         if self.min_ms == self.max_ms:
             return self.min_ms / 1_000
         return self._random.uniform(self.min_ms, self.max_ms) / 1_000

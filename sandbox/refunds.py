@@ -1,4 +1,4 @@
-"""POST /v1/refunds: give money back once per reference, and never more than was taken."""
+"""POST /v1/refunds: refund once per reference, and never more than was charged."""
 
 from aiohttp import web
 
@@ -12,7 +12,7 @@ from sandbox.requests import Order, read_order, text
 
 
 async def create_refund(provider: Provider, request: web.Request) -> web.StreamResponse:
-    """Refund, or repeat what was answered to this reference before."""
+    """Refund the customer, or repeat the earlier answer to this reference."""
     order = await read_order(request)
     charge_reference = text(order.body, "charge_reference")
     fate = fate_of(provider, order)
@@ -31,13 +31,13 @@ def _begin(provider: Provider, order: Order, *, charge_reference: str, fate: Fat
     refund = refund._replace(charge_reference=charge_reference)
     objection = _objection(provider, refund, asked=order.amount)
     if objection:
-        # What is impossible is declined at once, whatever fate was chosen for the possible.
+        # An impossible refund is declined at once, whatever its fate.
         return outcomes.begin_declined(provider, refund, decline_code=objection)
     return outcomes.begin(provider, refund, fate=fate)
 
 
 def _objection(provider: Provider, refund: Operation, *, asked: int) -> str:
-    """Why this refund is impossible, as a decline code; empty when it is not."""
+    """Return why this refund is impossible, as a decline code; empty if it is possible."""
     reference = refund.charge_reference or ""
     charge = operations.find(provider.store, reference, family=Family.CHARGE)
     if charge is None or charge.payment_id != refund.payment_id:

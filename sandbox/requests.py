@@ -1,7 +1,7 @@
-"""Reading what a caller sent: every field is checked by hand, once, and named in the refusal.
+"""Parse requests: each field is checked once, by hand, and named in the refusal.
 
-No schema library: these are five bodies, the charge is read thousands of times a second, and the sandbox should start
-in a moment.
+There is no schema library: there are five bodies, charges are parsed thousands of times a second, and the sandbox should
+start at once.
 """
 
 from dataclasses import dataclass
@@ -23,20 +23,20 @@ NAMES = ("reference", "payment_id", "currency")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What every body that may move money has in common."""
+    """The fields that all bodies that may move money share."""
 
     body: dict[str, Any]
     reference: str
     payment_id: str
-    account: str  # whose statement it goes on; empty where none was named
+    account: str  # the account whose statement shows it; empty if none was named
     amount: int
     currency: str
-    fate: Fate | None  # None: the caller left it to the dial
+    fate: Fate | None  # None: the caller leaves it to the fault rates
     fingerprint: bytes
 
 
 async def read_object(request: web.Request) -> dict[str, Any]:
-    """The body as a JSON object. Raises Refused (400)."""
+    """Return the body as a JSON object. Raises Refused (400)."""
     try:
         body = orjson.loads(await request.read())
     except orjson.JSONDecodeError:
@@ -47,7 +47,7 @@ async def read_object(request: web.Request) -> dict[str, Any]:
 
 
 async def read_order(request: web.Request) -> Order:
-    """Read and check a charge, a code or a refund as far as they are alike. Raises Refused."""
+    """Parse and check the shared fields of a charge, a code or a refund. Raises Refused."""
     body = await read_object(request)
     currency = read_currency(body)
     return Order(
@@ -71,7 +71,7 @@ def read_currency(body: dict[str, Any]) -> str:
 
 
 def text(body: dict[str, Any], name: str) -> str:
-    """A required text field."""
+    """Return a required text field."""
     value = body.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT:
         raise bad_request(f"{name} must be a text of 1 to {MAX_TEXT} characters")
@@ -79,7 +79,7 @@ def text(body: dict[str, Any], name: str) -> str:
 
 
 def whole_number(body: dict[str, Any], name: str, *, lowest: int, highest: int) -> int:
-    """A required whole number; true is not one, and neither is 1.0."""
+    """Return a required whole number. ``true`` and 1.0 are refused."""
     value = body.get(name)
     if type(value) is not int or not lowest <= value <= highest:
         raise bad_request(f"{name} must be a whole number from {lowest} to {highest}")
@@ -87,7 +87,7 @@ def whole_number(body: dict[str, Any], name: str, *, lowest: int, highest: int) 
 
 
 def query_number(request: web.Request, name: str, *, default: int, lowest: int, highest: int) -> int:
-    """An optional whole number of the query."""
+    """Return an optional whole number of the query."""
     value = request.query.get(name)
     if value is None or value == "":
         return default
@@ -103,7 +103,7 @@ def names_of_path(request: web.Request) -> dict[str, str]:
 
 
 async def names_of(request: web.Request) -> dict[str, str]:
-    """Return the names in a request, as far as they can be read: an error repeats them, so that it fits no other request."""
+    """Return the names in a request that can be read. An error repeats them, so that it answers no other request."""
     try:
         body = orjson.loads(await request.read())
     except (orjson.JSONDecodeError, ConnectionError, web.HTTPException):
@@ -114,7 +114,7 @@ async def names_of(request: web.Request) -> dict[str, str]:
 
 
 def _fingerprint(body: dict[str, Any]) -> bytes:
-    """Equal for bodies that say the same, whatever the order of their fields."""
+    """Return a text that is equal for bodies that mean the same, whatever the order of their fields."""
     try:
         return blake2b(orjson.dumps(body, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
     except orjson.JSONEncodeError:

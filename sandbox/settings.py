@@ -1,6 +1,6 @@
-"""What the sandbox is told at its start.
+"""Settings of the sandbox, from the command line and the environment.
 
-The command line says where it lives, the environment says what it knows; both have defaults, so that a bare
+The command line gives address and folder, the environment keys and latencies. Both have defaults, so that a bare
 ``python -m sandbox`` works on a developer's machine.
 """
 
@@ -14,12 +14,12 @@ from pathlib import Path
 
 DEFAULT_PORT = 9100
 CONTROL_KEY_FILE = "control-key"
-DEFAULT_LATENCY_MS = "50"  # what a near acquirer takes; the product's limits in flight are sized for it
+DEFAULT_LATENCY_MS = "50"  # that of a nearby acquirer; the product's limits of calls in flight are sized for it
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that is fixed before the first call; the control routes change the rest at run time."""
+    """Everything that is fixed at the start. The control routes change the rest at run time."""
 
     host: str
     port: int
@@ -33,7 +33,7 @@ class Settings:
 
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read the command line and the environment. Raises SystemExit, as argparse does, for nonsense."""
+    """Parse the command line and the environment. Raises SystemExit, as argparse does, for invalid values."""
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="The sandbox payment provider.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes any free port and logs which")

@@ -1,6 +1,6 @@
-"""GET /v1/statements: the acquirer's statement, which is its ledger of a period in a bookkeeper's words.
+"""GET /v1/statements: the acquirer's statement, which is its ledger of a period in accounting terms.
 
-As JSON it is paged; as CSV it comes whole, page by page on the wire, because a file is what gets reconciled.
+JSON is paged. CSV is one file, written page by page, because a file is what gets reconciled.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from sandbox.requests import query_number
 from sandbox.times import from_text, settled_on
 
 DEFAULT_PAGE = 1_000
-MAX_PAGE = 5_000  # rows; some 20 ms of everybody's time
-CSV_PAGE = 1_000  # so that other calls come in between while a long file is written
+MAX_PAGE = 5_000  # rows; a page of this size blocks the process for some 20 ms
+CSV_PAGE = 1_000  # small enough for other calls to be served while a long file is written
 MAX_CURSOR = 2**63 - 1
 FORMATS = ("json", "csv")
 FIELDS = (
@@ -41,7 +41,7 @@ FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Half-open, in microseconds: what happens at ``end`` belongs to the next. ``account``: None means all."""
+    """A half-open period in microseconds: ``end`` belongs to the next one. ``account``: None means all accounts."""
 
     start: int
     end: int
@@ -49,25 +49,25 @@ class Period:
 
 
 async def get_statement(provider: Provider, request: web.Request) -> web.StreamResponse:
-    """The lines of a period. Raises Refused (400)."""
+    """Return the lines of a period. Raises Refused (400)."""
     period = _read_period(request)
     chosen = request.query.get("format", "json")
     if chosen not in FORMATS:
         raise bad_request(f"format must be one of {', '.join(FORMATS)}")
-    provider.store.commit()  # nothing that could still be rolled back goes into a statement
+    provider.store.commit()  # a statement shows nothing that could still be rolled back
     if chosen == "csv":
         return await _stream_csv(provider, request, period)
     after = query_number(request, "cursor", default=0, lowest=0, highest=MAX_CURSOR)
     limit = query_number(request, "limit", default=DEFAULT_PAGE, lowest=1, highest=MAX_PAGE)
     page = _page(provider, period, after=after, limit=limit)
     following = None if page.next_after is None else str(page.next_after)
-    # The query as it was written, so that a page fits no other query.
+    # The query as it was written, so that a page answers no other query.
     asked = {name: request.query.get(name) for name in ("account", "from", "to", "cursor")}
     return json_answer({**asked, "data": [line(row) for row in page.rows], "next": following})
 
 
 def line(movement: Movement) -> dict[str, Any]:
-    """A movement as a line; its id never changes, so a statement fetched twice matches itself."""
+    """Return a movement as a line. Its id never changes, so a statement that is fetched twice matches itself."""
     return {
         "line_id": f"line_{movement.seq:012d}",
         **facts(movement),
@@ -98,10 +98,10 @@ async def _stream_csv(provider: Provider, request: web.Request, period: Period) 
         await stream.write((",".join(FIELDS) + "\r\n").encode())
         for page in _pages(provider, period):
             await stream.write(_csv(page.rows))
-            await asyncio.sleep(0)  # write() alone gives way to nobody while the reader keeps up
+            await asyncio.sleep(0)  # write() alone yields to no other call while the reader keeps up
         await stream.write_eof()
     except ConnectionError:
-        pass  # the reader has gone; there is nobody to tell
+        pass  # the reader has disconnected
     return stream
 
 

@@ -1,15 +1,15 @@
-"""The durable store: one SQLite file, one connection, and commits that are shared.
+"""The durable store: one SQLite file, one connection, and group commit.
 
-A statement runs at once; the COMMIT runs at the end of the event loop's turn, for everybody who wrote during that
-turn. Whoever wrote then waits with ``await store.durable()`` and answers only afterwards. There is no timer: alone, a
-charge waits for nobody; in a crowd, many share one commit.
+A statement runs at once. The COMMIT runs at the end of the event loop's iteration, for all callers that wrote during it. A
+caller that wrote waits with ``await store.durable()`` and answers afterwards. There is no timer: a single charge waits for
+nobody, and concurrent ones share a commit.
 
-Why this is safe: there is one thread, and no caller awaits between its first statement and ``durable()``. So each
-call's statements are contiguous, each read sees every earlier write, and two calls with one reference cannot both
-find it free. If a statement or the commit fails, the whole group is rolled back and every waiter is told.
+This is safe because there is one thread, and no caller awaits between its first statement and ``durable()``. Each call's
+statements are therefore contiguous, each read sees every earlier write, and two calls with one reference cannot both find it
+unused. If a statement or the commit fails, the whole group is rolled back and every waiter gets an error.
 
-The write-ahead log without an fsync per commit survives kill -9 of this process, which is what is promised; after
-a power cut the last moments may be missing, but the file is whole.
+The write-ahead log without an fsync per commit survives kill -9 of this process, which is what is promised. After a power
+cut the last moments may be missing, but the file is intact.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-FILE_NAME = "ledger-2.sqlite3"  # the number grows with the tables: a sandbox of before begins anew
-LOCK_WAIT_SECONDS = 2.0  # a predecessor that was just killed may still be dying with the lock in its hand
-CACHED_STATEMENTS = 128  # more than we have, so that none is ever compiled twice
+FILE_NAME = "ledger-2.sqlite3"  # the number grows with the tables: a file of an older version is not used
+LOCK_WAIT_SECONDS = 2.0  # a predecessor that was just killed may still hold the lock
+CACHED_STATEMENTS = 128  # more than there are, so that each is compiled once
 
 PRAGMAS = (
-    "PRAGMA locking_mode = EXCLUSIVE",  # one process owns the ledger; also keeps the log's index in our own memory
+    "PRAGMA locking_mode = EXCLUSIVE",  # one process owns the ledger; this also holds the log's index in its memory
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = NORMAL",
-    "PRAGMA wal_autocheckpoint = 4000",  # pages: 16 MB of log between the only fsyncs there are
+    "PRAGMA wal_autocheckpoint = 4000",  # pages: 16 MB of log between two fsyncs
     "PRAGMA cache_size = -65536",  # KiB
     "PRAGMA temp_store = MEMORY",
 )
@@ -81,11 +81,11 @@ CREATE TABLE IF NOT EXISTS marks (
 ) WITHOUT ROWID;
 """
 
-TABLES = ("operations", "movements", "strikes", "marks")  # what can be forgotten; the clock is not
+TABLES = ("operations", "movements", "strikes", "marks")  # tables that can be emptied; the clock's is not one of them
 
 
 class StoreFailed(Exception):
-    """The group of writes this caller belonged to was rolled back: nothing of it happened."""
+    """The group of writes of this caller was rolled back, so none of them happened."""
 
 
 class Store:
@@ -96,7 +96,7 @@ class Store:
         self._connection = sqlite3.connect(
             folder / FILE_NAME,
             timeout=LOCK_WAIT_SECONDS,
-            isolation_level=None,  # we say BEGIN and COMMIT ourselves
+            isolation_level=None,  # BEGIN and COMMIT are sent explicitly
             cached_statements=CACHED_STATEMENTS,
         )
         try:
@@ -109,11 +109,11 @@ class Store:
         self._group: asyncio.Future[sqlite3.Error | None] | None = None
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Read; sees every write that was made before, committed or not."""
+        """Run a query. It sees every earlier write, committed or not."""
         return self._connection.execute(sql, parameters).fetchall()
 
     def write(self, sql: str, parameters: Sequence[Any] = ()) -> None:
-        """Write as part of the present group. It is safe only after ``durable()``."""
+        """Run a statement as part of the current group. It is durable only after ``durable()``."""
         try:
             if self._group is None:
                 self._begin()
@@ -126,12 +126,12 @@ class Store:
         """Return when everything written so far is committed. Raises StoreFailed if it was rolled back instead."""
         if self._group is None:
             return
-        error = await asyncio.shield(self._group)  # one waiter's cancellation must not reach the others
+        error = await asyncio.shield(self._group)  # one waiter's cancellation must not cancel the others
         if error is not None:
             raise StoreFailed(str(error)) from error
 
     def commit(self) -> None:
-        """Commit the present group now; those who wait for it wake up."""
+        """Commit the current group now and wake its waiters."""
         if self._group is None:
             return
         try:
@@ -142,12 +142,12 @@ class Store:
             self._end("", error=None)
 
     def empty(self) -> None:
-        """Forget everything. The ledger's numbers go on counting, so that an old cursor never hides a new row."""
+        """Delete everything. The ledger's numbers continue, so that an old cursor never hides a new row."""
         for table in TABLES:
             self.write(f"DELETE FROM {table}")
 
     def close(self) -> None:
-        """Commit what is open and leave one whole file behind."""
+        """Commit what is open and close the file."""
         self.commit()
         self._connection.close()
 

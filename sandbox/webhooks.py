@@ -1,7 +1,7 @@
-"""Signed webhooks: tell the product about a final outcome, best effort.
+"""Send signed webhooks about final outcomes, best effort.
 
-An event is sent only after its outcome is in the store, tried a few times, and then given up: a provider's webhooks
-are known to get lost, and the product must live with that. Without a URL nothing of this costs anything.
+An event is sent only after its outcome is stored, tried a few times, and then dropped. Providers are known to lose webhooks,
+and the product must live with that. Without a URL none of this costs anything.
 """
 
 import asyncio
@@ -19,15 +19,15 @@ from sandbox.operations import Operation
 from sandbox.signature import sign, signing_key
 from sandbox.store import Store, StoreFailed
 
-PAUSES_SECONDS = (0.2, 1.0, 5.0)  # between tries; four tries in all
-TRY_SECONDS = 5.0  # how long a receiver may take before the try counts as failed
+PAUSES_SECONDS = (0.2, 1.0, 5.0)  # between attempts; four attempts in all
+TRY_SECONDS = 5.0  # how long a receiver may take before the attempt counts as failed
 MAX_CONNECTIONS = 100
-MAX_UNDELIVERED = 10_000  # beyond it events are dropped: a dead receiver must not eat our memory
+MAX_UNDELIVERED = 10_000  # further events are dropped, so that a dead receiver does not fill the memory
 SUCCESSES = range(200, 300)
 
 
 class Webhooks:
-    """Where events go, and those under way."""
+    """Where events go, and the events in flight."""
 
     def __init__(self, store: Store, clock: Clock, *, url: str, secret: str) -> None:
         self.url = url
@@ -42,7 +42,7 @@ class Webhooks:
         self._under_way: set[asyncio.Task[None]] = set()
 
     def announce(self, operation: Operation) -> None:
-        """Send the event of an operation's outcome, once that is in the store."""
+        """Send the event of an operation's outcome, once the outcome is stored."""
         if not self.url or not self.enabled:
             return
         if len(self._under_way) >= MAX_UNDELIVERED:
@@ -55,7 +55,7 @@ class Webhooks:
         task.add_done_callback(self._under_way.discard)
 
     def describe(self) -> dict[str, Any]:
-        """The settings, and the counts since the start."""
+        """Return the settings, and the counts since the start."""
         return {
             "url": self.url,
             "enabled": self.enabled,
@@ -68,7 +68,7 @@ class Webhooks:
         }
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Drop all events in flight."""
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
@@ -79,7 +79,7 @@ class Webhooks:
         try:
             await self._store.durable()
         except StoreFailed:
-            return  # it did not happen
+            return  # it was rolled back
         await asyncio.sleep(self.delay_ms / 1_000)
         body = orjson.dumps(event)
         for _copy in range(1 + self.duplicate):
@@ -100,7 +100,7 @@ class Webhooks:
         if self._session is None:
             limits = ClientTimeout(total=TRY_SECONDS)
             self._session = ClientSession(timeout=limits, connector=TCPConnector(limit=MAX_CONNECTIONS))
-        timestamp = int(time.time())  # of this try, by the machine's clock: receivers refuse old ones
+        timestamp = int(time.time())  # of this attempt, by the machine's clock: receivers refuse old timestamps
         headers = {
             "content-type": "application/json",
             "webhook-id": event_id,
@@ -110,12 +110,12 @@ class Webhooks:
         try:
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
                 return answer.status in SUCCESSES
-        except (ClientError, TimeoutError, ValueError):  # ValueError: a URL that is none
+        except (ClientError, TimeoutError, ValueError):  # ValueError: the URL is invalid
             return False
 
 
 def event_of(operation: Operation, *, at: int) -> dict[str, Any]:
-    """The event of an outcome. Its id is derived, so the same outcome always has the same one."""
+    """Return the event of an outcome. Its id is derived, so the same outcome always has the same id."""
     name = f"{operation.family}.{operation.status}"
     event_id = "evt_" + blake2b(f"{name}:{operation.provider_reference}".encode(), digest_size=12).hexdigest()
     return {"event_id": event_id, "type": name, "created_at": times.to_text(at), "data": present(operation)}
