@@ -14,7 +14,7 @@ from sandbox import outcomes
 from sandbox.app import create_app
 from sandbox.clock import Clock
 from sandbox.fault_rates import Dial
-from sandbox.fault_responses import Holds
+from sandbox.fault_responses import HangingRequests
 from sandbox.provider import Latency, Provider
 from sandbox.settings import Settings, read_settings, with_control_key
 from sandbox.store import Store
@@ -75,7 +75,7 @@ def build_provider(settings: Settings) -> Provider:
         clock=clock,
         dial=Dial(),
         latency=Latency(settings.min_latency_ms, settings.max_latency_ms),
-        holds=Holds(),
+        holds=HangingRequests(),
         webhooks=Webhooks(store, clock, url=settings.webhook_url, secret=settings.webhook_secret),
     )
 

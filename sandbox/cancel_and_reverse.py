@@ -65,8 +65,8 @@ async def _read_undoing(request: web.Request) -> Undoing:
 def _undo(provider: Provider, undoing: Undoing, *, succeeded: Callable[[Operation], Operation]) -> Operation:
     operation = operations.find(provider.store, undoing.reference, family=Family.CHARGE)
     if operation is None:
-        return outcomes.begin_cancelled(provider, _never_heard_of(undoing, at=provider.clock.now()))
-    operation = outcomes.settle(provider, operation)
+        return outcomes.create_cancelled(provider, _never_heard_of(undoing, at=provider.clock.now()))
+    operation = outcomes.mature(provider, operation)
     if operation.status in UNDONE:
         return operation
     if operation.status == Status.SUCCEEDED:

@@ -27,7 +27,7 @@ async def create_charge(provider: Provider, request: web.Request) -> web.StreamR
         if known is not None:
             return repeat(provider, known, order=order, fate=fate)
         operation = new_operation(order, family=Family.CHARGE, kind=kind, fate=fate, at=provider.clock.now())
-        return outcomes.begin(provider, operation._replace(token=token), fate=fate)
+        return outcomes.create(provider, operation._replace(token=token), fate=fate)
 
     return await walk(provider, request, Call(Family.CHARGE, order, fate, act))
 
@@ -61,7 +61,7 @@ def repeat(provider: Provider, known: Operation, *, order: Order, fate: Fate) ->
     if known.fingerprint is not None and known.fingerprint != order.fingerprint:
         message = "this reference was used with another body"
         raise Refused(409, "idempotency_mismatch", message=message)
-    known = outcomes.settle(provider, known)
+    known = outcomes.mature(provider, known)
     if known.status == Status.CANCELLED:
         # A cancellation before the charge may have named only the reference; this answer names the charge.
         known = known._replace(payment_id=order.payment_id, currency=order.currency)

@@ -31,7 +31,7 @@ async def create_code(provider: Provider, request: web.Request) -> web.StreamRes
         known = operations.find(provider.store, order.reference, family=Family.CHARGE)
         if known is not None:
             return repeat(provider, known, order=order, fate=fate)
-        return outcomes.begin_waiting(
+        return outcomes.create_waiting(
             provider, _new_code(order, fate=fate, expires_in=expires_in, at=provider.clock.now())
         )
 
@@ -43,7 +43,7 @@ async def pay_code(provider: Provider, request: web.Request) -> web.StreamRespon
     operation = operations.find(provider.store, request.match_info["reference"], family=Family.CHARGE)
     if operation is None or operation.kind != "qr_mpm":
         raise not_found("code")
-    operation = outcomes.settle(provider, operation)
+    operation = outcomes.mature(provider, operation)
     if operation.status == Status.WAITING:
         operation = outcomes.pay(provider, operation)
     elif operation.status in DEAD:

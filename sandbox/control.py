@@ -31,14 +31,14 @@ async def get_ledger(provider: Provider, request: web.Request) -> web.StreamResp
     limit = query_number(request, "limit", default=DEFAULT_PAGE, lowest=1, highest=MAX_PAGE)
     provider.store.commit()  # an auditor must not see what could still be rolled back
     page = ledger.page(provider.store, after=after, limit=limit)
-    return json_answer({"data": [ledger.present(row) for row in page.rows], "next": page.next_after})
+    return json_answer({"data": [ledger.serialize(row) for row in page.rows], "next": page.next_after})
 
 
 async def get_payment_ledger(provider: Provider, request: web.Request) -> web.StreamResponse:
     """Return all movements of one payment."""
     provider.store.commit()
     rows = ledger.of_payment(provider.store, request.match_info["payment_id"])
-    return json_answer({"data": [ledger.present(row) for row in rows], "next": None})
+    return json_answer({"data": [ledger.serialize(row) for row in rows], "next": None})
 
 
 async def delete_ledger(provider: Provider, _request: web.Request) -> web.StreamResponse:

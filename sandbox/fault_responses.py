@@ -22,7 +22,7 @@ LINGER_ZERO = struct.pack("ii", 1, 0)  # close() then sends RST instead of FIN
 GARBAGE = b'\x00\xff{"status": "succ<html>502 Bad'
 
 
-class Holds:
+class HangingRequests:
     """Calls that are never answered. One task watches them all, and it runs only while there are any."""
 
     def __init__(self) -> None:
@@ -65,18 +65,18 @@ class Holds:
         self._patrol = loop.call_later(PATROL_SECONDS, self._look) if self._held else None
 
 
-async def silence(request: web.Request, holds: Holds) -> web.StreamResponse:
+async def never_answer(request: web.Request, holds: HangingRequests) -> web.StreamResponse:
     """Never answer."""
     await holds.hold(request)
     return _cut(request)
 
 
-async def error_500(request: web.Request, _holds: Holds) -> web.StreamResponse:
+async def error_500(request: web.Request, _holds: HangingRequests) -> web.StreamResponse:
     """Return an error that does not say whether anything was done."""
     return refusal(Refused(500, "internal_error", message="something went wrong"), await names_of(request))
 
 
-async def reset(request: web.Request, _holds: Holds) -> web.StreamResponse:
+async def reset(request: web.Request, _holds: HangingRequests) -> web.StreamResponse:
     """Reset the connection."""
     transport = request.transport
     if transport is not None:
@@ -85,22 +85,22 @@ async def reset(request: web.Request, _holds: Holds) -> web.StreamResponse:
     return _cut(request)
 
 
-async def garbage(_request: web.Request, _holds: Holds) -> web.StreamResponse:
+async def invalid_json(_request: web.Request, _holds: HangingRequests) -> web.StreamResponse:
     """Return a 200 that claims to be JSON and is not."""
     return web.Response(body=GARBAGE, headers=JSON_HEADERS)
 
 
-FAULTS: dict[str, Callable[[web.Request, Holds], Awaitable[web.StreamResponse]]] = {
-    "timeout_before_charge": silence,
-    "timeout_after_charge": silence,
+FAULTS: dict[str, Callable[[web.Request, HangingRequests], Awaitable[web.StreamResponse]]] = {
+    "timeout_before_charge": never_answer,
+    "timeout_after_charge": never_answer,
     "error_500_before_charge": error_500,
     "error_500_after_charge": error_500,
     "reset_after_charge": reset,
-    "garbage_after_charge": garbage,
+    "garbage_after_charge": invalid_json,
 }
 
 
-async def drip(request: web.Request, answer: web.Response, *, milliseconds: int) -> web.StreamResponse:
+async def slow_response(request: web.Request, answer: web.Response, *, milliseconds: int) -> web.StreamResponse:
     """Send a valid answer a few bytes at a time, spread over ``milliseconds``."""
     body = answer.body if isinstance(answer.body, bytes) else b""
     stream = web.StreamResponse(status=answer.status, headers=answer.headers)

@@ -14,7 +14,7 @@ MARK = "INSERT OR IGNORE INTO marks (reference, family, hidden_until, dark_until
 MARKED = "SELECT hidden_until, dark_until FROM marks WHERE reference = ? AND family = ?"
 
 
-def strike(store: Store, name: str, *, at_most: int) -> bool:
+def apply_once(store: Store, name: str, *, at_most: int) -> bool:
     """Return whether the fault of this name may be applied once more. If so, it counts as applied."""
     rows = store.query(TIMES, (name,))
     if rows and rows[0][0] >= at_most:
@@ -23,7 +23,7 @@ def strike(store: Store, name: str, *, at_most: int) -> bool:
     return True
 
 
-def mark(store: Store, reference: str, *, family: Family, fate: Fate, at: int) -> None:
+def start_lying(store: Store, reference: str, *, family: Family, fate: Fate, at: int) -> None:
     """Let inquiries for this reference lie or fail, measured from the first call at ``at``."""
     if not fate.hidden_ms and not fate.dark_ms:
         return
@@ -37,7 +37,7 @@ def is_hidden(store: Store, reference: str, *, family: Family, at: int) -> bool:
     return _until(store, reference, family=family)[0] > at
 
 
-def is_dark(store: Store, reference: str, *, family: Family, at: int) -> bool:
+def is_unavailable(store: Store, reference: str, *, family: Family, at: int) -> bool:
     """Return whether the inquiry at ``at`` is to answer 503."""
     return _until(store, reference, family=family)[1] > at
 

@@ -24,11 +24,11 @@ async def ask_refund(provider: Provider, request: web.Request) -> web.StreamResp
 async def _ask(provider: Provider, request: web.Request, *, family: Family) -> web.StreamResponse:
     reference = request.match_info["reference"]
     at = provider.clock.now()
-    if fault_state.is_dark(provider.store, reference, family=family, at=at):
+    if fault_state.is_unavailable(provider.store, reference, family=family, at=at):
         raise DARK
     operation = operations.find(provider.store, reference, family=family)
     if operation is None or fault_state.is_hidden(provider.store, reference, family=family, at=at):
         raise not_found(family)
-    operation = outcomes.settle(provider, operation)
+    operation = outcomes.mature(provider, operation)
     await provider.store.durable()
     return json_answer(present(operation))

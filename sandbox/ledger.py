@@ -73,7 +73,7 @@ def period(store: Store, *, start: int, end: int, after: int, limit: int, accoun
     return _page(store.query(PERIOD, (start, end, after, limit + 1, account)), limit=limit)
 
 
-def present(movement: Movement) -> dict[str, Any]:
+def serialize(movement: Movement) -> dict[str, Any]:
     """Return a ledger row as the control routes show it."""
     return {"seq": movement.seq, **facts(movement)}
 

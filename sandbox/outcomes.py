@@ -17,7 +17,7 @@ MOVES = {Family.CHARGE: MovementKind.CHARGE, Family.REFUND: MovementKind.REFUND}
 FEES = {Family.CHARGE: charge_fee, Family.REFUND: refund_fee}
 
 
-def begin(provider: Provider, operation: Operation, *, fate: Fate) -> Operation:
+def create(provider: Provider, operation: Operation, *, fate: Fate) -> Operation:
     """Store a new operation, with its outcome unless its fate is to wait."""
     at = operation.created_at
     if fate.pending_ms:
@@ -30,25 +30,25 @@ def begin(provider: Provider, operation: Operation, *, fate: Fate) -> Operation:
     return _enter(provider, operation)
 
 
-def begin_declined(provider: Provider, operation: Operation, *, decline_code: str) -> Operation:
+def create_declined(provider: Provider, operation: Operation, *, decline_code: str) -> Operation:
     """Store an operation that is declined at once."""
     return _enter(provider, operation._replace(status=Status.DECLINED, decline_code=decline_code))
 
 
-def begin_cancelled(provider: Provider, operation: Operation) -> Operation:
+def create_cancelled(provider: Provider, operation: Operation) -> Operation:
     """Store an operation that is cancelled before it was requested. Nothing is announced."""
     operations.insert(provider.store, operation)
     return operation
 
 
-def begin_waiting(provider: Provider, operation: Operation) -> Operation:
+def create_waiting(provider: Provider, operation: Operation) -> Operation:
     """Store a code that waits for its customer until ``due_at``."""
     return _enter(provider, operation)
 
 
 def pay(provider: Provider, operation: Operation) -> Operation:
     """Pay a waiting code as its customer. Its fate decides the outcome."""
-    fate = fate_kept(operation)
+    fate = stored_fate(operation)
     at = provider.clock.now()
     operation = operation._replace(amount=fate.captured(operation.amount), decline_code=fate.decline_code)
     if fate.pending_ms:
@@ -57,7 +57,7 @@ def pay(provider: Provider, operation: Operation) -> Operation:
     return _conclude(provider, operation, at=at)
 
 
-def settle(provider: Provider, operation: Operation) -> Operation:
+def mature(provider: Provider, operation: Operation) -> Operation:
     """Give an operation that is due its outcome; return any other unchanged."""
     at = provider.clock.now()
     if operation.due_at is None or operation.due_at > at:
@@ -97,7 +97,7 @@ def resume(provider: Provider) -> None:
         _wake_at(provider, due.reference, family=due.family, at=due.at)
 
 
-def fate_kept(operation: Operation) -> Fate:
+def stored_fate(operation: Operation) -> Fate:
     """Return the fate with which an operation was created."""
     return parse_fate(operation.fate) if operation.fate else APPROVE
 
@@ -140,7 +140,7 @@ def _wake_at(provider: Provider, reference: str, *, family: Family, at: int) -> 
         operation = operations.find(provider.store, reference, family=family)
         if operation is None or operation.due_at is None:
             return  # it was cancelled, or the ledger was emptied meanwhile
-        if settle(provider, operation).due_at is not None:
+        if mature(provider, operation).due_at is not None:
             # The loop's clock and ours differ slightly, or the machine's was set back: check again.
             _wake_at(provider, reference, family=family, at=operation.due_at)
 

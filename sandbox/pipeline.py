@@ -20,7 +20,7 @@ from aiohttp import web
 from sandbox import fault_state
 from sandbox.answers import json_answer, present
 from sandbox.errors import Refused
-from sandbox.fault_responses import FAULTS, drip
+from sandbox.fault_responses import FAULTS, slow_response
 from sandbox.faults import APPROVE, Fate
 from sandbox.operations import Family, Operation
 from sandbox.provider import Provider
@@ -60,7 +60,7 @@ async def _walk_among_faults(provider: Provider, request: web.Request, call: Cal
     store, fate = provider.store, call.fate
     _refuse(provider, call)
     fault = fate.fault if fate.fault and _strikes_first(provider, call) else ""
-    fault_state.mark(store, call.order.reference, family=call.family, fate=fate, at=provider.clock.now())
+    fault_state.start_lying(store, call.order.reference, family=call.family, fate=fate, at=provider.clock.now())
     if fault.endswith("_before_charge"):
         await store.durable()
         return await FAULTS[fault](request, provider.holds)
@@ -69,7 +69,7 @@ async def _walk_among_faults(provider: Provider, request: web.Request, call: Cal
     if fault:
         return await FAULTS[fault](request, provider.holds)
     answer = json_answer(present(operation))
-    return await drip(request, answer, milliseconds=fate.slow_ms) if fate.slow_ms else answer
+    return await slow_response(request, answer, milliseconds=fate.slow_ms) if fate.slow_ms else answer
 
 
 def _refuse(provider: Provider, call: Call) -> None:
@@ -77,9 +77,9 @@ def _refuse(provider: Provider, call: Call) -> None:
         return
     # By payment and not by reference: a refused caller may return with the reference of a new attempt.
     name = f"{call.fate.refusal}:{call.family}:{call.order.payment_id}"
-    if fault_state.strike(provider.store, name, at_most=call.fate.refusal_times):
+    if fault_state.apply_once(provider.store, name, at_most=call.fate.refusal_times):
         raise REFUSALS[call.fate.refusal]
 
 
 def _strikes_first(provider: Provider, call: Call) -> bool:
-    return fault_state.strike(provider.store, f"fault:{call.family}:{call.order.reference}", at_most=1)
+    return fault_state.apply_once(provider.store, f"fault:{call.family}:{call.order.reference}", at_most=1)

@@ -8,7 +8,7 @@ from random import Random
 
 from sandbox.clock import Clock
 from sandbox.fault_rates import Dial
-from sandbox.fault_responses import Holds
+from sandbox.fault_responses import HangingRequests
 from sandbox.settings import Settings
 from sandbox.store import Store
 from sandbox.webhooks import Webhooks
@@ -36,5 +36,5 @@ class Provider:
     clock: Clock
     dial: Dial
     latency: Latency
-    holds: Holds
+    holds: HangingRequests
     webhooks: Webhooks

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from sandbox import fault_responses
-from sandbox.fault_responses import Holds
+from sandbox.fault_responses import HangingRequests
 
 
 class Connection:
@@ -26,12 +26,12 @@ def _quick_patrol(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fault_responses, "PATROL_SECONDS", 0.005)
 
 
-def hold(holds: Holds, connection: Connection) -> asyncio.Task[None]:
+def hold(holds: HangingRequests, connection: Connection) -> asyncio.Task[None]:
     return asyncio.ensure_future(holds.hold(cast(web.Request, connection)))
 
 
 async def test_a_call_is_held_until_its_client_hangs_up() -> None:
-    holds, gone, patient = Holds(), Connection(), Connection()
+    holds, gone, patient = HangingRequests(), Connection(), Connection()
     tasks = hold(holds, gone), hold(holds, patient)
     await asyncio.wait(tasks, timeout=0.03)
     assert not any(task.done() for task in tasks)
@@ -44,13 +44,13 @@ async def test_a_call_is_held_until_its_client_hangs_up() -> None:
 
 async def test_nobody_is_held_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fault_responses, "HOLD_SECONDS", 0.02)
-    holds = Holds()
+    holds = HangingRequests()
     await asyncio.wait_for(hold(holds, Connection()), 5)
     holds.close()
 
 
 async def test_the_patrol_comes_back_for_later_calls() -> None:
-    holds = Holds()
+    holds = HangingRequests()
     for _ in range(3):
         connection = Connection()
         task = hold(holds, connection)
@@ -62,6 +62,6 @@ async def test_the_patrol_comes_back_for_later_calls() -> None:
 
 
 async def test_a_stopping_sandbox_holds_nobody() -> None:
-    holds = Holds()
+    holds = HangingRequests()
     holds.close()
     await asyncio.wait_for(hold(holds, Connection()), 5)
