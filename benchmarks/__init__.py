@@ -1,1 +1,1 @@
-"""Measurements: what the product does per second, what each payment costs, and beside it what a usual design does."""
+"""Benchmarks: payments per second and cost per payment of the product, beside those of a usual design."""

@@ -1,4 +1,4 @@
-"""``python3 run.py bench``: the product beside its rival, interleaved, on this machine."""
+"""``python3 run.py bench``: measure the product and its rival in interleaved rounds on this machine."""
 
 import asyncio
 import json
@@ -48,7 +48,7 @@ def main(
     is_orders: bool,
     results: Path | None,
 ) -> None:
-    """Measure payments per second, times and processor per payment, of the product and of a usual design."""
+    """Measure payments per second, latencies and CPU time per payment of the product and of a usual design."""
     plan = QUICK if quick else Plan()
     plan = replace(plan, rounds=rounds or plan.rounds, in_flight=in_flight or plan.in_flight)
     console = Console()

@@ -1,8 +1,8 @@
-"""Learns that payments are final, for every contender in the same way: by asking its database.
+"""Detect that payments are final, for every target in the same way: by polling its database.
 
-What a terminal would use (a waiting GET) exists in the product alone and would load its API and no other's. So one
-session asks, a fixed pause after each answer, which of the open payments are final. The times it gives are upper bounds:
-up to one pause and one query too long, which the report states.
+A terminal would use a waiting GET, which only the product has and which would load only its API. Instead, one session asks,
+with a fixed pause after each answer, which of the open payments are final. Its times are upper bounds: too long by up to one
+pause and one query, which the report states.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ FINAL = """
 
 
 class Watch:
-    """The open payments and those who wait for them."""
+    """The open payments, and the callers that wait for them."""
 
     def __init__(self, connection: "psycopg.AsyncConnection[tuple[str, str]]", *, pause_seconds: float) -> None:
         self._connection = connection
@@ -26,18 +26,18 @@ class Watch:
 
     @property
     def pid(self) -> int:
-        """The process of PostgreSQL that answers: its time is the load generator's."""
+        """Return the PostgreSQL process of this session, whose CPU time belongs to the load generator."""
         return self._connection.info.backend_pid
 
     def final(self, payment_id: str) -> "asyncio.Future[tuple[str, float]]":
-        """A future of the final status and the instant at which it was seen."""
+        """Return a future of the final status and the time at which it was seen."""
         future: asyncio.Future[tuple[str, float]] = asyncio.get_running_loop().create_future()
         self._open[payment_id] = future
         self._arrived.set()
         return future
 
     async def run(self) -> None:
-        """Ask for ever."""
+        """Poll until the task is cancelled."""
         while True:
             if not self._open:
                 self._arrived.clear()

@@ -1,8 +1,8 @@
-"""Processor time by process, over exactly the seconds that are measured.
+"""Measure CPU time by process, over exactly the measured seconds.
 
-A server's own processes count as one: PostgreSQL's postmaster, the backends that live, and those that have ended
-meanwhile (their time is kept by the postmaster as that of its dead children). The database session of the load
-generator is its cost, not the contender's, and is taken out.
+The processes of a server count as one: PostgreSQL's postmaster, its live backends, and those that have ended meanwhile (the
+kernel adds their time to the postmaster's). The database session of the load generator is subtracted, because it is a cost
+of the measurement.
 """
 
 import time
@@ -13,20 +13,20 @@ from typing import Any
 import psutil
 
 CLIENT, CLIENT_SESSION = "client", "client's database session"
-"""The load generator itself, and what its watching costs PostgreSQL: no terminal would do that."""
+"""The load generator itself, and what its polling costs PostgreSQL: a real terminal would do neither."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Seconds of processor since some beginning; two readings make a measurement."""
+    """Seconds of CPU time since an arbitrary start. Two readings make a measurement."""
 
     by_process: Mapping[str, float]
-    machine: float  # all that both the contender and everybody else on this machine used
-    at: float  # when it was taken: on a busy machine taking it takes a while, which belongs to what is measured
+    machine: float  # used by everything on this machine
+    at: float  # when it was read: on a busy machine reading takes a while, which belongs to the measured window
 
 
 class Meter:
-    """Reads the clocks of a contender's processes."""
+    """Reads the CPU clocks of a target's processes."""
 
     def __init__(self, pids: Mapping[str, int], *, session_pid: int) -> None:
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
@@ -34,7 +34,7 @@ class Meter:
         self._client = psutil.Process()
 
     def read(self) -> Reading:
-        """The clocks now. Raises ``psutil.NoSuchProcess`` where a process has died: the measurement would mean nothing."""
+        """Return the current readings. Raises ``psutil.NoSuchProcess`` if a process has died: the measurement is void."""
         session = _own(self._session)
         seconds = {name: _with_children(process) for name, process in self._processes.items()}
         if "postgres" in seconds:
@@ -46,7 +46,7 @@ class Meter:
 
 
 def used(before: Reading, after: Reading) -> dict[str, float]:
-    """Seconds of processor between two readings, by process, and those of strangers under ``others``."""
+    """Return the CPU seconds between two readings, by process; other processes are under ``others``."""
     spent = {name: max(0.0, seconds - before.by_process[name]) for name, seconds in after.by_process.items()}
     others = after.machine - before.machine - sum(spent.values())
     return {**spent, "others": max(0.0, others)}
@@ -58,14 +58,14 @@ def _own(process: psutil.Process) -> float:
 
 
 def _with_children(process: psutil.Process) -> float:
-    """Its own time, that of its living children, and that of those which have ended, which it has from the kernel."""
+    """Return a process's own time, that of its live children, and that of its ended ones, which the kernel adds up."""
     while True:
         times = process.cpu_times()
         try:
             living = sum(_own(child) for child in process.children(recursive=True))
-        except psutil.NoSuchProcess:  # a child ended just now: its time is its parent's from here on
+        except psutil.NoSuchProcess:  # a child has just ended: its time is its parent's from now on
             continue
-        # One may have ended between the two looks, and would be missing in both.
+        # A child may have ended between the two readings and would be missing in both.
         if _of_the_ended(process.cpu_times()) == _of_the_ended(times):
             return float(times.user + times.system) + _of_the_ended(times) + living
 

@@ -1,6 +1,6 @@
-"""What the benches of large settlements share: a database of their own, memory, and a table of figures beside targets.
+"""What the benchmarks of large settlements share: a database of their own, memory, and a table of figures with targets.
 
-The database is alone (no beat, no worker), so nobody closes or reconciles what is to be measured before it is measured.
+No beat and no worker uses the database, so nothing is closed or reconciled before it is measured.
 """
 
 import json
@@ -22,7 +22,7 @@ PARTS = ("postgres", "migrate")
 
 @asynccontextmanager
 async def database_alone(address: str | None) -> AsyncIterator[str]:
-    """The address of a durable PostgreSQL with the newest schema: ``address``, or one that is gone afterwards."""
+    """Yield the URL of a durable PostgreSQL with the newest schema: ``address``, or a temporary one."""
     if address:
         yield address
         return
@@ -32,13 +32,13 @@ async def database_alone(address: str | None) -> AsyncIterator[str]:
 
 
 def memory_mb() -> float:
-    """The most this process has ever held, MB."""
+    """Return the peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. ``beside`` are ratios to the yardsticks; ``limit`` is what it may be."""
+    """A row of the table. ``beside`` are ratios to the yardsticks; ``limit`` is the target."""
 
     what: str
     value: float
@@ -55,7 +55,7 @@ class Row:
 
 
 def show(title: str, rows: list[Row], *, results: Path | None) -> None:
-    """Print the table with the machine's load, and write the figures as JSON where they are asked for."""
+    """Print the table with the machine's load, and write the figures as JSON if requested."""
     table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for name in ("what", "measured", "beside the yardsticks", "target"):
         table.add_column(name, justify="right" if name == "measured" else "left")

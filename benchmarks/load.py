@@ -1,12 +1,12 @@
-"""The load generator, a process of its own: ``python -m benchmarks.load`` reads a job on stdin, writes its findings.
+"""Generate load in a process of its own: ``python -m benchmarks.load`` reads a job on stdin and writes its findings.
 
-| kind   | terminals                                                                | says                              |
-|--------|--------------------------------------------------------------------------|-----------------------------------|
-| closed | each submits its next payment when its last one is final                  | payments/s, processor per payment |
-| open   | payments are submitted at fixed instants, whatever became of the others   | how long each of them took        |
+| kind   | terminals                                                    | result                           |
+|--------|--------------------------------------------------------------|----------------------------------|
+| closed | each submits its next payment when its last one is final      | payments/s, CPU time per payment |
+| open   | payments are submitted at fixed times, whatever happens        | how long each of them took       |
 
-In the open loop a time begins at the instant at which the payment was to be submitted, so a server that stalls is
-charged for everybody it kept waiting, not for one.
+In the open loop, the latency of a payment is measured from the time at which it should have been submitted. A server that
+stalls is therefore charged for every payment that it delayed, not only for one.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ from benchmarks.cpu_time import Meter, Reading, used
 from benchmarks.terminal import ANSWER_WITHIN_SECONDS, Terminal, payment_id
 
 CREATED = 201
-REST_SECONDS = 0.1  # of a terminal that was refused
-DRAIN_SECONDS = 60.0  # for what is under way when the load ends
+REST_SECONDS = 0.1  # pause of a terminal after a refusal
+DRAIN_SECONDS = 60.0  # for payments in flight when the load ends
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to do to whom."""
+    """A job: what to submit, and to which target."""
 
     kind: str
     host: str
@@ -50,12 +50,12 @@ class Job:
 
 @dataclass(slots=True)
 class Findings:
-    """What happened in the measured window."""
+    """The findings of the measured window."""
 
     seconds: float = 0.0
     created: int = 0
     completed: int = 0
-    statuses: Counter[str] = field(default_factory=Counter)  # of all payments, warm-up and drain included
+    statuses: Counter[str] = field(default_factory=Counter)  # of all payments, including warm-up and drain
     errors: Counter[str] = field(default_factory=Counter)
     unfinished: int = 0
     post_ms: list[float] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Findings:
 
 
 class Load:
-    """One job under way."""
+    """One running job."""
 
     def __init__(self, job: Job, watch: Watch) -> None:
         self._job = job
@@ -76,7 +76,7 @@ class Load:
         self._terminals: list[Terminal] = []
 
     async def run(self) -> Findings:
-        """Load, measure, drain."""
+        """Load, measure and drain."""
         watching = asyncio.create_task(self._watch.run())
         try:
             tasks = await {"closed": self._closed, "open": self._open}[self._job.kind]()
@@ -139,7 +139,7 @@ class Load:
         self._is_over = True
 
     async def _submit(self, terminal: Terminal, begun: float, *, give_back: list[Terminal] | None = None) -> bool:
-        """One payment until it is final; a terminal that is given back serves another as soon as it has its answer."""
+        """Submit one payment and wait until it is final. The terminal is free again as soon as it has its answer."""
         is_measured, found = self._is_measuring, self._found
         try:
             async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
@@ -165,8 +165,8 @@ class Load:
 
 
 async def work(job: Job) -> Findings:
-    """Do ``job`` with a database session of our own."""
-    # By the key from the start: a plan made while the table was empty would be kept and read all of it, 50 times a second.
+    """Run ``job`` with a database session of its own."""
+    # Look up by key from the start: a plan cached for the empty table would read the whole table 50 times a second.
     options = "-c enable_seqscan=off"
     async with await psycopg.AsyncConnection.connect(job.database_url, autocommit=True, options=options) as connection:
         gc.freeze()
@@ -175,7 +175,7 @@ async def work(job: Job) -> Findings:
 
 
 def main() -> None:
-    """Read, work, write."""
+    """Read the job, run it and write the findings."""
     job = Job(**json.load(sys.stdin))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         found = runner.run(work(job))

@@ -1,4 +1,4 @@
-"""One contender's turn: started, loaded three times, checked, stopped."""
+"""Measure one target: start it, load it three times, check it, stop it."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from mpac.cli.errors import Trouble
 from mpac.stack.home import ROOT
 
 BUSY_PAUSE_SECONDS, REST_PAUSE_SECONDS = 0.02, 0.002
-"""How long the watch pauses between two questions: its share of the processor against its resolution."""
+"""The pause between two polls of the completion poller: its CPU share against its resolution."""
 
 LOADS = ("closed", "steady", "rest")
 PERCENTILES = (50, 95, 99)
@@ -37,7 +37,7 @@ class Sandbox:
     control_key: str = field(repr=False)
 
     def session(self) -> aiohttp.ClientSession:
-        """Return an HTTP client for those routes."""
+        """Return an HTTP client for the control routes."""
         headers = {"Authorization": f"Bearer {self.control_key}"}
         return aiohttp.ClientSession(self.url, headers=headers, raise_for_status=True)
 
@@ -57,7 +57,7 @@ async def take_turn(contender: Contender, *, plan: Plan, sandbox: Sandbox, run: 
 
 
 async def job_for(contender: Contender, name: str, *, plan: Plan, run: str) -> Job:
-    """The load called ``name`` for ``contender``, with fresh tokens."""
+    """Return the job called ``name`` for ``contender``, with fresh tokens."""
     kind, warm_up, seconds, rate, pause = {
         "closed": ("closed", plan.warm_up, plan.closed, 0.0, BUSY_PAUSE_SECONDS),
         "steady": ("open", plan.warm_up / 2, plan.steady, plan.steady_rate, BUSY_PAUSE_SECONDS / 2),
@@ -81,13 +81,13 @@ async def job_for(contender: Contender, name: str, *, plan: Plan, run: str) -> J
 
 
 async def prepare(contender: Contender, *, sandbox: Sandbox, latency_ms: int) -> None:
-    """Nobody pays for what the one before left behind: rows to vacuum, pages to write, a long ledger."""
+    """Remove what the previous target left behind: rows to vacuum, dirty pages, a long ledger."""
     async with await psycopg.AsyncConnection.connect(contender.database_url, autocommit=True) as connection:
         await connection.execute("VACUUM ANALYZE")
         await connection.execute("CHECKPOINT")
     async with sandbox.session() as session:
         await session.delete("/control/ledger")
-        # Events from the provider are a path of their own, which the rival does not have.
+        # The rival does not receive the provider's webhooks.
         await session.put("/control/webhooks", json={"enabled": False})
         await session.put("/control/latency", json={"min_ms": latency_ms, "max_ms": latency_ms})
 
@@ -112,7 +112,7 @@ async def load(job: Job) -> dict[str, Any]:
 
 
 def figures_of(found: dict[str, Any]) -> Figures:
-    """Rates, times and processor per payment out of the findings of one load."""
+    """Return rates, latencies and CPU time per payment from the findings of one load."""
     completed, seconds = found["completed"], found["seconds"]
     milliseconds = {name: spent * 1000 / max(1, completed) for name, spent in found["processor"].items()}
     own = sum(spent for name, spent in milliseconds.items() if name not in NOT_THE_PRODUCTS)
@@ -130,18 +130,18 @@ def figures_of(found: dict[str, Any]) -> Figures:
             "with the client": own + milliseconds[CLIENT] + milliseconds[CLIENT_SESSION],
             "by process": milliseconds,
         },
-        "share of others": found["processor"]["others"] / seconds,  # processors' worth
+        "share of others": found["processor"]["others"] / seconds,  # in CPUs
     }
 
 
 def percentiles(values: list[float]) -> dict[str, float]:
-    """Nearest rank: every figure is a time that somebody really waited."""
+    """Return a percentile by nearest rank, so that every figure is a time that was really measured."""
     ordered = sorted(values)
     return {f"p{p}": ordered[math.ceil(len(ordered) * p / 100) - 1] for p in PERCENTILES} if ordered else {}
 
 
 async def _prove(contender: Contender, *, sandbox: Sandbox, run: str) -> dict[str, int]:
-    """What was answered 201 is final, and the provider moved money exactly once for each that completed."""
+    """Check that every accepted payment is final, and that the provider charged each completed one exactly once."""
     charged = await _charged(sandbox)
     async with await psycopg.AsyncConnection.connect(contender.database_url) as connection:
         cursor = await connection.execute(
@@ -174,5 +174,5 @@ async def _charged(sandbox: Sandbox) -> list[str]:
 
 
 def stamp() -> str:
-    """A word that no earlier run has used in its references."""
+    """Return a prefix that no earlier run has used in its references."""
     return f"b{int(time.time() * 1000):x}"

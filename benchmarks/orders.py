@@ -1,10 +1,10 @@
-"""``--orders``: what an order costs beside a payment's accept, on servers of its own.
+"""``--orders``: compare the cost of an order with that of a payment's accept, on servers of its own.
 
-Only what takes requests in is up (API, PostgreSQL, broker), so that a payment costs its accept and nothing of what follows.
-Both are asked for in a closed loop, one after the other in each round; processor time is that of the API and the two
-servers. An order has two items of two tax rates and is submitted; it may cost 1.5 times a payment's accept.
+Only what accepts requests runs (API, PostgreSQL, broker), so that a payment costs its accept alone. Both are requested in a
+closed loop, one after the other in each round. CPU time is that of the API and the two servers. An order has two items of
+two tax rates and is submitted; its target is 1.5 times a payment's accept.
 
-Rounds are interleaved and the figures medians; what strangers used of the machine meanwhile is told with them.
+Rounds are interleaved and the figures are medians. The CPU use of other processes is reported beside them.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ LIMIT = 1.5
 
 @dataclass(frozen=True, slots=True)
 class OrdersPlan:
-    """For how long, and with how many terminals; each asks again as soon as it has its answer."""
+    """Duration and number of terminals. Each terminal sends its next request as soon as it has its answer."""
 
     rounds: int = 3
     warm_up: float = 1.5
@@ -45,7 +45,7 @@ class OrdersPlan:
 
 
 ORDERS_QUICK = OrdersPlan(rounds=1, warm_up=0.3, seconds=0.5, in_flight=8)
-"""Shows that it runs; its figures mean little."""
+"""A plan that shows that the benchmark runs; its figures mean little."""
 
 ORDER = json.dumps(
     {
@@ -71,7 +71,7 @@ KINDS: dict[str, tuple[str, Callable[[str], str]]] = {
     "payment": ("payments", _payment),
     "order": ("orders", lambda _: ORDER),
 }
-"""What is asked for → its path and the body with this number."""
+"""By kind: the path, and the body with this number."""
 
 
 Figures = dict[str, float]
@@ -79,7 +79,7 @@ Rounds = dict[str, list[Figures]]
 
 
 def compare_orders(plan: OrdersPlan, console: Console) -> dict[str, Any]:
-    """Measure, show, and return what was found, for a file."""
+    """Measure, print, and return the findings for a file."""
     rounds = asyncio.run(_measure(plan))
     medians = {
         kind: {name: statistics.median(each[name] for each in found) for name in found[0]}
@@ -91,7 +91,7 @@ def compare_orders(plan: OrdersPlan, console: Console) -> dict[str, Any]:
 
 
 def ratio_of(medians: dict[str, Figures]) -> float:
-    """How many times a payment's accept an order costs, in processor time over all processes."""
+    """Return the CPU time of an order, over all processes, as a multiple of a payment's accept."""
     return medians["order"]["processor ms"] / medians["payment"]["processor ms"]
 
 
@@ -123,7 +123,7 @@ async def _measure(plan: OrdersPlan) -> Rounds:
 
 
 class Load:
-    """Terminals that ask for one kind of thing, each again as soon as it has its answer."""
+    """Terminals that request one kind of thing in a closed loop."""
 
     def __init__(self, kind: str, stack: LocalStack, tokens: list[str], run: str) -> None:
         self._path, self._body = KINDS[kind]
@@ -154,7 +154,7 @@ class Load:
         }
 
     async def _load_for(self, seconds: float, terminals: list["asyncio.Task[None]"]) -> None:
-        """Let the terminals ask for so long. Raises what one of them met: figures without it would mean nothing."""
+        """Run the terminals for so many seconds. Raises the error of any terminal, because the figures would be void."""
         ended, _ = await asyncio.wait(terminals, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
         for terminal in ended:
             terminal.result()

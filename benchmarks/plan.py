@@ -1,4 +1,4 @@
-"""What is measured, for how long: one plan for every contender."""
+"""The plan of a benchmark: what is measured, and for how long, alike for every target."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,8 @@ class Plan:
     """Times in seconds, rates per second."""
 
     rounds: int = 3
-    in_flight: int = 512  # terminals, each with one payment under way: the closed loop
-    warm_up: float = 4.0  # pools, prepared statements and the interpreter's own caches fill; not measured
+    in_flight: int = 512  # terminals, each with one payment in flight: the closed loop
+    warm_up: float = 4.0  # for pools, prepared statements and the interpreter's caches to fill; not measured
     closed: float = 12.0
     steady_rate: float = 200.0
     steady: float = 15.0
@@ -19,4 +19,4 @@ class Plan:
 
 
 QUICK = Plan(rounds=1, in_flight=32, warm_up=0.6, closed=1.5, steady_rate=20.0, steady=1.5, rest_rate=5.0, rest=1.5)
-"""Shows that everything runs; its figures mean little."""
+"""A plan that shows that everything runs; its figures mean little."""

@@ -1,4 +1,4 @@
-"""``--profile``: where the processor time of the API and of a payment worker goes, function by function."""
+"""``--profile``: show the CPU time of the API and of a payment worker by function."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ SHOWN = 40
 
 
 async def profile(plan: Plan, console: Console) -> None:
-    """Load the product as the closed loop does, look into its processes meanwhile, and say where their time went."""
+    """Load the product as in the closed loop, sample its processes, and print where their time went."""
     with tempfile.TemporaryDirectory(prefix="mpac-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         os.environ["BENCH_PROFILE_FOLDER"] = name
@@ -55,7 +55,7 @@ def _written(file: Path) -> Counter[str]:
 
 
 def shares(spent: Counter[str]) -> tuple[Counter[str], Counter[str]]:
-    """The processor time by function: in it and all that it called, and in it alone."""
+    """Return the CPU time by function: including what it called, and alone."""
     cumulative: Counter[str] = Counter()
     alone: Counter[str] = Counter()
     for stack, nanoseconds in spent.items():
@@ -67,7 +67,7 @@ def shares(spent: Counter[str]) -> tuple[Counter[str], Counter[str]]:
 
 
 def show(name: str, spent: Counter[str], console: Console) -> None:
-    """Print the functions that cost most, by both measures."""
+    """Print the functions with the highest cost, by both measures."""
     whole = spent.total() or 1
     cumulative, alone = shares(spent)
     tables = {"whose code runs": by_package(alone), "with all it calls": cumulative, "alone": alone}
@@ -79,7 +79,7 @@ def show(name: str, spent: Counter[str], console: Console) -> None:
 
 
 def by_package(alone: Counter[str]) -> Counter[str]:
-    """The same by package or top module; what a function written in C does counts as its caller's."""
+    """Return the CPU time by package or top module. Time in a C function counts as its caller's."""
     packages: Counter[str] = Counter()
     for function, nanoseconds in alone.items():
         place = function.rpartition("(")[2].rstrip(")")

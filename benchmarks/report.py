@@ -1,4 +1,4 @@
-"""From the figures of all rounds to a table of medians and ratios."""
+"""Turn the figures of all rounds into a table of medians and ratios."""
 
 import statistics
 from typing import Any
@@ -31,13 +31,13 @@ ROWS: tuple[tuple[str, tuple[str, ...], str], ...] = (
 
 
 def median(rounds: list[Figures], path: tuple[str, ...]) -> float | None:
-    """The median over the rounds of the figure at ``path``; ``None`` where a round has none."""
+    """Return the median over the rounds of the figure at ``path``; ``None`` if a round lacks it."""
     values = [_at(figures, path) for figures in rounds]
     return statistics.median(values) if values and None not in values else None
 
 
 def summary(rounds: Rounds) -> dict[str, dict[str, float | None]]:
-    """Every row of the table: medians by contender, and the ratio of the first to the second."""
+    """Return the rows of the table: medians by target, and the ratio of the first to the second."""
     table: dict[str, dict[str, float | None]] = {}
     for title, path, _ in ROWS:
         medians = {name: median(figures, path) for name, figures in rounds.items()}
@@ -46,7 +46,7 @@ def summary(rounds: Rounds) -> dict[str, dict[str, float | None]]:
 
 
 def by_process(rounds: Rounds, name: str) -> dict[str, float]:
-    """Processor milliseconds per payment under full load, by process."""
+    """Return the CPU milliseconds per payment under full load, by process."""
     first = rounds[name][0]["closed"]["processor_ms"]["by process"]
     return {p: median(rounds[name], ("closed", "processor_ms", "by process", p)) or 0.0 for p in first}
 

@@ -1,4 +1,4 @@
-"""The product's terminals: made by ``mpac seed``, with access tokens they ask for as any device does."""
+"""The product's terminals: created by ``mpac seed``, with access tokens that they request as any device does."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ Device = dict[str, str]
 
 
 async def make_devices(stack: LocalStack, number: int) -> list[Device]:
-    """``number`` active devices of a few stores that take QR payments through the sandbox provider."""
+    """Return ``number`` active devices of a few stores that accept QR payments through the sandbox provider."""
     words = ("seed", "--json", "--devices", str(number), "--stores", str(STORES), "--home", str(stack.home.path))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "mpac", *words), stdout=asyncio.subprocess.PIPE, cwd=ROOT
@@ -31,6 +31,6 @@ async def make_devices(stack: LocalStack, number: int) -> list[Device]:
 
 
 async def ask_tokens(api_url: str, devices: list[Device]) -> list[str]:
-    """One access token per device, good for two minutes: longer than any single load."""
+    """Return one access token per device, valid for two minutes: longer than any single load."""
     async with aiohttp.ClientSession() as session:
         return [await Terminal(api_url, device, session=session).token() for device in devices]

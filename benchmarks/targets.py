@@ -1,6 +1,6 @@
-"""Who is measured: how each is started, stopped, filled with terminals, and which processes are its own.
+"""The targets of a benchmark: how each is started, stopped and given terminals, and which processes are its own.
 
-All share one PostgreSQL, one Valkey and one sandbox provider, and only one of them runs at a time.
+All share one PostgreSQL, one Valkey and one sandbox provider. Only one of them runs at a time.
 """
 
 import secrets
@@ -34,40 +34,40 @@ DEVICES = 64
 
 
 class Contender(Protocol):
-    """One way of doing the work."""
+    """A system that is measured."""
 
     name: str
 
     @property
     def pids(self) -> Mapping[str, int]:
-        """Its processes and the servers it uses."""
+        """Return its processes and the servers that it uses."""
         ...
 
     @property
     def address(self) -> str:
-        """Where its API listens, ``http://host:port``."""
+        """The address of its API, ``http://host:port``."""
         ...
 
     @property
     def database_url(self) -> str:
-        """Where its payments are."""
+        """The URL of the database with its payments."""
         ...
 
     async def start(self) -> None:
-        """Begin to serve."""
+        """Start to serve."""
         ...
 
     async def stop(self) -> None:
-        """End all of its processes."""
+        """Stop all its processes."""
         ...
 
     async def tokens(self) -> list[str]:
-        """One fresh bearer token per device."""
+        """Return one fresh bearer token per device."""
         ...
 
 
 class Product:
-    """MPAC SmartPOS Payments, as ``mpac up`` starts it."""
+    """MPAC SmartPOS Payments, started as by ``mpac up``."""
 
     name = "product"
 
@@ -104,7 +104,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class _Site:
-    """Where the rival lives."""
+    """The rival's addresses."""
 
     port: int
     database_url: str
@@ -112,13 +112,13 @@ class _Site:
 
 
 class OrmCelery:
-    """``benchmarks/rivals/orm_celery``: see its README."""
+    """The rival in ``benchmarks/rivals/orm_celery``: see its README."""
 
     name = "orm_celery"
 
     def __init__(self, stack: LocalStack) -> None:
         self._stack = stack
-        self._held = Held()  # the product's turn comes first, and takes minutes
+        self._held = Held()  # the product is measured first, which takes minutes
         port = choose_ports("free", ["api"], held=self._held)["api"]
         database_url = urlunsplit(urlsplit(stack.urls.database)._replace(path="/rival_orm_celery"))
         broker = urlunsplit(urlsplit(stack.urls.broker)._replace(path="/1"))

@@ -1,25 +1,25 @@
-"""The terminal of the load generator: one keep-alive connection that knows just enough HTTP/1.1.
+"""A minimal HTTP/1.1 client for the load generator: one keep-alive connection per terminal.
 
-A general client costs more processor per request than the product spends on a whole payment, on the same two cores. This
-one writes prepared bytes and reads a status, a length and a body: about 0.03 ms per request.
+A general client takes more CPU time per request than the product spends on a whole payment, on the same two cores. This one
+writes prepared bytes and reads a status, a length and a body, in about 0.03 ms per request.
 """
 
 import asyncio
 from itertools import count
 from typing import NamedTuple, cast
 
-ANSWER_WITHIN_SECONDS = 60  # of an overloaded contender; what takes longer counts as an error
+ANSWER_WITHIN_SECONDS = 60  # of an overloaded target; a longer wait counts as an error
 
 
 class Answer(NamedTuple):
-    """What came back."""
+    """A response."""
 
     status: int
     body: bytes
 
 
 class Connection(asyncio.Protocol):
-    """One connection, one request at a time."""
+    """One connection that sends one request at a time."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -28,11 +28,11 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether a request can be written now; servers close connections that were idle for some seconds."""
+        """Whether a request can be sent now. Servers close connections that were idle for some seconds."""
         return self._transport is not None and not self._transport.is_closing()
 
     async def ask(self, request: bytes) -> Answer:
-        """Send ``request`` and return its answer. Raises ``ConnectionError`` where the server hangs up."""
+        """Send ``request`` and return its response. Raises ``ConnectionError`` if the server closes the connection."""
         if self._transport is None:
             raise ConnectionError("not connected")
         self._answer = asyncio.get_running_loop().create_future()
@@ -40,22 +40,24 @@ class Connection(asyncio.Protocol):
         return await self._answer
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._transport:
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the event loop."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its base class
+        """Store the transport. The event loop calls this."""
+        self._transport = cast(
+            asyncio.Transport, transport
+        )  # uvloop's transport has the methods but not the base class
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Called by the event loop."""
+        """Parse what arrives. The event loop calls this."""
         self._transport = None
         if self._answer and not self._answer.done():
             self._answer.set_exception(ConnectionError("the server hung up"))
 
     def data_received(self, data: bytes) -> None:
-        """Called by the event loop."""
+        """Fail the open request. The event loop calls this."""
         self._buffer = self._buffer + data if self._buffer else data
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
@@ -71,7 +73,7 @@ class Connection(asyncio.Protocol):
 
 
 class Terminal:
-    """A device that submits payments over a connection of its own."""
+    """A device that submits payments over its own connection."""
 
     _numbers = count()
 
@@ -91,7 +93,7 @@ class Terminal:
             _, self._connection = await loop.create_connection(Connection, *self._address)
 
     async def submit(self) -> Answer:
-        """One new payment: a QR code that the customer shows, charged by the sandbox provider."""
+        """Submit a payment: a QR code that the customer shows, charged by the sandbox provider."""
         number = f"{self._run}-{next(self._numbers)}"
         body = (
             f'{{"amount":1000,"currency":"JPY","method":{{"type":"qr","mode":"cpm"}},"client_reference":"{number}",'
@@ -101,11 +103,11 @@ class Terminal:
         return await self._connection.ask(f"{self._head}{number}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._connection.close()
 
 
 def payment_id(body: bytes) -> str:
-    """The id of the payment in an answer."""
+    """Return the id of the payment in a response."""
     start = body.index(b'"id":"') + 6
     return body[start : body.index(b'"', start)].decode()

@@ -13,7 +13,7 @@ from aiohttp import web
 from sandbox import outcomes
 from sandbox.app import create_app
 from sandbox.clock import Clock
-from sandbox.fault_rates import Dial
+from sandbox.fault_rates import FaultRates
 from sandbox.fault_responses import HangingRequests
 from sandbox.provider import Latency, Provider
 from sandbox.settings import Settings, read_settings, with_control_key
@@ -73,7 +73,7 @@ def build_provider(settings: Settings) -> Provider:
         settings=settings,
         store=store,
         clock=clock,
-        dial=Dial(),
+        fault_rates=FaultRates(),
         latency=Latency(settings.min_latency_ms, settings.max_latency_ms),
         holds=HangingRequests(),
         webhooks=Webhooks(store, clock, url=settings.webhook_url, secret=settings.webhook_secret),

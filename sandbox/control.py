@@ -50,7 +50,7 @@ async def delete_ledger(provider: Provider, _request: web.Request) -> web.Stream
 
 async def get_faults(provider: Provider, _request: web.Request) -> web.StreamResponse:
     """Return the fault rates."""
-    return json_answer({"seed": provider.dial.seed, "rates": provider.dial.rates})
+    return json_answer({"seed": provider.fault_rates.seed, "rates": provider.fault_rates.rates})
 
 
 async def put_faults(provider: Provider, request: web.Request) -> web.StreamResponse:
@@ -60,13 +60,13 @@ async def put_faults(provider: Provider, request: web.Request) -> web.StreamResp
     if not isinstance(rates, dict) or any(type(rate) not in (int, float) for rate in rates.values()):
         raise bad_request("rates must be an object of numbers by word")
     seed = whole_number({"seed": body.get("seed", 0)}, "seed", lowest=0, highest=MAX_SEED)
-    provider.dial.set(seed=seed, rates=rates)
+    provider.fault_rates.set(seed=seed, rates=rates)
     return await get_faults(provider, request)
 
 
 async def delete_faults(provider: Provider, _request: web.Request) -> web.StreamResponse:
     """Set all fault rates to zero."""
-    provider.dial.clear()
+    provider.fault_rates.clear()
     return web.Response(status=204)
 
 

@@ -16,7 +16,7 @@ DRAW_BITS = 53  # as many as a float holds exactly, so that a draw is always bel
 ROUNDING = 1e-9  # ten times 0.1 is slightly more than 1 in binary
 
 
-class Dial:
+class FaultRates:
     """Rates by fault, and the draw. They are not stored: a restarted sandbox has no faults until rates are set."""
 
     def __init__(self) -> None:

@@ -44,7 +44,7 @@ class Call:
 
 def fate_of(provider: Provider, order: Order) -> Fate:
     """Return the fate that the caller chose, or else the one that the rates draw for this reference."""
-    return order.fate if order.fate is not None else provider.dial.draw(order.reference)
+    return order.fate if order.fate is not None else provider.fault_rates.draw(order.reference)
 
 
 async def walk(provider: Provider, request: web.Request, call: Call) -> web.StreamResponse:

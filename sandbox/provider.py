@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from sandbox.clock import Clock
-from sandbox.fault_rates import Dial
+from sandbox.fault_rates import FaultRates
 from sandbox.fault_responses import HangingRequests
 from sandbox.settings import Settings
 from sandbox.store import Store
@@ -34,7 +34,7 @@ class Provider:
     settings: Settings
     store: Store
     clock: Clock
-    dial: Dial
+    fault_rates: FaultRates
     latency: Latency
     holds: HangingRequests
     webhooks: Webhooks

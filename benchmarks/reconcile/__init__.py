@@ -1,1 +1,1 @@
-"""Statements and reconciliation, measured."""
+"""Benchmarks of statements and reconciliation."""

@@ -1,15 +1,15 @@
-"""Measure: ``python -m benchmarks.reconcile``, on a database of its own, some five minutes.
+"""Measure reconciliation: ``python -m benchmarks.reconcile``, on a database of its own, for some five minutes.
 
-| row                 | what it is                                                                                  |
-|---------------------|----------------------------------------------------------------------------------------------|
-| one aggregate query | both sides summed and joined by reference in one statement: the least that anybody has to do   |
-| COPY of the rows    | the statement's lines into an empty table without an index: the least anybody has to write     |
-| receive             | the product takes the file in: digest, raw file, every line read and checked, lines kept       |
-| reconcile           | the product's run: passes, categories, breaks, summary, history                                |
-| without a statement | a run over lines of which each is a break, and the same again (``--missing``)                  |
+| row                 | what it measures                                                                      |
+|---------------------|----------------------------------------------------------------------------------------|
+| one aggregate query | both sides summed and joined by reference in one statement: the minimum of any comparison |
+| COPY of the rows    | the statement's lines into an empty table without an index: the minimum of any write      |
+| receive             | the product accepts the file: digest, raw file, each line parsed, checked and stored      |
+| reconcile           | the product's run: passes, categories, breaks, summary, history                          |
+| without a statement | a run in which each line is a break, and a second such run (``--missing``)               |
 
-Ratios to the first two, taken in the same run over the same rows, are what can be compared between machines. The file is
-written by the database and never held here, so the memory told is what receiving and reconciling take.
+Ratios to the first two rows, measured in the same run over the same data, can be compared between machines. The database
+writes the file, which is never held in this process, so the reported memory is that of receiving and reconciling.
 """
 
 import argparse
@@ -43,7 +43,7 @@ _AGGREGATE = """
 
 
 def yardsticks(address: str, *, settlement_id: str, statement_id: str) -> dict[str, float]:
-    """What the database needs for the least that any comparison has to do."""
+    """Measure what the database needs for the minimum of any comparison."""
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute("ANALYZE settlement_lines, statement_lines")
         times = []
@@ -65,7 +65,7 @@ def yardsticks(address: str, *, settlement_id: str, statement_id: str) -> dict[s
 
 
 async def product(settlement_id: str, file: IO[bytes], settings: Settings) -> tuple[str, dict[str, float]]:
-    """Receive and reconcile; the statement's id and the figures."""
+    """Receive and reconcile. Return the statement's id and the figures."""
     hand = Hand(worker="bench")
     before, started = memory_mb(), time.perf_counter()
     stored = await receive_statement(Incoming(settlement_id, "sandbox", file, "csv"), hand=hand)
@@ -79,7 +79,7 @@ async def product(settlement_id: str, file: IO[bytes], settings: Settings) -> tu
 
 
 async def measure(address: str | None, *, rows: int, missing: int) -> list[Row]:
-    """All of it, in one run on one database."""
+    """Run the whole benchmark on one database."""
     found: list[Row] = []
     async with database_alone(address) as place:
         settings = Settings(database_url=place, broker_url="redis://none", secret_key="bench")
@@ -131,7 +131,7 @@ async def _without_statement(address: str, settings: Settings, *, rows: int) -> 
 
 
 def main() -> None:
-    """Parse, measure, show."""
+    """Parse the arguments, measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--database", help="the URL of a database without a beat; else one of its own")
     parser.add_argument("--rows", type=int, default=1_000_000, help="lines with a statement; 0 leaves them out")

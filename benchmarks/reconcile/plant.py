@@ -1,4 +1,4 @@
-"""A closed settlement of many lines, made by SQL and closed by the product, and the provider's file about it."""
+"""Create a closed settlement of many lines by SQL, close it with the product, and write the provider's file about it."""
 
 from typing import IO
 
@@ -34,7 +34,7 @@ _FILE = """
 
 
 async def plant(address: str, *, run: str, rows: int) -> str:
-    """The id of a closed settlement of a store of its own with ``rows`` lines."""
+    """Return the id of a closed settlement, of its own store, with ``rows`` lines."""
     store = f"sto_{run}"
     values = {"store": store, "run": run, "rows": rows}
     with psycopg.connect(address, autocommit=True) as connection:
@@ -51,7 +51,7 @@ async def plant(address: str, *, run: str, rows: int) -> str:
 
 
 def write_statement(address: str, file: IO[bytes], *, settlement_id: str, breaks: int) -> int:
-    """Write what the provider says, ``breaks`` of it wrong by one; returns the bytes."""
+    """Write the provider's file, with ``breaks`` amounts wrong by one. Return its size in bytes."""
     with psycopg.connect(address) as connection:
         statement = _FILE.format(breaks=breaks, settlement=settlement_id)
         with connection.cursor().copy(statement) as copy:

@@ -1,1 +1,1 @@
-"""The same work as others would write it: one folder each."""
+"""The same work in other designs, one folder each."""

@@ -1,11 +1,11 @@
-"""A sampling profiler that Python itself loads at start-up, in every process whose PYTHONPATH names this folder.
+"""A sampling profiler that Python loads at start-up in every process whose PYTHONPATH names this folder.
 
-Nothing is installed and no right to look into other processes is needed. A thread looks a few hundred times a second at
-the stacks of all others and adds to each the processor time that its thread used since the last look: a thread that waits
-weighs nothing, whatever it waits in. What the total of a thread is, is exact; how it is spread over its functions is a
-sample, which leans a little towards places where Python gives way to another thread.
+Nothing has to be installed, and no permission to inspect other processes is needed. A thread looks a few hundred times a
+second at the stacks of all other threads, and adds to each the CPU time that its thread has used since the last look: a
+waiting thread adds nothing. The total of a thread is exact. Its distribution over functions is a sample, with a slight bias
+towards places where Python switches threads.
 
-Sleeps until the file ``go`` is in ``BENCH_PROFILE_FOLDER``; writes ``<pid>.json`` there when it is gone again.
+The profiler sleeps until the file ``go`` is in ``BENCH_PROFILE_FOLDER``, and writes ``<pid>.json`` there once it is gone.
 """
 
 import json
@@ -25,7 +25,7 @@ DEEPEST = 80  # frames of a stack; below are the event loop and the interpreter
 
 @cache
 def _place(file: str) -> str:
-    """The path below site-packages, the standard library or the checkout: its first word says whose code it is."""
+    """Return the path below site-packages, the standard library or the checkout. Its first part says whose code it is."""
     for folder in ("site-packages/", f"python{sys.version_info.major}.{sys.version_info.minor}/", f"{os.getcwd()}/"):
         _, found, rest = file.rpartition(folder)
         if found:
@@ -47,7 +47,7 @@ def _look(spent: Counter[str], clocks: dict[int, int]) -> None:
     for ident, frame in sys._current_frames().items():
         if ident == own:
             continue
-        # Its thread lives: it could only end while we do not hold the interpreter, and we do since the line above.
+        # The thread is alive: it could only end while this thread does not hold the GIL, which it does since the line above.
         now = time.clock_gettime_ns(time.pthread_getcpuclockid(ident))
         before = clocks.get(ident)
         clocks[ident] = now
@@ -71,5 +71,5 @@ def _sample(folder: Path) -> None:
 
 
 if "BENCH_PROFILE_FOLDER" in os.environ:
-    sys.setswitchinterval(0.0005)  # else a busy thread is seen only where it gives way by itself
+    sys.setswitchinterval(0.0005)  # otherwise a busy thread is seen only where it releases the GIL by itself
     threading.Thread(target=_sample, args=(Path(os.environ["BENCH_PROFILE_FOLDER"]),), daemon=True).start()

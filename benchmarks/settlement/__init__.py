@@ -1,1 +1,1 @@
-"""What the end of a day costs: a store with a million lines, ten thousand stores at the same minute, the ledger's share."""
+"""Benchmarks of a day's end: a store with a million lines, ten thousand stores in one minute, the ledger's share."""

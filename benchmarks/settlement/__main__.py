@@ -1,15 +1,15 @@
-"""Measure the end of a day: ``python -m benchmarks.settlement``, on a database of its own, some five minutes.
+"""Measure the end of a day: ``python -m benchmarks.settlement``, on a database of its own, for some five minutes.
 
-| row                   | what it is                                                                                       |
-|-----------------------|--------------------------------------------------------------------------------------------------|
-| one aggregate query   | sum and count by method over the same rows, one statement: the least anybody has to read            |
-| COPY of the rows      | the same rows as lines into an empty table without an index: the least anybody has to write         |
-| close                 | the product's close of that store: lines, totals, history, next period, marks                      |
-| refund kept waiting   | the longest that one of its payments could not be locked meanwhile, as a refund locks it            |
-| stores at one minute  | so many due stores drained in pages of 50 by two closers                                           |
-| postings              | what the ledger adds to the record of a payment, in groups of 50                                    |
+| row                   | what it measures                                                                          |
+|-----------------------|--------------------------------------------------------------------------------------------|
+| one aggregate query   | sum and count by method over the same rows in one statement: the minimum of any read         |
+| COPY of the rows      | the same rows as lines into an empty table without an index: the minimum of any write        |
+| close                 | the product's close of that store: lines, totals, history, next period, marks                |
+| refund kept waiting   | the longest time for which one of its payments could not be locked, as a refund locks it     |
+| stores at one minute  | so many due stores, closed in pages of 50 by two closers                                     |
+| postings              | what the ledger adds to the recording of a payment, in groups of 50                          |
 
-Ratios to the first two, taken in the same run over the same rows, are what can be compared between machines.
+Ratios to the first two rows, measured in the same run over the same data, can be compared between machines.
 """
 
 import argparse
@@ -46,14 +46,14 @@ _ROWS = """
 
 
 def timed(connection: psycopg.Connection, statement: str, *values: object) -> float:
-    """Seconds that ``statement`` takes."""
+    """Return the seconds that ``statement`` takes."""
     started = time.perf_counter()
     connection.execute(statement, values or None).fetchall() if values else connection.execute(statement)
     return time.perf_counter() - started
 
 
 def yardsticks(address: str, store: str) -> dict[str, float]:
-    """What the database needs for the least that any close has to do."""
+    """Measure what the database needs for the minimum of any close."""
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute("CREATE TEMP TABLE copied (LIKE settlement_lines)")
         aggregate = min(timed(connection, _AGGREGATE, store) for _ in range(2))
@@ -69,7 +69,7 @@ def yardsticks(address: str, store: str) -> dict[str, float]:
 
 
 class RefundAtTheTill:
-    """Locks one payment as a refund does, again and again, and remembers the longest wait."""
+    """Locks a payment as a refund does, repeatedly, and remembers the longest wait."""
 
     def __init__(self, address: str, store: str) -> None:
         self._address, self._store = address, store
@@ -87,7 +87,7 @@ class RefundAtTheTill:
 
     def _keep_locking(self) -> None:
         with psycopg.connect(self._address, autocommit=True) as connection:
-            first = "SELECT min(id) FROM payments WHERE store_id = %s"  # marked first, so locked longest
+            first = "SELECT min(id) FROM payments WHERE store_id = %s"  # marked first, and therefore locked longest
             payment_id = (connection.execute(first, [self._store]).fetchone() or [""])[0]
             while not self._is_over.wait(0.05):
                 started = time.perf_counter()
@@ -96,7 +96,7 @@ class RefundAtTheTill:
 
 
 async def close_one(store: str, address: str) -> dict[str, float]:
-    """Close the one due settlement of ``store``."""
+    """Close the only due settlement of ``store``."""
     with psycopg.connect(address) as connection:
         (due,) = connection.execute(
             "SELECT id FROM settlements WHERE store_id = %s AND status = 'open' AND end_at <= now()", [store]
@@ -116,7 +116,7 @@ async def close_one(store: str, address: str) -> dict[str, float]:
 
 
 async def drain(run: str, address: str) -> float:
-    """Seconds until no store of ``run`` is due any more."""
+    """Return the seconds until no store of ``run`` is due any more."""
     with psycopg.connect(address) as connection:
         found = connection.execute(
             "SELECT id FROM settlements WHERE status = 'open' AND end_at <= now() AND store_id LIKE %s",
@@ -137,7 +137,7 @@ async def drain(run: str, address: str) -> float:
 
 
 async def measure(address: str | None, *, rows: int, stores: int, each: int, postings: int) -> list[Row]:
-    """All of it, in one run on one database."""
+    """Run the whole benchmark on one database."""
     found: list[Row] = []
     run = uuid_utils.uuid7().hex[-6:]
     async with database_alone(address) as place:
@@ -184,7 +184,7 @@ async def _many_small(address: str, *, run: str, stores: int, each: int) -> list
 
 
 def main() -> None:
-    """Parse, measure, show."""
+    """Parse the arguments, measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--database", help="the URL of a database without a beat; else one of its own")
     parser.add_argument("--rows", type=int, default=1_000_000, help="payments of the large store; 0 leaves it out")

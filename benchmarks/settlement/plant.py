@@ -1,7 +1,7 @@
-"""Rows to settle, made by SQL: completed payments as the product leaves them, a tenth of them given back in part.
+"""Create rows to settle by SQL: completed payments as the product leaves them, a tenth of them partly refunded.
 
-Triggers are out of the way while they are written (they refuse rows that begin as completed) and back before anything is
-measured. Physical order is that of the ids, as it is where payments were recorded one after the other.
+Triggers are disabled meanwhile, because they refuse rows that begin as completed, and enabled before anything is measured.
+The physical order is that of the ids, as it is after recording payments one by one.
 """
 
 from typing import Any
@@ -49,7 +49,7 @@ _REFUNDS = """
 
 
 def plant(address: str, *, run: str, stores: int, payments: int) -> None:
-    """``stores`` stores of yesterday with ``payments`` payments each; their ids begin with ``sto_{run}_``."""
+    """Create ``stores`` stores of yesterday with ``payments`` payments each. Their ids begin with ``sto_{run}_``."""
     values: dict[str, Any] = {"run": run, "stores": stores, "payments": payments}
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")

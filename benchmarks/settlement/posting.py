@@ -1,6 +1,7 @@
-"""What the ledger adds to the record of a payment: its one statement for a group, and the checks that wait for the commit.
+"""Measure what the ledger adds to the recording of a payment: one statement per group, and its deferred checks.
 
-The commit itself is the record's and not counted; ``SET CONSTRAINTS ALL IMMEDIATE`` has the deferred checks made before it.
+The commit itself belongs to the recording and is not counted; ``SET CONSTRAINTS ALL IMMEDIATE`` runs the deferred checks
+before it.
 """
 
 import statistics
@@ -19,7 +20,7 @@ _NOW = text("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 async def post_groups(address: str, *, run: str, payments: int) -> dict[str, float]:
-    """Milliseconds per payment in groups of ``GROUP``: the median group, of payments of which a third has a fee."""
+    """Return milliseconds per payment in groups of ``GROUP``: the median group, a third of its payments with a fee."""
     plant(address, run=run, stores=1, payments=payments)
     with psycopg.connect(address) as connection:
         found = connection.execute("SELECT id FROM payments WHERE store_id = %s ORDER BY id", [f"sto_{run}_000001"])

@@ -1,1 +1,1 @@
-"""Accepting and processing payments as most teams would write it: ORM sessions, one Celery task per payment."""
+"""Accept and process payments as most teams would write it: ORM sessions, one Celery task per payment."""

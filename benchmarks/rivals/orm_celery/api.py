@@ -1,4 +1,4 @@
-"""The API: a synchronous route with an ORM session, and ``apply_async`` before it answers."""
+"""The rival's API: a synchronous route with an ORM session, and ``apply_async`` before the answer."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -24,14 +24,14 @@ from benchmarks.rivals.orm_celery.models import (
 from benchmarks.rivals.orm_celery.worker import process_payment
 from workflows.gc_tuning import settle_collector
 
-THREADS = 40  # FastAPI's own number for synchronous routes; each may need a connection
+THREADS = 40  # FastAPI's default for synchronous routes; each may need a connection
 
 engine, sessions = connect(pool_size=THREADS)
 
 
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    """The garbage collector is set as in the product."""
+    """Tune the garbage collector as the product does."""
     settle_collector()
     yield
     engine.dispose()
@@ -41,7 +41,7 @@ app = FastAPI(lifespan=lifespan)
 
 
 class Method(BaseModel):
-    """How it is paid."""
+    """The method of a payment."""
 
     type: Literal["qr", "card"]
     mode: Literal["cpm"] | None = None
@@ -49,7 +49,7 @@ class Method(BaseModel):
 
 
 class PaymentIn(BaseModel):
-    """A payment to be made."""
+    """A request for a payment."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -85,7 +85,7 @@ class PaymentOut(BaseModel):
 
 
 async def get_device_id(authorization: Annotated[str, Header()]) -> str:
-    """The device that a good token names."""
+    """Return the device that a valid token names."""
     try:
         claims = jwt.decode(authorization.removeprefix("Bearer "), TOKEN_SECRET, algorithms=["HS256"])
     except jwt.PyJWTError as error:
@@ -95,7 +95,7 @@ async def get_device_id(authorization: Annotated[str, Header()]) -> str:
 
 @app.get("/health")
 def health() -> dict[str, str]:
-    """This process serves."""
+    """Answer that this process serves."""
     return {"status": "ok"}
 
 
@@ -105,10 +105,10 @@ def create_payment(
     device_id: Annotated[str, Depends(get_device_id)],
     idempotency_key: Annotated[str, Header()],
 ) -> Response:
-    """Record a pending payment and start it on its way.
+    """Record a pending payment and publish its task.
 
-    The session is opened here and not by a dependency: one that a dependency opens holds a connection while the route
-    waits for a thread, and with more requests than threads all of them then wait for each other.
+    The session is opened here and not by a dependency: a dependency would hold a connection while the route waits for a
+    thread, and with more requests than threads all of them would wait for each other.
     """
     fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
     with sessions() as session:

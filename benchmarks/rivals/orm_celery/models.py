@@ -1,4 +1,4 @@
-"""The tables, and how to reach them. Settings come from the environment (``RIVAL_…``)."""
+"""The rival's tables, and its connection. Settings come from the environment (``RIVAL_…``)."""
 
 import os
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ Instant = DateTime(timezone=True)
 
 
 class Base(DeclarativeBase):
-    """The tables."""
+    """The base class of the tables."""
 
 
 class Device(Base):
@@ -34,7 +34,7 @@ class Device(Base):
 
 
 class Payment(Base):
-    """One sale."""
+    """A payment."""
 
     __tablename__ = "payments"
     __table_args__ = (UniqueConstraint("merchant_id", "client_reference"),)
@@ -59,7 +59,7 @@ class Payment(Base):
 
 
 class PaymentHistory(Base):
-    """One change of status."""
+    """A change of status."""
 
     __tablename__ = "payment_history"
 
@@ -71,7 +71,7 @@ class PaymentHistory(Base):
 
 
 class PaymentAttempt(Base):
-    """One call to the provider, written before it is made."""
+    """A call to the provider, recorded before it is made."""
 
     __tablename__ = "payment_attempts"
 
@@ -84,7 +84,7 @@ class PaymentAttempt(Base):
 
 
 class IdempotencyRecord(Base):
-    """The answer that a key was given."""
+    """The stored answer of an idempotency key."""
 
     __tablename__ = "idempotency_records"
 
@@ -96,16 +96,16 @@ class IdempotencyRecord(Base):
 
 
 def connect(*, pool_size: int) -> tuple[Engine, sessionmaker[Session]]:
-    """An engine with as many connections as there are threads to use them, and its sessions."""
+    """Return an engine with as many connections as there are threads, and its session factory."""
     engine = create_engine(DATABASE_URL, pool_size=pool_size, max_overflow=0)
     return engine, sessionmaker(engine, expire_on_commit=False)
 
 
 def new_id() -> str:
-    """A fresh payment id."""
+    """Return a new payment id."""
     return f"pay_{uuid4().hex}"
 
 
 def now() -> datetime:
-    """The present instant."""
+    """Return the current time."""
     return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The worker: one task per payment, which claims, calls and records."""
+"""The rival's worker: one task per payment, which claims, calls and records."""
 
 from datetime import datetime
 from typing import Any
@@ -40,7 +40,7 @@ http = urllib3.PoolManager(
 
 
 class NoAnswer(Exception):
-    """The provider's answer is not known: ask again later."""
+    """The provider's answer is unknown: the task retries with an inquiry."""
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]  # Celery is untyped
@@ -96,7 +96,7 @@ def _move(session: Session, payment: Payment, status: str, at: datetime) -> None
 
 
 def _call(reference: str, body: dict[str, Any] | None) -> dict[str, Any]:
-    """Charge, or (without a body) ask. Raises ``NoAnswer`` unless the provider said how it ended."""
+    """Charge, or inquire without a body. Raises ``NoAnswer`` unless the provider reported the outcome."""
     try:
         if body is None:
             response = http.request("GET", f"{SANDBOX_URL}/v1/charges/{reference}", timeout=TIMEOUT_SECONDS)
