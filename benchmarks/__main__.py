@@ -19,7 +19,7 @@ from benchmarks.measure import Sandbox, stamp, take_turn
 from benchmarks.orders import ORDERS_QUICK, OrdersPlan, compare_orders
 from benchmarks.plan import QUICK, Plan
 from benchmarks.profiling import profile
-from benchmarks.targets import Contender, OrmCelery, Product
+from benchmarks.targets import OrmCelery, Product, Target
 from mpac.cli.errors import Trouble
 from mpac.stack.home import ROOT
 from mpac.stack.local import LocalStack
@@ -77,14 +77,14 @@ async def _run(plan: Plan, names: tuple[str, ...], console: Console) -> report.R
     run = stamp()
     with tempfile.TemporaryDirectory(prefix="mpac-bench-", ignore_cleanup_errors=True) as folder:
         async with LocalStack(Path(folder) / "home", restart=False, durable=True) as stack:
-            contenders: dict[str, Contender] = {name: CONTENDERS[name](stack) for name in names}
+            contenders: dict[str, Target] = {name: CONTENDERS[name](stack) for name in names}
             product = Product(stack)
             await product.stop()
             for number in range(plan.rounds):
-                for name, contender in contenders.items():
+                for name, target in contenders.items():
                     started = time.monotonic()
                     sandbox = Sandbox(stack.urls.sandbox, stack.control_key)
-                    figures = await take_turn(contender, plan=plan, sandbox=sandbox, run=f"{run}-{number}-{name}")
+                    figures = await take_turn(target, plan=plan, sandbox=sandbox, run=f"{run}-{number}-{name}")
                     found[name].append(figures)
                     console.print(_line(number, name, figures, time.monotonic() - started))
     return found

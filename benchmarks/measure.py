@@ -15,7 +15,7 @@ import psycopg
 from benchmarks.cpu_time import CLIENT, CLIENT_SESSION
 from benchmarks.load import Job
 from benchmarks.plan import Plan
-from benchmarks.targets import Contender
+from benchmarks.targets import Target
 from mpac.cli.errors import Trouble
 from mpac.stack.home import ROOT
 
@@ -42,35 +42,35 @@ class Sandbox:
         return aiohttp.ClientSession(self.url, headers=headers, raise_for_status=True)
 
 
-async def take_turn(contender: Contender, *, plan: Plan, sandbox: Sandbox, run: str) -> Figures:
+async def take_turn(target: Target, *, plan: Plan, sandbox: Sandbox, run: str) -> Figures:
     """Everything the plan says about one contender. Raises ``Trouble`` where it lost or doubled a payment."""
-    await contender.start()
+    await target.start()
     try:
-        await prepare(contender, sandbox=sandbox, latency_ms=plan.latency_ms)
+        await prepare(target, sandbox=sandbox, latency_ms=plan.latency_ms)
         found: Figures = {}
         for name in LOADS:
-            found[name] = figures_of(await load(await job_for(contender, name, plan=plan, run=run)))
-        found["proof"] = await _prove(contender, sandbox=sandbox, run=run)
+            found[name] = figures_of(await load(await job_for(target, name, plan=plan, run=run)))
+        found["proof"] = await _prove(target, sandbox=sandbox, run=run)
         return found
     finally:
-        await contender.stop()
+        await target.stop()
 
 
-async def job_for(contender: Contender, name: str, *, plan: Plan, run: str) -> Job:
-    """Return the job called ``name`` for ``contender``, with fresh tokens."""
+async def job_for(target: Target, name: str, *, plan: Plan, run: str) -> Job:
+    """Return the job called ``name`` for ``target``, with fresh tokens."""
     kind, warm_up, seconds, rate, pause = {
         "closed": ("closed", plan.warm_up, plan.closed, 0.0, BUSY_PAUSE_SECONDS),
         "steady": ("open", plan.warm_up / 2, plan.steady, plan.steady_rate, BUSY_PAUSE_SECONDS / 2),
         "rest": ("open", plan.warm_up / 2, plan.rest, plan.rest_rate, REST_PAUSE_SECONDS),
     }[name]
-    address = urlsplit(contender.address)
+    address = urlsplit(target.address)
     return Job(
         kind=kind,
         host=str(address.hostname),
         port=address.port or 80,
-        tokens=await contender.tokens(),
-        database_url=contender.database_url,
-        pids=dict(contender.pids),
+        tokens=await target.tokens(),
+        database_url=target.database_url,
+        pids=dict(target.pids),
         run=f"{run}-{name}",
         warm_up=warm_up,
         seconds=seconds,
@@ -80,9 +80,9 @@ async def job_for(contender: Contender, name: str, *, plan: Plan, run: str) -> J
     )
 
 
-async def prepare(contender: Contender, *, sandbox: Sandbox, latency_ms: int) -> None:
+async def prepare(target: Target, *, sandbox: Sandbox, latency_ms: int) -> None:
     """Remove what the previous target left behind: rows to vacuum, dirty pages, a long ledger."""
-    async with await psycopg.AsyncConnection.connect(contender.database_url, autocommit=True) as connection:
+    async with await psycopg.AsyncConnection.connect(target.database_url, autocommit=True) as connection:
         await connection.execute("VACUUM ANALYZE")
         await connection.execute("CHECKPOINT")
     async with sandbox.session() as session:
@@ -140,10 +140,10 @@ def percentiles(values: list[float]) -> dict[str, float]:
     return {f"p{p}": ordered[math.ceil(len(ordered) * p / 100) - 1] for p in PERCENTILES} if ordered else {}
 
 
-async def _prove(contender: Contender, *, sandbox: Sandbox, run: str) -> dict[str, int]:
+async def _prove(target: Target, *, sandbox: Sandbox, run: str) -> dict[str, int]:
     """Check that every accepted payment is final, and that the provider charged each completed one exactly once."""
     charged = await _charged(sandbox)
-    async with await psycopg.AsyncConnection.connect(contender.database_url) as connection:
+    async with await psycopg.AsyncConnection.connect(target.database_url) as connection:
         cursor = await connection.execute(
             "SELECT status, array_agg(id) FROM payments WHERE client_reference LIKE %s GROUP BY status", (f"{run}-%",)
         )
@@ -157,7 +157,7 @@ async def _prove(contender: Contender, *, sandbox: Sandbox, run: str) -> dict[st
         "charged and not completed": len(set(charged) - completed),
     }
     if proof["charged twice"] or proof["completed without a charge"]:
-        raise Trouble(f"{contender.name} is wrong, so its figures mean nothing: {proof}")
+        raise Trouble(f"{target.name} is wrong, so its figures mean nothing: {proof}")
     return proof
 
 

@@ -33,7 +33,7 @@ PRODUCT = ("api", "worker-payments-1", "worker-other", "beat", "flower")
 DEVICES = 64
 
 
-class Contender(Protocol):
+class Target(Protocol):
     """A system that is measured."""
 
     name: str
