@@ -17,8 +17,8 @@ from workflows.ids import new_id
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.statements.fetch import MAPPING
 from workflows.reconciliation.statements.receive import Incoming, receive_statement
-from workflows.settlements.close import close_by_hand
-from workflows.settlements.open_periods import open_due
+from workflows.settlements.close import close_manually
+from workflows.settlements.open_periods import open_due_periods
 from workflows.tenants.actor import Hand
 from workflows.tenants.caller import Caller, CallerRole
 
@@ -42,7 +42,7 @@ def merchant_admin(tenant: Tenant) -> Caller:
 
 async def open_settlement(admin: psycopg.AsyncConnection[DictRow], tenant: Tenant) -> dict[str, Any]:
     """The running settlement of ``tenant``'s store."""
-    await open_due(worker="worker-of-the-test")
+    await open_due_periods(worker="worker-of-the-test")
     found = await admin.execute("SELECT * FROM settlements WHERE store_id = %s AND status = 'open'", [tenant.store_id])
     row = await found.fetchone()
     assert row is not None
@@ -71,7 +71,7 @@ async def closed_settlement(
             facts = (line.currency, line.amount, line.fee, line.occurred_at, line.business_date)
             await copy.write_row((*owner, *references, *method, *facts))
     await _attempts(admin, tenant, attempts or {})
-    return await close_by_hand(settlement["id"], caller=manager(tenant), request_id=new_id("request"))
+    return await close_manually(settlement["id"], caller=manager(tenant), request_id=new_id("request"))
 
 
 async def _attempts(admin: psycopg.AsyncConnection[DictRow], tenant: Tenant, attempts: dict[str, bool]) -> None:

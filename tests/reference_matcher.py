@@ -50,7 +50,7 @@ class Theirs:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Classification:
     """A category with the line or the two lines it is about, and what each side counts in the settlement's currency."""
 
     category: str
@@ -76,7 +76,7 @@ class Books:
     time_zone: str = "Asia/Tokyo"
 
 
-def match(books: Books) -> list[Verdict]:
+def match(books: Books) -> list[Classification]:
     """One verdict for each line or pair."""
     ours = dict(enumerate(sorted(books.ours, key=lambda line: (line.entity_id, line.kind))))
     theirs = dict(enumerate(sorted(books.theirs, key=Theirs.order)))
@@ -146,7 +146,7 @@ def _known(books: Books) -> Any:
     return known
 
 
-def _judge_pair(books: Books, ours: Ours, theirs: Theirs, *, has_moved: bool) -> Verdict:
+def _judge_pair(books: Books, ours: Ours, theirs: Theirs, *, has_moved: bool) -> Classification:
     counts = has_moved and theirs.currency == books.currency
     their_fee = (ours.fee if theirs.fee is None else theirs.fee) if counts else 0
     if not has_moved:
@@ -161,7 +161,7 @@ def _judge_pair(books: Books, ours: Ours, theirs: Theirs, *, has_moved: bool) ->
         category = "date_mismatch"
     else:
         category = "matched"
-    return Verdict(category, ours, theirs, ours.amount, theirs.amount if counts else 0, ours.fee, their_fee)
+    return Classification(category, ours, theirs, ours.amount, theirs.amount if counts else 0, ours.fee, their_fee)
 
 
 def _is_another_day(books: Books, ours: Ours, theirs: Theirs) -> bool:
@@ -203,7 +203,7 @@ class _Used:
 
 def _judge_theirs(
     books: Books, theirs: dict[int, Theirs], moved: dict[int, bool], alone: list[int], known: Any, paired: set[Theirs]
-) -> list[Verdict]:
+) -> list[Classification]:
     used = _Used()
     for line in paired:
         used.note(line, is_stranger=True)
@@ -215,7 +215,7 @@ def _judge_theirs(
             used.note(line, is_stranger=known(line) is None)
         counts = moved[number] and line.currency == books.currency
         amount, fee = (line.amount, line.fee or 0) if counts else (0, 0)
-        verdicts.append(Verdict(category, None, line, 0, amount, 0, fee))
+        verdicts.append(Classification(category, None, line, 0, amount, 0, fee))
     return verdicts
 
 
@@ -229,7 +229,7 @@ def _name(line: Theirs, known: bool | None, used: _Used) -> str:
     return "date_mismatch" if known else "status_mismatch"
 
 
-def _judge_ours(books: Books, alone: list[Ours], paired: list[Ours]) -> list[Verdict]:
+def _judge_ours(books: Books, alone: list[Ours], paired: list[Ours]) -> list[Classification]:
     used = Counter((line.provider, line.kind, line.provider_reference) for line in paired)
     verdicts = []
     for line in alone:
@@ -239,5 +239,5 @@ def _judge_ours(books: Books, alone: list[Ours], paired: list[Ours]) -> list[Ver
         else:
             category = "expected" if line.occurred_at + books.sla > books.as_of else "missing_at_provider"
         used[key] += 1
-        verdicts.append(Verdict(category, line, None, line.amount, 0, line.fee, 0))
+        verdicts.append(Classification(category, line, None, line.amount, 0, line.fee, 0))
     return verdicts

@@ -6,8 +6,8 @@ from workers.runtime import run, runtime
 from workers.turns import TurnQueue, limit_concurrency
 from workflows.processing.outcome import Said
 from workflows.reconciliation.auto_reconcile import reconcile_due
-from workflows.settlements.close import Closed, close_settlements
-from workflows.settlements.open_periods import open_due as open_due_periods
+from workflows.settlements.close import CloseResult, close_settlements
+from workflows.settlements.open_periods import open_due_periods
 
 RECONCILED_AT_ONCE = 4
 """A quarter of a worker's threads, and as many as there are connections for long calls. A provider whose statements hang may
@@ -25,10 +25,10 @@ def close(settlement_ids: list[str]) -> Said:
 
     Where beat was away for days, the next period of a store is due as soon as one is closed: those are nudged at once.
     """
-    return _go_on(run(close_settlements(settlement_ids, worker=runtime().worker)))
+    return _nudge_following(run(close_settlements(settlement_ids, worker=runtime().worker)))
 
 
-def _go_on(closed: Closed) -> Said:
+def _nudge_following(closed: CloseResult) -> Said:
     if closed.following:
         publish(SETTLEMENTS, closed.following)
     return closed.outcome

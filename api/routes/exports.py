@@ -12,9 +12,9 @@ from api.responses import streamed
 from api.schemas.statements import ExportOut
 from workflows.reports.compose import compose
 from workflows.reports.export import export_csv, export_json
-from workflows.reports.load import gather_facts
-from workflows.reports.render_html import draw_html
-from workflows.reports.render_pdf import draw_pdf
+from workflows.reports.load import load_report
+from workflows.reports.render_html import render_html
+from workflows.reports.render_pdf import render_pdf
 
 router = APIRouter(tags=["settlements"])
 
@@ -69,8 +69,8 @@ async def get_export_json(settlement_id: EntityId, caller: StoreManager) -> Resp
 )
 async def get_report(settlement_id: EntityId, caller: StoreManager, lang: Lang = None) -> Response:
     """The report of a closed settlement, for people: a page that a browser prints."""
-    document = compose(await gather_facts(settlement_id, caller=caller), lang)
-    return Response(await draw_html(document), media_type=f"{HTML}; charset=utf-8", headers=REPORT_HEADERS)
+    document = compose(await load_report(settlement_id, caller=caller), lang)
+    return Response(await render_html(document), media_type=f"{HTML}; charset=utf-8", headers=REPORT_HEADERS)
 
 
 @router.get(
@@ -80,6 +80,6 @@ async def get_report(settlement_id: EntityId, caller: StoreManager, lang: Lang =
 )
 async def get_report_pdf(settlement_id: EntityId, caller: StoreManager, lang: Lang = None) -> Response:
     """The same as a PDF with its font inside."""
-    document = compose(await gather_facts(settlement_id, caller=caller), lang)
+    document = compose(await load_report(settlement_id, caller=caller), lang)
     name = {"Content-Disposition": f'inline; filename="{settlement_id}.pdf"', "Cache-Control": "no-store"}
-    return Response(await draw_pdf(document), media_type=PDF, headers=name)
+    return Response(await render_pdf(document), media_type=PDF, headers=name)

@@ -83,7 +83,7 @@ async def post_reconcile(
     hand = Hand(caller, request_id=request_id)
     fetched = await fetch_statements(settlement_id, hand=hand, providers=ours.providers)
     await end_doubts(settlement_id, hand=hand)
-    silent = [one.provider for one in fetched if one.trouble]
+    silent = [one.provider for one in fetched if one.error]
     run = await reconcile_settlement(
         settlement_id, hand=hand, settings=ours.settings, silent=silent, acceptance=acceptance
     )

@@ -24,7 +24,7 @@ from api.schemas.settlements import (
 )
 from workflows.reconciliation.statement_policy import list_policies, policy_fields, set_policy
 from workflows.reports.export import export_lines_csv
-from workflows.settlements.close import close_by_hand
+from workflows.settlements.close import close_manually
 from workflows.settlements.count_cash import count_cash
 from workflows.settlements.override import override_day
 from workflows.settlements.queries import SettlementFilter, list_lines, list_settlements, read_settlement
@@ -84,7 +84,7 @@ async def post_close(
     settlement_id: EntityId, caller: StoreManager, request_id: RequestId, _body: NothingIn | None = None
 ) -> Response:
     """Close a settlement now. What comes after it goes into the next one, which begins at this instant."""
-    await close_by_hand(settlement_id, caller=caller, request_id=request_id)
+    await close_manually(settlement_id, caller=caller, request_id=request_id)
     return json_answer(settlement_fields(await read_settlement(settlement_id, caller=caller)))
 
 

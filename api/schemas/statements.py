@@ -16,7 +16,7 @@ from workflows.providers.statement_mapping import LineKind, StatementMapping
 from workflows.reconciliation.breaks import Resolution as ResolutionIn
 from workflows.reconciliation.breaks import ResolutionRequest
 from workflows.reconciliation.categories import Category
-from workflows.reconciliation.uncompared import Acceptance
+from workflows.reconciliation.uncompared import UncomparedAcceptance
 from workflows.settlements.states import SettlementStatus
 
 
@@ -127,13 +127,13 @@ class ReconcileIn(Body):
         None, description="The reason; required with `accept_uncompared`, and only allowed with it"
     )
 
-    def to_acceptance(self) -> Acceptance | None:
+    def to_acceptance(self) -> UncomparedAcceptance | None:
         """Return the acceptance as the use-case takes it. Raises ``InvalidRequest``."""
         if self.accept_uncompared and self.note is None:
             raise InvalidRequest(Detail("note", "Say why these lines need no comparison"))
         if self.note is not None and not self.accept_uncompared:
             raise InvalidRequest(Detail("accept_uncompared", "Must be true if a note is sent"))
-        return Acceptance(self.note) if self.note is not None else None
+        return UncomparedAcceptance(self.note) if self.note is not None else None
 
 
 class FetchOut(BaseModel):

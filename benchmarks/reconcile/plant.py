@@ -4,8 +4,8 @@ from typing import IO
 
 import psycopg
 
-from workflows.settlements.close import close_by_hand
-from workflows.settlements.open_periods import open_due
+from workflows.settlements.close import close_manually
+from workflows.settlements.open_periods import open_due_periods
 from workflows.tenants.caller import Caller, CallerRole
 
 _TENANT = (
@@ -40,14 +40,14 @@ async def plant(address: str, *, run: str, rows: int) -> str:
     with psycopg.connect(address, autocommit=True) as connection:
         for statement in _TENANT:
             connection.execute(statement, values)
-        await open_due(worker="bench")
+        await open_due_periods(worker="bench")
         connection.execute(_LINES, values)
         found = connection.execute("SELECT id FROM settlements WHERE store_id = %(store)s", values).fetchone()
         connection.execute("CHECKPOINT")
     if found is None:
         raise SystemExit("The store has no period.")
     caller = Caller("usr_bench", CallerRole.SYSTEM_OP)
-    return await close_by_hand(found[0], caller=caller, request_id="req_bench")
+    return await close_manually(found[0], caller=caller, request_id="req_bench")
 
 
 def write_statement(address: str, file: IO[bytes], *, settlement_id: str, breaks: int) -> int:

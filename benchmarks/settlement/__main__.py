@@ -27,7 +27,7 @@ from benchmarks.settlement.posting import post_groups
 from workflows.database.engines import connect, disconnect
 from workflows.settings import Settings
 from workflows.settlements.close import close_settlements
-from workflows.settlements.open_periods import open_due
+from workflows.settlements.open_periods import open_due_periods
 
 CLOSE_SECONDS, MEMORY_MB, POST_MS = 60.0, 200.0, 0.05
 """The targets: a million lines, the closing process, the ledger's share of recording a payment."""
@@ -158,7 +158,7 @@ async def measure(address: str | None, *, rows: int, stores: int, each: int, pos
 async def _one_large(address: str, *, run: str, rows: int) -> list[Row]:
     plant(address, run=run, stores=1, payments=rows)
     store = f"sto_{run}_000001"
-    await open_due(worker="bench")
+    await open_due_periods(worker="bench")
     least = yardsticks(address, store)
     found = await close_one(store, address)
     seconds = found["close_seconds"]
@@ -175,7 +175,7 @@ async def _one_large(address: str, *, run: str, rows: int) -> list[Row]:
 async def _many_small(address: str, *, run: str, stores: int, each: int) -> list[Row]:
     plant(address, run=run, stores=stores, payments=each)
     started = time.perf_counter()
-    await open_due(worker="bench")
+    await open_due_periods(worker="bench")
     opened = time.perf_counter() - started
     return [
         Row(f"first periods of {stores:,} stores", opened),

@@ -87,7 +87,7 @@ class Day:
         else:
             assert asked.status == 409, asked.raw  # it had failed: there is nothing to give back
 
-    async def close_by_hand(self, store: Tenant, *, every_seconds: float) -> None:
+    async def close_manually(self, store: Tenant, *, every_seconds: float) -> None:
         """A manager who closes whatever is open, again and again."""
         while not self.is_over.is_set():
             with suppress(TimeoutError):
@@ -181,7 +181,7 @@ async def test_500_payments_and_their_refunds_while_the_day_is_closed_by_hand_an
         (day.stores[0], 0.1),
         (day.stores[1], 9.0),
     )  # the other store is left to beat mostly
-    closing = [asyncio.ensure_future(day.close_by_hand(store, every_seconds=pace)) for store, pace in paces]
+    closing = [asyncio.ensure_future(day.close_manually(store, every_seconds=pace)) for store, pace in paces]
     ending = asyncio.ensure_future(day.let_days_end())
     await asyncio.gather(*(day.till(PAYMENTS // TILLS) for _ in range(TILLS)))
     ended = await live.settled(day.sold)

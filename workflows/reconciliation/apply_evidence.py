@@ -35,7 +35,7 @@ from workflows.processing.decide import Schedule, Verdict, verdict
 from workflows.processing.executor import Aftermath, Answered
 from workflows.processing.leases import LeaseTable
 from workflows.providers.base import Succeeded, Withdrawn
-from workflows.reconciliation.evidence import Asked, Reading, read_lines
+from workflows.reconciliation.evidence import AttemptRequest, EvidenceReading, read_lines
 from workflows.refunds.claim import REFUNDS
 from workflows.refunds.record import write_refunds
 from workflows.refunds.refund_late_cancel import AFTER_COMPLETION
@@ -49,7 +49,7 @@ UNDONE = "A withdrawal may have taken effect after the time that the statement c
 RESENT = "It was sent again after the time that the statement covers; whether it was charged anew has to be asked"
 CONTRADICTED = "The provider's answer to an inquiry gave another amount; a person has to confirm one of them"
 
-_LINES = text("""
+_MOVED_LINES = text("""
     SELECT l.statement_id, l.our_reference, jsonb_agg(jsonb_build_object(
         'line_number', l.line_number, 'kind', l.kind, 'amount', l.amount, 'fee', l.fee, 'currency', l.currency,
         'provider_reference', l.provider_reference, 'occurred_at', l.occurred_at, 'occurred_on', l.occurred_on)
@@ -58,7 +58,7 @@ _LINES = text("""
     WHERE l.statement_id = ANY(:statements) AND l.our_reference = ANY(:references) AND l.is_settled
     GROUP BY l.statement_id, l.our_reference
 """)
-_KEEP = text("""
+_STORE_EVIDENCE = text("""
     -- keep: the lines that were an answer, with what they led to
     INSERT INTO statement_evidence (entity_id, merchant_id, store_id, attempt, our_reference, provider, settlement_id,
                                     statement_id, answer, status, amount, lines, at, by)
@@ -71,7 +71,7 @@ _KEEP = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Evidence:
     """An open payment or refund, and the moved lines of one statement that quote its last attempt.
 
     ``settlement`` is the row of the settlement that the statement is for; ``is_fetched`` says that we fetched it ourselves.
@@ -90,19 +90,19 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class EvidenceResult:
     """What came of it: the row's status now, or ``issue``: why its lines are no answer. Neither: there was nothing new."""
 
-    told: Told
+    evidence: Evidence
     status: str | None = None
     issue: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Decided:
-    told: Told
+    evidence: Evidence
     taken: Taken[Any]
-    reading: Reading
+    reading: EvidenceReading
     verdict: Verdict | None = None
     issue: str | None = None
 
@@ -120,24 +120,30 @@ KINDS = {
 }
 
 
-async def told_lines(
+async def moved_lines(
     connection: AsyncConnection, statement_ids: list[str], references: list[str]
 ) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """Return the moved lines by statement and reference, each list in the order of its file."""
-    found = await connection.execute(_LINES, {"statements": statement_ids, "references": references})
+    found = await connection.execute(_MOVED_LINES, {"statements": statement_ids, "references": references})
     return {(row["statement_id"], row["our_reference"]): row["lines"] for row in found.mappings()}
 
 
 async def apply_evidence(
-    connection: AsyncConnection, entity: str, told: list[Told], *, locking: Locking, by: str, is_confirmed: bool = False
-) -> list[Found]:
-    """Record what ``told`` is evidence of; return what came of each row that was free.
+    connection: AsyncConnection,
+    entity: str,
+    evidence: list[Evidence],
+    *,
+    locking: Locking,
+    by: str,
+    is_confirmed: bool = False,
+) -> list[EvidenceResult]:
+    """Record what ``evidence`` shows; return what came of each row that was free.
 
     The transaction has a worker's rights. ``is_confirmed``: a person says that the lines are right.
     """
     kind = KINDS[entity]
-    locked = await locking(connection, (one.bill_id for one in told))
-    mine = {one.id: one for one in told if one.bill_id in locked}
+    locked = await locking(connection, (one.bill_id for one in evidence))
+    mine = {one.id: one for one in evidence if one.bill_id in locked}
     payment_ids = [one.payment_id for one in mine.values()] if entity == "refund" else None
     taken = await take_over(connection, kind.table, sorted(mine), payment_ids=payment_ids)
     decided = [_decide(entity, mine[one.claim.id], one, is_confirmed=is_confirmed) for one in taken]
@@ -151,59 +157,63 @@ async def apply_evidence(
             if one.verdict
         ]
         statuses = await kind.write(connection, answered, worker=by, aftermath=kind.aftermath)
-        rows = [_row(one, statuses[one.told.id]) for one in news]
-        await connection.execute(_KEEP, {"rows": rows_parameter(rows), "by": by})
-    return [Found(one.told, statuses.get(one.told.id), one.issue) for one in decided]
+        rows = [_evidence_row(one, statuses[one.evidence.id]) for one in news]
+        await connection.execute(_STORE_EVIDENCE, {"rows": rows_parameter(rows), "by": by})
+    return [EvidenceResult(one.evidence, statuses.get(one.evidence.id), one.issue) for one in decided]
 
 
-def _decide(entity: str, told: Told, taken: Taken[Any], *, is_confirmed: bool) -> _Decided:
+def _decide(entity: str, evidence: Evidence, taken: Taken[Any], *, is_confirmed: bool) -> _Decided:
     claim, row = taken.claim, taken.row
-    asked = Asked(entity, claim.facts.amount, claim.asked.currency, row["attempt_provider_reference"], row["sent_at"])
-    reading = read_lines(told.lines, asked, stored_at=told.stored_at)
-    no = partial(_Decided, told, taken, reading)
-    if (claim.asked.reference, claim.provider) != (told.reference, told.provider):
-        return no(issue="Another attempt was made since")
+    request = AttemptRequest(
+        entity, claim.facts.amount, claim.asked.currency, row["attempt_provider_reference"], row["sent_at"]
+    )
+    reading = read_lines(evidence.lines, request, stored_at=evidence.stored_at)
+    decision = partial(_Decided, evidence, taken, reading)
+    if (claim.asked.reference, claim.provider) != (evidence.reference, evidence.provider):
+        return decision(issue="Another attempt was made since")
     if reading.answer is None:
-        return no(issue=reading.issue)
-    issue = _doubtful(told, taken, reading.answer, is_confirmed=is_confirmed)
+        return decision(issue=reading.issue)
+    issue = _reason_to_reject(evidence, taken, reading.answer, is_confirmed=is_confirmed)
     if issue:
-        return no(issue=issue)
+        return decision(issue=issue)
     decided = verdict(claim.step, reading.answer, facts=claim.facts, schedule=NO_CALLS)
     if decided.status is FinalStatus.COMPLETED:
-        decided.code = f"statement {told.statement_id}:{reading.lines[0]['line_number']}"
+        decided.code = f"statement {evidence.statement_id}:{reading.lines[0]['line_number']}"
     elif is_confirmed:
-        return no(issue=decided.message)
-    return no(verdict=decided)
+        return decision(issue=decided.message)
+    return decision(verdict=decided)
 
 
-def _doubtful(told: Told, taken: Taken[Any], answer: Succeeded | Withdrawn, *, is_confirmed: bool) -> str | None:
+def _reason_to_reject(
+    evidence: Evidence, taken: Taken[Any], answer: Succeeded | Withdrawn, *, is_confirmed: bool
+) -> str | None:
     """Return why lines that agree with the attempt are not believed."""
     if isinstance(answer, Withdrawn):
-        if not told.is_fetched or is_confirmed:
+        if not evidence.is_fetched or is_confirmed:
             return UPLOADED
-        return RESENT if _is_later(taken.row["perhaps_resent_at"], told) else None
-    if _is_later(taken.row["perhaps_undone_at"], told):
+        return RESENT if _is_later(taken.row["perhaps_resent_at"], evidence) else None
+    if _is_later(taken.row["perhaps_undone_at"], evidence):
         return UNDONE
     attempt = taken.claim.facts.attempt
-    is_settled_otherwise = attempt is not None and attempt.outcome == "succeeded"
-    return CONTRADICTED if is_settled_otherwise and not is_confirmed else None
+    is_contradicted = attempt is not None and attempt.outcome == "succeeded"
+    return CONTRADICTED if is_contradicted and not is_confirmed else None
 
 
-def _is_later(at: datetime | None, told: Told) -> bool:
+def _is_later(at: datetime | None, evidence: Evidence) -> bool:
     """Return whether a call at that time may have taken effect after the time that the statement covers."""
-    return at is not None and at + LATE_REVERSAL >= min(told.settlement["end_at"], told.stored_at)
+    return at is not None and at + LATE_REVERSAL >= min(evidence.settlement["end_at"], evidence.stored_at)
 
 
-def _row(one: _Decided, status: str) -> dict[str, Any]:
-    told, claim = one.told, one.taken.claim
+def _evidence_row(one: _Decided, status: str) -> dict[str, Any]:
+    evidence, claim = one.evidence, one.taken.claim
     return {
-        "entity_id": told.id,
-        **{name: told.settlement[name] for name in ("merchant_id", "store_id")},
+        "entity_id": evidence.id,
+        **{name: evidence.settlement[name] for name in ("merchant_id", "store_id")},
         "attempt": claim.attempt_number,
-        "our_reference": told.reference,
-        "provider": told.provider,
-        "settlement_id": told.settlement["id"],
-        "statement_id": told.statement_id,
+        "our_reference": evidence.reference,
+        "provider": evidence.provider,
+        "settlement_id": evidence.settlement["id"],
+        "statement_id": evidence.statement_id,
         "answer": answer_name(one.reading.answer),
         "status": status,
         "amount": claim.facts.amount,

@@ -107,21 +107,21 @@ async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, 
     try:
         fetched = await fetch_statements(settlement_id, hand=hand, providers=providers)
         doubts = await end_doubts(settlement_id, hand=hand)
-        troubles = [f"{one.provider}: {one.trouble}" for one in fetched if one.trouble]
+        troubles = [f"{one.provider}: {one.error}" for one in fetched if one.error]
         if troubles:
             logger.warning("no statement for %s: %s", settlement_id, "; ".join(troubles))
-            await _end(settlement_id, tries=tries, pause=_pause(tries), trouble="; ".join(troubles))
-            silent = ", ".join(one.provider for one in fetched if one.trouble)
+            await _end(settlement_id, tries=tries, pause=_pause(tries), error="; ".join(troubles))
+            silent = ", ".join(one.provider for one in fetched if one.error)
             return Said(f"no statement of {silent}", is_open=True)
         run = await reconcile_settlement(settlement_id, hand=hand, settings=settings)
     except ComparisonTooLong as slow:
         logger.warning("%s: %s", settlement_id, slow.text)
-        await _end(settlement_id, tries=tries, pause=_pause(tries), trouble=slow.text)
+        await _end(settlement_id, tries=tries, pause=_pause(tries), error=slow.text)
         return Said("took too long", is_open=True)
     except InvalidStatusTransition:
         logger.info("%s was reconciled or never closed; nothing to do", settlement_id)
         return Said("reconciled before")
-    await _end(settlement_id, tries=0, pause=PAUSES[0] if doubts.left else _after(run), trouble=None)
+    await _end(settlement_id, tries=0, pause=PAUSES[0] if doubts.left else _after(run), error=None)
     return _said(run)
 
 
@@ -146,7 +146,7 @@ async def _begin(settlement_id: str) -> int | None:
         return (await connection.execute(_TRY, parameters)).scalar_one_or_none()
 
 
-async def _end(settlement_id: str, *, tries: int, pause: timedelta | None, trouble: str | None) -> None:
+async def _end(settlement_id: str, *, tries: int, pause: timedelta | None, error: str | None) -> None:
     async with transaction(Role.WORKER) as connection:
-        written = {"tries": tries, "pause": pause, "trouble": trouble}
+        written = {"tries": tries, "pause": pause, "trouble": error}
         await connection.execute(_DONE, {"id": settlement_id, **written})

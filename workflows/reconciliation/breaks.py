@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database.bulk import use_bulk_settings
 from workflows.errors import Detail, InvalidRequest, InvalidStatusTransition, NotAuthorized
 from workflows.reconciliation.adjust import Adjustment, write_adjustment
-from workflows.reconciliation.complete import finish_if_clean
+from workflows.reconciliation.complete import complete_if_clean
 from workflows.reconciliation.confirm import confirm_outcome
 from workflows.reconciliation.correctable import require_correctable
 from workflows.reconciliation.link import check_link, last_run
@@ -84,13 +84,13 @@ async def resolve_break(break_id: str, request: ResolutionRequest, *, hand: Hand
         settlement = await read_locked(connection, found["settlement_id"])
         if found["resolution"] is not None and found["resolution"] == request.resolution:
             return found
-        _judge(found, settlement, is_last=found["run"] == await last_run(connection, settlement["id"]))
-        _require(request)
+        _check_resolvable(found, settlement, is_last=found["run"] == await last_run(connection, settlement["id"]))
+        _check_request(request)
         written = await _decide(connection, found, settlement, request, hand=hand)
         ended = (await connection.execute(_RESOLVE, {"id": break_id, **written})).scalars().all()
         for settlement_id in sorted(set(ended)):
             await connection.execute(_COUNT, {"id": settlement_id, "ended": ended.count(settlement_id)})
-            await finish_if_clean(connection, settlement_id, by=hand.by(settlement["now"]))
+            await complete_if_clean(connection, settlement_id, by=hand.by(settlement["now"]))
         ours = found["our_line"] or {}
         await end_review(connection, ours.get("entity_id"), by=hand.by(settlement["now"], reason=break_id))
         return await one_break(connection, break_id, caller)
@@ -126,12 +126,14 @@ async def _decide(
     if request.resolution in BOOKED:
         payment_id = await require_correctable(connection, found, settlement)
         payment_id = await _payment_of(connection, found) or payment_id
-        reference, other_reference = await _book(connection, found, payment_id, occurred_at=settlement["now"])
+        reference, other_reference = await _book_correction(
+            connection, found, payment_id, occurred_at=settlement["now"]
+        )
     by = {"resolution": request.resolution, "note": request.note, "at": settlement["now"], "by": hand.id}
     return {**by, "ids": ids, "reference": reference, "other_reference": other_reference}
 
 
-def _judge(found: dict[str, Any], settlement: dict[str, Any], *, is_last: bool) -> None:
+def _check_resolvable(found: dict[str, Any], settlement: dict[str, Any], *, is_last: bool) -> None:
     """Raise what speaks against resolving this break at all."""
     issue = None
     if found["resolution"] is not None:
@@ -144,14 +146,14 @@ def _judge(found: dict[str, Any], settlement: dict[str, Any], *, is_last: bool) 
         raise InvalidStatusTransition(Detail("resolution", issue), message="This break cannot be resolved")
 
 
-def _require(request: ResolutionRequest) -> None:
+def _check_request(request: ResolutionRequest) -> None:
     if request.resolution in NEEDS_NOTE and not request.note:
         raise InvalidRequest(Detail("note", "Say why"))
     if request.resolution == "link" and not request.reference:
         raise InvalidRequest(Detail("reference", "Name the break, payment or refund that it is the same as"))
 
 
-async def _book(
+async def _book_correction(
     connection: AsyncConnection, found: dict[str, Any], payment_id: str | None, *, occurred_at: datetime
 ) -> tuple[str | None, str | None]:
     """Write the adjustment lines that take our books to theirs; return their ids.

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 _PAIRS = text("""
     -- judge pairs; what their line says in another currency is nothing in this settlement's
-    INSERT INTO judged
+    INSERT INTO classified
     SELECT CASE
                WHEN NOT t.has_moved THEN 'status_mismatch'
                WHEN t.currency <> o.currency THEN 'currency_mismatch'
@@ -46,7 +46,7 @@ _THEIRS_ALONE = text("""
                                   ORDER BY t.id) AS their_n
         FROM their_rest t
     )
-    INSERT INTO judged
+    INSERT INTO classified
     SELECT CASE
                WHEN NOT t.has_moved THEN 'matched'
                WHEN t.kind = 'reversal' AND t.known IS NOT NULL THEN 'status_mismatch'
@@ -74,7 +74,7 @@ _OURS_ALONE = text("""
     ), alone AS (
         SELECT o.*, row_number() OVER (PARTITION BY provider, kind, provider_reference ORDER BY id) AS n FROM our_rest o
     )
-    INSERT INTO judged
+    INSERT INTO classified
     SELECT CASE
                WHEN o.provider_reference IS NOT NULL AND (o.n > 1 OR EXISTS (
                    SELECT FROM paired p
@@ -89,8 +89,8 @@ _OURS_ALONE = text("""
 """)
 
 
-async def judge_lines(connection: AsyncConnection, parameters: dict[str, Any]) -> None:
-    """Fill ``judged`` from the pairs and from what was left on both sides."""
+async def classify_lines(connection: AsyncConnection, parameters: dict[str, Any]) -> None:
+    """Fill ``classified`` from the pairs and from what was left on both sides."""
     for statement in (_PAIRS, _THEIRS_ALONE, _OURS_ALONE):
         await connection.execute(statement, parameters)
-    await connection.execute(text("ANALYZE judged"))
+    await connection.execute(text("ANALYZE classified"))

@@ -24,7 +24,7 @@ _STATE = text("""
 """)
 
 
-async def finish_if_clean(connection: AsyncConnection, settlement_id: str, *, by: ChangeContext) -> bool:
+async def complete_if_clean(connection: AsyncConnection, settlement_id: str, *, by: ChangeContext) -> bool:
     """Reconcile a settlement, whose row this transaction has locked, if it is clean; return whether it was.
 
     Clean: no open break, no statement that no run has compared, no line still expected on one or compared with none (unless

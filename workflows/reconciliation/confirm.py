@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.lock import lock_all
 from workflows.database.engines import Role, act_as
-from workflows.reconciliation.apply_evidence import Told, apply_evidence, told_lines
+from workflows.reconciliation.apply_evidence import Evidence, apply_evidence, moved_lines
 from workflows.reconciliation.correctable import refused
 from workflows.reconciliation.quoted import OPEN
 from workflows.tenants.actor import Hand
@@ -48,20 +48,20 @@ async def confirm_outcome(
     if found["our_line"] or not line or not line["moved"] or line["kind"] not in _ENTITY or not line["our_reference"]:
         raise refused("The line is not about a payment or refund whose outcome is unknown")
     await act_as(connection, Role.WORKER)
-    told = await _told(connection, found, settlement)
+    evidence = await _evidence(connection, found, settlement)
     entity = line["kind"]
     done = await apply_evidence(
-        connection, entity, [told], locking=lock_all, by=f"api for {hand.id}", is_confirmed=True
+        connection, entity, [evidence], locking=lock_all, by=f"api for {hand.id}", is_confirmed=True
     )
     await act_as(connection, Role.CALLER)
     if not done:
-        raise refused(f"{told.id} is being asked about right now, or is sent again; try again in a moment")
+        raise refused(f"{evidence.id} is being asked about right now, or is sent again; try again in a moment")
     if done[0].issue or done[0].status is None:
-        raise refused(f"{done[0].issue or 'The line says nothing new'}; {told.id} stays as it is")
-    return told.id
+        raise refused(f"{done[0].issue or 'The line says nothing new'}; {evidence.id} stays as it is")
+    return evidence.id
 
 
-async def _told(connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any]) -> Told:
+async def _evidence(connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any]) -> Evidence:
     line = found["their_line"]
     wanted = {"reference": line["our_reference"], "store_id": settlement["store_id"]}
     entity = (await connection.execute(_ENTITY[line["kind"]], wanted)).mappings().one_or_none()
@@ -73,9 +73,9 @@ async def _told(connection: AsyncConnection, found: dict[str, Any], settlement: 
     statement = (await connection.execute(_STATEMENT, wanted)).mappings().one()
     if statement["statement_id"] != line["statement_id"]:
         raise refused("A newer statement was not compared yet; reconcile again")
-    lines = await told_lines(connection, [statement["statement_id"]], [line["our_reference"]])
+    lines = await moved_lines(connection, [statement["statement_id"]], [line["our_reference"]])
     of_entity = {name: entity[name] for name in ("id", "payment_id", "bill_id")}
-    return Told(
+    return Evidence(
         **of_entity,
         **statement,
         reference=line["our_reference"],

@@ -64,7 +64,7 @@ _BOOKED = text("""
           AND coalesce(b.their_line ->> 'occurred_on' = :occurred_on, true)))
     LIMIT 1
 """)
-_TOLD_HERE = text("""
+_REPORTED_HERE = text("""
     -- told here: an open break of this settlement for a line of theirs alone, of this amount, under the sale of the refund
     SELECT b.id FROM settlement_lines l JOIN payments p ON p.id = l.payment_id
     JOIN breaks b ON b.settlement_id = :id AND b.run = :run
@@ -144,9 +144,9 @@ async def _refuse_unreported(connection: AsyncConnection, found: dict[str, Any],
     if reported:
         raise refused(f"A statement of {reported['settlement_id']} reported it; link to its break {reported['id']}")
     ours = {"entity_id": found["our_line"]["entity_id"]}
-    told = (await connection.execute(_TOLD_HERE, {**facts, **place, **ours})).scalar_one_or_none()
-    if told:
-        raise refused(f"The statement reports a refund of this sale; link to its break {told}")
+    here = (await connection.execute(_REPORTED_HERE, {**facts, **place, **ours})).scalar_one_or_none()
+    if here:
+        raise refused(f"The statement reports a refund of this sale; link to its break {here}")
     if not (await connection.execute(_WAS_COMPARED, {**facts, **place})).scalar_one():
         raise refused(f"No statement of {found['provider']} was compared; upload one and reconcile again")
 

@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.lock import lock_free
 from workflows.database.bulk import use_bulk_settings
 from workflows.database.engines import Role, act_as
-from workflows.reconciliation.apply_evidence import KINDS, Found, Told, apply_evidence, told_lines
+from workflows.reconciliation.apply_evidence import KINDS, Evidence, EvidenceResult, apply_evidence, moved_lines
 from workflows.reconciliation.withdrawn import flag_withdrawn
 from workflows.settlements.states import SettlementStatus
 from workflows.tenants.actor import Hand
@@ -96,21 +96,21 @@ async def end_doubts(settlement_id: str, *, hand: Hand) -> Doubts:
     for entity in KINDS:
         after: str | None = ""
         while after is not None:
-            told, after = await _find(settlement_id, entity, after, hand=hand)
-            for group in _groups(told):
+            found, after = await _find(settlement_id, entity, after, hand=hand)
+            for group in _groups(found):
                 if loop.time() > stop_at:
                     doubts.left += len(group)
                 else:
                     await _record(entity, group, doubts, hand=hand)
     async with hand.transaction(is_long=True) as connection:
         await act_as(connection, Role.WORKER)
-        await flag_withdrawn(connection, settlement_id, by=_who(hand))
+        await flag_withdrawn(connection, settlement_id, by=_author(hand))
         if doubts.left:
             await connection.execute(_AGAIN, {"id": settlement_id, "pause": PAUSE})
     return doubts
 
 
-async def _find(settlement_id: str, entity: str, after: str, *, hand: Hand) -> tuple[list[Told], str | None]:
+async def _find(settlement_id: str, entity: str, after: str, *, hand: Hand) -> tuple[list[Evidence], str | None]:
     """Return a page of rows with their lines, and the id to go on after (``None``: there are no more)."""
     async with hand.transaction(is_long=True) as connection:
         await hand.look_at(connection, settlement_id)
@@ -123,23 +123,23 @@ async def _find(settlement_id: str, entity: str, after: str, *, hand: Hand) -> t
         wanted = {"store_id": settlement["store_id"], "after": after, "limit": PAGE}
         wanted["providers"] = [one["provider"] for one in statements]
         rows = (await connection.execute(_OPEN_ROWS[entity], wanted)).mappings().all()
-        told = await _told(connection, [dict(row) for row in rows], settlement, [dict(one) for one in statements])
-        return told, rows[-1]["id"] if len(rows) == PAGE else None
+        found = await _evidence(connection, [dict(row) for row in rows], settlement, [dict(one) for one in statements])
+        return found, rows[-1]["id"] if len(rows) == PAGE else None
 
 
-async def _told(
+async def _evidence(
     connection: AsyncConnection,
     rows: list[dict[str, Any]],
     settlement: dict[str, Any],
     statements: list[dict[str, Any]],
-) -> list[Told]:
+) -> list[Evidence]:
     """Return those of ``rows`` that the statement of their provider lists."""
     if not rows:
         return []
-    lines = await told_lines(connection, [one["id"] for one in statements], [row["reference"] for row in rows])
+    lines = await moved_lines(connection, [one["id"] for one in statements], [row["reference"] for row in rows])
     of_provider = {one["provider"]: one for one in statements}
     return [
-        Told(
+        Evidence(
             **row,
             statement_id=statement["id"],
             stored_at=statement["created_at"],
@@ -152,29 +152,33 @@ async def _told(
     ]
 
 
-def _groups(told: list[Told]) -> Iterator[list[Told]]:
-    for start in range(0, len(told), GROUP):
-        yield told[start : start + GROUP]
+def _groups(evidence: list[Evidence]) -> Iterator[list[Evidence]]:
+    for start in range(0, len(evidence), GROUP):
+        yield evidence[start : start + GROUP]
 
 
-async def _record(entity: str, group: list[Told], doubts: Doubts, *, hand: Hand) -> None:
+async def _record(entity: str, group: list[Evidence], doubts: Doubts, *, hand: Hand) -> None:
     async with hand.transaction(is_long=True) as connection:
         await act_as(connection, Role.WORKER)
-        found = await apply_evidence(connection, entity, group, locking=lock_free, by=_who(hand))
+        found = await apply_evidence(connection, entity, group, locking=lock_free, by=_author(hand))
     doubts.left += len(group) - len(found)
     for one in found:
         if one.status and one.status != "processing":
             doubts.ended += 1
-        _tell(entity, one)
+        _log_result(entity, one)
 
 
-def _who(hand: Hand) -> str:
+def _author(hand: Hand) -> str:
     return f"api for {hand.id}" if hand.caller else hand.worker
 
 
-def _tell(entity: str, found: Found) -> None:
-    marks = {f"{entity}_id": found.told.id, "settlement_id": found.told.settlement["id"]}
-    if found.issue:
-        logger.warning("%s is no answer about %s: %s", found.told.statement_id, found.told.id, found.issue, extra=marks)
-    elif found.status:
-        logger.info("%s %s: %s by %s", entity, found.told.id, found.status, found.told.statement_id, extra=marks)
+def _log_result(entity: str, result: EvidenceResult) -> None:
+    marks = {f"{entity}_id": result.evidence.id, "settlement_id": result.evidence.settlement["id"]}
+    if result.issue:
+        logger.warning(
+            "%s is no answer about %s: %s", result.evidence.statement_id, result.evidence.id, result.issue, extra=marks
+        )
+    elif result.status:
+        logger.info(
+            "%s %s: %s by %s", entity, result.evidence.id, result.status, result.evidence.statement_id, extra=marks
+        )

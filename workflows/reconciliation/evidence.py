@@ -1,6 +1,6 @@
 """Evidence: what a statement's lines about one of our attempts say of its outcome, without any I/O.
 
-All moved lines that quote the attempt's reference are read together. They are an answer if they agree with what was asked:
+All moved lines that quote the attempt's reference are read together. They are an answer if they agree with what was requested:
 
 | what has to agree   | how                                                                                              |
 |---------------------|--------------------------------------------------------------------------------------------------|
@@ -34,12 +34,12 @@ DAY = timedelta(days=1)  # the day of a line may be that of any time zone, ours 
 
 LINE = ("line_number", "kind", "amount", "fee", "currency", "provider_reference", "occurred_at", "occurred_on")
 KINDS = {"payment": ("payment", "reversal"), "refund": ("refund",)}
-"""Kinds of lines that are about a payment or a refund. A refund told under its sale's reference is not about the sale."""
+"""Kinds of lines that are about a payment or a refund. A refund reported under its sale's reference is not about the sale."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked of the provider: ``entity`` is ``payment`` or ``refund``, ``amount`` is above zero."""
+class AttemptRequest:
+    """The request of an attempt: ``entity`` is ``payment`` or ``refund``, ``amount`` is above zero."""
 
     entity: str
     amount: int
@@ -49,7 +49,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class EvidenceReading:
     """The answer with the lines that are it, or ``issue``: why the lines are no answer."""
 
     answer: Succeeded | Withdrawn | None = None
@@ -57,51 +57,51 @@ class Reading:
     issue: str | None = None
 
 
-def read_lines(lines: Sequence[dict[str, Any]], asked: Asked, *, stored_at: datetime) -> Reading:
+def read_lines(lines: Sequence[dict[str, Any]], request: AttemptRequest, *, stored_at: datetime) -> EvidenceReading:
     """Read the moved lines that quote an attempt, from a statement that was stored at ``stored_at``."""
-    strange = [line for line in lines if line["kind"] not in KINDS[asked.entity]]
-    about = [line for line in lines if line["kind"] in KINDS[asked.entity]]
-    if asked.entity == "refund" and strange:
-        return Reading(issue="The statement lists it as something else than a refund, too")
+    strange = [line for line in lines if line["kind"] not in KINDS[request.entity]]
+    about = [line for line in lines if line["kind"] in KINDS[request.entity]]
+    if request.entity == "refund" and strange:
+        return EvidenceReading(issue="The statement lists it as something else than a refund, too")
     if not about:
-        return Reading(issue="The statement does not list it")
-    issue = next((found for line in about if (found := _issue(line, asked, stored_at))), None)
-    return Reading(issue=issue) if issue else _add_up(about, asked)
+        return EvidenceReading(issue="The statement does not list it")
+    issue = next((found for line in about if (found := _issue(line, request, stored_at))), None)
+    return EvidenceReading(issue=issue) if issue else _add_up(about, request)
 
 
-def _issue(line: dict[str, Any], asked: Asked, stored_at: datetime) -> str | None:
-    """Return what disagrees with what was asked, besides the amount."""
+def _issue(line: dict[str, Any], request: AttemptRequest, stored_at: datetime) -> str | None:
+    """Return what disagrees with the request, besides the amount."""
     where = f"Line {line['line_number']}"
-    if line["currency"] != asked.currency:
-        return f"{where} is in {line['currency']}, not {asked.currency}"
-    known, told = asked.provider_reference, line["provider_reference"]
-    if known and told and known != told:
-        return f"{where} has the provider's reference {told}, not {known}"
+    if line["currency"] != request.currency:
+        return f"{where} is in {line['currency']}, not {request.currency}"
+    known, reported = request.provider_reference, line["provider_reference"]
+    if known and reported and known != reported:
+        return f"{where} has the provider's reference {reported}, not {known}"
     if line["amount"] == 0 or (line["amount"] > 0) != (line["kind"] == "payment"):
         return f"{where} is a {line['kind']} of {line['amount']}"
     at, on = _instant(line["occurred_at"]), _day(line["occurred_on"])
-    if at and not asked.sent_at - CLOCKS <= at <= stored_at + CLOCKS:
-        return f"{where} is dated {at.isoformat()}; it was sent at {asked.sent_at.isoformat()}"
-    if on and not asked.sent_at.date() - DAY <= on <= stored_at.date() + DAY:
-        return f"{where} is dated {on}; it was sent on {asked.sent_at.date()}"
+    if at and not request.sent_at - CLOCKS <= at <= stored_at + CLOCKS:
+        return f"{where} is dated {at.isoformat()}; it was sent at {request.sent_at.isoformat()}"
+    if on and not request.sent_at.date() - DAY <= on <= stored_at.date() + DAY:
+        return f"{where} is dated {on}; it was sent on {request.sent_at.date()}"
     return None
 
 
-def _add_up(lines: list[dict[str, Any]], asked: Asked) -> Reading:
+def _add_up(lines: list[dict[str, Any]], request: AttemptRequest) -> EvidenceReading:
     amounts = [abs(line["amount"]) for line in lines]
     charges = [line for line in lines if line["kind"] != "reversal"]
     reversals = [line for line in lines if line["kind"] == "reversal"]
-    if set(amounts) == {asked.amount} and len(charges) > len(reversals):
+    if set(amounts) == {request.amount} and len(charges) > len(reversals):
         charge = charges[0]
         used = (charge, *reversals, *charges[1 : 1 + len(reversals)])
-        return Reading(_succeeded(asked.amount, charge, fee=charge["fee"] or 0), used)
+        return EvidenceReading(_succeeded(request.amount, charge, fee=charge["fee"] or 0), used)
     net = abs(sum(line["amount"] for line in charges)) - abs(sum(line["amount"] for line in reversals))
     if net == 0:  # there are both, since no line has an amount of zero
-        return Reading(Withdrawn(), tuple(lines))
+        return EvidenceReading(Withdrawn(), tuple(lines))
     if net > 0:
         fees = sum(line["fee"] or 0 for line in lines)
-        return Reading(_succeeded(net, charges[0], fee=fees), tuple(lines))
-    return Reading(issue="The statement lists more reversals of it than charges")
+        return EvidenceReading(_succeeded(net, charges[0], fee=fees), tuple(lines))
+    return EvidenceReading(issue="The statement lists more reversals of it than charges")
 
 
 def _succeeded(amount: int, line: dict[str, Any], *, fee: int) -> Succeeded:

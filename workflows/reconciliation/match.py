@@ -19,7 +19,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.reconciliation.classify import judge_lines
+from workflows.reconciliation.classify import classify_lines
 from workflows.reconciliation.quoted import REPEATED_REFERENCES
 from workflows.reconciliation.uncompared import IS_COMPARED
 from workflows.time_zones import sql_zone
@@ -66,7 +66,7 @@ _TABLES = """
         occurred_on date, has_moved boolean, waits_for text
     ) ON COMMIT DROP;
     CREATE TEMPORARY TABLE pairs (our_id bigint, their_id bigint) ON COMMIT DROP;
-    CREATE TEMPORARY TABLE judged (
+    CREATE TEMPORARY TABLE classified (
         category text, our_id bigint, their_id bigint, our_amount bigint, their_amount bigint, our_fee bigint,
         their_fee bigint
     ) ON COMMIT DROP
@@ -225,7 +225,7 @@ _WAITING = tuple(
 
 
 async def match_lines(connection: AsyncConnection, comparison: Comparison) -> None:
-    """Leave the tables ``ours``, ``theirs`` and ``judged`` in this transaction: each line once, with its category."""
+    """Leave the tables ``ours``, ``theirs`` and ``classified`` in this transaction: each line once, with its category."""
     parameters = comparison.parameters()
     await _run(connection, _TABLES)
     await connection.execute(_OURS, parameters)
@@ -249,7 +249,7 @@ async def match_lines(connection: AsyncConnection, comparison: Comparison) -> No
             await connection.execute(statement, parameters)
     for statement in _WAITING:
         await connection.execute(statement, parameters)
-    await judge_lines(connection, parameters)
+    await classify_lines(connection, parameters)
 
 
 async def _shrink(connection: AsyncConnection) -> None:

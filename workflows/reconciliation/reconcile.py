@@ -6,7 +6,7 @@
 | match   | its lines with the newest statement of each provider, set by set (``reconciliation.match``)                 |
 | explain | the sums by category; a run with an unexplained unit is not stored (``reconciliation.summarise``)             |
 | name    | the lines without a statement; only a person signs a day off without them (``uncompared``)                    |
-| note    | breaks, each found again if it was there before, with its resolution (``reconciliation.note_breaks``)       |
+| note    | breaks, each found again if it was there before, with its resolution (``reconciliation.record_breaks``)       |
 | rebook  | reverse corrections of breaks that are gone, repeat those of breaks that return (``reconciliation.rebook``)   |
 | link    | breaks about lines that ended a doubt (``reconciliation.link_evidence``)                                     |
 | finish  | ``reconciled``, if nothing is left open; else a remark in the history (``reconciliation.finish``)           |
@@ -26,17 +26,17 @@ from workflows.database.bulk import use_bulk_settings
 from workflows.database.engines import rows_parameter
 from workflows.errors import ServiceUnavailable
 from workflows.providers.registry import remote_names
-from workflows.reconciliation.complete import finish_if_clean
+from workflows.reconciliation.complete import complete_if_clean
 from workflows.reconciliation.link_evidence import link_evidence
 from workflows.reconciliation.match import Comparison, match_lines
 from workflows.reconciliation.rebook import rebook
-from workflows.reconciliation.record_breaks import note_breaks
+from workflows.reconciliation.record_breaks import record_breaks
 from workflows.reconciliation.summarise import summarise
 from workflows.reconciliation.uncompared import (
-    Acceptance,
+    UncomparedAcceptance,
     find_uncompared,
     is_accepted,
-    settle_uncompared,
+    record_uncompared,
     silent_providers,
 )
 from workflows.settings import Settings
@@ -85,7 +85,7 @@ async def reconcile_settlement(
     hand: Hand,
     settings: Settings,
     silent: Collection[str] = (),
-    acceptance: Acceptance | None = None,
+    acceptance: UncomparedAcceptance | None = None,
 ) -> dict[str, Any]:
     """Run a comparison: ``{"run", "settlement_id", "status", "at", "summary", …}``.
 
@@ -118,7 +118,7 @@ async def _compare(
     *,
     hand: Hand,
     silent: Collection[str],
-    acceptance: Acceptance | None,
+    acceptance: UncomparedAcceptance | None,
 ) -> dict[str, Any]:
     await match_lines(connection, comparison)
     summary, is_explained = await summarise(connection, currency=comparison.settlement["currency"])
@@ -126,16 +126,16 @@ async def _compare(
         raise AssertionError(f"the run over {comparison.settlement['id']} does not explain its difference")
     by = hand.by(comparison.settlement["now"], reason=acceptance.note if acceptance else None)
     uncompared = await find_uncompared(connection, comparison.parameters())
-    summary["uncompared"] = await settle_uncompared(
+    summary["uncompared"] = await record_uncompared(
         connection, comparison.settlement, uncompared, acceptance=acceptance, by=by
     )
     ended = (await connection.execute(_ENDED, {"id": comparison.settlement["id"]})).mappings().one()
     summary["ended_by_statement"] = dict(ended)
-    return await _keep(connection, comparison, summary, by=by, silent=silent)
+    return await _store_run(connection, comparison, summary, by=by, silent=silent)
 
 
 async def _comparison(
-    connection: AsyncConnection, settlement: dict[str, Any], settings: Settings, acceptance: Acceptance | None
+    connection: AsyncConnection, settlement: dict[str, Any], settings: Settings, acceptance: UncomparedAcceptance | None
 ) -> Comparison:
     current = (await connection.execute(_CURRENT, {"id": settlement["id"]})).mappings().all()
     stated = sorted({row["provider"] for row in current})
@@ -153,7 +153,7 @@ async def _comparison(
     )
 
 
-async def _keep(
+async def _store_run(
     connection: AsyncConnection,
     comparison: Comparison,
     summary: dict[str, Any],
@@ -176,10 +176,10 @@ async def _keep(
         "summary": summary,
     }
     await connection.execute(_RUN, {"rows": rows_parameter([run])})
-    open_breaks = await note_breaks(connection, settlement, run=run["number"], at=at)
+    open_breaks = await record_breaks(connection, settlement, run=run["number"], at=at)
     open_breaks += await rebook(connection, settlement, run=run["number"], at=at)
     open_breaks -= await link_evidence(connection, settlement, run=run["number"], at=at)
-    is_finished = not silent and await finish_if_clean(connection, settlement["id"], by=by)
+    is_finished = not silent and await complete_if_clean(connection, settlement["id"], by=by)
     if not is_finished:
         changes = {"open_breaks": open_breaks}
         event = SettlementRemark.COMPARE

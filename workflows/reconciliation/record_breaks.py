@@ -43,7 +43,7 @@ _NOTE = text("""
                    CASE WHEN t.currency <> :currency THEN t.currency || t.amount END,
                    CASE j.category WHEN 'date_mismatch' THEN
                         coalesce(t.occurred_on, (t.occurred_at AT TIME ZONE CAST(:time_zone AS text))::date) END) AS base
-        FROM judged j LEFT JOIN ours o ON o.id = j.our_id LEFT JOIN theirs t ON t.id = j.their_id
+        FROM classified j LEFT JOIN ours o ON o.id = j.our_id LEFT JOIN theirs t ON t.id = j.their_id
         WHERE j.category <> ALL (CAST(:no_break AS text[]))
     ), numbered AS (
         SELECT *, base || '#1' AS identity FROM found WHERE our_id IS NOT NULL
@@ -67,8 +67,8 @@ _NOTE = text("""
 """)
 
 
-async def note_breaks(connection: AsyncConnection, settlement: dict[str, Any], *, run: int, at: datetime) -> int:
-    """Keep what ``judged`` holds of breaks as found by ``run``; how many of them are open."""
+async def record_breaks(connection: AsyncConnection, settlement: dict[str, Any], *, run: int, at: datetime) -> int:
+    """Keep what ``classified`` holds of breaks as found by ``run``; how many of them are open."""
     names = ("id", "merchant_id", "store_id", "currency")
     parameters = {**{name: settlement[name] for name in names}, "run": run, "at": at, "owner": FIRST_OWNER}
     parameters["no_break"] = sorted(NO_BREAK)

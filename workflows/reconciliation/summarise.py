@@ -15,7 +15,7 @@ _CATEGORIES = text("""
     SELECT category, count(*) AS count, count(our_id) AS our_count, count(their_id) AS their_count,
            sum(our_amount)::bigint AS ours, sum(their_amount)::bigint AS theirs,
            sum(our_fee)::bigint AS our_fees, sum(their_fee)::bigint AS their_fees
-    FROM judged GROUP BY category
+    FROM classified GROUP BY category
 """)
 _OURS = text("""
     SELECT count(*) AS count, coalesce(sum(amount), 0)::bigint AS amount, coalesce(sum(fee), 0)::bigint AS fees FROM ours

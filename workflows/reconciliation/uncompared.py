@@ -49,7 +49,7 @@ _SUMS = ("count", "amount", "fees")
 
 
 @dataclass(frozen=True, slots=True)
-class Acceptance:
+class UncomparedAcceptance:
     """A person's reason for signing a day off although some lines were not compared."""
 
     note: str
@@ -75,17 +75,17 @@ async def find_uncompared(connection: AsyncConnection, parameters: dict[str, Any
     }
 
 
-def is_accepted(settlement: dict[str, Any], acceptance: Acceptance | None) -> bool:
+def is_accepted(settlement: dict[str, Any], acceptance: UncomparedAcceptance | None) -> bool:
     """Return whether a person accepts, or accepted before, that lines are not compared."""
     return acceptance is not None or bool((settlement["uncompared"] or {}).get("accepted_by"))
 
 
-async def settle_uncompared(
+async def record_uncompared(
     connection: AsyncConnection,
     settlement: dict[str, Any],
     uncompared: dict[str, Any],
     *,
-    acceptance: Acceptance | None,
+    acceptance: UncomparedAcceptance | None,
     by: ChangeContext,
 ) -> dict[str, Any]:
     """Write ``uncompared`` to the settlement, with the person who accepted it: ``by`` now, or an earlier one."""
@@ -95,8 +95,8 @@ async def settle_uncompared(
             accepted = {"accepted_by": by.caller_id, "accepted_at": by.at, "note": acceptance.note}
             uncompared = {**uncompared, **accepted, "needs_acceptance": False}
         elif before.get("accepted_by") and _open(before) == _open(uncompared):
-            kept = {name: before[name] for name in ("accepted_by", "accepted_at", "note")}
-            uncompared = {**uncompared, **kept, "needs_acceptance": False}
+            earlier = {name: before[name] for name in ("accepted_by", "accepted_at", "note")}
+            uncompared = {**uncompared, **earlier, "needs_acceptance": False}
     written = {"id": settlement["id"], "uncompared": orjson.dumps(uncompared).decode()}
     await connection.execute(_WRITE, written)
     return uncompared

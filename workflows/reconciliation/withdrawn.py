@@ -49,7 +49,7 @@ _IN_REVIEW = text("""
         SELECT FROM payments WHERE id = :id AND needs_review UNION ALL SELECT FROM refunds WHERE id = :id AND needs_review)
 """)
 _MARK = text("UPDATE statement_evidence SET withdrawn_at = :at WHERE entity_id = :entity_id AND number = :number")
-_TELL = text("SELECT pg_notify(:channel, :change)")
+_NOTIFY = text("SELECT pg_notify(:channel, :change)")
 REMARKS = {
     "pay": (PAYMENT, PaymentRemark.REQUEST_REVIEW, PaymentRemark.REVIEWED),
     "rfd": (REFUND, RefundRemark.REQUEST_REVIEW, RefundRemark.REVIEWED),
@@ -78,7 +78,7 @@ async def _remark(connection: AsyncConnection, entity_id: str, by: ChangeContext
     machine, request, reviewed = REMARKS[entity_id[:3]]
     event, changes = request if is_gone else reviewed, {"needs_review": is_gone}
     moved = await apply(connection, machine, entity_id=entity_id, event=event, by=by, changes=changes)
-    await connection.execute(_TELL, {"channel": f"{machine.name}s", "change": f"{entity_id}:{moved['version']}"})
+    await connection.execute(_NOTIFY, {"channel": f"{machine.name}s", "change": f"{entity_id}:{moved['version']}"})
     if is_gone:
         logger.error(
             "%s %s: %s, compare it with the provider",

@@ -11,15 +11,15 @@ from babel.dates import format_date, format_datetime
 
 from workflows.money import Money, currencies
 from workflows.reconciliation.categories import Category
-from workflows.reports.load import Facts
-from workflows.reports.translations import Language, word
+from workflows.reports.load import ReportData
+from workflows.reports.translations import Language, translate
 from workflows.time_zones import zone
 
 AMOUNTS = ("gross", "refunds", "fees", "adjustments", "net")
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ReportColumn:
     """A column: its heading, whether it holds numbers, and its share of the width."""
 
     title: str
@@ -28,47 +28,47 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ReportTable:
     """Rows of text under headings; ``sums`` is the last row, if there is one."""
 
-    columns: list[Column]
+    columns: list[ReportColumn]
     rows: list[list[str]]
     sums: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class ReportSection:
     """A heading with facts, or a table, or a remark."""
 
     title: str
     facts: list[tuple[str, str]] = field(default_factory=list)
-    table: Table | None = None
+    table: ReportTable | None = None
     remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class ReportDocument:
     """A report, ready to be drawn."""
 
     language: Language
     title: str
     store: str
     facts: list[tuple[str, str]]
-    sections: list[Section]
+    sections: list[ReportSection]
     footer: str
 
 
 class Composer:
     """Words, amounts and times in one language, currency and zone."""
 
-    def __init__(self, facts: Facts, language: Language) -> None:
-        self.facts, self.language = facts, language
-        self.currency: str = facts.settlement["currency"]
-        self._zone = zone(facts.settlement["time_zone"])
+    def __init__(self, data: ReportData, language: Language) -> None:
+        self.data, self.language = data, language
+        self.currency: str = data.settlement["currency"]
+        self._zone = zone(data.settlement["time_zone"])
 
-    def word(self, name: str | None) -> str:
+    def translate(self, name: str | None) -> str:
         """A word in the report's language."""
-        return word(name, self.language)
+        return translate(name, self.language)
 
     def money(self, amount: int | None, currency: str | None = None) -> str:
         """An amount as it is written; a dash where there is none."""
@@ -81,88 +81,91 @@ class Composer:
         """An instant by the store's clocks."""
         return format_datetime(at, "medium", tzinfo=self._zone, locale=self.language) if at else "—"
 
-    def document(self) -> Document:
+    def document(self) -> ReportDocument:
         """The whole report."""
-        settlement = self.facts.settlement
-        return Document(
+        settlement = self.data.settlement
+        return ReportDocument(
             language=self.language,
-            title=self.word("title"),
-            store=self.facts.store,
-            facts=self._head(),
+            title=self.translate("title"),
+            store=self.data.store,
+            facts=self._header(),
             sections=[
-                Section(self.word("totals"), facts=self._totals()),
-                Section(self.word("by_method"), table=self._groups()),
-                Section(self.word("cash"), facts=self._cash()),
+                ReportSection(self.translate("totals"), facts=self._totals()),
+                ReportSection(self.translate("by_method"), table=self._groups()),
+                ReportSection(self.translate("cash"), facts=self._cash()),
                 self._reconciliation(),
                 *self._uncompared(),
                 self._breaks(),
             ],
-            footer=f"{settlement['id']} · {self.word('printed')} {self.time(self.facts.at)}",
+            footer=f"{settlement['id']} · {self.translate('printed')} {self.time(self.data.at)}",
         )
 
-    def _head(self) -> list[tuple[str, str]]:
-        settlement = self.facts.settlement
+    def _header(self) -> list[tuple[str, str]]:
+        settlement = self.data.settlement
         start, end = self.time(settlement["start_at"]), self.time(settlement["end_at"])
         reconciled = self.time(settlement["reconciled_at"])
         if settlement["reconciled_by"]:
-            reconciled += f" ({self.word('by')} {settlement['reconciled_by']})"
+            reconciled += f" ({self.translate('by')} {settlement['reconciled_by']})"
         return [
-            (self.word("merchant"), self.facts.merchant),
-            (self.word("store"), self.facts.store),
-            (self.word("business_date"), format_date(settlement["business_date"], "full", locale=self.language)),
-            (self.word("period"), f"{start} – {end} ({settlement['time_zone']})"),
-            (self.word("status"), self.word(f"{settlement['status']}_status")),
-            (self.word("closed"), self.time(settlement["closed_at"])),
-            (self.word("reconciled"), reconciled),
-            (self.word("settlement"), settlement["id"]),
+            (self.translate("merchant"), self.data.merchant),
+            (self.translate("store"), self.data.store),
+            (self.translate("business_date"), format_date(settlement["business_date"], "full", locale=self.language)),
+            (self.translate("period"), f"{start} – {end} ({settlement['time_zone']})"),
+            (self.translate("status"), self.translate(f"{settlement['status']}_status")),
+            (self.translate("closed"), self.time(settlement["closed_at"])),
+            (self.translate("reconciled"), reconciled),
+            (self.translate("settlement"), settlement["id"]),
         ]
 
     def _totals(self) -> list[tuple[str, str]]:
-        settlement = self.facts.settlement
+        settlement = self.data.settlement
         totals, doubt = settlement["totals"], settlement["in_doubt"]
         return [
-            (self.word("count"), f"{totals['count']:,}"),
-            *((self.word(name), self.money(totals[name])) for name in AMOUNTS),
-            (self.word("late"), f"{settlement['late_count']:,}"),
-            (self.word("in_doubt"), f"{doubt['count']:,} ({self.money(doubt['amount'])})"),
+            (self.translate("count"), f"{totals['count']:,}"),
+            *((self.translate(name), self.money(totals[name])) for name in AMOUNTS),
+            (self.translate("late"), f"{settlement['late_count']:,}"),
+            (self.translate("in_doubt"), f"{doubt['count']:,} ({self.money(doubt['amount'])})"),
         ]
 
-    def _groups(self) -> Table:
-        columns = [Column(self.word(name)) for name in ("method", "provider", "brand")]
-        columns.append(Column(self.word("count"), is_number=True, weight=1))
-        columns += [Column(self.word(name), is_number=True) for name in AMOUNTS]
-        rows = [self._group(group) for group in self.facts.groups]
-        totals = self.facts.settlement["totals"]
-        sums = [self.word("sum"), "", "", f"{totals['count']:,}", *(self.money(totals[name]) for name in AMOUNTS)]
-        return Table(columns, rows, sums)
+    def _groups(self) -> ReportTable:
+        columns = [ReportColumn(self.translate(name)) for name in ("method", "provider", "brand")]
+        columns.append(ReportColumn(self.translate("count"), is_number=True, weight=1))
+        columns += [ReportColumn(self.translate(name), is_number=True) for name in AMOUNTS]
+        rows = [self._group(group) for group in self.data.groups]
+        totals = self.data.settlement["totals"]
+        sums = [self.translate("sum"), "", "", f"{totals['count']:,}", *(self.money(totals[name]) for name in AMOUNTS)]
+        return ReportTable(columns, rows, sums)
 
     def _group(self, group: dict[str, Any]) -> list[str]:
         net = group["gross"] - group["refunds"] - group["fees"] + group["adjustments"]
-        names = [self.word(group[name]) for name in ("method_type", "provider", "brand")]
+        names = [self.translate(group[name]) for name in ("method_type", "provider", "brand")]
         amounts = [self.money({**group, "net": net}[name]) for name in AMOUNTS]
         return [*names, f"{group['count']:,}", *amounts]
 
     def _cash(self) -> list[tuple[str, str]]:
-        settlement = self.facts.settlement
+        settlement = self.data.settlement
         actual = settlement["cash_actual"]
         return [
-            (self.word("cash_expected"), self.money(settlement["cash_expected"])),
-            (self.word("cash_actual"), self.word("not_counted") if actual is None else self.money(actual)),
-            (self.word("cash_discrepancy"), self.money(settlement["cash_discrepancy"])),
-            (self.word("note"), settlement["note"] or "—"),
+            (self.translate("cash_expected"), self.money(settlement["cash_expected"])),
+            (self.translate("cash_actual"), self.translate("not_counted") if actual is None else self.money(actual)),
+            (self.translate("cash_discrepancy"), self.money(settlement["cash_discrepancy"])),
+            (self.translate("note"), settlement["note"] or "—"),
         ]
 
-    def _reconciliation(self) -> Section:
-        run = self.facts.run
+    def _reconciliation(self) -> ReportSection:
+        run = self.data.run
         if run is None:
-            return Section(self.word("reconciliation"), remark=self.word("never_reconciled"))
+            return ReportSection(self.translate("reconciliation"), remark=self.translate("never_reconciled"))
         summary = run["summary"]
-        columns = [Column(self.word("category"), weight=3), Column(self.word("count"), is_number=True, weight=1)]
+        columns = [
+            ReportColumn(self.translate("category"), weight=3),
+            ReportColumn(self.translate("count"), is_number=True, weight=1),
+        ]
         names = ("ours", "theirs", "difference", "fee_difference")
-        columns += [Column(self.word(name), is_number=True) for name in names]
+        columns += [ReportColumn(self.translate(name), is_number=True) for name in names]
         parts = {str(category): summary["categories"][category] for category in Category}
         rows = [
-            [self.word(category), f"{part['count']:,}", *(self.money(part[name]) for name in names)]
+            [self.translate(category), f"{part['count']:,}", *(self.money(part[name]) for name in names)]
             for category, part in parts.items()
             if part["count"]
         ]
@@ -172,58 +175,61 @@ class Composer:
             summary["difference"],
             summary["fee_difference"],
         ]
-        whole = [self.word("sum"), f"{sum(part['count'] for part in parts.values()):,}", *map(self.money, sums)]
-        remark = f"{self.word('run')} {run['number']} · {self.time(run['at'])} · {run['caller_id']}"
+        whole = [self.translate("sum"), f"{sum(part['count'] for part in parts.values()):,}", *map(self.money, sums)]
+        remark = f"{self.translate('run')} {run['number']} · {self.time(run['at'])} · {run['caller_id']}"
         ended = summary.get("ended_by_statement") or {"count": 0}  # a run of an earlier release has none
         if ended["count"]:
-            remark += f" · {self.word('ended_by_statement')}: {ended['count']:,} ({self.money(ended['amount'])})"
-        return Section(self.word("reconciliation"), table=Table(columns, rows, whole), remark=remark)
+            remark += f" · {self.translate('ended_by_statement')}: {ended['count']:,} ({self.money(ended['amount'])})"
+        return ReportSection(self.translate("reconciliation"), table=ReportTable(columns, rows, whole), remark=remark)
 
-    def _uncompared(self) -> list[Section]:
-        found = self.facts.settlement["uncompared"]
+    def _uncompared(self) -> list[ReportSection]:
+        found = self.data.settlement["uncompared"]
         if not found or not found["count"]:
             return []
         facts = [
             (
-                self.word(one["provider"]),
+                self.translate(one["provider"]),
                 f"{one['count']:,} ({self.money(one['amount'])})"
-                + (f" · {self.word('by_policy')}" if one["is_policy"] else ""),
+                + (f" · {self.translate('by_policy')}" if one["is_policy"] else ""),
             )
             for one in found["providers"]
         ]
-        remark = self.word("needs_acceptance") if found["needs_acceptance"] else ""
+        remark = self.translate("needs_acceptance") if found["needs_acceptance"] else ""
         if found["accepted_by"]:
             at = self.time(datetime.fromisoformat(found["accepted_at"]))
-            remark = f"{self.word('accepted')} · {at} · {found['accepted_by']}: {found['note']}"
-        return [Section(self.word("uncompared"), facts=facts, remark=remark)]
+            remark = f"{self.translate('accepted')} · {at} · {found['accepted_by']}: {found['note']}"
+        return [ReportSection(self.translate("uncompared"), facts=facts, remark=remark)]
 
-    def _breaks(self) -> Section:
-        found = self.facts.breaks
+    def _breaks(self) -> ReportSection:
+        found = self.data.breaks
         if not found:
-            return Section(self.word("breaks"), remark=self.word("no_breaks"))
-        columns = [Column(self.word("category"), weight=3), Column(self.word("reference"), weight=5)]
-        columns += [Column(self.word(name), is_number=True) for name in ("ours", "theirs", "difference")]
-        columns += [Column(self.word("age"), is_number=True, weight=1)]
-        columns += [Column(self.word(name)) for name in ("owner", "resolution")]
-        columns += [Column(self.word("note"), weight=3)]
-        more = self.facts.break_count - len(found)
-        return Section(
-            self.word("breaks"),
-            table=Table(columns, [self._break(one) for one in found]),
-            remark=f"{more:,} {self.word('more_breaks')}" if more else "",
+            return ReportSection(self.translate("breaks"), remark=self.translate("no_breaks"))
+        columns = [
+            ReportColumn(self.translate("category"), weight=3),
+            ReportColumn(self.translate("reference"), weight=5),
+        ]
+        columns += [ReportColumn(self.translate(name), is_number=True) for name in ("ours", "theirs", "difference")]
+        columns += [ReportColumn(self.translate("age"), is_number=True, weight=1)]
+        columns += [ReportColumn(self.translate(name)) for name in ("owner", "resolution")]
+        columns += [ReportColumn(self.translate("note"), weight=3)]
+        more = self.data.break_count - len(found)
+        return ReportSection(
+            self.translate("breaks"),
+            table=ReportTable(columns, [self._break(one) for one in found]),
+            remark=f"{more:,} {self.translate('more_breaks')}" if more else "",
         )
 
     def _break(self, one: dict[str, Any]) -> list[str]:
         their_currency = (one["their_line"] or {}).get("currency")
         return [
-            self.word(one["category"]),
+            self.translate(one["category"]),
             one["our_reference"] or one["provider_reference"] or "—",
             self.money(one["ours"]),
             self.money(one["theirs"], their_currency),
             self.money(one["difference"]),
             str(one["age_days"]),
             one["owner"],
-            self.word(one["resolution"] or "open"),
+            self.translate(one["resolution"] or "open"),
             one["note"] or "",
         ]
 
@@ -233,6 +239,6 @@ def default_language(currency: str) -> Language:
     return "ja" if currency == "JPY" else "en"
 
 
-def compose(facts: Facts, language: Language | None = None) -> Document:
-    """The report of ``facts`` in ``language``, or in that of the settlement's currency."""
-    return Composer(facts, language or default_language(facts.settlement["currency"])).document()
+def compose(data: ReportData, language: Language | None = None) -> ReportDocument:
+    """The report of ``data`` in ``language``, or in that of the settlement's currency."""
+    return Composer(data, language or default_language(data.settlement["currency"])).document()

@@ -25,7 +25,7 @@ def font_path() -> str:
 
 
 @cache
-def one_at_a_time() -> asyncio.Lock:
+def render_lock() -> asyncio.Lock:
     """Held by whoever draws: two reports at once would take both processors from the terminals' requests."""
     return asyncio.Lock()
 

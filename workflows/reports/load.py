@@ -39,7 +39,7 @@ _COUNT = text("SELECT count(*), now() AS now FROM breaks WHERE settlement_id = :
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ReportData:
     """Everything a report shows."""
 
     settlement: dict[str, Any]
@@ -52,7 +52,7 @@ class Facts:
     at: datetime
 
 
-async def gather_facts(settlement_id: str, *, caller: Caller) -> Facts:
+async def load_report(settlement_id: str, *, caller: Caller) -> ReportData:
     """What there is to report. Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (still open)."""
     async with caller_transaction(caller, is_long=True) as connection:
         row = await one_settlement(connection, settlement_id, caller)
@@ -70,7 +70,7 @@ async def gather_facts(settlement_id: str, *, caller: Caller) -> Facts:
         found = await connection.execute(_BREAKS, {**of_run, "limit": MOST_BREAKS})
         breaks = [break_fields(dict(one)) for one in found.mappings()]
         count, at = (await connection.execute(_COUNT, of_run)).one()
-    return Facts(
+    return ReportData(
         settlement=settlement_fields(row),
         store=names["store"],
         merchant=names["merchant"] or "",

@@ -7,8 +7,8 @@ import asyncio
 import base64
 from html import escape
 
-from workflows.reports.compose import Column, Document, Section, Table
-from workflows.reports.font import cut_font, one_at_a_time
+from workflows.reports.compose import ReportColumn, ReportDocument, ReportSection, ReportTable
+from workflows.reports.font import cut_font, render_lock
 
 STYLE = """
 body { font: 14px/1.5 report, "Noto Sans CJK JP", "Noto Sans JP", "Hiragino Sans", "Yu Gothic", Meiryo, sans-serif;
@@ -32,16 +32,16 @@ LONG = 5
 """The weight from which on a column holds what no reader reads as words."""
 
 
-async def draw_html(document: Document) -> bytes:
+async def render_html(document: ReportDocument) -> bytes:
     """The page, in UTF-8."""
     page = _page(document)
-    async with one_at_a_time():
+    async with render_lock():
         font = await asyncio.to_thread(cut_font, page)
     face = f'@font-face {{ font-family: report; src: url("data:font/woff;base64,{base64.b64encode(font).decode()}"); }}'
     return page.replace("<style>", f"<style>{face}", 1).encode()
 
 
-def _page(document: Document) -> str:
+def _page(document: ReportDocument) -> str:
     sections = "".join(_section(section) for section in document.sections)
     title = f"{document.title} — {document.store}"
     return f"""<!doctype html>
@@ -52,7 +52,7 @@ def _page(document: Document) -> str:
 """
 
 
-def _section(section: Section) -> str:
+def _section(section: ReportSection) -> str:
     remark = f'<p class="remark">{escape(section.remark)}</p>' if section.remark else ""
     table = _table(section.table) if section.table else ""
     return f"<section><h2>{escape(section.title)}</h2>{_facts(section.facts)}{table}{remark}</section>\n"
@@ -64,7 +64,7 @@ def _facts(facts: list[tuple[str, str]]) -> str:
     return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts) + "</dl>"
 
 
-def _table(table: Table) -> str:
+def _table(table: ReportTable) -> str:
     kinds = [_kind(column) for column in table.columns]
     head = _row([column.title for column in table.columns], kinds, cell="th")
     body = "".join(_row(row, kinds) for row in table.rows)
@@ -72,7 +72,7 @@ def _table(table: Table) -> str:
     return f"<table><thead>{head}</thead><tbody>{body}</tbody>{foot}</table>"
 
 
-def _kind(column: Column) -> str:
+def _kind(column: ReportColumn) -> str:
     """The class of a column's cells: numbers, long ones (references, which may be broken anywhere), or just words."""
     return " class=n" if column.is_number else " class=l" if column.weight >= LONG else ""
 

@@ -10,8 +10,8 @@ from fpdf import FPDF
 from fpdf.enums import TableBordersLayout, TextEmphasis
 from fpdf.fonts import FontFace
 
-from workflows.reports.compose import Document, Section, Table
-from workflows.reports.font import font_path, one_at_a_time
+from workflows.reports.compose import ReportDocument, ReportSection, ReportTable
+from workflows.reports.font import font_path, render_lock
 
 FAMILY = "noto"
 MARGIN, LABEL_WIDTH = 14, 42  # mm
@@ -38,13 +38,13 @@ class _Page(FPDF):
         self.cell(0, 5, f"{self._footer} · {self.page_no()}/{{nb}}", align="R")
 
 
-async def draw_pdf(document: Document) -> bytes:
+async def render_pdf(document: ReportDocument) -> bytes:
     """The file."""
-    async with one_at_a_time():
+    async with render_lock():
         return await asyncio.to_thread(_draw, document)
 
 
-def _draw(document: Document) -> bytes:
+def _draw(document: ReportDocument) -> bytes:
     page = _Page(document.footer)
     page.set_title(f"{document.title} — {document.store}")
     page.set_lang(document.language)
@@ -58,7 +58,7 @@ def _draw(document: Document) -> bytes:
     return bytes(page.output())
 
 
-def _section(page: _Page, section: Section) -> None:
+def _section(page: _Page, section: ReportSection) -> None:
     if page.will_page_break(24):  # a heading does not stand alone at the foot of a page
         page.add_page()
     page.ln(5)
@@ -89,7 +89,7 @@ def _facts(page: _Page, facts: list[tuple[str, str]]) -> None:
         page.multi_cell(0, TEXT * LINE / 3, value, align="L", new_x="LMARGIN", new_y="NEXT")
 
 
-def _table(page: _Page, table: Table) -> None:
+def _table(page: _Page, table: ReportTable) -> None:
     page.set_font(FAMILY, size=SMALL)
     page.set_text_color(BLACK)
     page.set_draw_color(GREY)

@@ -5,7 +5,7 @@ from typing import Literal
 
 Language = Literal["ja", "en"]
 
-WORDS: Mapping[str, tuple[str, str]] = {
+TRANSLATIONS: Mapping[str, tuple[str, str]] = {
     "title": ("精算報告書", "Settlement report"),
     "merchant": ("加盟店", "Merchant"),
     "store": ("店舗", "Store"),
@@ -83,9 +83,9 @@ WORDS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def word(name: str | None, language: Language) -> str:
+def translate(name: str | None, language: Language) -> str:
     """The word for ``name``; a name that has none (a provider's, a brand's) is its own."""
     if name is None:
         return "—"
-    japanese, english = WORDS.get(name, (name, name))
+    japanese, english = TRANSLATIONS.get(name, (name, name))
     return japanese if language == "ja" else english

@@ -30,7 +30,7 @@ from workflows.settlements.cutoff_rules import StoreRule, load_rules
 from workflows.settlements.due import GRACE
 from workflows.settlements.lines import mark_taken, take_lines
 from workflows.settlements.periods import period_from
-from workflows.settlements.reschedule import plan_again
+from workflows.settlements.reschedule import reschedule_periods
 from workflows.settlements.sql import open_row, write_closed, write_open
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementStatus
 from workflows.settlements.totals import figures_of_lines
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 LARGE = 5_000
 """Waiting payments from which on a settlement has a transaction of its own: about a quarter of a second's work."""
 
-_PATIENCE = text("SET LOCAL statement_timeout = '90s'")
+_SET_TIMEOUT = text("SET LOCAL statement_timeout = '90s'")
 """A million lines take most of a minute in one statement; a task may take 110 s (``workers.event_loop``)."""
 
 _SIZES = text("""
@@ -69,7 +69,7 @@ _END_NOW = text("UPDATE settlements SET end_at = :at WHERE id = :id")
 
 
 @dataclass(slots=True)
-class Closed:
+class CloseResult:
     """The lines of the settlements that were closed, those that could not be, and the next periods that are due already."""
 
     lines: dict[str, int] = field(default_factory=dict)
@@ -85,24 +85,24 @@ class Closed:
         return Said(", ".join(words) or "nothing to close", is_open=bool(self.failed))
 
 
-async def close_settlements(settlement_ids: Sequence[str], *, worker: str) -> Closed:
+async def close_settlements(settlement_ids: Sequence[str], *, worker: str) -> CloseResult:
     """Close those of ``settlement_ids`` that are due.
 
     Safe to call twice, late, at once, or never. Raises ``ServiceUnavailable`` where the database is away.
     """
-    closed = Closed()
+    closed = CloseResult()
     for group in await _groups(list(settlement_ids)):
         await _close_group(group, closed, worker=worker)
     return closed
 
 
-async def close_by_hand(settlement_id: str, *, caller: Caller, request_id: str) -> str:
+async def close_manually(settlement_id: str, *, caller: Caller, request_id: str) -> str:
     """Close one settlement now, before its time if need be; the next begins at this instant, on the same business day.
 
     Returns its id. Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (it is closed), ``ServiceUnavailable``.
     """
     async with caller_transaction(caller, is_long=True) as connection:
-        await connection.execute(_PATIENCE)
+        await connection.execute(_SET_TIMEOUT)
         found = (await connection.execute(_LOCK_ONE, {"ids": [settlement_id], **own(caller)})).mappings().one_or_none()
         if found is None:
             raise ResourceNotFound()
@@ -128,7 +128,7 @@ async def _groups(ids: list[str]) -> list[list[str]]:
     return [*([small] if small else []), *([row.id] for row in sizes if row.waiting >= LARGE)]
 
 
-async def _close_group(ids: list[str], closed: Closed, *, worker: str) -> None:
+async def _close_group(ids: list[str], closed: CloseResult, *, worker: str) -> None:
     """Close in one transaction; where that fails, one by one, so that a bad one holds up nobody else."""
     try:
         lines, following = await _close_due(ids, worker=worker)
@@ -147,12 +147,12 @@ async def _close_group(ids: list[str], closed: Closed, *, worker: str) -> None:
 
 async def _close_due(ids: list[str], *, worker: str) -> tuple[dict[str, int], list[str]]:
     async with transaction(Role.WORKER, is_long=True) as connection:
-        await connection.execute(_PATIENCE)
+        await connection.execute(_SET_TIMEOUT)
         locked = (await connection.execute(_LOCK_DUE, {"ids": ids})).mappings().all()
         if not locked:
             return {}, []
         rules = await load_rules(connection, _stores(locked), since=min(row["start_at"] for row in locked))
-        ends = await plan_again(connection, locked, rules)
+        ends = await reschedule_periods(connection, locked, rules)
         due = [row for row in locked if ends.get(row["id"], row["end_at"]) <= row["at"]]
         by = ChangeContext("worker", worker, locked[0]["at"])
         return await _close(connection, due, rules, ends=ends, by=by) if due else ({}, [])

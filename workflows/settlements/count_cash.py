@@ -21,7 +21,7 @@ from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import OWN, own
 from workflows.transitions import ChangeContext, apply, invalid_transition
 
-NOTHING_LESS = "Must be greater than or equal to 0, since what is expected is not below it"
+BELOW_EXPECTED = "Must be greater than or equal to 0, since what is expected is not below it"
 
 _LOCK = text(f"""
     SELECT status, cash_expected, cash_actual, clock_timestamp() AS at FROM settlements WHERE id = :id AND {OWN} FOR UPDATE
@@ -42,7 +42,7 @@ async def count_cash(
         if found["status"] != SettlementStatus.CLOSED:
             raise invalid_transition(SETTLEMENT, found["status"], SettlementRemark.COUNT_CASH)
         if cash_actual < 0 <= found["cash_expected"]:
-            raise InvalidRequest(Detail("cash_actual", NOTHING_LESS))
+            raise InvalidRequest(Detail("cash_actual", BELOW_EXPECTED))
         difference = cash_actual - found["cash_expected"]
         if difference and not note:
             raise InvalidRequest(Detail("note", f"Say why the drawer is off by {difference:+d}"))

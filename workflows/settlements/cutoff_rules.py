@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.settlements.periods import REACH_DAYS, Rule
+from workflows.settlements.periods import REACH_DAYS, CutoffRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class StoreRule:
     store_id: str
     merchant_id: str
     changed_at: datetime
-    rule: Rule
+    rule: CutoffRule
 
 
 _STORES = text("SELECT id, merchant_id, time_zone, cut_off, updated_at FROM stores WHERE id = ANY(:ids)")
@@ -42,7 +42,7 @@ async def load_rules(
             row.id,
             row.merchant_id,
             changed_at=row.updated_at,
-            rule=Rule(row.time_zone, row.cut_off, overrides.get(row.id, {})),
+            rule=CutoffRule(row.time_zone, row.cut_off, overrides.get(row.id, {})),
         )
         for row in await connection.execute(_STORES, {"ids": ids})
     }

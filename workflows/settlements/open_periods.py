@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database.engines import Role, transaction
 from workflows.settlements.cutoff_rules import load_rules
 from workflows.settlements.periods import first_period
-from workflows.settlements.reschedule import plan_again
+from workflows.settlements.reschedule import reschedule_periods
 from workflows.settlements.sql import open_row, write_open
 from workflows.transitions import ChangeContext
 
@@ -61,11 +61,11 @@ _CHANGED = text("""
     WHERE o.status = 'open' AND (o.time_zone, o.cut_off) <> (s.time_zone, s.cut_off) AND s.updated_at < o.end_at
     ORDER BY o.id LIMIT :limit FOR UPDATE OF o SKIP LOCKED
 """)
-_PATIENCE = text("SET LOCAL statement_timeout = '60s'")
+_SET_TIMEOUT = text("SET LOCAL statement_timeout = '60s'")
 """The look at what waits visits each store once; with 100,000 of them that takes seconds."""
 
 
-async def open_due(*, worker: str) -> int:
+async def open_due_periods(*, worker: str) -> int:
     """Open and plan whatever is due; returns how many periods were. Raises ``ServiceUnavailable``."""
     done = 0
     for look in (_WITHOUT, _FOREIGN):
@@ -74,14 +74,14 @@ async def open_due(*, worker: str) -> int:
             done += opened
             if opened < PAGE:
                 break
-    while (planned := await _plan_page()) == PAGE:
-        done += planned
-    return done + planned
+    while (rescheduled := await _reschedule_page()) == PAGE:
+        done += rescheduled
+    return done + rescheduled
 
 
 async def _open_page(look: Any, *, worker: str) -> int:
     async with transaction(Role.WORKER, is_long=True) as connection:
-        await connection.execute(_PATIENCE)
+        await connection.execute(_SET_TIMEOUT)
         wanting = (await connection.execute(look, {"limit": PAGE})).mappings().all()
         return await _open(connection, wanting, worker=worker) if wanting else 0
 
@@ -101,11 +101,11 @@ async def _open(connection: AsyncConnection, wanting: Sequence[RowMapping], *, w
     return len(await write_open(connection, rows, by=ChangeContext("worker", worker, wanting[0]["at"])))
 
 
-async def _plan_page() -> int:
+async def _reschedule_page() -> int:
     async with transaction(Role.WORKER) as connection:
         changed = (await connection.execute(_CHANGED, {"limit": PAGE})).mappings().all()
         if changed:
             since = min(row["start_at"] for row in changed)
             rules = await load_rules(connection, {row["store_id"] for row in changed}, since=since)
-            await plan_again(connection, changed, rules)
+            await reschedule_periods(connection, changed, rules)
         return len(changed)

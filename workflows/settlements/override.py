@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, InvalidRequest
 from workflows.settlements.cutoff_rules import load_rules
-from workflows.settlements.periods import ONE_DAY, Rule, end_of, replanned
-from workflows.settlements.sql import period_row, write_plan
+from workflows.settlements.periods import ONE_DAY, CutoffRule, end_of, rescheduled
+from workflows.settlements.sql import period_row, write_schedule
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.queries import one_store
 
@@ -83,8 +83,8 @@ async def override_day(store_id: str, request: OverrideRequest, *, caller: Calle
         store = (await load_rules(connection, [store_id], since=since))[store_id]
         day = request.business_date
         overrides = {**store.rule.overrides, day: request.ends_at_local}
-        rule = Rule(store.rule.time_zone, store.rule.cut_off, overrides)
-        _judge(request, store.rule, rule, at=at)
+        rule = CutoffRule(store.rule.time_zone, store.rule.cut_off, overrides)
+        _check_override(request, store.rule, rule, at=at)
         row = {
             "store_id": store_id,
             "business_date": day,
@@ -95,12 +95,12 @@ async def override_day(store_id: str, request: OverrideRequest, *, caller: Calle
             "created_by": caller.id,
         }
         written = (await connection.execute(_WRITE, row)).mappings().one()
-        plans = []
+        new_ends = []
         for period in locked:
             if period["end_at"] > at:  # what has ended is closed as it ended
-                planned = replanned(period["start_at"], changed_at=at, rule=rule)
-                plans.append({"id": period["id"], **period_row(planned, store)})
-        await write_plan(connection, plans)
+                planned = rescheduled(period["start_at"], changed_at=at, rule=rule)
+                new_ends.append({"id": period["id"], **period_row(planned, store)})
+        await write_schedule(connection, new_ends)
     return {**written, "ends_at": end_of(day, rule)}
 
 
@@ -119,7 +119,7 @@ async def _lock_running(connection: AsyncConnection, store_id: str) -> Sequence[
     return locked
 
 
-def _judge(request: OverrideRequest, old: Rule, new: Rule, *, at: datetime) -> None:
+def _check_override(request: OverrideRequest, old: CutoffRule, new: CutoffRule, *, at: datetime) -> None:
     """Raise what speaks against the override."""
     day = request.business_date
     if abs(day - at.date()) > FARTHEST:

@@ -27,7 +27,7 @@ hours, and an override no further than into the next day."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class CutoffRule:
     """How a store's business days end. ``overrides`` are local times, for single days."""
 
     time_zone: str
@@ -36,7 +36,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
+class SettlementPeriod:
     """``[start, end)`` in UTC, with the business day it belongs to."""
 
     business_date: date
@@ -44,13 +44,13 @@ class Period:
     end: datetime
 
 
-def end_of(day: date, rule: Rule) -> datetime:
+def end_of(day: date, rule: CutoffRule) -> datetime:
     """The instant at which the business day ``day`` ends."""
     local = rule.overrides.get(day) or datetime.combine(day + ONE_DAY, rule.cut_off)
     return local.replace(tzinfo=zone(rule.time_zone), fold=0).astimezone(UTC)
 
 
-def business_date_at(instant: datetime, rule: Rule) -> date:
+def business_date_at(instant: datetime, rule: CutoffRule) -> date:
     """The business day that ``instant`` belongs to: the first one that ends after it."""
     day = instant.astimezone(UTC).date() - ONE_DAY * REACH_DAYS
     while end_of(day, rule) <= instant:
@@ -58,13 +58,13 @@ def business_date_at(instant: datetime, rule: Rule) -> date:
     return day
 
 
-def period_from(start: datetime, rule: Rule) -> Period:
+def period_from(start: datetime, rule: CutoffRule) -> SettlementPeriod:
     """The period that begins at ``start`` and ends with the business day it is in."""
     day = business_date_at(start, rule)
-    return Period(day, start, end_of(day, rule))
+    return SettlementPeriod(day, start, end_of(day, rule))
 
 
-def first_period(instant: datetime, rule: Rule) -> Period:
+def first_period(instant: datetime, rule: CutoffRule) -> SettlementPeriod:
     """The whole business day that ``instant`` belongs to, from the end of the day before: where a chain begins."""
     day = business_date_at(instant, rule)
     end = end_of(day, rule)
@@ -73,13 +73,13 @@ def first_period(instant: datetime, rule: Rule) -> Period:
         end_of(before, rule) >= end
     ):  # a day that a zone left out (Samoa's 2011-12-30) ends together with its neighbour
         before -= ONE_DAY
-    return Period(day, min(end_of(before, rule), instant), end)
+    return SettlementPeriod(day, min(end_of(before, rule), instant), end)
 
 
-def replanned(start: datetime, *, changed_at: datetime, rule: Rule) -> Period:
+def rescheduled(start: datetime, *, changed_at: datetime, rule: CutoffRule) -> SettlementPeriod:
     """The running period that began at ``start``, after its rule changed at ``changed_at``: the next boundary by the rule.
 
     It keeps the business day on which it ends now, so the day after it is never named twice.
     """
     ending = period_from(max(start, changed_at), rule)
-    return Period(ending.business_date, start, ending.end)
+    return SettlementPeriod(ending.business_date, start, ending.end)

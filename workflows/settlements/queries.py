@@ -14,7 +14,7 @@ from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import alike, one_row, page_of
 from workflows.tenants.scope import within
 
-_PATIENCE = text("SET LOCAL statement_timeout = '60s'")
+_SET_TIMEOUT = text("SET LOCAL statement_timeout = '60s'")
 """A running period of a million sales is added up while somebody looks at it; that takes seconds."""
 
 
@@ -43,7 +43,7 @@ async def read_settlement(settlement_id: str, *, caller: Caller) -> dict[str, An
     if row["status"] != SettlementStatus.OPEN:
         return row
     async with caller_transaction(caller, is_long=True) as connection:
-        await connection.execute(_PATIENCE)
+        await connection.execute(_SET_TIMEOUT)
         row = await one_settlement(connection, settlement_id, caller)
         if row["status"] == SettlementStatus.OPEN:
             row |= (await figures_so_far(connection, [settlement_id]))[settlement_id]

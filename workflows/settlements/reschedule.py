@@ -12,8 +12,8 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.settlements.cutoff_rules import StoreRule
-from workflows.settlements.periods import replanned
-from workflows.settlements.sql import period_row, write_plan
+from workflows.settlements.periods import rescheduled
+from workflows.settlements.sql import period_row, write_schedule
 
 
 def has_new_rule(row: RowMapping | dict[str, Any], store: StoreRule) -> bool:
@@ -22,7 +22,7 @@ def has_new_rule(row: RowMapping | dict[str, Any], store: StoreRule) -> bool:
     return not is_same and store.changed_at < row["end_at"]
 
 
-async def plan_again(
+async def reschedule_periods(
     connection: AsyncConnection, locked: Sequence[RowMapping], rules: dict[str, StoreRule]
 ) -> dict[str, datetime]:
     """Give those of the ``locked`` open periods whose rule changed their new end; returns it by their ids."""
@@ -30,8 +30,8 @@ async def plan_again(
     for row in locked:
         store = rules[row["store_id"]]
         if has_new_rule(row, store):
-            period = replanned(row["start_at"], changed_at=store.changed_at, rule=store.rule)
+            period = rescheduled(row["start_at"], changed_at=store.changed_at, rule=store.rule)
             rows.append({"id": row["id"], **period_row(period, store)})
     if rows:
-        await write_plan(connection, rows)
+        await write_schedule(connection, rows)
     return {row["id"]: row["end_at"] for row in rows}

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database.engines import rows_parameter
 from workflows.ids import new_id
 from workflows.settlements.cutoff_rules import StoreRule
-from workflows.settlements.periods import Period
+from workflows.settlements.periods import SettlementPeriod
 from workflows.settlements.states import SETTLEMENT
 from workflows.settlements.totals import Figures
 from workflows.transitions import ChangeContext
@@ -53,7 +53,7 @@ _CLOSE = text("""
     FROM closed
 """)
 
-_PLAN = text("""
+_RESCHEDULE = text("""
     -- plan: another end for open periods, and the rule it was found by
     UPDATE settlements s
     SET end_at = i.end_at, business_date = i.business_date, time_zone = i.time_zone, cut_off = i.cut_off
@@ -62,7 +62,7 @@ _PLAN = text("""
 """)
 
 
-def period_row(period: Period, store: StoreRule) -> dict[str, Any]:
+def period_row(period: SettlementPeriod, store: StoreRule) -> dict[str, Any]:
     """The columns of a settlement that a period and the rule it was found by decide."""
     return {
         "business_date": period.business_date,
@@ -73,7 +73,7 @@ def period_row(period: Period, store: StoreRule) -> dict[str, Any]:
     }
 
 
-def open_row(period: Period, store: StoreRule, currency: str) -> dict[str, Any]:
+def open_row(period: SettlementPeriod, store: StoreRule, currency: str) -> dict[str, Any]:
     """A new settlement for ``period``."""
     return {
         "id": new_id("settlement"),
@@ -89,18 +89,23 @@ async def write_open(
     connection: AsyncConnection, rows: Sequence[dict[str, Any]], *, by: ChangeContext
 ) -> list[tuple[str, datetime]]:
     """Write new settlements (``open_row``); returns id and end of those that were not there already."""
-    who = {"caller_type": by.caller_type, "caller_id": by.caller_id, "request_id": by.request_id}
-    opened = await connection.execute(_OPEN, {"rows": rows_parameter(list(rows)), **who})
+    author = {"caller_type": by.caller_type, "caller_id": by.caller_id, "request_id": by.request_id}
+    opened = await connection.execute(_OPEN, {"rows": rows_parameter(list(rows)), **author})
     return [(row.id, row.end_at) for row in opened]
 
 
 async def write_closed(connection: AsyncConnection, figures: dict[str, Figures], *, by: ChangeContext) -> None:
     """Freeze ``figures`` (by the settlements' ids) and close."""
     rows = [{"id": settlement_id, **each} for settlement_id, each in sorted(figures.items())]
-    who = {"caller_type": by.caller_type, "caller_id": by.caller_id, "reason": by.reason, "request_id": by.request_id}
-    await connection.execute(_CLOSE, {"rows": rows_parameter(rows), **who})
+    author = {
+        "caller_type": by.caller_type,
+        "caller_id": by.caller_id,
+        "reason": by.reason,
+        "request_id": by.request_id,
+    }
+    await connection.execute(_CLOSE, {"rows": rows_parameter(rows), **author})
 
 
-async def write_plan(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+async def write_schedule(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
     """Give open settlements another end: rows of ``period_row`` with their ``id``."""
-    await connection.execute(_PLAN, {"rows": rows_parameter(list(rows))})
+    await connection.execute(_RESCHEDULE, {"rows": rows_parameter(list(rows))})

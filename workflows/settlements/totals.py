@@ -78,8 +78,8 @@ async def _figures(connection: AsyncConnection, ids: list[str], statement: Any) 
 
 def add_up(sums: Iterable[Mapping[str, Any]]) -> Figures:
     """The figures of one settlement from the sums of its groups (count, gross, refunds, fees, adjustments, late)."""
-    whole, late = _nothing(), 0
-    breakdown: dict[str, Any] = {CASH: _nothing(), **{method: {} for method in KEYED_BY}, "other": _nothing()}
+    whole, late = _empty_group(), 0
+    breakdown: dict[str, Any] = {CASH: _empty_group(), **{method: {} for method in KEYED_BY}, "other": _empty_group()}
     for row in sums:
         late += row["late"]
         for group in (whole, _group(breakdown, row)):
@@ -94,14 +94,14 @@ def add_up(sums: Iterable[Mapping[str, Any]]) -> Figures:
     }
 
 
-def _nothing() -> dict[str, int]:
+def _empty_group() -> dict[str, int]:
     return {"count": 0, **dict.fromkeys((*AMOUNTS, "net"), 0)}
 
 
 def _group(breakdown: dict[str, Any], row: Mapping[str, Any]) -> dict[str, int]:
     method = row["method_type"]
     if method in KEYED_BY:
-        group: dict[str, int] = breakdown[method].setdefault(row[KEYED_BY[method]] or UNKNOWN, _nothing())
+        group: dict[str, int] = breakdown[method].setdefault(row[KEYED_BY[method]] or UNKNOWN, _empty_group())
         return group
     flat: dict[str, int] = breakdown[CASH if method == CASH else "other"]
     return flat

@@ -17,7 +17,7 @@ from workflows.providers.base import Unavailable
 from workflows.providers.registry import PROVIDERS, Remote, open_providers
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.settings import Settings
-from workflows.settlements.open_periods import open_due
+from workflows.settlements.open_periods import open_due_periods
 
 WORKER = "worker-of-the-test"
 MAPPING = StatementMapping(columns={"our_reference": "Yours", "amount": "Gross", "fee": "Cost"}, currency="JPY")
@@ -49,7 +49,7 @@ async def post(api: Api, path: str, body: Any, *, as_: str, **headers: str) -> A
 async def test_a_row_of_the_table_takes_money_and_is_reconciled(
     serve: Serve, settings: Settings, tenant: Tenant, acme: FakeProvider
 ) -> None:
-    await open_due(worker=WORKER)
+    await open_due_periods(worker=WORKER)
     async with serve() as api:
         admin, manager = (api.signer.user(tenant, role=role) for role in ("merchant_admin", "store_manager"))
         added = await post(

@@ -107,7 +107,7 @@ async def test_a_statement_that_breaks_off_is_not_taken_in(
     settlement_id = await closed_settlement(admin, tenant, sales)
     provider.statements = [[reported(line) for line in sales[:2]], Unavailable("the provider answered 503")]
     (fetched,) = await fetch_statements(settlement_id, hand=HAND, providers=Providers({"sandbox": provider}))
-    assert (fetched.statement_id, fetched.trouble) == (None, "the provider answered 503")
+    assert (fetched.statement_id, fetched.error) == (None, "the provider answered 503")
     found = await admin.execute("SELECT FROM statements WHERE settlement_id = %s", [settlement_id])
     assert await found.fetchall() == []
 
@@ -179,15 +179,15 @@ async def test_a_provider_that_does_not_answer_is_asked_again_later(
 ) -> None:
     settlement_id = await closed_settlement(admin, tenant, some_sales(2))
     provider.statements = [Unavailable("no answer")]
-    waits, trouble = [], ""
+    waits, error = [], ""
     for _ in range(3):
         await run_due(settlement_id, settings, provider)
         found = await admin.execute("SELECT * FROM reconciliation_tries WHERE settlement_id = %s", [settlement_id])
         row = await found.fetchone()
         assert row is not None
         waits.append((row["due_at"] - now()).total_seconds())
-        trouble = row["trouble"]
-    assert trouble == "sandbox: no answer"
+        error = row["trouble"]
+    assert error == "sandbox: no answer"
     assert [round(seconds / 60) for seconds in waits] == [1, 5, 15]
     assert await due_of(settlement_id, settings, sla_hours=0) is None
     # The database's clock is set back by an hour: no pause is as long as what is left of this one.

@@ -16,7 +16,7 @@ from tests.reconciliation_helpers import closed_settlement
 from workflows.clock import now
 from workflows.providers.registry import Providers
 from workflows.reconciliation import auto_reconcile, reconcile
-from workflows.reconciliation.record_breaks import note_breaks
+from workflows.reconciliation.record_breaks import record_breaks
 from workflows.settings import Settings
 
 Admin = psycopg.AsyncConnection[DictRow]
@@ -74,7 +74,7 @@ async def test_a_run_that_takes_too_long_says_so_and_keeps_nothing(
 
     async def note_for_too_long(connection: AsyncConnection, *about: Any, **more: Any) -> int:
         """As usual, but for a statement that no machine ends in the time it may take."""
-        count = await note_breaks(connection, *about, **more)
+        count = await record_breaks(connection, *about, **more)
         await connection.execute(text("SET LOCAL statement_timeout = '50ms'"))
         await connection.execute(text("SELECT pg_sleep(60)"))
         return count

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from tests.conftest import MakeTenant
 from tests.reconciliation_helpers import books_of, closed_settlement, mirror, some_sales, statement_file, upload
-from tests.reference_matcher import Books, Ours, Theirs, Verdict, match
+from tests.reference_matcher import Books, Classification, Ours, Theirs, match
 from workflows.clock import now
 from workflows.database.bulk import use_bulk_settings
 from workflows.database.engines import Role, transaction
@@ -23,11 +23,13 @@ from workflows.reconciliation.summarise import summarise
 SEEDS = range(12)
 _JUDGED = text("""
     SELECT j.*, o.entity_id, o.kind AS our_kind, t.line_number
-    FROM judged j LEFT JOIN ours o ON o.id = j.our_id LEFT JOIN theirs t ON t.id = j.their_id
+    FROM classified j LEFT JOIN ours o ON o.id = j.our_id LEFT JOIN theirs t ON t.id = j.their_id
 """)
 
 
-async def sql_verdicts(settlement_id: str, statement_id: str, books: Books) -> tuple[list[Verdict], dict[str, Any]]:
+async def sql_verdicts(
+    settlement_id: str, statement_id: str, books: Books
+) -> tuple[list[Classification], dict[str, Any]]:
     """What the SQL says of the same books, and its summary."""
     ours = {(line.kind, line.entity_id): line for line in books.ours}
     theirs = {number: line for number, line in enumerate(books.theirs, start=2)}
@@ -49,7 +51,7 @@ async def sql_verdicts(settlement_id: str, statement_id: str, books: Books) -> t
         assert is_explained
         rows = (await connection.execute(_JUDGED)).mappings().all()
     verdicts = [
-        Verdict(
+        Classification(
             row["category"],
             ours[row["our_kind"], row["entity_id"]] if row["entity_id"] else None,
             theirs[row["line_number"]] if row["line_number"] else None,
@@ -117,7 +119,7 @@ def test_the_random_books_hold_every_category() -> None:
     assert names == set(Category)
 
 
-def tally(verdicts: list[Verdict]) -> Counter[Verdict]:
+def tally(verdicts: list[Classification]) -> Counter[Classification]:
     return Counter(verdicts)
 
 

@@ -8,8 +8,8 @@ from tests.integration.refunds.refund_helpers import Admin, RefundMaker, sums
 from tests.integration.settlements.settlement_helpers import manager_of
 from workflows.errors import InvalidRequest, InvalidStatusTransition
 from workflows.ids import new_id
-from workflows.settlements.close import close_by_hand
-from workflows.settlements.open_periods import open_due
+from workflows.settlements.close import close_manually
+from workflows.settlements.open_periods import open_due_periods
 
 SALES, TRIES, CLOSES = 10, 5, 6
 
@@ -19,13 +19,13 @@ async def close_once(refunds: RefundMaker, admin: Admin) -> None:
     query = b"SELECT id FROM settlements WHERE store_id = %s AND status = 'open'"
     (running,) = await all_of(admin, query, refunds.tenant.store_id)
     try:
-        await close_by_hand(running["id"], caller=manager_of(refunds.tenant), request_id=new_id("request"))
+        await close_manually(running["id"], caller=manager_of(refunds.tenant), request_id=new_id("request"))
     except InvalidStatusTransition:
         return
 
 
 async def test_refunds_while_the_day_closes_are_each_in_one_settlement(refunds: RefundMaker, admin: Admin) -> None:
-    await open_due(worker="worker-of-the-test")
+    await open_due_periods(worker="worker-of-the-test")
     sold = [await refunds.paid(QR) for _ in range(SALES)]
 
     async def give_back(payment_id: str) -> int:

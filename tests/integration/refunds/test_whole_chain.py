@@ -25,7 +25,7 @@ from workflows.providers.registry import open_providers
 from workflows.refunds.process import RefundProcessor
 from workflows.refunds.refund_late_cancel import refund_too_late
 from workflows.settings import Settings
-from workflows.settlements.open_periods import open_due
+from workflows.settlements.open_periods import open_due_periods
 
 WORKER = "worker-of-the-test"
 
@@ -100,7 +100,7 @@ async def paid_in_three_ways(api: Api, refunds: RefundMaker, order: dict[str, An
 
 async def closed(api: Api, tenant: Tenant, manager: str, currency: str) -> tuple[dict[str, Any], dict[str, int]]:
     """The closed settlement of this currency, and the amounts of its lines."""
-    await open_due(worker=WORKER)
+    await open_due_periods(worker=WORKER)
     page = (await api.get(f"/settlements?store_id={tenant.store_id}&status=open", as_=manager)).body["data"]
     (running,) = [row for row in page if row["currency"] == currency]
     settlement = (await api.post(f"/settlements/{running['id']}/close", as_=manager)).body

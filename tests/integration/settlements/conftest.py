@@ -16,7 +16,7 @@ from workflows.ledger.post import post_refunds
 from workflows.providers.registry import Providers
 from workflows.refunds.process import RefundProcessor
 from workflows.settings import Settings
-from workflows.settlements.open_periods import open_due
+from workflows.settlements.open_periods import open_due_periods
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ async def shop(
 
 @pytest.fixture
 async def desk(shop: Shop, api: Api, settings: Settings) -> AsyncIterator[Desk]:
-    await open_due(worker="worker-of-the-test")
+    await open_due_periods(worker="worker-of-the-test")
     made = Desk(shop, api, settings)
     yield made
     assert await made.audited() == [], "I15: at every rest point the settlements add up to the provider's net"

@@ -12,8 +12,8 @@ from tests.factories import CASH, QR, PaymentMaker, Tenant, ask_back
 from workflows.ids import new_id
 from workflows.providers.base import Succeeded
 from workflows.refunds.process import RefundProcessor
-from workflows.settlements.close import close_by_hand, close_settlements
-from workflows.settlements.open_periods import open_due
+from workflows.settlements.close import close_manually, close_settlements
+from workflows.settlements.open_periods import open_due_periods
 from workflows.tenants.caller import Caller, CallerRole
 
 Row = dict[str, Any]
@@ -47,7 +47,7 @@ class Shop:
                 f"UPDATE stores SET {name} = %s WHERE id = %s",
                 [value, self.tenant.store_id],
             )
-        await open_due(worker=WORKER)
+        await open_due_periods(worker=WORKER)
 
     async def sell(self, amount: int = 1_000, *, fee: int = 0, at: datetime | None = None, **changes: Any) -> str:
         """A completed QR payment (``cash=True``: in cash); ``at`` is when."""
@@ -110,7 +110,7 @@ class Shop:
     async def close_now(self) -> Row:
         """What a manager does in the evening; the settlement as it is then."""
         settlement_id = (await self.running())["id"]
-        await close_by_hand(settlement_id, caller=self.manager, request_id=new_id("request"))
+        await close_manually(settlement_id, caller=self.manager, request_id=new_id("request"))
         return await self.settlement(settlement_id)
 
     async def settlement(self, settlement_id: str) -> Row:

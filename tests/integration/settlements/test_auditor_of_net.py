@@ -13,7 +13,7 @@ from tests.reconciliation_helpers import upload
 from workflows.database.engines import Role, transaction
 from workflows.reconciliation.adjust import Adjustment, write_adjustment
 from workflows.settings import Settings
-from workflows.settlements.open_periods import open_due
+from workflows.settlements.open_periods import open_due_periods
 
 
 async def book(shop: Shop, entity_id: str, amount: int, *, provider: str = "sandbox", **references: str | None) -> None:
@@ -30,7 +30,7 @@ async def book(shop: Shop, entity_id: str, amount: int, *, provider: str = "sand
 async def test_the_auditor_finds_money_that_is_in_the_settlements_twice(
     shop: Shop, api: Api, settings: Settings, kind: str, by: str
 ) -> None:
-    await open_due(worker="worker-of-the-test")
+    await open_due_periods(worker="worker-of-the-test")
     desk = Desk(shop, api, settings)
     sale = await shop.sell(6_773, fee=73)
     entity_id = await shop.give_back(sale, 700) if kind == "refund" else sale
@@ -48,7 +48,7 @@ async def test_the_auditor_finds_money_that_is_in_the_settlements_twice(
 async def test_the_auditor_finds_a_file_of_two_days_that_was_booked_into_both(
     shop: Shop, api: Api, settings: Settings
 ) -> None:
-    await open_due(worker="worker-of-the-test")
+    await open_due_periods(worker="worker-of-the-test")
     desk = Desk(shop, api, settings)
     await shop.sell(1_000)
     first = (await shop.close_now())["id"]
@@ -101,7 +101,7 @@ async def test_a_slip_number_that_a_terminal_used_twice_is_no_departure(desk: De
 async def test_the_auditor_finds_a_terminals_sale_that_was_booked_twice(
     shop: Shop, api: Api, settings: Settings
 ) -> None:
-    await open_due(worker="worker-of-the-test")
+    await open_due_periods(worker="worker-of-the-test")
     desk = Desk(shop, api, settings)
     sale, settlement_id = await sell_at_a_terminal(shop, "00018", 700)
     line = (await shop.lines(settlement_id))[sale]

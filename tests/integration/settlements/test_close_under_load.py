@@ -6,7 +6,7 @@ from tests.factories import CASH
 from tests.integration.settlements.settlement_helpers import Shop
 from workflows.errors import InvalidStatusTransition
 from workflows.ids import new_id
-from workflows.settlements.close import close_by_hand
+from workflows.settlements.close import close_manually
 
 PAYMENTS, AT_ONCE = 500, 25
 
@@ -36,7 +36,7 @@ async def test_500_payments_complete_while_the_day_is_closed_again_and_again(sho
         while not is_done.is_set():
             try:
                 settlement_id = (await shop.running())["id"]
-                await close_by_hand(settlement_id, caller=shop.manager, request_id=new_id("request"))
+                await close_manually(settlement_id, caller=shop.manager, request_id=new_id("request"))
                 closes += 1
             except InvalidStatusTransition:
                 continue  # the other one was quicker

@@ -13,7 +13,7 @@ from workflows.clock import now
 from workflows.errors import InvalidStatusTransition, ResourceNotFound
 from workflows.ids import new_id
 from workflows.providers.base import Unknown
-from workflows.settlements.close import close_by_hand, close_settlements
+from workflows.settlements.close import close_manually, close_settlements
 
 NOON = datetime(2026, 10, 1, 3, tzinfo=UTC)  # in Tokyo
 OPENED = NOON - timedelta(days=1)
@@ -153,9 +153,9 @@ async def test_a_closed_settlement_is_not_closed_again_nor_by_a_stranger(shop: S
     await shop.since()
     closed = await shop.close_now()
     with pytest.raises(InvalidStatusTransition):
-        await close_by_hand(closed["id"], caller=shop.manager, request_id=new_id("request"))
+        await close_manually(closed["id"], caller=shop.manager, request_id=new_id("request"))
     with pytest.raises(ResourceNotFound):
-        await close_by_hand("stl_of_nobody", caller=shop.manager, request_id=new_id("request"))
+        await close_manually("stl_of_nobody", caller=shop.manager, request_id=new_id("request"))
     assert await shop.close(closed["id"]) == []
     assert (await shop.settlement(closed["id"])) == closed
 
@@ -167,7 +167,7 @@ async def test_two_workers_and_a_manager_at_once_close_once(shop: Shop, caplog: 
 
     async def by_hand() -> None:
         try:
-            await close_by_hand(first["id"], caller=shop.manager, request_id=new_id("request"))
+            await close_manually(first["id"], caller=shop.manager, request_id=new_id("request"))
         except InvalidStatusTransition:
             return
 

@@ -9,8 +9,8 @@ from tests.integration.settlements.test_corrections_and_known_money import rows
 from tests.polling import eventually
 from tests.reconciliation_helpers import upload
 from workflows.ids import new_id
-from workflows.settlements.close import close_by_hand
-from workflows.settlements.open_periods import open_due
+from workflows.settlements.close import close_manually
+from workflows.settlements.open_periods import open_due_periods
 
 WAITING = "SELECT DISTINCT pid FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
 
@@ -19,11 +19,11 @@ async def test_corrections_with_sides_in_the_same_two_currencies_do_not_wait_for
     shop = desk.shop
     await shop.sell(1_000)
     await shop.sell(500, currency="USD")
-    await open_due(worker="worker-of-the-test")
+    await open_due_periods(worker="worker-of-the-test")
     breaks = []
     for currency, told in (("JPY", "USD"), ("USD", "JPY")):
         settlement_id = (await shop.running(currency))["id"]
-        await close_by_hand(settlement_id, caller=shop.manager, request_id=new_id("request"))
+        await close_manually(settlement_id, caller=shop.manager, request_id=new_id("request"))
         (line,) = (await shop.lines(settlement_id)).values()
         await upload(shop.tenant, settlement_id, [said_of(line, currency=told)])
         await desk.run(settlement_id)

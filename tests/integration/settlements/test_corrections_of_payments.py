@@ -4,7 +4,7 @@ from tests.harness import Api
 from tests.integration.settlements.settlement_helpers import Shop
 from tests.reconciliation_helpers import upload
 from tests.reference_matcher import Theirs
-from workflows.settlements.open_periods import open_due
+from workflows.settlements.open_periods import open_due_periods
 
 
 async def reported(shop: Shop, settlement_id: str, **amounts: int) -> list[Theirs]:
@@ -18,7 +18,7 @@ async def reported(shop: Shop, settlement_id: str, **amounts: int) -> list[Their
 
 
 async def test_corrections_of_a_payment_and_of_its_refund_are_told_with_it(shop: Shop, api: Api) -> None:
-    await open_due(worker="worker-of-the-test")
+    await open_due_periods(worker="worker-of-the-test")
     payment_id, other_id = await shop.sell(1_000), await shop.sell(10, cash=True)
     await shop.give_back(payment_id, 300)
     settlement = await shop.close_now()

@@ -17,7 +17,7 @@ from workflows.reconciliation.reconcile import reconcile_settlement
 from workflows.reconciliation.statements.fetch import fetch_statements
 from workflows.settings import Settings
 from workflows.settlements.count_cash import count_cash
-from workflows.settlements.open_periods import open_due
+from workflows.settlements.open_periods import open_due_periods
 from workflows.tenants.actor import Hand
 
 HAND = Hand(worker=WORKER)
@@ -164,7 +164,7 @@ async def test_two_currencies_are_two_settlements_and_neither_looks_for_the_othe
     await shop.since()
     await shop.sell(1_000)
     await shop.sell(2_500, currency="USD")
-    await open_due(worker=WORKER)
+    await open_due_periods(worker=WORKER)
     yen = await shop.close_now()
     assert (yen["gross_amount"], yen["line_count"]) == (1_000, 1)
     stranger = StatementLine("payment", "pay_lost:1", "sbx_lost", 77, "USD", 0, now().isoformat())
@@ -199,7 +199,7 @@ async def test_an_override_then_another_zone_then_a_close_by_hand_leave_one_chai
     first = await shop.running()
     for changes in ({"cut_off": "05:00"}, {"time_zone": "America/New_York"}, {"cut_off": "23:30"}):
         assert (await api.call("PATCH", path, changes, as_=admin)).status == 200
-        await asyncio.gather(open_due(worker=WORKER), open_due(worker="another"))
+        await asyncio.gather(open_due_periods(worker=WORKER), open_due_periods(worker="another"))
         running = await shop.running()
         assert (running["id"], running["start_at"]) == (first["id"], first["start_at"])
         assert timedelta(0) < running["end_at"] - now() <= timedelta(hours=25)

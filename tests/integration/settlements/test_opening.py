@@ -11,7 +11,7 @@ from tests.polling import somebody_waits_for
 from workflows.clock import now
 from workflows.ids import new_id
 from workflows.settlements.due import find_due_settlements
-from workflows.settlements.open_periods import open_due
+from workflows.settlements.open_periods import open_due_periods
 from workflows.settlements.override import OverrideRequest, override_day
 
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -28,7 +28,7 @@ async def test_a_store_gets_the_whole_day_on_which_it_was_opened(shop: Shop) -> 
 
 
 async def test_three_beats_at_once_open_one_period(shop: Shop) -> None:
-    await asyncio.gather(*(open_due(worker=f"beat-{number}") for number in range(3)))
+    await asyncio.gather(*(open_due_periods(worker=f"beat-{number}") for number in range(3)))
     (only,) = await shop.periods()
     history = await shop.admin.execute(
         "SELECT version, event FROM settlement_history WHERE settlement_id = %s", [only["id"]]
@@ -47,7 +47,7 @@ async def test_a_beat_that_finds_another_ones_period_uncommitted_waits_and_leave
             " WHERE id = %s",
             [new_id("settlement"), other.tenant.store_id, other.tenant.merchant_id, made["id"]],
         )
-        beat = asyncio.create_task(open_due(worker=WORKER))
+        beat = asyncio.create_task(open_due_periods(worker=WORKER))
         await somebody_waits_for(shop.admin, seen_by=shop.admin)
     await beat
     assert len(await other.periods()) == 1
@@ -86,7 +86,7 @@ async def test_a_currency_gets_a_period_when_it_is_first_used(shop: Shop) -> Non
     assert await shop.periods("USD") == []
     first_sold = await shop.sell(1_250, currency="USD", at=now() - timedelta(days=3))
     await shop.sell(2_000, currency="USD")
-    await open_due(worker=WORKER)
+    await open_due_periods(worker=WORKER)
     (first,) = await shop.periods("USD")
     assert first["start_at"] <= now() - timedelta(days=3) < first["end_at"]
     await shop.close(first["id"])

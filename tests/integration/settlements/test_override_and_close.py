@@ -9,15 +9,15 @@ import psycopg
 from tests.integration.settlements.settlement_helpers import Shop
 from tests.polling import eventually
 from workflows.ids import new_id
-from workflows.settlements.close import close_by_hand
-from workflows.settlements.open_periods import open_due
+from workflows.settlements.close import close_manually
+from workflows.settlements.open_periods import open_due_periods
 from workflows.settlements.override import OverrideRequest, override_day
 
 WAITING = b"SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 
 async def test_an_override_that_waited_for_a_close_moves_the_end_of_the_period_after_it(shop: Shop) -> None:
-    await open_due(worker="worker-of-the-test")
+    await open_due_periods(worker="worker-of-the-test")
     running = await shop.running()
     zone = ZoneInfo(running["time_zone"])
     later = running["end_at"].astimezone(zone).replace(tzinfo=None) + timedelta(hours=3)
@@ -30,7 +30,7 @@ async def test_an_override_that_waited_for_a_close_moves_the_end_of_the_period_a
 
     async with await psycopg.AsyncConnection.connect(shop.admin.info.dsn, password=shop.admin.info.password) as other:
         await other.execute("SELECT FROM settlements WHERE id = %s FOR UPDATE", [running["id"]])
-        closing = asyncio.create_task(close_by_hand(running["id"], caller=shop.manager, request_id=new_id("request")))
+        closing = asyncio.create_task(close_manually(running["id"], caller=shop.manager, request_id=new_id("request")))
         await eventually(waiting, until=lambda n: n >= 1, within=60)
         overriding = asyncio.create_task(override_day(shop.tenant.store_id, request, caller=shop.manager))
         await eventually(waiting, until=lambda n: n >= 2, within=60)

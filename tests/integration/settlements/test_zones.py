@@ -10,7 +10,7 @@ from tests.harness import Api
 from tests.integration.reconciliation.reconciliation_helpers import reconcile
 from tests.integration.settlements.settlement_helpers import Shop
 from tests.reconciliation_helpers import closed_settlement, mirror, some_sales, upload
-from workflows.settlements.open_periods import open_due
+from workflows.settlements.open_periods import open_due_periods
 from workflows.time_zones import REACH, offered_zones, sql_zone, zone
 
 TRICKY = {"Africa/Casablanca", "Asia/Gaza", "America/Nuuk", "Australia/Lord_Howe", "America/St_Johns", "Africa/Cairo"}
@@ -70,7 +70,7 @@ async def test_a_store_that_has_such_a_zone_is_reconciled_and_can_be_changed(
         as_=api.signer.user(tenant, role="merchant_admin"),
     )
     assert (mended.status, mended.body["time_zone"]) == (200, "Europe/Belgrade")
-    await open_due(worker="worker-of-the-test")
+    await open_due_periods(worker="worker-of-the-test")
     found = await admin.execute(
         "SELECT time_zone FROM settlements WHERE store_id = %s AND status = 'open'", [tenant.store_id]
     )

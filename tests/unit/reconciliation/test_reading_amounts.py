@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from workflows.money import MAX_MOVED, Money
 from workflows.providers.statement_mapping import StatementMapping
-from workflows.reconciliation.statements.lines import Unreadable
+from workflows.reconciliation.statements.lines import UnreadableStatement
 from workflows.reconciliation.statements.rows import row_reader
 
 POINT, COMMA = {"decimal_mark": "."}, {"decimal_mark": ","}
@@ -27,7 +27,7 @@ def read(currency: str, text: str, **words: Any) -> int:
 
 
 def refusal(currency: str, text: str, **words: Any) -> str:
-    with pytest.raises(Unreadable) as why:
+    with pytest.raises(UnreadableStatement) as why:
         read(currency, text, **words)
     assert why.value.field == "amount"
     return why.value.issue
@@ -121,7 +121,7 @@ def test_minor_units_are_plain_whole_numbers(text: str) -> None:
 
 def test_the_value_is_quoted_short_printable_and_without_card_data() -> None:
     card = row_reader(mapping_of("EUR"), ["r", "a"])
-    with pytest.raises(Unreadable, match="Looks like card data") as why:
+    with pytest.raises(UnreadableStatement, match="Looks like card data") as why:
         card(2, ["pay_1:1", "4242 4242 4242 4242"])
     assert "4242" not in why.value.issue
     assert len(refusal("EUR", "9" * 10_000)) < 200
@@ -151,5 +151,5 @@ def test_without_marks_an_amount_is_the_declared_one_or_refused(amount: int, cur
     point = "," if thousands == "." else "."
     written = f"{Money(amount, currency).decimal():{',' if thousands else ''}f}"
     written = written.replace(".", "p").replace(",", thousands).replace("p", point)
-    with suppress(Unreadable):
+    with suppress(UnreadableStatement):
         assert read(currency, written) == amount

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from workflows.providers.base import Succeeded, Withdrawn
-from workflows.reconciliation.evidence import Asked, read_lines
+from workflows.reconciliation.evidence import AttemptRequest, read_lines
 
 SENT = datetime(2026, 11, 30, 12, tzinfo=UTC)
 STORED = SENT + timedelta(days=1)
-ASKED = Asked("payment", 1_000, "JPY", "ref-1", SENT)
+ASKED = AttemptRequest("payment", 1_000, "JPY", "ref-1", SENT)
 
 
 def line(**changes: Any) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def test_the_lines_of_an_attempt_are_read_together(amounts: list[int], answer: o
 
 
 def test_a_refund_is_read_by_its_own_lines() -> None:
-    asked = Asked("refund", 400, "JPY", None, SENT)
+    asked = AttemptRequest("refund", 400, "JPY", None, SENT)
     told = line(kind="refund", amount=-400, fee=0)
     assert read_lines([told], asked, stored_at=STORED).answer == Succeeded(400, "ref-1")
     assert read_lines([told, told], asked, stored_at=STORED).answer == Succeeded(400, "ref-1")

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from workflows.providers.sandbox import MAPPING
 from workflows.providers.statement_mapping import StatementMapping
-from workflows.reconciliation.statements.lines import BadLine, Unreadable
+from workflows.reconciliation.statements.lines import BadLine, UnreadableStatement
 from workflows.reconciliation.statements.masking import CardDataScan
 from workflows.reconciliation.statements.read import default_mapping
 from workflows.reconciliation.statements.rows import row_reader, try_row
@@ -27,10 +27,10 @@ def test_the_sandboxes_words_are_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "kind", "sign"), [("charge", "payment", 1), ("refund", "refund", -1), ("Reversal", "reversal", -1)]
+    ("value", "kind", "sign"), [("charge", "payment", 1), ("refund", "refund", -1), ("Reversal", "reversal", -1)]
 )
-def test_the_kind_says_which_way_the_money_went(word: str, kind: str, sign: int) -> None:
-    line = row_reader(MAPPING, HEADER)(2, changed(kind=word))
+def test_the_kind_says_which_way_the_money_went(value: str, kind: str, sign: int) -> None:
+    line = row_reader(MAPPING, HEADER)(2, changed(kind=value))
     assert (line.kind, line.amount) == (kind, sign * 1050)
 
 
@@ -49,7 +49,7 @@ def test_a_card_number_in_a_mapped_column_is_refused_by_field_and_column(digits:
         ("provider_reference", "provider_reference"),
         ("kind", "kind"),
     ):
-        with pytest.raises(Unreadable) as why:
+        with pytest.raises(UnreadableStatement) as why:
             row_reader(MAPPING, HEADER)(2, changed(**{column: digits}))
         assert why.value.field == field
         assert f'(column "{column}")' in why.value.issue
@@ -74,7 +74,7 @@ def test_a_card_number_in_another_column_is_only_noted() -> None:
 def test_days_are_read_however_they_are_spelled(day: str) -> None:
     mapping = StatementMapping(columns={"our_reference": "r", "amount": "a", "on": "d"}, currency="JPY")
     assert row_reader(mapping, ["r", "a", "d"])(2, ["x", "1", day]).occurred_on == "2026-11-23"
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableStatement):
         row_reader(mapping, ["r", "a", "d"])(2, ["x", "1", "2026-02-30"])
 
 
@@ -84,15 +84,15 @@ STATUS = {"our_reference": "r", "amount": "a", "status": "s"}
 def test_a_status_says_whether_money_moved() -> None:
     mapping = StatementMapping(columns=STATUS, currency="JPY", settled_words=["OK"], unsettled_words=["NG", ""])
     read = row_reader(mapping, ["r", "a", "s"])
-    assert [read(2, ["x", "1", word]).is_settled for word in ("OK", "ok ", "NG", "")] == [True, True, False, False]
+    assert [read(2, ["x", "1", value]).is_settled for value in ("OK", "ok ", "NG", "")] == [True, True, False, False]
 
 
-@pytest.mark.parametrize("word", ["captured", "", "PARTIALLY_PAID", "\u53d6\u5f15\u5b8c\u4e86", "pendingx"])
-def test_a_status_that_nobody_declared_is_refused_by_name(word: str) -> None:
+@pytest.mark.parametrize("value", ["captured", "", "PARTIALLY_PAID", "\u53d6\u5f15\u5b8c\u4e86", "pendingx"])
+def test_a_status_that_nobody_declared_is_refused_by_name(value: str) -> None:
     read = row_reader(StatementMapping(columns=STATUS, currency="JPY"), ["r", "a", "s"])
     assert [read(2, ["x", "1", known]).is_settled for known in ("Settled", "declined")] == [True, False]
-    with pytest.raises(Unreadable, match=f'"{word}" is not known; declare it in settled_words') as why:
-        read(2, ["x", "1", word])
+    with pytest.raises(UnreadableStatement, match=f'"{value}" is not known; declare it in settled_words') as why:
+        read(2, ["x", "1", value])
     assert why.value.field == "status"
 
 
@@ -102,24 +102,24 @@ def test_a_status_in_both_lists_has_moved() -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "word"), [("kind", "payout"), ("kind", ""), ("currency", "YEN"), ("currency", "XAU")]
+    ("column", "value"), [("kind", "payout"), ("kind", ""), ("currency", "YEN"), ("currency", "XAU")]
 )
-def test_a_kind_or_a_currency_that_nobody_declared_is_refused_by_name(column: str, word: str) -> None:
-    with pytest.raises(Unreadable) as why:
-        row_reader(MAPPING, HEADER)(2, changed(**{column: word}))
-    assert (why.value.field, why.value.issue.startswith(f'"{word}" is not')) == (column, True)
+def test_a_kind_or_a_currency_that_nobody_declared_is_refused_by_name(column: str, value: str) -> None:
+    with pytest.raises(UnreadableStatement) as why:
+        row_reader(MAPPING, HEADER)(2, changed(**{column: value}))
+    assert (why.value.field, why.value.issue.startswith(f'"{value}" is not')) == (column, True)
 
 
 def test_a_word_for_two_kinds_is_refused() -> None:
     columns = {"our_reference": "r", "amount": "a", "kind": "k"}
     mapping = StatementMapping(columns=columns, currency="JPY", kinds={"Sale": "payment", "SALE": "refund"})
-    with pytest.raises(Unreadable, match="must be one kind"):
+    with pytest.raises(UnreadableStatement, match="must be one kind"):
         row_reader(mapping, ["r", "a", "k"])
 
 
 @pytest.mark.parametrize("header", [["reference"], [*HEADER, "amount"], [name.upper() for name in HEADER]])
 def test_a_header_has_each_column_of_the_mapping_once(header: list[str]) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableStatement):
         row_reader(MAPPING, header)
 
 

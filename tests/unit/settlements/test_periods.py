@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflows.numbering import business_date as day_of_number
-from workflows.settlements.periods import ONE_DAY, Rule, business_date_at, end_of, first_period, period_from, replanned
+from workflows.settlements.periods import (
+    ONE_DAY,
+    CutoffRule,
+    business_date_at,
+    end_of,
+    first_period,
+    period_from,
+    rescheduled,
+)
 
 HOURS = timedelta(hours=1)
 
@@ -41,7 +49,7 @@ def utc(text: str) -> datetime:
     ],
 )
 def test_the_day_that_begins_at_a_boundary_has_its_length(zone: str, cut_off: str, boundary: str, hours: float) -> None:
-    rule = Rule(zone, time.fromisoformat(cut_off))
+    rule = CutoffRule(zone, time.fromisoformat(cut_off))
     start = utc(boundary)
     assert period_from(start - timedelta(seconds=1), rule).end == start  # it is a boundary
     assert period_from(start, rule).end - start == hours * HOURS
@@ -59,11 +67,11 @@ def test_the_day_that_begins_at_a_boundary_has_its_length(zone: str, cut_off: st
     ],
 )
 def test_an_instant_belongs_to_the_business_day_on_which_it_began(instant: str, cut_off: str, day: date) -> None:
-    assert business_date_at(utc(instant), Rule("Asia/Tokyo", time.fromisoformat(cut_off))) == day
+    assert business_date_at(utc(instant), CutoffRule("Asia/Tokyo", time.fromisoformat(cut_off))) == day
 
 
 def test_a_day_that_a_zone_left_out_has_no_period() -> None:
-    rule = Rule("Pacific/Apia", time(0))  # Samoa went from 2011-12-29 straight to 2011-12-31
+    rule = CutoffRule("Pacific/Apia", time(0))  # Samoa went from 2011-12-29 straight to 2011-12-31
     before = period_from(utc("2011-12-29T10:00Z"), rule)
     after = period_from(before.end, rule)
     assert (before.business_date, after.business_date) == (date(2011, 12, 29), date(2011, 12, 31))
@@ -73,7 +81,7 @@ def test_a_day_that_a_zone_left_out_has_no_period() -> None:
 
 def test_an_override_moves_one_end_and_the_next_day_is_shorter() -> None:
     tonight = date(2026, 11, 23)
-    rule = Rule("Asia/Tokyo", time(0), {tonight: datetime(2026, 11, 24, 3)})  # noqa: DTZ001 - by the store's clocks
+    rule = CutoffRule("Asia/Tokyo", time(0), {tonight: datetime(2026, 11, 24, 3)})  # noqa: DTZ001 - by the store's clocks
     period = period_from(utc("2026-11-22T15:00Z"), rule)
     following = period_from(period.end, rule)
     assert (period.business_date, period.end) == (tonight, utc("2026-11-23T18:00Z"))
@@ -83,14 +91,14 @@ def test_an_override_moves_one_end_and_the_next_day_is_shorter() -> None:
 
 def test_an_override_moves_money_and_no_number() -> None:
     tonight, one_o_clock = date(2026, 11, 23), utc("2026-11-23T16:00Z")
-    rule = Rule("Asia/Tokyo", time(0), {tonight: datetime(2026, 11, 24, 3)})  # noqa: DTZ001 - by the store's clocks
+    rule = CutoffRule("Asia/Tokyo", time(0), {tonight: datetime(2026, 11, 24, 3)})  # noqa: DTZ001 - by the store's clocks
     assert business_date_at(one_o_clock, rule) == tonight
     assert day_of_number(one_o_clock, time_zone="Asia/Tokyo", cut_off=time(0)) == tonight + ONE_DAY
 
 
 def test_an_early_override_ends_the_day_early_and_the_next_begins_then() -> None:
     today = date(2026, 11, 23)
-    rule = Rule("Asia/Tokyo", time(0), {today: datetime(2026, 11, 23, 22)})  # noqa: DTZ001 - by the store's clocks
+    rule = CutoffRule("Asia/Tokyo", time(0), {today: datetime(2026, 11, 23, 22)})  # noqa: DTZ001 - by the store's clocks
     period = period_from(utc("2026-11-22T15:00Z"), rule)
     assert (period.business_date, period.end - period.start) == (today, 22 * HOURS)
     assert period_from(period.end, rule).business_date == today + ONE_DAY
@@ -99,15 +107,15 @@ def test_an_early_override_ends_the_day_early_and_the_next_begins_then() -> None
 @pytest.mark.parametrize(
     ("new", "ends"),
     [
-        (Rule("Asia/Tokyo", time(5)), "2026-11-23T20:00Z"),  # midnight becomes five o'clock: a day of 29 hours
-        (Rule("Asia/Tokyo", time(18)), "2026-11-23T09:00Z"),  # or six in the evening: of 18 hours
-        (Rule("Asia/Tokyo", time(14)), "2026-11-24T05:00Z"),  # that one was past when it was changed at three
-        (Rule("America/New_York", time(0)), "2026-11-24T05:00Z"),
+        (CutoffRule("Asia/Tokyo", time(5)), "2026-11-23T20:00Z"),  # midnight becomes five o'clock: a day of 29 hours
+        (CutoffRule("Asia/Tokyo", time(18)), "2026-11-23T09:00Z"),  # or six in the evening: of 18 hours
+        (CutoffRule("Asia/Tokyo", time(14)), "2026-11-24T05:00Z"),  # that one was past when it was changed at three
+        (CutoffRule("America/New_York", time(0)), "2026-11-24T05:00Z"),
     ],
 )
-def test_a_running_period_ends_at_the_next_boundary_by_the_new_rule(new: Rule, ends: str) -> None:
+def test_a_running_period_ends_at_the_next_boundary_by_the_new_rule(new: CutoffRule, ends: str) -> None:
     start, changed = utc("2026-11-22T15:00Z"), utc("2026-11-23T06:00Z")  # midnight and three in the afternoon in Tokyo
-    period = replanned(start, changed_at=changed, rule=new)
+    period = rescheduled(start, changed_at=changed, rule=new)
     assert (period.start, period.end) == (start, utc(ends))
     assert period_from(period.end, new).business_date > period.business_date
 
@@ -130,12 +138,12 @@ ZONES = st.sampled_from(
     ]
 )
 CUT_OFFS = st.builds(time, st.integers(0, 23), st.integers(0, 59))
-RULES = st.builds(Rule, ZONES, CUT_OFFS)
+RULES = st.builds(CutoffRule, ZONES, CUT_OFFS)
 INSTANTS = st.datetimes(datetime(2010, 1, 1), datetime(2037, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - bounds
 
 
 @given(RULES, INSTANTS)
-def test_every_instant_is_in_the_first_period_of_its_day(rule: Rule, instant: datetime) -> None:
+def test_every_instant_is_in_the_first_period_of_its_day(rule: CutoffRule, instant: datetime) -> None:
     period = first_period(instant, rule)
     assert period.start <= instant < period.end
     assert period.end == period_from(instant, rule).end
@@ -144,7 +152,7 @@ def test_every_instant_is_in_the_first_period_of_its_day(rule: Rule, instant: da
 
 @given(RULES, INSTANTS)
 @settings(max_examples=200)
-def test_a_number_has_the_day_of_its_settlement_on_every_other_day(rule: Rule, instant: datetime) -> None:
+def test_a_number_has_the_day_of_its_settlement_on_every_other_day(rule: CutoffRule, instant: datetime) -> None:
     number = day_of_number(instant, time_zone=rule.time_zone, cut_off=rule.cut_off)
     assert number == business_date_at(instant, rule)
 
@@ -152,7 +160,7 @@ def test_a_number_has_the_day_of_its_settlement_on_every_other_day(rule: Rule, i
 @given(RULES, INSTANTS, st.lists(st.tuples(RULES, st.integers(0, 72 * 60)), max_size=4))
 @settings(max_examples=200)
 def test_a_chain_has_no_gap_and_no_overlap_whatever_changes(
-    rule: Rule, opened: datetime, changes: list[tuple[Rule, int]]
+    rule: CutoffRule, opened: datetime, changes: list[tuple[CutoffRule, int]]
 ) -> None:
     """The chain as the product builds it: each period begins at the last one's end, a change plans the running one anew."""
     period = first_period(opened, rule)
@@ -164,7 +172,7 @@ def test_a_chain_has_no_gap_and_no_overlap_whatever_changes(
             chain.append(period)
             period = period_from(period.end, rule)
         rule = new
-        period = replanned(period.start, changed_at=clock, rule=rule)
+        period = rescheduled(period.start, changed_at=clock, rule=rule)
         assert period.start <= clock < period.end
         assert period.end == end_of(period.business_date, rule)  # a boundary of the new rule, and
         assert business_date_at(clock, rule) == period.business_date  # the next one
@@ -175,10 +183,10 @@ def test_a_chain_has_no_gap_and_no_overlap_whatever_changes(
 
 
 @given(RULES, INSTANTS, st.integers(1, 24 * 60 - 1))
-def test_an_override_leaves_neither_gap_nor_overlap(rule: Rule, instant: datetime, minutes: int) -> None:
+def test_an_override_leaves_neither_gap_nor_overlap(rule: CutoffRule, instant: datetime, minutes: int) -> None:
     day = business_date_at(instant, rule)
     regular = datetime.combine(day, rule.cut_off)
-    bent = Rule(rule.time_zone, rule.cut_off, {day: regular + timedelta(minutes=2 * minutes)})
+    bent = CutoffRule(rule.time_zone, rule.cut_off, {day: regular + timedelta(minutes=2 * minutes)})
     period = period_from(end_of(day - ONE_DAY, bent), bent)
     following = period_from(period.end, bent)
     assert following.start == period.end

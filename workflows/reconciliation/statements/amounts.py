@@ -22,7 +22,7 @@ from collections.abc import Callable
 from workflows.card_data import mask_digits
 from workflows.money import MAX_MOVED, exponent
 from workflows.providers.statement_mapping import StatementMapping
-from workflows.reconciliation.statements.lines import JsonNumber, Unreadable
+from workflows.reconciliation.statements.lines import JsonNumber, UnreadableStatement
 
 ReadAmount = Callable[[str, str, str], int]
 """A function that reads a cell: its text, its currency, and our field's name for the error."""
@@ -37,7 +37,7 @@ _SAME_MARK = {" ": _SPACES, "'": "['\u2019]"}
 
 
 def amount_reader(mapping: StatementMapping) -> ReadAmount:
-    """Return the reader for the amounts of a file with ``mapping``. It raises ``Unreadable``."""
+    """Return the reader for the amounts of a file with ``mapping``. It raises ``UnreadableStatement``."""
     if mapping.amounts == "minor":
         return _minor
     decimal_mark, thousands_mark = mapping.marks
@@ -54,15 +54,15 @@ def amount_reader(mapping: StatementMapping) -> ReadAmount:
         places = exponent(currency)
         is_number = isinstance(text, JsonNumber)
         if not is_number and not is_declared and _AMBIGUOUS.fullmatch(text) and (places or "." in text):
-            raise Unreadable(
+            raise UnreadableStatement(
                 field, f'{shown(text)} may mean two amounts; declare decimal_mark in the mapping ("." or ",")'
             )
         found = (_JSON_NUMBER if is_number else spelling).fullmatch(text)
         if found is None or not (found[2] or found[3]):
-            raise Unreadable(field, _complaint(text, decimal_mark, thousands_mark, is_declared=is_declared))
+            raise UnreadableStatement(field, _complaint(text, decimal_mark, thousands_mark, is_declared=is_declared))
         decimals = found[3] or ""
         if len(decimals) > places:
-            raise Unreadable(field, f"{shown(text)} has more decimals than {currency}, which has {places}")
+            raise UnreadableStatement(field, f"{shown(text)} has more decimals than {currency}, which has {places}")
         minor = int(found[1] + (groups.sub("", found[2]) or "0") + decimals.ljust(places, "0"))
         return _bounded(minor, field)
 
@@ -86,7 +86,7 @@ def _complaint(text: str, decimal_mark: str, thousands_mark: str, *, is_declared
 
 def _minor(text: str, _currency: str, field: str) -> int:
     if not _WHOLE.fullmatch(text):
-        raise Unreadable(
+        raise UnreadableStatement(
             field,
             f"{shown(text)} is not a whole number of minor units; for amounts with decimals declare amounts: major",
         )
@@ -95,5 +95,5 @@ def _minor(text: str, _currency: str, field: str) -> int:
 
 def _bounded(amount: int, field: str) -> int:
     if abs(amount) > MAX_MOVED:  # so that no file can bring a sum over a bigint's end
-        raise Unreadable(field, f"Must be at most {MAX_MOVED} minor units")
+        raise UnreadableStatement(field, f"Must be at most {MAX_MOVED} minor units")
     return amount

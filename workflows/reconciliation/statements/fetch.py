@@ -55,7 +55,7 @@ class Fetched:
 
     provider: str
     statement_id: str | None = None
-    trouble: str | None = None
+    error: str | None = None
 
 
 _WANTED = text("""
@@ -112,14 +112,14 @@ async def _fetch(provider: Provider, wanted: dict[str, Any], *, hand: Hand) -> F
         pages = provider.statement(wanted["store_id"], start=wanted["since"] - SLACK, end=wanted["end_at"] + SLACK)
         async for page in pages:
             if isinstance(page, Unavailable):
-                return Fetched(provider.name, trouble=page.reason)
-            writer.write(await _choose(page, wanted, doubts, hand=hand))
+                return Fetched(provider.name, error=page.reason)
+            writer.write(await _select(page, wanted, doubts, hand=hand))
         writer.finish()
         incoming = Incoming(wanted["id"], provider.name, file, "csv", source="api", mapping=MAPPING)
         try:
             stored = await receive_statement(incoming, hand=hand)
         except InvalidRequest as unreadable:  # there is nobody here who could correct it, so it is asked for again
-            return Fetched(provider.name, trouble=f"{unreadable.text}: {unreadable.details[0].issue}")
+            return Fetched(provider.name, error=f"{unreadable.text}: {unreadable.details[0].issue}")
     return Fetched(provider.name, statement_id=stored.resource_id)
 
 
@@ -131,7 +131,7 @@ class _Doubts:
     reversals: dict[str, list[StatementLine]]
 
 
-async def _choose(
+async def _select(
     page: Sequence[StatementLine], wanted: dict[str, Any], doubts: _Doubts, *, hand: Hand
 ) -> list[StatementLine]:
     """Return the lines of ``page`` to keep, and reversals of earlier pages whose charge is one of them."""
@@ -140,21 +140,21 @@ async def _choose(
     async with hand.transaction(is_long=True) as connection:
         found = await connection.execute(_PLACES, {**parameters, "references": references})
         places = {row.reference: row.place for row in found}
-    chosen = []
+    selected = []
     for line in page:
         reference, place = line.our_reference or "", places.get(line.our_reference)
-        is_kept, is_in_doubt = _belongs(line, place, wanted), place == "in_doubt"
+        is_selected, is_in_doubt = _belongs(line, place, wanted), place == "in_doubt"
         if is_in_doubt and line.kind == "reversal" and _is_after(line, wanted):
             # For example the provider's own reversal a minute after midnight.
-            is_kept = reference in doubts.charged
-            if not is_kept:
+            is_selected = reference in doubts.charged
+            if not is_selected:
                 doubts.reversals.setdefault(reference, []).append(line)
-        if is_kept:
-            chosen.append(line)
-        if is_kept and is_in_doubt and line.kind == "payment":
+        if is_selected:
+            selected.append(line)
+        if is_selected and is_in_doubt and line.kind == "payment":
             doubts.charged.add(reference)
-            chosen += doubts.reversals.pop(reference, [])
-    return chosen
+            selected += doubts.reversals.pop(reference, [])
+    return selected
 
 
 def _is_after(line: StatementLine, wanted: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ Numbers are text here. As a float, 74537604221431023456789 would become 7.453760
 import json
 from typing import Any
 
-from workflows.reconciliation.statements.lines import JsonNumber, Unreadable
+from workflows.reconciliation.statements.lines import JsonNumber, UnreadableStatement
 
 MAX_DEPTH = 20  # also for values that are only stored: the code that searches a line recurses
 
@@ -16,17 +16,20 @@ class _Twice(ValueError):
 
 
 def read_json_line(raw: bytes, line_number: int) -> dict[str, Any]:
-    """Return the object in ``raw``, its numbers as text. Raise ``Unreadable`` if it is not exactly one JSON object."""
+    """Return the object in ``raw``, its numbers as text.
+
+    Raises ``UnreadableStatement`` if it is not exactly one JSON object.
+    """
     try:
         row = _DECODER.decode(raw.decode("utf-8-sig" if line_number == 1 else "utf-8"))
     except _Twice:
-        raise Unreadable(f"lines.{line_number}", "Must name each column only once") from None
+        raise UnreadableStatement(f"lines.{line_number}", "Must name each column only once") from None
     except (ValueError, RecursionError):
         row = None
     if not isinstance(row, dict):
-        raise Unreadable(f"lines.{line_number}", "Must be a JSON object on a line of its own, in UTF-8")
+        raise UnreadableStatement(f"lines.{line_number}", "Must be a JSON object on a line of its own, in UTF-8")
     if _is_deeper_than(MAX_DEPTH, row):
-        raise Unreadable(f"lines.{line_number}", f"Must not be nested deeper than {MAX_DEPTH} levels")
+        raise UnreadableStatement(f"lines.{line_number}", f"Must not be nested deeper than {MAX_DEPTH} levels")
     return row
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 
-class Line(NamedTuple):
+class ParsedLine(NamedTuple):
     """A line of a statement in our words: ``amount`` is signed minor units, refunds and reversals below zero."""
 
     line_number: int
@@ -19,7 +19,7 @@ class Line(NamedTuple):
     occurred_on: str | None
 
 
-COLUMNS = Line._fields
+COLUMNS = ParsedLine._fields
 
 
 class JsonNumber(str):
@@ -28,22 +28,22 @@ class JsonNumber(str):
     __slots__ = ()
 
 
-class Unreadable(Exception):
+class UnreadableStatement(Exception):
     """A row cannot be read: ``field`` is the name of our field, ``issue`` says what is wrong or what the value must be.
 
-    ``word`` is a word that the mapping does not know; each such word is reported once, however many lines have it.
+    ``value`` is a word that the mapping does not know; each such word is reported once, however many lines have it.
     """
 
-    def __init__(self, field: str, issue: str, *, word: str | None = None) -> None:
+    def __init__(self, field: str, issue: str, *, value: str | None = None) -> None:
         super().__init__(issue)
-        self.field, self.issue, self.word = field, issue, word
+        self.field, self.issue, self.value = field, issue, value
 
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that cannot be read: ``where`` is its number in the file, the rest as in ``Unreadable``."""
+    """A line that cannot be read: ``where`` is its number in the file, the rest as in ``UnreadableStatement``."""
 
     where: int
     field: str
     issue: str
-    word: str | None = None
+    value: str | None = None

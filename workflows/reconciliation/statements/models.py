@@ -69,7 +69,7 @@ class StatementLine(Base):
     occurred_on: Mapped[date | None]
 
 
-class KeptMapping(Base):
+class StoredMapping(Base):
     """How a merchant's files of a provider are to be read, as it was last declared."""
 
     __tablename__ = "statement_mappings"

@@ -21,7 +21,7 @@ from workflows.errors import Detail, InvalidRequest
 from workflows.providers.registry import mapping_of
 from workflows.providers.statement_mapping import FIELDS, StatementMapping
 from workflows.reconciliation.statements.json_lines import cell_of, read_json_line
-from workflows.reconciliation.statements.lines import BadLine, Line, Unreadable
+from workflows.reconciliation.statements.lines import BadLine, ParsedLine, UnreadableStatement
 from workflows.reconciliation.statements.masking import CardDataScan, write_masked_csv, write_masked_json_lines
 from workflows.reconciliation.statements.rows import row_reader, try_row
 
@@ -48,7 +48,7 @@ class Opened:
         """Let go of the file."""
         self.rows.close()
 
-    async def batches(self) -> AsyncIterator[list[Line]]:
+    async def batches(self) -> AsyncIterator[list[ParsedLine]]:
         """The lines. Raises ``InvalidRequest`` at the end, or once ``MAX_BAD`` lines were bad, if any was."""
         read = row_reader(self.mapping, self.header, self.scan)
         while len(self.bad) < MAX_BAD:
@@ -58,7 +58,7 @@ class Opened:
             if not batch:
                 return
             if not self.bad:
-                yield [line for line in batch if isinstance(line, Line)]
+                yield [line for line in batch if isinstance(line, ParsedLine)]
         raise unreadable(self.bad)
 
     @asynccontextmanager
@@ -72,8 +72,8 @@ class Opened:
             await asyncio.to_thread(write, file, copy, self.mapping)
             yield copy
 
-    def _batch(self, read: Any) -> list[Line | BadLine]:
-        lines: list[Line | BadLine] = []
+    def _batch(self, read: Any) -> list[ParsedLine | BadLine]:
+        lines: list[ParsedLine | BadLine] = []
         try:
             for line_number, cells in islice(self.rows, BATCH_LINES):
                 line = try_row(read, line_number, cells)
@@ -82,15 +82,15 @@ class Opened:
                     self.bad.append(line)
                     if len(self.bad) >= MAX_BAD:
                         break
-        except Unreadable as why:  # the file itself goes wrong here: nothing after it can be read
+        except UnreadableStatement as why:  # the file itself goes wrong here: nothing after it can be read
             self.bad.append(BadLine(-1, why.field, why.issue))
             return []
         return lines
 
     def _is_new(self, line: BadLine) -> bool:
-        if line.word is None:
+        if line.value is None:
             return True
-        said = (line.field, line.word)
+        said = (line.field, line.value)
         is_new = said not in self.known_complaints
         self.known_complaints.add(said)
         return is_new
@@ -110,10 +110,10 @@ def open_statement(file: IO[bytes], *, provider: str, format_: str, mapping: Sta
     try:
         header = next(rows, (0, []))[1]
         if not header:
-            raise Unreadable("file", "Must have a line of column names")
+            raise UnreadableStatement("file", "Must have a line of column names")
         found = mapping or default_mapping(provider, header)
         row_reader(found, header, scan)  # for its errors, before anything else is done
-    except (Unreadable, ValidationError) as error:
+    except (UnreadableStatement, ValidationError) as error:
         rows.close()
         raise unreadable([_complaint(error)]) from error
     scan.scan_names(header)
@@ -128,8 +128,8 @@ def default_mapping(provider: str, header: Sequence[str]) -> StatementMapping:
     return mapping_of(provider) or StatementMapping(columns={name: name for name in header if name in FIELDS})
 
 
-def _complaint(error: Unreadable | ValidationError) -> BadLine:
-    if isinstance(error, Unreadable):
+def _complaint(error: UnreadableStatement | ValidationError) -> BadLine:
+    if isinstance(error, UnreadableStatement):
         return BadLine(-1, error.field, error.issue)
     issues = (str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
     return BadLine(-1, "mapping", "; ".join(issues))
@@ -144,7 +144,7 @@ def _csv(file: IO[bytes], encoding: str, delimiter: str) -> Cells:
             if cells:
                 yield reader.line_num, cells
     except (csv.Error, UnicodeError) as error:
-        raise Unreadable(f"lines.{reader.line_num}", f"Must be {encoding} text in CSV: {error}") from error
+        raise UnreadableStatement(f"lines.{reader.line_num}", f"Must be {encoding} text in CSV: {error}") from error
     finally:
         text.detach()
 

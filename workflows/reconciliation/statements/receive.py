@@ -29,7 +29,7 @@ from workflows.errors import Detail, InvalidRequest
 from workflows.ids import new_id
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.serialize import statement_fields
-from workflows.reconciliation.statements.lines import COLUMNS, Line
+from workflows.reconciliation.statements.lines import COLUMNS, ParsedLine
 from workflows.reconciliation.statements.read import Opened, open_statement
 from workflows.requests.idempotency import Key, Stored, keep_in, known_answer
 from workflows.settlements.lock import lock_statements, read_locked
@@ -51,14 +51,16 @@ class Incoming:
     source: str = "upload"
     mapping: StatementMapping | None = None
     is_declared: bool = False
-    """Whether ``mapping`` is to be kept for this merchant's next files of the provider."""
+    """Whether ``mapping`` is to be declared for this merchant's next files of the provider."""
 
 
 _NEWEST = text("""
     -- newest: the one that counts. A file that was superseded meanwhile counts again when it is sent again.
     SELECT * FROM statements WHERE settlement_id = :settlement_id AND provider = :provider ORDER BY number DESC LIMIT 1
 """)
-_KEPT_MAPPING = text("SELECT mapping FROM statement_mappings WHERE merchant_id = :merchant_id AND provider = :provider")
+_STORED_MAPPING = text(
+    "SELECT mapping FROM statement_mappings WHERE merchant_id = :merchant_id AND provider = :provider"
+)
 _INCOMING = text("""
     CREATE TEMPORARY TABLE incoming_lines (
         line_number integer, kind text, is_settled boolean, our_reference text, provider_reference text, amount bigint,
@@ -80,7 +82,7 @@ _LINES = text(f"""
     INSERT INTO statement_lines (statement_id, merchant_id, store_id, {", ".join(COLUMNS)})
     SELECT :statement_id, :merchant_id, :store_id, {", ".join(COLUMNS)} FROM incoming_lines
 """)
-_KEEP_MAPPING = text("""
+_STORE_MAPPING = text("""
     INSERT INTO statement_mappings AS m (merchant_id, provider, mapping, changed_at, changed_by)
     VALUES (:merchant_id, :provider, CAST(:mapping AS jsonb), :at, :by)
     ON CONFLICT (merchant_id, provider) DO UPDATE SET
@@ -109,17 +111,17 @@ async def receive_statement(incoming: Incoming, *, hand: Hand, key: Key | None =
             return known
         facts = {"settlement_id": settlement["id"], "provider": incoming.provider, "sha256": sha256}
         newest = (await connection.execute(_NEWEST, facts)).mappings().one_or_none()
-        if newest and _stands(newest, incoming, sha256):
+        if newest and _changes_nothing(newest, incoming, sha256):
             stored = _answer(dict(newest))
         else:
             row = {**facts, "size_bytes": size_bytes, "created_by": hand.id}
-            stored = _answer(await _take_in(connection, incoming, settlement, row))
+            stored = _answer(await _store(connection, incoming, settlement, row))
         if key:
             await keep_in(connection, settlement["merchant_id"], key, stored)
     return stored
 
 
-def _stands(newest: RowMapping, incoming: Incoming, sha256: str) -> bool:
+def _changes_nothing(newest: RowMapping, incoming: Incoming, sha256: str) -> bool:
     """Return whether ``incoming`` changes nothing.
 
     An answer of the provider's API never supersedes an uploaded file, which may have come while the API was being asked. The
@@ -131,12 +133,12 @@ def _stands(newest: RowMapping, incoming: Incoming, sha256: str) -> bool:
     return bool(newest["sha256"] == sha256) and is_read_alike
 
 
-async def _take_in(
+async def _store(
     connection: AsyncConnection, incoming: Incoming, settlement: dict[str, Any], row: dict[str, Any]
 ) -> dict[str, Any]:
     if settlement["status"] == SettlementStatus.RECONCILED:
         raise invalid_transition(SETTLEMENT, settlement["status"], "take a statement")
-    mapping = incoming.mapping or await _kept_mapping(connection, settlement["merchant_id"], incoming.provider)
+    mapping = incoming.mapping or await _stored_mapping(connection, settlement["merchant_id"], incoming.provider)
     opened = open_statement(incoming.file, provider=incoming.provider, format_=incoming.format, mapping=mapping)
     with closing(opened):
         await connection.execute(_INCOMING)
@@ -153,17 +155,17 @@ async def _take_in(
     }
     statement = (await connection.execute(_STATEMENT, {"rows": rows_parameter([new])})).mappings().one()
     async with opened.copy_to_store(incoming.file) as copy:
-        await _keep_file(connection, copy, {**owner, "statement_id": new["id"]})
+        await _store_file(connection, copy, {**owner, "statement_id": new["id"]})
     await connection.execute(_LINES, {**owner, "statement_id": new["id"]})
     if incoming.is_declared:
-        kept = {"mapping": opened.mapping.model_dump_json(), "at": settlement["now"], "by": row["created_by"]}
-        await connection.execute(_KEEP_MAPPING, {**owner, **kept, "provider": incoming.provider})
+        declared = {"mapping": opened.mapping.model_dump_json(), "at": settlement["now"], "by": row["created_by"]}
+        await connection.execute(_STORE_MAPPING, {**owner, **declared, "provider": incoming.provider})
     return dict(statement)
 
 
-async def _kept_mapping(connection: AsyncConnection, merchant_id: str, provider: str) -> StatementMapping | None:
+async def _stored_mapping(connection: AsyncConnection, merchant_id: str, provider: str) -> StatementMapping | None:
     found = (
-        await connection.execute(_KEPT_MAPPING, {"merchant_id": merchant_id, "provider": provider})
+        await connection.execute(_STORED_MAPPING, {"merchant_id": merchant_id, "provider": provider})
     ).scalar_one_or_none()
     mapping = _readable(found) if found else None
     if found and mapping is None:
@@ -188,7 +190,7 @@ async def _copy(connection: AsyncConnection, opened: Opened) -> None:
             await copy.write(await asyncio.to_thread(_block, batch))
 
 
-def _block(lines: list[Line]) -> str:
+def _block(lines: list[ParsedLine]) -> str:
     return "".join("\t".join(map(_text, line)) + "\n" for line in lines)
 
 
@@ -198,7 +200,7 @@ def _text(value: Any) -> str:
     return value.translate(_ESCAPES) if isinstance(value, str) else str(value)
 
 
-async def _keep_file(connection: AsyncConnection, file: IO[bytes], owner: dict[str, Any]) -> None:
+async def _store_file(connection: AsyncConnection, file: IO[bytes], owner: dict[str, Any]) -> None:
     file.seek(0)
     number = 0
     while piece := await asyncio.to_thread(file.read, PIECE_BYTES):

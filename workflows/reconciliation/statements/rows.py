@@ -14,7 +14,7 @@ from workflows.card_data import ISSUE, looks_like_card_data
 from workflows.money import currencies
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.statements.amounts import amount_reader, shown
-from workflows.reconciliation.statements.lines import BadLine, Line, Unreadable
+from workflows.reconciliation.statements.lines import BadLine, ParsedLine, UnreadableStatement
 from workflows.reconciliation.statements.masking import CardDataScan
 
 MAX_REFERENCE = 200
@@ -25,11 +25,11 @@ DATES = ("at", "on")
 """Fields that are parsed in full, so that digits alone say nothing about card data."""
 
 Known = TypeVar("Known", str, bool)
-ReadRow = Callable[[int, Sequence[str]], Line]
+ReadRow = Callable[[int, Sequence[str]], ParsedLine]
 
 
 def row_reader(mapping: StatementMapping, header: Sequence[str], scan: CardDataScan | None = None) -> ReadRow:
-    """Return a reader for rows under ``header``. Raise ``Unreadable`` if it lacks a column of ``mapping``.
+    """Return a reader for rows under ``header``. Raise ``UnreadableStatement`` if it lacks a column of ``mapping``.
 
     ``scan`` learns of card data in columns that are not mapped; in a mapped one it refuses the row.
     """
@@ -37,8 +37,8 @@ def row_reader(mapping: StatementMapping, header: Sequence[str], scan: CardDataS
     scan = scan or CardDataScan()
     kinds = _kinds(mapping)
     # A word in both lists counts as moved: the mistake then shows as a break and is not hidden.
-    moved = {_plain(word): False for word in mapping.unsettled_words} | {
-        _plain(word): True for word in mapping.settled_words
+    moved = {_plain(value): False for value in mapping.unsettled_words} | {
+        _plain(value): True for value in mapping.settled_words
     }
     examined = [(name, place) for name, place in places.items() if name not in DATES]
     dates = {places[name] for name in DATES if name in places} - {place for _, place in examined}
@@ -50,9 +50,9 @@ def row_reader(mapping: StatementMapping, header: Sequence[str], scan: CardDataS
         value = cells[places[name]] if name in places else ""
         return value.strip() if type(value) is str else value
 
-    def read(line_number: int, cells: Sequence[str]) -> Line:
+    def read(line_number: int, cells: Sequence[str]) -> ParsedLine:
         if len(cells) != len(header):
-            raise Unreadable("line", f"Must have {len(header)} columns, and has {len(cells)}")
+            raise UnreadableStatement("line", f"Must have {len(header)} columns, and has {len(cells)}")
         if scan.scan_row(to_examine(cells)):
             _refuse_card_data(cells, examined, header)
         currency = _currency(cell(cells, "currency") or mapping.currency or "")
@@ -61,8 +61,8 @@ def row_reader(mapping: StatementMapping, header: Sequence[str], scan: CardDataS
         fee = cell(cells, "fee")
         ours, theirs = (_reference(cell(cells, name), name) for name in ("our_reference", "provider_reference"))
         if ours is None and theirs is None:
-            raise Unreadable("our_reference", "Must have our reference or the provider's")
-        return Line(
+            raise UnreadableStatement("our_reference", "Must have our reference or the provider's")
+        return ParsedLine(
             line_number=line_number,
             kind=kind,
             is_settled="status" not in places
@@ -80,59 +80,66 @@ def row_reader(mapping: StatementMapping, header: Sequence[str], scan: CardDataS
 
 
 def _places(mapping: StatementMapping, header: Sequence[str]) -> dict[str, int]:
-    """Return where in a row each field of ``mapping`` stands. Raise ``Unreadable`` if its column is missing or not unique."""
+    """Return the index of the column of each field of ``mapping``.
+
+    Raises ``UnreadableStatement`` if a column is missing or not unique.
+    """
     for name, column in mapping.columns.items():
         if header.count(column) != 1:
-            raise Unreadable(column, f"The file must have exactly one column of this name for {name}")
+            raise UnreadableStatement(column, f"The file must have exactly one column of this name for {name}")
     return {name: header.index(column) for name, column in mapping.columns.items()}
 
 
-def try_row(read: ReadRow, line_number: int, cells: Sequence[str]) -> Line | BadLine:
+def try_row(read: ReadRow, line_number: int, cells: Sequence[str]) -> ParsedLine | BadLine:
     """The line, or why there is none."""
     try:
         return read(line_number, cells)
-    except Unreadable as why:
-        return BadLine(line_number, why.field, why.issue, why.word)
+    except UnreadableStatement as why:
+        return BadLine(line_number, why.field, why.issue, why.value)
 
 
 def _refuse_card_data(cells: Sequence[str], examined: Sequence[tuple[str, int]], header: Sequence[str]) -> None:
-    """Raise ``Unreadable`` if a cell that would be stored as a field could be a card number; the others are masked later."""
+    """Raise ``UnreadableStatement`` if a mapped cell could be a card number. Other cells are masked later."""
     for name, place in examined:
         if looks_like_card_data(cells[place]):
-            raise Unreadable(name, f"{ISSUE} (column {shown(header[place])})")
+            raise UnreadableStatement(name, f"{ISSUE} (column {shown(header[place])})")
 
 
 def _kinds(mapping: StatementMapping) -> dict[str, str]:
     kinds: dict[str, str] = {}
-    for word, kind in mapping.kinds.items():
-        if kinds.setdefault(_plain(word), kind) != kind:
-            raise Unreadable("mapping", f"{shown(word)} must be one kind; upper and lower case are the same word")
+    for value, kind in mapping.kinds.items():
+        if kinds.setdefault(_plain(value), kind) != kind:
+            raise UnreadableStatement(
+                "mapping", f"{shown(value)} must be one kind; upper and lower case are the same word"
+            )
     return kinds
 
 
-def _plain(word: str) -> str:
+def _plain(value: str) -> str:
     """Return a word in lower case.
 
     Characters whose upper case is another one than theirs stay: the Kelvin sign is no k, and the long s (U+017F) no s.
     """
-    word = word.strip()
-    if word.isascii():
-        return word.lower()
-    return "".join(one.lower() if one.lower().upper() == one else one for one in word)
+    value = value.strip()
+    if value.isascii():
+        return value.lower()
+    return "".join(one.lower() if one.lower().upper() == one else one for one in value)
 
 
-def _known(word: str, known: Mapping[str, Known], field: str, where: str) -> Known:
-    plain = _plain(word)
+def _known(value: str, known: Mapping[str, Known], field: str, where: str) -> Known:
+    plain = _plain(value)
     found = known.get(plain)
     if found is None:
-        raise Unreadable(field, f"{shown(word)} is not known; declare it in {where} of the mapping", word=plain)
+        raise UnreadableStatement(
+            field, f"{shown(value)} is not known; declare it in {where} of the mapping", value=plain
+        )
     return found
 
 
 def _currency(value: str) -> str:
     if value not in currencies():
         issue = f"{shown(value)} is not the ISO 4217 code of a currency in use, for example JPY"
-        raise Unreadable("currency", issue, word=value)
+        raise UnreadableStatement("currency", issue, value=value)
     return value
 
 
@@ -144,13 +151,15 @@ def _signed(amount: int, kind: str, mapping: StatementMapping) -> int:
     if mapping.signs == "signed" or "kind" not in mapping.columns:
         return amount
     if amount < 0:
-        raise Unreadable("amount", "Must not be negative, since the kind says which way; or declare signs: signed")
+        raise UnreadableStatement(
+            "amount", "Must not be negative, since the kind says which way; or declare signs: signed"
+        )
     return amount * SIGNS[kind]
 
 
 def _reference(value: str, field: str) -> str | None:
     if len(value) > MAX_REFERENCE or not value.isprintable():
-        raise Unreadable(field, f"References must be printable and at most {MAX_REFERENCE} characters long")
+        raise UnreadableStatement(field, f"References must be printable and at most {MAX_REFERENCE} characters long")
     return value or None
 
 
@@ -160,9 +169,9 @@ def _instant(value: str) -> str | None:
     try:
         instant = datetime.fromisoformat(value)
     except ValueError:
-        raise Unreadable("at", "Must be an instant, for example 2026-11-23T03:15:02Z") from None
+        raise UnreadableStatement("at", "Must be an instant, for example 2026-11-23T03:15:02Z") from None
     if instant.tzinfo is None:
-        raise Unreadable("at", "Must say its offset from UTC, for example +09:00")
+        raise UnreadableStatement("at", "Must say its offset from UTC, for example +09:00")
     return instant.isoformat()  # Python reads spellings that PostgreSQL does not
 
 
@@ -175,4 +184,4 @@ def _day(value: str) -> str | None:
             raise ValueError
         return date(int(parts[1]), int(parts[2]), int(parts[3])).isoformat()
     except ValueError:
-        raise Unreadable("on", "Must be a day, for example 2026-11-23") from None
+        raise UnreadableStatement("on", "Must be a day, for example 2026-11-23") from None
