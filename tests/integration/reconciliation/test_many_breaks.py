@@ -79,7 +79,7 @@ async def test_a_run_that_takes_too_long_says_so_and_keeps_nothing(
         await connection.execute(text("SELECT pg_sleep(60)"))
         return count
 
-    monkeypatch.setattr(reconcile, "note_breaks", note_for_too_long)
+    monkeypatch.setattr(reconcile, "record_breaks", note_for_too_long)
     manager = api.signer.user(tenant, role="store_manager")
     refused = await api.post(f"/settlements/{settlement_id}/reconcile", as_=manager)
     assert (refused.status, refused.code) == (503, "SERVICE_UNAVAILABLE")
