@@ -9,8 +9,7 @@ import traceback
 import click
 
 from mpac.cli.commands import HELP, load_word, words
-from mpac.cli.error_messages import explain
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import Trouble, explain
 from mpac.cli.exit_codes import BUG
 from mpac.cli.offline_help import HELP_OPTIONS, option_first, unknown, with_help_option
 from mpac.stack.screen import own_output, reader_is_gone

@@ -6,8 +6,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mpac.cli.error_messages import explain
-from mpac.cli.errors import Trouble, WrongUsage
+from mpac.cli.errors import Trouble, WrongUsage, explain
 
 HOLDS = 0
 BROKEN = 1

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpac.audit.report import Proof, as_problems, as_table
-from mpac.cli.error_messages import explain
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import Trouble, explain
 from mpac.demo.ending import Ending, conclude, together
 from mpac.demo.environment import IN_A_SENTENCE, Stage, stack_for
 from mpac.demo.problems import BrokeOff, Kind, Problem, failed, late

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpac.cli.errors import Trouble
-from mpac.devtools.documentation.configuration import render_configuration
-from mpac.devtools.documentation.errors import render_errors
 from mpac.devtools.documentation.help import render_help
+from mpac.devtools.documentation.render import render_configuration, render_errors, render_words
 from mpac.devtools.documentation.statuses import render_statuses
-from mpac.devtools.documentation.words import render_words
 
 Render = Callable[[], str]
 

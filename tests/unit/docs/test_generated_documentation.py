@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from mpac.cli.errors import Trouble
-from mpac.devtools.documentation.configuration import render_configuration
-from mpac.devtools.documentation.errors import render_errors
 from mpac.devtools.documentation.pages import pages, replaced
+from mpac.devtools.documentation.render import render_configuration, render_errors
 from mpac.devtools.documentation.statuses import ENTITIES, diagram
 from mpac.stack.home import ROOT
 from workflows.errors import every_error
