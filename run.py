@@ -62,7 +62,7 @@ BECOME = (
 )
 
 
-class Trouble(Exception):
+class UserError(Exception):
     """What went wrong and what to do, in a sentence."""
 
 
@@ -71,7 +71,9 @@ def main() -> None:
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         if sys.version_info < OLDEST_PYTHON:
-            raise Trouble(f"Python 3.11 or newer is needed and this is {sys.version.split()[0]}: use a newer python3.")
+            raise UserError(
+                f"Python 3.11 or newer is needed and this is {sys.version.split()[0]}: use a newer python3."
+            )
         environment = Path(os.environ.get("MPAC_VENV") or ROOT / ".venv").absolute()
         check_name(environment)
         if not is_fresh(environment):
@@ -80,7 +82,7 @@ def main() -> None:
                 if not is_fresh(environment):  # somebody else may have made it while we waited
                     prepare(environment)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # kept by execv; `mpac` unblocks it
-    except Trouble as trouble:
+    except UserError as trouble:
         sys.exit(f"run.py: {trouble}")
     except KeyboardInterrupt:
         say("Interrupted; run it again to go on.")
@@ -97,11 +99,11 @@ def main() -> None:
 
 
 def check_name(environment: Path) -> None:
-    """Raise ``Trouble`` if neither uv nor pip could install there."""
+    """Raise ``UserError`` if neither uv nor pip could install there."""
     try:
         os.fsencode(environment).decode()
     except UnicodeDecodeError as error:
-        raise Trouble(
+        raise UserError(
             f"The path {shown(environment)} is not UTF-8, and packages cannot be installed there: "
             "set MPAC_VENV to another folder of your own, for instance MPAC_VENV=~/mpac-venv."
         ) from error
@@ -131,7 +133,7 @@ def wanted_stamp() -> str:
     try:
         return hashlib.sha256(LOCK.read_bytes()).hexdigest()
     except OSError as error:
-        raise Trouble(f"{shown(LOCK)} can't be read ({error.strerror}): restore it from the repository.") from error
+        raise UserError(f"{shown(LOCK)} can't be read ({error.strerror}): restore it from the repository.") from error
 
 
 @contextlib.contextmanager
@@ -141,7 +143,7 @@ def only_one(environment: Path) -> Iterator[None]:
         environment.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(environment / LOCKED, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise Trouble(
+        raise UserError(
             f"{shown(environment)} can't be made or changed ({error.strerror}): "
             "set MPAC_VENV to a folder of your own, for instance MPAC_VENV=~/mpac-venv."
         ) from error
@@ -170,7 +172,7 @@ def prepare(environment: Path) -> None:
         (environment / STAMP).write_text(wanted_stamp())
         unfinished.unlink()
     except OSError as error:
-        raise Trouble(f"{shown(environment)} can't be filled ({error.strerror}): then run it again.") from error
+        raise UserError(f"{shown(environment)} can't be filled ({error.strerror}): then run it again.") from error
 
 
 def works(python: Path) -> bool:
@@ -182,11 +184,11 @@ def works(python: Path) -> bool:
 
 
 def install(python: Path) -> None:
-    """Install with uv, else with pip. Raises ``Trouble`` after what each of them said, the first cause first."""
+    """Install with uv, else with pip. Raises ``UserError`` after what each of them said, the first cause first."""
     lines = LOCK.read_text("utf-8")
     uv, causes = shutil.which("uv"), []
     if not uv and not has_pip():
-        raise Trouble(
+        raise UserError(
             "Neither uv nor pip is there, and one of them is needed to install the packages: install pip "
             "(Debian, Ubuntu: apt install python3-pip; elsewhere: python3 -m ensurepip) or uv. Then run it again."
         )
@@ -203,15 +205,15 @@ def install(python: Path) -> None:
     for what, said in causes:
         say(f"{what}:\n{said}")
     if causes:
-        raise Trouble("The packages could not be installed; the first reason above is the cause. Then run it again.")
+        raise UserError("The packages could not be installed; the first reason above is the cause. Then run it again.")
     check_installed(python)
 
 
 def check_installed(python: Path) -> None:
-    """Raise ``Trouble`` if the packages went somewhere else: pip and uv have configuration files, too."""
+    """Raise ``UserError`` if the packages went somewhere else: pip and uv have configuration files, too."""
     ask = "import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ('celery', 'click', 'psycopg'))))"
     if subprocess.run([python, "-I", "-c", ask], capture_output=True, check=False).returncode != 0:
-        raise Trouble("The packages were not installed into the environment: look at pip's and uv's configuration.")
+        raise UserError("The packages were not installed into the environment: look at pip's and uv's configuration.")
 
 
 def install_by_uv(uv: str, lines: str, python: Path) -> str:
@@ -272,7 +274,7 @@ def must(words: list[str], purpose: str) -> None:
     said = failure(words, lines=LOCK.read_text("utf-8"), variables=dict(os.environ))
     if said:
         say(said.strip())
-        raise Trouble(f"It was not possible to {purpose}; the reason stands above. Then run it again.")
+        raise UserError(f"It was not possible to {purpose}; the reason stands above. Then run it again.")
 
 
 def shown(path: Path) -> str:

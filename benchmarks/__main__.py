@@ -20,7 +20,7 @@ from benchmarks.orders import ORDERS_QUICK, OrdersPlan, compare_orders
 from benchmarks.plan import QUICK, Plan
 from benchmarks.profiling import profile
 from benchmarks.targets import OrmCelery, Product, Target
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.home import ROOT
 from mpac.stack.local import LocalStack
 
@@ -64,7 +64,7 @@ def main(
             found = asyncio.run(_run(plan, only or tuple(CONTENDERS), console))
             report.show(found, console)
             whole = {"plan": asdict(plan), "summary": report.summary(found), "rounds": found}
-    except Trouble as trouble:
+    except UserError as trouble:
         raise click.ClickException(str(trouble)) from trouble
     path = results or RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}{'-orders' if is_orders else ''}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from mpac.stack.local import LocalStack
 
-PARTS = ("postgres", "migrate")
+SERVICES = ("postgres", "migrate")
 
 
 @asynccontextmanager
@@ -27,7 +27,7 @@ async def database_alone(address: str | None) -> AsyncIterator[str]:
         yield address
         return
     with tempfile.TemporaryDirectory(prefix="mpac-bench-", ignore_cleanup_errors=True) as folder:
-        async with LocalStack(Path(folder) / "home", parts=PARTS, restart=False, durable=True) as stack:
+        async with LocalStack(Path(folder) / "home", services=SERVICES, restart=False, durable=True) as stack:
             yield stack.urls.database
 
 

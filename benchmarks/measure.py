@@ -16,7 +16,7 @@ from benchmarks.cpu_time import CLIENT, CLIENT_SESSION
 from benchmarks.load import Job
 from benchmarks.plan import Plan
 from benchmarks.targets import Target
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.home import ROOT
 
 BUSY_PAUSE_SECONDS, REST_PAUSE_SECONDS = 0.02, 0.002
@@ -43,7 +43,7 @@ class Sandbox:
 
 
 async def take_turn(target: Target, *, plan: Plan, sandbox: Sandbox, run: str) -> Figures:
-    """Everything the plan says about one contender. Raises ``Trouble`` where it lost or doubled a payment."""
+    """Everything the plan says about one contender. Raises ``UserError`` where it lost or doubled a payment."""
     await target.start()
     try:
         await prepare(target, sandbox=sandbox, latency_ms=plan.latency_ms)
@@ -93,7 +93,7 @@ async def prepare(target: Target, *, sandbox: Sandbox, latency_ms: int) -> None:
 
 
 async def load(job: Job) -> dict[str, Any]:
-    """Run the load generator and return its findings. Raises ``Trouble`` where it fails."""
+    """Run the load generator and return its findings. Raises ``UserError`` where it fails."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.load"),
         stdin=asyncio.subprocess.PIPE,
@@ -106,7 +106,7 @@ async def load(job: Job) -> dict[str, Any]:
         process.kill()
         raise
     if process.returncode:
-        raise Trouble("The load generator failed; its words are above.")
+        raise UserError("The load generator failed; its words are above.")
     found: dict[str, Any] = json.loads(said)
     return found
 
@@ -157,7 +157,7 @@ async def _prove(target: Target, *, sandbox: Sandbox, run: str) -> dict[str, int
         "charged and not completed": len(set(charged) - completed),
     }
     if proof["charged twice"] or proof["completed without a charge"]:
-        raise Trouble(f"{target.name} is wrong, so its figures mean nothing: {proof}")
+        raise UserError(f"{target.name} is wrong, so its figures mean nothing: {proof}")
     return proof
 
 

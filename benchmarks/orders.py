@@ -25,10 +25,10 @@ from benchmarks.cpu_time import Meter, used
 from benchmarks.measure import percentiles, stamp
 from benchmarks.seed import ask_tokens, make_devices
 from benchmarks.terminal import Connection
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.local import LocalStack
 
-PARTS = ("postgres", "valkey", "api")
+SERVICES = ("postgres", "valkey", "api")
 CREATED = 201
 DEVICES = 64
 LIMIT = 1.5
@@ -109,10 +109,10 @@ def _show(medians: dict[str, Figures], ratio: float, console: Console) -> None:
 async def _measure(plan: OrdersPlan) -> Rounds:
     found: Rounds = {kind: [] for kind in KINDS}
     with tempfile.TemporaryDirectory(prefix="mpac-bench-", ignore_cleanup_errors=True) as folder:
-        async with LocalStack(Path(folder) / "home", parts=PARTS, restart=False, durable=True) as stack:
+        async with LocalStack(Path(folder) / "home", services=SERVICES, restart=False, durable=True) as stack:
             devices = await make_devices(stack, DEVICES)
             async with await psycopg.AsyncConnection.connect(stack.urls.database, autocommit=True) as session:
-                meter = Meter({name: stack.pids[name] for name in PARTS}, session_pid=session.info.backend_pid)
+                meter = Meter({name: stack.pids[name] for name in SERVICES}, session_pid=session.info.backend_pid)
                 for number in range(plan.rounds):
                     for kind in KINDS:
                         tokens = await ask_tokens(stack.urls.api, devices)
@@ -144,7 +144,7 @@ class Load:
         self._is_over = True
         times = percentiles([1_000 * one for one in self._times[:count]])
         await asyncio.gather(*terminals)
-        by_part = {f"{name} ms": 1_000 * spent[name] / count for name in PARTS}
+        by_part = {f"{name} ms": 1_000 * spent[name] / count for name in SERVICES}
         return {
             "per second": count / took,
             "processor ms": sum(by_part.values()),
@@ -175,6 +175,6 @@ class Load:
                 f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
             )
             if answer.status != CREATED:
-                raise Trouble(f"POST /{self._path} was answered {answer.status}: {answer.body.decode()[:300]}")
+                raise UserError(f"POST /{self._path} was answered {answer.status}: {answer.body.decode()[:300]}")
             self._times.append(time.perf_counter() - began)
         connection.close()

@@ -13,7 +13,7 @@ from rich.table import Table
 from benchmarks.measure import Sandbox, figures_of, job_for, load, prepare, stamp
 from benchmarks.plan import Plan
 from benchmarks.targets import Product
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.local import LocalStack
 
 HOOK = Path(__file__).with_name("sampler")
@@ -50,7 +50,7 @@ async def profile(plan: Plan, console: Console) -> None:
 
 def _written(file: Path) -> Counter[str]:
     if not file.exists():
-        raise Trouble("A process wrote no profile: was it started with an isolated Python?")
+        raise UserError("A process wrote no profile: was it started with an isolated Python?")
     return Counter(json.loads(file.read_text()))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.devtools.terminal import Terminal
 from mpac.stack.home import ROOT
 from mpac.stack.local import LocalStack
@@ -25,7 +25,7 @@ async def make_devices(stack: LocalStack, number: int) -> list[Device]:
     )
     said, _ = await process.communicate()
     if process.returncode:
-        raise Trouble("The devices could not be made; the reason is above.")
+        raise UserError("The devices could not be made; the reason is above.")
     found: dict[str, Any] = json.loads(said)
     return list(found["devices"])
 

@@ -23,9 +23,9 @@ from mpac.stack import commands
 from mpac.stack.home import private_folder
 from mpac.stack.local import LocalStack
 from mpac.stack.output import FileOutput
-from mpac.stack.ports import HOST, Held, choose_ports
+from mpac.stack.ports import HOST, HeldPorts, choose_ports
 from mpac.stack.probes import READY_FILE_VARIABLE, answers_http, wrote_its_pid
-from mpac.stack.service import Program
+from mpac.stack.service import ServiceProcess
 from mpac.stack.supervisor import Supervisor
 
 SHARED = ("postgres", "valkey", "sandbox")
@@ -118,7 +118,7 @@ class OrmCelery:
 
     def __init__(self, stack: LocalStack) -> None:
         self._stack = stack
-        self._held = Held()  # the product is measured first, which takes minutes
+        self._held = HeldPorts()  # the product is measured first, which takes minutes
         port = choose_ports("free", ["api"], held=self._held)["api"]
         database_url = urlunsplit(urlsplit(stack.urls.database)._replace(path="/rival_orm_celery"))
         broker = urlunsplit(urlsplit(stack.urls.broker)._replace(path="/1"))
@@ -177,12 +177,12 @@ class OrmCelery:
             connection_now.execute(Device.__table__.insert(), rows)  # type: ignore[attr-defined]  # a table, not a FromClause
         engine.dispose()
 
-    def _programs(self) -> tuple[Program, Program]:
+    def _programs(self) -> tuple[ServiceProcess, ServiceProcess]:
         module = "benchmarks.rivals.orm_celery"
         ready_file: Path = private_folder(self._stack.home.ready) / "rival-worker"
         celery = commands.CELERY[: commands.CELERY.index("--app")]
         return (
-            Program(
+            ServiceProcess(
                 name="rival-api",
                 command=(
                     *(
@@ -201,7 +201,7 @@ class OrmCelery:
                 environment=self._site.environment,
                 ready=answers_http(self._site.port, "/health"),
             ),
-            Program(
+            ServiceProcess(
                 name="rival-worker",
                 command=(
                     *(*celery, "--app", f"{module}.worker:app", "worker", "--pool", "threads", "--concurrency", "64"),

@@ -8,8 +8,8 @@ import traceback
 
 import click
 
-from mpac.cli.commands import HELP, load_word, words
-from mpac.cli.errors import Trouble, explain
+from mpac.cli.commands import HELP, command_names, load_command
+from mpac.cli.errors import UserError, explain
 from mpac.cli.exit_codes import BUG
 from mpac.cli.offline_help import HELP_OPTIONS, option_first, unknown, with_help_option
 from mpac.stack.screen import own_output, reader_is_gone
@@ -18,14 +18,14 @@ INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 READER_GONE = 141  # and for one whose output nobody reads any more
 
 
-class Words(click.Group):
+class CommandGroup(click.Group):
     """A group that imports a word when it is used, so that `--help` stays fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return words()
+        return command_names()
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
-        return load_word(cmd_name) if cmd_name in words() else None
+        return load_command(cmd_name) if cmd_name in command_names() else None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0].startswith("-") and args[0] not in HELP_OPTIONS:
@@ -35,16 +35,16 @@ class Words(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in words() and not args[0].startswith("-"):
-            raise click.UsageError(unknown("command", args[0], words()), ctx)
+        if args[0] not in command_names() and not args[0].startswith("-"):
+            raise click.UsageError(unknown("command", args[0], command_names()), ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
         with formatter.section("Words"):
-            formatter.write_dl([(word, HELP[word]) for word in words()])
+            formatter.write_dl([(word, HELP[word]) for word in command_names()])
 
 
-@click.group(cls=Words, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def mpac() -> None:
     """MPAC SmartPOS Payments: the product's processes and a local stack to try them in.
 
@@ -58,7 +58,7 @@ def main() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # run.py holds it back until somebody can answer it
         code = mpac.main(with_help_option(sys.argv[1:]), prog_name="mpac", standalone_mode=False)
         sys.stdout.flush()
-    except Trouble as trouble:
+    except UserError as trouble:
         _leave(str(trouble), trouble.exit_code)
     except click.ClickException as error:
         _leave(error.format_message(), error.exit_code)

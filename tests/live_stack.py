@@ -22,10 +22,10 @@ from psycopg.rows import dict_row
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from mpac.audit.net import judge_net
-from mpac.audit.provider import judge_by_ledger
-from mpac.audit.sums import judge_sums
-from mpac.cli.errors import Trouble
+from mpac.audit.net import audit_net
+from mpac.audit.provider import audit_payments
+from mpac.audit.sums import audit_sums
+from mpac.cli.errors import UserError
 from mpac.stack.local import LocalStack
 from tests.factories import Signer, Tenant
 from tests.harness import Answer, Api
@@ -217,14 +217,14 @@ class LiveStack:
         finally:
             await ours.dispose()
         urls, key = self.stack.urls, self.stack.control_key
-        theirs = await judge_by_ledger(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
-        added_up = await judge_sums(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
-        net = await judge_net(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
+        theirs = await audit_payments(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
+        added_up = await audit_sums(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
+        net = await audit_net(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
         # All auditors speak before any of them fails the test, each with what it found.
         problems = [
             *(f"{one.rule.invariant} {one.rule.name} ({one.count}): {one.violations}" for one in found if one.count),
             *(f"{broken.rule} {broken.payment_id}: {broken.problem}" for broken in theirs.broken),
-            *(f"I15 {one.place}: {one.problem}" for one in net.departures),
+            *(f"I15 {one.place}: {one.problem}" for one in net.differences),
             *(f"sums, {one.rule} {one.place}: {one.problem}" for one in added_up.differences),
         ]
         assert not problems, "the auditors found:\n" + "\n".join(problems)
@@ -245,7 +245,7 @@ class LiveStack:
 
     async def _runs(self, name: str) -> None:
         if name not in self.stack.pids:
-            with suppress(Trouble):  # it is being started again this very moment
+            with suppress(UserError):  # it is being started again this very moment
                 await self.stack.start(name)
         await self.stack.wait_ready(name)
 
@@ -254,7 +254,7 @@ class LiveStack:
 async def live_stack(
     home: Path,
     *,
-    parts: Collection[str],
+    services: Collection[str],
     workers: int = 1,
     env: Mapping[str, str] | None = None,
     restart: bool = True,
@@ -268,7 +268,7 @@ async def live_stack(
     unset = {name: "" for name in os.environ if name.startswith("MPAC_")}  # the servers of the other tests
     variables = {**unset, **SHORT_PATIENCE, **(env or {})}
     async with (
-        LocalStack(home, parts=parts, workers=workers, env=variables, durable=durable, restart=restart) as stack,
+        LocalStack(home, services=services, workers=workers, env=variables, durable=durable, restart=restart) as stack,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,
     ):
         live = LiveStack(stack, Api(stack.urls.api, Signer(stack.home.secrets), session), session)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 
 CONNECT_TIMEOUT_SECONDS = 5
 
@@ -22,7 +22,7 @@ class Figures(NamedTuple):
     """Minor units; each is positive as the words say it. ``counted`` is cash found in the drawers above what was expected."""
 
     taken: int = 0
-    given_back: int = 0
+    refunded: int = 0
     fees: int = 0
     adjusted: int = 0
     counted: int = 0
@@ -30,7 +30,7 @@ class Figures(NamedTuple):
     @property
     def held(self) -> int:
         """What there must be of all this, in drawers and at providers."""
-        return self.taken - self.given_back - self.fees + self.adjusted + self.counted
+        return self.taken - self.refunded - self.fees + self.adjusted + self.counted
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ _THESE = "AND a.reference = ANY(%(references)s)"
 
 
 async def read_books(database_url: str, *, provider: str | None) -> Books:
-    """Both books, and whose the attempts at ``provider`` are, if there is one. Raises ``Trouble``."""
+    """Both books, and whose the attempts at ``provider`` are, if there is one. Raises ``UserError``."""
     async with snapshot(database_url) as connection:
         books = Books(
             totals=await _figures(connection, _TOTALS, named_by=2),
@@ -136,10 +136,10 @@ async def _places(
 
 @asynccontextmanager
 async def snapshot(database_url: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-    """Open a read-only snapshot of all rows, as the owner of the tables. Raises ``Trouble``."""
+    """Open a read-only snapshot of all rows, as the owner of the tables. Raises ``UserError``."""
     try:
         async with await psycopg.AsyncConnection.connect(
-            database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS, application_name="mpac_judge_of_sums"
+            database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS, application_name="mpac_audit_sums"
         ) as connection:
             await connection.set_read_only(True)
             await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
@@ -147,4 +147,4 @@ async def snapshot(database_url: str) -> AsyncIterator[psycopg.AsyncConnection[A
             yield connection
     except psycopg.Error as error:
         said = str(error).strip().partition("\n")[0]
-        raise Trouble(f"The database can't be judged ({said}): is it up and at the newest schema?") from error
+        raise UserError(f"The database can't be audited ({said}): is it up and at the newest schema?") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 
 SANDBOX = "sandbox"
 """What our books call the provider that shows its ledger."""
@@ -21,7 +21,7 @@ MOST_SHOWN = 200  # characters of what is not a line
 
 
 @dataclass(slots=True)
-class Moved:
+class PaymentMovements:
     """What the provider moved for one payment, minor units."""
 
     charges: int = 0
@@ -53,42 +53,42 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class ProviderLedger:
     """All movements, by payment."""
 
     movements: int
-    by_payment: dict[str, Moved]
+    by_payment: dict[str, PaymentMovements]
 
 
-async def read_ledger(sandbox_url: str, *, control_key: str) -> Ledger:
-    """The whole ledger. Raises ``Trouble`` where the provider does not answer."""
-    by_payment: dict[str, Moved] = defaultdict(Moved)
+async def read_ledger(sandbox_url: str, *, control_key: str) -> ProviderLedger:
+    """The whole ledger. Raises ``UserError`` where the provider does not answer."""
+    by_payment: dict[str, PaymentMovements] = defaultdict(PaymentMovements)
     count = 0
     async for movement in movements(sandbox_url, control_key=control_key):
         by_payment[movement["payment_id"]].add(movement)
         count += 1
-    return Ledger(count, dict(by_payment))
+    return ProviderLedger(count, dict(by_payment))
 
 
 async def movements(sandbox_url: str, *, control_key: str) -> AsyncIterator[dict[str, Any]]:
-    """Every line of the ledger, oldest first. Raises ``Trouble`` where the provider does not answer."""
+    """Every line of the ledger, oldest first. Raises ``UserError`` where the provider does not answer."""
     try:
         async for movement in _movements(sandbox_url.rstrip("/"), control_key):
             yield movement
     except aiohttp.ClientResponseError as error:
         if error.status != UNAUTHORIZED:
             raise _hidden(sandbox_url, error) from error
-        raise Trouble(
+        raise UserError(
             f"The sandbox provider at {sandbox_url} refuses the control key: set MPAC_SANDBOX_CONTROL_KEY to its own."
         ) from error
     except (aiohttp.ClientError, TimeoutError) as error:
         raise _hidden(sandbox_url, error) from error
     except (ValueError, LookupError, TypeError) as error:
-        raise Trouble(f"What the sandbox provider at {sandbox_url} shows is not a ledger: {error!r}") from error
+        raise UserError(f"What the sandbox provider at {sandbox_url} shows is not a ledger: {error!r}") from error
 
 
-def _hidden(sandbox_url: str, error: Exception) -> Trouble:
-    return Trouble(
+def _hidden(sandbox_url: str, error: Exception) -> UserError:
+    return UserError(
         f"The sandbox provider at {sandbox_url} does not show its ledger ({type(error).__name__}): is it up?"
     )
 

@@ -51,7 +51,7 @@ _ATTEMPTS = """
     SELECT a.reference, r.store_id, r.status IN ('pending', 'processing') FROM refund_attempts a
     JOIN refunds r ON r.id = a.refund_id WHERE a.provider = %(provider)s
 """
-_TOLD = """
+_STATED = """
     -- told: what a statement of a last run said of the corrected references; a settlement's own lines lend a fee not told
     WITH last_run AS (SELECT DISTINCT ON (settlement_id) settlement_id, statement_ids FROM reconciliation_runs
                       ORDER BY settlement_id, number DESC),
@@ -67,7 +67,7 @@ _TOLD = """
 
 
 @dataclass(frozen=True, slots=True)
-class Departure:
+class NetDifference:
     """A reference for which the books and the provider's ledger differ."""
 
     place: str
@@ -75,28 +75,28 @@ class Departure:
 
 
 @dataclass(slots=True)
-class Books:
+class ReferenceBooks:
     """Our side. ``held`` and ``corrected`` by place and reference, ``stores`` and ``is_open`` by reference."""
 
     held: dict[tuple[Place, str], int] = field(default_factory=lambda: defaultdict(int))
     corrected: dict[tuple[Place, str], int] = field(default_factory=lambda: defaultdict(int))
-    told: dict[tuple[Place, str], set[int]] = field(default_factory=lambda: defaultdict(set))
+    stated: dict[tuple[Place, str], set[int]] = field(default_factory=lambda: defaultdict(set))
     stores: dict[str, str] = field(default_factory=dict)
     is_open: dict[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Net:
+class NetAudit:
     """The result: compared references, those set aside as open, those that follow their statement, and the broken ones."""
 
     checked: int
     set_aside: int
-    named: int
-    departures: tuple[Departure, ...]
+    explained: int
+    differences: tuple[NetDifference, ...]
 
 
-async def judge_net(*, database_url: str, sandbox_url: str, control_key: str = "") -> Net:
-    """Compare the books with the sandbox provider's ledger, reference by reference. Raises ``Trouble``."""
+async def audit_net(*, database_url: str, sandbox_url: str, control_key: str = "") -> NetAudit:
+    """Compare the books with the sandbox provider's ledger, reference by reference. Raises ``UserError``."""
     books = await _read_books(database_url)
     moved: dict[tuple[Place, str], int] = defaultdict(int)
     async for movement in movements(sandbox_url, control_key=control_key):
@@ -107,10 +107,10 @@ async def judge_net(*, database_url: str, sandbox_url: str, control_key: str = "
     return compare(books, moved)
 
 
-def compare(books: Books, moved: Mapping[tuple[Place, str], int]) -> Net:
+def compare(books: ReferenceBooks, moved: Mapping[tuple[Place, str], int]) -> NetAudit:
     """Compare the two sides, reference by reference."""
-    checked = set_aside = named = 0
-    departures: list[Departure] = []
+    checked = set_aside = explained = 0
+    differences: list[NetDifference] = []
     for place, reference in sorted(books.held.keys() | moved.keys()):
         if reference not in books.stores:
             continue  # a correction for a line of theirs that quotes nothing of ours
@@ -122,16 +122,16 @@ def compare(books: Books, moved: Mapping[tuple[Place, str], int]) -> Net:
         held, net = books.held.get(key, 0), moved.get(key, 0)
         if held == net:
             continue
-        if books.corrected.get(key) and held in books.told.get(key, {0}):
-            named += 1
+        if books.corrected.get(key) and held in books.stated.get(key, {0}):
+            explained += 1
             continue
         said = f"{reference}: settlements with corrections hold {held}, the provider's ledger {net}"
-        departures.append(Departure(" ".join((*place, SANDBOX)), said))
-    return Net(checked, set_aside, named, tuple(departures))
+        differences.append(NetDifference(" ".join((*place, SANDBOX)), said))
+    return NetAudit(checked, set_aside, explained, tuple(differences))
 
 
-async def _read_books(database_url: str) -> Books:
-    books, provider = Books(), {"provider": SANDBOX}
+async def _read_books(database_url: str) -> ReferenceBooks:
+    books, provider = ReferenceBooks(), {"provider": SANDBOX}
     async with snapshot(database_url) as connection:
         for reference, store_id, is_open in await (await connection.execute(_ATTEMPTS.encode(), provider)).fetchall():
             books.stores[reference], books.is_open[reference] = store_id, is_open
@@ -142,7 +142,7 @@ async def _read_books(database_url: str) -> Books:
                 books.held[(store_id, currency), reference] += held
                 books.corrected[(store_id, currency), reference] += abs(corrected)
         corrected_ones = sorted({reference for (_, reference), amount in books.corrected.items() if amount})
-        told = await connection.execute(_TOLD.encode(), {**provider, "references": corrected_ones})
-        for store_id, currency, reference, net in await told.fetchall():
-            books.told[(store_id, currency), reference].add(net)
+        stated = await connection.execute(_STATED.encode(), {**provider, "references": corrected_ones})
+        for store_id, currency, reference, net in await stated.fetchall():
+            books.stated[(store_id, currency), reference].add(net)
     return books

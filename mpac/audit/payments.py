@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 
 CONNECT_TIMEOUT_SECONDS = 5
 
@@ -19,7 +19,7 @@ AT_THIS_PROVIDER = """
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class RecordedPayment:
     """What we claim of a payment, minor units. ``references`` are the keys of its attempts, written before each call."""
 
     id: str
@@ -32,17 +32,19 @@ class Claim:
     references: list[str]
 
 
-async def read_claims(database_url: str, *, provider: str, ids: Collection[str] | None = None) -> dict[str, Claim]:
-    """All our payments by id, or those of ``ids``. Raises ``Trouble`` where the database is away."""
+async def read_recorded_payments(
+    database_url: str, *, provider: str, ids: Collection[str] | None = None
+) -> dict[str, RecordedPayment]:
+    """All our payments by id, or those of ``ids``. Raises ``UserError`` where the database is away."""
     query = AT_THIS_PROVIDER + ("" if ids is None else " WHERE id = ANY(%(ids)s)")
     try:
         async with await psycopg.AsyncConnection.connect(
-            database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS, application_name="mpac_second_judge"
+            database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS, application_name="mpac_audit_payments"
         ) as connection:
             await connection.set_read_only(True)
             await connection.execute("SET LOCAL row_security = off")
             found = await connection.execute(query, {"provider": provider, "ids": list(ids or ())})
-            return {row[0]: Claim(*row) for row in await found.fetchall()}
+            return {row[0]: RecordedPayment(*row) for row in await found.fetchall()}
     except psycopg.Error as error:
         said = str(error).strip().partition("\n")[0]
-        raise Trouble(f"The database can't be judged ({said}): is it up and at the newest schema?") from error
+        raise UserError(f"The database can't be audited ({said}): is it up and at the newest schema?") from error

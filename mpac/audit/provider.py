@@ -14,8 +14,8 @@ ledger after, so that whatever was final then must be in it; payments that came 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mpac.audit.ledger import SANDBOX, Ledger, Moved, read_ledger
-from mpac.audit.payments import Claim, read_claims
+from mpac.audit.ledger import SANDBOX, PaymentMovements, ProviderLedger, read_ledger
+from mpac.audit.payments import RecordedPayment, read_recorded_payments
 
 TAKEN = frozenset({"completed", "refunded"})
 NOT_TAKEN = frozenset({"failed", "cancelled"})
@@ -28,7 +28,7 @@ SENTENCES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class Violation:
     """One violation."""
 
     rule: str
@@ -37,93 +37,97 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class PaymentAudit:
     """What was compared, and what does not fit. ``checked`` counts by rule."""
 
     payments: int
     movements: int
     checked: dict[str, int]
-    broken: tuple[Broken, ...]
+    broken: tuple[Violation, ...]
 
 
-async def judge_by_ledger(*, database_url: str, sandbox_url: str, control_key: str = "") -> Judgement:
-    """Compare every payment with the sandbox provider's own ledger. Raises ``Trouble`` where one can't be read."""
-    claims = await read_claims(database_url, provider=SANDBOX)
+async def audit_payments(*, database_url: str, sandbox_url: str, control_key: str = "") -> PaymentAudit:
+    """Compare every payment with the sandbox provider's own ledger. Raises ``UserError`` where one can't be read."""
+    recorded = await read_recorded_payments(database_url, provider=SANDBOX)
     ledger = await read_ledger(sandbox_url, control_key=control_key)
-    late = ledger.by_payment.keys() - claims.keys()
+    late = ledger.by_payment.keys() - recorded.keys()
     if late:
-        claims |= await read_claims(database_url, provider=SANDBOX, ids=late)
-    return judge(claims, ledger)
+        recorded |= await read_recorded_payments(database_url, provider=SANDBOX, ids=late)
+    return compare_payments(recorded, ledger)
 
 
-def judge(claims: dict[str, Claim], ledger: Ledger) -> Judgement:
+def compare_payments(recorded: dict[str, RecordedPayment], ledger: ProviderLedger) -> PaymentAudit:
     """The comparison alone."""
-    broken: list[Broken] = []
+    broken: list[Violation] = []
     checked = dict.fromkeys(SENTENCES, 0)
-    for payment_id in sorted(claims.keys() | ledger.by_payment.keys()):
-        claim, moved = claims.get(payment_id), ledger.by_payment.get(payment_id, Moved())
+    for payment_id in sorted(recorded.keys() | ledger.by_payment.keys()):
+        payment, moved = recorded.get(payment_id), ledger.by_payment.get(payment_id, PaymentMovements())
         for rule, is_for, find in _RULES:
-            if is_for(claim, moved):
+            if is_for(payment, moved):
                 checked[rule] += 1
-                broken += [Broken(rule, payment_id, problem) for problem in find(claim, moved)]
-    return Judgement(len(claims), ledger.movements, checked, tuple(broken))
+                broken += [Violation(rule, payment_id, problem) for problem in find(payment, moved)]
+    return PaymentAudit(len(recorded), ledger.movements, checked, tuple(broken))
 
 
-def _charged_twice(_claim: Claim | None, moved: Moved) -> list[str]:
+def _charged_twice(_payment: RecordedPayment | None, moved: PaymentMovements) -> list[str]:
     left = moved.charges - moved.reversals
     return [f"charged {moved.charges} times, reversed {moved.reversals} times"] if left > 1 else []
 
 
-def _not_taken_as_told(claim: Claim | None, moved: Moved) -> list[str]:
-    assert claim  # noqa: S101 - the table below asks only for payments of ours
+def _amount_differs(payment: RecordedPayment | None, moved: PaymentMovements) -> list[str]:
+    assert payment  # noqa: S101 - the table below asks only for payments of ours
     problems = []
-    if moved.net_charged != claim.due:
+    if moved.net_charged != payment.due:
         problems.append(
-            f"{claim.status} with {_of(claim.due, claim)} to pay, the provider took {_of(moved.net_charged, moved)}"
+            f"{payment.status} with {_of(payment.due, payment)} to pay, the provider took {_of(moved.net_charged, moved)}"
         )
-    if moved.currencies - {claim.currency}:
-        problems.append(f"{claim.status} in {claim.currency}, and the provider took {', '.join(moved.currencies)}")
+    if moved.currencies - {payment.currency}:
+        problems.append(f"{payment.status} in {payment.currency}, and the provider took {', '.join(moved.currencies)}")
     # A refund under way has been reserved, and may have been made or not.
-    if not claim.refunded <= moved.refunded <= max(claim.refunded, claim.refund_reserved):
-        problems.append(f"{_of(claim.refunded, claim)} given back, the provider gave {_of(moved.refunded, moved)}")
+    if not payment.refunded <= moved.refunded <= max(payment.refunded, payment.refund_reserved):
+        problems.append(f"{_of(payment.refunded, payment)} given back, the provider gave {_of(moved.refunded, moved)}")
     return problems
 
 
-def _taken_after_all(claim: Claim | None, moved: Moved) -> list[str]:
-    assert claim  # noqa: S101 - as above
+def _still_charged(payment: RecordedPayment | None, moved: PaymentMovements) -> list[str]:
+    assert payment  # noqa: S101 - as above
     kept = moved.net_charged - moved.refunded
-    return [f"{claim.status}, and the provider holds {_of(kept, moved)}"] if kept else []
+    return [f"{payment.status}, and the provider holds {_of(kept, moved)}"] if kept else []
 
 
-def _not_written_down(claim: Claim | None, moved: Moved) -> list[str]:
-    if claim is None:
+def _unknown_movement(payment: RecordedPayment | None, moved: PaymentMovements) -> list[str]:
+    if payment is None:
         return [f"the provider moved {_of(moved.net_charged, moved)} for a payment that we do not know"]
-    if not claim.is_at_provider:
+    if not payment.is_at_provider:
         return [f"the provider moved {_of(moved.net_charged, moved)} for a payment that is none of its own"]
-    strange = sorted(moved.references - set(claim.references))
+    strange = sorted(moved.references - set(payment.references))
     return [f"money moved under the key {reference}, which is no attempt of ours" for reference in strange]
 
 
-def _of(amount: int, whose: Claim | Moved) -> str:
+def _of(amount: int, whose: RecordedPayment | PaymentMovements) -> str:
     """Return an amount with its currency, as both sides store it: formatting would take code of the product."""
-    currencies = {whose.currency} if isinstance(whose, Claim) else whose.currencies
+    currencies = {whose.currency} if isinstance(whose, RecordedPayment) else whose.currencies
     return f"{amount} minor units of {' and '.join(sorted(currencies)) or 'any currency'}"
 
 
-def _is(statuses: frozenset[str]) -> Callable[[Claim | None, Moved], bool]:
-    return lambda claim, _moved: claim is not None and claim.is_at_provider and claim.status in statuses
+def _is(statuses: frozenset[str]) -> Callable[[RecordedPayment | None, PaymentMovements], bool]:
+    return lambda payment, _moved: payment is not None and payment.is_at_provider and payment.status in statuses
 
 
-def _has_moved(_claim: Claim | None, moved: Moved) -> bool:
+def _has_moved(_payment: RecordedPayment | None, moved: PaymentMovements) -> bool:
     return bool(moved.currencies)
 
 
 _RULES: tuple[
-    tuple[str, Callable[[Claim | None, Moved], bool], Callable[[Claim | None, Moved], list[str]]],
+    tuple[
+        str,
+        Callable[[RecordedPayment | None, PaymentMovements], bool],
+        Callable[[RecordedPayment | None, PaymentMovements], list[str]],
+    ],
     ...,
 ] = (
     ("I1", _has_moved, _charged_twice),
-    ("I2", _is(TAKEN), _not_taken_as_told),
-    ("I3", _is(NOT_TAKEN), _taken_after_all),
-    ("unknown", _has_moved, _not_written_down),
+    ("I2", _is(TAKEN), _amount_differs),
+    ("I3", _is(NOT_TAKEN), _still_charged),
+    ("unknown", _has_moved, _unknown_movement),
 )

@@ -1,7 +1,7 @@
 """The proof: what all auditors find, in one list, for `mpac invariants` and for the end of a demonstration.
 
 The auditors share nothing with the product. They meet only here, where their verdicts are put beside each other, with
-how much they looked at (``Proof.looked_at``) and what is still open (``mpac.cli.open_work``): a rule that had nothing
+how much they looked at (``AuditReport.looked_at``) and what is still open (``mpac.cli.open_work``): a rule that had nothing
 to check proves nothing, and neither broken nor unbroken rules say that every outcome is known.
 """
 
@@ -13,9 +13,9 @@ from enum import StrEnum
 from rich.table import Table
 
 from mpac.audit import net, sums
-from mpac.audit.provider import SENTENCES, judge_by_ledger
-from mpac.cli.errors import Trouble
-from mpac.cli.open_work import Waiting, waiting_in
+from mpac.audit.provider import SENTENCES, audit_payments
+from mpac.cli.errors import UserError
+from mpac.cli.open_work import OpenWork, open_work_in
 
 OURS = "our database"
 PROVIDERS = "the provider's own ledger"
@@ -24,7 +24,7 @@ SHOWN = 20  # violations told one by one, per rule
 MOVEMENTS = "provider movements"
 
 
-class State(StrEnum):
+class RuleState(StrEnum):
     """What is known of a rule."""
 
     HOLDS = "holds"
@@ -32,121 +32,127 @@ class State(StrEnum):
     NOTHING = "nothing to check"
 
 
-COLOURS = {State.HOLDS: "green", State.BROKEN: "red", State.NOTHING: "yellow"}
+COLOURS = {RuleState.HOLDS: "green", RuleState.BROKEN: "red", RuleState.NOTHING: "yellow"}
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RuleResult:
     """One rule, judged. ``violations`` are the first ones as (entity, problem); ``count`` is all of them."""
 
     invariant: str
     rule: str
     sentence: str
-    judge: str
+    auditor: str
     checked: int
     count: int
     violations: tuple[tuple[str, str], ...]
 
     @property
-    def state(self) -> State:
+    def state(self) -> RuleState:
         """Whether the rule is broken, holds, or looked at nothing."""
-        return State.BROKEN if self.count else State.HOLDS if self.checked else State.NOTHING
+        return RuleState.BROKEN if self.count else RuleState.HOLDS if self.checked else RuleState.NOTHING
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class AuditReport:
     """All verdicts. ``looked_at``: how many rows and movements of each kind there were; ``waiting``: what is not over.
 
     ``unchecked`` are sentences about books that could not be read, whose rules are missing here.
     """
 
-    verdicts: list[Verdict]
+    results: list[RuleResult]
     looked_at: dict[str, int]
-    waiting: Waiting
+    waiting: OpenWork
     unchecked: tuple[str, ...] = ()
 
-    def rules(self, state: State) -> list[Verdict]:
+    def rules(self, state: RuleState) -> list[RuleResult]:
         """Return the verdicts of one state."""
-        return [verdict for verdict in self.verdicts if verdict.state is state]
+        return [result for result in self.results if result.state is state]
 
-    def in_a_sentence(self) -> str:
+    def sentence_of_result(self) -> str:
         """Return how many rules hold, are broken, and had nothing to check."""
-        holds, broken, nothing = (len(self.rules(state)) for state in State)
-        said = f"{broken} of {len(self.verdicts)} rules are broken" if broken else "No rule is broken"
+        holds, broken, nothing = (len(self.rules(state)) for state in RuleState)
+        said = f"{broken} of {len(self.results)} rules are broken" if broken else "No rule is broken"
         return f"{said}: {holds} hold, {nothing} had nothing to check." if nothing else f"{said}: {holds} hold."
 
-    def looked_at_in_a_sentence(self) -> str:
+    def looked_at_sentence(self) -> str:
         """Return what the auditors looked at."""
         return f"Looked at: {', '.join(f'{name} {count:,}' for name, count in self.looked_at.items())}."
 
 
-async def prove(*, sandbox_url: str, control_key: str) -> Proof:
+async def audit_all(*, sandbox_url: str, control_key: str) -> AuditReport:
     """Have all auditors check everything; the provider's ledger is read only where there is a sandbox provider.
 
-    The product's variables must be in the environment. Raises ``Trouble`` if the database can't be read. If the provider's
+    The product's variables must be in the environment. Raises ``UserError`` if the database can't be read. If the provider's
     ledger can't, what our own books say is returned all the same.
     """
-    verdicts, looked_at, waiting = await _first_judge()
+    results, looked_at, waiting = await _audit_our_database()
     database_url = os.environ["MPAC_DATABASE_URL"]
     unchecked: list[str] = []
     if sandbox_url:
         ledger = {"database_url": database_url, "sandbox_url": sandbox_url, "control_key": control_key}
         try:
-            of_payments, movements = await _second_judge(**ledger)
-            verdicts += of_payments
+            of_payments, movements = await _audit_payments(**ledger)
+            results += of_payments
             looked_at[MOVEMENTS] = movements
-            verdicts += await _judge_of_net(**ledger)
-            verdicts += await _judge_of_sums(**ledger)
-        except Trouble as trouble:
-            unchecked.append(str(trouble))
+            results += await _audit_net(**ledger)
+            results += await _audit_sums(**ledger)
+        except UserError as error:
+            unchecked.append(str(error))
     if unchecked or not sandbox_url:
-        verdicts += await _judge_of_sums(database_url=database_url, sandbox_url=None, control_key="")
-    return Proof(verdicts, looked_at, waiting, tuple(unchecked))
+        results += await _audit_sums(database_url=database_url, sandbox_url=None, control_key="")
+    return AuditReport(results, looked_at, waiting, tuple(unchecked))
 
 
-def as_json(proof: Proof) -> dict[str, object]:
+def as_json(report: AuditReport) -> dict[str, object]:
     """Return the same for machines."""
     return {
-        "clean": not proof.rules(State.BROKEN),
-        "states": {state.value: len(proof.rules(state)) for state in State},
-        "looked_at": proof.looked_at,
-        "unchecked": proof.unchecked,
-        "waiting": proof.waiting.as_json(),
-        "rules": [{**asdict(verdict), "state": verdict.state.value} for verdict in proof.verdicts],
+        "clean": not report.rules(RuleState.BROKEN),
+        "states": {state.value: len(report.rules(state)) for state in RuleState},
+        "looked_at": report.looked_at,
+        "unchecked": report.unchecked,
+        "waiting": report.waiting.as_json(),
+        "rules": [_rule_as_json(result) for result in report.results],
     }
 
 
-def as_table(verdicts: Sequence[Verdict]) -> Table:
+def _rule_as_json(result: RuleResult) -> dict[str, object]:
+    """Return one rule's result; scripts know the auditor under the key ``judge``."""
+    fields = {"judge" if name == "auditor" else name: value for name, value in asdict(result).items()}
+    return {**fields, "state": result.state.value}
+
+
+def as_table(results: Sequence[RuleResult]) -> Table:
     """Return the same for people."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("rule")
     table.add_column("checked", justify="right", no_wrap=True)
     table.add_column("result", no_wrap=True)
-    judge = ""
-    for verdict in verdicts:
-        if verdict.judge != judge:
-            judge = verdict.judge
-            table.add_row("", f"by {judge}", style="bold cyan")
-        result = f"broken {verdict.count:,} times" if verdict.count else verdict.state.value
-        coloured = f"[{COLOURS[verdict.state]}]{result}[/{COLOURS[verdict.state]}]"
-        table.add_row(verdict.invariant, verdict.sentence, f"{verdict.checked:,}", coloured)
+    auditor = ""
+    for result in results:
+        if result.auditor != auditor:
+            auditor = result.auditor
+            table.add_row("", f"by {auditor}", style="bold cyan")
+        outcome = f"broken {result.count:,} times" if result.count else result.state.value
+        coloured = f"[{COLOURS[result.state]}]{outcome}[/{COLOURS[result.state]}]"
+        table.add_row(result.invariant, result.sentence, f"{result.checked:,}", coloured)
     return table
 
 
-def as_problems(verdicts: Sequence[Verdict]) -> list[str]:
+def as_problems(results: Sequence[RuleResult]) -> list[str]:
     """Return one line for each broken rule, then for each violation of it that was told, and how many were not."""
     lines = []
-    for verdict in verdicts:
-        if verdict.count:
-            lines.append(f"{verdict.invariant} is broken, by {verdict.judge}: {verdict.sentence}")
-        lines += [f"{verdict.invariant} {entity}: {problem}" for entity, problem in verdict.violations]
-        if verdict.count > len(verdict.violations):
-            lines.append(f"{verdict.invariant} {verdict.rule}: {verdict.count - len(verdict.violations):,} more")
+    for result in results:
+        if result.count:
+            lines.append(f"{result.invariant} is broken, by {result.auditor}: {result.sentence}")
+        lines += [f"{result.invariant} {entity}: {problem}" for entity, problem in result.violations]
+        if result.count > len(result.violations):
+            lines.append(f"{result.invariant} {result.rule}: {result.count - len(result.violations):,} more")
     return lines
 
 
-async def _first_judge() -> tuple[list[Verdict], dict[str, int], Waiting]:
+async def _audit_our_database() -> tuple[list[RuleResult], dict[str, int], OpenWork]:
     # The product's imports take a second, which `mpac --help` must not.
     from sqlalchemy.exc import DBAPIError, ProgrammingError  # noqa: PLC0415
 
@@ -160,82 +166,82 @@ async def _first_judge() -> tuple[list[Verdict], dict[str, int], Waiting]:
     connect(settings, roles=(Role.OWNER, Role.ACCEPT))
     try:
         audit = await audit_database(review_after_seconds=settings.review_after_seconds)
-        waiting = waiting_in(await take_overview())
+        waiting = open_work_in(await take_overview())
     except ServiceUnavailable as error:
-        raise Trouble("The database does not answer: is it up? `python3 run.py status` tells.") from error
+        raise UserError("The database does not answer: is it up? `python3 run.py status` tells.") from error
     except ProgrammingError as error:
         said = str(error.orig).partition("\n")[0]
-        raise Trouble(
-            f"The database can't be judged ({said}): is it at the newest schema? `python3 run.py migrate` sees to it."
+        raise UserError(
+            f"The database can't be audited ({said}): is it at the newest schema? `python3 run.py migrate` sees to it."
         ) from error
     except DBAPIError as error:
-        raise Trouble(f"The database can't be judged ({str(error.orig).partition(chr(10))[0]}).") from error
+        raise UserError(f"The database can't be audited ({str(error.orig).partition(chr(10))[0]}).") from error
     finally:
         await disconnect()
-    verdicts = [
-        Verdict(
+    results = [
+        RuleResult(
             invariant=finding.rule.invariant,
             rule=finding.rule.name,
             sentence=finding.rule.sentence,
-            judge=OURS,
+            auditor=OURS,
             checked=finding.checked,
             count=finding.count,
             violations=tuple((violation.id, violation.problem) for violation in finding.violations),
         )
         for finding in audit.findings
     ]
-    return verdicts, audit.looked_at, waiting
+    return results, audit.looked_at, waiting
 
 
-async def _second_judge(*, database_url: str, sandbox_url: str, control_key: str) -> tuple[list[Verdict], int]:
-    judgement = await judge_by_ledger(database_url=database_url, sandbox_url=sandbox_url, control_key=control_key)
-    verdicts = []
+async def _audit_payments(*, database_url: str, sandbox_url: str, control_key: str) -> tuple[list[RuleResult], int]:
+    payment_audit = await audit_payments(database_url=database_url, sandbox_url=sandbox_url, control_key=control_key)
+    results = []
     for rule, sentence in SENTENCES.items():
-        broken = [(found.payment_id, found.problem) for found in judgement.broken if found.rule == rule]
-        verdicts.append(
-            Verdict(
+        broken = [(found.payment_id, found.problem) for found in payment_audit.broken if found.rule == rule]
+        results.append(
+            RuleResult(
                 invariant=rule if rule != "unknown" else "–",
                 rule=rule,
                 sentence=sentence,
-                judge=PROVIDERS,
-                checked=judgement.checked[rule],
+                auditor=PROVIDERS,
+                checked=payment_audit.checked[rule],
                 count=len(broken),
                 violations=tuple(broken[:SHOWN]),
             )
         )
-    return verdicts, judgement.movements
+    return results, payment_audit.movements
 
 
-async def _judge_of_net(*, database_url: str, sandbox_url: str, control_key: str) -> list[Verdict]:
-    found = await net.judge_net(database_url=database_url, sandbox_url=sandbox_url, control_key=control_key)
-    departures = tuple((each.place, each.problem) for each in found.departures)
+async def _audit_net(*, database_url: str, sandbox_url: str, control_key: str) -> list[RuleResult]:
+    found = await net.audit_net(database_url=database_url, sandbox_url=sandbox_url, control_key=control_key)
+    differences = tuple((each.place, each.problem) for each in found.differences)
     return [
-        Verdict(
+        RuleResult(
             invariant="I15",
             rule="net",
             sentence=net.SENTENCE,
-            judge=PROVIDERS,
+            auditor=PROVIDERS,
             checked=found.checked,
-            count=len(departures),
-            violations=departures[:SHOWN],
+            count=len(differences),
+            violations=differences[:SHOWN],
         )
     ]
 
 
-async def _judge_of_sums(*, database_url: str, sandbox_url: str | None, control_key: str) -> list[Verdict]:
-    found = await sums.judge_sums(database_url=database_url, sandbox_url=sandbox_url, control_key=control_key)
-    verdicts = []
+async def _audit_sums(*, database_url: str, sandbox_url: str | None, control_key: str) -> list[RuleResult]:
+    found = await sums.audit_sums(database_url=database_url, sandbox_url=sandbox_url, control_key=control_key)
+    results = []
     for rule, checked in found.checked.items():
         differing = [(each.place, each.problem) for each in found.differences if each.rule == rule]
-        verdicts.append(
-            Verdict(
+        results.append(
+            RuleResult(
                 invariant="–",
                 rule=rule,
                 sentence=sums.SENTENCES[rule],
-                judge=ALL_BOOKS,
+                auditor=ALL_BOOKS,
                 checked=checked,
                 count=len(differing),
                 violations=tuple(differing[:SHOWN]),
             )
         )
-    return verdicts
+    return results

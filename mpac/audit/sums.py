@@ -28,7 +28,7 @@ SENTENCES = {
 SAME_WORDS = {
     "charge": lambda movement: Figures(taken=movement["amount"], fees=movement["fee"]),
     "reversal": lambda movement: Figures(taken=-movement["amount"], fees=movement["fee"]),
-    "refund": lambda movement: Figures(given_back=movement["amount"], fees=movement["fee"]),
+    "refund": lambda movement: Figures(refunded=movement["amount"], fees=movement["fee"]),
 }
 """A movement as our figures. The provider writes amounts above zero, and the fee of a reversal below it."""
 
@@ -43,7 +43,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
+class SumsAudit:
     """What was compared, by rule, and what differs. ``set_aside`` movements belong to what is still open."""
 
     checked: dict[str, int]
@@ -51,8 +51,8 @@ class Sums:
     differences: tuple[Difference, ...]
 
 
-async def judge_sums(*, database_url: str, sandbox_url: str | None, control_key: str = "") -> Sums:
-    """Add up all books and compare them; the provider's only where it shows one. Raises ``Trouble``."""
+async def audit_sums(*, database_url: str, sandbox_url: str | None, control_key: str = "") -> SumsAudit:
+    """Add up all books and compare them; the provider's only where it shows one. Raises ``UserError``."""
     books = await read_books(database_url, provider=SANDBOX if sandbox_url else None)
     if not sandbox_url:
         return compare(books, moved=None)
@@ -75,7 +75,7 @@ async def judge_sums(*, database_url: str, sandbox_url: str | None, control_key:
     return compare(books, moved=moved, set_aside=set_aside)
 
 
-def compare(books: Books, *, moved: dict[Place, Figures] | None, set_aside: int = 0) -> Sums:
+def compare(books: Books, *, moved: dict[Place, Figures] | None, set_aside: int = 0) -> SumsAudit:
     """The comparison alone."""
     at_provider = _without_provider(books.settled)
     rules: dict[str, tuple[tuple[str, dict[Place, Figures]], tuple[str, dict[Place, Figures]]]] = {
@@ -91,7 +91,7 @@ def compare(books: Books, *, moved: dict[Place, Figures] | None, set_aside: int 
         for place, held in sorted(books.held.items())
         if held != (figures := books.accounts[place]).held
     ]
-    return Sums(checked, set_aside, tuple(found))
+    return SumsAudit(checked, set_aside, tuple(found))
 
 
 def _differences(

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def run_patiently(words: Sequence[str], *, cwd: Path) -> int:
-    """Run ``words`` to their end; returns the exit code. Raises ``KeyboardInterrupt`` once the program has ended by one."""
-    process = subprocess.Popen(words, cwd=cwd, start_new_session=True)
+def run_child(command: Sequence[str], *, cwd: Path) -> int:
+    """Run ``command`` to their end; returns the exit code. Raises ``KeyboardInterrupt`` once the program has ended by one."""
+    process = subprocess.Popen(command, cwd=cwd, start_new_session=True)
     try:
         return process.wait()
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.home import ROOT, Home
 from mpac.stack.ports import BASE, ORDER, is_free
 from mpac.stack.runfile import is_running
@@ -30,106 +30,114 @@ IDENTITIES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """``advice`` is empty where nothing is to be done; ``fatal``: the stack can't start."""
 
-    said: str
+    text: str
     advice: str = ""
     fatal: bool = False
 
 
-def python(_home: Home) -> Finding:
+def python(_home: Home) -> CheckResult:
     """The interpreter; `run.py` refuses one that is too old."""
-    return Finding(f"{platform.python_version()} at {sys.executable}")
+    return CheckResult(f"{platform.python_version()} at {sys.executable}")
 
 
-def system(_home: Home) -> Finding:
+def system(_home: Home) -> CheckResult:
     """The platform, and whether there are wheels with servers for it."""
     here = (platform.system(), platform.machine())
-    said = f"{here[0]} {platform.release()} {here[1]}, {os.cpu_count()} cores"
+    text = f"{here[0]} {platform.release()} {here[1]}, {os.cpu_count()} cores"
     if here in PLATFORMS:
-        return Finding(said)
-    return Finding(said, "there are no servers in wheels for it: set MPAC_DATABASE_URL and MPAC_BROKER_URL")
+        return CheckResult(text)
+    return CheckResult(text, "there are no servers in wheels for it: set MPAC_DATABASE_URL and MPAC_BROKER_URL")
 
 
-def database(home: Home) -> Finding:
+def database(home: Home) -> CheckResult:
     """Whether a PostgreSQL is there and starts, and as whom."""
     if os.environ.get("MPAC_DATABASE_URL"):
-        return Finding("the server of MPAC_DATABASE_URL")
+        return CheckResult("the server of MPAC_DATABASE_URL")
     try:
         version = _first_line([str(postgres_folders()[0] / "postgres"), "--version"])
         identity = IDENTITIES[try_server("postgres", home)]
-        return Finding(f"{version}, started for a moment {identity}")
-    except (Trouble, OSError) as error:
-        return Finding("it cannot run here", str(error), fatal=True)
+        return CheckResult(f"{version}, started for a moment {identity}")
+    except (UserError, OSError) as error:
+        return CheckResult("it cannot run here", str(error), fatal=True)
 
 
-def broker(home: Home) -> Finding:
+def broker(home: Home) -> CheckResult:
     """Whether a Valkey is there and starts."""
     if os.environ.get("MPAC_BROKER_URL"):
-        return Finding("the server of MPAC_BROKER_URL")
+        return CheckResult("the server of MPAC_BROKER_URL")
     try:
         version = " ".join(_first_line([str(valkey_binary()), "--version"]).split()[:3])
         try_server("valkey", home)
-        return Finding(f"{version}, started for a moment")
-    except (Trouble, OSError) as error:
-        return Finding("it cannot run here", str(error), fatal=True)
+        return CheckResult(f"{version}, started for a moment")
+    except (UserError, OSError) as error:
+        return CheckResult("it cannot run here", str(error), fatal=True)
 
 
-def ports(home: Home) -> Finding:
+def ports(home: Home) -> CheckResult:
     """The documented block of ports."""
     if is_running(home):
-        return Finding(f"a stack runs in {home.path}, so its ports are taken")
+        return CheckResult(f"a stack runs in {home.path}, so its ports are taken")
     taken = [BASE + place for place in range(len(ORDER)) if not is_free(BASE + place)]
     if not taken:
-        return Finding(f"{BASE} to {BASE + len(ORDER) - 1} are free")
-    return Finding(f"{', '.join(map(str, taken))} taken", "nothing to do: `up` takes free ones; or --ports BASE")
+        return CheckResult(f"{BASE} to {BASE + len(ORDER) - 1} are free")
+    return CheckResult(f"{', '.join(map(str, taken))} taken", "nothing to do: `up` takes free ones; or --ports BASE")
 
 
-def disk(home: Home) -> Finding:
+def disk(home: Home) -> CheckResult:
     """Room for the state folder."""
     place = next(folder for folder in (home.path, *home.path.parents) if folder.exists())
     free = shutil.disk_usage(place).free
-    said = f"{free / GIB:.1f} GiB free at {place}"
-    return Finding(said) if free >= LEAST_DISK_BYTES else Finding(said, "free 2 GiB, or name another place with --home")
+    text = f"{free / GIB:.1f} GiB free at {place}"
+    return (
+        CheckResult(text)
+        if free >= LEAST_DISK_BYTES
+        else CheckResult(text, "free 2 GiB, or name another place with --home")
+    )
 
 
-def memory(_home: Home) -> Finding:
+def memory(_home: Home) -> CheckResult:
     """Memory for all processes."""
     available = psutil.virtual_memory().available
-    said = f"{available / GIB:.1f} GiB available"
-    return Finding(said) if available >= LEAST_MEMORY_BYTES else Finding(said, "the stack takes about 1 GiB: free some")
+    text = f"{available / GIB:.1f} GiB available"
+    return (
+        CheckResult(text)
+        if available >= LEAST_MEMORY_BYTES
+        else CheckResult(text, "the stack takes about 1 GiB: free some")
+    )
 
 
-def state_folder(home: Home) -> Finding:
+def state_folder(home: Home) -> CheckResult:
     """Whether the folder is ours, writable and private."""
     if not home.path.exists():
         parent = next(folder for folder in home.path.parents if folder.exists())
         if parent.is_dir() and os.access(parent, os.W_OK):
-            return Finding(f"{home.path} will be made")
-        return Finding(f"{home.path} can't be made", "name another with --home or MPAC_HOME", fatal=True)
+            return CheckResult(f"{home.path} will be made")
+        return CheckResult(f"{home.path} can't be made", "name another with --home or MPAC_HOME", fatal=True)
     if not home.is_marked and any(home.path.iterdir()):
-        return Finding(f"{home.path} holds other files", "name another with --home or MPAC_HOME", fatal=True)
+        return CheckResult(f"{home.path} holds other files", "name another with --home or MPAC_HOME", fatal=True)
     if not os.access(home.path, os.W_OK):
-        return Finding(f"{home.path} is not writable", "name another with --home or MPAC_HOME", fatal=True)
+        return CheckResult(f"{home.path} is not writable", "name another with --home or MPAC_HOME", fatal=True)
     strangers = [path for path in home.path.iterdir() if path.stat().st_uid != os.geteuid()]
     if strangers and os.geteuid() != 0:
         owner = f"uid {strangers[0].stat().st_uid}"
-        return Finding(f"{strangers[0]} belongs to {owner}", "name another with --home or MPAC_HOME", fatal=True)
+        return CheckResult(f"{strangers[0]} belongs to {owner}", "name another with --home or MPAC_HOME", fatal=True)
     open_to_others = [path for path in (home.path, *home.secrets.glob("*")) if path.stat().st_mode & 0o077]
     if open_to_others:
-        return Finding(f"{open_to_others[0]} can be read by others", f"chmod -R go-rwx {home.path}")
-    return Finding(f"{home.path} is private")
+        return CheckResult(f"{open_to_others[0]} can be read by others", f"chmod -R go-rwx {home.path}")
+    return CheckResult(f"{home.path} is private")
 
 
-def checkout(_home: Home) -> Finding:
+def checkout(_home: Home) -> CheckResult:
     """Whether the checkout may be written to, which only `run.py` and the default state folder need."""
     if os.access(ROOT, os.W_OK):
-        return Finding(f"{ROOT} is writable")
-    return Finding(f"{ROOT} is not writable", "set MPAC_VENV and MPAC_HOME to folders of your own")
+        return CheckResult(f"{ROOT} is writable")
+    return CheckResult(f"{ROOT} is not writable", "set MPAC_VENV and MPAC_HOME to folders of your own")
 
 
-QUESTIONS: dict[str, Callable[[Home], Finding]] = {
+CHECKS: dict[str, Callable[[Home], CheckResult]] = {
     "Python": python,
     "system": system,
     "PostgreSQL": database,
@@ -142,17 +150,17 @@ QUESTIONS: dict[str, Callable[[Home], Finding]] = {
 }
 
 
-def answer(ask: Callable[[Home], Finding], home: Home) -> Finding:
+def run_check(ask: Callable[[Home], CheckResult], home: Home) -> CheckResult:
     """What ``ask`` finds; also where it may not look."""
     try:
         return ask(home)
     except OSError as error:
-        said = f"{error.filename} can't be looked at ({error.strerror})"
-        return Finding(said, "name another folder with --home or MPAC_HOME", fatal=True)
+        text = f"{error.filename} can't be looked at ({error.strerror})"
+        return CheckResult(text, "name another folder with --home or MPAC_HOME", fatal=True)
 
 
-def _first_line(words: list[str]) -> str:
-    said = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path("/")).stdout
-    if not said:
-        raise Trouble(f"{words[0]} does not run here: is it made for this system?")
-    return said.splitlines()[0]
+def _first_line(command: list[str]) -> str:
+    text = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path("/")).stdout
+    if not text:
+        raise UserError(f"{command[0]} does not run here: is it made for this system?")
+    return text.splitlines()[0]

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Trouble(Exception):
+class UserError(Exception):
     """A failure whose message is meant for the person at the keyboard."""
 
     exit_code = 1
 
 
-class WrongUsage(Trouble):
+class WrongUsage(UserError):
     """A mistyped name or value: nothing was attempted."""
 
     exit_code = 2

@@ -6,7 +6,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mpac.cli.errors import Trouble, WrongUsage, explain
+from mpac.cli.errors import UserError, WrongUsage, explain
 
 HOLDS = 0
 BROKEN = 1
@@ -17,7 +17,7 @@ NOT_PROVEN = 5  # a rule that had to be exercised looked at nothing
 BUG = 70  # a failure of the program itself, with its traceback (sysexits.h: EX_SOFTWARE)
 
 
-class MeaningfulTrouble(Trouble):
+class UserErrorWithCode(UserError):
     """A trouble whose exit code the command has chosen."""
 
     def __init__(self, sentence: str, exit_code: int) -> None:
@@ -26,16 +26,16 @@ class MeaningfulTrouble(Trouble):
 
 
 @contextmanager
-def trouble_means(exit_code: int) -> Iterator[None]:
-    """Give every trouble that can be explained this exit code, but for a wrong call. Raises ``Trouble``."""
+def user_errors_exit_with(exit_code: int) -> Iterator[None]:
+    """Give every trouble that can be explained this exit code, but for a wrong call. Raises ``UserError``."""
     try:
         yield
     except WrongUsage:
         raise
-    except Trouble as trouble:
-        raise MeaningfulTrouble(str(trouble), exit_code) from trouble
+    except UserError as error:
+        raise UserErrorWithCode(str(error), exit_code) from error
     except Exception as error:
         sentence = explain(error)
         if sentence is None:
             raise
-        raise MeaningfulTrouble(sentence, exit_code) from error
+        raise UserErrorWithCode(sentence, exit_code) from error

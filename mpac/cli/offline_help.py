@@ -31,33 +31,33 @@ OTHER_NAMES = {  # what other tools call it
 CUTOFF = 0.6
 
 
-def answer(words: Sequence[str]) -> tuple[int, str] | None:
-    """Return the exit code and the text for ``words``, or ``None`` if the command itself has to run."""
-    words = with_help_option(words)
-    if not words or words[0] in HELP_OPTIONS:
+def answer(arguments: Sequence[str]) -> tuple[int, str] | None:
+    """Return the exit code and the text for ``arguments``, or ``None`` if the command itself has to run."""
+    arguments = with_help_option(arguments)
+    if not arguments or arguments[0] in HELP_OPTIONS:
         return 0, "\n".join(_rendered().get(GENERAL, {}).get("help") or [f"{word:<11} {HELP[word]}" for word in HELP])
-    command = words[0]
+    command = arguments[0]
     if command.startswith("-"):
-        return USAGE_ERROR, option_first(words)
+        return USAGE_ERROR, option_first(arguments)
     if command not in HELP:
         return USAGE_ERROR, unknown("command", command, HELP)
     known = _rendered().get(command)
     if known is None:
         return None
-    before_dashes = words[1 : words.index("--")] if "--" in words else words[1:]
+    before_dashes = arguments[1 : arguments.index("--")] if "--" in arguments else arguments[1:]
     if any(word in known["help_options"] for word in before_dashes):
         return 0, "\n".join(known["help"])
     wrong = None if known["passes_on"] else _wrong_option(before_dashes, known["options"])
     return None if wrong is None else (USAGE_ERROR, wrong)
 
 
-def with_help_option(words: Sequence[str]) -> list[str]:
+def with_help_option(arguments: Sequence[str]) -> list[str]:
     """Return ``help``, ``help COMMAND`` and no words at all as what they mean: ``--help``, ``COMMAND --help``."""
-    if not words:
+    if not arguments:
         return ["--help"]
-    if words[0] == "help":
-        return [*words[1:2], "--help"]
-    return list(words)
+    if arguments[0] == "help":
+        return [*arguments[1:2], "--help"]
+    return list(arguments)
 
 
 def unknown(kind: str, said: str, known: Iterable[str]) -> str:
@@ -82,13 +82,13 @@ def nearest(said: str, known: Iterable[str]) -> str | None:
     return names[found[0]] if found else None
 
 
-def option_first(words: Sequence[str]) -> str:
+def option_first(arguments: Sequence[str]) -> str:
     """Return a sentence about options that stand before the command, with the order that works."""
-    command = next((word for word in words if word in HELP), None)
+    command = next((word for word in arguments if word in HELP), None)
     if command is None:
-        return f"A command has to come first, and {words[0]!r} is an option. There are: {', '.join(HELP)}."
-    place = words.index(command)
-    ordered = " ".join([command, *words[:place], *words[place + 1 :]])
+        return f"A command has to come first, and {arguments[0]!r} is an option. There are: {', '.join(HELP)}."
+    place = arguments.index(command)
+    ordered = " ".join([command, *arguments[:place], *arguments[place + 1 :]])
     return f"Options follow the command: `{ordered}`."
 
 
@@ -100,12 +100,12 @@ def _rendered() -> dict[str, Any]:
     return found
 
 
-def _wrong_option(words: Sequence[str], options: dict[str, Any]) -> str | None:
+def _wrong_option(arguments: Sequence[str], options: dict[str, Any]) -> str | None:
     """Return what is wrong with the first mistyped long option or value of one.
 
     ``options`` tells for each whether a value follows, or lists the possible values.
     """
-    following = iter(words)
+    following = iter(arguments)
     for word in following:
         name, has_value, value = word.partition("=")
         if not word.startswith("--"):

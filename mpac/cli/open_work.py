@@ -23,7 +23,7 @@ WIDEST = max(map(len, GROUPS.values()))
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class OpenAmount:
     """Payments or refunds of one group and currency; the amount in minor units."""
 
     entity: str
@@ -34,15 +34,15 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class OpenWork:
     """The parts of each group, and the dead letters."""
 
-    groups: dict[str, list[Part]]
+    groups: dict[str, list[OpenAmount]]
     dead_letters: int
     dead_letters_oldest_seconds: float
 
     @property
-    def is_settled(self) -> bool:
+    def is_resolved(self) -> bool:
         """Whether every outcome is known and nothing waits for a person; what is merely open does not count."""
         return not self.dead_letters and not any(self.groups[name] for name in GROUPS if name != "open")
 
@@ -63,24 +63,26 @@ class Waiting:
         return [f"{name + ':':<{WIDEST + 1}} {words}" for name, words in said.items()]
 
 
-def waiting_in(overview: Overview) -> Waiting:
+def open_work_in(overview: Overview) -> OpenWork:
     """Add up the overview's rows by currency."""
-    return Waiting(
+    return OpenWork(
         {name: list(_parts(overview, name)) for name in GROUPS},
         overview.dead_letters,
         overview.dead_letters_oldest_seconds,
     )
 
 
-def _parts(overview: Overview, group: str) -> Iterable[Part]:
+def _parts(overview: Overview, group: str) -> Iterable[OpenAmount]:
     for entity, currency in sorted({(row.entity, row.currency) for row in overview.open}):
         rows = [row for row in overview.open if (row.entity, row.currency) == (entity, currency)]
         if count := sum(getattr(row, group) for row in rows):
             amount = sum(getattr(row, f"{group}_amount") for row in rows)
-            yield Part(entity, currency, count, amount, max(getattr(row, f"{group}_oldest_seconds") for row in rows))
+            yield OpenAmount(
+                entity, currency, count, amount, max(getattr(row, f"{group}_oldest_seconds") for row in rows)
+            )
 
 
-def _in_words(parts: list[Part]) -> str:
+def _in_words(parts: list[OpenAmount]) -> str:
     said = [
         f"{part.count:,} {ENTITIES[part.entity]}, {money(part.amount, part.currency)}, oldest {age(part.oldest_seconds)}"
         for part in parts

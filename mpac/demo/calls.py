@@ -19,7 +19,7 @@ from typing import Any
 
 import aiohttp
 
-from mpac.demo.retry import WITHIN_SECONDS, PassingFailure, persist
+from mpac.demo.retry import WITHIN_SECONDS, TransientFailure, retry_until_answered
 from mpac.devtools.terminal import PREFIX, Answer, Terminal, TokenRefused
 
 ATTEMPT_SECONDS = 30.0  # longer than the longest `?wait=`; an answer that takes longer counts as lost
@@ -81,7 +81,7 @@ class Caller:
         counted: str = "request",
         within: float = WITHIN_SECONDS,
     ) -> Answer:
-        """Send a request until it is answered, and return the answer. Raises ``NotInTime``."""
+        """Send a request until it is answered, and return the answer. Raises ``TimedOut``."""
         request = Request(method, path, body, upload, key or (uuid.uuid4().hex if method == "POST" else ""))
         renewals = RENEWALS if self._renew else 0
 
@@ -90,16 +90,18 @@ class Caller:
             try:
                 answer = await self._send(request)
             except NO_ANSWER as error:
-                raise PassingFailure(f"no answer ({type(error).__name__})") from error
+                raise TransientFailure(f"no answer ({type(error).__name__})") from error
             if answer.status == UNAUTHORIZED and renewals and self._renew:
                 renewals -= 1
                 self._renew()
-                raise PassingFailure(f"{answer.status} {answer.body}")
-            if is_passing(answer):
-                raise PassingFailure(f"{answer.status} {answer.body}", pause_seconds=retry_after(answer))
+                raise TransientFailure(f"{answer.status} {answer.body}")
+            if is_transient(answer):
+                raise TransientFailure(f"{answer.status} {answer.body}", pause_seconds=retry_after(answer))
             return answer
 
-        return await persist(attempt, what=f"{method} {path} by {self.name}", counted=counted, within=within)
+        return await retry_until_answered(
+            attempt, what=f"{method} {path} by {self.name}", counted=counted, within=within
+        )
 
 
 class Calls:
@@ -148,7 +150,7 @@ class Calls:
         return Caller(name, send)
 
 
-def is_passing(answer: Answer) -> bool:
+def is_transient(answer: Answer) -> bool:
     """Return whether the same request may be answered otherwise later."""
     if answer.status == CONFLICT and isinstance(answer.body, dict):
         error = answer.body.get("error")

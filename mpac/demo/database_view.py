@@ -5,12 +5,12 @@ from typing import Any, Self
 
 import psycopg
 
-from mpac.demo.retry import PassingFailure, persist
+from mpac.demo.retry import TransientFailure, retry_until_answered
 
 CONNECT_TIMEOUT_SECONDS = 10
 
 
-class Onlooker:
+class DatabaseView:
     """Runs single statements, each of which may be repeated without harm."""
 
     def __init__(self, database_url: str, *, name: str, is_read_only: bool) -> None:
@@ -21,10 +21,10 @@ class Onlooker:
 
     @classmethod
     async def open(cls, database_url: str, *, name: str, is_read_only: bool = True) -> Self:
-        """Connect. Raises ``NotInTime``."""
-        onlooker = cls(database_url, name=name, is_read_only=is_read_only)
-        await onlooker.rows("SELECT 1")
-        return onlooker
+        """Connect. Raises ``TimedOut``."""
+        view = cls(database_url, name=name, is_read_only=is_read_only)
+        await view.rows("SELECT 1")
+        return view
 
     async def close(self) -> None:
         """Disconnect."""
@@ -32,13 +32,13 @@ class Onlooker:
             await self._connection.close()
 
     async def rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        """Run a statement and return its rows. Raises ``NotInTime`` if the database stays away."""
-        _, found = await persist(lambda: self._once(query, values), what=f"a statement of {self._name}")
+        """Run a statement and return its rows. Raises ``TimedOut`` if the database stays away."""
+        _, found = await retry_until_answered(lambda: self._once(query, values), what=f"a statement of {self._name}")
         return found
 
     async def change(self, query: str, values: Sequence[Any]) -> int:
-        """Run a statement and return how many rows it changed. Raises ``NotInTime`` if the database stays away."""
-        count, _ = await persist(lambda: self._once(query, values), what=f"a statement of {self._name}")
+        """Run a statement and return how many rows it changed. Raises ``TimedOut`` if the database stays away."""
+        count, _ = await retry_until_answered(lambda: self._once(query, values), what=f"a statement of {self._name}")
         return count
 
     async def _once(self, query: str, values: Sequence[Any]) -> tuple[int, list[Any]]:
@@ -49,7 +49,7 @@ class Onlooker:
             cursor = await connection.execute(query.encode(), values)
             return cursor.rowcount, await cursor.fetchall() if cursor.description else []
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise PassingFailure(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
+            raise TransientFailure(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
         connection = await psycopg.AsyncConnection.connect(

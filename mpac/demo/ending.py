@@ -14,9 +14,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from mpac.audit.report import Proof, State, Verdict
+from mpac.audit.report import AuditReport, RuleResult, RuleState
 from mpac.cli import exit_codes
-from mpac.demo.problems import Kind, Problem
+from mpac.demo.problems import Problem, ProblemKind
 
 RULES_NAMED = 3  # in the last sentence; all of them stand above it
 
@@ -48,14 +48,14 @@ class Ending:
         return STYLES.get(self.end, "bold red")
 
 
-def conclude(problems: Sequence[Problem], audits: Sequence[Proof], *, exercises: Collection[str]) -> Ending:
+def conclude(problems: Sequence[Problem], audits: Sequence[AuditReport], *, exercises: Collection[str]) -> Ending:
     """Return the end. ``exercises`` names the rules that the chapters had to give something to look at."""
-    verdicts = together(audits)
-    broken = [f"{verdict.invariant} ({verdict.sentence})" for verdict in verdicts if verdict.count]
-    broken += [problem.sentence for problem in problems if problem.kind is Kind.BROKEN]
-    failures = [problem.sentence for problem in problems if problem.kind is Kind.FAILED]
-    unfinished = [problem for problem in problems if problem.kind is Kind.LATE]
-    idle = [verdict for verdict in verdicts if verdict.rule in exercises and verdict.state is State.NOTHING]
+    results = together(audits)
+    broken = [f"{result.invariant} ({result.sentence})" for result in results if result.count]
+    broken += [problem.sentence for problem in problems if problem.kind is ProblemKind.BROKEN]
+    failures = [problem.sentence for problem in problems if problem.kind is ProblemKind.FAILED]
+    unfinished = [problem for problem in problems if problem.kind is ProblemKind.LATE]
+    idle = [result for result in results if result.rule in exercises and result.state is RuleState.NOTHING]
     if broken:
         return Ending(End.BROKEN, f"A rule was broken: {_some(broken)}")
     if failures:
@@ -68,7 +68,7 @@ def conclude(problems: Sequence[Problem], audits: Sequence[Proof], *, exercises:
             "nothing else to do, a process hangs: its output is in the logs folder.",
         )
     if idle:
-        said = _some([f"{verdict.invariant} ({verdict.sentence})" for verdict in idle])
+        said = _some([f"{result.invariant} ({result.sentence})" for result in idle])
         return Ending(
             End.NOT_PROVEN,
             f"Not proven: rules that this story has to exercise had nothing to check ({len(idle)}): {said}. "
@@ -80,17 +80,15 @@ def conclude(problems: Sequence[Problem], audits: Sequence[Proof], *, exercises:
     )
 
 
-def together(audits: Sequence[Proof]) -> list[Verdict]:
+def together(audits: Sequence[AuditReport]) -> list[RuleResult]:
     """Return each rule's verdict over all audits: a violation of any of them, else the one that looked at most."""
-    found: dict[tuple[str, str], Verdict] = {}
+    found: dict[tuple[str, str], RuleResult] = {}
     for audit in audits:
-        for verdict in audit.verdicts:
-            key = (verdict.judge, verdict.rule)
-            known = found.get(key, verdict)
-            found[key] = max(known, verdict, key=lambda one: (one.count, one.checked))
-    order = {
-        (verdict.judge, verdict.rule): place for place, verdict in enumerate(audits[-1].verdicts if audits else [])
-    }
+        for result in audit.results:
+            key = (result.auditor, result.rule)
+            known = found.get(key, result)
+            found[key] = max(known, result, key=lambda one: (one.count, one.checked))
+    order = {(result.auditor, result.rule): place for place, result in enumerate(audits[-1].results if audits else [])}
     return [found[key] for key in sorted(found, key=lambda key: order.get(key, len(order)))]
 
 

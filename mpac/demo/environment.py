@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mpac.audit.report import Proof, prove
-from mpac.cli.errors import Trouble
-from mpac.demo.retry import NotInTime, PassingFailure, persist
+from mpac.audit.report import AuditReport, audit_all
+from mpac.cli.errors import UserError
+from mpac.demo.retry import TimedOut, TransientFailure, retry_until_answered
 from mpac.demo.screen import Screen
-from mpac.stack.database_profile import MOVABLE, ORDINARY, SERVERS_OF_THE_USERS, Realm
+from mpac.stack.database_profile import MOVABLE, ORDINARY, SERVERS_OF_THE_USERS, DatabaseProfile
 from mpac.stack.detach import detach_up, stop_other, wait_complete
 from mpac.stack.home import Home, command
 from mpac.stack.local import LocalStack
@@ -52,7 +52,7 @@ LATER = ("worker-other", "beat", "flower")  # … and what it need not wait for
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class DemoEnvironment:
     """What the chapters play on."""
 
     home: Home
@@ -63,29 +63,29 @@ class Stage:
     is_kept: bool
     wait_for_rest: Callable[[], Awaitable[None]]
     """Returns when what the first payment did not need is there too (``LATER``)."""
-    audits: list[Proof] = field(default_factory=list)
+    audits: list[AuditReport] = field(default_factory=list)
     """What the auditors found, each time they looked."""
 
-    async def audit(self, moment: str) -> Proof:
-        """Have all auditors look, and tell what they find at this ``moment``. Raises ``Trouble`` if they can't."""
+    async def audit(self, moment: str) -> AuditReport:
+        """Have all auditors look, and tell what they find at this ``moment``. Raises ``UserError`` if they can't."""
         run = self.run
 
-        async def attempt() -> Proof:
+        async def attempt() -> AuditReport:
             try:
-                proof = await prove(sandbox_url=run["sandbox_url"], control_key=run["sandbox_control_key"])
-            except Trouble as trouble:
-                raise PassingFailure(str(trouble)) from trouble
-            if proof.unchecked:
-                raise PassingFailure(proof.unchecked[0])
-            return proof
+                report = await audit_all(sandbox_url=run["sandbox_url"], control_key=run["sandbox_control_key"])
+            except UserError as error:
+                raise TransientFailure(str(error)) from error
+            if report.unchecked:
+                raise TransientFailure(report.unchecked[0])
+            return report
 
         try:
-            proof = await persist(attempt, what=f"the audit {moment}", within=AUDIT_WITHIN_SECONDS)
-        except NotInTime as late:
-            raise Trouble(f"The auditors can't look: {late}.") from late
-        self.audits.append(proof)
-        self.screen.say(f"The auditors looked {moment}: {proof.in_a_sentence()}")
-        return proof
+            report = await retry_until_answered(attempt, what=f"the audit {moment}", within=AUDIT_WITHIN_SECONDS)
+        except TimedOut as late:
+            raise UserError(f"The auditors can't look: {late}.") from late
+        self.audits.append(report)
+        self.screen.say(f"The auditors looked {moment}: {report.sentence_of_result()}")
+        return report
 
     def command(self, words: str) -> str:
         """A command that reaches this stage, for the reader to type."""
@@ -93,25 +93,25 @@ class Stage:
 
     @property
     def run(self) -> dict[str, Any]:
-        """run.json as it is now. Raises ``Trouble`` where the stack is gone."""
+        """run.json as it is now. Raises ``UserError`` where the stack is gone."""
         info = read_run(self.home)
         if info is None:
-            raise Trouble(f"The demonstration's stack in {self.home.path} has ended: see its logs folder.")
+            raise UserError(f"The demonstration's stack in {self.home.path} has ended: see its logs folder.")
         return info
 
 
 @asynccontextmanager
-async def stack_for(home: Path, *, ports: str, keep: bool) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+async def demo_stack(home: Path, *, ports: str, keep: bool) -> AsyncIterator[Callable[[], Awaitable[None]]]:
     """A stack with the demonstration's settings; stopped at the end, unless it is to be kept and all went well.
 
     Yields what waits for the parts that the first payment does not need.
     """
     if not keep:
-        async with LocalStack(home, ports=ports, env=SETTINGS, later=LATER, realm=realm_here()) as stack:
+        async with LocalStack(home, ports=ports, env=SETTINGS, later=LATER, profile=demo_profile()) as stack:
             yield stack.wait_all
         return
     os.environ.update(SETTINGS)
-    words = ["up", "--ports", ports, "--home", str(home), *(["--movable-clock"] if realm_here() is MOVABLE else [])]
+    words = ["up", "--ports", ports, "--home", str(home), *(["--movable-clock"] if demo_profile() is MOVABLE else [])]
     starting = asyncio.create_task(asyncio.to_thread(partial(detach_up, home, words, names=FIRST)))
     try:
         await asyncio.shield(starting)
@@ -124,7 +124,7 @@ async def stack_for(home: Path, *, ports: str, keep: bool) -> AsyncIterator[Call
         raise
 
 
-def realm_here() -> Realm:
+def demo_profile() -> DatabaseProfile:
     """Where the demonstration plays: in a realm of its own, unless the user named servers, whose clocks we leave alone."""
     return ORDINARY if any(os.environ.get(name) for name in SERVERS_OF_THE_USERS) else MOVABLE
 

@@ -10,8 +10,8 @@ import os
 import signal
 import time
 
-from mpac.demo.environment import Stage
-from mpac.demo.records import Held, Records
+from mpac.demo.environment import DemoEnvironment
+from mpac.demo.records import HeldPayment, Records
 from mpac.demo.retry import wait_until
 
 WORKER = "worker-payments-1"
@@ -21,20 +21,20 @@ WAIT_FOR_THEM_SECONDS = 5.0  # … and how long to wait for that many
 LOOK_EVERY_SECONDS = 0.02
 
 
-async def kill_worker(stage: Stage, records: Records) -> None:
-    """Kill it and tell what happens then. Raises ``NotInTime``, and ``Trouble`` if the auditors can't look."""
-    await _busy_moment(records, worth_it=max(1, min(MOST_WORTH_IT, stage.terminals // TERMINALS_PER_HELD)))
-    pid: int = stage.run["pids"][WORKER]
+async def kill_worker(demo: DemoEnvironment, records: Records) -> None:
+    """Kill it and tell what happens then. Raises ``TimedOut``, and ``UserError`` if the auditors can't look."""
+    await _busy_moment(records, worth_it=max(1, min(MOST_WORTH_IT, demo.terminals // TERMINALS_PER_HELD)))
+    pid: int = demo.run["pids"][WORKER]
     os.kill(pid, signal.SIGKILL)
     killed_at = time.monotonic()
     held = await records.held()  # nothing can let go of them any more
-    stage.screen.say(
+    demo.screen.say(
         f"{WORKER} (pid {pid}) was killed with -9 while it held {len(held)} payments.",
         style="bold red",
     )
-    looking = asyncio.create_task(stage.audit("while the worker was dead"))
+    looking = asyncio.create_task(demo.audit("while the worker was dead"))
     try:
-        await _recover(stage, records, held, pid=pid, killed_at=killed_at)
+        await _recover(demo, records, held, pid=pid, killed_at=killed_at)
     except BaseException:
         looking.cancel()
         await asyncio.wait({looking})  # it gives its connections back
@@ -42,15 +42,17 @@ async def kill_worker(stage: Stage, records: Records) -> None:
     await looking
 
 
-async def _recover(stage: Stage, records: Records, held: list[Held], *, pid: int, killed_at: float) -> None:
+async def _recover(
+    demo: DemoEnvironment, records: Records, held: list[HeldPayment], *, pid: int, killed_at: float
+) -> None:
     other = await wait_until(
-        lambda: _ready_pid(stage),
+        lambda: _ready_pid(demo),
         lambda found: found not in (None, pid),
         what=f"another process for {WORKER}",
         counted="process",
         every=LOOK_EVERY_SECONDS,
     )
-    stage.screen.say(f"The supervisor started {WORKER} again (pid {other}) {time.monotonic() - killed_at:.1f} s later.")
+    demo.screen.say(f"The supervisor started {WORKER} again (pid {other}) {time.monotonic() - killed_at:.1f} s later.")
     if not held:
         return
     await wait_until(
@@ -60,7 +62,7 @@ async def _recover(stage: Stage, records: Records, held: list[Held], *, pid: int
         counted="payment",
         every=LOOK_EVERY_SECONDS,
     )
-    stage.screen.say(
+    demo.screen.say(
         f"All {len(held)} were taken up again {time.monotonic() - killed_at:.1f} s after the kill, as soon as their leases "
         "had run out. What the provider may have heard of is asked about and never simply sent again.",
         style="green",
@@ -73,7 +75,7 @@ async def _busy_moment(records: Records, *, worth_it: int) -> None:
         await asyncio.sleep(LOOK_EVERY_SECONDS)
 
 
-async def _ready_pid(stage: Stage) -> int | None:
-    info = stage.run
+async def _ready_pid(demo: DemoEnvironment) -> int | None:
+    info = demo.run
     pid: int | None = info["pids"].get(WORKER)
     return pid if WORKER in info["ready"] else None

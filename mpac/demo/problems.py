@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class ProblemKind(StrEnum):
     """What a problem says about the product."""
 
     BROKEN = "broken"
@@ -23,25 +23,25 @@ class Kind(StrEnum):
 class Problem:
     """One problem as a sentence. ``counted`` is the noun under which the summary counts late ones."""
 
-    kind: Kind
+    kind: ProblemKind
     sentence: str
     counted: str = ""
 
 
-class BrokeOff(Exception):
+class UnexpectedAnswer(Exception):
     """An answer on which the story cannot go on. The message is a sentence."""
 
 
 def broken(sentence: str) -> Problem:
     """Return a broken promise."""
-    return Problem(Kind.BROKEN, sentence)
+    return Problem(ProblemKind.BROKEN, sentence)
 
 
 def late(sentence: str, *, counted: str) -> Problem:
     """Return something that did not finish in its time."""
-    return Problem(Kind.LATE, sentence, counted)
+    return Problem(ProblemKind.LATE, sentence, counted)
 
 
 def failed(sentence: str) -> Problem:
     """Return a failure of the demonstration or an answer that nobody expected."""
-    return Problem(Kind.FAILED, sentence)
+    return Problem(ProblemKind.FAILED, sentence)

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from mpac.demo.database_view import Onlooker
+from mpac.demo.database_view import DatabaseView
 from mpac.demo.sales import Method
 
 _HELD = "SELECT id, fence FROM payments WHERE status = 'processing' AND lease_until IS NOT NULL"
@@ -26,7 +26,7 @@ METHODS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldPayment:
     """A payment in a worker's hands; ``fence`` grows when another claims it."""
 
     id: str
@@ -34,39 +34,39 @@ class Held:
 
 
 class Records:
-    """What an onlooker reads. All of it raises ``NotInTime`` if the database stays away."""
+    """What an onlooker reads. All of it raises ``TimedOut`` if the database stays away."""
 
-    def __init__(self, onlooker: Onlooker) -> None:
-        self._onlooker = onlooker
+    def __init__(self, view: DatabaseView) -> None:
+        self._view = view
 
     @classmethod
     async def open(cls, database_url: str) -> "Records":
         """Connect."""
-        return cls(await Onlooker.open(database_url, name="mpac_demo"))
+        return cls(await DatabaseView.open(database_url, name="mpac_demo"))
 
     async def close(self) -> None:
         """Disconnect."""
-        await self._onlooker.close()
+        await self._view.close()
 
-    async def held(self) -> list[Held]:
+    async def held(self) -> list[HeldPayment]:
         """The payments that some worker holds at this moment."""
-        return [Held(*row) for row in await self._onlooker.rows(_HELD)]
+        return [HeldPayment(*row) for row in await self._view.rows(_HELD)]
 
-    async def still_held(self, held: Collection[Held]) -> list[Held]:
+    async def still_held(self, held: Collection[HeldPayment]) -> list[HeldPayment]:
         """Those of ``held`` that nobody has taken up or finished since."""
         fences = {payment.id: payment.fence for payment in held}
         return [
-            Held(row[0], row[2])
-            for row in await self._onlooker.rows(_NOW, [list(fences)])
+            HeldPayment(row[0], row[2])
+            for row in await self._view.rows(_NOW, [list(fences)])
             if row[1] == "processing" and row[2] == fences[row[0]]
         ]
 
     async def doubts(self, payment_ids: Collection[str]) -> dict[Method, int]:
         """How many of these were in doubt at some time, by method."""
-        found = await self._onlooker.rows(_DOUBTED, [list(payment_ids)])
+        found = await self._view.rows(_DOUBTED, [list(payment_ids)])
         return {METHODS[row[0], row[1], row[2]]: row[3] for row in found}
 
     async def references(self, beginning: str) -> dict[str, tuple[int, str]]:
         """client_reference → how many payments bear it, and the first of them."""
-        found = await self._onlooker.rows(_REFERENCES, [f"{beginning}%"])
+        found = await self._view.rows(_REFERENCES, [f"{beginning}%"])
         return {row[0]: (row[1], row[2]) for row in found}

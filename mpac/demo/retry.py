@@ -2,7 +2,7 @@
 
 It is the rule for terminals (docs/terminal.md): while the outcome of a request is unknown, or the server has turned it away
 for now, the same request is sent again, not before ``Retry-After``, with growing pauses. Giving up says nothing about the
-product: ``NotInTime`` is counted apart from broken rules, since a machine with too much to do causes it as well.
+product: ``TimedOut`` is counted apart from broken rules, since a machine with too much to do causes it as well.
 """
 
 import random
@@ -20,7 +20,7 @@ LOOK_EVERY_SECONDS = 0.15
 MOST_SHOWN = 300  # characters of what was seen last
 
 
-class PassingFailure(Exception):
+class TransientFailure(Exception):
     """An attempt that may succeed when repeated. ``pause_seconds`` is how long the server asks to wait."""
 
     def __init__(self, reason: str, *, pause_seconds: float = 0.0) -> None:
@@ -28,7 +28,7 @@ class PassingFailure(Exception):
         self.pause_seconds = pause_seconds
 
 
-class NotInTime(Exception):
+class TimedOut(Exception):
     """Something did not finish in its time. ``counted`` is the noun under which the summary counts it."""
 
     def __init__(self, sentence: str, *, counted: str) -> None:
@@ -36,19 +36,19 @@ class NotInTime(Exception):
         self.counted = counted
 
 
-async def persist(
+async def retry_until_answered(
     attempt: Callable[[], Awaitable[T]], *, what: str, counted: str = "request", within: float = WITHIN_SECONDS
 ) -> T:
-    """Run ``attempt`` until it does not raise ``PassingFailure`` and return its result. Raises ``NotInTime``."""
+    """Run ``attempt`` until it does not raise ``TransientFailure`` and return its result. Raises ``TimedOut``."""
     deadline = time.monotonic() + within
     pause = FIRST_PAUSE_SECONDS
     while True:
         try:
             return await attempt()
-        except PassingFailure as failure:
+        except TransientFailure as failure:
             wait = max(pause, failure.pause_seconds) * random.uniform(1, SPREAD)  # noqa: S311 - spreads load, guards nothing
             if time.monotonic() + wait > deadline:
-                raise NotInTime(
+                raise TimedOut(
                     f"{what}: no result within {within:.3g} s, at last {failure}", counted=counted
                 ) from failure
         await sleep(wait)
@@ -64,15 +64,15 @@ async def wait_until(
     within: float = WITHIN_SECONDS,
     every: float = LOOK_EVERY_SECONDS,
 ) -> T:
-    """Look until what is seen ``is_done``, and return it. Raises ``NotInTime``."""
+    """Look until what is seen ``is_done``, and return it. Raises ``TimedOut``."""
     deadline = time.monotonic() + within
     while True:
         try:
             found = await look()
-        except NotInTime as late:
-            raise NotInTime(f"{what}: {late}", counted=counted) from late
+        except TimedOut as late:
+            raise TimedOut(f"{what}: {late}", counted=counted) from late
         if is_done(found):
             return found
         if time.monotonic() > deadline:
-            raise NotInTime(f"{what}: not within {within:.3g} s, at last {str(found)[:MOST_SHOWN]}", counted=counted)
+            raise TimedOut(f"{what}: not within {within:.3g} s, at last {str(found)[:MOST_SHOWN]}", counted=counted)
         await sleep(every)

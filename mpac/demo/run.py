@@ -7,12 +7,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mpac.audit.report import Proof, as_problems, as_table
-from mpac.cli.errors import Trouble, explain
+from mpac.audit.report import AuditReport, as_problems, as_table
+from mpac.cli.errors import UserError, explain
 from mpac.demo.ending import Ending, conclude, together
-from mpac.demo.environment import IN_A_SENTENCE, Stage, stack_for
-from mpac.demo.problems import BrokeOff, Kind, Problem, failed, late
-from mpac.demo.retry import NotInTime, PassingFailure, persist
+from mpac.demo.environment import IN_A_SENTENCE, DemoEnvironment, demo_stack
+from mpac.demo.problems import Problem, ProblemKind, UnexpectedAnswer, failed, late
+from mpac.demo.retry import TimedOut, TransientFailure, retry_until_answered
 from mpac.demo.screen import Screen
 from mpac.demo.startup_time import seconds_since_command
 from mpac.stack.attach import attach
@@ -29,7 +29,7 @@ PROBLEMS_SHOWN = 10
 
 
 async def demonstrate(home: Path, *, terminals: int, seconds: float, ports: str, keep: bool) -> Ending:
-    """Play it all and return how it ended. Raises ``Trouble`` if it can't be played or the auditors can't look."""
+    """Play it all and return how it ended. Raises ``UserError`` if it can't be played or the auditors can't look."""
     screen = Screen()
     screen.title("MPAC SmartPOS Payments")
     screen.say(
@@ -37,14 +37,16 @@ async def demonstrate(home: Path, *, terminals: int, seconds: float, ports: str,
     )
     # The product is imported while the servers start: both take about as long, and one of them only waits.
     importing = asyncio.create_task(asyncio.to_thread(import_module, "mpac.devtools.seeding"))
-    async with stack_for(home, ports=ports, keep=keep) as wait_for_rest:
+    async with demo_stack(home, ports=ports, keep=keep) as wait_for_rest:
         await importing
         attach(home)
         screen.say(f"Ready {seconds_since_command():.1f} s after the command. {IN_A_SENTENCE}")
-        stage = Stage(Home(home), screen, await _seed(home, terminals), terminals, seconds, keep, wait_for_rest)
-        ending = await _play(stage)
+        demo = DemoEnvironment(
+            Home(home), screen, await _seed(home, terminals), terminals, seconds, keep, wait_for_rest
+        )
+        ending = await _play(demo)
         if keep:
-            _tell_where(stage)
+            _tell_where(demo)
     if not keep:
         screen.say("Everything is stopped again; with --keep it would have stayed up.")
     return ending
@@ -60,93 +62,93 @@ async def _seed(home: Path, terminals: int) -> dict[str, Any]:
             sentence = explain(error)
             if sentence is None:
                 raise
-            raise PassingFailure(sentence) from error
+            raise TransientFailure(sentence) from error
 
-    return await persist(attempt, what="the terminals of this evening")
+    return await retry_until_answered(attempt, what="the terminals of this evening")
 
 
-async def _play(stage: Stage) -> Ending:
+async def _play(demo: DemoEnvironment) -> Ending:
     from mpac.demo.chapters import CHAPTERS  # noqa: PLC0415 - aiohttp is imported while nobody waits for it
 
     problems: list[Problem] = []
     played: list[Chapter] = []
     for number, chapters in enumerate(CHAPTERS):
         if number:
-            await stage.audit("before the clock was moved")
+            await demo.audit("before the clock was moved")
         if problems:
             # What follows moves the clock, which is done while nothing is under way: it would prove nothing now.
-            stage.screen.say(f"“{chapters[0].title}” is left out, since what came before it did not end well.")
+            demo.screen.say(f"“{chapters[0].title}” is left out, since what came before it did not end well.")
             break
-        stage.screen.title(chapters[0].title)
-        for found in await asyncio.gather(*(_chapter(stage, chapter) for chapter in chapters)):
+        demo.screen.title(chapters[0].title)
+        for found in await asyncio.gather(*(_chapter(demo, chapter) for chapter in chapters)):
             problems += found
-        played += [chapter for chapter in chapters if chapter.is_played(stage)]
-    return await _end(stage, problems, played)
+        played += [chapter for chapter in chapters if chapter.is_played(demo)]
+    return await _end(demo, problems, played)
 
 
-async def _chapter(stage: Stage, chapter: "Chapter") -> list[Problem]:
+async def _chapter(demo: DemoEnvironment, chapter: "Chapter") -> list[Problem]:
     """Play a chapter. A bug in it ends it and not the demonstration: the auditors look all the same."""
     try:
-        return await chapter.play(stage)
-    except NotInTime as error:
+        return await chapter.play(demo)
+    except TimedOut as error:
         return [late(f"“{chapter.title}”: {error}", counted=error.counted)]
-    except BrokeOff as error:
+    except UnexpectedAnswer as error:
         return [failed(f"“{chapter.title}”: {error}")]
     except Exception as error:
-        if explain(error) is not None or isinstance(error, Trouble):
+        if explain(error) is not None or isinstance(error, UserError):
             raise
         traceback.print_exc()
         return [failed(f"“{chapter.title}” broke off: {type(error).__name__} {error}")]
 
 
-async def _end(stage: Stage, problems: list[Problem], played: Sequence["Chapter"]) -> Ending:
+async def _end(demo: DemoEnvironment, problems: list[Problem], played: Sequence["Chapter"]) -> Ending:
     """Have the auditors look for the last time, and say how it ended and why."""
-    last = await stage.audit("at the end")
-    screen = stage.screen
+    last = await demo.audit("at the end")
+    screen = demo.screen
     screen.title("The proof: what three auditors found")
-    verdicts = together(stage.audits)
-    screen.show(as_table(verdicts))
+    results = together(demo.audits)
+    screen.show(as_table(results))
     screen.console.print()
-    _tell_figures(stage, last)
+    _tell_figures(demo, last)
     for problem in problems[:PROBLEMS_SHOWN]:
-        screen.say(problem.sentence, style="yellow" if problem.kind is Kind.LATE else "bold red")
+        screen.say(problem.sentence, style="yellow" if problem.kind is ProblemKind.LATE else "bold red")
     if len(problems) > PROBLEMS_SHOWN:
         screen.say(f"… and {len(problems) - PROBLEMS_SHOWN} more")
-    for line in as_problems(verdicts):
+    for line in as_problems(results):
         screen.say(line, style="bold red")
-    ending = conclude(problems, stage.audits, exercises=frozenset().union(*(one.exercises for one in played)))
+    ending = conclude(problems, demo.audits, exercises=frozenset().union(*(one.exercises for one in played)))
     screen.console.print()
     screen.say(ending.sentence, style=ending.style)
     return ending
 
 
-def _tell_figures(stage: Stage, last: Proof) -> None:
-    screen = stage.screen
+def _tell_figures(demo: DemoEnvironment, last: AuditReport) -> None:
+    screen = demo.screen
     screen.show(
-        f"The auditors looked {len(stage.audits)} times; “checked” is the most that a rule was applied to in one of them. "
-        f"{last.looked_at_in_a_sentence()}"
+        f"The auditors looked {len(demo.audits)} times; “checked” is the most that a rule was applied to in one of them. "
+        f"{last.looked_at_sentence()}"
     )
     for line in last.waiting.lines():
         screen.show(line)
 
 
-def _tell_where(stage: Stage) -> None:
-    info = read_run(stage.home) or {}
+def _tell_where(demo: DemoEnvironment) -> None:
+    info = read_run(demo.home) or {}
     user, password = info["flower_auth"]
     database_url = info["database_url"]
-    if not stage.screen.console.is_terminal:  # as `up`: a file must not hold passwords
+    if not demo.screen.console.is_terminal:  # as `up`: a file must not hold passwords
         password, database_url = HIDDEN, without_password(database_url)
-    stage.screen.title("It is still up")
+    demo.screen.title("It is still up")
     for name, url in {
         "API": f"{info['api_url']}/docs",
         "Flower": f"{info['flower_url']}  (user {user}, password {password})",
         "Sandbox provider": f"{info['sandbox_url']}/control/ledger  (control key in run.json)",
         "Database": database_url,
     }.items():
-        stage.screen.show(f"{name:<18} {url}")
-    stage.screen.show(f"Stop it with `{stage.command('down')}`; its settings are the demonstration's.")
+        demo.screen.show(f"{name:<18} {url}")
+    demo.screen.show(f"Stop it with `{demo.command('down')}`; its settings are the demonstration's.")
     if info["realm"] == MOVABLE.database:
-        stage.screen.show(
-            f"Its clock is ahead of yours, since days were played. `{stage.command('up --movable-clock')}` brings it back "
+        demo.screen.show(
+            f"Its clock is ahead of yours, since days were played. `{demo.command('up --movable-clock')}` brings it back "
             "later; a plain `up` lives in the present, with data of its own."
         )

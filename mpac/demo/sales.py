@@ -37,7 +37,7 @@ class Habit(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class SaleKind:
     """One kind of sale and how many of it are in the deck."""
 
     method: Method
@@ -47,8 +47,8 @@ class Kind:
     is_declined_by_terminal: bool = False
 
 
-def _of(method: Method, *kinds: tuple[int, Habit, str]) -> tuple[Kind, ...]:
-    return tuple(Kind(method, copies, habit, fate) for copies, habit, fate in kinds)
+def _of(method: Method, *kinds: tuple[int, Habit, str]) -> tuple[SaleKind, ...]:
+    return tuple(SaleKind(method, copies, habit, fate) for copies, habit, fate in kinds)
 
 
 PLAIN, TWICE = Habit.PLAIN, Habit.DOUBLE_TAP
@@ -57,9 +57,9 @@ REPEATED, FOUND = Habit.LOST_THEN_REPEATED, Habit.LOST_THEN_FOUND
 DECK = (
     *_of(Method.CASH, (8, PLAIN, ""), (2, TWICE, ""), (1, REPEATED, ""), (1, FOUND, ""), (1, Habit.CANCEL_AT_ONCE, "")),
     *_of(Method.TERMINAL_CARD, (6, PLAIN, ""), (1, TWICE, ""), (1, REPEATED, ""), (1, FOUND, "")),
-    Kind(Method.TERMINAL_CARD, 1, is_declined_by_terminal=True),
+    SaleKind(Method.TERMINAL_CARD, 1, is_declined_by_terminal=True),
     *_of(Method.EMONEY, (5, PLAIN, ""), (1, TWICE, ""), (1, FOUND, "")),
-    Kind(Method.EMONEY, 1, is_declined_by_terminal=True),
+    SaleKind(Method.EMONEY, 1, is_declined_by_terminal=True),
     *_of(
         Method.QR_CPM,
         (5, PLAIN, ""),
@@ -101,7 +101,7 @@ DECK = (
 )
 
 
-FIRST = Kind(Method.QR_CPM, copies=0)
+FIRST = SaleKind(Method.QR_CPM, copies=0)
 """The first sale of all: nothing goes wrong with it, so that it tells how soon the first payment was completed."""
 
 
@@ -113,31 +113,31 @@ OPENING = tuple(next(kind for kind in DECK if kind.habit is habit) for habit in 
 class Sale:
     """One sale: its kind, and the request that stands for it."""
 
-    kind: Kind
+    kind: SaleKind
     reference: str
     body: dict[str, Any] = field(repr=False)
 
 
-def sales(mark: str, *, chance: random.Random) -> Iterator[Sale]:
+def sales(mark: str, *, rng: random.Random) -> Iterator[Sale]:
     """Sales without end, ``FIRST`` and ``OPENING`` first. ``mark`` makes their references unlike those of other evenings."""
     numbers = count(1)
     deck = [FIRST, *OPENING]
     while True:
         for kind in deck:
             reference = f"demo-{mark}-{next(numbers):05}"
-            yield Sale(kind, reference, _body(kind, reference, chance))
+            yield Sale(kind, reference, _body(kind, reference, rng))
         deck = [kind for kind in DECK for _ in range(kind.copies)]
-        chance.shuffle(deck)
+        rng.shuffle(deck)
 
 
-def _body(kind: Kind, reference: str, chance: random.Random) -> dict[str, Any]:
-    amount = chance.randrange(12, 1_200) * 10
-    tip = chance.choice((0, 0, 0, 100, 200))
+def _body(kind: SaleKind, reference: str, rng: random.Random) -> dict[str, Any]:
+    amount = rng.randrange(12, 1_200) * 10
+    tip = rng.choice((0, 0, 0, 100, 200))
     body = {"amount": amount, "tip_amount": tip, "client_reference": reference, "method": _method(kind, amount + tip)}
     return {**body, "metadata": {"sandbox": kind.fate}} if kind.fate else body
 
 
-def _method(kind: Kind, due: int) -> dict[str, Any]:
+def _method(kind: SaleKind, due: int) -> dict[str, Any]:
     result = "declined" if kind.is_declined_by_terminal else "approved"
     methods: dict[Method, dict[str, Any]] = {
         Method.CASH: {"type": "cash", "cash_received": -(-due // 1_000) * 1_000},

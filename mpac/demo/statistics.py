@@ -19,7 +19,7 @@ CANCELS = frozenset({Habit.CANCEL_AT_ONCE, Habit.CANCEL_SHOWN, Habit.CANCEL_AS_P
 
 
 @dataclass(slots=True)
-class Line:
+class MethodStatistics:
     """One method's numbers; times in milliseconds."""
 
     submitted: int = 0
@@ -28,15 +28,15 @@ class Line:
     final_ms: list[float] = field(default_factory=list)
 
 
-class Tally:
+class SalesStatistics:
     """The whole evening's numbers, and the problems that the tills had."""
 
     def __init__(self) -> None:
-        self.lines: dict[Method, Line] = defaultdict(Line)
+        self.lines: dict[Method, MethodStatistics] = defaultdict(MethodStatistics)
         self.begun: set[str] = set()  # client_reference of each sale whose request was sent
         self.accepted: dict[str, str] = {}  # payment id → client_reference
         self.open: dict[str, bool] = {}  # payment id → whether its outcome is in doubt, as its terminal was last told
-        self.mishaps: Counter[str] = Counter()
+        self.incidents: Counter[str] = Counter()
         self.problems: list[Problem] = []
         self.first_completed_after_seconds: float | None = None
 
@@ -80,29 +80,29 @@ class Tally:
 
     def _note_mishaps(self, sale: Sale) -> None:
         kind = sale.kind
-        self.mishaps["double taps"] += kind.habit is Habit.DOUBLE_TAP
-        self.mishaps["lost answers"] += kind.habit in LOST
-        self.mishaps["cancels"] += kind.habit in CANCELS
-        self.mishaps["declines"] += kind.fate.startswith("decline") or kind.is_declined_by_terminal
-        self.mishaps["answers of the provider that never came or made no sense"] += kind.fate.endswith("_charge") or (
+        self.incidents["double taps"] += kind.habit is Habit.DOUBLE_TAP
+        self.incidents["lost answers"] += kind.habit in LOST
+        self.incidents["cancels"] += kind.habit in CANCELS
+        self.incidents["declines"] += kind.fate.startswith("decline") or kind.is_declined_by_terminal
+        self.incidents["answers of the provider that never came or made no sense"] += kind.fate.endswith("_charge") or (
             kind.fate.startswith("not_found_lie")
         )
-        self.mishaps["refusals of a busy provider"] += kind.fate.startswith(("unavailable", "rate_limited"))
+        self.incidents["refusals of a busy provider"] += kind.fate.startswith(("unavailable", "rate_limited"))
 
 
 COLUMNS = ("submitted", *FINAL, "in\ndoubt", "POST\nP50", "(ms)\nP99", "final\nP50", "(s)\nP99")
 
 
-def as_table(tally: Tally, *, doubts: dict[Method, int], gap: int = 1) -> Table:
+def as_table(statistics: SalesStatistics, *, doubts: dict[Method, int], gap: int = 1) -> Table:
     """By method: what was submitted, how it ended, and how long that took. ``doubts`` as the history has them."""
     table = Table(box=None, header_style="bold", padding=(0, gap, 0, 0), pad_edge=False)
     table.add_column("method", no_wrap=True, vertical="bottom")
     for name in COLUMNS:
         table.add_column(name, justify="right", vertical="bottom", no_wrap=True)
-    whole = Line(submitted=len(tally.accepted))
+    whole = MethodStatistics(submitted=len(statistics.accepted))
     for method in Method:
-        if method in tally.lines:
-            line = tally.lines[method]
+        if method in statistics.lines:
+            line = statistics.lines[method]
             _add(table, method, line, doubts.get(method, 0))
             whole.by_status += line.by_status
             whole.post_ms += line.post_ms
@@ -111,7 +111,7 @@ def as_table(tally: Tally, *, doubts: dict[Method, int], gap: int = 1) -> Table:
     return table
 
 
-def _add(table: Table, name: str, line: Line, doubts: int, *, style: str = "") -> None:
+def _add(table: Table, name: str, line: MethodStatistics, doubts: int, *, style: str = "") -> None:
     counts = (line.submitted, *(line.by_status[status] for status in FINAL), doubts)
     posts = (f"{percentile(line.post_ms, share):.0f}" for share in (50, 99))
     finals = (_seconds(percentile(line.final_ms, share)) for share in (50, 99))

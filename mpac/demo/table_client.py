@@ -7,8 +7,8 @@ meanwhile costs the guests a few seconds and nothing else.
 from typing import Any
 
 from mpac.demo.calls import CONFLICT, Caller
-from mpac.demo.problems import BrokeOff
-from mpac.demo.retry import NotInTime, wait_until
+from mpac.demo.problems import UnexpectedAnswer
+from mpac.demo.retry import TimedOut, wait_until
 
 CREATED, OK = 201, 200
 LOOK_EVERY_SECONDS = 0.2
@@ -19,25 +19,25 @@ OUT_OF_TIME = ("provider_unavailable", "expired", "withdrawn_by_provider")
 COUNTED = {"payments": "payment", "refunds": "refund"}
 
 
-class Guests:
-    """A table with a terminal. ``telephone`` is a guest's, which pays codes at the provider."""
+class TableClient:
+    """A table with a terminal. ``phone`` is a guest's, which pays codes at the provider."""
 
-    def __init__(self, terminal: Caller, *, telephone: Caller) -> None:
+    def __init__(self, terminal: Caller, *, phone: Caller) -> None:
         self._terminal = terminal
-        self._telephone = telephone
+        self._phone = phone
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Send a POST that has to be accepted, and return what it made. Raises ``BrokeOff``, ``NotInTime``."""
+        """Send a POST that has to be accepted, and return what it made. Raises ``UnexpectedAnswer``, ``TimedOut``."""
         answer = await self._terminal.call("POST", path, body=body)
         if answer.status != CREATED:
-            raise BrokeOff(f"POST {path} was answered with {answer.status} {answer.body}")
+            raise UnexpectedAnswer(f"POST {path} was answered with {answer.status} {answer.body}")
         return dict(answer.body)
 
     async def read(self, path: str) -> dict[str, Any]:
-        """Return what is there now. Raises ``BrokeOff``, ``NotInTime``."""
+        """Return what is there now. Raises ``UnexpectedAnswer``, ``TimedOut``."""
         answer = await self._terminal.call("GET", path)
         if answer.status != OK:
-            raise BrokeOff(f"GET {path} was answered with {answer.status} {answer.body}")
+            raise UnexpectedAnswer(f"GET {path} was answered with {answer.status} {answer.body}")
         return dict(answer.body)
 
     async def pay(self, bill: dict[str, Any], method: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -91,12 +91,12 @@ class Guests:
         )
         why = end.get("failure_code") or end.get("cancel_reason")
         if why in OUT_OF_TIME:
-            raise NotInTime(f"{path} ended as {end['status']} ({why})", counted=counted)
+            raise TimedOut(f"{path} ended as {end['status']} ({why})", counted=counted)
         return end
 
     async def _pay_code(self, payment_id: str) -> bool:
         """Pay with the guest's telephone, which talks to the provider and not to us. Returns whether it was paid."""
-        answer = await self._telephone.call("POST", f"/v1/codes/{payment_id}:1/pay")
+        answer = await self._phone.call("POST", f"/v1/codes/{payment_id}:1/pay")
         if answer.status not in (OK, CONFLICT):
-            raise BrokeOff(f"the code of {payment_id} was answered with {answer.status} {answer.body}")
+            raise UnexpectedAnswer(f"the code of {payment_id} was answered with {answer.status} {answer.body}")
         return answer.status == OK

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mpac.demo.calls import CONFLICT, Caller
-from mpac.demo.problems import BrokeOff, broken
-from mpac.demo.retry import NotInTime
+from mpac.demo.problems import UnexpectedAnswer, broken
+from mpac.demo.retry import TimedOut
 from mpac.demo.sales import Habit, Sale
-from mpac.demo.statistics import FINAL, Tally
+from mpac.demo.statistics import FINAL, SalesStatistics
 from mpac.devtools.terminal import Answer
 
 CREATED, OK = 201, 200
@@ -24,36 +24,36 @@ LINE_BREAKS_AFTER_SECONDS = (0.001, 0.015)  # before the request was read, while
 CUSTOMER_TAKES_SECONDS = (0.3, 0.9)
 
 
-class Till:
-    """Sells, one customer after the other. ``telephone`` is the customers', which pays codes at the provider."""
+class TillClient:
+    """Sells, one customer after the other. ``phone`` is the customers', which pays codes at the provider."""
 
-    def __init__(self, terminal: Caller, tally: Tally, *, telephone: Caller, chance: random.Random) -> None:
+    def __init__(self, terminal: Caller, statistics: SalesStatistics, *, phone: Caller, rng: random.Random) -> None:
         self._terminal = terminal
-        self._tally = tally
-        self._telephone = telephone
-        self._chance = chance
+        self._statistics = statistics
+        self._phone = phone
+        self._rng = rng
 
     async def sell(self, sale: Sale) -> None:
-        """One sale from the first tap to its final status. Raises ``BrokeOff``, ``NotInTime``."""
+        """One sale from the first tap to its final status. Raises ``UnexpectedAnswer``, ``TimedOut``."""
         habits: dict[Habit, Callable[[Sale], Awaitable[dict[str, Any]]]] = {
             Habit.DOUBLE_TAP: self._tap_twice,
             Habit.LOST_THEN_REPEATED: self._lose_and_repeat,
             Habit.LOST_THEN_FOUND: self._lose_and_find,
         }  # the others submit like everybody
         began = time.perf_counter()
-        self._tally.note_begun(sale)
+        self._statistics.note_begun(sale)
         payment = await habits.get(sale.kind.habit, self.submit)(sale)
-        self._tally.note_accepted(sale, payment["id"], post_ms=_milliseconds(began))
+        self._statistics.note_accepted(sale, payment["id"], post_ms=_milliseconds(began))
         if sale.kind.habit is Habit.CANCEL_AT_ONCE:
             await self._cancel(payment["id"])
         status = await self._follow(sale, payment)
-        self._tally.note_final(sale, payment["id"], status=status, final_ms=_milliseconds(began))
+        self._statistics.note_final(sale, payment["id"], status=status, final_ms=_milliseconds(began))
 
     async def submit(self, sale: Sale) -> dict[str, Any]:
         """Return the payment of this sale; its request has its key, however often it is sent."""
         answer = await self._post(sale)
         if answer.status != CREATED:
-            raise BrokeOff(f"the sale {sale.reference} was answered with {answer.status} {answer.body}")
+            raise UnexpectedAnswer(f"the sale {sale.reference} was answered with {answer.status} {answer.body}")
         return dict(answer.body)
 
     async def _post(self, sale: Sale) -> Answer:
@@ -62,7 +62,7 @@ class Till:
     async def _tap_twice(self, sale: Sale) -> dict[str, Any]:
         first, second = await asyncio.gather(self.submit(sale), self.submit(sale))
         if first != second:
-            self._tally.add(broken(f"a double tap of {sale.reference} made {first['id']} and {second['id']}"))
+            self._statistics.add(broken(f"a double tap of {sale.reference} made {first['id']} and {second['id']}"))
         return first
 
     async def _lose_and_repeat(self, sale: Sale) -> dict[str, Any]:
@@ -73,14 +73,14 @@ class Till:
         await self._break_line(sale)
         answer = await self._terminal.call("GET", f"/payments?client_reference={sale.reference}", counted="sale")
         if answer.status != OK:
-            raise BrokeOff(f"the search for {sale.reference} was answered with {answer.status} {answer.body}")
+            raise UnexpectedAnswer(f"the search for {sale.reference} was answered with {answer.status} {answer.body}")
         found = answer.body["data"]
         return dict(found[0]) if found else await self.submit(sale)  # not there: it had not arrived
 
     async def _break_line(self, sale: Sale) -> None:
         """Send the request and hang up before the answer can be read."""
         sending = asyncio.create_task(self._post(sale))
-        await asyncio.sleep(self._chance.uniform(*LINE_BREAKS_AFTER_SECONDS))
+        await asyncio.sleep(self._rng.uniform(*LINE_BREAKS_AFTER_SECONDS))
         sending.cancel()
         await asyncio.wait({sending})
 
@@ -91,12 +91,12 @@ class Till:
             while payment["status"] not in FINAL:
                 left = give_up_at - time.monotonic()
                 if left <= 0:
-                    raise NotInTime(
+                    raise TimedOut(
                         f"{payment['id']} was answered 201 and was not final {FINAL_WITHIN_SECONDS:g} s later",
                         counted="payment",
                     )
                 payment = await self._wait(payment, within=left)
-                self._tally.open[payment["id"]] = not payment["outcome_known"]
+                self._statistics.open[payment["id"]] = not payment["outcome_known"]
                 if payment["next_action"] and customer is None:
                     customer = asyncio.create_task(self._show_code(sale, payment["id"]))
             if customer is not None:
@@ -111,28 +111,28 @@ class Till:
         path = f"/payments/{payment['id']}?wait={WAIT_SECONDS}&since_version={payment['version']}"
         answer = await self._terminal.call("GET", path, counted="payment", within=within)
         if answer.status != OK:
-            raise BrokeOff(f"GET {path} was answered with {answer.status} {answer.body}")
+            raise UnexpectedAnswer(f"GET {path} was answered with {answer.status} {answer.body}")
         if answer.body["version"] < payment["version"]:
-            self._tally.add(broken(f"{payment['id']} went back to version {answer.body['version']}"))
+            self._statistics.add(broken(f"{payment['id']} went back to version {answer.body['version']}"))
         return dict(answer.body)
 
     async def _show_code(self, sale: Sale, payment_id: str) -> None:
         """The code is on the screen: the customer pays, or the cashier withdraws it, or both at the same moment."""
-        await asyncio.sleep(self._chance.uniform(*CUSTOMER_TAKES_SECONDS))
+        await asyncio.sleep(self._rng.uniform(*CUSTOMER_TAKES_SECONDS))
         acts = {Habit.CANCEL_SHOWN: (self._cancel,), Habit.CANCEL_AS_PAID: (self._pay_code, self._cancel)}
         await asyncio.gather(*(act(payment_id) for act in acts.get(sale.kind.habit, (self._pay_code,))))
 
     async def _pay_code(self, payment_id: str) -> None:
         """Pay with the customer's telephone. A code that was withdrawn a moment ago is refused, and the telephone says so."""
-        answer = await self._telephone.call("POST", f"/v1/codes/{payment_id}:1/pay")
+        answer = await self._phone.call("POST", f"/v1/codes/{payment_id}:1/pay")
         if answer.status not in (OK, CONFLICT):
-            raise BrokeOff(f"the code of {payment_id} was answered with {answer.status} {answer.body}")
+            raise UnexpectedAnswer(f"the code of {payment_id} was answered with {answer.status} {answer.body}")
 
     async def _cancel(self, payment_id: str) -> None:
         path = f"/payments/{payment_id}/cancel"
         answer = await self._terminal.call("POST", path, body={"reason": "customer left"}, counted="cancel")
         if answer.status not in (OK, CONFLICT):
-            raise BrokeOff(f"the cancel of {payment_id} was answered with {answer.status} {answer.body}")
+            raise UnexpectedAnswer(f"the cancel of {payment_id} was answered with {answer.status} {answer.body}")
 
 
 def _milliseconds(began: float) -> float:

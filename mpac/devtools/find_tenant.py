@@ -2,7 +2,7 @@
 
 from sqlalchemy import text
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.devtools.user_tokens import Tenant
 from workflows.database.engines import connect, disconnect
 from workflows.settings import load_settings
@@ -17,7 +17,7 @@ _FIND = text("""
 
 
 async def find_tenant(*, merchant_id: str | None, store_id: str | None) -> Tenant:
-    """The tenant with this merchant and store; without them the newest. Raises ``Trouble`` where there is none."""
+    """The tenant with this merchant and store; without them the newest. Raises ``UserError`` where there is none."""
     connect(load_settings())
     try:
         async with caller_transaction(Caller("mpac", CallerRole.SYSTEM_OP)) as connection:
@@ -27,6 +27,8 @@ async def find_tenant(*, merchant_id: str | None, store_id: str | None) -> Tenan
         await disconnect()
     if row is None:
         if merchant_id is None and store_id is None:
-            raise Trouble("There is no merchant yet: make some with `python3 run.py seed`.")
-        raise Trouble("There is no such merchant or store, or the store is another merchant's: see GET /api/v1/stores.")
+            raise UserError("There is no merchant yet: make some with `python3 run.py seed`.")
+        raise UserError(
+            "There is no such merchant or store, or the store is another merchant's: see GET /api/v1/stores."
+        )
     return Tenant(row.psp_id, row.merchant_id, row.store_id or "")

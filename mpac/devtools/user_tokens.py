@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jwt
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.environment import USER_TOKENS, with_users_own
 from mpac.stack.home import Home, command, near_home
 from mpac.stack.keys import public_jwks
@@ -44,7 +44,7 @@ class UserTokens:
     """Issues tokens with one key."""
 
     def __init__(self, home: Home) -> None:
-        """Raises ``Trouble`` if the folder has no key or a damaged one."""
+        """Raises ``UserError`` if the folder has no key or a damaged one."""
         file = home.secrets / "user-token-key.pem"
         self._key = _read(file)
         named = with_users_own(USER_TOKENS)
@@ -74,7 +74,7 @@ def _read(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         home = file.parent.parent
-        raise Trouble(
+        raise UserError(
             f"There is no key to sign with at {file}: start a local stack there once with `{command('up', home)}`."
             f"{near_home(home)}"
         ) from error

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.environment import CONTROL_KEY_VARIABLE, RATE_LIMITS_OFF, Urls, product_environment, with_users_own
 from mpac.stack.home import ROOT, Home, command, near_home
 from mpac.stack.runfile import read_run, unreadable
@@ -20,7 +20,7 @@ from mpac.stack.secrets import load_secrets
 def attached_environment(home: Path, *, needs: Collection[str] = ()) -> dict[str, str]:
     """``MPAC_*`` of the stack that runs in ``home``, if one does, under the user's own.
 
-    Raises ``Trouble`` if a variable in ``needs`` comes from neither.
+    Raises ``UserError`` if a variable in ``needs`` comes from neither.
     """
     folder = Home(home.absolute())
     info = read_run(folder)
@@ -31,9 +31,9 @@ def attached_environment(home: Path, *, needs: Collection[str] = ()) -> dict[str
     found = with_users_own(ours)
     missing = [name for name in needs if not found.get(name)]
     if missing and info is None and unreadable(folder):
-        raise Trouble(unreadable(folder))
+        raise UserError(unreadable(folder))
     if missing:
-        raise Trouble(
+        raise UserError(
             f"{missing[0]} is not set and no local stack is up in {folder.path}: "
             f"set it, or run `{command('up', folder.path)}`.{near_home(folder.path)}"
         )
@@ -50,10 +50,10 @@ def attach(home: Path, *, needs: Collection[str] = ()) -> None:
     os.environ.setdefault(CONTROL_KEY_VARIABLE, info.get("sandbox_control_key", ""))
 
 
-def become(command: Sequence[str], environment: Mapping[str, str], *, source: str) -> NoReturn:
+def exec_command(command: Sequence[str], environment: Mapping[str, str], *, source: str) -> NoReturn:
     """Replace this process by the command, so that pid and signals are its own. ``source`` is what it can't lack."""
     if not (ROOT / source).exists():
-        raise Trouble(f"It can't be started: {source} is not in this checkout.")
+        raise UserError(f"It can't be started: {source} is not in this checkout.")
     os.chdir(ROOT)
     sys.stdout.flush()
     os.execve(command[0], list(command), {**os.environ, "PYTHONUNBUFFERED": "1", **environment})  # noqa: S606 - no shell

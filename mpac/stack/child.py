@@ -60,9 +60,9 @@ def become_nobody() -> None:
     os.environ["HOME"] = "/"
 
 
-def _call(function: str, *words: int) -> None:
+def _call(function: str, *arguments: int) -> None:
     library = ctypes.CDLL(None, use_errno=True)
-    if getattr(library, function)(*words) != 0:
+    if getattr(library, function)(*arguments) != 0:
         sys.exit(f"{function} is refused here: {os.strerror(ctypes.get_errno())}.")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.home import FILE_MODE, ROOT, Home, open_home, private_folder
 from mpac.stack.runfile import RunInfo, is_running, read_run, runs_already, supervisor_pid
 
@@ -20,7 +20,7 @@ READY_WITHIN_SECONDS = 120  # the supervisor has limits of its own; this one is 
 GONE_WITHIN_SECONDS = 60  # workers finish their calls (20 s), the database its checkpoint (30 s)
 
 
-def join_or_start(home: Path, words: Sequence[str]) -> tuple[RunInfo, bool]:
+def join_or_start(home: Path, arguments: Sequence[str]) -> tuple[RunInfo, bool]:
     """Return run.json of the stack in ``home`` once all of it is ready, and whether this call has started it.
 
     A stack that is starting is waited for, one that is stopping is waited out. Of several calls at once one starts a stack.
@@ -33,28 +33,28 @@ def join_or_start(home: Path, words: Sequence[str]) -> tuple[RunInfo, bool]:
         if info is not None:
             return info, False
         try:
-            return detach_up(home, words), True
-        except Trouble:
+            return detach_up(home, arguments), True
+        except UserError:
             info = _joined(folder)  # an `up` in a terminal was quicker
             if info is None:
                 raise
             return info, False
 
 
-def detach_up(home: Path, words: Sequence[str], *, names: Collection[str] = ()) -> RunInfo:
+def detach_up(home: Path, arguments: Sequence[str], *, names: Collection[str] = ()) -> RunInfo:
     """Run the same command without --detach in a session of its own; return its run.json once all is ready.
 
     With ``names`` it returns as soon as those processes are; ``wait_complete`` waits for the rest.
     """
     folder = open_home(home)
     if is_running(folder):
-        raise Trouble(runs_already(folder))
+        raise UserError(runs_already(folder))
     log = private_folder(folder.logs) / "up.log"
     log.unlink(missing_ok=True)
     log.touch(mode=FILE_MODE)
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [*MPAC, *(word for word in words if word != "--detach"), f"--home={folder.path}", "--background"],
+            [*MPAC, *(word for word in arguments if word != "--detach"), f"--home={folder.path}", "--background"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -70,14 +70,14 @@ def detach_up(home: Path, words: Sequence[str], *, names: Collection[str] = ()) 
 
 
 def _joined(home: Home) -> RunInfo | None:
-    """Return run.json of the stack that runs once it is complete; ``None`` if none runs or it ends. Raises ``Trouble``."""
+    """Return run.json of the stack that runs once it is complete; ``None`` if none runs or it ends. Raises ``UserError``."""
     deadline = time.monotonic() + READY_WITHIN_SECONDS
     while is_running(home):
         info = read_run(home)
         if info and info.get("complete") and not info.get("stopping"):
             return info
         if time.monotonic() > deadline:
-            raise Trouble(
+            raise UserError(
                 f"The stack in {home.path} was not ready within {READY_WITHIN_SECONDS} seconds; see {home.logs}."
             )
         time.sleep(POLL_SECONDS)
@@ -85,16 +85,16 @@ def _joined(home: Home) -> RunInfo | None:
 
 
 def wait_complete(home: Home) -> RunInfo:
-    """Wait until everything is ready in a stack that was started in the background. Raises ``Trouble``."""
+    """Wait until everything is ready in a stack that was started in the background. Raises ``UserError``."""
     deadline = time.monotonic() + READY_WITHIN_SECONDS
     while time.monotonic() < deadline:
         info = read_run(home)
         if info is None:
-            raise Trouble(f"The stack in {home.path} has ended; its output is in {home.logs}.")
+            raise UserError(f"The stack in {home.path} has ended; its output is in {home.logs}.")
         if info.get("complete"):
             return info
         time.sleep(POLL_SECONDS)
-    raise Trouble(f"The stack in {home.path} was not complete within {READY_WITHIN_SECONDS} seconds.")
+    raise UserError(f"The stack in {home.path} was not complete within {READY_WITHIN_SECONDS} seconds.")
 
 
 def stop_other(home: Home) -> bool:
@@ -102,11 +102,11 @@ def stop_other(home: Home) -> bool:
     pid = supervisor_pid(home)
     if pid is None:
         return False
-    _tell(pid, signal.SIGTERM)
-    if not _gone(home):
-        _tell(pid, signal.SIGKILL)  # its children are told by the kernel
-        if not _gone(home):
-            raise Trouble(f"The stack in {home.path} (pid {pid}) does not end: look at what it waits for.")
+    _signal(pid, signal.SIGTERM)
+    if not _wait_until_gone(home):
+        _signal(pid, signal.SIGKILL)  # its children are told by the kernel
+        if not _wait_until_gone(home):
+            raise UserError(f"The stack in {home.path} (pid {pid}) does not end: look at what it waits for.")
     return True
 
 
@@ -122,22 +122,22 @@ def _wait(home: Home, process: subprocess.Popen[bytes], log: Path, *, names: Col
                 log.read_text(errors="replace").strip().splitlines()
                 or ["it printed nothing; check whether the disk is full"]
             )[-1]
-            raise Trouble(f"{last.removeprefix('mpac: ')} (All output: {log.parent})")
+            raise UserError(f"{last.removeprefix('mpac: ')} (All output: {log.parent})")
         time.sleep(POLL_SECONDS)
     process.terminate()
-    raise Trouble(f"The stack was not ready within {READY_WITHIN_SECONDS} seconds; its output is in {log.parent}.")
+    raise UserError(f"The stack was not ready within {READY_WITHIN_SECONDS} seconds; its output is in {log.parent}.")
 
 
 def _is_there(info: RunInfo, names: Collection[str]) -> bool:
     return bool(info.get("complete")) or (bool(names) and set(names) <= set(info["ready"]))
 
 
-def _tell(pid: int, number: signal.Signals) -> None:
+def _signal(pid: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):  # it has ended by itself, this very moment
         os.kill(pid, number)
 
 
-def _gone(home: Home) -> bool:
+def _wait_until_gone(home: Home) -> bool:
     deadline = time.monotonic() + GONE_WITHIN_SECONDS
     while is_running(home) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)

@@ -4,35 +4,35 @@ import os
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
-from mpac.stack.database_profile import Realm
+from mpac.stack.database_profile import DatabaseProfile
 from mpac.stack.ports import ORDER, base_of
 from mpac.stack.runfile import RunInfo
-from mpac.stack.services import EVERYTHING, REPLACED_BY, check_parts, missing_parts
+from mpac.stack.services import ALL_SERVICES, REPLACED_BY, check_services, missing_services
 
-PART_OF_OTHER_NAMES = "migrate"  # it has ended, or had nothing to do
+NAMED_OTHERWISE = "migrate"  # it has ended, or had nothing to do
 
 
 def differences(
-    info: RunInfo, *, workers: int | None, ports: str | None, only: Collection[str], realm: Realm
+    info: RunInfo, *, workers: int | None, ports: str | None, only: Collection[str], profile: DatabaseProfile
 ) -> list[str]:
     """Return what runs differently, each as a phrase. ``None`` stands for an option that was not given."""
-    found = _parts(info, only)
+    found = _services(info, only)
     running = sum(1 for name in info["names"] if name.startswith("worker-payments-"))
     if workers is not None and running and workers != running:
         found.append(f"{running} workers for payments, not {workers}")
     if ports not in {None, "auto", "free"}:
         found += _ports(info, base_of(ports or ""))
-    if info["realm"] != realm.database:
-        found.append(f"the database {info['realm']}, not {realm.database}")
+    if info["realm"] != profile.database:
+        found.append(f"the database {info['profile']}, not {profile.database}")
     return found
 
 
-def _parts(info: RunInfo, only: Collection[str], user: Mapping[str, str] = os.environ) -> list[str]:
-    elsewhere = {part for variable, part in REPLACED_BY.items() if user.get(variable)}
-    wanted = set(check_parts(only)) if only else set(EVERYTHING) - missing_parts(EVERYTHING).keys()
+def _services(info: RunInfo, only: Collection[str], user: Mapping[str, str] = os.environ) -> list[str]:
+    elsewhere = {service for variable, service in REPLACED_BY.items() if user.get(variable)}
+    wanted = set(check_services(only)) if only else set(ALL_SERVICES) - missing_services(ALL_SERVICES).keys()
     running = {name.partition("-")[0] for name in info["names"]}
-    missing = wanted - running - elsewhere - {PART_OF_OTHER_NAMES}
-    more = running - wanted - {PART_OF_OTHER_NAMES} if only else set()
+    missing = wanted - running - elsewhere - {NAMED_OTHERWISE}
+    more = running - wanted - {NAMED_OTHERWISE} if only else set()
     return [
         *([f"without {', '.join(sorted(missing))}"] if missing else []),
         *([f"also with {', '.join(sorted(more))}"] if more else []),

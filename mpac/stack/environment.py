@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mpac.stack.database_profile import ORDINARY, Realm
+from mpac.stack.database_profile import ORDINARY, DatabaseProfile
 from mpac.stack.home import Home
 from mpac.stack.ports import HOST
 from mpac.stack.postgres import database_url
@@ -41,7 +41,9 @@ class Urls:
     broker: str = ""
 
 
-def urls_of(ports: Mapping[str, int], secrets: Secrets, user: Mapping[str, str], *, realm: Realm = ORDINARY) -> Urls:
+def urls_of(
+    ports: Mapping[str, int], secrets: Secrets, user: Mapping[str, str], *, profile: DatabaseProfile = ORDINARY
+) -> Urls:
     """The URLs of what we start, and the user's where they point elsewhere."""
 
     def http(name: str) -> str:
@@ -49,9 +51,9 @@ def urls_of(ports: Mapping[str, int], secrets: Secrets, user: Mapping[str, str],
 
     database = broker = ""
     if "postgres" in ports:
-        database = database_url(ports["postgres"], secrets["database_password"], database=realm.database)
+        database = database_url(ports["postgres"], secrets["database_password"], database=profile.database)
     if "valkey" in ports:
-        broker = broker_url(ports["valkey"], secrets["broker_password"], number=realm.broker_number)
+        broker = broker_url(ports["valkey"], secrets["broker_password"], number=profile.broker_number)
     return Urls(
         api=http("api"),
         flower=http("flower"),

@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.cli.offline_help import nearest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,10 +27,10 @@ MARK = "mpac-home"
 MARK_TEXT = "The state folder of a local MPAC SmartPOS Payments stack. `python3 run.py reset` empties it.\n"
 
 
-def command(words: str, home: Path) -> str:
-    """``words`` as a command that reaches the folder ``home``, for a person to type, also in another shell."""
+def command(arguments: str, home: Path) -> str:
+    """``arguments`` as a command that reaches the folder ``home``, for a person to type, also in another shell."""
     named = "" if home.absolute() == DEFAULT_HOME else f" --home {shlex.quote(str(home.absolute()))}"
-    return f"python3 run.py {words}{named}"
+    return f"python3 run.py {arguments}{named}"
 
 
 def near_home(home: Path) -> str:
@@ -95,11 +95,11 @@ class Home:
 
 
 def open_home(path: Path | str) -> Home:
-    """Make the state folder if it is missing and return it; raises ``Trouble`` if it can't be ours."""
+    """Make the state folder if it is missing and return it; raises ``UserError`` if it can't be ours."""
     home = Home(Path(path).absolute())
     length = len(os.fsencode(home.path))
     if length > LONGEST_PATH:
-        raise Trouble(
+        raise UserError(
             f"The path of the state folder has {length} bytes, and the servers take at most {LONGEST_PATH}: "
             "name a shorter one with --home or MPAC_HOME."
         )
@@ -108,7 +108,7 @@ def open_home(path: Path | str) -> Home:
         if not home.is_marked:
             _claim(home)
     except OSError as error:
-        raise Trouble(
+        raise UserError(
             f"The state folder {home.path} can't be used ({error.strerror}): name another with --home or MPAC_HOME."
         ) from error
     return home
@@ -136,7 +136,7 @@ def write_private(path: Path, content: str | bytes) -> None:
 def empty_home(home: Home) -> None:
     """Delete all state but the folder itself. Only a folder that bears our mark is touched."""
     if not home.is_marked:
-        raise Trouble(f"{home.path} is not a state folder of mpac, so nothing in it was deleted.")
+        raise UserError(f"{home.path} is not a state folder of mpac, so nothing in it was deleted.")
     for entry in home.path.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
@@ -147,6 +147,6 @@ def empty_home(home: Home) -> None:
 
 def _claim(home: Home) -> None:
     if any(home.path.iterdir()):
-        raise Trouble(f"{home.path} holds other files: name a new or empty folder with --home or MPAC_HOME.")
+        raise UserError(f"{home.path} holds other files: name a new or empty folder with --home or MPAC_HOME.")
     home.path.chmod(FOLDER_MODE)
     write_private(home.path / MARK, MARK_TEXT)

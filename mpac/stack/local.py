@@ -23,8 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mpac.stack import services as stack_parts
-from mpac.stack.database_profile import MOVABLE, ORDINARY, Realm, check_realm
+from mpac.stack import services as stack_services
+from mpac.stack.database_profile import MOVABLE, ORDINARY, DatabaseProfile, check_profile
 from mpac.stack.environment import (
     CONTROL_KEY_VARIABLE,
     FLOWER_USER,
@@ -35,14 +35,14 @@ from mpac.stack.environment import (
     with_users_own,
 )
 from mpac.stack.home import open_home
-from mpac.stack.movable_clock import look_at_clock, prepare_movable_clock
+from mpac.stack.movable_clock import prepare_movable_clock, read_clock
 from mpac.stack.output import FileOutput, Output
-from mpac.stack.ports import Held, choose_ports
+from mpac.stack.ports import HeldPorts, choose_ports
 from mpac.stack.postgres import database_url, postgres
 from mpac.stack.runfile import RunInfo, birth, clear_leftovers, only_one, write_run
 from mpac.stack.schema import schema_is_current
 from mpac.stack.secrets import load_secrets
-from mpac.stack.service import Identity, Program
+from mpac.stack.service import Identity, ServiceProcess
 from mpac.stack.supervisor import Supervisor
 from mpac.stack.valkey import valkey
 
@@ -58,30 +58,32 @@ class LocalStack:
         *,
         ports: str = "free",
         workers: int = 1,
-        parts: Collection[str] = stack_parts.EVERYTHING,
+        services: Collection[str] = stack_services.ALL_SERVICES,
         later: Collection[str] = (),
         env: Mapping[str, str] | None = None,
         durable: bool = True,
         restart: bool = True,
         output: Output | None = None,
-        realm: Realm = ORDINARY,
+        profile: DatabaseProfile = ORDINARY,
     ) -> None:
-        """``ports``: see ``mpac.stack.ports``. ``env``: variables for the product, above all others; empty unsets.
+        """Choose ports and read the secrets; nothing is started before the block is entered.
 
-        ``later`` names parts or processes not to wait for: entering returns without them and they start meanwhile.
-        ``durable=False`` turns fsync off, for tests of what does not depend on it: their clusters die with them.
-        ``restart=False`` leaves the dead dead, for tests of what happens then. ``realm=MOVABLE`` has clocks that can be moved.
+        ``ports``: see ``mpac.stack.ports``. ``env``: variables that override all others; empty unsets.
+        ``later``: services or processes not to wait for; entering returns without them while they start.
+        ``durable=False`` turns fsync off, for tests that do not depend on it and delete their clusters.
+        ``restart=False`` does not restart a process that died, for tests of what follows.
+        ``profile=MOVABLE`` starts on the database whose clock can be moved.
         """
         self.home = open_home(home)
         self._user = {name: value for name, value in {**os.environ, **(env or {})}.items() if value}
-        check_realm(realm, self._user)
-        self.realm = realm
+        check_profile(profile, self._user)
+        self.profile = profile
         self.ahead_seconds = 0  # of a clock that can be moved, when it started
-        elsewhere = {part for variable, part in stack_parts.REPLACED_BY.items() if variable in self._user}
-        self._parts = stack_parts.check_parts([part for part in parts if part not in elsewhere])
+        elsewhere = {service for variable, service in stack_services.REPLACED_BY.items() if variable in self._user}
+        self._services = stack_services.check_services([service for service in services if service not in elsewhere])
         self._secrets = load_secrets(self.home)
-        self._held = Held()
-        self._ports = choose_ports(ports, self._parts, held=self._held)
+        self._held = HeldPorts()
+        self._ports = choose_ports(ports, self._services, held=self._held)
         self._workers = workers
         self._later = frozenset(later)
         self._rest: asyncio.Task[None] | None = None
@@ -90,7 +92,7 @@ class LocalStack:
         self._late_run: asyncio.TimerHandle | None = None
         self._complete = False  # every part was ready once
         self._stopping = False
-        self.urls: Urls = urls_of(self._ports, self._secrets, self._user, realm=realm)
+        self.urls: Urls = urls_of(self._ports, self._secrets, self._user, profile=profile)
         ours = {**product_environment(self.home, self.urls, self._secrets), **RATE_LIMITS_OFF}
         self.environment: dict[str, str] = with_users_own(ours, self._user)
         self._supervisor = Supervisor(output or FileOutput(self.home), restart=restart, changed=self._write_run)
@@ -103,7 +105,7 @@ class LocalStack:
     @property
     def control_key(self) -> str:
         """Return the key of the sandbox's control routes: the user's if the sandbox is the user's, else ours."""
-        ours = self._secrets["sandbox_control_key"] if "sandbox" in self._parts else ""
+        ours = self._secrets["sandbox_control_key"] if "sandbox" in self._services else ""
         return self._user.get(CONTROL_KEY_VARIABLE) or ours
 
     @property
@@ -118,7 +120,7 @@ class LocalStack:
         self._closing.enter_context(only_one(self.home))
         try:
             clear_leftovers(self.home)
-            postponed = [await self._start_tier(tier) for tier in stack_parts.TIERS]
+            postponed = [await self._start_tier(tier) for tier in stack_services.TIERS]
             self._rest = asyncio.create_task(self._start_rest(postponed))
             if not self._later:
                 await self._rest
@@ -138,7 +140,7 @@ class LocalStack:
 
     def identity_of(self, name: str) -> Identity:
         """Return as whom a process runs."""
-        return self._supervisor.program(name).identity
+        return self._supervisor.spec(name).identity
 
     async def start(self, name: str) -> None:
         """Start a process that was stopped or has died, and wait until it is ready."""
@@ -154,51 +156,51 @@ class LocalStack:
         await self._supervisor.wait_ready(name, timeout_seconds=timeout_seconds)
 
     async def wait_all(self) -> None:
-        """Wait for the ``later`` ones too; raises ``Trouble`` if one of them could not be started."""
+        """Wait for the ``later`` ones too; raises ``UserError`` if one of them could not be started."""
         if self._rest:
             await asyncio.shield(self._rest)
 
-    async def _start_tier(self, tier: Collection[str]) -> list[Program]:
+    async def _start_tier(self, tier: Collection[str]) -> list[ServiceProcess]:
         """Start a tier and wait for it; returns the programs that are to start later."""
-        made = await asyncio.gather(*(self._programs_of(part) for part in tier if part in self._parts))
-        programs = [program for group in made for program in group]
-        postponed = [program for program in programs if {program.name, _part_of(program.name)} & self._later]
-        await self._start_programs([program for program in programs if program not in postponed])
+        made = await asyncio.gather(*(self._specs_of(service) for service in tier if service in self._services))
+        specs = [spec for group in made for spec in group]
+        postponed = [spec for spec in specs if {spec.name, _service_of(spec.name)} & self._later]
+        await self._start_processes([spec for spec in specs if spec not in postponed])
         return postponed
 
-    async def _start_rest(self, postponed: Collection[list[Program]]) -> None:
-        for programs in postponed:
-            await self._start_programs(programs)
+    async def _start_rest(self, postponed: Collection[list[ServiceProcess]]) -> None:
+        for specs in postponed:
+            await self._start_processes(specs)
         self._complete = True
         self._write_run()
 
-    async def _start_programs(self, programs: Collection[Program]) -> None:
-        for program in programs:
-            self._supervisor.start(program)
-        for program in programs:
-            await self._supervisor.wait_ready(program.name)
+    async def _start_processes(self, specs: Collection[ServiceProcess]) -> None:
+        for spec in specs:
+            self._supervisor.start(spec)
+        for spec in specs:
+            await self._supervisor.wait_ready(spec.name)
 
-    async def _programs_of(self, part: str) -> list[Program]:
-        if part in stack_parts.SERVERS:
-            return [await self._server(part)]
-        if part == "migrate" and self.realm is MOVABLE:
+    async def _specs_of(self, service: str) -> list[ServiceProcess]:
+        if service in stack_services.SERVERS:
+            return [await self._server(service)]
+        if service == "migrate" and self.profile is MOVABLE:
             server = database_url(self._ports["postgres"], self._secrets["database_password"])
-            self.ahead_seconds = await prepare_movable_clock(server, name=self.realm.database)
-        elif part == "migrate" and "postgres" in self._parts:
-            self.ahead_seconds = (await look_at_clock(self.urls.database)).ahead_seconds
-        if part == "migrate" and await schema_is_current(self.urls.database):
+            self.ahead_seconds = await prepare_movable_clock(server, name=self.profile.database)
+        elif service == "migrate" and "postgres" in self._services:
+            self.ahead_seconds = (await read_clock(self.urls.database)).ahead_seconds
+        if service == "migrate" and await schema_is_current(self.urls.database):
             return []
-        product = stack_parts.Product(
-            self.home, self._ports, self.environment, self._workers, self.realm, self.control_key
+        product = stack_services.ServiceInputs(
+            self.home, self._ports, self.environment, self._workers, self.profile, self.control_key
         )
-        return stack_parts.programs_of(part, product)
+        return stack_services.processes_of(service, product)
 
-    async def _server(self, part: str) -> Program:
+    async def _server(self, service: str) -> ServiceProcess:
         make, secret = {
             "postgres": (postgres, "database_password"),
             "valkey": (valkey, "broker_password"),
-        }[part]
-        return await make(self.home, port=self._ports[part], password=self._secrets[secret], durable=self._durable)
+        }[service]
+        return await make(self.home, port=self._ports[service], password=self._secrets[secret], durable=self._durable)
 
     async def _stop_all(self) -> None:
         self._stopping = True
@@ -207,8 +209,8 @@ class LocalStack:
             if self._rest:
                 self._rest.cancel()
                 await asyncio.gather(self._rest, return_exceptions=True)  # wait_all() is where it is reported
-            for tier in reversed(stack_parts.TIERS):
-                names = [name for name in self._supervisor.names if _part_of(name) in tier]
+            for tier in reversed(stack_services.TIERS):
+                names = [name for name in self._supervisor.names if _service_of(name) in tier]
                 await asyncio.gather(*(self._supervisor.stop(name) for name in names))
             if self._late_run:
                 self._late_run.cancel()
@@ -229,7 +231,7 @@ class LocalStack:
             "database_url": self.urls.database,
             "broker_url": self.urls.broker,
             "pids": pids,
-            "realm": self.realm.database,
+            "realm": self.profile.database,
             "ahead_seconds": self.ahead_seconds,
             "complete": self._complete,
             "stopping": self._stopping,
@@ -250,8 +252,8 @@ class LocalStack:
 
 def local_servers(home: Path | str, *, ports: str = "free", durable: bool = True) -> LocalStack:
     """PostgreSQL and Valkey alone."""
-    return LocalStack(home, ports=ports, parts=stack_parts.SERVERS, durable=durable)
+    return LocalStack(home, ports=ports, services=stack_services.SERVERS, durable=durable)
 
 
-def _part_of(name: str) -> str:
+def _service_of(name: str) -> str:
     return name.split("-", maxsplit=1)[0]

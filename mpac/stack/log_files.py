@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
 
-from mpac.cli.errors import Trouble, WrongUsage
+from mpac.cli.errors import UserError, WrongUsage
 from mpac.cli.offline_help import unknown
 from mpac.stack.home import Home, command, near_home
-from mpac.stack.log_lines import Line, Reader
+from mpac.stack.log_lines import LineReader, LogLine
 from mpac.stack.output import Tail, old_part
 
 BLOCK_BYTES = 262_144
@@ -23,10 +23,10 @@ LOOK_SECONDS = 0.2
 
 
 def log_names(home: Home) -> list[str]:
-    """Return the names of the processes that have logs. Raises ``Trouble`` if there is none."""
+    """Return the names of the processes that have logs. Raises ``UserError`` if there is none."""
     names = sorted(path.stem for path in home.logs.glob("*.log")) if home.logs.is_dir() else []
     if not names:
-        raise Trouble(
+        raise UserError(
             f"There are no logs in {home.path}: start a stack there with `{command('up', home.path)}`.{near_home(home.path)}"
         )
     return names
@@ -46,23 +46,23 @@ def choose_logs(home: Home, wanted: Sequence[str]) -> list[str]:
     return list(chosen) or names
 
 
-def last_lines(home: Home, names: Collection[str], count: int) -> list[Line]:
+def last_lines(home: Home, names: Collection[str], count: int) -> list[LogLine]:
     """Return the last ``count`` lines of these processes together, in the order of time."""
     found = [line for name in names for line in _read(home.logs / f"{name}.log", count)]
     return sorted(found, key=attrgetter("at"))[-count:] if count else []
 
 
-class Following:
+class LogFollower:
     """What is appended to the logs from the moment this is made."""
 
     def __init__(self, home: Home, names: Collection[str] | None) -> None:
         """Follow the named processes; with ``None`` all, also those that have no log yet."""
         self._home = home
         self._names = names
-        self._tails: dict[str, tuple[Tail, Reader]] = {}
+        self._tails: dict[str, tuple[Tail, LineReader]] = {}
         self._look(is_first=True)
 
-    def lines(self) -> Iterator[list[Line]]:
+    def lines(self) -> Iterator[list[LogLine]]:
         """Yield the new lines again and again, an empty list where there are none."""
         while True:
             self._look(is_first=False)
@@ -78,12 +78,12 @@ class Following:
             if name not in self._tails:
                 path = self._home.logs / f"{name}.log"
                 position = path.stat().st_size if is_first and path.exists() else 0
-                self._tails[name] = (Tail(path, position), Reader(name))
+                self._tails[name] = (Tail(path, position), LineReader(name))
 
 
-def _read(path: Path, count: int) -> list[Line]:
+def _read(path: Path, count: int) -> list[LogLine]:
     """Read one file's lines; those before the first known time are of that time, without any of the file's."""
-    reader = Reader(path.stem)
+    reader = LineReader(path.stem)
     lines = [reader.read(text) for text in _last(path, count + LINES_BEFORE) if text.strip()]
     first = next((line.at for line in lines if line.at), None) or _changed(path)
     for line in lines:

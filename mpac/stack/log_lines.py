@@ -56,7 +56,7 @@ LEVELS = {
 
 
 @dataclass(slots=True)
-class Line:
+class LogLine:
     """One line. ``at`` is in seconds since 1970 and 0 if it is unknown; ``level`` is empty if it continues another."""
 
     process: str
@@ -67,37 +67,37 @@ class Line:
     is_json: bool = False
 
 
-class Reader:
+class LineReader:
     """Read the lines of one process in order: those without a time have that of the line before."""
 
     def __init__(self, process: str) -> None:
         self._process = process
         self._at = 0.0
 
-    def read(self, text: str) -> Line:
+    def read(self, text: str) -> LogLine:
         """Return the line; never raises."""
         fields = _object(text)
         line = self._of_text(text) if fields is None else self._of_fields(fields)
         self._at = line.at
         return line
 
-    def _of_fields(self, fields: dict[str, Any]) -> Line:
+    def _of_fields(self, fields: dict[str, Any]) -> LogLine:
         at = fields.get("at")
         known = at if isinstance(at, int | float) and 0 < at < LATEST else self._at
         level = str(fields.get("level", "INFO"))
-        return Line(self._process, known, level, str(fields.get("message", "")), fields, is_json=True)
+        return LogLine(self._process, known, level, str(fields.get("message", "")), fields, is_json=True)
 
-    def _of_text(self, text: str) -> Line:
+    def _of_text(self, text: str) -> LogLine:
         for pattern, read_time in TEXTS:
             found = pattern.fullmatch(text)
             if found:
                 level = LEVELS.get(found["level"], "")
                 message = found["message"] if level else f"{found['level']}: {found['message']}"
-                return Line(self._process, read_time(found["at"]) or self._at, level, message)
-        return Line(self._process, self._at, "", text)
+                return LogLine(self._process, read_time(found["at"]) or self._at, level, message)
+        return LogLine(self._process, self._at, "", text)
 
 
-class Painter:
+class LineFormatter:
     """Make lines for a terminal: time, process, level, message, then the fields that matter."""
 
     def __init__(self, *, is_coloured: bool) -> None:
@@ -105,7 +105,7 @@ class Painter:
         self._names: list[str] = []
         self._day = datetime.now().astimezone().date()
 
-    def paint(self, line: Line) -> str:
+    def format_line(self, line: LogLine) -> str:
         """Return one line or, with a traceback or line breaks in its message, several; without the last line break."""
         moment = datetime.fromtimestamp(line.at).astimezone() if line.at else None
         first, *rest = _shortened(line.message).split("\n")
@@ -126,7 +126,7 @@ class Painter:
             f"{name:<{NAME_WIDTH}}", str(PROCESS_COLOURS[self._names.index(name) % len(PROCESS_COLOURS)])
         )
 
-    def _marks(self, line: Line) -> str:
+    def _marks(self, line: LogLine) -> str:
         shown = {name: value for name, value in line.fields.items() if name not in OWN_FIELDS | SAID_IN_THE_MESSAGE}
         marks = "".join(f" {neutral(name)}={_value(value)}" for name, value in shown.items())
         return self._colour(f" {marks}", DIM) if marks else ""
@@ -135,7 +135,7 @@ class Painter:
         return f"\x1b[{code}m{text}\x1b[0m" if self._is_coloured and code else text
 
 
-def as_json(line: Line) -> str:
+def as_json(line: LogLine) -> str:
     """Return the line as one JSON object that names its process; what was no JSON has its text as ``message``."""
     if line.is_json:
         said = {"process": line.process, **line.fields}
@@ -153,7 +153,7 @@ def neutral(text: str) -> str:
 def message_of(lines: Iterable[str]) -> str:
     """Return what the last line with any text says, for a sentence about a process that has ended; empty without one."""
     last = next((line for line in reversed(list(lines)) if line.strip()), "")
-    line = Reader("").read(last)
+    line = LineReader("").read(last)
     text = (
         f"{line.message} ({line.fields['traceback'].splitlines()[-1]})"
         if line.fields.get("traceback")

@@ -53,7 +53,7 @@ MOVE = f"UPDATE {SCHEMA}.moved SET ahead = make_interval(secs => %s) WHERE ahead
 """Moves nothing where the clock is farther ahead already."""
 
 # The column may be missing in a database that an older checkout created, the schema in one that was never moved.
-LOOK = f"""
+READ_STATE = f"""
 SELECT to_regclass('{SCHEMA}.moved') IS NOT NULL AS is_movable \\gset
 \\if :is_movable
 SELECT extract(epoch FROM ahead)::bigint || ' ' || coalesce(to_jsonb(m) ->> 'intended', '') FROM {SCHEMA}.moved m;
@@ -72,12 +72,12 @@ class Moved:
 async def prepare_movable_clock(database_url: str, *, name: str) -> int:
     """Make the database ``name`` with a clock of its own if there is none; how many seconds ahead its clock is.
 
-    ``database_url`` is any database of the server. Raises ``Trouble``.
+    ``database_url`` is any database of the server. Raises ``UserError``.
     """
     return int(await ask_psql(database_url, f"\\set name {name}\n{PREPARE}{READ}\n"))
 
 
-async def look_at_clock(database_url: str) -> Moved:
-    """Return how far ahead the clock of a database is; zero if it was never moved. Raises ``Trouble``."""
-    ahead, _, intended = (await ask_psql(database_url, LOOK)).partition(" ")
+async def read_clock(database_url: str) -> Moved:
+    """Return how far ahead the clock of a database is; zero if it was never moved. Raises ``UserError``."""
+    ahead, _, intended = (await ask_psql(database_url, READ_STATE)).partition(" ")
     return Moved(int(ahead or 0), bool(intended))

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from mpac.stack.home import FILE_MODE, Home, private_folder
-from mpac.stack.log_lines import Line, Painter, Reader, as_json
+from mpac.stack.log_lines import LineFormatter, LineReader, LogLine, as_json
 from mpac.stack.screen import encoded, is_coloured, is_terminal, own_output
 
 OWN = "supervisor"
@@ -69,7 +69,7 @@ class FileOutput:
     def say(self, name: str, line: str, *, level: str = "WARNING") -> None:
         self._record(own_line(name, line, level=level))
 
-    def _record(self, line: Line) -> None:
+    def _record(self, line: LogLine) -> None:
         with contextlib.suppress(OSError), self._open(OWN) as file:
             file.write(encoded([json.dumps(line.fields, ensure_ascii=False)]))
 
@@ -103,8 +103,8 @@ class ConsoleOutput(FileOutput):
         self._screen = Screen(own_output() if descriptor is None else descriptor)
         self._follows = follows
         self._tails: dict[str, Tail] = {}
-        self._readers: dict[str, Reader] = {}
-        self._own: deque[Line | str] = deque(maxlen=MOST_OWN_LINES)
+        self._readers: dict[str, LineReader] = {}
+        self._own: deque[LogLine | str] = deque(maxlen=MOST_OWN_LINES)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._show, name="output", daemon=True)
         self._thread.start()
@@ -112,7 +112,7 @@ class ConsoleOutput(FileOutput):
     def handle(self, name: str) -> IO[bytes]:
         handle = super().handle(name)
         if name not in self._tails:
-            self._readers[name] = Reader(name)
+            self._readers[name] = LineReader(name)
             self._tails[name] = Tail(self._path(name), self._began.get(name, 0))
         return handle
 
@@ -156,18 +156,18 @@ class ConsoleOutput(FileOutput):
                 for path in self._folder.glob("*.log"):
                     trim(path)
 
-    def _appended(self) -> list[Line]:
+    def _appended(self) -> list[LogLine]:
         """Return what all processes have appended, in the order of its times."""
         found = [(name, tail.new_lines()) for name, tail in list(self._tails.items())]
         lines = [self._readers[name].read(text) for name, texts in found for text in texts if text.strip()]
         return sorted(lines, key=attrgetter("at"))
 
 
-def own_line(name: str, said: str, *, level: str) -> Line:
+def own_line(name: str, said: str, *, level: str) -> LogLine:
     """Return a line of the supervisor's own about the process ``name``."""
     message = said if name == SELF else f"{name}: {said}"
     at = round(time.time(), 3)
-    return Line(OWN, at, level, message, {"at": at, "level": level, "logger": OWN, "message": message}, is_json=True)
+    return LogLine(OWN, at, level, message, {"at": at, "level": level, "logger": OWN, "message": message}, is_json=True)
 
 
 class Screen:
@@ -176,9 +176,9 @@ class Screen:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self.is_terminal = is_terminal(descriptor)
-        self._painted = Painter(is_coloured=is_coloured(descriptor)).paint if self.is_terminal else as_json
+        self._painted = LineFormatter(is_coloured=is_coloured(descriptor)).format_line if self.is_terminal else as_json
 
-    def show(self, lines: Iterable[Line | str]) -> None:
+    def show(self, lines: Iterable[LogLine | str]) -> None:
         """Write the lines, and texts as they are, and wait as long as that takes. What cannot be written is dropped."""
         rest = encoded(line if isinstance(line, str) else self._painted(line) for line in lines)
         # A full disk may have room again, and a terminal that is gone costs one system call per line: so it is always tried.

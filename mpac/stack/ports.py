@@ -11,7 +11,7 @@ import socket
 import sys
 from collections.abc import Iterable
 
-from mpac.cli.errors import Trouble, WrongUsage
+from mpac.cli.errors import UserError, WrongUsage
 from mpac.stack.listeners import listener_on
 
 HOST = "127.0.0.1"
@@ -22,7 +22,7 @@ TRIES = 200  # with a thousand of the 12,000 taken, 200 misses in a row do not h
 LOWEST, HIGHEST = 1024, 65_535 - len(ORDER)
 
 
-class Held:
+class HeldPorts:
     """Ports that no other stack on this machine chooses while this is there; a server can still listen on them.
 
     A port is claimed by binding an abstract Unix socket with its number in the name: the kernel lets one process do that, of
@@ -63,10 +63,10 @@ class Held:
         self.release()
 
 
-def choose_ports(wish: str, names: Iterable[str], *, held: Held | None = None) -> dict[str, int]:
+def choose_ports(wish: str, names: Iterable[str], *, held: HeldPorts | None = None) -> dict[str, int]:
     """Return a port for each name. ``wish`` is ``auto``, ``free`` or the first port of a block; ``held`` keeps them."""
     wanted = [name for name in ORDER if name in set(names)]
-    held = held or Held()
+    held = held or HeldPorts()
     if wish == "free":
         return _free_ports(wanted, taken=set(), held=held)
     block = {name: base_of(wish) + ORDER.index(name) for name in wanted}
@@ -75,7 +75,7 @@ def choose_ports(wish: str, names: Iterable[str], *, held: Held | None = None) -
         held.release()
         port = block[busy[0]]
         owner = listener_on(port) or "another local stack, or a process that cannot be looked at"
-        raise Trouble(
+        raise UserError(
             f"Port {port} for {busy[0]} is taken by {owner}: name another block with --ports, or use --ports auto."
         )
     return block | _free_ports(busy, taken=set(block.values()), held=held)
@@ -114,13 +114,13 @@ def base_of(wish: str) -> int:
     return int(wish)
 
 
-def _free_ports(names: list[str], *, taken: set[int], held: Held) -> dict[str, int]:
+def _free_ports(names: list[str], *, taken: set[int], held: HeldPorts) -> dict[str, int]:
     chosen: dict[str, int] = {}
     for name in names:
         candidates = random.sample(FREE_RANGE, TRIES)
         port = next((port for port in candidates if port not in taken and held.take(port)), None)
         if port is None:
-            raise Trouble(
+            raise UserError(
                 f"No free port was found between {FREE_RANGE.start} and {FREE_RANGE.stop}: stop some servers."
             )
         chosen[name] = port

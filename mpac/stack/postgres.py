@@ -20,13 +20,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpac.cli.errors import Trouble
-from mpac.stack.cause import first_cause
+from mpac.cli.errors import UserError
 from mpac.stack.database_profile import ORDINARY
+from mpac.stack.first_cause import first_cause
 from mpac.stack.home import Home, private_folder, write_private
-from mpac.stack.outside import copied, is_safe, nobody, open_outside
+from mpac.stack.outside_folder import copy_programs, is_safe, nobody, open_outside
 from mpac.stack.ports import HOST
-from mpac.stack.service import CHILD, Identity, Program
+from mpac.stack.service import CHILD, Identity, ServiceProcess
 from mpac.stack.wheels import WHEEL, postgres_folders
 
 USER = "mpac"
@@ -61,7 +61,7 @@ class Cluster:
     identity: Identity
 
 
-async def postgres(home: Home, *, port: int, password: str, durable: bool) -> Program:
+async def postgres(home: Home, *, port: int, password: str, durable: bool) -> ServiceProcess:
     """The server's program, its cluster made if there is none yet."""
     cluster = await asyncio.to_thread(_prepare, home, password, durable)
     settings = SETTINGS | {"port": str(port)} | ({} if durable else NOT_DURABLE)
@@ -70,7 +70,7 @@ async def postgres(home: Home, *, port: int, password: str, durable: bool) -> Pr
     async def ready(pid: int) -> bool:
         return _says_ready(cluster.data / "postmaster.pid", pid)
 
-    return Program(
+    return ServiceProcess(
         name="postgres",
         command=(str(cluster.binaries / "postgres"), "-D", cluster.data.name, *options),
         ready=ready,
@@ -88,7 +88,7 @@ def database_url(port: int, password: str, *, database: str = ORDINARY.database)
 
 
 def identity_for(folder: Path) -> Identity:
-    """Return as whom the server can run with its data in ``folder``: PostgreSQL refuses root. Raises ``Trouble``."""
+    """Return as whom the server can run with its data in ``folder``: PostgreSQL refuses root. Raises ``UserError``."""
     if os.geteuid() != 0:
         return "self"
     # Root under another name has no rights over a folder that belongs to somebody else, for instance in a home of 0700.
@@ -97,7 +97,7 @@ def identity_for(folder: Path) -> Identity:
         return "mapped"
     if _run("nobody", ["/bin/sh", "-c", ":"]).returncode == 0:
         return "nobody"
-    raise Trouble(
+    raise UserError(
         "PostgreSQL does not run as root, and neither a user namespace nor the user nobody can run it here: "
         "start as an ordinary user, or set MPAC_DATABASE_URL to a server of yours."
     )
@@ -121,8 +121,8 @@ def _runnable(binaries: Path, home: Home, identity: Identity) -> Path:
         return binaries
     if identity == "nobody":
         reached = _run(identity, [str(binaries / "postgres"), "--version"]).returncode == 0
-        return binaries if reached and is_safe(binaries) else copied(binaries, home, owner=nobody())
-    return binaries if is_safe(binaries) else copied(binaries, home, owner=os.geteuid())
+        return binaries if reached and is_safe(binaries) else copy_programs(binaries, home, owner=nobody())
+    return binaries if is_safe(binaries) else copy_programs(binaries, home, owner=os.geteuid())
 
 
 def _binaries_for(version: str) -> Path:
@@ -133,7 +133,7 @@ def _binaries_for(version: str) -> Path:
         said = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
         if said.split()[-1:] and said.split()[-1].split(".")[0] == version:
             return folder
-    raise Trouble(
+    raise UserError(
         f"The database in the state folder is of PostgreSQL {version}, which is not installed: `python3 run.py reset`."
     )
 
@@ -146,9 +146,9 @@ def _initdb(cluster: Cluster, password: str, durable: bool) -> None:
     write_private(password_file, password + "\n")
     if cluster.identity == "nobody":
         os.chown(password_file, nobody(), -1)
-    words = [str(cluster.binaries / "initdb"), "-D", unfinished.name, f"--pwfile={password_file.name}", *INITDB]
+    command = [str(cluster.binaries / "initdb"), "-D", unfinished.name, f"--pwfile={password_file.name}", *INITDB]
     try:
-        _must(_run(cluster.identity, words if durable else [*words, "--no-sync"], folder=unfinished.parent))
+        _must(_run(cluster.identity, command if durable else [*command, "--no-sync"], folder=unfinished.parent))
     finally:
         password_file.unlink()
     # Single-user mode: no server to start, wait for, log in to and stop.
@@ -159,15 +159,15 @@ def _initdb(cluster: Cluster, password: str, durable: bool) -> None:
 
 def _must(done: subprocess.CompletedProcess[str]) -> None:
     if done.returncode != 0:
-        raise Trouble(f"The database could not be made ({first_cause(done.stderr.splitlines())}).")
+        raise UserError(f"The database could not be made ({first_cause(done.stderr.splitlines())}).")
 
 
 def _run(
-    identity: Identity, words: list[str], *, folder: Path = Path("/"), text: str = ""
+    identity: Identity, command: list[str], *, folder: Path = Path("/"), text: str = ""
 ) -> subprocess.CompletedProcess[str]:
     launcher = [sys.executable, "-I", "-S", str(CHILD), str(int(signal.SIGKILL)), str(os.getpid()), identity]
     return subprocess.run(
-        [*launcher, *words],
+        [*launcher, *command],
         input=text,
         capture_output=True,
         encoding="utf-8",

@@ -5,14 +5,14 @@ import os
 import re
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.wheels import postgres_folders
 
 ANSWER_WITHIN_SECONDS = 15  # a database may have to be made
 
 
 async def ask_psql(database_url: str, script: str) -> str:
-    """What ``script`` prints, unaligned and without headings. Raises ``Trouble`` with psql's own sentence."""
+    """What ``script`` prints, unaligned and without headings. Raises ``UserError`` with psql's own sentence."""
     url = urlsplit(database_url)
     without_password = urlunsplit(url._replace(netloc=re.sub(r":[^@/]*@", "@", url.netloc)))
     process = await asyncio.create_subprocess_exec(
@@ -28,14 +28,14 @@ async def ask_psql(database_url: str, script: str) -> str:
     except TimeoutError as error:
         process.kill()
         await process.wait()
-        raise Trouble(f"The database did not answer within {ANSWER_WITHIN_SECONDS} seconds.") from error
+        raise UserError(f"The database did not answer within {ANSWER_WITHIN_SECONDS} seconds.") from error
     if process.returncode:
-        raise Trouble(f"The database refused: {complaint.decode(errors='replace').strip().splitlines()[-1]}")
+        raise UserError(f"The database refused: {complaint.decode(errors='replace').strip().splitlines()[-1]}")
     return said.decode().strip()
 
 
 def _psql() -> str:
     psql = next((folder / "psql" for folder in postgres_folders() if (folder / "psql").exists()), None)
     if psql is None:
-        raise Trouble("There is no psql here.")
+        raise UserError("There is no psql here.")
     return str(psql)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.home import FILE_MODE, Home, command, write_private
 
 RunInfo = dict[str, Any]  # the shape is documented in the README; readers take what they need
@@ -29,13 +29,13 @@ POLL_SECONDS = 0.02
 
 @contextmanager
 def only_one(home: Home) -> Iterator[None]:
-    """Hold the folder's lock; raises ``Trouble`` if a stack runs in it already."""
+    """Hold the folder's lock; raises ``UserError`` if a stack runs in it already."""
     descriptor = os.open(home.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     try:
         try:
             _lock(descriptor)
         except BlockingIOError:
-            raise Trouble(runs_already(home)) from None
+            raise UserError(runs_already(home)) from None
         os.truncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
         yield
@@ -145,7 +145,7 @@ def clear_leftovers(home: Home) -> None:
     for name, pid in info.get("pids", {}).items():
         while name != "supervisor" and born.get(name) == birth(pid) != "":
             if time.monotonic() > deadline:
-                raise Trouble(f"{name} of the last run (pid {pid}) has not ended: end it with `kill {pid}`.")
+                raise UserError(f"{name} of the last run (pid {pid}) has not ended: end it with `kill {pid}`.")
             time.sleep(POLL_SECONDS)
     home.run_file.unlink(missing_ok=True)
 

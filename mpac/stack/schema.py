@@ -7,7 +7,7 @@ and a look at the files take 20 ms. In any doubt the answer is no, and alembic d
 import re
 from collections.abc import Iterable
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.home import ROOT
 from mpac.stack.psql import ask_psql
 
@@ -38,5 +38,5 @@ def newest_revisions(sources: Iterable[str]) -> set[str]:
 async def _revision_in(database_url: str) -> str:
     try:
         return await ask_psql(database_url, ASK)
-    except Trouble:  # no schema yet, or a server of the user's own and no PostgreSQL here
+    except UserError:  # no schema yet, or a server of the user's own and no PostgreSQL here
         return ""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.home import Home, command, private_folder, write_private
 
 BYTES = 32
@@ -56,7 +56,7 @@ class Secrets:
 
 
 def load_secrets(home: Home) -> Secrets:
-    """Read the folder's secrets, making those it lacks. Raises ``Trouble`` if a file is damaged."""
+    """Read the folder's secrets, making those it lacks. Raises ``UserError`` if a file is damaged."""
     folder = private_folder(home.secrets)
     found = Secrets(
         values=_values(home, folder / "secrets.json"),
@@ -73,9 +73,9 @@ def load_secrets(home: Home) -> Secrets:
     return found
 
 
-def damaged(home: Home, file: Path) -> Trouble:
+def damaged(home: Home, file: Path) -> UserError:
     """Return the sentence about a file that is not what was written: a new one would not fit the stored data."""
-    return Trouble(
+    return UserError(
         f"{file} is damaged: restore it from a copy, or delete it together with all data of this stack with "
         f"`{command('reset', home.path)}`."
     )

@@ -26,7 +26,7 @@ async def at_once(pid: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class ServiceProcess:
     """One process of the stack."""
 
     name: str
@@ -42,7 +42,7 @@ class Program:
     folder: str = str(ROOT)  # the working folder, in which `python -m` finds the product
     runs_once: bool = False  # ready when it has ended well
 
-    def words(self) -> list[str]:
+    def command_line(self) -> list[str]:
         """The command as started: through the launcher, which keeps the pid."""
         launcher = [sys.executable, "-I", "-S", str(CHILD), str(int(self.death_signal)), str(os.getpid())]
         return [*launcher, self.identity, *self.command]

@@ -13,18 +13,18 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack import commands
-from mpac.stack.database_profile import ORDINARY, Realm
+from mpac.stack.database_profile import ORDINARY, DatabaseProfile
 from mpac.stack.environment import CONTROL_KEY_VARIABLE, FLOWER_USER
 from mpac.stack.home import ROOT, Home, private_folder
 from mpac.stack.ports import HOST
 from mpac.stack.probes import READY_FILE_VARIABLE, answers_http, wrote_its_pid
-from mpac.stack.service import Program
+from mpac.stack.service import ServiceProcess
 
 SERVERS = ("postgres", "valkey")
 PRODUCT = ("migrate", "sandbox", "api", "worker", "beat", "flower")
-EVERYTHING = (*SERVERS, *PRODUCT)
+ALL_SERVICES = (*SERVERS, *PRODUCT)
 TIERS = ((*SERVERS, "sandbox"), ("migrate",), ("api", "worker"), ("beat", "flower"))
 REPLACED_BY = {"MPAC_DATABASE_URL": "postgres", "MPAC_BROKER_URL": "valkey", "MPAC_SANDBOX_URL": "sandbox"}
 """The variables that name a server of the user's, each with the part that is then not started."""
@@ -44,36 +44,40 @@ SOURCES = {  # the file without which a part can't start
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class ServiceInputs:
     """What the product's programs are built from."""
 
     home: Home
     ports: dict[str, int]
     environment: dict[str, str]
     workers: int
-    realm: Realm = ORDINARY
+    profile: DatabaseProfile = ORDINARY
     control_key: str = field(default="", repr=False)
 
 
-def missing_parts(parts: Collection[str]) -> dict[str, str]:
+def missing_services(services: Collection[str]) -> dict[str, str]:
     """Those whose source is not in this checkout, with the file that is missing."""
-    return {part: SOURCES[part] for part in parts if part in SOURCES and not (ROOT / SOURCES[part]).exists()}
+    return {
+        service: SOURCES[service]
+        for service in services
+        if service in SOURCES and not (ROOT / SOURCES[service]).exists()
+    }
 
 
-def check_parts(parts: Collection[str]) -> tuple[str, ...]:
-    """The parts in order of starting, with the migration that some imply. Raises ``Trouble`` for one that can't be."""
-    unknown = sorted(set(parts) - set(EVERYTHING))
+def check_services(services: Collection[str]) -> tuple[str, ...]:
+    """The parts in order of starting, with the migration that some imply. Raises ``UserError`` for one that can't be."""
+    unknown = sorted(set(services) - set(ALL_SERVICES))
     if unknown:
-        raise Trouble(f"{unknown[0]} is no part of the stack; there are {', '.join(EVERYTHING)}.")
-    wanted = set(parts) | ({"migrate"} if set(parts) & set(NEED_THE_SCHEMA) else set())
-    missing = missing_parts(wanted)
+        raise UserError(f"{unknown[0]} is no part of the stack; there are {', '.join(ALL_SERVICES)}.")
+    wanted = set(services) | ({"migrate"} if set(services) & set(NEED_THE_SCHEMA) else set())
+    missing = missing_services(wanted)
     if missing:
-        part, file = next(iter(missing.items()))
-        raise Trouble(f"{part} can't be started: {file} is not in this checkout.")
-    return tuple(part for part in EVERYTHING if part in wanted)
+        service, file = next(iter(missing.items()))
+        raise UserError(f"{service} can't be started: {file} is not in this checkout.")
+    return tuple(service for service in ALL_SERVICES if service in wanted)
 
 
-def programs_of(part: str, product: Product) -> list[Program]:
+def processes_of(service: str, product: ServiceInputs) -> list[ServiceProcess]:
     """The processes of one part of the product; the servers have modules of their own."""
     makers = {
         "migrate": _migrate,
@@ -83,20 +87,20 @@ def programs_of(part: str, product: Product) -> list[Program]:
         "beat": _beat,
         "flower": _flower,
     }
-    return makers[part](product)
+    return makers[service](product)
 
 
-def _migrate(product: Product) -> list[Program]:
-    return [Program(name="migrate", command=commands.migrate(), environment=product.environment, runs_once=True)]
+def _migrate(product: ServiceInputs) -> list[ServiceProcess]:
+    return [ServiceProcess(name="migrate", command=commands.migrate(), environment=product.environment, runs_once=True)]
 
 
-def _sandbox(product: Product) -> list[Program]:
+def _sandbox(product: ServiceInputs) -> list[ServiceProcess]:
     port = product.ports["sandbox"]
     return [
-        Program(
+        ServiceProcess(
             name="sandbox",
             command=commands.sandbox(
-                host=HOST, port=port, store=str(private_folder(product.home.path / product.realm.sandbox_folder))
+                host=HOST, port=port, store=str(private_folder(product.home.path / product.profile.sandbox_folder))
             ),
             # The sandbox's alone: the product can charge there and not look at what was really charged.
             environment={**product.environment, CONTROL_KEY_VARIABLE: product.control_key},
@@ -105,10 +109,10 @@ def _sandbox(product: Product) -> list[Program]:
     ]
 
 
-def _api(product: Product) -> list[Program]:
+def _api(product: ServiceInputs) -> list[ServiceProcess]:
     port = product.ports["api"]
     return [
-        Program(
+        ServiceProcess(
             name="api",
             command=commands.api(host=HOST, port=port),
             environment=product.environment,
@@ -118,16 +122,16 @@ def _api(product: Product) -> list[Program]:
     ]
 
 
-def _workers(product: Product) -> list[Program]:
+def _workers(product: ServiceInputs) -> list[ServiceProcess]:
     numbered = {f"worker-payments-{n}": commands.PAYMENTS_QUEUE for n in range(1, product.workers + 1)}
     return [
         _worker(product, name, queues) for name, queues in {**numbered, "worker-other": commands.OTHER_QUEUES}.items()
     ]
 
 
-def _worker(product: Product, name: str, queues: str) -> Program:
+def _worker(product: ServiceInputs, name: str, queues: str) -> ServiceProcess:
     ready_file: Path = private_folder(product.home.ready) / name
-    return Program(
+    return ServiceProcess(
         name=name,
         command=commands.worker(queues=queues, name=name),
         environment={**product.environment, **ROOT_IS_KNOWN, READY_FILE_VARIABLE: str(ready_file)},
@@ -136,17 +140,17 @@ def _worker(product: Product, name: str, queues: str) -> Program:
     )
 
 
-def _beat(product: Product) -> list[Program]:
-    return [Program(name="beat", command=commands.beat(), environment=product.environment)]
+def _beat(product: ServiceInputs) -> list[ServiceProcess]:
+    return [ServiceProcess(name="beat", command=commands.beat(), environment=product.environment)]
 
 
-def _flower(product: Product) -> list[Program]:
+def _flower(product: ServiceInputs) -> list[ServiceProcess]:
     port = product.ports["flower"]
     login = commands.flower_variables(
         product.environment.get("MPAC_FLOWER_USER", FLOWER_USER), product.environment["MPAC_FLOWER_PASSWORD"]
     )
     return [
-        Program(
+        ServiceProcess(
             name="flower",
             command=commands.flower(host=HOST, port=port),
             environment={**product.environment, **login},

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mpac.cli.errors import Trouble
-from mpac.stack.cause import first_cause
+from mpac.cli.errors import UserError
+from mpac.stack.first_cause import first_cause
 from mpac.stack.log_lines import message_of
 from mpac.stack.output import Output
-from mpac.stack.service import Program
+from mpac.stack.service import ServiceProcess
 
 POLL_SECONDS = 0.02
 WATCHER_WITHIN_SECONDS = 2.0
@@ -26,16 +26,16 @@ STEADY_AFTER_SECONDS = 10.0  # after so long a run the next pause is the first a
 
 
 @dataclass(slots=True)
-class Running:
+class RunningProcess:
     """One program and the process it has at the moment."""
 
-    program: Program
+    spec: ServiceProcess
     process: asyncio.subprocess.Process | None = None
     ready: bool = False
     was_ready: bool = False
     dying: bool = False  # told to end by kill(); until it is reaped it has a pid and is not to be counted on
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    keeper: asyncio.Task[None] | None = None
+    runner: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -43,7 +43,7 @@ class Running:
 
     @property
     def given_up(self) -> bool:
-        return self.keeper is None or self.keeper.done()
+        return self.runner is None or self.runner.done()
 
 
 class Supervisor:
@@ -53,7 +53,7 @@ class Supervisor:
         self.output = output
         self._restart = restart
         self._changed = changed
-        self._running: dict[str, Running] = {}
+        self._running: dict[str, RunningProcess] = {}
 
     @property
     def pids(self) -> dict[str, int]:
@@ -70,42 +70,42 @@ class Supervisor:
         """Those that can be used now."""
         return [name for name, running in self._running.items() if running.ready]
 
-    def program(self, name: str) -> Program:
+    def spec(self, name: str) -> ServiceProcess:
         """Return what was started under this name."""
-        return self._of(name).program
+        return self._of(name).spec
 
-    def start(self, program: Program) -> None:
+    def start(self, spec: ServiceProcess) -> None:
         """Start it and return at once; ``wait_ready`` tells when it can be used."""
-        known = self._running.get(program.name)
+        known = self._running.get(spec.name)
         if known and not known.given_up:
-            raise Trouble(f"{program.name} runs already.")
-        self._running[program.name] = running = Running(program)
-        running.keeper = asyncio.create_task(self._keep(running), name=f"keep {program.name}")
+            raise UserError(f"{spec.name} runs already.")
+        self._running[spec.name] = running = RunningProcess(spec)
+        running.runner = asyncio.create_task(self._run_until_stopped(running), name=f"keep {spec.name}")
 
     async def start_again(self, name: str) -> None:
         """Start a program that was stopped or has died, or is about to: its end is waited for, a kill is no end yet."""
         running = self._of(name)
-        if running.dying and running.keeper and not self._restart:
-            await asyncio.wait({running.keeper}, timeout=running.program.grace_seconds)
-        self.start(running.program)
+        if running.dying and running.runner and not self._restart:
+            await asyncio.wait({running.runner}, timeout=running.spec.grace_seconds)
+        self.start(running.spec)
 
     async def wait_ready(self, name: str, *, timeout_seconds: float | None = None) -> None:
-        """Return when it is ready; raises ``Trouble`` with its last line if it ends or takes too long."""
+        """Return when it is ready; raises ``UserError`` with its last line if it ends or takes too long."""
         running = self._of(name)
-        limit = timeout_seconds or running.program.ready_within_seconds
+        limit = timeout_seconds or running.spec.ready_within_seconds
         deadline = time.monotonic() + limit
         while not running.ready:
             if running.given_up:
-                raise Trouble(f"{name} ended before it was ready{self._explained(name)}")
+                raise UserError(f"{name} ended before it was ready{self._explained(name)}")
             if time.monotonic() > deadline:
-                raise Trouble(f"{name} was not ready within {limit:g} seconds{self._explained(name)}")
+                raise UserError(f"{name} was not ready within {limit:g} seconds{self._explained(name)}")
             await asyncio.sleep(POLL_SECONDS)
 
     def kill(self, name: str, number: signal.Signals) -> None:
         """Send a signal and leave the rest to the restart policy."""
         pid = self._of(name).pid
         if pid is None:
-            raise Trouble(f"{name} does not run.")
+            raise UserError(f"{name} does not run.")
         running = self._running[name]
         assert running.process  # noqa: S101 - it has a pid
         running.process.send_signal(number)
@@ -118,44 +118,44 @@ class Supervisor:
         """Its own stop signal, its grace, then SIGKILL. Harmless if it does not run."""
         running = self._of(name)
         running.stopping.set()
-        if running.keeper is None:
+        if running.runner is None:
             return
         _ask_to_stop(running)
-        done, _ = await asyncio.wait({running.keeper}, timeout=running.program.grace_seconds)
+        done, _ = await asyncio.wait({running.runner}, timeout=running.spec.grace_seconds)
         if not done:
             self.output.say(name, "did not stop in time and is killed.")
             if running.process and running.pid:
                 running.process.kill()
-        await running.keeper
+        await running.runner
 
-    async def _keep(self, running: Running) -> None:
+    async def _run_until_stopped(self, running: RunningProcess) -> None:
         pause = FIRST_PAUSE_SECONDS
         while not running.stopping.is_set():
             started = time.monotonic()
             try:
-                said = _said(await self._run_once(running))
+                said = _exit_text(await self._run_once(running))
             except OSError as error:  # no process could be made: memory, descriptors or disk are used up
                 said = f"it could not be started: {error.strerror}"
-                self.output.say(running.program.name, f"{said}.", level="ERROR")
+                self.output.say(running.spec.name, f"{said}.", level="ERROR")
             if running.stopping.is_set() or not (self._restart and running.was_ready):
                 return
             if time.monotonic() - started > STEADY_AFTER_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
-            self.output.say(running.program.name, f"ended ({said}) and is started again in {pause:g} s.")
+            self.output.say(running.spec.name, f"ended ({said}) and is started again in {pause:g} s.")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(running.stopping.wait(), pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
-    async def _run_once(self, running: Running) -> int:
-        program = running.program
-        with self.output.handle(program.name) as handle:
+    async def _run_once(self, running: RunningProcess) -> int:
+        spec = running.spec
+        with self.output.handle(spec.name) as handle:
             running.process = process = await asyncio.create_subprocess_exec(
-                *program.words(),
+                *spec.command_line(),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=handle,
                 stderr=asyncio.subprocess.STDOUT,
-                env=program.variables(),
-                cwd=program.folder,
+                env=spec.variables(),
+                cwd=spec.folder,
                 start_new_session=True,  # Ctrl-C at the terminal reaches the supervisor alone
             )
         running.dying = False
@@ -169,24 +169,24 @@ class Supervisor:
             watcher.cancel()
             await asyncio.wait({watcher}, timeout=WATCHER_WITHIN_SECONDS)
             running.ready = False
-        running.ready = program.runs_once and code == 0
+        running.ready = spec.runs_once and code == 0
         self._changed()
         return code
 
-    async def _watch(self, running: Running, process: asyncio.subprocess.Process) -> None:
-        if running.program.runs_once:
+    async def _watch(self, running: RunningProcess, process: asyncio.subprocess.Process) -> None:
+        if running.spec.runs_once:
             return
-        while not await _is_ready(running.program, process.pid):  # noqa: ASYNC110 - another process has no Event
+        while not await _is_ready(running.spec, process.pid):  # noqa: ASYNC110 - another process has no Event
             await asyncio.sleep(POLL_SECONDS)
         if not running.dying:  # it may have been killed while it was asked
             running.ready = running.was_ready = True
             self._changed()
 
-    def _of(self, name: str) -> Running:
+    def _of(self, name: str) -> RunningProcess:
         try:
             return self._running[name]
         except KeyError:
-            raise Trouble(f"{name} is no process of this stack; there are {', '.join(self._running)}.") from None
+            raise UserError(f"{name} is no process of this stack; there are {', '.join(self._running)}.") from None
 
     def _explained(self, name: str) -> str:
         lines = [line for line in self.output.last_lines(name) if line.strip()]
@@ -196,21 +196,21 @@ class Supervisor:
         return f"; {label}: {said}" if said else ", and it printed nothing."
 
 
-async def _is_ready(program: Program, pid: int) -> bool:
+async def _is_ready(spec: ServiceProcess, pid: int) -> bool:
     try:
-        return await program.ready(pid)
+        return await spec.ready(pid)
     except (
         Exception
     ):  # another process on the port may answer anything; ending the watch here would leave the process "starting"
         return False
 
 
-def _ask_to_stop(running: Running) -> None:
+def _ask_to_stop(running: RunningProcess) -> None:
     if running.process and running.pid:
         with contextlib.suppress(ProcessLookupError):  # it may be gone and not yet known to be
-            running.process.send_signal(running.program.stop_signal)
+            running.process.send_signal(running.spec.stop_signal)
             running.process.send_signal(signal.SIGCONT)  # one that a test has stopped could not obey
 
 
-def _said(code: int) -> str:
+def _exit_text(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -9,37 +9,37 @@ from pathlib import Path
 
 from mpac.stack.home import Home
 from mpac.stack.local import LocalStack
-from mpac.stack.outside import forget
+from mpac.stack.outside_folder import delete_outside
 from mpac.stack.service import Identity
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SAME_NAME_BYTES = 100  # of the state folder's, so that the temporary one has the same characters in its path
 
 
-def try_server(part: str, home: Home) -> Identity:
-    """Start ``postgres`` or ``valkey`` as the stack in ``home`` would, and stop it. Raises ``Trouble`` with its first cause.
+def try_server(service: str, home: Home) -> Identity:
+    """Start ``postgres`` or ``valkey`` as the stack in ``home`` would, and stop it. Raises ``UserError`` with its first cause.
 
     Returns as whom the server ran. Nothing is left behind, also after Ctrl-C or SIGTERM.
     """
     folder = _temporary(home)
     try:
-        return asyncio.run(_start(part, folder))
+        return asyncio.run(_start(service, folder))
     except asyncio.CancelledError as error:
         raise KeyboardInterrupt from error
     finally:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # a second Ctrl-C does not cut the cleaning short
         shutil.rmtree(folder, ignore_errors=True)
-        forget(Home(folder))
+        delete_outside(Home(folder))
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-async def _start(part: str, folder: Path) -> Identity:
+async def _start(service: str, folder: Path) -> Identity:
     starting = asyncio.current_task()
     assert starting  # noqa: S101 - this is one
     for number in ENDING:
         asyncio.get_running_loop().add_signal_handler(number, starting.cancel)
-    async with LocalStack(folder, parts=[part], durable=False) as stack:
-        return stack.identity_of(part)
+    async with LocalStack(folder, services=[service], durable=False) as stack:
+        return stack.identity_of(service)
 
 
 def _temporary(home: Home) -> Path:

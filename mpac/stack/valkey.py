@@ -13,7 +13,7 @@ from mpac.stack.database_profile import ORDINARY
 from mpac.stack.home import Home, private_folder, write_private
 from mpac.stack.listeners import listens
 from mpac.stack.ports import HOST
-from mpac.stack.service import Program
+from mpac.stack.service import ServiceProcess
 from mpac.stack.wheels import valkey_binary
 
 OPTIONS = """\
@@ -29,7 +29,7 @@ loglevel warning
 ANSWER_WITHIN_SECONDS = 1
 
 
-async def valkey(home: Home, *, port: int, password: str, durable: bool) -> Program:
+async def valkey(home: Home, *, port: int, password: str, durable: bool) -> ServiceProcess:
     """The server's program, its options written."""
     folder = private_folder(home.valkey)
     options = folder / "valkey.conf"
@@ -46,7 +46,7 @@ async def valkey(home: Home, *, port: int, password: str, durable: bool) -> Prog
     async def ready(pid: int) -> bool:
         return await _answers(port, password) and listens(pid, port)
 
-    return Program(
+    return ServiceProcess(
         name="valkey",
         command=(str(valkey_binary()), _as_pattern(str(options))),
         folder=str(folder),  # its default for `dir`

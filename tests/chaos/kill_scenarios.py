@@ -17,7 +17,7 @@ import aiohttp
 import psycopg
 import uuid_utils
 
-from mpac.audit.provider import judge_by_ledger
+from mpac.audit.provider import audit_payments
 from mpac.devtools.terminal import Terminal
 from mpac.stack.home import ROOT
 from mpac.stack.local import LocalStack
@@ -27,7 +27,7 @@ from tests.chaos.queues import broker_of, queued
 from tests.live_stack import TRIES, nudge
 from tests.polling import eventually
 
-PARTS = ("postgres", "valkey", "sandbox", "api", "beat")
+SERVICES = ("postgres", "valkey", "sandbox", "api", "beat")
 SETTINGS = {
     "MPAC_SANDBOX_TIMEOUT_SECONDS": "1",
     "MPAC_STATEMENT_TIMEOUT_MS": "1000",
@@ -191,7 +191,7 @@ class CrashStack:
         await self.close_the_day()
         urls = self.stack.urls
         key = self.stack.control_key
-        ledger = await judge_by_ledger(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
+        ledger = await audit_payments(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
         told = json.loads(await asyncio.to_thread(self._mpac, "invariants", "--json"))
         problems = [*ledger.broken, *(rule for rule in told["rules"] if rule["count"])]
         assert not problems, f"the auditors found: {problems}"
@@ -226,7 +226,7 @@ async def crash_stack(folder: Path) -> AsyncIterator[CrashStack]:
     """Everything up, with two workers: while one is dead the other goes on."""
     # Another test of this process may have servers of its own in the environment; this stack is apart from them.
     apart = dict.fromkeys((name for name in os.environ if name.startswith("MPAC_")), "")
-    async with LocalStack(folder / "home", parts=PARTS, env={**apart, **SETTINGS}, durable=False) as stack:
+    async with LocalStack(folder / "home", services=SERVICES, env={**apart, **SETTINGS}, durable=False) as stack:
         seed = json.loads(await asyncio.to_thread(run_mpac, stack, "seed", "--json"))
         async with aiohttp.ClientSession() as session:
             terminal = Terminal(stack.urls.api, seed["devices"][0], session=session)

@@ -30,7 +30,7 @@ async def between(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Med
 async def relayed_stack(home: Path, between: Meddler) -> AsyncIterator[LiveStack]:
     """A stack whose provider is reached through the relay."""
     env = {"MPAC_SANDBOX_URL": between.url, "MPAC_SANDBOX_API_KEY": KEY, CONTROL_KEY_VARIABLE: CONTROL_KEY}
-    async with live_stack(home / "chaos-between", parts=WITHOUT_FLOWER, env=env) as running:
+    async with live_stack(home / "chaos-between", services=WITHOUT_FLOWER, env=env) as running:
         yield running
 
 

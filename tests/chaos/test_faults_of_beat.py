@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from redis.asyncio import Redis
 
-from mpac.stack.heard import ask_health, complaints
+from mpac.stack.health import fetch_health, health_problems
 from tests.chaos.beats import Beats, beats_beside
 from tests.chaos.queues import IN_HAND, broker_of, command, consumed
 from tests.factories import Tenant
@@ -214,7 +214,7 @@ async def test_workers_survive_the_loss_of_the_broker_while_they_hold_messages(l
 async def complaints_of(live: LiveStack) -> list[str]:
     """What `mpac status` says of the stack."""
     info = live.stack.info()
-    return complaints(info, await asyncio.to_thread(ask_health, info))
+    return health_problems(info, await asyncio.to_thread(fetch_health, info))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.runfile import read_run
 from tests.chaos.test_faults_of_the_database import Tills
 from tests.live_stack import TAKE_UP_SECONDS, WITHOUT_FLOWER, LiveStack, live_stack
@@ -41,7 +41,7 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 async def live(small_disk: Path) -> AsyncIterator[LiveStack]:
     """A stack that lives on that disk."""
-    async with live_stack(small_disk / "state", parts=WITHOUT_FLOWER, workers=2, durable=True) as running:
+    async with live_stack(small_disk / "state", services=WITHOUT_FLOWER, workers=2, durable=True) as running:
         yield running
 
 
@@ -82,7 +82,7 @@ async def test_a_disk_that_was_full_for_a_while_stops_nothing_for_longer(live: L
         await tills.sell_more()
         with full(small_disk):
             await fill_the_write_ahead_log(live)
-            with suppress(Trouble):  # it has ended by itself, and is being started again
+            with suppress(UserError):  # it has ended by itself, and is being started again
                 live.stack.kill("worker-payments-1")  # in either case it comes up on a full disk
             await asyncio.sleep(FULL_SECONDS)
         ready = partial(live.api.get, "//health/ready")

@@ -14,7 +14,7 @@ import pytest
 from celery import Celery
 
 from mpac.cli.commands.worker import is_deaf
-from mpac.stack.heard import ask_health, complaints
+from mpac.stack.health import fetch_health, health_problems
 from tests.live_stack import LiveStack
 from tests.polling import eventually
 
@@ -136,7 +136,7 @@ async def test_the_silent_part_is_named_by_whoever_is_alive_until_it_is_heard(
         ]
         assert events == [f"{part.kind}.{part.state}"], "one line for each silence"
     info = hearing.stack.info()
-    said = "\n".join(complaints(info, await asyncio.to_thread(ask_health, info)))
+    said = "\n".join(health_problems(info, await asyncio.to_thread(fetch_health, info)))
     for part in named:
         assert part.state == "unknown" or part.name.capitalize() in said or part.name in said
     for part in named:
@@ -152,7 +152,7 @@ async def test_the_silent_part_is_named_by_whoever_is_alive_until_it_is_heard(
 
     await eventually(ended, until=lambda events: endings <= events, within=TOLD_WITHIN_SECONDS)
     info = hearing.stack.info()
-    assert complaints(info, await asyncio.to_thread(ask_health, info)) == []
+    assert health_problems(info, await asyncio.to_thread(fetch_health, info)) == []
 
 
 async def test_payments_are_accepted_and_done_later_while_all_workers_are_frozen(hearing: LiveStack) -> None:
@@ -178,7 +178,7 @@ async def test_a_database_that_is_away_is_logged_and_payments_are_refused(hearin
     await eventually(events, until=lambda found: found == ["database.silent"], within=TOLD_WITHIN_SECONDS)
     assert (await hearing.api.get("//health/ready")).status == 503
     info = hearing.stack.info()
-    assert "not ready" in "".join(complaints(info, await asyncio.to_thread(ask_health, info)))
+    assert "not ready" in "".join(health_problems(info, await asyncio.to_thread(fetch_health, info)))
     await hearing.stack.start("postgres")
     await eventually(events, until=lambda found: "database.heard" in found, within=TOLD_WITHIN_SECONDS)
 

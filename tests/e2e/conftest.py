@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mpac.stack.services import EVERYTHING
+from mpac.stack.services import ALL_SERVICES
 from tests.live_stack import LiveStack, live_stack
 
 USUAL_PATIENCE = {"MPAC_LEASE_SECONDS": "30", "MPAC_STATEMENT_TIMEOUT_MS": "10000"}
@@ -15,7 +15,7 @@ USUAL_PATIENCE = {"MPAC_LEASE_SECONDS": "30", "MPAC_STATEMENT_TIMEOUT_MS": "1000
 @pytest.fixture(scope="module")
 async def live(home: Path) -> AsyncIterator[LiveStack]:
     """All parts as ``mpac up`` starts them; after the last journey the day is closed and all judges look at it."""
-    async with live_stack(home / "e2e", parts=EVERYTHING, env=USUAL_PATIENCE) as running:
+    async with live_stack(home / "e2e", services=ALL_SERVICES, env=USUAL_PATIENCE) as running:
         yield running
         await running.close_the_day()
         await running.judge()

@@ -40,13 +40,13 @@ HELP = {
 }
 
 
-def words() -> list[str]:
+def command_names() -> list[str]:
     """The words whose file is in this checkout."""
     folder = Path(__file__).parent
     return [word for word in HELP if (folder / f"{word}.py").exists()]
 
 
-def load_word(word: str) -> click.Command:
+def load_command(word: str) -> click.Command:
     """Import one word's command."""
     command: click.Command = getattr(importlib.import_module(f"mpac.cli.commands.{word}"), word)
     return command

@@ -6,7 +6,7 @@ import click
 
 from mpac.cli.options import home_option, port_option
 from mpac.stack import commands
-from mpac.stack.attach import attached_environment, become
+from mpac.stack.attach import attached_environment, exec_command
 from mpac.stack.ports import BASE
 from mpac.stack.services import SOURCES
 
@@ -22,4 +22,4 @@ def api(host: str, port: int, home: Path) -> None:
     environment = attached_environment(home, needs=NEEDS)
     if host in LOOPBACK:  # any other one is an installation, which has to set its public address
         environment = {"MPAC_PUBLIC_URL": f"http://{host}:{port}", **environment}
-    become(commands.api(host=host, port=port), environment, source=SOURCES["api"])
+    exec_command(commands.api(host=host, port=port), environment, source=SOURCES["api"])

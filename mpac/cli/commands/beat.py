@@ -6,7 +6,7 @@ import click
 
 from mpac.cli.options import home_option
 from mpac.stack import commands
-from mpac.stack.attach import attached_environment, become
+from mpac.stack.attach import attached_environment, exec_command
 from mpac.stack.services import SOURCES
 
 NEEDS = ["MPAC_DATABASE_URL", "MPAC_BROKER_URL"]
@@ -16,4 +16,4 @@ NEEDS = ["MPAC_DATABASE_URL", "MPAC_BROKER_URL"]
 @home_option
 def beat(home: Path) -> None:
     """Run the timetable in place of this process."""
-    become(commands.beat(), attached_environment(home, needs=NEEDS), source=SOURCES["beat"])
+    exec_command(commands.beat(), attached_environment(home, needs=NEEDS), source=SOURCES["beat"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mpac.cli.options import home_option
-from mpac.stack.attach import become
+from mpac.stack.attach import exec_command
 
 
 @click.command(
@@ -22,4 +22,4 @@ def bench(arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001 - eve
 
     It starts servers of its own, durable ones, and leaves the local stack alone.
     """
-    become((sys.executable, "-m", "benchmarks", *arguments), {}, source="benchmarks/__main__.py")
+    exec_command((sys.executable, "-m", "benchmarks", *arguments), {}, source="benchmarks/__main__.py")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from mpac.cli.child_process import run_patiently
+from mpac.cli.child_process import run_child
 from mpac.cli.options import home_option
 from mpac.stack.home import ROOT
 
@@ -21,4 +21,4 @@ def chaos(pytest_arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG00
     PYTEST_ARGUMENTS narrow them down: `mpac chaos -k broker`. All of them take about an hour.
     """
     words = [sys.executable, "-m", "pytest", *LONG, *pytest_arguments]
-    sys.exit(run_patiently(words, cwd=ROOT))
+    sys.exit(run_child(words, cwd=ROOT))

@@ -33,9 +33,9 @@ def clock(  # noqa: PLR0917 - click passes each option
     if distance is not None and distance.startswith("--"):  # -1d is a distance that is refused with its reason
         near = nearest(distance, OPTIONS)
         raise click.NoSuchOption(distance, possibilities=[near] if near else None)
-    from mpac.stack.clock.run import Wanted, run_clock  # noqa: PLC0415 - `mpac --help` shall not wait for the product
+    from mpac.stack.clock.run import ClockRequest, run_clock  # noqa: PLC0415 - `mpac --help` shall not wait for the product
 
-    wanted = Wanted(distance=distance, to=to, to_next_close=to_next_close, zone=zone)
+    wanted = ClockRequest(distance=distance, to=to, to_next_close=to_next_close, zone=zone)
     shown = asyncio.run(run_clock(home, wanted, say=click.echo if not as_json else lambda _: None))
     if as_json:
         click.echo(json.dumps(shown, indent=2))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mpac.cli.exit_codes import NOT_CHECKED, trouble_means
+from mpac.cli.exit_codes import NOT_CHECKED, user_errors_exit_with
 from mpac.cli.options import home_option
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def demo(*, terminals: int, seconds: float, ports: str, keep: bool, home: Path) 
     from mpac.demo.run import demonstrate  # noqa: PLC0415 - `mpac --help` shall not wait for it
 
     show = demonstrate(home.absolute(), terminals=terminals, seconds=seconds, ports=ports, keep=keep)
-    with trouble_means(NOT_CHECKED):
+    with user_errors_exit_with(NOT_CHECKED):
         ending = asyncio.run(_interruptible(show))
     sys.exit(ending.end)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from mpac.cli.doctor_checks import QUESTIONS, answer
+from mpac.cli.doctor_checks import CHECKS, run_check
 from mpac.cli.options import home_option
 from mpac.stack.home import Home
 
@@ -15,10 +15,10 @@ from mpac.stack.home import Home
 def doctor(home: Path) -> None:
     """Check this machine; exit code 1 if the local stack can't start on it."""
     folder = Home(home.absolute())
-    findings = {name: answer(ask, folder) for name, ask in QUESTIONS.items()}
+    findings = {name: run_check(ask, folder) for name, ask in CHECKS.items()}
     for name, finding in findings.items():
         mark = "NO" if finding.fatal else "note" if finding.advice else "ok"
-        click.echo(f"{mark:<5} {name:<13} {finding.said}")
+        click.echo(f"{mark:<5} {name:<13} {finding.text}")
         if finding.advice:
             click.echo(f"{'':<19} → {finding.advice}")
     fatal = [name for name, finding in findings.items() if finding.fatal]

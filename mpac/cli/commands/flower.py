@@ -6,7 +6,7 @@ import click
 
 from mpac.cli.options import home_option, port_option
 from mpac.stack import commands
-from mpac.stack.attach import attached_environment, become
+from mpac.stack.attach import attached_environment, exec_command
 from mpac.stack.environment import FLOWER_USER
 from mpac.stack.ports import BASE
 from mpac.stack.services import SOURCES
@@ -27,4 +27,4 @@ def flower(host: str, port: int, *, operate: bool, home: Path) -> None:
     user = environment.get("MPAC_FLOWER_USER", FLOWER_USER)
     login = commands.flower_variables(user, environment["MPAC_FLOWER_PASSWORD"])
     command = commands.flower(host=host, port=port, mode="operate" if operate else "read-only")
-    become(command, {**environment, **login}, source=SOURCES["flower"])
+    exec_command(command, {**environment, **login}, source=SOURCES["flower"])

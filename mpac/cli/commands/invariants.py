@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from mpac.audit.report import Proof, State, as_json, as_problems, as_table, prove
-from mpac.cli.exit_codes import BROKEN, HOLDS, NOT_CHECKED, UNSURE, MeaningfulTrouble, trouble_means
+from mpac.audit.report import AuditReport, RuleState, as_json, as_problems, as_table, audit_all
+from mpac.cli.exit_codes import BROKEN, HOLDS, NOT_CHECKED, UNSURE, UserErrorWithCode, user_errors_exit_with
 from mpac.cli.options import home_option
 from mpac.stack.attach import attach
 
@@ -40,43 +40,43 @@ def invariants(*, with_rules: bool, as_data: bool, home: Path) -> None:
 
     Payments and refunds that are merely open are shown and change nothing.
     """
-    with trouble_means(NOT_CHECKED):
+    with user_errors_exit_with(NOT_CHECKED):
         attach(home, needs=NEEDS)
         sandbox_url = os.environ.get("MPAC_SANDBOX_URL", "")
         key = os.environ.get("MPAC_SANDBOX_CONTROL_KEY", "")
-        proof = asyncio.run(prove(sandbox_url=sandbox_url, control_key=key))
-    code = exit_code(proof)
+        report = asyncio.run(audit_all(sandbox_url=sandbox_url, control_key=key))
+    code = exit_code(report)
     if as_data:
-        click.echo(json.dumps({**as_json(proof), "exit_code": code}, indent=2))
+        click.echo(json.dumps({**as_json(report), "exit_code": code}, indent=2))
     else:
-        show(proof, with_rules=with_rules, sandbox_url=sandbox_url)
-    if proof.unchecked:
-        raise MeaningfulTrouble(" ".join(proof.unchecked), code)
+        show(report, with_rules=with_rules, sandbox_url=sandbox_url)
+    if report.unchecked:
+        raise UserErrorWithCode(" ".join(report.unchecked), code)
     sys.exit(code)
 
 
-def exit_code(proof: Proof) -> int:
+def exit_code(report: AuditReport) -> int:
     """Return the exit code for what was found."""
-    if proof.rules(State.BROKEN):
+    if report.rules(RuleState.BROKEN):
         return BROKEN
-    if proof.unchecked:
+    if report.unchecked:
         return NOT_CHECKED
-    return HOLDS if proof.waiting.is_settled else UNSURE
+    return HOLDS if report.waiting.is_resolved else UNSURE
 
 
-def show(proof: Proof, *, with_rules: bool, sandbox_url: str) -> None:
+def show(report: AuditReport, *, with_rules: bool, sandbox_url: str) -> None:
     """Print the verdict, the violations, what was looked at and what is not over."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, NARROWEST)
     if with_rules:
-        console.print(as_table(proof.verdicts))
+        console.print(as_table(report.results))
         console.print()
-    for line in as_problems(proof.verdicts):
+    for line in as_problems(report.results):
         console.print(line, style="red", markup=False)
-    console.print(proof.in_a_sentence(), style="bold")
-    console.print(proof.looked_at_in_a_sentence())
-    for line in proof.waiting.lines():
+    console.print(report.sentence_of_result(), style="bold")
+    console.print(report.looked_at_sentence())
+    for line in report.waiting.lines():
         console.print(line, markup=False)
     if not sandbox_url:
         console.print("There is no sandbox provider here, so only our own books could be checked.")

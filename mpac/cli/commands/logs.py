@@ -9,8 +9,8 @@ import click
 
 from mpac.cli.options import home_option
 from mpac.stack.home import Home
-from mpac.stack.log_files import Following, choose_logs, last_lines
-from mpac.stack.log_lines import Line, Painter, as_json
+from mpac.stack.log_files import LogFollower, choose_logs, last_lines
+from mpac.stack.log_lines import LineFormatter, LogLine, as_json
 from mpac.stack.runfile import is_running
 from mpac.stack.screen import encoded, is_coloured, own_output, reader_is_gone
 
@@ -38,24 +38,24 @@ def logs(names: Sequence[str], *, follow: bool, count: int, as_data: bool, home:
     """
     folder = Home(home.absolute())
     chosen = choose_logs(folder, names)
-    painted = as_json if as_data else Painter(is_coloured=is_coloured(own_output())).paint
-    following = Following(folder, chosen if names else None) if follow else None  # from before what is shown first
-    _show(last_lines(folder, chosen, count), painted)
+    formatted = as_json if as_data else LineFormatter(is_coloured=is_coloured(own_output())).format_line
+    following = LogFollower(folder, chosen if names else None) if follow else None  # from before what is shown first
+    _show(last_lines(folder, chosen, count), formatted)
     if following is None:
         return
     if sys.stderr.isatty() and not is_running(folder):
         click.echo("mpac: No stack runs there now; new lines are shown as they come. Ctrl-C ends this.", err=True)
     try:
         for lines in following.lines():
-            _show(lines, painted)
+            _show(lines, formatted)
     except KeyboardInterrupt:
         return  # the usual end of it
 
 
-def _show(lines: Sequence[Line], painted: Callable[[Line], str]) -> None:
+def _show(lines: Sequence[LogLine], formatted: Callable[[LogLine], str]) -> None:
     """Print the lines. Raises ``BrokenPipeError`` as soon as nobody reads them any more, even if there are none."""
     if reader_is_gone(own_output()):
         raise BrokenPipeError
-    rest = encoded(painted(line) for line in lines)
+    rest = encoded(formatted(line) for line in lines)
     while rest:
         rest = rest[os.write(own_output(), rest) :]

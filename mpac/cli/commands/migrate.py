@@ -6,7 +6,7 @@ import click
 
 from mpac.cli.options import home_option
 from mpac.stack import commands
-from mpac.stack.attach import attached_environment, become
+from mpac.stack.attach import attached_environment, exec_command
 
 
 @click.command()
@@ -18,4 +18,4 @@ def migrate(revision: str, home: Path) -> None:
     The database is MPAC_DATABASE_URL, else the one of the local stack that is up.
     """
     environment = attached_environment(home, needs=["MPAC_DATABASE_URL"])
-    become(commands.migrate(revision), environment, source="migrations/env.py")
+    exec_command(commands.migrate(revision), environment, source="migrations/env.py")

@@ -7,7 +7,7 @@ import click
 from mpac.cli.options import home_option
 from mpac.stack.detach import stop_other
 from mpac.stack.home import Home, empty_home
-from mpac.stack.outside import forget
+from mpac.stack.outside_folder import delete_outside
 from mpac.stack.runfile import clear_leftovers, only_one
 
 
@@ -26,7 +26,7 @@ def reset(*, yes: bool, home: Path) -> None:
     if folder.is_marked:
         with only_one(folder):
             clear_leftovers(folder)
-            forget(folder)
+            delete_outside(folder)
             empty_home(folder)
     else:
         empty_home(folder)  # refuses, and says why

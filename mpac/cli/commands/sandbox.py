@@ -6,7 +6,7 @@ import click
 
 from mpac.cli.options import home_option, port_option
 from mpac.stack import commands
-from mpac.stack.attach import attached_environment, become
+from mpac.stack.attach import attached_environment, exec_command
 from mpac.stack.environment import CONTROL_KEY_VARIABLE
 from mpac.stack.home import open_home, private_folder
 from mpac.stack.ports import BASE
@@ -25,4 +25,4 @@ def sandbox(*, host: str, port: int, store: Path | None, home: Path) -> None:
     environment = attached_environment(home)
     if store is None:  # elsewhere the sandbox generates a key in its store if none is given
         environment.setdefault(CONTROL_KEY_VARIABLE, load_secrets(open_home(home))["sandbox_control_key"])
-    become(command, environment, source=SOURCES["sandbox"])
+    exec_command(command, environment, source=SOURCES["sandbox"])

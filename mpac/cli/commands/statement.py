@@ -8,7 +8,7 @@ from random import Random
 
 import click
 
-from mpac.cli.errors import Trouble, WrongUsage
+from mpac.cli.errors import UserError, WrongUsage
 from mpac.cli.offline_help import unknown
 from mpac.cli.options import OneOf, home_option
 from mpac.devtools.statement.lines import write_csv, write_json_lines
@@ -47,7 +47,7 @@ def statement(  # noqa: PLR0917 - click passes each option
     try:
         ordered, truth = plant(lines, wanted, seed=seed)
     except TooFew as few:
-        raise Trouble(f"{few}: take a larger settlement or plant less.") from few
+        raise UserError(f"{few}: take a larger settlement or plant less.") from few
     if order == "shuffled":
         Random(seed).shuffle(ordered)  # noqa: S311 - the same seed has to give the same order
     elif order == "reversed":
@@ -61,7 +61,7 @@ def statement(  # noqa: PLR0917 - click passes each option
 
 
 def read_plant(word: str) -> tuple[str, int]:
-    """``amount_mismatch=3`` → its two parts. Raises ``Trouble``."""
+    """``amount_mismatch=3`` → its two parts. Raises ``UserError``."""
     category, _, count = word.partition("=")
     if category not in SPOILS:
         raise WrongUsage(unknown("break", category, SPOILS))

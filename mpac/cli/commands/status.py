@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from mpac.cli.options import home_option
-from mpac.stack.clock.mention import HALF_MOVED, ahead_written, clock_of
+from mpac.stack.clock.summary import HALF_MOVED, ahead_text, clock_state_of
 from mpac.stack.database_profile import MOVABLE
-from mpac.stack.heard import ask_health, complaints, heard_processes, queue_lines
+from mpac.stack.health import fetch_health, health_problems, process_states, queue_lines
 from mpac.stack.home import Home, command, near_home
 from mpac.stack.runfile import RunInfo, birth, read_run, unreadable
 
@@ -33,11 +33,11 @@ def status(*, as_json: bool, home: Path) -> None:
     if info is None:
         click.echo("{}" if as_json else _nothing(folder))
         sys.exit(1)
-    clock = clock_of(info)
+    clock = clock_state_of(info)
     info["ahead_seconds"] = clock.ahead_seconds
-    health = ask_health(info)
-    wrong = complaints(info, health) + ([HALF_MOVED] if clock.is_half_moved else [])
-    lines = [*table(info, heard_processes(health)), *queue_lines(health), *wrong]
+    health = fetch_health(info)
+    wrong = health_problems(info, health) + ([HALF_MOVED] if clock.is_half_moved else [])
+    lines = [*table(info, process_states(health)), *queue_lines(health), *wrong]
     click.echo(json.dumps(info, indent=2) if as_json else "\n".join(lines))
     sys.exit(0 if is_well(info) and not wrong else 1)
 
@@ -67,7 +67,7 @@ def table(info: RunInfo, heard: Mapping[str, tuple[str, str]] | None = None) -> 
     if info["flower_url"]:
         lines.append(f"Flower asks for user {user}, password {password}.")
     if info.get("ahead_seconds"):
-        lines.append(ahead_written(info["ahead_seconds"]))
+        lines.append(ahead_text(info["ahead_seconds"]))
     if info.get("realm") == MOVABLE.database:
         lines.append("This is the demonstration's stack, which moves its clock.")
     if info.get("stopping"):

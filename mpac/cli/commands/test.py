@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mpac.cli.child_process import run_patiently
+from mpac.cli.child_process import run_child
 from mpac.cli.options import home_option
 from mpac.stack.home import ROOT
 
@@ -36,10 +36,10 @@ def test(pytest_arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001
     own and leave the local stack alone.
     """
     if pytest_arguments:
-        sys.exit(run_patiently([*PYTEST, *pytest_arguments], cwd=ROOT))
+        sys.exit(run_child([*PYTEST, *pytest_arguments], cwd=ROOT))
     failed = [name for name, words in CHECKS.items() if not _passes(name, words)]
     click.echo("pytest …")
-    code = run_patiently([*PYTEST, *WHOLE_SUITE], cwd=ROOT)
+    code = run_child([*PYTEST, *WHOLE_SUITE], cwd=ROOT)
     if failed:  # else pytest's own summary is the last line
         steps = len(CHECKS) + 1
         failed += ["pytest"] if code else []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.cli.options import OneOf, home_option
 from mpac.stack.attach import attach
 from mpac.stack.home import Home
@@ -31,5 +31,5 @@ def token(role: str, *, merchant: str | None, store: str | None, hours: float, h
         attach(home, needs=NEEDS)
         tenant = asyncio.run(find_tenant(merchant_id=merchant, store_id=store))
     if role in ("staff", "store_manager") and not tenant.store_id:
-        raise Trouble("This merchant has no store: make one with POST /api/v1/stores or `python3 run.py seed`.")
+        raise UserError("This merchant has no store: make one with POST /api/v1/stores or `python3 run.py seed`.")
     click.echo(tokens.issue(role, tenant, hours=hours))

@@ -10,10 +10,10 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.cli.options import OneOf, home_option
-from mpac.stack.clock.mention import ahead_written, clock_of
-from mpac.stack.database_profile import MOVABLE, ORDINARY, Realm
+from mpac.stack.clock.summary import ahead_text, clock_state_of
+from mpac.stack.database_profile import MOVABLE, ORDINARY, DatabaseProfile
 from mpac.stack.detach import join_or_start
 from mpac.stack.differences import differences
 from mpac.stack.enter_key import watch_enter
@@ -22,7 +22,7 @@ from mpac.stack.home import command, open_home
 from mpac.stack.local import LocalStack
 from mpac.stack.output import ConsoleOutput
 from mpac.stack.runfile import RunInfo, is_running, runs_already
-from mpac.stack.services import EVERYTHING, missing_parts
+from mpac.stack.services import ALL_SERVICES, missing_services
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MOST_WORKERS = 64
@@ -39,7 +39,7 @@ HINT = "Press Enter to see this again, Ctrl-C to stop."
     help="BASE: API there, Flower, sandbox, PostgreSQL, Valkey on the next four. auto: 8800, or free ones if taken.",
 )
 @click.option("--detach", is_flag=True, help="Start in the background, return when all is ready; `mpac down` stops it.")
-@click.option("--only", multiple=True, type=OneOf(EVERYTHING), help="Only these parts; may be given repeatedly.")
+@click.option("--only", multiple=True, type=OneOf(ALL_SERVICES), help="Only these parts; may be given repeatedly.")
 @click.option(
     "--movable-clock",
     is_flag=True,
@@ -54,7 +54,7 @@ def up(
 
     MPAC_DATABASE_URL, MPAC_BROKER_URL and MPAC_SANDBOX_URL, where set, are used instead of servers of our own.
     """
-    realm = MOVABLE if movable_clock else ORDINARY
+    profile = MOVABLE if movable_clock else ORDINARY
     if detach:
         given = click.get_current_context().get_parameter_source
         asked = {name for name in ("workers", "ports") if given(name) is not ParameterSource.DEFAULT}
@@ -63,15 +63,15 @@ def up(
             workers=workers if "workers" in asked else None,
             ports=ports if "ports" in asked else None,
             only=only,
-            realm=realm,
+            profile=profile,
         )
         _detach(home, differs)
         return
     if is_running(open_home(home)):
-        raise Trouble(runs_already(open_home(home)))
+        raise UserError(runs_already(open_home(home)))
     output = ConsoleOutput(open_home(home), follows=not background)
     try:
-        asyncio.run(_run(home, output, workers=workers, ports=ports, only=only, realm=realm))
+        asyncio.run(_run(home, output, workers=workers, ports=ports, only=only, profile=profile))
     finally:
         output.close()
 
@@ -80,7 +80,7 @@ def _detach(home: Path, differs: Callable[[RunInfo], list[str]]) -> None:
     """Start a stack in the background, or find the one that runs; say where it is, and what of it is not as asked for."""
     info, is_new = join_or_start(home, sys.argv[1:])
     if not is_new:
-        info["ahead_seconds"] = clock_of(info).ahead_seconds
+        info["ahead_seconds"] = clock_state_of(info).ahead_seconds
         click.echo(f"A stack runs in {home.absolute()} already (pid {info['pids']['supervisor']}).")
     click.echo("\n".join(summary(info, secret=is_terminal())))
     found = [] if is_new else differs(info)
@@ -90,20 +90,20 @@ def _detach(home: Path, differs: Callable[[RunInfo], list[str]]) -> None:
 
 
 async def _run(
-    home: Path, output: ConsoleOutput, *, workers: int, ports: str, only: Sequence[str], realm: Realm
+    home: Path, output: ConsoleOutput, *, workers: int, ports: str, only: Sequence[str], profile: DatabaseProfile
 ) -> None:
-    wanted = only or EVERYTHING
-    missing = {} if only else missing_parts(wanted)
-    for part, file in missing.items():
-        output.say("mpac", f"{part} is left out: {file} is not in this checkout.")
+    wanted = only or ALL_SERVICES
+    missing = {} if only else missing_services(wanted)
+    for service, file in missing.items():
+        output.say("mpac", f"{service} is left out: {file} is not in this checkout.")
     stopped = asyncio.Event()
     stack = LocalStack(
         home,
         ports=ports,
         workers=workers,
-        parts=[part for part in wanted if part not in missing],
+        services=[service for service in wanted if service not in missing],
         output=output,
-        realm=realm,
+        profile=profile,
     )
     starting = asyncio.create_task(stack.__aenter__())
     loop = asyncio.get_running_loop()
@@ -151,7 +151,7 @@ def summary(info: RunInfo, *, secret: bool) -> list[str]:
     if not secret:
         lines.append(f"`python3 run.py status` shows the passwords that are {HIDDEN} here.")
     if info["ahead_seconds"]:
-        lines.append(ahead_written(info["ahead_seconds"]))
+        lines.append(ahead_text(info["ahead_seconds"]))
     return lines
 
 

@@ -11,7 +11,7 @@ from mpac.cli.errors import WrongUsage
 from mpac.cli.offline_help import unknown
 from mpac.cli.options import home_option
 from mpac.stack import commands
-from mpac.stack.attach import attached_environment, become
+from mpac.stack.attach import attached_environment, exec_command
 from mpac.stack.services import SOURCES
 
 NEEDS = ["MPAC_DATABASE_URL", "MPAC_BROKER_URL"]
@@ -40,7 +40,7 @@ def worker(queues: str, name: str, *, check: bool, home: Path) -> None:
         click.echo(complaint or f"{name} consumes its queues.", err=bool(complaint))
         sys.exit(1 if complaint else 0)
     command = commands.worker(queues=queues, name=name)
-    become(command, attached_environment(home, needs=NEEDS), source=SOURCES["worker"])
+    exec_command(command, attached_environment(home, needs=NEEDS), source=SOURCES["worker"])
 
 
 def check_queues(queues: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpac.demo.chapters import cafe, day, payments
-from mpac.demo.environment import Stage
+from mpac.demo.environment import DemoEnvironment
 from mpac.demo.problems import Problem
 
 NOT_EXERCISED = {
@@ -25,9 +25,9 @@ class Chapter:
     """``play`` returns the problems; none means that all went well. ``is_played``: whether it does anything on this stage."""
 
     title: str
-    play: Callable[[Stage], Awaitable[list[Problem]]]
+    play: Callable[[DemoEnvironment], Awaitable[list[Problem]]]
     exercises: frozenset[str]
-    is_played: Callable[[Stage], bool]
+    is_played: Callable[[DemoEnvironment], bool]
 
 
 def _chapter(module: Any) -> Chapter:

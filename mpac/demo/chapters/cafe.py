@@ -7,9 +7,9 @@ from typing import Any
 
 from mpac.cli.money_text import yen
 from mpac.demo.calls import Calls
-from mpac.demo.environment import Stage
+from mpac.demo.environment import DemoEnvironment
 from mpac.demo.problems import Problem, broken
-from mpac.demo.table_client import Guests
+from mpac.demo.table_client import TableClient
 
 TITLE = "A table of three at a cafe"
 TABLE = "7"
@@ -53,43 +53,43 @@ EXERCISES = (
 )
 
 
-async def play(stage: Stage) -> list[Problem]:
-    """Order, split, pay, give back; returns what does not add up. Raises ``BrokeOff``, ``NotInTime``."""
+async def play(demo: DemoEnvironment) -> list[Problem]:
+    """Order, split, pay, give back; returns what does not add up. Raises ``UnexpectedAnswer``, ``TimedOut``."""
     # What the first payment of all does not need, this story does; and that payment is not to wait for a table of three.
-    await stage.wait_for_rest()
-    run = stage.run
+    await demo.wait_for_rest()
+    run = demo.run
     async with Calls.open() as calls:
-        telephone = calls.provider(run["sandbox_url"], run["sandbox_control_key"], name="a guest's telephone")
-        guests = Guests(calls.terminal(run["api_url"], stage.seed["devices"][0]), telephone=telephone)
-        return await _evening(stage, guests)
+        phone = calls.provider(run["sandbox_url"], run["sandbox_control_key"], name="a guest's telephone")
+        client = TableClient(calls.terminal(run["api_url"], demo.seed["devices"][0]), phone=phone)
+        return await _evening(demo, client)
 
 
-async def _evening(stage: Stage, guests: Guests) -> list[Problem]:
-    order = await guests.post(
+async def _evening(demo: DemoEnvironment, client: TableClient) -> list[Problem]:
+    order = await client.post(
         "/orders", {"order_type": "dine_in", "table_number": TABLE, "items": ITEMS, "submit": True}
     )
-    whole = await guests.post("/bills", {"order_id": order["id"]})
-    bills = (await guests.post(f"/bills/{whole['id']}/split", {"parts": 3}))["data"]
+    whole = await client.post("/bills", {"order_id": order["id"]})
+    bills = (await client.post(f"/bills/{whole['id']}/split", {"parts": 3}))["data"]
     amounts = [bill["total_amount"] for bill in bills]
     _say(
-        stage,
+        demo,
         f"three spaghetti, three coffees and a cheesecake cost {yen(order['total_amount'])}, {yen(order['tax_amount'])} of "
         f"it tax. Three bills, please: {' + '.join(map(yen, amounts))}.",
     )
-    cash, code = [await guests.pay(bill, how) for bill, how in zip(bills[:2], (CASH, CODE), strict=True)]
-    refused = await guests.pay(bills[2], CARD, metadata=DECLINED)
-    card = await guests.pay(bills[2], CARD)
-    paid = await guests.read(f"/orders/{order['id']}")
+    cash, code = [await client.pay(bill, how) for bill, how in zip(bills[:2], (CASH, CODE), strict=True)]
+    refused = await client.pay(bills[2], CARD, metadata=DECLINED)
+    card = await client.pay(bills[2], CARD)
+    paid = await client.read(f"/orders/{order['id']}")
     _say(
-        stage,
+        demo,
         f"{yen(cash['amount'])} in cash (out of {yen(cash['cash_received'])}, {yen(cash['change_amount'])} back), "
         f"{yen(code['amount'])} by a QR code that a guest's telephone pays. The third guest's card is declined "
         f"({refused['status']}), another card pays {yen(card['amount'])}: the order is {paid['status']}.",
     )
-    refund = await guests.give_back(card["id"], amount=CAKE_WITH_TAX, reason="the cheesecake went back")
-    given = await guests.read(f"/payments/{card['id']}")
+    refund = await client.give_back(card["id"], amount=CAKE_WITH_TAX, reason="the cheesecake went back")
+    given = await client.read(f"/payments/{card['id']}")
     _say(
-        stage,
+        demo,
         f"the cheesecake goes back to the kitchen, and {yen(refund['amount'])} to the card ({refund['status']}); "
         f"the cafe keeps {yen(given['captured_amount'] - given['refunded_amount'])} of {yen(card['amount'])}.",
     )
@@ -103,5 +103,5 @@ async def _evening(stage: Stage, guests: Guests) -> list[Problem]:
     return [broken(f"at the cafe it is not true that {fact}") for fact, is_true in facts.items() if not is_true]
 
 
-def _say(stage: Stage, sentence: str) -> None:
-    stage.screen.say(f"At the cafe, table {TABLE}: {sentence}", style="magenta")
+def _say(demo: DemoEnvironment, sentence: str) -> None:
+    demo.screen.say(f"At the cafe, table {TABLE}: {sentence}", style="magenta")

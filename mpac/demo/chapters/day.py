@@ -5,10 +5,10 @@ from typing import Any
 from mpac.demo.calls import Calls
 from mpac.demo.day import reconciliation_scenes, screens
 from mpac.demo.day.clock import StoryClock
-from mpac.demo.day.other_stores import Others
+from mpac.demo.day.other_stores import OtherStores
 from mpac.demo.day.sales_scenes import Story, sell_all_day
-from mpac.demo.day.stores import MERCHANT, Founder
-from mpac.demo.environment import Stage
+from mpac.demo.day.stores import MERCHANT, StoreBuilder
+from mpac.demo.environment import DemoEnvironment
 from mpac.demo.problems import Problem, broken
 from mpac.devtools.user_tokens import Tenant
 from mpac.stack.database_profile import MOVABLE
@@ -37,51 +37,54 @@ EXERCISES = (
 )
 
 
-def is_played(stage: Stage) -> bool:
+def is_played(demo: DemoEnvironment) -> bool:
     """Whether the clocks are the demonstration's own, so that they may be moved."""
-    return bool(stage.run["realm"] == MOVABLE.database)
+    return bool(demo.run["realm"] == MOVABLE.database)
 
 
-async def play(stage: Stage) -> list[Problem]:
-    """Found the stores, sell, close, count, reconcile; returns what does not add up. Raises ``BrokeOff``, ``NotInTime``."""
-    run = stage.run
-    if not is_played(stage):
-        stage.screen.say("The day is left out: it moves clocks, and these servers are not the demonstration's own.")
+async def play(demo: DemoEnvironment) -> list[Problem]:
+    """Open the stores, sell, close, count and reconcile; return what does not add up.
+
+    Raises ``UnexpectedAnswer`` and ``TimedOut``.
+    """
+    run = demo.run
+    if not is_played(demo):
+        demo.screen.say("The day is left out: it moves clocks, and these servers are not the demonstration's own.")
         return []
     async with Calls.open() as calls:
         control = calls.provider(run["sandbox_url"], run["sandbox_control_key"], name="the story's clock")
         clock = await StoryClock.open(run["database_url"], provider=control)
         try:
-            return await _days(stage, clock, calls)
+            return await _days(demo, clock, calls)
         finally:
             await clock.close()
 
 
-async def _days(stage: Stage, clock: StoryClock, calls: Calls) -> list[Problem]:
+async def _days(demo: DemoEnvironment, clock: StoryClock, calls: Calls) -> list[Problem]:
     await clock.move_to(9, 0)
-    seed, founder = stage.seed, Founder(stage, calls)
-    town = await founder.found()
-    story = Story(clock, stage.screen, town)
+    seed, builder = demo.seed, StoreBuilder(demo, calls)
+    stores = await builder.build()
+    story = Story(clock, demo.screen, stores)
     await story.say(
         f"It is {clock.first_day:%A, %d %B %Y}: the clocks of this database and of this provider were moved ahead. "
         f"{MERCHANT} opens three stores:"
     )
-    for shop in town.shops.values():
-        stage.screen.show(f"{shop.plan.english:<9} {shop.plan.name}, whose day ends at {shop.plan.cut_off}")
+    for store in stores.by_name.values():
+        demo.screen.show(f"{store.plan.english:<9} {store.plan.name}, whose day ends at {store.plan.cut_off}")
     await sell_all_day(story)
     await reconciliation_scenes.count_cash(story)
-    others = Others(founder.person("merchant_admin", "terminals-owner", Tenant(seed["psp_id"], seed["merchant_id"])))
+    others = OtherStores(builder.user("merchant_admin", "terminals-owner", Tenant(seed["psp_id"], seed["merchant_id"])))
     await others.count_cash()
-    key = load_secrets(stage.home)["sandbox_api_key"]
+    key = load_secrets(demo.home)["sandbox_api_key"]
     await reconciliation_scenes.compare(
-        story, calls.provider(stage.run["sandbox_url"], key, name="the provider's bookkeeper")
+        story, calls.provider(demo.run["sandbox_url"], key, name="the provider's bookkeeper")
     )
     await reconciliation_scenes.resolve(story)
     await reconciliation_scenes.sign(story)
     await reconciliation_scenes.let_others_end(story)
     await others.end(story)
-    files = await reconciliation_scenes.print_report(story, stage.home.reports)
-    _tell(stage, story, files)
+    files = await reconciliation_scenes.print_report(story, demo.home.reports)
+    _tell(demo, story, files)
     return [
         broken(f"of the three stores it is not true that {fact}")
         for fact, is_true in story.facts.items()
@@ -89,12 +92,12 @@ async def _days(stage: Stage, clock: StoryClock, calls: Calls) -> list[Problem]:
     ]
 
 
-def _tell(stage: Stage, story: Story, files: list[Any]) -> None:
-    stage.screen.title("The days of the three stores")
-    rows = sorted(story.settlements.items(), key=lambda row: (row[0][1], list(story.town.shops).index(row[0][0])))
-    stage.screen.show(screens.settlements((name, settlement) for (name, _), settlement in rows))
+def _tell(demo: DemoEnvironment, story: Story, files: list[Any]) -> None:
+    demo.screen.title("The days of the three stores")
+    rows = sorted(story.settlements.items(), key=lambda row: (row[0][1], list(story.stores.by_name).index(row[0][0])))
+    demo.screen.show(screens.settlements((name, settlement) for (name, _), settlement in rows))
     for file in files:
-        stage.screen.show(f"Report: {file}")
-    if stage.is_kept:
-        token = stage.command(f"token --role merchant_admin --merchant {story.town.merchant_id}")
-        stage.screen.show(f"A token to look around with: {token}")
+        demo.screen.show(f"Report: {file}")
+    if demo.is_kept:
+        token = demo.command(f"token --role merchant_admin --merchant {story.stores.merchant_id}")
+        demo.screen.show(f"A token to look around with: {token}")

@@ -7,19 +7,19 @@ import secrets
 from collections.abc import Iterator
 
 from mpac.demo.calls import Calls
-from mpac.demo.environment import Stage
+from mpac.demo.environment import DemoEnvironment
 from mpac.demo.kill_worker import kill_worker
-from mpac.demo.problems import BrokeOff, Problem, broken, failed, late
+from mpac.demo.problems import Problem, UnexpectedAnswer, broken, failed, late
 from mpac.demo.records import Records
-from mpac.demo.retry import NotInTime
+from mpac.demo.retry import TimedOut
 from mpac.demo.sales import Sale, sales
-from mpac.demo.statistics import Tally, as_table
-from mpac.demo.till_client import Till
+from mpac.demo.statistics import SalesStatistics, as_table
+from mpac.demo.till_client import TillClient
 
 logger = logging.getLogger(__name__)
 
 TITLE = "Payments"
-ACCIDENT_AT = 0.45  # of the selling time: enough has begun, and enough is still to come
+KILL_AT = 0.45  # of the selling time: enough has begun, and enough is still to come
 BETWEEN_CUSTOMERS_SECONDS = (0.1, 0.5)
 TICK_SECONDS = 0.125
 LETTERS = "abcdefghjkmnpqrstvwxyz"  # no digits: a long row of them could pass for a card number and be refused
@@ -54,67 +54,76 @@ EXERCISES = (
 )
 
 
-async def play(stage: Stage) -> list[Problem]:
+async def play(demo: DemoEnvironment) -> list[Problem]:
     """Sell once, open the shops, kill the worker half-way, close the shops, wait until each payment is final, count."""
-    chance = random.Random()  # noqa: S311 - a demonstration's dice guard nothing
-    tally = Tally()
+    rng = random.Random()  # noqa: S311 - a demonstration's dice guard nothing
+    statistics = SalesStatistics()
     mark = "".join(secrets.choice(LETTERS) for _ in range(8))
-    customers = sales(mark, chance=chance)
-    records = await Records.open(stage.run["database_url"])
+    customers = sales(mark, rng=rng)
+    records = await Records.open(demo.run["database_url"])
     try:
         async with Calls.open() as calls:
-            tills = _tills(stage, tally, calls=calls, chance=chance)
-            await _first(stage, tally, till=tills[0], customers=customers)
-            _tell_beginning(stage)
-            with stage.screen.watch(tally.numbers):
-                await _evening(stage, tally, tills=tills, customers=customers, records=records)
-        return [*tally.problems, *await _count(stage, tally, records=records, mark=mark)]
+            tills = _tills(demo, statistics, calls=calls, rng=rng)
+            await _first(demo, statistics, till=tills[0], customers=customers)
+            _tell_beginning(demo)
+            with demo.screen.watch(statistics.numbers):
+                await _evening(demo, statistics, tills=tills, customers=customers, records=records)
+        return [*statistics.problems, *await _count(demo, statistics, records=records, mark=mark)]
     finally:
         await records.close()
 
 
-def _tills(stage: Stage, tally: Tally, *, calls: Calls, chance: random.Random) -> list[Till]:
-    run = stage.run
-    telephone = calls.provider(run["sandbox_url"], run["sandbox_control_key"], name="a customer's telephone")
+def _tills(demo: DemoEnvironment, statistics: SalesStatistics, *, calls: Calls, rng: random.Random) -> list[TillClient]:
+    run = demo.run
+    phone = calls.provider(run["sandbox_url"], run["sandbox_control_key"], name="a customer's telephone")
     return [
-        Till(calls.terminal(run["api_url"], device), tally, telephone=telephone, chance=chance)
-        for device in stage.seed["devices"]
+        TillClient(calls.terminal(run["api_url"], device), statistics, phone=phone, rng=rng)
+        for device in demo.seed["devices"]
     ]
 
 
-async def _first(stage: Stage, tally: Tally, *, till: Till, customers: Iterator[Sale]) -> None:
-    await _serve(till, next(customers), tally)
-    after = tally.first_completed_after_seconds
+async def _first(
+    demo: DemoEnvironment, statistics: SalesStatistics, *, till: TillClient, customers: Iterator[Sale]
+) -> None:
+    await _serve(till, next(customers), statistics)
+    after = statistics.first_completed_after_seconds
     told = f"completed {after:.1f} s after the command was given" if after else "not completed"
-    stage.screen.say(f"The first payment was {told}.", style="bold")
-    await stage.wait_for_rest()
+    demo.screen.say(f"The first payment was {told}.", style="bold")
+    await demo.wait_for_rest()
 
 
-def _tell_beginning(stage: Stage) -> None:
-    stage.screen.say(
-        f"{stage.terminals} terminals in {len(stage.seed['stores'])} stores sell for {stage.seconds:g} s: cash, cards, "
+def _tell_beginning(demo: DemoEnvironment) -> None:
+    demo.screen.say(
+        f"{demo.terminals} terminals in {len(demo.seed['stores'])} stores sell for {demo.seconds:g} s: cash, cards, "
         "e-money and QR codes. Fingers tap twice, lines break before the answer is read, customers leave, and the provider "
         "declines, is away, times out before or after it charged, or talks nonsense."
     )
 
 
 async def _evening(
-    stage: Stage, tally: Tally, *, tills: list[Till], customers: Iterator[Sale], records: Records
+    demo: DemoEnvironment,
+    statistics: SalesStatistics,
+    *,
+    tills: list[TillClient],
+    customers: Iterator[Sale],
+    records: Records,
 ) -> None:
     loop = asyncio.get_running_loop()
-    closes_at = loop.time() + stage.seconds
-    selling = [asyncio.create_task(_sell(till, customers, closes_at=closes_at, tally=tally)) for till in tills]
-    accident = asyncio.create_task(_later(stage, tally, records=records))
-    together = (*selling, accident)
+    closes_at = loop.time() + demo.seconds
+    selling = [
+        asyncio.create_task(_sell(till, customers, closes_at=closes_at, statistics=statistics)) for till in tills
+    ]
+    killing = asyncio.create_task(_later(demo, statistics, records=records))
+    together = (*selling, killing)
     is_told = False
     try:
         while not all(task.done() for task in together):
             await asyncio.wait(together, timeout=TICK_SECONDS)
-            stage.screen.tick()
+            demo.screen.tick()
             if loop.time() > closes_at and not is_told:
                 is_told = True
-                stage.screen.say(
-                    f"The shops close; {len(tally.open)} payments are still under way, and each is waited for."
+                demo.screen.say(
+                    f"The shops close; {len(statistics.open)} payments are still under way, and each is waited for."
                 )
         await asyncio.gather(*together)
     except BaseException:
@@ -124,52 +133,52 @@ async def _evening(
         raise
 
 
-async def _sell(till: Till, customers: Iterator[Sale], *, closes_at: float, tally: Tally) -> None:
+async def _sell(till: TillClient, customers: Iterator[Sale], *, closes_at: float, statistics: SalesStatistics) -> None:
     loop = asyncio.get_running_loop()
     while loop.time() < closes_at:
-        await _serve(till, next(customers), tally)
+        await _serve(till, next(customers), statistics)
         await asyncio.sleep(random.uniform(*BETWEEN_CUSTOMERS_SECONDS))  # noqa: S311 - as above
 
 
-async def _serve(till: Till, sale: Sale, tally: Tally) -> None:
+async def _serve(till: TillClient, sale: Sale, statistics: SalesStatistics) -> None:
     """One sale; whatever breaks it off is told at the end and stops no other till."""
     try:
         await till.sell(sale)
-    except NotInTime as error:
-        tally.add(late(str(error), counted=error.counted))
-    except BrokeOff as error:
-        tally.add(failed(str(error)))
+    except TimedOut as error:
+        statistics.add(late(str(error), counted=error.counted))
+    except UnexpectedAnswer as error:
+        statistics.add(failed(str(error)))
     except Exception as error:
         logger.exception("a till failed")
-        tally.add(failed(f"the sale {sale.reference} broke off: {type(error).__name__} {error}"))
+        statistics.add(failed(f"the sale {sale.reference} broke off: {type(error).__name__} {error}"))
 
 
-async def _later(stage: Stage, tally: Tally, *, records: Records) -> None:
-    await asyncio.sleep(stage.seconds * ACCIDENT_AT)
+async def _later(demo: DemoEnvironment, statistics: SalesStatistics, *, records: Records) -> None:
+    await asyncio.sleep(demo.seconds * KILL_AT)
     try:
-        await kill_worker(stage, records)
-    except NotInTime as error:
-        tally.add(late(str(error), counted=error.counted))
+        await kill_worker(demo, records)
+    except TimedOut as error:
+        statistics.add(late(str(error), counted=error.counted))
 
 
-async def _count(stage: Stage, tally: Tally, *, records: Records, mark: str) -> list[Problem]:
+async def _count(demo: DemoEnvironment, statistics: SalesStatistics, *, records: Records, mark: str) -> list[Problem]:
     """Show the table; returns what does not add up between the tills and the database."""
-    doubts = await records.doubts(tally.accepted)
-    stage.screen.title("What the terminals saw")
-    stage.screen.show(as_table(tally, doubts=doubts, gap=stage.screen.gap))
-    told = ", ".join(f"{name} {count:,}" for name, count in tally.mishaps.items() if count)
-    stage.screen.console.print()
-    stage.screen.show(
+    doubts = await records.doubts(statistics.accepted)
+    demo.screen.title("What the terminals saw")
+    demo.screen.show(as_table(statistics, doubts=doubts, gap=demo.screen.gap))
+    told = ", ".join(f"{name} {count:,}" for name, count in statistics.incidents.items() if count)
+    demo.screen.console.print()
+    demo.screen.show(
         "POST is the time to the answer 201, final the time until the terminal knew the end. P50: half of the payments were "
         "quicker; P99: all but one in a hundred. In doubt were payments whose outcome nobody knew for a while: the provider "
         "was asked about each until it was known."
     )
-    stage.screen.show(f"What went wrong on purpose: {told}, killed workers 1.")
+    demo.screen.show(f"What went wrong on purpose: {told}, killed workers 1.")
     stored = await records.references(f"demo-{mark}-")
-    sold = {reference: payment_id for payment_id, reference in tally.accepted.items()}
-    problems = compare(sold=sold, stored=stored, unanswered=tally.begun - sold.keys())
-    if not problems and not tally.problems:
-        stage.screen.show(
+    sold = {reference: payment_id for payment_id, reference in statistics.accepted.items()}
+    problems = compare(sold=sold, stored=stored, unanswered=statistics.begun - sold.keys())
+    if not problems and not statistics.problems:
+        demo.screen.show(
             f"{len(sold):,} sales at the tills, {len(stored):,} payments in the database, each of them final."
         )
     return problems

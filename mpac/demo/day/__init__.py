@@ -4,7 +4,7 @@
 |---|---|
 | ``clock`` | moves the database's and the provider's clock from one scene to the next |
 | ``people`` | the users behind the calls, each with a token of their own |
-| ``town`` | the merchant and its three stores, made over HTTP as an installation makes them |
+| ``stores`` | the merchant and its three stores, made over HTTP as an installation makes them |
 | ``sales`` | what is sold, and what will be said about it on the provider's statement |
 | ``selling`` | the scenes of the day and the night |
 | ``papers`` | the provider's statement with one break of each kind, and the card company's file |

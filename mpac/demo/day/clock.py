@@ -7,10 +7,10 @@ import math
 from datetime import UTC, datetime, time, timedelta
 from typing import Self
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.demo.calls import Caller
-from mpac.demo.database_view import Onlooker
-from mpac.demo.retry import NotInTime
+from mpac.demo.database_view import DatabaseView
+from mpac.demo.retry import TimedOut
 from mpac.stack.movable_clock import MOVE, READ
 from workflows.time_zones import zone
 
@@ -24,16 +24,19 @@ CLOCK = "/control/clock"
 class StoryClock:
     """Moves time. ``day_at`` counts from the story's first day."""
 
-    def __init__(self, onlooker: Onlooker, *, provider: Caller) -> None:
-        self._onlooker = onlooker
+    def __init__(self, view: DatabaseView, *, provider: Caller) -> None:
+        self._view = view
         self._provider = provider
         self.first_day = datetime.now(TOKYO).date()
 
     @classmethod
     async def open(cls, database_url: str, *, provider: Caller) -> Self:
-        """A clock whose first day begins with the next morning. ``provider`` calls its control routes. Raises ``Trouble``."""
-        onlooker = await Onlooker.open(database_url, name="mpac_clock", is_read_only=False)
-        clock = cls(onlooker, provider=provider)
+        """Return a clock whose first day begins with the next morning; ``provider`` calls its control routes.
+
+        Raises ``UserError``.
+        """
+        view = await DatabaseView.open(database_url, name="mpac_clock", is_read_only=False)
+        clock = cls(view, provider=provider)
         await clock._agree()
         present = (await clock.now()).astimezone(TOKYO)
         clock.first_day = present.date() if present.time() < OPENS else present.date() + timedelta(days=1)
@@ -41,11 +44,11 @@ class StoryClock:
 
     async def close(self) -> None:
         """Disconnect; the clocks go on from where they are."""
-        await self._onlooker.close()
+        await self._view.close()
 
     async def now(self) -> datetime:
         """The database's present."""
-        ((instant,),) = await self._onlooker.rows("SELECT clock_timestamp()")
+        ((instant,),) = await self._view.rows("SELECT clock_timestamp()")
         assert isinstance(instant, datetime)  # noqa: S101 - for the type checker
         return instant
 
@@ -61,10 +64,10 @@ class StoryClock:
         await self._set(math.ceil((local - datetime.now(UTC)).total_seconds()))
 
     async def require_before(self, hour: int, minute: int = 0, *, day: int = 1, what: str) -> None:
-        """Raise ``NotInTime`` if it is later than that: the clock ticks, and ``what`` took too long on this machine."""
+        """Raise ``TimedOut`` if it is later than that: the clock ticks, and ``what`` took too long on this machine."""
         now = (await self.now()).astimezone(TOKYO)
         if now >= self._local(hour, minute, 0, day=day):
-            raise NotInTime(f"{what} lasted until {now:%H:%M} by the story's clock", counted="scene")
+            raise TimedOut(f"{what} lasted until {now:%H:%M} by the story's clock", counted="scene")
 
     def _local(self, hour: int, minute: int, second: int, *, day: int) -> datetime:
         return datetime.combine(self.first_day + timedelta(days=day - 1), time(hour, minute, second), TOKYO)
@@ -73,15 +76,15 @@ class StoryClock:
         """After a demonstration that was killed between its two clocks: both as far ahead as the one that is farther."""
         answer = await self._provider.call("GET", CLOCK)
         if answer.status != OK:
-            raise Trouble(f"The provider's clock could not be read: {answer.status} {answer.body}")
+            raise UserError(f"The provider's clock could not be read: {answer.status} {answer.body}")
         theirs: int = answer.body["ahead_seconds"]
-        rows = await self._onlooker.rows(READ)
+        rows = await self._view.rows(READ)
         await self._set(max(theirs, int(rows[0][0]) if rows else 0))
 
     async def _set(self, ahead_seconds: int) -> None:
         # The provider first: nothing of ours may ask it about an instant that it has not reached.
         answer = await self._provider.call("PUT", CLOCK, body={"ahead_seconds": ahead_seconds})
         if answer.status != OK:
-            raise Trouble(f"The provider's clock could not be moved: {answer.status} {answer.body}")
-        if not await self._onlooker.change(MOVE, [ahead_seconds, ahead_seconds]):
-            raise Trouble("Somebody else moved the demonstration's clock meanwhile.")
+            raise UserError(f"The provider's clock could not be moved: {answer.status} {answer.body}")
+        if not await self._view.change(MOVE, [ahead_seconds, ahead_seconds]):
+            raise UserError("Somebody else moved the demonstration's clock meanwhile.")

@@ -6,20 +6,20 @@ from typing import Any
 
 from mpac.demo.day.sales_scenes import Story
 from mpac.demo.day.stores import NO_CARD_FILES
-from mpac.demo.day.users import Person
+from mpac.demo.day.users import User
 
 SLA = timedelta(hours=24)
 
 
 @dataclass(slots=True)
-class Others:
+class OtherStores:
     """The merchant of the terminals' stores, seen by its administrator."""
 
-    owner: Person
+    owner: User
     counted: list[str] = field(default_factory=list)
 
     async def count_cash(self) -> None:
-        """Count the drawers of the other stores, and set the policy for their card company. Raises ``BrokeOff``."""
+        """Count the drawers of the other stores, and set the policy for their card company. Raises ``UnexpectedAnswer``."""
         for one in await self._days("closed"):
             if one["cash_expected"]:
                 await self.owner.post(f"/settlements/{one['id']}/cash-count", {"cash_actual": one["cash_expected"]})
@@ -28,7 +28,7 @@ class Others:
             await self.owner.put(f"/stores/{store_id}/statement-policies", NO_CARD_FILES)
 
     async def end(self, story: Story) -> None:
-        """Wait until every day whose statement is due is signed, by nobody but the workers. Raises ``BrokeOff``."""
+        """Wait until every day whose statement is due is signed, by nobody but the workers. Raises ``UnexpectedAnswer``."""
         now = await story.clock.now()
         due = [one["id"] for one in await self._days() if datetime.fromisoformat(one["end_at"]) + SLA < now]
         ends = [

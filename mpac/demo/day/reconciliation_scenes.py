@@ -19,7 +19,7 @@ BROKEN = "Shibuya"
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class BreakResolution:
     """How the accountant ends a break. ``to`` is the category of the break that it is the same as."""
 
     category: str
@@ -28,36 +28,36 @@ class Ending:
     to: str = ""
 
 
-ENDINGS = (
-    Ending("missing_at_provider", "link", "同じ売上が別の番号で計上されていた", to="missing_internally"),
-    Ending("amount_mismatch", "adjust", "先方の金額が正しい"),
-    Ending("duplicate_internal", "adjust", "同じ伝票を二重に登録した"),
-    Ending("fee_mismatch", "write_off", "少額のため償却"),
-    Ending("duplicate_provider", "ignore", "先方が二重計上を認め、取り消す"),
-    Ending("currency_mismatch", "ignore", "先方の表記誤り。入金は円"),
-    Ending("status_mismatch", "ignore", "取消は先方の誤記。入金済み"),
-    Ending("date_mismatch", "ignore", "先方の日付の誤り"),
+RESOLUTIONS = (
+    BreakResolution("missing_at_provider", "link", "同じ売上が別の番号で計上されていた", to="missing_internally"),
+    BreakResolution("amount_mismatch", "adjust", "先方の金額が正しい"),
+    BreakResolution("duplicate_internal", "adjust", "同じ伝票を二重に登録した"),
+    BreakResolution("fee_mismatch", "write_off", "少額のため償却"),
+    BreakResolution("duplicate_provider", "ignore", "先方が二重計上を認め、取り消す"),
+    BreakResolution("currency_mismatch", "ignore", "先方の表記誤り。入金は円"),
+    BreakResolution("status_mismatch", "ignore", "取消は先方の誤記。入金済み"),
+    BreakResolution("date_mismatch", "ignore", "先方の日付の誤り"),
 )
 """All four ways a break can end."""
 
 
 async def count_cash(story: Story) -> None:
-    """The morning after: each manager counts, and one drawer is 500 yen short. Raises ``BrokeOff``."""
+    """The morning after: each manager counts, and one drawer is 500 yen short. Raises ``UnexpectedAnswer``."""
     await story.clock.move_to(9, 0, day=2)
-    for name in story.town.shops:
+    for name in story.stores.by_name:
         await story.look(name, FIRST_DAY)
     expected = story.settlements[BROKEN, FIRST_DAY]["cash_expected"]
     path = f"/settlements/{story.settlements[BROKEN, FIRST_DAY]['id']}/cash-count"
-    manager = story.shop(BROKEN).manager
+    manager = story.store(BROKEN).manager
     status, answer = await manager.ask("POST", path, {"cash_actual": expected - CASH_SHORT})
     story.facts["a drawer that is short needs a note"] = status == REFUSED
-    counts = {name: story.settlements[name, FIRST_DAY]["cash_expected"] for name in story.town.shops}
+    counts = {name: story.settlements[name, FIRST_DAY]["cash_expected"] for name in story.stores.by_name}
     notes = {BROKEN: {"note": NOTE}}
     counts[BROKEN] -= CASH_SHORT
     for name, counted in counts.items():
         here = story.settlements[name, FIRST_DAY]["id"]
         body = {"cash_actual": counted, **notes.get(name, {})}
-        await story.shop(name).manager.post(f"/settlements/{here}/cash-count", body)
+        await story.store(name).manager.post(f"/settlements/{here}/cash-count", body)
         await story.look(name, FIRST_DAY)
     short = story.settlements[BROKEN, FIRST_DAY]["cash_discrepancy"]
     story.facts["one drawer is 500 yen short, and only one"] = short == -CASH_SHORT
@@ -70,17 +70,17 @@ async def count_cash(story: Story) -> None:
 
 
 async def compare(story: Story, provider: Caller) -> None:
-    """The evening: both papers are taken in, and every difference gets its name. Raises ``BrokeOff``, ``NotInTime``."""
+    """The evening: both papers are taken in, and every difference gets its name. Raises ``UnexpectedAnswer``, ``TimedOut``."""
     await story.clock.move_to(20, 0, day=2)
-    shop, settlement = story.shop(BROKEN), story.settlements[BROKEN, FIRST_DAY]
+    store, settlement = story.store(BROKEN), story.settlements[BROKEN, FIRST_DAY]
     lines = story.lines = await statement_files.provider_lines(provider, settlement)
-    ours = await shop.manager.read(f"/settlements/{settlement['id']}/lines?limit=100")
+    ours = await store.manager.read(f"/settlements/{settlement['id']}/lines?limit=100")
     first = statement_files.spoiled(lines, story.plants[BROKEN])
-    taken = await statement_files.upload_statement(shop.manager, settlement["id"], first)
+    taken = await statement_files.upload_statement(store.manager, settlement["id"], first)
     cards = await statement_files.upload_card_file(
-        shop.manager, settlement["id"], statement_files.card_company_file(ours["data"])
+        store.manager, settlement["id"], statement_files.card_company_file(ours["data"])
     )
-    run = await story.town.accountant.post(f"/settlements/{settlement['id']}/reconcile")
+    run = await story.stores.accountant.post(f"/settlements/{settlement['id']}/reconcile")
     summary, currency = run["summary"], settlement["currency"]
     await story.say(
         f"The provider's statement of Shibuya's day arrives ({taken['line_count']} lines), and the card company's file "
@@ -97,22 +97,22 @@ async def compare(story: Story, provider: Caller) -> None:
 
 
 async def resolve(story: Story) -> None:
-    """The accountant ends each break; the manager may not. Raises ``BrokeOff``."""
+    """The accountant ends each break; the manager may not. Raises ``UnexpectedAnswer``."""
     settlement_id = story.settlements[BROKEN, FIRST_DAY]["id"]
-    found = (await story.town.accountant.read(f"/settlements/{settlement_id}/breaks?limit=100"))["data"]
+    found = (await story.stores.accountant.read(f"/settlements/{settlement_id}/breaks?limit=100"))["data"]
     breaks = {one["category"]: one["id"] for one in found}
-    first = breaks[ENDINGS[0].category]
-    status, _ = await story.shop(BROKEN).manager.ask(
+    first = breaks[RESOLUTIONS[0].category]
+    status, _ = await story.store(BROKEN).manager.ask(
         "POST", f"/breaks/{first}/resolve", {"resolution": "ignore", "note": "x"}
     )
     story.facts["a store's manager may not end a break"] = status == FORBIDDEN
     for one in breaks.values():
-        await story.town.accountant.post(f"/breaks/{one}/assign", {"owner": story.town.accountant.name})
-    for ending in ENDINGS:
+        await story.stores.accountant.post(f"/breaks/{one}/assign", {"owner": story.stores.accountant.name})
+    for ending in RESOLUTIONS:
         body = {"resolution": ending.resolution, "note": ending.note}
         if ending.to:
             body["reference"] = breaks[ending.to]
-        await story.town.accountant.post(f"/breaks/{breaks[ending.category]}/resolve", body)
+        await story.stores.accountant.post(f"/breaks/{breaks[ending.category]}/resolve", body)
     seen = await story.look(BROKEN, FIRST_DAY)
     story.facts["the settlement still waits for what is expected"] = (seen["status"], seen["open_breaks"]) == (
         "closed",
@@ -126,18 +126,18 @@ async def resolve(story: Story) -> None:
 
 
 async def sign(story: Story) -> None:
-    """A corrected statement brings the last line; what was resolved stays so. Raises ``BrokeOff``."""
+    """A corrected statement brings the last line; what was resolved stays so. Raises ``UnexpectedAnswer``."""
     await story.clock.move_to(22, 0, day=2)
     settlement_id = story.settlements[BROKEN, FIRST_DAY]["id"]
     corrected = statement_files.spoiled(story.lines, story.plants[BROKEN], is_corrected=True)
-    await statement_files.upload_statement(story.shop(BROKEN).manager, settlement_id, corrected)
-    run = await story.town.accountant.post(f"/settlements/{settlement_id}/reconcile")
+    await statement_files.upload_statement(story.store(BROKEN).manager, settlement_id, corrected)
+    run = await story.stores.accountant.post(f"/settlements/{settlement_id}/reconcile")
     seen = await story.look(BROKEN, FIRST_DAY)
     story.facts["a corrected statement keeps what was resolved, and ends it"] = (
         run["summary"]["categories"]["expected"]["count"],
         seen["status"],
         seen["reconciled_by"],
-    ) == (0, "reconciled", story.town.accountant.name)
+    ) == (0, "reconciled", story.stores.accountant.name)
     await story.say(
         f"The provider sends its statement again, with the line that was late. Run {run['run']} finds every break again with "
         f"its resolution, nothing is open, and Shibuya's day is {seen['status']} by {seen['reconciled_by']}.",
@@ -146,7 +146,7 @@ async def sign(story: Story) -> None:
 
 
 async def let_others_end(story: Story) -> None:
-    """The next two boundaries: the other stores' statements are fetched, and clean. Raises ``BrokeOff``."""
+    """The next two boundaries: the other stores' statements are fetched, and clean. Raises ``UnexpectedAnswer``."""
     await story.clock.move_to(0, 0, GRACE_SECONDS, day=3)
     await asyncio.gather(_reconciled(story, "Shinjuku"), *(story.closed(name, day=NEXT_DAY) for name in CHAIN))
     by_workers = story.settlements["Shinjuku", FIRST_DAY]
@@ -175,7 +175,7 @@ async def let_others_end(story: Story) -> None:
 
 async def _reconciled(story: Story, name: str) -> None:
     settlement_id = story.settlements[name, FIRST_DAY]["id"]
-    manager = story.shop(name).manager
+    manager = story.store(name).manager
     path = f"/settlements/{settlement_id}"
     await manager.wait_for(path, until=lambda found: found["status"] == "reconciled", counted="settlement")
     seen = await story.look(name, FIRST_DAY)
@@ -183,12 +183,12 @@ async def _reconciled(story: Story, name: str) -> None:
 
 
 async def print_report(story: Story, folder: Path) -> list[Path]:
-    """Shibuya's report as files; returns where they are. Raises ``BrokeOff``."""
+    """Shibuya's report as files; returns where they are. Raises ``UnexpectedAnswer``."""
     settlement = story.settlements[BROKEN, FIRST_DAY]
     base = f"{BROKEN.lower()}-{settlement['business_date']}"
     wanted = {f"{base}.html": "report", f"{base}.en.html": "report?lang=en", f"{base}.pdf": "report.pdf"}
     paths = [private_folder(folder) / name for name in wanted]
-    accountant = story.town.accountant
+    accountant = story.stores.accountant
     files = await asyncio.gather(
         *(accountant.file(f"/settlements/{settlement['id']}/{name}") for name in wanted.values())
     )

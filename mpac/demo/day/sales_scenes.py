@@ -8,7 +8,7 @@ from typing import Any
 from mpac.cli.money_text import yen
 from mpac.demo.day.clock import GRACE_SECONDS, StoryClock
 from mpac.demo.day.sales import AFTER_MIDNIGHT, EVENING, GIVEN_BACK, LATE, NOON, Sold
-from mpac.demo.day.stores import Shop, Town
+from mpac.demo.day.stores import DemoStore, DemoStores
 from mpac.demo.screen import Screen
 from mpac.devtools.statement.lines import OurLine
 
@@ -16,7 +16,7 @@ CHAIN = ("Shibuya", "Shinjuku")  # they close at midnight
 IZAKAYA = "Ueno"
 FIRST_DAY, NEXT_DAY = 0, 1
 CODE_EXPIRES_IN_SECONDS = 900  # it is paid after the stores have closed, which takes a slow machine minutes
-BELONGS = {
+BELONGS_TO = {
     "back before midnight": "a line of today",
     "back after midnight": "yesterday is closed, so a line of the new day",
 }
@@ -28,7 +28,7 @@ class Story:
 
     clock: StoryClock
     screen: Screen
-    town: Town
+    stores: DemoStores
     payments: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the name of its sale, or by store and number
     plants: dict[str, dict[str, str]] = field(default_factory=dict)  # store → payment id → what is planted there
     settlements: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)  # by store and day of the story
@@ -39,32 +39,32 @@ class Story:
         """A sentence, after the time by the story's clock."""
         self.screen.say(sentence, style=style, moment=await self.clock.moment())
 
-    def shop(self, name: str) -> Shop:
+    def store(self, name: str) -> DemoStore:
         """A store by its English name."""
-        return self.town.shops[name]
+        return self.stores.by_name[name]
 
     async def closed(self, name: str, *, day: int = FIRST_DAY) -> dict[str, Any]:
-        """Wait until beat and the workers have closed a store's day. Raises ``BrokeOff``."""
-        shop = self.shop(name)
-        path = f"/settlements?store_id={shop.store_id}"
+        """Wait until beat and the workers have closed a store's day. Raises ``UnexpectedAnswer``."""
+        store = self.store(name)
+        path = f"/settlements?store_id={store.store_id}"
         number = day + 1  # the one of the next day is open by then
 
         def is_closed(found: Any) -> bool:
             return len(found["data"]) > number and found["data"][-number]["status"] != "open"
 
-        found = await shop.manager.wait_for(path, until=is_closed, counted="settlement")
+        found = await store.manager.wait_for(path, until=is_closed, counted="settlement")
         return await self.look(name, day, found["data"][-number]["id"])
 
     async def look(self, name: str, day: int, settlement_id: str = "") -> dict[str, Any]:
         """A settlement as it is now; remembered."""
         settlement_id = settlement_id or self.settlements[name, day]["id"]
-        seen: dict[str, Any] = await self.shop(name).manager.read(f"/settlements/{settlement_id}")
+        seen: dict[str, Any] = await self.store(name).manager.read(f"/settlements/{settlement_id}")
         self.settlements[name, day] = seen
         return seen
 
 
 async def sell_all_day(story: Story) -> None:
-    """Noon, evening, and what happens on both sides of midnight. Raises ``BrokeOff``."""
+    """Noon, evening, and what happens on both sides of midnight. Raises ``UnexpectedAnswer``."""
     await story.clock.move_to(12, 10)
     sold = await _sell(story, NOON)
     await story.clock.move_to(21, 30)
@@ -73,12 +73,12 @@ async def sell_all_day(story: Story) -> None:
     await story.clock.move_to(23, 50)
     await _give_back(story, "back before midnight")
     await story.clock.move_to(23, 57)
-    late = await story.shop("Shibuya").guests.see_code(LATE.amount, expires_in=CODE_EXPIRES_IN_SECONDS)
+    late = await story.store("Shibuya").client.see_code(LATE.amount, expires_in=CODE_EXPIRES_IN_SECONDS)
     await story.clock.require_before(0, day=2, what="the evening")
     await story.say(f"Shibuya shows a code for {yen(LATE.amount)}. The customer looks for his telephone …")
     await story.clock.move_to(0, 0, GRACE_SECONDS, day=2)
     await _close_chain(story)
-    paid = await story.shop("Shibuya").guests.finish(late["id"])
+    paid = await story.store("Shibuya").client.finish(late["id"])
     story.payments["late"] = paid
     await story.say(
         f"… and pays ({paid['status']}): begun yesterday, completed today, so it is a late line of the new day."
@@ -107,7 +107,7 @@ async def _close_chain(story: Story) -> None:
 
 async def _sell(story: Story, book: Mapping[str, tuple[Sold, ...]]) -> int:
     sales = [(name, sold) for name, several in book.items() for sold in several]
-    paid = await asyncio.gather(*(story.shop(name).guests.buy(sold.amount, sold.method) for name, sold in sales))
+    paid = await asyncio.gather(*(story.store(name).client.buy(sold.amount, sold.method) for name, sold in sales))
     for (name, sold), payment in zip(sales, paid, strict=True):
         story.payments[sold.name or payment["id"]] = payment
         if sold.plant:
@@ -119,9 +119,9 @@ async def _sell(story: Story, book: Mapping[str, tuple[Sold, ...]]) -> int:
 
 async def _give_back(story: Story, name: str) -> None:
     payment, amount = story.payments[name], GIVEN_BACK[name]
-    refund = await story.shop("Shibuya").guests.give_back(payment["id"], amount=amount, reason=name)
+    refund = await story.store("Shibuya").client.give_back(payment["id"], amount=amount, reason=name)
     story.payments[f"refund {name}"] = refund
     story.facts[f"the refund {name} is completed"] = refund["status"] == "completed"
     await story.say(
-        f"Shibuya gives back {yen(amount)} of a lunch's {yen(payment['amount'])} ({refund['status']}): {BELONGS[name]}."
+        f"Shibuya gives back {yen(amount)} of a lunch's {yen(payment['amount'])} ({refund['status']}): {BELONGS_TO[name]}."
     )

@@ -15,14 +15,14 @@ from urllib.parse import urlencode
 
 from mpac.demo.calls import Caller, Upload
 from mpac.demo.day.sales import EXPECTED, LEFT_OUT
-from mpac.demo.day.users import Person
-from mpac.demo.problems import BrokeOff
-from mpac.devtools.statement.lines import WORDS, OurLine, write_csv
+from mpac.demo.day.users import User
+from mpac.demo.problems import UnexpectedAnswer
+from mpac.devtools.statement.lines import STATEMENT_KINDS, OurLine, write_csv
 from mpac.devtools.statement.plant import plant_on
 
 SEED = 11  # the same differences in every run
 OK = 200
-OUR_WORDS = {word: kind for kind, word in WORDS.items()}
+KINDS_BY_STATEMENT_KIND = {word: kind for kind, word in STATEMENT_KINDS.items()}
 SIGNS = {"payment": 1, "refund": -1, "reversal": -1}
 CARD_COMPANY = {
     "columns": {"provider_reference": "照会番号", "amount": "金額", "on": "ご利用日"},
@@ -32,16 +32,16 @@ CARD_COMPANY = {
 
 
 async def provider_lines(provider: Caller, settlement: dict[str, Any]) -> list[OurLine]:
-    """The provider's own statement for a settlement's store and period. Raises ``BrokeOff``, ``NotInTime``."""
+    """The provider's own statement for a settlement's store and period. Raises ``UnexpectedAnswer``, ``TimedOut``."""
     period = {"account": settlement["store_id"], "from": settlement["start_at"], "to": settlement["end_at"]}
     answer = await provider.call("GET", f"/v1/statements?{urlencode({**period, 'format': 'csv'})}")
     if answer.status != OK:
-        raise BrokeOff(f"the provider gave no statement: {answer.status} {answer.body}")
+        raise UnexpectedAnswer(f"the provider gave no statement: {answer.status} {answer.body}")
     return [_line(row) for row in csv.DictReader(io.StringIO(answer.body.decode()))]
 
 
 def _line(row: dict[str, str]) -> OurLine:
-    kind = OUR_WORDS[row["kind"]]
+    kind = KINDS_BY_STATEMENT_KIND[row["kind"]]
     return OurLine(
         kind=kind,
         entity_id=row["reference"].partition(":")[0],
@@ -79,17 +79,20 @@ def card_company_file(settlement_lines: list[dict[str, Any]]) -> bytes:
     return file.getvalue().encode("shift_jis")
 
 
-async def upload_statement(person: Person, settlement_id: str, file: bytes) -> dict[str, Any]:
-    """Take in the provider's file. Raises ``BrokeOff``, ``NotInTime``."""
-    return await _upload(person, settlement_id, Upload({"provider": "sandbox"}, "statement.csv", file))
+async def upload_statement(user: User, settlement_id: str, file: bytes) -> dict[str, Any]:
+    """Take in the provider's file. Raises ``UnexpectedAnswer``, ``TimedOut``."""
+    return await _upload(user, settlement_id, Upload({"provider": "sandbox"}, "statement.csv", file))
 
 
-async def upload_card_file(person: Person, settlement_id: str, file: bytes) -> dict[str, Any]:
-    """Take in the card company's file, with the mapping that says how to read it. Raises ``BrokeOff``, ``NotInTime``."""
+async def upload_card_file(user: User, settlement_id: str, file: bytes) -> dict[str, Any]:
+    """Upload the card company's file with the mapping that says how to read it.
+
+    Raises ``UnexpectedAnswer`` and ``TimedOut``.
+    """
     fields = {"provider": "external", "mapping": json.dumps(CARD_COMPANY, ensure_ascii=False)}
-    return await _upload(person, settlement_id, Upload(fields, "cards.csv", file))
+    return await _upload(user, settlement_id, Upload(fields, "cards.csv", file))
 
 
-async def _upload(person: Person, settlement_id: str, upload: Upload) -> dict[str, Any]:
-    statement: dict[str, Any] = await person.post(f"/settlements/{settlement_id}/statements", upload=upload)
+async def _upload(user: User, settlement_id: str, upload: Upload) -> dict[str, Any]:
+    statement: dict[str, Any] = await user.post(f"/settlements/{settlement_id}/statements", upload=upload)
     return statement

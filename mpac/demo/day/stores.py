@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mpac.demo.calls import Calls
-from mpac.demo.day.users import Person
-from mpac.demo.environment import Stage
-from mpac.demo.problems import BrokeOff
-from mpac.demo.table_client import Guests
+from mpac.demo.day.users import User
+from mpac.demo.environment import DemoEnvironment
+from mpac.demo.problems import UnexpectedAnswer
+from mpac.demo.table_client import TableClient
 from mpac.devtools.user_tokens import Tenant, UserTokens
 from mpac.stack.keys import new_private_key, public_key
 
@@ -24,7 +24,7 @@ NO_CARD_FILES = {"provider": "external", "statements": "none", "note": "The card
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StorePlan:
     """A store to be. ``english`` is what the screen calls it."""
 
     english: str
@@ -34,55 +34,55 @@ class Plan:
 
 
 PLANS = (
-    Plan("Shibuya", "みなと珈琲 渋谷店", has_card_files=True),
-    Plan("Shinjuku", "みなと珈琲 新宿店"),
-    Plan("Ueno", "居酒屋みなと 上野店", "05:00"),
+    StorePlan("Shibuya", "みなと珈琲 渋谷店", has_card_files=True),
+    StorePlan("Shinjuku", "みなと珈琲 新宿店"),
+    StorePlan("Ueno", "居酒屋みなと 上野店", "05:00"),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Shop:
+class DemoStore:
     """An open store: who is responsible for it, and the guests at its terminal."""
 
-    plan: Plan
+    plan: StorePlan
     store_id: str
-    manager: Person
-    guests: Guests = field(repr=False)
+    manager: User
+    client: TableClient = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Town:
+class DemoStores:
     """All of it. ``accountant`` is the merchant's administrator."""
 
     merchant_id: str
-    accountant: Person
-    shops: dict[str, Shop]
+    accountant: User
+    by_name: dict[str, DemoStore]
 
 
-class Founder:
+class StoreBuilder:
     """Makes people and stores."""
 
-    def __init__(self, stage: Stage, calls: Calls) -> None:
-        self._stage, self._calls = stage, calls
-        self._run = stage.run
-        self._tokens = UserTokens(stage.home)
+    def __init__(self, demo: DemoEnvironment, calls: Calls) -> None:
+        self._stage, self._calls = demo, calls
+        self._run = demo.run
+        self._tokens = UserTokens(demo.home)
         self._mark = "".join(secrets.choice(LETTERS) for _ in range(8))
 
-    async def found(self) -> Town:
-        """The merchant, its accountant, its stores. Raises ``BrokeOff``."""
+    async def build(self) -> DemoStores:
+        """The merchant, its accountant, its stores. Raises ``UnexpectedAnswer``."""
         psp_id = self._stage.seed["psp_id"]
-        psp = self.person("psp_admin", "psp-office", Tenant(psp_id))
+        psp = self.user("psp_admin", "psp-office", Tenant(psp_id))
         merchant_id = (await psp.post("/merchants", {"name": MERCHANT}))["id"]
-        accountant = self.person("merchant_admin", "k.sato", Tenant(psp_id, merchant_id))
-        shops = await asyncio.gather(*(self._open(plan, accountant, Tenant(psp_id, merchant_id)) for plan in PLANS))
-        return Town(merchant_id, accountant, {shop.plan.english: shop for shop in shops})
+        accountant = self.user("merchant_admin", "k.sato", Tenant(psp_id, merchant_id))
+        stores = await asyncio.gather(*(self._open(plan, accountant, Tenant(psp_id, merchant_id)) for plan in PLANS))
+        return DemoStores(merchant_id, accountant, {store.plan.english: store for store in stores})
 
-    def person(self, role: str, name: str, tenant: Tenant) -> Person:
+    def user(self, role: str, name: str, tenant: Tenant) -> User:
         """A user with a token."""
         token = self._tokens.issue(role, tenant, subject=name)
-        return Person(self._calls.user(self._run["api_url"], token, name=name))
+        return User(self._calls.user(self._run["api_url"], token, name=name))
 
-    async def _open(self, plan: Plan, accountant: Person, tenant: Tenant) -> Shop:
+    async def _open(self, plan: StorePlan, accountant: User, tenant: Tenant) -> DemoStore:
         store = await accountant.post("/stores", {"name": plan.name, "cut_off": plan.cut_off})
         path = f"/stores/{store['id']}/providers"
         provider = {"provider": "sandbox", "methods": ["card", "qr"]}
@@ -90,14 +90,14 @@ class Founder:
         if not plan.has_card_files:
             await accountant.put(f"/stores/{store['id']}/statement-policies", NO_CARD_FILES)
         here = Tenant(tenant.psp_id, tenant.merchant_id, store["id"])
-        manager = self.person("store_manager", f"manager-{plan.english.lower()}", here)
+        manager = self.user("store_manager", f"manager-{plan.english.lower()}", here)
         device = await self._device(plan, manager)
         run = self._run
-        telephone = self._calls.provider(run["sandbox_url"], run["sandbox_control_key"], name="a guest's telephone")
-        guests = Guests(self._calls.terminal(run["api_url"], device), telephone=telephone)
-        return Shop(plan, store["id"], manager, guests)
+        phone = self._calls.provider(run["sandbox_url"], run["sandbox_control_key"], name="a guest's telephone")
+        client = TableClient(self._calls.terminal(run["api_url"], device), phone=phone)
+        return DemoStore(plan, store["id"], manager, client)
 
-    async def _device(self, plan: Plan, manager: Person) -> dict[str, str]:
+    async def _device(self, plan: StorePlan, manager: User) -> dict[str, str]:
         """Register, get a code, activate with it and a new key: what a person with a new terminal does."""
         serial = f"DAY-{self._mark}-{plan.english}"
         device = await manager.make(
@@ -119,9 +119,9 @@ class Founder:
         return {**known, "private_key_pem": key.decode()}
 
 
-async def _registered(manager: Person, serial: str) -> dict[str, Any]:
+async def _registered(manager: User, serial: str) -> dict[str, Any]:
     terminals: list[dict[str, Any]] = (await manager.read("/terminals"))["data"]
     for terminal in terminals:
         if terminal["serial_number"] == serial:
             return terminal
-    raise BrokeOff(f"the serial number {serial} is taken, and {manager.name} sees no terminal that has it")
+    raise UnexpectedAnswer(f"the serial number {serial} is taken, and {manager.name} sees no terminal that has it")

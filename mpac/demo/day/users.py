@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mpac.demo.calls import CONFLICT, Caller, Upload
-from mpac.demo.problems import BrokeOff
+from mpac.demo.problems import UnexpectedAnswer
 from mpac.demo.retry import wait_until
 
 GOOD = (200, 201)
 DUPLICATE = "DUPLICATE_RESOURCE"
 
 
-class Person:
+class User:
     """One user. ``caller`` bears the name that is the token's subject, and so what reports and histories call them."""
 
     def __init__(self, caller: Caller) -> None:
@@ -19,12 +19,12 @@ class Person:
         self._caller = caller
 
     async def read(self, path: str) -> Any:
-        """Return what a GET answers. Raises ``BrokeOff``, ``NotInTime``."""
+        """Return what a GET answers. Raises ``UnexpectedAnswer``, ``TimedOut``."""
         status, body = await self.ask("GET", path)
         return self._good("GET", path, status, body)
 
     async def post(self, path: str, body: Any = None, *, upload: Upload | None = None) -> Any:
-        """Return what a POST answers. Raises ``BrokeOff``, ``NotInTime``."""
+        """Return what a POST answers. Raises ``UnexpectedAnswer``, ``TimedOut``."""
         status, answer = await self.ask("POST", path, body, upload=upload)
         return self._good("POST", path, status, answer)
 
@@ -32,7 +32,7 @@ class Person:
         """Make what may exist once, and return it.
 
         These routes keep no answers. If it exists, an earlier attempt made it and its answer was lost: ``existing`` reads it.
-        Raises ``BrokeOff``, ``NotInTime``.
+        Raises ``UnexpectedAnswer``, ``TimedOut``.
         """
         status, answer = await self.ask("POST", path, body)
         if status == CONFLICT and answer["error"]["code"] == DUPLICATE:
@@ -40,25 +40,25 @@ class Person:
         return self._good("POST", path, status, answer)
 
     async def put(self, path: str, body: Any) -> Any:
-        """Send a PUT and return its answer. Raises ``BrokeOff``, ``NotInTime``."""
+        """Send a PUT and return its answer. Raises ``UnexpectedAnswer``, ``TimedOut``."""
         status, answer = await self.ask("PUT", path, body)
         return self._good("PUT", path, status, answer)
 
     async def file(self, path: str) -> bytes:
-        """Return a file. Raises ``BrokeOff``, ``NotInTime``."""
+        """Return a file. Raises ``UnexpectedAnswer``, ``TimedOut``."""
         content: bytes = await self.read(path)
         return content
 
     async def ask(self, method: str, path: str, body: Any = None, *, upload: Upload | None = None) -> tuple[int, Any]:
-        """Return status and body, whatever they are. Raises ``NotInTime``."""
+        """Return status and body, whatever they are. Raises ``TimedOut``."""
         answer = await self._caller.call(method, path, body=body, upload=upload)
         return answer.status, answer.body
 
     async def wait_for(self, path: str, *, until: Callable[[Any], bool], counted: str) -> Any:
-        """Read until what is there is right, and return it. Raises ``BrokeOff``, ``NotInTime``."""
+        """Read until what is there is right, and return it. Raises ``UnexpectedAnswer``, ``TimedOut``."""
         return await wait_until(lambda: self.read(path), until, what=f"{path} for {self.name}", counted=counted)
 
     def _good(self, method: str, path: str, status: int, body: Any) -> Any:
         if status not in GOOD:
-            raise BrokeOff(f"{method} {path} by {self.name} was answered with {status} {body}")
+            raise UnexpectedAnswer(f"{method} {path} by {self.name} was answered with {status} {body}")
         return body

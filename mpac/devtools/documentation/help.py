@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mpac.cli.commands import HELP, load_word
+from mpac.cli.commands import HELP, load_command
 from mpac.cli.offline_help import GENERAL
 
 WIDTH = 100
@@ -18,7 +18,7 @@ def render_help() -> str:
 
     entries = {GENERAL: _entry(mpac, None)}
     with mpac.make_context("mpac", [], resilient_parsing=True) as parent:
-        entries |= {name: _entry(load_word(name), parent) for name in HELP}
+        entries |= {name: _entry(load_command(name), parent) for name in HELP}
     return json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.devtools.documentation.help import render_help
-from mpac.devtools.documentation.render import render_configuration, render_errors, render_words
+from mpac.devtools.documentation.render import render_commands, render_configuration, render_errors
 from mpac.devtools.documentation.statuses import render_statuses
 
 Render = Callable[[], str]
 
 WHOLE: Mapping[str, Render] = {"docs/statuses.md": render_statuses, "mpac/cli/help.json": render_help}
 PARTS: Mapping[str, Mapping[str, Render]] = {
-    "README.md": {"words": render_words, "errors": render_errors, "configuration": render_configuration},
+    "README.md": {"words": render_commands, "errors": render_errors, "configuration": render_configuration},
 }
 
 
@@ -35,7 +35,7 @@ class Page:
 
 
 def pages(root: Path) -> Iterator[Page]:
-    """Every file with something generated in it. Raises ``Trouble`` for a file without its markers."""
+    """Every file with something generated in it. Raises ``UserError`` for a file without its markers."""
     for name, render in WHOLE.items():
         file = root / name
         yield Page(name, file.read_text() if file.exists() else "", render())
@@ -52,5 +52,5 @@ def replaced(text: str, mark: str, content: str, *, name: str) -> str:
     before, found, rest = text.partition(begin)
     _, also_found, after = rest.partition(end)
     if not (found and also_found):
-        raise Trouble(f"{name} lacks the markers {begin} and {end}: put them where the text should stand.")
+        raise UserError(f"{name} lacks the markers {begin} and {end}: put them where the text should stand.")
     return f"{before}{begin}\n{content}\n{end}{after}"

@@ -24,7 +24,7 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def render_words() -> str:
+def render_commands() -> str:
     """One row per word, in the order of `mpac --help`."""
     return table(("word", "what it does"), [(f"`{word}`", meaning) for word, meaning in HELP.items()])
 

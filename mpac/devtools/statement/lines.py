@@ -10,7 +10,7 @@ from typing import IO, Any
 COLUMNS = ("kind", "reference", "provider_reference", "amount", "currency", "fee", "at")
 """The sandbox's own words, so that its default mapping reads the file."""
 
-WORDS = {"payment": "charge", "refund": "refund", "reversal": "reversal"}
+STATEMENT_KINDS = {"payment": "charge", "refund": "refund", "reversal": "reversal"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class TheirLine:
     def cells(self) -> dict[str, Any]:
         """The line in the words of the file: amounts above zero, the kind says which way."""
         return {
-            "kind": WORDS[self.kind],
+            "kind": STATEMENT_KINDS[self.kind],
             "reference": self.our_reference,
             "provider_reference": self.provider_reference,
             "amount": abs(self.amount),

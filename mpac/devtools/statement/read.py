@@ -2,7 +2,7 @@
 
 from sqlalchemy import text
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.devtools.statement.lines import OurLine
 from workflows.database.engines import Role, connect, disconnect, transaction
 from workflows.settings import load_settings
@@ -16,7 +16,7 @@ _KNOWN = text("SELECT status FROM settlements WHERE id = :id")
 
 
 async def read_lines(settlement_id: str, *, provider: str) -> list[OurLine]:
-    """The lines of ``provider`` in a closed settlement. Raises ``Trouble``."""
+    """The lines of ``provider`` in a closed settlement. Raises ``UserError``."""
     connect(load_settings(), roles=(Role.OWNER,))
     try:
         async with transaction(Role.OWNER) as connection:
@@ -25,7 +25,7 @@ async def read_lines(settlement_id: str, *, provider: str) -> list[OurLine]:
     finally:
         await disconnect()
     if status is None:
-        raise Trouble("There is no such settlement: see GET /api/v1/settlements.")
+        raise UserError("There is no such settlement: see GET /api/v1/settlements.")
     if status == "open":
-        raise Trouble("This settlement is still open: close it first, POST /api/v1/settlements/ID/close.")
+        raise UserError("This settlement is still open: close it first, POST /api/v1/settlements/ID/close.")
     return [OurLine(*row) for row in rows]

@@ -14,7 +14,7 @@ from typing import LiteralString
 
 import psycopg
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.movable_clock import CREATE, PATH, SCHEMA
 
 RENEWED_WITHIN_SECONDS = 60
@@ -73,7 +73,7 @@ WHERE datname = current_database() AND backend_type = 'client backend' AND pid <
 
 
 async def install(database_url: str) -> None:
-    """Make the clock of this database movable, if it is not yet, and let every connection follow it. Raises ``Trouble``."""
+    """Make the clock of this database movable, if it is not yet, and let every connection follow it. Raises ``UserError``."""
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
         if not await _is_true(connection, _IS_INSTALLED):
             async with connection.transaction():
@@ -95,7 +95,7 @@ async def _renew(connection: psycopg.AsyncConnection) -> None:
         idle = [pid for pid, _, is_idle in older if is_idle]
         await connection.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", [idle])
         if asyncio.get_running_loop().time() > give_up_at:
-            raise Trouble(
+            raise UserError(
                 f"A connection of {older[0][1] or 'another program'} has been busy for {RENEWED_WITHIN_SECONDS} seconds, so "
                 "nothing was moved: try again when it has finished."
             )

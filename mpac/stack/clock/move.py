@@ -23,7 +23,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import errors
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.clock.provider import NoAnswer, ProviderClock
 
 AT_REST_WITHIN_SECONDS = 60
@@ -76,24 +76,24 @@ class Clock:
         self.provider_ahead_seconds = 0
 
     async def hold(self) -> None:
-        """Let no other call move this clock until the connection is closed. Raises ``Trouble`` if one does."""
+        """Let no other call move this clock until the connection is closed. Raises ``UserError`` if one does."""
         row = await (await self.connection.execute("SELECT pg_try_advisory_lock(%s)", [ONE_MOVE])).fetchone()
         if not (row and row[0]):
-            raise Trouble("Another `clock` moves this stack's clock: wait until it has finished.")
+            raise UserError("Another `clock` moves this stack's clock: wait until it has finished.")
 
     async def look(self) -> None:
-        """Read how far ahead the two clocks are. Raises ``Trouble``."""
+        """Read how far ahead the two clocks are. Raises ``UserError``."""
         row = await (await self.connection.execute(_STATE)).fetchone()
         assert row  # noqa: S101 - the table has one
         self.ahead_seconds, self.is_half_moved, _ = row
         self.provider_ahead_seconds = await self._provider.ahead_seconds()
 
     @property
-    def is_torn(self) -> bool:
+    def clocks_differ(self) -> bool:
         """Whether the two clocks differ, or a move was interrupted."""
         return self.is_half_moved or self.provider_ahead_seconds != self.ahead_seconds
 
-    async def mend(self, *, waiting: Callable[[int], None], at_rest: AtRest) -> None:
+    async def repair(self, *, waiting: Callable[[int], None], at_rest: AtRest) -> None:
         """Bring the two to the later of both, which is what an interrupted move intended or where it began."""
         await self.move(max(self.ahead_seconds, self.provider_ahead_seconds), waiting=waiting, at_rest=at_rest)
 
@@ -102,13 +102,13 @@ class Clock:
 
         ``at_rest`` is awaited just before the move, with the seconds that it will be.
 
-        Raises ``Trouble`` if nothing was moved, or if that is unknown: then a later call finds out.
+        Raises ``UserError`` if nothing was moved, or if that is unknown: then a later call finds out.
         """
         loop = asyncio.get_running_loop()
         give_up_at, told = loop.time() + AT_REST_WITHIN_SECONDS, False
         while in_hand := await self._try_to_move(ahead_seconds, at_rest):
             if loop.time() > give_up_at:
-                raise Trouble(
+                raise UserError(
                     f"The clock was not moved: for {AT_REST_WITHIN_SECONDS} seconds payments, refunds or other transactions "
                     f"were being processed ({', '.join(in_hand[:3])}). Try again when there is less to do."
                 )
@@ -144,7 +144,7 @@ class Clock:
             await self._provider.move(ahead_seconds)
         except NoAnswer:
             raise await self._unknown(ahead_seconds) from None
-        except Trouble:
+        except UserError:
             await self._intend(None)
             raise
         by = {"seconds": ahead_seconds - self.ahead_seconds}
@@ -159,13 +159,13 @@ class Clock:
         async with await psycopg.AsyncConnection.connect(self._database_url, autocommit=True) as other:
             await other.execute("UPDATE movable_clock.moved SET intended = make_interval(secs => %s)", [ahead_seconds])
 
-    async def _unknown(self, ahead_seconds: int) -> Trouble:
+    async def _unknown(self, ahead_seconds: int) -> UserError:
         """Return what to say of a provider that did not answer; if its clock was certainly not moved, drop the intention."""
-        with suppress(Trouble):
+        with suppress(UserError):
             if await self._provider.ahead_seconds() != ahead_seconds:
                 await self._intend(None)
-                return Trouble("The provider did not answer in time, so nothing was moved: try again.")
-        return Trouble(
+                return UserError("The provider did not answer in time, so nothing was moved: try again.")
+        return UserError(
             "The provider does not answer, so it is unknown whether its clock was moved. Payments are refused until that is "
             "known: run `python3 run.py clock` when it answers again."
         )

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.database_profile import SERVERS_OF_THE_USERS
 from mpac.stack.home import Home, command
 from mpac.stack.runfile import RunInfo, read_run, unreadable
@@ -13,25 +13,25 @@ NEEDED = {"postgres": "database", "valkey": "broker", "sandbox": "provider"}
 
 
 def find_own_stack(home: Path, environment: Mapping[str, str] = os.environ) -> RunInfo:
-    """Return what run.json says. Raises ``Trouble`` unless database, broker and provider are the stack's own and run."""
+    """Return what run.json says. Raises ``UserError`` unless database, broker and provider are the stack's own and run."""
     folder = Home(home.absolute())
     named = next((name for name in SERVERS_OF_THE_USERS if environment.get(name)), None)
     if named:
-        raise Trouble(f"{named} is set, and only the clock of a stack's own servers is moved: unset it.")
+        raise UserError(f"{named} is set, and only the clock of a stack's own servers is moved: unset it.")
     if environment.get("MPAC_ENVIRONMENT", "development") != "development":
-        raise Trouble(
+        raise UserError(
             f"MPAC_ENVIRONMENT is {environment['MPAC_ENVIRONMENT']}: only a development stack's clock is moved."
         )
     info = read_run(folder)
     if info is None:
         none = f"No stack runs in {folder.path}: start one with `{command('up', folder.path)}`."
-        raise Trouble(unreadable(folder) or none)
+        raise UserError(unreadable(folder) or none)
     for part, name in NEEDED.items():
         if part not in info["names"]:
-            raise Trouble(
+            raise UserError(
                 f"The {name} of this stack is not its own, or it was started without one, so its clock is not moved: "
                 f"start all of it with `{command('up', folder.path)}`."
             )
         if part not in info["ready"]:
-            raise Trouble(f"The {name} of this stack is not ready: `{command('status', folder.path)}` shows it.")
+            raise UserError(f"The {name} of this stack is not ready: `{command('status', folder.path)}` shows it.")
     return info

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 
 OK = 200
 ANSWER_WITHIN = aiohttp.ClientTimeout(total=2)
 """The product's statements wait for a move, and give up after three seconds (MPAC_LOCK_TIMEOUT_MS)."""
 
 
-class NoAnswer(Trouble):
+class NoAnswer(UserError):
     """The provider did not answer, so its clock may have been moved or not."""
 
 
@@ -24,7 +24,7 @@ class ProviderClock:
     control_key: str
 
     async def ahead_seconds(self) -> int:
-        """Return how far ahead it is. Raises ``NoAnswer``, and ``Trouble`` with what the provider says."""
+        """Return how far ahead it is. Raises ``NoAnswer``, and ``UserError`` with what the provider says."""
         return await self._ask("GET")
 
     async def move(self, ahead_seconds: int) -> int:
@@ -39,7 +39,7 @@ class ProviderClock:
                 method, address, json=body, headers=headers, timeout=ANSWER_WITHIN
             ) as answer:
                 if answer.status != OK:
-                    raise Trouble(f"The provider at {self.url} refuses ({answer.status}): {await answer.text()}")
+                    raise UserError(f"The provider at {self.url} refuses ({answer.status}): {await answer.text()}")
                 return int((await answer.json())["ahead_seconds"])
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
             raise NoAnswer(

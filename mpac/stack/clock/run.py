@@ -11,15 +11,22 @@ from typing import Any
 import aiohttp
 import psycopg
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.attach import attach
-from mpac.stack.clock.became_due import DONE_WITHIN_SECONDS, Done, became_of, let_it_be_done, look_ahead, open_periods
+from mpac.stack.clock.due_work import (
+    DONE_WITHIN_SECONDS,
+    DueWork,
+    describe_outcomes,
+    open_periods,
+    record_due_work,
+    wait_until_done,
+)
 from mpac.stack.clock.install import install
 from mpac.stack.clock.move import Clock
 from mpac.stack.clock.own_stack import find_own_stack
 from mpac.stack.clock.provider import ProviderClock
 from mpac.stack.clock.when import distance_written, read_distance, read_time, written
-from mpac.stack.movable_clock import look_at_clock
+from mpac.stack.movable_clock import read_clock
 from mpac.stack.runfile import RunInfo
 from workflows.database.engines import Role, connect, disconnect
 from workflows.settings import load_settings
@@ -33,7 +40,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ClockRequest:
     """What was typed: nothing, or one of three ways to say when."""
 
     distance: str | None = None
@@ -46,10 +53,10 @@ class Wanted:
         return bool(self.distance is not None or self.to is not None or self.to_next_close)
 
 
-async def run_clock(home: Path, wanted: Wanted, *, say: Say) -> dict[str, Any]:
-    """Show or move the clock of the stack in ``home``; return its times. Raises ``Trouble``."""
+async def run_clock(home: Path, wanted: ClockRequest, *, say: Say) -> dict[str, Any]:
+    """Show or move the clock of the stack in ``home``; return its times. Raises ``UserError``."""
     if sum((wanted.distance is not None, wanted.to is not None, wanted.to_next_close)) > 1:
-        raise Trouble("Say either how far (+1d), or --to when, or --to-next-close.")
+        raise UserError("Say either how far (+1d), or --to when, or --to-next-close.")
     distance = read_distance(wanted.distance) if wanted.distance is not None else None
     info = find_own_stack(home)
     attach(home, needs=("MPAC_DATABASE_URL", "MPAC_BROKER_URL", "MPAC_SECRET_KEY"))
@@ -59,15 +66,15 @@ async def run_clock(home: Path, wanted: Wanted, *, say: Say) -> dict[str, Any]:
             return await _run(info, provider, wanted, distance, say=say)
     except psycopg.Error as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise Trouble(
+        raise UserError(
             f"The stack's database refuses or went away ({said}): `python3 run.py status` shows it."
         ) from error
 
 
 async def _run(
-    info: RunInfo, provider: ProviderClock, wanted: Wanted, distance: timedelta | None, *, say: Say
+    info: RunInfo, provider: ProviderClock, wanted: ClockRequest, distance: timedelta | None, *, say: Say
 ) -> dict[str, Any]:
-    moved = await look_at_clock(info["database_url"])
+    moved = await read_clock(info["database_url"])
     theirs = await provider.ahead_seconds()  # before anything is changed: is it there?
     if wanted.is_a_move or moved.is_half_moved:
         await install(info["database_url"])
@@ -79,19 +86,19 @@ async def _run(
         return await _show(connection, moved.ahead_seconds, theirs, wanted, say=say)
 
 
-async def _move(clock: Clock, info: RunInfo, wanted: Wanted, distance: timedelta | None, *, say: Say) -> None:
+async def _move(clock: Clock, info: RunInfo, wanted: ClockRequest, distance: timedelta | None, *, say: Say) -> None:
     def waiting(count: int) -> None:
         which = "payments or refunds are" if count > 1 else "payment or refund is"
         say(f"Waiting until {count} {which} no longer being processed …")
 
-    done = Done()
-    ways: Any = {"waiting": waiting, "at_rest": lambda by: look_ahead(clock.connection, done, seconds=by)}
+    done = DueWork()
+    ways: Any = {"waiting": waiting, "at_rest": lambda by: record_due_work(clock.connection, done, seconds=by)}
     await clock.hold()
     await clock.look()
     before = clock.ahead_seconds
-    if clock.is_torn:
+    if clock.clocks_differ:
         was_interrupted = clock.is_half_moved
-        await clock.mend(**ways)
+        await clock.repair(**ways)
         say(
             "An interrupted move is finished." if was_interrupted else "Database and provider differed: they agree now."
         )
@@ -107,7 +114,7 @@ async def _move(clock: Clock, info: RunInfo, wanted: Wanted, distance: timedelta
         say("No worker or no beat runs here, so nothing that became due is done.")
 
 
-async def _wanted_ahead(clock: Clock, wanted: Wanted, distance: timedelta | None) -> int:
+async def _wanted_ahead(clock: Clock, wanted: ClockRequest, distance: timedelta | None) -> int:
     """Return how many seconds ahead of the machine the clock is to be."""
     present = datetime.now(UTC) + timedelta(seconds=clock.ahead_seconds)
     if distance is not None:
@@ -123,20 +130,20 @@ async def _next_close(connection: psycopg.AsyncConnection) -> datetime:
     """Return when the next business day is closed: a little after it has ended."""
     row = await (await connection.execute("SELECT min(end_at) FROM settlements WHERE status = 'open'")).fetchone()
     if row is None or row[0] is None:
-        raise Trouble("No store has a running business day: make one with `python3 run.py seed`, then try again.")
+        raise UserError("No store has a running business day: make one with `python3 run.py seed`, then try again.")
     ends: datetime = row[0]
     return ends + GRACE + timedelta(seconds=1)
 
 
-async def _say_what_became_due(connection: psycopg.AsyncConnection, done: Done, *, say: Say) -> None:
+async def _say_what_became_due(connection: psycopg.AsyncConnection, done: DueWork, *, say: Say) -> None:
     settings = load_settings()
     connect(settings, roles=(Role.SWEEP,))
     try:
-        await let_it_be_done(connection, done, settings=settings)
+        await wait_until_done(connection, done, settings=settings)
     finally:
         await disconnect()
     say("Became due:" if done.ids else "Nothing became due.")
-    for line in await became_of(connection, done):
+    for line in await describe_outcomes(connection, done):
         say(line)
     if done.left:
         say(
@@ -145,7 +152,7 @@ async def _say_what_became_due(connection: psycopg.AsyncConnection, done: Done, 
 
 
 async def _show(
-    connection: psycopg.AsyncConnection, ahead: int, provider_ahead: int, wanted: Wanted, *, say: Say
+    connection: psycopg.AsyncConnection, ahead: int, provider_ahead: int, wanted: ClockRequest, *, say: Say
 ) -> dict[str, Any]:
     """Say what time it is, and return it."""
     machine = datetime.now(UTC)
@@ -166,7 +173,7 @@ async def _show(
         say(
             "Database and provider differ, so statements will not agree with our days: `python3 run.py clock +0s` ends that."
         )
-    with suppress(Trouble):
+    with suppress(UserError):
         closes = await _next_close(connection)
         say(f"The next business day is closed at {written(closes, shown)}: `python3 run.py clock --to-next-close`.")
     return {
@@ -178,12 +185,12 @@ async def _show(
     }
 
 
-async def _one_zone(connection: psycopg.AsyncConnection, wanted: Wanted) -> tzinfo:
+async def _one_zone(connection: psycopg.AsyncConnection, wanted: ClockRequest) -> tzinfo:
     if wanted.zone:
         return _zone(wanted.zone)
     zones = await _zones(connection)
     if len(zones) > 1:
-        raise Trouble(f"The stores are in {' and '.join(zones)}: say by which clocks with --zone {zones[0]}.")
+        raise UserError(f"The stores are in {' and '.join(zones)}: say by which clocks with --zone {zones[0]}.")
     return _zone(zones[0] if zones else "UTC")
 
 
@@ -197,7 +204,7 @@ def _zone(name: str) -> tzinfo:
     try:
         return zone_of(name)
     except LookupError:
-        raise Trouble(f"There is no time zone {name!r}: name one as Asia/Tokyo or Europe/Berlin.") from None
+        raise UserError(f"There is no time zone {name!r}: name one as Asia/Tokyo or Europe/Berlin.") from None
 
 
 async def _connect(info: RunInfo) -> psycopg.AsyncConnection:

@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 
 UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 DISTANCE = re.compile(r"\+(?:[0-9]+[wdhms])+")
@@ -19,23 +19,23 @@ HOW_TO_WRITE = "Write it as +1d, +90m or +1d12h (w, d, h, m, s)."
 
 
 def read_distance(typed: str) -> timedelta:
-    """Return the distance that was typed; a day has 24 hours. Raises ``Trouble``."""
+    """Return the distance that was typed; a day has 24 hours. Raises ``UserError``."""
     if typed.startswith("-"):
-        raise Trouble(NEVER_BACK)
+        raise UserError(NEVER_BACK)
     if not DISTANCE.fullmatch(typed):
         hint = f" Did you mean +{typed}?" if DISTANCE.fullmatch(f"+{typed}") else ""
-        raise Trouble(f"{typed!r} is not a distance in time.{hint} {HOW_TO_WRITE}")
+        raise UserError(f"{typed!r} is not a distance in time.{hint} {HOW_TO_WRITE}")
     try:
         distance = sum((timedelta(**{UNITS[unit]: int(count)}) for count, unit in PART.findall(typed)), timedelta())
     except (OverflowError, ValueError):  # more days or digits than there are
         distance = timedelta.max
     if distance > MOST_AHEAD:
-        raise Trouble(f"{typed} is too far: a clock can be moved 20 years ahead at most.")
+        raise UserError(f"{typed} is too far: a clock can be moved 20 years ahead at most.")
     return distance
 
 
 def read_time(typed: str, *, now: datetime, zone: tzinfo) -> datetime:
-    """Return the time that was typed, in UTC: read by ``zone`` unless it names its own offset. Raises ``Trouble``.
+    """Return the time that was typed, in UTC: read by ``zone`` unless it names its own offset. Raises ``UserError``.
 
     A time of day is its next occurrence after ``now``. A local time that a change of the clocks skips is moved forward, of one
     that it repeats the first is meant, as for the ends of business days.
@@ -49,11 +49,11 @@ def read_time(typed: str, *, now: datetime, zone: tzinfo) -> datetime:
         wanted = datetime.fromisoformat(typed)
         wanted = (wanted if wanted.tzinfo else wanted.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise Trouble(f"{typed!r} is not a time: write it as 05:00 or as '2026-12-01 00:05'.") from None
+        raise UserError(f"{typed!r} is not a time: write it as 05:00 or as '2026-12-01 00:05'.") from None
     if wanted < now:
-        raise Trouble(f"It is {written(now, zone)} there already. {NEVER_BACK}")
+        raise UserError(f"It is {written(now, zone)} there already. {NEVER_BACK}")
     if wanted - now > MOST_AHEAD:
-        raise Trouble(f"{typed} is too far: a clock can be moved 20 years ahead at most.")
+        raise UserError(f"{typed} is too far: a clock can be moved 20 years ahead at most.")
     return wanted
 
 

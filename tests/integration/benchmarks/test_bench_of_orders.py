@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.orders import LIMIT, ORDERS_QUICK, PARTS
+from benchmarks.orders import LIMIT, ORDERS_QUICK, SERVICES
 from mpac.stack.home import ROOT
 from tests.polling import HANGS_AFTER_SECONDS
 
@@ -42,7 +42,7 @@ def test_both_kinds_are_measured_in_every_round(results: dict[str, Any]) -> None
         assert figures["per second"] > 0
         assert figures["P99 ms"] > 0
         assert figures["postgres ms"] > 0
-        assert figures["processor ms"] == pytest.approx(sum(figures[f"{part} ms"] for part in PARTS))
+        assert figures["processor ms"] == pytest.approx(sum(figures[f"{part} ms"] for part in SERVICES))
 
 
 def test_the_ratio_is_of_an_order_to_a_payment(results: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mpac.stack.home import ROOT
 from mpac.stack.runfile import birth
-from mpac.stack.service import Program
+from mpac.stack.service import ServiceProcess
 from mpac.stack.wheels import WHEEL, postgres_folders
 from tests.polling import HANGS_AFTER_SECONDS
 
@@ -34,14 +34,14 @@ def lives(pid: int) -> bool:
     return birth(pid) != ""
 
 
-def forever(name: str) -> Program:
+def forever(name: str) -> ServiceProcess:
     """A process that does nothing until it is told to end."""
-    return Program(name=name, command=FOREVER)
+    return ServiceProcess(name=name, command=FOREVER)
 
 
-def python(name: str, code: str) -> Program:
+def python(name: str, code: str) -> ServiceProcess:
     """A process that runs this code."""
-    return Program(name=name, command=(sys.executable, "-I", "-S", "-c", code))
+    return ServiceProcess(name=name, command=(sys.executable, "-I", "-S", "-c", code))
 
 
 def linked_programs(folder: Path) -> Path:

@@ -10,7 +10,7 @@ import aiohttp
 import psycopg
 import pytest
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.clock.install import install
 from mpac.stack.clock.move import Clock
 from mpac.stack.clock.provider import NoAnswer, ProviderClock
@@ -20,7 +20,7 @@ from sandbox.clock import MAX_AHEAD_SECONDS
 from tests.integration.mpac.stack_harness import mpac
 from tests.polling import eventually
 
-PARTS = ("postgres", "valkey", "sandbox", "migrate")
+SERVICES = ("postgres", "valkey", "sandbox", "migrate")
 HOUR = 3_600
 AHEAD = "SELECT extract(epoch FROM now() - pg_catalog.now())::bigint"
 BOUND_TO_POSTGRES = """
@@ -46,7 +46,7 @@ async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalSt
     with pytest.MonkeyPatch.context() as patch:
         for name in SERVERS_OF_THE_USERS:
             patch.delenv(name, raising=False)
-        async with LocalStack(tmp_path_factory.mktemp("clock") / "home", parts=PARTS, durable=False) as stack:
+        async with LocalStack(tmp_path_factory.mktemp("clock") / "home", services=SERVICES, durable=False) as stack:
             yield stack
 
 
@@ -75,7 +75,7 @@ class NeverArrives(ProviderClock):
 
 
 @asynccontextmanager
-async def clock_of(
+async def clock_state_of(
     stack: LocalStack, session: aiohttp.ClientSession, kind: type[ProviderClock] = ProviderClock
 ) -> AsyncIterator[Clock]:
     """The clock of a stack, as `mpac clock` opens it, with its state looked at."""
@@ -118,7 +118,7 @@ async def test_a_clock_that_was_never_moved_costs_nothing_and_looking_changes_no
 async def test_everything_that_reads_the_clock_reads_the_movable_one_after_the_first_move(
     own: LocalStack, session: aiohttp.ClientSession
 ) -> None:
-    async with clock_of(own, session):
+    async with clock_state_of(own, session):
         async with await psycopg.AsyncConnection.connect(own.urls.database) as connection:
             await connection.execute("SET search_path = ''")
             bound = await (await connection.execute(BOUND_TO_POSTGRES.encode())).fetchall()
@@ -128,7 +128,7 @@ async def test_everything_that_reads_the_clock_reads_the_movable_one_after_the_f
 async def test_connections_from_before_follow_and_a_busy_one_is_not_cut(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    async with LocalStack(tmp_path_factory.mktemp("clock") / "home", parts=PARTS, durable=False) as stack:
+    async with LocalStack(tmp_path_factory.mktemp("clock") / "home", services=SERVICES, durable=False) as stack:
         idle = await psycopg.AsyncConnection.connect(stack.urls.database, autocommit=True)
         busy = await psycopg.AsyncConnection.connect(stack.urls.database)
         await busy.execute("SELECT now()")
@@ -157,7 +157,7 @@ async def test_connections_from_before_follow_and_a_busy_one_is_not_cut(
 async def test_both_clocks_move_and_what_follows_the_machine_moves_along(
     own: LocalStack, session: aiohttp.ClientSession
 ) -> None:
-    async with clock_of(own, session) as clock:
+    async with clock_state_of(own, session) as clock:
         await ask(
             own,
             "INSERT INTO canaries (queue, sent_at, consumed_at) VALUES ('payments', now(), now()) RETURNING queue",
@@ -168,7 +168,7 @@ async def test_both_clocks_move_and_what_follows_the_machine_moves_along(
         await ask(own, assertion, "before")
         ahead = clock.ahead_seconds + HOUR
         await move(clock, ahead)
-        assert (clock.ahead_seconds, clock.provider_ahead_seconds, clock.is_torn) == (ahead, ahead, False)
+        assert (clock.ahead_seconds, clock.provider_ahead_seconds, clock.clocks_differ) == (ahead, ahead, False)
         assert await ask(own, AHEAD) == ahead
         await ask(own, assertion, "after")
         heard = await ask(own, "SELECT max(now() - consumed_at) FROM canaries")
@@ -179,7 +179,7 @@ async def test_both_clocks_move_and_what_follows_the_machine_moves_along(
 async def test_no_clock_moves_while_a_transaction_has_written_something(
     own: LocalStack, session: aiohttp.ClientSession
 ) -> None:
-    async with clock_of(own, session) as clock:
+    async with clock_state_of(own, session) as clock:
         before = clock.ahead_seconds
         async with await psycopg.AsyncConnection.connect(own.urls.database) as writer:
             await writer.execute("UPDATE stores SET id = id WHERE false")
@@ -194,33 +194,33 @@ async def test_no_clock_moves_while_a_transaction_has_written_something(
 
 
 async def test_a_provider_that_refuses_moves_nothing(own: LocalStack, session: aiohttp.ClientSession) -> None:
-    async with clock_of(own, session) as clock:
+    async with clock_state_of(own, session) as clock:
         before = clock.ahead_seconds
-        with pytest.raises(Trouble, match="refuses"):
+        with pytest.raises(UserError, match="refuses"):
             await move(clock, MAX_AHEAD_SECONDS + 1)
         await clock.look()
-        assert (clock.ahead_seconds, clock.provider_ahead_seconds, clock.is_torn) == (before, before, False)
+        assert (clock.ahead_seconds, clock.provider_ahead_seconds, clock.clocks_differ) == (before, before, False)
         await write(own)
 
 
 async def test_a_move_that_never_reached_the_provider_moves_nothing(
     own: LocalStack, session: aiohttp.ClientSession
 ) -> None:
-    async with clock_of(own, session, NeverArrives) as clock:
+    async with clock_state_of(own, session, NeverArrives) as clock:
         before = clock.ahead_seconds
-        with pytest.raises(Trouble, match="nothing was moved"):
+        with pytest.raises(UserError, match="nothing was moved"):
             await move(clock, before + HOUR)
         await clock.look()
-        assert (clock.ahead_seconds, clock.is_torn) == (before, False)
+        assert (clock.ahead_seconds, clock.clocks_differ) == (before, False)
         await write(own)
 
 
 async def test_a_move_that_was_cut_off_between_the_two_refuses_payments_until_the_next_call_finishes_it(
     own: LocalStack, session: aiohttp.ClientSession
 ) -> None:
-    async with clock_of(own, session, LostAfter) as clock:
+    async with clock_state_of(own, session, LostAfter) as clock:
         ahead = clock.ahead_seconds + HOUR
-        with pytest.raises(Trouble, match="unknown"):
+        with pytest.raises(UserError, match="unknown"):
             await move(clock, ahead)
         assert await ask(own, AHEAD) == ahead - HOUR
     for table in ("payments", "refunds"):
@@ -232,8 +232,8 @@ async def test_a_move_that_was_cut_off_between_the_two_refuses_payments_until_th
     mended = mpac("clock", home=own.home.path)
     assert mended.returncode == 0, mended.stderr
     assert "An interrupted move is finished." in mended.stdout
-    async with clock_of(own, session) as clock:
-        assert (clock.ahead_seconds, clock.provider_ahead_seconds, clock.is_torn) == (ahead, ahead, False)
+    async with clock_state_of(own, session) as clock:
+        assert (clock.ahead_seconds, clock.provider_ahead_seconds, clock.clocks_differ) == (ahead, ahead, False)
     await write(own)
     assert mpac("status", home=own.home.path).returncode == 0
 
@@ -248,7 +248,7 @@ async def test_a_caller_that_is_stopped_in_the_middle_does_not_keep_the_locks(
             return moved
 
     monkeypatch.setattr("mpac.stack.clock.move.MOST_IDLE_SECONDS", 1)
-    async with clock_of(own, session, Stopped) as clock:
+    async with clock_state_of(own, session, Stopped) as clock:
         ahead = clock.ahead_seconds + HOUR
         with pytest.raises(psycopg.Error):
             await move(clock, ahead)
@@ -271,7 +271,7 @@ async def test_a_provider_that_was_moved_alone_is_told_of_and_caught_up_with(
 
 
 async def test_two_moves_at_once_are_refused(own: LocalStack, session: aiohttp.ClientSession) -> None:
-    async with clock_of(own, session) as clock:
+    async with clock_state_of(own, session) as clock:
         await clock.hold()
         second = mpac("clock", "+1h", home=own.home.path)
         assert (second.returncode, "Another `clock` moves" in second.stderr) == (1, True)

@@ -15,8 +15,8 @@ from aiohttp.test_utils import TestServer
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from mpac.audit.provider import judge_by_ledger
-from mpac.cli.errors import Trouble
+from mpac.audit.provider import audit_payments
+from mpac.cli.errors import UserError
 from mpac.stack.home import ROOT
 from mpac.stack.local import LocalStack
 from tests.factories import CASH, QR, PaymentMaker
@@ -75,9 +75,9 @@ def movement(number: int) -> dict[str, Any]:
 
 
 async def test_the_ledger_is_read_to_its_last_page(own_database: str, ledger: str) -> None:
-    judgement = await judge_by_ledger(database_url=own_database, sandbox_url=ledger)
-    assert judgement.movements == MOVEMENTS
-    assert [(broken.rule, broken.payment_id) for broken in judgement.broken] == [
+    found = await audit_payments(database_url=own_database, sandbox_url=ledger)
+    assert found.movements == MOVEMENTS
+    assert [(broken.rule, broken.payment_id) for broken in found.broken] == [
         ("unknown", f"pay_{number}") for number in sorted(range(1, MOVEMENTS + 1), key=str)
     ]
 
@@ -215,8 +215,8 @@ async def test_what_is_not_a_ledger_can_not_be_checked(own_database: str, shown:
     app = web.Application()
     app.router.add_get("/control/ledger", page)
     async with TestServer(app) as server:
-        with pytest.raises(Trouble, match="is not a ledger"):
-            await judge_by_ledger(database_url=own_database, sandbox_url=str(server.make_url("/")))
+        with pytest.raises(UserError, match="is not a ledger"):
+            await audit_payments(database_url=own_database, sandbox_url=str(server.make_url("/")))
 
 
 def test_a_database_without_a_schema_is_a_sentence_and_ends_with_4(own_database: str) -> None:
@@ -231,5 +231,5 @@ def test_a_wrong_call_ends_with_2(own_database: str) -> None:
 
 
 async def test_a_database_that_is_away_is_a_sentence() -> None:
-    with pytest.raises(Trouble, match="can't be judged"):
-        await judge_by_ledger(database_url="postgresql://mpac@127.0.0.1:9/mpac", sandbox_url="http://127.0.0.1:9")
+    with pytest.raises(UserError, match="can't be audited"):
+        await audit_payments(database_url="postgresql://mpac@127.0.0.1:9/mpac", sandbox_url="http://127.0.0.1:9")

@@ -8,13 +8,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.database_profile import MOVABLE, SERVERS_OF_THE_USERS
 from mpac.stack.home import Home
 from mpac.stack.local import LocalStack
 from mpac.stack.movable_clock import MOVE
 
-PARTS = ("postgres", "valkey", "migrate")
+SERVICES = ("postgres", "valkey", "migrate")
 TWO_DAYS = timedelta(days=2)
 ROLES = ("mpac_caller", "mpac_accept", "mpac_worker", "mpac_sweep", "mpac")
 AHEAD = "SELECT now() - pg_catalog.now(), clock_timestamp() - pg_catalog.clock_timestamp()"
@@ -33,7 +33,7 @@ async def moved(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Local
         for name in SERVERS_OF_THE_USERS:
             patch.delenv(name, raising=False)
         home = tmp_path_factory.mktemp("movable") / "home"
-        async with LocalStack(home, parts=PARTS, realm=MOVABLE, durable=False) as stack:
+        async with LocalStack(home, services=SERVICES, profile=MOVABLE, durable=False) as stack:
             assert stack.ahead_seconds == 0
             await move(stack, TWO_DAYS)
             yield stack
@@ -88,14 +88,14 @@ async def test_the_products_tables_are_where_they_always_are(moved: LocalStack) 
 
 async def test_a_stopped_stack_starts_as_far_ahead_as_it_was_and_its_neighbour_in_the_present(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    async with LocalStack(home, parts=PARTS, realm=MOVABLE, durable=False) as first:
+    async with LocalStack(home, services=SERVICES, profile=MOVABLE, durable=False) as first:
         await move(first, TWO_DAYS)
         await ask(first.urls.database, "INSERT INTO psps (id, name) VALUES ('psp_mine', 'x') RETURNING id")
-    async with LocalStack(home, parts=PARTS, durable=False) as ordinary:
+    async with LocalStack(home, services=SERVICES, durable=False) as ordinary:
         assert (await ask(ordinary.urls.database, "SELECT now() - pg_catalog.now()")) == (timedelta(0),)
         assert (await ask(ordinary.urls.database, "SELECT count(*) FROM psps")) == (0,)
         assert ordinary.urls.broker.endswith("/0")
-    async with LocalStack(home, parts=PARTS, realm=MOVABLE, durable=False) as again:
+    async with LocalStack(home, services=SERVICES, profile=MOVABLE, durable=False) as again:
         assert again.ahead_seconds == TWO_DAYS.total_seconds()
         assert (await ask(again.urls.database, "SELECT count(*) FROM psps")) == (1,)
         assert again.urls.broker.endswith("/1")
@@ -103,5 +103,7 @@ async def test_a_stopped_stack_starts_as_far_ahead_as_it_was_and_its_neighbour_i
 
 @pytest.mark.parametrize("variable", SERVERS_OF_THE_USERS)
 def test_nobody_elses_clock_is_moved(tmp_path: Path, variable: str) -> None:
-    with pytest.raises(Trouble, match=f"unset {variable}"):
-        LocalStack(Home(tmp_path / "home").path, parts=PARTS, realm=MOVABLE, env={variable: "scheme://elsewhere"})
+    with pytest.raises(UserError, match=f"unset {variable}"):
+        LocalStack(
+            Home(tmp_path / "home").path, services=SERVICES, profile=MOVABLE, env={variable: "scheme://elsewhere"}
+        )

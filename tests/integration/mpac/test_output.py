@@ -125,7 +125,7 @@ async def test_servers_keep_serving_when_their_log_cannot_be_written(tmp_path: P
     FileOutput(home)
     for name in ("postgres", "valkey", "supervisor"):
         (home.logs / f"{name}.log").symlink_to("/dev/full")
-    async with LocalStack(home.path, parts=["postgres", "valkey"], durable=False) as stack:
+    async with LocalStack(home.path, services=["postgres", "valkey"], durable=False) as stack:
         await still_works(stack.info())
         stack.kill("valkey", signal.SIGKILL)
         await stack.wait_ready("valkey")

@@ -13,10 +13,10 @@ import pytest
 import redis
 
 from mpac.cli.doctor_checks import broker, database
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.home import LONGEST_PATH, ROOT, Home, open_home
 from mpac.stack.local import LocalStack, local_servers
-from mpac.stack.outside import forget
+from mpac.stack.outside_folder import delete_outside
 from mpac.stack.postgres import SETTINGS
 from tests.integration.mpac.stack_harness import linked_programs
 from tests.integration.mpac.test_servers import no_servers_of_the_users  # noqa: F401 - a fixture
@@ -67,7 +67,7 @@ async def test_both_servers_start_behind_a_symbolic_link_and_at_the_longest_path
 
 
 def test_a_longer_path_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(Trouble, match=f"at most {LONGEST_PATH}: name a shorter one with --home"):
+    with pytest.raises(UserError, match=f"at most {LONGEST_PATH}: name a shorter one with --home"):
         open_home(tmp_path / "/".join(["x" * 200] * 3))
 
 
@@ -82,7 +82,7 @@ async def test_programs_in_a_folder_that_a_shell_would_misread_are_run_from_a_co
             assert await answers(stack)
             assert str(programs) not in os.readlink(f"/proc/{stack.pids['postgres']}/exe")
     finally:
-        forget(home)
+        delete_outside(home)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused by PostgreSQL")
@@ -122,7 +122,7 @@ def test_the_doctor_names_the_first_cause_of_a_server_that_cannot_start(
 
 def test_the_doctor_starts_both_and_leaves_nothing(tmp_path: Path) -> None:
     for ask in (database, broker):
-        assert "started for a moment" in ask(Home(tmp_path / "state")).said
+        assert "started for a moment" in ask(Home(tmp_path / "state")).text
     assert list(tmp_path.iterdir()) == []
 
 
@@ -133,8 +133,8 @@ def test_a_doctor_that_is_interrupted_leaves_nothing(tmp_path: Path, number: sig
     while not list(tmp_path.glob(".state-doctor-*/logs")) and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(number)
-    said = process.communicate(timeout=HANGS_AFTER_SECONDS)[0].decode()
-    assert "Interrupted" in said, said
+    text = process.communicate(timeout=HANGS_AFTER_SECONDS)[0].decode()
+    assert "Interrupted" in text, text
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,14 +16,14 @@ import pytest
 import redis
 from aiohttp import web
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.listeners import listener_on, listens
 from mpac.stack.local import LocalStack
-from mpac.stack.ports import HOST, ORDER, Held
+from mpac.stack.ports import HOST, ORDER, HeldPorts
 from mpac.stack.runfile import RunInfo
 from tests.integration.mpac.stack_harness import FOREVER, mpac
 
-PARTS = ("--only", "valkey", "--only", "sandbox", "--ports", "auto")
+SERVICES = ("--only", "valkey", "--only", "sandbox", "--ports", "auto")
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def stranger(port: int) -> AsyncIterator[None]:
 
 
 async def test_five_stacks_that_start_at_the_same_moment_each_have_their_own_parts(homes: list[Path]) -> None:
-    started = await asyncio.gather(*(asyncio.to_thread(mpac, "up", "--detach", *PARTS, home=home) for home in homes))
+    started = await asyncio.gather(*(asyncio.to_thread(mpac, "up", "--detach", *SERVICES, home=home) for home in homes))
     assert [up.returncode for up in started] == [0] * len(homes), [up.stderr for up in started]
     infos: list[RunInfo] = [json.loads((home / "run.json").read_text()) for home in homes]
     ports = Counter(urlsplit(info[url]).port for info in infos for url in ("sandbox_url", "broker_url"))
@@ -70,11 +70,11 @@ async def test_five_stacks_that_start_at_the_same_moment_each_have_their_own_par
 
 
 async def test_another_process_that_took_the_port_does_not_count_as_ours(tmp_path: Path) -> None:
-    stack = LocalStack(tmp_path / "state", parts=["sandbox"])
+    stack = LocalStack(tmp_path / "state", services=["sandbox"])
     port = urlsplit(stack.urls.sandbox).port
     assert port
     async with stranger(port):
-        with pytest.raises(Trouble, match=r"sandbox ended before it was ready; its last line: .*in use"):
+        with pytest.raises(UserError, match=r"sandbox ended before it was ready; its last line: .*in use"):
             await stack.__aenter__()
     assert "sandbox" not in stack.pids
 
@@ -82,17 +82,17 @@ async def test_another_process_that_took_the_port_does_not_count_as_ours(tmp_pat
 async def test_a_stranger_on_a_fixed_port_is_named(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as server:
         base = server.getsockname()[1]
-        with pytest.raises(Trouble, match=rf"Port {base} for api is taken by \S+ \(pid {os.getpid()}\)"):
-            LocalStack(tmp_path / "state", parts=["sandbox", "api"], ports=str(base))
+        with pytest.raises(UserError, match=rf"Port {base} for api is taken by \S+ \(pid {os.getpid()}\)"):
+            LocalStack(tmp_path / "state", services=["sandbox", "api"], ports=str(base))
 
 
 def test_a_port_that_another_stack_holds_counts_as_used_before_anything_listens(tmp_path: Path) -> None:
-    first = LocalStack(tmp_path / "one", parts=["valkey"])
+    first = LocalStack(tmp_path / "one", services=["valkey"])
     port = urlsplit(first.urls.broker).port or 0
-    with pytest.raises(Trouble, match=f"Port {port} for valkey is taken by another local stack"):
-        LocalStack(tmp_path / "two", parts=["valkey"], ports=str(port - ORDER.index("valkey")))
+    with pytest.raises(UserError, match=f"Port {port} for valkey is taken by another local stack"):
+        LocalStack(tmp_path / "two", services=["valkey"], ports=str(port - ORDER.index("valkey")))
     first._held.release()
-    LocalStack(tmp_path / "two", parts=["valkey"], ports=str(port - ORDER.index("valkey")))._held.release()
+    LocalStack(tmp_path / "two", services=["valkey"], ports=str(port - ORDER.index("valkey")))._held.release()
 
 
 def test_a_port_whose_last_connections_are_closing_can_be_held() -> None:
@@ -102,7 +102,7 @@ def test_a_port_whose_last_connections_are_closing_can_be_held() -> None:
         accepted, _ = server.accept()
         accepted.close()  # the first to close waits on, and would be in the way of one who binds strictly
         client.close()
-    held = Held()
+    held = HeldPorts()
     assert held.take(port)
     held.release()
 

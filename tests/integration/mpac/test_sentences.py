@@ -142,16 +142,16 @@ signal.signal(signal.SIGINT, tidy)
 print("ready", flush=True)
 time.sleep(60)
 """
-PATIENT = """
+RUNS_CHILD = """
 import pathlib, sys
-from mpac.cli.child_process import run_patiently
-run_patiently(sys.argv[1:], cwd=pathlib.Path.cwd())
+from mpac.cli.child_process import run_child
+run_child(sys.argv[1:], cwd=pathlib.Path.cwd())
 """
 
 
 def test_who_tidies_up_after_ctrl_c_is_let(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    words = [sys.executable, "-c", PATIENT, sys.executable, "-c", TIDY, str(trace)]
+    words = [sys.executable, "-c", RUNS_CHILD, sys.executable, "-c", TIDY, str(trace)]
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"

@@ -12,10 +12,10 @@ import psycopg
 import pytest
 import redis
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.home import Home
 from mpac.stack.local import LocalStack, local_servers
-from mpac.stack.outside import forget
+from mpac.stack.outside_folder import delete_outside
 from mpac.stack.ports import HOST
 from mpac.stack.service import Identity
 from tests.integration.mpac.stack_harness import linked_programs, lives
@@ -84,7 +84,7 @@ async def test_a_killed_one_is_started_again_and_run_json_stays_true(servers: Lo
 
 
 async def test_the_database_comes_back_after_kill_9_with_what_was_committed(tmp_path: Path) -> None:
-    async with LocalStack(tmp_path / "state", parts=["postgres"]) as stack:
+    async with LocalStack(tmp_path / "state", services=["postgres"]) as stack:
         assert ask_database(stack.urls.database, "SHOW fsync") == "on"
         assert ask_database(stack.urls.database, "SHOW synchronous_commit") == "on"
         with psycopg.connect(stack.urls.database) as connection:
@@ -96,7 +96,7 @@ async def test_the_database_comes_back_after_kill_9_with_what_was_committed(tmp_
 
 async def test_a_second_stack_in_the_same_folder_is_refused(servers: LocalStack) -> None:
     before = servers.pids
-    with pytest.raises(Trouble, match="already runs"):
+    with pytest.raises(UserError, match="already runs"):
         async with local_servers(servers.home.path):
             pass
     assert servers.pids == before
@@ -110,22 +110,22 @@ async def test_nothing_is_left_when_the_block_is_left_and_the_data_is_there_the_
             connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
     assert not any(lives(pid) for pid in pids.values())
     assert not first.home.run_file.exists()
-    async with LocalStack(tmp_path / "state", parts=["postgres"], durable=False) as second:
+    async with LocalStack(tmp_path / "state", services=["postgres"], durable=False) as second:
         assert ask_database(second.urls.database, "SELECT one FROM kept") == 1
 
 
 async def test_a_server_that_cannot_listen_is_reported_with_its_last_line(tmp_path: Path) -> None:
-    stack = LocalStack(tmp_path / "state", parts=["valkey"], durable=False)
+    stack = LocalStack(tmp_path / "state", services=["valkey"], durable=False)
     port = int(stack.urls.broker.rsplit(":", 1)[1].removesuffix("/0"))
     said = r"valkey ended before it was ready; its last line: .*[Pp]ort"
-    with socket.create_server((HOST, port)), pytest.raises(Trouble, match=said):
+    with socket.create_server((HOST, port)), pytest.raises(UserError, match=said):
         await stack.__aenter__()
     assert stack.pids == {}
 
 
 async def test_servers_of_the_users_own_are_used_and_none_is_started(tmp_path: Path) -> None:
     env = {"MPAC_DATABASE_URL": "postgresql://a/b", "MPAC_BROKER_URL": "redis://c/0"}
-    async with LocalStack(tmp_path / "state", parts=["postgres", "valkey"], env=env) as stack:
+    async with LocalStack(tmp_path / "state", services=["postgres", "valkey"], env=env) as stack:
         assert stack.pids == {}
         assert stack.environment["MPAC_DATABASE_URL"] == "postgresql://a/b"
         assert stack.urls.broker == "redis://c/0"
@@ -143,16 +143,16 @@ async def test_root_runs_the_database_under_another_name(
     monkeypatch.setattr("mpac.stack.postgres.postgres_folders", lambda: [programs])
     home = Home(closed / "state")
     try:
-        async with LocalStack(home.path, parts=["postgres"], durable=False) as stack:
+        async with LocalStack(home.path, services=["postgres"], durable=False) as stack:
             assert ask_database(stack.urls.database, "SELECT 1") == 1
             owner = psutil.Process(stack.pids["postgres"]).uids().real
             assert (owner == 0) == (identity == "mapped")
     finally:
-        forget(home)
+        delete_outside(home)
 
 
 async def test_with_restart_off_the_dead_stay_dead_until_they_are_started(tmp_path: Path) -> None:
-    async with LocalStack(tmp_path / "state", parts=["valkey"], restart=False, durable=False) as stack:
+    async with LocalStack(tmp_path / "state", services=["valkey"], restart=False, durable=False) as stack:
         stack.kill("valkey")
         await until(lambda: "valkey" not in stack.pids)
         assert "valkey" not in run_json(stack)["pids"]
@@ -161,7 +161,7 @@ async def test_with_restart_off_the_dead_stay_dead_until_they_are_started(tmp_pa
 
 
 async def test_later_parts_start_while_the_block_is_running(tmp_path: Path) -> None:
-    stack = LocalStack(tmp_path / "state", parts=["postgres", "valkey"], later=["postgres"], durable=False)
+    stack = LocalStack(tmp_path / "state", services=["postgres", "valkey"], later=["postgres"], durable=False)
     async with stack:
         assert "postgres" not in stack.pids
         await stack.wait_all()
@@ -170,7 +170,7 @@ async def test_later_parts_start_while_the_block_is_running(tmp_path: Path) -> N
 
 
 async def test_leaving_while_the_later_ones_start_leaves_nobody(tmp_path: Path) -> None:
-    stack = LocalStack(tmp_path / "state", parts=["postgres", "valkey"], later=["valkey"], durable=False)
+    stack = LocalStack(tmp_path / "state", services=["postgres", "valkey"], later=["valkey"], durable=False)
     async with stack:
         pass
     assert stack.pids == {}

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.home import open_home
 from mpac.stack.output import FileOutput
-from mpac.stack.service import Program
+from mpac.stack.service import ServiceProcess
 from mpac.stack.supervisor import Supervisor
 from tests.integration.mpac.stack_harness import forever, lives, python
 from tests.polling import until
@@ -42,29 +42,29 @@ async def unsupervised(tmp_path: Path) -> AsyncIterator[Supervisor]:
 
 async def test_one_that_fails_at_the_start_is_reported_with_its_last_line(supervisor: Supervisor) -> None:
     supervisor.start(
-        Program(name="bad", command=python("bad", "raise SystemExit('no such thing')").command, ready=_never)
+        ServiceProcess(name="bad", command=python("bad", "raise SystemExit('no such thing')").command, ready=_never)
     )
-    with pytest.raises(Trouble, match="bad ended before it was ready; its last line: no such thing"):
+    with pytest.raises(UserError, match="bad ended before it was ready; its last line: no such thing"):
         await supervisor.wait_ready("bad")
 
 
 async def test_one_that_never_becomes_ready_is_reported_in_time(supervisor: Supervisor) -> None:
-    supervisor.start(Program(name="slow", command=forever("slow").command, ready=_never))
-    with pytest.raises(Trouble, match=r"slow was not ready within 0\.1 seconds"):
+    supervisor.start(ServiceProcess(name="slow", command=forever("slow").command, ready=_never))
+    with pytest.raises(UserError, match=r"slow was not ready within 0\.1 seconds"):
         await supervisor.wait_ready("slow", timeout_seconds=0.1)
 
 
 async def test_a_command_that_does_not_exist_is_a_sentence(supervisor: Supervisor) -> None:
-    supervisor.start(Program(name="none", command=("/nowhere/none",), ready=_never))
-    with pytest.raises(Trouble, match="/nowhere/none can't be started: No such file"):
+    supervisor.start(ServiceProcess(name="none", command=("/nowhere/none",), ready=_never))
+    with pytest.raises(UserError, match="/nowhere/none can't be started: No such file"):
         await supervisor.wait_ready("none")
 
 
 async def test_one_that_runs_once_is_ready_when_it_has_ended_well(supervisor: Supervisor) -> None:
-    supervisor.start(Program(name="good", command=python("good", "pass").command, runs_once=True))
-    supervisor.start(Program(name="bad", command=python("bad", "raise SystemExit(3)").command, runs_once=True))
+    supervisor.start(ServiceProcess(name="good", command=python("good", "pass").command, runs_once=True))
+    supervisor.start(ServiceProcess(name="bad", command=python("bad", "raise SystemExit(3)").command, runs_once=True))
     await supervisor.wait_ready("good")
-    with pytest.raises(Trouble, match="bad ended before it was ready"):
+    with pytest.raises(UserError, match="bad ended before it was ready"):
         await supervisor.wait_ready("bad")
 
 
@@ -88,7 +88,7 @@ async def test_one_that_was_just_killed_can_be_started_at_once(unsupervised: Sup
     await unsupervised.start_again("worker")
     await unsupervised.wait_ready("worker")
     assert unsupervised.pids["worker"] != before
-    with pytest.raises(Trouble, match="worker runs already"):
+    with pytest.raises(UserError, match="worker runs already"):
         await unsupervised.start_again("worker")
 
 
@@ -100,8 +100,8 @@ async def test_one_that_is_killed_while_it_is_asked_whether_it_is_ready_is_not(u
         unsupervised.kill("worker", signal.SIGKILL)
         return True
 
-    unsupervised.start(Program(name="worker", command=forever("worker").command, ready=killed_meanwhile))
-    with pytest.raises(Trouble, match="worker ended before it was ready"):
+    unsupervised.start(ServiceProcess(name="worker", command=forever("worker").command, ready=killed_meanwhile))
+    with pytest.raises(UserError, match="worker ended before it was ready"):
         await unsupervised.wait_ready("worker")
     assert seen
     assert "worker" not in {name for names in seen for name in names}
@@ -113,7 +113,7 @@ async def test_one_that_was_stopped_stays_so(supervisor: Supervisor) -> None:
     await supervisor.stop("worker")
     await supervisor.stop("worker")
     assert supervisor.pids == {}
-    with pytest.raises(Trouble, match="worker does not run"):
+    with pytest.raises(UserError, match="worker does not run"):
         supervisor.kill("worker", signal.SIGKILL)
 
 
@@ -121,7 +121,7 @@ async def test_one_that_ignores_its_signal_or_is_frozen_is_stopped_all_the_same(
     deaf = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
     )
-    supervisor.start(Program(name="deaf", command=python("deaf", deaf).command, grace_seconds=0.1))
+    supervisor.start(ServiceProcess(name="deaf", command=python("deaf", deaf).command, grace_seconds=0.1))
     supervisor.start(forever("frozen"))
     await until(lambda: supervisor.output.last_lines("deaf") == ["deaf"])
     await supervisor.wait_ready("frozen")
@@ -134,9 +134,9 @@ async def test_one_that_ignores_its_signal_or_is_frozen_is_stopped_all_the_same(
 
 async def test_two_of_one_name_are_refused_and_an_unknown_name_is_a_sentence(supervisor: Supervisor) -> None:
     supervisor.start(forever("worker"))
-    with pytest.raises(Trouble, match="worker runs already"):
+    with pytest.raises(UserError, match="worker runs already"):
         supervisor.start(forever("worker"))
-    with pytest.raises(Trouble, match="wroker is no process of this stack; there are worker"):
+    with pytest.raises(UserError, match="wroker is no process of this stack; there are worker"):
         supervisor.kill("wroker", signal.SIGKILL)
 
 
@@ -146,7 +146,7 @@ async def test_children_do_not_get_the_variables_nobody_decided_on(
     monkeypatch.setenv("MPAC_STRAY", "1")
     code = "import os; print(sorted(name for name in os.environ if name.startswith('MPAC_')), flush=True)"
     command = (sys.executable, "-I", "-S", "-c", code)
-    supervisor.start(Program(name="child", command=command, environment={"MPAC_OURS": "1"}, runs_once=True))
+    supervisor.start(ServiceProcess(name="child", command=command, environment={"MPAC_OURS": "1"}, runs_once=True))
     await supervisor.wait_ready("child")
     assert supervisor.output.last_lines("child") == ["['MPAC_OURS']"]
 

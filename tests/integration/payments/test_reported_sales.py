@@ -17,7 +17,7 @@ EMONEY = replace(TERMINAL, method_type="emoney", facts={"external_result": "appr
 DECLINED = replace(TERMINAL, facts={"external_result": "declined"})
 REPORTS = {"cash": CASH, "card": TERMINAL, "e-money": EMONEY}
 DAYS = 3 * 86_400
-EVERYTHING = 5_000
+ALL_SERVICES = 5_000
 
 each_report = pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
 
@@ -29,7 +29,7 @@ async def test_a_report_that_waited_for_days_is_completed_with_its_amount(
 ) -> None:
     payment_id = await payments.pending(report, tip_amount=50, expires_in_seconds=expires_in)
     await time_passes(admin, payment_id, seconds=DAYS)
-    assert {due.why for due in await find_due_payments(limit=EVERYTHING) if due.id == payment_id} == {"lost_nudge"}
+    assert {due.why for due in await find_due_payments(limit=ALL_SERVICES) if due.id == payment_id} == {"lost_nudge"}
     await payments.process(payment_id)
     found = await evidence(admin, payment_id)
     assert (found.status, found.row["captured_amount"]) == ("completed", 1_050)

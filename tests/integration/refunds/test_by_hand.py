@@ -23,7 +23,7 @@ APPROVED = {"result": "approved", "approval_code": "R1", "slip_number": "S-77"}
 DECLINED = {"result": "declined"}
 REPORTS = {"cash": CASH, "terminal": TERMINAL}
 each_sale = pytest.mark.parametrize("sale", REPORTS.values(), ids=REPORTS)
-EVERYTHING = 5_000
+ALL_SERVICES = 5_000
 
 
 async def refunds_of(admin: Admin, payment_id: str) -> list[dict[str, Any]]:
@@ -98,7 +98,7 @@ async def test_an_automatic_refund_waits_for_a_person_whatever_message_asks_for_
 ) -> None:
     refund_id = await needing_action(refunds, admin, sale)
     await time_passes(admin, refund_id, seconds=10 * 86_400)
-    assert refund_id not in {due.id for due in await find_due_refunds(limit=EVERYTHING)}
+    assert refund_id not in {due.id for due in await find_due_refunds(limit=ALL_SERVICES)}
     await asyncio.gather(*(refunds.process(refund_id) for _ in range(3)))
     found = await evidence(admin, refund_id)
     assert (found.status, found.row["needs_action"], found.attempts) == ("pending", True, [])
@@ -128,7 +128,7 @@ async def test_the_report_ends_the_refund(
     payment_id = (await evidence(admin, refund_id)).row["payment_id"]
     answered = await report(refunds, refund_id, said)
     assert (answered["status"], answered["needs_action"], answered["report"]) == ("pending", False, said)
-    assert refund_id in {due.id for due in await find_due_refunds(limit=EVERYTHING)}
+    assert refund_id in {due.id for due in await find_due_refunds(limit=ALL_SERVICES)}
     await refunds.process(refund_id)
     found = await evidence(admin, refund_id)
     assert (found.status, found.row["needs_review"]) == (status, False)

@@ -11,7 +11,7 @@ from workflows.payments.states import PaymentStatus
 from workflows.providers.base import Unknown
 from workflows.refunds.due import find_due_refunds
 
-EVERYTHING = 5_000
+ALL_SERVICES = 5_000
 
 
 async def cancelled_too_late(
@@ -43,7 +43,7 @@ async def test_a_full_refund_tip_included_is_there_when_the_payment_is_completed
     assert await sums(admin, payment_id) == (PaymentStatus.COMPLETED, 1_100, 0)
     found = await evidence(admin, refund["id"])
     assert found.history[0]["at"] == found.row["created_at"]
-    assert refund["id"] in {due.id for due in await find_due_refunds(limit=EVERYTHING)}
+    assert refund["id"] in {due.id for due in await find_due_refunds(limit=ALL_SERVICES)}
     await refunds.process(refund["id"])
     assert await sums(admin, payment_id) == ("refunded", 1_100, 1_100)
 

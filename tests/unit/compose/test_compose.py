@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mpac.cli.commands import load_word, words
+from mpac.cli.commands import command_names, load_command
 from mpac.cli.commands.secrets import variables
 from mpac.cli.commands.worker import ALL_QUEUES, check_queues
 from mpac.stack.commands import WORKER_GRACE_SECONDS
@@ -70,8 +70,8 @@ def test_it_has_everything_that_a_local_stack_has() -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_every_command_is_an_existing_word_with_options_it_has(name: str) -> None:
     word, *arguments = OURS[name]["command"]
-    assert word in words()
-    load_word(word).make_context(word, [str(argument) for argument in arguments])
+    assert word in command_names()
+    load_command(word).make_context(word, [str(argument) for argument in arguments])
 
 
 def test_every_queue_has_one_worker_and_no_worker_waits_at_another() -> None:
@@ -157,8 +157,8 @@ def test_a_workers_health_check_asks_about_the_worker_of_its_own_command() -> No
     for service in workers:
         how, python, dash_m, package, word, *arguments = service["healthcheck"]["test"]
         assert (how, python, dash_m, package, word) == ("CMD", "python", "-m", "mpac", "worker")
-        asked = load_word(word).make_context(word, [str(argument) for argument in arguments]).params
-        started = load_word(word).make_context(word, [str(argument) for argument in service["command"][1:]]).params
+        asked = load_command(word).make_context(word, [str(argument) for argument in arguments]).params
+        started = load_command(word).make_context(word, [str(argument) for argument in service["command"][1:]]).params
         assert (asked["check"], started["check"], asked["name"]) == (True, False, started["name"])
     assert workers
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.devtools.documentation.pages import pages, replaced
 from mpac.devtools.documentation.render import render_configuration, render_errors
 from mpac.devtools.documentation.statuses import ENTITIES, diagram
@@ -30,7 +30,7 @@ def test_a_hand_in_a_generated_part_is_noticed_and_undone() -> None:
 
 
 def test_a_file_without_its_markers_is_an_error_that_says_what_to_do() -> None:
-    with pytest.raises(Trouble, match=r"README\.md lacks the markers"):
+    with pytest.raises(UserError, match=r"README\.md lacks the markers"):
         replaced("nothing here", "x", "by code", name="README.md")
 
 

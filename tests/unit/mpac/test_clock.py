@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.clock.own_stack import find_own_stack
 from mpac.stack.clock.when import distance_written, read_distance, read_time
 from mpac.stack.database_profile import SERVERS_OF_THE_USERS
@@ -51,7 +51,7 @@ def test_a_distance_is_read_as_typed(typed: str, distance: timedelta) -> None:
     ],
 )
 def test_a_wrong_distance_is_refused_in_a_sentence(typed: str, why: str) -> None:
-    with pytest.raises(Trouble, match=why):
+    with pytest.raises(UserError, match=why):
         read_distance(typed)
 
 
@@ -95,7 +95,7 @@ def test_a_skipped_local_time_is_moved_forward_and_of_a_repeated_one_the_first_i
     ],
 )
 def test_a_wrong_or_past_time_is_refused_in_a_sentence(typed: str, why: str) -> None:
-    with pytest.raises(Trouble, match=why):
+    with pytest.raises(UserError, match=why):
         read_time(typed, now=NOON_IN_TOKYO, zone=TOKYO)
 
 
@@ -115,12 +115,12 @@ def test_a_distance_is_written_for_people(distance: timedelta, words: str) -> No
 
 @pytest.mark.parametrize("variable", SERVERS_OF_THE_USERS)
 def test_a_stack_on_somebody_elses_server_is_refused(tmp_path: Path, variable: str) -> None:
-    with pytest.raises(Trouble, match=f"{variable} is set"):
+    with pytest.raises(UserError, match=f"{variable} is set"):
         find_own_stack(tmp_path, {variable: "scheme://elsewhere"})
 
 
 def test_an_installation_and_a_folder_without_a_stack_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(Trouble, match="only a development stack's clock is moved"):
+    with pytest.raises(UserError, match="only a development stack's clock is moved"):
         find_own_stack(tmp_path, {"MPAC_ENVIRONMENT": "production"})
-    with pytest.raises(Trouble, match="No stack runs"):
+    with pytest.raises(UserError, match="No stack runs"):
         find_own_stack(tmp_path, {})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mpac.__main__ import main
-from mpac.cli.commands import HELP, words
+from mpac.cli.commands import HELP, command_names
 from mpac.cli.offline_help import OTHER_NAMES, RENDERED, answer, nearest
 from mpac.devtools.documentation.help import render_help
 from mpac.stack.home import ROOT
@@ -90,7 +90,7 @@ def test_everything_else_is_left_to_the_command_itself(arguments: list[str]) -> 
 
 
 def test_the_rendered_help_covers_every_command_and_says_what_click_says() -> None:
-    assert set(json.loads(RENDERED.read_text())) == {"mpac", *words()}
+    assert set(json.loads(RENDERED.read_text())) == {"mpac", *command_names()}
     assert RENDERED.read_text() == render_help(), "run `python3 run.py docs`"
 
 

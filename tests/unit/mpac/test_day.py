@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mpac.demo.day import screens
-from mpac.demo.day.reconciliation_scenes import ENDINGS
+from mpac.demo.day.reconciliation_scenes import RESOLUTIONS
 from mpac.demo.day.sales import AFTER_MIDNIGHT, CASH_SHORT, EVENING, EXPECTED, LATE, LEFT_OUT, NOON, SAME_AMOUNT, Sold
 from mpac.demo.day.statement_files import CARD_COMPANY, card_company_file, spoiled
 from mpac.devtools.statement.lines import OurLine
@@ -48,9 +48,11 @@ def test_what_was_left_out_and_what_nobody_knows_are_of_one_amount() -> None:
 
 
 def test_every_break_is_ended_and_in_each_of_the_four_ways() -> None:
-    assert {e.category for e in ENDINGS} | {e.to for e in ENDINGS if e.to} == {*map(str, set(Category) - NO_BREAK)}
+    assert {e.category for e in RESOLUTIONS} | {e.to for e in RESOLUTIONS if e.to} == {
+        *map(str, set(Category) - NO_BREAK)
+    }
     # No doubt is left at that hour of the demonstration, so that there is nothing to confirm.
-    assert {e.resolution for e in ENDINGS} == set(get_args(Resolution)) - {"confirm"}
+    assert {e.resolution for e in RESOLUTIONS} == set(get_args(Resolution)) - {"confirm"}
 
 
 @pytest.mark.parametrize("sold", [*BOOK, LATE], ids=lambda sold: f"{sold.amount}")

@@ -11,7 +11,7 @@ from rich.console import Console
 from mpac.demo.sales import DECK, FIRST, OPENING, Habit, Method, Sale, sales
 from mpac.demo.screen import Screen
 from mpac.demo.startup_time import seconds_since_command
-from mpac.demo.statistics import Tally, as_table, percentile
+from mpac.demo.statistics import SalesStatistics, as_table, percentile
 from mpac.stack.detach import _is_there
 from sandbox.faults import parse_fate
 from workflows.card_data import find_card_data
@@ -20,7 +20,7 @@ DEALT = 1 + len(OPENING) + sum(kind.copies for kind in DECK)
 
 
 def dealt(count: int = DEALT) -> list[Sale]:
-    return list(islice(sales("abc", chance=random.Random(1)), count))
+    return list(islice(sales("abc", rng=random.Random(1)), count))
 
 
 def test_the_first_sale_is_one_with_which_nothing_goes_wrong() -> None:
@@ -66,25 +66,25 @@ def test_a_percentile_is_a_value_that_was_measured(values: list[float], share: i
 
 
 def test_the_tally_counts_by_method_and_remembers_the_first_completion() -> None:
-    tally = Tally()
+    statistics = SalesStatistics()
     one, other = dealt(2)
-    tally.note_accepted(one, "pay_1", post_ms=3)
-    tally.note_accepted(other, "pay_2", post_ms=4)
-    tally.open["pay_2"] = True
-    assert tally.numbers() == ("2 accepted · 0 completed · 0 failed · 0 cancelled · 2 open (1 in doubt)")
-    tally.note_final(one, "pay_1", status="completed", final_ms=100)
-    assert tally.open == {"pay_2": True}
-    assert tally.total("completed") == 1
-    assert tally.first_completed_after_seconds is not None
+    statistics.note_accepted(one, "pay_1", post_ms=3)
+    statistics.note_accepted(other, "pay_2", post_ms=4)
+    statistics.open["pay_2"] = True
+    assert statistics.numbers() == ("2 accepted · 0 completed · 0 failed · 0 cancelled · 2 open (1 in doubt)")
+    statistics.note_final(one, "pay_1", status="completed", final_ms=100)
+    assert statistics.open == {"pay_2": True}
+    assert statistics.total("completed") == 1
+    assert statistics.first_completed_after_seconds is not None
 
 
 def test_the_table_has_a_line_for_each_method_and_one_for_all() -> None:
-    tally = Tally()
+    statistics = SalesStatistics()
     for number, sale in enumerate(dealt(50)):
-        tally.note_accepted(sale, f"pay_{number}", post_ms=3)
-        tally.note_final(sale, f"pay_{number}", status="completed", final_ms=50)
+        statistics.note_accepted(sale, f"pay_{number}", post_ms=3)
+        statistics.note_final(sale, f"pay_{number}", status="completed", final_ms=50)
     stream = io.StringIO()
-    Console(file=stream, width=120).print(as_table(tally, doubts={Method.QR_CPM: 2}))
+    Console(file=stream, width=120).print(as_table(statistics, doubts={Method.QR_CPM: 2}))
     said = stream.getvalue()
     assert all(method in said for method in Method)
     assert "…" not in said

@@ -6,23 +6,23 @@ from collections import Counter
 import pytest
 
 from mpac.audit.provider import SENTENCES as OF_PAYMENTS
-from mpac.audit.report import Proof, State, Verdict, as_problems
+from mpac.audit.report import AuditReport, RuleResult, RuleState, as_problems
 from mpac.audit.sums import SENTENCES as OF_SUMS
-from mpac.cli.open_work import GROUPS, Waiting
+from mpac.cli.open_work import GROUPS, OpenWork
 from mpac.demo.chapters import CHAPTERS, NOT_EXERCISED
 from mpac.demo.chapters.payments import compare
 from mpac.demo.ending import End, conclude, together
-from mpac.demo.problems import Kind, Problem, broken, failed, late
+from mpac.demo.problems import Problem, ProblemKind, broken, failed, late
 from workflows.invariants.rules import RULES
 
-HELD = Verdict("I1", "attempts", "Each attempt follows one.", "our database", 7, 0, ())
-IDLE = Verdict("I9", "bound", "Every open payment is within its bound.", "our database", 0, 0, ())
-BROKEN = Verdict("I3", "dead", "No failed payment was charged.", "the provider", 7, 1, (("pay_1", "charged"),))
-NOTHING_WAITS = Waiting({name: [] for name in GROUPS}, 0, 0.0)
+HELD = RuleResult("I1", "attempts", "Each attempt follows one.", "our database", 7, 0, ())
+IDLE = RuleResult("I9", "bound", "Every open payment is within its bound.", "our database", 0, 0, ())
+BROKEN = RuleResult("I3", "dead", "No failed payment was charged.", "the provider", 7, 1, (("pay_1", "charged"),))
+NOTHING_WAITS = OpenWork({name: [] for name in GROUPS}, 0, 0.0)
 
 
-def audit(*verdicts: Verdict) -> Proof:
-    return Proof(list(verdicts), {"payments": 7}, NOTHING_WAITS)
+def audit(*results: RuleResult) -> AuditReport:
+    return AuditReport(list(results), {"payments": 7}, NOTHING_WAITS)
 
 
 def test_all_is_proven_if_every_rule_looked_at_something_and_holds() -> None:
@@ -79,7 +79,7 @@ def test_a_rule_that_looked_at_nothing_proves_nothing() -> None:
 def test_one_look_at_something_is_enough() -> None:
     seen = dataclasses.replace(IDLE, checked=3)
     assert conclude([], [audit(seen), audit(IDLE)], exercises=["bound"]).end is End.PROVEN
-    assert [verdict.checked for verdict in together([audit(seen), audit(IDLE)])] == [3]
+    assert [result.checked for result in together([audit(seen), audit(IDLE)])] == [3]
 
 
 def test_a_rule_that_the_story_need_not_exercise_may_look_at_nothing() -> None:
@@ -91,11 +91,11 @@ def test_every_end_has_an_exit_code_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "state"), [(HELD, State.HOLDS), (IDLE, State.NOTHING), (BROKEN, State.BROKEN)], ids=str
+    ("result", "state"), [(HELD, RuleState.HOLDS), (IDLE, RuleState.NOTHING), (BROKEN, RuleState.BROKEN)], ids=str
 )
-def test_a_verdict_over_nothing_neither_holds_nor_is_broken(verdict: Verdict, state: State) -> None:
-    assert verdict.state is state
-    assert dataclasses.replace(BROKEN, checked=0).state is State.BROKEN  # what breaks it may be in another table
+def test_a_verdict_over_nothing_neither_holds_nor_is_broken(result: RuleResult, state: RuleState) -> None:
+    assert result.state is state
+    assert dataclasses.replace(BROKEN, checked=0).state is RuleState.BROKEN  # what breaks it may be in another table
 
 
 def test_a_broken_rule_is_told_with_its_sentence_and_its_violations() -> None:
@@ -119,9 +119,9 @@ def test_a_sale_whose_request_was_never_answered_may_be_stored_or_not() -> None:
 def test_a_sale_that_is_missing_doubled_or_unknown_is_a_broken_promise() -> None:
     stored = {"a": (2, "pay_a"), "b": (1, "pay_b")}
     found = compare(sold={"a": "pay_a", "c": "pay_c"}, stored=stored, unanswered=set())
-    assert {problem.kind for problem in found} == {Kind.BROKEN}
+    assert {problem.kind for problem in found} == {ProblemKind.BROKEN}
     assert found == [
-        Problem(Kind.BROKEN, "pay_c was answered 201 and is not in the database"),
-        Problem(Kind.BROKEN, "the sale a made 2 payments"),
-        Problem(Kind.BROKEN, "pay_b is in the database and no terminal knows it"),
+        Problem(ProblemKind.BROKEN, "pay_c was answered 201 and is not in the database"),
+        Problem(ProblemKind.BROKEN, "the sale a made 2 payments"),
+        Problem(ProblemKind.BROKEN, "pay_b is in the database and no terminal knows it"),
     ]

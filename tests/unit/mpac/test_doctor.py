@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from mpac.cli.doctor_checks import answer, state_folder
+from mpac.cli.doctor_checks import run_check, state_folder
 from mpac.stack.home import open_home, private_folder
 
 
 def test_a_folder_of_ones_own_is_well(tmp_path: Path) -> None:
     home = open_home(tmp_path / "state")
-    found = answer(state_folder, home)
+    found = run_check(state_folder, home)
     assert (found.advice, found.fatal) == ("", False)
 
 
@@ -21,16 +21,16 @@ def test_a_folder_in_which_somebody_else_has_started_a_stack_is_fatal(
     home = open_home(tmp_path / "state")
     private_folder(home.secrets)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)  # we are somebody else from here on
-    found = answer(state_folder, home)
-    assert "belongs to" in found.said
+    found = run_check(state_folder, home)
+    assert "belongs to" in found.text
     assert found.fatal
     assert found.advice
 
 
 def test_a_folder_with_other_things_in_it_is_fatal(tmp_path: Path) -> None:
     (tmp_path / "photographs").mkdir()
-    found = answer(state_folder, open_home(tmp_path / "state"))
+    found = run_check(state_folder, open_home(tmp_path / "state"))
     assert not found.fatal
-    found = answer(state_folder, type(open_home(tmp_path / "state"))(tmp_path))
-    assert "other files" in found.said
+    found = run_check(state_folder, type(open_home(tmp_path / "state"))(tmp_path))
+    assert "other files" in found.text
     assert found.fatal

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.home import DEFAULT_HOME, Home, command, empty_home, open_home, write_private
 
 
@@ -28,9 +28,9 @@ def test_a_folder_with_other_files_is_refused_and_left_as_it_is(tmp_path: Path) 
     folder = tmp_path / "mine"
     folder.mkdir(mode=0o755)
     (folder / "thesis.txt").write_text("years of work")
-    with pytest.raises(Trouble, match="holds other files"):
+    with pytest.raises(UserError, match="holds other files"):
         open_home(folder)
-    with pytest.raises(Trouble, match="not a state folder"):
+    with pytest.raises(UserError, match="not a state folder"):
         empty_home(Home(folder))
     assert mode(folder) == 0o755
     assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
@@ -38,7 +38,7 @@ def test_a_folder_with_other_files_is_refused_and_left_as_it_is(tmp_path: Path) 
 
 def test_a_file_in_the_way_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Trouble, match=r"can't be used.*--home"):
+    with pytest.raises(UserError, match=r"can't be used.*--home"):
         open_home(tmp_path / "file")
 
 

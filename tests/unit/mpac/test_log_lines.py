@@ -6,21 +6,21 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mpac.stack.log_lines import UNSAFE, Line, Painter, Reader, as_json, message_of
+from mpac.stack.log_lines import UNSAFE, LineFormatter, LineReader, LogLine, as_json, message_of
 from mpac.stack.screen import is_coloured
 
 NOON = datetime(2026, 11, 30, 12, 0, 0, 39_000, tzinfo=UTC)
 AT = NOON.timestamp()
 
 
-def line_of(process: str, *texts: str) -> Line:
-    reader = Reader(process)
+def line_of(process: str, *texts: str) -> LogLine:
+    reader = LineReader(process)
     return [reader.read(text) for text in texts][-1]
 
 
-def painted(line: Line) -> str:
+def formatted(line: LogLine) -> str:
     """Without the line that says the day, which depends on today's."""
-    return Painter(is_coloured=False).paint(line).rpartition("--\n")[2]
+    return LineFormatter(is_coloured=False).format_line(line).rpartition("--\n")[2]
 
 
 def ours(**fields: object) -> str:
@@ -41,13 +41,13 @@ TEXTS = {
 
 @pytest.mark.parametrize(("text", "level", "message"), TEXTS.values(), ids=list(TEXTS))
 def test_the_formats_of_other_programs_are_read(text: str, level: str, message: str) -> None:
-    line = Reader("x").read(text)
+    line = LineReader("x").read(text)
     assert (line.level, line.message) == (level, message)
     assert line.at == pytest.approx(AT)
 
 
 def test_a_person_sees_time_process_level_message_and_ids_but_no_json() -> None:
-    shown = painted(line_of("api", ours(event="payment.quarantined", payment_id="pay_1", method="GET", task_id="t")))
+    shown = formatted(line_of("api", ours(event="payment.quarantined", payment_id="pay_1", method="GET", task_id="t")))
     assert shown.split() == [
         LOCAL.strftime("%H:%M:%S.039"),
         "api",
@@ -59,12 +59,12 @@ def test_a_person_sees_time_process_level_message_and_ids_but_no_json() -> None:
 
 
 def test_a_traceback_is_shown_below_its_line_and_a_plain_one_passes_through() -> None:
-    shown = painted(
+    shown = formatted(
         line_of("api", ours(level="ERROR", message="failed\nbadly", traceback="Traceback\n  File x\nOops: no"))
     )
     assert [part.strip() for part in shown.splitlines()[1:]] == ["badly", "Traceback", "File x", "Oops: no"]
     plain = line_of("api", ours(), '  File "x.py", line 1')
-    assert painted(plain).split() == ["api", "File", '"x.py",', "line", "1"]
+    assert formatted(plain).split() == ["api", "File", '"x.py",', "line", "1"]
     assert plain.at == AT, "it continues the line before, and is sorted with it"
 
 
@@ -81,9 +81,9 @@ def test_nothing_in_a_line_reaches_the_terminal_as_a_control_character(where: st
         "plain": line_of("api", HOSTILE),
         "level": line_of("api", ours(level=HOSTILE)),
     }[where]
-    for shown in (Painter(is_coloured=False).paint(line), as_json(line)):
+    for shown in (LineFormatter(is_coloured=False).format_line(line), as_json(line)):
         assert not UNSAFE.search(shown.replace("\n", "")), shown
-    assert ("\\u001b[2J" if where == "field" else "\\x1b[2J") in painted(line)
+    assert ("\\u001b[2J" if where == "field" else "\\x1b[2J") in formatted(line)
     assert HOSTILE in (
         json.loads(as_json(line)).get("message"),
         *json.loads(as_json(line)),
@@ -116,8 +116,8 @@ STRANGE = [
 
 @pytest.mark.parametrize("text", STRANGE, ids=lambda text: text[:12])
 def test_a_line_that_only_looks_like_ours_is_shown_all_the_same(text: str) -> None:
-    line = Reader("x").read(text)
-    assert Painter(is_coloured=True).paint(line)
+    line = LineReader("x").read(text)
+    assert LineFormatter(is_coloured=True).format_line(line)
     assert json.loads(as_json(line))["process"] == "x"
 
 
@@ -125,20 +125,20 @@ def test_no_text_whatever_breaks_it() -> None:
     chance = random.Random(8)
     for _ in range(300):
         text = "".join(chance.choice('{}":,[]\x00\x1b\ud800é日2026- LOG') for _ in range(chance.randrange(40)))
-        line = Reader("x").read(text)
-        Painter(is_coloured=True).paint(line).encode()
+        line = LineReader("x").read(text)
+        LineFormatter(is_coloured=True).format_line(line).encode()
         as_json(line).encode()
 
 
 def test_a_day_is_named_when_it_changes() -> None:
-    painter = Painter(is_coloured=False)
-    days = [painter.paint(Line("x", AT + hours * 3_600, "INFO", "m")) for hours in (0, 0, 48)]
+    painter = LineFormatter(is_coloured=False)
+    days = [painter.format_line(LogLine("x", AT + hours * 3_600, "INFO", "m")) for hours in (0, 0, 48)]
     assert [day.startswith("-- 20") for day in days[1:]] == [False, True]
 
 
 def test_a_very_long_message_is_cut_on_the_terminal_and_whole_for_a_program() -> None:
     line = line_of("api", ours(message="x" * 1_000_000))
-    assert len(painted(line)) < 5_000
+    assert len(formatted(line)) < 5_000
     assert len(as_json(line)) > 1_000_000
 
 

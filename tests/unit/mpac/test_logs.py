@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mpac.cli.errors import Trouble, WrongUsage
+from mpac.cli.errors import UserError, WrongUsage
 from mpac.stack import log_files
 from mpac.stack.home import ROOT, Home, open_home
-from mpac.stack.log_files import Following, choose_logs, last_lines
-from mpac.stack.log_lines import Line
+from mpac.stack.log_files import LogFollower, choose_logs, last_lines
+from mpac.stack.log_lines import LogLine
 from mpac.stack.output import trim
 from tests.polling import HANGS_AFTER_SECONDS
 
@@ -52,7 +52,7 @@ def home(tmp_path: Path) -> Home:
     return home
 
 
-def messages(lines: list[Line]) -> list[str]:
+def messages(lines: list[LogLine]) -> list[str]:
     return [line.message for line in lines]
 
 
@@ -88,7 +88,7 @@ def test_a_mistyped_name_is_corrected_and_the_names_are_listed(home: Home) -> No
 
 
 def test_a_home_without_logs_says_so(tmp_path: Path) -> None:
-    with pytest.raises(Trouble, match=r"There are no logs in .*none: start a stack there with .*--home .*none"):
+    with pytest.raises(UserError, match=r"There are no logs in .*none: start a stack there with .*--home .*none"):
         choose_logs(Home(tmp_path / "none"), [])
     done = logs(tmp_path / "none", "--follow")
     assert (done.returncode, done.stdout) == (1, "")
@@ -98,7 +98,7 @@ def test_a_home_without_logs_says_so(tmp_path: Path) -> None:
 def following(home: Home, names: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The messages of each look at the files; nothing waits in between."""
     monkeypatch.setattr(log_files, "LOOK_SECONDS", 0)
-    return (messages(lines) for lines in Following(home, names).lines())
+    return (messages(lines) for lines in LogFollower(home, names).lines())
 
 
 def test_what_is_appended_is_followed_over_trimming_replacing_and_new_processes(

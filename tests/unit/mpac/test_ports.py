@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mpac.cli.errors import Trouble
-from mpac.stack.ports import BASE, FREE_RANGE, HOST, ORDER, Held, choose_ports, is_free
+from mpac.cli.errors import UserError
+from mpac.stack.ports import BASE, FREE_RANGE, HOST, ORDER, HeldPorts, choose_ports, is_free
 
 
 @pytest.fixture
@@ -30,10 +30,10 @@ def test_a_port_that_was_chosen_is_nobody_elses_until_it_is_released_but_a_serve
 ) -> None:
     monkeypatch.setattr("mpac.stack.ports.FREE_RANGE", range(taken + 1, taken + 3))
     monkeypatch.setattr("mpac.stack.ports.TRIES", 2)
-    mine, others = Held(), Held()
+    mine, others = HeldPorts(), HeldPorts()
     port = choose_ports("free", ["api"], held=mine)["api"]
     assert choose_ports("free", ["api"], held=others)["api"] != port
-    with pytest.raises(Trouble, match="No free port"):
+    with pytest.raises(UserError, match="No free port"):
         choose_ports("free", ["api"])
     with socket.create_server((HOST, port)), pytest.raises(OSError, match="in use"), socket.create_server((HOST, port)):
         pass
@@ -50,7 +50,7 @@ def test_only_the_parts_asked_for_get_a_port(taken: int) -> None:
 
 
 def test_a_taken_port_of_a_block_is_named_with_its_part(taken: int) -> None:
-    with pytest.raises(Trouble, match=f"Port {taken} for api is taken.*--ports"):
+    with pytest.raises(UserError, match=f"Port {taken} for api is taken.*--ports"):
         choose_ports(str(taken), ORDER)
 
 
@@ -67,5 +67,5 @@ def test_the_documented_base_is_8800() -> None:
 
 @pytest.mark.parametrize("nonsense", ["", "api", "-1", "80", "65535", "8800.5", "８８００x"])
 def test_nonsense_is_refused_with_what_is_possible(nonsense: str) -> None:
-    with pytest.raises(Trouble, match="--ports is auto, free or a number"):
+    with pytest.raises(UserError, match="--ports is auto, free or a number"):
         choose_ports(nonsense, ORDER)

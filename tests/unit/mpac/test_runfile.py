@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.attach import attach
 from mpac.stack.clock.own_stack import find_own_stack
 from mpac.stack.home import Home, open_home
@@ -40,7 +40,11 @@ def home(tmp_path: Path) -> Home:
 
 
 def test_a_second_stack_in_the_folder_is_refused_with_the_firsts_pid(home: Home) -> None:
-    with only_one(home), pytest.raises(Trouble, match=rf"already runs.*pid {os.getpid()}.*run.py down"), only_one(home):
+    with (
+        only_one(home),
+        pytest.raises(UserError, match=rf"already runs.*pid {os.getpid()}.*run.py down"),
+        only_one(home),
+    ):
         pass
     with only_one(home):
         assert supervisor_pid(home) == os.getpid()
@@ -72,7 +76,7 @@ def test_leftovers_of_strangers_are_not_waited_for(home: Home) -> None:
 def test_a_leftover_that_stays_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mpac.stack.runfile.LEFTOVERS_WITHIN_SECONDS", 0.05)
     write_run(home, {"pids": {"postgres": os.getpid()}, "born": {"postgres": birth(os.getpid())}})
-    with pytest.raises(Trouble, match=f"postgres of the last run.*kill {os.getpid()}"):
+    with pytest.raises(UserError, match=f"postgres of the last run.*kill {os.getpid()}"):
         clear_leftovers(home)
 
 
@@ -92,7 +96,7 @@ def test_a_damaged_file_of_a_running_stack_is_named_by_every_command_that_needs_
         assert read_run(home) is None
         said: list[Any] = [unreadable(home)]
         for command in (lambda: find_own_stack(home.path, {}), lambda: attach(home.path, needs=["MPAC_NEVER_SET"])):
-            with pytest.raises(Trouble) as caught:
+            with pytest.raises(UserError) as caught:
                 command()
             said.append(str(caught.value))
     assert all("run.json is missing or damaged" in sentence and "run.py down" in sentence for sentence in said), said

@@ -7,7 +7,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.devtools.user_tokens import UserTokens
 from mpac.stack.home import Home, open_home
 from mpac.stack.secrets import MAKERS, load_secrets
@@ -65,7 +65,7 @@ def test_devices_and_users_have_different_keys(home: Home) -> None:
 def test_a_damaged_file_is_named_with_what_to_do_and_is_not_replaced(home: Home, name: str, content: bytes) -> None:
     load_secrets(home)
     (home.secrets / name).write_bytes(content)
-    with pytest.raises(Trouble, match=rf"{name} is damaged: restore it from a copy, or .*reset"):
+    with pytest.raises(UserError, match=rf"{name} is damaged: restore it from a copy, or .*reset"):
         load_secrets(home)
     assert (home.secrets / name).read_bytes() == content
 
@@ -74,14 +74,14 @@ def test_a_damaged_file_is_named_with_what_to_do_and_is_not_replaced(home: Home,
 def test_a_secret_that_is_not_text_is_a_damaged_file(home: Home, value: object) -> None:
     found = load_secrets(home).values
     (home.secrets / "secrets.json").write_text(json.dumps({**found, "secret_key": value}))
-    with pytest.raises(Trouble, match=r"secrets\.json is damaged"):
+    with pytest.raises(UserError, match=r"secrets\.json is damaged"):
         load_secrets(home)
 
 
 def test_a_key_that_cannot_be_read_is_named_when_a_token_is_to_be_signed(home: Home) -> None:
     load_secrets(home)
     (home.secrets / "user-token-key.pem").write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
-    with pytest.raises(Trouble, match=r"user-token-key\.pem is damaged"):
+    with pytest.raises(UserError, match=r"user-token-key\.pem is damaged"):
         UserTokens(home)
 
 

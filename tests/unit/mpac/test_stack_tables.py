@@ -6,7 +6,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from api.app import ROUTERS
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack import commands, services
 from mpac.stack.environment import Urls, product_environment, urls_of, with_users_own
 from mpac.stack.home import open_home
@@ -22,21 +22,21 @@ def secrets(tmp_path: Path) -> Secrets:
 
 
 def test_every_part_stands_in_exactly_one_tier() -> None:
-    assert sorted(part for tier in services.TIERS for part in tier) == sorted(services.EVERYTHING)
+    assert sorted(part for tier in services.TIERS for part in tier) == sorted(services.ALL_SERVICES)
 
 
 def test_what_needs_the_schema_brings_the_migration_along(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "SOURCES", {})
-    assert services.check_parts(["api", "postgres"]) == ("postgres", "migrate", "api")
-    assert services.check_parts(["flower", "valkey"]) == ("valkey", "flower")
+    assert services.check_services(["api", "postgres"]) == ("postgres", "migrate", "api")
+    assert services.check_services(["flower", "valkey"]) == ("valkey", "flower")
 
 
 def test_an_unknown_part_and_a_missing_one_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Trouble, match="database is no part"):
-        services.check_parts(["database"])
+    with pytest.raises(UserError, match="database is no part"):
+        services.check_services(["database"])
     monkeypatch.setattr(services, "SOURCES", {"sandbox": "sandbox/absent.py"})
-    with pytest.raises(Trouble, match=r"sandbox can't be started: sandbox/absent\.py is not in this checkout"):
-        services.check_parts(["sandbox"])
+    with pytest.raises(UserError, match=r"sandbox can't be started: sandbox/absent\.py is not in this checkout"):
+        services.check_services(["sandbox"])
 
 
 def test_the_sandbox_is_sent_to_no_route_that_does_not_exist(secrets: Secrets, tmp_path: Path) -> None:
@@ -72,17 +72,17 @@ def test_what_was_not_asked_for_has_no_url(secrets: Secrets, tmp_path: Path) -> 
 def test_no_command_line_holds_a_secret(secrets: Secrets, tmp_path: Path) -> None:
     home = open_home(tmp_path / "state")
     environment = product_environment(home, urls_of(PORTS, secrets, {}), secrets)
-    product = services.Product(home, PORTS, environment, workers=2)
-    programs = [program for part in services.PRODUCT for program in services.programs_of(part, product)]
-    words = " ".join(word for program in programs for word in program.words())
+    product = services.ServiceInputs(home, PORTS, environment, workers=2)
+    programs = [program for part in services.PRODUCT for program in services.processes_of(part, product)]
+    words = " ".join(word for program in programs for word in program.command_line())
     assert not [name for name, value in secrets.values.items() if value in words]
     assert all(secrets["flower_password"] not in repr(program) for program in programs)
 
 
 def test_each_payment_worker_has_a_name_of_its_own_and_others_do_the_rest(secrets: Secrets, tmp_path: Path) -> None:
     home = open_home(tmp_path / "state")
-    product = services.Product(home, PORTS, product_environment(home, Urls(), secrets), workers=3)
-    programs = services.programs_of("worker", product)
+    product = services.ServiceInputs(home, PORTS, product_environment(home, Urls(), secrets), workers=3)
+    programs = services.processes_of("worker", product)
     assert [program.name for program in programs] == [
         *("worker-payments-1", "worker-payments-2", "worker-payments-3"),
         "worker-other",

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from mpac.cli.commands.statement import read_plant
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.devtools.statement.lines import OurLine, write_csv, write_json_lines
 from mpac.devtools.statement.plant import SPOILS, TooFew, plant
 from workflows.reconciliation.categories import NO_BREAK, Category
@@ -62,7 +62,7 @@ def test_both_formats_say_the_same() -> None:
 
 @pytest.mark.parametrize("word", ["amount", "amount_mismatch=x", "=3", ""])
 def test_a_break_that_there_is_not_is_refused(word: str) -> None:
-    with pytest.raises(Trouble):
+    with pytest.raises(UserError):
         read_plant(word)
     assert read_plant("amount_mismatch=3") == ("amount_mismatch", 3)
     assert read_plant("fee_mismatch") == ("fee_mismatch", 1)

@@ -3,25 +3,25 @@
 import asyncio
 from datetime import timedelta
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.clock.when import distance_written
-from mpac.stack.movable_clock import Moved, look_at_clock
+from mpac.stack.movable_clock import Moved, read_clock
 from mpac.stack.runfile import RunInfo
 
 HALF_MOVED = "A move of the clock was interrupted, and payments are refused until `python3 run.py clock` finishes it."
 
 
-def clock_of(info: RunInfo) -> Moved:
+def clock_state_of(info: RunInfo) -> Moved:
     """Return how far ahead the stack's clock is now; as at its start if its database does not answer or is not its own."""
     try:
         if "postgres" in info["ready"]:
-            return asyncio.run(look_at_clock(info["database_url"]))
-    except Trouble:
+            return asyncio.run(read_clock(info["database_url"]))
+    except UserError:
         pass
     return Moved(info.get("ahead_seconds", 0))
 
 
-def ahead_written(ahead_seconds: int) -> str:
+def ahead_text(ahead_seconds: int) -> str:
     """Return a sentence about a clock that is so far ahead."""
     ahead = distance_written(timedelta(seconds=ahead_seconds))
     return f"Its clock is {ahead} ahead of this machine's: see `python3 run.py clock`."

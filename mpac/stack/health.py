@@ -23,7 +23,7 @@ SENTENCES = {
 Health = Mapping[str, Any]
 
 
-def ask_health(info: RunInfo) -> Health | str:
+def fetch_health(info: RunInfo) -> Health | str:
     """Return the body of the API's `/health/ready`, or in a sentence why there is none. Empty if no API was started."""
     if "api" not in info["ready"]:
         return {}
@@ -40,7 +40,7 @@ def ask_health(info: RunInfo) -> Health | str:
         return f"The API does not answer at {info['api_url']}."
 
 
-def complaints(info: RunInfo, health: Health | str) -> list[str]:
+def health_problems(info: RunInfo, health: Health | str) -> list[str]:
     """Return a sentence for each fault that the API reports of the stack: a running process may still do nothing."""
     if isinstance(health, str):
         return [health]
@@ -51,7 +51,7 @@ def complaints(info: RunInfo, health: Health | str) -> list[str]:
     ]
 
 
-def heard_processes(health: Health | str) -> dict[str, tuple[str, str]]:
+def process_states(health: Health | str) -> dict[str, tuple[str, str]]:
     """Return the state of each worker, and since when it was last heard, by its name in the stack."""
     if isinstance(health, str):
         return {}

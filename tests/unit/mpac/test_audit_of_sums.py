@@ -9,13 +9,13 @@ from mpac.audit.sums import NOBODY, SENTENCES, compare
 
 STORE: Place = ("sto_1", "JPY")
 AT_PROVIDER, IN_DRAWER = (*STORE, "sandbox"), (*STORE, "cash")
-SOLD = Figures(taken=1_050, given_back=300, fees=34, adjusted=-5)
+SOLD = Figures(taken=1_050, refunded=300, fees=34, adjusted=-5)
 CASH = Figures(taken=500, counted=-20)
 
 
 def honest() -> Books:
     """A store that sold at the provider and in cash, gave back, was corrected, and lost twenty yen in its drawer."""
-    closed = {STORE: Figures(taken=1_550, given_back=300, fees=34, adjusted=-5)}
+    closed = {STORE: Figures(taken=1_550, refunded=300, fees=34, adjusted=-5)}
     return Books(
         totals=dict(closed),
         lines_of_closed=dict(closed),
@@ -25,7 +25,7 @@ def honest() -> Books:
     )
 
 
-MOVED = {STORE: Figures(taken=1_050, given_back=300, fees=34)}
+MOVED = {STORE: Figures(taken=1_050, refunded=300, fees=34)}
 
 
 def more(sums: dict[Place, Figures], place: Place, **units: int) -> None:
@@ -63,7 +63,7 @@ def test_one_unit_in_one_of_our_books_is_told(book: str, place: Place, rules: se
     assert name.replace("_", " ") in found[0].problem
 
 
-@pytest.mark.parametrize("name", ["taken", "given_back", "fees"])
+@pytest.mark.parametrize("name", ["taken", "refunded", "fees"])
 def test_one_unit_at_the_provider_is_told_and_one_of_ours_by_both_rules(name: str) -> None:
     moved = dict(MOVED)
     more(moved, STORE, **{name: 1})

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from mpac.demo import retry as persisting
-from mpac.demo.calls import Caller, Request, is_passing, retry_after
-from mpac.demo.retry import NotInTime, PassingFailure, persist, wait_until
+from mpac.demo.calls import Caller, Request, is_transient, retry_after
+from mpac.demo.retry import TimedOut, TransientFailure, retry_until_answered, wait_until
 from mpac.devtools.terminal import Answer
 from mpac.stack.home import ROOT
 
@@ -76,7 +76,7 @@ def test_the_modules_that_may_do_use_their_way() -> None:
     ],
 )
 def test_only_an_answer_that_may_change_is_asked_for_again(given: Answer, expected: bool) -> None:
-    assert is_passing(given) is expected
+    assert is_transient(given) is expected
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ async def test_a_401_that_new_tokens_do_not_change_is_the_answer() -> None:
 
 async def test_who_gets_no_answer_in_time_says_what_it_was_and_what_came_last() -> None:
     server = Server(*(answer(503) for _ in range(99)))
-    with pytest.raises(NotInTime, match=r"POST /payments by a till: no result within 0 s, at last 503") as late:
+    with pytest.raises(TimedOut, match=r"POST /payments by a till: no result within 0 s, at last 503") as late:
         await Caller("a till", server.send).call("POST", "/payments", counted="sale", within=0)
     assert late.value.counted == "sale"
 
@@ -179,9 +179,9 @@ async def test_a_bug_is_not_repeated() -> None:
 
 async def test_what_is_waited_for_is_counted_under_its_own_noun_if_nobody_answers() -> None:
     async def look() -> Any:
-        return await persist(_refused, what="GET /settlements", within=0)
+        return await retry_until_answered(_refused, what="GET /settlements", within=0)
 
-    with pytest.raises(NotInTime, match="the end of the day: GET /settlements") as late:
+    with pytest.raises(TimedOut, match="the end of the day: GET /settlements") as late:
         await wait_until(look, bool, what="the end of the day", counted="settlement")
     assert late.value.counted == "settlement"
 
@@ -190,9 +190,9 @@ async def test_waiting_ends_with_what_was_seen_last() -> None:
     async def look() -> str:
         return "pending"
 
-    with pytest.raises(NotInTime, match="not within 0 s, at last pending"):
+    with pytest.raises(TimedOut, match="not within 0 s, at last pending"):
         await wait_until(look, lambda seen: seen == "completed", what="pay_1", counted="payment", within=0)
 
 
 async def _refused() -> Any:
-    raise PassingFailure("503")
+    raise TransientFailure("503")

@@ -16,7 +16,7 @@ import re
 import shutil
 from pathlib import Path
 
-from mpac.cli.errors import Trouble
+from mpac.cli.errors import UserError
 from mpac.stack.home import Home
 from mpac.stack.wheels import WHEEL
 
@@ -35,11 +35,11 @@ def open_outside(home: Home, *, owner: int) -> Path:
         os.chown(folder, owner, -1)
     stat = folder.lstat()
     if stat.st_uid != owner or stat.st_mode & 0o077 or folder.is_symlink():
-        raise Trouble(f"{folder} belongs to somebody else: remove it, or set MPAC_DATABASE_URL to a server of yours.")
+        raise UserError(f"{folder} belongs to somebody else: remove it, or set MPAC_DATABASE_URL to a server of yours.")
     return folder
 
 
-def forget(home: Home) -> None:
+def delete_outside(home: Home) -> None:
     """Delete what lies outside the state folder, if anything does."""
     outside = _outside(home)
     if outside.is_dir() and not outside.is_symlink():
@@ -57,7 +57,7 @@ def is_safe(binaries: Path) -> bool:
     return len(path) <= LONGEST_PATH and not UNSAFE.search(path)
 
 
-def copied(binaries: Path, home: Home, *, owner: int) -> Path:
+def copy_programs(binaries: Path, home: Home, *, owner: int) -> Path:
     """Return the folder of a copy of PostgreSQL's programs that ``owner`` can run, made if it is missing."""
     installed = binaries.parent
     stat = (binaries / "postgres").stat()

@@ -4,21 +4,21 @@ import dataclasses
 
 import pytest
 
-from mpac.audit.report import Proof, Verdict
+from mpac.audit.report import AuditReport, RuleResult
 from mpac.cli.commands.invariants import exit_code
-from mpac.cli.open_work import Waiting, age, waiting_in
+from mpac.cli.open_work import OpenWork, age, open_work_in
 from workflows.ops.overview import OpenRows, Overview
 
 ROW = OpenRows("payment", "processing", "sandbox", "JPY", 0, 2, 1_500, 30.0, 0, 0, 0.0, 0, 0, 0.0, 0, 0, 0.0)
-HELD = Verdict("I1", "attempts", "Each attempt follows one.", "our database", 7, 0, ())
+HELD = RuleResult("I1", "attempts", "Each attempt follows one.", "our database", 7, 0, ())
 
 
 def overview(*rows: OpenRows, letters: int = 0) -> Overview:
     return Overview(rows, letters, 7_200.0 if letters else 0.0, {}, 0.0)
 
 
-def proof(waiting: Waiting, *, violations: int = 0) -> Proof:
-    return Proof([dataclasses.replace(HELD, count=violations)], {}, waiting)
+def proof(waiting: OpenWork, *, violations: int = 0) -> AuditReport:
+    return AuditReport([dataclasses.replace(HELD, count=violations)], {}, waiting)
 
 
 GROUPS = {
@@ -32,15 +32,15 @@ GROUPS = {
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_each_group_but_the_open_ones_ends_with_3_unless_a_rule_is_broken(group: str) -> None:
-    waiting = waiting_in(overview(GROUPS[group]))
+    waiting = open_work_in(overview(GROUPS[group]))
     assert [(part.count, part.amount) for part in waiting.groups[group]] == [(1, 700)]
     assert exit_code(proof(waiting)) == 3
     assert exit_code(proof(waiting, violations=1)) == 1
 
 
 def test_dead_letters_end_with_3_and_what_is_merely_open_with_0() -> None:
-    assert exit_code(proof(waiting_in(overview(ROW, letters=1)))) == 3
-    assert exit_code(proof(waiting_in(overview(ROW)))) == 0
+    assert exit_code(proof(open_work_in(overview(ROW, letters=1)))) == 3
+    assert exit_code(proof(open_work_in(overview(ROW)))) == 0
 
 
 def test_statuses_and_providers_are_added_up_and_currencies_never() -> None:
@@ -49,7 +49,7 @@ def test_statuses_and_providers_are_added_up_and_currencies_never() -> None:
     )
     dollars = dataclasses.replace(ROW, currency="USD", open=1, open_amount=1_150)
     refund = dataclasses.replace(ROW, entity="refund", open=1, open_amount=300, open_oldest_seconds=200_000.0)
-    first, *others = waiting_in(overview(ROW, other, dollars, refund, letters=3)).lines()
+    first, *others = open_work_in(overview(ROW, other, dollars, refund, letters=3)).lines()
     said = "3 payment(s), ¥2,000, oldest 2 h; 1 payment(s), $11.50, oldest 30 s; 1 refund(s), ¥300, oldest 2 d"
     assert first == f"Open:                 {said}"
     assert others == [

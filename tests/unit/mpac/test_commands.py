@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mpac.cli.commands import HELP, load_word, words
+from mpac.cli.commands import HELP, command_names, load_command
 from mpac.stack.home import ROOT
 from tests.polling import HANGS_AFTER_SECONDS
 
@@ -26,13 +26,13 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_file_is_in_the_table_and_so_in_the_help() -> None:
-    assert set(words()) == FILES
-    assert set(words()) <= HELP.keys()
+    assert set(command_names()) == FILES
+    assert set(command_names()) <= HELP.keys()
 
 
 @pytest.mark.parametrize("word", sorted(FILES))
 def test_every_word_explains_itself_and_takes_a_home(word: str) -> None:
-    command = load_word(word)
+    command = load_command(word)
     assert command.name == word
     assert command.help
     assert any("--home" in parameter.opts for parameter in command.params)

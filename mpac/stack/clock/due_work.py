@@ -51,7 +51,7 @@ UNION ALL SELECT settlement_id FROM reconciliation_tries
 
 
 @dataclass(slots=True)
-class Done:
+class DueWork:
     """What becomes due by a move: each payment and refund with its state before it, the days, and what is due still."""
 
     before: dict[str, str] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Done:
         return [*self.before, *self.days]
 
 
-async def look_ahead(connection: psycopg.AsyncConnection[Any], done: Done, *, seconds: int) -> None:
+async def record_due_work(connection: psycopg.AsyncConnection[Any], done: DueWork, *, seconds: int) -> None:
     """Note what will be due in so many seconds: the workers may be quicker than a look afterwards."""
     cursor = connection.cursor(row_factory=dict_row)
     found = await cursor.execute(_SOON.encode(), {"seconds": seconds, "most": MOST})
@@ -89,7 +89,7 @@ async def open_periods(connection: psycopg.AsyncConnection[Any]) -> None:
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 
-async def let_it_be_done(connection: psycopg.AsyncConnection[Any], done: Done, *, settings: Settings) -> None:
+async def wait_until_done(connection: psycopg.AsyncConnection[Any], done: DueWork, *, settings: Settings) -> None:
     """Wait until nothing is due or in hand any more, for ``DONE_WITHIN_SECONDS`` at most."""
     give_up_at = asyncio.get_running_loop().time() + DONE_WITHIN_SECONDS
     while True:
@@ -103,7 +103,7 @@ async def let_it_be_done(connection: psycopg.AsyncConnection[Any], done: Done, *
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 
-async def became_of(connection: psycopg.AsyncConnection[Any], done: Done) -> list[str]:
+async def describe_outcomes(connection: psycopg.AsyncConnection[Any], done: DueWork) -> list[str]:
     """Return one line for each thing that was due: what it is now."""
     cursor = connection.cursor(row_factory=dict_row)
     ids = {"ids": done.ids}

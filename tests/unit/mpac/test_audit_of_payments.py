@@ -1,0 +1,94 @@
+"""The second judge compares what we claim with what the provider moved; each way of disagreeing is named."""
+
+from typing import Any
+
+import pytest
+
+from mpac.audit.ledger import PaymentMovements, ProviderLedger
+from mpac.audit.payments import RecordedPayment
+from mpac.audit.provider import SENTENCES, compare_payments
+
+
+def payment(status: str = "completed", **changes: Any) -> RecordedPayment:
+    honest: dict[str, Any] = {
+        "id": "pay_1",
+        "status": status,
+        "due": 1_050,
+        "refunded": 0,
+        "refund_reserved": 0,
+        "currency": "JPY",
+        "is_at_provider": True,
+        "references": ["pay_1:1", "rfd_1:1"],
+    }
+    return RecordedPayment(**{**honest, **changes})
+
+
+def moved(*movements: tuple[str, int], reference: str = "pay_1:1", currency: str = "JPY") -> PaymentMovements:
+    total = PaymentMovements()
+    for kind, amount in movements:
+        total.add({"kind": kind, "amount": amount, "reference": reference, "currency": currency})
+    return total
+
+
+CHARGE, REVERSAL = ("charge", 1_050), ("reversal", 1_050)
+
+AGREE = (
+    (payment(), moved(CHARGE)),
+    (payment(), moved(CHARGE, CHARGE, REVERSAL)),
+    (payment("refunded", refunded=300, refund_reserved=300), moved(CHARGE, ("refund", 300))),
+    (payment("refunded", refunded=300, refund_reserved=500), moved(CHARGE, ("refund", 300))),  # one more is under way …
+    (
+        payment("refunded", refunded=300, refund_reserved=500),
+        moved(CHARGE, ("refund", 300), ("refund", 200)),
+    ),  # … and made
+    (payment("failed"), moved()),
+    (payment("failed"), moved(CHARGE, REVERSAL)),
+    (payment("cancelled"), moved(CHARGE, ("refund", 1_050))),
+    (payment("processing"), moved(CHARGE)),  # charged, and we have not heard of it yet
+    (payment("processing"), moved()),
+    (payment("completed", is_at_provider=False), moved()),  # cash
+)
+
+DISAGREE = (
+    ({"I1", "I2"}, payment(), moved(CHARGE, CHARGE)),
+    ({"I1"}, payment("processing"), moved(CHARGE, CHARGE)),
+    ({"I2"}, payment(), moved()),
+    ({"I2"}, payment(), moved(("charge", 1_049))),
+    ({"I2"}, payment(), moved(CHARGE, REVERSAL)),
+    ({"I2"}, payment(), moved(CHARGE, currency="USD")),
+    ({"I2"}, payment(), moved(CHARGE, ("refund", 1))),
+    ({"I2"}, payment("refunded", refunded=300, refund_reserved=300), moved(CHARGE)),
+    ({"I3"}, payment("failed"), moved(CHARGE)),
+    ({"I3"}, payment("cancelled"), moved(CHARGE, ("refund", 1_049))),
+    ({"unknown"}, payment("processing"), moved(CHARGE, reference="pay_1:2")),
+    ({"unknown"}, payment("processing", references=[]), moved(CHARGE)),
+    ({"unknown"}, payment("completed", is_at_provider=False), moved(CHARGE)),
+    ({"unknown"}, None, moved(CHARGE)),
+)
+
+
+def judged(one: RecordedPayment | None, other: PaymentMovements) -> set[str]:
+    ledger = ProviderLedger(movements=1, by_payment={"pay_1": other} if other.references else {})
+    return {broken.rule for broken in compare_payments({"pay_1": one} if one else {}, ledger).broken}
+
+
+@pytest.mark.parametrize(("ours", "theirs"), AGREE)
+def test_two_ledgers_that_agree_are_left_in_peace(ours: RecordedPayment, theirs: PaymentMovements) -> None:
+    assert judged(ours, theirs) == set()
+
+
+@pytest.mark.parametrize(("rules", "ours", "theirs"), DISAGREE)
+def test_each_disagreement_is_named(rules: set[str], ours: RecordedPayment | None, theirs: PaymentMovements) -> None:
+    assert judged(ours, theirs) == rules
+
+
+def test_every_rule_of_the_second_judge_has_a_violation_here() -> None:
+    assert set().union(*(rules for rules, _, _ in DISAGREE)) == set(SENTENCES)
+
+
+def test_what_was_checked_is_counted() -> None:
+    recorded = {"pay_1": payment(), "pay_2": payment("failed", id="pay_2"), "pay_3": payment("pending", id="pay_3")}
+    found = compare_payments(recorded, ProviderLedger(movements=1, by_payment={"pay_1": moved(CHARGE)}))
+    assert found.broken == ()
+    assert (found.payments, found.movements) == (3, 1)
+    assert found.checked == {"I1": 1, "I2": 1, "I3": 1, "unknown": 1}
