@@ -66,7 +66,7 @@ async def test_a_payment_is_due_again_when_its_time_has_come(
     assert await why(payment_id) == reason
 
 
-async def test_nothing_final_is_ever_due(payments: PaymentMaker, admin: Admin) -> None:
+async def test_a_final_payment_is_never_due(payments: PaymentMaker, admin: Admin) -> None:
     ids = [
         await payments.pending(request)
         for request in (CASH, replace(TERMINAL, facts={"external_result": "declined"}), QR)
@@ -95,7 +95,7 @@ async def test_finding_what_is_due_reads_an_index_and_not_the_table(payments: Pa
     assert "payments_due" in str(plan)
 
 
-async def test_expired_keys_are_forgotten_and_living_ones_kept(payments: PaymentMaker, admin: Admin) -> None:
+async def test_expired_keys_are_deleted_and_live_ones_stay(payments: PaymentMaker, admin: Admin) -> None:
     old, young = await payments.pending(), await payments.pending()
     await admin.execute("UPDATE idempotency_records SET expires_at = now() WHERE resource_id = %s", [old])
     await forget_expired()
@@ -103,13 +103,13 @@ async def test_expired_keys_are_forgotten_and_living_ones_kept(payments: Payment
     assert [row["resource_id"] for row in left] == [young]
 
 
-async def test_expired_things_are_forgotten_a_piece_at_a_time(payments: PaymentMaker, admin: Admin) -> None:
+async def test_expired_rows_are_deleted_in_pieces(payments: PaymentMaker, admin: Admin) -> None:
     ids = [await payments.pending() for _ in range(5)]
     await admin.execute("UPDATE idempotency_records SET expires_at = now() WHERE resource_id = ANY(%s)", [ids])
     assert await forget_expired(limit=2, longest_seconds=0) <= 4, "one page of each table, when the time is over"
 
 
-async def test_all_that_has_expired_is_forgotten_in_one_call(engines: None, admin: Admin) -> None:
+async def test_one_call_deletes_all_expired_rows(engines: None, admin: Admin) -> None:
     await admin.execute("""
         INSERT INTO idempotency_records
             (merchant_id, method, path, key, fingerprint, status, body, created_at, expires_at)
@@ -127,7 +127,7 @@ async def test_all_that_has_expired_is_forgotten_in_one_call(engines: None, admi
     assert left[0]["count"] == 0
 
 
-async def test_a_queue_nobody_consumes_is_noticed_and_one_that_is_consumed_is_not(engines: None, admin: Admin) -> None:
+async def test_only_a_queue_without_consumers_is_silent(engines: None, admin: Admin) -> None:
     await note_sent(["deaf", "well"])
     await note_consumed("well", worker="w")
     await admin.execute("UPDATE canaries SET sent_at = sent_at - interval '2 min' WHERE queue IN ('deaf', 'well')")
@@ -140,7 +140,7 @@ async def test_a_queue_nobody_consumes_is_noticed_and_one_that_is_consumed_is_no
     await admin.execute("DELETE FROM canaries WHERE queue IN ('deaf', 'well')")
 
 
-async def test_a_queue_that_was_consumed_once_and_then_no_more_is_noticed(engines: None, admin: Admin) -> None:
+async def test_a_queue_that_is_no_longer_consumed_is_silent(engines: None, admin: Admin) -> None:
     await note_sent(["once"])
     await note_consumed("once", worker="w")
     await note_sent(["once"])
@@ -152,7 +152,7 @@ async def test_a_queue_that_was_consumed_once_and_then_no_more_is_noticed(engine
     await admin.execute("DELETE FROM canaries WHERE queue = 'once'")
 
 
-async def test_a_queue_that_never_had_a_consumer_is_noticed_however_often_it_is_sung_to(
+async def test_a_queue_that_was_never_consumed_is_silent_however_many_canaries_it_gets(
     engines: None, admin: Admin
 ) -> None:
     await note_sent(["orphan"])
@@ -162,7 +162,7 @@ async def test_a_queue_that_never_had_a_consumer_is_noticed_however_often_it_is_
     await admin.execute("DELETE FROM canaries WHERE queue = 'orphan'")
 
 
-async def test_a_beat_that_was_away_makes_no_queue_silent(engines: None, admin: Admin) -> None:
+async def test_a_pause_of_beat_makes_no_queue_silent(engines: None, admin: Admin) -> None:
     await note_sent(["rested"])
     await note_consumed("rested", worker="w")
     await admin.execute(

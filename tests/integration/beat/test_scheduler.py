@@ -78,9 +78,7 @@ def test_a_wall_clock_that_jumps_changes_nothing(
             assert sent(broker) == 3
 
 
-def test_messages_carry_no_time_by_which_another_machines_clock_could_judge_them(
-    broker: Redis, clock: Clock, scheduler: Any
-) -> None:
+def test_messages_of_beat_do_not_expire(broker: Redis, clock: Clock, scheduler: Any) -> None:
     clock.seconds += HOUR
     scheduler.tick()
     raw = b"".join(broker.lrange("sweeps", 0, -1))  # type: ignore[arg-type]
@@ -96,7 +94,7 @@ def test_a_pause_of_beat_is_followed_by_one_message_of_each_kind(broker: Redis, 
     assert broker.llen("settlements") == 1
 
 
-def test_whatever_is_deleted_in_the_broker_the_next_tick_is_sent(broker: Redis, clock: Clock, scheduler: Any) -> None:
+def test_the_next_tick_is_sent_after_the_brokers_keys_were_deleted(broker: Redis, clock: Clock, scheduler: Any) -> None:
     for _ in range(3):
         for key in broker.scan_iter("*"):
             broker.delete(key)
@@ -119,7 +117,7 @@ def test_a_queue_that_nobody_consumes_does_not_grow_without_bound(broker: Redis,
     assert sent(broker) == 3
 
 
-async def test_a_broker_that_is_away_delays_a_tick_and_the_next_one_after_its_return_is_sent(
+async def test_ticks_resume_when_the_broker_returns(
     stack: LocalStack, clock: Clock, scheduler: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock.seconds += 1

@@ -28,7 +28,7 @@ def sweeps(stack: LocalStack) -> Iterator[Any]:
     found._nudged.clear()
 
 
-def test_sweeps_that_tidy_up_at_once_do_not_trip_over_each_other(sweeps: Any) -> None:
+def test_concurrent_sweeps_can_forget_their_nudges(sweeps: Any) -> None:
     for _ in range(5):
         sweeps._nudged.update((DueRow(f"pay_{n}", LONG_AGO, "retry"), time.monotonic() - 1) for n in range(MANY))
         with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -140,7 +140,7 @@ async def test_a_queue_that_falls_silent_after_the_clock_has_jumped_is_reported(
     assert "queue.silent" in await look()
 
 
-async def test_a_watch_that_was_frozen_blames_nobody_for_what_it_could_not_hear(
+async def test_a_watch_that_was_frozen_reports_no_silence(
     watch: Any,
     look: Callable[[], Awaitable[list[str]]],
     passes: Callable[[float], Awaitable[list[str]]],

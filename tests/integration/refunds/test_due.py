@@ -58,7 +58,7 @@ async def test_a_refund_is_due_again_when_its_time_has_come(
     assert await why(refund_id) == reason
 
 
-async def test_nothing_final_is_ever_due(refunds: RefundMaker, provider: FakeProvider, admin: Admin) -> None:
+async def test_a_final_payment_is_never_due(refunds: RefundMaker, provider: FakeProvider, admin: Admin) -> None:
     done = await refunds.refunded(await refunds.paid())
     payment_id = await refunds.paid()
     provider.refunds.append(Declined("no"))

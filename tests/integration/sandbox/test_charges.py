@@ -134,11 +134,11 @@ async def test_bad_input_is_refused_and_moves_nothing(sandbox: Sandbox, change: 
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"5", b"\xff\xfe", b'{"amount":' + b"[" * 9_000, b'{"reference": "\\ud800"}']
 )
-async def test_a_body_that_is_no_object_is_refused(sandbox: Sandbox, body: bytes) -> None:
+async def test_a_body_that_is_not_an_object_is_refused(sandbox: Sandbox, body: bytes) -> None:
     assert (await sandbox.call("POST", "/v1/charges", body=body)).status == 400
 
 
-async def test_a_body_that_cannot_be_remembered_is_refused(sandbox: Sandbox) -> None:
+async def test_a_body_that_cannot_be_stored_is_refused(sandbox: Sandbox) -> None:
     nested: dict[str, Any] = {}
     for _ in range(240):
         nested = {"deeper": nested}
@@ -180,7 +180,7 @@ async def test_the_ids_of_a_request_are_echoed_on_success_and_on_failure(sandbox
         assert (answer.headers["X-Request-Id"], answer.headers["Mpac-Call-Id"]) == ("req_7", "call_8")
 
 
-async def test_inquiry_tells_the_truth(sandbox: Sandbox) -> None:
+async def test_an_inquiry_returns_the_real_status(sandbox: Sandbox) -> None:
     reference = f"{fresh()}:1"
     unknown = await sandbox.ask(reference)
     assert (unknown.status, unknown.body["error"]["code"]) == (404, "not_found")
@@ -206,7 +206,7 @@ async def test_latency_does_not_apply_to_control(empty_sandbox: Sandbox) -> None
     assert (await empty_sandbox.call("GET", "/control/ledger")).status == 200
 
 
-async def test_a_caller_who_hangs_up_during_the_latency_is_charged_nevertheless(empty_sandbox: Sandbox) -> None:
+async def test_a_charge_is_made_although_its_caller_disconnects_during_the_latency(empty_sandbox: Sandbox) -> None:
     payment = fresh()
     body = orjson.dumps(order(f"{payment}:1"))
     await latency(empty_sandbox, 300)

@@ -25,7 +25,7 @@ async def at_of(sandbox: Sandbox, payment: str) -> list[datetime]:
     return [datetime.fromisoformat(row["at"]) for row in rows]
 
 
-async def test_what_happens_after_a_move_is_dated_by_the_moved_clock(launch: Launch) -> None:
+async def test_movements_after_a_clock_move_have_the_moved_date(launch: Launch) -> None:
     sandbox = await launch()
     before, after = fresh(), fresh()
     await sandbox.charge(f"{before}:1")
@@ -47,7 +47,7 @@ async def test_what_happens_after_a_move_is_dated_by_the_moved_clock(launch: Lau
     await sandbox.stop()
 
 
-async def test_what_waited_for_an_instant_that_is_over_happens_at_once(launch: Launch) -> None:
+async def test_pending_outcomes_whose_time_has_passed_happen_at_once_after_a_clock_move(launch: Launch) -> None:
     sandbox = await launch()
     pending, code, hidden = f"{fresh()}:1", f"{fresh()}:1", f"{fresh()}:1"
     await sandbox.charge(pending, fate=f"pending:{3_600_000}")

@@ -86,7 +86,7 @@ async def test_a_code_paid_pending_succeeds_later(sandbox: Sandbox) -> None:
     await eventually(lambda: sandbox.moved(payment), until=lambda moved: moved == [("charge", 1_000)])
 
 
-async def test_forgetting_idempotency_never_pays_a_code(sandbox: Sandbox) -> None:
+async def test_ignoring_idempotency_never_pays_a_code(sandbox: Sandbox) -> None:
     payment = fresh()
     await sandbox.code(f"{payment}:1", fate="ignore_idempotency")
     await pay(sandbox, f"{payment}:1")
@@ -94,7 +94,7 @@ async def test_forgetting_idempotency_never_pays_a_code(sandbox: Sandbox) -> Non
     assert await sandbox.moved(payment) == [("charge", 1_000)]
 
 
-async def test_a_fault_strikes_the_making_of_the_code(sandbox: Sandbox) -> None:
+async def test_a_fault_applies_when_a_code_is_created(sandbox: Sandbox) -> None:
     reference = f"{fresh()}:1"
     made = sandbox.code(reference, fate="timeout_after_charge")
     await sandbox.hang_up_once(made, lambda: sandbox.ask(reference), done=lambda answer: answer.status == 200)

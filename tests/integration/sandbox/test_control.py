@@ -29,7 +29,7 @@ async def test_ledger_pages_join_without_gap_or_overlap(empty_sandbox: Sandbox) 
         assert rows == whole["data"]
 
 
-async def test_a_ledger_row_tells_everything(empty_sandbox: Sandbox) -> None:
+async def test_a_ledger_row_has_every_field(empty_sandbox: Sandbox) -> None:
     payment = fresh()
     charged = (await empty_sandbox.charge(f"{payment}:1")).body
     (row,) = (await control(empty_sandbox, "GET", f"ledger/{payment}")).body["data"]
@@ -46,7 +46,7 @@ async def test_a_ledger_row_tells_everything(empty_sandbox: Sandbox) -> None:
     }
 
 
-async def test_an_emptied_ledger_forgets_everything_but_its_numbers(empty_sandbox: Sandbox) -> None:
+async def test_emptying_the_ledger_deletes_everything_but_its_numbering(empty_sandbox: Sandbox) -> None:
     payment = fresh()
     await empty_sandbox.charge(f"{payment}:1", fate="unavailable:1")
     await empty_sandbox.charge(f"{payment}:1", fate="unavailable:1")
@@ -61,11 +61,11 @@ async def test_an_emptied_ledger_forgets_everything_but_its_numbers(empty_sandbo
 
 
 @pytest.mark.parametrize("query", ["after=-1", "after=x", "limit=0", "limit=5001", "limit=1.5"])
-async def test_a_page_nobody_can_give_is_refused(sandbox: Sandbox, query: str) -> None:
+async def test_an_invalid_page_is_refused(sandbox: Sandbox, query: str) -> None:
     assert (await control(sandbox, "GET", f"ledger?{query}")).status == 400
 
 
-async def test_the_dial_strikes_calls_that_bring_no_fate_of_their_own(empty_sandbox: Sandbox) -> None:
+async def test_fault_rates_apply_to_charges_without_a_fate(empty_sandbox: Sandbox) -> None:
     rates = {"decline:dialled": 1}
     put = await control(empty_sandbox, "PUT", "faults", body={"seed": 3, "rates": rates})
     assert (put.status, put.body) == (200, {"seed": 3, "rates": rates})
@@ -77,7 +77,7 @@ async def test_the_dial_strikes_calls_that_bring_no_fate_of_their_own(empty_sand
     assert (await empty_sandbox.charge(f"{fresh()}:1")).body["status"] == "succeeded"
 
 
-async def test_the_dial_strikes_refunds_and_codes_too(empty_sandbox: Sandbox) -> None:
+async def test_fault_rates_apply_to_refunds_and_codes(empty_sandbox: Sandbox) -> None:
     payment = fresh()
     await empty_sandbox.charge(f"{payment}:1")
     await control(empty_sandbox, "PUT", "faults", body={"rates": {"error_500_after_charge": 1}})
@@ -115,7 +115,7 @@ async def test_the_same_seed_gives_the_same_faults_in_any_order(empty_sandbox: S
     ],
     ids=str,
 )
-async def test_an_impossible_dial_is_refused(sandbox: Sandbox, body: dict[str, Any]) -> None:
+async def test_invalid_fault_rates_are_refused(sandbox: Sandbox, body: dict[str, Any]) -> None:
     answer = await control(sandbox, "PUT", "faults", body=body)
     assert (answer.status, answer.body["error"]["code"]) == (400, "invalid_request")
 

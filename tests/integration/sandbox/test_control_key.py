@@ -50,7 +50,7 @@ async def test_the_control_key_does_not_charge(sandbox: Sandbox) -> None:
         assert answer.status == 401
 
 
-async def test_a_sandbox_without_a_given_key_makes_its_own_and_keeps_it(tmp_path: Path) -> None:
+async def test_a_sandbox_without_a_control_key_creates_and_stores_one(tmp_path: Path) -> None:
     def started(store: str) -> Settings:
         return with_control_key(read_settings(["--store", str(tmp_path / store)], {}))
 

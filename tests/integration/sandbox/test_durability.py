@@ -45,7 +45,7 @@ async def test_every_answered_charge_survives_kill_9(launch: Launch) -> None:
     await second.stop()
 
 
-async def test_promises_survive_kill_9(launch: Launch) -> None:
+async def test_pending_outcomes_survive_kill_9(launch: Launch) -> None:
     first = await launch()
     pending, lied, struck, cancelled = (fresh() for _ in range(4))
     await first.charge(f"{pending}:1", fate="pending:1000")
@@ -71,7 +71,7 @@ async def test_a_ledger_has_one_owner(launch: Launch) -> None:
     await first.stop()
 
 
-async def test_it_stops_though_there_are_calls_it_will_never_answer(launch: Launch, sandbox_folder: Path) -> None:
+async def test_the_sandbox_stops_while_calls_hang(launch: Launch, sandbox_folder: Path) -> None:
     sandbox = await launch()
     payment = fresh()
     held = asyncio.ensure_future(sandbox.charge(f"{payment}:1", fate="timeout_after_charge"))

@@ -47,7 +47,7 @@ async def test_an_error_before_the_charge_moves_nothing_until_it_is_sent_again(s
     await unmoved_until_sent_again(sandbox, payment, fate="error_500_before_charge")
 
 
-async def test_silence_before_the_charge_moves_nothing_until_it_is_sent_again(sandbox: Sandbox) -> None:
+async def test_a_timeout_before_the_charge_moves_nothing_until_it_is_sent_again(sandbox: Sandbox) -> None:
     payment = fresh()
     fate = f"timeout_before_charge+inquiry_unavailable:{HOUR_MS}"  # 503 tells that the call has come
     charge = sandbox.charge(f"{payment}:1", fate=fate)
@@ -65,7 +65,7 @@ async def unmoved_until_sent_again(sandbox: Sandbox, payment: str, *, fate: str)
     assert await sandbox.moved(payment) == CHARGED
 
 
-async def test_each_fault_looks_as_it_should(sandbox: Sandbox) -> None:
+async def test_each_fault_has_its_response(sandbox: Sandbox) -> None:
     for fate in ("timeout_after_charge", "timeout_before_charge"):
         with pytest.raises(TimeoutError):
             await sandbox.charge(f"{fresh()}:1", fate=fate, timeout=PATIENCE_SECONDS)
@@ -91,7 +91,7 @@ async def test_a_refusal_is_counted_per_payment_and_does_nothing(sandbox: Sandbo
     assert await sandbox.moved(payment) == CHARGED
 
 
-async def test_slow_answers_late(sandbox: Sandbox) -> None:
+async def test_a_slow_answer_takes_its_time(sandbox: Sandbox) -> None:
     started = time.monotonic()
     assert (await sandbox.charge(f"{fresh()}:1", fate="slow:300")).body["status"] == "succeeded"
     assert time.monotonic() - started >= 0.27  # ten pauses, each by a clock that ticks in milliseconds
@@ -127,7 +127,7 @@ async def test_pending_may_end_in_a_decline(sandbox: Sandbox) -> None:
     assert await sandbox.moved(payment) == []
 
 
-async def test_the_inquiry_lies_for_a_while_and_then_tells_the_truth(sandbox: Sandbox) -> None:
+async def test_a_lying_inquiry_returns_the_real_status_after_its_time(sandbox: Sandbox) -> None:
     payment = fresh()
     await sandbox.hang_up_once_moved(sandbox.charge(f"{payment}:1", fate=f"not_found_lie:{HOUR_MS}"), payment)
     assert (await sandbox.ask(f"{payment}:1")).status == 404
@@ -136,7 +136,7 @@ async def test_the_inquiry_lies_for_a_while_and_then_tells_the_truth(sandbox: Sa
     assert (truth.status, truth.body["status"]) == (200, "succeeded")
 
 
-async def test_the_inquiry_can_be_away_for_a_while(sandbox: Sandbox) -> None:
+async def test_an_unavailable_inquiry_answers_503_for_its_time(sandbox: Sandbox) -> None:
     payment = fresh()
     charged = await sandbox.charge(f"{payment}:1", fate=f"inquiry_unavailable:{HOUR_MS}")
     assert charged.status == 200
@@ -146,7 +146,7 @@ async def test_the_inquiry_can_be_away_for_a_while(sandbox: Sandbox) -> None:
     assert (await sandbox.ask(f"{payment}:1")).body == charged.body
 
 
-async def test_the_inquiry_can_be_away_even_when_nothing_was_done(sandbox: Sandbox) -> None:
+async def test_an_inquiry_can_be_unavailable_for_a_charge_that_was_never_made(sandbox: Sandbox) -> None:
     payment = fresh()
     fate = f"error_500_before_charge+inquiry_unavailable:{HOUR_MS}"
     assert await lost(sandbox.charge(f"{payment}:1", fate=fate))
@@ -161,7 +161,7 @@ async def test_without_idempotency_the_same_reference_charges_again(sandbox: San
     assert await sandbox.moved(payment) == CHARGED * 2
 
 
-async def test_three_words_at_once(sandbox: Sandbox) -> None:
+async def test_three_faults_are_combined(sandbox: Sandbox) -> None:
     payment = fresh()
     fate = f"timeout_after_charge+not_found_lie:{HOUR_MS}+ignore_idempotency"
     await sandbox.hang_up_once_moved(sandbox.charge(f"{payment}:1", fate=fate), payment)
@@ -178,7 +178,7 @@ async def test_a_refusal_comes_before_the_fault(sandbox: Sandbox) -> None:
     assert await sandbox.moved(payment) == CHARGED
 
 
-async def test_a_fault_strikes_one_of_many_concurrent_calls(sandbox: Sandbox) -> None:
+async def test_a_fault_applies_to_one_of_many_concurrent_calls(sandbox: Sandbox) -> None:
     payment = fresh()
     calls = (sandbox.charge(f"{payment}:1", fate="error_500_after_charge") for _ in range(20))
     statuses = sorted(answer.status for answer in await asyncio.gather(*calls))
@@ -200,7 +200,7 @@ REFUND_FATES: dict[str, tuple[int, list[tuple[str, int]]]] = {
 
 
 @pytest.mark.parametrize("fate", REFUND_FATES)
-async def test_in_a_refund_charge_means_the_refund(sandbox: Sandbox, fate: str) -> None:
+async def test_a_fault_named_after_the_charge_applies_to_a_refund(sandbox: Sandbox, fate: str) -> None:
     payment = fresh()
     await sandbox.charge(f"{payment}:1")
     status, moved = REFUND_FATES[fate]

@@ -71,7 +71,7 @@ async def test_an_unknown_charge_that_is_cancelled_keeps_the_callers_fields(sand
     assert named(await sandbox.charge(f"{payment}:1")) == names(payment)
 
 
-async def test_a_charge_after_a_cancellation_that_said_nothing_is_named(sandbox: Sandbox) -> None:
+async def test_a_charge_after_a_bare_cancellation_is_answered_with_its_own_names(sandbox: Sandbox) -> None:
     payment = fresh()
     await sandbox.call("POST", f"/v1/charges/{payment}:1/cancel")
     late = await sandbox.charge(f"{payment}:1")
@@ -79,7 +79,7 @@ async def test_a_charge_after_a_cancellation_that_said_nothing_is_named(sandbox:
 
 
 @pytest.mark.parametrize("said", [{"currency": "yen"}, {"currency": 7}, {"payment_id": ""}, {"payment_id": []}])
-async def test_a_cancellation_that_names_nonsense_is_refused(sandbox: Sandbox, said: dict[str, Any]) -> None:
+async def test_a_cancellation_with_invalid_names_is_refused(sandbox: Sandbox, said: dict[str, Any]) -> None:
     answer = await sandbox.call("POST", f"/v1/charges/{fresh()}:1/cancel", body=said)
     assert (answer.status, answer.body["error"]["code"]) == (400, "invalid_request")
 

@@ -14,7 +14,7 @@ async def charged(sandbox: Sandbox, *, fate: str = "") -> str:
     return payment
 
 
-async def test_a_refund_gives_money_back_and_says_so(sandbox: Sandbox) -> None:
+async def test_a_refund_moves_money_and_reports_it(sandbox: Sandbox) -> None:
     payment = await charged(sandbox)
     answer = await sandbox.refund(f"{payment}:r1", of=f"{payment}:1", amount=400)
     body = answer.body
@@ -35,7 +35,7 @@ async def test_a_refund_may_have_the_reference_of_its_charge(sandbox: Sandbox) -
     assert answer.body["status"] == "succeeded"
 
 
-async def test_the_same_reference_gives_back_once(sandbox: Sandbox) -> None:
+async def test_a_refund_reference_moves_money_once(sandbox: Sandbox) -> None:
     payment = await charged(sandbox)
     calls = (sandbox.refund(f"{payment}:r1", of=f"{payment}:1", amount=400) for _ in range(50))
     answers = await asyncio.gather(*calls)
@@ -55,7 +55,7 @@ async def test_fifty_refunds_of_30_percent_give_exactly_three(sandbox: Sandbox) 
     assert await sandbox.moved(payment) == [*CHARGED, *[("refund", 300)] * 3]
 
 
-async def test_exactly_what_was_taken_can_be_given_back(sandbox: Sandbox) -> None:
+async def test_exactly_the_charged_amount_can_be_refunded(sandbox: Sandbox) -> None:
     payment = await charged(sandbox, fate="partial:700")
     too_much = await sandbox.refund(f"{payment}:r1", of=f"{payment}:1", amount=701)
     assert too_much.body["decline_code"] == "exceeds_captured"
@@ -63,7 +63,7 @@ async def test_exactly_what_was_taken_can_be_given_back(sandbox: Sandbox) -> Non
     assert (await sandbox.refund(f"{payment}:r3", of=f"{payment}:1", amount=1)).body["status"] == "declined"
 
 
-async def test_a_pending_refund_has_spoken_for_its_money(sandbox: Sandbox) -> None:
+async def test_a_pending_refund_reserves_its_amount(sandbox: Sandbox) -> None:
     payment = await charged(sandbox)
     pending = await sandbox.refund(f"{payment}:r1", of=f"{payment}:1", amount=800, fate=f"pending:{HOUR_MS}")
     assert pending.body["status"] == "pending"
@@ -73,14 +73,14 @@ async def test_a_pending_refund_has_spoken_for_its_money(sandbox: Sandbox) -> No
     await eventually(lambda: sandbox.moved(payment), until=lambda moved: moved == [*CHARGED, ("refund", 800)])
 
 
-async def test_a_declined_refund_lets_go_of_its_money(sandbox: Sandbox) -> None:
+async def test_a_declined_refund_releases_its_amount(sandbox: Sandbox) -> None:
     payment = await charged(sandbox)
     await sandbox.refund(f"{payment}:r1", of=f"{payment}:1", amount=1_000, fate="decline:x")
     again = await sandbox.refund(f"{payment}:r2", of=f"{payment}:1", amount=1_000)
     assert again.body["status"] == "succeeded"
 
 
-async def test_what_was_never_charged_cannot_be_refunded(sandbox: Sandbox) -> None:
+async def test_a_refund_without_a_charge_is_declined(sandbox: Sandbox) -> None:
     payment = fresh()
     unknown = await sandbox.refund(f"{payment}:r1", of=f"{payment}:1", amount=1)
     assert unknown.body["decline_code"] == "charge_not_found"

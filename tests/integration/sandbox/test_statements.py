@@ -71,7 +71,7 @@ async def test_pages_join_without_gap_or_overlap(empty_sandbox: Sandbox) -> None
         assert lines == whole
 
 
-async def test_csv_says_the_same_as_json(empty_sandbox: Sandbox) -> None:
+async def test_csv_and_json_statements_agree(empty_sandbox: Sandbox) -> None:
     await some_business(empty_sandbox)
     answer = await statement(empty_sandbox, f"{EVER}&format=csv")
     assert answer.headers["Content-Type"].startswith("text/csv")
@@ -104,7 +104,7 @@ async def test_an_empty_period_is_an_empty_statement(empty_sandbox: Sandbox) -> 
         f"{EVER}&format=xml",
     ],
 )
-async def test_a_statement_nobody_can_make_is_refused(sandbox: Sandbox, query: str) -> None:
+async def test_an_invalid_statement_request_is_refused(sandbox: Sandbox, query: str) -> None:
     answer = await statement(sandbox, query)
     assert (answer.status, answer.body["error"]["code"]) == (400, "invalid_request")
 

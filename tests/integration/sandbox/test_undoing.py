@@ -55,7 +55,7 @@ async def test_a_declined_charge_is_cancelled_too(sandbox: Sandbox, verb: str) -
     assert await sandbox.moved(payment) == []
 
 
-async def test_it_is_too_late_to_cancel_what_succeeded(sandbox: Sandbox) -> None:
+async def test_cancelling_a_successful_charge_is_refused_as_too_late(sandbox: Sandbox) -> None:
     payment = fresh()
     charged = await sandbox.charge(f"{payment}:1")
     late = await undo(sandbox, "cancel", f"{payment}:1")
@@ -63,7 +63,7 @@ async def test_it_is_too_late_to_cancel_what_succeeded(sandbox: Sandbox) -> None
     assert await sandbox.moved(payment) == CHARGED
 
 
-async def test_a_reversal_gives_back_amount_and_fee_once(sandbox: Sandbox) -> None:
+async def test_a_reversal_returns_amount_and_fee_once(sandbox: Sandbox) -> None:
     payment = fresh()
     await sandbox.charge(f"{payment}:1")
     answers = [await undo(sandbox, "reverse", f"{payment}:1") for _ in range(3)]
@@ -86,7 +86,7 @@ async def test_a_reversal_undoes_what_was_charged_twice(sandbox: Sandbox) -> Non
     assert sorted(await sandbox.moved(payment)) == CHARGED * 3 + [("reversal", 1_000)] * 2
 
 
-async def test_what_was_partly_refunded_cannot_be_reversed(sandbox: Sandbox) -> None:
+async def test_a_partly_refunded_charge_cannot_be_reversed(sandbox: Sandbox) -> None:
     payment = fresh()
     await sandbox.charge(f"{payment}:1")
     await sandbox.refund(f"{payment}:r1", of=f"{payment}:1", amount=1)
@@ -95,7 +95,7 @@ async def test_what_was_partly_refunded_cannot_be_reversed(sandbox: Sandbox) -> 
     assert await sandbox.moved(payment) == [*CHARGED, ("refund", 1)]
 
 
-async def test_undoing_sees_through_a_lying_inquiry(sandbox: Sandbox) -> None:
+async def test_cancel_and_reverse_ignore_a_lying_inquiry(sandbox: Sandbox) -> None:
     payment = fresh()
     await sandbox.hang_up_once_moved(sandbox.charge(f"{payment}:1", fate=f"not_found_lie:{HOUR_MS}"), payment)
     assert (await undo(sandbox, "cancel", f"{payment}:1")).status == 409

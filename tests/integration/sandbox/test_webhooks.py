@@ -139,7 +139,7 @@ async def test_a_refused_event_is_sent_again_with_the_same_id(announcer: Sandbox
     assert first == second
 
 
-async def test_duplicates_can_be_ordered(announcer: Sandbox, receiver: Receiver) -> None:
+async def test_events_can_be_duplicated(announcer: Sandbox, receiver: Receiver) -> None:
     payment = fresh()
     assert (await settings(announcer, duplicate=4))["duplicate"] == 4
     try:
@@ -174,7 +174,7 @@ async def test_events_can_be_switched_off(announcer: Sandbox, receiver: Receiver
     assert receiver.events(silent) == []
 
 
-async def test_a_dead_receiver_costs_the_caller_nothing(announcer: Sandbox, receiver: Receiver) -> None:
+async def test_a_dead_webhook_receiver_does_not_delay_the_caller(announcer: Sandbox, receiver: Receiver) -> None:
     await settings(announcer, url="http://127.0.0.1:9/events")  # the discard port: nobody listens
     try:
         answers = await asyncio.gather(*(announcer.charge(f"{fresh()}:1") for _ in range(20)))
@@ -186,7 +186,9 @@ async def test_a_dead_receiver_costs_the_caller_nothing(announcer: Sandbox, rece
 @pytest.mark.parametrize(
     "changes", [{"url": 5}, {"enabled": "yes"}, {"duplicate": -1}, {"delay_ms": 1.5}, {"duplicate": 1_001}], ids=str
 )
-async def test_impossible_settings_are_refused_and_change_nothing(announcer: Sandbox, changes: dict[str, Any]) -> None:
+async def test_invalid_webhook_settings_are_refused_and_change_nothing(
+    announcer: Sandbox, changes: dict[str, Any]
+) -> None:
     before = (await announcer.call("GET", "/control/webhooks")).body
     answer = await announcer.call("PUT", "/control/webhooks", body=changes)
     after = (await announcer.call("GET", "/control/webhooks")).body
@@ -195,7 +197,7 @@ async def test_impossible_settings_are_refused_and_change_nothing(announcer: San
     assert [before[name] for name in kept] == [after[name] for name in kept]
 
 
-async def test_without_a_url_nothing_is_sent(launch: Launch) -> None:
+async def test_no_event_is_sent_without_a_url(launch: Launch) -> None:
     sandbox = await launch()
     await sandbox.charge(f"{fresh()}:1")
     described = (await sandbox.call("GET", "/control/webhooks")).body

@@ -35,11 +35,11 @@ def test_every_sweep_is_on_the_timetable() -> None:
     }
 
 
-def test_lost_nudges_are_looked_for_every_second() -> None:
+def test_sweeps_run_every_second() -> None:
     assert SCHEDULE["sweep-payments"]["schedule"] == 1
 
 
-def test_a_shorter_timetable_is_in_less_of_a_hurry_than_the_sweeps() -> None:
+def test_a_scaled_timetable_never_goes_below_the_interval_of_the_sweeps() -> None:
     short = timetable(scale=0.1)
     assert {name: entry["task"] for name, entry in short.items()} == {n: e["task"] for n, e in SCHEDULE.items()}
     assert short["open-settlements"]["schedule"] == pytest.approx(6)

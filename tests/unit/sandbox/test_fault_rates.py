@@ -22,7 +22,7 @@ def draws(fault_rates: FaultRates) -> dict[str, str]:
     return {reference: fault_rates.draw(reference).text for reference in REFERENCES}
 
 
-def test_a_new_dial_approves_everything() -> None:
+def test_new_fault_rates_approve_everything() -> None:
     assert set(draws(FaultRates()).values()) == {""}
 
 
@@ -40,24 +40,24 @@ def test_another_seed_draws_differently() -> None:
     assert draws(fault_rates(7, RATES)) != draws(fault_rates(8, RATES))
 
 
-def test_the_draws_of_a_seed_are_these_for_ever() -> None:
+def test_the_draws_of_a_seed_never_change() -> None:
     # Written down so that a change of the hash, which would make old runs unrepeatable, is noticed.
     fixed = fault_rates(42, {"decline:x": 0.5})
     drawn = ["Y" if fixed.draw(reference).text else "n" for reference in REFERENCES[:12]]
     assert "".join(drawn) == FIRST_DRAWS_OF_SEED_42
 
 
-def test_rates_are_kept_within_the_noise() -> None:
+def test_drawn_faults_match_their_rates() -> None:
     counts = Counter(draws(fault_rates(1, RATES)).values())
     for word, rate in (RATES | {"": 0.5}).items():
         assert counts[word] / len(REFERENCES) == pytest.approx(rate, abs=0.03)
 
 
-def test_a_rate_of_one_strikes_always_and_a_rate_of_zero_never() -> None:
+def test_a_rate_of_one_always_applies_and_a_rate_of_zero_never() -> None:
     assert set(draws(fault_rates(3, {"decline:always": 1, "decline:never": 0})).values()) == {"decline:always"}
 
 
-def test_ten_tenths_are_one() -> None:
+def test_ten_rates_of_a_tenth_add_up_to_one() -> None:
     fault_rates(0, {f"decline:x{number}": 0.1 for number in range(10)})
 
 

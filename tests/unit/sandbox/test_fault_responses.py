@@ -30,7 +30,7 @@ def hold(holds: HangingRequests, connection: Connection) -> asyncio.Task[None]:
     return asyncio.ensure_future(holds.hold(cast(web.Request, connection)))
 
 
-async def test_a_call_is_held_until_its_client_hangs_up() -> None:
+async def test_a_hanging_call_is_released_when_its_client_disconnects() -> None:
     holds, gone, patient = HangingRequests(), Connection(), Connection()
     tasks = hold(holds, gone), hold(holds, patient)
     await asyncio.wait(tasks, timeout=0.03)
@@ -42,14 +42,14 @@ async def test_a_call_is_held_until_its_client_hangs_up() -> None:
     await asyncio.wait_for(tasks[1], 5)
 
 
-async def test_nobody_is_held_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hanging_call_is_released_after_its_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fault_responses, "HOLD_SECONDS", 0.02)
     holds = HangingRequests()
     await asyncio.wait_for(hold(holds, Connection()), 5)
     holds.close()
 
 
-async def test_the_patrol_comes_back_for_later_calls() -> None:
+async def test_calls_that_hang_later_are_watched_again() -> None:
     holds = HangingRequests()
     for _ in range(3):
         connection = Connection()
@@ -61,7 +61,7 @@ async def test_the_patrol_comes_back_for_later_calls() -> None:
     holds.close()
 
 
-async def test_a_stopping_sandbox_holds_nobody() -> None:
+async def test_a_stopping_sandbox_releases_all_hanging_calls() -> None:
     holds = HangingRequests()
     holds.close()
     await asyncio.wait_for(hold(holds, Connection()), 5)

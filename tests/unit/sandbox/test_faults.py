@@ -36,27 +36,27 @@ def without_text(fate: Fate) -> Fate:
     return Fate(**{name: getattr(fate, name) for name in Fate.__slots__ if name != "text"})
 
 
-def test_every_word_has_an_example_here() -> None:
+def test_every_fault_has_an_example_here() -> None:
     assert {text.partition(":")[0] for text in FATES} == set(WORDS)
 
 
 @pytest.mark.parametrize("text", FATES)
-def test_each_word_means_one_thing(text: str) -> None:
+def test_each_fault_parses_to_one_field(text: str) -> None:
     assert without_text(parse_fate(text)) == FATES[text]
 
 
-def test_a_fate_keeps_its_text_so_that_it_can_be_stored() -> None:
+def test_a_fate_remembers_its_text_for_the_store() -> None:
     assert parse_fate("slow:5+partial:1").text == "slow:5+partial:1"
 
 
 @pytest.mark.parametrize("separator", ["+", ",", " + ", ", "])
-def test_words_are_joined_by_plus_or_comma(separator: str) -> None:
+def test_faults_are_joined_by_plus_or_comma(separator: str) -> None:
     text = separator.join(["timeout_after_charge", "not_found_lie:60000", "ignore_idempotency"])
     wanted = Fate(fault="timeout_after_charge", hidden_ms=60_000, ignores_idempotency=True)
     assert without_text(parse_fate(text)) == wanted
 
 
-def test_a_lie_may_go_with_another_fault_than_a_timeout() -> None:
+def test_a_lying_inquiry_can_be_combined_with_a_fault_other_than_a_timeout() -> None:
     assert parse_fate("not_found_lie:5+reset_after_charge").fault == "reset_after_charge"
 
 
@@ -64,7 +64,7 @@ def test_a_lie_may_go_with_another_fault_than_a_timeout() -> None:
     ("first", "second"),
     [(a, b) for a in WORDS for b in WORDS if WORDS[a].slot is WORDS[b].slot],
 )
-def test_two_words_of_one_slot_contradict_each_other(first: str, second: str) -> None:
+def test_two_faults_of_one_slot_are_refused(first: str, second: str) -> None:
     joined = "+".join(word + EXAMPLES[WORDS[word].parameter] for word in (first, second))
     with pytest.raises(Refused, match="contradict"):
         parse_fate(joined)
@@ -96,7 +96,7 @@ def test_an_unknown_fate_is_refused(text: str) -> None:
         parse_fate(text)
 
 
-def test_partial_never_charges_more_than_was_asked() -> None:
+def test_partial_never_charges_more_than_requested() -> None:
     assert parse_fate("partial:700").captured(1_000) == 700
     assert parse_fate("partial:700").captured(500) == 500
     assert APPROVE.captured(500) == 500

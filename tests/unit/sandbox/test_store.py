@@ -46,7 +46,7 @@ async def test_concurrent_writers_share_one_commit(ledger_store: Store, monkeypa
     assert commits == 1
 
 
-async def test_what_is_durable_is_in_the_file(tmp_path: Path) -> None:
+async def test_durable_writes_are_in_the_file(tmp_path: Path) -> None:
     store = Store(tmp_path)
     charge(store, "kept")
     await store.durable()
@@ -57,7 +57,7 @@ async def test_what_is_durable_is_in_the_file(tmp_path: Path) -> None:
     again.close()
 
 
-async def test_a_failed_statement_rolls_its_group_back_and_tells_everybody(ledger_store: Store) -> None:
+async def test_a_failed_statement_rolls_back_its_group_and_fails_every_waiter(ledger_store: Store) -> None:
     async def write(reference: str, *, amount: int) -> None:
         charge(ledger_store, reference, amount=amount)
         await ledger_store.durable()
@@ -68,7 +68,7 @@ async def test_a_failed_statement_rolls_its_group_back_and_tells_everybody(ledge
     assert references(ledger_store) == []
 
 
-async def test_after_a_failure_the_store_goes_on(ledger_store: Store) -> None:
+async def test_the_store_accepts_writes_after_a_failure(ledger_store: Store) -> None:
     with pytest.raises(StoreFailed):
         charge(ledger_store, "bad", amount=0)
     charge(ledger_store, "good")
@@ -85,7 +85,7 @@ async def test_a_ledger_has_one_owner(ledger_store: Store, tmp_path: Path, monke
     assert (tmp_path / FILE_NAME).exists()
 
 
-async def test_numbers_go_on_after_the_ledger_was_emptied(ledger_store: Store) -> None:
+async def test_ledger_numbers_continue_after_the_ledger_was_emptied(ledger_store: Store) -> None:
     charge(ledger_store, "before")
     ledger_store.empty()
     charge(ledger_store, "after")

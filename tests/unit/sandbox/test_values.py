@@ -34,7 +34,7 @@ def test_a_refund_costs_nothing() -> None:
 
 
 @given(st.integers(min_value=0, max_value=4_000_000_000_000_000))
-def test_an_instant_survives_its_text(instant: int) -> None:
+def test_a_timestamp_survives_a_round_trip_through_text(instant: int) -> None:
     assert from_text(to_text(instant), name="at") == instant
 
 
@@ -42,12 +42,12 @@ def test_an_instant_survives_its_text(instant: int) -> None:
     "text",
     ["2026-01-01T00:00:00Z", "2026-01-01T09:00:00+09:00", "2026-01-01T09:00:00 09:00", "2025-12-31T19:00:00-05:00"],
 )
-def test_offsets_are_understood_even_when_the_plus_was_lost(text: str) -> None:
+def test_an_offset_whose_plus_became_a_space_is_parsed(text: str) -> None:
     assert to_text(from_text(text, name="from")) == "2026-01-01T00:00:00.000000Z"
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z"])
-def test_an_instant_without_a_meaning_is_refused(text: str) -> None:
+def test_an_invalid_timestamp_is_refused(text: str) -> None:
     with pytest.raises(Refused, match="from"):
         from_text(text, name="from")
 
@@ -64,7 +64,7 @@ def test_the_signature_is_that_of_standard_webhooks() -> None:
     assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
-def test_a_secret_without_the_prefix_stands_for_its_own_bytes() -> None:
+def test_a_webhook_secret_without_the_prefix_is_used_as_bytes() -> None:
     expected = hmac.new(b"geheim", b"evt_1.5.{}", hashlib.sha256).digest()
     assert (
         sign(signing_key("geheim"), b"{}", event_id="evt_1", timestamp=5) == f"v1,{base64.b64encode(expected).decode()}"
@@ -96,7 +96,7 @@ def test_a_higher_minimum_raises_the_maximum_with_it() -> None:
         {"MPAC_SANDBOX_MIN_LATENCY_MS": "9", "MPAC_SANDBOX_MAX_LATENCY_MS": "8"},
     ],
 )
-def test_nonsense_latencies_stop_the_start(environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_latencies_stop_the_start(environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         read_settings(["--store", "x"], environment)
     assert "latenc" in capsys.readouterr().err

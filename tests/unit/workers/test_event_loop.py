@@ -29,7 +29,7 @@ def test_many_threads_share_one_loop(bridge: EventLoopThread) -> None:
     assert seen != {(0, threading.get_ident())}
 
 
-def test_a_task_hears_what_its_coroutine_raised(bridge: EventLoopThread) -> None:
+def test_a_task_gets_the_error_of_its_coroutine(bridge: EventLoopThread) -> None:
     async def fail() -> None:
         raise LookupError("gone")
 
@@ -37,13 +37,13 @@ def test_a_task_hears_what_its_coroutine_raised(bridge: EventLoopThread) -> None
         bridge.run(fail())
 
 
-def test_no_task_waits_for_ever(bridge: EventLoopThread, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_fails_after_its_time_limit(bridge: EventLoopThread, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge_module, "TASK_TIMEOUT_SECONDS", 0.01)
     with pytest.raises(TimeoutError):
         bridge.run(asyncio.Event().wait())
 
 
-def test_a_bridge_that_was_not_started_says_so() -> None:
+def test_running_work_before_the_loop_was_started_raises() -> None:
     work = asyncio.sleep(0)
     with pytest.raises(RuntimeError, match="has not been started"):
         EventLoopThread().run(work)

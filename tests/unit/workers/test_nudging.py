@@ -63,7 +63,7 @@ def test_a_lone_id_goes_at_once_and_by_itself_with_the_id_of_its_request(nudger:
     assert broker.request_ids == [["req_1"]]
 
 
-def test_what_gathers_while_the_broker_is_slow_goes_in_full_messages(nudger: Nudger, broker: Broker) -> None:
+def test_ids_that_wait_for_a_slow_broker_share_full_messages(nudger: Nudger, broker: Broker) -> None:
     broker.is_open.clear()
     sent = [f"pay_{number}" for number in range(250)]
     for payment_id in sent:
@@ -117,7 +117,7 @@ def test_stopping_publishes_what_is_still_waiting(broker: Broker) -> None:
     assert len(broker.wait_for(30)) == 30
 
 
-def test_only_so_many_are_kept_for_a_broker_that_stays_away() -> None:
+def test_a_limited_number_of_ids_waits_while_the_broker_is_away() -> None:
     nudger = Nudger(spacing_seconds=0.0)
     for number in range(MAX_WAITING + 10):
         nudger.payment(f"pay_{number}", request_id="req_1")

@@ -53,7 +53,7 @@ def test_a_result_counts_how_the_rows_ended() -> None:
 
 
 @pytest.mark.parametrize("outcome", [counted("in doubt", is_open=True), Said("no statement", is_open=True)])
-def test_what_leaves_something_open_is_not_a_plain_success(outcome: Outcome | Said) -> None:
+def test_an_outcome_with_open_rows_is_shown_as_retry(outcome: Outcome | Said) -> None:
     made, events = request(ReportingRequest)
     note(outcome)
     made.send_event("task-succeeded", result="", runtime=0.1)
@@ -61,7 +61,7 @@ def test_what_leaves_something_open_is_not_a_plain_success(outcome: Outcome | Sa
     assert events.sent[0]["result"] == repr(outcome)
 
 
-def test_an_outcome_of_one_task_is_never_told_of_the_next_on_the_same_thread() -> None:
+def test_the_outcome_of_a_task_is_not_reported_for_the_next_one_on_its_thread() -> None:
     made, events = request(ReportingRequest)
     note(counted("in doubt", is_open=True))
     made.send_event("task-succeeded", result="", runtime=0.1)
@@ -73,7 +73,7 @@ def test_an_outcome_of_one_task_is_never_told_of_the_next_on_the_same_thread() -
     assert events.sent[1]["result"] == ""
 
 
-def test_calls_that_are_under_way_are_told_of_when_they_have_ended() -> None:
+def test_calls_in_flight_are_reported_when_they_have_ended() -> None:
     made, events = request(ReportingRequest)
     told: Future[None] = Future()
     send = events.send
@@ -106,7 +106,7 @@ def test_a_header_of_any_kind_is_shown_as_no_ids_and_stops_no_consumer(header: A
     assert made.argsrepr == ""
 
 
-def test_of_an_error_only_its_name_is_reported() -> None:
+def test_only_the_name_of_an_error_is_reported() -> None:
     made, events = request(ReportingRequest)
     made.send_event("task-failed", exception=f"ValueError('no such card {CARD}')", traceback=f"… {CARD} …")
     assert events.sent == [
@@ -133,7 +133,7 @@ def test_a_code_that_is_not_plain_words_is_not_shown(code: str | None) -> None:
     assert failed(code) == "failed"
 
 
-def test_several_outcomes_are_told_as_one_that_is_open_if_one_is() -> None:
+def test_several_outcomes_are_open_if_one_of_them_is() -> None:
     both = together([Said("2 matched"), Said("no statement of sandbox", is_open=True)], waiting=3)
     assert repr(both) == "2 matched; no statement of sandbox; 3 wait for a place"
     assert both.is_open

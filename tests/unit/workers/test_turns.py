@@ -18,7 +18,7 @@ def test_no_more_wait_than_there_is_room_for() -> None:
     assert [line.leave() for _ in range(3)] == ["b", "c", None]
 
 
-def test_who_finds_a_place_does_not_wait_for_another() -> None:
+def test_an_id_with_a_place_does_not_wait_for_another() -> None:
     line = TurnQueue(places=1, most_waiting=2)
     assert [line.enter("a"), line.enter("b")] == [True, False]
     assert line.leave() == "b"
