@@ -1,6 +1,6 @@
-"""How alembic reaches the database: ``MPAC_DATABASE_URL``, as its owner, one short transaction per migration.
+"""Run migrations on ``MPAC_DATABASE_URL`` as the database's owner, each in a short transaction of its own.
 
-``lock_timeout`` makes a migration give up rather than queue every terminal behind it; it can simply be run again.
+``lock_timeout`` makes a migration fail rather than block every terminal behind its lock. It can be run again.
 """
 
 import importlib
@@ -37,18 +37,18 @@ MODELS = (
 for module in MODELS:
     importlib.import_module(module)
 
-# Two migrations at once (two containers that start together) take turns: any constant will do, as long as it stays.
+# Concurrent runs (two containers that start together) take turns on this lock. The number must never change.
 MIGRATION_LOCK = 7_210_815
 LOCK_STEP_SECONDS = 0.2
 
 
 def run() -> None:
-    """Upgrade or downgrade, whatever the command line asked for."""
+    """Run the upgrade or downgrade that the command line requested."""
     url = make_url(os.environ["MPAC_DATABASE_URL"]).set(drivername="postgresql+psycopg")
     engine = create_engine(url, poolclass=pool.NullPool)
     with engine.connect() as connection:
         while not connection.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK}).scalar():
-            connection.commit()  # no snapshot meanwhile: an index that is built concurrently would wait for it
+            connection.commit()  # hold no snapshot: an index that is built concurrently would wait for it
             time.sleep(LOCK_STEP_SECONDS)
         connection.execute(text("SET lock_timeout = '3s'"))
         connection.commit()
@@ -67,9 +67,9 @@ def run() -> None:
 try:
     run()
 except OperationalError as error:
-    if error.connection_invalidated or error.statement is None:  # it was never reached, or went away
+    if error.connection_invalidated or error.statement is None:  # it could not be reached, or the connection was lost
         said = str(error.orig).strip().partition("\n")[0]
         raise SystemExit(
-            f"The database of MPAC_DATABASE_URL does not answer ({said}); start it, then again."
+            f"The database of MPAC_DATABASE_URL does not answer ({said}). Start it, then run this again."
         ) from error
     raise
