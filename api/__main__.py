@@ -6,7 +6,7 @@ import sys
 import uvicorn
 
 from api.app import create_app
-from api.protocol import EnvelopeProtocol
+from api.http1.protocol import EnvelopeProtocol
 from workflows.devices.assertions import Assertions
 from workflows.settings import settings_or_exit
 from workflows.tenants.tokens import Tokens
@@ -36,7 +36,7 @@ def main() -> None:
         ws="none",
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # `api.unauthenticated` reads them, and only behind a trusted proxy
+        proxy_headers=False,  # `api.unknown_callers` reads them, and only behind a trusted proxy
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         log_config=None,  # the application has set up logging

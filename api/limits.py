@@ -8,7 +8,7 @@
 | maintenance   | all processes                          | 503 with ``Retry-After`` and the operator's words|
 
 Counts per minute are kept in this process and exchanged with the broker twice a second, so that no request waits for it;
-while the broker is away each process counts for itself. Unknown callers are counted elsewhere (``api.unauthenticated``).
+while the broker is away each process counts for itself. Unknown callers are counted elsewhere (``api.unknown_callers``).
 """
 
 import asyncio

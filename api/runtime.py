@@ -8,7 +8,7 @@ from typing import cast
 from fastapi import Request
 
 from api.limits import Limits
-from api.unauthenticated import Strangers
+from api.unknown_callers import Strangers
 from workers.nudge import Nudger
 from workers.silence_watch import SilenceWatch
 from workflows.database.engines import Role, connect, disconnect

@@ -24,7 +24,7 @@ from psycopg.sql import SQL, Identifier
 
 from api.__main__ import KEEP_ALIVE_SECONDS
 from api.app import create_app
-from api.protocol import EnvelopeProtocol
+from api.http1.protocol import EnvelopeProtocol
 from api.runtime import API_ROLES
 from tests.contract import check_exchange
 from tests.factories import Signer, Tenant

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from api.protocol import EnvelopeProtocol
+from api.http1.protocol import EnvelopeProtocol
 from tests.conftest import Serve
 from tests.harness import UVICORN
 from tests.integration.api.raw_http import CASH, PATIENCE_SECONDS, Wire
@@ -31,7 +31,7 @@ async def test_a_head_without_end_is_refused(wire: Wire, seen: bytes) -> None:
 async def test_a_request_that_does_not_get_on_is_refused_in_time(
     wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, part: int
 ) -> None:
-    monkeypatch.setattr("api.protocol.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("api.http1.protocol.PATIENCE_SECONDS", 0.2)
     answer = await wire.send(wire.post(CASH)[:part])
     answer.check(part)
     assert (answer.status, b"in time" in answer.body) == (400, True)
@@ -47,7 +47,7 @@ async def test_a_request_that_gets_on_slowly_is_waited_for(wire: Wire, monkeypat
         begin(line)
 
     monkeypatch.setattr(EnvelopeProtocol, "_begin_patience", begin_patience)
-    monkeypatch.setattr("api.protocol.LEAST_BYTES", 1)
+    monkeypatch.setattr("api.http1.protocol.LEAST_BYTES", 1)
 
     async def patience_ends(sent: int) -> None:
         """So much has come, a piece of it since patience began; its time is over now."""

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 from psycopg.rows import DictRow
 
-from api.protocol import MAX_HEAD_BYTES
+from api.http1.protocol import MAX_HEAD_BYTES
 from tests.factories import Tenant
 from tests.integration.api.raw_http import Connection, Raw, Wire, chunked, payment
 

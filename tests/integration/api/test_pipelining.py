@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg.rows import DictRow
 
-from api.protocol import EnvelopeProtocol
+from api.http1.protocol import EnvelopeProtocol
 from tests.factories import Tenant
 from tests.harness import Api
 from tests.integration.api.raw_http import Connection, Raw, Wire, chunked, payment

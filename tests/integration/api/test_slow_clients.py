@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from api.http1.protocol import EnvelopeProtocol
 from api.limits import Admission
-from api.protocol import EnvelopeProtocol
 from tests.conftest import Serve
 from tests.factories import Tenant
 from tests.harness import Api
@@ -105,7 +105,7 @@ async def test_a_client_that_does_not_read_its_answers_is_cut_off(
         usual(line, error)
 
     monkeypatch.setattr(EnvelopeProtocol, "connection_lost", noted)
-    monkeypatch.setattr("api.flow_control.TAKING_SECONDS", 0.2)
+    monkeypatch.setattr("api.http1.flow_control.TAKING_SECONDS", 0.2)
     async with serve() as api, _strangers(api, DOCUMENT * 100, 1):
         await until(lambda: bool(lost))
         await until(lambda: not away)
@@ -113,8 +113,8 @@ async def test_a_client_that_does_not_read_its_answers_is_cut_off(
 
 
 async def test_a_client_that_reads_slowly_gets_its_answers(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.flow_control.LEAST_TAKEN", 0)
-    monkeypatch.setattr("api.flow_control.TAKING_SECONDS", 0.01)
+    monkeypatch.setattr("api.http1.flow_control.LEAST_TAKEN", 0)
+    monkeypatch.setattr("api.http1.flow_control.TAKING_SECONDS", 0.01)
     async with serve() as api, _strangers(api, DOCUMENT * 100, 1) as [reader]:
         async with asyncio.timeout(PATIENCE_SECONDS):
             for _ in range(100):

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import BaseModel
 
-from api.openapi.order_examples import (
+from api.openapi.examples.orders import (
     BILL_REQUESTS,
     BILLS,
     COMBINATIONS,

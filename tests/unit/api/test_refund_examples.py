@@ -4,8 +4,8 @@ from enum import StrEnum
 
 import pytest
 
-from api.openapi.payment_examples import SCHEMAS
-from api.openapi.refund_examples import REFUND_REQUESTS, REFUNDS
+from api.openapi.examples.payments import SCHEMAS
+from api.openapi.examples.refunds import REFUND_REQUESTS, REFUNDS
 from api.schemas.refunds import RefundIn, RefundOut
 from workflows.bills.states import BillStatus
 from workflows.orders.states import OrderStatus

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from api import unauthenticated
-from api.unauthenticated import Strangers
+from api import unknown_callers
+from api.unknown_callers import Strangers
 from workflows.errors import RateLimitExceeded
 from workflows.settings import Settings
 
@@ -36,7 +36,7 @@ def _use_up(counted: Strangers, scope: Any) -> int:
 def minute(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Replace the clock of the counts."""
     at = [1_000_000.0]
-    monkeypatch.setattr("api.unauthenticated.time.monotonic", lambda: at[0])
+    monkeypatch.setattr("api.unknown_callers.time.monotonic", lambda: at[0])
     return at
 
 
@@ -100,7 +100,7 @@ def test_a_new_minute_begins_at_zero(minute: list[float]) -> None:
 
 
 def test_the_number_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unauthenticated, "MAX_ADDRESSES", 10)
+    monkeypatch.setattr(unknown_callers, "MAX_ADDRESSES", 10)
     counted = Strangers(_settings())
     refused = 0
     for number in range(1_000):

@@ -1,6 +1,6 @@
 """The OpenAPI document shows a terminal in each of its states, as it really looks."""
 
-from api.openapi.terminal_examples import TERMINALS
+from api.openapi.examples.terminals import TERMINALS
 from api.schemas.terminals import FIELDS, TerminalOut
 from workflows.devices.states import DeviceStatus
 

@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 
 from api.app import PREFIX, ROUTERS
 from api.errors import STATUS
-from api.openapi.payment_examples import PAYMENTS, REQUESTS
+from api.openapi.examples.payments import PAYMENTS, REQUESTS
 from api.routes.documentation import ASSETS, asset
 from api.schemas.payments import PaymentIn, PaymentOut
 from tests.published import published_document, resolved

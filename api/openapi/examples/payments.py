@@ -9,9 +9,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.media_types import JSON
-from api.openapi.order_examples import BILL_REQUESTS, BILLS, COMBINATIONS, ORDER_CHANGES, ORDER_REQUESTS, ORDERS, SPLITS
-from api.openapi.refund_examples import REFUND_REQUESTS, REFUNDS, REPORT_REQUESTS
-from api.openapi.terminal_examples import TERMINALS
+from api.openapi.examples.orders import (
+    BILL_REQUESTS,
+    BILLS,
+    COMBINATIONS,
+    ORDER_CHANGES,
+    ORDER_REQUESTS,
+    ORDERS,
+    SPLITS,
+)
+from api.openapi.examples.refunds import REFUND_REQUESTS, REFUNDS, REPORT_REQUESTS
+from api.openapi.examples.terminals import TERMINALS
 from workflows.payments.serialize import payment_fields
 from workflows.payments.states import PaymentStatus
 

@@ -9,7 +9,7 @@
 | a request that makes no progress                    | 400 after ``PATIENCE_SECONDS``, then closed                   |
 | a client that has sent its last byte                | gets the answers to all complete requests, then closed       |
 | a connection on which nothing comes                 | closed, as an idle one is                                    |
-| a client that does not read its answers             | aborted (``api.flow_control``)                                       |
+| a client that does not read its answers             | aborted (``api.http1.flow_control``)                          |
 | ``Expect: 100-continue``                            | no 100, which is not a code of ours: the body is simply read |
 
 A 400 from here promises that nothing was done for the request it answers. That holds because the parser is given one
@@ -25,8 +25,8 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api.errors import body_of
-from api.flow_control import TAKING_SECONDS, Flow
-from api.request_head import read_head
+from api.http1.flow_control import TAKING_SECONDS, Flow
+from api.http1.request_headers import read_head
 from api.security_headers import USUAL
 from workflows.database.row_json import render
 from workflows.errors import Detail, MalformedRequest

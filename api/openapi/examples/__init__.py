@@ -1,0 +1,1 @@
+"""Example requests and answers of the OpenAPI document, one module per entity."""
