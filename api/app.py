@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 
 from api.errors import install_errors
-from api.every_route import USUAL_ROUTE
 from api.limits import Limits
 from api.middleware import Frame
-from api.query_names import install_query_check
+from api.query_checks import install_query_check
+from api.request_checks import BEFORE_EVERY_ROUTE
 from api.routes import (
     auth,
     bills,
@@ -74,7 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,  # api.routes.documentation serves it
-        dependencies=[Depends(check) for check in USUAL_ROUTE],
+        dependencies=[Depends(check) for check in BEFORE_EVERY_ROUTE],
     )
     install_errors(app)
     for router in ROUTERS:  # each by itself: a router of routers is looked through anew for every request

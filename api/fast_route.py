@@ -20,8 +20,9 @@ from starlette.responses import Response
 
 from api.canonical_body import meaning_of_body, meaning_of_value
 from api.dependencies import authenticate
-from api.every_route import EVERY_ROUTE
 from api.idempotency import key_of, key_value
+from api.query_checks import check_query
+from api.request_checks import check_content_type
 from api.runtime import runtime
 from api.schemas.patterns import ID_PATTERN
 from api.strict_json import read_json
@@ -48,7 +49,7 @@ class HotRoute(APIRoute):
         takes_runtime, takes_request_id = "ours" in wanted, "request_id" in wanted
 
         async def handle(request: Request) -> Response:
-            for check in EVERY_ROUTE:
+            for check in (check_content_type, check_query):
                 await check(request)
             arguments: dict[str, Any] = _ids(request) if ids else {}
             arguments["caller"] = await authenticate(request)

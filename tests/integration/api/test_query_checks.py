@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import Route
 
 from api.app import create_app
-from api.query_names import names_of
+from api.query_checks import declared_names
 from tests.factories import Tenant
 from tests.harness import Api
 from workflows.settings import Settings
@@ -26,7 +26,7 @@ def routes(settings: Settings) -> dict[tuple[str, str], frozenset[str]]:
     found: dict[tuple[str, str], frozenset[str]] = {}
     for context in iter_route_contexts(app.routes):
         assert isinstance(context.original_route, Route)
-        names = names_of(context) if isinstance(context.original_route, APIRoute) else frozenset[str]()
+        names = declared_names(context) if isinstance(context.original_route, APIRoute) else frozenset[str]()
         found |= {(method, str(context.path)): names for method in context.methods or ()}
     return found
 

@@ -8,7 +8,7 @@ from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
 from starlette.staticfiles import StaticFiles
 
-from api.query_names import check_names, install_query_check, names_of
+from api.query_checks import check_names, declared_names, install_query_check
 from workflows.errors import MalformedRequest
 
 
@@ -45,8 +45,8 @@ def _app() -> FastAPI:
     return app
 
 
-def test_the_names_of_dependencies_aliases_models_and_those_by_hand_are_found() -> None:
-    found = {context.path: names_of(context) for context in iter_route_contexts(_app().routes)}
+def test_the_declared_names_dependencies_aliases_models_and_those_by_hand_are_found() -> None:
+    found = {context.path: declared_names(context) for context in iter_route_contexts(_app().routes)}
     included = {"of_include", "of_inner"}
     assert found == {"/v1/several": {"date", "limit", *included}, "/v1/model": {"plain", "open", "by_hand", *included}}
 

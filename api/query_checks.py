@@ -1,4 +1,7 @@
-"""Refuse query names that a route does not declare; otherwise a mistyped filter is ignored and everything is listed.
+"""Check query strings before their route: readable text, no card data, and only declared names, each once.
+
+Otherwise a mistyped filter is ignored and everything is listed. Queries are percent-encoded UTF-8; a reader that replaces what
+it cannot decode would look for a reference that nobody sent.
 
 The names come from each route's own declaration: the query parameters of its endpoint and of all its dependencies, those of
 query models, and those that it documents by hand because it reads them itself. A route that declares none takes none.
@@ -7,6 +10,8 @@ query models, and those that it documents by hand because it reads them itself. 
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
+from itertools import chain
+from urllib.parse import unquote_to_bytes
 
 from fastapi import FastAPI, Request
 from fastapi.dependencies.models import Dependant
@@ -15,19 +20,21 @@ from pydantic import BaseModel
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.readable_query import readable_names
-from api.strict_json import check_once
-from workflows.errors import Detail, MalformedRequest
+from api.strict_json import SAYABLE, check_once
+from workflows.card_data import ISSUE, looks_like_card_data
+from workflows.errors import Detail, InvalidRequest, MalformedRequest
 
 MAX_DETAILS = 10
 """Names reported in one answer: looking for a similar name takes up to 0.1 ms, and a query may hold thousands."""
 
 NOTHING: frozenset[str] = frozenset()
 
-_SAYABLE = re.compile(r"(?!.*[0-9]{5})[A-Za-z_][A-Za-z0-9_.\[\]-]{0,63}")
+_REPEATABLE_NAME = re.compile(r"(?!.*[0-9]{5})[A-Za-z_][A-Za-z0-9_.\[\]-]{0,63}")
 """An unknown name that is repeated in the answer. Any other could hold anything, even a part of a card number."""
 
 _HUMP = re.compile("(?<=[a-z0-9])(?=[A-Z])")
+
+_NUL = b"%00"  # the only form in which it can arrive: a request line with the byte itself is not HTTP
 
 
 def install_query_check(app: FastAPI) -> None:
@@ -39,7 +46,7 @@ def install_query_check(app: FastAPI) -> None:
     for context in iter_route_contexts(app.routes):
         route = context.original_route
         if isinstance(route, APIRoute):  # it has ``check_query`` as a dependency
-            names[id(route)] = names.get(id(route), NOTHING) | names_of(context)
+            names[id(route)] = names.get(id(route), NOTHING) | declared_names(context)
         elif isinstance(route, Route):
             route.app = _without_query(route.app)
         else:
@@ -47,7 +54,7 @@ def install_query_check(app: FastAPI) -> None:
     app.state.query_names = names
 
 
-def names_of(context: RouteContext) -> frozenset[str]:
+def declared_names(context: RouteContext) -> frozenset[str]:
     """Return the query names that a route declares."""
     by_hand = (context.openapi_extra or {}).get("parameters", ())
     return frozenset(_declared(context.dependant)) | {one["name"] for one in by_hand if one["in"] == "query"}
@@ -67,7 +74,25 @@ def _declared(dependant: Dependant) -> Iterator[str]:
 async def check_query(request: Request) -> None:
     """Raise ``MalformedRequest`` if the query is not text or has a wrong name, ``InvalidRequest`` for card data."""
     if request.scope["query_string"]:
-        check_names(readable_names(request), known=request.app.state.query_names[id(request.scope["route"])])
+        check_names(query_names(request), known=request.app.state.query_names[id(request.scope["route"])])
+
+
+def query_names(request: Request) -> list[str]:
+    """Return the names in the query, in their order and as often as they are there.
+
+    Raises ``MalformedRequest`` if the query is not UTF-8 or holds a NUL character, ``InvalidRequest`` if it holds card data.
+    """
+    raw: bytes = request.scope["query_string"]
+    if _NUL in raw:
+        raise MalformedRequest(Detail("query", "Must not hold a NUL character"))
+    if not raw.isascii() or (b"%" in raw and not _is_utf8(unquote_to_bytes(raw))):
+        raise MalformedRequest(Detail("query", "Must be percent-encoded UTF-8"))
+    items = request.query_params.multi_items()
+    joined = '"'.join(chain.from_iterable(items))  # so that many small values cost no more than one
+    if looks_like_card_data(joined):
+        named = (name for name, value in items if looks_like_card_data(value) and SAYABLE.fullmatch(name))
+        raise InvalidRequest(Detail(next(named, "query"), ISSUE))
+    return [name for name, _ in items]
 
 
 def check_names(names: list[str], *, known: frozenset[str]) -> None:
@@ -82,7 +107,7 @@ def _without_query(app: ASGIApp) -> ASGIApp:
 
     async def checked(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["query_string"]:
-            check_names(readable_names(Request(scope)), known=NOTHING)
+            check_names(query_names(Request(scope)), known=NOTHING)
         await app(scope, receive, send)
 
     return checked
@@ -90,7 +115,7 @@ def _without_query(app: ASGIApp) -> ASGIApp:
 
 def _detail(name: str, known: list[str]) -> Detail:
     """Return what is wrong with ``name``, with the name that was probably meant."""
-    if not _SAYABLE.fullmatch(name):
+    if not _REPEATABLE_NAME.fullmatch(name):
         issue = "One of its parameters does not exist on this route" if name else "One of its parameters has no name"
         return Detail("query", issue)
     plain = _HUMP.sub("_", name).lower().replace("-", "_").partition("[")[0]
@@ -98,3 +123,11 @@ def _detail(name: str, known: list[str]) -> Detail:
         return Detail(name, f"There is no such query parameter. Did you mean {near[0]}?")
     takes = f"This route takes {', '.join(known)}" if known else "This route takes none"
     return Detail(name, f"There is no such query parameter. {takes}")
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
