@@ -8,12 +8,13 @@ import re
 from base64 import b64encode
 from functools import cache
 from hashlib import sha256
-from html import escape
 from itertools import pairwise
 from pathlib import Path
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+
+from api.html_page import html_page
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs"
 PATH = "/docs/guides"
@@ -47,28 +48,13 @@ POLICY = (
 )
 """No script at all, and no style but the one above."""
 
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<link rel="icon" href="/docs/favicon.png">
-<style>{style}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
-
 _COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 _OTHER = re.compile(r"[^\w\- ]")
 
 
-def page_of(title: str, body: str) -> str:
-    """Return a whole page. ``title`` is text, ``body`` is HTML."""
-    return PAGE.format(title=escape(title), style=STYLE, body=body)
+def styled_page(title: str, body: str) -> str:
+    """Return a page in the style of the guides. ``title`` is text, ``body`` is HTML."""
+    return html_page(title, head=f"<style>{STYLE}</style>", body=body)
 
 
 def offered_guides() -> dict[str, str]:
@@ -82,7 +68,7 @@ def read_guide(name: str) -> str | None:
     if name not in GUIDES or not _file(name).is_file():
         return None
     body = rendered(_COMMENT.sub("", _file(name).read_text(encoding="utf-8")))
-    return page_of(
+    return styled_page(
         f"{name.capitalize()} - MPAC SmartPOS Payments", f'<p><a href="/">MPAC SmartPOS Payments</a></p>\n{body}'
     )
 

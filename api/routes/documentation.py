@@ -9,7 +9,6 @@ itself, which a content security policy would have to allow for every script.
 import asyncio
 import json
 from functools import cache
-from html import escape
 from importlib.resources import files
 from typing import Any
 
@@ -18,6 +17,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from api.html_page import html_page
 from api.media_types import JSON
 from api.openapi.complete import complete
 from workflows.errors import ResourceNotFound
@@ -34,22 +34,11 @@ POLICY = (
 )
 """Everything from here and nothing in the page itself, but for styles: Swagger UI sets them while it runs."""
 
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<link rel="icon" href="{path}/favicon.png">
-<link rel="stylesheet" href="{path}/swagger-ui.css">
-</head>
-<body>
-<div id="swagger-ui"></div>
-<script src="{path}/swagger-ui-bundle.js"></script>
-<script src="{path}/start.js"></script>
-</body>
-</html>
-"""
+HEAD = f'<link rel="stylesheet" href="{PATH}/swagger-ui.css">'
+BODY = f"""<div id="swagger-ui"></div>
+<script src="{PATH}/swagger-ui-bundle.js"></script>
+<script src="{PATH}/start.js"></script>"""
+
 OPTIONS = {
     "dom_id": "#swagger-ui",
     "layout": "BaseLayout",
@@ -107,7 +96,7 @@ async def document(request: Request) -> Response:
 @router.get(PATH)
 async def page(request: Request) -> Response:
     """The page; `Authorize` takes a token of `mpac token`, and `Try it out` calls this very process."""
-    page = PAGE.format(title=escape(request.app.title), path=PATH)
+    page = html_page(request.app.title, head=HEAD, body=BODY)
     return HTMLResponse(page, headers={"Content-Security-Policy": POLICY})
 
 

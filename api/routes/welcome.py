@@ -48,7 +48,7 @@ async def welcome(request: Request, accept: Annotated[str, Header()] = "") -> Re
         answer.headers["Vary"] = "Accept"
         return answer
     listed = f"<h2>Guides</h2>\n{_list(offered)}" if offered else ""
-    return _page(guides.page_of(NAME, f"<h1>{NAME}</h1>\n<p>{ABOUT}</p>\n{_list(links)}\n{listed}"))
+    return _page(guides.styled_page(NAME, f"<h1>{NAME}</h1>\n<p>{ABOUT}</p>\n{_list(links)}\n{listed}"))
 
 
 @router.get(guides.PATH + "/{name}")
