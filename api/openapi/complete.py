@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api.openapi.examples.payments import add_examples
+from api.openapi.add_examples import add_examples
 from api.openapi.headers import add_headers
 from api.openapi.integers import add_integer_formats, name_bounds
 from api.openapi.more_schemas import add_schemas

@@ -1,29 +1,8 @@
-"""Examples for the OpenAPI document: a request for each way to pay, an answer for each status.
+"""Examples of payments for the OpenAPI document: a request for each way to pay, an answer for each status."""
 
-They are put in wherever the schema is read or answered, so a new route has them without naming them; a test asks that
-no status is left out. The errors' come from ``api.openapi.error_responses``. They cannot stand in the models: FastAPI
-drops nulls from there.
-"""
-
-from collections.abc import Mapping
 from typing import Any
 
-from api.media_types import JSON
-from api.openapi.examples.orders import (
-    BILL_REQUESTS,
-    BILLS,
-    COMBINATIONS,
-    ORDER_CHANGES,
-    ORDER_REQUESTS,
-    ORDERS,
-    SPLITS,
-)
-from api.openapi.examples.refunds import REFUND_REQUESTS, REFUNDS, REPORT_REQUESTS
-from api.openapi.examples.terminals import TERMINALS
-from workflows.payments.serialize import payment_fields
 from workflows.payments.states import PaymentStatus
-
-Examples = dict[str, dict[str, Any]]
 
 _AT = {
     "created_at": "2026-11-23T03:15:02.118Z",
@@ -154,57 +133,3 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-
-
-def _shown(table: Mapping[str, tuple[str, Any]]) -> Examples:
-    # Swagger UI lists the summaries, not the names.
-    return {name: {"summary": f"{name}: {said}", "value": value} for name, (said, value) in table.items()}
-
-
-_PAYMENTS = _shown({name: (summary, payment_fields(row)) for name, (summary, row) in PAYMENTS.items()})
-_ORDERS = _shown(ORDERS)
-_BILLS = _shown(BILLS)
-_REFUNDS = _shown(REFUNDS)
-_TERMINALS = _shown(TERMINALS)
-SCHEMAS: Mapping[str, Examples] = {
-    "OrderIn": _shown(ORDER_REQUESTS),
-    "OrderOut": _ORDERS,
-    "OrdersOut": _shown({"a page": ("Newest first", {"data": [_ORDERS["open"]["value"]], "next_cursor": None})}),
-    "OrderPatch": _shown(ORDER_CHANGES),
-    "BillIn": _shown(BILL_REQUESTS),
-    "CombineIn": _shown(COMBINATIONS),
-    "SplitIn": _shown(SPLITS),
-    "BillOut": _BILLS,
-    "BillsOut": _shown({"a page": ("Newest first", {"data": [_BILLS["unpaid"]["value"]], "next_cursor": None})}),
-    "RefundIn": _shown(REFUND_REQUESTS),
-    "ReportIn": _shown(REPORT_REQUESTS),
-    "RefundOut": _REFUNDS,
-    "RefundsOut": _shown({"a page": ("Newest first", {"data": [_REFUNDS["completed"]["value"]], "next_cursor": None})}),
-    "PaymentIn": _shown(REQUESTS),
-    "PaymentOut": _PAYMENTS,
-    "PaymentsOut": _shown(
-        {"a page": ("Newest first", {"data": [_PAYMENTS["completed"]["value"]], "next_cursor": None})}
-    ),
-    "TerminalOut": _TERMINALS,
-    "TerminalsOut": _shown(
-        {"a page": ("Newest first", {"data": [_TERMINALS["active"]["value"]], "next_cursor": None})}
-    ),
-}
-"""The examples of each schema, by the names that readers choose from."""
-
-
-def add_examples(document: dict[str, Any]) -> None:
-    """Put examples into every body of an OpenAPI ``document``."""
-    for path in document["paths"].values():
-        for operation in path.values():
-            _add(operation.get("requestBody", {}))
-            for status, response in operation["responses"].items():
-                _add(response, only_first=status == "201")
-
-
-def _add(body: dict[str, Any], *, only_first: bool = False) -> None:
-    shown = body.get("content", {}).get(JSON, {})
-    examples = SCHEMAS.get(shown.get("schema", {}).get("$ref", "").rpartition("/")[2])
-    if examples:
-        # What was just made is in the one status in which it begins, which is written first.
-        shown["examples"] = dict([next(iter(examples.items()))]) if only_first else examples

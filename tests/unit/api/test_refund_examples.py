@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import pytest
 
-from api.openapi.examples.payments import SCHEMAS
+from api.openapi.add_examples import SCHEMAS
 from api.openapi.examples.refunds import REFUND_REQUESTS, REFUNDS
 from api.schemas.refunds import RefundIn, RefundOut
 from workflows.bills.states import BillStatus
