@@ -91,7 +91,7 @@ PAYMENTS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "refunded": (
-        "Some or all of it was given back; refunded_amount says how much",
+        "Refunded in part or in full; refunded_amount says how much",
         {
             **_COMPLETED,
             "status": PaymentStatus.REFUNDED,
