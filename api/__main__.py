@@ -6,7 +6,7 @@ import sys
 import uvicorn
 
 from api.app import create_app
-from api.http1.protocol import EnvelopeProtocol
+from api.http1.protocol import SequentialProtocol
 from workflows.devices.assertions import Assertions
 from workflows.settings import settings_or_exit
 from workflows.tenants.tokens import Tokens
@@ -32,7 +32,7 @@ def main() -> None:
         host=options.host,
         port=options.port,
         loop="uvloop",
-        http=EnvelopeProtocol,
+        http=SequentialProtocol,
         ws="none",
         access_log=False,
         server_header=False,

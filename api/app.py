@@ -7,7 +7,7 @@ from fastapi import Depends, FastAPI
 
 from api.errors import install_errors
 from api.limits import Limits
-from api.middleware import Frame
+from api.middleware import RequestMiddleware
 from api.query_checks import install_query_check
 from api.request_checks import BEFORE_EVERY_ROUTE
 from api.routes import (
@@ -85,6 +85,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_welcome(app, settings)
     install_query_check(app)
     app.add_middleware(
-        Frame, limits=limits, max_body_bytes=settings.max_body_bytes, max_upload_bytes=settings.max_statement_bytes
+        RequestMiddleware,
+        limits=limits,
+        max_body_bytes=settings.max_body_bytes,
+        max_upload_bytes=settings.max_statement_bytes,
     )
     return app

@@ -16,7 +16,7 @@ from api.schemas.base import Part
 from workflows.tenants.caller import Caller, Scope
 
 
-def meaning_of_body(body: BaseModel, caller: Caller) -> tuple[bytes, str]:
+def canonical_form(body: BaseModel, caller: Caller) -> tuple[bytes, str]:
     """Return the canonical form of a valid body without its currency, and the currency if it names one.
 
     The store's own currency is the default, which only the use-case knows. A caller of one store means that store.
@@ -28,7 +28,7 @@ def meaning_of_body(body: BaseModel, caller: Caller) -> tuple[bytes, str]:
     return orjson.dumps(fields, default=_plain, option=orjson.OPT_SORT_KEYS), currency or ""
 
 
-def meaning_of_value(value: Any, raw: bytes) -> bytes:
+def canonical_form_of_invalid(value: Any, raw: bytes) -> bytes:
     """Return the canonical form of a body that was parsed from ``raw`` and is not valid."""
     try:
         return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

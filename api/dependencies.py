@@ -7,7 +7,7 @@ from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.idempotency import key_of, key_value
-from api.runtime import Runtime, runtime
+from api.runtime import Runtime, runtime_of
 from api.schemas.base import ReasonIn
 from api.schemas.patterns import ID_PATTERN
 from api.schemas.query_values import WholeNumber
@@ -23,24 +23,24 @@ async def authenticate(request: Request) -> Caller:
 
     Raises ``NotAuthenticated``, or ``RateLimitExceeded`` instead if its address has made too many such attempts.
     """
-    mine = runtime(request)
+    runtime = runtime_of(request)
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     try:
         if scheme.lower() != "bearer" or not token:
             raise NotAuthenticated()
-        caller = await mine.tokens.verify(token.strip(" \t"))
+        caller = await runtime.tokens.verify(token.strip(" \t"))
     except NotAuthenticated as error:
-        count_stranger(request, error)
+        count_unknown_caller(request, error)
         raise
-    mine.limits.count(caller.merchant_id or caller.psp_id)
+    runtime.limits.count(caller.merchant_id or caller.psp_id)
     request.state.caller = caller
     return caller
 
 
-def count_stranger(request: Request, error: NotAuthenticated) -> None:
+def count_unknown_caller(request: Request, error: NotAuthenticated) -> None:
     """Count a refused attempt for its address, unless the caller is known. Raises ``RateLimitExceeded``."""
     if not isinstance(error, RecognisedButRefused):
-        runtime(request).strangers.count(request.scope)
+        runtime_of(request).unknown_callers.count(request.scope)
 
 
 async def known_caller(
@@ -76,7 +76,7 @@ async def idempotency_key(request: Request, _caller: AnyCaller) -> Key:
 
     For the documentation of hot routes, which take it together with the body (``api.fast_route``).
     """
-    secret = runtime(request).settings.secret_key.get_secret_value().encode()
+    secret = runtime_of(request).settings.secret_key.get_secret_value().encode()
     key = request.state.key = key_of(request, key_value(request), body=await request.body(), secret=secret)
     return key
 
@@ -92,13 +92,13 @@ async def request_id(request: Request) -> str:
     return value
 
 
-async def our_runtime(request: Request) -> Runtime:
+async def current_runtime(request: Request) -> Runtime:
     """What the process has that serves this request."""
-    return runtime(request)
+    return runtime_of(request)
 
 
 RequestId = Annotated[str, Depends(request_id)]
-OurRuntime = Annotated[Runtime, Depends(our_runtime)]
+RuntimeDep = Annotated[Runtime, Depends(current_runtime)]
 
 
 async def reason(body: ReasonIn | None = None) -> str | None:

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api.idempotency import keep_refusal
+from api.idempotency import store_refusal
 from api.media_types import JSON
 from api.schemas.patterns import DAY_PATTERN, IN_WORDS
 from api.schemas.payments import METHOD_TYPES
@@ -82,15 +82,15 @@ ISSUES: Mapping[str, str] = {
 """What the validator found → what to do about it, in the contract's words. Others keep the validator's own words."""
 
 
-def body_of(error: DomainError) -> dict[str, Any]:
+def error_body(error: DomainError) -> dict[str, Any]:
     """The envelope of ``error``."""
     details = [{"field": detail.field, "issue": detail.issue} for detail in error.details]
     return {"error": {"code": error.code, "message": error.text, "details": details}}
 
 
-def answer(error: DomainError) -> Response:
+def error_response(error: DomainError) -> Response:
     """``error`` as a response."""
-    response = Response(render(body_of(error)), STATUS[error.kind], media_type=JSON)
+    response = Response(render(error_body(error)), STATUS[error.kind], media_type=JSON)
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     if error.kind is Kind.UNAUTHENTICATED:
@@ -108,18 +108,18 @@ def install_errors(app: FastAPI) -> None:
 async def _domain(request: Request, error: Exception) -> Response:
     error = cast(DomainError, error)
     if error.kind is not Kind.INVALID:
-        return answer(error)
+        return error_response(error)
     try:
-        return await keep_refusal(request, error, answer(error))
+        return await store_refusal(request, error, error_response(error))
     except DomainError as trouble:
-        return answer(trouble)
+        return error_response(trouble)
 
 
 async def _validation(request: Request, error: Exception) -> Response:
-    return await _domain(request, translate(cast(RequestValidationError, error).errors()))
+    return await _domain(request, from_validation(cast(RequestValidationError, error).errors()))
 
 
-def translate(found: Sequence[Mapping[str, Any]]) -> DomainError:
+def from_validation(found: Sequence[Mapping[str, Any]]) -> DomainError:
     """What the validator found as an error of ours: 400 where the request could not be read, 422 where its body is wrong."""
     places = {entry["loc"][0] for entry in found}
     is_malformed = places != {"body"} or any(entry["type"].startswith("json") for entry in found)
@@ -154,13 +154,17 @@ def _issue(entry: Mapping[str, Any]) -> str:
     return str(entry["msg"])
 
 
-FRAMEWORK: Mapping[int, type[DomainError]] = {400: MalformedRequest, 404: ResourceNotFound, 405: ResourceNotFound}
+FRAMEWORK_ERRORS: Mapping[int, type[DomainError]] = {
+    400: MalformedRequest,
+    404: ResourceNotFound,
+    405: ResourceNotFound,
+}
 """Errors that the framework itself raises. An unknown method on a known path is as unknown as the path."""
 
 
 async def _framework(_request: Request, error: Exception) -> Response:
     if isinstance(error.__cause__, DomainError):
-        return answer(error.__cause__)
+        return error_response(error.__cause__)
     said = cast(HTTPException, error)
-    kind = FRAMEWORK.get(said.status_code, InternalError)
-    return answer(kind(Detail("body", str(said.detail))) if kind is MalformedRequest else kind())
+    kind = FRAMEWORK_ERRORS.get(said.status_code, InternalError)
+    return error_response(kind(Detail("body", str(said.detail))) if kind is MalformedRequest else kind())

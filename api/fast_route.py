@@ -18,12 +18,12 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
-from api.canonical_body import meaning_of_body, meaning_of_value
+from api.canonical_body import canonical_form, canonical_form_of_invalid
 from api.dependencies import authenticate
 from api.idempotency import key_of, key_value
 from api.query_checks import check_query
 from api.request_checks import check_content_type
-from api.runtime import runtime
+from api.runtime import runtime_of
 from api.schemas.patterns import ID_PATTERN
 from api.strict_json import read_json
 from workflows.errors import DomainError
@@ -31,11 +31,11 @@ from workflows.ids import WELL_FORMED
 from workflows.requests.idempotency import Key
 
 NEEDED = {"body", "caller", "key"}
-ARGUMENTS = NEEDED | {"request_id", "ours"}
+ARGUMENTS = NEEDED | {"request_id", "runtime"}
 """What the endpoint of a hot route takes, beside the ids in its path, and nothing else."""
 
 
-class HotRoute(APIRoute):
+class FastRoute(APIRoute):
     """A POST with a JSON body, a caller and an idempotency key."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -46,7 +46,7 @@ class HotRoute(APIRoute):
             raise TypeError(f"{self.endpoint.__name__} may take {', '.join(sorted(ARGUMENTS | ids))} and nothing else")
         model: type[BaseModel] = parameters["body"].annotation
         endpoint = self.endpoint
-        takes_runtime, takes_request_id = "ours" in wanted, "request_id" in wanted
+        takes_runtime, takes_request_id = "runtime" in wanted, "request_id" in wanted
 
         async def handle(request: Request) -> Response:
             for check in (check_content_type, check_query):
@@ -58,7 +58,7 @@ class HotRoute(APIRoute):
             if takes_request_id:
                 arguments["request_id"] = request.state.request_id
             if takes_runtime:
-                arguments["ours"] = runtime(request)
+                arguments["runtime"] = runtime_of(request)
             answer: Response = await endpoint(**arguments)
             return answer
 
@@ -80,7 +80,7 @@ def _read(request: Request, model: type[BaseModel], raw: bytes, key: str) -> tup
 
     The request's state has the key even if the body is not valid, so that a 422 is stored as its answer.
     """
-    secret = runtime(request).settings.secret_key.get_secret_value().encode()
+    secret = runtime_of(request).settings.secret_key.get_secret_value().encode()
     if not raw:
         request.state.key = key_of(request, key, body=raw, secret=secret)
         raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}])
@@ -88,11 +88,11 @@ def _read(request: Request, model: type[BaseModel], raw: bytes, key: str) -> tup
     try:
         body = model.model_validate(value)
     except (ValidationError, DomainError) as error:
-        request.state.key = key_of(request, key, body=raw, secret=secret, meaning=meaning_of_value(value, raw))
+        request.state.key = key_of(request, key, body=raw, secret=secret, meaning=canonical_form_of_invalid(value, raw))
         if isinstance(error, DomainError):
             raise
         found = error.errors(include_url=False, include_input=False)
         raise RequestValidationError([{**entry, "loc": ("body", *entry["loc"])} for entry in found]) from error
-    meaning, currency = meaning_of_body(body, request.state.caller)
+    meaning, currency = canonical_form(body, request.state.caller)
     made = request.state.key = key_of(request, key, body=raw, secret=secret, meaning=meaning, currency=currency)
     return body, made

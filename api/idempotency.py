@@ -22,7 +22,7 @@ from workflows.tenants.merchant_of import merchant_of
 PRINTABLE = re.compile(r"[\x20-\x7e]{1,100}")
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
-DOCUMENTED: dict[str, Any] = {
+KEY_PARAMETER: dict[str, Any] = {
     "parameters": [
         {
             "name": HEADER,
@@ -66,7 +66,7 @@ def key_of(
     return Key(value, request.method, request.scope["path"], caller.identity, hashed, f"{meant}:{currency}")
 
 
-async def keep_refusal(request: Request, error: DomainError, response: Response) -> Response:
+async def store_refusal(request: Request, error: DomainError, response: Response) -> Response:
     """Keep a 422 as the answer to its key, or give the one that is kept already.
 
     Of a caller above the merchants it is kept with the merchant of what the request names. One that names nothing is nobody's:

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import answer
+from api.errors import error_response
 from api.limits import Admission, Limits, overloaded
 from api.request_metrics import count
 from api.security_headers import completed
@@ -34,7 +34,7 @@ ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 """A caller's own request id is taken over if it looks like one: it goes into logs and task headers."""
 
 
-class Frame:
+class RequestMiddleware:
     """Wraps the application."""
 
     def __init__(self, app: ASGIApp, *, limits: Limits, max_body_bytes: int, max_upload_bytes: int) -> None:
@@ -65,16 +65,16 @@ class Frame:
             with self._limits.admitted(scope) as admission:
                 await self._app(scope, self._measured(scope, receive, admission), _away(send_with_id, admission))
         except DomainError as error:
-            await answer(error)(scope, receive, send_with_id)
+            await error_response(error)(scope, receive, send_with_id)
         except ClientDisconnect:
             status = BAD_REQUEST  # nobody is there to be told, and it was no error of ours
         except Exception:
             # Caught here, not by the framework, which would close the connection after its answer.
             logger.exception("unexpected error", extra={"request_id": request_id, "method": scope["method"]})
             if not is_answered:
-                await answer(InternalError())(scope, receive, send_with_id)
+                await error_response(InternalError())(scope, receive, send_with_id)
         finally:
-            _tell(scope, status=status, request_id=request_id, seconds=time.perf_counter() - started)
+            _log_answer(scope, status=status, request_id=request_id, seconds=time.perf_counter() - started)
 
     def _limit(self, scope: Scope) -> int:
         return self._max_upload_bytes if is_upload(scope["path"]) else self._max_body_bytes
@@ -134,7 +134,7 @@ def _request_id(scope: Scope) -> str:
     return new_id("request")
 
 
-def _tell(scope: Scope, *, status: int, request_id: str, seconds: float) -> None:
+def _log_answer(scope: Scope, *, status: int, request_id: str, seconds: float) -> None:
     count(scope["method"], status, seconds)
     level = logging.DEBUG if status < BAD_REQUEST and scope["path"] in PERIODIC else logging.INFO
     if not logger.isEnabledFor(level):

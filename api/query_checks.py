@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.strict_json import SAYABLE, check_once
+from api.strict_json import REPEATABLE, check_once
 from workflows.card_data import ISSUE, looks_like_card_data
 from workflows.errors import Detail, InvalidRequest, MalformedRequest
 
@@ -90,7 +90,7 @@ def query_names(request: Request) -> list[str]:
     items = request.query_params.multi_items()
     joined = '"'.join(chain.from_iterable(items))  # so that many small values cost no more than one
     if looks_like_card_data(joined):
-        named = (name for name, value in items if looks_like_card_data(value) and SAYABLE.fullmatch(name))
+        named = (name for name, value in items if looks_like_card_data(value) and REPEATABLE.fullmatch(name))
         raise InvalidRequest(Detail(next(named, "query"), ISSUE))
     return [name for name, _ in items]
 

@@ -37,7 +37,7 @@ class EventStream(StreamingResponse):
         super().__init__(events, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
 
 
-async def server_sent_events(
+async def payment_events(
     first: Mapping[str, Any] | None, rows: AsyncIterator[Mapping[str, Any] | None], show: Show
 ) -> AsyncIterator[bytes]:
     """Payments as events whose id is the version; a comment where there is nothing to tell."""
@@ -83,25 +83,25 @@ def _weights(accept: str) -> dict[str, float]:
     return weights
 
 
-def json_answer(value: Any, *, status: int = 200) -> Response:
+def json_response(value: Any, *, status: int = 200) -> Response:
     """``value`` as a JSON response."""
     return Response(render(value), status, media_type=JSON)
 
 
-def stored_answer(stored: Stored) -> Response:
+def stored_response(stored: Stored) -> Response:
     """An answer as it was kept beside its key; a repeated one says so."""
     headers = {REPLAYED: "true"} if stored.is_replay else None
     return Response(stored.body, stored.status, headers=headers, media_type=JSON)
 
 
-def page_answer(rows: Sequence[Mapping[str, Any]], page: Page, show: Callable[[Mapping[str, Any]], Any]) -> Response:
+def page_response(rows: Sequence[Mapping[str, Any]], page: Page, show: Callable[[Mapping[str, Any]], Any]) -> Response:
     """A page of a list: ``data``, and ``next_cursor`` (null on the last page)."""
     shown = rows[: page.limit]
     next_cursor = shown[-1]["id"] if len(rows) > page.limit else None
-    return json_answer({"data": [show(row) for row in shown], "next_cursor": next_cursor})
+    return json_response({"data": [show(row) for row in shown], "next_cursor": next_cursor})
 
 
-async def streamed(pieces: AsyncIterator[bytes], *, media_type: str, name: str) -> Response:
+async def file_response(pieces: AsyncIterator[bytes], *, media_type: str, name: str) -> Response:
     """A file, piece by piece. The first is awaited before the answer begins, so that what is not there is a 404."""
     first = await anext(pieces)
 

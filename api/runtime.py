@@ -8,7 +8,7 @@ from typing import cast
 from fastapi import Request
 
 from api.limits import Limits
-from api.unknown_callers import Strangers
+from api.unknown_callers import UnknownCallers
 from workers.nudge import Nudger
 from workers.silence_watch import SilenceWatch
 from workflows.database.engines import Role, connect, disconnect
@@ -27,7 +27,7 @@ from workflows.tenants.tokens import Tokens
 API_ROLES = (Role.CALLER, Role.ACCEPT)
 """Whose rights a request may have."""
 
-BEYOND_STATEMENTS_SECONDS = 2.0
+STATEMENT_MARGIN_SECONDS = 2.0
 """A database that is alive ends a statement that takes too long by itself; this much later nobody believes in it any more."""
 
 
@@ -37,14 +37,14 @@ class Runtime:
 
     settings: Settings
     limits: Limits
-    strangers: Strangers
+    unknown_callers: UnknownCallers
     tokens: Tokens
-    issuing: Issuing
-    accepting: Accepting
-    ordering: Ordering
-    watch: ChangeListener
+    token_issuer: Issuing
+    payment_intake: Accepting
+    order_intake: Ordering
+    change_listener: ChangeListener
     nudger: Nudger
-    listening: SilenceWatch
+    silence_watch: SilenceWatch
     additions: Additions
     providers: Providers
 
@@ -54,37 +54,37 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
     """Everything built and started, and at the end stopped in the reverse order."""
     connect(settings, roles=API_ROLES)
     tokens = Tokens(settings)
-    patience_seconds = settings.statement_timeout_ms / 1000 + BEYOND_STATEMENTS_SECONDS
-    ours = Runtime(
+    timeout_seconds = settings.statement_timeout_ms / 1000 + STATEMENT_MARGIN_SECONDS
+    runtime = Runtime(
         settings=settings,
         limits=limits,
-        strangers=Strangers(settings),
+        unknown_callers=UnknownCallers(settings),
         tokens=tokens,
-        issuing=Issuing(tokens, Assertions(settings), patience_seconds=patience_seconds),
-        accepting=Accepting(nudge_grace_seconds=settings.nudge_grace_seconds, patience_seconds=patience_seconds),
-        ordering=Ordering(tax_rounding=TaxRounding(settings.tax_rounding), patience_seconds=patience_seconds),
-        watch=ChangeListener(),
+        token_issuer=Issuing(tokens, Assertions(settings), patience_seconds=timeout_seconds),
+        payment_intake=Accepting(nudge_grace_seconds=settings.nudge_grace_seconds, patience_seconds=timeout_seconds),
+        order_intake=Ordering(tax_rounding=TaxRounding(settings.tax_rounding), patience_seconds=timeout_seconds),
+        change_listener=ChangeListener(),
         nudger=Nudger(spacing_seconds=settings.nudge_spacing_ms / 1000),
         additions=Additions(Role.ACCEPT),
-        listening=SilenceWatch(silence_seconds=settings.silence_seconds),
+        silence_watch=SilenceWatch(silence_seconds=settings.silence_seconds),
         providers=open_providers(settings),
     )
-    ours.watch.start()
-    ours.limits.start()
-    ours.nudger.start()
-    ours.listening.start()
-    ours.additions.start()
+    runtime.change_listener.start()
+    runtime.limits.start()
+    runtime.nudger.start()
+    runtime.silence_watch.start()
+    runtime.additions.start()
     settle_collector()
-    yield ours
-    ours.listening.stop()
-    ours.nudger.stop()
-    await ours.limits.stop()
-    await ours.watch.stop()
-    await ours.additions.stop()
-    await ours.providers.close()
+    yield runtime
+    runtime.silence_watch.stop()
+    runtime.nudger.stop()
+    await runtime.limits.stop()
+    await runtime.change_listener.stop()
+    await runtime.additions.stop()
+    await runtime.providers.close()
     await disconnect()
 
 
-def runtime(request: Request) -> Runtime:
+def runtime_of(request: Request) -> Runtime:
     """What the process has that serves ``request``."""
     return cast(Runtime, request.app.state.runtime)

@@ -12,7 +12,7 @@ from typing import Any
 from workflows.errors import Detail, MalformedRequest
 from workflows.reconciliation.statements.lines import JsonNumber
 
-SAYABLE = re.compile(r"[A-Za-z_]{1,64}")
+REPEATABLE = re.compile(r"[A-Za-z_]{1,64}")
 """A name that is said back; anywhere else anything may have been typed, even a card number."""
 
 
@@ -34,7 +34,7 @@ def check_once(names: Iterable[str], *, field: str) -> None:
     seen = set[str]()
     for name in names:
         if name in seen:
-            said = name if SAYABLE.fullmatch(name) else "the same thing"
+            said = name if REPEATABLE.fullmatch(name) else "the same thing"
             raise MalformedRequest(Detail(field, f"Must name {said} only once"))
         seen.add(name)
 

@@ -32,7 +32,7 @@ PREFIX_BITS = 64
 Address = IPv4Address | IPv6Address
 
 
-class Strangers:
+class UnknownCallers:
     """The refused attempts of one process."""
 
     def __init__(self, settings: Settings) -> None:

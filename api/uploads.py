@@ -23,14 +23,14 @@ from fastapi import Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
-from api.canonical_body import meaning_of_value
-from api.errors import translate
+from api.canonical_body import canonical_form_of_invalid
+from api.errors import from_validation
 from api.idempotency import key_of, key_value
 from api.media_types import CSV, JSON, JSON_LINES, MULTIPART
 from api.schemas.base import refuse_card_data
 from api.schemas.providers import reporting_provider
 from api.schemas.statements import StatementIn
-from api.strict_json import SAYABLE, check_once, read_json
+from api.strict_json import REPEATABLE, check_once, read_json
 from workflows.errors import Detail, InvalidRequest, MalformedRequest
 from workflows.providers.registry import reporting_names
 from workflows.providers.statement_mapping import StatementMapping
@@ -149,12 +149,14 @@ async def _from_json(request: Request, file: IO[bytes]) -> dict[str, Any]:
     try:
         body = StatementIn.model_validate(value)
     except ValidationError as error:
-        raise translate([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
+        raise from_validation([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
     try:
         file.writelines(_json(line).encode() + b"\n" for line in body.lines)
     except RecursionError as error:
         raise InvalidRequest(Detail("lines", "Must not be nested so deeply")) from error
-    content = hashlib.sha256(meaning_of_value(body.lines, bytes(raw))).hexdigest()  # names in any order are one line
+    content = hashlib.sha256(
+        canonical_form_of_invalid(body.lines, bytes(raw))
+    ).hexdigest()  # names in any order are one line
     return {"provider": body.provider, "mapping": body.mapping, "format": "json_lines", "content": content}
 
 
@@ -184,7 +186,9 @@ def _check_names(names: list[str]) -> None:
     check_once(names, field="body")
     unknown = [name for name in names if name not in FORM_FIELDS]
     if unknown:
-        raise InvalidRequest(Detail(unknown[0] if SAYABLE.fullmatch(unknown[0]) else "body", "There is no such field"))
+        raise InvalidRequest(
+            Detail(unknown[0] if REPEATABLE.fullmatch(unknown[0]) else "body", "There is no such field")
+        )
 
 
 def _text(form: FormData, name: str) -> str | None:

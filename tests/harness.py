@@ -24,7 +24,7 @@ from psycopg.sql import SQL, Identifier
 
 from api.__main__ import KEEP_ALIVE_SECONDS
 from api.app import create_app
-from api.http1.protocol import EnvelopeProtocol
+from api.http1.protocol import SequentialProtocol
 from api.runtime import API_ROLES
 from tests.contract import check_exchange
 from tests.factories import Signer, Tenant
@@ -192,7 +192,7 @@ UVICORN: dict[str, Any] = {
     "log_config": None,
     "access_log": False,
     "loop": "none",
-    "http": EnvelopeProtocol,
+    "http": SequentialProtocol,
     "proxy_headers": False,  # as api.__main__ has it
     "lifespan": "on",
     "timeout_graceful_shutdown": 2,

@@ -6,7 +6,7 @@
 | bytes that are not valid HTTP                       | 400 after the answers to the requests ahead, then closed     |
 | no Host or two, a coding other than chunked         | the same                                                     |
 | a head, or what is around a body, over 64 KiB       | the same                                                     |
-| a request that makes no progress                    | 400 after ``PATIENCE_SECONDS``, then closed                   |
+| a request that makes no progress                    | 400 after ``ARRIVAL_TIMEOUT_SECONDS``, then closed                   |
 | a client that has sent its last byte                | gets the answers to all complete requests, then closed       |
 | a connection on which nothing comes                 | closed, as an idle one is                                    |
 | a client that does not read its answers             | aborted (``api.http1.flow_control``)                          |
@@ -24,17 +24,17 @@ import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from api.errors import body_of
-from api.http1.flow_control import TAKING_SECONDS, Flow
-from api.http1.request_headers import read_head
+from api.errors import error_body
+from api.http1.flow_control import CLIENT_READ_SECONDS, ConnectionFlowControl
+from api.http1.request_headers import check_headers
 from api.security_headers import USUAL
 from workflows.database.row_json import render
 from workflows.errors import Detail, MalformedRequest
 from workflows.ids import new_id
 
 MAX_HEAD_BYTES = 65_536  # far above what a terminal, its token and every proxy on the way need
-PATIENCE_SECONDS = 30.0  # a terminal on a bad line needs a few seconds for a kilobyte
-LEAST_BYTES = 65_536  # who sends as much in that time may go on: uploads are large
+ARRIVAL_TIMEOUT_SECONDS = 30.0  # a terminal on a bad line needs a few seconds for a kilobyte
+MIN_BYTES_PER_TIMEOUT = 65_536  # who sends as much in that time may go on: uploads are large
 LINGER_SECONDS = 2.0  # for the client to read its last answer: closing with bytes unread would reset the connection
 FRAMING_PER_BYTE = 16  # bytes around a body that one byte of it may cost; a chunk of one byte costs five
 
@@ -44,15 +44,15 @@ END = b"\r\n\r\n"
 TOO_LONG = f"Request headers, and chunk sizes and trailers around a body, must not exceed {MAX_HEAD_BYTES // 1024} KiB"
 
 
-class EnvelopeProtocol(HttpToolsProtocol):
+class SequentialProtocol(HttpToolsProtocol):
     """uvicorn's HTTP with one request at a time, refusals in the error envelope, and an end to slow or endless requests."""
 
-    flow: Flow
+    flow: ConnectionFlowControl
     _waiting = b""  # read, and from ``_at`` on not yet given to the parser
     _at = 0
     _tail = b""  # the last bytes given to it, where the end of the head may have begun
     _is_busy = False  # a complete request has not been answered yet
-    _is_whole = True  # no request has begun that is not complete
+    _is_complete = True  # no request has begun that is not complete
     _has_head = False
     _is_past_parser = False  # its body does not go through the parser
     _left = 0  # bytes of a body of known length that are still to come
@@ -60,26 +60,26 @@ class EnvelopeProtocol(HttpToolsProtocol):
     _body = _piece_body = 0  # bytes of its body: all, and those of the last piece
     _around = _around_all = 0  # bytes around its body: since the last byte of the body, and all
     _refusal = ""
-    _is_over = False  # the last answer of this connection is out
-    _has_ended = False  # the client sends nothing more
-    _patience: asyncio.TimerHandle | None = None
+    _is_finished = False  # the last answer of this connection is out
+    _client_has_ended = False  # the client sends nothing more
+    _arrival_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Do as uvicorn does; close a connection without any request when an idle one would be closed."""
         super().connection_made(transport)
-        self.flow = Flow(transport)
+        self.flow = ConnectionFlowControl(transport)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """As uvicorn's."""
-        self._is_over = True
+        self._is_finished = True
         self._unset_keepalive_if_required()
-        self._end_patience()
+        self._stop_arrival_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Buffer the bytes that arrived, and parse those whose turn has come."""
-        if self._is_over:
+        if self._is_finished:
             return
         self._unset_keepalive_if_required()
         self._waiting = self._waiting[self._at :] + data if self._waiting else data
@@ -88,12 +88,12 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for it
         """Keep the connection for answers that are still due. A stream never ends by itself: its client is gone."""
-        self._has_ended = True
-        if self._is_over or (self._is_busy and self.cycle.scope["path"].endswith("/stream")):
+        self._client_has_ended = True
+        if self._is_finished or (self._is_busy and self.cycle.scope["path"].endswith("/stream")):
             return False
         if self._is_busy:
             return True
-        if self._is_whole:
+        if self._is_complete:
             return False
         self._refuse("It ended before it was complete")
         return not self.transport.is_closing()
@@ -102,24 +102,24 @@ class EnvelopeProtocol(HttpToolsProtocol):
         """Do as uvicorn does, then begin the next request."""
         self._is_busy = False
         super().on_response_complete()
-        if self._is_over or self.transport.is_closing():
+        if self._is_finished or self.transport.is_closing():
             return
         if self._waiting:
             self._unset_keepalive_if_required()
             self._advance()
-        elif self._has_ended:
+        elif self._client_has_ended:
             self._watch()
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self._is_whole = self._has_head = False
+        self._is_complete = self._has_head = False
         self._body = self._around = self._around_all = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Start the request, whose head is complete. No 100 is sent: the reference has none, and the body is read anyway."""
         version, is_upgrade = self.parser.get_http_version(), self.parser.should_upgrade()
-        self._refusal, self._left = read_head(self.headers, version, is_upgrade=is_upgrade)
+        self._refusal, self._left = check_headers(self.headers, version, is_upgrade=is_upgrade)
         if self._refusal:
             raise ValueError(self._refusal)  # ends the parser; ``_feed`` answers
         self.expect_100_continue = False
@@ -137,7 +137,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         self._is_past_parser = self._left > 0 and self.parser.should_upgrade()
         if self._is_past_parser:  # it takes the body for another protocol, which is not spoken here
             return
-        self._is_whole = True
+        self._is_complete = True
         self._is_busy = not self.cycle.response_complete
         super().on_message_complete()
 
@@ -145,11 +145,11 @@ class EnvelopeProtocol(HttpToolsProtocol):
         """Do as uvicorn does, but limit the wait for a client that does not read the rest of its answer."""
         super().timeout_keep_alive_handler()
         if self.transport.get_write_buffer_size():
-            self.loop.call_later(TAKING_SECONDS, self.transport.abort)
+            self.loop.call_later(CLIENT_READ_SECONDS, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
         """Answer a request that is not going to reach the application (``msg`` says why) and hang up."""
-        body = render(body_of(MalformedRequest(Detail("request", msg))))
+        body = render(error_body(MalformedRequest(Detail("request", msg))))
         head = (
             b"content-type: application/json\r\n",
             b"content-length: %d\r\n" % len(body),
@@ -163,9 +163,9 @@ class EnvelopeProtocol(HttpToolsProtocol):
     def _advance(self) -> None:
         """Give the parser the bytes that arrived, but none of a request before the one ahead has been answered."""
         size = len(self._waiting)
-        while self._at < size and not self._is_busy and not self._is_over:
+        while self._at < size and not self._is_busy and not self._is_finished:
             self._feed(self._next_piece())
-        if self._is_over:
+        if self._is_finished:
             return
         is_held = size - self._at > HIGH_WATER_LIMIT
         if self._at == size:
@@ -180,20 +180,20 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
     def _watch(self) -> None:
         """Start or stop the time limit of an incomplete request, and answer a client that sends nothing more."""
-        if self._is_whole:
-            if self._patience:
-                self._end_patience()
+        if self._is_complete:
+            if self._arrival_timer:
+                self._stop_arrival_timer()
             if self._is_busy:
                 return
-            if self._has_ended:
+            if self._client_has_ended:
                 self.transport.close()
             elif self.timeout_keep_alive_task is None:  # blank lines alone came
                 handler = self.timeout_keep_alive_handler
                 self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, handler)
-        elif self._has_ended:
+        elif self._client_has_ended:
             self._refuse("It ended before it was complete")
-        elif not self._patience and not self.transport.is_closing():
-            self._begin_patience()
+        elif not self._arrival_timer and not self.transport.is_closing():
+            self._start_arrival_timer()
 
     def _next_piece(self) -> bytes:
         """Return the bytes that may be parsed: to the end of a body of known length, else to the next ``END``."""
@@ -222,9 +222,9 @@ class EnvelopeProtocol(HttpToolsProtocol):
         if is_body:
             self._left -= len(piece)
         self._parse(piece)
-        if had_head and not is_body and self._is_too_much(len(piece) - self._piece_body):
+        if had_head and not is_body and self._has_too_much_framing(len(piece) - self._piece_body):
             self._refuse(TOO_LONG)
-        if self._is_whole:
+        if self._is_complete:
             self._has_head, self._seen, self._tail = False, 0, b""
 
     def _parse(self, piece: bytes) -> None:
@@ -240,7 +240,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(self._refusal or "The request is not valid HTTP/1.1")
 
-    def _is_too_much(self, around: int) -> bool:
+    def _has_too_much_framing(self, around: int) -> bool:
         """Count the bytes ``around`` a chunked body in the last piece: sizes, extensions, trailers."""
         self._body += self._piece_body
         self._around = around if self._piece_body else self._around + around
@@ -249,13 +249,13 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
     def _refuse(self, issue: str) -> None:
         """Answer a request that cannot be read any further with 400, unless it has its answer already, and hang up."""
-        if self._is_over:
+        if self._is_finished:
             return
         if self._has_head and self.cycle.response_complete:  # it has its answer, which did not need the rest
             self._hang_up()
             return
         if self._has_head and self.cycle.response_started:
-            self._is_over = True
+            self._is_finished = True
             self.transport.close()
             return
         if self._has_head:  # the application waits for the rest: tell it that none will come
@@ -265,33 +265,33 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
     def _hang_up(self) -> None:
         """Send nothing more, and discard all further bytes until the client has closed too."""
-        self._is_over = True
-        self._end_patience()
+        self._is_finished = True
+        self._stop_arrival_timer()
         self._unset_keepalive_if_required()
         self._waiting, self._at, self.flow.is_held = b"", 0, False
         self.flow.resume_reading()
-        if self._has_ended or not self.transport.can_write_eof():
+        if self._client_has_ended or not self.transport.can_write_eof():
             self.transport.close()
             return
         self.transport.write_eof()
         self.timeout_keep_alive_task = self.loop.call_later(LINGER_SECONDS, self.timeout_keep_alive_handler)
 
-    def _begin_patience(self) -> None:
+    def _start_arrival_timer(self) -> None:
         self._seen_before = self._seen
-        self._patience = self.loop.call_later(PATIENCE_SECONDS, self._lose_patience)
+        self._arrival_timer = self.loop.call_later(ARRIVAL_TIMEOUT_SECONDS, self._check_arrival)
 
-    def _end_patience(self) -> None:
-        if self._patience:
-            self._patience.cancel()
-            self._patience = None
+    def _stop_arrival_timer(self) -> None:
+        if self._arrival_timer:
+            self._arrival_timer.cancel()
+            self._arrival_timer = None
 
-    def _lose_patience(self) -> None:
-        self._patience = None
-        if self._is_whole or self._is_over or self.transport.is_closing():
+    def _check_arrival(self) -> None:
+        self._arrival_timer = None
+        if self._is_complete or self._is_finished or self.transport.is_closing():
             return
         if (
-            self.flow.read_paused or self._seen - self._seen_before >= LEAST_BYTES
+            self.flow.read_paused or self._seen - self._seen_before >= MIN_BYTES_PER_TIMEOUT
         ):  # it is we who do not read, or it gets on
-            self._begin_patience()
+            self._start_arrival_timer()
         else:
             self._refuse("The request did not arrive in time; send it again")

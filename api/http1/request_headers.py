@@ -17,7 +17,7 @@ ONCE = (
 """Headers that decide what a request is: of two, a reader may use either one. The parser refuses two lengths."""
 
 
-def read_head(headers: Headers, version: str, *, is_upgrade: bool) -> tuple[str, int]:
+def check_headers(headers: Headers, version: str, *, is_upgrade: bool) -> tuple[str, int]:
     """Return the fault of a head (empty: none) and the length of the body if the head announces it.
 
     ``headers`` have their names in small letters. A length is one number: the parser has refused any other.

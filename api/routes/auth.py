@@ -5,24 +5,24 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
-from api.dependencies import OurRuntime, count_stranger
-from api.openapi.error_responses import problems
-from api.responses import json_answer
+from api.dependencies import RuntimeDep, count_unknown_caller
+from api.openapi.error_responses import error_responses
+from api.responses import json_response
 from api.schemas.auth import TokenForm, TokenOut
 from workflows.errors import NotAuthenticated
 
 router = APIRouter(prefix="/auth", tags=["terminals"])
 
 
-@router.post("/device/token", response_model=TokenOut, responses=problems(401, 403, 422))
-async def post_device_token(form: Annotated[TokenForm, Form()], request: Request, ours: OurRuntime) -> Response:
+@router.post("/device/token", response_model=TokenOut, responses=error_responses(401, 403, 422))
+async def post_device_token(form: Annotated[TokenForm, Form()], request: Request, runtime: RuntimeDep) -> Response:
     """An access token for an active device: OAuth 2 client credentials with a `private_key_jwt` assertion (ES256)."""
     try:
-        issued = await ours.issuing.issue_device_token(form.client_assertion)
+        issued = await runtime.token_issuer.issue_device_token(form.client_assertion)
     except NotAuthenticated as error:
-        count_stranger(request, error)
+        count_unknown_caller(request, error)
         raise
-    answer = json_answer(
+    answer = json_response(
         {"access_token": issued.token, "token_type": "Bearer", "expires_in": issued.expires_in_seconds}
     )
     answer.headers["Cache-Control"] = "no-store"  # RFC 6749 §5.1

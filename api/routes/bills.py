@@ -6,10 +6,10 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, Reason, RequestId
-from api.fast_route import HotRoute
-from api.idempotency import DOCUMENTED
-from api.openapi.error_responses import problems
-from api.responses import json_answer, page_answer, stored_answer
+from api.fast_route import FastRoute
+from api.idempotency import KEY_PARAMETER
+from api.openapi.error_responses import error_responses
+from api.responses import json_response, page_response, stored_response
 from api.schemas.bills import BillIn, BillOut, BillsOut, CombineIn, PartsOut, SplitIn
 from api.schemas.query_values import Instant, Text50, Text80
 from workflows.bills.create import bill_orders
@@ -25,13 +25,13 @@ router = APIRouter(prefix="/bills", tags=["bills"])
 async def post_bill(*, body: BillIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId) -> Response:
     """Make a bill for what of an order is on no bill yet. The same key again returns the same answer."""
     stored = await bill_orders([body.order_id], field="order_id", caller=caller, key=key, request_id=request_id)
-    return stored_answer(stored)
+    return stored_response(stored)
 
 
 async def post_combine(*, body: CombineIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId) -> Response:
     """Make one bill for several orders of one store and currency."""
     stored = await bill_orders(body.order_ids, field="order_ids", caller=caller, key=key, request_id=request_id)
-    return stored_answer(stored)
+    return stored_response(stored)
 
 
 async def post_split(
@@ -39,7 +39,7 @@ async def post_split(
 ) -> Response:
     """Replace a bill that nobody has paid on by parts that sum to it; the bill itself is voided."""
     stored = await split_bill(bill_id, body.to_splitting(), caller=caller, key=key, request_id=request_id)
-    return stored_answer(stored)
+    return stored_response(stored)
 
 
 for path, endpoint, model in (
@@ -53,13 +53,13 @@ for path, endpoint, model in (
         methods=["POST"],
         status_code=201,
         response_model=model,
-        responses=problems(401, 403, 409, 422),
-        openapi_extra=DOCUMENTED,
-        route_class_override=HotRoute,
+        responses=error_responses(401, 403, 409, 422),
+        openapi_extra=KEY_PARAMETER,
+        route_class_override=FastRoute,
     )
 
 
-@router.get("", response_model=BillsOut, responses=problems(401, 403))
+@router.get("", response_model=BillsOut, responses=error_responses(401, 403))
 async def get_bills(
     *,
     caller: AnyCaller,
@@ -75,16 +75,16 @@ async def get_bills(
     """The bills you may see, newest first."""
     wanted = BillFilter(status, store_id, order_id, parent_bill_id, bill_number, created_from, created_to)
     rows = await list_bills(wanted, caller=caller, limit=page.limit + 1, before=page.before)
-    return page_answer(rows, page, bill_fields)
+    return page_response(rows, page, bill_fields)
 
 
-@router.get("/{bill_id}", response_model=BillOut, responses=problems(401, 403))
+@router.get("/{bill_id}", response_model=BillOut, responses=error_responses(401, 403))
 async def get_bill(bill_id: EntityId, caller: AnyCaller) -> Response:
     """One bill."""
-    return json_answer(bill_fields(await read_bill(bill_id, caller=caller)))
+    return json_response(bill_fields(await read_bill(bill_id, caller=caller)))
 
 
-@router.post("/{bill_id}/void", response_model=BillOut, responses=problems(401, 403, 409, 422))
+@router.post("/{bill_id}/void", response_model=BillOut, responses=error_responses(401, 403, 409, 422))
 async def post_void(bill_id: EntityId, caller: AnyCaller, request_id: RequestId, reason: Reason) -> Response:
     """Withdraw a bill on which nothing is paid or reserved."""
-    return json_answer(bill_fields(await void_bill(bill_id, caller=caller, reason=reason, request_id=request_id)))
+    return json_response(bill_fields(await void_bill(bill_id, caller=caller, reason=reason, request_id=request_id)))

@@ -7,8 +7,8 @@ from starlette.responses import Response
 
 from api.dependencies import EntityId, StoreManager
 from api.media_types import CSV, HTML, JSON, PDF
-from api.openapi.error_responses import problems
-from api.responses import streamed
+from api.openapi.error_responses import error_responses
+from api.responses import file_response
 from api.schemas.statements import ExportOut
 from workflows.reports.compose import compose
 from workflows.reports.export import export_csv, export_json
@@ -42,30 +42,30 @@ _BINARY = {"type": "string", "format": "binary"}
     response_class=Response,
     responses={
         **_content(CSV, _TEXT, TABLE),
-        **problems(401, 403),
+        **error_responses(401, 403),
     },
 )
 async def get_export_csv(settlement_id: EntityId, caller: StoreManager) -> Response:
     """All lines and breaks in one table."""
     pieces = export_csv(settlement_id, caller=caller)
-    return await streamed(pieces, media_type=CSV, name=f"{settlement_id}.csv")
+    return await file_response(pieces, media_type=CSV, name=f"{settlement_id}.csv")
 
 
 @router.get(
     "/settlements/{settlement_id}/export.json",
     response_model=ExportOut,
-    responses=problems(401, 403),
+    responses=error_responses(401, 403),
 )
 async def get_export_json(settlement_id: EntityId, caller: StoreManager) -> Response:
     """The settlement with all lines and breaks."""
     pieces = export_json(settlement_id, caller=caller)
-    return await streamed(pieces, media_type=JSON, name=f"{settlement_id}.json")
+    return await file_response(pieces, media_type=JSON, name=f"{settlement_id}.json")
 
 
 @router.get(
     "/settlements/{settlement_id}/report",
     response_class=Response,
-    responses={**_content(HTML, _TEXT, "A page without scripts"), **problems(401, 403, 409)},
+    responses={**_content(HTML, _TEXT, "A page without scripts"), **error_responses(401, 403, 409)},
 )
 async def get_report(settlement_id: EntityId, caller: StoreManager, lang: Lang = None) -> Response:
     """The report of a closed settlement, for people: a page that a browser prints."""
@@ -76,7 +76,7 @@ async def get_report(settlement_id: EntityId, caller: StoreManager, lang: Lang =
 @router.get(
     "/settlements/{settlement_id}/report.pdf",
     response_class=Response,
-    responses={**_content(PDF, _BINARY, "A PDF"), **problems(401, 403, 409)},
+    responses={**_content(PDF, _BINARY, "A PDF"), **error_responses(401, 403, 409)},
 )
 async def get_report_pdf(settlement_id: EntityId, caller: StoreManager, lang: Lang = None) -> Response:
     """The same as a PDF with its font inside."""

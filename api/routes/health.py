@@ -5,9 +5,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from api.openapi.error_responses import problems
-from api.responses import json_answer
-from api.runtime import runtime
+from api.openapi.error_responses import error_responses
+from api.responses import json_response
+from api.runtime import runtime_of
 from api.schemas.health import LivenessOut, ReadinessOut
 from workers.silence_watch import SilenceWatch
 from workflows.ops.health import database_takes_payments
@@ -17,13 +17,13 @@ from workflows.ops.single_flight import Shared
 router = APIRouter(prefix="/health", tags=["health"])
 
 
-@router.get("/live", response_model=LivenessOut, responses=problems())
+@router.get("/live", response_model=LivenessOut, responses=error_responses())
 async def live() -> Response:
     """This process runs."""
-    return json_answer({"status": "live"})
+    return json_response({"status": "live"})
 
 
-@router.get("/ready", response_model=ReadinessOut, responses=problems())
+@router.get("/ready", response_model=ReadinessOut, responses=error_responses())
 async def ready(request: Request) -> Response:
     """Check that this process can store a payment, and name the queues, workers, beat and broker that are silent.
 
@@ -34,11 +34,11 @@ async def ready(request: Request) -> Response:
     beat, nobody consumes its messages.
     """
     await _PROBE.result()
-    listening = runtime(request).listening
+    listening = runtime_of(request).silence_watch
     parts = listening.parts
     beat = [part.state for part in parts if part.kind == "beat"]
     broker = [part.state for part in parts if part.kind == "broker"]
-    return json_answer(
+    return json_response(
         {
             "status": "ready",
             "beat": beat[0] if beat else HEARD,

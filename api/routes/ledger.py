@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.dependencies import CurrentPage, MerchantAdmin
-from api.openapi.error_responses import problems
-from api.responses import page_answer
+from api.openapi.error_responses import error_responses
+from api.responses import page_response
 from api.schemas.base import Id
 from api.schemas.ledger import AccountsOut, JournalsOut
 from workflows.ledger.queries import list_accounts, list_journals
@@ -15,17 +15,17 @@ from workflows.ledger.queries import list_accounts, list_journals
 router = APIRouter(prefix="/ledger", tags=["ledger"])
 
 
-@router.get("/accounts", response_model=AccountsOut, responses=problems(401, 403))
+@router.get("/accounts", response_model=AccountsOut, responses=error_responses(401, 403))
 async def get_accounts(caller: MerchantAdmin, page: CurrentPage) -> Response:
     """The accounts you may see, with their balances."""
     rows = await list_accounts(caller=caller, limit=page.limit + 1, before=page.before)
-    return page_answer(rows, page, dict)
+    return page_response(rows, page, dict)
 
 
-@router.get("/journals", response_model=JournalsOut, responses=problems(401, 403))
+@router.get("/journals", response_model=JournalsOut, responses=error_responses(401, 403))
 async def get_journals(
     caller: MerchantAdmin, page: CurrentPage, payment_id: Annotated[Id | None, Query()] = None
 ) -> Response:
     """The journals you may see, newest first, with their entries; of one payment: its own and those of its refunds."""
     rows = await list_journals(caller=caller, limit=page.limit + 1, before=page.before, payment_id=payment_id)
-    return page_answer(rows, page, dict)
+    return page_response(rows, page, dict)

@@ -4,8 +4,8 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from api.dependencies import CurrentPage, EntityId, PspAdmin
-from api.openapi.error_responses import problems
-from api.responses import json_answer, page_answer
+from api.openapi.error_responses import error_responses
+from api.responses import json_response, page_response
 from api.schemas.merchants import MerchantChange, MerchantIn, MerchantOut, MerchantsOut, merchant_fields
 from workflows.tenants.change_merchant import change_merchant
 from workflows.tenants.queries import list_merchants, read_merchant
@@ -14,29 +14,29 @@ from workflows.tenants.register_merchant import register_merchant
 router = APIRouter(prefix="/merchants", tags=["merchants"])
 
 
-@router.post("", status_code=201, response_model=MerchantOut, responses=problems(401, 403, 422))
+@router.post("", status_code=201, response_model=MerchantOut, responses=error_responses(401, 403, 422))
 async def post_merchant(body: MerchantIn, caller: PspAdmin) -> Response:
     """Register a merchant with your PSP."""
-    return json_answer(
+    return json_response(
         merchant_fields(await register_merchant(body.name, psp_id=body.psp_id, caller=caller)), status=201
     )
 
 
-@router.get("", response_model=MerchantsOut, responses=problems(401, 403))
+@router.get("", response_model=MerchantsOut, responses=error_responses(401, 403))
 async def get_merchants(caller: PspAdmin, page: CurrentPage) -> Response:
     """The merchants of your PSP, newest first."""
     rows = await list_merchants(caller=caller, limit=page.limit + 1, before=page.before)
-    return page_answer(rows, page, merchant_fields)
+    return page_response(rows, page, merchant_fields)
 
 
-@router.get("/{merchant_id}", response_model=MerchantOut, responses=problems(401, 403))
+@router.get("/{merchant_id}", response_model=MerchantOut, responses=error_responses(401, 403))
 async def get_merchant(merchant_id: EntityId, caller: PspAdmin) -> Response:
     """One merchant."""
-    return json_answer(merchant_fields(await read_merchant(merchant_id, caller=caller)))
+    return json_response(merchant_fields(await read_merchant(merchant_id, caller=caller)))
 
 
-@router.patch("/{merchant_id}", response_model=MerchantOut, responses=problems(401, 403, 422))
+@router.patch("/{merchant_id}", response_model=MerchantOut, responses=error_responses(401, 403, 422))
 async def patch_merchant(merchant_id: EntityId, body: MerchantChange, caller: PspAdmin) -> Response:
     """Change a merchant; what is left out stays."""
     changes = body.model_dump(exclude_unset=True)
-    return json_answer(merchant_fields(await change_merchant(merchant_id, changes, caller=caller)))
+    return json_response(merchant_fields(await change_merchant(merchant_id, changes, caller=caller)))

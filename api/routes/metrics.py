@@ -10,8 +10,8 @@ from prometheus_client.registry import Collector
 from starlette.responses import PlainTextResponse, Response
 
 from api.metric_families import Now, gauges, totals
-from api.openapi.error_responses import problems
-from api.runtime import runtime
+from api.openapi.error_responses import error_responses
+from api.runtime import runtime_of
 from workers.silence_watch import QUEUES
 from workflows.database.engines import Role
 from workflows.database.metric_counts import Delta
@@ -43,18 +43,18 @@ class _Families(Collector):
 @router.get(
     "/metrics",
     response_class=PlainTextResponse,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems()},
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **error_responses()},
 )
 async def metrics(request: Request) -> Response:
     """Return all metrics in Prometheus' text format, of all processes: any API process can be the target.
 
     A process that was killed may have counted up to two seconds more than its totals say.
     """
-    ours = runtime(request)
-    await ours.additions.add()
+    runtime = runtime_of(request)
+    await runtime.additions.add()
     overview, waiting, settlements, workers, counted, rules = await _PROBE.result()
-    queues = {queue: ours.listening.messages_waiting(queue) for queue in QUEUES}
-    broker = ours.listening.broker_silent_seconds
+    queues = {queue: runtime.silence_watch.messages_waiting(queue) for queue in QUEUES}
+    broker = runtime.silence_watch.broker_silent_seconds
     now = Now(overview, waiting, settlements, workers, queues, broker, rules)
     registry = CollectorRegistry()
     registry.register(_Families([*gauges(now), *totals(counted)]))

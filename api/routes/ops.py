@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.dependencies import CurrentPage, EntityId, RequestId, SystemOperator
-from api.openapi.error_responses import problems
-from api.responses import json_answer, page_answer
+from api.openapi.error_responses import error_responses
+from api.responses import json_response, page_response
 from api.schemas.base import NothingIn
 from api.schemas.ops import (
     CloseIn,
@@ -29,14 +29,14 @@ from workflows.ops.requeue_refunds import requeue
 router = APIRouter(prefix="/ops", tags=["operations"])
 
 
-@router.put("/maintenance", response_model=MaintenanceOut, responses=problems(401, 403, 422))
+@router.put("/maintenance", response_model=MaintenanceOut, responses=error_responses(401, 403, 422))
 async def put_maintenance(body: MaintenanceIn, caller: SystemOperator) -> Response:
     """Close everything but `/ops`, `/health` and `/metrics` (503 with your message), or open it again."""
     await set_maintenance(Maintenance(body.enabled, body.message), caller=caller)
-    return json_answer({"enabled": body.enabled, "message": body.message})
+    return json_response({"enabled": body.enabled, "message": body.message})
 
 
-@router.get("/dead-letters", response_model=DeadLettersOut, responses=problems(401, 403))
+@router.get("/dead-letters", response_model=DeadLettersOut, responses=error_responses(401, 403))
 async def get_dead_letters(
     caller: SystemOperator,
     page: CurrentPage,
@@ -46,10 +46,10 @@ async def get_dead_letters(
 ) -> Response:
     """What was given up on, newest first."""
     rows = await list_dead_letters(caller=caller, limit=page.limit + 1, before=page.before, is_open=is_open)
-    return page_answer(rows, page, dict)
+    return page_response(rows, page, dict)
 
 
-@router.get("/invariants", response_model=InvariantsOut, responses=problems(401, 403))
+@router.get("/invariants", response_model=InvariantsOut, responses=error_responses(401, 403))
 async def get_invariants(_caller: SystemOperator) -> Response:
     """What the scheduled check of the invariants last found, rule by rule.
 
@@ -59,7 +59,7 @@ async def get_invariants(_caller: SystemOperator) -> Response:
     rules = await read_results(Role.ACCEPT)
     finished = [rule["finished_at"] for rule in rules]
     is_known = bool(rules) and all(finished)
-    return json_answer(
+    return json_response(
         {
             "checked_at": min(finished) if is_known else None,
             "clean": not any(rule["violations"] for rule in rules) if is_known else None,
@@ -68,16 +68,20 @@ async def get_invariants(_caller: SystemOperator) -> Response:
     )
 
 
-@router.post("/dead-letters/{letter_id}/close", response_model=DeadLetterOut, responses=problems(401, 403, 409, 422))
+@router.post(
+    "/dead-letters/{letter_id}/close", response_model=DeadLetterOut, responses=error_responses(401, 403, 409, 422)
+)
 async def post_close(letter_id: EntityId, body: CloseIn, caller: SystemOperator) -> Response:
     """Close a letter that is not to be tried again. The same reason again answers the same."""
-    return json_answer(await close_dead_letter(letter_id, reason=body.reason, caller=caller))
+    return json_response(await close_dead_letter(letter_id, reason=body.reason, caller=caller))
 
 
-@router.post("/dead-letters/{letter_id}/requeue", response_model=RequeuedOut, responses=problems(401, 403, 409, 422))
+@router.post(
+    "/dead-letters/{letter_id}/requeue", response_model=RequeuedOut, responses=error_responses(401, 403, 409, 422)
+)
 async def post_requeue(
     letter_id: EntityId, caller: SystemOperator, request_id: RequestId, _body: NothingIn | None = None
 ) -> Response:
     """Have it tried again, once you know why it failed. What a provider may know of is asked about first."""
     requeued = await requeue(letter_id, publish=publish_task, caller=caller, request_id=request_id)
-    return json_answer({"task": requeued.task, "arguments": requeued.arguments})
+    return json_response({"task": requeued.task, "arguments": requeued.arguments})

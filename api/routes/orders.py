@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurRuntime, RequestId
-from api.fast_route import HotRoute
-from api.idempotency import DOCUMENTED
-from api.openapi.error_responses import problems
-from api.responses import json_answer, page_answer, stored_answer
+from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, RequestId, RuntimeDep
+from api.fast_route import FastRoute
+from api.idempotency import KEY_PARAMETER
+from api.openapi.error_responses import error_responses
+from api.responses import json_response, page_response, stored_response
 from api.schemas.base import ReasonedVersionIn, VersionIn
 from api.schemas.orders import OrderIn, OrderOut, OrderPatch, OrdersOut
 from api.schemas.query_values import Instant, Text50, Text80
@@ -27,10 +27,12 @@ router = APIRouter(prefix="/orders", tags=["orders"])
 
 
 async def post_order(
-    *, body: OrderIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, ours: OurRuntime
+    *, body: OrderIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, runtime: RuntimeDep
 ) -> Response:
     """Record an order as a draft, or open with `submit`. The same key again returns the same answer."""
-    return stored_answer(await ours.ordering.create_order(Creation(body.to_request(), caller, key, request_id)))
+    return stored_response(
+        await runtime.order_intake.create_order(Creation(body.to_request(), caller, key, request_id))
+    )
 
 
 router.add_api_route(
@@ -39,13 +41,13 @@ router.add_api_route(
     methods=["POST"],
     status_code=201,
     response_model=OrderOut,
-    responses=problems(401, 403, 409, 422),
-    openapi_extra=DOCUMENTED,
-    route_class_override=HotRoute,
+    responses=error_responses(401, 403, 409, 422),
+    openapi_extra=KEY_PARAMETER,
+    route_class_override=FastRoute,
 )
 
 
-@router.get("", response_model=OrdersOut, responses=problems(401, 403))
+@router.get("", response_model=OrdersOut, responses=error_responses(401, 403))
 async def get_orders(
     *,
     caller: AnyCaller,
@@ -60,54 +62,54 @@ async def get_orders(
     """The orders you may see, newest first."""
     wanted = OrderFilter(status, store_id, table_number, order_number, created_from, created_to)
     rows = await list_orders(wanted, caller=caller, limit=page.limit + 1, before=page.before)
-    return page_answer(rows, page, order_fields)
+    return page_response(rows, page, order_fields)
 
 
-@router.get("/{order_id}", response_model=OrderOut, responses=problems(401, 403))
+@router.get("/{order_id}", response_model=OrderOut, responses=error_responses(401, 403))
 async def get_order(order_id: EntityId, caller: AnyCaller) -> Response:
     """One order."""
-    return json_answer(order_fields(await read_order(order_id, caller=caller)))
+    return json_response(order_fields(await read_order(order_id, caller=caller)))
 
 
-@router.patch("/{order_id}", response_model=OrderOut, responses=problems(401, 403, 409, 422))
+@router.patch("/{order_id}", response_model=OrderOut, responses=error_responses(401, 403, 409, 422))
 async def patch_order(
-    *, order_id: EntityId, body: OrderPatch, caller: AnyCaller, request_id: RequestId, ours: OurRuntime
+    *, order_id: EntityId, body: OrderPatch, caller: AnyCaller, request_id: RequestId, runtime: RuntimeDep
 ) -> Response:
     """Change an order while it is a draft or open and has no bill except voided ones.
 
     `version` is the one you have read; it is required if `items` change. If another caller has changed the order
     meanwhile, nothing is changed and the answer is 409 with the current version: read the order again.
     """
-    rounding = TaxRounding(ours.settings.tax_rounding)
+    rounding = TaxRounding(runtime.settings.tax_rounding)
     row = await change_order(order_id, body.to_change(), rounding=rounding, caller=caller, request_id=request_id)
-    return json_answer(order_fields(row))
+    return json_response(order_fields(row))
 
 
-@router.post("/{order_id}/submit", response_model=OrderOut, responses=problems(401, 403, 409, 422))
+@router.post("/{order_id}/submit", response_model=OrderOut, responses=error_responses(401, 403, 409, 422))
 async def post_submit(
     order_id: EntityId, caller: AnyCaller, request_id: RequestId, body: VersionIn | None = None
 ) -> Response:
     """Open a draft: from now on it can be billed."""
     version = body.version if body else None
     row = await submit_order(order_id, caller=caller, request_id=request_id, version=version)
-    return json_answer(order_fields(row))
+    return json_response(order_fields(row))
 
 
-@router.post("/{order_id}/cancel", response_model=OrderOut, responses=problems(401, 403, 409, 422))
+@router.post("/{order_id}/cancel", response_model=OrderOut, responses=error_responses(401, 403, 409, 422))
 async def post_cancel(
     order_id: EntityId, caller: AnyCaller, request_id: RequestId, body: ReasonedVersionIn | None = None
 ) -> Response:
     """Withdraw an order with no bill awaiting payment and no payment that is not fully refunded."""
     asked = body or ReasonedVersionIn()
     row = await cancel_order(order_id, caller=caller, reason=asked.reason, request_id=request_id, version=asked.version)
-    return json_answer(order_fields(row))
+    return json_response(order_fields(row))
 
 
-@router.post("/{order_id}/complete", response_model=OrderOut, responses=problems(401, 403, 409, 422))
+@router.post("/{order_id}/complete", response_model=OrderOut, responses=error_responses(401, 403, 409, 422))
 async def post_complete(
     order_id: EntityId, caller: AnyCaller, request_id: RequestId, body: VersionIn | None = None
 ) -> Response:
     """Close a paid order that was fulfilled. An order that was refunded in full cannot be completed."""
     version = body.version if body else None
     row = await complete_order(order_id, caller=caller, request_id=request_id, version=version)
-    return json_answer(order_fields(row))
+    return json_response(order_fields(row))

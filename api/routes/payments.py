@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurRuntime, RequestId
-from api.fast_route import HotRoute
-from api.idempotency import DOCUMENTED
-from api.openapi.error_responses import problems
-from api.responses import DOCUMENTED_STREAM, EventStream, json_answer, page_answer, server_sent_events, stored_answer
+from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, RequestId, RuntimeDep
+from api.fast_route import FastRoute
+from api.idempotency import KEY_PARAMETER
+from api.openapi.error_responses import error_responses
+from api.responses import DOCUMENTED_STREAM, EventStream, json_response, page_response, payment_events, stored_response
 from api.schemas.money_queries import PaymentQuery
 from api.schemas.payments import CancelIn, PaymentIn, PaymentOut, PaymentsOut
 from api.schemas.query_values import Seconds, WholeNumber
@@ -31,14 +31,14 @@ LONGEST_STREAM_SECONDS = (
 
 
 async def create_payment(
-    *, body: PaymentIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, ours: OurRuntime
+    *, body: PaymentIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, runtime: RuntimeDep
 ) -> Response:
     """Record a pending payment and start it on its way. The same key again returns the same answer."""
     acceptance = Acceptance(body.to_request(), caller, key, request_id)
-    stored = await ours.accepting.accept_payment(acceptance)
+    stored = await runtime.payment_intake.accept_payment(acceptance)
     if stored.resource_id and not stored.is_replay:
-        ours.nudger.payment(stored.resource_id, request_id=request_id)
-    return stored_answer(stored)
+        runtime.nudger.payment(stored.resource_id, request_id=request_id)
+    return stored_response(stored)
 
 
 router.add_api_route(
@@ -47,62 +47,64 @@ router.add_api_route(
     methods=["POST"],
     status_code=201,
     response_model=PaymentOut,
-    responses=problems(401, 403, 409, 422),
-    openapi_extra=DOCUMENTED,
-    route_class_override=HotRoute,
+    responses=error_responses(401, 403, 409, 422),
+    openapi_extra=KEY_PARAMETER,
+    route_class_override=FastRoute,
 )
 
 
-@router.get("", response_model=PaymentsOut, responses=problems(401, 403))
+@router.get("", response_model=PaymentsOut, responses=error_responses(401, 403))
 async def get_payments(caller: AnyCaller, page: CurrentPage, wanted: Annotated[PaymentQuery, Query()]) -> Response:
     """The payments you may see, newest first. A terminal that lost its 201 finds its payment by `client_reference`."""
     rows = await list_payments(wanted.to_filter(), caller=caller, limit=page.limit + 1, before=page.before)
-    return page_answer(rows, page, shown_to(caller, payment_fields))
+    return page_response(rows, page, shown_to(caller, payment_fields))
 
 
-@router.get("/{payment_id}", response_model=PaymentOut, responses=problems(401, 403))
+@router.get("/{payment_id}", response_model=PaymentOut, responses=error_responses(401, 403))
 async def get_payment(
     *,
     payment_id: EntityId,
     caller: AnyCaller,
-    ours: OurRuntime,
+    runtime: RuntimeDep,
     wait: Annotated[Seconds, Query(ge=0, le=60, description="Seconds to wait for a newer version, 25 at most")] = 0,
     since_version: Annotated[WholeNumber | None, Query(ge=0, le=2**31 - 1, description="The version you know")] = None,
 ) -> Response:
     """One payment; with `wait`, as soon as its version is newer than `since_version`."""
     if wait:
-        seconds = min(wait, ours.settings.max_wait_seconds)
+        seconds = min(wait, runtime.settings.max_wait_seconds)
         row = await await_payment(
-            payment_id, caller=caller, watch=ours.watch, wait_seconds=seconds, since_version=since_version
+            payment_id, caller=caller, watch=runtime.change_listener, wait_seconds=seconds, since_version=since_version
         )
     else:
         row = await read_payment(payment_id, caller=caller)
-    return json_answer(shown_to(caller, payment_fields)(row))
+    return json_response(shown_to(caller, payment_fields)(row))
 
 
 @router.get(
     "/{payment_id}/stream",
     status_code=200,
     response_class=EventStream,
-    responses={200: DOCUMENTED_STREAM, **problems(401, 403)},
+    responses={200: DOCUMENTED_STREAM, **error_responses(401, 403)},
 )
-async def stream_payment(payment_id: EntityId, caller: AnyCaller, ours: OurRuntime) -> Response:
+async def stream_payment(payment_id: EntityId, caller: AnyCaller, runtime: RuntimeDep) -> Response:
     """One payment as server-sent events: as it is now, and again whenever its version moves, until it is final."""
-    rows = follow_payment(payment_id, caller=caller, watch=ours.watch, longest_seconds=LONGEST_STREAM_SECONDS)
+    rows = follow_payment(
+        payment_id, caller=caller, watch=runtime.change_listener, longest_seconds=LONGEST_STREAM_SECONDS
+    )
     # The first row is read before the answer begins, so that a payment that is not there is a 404 and no empty stream.
     first = await anext(rows)
-    return EventStream(server_sent_events(first, rows, shown_to(caller, payment_fields)))
+    return EventStream(payment_events(first, rows, shown_to(caller, payment_fields)))
 
 
-@router.get("/{payment_id}/events", response_model=EventsOut, responses=problems(401, 403))
+@router.get("/{payment_id}/events", response_model=EventsOut, responses=error_responses(401, 403))
 async def get_events(payment_id: EntityId, caller: AnyCaller) -> Response:
     """What happened to a payment, oldest first."""
-    return json_answer({"data": await read_whole_timeline(payment_id, caller=caller)})
+    return json_response({"data": await read_whole_timeline(payment_id, caller=caller)})
 
 
-@router.post("/{payment_id}/cancel", response_model=PaymentOut, responses=problems(401, 403, 409, 422))
+@router.post("/{payment_id}/cancel", response_model=PaymentOut, responses=error_responses(401, 403, 409, 422))
 async def post_cancel(
-    *, payment_id: EntityId, caller: AnyCaller, ours: OurRuntime, request_id: RequestId, body: CancelIn | None = None
+    *, payment_id: EntityId, caller: AnyCaller, runtime: RuntimeDep, request_id: RequestId, body: CancelIn | None = None
 ) -> Response:
     """Withdraw a payment: at once while it is pending, by asking the provider while it is being processed.
 
@@ -118,5 +120,5 @@ async def post_cancel(
         aftermath=AFTER_COMPLETION,
     )
     if row["status"] == "processing":
-        ours.nudger.payment(payment_id, request_id=request_id)
-    return json_answer(payment_fields(row))
+        runtime.nudger.payment(payment_id, request_id=request_id)
+    return json_response(payment_fields(row))

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from api.dependencies import OurRuntime, RequestId, StoreManager, count_stranger
-from api.openapi.error_responses import problems
-from api.responses import json_answer
+from api.dependencies import RequestId, RuntimeDep, StoreManager, count_unknown_caller
+from api.openapi.error_responses import error_responses
+from api.responses import json_response
 from api.schemas.base import Id
 from api.schemas.terminals import ActivatedOut, ActivateIn, ActivationStatusOut, CodeIn, CodeOut
 from workflows.devices.activate import activate_device
@@ -18,41 +18,43 @@ from workflows.errors import NotAuthenticated
 router = APIRouter(prefix="/device/provision", tags=["terminals"])
 
 
-@router.post("/generateActivationCode", status_code=201, response_model=CodeOut, responses=problems(401, 403, 409, 422))
-async def post_code(body: CodeIn, caller: StoreManager, ours: OurRuntime, request_id: RequestId) -> Response:
+@router.post(
+    "/generateActivationCode", status_code=201, response_model=CodeOut, responses=error_responses(401, 403, 409, 422)
+)
+async def post_code(body: CodeIn, caller: StoreManager, runtime: RuntimeDep, request_id: RequestId) -> Response:
     """Create an activation code for a terminal. It is shown this once and replaces any earlier code.
 
     A terminal that has lost its key can be activated with it again: the old key ends when the code is used.
     """
-    secret = ours.settings.secret_key.get_secret_value().encode()
+    secret = runtime.settings.secret_key.get_secret_value().encode()
     fresh = await generate_code(body.device_id, caller=caller, secret=secret, request_id=request_id)
-    return json_answer({"activation_code": fresh.code, "expires_at": fresh.expires_at}, status=201)
+    return json_response({"activation_code": fresh.code, "expires_at": fresh.expires_at}, status=201)
 
 
-@router.post("/activate", response_model=ActivatedOut, responses=problems(401, 409, 422))
-async def post_activate(body: ActivateIn, request: Request, ours: OurRuntime, request_id: RequestId) -> Response:
+@router.post("/activate", response_model=ActivatedOut, responses=error_responses(401, 409, 422))
+async def post_activate(body: ActivateIn, request: Request, runtime: RuntimeDep, request_id: RequestId) -> Response:
     """Activate a terminal with its code. Any fault of the code or the serial number gets the same 401.
 
     The same code, serial number and key get the same answer until the code expires. A terminal that already had a
     key keeps its status; its old key and all tokens that were issued for it end.
     """
-    ours.strangers.check(request.scope)  # checking a code takes a transaction
+    runtime.unknown_callers.check(request.scope)  # checking a code takes a transaction
     try:
         row = await activate_device(
             code=body.activation_code,
             serial_number=body.serial_number,
             public_key_pem=body.public_key_pem,
-            secret=ours.settings.secret_key.get_secret_value().encode(),
+            secret=runtime.settings.secret_key.get_secret_value().encode(),
             request_id=request_id,
         )
     except NotAuthenticated as error:
-        count_stranger(request, error)
+        count_unknown_caller(request, error)
         raise
-    return json_answer({"device_id": row["id"], "client_id": row["client_id"], "status": row["status"]})
+    return json_response({"device_id": row["id"], "client_id": row["client_id"], "status": row["status"]})
 
 
-@router.get("/activationStatus", response_model=ActivationStatusOut, responses=problems(401, 403))
+@router.get("/activationStatus", response_model=ActivationStatusOut, responses=error_responses(401, 403))
 async def get_status(caller: StoreManager, device_id: Annotated[Id, Query()]) -> Response:
     """How far the activation of a terminal is."""
     row = await read_device(device_id, caller=caller)
-    return json_answer({"device_id": row["id"], "status": row["status"]})
+    return json_response({"device_id": row["id"], "status": row["status"]})

@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from api.dependencies import CurrentPage, EntityId, MerchantAdmin, OurRuntime, RequestId, StoreManager
-from api.idempotency import DOCUMENTED
-from api.openapi.error_responses import problems
-from api.responses import json_answer, page_answer, stored_answer
+from api.dependencies import CurrentPage, EntityId, MerchantAdmin, RequestId, RuntimeDep, StoreManager
+from api.idempotency import KEY_PARAMETER
+from api.openapi.error_responses import error_responses
+from api.responses import json_response, page_response, stored_response
 from api.schemas.query_values import Flag
 from api.schemas.statements import (
     AssignIn,
@@ -40,39 +40,43 @@ router = APIRouter(tags=["reconciliation"])
     "/settlements/{settlement_id}/statements",
     status_code=201,
     response_model=StatementOut,
-    responses=problems(401, 403, 409, 422),
+    responses=error_responses(401, 403, 409, 422),
     openapi_extra={
         "requestBody": DOCUMENTED_BODY,
         "parameters": [
-            *DOCUMENTED["parameters"],
+            *KEY_PARAMETER["parameters"],
             *DOCUMENTED_QUERY,
         ],
     },
 )
 async def post_statement(
-    *, settlement_id: EntityId, request: Request, caller: StoreManager, request_id: RequestId, ours: OurRuntime
+    *, settlement_id: EntityId, request: Request, caller: StoreManager, request_id: RequestId, runtime: RuntimeDep
 ) -> Response:
     """Take in a provider's statement: all of it, or none with each bad line named. The same file again changes nothing."""
-    secret = ours.settings.secret_key.get_secret_value().encode()
+    secret = runtime.settings.secret_key.get_secret_value().encode()
     async with received(request, settlement_id, secret=secret) as (incoming, key):
         stored = await receive_statement(incoming, hand=Hand(caller, request_id=request_id), key=key)
-    return stored_answer(stored)
+    return stored_response(stored)
 
 
-@router.get("/settlements/{settlement_id}/statements", response_model=StatementsOut, responses=problems(401, 403))
+@router.get(
+    "/settlements/{settlement_id}/statements", response_model=StatementsOut, responses=error_responses(401, 403)
+)
 async def get_statements(settlement_id: EntityId, caller: StoreManager) -> Response:
     """The statements of a settlement, newest first; of each provider the newest counts."""
     rows = await list_statements(settlement_id, caller=caller)
-    return json_answer({"data": [statement_fields(row) for row in rows]})
+    return json_response({"data": [statement_fields(row) for row in rows]})
 
 
-@router.post("/settlements/{settlement_id}/reconcile", response_model=NewRunOut, responses=problems(401, 403, 409, 422))
+@router.post(
+    "/settlements/{settlement_id}/reconcile", response_model=NewRunOut, responses=error_responses(401, 403, 409, 422)
+)
 async def post_reconcile(
     *,
     settlement_id: EntityId,
     caller: StoreManager,
     request_id: RequestId,
-    ours: OurRuntime,
+    runtime: RuntimeDep,
     body: ReconcileIn | None = None,
 ) -> Response:
     """Compare with the providers' statements now. Statements that were not uploaded are fetched first.
@@ -81,22 +85,22 @@ async def post_reconcile(
     """
     acceptance = body.to_acceptance() if body else None
     hand = Hand(caller, request_id=request_id)
-    fetched = await fetch_statements(settlement_id, hand=hand, providers=ours.providers)
+    fetched = await fetch_statements(settlement_id, hand=hand, providers=runtime.providers)
     await end_doubts(settlement_id, hand=hand)
     silent = [one.provider for one in fetched if one.error]
     run = await reconcile_settlement(
-        settlement_id, hand=hand, settings=ours.settings, silent=silent, acceptance=acceptance
+        settlement_id, hand=hand, settings=runtime.settings, silent=silent, acceptance=acceptance
     )
-    return json_answer({**run, "fetched": [asdict(one) for one in fetched]})
+    return json_response({**run, "fetched": [asdict(one) for one in fetched]})
 
 
-@router.get("/settlements/{settlement_id}/runs", response_model=RunsOut, responses=problems(401, 403))
+@router.get("/settlements/{settlement_id}/runs", response_model=RunsOut, responses=error_responses(401, 403))
 async def get_runs(settlement_id: EntityId, caller: StoreManager) -> Response:
     """The runs of a settlement, newest first."""
-    return json_answer({"data": [run_fields(run) for run in await list_runs(settlement_id, caller=caller)]})
+    return json_response({"data": [run_fields(run) for run in await list_runs(settlement_id, caller=caller)]})
 
 
-@router.get("/settlements/{settlement_id}/breaks", response_model=BreaksOut, responses=problems(401, 403))
+@router.get("/settlements/{settlement_id}/breaks", response_model=BreaksOut, responses=error_responses(401, 403))
 async def get_breaks(
     *,
     settlement_id: EntityId,
@@ -108,17 +112,17 @@ async def get_breaks(
     """What the last run found that is not matched or expected."""
     wanted = BreakFilter(category, is_open)
     rows = await list_breaks(settlement_id, wanted, caller=caller, limit=page.limit + 1, before=page.before)
-    return page_answer(rows, page, break_fields)
+    return page_response(rows, page, break_fields)
 
 
-@router.post("/breaks/{break_id}/resolve", response_model=BreakOut, responses=problems(401, 403, 409, 422))
+@router.post("/breaks/{break_id}/resolve", response_model=BreakOut, responses=error_responses(401, 403, 409, 422))
 async def post_resolve(break_id: EntityId, body: ResolveIn, caller: MerchantAdmin, request_id: RequestId) -> Response:
     """Say how a break ends. With the last one its settlement is reconciled."""
     hand = Hand(caller, request_id=request_id)
-    return json_answer(break_fields(await resolve_break(break_id, body.to_request(), hand=hand)))
+    return json_response(break_fields(await resolve_break(break_id, body.to_request(), hand=hand)))
 
 
-@router.post("/breaks/{break_id}/assign", response_model=BreakOut, responses=problems(401, 403, 422))
+@router.post("/breaks/{break_id}/assign", response_model=BreakOut, responses=error_responses(401, 403, 422))
 async def post_assign(break_id: EntityId, body: AssignIn, caller: MerchantAdmin) -> Response:
     """Say whose break it is."""
-    return json_answer(break_fields(await assign_break(break_id, body.owner, caller=caller)))
+    return json_response(break_fields(await assign_break(break_id, body.owner, caller=caller)))

@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, OurRuntime, RequestId
-from api.fast_route import HotRoute
-from api.idempotency import DOCUMENTED
-from api.openapi.error_responses import problems
-from api.responses import json_answer, page_answer, stored_answer
+from api.dependencies import AnyCaller, CurrentPage, EntityId, IdempotencyKey, RequestId, RuntimeDep
+from api.fast_route import FastRoute
+from api.idempotency import KEY_PARAMETER
+from api.openapi.error_responses import error_responses
+from api.responses import json_response, page_response, stored_response
 from api.schemas.money_queries import RefundQuery
 from api.schemas.refunds import RefundIn, RefundOut, RefundsOut, ReportIn
 from workflows.refunds.queries import list_refunds, list_refunds_of, read_refund
@@ -28,7 +28,7 @@ async def create_refund(
     caller: AnyCaller,
     key: IdempotencyKey,
     request_id: RequestId,
-    ours: OurRuntime,
+    runtime: RuntimeDep,
 ) -> Response:
     """Record a pending refund and start it on its way: only of what is left, and asynchronous like a payment."""
     stored = await request_refund(
@@ -37,11 +37,11 @@ async def create_refund(
         caller=caller,
         key=key,
         request_id=request_id,
-        grace_seconds=ours.settings.nudge_grace_seconds,
+        grace_seconds=runtime.settings.nudge_grace_seconds,
     )
     if stored.resource_id and not stored.is_replay:
-        ours.nudger.refund(stored.resource_id, request_id=request_id)
-    return stored_answer(stored)
+        runtime.nudger.refund(stored.resource_id, request_id=request_id)
+    return stored_response(stored)
 
 
 router.add_api_route(
@@ -50,29 +50,29 @@ router.add_api_route(
     methods=["POST"],
     status_code=201,
     response_model=RefundOut,
-    responses=problems(401, 403, 409, 422),
-    openapi_extra=DOCUMENTED,
-    route_class_override=HotRoute,
+    responses=error_responses(401, 403, 409, 422),
+    openapi_extra=KEY_PARAMETER,
+    route_class_override=FastRoute,
 )
 
 
-@router.get("/payments/{payment_id}/refunds", response_model=RefundsOut, responses=problems(401, 403))
+@router.get("/payments/{payment_id}/refunds", response_model=RefundsOut, responses=error_responses(401, 403))
 async def get_refunds_of_payment(payment_id: EntityId, caller: AnyCaller, page: CurrentPage) -> Response:
     """The refunds of one payment, newest first."""
     rows = await list_refunds_of(payment_id, caller=caller, limit=page.limit + 1, before=page.before)
-    return page_answer(rows, page, shown_to(caller, refund_fields))
+    return page_response(rows, page, shown_to(caller, refund_fields))
 
 
-@router.get("/refunds", response_model=RefundsOut, responses=problems(401, 403))
+@router.get("/refunds", response_model=RefundsOut, responses=error_responses(401, 403))
 async def get_refunds(caller: AnyCaller, page: CurrentPage, wanted: Annotated[RefundQuery, Query()]) -> Response:
     """The refunds you may see, newest first."""
     rows = await list_refunds(wanted.to_filter(), caller=caller, limit=page.limit + 1, before=page.before)
-    return page_answer(rows, page, shown_to(caller, refund_fields))
+    return page_response(rows, page, shown_to(caller, refund_fields))
 
 
-@router.post("/refunds/{refund_id}/report", response_model=RefundOut, responses=problems(401, 403, 409, 422))
+@router.post("/refunds/{refund_id}/report", response_model=RefundOut, responses=error_responses(401, 403, 409, 422))
 async def post_report(
-    *, refund_id: EntityId, body: ReportIn, caller: AnyCaller, request_id: RequestId, ours: OurRuntime
+    *, refund_id: EntityId, body: ReportIn, caller: AnyCaller, request_id: RequestId, runtime: RuntimeDep
 ) -> Response:
     """Report whether the money of a refund with `needs_action` was given back at the till.
 
@@ -80,11 +80,11 @@ async def post_report(
     different one is refused.
     """
     row = await report_refund(refund_id, body.to_report(), caller=caller, request_id=request_id)
-    ours.nudger.refund(refund_id, request_id=request_id)
-    return json_answer(refund_fields(row))
+    runtime.nudger.refund(refund_id, request_id=request_id)
+    return json_response(refund_fields(row))
 
 
-@router.get("/refunds/{refund_id}", response_model=RefundOut, responses=problems(401, 403))
+@router.get("/refunds/{refund_id}", response_model=RefundOut, responses=error_responses(401, 403))
 async def get_refund(refund_id: EntityId, caller: AnyCaller) -> Response:
     """One refund."""
-    return json_answer(shown_to(caller, refund_fields)(await read_refund(refund_id, caller=caller)))
+    return json_response(shown_to(caller, refund_fields)(await read_refund(refund_id, caller=caller)))

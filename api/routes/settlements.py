@@ -7,8 +7,8 @@ from starlette.responses import Response
 
 from api.dependencies import CurrentPage, EntityId, MerchantAdmin, RequestId, StoreManager
 from api.media_types import CSV
-from api.openapi.error_responses import problems
-from api.responses import json_answer, page_answer, prefers_csv, streamed
+from api.openapi.error_responses import error_responses
+from api.responses import file_response, json_response, page_response, prefers_csv
 from api.schemas.base import Id, NothingIn
 from api.schemas.query_values import Day, Flag
 from api.schemas.settlements import (
@@ -36,7 +36,7 @@ router = APIRouter(tags=["settlements"])
 AS_TABLE: dict[str, Any] = {"content": {CSV: {"schema": {"type": "string"}}}}
 
 
-@router.get("/settlements", response_model=SettlementsOut, responses=problems(401, 403))
+@router.get("/settlements", response_model=SettlementsOut, responses=error_responses(401, 403))
 async def get_settlements(
     *,
     caller: StoreManager,
@@ -51,19 +51,22 @@ async def get_settlements(
     """The settlements you may see, newest first."""
     wanted = SettlementFilter(store_id, status, business_date, needs_acceptance)
     rows = await list_settlements(wanted, caller=caller, limit=page.limit + 1, before=page.before)
-    return page_answer(rows, page, settlement_fields)
+    return page_response(rows, page, settlement_fields)
 
 
-@router.get("/settlements/{settlement_id}", response_model=SettlementOut, responses=problems(401, 403))
+@router.get("/settlements/{settlement_id}", response_model=SettlementOut, responses=error_responses(401, 403))
 async def get_settlement(settlement_id: EntityId, caller: StoreManager) -> Response:
     """One settlement; an open one with the figures it would have if it were closed now."""
-    return json_answer(settlement_fields(await read_settlement(settlement_id, caller=caller)))
+    return json_response(settlement_fields(await read_settlement(settlement_id, caller=caller)))
 
 
 @router.get(
     "/settlements/{settlement_id}/lines",
     response_model=LinesOut,
-    responses={200: {"description": "A page of lines, or all of them as a table", **AS_TABLE}, **problems(401, 403)},
+    responses={
+        200: {"description": "A page of lines, or all of them as a table", **AS_TABLE},
+        **error_responses(401, 403),
+    },
 )
 async def get_lines(
     settlement_id: EntityId,
@@ -74,22 +77,26 @@ async def get_lines(
     """What a settlement is made of; an open one has only corrections yet."""
     if prefers_csv(accept):
         pieces = export_lines_csv(settlement_id, caller=caller)
-        return await streamed(pieces, media_type=CSV, name=f"{settlement_id}-lines.csv")
+        return await file_response(pieces, media_type=CSV, name=f"{settlement_id}-lines.csv")
     rows = await list_lines(settlement_id, caller=caller, limit=page.limit + 1, before=page.before)
-    return page_answer(rows, page, line_fields)
+    return page_response(rows, page, line_fields)
 
 
-@router.post("/settlements/{settlement_id}/close", response_model=SettlementOut, responses=problems(401, 403, 409, 422))
+@router.post(
+    "/settlements/{settlement_id}/close", response_model=SettlementOut, responses=error_responses(401, 403, 409, 422)
+)
 async def post_close(
     settlement_id: EntityId, caller: StoreManager, request_id: RequestId, _body: NothingIn | None = None
 ) -> Response:
     """Close a settlement now. What comes after it goes into the next one, which begins at this instant."""
     await close_manually(settlement_id, caller=caller, request_id=request_id)
-    return json_answer(settlement_fields(await read_settlement(settlement_id, caller=caller)))
+    return json_response(settlement_fields(await read_settlement(settlement_id, caller=caller)))
 
 
 @router.post(
-    "/settlements/{settlement_id}/cash-count", response_model=SettlementOut, responses=problems(401, 403, 409, 422)
+    "/settlements/{settlement_id}/cash-count",
+    response_model=SettlementOut,
+    responses=error_responses(401, 403, 409, 422),
 )
 async def post_cash_count(
     settlement_id: EntityId, body: CashCountIn, caller: StoreManager, request_id: RequestId
@@ -98,32 +105,32 @@ async def post_cash_count(
     row = await count_cash(
         settlement_id, cash_actual=body.cash_actual, note=body.note, caller=caller, request_id=request_id
     )
-    return json_answer(settlement_fields(row))
+    return json_response(settlement_fields(row))
 
 
 @router.put(
     "/stores/{store_id}/statement-policies",
     response_model=PolicyOut,
-    responses=problems(401, 403, 422),
+    responses=error_responses(401, 403, 422),
 )
 async def put_policy(store_id: EntityId, body: PolicyIn, caller: MerchantAdmin) -> Response:
     """Set whether a provider sends this store statements. If it sends none, no settlement waits for its statements."""
-    return json_answer(policy_fields(await set_policy(store_id, body.to_request(), caller=caller)))
+    return json_response(policy_fields(await set_policy(store_id, body.to_request(), caller=caller)))
 
 
-@router.get("/stores/{store_id}/statement-policies", response_model=PoliciesOut, responses=problems(401, 403))
+@router.get("/stores/{store_id}/statement-policies", response_model=PoliciesOut, responses=error_responses(401, 403))
 async def get_policies(store_id: EntityId, caller: MerchantAdmin) -> Response:
     """Return the store's statement policies with author and date, newest first."""
-    return json_answer({"data": [policy_fields(row) for row in await list_policies(store_id, caller=caller)]})
+    return json_response({"data": [policy_fields(row) for row in await list_policies(store_id, caller=caller)]})
 
 
 @router.post(
     "/stores/{store_id}/settlement-overrides",
     status_code=201,
     response_model=OverrideOut,
-    responses=problems(401, 403, 422),
+    responses=error_responses(401, 403, 422),
 )
 async def post_override(store_id: EntityId, body: OverrideIn, caller: StoreManager) -> Response:
     """Let one business day end at another time; a second one for the same day replaces the first."""
     row = await override_day(store_id, body.to_request(), caller=caller)
-    return json_answer(override_fields(row), status=201)
+    return json_response(override_fields(row), status=201)

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
-from api.dependencies import CurrentPage, EntityId, MerchantAdmin, OurRuntime
-from api.openapi.error_responses import problems
-from api.responses import json_answer, page_answer
+from api.dependencies import CurrentPage, EntityId, MerchantAdmin, RuntimeDep
+from api.openapi.error_responses import error_responses
+from api.responses import json_response, page_response
 from api.schemas.store_providers import (
     StoreProviderChange,
     StoreProviderIn,
@@ -24,45 +24,45 @@ from workflows.tenants.remove_provider import remove_provider
 router = APIRouter(prefix="/stores/{store_id}/providers", tags=["stores"])
 
 
-def vault(ours: OurRuntime) -> Vault:
+def vault(runtime: RuntimeDep) -> Vault:
     """What seals credentials. Made per request: rare here, and 20 µs."""
-    return Vault(ours.settings.secret_key.get_secret_value().encode())
+    return Vault(runtime.settings.secret_key.get_secret_value().encode())
 
 
-OurVault = Annotated[Vault, Depends(vault)]
+VaultDep = Annotated[Vault, Depends(vault)]
 
 
-@router.post("", status_code=201, response_model=StoreProviderOut, responses=problems(401, 403, 409, 422))
-async def post_provider(store_id: EntityId, body: StoreProviderIn, caller: MerchantAdmin, vault: OurVault) -> Response:
+@router.post("", status_code=201, response_model=StoreProviderOut, responses=error_responses(401, 403, 409, 422))
+async def post_provider(store_id: EntityId, body: StoreProviderIn, caller: MerchantAdmin, vault: VaultDep) -> Response:
     """Add a provider to a store."""
     row = await add_provider(store_id, body.to_request(), caller=caller, vault=vault)
-    return json_answer(store_provider_fields(row, vault), status=201)
+    return json_response(store_provider_fields(row, vault), status=201)
 
 
-@router.get("", response_model=StoreProvidersOut, responses=problems(401, 403))
-async def get_providers(store_id: EntityId, caller: MerchantAdmin, page: CurrentPage, vault: OurVault) -> Response:
+@router.get("", response_model=StoreProvidersOut, responses=error_responses(401, 403))
+async def get_providers(store_id: EntityId, caller: MerchantAdmin, page: CurrentPage, vault: VaultDep) -> Response:
     """The providers of a store, newest first."""
     rows = await list_providers(store_id, caller=caller, limit=page.limit + 1, before=page.before)
-    return page_answer(rows, page, lambda row: store_provider_fields(row, vault))
+    return page_response(rows, page, lambda row: store_provider_fields(row, vault))
 
 
-@router.get("/{provider}", response_model=StoreProviderOut, responses=problems(401, 403))
-async def get_provider(store_id: EntityId, provider: EntityId, caller: MerchantAdmin, vault: OurVault) -> Response:
+@router.get("/{provider}", response_model=StoreProviderOut, responses=error_responses(401, 403))
+async def get_provider(store_id: EntityId, provider: EntityId, caller: MerchantAdmin, vault: VaultDep) -> Response:
     """One provider of a store."""
-    return json_answer(store_provider_fields(await read_provider(store_id, provider, caller=caller), vault))
+    return json_response(store_provider_fields(await read_provider(store_id, provider, caller=caller), vault))
 
 
-@router.patch("/{provider}", response_model=StoreProviderOut, responses=problems(401, 403, 422))
+@router.patch("/{provider}", response_model=StoreProviderOut, responses=error_responses(401, 403, 422))
 async def patch_provider(
-    store_id: EntityId, provider: EntityId, *, body: StoreProviderChange, caller: MerchantAdmin, vault: OurVault
+    store_id: EntityId, provider: EntityId, *, body: StoreProviderChange, caller: MerchantAdmin, vault: VaultDep
 ) -> Response:
     """Change a provider of a store; what is left out stays, credentials are replaced as a whole."""
     changes = body.model_dump(exclude_unset=True)
     row = await change_provider(store_id, provider, changes, caller=caller, vault=vault)
-    return json_answer(store_provider_fields(row, vault))
+    return json_response(store_provider_fields(row, vault))
 
 
-@router.delete("/{provider}", status_code=204, responses=problems(401, 403))
+@router.delete("/{provider}", status_code=204, responses=error_responses(401, 403))
 async def delete_provider(store_id: EntityId, provider: EntityId, caller: MerchantAdmin) -> Response:
     """Remove a provider from a store, with its credentials. Payments that are with it already go on."""
     await remove_provider(store_id, provider, caller=caller)

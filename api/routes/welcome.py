@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from api import guides
-from api.responses import json_answer, prefers_json
+from api.responses import json_response, prefers_json
 from workflows.errors import ResourceNotFound
 from workflows.settings import Settings
 
@@ -44,7 +44,7 @@ async def welcome(request: Request, accept: Annotated[str, Header()] = "") -> Re
     links: dict[str, tuple[str, str]] = request.app.state.links
     offered = {name: (f"{guides.PATH}/{name}", about) for name, about in guides.offered_guides().items()}
     if prefers_json(accept):
-        answer = json_answer({"name": NAME, "links": _addresses(links), "guides": _addresses(offered)})
+        answer = json_response({"name": NAME, "links": _addresses(links), "guides": _addresses(offered)})
         answer.headers["Vary"] = "Accept"
         return answer
     listed = f"<h2>Guides</h2>\n{_list(offered)}" if offered else ""

@@ -31,7 +31,7 @@ from workflows.orders.serialize import order_fields
 from workflows.orders.states import ORDER, OrderStatus
 from workflows.orders.totals import Line, TaxRounding, compute_totals
 from workflows.orders.write import write_orders
-from workflows.requests.batch_lookup import ASKED, FACTS, JOINS, OnlyOnce, judge_caller, known_answer, question
+from workflows.requests.batch_lookup import ASKED, FACTS, JOINS, OnlyOnce, check_caller, known_answer, question
 from workflows.requests.idempotency import Keeping, Key, Stored, records
 from workflows.tenants.caller import Caller, CallerRole
 from workflows.tenants.store_of import store_of
@@ -122,7 +122,7 @@ class Ordering:
         new: dict[int, dict[str, Any]] = {}
         for number in (row["n"] for row in asked):
             try:
-                fact = judge_caller(group[number].caller, found.get(number))
+                fact = check_caller(group[number].caller, found.get(number))
                 known = known_answer(group[number].key, fact, currency=fact["currency"])
                 if known:
                     results[number] = known

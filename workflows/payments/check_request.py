@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import rows_parameter
 from workflows.errors import Detail, DuplicateResource, InvalidRequest
-from workflows.requests.batch_lookup import ASKED, FACTS, JOINS, judge_caller, question
+from workflows.requests.batch_lookup import ASKED, FACTS, JOINS, check_caller, question
 from workflows.requests.idempotency import Key
 from workflows.tenants.caller import Caller
 from workflows.tenants.store_of import store_of
@@ -73,7 +73,7 @@ async def look(connection: AsyncConnection, group: list[Acceptance]) -> dict[int
 def judge(acceptance: Acceptance, found: RowMapping | None) -> RowMapping:
     """Return the facts looked up for this request. Raise if the committed rows make it unacceptable."""
     request = acceptance.request
-    fact = judge_caller(acceptance.caller, found)
+    fact = check_caller(acceptance.caller, found)
     if fact["status"] is not None:
         return fact  # known already: what would speak against it now has no say any more
     if request.processing_mode == "provider" and fact["provider"] is None:

@@ -74,7 +74,7 @@ def question(number: int, caller: Caller, key: Key, *, store_id: str) -> dict[st
     }
 
 
-def judge_caller(caller: Caller, fact: RowMapping | None) -> RowMapping:
+def check_caller(caller: Caller, fact: RowMapping | None) -> RowMapping:
     """The look's ``fact``. Raises ``NotAuthorized`` (device not active) and ``ResourceNotFound`` (the store)."""
     if caller.role is CallerRole.DEVICE and (fact is None or fact["device_status"] != "active"):
         raise device_not_active(fact["device_status"] if fact else None)

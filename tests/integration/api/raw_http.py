@@ -12,7 +12,7 @@ from tests.factories import Tenant
 from tests.harness import Api
 
 ALLOWED = {200, 201, 204, 400, 401, 403, 404, 409, 422, 429}
-PATIENCE_SECONDS = 10.0
+ARRIVAL_TIMEOUT_SECONDS = 10.0
 CASH = b'{"amount":1000,"method":{"type":"cash"}}'
 
 
@@ -64,7 +64,7 @@ class Wire:
                 if between and start:
                     await between(start)
                 writer.write(raw[start : start + piece])
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(ARRIVAL_TIMEOUT_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
                 headers = head.lower()
                 length = int(headers.partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
@@ -125,12 +125,12 @@ class Connection:
                 await asyncio.sleep(0)  # so that the API, on the same loop, reads what there is
         if half_close:
             self._writer.write_eof()
-        async with asyncio.timeout(PATIENCE_SECONDS * 6):
+        async with asyncio.timeout(ARRIVAL_TIMEOUT_SECONDS * 6):
             return [await self._answer() for _ in range(count)]
 
     async def ended(self) -> bool:
         """Wait for the end of what the API sends; whether nothing came before it."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(ARRIVAL_TIMEOUT_SECONDS):
             return await self._reader.read() == b""
 
     async def _answer(self) -> Raw:

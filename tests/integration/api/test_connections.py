@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from api.http1.protocol import EnvelopeProtocol
+from api.http1.protocol import SequentialProtocol
 from tests.conftest import Serve
 from tests.harness import UVICORN
-from tests.integration.api.raw_http import CASH, PATIENCE_SECONDS, Wire
+from tests.integration.api.raw_http import ARRIVAL_TIMEOUT_SECONDS, CASH, Wire
 from tests.polling import eventually, until
 
 PIECE = 100
@@ -31,7 +31,7 @@ async def test_a_head_without_end_is_refused(wire: Wire, seen: bytes) -> None:
 async def test_a_request_that_does_not_get_on_is_refused_in_time(
     wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, part: int
 ) -> None:
-    monkeypatch.setattr("api.http1.protocol.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("api.http1.protocol.ARRIVAL_TIMEOUT_SECONDS", 0.2)
     answer = await wire.send(wire.post(CASH)[:part])
     answer.check(part)
     assert (answer.status, b"in time" in answer.body) == (400, True)
@@ -39,24 +39,24 @@ async def test_a_request_that_does_not_get_on_is_refused_in_time(
 
 
 async def test_a_request_that_gets_on_slowly_is_waited_for(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines: list[EnvelopeProtocol] = []
-    begin = EnvelopeProtocol._begin_patience
+    lines: list[SequentialProtocol] = []
+    begin = SequentialProtocol._start_arrival_timer
 
-    def begin_patience(line: EnvelopeProtocol) -> None:
+    def start_timer(line: SequentialProtocol) -> None:
         lines.append(line)
         begin(line)
 
-    monkeypatch.setattr(EnvelopeProtocol, "_begin_patience", begin_patience)
-    monkeypatch.setattr("api.http1.protocol.LEAST_BYTES", 1)
+    monkeypatch.setattr(SequentialProtocol, "_start_arrival_timer", start_timer)
+    monkeypatch.setattr("api.http1.protocol.MIN_BYTES_PER_TIMEOUT", 1)
 
-    async def patience_ends(sent: int) -> None:
-        """So much has come, a piece of it since patience began; its time is over now."""
+    async def timer_ends(sent: int) -> None:
+        """Wait until `sent` bytes have arrived, a piece of them since the timer started, and let it end now."""
         await until(lambda: bool(lines) and lines[-1]._seen == sent)
         if sent > PIECE:
-            lines[-1]._end_patience()
-            lines[-1]._lose_patience()
+            lines[-1]._stop_arrival_timer()
+            lines[-1]._check_arrival()
 
-    answer = await wire.send(wire.post(CASH, key=b"slow"), piece=PIECE, between=patience_ends)
+    answer = await wire.send(wire.post(CASH, key=b"slow"), piece=PIECE, between=timer_ends)
     assert (answer.status, len(lines) > 3) == (201, True)
 
 
@@ -65,7 +65,7 @@ async def test_a_line_on_which_nothing_comes_is_closed(serve: Serve, monkeypatch
     async with serve() as api:
         host, port = api.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(ARRIVAL_TIMEOUT_SECONDS):
             assert await reader.read() == b""
         writer.close()
 

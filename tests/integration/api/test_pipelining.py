@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg.rows import DictRow
 
-from api.http1.protocol import EnvelopeProtocol
+from api.http1.protocol import SequentialProtocol
 from tests.factories import Tenant
 from tests.harness import Api
 from tests.integration.api.raw_http import Connection, Raw, Wire, chunked, payment
@@ -147,14 +147,14 @@ async def test_waiting_bytes_of_a_connection_are_bounded(
     wire: Wire, api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     longest = 0
-    advance = EnvelopeProtocol._advance
+    advance = SequentialProtocol._advance
 
-    def measured(protocol: EnvelopeProtocol) -> None:
+    def measured(protocol: SequentialProtocol) -> None:
         nonlocal longest
         advance(protocol)
         longest = max(longest, len(protocol._waiting) - protocol._at)
 
-    monkeypatch.setattr(EnvelopeProtocol, "_advance", measured)
+    monkeypatch.setattr(SequentialProtocol, "_advance", measured)
     waits = (await api.pay(tenant)).body["id"].encode()
     slow = wire.get(b"/api/v1/payments/" + waits + b"?wait=1&since_version=1")
     large = wire.get(b"/health/live", headers=b"X-A: " + b"x" * 60_000 + b"\r\n")
@@ -165,15 +165,15 @@ async def test_waiting_bytes_of_a_connection_are_bounded(
 
 
 async def test_blank_lines_alone_do_not_keep_a_connection(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[EnvelopeProtocol] = []
-    begin = EnvelopeProtocol.connection_made
+    opened: list[SequentialProtocol] = []
+    begin = SequentialProtocol.connection_made
 
-    def connection_made(protocol: EnvelopeProtocol, transport: asyncio.Transport) -> None:
+    def connection_made(protocol: SequentialProtocol, transport: asyncio.Transport) -> None:
         opened.append(protocol)
         protocol.timeout_keep_alive = 0.2  # type: ignore[assignment]  # seconds; uvicorn says int
         begin(protocol, transport)
 
-    monkeypatch.setattr(EnvelopeProtocol, "connection_made", connection_made)
+    monkeypatch.setattr(SequentialProtocol, "connection_made", connection_made)
     async with Connection(wire) as connection:
         connection.write(b"\r\n\r\n")
         assert await connection.ended()

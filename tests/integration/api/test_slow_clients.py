@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from api.http1.protocol import EnvelopeProtocol
+from api.http1.protocol import SequentialProtocol
 from api.limits import Admission
 from tests.conftest import Serve
 from tests.factories import Tenant
 from tests.harness import Api
-from tests.integration.api.raw_http import CASH, PATIENCE_SECONDS, Wire
+from tests.integration.api.raw_http import ARRIVAL_TIMEOUT_SECONDS, CASH, Wire
 from tests.polling import until
 
 PLACES = 3
@@ -98,14 +98,14 @@ async def test_a_client_that_does_not_read_its_answers_is_cut_off(
     serve: Serve, away: list[Admission], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     lost: list[Exception | None] = []
-    usual = EnvelopeProtocol.connection_lost
+    usual = SequentialProtocol.connection_lost
 
-    def noted(line: EnvelopeProtocol, error: Exception | None) -> None:
+    def noted(line: SequentialProtocol, error: Exception | None) -> None:
         lost.append(error)
         usual(line, error)
 
-    monkeypatch.setattr(EnvelopeProtocol, "connection_lost", noted)
-    monkeypatch.setattr("api.http1.flow_control.TAKING_SECONDS", 0.2)
+    monkeypatch.setattr(SequentialProtocol, "connection_lost", noted)
+    monkeypatch.setattr("api.http1.flow_control.CLIENT_READ_SECONDS", 0.2)
     async with serve() as api, _strangers(api, DOCUMENT * 100, 1):
         await until(lambda: bool(lost))
         await until(lambda: not away)
@@ -113,10 +113,10 @@ async def test_a_client_that_does_not_read_its_answers_is_cut_off(
 
 
 async def test_a_client_that_reads_slowly_gets_its_answers(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.http1.flow_control.LEAST_TAKEN", 0)
-    monkeypatch.setattr("api.http1.flow_control.TAKING_SECONDS", 0.01)
+    monkeypatch.setattr("api.http1.flow_control.MIN_BYTES_READ", 0)
+    monkeypatch.setattr("api.http1.flow_control.CLIENT_READ_SECONDS", 0.01)
     async with serve() as api, _strangers(api, DOCUMENT * 100, 1) as [reader]:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(ARRIVAL_TIMEOUT_SECONDS):
             for _ in range(100):
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 await reader.readexactly(int(head.partition(b"content-length:")[2].partition(b"\r\n")[0]))

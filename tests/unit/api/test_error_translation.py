@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
-from api.errors import ISSUES, STATUS, answer, body_of, translate
+from api.errors import ISSUES, STATUS, error_body, error_response, from_validation
 from api.schemas.orders import OrderIn
 from api.schemas.payments import CancelIn, PaymentIn
 from api.schemas.query_values import INSTANT_ISSUE
@@ -37,20 +37,20 @@ def test_every_kind_has_a_status_of_the_reference() -> None:
 @pytest.mark.parametrize("error", every_error(), ids=lambda error: error.__name__)
 def test_every_error_is_answered_in_the_envelope_with_its_code(error: type[DomainError]) -> None:
     made = error(Detail("here", "do this"))
-    response = answer(made)
+    response = error_response(made)
     assert response.status_code in CODES[error.code]
     assert response.media_type == "application/json"
-    assert body_of(made) == {
+    assert error_body(made) == {
         "error": {"code": error.code, "message": error.message, "details": [{"field": "here", "issue": "do this"}]}
     }
-    assert body_of(error())["error"]["details"] == []
+    assert error_body(error())["error"]["details"] == []
     assert error.__doc__
 
 
 def test_whoever_is_told_to_come_back_is_told_when() -> None:
     for error in every_error():
         if STATUS[error.kind] in (429, 503):
-            assert answer(error(retry_after_seconds=3)).headers["Retry-After"] == "3"
+            assert error_response(error(retry_after_seconds=3)).headers["Retry-After"] == "3"
 
 
 BODY = {"amount": 1_000, "method": {"type": "cash"}}
@@ -113,7 +113,7 @@ def findings(model: type[Any], body: Any) -> list[dict[str, Any]]:
     ],
 )
 def test_each_wrong_field_is_named_with_what_to_do(change: dict[str, Any], field: str, issue: str) -> None:
-    error = translate(findings(PaymentIn, {**BODY, **change}))
+    error = from_validation(findings(PaymentIn, {**BODY, **change}))
     assert isinstance(error, InvalidRequest)
     assert Detail(field, issue) in error.details
 
@@ -144,7 +144,7 @@ def test_too_little_cash_is_told_by_the_field_that_says_how_much(received: int, 
     ],
 )
 def test_a_wrong_parameter_is_told_in_our_words_too(parameter: Any, value: str, issue: str) -> None:
-    assert [detail.issue for detail in translate(findings(parameter, value)).details] == [issue]
+    assert [detail.issue for detail in from_validation(findings(parameter, value)).details] == [issue]
 
 
 ITEM = {"name": "Ramen", "quantity": 1, "unit_price": 900, "tax_rate": "0.10"}
@@ -171,7 +171,7 @@ def test_a_wrong_field_of_an_order_is_named_in_the_same_words_without_its_value(
     with pytest.raises(ValidationError) as refused:
         OrderIn.model_validate({"order_type": "takeaway", "items": [{**ITEM, **change}]})
     found = refused.value.errors(include_input=False)  # as the hot route does: no value leaves with its error
-    error = translate([{**entry, "loc": ("body", *entry["loc"])} for entry in found])
+    error = from_validation([{**entry, "loc": ("body", *entry["loc"])} for entry in found])
     assert error.details == (Detail(field, issue),)
 
 
@@ -183,12 +183,12 @@ def test_a_wrong_field_of_an_order_is_named_in_the_same_words_without_its_value(
     ],
 )
 def test_a_list_has_entries_and_a_text_characters(body: dict[str, Any], field: str, issue: str) -> None:
-    error = translate(findings(OrderIn, body))
+    error = from_validation(findings(OrderIn, body))
     assert error.details == (Detail(field, issue),)
 
 
 def test_a_missing_field_is_named() -> None:
-    error = translate(findings(PaymentIn, {}))
+    error = from_validation(findings(PaymentIn, {}))
     assert {detail.field: detail.issue for detail in error.details} == {
         "amount": "This field is required",
         "method": "This field is required",
@@ -196,9 +196,11 @@ def test_a_missing_field_is_named() -> None:
 
 
 def test_a_wrong_place_outside_the_body_is_malformed() -> None:
-    assert isinstance(translate([{"type": "int_parsing", "loc": ("query", "limit"), "msg": ""}]), MalformedRequest)
-    assert isinstance(translate([{"type": "json_invalid", "loc": ("body", 7), "msg": ""}]), MalformedRequest)
-    assert isinstance(translate([{"type": "missing", "loc": ("body", "amount"), "msg": ""}]), InvalidRequest)
+    assert isinstance(
+        from_validation([{"type": "int_parsing", "loc": ("query", "limit"), "msg": ""}]), MalformedRequest
+    )
+    assert isinstance(from_validation([{"type": "json_invalid", "loc": ("body", 7), "msg": ""}]), MalformedRequest)
+    assert isinstance(from_validation([{"type": "missing", "loc": ("body", "amount"), "msg": ""}]), InvalidRequest)
 
 
 def test_every_issue_is_a_sentence_that_says_what_to_do() -> None:

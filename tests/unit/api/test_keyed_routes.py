@@ -2,7 +2,7 @@
 
 from fastapi.routing import APIRoute
 
-from api.fast_route import HotRoute
+from api.fast_route import FastRoute
 from api.idempotency import HEADER
 from api.routes import bills, orders, payments, reconciliation, refunds
 from api.uploads import is_upload
@@ -24,4 +24,4 @@ def test_all_routes_with_a_key_are_hot_or_take_files() -> None:
     assert len(found) >= 7
     for route in found:
         path = f"/api/v1{route.path.format(settlement_id='stl_1', bill_id='bil_1', payment_id='pay_1')}"
-        assert isinstance(route, HotRoute) or is_upload(path), path
+        assert isinstance(route, FastRoute) or is_upload(path), path

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from api import unknown_callers
-from api.unknown_callers import Strangers
+from api.unknown_callers import UnknownCallers
 from workflows.errors import RateLimitExceeded
 from workflows.settings import Settings
 
@@ -22,7 +22,7 @@ def _scope(peer: str | None, *forwarded: str) -> Any:
     }
 
 
-def _use_up(counted: Strangers, scope: Any) -> int:
+def _use_up(counted: UnknownCallers, scope: Any) -> int:
     """How many attempts were left."""
     for attempts in range(100):
         try:
@@ -56,13 +56,13 @@ OTHER = [
 
 @pytest.mark.parametrize(("one", "another", "left"), [*((*pair, 0) for pair in SAME), *((*pair, 3) for pair in OTHER)])
 def test_an_address_has_a_count_of_its_own(one: str, another: str, left: int) -> None:
-    counted = Strangers(_settings())
+    counted = UnknownCallers(_settings())
     assert _use_up(counted, _scope(one)) == 3
     assert _use_up(counted, _scope(another)) == left
 
 
 def test_a_header_that_the_caller_wrote_changes_nothing() -> None:
-    counted = Strangers(_settings())
+    counted = UnknownCallers(_settings())
     assert _use_up(counted, _scope("192.0.2.1")) == 3
     assert _use_up(counted, _scope("192.0.2.1", "198.51.100.7")) == 0
 
@@ -87,13 +87,13 @@ def test_a_header_that_the_caller_wrote_changes_nothing() -> None:
     ids=str,
 )
 def test_behind_a_trusted_proxy_the_last_address_that_is_not_ours_counts(forwarded: list[str], found: str) -> None:
-    counted = Strangers(_settings(trusted_proxies="10.0.0.0/8, ::1"))
+    counted = UnknownCallers(_settings(trusted_proxies="10.0.0.0/8, ::1"))
     counted.count(_scope("10.0.0.1", *forwarded))
     assert list(counted._counts) == [found]
 
 
 def test_a_new_minute_begins_at_zero(minute: list[float]) -> None:
-    counted = Strangers(_settings())
+    counted = UnknownCallers(_settings())
     assert _use_up(counted, _scope("192.0.2.1")) == 3
     minute[0] += 60
     assert _use_up(counted, _scope("192.0.2.1")) == 3
@@ -101,7 +101,7 @@ def test_a_new_minute_begins_at_zero(minute: list[float]) -> None:
 
 def test_the_number_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unknown_callers, "MAX_ADDRESSES", 10)
-    counted = Strangers(_settings())
+    counted = UnknownCallers(_settings())
     refused = 0
     for number in range(1_000):
         try:
@@ -114,7 +114,7 @@ def test_the_number_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_limit_of_zero_counts_nothing() -> None:
-    counted = Strangers(_settings(rate_limit_unknown_per_address=0))
+    counted = UnknownCallers(_settings(rate_limit_unknown_per_address=0))
     for _ in range(1_000):
         counted.count(_scope("192.0.2.1"))
 
