@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 
 from api.errors import install_errors
+from api.fast_route import install_fast_routes
 from api.limits import Limits
 from api.middleware import RequestMiddleware
 from api.query_checks import install_query_check
@@ -84,6 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_documentation(app, settings)
     install_welcome(app, settings)
     install_query_check(app)
+    install_fast_routes(app)
     app.add_middleware(
         RequestMiddleware,
         limits=limits,
