@@ -1,1 +1,1 @@
-"""HTTP/1.1 on the connection, below the application: what uvicorn leaves open is decided here."""
+"""The HTTP/1.1 connection, below the application: framing, limits and order, on top of uvicorn's protocol."""

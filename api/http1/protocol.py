@@ -1,20 +1,20 @@
-"""HTTP/1.1 as it comes off the wire: one request at a time, each with the answer that belongs to it.
+"""HTTP/1.1 on the connection: one request at a time, each with the answer that belongs to it.
 
-| what                                                | answer                                                     |
-|-----------------------------------------------------|------------------------------------------------------------|
-| requests sent before the answer to the one ahead    | each begins when the one ahead has its answer, in order      |
-| bytes that are not valid HTTP                       | 400 after the answers to the requests ahead, then closed     |
+| situation                                           | reaction                                                     |
+|-----------------------------------------------------|--------------------------------------------------------------|
+| requests sent before the previous one is answered   | each begins when the previous one has its answer, in order   |
+| bytes that are not valid HTTP                       | 400 after the answers to earlier requests, then closed       |
 | no Host or two, a coding other than chunked         | the same                                                     |
-| a head, or what is around a body, over 64 KiB       | the same                                                     |
-| a request that makes no progress                    | 400 after ``ARRIVAL_TIMEOUT_SECONDS``, then closed                   |
-| a client that has sent its last byte                | gets the answers to all complete requests, then closed       |
-| a connection on which nothing comes                 | closed, as an idle one is                                    |
-| a client that does not read its answers             | aborted (``api.http1.flow_control``)                          |
-| ``Expect: 100-continue``                            | no 100, which is not a code of ours: the body is simply read |
+| headers, or the framing of a body, over 64 KiB      | the same                                                     |
+| a request that makes no progress                    | 400 after ``ARRIVAL_TIMEOUT_SECONDS``, then closed           |
+| a client that has closed its sending side           | gets the answers to all complete requests, then closed       |
+| a connection on which nothing arrives               | closed, as an idle one is                                    |
+| a client that does not read its answers             | aborted (``api.http1.flow_control``)                         |
+| ``Expect: 100-continue``                            | no 100, which this API never sends: the body is simply read  |
 
 A 400 from here promises that nothing was done for the request it answers. That holds because the parser is given one
-message at a time, cut at its end: later bytes are not examined before the answer is sent. Waiting bytes are bounded by
-not reading on. A request whose body turns out to be malformed has not started either: every route that changes anything
+message at a time, cut at its end: later bytes are not examined before the answer is sent. Waiting bytes are bounded, because
+reading pauses. A request whose body turns out to be malformed has not started either: every route that changes anything
 reads its body to the end first, and gets a disconnect if the end does not come.
 """
 
@@ -32,53 +32,53 @@ from workflows.database.row_json import render
 from workflows.errors import Detail, MalformedRequest
 from workflows.ids import new_id
 
-MAX_HEAD_BYTES = 65_536  # far above what a terminal, its token and every proxy on the way need
-ARRIVAL_TIMEOUT_SECONDS = 30.0  # a terminal on a bad line needs a few seconds for a kilobyte
-MIN_BYTES_PER_TIMEOUT = 65_536  # who sends as much in that time may go on: uploads are large
+MAX_HEAD_BYTES = 65_536  # far above what a terminal, its token and every proxy in between need
+ARRIVAL_TIMEOUT_SECONDS = 30.0  # a terminal on a bad network needs a few seconds for a kilobyte
+MIN_BYTES_PER_TIMEOUT = 65_536  # a client that sends as much within the timeout gets another one: uploads are large
 LINGER_SECONDS = 2.0  # for the client to read its last answer: closing with bytes unread would reset the connection
-FRAMING_PER_BYTE = 16  # bytes around a body that one byte of it may cost; a chunk of one byte costs five
+FRAMING_PER_BYTE = 16  # bytes of framing allowed per byte of body; a chunk of one byte costs five
 
 END = b"\r\n\r\n"
-"""The end of a head, and of a chunked body with or without trailers."""
+"""The end of the headers, and of a chunked body with or without trailers."""
 
 TOO_LONG = f"Request headers, and chunk sizes and trailers around a body, must not exceed {MAX_HEAD_BYTES // 1024} KiB"
 
 
 class SequentialProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP with one request at a time, refusals in the error envelope, and an end to slow or endless requests."""
+    """uvicorn's HTTP with one request at a time, refusals in the error envelope, and limits for slow or endless requests."""
 
     flow: ConnectionFlowControl
-    _waiting = b""  # read, and from ``_at`` on not yet given to the parser
+    _waiting = b""  # bytes read; from ``_at`` on not yet given to the parser
     _at = 0
-    _tail = b""  # the last bytes given to it, where the end of the head may have begun
+    _tail = b""  # the last bytes given to it, which may hold the beginning of ``END``
     _is_busy = False  # a complete request has not been answered yet
-    _is_complete = True  # no request has begun that is not complete
+    _is_complete = True  # no incomplete request has begun
     _has_head = False
     _is_past_parser = False  # its body does not go through the parser
-    _left = 0  # bytes of a body of known length that are still to come
-    _seen = _seen_before = 0  # bytes of the request that is coming in, now and when patience began
-    _body = _piece_body = 0  # bytes of its body: all, and those of the last piece
-    _around = _around_all = 0  # bytes around its body: since the last byte of the body, and all
+    _left = 0  # bytes of a body of known length that have not arrived
+    _seen = _seen_before = 0  # bytes of the arriving request: now, and when the timer was started
+    _body = _piece_body = 0  # bytes of its body: in all, and in the last piece
+    _around = _around_all = 0  # bytes of framing: since the last byte of the body, and in all
     _refusal = ""
-    _is_finished = False  # the last answer of this connection is out
-    _client_has_ended = False  # the client sends nothing more
+    _is_finished = False  # the last answer of this connection is sent
+    _client_has_ended = False  # the client has closed its sending side
     _arrival_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Do as uvicorn does; close a connection without any request when an idle one would be closed."""
+        """Do as uvicorn does, and close a connection without any request when an idle one would be closed."""
         super().connection_made(transport)
         self.flow = ConnectionFlowControl(transport)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """As uvicorn's."""
+        """Stop the timers, and do as uvicorn does."""
         self._is_finished = True
         self._unset_keepalive_if_required()
         self._stop_arrival_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Buffer the bytes that arrived, and parse those whose turn has come."""
+        """Buffer the bytes that arrived, and parse those of the current request."""
         if self._is_finished:
             return
         self._unset_keepalive_if_required()
@@ -87,7 +87,7 @@ class SequentialProtocol(HttpToolsProtocol):
         self._advance()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for it
-        """Keep the connection for answers that are still due. A stream never ends by itself: its client is gone."""
+        """Keep the connection open for answers that are still due. A stream never ends by itself, so it is closed."""
         self._client_has_ended = True
         if self._is_finished or (self._is_busy and self.cycle.scope["path"].endswith("/stream")):
             return False
@@ -95,7 +95,7 @@ class SequentialProtocol(HttpToolsProtocol):
             return True
         if self._is_complete:
             return False
-        self._refuse("It ended before it was complete")
+        self._refuse("The request ended before it was complete")
         return not self.transport.is_closing()
 
     def on_response_complete(self) -> None:
@@ -117,7 +117,7 @@ class SequentialProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Start the request, whose head is complete. No 100 is sent: the reference has none, and the body is read anyway."""
+        """Start the request, whose headers are complete. No 100 is sent: the body is read anyway."""
         version, is_upgrade = self.parser.get_http_version(), self.parser.should_upgrade()
         self._refusal, self._left = check_headers(self.headers, version, is_upgrade=is_upgrade)
         if self._refusal:
@@ -125,7 +125,7 @@ class SequentialProtocol(HttpToolsProtocol):
         self.expect_100_continue = False
         super().on_headers_complete()
         self._has_head = True
-        self.headers = []  # trailers are dropped: in the list of the head they would count as headers
+        self.headers = []  # trailers are dropped: in this list they would count as headers
 
     def on_body(self, body: bytes) -> None:
         """Take in a part of the body."""
@@ -133,9 +133,9 @@ class SequentialProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """All of it is there."""
+        """Mark the request as complete, unless its body continues past the parser."""
         self._is_past_parser = self._left > 0 and self.parser.should_upgrade()
-        if self._is_past_parser:  # it takes the body for another protocol, which is not spoken here
+        if self._is_past_parser:  # the parser takes the body for another protocol, which is not supported here
             return
         self._is_complete = True
         self._is_busy = not self.cycle.response_complete
@@ -148,7 +148,7 @@ class SequentialProtocol(HttpToolsProtocol):
             self.loop.call_later(CLIENT_READ_SECONDS, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer a request that is not going to reach the application (``msg`` says why) and hang up."""
+        """Answer a request that does not reach the application (``msg`` says why) and hang up."""
         body = render(error_body(MalformedRequest(Detail("request", msg))))
         head = (
             b"content-type: application/json\r\n",
@@ -161,7 +161,7 @@ class SequentialProtocol(HttpToolsProtocol):
         self._hang_up()
 
     def _advance(self) -> None:
-        """Give the parser the bytes that arrived, but none of a request before the one ahead has been answered."""
+        """Give the parser the bytes that arrived, but none of a request before the previous one is answered."""
         size = len(self._waiting)
         while self._at < size and not self._is_busy and not self._is_finished:
             self._feed(self._next_piece())
@@ -179,7 +179,7 @@ class SequentialProtocol(HttpToolsProtocol):
         self._watch()
 
     def _watch(self) -> None:
-        """Start or stop the time limit of an incomplete request, and answer a client that sends nothing more."""
+        """Start or stop the timer of an incomplete request, and answer a client that sends nothing more."""
         if self._is_complete:
             if self._arrival_timer:
                 self._stop_arrival_timer()
@@ -187,16 +187,16 @@ class SequentialProtocol(HttpToolsProtocol):
                 return
             if self._client_has_ended:
                 self.transport.close()
-            elif self.timeout_keep_alive_task is None:  # blank lines alone came
+            elif self.timeout_keep_alive_task is None:  # only blank lines arrived
                 handler = self.timeout_keep_alive_handler
                 self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, handler)
         elif self._client_has_ended:
-            self._refuse("It ended before it was complete")
+            self._refuse("The request ended before it was complete")
         elif not self._arrival_timer and not self.transport.is_closing():
             self._start_arrival_timer()
 
     def _next_piece(self) -> bytes:
-        """Return the bytes that may be parsed: to the end of a body of known length, else to the next ``END``."""
+        """Return the bytes that may be parsed now: to the end of a body of known length, else to the next ``END``."""
         waiting, at = self._waiting, self._at
         if self._left:
             end = at + min(self._left, len(waiting) - at)
@@ -236,29 +236,29 @@ class SequentialProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
-            pass  # the request is answered as if it had not asked
+            pass  # the request is answered as if it had not asked for an upgrade
         except httptools.HttpParserError:
             self._refuse(self._refusal or "The request is not valid HTTP/1.1")
 
     def _has_too_much_framing(self, around: int) -> bool:
-        """Count the bytes ``around`` a chunked body in the last piece: sizes, extensions, trailers."""
+        """Count the bytes ``around`` a chunked body in the last piece (sizes, extensions, trailers), and check the limits."""
         self._body += self._piece_body
         self._around = around if self._piece_body else self._around + around
         self._around_all += around
         return self._around > MAX_HEAD_BYTES or self._around_all > MAX_HEAD_BYTES + FRAMING_PER_BYTE * self._body
 
     def _refuse(self, issue: str) -> None:
-        """Answer a request that cannot be read any further with 400, unless it has its answer already, and hang up."""
+        """Answer a request that cannot be read any further with 400, unless it is answered already, and hang up."""
         if self._is_finished:
             return
-        if self._has_head and self.cycle.response_complete:  # it has its answer, which did not need the rest
+        if self._has_head and self.cycle.response_complete:  # it is answered already, without the rest of its body
             self._hang_up()
             return
         if self._has_head and self.cycle.response_started:
             self._is_finished = True
             self.transport.close()
             return
-        if self._has_head:  # the application waits for the rest: tell it that none will come
+        if self._has_head:  # the application waits for the rest: signal that none will come
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.send_400_response(issue)
@@ -289,9 +289,8 @@ class SequentialProtocol(HttpToolsProtocol):
         self._arrival_timer = None
         if self._is_complete or self._is_finished or self.transport.is_closing():
             return
-        if (
-            self.flow.read_paused or self._seen - self._seen_before >= MIN_BYTES_PER_TIMEOUT
-        ):  # it is we who do not read, or it gets on
+        makes_progress = self._seen - self._seen_before >= MIN_BYTES_PER_TIMEOUT
+        if self.flow.read_paused or makes_progress:  # while reading is paused, the client cannot make progress
             self._start_arrival_timer()
         else:
             self._refuse("The request did not arrive in time; send it again")

@@ -1,4 +1,4 @@
-"""Check the head of a request for faults that the parser lets pass, and return the length of the body."""
+"""Check request headers for faults that the parser accepts, and return the length of the body."""
 
 import re
 from functools import lru_cache
@@ -12,15 +12,16 @@ ONCE = (
     b"authorization",  # who calls
     b"content-type",  # what the body is
     b"content-encoding",
-    b"idempotency-key",  # behaviour §6
+    b"idempotency-key",  # which stored answer is meant
 )
-"""Headers that decide what a request is: of two, a reader may use either one. The parser refuses two lengths."""
+"""Headers that decide what a request is. If one is sent twice, readers may differ about which counts. The parser itself
+refuses two lengths."""
 
 
 def check_headers(headers: Headers, version: str, *, is_upgrade: bool) -> tuple[str, int]:
-    """Return the fault of a head (empty: none) and the length of the body if the head announces it.
+    """Return the fault of the headers (empty: none) and the length of the body if they announce it.
 
-    ``headers`` have their names in small letters. A length is one number: the parser has refused any other.
+    ``headers`` have lower-case names. A length is one number: the parser has refused any other.
     """
     known = dict(headers)
     names = [name for name, _ in headers]
@@ -31,7 +32,7 @@ def check_headers(headers: Headers, version: str, *, is_upgrade: bool) -> tuple[
         codings = [value.strip(b" \t").lower() for name, value in headers if name == b"transfer-encoding"]
         if codings != [b"chunked"] or version != "1.1":
             return "The only Transfer-Encoding allowed is chunked, in HTTP/1.1", 0
-        if is_upgrade:  # the parser takes what follows the head for the other protocol; a length can be counted off
+        if is_upgrade:  # the parser takes what follows the headers for the other protocol; a length can be counted
             return "A request for an upgrade must have a Content-Length", 0
     if len(set(names)) != len(names) and (doubled := next((name for name in ONCE if names.count(name) > 1), None)):
         return f"There must be exactly one {doubled.decode().title()} header", 0

@@ -1,4 +1,4 @@
-"""Examples of refunds for the OpenAPI document: one for each status, and one in doubt, all of one dish given back."""
+"""Examples of refunds for the OpenAPI document: one for each status, and one in doubt, all for one returned dish."""
 
 from typing import Any
 
@@ -75,8 +75,8 @@ REFUND_REQUESTS: Table = {
         "At most what is left of amount and tip",
         {"amount": 300, "reason": "the soup was cold", "staff_code": "s-7"},
     ),
-    "given back by the terminal": (
-        "The terminal's own card application has given it back; without `report` the refund would wait for one",
+    "returned by the terminal": (
+        "The terminal's own card application has returned the money; without `report` the refund would wait for one",
         {
             "reason": "the soup was cold",
             "staff_code": "s-7",
@@ -87,10 +87,10 @@ REFUND_REQUESTS: Table = {
 }
 
 REPORT_REQUESTS: Table = {
-    "given back": (
+    "returned": (
         "By the terminal's own card application",
         {"result": "approved", "approval_code": "A1B2C4", "slip_number": "000124"},
     ),
     "handed out": ("In cash", {"result": "approved"}),
-    "not given back": ("The card application declined, or the customer had left", {"result": "declined"}),
+    "not returned": ("The card application declined, or the customer had left", {"result": "declined"}),
 }
