@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from mpac.cli.duration_text import duration_text
 from mpac.cli.money_text import money
 
 if TYPE_CHECKING:  # the product's imports take a second
@@ -18,7 +19,6 @@ GROUPS = {"open": "Open", "in_doubt": "In doubt", "needs_review": "In review", "
 """The overview's columns → what people call these payments and refunds."""
 
 ENTITIES = {"payment": "payment(s)", "refund": "refund(s)"}
-AGES = ((86_400, "d"), (3_600, "h"), (60, "min"))
 WIDEST = max(map(len, GROUPS.values()))
 
 
@@ -57,7 +57,9 @@ class OpenWork:
     def lines(self) -> list[str]:
         """Return one line for each group."""
         letters = (
-            f"{self.dead_letters:,}, oldest {age(self.dead_letters_oldest_seconds)}" if self.dead_letters else "none"
+            f"{self.dead_letters:,}, oldest {duration_text(self.dead_letters_oldest_seconds)}"
+            if self.dead_letters
+            else "none"
         )
         said = {GROUPS[name]: _in_words(parts) for name, parts in self.groups.items()} | {"Dead letters": letters}
         return [f"{name + ':':<{WIDEST + 1}} {words}" for name, words in said.items()]
@@ -84,15 +86,7 @@ def _parts(overview: Overview, group: str) -> Iterable[OpenAmount]:
 
 def _in_words(parts: list[OpenAmount]) -> str:
     said = [
-        f"{part.count:,} {ENTITIES[part.entity]}, {money(part.amount, part.currency)}, oldest {age(part.oldest_seconds)}"
+        f"{part.count:,} {ENTITIES[part.entity]}, {money(part.amount, part.currency)}, oldest {duration_text(part.oldest_seconds)}"
         for part in parts
     ]
     return "; ".join(said) or "none"
-
-
-def age(seconds: float) -> str:
-    """Return a duration in its largest whole unit: 40 s, 2 min, 3 h, 5 d."""
-    for length, unit in AGES:
-        if seconds >= length:
-            return f"{seconds // length:,.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mpac.cli.duration_text import duration_text
 from mpac.stack.runfile import RunInfo
 
 ANSWER_WITHIN_SECONDS = 5  # the API reports within three whether its database answers
@@ -45,7 +46,9 @@ def health_problems(info: RunInfo, health: Health | str) -> list[str]:
     if isinstance(health, str):
         return [health]
     return [
-        SENTENCES[part["kind"], part["state"]].format(name=_process(part["name"]), age=age(part["silent_seconds"]))
+        SENTENCES[part["kind"], part["state"]].format(
+            name=_process(part["name"]), age=silence_text(part["silent_seconds"])
+        )
         for part in health.get("silent", ())
         if (part["kind"], part["state"]) in SENTENCES and _is_ours(part, info)
     ]
@@ -56,7 +59,9 @@ def process_states(health: Health | str) -> dict[str, tuple[str, str]]:
     if isinstance(health, str):
         return {}
     beat = {"beat": (health["beat"], "")} if "beat" in health else {}
-    workers = {_process(one["name"]): (one["state"], age(one["silent_seconds"])) for one in health.get("workers", ())}
+    workers = {
+        _process(one["name"]): (one["state"], silence_text(one["silent_seconds"])) for one in health.get("workers", ())
+    }
     return {**beat, **workers}
 
 
@@ -67,15 +72,12 @@ def queue_lines(health: Health | str) -> Iterator[str]:
         yield f"{'queue':<20} {'waiting':>8}  {'state':<10} last consumed"
     for one in queues:
         waiting = "?" if one["messages_waiting"] is None else one["messages_waiting"]
-        yield f"{one['name']:<20} {waiting:>8}  {one['state']:<10} {age(one['silent_seconds'])} ago"
+        yield f"{one['name']:<20} {waiting:>8}  {one['state']:<10} {silence_text(one['silent_seconds'])} ago"
 
 
-def age(seconds: float | None) -> str:
-    """Return a length of time for people."""
-    if seconds is None:
-        return "an unknown time"
-    minutes = seconds // 60
-    return f"{seconds:.0f} s" if minutes < 5 else f"{minutes:.0f} min" if minutes < 300 else f"{minutes // 60:.0f} h"  # noqa: PLR2004 - five of the greater unit read better
+def silence_text(seconds: float | None) -> str:
+    """Return how long something was silent; the API gives ``None`` if it never heard of it."""
+    return "an unknown time" if seconds is None else duration_text(seconds)
 
 
 def _is_ours(part: Mapping[str, Any], info: RunInfo) -> bool:

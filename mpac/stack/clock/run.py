@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import psycopg
 
+from mpac.cli.duration_text import duration_text
 from mpac.cli.errors import UserError
 from mpac.stack.attach import attach
 from mpac.stack.clock.due_work import (
@@ -25,7 +26,7 @@ from mpac.stack.clock.install import install
 from mpac.stack.clock.move import Clock
 from mpac.stack.clock.own_stack import find_own_stack
 from mpac.stack.clock.provider import ProviderClock
-from mpac.stack.clock.when import distance_written, read_distance, read_time, written
+from mpac.stack.clock.when import local_time_text, read_distance, read_time
 from mpac.stack.movable_clock import read_clock
 from mpac.stack.runfile import RunInfo
 from workflows.database.engines import Role, connect, disconnect
@@ -107,7 +108,7 @@ async def _move(clock: Clock, info: RunInfo, wanted: ClockRequest, distance: tim
         await open_periods(clock.connection)
     if wanted.is_a_move:
         await clock.move(await _wanted_ahead(clock, wanted, distance), **ways)
-    say(f"Moved by {distance_written(timedelta(seconds=clock.ahead_seconds - before))}.")
+    say(f"Moved by {duration_text(clock.ahead_seconds - before, units=3)}.")
     if is_worked_on:
         await _say_what_became_due(clock.connection, done, say=say)
     else:
@@ -160,7 +161,7 @@ async def _show(
     shown = _zone(zones[0] if zones else "UTC")
     rows = {"database": ahead, "provider": provider_ahead, "this machine": 0}
     for name, seconds in rows.items():
-        distance = distance_written(timedelta(seconds=seconds))
+        distance = duration_text(seconds, units=3)
         apart = (
             ""
             if name == "this machine"
@@ -168,14 +169,16 @@ async def _show(
             if seconds
             else "   as this machine"
         )
-        say(f"{name:<13} {written(machine + timedelta(seconds=seconds), shown)}{apart}")
+        say(f"{name:<13} {local_time_text(machine + timedelta(seconds=seconds), shown)}{apart}")
     if ahead != provider_ahead:
         say(
             "Database and provider differ, so statements will not agree with our days: `python3 run.py clock +0s` ends that."
         )
     with suppress(UserError):
         closes = await _next_close(connection)
-        say(f"The next business day is closed at {written(closes, shown)}: `python3 run.py clock --to-next-close`.")
+        say(
+            f"The next business day is closed at {local_time_text(closes, shown)}: `python3 run.py clock --to-next-close`."
+        )
     return {
         "database": (machine + timedelta(seconds=ahead)).isoformat(timespec="seconds"),
         "provider": (machine + timedelta(seconds=provider_ahead)).isoformat(timespec="seconds"),

@@ -1,10 +1,9 @@
 """What `status` says of a stack's clock."""
 
 import asyncio
-from datetime import timedelta
 
+from mpac.cli.duration_text import duration_text
 from mpac.cli.errors import UserError
-from mpac.stack.clock.when import distance_written
 from mpac.stack.movable_clock import Moved, read_clock
 from mpac.stack.runfile import RunInfo
 
@@ -23,5 +22,5 @@ def clock_state_of(info: RunInfo) -> Moved:
 
 def ahead_text(ahead_seconds: int) -> str:
     """Return a sentence about a clock that is so far ahead."""
-    ahead = distance_written(timedelta(seconds=ahead_seconds))
+    ahead = duration_text(ahead_seconds, units=3)
     return f"Its clock is {ahead} ahead of this machine's: see `python3 run.py clock`."

@@ -51,25 +51,15 @@ def read_time(typed: str, *, now: datetime, zone: tzinfo) -> datetime:
     except (ValueError, OverflowError):
         raise UserError(f"{typed!r} is not a time: write it as 05:00 or as '2026-12-01 00:05'.") from None
     if wanted < now:
-        raise UserError(f"It is {written(now, zone)} there already. {NEVER_BACK}")
+        raise UserError(f"It is {local_time_text(now, zone)} there already. {NEVER_BACK}")
     if wanted - now > MOST_AHEAD:
         raise UserError(f"{typed} is too far: a clock can be moved 20 years ahead at most.")
     return wanted
 
 
-def written(at: datetime, zone: tzinfo) -> str:
+def local_time_text(at: datetime, zone: tzinfo) -> str:
     """Return a time as the clocks of ``zone`` show it, with the zone's name."""
     return f"{at.astimezone(zone):%a %Y-%m-%d %H:%M:%S} {zone}"
-
-
-def distance_written(distance: timedelta) -> str:
-    """Return a distance for people: `1 day 3 h 4 min`, and seconds where it is less than an hour."""
-    hour = 3_600
-    seconds = round(distance.total_seconds())
-    days, hours, minutes = distance.days, seconds // hour % 24, seconds // 60 % 60
-    parts = [f"{days} day{'s' if days > 1 else ''}" if days else "", f"{hours} h" if hours else ""]
-    parts += [f"{minutes} min" if minutes else "", f"{seconds % 60} s" if seconds % 60 and seconds < hour else ""]
-    return " ".join(part for part in parts if part) or "0 s"
 
 
 def _time_of_day(typed: str) -> time | None:

@@ -7,7 +7,7 @@ import pytest
 
 from mpac.cli.errors import UserError
 from mpac.stack.clock.own_stack import find_own_stack
-from mpac.stack.clock.when import distance_written, read_distance, read_time
+from mpac.stack.clock.when import read_distance, read_time
 from mpac.stack.database_profile import SERVERS_OF_THE_USERS
 from workflows.time_zones import zone
 
@@ -97,20 +97,6 @@ def test_a_skipped_local_time_is_moved_forward_and_of_a_repeated_one_the_first_i
 def test_a_wrong_or_past_time_is_refused_in_a_sentence(typed: str, why: str) -> None:
     with pytest.raises(UserError, match=why):
         read_time(typed, now=NOON_IN_TOKYO, zone=TOKYO)
-
-
-@pytest.mark.parametrize(
-    ("distance", "words"),
-    [
-        (timedelta(0), "0 s"),
-        (timedelta(seconds=59), "59 s"),
-        (timedelta(hours=1, seconds=5), "1 h"),
-        (timedelta(days=1, hours=3, minutes=4), "1 day 3 h 4 min"),
-        (timedelta(days=400), "400 days"),
-    ],
-)
-def test_a_distance_is_written_for_people(distance: timedelta, words: str) -> None:
-    assert distance_written(distance) == words
 
 
 @pytest.mark.parametrize("variable", SERVERS_OF_THE_USERS)
