@@ -86,7 +86,8 @@ def _parts(overview: Overview, group: str) -> Iterable[OpenAmount]:
 
 def _in_words(parts: list[OpenAmount]) -> str:
     said = [
-        f"{part.count:,} {ENTITIES[part.entity]}, {money(part.amount, part.currency)}, oldest {duration_text(part.oldest_seconds)}"
+        f"{part.count:,} {ENTITIES[part.entity]}, {money(part.amount, part.currency)}, "
+        f"oldest {duration_text(part.oldest_seconds)}"
         for part in parts
     ]
     return "; ".join(said) or "none"

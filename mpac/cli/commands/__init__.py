@@ -36,7 +36,7 @@ HELP = {
     "beat": "Run the timetable.",
     "flower": "Run the window on workers and tasks.",
     "sandbox": "Run the stand-in provider.",
-    "migrate": "Bring the database to the newest schema.",
+    "migrate": "Bring the database to the newest schema; --new NAME starts the next migration.",
 }
 
 
