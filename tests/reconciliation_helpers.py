@@ -119,7 +119,7 @@ def statement_file(lines: Iterable[Theirs]) -> io.BytesIO:
 async def upload(tenant: Tenant, settlement_id: str, lines: Iterable[Theirs], **changes: Any) -> dict[str, Any]:
     """The statement that these lines make when the manager uploads them."""
     incoming = Incoming(settlement_id, "sandbox", statement_file(lines), "csv", mapping=LINES)
-    stored = await receive_statement(incoming, hand=Hand(manager(tenant)), **changes)
+    stored = await receive_statement(incoming, actor=Actor(manager(tenant)), **changes)
     body: dict[str, Any] = orjson.loads(stored.body)
     return body
 

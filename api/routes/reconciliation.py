@@ -31,7 +31,7 @@ from workflows.reconciliation.reconcile import reconcile_settlement, run_fields
 from workflows.reconciliation.serialize import break_fields, statement_fields
 from workflows.reconciliation.statements.fetch import fetch_statements
 from workflows.reconciliation.statements.receive import receive_statement
-from workflows.tenants.actor import Hand
+from workflows.tenants.actor import Actor
 
 router = APIRouter(tags=["reconciliation"])
 

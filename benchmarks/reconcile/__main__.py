@@ -28,7 +28,7 @@ from workflows.database.engines import connect, disconnect
 from workflows.reconciliation.reconcile import reconcile_settlement
 from workflows.reconciliation.statements.receive import Incoming, receive_statement
 from workflows.settings import Settings
-from workflows.tenants.actor import Hand
+from workflows.tenants.actor import Actor
 
 RECONCILE_SECONDS, MEMORY_MB = 120.0, 200.0
 """The targets for a million rows."""
@@ -68,9 +68,9 @@ async def product(settlement_id: str, file: IO[bytes], settings: Settings) -> tu
     """Receive and reconcile. Return the statement's id and the figures."""
     hand = Hand(worker="bench")
     before, started = memory_mb(), time.perf_counter()
-    stored = await receive_statement(Incoming(settlement_id, "sandbox", file, "csv"), hand=hand)
+    stored = await receive_statement(Incoming(settlement_id, "sandbox", file, "csv"), actor=actor)
     received = time.perf_counter()
-    run = await reconcile_settlement(settlement_id, hand=hand, settings=settings)
+    run = await reconcile_settlement(settlement_id, actor=actor, settings=settings)
     done = time.perf_counter()
     if run["open_breaks"] != BREAKS:
         raise SystemExit(f"{BREAKS} breaks were planted and {run['open_breaks']} found.")
@@ -123,7 +123,7 @@ async def _without_statement(address: str, settings: Settings, *, rows: int) -> 
     found = []
     for what in ("without a statement", "the same again"):
         started = time.perf_counter()
-        run = await reconcile_settlement(settlement_id, hand=Hand(worker="bench"), settings=settings)
+        run = await reconcile_settlement(settlement_id, actor=Actor(worker="bench"), settings=settings)
         found.append(Row(f"reconcile {rows:,} lines {what}", time.perf_counter() - started))
         if run["open_breaks"] != rows:
             raise SystemExit(f"{rows} lines are missing and {run['open_breaks']} breaks were found.")

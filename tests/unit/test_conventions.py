@@ -135,7 +135,7 @@ def test_an_assigned_status_is_found_in_each_of_its_forms(statement: str) -> Non
 
 
 def transaction_blocks(module: ast.Module) -> Iterator[ast.AsyncWith]:
-    """``async with transaction(…)``, ``caller_transaction(…)``, ``hand.transaction()``."""
+    """``async with transaction(…)``, ``caller_transaction(…)``, ``actor.transaction()``."""
     for node in ast.walk(module):
         opened = [called(item.context_expr) for item in node.items] if isinstance(node, ast.AsyncWith) else []
         if isinstance(node, ast.AsyncWith) and any(word.endswith("transaction") for word in opened):
@@ -159,13 +159,13 @@ def test_no_provider_is_called_within_a_transaction() -> None:
 def test_a_provider_called_within_a_transaction_is_seen() -> None:
     """What the test above would say of code that does it, in each of the ways that it could be done."""
     assert {"charge", "inquire", "withdraw", "give_back", "inquire_refund", "statement"} <= CALLS_OF_PROVIDERS
-    for opening in ("transaction(Role.WORKER)", "caller_transaction(caller)", "hand.transaction()"):
+    for opening in ("transaction(Role.WORKER)", "caller_transaction(caller)", "actor.transaction()"):
         for call in ("await provider.give_back(refund)", "async for page in provider.statement(account): pass"):
             module = ast.parse(f"async def use():\n async with {opening} as connection:\n  {call}")
             assert len(providers_called_within_transactions(module)) == 1, (opening, call)
     blocks = [block for path in sources("workflows") for block in transaction_blocks(tree(path))]
     openings = {ast.unparse(item.context_expr) for block in blocks for item in block.items}
-    assert {"hand.transaction()", "caller_transaction(caller)", "transaction(Role.WORKER)"} <= openings
+    assert {"actor.transaction()", "caller_transaction(caller)", "transaction(Role.WORKER)"} <= openings
 
 
 def test_transactions_are_opened_by_use_cases_alone() -> None:

@@ -30,7 +30,7 @@ from workflows.reconciliation.end_doubts import end_doubts
 from workflows.reconciliation.reconcile import ComparisonTooLong, reconcile_settlement
 from workflows.reconciliation.statements.fetch import fetch_statements
 from workflows.settings import Settings
-from workflows.tenants.actor import Hand
+from workflows.tenants.actor import Actor
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, 
 
     Raises ``ServiceUnavailable`` where the database is away.
     """
-    hand = Hand(worker=worker)
+    actor = Actor(worker=worker)
     tries = await _begin(settlement_id)
     if tries is None:
         return Said("not due")
@@ -113,7 +113,7 @@ async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, 
             await _end(settlement_id, tries=tries, pause=_pause(tries), error="; ".join(troubles))
             silent = ", ".join(one.provider for one in fetched if one.error)
             return Said(f"no statement of {silent}", is_open=True)
-        run = await reconcile_settlement(settlement_id, hand=hand, settings=settings)
+        run = await reconcile_settlement(settlement_id, actor=actor, settings=settings)
     except ComparisonTooLong as slow:
         logger.warning("%s: %s", settlement_id, slow.text)
         await _end(settlement_id, tries=tries, pause=_pause(tries), error=slow.text)

@@ -34,7 +34,7 @@ from workflows.reconciliation.queries import one_break
 from workflows.reconciliation.withdrawn import end_review
 from workflows.settlements.lock import lock_settlements, read_locked
 from workflows.settlements.states import SettlementStatus
-from workflows.tenants.actor import Hand
+from workflows.tenants.actor import Actor
 from workflows.tenants.caller import Caller, caller_transaction
 
 Resolution = Literal["link", "adjust", "write_off", "ignore", "confirm"]
@@ -67,18 +67,18 @@ _COUNT = text("""
 """)
 
 
-async def resolve_break(break_id: str, request: ResolutionRequest, *, hand: Hand) -> dict[str, Any]:
+async def resolve_break(break_id: str, request: ResolutionRequest, *, actor: Actor) -> dict[str, Any]:
     """Resolve a break and return its row. The same resolution again changes nothing.
 
     Raises ``ResourceNotFound``, ``InvalidRequest`` (something is missing, or does not fit), ``InvalidStatusTransition``
     (resolved otherwise, gone, reconciled, or forbidden by the payment that it quotes), ``ServiceUnavailable``.
     """
-    caller = hand.caller
+    caller = actor.caller
     if caller is None:
         raise NotAuthorized(message="Breaks are resolved by people")
-    async with hand.transaction() as connection:
+    async with actor.transaction() as connection:
         await use_bulk_settings(connection)
-        settlement_ids = await _settlements(connection, break_id, request, hand=hand)
+        settlement_ids = await _settlements(connection, break_id, request, actor=actor)
         await lock_settlements(connection, settlement_ids)
         found = await one_break(connection, break_id, caller)
         settlement = await read_locked(connection, found["settlement_id"])
@@ -92,19 +92,19 @@ async def resolve_break(break_id: str, request: ResolutionRequest, *, hand: Hand
             await connection.execute(_COUNT, {"id": settlement_id, "ended": ended.count(settlement_id)})
             await complete_if_clean(connection, settlement_id, by=hand.by(settlement["now"]))
         ours = found["our_line"] or {}
-        await end_review(connection, ours.get("entity_id"), by=hand.by(settlement["now"], reason=break_id))
+        await end_review(connection, ours.get("entity_id"), by=actor.by(settlement["now"], reason=break_id))
         return await one_break(connection, break_id, caller)
 
 
 async def _settlements(
-    connection: AsyncConnection, break_id: str, request: ResolutionRequest, *, hand: Hand
+    connection: AsyncConnection, break_id: str, request: ResolutionRequest, *, actor: Actor
 ) -> list[str]:
     """Return the settlements to lock, from columns of the break that never change. Raises ``ResourceNotFound``."""
-    assert hand.caller  # noqa: S101 - asked before
+    assert actor.caller  # noqa: S101 - asked before
     breaks = [break_id]
     if request.resolution == "link" and request.reference and request.reference.startswith("brk_"):
         breaks.append(request.reference)
-    return [(await one_break(connection, one, hand.caller))["settlement_id"] for one in breaks]
+    return [(await one_break(connection, one, actor.caller))["settlement_id"] for one in breaks]
 
 
 async def _decide(
@@ -113,16 +113,16 @@ async def _decide(
     settlement: dict[str, Any],
     request: ResolutionRequest,
     *,
-    hand: Hand,
+    actor: Actor,
 ) -> dict[str, Any]:
     """Carry out the resolution; return the columns to write."""
     ids, reference, other_reference = [found["id"]], request.reference, None
-    if request.resolution == "link" and hand.caller:
+    if request.resolution == "link" and actor.caller:
         ids += await check_link(
-            connection, found, settlement, reference=reference or "", note=request.note, caller=hand.caller
+            connection, found, settlement, reference=reference or "", note=request.note, caller=actor.caller
         )
     if request.resolution == "confirm":
-        reference = await confirm_outcome(connection, found, settlement, hand=hand)
+        reference = await confirm_outcome(connection, found, settlement, actor=actor)
     if request.resolution in BOOKED:
         payment_id = await require_correctable(connection, found, settlement)
         payment_id = await _payment_of(connection, found) or payment_id

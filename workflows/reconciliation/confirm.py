@@ -21,7 +21,7 @@ from workflows.database.engines import Role, act_as
 from workflows.reconciliation.apply_evidence import Evidence, apply_evidence, moved_lines
 from workflows.reconciliation.correctable import refused
 from workflows.reconciliation.quoted import OPEN
-from workflows.tenants.actor import Hand
+from workflows.tenants.actor import Actor
 
 _ENTITY = {
     "payment": text("""
@@ -41,7 +41,7 @@ _STATEMENT = text("""
 
 
 async def confirm_outcome(
-    connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any], *, hand: Hand
+    connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any], *, actor: Actor
 ) -> str:
     """Complete the payment or refund that the break's line is about, and return its id. Raises the 409s of the table."""
     line = found["their_line"]

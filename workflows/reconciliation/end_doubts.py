@@ -27,7 +27,7 @@ from workflows.database.engines import Role, act_as
 from workflows.reconciliation.apply_evidence import KINDS, Evidence, EvidenceResult, apply_evidence, moved_lines
 from workflows.reconciliation.withdrawn import flag_withdrawn
 from workflows.settlements.states import SettlementStatus
-from workflows.tenants.actor import Hand
+from workflows.tenants.actor import Actor
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Doubts:
     left: int = 0
 
 
-async def end_doubts(settlement_id: str, *, hand: Hand) -> Doubts:
+async def end_doubts(settlement_id: str, *, actor: Actor) -> Doubts:
     """End the doubts that a closed settlement's fetched statements decide. Safe to call twice, late or never.
 
     Raises ``ResourceNotFound``, ``ServiceUnavailable``.
@@ -101,8 +101,8 @@ async def end_doubts(settlement_id: str, *, hand: Hand) -> Doubts:
                 if loop.time() > stop_at:
                     doubts.left += len(group)
                 else:
-                    await _record(entity, group, doubts, hand=hand)
-    async with hand.transaction(is_long=True) as connection:
+                    await _record(entity, group, doubts, actor=actor)
+    async with actor.transaction(is_long=True) as connection:
         await act_as(connection, Role.WORKER)
         await flag_withdrawn(connection, settlement_id, by=_author(hand))
         if doubts.left:
@@ -112,8 +112,8 @@ async def end_doubts(settlement_id: str, *, hand: Hand) -> Doubts:
 
 async def _find(settlement_id: str, entity: str, after: str, *, hand: Hand) -> tuple[list[Evidence], str | None]:
     """Return a page of rows with their lines, and the id to go on after (``None``: there are no more)."""
-    async with hand.transaction(is_long=True) as connection:
-        await hand.look_at(connection, settlement_id)
+    async with actor.transaction(is_long=True) as connection:
+        await actor.require_visible(connection, settlement_id)
         await act_as(connection, Role.WORKER)
         await use_bulk_settings(connection)
         settlement = dict((await connection.execute(_SETTLEMENT, {"id": settlement_id})).mappings().one())

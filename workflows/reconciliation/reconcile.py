@@ -42,7 +42,7 @@ from workflows.reconciliation.uncompared import (
 from workflows.settings import Settings
 from workflows.settlements.lock import lock_settlements, read_locked
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementRemark, SettlementStatus
-from workflows.tenants.actor import Hand
+from workflows.tenants.actor import Actor
 from workflows.transitions import ChangeContext, apply, invalid_transition
 
 RAN_OUT_OF_TIME = "57014"  # statement_timeout, see ``large``
@@ -82,7 +82,7 @@ _LAST_RUN = text("SELECT coalesce(max(number), 0) FROM reconciliation_runs WHERE
 async def reconcile_settlement(
     settlement_id: str,
     *,
-    hand: Hand,
+    actor: Actor,
     settings: Settings,
     silent: Collection[str] = (),
     acceptance: UncomparedAcceptance | None = None,
@@ -96,8 +96,8 @@ async def reconcile_settlement(
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or reconciled already), ``ServiceUnavailable`` (the
     database is away, or another run goes on), ``ComparisonTooLong``.
     """
-    async with hand.transaction(is_long=True) as connection:
-        await hand.look_at(connection, settlement_id)
+    async with actor.transaction(is_long=True) as connection:
+        await actor.require_visible(connection, settlement_id)
         await use_bulk_settings(connection)
         await lock_settlements(connection, [settlement_id])
         settlement = await read_locked(connection, settlement_id)
@@ -105,7 +105,7 @@ async def reconcile_settlement(
             raise invalid_transition(SETTLEMENT, settlement["status"], SettlementEvent.RECONCILE)
         comparison = await _comparison(connection, settlement, settings, acceptance)
         try:
-            return await _compare(connection, comparison, hand=hand, silent=silent, acceptance=acceptance)
+            return await _compare(connection, comparison, actor=actor, silent=silent, acceptance=acceptance)
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) == RAN_OUT_OF_TIME:
                 raise ComparisonTooLong(retry_after_seconds=AGAIN_AFTER_SECONDS) from error
@@ -116,7 +116,7 @@ async def _compare(
     connection: AsyncConnection,
     comparison: Comparison,
     *,
-    hand: Hand,
+    actor: Actor,
     silent: Collection[str],
     acceptance: UncomparedAcceptance | None,
 ) -> dict[str, Any]:
@@ -124,7 +124,7 @@ async def _compare(
     summary, is_explained = await summarise(connection, currency=comparison.settlement["currency"])
     if not is_explained:
         raise AssertionError(f"the run over {comparison.settlement['id']} does not explain its difference")
-    by = hand.by(comparison.settlement["now"], reason=acceptance.note if acceptance else None)
+    by = actor.by(comparison.settlement["now"], reason=acceptance.note if acceptance else None)
     uncompared = await find_uncompared(connection, comparison.parameters())
     summary["uncompared"] = await record_uncompared(
         connection, comparison.settlement, uncompared, acceptance=acceptance, by=by

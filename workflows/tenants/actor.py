@@ -16,7 +16,7 @@ from workflows.transitions import ChangeContext
 
 
 @dataclass(frozen=True, slots=True)
-class Hand:
+class Actor:
     """Statements and reconciliation are begun by people and by workers alike; this is all that differs."""
 
     caller: Caller | None = None
@@ -40,7 +40,7 @@ class Hand:
             return ChangeContext.caller(self.caller, at=at, request_id=self.request_id, reason=reason)
         return ChangeContext("worker", self.worker, at, self.request_id, reason)
 
-    async def look_at(self, connection: AsyncConnection, settlement_id: str) -> None:
+    async def require_visible(self, connection: AsyncConnection, settlement_id: str) -> None:
         """Raise ``ResourceNotFound`` where this hand may not see the settlement: the first wall."""
         conditions = within(self.caller, Settlement.merchant_id, Settlement.store_id) if self.caller else []
         statement = select(Settlement.id).where(Settlement.id == settlement_id, *conditions)

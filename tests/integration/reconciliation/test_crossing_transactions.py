@@ -17,7 +17,7 @@ from tests.factories import Tenant
 from tests.fakes import FakeProvider
 from tests.harness import Api
 from tests.integration.reconciliation.reconciliation_helpers import Admin, old_sales, one_break, resolve
-from tests.integration.reconciliation.test_fetching_and_due import HAND, reported, row_of
+from tests.integration.reconciliation.test_fetching_and_due import ACTOR, reported, row_of
 from tests.polling import eventually
 from tests.reconciliation_helpers import closed_settlement, mirror, upload
 from tests.reference_matcher import Ours
@@ -88,7 +88,9 @@ async def test_a_file_uploaded_while_the_api_is_asked_is_not_superseded_by_its_a
     settlement_id = await closed_settlement(admin, tenant, sales)
     provider = SlowProvider()
     provider.statements = [wrong(sales)]
-    asking = asyncio.create_task(fetch_statements(settlement_id, hand=HAND, providers=Providers({"sandbox": provider})))
+    asking = asyncio.create_task(
+        fetch_statements(settlement_id, actor=ACTOR, providers=Providers({"sandbox": provider}))
+    )
     await provider.asked_for_statement.wait()
     uploaded = await upload(tenant, settlement_id, map(mirror, sales))
     provider.may_answer.set()
@@ -105,7 +107,7 @@ async def test_a_file_that_waits_while_a_run_signs_off_is_refused(
     settlement_id = await closed_settlement(admin, tenant, sales)
     await upload(tenant, settlement_id, map(mirror, sales))
     async with held(admin, "KEY SHARE", settlement_id):
-        running = asyncio.create_task(reconcile_settlement(settlement_id, hand=HAND, settings=settings))
+        running = asyncio.create_task(reconcile_settlement(settlement_id, actor=ACTOR, settings=settings))
         await waits(admin)  # the run has compared, and is about to sign
         sending = asyncio.create_task(
             upload(tenant, settlement_id, [mirror(sales[0], amount=1), *map(mirror, sales[1:])])
@@ -129,7 +131,7 @@ async def test_a_file_that_is_being_stored_when_a_run_begins_is_compared_by_it(
             upload(tenant, settlement_id, [mirror(sales[0], amount=1), *map(mirror, sales[1:])])
         )
         await waits(admin)  # its lines are in, and its statement asks for the settlement's key
-        running = asyncio.create_task(reconcile_settlement(settlement_id, hand=HAND, settings=settings))
+        running = asyncio.create_task(reconcile_settlement(settlement_id, actor=ACTOR, settings=settings))
         await waits(admin, count=2)
     uploaded = await sending
     assert ((await running)["statement_ids"], (await running)["open_breaks"]) == ([uploaded["id"]], 1)
@@ -142,12 +144,12 @@ async def test_a_resolution_that_crosses_a_run_books_nothing_for_a_break_that_it
     settlement_id = await closed_settlement(admin, tenant, sales)
     wrong_lines = [mirror(sales[0], amount=900), mirror(sales[1], amount=800), mirror(sales[2])]
     await upload(tenant, settlement_id, wrong_lines)
-    await reconcile_settlement(settlement_id, hand=HAND, settings=settings)
+    await reconcile_settlement(settlement_id, actor=ACTOR, settings=settings)
     found = await admin.execute("SELECT id, theirs FROM breaks WHERE settlement_id = %s", [settlement_id])
     break_id = next(row["id"] for row in await found.fetchall() if row["theirs"] == 900)
     await upload(tenant, settlement_id, [mirror(sales[0]), *wrong_lines[1:]])
     async with held(admin, "KEY SHARE", settlement_id):
-        running = asyncio.create_task(reconcile_settlement(settlement_id, hand=HAND, settings=settings))
+        running = asyncio.create_task(reconcile_settlement(settlement_id, actor=ACTOR, settings=settings))
         await waits(admin)
         resolving = asyncio.create_task(resolve(api, tenant, break_id, resolution="adjust"))
         await waits(admin, count=2)
@@ -168,7 +170,7 @@ async def test_the_last_resolution_does_not_sign_off_a_statement_that_no_run_has
     await upload(tenant, settlement_id, [mirror(sales[0], amount=900), mirror(sales[1], amount=1), mirror(sales[2])])
     assert (await resolve(api, tenant, found["id"], resolution="adjust")).status == 200
     assert (await row_of(admin, settlement_id))["status"] == "closed"
-    run = await reconcile_settlement(settlement_id, hand=HAND, settings=settings)
+    run = await reconcile_settlement(settlement_id, actor=ACTOR, settings=settings)
     assert (run["status"], run["open_breaks"]) == ("closed", 1)
 
 
@@ -179,7 +181,7 @@ async def test_a_run_that_waited_for_the_settlement_is_later_in_its_history_than
     settlement_id = await closed_settlement(admin, tenant, sales)
     await upload(tenant, settlement_id, [mirror(sales[0], amount=1), mirror(sales[1])])
     async with held(admin, "UPDATE", settlement_id) as other:
-        running = asyncio.create_task(reconcile_settlement(settlement_id, hand=HAND, settings=settings))
+        running = asyncio.create_task(reconcile_settlement(settlement_id, actor=ACTOR, settings=settings))
         await waits(admin)
         await other.execute(
             b"""WITH counted AS (UPDATE settlements SET version = version + 1 WHERE id = %s RETURNING *)

@@ -23,10 +23,10 @@ from workflows.reconciliation.reconcile import reconcile_settlement
 from workflows.reconciliation.statements.fetch import fetch_statements
 from workflows.settings import Settings
 from workflows.settlements.count_cash import count_cash
-from workflows.tenants.actor import Hand
+from workflows.tenants.actor import Actor
 
 Admin = psycopg.AsyncConnection[DictRow]
-HAND = Hand(worker="worker-of-the-test")
+ACTOR = Actor(worker="worker-of-the-test")
 
 
 def reported(line: Ours, **changes: Any) -> StatementLine:
@@ -48,11 +48,11 @@ async def test_pages_of_the_api_become_one_statement(
     settlement_id = await closed_settlement(admin, tenant, sales)
     provider.statements = [[reported(line) for line in sales[:6]], [], [reported(line) for line in sales[6:]]]
     providers = Providers({"sandbox": provider})
-    (first,) = await fetch_statements(settlement_id, hand=HAND, providers=providers)
-    (again,) = await fetch_statements(settlement_id, hand=HAND, providers=providers)
+    (first,) = await fetch_statements(settlement_id, actor=ACTOR, providers=providers)
+    (again,) = await fetch_statements(settlement_id, actor=ACTOR, providers=providers)
     assert first.statement_id == again.statement_id is not None
     assert ("statement", tenant.store_id) in provider.calls
-    run = await reconcile_settlement(settlement_id, hand=HAND, settings=settings)
+    run = await reconcile_settlement(settlement_id, actor=ACTOR, settings=settings)
     assert (run["summary"]["categories"]["matched"]["count"], run["status"]) == (10, "reconciled")
     assert (await row_of(admin, settlement_id))["reconciled_by"] == "worker-of-the-test"
 
@@ -67,9 +67,9 @@ async def test_what_the_provider_says_now_counts_even_if_it_said_so_before(
     seen = []
     for said in (right, wrong, right):
         provider.statements = [said]
-        (fetched,) = await fetch_statements(settlement_id, hand=HAND, providers=Providers({"sandbox": provider}))
+        (fetched,) = await fetch_statements(settlement_id, actor=ACTOR, providers=Providers({"sandbox": provider}))
         seen.append(fetched.statement_id)
-    run = await reconcile_settlement(settlement_id, hand=HAND, settings=settings)
+    run = await reconcile_settlement(settlement_id, actor=ACTOR, settings=settings)
     assert len(set(seen)) == 3
     assert run["statement_ids"] == seen[2:]
     assert (run["status"], run["open_breaks"]) == ("reconciled", 0)
@@ -94,8 +94,8 @@ async def test_what_is_another_settlements_is_left_to_it(
         [stranger._replace(at=middle.isoformat())],
         [stranger._replace(at=(period["end_at"] + timedelta(minutes=5)).isoformat(), our_reference="pay_later:1")],
     ]
-    await fetch_statements(settlement_id, hand=HAND, providers=Providers({"sandbox": provider}))
-    run = await reconcile_settlement(settlement_id, hand=HAND, settings=settings)
+    await fetch_statements(settlement_id, actor=ACTOR, providers=Providers({"sandbox": provider}))
+    run = await reconcile_settlement(settlement_id, actor=ACTOR, settings=settings)
     counts = {name: part["count"] for name, part in run["summary"]["categories"].items() if part["count"]}
     assert counts == {"matched": 3, "missing_internally": 1}  # what a restored backup has lost is found once (F36)
 
@@ -133,7 +133,7 @@ async def test_a_file_that_somebody_uploaded_stands(admin: Admin, tenant: Tenant
     sales = some_sales(2)
     settlement_id = await closed_settlement(admin, tenant, sales)
     await upload(tenant, settlement_id, [mirror(line) for line in sales])
-    assert await fetch_statements(settlement_id, hand=HAND, providers=Providers({"sandbox": provider})) == []
+    assert await fetch_statements(settlement_id, actor=ACTOR, providers=Providers({"sandbox": provider})) == []
     assert provider.calls == []
 
 
@@ -143,9 +143,9 @@ async def test_statements_are_fetched_for_closed_settlements_of_ones_own(
     providers = Providers({"sandbox": provider})
     running = (await open_settlement(admin, tenant))["id"]
     with pytest.raises(InvalidStatusTransition):
-        await fetch_statements(running, hand=HAND, providers=providers)
+        await fetch_statements(running, actor=ACTOR, providers=providers)
     with pytest.raises(ResourceNotFound):
-        await fetch_statements(running, hand=Hand(manager(await make_tenant())), providers=providers)
+        await fetch_statements(running, actor=Actor(manager(await make_tenant())), providers=providers)
 
 
 async def due_of(settlement_id: str, settings: Settings, *, sla_hours: float = 24) -> str | None:
@@ -252,6 +252,6 @@ async def test_a_midnight_that_two_clocks_see_differently_is_no_break(
     settlement_id = await closed_settlement(admin, tenant, [line])
     for shift, category in cases.items():
         await upload(tenant, settlement_id, [mirror(line, at=midnight + shift), mirror(line, currency="USD")])
-        run = await reconcile_settlement(settlement_id, hand=HAND, settings=settings)
+        run = await reconcile_settlement(settlement_id, actor=ACTOR, settings=settings)
         found = {name for name, part in run["summary"]["categories"].items() if part["count"]}
         assert found == {category, "duplicate_provider"}, shift

@@ -17,7 +17,7 @@ from tests.reference_matcher import Ours, Theirs, match
 from workflows.clock import now
 from workflows.reconciliation.reconcile import reconcile_settlement
 from workflows.settings import Settings
-from workflows.tenants.actor import Hand
+from workflows.tenants.actor import Actor
 
 
 def sales_with_twins(count: int, *, twins: int) -> list[Ours]:
@@ -90,6 +90,6 @@ async def test_a_run_over_a_hundred_thousand_lines_takes_seconds(
     settlement_id = await closed_settlement(admin, tenant, ours)
     await upload(tenant, settlement_id, [as_theirs(line) for line in lines])
     started = time.perf_counter()
-    run = await reconcile_settlement(settlement_id, hand=Hand(manager(tenant)), settings=settings)
+    run = await reconcile_settlement(settlement_id, actor=Actor(manager(tenant)), settings=settings)
     assert run["open_breaks"] == 10
     assert time.perf_counter() - started < 30

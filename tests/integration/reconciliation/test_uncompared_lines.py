@@ -10,7 +10,7 @@ from tests.conftest import MakeTenant
 from tests.factories import Tenant
 from tests.harness import Answer, Api
 from tests.integration.reconciliation.reconciliation_helpers import Admin, old_sales
-from tests.integration.reconciliation.test_fetching_and_due import HAND, due_of, row_of
+from tests.integration.reconciliation.test_fetching_and_due import ACTOR, due_of, row_of
 from tests.reconciliation_helpers import LINES, closed_settlement, manager, mirror, statement_file, upload
 from tests.reference_matcher import Ours
 from workflows.providers.registry import Providers
@@ -18,7 +18,7 @@ from workflows.reconciliation.auto_reconcile import reconcile_due
 from workflows.reconciliation.reconcile import reconcile_settlement
 from workflows.reconciliation.statements.receive import Incoming, receive_statement
 from workflows.settings import Settings
-from workflows.tenants.actor import Hand
+from workflows.tenants.actor import Actor
 
 NOTE = "The card company reports on paper only"
 ACCEPTED = {"accept_uncompared": True, "note": NOTE}
@@ -41,7 +41,7 @@ async def test_a_days_terminal_cards_are_named_and_wait_for_a_person(
     cards = of_terminals(old_sales(2))
     settlement_id = await closed_settlement(admin, tenant, [*sales, *cards])
     await upload(tenant, settlement_id, map(mirror, sales))
-    run = await reconcile_settlement(settlement_id, hand=HAND, settings=settings)
+    run = await reconcile_settlement(settlement_id, actor=ACTOR, settings=settings)
     assert (run["status"], run["open_breaks"]) == ("closed", 0)
     amount = sum(line.amount for line in cards)
     named = {"provider": "external", "count": 2, "amount": amount, "fees": 0, "is_policy": False}
@@ -88,7 +88,7 @@ async def test_an_acceptance_holds_for_the_same_lines_and_not_for_others(
     await upload(tenant, settlement_id, [mirror(sales[0], amount=1), mirror(sales[1])])
     assert (await reconcile(api, tenant, settlement_id, ACCEPTED)).body["status"] == "closed"  # there is a break
     await upload(tenant, settlement_id, map(mirror, sales))
-    assert (await reconcile_settlement(settlement_id, hand=HAND, settings=settings))["status"] == "reconciled"
+    assert (await reconcile_settlement(settlement_id, actor=ACTOR, settings=settings))["status"] == "reconciled"
 
 
 async def test_a_statement_that_comes_after_all_is_compared_in_spite_of_an_acceptance(
@@ -99,8 +99,10 @@ async def test_a_statement_that_comes_after_all_is_compared_in_spite_of_an_accep
     await upload(tenant, settlement_id, [mirror(sales[0], amount=1), mirror(sales[1])])
     await reconcile(api, tenant, settlement_id, ACCEPTED)
     file = statement_file([mirror(cards[0], amount=7), mirror(cards[1])])
-    await receive_statement(Incoming(settlement_id, "external", file, "csv", mapping=LINES), hand=Hand(manager(tenant)))
-    run = await reconcile_settlement(settlement_id, hand=HAND, settings=settings)
+    await receive_statement(
+        Incoming(settlement_id, "external", file, "csv", mapping=LINES), actor=Actor(manager(tenant))
+    )
+    run = await reconcile_settlement(settlement_id, actor=ACTOR, settings=settings)
     assert (run["summary"]["uncompared"]["count"], run["open_breaks"]) == (0, 2)
 
 
@@ -109,7 +111,7 @@ async def test_a_remote_provider_that_has_not_reported_is_named_and_nothing_is_b
 ) -> None:
     sales = old_sales(2)
     settlement_id = await closed_settlement(admin, tenant, sales)
-    run = await reconcile_settlement(settlement_id, hand=HAND, settings=settings)
+    run = await reconcile_settlement(settlement_id, actor=ACTOR, settings=settings)
     assert (run["open_breaks"], run["summary"]["uncompared"]["count"]) == (2, 2)
     boss = api.signer.user(tenant, role="merchant_admin")
     found = (await api.get(f"/settlements/{settlement_id}/breaks", as_=boss)).body["data"]
@@ -180,10 +182,10 @@ async def test_days_that_wait_for_a_person_are_counted_with_their_age(
     settlement_id = await closed_settlement(admin, tenant, of_terminals(old_sales(2)))
     unchanged = await waiting_days(api)  # nothing has been compared yet
     assert all(unchanged[COUNT, reason] == before[COUNT, reason] for _, reason in before)
-    await reconcile_settlement(settlement_id, hand=HAND, settings=settings)
+    await reconcile_settlement(settlement_id, actor=ACTOR, settings=settings)
     broken = await closed_settlement(admin, other := await make_tenant(), sales := old_sales(2))
     await upload(other, broken, map(mirror, sales[:1]))
-    await reconcile_settlement(broken, hand=HAND, settings=settings)
+    await reconcile_settlement(broken, actor=ACTOR, settings=settings)
     await closed_settlement(
         admin,
         await make_tenant(),

@@ -18,9 +18,9 @@ from workflows.providers.base import Unknown
 from workflows.reconciliation.auto_reconcile import find_due_reconciliations
 from workflows.reconciliation.reconcile import reconcile_settlement
 from workflows.settings import Settings
-from workflows.tenants.actor import Hand
+from workflows.tenants.actor import Actor
 
-WORKER = Hand(worker="worker-of-the-test")
+WORKER = Actor(worker="worker-of-the-test")
 (NET,) = (rule for rule in RULES if rule.invariant == "I15")
 BOOKED = [{"resolution": "adjust"}, {"resolution": "write_off", "note": "small enough"}]
 
@@ -47,7 +47,7 @@ class Desk:
 
     async def run(self, settlement_id: str) -> dict[str, Any]:
         """Compare by hand."""
-        return await reconcile_settlement(settlement_id, hand=WORKER, settings=self.settings)
+        return await reconcile_settlement(settlement_id, actor=WORKER, settings=self.settings)
 
     async def breaks(self, settlement_id: str) -> list[dict[str, Any]]:
         """The open breaks of the last run."""

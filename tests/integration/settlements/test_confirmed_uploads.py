@@ -71,7 +71,7 @@ async def test_a_late_line_that_its_own_file_lacks_is_linked_to_the_day_that_lis
     assert (await desk.resolve(found["id"], resolution="confirm")).status == 200
     second = await desk.close(upload_lines=False, more=[Theirs("payment", "none", "none", 1, 0, is_settled=False)])
     settings = desk.settings.model_copy(update={"statement_sla_hours": 0.0})
-    run = await reconcile_settlement(second, hand=WORKER, settings=settings)
+    run = await reconcile_settlement(second, actor=WORKER, settings=settings)
     assert run["summary"]["categories"]["missing_at_provider"]["count"] == 1
     assert (run["status"], run["open_breaks"]) == ("reconciled", 0)
     assert await desk.held() == 1_000

@@ -20,7 +20,7 @@ from workflows.providers.registry import Providers
 from workflows.reconciliation.auto_reconcile import reconcile_due
 from workflows.reconciliation.reconcile import reconcile_settlement
 from workflows.reconciliation.statements.receive import Incoming, receive_statement
-from workflows.tenants.actor import Hand
+from workflows.tenants.actor import Actor
 
 
 @pytest.mark.parametrize("kind", ["payment", "refund"])
@@ -164,7 +164,7 @@ async def test_money_that_an_earlier_correction_removed_may_be_booked_again(desk
     first = await desk.close(upload_lines=False, more=[Theirs("payment", "their-own", "their-own", 1, 0)])
     line = (await shop.lines(first))[sale]
     settings = desk.settings.model_copy(update={"statement_sla_hours": 0.0})
-    await reconcile_settlement(first, hand=WORKER, settings=settings)
+    await reconcile_settlement(first, actor=WORKER, settings=settings)
     found = {one["category"]: one for one in await desk.breaks(first)}
     for one in found.values():
         assert (await desk.resolve(one["id"], resolution="adjust")).status == 200
@@ -188,7 +188,7 @@ async def test_a_line_missing_here_and_reported_there_is_linked_across_settlemen
     await upload(shop.tenant, second, [Theirs("payment", "nothing-of-ours", "no", 0, 0, is_settled=False)])
     settings = desk.settings.model_copy(update={"statement_sla_hours": 0.0})
     for place in (first, second):
-        await reconcile_settlement(place, hand=WORKER, settings=settings)
+        await reconcile_settlement(place, actor=WORKER, settings=settings)
     (theirs,), (ours,) = await desk.breaks(first), await desk.breaks(second)
     assert (theirs["category"], ours["category"]) == ("date_mismatch", "missing_at_provider")
     refused = await desk.resolve(ours["id"], resolution="adjust")
@@ -244,7 +244,7 @@ async def test_a_sale_of_the_terminal_with_a_slip_number_of_another_day_is_anoth
 
 async def upload_external(shop: Shop, settlement_id: str, lines: list[Theirs]) -> None:
     incoming = Incoming(settlement_id, "external", statement_file(lines), "csv", mapping=LINES)
-    await receive_statement(incoming, hand=Hand(manager(shop.tenant)))
+    await receive_statement(incoming, actor=Actor(manager(shop.tenant)))
 
 
 async def test_a_resolution_that_waits_for_the_lock_decides_by_what_it_finds_under_it(desk: Desk) -> None:

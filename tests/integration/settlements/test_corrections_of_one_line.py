@@ -146,7 +146,7 @@ async def test_a_refund_and_the_line_under_its_sales_reference_are_linked_and_ne
     told = said_of(ours[sale], kind="refund", amount=-300, fee=0, **hidden)
     await upload(shop.tenant, settlement_id, [said_of(ours[sale]), told])
     at_once = desk.settings.model_copy(update={"statement_sla_hours": 0})
-    await reconcile_settlement(settlement_id, hand=WORKER, settings=at_once)
+    await reconcile_settlement(settlement_id, actor=WORKER, settings=at_once)
     found = await desk.breaks(settlement_id)
     assert sorted(one["category"] for one in found) == ["missing_at_provider", "missing_internally"]
     for one in found:

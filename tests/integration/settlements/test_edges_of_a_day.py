@@ -20,7 +20,7 @@ from workflows.settlements.count_cash import count_cash
 from workflows.settlements.open_periods import open_due_periods
 from workflows.tenants.actor import Hand
 
-HAND = Hand(worker=WORKER)
+ACTOR = Actor(worker=WORKER)
 NIGHTS = [
     ("America/New_York", "00:00", "2026-03-08T05:00Z", 23),
     ("America/New_York", "02:30", "2026-03-08T07:30Z", 23),  # 02:30 does not exist that night
@@ -132,8 +132,8 @@ async def reported(shop: Shop) -> list[StatementLine]:
 async def categories(shop: Shop, settlement_id: str, settings: Settings) -> dict[str, int]:
     """What a run finds after the providers were asked."""
     providers = Providers({shop.provider.name: shop.provider})
-    await fetch_statements(settlement_id, hand=HAND, providers=providers)
-    run = await reconcile_settlement(settlement_id, hand=HAND, settings=settings)
+    await fetch_statements(settlement_id, actor=ACTOR, providers=providers)
+    run = await reconcile_settlement(settlement_id, actor=ACTOR, settings=settings)
     return {name: part["count"] for name, part in run["summary"]["categories"].items() if part["count"]}
 
 

@@ -47,7 +47,7 @@ async def test_all_at_once_end_each_doubt_once(desk: Desk) -> None:
     done = await asyncio.gather(
         reconciled_by_workers(desk, day),
         shop.payments.process(*ids),
-        *(end_doubts(day, hand=WORKER) for _ in range(3)),
+        *(end_doubts(day, actor=WORKER) for _ in range(3)),
         *(shop.payments.cancel(one) for one in ids[:5]),
         return_exceptions=True,
     )

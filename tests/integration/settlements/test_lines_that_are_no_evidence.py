@@ -170,7 +170,7 @@ async def test_the_review_of_withdrawn_evidence_ends_with_the_break_of_its_own_l
     nothing = Theirs("payment", "none", "none", 1, 0, is_settled=False)
     await upload(shop.tenant, second, [nothing])
     settings = desk.settings.model_copy(update={"statement_sla_hours": 0.0})
-    await reconcile_settlement(second, hand=WORKER, settings=settings)
+    await reconcile_settlement(second, actor=WORKER, settings=settings)
     (found,) = await desk.breaks(second)
     assert (found["category"], found["entity_id"]) == ("missing_at_provider", payment_id)
     assert (await desk.resolve(found["id"], resolution="adjust")).status == 200

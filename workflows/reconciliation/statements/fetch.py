@@ -35,7 +35,7 @@ from workflows.providers.registry import Providers
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.statements.receive import Incoming, receive_statement
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementStatus
-from workflows.tenants.actor import Hand
+from workflows.tenants.actor import Actor
 from workflows.transitions import invalid_transition
 
 SLACK = timedelta(hours=1)
@@ -90,22 +90,22 @@ _PLACES = text("""
 """)
 
 
-async def fetch_statements(settlement_id: str, *, hand: Hand, providers: Providers) -> list[Fetched]:
+async def fetch_statements(settlement_id: str, *, actor: Actor, providers: Providers) -> list[Fetched]:
     """Ask each provider of the settlement; what came of it, provider by provider.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or reconciled already), ``ServiceUnavailable``.
     """
-    async with hand.transaction(is_long=True) as connection:
-        await hand.look_at(connection, settlement_id)
+    async with actor.transaction(is_long=True) as connection:
+        await actor.require_visible(connection, settlement_id)
         await use_bulk_settings(connection)
         wanted = dict((await connection.execute(_WANTED, {"id": settlement_id})).mappings().one())
     if wanted["status"] != SettlementStatus.CLOSED:
         raise invalid_transition(SETTLEMENT, wanted["status"], SettlementEvent.RECONCILE)
     names = sorted(set(wanted["providers"]) & set(providers.remote) - set(wanted["uploaded"]))
-    return [await _fetch(providers.remote[name], wanted, hand=hand) for name in names]
+    return [await _fetch(providers.remote[name], wanted, actor=actor) for name in names]
 
 
-async def _fetch(provider: Provider, wanted: dict[str, Any], *, hand: Hand) -> Fetched:
+async def _fetch(provider: Provider, wanted: dict[str, Any], *, actor: Actor) -> Fetched:
     doubts = _Doubts(set(), {})
     with tempfile.TemporaryFile() as file:
         writer = _Writer(file)
@@ -117,7 +117,7 @@ async def _fetch(provider: Provider, wanted: dict[str, Any], *, hand: Hand) -> F
         writer.finish()
         incoming = Incoming(wanted["id"], provider.name, file, "csv", source="api", mapping=MAPPING)
         try:
-            stored = await receive_statement(incoming, hand=hand)
+            stored = await receive_statement(incoming, actor=actor)
         except InvalidRequest as unreadable:  # there is nobody here who could correct it, so it is asked for again
             return Fetched(provider.name, error=f"{unreadable.text}: {unreadable.details[0].issue}")
     return Fetched(provider.name, statement_id=stored.resource_id)
@@ -137,7 +137,7 @@ async def _select(
     """Return the lines of ``page`` to keep, and reversals of earlier pages whose charge is one of them."""
     references = sorted({line.our_reference for line in page if line.our_reference})
     parameters = {name: wanted[name] for name in ("id", "store_id", "currency")}
-    async with hand.transaction(is_long=True) as connection:
+    async with actor.transaction(is_long=True) as connection:
         found = await connection.execute(_PLACES, {**parameters, "references": references})
         places = {row.reference: row.place for row in found}
     selected = []

@@ -34,7 +34,7 @@ from workflows.reconciliation.statements.read import Opened, open_statement
 from workflows.requests.idempotency import Key, Stored, keep_in, known_answer
 from workflows.settlements.lock import lock_statements, read_locked
 from workflows.settlements.states import SETTLEMENT, SettlementStatus
-from workflows.tenants.actor import Hand
+from workflows.tenants.actor import Actor
 from workflows.transitions import invalid_transition
 
 PIECE_BYTES = 1024 * 1024
@@ -93,15 +93,15 @@ _COPY = f"COPY incoming_lines ({', '.join(COLUMNS)}) FROM STDIN"
 _ESCAPES = str.maketrans({"\\": "\\\\"})  # tabs and ends of lines cannot be in a field: they are not printable
 
 
-async def receive_statement(incoming: Incoming, *, hand: Hand, key: Key | None = None) -> Stored:
+async def receive_statement(incoming: Incoming, *, actor: Actor, key: Key | None = None) -> Stored:
     """Take in a file and answer the statement; the same file again, while it counts, changes nothing.
 
     Raises ``ResourceNotFound``, ``InvalidRequest`` (the file cannot be read: line by line), ``InvalidStatusTransition``
     (reconciled already), ``IdempotencyKeyReused``, ``IdempotencyKeyInUse``, ``ServiceUnavailable``.
     """
     sha256, size_bytes = await asyncio.to_thread(digest, incoming.file)
-    async with hand.transaction(is_long=True) as connection:
-        await hand.look_at(connection, incoming.settlement_id)
+    async with actor.transaction(is_long=True) as connection:
+        await actor.require_visible(connection, incoming.settlement_id)
         await use_bulk_settings(connection)
         # Of two files at once the second waits, and then finds the first; a file that waits for a run finds its outcome.
         await lock_statements(connection, incoming.settlement_id)
