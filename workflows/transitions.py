@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database.metric_counts import FINAL, outcome_written
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
 from workflows.state_machine import StateMachine
+from workflows.tenants.actor import Actor
 from workflows.tenants.caller import Caller
 
 
@@ -35,6 +36,11 @@ class ChangeContext:
     ) -> "ChangeContext":
         """A transition that ``caller`` asked for."""
         return cls(caller.type, caller.id, at, request_id, reason)
+
+    @classmethod
+    def actor(cls, actor: Actor, *, at: datetime, reason: str | None = None) -> "By":
+        """A transition that ``actor`` asked for or made."""
+        return cls(actor.type, actor.id, at, actor.request_id, reason)
 
 
 EVENT_NAMES_IN_API: Mapping[str, str] = {"fulfil": "complete"}

@@ -36,6 +36,7 @@ from workflows.settlements.lock import lock_settlements, read_locked
 from workflows.settlements.states import SettlementStatus
 from workflows.tenants.actor import Actor
 from workflows.tenants.caller import Caller, caller_transaction
+from workflows.transitions import ChangeContext
 
 Resolution = Literal["link", "adjust", "write_off", "ignore", "confirm"]
 BOOKED = frozenset({"adjust", "write_off"})
@@ -92,7 +93,9 @@ async def resolve_break(break_id: str, request: ResolutionRequest, *, actor: Act
             await connection.execute(_COUNT, {"id": settlement_id, "ended": ended.count(settlement_id)})
             await complete_if_clean(connection, settlement_id, by=hand.by(settlement["now"]))
         ours = found["our_line"] or {}
-        await end_review(connection, ours.get("entity_id"), by=actor.by(settlement["now"], reason=break_id))
+        await end_review(
+            connection, ours.get("entity_id"), by=ChangeContext.actor(actor, at=settlement["now"], reason=break_id)
+        )
         return await one_break(connection, break_id, caller)
 
 

@@ -26,6 +26,7 @@ from workflows.database.bulk import use_bulk_settings
 from workflows.database.engines import Role, act_as
 from workflows.reconciliation.apply_evidence import KINDS, Evidence, EvidenceResult, apply_evidence, moved_lines
 from workflows.reconciliation.withdrawn import flag_withdrawn
+from workflows.settlements.models import Settlement
 from workflows.settlements.states import SettlementStatus
 from workflows.tenants.actor import Actor
 
@@ -113,7 +114,7 @@ async def end_doubts(settlement_id: str, *, actor: Actor) -> Doubts:
 async def _find(settlement_id: str, entity: str, after: str, *, hand: Hand) -> tuple[list[Evidence], str | None]:
     """Return a page of rows with their lines, and the id to go on after (``None``: there are no more)."""
     async with actor.transaction(is_long=True) as connection:
-        await actor.require_visible(connection, settlement_id)
+        await actor.require_visible(connection, Settlement, settlement_id)
         await act_as(connection, Role.WORKER)
         await use_bulk_settings(connection)
         settlement = dict((await connection.execute(_SETTLEMENT, {"id": settlement_id})).mappings().one())

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.reconciliation.models import Break, ReconciliationRun
 from workflows.reconciliation.statements.models import Statement
+from workflows.settlements.models import Settlement
 from workflows.tenants.actor import Actor
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row, page_of
@@ -44,7 +45,7 @@ async def list_breaks(
         Break.settlement_id == settlement_id, Break.run == last_run, *wanted.conditions()
     )
     async with caller_transaction(caller) as connection:
-        await Actor(caller).require_visible(connection, settlement_id)
+        await Actor(caller).require_visible(connection, Settlement, settlement_id)
         return await page_of(connection, statement, by=Break.id, limit=limit, before=before)
 
 
@@ -52,7 +53,7 @@ async def list_runs(settlement_id: str, *, caller: Caller) -> list[dict[str, Any
     """The last hundred runs, newest first. Raises ``ResourceNotFound``."""
     statement = select(ReconciliationRun.__table__).where(ReconciliationRun.settlement_id == settlement_id)
     async with caller_transaction(caller) as connection:
-        await Actor(caller).require_visible(connection, settlement_id)
+        await Actor(caller).require_visible(connection, Settlement, settlement_id)
         return await page_of(connection, statement, by=ReconciliationRun.number, limit=100)
 
 
@@ -60,7 +61,7 @@ async def list_statements(settlement_id: str, *, caller: Caller) -> list[dict[st
     """The last hundred statements of a settlement, newest first. Raises ``ResourceNotFound``."""
     statement = select(Statement.__table__).where(Statement.settlement_id == settlement_id)
     async with caller_transaction(caller) as connection:
-        await Actor(caller).require_visible(connection, settlement_id)
+        await Actor(caller).require_visible(connection, Settlement, settlement_id)
         return await page_of(connection, statement, by=Statement.number, limit=100)
 
 

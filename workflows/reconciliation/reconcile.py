@@ -41,6 +41,7 @@ from workflows.reconciliation.uncompared import (
 )
 from workflows.settings import Settings
 from workflows.settlements.lock import lock_settlements, read_locked
+from workflows.settlements.models import Settlement
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementRemark, SettlementStatus
 from workflows.tenants.actor import Actor
 from workflows.transitions import ChangeContext, apply, invalid_transition
@@ -97,7 +98,7 @@ async def reconcile_settlement(
     database is away, or another run goes on), ``ComparisonTooLong``.
     """
     async with actor.transaction(is_long=True) as connection:
-        await actor.require_visible(connection, settlement_id)
+        await actor.require_visible(connection, Settlement, settlement_id)
         await use_bulk_settings(connection)
         await lock_settlements(connection, [settlement_id])
         settlement = await read_locked(connection, settlement_id)
@@ -124,7 +125,7 @@ async def _compare(
     summary, is_explained = await summarise(connection, currency=comparison.settlement["currency"])
     if not is_explained:
         raise AssertionError(f"the run over {comparison.settlement['id']} does not explain its difference")
-    by = actor.by(comparison.settlement["now"], reason=acceptance.note if acceptance else None)
+    by = ChangeContext.actor(actor, at=comparison.settlement["now"], reason=acceptance.note if acceptance else None)
     uncompared = await find_uncompared(connection, comparison.parameters())
     summary["uncompared"] = await record_uncompared(
         connection, comparison.settlement, uncompared, acceptance=acceptance, by=by

@@ -15,6 +15,7 @@ from sqlalchemy import TextClause, text
 
 from workflows.database.row_json import instant, render
 from workflows.reconciliation.serialize import BREAK_FIELDS, RESOLUTION_FIELDS, break_fields
+from workflows.settlements.models import Settlement
 from workflows.settlements.queries import read_settlement
 from workflows.settlements.serialize import LINE_FIELDS, line_fields, settlement_fields
 from workflows.tenants.actor import Actor
@@ -91,7 +92,7 @@ async def _json_rows(pages: AsyncIterator[list[dict[str, Any]]], show: Any) -> A
 async def _look(settlement_id: str, caller: Caller) -> dict[str, Any]:
     """What the pages are read of: the settlement and its last run, if it has one. Raises ``ResourceNotFound``."""
     async with caller_transaction(caller, is_long=True) as connection:
-        await Actor(caller).require_visible(connection, settlement_id)
+        await Actor(caller).require_visible(connection, Settlement, settlement_id)
         last_run = (await connection.execute(_LAST_RUN, {"id": settlement_id})).mappings().one()
     return {"id": settlement_id, **last_run}
 

@@ -1,23 +1,24 @@
-"""Whose doing it is: a caller's, within what it may see, or a worker's, by itself."""
+"""Who performs an operation: an API caller within its scope, or a worker.
+
+Statements are received and settlements are reconciled on behalf of both. Everything that differs between the two is here.
+"""
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import Role, transaction
 from workflows.errors import ResourceNotFound
-from workflows.settlements.models import Settlement
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.scope import within
-from workflows.transitions import ChangeContext
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Statements and reconciliation are begun by people and by workers alike; this is all that differs."""
+    """An API caller, or the worker named ``worker`` if there is no caller."""
 
     caller: Caller | None = None
     worker: str = "worker"
@@ -25,24 +26,26 @@ class Actor:
 
     @property
     def id(self) -> str:
-        """Who it is, for columns that end in ``_by``."""
+        """The id for columns that end in ``_by``."""
         return self.caller.id if self.caller else self.worker
 
+    @property
+    def type(self) -> str:
+        """``device``, ``user`` or ``worker``: the ``caller_type`` of history rows."""
+        return self.caller.type if self.caller else "worker"
+
     def transaction(self, *, is_long: bool = False) -> AbstractAsyncContextManager[AsyncConnection]:
-        """Open a transaction with the rights of this hand. ``is_long`` as for ``workflows.database.engines.transaction``."""
+        """Open a transaction with this actor's rights; ``is_long`` as for ``workflows.database.engines.transaction``."""
         if self.caller:
             return caller_transaction(self.caller, is_long=is_long)
         return transaction(Role.WORKER, is_long=is_long)
 
-    def by(self, at: datetime, *, reason: str | None = None) -> ChangeContext:
-        """The rest of a history row."""
-        if self.caller:
-            return ChangeContext.caller(self.caller, at=at, request_id=self.request_id, reason=reason)
-        return ChangeContext("worker", self.worker, at, self.request_id, reason)
+    async def require_visible(self, connection: AsyncConnection, model: Any, entity_id: str) -> None:
+        """Raise ``ResourceNotFound`` unless this actor may see the row ``entity_id`` of ``model``.
 
-    async def require_visible(self, connection: AsyncConnection, settlement_id: str) -> None:
-        """Raise ``ResourceNotFound`` where this hand may not see the settlement: the first wall."""
-        conditions = within(self.caller, Settlement.merchant_id, Settlement.store_id) if self.caller else []
-        statement = select(Settlement.id).where(Settlement.id == settlement_id, *conditions)
+        ``model`` is a mapped class with ``id``, ``merchant_id`` and ``store_id``. A worker may see every row.
+        """
+        conditions = within(self.caller, model.merchant_id, model.store_id) if self.caller else []
+        statement = select(model.id).where(model.id == entity_id, *conditions)
         if (await connection.execute(statement)).one_or_none() is None:
             raise ResourceNotFound()

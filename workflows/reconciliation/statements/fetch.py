@@ -34,6 +34,7 @@ from workflows.providers.base import Provider, StatementLine, Unavailable
 from workflows.providers.registry import Providers
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.statements.receive import Incoming, receive_statement
+from workflows.settlements.models import Settlement
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementStatus
 from workflows.tenants.actor import Actor
 from workflows.transitions import invalid_transition
@@ -96,7 +97,7 @@ async def fetch_statements(settlement_id: str, *, actor: Actor, providers: Provi
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or reconciled already), ``ServiceUnavailable``.
     """
     async with actor.transaction(is_long=True) as connection:
-        await actor.require_visible(connection, settlement_id)
+        await actor.require_visible(connection, Settlement, settlement_id)
         await use_bulk_settings(connection)
         wanted = dict((await connection.execute(_WANTED, {"id": settlement_id})).mappings().one())
     if wanted["status"] != SettlementStatus.CLOSED:

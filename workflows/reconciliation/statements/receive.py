@@ -33,6 +33,7 @@ from workflows.reconciliation.statements.lines import COLUMNS, ParsedLine
 from workflows.reconciliation.statements.read import Opened, open_statement
 from workflows.requests.idempotency import Key, Stored, keep_in, known_answer
 from workflows.settlements.lock import lock_statements, read_locked
+from workflows.settlements.models import Settlement
 from workflows.settlements.states import SETTLEMENT, SettlementStatus
 from workflows.tenants.actor import Actor
 from workflows.transitions import invalid_transition
@@ -101,7 +102,7 @@ async def receive_statement(incoming: Incoming, *, actor: Actor, key: Key | None
     """
     sha256, size_bytes = await asyncio.to_thread(digest, incoming.file)
     async with actor.transaction(is_long=True) as connection:
-        await actor.require_visible(connection, incoming.settlement_id)
+        await actor.require_visible(connection, Settlement, incoming.settlement_id)
         await use_bulk_settings(connection)
         # Of two files at once the second waits, and then finds the first; a file that waits for a run finds its outcome.
         await lock_statements(connection, incoming.settlement_id)
