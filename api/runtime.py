@@ -13,10 +13,10 @@ from workers.nudge import Nudger
 from workers.silence_watch import SilenceWatch
 from workflows.database.engines import Role, connect, disconnect
 from workflows.devices.assertions import Assertions
-from workflows.devices.issue_token import Issuing
+from workflows.devices.issue_token import TokenIssuer
 from workflows.gc_tuning import settle_collector
 from workflows.ops.metric_totals import Additions
-from workflows.orders.create import Ordering
+from workflows.orders.create import OrderIntake
 from workflows.orders.totals import TaxRounding
 from workflows.payments.accept import Accepting
 from workflows.payments.change_listener import ChangeListener

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.balance import give_back_amount
-from workflows.bills.lock import SETTLE, Share, step_each
+from workflows.bills.lock import WRITE_AMOUNTS, Share, apply_to_each
 
 
 async def give_back(connection: AsyncConnection, shares: Sequence[Share]) -> None:
@@ -16,4 +16,4 @@ async def give_back(connection: AsyncConnection, shares: Sequence[Share]) -> Non
     """
     towards_bills = [share for share in shares if share.amount]
     if towards_bills:
-        await step_each(connection, towards_bills, give_back_amount, statement=SETTLE)
+        await apply_to_each(connection, towards_bills, give_back_amount, statement=WRITE_AMOUNTS)

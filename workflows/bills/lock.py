@@ -36,7 +36,7 @@ _HISTORY = """
         reason text, request_id text) ON s.bill_id = m.id
 """
 
-HOLD = text(f"""
+WRITE_RESERVED = text(f"""
     -- hold: what is reserved on each locked bill, and nothing else of it, with a history row for every step
     WITH news AS (
         SELECT * FROM jsonb_to_recordset(CAST(:bills AS jsonb)) AS n(id text, reserved bigint, version integer)
@@ -48,7 +48,7 @@ HOLD = text(f"""
     {_HISTORY}
 """)
 
-SETTLE = text(f"""
+WRITE_AMOUNTS = text(f"""
     -- settle: what is paid and given back on each locked bill, its status, and a history row for every step
     WITH news AS (
         SELECT * FROM jsonb_to_recordset(CAST(:bills AS jsonb)) AS n(id text, status text, paid bigint, reserved bigint,
@@ -134,7 +134,7 @@ async def lock_all(connection: AsyncConnection, bill_ids: Iterable[str | None]) 
 
 
 async def write_bills(connection: AsyncConnection, statement: TextClause, bills: Iterable[LockedBill]) -> None:
-    """Write what was done to ``bills`` since they were locked, by ``HOLD`` or ``SETTLE``."""
+    """Write what was done to ``bills`` since they were locked, by ``WRITE_RESERVED`` or ``WRITE_AMOUNTS``."""
     changed = [bill for bill in bills if bill.steps]
     if not changed:
         return
@@ -153,7 +153,7 @@ async def write_bills(connection: AsyncConnection, statement: TextClause, bills:
     await connection.execute(statement, {"bills": rows_parameter(rows), "steps": rows_parameter(steps)})
 
 
-async def step_each(
+async def apply_to_each(
     connection: AsyncConnection,
     shares: Sequence[Share],
     step: Callable[[Balance, int], Step],

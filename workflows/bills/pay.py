@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.balance import count_amount, pay_amount
-from workflows.bills.lock import SETTLE, Share, lock_bills, step_each, write_bills
+from workflows.bills.lock import WRITE_AMOUNTS, Share, apply_to_each, lock_bills, write_bills
 from workflows.bills.states import LIVE, BillStatus
 from workflows.orders.states import OrderEvent, OrderStatus
 from workflows.transitions import ChangeContext
@@ -67,7 +67,7 @@ async def pay(connection: AsyncConnection, shares: Sequence[Share]) -> list[str]
     """
     if not shares:
         return []
-    bills = await step_each(connection, shares, pay_amount, statement=SETTLE)
+    bills = await apply_to_each(connection, shares, pay_amount, statement=WRITE_AMOUNTS)
     paid = [bill_id for bill_id, bill in bills.items() if bill.balance.status == BillStatus.PAID]
     return await _pay_orders(connection, paid, by=shares[-1].by) if paid else []
 
@@ -84,7 +84,7 @@ async def pay_after_all(connection: AsyncConnection, shares: Sequence[Share]) ->
         if share.amount <= bill.balance.available:
             bill.take(count_amount(bill.balance, share.amount), share)
             counted.add(share.cause_id)
-    await write_bills(connection, SETTLE, bills.values())
+    await write_bills(connection, WRITE_AMOUNTS, bills.values())
     paid = [bill_id for bill_id, bill in bills.items() if bill.steps and bill.balance.status == BillStatus.PAID]
     if paid:
         await _pay_orders(connection, paid, by=shares[-1].by)

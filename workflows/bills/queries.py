@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.models import Bill, BillOrder
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.query_helpers import alike, between, one_row, page_of
-from workflows.tenants.scope import within
+from workflows.tenants.query_helpers import equal_filters, in_range, one_row, page_of
+from workflows.tenants.scope import visible_to
 
 _ORDERS = text("SELECT bill_id, order_id FROM bill_orders WHERE bill_id = ANY(:bill_ids) ORDER BY bill_id, order_id")
 
@@ -31,7 +31,7 @@ class BillFilter:
     def conditions(self) -> list[ColumnElement[bool]]:
         """The conditions of a WHERE; ``created_to`` is exclusive."""
         equal = ("status", "store_id", "parent_bill_id", "bill_number")
-        result = [*alike(Bill, self, *equal), *between(Bill.created_at, self.created_from, self.created_to)]
+        result = [*equal_filters(Bill, self, *equal), *in_range(Bill.created_at, self.created_from, self.created_to)]
         if self.order_id is not None:
             result.append(Bill.id.in_(select(BillOrder.bill_id).where(BillOrder.order_id == self.order_id)))
         return result
@@ -39,7 +39,7 @@ class BillFilter:
 
 async def read_bill(bill_id: str, *, caller: Caller) -> dict[str, Any]:
     """The bill's row with its ``order_ids``. Raises ``ResourceNotFound``."""
-    conditions = within(caller, Bill.merchant_id, Bill.store_id)
+    conditions = visible_to(caller, Bill.merchant_id, Bill.store_id)
     async with caller_transaction(caller) as connection:
         statement = select(Bill.__table__).where(Bill.id == bill_id, *conditions)
         return await whole_bill(connection, await one_row(connection, statement))
@@ -47,7 +47,7 @@ async def read_bill(bill_id: str, *, caller: Caller) -> dict[str, Any]:
 
 async def list_bills(wanted: BillFilter, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
     """Up to ``limit`` bills, newest first, older than the id ``before``."""
-    conditions = [*within(caller, Bill.merchant_id, Bill.store_id), *wanted.conditions()]
+    conditions = [*visible_to(caller, Bill.merchant_id, Bill.store_id), *wanted.conditions()]
     async with caller_transaction(caller) as connection:
         statement = select(Bill.__table__).where(*conditions)
         return await _whole_bills(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.balance import release_amount
-from workflows.bills.lock import HOLD, Share, step_each
+from workflows.bills.lock import WRITE_RESERVED, Share, apply_to_each
 
 
 async def release(connection: AsyncConnection, shares: Sequence[Share]) -> None:
@@ -14,4 +14,4 @@ async def release(connection: AsyncConnection, shares: Sequence[Share]) -> None:
     May run as ``mpac_caller`` (a cancel at once) and as ``mpac_worker``.
     """
     if shares:
-        await step_each(connection, shares, release_amount, statement=HOLD)
+        await apply_to_each(connection, shares, release_amount, statement=WRITE_RESERVED)

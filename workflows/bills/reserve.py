@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.balance import reserve_amount
-from workflows.bills.lock import HOLD, LockedBill, Share, lock_bills, write_bills
+from workflows.bills.lock import WRITE_RESERVED, LockedBill, Share, lock_bills, write_bills
 from workflows.errors import Detail, DomainError, InvalidRequest, ResourceNotFound
 
 _ORDERS = text("""
@@ -47,7 +47,7 @@ async def reserve(connection: AsyncConnection, wanted: Sequence[Reservation]) ->
     if not bills:
         return [_missing() for _ in wanted]
     results = [_take(bills.get(each.share.bill_id), each) for each in wanted]
-    await write_bills(connection, HOLD, bills.values())
+    await write_bills(connection, WRITE_RESERVED, bills.values())
     found = await connection.execute(_ORDERS, {"ids": list(bills)})
     orders: dict[str, list[str]] = {row.bill_id: row.order_ids for row in found}
     return [error or Reserved(_only(orders[each.share.bill_id])) for each, error in zip(wanted, results, strict=True)]

@@ -12,7 +12,7 @@ from workflows.bills.states import BILL, BillEvent, BillStatus
 from workflows.errors import Detail, InvalidStatusTransition
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
-from workflows.tenants.scope import within
+from workflows.tenants.scope import visible_to
 from workflows.transitions import ChangeContext, apply
 
 _CLOCK = text("SELECT clock_timestamp()")  # the lock was perhaps waited for, and history is in the order of versions
@@ -31,7 +31,7 @@ async def void_bill(bill_id: str, *, caller: Caller, request_id: str, reason: st
 
 async def lock_bill(connection: AsyncConnection, bill_id: str, *, caller: Caller) -> dict[str, Any]:
     """The bill's row, locked, with the database's clock as ``at``. Raises ``ResourceNotFound``."""
-    conditions = within(caller, Bill.merchant_id, Bill.store_id)
+    conditions = visible_to(caller, Bill.merchant_id, Bill.store_id)
     locked = select(Bill.__table__).where(Bill.id == bill_id, *conditions).with_for_update(key_share=True)
     row = await one_row(connection, locked)
     return {**row, "at": (await connection.execute(_CLOCK)).scalar_one()}

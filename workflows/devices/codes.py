@@ -25,7 +25,7 @@ def new_code() -> str:
     return "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
 
 
-def typed(code: str) -> str:
+def normalise_code(code: str) -> str:
     """Normalise a typed code: small letters of its alphabet become capitals, spaces and hyphens are dropped.
 
     A table and not ``upper()``, which would turn other letters into those of a code as well.
@@ -40,4 +40,4 @@ def hash_code(code: str, *, device_id: str, secret: bytes) -> str:
 
 def matches(code: str, code_hash: str, *, device_id: str, secret: bytes) -> bool:
     """Whether ``code``, as somebody typed it, is the one that was hashed. Takes the same time either way."""
-    return hmac.compare_digest(hash_code(typed(code), device_id=device_id, secret=secret), code_hash)
+    return hmac.compare_digest(hash_code(normalise_code(code), device_id=device_id, secret=secret), code_hash)

@@ -59,7 +59,7 @@ class AccessToken:
     expires_in_seconds: int
 
 
-class Issuing:
+class TokenIssuer:
     """Issues access tokens to devices. One per process; lives on one event loop."""
 
     def __init__(self, tokens: Tokens, assertions: Assertions, *, patience_seconds: float) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.devices.models import Device
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row, page_of
-from workflows.tenants.scope import within
+from workflows.tenants.scope import visible_to
 
 
 async def read_device(device_id: str, *, caller: Caller) -> dict[str, Any]:
@@ -26,7 +26,7 @@ async def list_devices(
     *, store_id: str | None, status: str | None, caller: Caller, limit: int, before: str | None
 ) -> list[dict[str, Any]]:
     """Up to ``limit`` devices, newest first, older than the id ``before``."""
-    conditions = within(caller, Device.merchant_id, Device.store_id)
+    conditions = visible_to(caller, Device.merchant_id, Device.store_id)
     if store_id:
         conditions.append(Device.store_id == store_id)
     if status:
@@ -37,4 +37,6 @@ async def list_devices(
 
 
 def _one(device_id: str, caller: Caller) -> Select[Any]:
-    return select(Device.__table__).where(Device.id == device_id, *within(caller, Device.merchant_id, Device.store_id))
+    return select(Device.__table__).where(
+        Device.id == device_id, *visible_to(caller, Device.merchant_id, Device.store_id)
+    )

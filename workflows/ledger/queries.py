@@ -8,12 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.ledger.models import LedgerAccount, LedgerEntry, LedgerJournal
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import page_of
-from workflows.tenants.scope import within
+from workflows.tenants.scope import visible_to
 
 
 async def list_accounts(*, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
     """Up to ``limit`` accounts by descending id, with ``balance``: the sum of their entries, debits positive."""
-    accounts = select(LedgerAccount.__table__).where(*within(caller, LedgerAccount.merchant_id))
+    accounts = select(LedgerAccount.__table__).where(*visible_to(caller, LedgerAccount.merchant_id))
     if before:
         accounts = accounts.where(LedgerAccount.id < before)
     page = accounts.order_by(LedgerAccount.id.desc()).limit(limit).subquery()
@@ -31,7 +31,7 @@ async def list_journals(
 ) -> list[dict[str, Any]]:
     """Up to ``limit`` journals, newest first, with their ``entries``; of one payment with its refunds, or of all."""
     statement = select(LedgerJournal.__table__).where(
-        *within(caller, LedgerJournal.merchant_id, LedgerJournal.store_id)
+        *visible_to(caller, LedgerJournal.merchant_id, LedgerJournal.store_id)
     )
     if payment_id:
         later = and_(LedgerJournal.payment_id == payment_id, LedgerJournal.source_id != LedgerJournal.payment_id)

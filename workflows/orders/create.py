@@ -31,7 +31,15 @@ from workflows.orders.serialize import order_fields
 from workflows.orders.states import ORDER, OrderStatus
 from workflows.orders.totals import Line, TaxRounding, compute_totals
 from workflows.orders.write import write_orders
-from workflows.requests.batch_lookup import ASKED, FACTS, JOINS, OnlyOnce, check_caller, known_answer, question
+from workflows.requests.batch_lookup import (
+    LOOKUP_COLUMNS,
+    LOOKUP_JOINS,
+    LOOKUP_RESULT,
+    InFlightKeys,
+    check_caller,
+    known_answer,
+    lookup_row,
+)
 from workflows.requests.idempotency import Keeping, Key, Stored, records
 from workflows.tenants.caller import Caller, CallerRole
 from workflows.tenants.store_of import store_of
@@ -68,13 +76,13 @@ class Creation:
 
 _LOOK = text(f"""
     -- look: everything that decides about a request, for the whole group
-    SELECT {FACTS}, s.time_zone, s.cut_off
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({ASKED})
-    {JOINS}
+    SELECT {LOOKUP_RESULT}, s.time_zone, s.cut_off
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({LOOKUP_COLUMNS})
+    {LOOKUP_JOINS}
 """)
 
 
-class Ordering:
+class OrderIntake:
     """Takes orders in. One per process; lives on one event loop."""
 
     def __init__(self, *, tax_rounding: TaxRounding, patience_seconds: float) -> None:
@@ -86,7 +94,7 @@ class Ordering:
             divide_on=(DBAPIError, IdempotencyKeyInUse),
             patience_seconds=patience_seconds,
         )
-        self._only_once = OnlyOnce()
+        self._in_flight = InFlightKeys()
 
     async def create_order(self, creation: Creation) -> Stored:
         """Record an order, or find the answer that its key was given before.
@@ -94,7 +102,7 @@ class Ordering:
         Returns the status and body to answer with. Raises ``InvalidRequest`` (totals), ``NotAuthorized`` (device not
         active), ``ResourceNotFound`` (store), ``IdempotencyKeyInUse``, ``IdempotencyKeyReused``, ``ServiceUnavailable``.
         """
-        with self._only_once.running(creation.caller, creation.key):
+        with self._in_flight.running(creation.caller, creation.key):
             return await self._gather.put(creation)
 
     async def _flush(self, group: list[Creation]) -> list[Stored | BaseException]:
@@ -203,4 +211,4 @@ def _order_row(creation: Creation, fact: RowMapping, *, rounding: TaxRounding) -
 
 def _question(number: int, creation: Creation) -> dict[str, Any]:
     store_id = store_of(creation.caller, creation.request.store_id)
-    return question(number, creation.caller, creation.key, store_id=store_id)
+    return lookup_row(number, creation.caller, creation.key, store_id=store_id)

@@ -15,7 +15,7 @@ from workflows.errors import Detail, DuplicateResource, InvalidStatusTransition,
 from workflows.orders.models import Order
 from workflows.orders.states import ORDER
 from workflows.tenants.caller import Caller
-from workflows.tenants.scope import within
+from workflows.tenants.scope import visible_to
 from workflows.transitions import invalid_transition
 
 _CLOCK = text("SELECT clock_timestamp()")  # the lock was perhaps waited for, and history is in the order of versions
@@ -55,7 +55,7 @@ async def lock_order(connection: AsyncConnection, order_id: str, *, caller: Call
 
 async def lock_orders(connection: AsyncConnection, order_ids: Sequence[str], *, caller: Caller) -> list[dict[str, Any]]:
     """The rows of those of these orders that the caller may see, locked by id, each with the database's clock as ``at``."""
-    conditions = within(caller, Order.merchant_id, Order.store_id)
+    conditions = visible_to(caller, Order.merchant_id, Order.store_id)
     locked = (
         select(Order.__table__)
         .where(Order.id.in_(order_ids), *conditions)

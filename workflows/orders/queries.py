@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.orders.items import read_items
 from workflows.orders.models import Order
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.query_helpers import alike, between, one_row, page_of
-from workflows.tenants.scope import within
+from workflows.tenants.query_helpers import equal_filters, in_range, one_row, page_of
+from workflows.tenants.scope import visible_to
 
 _BILLS = text("""
     -- bills: those to pay or paid, for each of these orders; voided ones are history
@@ -35,12 +35,12 @@ class OrderFilter:
     def conditions(self) -> list[ColumnElement[bool]]:
         """The conditions of a WHERE; ``created_to`` is exclusive."""
         equal = ("status", "store_id", "table_number", "order_number")
-        return [*alike(Order, self, *equal), *between(Order.created_at, self.created_from, self.created_to)]
+        return [*equal_filters(Order, self, *equal), *in_range(Order.created_at, self.created_from, self.created_to)]
 
 
 async def read_order(order_id: str, *, caller: Caller) -> dict[str, Any]:
     """The order's row with its ``items`` and ``bill_ids``. Raises ``ResourceNotFound``."""
-    conditions = within(caller, Order.merchant_id, Order.store_id)
+    conditions = visible_to(caller, Order.merchant_id, Order.store_id)
     async with caller_transaction(caller) as connection:
         statement = select(Order.__table__).where(Order.id == order_id, *conditions)
         return await whole_order(connection, await one_row(connection, statement))
@@ -48,7 +48,7 @@ async def read_order(order_id: str, *, caller: Caller) -> dict[str, Any]:
 
 async def list_orders(wanted: OrderFilter, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
     """Up to ``limit`` orders, newest first, older than the id ``before``."""
-    conditions = [*within(caller, Order.merchant_id, Order.store_id), *wanted.conditions()]
+    conditions = [*visible_to(caller, Order.merchant_id, Order.store_id), *wanted.conditions()]
     async with caller_transaction(caller) as connection:
         statement = select(Order.__table__).where(*conditions)
         return await whole_orders(

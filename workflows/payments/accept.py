@@ -33,7 +33,7 @@ from workflows.ids import new_id
 from workflows.payments.check_request import Acceptance, PaymentRequest, judge, look, store_id_of
 from workflows.payments.serialize import payment_fields
 from workflows.payments.states import PAYMENT
-from workflows.requests.batch_lookup import OnlyOnce, known_answer
+from workflows.requests.batch_lookup import InFlightKeys, known_answer
 from workflows.requests.idempotency import KEEP, KEY_LIFE, Keeping, Stored, records
 from workflows.tenants.caller import Caller, CallerRole
 from workflows.transitions import ChangeContext
@@ -88,7 +88,7 @@ class Accepting:
         self._by_bill: GatherByKey[Acceptance, Stored] = GatherByKey(
             self._flush, limit=GROUP_LIMIT, divide_on=DIVIDE_ON, patience_seconds=patience_seconds
         )
-        self._only_once = OnlyOnce()
+        self._in_flight = InFlightKeys()
 
     async def accept_payment(self, acceptance: Acceptance) -> Stored:
         """Record a pending payment, or find the answer that its key was given before.
@@ -99,7 +99,7 @@ class Accepting:
         ``IdempotencyKeyReused``, ``ServiceUnavailable``.
         """
         store_id_of(acceptance)  # raised to this caller alone: within the group it would be everybody's error
-        with self._only_once.running(acceptance.caller, acceptance.key):
+        with self._in_flight.running(acceptance.caller, acceptance.key):
             bill_id = acceptance.request.bill_id
             return await (self._by_bill.put(bill_id, acceptance) if bill_id else self._gather.put(acceptance))
 

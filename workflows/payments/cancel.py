@@ -25,15 +25,15 @@ from workflows.processing.codes import CancelReason
 from workflows.processing.executor import Aftermath
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
-from workflows.tenants.scope import OWN, own
+from workflows.tenants.scope import IN_SCOPE, scope_params
 from workflows.transitions import ChangeContext, apply, invalid_transition
 
 _LOCK = text(f"""
     -- lock: the row, and an instant after the lock was ours: now() would be that of the transaction's begin, which may lie
     -- before a change that was waited for, and then the history would run backwards (I14)
-    SELECT *, clock_timestamp() AS asked_at FROM payments WHERE id = :id AND {OWN} FOR UPDATE
+    SELECT *, clock_timestamp() AS asked_at FROM payments WHERE id = :id AND {IN_SCOPE} FOR UPDATE
 """)
-_BILL = text(f"SELECT bill_id FROM payments WHERE id = :id AND {OWN}")
+_BILL = text(f"SELECT bill_id FROM payments WHERE id = :id AND {IN_SCOPE}")
 _TELL = text("SELECT pg_notify('payments', :change)")
 
 
@@ -76,7 +76,7 @@ async def cancel_payment(
 
 async def _lock(connection: AsyncConnection, payment_id: str, caller: Caller) -> dict[str, Any]:
     """The payment's row, locked, and its bill's before it: the order in which the whole house locks."""
-    whose = {"id": payment_id, **own(caller)}
+    whose = {"id": payment_id, **scope_params(caller)}
     bill_id = (await connection.execute(_BILL, whose)).scalar()
     if bill_id:
         await lock_bills(connection, [bill_id])

@@ -51,15 +51,15 @@ class Acceptance:
 
 _LOOK = text(f"""
     -- look: everything that decides about a request, for the whole group
-    SELECT {FACTS},
+    SELECT {LOOKUP_RESULT},
            (SELECT sp.provider FROM store_providers sp
             WHERE sp.store_id = s.id AND sp.enabled AND i.capability = ANY (sp.methods)
               AND (i.provider IS NULL OR sp.provider = i.provider)
             ORDER BY sp.priority, sp.provider LIMIT 1) AS provider,
            (SELECT true FROM payments p WHERE p.merchant_id = s.merchant_id AND p.client_reference = i.client_reference
             LIMIT 1) AS reference_taken
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({ASKED}, capability text, provider text, client_reference text)
-    {JOINS}
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({LOOKUP_COLUMNS}, capability text, provider text, client_reference text)
+    {LOOKUP_JOINS}
 """)
 
 
@@ -96,7 +96,7 @@ def store_id_of(acceptance: Acceptance) -> str:
 def _question(number: int, acceptance: Acceptance) -> dict[str, Any]:
     request = acceptance.request
     return {
-        **question(number, acceptance.caller, acceptance.key, store_id=store_id_of(acceptance)),
+        **lookup_row(number, acceptance.caller, acceptance.key, store_id=store_id_of(acceptance)),
         "capability": request.method_type if request.processing_mode == "provider" else None,
         "provider": request.provider,
         "client_reference": request.client_reference,

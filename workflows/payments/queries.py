@@ -12,8 +12,8 @@ from workflows.payments.models import Payment, PaymentAttempt, PaymentHistory, P
 from workflows.payments.states import PaymentStatus
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.money_filter import MoneyFilter
-from workflows.tenants.query_helpers import alike, one_row, page_of
-from workflows.tenants.scope import within
+from workflows.tenants.query_helpers import equal_filters, one_row, page_of
+from workflows.tenants.scope import visible_to
 
 MOVING = frozenset({PaymentStatus.PENDING, PaymentStatus.PROCESSING})
 """Statuses that are sure to change; a wait on any other answers at once unless it names the version it knows."""
@@ -33,7 +33,7 @@ class PaymentFilter(MoneyFilter):
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return the conditions of a WHERE. Raises as ``conditions_on`` does."""
         equal = ("status", "store_id", "device_id", "bill_id", "client_reference", "card_last_4")
-        return [*alike(Payment, self, *equal), *self.conditions_on(Payment)]
+        return [*equal_filters(Payment, self, *equal), *self.conditions_on(Payment)]
 
 
 async def read_payment(payment_id: str, *, caller: Caller) -> dict[str, Any]:
@@ -71,7 +71,7 @@ async def list_payments(
     wanted: PaymentFilter, *, caller: Caller, limit: int, before: str | None
 ) -> list[dict[str, Any]]:
     """Up to ``limit`` payments, newest first, older than the id ``before``."""
-    conditions = [*within(caller, Payment.merchant_id, Payment.store_id), *wanted.conditions()]
+    conditions = [*visible_to(caller, Payment.merchant_id, Payment.store_id), *wanted.conditions()]
     async with caller_transaction(caller) as connection:
         statement = select(Payment.__table__).where(*conditions)
         return await page_of(connection, statement, by=Payment.id, limit=limit, before=before)
@@ -110,7 +110,7 @@ def merged(*stories: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 async def _one(connection: AsyncConnection, payment_id: str, caller: Caller) -> dict[str, Any]:
     statement = select(Payment.__table__).where(
-        Payment.id == payment_id, *within(caller, Payment.merchant_id, Payment.store_id)
+        Payment.id == payment_id, *visible_to(caller, Payment.merchant_id, Payment.store_id)
     )
     return await one_row(connection, statement)
 

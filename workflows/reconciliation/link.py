@@ -25,14 +25,14 @@ from workflows.reconciliation.correctable import quoted_elsewhere, refuse_open, 
 from workflows.reconciliation.queries import one_break
 from workflows.reconciliation.quoted import MOVED, OPEN
 from workflows.tenants.caller import Caller
-from workflows.tenants.scope import OWN, own
+from workflows.tenants.scope import IN_SCOPE, scope_params
 
 _TARGET = text(f"""
     SELECT 'payment' AS kind, id, store_id, provider, currency, status, settlement_id, amount + tip_amount AS amount, fee
-    FROM payments WHERE id = :id AND {OWN}
+    FROM payments WHERE id = :id AND {IN_SCOPE}
     UNION ALL
     SELECT 'refund', id, store_id, provider, currency, status, settlement_id, -amount, fee
-    FROM refunds WHERE id = :id AND {OWN}
+    FROM refunds WHERE id = :id AND {IN_SCOPE}
 """)
 _ONE_LINK = text("SELECT pg_advisory_xact_lock(hashtextextended('link to ' || CAST(:id AS text), 0))")
 _LINKED = text("""
@@ -73,7 +73,7 @@ async def check_link(
         return await _check_break(connection, found, other, note=note)
     _require_named(only, reference)
     await connection.execute(_ONE_LINK, {"id": reference})
-    target = (await connection.execute(_TARGET, {"id": reference, **own(caller)})).mappings().one_or_none()
+    target = (await connection.execute(_TARGET, {"id": reference, **scope_params(caller)})).mappings().one_or_none()
     if target is None:
         raise InvalidRequest(Detail("reference", "Must be a break, payment or refund that you may see"))
     await _check_target(connection, found, dict(target), note=note)

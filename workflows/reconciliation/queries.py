@@ -12,7 +12,7 @@ from workflows.settlements.models import Settlement
 from workflows.tenants.actor import Actor
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row, page_of
-from workflows.tenants.scope import within
+from workflows.tenants.scope import visible_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,6 @@ async def list_statements(settlement_id: str, *, caller: Caller) -> list[dict[st
 
 async def one_break(connection: AsyncConnection, break_id: str, caller: Caller) -> dict[str, Any]:
     """The break's row and ``now``. Raises ``ResourceNotFound``."""
-    conditions = within(caller, Break.merchant_id, Break.store_id)
+    conditions = visible_to(caller, Break.merchant_id, Break.store_id)
     statement = select(Break.__table__, func.now().label("now")).where(Break.id == break_id, *conditions)
     return await one_row(connection, statement)

@@ -13,13 +13,13 @@ from workflows.settlements.models import StatementPolicy
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.models import Store
 from workflows.tenants.query_helpers import one_row
-from workflows.tenants.scope import OWN, own, within
+from workflows.tenants.scope import IN_SCOPE, scope_params, visible_to
 
 Statements = Literal["expected", "none"]
 
 _LOCK = text(
     "SELECT id, merchant_id FROM stores WHERE id = :store_id AND "
-    + OWN.replace("store_id = :own_store_id", "id = :own_store_id")
+    + IN_SCOPE.replace("store_id = :own_store_id", "id = :own_store_id")
     + " FOR NO KEY UPDATE"
 )
 _WRITE = text("""
@@ -51,7 +51,7 @@ async def set_policy(store_id: str, request: PolicyRequest, *, caller: Caller) -
     """Write a policy and return its row. Raises ``ResourceNotFound``, ``ServiceUnavailable``."""
     wanted = {"provider": request.provider, "statements": request.statements, "note": request.note, "by": caller.id}
     async with caller_transaction(caller) as connection:
-        store = await one_row(connection, _LOCK, {"store_id": store_id, **own(caller)})
+        store = await one_row(connection, _LOCK, {"store_id": store_id, **scope_params(caller)})
         facts = {**wanted, "store_id": store_id, "merchant_id": store["merchant_id"]}
         row = await one_row(connection, _WRITE, facts)
         await connection.execute(_RUN_AGAIN, {"store_id": store_id, "provider": request.provider})
@@ -61,7 +61,7 @@ async def set_policy(store_id: str, request: PolicyRequest, *, caller: Caller) -
 async def list_policies(store_id: str, *, caller: Caller) -> list[dict[str, Any]]:
     """Return the last hundred policies of a store, newest first. Raises ``ResourceNotFound``."""
     columns = StatementPolicy.__table__.columns
-    store = select(Store.id).where(Store.id == store_id, *within(caller, Store.merchant_id, Store.id))
+    store = select(Store.id).where(Store.id == store_id, *visible_to(caller, Store.merchant_id, Store.id))
     found = select(*columns).where(columns.store_id == store_id).order_by(columns.changed_at.desc()).limit(100)
     async with caller_transaction(caller) as connection:
         await one_row(connection, store)

@@ -9,8 +9,8 @@ from workflows.payments.queries import read_payment
 from workflows.refunds.models import Refund
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.money_filter import MoneyFilter
-from workflows.tenants.query_helpers import alike, one_row, page_of
-from workflows.tenants.scope import within
+from workflows.tenants.query_helpers import equal_filters, one_row, page_of
+from workflows.tenants.scope import visible_to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +24,15 @@ class RefundFilter(MoneyFilter):
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return the conditions of a WHERE. Raises as ``conditions_on`` does."""
-        return [*alike(Refund, self, "status", "store_id", "payment_id", "needs_action"), *self.conditions_on(Refund)]
+        return [
+            *equal_filters(Refund, self, "status", "store_id", "payment_id", "needs_action"),
+            *self.conditions_on(Refund),
+        ]
 
 
 async def read_refund(refund_id: str, *, caller: Caller) -> dict[str, Any]:
     """The refund's row. Raises ``ResourceNotFound`` where the caller may not see it."""
-    conditions = within(caller, Refund.merchant_id, Refund.store_id)
+    conditions = visible_to(caller, Refund.merchant_id, Refund.store_id)
     statement = select(Refund.__table__).where(Refund.id == refund_id, *conditions)
     async with caller_transaction(caller) as connection:
         return await one_row(connection, statement)
@@ -37,7 +40,7 @@ async def read_refund(refund_id: str, *, caller: Caller) -> dict[str, Any]:
 
 async def list_refunds(wanted: RefundFilter, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
     """Up to ``limit`` refunds, newest first, older than the id ``before``."""
-    conditions = [*within(caller, Refund.merchant_id, Refund.store_id), *wanted.conditions()]
+    conditions = [*visible_to(caller, Refund.merchant_id, Refund.store_id), *wanted.conditions()]
     async with caller_transaction(caller) as connection:
         statement = select(Refund.__table__).where(*conditions)
         return await page_of(connection, statement, by=Refund.id, limit=limit, before=before)

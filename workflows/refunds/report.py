@@ -21,13 +21,13 @@ from workflows.errors import Detail, InvalidStatusTransition
 from workflows.refunds.states import REFUND, RefundRemark
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
-from workflows.tenants.scope import OWN, own
+from workflows.tenants.scope import IN_SCOPE, scope_params
 from workflows.transitions import ChangeContext, apply
 
 Report = dict[str, str]
 """What the terminal reports: ``result`` (approved or declined) and, where it has them, approval code, slip and ARN."""
 
-_PAYMENT = text(f"SELECT payment_id FROM refunds WHERE id = :id AND {OWN}")
+_PAYMENT = text(f"SELECT payment_id FROM refunds WHERE id = :id AND {IN_SCOPE}")
 _LOCK_PAYMENT = text("SELECT id FROM payments WHERE id = :payment_id FOR UPDATE")
 # clock_timestamp: the transaction may have waited for the locks, and history is in the order of versions (I14).
 _LOCK = text("SELECT *, clock_timestamp() AS at FROM refunds WHERE id = :id FOR UPDATE")
@@ -45,7 +45,7 @@ async def report_refund(refund_id: str, report: Report, *, caller: Caller, reque
     ``NotAuthorized``, ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
-        found = await one_row(connection, _PAYMENT, {"id": refund_id, **own(caller)})
+        found = await one_row(connection, _PAYMENT, {"id": refund_id, **scope_params(caller)})
         await connection.execute(_LOCK_PAYMENT, found)  # payments before refunds: the order of all locks
         row = await one_row(connection, _LOCK, {"id": refund_id})
         at = row.pop("at")

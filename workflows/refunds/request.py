@@ -37,7 +37,7 @@ from workflows.refunds.states import REFUND, RefundRemark
 from workflows.requests.idempotency import Key, Stored, keep_in, known_answer
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
-from workflows.tenants.scope import OWN, own
+from workflows.tenants.scope import IN_SCOPE, scope_params
 from workflows.transitions import ChangeContext, append_history
 
 REFUNDABLE = frozenset({PaymentStatus.COMPLETED, PaymentStatus.REFUNDED})
@@ -59,7 +59,7 @@ class RefundRequest:
 
 _LOCK = text(f"""
     SELECT id, merchant_id, store_id, status, currency, captured_amount, refund_reserved, provider, clock_timestamp() AS now
-    FROM payments WHERE id = :id AND {OWN} FOR UPDATE
+    FROM payments WHERE id = :id AND {IN_SCOPE} FOR UPDATE
 """)
 _RESERVE = text("""
     UPDATE payments SET refund_reserved = refund_reserved + :amount, needs_action = needs_action OR :needs_action
@@ -85,7 +85,7 @@ async def request_refund(
     is left), ``IdempotencyKeyReused``, ``NotAuthorized``, ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
-        payment = await one_row(connection, _LOCK, {"id": payment_id, **own(caller)})
+        payment = await one_row(connection, _LOCK, {"id": payment_id, **scope_params(caller)})
         # Asked under the payment's lock: of two requests with one key the second finds what the first has kept.
         known = await known_answer(connection, payment["merchant_id"], key)
         if known:

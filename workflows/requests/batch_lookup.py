@@ -1,7 +1,8 @@
-"""Intake: what is the same for everything that is taken in by groups (payments, orders), before it is judged as what it is.
+"""Look up, in one statement for a whole group of creates, what decides about each request, whatever it creates.
 
-A use-case puts ``ASKED``, ``FACTS`` and ``JOINS`` into its look: one statement for the whole group finds the store, the
-device's status and the answer that the key was given before. ``OnlyOnce`` keeps a key from running twice at once.
+Payments and orders put ``LOOKUP_COLUMNS``, ``LOOKUP_RESULT`` and ``LOOKUP_JOINS`` into their statement. It finds the store,
+the status of the device and the answer that was stored for the idempotency key. ``InFlightKeys`` prevents this process from
+running two requests with the same key at once.
 """
 
 from collections.abc import Iterator
@@ -14,11 +15,11 @@ from workflows.errors import Detail, IdempotencyKeyInUse, ResourceNotFound
 from workflows.requests.idempotency import ANSWER, OWNER, Key, Stored, replay
 from workflows.tenants.caller import Caller, CallerRole, device_not_active
 
-ASKED = """n integer, scope text, psp_id text, merchant_id text, store_id text, device_id text, client_id text,
+LOOKUP_COLUMNS = """n integer, scope text, psp_id text, merchant_id text, store_id text, device_id text, client_id text,
         method text, path text, key text, beside text, caller text"""
-"""The columns of ``question``, as ``i``."""
+"""The columns of ``lookup_row``, as ``i``."""
 
-FACTS = """i.n, s.id AS store_id, s.merchant_id, s.currency, d.status AS device_status, now() AS now,
+LOOKUP_RESULT = """i.n, s.id AS store_id, s.merchant_id, s.currency, d.status AS device_status, now() AS now,
            k.is_mine IS FALSE AS is_taken,
            CASE WHEN k.is_known THEN k.fingerprint ELSE b.fingerprint END AS fingerprint,
            CASE WHEN k.is_known THEN k.meaning ELSE b.meaning END AS meaning,
@@ -26,7 +27,7 @@ FACTS = """i.n, s.id AS store_id, s.merchant_id, s.currency, d.status AS device_
            CASE WHEN k.is_known THEN k.body ELSE b.body END AS body,
            CASE WHEN k.is_known THEN k.resource_id ELSE b.resource_id END AS resource_id"""
 
-JOINS = f"""
+LOOKUP_JOINS = f"""
     JOIN LATERAL (
         SELECT id, merchant_id, currency, time_zone, cut_off FROM stores WHERE id = i.store_id LIMIT 1
     ) s ON CASE i.scope
@@ -56,8 +57,8 @@ caller's (``workflows.requests.idempotency``). LATERAL and LIMIT 1 leave no othe
 are kept, and one that was made while the tables were small walked through all keys of the merchant (2.0 ms instead of 0.3)."""
 
 
-def question(number: int, caller: Caller, key: Key, *, store_id: str) -> dict[str, Any]:
-    """What the look has to know of the request ``number`` of a group: a row of ``ASKED``."""
+def lookup_row(number: int, caller: Caller, key: Key, *, store_id: str) -> dict[str, Any]:
+    """What the look has to know of the request ``number`` of a group: a row of ``LOOKUP_COLUMNS``."""
     return {
         "n": number,
         "scope": caller.scope,
@@ -91,7 +92,7 @@ def known_answer(key: Key, fact: RowMapping, *, currency: str | None) -> Stored 
     return None if fact["status"] is None else replay(key, fact, currency=currency)
 
 
-class OnlyOnce:
+class InFlightKeys:
     """The keys that are running in this process; those of other processes meet in the database."""
 
     def __init__(self) -> None:

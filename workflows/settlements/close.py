@@ -35,7 +35,7 @@ from workflows.settlements.sql import open_row, write_closed, write_open
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementStatus
 from workflows.settlements.totals import figures_of_lines
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.scope import OWN, own
+from workflows.tenants.scope import IN_SCOPE, scope_params
 from workflows.transitions import ChangeContext, invalid_transition
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ _LOCK_DUE = text(f"""
 """)
 _LOCK_ONE = text(f"""
     -- lock: one settlement, whatever its status; waits for whoever is closing it
-    {_LOCKED} AND {OWN} FOR UPDATE
+    {_LOCKED} AND {IN_SCOPE} FOR UPDATE
 """)
 _END_NOW = text("UPDATE settlements SET end_at = :at WHERE id = :id")
 

@@ -18,13 +18,14 @@ from workflows.ledger.transfer import Transfer, post_transfer
 from workflows.settlements.states import SETTLEMENT, SettlementRemark, SettlementStatus
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
-from workflows.tenants.scope import OWN, own
+from workflows.tenants.scope import IN_SCOPE, scope_params
 from workflows.transitions import ChangeContext, apply, invalid_transition
 
 BELOW_EXPECTED = "Must be greater than or equal to 0, since what is expected is not below it"
 
 _LOCK = text(f"""
-    SELECT status, cash_expected, cash_actual, clock_timestamp() AS at FROM settlements WHERE id = :id AND {OWN} FOR UPDATE
+    SELECT status, cash_expected, cash_actual, clock_timestamp() AS at
+    FROM settlements WHERE id = :id AND {IN_SCOPE} FOR UPDATE
 """)
 
 
@@ -38,7 +39,7 @@ async def count_cash(
     nothing where nothing is owed), ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
-        found = await one_row(connection, _LOCK, {"id": settlement_id, **own(caller)})
+        found = await one_row(connection, _LOCK, {"id": settlement_id, **scope_params(caller)})
         if found["status"] != SettlementStatus.CLOSED:
             raise invalid_transition(SETTLEMENT, found["status"], SettlementRemark.COUNT_CASH)
         if cash_actual < 0 <= found["cash_expected"]:

@@ -11,8 +11,8 @@ from workflows.settlements.models import Settlement, SettlementLine
 from workflows.settlements.states import SettlementStatus
 from workflows.settlements.totals import figures_so_far
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.query_helpers import alike, one_row, page_of
-from workflows.tenants.scope import within
+from workflows.tenants.query_helpers import equal_filters, one_row, page_of
+from workflows.tenants.scope import visible_to
 
 _SET_TIMEOUT = text("SET LOCAL statement_timeout = '60s'")
 """A running period of a million sales is added up while somebody looks at it; that takes seconds."""
@@ -29,7 +29,7 @@ class SettlementFilter:
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """The conditions of a WHERE."""
-        conditions = alike(Settlement, self, "store_id", "status", "business_date")
+        conditions = equal_filters(Settlement, self, "store_id", "status", "business_date")
         if self.needs_acceptance is not None:
             waits = func.coalesce(Settlement.uncompared["needs_acceptance"].as_boolean(), false())
             conditions.append(waits.is_(self.needs_acceptance))
@@ -54,7 +54,7 @@ async def list_settlements(
     wanted: SettlementFilter, *, caller: Caller, limit: int, before: str | None
 ) -> list[dict[str, Any]]:
     """Up to ``limit`` settlements, newest first, older than the id ``before``; open ones without figures."""
-    conditions = [*within(caller, Settlement.merchant_id, Settlement.store_id), *wanted.conditions()]
+    conditions = [*visible_to(caller, Settlement.merchant_id, Settlement.store_id), *wanted.conditions()]
     async with caller_transaction(caller) as connection:
         statement = select(Settlement.__table__).where(*conditions)
         return await page_of(connection, statement, by=Settlement.id, limit=limit, before=before)
@@ -76,6 +76,6 @@ async def list_lines(settlement_id: str, *, caller: Caller, limit: int, before: 
 async def one_settlement(connection: AsyncConnection, settlement_id: str, caller: Caller) -> dict[str, Any]:
     """The settlement's row, for use-cases that hold a transaction. Raises ``ResourceNotFound``."""
     statement = select(Settlement.__table__).where(
-        Settlement.id == settlement_id, *within(caller, Settlement.merchant_id, Settlement.store_id)
+        Settlement.id == settlement_id, *visible_to(caller, Settlement.merchant_id, Settlement.store_id)
     )
     return await one_row(connection, statement)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database.engines import Role, transaction
 from workflows.errors import ResourceNotFound
 from workflows.tenants.caller import Caller, caller_transaction
-from workflows.tenants.scope import within
+from workflows.tenants.scope import visible_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Actor:
 
         ``model`` is a mapped class with ``id``, ``merchant_id`` and ``store_id``. A worker may see every row.
         """
-        conditions = within(self.caller, model.merchant_id, model.store_id) if self.caller else []
+        conditions = visible_to(self.caller, model.merchant_id, model.store_id) if self.caller else []
         statement = select(model.id).where(model.id == entity_id, *conditions)
         if (await connection.execute(statement)).one_or_none() is None:
             raise ResourceNotFound()

@@ -7,14 +7,14 @@ from sqlalchemy import func, update
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.models import Merchant
 from workflows.tenants.query_helpers import one_row
-from workflows.tenants.scope import within
+from workflows.tenants.scope import visible_to
 
 
 async def change_merchant(merchant_id: str, changes: dict[str, Any], *, caller: Caller) -> dict[str, Any]:
     """The merchant's row with ``changes`` (columns and their new values) made. Raises ``ResourceNotFound``."""
     statement = (
         update(Merchant)
-        .where(Merchant.id == merchant_id, *within(caller, Merchant.id))
+        .where(Merchant.id == merchant_id, *visible_to(caller, Merchant.id))
         .values(**changes, updated_at=func.now())
         .returning(*Merchant.__table__.columns)
     )

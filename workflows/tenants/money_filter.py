@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, literal_column, not_
 
 from workflows.database.mixins import OVERDUE
 from workflows.errors import Detail, MalformedRequest
-from workflows.tenants.query_helpers import alike, between
+from workflows.tenants.query_helpers import equal_filters, in_range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class MoneyFilter:
 
         Flags are constants of the statement, not parameters: only so can partial indexes answer them.
         """
-        found = alike(model, self, "needs_review", "outcome_known", "provider", "provider_reference")
+        found = equal_filters(model, self, "needs_review", "outcome_known", "provider", "provider_reference")
         if self.overdue is not None:
             is_overdue: ColumnElement[bool] = literal_column(f"coalesce({OVERDUE}, false)")
             found.append(literal_column(f"({OVERDUE})") if self.overdue else not_(is_overdue))
@@ -40,4 +40,4 @@ class MoneyFilter:
             found.append(model.amount >= self.amount_from)
         if self.amount_to is not None:
             found.append(model.amount <= self.amount_to)
-        return [*found, *between(model.created_at, self.created_from, self.created_to)]
+        return [*found, *in_range(model.created_at, self.created_from, self.created_to)]

@@ -10,7 +10,7 @@ from workflows.errors import Detail, InvalidRequest, ResourceNotFound
 from workflows.ids import new_id
 from workflows.tenants.caller import Caller, Scope, caller_transaction
 from workflows.tenants.models import Merchant, Store
-from workflows.tenants.scope import within
+from workflows.tenants.scope import visible_to
 
 MIDNIGHT = time(0, 0)
 
@@ -42,7 +42,7 @@ async def open_store(request: StoreRequest, *, merchant_id: str | None, caller: 
         "created_at": func.now(),  # the database's clock: the store's first period is the day of this instant
         "updated_at": func.now(),
     }
-    seen = select(Merchant.id).where(Merchant.id == owner, *within(caller, Merchant.id))
+    seen = select(Merchant.id).where(Merchant.id == owner, *visible_to(caller, Merchant.id))
     async with caller_transaction(caller) as connection:
         if (await connection.execute(seen)).scalar() is None:
             raise ResourceNotFound(Detail("merchant_id", "There is no such merchant"))

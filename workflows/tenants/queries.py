@@ -8,12 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.models import Merchant, Store, StoreProvider
 from workflows.tenants.query_helpers import one_row, page_of
-from workflows.tenants.scope import within
+from workflows.tenants.scope import visible_to
 
 
 async def read_merchant(merchant_id: str, *, caller: Caller) -> dict[str, Any]:
     """The merchant's row. Raises ``ResourceNotFound``."""
-    statement = select(Merchant.__table__).where(Merchant.id == merchant_id, *within(caller, Merchant.id))
+    statement = select(Merchant.__table__).where(Merchant.id == merchant_id, *visible_to(caller, Merchant.id))
     async with caller_transaction(caller) as connection:
         return await one_row(connection, statement)
 
@@ -21,7 +21,7 @@ async def read_merchant(merchant_id: str, *, caller: Caller) -> dict[str, Any]:
 async def list_merchants(*, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
     """Up to ``limit`` merchants, newest first, older than the id ``before``."""
     async with caller_transaction(caller) as connection:
-        statement = select(Merchant.__table__).where(*within(caller, Merchant.id))
+        statement = select(Merchant.__table__).where(*visible_to(caller, Merchant.id))
         return await page_of(connection, statement, by=Merchant.id, limit=limit, before=before)
 
 
@@ -35,7 +35,7 @@ async def list_stores(
     *, merchant_id: str | None, caller: Caller, limit: int, before: str | None
 ) -> list[dict[str, Any]]:
     """Up to ``limit`` stores, newest first, older than the id ``before``; of one merchant, or of all in sight."""
-    conditions = within(caller, Store.merchant_id, Store.id)
+    conditions = visible_to(caller, Store.merchant_id, Store.id)
     if merchant_id:
         conditions.append(Store.merchant_id == merchant_id)
     async with caller_transaction(caller) as connection:
@@ -59,13 +59,13 @@ async def read_provider(store_id: str, provider: str, *, caller: Caller) -> dict
 
 async def one_store(connection: AsyncConnection, store_id: str, caller: Caller) -> dict[str, Any]:
     """The store's row, for use-cases that hold a transaction. Raises ``ResourceNotFound``."""
-    conditions = within(caller, Store.merchant_id, Store.id)
+    conditions = visible_to(caller, Store.merchant_id, Store.id)
     return await one_row(connection, select(Store.__table__).where(Store.id == store_id, *conditions))
 
 
 async def one_provider(connection: AsyncConnection, store_id: str, provider: str, *, caller: Caller) -> dict[str, Any]:
     """The row of a store's provider, for use-cases that hold a transaction. Raises ``ResourceNotFound``."""
-    conditions = within(caller, StoreProvider.merchant_id, StoreProvider.store_id)
+    conditions = visible_to(caller, StoreProvider.merchant_id, StoreProvider.store_id)
     by_either = (StoreProvider.provider == provider) | (StoreProvider.id == provider)
     statement = select(StoreProvider.__table__).where(StoreProvider.store_id == store_id, by_either, *conditions)
     return await one_row(connection, statement)

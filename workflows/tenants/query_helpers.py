@@ -32,12 +32,12 @@ async def page_of(
     return [dict(row) for row in found.mappings()]
 
 
-def alike(model: type, wanted: object, *names: str) -> list[ColumnElement[bool]]:
+def equal_filters(model: type, wanted: object, *names: str) -> list[ColumnElement[bool]]:
     """The conditions that columns of ``model`` are what ``wanted`` has under the same names; ``None`` there means any."""
     return [getattr(model, name) == value for name in names if (value := getattr(wanted, name)) is not None]
 
 
-def between(column: Key, start: datetime | None, end: datetime | None) -> list[ColumnElement[bool]]:
+def in_range(column: Key, start: datetime | None, end: datetime | None) -> list[ColumnElement[bool]]:
     """Return the conditions that ``column`` is in ``[start, end)``; ``None`` means no bound.
 
     Raises ``MalformedRequest`` if the range ends before it begins.

@@ -9,7 +9,7 @@ from workflows.tenants.caller import Caller, Scope
 from workflows.tenants.models import Merchant
 
 
-def within(
+def visible_to(
     caller: Caller, merchant_id: InstrumentedAttribute[Any], store_id: InstrumentedAttribute[Any] | None = None
 ) -> list[ColumnElement[bool]]:
     """The conditions that keep a query within ``caller``'s tenant, given the columns that say whose a row is."""
@@ -23,16 +23,16 @@ def within(
     return conditions
 
 
-OWN = """CASE CAST(:own_scope AS text)
+IN_SCOPE = """CASE CAST(:own_scope AS text)
         WHEN 'store' THEN merchant_id = :own_merchant_id AND store_id = :own_store_id
         WHEN 'merchant' THEN merchant_id = :own_merchant_id
         WHEN 'psp' THEN psp_of(merchant_id) = :own_psp_id
         ELSE CAST(:own_scope AS text) = 'system' END"""
-"""The same as a condition of a statement written out, with the parameters of ``own``."""
+"""The same as a condition of a statement written out, with the parameters of ``scope_params``."""
 
 
-def own(caller: Caller) -> dict[str, str]:
-    """The parameters of ``OWN``."""
+def scope_params(caller: Caller) -> dict[str, str]:
+    """The parameters of ``IN_SCOPE``."""
     return {
         "own_scope": str(caller.scope),
         "own_psp_id": caller.psp_id,

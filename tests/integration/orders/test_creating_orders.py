@@ -10,7 +10,7 @@ from mpac.stack.local import LocalStack
 from tests.factories import Tenant, made_key
 from tests.polling import eventually
 from workflows.ids import new_id
-from workflows.orders.create import Creation, Ordering, OrderRequest
+from workflows.orders.create import Creation, OrderIntake, OrderRequest
 from workflows.orders.totals import Line, TaxRounding
 
 Admin = psycopg.AsyncConnection[DictRow]
@@ -22,7 +22,7 @@ def creation(tenant: Tenant, key: str) -> Creation:
 
 
 async def test_two_processes_with_one_key_make_one_order(tenant: Tenant, engines: None, admin: Admin) -> None:
-    processes = [Ordering(tax_rounding=TaxRounding.HALF_UP, patience_seconds=30) for _ in range(4)]
+    processes = [OrderIntake(tax_rounding=TaxRounding.HALF_UP, patience_seconds=30) for _ in range(4)]
     answers = await asyncio.gather(
         *(
             process.create_order(creation(tenant, key))
@@ -54,7 +54,7 @@ async def test_who_looked_before_the_key_was_taken_finds_the_others_order(
     tenant: Tenant, engines: None, admin: Admin, stack: LocalStack
 ) -> None:
     """All have looked for the key and wait for a number; the first to get one takes the key, what the others did is undone."""
-    processes = [Ordering(tax_rounding=TaxRounding.HALF_UP, patience_seconds=30) for _ in range(4)]
+    processes = [OrderIntake(tax_rounding=TaxRounding.HALF_UP, patience_seconds=30) for _ in range(4)]
     await processes[0].create_order(creation(tenant, "the first of the day"))
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
         await foreign.execute("SELECT FROM number_counters WHERE store_id = %s FOR UPDATE", [tenant.store_id])

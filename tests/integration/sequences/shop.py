@@ -29,7 +29,7 @@ from workflows.ids import new_id
 from workflows.orders.cancel import cancel_order
 from workflows.orders.change import OrderChange, change_order
 from workflows.orders.complete import complete_order
-from workflows.orders.create import Creation, Ordering, OrderRequest
+from workflows.orders.create import Creation, OrderIntake, OrderRequest
 from workflows.orders.submit import submit_order
 from workflows.orders.totals import Line, TaxRounding
 from workflows.providers.base import Declined, Outcome, Unavailable, Unknown
@@ -68,7 +68,7 @@ class Shop:
     def __init__(self, maker: RefundMaker, provider: FakeProvider, admin: psycopg.AsyncConnection[DictRow]) -> None:
         self.tenant = maker.tenant
         self.maker, self.provider, self.admin = maker, provider, admin
-        self.ordering = Ordering(tax_rounding=HALF_UP, patience_seconds=30)
+        self.ordering = OrderIntake(tax_rounding=HALF_UP, patience_seconds=30)
         self.made: dict[str, list[str]] = {"orders": [], "bills": [], "payments": [], "refunds": []}
         self.due: dict[str, int] = {}  # of each payment, its tip included
         self.done: Counter[str] = Counter()

@@ -2,7 +2,7 @@
 
 import re
 
-from workflows.devices.codes import ALPHABET, LENGTH, hash_code, matches, new_code, typed
+from workflows.devices.codes import ALPHABET, LENGTH, hash_code, matches, new_code, normalise_code
 
 SECRET = b"a secret of the tests"
 
@@ -33,9 +33,9 @@ def test_a_hash_is_worth_nothing_for_another_device_or_under_another_secret() ->
 
 
 def test_small_letters_spaces_and_hyphens_are_what_people_type() -> None:
-    assert typed("abcd-efgh 2345") == "ABCDEFGH2345"
+    assert normalise_code("abcd-efgh 2345") == "ABCDEFGH2345"
 
 
 def test_other_letters_do_not_become_those_of_a_code() -> None:
-    assert typed("ſtraße") == "ſTRAßE"  # upper() would make S and SS of them
-    assert typed("２３\u00a0ａ") == "２３\u00a0ａ"
+    assert normalise_code("ſtraße") == "ſTRAßE"  # upper() would make S and SS of them
+    assert normalise_code("２３\u00a0ａ") == "２３\u00a0ａ"
