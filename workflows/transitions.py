@@ -38,7 +38,7 @@ class ChangeContext:
         return cls(caller.type, caller.id, at, request_id, reason)
 
     @classmethod
-    def actor(cls, actor: Actor, *, at: datetime, reason: str | None = None) -> "By":
+    def actor(cls, actor: Actor, *, at: datetime, reason: str | None = None) -> "ChangeContext":
         """A transition that ``actor`` asked for or made."""
         return cls(actor.type, actor.id, at, actor.request_id, reason)
 

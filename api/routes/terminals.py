@@ -10,12 +10,10 @@ from api.openapi.error_responses import error_responses
 from api.responses import json_response, page_response
 from api.schemas.base import Id
 from api.schemas.terminals import TerminalIn, TerminalOut, TerminalsOut, terminal_fields
-from workflows.devices.deactivate import deactivate_device
+from workflows.devices.change_status import deactivate_device, resume_device, suspend_device
 from workflows.devices.queries import list_devices, read_device
 from workflows.devices.register import register_device
-from workflows.devices.resume import resume_device
 from workflows.devices.states import DeviceStatus
-from workflows.devices.suspend import suspend_device
 
 router = APIRouter(prefix="/terminals", tags=["terminals"])
 

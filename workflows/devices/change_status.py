@@ -1,4 +1,12 @@
-"""What suspend, resume and deactivate have in common: see the device, apply the event, keep the instant."""
+"""Suspend, resume and deactivate a device.
+
+| verb       | what changes                                                                                       |
+|------------|----------------------------------------------------------------------------------------------------|
+| suspend    | the next request of the device is refused although its tokens have not expired: every transaction    |
+|            | reads the status                                                                                    |
+| resume     | the device may call again with the key it has; ``suspended_at`` still says when it was last suspended |
+| deactivate | final: no edge leaves this status, and an unused activation code no longer works                     |
+"""
 
 from typing import Any
 
@@ -10,13 +18,36 @@ from workflows.tenants.caller import Caller, caller_transaction
 from workflows.transitions import ChangeContext, apply
 
 
-async def move_device(
+async def suspend_device(device_id: str, *, caller: Caller, reason: str | None, request_id: str) -> dict[str, Any]:
+    """Suspend a device and return its row. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
+    return await _change_status(
+        device_id, DeviceEvent.SUSPEND, stamp="suspended_at", caller=caller, reason=reason, request_id=request_id
+    )
+
+
+async def resume_device(device_id: str, *, caller: Caller, reason: str | None, request_id: str) -> dict[str, Any]:
+    """Resume a suspended device and return its row. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
+    return await _change_status(
+        device_id, DeviceEvent.RESUME, stamp=None, caller=caller, reason=reason, request_id=request_id
+    )
+
+
+async def deactivate_device(device_id: str, *, caller: Caller, reason: str | None, request_id: str) -> dict[str, Any]:
+    """Deactivate a device for good and return its row. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
+    return await _change_status(
+        device_id, DeviceEvent.DEACTIVATE, stamp="deactivated_at", caller=caller, reason=reason, request_id=request_id
+    )
+
+
+async def _change_status(
     device_id: str, event: DeviceEvent, *, stamp: str | None, caller: Caller, reason: str | None, request_id: str
 ) -> dict[str, Any]:
-    """The device's row after ``event``; ``stamp`` is the column that keeps when. Raises as ``apply`` does."""
+    """Apply ``event``; ``stamp`` is the column that stores the time of the change, if there is one."""
     async with caller_transaction(caller) as connection:
-        await lock_device(connection, device_id, caller)  # the query's own wall, before the row is touched
-        # Not now(): that is when the transaction began, perhaps before a change whose lock was waited for (I14).
+        await lock_device(
+            connection, device_id, caller
+        )  # filters by tenant; apply() relies on row-level security alone
+        # Not now(): the transaction may have begun before a change whose lock it then waited for (I14).
         at = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
         by = ChangeContext.caller(caller, at=at, request_id=request_id, reason=reason)
         changes = {stamp: at} if stamp else {}

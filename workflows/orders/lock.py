@@ -72,12 +72,12 @@ async def live_bills(connection: AsyncConnection, order_id: str) -> list[LiveBil
     return [LiveBill(row.id, row.status) for row in await connection.execute(_INVOLVED, {"order_id": order_id})]
 
 
-async def payments_kept(connection: AsyncConnection, order_id: str) -> int:
+async def unrefunded_payments(connection: AsyncConnection, order_id: str) -> int:
     """How many payments for this order are not fully refunded."""
     return int((await connection.execute(_KEPT, {"order_id": order_id})).scalar_one())
 
 
-async def is_given_back(connection: AsyncConnection, order_id: str) -> bool:
+async def is_refunded(connection: AsyncConnection, order_id: str) -> bool:
     """Return whether all payments of this order were refunded in full, or are being refunded."""
     return bool((await connection.execute(_GIVEN_BACK, {"order_id": order_id})).scalar_one())
 

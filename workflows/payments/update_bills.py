@@ -34,7 +34,7 @@ async def follow_bills(connection: AsyncConnection, moved: Sequence[RowMapping],
     if not billed:
         return
     completed = [row for row in billed if row["status"] == PaymentStatus.COMPLETED]
-    off_bill = [row for row in completed if is_given_back(row)]
+    off_bill = [row for row in completed if is_refunded(row)]
     await pay(connection, [_share(row, worker) for row in completed if row not in off_bill])
     without_money = [row for row in billed if row["status"] in WITHOUT_MONEY]
     await release(connection, [_share(row, worker) for row in (*without_money, *off_bill)])
@@ -42,7 +42,7 @@ async def follow_bills(connection: AsyncConnection, moved: Sequence[RowMapping],
         await connection.execute(_OFF_BILL, {"ids": [row["id"] for row in off_bill]})
 
 
-def is_given_back(row: RowMapping) -> bool:
+def is_refunded(row: RowMapping) -> bool:
     """Return whether a full refund is recorded in the transaction that recorded ``row``."""
     is_too_late = row["cancel_outcome"] == "too_late" and row["on_too_late"] == "refund"
     return bool(is_too_late and row["status"] == PaymentStatus.COMPLETED)

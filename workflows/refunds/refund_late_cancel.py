@@ -12,7 +12,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.ledger.post import post_completions
-from workflows.payments.update_bills import is_given_back
+from workflows.payments.update_bills import is_refunded
 from workflows.processing.executor import Aftermath
 from workflows.providers.registry import is_local
 from workflows.refunds.request import RefundRequest, write_refund
@@ -30,7 +30,7 @@ _BY_WHOM = text("""
 async def refund_too_late(connection: AsyncConnection, moved: Sequence[RowMapping], worker: str) -> None:
     """Record a full refund for each of ``moved`` that wants one (an ``Aftermath`` of ``record_answers``)."""
     for row in moved:
-        if is_given_back(row):
+        if is_refunded(row):
             asked_by = (await connection.execute(_BY_WHOM, {"id": row["id"]})).scalar()
             request = RefundRequest(amount=None, reason=REASON, staff_code=asked_by or STAFF_CODE)
             by = ChangeContext("worker", worker, row["completed_at"], request_id=row["request_id"], reason=REASON)

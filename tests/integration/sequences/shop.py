@@ -26,11 +26,9 @@ from workflows.bills.split import Splitting, split_bill
 from workflows.bills.void import void_bill
 from workflows.errors import DomainError, ResourceNotFound
 from workflows.ids import new_id
-from workflows.orders.cancel import cancel_order
 from workflows.orders.change import OrderChange, change_order
-from workflows.orders.complete import complete_order
+from workflows.orders.change_status import cancel_order, complete_order, submit_order
 from workflows.orders.create import Creation, OrderIntake, OrderRequest
-from workflows.orders.submit import submit_order
 from workflows.orders.totals import Line, TaxRounding
 from workflows.providers.base import Declined, Outcome, Unavailable, Unknown
 from workflows.refunds.report import report_refund
