@@ -62,7 +62,7 @@ DOORS = {
     "workflows/payments/record.py",
     "workflows/refunds/record.py",
     "workflows/bills/lock.py",
-    "workflows/bills/pay.py",
+    "workflows/bills/apply_payments.py",
     "workflows/orders/write.py",
     "workflows/settlements/sql.py",
 }

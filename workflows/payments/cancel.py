@@ -15,8 +15,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.bills.apply_payments import release_reservations
 from workflows.bills.lock import Share, lock_bills
-from workflows.bills.release import release
 from workflows.ledger.post import post_completions
 from workflows.payments.codes import CancelOutcome
 from workflows.payments.complete_reported import complete_reported, has_moved
@@ -99,7 +99,7 @@ async def _cancel_at_once(
     ended = {"cancelled_at": by.at, "cancel_outcome": CancelOutcome.CANCELLED, "due_at": None}
     row = await apply(connection, PAYMENT, entity_id=row["id"], event=PaymentEvent.CANCEL, by=by, changes=ended)
     if row["bill_id"]:
-        await release(connection, [Share(row["bill_id"], row["id"], row["amount"], by)])
+        await release_reservations(connection, [Share(row["bill_id"], row["id"], row["amount"], by)])
     return row
 
 

@@ -17,9 +17,8 @@ from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.bills.apply_payments import apply_payments, release_reservations
 from workflows.bills.lock import Share
-from workflows.bills.pay import pay
-from workflows.bills.release import release
 from workflows.payments.states import PaymentStatus
 from workflows.transitions import ChangeContext
 
@@ -35,9 +34,9 @@ async def follow_bills(connection: AsyncConnection, moved: Sequence[RowMapping],
         return
     completed = [row for row in billed if row["status"] == PaymentStatus.COMPLETED]
     off_bill = [row for row in completed if is_refunded(row)]
-    await pay(connection, [_share(row, worker) for row in completed if row not in off_bill])
+    await apply_payments(connection, [_share(row, worker) for row in completed if row not in off_bill])
     without_money = [row for row in billed if row["status"] in WITHOUT_MONEY]
-    await release(connection, [_share(row, worker) for row in (*without_money, *off_bill)])
+    await release_reservations(connection, [_share(row, worker) for row in (*without_money, *off_bill)])
     if off_bill:
         await connection.execute(_OFF_BILL, {"ids": [row["id"] for row in off_bill]})
 

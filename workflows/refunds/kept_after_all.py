@@ -17,8 +17,8 @@ from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.bills.apply_payments import apply_unreserved_payments
 from workflows.bills.lock import Share
-from workflows.bills.pay import pay_after_all
 from workflows.payments.states import PAYMENT, PaymentRemark
 from workflows.refunds.states import RefundStatus
 from workflows.transitions import ChangeContext, apply
@@ -44,7 +44,7 @@ async def keep_after_all(connection: AsyncConnection, moved: Sequence[RowMapping
         payment_id: ChangeContext("worker", worker, at, row["request_id"], REASON) for payment_id, row in kept.items()
     }
     shares = [Share(row["bill_id"], one, row["payment_amount"], by[one]) for one, row in kept.items()]
-    counted = await pay_after_all(connection, shares)
+    counted = await apply_unreserved_payments(connection, shares)
     await connection.execute(_ON_BILL, {"ids": list(counted)})
     for payment_id in kept.keys() - counted:
         await _ask_a_person(connection, payment_id, by[payment_id])

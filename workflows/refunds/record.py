@@ -18,8 +18,8 @@ from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.bills.apply_payments import apply_refunds
 from workflows.bills.balance import share_of_refund
-from workflows.bills.give_back import give_back
 from workflows.bills.lock import HeldUp, Locking, Share
 from workflows.database.engines import rows_parameter
 from workflows.payments.record import record_group, row_of, tally_outcomes
@@ -185,7 +185,7 @@ async def _follow_bills(connection: AsyncConnection, moved: Sequence[RowMapping]
         amount = share_of_refund(amount=row["payment_amount"], refunded_before=earlier, refund=row["amount"])
         by = ChangeContext("worker", worker, row["completed_at"], request_id=row["request_id"])
         shares.append(Share(row["bill_id"], row["id"], amount, by))
-    await give_back(connection, shares)
+    await apply_refunds(connection, shares)
 
 
 async def _keep_evidence(connection: AsyncConnection, late: list[dict[str, Any]], worker: str) -> None:

@@ -9,10 +9,8 @@ from psycopg.rows import DictRow
 
 from tests.factories import Tenant
 from tests.harness import Answer, Api
-from workflows.bills.give_back import give_back
+from workflows.bills.apply_payments import apply_payments, apply_refunds, release_reservations
 from workflows.bills.lock import Share
-from workflows.bills.pay import pay
-from workflows.bills.release import release
 from workflows.bills.reserve import Reservation, Reserved, reserve
 from workflows.clock import now
 from workflows.database.engines import Role, transaction
@@ -77,19 +75,19 @@ async def hold(tenant: Tenant, bill_id: str, amount: int) -> Share:
 async def pay_shares(*shares: Share) -> list[str]:
     """What a worker does when these payments have completed; the orders that are paid by it."""
     async with transaction(Role.WORKER) as connection:
-        return await pay(connection, shares)
+        return await apply_payments(connection, shares)
 
 
 async def release_shares(*shares: Share) -> None:
     """What a worker does when these payments have failed."""
     async with transaction(Role.WORKER) as connection:
-        await release(connection, shares)
+        await release_reservations(connection, shares)
 
 
 async def give_back_shares(*shares: Share) -> None:
     """What a worker does when these refunds have completed."""
     async with transaction(Role.WORKER) as connection:
-        await give_back(connection, shares)
+        await apply_refunds(connection, shares)
 
 
 async def pay_whole(tenant: Tenant, bill: dict[str, Any]) -> list[str]:

@@ -24,8 +24,8 @@ from tests.integration.bills.bill_helpers import (
 )
 from tests.integration.orders.order_helpers import RAMEN, open_order
 from tests.polling import DEADLINE_SECONDS
+from workflows.bills.apply_payments import release_reservations
 from workflows.bills.lock import lock_bills
-from workflows.bills.release import release
 from workflows.bills.reserve import Reserved
 from workflows.database.engines import Role, transaction
 from workflows.errors import BalanceUnavailable, InvalidRequest, InvalidStatusTransition, ResourceNotFound
@@ -128,7 +128,7 @@ async def test_a_callers_cancel_releases_under_its_own_rights(api: Api, tenant: 
     bill = await new_bill(api, tenant, 100)
     held = await hold(tenant, bill["id"], 70)
     async with caller_transaction(tenant.device) as connection:
-        await release(connection, [held])
+        await release_reservations(connection, [held])
     assert (await read(api, tenant, bill["id"]))["balance_amount"] == 100
 
 

@@ -14,7 +14,7 @@ import pytest
 from psycopg.rows import DictRow
 
 from workflows import numbering
-from workflows.bills import lock, pay, reserve
+from workflows.bills import apply_payments, lock, reserve
 from workflows.database.engines import KEYED
 from workflows.devices import issue_token
 from workflows.ledger import post
@@ -37,8 +37,8 @@ HOT: dict[str, Any] = {
     "bill: hold": lock.WRITE_RESERVED,
     "bill: settle": lock.WRITE_AMOUNTS,
     "bill: its orders": reserve._ORDERS,
-    "bill: lock orders": pay._LOCK_ORDERS,
-    "bill: pay orders": pay._PAY_ORDERS,
+    "bill: lock orders": apply_payments._LOCK_ORDERS,
+    "bill: pay orders": apply_payments._PAY_ORDERS,
     "device token: look": issue_token._LOOK,
     "device token: redeem": issue_token._REDEEM,
     "payments: record": record._RECORD,

@@ -226,7 +226,7 @@ FAULTS = {
         "workflows.refunds.record", "share_of_refund", lambda *, refund, **_: max(refund - 150, 0), "I12 bill sums"
     ),
     "a payment that failed keeps its reservation": Fault(
-        "workflows.payments.update_bills", "release", forgets, "I12 bill sums"
+        "workflows.payments.update_bills", "release_reservations", forgets, "I12 bill sums"
     ),
     "a payment that is being given back counts for its bill": Fault(
         "workflows.payments.update_bills", "_OFF_BILL", text("SELECT CAST(:ids AS text[])"), "I12 bill sums"

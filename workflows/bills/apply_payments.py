@@ -1,13 +1,18 @@
-"""Pay: payments completed; their reservations become what is paid, and orders whose bills are all paid are paid.
+"""Apply the outcomes of payments and refunds to bills and, if a bill became paid, to its orders.
 
-| step   | what                                                                                                   |
-|--------|--------------------------------------------------------------------------------------------------------|
-| bills  | locked by id; reserved → paid; ``partially_paid``, or ``paid`` with ``paid_at``                           |
-| orders | only where a bill became paid: locked by id, last of all; ``open`` → ``paid`` where nothing is owed now    |
+| verb                          | bills                                                                                |
+|-------------------------------|--------------------------------------------------------------------------------------|
+| ``apply_payments``            | reserved becomes paid; ``partially_paid``, or ``paid`` with ``paid_at``                 |
+| ``apply_unreserved_payments`` | the same for payments without a reservation, where the balance still allows it         |
+| ``release_reservations``      | reserved becomes available again                                                       |
+| ``apply_refunds``             | paid becomes less; a bill that was paid in full only notes the amount as refunded        |
 
-Of two parts that are paid at the same moment each looks after it has the order's lock, and so the second sees the first.
+The bills are locked first, in id order. If a bill became paid, its orders are locked last, also in id order: ``open``
+becomes ``paid`` if nothing is owed any more. If two parts are paid concurrently, each checks the order after locking it, so
+the second sees the first.
+
 An order is paid when all its live bills are paid and together cover its total. A bill is live unless it was voided, or
-paid and given back in full: both leave an unbilled amount, and the order stays open until that is billed and paid too.
+paid and refunded in full: both leave an unbilled amount, and the order stays open until that is billed and paid too.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,8 +20,8 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.bills.balance import count_amount, pay_amount
-from workflows.bills.lock import WRITE_AMOUNTS, Share, apply_to_each, lock_bills, write_bills
+from workflows.bills.balance import count_amount, give_back_amount, pay_amount, release_amount
+from workflows.bills.lock import WRITE_AMOUNTS, WRITE_RESERVED, Share, apply_to_each, lock_bills, write_bills
 from workflows.bills.states import LIVE, BillStatus
 from workflows.orders.states import OrderEvent, OrderStatus
 from workflows.transitions import ChangeContext
@@ -60,10 +65,11 @@ _PAY_ORDERS = text(f"""
 """)
 
 
-async def pay(connection: AsyncConnection, shares: Sequence[Share]) -> list[str]:
-    """Count these completed payments towards their bills, each exactly once; returns the orders that are paid now.
+async def apply_payments(connection: AsyncConnection, shares: Sequence[Share]) -> list[str]:
+    """Count completed payments as paid on their bills, and return the ids of the orders that became paid.
 
-    Two statements, and two more where a bill became paid. May run as ``mpac_worker``.
+    Each payment must be applied exactly once. Two statements, and two more if a bill became paid. May run as
+    ``mpac_worker``.
     """
     if not shares:
         return []
@@ -72,10 +78,10 @@ async def pay(connection: AsyncConnection, shares: Sequence[Share]) -> list[str]
     return await _pay_orders(connection, paid, by=shares[-1].by) if paid else []
 
 
-async def pay_after_all(connection: AsyncConnection, shares: Sequence[Share]) -> set[str]:
-    """Count payments that hold no reservation any more towards bills that still owe as much.
+async def apply_unreserved_payments(connection: AsyncConnection, shares: Sequence[Share]) -> set[str]:
+    """Count payments whose reservation is gone, on bills that still owe as much.
 
-    Return the ids of those that were counted. Nothing is counted towards a bill that was voided or paid otherwise.
+    Return the ids of the payments that were counted. A payment is not counted on a bill that was voided or paid by others.
     """
     bills = await lock_bills(connection, (share.bill_id for share in shares))
     counted: set[str] = set()
@@ -89,6 +95,26 @@ async def pay_after_all(connection: AsyncConnection, shares: Sequence[Share]) ->
     if paid:
         await _pay_orders(connection, paid, by=shares[-1].by)
     return counted
+
+
+async def release_reservations(connection: AsyncConnection, shares: Sequence[Share]) -> None:
+    """Release the reservations of payments that ended without moving money, each exactly once.
+
+    Two statements. May run as ``mpac_caller`` (a cancel by the terminal) and as ``mpac_worker``.
+    """
+    if shares:
+        await apply_to_each(connection, shares, release_amount, statement=WRITE_RESERVED)
+
+
+async def apply_refunds(connection: AsyncConnection, shares: Sequence[Share]) -> None:
+    """Subtract completed refunds from their bills, each exactly once; ``amount`` is ``share_of_refund`` of each.
+
+    ``partially_paid`` becomes ``unpaid`` at zero; a bill that was paid in full stays ``paid`` and notes the refund. Shares
+    of 0 (a refunded tip) change nothing. Two statements. May run as ``mpac_worker``.
+    """
+    towards_bills = [share for share in shares if share.amount]
+    if towards_bills:
+        await apply_to_each(connection, towards_bills, give_back_amount, statement=WRITE_AMOUNTS)
 
 
 async def _pay_orders(connection: AsyncConnection, bill_ids: Iterable[str], *, by: ChangeContext) -> list[str]:
