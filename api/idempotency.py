@@ -17,7 +17,7 @@ from workflows.errors import Detail, DomainError, IdempotencyKeyReused, InvalidR
 from workflows.ids import WELL_FORMED
 from workflows.requests.idempotency import Key, fingerprint, keep_answer
 from workflows.tenants.caller import Caller
-from workflows.tenants.merchant_of import merchant_of
+from workflows.tenants.scope import resolve_merchant
 
 PRINTABLE = re.compile(r"[\x20-\x7e]{1,100}")
 HEADER = "Idempotency-Key"
@@ -96,4 +96,4 @@ async def _merchant_named(request: Request, caller: Caller) -> str | None:
         several = body.get("order_ids") if isinstance(body, dict) else None
         first = several[0] if isinstance(several, list) and several else None
         named = body.get("store_id") or body.get("order_id") or first if isinstance(body, dict) else None
-    return await merchant_of(caller, named) if isinstance(named, str) and WELL_FORMED.fullmatch(named) else None
+    return await resolve_merchant(caller, named) if isinstance(named, str) and WELL_FORMED.fullmatch(named) else None

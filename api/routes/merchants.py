@@ -9,7 +9,7 @@ from api.responses import json_response, page_response
 from api.schemas.merchants import MerchantChange, MerchantIn, MerchantOut, MerchantsOut, merchant_fields
 from workflows.tenants.change_merchant import change_merchant
 from workflows.tenants.queries import list_merchants, read_merchant
-from workflows.tenants.register_merchant import register_merchant
+from workflows.tenants.serialize import merchant_fields
 
 router = APIRouter(prefix="/merchants", tags=["merchants"])
 

@@ -13,13 +13,11 @@ from api.schemas.store_providers import (
     StoreProviderIn,
     StoreProviderOut,
     StoreProvidersOut,
-    store_provider_fields,
 )
-from workflows.tenants.add_provider import add_provider
-from workflows.tenants.change_provider import change_provider
 from workflows.tenants.credentials import Vault
 from workflows.tenants.queries import list_providers, read_provider
-from workflows.tenants.remove_provider import remove_provider
+from workflows.tenants.serialize import store_provider_fields
+from workflows.tenants.store_providers import add_provider, change_provider, remove_provider
 
 router = APIRouter(prefix="/stores/{store_id}/providers", tags=["stores"])
 

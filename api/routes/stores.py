@@ -9,10 +9,10 @@ from api.dependencies import CurrentPage, EntityId, MerchantAdmin
 from api.openapi.error_responses import error_responses
 from api.responses import json_response, page_response
 from api.schemas.base import Id
-from api.schemas.stores import StoreChange, StoreIn, StoreOut, StoresOut, store_fields
-from workflows.tenants.change_store import change_store
-from workflows.tenants.open_store import open_store
+from api.schemas.stores import StoreChange, StoreIn, StoreOut, StoresOut
 from workflows.tenants.queries import list_stores, read_store
+from workflows.tenants.serialize import store_fields
+from workflows.tenants.stores import change_store, open_store
 
 router = APIRouter(prefix="/stores", tags=["stores"])
 

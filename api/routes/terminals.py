@@ -9,10 +9,11 @@ from api.dependencies import CurrentPage, EntityId, Reason, RequestId, StoreMana
 from api.openapi.error_responses import error_responses
 from api.responses import json_response, page_response
 from api.schemas.base import Id
-from api.schemas.terminals import TerminalIn, TerminalOut, TerminalsOut, terminal_fields
+from api.schemas.terminals import TerminalIn, TerminalOut, TerminalsOut
 from workflows.devices.change_status import deactivate_device, resume_device, suspend_device
 from workflows.devices.queries import list_devices, read_device
 from workflows.devices.register import register_device
+from workflows.devices.serialize import device_fields
 from workflows.devices.states import DeviceStatus
 
 router = APIRouter(prefix="/terminals", tags=["terminals"])

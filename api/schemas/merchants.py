@@ -1,8 +1,7 @@
 """Merchants: what comes in and what goes out."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, Field
 
@@ -10,8 +9,6 @@ from api.schemas.base import Body, Id, Printable, absent
 from api.schemas.outputs import Cursor
 
 Name = Annotated[Printable, Field(max_length=100)]
-
-FIELDS = ("id", "psp_id", "name", "created_at", "updated_at")
 
 
 class MerchantIn(Body):
@@ -42,8 +39,3 @@ class MerchantsOut(BaseModel):
 
     data: list[MerchantOut]
     next_cursor: Cursor
-
-
-def merchant_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as the contract shows it."""
-    return {name: row[name] for name in FIELDS}

@@ -1,8 +1,7 @@
 """The providers of a store: what comes in and what goes out. Credentials only come in."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 from typing_extensions import TypeAliasType
@@ -11,13 +10,10 @@ from api.schemas.base import Body, Printable, absent
 from api.schemas.outputs import Cursor
 from api.schemas.patterns import NAME_PATTERN
 from api.schemas.providers import StoreProvider
-from workflows.tenants.add_provider import ProviderRequest
-from workflows.tenants.credentials import Vault
+from workflows.tenants.store_providers import ProviderRequest
 
 MAX_CREDENTIALS = 20
 MAX_PRIORITY = 1_000
-
-FIELDS = ("id", "store_id", "merchant_id", "provider", "methods", "priority", "enabled", "created_at", "updated_at")
 
 
 def _distinct(value: list[str]) -> list[str]:
@@ -89,9 +85,3 @@ class StoreProvidersOut(BaseModel):
 
     data: list[StoreProviderOut]
     next_cursor: Cursor
-
-
-def store_provider_fields(row: Mapping[str, Any], vault: Vault) -> dict[str, Any]:
-    """A row as the contract shows it: of the credentials only which are set."""
-    credentials = vault.open(row["credentials"], row_id=row["id"])
-    return {**{name: row[name] for name in FIELDS}, "credentials_set": sorted(credentials)}

@@ -1,6 +1,5 @@
 """Stores: what comes in and what goes out."""
 
-from collections.abc import Mapping
 from datetime import datetime, time
 from typing import Annotated, Any
 
@@ -10,12 +9,10 @@ from api.schemas.base import Body, Id, Printable, absent
 from api.schemas.base import Currency as CurrencyIn
 from api.schemas.outputs import Currency, Cursor
 from api.schemas.patterns import TIME_PATTERN
-from workflows.tenants.open_store import StoreRequest
+from workflows.tenants.stores import StoreRequest
 from workflows.time_zones import offered_zones
 
 Name = Annotated[Printable, Field(max_length=100)]
-
-FIELDS = ("id", "merchant_id", "name", "currency", "time_zone", "created_at", "updated_at")
 
 
 def _known_zone(value: str) -> str:
@@ -86,8 +83,3 @@ class StoresOut(BaseModel):
 
     data: list[StoreOut]
     next_cursor: Cursor
-
-
-def store_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as the contract shows it."""
-    return {**{name: row[name] for name in FIELDS}, "cut_off": f"{row['cut_off']:%H:%M}"}

@@ -1,8 +1,7 @@
 """Terminals (devices) and their activation: what comes in and what goes out."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, Field
 
@@ -13,22 +12,6 @@ from workflows.devices.states import DeviceStatus
 
 Name = Annotated[Printable, Field(max_length=100)]
 
-FIELDS = (
-    "id",
-    "merchant_id",
-    "store_id",
-    "serial_number",
-    "name",
-    "model",
-    "status",
-    "version",
-    "client_id",
-    "created_at",
-    "activated_at",
-    "suspended_at",
-    "deactivated_at",
-    "last_connected_at",
-)
 MAX_CODE_LENGTH = 32  # 12 characters, and what people put between them
 MAX_KEY_LENGTH = 2_000  # the PEM of a P-256 key has some 180
 
@@ -106,8 +89,3 @@ class ActivationStatusOut(BaseModel):
 
     device_id: str
     status: DeviceStatus
-
-
-def terminal_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row (absent columns taken as null) as the contract shows it."""
-    return {name: row.get(name) for name in FIELDS}

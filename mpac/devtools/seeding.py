@@ -15,12 +15,11 @@ from mpac.stack.keys import new_private_key, public_key
 from workflows.database.engines import connect, disconnect
 from workflows.devices.onboard import Enrolment, enrol_devices
 from workflows.settings import Settings, load_settings
-from workflows.tenants.add_provider import ProviderRequest, add_provider
 from workflows.tenants.caller import Caller, CallerRole
 from workflows.tenants.credentials import Vault
-from workflows.tenants.open_store import StoreRequest, open_store
-from workflows.tenants.register_merchant import register_merchant
-from workflows.tenants.register_psp import register_psp
+from workflows.tenants.merchants import register_merchant, register_psp
+from workflows.tenants.store_providers import ProviderRequest, add_provider
+from workflows.tenants.stores import StoreRequest, open_store
 
 OPERATOR = Caller("mpac-seed", CallerRole.SYSTEM_OP)
 BATCH = 1_000  # devices per transaction: half a megabyte of rows

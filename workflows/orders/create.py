@@ -42,7 +42,7 @@ from workflows.requests.batch_lookup import (
 )
 from workflows.requests.idempotency import Keeping, Key, Stored, records
 from workflows.tenants.caller import Caller, CallerRole
-from workflows.tenants.store_of import store_of
+from workflows.tenants.scope import resolve_store
 
 GROUP_LIMIT = 50
 """Requests per transaction: fewer than payments, because each brings its items along."""
@@ -210,5 +210,5 @@ def _order_row(creation: Creation, fact: RowMapping, *, rounding: TaxRounding) -
 
 
 def _question(number: int, creation: Creation) -> dict[str, Any]:
-    store_id = store_of(creation.caller, creation.request.store_id)
+    store_id = resolve_store(creation.caller, creation.request.store_id)
     return lookup_row(number, creation.caller, creation.key, store_id=store_id)

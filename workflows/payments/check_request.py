@@ -16,7 +16,7 @@ from workflows.errors import Detail, DuplicateResource, InvalidRequest
 from workflows.requests.batch_lookup import ASKED, FACTS, JOINS, check_caller, question
 from workflows.requests.idempotency import Key
 from workflows.tenants.caller import Caller
-from workflows.tenants.store_of import store_of
+from workflows.tenants.scope import resolve_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,8 @@ def judge(acceptance: Acceptance, found: RowMapping | None) -> RowMapping:
 
 
 def store_id_of(acceptance: Acceptance) -> str:
-    """The store that the payment is for. Raises what ``store_of`` raises."""
-    return store_of(acceptance.caller, acceptance.request.store_id)
+    """The store that the payment is for. Raises what ``resolve_store`` raises."""
+    return resolve_store(acceptance.caller, acceptance.request.store_id)
 
 
 def _question(number: int, acceptance: Acceptance) -> dict[str, Any]:

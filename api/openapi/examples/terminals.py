@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api.schemas.terminals import terminal_fields
+from workflows.devices.serialize import device_fields
 
 Table = dict[str, tuple[str, dict[str, Any]]]
 
@@ -19,7 +19,7 @@ def _example(status: str, **fields: Any) -> dict[str, Any]:
         "version": 1,
         "created_at": "2026-01-28T01:00:00Z",
     }
-    return terminal_fields({**base, **fields})
+    return device_fields({**base, **fields})
 
 
 _ACTIVE = {

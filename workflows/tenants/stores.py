@@ -1,15 +1,19 @@
-"""Open a store of a merchant."""
+"""Open and change stores: name, currency, time zone and the cut-off at which the business day ends.
+
+What was sold keeps the currency it was sold in. A new time zone or cut-off applies to the periods that begin after it.
+"""
 
 from dataclasses import dataclass
 from datetime import time
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 
 from workflows.errors import Detail, InvalidRequest, ResourceNotFound
 from workflows.ids import new_id
 from workflows.tenants.caller import Caller, Scope, caller_transaction
 from workflows.tenants.models import Merchant, Store
+from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import visible_to
 
 MIDNIGHT = time(0, 0)
@@ -17,7 +21,7 @@ MIDNIGHT = time(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class StoreRequest:
-    """A store to be. ``cut_off`` is the local time at which its business day ends."""
+    """A store to open. ``cut_off`` is the local time at which its business day ends."""
 
     name: str
     currency: str = "JPY"
@@ -26,10 +30,10 @@ class StoreRequest:
 
 
 async def open_store(request: StoreRequest, *, merchant_id: str | None, caller: Caller) -> dict[str, Any]:
-    """A new store's row. ``merchant_id`` may be left out by a merchant's admin, who has no other.
+    """Open a store of a merchant and return its row.
 
-    Raises ``InvalidRequest`` where a caller above the merchants names none, ``ResourceNotFound`` where the merchant is
-    not within the caller's tenant.
+    A merchant's admin may leave out ``merchant_id``. Raises ``InvalidRequest`` if a caller above the merchants does, and
+    ``ResourceNotFound`` if the merchant is not within the caller's tenant.
     """
     owner = _owner(merchant_id, caller)
     row = {
@@ -39,7 +43,7 @@ async def open_store(request: StoreRequest, *, merchant_id: str | None, caller: 
         "currency": request.currency,
         "time_zone": request.time_zone,
         "cut_off": request.cut_off,
-        "created_at": func.now(),  # the database's clock: the store's first period is the day of this instant
+        "created_at": func.now(),  # the database's clock: the store's first period is the business day of this timestamp
         "updated_at": func.now(),
     }
     seen = select(Merchant.id).where(Merchant.id == owner, *visible_to(caller, Merchant.id))
@@ -50,10 +54,22 @@ async def open_store(request: StoreRequest, *, merchant_id: str | None, caller: 
         return dict(made.mappings().one())
 
 
+async def change_store(store_id: str, changes: dict[str, Any], *, caller: Caller) -> dict[str, Any]:
+    """Set the columns in ``changes`` to new values and return the store's row. Raises ``ResourceNotFound``."""
+    statement = (
+        update(Store)
+        .where(Store.id == store_id, *visible_to(caller, Store.merchant_id, Store.id))
+        .values(**changes, updated_at=func.now())
+        .returning(*Store.__table__.columns)
+    )
+    async with caller_transaction(caller) as connection:
+        return await one_row(connection, statement)
+
+
 def _owner(merchant_id: str | None, caller: Caller) -> str:
     owner = merchant_id or caller.merchant_id
     if not owner:
         raise InvalidRequest(Detail("merchant_id", "Say for which merchant this is"))
-    if caller.scope is Scope.STORE:  # no route lets one come so far
+    if caller.scope is Scope.STORE:  # no route lets such a caller get here
         raise ResourceNotFound(Detail("merchant_id", "There is no such merchant"))
     return owner

@@ -1,0 +1,66 @@
+"""Register and change merchants, and register the PSPs above them.
+
+No route registers a PSP: an installation or ``mpac seed`` does.
+"""
+
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+
+from workflows.errors import Detail, InvalidRequest, NotAuthorized, ResourceNotFound
+from workflows.ids import new_id
+from workflows.tenants.caller import Caller, Scope, caller_transaction
+from workflows.tenants.models import Merchant, Psp
+from workflows.tenants.query_helpers import one_row
+from workflows.tenants.scope import visible_to
+
+
+async def register_psp(name: str, *, caller: Caller) -> dict[str, Any]:
+    """Register a PSP and return its row. Raises ``NotAuthorized`` unless the caller is a system operator."""
+    if caller.scope is not Scope.SYSTEM:
+        raise NotAuthorized(message="Only a system operator registers PSPs")
+    row = {"id": new_id("psp"), "name": name, "created_at": func.now()}
+    async with caller_transaction(caller) as connection:
+        made = await connection.execute(insert(Psp).values(row).returning(*Psp.__table__.columns))
+        return dict(made.mappings().one())
+
+
+async def register_merchant(name: str, *, psp_id: str | None, caller: Caller) -> dict[str, Any]:
+    """Register a merchant with a PSP and return its row.
+
+    A PSP's admin may leave out ``psp_id``. Raises ``InvalidRequest`` if a system operator does, and ``ResourceNotFound`` if
+    there is no such PSP or it is not the caller's.
+    """
+    owner = _owner(psp_id, caller)
+    row = {"id": new_id("merchant"), "psp_id": owner, "name": name, "created_at": func.now(), "updated_at": func.now()}
+    async with caller_transaction(caller) as connection:
+        if (await connection.execute(select(Psp.id).where(Psp.id == owner))).scalar() is None:
+            raise _no_such_psp()
+        made = await connection.execute(insert(Merchant).values(row).returning(*Merchant.__table__.columns))
+        return dict(made.mappings().one())
+
+
+async def change_merchant(merchant_id: str, changes: dict[str, Any], *, caller: Caller) -> dict[str, Any]:
+    """Set the columns in ``changes`` to new values and return the merchant's row. Raises ``ResourceNotFound``."""
+    statement = (
+        update(Merchant)
+        .where(Merchant.id == merchant_id, *visible_to(caller, Merchant.id))
+        .values(**changes, updated_at=func.now())
+        .returning(*Merchant.__table__.columns)
+    )
+    async with caller_transaction(caller) as connection:
+        return await one_row(connection, statement)
+
+
+def _owner(psp_id: str | None, caller: Caller) -> str:
+    if caller.scope is Scope.SYSTEM:
+        if psp_id is None:
+            raise InvalidRequest(Detail("psp_id", "Say for which PSP this is"))
+        return psp_id
+    if psp_id is not None and psp_id != caller.psp_id:
+        raise _no_such_psp()
+    return caller.psp_id
+
+
+def _no_such_psp() -> ResourceNotFound:
+    return ResourceNotFound(Detail("psp_id", "There is no such PSP"))
