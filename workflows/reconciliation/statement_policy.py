@@ -13,15 +13,13 @@ from workflows.settlements.models import StatementPolicy
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.models import Store
 from workflows.tenants.query_helpers import one_row
-from workflows.tenants.scope import IN_SCOPE, scope_params, visible_to
+from workflows.tenants.scope import scope_condition, scope_params, visible_to
 
 Statements = Literal["expected", "none"]
 
-_LOCK = text(
-    "SELECT id, merchant_id FROM stores WHERE id = :store_id AND "
-    + IN_SCOPE.replace("store_id = :own_store_id", "id = :own_store_id")
-    + " FOR NO KEY UPDATE"
-)
+_LOCK = text(f"""
+    SELECT id, merchant_id FROM stores WHERE id = :store_id AND {scope_condition(store_id="id")} FOR NO KEY UPDATE
+""")
 _WRITE = text("""
     -- write: after the lock, so that the number is the next one
     INSERT INTO statement_policies (store_id, provider, number, merchant_id, statements, note, changed_at, changed_by)

@@ -14,6 +14,7 @@ from sqlalchemy.engine import RowMapping
 from workflows.errors import Detail, IdempotencyKeyInUse, ResourceNotFound
 from workflows.requests.idempotency import ANSWER, OWNER, Key, Stored, replay
 from workflows.tenants.caller import Caller, CallerRole, device_not_active
+from workflows.tenants.scope import scope_condition
 
 LOOKUP_COLUMNS = """n integer, scope text, psp_id text, merchant_id text, store_id text, device_id text, client_id text,
         method text, path text, key text, beside text, caller text"""
@@ -30,11 +31,7 @@ LOOKUP_RESULT = """i.n, s.id AS store_id, s.merchant_id, s.currency, d.status AS
 LOOKUP_JOINS = f"""
     JOIN LATERAL (
         SELECT id, merchant_id, currency, time_zone, cut_off FROM stores WHERE id = i.store_id LIMIT 1
-    ) s ON CASE i.scope
-        WHEN 'store' THEN s.merchant_id = i.merchant_id
-        WHEN 'merchant' THEN s.merchant_id = i.merchant_id
-        WHEN 'psp' THEN psp_of(s.merchant_id) = i.psp_id
-        ELSE i.scope = 'system' END
+    ) s ON {scope_condition(merchant_id="s.merchant_id", store_id="s.id", caller="i.")}
     LEFT JOIN LATERAL (
         SELECT CASE WHEN i.client_id IN ('', client_id) THEN status ELSE 'replaced' END AS status
         FROM devices WHERE id = i.device_id LIMIT 1

@@ -4,7 +4,7 @@ A caller's ``scope`` is the widest thing it may touch. The queries filter by it,
 start of each transaction, so that row-level security filters by it a second time.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -44,6 +44,15 @@ SCOPES: dict[CallerRole, Scope] = {
     CallerRole.PSP_ADMIN: Scope.PSP,
     CallerRole.SYSTEM_OP: Scope.SYSTEM,
 }
+
+
+TENANT_IDS: Mapping[Scope, tuple[str, ...]] = {
+    Scope.STORE: ("merchant_id", "store_id"),
+    Scope.MERCHANT: ("merchant_id",),
+    Scope.PSP: ("psp_id",),
+    Scope.SYSTEM: (),
+}
+"""The tenant rule: which ids of the caller a row's owner must have, by scope. A user's token must name the same ids."""
 
 
 @dataclass(frozen=True, slots=True)

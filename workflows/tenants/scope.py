@@ -1,4 +1,9 @@
-"""Restrict queries and requests to what their caller may see: the application's filter, in front of row-level security."""
+"""Restrict queries and requests to what their caller may see: the application's filter, in front of row-level security.
+
+The rule is the table ``TENANT_IDS``: a row is visible if its owner has the caller's ids. ``visible_to`` and
+``scope_condition`` are made from it. The function ``may_see`` in the database states the rule a second time, on purpose, and
+tests/integration/tenants/test_tenant_rule.py compares the two.
+"""
 
 from typing import Any
 
@@ -6,30 +11,43 @@ from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.orm import InstrumentedAttribute
 
 from workflows.errors import Detail, InvalidRequest, ResourceNotFound
-from workflows.tenants.caller import Caller, Scope, caller_transaction
+from workflows.tenants.caller import TENANT_IDS, Caller, Scope, caller_transaction
 from workflows.tenants.models import Merchant
 
 
 def visible_to(
     caller: Caller, merchant_id: InstrumentedAttribute[Any], store_id: InstrumentedAttribute[Any] | None = None
 ) -> list[ColumnElement[bool]]:
-    """Return the conditions that keep a query within ``caller``'s tenant, given the columns that name a row's owner."""
-    if caller.scope is Scope.SYSTEM:
-        return []
-    if caller.scope is Scope.PSP:
-        return [merchant_id.in_(select(Merchant.id).where(Merchant.psp_id == caller.psp_id))]
-    conditions: list[ColumnElement[bool]] = [merchant_id == caller.merchant_id]
-    if caller.scope is Scope.STORE and store_id is not None:
-        conditions.append(store_id == caller.store_id)
+    """Return the conditions that keep a query within ``caller``'s tenant, given the columns that name a row's owner.
+
+    Without ``store_id``, rows belong to a merchant as a whole, and a store's caller sees all of its merchant's.
+    """
+    columns = {"merchant_id": merchant_id, "store_id": store_id}
+    conditions: list[ColumnElement[bool]] = []
+    for name in TENANT_IDS[caller.scope]:
+        if name == "psp_id":  # not psp_of(): the subquery lets an index on merchant_id be used
+            conditions.append(merchant_id.in_(select(Merchant.id).where(Merchant.psp_id == caller.psp_id)))
+        elif (column := columns[name]) is not None:
+            conditions.append(column == getattr(caller, name))
     return conditions
 
 
-IN_SCOPE = """CASE CAST(:own_scope AS text)
-        WHEN 'store' THEN merchant_id = :own_merchant_id AND store_id = :own_store_id
-        WHEN 'merchant' THEN merchant_id = :own_merchant_id
-        WHEN 'psp' THEN psp_of(merchant_id) = :own_psp_id
-        ELSE CAST(:own_scope AS text) = 'system' END"""
-"""The same rule as a condition for statements written as text, with the parameters of ``scope_params``."""
+def scope_condition(*, merchant_id: str = "merchant_id", store_id: str = "store_id", caller: str = ":own_") -> str:
+    """Return the same rule as SQL, for statements written as text.
+
+    ``merchant_id`` and ``store_id`` are expressions for a row's owner. ``caller`` is the prefix of the caller's scope and
+    tenant ids: parameters (``:own_``), or the columns of a row per caller (``i.``).
+    """
+    owner = {"psp_id": f"psp_of({merchant_id})", "merchant_id": merchant_id, "store_id": store_id}
+    cases = "\n".join(
+        f"        WHEN '{scope}' THEN {' AND '.join(f'{owner[name]} = {caller}{name}' for name in names) or 'true'}"
+        for scope, names in TENANT_IDS.items()
+    )
+    return f"CASE CAST({caller}scope AS text)\n{cases}\n        ELSE false END"
+
+
+IN_SCOPE = scope_condition()
+"""The condition for a table with ``merchant_id`` and ``store_id``, with the parameters of ``scope_params``."""
 
 
 def scope_params(caller: Caller) -> dict[str, str]:

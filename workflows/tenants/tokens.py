@@ -19,7 +19,7 @@ from workflows.clock import now
 from workflows.errors import NotAuthenticated, RecognisedButRefused
 from workflows.ids import WELL_FORMED
 from workflows.settings import Settings
-from workflows.tenants.caller import SCOPES, Caller, CallerRole, Scope
+from workflows.tenants.caller import SCOPES, TENANT_IDS, Caller, CallerRole
 from workflows.tenants.jwt_parts import read_parts
 from workflows.tenants.user_keys import UserKeys
 
@@ -39,14 +39,6 @@ ROLES: Mapping[str, CallerRole] = {
 }
 """The spellings of a user's role: ``store_manager`` and, as the platform writes it, ``STORE_MANAGER``. Compared exactly:
 upper-casing would also turn other letters, such as U+017F, into those of a role."""
-
-NEEDED: dict[Scope, tuple[str, ...]] = {
-    Scope.STORE: ("merchant_id", "store_id"),
-    Scope.MERCHANT: ("merchant_id",),
-    Scope.PSP: ("psp_id",),
-    Scope.SYSTEM: (),
-}
-"""Which tenant a user's token must name, by the scope of its role."""
 
 
 class Tokens:
@@ -148,7 +140,7 @@ def caller_from(claims: dict[str, Any]) -> Caller:
     role = ROLES.get(said) if isinstance(said, str) else None
     if role is None:
         raise NotAuthenticated(message="The role in this token is missing or unknown")
-    needed = NEEDED[SCOPES[role]]
+    needed = TENANT_IDS[SCOPES[role]]
     missing = [name for name in needed if not _is_id(claims.get(name))]
     if missing:
         raise NotAuthenticated(message=f"This token must name its {' and '.join(missing)}")
