@@ -12,7 +12,7 @@ from api.media_types import CSV, EVENT_STREAM, HTML, JSON
 from workflows.database.row_json import render
 from workflows.errors import DomainError
 from workflows.requests.idempotency import Stored
-from workflows.tenants.progress import Show
+from workflows.tenants.progress import Serializer
 
 DOCUMENTED_STREAM: dict[str, Any] = {
     "description": "Server-sent events. Each `event: payment` has the payment's version as its `id` and a `PaymentOut` as its "
@@ -38,7 +38,7 @@ class EventStream(StreamingResponse):
 
 
 async def payment_events(
-    first: Mapping[str, Any] | None, rows: AsyncIterator[Mapping[str, Any] | None], show: Show
+    first: Mapping[str, Any] | None, rows: AsyncIterator[Mapping[str, Any] | None], show: Serializer
 ) -> AsyncIterator[bytes]:
     """Payments as events whose id is the version; a comment where there is nothing to tell."""
     yield _event(first, show)
@@ -49,7 +49,7 @@ async def payment_events(
             yield _event(row, show)
 
 
-def _event(row: Mapping[str, Any] | None, show: Show) -> bytes:
+def _event(row: Mapping[str, Any] | None, show: Serializer) -> bytes:
     if row is None:
         return b": still here\n\n"
     return b"event: payment\nid: %d\ndata: %b\n\n" % (row["version"], render(show(row)))

@@ -39,9 +39,9 @@ class Runtime:
     limits: Limits
     unknown_callers: UnknownCallers
     tokens: Tokens
-    token_issuer: Issuing
+    token_issuer: TokenIssuer
     payment_intake: Accepting
-    order_intake: Ordering
+    order_intake: OrderIntake
     change_listener: ChangeListener
     nudger: Nudger
     silence_watch: SilenceWatch
@@ -60,9 +60,9 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
         limits=limits,
         unknown_callers=UnknownCallers(settings),
         tokens=tokens,
-        token_issuer=Issuing(tokens, Assertions(settings), patience_seconds=timeout_seconds),
+        token_issuer=TokenIssuer(tokens, Assertions(settings), patience_seconds=timeout_seconds),
         payment_intake=Accepting(nudge_grace_seconds=settings.nudge_grace_seconds, patience_seconds=timeout_seconds),
-        order_intake=Ordering(tax_rounding=TaxRounding(settings.tax_rounding), patience_seconds=timeout_seconds),
+        order_intake=OrderIntake(tax_rounding=TaxRounding(settings.tax_rounding), patience_seconds=timeout_seconds),
         change_listener=ChangeListener(),
         nudger=Nudger(spacing_seconds=settings.nudge_spacing_ms / 1000),
         additions=Additions(Role.ACCEPT),

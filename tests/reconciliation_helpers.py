@@ -19,7 +19,7 @@ from workflows.reconciliation.statements.fetch import MAPPING
 from workflows.reconciliation.statements.receive import Incoming, receive_statement
 from workflows.settlements.close import close_manually
 from workflows.settlements.open_periods import open_due_periods
-from workflows.tenants.actor import Hand
+from workflows.tenants.actor import Actor
 from workflows.tenants.caller import Caller, CallerRole
 
 LINE_COLUMNS = """settlement_id, kind, entity_id, merchant_id, store_id, payment_id, provider, provider_reference,

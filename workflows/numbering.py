@@ -90,9 +90,9 @@ async def take_numbers(connection: AsyncConnection, kind: Kind, days: Sequence[D
         day: iter(range(last[day.store_id, day.on] - count + 1, last[day.store_id, day.on] + 1))
         for day, count in wanted.items()
     }
-    return [spelled(day.on, next(free[day])) for day in days]
+    return [format_number(day.on, next(free[day])) for day in days]
 
 
-def spelled(on: date, number: int) -> str:
+def format_number(on: date, number: int) -> str:
     """``20261123-0001``; a store with more than 9,999 a day gets longer ones."""
     return f"{on:%Y%m%d}-{number:04d}"

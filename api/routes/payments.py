@@ -20,7 +20,7 @@ from workflows.payments.queries import await_payment, list_payments, read_paymen
 from workflows.payments.serialize import payment_fields
 from workflows.payments.stream import follow_payment
 from workflows.refunds.refund_late_cancel import AFTER_COMPLETION
-from workflows.tenants.progress import shown_to
+from workflows.tenants.progress import with_progress
 from workflows.timeline import read_whole_timeline
 
 router = APIRouter(prefix="/payments", tags=["payments"])
@@ -59,7 +59,7 @@ router.add_api_route(
 async def get_payments(caller: AnyCaller, page: CurrentPage, wanted: Annotated[PaymentQuery, Query()]) -> Response:
     """The payments you may see, newest first. A terminal that lost its 201 finds its payment by `client_reference`."""
     rows = await list_payments(wanted.to_filter(), caller=caller, limit=page.limit + 1, before=page.before)
-    return page_response(rows, page, shown_to(caller, payment_fields))
+    return page_response(rows, page, with_progress(caller, payment_fields))
 
 
 @router.get("/{payment_id}", response_model=PaymentOut, responses=error_responses(401, 403))
@@ -79,7 +79,7 @@ async def get_payment(
         )
     else:
         row = await read_payment(payment_id, caller=caller)
-    return json_response(shown_to(caller, payment_fields)(row))
+    return json_response(with_progress(caller, payment_fields)(row))
 
 
 @router.get(
@@ -95,7 +95,7 @@ async def stream_payment(payment_id: EntityId, caller: AnyCaller, runtime: Runti
     )
     # The first row is read before the answer begins, so that a payment that is not there is a 404 and no empty stream.
     first = await anext(rows)
-    return EventStream(payment_events(first, rows, shown_to(caller, payment_fields)))
+    return EventStream(payment_events(first, rows, with_progress(caller, payment_fields)))
 
 
 @router.get("/{payment_id}/events", response_model=EventsOut, responses=error_responses(401, 403))

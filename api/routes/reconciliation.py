@@ -55,7 +55,7 @@ async def post_statement(
     """Take in a provider's statement: all of it, or none with each bad line named. The same file again changes nothing."""
     secret = runtime.settings.secret_key.get_secret_value().encode()
     async with received(request, settlement_id, secret=secret) as (incoming, key):
-        stored = await receive_statement(incoming, hand=Hand(caller, request_id=request_id), key=key)
+        stored = await receive_statement(incoming, actor=Actor(caller, request_id=request_id), key=key)
     return stored_response(stored)
 
 
@@ -84,12 +84,12 @@ async def post_reconcile(
     Lines without a statement are listed as `uncompared`; only `accept_uncompared` with a note signs the day off without them.
     """
     acceptance = body.to_acceptance() if body else None
-    hand = Hand(caller, request_id=request_id)
-    fetched = await fetch_statements(settlement_id, hand=hand, providers=runtime.providers)
-    await end_doubts(settlement_id, hand=hand)
+    actor = Actor(caller, request_id=request_id)
+    fetched = await fetch_statements(settlement_id, actor=actor, providers=runtime.providers)
+    await end_doubts(settlement_id, actor=actor)
     silent = [one.provider for one in fetched if one.error]
     run = await reconcile_settlement(
-        settlement_id, hand=hand, settings=runtime.settings, silent=silent, acceptance=acceptance
+        settlement_id, actor=actor, settings=runtime.settings, silent=silent, acceptance=acceptance
     )
     return json_response({**run, "fetched": [asdict(one) for one in fetched]})
 
@@ -118,8 +118,8 @@ async def get_breaks(
 @router.post("/breaks/{break_id}/resolve", response_model=BreakOut, responses=error_responses(401, 403, 409, 422))
 async def post_resolve(break_id: EntityId, body: ResolveIn, caller: MerchantAdmin, request_id: RequestId) -> Response:
     """Say how a break ends. With the last one its settlement is reconciled."""
-    hand = Hand(caller, request_id=request_id)
-    return json_response(break_fields(await resolve_break(break_id, body.to_request(), hand=hand)))
+    actor = Actor(caller, request_id=request_id)
+    return json_response(break_fields(await resolve_break(break_id, body.to_request(), actor=actor)))
 
 
 @router.post("/breaks/{break_id}/assign", response_model=BreakOut, responses=error_responses(401, 403, 422))

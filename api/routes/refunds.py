@@ -16,7 +16,7 @@ from workflows.refunds.queries import list_refunds, list_refunds_of, read_refund
 from workflows.refunds.report import report_refund
 from workflows.refunds.request import request_refund
 from workflows.refunds.serialize import refund_fields
-from workflows.tenants.progress import shown_to
+from workflows.tenants.progress import with_progress
 
 router = APIRouter(tags=["refunds"])
 
@@ -60,14 +60,14 @@ router.add_api_route(
 async def get_refunds_of_payment(payment_id: EntityId, caller: AnyCaller, page: CurrentPage) -> Response:
     """The refunds of one payment, newest first."""
     rows = await list_refunds_of(payment_id, caller=caller, limit=page.limit + 1, before=page.before)
-    return page_response(rows, page, shown_to(caller, refund_fields))
+    return page_response(rows, page, with_progress(caller, refund_fields))
 
 
 @router.get("/refunds", response_model=RefundsOut, responses=error_responses(401, 403))
 async def get_refunds(caller: AnyCaller, page: CurrentPage, wanted: Annotated[RefundQuery, Query()]) -> Response:
     """The refunds you may see, newest first."""
     rows = await list_refunds(wanted.to_filter(), caller=caller, limit=page.limit + 1, before=page.before)
-    return page_response(rows, page, shown_to(caller, refund_fields))
+    return page_response(rows, page, with_progress(caller, refund_fields))
 
 
 @router.post("/refunds/{refund_id}/report", response_model=RefundOut, responses=error_responses(401, 403, 409, 422))
@@ -87,4 +87,4 @@ async def post_report(
 @router.get("/refunds/{refund_id}", response_model=RefundOut, responses=error_responses(401, 403))
 async def get_refund(refund_id: EntityId, caller: AnyCaller) -> Response:
     """One refund."""
-    return json_response(shown_to(caller, refund_fields)(await read_refund(refund_id, caller=caller)))
+    return json_response(with_progress(caller, refund_fields)(await read_refund(refund_id, caller=caller)))

@@ -17,7 +17,7 @@ from workflows.money import MAX_AMOUNT
 from workflows.orders.change import OrderChange
 from workflows.orders.create import OrderRequest
 from workflows.orders.states import OrderStatus
-from workflows.orders.totals import Line
+from workflows.orders.totals import OrderLine
 
 MAX_ITEMS = 200  # they fit into the largest body, and into one screen of any terminal
 MAX_QUANTITY = 99_999
@@ -49,9 +49,9 @@ class ItemIn(Part):
         """``0.1`` and ``0.10`` are one rate."""
         return {**self.__dict__, "tax_rate": str(Decimal(self.tax_rate).normalize())}
 
-    def to_line(self) -> Line:
+    def to_line(self) -> OrderLine:
         """The same in the domain's words."""
-        return Line(self.name, self.quantity, self.unit_price, Decimal(self.tax_rate))
+        return OrderLine(self.name, self.quantity, self.unit_price, Decimal(self.tax_rate))
 
 
 Items = Annotated[list[ItemIn], Field(min_length=1, max_length=MAX_ITEMS)]

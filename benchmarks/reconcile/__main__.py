@@ -66,7 +66,7 @@ def yardsticks(address: str, *, settlement_id: str, statement_id: str) -> dict[s
 
 async def product(settlement_id: str, file: IO[bytes], settings: Settings) -> tuple[str, dict[str, float]]:
     """Receive and reconcile. Return the statement's id and the figures."""
-    hand = Hand(worker="bench")
+    actor = Actor(worker="bench")
     before, started = memory_mb(), time.perf_counter()
     stored = await receive_statement(Incoming(settlement_id, "sandbox", file, "csv"), actor=actor)
     received = time.perf_counter()

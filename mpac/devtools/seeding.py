@@ -13,7 +13,7 @@ from mpac.devtools.user_tokens import ROLES, Tenant, UserTokens
 from mpac.stack.home import Home
 from mpac.stack.keys import new_private_key, public_key
 from workflows.database.engines import connect, disconnect
-from workflows.devices.onboard import Enrolment, enrol_devices
+from workflows.devices.onboard import DeviceOnboarding, onboard_devices
 from workflows.settings import Settings, load_settings
 from workflows.tenants.caller import Caller, CallerRole
 from workflows.tenants.credentials import Vault
@@ -95,7 +95,7 @@ async def _open(merchant_ids: list[str], number: int, *, settings: Settings) -> 
 async def _enrol(store_ids: list[str], count: int, *, mark: str) -> list[dict[str, str]]:
     keys = [new_private_key() for _ in range(count)]
     enrolments = [
-        Enrolment(
+        DeviceOnboarding(
             store_id=store_ids[number % len(store_ids)],
             serial_number=f"SEED-{mark}-{number + 1:06}",
             name=device_name(number, stores=len(store_ids)),
@@ -106,5 +106,5 @@ async def _enrol(store_ids: list[str], count: int, *, mark: str) -> list[dict[st
     ]
     made: list[dict[str, str]] = []
     for start in range(0, count, BATCH):
-        made += await enrol_devices(enrolments[start : start + BATCH], caller=OPERATOR)
+        made += await onboard_devices(enrolments[start : start + BATCH], caller=OPERATOR)
     return [{**device, "private_key_pem": key.decode()} for device, key in zip(made, keys, strict=True)]

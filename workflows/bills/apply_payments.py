@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.bills.balance import count_amount, give_back_amount, pay_amount, release_amount
+from workflows.bills.balance import pay_amount, pay_unreserved_amount, refund_amount, release_amount
 from workflows.bills.lock import WRITE_AMOUNTS, WRITE_RESERVED, Share, apply_to_each, lock_bills, write_bills
 from workflows.bills.states import LIVE, BillStatus
 from workflows.orders.states import OrderEvent, OrderStatus
@@ -88,7 +88,7 @@ async def apply_unreserved_payments(connection: AsyncConnection, shares: Sequenc
     for share in shares:
         bill = bills[share.bill_id]
         if share.amount <= bill.balance.available:
-            bill.take(count_amount(bill.balance, share.amount), share)
+            bill.take(pay_unreserved_amount(bill.balance, share.amount), share)
             counted.add(share.cause_id)
     await write_bills(connection, WRITE_AMOUNTS, bills.values())
     paid = [bill_id for bill_id, bill in bills.items() if bill.steps and bill.balance.status == BillStatus.PAID]
@@ -114,7 +114,7 @@ async def apply_refunds(connection: AsyncConnection, shares: Sequence[Share]) ->
     """
     towards_bills = [share for share in shares if share.amount]
     if towards_bills:
-        await apply_to_each(connection, towards_bills, give_back_amount, statement=WRITE_AMOUNTS)
+        await apply_to_each(connection, towards_bills, refund_amount, statement=WRITE_AMOUNTS)
 
 
 async def _pay_orders(connection: AsyncConnection, bill_ids: Iterable[str], *, by: ChangeContext) -> list[str]:

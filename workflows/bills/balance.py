@@ -57,14 +57,14 @@ def balance_of(row: Mapping[str, Any]) -> Balance:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class BillStep:
     """One change of a balance: what it is called in the bill's history, and what it leads to."""
 
     event: str
     after: Balance
 
 
-def reserve_amount(balance: Balance, amount: int) -> Step:
+def reserve_amount(balance: Balance, amount: int) -> BillStep:
     """Hold ``amount``. Raises ``BalanceUnavailable`` with what is left, ``InvalidStatusTransition`` for a voided bill."""
     if balance.status == BillStatus.VOIDED:
         raise invalid_transition(BILL, balance.status, "be paid")
@@ -76,36 +76,36 @@ def reserve_amount(balance: Balance, amount: int) -> Step:
             Detail("reserved_amount", str(balance.reserved)),
             Detail("status", f"The bill is {balance.status}"),
         )
-    return Step(BillRemark.RESERVE, replace(balance, reserved=balance.reserved + amount))
+    return BillStep(BillRemark.RESERVE, replace(balance, reserved=balance.reserved + amount))
 
 
-def release_amount(balance: Balance, amount: int) -> Step:
+def release_amount(balance: Balance, amount: int) -> BillStep:
     """Let go of ``amount``, which a payment held that moved no money."""
-    return Step(BillRemark.RELEASE, replace(balance, reserved=balance.reserved - amount))
+    return BillStep(BillRemark.RELEASE, replace(balance, reserved=balance.reserved - amount))
 
 
-def pay_amount(balance: Balance, amount: int) -> Step:
+def pay_amount(balance: Balance, amount: int) -> BillStep:
     """Turn ``amount`` from reserved into paid."""
     after = replace(balance, paid=balance.paid + amount, reserved=balance.reserved - amount)
     if after.paid == after.total:
-        return Step(BillEvent.PAY_WHOLE, replace(after, status=BillStatus.PAID))
+        return BillStep(BillEvent.PAY_WHOLE, replace(after, status=BillStatus.PAID))
     event = BillEvent.PAY_PART if balance.status == BillStatus.UNPAID else BillRemark.PAY_MORE
-    return Step(event, replace(after, status=BillStatus.PARTIALLY_PAID))
+    return BillStep(event, replace(after, status=BillStatus.PARTIALLY_PAID))
 
 
-def count_amount(balance: Balance, amount: int) -> Step:
+def pay_unreserved_amount(balance: Balance, amount: int) -> BillStep:
     """Turn ``amount``, which is not reserved, into paid. The caller has checked that it is available."""
     return pay_amount(replace(balance, reserved=balance.reserved + amount), amount)
 
 
-def give_back_amount(balance: Balance, amount: int) -> Step:
+def refund_amount(balance: Balance, amount: int) -> BillStep:
     """Take ``amount`` off what is paid; of a bill that was paid in full it is only noted."""
     if balance.status == BillStatus.PAID:
-        return Step(BillRemark.GIVE_BACK_PAID, replace(balance, refunded=balance.refunded + amount))
+        return BillStep(BillRemark.GIVE_BACK_PAID, replace(balance, refunded=balance.refunded + amount))
     after = replace(balance, paid=balance.paid - amount)
     if after.paid == 0:
-        return Step(BillEvent.GIVE_BACK, replace(after, status=BillStatus.UNPAID))
-    return Step(BillRemark.GIVE_BACK_PART, after)
+        return BillStep(BillEvent.GIVE_BACK, replace(after, status=BillStatus.UNPAID))
+    return BillStep(BillRemark.GIVE_BACK_PART, after)
 
 
 def share_of_refund(*, amount: int, refunded_before: int, refund: int) -> int:

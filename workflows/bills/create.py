@@ -26,7 +26,7 @@ from workflows.database.row_json import render
 from workflows.errors import Detail, DuplicateResource, InvalidRequest, ResourceNotFound
 from workflows.orders.lock import lock_orders
 from workflows.orders.states import ORDER, OrderStatus
-from workflows.requests.idempotency import Key, Stored, keep_in, known_answer
+from workflows.requests.idempotency import Key, Stored, known_answer, store_answer
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.transitions import ChangeContext, invalid_transition
 
@@ -62,7 +62,7 @@ async def bill_orders(order_ids: Sequence[str], *, field: str, caller: Caller, k
         ids = [order["id"] for order in orders]
         bill = (await issue_bills(connection, orders[0], [part], order_ids=ids, parent_bill_id=None, by=by))[0]
         stored = Stored(201, render(bill_fields(bill)), resource_id=bill["id"], is_replay=False)
-        await keep_in(connection, merchant_id, key, stored)
+        await store_answer(connection, merchant_id, key, stored)
     return stored
 
 

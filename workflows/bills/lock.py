@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.bills.balance import Balance, Step, balance_of
+from workflows.bills.balance import Balance, BillStep, balance_of
 from workflows.database.engines import rows_parameter
 from workflows.transitions import ChangeContext
 
@@ -85,7 +85,7 @@ class LockedBill:
     version: int
     steps: list[dict[str, Any]] = field(default_factory=list)
 
-    def take(self, step: Step, share: Share) -> None:
+    def take(self, step: BillStep, share: Share) -> None:
         """Do ``step``: one version and one history row, with the payment or refund as its reason."""
         self.version += 1
         self.steps.append(
@@ -156,7 +156,7 @@ async def write_bills(connection: AsyncConnection, statement: TextClause, bills:
 async def apply_to_each(
     connection: AsyncConnection,
     shares: Sequence[Share],
-    step: Callable[[Balance, int], Step],
+    step: Callable[[Balance, int], BillStep],
     *,
     statement: TextClause,
 ) -> dict[str, LockedBill]:

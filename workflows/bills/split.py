@@ -25,7 +25,7 @@ from workflows.bills.states import BILL, BillEvent
 from workflows.bills.void import check_untouched, lock_bill
 from workflows.database.row_json import render
 from workflows.errors import Detail, InvalidRequest
-from workflows.requests.idempotency import Key, Stored, keep_in, known_answer
+from workflows.requests.idempotency import Key, Stored, known_answer, store_answer
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.transitions import ChangeContext, apply
 
@@ -63,7 +63,7 @@ async def split_bill(bill_id: str, splitting: Splitting, *, caller: Caller, key:
         issued = await issue_bills(connection, bill, parts, order_ids=order_ids, parent_bill_id=bill_id, by=by)
         body = render({"data": [bill_fields(row) for row in issued]})
         stored = Stored(201, body, resource_id=bill_id, is_replay=False)
-        await keep_in(connection, bill["merchant_id"], key, stored)
+        await store_answer(connection, bill["merchant_id"], key, stored)
     return stored
 
 

@@ -43,7 +43,7 @@ _ACTIVATE = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Enrolment:
+class DeviceOnboarding:
     """A device with a key, to be. ``public_key_pem`` is an EC P-256 key in canonical spelling (``canonical_key``)."""
 
     store_id: str
@@ -53,7 +53,7 @@ class Enrolment:
     public_key_pem: str
 
 
-async def enrol_devices(enrolments: list[Enrolment], *, caller: Caller) -> list[dict[str, Any]]:
+async def onboard_devices(enrolments: list[DeviceOnboarding], *, caller: Caller) -> list[dict[str, Any]]:
     """``device_id``, ``client_id`` and ``store_id`` of each new ``active`` device, in the same order.
 
     Raises ``NotAuthorized`` for anybody but a system operator.

@@ -19,7 +19,7 @@ from workflows.orders.items import item_rows, lines_of, read_items, replace_item
 from workflows.orders.lock import blocked, check_version, live_bills, lock_order
 from workflows.orders.queries import whole_order
 from workflows.orders.states import ORDER, OrderRemark, OrderStatus
-from workflows.orders.totals import Line, TaxRounding, compute_totals
+from workflows.orders.totals import OrderLine, TaxRounding, compute_totals
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.transitions import ChangeContext, apply, invalid_transition
 
@@ -33,7 +33,7 @@ class OrderChange:
     ``version`` is the version that the order must have; ``None``: any.
     """
 
-    lines: tuple[Line, ...] | None
+    lines: tuple[OrderLine, ...] | None
     discount_amount: int | None
     particulars: dict[str, Any]
     version: int | None = None

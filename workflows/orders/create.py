@@ -29,7 +29,7 @@ from workflows.numbering import Day, Kind, business_date, take_numbers
 from workflows.orders.items import item_rows
 from workflows.orders.serialize import order_fields
 from workflows.orders.states import ORDER, OrderStatus
-from workflows.orders.totals import Line, TaxRounding, compute_totals
+from workflows.orders.totals import OrderLine, TaxRounding, compute_totals
 from workflows.orders.write import write_orders
 from workflows.requests.batch_lookup import (
     LOOKUP_COLUMNS,
@@ -40,7 +40,7 @@ from workflows.requests.batch_lookup import (
     known_answer,
     lookup_row,
 )
-from workflows.requests.idempotency import Keeping, Key, Stored, records
+from workflows.requests.idempotency import AnswerToStore, Key, Stored, record_rows
 from workflows.tenants.caller import Caller, CallerRole
 from workflows.tenants.scope import resolve_store
 
@@ -56,7 +56,7 @@ class OrderRequest:
     """What a terminal asks for, already valid in itself."""
 
     order_type: str
-    lines: tuple[Line, ...]
+    lines: tuple[OrderLine, ...]
     table_number: str | None = None
     discount_amount: int = 0
     currency: str | None = None
@@ -123,7 +123,7 @@ class OrderIntake:
         results: dict[int, Stored | BaseException] = {}
         for number, creation in enumerate(group):
             try:
-                asked.append(_question(number, creation))
+                asked.append(_lookup_row(number, creation))
             except DomainError as error:
                 results[number] = error
         found = {row["n"]: row for row in (await connection.execute(_LOOK, {"rows": rows_parameter(asked)})).mappings()}
@@ -153,12 +153,12 @@ async def _number_and_write(
     for (number, (_, row)), order_number in zip(new.items(), numbers, strict=True):
         row["order_number"] = order_number
         answers[number] = Stored(201, render(order_fields(row)), resource_id=row["id"], is_replay=False)
-    keepings = [
-        Keeping(row["merchant_id"], creation.key, answers[number], facts[number]["is_taken"])
+    to_store = [
+        AnswerToStore(row["merchant_id"], creation.key, answers[number], facts[number]["is_taken"])
         for number, (creation, row) in new.items()
     ]
-    kept = await records(connection, keepings)
-    await write_orders(connection, [{**row, **_by(creation)} for creation, row in new.values()], kept)
+    records = await record_rows(connection, to_store)
+    await write_orders(connection, [{**row, **_by(creation)} for creation, row in new.values()], records)
     return answers
 
 
@@ -209,6 +209,6 @@ def _order_row(creation: Creation, fact: RowMapping, *, rounding: TaxRounding) -
     return {**row, "items": item_rows(row, request.lines), "bill_ids": []}
 
 
-def _question(number: int, creation: Creation) -> dict[str, Any]:
+def _lookup_row(number: int, creation: Creation) -> dict[str, Any]:
     store_id = resolve_store(creation.caller, creation.request.store_id)
     return lookup_row(number, creation.caller, creation.key, store_id=store_id)

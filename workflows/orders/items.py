@@ -9,21 +9,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database.engines import rows_parameter
 from workflows.ids import new_id
 from workflows.orders.serialize import rate
-from workflows.orders.totals import Line
+from workflows.orders.totals import OrderLine
 
 _COLUMNS = "id, order_id, merchant_id, store_id, position, name, quantity, unit_price, tax_rate, subtotal"
 
 INSERT_ITEMS = f"""
     INSERT INTO order_items ({_COLUMNS})
     SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::order_items, CAST(:items AS jsonb))"""
-"""Items of one order or of a whole group's, as ``spelled_items`` has them; also a part of a larger statement."""
+"""Items of one order or of a whole group's, as ``items_parameter`` has them; also a part of a larger statement."""
 
 _INSERT = text(INSERT_ITEMS)
 _DELETE = text("DELETE FROM order_items WHERE order_id = :order_id")
 _READ = text("SELECT * FROM order_items WHERE order_id = ANY(:order_ids) ORDER BY order_id, position")
 
 
-def item_rows(order: Mapping[str, Any], lines: Sequence[Line]) -> list[dict[str, Any]]:
+def item_rows(order: Mapping[str, Any], lines: Sequence[OrderLine]) -> list[dict[str, Any]]:
     """Fresh rows for the ``lines`` of ``order``, in their order."""
     return [
         {
@@ -42,7 +42,7 @@ def item_rows(order: Mapping[str, Any], lines: Sequence[Line]) -> list[dict[str,
     ]
 
 
-def spelled_items(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def items_parameter(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows of ``item_rows`` as a parameter can carry them."""
     return [{**row, "tax_rate": rate(row["tax_rate"])} for row in rows]
 
@@ -50,7 +50,7 @@ def spelled_items(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 async def replace_items(connection: AsyncConnection, order_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write ``rows`` in the place of the items that the order has."""
     await connection.execute(_DELETE, {"order_id": order_id})
-    await connection.execute(_INSERT, {"items": rows_parameter(spelled_items(rows))})
+    await connection.execute(_INSERT, {"items": rows_parameter(items_parameter(rows))})
 
 
 async def read_items(connection: AsyncConnection, order_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
@@ -61,6 +61,6 @@ async def read_items(connection: AsyncConnection, order_ids: Sequence[str]) -> d
     return items
 
 
-def lines_of(items: Iterable[Mapping[str, Any]]) -> list[Line]:
+def lines_of(items: Iterable[Mapping[str, Any]]) -> list[OrderLine]:
     """The lines that these rows were written from."""
-    return [Line(item["name"], item["quantity"], item["unit_price"], item["tax_rate"]) for item in items]
+    return [OrderLine(item["name"], item["quantity"], item["unit_price"], item["tax_rate"]) for item in items]

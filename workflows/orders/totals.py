@@ -39,7 +39,7 @@ _ONE = Decimal(1)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class OrderLine:
     """One item as it was ordered. ``unit_price`` is minor units without tax, ``tax_rate`` a fraction (0.08)."""
 
     name: str
@@ -63,7 +63,7 @@ class Totals:
     total_amount: int
 
 
-def compute_totals(lines: Sequence[Line], *, discount_amount: int, currency: str, rounding: TaxRounding) -> Totals:
+def compute_totals(lines: Sequence[OrderLine], *, discount_amount: int, currency: str, rounding: TaxRounding) -> Totals:
     """The totals of an order. Raises ``InvalidRequest`` for a discount above the subtotal, or a total no payment may have."""
     by_rate: dict[Decimal, int] = defaultdict(int)
     for line in lines:

@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import rows_parameter
 from workflows.errors import IdempotencyKeyInUse
-from workflows.orders.items import INSERT_ITEMS, spelled_items
+from workflows.orders.items import INSERT_ITEMS, items_parameter
 from workflows.orders.states import ORDER, OrderEvent, OrderStatus
-from workflows.requests.idempotency import KEEP, KEY_LIFE
+from workflows.requests.idempotency import KEY_LIFE, STORE_RECORDS
 
 _COLUMNS = """
     id, merchant_id, store_id, device_id, order_number, order_type, table_number, status, version, currency, subtotal,
@@ -39,10 +39,10 @@ _WRITE = text(f"""
         FROM written w JOIN by ON by.id = w.id
     ), items AS (
         {INSERT_ITEMS}
-    ), kept AS (
-        {KEEP} RETURNING 1
+    ), stored AS (
+        {STORE_RECORDS} RETURNING 1
     )
-    SELECT count(*) FROM kept
+    SELECT count(*) FROM stored
 """)
 _SUBMIT = text(f"""
     -- submit: those that begin open
@@ -61,17 +61,17 @@ _DRAFT = {"status": ORDER.initial[0], "version": 1}
 
 
 async def write_orders(
-    connection: AsyncConnection, orders: Sequence[Mapping[str, Any]], kept: Sequence[dict[str, Any]]
+    connection: AsyncConnection, orders: Sequence[Mapping[str, Any]], records: Sequence[dict[str, Any]]
 ) -> None:
     """Write ``orders`` as they will be answered (``draft`` or ``open``), each with its items and who asked for it.
 
-    ``kept`` are the records of their keys. Raises ``IdempotencyKeyInUse`` where one was taken meanwhile: all is undone then.
+    ``records`` are the idempotency records. Raises ``IdempotencyKeyInUse`` if one was taken meanwhile, which undoes it all.
     """
     drafts = [{name: value for name, value in row.items() if name != "items"} | _DRAFT for row in orders]
-    items = spelled_items(item for row in orders for item in row["items"])
+    items = items_parameter(item for row in orders for item in row["items"])
     parameters = {"orders": rows_parameter(drafts), "items": rows_parameter(items)}
-    found = await connection.execute(_WRITE, {**parameters, "rows": rows_parameter(list(kept)), "life": KEY_LIFE})
-    if found.scalar_one() < len(kept):
+    found = await connection.execute(_WRITE, {**parameters, "rows": rows_parameter(list(records)), "life": KEY_LIFE})
+    if found.scalar_one() < len(records):
         raise IdempotencyKeyInUse(retry_after_seconds=1)
     opened = [draft for draft, row in zip(drafts, orders, strict=True) if row["status"] == OrderStatus.OPEN]
     if opened:

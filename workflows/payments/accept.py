@@ -34,7 +34,7 @@ from workflows.payments.check_request import Acceptance, PaymentRequest, judge, 
 from workflows.payments.serialize import payment_fields
 from workflows.payments.states import PAYMENT
 from workflows.requests.batch_lookup import InFlightKeys, known_answer
-from workflows.requests.idempotency import KEEP, KEY_LIFE, Keeping, Stored, records
+from workflows.requests.idempotency import KEY_LIFE, STORE_RECORDS, AnswerToStore, Stored, record_rows
 from workflows.tenants.caller import Caller, CallerRole
 from workflows.transitions import ChangeContext
 
@@ -69,10 +69,10 @@ _WRITE = text(f"""
                p.request_id
         FROM payment p JOIN jsonb_to_recordset(CAST(:payments AS jsonb)) AS by(id text, caller_type text, caller_id text)
             ON by.id = p.id
-    ), kept AS (
-        {KEEP} RETURNING 1
+    ), stored AS (
+        {STORE_RECORDS} RETURNING 1
     )
-    SELECT count(*) FROM kept
+    SELECT count(*) FROM stored
 """)
 
 
@@ -232,13 +232,13 @@ async def _write(connection: AsyncConnection, drafts: list[_Draft]) -> dict[int,
         )
         for draft in drafts
     }
-    keepings = [
-        Keeping(draft.payment["merchant_id"], draft.acceptance.key, answers[draft.number], draft.is_taken)
+    to_store = [
+        AnswerToStore(draft.payment["merchant_id"], draft.acceptance.key, answers[draft.number], draft.is_taken)
         for draft in drafts
     ]
-    kept = await records(connection, keepings)
+    records = await record_rows(connection, to_store)
     payments = [{**draft.payment, **_by(draft.acceptance.caller)} for draft in drafts]
-    rows = {"payments": rows_parameter(payments), "rows": rows_parameter(kept), "life": KEY_LIFE}
+    rows = {"payments": rows_parameter(payments), "rows": rows_parameter(records), "life": KEY_LIFE}
     if (await connection.execute(_WRITE, rows)).scalar_one() < len(drafts):
         raise IdempotencyKeyInUse(retry_after_seconds=1)
     return answers

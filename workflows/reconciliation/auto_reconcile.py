@@ -105,8 +105,8 @@ async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, 
     if tries is None:
         return Said("not due")
     try:
-        fetched = await fetch_statements(settlement_id, hand=hand, providers=providers)
-        doubts = await end_doubts(settlement_id, hand=hand)
+        fetched = await fetch_statements(settlement_id, actor=actor, providers=providers)
+        doubts = await end_doubts(settlement_id, actor=actor)
         troubles = [f"{one.provider}: {one.error}" for one in fetched if one.error]
         if troubles:
             logger.warning("no statement for %s: %s", settlement_id, "; ".join(troubles))

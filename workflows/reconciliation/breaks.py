@@ -87,11 +87,11 @@ async def resolve_break(break_id: str, request: ResolutionRequest, *, actor: Act
             return found
         _check_resolvable(found, settlement, is_last=found["run"] == await last_run(connection, settlement["id"]))
         _check_request(request)
-        written = await _decide(connection, found, settlement, request, hand=hand)
+        written = await _decide(connection, found, settlement, request, actor=actor)
         ended = (await connection.execute(_RESOLVE, {"id": break_id, **written})).scalars().all()
         for settlement_id in sorted(set(ended)):
             await connection.execute(_COUNT, {"id": settlement_id, "ended": ended.count(settlement_id)})
-            await complete_if_clean(connection, settlement_id, by=hand.by(settlement["now"]))
+            await complete_if_clean(connection, settlement_id, by=ChangeContext.actor(actor, at=settlement["now"]))
         ours = found["our_line"] or {}
         await end_review(
             connection, ours.get("entity_id"), by=ChangeContext.actor(actor, at=settlement["now"], reason=break_id)
@@ -132,7 +132,7 @@ async def _decide(
         reference, other_reference = await _book_correction(
             connection, found, payment_id, occurred_at=settlement["now"]
         )
-    by = {"resolution": request.resolution, "note": request.note, "at": settlement["now"], "by": hand.id}
+    by = {"resolution": request.resolution, "note": request.note, "at": settlement["now"], "by": actor.id}
     return {**by, "ids": ids, "reference": reference, "other_reference": other_reference}
 
 

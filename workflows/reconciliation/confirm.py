@@ -51,7 +51,7 @@ async def confirm_outcome(
     evidence = await _evidence(connection, found, settlement)
     entity = line["kind"]
     done = await apply_evidence(
-        connection, entity, [evidence], locking=lock_all, by=f"api for {hand.id}", is_confirmed=True
+        connection, entity, [evidence], locking=lock_all, by=f"api for {actor.id}", is_confirmed=True
     )
     await act_as(connection, Role.CALLER)
     if not done:

@@ -97,7 +97,7 @@ async def end_doubts(settlement_id: str, *, actor: Actor) -> Doubts:
     for entity in KINDS:
         after: str | None = ""
         while after is not None:
-            found, after = await _find(settlement_id, entity, after, hand=hand)
+            found, after = await _find(settlement_id, entity, after, actor=actor)
             for group in _groups(found):
                 if loop.time() > stop_at:
                     doubts.left += len(group)
@@ -105,13 +105,13 @@ async def end_doubts(settlement_id: str, *, actor: Actor) -> Doubts:
                     await _record(entity, group, doubts, actor=actor)
     async with actor.transaction(is_long=True) as connection:
         await act_as(connection, Role.WORKER)
-        await flag_withdrawn(connection, settlement_id, by=_author(hand))
+        await flag_withdrawn(connection, settlement_id, by=_author(actor))
         if doubts.left:
             await connection.execute(_AGAIN, {"id": settlement_id, "pause": PAUSE})
     return doubts
 
 
-async def _find(settlement_id: str, entity: str, after: str, *, hand: Hand) -> tuple[list[Evidence], str | None]:
+async def _find(settlement_id: str, entity: str, after: str, *, actor: Actor) -> tuple[list[Evidence], str | None]:
     """Return a page of rows with their lines, and the id to go on after (``None``: there are no more)."""
     async with actor.transaction(is_long=True) as connection:
         await actor.require_visible(connection, Settlement, settlement_id)
@@ -158,10 +158,10 @@ def _groups(evidence: list[Evidence]) -> Iterator[list[Evidence]]:
         yield evidence[start : start + GROUP]
 
 
-async def _record(entity: str, group: list[Evidence], doubts: Doubts, *, hand: Hand) -> None:
-    async with hand.transaction(is_long=True) as connection:
+async def _record(entity: str, group: list[Evidence], doubts: Doubts, *, actor: Actor) -> None:
+    async with actor.transaction(is_long=True) as connection:
         await act_as(connection, Role.WORKER)
-        found = await apply_evidence(connection, entity, group, locking=lock_free, by=_author(hand))
+        found = await apply_evidence(connection, entity, group, locking=lock_free, by=_author(actor))
     doubts.left += len(group) - len(found)
     for one in found:
         if one.status and one.status != "processing":
@@ -169,8 +169,8 @@ async def _record(entity: str, group: list[Evidence], doubts: Doubts, *, hand: H
         _log_result(entity, one)
 
 
-def _author(hand: Hand) -> str:
-    return f"api for {hand.id}" if hand.caller else hand.worker
+def _author(actor: Actor) -> str:
+    return f"api for {actor.id}" if actor.caller else actor.worker
 
 
 def _log_result(entity: str, result: EvidenceResult) -> None:

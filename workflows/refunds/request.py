@@ -34,7 +34,7 @@ from workflows.providers.registry import is_local, request_is_report
 from workflows.refunds.report import Report
 from workflows.refunds.serialize import refund_fields
 from workflows.refunds.states import REFUND, RefundRemark
-from workflows.requests.idempotency import Key, Stored, keep_in, known_answer
+from workflows.requests.idempotency import Key, Stored, known_answer, store_answer
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import IN_SCOPE, scope_params
@@ -97,7 +97,7 @@ async def request_refund(
             connection, payment, request, amount=amount, by=by, needs_action=needs_action, grace_seconds=grace_seconds
         )
         stored = Stored(201, render(refund_fields(row)), resource_id=row["id"], is_replay=False)
-        await keep_in(connection, payment["merchant_id"], key, stored)
+        await store_answer(connection, payment["merchant_id"], key, stored)
     return stored
 
 

@@ -9,8 +9,8 @@ stored beside it, under ``Key.place_beside``. A transaction that stores a record
 that the place stays taken until it ends: two requests of one caller therefore always try the same place.
 
 A use-case that writes: first lock the row that it changes (a second request with the same key then waits for the first),
-then ``known_answer``, then do the work, then ``keep_in``, all in one transaction. If there is no row to lock, the second
-request finds its key taken in ``keep_in``, which undoes its work.
+then ``known_answer``, then do the work, then ``store_answer``, all in one transaction. If there is no row to lock, the second
+request finds its key taken in ``store_answer``, which undoes its work.
 """
 
 import hashlib
@@ -148,7 +148,7 @@ ANSWER = "fingerprint, meaning, status, body, resource_id"
 OWNER = "CASE {0}.caller WHEN '' THEN made_by({0}.resource_id, {0}.path) ELSE {0}.caller END"
 """The caller of record ``{0}``. The previous release did not store it; its refusals (no resource) belong to no caller."""
 
-KEEP = f"""
+STORE_RECORDS = f"""
     -- keep: answers in the transaction of their rows; an expired record is overwritten by its own caller
     INSERT INTO idempotency_records AS k (merchant_id, method, path, key, caller, fingerprint, meaning, status, body,
                                           resource_id, created_at, expires_at)
@@ -161,16 +161,16 @@ KEEP = f"""
         created_at = excluded.created_at, expires_at = excluded.expires_at
     WHERE k.expires_at <= now() AND {OWNER.format("k")} = excluded.caller
 """
-"""Keeps ``:rows`` of ``record`` for ``:life``; also a part of a larger statement. A key that is taken is not kept."""
+"""Keeps ``:rows`` of ``record_row`` for ``:life``; also a part of a larger statement. A key that is taken is not kept."""
 
-_KEEP = text(KEEP)
-_KEPT = text(f"""
+_STORE = text(STORE_RECORDS)
+_FIND = text(f"""
     SELECT {ANSWER} FROM idempotency_records k
     WHERE merchant_id = :merchant_id AND method = :method AND path = :path AND key IN (:key, :beside)
       AND expires_at > now() AND {OWNER.format("k")} = :caller
     LIMIT 1
 """)
-_HOLD = text(f"""
+_LOCK_OTHERS = text(f"""
     -- hold: other callers' records, which must not be deleted while ours are stored beside them
     SELECT i.n FROM jsonb_to_recordset(CAST(:rows AS jsonb))
         AS i(n integer, merchant_id text, method text, path text, key text, caller text)
@@ -186,21 +186,21 @@ _HOLD = text(f"""
 async def known_answer(connection: AsyncConnection, merchant_id: str, key: Key) -> Stored | None:
     """Return the answer that ``key`` was given before, if it was. Raises ``IdempotencyKeyReused``."""
     asked = {**key.row(), "merchant_id": merchant_id, "beside": key.place_beside}
-    found = (await connection.execute(_KEPT, asked)).mappings().one_or_none()
+    found = (await connection.execute(_FIND, asked)).mappings().one_or_none()
     return replay(key, found) if found else None
 
 
-async def keep_in(connection: AsyncConnection, merchant_id: str, key: Key, stored: Stored) -> None:
+async def store_answer(connection: AsyncConnection, merchant_id: str, key: Key, stored: Stored) -> None:
     """Keep ``stored`` as the answer to ``key``, in the transaction of what it answers for.
 
     Raises ``IdempotencyKeyInUse`` where another request with this key was quicker: this transaction is then undone, and
     the next try with the key finds the answer of the other.
     """
-    if not await _keep(connection, merchant_id, key, stored):
+    if not await _store(connection, merchant_id, key, stored):
         raise IdempotencyKeyInUse(retry_after_seconds=1)
 
 
-async def keep_answer(caller: Caller, key: Key, *, merchant_id: str, status: int, body: bytes) -> Stored:
+async def store_refusal(caller: Caller, key: Key, *, merchant_id: str, status: int, body: bytes) -> Stored:
     """Keep an answer that wrote no row of its own (a refusal), or find the one its key was given before.
 
     ``merchant_id`` is whose it is: the caller's, or where the caller stands above the merchants that of the request.
@@ -209,13 +209,13 @@ async def keep_answer(caller: Caller, key: Key, *, merchant_id: str, status: int
     """
     stored = Stored(status, body, is_replay=False)
     async with caller_transaction(caller) as connection:
-        if await _keep(connection, merchant_id, key, stored):
+        if await _store(connection, merchant_id, key, stored):
             return stored
         return await known_answer(connection, merchant_id, key) or stored
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class AnswerToStore:
     """An answer of a group to store; ``is_taken``: another caller's record was seen in the key's place."""
 
     merchant_id: str
@@ -224,41 +224,41 @@ class Keeping:
     is_taken: bool = False
 
 
-async def records(connection: AsyncConnection, keepings: Sequence[Keeping]) -> list[dict[str, Any]]:
-    """Return the rows for ``KEEP``, each at the place where its caller's record belongs.
+async def record_rows(connection: AsyncConnection, answers: Sequence[AnswerToStore]) -> list[dict[str, Any]]:
+    """Return the rows for ``STORE_RECORDS``, each at the place where its caller's record belongs.
 
     Raises ``IdempotencyKeyInUse`` if another caller's record was seen in a key's place and is gone now.
     """
-    beside = [keeping for keeping in keepings if keeping.is_taken]
-    if beside and not await _hold(connection, beside):
+    beside = [answer for answer in answers if answer.is_taken]
+    if beside and not await _lock_others(connection, beside):
         raise IdempotencyKeyInUse(retry_after_seconds=1)
     rows, places = [], set[tuple[str, ...]]()
-    for keeping in keepings:
-        place = (keeping.merchant_id, *keeping.key.place)
-        is_beside = keeping.is_taken or place in places  # the group's own first one has the place
+    for answer in answers:
+        place = (answer.merchant_id, *answer.key.place)
+        is_beside = answer.is_taken or place in places  # the group's own first one has the place
         places.add(place)
-        rows.append(record(keeping.merchant_id, keeping.key, keeping.stored, is_beside=is_beside))
+        rows.append(record_row(answer.merchant_id, answer.key, answer.stored, is_beside=is_beside))
     return rows
 
 
-def record(merchant_id: str, key: Key, stored: Stored, *, is_beside: bool = False) -> dict[str, Any]:
+def record_row(merchant_id: str, key: Key, stored: Stored, *, is_beside: bool = False) -> dict[str, Any]:
     """Return the row of ``idempotency_records`` for ``stored``, without its timestamps."""
     answer = {"status": stored.status, "body": stored.body.decode(), "resource_id": stored.resource_id}
     return {**key.row(is_beside=is_beside), **answer, "merchant_id": merchant_id}
 
 
-async def _keep(connection: AsyncConnection, merchant_id: str, key: Key, stored: Stored) -> bool:
+async def _store(connection: AsyncConnection, merchant_id: str, key: Key, stored: Stored) -> bool:
     for is_beside in (False, True):
-        rows = rows_parameter([record(merchant_id, key, stored, is_beside=is_beside)])
-        if (await connection.execute(_KEEP, {"rows": rows, "life": KEY_LIFE})).rowcount:
+        rows = rows_parameter([record_row(merchant_id, key, stored, is_beside=is_beside)])
+        if (await connection.execute(_STORE, {"rows": rows, "life": KEY_LIFE})).rowcount:
             return True
         # Read again in a statement of its own: the one above may have waited for the record that has the place now.
-        if not is_beside and not await _hold(connection, [Keeping(merchant_id, key, stored)]):
+        if not is_beside and not await _lock_others(connection, [AnswerToStore(merchant_id, key, stored)]):
             return False
     return False
 
 
-async def _hold(connection: AsyncConnection, keepings: Sequence[Keeping]) -> bool:
-    """Lock the records of other callers in the places of ``keepings``; return whether there was one in each."""
-    rows = [{"n": n, "merchant_id": each.merchant_id, **each.key.row()} for n, each in enumerate(keepings)]
-    return (await connection.execute(_HOLD, {"rows": rows_parameter(rows)})).rowcount == len(keepings)
+async def _lock_others(connection: AsyncConnection, answers: Sequence[AnswerToStore]) -> bool:
+    """Lock the records of other callers in the places of ``answers``; return whether there was one in each."""
+    rows = [{"n": n, "merchant_id": each.merchant_id, **each.key.row()} for n, each in enumerate(answers)]
+    return (await connection.execute(_LOCK_OTHERS, {"rows": rows_parameter(rows)})).rowcount == len(answers)

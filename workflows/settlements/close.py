@@ -103,7 +103,11 @@ async def close_manually(settlement_id: str, *, caller: Caller, request_id: str)
     """
     async with caller_transaction(caller, is_long=True) as connection:
         await connection.execute(_SET_TIMEOUT)
-        found = (await connection.execute(_LOCK_ONE, {"ids": [settlement_id], **own(caller)})).mappings().one_or_none()
+        found = (
+            (await connection.execute(_LOCK_ONE, {"ids": [settlement_id], **scope_params(caller)}))
+            .mappings()
+            .one_or_none()
+        )
         if found is None:
             raise ResourceNotFound()
         if found["status"] != SettlementStatus.OPEN:

@@ -28,7 +28,7 @@ def read_parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return read
 
 
-def loads_once(text: str | bytes) -> Any:
+def loads_unique(text: str | bytes) -> Any:
     """Parse JSON in which no object has a name twice and every number is finite. Raises ``ValueError``."""
     return json.loads(text, object_pairs_hook=_once, parse_constant=_not_json)
 
@@ -36,7 +36,7 @@ def loads_once(text: str | bytes) -> Any:
 def _object(segment: str) -> dict[str, Any]:
     if not SEGMENT.fullmatch(segment):
         raise ValueError("a part is not base64url")
-    value = loads_once(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+    value = loads_unique(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
     if not isinstance(value, dict):
         raise ValueError("a part is not a JSON object")
     return value

@@ -11,11 +11,11 @@ from workflows.tenants.caller import Caller, CallerRole
 
 PROGRESS = ("due_at", "in_doubt_since", "attempts", "inquiries")
 
-Show = Callable[[Mapping[str, Any]], dict[str, Any]]
+Serializer = Callable[[Mapping[str, Any]], dict[str, Any]]
 """From a row to the fields of the contract."""
 
 
-def shown_to(caller: Caller, show: Show) -> Show:
+def with_progress(caller: Caller, show: Serializer) -> Serializer:
     """Return ``show``, which adds the fields of ``PROGRESS`` if ``caller`` may see them."""
     if caller.role < CallerRole.STORE_MANAGER:
         return show

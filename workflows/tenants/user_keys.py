@@ -3,7 +3,7 @@
 | what is found                     | then                                                                          |
 |-----------------------------------|-------------------------------------------------------------------------------|
 | a key set                         | it replaces the keys before it; an empty one ends them all                      |
-| nothing, or no readable key set   | the last ones stay valid for ``KEPT``, so that a restart there locks no user out |
+| nothing, or no readable key set   | the last ones stay valid for ``GRACE``, so that a restart there locks no user out |
 | a key that cannot be used         | it is left out and logged: another type or curve, too short, not for signatures |
 | two keys of one id and algorithm  | neither is used: it cannot be decided which one was meant                       |
 """
@@ -18,13 +18,13 @@ import aiohttp
 import jwt
 
 from workflows.settings import Settings
-from workflows.tenants.jwt_parts import loads_once
+from workflows.tenants.jwt_parts import loads_unique
 
 logger = logging.getLogger(__name__)
 
 LIFE_FROM_URL = timedelta(minutes=5)
 LIFE_FROM_FILE = timedelta(seconds=10)  # reading it costs next to nothing
-KEPT = timedelta(hours=1)  # how long the last good keys outlive the last time that they could be read
+GRACE = timedelta(hours=1)  # how long the last good keys outlive the last time that they could be read
 PAUSE_SECONDS = 1.0  # between two looks for a key that is not there: a flood of forged tokens is no flood of fetches
 FETCH_TIMEOUT_SECONDS = 3
 MAX_BYTES = 1_048_576
@@ -67,12 +67,12 @@ class UserKeys:
 
     async def _read(self) -> None:
         try:
-            self._keys = usable_keys(loads_once(await self._text()))
+            self._keys = usable_keys(loads_unique(await self._text()))
             self._read_at = _now()
         except (OSError, aiohttp.ClientError, ValueError, RecursionError) as error:
             marks = {"event": "user_keys.unreadable", "error": type(error).__name__}
             logger.warning("the keys of the login system could not be read", extra=marks)
-            if _now() - self._read_at > KEPT.total_seconds():
+            if _now() - self._read_at > GRACE.total_seconds():
                 self._keys = {}
         self._tried_at = _now()
 

@@ -11,10 +11,10 @@ from tests.factories import Tenant, made_key
 from tests.polling import eventually
 from workflows.ids import new_id
 from workflows.orders.create import Creation, OrderIntake, OrderRequest
-from workflows.orders.totals import Line, TaxRounding
+from workflows.orders.totals import OrderLine, TaxRounding
 
 Admin = psycopg.AsyncConnection[DictRow]
-REQUEST = OrderRequest("takeaway", (Line("Tea", 1, 300, Decimal("0.08")),), is_submitted=True)
+REQUEST = OrderRequest("takeaway", (OrderLine("Tea", 1, 300, Decimal("0.08")),), is_submitted=True)
 
 
 def creation(tenant: Tenant, key: str) -> Creation:

@@ -29,7 +29,7 @@ from workflows.ids import new_id
 from workflows.orders.change import OrderChange, change_order
 from workflows.orders.change_status import cancel_order, complete_order, submit_order
 from workflows.orders.create import Creation, OrderIntake, OrderRequest
-from workflows.orders.totals import Line, TaxRounding
+from workflows.orders.totals import OrderLine, TaxRounding
 from workflows.providers.base import Declined, Outcome, Unavailable, Unknown
 from workflows.refunds.report import report_refund
 from workflows.requests.idempotency import Key, Stored
@@ -82,7 +82,7 @@ class Shop:
 
     async def order(self, step: Step) -> None:
         lines = tuple(
-            Line("dish", 1 + (step.much + n) % 3, PRICES[(step.much + n) % 5], RATES[(step.which + n) % 3])
+            OrderLine("dish", 1 + (step.much + n) % 3, PRICES[(step.much + n) % 5], RATES[(step.which + n) % 3])
             for n in range(1 + step.which % 3)
         )
         request = OrderRequest(
@@ -100,7 +100,7 @@ class Shop:
         await submit_order(await self._one(step), **self._who())
 
     async def change(self, step: Step) -> None:
-        lines = (Line("other", 1, PRICES[step.much % 5], RATES[step.much % 3]),)
+        lines = (OrderLine("other", 1, PRICES[step.much % 5], RATES[step.much % 3]),)
         change = OrderChange(lines=lines, discount_amount=step.much % 2, particulars={})
         await change_order(await self._one(step), change, rounding=HALF_UP, **self._who())
 

@@ -18,7 +18,7 @@ from workflows.reconciliation.statements.fetch import fetch_statements
 from workflows.settings import Settings
 from workflows.settlements.count_cash import count_cash
 from workflows.settlements.open_periods import open_due_periods
-from workflows.tenants.actor import Hand
+from workflows.tenants.actor import Actor
 
 ACTOR = Actor(worker=WORKER)
 NIGHTS = [

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from workflows.bills.balance import (
     Balance,
-    Step,
-    give_back_amount,
+    BillStep,
     pay_amount,
+    refund_amount,
     release_amount,
     reserve_amount,
     share_of_refund,
@@ -33,10 +33,10 @@ def test_a_voided_bill_is_not_paid() -> None:
 
 
 def test_a_bill_walks_from_unpaid_to_paid_and_its_refunds_do_not_reopen_it() -> None:
-    steps: list[Step] = []
+    steps: list[BillStep] = []
     balance = Balance("unpaid", total=100)
     walk = [(reserve_amount, 60), (reserve_amount, 40), (pay_amount, 60), (release_amount, 40), (reserve_amount, 40)]
-    for step, amount in [*walk, (pay_amount, 40), (give_back_amount, 100)]:
+    for step, amount in [*walk, (pay_amount, 40), (refund_amount, 100)]:
         steps.append(step(balance, amount))
         balance = steps[-1].after
     assert [step.event for step in steps] == [
@@ -54,9 +54,9 @@ def test_a_bill_walks_from_unpaid_to_paid_and_its_refunds_do_not_reopen_it() -> 
 
 def test_a_partly_paid_bill_is_unpaid_again_when_all_was_given_back() -> None:
     balance = Balance("partially_paid", total=100, paid=60)
-    part = give_back_amount(balance, 20)
+    part = refund_amount(balance, 20)
     assert (part.event, part.after.status, part.after.available) == ("give_back_part", "partially_paid", 60)
-    whole = give_back_amount(part.after, 40)
+    whole = refund_amount(part.after, 40)
     assert (whole.event, whole.after) == ("give_back", Balance("unpaid", total=100))
 
 
@@ -83,7 +83,7 @@ def test_whatever_happens_the_amounts_and_the_status_agree(total: int, moves: li
             step = pay_amount(balance, amount) if completes else release_amount(balance, amount)
             kept += [amount] if completes else []
         elif move == 2 and kept:
-            step = give_back_amount(balance, kept.pop())
+            step = refund_amount(balance, kept.pop())
         else:
             continue
         balance = step.after

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, time
 
 import pytest
 
-from workflows.numbering import business_date, spelled
+from workflows.numbering import business_date, format_number
 
 MIDNIGHT = time(0)
 
@@ -41,7 +41,7 @@ def test_a_day_begins_at_its_cut_off(at: str, zone: str, cut_off: time, day: str
 
 
 def test_a_number_is_read_aloud_with_its_day() -> None:
-    assert [spelled(date(2026, 11, 23), number) for number in (1, 9_999, 10_000)] == [
+    assert [format_number(date(2026, 11, 23), number) for number in (1, 9_999, 10_000)] == [
         "20261123-0001",
         "20261123-9999",
         "20261123-10000",

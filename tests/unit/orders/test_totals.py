@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 
 from workflows.errors import InvalidRequest
 from workflows.money import MAX_AMOUNT
-from workflows.orders.totals import Line, TaxRounding, Totals, compute_totals, tax_of
+from workflows.orders.totals import OrderLine, TaxRounding, Totals, compute_totals, tax_of
 
 HALF_UP = TaxRounding.HALF_UP
 
 
-def line(quantity: int, unit_price: int, rate: str) -> Line:
-    return Line("a dish", quantity, unit_price, Decimal(rate))
+def line(quantity: int, unit_price: int, rate: str) -> OrderLine:
+    return OrderLine("a dish", quantity, unit_price, Decimal(rate))
 
 
-def totals(*lines: Line, discount: int = 0, currency: str = "JPY", rounding: TaxRounding = HALF_UP) -> Totals:
+def totals(*lines: OrderLine, discount: int = 0, currency: str = "JPY", rounding: TaxRounding = HALF_UP) -> Totals:
     return compute_totals(lines, discount_amount=discount, currency=currency, rounding=rounding)
 
 
@@ -83,7 +83,7 @@ def test_up_and_half_up_differ_below_the_half() -> None:
         ([line(1, MAX_AMOUNT, "0.10")], 0, "items"),
     ],
 )
-def test_what_comes_to_too_much_is_refused(lines: list[Line], discount: int, field: str) -> None:
+def test_what_comes_to_too_much_is_refused(lines: list[OrderLine], discount: int, field: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         totals(*lines, discount=discount)
     assert refused.value.details[0].field == field
@@ -102,7 +102,7 @@ LINES = st.lists(
 
 
 @given(LINES, st.data(), st.sampled_from(TaxRounding))
-def test_totals_always_add_up(lines: list[Line], data: st.DataObject, rounding: TaxRounding) -> None:
+def test_totals_always_add_up(lines: list[OrderLine], data: st.DataObject, rounding: TaxRounding) -> None:
     subtotal = sum(each.subtotal for each in lines)
     discount = data.draw(st.integers(0, subtotal))
     found = totals(*lines, discount=discount, rounding=rounding)

@@ -71,7 +71,7 @@ async def test_keys_that_cannot_be_read_leave_the_known_ones_for_an_hour(
     await tokens.verify(user())
     publish(jwks_file, content)
     await tokens.verify(user(sub="usr_2"))
-    monkeypatch.setattr(user_keys, "KEPT", timedelta(seconds=-1))  # the hour is over
+    monkeypatch.setattr(user_keys, "GRACE", timedelta(seconds=-1))  # the hour is over
     assert "not known" in await refusal(tokens, user(sub="usr_3"))
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, time
 
 import pytest
 
-from workflows.numbering import business_date, spelled
+from workflows.numbering import business_date, format_number
 
 
 @pytest.mark.parametrize(
@@ -34,4 +34,4 @@ def test_a_business_day_begins_at_the_cut_off_of_its_date(at: str, zone: str, cu
 
 @pytest.mark.parametrize(("number", "text"), [(1, "20261123-0001"), (9999, "20261123-9999"), (10000, "20261123-10000")])
 def test_numbers_are_read_aloud(number: int, text: str) -> None:
-    assert spelled(date(2026, 11, 23), number) == text
+    assert format_number(date(2026, 11, 23), number) == text

@@ -114,7 +114,7 @@ async def _fetch(provider: Provider, wanted: dict[str, Any], *, actor: Actor) ->
         async for page in pages:
             if isinstance(page, Unavailable):
                 return Fetched(provider.name, error=page.reason)
-            writer.write(await _select(page, wanted, doubts, hand=hand))
+            writer.write(await _select(page, wanted, doubts, actor=actor))
         writer.finish()
         incoming = Incoming(wanted["id"], provider.name, file, "csv", source="api", mapping=MAPPING)
         try:
@@ -133,7 +133,7 @@ class _Doubts:
 
 
 async def _select(
-    page: Sequence[StatementLine], wanted: dict[str, Any], doubts: _Doubts, *, hand: Hand
+    page: Sequence[StatementLine], wanted: dict[str, Any], doubts: _Doubts, *, actor: Actor
 ) -> list[StatementLine]:
     """Return the lines of ``page`` to keep, and reversals of earlier pages whose charge is one of them."""
     references = sorted({line.our_reference for line in page if line.our_reference})

@@ -31,7 +31,7 @@ from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.serialize import statement_fields
 from workflows.reconciliation.statements.lines import COLUMNS, ParsedLine
 from workflows.reconciliation.statements.read import Opened, open_statement
-from workflows.requests.idempotency import Key, Stored, keep_in, known_answer
+from workflows.requests.idempotency import Key, Stored, known_answer, store_answer
 from workflows.settlements.lock import lock_statements, read_locked
 from workflows.settlements.models import Settlement
 from workflows.settlements.states import SETTLEMENT, SettlementStatus
@@ -115,10 +115,10 @@ async def receive_statement(incoming: Incoming, *, actor: Actor, key: Key | None
         if newest and _changes_nothing(newest, incoming, sha256):
             stored = _answer(dict(newest))
         else:
-            row = {**facts, "size_bytes": size_bytes, "created_by": hand.id}
+            row = {**facts, "size_bytes": size_bytes, "created_by": actor.id}
             stored = _answer(await _store(connection, incoming, settlement, row))
         if key:
-            await keep_in(connection, settlement["merchant_id"], key, stored)
+            await store_answer(connection, settlement["merchant_id"], key, stored)
     return stored
 
 
