@@ -1,4 +1,4 @@
-"""Look up, in one statement for a whole group of creates, what decides about each request, whatever it creates.
+"""Look up what decides about each request of a group of creates, in one statement.
 
 Payments and orders put ``LOOKUP_COLUMNS``, ``LOOKUP_RESULT`` and ``LOOKUP_JOINS`` into their statement. It finds the store,
 the status of the device and the answer that was stored for the idempotency key. ``InFlightKeys`` prevents this process from
@@ -18,7 +18,7 @@ from workflows.tenants.scope import scope_condition
 
 LOOKUP_COLUMNS = """n integer, scope text, psp_id text, merchant_id text, store_id text, device_id text, client_id text,
         method text, path text, key text, beside text, caller text"""
-"""The columns of ``lookup_row``, as ``i``."""
+"""The columns of ``lookup_row``, which the statement reads as ``i``."""
 
 LOOKUP_RESULT = """i.n, s.id AS store_id, s.merchant_id, s.currency, d.status AS device_status, now() AS now,
            k.is_mine IS FALSE AS is_taken,
@@ -49,13 +49,16 @@ LOOKUP_JOINS = f"""
           AND expires_at > now()
         LIMIT 1
     ) b ON true"""
-"""No row if the store is not the caller's. ``k`` is the record in the key's place, ``b`` the caller's own beside another
-caller's (``workflows.requests.idempotency``). LATERAL and LIMIT 1 leave no other plan than the whole key of an index: plans
-are kept, and one that was made while the tables were small walked through all keys of the merchant (2.0 ms instead of 0.3)."""
+"""The joins; they find no row if the caller may not see the store.
+
+``i.store_id`` is the requested store. For a store's caller it is the caller's own (``resolve_store``), so the tenant rule can
+compare with it. ``k`` is the record in the key's place, ``b`` the caller's own record beside another caller's
+(``workflows.requests.idempotency``). LATERAL and LIMIT 1 force an index lookup by the whole key: plans are cached, and a plan
+made while the tables were small walked through all keys of the merchant (2.0 ms instead of 0.3)."""
 
 
 def lookup_row(number: int, caller: Caller, key: Key, *, store_id: str) -> dict[str, Any]:
-    """What the look has to know of the request ``number`` of a group: a row of ``LOOKUP_COLUMNS``."""
+    """Return the row of ``LOOKUP_COLUMNS`` for the request ``number`` of a group."""
     return {
         "n": number,
         "scope": caller.scope,
@@ -73,7 +76,10 @@ def lookup_row(number: int, caller: Caller, key: Key, *, store_id: str) -> dict[
 
 
 def check_caller(caller: Caller, fact: RowMapping | None) -> RowMapping:
-    """The look's ``fact``. Raises ``NotAuthorized`` (device not active) and ``ResourceNotFound`` (the store)."""
+    """Return ``fact``, the lookup's result.
+
+    Raises ``NotAuthorized`` (device not active), ``ResourceNotFound`` (store).
+    """
     if caller.role is CallerRole.DEVICE and (fact is None or fact["device_status"] != "active"):
         raise device_not_active(fact["device_status"] if fact else None)
     if fact is None:
@@ -82,7 +88,7 @@ def check_caller(caller: Caller, fact: RowMapping | None) -> RowMapping:
 
 
 def known_answer(key: Key, fact: RowMapping, *, currency: str | None) -> Stored | None:
-    """Return the answer that the request's key was given before, if it was. Raises ``IdempotencyKeyReused``.
+    """Return the stored answer to the request's key, or ``None``. Raises ``IdempotencyKeyReused``.
 
     ``currency`` is the store's, for a body that names none.
     """
@@ -90,14 +96,17 @@ def known_answer(key: Key, fact: RowMapping, *, currency: str | None) -> Stored 
 
 
 class InFlightKeys:
-    """The keys that are running in this process; those of other processes meet in the database."""
+    """The keys of requests that run in this process; those of other processes collide in the database."""
 
     def __init__(self) -> None:
         self._running: set[tuple[str, ...]] = set()
 
     @contextmanager
     def running(self, caller: Caller, key: Key) -> Iterator[None]:
-        """Run a request. Raises ``IdempotencyKeyInUse`` where another with this key has not been answered yet."""
+        """Mark a key as running.
+
+        Raises ``IdempotencyKeyInUse`` if a request with it has not been answered yet.
+        """
         mark = (caller.merchant_id or caller.psp_id, *key.identity)
         if mark in self._running:
             raise IdempotencyKeyInUse(retry_after_seconds=1)

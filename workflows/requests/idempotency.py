@@ -1,16 +1,16 @@
-"""Idempotency: the same caller, key and body get the same answer again, byte for byte, for 24 hours.
+"""Idempotency: give the same answer, byte for byte, to a repeated caller, key and body for 24 hours.
 
-A record is written in the transaction whose result it stores, so there is never one without the other. Requests are compared
-by a keyed hash of the body's meaning, so that a body with a secret in it cannot be guessed from the table.
+A record is written in the transaction whose result it stores, so neither exists without the other. Requests are compared by
+a keyed hash of the body's meaning, so that a body with a secret in it cannot be guessed from the table.
 
-A key belongs to its caller. The table's primary key is ``(merchant_id, key, path, method)``, which the previous release
-inserts by; the first caller of a merchant to use a key has its record there. Another caller's record for the same key is
+A key belongs to its caller. The table's primary key is ``(merchant_id, key, path, method)``, by which the previous release
+inserts; the first caller of a merchant to use a key has its record there. Another caller's record for the same key is
 stored beside it, under ``Key.place_beside``. A transaction that stores a record beside another one locks the other one, so
 that the place stays taken until it ends: two requests of one caller therefore always try the same place.
 
-A use-case that writes: first lock the row that it changes (a second request with the same key then waits for the first),
-then ``known_answer``, then do the work, then ``store_answer``, all in one transaction. If there is no row to lock, the second
-request finds its key taken in ``store_answer``, which undoes its work.
+A use-case that writes runs these steps in one transaction: lock the row that it changes (a second request with the same key
+then waits for the first), call ``known_answer``, do the work, call ``store_answer``. If there is no row to lock, the second
+request finds its key taken in ``store_answer``, which rolls its work back.
 """
 
 import hashlib
@@ -31,11 +31,11 @@ from workflows.errors import Detail, IdempotencyKeyInUse, IdempotencyKeyReused
 from workflows.tenants.caller import Caller, caller_transaction
 
 KEY_LIFE = timedelta(hours=24)
-"""The replay window (behaviour §6). ``client_reference`` is the guard that lasts for ever."""
+"""The replay window. ``client_reference`` protects against duplicates without a time limit."""
 
 
 class IdempotencyRecord(Base):
-    """The answer that a key was given, to be given again."""
+    """The stored answer to a request with a key."""
 
     __tablename__ = "idempotency_records"
     __table_args__ = (Index("idempotency_records_by_expiry", "expires_at"),)
@@ -59,7 +59,7 @@ class Key:
     """An ``Idempotency-Key`` with the request it came with.
 
     ``caller`` is ``Caller.identity``. ``fingerprint`` is a keyed hash of the body's bytes, which the previous release
-    compares; ``meaning`` one of what the body means, followed by a colon and the currency that it names, if it names one.
+    compares. ``meaning`` is a keyed hash of what the body means, then a colon and the currency that the body names, if any.
     """
 
     value: str
@@ -71,7 +71,7 @@ class Key:
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
-        """What makes two requests the same one, within a merchant."""
+        """The parts by which two requests of one merchant are the same request."""
         return self.caller, self.method, self.path, self.value
 
     @property
@@ -85,7 +85,7 @@ class Key:
         return f"{self.value}\n{self.caller}"
 
     def row(self, *, is_beside: bool = False) -> dict[str, str]:
-        """The columns of its record that the request decides."""
+        """Return the columns of the record that follow from the request."""
         return {
             "method": self.method,
             "path": self.path,
@@ -108,14 +108,15 @@ class Stored:
 
 def fingerprint(body: bytes, *, secret: bytes) -> str:
     """Return a keyed hash of ``body``."""
-    # Not hmac.digest(): it lets go of the interpreter's lock, which costs a busy process far more than the hash.
+    # Not hmac.digest(): it releases the interpreter's lock, which costs a busy process far more than the hash.
     return hmac.new(secret, body, hashlib.sha256).hexdigest()
 
 
 def replay(key: Key, found: RowMapping, *, currency: str | None = None) -> Stored:
-    """Return the stored answer; ``currency`` is the one of a body that names none.
+    """Return the stored answer if the request means the same as the first one.
 
-    ``found`` has the columns of ``ANSWER``. Raises ``IdempotencyKeyReused`` if the stored request meant something else.
+    ``currency`` is the store's, for a body that names none. ``found`` has the columns of ``ANSWER``.
+    Raises ``IdempotencyKeyReused`` if the stored request meant something else.
     """
     if not _is_same(key, found, currency):
         raise IdempotencyKeyReused(Detail("Idempotency-Key", _advice(found["resource_id"])))
@@ -146,22 +147,28 @@ ANSWER = "fingerprint, meaning, status, body, resource_id"
 """The columns that ``replay`` needs."""
 
 OWNER = "CASE {0}.caller WHEN '' THEN made_by({0}.resource_id, {0}.path) ELSE {0}.caller END"
-"""The caller of record ``{0}``. The previous release did not store it; its refusals (no resource) belong to no caller."""
+"""The caller of record ``{0}``.
+
+The previous release did not store it; its refusals (without a resource) have no caller.
+"""
 
 STORE_RECORDS = f"""
-    -- keep: answers in the transaction of their rows; an expired record is overwritten by its own caller
+    -- store: answers in the transaction of their rows; an expired record is overwritten by its own caller
     INSERT INTO idempotency_records AS k (merchant_id, method, path, key, caller, fingerprint, meaning, status, body,
                                           resource_id, created_at, expires_at)
     SELECT merchant_id, method, path, key, caller, fingerprint, meaning, status, body, resource_id, now(), now() + :life
     FROM jsonb_populate_recordset(NULL::idempotency_records, CAST(:rows AS jsonb))
-    ORDER BY merchant_id, key, path, method -- groups that share keys wait for each other, and not in a ring
+    ORDER BY merchant_id, key, path, method -- groups that share keys wait for each other in one order: no deadlock
     ON CONFLICT (merchant_id, key, path, method) DO UPDATE SET
         caller = excluded.caller, fingerprint = excluded.fingerprint, meaning = excluded.meaning,
         status = excluded.status, body = excluded.body, resource_id = excluded.resource_id,
         created_at = excluded.created_at, expires_at = excluded.expires_at
     WHERE k.expires_at <= now() AND {OWNER.format("k")} = excluded.caller
 """
-"""Keeps ``:rows`` of ``record_row`` for ``:life``; also a part of a larger statement. A key that is taken is not kept."""
+"""Store ``:rows`` of ``record_row`` for ``:life``; also part of larger statements.
+
+A record whose key is taken is skipped.
+"""
 
 _STORE = text(STORE_RECORDS)
 _FIND = text(f"""
@@ -171,7 +178,7 @@ _FIND = text(f"""
     LIMIT 1
 """)
 _LOCK_OTHERS = text(f"""
-    -- hold: other callers' records, which must not be deleted while ours are stored beside them
+    -- lock others: other callers' records, which must not be deleted while ours are stored beside them
     SELECT i.n FROM jsonb_to_recordset(CAST(:rows AS jsonb))
         AS i(n integer, merchant_id text, method text, path text, key text, caller text)
     CROSS JOIN LATERAL (
@@ -179,32 +186,31 @@ _LOCK_OTHERS = text(f"""
         WHERE merchant_id = i.merchant_id AND key = i.key AND path = i.path AND method = i.method
           AND {OWNER.format("k")} IS DISTINCT FROM i.caller
         LIMIT 1 FOR KEY SHARE
-    ) held
+    ) locked
 """)
 
 
 async def known_answer(connection: AsyncConnection, merchant_id: str, key: Key) -> Stored | None:
-    """Return the answer that ``key`` was given before, if it was. Raises ``IdempotencyKeyReused``."""
+    """Return the stored answer to ``key``, or ``None``. Raises ``IdempotencyKeyReused``."""
     asked = {**key.row(), "merchant_id": merchant_id, "beside": key.place_beside}
     found = (await connection.execute(_FIND, asked)).mappings().one_or_none()
     return replay(key, found) if found else None
 
 
 async def store_answer(connection: AsyncConnection, merchant_id: str, key: Key, stored: Stored) -> None:
-    """Keep ``stored`` as the answer to ``key``, in the transaction of what it answers for.
+    """Store ``stored`` as the answer to ``key``, in the transaction whose result it is.
 
-    Raises ``IdempotencyKeyInUse`` where another request with this key was quicker: this transaction is then undone, and
-    the next try with the key finds the answer of the other.
+    Raises ``IdempotencyKeyInUse`` if another request with this key was faster: this transaction is then rolled back, and
+    the next request with the key finds the other one's answer.
     """
     if not await _store(connection, merchant_id, key, stored):
         raise IdempotencyKeyInUse(retry_after_seconds=1)
 
 
 async def store_refusal(caller: Caller, key: Key, *, merchant_id: str, status: int, body: bytes) -> Stored:
-    """Keep an answer that wrote no row of its own (a refusal), or find the one its key was given before.
+    """Store an answer that wrote no row (a refusal), or return the answer stored for the key before.
 
-    ``merchant_id`` is whose it is: the caller's, or where the caller stands above the merchants that of the request.
-
+    ``merchant_id`` is the caller's merchant or, for callers above the merchants, the merchant that the request names.
     Raises ``IdempotencyKeyReused``, and what ``caller_transaction`` raises.
     """
     stored = Stored(status, body, is_replay=False)
@@ -216,7 +222,7 @@ async def store_refusal(caller: Caller, key: Key, *, merchant_id: str, status: i
 
 @dataclass(frozen=True, slots=True)
 class AnswerToStore:
-    """An answer of a group to store; ``is_taken``: another caller's record was seen in the key's place."""
+    """An answer of a group to store. ``is_taken`` if another caller's record was seen in the key's place."""
 
     merchant_id: str
     key: Key
@@ -225,9 +231,9 @@ class AnswerToStore:
 
 
 async def record_rows(connection: AsyncConnection, answers: Sequence[AnswerToStore]) -> list[dict[str, Any]]:
-    """Return the rows for ``STORE_RECORDS``, each at the place where its caller's record belongs.
+    """Return the rows for ``STORE_RECORDS``, each with the key that its caller's record has.
 
-    Raises ``IdempotencyKeyInUse`` if another caller's record was seen in a key's place and is gone now.
+    Raises ``IdempotencyKeyInUse`` if another caller's record was seen in a key's place and has disappeared since.
     """
     beside = [answer for answer in answers if answer.is_taken]
     if beside and not await _lock_others(connection, beside):
@@ -235,7 +241,7 @@ async def record_rows(connection: AsyncConnection, answers: Sequence[AnswerToSto
     rows, places = [], set[tuple[str, ...]]()
     for answer in answers:
         place = (answer.merchant_id, *answer.key.place)
-        is_beside = answer.is_taken or place in places  # the group's own first one has the place
+        is_beside = answer.is_taken or place in places  # the first record of this group has the place
         places.add(place)
         rows.append(record_row(answer.merchant_id, answer.key, answer.stored, is_beside=is_beside))
     return rows
@@ -252,13 +258,13 @@ async def _store(connection: AsyncConnection, merchant_id: str, key: Key, stored
         rows = rows_parameter([record_row(merchant_id, key, stored, is_beside=is_beside)])
         if (await connection.execute(_STORE, {"rows": rows, "life": KEY_LIFE})).rowcount:
             return True
-        # Read again in a statement of its own: the one above may have waited for the record that has the place now.
+        # A separate statement: the one above may have waited for the record that has the place now, and not see it.
         if not is_beside and not await _lock_others(connection, [AnswerToStore(merchant_id, key, stored)]):
             return False
     return False
 
 
 async def _lock_others(connection: AsyncConnection, answers: Sequence[AnswerToStore]) -> bool:
-    """Lock the records of other callers in the places of ``answers``; return whether there was one in each."""
+    """Lock other callers' records in the places of ``answers``; return whether each place had one."""
     rows = [{"n": n, "merchant_id": each.merchant_id, **each.key.row()} for n, each in enumerate(answers)]
     return (await connection.execute(_LOCK_OTHERS, {"rows": rows_parameter(rows)})).rowcount == len(answers)
