@@ -35,7 +35,7 @@ class Actor:
         return self.caller.type if self.caller else "worker"
 
     def transaction(self, *, is_long: bool = False) -> AbstractAsyncContextManager[AsyncConnection]:
-        """Open a transaction with this actor's rights; ``is_long`` as for ``workflows.database.engines.transaction``."""
+        """Open a transaction with this actor's rights; ``is_long`` as for ``transaction``."""
         if self.caller:
             return caller_transaction(self.caller, is_long=is_long)
         return transaction(Role.WORKER, is_long=is_long)

@@ -1,7 +1,7 @@
-"""Who is calling, and which rows that caller may see.
+"""The caller of a request, and the transaction that runs with its rights.
 
-A caller's ``scope`` is the widest thing it may touch. The queries filter by it, and the database is told of it at the
-start of each transaction, so that row-level security filters by it a second time.
+A caller's ``scope`` is the widest part of the tenant tree it may touch. Queries filter by it (``workflows.tenants.scope``),
+and each transaction begins by passing it to the database, so that row-level security filters by it a second time.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -17,7 +17,7 @@ from workflows.errors import NotAuthenticated, NotAuthorized
 
 
 class CallerRole(IntEnum):
-    """Roles from the lowest to the highest: a higher one may all that a lower one may, inside its own tenant."""
+    """Roles from the lowest to the highest; a higher one may do, in its tenant, all that a lower one may."""
 
     DEVICE = 0
     STAFF = 1
@@ -28,7 +28,7 @@ class CallerRole(IntEnum):
 
 
 class Scope(StrEnum):
-    """How much of the world a caller sees; ``may_see`` in the database knows the same words."""
+    """The part of the tenant tree that a caller sees; ``may_see`` in the database has the same values."""
 
     STORE = "store"
     MERCHANT = "merchant"
@@ -52,19 +52,22 @@ TENANT_IDS: Mapping[Scope, tuple[str, ...]] = {
     Scope.PSP: ("psp_id",),
     Scope.SYSTEM: (),
 }
-"""The tenant rule: which ids of the caller a row's owner must have, by scope. A user's token must name the same ids."""
+"""The tenant rule: which ids of the caller a row's owner must have, by scope.
+
+A user's token must name the same ids.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A device or a user whose token was found good. The tenant ids are empty above its scope."""
+    """A device or a user with a valid token. The tenant ids above its scope are empty."""
 
     id: str
     role: CallerRole
     psp_id: str = ""
     merchant_id: str = ""
     store_id: str = ""
-    client_id: str = ""  # which of the device's keys its token was got with
+    client_id: str = ""  # the device's key that the token was issued for
 
     @property
     def type(self) -> str:
@@ -73,20 +76,20 @@ class Caller:
 
     @property
     def identity(self) -> str:
-        """The caller within its merchant, regardless of role and store: the owner of its idempotency keys."""
+        """The owner of idempotency keys within a merchant, independent of role and store."""
         return f"{self.type} {self.id}"
 
     @property
     def scope(self) -> Scope:
-        """The widest thing this caller may touch."""
+        """The widest part of the tenant tree this caller may touch."""
         return SCOPES[self.role]
 
 
 REPLACED = "replaced"
-"""Replaces a device's status in statements if the caller's token was issued for a key that was replaced since."""
+"""Stands for a device's status in statements if the caller's token was issued for a key that was replaced since."""
 
 _ENTER = text("""
-    -- enter: tells row-level security who is calling, and whether that device is still active, in one round trip
+    -- enter: set the caller for row-level security and read its device's status, in one round trip
     SELECT set_config('mpac.scope', :scope, true), set_config('mpac.psp_id', :psp_id, true),
            set_config('mpac.merchant_id', :merchant_id, true), set_config('mpac.store_id', :store_id, true),
            (SELECT CASE WHEN :client_id IN ('', client_id) THEN status ELSE 'replaced' END
@@ -98,8 +101,8 @@ _ENTER = text("""
 async def caller_transaction(caller: Caller, *, is_long: bool = False) -> AsyncIterator[AsyncConnection]:
     """Open a transaction with the rights of ``caller``.
 
-    Suspending a device or replacing its key takes effect on its very next request, although its token has not expired:
-    every transaction checks. Raises as ``device_not_active`` does, and ``ServiceUnavailable`` as ``transaction`` does.
+    Every transaction checks the device, so suspending it or replacing its key takes effect on its next request, although
+    its token has not expired. Raises as ``device_not_active`` does, and ``ServiceUnavailable`` as ``transaction`` does.
     """
     async with transaction(Role.CALLER, is_long=is_long) as connection:
         is_device = caller.role is CallerRole.DEVICE
@@ -122,9 +125,9 @@ async def caller_transaction(caller: Caller, *, is_long: bool = False) -> AsyncI
 
 
 def device_not_active(status: str | None) -> NotAuthorized | NotAuthenticated:
-    """Return the error for a device whose ``status`` (``None``: it is gone) does not let it call.
+    """Return the error for a device that may not call; ``status`` is ``None`` if there is no such device.
 
-    ``replaced`` is not a status: the token belongs to a key that has been replaced since.
+    ``REPLACED`` is not a status: the token was issued for a key that has been replaced since.
     """
     if status == REPLACED:
         return NotAuthenticated(message="The key of this device was replaced; get a new token with the new key")

@@ -1,8 +1,8 @@
-"""Read the two JSON parts of a JWT strictly, before anything is looked up and before the signature is checked.
+"""Read the two JSON parts of a JWT strictly, before any lookup and before the signature is checked.
 
-PyJWT reads them as Python's ``json`` does: the last of two equal names counts, ``NaN`` is a number, and a time may be a
-text in the digits of any script. Another reader of the same token may have taken the first value, so such a token is
-refused. The signature is PyJWT's to verify.
+PyJWT reads them as Python's ``json`` does: of two equal names the last counts, ``NaN`` is a number, and a time may be a
+string in the digits of any script. Another reader of the same token may have taken the first value, so such a token is
+refused. PyJWT verifies the signature later.
 """
 
 import base64
@@ -16,7 +16,10 @@ NOT_UNDERSTOOD = ("crit", "b64")  # header parameters that change how a token is
 
 
 def read_parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the header and the claims of ``token``, unverified. Raises ``ValueError``, ``RecursionError``."""
+    """Return the header and the claims of ``token``, unverified.
+
+    Raises ``ValueError``, ``RecursionError``.
+    """
     header, claims, signature = token.split(".")
     if not SEGMENT.fullmatch(signature):
         raise ValueError("the signature is not base64url")
@@ -29,7 +32,7 @@ def read_parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def loads_unique(text: str | bytes) -> Any:
-    """Parse JSON in which no object has a name twice and every number is finite. Raises ``ValueError``."""
+    """Parse JSON; raise ``ValueError`` if an object has a name twice or a number is not finite."""
     return json.loads(text, object_pairs_hook=_once, parse_constant=_not_json)
 
 
@@ -45,7 +48,7 @@ def _object(segment: str) -> dict[str, Any]:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise ValueError("a name stands twice")
+        raise ValueError("a name appears twice")
     return value
 
 

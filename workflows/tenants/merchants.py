@@ -41,7 +41,10 @@ async def register_merchant(name: str, *, psp_id: str | None, caller: Caller) ->
 
 
 async def change_merchant(merchant_id: str, changes: dict[str, Any], *, caller: Caller) -> dict[str, Any]:
-    """Set the columns in ``changes`` to new values and return the merchant's row. Raises ``ResourceNotFound``."""
+    """Set the columns in ``changes`` to new values and return the merchant's row.
+
+    Raises ``ResourceNotFound``.
+    """
     statement = (
         update(Merchant)
         .where(Merchant.id == merchant_id, *visible_to(caller, Merchant.id))

@@ -1,4 +1,4 @@
-"""The rows of the tenants: who owns what."""
+"""Tables of the tenant tree: PSPs, merchants, stores, and the providers of stores."""
 
 from datetime import datetime, time
 
@@ -12,7 +12,7 @@ from workflows.database.mixins import INSTANT
 
 
 class Psp(Base):
-    """A payment service provider: the top of a hierarchy of merchants."""
+    """A payment service provider: the root of a tree of merchants."""
 
     __tablename__ = "psps"
 
@@ -35,7 +35,7 @@ class Merchant(Base):
 
 
 class Store(Base):
-    """A place with terminals; its time zone and cut-off decide where its business day ends."""
+    """A place with terminals; its time zone and cut-off define the end of its business day."""
 
     __tablename__ = "stores"
     __table_args__ = (Index("stores_by_merchant", "merchant_id", "id"), Index("stores_by_currency", "currency"))

@@ -1,4 +1,4 @@
-"""The filters that payments and refunds have in common."""
+"""Filters that the lists of payments and refunds share."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ from workflows.tenants.query_helpers import equal_filters, in_range
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoneyFilter:
-    """Which payments or refunds to list; ``None`` means any. Both ends of the amounts are included."""
+    """Which payments or refunds to list; ``None`` means any. Both ends of the amount range are included."""
 
     needs_review: bool | None = None
     outcome_known: bool | None = None
@@ -26,9 +26,10 @@ class MoneyFilter:
     created_to: datetime | None = None
 
     def conditions_on(self, model: Any) -> list[ColumnElement[bool]]:
-        """Return the conditions of a WHERE on ``model``. Raises ``MalformedRequest`` for a range that ends before it begins.
+        """Return the conditions for a WHERE on ``model``.
 
-        Flags are constants of the statement, not parameters: only so can partial indexes answer them.
+        Raises ``MalformedRequest`` if a range ends before it begins. Flags are constants of the statement, not parameters,
+        because partial indexes are used for constants only.
         """
         found = equal_filters(model, self, "needs_review", "outcome_known", "provider", "provider_reference")
         if self.overdue is not None:

@@ -1,7 +1,7 @@
-"""How far the workers are with a payment or refund, for store managers and above, in answers to reads only.
+"""Add the workers' progress with a payment or refund to reads by store managers and above.
 
-Devices and staff get none of it: a till that knows when a row is due next would act on it. Answers to a POST have none
-either, because a repeated request gets the stored answer whoever reads it, byte for byte.
+Devices and staff do not get it: a till that knows when a row is due next would act on it. Answers to a POST do not have it
+either, because a repeated request gets the stored answer byte for byte, whatever the role of its caller.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,11 +12,11 @@ from workflows.tenants.caller import Caller, CallerRole
 PROGRESS = ("due_at", "in_doubt_since", "attempts", "inquiries")
 
 Serializer = Callable[[Mapping[str, Any]], dict[str, Any]]
-"""From a row to the fields of the contract."""
+"""Turns a row into the fields of the contract."""
 
 
-def with_progress(caller: Caller, show: Serializer) -> Serializer:
-    """Return ``show``, which adds the fields of ``PROGRESS`` if ``caller`` may see them."""
+def with_progress(caller: Caller, serialize: Serializer) -> Serializer:
+    """Return ``serialize``, extended by the fields of ``PROGRESS`` if ``caller`` may see them."""
     if caller.role < CallerRole.STORE_MANAGER:
-        return show
-    return lambda row: {**show(row), **{name: row[name] for name in PROGRESS}}
+        return serialize
+    return lambda row: {**serialize(row), **{name: row[name] for name in PROGRESS}}

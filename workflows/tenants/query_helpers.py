@@ -1,4 +1,7 @@
-"""Reading rows: one that is there, and pages of them, newest first. Which are in sight is for ``scope`` to say."""
+"""Read one row or a page of rows, and build conditions from filters.
+
+``scope`` adds the conditions for the tenant.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -15,7 +18,7 @@ Key = InstrumentedAttribute[Any]
 async def one_row(
     connection: AsyncConnection, statement: Executable, parameters: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The row that ``statement`` finds. Raises ``ResourceNotFound`` where it finds none."""
+    """Return the row that ``statement`` finds. Raises ``ResourceNotFound`` if it finds none."""
     row = (await connection.execute(statement, parameters)).mappings().one_or_none()
     if row is None:
         raise ResourceNotFound()
@@ -25,7 +28,7 @@ async def one_row(
 async def page_of(
     connection: AsyncConnection, statement: Select[Any], *, by: Key, limit: int, before: Any = None
 ) -> list[dict[str, Any]]:
-    """Up to ``limit`` rows of ``statement`` by descending ``by``, below ``before`` where one is given."""
+    """Return up to ``limit`` rows of ``statement`` by descending ``by``, below ``before`` if it is given."""
     if before:
         statement = statement.where(by < before)
     found = await connection.execute(statement.order_by(by.desc()).limit(limit))
@@ -33,12 +36,12 @@ async def page_of(
 
 
 def equal_filters(model: type, wanted: object, *names: str) -> list[ColumnElement[bool]]:
-    """The conditions that columns of ``model`` are what ``wanted`` has under the same names; ``None`` there means any."""
+    """Return conditions that columns equal the attributes ``names`` of ``wanted``; ``None`` means any."""
     return [getattr(model, name) == value for name in names if (value := getattr(wanted, name)) is not None]
 
 
 def in_range(column: Key, start: datetime | None, end: datetime | None) -> list[ColumnElement[bool]]:
-    """Return the conditions that ``column`` is in ``[start, end)``; ``None`` means no bound.
+    """Return the conditions that ``column`` is within ``[start, end)``; ``None`` means no bound.
 
     Raises ``MalformedRequest`` if the range ends before it begins.
     """

@@ -1,5 +1,6 @@
-"""Restrict queries and requests to what their caller may see: the application's filter, in front of row-level security.
+"""Restrict queries and requests to what their caller may see.
 
+This is the application's own filter; row-level security filters a second time, independently.
 The rule is the table ``TENANT_IDS``: a row is visible if its owner has the caller's ids. ``visible_to`` and
 ``scope_condition`` are made from it. The function ``may_see`` in the database states the rule a second time, on purpose, and
 tests/integration/tenants/test_tenant_rule.py compares the two.
@@ -18,7 +19,9 @@ from workflows.tenants.models import Merchant
 def visible_to(
     caller: Caller, merchant_id: InstrumentedAttribute[Any], store_id: InstrumentedAttribute[Any] | None = None
 ) -> list[ColumnElement[bool]]:
-    """Return the conditions that keep a query within ``caller``'s tenant, given the columns that name a row's owner.
+    """Return the conditions that keep a query within ``caller``'s tenant.
+
+    ``merchant_id`` and ``store_id`` are the columns that name a row's owner.
 
     Without ``store_id``, rows belong to a merchant as a whole, and a store's caller sees all of its merchant's.
     """
@@ -61,7 +64,7 @@ def scope_params(caller: Caller) -> dict[str, str]:
 
 
 def resolve_store(caller: Caller, requested: str | None) -> str:
-    """Return the store a request is for: the caller's own, or the one that a caller above the stores names.
+    """Return the store of a request: the caller's own, or the one that a caller above the stores names.
 
     Raises ``InvalidRequest`` if such a caller names none, and ``ResourceNotFound`` if a store's caller names another store.
     """

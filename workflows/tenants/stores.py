@@ -55,7 +55,10 @@ async def open_store(request: StoreRequest, *, merchant_id: str | None, caller: 
 
 
 async def change_store(store_id: str, changes: dict[str, Any], *, caller: Caller) -> dict[str, Any]:
-    """Set the columns in ``changes`` to new values and return the store's row. Raises ``ResourceNotFound``."""
+    """Set the columns in ``changes`` to new values and return the store's row.
+
+    Raises ``ResourceNotFound``.
+    """
     statement = (
         update(Store)
         .where(Store.id == store_id, *visible_to(caller, Store.merchant_id, Store.id))

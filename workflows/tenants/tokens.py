@@ -1,9 +1,9 @@
-"""Bearer tokens: verify a token and return its caller.
+"""Issue device tokens, and verify the bearer tokens of devices and users.
 
-Two issuers are known. Device tokens are signed by us (ES256) and live two minutes. User tokens are signed by the login
-system (RS256 or ES256) and checked against its published keys, its issuer and our audience. A valid token is remembered
-until it expires: a signature costs more than the rest of a request, and the data that can change meanwhile (a device's
-status and key) is read from the database each time anyway.
+There are two issuers. Device tokens are signed by us (ES256) and live two minutes. User tokens are signed by the login system
+(RS256 or ES256) and checked against its published keys, its issuer and our audience. A valid token is cached until it
+expires: a signature costs more than the rest of a request, and what can change meanwhile (a device's status and key) is read
+from the database on each request anyway.
 """
 
 from collections.abc import Mapping
@@ -25,10 +25,10 @@ from workflows.tenants.user_keys import UserKeys
 
 DEVICE_ISSUER = "mpac-devices"
 AUDIENCE = "mpac-api"
-ALGORITHMS = ("ES256", "RS256")  # never "none", and never a shared secret that a public key could be taken for
-LEEWAY = timedelta(seconds=5)  # clocks of two API processes; short beside a life of 120 s
+ALGORITHMS = ("ES256", "RS256")  # never "none", and never HMAC, where the public key would serve as the secret
+LEEWAY = timedelta(seconds=5)  # clocks of two API processes; short compared with a token's life of 120 s
 USER_LEEWAY = timedelta(seconds=60)  # the login system's clock and ours
-MAX_REMEMBERED = 20_000  # tokens, about 20 MB; forgotten all at once, which costs one signature each
+MAX_REMEMBERED = 20_000  # tokens, about 20 MB; then the cache is emptied, which costs one signature each
 MAX_SUBJECT_LENGTH = 200
 
 ROLES: Mapping[str, CallerRole] = {
@@ -37,15 +37,19 @@ ROLES: Mapping[str, CallerRole] = {
     if role is not CallerRole.DEVICE
     for spelling in (role.name.lower(), role.name)
 }
-"""The spellings of a user's role: ``store_manager`` and, as the platform writes it, ``STORE_MANAGER``. Compared exactly:
-upper-casing would also turn other letters, such as U+017F, into those of a role."""
+"""The spellings of a user's role: ``store_manager`` and, as the platform writes it, ``STORE_MANAGER``.
+
+They are compared exactly: upper-casing would also turn other letters, such as U+017F, into the letters of a role."""
 
 
 class Tokens:
     """Issues device tokens and verifies all tokens. One per process."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises ``ValueError``, with a sentence for the operator, if a setting that tokens need is missing or wrong."""
+        """Load the keys.
+
+        Raises ``ValueError``, with a message for the operator, if a setting is missing or wrong.
+        """
         _check_user_settings(settings)
         self._settings = settings
         self._device_key = _load_device_key(settings)
@@ -54,13 +58,16 @@ class Tokens:
 
     @property
     def device_token_seconds(self) -> int:
-        """The life of a device's token."""
+        """The lifetime of a device's token."""
         return self._settings.device_token_seconds
 
     def issue_device_token(
         self, *, device_id: str, psp_id: str, merchant_id: str, store_id: str, client_id: str = ""
     ) -> str:
-        """Return a new access token for a device, good for ``device_token_seconds`` and as long as it is ``client_id``."""
+        """Return a new access token for a device.
+
+        It is valid for ``device_token_seconds``, and only while the device has this ``client_id``.
+        """
         issued = now()
         claims = {
             "iss": DEVICE_ISSUER,
@@ -76,7 +83,10 @@ class Tokens:
         return jwt.encode(claims, self._device_key, algorithm="ES256")
 
     async def verify(self, token: str) -> Caller:
-        """Return the caller that ``token`` stands for. Raises ``NotAuthenticated`` if it is not good (any more)."""
+        """Return the caller that ``token`` identifies.
+
+        Raises ``NotAuthenticated`` if it is invalid or has expired.
+        """
         remembered = self._remembered.get(token)
         if remembered and remembered[1] > now().timestamp():
             return remembered[0]
@@ -86,11 +96,17 @@ class Tokens:
                 caller, expiry = self._device(token)
             else:
                 caller, expiry = await self._user(token, header)
-        except jwt.ExpiredSignatureError as error:  # PyJWT looks at the signature first, so that one is good
+        except jwt.ExpiredSignatureError as error:  # PyJWT checks the signature first, so it is valid
             raise RecognisedButRefused(message="This token has expired; get a new one") from error
         except jwt.PyJWTError as error:
             raise NotAuthenticated(message=_why(error)) from error
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:  # JSON nested without end
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            OverflowError,
+            RecursionError,
+        ) as error:  # the last: JSON nested too deeply
             raise NotAuthenticated() from error
         if len(self._remembered) >= MAX_REMEMBERED:
             self._remembered.clear()
@@ -108,7 +124,7 @@ class Tokens:
             options={"require": ["exp", "sub"]},
         )
         tenant = {name: claims[name] for name in ("psp_id", "merchant_id", "store_id")}
-        # Absent from tokens of the previous release, which live two minutes.
+        # Missing from tokens of the previous release, which live two minutes.
         client_id = claims.get("client_id", "")
         return Caller(claims["sub"], CallerRole.DEVICE, **tenant, client_id=client_id), float(claims["exp"])
 
@@ -128,12 +144,15 @@ class Tokens:
             audience=self._settings.user_token_audience,
             options={"require": ["exp", "sub", "iss", "aud"]},
         )
-        # Not remembered beyond the life of the keys: once the login system has withdrawn one, its tokens end with it.
+        # Not cached longer than the keys: once the login system has withdrawn a key, tokens signed with it are invalid.
         return caller_from(claims), min(float(claims["exp"]), (now() + self._user_keys.fresh_for).timestamp())
 
 
 def caller_from(claims: dict[str, Any]) -> Caller:
-    """The user that verified ``claims`` describe. Raises ``NotAuthenticated`` where the role or its tenant is missing."""
+    """Return the user that verified ``claims`` describe.
+
+    Raises ``NotAuthenticated`` if role or tenant is missing.
+    """
     said = claims.get("role")
     if said in ("device", "DEVICE"):
         raise NotAuthenticated(message="A device gets its tokens from /api/v1/auth/device/token")
@@ -161,8 +180,8 @@ def _check_user_settings(settings: Settings) -> None:
     missing = [f"MPAC_{name.upper()}" for name in names if not getattr(settings, name)]
     if missing and (settings.user_jwks_file or settings.user_jwks_url):
         raise ValueError(
-            f"{' and '.join(missing)} must be set where users' tokens are checked against MPAC_USER_JWKS_FILE or "
-            "MPAC_USER_JWKS_URL: they are what the login system writes into iss and aud"
+            f"{' and '.join(missing)} must be set if users' tokens are checked against MPAC_USER_JWKS_FILE or "
+            "MPAC_USER_JWKS_URL: the values that the login system writes into iss and aud"
         )
     if settings.user_token_issuer == DEVICE_ISSUER:
         raise ValueError(f"MPAC_USER_TOKEN_ISSUER must not be {DEVICE_ISSUER}, which issues the tokens of devices")

@@ -1,9 +1,10 @@
-"""The public keys for users' tokens: a JWKS from a URL or a file, read again when it is old.
+"""Load the public keys for users' tokens: a JWKS from a URL or a file, read again when it is old.
 
 | what is found                     | then                                                                          |
 |-----------------------------------|-------------------------------------------------------------------------------|
-| a key set                         | it replaces the keys before it; an empty one ends them all                      |
-| nothing, or no readable key set   | the last ones stay valid for ``GRACE``, so that a restart there locks no user out |
+| a key set                         | it replaces the previous keys; an empty one removes them all                    |
+| nothing, or no readable key set   | the last keys stay valid for ``GRACE``, so that a restart of the login system   |
+|                                   | locks no user out                                                               |
 | a key that cannot be used         | it is left out and logged: another type or curve, too short, not for signatures |
 | two keys of one id and algorithm  | neither is used: it cannot be decided which one was meant                       |
 """
@@ -23,16 +24,19 @@ from workflows.tenants.jwt_parts import loads_unique
 logger = logging.getLogger(__name__)
 
 LIFE_FROM_URL = timedelta(minutes=5)
-LIFE_FROM_FILE = timedelta(seconds=10)  # reading it costs next to nothing
-GRACE = timedelta(hours=1)  # how long the last good keys outlive the last time that they could be read
-PAUSE_SECONDS = 1.0  # between two looks for a key that is not there: a flood of forged tokens is no flood of fetches
+LIFE_FROM_FILE = timedelta(seconds=10)  # reading a file is cheap
+GRACE = timedelta(hours=1)  # how long the last valid keys are used after they could last be read
+PAUSE_SECONDS = 1.0  # between two searches for an unknown key, so that many forged tokens do not cause many fetches
 FETCH_TIMEOUT_SECONDS = 3
 MAX_BYTES = 1_048_576
 MIN_RSA_BITS = 2_048
 
 MEMBERS = {"EC": ("kty", "crv", "x", "y"), "RSA": ("kty", "n", "e")}
 ALGORITHM = {("EC", "P-256"): "ES256", ("RSA", None): "RS256"}
-"""The accepted kinds of keys, each with its only algorithm. Never a shared secret: the set is published."""
+"""The accepted kinds of keys, each with its only algorithm.
+
+Never a shared secret, because the set is public.
+"""
 
 Keys = dict[tuple[str, str], "jwt.PyJWK"]
 
@@ -59,7 +63,7 @@ class UserKeys:
 
     @property
     def fresh_for(self) -> timedelta:
-        """How much longer the keys may be used before they are read again."""
+        """The time for which the keys may still be used before they are read again."""
         return max(timedelta(0), self._life - timedelta(seconds=_now() - self._tried_at))
 
     def _is_old(self, name: tuple[str, str]) -> bool:
