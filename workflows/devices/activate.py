@@ -1,16 +1,17 @@
-"""Activate: a device proves with its code that it is the one that was registered, and stores its public key.
+"""Activate a device: check its activation code and store its public key.
 
 | phase  | what                                                                                                   |
 |--------|--------------------------------------------------------------------------------------------------------|
-| key    | check the kind of the public key before any look-up, so that this error reveals nothing about a device    |
-| lock   | the device by its serial number, so that tries at the same moment are counted one after the other        |
-| judge  | a wrong code counts a try, and that is committed although the answer is an error                          |
-| apply  | the key and a new client id; the code is used up. A waiting device becomes ``active``; one that had a key |
-|        | keeps its status, and its old key ends, together with the old client id and all tokens issued for it     |
+| key    | check the kind of the public key before any lookup, so that this error reveals nothing about a device     |
+| lock   | lock the device by its serial number, so that concurrent tries are counted one after the other            |
+| check  | a wrong code counts as a try; the count is committed although the answer is an error                      |
+| apply  | store the key and a new client id, and mark the code as used. A waiting device becomes ``active``. A      |
+|        | device that had a key does not change its status; its old key becomes invalid, with the old client id and |
+|        | all tokens issued for it                                                                                  |
 
-The same code, serial number and key get the same answer until the code expires, because the first answer may have been
-lost. An unknown serial number, a wrong, expired, dead or used code, and another key all get the same answer (401, the
-code is a secret that did not authenticate), so that an attacker cannot find out which devices exist.
+The same code, serial number and key get the same answer until the code expires, because the first answer may have been lost.
+An unknown serial number, a wrong, expired, exhausted or used code, and another key all get the same answer (401: the code is a
+secret that did not authenticate), so that an attacker cannot find out which devices exist.
 """
 
 from typing import Any
@@ -29,12 +30,12 @@ from workflows.errors import Detail, InvalidRequest, NotAuthenticated
 from workflows.ids import new_id
 from workflows.transitions import ChangeContext, apply, invalid_transition
 
-# A serial number has at most one device that is not deactivated; that one is activated.
+# At most one device with a serial number is not deactivated; that device is activated.
 _LOCK = text("""
     SELECT id, status, public_key_pem, client_id FROM devices WHERE serial_number = :serial_number
     ORDER BY status = 'deactivated', id DESC LIMIT 1 FOR UPDATE
 """)
-# A statement of its own, after the lock: only then does it see the tries that were counted while we waited.
+# A separate statement after the lock, because the locking one does not see tries counted while it waited.
 _CODE = text("""
     SELECT code_hash, used_at IS NOT NULL AS is_used, expires_at > now() AND tries < :max_tries AS is_alive, now() AS now
     FROM activation_codes WHERE device_id = :device_id
@@ -47,10 +48,10 @@ _USE_UP = text("UPDATE activation_codes SET used_at = now() WHERE device_id = :d
 async def activate_device(
     *, code: str, serial_number: str, public_key_pem: str, secret: bytes, request_id: str
 ) -> dict[str, Any]:
-    """Return the device's row with its ``client_id``, ``active`` unless it was suspended before.
+    """Activate a device and return its row with its ``client_id``.
 
-    Raises ``InvalidRequest`` (the key), ``NotAuthenticated`` (serial number or code), and ``InvalidStatusTransition``
-    if the code is right but the device was deactivated meanwhile.
+    It is ``active`` unless it was suspended before. Raises ``InvalidRequest`` (the key), ``NotAuthenticated`` (serial number
+    or code), and ``InvalidStatusTransition`` if the code is correct but the device was deactivated meanwhile.
     """
     key = canonical_key(public_key_pem)
     activated: dict[str, Any] | None = None
@@ -68,7 +69,7 @@ async def activate_device(
             activated = await _install(connection, device, key=key, by=by)
         elif device["public_key_pem"] == key:  # the first answer may have been lost
             activated = device
-    if activated is None:  # only now: the try is committed
+    if activated is None:  # raised after the commit of the try
         raise NotAuthenticated(message="This code does not activate this device; ask for a new one if yours is old")
     return activated
 
@@ -89,7 +90,10 @@ async def _install(
 
 
 def canonical_key(public_key_pem: str) -> str:
-    """The key in the one spelling it is stored in. Raises ``InvalidRequest`` for all but a public EC P-256 key."""
+    """Return the key in its canonical PEM spelling.
+
+    Raises ``InvalidRequest`` unless it is a public EC P-256 key.
+    """
     try:
         key = load_pem_public_key(public_key_pem.encode())
     except (ValueError, UnsupportedAlgorithm):

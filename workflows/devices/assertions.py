@@ -1,4 +1,6 @@
-"""Client assertions: the JWT by which a device proves that it holds its key (RFC 7523, ``private_key_jwt``).
+"""Check client assertions: JWTs by which devices prove that they hold their keys (RFC 7523).
+
+The method is ``private_key_jwt``.
 
 | claim            | must be                                                                                    |
 |------------------|--------------------------------------------------------------------------------------------|
@@ -8,9 +10,9 @@
 | ``nbf, iat``     | not in the future, where they are given                                                      |
 | ``jti``          | 1 to 200 characters, used once                                                               |
 
-Signed with ES256 and nothing else. A device's clock may be wrong by the tolerance of the settings, either way; a ``jti``
-is remembered for longer than its assertion can be accepted. All claims are checked before the device is looked up, and
-the signature last: it costs more than all else.
+The only algorithm is ES256. A device's clock may be off by the tolerance of the settings in either direction. A ``jti`` is
+stored for longer than its assertion can be accepted. All claims are checked before the device is looked up, and the signature
+last, because it costs more than everything else.
 """
 
 import hashlib
@@ -28,7 +30,9 @@ from workflows.settings import Settings
 from workflows.tenants.jwt_parts import read_parts
 
 MAX_LIFE = timedelta(minutes=5)
-REMEMBERED_BEYOND = timedelta(minutes=1)  # the database's clock decides when a used jti is forgotten, ours if it counts
+REMEMBERED_BEYOND = timedelta(
+    minutes=1
+)  # the database's clock decides when a used jti is deleted, ours whether it is valid
 MAX_JTI_LENGTH = 200
 MESSAGE = "This client assertion is not accepted"
 TOKEN_PATH = "/api/v1/auth/device/token"  # noqa: S105 - a path
@@ -36,7 +40,7 @@ TOKEN_PATH = "/api/v1/auth/device/token"  # noqa: S105 - a path
 
 @dataclass(frozen=True, slots=True)
 class Assertion:
-    """What a good assertion says. Of its ``jti`` only a hash is kept: it may be any text."""
+    """The claims of a valid assertion. Only a hash of its ``jti`` is stored, because it may be any text."""
 
     client_id: str
     jti_hash: str
@@ -44,19 +48,22 @@ class Assertion:
 
     @property
     def identity(self) -> tuple[str, str]:
-        """What may be used once."""
+        """The pair that may be used once."""
         return self.client_id, self.jti_hash
 
     def row(self) -> dict[str, Any]:
-        """Its row among the used ones."""
+        """Return the row of ``used_assertions``."""
         return {"client_id": self.client_id, "jti": self.jti_hash, "expires_at": self.expires_at}
 
 
 class Assertions:
-    """Check assertions by the settings of this process."""
+    """Checks assertions by the settings of this process."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises ``ValueError``, with a sentence for the operator, if our public address is not set."""
+        """Read the settings.
+
+        Raises ``ValueError``, with a message for the operator, if our public address is not set.
+        """
         if not settings.public_url:
             raise ValueError(
                 "MPAC_PUBLIC_URL must be set to the address that terminals reach this API at, for example "
@@ -67,10 +74,10 @@ class Assertions:
         self._tolerance = timedelta(seconds=settings.device_clock_tolerance_seconds)
 
     def read(self, assertion: str) -> Assertion:
-        """Return what ``assertion`` says, its claims checked but its signature not. Raises ``NotAuthenticated``."""
+        """Read ``assertion`` and check its claims, not its signature. Raises ``NotAuthenticated``."""
         try:
             header, claims = read_parts(assertion)
-        except (ValueError, RecursionError) as error:  # the second: JSON nested without end
+        except (ValueError, RecursionError) as error:  # the second: JSON nested too deeply
             raise refused("Must be a JWT") from error
         if header.get("alg") != "ES256":
             raise refused("The assertion must be signed with ES256")
@@ -89,13 +96,13 @@ class Assertions:
         return any(isinstance(one, str) and one in self._audiences for one in named)
 
     def _forget_at(self, claims: Mapping[str, Any]) -> datetime:
-        """Check the three times, and return until when the ``jti`` has to be remembered."""
+        """Check the three times, and return until when the ``jti`` must be stored."""
         ours, tolerance = now(), self._tolerance
         try:
             times = {
                 name: datetime.fromtimestamp(claims[name], UTC) for name in ("iat", "nbf", "exp") if name in claims
             }
-        except (ValueError, OverflowError, OSError) as error:  # no such year
+        except (ValueError, OverflowError, OSError) as error:  # a year that does not exist
             raise refused("Its exp must be at most 5 minutes ahead") from error
         for name in ("iat", "nbf"):
             if name in times and times[name] > ours + tolerance:
@@ -137,12 +144,12 @@ def _jti_hash(jti: Any) -> str:
 
 
 def unsigned() -> NotAuthenticated:
-    """Return the error for a signature that is not the device's; the same where there is no such device."""
+    """Return the error for a signature that is not the device's, and for a device that does not exist."""
     return refused("Its signature must be good and made with the device's key")
 
 
 def used_before() -> RecognisedButRefused:
-    """Return the error for an assertion with a good signature that was used before."""
+    """Return the error for an assertion with a valid signature that was used before."""
     issue = "Its jti was used before; make a new assertion for each token"
     return RecognisedButRefused(Detail("client_assertion", issue), message=MESSAGE)
 

@@ -26,14 +26,20 @@ async def suspend_device(device_id: str, *, caller: Caller, reason: str | None, 
 
 
 async def resume_device(device_id: str, *, caller: Caller, reason: str | None, request_id: str) -> dict[str, Any]:
-    """Resume a suspended device and return its row. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
+    """Resume a suspended device and return its row.
+
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition``.
+    """
     return await _change_status(
         device_id, DeviceEvent.RESUME, stamp=None, caller=caller, reason=reason, request_id=request_id
     )
 
 
 async def deactivate_device(device_id: str, *, caller: Caller, reason: str | None, request_id: str) -> dict[str, Any]:
-    """Deactivate a device for good and return its row. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
+    """Deactivate a device for good and return its row.
+
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition``.
+    """
     return await _change_status(
         device_id, DeviceEvent.DEACTIVATE, stamp="deactivated_at", caller=caller, reason=reason, request_id=request_id
     )

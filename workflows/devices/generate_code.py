@@ -1,6 +1,6 @@
-"""Generate an activation code. A new code replaces the old one, tries and all.
+"""Generate an activation code, which replaces the old one and resets its tries.
 
-A device that has a key already gets a code too: its key may be lost. The code changes nothing until it is used.
+A device that has a key already can get a code too, because its key may be lost. The code changes nothing until it is used.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from workflows.tenants.caller import Caller, caller_transaction
 from workflows.transitions import ChangeContext, apply, invalid_transition
 
 _STORE = text("""
-    -- store: by the database's clock, which is also the one that judges the code later
+    -- store: by the database's clock, which also decides later whether the code has expired
     INSERT INTO activation_codes (device_id, code_hash, expires_at, tries, used_at, created_at)
     VALUES (:device_id, :code_hash, now() + :life, 0, NULL, now())
     ON CONFLICT (device_id) DO UPDATE SET code_hash = excluded.code_hash, expires_at = excluded.expires_at, tries = 0,
@@ -26,14 +26,14 @@ _STORE = text("""
 
 @dataclass(frozen=True, slots=True)
 class FreshCode:
-    """A code, shown this once, and when it ends."""
+    """A code, which is shown only this once, and its expiry."""
 
     code: str
     expires_at: datetime
 
 
 async def generate_code(device_id: str, *, caller: Caller, secret: bytes, request_id: str) -> FreshCode:
-    """Return a new code for the device.
+    """Generate a code for a device and return it.
 
     Raises ``ResourceNotFound``, and ``InvalidStatusTransition`` if the device is ``deactivated``.
     """

@@ -1,16 +1,15 @@
-"""Issue a token: OAuth 2 client credentials, the client proving itself by an assertion signed with its device's key.
+"""Issue a token to a device: OAuth 2 client credentials, proved by an assertion.
 
 | phase  | what                                                                                                     |
 |--------|----------------------------------------------------------------------------------------------------------|
-| read   | all claims, in microseconds: an assertion that is not for us costs nothing more                            |
-| look   | the key of the device that the assertion claims to be from                                                 |
-| verify | the signature, 0.1 ms of processor and no transaction                                                      |
-| redeem | its ``jti`` is used up and the device marked as seen, in one statement; a second use finds it used           |
+| read   | check all claims, in microseconds, so that an assertion for somebody else costs nothing more                |
+| lookup | read the key of the device that the assertion names                                                        |
+| verify | check the signature: 0.1 ms of CPU, outside of a transaction                                                |
+| redeem | store the ``jti`` as used and mark the device as seen, in one statement; a second use finds it stored        |
 
-After a power cut ten thousand terminals ask within half a minute, so requests that wait at the same time share both
-statements (``workflows.database.group_commit``): 1.2 ms of processor per token instead of 2.6. Which of two uses of one
-``jti`` at the same moment wins is decided by the primary key of ``used_assertions``, and within a group by the order of
-arrival.
+After a power cut ten thousand terminals request a token within half a minute. Requests that wait at the same time therefore
+share both statements (``workflows.database.group_commit``): 1.2 ms of CPU per token instead of 2.6. If a ``jti`` is used twice
+concurrently, the primary key of ``used_assertions`` decides which use wins; within a group, the first one does.
 """
 
 from dataclasses import dataclass
@@ -25,12 +24,12 @@ from workflows.devices.states import DeviceStatus
 from workflows.tenants.caller import device_not_active
 from workflows.tenants.tokens import Tokens
 
-GROUP_LIMIT = 100  # requests per statement; beyond it a group gains little and makes its first wait for its last
-LANES = 2  # groups under way at once: one is with the database while the next is being verified
+GROUP_LIMIT = 100  # requests per statement; a larger group gains little and delays its first request
+LANES = 2  # concurrent groups: one is in the database while the next is being verified
 
 _LOOK = text("SELECT client_id, public_key_pem FROM devices WHERE client_id = ANY (:client_ids)")
 _REDEEM = text("""
-    -- redeem: a row without first_jti had been used before; last_connected_at is only worth a lock that is free
+    -- redeem: an assertion without a row in used was used before; a device whose row is locked is not marked as seen
     WITH asked AS (
         SELECT client_id, jti, expires_at
         FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(client_id text, jti text, expires_at timestamptz)
@@ -53,7 +52,7 @@ _REDEEM = text("""
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """A token and the seconds it lives."""
+    """A token and its lifetime."""
 
     token: str
     expires_in_seconds: int
@@ -73,9 +72,9 @@ class TokenIssuer:
         )
 
     async def issue_device_token(self, client_assertion: str) -> AccessToken:
-        """Return an access token for the device whose assertion this is.
+        """Return an access token for the device that signed the assertion.
 
-        Raises ``NotAuthenticated`` if the assertion is not good or was used before, ``NotAuthorized`` if the device is
+        Raises ``NotAuthenticated`` if the assertion is invalid or was used before, ``NotAuthorized`` if the device is
         not ``active``, ``ServiceUnavailable``.
         """
         assertion = self._assertions.read(client_assertion)
@@ -90,12 +89,12 @@ class TokenIssuer:
         async with transaction(Role.ACCEPT) as connection:
             found = await connection.execute(_REDEEM, {"rows": rows_parameter(list(rows.values()))})
             unclaimed = {(row.client_id, row.jti): row for row in found}
-        # Each answer is handed out once: the second of two equal assertions in a group finds it gone.
+        # pop(): of two equal assertions in a group, the second finds no row and is refused.
         return [self._answer(unclaimed.pop(assertion.identity, None)) for assertion in group]
 
     def _answer(self, row: Any) -> AccessToken | BaseException:
         if row is None or not row.is_first_use:
-            # Or the device's key was replaced since the look-up, and no device has this client id any more.
+            # Or the device's key was replaced since the lookup, so that no device has this client id any more.
             return used_before()
         if row.status != DeviceStatus.ACTIVE:
             return device_not_active(row.status)

@@ -1,4 +1,4 @@
-"""The rows of the devices: terminals, their activation codes, the assertions they used, and their history."""
+"""Tables of devices: terminals, their activation codes, the assertions they used, and their history."""
 
 from datetime import datetime
 
@@ -14,7 +14,7 @@ class Device(Base):
 
     __tablename__ = "devices"
     __table_args__ = (
-        # Among devices in use: a deactivated device stays with its history, and its serial number is free again.
+        # Among devices in use: a deactivated device is not deleted, but its serial number is free again.
         Index(
             "devices_serial_number_key", "serial_number", unique=True, postgresql_where=text("status <> 'deactivated'")
         ),
@@ -41,7 +41,7 @@ class Device(Base):
 
 
 class DeviceHistory(HistoryRow, Base):
-    """What happened to a device, one row per version."""
+    """The history of a device, one row per version."""
 
     __tablename__ = "device_history"
 
@@ -49,7 +49,7 @@ class DeviceHistory(HistoryRow, Base):
 
 
 class ActivationCode(Base):
-    """The one code a device may be activated with, hashed; a new one replaces it."""
+    """The current activation code of a device, hashed; a new one replaces it."""
 
     __tablename__ = "activation_codes"
 
@@ -62,7 +62,7 @@ class ActivationCode(Base):
 
 
 class UsedAssertion(Base):
-    """A client assertion that was exchanged for a token and cannot be again."""
+    """A client assertion that was exchanged for a token and cannot be used again."""
 
     __tablename__ = "used_assertions"
     __table_args__ = (Index("used_assertions_by_expiry", "expires_at"),)

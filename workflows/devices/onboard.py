@@ -1,7 +1,7 @@
-"""Enrol: register and activate many devices at once, for those who hold the keys anyway (``mpac seed``, a migration).
+"""Onboard many devices at once: register and activate them with keys that the operator already holds.
 
-The set-based twin of ``register`` and ``activate``: the same two versions with their history rows, without a code in
-between. A thousand devices are two statements instead of six thousand.
+For ``mpac seed`` and migrations. This is the set-based version of ``register`` and ``activate``: it writes the same two
+versions with their history rows, but needs no code. A thousand devices take two statements instead of six thousand.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,10 @@ _ACTIVATE = text("""
 
 @dataclass(frozen=True, slots=True)
 class DeviceOnboarding:
-    """A device with a key, to be. ``public_key_pem`` is an EC P-256 key in canonical spelling (``canonical_key``)."""
+    """A device to onboard.
+
+    ``public_key_pem`` is an EC P-256 key in canonical spelling (``canonical_key``).
+    """
 
     store_id: str
     serial_number: str
@@ -54,12 +57,12 @@ class DeviceOnboarding:
 
 
 async def onboard_devices(enrolments: list[DeviceOnboarding], *, caller: Caller) -> list[dict[str, Any]]:
-    """``device_id``, ``client_id`` and ``store_id`` of each new ``active`` device, in the same order.
+    """Onboard devices and return ``device_id``, ``client_id`` and ``store_id`` of each, in the same order.
 
-    Raises ``NotAuthorized`` for anybody but a system operator.
+    They are ``active``. Raises ``NotAuthorized`` unless the caller is a system operator.
     """
     if caller.scope is not Scope.SYSTEM:
-        raise NotAuthorized(message="Only a system operator enrols devices without their codes")
+        raise NotAuthorized(message="Only a system operator may onboard devices without activation codes")
     rows = [
         {
             "id": new_id("device"),

@@ -1,4 +1,4 @@
-"""Reading devices: one, many, and one that is about to change."""
+"""Read devices: one, many, and one that is about to change."""
 
 from typing import Any
 
@@ -12,20 +12,20 @@ from workflows.tenants.scope import visible_to
 
 
 async def read_device(device_id: str, *, caller: Caller) -> dict[str, Any]:
-    """The device's row. Raises ``ResourceNotFound``."""
+    """Return a device's row. Raises ``ResourceNotFound``."""
     async with caller_transaction(caller) as connection:
         return await one_row(connection, _one(device_id, caller))
 
 
 async def lock_device(connection: AsyncConnection, device_id: str, caller: Caller) -> dict[str, Any]:
-    """The device's row, locked until the transaction ends. Raises ``ResourceNotFound``."""
+    """Lock a device's row until the transaction ends, and return it. Raises ``ResourceNotFound``."""
     return await one_row(connection, _one(device_id, caller).with_for_update())
 
 
 async def list_devices(
     *, store_id: str | None, status: str | None, caller: Caller, limit: int, before: str | None
 ) -> list[dict[str, Any]]:
-    """Up to ``limit`` devices, newest first, older than the id ``before``."""
+    """List up to ``limit`` devices, newest first, older than the id ``before``."""
     conditions = visible_to(caller, Device.merchant_id, Device.store_id)
     if store_id:
         conditions.append(Device.store_id == store_id)

@@ -1,4 +1,4 @@
-"""Register a device in a store: it has a serial number, but no key yet, so it cannot call."""
+"""Register a device in a store. It has a serial number but no key yet, so it cannot call."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from workflows.transitions import ChangeContext, append_history
 
 @dataclass(frozen=True, slots=True)
 class DeviceRequest:
-    """A device to be."""
+    """A device to register."""
 
     serial_number: str
     name: str

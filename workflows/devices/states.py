@@ -1,4 +1,4 @@
-"""The life of a device (a terminal)."""
+"""The statuses of a device (a terminal) and the edges between them."""
 
 from enum import StrEnum
 
@@ -20,12 +20,12 @@ class DeviceEvent(StrEnum):
 
 
 class DeviceRemark(StrEnum):
-    OFFER_KEY = "offer_key"  # its manager got a code for another key; the present key is valid until that code is used
-    REPLACE_KEY = "replace_key"  # activated again: the previous key and its tokens have ended
+    OFFER_KEY = "offer_key"  # its manager got a code for another key; the current key is valid until that code is used
+    REPLACE_KEY = "replace_key"  # activated again: the previous key and its tokens became invalid
 
 
 HAS_KEY = (DeviceStatus.ACTIVE, DeviceStatus.SUSPENDED)
-"""Statuses in which an activation replaces the key instead of moving the device."""
+"""Statuses in which an activation replaces the key and does not change the status."""
 
 DEVICE = StateMachine(
     name="device",
