@@ -1,12 +1,12 @@
-"""Change: the items, the discount or the particulars of an order that has no bill yet.
+"""Change the items, the discount or the particulars of an order that has no bill yet.
 
-| field                          | may change while                                        |
-|--------------------------------|---------------------------------------------------------|
-| items, discount                | draft, or open; no bill of it but voided ones            |
-| table number, kind of order    | the same                                                 |
+| field                          | may change while the order is                                |
+|--------------------------------|--------------------------------------------------------------|
+| items, discount                | draft or open, without bills except voided ones               |
+| table number, kind of order    | the same                                                      |
 
-Items are replaced as a whole and get new ids; the totals are computed again from the new items. Two tills that both read
-version 1 and send their items would undo each other's change, so a change of items names the version that was read.
+Items are replaced as a whole and get new ids, and the totals are computed again. Two tills that both read version 1 and send
+their items would overwrite each other's change, so a change of items must name the version that was read.
 """
 
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ CHANGEABLE = frozenset({OrderStatus.DRAFT, OrderStatus.OPEN})
 
 @dataclass(frozen=True, slots=True)
 class OrderChange:
-    """A change. ``None`` leaves the items or the discount as they are; ``particulars`` are the new values of columns.
+    """A change of an order; ``None`` leaves the items or the discount unchanged.
 
-    ``version`` is the version that the order must have; ``None``: any.
+    ``particulars`` are new values of columns. ``version`` is the version that the order must have; ``None`` accepts any.
     """
 
     lines: tuple[OrderLine, ...] | None
@@ -40,7 +40,7 @@ class OrderChange:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is asked for."""
+        """Whether the request changes nothing."""
         return self.lines is None and self.discount_amount is None and not self.particulars
 
 
@@ -85,7 +85,7 @@ async def _amounts(
     discount = order["discount_amount"] if change.discount_amount is None else change.discount_amount
     totals = compute_totals(lines, discount_amount=discount, currency=order["currency"], rounding=rounding)
     if totals.total_amount == 0 and order["status"] != OrderStatus.DRAFT:
-        raise InvalidRequest(Detail("items", "Must come to more than 0: this order is open"))
+        raise InvalidRequest(Detail("items", "Must add up to more than 0: this order is open"))
     return {
         "subtotal": totals.subtotal,
         "tax_amount": totals.tax_amount,

@@ -1,13 +1,14 @@
-"""Create: record an order with its items, its number, its history and its idempotency record in one transaction.
+"""Create orders: write items, number, history and idempotency record in one transaction.
 
 | phase  | what                                                                                                     |
 |--------|----------------------------------------------------------------------------------------------------------|
-| look   | one statement for the whole group: is the key known, the device active, the store theirs?                  |
-| number | the counters of the stores' business days; taken late, because their rows stay locked until the commit      |
-| write  | the rows, with what is to be open as a draft that is submitted at once (``write``)                         |
+| lookup | one statement for the whole group: is the key known, the device active, the store visible?                 |
+| number | take numbers from the counters of the stores' business days; late, because a counter's row stays locked     |
+|        | until the commit                                                                                           |
+| write  | write the rows; an order that begins open is written as a draft and submitted at once (``write``)          |
 
-Concurrent requests share a commit (``workflows.database.group_commit``), as payments do. A conflict that appeared
-meanwhile undoes the group, numbers included, and has it go one by one.
+Concurrent requests share a commit (``workflows.database.group_commit``), as payments do. If a conflict appears meanwhile, the
+group is rolled back, numbers included, and its requests run one by one.
 """
 
 from collections.abc import Mapping
@@ -45,15 +46,15 @@ from workflows.tenants.caller import Caller, CallerRole
 from workflows.tenants.scope import resolve_store
 
 GROUP_LIMIT = 50
-"""Requests per transaction: fewer than payments, because each brings its items along."""
+"""Requests per transaction: fewer than for payments, because each has items to write."""
 
 LANES = 2
-"""Groups under way at once: one is being committed while the next is being rendered."""
+"""Concurrent groups: one is being committed while the next is being rendered."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
-    """What a terminal asks for, already valid in itself."""
+    """The order that a terminal requests; its fields have been validated."""
 
     order_type: str
     lines: tuple[OrderLine, ...]
@@ -66,7 +67,7 @@ class OrderRequest:
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """One request on its way into the database."""
+    """A request to create an order, with its caller and its key."""
 
     request: OrderRequest
     caller: Caller
@@ -75,7 +76,7 @@ class Creation:
 
 
 _LOOK = text(f"""
-    -- look: everything that decides about a request, for the whole group
+    -- lookup: everything that decides about a request, for the whole group
     SELECT {LOOKUP_RESULT}, s.time_zone, s.cut_off
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({LOOKUP_COLUMNS})
     {LOOKUP_JOINS}
@@ -83,7 +84,7 @@ _LOOK = text(f"""
 
 
 class OrderIntake:
-    """Takes orders in. One per process; lives on one event loop."""
+    """Creates orders in groups. One per process; bound to one event loop."""
 
     def __init__(self, *, tax_rounding: TaxRounding, patience_seconds: float) -> None:
         self._rounding = tax_rounding
@@ -97,9 +98,9 @@ class OrderIntake:
         self._in_flight = InFlightKeys()
 
     async def create_order(self, creation: Creation) -> Stored:
-        """Record an order, or find the answer that its key was given before.
+        """Create an order, or find the answer stored for its key.
 
-        Returns the status and body to answer with. Raises ``InvalidRequest`` (totals), ``NotAuthorized`` (device not
+        Return the status and body to answer with. Raises ``InvalidRequest`` (totals), ``NotAuthorized`` (device not
         active), ``ResourceNotFound`` (store), ``IdempotencyKeyInUse``, ``IdempotencyKeyReused``, ``ServiceUnavailable``.
         """
         with self._in_flight.running(creation.caller, creation.key):
@@ -111,7 +112,7 @@ class OrderIntake:
         except IdempotencyKeyInUse:
             if len(group) > 1:
                 raise
-        # Whoever took its key first has committed by now, so a second look finds that answer.
+        # The request that took the key first has committed by now, so a second lookup finds its answer.
         return await self._attempt(group)
 
     async def _attempt(self, group: list[Creation]) -> list[Stored | BaseException]:
@@ -166,7 +167,7 @@ _BEGINNINGS: Mapping[bool, Mapping[str, Any]] = {
     False: {"status": ORDER.initial[0], "version": 1},
     True: {"status": OrderStatus.OPEN, "version": 2},
 }
-"""How an order stands when it is answered, by whether it was submitted with its creation."""
+"""Status and version of a new order, by whether it is submitted with its creation."""
 
 
 def _day(fact: RowMapping) -> Day:
@@ -180,7 +181,7 @@ def _by(creation: Creation) -> dict[str, Any]:
 
 
 def _order_row(creation: Creation, fact: RowMapping, *, rounding: TaxRounding) -> dict[str, Any]:
-    """The order as it will be answered, but for its number. Raises ``InvalidRequest`` where it comes to nothing good."""
+    """Return the order as it will be answered, without its number. Raises ``InvalidRequest`` (totals)."""
     request, caller = creation.request, creation.caller
     now: datetime = fact["now"]
     currency = request.currency or fact["currency"]
@@ -188,7 +189,7 @@ def _order_row(creation: Creation, fact: RowMapping, *, rounding: TaxRounding) -
         request.lines, discount_amount=request.discount_amount, currency=currency, rounding=rounding
     )
     if request.is_submitted and totals.total_amount == 0:
-        raise InvalidRequest(Detail("items", "Must come to more than 0 before the order can be submitted"))
+        raise InvalidRequest(Detail("items", "Must add up to more than 0 before the order can be submitted"))
     row = {
         "id": new_id("order"),
         "merchant_id": fact["merchant_id"],

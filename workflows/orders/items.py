@@ -1,4 +1,4 @@
-"""The rows of an order's items."""
+"""Write and read the rows of an order's items."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,7 +16,10 @@ _COLUMNS = "id, order_id, merchant_id, store_id, position, name, quantity, unit_
 INSERT_ITEMS = f"""
     INSERT INTO order_items ({_COLUMNS})
     SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::order_items, CAST(:items AS jsonb))"""
-"""Items of one order or of a whole group's, as ``items_parameter`` has them; also a part of a larger statement."""
+"""Insert items of one order or of a group; ``:items`` is ``items_parameter``.
+
+Also part of a larger statement.
+"""
 
 _INSERT = text(INSERT_ITEMS)
 _DELETE = text("DELETE FROM order_items WHERE order_id = :order_id")
@@ -24,7 +27,7 @@ _READ = text("SELECT * FROM order_items WHERE order_id = ANY(:order_ids) ORDER B
 
 
 def item_rows(order: Mapping[str, Any], lines: Sequence[OrderLine]) -> list[dict[str, Any]]:
-    """Fresh rows for the ``lines`` of ``order``, in their order."""
+    """Return new rows for the ``lines`` of ``order``, in sequence."""
     return [
         {
             "id": new_id("order_item"),
@@ -43,18 +46,18 @@ def item_rows(order: Mapping[str, Any], lines: Sequence[OrderLine]) -> list[dict
 
 
 def items_parameter(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of ``item_rows`` as a parameter can carry them."""
+    """Return rows of ``item_rows`` as values that JSON can represent exactly."""
     return [{**row, "tax_rate": rate(row["tax_rate"])} for row in rows]
 
 
 async def replace_items(connection: AsyncConnection, order_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write ``rows`` in the place of the items that the order has."""
+    """Replace the items of the order by ``rows``."""
     await connection.execute(_DELETE, {"order_id": order_id})
     await connection.execute(_INSERT, {"items": rows_parameter(items_parameter(rows))})
 
 
 async def read_items(connection: AsyncConnection, order_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """The items of each of these orders, in their order."""
+    """Return the items of each order, by position."""
     items: dict[str, list[dict[str, Any]]] = {order_id: [] for order_id in order_ids}
     for row in (await connection.execute(_READ, {"order_ids": list(order_ids)})).mappings():
         items[row["order_id"]].append(dict(row))
@@ -62,5 +65,5 @@ async def read_items(connection: AsyncConnection, order_ids: Sequence[str]) -> d
 
 
 def lines_of(items: Iterable[Mapping[str, Any]]) -> list[OrderLine]:
-    """The lines that these rows were written from."""
+    """Return the lines that these rows were written from."""
     return [OrderLine(item["name"], item["quantity"], item["unit_price"], item["tax_rate"]) for item in items]

@@ -1,7 +1,7 @@
-"""Lock: an order's row for the rest of a transaction, with what its bills and payments say about it.
+"""Lock orders, and read what their bills and payments allow.
 
-An order's lock is the last one a transaction takes (`docs/decisions/0004`): whoever holds it waits for no bill and no
-payment, and reads those without locking them. That is enough, because a new bill of an order is made under this lock too.
+An order's lock is the last one that a transaction takes (`docs/decisions/0004`): a transaction that holds it waits for no bill
+and no payment, and reads them without locking. That is enough, because new bills of an order are created under this lock too.
 """
 
 from collections.abc import Sequence
@@ -18,19 +18,21 @@ from workflows.tenants.caller import Caller
 from workflows.tenants.scope import visible_to
 from workflows.transitions import invalid_transition
 
-_CLOCK = text("SELECT clock_timestamp()")  # the lock was perhaps waited for, and history is in the order of versions
+_CLOCK = text(
+    "SELECT clock_timestamp()"
+)  # not now(): the lock may have been waited for, and history must be in the order of versions
 _INVOLVED = text("""
-    -- involved: the bills of an order that are not voided, and how many of its payments are not given back in full
+    -- involved: the bills of an order that are not voided
     SELECT b.id, b.status FROM bill_orders bo JOIN bills b ON b.id = bo.bill_id
     WHERE bo.order_id = :order_id AND b.status <> 'voided' ORDER BY b.id
 """)
 _KEPT = text("""
-    -- kept: payments for any bill of this order, voided ones too, of which some money is still ours
+    -- unrefunded: payments for any bill of this order, voided ones too, that are not refunded in full
     SELECT count(*) FROM bill_orders bo JOIN payments p ON p.bill_id = bo.bill_id
     WHERE bo.order_id = :order_id AND p.captured_amount > p.refunded_amount
 """)
 _GIVEN_BACK = text("""
-    -- given back: whether there are payments that count for a bill of this order, and none that stays with us
+    -- refunded: whether payments count towards bills of this order, and all of them are, or are being, refunded in full
     SELECT coalesce(bool_and(p.captured_amount = p.refund_reserved), false)
     FROM bill_orders bo JOIN payments p ON p.bill_id = bo.bill_id
     WHERE bo.order_id = :order_id AND p.captured_amount > 0 AND NOT p.off_bill
@@ -39,14 +41,14 @@ _GIVEN_BACK = text("""
 
 @dataclass(frozen=True, slots=True)
 class LiveBill:
-    """A bill of an order that is not voided."""
+    """A bill of an order, except voided ones."""
 
     id: str
     status: str
 
 
 async def lock_order(connection: AsyncConnection, order_id: str, *, caller: Caller) -> dict[str, Any]:
-    """The order's row, locked, with the database's clock as ``at``. Raises ``ResourceNotFound``."""
+    """Lock an order and return its row, with the database's clock as ``at``. Raises ``ResourceNotFound``."""
     rows = await lock_orders(connection, [order_id], caller=caller)
     if not rows:
         raise ResourceNotFound()
@@ -54,7 +56,10 @@ async def lock_order(connection: AsyncConnection, order_id: str, *, caller: Call
 
 
 async def lock_orders(connection: AsyncConnection, order_ids: Sequence[str], *, caller: Caller) -> list[dict[str, Any]]:
-    """The rows of those of these orders that the caller may see, locked by id, each with the database's clock as ``at``."""
+    """Lock, in id order, the given orders that the caller may see, and return their rows.
+
+    Each row has the database's clock as ``at``.
+    """
     conditions = visible_to(caller, Order.merchant_id, Order.store_id)
     locked = (
         select(Order.__table__)
@@ -68,12 +73,12 @@ async def lock_orders(connection: AsyncConnection, order_ids: Sequence[str], *, 
 
 
 async def live_bills(connection: AsyncConnection, order_id: str) -> list[LiveBill]:
-    """The bills of an order that are not voided."""
+    """Return the bills of an order that are not voided."""
     return [LiveBill(row.id, row.status) for row in await connection.execute(_INVOLVED, {"order_id": order_id})]
 
 
 async def unrefunded_payments(connection: AsyncConnection, order_id: str) -> int:
-    """How many payments for this order are not fully refunded."""
+    """Return how many payments for this order are not fully refunded."""
     return int((await connection.execute(_KEPT, {"order_id": order_id})).scalar_one())
 
 
@@ -83,7 +88,10 @@ async def is_refunded(connection: AsyncConnection, order_id: str) -> bool:
 
 
 def blocked(order: dict[str, Any], doing: str, *why: Detail) -> InvalidStatusTransition:
-    """The error for what the order's status would allow but its bills do not: ``doing`` is a participle."""
+    """Return the error for a change that the order's status allows but its bills or payments do not.
+
+    ``doing`` is a participle, such as ``cancelled``.
+    """
     return InvalidStatusTransition(
         Detail("status", f"The order is {order['status']}"),
         *why,
@@ -92,15 +100,15 @@ def blocked(order: dict[str, Any], doing: str, *why: Detail) -> InvalidStatusTra
 
 
 def check_edge(order: dict[str, Any], event: str) -> None:
-    """Raise ``InvalidStatusTransition`` where the order's status has no edge for ``event``."""
+    """Raise ``InvalidStatusTransition`` if the order's status has no edge for ``event``."""
     if ORDER.target(order["status"], event) is None:
         raise invalid_transition(ORDER, order["status"], event)
 
 
 def check_version(order: dict[str, Any], version: int | None) -> None:
-    """Raise ``DuplicateResource`` if the locked order is no longer in ``version``; ``None`` accepts any version.
+    """Raise ``DuplicateResource`` if the locked order is not in ``version``; ``None`` accepts any version.
 
-    Each version of an order is made once: the version that would follow ``version`` exists already.
+    409, because each version of an order exists once: the one that would follow ``version`` exists already.
     """
     if version is not None and version != order["version"]:
         raise DuplicateResource(

@@ -1,4 +1,4 @@
-"""The rows of an order: itself, its items, its history."""
+"""Tables of orders, their items and their history."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -11,7 +11,7 @@ from workflows.database.mixins import INSTANT, HistoryRow
 
 
 class Order(Base):
-    """What was sold, with totals that the server computed."""
+    """An order, with totals that the server computed."""
 
     __tablename__ = "orders"
     __table_args__ = (
@@ -62,7 +62,7 @@ class OrderItem(Base):
 
 
 class OrderHistory(HistoryRow, Base):
-    """What happened to an order, one row per version."""
+    """The history of an order, one row per version."""
 
     __tablename__ = "order_history"
 

@@ -1,4 +1,4 @@
-"""Reading orders: one, and many."""
+"""Read orders with their items and bill ids."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from workflows.tenants.query_helpers import equal_filters, in_range, one_row, pa
 from workflows.tenants.scope import visible_to
 
 _BILLS = text("""
-    -- bills: those to pay or paid, for each of these orders; voided ones are history
+    -- bills: the bills of these orders, without voided ones
     SELECT bo.order_id, b.id FROM bill_orders bo JOIN bills b ON b.id = bo.bill_id
     WHERE bo.order_id = ANY(:order_ids) AND b.status <> 'voided' ORDER BY b.id
 """)
@@ -33,13 +33,13 @@ class OrderFilter:
     created_to: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """The conditions of a WHERE; ``created_to`` is exclusive."""
+        """Return the conditions for a WHERE; ``created_to`` is exclusive."""
         equal = ("status", "store_id", "table_number", "order_number")
         return [*equal_filters(Order, self, *equal), *in_range(Order.created_at, self.created_from, self.created_to)]
 
 
 async def read_order(order_id: str, *, caller: Caller) -> dict[str, Any]:
-    """The order's row with its ``items`` and ``bill_ids``. Raises ``ResourceNotFound``."""
+    """Return an order's row with ``items`` and ``bill_ids``. Raises ``ResourceNotFound``."""
     conditions = visible_to(caller, Order.merchant_id, Order.store_id)
     async with caller_transaction(caller) as connection:
         statement = select(Order.__table__).where(Order.id == order_id, *conditions)
@@ -47,7 +47,7 @@ async def read_order(order_id: str, *, caller: Caller) -> dict[str, Any]:
 
 
 async def list_orders(wanted: OrderFilter, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
-    """Up to ``limit`` orders, newest first, older than the id ``before``."""
+    """List up to ``limit`` orders, newest first, older than the id ``before``."""
     conditions = [*visible_to(caller, Order.merchant_id, Order.store_id), *wanted.conditions()]
     async with caller_transaction(caller) as connection:
         statement = select(Order.__table__).where(*conditions)
@@ -57,12 +57,12 @@ async def list_orders(wanted: OrderFilter, *, caller: Caller, limit: int, before
 
 
 async def whole_order(connection: AsyncConnection, row: Mapping[str, Any]) -> dict[str, Any]:
-    """``row`` with its ``items`` and ``bill_ids``."""
+    """Return ``row`` with its ``items`` and ``bill_ids``."""
     return (await whole_orders(connection, [row]))[0]
 
 
 async def whole_orders(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """``rows`` with their ``items`` and ``bill_ids``, in two statements however many they are."""
+    """Return ``rows`` with their ``items`` and ``bill_ids``, with two statements for any number of rows."""
     if not rows:
         return []
     order_ids = [row["id"] for row in rows]

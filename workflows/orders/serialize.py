@@ -1,4 +1,4 @@
-"""An order as the contract shows it: from its rows to the fields of `api.md`."""
+"""Turn an order's rows into the fields of the contract."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -34,7 +34,7 @@ ITEM_FIELDS = ("id", "name", "quantity", "unit_price", "tax_rate", "subtotal")
 
 
 def order_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """``row`` (the columns of ``orders`` with its ``items`` and ``bill_ids``) as the fields of the contract."""
+    """Return the fields of ``row``, the columns of ``orders`` with ``items`` and ``bill_ids``."""
     special = {"items": _items(row["items"])}
     return {name: special[name] if name in special else row.get(name) for name in FIELDS}
 
@@ -44,5 +44,5 @@ def _items(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def rate(value: Decimal) -> str:
-    """A tax rate as text, the way it was sent: ``0.08``, never ``8E-2``."""
+    """Return a tax rate as text, as it was sent: ``0.08``, never ``8E-2``."""
     return format(value, "f")

@@ -1,7 +1,7 @@
-"""The life of an order.
+"""The statuses of an order and the edges between them.
 
-A paid order may only be cancelled once every payment of it is fully refunded: the edge is here, that condition is the
-use-case's.
+A paid order may only be cancelled once all its payments are fully refunded. The edge is here; ``change_status`` checks the
+condition.
 """
 
 from enum import StrEnum

@@ -1,15 +1,15 @@
-"""What an order comes to: computed here, never taken from a terminal.
+"""Compute the totals of an order; a terminal never sends them.
 
 | step     | rule                                                                                                      |
 |----------|-----------------------------------------------------------------------------------------------------------|
 | subtotal | quantity × unit price of every item; unit prices are without tax                                           |
-| discount | off the whole order, spread over the tax rates in proportion (largest remainder), so that tax is on what is |
-|          | really paid                                                                                               |
-| tax      | per rate, on all that is sold at it, less its part of the discount; rounded once per rate                   |
+| discount | off the whole order, spread over the tax rates in proportion (largest remainder), so that tax is charged on |
+|          | what is really paid                                                                                       |
+| tax      | per rate, on everything sold at it, less its part of the discount; rounded once per rate                    |
 | total    | subtotal − discount + tax                                                                                  |
 
-Rounding once per rate and order is what a Japanese qualified invoice asks for (National Tax Agency, invoice system: one
-rounding per rate and document, never per item). Which way is the seller's choice: ``MPAC_TAX_ROUNDING``, half up unless set.
+Japanese qualified invoices require one rounding per rate and document, never per item (National Tax Agency, invoice system).
+The seller chooses the direction: ``MPAC_TAX_ROUNDING``, half up by default.
 """
 
 from collections import defaultdict
@@ -23,7 +23,7 @@ from workflows.money import MAX_AMOUNT, Money
 
 
 class TaxRounding(StrEnum):
-    """Which way a fraction of a minor unit of tax goes."""
+    """The direction in which a fraction of a minor unit of tax is rounded."""
 
     HALF_UP = "half_up"
     DOWN = "down"
@@ -40,7 +40,10 @@ _ONE = Decimal(1)
 
 @dataclass(frozen=True, slots=True)
 class OrderLine:
-    """One item as it was ordered. ``unit_price`` is minor units without tax, ``tax_rate`` a fraction (0.08)."""
+    """One item as it was ordered.
+
+    ``unit_price`` is minor units without tax, ``tax_rate`` a fraction (0.08).
+    """
 
     name: str
     quantity: int
@@ -64,13 +67,16 @@ class Totals:
 
 
 def compute_totals(lines: Sequence[OrderLine], *, discount_amount: int, currency: str, rounding: TaxRounding) -> Totals:
-    """The totals of an order. Raises ``InvalidRequest`` for a discount above the subtotal, or a total no payment may have."""
+    """Return the totals of an order.
+
+    Raises ``InvalidRequest`` for a discount above the subtotal, and for a total above the largest payment.
+    """
     by_rate: dict[Decimal, int] = defaultdict(int)
     for line in lines:
         by_rate[line.tax_rate] += line.subtotal
     subtotal = sum(by_rate.values())
     if subtotal > MAX_AMOUNT:
-        raise InvalidRequest(Detail("items", f"Must come to at most {MAX_AMOUNT}"))
+        raise InvalidRequest(Detail("items", f"Must add up to at most {MAX_AMOUNT}"))
     if discount_amount > subtotal:
         raise InvalidRequest(Detail("discount_amount", f"Must be at most {subtotal}, the subtotal"))
     tax = sum(
@@ -79,17 +85,17 @@ def compute_totals(lines: Sequence[OrderLine], *, discount_amount: int, currency
     )
     total = subtotal - discount_amount + tax
     if total > MAX_AMOUNT:
-        raise InvalidRequest(Detail("items", f"Must come to at most {MAX_AMOUNT} with tax"))
+        raise InvalidRequest(Detail("items", f"Must add up to at most {MAX_AMOUNT} with tax"))
     return Totals(subtotal, tax, discount_amount, total)
 
 
 def tax_of(base: int, rate: Decimal, *, rounding: TaxRounding) -> int:
-    """The tax on ``base`` minor units, a whole number of them."""
+    """Return the tax on ``base`` minor units, rounded to whole minor units."""
     return int((base * rate).quantize(_ONE, rounding=_WAYS[rounding]))
 
 
 def _discounted(by_rate: Mapping[Decimal, int], *, discount_amount: int, currency: str) -> list[tuple[Decimal, int]]:
-    """Each rate with what is taxed at it. In the order of the rates, so that the order of the items decides nothing."""
+    """Return each rate with its taxable amount, sorted by rate: the order of the items must not matter."""
     bases = sorted(by_rate.items())
     if not discount_amount:
         return bases

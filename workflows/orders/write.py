@@ -1,7 +1,7 @@
-"""Write: the rows of new orders, a whole group's in one statement, and one more for those that begin open.
+"""Write the rows of new orders: one statement for a group, another for those that begin open.
 
-Every order begins as a draft, also in its history: the table of edges knows no other beginning. What is to be open is
-submitted by a second statement, because one cannot change what it has just inserted.
+Every order begins as a draft, also in its history, because the table of edges has no other initial status. Orders that begin
+open are submitted by a second statement, because a statement cannot change a row that it inserts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,10 +45,10 @@ _WRITE = text(f"""
     SELECT count(*) FROM stored
 """)
 _SUBMIT = text(f"""
-    -- submit: those that begin open
+    -- submit: the orders that begin open
     WITH by AS ({_BY}), moved AS (
         UPDATE orders SET status = :target, version = version + 1, submitted_at = created_at
-        WHERE id = ANY(:ids)  -- a join would keep the plan of an empty table, which reads all of it
+        WHERE id = ANY(:ids)  -- with a join, a plan cached while the table was empty would read the whole table
         RETURNING id, version, merchant_id, store_id, status, submitted_at
     )
     {_HISTORY}
@@ -63,7 +63,7 @@ _DRAFT = {"status": ORDER.initial[0], "version": 1}
 async def write_orders(
     connection: AsyncConnection, orders: Sequence[Mapping[str, Any]], records: Sequence[dict[str, Any]]
 ) -> None:
-    """Write ``orders`` as they will be answered (``draft`` or ``open``), each with its items and who asked for it.
+    """Write ``orders`` as they will be answered (``draft`` or ``open``), with items, history and caller.
 
     ``records`` are the idempotency records. Raises ``IdempotencyKeyInUse`` if one was taken meanwhile, which undoes it all.
     """
