@@ -27,19 +27,19 @@ from workflows.orders.states import OrderEvent, OrderStatus
 from workflows.transitions import ChangeContext
 
 _LOCK_ORDERS = text("""
-    -- lock: the orders of these bills, by id
+    -- lock: the orders of these bills, in id order
     SELECT id FROM orders WHERE status = 'open'
         AND id = ANY(ARRAY(SELECT order_id FROM bill_orders WHERE bill_id = ANY(:bill_ids)))
     ORDER BY id FOR NO KEY UPDATE
 """)
 
 _PAY_ORDERS = text(f"""
-    -- pay: the locked orders that have nothing owed and nothing unbilled any more
+    -- pay: the locked orders on which nothing is owed and nothing is unbilled any more
     WITH clock AS MATERIALIZED (
         SELECT clock_timestamp() AS now  -- the statement may have waited for the locks
     ), live AS (
         SELECT bo.order_id, b.id, b.status, b.total_amount FROM bill_orders bo
-        -- LATERAL and LIMIT 1 here and below: else a plan that is kept may go through all bills and orders.
+        -- LATERAL and LIMIT 1 here and below: otherwise a cached plan may scan all bills and orders.
         CROSS JOIN LATERAL (SELECT * FROM bills WHERE id = bo.bill_id LIMIT 1) b
         WHERE bo.order_id = ANY(:order_ids) AND {LIVE}
     ), billed AS (
@@ -49,7 +49,7 @@ _PAY_ORDERS = text(f"""
         UPDATE orders o SET status = :target, version = o.version + 1, paid_at = c.now, updated_at = c.now
         FROM billed b, clock c
         WHERE o.id = ANY(:order_ids) AND o.id = b.order_id AND o.status = :source AND b.is_paid
-          -- Bills of one order are all for the same orders, so any of them names everybody they have to come to.
+          -- The live bills of an order are all for the same orders, so any of them gives the orders to compare with.
           AND b.total = (SELECT sum(t.total_amount) FROM bill_orders x
                          CROSS JOIN LATERAL (SELECT total_amount FROM orders WHERE id = x.order_id LIMIT 1) t
                          WHERE x.bill_id = b.bill_id)
@@ -107,10 +107,11 @@ async def release_reservations(connection: AsyncConnection, shares: Sequence[Sha
 
 
 async def apply_refunds(connection: AsyncConnection, shares: Sequence[Share]) -> None:
-    """Subtract completed refunds from their bills, each exactly once; ``amount`` is ``share_of_refund`` of each.
+    """Subtract completed refunds from their bills, each exactly once.
 
-    ``partially_paid`` becomes ``unpaid`` at zero; a bill that was paid in full stays ``paid`` and notes the refund. Shares
-    of 0 (a refunded tip) change nothing. Two statements. May run as ``mpac_worker``.
+    The ``amount`` of a share is ``share_of_refund``. ``partially_paid`` becomes ``unpaid`` at zero; a bill that was paid in
+    full stays ``paid`` and notes the refund. Shares of 0 (a refunded tip) change nothing. Two statements. May run as
+    ``mpac_worker``.
     """
     towards_bills = [share for share in shares if share.amount]
     if towards_bills:

@@ -1,18 +1,18 @@
-"""The balance of a bill: what payments and refunds do to its amounts and its status, without a database.
+"""Compute what payments and refunds do to the amounts and the status of a bill, without a database.
 
 | what happened        | paid | reserved | refunded | status (event)                                                        |
 |----------------------|------|----------|----------|-----------------------------------------------------------------------|
-| a payment reserves   |      | +        |          | stays (reserve)                                                        |
-| it ends with nothing |      | −        |          | stays (release)                                                        |
+| a payment reserves   |      | +        |          | unchanged (reserve)                                                    |
+| it ends unpaid       |      | −        |          | unchanged (release)                                                    |
 | it completes         | +    | −        |          | partially_paid (pay_part, pay_more) or paid (pay_whole)                |
-| it completes, and its refund is recorded with it | | − | | stays (release): the guest still owes it                       |
-| that refund fails    | +    |          |          | as if it had just completed, where the balance allows it               |
-| some is given back   | −    |          |          | partially_paid (give_back_part), unpaid at zero (give_back)            |
-| … of a paid bill     |      |          | +        | stays paid (give_back_paid)                                            |
+| it completes, and its refund is recorded with it | | − | | unchanged (release): the guest still owes the amount           |
+| that refund fails    | +    |          |          | as if the payment had just completed, if the balance allows it         |
+| a refund completes   | −    |          |          | partially_paid (give_back_part), unpaid at zero (give_back)            |
+| … on a paid bill     |      |          | +        | stays paid (give_back_paid)                                            |
 
-A bill that was paid in full stays ``paid`` when money is given back: the reference has no edge out of it, and nobody is to
-pay it a second time. What is kept of any bill is ``paid - refunded``. A reservation holds the amount without the tip; a
-refund takes from the amount first and from the tip last (``share_of_refund``).
+A bill that was paid in full stays ``paid`` after a refund: the contract has no edge out of ``paid``, and the bill must not be
+paid a second time. The money retained for any bill is ``paid - refunded``. A reservation holds the amount without the tip; a
+refund is taken from the amount first and from the tip last (``share_of_refund``).
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from workflows.transitions import invalid_transition
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """The amounts of one bill, minor units, and the status that goes with them."""
+    """The amounts of one bill, in minor units, and its status."""
 
     status: str
     total: int
@@ -36,7 +36,7 @@ class Balance:
 
     @property
     def available(self) -> int:
-        """What may be reserved: nothing of a bill that is paid or voided."""
+        """The amount that may be reserved; 0 for a bill that is paid or voided."""
         return 0 if self.status == BillStatus.VOIDED else self.total - self.paid - self.reserved
 
     @property
@@ -46,7 +46,7 @@ class Balance:
 
 
 def balance_of(row: Mapping[str, Any]) -> Balance:
-    """The balance that a row of ``bills`` tells."""
+    """Return the balance in a row of ``bills``."""
     return Balance(
         status=row["status"],
         total=row["total_amount"],
@@ -58,19 +58,22 @@ def balance_of(row: Mapping[str, Any]) -> Balance:
 
 @dataclass(frozen=True, slots=True)
 class BillStep:
-    """One change of a balance: what it is called in the bill's history, and what it leads to."""
+    """One change of a balance: its event in the bill's history, and the balance after it."""
 
     event: str
     after: Balance
 
 
 def reserve_amount(balance: Balance, amount: int) -> BillStep:
-    """Hold ``amount``. Raises ``BalanceUnavailable`` with what is left, ``InvalidStatusTransition`` for a voided bill."""
+    """Reserve ``amount``.
+
+    Raises ``BalanceUnavailable`` with the amount that is left, ``InvalidStatusTransition`` for a voided bill.
+    """
     if balance.status == BillStatus.VOIDED:
         raise invalid_transition(BILL, balance.status, "be paid")
     if amount > balance.available:
         raise BalanceUnavailable(
-            Detail("amount", f"Must be at most {balance.available}, which is what is left of this bill"),
+            Detail("amount", f"Must be at most {balance.available}, the amount left on this bill"),
             Detail("balance_amount", str(balance.available)),
             Detail("paid_amount", str(balance.paid)),
             Detail("reserved_amount", str(balance.reserved)),
@@ -80,7 +83,7 @@ def reserve_amount(balance: Balance, amount: int) -> BillStep:
 
 
 def release_amount(balance: Balance, amount: int) -> BillStep:
-    """Let go of ``amount``, which a payment held that moved no money."""
+    """Release ``amount``, which was reserved by a payment that moved no money."""
     return BillStep(BillRemark.RELEASE, replace(balance, reserved=balance.reserved - amount))
 
 
@@ -94,12 +97,12 @@ def pay_amount(balance: Balance, amount: int) -> BillStep:
 
 
 def pay_unreserved_amount(balance: Balance, amount: int) -> BillStep:
-    """Turn ``amount``, which is not reserved, into paid. The caller has checked that it is available."""
+    """Turn ``amount``, which is not reserved, into paid. The caller must check that it is available."""
     return pay_amount(replace(balance, reserved=balance.reserved + amount), amount)
 
 
 def refund_amount(balance: Balance, amount: int) -> BillStep:
-    """Take ``amount`` off what is paid; of a bill that was paid in full it is only noted."""
+    """Subtract ``amount`` from what is paid; on a bill that was paid in full, only note it as refunded."""
     if balance.status == BillStatus.PAID:
         return BillStep(BillRemark.GIVE_BACK_PAID, replace(balance, refunded=balance.refunded + amount))
     after = replace(balance, paid=balance.paid - amount)
@@ -109,8 +112,9 @@ def refund_amount(balance: Balance, amount: int) -> BillStep:
 
 
 def share_of_refund(*, amount: int, refunded_before: int, refund: int) -> int:
-    """How much of a ``refund`` was paid towards the bill, by a payment of ``amount`` without its tip.
+    """Return the part of ``refund`` that was paid towards the bill.
 
-    ``refunded_before`` are its earlier completed refunds. The tip is given back last: it was on top of the bill.
+    ``amount`` is that of the payment, without its tip. ``refunded_before`` is
+    the sum of its earlier completed refunds. The tip is refunded last: it was on top of the bill.
     """
     return max(amount - refunded_before, 0) - max(amount - refunded_before - refund, 0)

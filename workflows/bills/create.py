@@ -1,15 +1,14 @@
-"""Create: a bill for what of one order, or of several together, is on no bill yet.
+"""Create a bill for the part of one or more orders that is not billed yet.
 
 | phase | what                                                                                                      |
 |-------|-----------------------------------------------------------------------------------------------------------|
-| lock  | the orders, by id: two bills for one order are made one after the other                                     |
-| know  | the answer that the key was given before                                                                    |
-| judge | all open, of one store and currency, with something left to bill                                             |
-| issue | the bill, its number, its history, its idempotency record                                                    |
+| lock  | lock the orders in id order, so that two bills for one order are created one after the other                |
+| known | return the answer if one is stored for the key                                                              |
+| check | all orders are open, of one store and currency, with something left to bill                                  |
+| issue | write the bill, its number, its history and the idempotency record                                           |
 
-Usually nothing is billed yet and the new bill has the orders' totals; an order that is billed in full gets no second bill
-(409). If a part of a split was voided, or paid and given back in full, its amount can be billed again, for the same
-orders.
+Usually nothing is billed yet, and the new bill has the totals of the orders. A fully billed order is refused (409). If a part
+of a split was voided, or paid and refunded in full, its amount can be billed again, for the same orders.
 """
 
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ from workflows.tenants.caller import Caller, caller_transaction
 from workflows.transitions import ChangeContext, invalid_transition
 
 _LIVE = text(f"""
-    -- live: the bills of these orders that are owed or paid, each with all the orders it is for
+    -- live: the bills of these orders that are owed or paid, each with all its orders
     SELECT b.id, b.subtotal, b.tax_amount, b.discount_amount, array_agg(bo.order_id ORDER BY bo.order_id) AS order_ids
     FROM bills b JOIN bill_orders bo ON bo.bill_id = b.id
     WHERE {LIVE} AND b.id IN (SELECT bill_id FROM bill_orders WHERE order_id = ANY(:order_ids))
@@ -42,7 +41,9 @@ _AMOUNTS = ("subtotal", "tax_amount", "discount_amount")
 
 
 async def bill_orders(order_ids: Sequence[str], *, field: str, caller: Caller, key: Key, request_id: str) -> Stored:
-    """A bill for these orders, or the answer that its key was given before. ``field`` is what the request calls them.
+    """Create a bill for these orders, or return the answer stored for the key.
+
+    ``field`` is the name of the orders in the request.
 
     Raises ``ResourceNotFound``, ``InvalidRequest`` (stores or currencies differ), ``InvalidStatusTransition`` (not open),
     ``DuplicateResource`` (billed already), ``IdempotencyKeyReused``, ``NotAuthorized``, ``ServiceUnavailable``.
@@ -56,7 +57,7 @@ async def bill_orders(order_ids: Sequence[str], *, field: str, caller: Caller, k
         known = await known_answer(connection, merchant_id, key)
         if known:
             return known
-        _judge(orders, field=field)
+        _check_orders(orders, field=field)
         part = await _unbilled(connection, orders, field=field)
         by = ChangeContext.caller(caller, at=orders[0]["at"], request_id=request_id)
         ids = [order["id"] for order in orders]
@@ -66,7 +67,7 @@ async def bill_orders(order_ids: Sequence[str], *, field: str, caller: Caller, k
     return stored
 
 
-def _judge(orders: Sequence[dict[str, Any]], *, field: str) -> None:
+def _check_orders(orders: Sequence[dict[str, Any]], *, field: str) -> None:
     for name, what in (("store_id", "store"), ("currency", "currency")):
         if len({order[name] for order in orders}) > 1:
             raise InvalidRequest(Detail(field, f"Must be orders of one {what}"))
@@ -76,13 +77,13 @@ def _judge(orders: Sequence[dict[str, Any]], *, field: str) -> None:
 
 
 async def _unbilled(connection: AsyncConnection, orders: Sequence[dict[str, Any]], *, field: str) -> Part:
-    """What of these orders is on no bill. Raises ``DuplicateResource`` where that is nothing."""
+    """Return the amounts that are not billed yet. Raises ``DuplicateResource`` if there are none."""
     ids = [order["id"] for order in orders]
     live = [dict(row) for row in (await connection.execute(_LIVE, {"order_ids": ids})).mappings()]
     left = {name: sum(order[name] for order in orders) - sum(bill[name] for bill in live) for name in _AMOUNTS}
     is_for_others = any(bill["order_ids"] != ids for bill in live)
     if is_for_others or (live and not any(left.values())):
         issues = [Detail(field, f"Already on bill {bill['id']}") for bill in live]
-        raise DuplicateResource(*issues, message="There is a bill for this already; void it before you make another")
+        raise DuplicateResource(*issues, message="There is a bill for this already; void it before you create another")
     items = [row.id for row in await connection.execute(_ITEMS, {"order_ids": ids})]
     return Part(**left, item_ids=None if live else tuple(items))

@@ -1,4 +1,4 @@
-"""Issue: write new bills, with their numbers, their orders and the first row of their history."""
+"""Issue new bills: write them with their numbers, their orders and the first row of their history."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ _COLUMNS = """
     id, merchant_id, store_id, bill_number, parent_bill_id, status, version, currency, subtotal, tax_amount,
     discount_amount, total_amount, item_ids, created_at, updated_at"""
 _INSERT = text(f"""
-    -- issue: bills, what orders they are for, and that they began
+    -- issue: bills, their orders, and the first row of their history
     WITH bill AS (
         INSERT INTO bills ({_COLUMNS})
         SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::bills, CAST(:rows AS jsonb))
@@ -43,9 +43,9 @@ async def issue_bills(
     parent_bill_id: str | None,
     by: ChangeContext,
 ) -> list[dict[str, Any]]:
-    """A bill for each of ``parts``, for all of ``order_ids``; returns their rows.
+    """Issue a bill for each of ``parts``, for all of ``order_ids``, and return their rows.
 
-    ``source`` is the order or bill they come from: whose they are, and in which currency.
+    ``source`` is an order or bill that gives the new bills their merchant, store and currency.
     """
     store = (await connection.execute(_STORE, {"id": source["store_id"]})).one()
     on = business_date(by.at, time_zone=store.time_zone, cut_off=store.cut_off)

@@ -1,7 +1,7 @@
-"""Lock: the rows of bills for the rest of a transaction, in one order for everybody, and how they are written back.
+"""Lock bills for the rest of a transaction, always in id order, and write them back.
 
-Whoever holds these locks may go on to lock payments, refunds, and at last orders; never the other way round
-(`docs/decisions/0004`). Two bills of one order are locked apart, so a part being paid holds no other part up.
+A transaction that holds these locks may then lock payments, refunds and finally orders, never in another sequence
+(`docs/decisions/0004`). The bills of one order have separate locks, so paying one part does not delay the others.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -16,16 +16,16 @@ from workflows.database.engines import rows_parameter
 from workflows.transitions import ChangeContext
 
 _LOCK = text("""
-    -- lock: these bills, by id; FOR NO KEY UPDATE, so that a part may be written beside the bill it is split from
+    -- lock: these bills, in id order; FOR NO KEY UPDATE, so that parts can be inserted that refer to a locked bill
     SELECT * FROM bills WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE
 """)
 
 _LOCK_FREE = text("""
-    -- lock free: those of these bills that nobody else holds this very moment
+    -- lock free: these bills, without those that another transaction has locked
     SELECT id FROM bills WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 """)
 
-# clock_timestamp, once: the lock was perhaps waited for, and history is in the order of versions (I14).
+# clock_timestamp(), once: the lock may have been waited for, and history must be in the order of versions (I14).
 _HISTORY = """
     INSERT INTO bill_history (bill_id, version, merchant_id, store_id, event, from_status, to_status, at, caller_type,
                               caller_id, reason, request_id)
@@ -37,19 +37,19 @@ _HISTORY = """
 """
 
 WRITE_RESERVED = text(f"""
-    -- hold: what is reserved on each locked bill, and nothing else of it, with a history row for every step
+    -- reserved: write only the reserved amount of each locked bill, with a history row for every step
     WITH news AS (
         SELECT * FROM jsonb_to_recordset(CAST(:bills AS jsonb)) AS n(id text, reserved bigint, version integer)
     ), moved AS (
         UPDATE bills b SET reserved_amount = n.reserved, version = n.version, updated_at = clock_timestamp()
-        -- The ids once more as an array: else a plan that is kept may go through all bills.
+        -- The ids again as an array: otherwise a cached plan may scan all bills.
         FROM news n WHERE b.id = ANY(ARRAY(SELECT id FROM news)) AND b.id = n.id RETURNING b.id, b.merchant_id, b.store_id
     )
     {_HISTORY}
 """)
 
 WRITE_AMOUNTS = text(f"""
-    -- settle: what is paid and given back on each locked bill, its status, and a history row for every step
+    -- amounts: write all amounts and the status of each locked bill, with a history row for every step
     WITH news AS (
         SELECT * FROM jsonb_to_recordset(CAST(:bills AS jsonb)) AS n(id text, status text, paid bigint, reserved bigint,
             refunded bigint, version integer)
@@ -65,9 +65,9 @@ WRITE_AMOUNTS = text(f"""
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one payment or refund has to do with one bill: ``amount`` minor units, without the tip.
+    """The part that a payment or refund has in a bill: ``amount`` minor units, without the tip.
 
-    ``cause_id`` is the payment's or refund's id; it is the reason in the bill's history.
+    ``cause_id`` is the id of the payment or refund, which becomes the reason in the bill's history.
     """
 
     bill_id: str
@@ -78,7 +78,7 @@ class Share:
 
 @dataclass(slots=True)
 class LockedBill:
-    """A bill under our lock, and what has been done to it since."""
+    """A locked bill, and the steps taken on it since."""
 
     row: dict[str, Any]
     balance: Balance
@@ -86,7 +86,7 @@ class LockedBill:
     steps: list[dict[str, Any]] = field(default_factory=list)
 
     def take(self, step: BillStep, share: Share) -> None:
-        """Do ``step``: one version and one history row, with the payment or refund as its reason."""
+        """Take ``step``: one version and one history row, with the payment or refund as its reason."""
         self.version += 1
         self.steps.append(
             {
@@ -105,14 +105,17 @@ class LockedBill:
 
 
 async def lock_bills(connection: AsyncConnection, bill_ids: Iterable[str]) -> dict[str, LockedBill]:
-    """Those of these bills that the transaction may see, locked until it ends. Locking them again costs one look."""
+    """Lock the given bills that the transaction may see, until it ends, and return them by id.
+
+    Locking them again costs one statement and waits for nothing.
+    """
     ids = sorted(set(bill_ids))
     rows = [dict(row) for row in (await connection.execute(_LOCK, {"ids": ids})).mappings()] if ids else []
     return {row["id"]: LockedBill(row, balance_of(row), row["version"]) for row in rows}
 
 
 Locking = Callable[[AsyncConnection, Iterable[str | None]], Awaitable[set[str | None]]]
-"""Locks bills; returns the ids of those it has, and ``None``, which is what has no bill: ``lock_free`` or ``lock_all``."""
+"""``lock_free`` or ``lock_all``: lock bills and return the ids of the locked ones, and ``None`` for rows without a bill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,18 +126,18 @@ class HeldUp:
 
 
 async def lock_free(connection: AsyncConnection, bill_ids: Iterable[str | None]) -> set[str | None]:
-    """Lock those of these bills that are free: a group of answers for many bills waits for none of them."""
+    """Lock the given bills that are not locked, so that a group of answers for many bills waits for none."""
     ids = sorted({bill_id for bill_id in bill_ids if bill_id})
     return {None, *(row.id for row in await connection.execute(_LOCK_FREE, {"ids": ids}))} if ids else {None}
 
 
 async def lock_all(connection: AsyncConnection, bill_ids: Iterable[str | None]) -> set[str | None]:
-    """Lock all of these bills, waiting for whoever holds them: for answers of one bill, which hold up nobody else."""
+    """Lock all the given bills, waiting if needed: for answers of a single bill, which delay no others."""
     return {None, *await lock_bills(connection, (bill_id for bill_id in bill_ids if bill_id))}
 
 
 async def write_bills(connection: AsyncConnection, statement: TextClause, bills: Iterable[LockedBill]) -> None:
-    """Write what was done to ``bills`` since they were locked, by ``WRITE_RESERVED`` or ``WRITE_AMOUNTS``."""
+    """Write the steps taken on ``bills``, with ``WRITE_RESERVED`` or ``WRITE_AMOUNTS``."""
     changed = [bill for bill in bills if bill.steps]
     if not changed:
         return
@@ -160,7 +163,7 @@ async def apply_to_each(
     *,
     statement: TextClause,
 ) -> dict[str, LockedBill]:
-    """Lock the bills of ``shares``, take ``step`` for each share in turn, write the outcome. Two statements."""
+    """Lock the bills of ``shares``, take ``step`` for each share in turn, write the bills. Two statements."""
     bills = await lock_bills(connection, (share.bill_id for share in shares))
     for share in shares:
         bill = bills[share.bill_id]

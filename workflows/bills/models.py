@@ -1,4 +1,4 @@
-"""The rows of a bill: itself, the orders it is for, its history."""
+"""Tables of bills, their orders and their history."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from workflows.database.mixins import INSTANT, HistoryRow
 
 
 class Bill(Base):
-    """What is owed; ``paid_amount + reserved_amount`` never exceeds ``total_amount``."""
+    """A bill; ``paid_amount + reserved_amount`` never exceeds ``total_amount``."""
 
     __tablename__ = "bills"
     __table_args__ = (
@@ -43,7 +43,7 @@ class Bill(Base):
 
 
 class BillOrder(Base):
-    """A bill is for this order, perhaps among others."""
+    """An order that a bill is for; a bill may be for several."""
 
     __tablename__ = "bill_orders"
     __table_args__ = (Index("bill_orders_by_order", "order_id"),)
@@ -55,7 +55,7 @@ class BillOrder(Base):
 
 
 class BillHistory(HistoryRow, Base):
-    """What happened to a bill, one row per version."""
+    """The history of a bill, one row per version."""
 
     __tablename__ = "bill_history"
 

@@ -1,12 +1,12 @@
-"""Parts: the amounts of a bill divided so that every sum comes out to the last unit.
+"""Divide the amounts of a bill into parts whose sums are exact to the minor unit.
 
 | by      | totals of the parts                        | discount and tax of the parts                        |
 |---------|--------------------------------------------|------------------------------------------------------|
 | parts   | equal, largest remainder: 100 → 34, 33, 33 | in proportion to the totals, largest remainder        |
 | amounts | as given; they must sum to the bill         | the same                                             |
-| items   | subtotal − discount + tax                  | discount by the items' prices, tax by what they owe   |
+| items   | subtotal − discount + tax                  | discount by the items' prices, tax by their own tax   |
 
-In each part, too, ``total = subtotal − discount + tax``, none of them below zero. A part that comes to nothing is refused.
+In each part, too, ``total = subtotal − discount + tax``, none of them below zero. A part with a total of 0 is refused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ from workflows.errors import Detail, InvalidRequest
 from workflows.money import Money
 
 RATE_UNIT = Decimal(100_000)
-"""Tax rates have at most five decimals, so that many times a rate is a whole number."""
+"""Tax rates have at most five decimals, so a rate times this is a whole number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The amounts of one part, minor units; ``item_ids`` where it is for whole items."""
+    """The amounts of one part, in minor units; ``item_ids`` if the part is for whole items."""
 
     subtotal: int
     tax_amount: int
@@ -32,20 +32,23 @@ class Part:
 
     @property
     def total_amount(self) -> int:
-        """What is to be paid for it."""
+        """The amount to pay."""
         return self.subtotal - self.discount_amount + self.tax_amount
 
 
 def equal_parts(bill: Mapping[str, Any], parts: int) -> list[Part]:
-    """``bill`` in ``parts`` equal parts. Raises ``InvalidRequest`` where one would come to nothing."""
+    """Divide ``bill`` into equal parts. Raises ``InvalidRequest`` if a part would be 0."""
     totals = [money.amount for money in Money(bill["total_amount"], bill["currency"]).split([1] * parts)]
     if min(totals) == 0:
-        raise InvalidRequest(Detail("parts", f"Must be at most {bill['total_amount']}, or a part would come to 0"))
+        raise InvalidRequest(Detail("parts", f"Must be at most {bill['total_amount']}, or a part would be 0"))
     return _by_totals(bill, totals)
 
 
 def parts_of_amounts(bill: Mapping[str, Any], amounts: Sequence[int]) -> list[Part]:
-    """``bill`` in parts of these ``amounts``. Raises ``InvalidRequest`` where they do not sum to it."""
+    """Divide ``bill`` into parts of ``amounts``.
+
+    Raises ``InvalidRequest`` if they do not sum to its total.
+    """
     if sum(amounts) != bill["total_amount"]:
         raise InvalidRequest(Detail("amounts", f"Must sum to {bill['total_amount']}, not {sum(amounts)}"))
     return _by_totals(bill, amounts)
@@ -54,9 +57,9 @@ def parts_of_amounts(bill: Mapping[str, Any], amounts: Sequence[int]) -> list[Pa
 def parts_of_items(
     bill: Mapping[str, Any], groups: Sequence[Sequence[str]], items: Mapping[str, Mapping[str, Any]]
 ) -> list[Part]:
-    """``bill`` in one part per group of item ids; ``items`` are the rows of the bill's items by id.
+    """Divide ``bill`` into one part per group of item ids; ``items`` are the rows of its items by id.
 
-    Raises ``InvalidRequest`` where the groups do not name each item of the bill exactly once, or one comes to nothing.
+    Raises ``InvalidRequest`` if the groups do not name each item of the bill exactly once, or if a part would be 0.
     """
     _check_partition(groups, items)
     subtotals = [sum(items[item_id]["subtotal"] for item_id in group) for group in groups]
@@ -72,7 +75,7 @@ def parts_of_items(
     ]
     for number, part in enumerate(found):
         if part.total_amount == 0:
-            raise InvalidRequest(Detail(f"items.{number}", "Must come to more than 0"))
+            raise InvalidRequest(Detail(f"items.{number}", "Must add up to more than 0"))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Reading bills: one, and many."""
+"""Read bills with the ids of their orders."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class BillFilter:
     created_to: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """The conditions of a WHERE; ``created_to`` is exclusive."""
+        """Return the conditions for a WHERE; ``created_to`` is exclusive."""
         equal = ("status", "store_id", "parent_bill_id", "bill_number")
         result = [*equal_filters(Bill, self, *equal), *in_range(Bill.created_at, self.created_from, self.created_to)]
         if self.order_id is not None:
@@ -38,7 +38,7 @@ class BillFilter:
 
 
 async def read_bill(bill_id: str, *, caller: Caller) -> dict[str, Any]:
-    """The bill's row with its ``order_ids``. Raises ``ResourceNotFound``."""
+    """Return a bill's row with ``order_ids``. Raises ``ResourceNotFound``."""
     conditions = visible_to(caller, Bill.merchant_id, Bill.store_id)
     async with caller_transaction(caller) as connection:
         statement = select(Bill.__table__).where(Bill.id == bill_id, *conditions)
@@ -46,7 +46,7 @@ async def read_bill(bill_id: str, *, caller: Caller) -> dict[str, Any]:
 
 
 async def list_bills(wanted: BillFilter, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
-    """Up to ``limit`` bills, newest first, older than the id ``before``."""
+    """List up to ``limit`` bills, newest first, older than the id ``before``."""
     conditions = [*visible_to(caller, Bill.merchant_id, Bill.store_id), *wanted.conditions()]
     async with caller_transaction(caller) as connection:
         statement = select(Bill.__table__).where(*conditions)
@@ -56,7 +56,7 @@ async def list_bills(wanted: BillFilter, *, caller: Caller, limit: int, before: 
 
 
 async def whole_bill(connection: AsyncConnection, row: Mapping[str, Any]) -> dict[str, Any]:
-    """``row`` with its ``order_ids``."""
+    """Return ``row`` with its ``order_ids``."""
     return (await _whole_bills(connection, [row]))[0]
 
 

@@ -1,7 +1,8 @@
-"""Reserve: payments that are being accepted hold their amounts on their bills, before anybody asks for money.
+"""Reserve the amounts of new payments on their bills, before any provider is called.
 
-``paid + reserved + amount ≤ total``, judged under the bill's lock for each payment in turn: 200 that come at once for a
-bill of 20 shares are judged one after the other, and 20 pass. The reservation ends with the payment (``pay``, ``release``).
+``paid + reserved + amount ≤ total`` is checked under the bill's lock for each payment in turn: of 200 concurrent payments
+for a bill of 20 shares, exactly 20 are accepted. A reservation ends with its payment (``apply_payments``,
+``release_reservations``).
 """
 
 from collections.abc import Sequence
@@ -15,14 +16,14 @@ from workflows.bills.lock import WRITE_RESERVED, LockedBill, Share, lock_bills, 
 from workflows.errors import Detail, DomainError, InvalidRequest, ResourceNotFound
 
 _ORDERS = text("""
-    -- orders: what each bill is for; a bill's orders never change, so they need no lock
+    -- orders: of each bill; they never change, so they need no lock
     SELECT bill_id, array_agg(order_id) AS order_ids FROM bill_orders WHERE bill_id = ANY(:ids) GROUP BY bill_id
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What a payment that is being accepted wants of a bill; ``share.amount`` is without its tip."""
+    """The reservation that a new payment requests; ``share.amount`` is without its tip."""
 
     share: Share
     store_id: str
@@ -31,15 +32,15 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """A reservation that was made; ``order_id`` is the bill's order, ``None`` where it is for several."""
+    """A reservation that was made; ``order_id`` is the bill's order, ``None`` if the bill is for several."""
 
     order_id: str | None
 
 
 async def reserve(connection: AsyncConnection, wanted: Sequence[Reservation]) -> list[Reserved | DomainError]:
-    """Reserve what can be reserved; for each of ``wanted``, in its order, what came of it. Three statements in all.
+    """Make each reservation that the balances allow, and return the results in sequence. Three statements.
 
-    The errors are answers and not raised, so that one payment of a group does not undo the others: ``ResourceNotFound``
+    Errors are returned, not raised, so that one payment of a group does not roll back the others: ``ResourceNotFound``
     (no such bill in this store), ``InvalidRequest`` (another currency), ``InvalidStatusTransition`` (voided),
     ``BalanceUnavailable`` (with the balance). May run as ``mpac_accept``.
     """

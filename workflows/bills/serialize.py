@@ -1,4 +1,4 @@
-"""A bill as the contract shows it: from its row to the fields of `api.md`."""
+"""Turn a bill's row into the fields of the contract."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,10 +28,13 @@ FIELDS = (
     "created_at",
     "updated_at",
 )
-"""The fields of a bill in answers, in this order. ``balance_amount`` is what a new payment may take."""
+"""The fields of a bill in answers, in this order.
+
+``balance_amount`` is the amount that a new payment may have.
+"""
 
 
 def bill_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """``row`` (the columns of ``bills`` with its ``order_ids``) as the fields of the contract."""
+    """Return the fields of ``row``, the columns of ``bills`` with ``order_ids``."""
     special = {"balance_amount": balance_of(row).available}
     return {name: special[name] if name in special else row.get(name) for name in FIELDS}

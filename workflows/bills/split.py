@@ -1,14 +1,15 @@
-"""Split: a bill that nobody has paid on is replaced by its parts.
+"""Split a bill on which nothing is paid or reserved: replace it by its parts.
 
 | phase | what                                                                                             |
 |-------|--------------------------------------------------------------------------------------------------|
-| lock  | the bill                                                                                          |
-| know  | the answer that the key was given before                                                           |
-| judge | nothing paid or reserved on it                                                                     |
-| write | the bill is ``voided`` (reason: split), its parts are issued for the same orders, the key is kept   |
+| lock  | lock the bill                                                                                     |
+| known | return the answer if one is stored for the key                                                     |
+| check | nothing is paid or reserved on the bill                                                            |
+| write | void the bill (reason: split), issue its parts for the same orders, store the answer for the key    |
 
-The whole is voided rather than kept as a container: it can't be paid beside its parts then, no payment of one part ever
-locks the whole, and that the parts sum to it can be checked for ever. A part is a bill like any other and may be split again.
+The original is voided rather than preserved as a container. So it cannot be paid in addition to its parts, a payment of one
+part never locks the original, and it can always be verified that the parts sum to it. A part is an ordinary bill and may be
+split again.
 """
 
 from collections.abc import Mapping
@@ -36,7 +37,7 @@ REASON = "split"
 
 @dataclass(frozen=True, slots=True)
 class Splitting:
-    """How to split: exactly one of the three is given."""
+    """The requested split; exactly one of the three is given."""
 
     parts: int | None = None
     amounts: tuple[int, ...] | None = None
@@ -44,10 +45,10 @@ class Splitting:
 
 
 async def split_bill(bill_id: str, splitting: Splitting, *, caller: Caller, key: Key, request_id: str) -> Stored:
-    """The parts of the bill, or the answer that its key was given before.
+    """Split a bill and return its parts, or return the answer stored for the key.
 
-    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (paid or reserved on it, or voided), ``InvalidRequest`` (the
-    parts are not the whole, or one is nothing), ``IdempotencyKeyReused``, ``NotAuthorized``, ``ServiceUnavailable``.
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (something paid or reserved, or voided), ``InvalidRequest`` (the
+    parts do not add up to the bill, or one is 0), ``IdempotencyKeyReused``, ``NotAuthorized``, ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
         bill = await lock_bill(connection, bill_id, caller=caller)

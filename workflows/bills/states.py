@@ -1,4 +1,7 @@
-"""The life of a bill. It follows its payments: nobody sets a bill to paid by hand."""
+"""The statuses of a bill and the edges between them.
+
+They follow its payments; no route sets a bill to paid.
+"""
 
 from enum import StrEnum
 
@@ -6,10 +9,10 @@ from workflows.state_machine import StateMachine, Transition
 
 
 class BillStatus(StrEnum):
-    UNPAID = "unpaid"  # nothing was paid, or all of it was given back
+    UNPAID = "unpaid"  # nothing was paid, or all of it was refunded
     PARTIALLY_PAID = "partially_paid"  # something was paid, a balance remains
     PAID = "paid"  # paid in full
-    VOIDED = "voided"  # withdrawn with nothing paid or reserved
+    VOIDED = "voided"  # withdrawn while nothing was paid or reserved
 
 
 class BillEvent(StrEnum):
@@ -23,12 +26,15 @@ class BillRemark(StrEnum):
     PAY_MORE = "pay_more"  # a further part was paid, a balance still remains
     RESERVE = "reserve"  # a payment reserved an amount
     RELEASE = "release"  # a payment ended without moving money
-    GIVE_BACK_PART = "give_back_part"  # some was given back, some is still paid
-    GIVE_BACK_PAID = "give_back_paid"  # some or all was given back after it was paid in full: it stays paid
+    GIVE_BACK_PART = "give_back_part"  # a part was refunded, a part is still paid
+    GIVE_BACK_PAID = "give_back_paid"  # some or all was refunded after the bill was paid in full; it stays paid
 
 
 LIVE = "(b.status <> 'voided' AND NOT (b.status = 'paid' AND b.refunded_amount = b.paid_amount))"
-"""Condition on a bill ``b``: it is owed or paid. A bill that was given back in full stays ``paid``, but does not count."""
+"""SQL condition that a bill ``b`` is owed or paid.
+
+A bill that was refunded in full stays ``paid``, but is not live.
+"""
 
 
 BILL = StateMachine(

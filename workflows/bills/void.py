@@ -1,4 +1,4 @@
-"""Void: a bill on which nothing is paid or reserved is withdrawn; what it was for can be billed again."""
+"""Void a bill on which nothing is paid or reserved; its amounts can be billed again."""
 
 from typing import Any
 
@@ -15,11 +15,13 @@ from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import visible_to
 from workflows.transitions import ChangeContext, apply
 
-_CLOCK = text("SELECT clock_timestamp()")  # the lock was perhaps waited for, and history is in the order of versions
+_CLOCK = text(
+    "SELECT clock_timestamp()"
+)  # not now(): the lock may have been waited for, and history must be in the order of versions
 
 
 async def void_bill(bill_id: str, *, caller: Caller, request_id: str, reason: str | None = None) -> dict[str, Any]:
-    """The bill, ``voided``. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
+    """Void a bill and return its row. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
     async with caller_transaction(caller) as connection:
         bill = await lock_bill(connection, bill_id, caller=caller)
         check_untouched(bill, "be voided")
@@ -30,7 +32,7 @@ async def void_bill(bill_id: str, *, caller: Caller, request_id: str, reason: st
 
 
 async def lock_bill(connection: AsyncConnection, bill_id: str, *, caller: Caller) -> dict[str, Any]:
-    """The bill's row, locked, with the database's clock as ``at``. Raises ``ResourceNotFound``."""
+    """Lock a bill and return its row, with the database's clock as ``at``. Raises ``ResourceNotFound``."""
     conditions = visible_to(caller, Bill.merchant_id, Bill.store_id)
     locked = select(Bill.__table__).where(Bill.id == bill_id, *conditions).with_for_update(key_share=True)
     row = await one_row(connection, locked)
@@ -38,7 +40,7 @@ async def lock_bill(connection: AsyncConnection, bill_id: str, *, caller: Caller
 
 
 def check_untouched(bill: dict[str, Any], doing: str) -> None:
-    """Raise ``InvalidStatusTransition`` where the bill is not unpaid, or a payment under way reserved some of it."""
+    """Raise ``InvalidStatusTransition`` if anything is paid or reserved on the bill, or if it is voided."""
     if bill["status"] == BillStatus.UNPAID and not balance_of(bill).is_touched:
         return
     possible = ", ".join(BILL.possible(bill["status"])) or "nothing, this status is final"
