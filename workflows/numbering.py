@@ -1,11 +1,11 @@
-"""Numbers that people read aloud: of orders and bills, unique in a store, without a gap within its business day.
+"""Number orders and bills for people: unique in a store, without gaps within a business day.
 
-``20261123-0001`` is the first of its kind in its store on 23 November. A counter row per store, kind and day is raised in
-the transaction of what it numbers: whoever comes second waits for the first to commit, and a number whose order was
-undone is given to the next. A sequence would be faster and leave gaps.
+``20261123-0001`` is the first order (or bill) of its store on 23 November. A counter row per store, kind and day is
+incremented in the transaction of the row that it numbers: the second transaction waits for the first to commit, and after a
+rollback the next order gets the number. A sequence would be faster, but would leave gaps.
 
-The day is the one by the store's time zone and cut-off. An override of a single night moves money between settlements
-(``workflows/settlements/periods.py``) and no number: docs/decisions/0090.
+The day follows from the store's time zone and cut-off. An override of a single night moves money between settlements
+(``workflows/settlements/periods.py``) but changes no number: docs/decisions/0090.
 """
 
 from collections import Counter
@@ -25,14 +25,14 @@ DAY = timedelta(days=1)
 
 
 class Kind(StrEnum):
-    """What is numbered, each by itself."""
+    """The kinds of entity that are numbered, each with its own counter."""
 
     ORDER = "order"
     BILL = "bill"
 
 
 class NumberCounter(Base):
-    """The last number given to this kind of thing in this store on this day."""
+    """The last number of a kind in a store on a business day."""
 
     __tablename__ = "number_counters"
 
@@ -53,10 +53,10 @@ class Day:
 
 
 def business_date(at: datetime, *, time_zone: str, cut_off: time) -> date:
-    """The store's business day at the instant ``at``: it begins at ``cut_off`` of that date, local time.
+    """Return the business day of a store at ``at``; it begins at ``cut_off`` of its date, local time.
 
-    A cut-off that its zone leaves out that day (summer time begins) moves forward; one that comes twice counts first.
-    Overrides of single days count for settlements alone.
+    A cut-off that does not exist on a day (summer time begins) moves forward; if it occurs twice, the first one counts.
+    Overrides of single days apply to settlements only.
     """
     local_zone = zone(time_zone)
     local = at.astimezone(local_zone).date()
@@ -67,7 +67,7 @@ def business_date(at: datetime, *, time_zone: str, cut_off: time) -> date:
 
 
 _TAKE = text("""
-    -- take: the counters of these days, raised by as many numbers as are wanted, in one order for everybody
+    -- take: increment the counters of these days by the wanted numbers, in one order, so that there is no deadlock
     INSERT INTO number_counters AS c (store_id, kind, business_date, merchant_id, last)
     SELECT store_id, :kind, business_date, merchant_id, wanted
     FROM jsonb_to_recordset(CAST(:days AS jsonb)) AS d(store_id text, business_date date, merchant_id text, wanted integer)
@@ -78,7 +78,7 @@ _TAKE = text("""
 
 
 async def take_numbers(connection: AsyncConnection, kind: Kind, days: Sequence[Day]) -> list[str]:
-    """A number for each of ``days``, in their order; a day that stands there twice gets two that follow each other."""
+    """Return a number for each of ``days``, in sequence; equal days get consecutive numbers."""
     wanted = Counter(days)
     rows = [
         {"store_id": day.store_id, "business_date": day.on, "merchant_id": day.merchant_id, "wanted": count}
@@ -94,5 +94,5 @@ async def take_numbers(connection: AsyncConnection, kind: Kind, days: Sequence[D
 
 
 def format_number(on: date, number: int) -> str:
-    """``20261123-0001``; a store with more than 9,999 a day gets longer ones."""
+    """Format a number, as in ``20261123-0001``; numbers above 9,999 have more digits."""
     return f"{on:%Y%m%d}-{number:04d}"

@@ -1,4 +1,4 @@
-"""The chart of accounts: what there is of each for every merchant, provider and currency, and what a journal posts.
+"""Define the chart of accounts, per merchant, provider and currency, and what each journal posts.
 
 Debits are positive, credits negative; a journal sums to zero, an account's balance is the sum of its entries.
 
@@ -18,20 +18,20 @@ from enum import StrEnum
 
 
 class AccountKind(StrEnum):
-    """The kinds of account; the migration spells the same words in a CHECK."""
+    """The kinds of account; a CHECK in the migration lists the same values."""
 
     CASH = "cash"  # what should be in the drawers
     RECEIVABLE = "receivable"  # what a provider, or the acquirer behind the terminal's card application, owes us
     BANK = "bank"  # what a provider has paid out
-    SALES = "sales"  # what was sold, without tips and before refunds
-    TIPS = "tips"  # what customers gave on top; it is owed to the staff
-    REFUNDS = "refunds"  # what was given back
-    FEES = "fees"  # what providers keep
+    SALES = "sales"  # sales without tips, before refunds
+    TIPS = "tips"  # tips, which are owed to the staff
+    REFUNDS = "refunds"  # what was refunded
+    FEES = "fees"  # fees that providers retain
     DIFFERENCES = "differences"  # cash over and short, and corrections found by reconciliation
 
 
 class JournalKind(StrEnum):
-    """What a journal records."""
+    """The kinds of journal."""
 
     COMPLETION = "completion"
     REFUND = "refund"
@@ -42,9 +42,9 @@ class JournalKind(StrEnum):
 
 
 CASH_PROVIDER = "cash"
-"""The provider whose money lies in the drawer; everybody else owes it to us."""
+"""The provider whose money is in the drawer; every other provider owes its money to the merchant."""
 
 
 def holder(provider: str) -> AccountKind:
-    """The account on which money taken through ``provider`` arrives."""
+    """Return the kind of account that receives money taken through ``provider``."""
     return AccountKind.CASH if provider == CASH_PROVIDER else AccountKind.RECEIVABLE

@@ -1,4 +1,4 @@
-"""The rows of the ledger."""
+"""Tables of the ledger: accounts, journals, entries."""
 
 from datetime import datetime
 
@@ -24,7 +24,7 @@ class LedgerAccount(Base):
 
 
 class LedgerJournal(Base):
-    """One thing that happened to money; its entries sum to zero."""
+    """A movement of money; its entries sum to zero."""
 
     __tablename__ = "ledger_journals"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Reading the ledger: accounts with their balances, journals with their entries."""
+"""Read accounts with their balances, and journals with their entries."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from workflows.tenants.scope import visible_to
 
 
 async def list_accounts(*, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
-    """Up to ``limit`` accounts by descending id, with ``balance``: the sum of their entries, debits positive."""
+    """List up to ``limit`` accounts by descending id; ``balance`` is the sum of entries, debits positive."""
     accounts = select(LedgerAccount.__table__).where(*visible_to(caller, LedgerAccount.merchant_id))
     if before:
         accounts = accounts.where(LedgerAccount.id < before)
@@ -22,14 +22,17 @@ async def list_accounts(*, caller: Caller, limit: int, before: str | None) -> li
     ).scalar_subquery()
     async with caller_transaction(caller, is_long=True) as connection:
         rows = (await connection.execute(select(page, balance.label("balance")).order_by(page.c.id.desc()))).mappings()
-        # sum() of bigints is numeric, and JSON wants plain texts as names
+        # sum() of bigints is numeric, and the JSON serializer needs plain str keys
         return [{**{str(name): value for name, value in row.items()}, "balance": int(row["balance"])} for row in rows]
 
 
 async def list_journals(
     *, caller: Caller, limit: int, before: str | None, payment_id: str | None = None
 ) -> list[dict[str, Any]]:
-    """Up to ``limit`` journals, newest first, with their ``entries``; of one payment with its refunds, or of all."""
+    """List up to ``limit`` journals, newest first, with their ``entries``.
+
+    With ``payment_id``, only those of the payment and its refunds.
+    """
     statement = select(LedgerJournal.__table__).where(
         *visible_to(caller, LedgerJournal.merchant_id, LedgerJournal.store_id)
     )

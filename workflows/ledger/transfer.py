@@ -1,4 +1,4 @@
-"""Transfer: post one amount from one account to another: adjustments, cash differences, payouts."""
+"""Post a transfer between two accounts: an adjustment, a cash difference or a payout."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -12,9 +12,9 @@ from workflows.ledger.chart import AccountKind, JournalKind, holder
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """``amount`` minor units of ``currency``, signed, as ``chart`` says for this ``kind``.
+    """A transfer of ``amount`` minor units; ``chart`` defines the accounts and the sign by ``kind``.
 
-    ``source_id`` is what it records; a journal of one kind is posted once for each source.
+    ``source_id`` is the entity that it records. Each source has at most one journal of a kind.
     """
 
     kind: JournalKind
@@ -28,10 +28,10 @@ class Transfer:
     payment_id: str | None = None
 
 
-# Three statements and not one: row-level security judges each row by what was there before the statement began, so the
-# entries of a caller would not find a journal and an account that the same statement makes.
+# Three statements, not one: row-level security checks each row against the state before the statement began, so the entries
+# of a caller would not see a journal and an account that the same statement inserts.
 _ACCOUNTS = text("""
-    -- accounts: those that are new are opened on the way; in the order of their ids, so that nobody waits in a ring
+    -- accounts: open those that do not exist; in id order, so that two transactions cannot deadlock
     INSERT INTO ledger_accounts (id, merchant_id, kind, provider, currency, created_at)
     SELECT ledger_account_id(:merchant_id, kind, :provider, :currency) AS id, :merchant_id, kind, :provider, :currency, now()
     FROM (VALUES (CAST(:debit AS text)), (CAST(:credit AS text))) AS a(kind) ORDER BY 1
@@ -50,7 +50,7 @@ _ENTRIES = text("""
 
 
 async def post_transfer(connection: AsyncConnection, transfer: Transfer) -> str:
-    """Post ``transfer`` in the caller's transaction; returns the journal's id."""
+    """Post ``transfer`` in the current transaction and return the journal's id."""
     debit, credit = sides(transfer)
     journal_id = new_id("journal")
     parameters = {**asdict(transfer), "id": journal_id, "debit": debit, "credit": credit}
@@ -60,7 +60,10 @@ async def post_transfer(connection: AsyncConnection, transfer: Transfer) -> str:
 
 
 def sides(transfer: Transfer) -> tuple[AccountKind, AccountKind]:
-    """The accounts that ``transfer`` debits and credits. Raises ``KeyError`` for what payments and refunds post."""
+    """Return the kinds of account that ``transfer`` debits and credits.
+
+    Raises ``KeyError`` for the kinds of journal that payments and refunds post.
+    """
     held = holder(transfer.provider)
     return {
         JournalKind.ADJUSTMENT: (held, AccountKind.DIFFERENCES),
