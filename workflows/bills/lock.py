@@ -120,7 +120,7 @@ Locking = Callable[[AsyncConnection, Iterable[str | None]], Awaitable[set[str | 
 
 @dataclass(frozen=True, slots=True)
 class HeldUp:
-    """What was not recorded, because somebody else holds the lock of its bill."""
+    """A row that was not recorded, because another transaction has locked its bill."""
 
     bill_id: str
 

@@ -1,4 +1,4 @@
-"""Who performs an operation: an API caller within its scope, or a worker.
+"""The actor of an operation: an API caller within its scope, or a worker.
 
 Statements are received and settlements are reconciled on behalf of both. Everything that differs between the two is here.
 """
