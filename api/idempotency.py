@@ -15,7 +15,7 @@ from api.strict_json import read_json
 from workflows.card_data import ISSUE, looks_like_card_data
 from workflows.errors import Detail, DomainError, IdempotencyKeyReused, InvalidRequest, MalformedRequest
 from workflows.ids import WELL_FORMED
-from workflows.requests.idempotency import Key, fingerprint, store_refusal
+from workflows.requests.idempotency import Key, fingerprint, store_or_replay
 from workflows.tenants.caller import Caller
 from workflows.tenants.scope import resolve_merchant
 
@@ -80,7 +80,7 @@ async def store_refusal(request: Request, error: DomainError, response: Response
     merchant_id = caller.merchant_id or await _merchant_named(request, caller)
     if not merchant_id:
         return response
-    kept = await store_refusal(
+    kept = await store_or_replay(
         caller, key, merchant_id=merchant_id, status=response.status_code, body=bytes(response.body)
     )
     if kept.is_replay:

@@ -13,6 +13,7 @@ from api.schemas.terminals import TerminalIn, TerminalOut, TerminalsOut
 from workflows.devices.change_status import deactivate_device, resume_device, suspend_device
 from workflows.devices.queries import list_devices, read_device
 from workflows.devices.register import register_device
+from workflows.devices.serialize import device_fields
 from workflows.devices.states import DeviceStatus
 
 router = APIRouter(prefix="/terminals", tags=["terminals"])
@@ -22,7 +23,7 @@ router = APIRouter(prefix="/terminals", tags=["terminals"])
 async def post_terminal(body: TerminalIn, caller: StoreManager, request_id: RequestId) -> Response:
     """Register a terminal. It is `pending_activation` until it is activated with a code."""
     row = await register_device(body.to_request(), caller=caller, request_id=request_id)
-    return json_response(terminal_fields(row), status=201)
+    return json_response(device_fields(row), status=201)
 
 
 @router.get("", response_model=TerminalsOut, responses=error_responses(401, 403))
@@ -34,31 +35,31 @@ async def get_terminals(
 ) -> Response:
     """The terminals you may see, newest first."""
     rows = await list_devices(store_id=store_id, status=status, caller=caller, limit=page.limit + 1, before=page.before)
-    return page_response(rows, page, terminal_fields)
+    return page_response(rows, page, device_fields)
 
 
 @router.get("/{device_id}", response_model=TerminalOut, responses=error_responses(401, 403))
 async def get_terminal(device_id: EntityId, caller: StoreManager) -> Response:
     """One terminal."""
-    return json_response(terminal_fields(await read_device(device_id, caller=caller)))
+    return json_response(device_fields(await read_device(device_id, caller=caller)))
 
 
 @router.post("/{device_id}/suspend", response_model=TerminalOut, responses=error_responses(401, 403, 409, 422))
 async def post_suspend(device_id: EntityId, caller: StoreManager, request_id: RequestId, reason: Reason) -> Response:
     """Suspend an active terminal: its very next request is refused."""
     row = await suspend_device(device_id, caller=caller, reason=reason, request_id=request_id)
-    return json_response(terminal_fields(row))
+    return json_response(device_fields(row))
 
 
 @router.post("/{device_id}/resume", response_model=TerminalOut, responses=error_responses(401, 403, 409, 422))
 async def post_resume(device_id: EntityId, caller: StoreManager, request_id: RequestId, reason: Reason) -> Response:
     """Let a suspended terminal call again."""
     row = await resume_device(device_id, caller=caller, reason=reason, request_id=request_id)
-    return json_response(terminal_fields(row))
+    return json_response(device_fields(row))
 
 
 @router.post("/{device_id}/deactivate", response_model=TerminalOut, responses=error_responses(401, 403, 409, 422))
 async def post_deactivate(device_id: EntityId, caller: StoreManager, request_id: RequestId, reason: Reason) -> Response:
     """Take a terminal out of service for ever."""
     row = await deactivate_device(device_id, caller=caller, reason=reason, request_id=request_id)
-    return json_response(terminal_fields(row))
+    return json_response(device_fields(row))

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import rows_parameter
 from workflows.errors import Detail, DuplicateResource, InvalidRequest
-from workflows.requests.batch_lookup import LOOKUP_COLUMNS, LOOKUP_JOINS, LOOKUP_RESULT, check_caller
+from workflows.requests.batch_lookup import LOOKUP_COLUMNS, LOOKUP_JOINS, LOOKUP_RESULT, check_caller, lookup_row
 from workflows.requests.idempotency import Key
 from workflows.tenants.caller import Caller
 from workflows.tenants.scope import resolve_store

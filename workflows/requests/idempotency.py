@@ -207,7 +207,7 @@ async def store_answer(connection: AsyncConnection, merchant_id: str, key: Key, 
         raise IdempotencyKeyInUse(retry_after_seconds=1)
 
 
-async def store_refusal(caller: Caller, key: Key, *, merchant_id: str, status: int, body: bytes) -> Stored:
+async def store_or_replay(caller: Caller, key: Key, *, merchant_id: str, status: int, body: bytes) -> Stored:
     """Store an answer that wrote no row (a refusal), or return the answer stored for the key before.
 
     ``merchant_id`` is the caller's merchant or, for callers above the merchants, the merchant that the request names.

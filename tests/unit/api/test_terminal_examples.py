@@ -1,7 +1,8 @@
 """The OpenAPI document shows a terminal in each of its states, as it really looks."""
 
 from api.openapi.examples.terminals import TERMINALS
-from api.schemas.terminals import FIELDS, TerminalOut
+from api.schemas.terminals import TerminalOut
+from workflows.devices.serialize import FIELDS
 from workflows.devices.states import DeviceStatus
 
 
