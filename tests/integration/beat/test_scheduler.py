@@ -1,4 +1,4 @@
-"""Beat's scheduler on a real broker: neither the broker's keys nor the wall clock decide when the next sweep is sent."""
+"""Beat's scheduler on a real broker: lost keys and a changed wall clock do not stop the next sweep."""
 
 import importlib
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ HOUR = 3_600
 
 
 class Clock:
-    """A monotonic clock that a test moves."""
+    """A monotonic clock that the test moves."""
 
     def __init__(self) -> None:
         self.seconds = 1_000.0
@@ -25,7 +25,7 @@ class Clock:
 
 @pytest.fixture
 def broker(stack: LocalStack) -> Iterator[Redis]:
-    """The broker, whose queue for sweeps is empty before and after."""
+    """Yield the broker, whose queue for sweeps is empty before and after."""
     with Redis.from_url(stack.urls.broker) as client:
         client.flushall()
         yield client
@@ -39,7 +39,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def scheduler(broker: Redis, clock: Clock) -> Any:
-    """Beat's scheduler with the real timetable, its first tick done."""
+    """Return a scheduler with the real timetable that has made its first tick."""
     app = importlib.import_module("beat.app").app
     made = importlib.import_module("beat.scheduler").MonotonicScheduler(app=app, clock=clock)
     made.tick()
@@ -48,7 +48,7 @@ def scheduler(broker: Redis, clock: Clock) -> Any:
 
 
 def sent(broker: Redis) -> int:
-    """How many sweeps wait; the queue is empty afterwards."""
+    """Return how many sweeps wait, and empty the queue."""
     count = int(broker.llen("sweeps"))
     broker.delete("sweeps")
     return count

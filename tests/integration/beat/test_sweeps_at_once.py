@@ -1,4 +1,4 @@
-"""Sweeps run every second, several at once in threads of one worker: none may trip over another."""
+"""Concurrent sweeps in threads of one worker do not interfere with each other."""
 
 import importlib
 import sys
@@ -19,7 +19,7 @@ LONG_AGO = datetime(2026, 1, 28, tzinfo=UTC)
 
 @pytest.fixture
 def sweeps(stack: LocalStack) -> Iterator[Any]:
-    """The module, with a switch of threads at every opportunity."""
+    """Yield the module while Python switches threads at every opportunity."""
     found = importlib.import_module("beat.sweeps")
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

@@ -1,4 +1,4 @@
-"""The watch of a worker for sweeps: it reports a silent beat and silent queues by itself, and the API shows them."""
+"""A worker for sweeps reports a silent beat and silent queues, and the API shows them."""
 
 import asyncio
 import importlib
@@ -26,7 +26,7 @@ PAUSE = SILENCE_SECONDS / 4
 
 @pytest.fixture
 async def watch(stack: LocalStack, engines: None, admin: Admin, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
-    """A watch whose clock the test moves, in a worker that runs on the tests' event loop."""
+    """Yield a watch whose clock the test moves, in a worker that runs on the tests' event loop."""
     module = importlib.import_module("beat.watch")
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(module, "run", lambda work: asyncio.run_coroutine_threadsafe(work, loop).result())
@@ -44,7 +44,7 @@ async def watch(stack: LocalStack, engines: None, admin: Admin, monkeypatch: pyt
 
 @pytest.fixture
 def look(watch: Any, caplog: pytest.LogCaptureFixture) -> Callable[[], Awaitable[list[str]]]:
-    """Let the watch look; the events it reported as errors."""
+    """Let the watch check once, and return the events that it logged as errors."""
 
     async def once() -> list[str]:
         caplog.clear()
@@ -58,7 +58,7 @@ def look(watch: Any, caplog: pytest.LogCaptureFixture) -> Callable[[], Awaitable
 
 @pytest.fixture
 def passes(watch: Any, look: Callable[[], Awaitable[list[str]]]) -> Callable[[float], Awaitable[list[str]]]:
-    """Let time pass with a look at the end of every pause; the events of all looks."""
+    """Let time pass with a check after every pause, and return the events of all checks."""
 
     async def seconds_pass(seconds: float) -> list[str]:
         events = []
@@ -71,7 +71,7 @@ def passes(watch: Any, look: Callable[[], Awaitable[list[str]]]) -> Callable[[fl
 
 
 async def told(api: Api) -> float:
-    """Return beat's silence in the metric."""
+    """Return the seconds of beat's silence in the metric."""
     page = (await api.get("//metrics")).raw.decode()
     samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
     (silent,) = [sample.value for sample in samples if sample.name == "mpac_beat_silent_seconds"]
@@ -108,7 +108,9 @@ async def test_a_beat_that_never_came_is_reported(
     assert await look() == []
     assert await passes(SILENCE_SECONDS) == ["beat.silent"]
     assert await told(api) >= SILENCE_SECONDS
-    monkeypatch.setattr(canaries, "_STARTED", time.monotonic())  # in a process that has just started it may still come
+    monkeypatch.setattr(
+        canaries, "_STARTED", time.monotonic()
+    )  # in a process that has just started, a canary may still arrive
     assert await told(api) < SILENCE_SECONDS
 
 
@@ -131,11 +133,11 @@ async def test_a_queue_that_falls_silent_after_the_clock_has_jumped_is_reported(
     look: Callable[[], Awaitable[list[str]]], admin: Admin, jump: str
 ) -> None:
     await look()
-    await admin.execute("UPDATE canaries SET consumed_at = now()")  # all were answered
+    await admin.execute("UPDATE canaries SET consumed_at = now()")  # all canaries were acknowledged
     await admin.execute(
         "UPDATE canaries SET consumed_at = consumed_at - %s::interval, sent_at = sent_at - %s::interval", [jump, jump]
     )
-    await look()  # the canaries of this look are answered by nobody
+    await look()  # nobody acknowledges the canaries of this check
     await admin.execute("UPDATE canaries SET sent_at = sent_at - interval '2 min' WHERE queue = 'payments'")
     assert "queue.silent" in await look()
 
@@ -233,7 +235,7 @@ async def test_a_database_or_broker_that_is_away_does_not_end_the_watch(
 async def test_a_beat_without_news_is_not_noted_again(
     watch: Any, look: Callable[[], Awaitable[list[str]]], admin: Admin
 ) -> None:
-    """Each note is rounded differently, so a repeated one would look like a beat that was heard."""
+    """Each write is rounded differently, so a repeated one would look like a new message of beat."""
 
     async def noted() -> Any:
         return await (await admin.execute("SELECT consumed_at FROM canaries WHERE queue = 'beat'")).fetchone() or {}

@@ -1,4 +1,4 @@
-"""Sandboxes that are empty, and of one's own."""
+"""Sandboxes that are empty, and sandboxes of a test's own."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.integration.sandbox.harness import Launch, Sandbox
 
 @pytest.fixture
 async def empty_sandbox(sandbox: Sandbox) -> AsyncIterator[Sandbox]:
-    """The same with an empty ledger and the dial at nothing, before and after."""
+    """Yield the shared sandbox with an empty ledger and no fault rates, before and after."""
     await _clear(sandbox)
     yield sandbox
     await _clear(sandbox)
@@ -18,7 +18,7 @@ async def empty_sandbox(sandbox: Sandbox) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def launch(sandbox_folder: Path) -> AsyncIterator[Launch]:
-    """Start a sandbox of one's own on ``sandbox_folder``; whatever a failed test leaves running is killed."""
+    """Yield a function that starts a sandbox on ``sandbox_folder``. What a failed test leaves running is killed."""
     launched: list[Sandbox] = []
 
     async def start() -> Sandbox:
@@ -32,7 +32,7 @@ async def launch(sandbox_folder: Path) -> AsyncIterator[Launch]:
 
 @pytest.fixture
 def sandbox_folder(tmp_path: Path) -> Path:
-    """Where a sandbox of one's own keeps its ledger."""
+    """Return the folder for the ledger of a test's own sandbox."""
     return tmp_path / "ledger"
 
 

@@ -1,7 +1,7 @@
-"""A real sandbox in a process of its own, and a small client for it.
+"""A real sandbox in its own process, and a small client for it.
 
-The process is real because its promises are about processes: what survives kill -9, what a broken connection looks
-like, how it stops.
+The process is real because its promises concern processes: what survives kill -9, what a broken connection looks like, how
+it stops.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ CONTROL_KEY = "control-key-of-the-tests"
 SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSB0ZXN0cw=="
 HOUR_SECONDS = 3_600
 HOUR_MS = HOUR_SECONDS * 1_000
-"""What is to be seen while it lasts lasts an hour; ``later`` ends it. A shorter time may be over before one has looked."""
+"""An hour: the duration of everything that a test has to observe while it lasts. ``later`` ends it."""
 
-SILENCE_SECONDS = 0.1  # in which an answer that was not to come would have
+SILENCE_SECONDS = 0.1  # a wrong answer would have arrived within this time
 NUMBERS = itertools.count(1)
 
 Seen = TypeVar("Seen")
@@ -41,12 +41,12 @@ class Answer:
 
 
 def fresh(prefix: str = "pay") -> str:
-    """A payment id no other test of this process uses."""
+    """Return a payment id that no other test of this process uses."""
     return f"{prefix}_{next(NUMBERS)}"
 
 
 class Sandbox:
-    """One running process, and a client that speaks to it."""
+    """A running sandbox process, and a client for it."""
 
     def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
         self.process = process
@@ -57,7 +57,7 @@ class Sandbox:
 
     @classmethod
     async def start(cls, store: Path, environment: Mapping[str, str] | None = None) -> Self:
-        """Start one on a free port and wait until it listens."""
+        """Start a sandbox on a free port and wait until it listens."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "sandbox", "--port", "0", "--store", str(store)),
             cwd=ROOT,
@@ -85,7 +85,7 @@ class Sandbox:
         raise AssertionError(f"the sandbox did not start:\n{seen}")
 
     async def stop(self) -> None:
-        """Stop it as a supervisor would, and see that nothing went wrong inside meanwhile."""
+        """Stop it as a supervisor would, and check that it logged no error."""
         self.process.terminate()
         try:
             await self._gone()
@@ -96,7 +96,7 @@ class Sandbox:
         assert not [line for line in self.log if "ERROR" in line or "Traceback" in line], "".join(self.log)
 
     async def kill(self) -> None:
-        """kill -9, if it still lives."""
+        """Kill it with SIGKILL, if it still runs."""
         if self.process.returncode is None:
             self.process.kill()
         await self._gone()
@@ -115,7 +115,7 @@ class Sandbox:
     async def call(
         self, method: str, path: str, *, body: Any = None, headers: Mapping[str, str] | None = None, timeout: float = 10
     ) -> Answer:
-        """One call with the key that it takes. Raises what aiohttp raises when there is no proper answer."""
+        """Make one call with the key that it needs. Raises aiohttp's errors if there is no valid answer."""
         data = body if isinstance(body, bytes | None) else orjson.dumps(body)
         key = CONTROL_KEY if path.startswith("/control") or path.endswith("/pay") else KEY
         sent = {"Authorization": f"Bearer {key}", **(headers or {})}
@@ -126,35 +126,35 @@ class Sandbox:
             return Answer(answer.status, orjson.loads(raw) if is_json else raw.decode(), answer.headers)
 
     async def charge(self, reference: str, /, *, fate: str = "", timeout: float = 10, **changes: Any) -> Answer:
-        """Charge 1,000 yen; the payment is what the reference says before its colon."""
+        """Charge 1,000 yen. The payment is the part of the reference before its colon."""
         body = order(reference, fate=fate) | changes
         return await self.call("POST", "/v1/charges", body=body, timeout=timeout)
 
     async def refund(self, reference: str, *, of: str, amount: int, fate: str = "", timeout: float = 10) -> Answer:
-        """Give back a part of the charge with the reference ``of``."""
+        """Refund a part of the charge with the reference ``of``."""
         changes = {"reference": reference, "charge_reference": of, "amount": amount}
         return await self.call("POST", "/v1/refunds", body=order(of, fate=fate) | changes, timeout=timeout)
 
     async def code(self, reference: str, *, fate: str = "", expires_in: int = 300, timeout: float = 10) -> Answer:
-        """Make a QR code over 1,000 yen."""
+        """Create a QR code for 1,000 yen."""
         body = order(reference, fate=fate) | {"expires_in": expires_in}
         return await self.call("POST", "/v1/codes", body=body, timeout=timeout)
 
     async def ask(self, reference: str) -> Answer:
-        """The inquiry."""
+        """Inquire about a charge."""
         return await self.call("GET", f"/v1/charges/{reference}")
 
     async def hang_up_once_moved(self, call: Coroutine[Any, Any, Answer], payment_id: str) -> None:
-        """Make a call that brings no answer, and hang up after the payment's next movement of money."""
+        """Make a call that gets no answer, and disconnect after the payment's next movement of money."""
         before = await self.moved(payment_id)
         await self.hang_up_once(call, lambda: self.moved(payment_id), done=lambda moved: moved != before)
 
     async def hang_up_once(
         self, call: Coroutine[Any, Any, Answer], look: Callable[[], Awaitable[Seen]], *, done: Callable[[Seen], bool]
     ) -> None:
-        """Make a call that brings no answer, and hang up once it can be seen that it was ``done``.
+        """Make a call that gets no answer, and disconnect once ``done`` shows that it was processed.
 
-        A caller who hangs up after so and so long may not even have sent it yet.
+        A caller that disconnects after a fixed time may not even have sent its request.
         """
         calling = asyncio.ensure_future(call)
         try:
@@ -172,7 +172,7 @@ class Sandbox:
         assert moved.status == 200, moved.body
 
     async def moved(self, payment_id: str) -> list[tuple[str, int]]:
-        """Kind and amount of every movement of a payment: what the judge says."""
+        """Return kind and amount of every movement of a payment, from the ledger."""
         answer = await self.call("GET", f"/control/ledger/{payment_id}")
         return [(row["kind"], row["amount"]) for row in answer.body["data"]]
 
@@ -181,7 +181,7 @@ Launch = Callable[[], Awaitable[Sandbox]]
 
 
 def order(reference: str, *, fate: str = "") -> dict[str, Any]:
-    """The body that all orders have in common."""
+    """Return the fields that the bodies of all operations share."""
     return {
         "reference": reference,
         "payment_id": reference.partition(":")[0],

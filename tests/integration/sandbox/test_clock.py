@@ -1,4 +1,4 @@
-"""The provider's clock: moved forward it takes everything with it, and nothing sets it back."""
+"""The provider's clock: a move forward applies to everything, and nothing sets it back."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ DAY_SECONDS = 86_400
 
 
 async def move(sandbox: Sandbox, ahead_seconds: Any) -> dict[str, Any]:
-    """Move the clock; what the sandbox says of it then."""
+    """Move the clock, and return the sandbox's answer."""
     answer = await sandbox.call("PUT", "/control/clock", body={"ahead_seconds": ahead_seconds})
     assert answer.status == 200, answer.body
     body: dict[str, Any] = answer.body
@@ -20,7 +20,7 @@ async def move(sandbox: Sandbox, ahead_seconds: Any) -> dict[str, Any]:
 
 
 async def at_of(sandbox: Sandbox, payment: str) -> list[datetime]:
-    """When the ledger says that money of this payment moved."""
+    """Return when the ledger says that money of this payment moved."""
     rows = (await sandbox.call("GET", f"/control/ledger/{payment}")).body["data"]
     return [datetime.fromisoformat(row["at"]) for row in rows]
 
@@ -58,7 +58,7 @@ async def test_pending_outcomes_whose_time_has_passed_happen_at_once_after_a_clo
     assert (await sandbox.ask(code)).body["status"] == "waiting"
     assert await sandbox.moved(pending.partition(":")[0]) == []
     await move(sandbox, 3_601)
-    # Nobody asks about it: what was to happen by itself, an hour later, has to.
+    # Nobody inquires about it: an outcome that is due in an hour has to happen by itself.
     await eventually(lambda: sandbox.moved(pending.partition(":")[0]), until=lambda moved: moved == [("charge", 1_000)])
     assert (await sandbox.ask(code)).body["status"] == "expired"
     assert (await sandbox.ask(hidden)).body["status"] == "succeeded"

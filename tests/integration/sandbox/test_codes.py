@@ -1,4 +1,4 @@
-"""QR codes: shown, paid, expired, cancelled."""
+"""QR codes: created, paid, expired, cancelled."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The control routes: the judge's ledger, the dial, the latency."""
+"""The control routes: ledger, fault rates, latency."""
 
 import asyncio
 from typing import Any
@@ -9,7 +9,7 @@ from tests.integration.sandbox.harness import Answer, Sandbox, fresh
 
 
 async def control(sandbox: Sandbox, method: str, path: str, *, body: Any = None) -> Answer:
-    """A control call."""
+    """Make a control call."""
     return await sandbox.call(method, f"/control/{path}", body=body)
 
 
@@ -54,7 +54,9 @@ async def test_emptying_the_ledger_deletes_everything_but_its_numbering(empty_sa
     assert (await control(empty_sandbox, "DELETE", "ledger")).status == 204
     assert (await control(empty_sandbox, "GET", "ledger")).body == {"data": [], "next": None}
     assert (await empty_sandbox.ask(f"{payment}:1")).status == 404
-    assert (await empty_sandbox.charge(f"{payment}:1", fate="unavailable:1")).status == 503  # strikes are forgotten too
+    assert (
+        await empty_sandbox.charge(f"{payment}:1", fate="unavailable:1")
+    ).status == 503  # the state of faults is deleted too
     await empty_sandbox.charge(f"{payment}:1", fate="unavailable:1")
     (after,) = (await control(empty_sandbox, "GET", "ledger")).body["data"]
     assert after["seq"] > before["seq"]

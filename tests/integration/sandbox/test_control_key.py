@@ -1,4 +1,4 @@
-"""The control routes have a key of their own, which opens nothing else and which no other key replaces."""
+"""The control key: it opens the control routes and nothing else, and no other key opens them."""
 
 import stat
 from pathlib import Path

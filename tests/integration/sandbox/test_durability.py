@@ -1,4 +1,4 @@
-"""What was answered is in the ledger, whatever happens to the process."""
+"""Durability: what was answered is in the ledger, whatever happens to the process."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ async def test_every_answered_charge_survives_kill_9(launch: Launch) -> None:
 
     chargers = [asyncio.ensure_future(keep_charging()) for _ in range(20)]
     await asyncio.wait_for(enough.wait(), PATIENCE_SECONDS)
-    first.process.kill()  # in the middle of it: the chargers are still at work
+    first.process.kill()  # while charges are in flight
     await asyncio.gather(*chargers)
 
     second = await launch()
@@ -79,5 +79,5 @@ async def test_the_sandbox_stops_while_calls_hang(launch: Launch, sandbox_folder
     sandbox.process.terminate()
     with pytest.raises(aiohttp.ClientError):
         await held
-    await sandbox.stop()  # the call would be held for two minutes; this waits for a sixth of that
+    await sandbox.stop()  # the call would hang for two minutes; stopping waits for a sixth of that
     assert os.listdir(sandbox_folder) == ["ledger-2.sqlite3"]

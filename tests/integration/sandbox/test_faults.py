@@ -1,4 +1,4 @@
-"""Every fate, as a client meets it; the ledger says what really happened."""
+"""Every fault as a client meets it, with what the ledger says really happened."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ import pytest
 from tests.integration.sandbox.harness import HOUR_MS, Sandbox, fresh
 from tests.polling import eventually
 
-PATIENCE_SECONDS = 0.3  # of a client that waits for an answer which never comes
+PATIENCE_SECONDS = 0.3  # of a client whose answer never comes
 BROKEN = (aiohttp.ClientError, ValueError)  # ValueError: 200 with a body that is not JSON
 CHARGED = [("charge", 1_000)]
 SILENT = ["timeout_after_charge", "not_found_lie:1"]
@@ -19,7 +19,7 @@ LOST = ["error_500_after_charge", "reset_after_charge", "garbage_after_charge"]
 
 
 async def lost(call: Awaitable[object]) -> bool:
-    """Whether a call brought no usable answer, and said so."""
+    """Return whether a call brought no usable answer, and did not claim one."""
     try:
         answer = await call
     except BROKEN:
@@ -49,7 +49,7 @@ async def test_an_error_before_the_charge_moves_nothing_until_it_is_sent_again(s
 
 async def test_a_timeout_before_the_charge_moves_nothing_until_it_is_sent_again(sandbox: Sandbox) -> None:
     payment = fresh()
-    fate = f"timeout_before_charge+inquiry_unavailable:{HOUR_MS}"  # 503 tells that the call has come
+    fate = f"timeout_before_charge+inquiry_unavailable:{HOUR_MS}"  # 503 shows that the call has arrived
     charge = sandbox.charge(f"{payment}:1", fate=fate)
     await sandbox.hang_up_once(charge, lambda: sandbox.ask(f"{payment}:1"), done=lambda answer: answer.status == 503)
     await sandbox.later()
@@ -57,7 +57,7 @@ async def test_a_timeout_before_the_charge_moves_nothing_until_it_is_sent_again(
 
 
 async def unmoved_until_sent_again(sandbox: Sandbox, payment: str, *, fate: str) -> None:
-    """Nothing has happened yet, and everything happens when the call comes again."""
+    """Nothing has happened yet, and everything happens when the call is repeated."""
     assert await sandbox.moved(payment) == []
     assert (await sandbox.ask(f"{payment}:1")).status == 404
     again = await sandbox.charge(f"{payment}:1", fate=fate)
@@ -69,7 +69,7 @@ async def test_each_fault_has_its_response(sandbox: Sandbox) -> None:
     for fate in ("timeout_after_charge", "timeout_before_charge"):
         with pytest.raises(TimeoutError):
             await sandbox.charge(f"{fresh()}:1", fate=fate, timeout=PATIENCE_SECONDS)
-    with pytest.raises(aiohttp.ClientOSError):  # a reset; a plain close would be ServerDisconnectedError
+    with pytest.raises(aiohttp.ClientOSError):  # a reset; an ordinary close would raise ServerDisconnectedError
         await sandbox.charge(f"{fresh()}:1", fate="reset_after_charge")
     with pytest.raises(orjson.JSONDecodeError):
         await sandbox.charge(f"{fresh()}:1", fate="garbage_after_charge")
@@ -94,7 +94,7 @@ async def test_a_refusal_is_counted_per_payment_and_does_nothing(sandbox: Sandbo
 async def test_a_slow_answer_takes_its_time(sandbox: Sandbox) -> None:
     started = time.monotonic()
     assert (await sandbox.charge(f"{fresh()}:1", fate="slow:300")).body["status"] == "succeeded"
-    assert time.monotonic() - started >= 0.27  # ten pauses, each by a clock that ticks in milliseconds
+    assert time.monotonic() - started >= 0.27  # ten pauses, by a clock with a resolution of milliseconds
 
 
 async def test_slow_charges_at_once_and_an_answer_that_nobody_waits_for_changes_nothing(sandbox: Sandbox) -> None:
@@ -111,7 +111,7 @@ async def test_pending_succeeds_by_itself(sandbox: Sandbox) -> None:
     assert await sandbox.moved(payment) == []
     assert (await sandbox.ask(f"{payment}:1")).body["status"] == "pending"
     await sandbox.later()
-    await eventually(lambda: sandbox.moved(payment), until=lambda moved: moved == CHARGED)  # without being asked
+    await eventually(lambda: sandbox.moved(payment), until=lambda moved: moved == CHARGED)  # without an inquiry
     asked = await sandbox.ask(f"{payment}:1")
     assert (asked.body["status"], asked.body["fee"]) == ("succeeded", 32)
 

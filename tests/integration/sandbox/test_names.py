@@ -1,4 +1,4 @@
-"""Every answer names what it is about, errors included, so that a client can tell a stray one from its own."""
+"""Every answer, errors included, names what it is about, so that a client can detect a stray one."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Refunds: never more than was taken, once per reference."""
+"""Refunds: one movement per reference, and never more than was charged."""
 
 import asyncio
 

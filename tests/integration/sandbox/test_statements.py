@@ -1,4 +1,4 @@
-"""Statements: the ledger of a period, to the last line."""
+"""Statements: the ledger of a period, complete to the last line."""
 
 import csv
 import io

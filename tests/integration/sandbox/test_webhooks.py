@@ -1,4 +1,4 @@
-"""Webhooks: one signed event per final outcome, tried again, best effort."""
+"""Webhooks: one signed event per final outcome, sent again on failure, best effort."""
 
 import asyncio
 import base64
@@ -19,7 +19,7 @@ from tests.polling import eventually
 
 
 class Receiver:
-    """Takes events, after refusing as many as it is told to."""
+    """A receiver of events that refuses the first ``refuse`` of them."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[dict[str, str], bytes]] = []
@@ -35,7 +35,7 @@ class Receiver:
         return web.Response(status=204)
 
     def events(self, payment: str) -> list[dict[str, Any]]:
-        """The events seen of one payment, in order of arrival."""
+        """Return the events of one payment, in order of arrival."""
         bodies = [orjson.loads(body) for _headers, body in self.seen]
         return [body for body in bodies if body["data"]["payment_id"] == payment]
 

@@ -9,11 +9,11 @@ from beat.schedule import timetable
 
 SCHEDULE = timetable()
 ROOT = Path(__file__).parents[3]
-RETIRED = {"sweeps.canaries"}  # sent by the beat of the release before
+RETIRED = {"sweeps.canaries"}  # sent by a beat of the previous release
 
 
 def task_names(*files: Path) -> set[str]:
-    """The names of the tasks in ``files``, without importing the broker's application."""
+    """Return the names of the tasks in ``files``, without importing the broker's application."""
     return {
         str(keyword.value.value)
         for file in files

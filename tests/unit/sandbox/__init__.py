@@ -1,1 +1,1 @@
-"""The sandbox provider's small exact parts, without a process."""
+"""Parts of the sandbox provider that need no process."""

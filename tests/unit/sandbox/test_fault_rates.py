@@ -1,4 +1,4 @@
-"""The dial draws by seed and reference alone."""
+"""The draw of a fate depends on seed and reference alone."""
 
 from collections import Counter
 
@@ -41,7 +41,7 @@ def test_another_seed_draws_differently() -> None:
 
 
 def test_the_draws_of_a_seed_never_change() -> None:
-    # Written down so that a change of the hash, which would make old runs unrepeatable, is noticed.
+    # Written down, because a change of the hash would make old runs unrepeatable.
     fixed = fault_rates(42, {"decline:x": 0.5})
     drawn = ["Y" if fixed.draw(reference).text else "n" for reference in REFERENCES[:12]]
     assert "".join(drawn) == FIRST_DRAWS_OF_SEED_42

@@ -1,4 +1,4 @@
-"""Calls that are never answered let go of their connections when nobody waits any more."""
+"""Hanging calls release their connection when the client has disconnected."""
 
 import asyncio
 from typing import cast
@@ -11,7 +11,7 @@ from sandbox.fault_responses import HangingRequests
 
 
 class Connection:
-    """As much of a request and its transport as a hold looks at."""
+    """The parts of a request and its transport that ``HangingRequests`` uses."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -57,7 +57,7 @@ async def test_calls_that_hang_later_are_watched_again() -> None:
         await asyncio.wait([task], timeout=0.01)
         connection.closed = True
         await asyncio.wait_for(task, 5)
-        await asyncio.sleep(0.015)  # long enough for the patrol to find nobody and stop
+        await asyncio.sleep(0.015)  # long enough for the watching task to find no call and stop
     holds.close()
 
 

@@ -1,4 +1,4 @@
-"""The vocabulary of fates: everything it says parses, and nothing else does."""
+"""Parsing of fates: every documented fault parses, and nothing else does."""
 
 import pytest
 

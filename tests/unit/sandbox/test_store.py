@@ -1,4 +1,4 @@
-"""The store's promise: shared commits, and either all of a group or nothing of it."""
+"""The store's group commit: either all writes of a group are durable, or none."""
 
 import asyncio
 import sqlite3
@@ -51,7 +51,7 @@ async def test_durable_writes_are_in_the_file(tmp_path: Path) -> None:
     charge(store, "kept")
     await store.durable()
     charge(store, "not waited for")
-    store._connection.close()  # as by kill -9: no commit on the way out
+    store._connection.close()  # as by kill -9: no commit at the end
     again = Store(tmp_path)
     assert references(again) == ["kept"]
     again.close()
@@ -62,7 +62,7 @@ async def test_a_failed_statement_rolls_back_its_group_and_fails_every_waiter(le
         charge(ledger_store, reference, amount=amount)
         await ledger_store.durable()
 
-    # An amount of 0 is refused by the table's CHECK.
+    # The table's CHECK refuses an amount of 0.
     results = await asyncio.gather(write("good", amount=1), write("bad", amount=0), return_exceptions=True)
     assert [type(result) for result in results] == [StoreFailed, StoreFailed]
     assert references(ledger_store) == []

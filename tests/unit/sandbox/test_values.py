@@ -1,4 +1,4 @@
-"""Fees, instants, signatures and settings: small things that must be exact."""
+"""Fees, timestamps, signatures and settings have exact values."""
 
 import base64
 import hashlib
@@ -58,7 +58,7 @@ def test_payout_is_the_second_japanese_day_after() -> None:
 
 
 def test_the_signature_is_that_of_standard_webhooks() -> None:
-    # The example of the specification's own libraries.
+    # the example of the specification's own libraries
     key = signing_key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     signature = sign(key, b'{"test": 2432232314}', event_id="msg_p5jXN8AQM9LWM0D4loKWxJek", timestamp=1614265330)
     assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="

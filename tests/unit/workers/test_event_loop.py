@@ -1,4 +1,4 @@
-"""The bridge: threads wait for coroutines on one loop, and hear what they raise."""
+"""Threads wait for coroutines on one event loop, and get their results and errors."""
 
 import asyncio
 import threading

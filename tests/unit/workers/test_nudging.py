@@ -1,4 +1,4 @@
-"""Nudges: together at peak, at once when alone, and a lost one loses nothing but time."""
+"""Nudges share messages at peak, go at once when alone, and may be lost without harm."""
 
 import threading
 
@@ -11,7 +11,7 @@ DEADLINE_SECONDS = 5.0
 
 
 class Broker:
-    """Takes messages instead of the broker; ``fails`` is how often it refuses first."""
+    """A broker for messages that refuses the first ``fails`` of them."""
 
     def __init__(self, *, fails: int = 0) -> None:
         self.messages: list[list[str]] = []
@@ -76,9 +76,7 @@ def test_ids_that_wait_for_a_slow_broker_share_full_messages(nudger: Nudger, bro
 
 
 def test_full_messages_follow_each_other_at_once(broker: Broker) -> None:
-    nudger = Nudger(
-        spacing_seconds=10 * DEADLINE_SECONDS
-    )  # a pause before the third message would be too long to wait for
+    nudger = Nudger(spacing_seconds=10 * DEADLINE_SECONDS)  # a pause before the third message would exceed the limit
     for number in range(2 * MAX_IDS + 1):
         nudger.payment(f"pay_{number}", request_id="req_1")
     nudger.start()

@@ -1,4 +1,4 @@
-"""What a worker reports to Flower: ids and a few words, doubts that stand out, and housekeeping only where it is news."""
+"""Workers report ids and short results to Flower, show open rows as RETRY, and hide idle housekeeping."""
 
 from collections import Counter
 from concurrent.futures import Future
@@ -14,7 +14,7 @@ CARD = "4111111111111111"
 
 
 class Events:
-    """What Celery's dispatcher is to a request; the events are listed."""
+    """A stand-in for Celery's event dispatcher that lists the events."""
 
     enabled = True
 

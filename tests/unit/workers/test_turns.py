@@ -1,4 +1,4 @@
-"""A line: few run at once, the others wait without a thread and come in turn."""
+"""Few ids run at once; the others wait without a thread, in order."""
 
 from workers.turns import TurnQueue
 
