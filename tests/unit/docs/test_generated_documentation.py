@@ -64,9 +64,9 @@ def test_every_link_leads_somewhere(file: Path) -> None:
 
 
 def test_a_decision_is_five_short_lines() -> None:
-    decisions = sorted((ROOT / "docs" / "decisions").glob("*.md"))
-    numbers = [int(file.name[:4]) for file in decisions]
-    assert len(set(numbers)) == len(numbers), "two decisions have one number"
-    for file in decisions:
-        said = re.findall(r"^- \*\*(\w+)\*\*: ", file.read_text(), re.MULTILINE)
-        assert said == ["Context", "Decision", "Consequence", "Rejected", "Date"], file.name
+    folder = ROOT / "docs" / "decisions"
+    texts = {file.name: file.read_text() for file in folder.glob("[0-9]*.md")}
+    libraries = re.split(r"^## ", (folder / "dependencies.md").read_text(), flags=re.MULTILINE)[1:]
+    for name, text in {**texts, **{library[:4]: library for library in libraries}}.items():
+        parts = re.findall(r"^- \*\*(\w+)\*\*: ", text, re.MULTILINE)
+        assert parts == ["Context", "Decision", "Consequence", "Rejected", "Date"], name
