@@ -9,14 +9,17 @@ from pathlib import Path
 
 from mpac.cli.errors import UserError
 from mpac.devtools.documentation.help import render_help
-from mpac.devtools.documentation.render import render_commands, render_configuration, render_errors
+from mpac.devtools.documentation.render import render_commands, render_configuration, render_errors, render_invariants
 from mpac.devtools.documentation.statuses import render_statuses
 
 Render = Callable[[], str]
 
 WHOLE: Mapping[str, Render] = {"docs/statuses.md": render_statuses, "mpac/cli/help.json": render_help}
 PARTS: Mapping[str, Mapping[str, Render]] = {
-    "README.md": {"words": render_commands, "errors": render_errors, "configuration": render_configuration},
+    "docs/commands.md": {"commands": render_commands},
+    "docs/configuration.md": {"configuration": render_configuration},
+    "docs/contract/api.md": {"errors": render_errors},
+    "docs/contract/invariants.md": {"invariants": render_invariants},
 }
 
 

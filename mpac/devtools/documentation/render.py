@@ -1,4 +1,4 @@
-"""Render the generated parts of the README as Markdown tables: commands, error codes, configuration.
+"""Render generated parts of the documents as Markdown tables: commands, errors, configuration, invariants.
 
 Nothing here knows a value of a secret: the configuration table shows defaults only.
 """
@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from api.errors import STATUS
 from mpac.cli.commands import HELP
 from workflows.errors import DomainError, every_error
+from workflows.invariants.rules import RULES
 from workflows.settings import Settings
 
 
@@ -38,6 +39,12 @@ def render_errors() -> str:
 
 def _meaning(error: type[DomainError]) -> str:
     return " ".join((error.__doc__ or "").split()).replace("``", "`")
+
+
+def render_invariants() -> str:
+    """Return one row per rule about money, by invariant, in the rule's own sentence."""
+    rows = [(rule.invariant, f"`{rule.name}`", rule.sentence) for rule in RULES]
+    return table(("number", "rule", "checks that"), rows)
 
 
 def render_configuration() -> str:
