@@ -2,7 +2,7 @@
 
 Each error has a stable ``code`` for machines and a ``kind`` that ``api/errors.py`` alone turns into an HTTP status.
 Trouble with a provider is never an exception: it is an outcome (``workflows.providers.base``).
-The docstring of a class is its meaning; the table in the README is generated from it.
+The docstring of a class is its meaning; the table in ``docs/contract/api.md`` is generated from it.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Settings: one frozen object, read from the environment (``MPAC_…``) once in each composition root.
 
 Nothing in the domain reads the environment. No secret has a default: a process without its secret says so and stops.
-The configuration table of the README is generated from the fields below.
+``docs/configuration.md`` is generated from the fields below.
 """
 
 import re
@@ -211,4 +211,4 @@ def what_is_wrong(error: ValidationError) -> str:
     """In a sentence, which variables are missing or make no sense. Values are not told: some are secrets."""
     found = error.errors(include_input=False, include_url=False)
     said = [f"MPAC_{str(one['loc'][0]).upper()} ({str(one['msg']).removeprefix('Value error, ')})" for one in found]
-    return f"Set these variables right, the README has a table of them: {', '.join(said)}."
+    return f"Set these variables right (docs/configuration.md has a table of them): {', '.join(said)}."

@@ -15,7 +15,7 @@ from typing import Any
 from mpac.cli.errors import UserError
 from mpac.stack.home import FILE_MODE, Home, command, write_private
 
-RunInfo = dict[str, Any]  # the shape is documented in the README; readers take what they need
+RunInfo = dict[str, Any]  # the shape is documented in docs/commands.md; readers take what they need
 
 SHAPE: dict[str, type] = {  # of what its readers take from it without looking
     **dict.fromkeys(("api_url", "flower_url", "sandbox_url", "database_url", "broker_url"), str),
