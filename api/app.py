@@ -33,6 +33,7 @@ from api.routes import (
 from api.routes.documentation import install_documentation
 from api.routes.welcome import install_welcome
 from api.runtime import running
+from api.version import VERSION
 from workflows.logs import configure_logs
 from workflows.settings import Settings, load_settings
 
@@ -69,7 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPI(
         title="MPAC SmartPOS Payments",
-        version="1",
+        version=VERSION,
         lifespan=lifespan,
         redirect_slashes=False,
         docs_url=None,
