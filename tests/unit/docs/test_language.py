@@ -105,7 +105,9 @@ PENDING: tuple[str, ...] = (
 
 PRODUCT = ("api", "workers", "workflows", "beat", "mpac", "sandbox", "benchmarks")
 _ALL = re.compile("|".join(f"(?:{pattern})" for pattern in INSTEAD), re.IGNORECASE)
-_CODE = re.compile(r"<!-- generated: (\w+) -->.*?<!-- end: \1 -->|```.*?```|`[^`\n]*`|\]\([^)]*\)|<!--.*?-->", re.DOTALL)
+_CODE = re.compile(
+    r"<!-- generated: (\w+) -->.*?<!-- end: \1 -->|```.*?```|`[^`\n]*`|\]\([^)]*\)|<!--.*?-->", re.DOTALL
+)
 
 
 class Prose(NamedTuple):
