@@ -17,14 +17,13 @@ from workflows.clock import now
 from workflows.database.engines import Role, transaction
 from workflows.devices.states import DEVICE, DeviceEvent
 from workflows.ids import new_id
-from workflows.ledger.post import post_completions
 from workflows.payments.accept import Accepting
 from workflows.payments.cancel import cancel_payment
 from workflows.payments.check_request import Acceptance, PaymentRequest
-from workflows.payments.process import Processor
 from workflows.payments.states import PaymentStatus
-from workflows.processing.executor import Aftermath
+from workflows.processing.executor import LeaseExecutor
 from workflows.providers.registry import Providers
+from workflows.refunds.process import PAYMENTS
 from workflows.refunds.request import RefundRequest, request_refund
 from workflows.requests.idempotency import Key, Stored, fingerprint
 from workflows.settings import Settings
@@ -222,8 +221,7 @@ class PaymentMaker:
     def __init__(self, settings: Settings, providers: Providers, tenant: Tenant) -> None:
         self.tenant = tenant
         self.accepting = Accepting(nudge_grace_seconds=settings.nudge_grace_seconds, patience_seconds=30)
-        self.aftermath: tuple[Aftermath, ...] = (post_completions,)
-        self.processor = Processor(settings, providers, worker="worker-of-the-test", aftermath=self.aftermath)
+        self.processor = LeaseExecutor(PAYMENTS, settings=settings, providers=providers, worker="worker-of-the-test")
 
     async def pending(self, request: PaymentRequest = QR, **changes: Any) -> str:
         """The id of a new payment."""
@@ -259,5 +257,4 @@ class PaymentMaker:
     async def cancel(self, payment_id: str, **rest: Any) -> dict[str, Any]:
         """What a cashier's cancel does."""
         wanted: dict[str, Any] = {"reason": None, "on_too_late": None, "request_id": new_id("request"), **rest}
-        wanted.setdefault("aftermath", self.aftermath)
-        return await cancel_payment(payment_id, caller=self.tenant.device, **wanted)
+        return await cancel_payment(payment_id, caller=self.tenant.device, payments=PAYMENTS, **wanted)

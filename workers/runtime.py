@@ -8,13 +8,12 @@ from typing import Any
 from workers.event_loop import EventLoopThread
 from workflows.database.engines import Role, connect, disconnect
 from workflows.errors import ServiceUnavailable
-from workflows.ledger.post import post_completions, post_refunds
 from workflows.ops.heartbeats import forget_worker
 from workflows.ops.metric_totals import Additions
-from workflows.payments.process import Processor
+from workflows.processing.executor import LeaseExecutor
+from workflows.providers.base import Charge, GiveBack
 from workflows.providers.registry import Providers, open_providers
-from workflows.refunds.process import RefundProcessor
-from workflows.refunds.refund_late_cancel import refund_too_late
+from workflows.refunds.process import PAYMENTS, REFUNDS
 from workflows.settings import Settings
 
 
@@ -25,8 +24,8 @@ class Runtime:
     worker: str
     settings: Settings
     providers: Providers
-    payments: Processor
-    refunds: RefundProcessor
+    payments: LeaseExecutor[Charge]
+    refunds: LeaseExecutor[GiveBack]
     additions: Additions
 
 
@@ -65,14 +64,14 @@ async def _build(settings: Settings, worker: str) -> Runtime:
         worker=worker,
         settings=settings,
         providers=remote,
-        payments=Processor(settings, remote, worker=worker, aftermath=(refund_too_late, post_completions)),
-        refunds=RefundProcessor(settings, remote, worker=worker, aftermath=(post_refunds,)),
+        payments=LeaseExecutor(PAYMENTS, settings=settings, providers=remote, worker=worker),
+        refunds=LeaseExecutor(REFUNDS, settings=settings, providers=remote, worker=worker),
         additions=additions,
     )
 
 
 async def _let_go(ours: Runtime) -> None:
-    drains = (hands.drain(ours.settings.soft_shutdown_seconds) for hands in (ours.payments, ours.refunds))
+    drains = (executor.drain(ours.settings.soft_shutdown_seconds) for executor in (ours.payments, ours.refunds))
     await asyncio.gather(*drains)
     await ours.additions.stop()
     with suppress(ServiceUnavailable):  # the row is then forgotten after an hour

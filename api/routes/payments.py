@@ -19,7 +19,7 @@ from workflows.payments.check_request import Acceptance
 from workflows.payments.queries import await_payment, list_payments, read_payment
 from workflows.payments.serialize import payment_fields
 from workflows.payments.stream import follow_payment
-from workflows.refunds.refund_late_cancel import AFTER_COMPLETION
+from workflows.refunds.process import PAYMENTS
 from workflows.tenants.progress import with_progress
 from workflows.timeline import read_whole_timeline
 
@@ -119,7 +119,7 @@ async def post_cancel(
         reason=body.reason if body else None,
         on_too_late=body.on_too_late if body else None,
         request_id=request_id,
-        aftermath=AFTER_COMPLETION,
+        payments=PAYMENTS,
     )
     if row["status"] == "processing":
         runtime.nudger.payment(payment_id, request_id=request_id)

@@ -29,7 +29,7 @@ async def post_groups(address: str, *, run: str, payments: int) -> dict[str, flo
     for start in range(0, len(moved), GROUP):
         async with transaction(Role.WORKER) as worker:
             started = time.perf_counter()
-            await post_completions(worker, moved[start : start + GROUP], "bench")
+            await post_completions(worker, moved[start : start + GROUP])
             await worker.execute(_NOW)
             taken.append(time.perf_counter() - started)
     return {"post_ms_per_payment": statistics.median(taken) * 1_000 / GROUP}

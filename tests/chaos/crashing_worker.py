@@ -53,19 +53,19 @@ def reach(entity: str, point: str, ids: Iterable[str]) -> None:
 
 def plant() -> None:
     """Put the points where they belong. The product is imported here: tests read only the names of the points."""
-    runtime: Any = import_module("workers.runtime")
+    recorder: Any = import_module("workflows.processing.recording").Recorder
     provider = import_module("workflows.providers.sandbox").SandboxProvider
     plant_claims()
+    recorder._record = recording(recorder._record)
     provider.charge = calling(PAYMENT, provider.charge)
     provider.give_back = calling(REFUND, provider.give_back)
-    for entity, post, record in (
-        (PAYMENT, "post_completions", "record_answers"),
-        (REFUND, "post_refunds", "record_refunds"),
+    for entity, post in (
+        (PAYMENT, "post_completions"),
+        (REFUND, "post_refunds"),
     ):
-        process: Any = import_module(f"workflows.{entity}s.process")
+        record: Any = import_module(f"workflows.{entity}s.record")
         tasks: Any = import_module(f"workers.{entity}s")
-        setattr(runtime, post, posting(entity, getattr(runtime, post)))
-        setattr(process, record, recording(entity, getattr(process, record)))
+        setattr(record, post, posting(entity, getattr(record, post)))
         tasks.run = acknowledging(entity, tasks.run)
 
 
@@ -82,8 +82,9 @@ def plant_claims() -> None:
         return claimed
 
     leases.LeaseTable.claim = claims
-    for table in (import_module("workflows.payments.claim").PAYMENTS, import_module("workflows.refunds.claim").REFUNDS):
-        object.__setattr__(table, "facts", deciding(table.entity, table.facts))
+    workloads: Any = import_module("workflows.refunds.process")
+    for workload in (workloads.PAYMENTS, workloads.REFUNDS):
+        workload.facts = deciding(workload.entity, workload.facts)
 
 
 def deciding(entity: str, facts: Any) -> Any:
@@ -114,19 +115,19 @@ def calling(entity: str, call: Any) -> Any:
 def posting(entity: str, post: Any) -> Any:
     """``post``, the last that is done in the transaction of a record, and the point before it commits."""
 
-    async def posts(connection: Any, moved: Any, worker: str) -> None:
-        await post(connection, moved, worker)
+    async def posts(connection: Any, moved: Any) -> None:
+        await post(connection, moved)
         reach(entity, "recorded, not committed", [row["id"] for row in moved])
 
     return posts
 
 
-def recording(entity: str, record: Any) -> Any:
+def recording(record: Any) -> Any:
     """``record``, and the point after its commit."""
 
-    async def records(group: list[Any], **rest: Any) -> Any:
-        statuses = await record(group, **rest)
-        reach(entity, "committed", [answered.claimed.id for answered in group])
+    async def records(self: Any, group: list[Any], *rest: Any) -> Any:
+        statuses = await record(self, group, *rest)
+        reach(self._workload.entity, "committed", [answered.claim.id for answered in group])
         return statuses
 
     return records

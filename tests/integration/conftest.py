@@ -22,7 +22,7 @@ def patient_hands() -> Iterator[None]:
     What is about that letting go has ``a_seconds_patience``.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(executor, "PATIENCE_SECONDS", PATIENCE_SECONDS)
+        patch.setattr(executor, "BATCH_TIMEOUT_SECONDS", PATIENCE_SECONDS)
         patch.setattr(executor, "WAITING_CALLERS", 1_000)
         yield
 
@@ -30,7 +30,7 @@ def patient_hands() -> Iterator[None]:
 @pytest.fixture
 def a_seconds_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch's caller waits no longer than in a worker, and no more callers wait than there."""
-    monkeypatch.setattr(executor, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(executor, "BATCH_TIMEOUT_SECONDS", 1.0)
     monkeypatch.setattr(executor, "WAITING_CALLERS", 4)
 
 

@@ -119,7 +119,7 @@ Locking = Callable[[AsyncConnection, Iterable[str | None]], Awaitable[set[str | 
 
 
 @dataclass(frozen=True, slots=True)
-class HeldUp:
+class BillLocked:
     """A row that was not recorded, because another transaction has locked its bill."""
 
     bill_id: str

@@ -60,13 +60,13 @@ _POST_COMPLETIONS = text(_POST.format(source=_SOLD))
 _POST_REFUNDS = text(_POST.format(source=_GIVEN_BACK))
 
 
-async def post_completions(connection: AsyncConnection, moved: Sequence[RowMapping], _worker: str) -> None:
-    """Post those of ``moved`` payments that are completed now (an ``Aftermath`` of ``record_answers``)."""
+async def post_completions(connection: AsyncConnection, moved: Sequence[RowMapping]) -> None:
+    """Post those of ``moved`` payments that are completed now."""
     await _post(connection, moved, _POST_COMPLETIONS)
 
 
-async def post_refunds(connection: AsyncConnection, moved: Sequence[RowMapping], _worker: str) -> None:
-    """Post those of ``moved`` refunds that are completed now (an ``Aftermath`` of ``record_refunds``)."""
+async def post_refunds(connection: AsyncConnection, moved: Sequence[RowMapping]) -> None:
+    """Post those of ``moved`` refunds that are completed now."""
     await _post(connection, moved, _POST_REFUNDS)
 
 

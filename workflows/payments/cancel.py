@@ -9,7 +9,7 @@
 | anything else| refused: the money has moved, or is known not to have                                    |
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import text
@@ -17,12 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.apply_payments import release_reservations
 from workflows.bills.lock import Share, lock_bills
-from workflows.ledger.post import post_completions
 from workflows.payments.codes import CancelOutcome
 from workflows.payments.complete_reported import complete_reported, has_moved
+from workflows.payments.process import PaymentWorkload
 from workflows.payments.states import PAYMENT, PaymentEvent, PaymentRemark, PaymentStatus
 from workflows.processing.codes import CancelReason
-from workflows.processing.executor import Aftermath
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import IN_SCOPE, scope_params
@@ -44,11 +43,12 @@ async def cancel_payment(
     reason: str | None,
     on_too_late: str | None,
     request_id: str,
-    aftermath: Sequence[Aftermath] = (post_completions,),
+    payments: PaymentWorkload,
 ) -> dict[str, Any]:
     """Withdraw the payment, or request its withdrawal. Return the payment's row.
 
-    ``on_too_late`` says what to do if the money has moved already. ``aftermath`` follows a completion, as in a worker.
+    ``on_too_late`` says what to do if the money has moved already. ``payments`` records a
+    completion as a worker does.
     Raises ``ResourceNotFound``, ``InvalidStatusTransition``, ``NotAuthorized``, ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
@@ -66,8 +66,8 @@ async def cancel_payment(
         act = _ACTS.get(row["status"])
         if act is None:
             raise invalid_transition(PAYMENT, row["status"], PaymentEvent.CANCEL)
-        if row["status"] == PaymentStatus.PENDING and has_moved(row, at=at):
-            row = await complete_reported(connection, payment_id, asked, by=by, aftermath=aftermath)
+        if row["status"] == PaymentStatus.PENDING and has_moved(row, at=at, payments=payments):
+            row = await complete_reported(connection, payment_id, asked, by=by, payments=payments)
         else:
             row = await act(connection, row, asked, by)
         await connection.execute(_TELL, {"change": f"{payment_id}:{row['version']}"})

@@ -11,7 +11,6 @@ transaction runs with a worker's rights, because a caller may not record that mo
 | n + 3   | ``complete``       | this API process  |
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,11 +18,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import Role, act_as
-from workflows.payments.claim import PAYMENTS
-from workflows.payments.record import write_answers
+from workflows.payments.process import PaymentWorkload
 from workflows.payments.states import PAYMENT, PaymentRemark
-from workflows.processing.decide import Schedule, verdict
-from workflows.processing.executor import Aftermath, Answered
+from workflows.processing.decide import RetryPolicy, decide
+from workflows.processing.workload import Answered
 from workflows.providers.base import Succeeded
 from workflows.providers.registry import settle
 from workflows.transitions import ChangeContext, apply
@@ -31,14 +29,14 @@ from workflows.transitions import ChangeContext, apply
 LEASE_SECONDS = 30.0
 """Any lease will do: it ends with this transaction."""
 
-NO_CALLS = Schedule(max_processing_seconds=0, review_after_seconds=0)
+NO_CALLS = RetryPolicy(max_processing_seconds=0, review_after_seconds=0)
 _ROW = text("SELECT * FROM payments WHERE id = :id")
 
 
-def has_moved(row: dict[str, Any], *, at: datetime) -> bool:
+def has_moved(row: dict[str, Any], *, at: datetime, payments: PaymentWorkload) -> bool:
     """Return whether this payment is a report of money that has moved already."""
     row = {**row, "now": at}
-    return isinstance(settle(row["provider"], PAYMENTS.asks(row, PAYMENTS.facts(row, None), "")), Succeeded)
+    return isinstance(settle(row["provider"], payments.build_request(row, payments.facts(row, None), "")), Succeeded)
 
 
 async def complete_reported(
@@ -47,7 +45,7 @@ async def complete_reported(
     asked: dict[str, Any],
     *,
     by: ChangeContext,
-    aftermath: Sequence[Aftermath],
+    payments: PaymentWorkload,
 ) -> dict[str, Any]:
     """Complete the pending payment, whose row (and bill) the transaction has locked. Return its row.
 
@@ -55,9 +53,9 @@ async def complete_reported(
     """
     await act_as(connection, Role.WORKER)
     worker = f"api for {by.caller_id}"
-    (claimed,) = await PAYMENTS.start(connection, [payment_id], worker=worker, lease_seconds=LEASE_SECONDS)
+    (claim,) = await payments.start(connection, [payment_id], worker=worker, lease_seconds=LEASE_SECONDS)
     await apply(connection, PAYMENT, entity_id=payment_id, event=PaymentRemark.REQUEST_CANCEL, by=by, changes=asked)
-    answer = settle(claimed.provider, claimed.asked)
-    decided = verdict(claimed.step, answer, facts=claimed.facts, schedule=NO_CALLS)
-    await write_answers(connection, [Answered(claimed, answer, decided)], worker=worker, aftermath=aftermath)
+    answer = payments.answer_locally(claim)
+    decision = decide(claim.step, answer, facts=claim.facts, policy=NO_CALLS)
+    await payments.record(connection, [Answered(claim, answer, decision)], worker=worker)
     return dict((await connection.execute(_ROW, {"id": payment_id})).mappings().one())

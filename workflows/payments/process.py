@@ -1,42 +1,88 @@
-"""Process: claim payments, call their providers, record the answers. How that is carried is in ``hands``."""
+"""Process payments: what the ``LeaseExecutor`` claims, which request it sends, and how the answer is recorded.
 
-from collections.abc import Sequence
+A payment that expired before its first claim is claimed too, without an attempt: it is cancelled, and no call is made to a
+provider. A report (cash, the terminal's own card application) never expires: the money has moved already.
+"""
+
 from datetime import timedelta
+from typing import Any
 
-from workflows.payments.claim import PAYMENTS
-from workflows.payments.record import record_answers
-from workflows.processing.executor import Aftermath, Hands, Work
-from workflows.processing.leases import Claim
-from workflows.processing.next_step import Step
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.payments.record import OnRecorded, record_payments
+from workflows.processing.leases import Claim, facts_of
+from workflows.processing.next_step import Attempt, Facts, Step
+from workflows.processing.workload import Answered, Workload
 from workflows.providers.base import Answer, Charge, Provider
-from workflows.providers.registry import Providers, longest_call_seconds, settle
+from workflows.providers.registry import longest_call_seconds, settle
 from workflows.settings import Settings
 
-
-class Processor(Hands[Charge]):
-    """The payments that this process has in hand. One per process; lives on one event loop."""
-
-    def __init__(
-        self, settings: Settings, providers: Providers, *, worker: str, aftermath: Sequence[Aftermath] = ()
-    ) -> None:
-        work = Work(PAYMENTS, ask=_ask, settle=_settle, record=record_answers)
-        super().__init__(work, settings=settings, providers=providers, worker=worker, aftermath=aftermath)
+REPORTED = ("provider_token", "external_result", "card_arn", "slip_number")
+"""Columns that the terminal filled and only some providers read."""
 
 
-async def _ask(provider: Provider, claimed: Claim[Charge], not_after: float) -> Answer:
-    if claimed.step is Step.ASK:
-        return await provider.inquire(claimed.asked)
-    if claimed.step is Step.WITHDRAW:
-        return await provider.withdraw(claimed.asked)
-    if claimed.step is Step.REVERSE:
-        return await provider.reverse(claimed.asked)
-    return await provider.charge(claimed.asked, not_after=not_after)
+class PaymentWorkload(Workload[Charge]):
+    """Payments: charged, inquired about, withdrawn or reversed.
 
+    ``refund_late_cancels`` runs in the transaction that records completed payments. Refunds stand above payments, so the
+    function is passed in (``refunds.process.PAYMENTS``).
+    """
 
-def _settle(claimed: Claim[Charge]) -> Answer | None:
-    return settle(claimed.provider, claimed.asked)
+    entity = "payment"
+    columns = f"""r.amount, r.tip_amount, r.currency, r.method_type, r.method_mode, r.metadata, r.expires_at,
+        r.cancel_requested_at, r.bill_id, {", ".join(f"r.{name}" for name in REPORTED)}"""
+    unwanted = "(cancel_requested_at IS NOT NULL OR expires_at <= now())"
+    first_attempt = "CASE WHEN r.expires_at > now() OR r.processing_mode <> 'provider' THEN 1 ELSE 0 END"
+
+    def __init__(self, refund_late_cancels: OnRecorded) -> None:
+        self._refund_late_cancels = refund_late_cancels
+
+    def facts(self, row: dict[str, Any], attempt: Attempt | None) -> Facts:
+        """Return what decides the next step. The amount includes the tip."""
+        return facts_of(
+            row,
+            attempt,
+            amount=row["amount"] + row["tip_amount"],
+            expires_at=row["expires_at"],
+            cancel_requested=row["cancel_requested_at"] is not None,
+        )
+
+    def build_request(self, row: dict[str, Any], facts: Facts, reference: str) -> Charge:
+        """Return the charge that the provider is asked for, or about."""
+        return Charge(
+            reference=reference,
+            payment_id=row["id"],
+            account=row["store_id"],
+            amount=facts.amount,
+            currency=row["currency"],
+            method_type=row["method_type"],
+            method_mode=row["method_mode"],
+            expires_in_seconds=(row["expires_at"] - row["now"]).total_seconds(),
+            metadata=row["metadata"],
+            facts={name: row[name] for name in REPORTED},
+        )
+
+    def answer_locally(self, claim: Claim[Charge]) -> Answer | None:
+        """Return the terminal's report as an answer, if the payment was reported."""
+        return settle(claim.provider, claim.request)
+
+    async def call_provider(self, provider: Provider, claim: Claim[Charge], *, not_after: float) -> Answer:
+        """Do the claim's step at the provider. A charge is not sent after ``not_after``."""
+        if claim.step is Step.INQUIRE:
+            return await provider.inquire(claim.request)
+        if claim.step is Step.WITHDRAW:
+            return await provider.withdraw(claim.request)
+        if claim.step is Step.REVERSE:
+            return await provider.reverse(claim.request)
+        return await provider.charge(claim.request, not_after=not_after)
+
+    async def record(
+        self, connection: AsyncConnection, group: list[Answered[Charge]], *, worker: str
+    ) -> dict[str, str]:
+        """Record answers with all consequences (``record.record_payments``)."""
+        return await record_payments(connection, group, worker=worker, refund_late_cancels=self._refund_late_cancels)
 
 
 def longest_step(settings: Settings) -> timedelta:
-    """The longest one step may take, which a lease must outlast (checked when a worker starts)."""
+    """Return the longest time that one step may take. A lease must outlast it, which a worker checks when it starts."""
     return timedelta(seconds=longest_call_seconds(settings) + settings.statement_timeout_ms / 1000)

@@ -6,20 +6,18 @@ lease changes nothing, and what it heard is kept as evidence beside the payment.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.bills.lock import HeldUp, Locking
-from workflows.database.engines import Role, rows_parameter, transaction
+from workflows.database.engines import rows_parameter
 from workflows.database.metric_counts import FINAL, outcome_written
-from workflows.payments.update_bills import follow_bills
-from workflows.processing.executor import Aftermath, Answered
-from workflows.processing.leases import AskedT
+from workflows.ledger.post import post_completions
+from workflows.payments.update_bills import update_bills
 from workflows.processing.next_step import Step
+from workflows.processing.workload import Answered
 from workflows.providers.base import Answer, Charge, Succeeded
 
 _RECORD = text("""
@@ -28,7 +26,7 @@ _RECORD = text("""
         SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
             id text, fence integer, attempt integer, step text, event text, status text, due_in double precision,
             attempt_outcome text, code text, message text, outcome_known boolean, needs_review boolean,
-            next_action jsonb, keeps_action boolean, provider_reference text, approval_code text, card_brand text,
+            next_action jsonb, preserve_action boolean, provider_reference text, approval_code text, card_brand text,
             card_last_4 text, not_found boolean, inquiries integer, answer text, fee bigint)
         ORDER BY id
     ), moved AS (
@@ -52,7 +50,7 @@ _RECORD = text("""
             outcome_known = i.outcome_known,
             in_doubt_since = CASE WHEN i.outcome_known THEN NULL ELSE least(p.in_doubt_since, now()) END,
             needs_review = i.needs_review,
-            next_action = CASE WHEN i.keeps_action THEN p.next_action ELSE nullif(i.next_action, 'null'::jsonb) END,
+            next_action = CASE WHEN i.preserve_action THEN p.next_action ELSE nullif(i.next_action, 'null'::jsonb) END,
             -- A cancel that was asked for while the provider was being asked is seen to at once.
             due_at = CASE WHEN i.status IS NOT NULL THEN NULL
                 WHEN p.cancel_requested_at IS NOT NULL AND i.step NOT IN ('withdraw', 'reverse') THEN now()
@@ -92,10 +90,10 @@ _RECORD = text("""
     ), messages AS (
         INSERT INTO payment_messages (payment_id, merchant_id, store_id, attempt, kind, answer, detail, at)
         SELECT id, merchant_id, store_id, attempt,
-               CASE step WHEN 'ask' THEN 'inquiry' WHEN 'withdraw' THEN 'withdrawal' WHEN 'reverse' THEN 'reversal'
+               CASE step WHEN 'inquire' THEN 'inquiry' WHEN 'withdraw' THEN 'withdrawal' WHEN 'reverse' THEN 'reversal'
                    ELSE 'resend' END,
                answer, jsonb_strip_nulls(jsonb_build_object('code', code, 'message', message)), now()
-        FROM moved WHERE step IN ('ask', 'withdraw', 'reverse', 'retry', 'resend')
+        FROM moved WHERE step IN ('inquire', 'withdraw', 'reverse', 'retry', 'resend')
     )
     SELECT id, status, merchant_id, store_id, request_id, bill_id, amount, currency, captured_amount, fee, provider,
            method_type, cancel_outcome, on_too_late, completed_at, now() AS recorded_at, code, age,
@@ -118,6 +116,9 @@ _EVIDENCE = text("""
         ON p.fence <> i.fence OR p.status <> coalesce(i.status, p.status)
 """)
 
+OnRecorded = Callable[[AsyncConnection, Sequence[RowMapping], str], Awaitable[None]]
+"""A step in the transaction that recorded these rows, by which worker."""
+
 _NAMES: dict[type, str] = {}
 
 
@@ -130,80 +131,49 @@ def answer_name(answer: Answer | None) -> str:
     return _NAMES[kind]
 
 
-Write = Callable[[AsyncConnection, list[Answered[AskedT]]], Awaitable[dict[str, str]]]
-"""Writes answers in a transaction; returns the statuses of the rows whose fences held, by their ids."""
-
-
-async def record_group(
-    group: list[Answered[AskedT]], write: Write[AskedT], *, locking: Locking
-) -> list[str | HeldUp | None]:
-    """Write those of ``group`` whose bills ``locking`` gets, in one transaction: the others are ``HeldUp``.
-
-    Returns each row's status now, or ``None`` where the fence had moved on.
-    """
-    async with transaction(Role.WORKER) as connection:
-        # Bills before payments: the order in which the whole house locks.
-        locked = await locking(connection, (answered.claimed.bill_id for answered in group))
-        mine = [answered for answered in group if answered.claimed.bill_id in locked]
-        statuses = await write(connection, mine) if mine else {}
-    return [
-        HeldUp(claimed.bill_id) if claimed.bill_id and claimed.bill_id not in locked else statuses.get(claimed.id)
-        for claimed in (answered.claimed for answered in group)
-    ]
-
-
 def row_of(answered: Answered[Any]) -> dict[str, Any]:
     """What is recorded of an answer, whatever was asked."""
-    verdict, claimed = answered.verdict, answered.claimed
+    decision, claim = answered.decision, answered.claim
     return {
-        "id": claimed.id,
-        "fence": claimed.fence,
-        "attempt": claimed.attempt_number,
-        "step": str(claimed.step),
-        "event": verdict.event,
-        "status": verdict.status,
-        "due_in": verdict.due_in_seconds,
-        "attempt_outcome": verdict.attempt_outcome,
-        "code": verdict.code,
-        "message": verdict.message,
-        "outcome_known": verdict.outcome_known,
-        "needs_review": verdict.needs_review,
-        "provider_reference": verdict.provider_reference,
-        "not_found": verdict.not_found,
-        "inquiries": verdict.inquiries,
+        "id": claim.id,
+        "fence": claim.fence,
+        "attempt": claim.attempt_number,
+        "step": str(claim.step),
+        "event": decision.event,
+        "status": decision.status,
+        "due_in": decision.due_in_seconds,
+        "attempt_outcome": decision.attempt_outcome,
+        "code": decision.code,
+        "message": decision.message,
+        "outcome_known": decision.outcome_known,
+        "needs_review": decision.needs_review,
+        "provider_reference": decision.provider_reference,
+        "not_found": decision.not_found,
+        "inquiries": decision.inquiries,
         "answer": answer_name(answered.answer),
-        "fee": verdict.fee,
+        "fee": decision.fee,
     }
 
 
-async def record_answers(
-    group: list[Answered[Charge]], *, worker: str, aftermath: Sequence[Aftermath], locking: Locking
-) -> list[str | HeldUp | None]:
-    """Record ``group`` in one transaction; returns each payment's status now, or ``None`` where the fence had moved on.
-
-    Of payments whose bills ``locking`` does not get nothing is recorded: they are ``HeldUp``.
-
-    Raises ``ServiceUnavailable`` where the database is away: nothing is recorded then, the attempts stay unanswered, and
-    the sweep has them asked about.
-    """
-    return await record_group(group, partial(write_answers, worker=worker, aftermath=aftermath), locking=locking)
-
-
-async def write_answers(
-    connection: AsyncConnection, group: list[Answered[Charge]], *, worker: str, aftermath: Sequence[Aftermath]
+async def record_payments(
+    connection: AsyncConnection, group: list[Answered[Charge]], *, worker: str, refund_late_cancels: OnRecorded
 ) -> dict[str, str]:
-    """Write ``group``, whose bills are locked, and its consequences; return the statuses of rows whose fences held."""
+    """Write ``group``, whose bills are locked, and its consequences; return the statuses of rows whose fences held.
+
+    Bills follow, then refunds of payments whose cancel came too late, then the ledger, all in the transaction of
+    ``connection``. ``worker`` is the actor in the history.
+    """
     rows = [_row(answered) for answered in group]
     parameters = {"rows": rows_parameter(rows), "ids": [row["id"] for row in rows], "worker": worker}
     moved = (await connection.execute(_RECORD, parameters)).mappings().all()
     statuses: dict[str, str] = {row["id"]: row["status"] for row in moved}
     tally_outcomes(connection, "payment", moved)
-    await follow_bills(connection, moved, worker)
-    for follow in aftermath:
-        await follow(connection, moved, worker)
+    await update_bills(connection, moved, worker)
+    await refund_late_cancels(connection, moved, worker)
+    await post_completions(connection, moved)
     late = [row for row in rows if row["id"] not in statuses]
     if late:
-        await _keep_evidence(connection, late, worker)
+        await _store_evidence(connection, late, worker)
     return statuses
 
 
@@ -222,23 +192,23 @@ def tally_outcomes(connection: AsyncConnection, entity: str, moved: Sequence[Row
             )
 
 
-async def _keep_evidence(connection: AsyncConnection, late: list[dict[str, Any]], worker: str) -> None:
+async def _store_evidence(connection: AsyncConnection, late: list[dict[str, Any]], worker: str) -> None:
     heard = [row for row in late if row["answer"] != "none_type"]
     await connection.execute(_EVIDENCE, {"rows": rows_parameter(heard), "worker": worker})
 
 
 def _row(answered: Answered[Charge]) -> dict[str, Any]:
-    verdict = answered.verdict
+    decision = answered.decision
     row = row_of(answered)
-    if answered.claimed.step is Step.CANCEL:
+    if answered.claim.step is Step.CANCEL:
         row["attempt_outcome"] = None  # it never reached a provider: there is no attempt to write an outcome into
-    if verdict.provider_reference is None and isinstance(answered.answer, Succeeded):
+    if decision.provider_reference is None and isinstance(answered.answer, Succeeded):
         row["provider_reference"] = answered.answer.provider_reference
     return {
         **row,
-        "next_action": verdict.next_action,
-        "keeps_action": verdict.keeps_action,
-        "approval_code": verdict.approval_code,
-        "card_brand": verdict.card_brand,
-        "card_last_4": verdict.card_last_4,
+        "next_action": decision.next_action,
+        "preserve_action": decision.preserve_action,
+        "approval_code": decision.approval_code,
+        "card_brand": decision.card_brand,
+        "card_last_4": decision.card_last_4,
     }

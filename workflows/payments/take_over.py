@@ -21,7 +21,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.processing.lease_statements import LEASE_COLUMNS
-from workflows.processing.leases import AskedT, Claim, LeaseTable
+from workflows.processing.leases import Claim, LeaseTable, RequestT
 from workflows.processing.next_step import NOTHING_MOVED, Attempt, Step
 
 LEASE_SECONDS = 60.0
@@ -71,16 +71,16 @@ _HOLD = (
 
 
 @dataclass(frozen=True, slots=True)
-class Taken(Generic[AskedT]):
+class Taken(Generic[RequestT]):
     """A locked row: its claim, the row with its last attempt, and what no claim holds."""
 
-    claim: Claim[AskedT]
+    claim: Claim[RequestT]
     row: dict[str, Any]
 
 
 async def take_over(
-    connection: AsyncConnection, table: LeaseTable[AskedT], ids: list[str], *, payment_ids: list[str] | None = None
-) -> list[Taken[AskedT]]:
+    connection: AsyncConnection, table: LeaseTable[RequestT], ids: list[str], *, payment_ids: list[str] | None = None
+) -> list[Taken[RequestT]]:
     """Lock those of ``ids`` that are open and free, by a transaction that has locked their bills; return them.
 
     ``payment_ids`` are the payments of refunds, which are locked first.
@@ -97,15 +97,15 @@ async def take_over(
 
 
 async def hold(
-    connection: AsyncConnection, table: LeaseTable[AskedT], taken: list[Taken[AskedT]]
-) -> list[Claim[AskedT]]:
+    connection: AsyncConnection, table: LeaseTable[RequestT], taken: list[Taken[RequestT]]
+) -> list[Claim[RequestT]]:
     """Claim what was taken over, for the rest of the transaction, and return the claims."""
     parameters = {"ids": [one.claim.id for one in taken], "lease": LEASE_SECONDS}
     await connection.execute(_statement(_HOLD, table), parameters)
     return [replace(one.claim, fence=one.claim.fence + 1) for one in taken]
 
 
-def _claim(table: LeaseTable[AskedT], row: dict[str, Any]) -> Claim[AskedT]:
+def _claim(table: LeaseTable[RequestT], row: dict[str, Any]) -> Claim[RequestT]:
     attempt = Attempt(row["attempt_number"], row["attempt_outcome"], row["not_found_at"], int(row["resends"]))
     return replace(table.build(row, attempt), step=Step.STATEMENT, attempt_number=attempt.number)
 

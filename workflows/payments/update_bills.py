@@ -27,7 +27,7 @@ WITHOUT_MONEY = (PaymentStatus.FAILED, PaymentStatus.CANCELLED)
 _OFF_BILL = text("UPDATE payments SET off_bill = true WHERE id = ANY(:ids)")
 
 
-async def follow_bills(connection: AsyncConnection, moved: Sequence[RowMapping], worker: str) -> None:
+async def update_bills(connection: AsyncConnection, moved: Sequence[RowMapping], worker: str) -> None:
     """Settle the reservations of those of ``moved`` that ended, in the transaction that ended them."""
     billed = [row for row in moved if row["bill_id"]]
     if not billed:

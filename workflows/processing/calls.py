@@ -17,8 +17,8 @@ from workflows.providers.base import (
 )
 
 OPERATIONS: Mapping[str, Mapping[Step, str]] = {
-    "payment": {Step.ASK: "inquire", Step.WITHDRAW: "withdraw", Step.REVERSE: "reverse"},
-    "refund": {Step.ASK: "inquire_refund"},
+    "payment": {Step.INQUIRE: "inquire", Step.WITHDRAW: "withdraw", Step.REVERSE: "reverse"},
+    "refund": {Step.INQUIRE: "inquire_refund"},
 }
 """Entity and step → the provider's operation. Every other step sends a charge or a refund."""
 

@@ -1,4 +1,4 @@
-"""Room: limit the claimed rows of a process, per provider, and hold the ids that wait for a place.
+"""Limit the claimed rows of a process, per provider, and queue the ids that wait for a place.
 
 A provider that hangs occupies its own places only: rows of other providers, and rows that need no call (cash, reports of
 the terminal, cancels at once), have places of their own.
@@ -6,7 +6,7 @@ the terminal, cancels at once), have places of their own.
 | places of             | as many as                   | when all are taken                                           |
 |-----------------------|------------------------------|--------------------------------------------------------------|
 | each provider         | calls that may be open to it | its rows stay unclaimed; their ids wait here, up to a limit  |
-| rows without a call   | rows in hand                 | the claim waits: only the database can delay these           |
+| rows without a call   | rows claimed                 | the claim waits: only the database can delay these           |
 """
 
 import asyncio
@@ -17,12 +17,12 @@ MOST_WAITING = 10_000
 """Ids that wait for a place at one provider (about 1 MB). The sweep finds the others."""
 
 
-class Rooms:
+class Capacity:
     """The places of one process. It belongs to one event loop."""
 
-    def __init__(self, providers: Iterable[str], *, calls: int, in_hand: int) -> None:
-        self._free = dict.fromkeys(providers, min(calls, in_hand))
-        self._without_call = asyncio.Semaphore(in_hand)
+    def __init__(self, providers: Iterable[str], *, calls: int, rows: int) -> None:
+        self._free = dict.fromkeys(providers, min(calls, rows))
+        self._without_call = asyncio.Semaphore(rows)
         self._next = asyncio.Lock()
 
     def free(self, provider: str) -> int:
@@ -73,7 +73,7 @@ class Rooms:
             self._without_call.release()
 
 
-class Waiting:
+class WaitingIds:
     """A queue of ids, each once, the oldest first."""
 
     def __init__(self) -> None:

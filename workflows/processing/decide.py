@@ -1,6 +1,6 @@
-"""Verdict: what a provider's answer to a step means, without any I/O: what to record, and when to look again.
+"""Decide what a provider's answer to a step means: what to record, and when to look again. No I/O.
 
-One function per kind of answer, in the table at the end; which step was taken says ``next_step``.
+One function per kind of answer, listed in the table at the end; ``next_step`` chose the step.
 """
 
 import random
@@ -37,7 +37,7 @@ HOURLY_QUESTIONS = 24
 
 
 @dataclass(slots=True)
-class Verdict:
+class Decision:
     """What to record: the event (``None``: nothing worth a version), and what changes with it.
 
     ``due_in_seconds`` is when to look again (``None``: never, it is over). ``attempt_outcome`` ``None`` leaves the
@@ -59,7 +59,7 @@ class Verdict:
     card_last_4: str | None = None
     fee: int = 0
     """What the provider keeps for it, minor units."""
-    keeps_action: bool = False
+    preserve_action: bool = False
     """Whether what the customer is shown stays as it is."""
     not_found: bool = False
     """Whether the inquiry found nothing (the first of two in a row is remembered by its time)."""
@@ -68,7 +68,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class RetryPolicy:
     """How patient to be. ``scale`` shortens the questions' delays in tests and demonstrations, never their order."""
 
     max_processing_seconds: float
@@ -90,18 +90,18 @@ def retry_delay_seconds(attempt: int, *, retry_after: float | None, spread: floa
     return max(backoff * spread, min(retry_after or 0, MAX_RETRY_AFTER_SECONDS))
 
 
-def verdict(step: Step, answer: Answer | None, *, facts: Facts, schedule: Schedule) -> Verdict:
+def decide(step: Step, answer: Answer | None, *, facts: Facts, policy: RetryPolicy) -> Decision:
     """What ``answer`` to ``step`` means for a payment. ``answer`` is ``None`` exactly for ``Step.CANCEL``."""
     if step is Step.CANCEL or answer is None:
         return _cancelled(facts)
     if step is Step.REVERSE and type(answer) not in _OF_A_REVERSAL:
         # The charge did move money, so an answer that denies it is not about what was asked.
         answer = Unknown(f"the provider answered {type(answer).__name__} to a reversal")
-    return _BY_ANSWER[type(answer)](step, answer, facts, schedule)
+    return _BY_ANSWER[type(answer)](step, answer, facts, policy)
 
 
-def _cancelled(facts: Facts) -> Verdict:
-    return Verdict(Event.CANCEL, FinalStatus.CANCELLED, code=_reason(facts))
+def _cancelled(facts: Facts) -> Decision:
+    return Decision(Event.CANCEL, FinalStatus.CANCELLED, code=_reason(facts))
 
 
 def _reason(facts: Facts) -> str:
@@ -109,13 +109,13 @@ def _reason(facts: Facts) -> str:
     return CancelReason.REQUESTED if facts.cancel_requested else ended
 
 
-def _withdrawn(_step: Step, _answer: Any, facts: Facts, _schedule: Schedule) -> Verdict:
+def _withdrawn(_step: Step, _answer: Any, facts: Facts, _policy: RetryPolicy) -> Decision:
     result = _cancelled(facts)
     result.attempt_outcome = "withdrawn"
     return result
 
 
-def _succeeded(step: Step, answer: Succeeded, facts: Facts, _schedule: Schedule) -> Verdict:
+def _succeeded(step: Step, answer: Succeeded, facts: Facts, _policy: RetryPolicy) -> Decision:
     if answer.amount != facts.amount:
         # Money moved, but not the money that was asked for: neither completed nor failed would be true.
         message = f"The provider moved {answer.amount} where {facts.amount} was asked for"
@@ -123,7 +123,7 @@ def _succeeded(step: Step, answer: Succeeded, facts: Facts, _schedule: Schedule)
     if not 0 <= answer.fee <= answer.amount:
         message = f"The provider reported a fee of {answer.fee} for {answer.amount}"
         return _not_believed(step, answer, facts, code=FailureCode.FEE_OUT_OF_RANGE, message=message)
-    return Verdict(
+    return Decision(
         Event.COMPLETE,
         FinalStatus.COMPLETED,
         attempt_outcome="succeeded",
@@ -135,12 +135,12 @@ def _succeeded(step: Step, answer: Succeeded, facts: Facts, _schedule: Schedule)
     )
 
 
-def _not_believed(step: Step, answer: Succeeded, facts: Facts, *, code: str, message: str) -> Verdict:
+def _not_believed(step: Step, answer: Succeeded, facts: Facts, *, code: str, message: str) -> Decision:
     """Leave an impossible success to a person, or reverse it if a cancel was requested."""
     is_reversed_next = facts.cancel_requested and step is not Step.REVERSE
     is_known = facts.attempt is not None and facts.attempt.outcome == "succeeded"
     was_told = facts.needs_review and (is_known or is_reversed_next)
-    return Verdict(
+    return Decision(
         None if was_told else Remark.REQUEST_REVIEW,
         due_in_seconds=0 if is_reversed_next else None,
         attempt_outcome="succeeded",
@@ -154,11 +154,13 @@ def _not_believed(step: Step, answer: Succeeded, facts: Facts, *, code: str, mes
     )
 
 
-def _declined(step: Step, answer: Declined, facts: Facts, schedule: Schedule) -> Verdict:
+def _declined(step: Step, answer: Declined, facts: Facts, policy: RetryPolicy) -> Decision:
     if answer.is_retriable:
-        said = Verdict(attempt_outcome="declined", code=answer.code, message=answer.message)
-        return _again_or_fail(step, said, facts, schedule, retry_after=None)
-    return Verdict(Event.FAIL, FinalStatus.FAILED, attempt_outcome="declined", code=answer.code, message=answer.message)
+        said = Decision(attempt_outcome="declined", code=answer.code, message=answer.message)
+        return _again_or_fail(step, said, facts, policy, retry_after=None)
+    return Decision(
+        Event.FAIL, FinalStatus.FAILED, attempt_outcome="declined", code=answer.code, message=answer.message
+    )
 
 
 def _calls(step: Step, last: Attempt | None) -> int:
@@ -168,8 +170,8 @@ def _calls(step: Step, last: Attempt | None) -> int:
 
 
 def _again_or_fail(
-    step: Step, said: Verdict, facts: Facts, schedule: Schedule, *, retry_after: float | None
-) -> Verdict:
+    step: Step, said: Decision, facts: Facts, policy: RetryPolicy, *, retry_after: float | None
+) -> Decision:
     """Decide what follows a call that certainly moved nothing; ``said`` is what its attempt records."""
     calls = max(1, _calls(step, facts.attempt))
     if facts.is_unwanted:
@@ -177,16 +179,16 @@ def _again_or_fail(
     elif calls > MAX_RETRIES:
         said.event, said.status = Event.FAIL, FinalStatus.FAILED
     else:
-        delay = retry_delay_seconds(calls, retry_after=retry_after, spread=schedule.spread())
+        delay = retry_delay_seconds(calls, retry_after=retry_after, spread=policy.spread())
         said.due_in_seconds = min(delay, facts.seconds_left)
     return said
 
 
-def _action_required(_step: Step, answer: ActionRequired, facts: Facts, schedule: Schedule) -> Verdict:
+def _action_required(_step: Step, answer: ActionRequired, facts: Facts, policy: RetryPolicy) -> Decision:
     is_news = not facts.outcome_known or facts.attempt is None or facts.attempt.outcome != "action_required"
-    return Verdict(
+    return Decision(
         _review_if_overdue(facts) or (Remark.ASK_CUSTOMER if is_news else None),
-        due_in_seconds=_poll_seconds(facts, schedule),
+        due_in_seconds=_poll_seconds(facts, policy),
         attempt_outcome="action_required",
         needs_review=facts.needs_review or facts.is_overdue,
         next_action=answer.next_action,
@@ -194,8 +196,8 @@ def _action_required(_step: Step, answer: ActionRequired, facts: Facts, schedule
     )
 
 
-def _poll_seconds(facts: Facts, schedule: Schedule) -> float:
-    return (OVERDUE_POLL_SECONDS if facts.is_overdue else POLL_SECONDS) * schedule.scale
+def _poll_seconds(facts: Facts, policy: RetryPolicy) -> float:
+    return (OVERDUE_POLL_SECONDS if facts.is_overdue else POLL_SECONDS) * policy.scale
 
 
 def _review_if_overdue(facts: Facts) -> Remark | None:
@@ -203,17 +205,17 @@ def _review_if_overdue(facts: Facts) -> Remark | None:
     return Remark.REQUEST_REVIEW if facts.is_overdue and not facts.needs_review else None
 
 
-def _unavailable(step: Step, answer: Unavailable, facts: Facts, schedule: Schedule) -> Verdict:
+def _unavailable(step: Step, answer: Unavailable, facts: Facts, policy: RetryPolicy) -> Decision:
     if step in (Step.CHARGE, Step.RETRY):
-        said = Verdict(attempt_outcome="unavailable", code=FailureCode.PROVIDER_UNAVAILABLE, message=answer.reason)
-        return _again_or_fail(step, said, facts, schedule, retry_after=answer.retry_after_seconds)
-    if step is Step.ASK and facts.outcome_known and facts.attempt and facts.attempt.outcome == "action_required":
+        said = Decision(attempt_outcome="unavailable", code=FailureCode.PROVIDER_UNAVAILABLE, message=answer.reason)
+        return _again_or_fail(step, said, facts, policy, retry_after=answer.retry_after_seconds)
+    if step is Step.INQUIRE and facts.outcome_known and facts.attempt and facts.attempt.outcome == "action_required":
         # The customer's code is still out there and we know it; only this question went unheard.
         needs_review = facts.needs_review or facts.is_overdue
-        result = Verdict(_review_if_overdue(facts), keeps_action=True, needs_review=needs_review)
-        result.due_in_seconds = _poll_seconds(facts, schedule)
+        result = Decision(_review_if_overdue(facts), preserve_action=True, needs_review=needs_review)
+        result.due_in_seconds = _poll_seconds(facts, policy)
     else:
-        result = _still_unknown(facts, schedule, answer.reason, is_new_doubt=_is_unheard(facts.attempt))
+        result = _still_unknown(facts, policy, answer.reason, is_new_doubt=_is_unheard(facts.attempt))
         if _is_unheard(facts.attempt):
             result.attempt_outcome = "unknown"
     wanted = min(answer.retry_after_seconds or 0, MAX_RETRY_AFTER_SECONDS)
@@ -226,28 +228,28 @@ def _unavailable(step: Step, answer: Unavailable, facts: Facts, schedule: Schedu
     return result
 
 
-def _unknown(step: Step, answer: Unknown, facts: Facts, schedule: Schedule) -> Verdict:
-    if step is Step.ASK:  # a question without an answer moves nothing, so it is one that nobody heard
-        return _unavailable(step, Unavailable(answer.reason), facts, schedule)
+def _unknown(step: Step, answer: Unknown, facts: Facts, policy: RetryPolicy) -> Decision:
+    if step is Step.INQUIRE:  # a question without an answer moves nothing, so it is one that nobody heard
+        return _unavailable(step, Unavailable(answer.reason), facts, policy)
     is_new_doubt = step in SENDS or _is_unheard(facts.attempt)
-    result = _still_unknown(facts, schedule, answer.reason, is_new_doubt=is_new_doubt)
+    result = _still_unknown(facts, policy, answer.reason, is_new_doubt=is_new_doubt)
     if is_new_doubt or step is Step.REVERSE:
         result.attempt_outcome = "unknown"
     return result
 
 
-def _not_found(step: Step, _answer: Any, facts: Facts, schedule: Schedule) -> Verdict:
+def _not_found(step: Step, _answer: Any, facts: Facts, policy: RetryPolicy) -> Decision:
     """Two in a row, at least ``max_processing_seconds`` apart, prove that the call never arrived."""
     first = facts.attempt.not_found_at if facts.attempt else None
     waited = (facts.now - first).total_seconds() if first else 0.0
     if waited < 0:  # the database's clock was set back, so the two cannot be compared: this one is the first
         first, waited = None, 0.0
     is_new_doubt = _is_unheard(facts.attempt)
-    result = _still_unknown(facts, schedule, "the provider does not know it yet", is_new_doubt=is_new_doubt)
+    result = _still_unknown(facts, policy, "the provider does not know it yet", is_new_doubt=is_new_doubt)
     result.not_found = True
     is_proven = facts.attempt is not None and facts.attempt.outcome == "not_found"
     result.attempt_outcome = "not_found" if step is Step.WITHDRAW and is_proven else "unknown"
-    left = schedule.max_processing_seconds - waited
+    left = policy.max_processing_seconds - waited
     if first is not None and left <= 0:
         # What nobody wants any more is not sent again; whether it will still arrive, only the next question can tell.
         if step is not Step.WITHDRAW and (facts.deduplicates or facts.is_expired):
@@ -264,16 +266,16 @@ def _is_unheard(attempt: Attempt | None) -> bool:
     return attempt is None or attempt.outcome is None
 
 
-def _still_unknown(facts: Facts, schedule: Schedule, reason: str, *, is_new_doubt: bool) -> Verdict:
+def _still_unknown(facts: Facts, policy: RetryPolicy, reason: str, *, is_new_doubt: bool) -> Decision:
     """Ask later. A call whose answer was lost begins the schedule; the review is measured from the first doubt."""
     asked = 0 if is_new_doubt else facts.inquiries
-    delay = inquiry_delay_seconds(asked, scale=schedule.scale, spread=schedule.spread())
+    delay = inquiry_delay_seconds(asked, scale=policy.scale, spread=policy.spread())
     doubted_for = (facts.now - facts.in_doubt_since).total_seconds() if facts.in_doubt_since else 0.0
-    is_too_long = doubted_for >= schedule.review_after_seconds
+    is_too_long = doubted_for >= policy.review_after_seconds
     remark: Remark | None = Remark.DOUBT if facts.outcome_known else None
     if is_too_long and not facts.needs_review:
         remark = Remark.REQUEST_REVIEW
-    return Verdict(
+    return Decision(
         remark,
         due_in_seconds=delay,
         message=reason,
@@ -283,7 +285,7 @@ def _still_unknown(facts: Facts, schedule: Schedule, reason: str, *, is_new_doub
     )
 
 
-_BY_ANSWER: dict[type, Callable[[Step, Any, Facts, Schedule], Verdict]] = {
+_BY_ANSWER: dict[type, Callable[[Step, Any, Facts, RetryPolicy], Decision]] = {
     Succeeded: _succeeded,
     Declined: _declined,
     ActionRequired: _action_required,

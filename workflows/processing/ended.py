@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 
-from workflows.bills.lock import HeldUp
-from workflows.processing.decide import Verdict
+from workflows.bills.lock import BillLocked
+from workflows.processing.decide import Decision
 from workflows.processing.outcome import Outcome, failed
 
 Ended = tuple[str, bool]
@@ -15,7 +15,7 @@ Ended = tuple[str, bool]
 LEFT: Ended = ("left to the sweep", True)
 
 
-def ended(status: str | HeldUp | None, decided: Verdict) -> Ended:
+def ended(status: str | BillLocked | None, decided: Decision) -> Ended:
     """Return how a row ended whose status is now ``status``."""
     if status is None:
         return "taken over", False
@@ -27,7 +27,7 @@ def ended(status: str | HeldUp | None, decided: Verdict) -> Ended:
         return ("in doubt, needs review" if decided.needs_review else "in doubt"), True
     if decided.needs_review:
         return "needs review", True
-    return ("waits for the customer" if decided.next_action or decided.keeps_action else "tried again later"), False
+    return ("waits for the customer" if decided.next_action or decided.preserve_action else "tried again later"), False
 
 
 def outcome_of(begun: "Sequence[asyncio.Task[Ended | None]]", *, count: int) -> Outcome:

@@ -61,7 +61,7 @@ RESUME = """
 LEFT_OVER = """
     -- left over: free rows that the claim left out because there was no place, or because they are suspects: claimed
     -- several times and never answered
-    SELECT id, provider, status = 'processing' AND unanswered_claims >= :deaths AS is_suspect FROM {entity}s r
+    SELECT id, provider, status = 'processing' AND unanswered_claims >= :deaths AS is_poison_candidate FROM {entity}s r
     WHERE id = ANY(:ids) AND ((status = 'pending' {startable}) OR (status = 'processing' AND (due_at <= now() OR {due_ahead})
           AND (lease_until IS NULL OR lease_until <= now() OR {lease_ahead})))
       AND (provider = ANY(CAST(:full AS text[])) OR (status = 'processing' AND unanswered_claims >= :deaths))

@@ -13,10 +13,11 @@ nothing.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.engine import RowMapping
@@ -34,27 +35,27 @@ from workflows.providers.registry import is_local
 MAX_UNANSWERED_CLAIMS = 3
 """A row whose worker died this often in a row is quarantined, so that it cannot kill workers for ever."""
 
-SUSPICIOUS_CLAIMS = 2
-"""From so many unanswered claims on, a row is claimed alone. One row that kills its workers would else take all of its batch
-into quarantine with it: they are claimed together, die together and become due together."""
+POISON_SUSPECT_CLAIMS = 2
+"""From this many unanswered claims on, a row is claimed on its own. Otherwise a row that crashes its worker would drag its
+whole batch into quarantine: the rows are claimed together, lose their worker together and become due together."""
 
 
 CONFIRM_SECONDS = 0.1
 """Pause between two checks of a claim whose COMMIT was not answered."""
 
-AskedT = TypeVar("AskedT", bound=Charge | GiveBack)
+RequestT = TypeVar("RequestT", bound=Charge | GiveBack)
 
 
 @dataclass(frozen=True, slots=True)
-class Claim(Generic[AskedT]):
-    """A row that this worker may work on until its lease ends; ``asked`` is what its provider is asked to do."""
+class Claim(Generic[RequestT]):
+    """A row that this worker may work on until its lease ends; ``request`` is what its provider is asked to do."""
 
     id: str
     fence: int
     provider: str
     step: Step
     attempt_number: int
-    asked: AskedT
+    request: RequestT
     facts: Facts
     request_id: str | None
     bill_id: str | None
@@ -65,7 +66,7 @@ class LeftOver(NamedTuple):
 
     id: str
     provider: str
-    is_suspect: bool
+    is_poison_candidate: bool
 
 
 class ClaimInDoubt(ServiceUnavailable):
@@ -91,24 +92,26 @@ async def took_effect(doubt: ClaimInDoubt, *, within_seconds: float) -> bool:
     return False
 
 
-@dataclass(frozen=True)
-class LeaseTable(Generic[AskedT]):
-    """One kind of row that is processed under a lease.
+class LeaseTable(ABC, Generic[RequestT]):
+    """One kind of row that is processed under a lease: the parts of the statements and of a claim that differ."""
 
-    ``columns`` are those that ``facts`` and ``asks`` read, written with the alias ``r``. ``facts`` returns what decides about
-    a row and its last attempt (``None``: there is none yet), ``asks`` the request to its provider under a reference.
-    ``first_attempt`` is an SQL expression: 0 keeps a row from being sent. ``startable`` is a further condition that a pending
-    row has to meet before a worker may claim it. ``unwanted`` is an SQL condition: such a row is
-    never sent, so that it needs no call unless a provider has heard of it.
-    """
+    entity: ClassVar[str]
+    columns: ClassVar[str]
+    """SQL: the columns that ``facts`` and ``build_request`` read, with the alias ``r``."""
+    first_attempt: ClassVar[str] = "1"
+    """SQL expression: the number of the first attempt; 0 keeps a row from being sent."""
+    startable: ClassVar[str] = ""
+    """SQL: a further condition that a pending row must meet before a worker may claim it."""
+    unwanted: ClassVar[str] = "false"
+    """SQL condition: such a row is never sent, so it needs no call unless a provider has heard of it."""
 
-    entity: str
-    columns: str
-    facts: Callable[[dict[str, Any], Attempt | None], Facts]
-    asks: Callable[[dict[str, Any], Facts, str], AskedT]
-    first_attempt: str = "1"
-    startable: str = ""
-    unwanted: str = "false"
+    @abstractmethod
+    def facts(self, row: dict[str, Any], attempt: Attempt | None) -> Facts:
+        """Return what decides the next step of a row with this last attempt (``None``: there is none yet)."""
+
+    @abstractmethod
+    def build_request(self, row: dict[str, Any], facts: Facts, reference: str) -> RequestT:
+        """Return the request to the row's provider, under our ``reference``."""
 
     async def claim(
         self,
@@ -118,7 +121,7 @@ class LeaseTable(Generic[AskedT]):
         lease_seconds: float,
         forgetful: Collection[str] = (),
         full: Collection[str] = (),
-    ) -> list[Claim[AskedT]]:
+    ) -> list[Claim[RequestT]]:
         """Claim those of ``ids`` that are free and due; the others are leased, final, not due yet, or suspects.
 
         ``forgetful`` are the providers that do not deduplicate: after a call that did nothing they get a new reference.
@@ -126,9 +129,9 @@ class LeaseTable(Generic[AskedT]):
         Raises ``ServiceUnavailable`` if the database is away: nothing is claimed then, and the sweep nudges again.
         Raises ``ClaimInDoubt`` if it went away during the COMMIT.
         """
-        most = MAX_UNANSWERED_CLAIMS if len(ids) == 1 else SUSPICIOUS_CLAIMS - 1
+        most = MAX_UNANSWERED_CLAIMS if len(ids) == 1 else POISON_SUSPECT_CLAIMS - 1
         parameters = {"ids": ids, "lease": lease_seconds, "worker": worker, "most_unanswered": most, "full": [*full]}
-        claimed: list[Claim[AskedT]] = []
+        claimed: list[Claim[RequestT]] = []
         transaction_id = ""
         try:
             async with transaction(Role.WORKER) as connection:
@@ -141,7 +144,7 @@ class LeaseTable(Generic[AskedT]):
 
     async def _claim(
         self, connection: AsyncConnection, ids: list[str], parameters: dict[str, Any], *, forgetful: Collection[str]
-    ) -> tuple[list[Claim[AskedT]], str]:
+    ) -> tuple[list[Claim[RequestT]], str]:
         """Return the claims, and the id of their transaction."""
         started = await self._start(connection, parameters)
         claimed = [self.build(dict(row), None) for row in started]
@@ -149,12 +152,12 @@ class LeaseTable(Generic[AskedT]):
         if len(claimed) < len(ids):
             resumed = (await connection.execute(_statement(statements.RESUME, self), parameters)).mappings().all()
             rows = [{**row, "deduplicates": row["provider"] not in forgetful} for row in resumed]
-            claimed += await self._take_up(connection, rows, worker=parameters["worker"])
+            claimed += await self._resume(connection, rows, worker=parameters["worker"])
         return claimed, next((row["transaction_id"] for row in (*started, *resumed)), "")
 
     async def start(
         self, connection: AsyncConnection, ids: list[str], *, worker: str, lease_seconds: float
-    ) -> list[Claim[AskedT]]:
+    ) -> list[Claim[RequestT]]:
         """Claim those of ``ids`` that are pending, within the transaction of ``connection``."""
         parameters = {"ids": ids, "lease": lease_seconds, "worker": worker, "full": []}
         return [self.build(dict(row), None) for row in await self._start(connection, parameters)]
@@ -164,13 +167,13 @@ class LeaseTable(Generic[AskedT]):
 
     async def left_over(self, ids: list[str], *, full: Collection[str], lease_seconds: float) -> list[LeftOver]:
         """Return those of ``ids`` that are free and due, but wait for a place at their provider or are only claimed alone."""
-        parameters = {"ids": ids, "deaths": SUSPICIOUS_CLAIMS, "full": [*full], "lease": lease_seconds}
+        parameters = {"ids": ids, "deaths": POISON_SUSPECT_CLAIMS, "full": [*full], "lease": lease_seconds}
         async with transaction(Role.WORKER) as connection:
             return [
                 LeftOver(*row) for row in await connection.execute(_statement(statements.LEFT_OVER, self), parameters)
             ]
 
-    def build(self, row: dict[str, Any], attempt: Attempt | None) -> Claim[AskedT]:
+    def build(self, row: dict[str, Any], attempt: Attempt | None) -> Claim[RequestT]:
         """The claim of a row and its last attempt."""
         facts = self.facts(row, attempt)
         step = next_step(facts)
@@ -181,15 +184,15 @@ class LeaseTable(Generic[AskedT]):
             provider=row["provider"],
             step=step,
             attempt_number=number,
-            asked=self.asks(row, facts, f"{row['id']}:{number}"),
+            request=self.build_request(row, facts, f"{row['id']}:{number}"),
             facts=facts,
             request_id=row["request_id"],
             bill_id=row["bill_id"],
         )
 
-    async def _take_up(
+    async def _resume(
         self, connection: AsyncConnection, rows: list[dict[str, Any]], *, worker: str
-    ) -> list[Claim[AskedT]]:
+    ) -> list[Claim[RequestT]]:
         poisoned = [row["id"] for row in rows if row["unanswered_claims"] > MAX_UNANSWERED_CLAIMS]
         claimed = [self.build(row, _last_attempt(row)) for row in rows if row["id"] not in poisoned]
         new = [_key(c) for c in claimed if c.step is Step.CHARGE and needs_new_attempt(c.facts.attempt)]

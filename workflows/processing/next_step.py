@@ -1,6 +1,6 @@
 """Next step: what a claimed payment or refund needs, decided from its last attempt, without any I/O.
 
-What the provider's answer then means says ``verdict``. Everything that can go wrong with money is decided in these two
+``decide`` says what the provider's answer then means. Everything that can go wrong with money is decided in these two
 files, so it can be read and tested in one place.
 """
 
@@ -15,7 +15,7 @@ class Step(StrEnum):
     CHARGE = "charge"  # send it (a first time, or again after a call that certainly did nothing)
     RETRY = "retry"  # send the same reference again: its last call certainly did nothing
     RESEND = "resend"  # send the same reference again: it was proven not to have arrived
-    ASK = "ask"  # ask what became of it
+    INQUIRE = "inquire"  # ask the provider what became of it
     WITHDRAW = "withdraw"  # ask the provider to cancel it
     REVERSE = "reverse"  # have the provider undo a charge whose answer is not believed
     CANCEL = "cancel"  # cancel it here: no provider can have moved money
@@ -45,7 +45,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What ``next_step`` and ``verdict`` need to know of a claimed payment."""
+    """What ``next_step`` and ``decide`` need to know of a claimed payment."""
 
     amount: int
     now: datetime
@@ -57,7 +57,7 @@ class Facts:
     in_doubt_since: datetime | None = None
     needs_review: bool = False
     inquiries: int = 0
-    patient_until: datetime | None = None
+    overdue_after: datetime | None = None
     """Until when a provider that took it on may let it wait, where that is not ``expires_at``."""
     deduplicates: bool = True
     """Whether its provider moves money once however often one reference is sent."""
@@ -67,7 +67,7 @@ class Facts:
     @property
     def is_overdue(self) -> bool:
         """Whether a provider that took it on lets it wait for longer than a person should know nothing of."""
-        return self.now - OVERDUE >= (self.patient_until or self.expires_at)
+        return self.now - OVERDUE >= (self.overdue_after or self.expires_at)
 
     @property
     def is_expired(self) -> bool:
@@ -106,7 +106,7 @@ def next_step(facts: Facts) -> Step:
         return Step.REVERSE if attempt.outcome == "succeeded" else Step.WITHDRAW
     if facts.is_expired and attempt.outcome in WITHDRAWN_WHEN_EXPIRED:
         return Step.WITHDRAW
-    return Step.RESEND if attempt.outcome == "not_found" and facts.deduplicates else Step.ASK
+    return Step.RESEND if attempt.outcome == "not_found" and facts.deduplicates else Step.INQUIRE
 
 
 WITHDRAWN_WHEN_EXPIRED = frozenset({"action_required", "not_found"})

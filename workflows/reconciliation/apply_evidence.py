@@ -4,7 +4,7 @@
 |--------|-----------------------------------------------------------------------------------------------------------------|
 | lock   | bills, payments, refunds, in everybody's order; a row that a worker has in hand is left to it (``take_over``)     |
 | read   | the lines of each row as an answer, or why they are none (``evidence``)                                          |
-| decide | ``payments.verdict``, as for the answer to an inquiry                                                            |
+| decide | ``processing.decide``, as for the answer to an inquiry                                                            |
 | record | ``payments.record``, ``refunds.record``: status, history, ledger, bill and order, refund after a late cancel     |
 | keep   | the lines beside it (``statement_evidence``)                                                                     |
 
@@ -15,7 +15,7 @@ or mistaken: it completes a payment if a person confirms it, and it never proves
 charge again.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -26,21 +26,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.lock import Locking
 from workflows.database.engines import rows_parameter
-from workflows.ledger.post import post_refunds
-from workflows.payments.claim import PAYMENTS
-from workflows.payments.record import answer_name, write_answers
+from workflows.payments.record import answer_name
 from workflows.payments.take_over import Taken, hold, take_over
 from workflows.processing.codes import FinalStatus
-from workflows.processing.decide import Schedule, Verdict, verdict
-from workflows.processing.executor import Aftermath, Answered
-from workflows.processing.leases import LeaseTable
+from workflows.processing.decide import Decision, RetryPolicy, decide
+from workflows.processing.workload import Answered, Workload
 from workflows.providers.base import Succeeded, Withdrawn
 from workflows.reconciliation.evidence import AttemptRequest, EvidenceReading, read_lines
-from workflows.refunds.claim import REFUNDS
-from workflows.refunds.record import write_refunds
-from workflows.refunds.refund_late_cancel import AFTER_COMPLETION
+from workflows.refunds.process import PAYMENTS, REFUNDS
 
-NO_CALLS = Schedule(max_processing_seconds=0, review_after_seconds=0)
+NO_CALLS = RetryPolicy(max_processing_seconds=0, review_after_seconds=0)
 LATE_REVERSAL = timedelta(minutes=10)
 """A statement lists what we had undone or sent again before its end, unless that was so shortly before."""
 
@@ -103,21 +98,11 @@ class _Decided:
     evidence: Evidence
     taken: Taken[Any]
     reading: EvidenceReading
-    verdict: Verdict | None = None
+    decision: Decision | None = None
     issue: str | None = None
 
 
-@dataclass(frozen=True)
-class _Kind:
-    table: LeaseTable[Any]
-    write: Callable[..., Awaitable[dict[str, str]]]
-    aftermath: Sequence[Aftermath]
-
-
-KINDS = {
-    "payment": _Kind(PAYMENTS, write_answers, AFTER_COMPLETION),
-    "refund": _Kind(REFUNDS, write_refunds, (post_refunds,)),
-}
+WORKLOADS: Mapping[str, Workload[Any]] = {"payment": PAYMENTS, "refund": REFUNDS}
 
 
 async def moved_lines(
@@ -141,22 +126,22 @@ async def apply_evidence(
 
     The transaction has a worker's rights. ``is_confirmed``: a person says that the lines are right.
     """
-    kind = KINDS[entity]
+    workload = WORKLOADS[entity]
     locked = await locking(connection, (one.bill_id for one in evidence))
     mine = {one.id: one for one in evidence if one.bill_id in locked}
     payment_ids = [one.payment_id for one in mine.values()] if entity == "refund" else None
-    taken = await take_over(connection, kind.table, sorted(mine), payment_ids=payment_ids)
+    taken = await take_over(connection, workload, sorted(mine), payment_ids=payment_ids)
     decided = [_decide(entity, mine[one.claim.id], one, is_confirmed=is_confirmed) for one in taken]
-    news = [one for one in decided if one.verdict and one.verdict.event]
+    news = [one for one in decided if one.decision and one.decision.event]
     statuses: dict[str, str] = {}
     if news:
-        claims = await hold(connection, kind.table, [one.taken for one in news])
+        claims = await hold(connection, workload, [one.taken for one in news])
         answered = [
-            Answered(claim, one.reading.answer, one.verdict)
+            Answered(claim, one.reading.answer, one.decision)
             for claim, one in zip(claims, news, strict=True)
-            if one.verdict
+            if one.decision
         ]
-        statuses = await kind.write(connection, answered, worker=by, aftermath=kind.aftermath)
+        statuses = await workload.record(connection, answered, worker=by)
         rows = [_evidence_row(one, statuses[one.evidence.id]) for one in news]
         await connection.execute(_STORE_EVIDENCE, {"rows": rows_parameter(rows), "by": by})
     return [EvidenceResult(one.evidence, statuses.get(one.evidence.id), one.issue) for one in decided]
@@ -165,23 +150,23 @@ async def apply_evidence(
 def _decide(entity: str, evidence: Evidence, taken: Taken[Any], *, is_confirmed: bool) -> _Decided:
     claim, row = taken.claim, taken.row
     request = AttemptRequest(
-        entity, claim.facts.amount, claim.asked.currency, row["attempt_provider_reference"], row["sent_at"]
+        entity, claim.facts.amount, claim.request.currency, row["attempt_provider_reference"], row["sent_at"]
     )
     reading = read_lines(evidence.lines, request, stored_at=evidence.stored_at)
     decision = partial(_Decided, evidence, taken, reading)
-    if (claim.asked.reference, claim.provider) != (evidence.reference, evidence.provider):
+    if (claim.request.reference, claim.provider) != (evidence.reference, evidence.provider):
         return decision(issue="Another attempt was made since")
     if reading.answer is None:
         return decision(issue=reading.issue)
     issue = _reason_to_reject(evidence, taken, reading.answer, is_confirmed=is_confirmed)
     if issue:
         return decision(issue=issue)
-    decided = verdict(claim.step, reading.answer, facts=claim.facts, schedule=NO_CALLS)
+    decided = decide(claim.step, reading.answer, facts=claim.facts, policy=NO_CALLS)
     if decided.status is FinalStatus.COMPLETED:
         decided.code = f"statement {evidence.statement_id}:{reading.lines[0]['line_number']}"
     elif is_confirmed:
         return decision(issue=decided.message)
-    return decision(verdict=decided)
+    return decision(decision=decided)
 
 
 def _reason_to_reject(

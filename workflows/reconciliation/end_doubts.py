@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.lock import lock_free
 from workflows.database.bulk import use_bulk_settings
 from workflows.database.engines import Role, act_as
-from workflows.reconciliation.apply_evidence import KINDS, Evidence, EvidenceResult, apply_evidence, moved_lines
+from workflows.reconciliation.apply_evidence import WORKLOADS, Evidence, EvidenceResult, apply_evidence, moved_lines
 from workflows.reconciliation.withdrawn import flag_withdrawn
 from workflows.settlements.models import Settlement
 from workflows.settlements.states import SettlementStatus
@@ -94,7 +94,7 @@ async def end_doubts(settlement_id: str, *, actor: Actor) -> Doubts:
     loop = asyncio.get_running_loop()
     stop_at = loop.time() + BUDGET_SECONDS
     doubts = Doubts()
-    for entity in KINDS:
+    for entity in WORKLOADS:
         after: str | None = ""
         while after is not None:
             found, after = await _find(settlement_id, entity, after, actor=actor)

@@ -8,7 +8,7 @@ All moved lines that quote the attempt's reference are read together. They are a
 | kind                | charges and reversals of a payment, refunds of a refund; a line of zero is none of these         |
 | currency            | the same                                                                                         |
 | time                | not before the attempt was sent, and not after the statement was stored                            |
-| amount and fee      | decided by ``payments.verdict``, as for an inquiry's answer: another amount asks a person        |
+| amount and fee      | decided by ``processing.decide``, as for an inquiry's answer: another amount asks a person        |
 
 | lines of a payment                                 | answer                                                              |
 |----------------------------------------------------|---------------------------------------------------------------------|

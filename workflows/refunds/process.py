@@ -1,34 +1,79 @@
-"""Process: claim refunds, ask their providers, record the answers. How that is carried is in ``payments.hands``."""
+"""Process refunds: what the ``LeaseExecutor`` claims, which request it sends, and how the answer is recorded."""
 
-from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from workflows.processing.executor import Aftermath, Hands, Work
-from workflows.processing.leases import Claim
-from workflows.processing.next_step import Step
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.payments.process import PaymentWorkload
+from workflows.processing.leases import Claim, facts_of
+from workflows.processing.next_step import Attempt, Facts, Step
+from workflows.processing.workload import Answered, Workload
 from workflows.providers.base import Answer, GiveBack, Provider
-from workflows.providers.registry import Providers, give_back
-from workflows.refunds.claim import REFUNDS
+from workflows.providers.registry import give_back
 from workflows.refunds.record import record_refunds
-from workflows.settings import Settings
+from workflows.refunds.refund_late_cancel import refund_late_cancels
+
+NEVER = datetime.max.replace(tzinfo=UTC)
+"""A requested refund does not expire: the customer is owed the money."""
+
+LONGEST_WAIT = timedelta(hours=1)
+"""How long a provider that accepted a refund may leave it open before a person has to know of it."""
 
 
-class RefundProcessor(Hands[GiveBack]):
-    """The refunds that this process has in hand. One per process; lives on one event loop."""
+class RefundWorkload(Workload[GiveBack]):
+    """Refunds: sent to the provider of their payment, or inquired about."""
 
-    def __init__(
-        self, settings: Settings, providers: Providers, *, worker: str, aftermath: Sequence[Aftermath] = ()
-    ) -> None:
-        work = Work(REFUNDS, ask=_ask, settle=_settle, record=record_refunds)
-        super().__init__(work, settings=settings, providers=providers, worker=worker, aftermath=aftermath)
+    entity = "refund"
+    columns = """r.payment_id, r.amount, r.currency, r.metadata, r.created_at, r.report, (
+        SELECT a.reference FROM payment_attempts a
+        WHERE a.payment_id = r.payment_id AND a.outcome = 'succeeded' ORDER BY a.number DESC LIMIT 1
+    ) AS charge_reference, (SELECT p.bill_id FROM payments p WHERE p.id = r.payment_id) AS bill_id"""
+    startable = "AND NOT needs_action"  # even if a message names it: the money has not been given back yet
+
+    def facts(self, row: dict[str, Any], attempt: Attempt | None) -> Facts:
+        """Return what decides the next step. A refund neither expires nor is cancelled."""
+        return facts_of(
+            row,
+            attempt,
+            amount=row["amount"],
+            expires_at=NEVER,
+            overdue_after=row["created_at"] + LONGEST_WAIT,
+            cancel_requested=False,
+        )
+
+    def build_request(self, row: dict[str, Any], facts: Facts, reference: str) -> GiveBack:
+        """Return the refund that the provider is asked for, or about."""
+        return GiveBack(
+            reference=reference,
+            payment_id=row["payment_id"],
+            account=row["store_id"],
+            charge_reference=row["charge_reference"] or "",
+            amount=facts.amount,
+            currency=row["currency"],
+            metadata=row["metadata"],
+            report=row.get("report") or {},
+        )
+
+    def answer_locally(self, claim: Claim[GiveBack]) -> Answer | None:
+        """Return the result of a refund at the till. A refund that still needs action is never claimed."""
+        return give_back(claim.provider, claim.request)
+
+    async def call_provider(self, provider: Provider, claim: Claim[GiveBack], *, not_after: float) -> Answer:  # noqa: ARG002
+        """Do the claim's step at the provider, however late: the customer is still owed the money."""
+        if claim.step is Step.INQUIRE:
+            return await provider.inquire_refund(claim.request)
+        return await provider.give_back(claim.request)
+
+    async def record(
+        self, connection: AsyncConnection, group: list[Answered[GiveBack]], *, worker: str
+    ) -> dict[str, str]:
+        """Record answers with all consequences (``record.record_refunds``)."""
+        return await record_refunds(connection, group, worker=worker)
 
 
-async def _ask(provider: Provider, claimed: Claim[GiveBack], _not_after: float) -> Answer:
-    """Ask the provider, however late: the customer is still owed the money."""
-    if claimed.step is Step.ASK:
-        return await provider.inquire_refund(claimed.asked)
-    return await provider.give_back(claimed.asked)
+PAYMENTS = PaymentWorkload(refund_late_cancels)
+"""The workload of payments; it stands here because refunds know payments, and payments do not know refunds."""
 
-
-def _settle(claimed: Claim[GiveBack]) -> Answer | None:
-    """Return the result of a refund at the till; a refund that still needs action is never claimed."""
-    return give_back(claimed.provider, claimed.asked)
+REFUNDS = RefundWorkload()
+"""The workload of refunds."""

@@ -6,12 +6,19 @@
 | ``failed``     | the reservation is released; an off-bill payment pays its bill after all (``refunds.kept_after_all``)   |
 | neither yet    | the reservation is kept: what may have gone back cannot be given back a second time                 |
 
-Locks are taken in the order of the house: bills, payments, refunds. A refund moves only if its fence is still the one of
+A refund's answers mean what they would mean for a payment, under a refund's names:
+
+| ``processing.decide`` | because the provider                | for a refund                                       |
+|-----------------------|-------------------------------------|----------------------------------------------------|
+| ``ask_customer``      | accepted it and needs time          | ``await_provider``: no customer has to do anything |
+| ``cancel``            | moved nothing and never will        | ``fail``, its only end without money               |
+| anything else         |                                     | the same name                                      |
+
+Locks are taken in the order of all locks: bills, payments, refunds. A refund moves only if its fence is still the one of
 its claim (as in ``workflows.payments.record``).
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from sqlalchemy import text
@@ -20,15 +27,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.apply_payments import apply_refunds
 from workflows.bills.balance import share_of_refund
-from workflows.bills.lock import HeldUp, Locking, Share
+from workflows.bills.lock import Share
 from workflows.database.engines import rows_parameter
-from workflows.payments.record import record_group, row_of, tally_outcomes
-from workflows.processing.executor import Aftermath, Answered
+from workflows.ledger.post import post_refunds
+from workflows.payments.record import row_of, tally_outcomes
+from workflows.processing.codes import Event, Remark
+from workflows.processing.decide import Decision
+from workflows.processing.workload import Answered
 from workflows.providers.base import GiveBack
 from workflows.refunds.kept_after_all import keep_after_all
-from workflows.refunds.states import RefundStatus
-from workflows.refunds.verdict import in_our_words
+from workflows.refunds.states import RefundEvent, RefundRemark, RefundStatus
 from workflows.transitions import ChangeContext
+
+EVENTS = {Remark.ASK_CUSTOMER: RefundRemark.AWAIT_PROVIDER, Event.CANCEL: RefundEvent.FAIL}
+ENDS = {RefundEvent.COMPLETE: RefundStatus.COMPLETED, RefundEvent.FAIL: RefundStatus.FAILED}
+OUTCOMES = {"withdrawn": "declined"}  # an attempt to give back is answered, never withdrawn
 
 _LOCK = text("""
     -- lock: the payments of these refunds, in the order of their ids
@@ -86,9 +99,9 @@ _RECORD = text("""
           AND m.attempt_outcome IS NOT NULL
     ), messages AS (
         INSERT INTO refund_messages (refund_id, merchant_id, store_id, attempt, kind, answer, detail, at)
-        SELECT id, merchant_id, store_id, attempt, CASE step WHEN 'ask' THEN 'inquiry' ELSE 'resend' END, answer,
+        SELECT id, merchant_id, store_id, attempt, CASE step WHEN 'inquire' THEN 'inquiry' ELSE 'resend' END, answer,
                jsonb_strip_nulls(jsonb_build_object('code', code, 'message', message)), now()
-        FROM moved WHERE step IN ('ask', 'retry', 'resend')
+        FROM moved WHERE step IN ('inquire', 'retry', 'resend')
     ), sums AS (
         SELECT payment_id,
                CAST(coalesce(sum(amount) FILTER (WHERE status = 'completed'), 0) AS bigint) AS given_back,
@@ -140,40 +153,38 @@ _EVIDENCE = text("""
 
 
 async def record_refunds(
-    group: list[Answered[GiveBack]], *, worker: str, aftermath: Sequence[Aftermath], locking: Locking
-) -> list[str | HeldUp | None]:
-    """Record ``group`` in one transaction; returns each refund's status now, or ``None`` where the fence had moved on.
-
-    Of refunds whose bills ``locking`` does not get nothing is recorded: they are ``HeldUp``.
-
-    Raises ``ServiceUnavailable`` where the database is away: nothing is recorded then, and the sweep has them asked about.
-    """
-    return await record_group(group, partial(write_refunds, worker=worker, aftermath=aftermath), locking=locking)
-
-
-async def write_refunds(
-    connection: AsyncConnection,
-    group: list[Answered[GiveBack]],
-    *,
-    worker: str,
-    aftermath: Sequence[Aftermath],
+    connection: AsyncConnection, group: list[Answered[GiveBack]], *, worker: str
 ) -> dict[str, str]:
-    """Write ``group``, whose bills are locked, and its consequences; return the statuses of rows whose fences held."""
-    rows = [{**row_of(answered), **in_our_words(answered.verdict)} for answered in group]
-    payment_ids = sorted({answered.claimed.asked.payment_id for answered in group})
+    """Write ``group``, whose bills are locked, and its consequences; return the statuses of rows whose fences held.
+
+    Payments are locked first; bills and the ledger follow, all in the transaction of ``connection``. ``worker`` is the actor
+    in the history.
+    """
+    rows = [{**row_of(answered), **as_refund(answered.decision)} for answered in group]
+    payment_ids = sorted({answered.claim.request.payment_id for answered in group})
     await connection.execute(_LOCK, {"payment_ids": payment_ids})
     moved = (await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})).mappings().all()
     tally_outcomes(connection, "refund", moved)
-    await _follow_bills(connection, moved, worker)
+    await _update_bills(connection, moved, worker)
     await keep_after_all(connection, moved, worker)
-    for follow in aftermath:
-        await follow(connection, moved, worker)
+    await post_refunds(connection, moved)
     statuses: dict[str, str] = {row["id"]: row["status"] for row in moved}
-    await _keep_evidence(connection, [row for row in rows if row["id"] not in statuses], worker)
+    await _store_evidence(connection, [row for row in rows if row["id"] not in statuses], worker)
     return statuses
 
 
-async def _follow_bills(connection: AsyncConnection, moved: Sequence[RowMapping], worker: str) -> None:
+def as_refund(decision: Decision) -> dict[str, str | None]:
+    """Return the ``event``, ``status`` and ``attempt_outcome`` of a refund; ``None`` where nothing is recorded."""
+    event = None if decision.event is None else str(EVENTS.get(decision.event, decision.event))
+    outcome = decision.attempt_outcome
+    return {
+        "event": event,
+        "status": next((str(status) for end, status in ENDS.items() if end == event), None),
+        "attempt_outcome": OUTCOMES.get(outcome, outcome) if outcome else None,
+    }
+
+
+async def _update_bills(connection: AsyncConnection, moved: Sequence[RowMapping], worker: str) -> None:
     """Take what completed off the bills: of several refunds of one payment, each after the others."""
     before: dict[str, int] = {}
     shares = []
@@ -188,6 +199,6 @@ async def _follow_bills(connection: AsyncConnection, moved: Sequence[RowMapping]
     await apply_refunds(connection, shares)
 
 
-async def _keep_evidence(connection: AsyncConnection, late: list[dict[str, Any]], worker: str) -> None:
+async def _store_evidence(connection: AsyncConnection, late: list[dict[str, Any]], worker: str) -> None:
     if late:
         await connection.execute(_EVIDENCE, {"rows": rows_parameter(late), "worker": worker})

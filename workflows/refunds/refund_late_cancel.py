@@ -11,9 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.ledger.post import post_completions
 from workflows.payments.update_bills import is_refunded
-from workflows.processing.executor import Aftermath
 from workflows.providers.registry import is_local
 from workflows.refunds.request import RefundRequest, write_refund
 from workflows.transitions import ChangeContext
@@ -27,8 +25,8 @@ _BY_WHOM = text("""
 """)
 
 
-async def refund_too_late(connection: AsyncConnection, moved: Sequence[RowMapping], worker: str) -> None:
-    """Record a full refund for each of ``moved`` that wants one (an ``Aftermath`` of ``record_answers``)."""
+async def refund_late_cancels(connection: AsyncConnection, moved: Sequence[RowMapping], worker: str) -> None:
+    """Record a full refund for each of ``moved`` that wants one."""
     for row in moved:
         if is_refunded(row):
             asked_by = (await connection.execute(_BY_WHOM, {"id": row["id"]})).scalar()
@@ -42,7 +40,3 @@ async def refund_too_late(connection: AsyncConnection, moved: Sequence[RowMappin
                 by=by,
                 needs_action=is_local(row["provider"]),
             )
-
-
-AFTER_COMPLETION: tuple[Aftermath, ...] = (refund_too_late, post_completions)
-"""Steps after a completion, in its transaction, if the API completes a sale; ``workers.runtime`` has the same."""

@@ -24,6 +24,7 @@ from workflows.ops.metric_totals import Additions, read_totals
 from workflows.payments.cancel import cancel_payment
 from workflows.providers.base import Declined, Succeeded, Unavailable, Unknown
 from workflows.providers.codes import FailureCode
+from workflows.refunds.process import PAYMENTS
 
 Admin = psycopg.AsyncConnection[DictRow]
 Series = tuple[str, tuple[tuple[str, str], ...]]
@@ -139,9 +140,13 @@ async def test_outcomes_are_counted_once_by_method_provider_and_failure(
         await refunds.paid()
     cancelled = await refunds.payments.pending()
     for _ in range(2):  # the cashier presses twice
-        await cancel_payment(cancelled, caller=tenant.device, reason=None, on_too_late=None, request_id="r")
+        await cancel_payment(
+            cancelled, caller=tenant.device, reason=None, on_too_late=None, request_id="r", payments=PAYMENTS
+        )
     reported = await refunds.payments.pending(TERMINAL)
-    await cancel_payment(reported, caller=tenant.device, reason=None, on_too_late=None, request_id="r")
+    await cancel_payment(
+        reported, caller=tenant.device, reason=None, on_too_late=None, request_id="r", payments=PAYMENTS
+    )
     await refunds.refunded(await refunds.paid(), 100)
     provider.refunds.append(Declined("exceeds_captured"))
     await refunds.refunded(await refunds.paid(), 100)

@@ -16,9 +16,9 @@ from tests.integration.refunds import refund_helpers
 from tests.integration.refunds.refund_helpers import RefundMaker
 from workflows.database.engines import Role, transaction
 from workflows.ops import overview
-from workflows.payments.claim import PAYMENTS
 from workflows.processing.leases import MAX_UNANSWERED_CLAIMS
 from workflows.providers.base import Succeeded, Unknown
+from workflows.refunds.process import PAYMENTS
 
 Admin = psycopg.AsyncConnection[DictRow]
 LEASE_SECONDS = 30

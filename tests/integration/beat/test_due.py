@@ -9,9 +9,9 @@ from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of
 from workflows.ops.canaries import find_silent_queues, note_consumed, note_sent
 from workflows.ops.housekeeping import forget_expired
-from workflows.payments.claim import PAYMENTS
 from workflows.payments.due import find_due_payments
 from workflows.providers.base import ActionRequired, Unavailable, Unknown
+from workflows.refunds.process import PAYMENTS
 from workflows.settings import Settings
 
 ALL = 100_000

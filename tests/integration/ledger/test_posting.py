@@ -73,7 +73,7 @@ async def test_a_payment_is_not_posted_twice(shop: Shop) -> None:
     moved: Any = [{"id": sold, "status": "completed"}]
     with pytest.raises(Exception, match="ledger_journals_source_key") as refused:
         async with transaction(Role.WORKER) as connection:
-            await post_completions(connection, moved, "w")
+            await post_completions(connection, moved)
     assert isinstance(refused.value.__cause__, UniqueViolation)
 
 

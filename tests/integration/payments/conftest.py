@@ -7,8 +7,10 @@ import pytest
 from tests.factories import PaymentMaker
 from tests.fakes import FakeProvider
 from workflows.payments.accept import Accepting
-from workflows.payments.process import Processor
+from workflows.processing.executor import LeaseExecutor
+from workflows.providers.base import Charge
 from workflows.providers.registry import Providers
+from workflows.refunds.process import PAYMENTS
 from workflows.settings import Settings
 
 
@@ -18,9 +20,13 @@ def accepting(payments: PaymentMaker) -> Accepting:
 
 
 @pytest.fixture
-async def other_worker(settings: Settings, provider: FakeProvider, engines: None) -> AsyncIterator[Processor]:
+async def other_worker(
+    settings: Settings, provider: FakeProvider, engines: None
+) -> AsyncIterator[LeaseExecutor[Charge]]:
     """A second worker process at the same provider."""
-    worker = Processor(settings, Providers({provider.name: provider}), worker="the-other-worker")
+    worker = LeaseExecutor(
+        PAYMENTS, settings=settings, providers=Providers({provider.name: provider}), worker="the-other-worker"
+    )
     yield worker
     provider.release()
     await worker.drain(5)

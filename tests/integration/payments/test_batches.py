@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,25 +11,31 @@ from tests.factories import CASH, PaymentMaker, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of, evidence
 from tests.polling import eventually
-from workflows.payments.claim import PAYMENTS
-from workflows.payments.process import Processor
-from workflows.processing.leases import Claim, LeaseTable
+from workflows.payments.process import PaymentWorkload
+from workflows.processing.executor import LeaseExecutor
+from workflows.processing.leases import Claim
 from workflows.providers.base import Charge, Declined, Succeeded
 from workflows.providers.registry import Providers
+from workflows.refunds.process import PAYMENTS
+from workflows.refunds.refund_late_cancel import refund_late_cancels
 from workflows.settings import Settings
 
 LEASE_SECONDS = 30
-Worker = Callable[..., Processor]
+Worker = Callable[..., LeaseExecutor[Charge]]
 
 
 @pytest.fixture
 async def worker(settings: Settings, provider: FakeProvider, engines: None) -> AsyncIterator[Worker]:
     """Worker processes with settings of their own."""
-    made: list[Processor] = []
+    made: list[LeaseExecutor[Charge]] = []
 
-    def make(**changes: Any) -> Processor:
+    def make(**changes: Any) -> LeaseExecutor[Charge]:
         changed = settings.model_copy(update=changes)
-        made.append(Processor(changed, Providers({provider.name: provider}), worker="another-worker"))
+        made.append(
+            LeaseExecutor(
+                PAYMENTS, settings=changed, providers=Providers({provider.name: provider}), worker="another-worker"
+            )
+        )
         return made[-1]
 
     yield make
@@ -84,11 +89,11 @@ async def test_a_batch_that_waited_too_long_gives_back_the_room_it_had(
 ) -> None:
     processor = worker(payments_in_hand=3)
     ids = [await payments.pending(CASH) for _ in range(3)]
-    full = await processor._rooms.take(2)
+    full = await processor._capacity.take(2)
     for _ in range(2):
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(processor.process(ids), 0.1)
-    processor._rooms.keep(2, full, [])
+    processor._capacity.keep(2, full, [])
     async with asyncio.timeout(20):
         await processor.process(ids)
     assert await statuses(admin, ids) == {"completed"}
@@ -134,7 +139,7 @@ async def test_suspects_are_in_hand_one_after_the_other(
     assert len({reference for _, reference in provider.calls}) == 2
 
 
-class ClaimsAndIsStopped(LeaseTable[Charge]):
+class ClaimsAndIsStopped(PaymentWorkload):
     """Payments whose worker gets no processor time for a while, once it has claimed some."""
 
     async def claim(self, ids: list[str], **rest: Any) -> list[Claim[Charge]]:
@@ -147,7 +152,7 @@ async def test_a_worker_that_was_stopped_between_claim_and_call_sends_nothing_wh
     payments: PaymentMaker, worker: Worker, provider: FakeProvider, admin: Admin
 ) -> None:
     processor = worker(lease_seconds=0.4)
-    processor._work = replace(processor._work, table=ClaimsAndIsStopped(**vars(PAYMENTS)))
+    processor._workload = ClaimsAndIsStopped(refund_late_cancels)
     payment_id = await payments.pending()
     await processor.process([payment_id])
     assert provider.calls == []

@@ -12,6 +12,7 @@ from tests.integration.payments.evidence import Admin, evidence, seconds_until
 from workflows.errors import InvalidStatusTransition, ResourceNotFound
 from workflows.payments.cancel import cancel_payment
 from workflows.providers.base import ActionRequired, Unavailable
+from workflows.refunds.process import PAYMENTS
 
 CODE = {"type": "display_qr", "qr_content": "https://pay.example/1", "expires_at": "2026-11-23T09:05:00Z"}
 
@@ -168,5 +169,7 @@ async def test_another_tenants_payment_is_not_there_to_cancel(
     payment_id = await payments.pending()
     other = await make_tenant()
     with pytest.raises(ResourceNotFound):
-        await cancel_payment(payment_id, caller=other.device, reason=None, on_too_late=None, request_id="req_1")
+        await cancel_payment(
+            payment_id, caller=other.device, reason=None, on_too_late=None, request_id="req_1", payments=PAYMENTS
+        )
     assert (await evidence(admin, payment_id)).status == "pending"

@@ -19,11 +19,11 @@ from tests.integration.refunds.refund_helpers import RefundMaker
 from tests.integration.refunds.refund_helpers import evidence as refund_evidence
 from workflows.database import engines as database
 from workflows.database.engines import connect
-from workflows.payments.claim import PAYMENTS
 from workflows.payments.due import find_payments_ahead
 from workflows.payments.queries import read_timeline
 from workflows.providers.base import Succeeded, Unavailable, Unknown
 from workflows.refunds.due import find_refunds_ahead
+from workflows.refunds.process import PAYMENTS
 from workflows.settings import Settings
 
 HOUR = 3_600
@@ -155,8 +155,8 @@ async def test_the_timeline_is_in_the_order_of_versions(
 async def test_no_scheduled_due_time_counts_as_one_of_a_fast_clock(
     payments: PaymentMaker, settings: Settings, admin: Admin, provider: FakeProvider, inquiries: int
 ) -> None:
-    latest = replace(payments.processor._schedule("sandbox"), spread=lambda: 1.2)
-    payments.processor._schedule = lambda _name: latest  # type: ignore[method-assign, assignment]
+    latest = replace(payments.processor._retry_policy("sandbox"), spread=lambda: 1.2)
+    payments.processor._retry_policy = lambda _name: latest  # type: ignore[method-assign, assignment]
     provider.charges.extend([Unknown("?"), Unavailable("429", retry_after_seconds=86_400)])
     doubted, retried, leased, new = [await payments.pending() for _ in range(4)]
     await payments.process(doubted)

@@ -10,7 +10,6 @@ from tests.factories import PaymentMaker, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, evidence, seconds_until
 from tests.polling import is_left
-from workflows.payments.claim import PAYMENTS
 from workflows.payments.serialize import payment_fields
 from workflows.payments.states import PaymentStatus
 from workflows.providers.base import (
@@ -23,6 +22,7 @@ from workflows.providers.base import (
     Unknown,
     Withdrawn,
 )
+from workflows.refunds.process import PAYMENTS
 
 SOON = 3
 DAY = 86_400

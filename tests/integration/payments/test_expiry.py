@@ -11,9 +11,11 @@ from tests.factories import PaymentMaker, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, evidence, seconds_until
 from tests.polling import is_left
-from workflows.payments.claim import PAYMENTS
-from workflows.processing.leases import Claim, LeaseTable
+from workflows.payments.process import PaymentWorkload
+from workflows.processing.leases import Claim
 from workflows.providers.base import Charge, Unavailable, Unknown
+from workflows.refunds.process import PAYMENTS
+from workflows.refunds.refund_late_cancel import refund_late_cancels
 
 
 async def test_a_payment_that_expired_before_its_claim_is_cancelled_without_a_call(
@@ -42,7 +44,7 @@ async def test_a_payment_whose_retries_outlast_it_is_cancelled_as_expired(
     assert len(provider.calls) == 1
 
 
-class ComesTooLate(LeaseTable[Charge]):
+class ComesTooLate(PaymentWorkload):
     """Payments that expire between their claim and their call."""
 
     async def claim(self, ids: list[str], **rest: Any) -> list[Claim[Charge]]:
@@ -62,10 +64,10 @@ async def test_nothing_is_sent_for_a_payment_that_expired_between_claim_and_call
     elif before == "resend":
         await lost_before_it_arrived(payments, provider, admin, payment_id)
     sent = [call for call in provider.calls if call[0] == "charge"]
-    payments.processor._work = replace(payments.processor._work, table=ComesTooLate(**vars(PAYMENTS)))
+    payments.processor._workload = ComesTooLate(refund_late_cancels)
     await payments.process(payment_id)
     assert [call for call in provider.calls if call[0] == "charge"] == sent
-    payments.processor._work = replace(payments.processor._work, table=PAYMENTS)
+    payments.processor._workload = PAYMENTS
     await time_passes(admin, payment_id, seconds=301)
     await payments.process(payment_id)
     found = await evidence(admin, payment_id)

@@ -6,15 +6,15 @@ from tests.factories import PaymentMaker, Tenant, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of, evidence
 from tests.integration.payments.payment_helpers import in_hand
-from workflows.payments.claim import PAYMENTS
-from workflows.payments.process import Processor
-from workflows.providers.base import Declined, Succeeded, Unavailable
+from workflows.processing.executor import LeaseExecutor
+from workflows.providers.base import Charge, Declined, Succeeded, Unavailable
+from workflows.refunds.process import PAYMENTS
 
 LEASE_SECONDS = 30
 
 
 async def test_a_message_delivered_twice_at_once_charges_once(
-    payments: PaymentMaker, other_worker: Processor, provider: FakeProvider, admin: Admin
+    payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     ids = [await payments.pending() for _ in range(20)]
     await asyncio.gather(*(worker.process(ids) for worker in (payments.processor, other_worker) * 3))
@@ -35,7 +35,7 @@ async def test_a_message_that_comes_late_changes_nothing(
 
 
 async def test_a_lease_keeps_others_away_until_it_ends(
-    payments: PaymentMaker, other_worker: Processor, provider: FakeProvider, admin: Admin
+    payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id, working = await in_hand(payments, provider)
     await admin.execute("UPDATE payments SET due_at = now() WHERE id = %s", [payment_id])  # the lease alone is to hold
@@ -46,7 +46,7 @@ async def test_a_lease_keeps_others_away_until_it_ends(
 
 
 async def test_after_the_lease_another_worker_asks_and_never_charges(
-    payments: PaymentMaker, other_worker: Processor, provider: FakeProvider, admin: Admin
+    payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id, working = await in_hand(payments, provider)
     await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)
@@ -59,7 +59,7 @@ async def test_after_the_lease_another_worker_asks_and_never_charges(
 
 
 async def test_the_late_answer_of_a_worker_that_lost_its_lease_is_kept_and_moves_nothing(
-    payments: PaymentMaker, other_worker: Processor, provider: FakeProvider, admin: Admin
+    payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(Declined("lost_card"))
     payment_id, working = await in_hand(payments, provider)
@@ -78,7 +78,7 @@ async def test_the_late_answer_of_a_worker_that_lost_its_lease_is_kept_and_moves
 
 
 async def test_a_late_answer_is_fenced_off_also_while_the_next_worker_is_still_asking(
-    payments: PaymentMaker, other_worker: Processor, provider: FakeProvider, admin: Admin
+    payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(Declined("lost_card"))
     payment_id, working = await in_hand(payments, provider)
@@ -100,7 +100,7 @@ async def test_a_late_answer_is_fenced_off_also_while_the_next_worker_is_still_a
 
 
 async def test_late_proof_of_success_never_flips_a_failed_payment_but_is_an_exception_on_record(
-    payments: PaymentMaker, other_worker: Processor, provider: FakeProvider, admin: Admin
+    payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id, working = await in_hand(payments, provider)
     await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)

@@ -14,9 +14,10 @@ from tests.integration.refunds.refund_helpers import evidence as refund_evidence
 from workflows.database import engines as database
 from workflows.database.engines import Role, connect
 from workflows.errors import ServiceUnavailable
-from workflows.payments.claim import PAYMENTS
-from workflows.payments.process import Processor
 from workflows.payments.serialize import payment_fields
+from workflows.processing.executor import LeaseExecutor
+from workflows.providers.base import Charge
+from workflows.refunds.process import PAYMENTS
 from workflows.settings import Settings
 
 
@@ -104,7 +105,7 @@ async def test_a_claim_of_a_question_is_carried_on_too(
 
 
 async def test_a_claim_that_was_taken_over_meanwhile_records_nothing(
-    payments: PaymentMaker, other_worker: Processor, provider: FakeProvider, admin: Admin, wire: Wire
+    payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin, wire: Wire
 ) -> None:
     payment_id = await payments.pending()
     provider.hold()

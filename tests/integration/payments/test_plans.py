@@ -20,10 +20,9 @@ from workflows.devices import issue_token
 from workflows.ledger import post
 from workflows.orders import create, write
 from workflows.payments import accept, check_request, record
-from workflows.payments.claim import PAYMENTS
 from workflows.processing import lease_statements, leases
 from workflows.refunds import record as refund_record
-from workflows.refunds.claim import REFUNDS
+from workflows.refunds.process import PAYMENTS, REFUNDS
 
 HOT: dict[str, Any] = {
     "accept: look": check_request._LOOK,

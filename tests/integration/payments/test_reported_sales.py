@@ -10,8 +10,8 @@ from tests.integration.payments.evidence import Admin, evidence
 from tests.integration.payments.payment_helpers import count
 from workflows.database.engines import Role, transaction
 from workflows.payments.check_request import PaymentRequest
-from workflows.payments.claim import PAYMENTS
 from workflows.payments.due import find_due_payments
+from workflows.refunds.process import PAYMENTS
 
 EMONEY = replace(TERMINAL, method_type="emoney", facts={"external_result": "approved"})
 DECLINED = replace(TERMINAL, facts={"external_result": "declined"})

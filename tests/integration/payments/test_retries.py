@@ -6,8 +6,8 @@ from tests.factories import PaymentMaker, time_passes
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, evidence, seconds_until
 from tests.polling import is_left
-from workflows.payments.claim import PAYMENTS
 from workflows.providers.base import Declined, Unavailable, Unknown
+from workflows.refunds.process import PAYMENTS
 
 
 async def test_an_unavailable_provider_is_tried_again_under_the_same_reference_with_growing_pauses(

@@ -13,15 +13,15 @@ from tests.integration.payments.evidence import Admin, all_of, evidence
 from tests.integration.refunds.refund_helpers import RefundMaker
 from tests.integration.refunds.refund_helpers import evidence as refund_evidence
 from tests.polling import eventually, until
-from workflows.payments.process import Processor
 from workflows.processing import capacity, executor
-from workflows.providers.base import Unavailable
+from workflows.processing.executor import LeaseExecutor
+from workflows.providers.base import Charge, Unavailable
 from workflows.providers.registry import Providers
-from workflows.refunds.process import RefundProcessor
+from workflows.refunds.process import PAYMENTS, REFUNDS
 from workflows.settings import Settings
 
 PLACES = 8
-Worker = Callable[..., Processor]
+Worker = Callable[..., LeaseExecutor[Charge]]
 
 
 @pytest.fixture
@@ -33,12 +33,17 @@ def other() -> FakeProvider:
 @pytest.fixture
 async def processor(
     settings: Settings, provider: FakeProvider, other: FakeProvider, engines: None, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Processor]:
+) -> AsyncIterator[LeaseExecutor[Charge]]:
     """A worker with few places, whose callers wait for as long as it takes, and no more of them than in a worker."""
-    monkeypatch.setattr(executor, "PATIENCE_SECONDS", 3_600.0)
+    monkeypatch.setattr(executor, "BATCH_TIMEOUT_SECONDS", 3_600.0)
     monkeypatch.setattr(executor, "WAITING_CALLERS", 4)
     changed = settings.model_copy(update={"calls_in_flight": PLACES, "payments_in_hand": 50})
-    processor = Processor(changed, Providers({one.name: one for one in (provider, other)}), worker="few-places")
+    processor = LeaseExecutor(
+        PAYMENTS,
+        settings=changed,
+        providers=Providers({one.name: one for one in (provider, other)}),
+        worker="few-places",
+    )
     yield processor
     provider.release()
     other.release()
@@ -50,7 +55,9 @@ async def statuses(admin: Admin, ids: list[str]) -> dict[str, int]:
     return {row["status"]: row["n"] for row in rows}
 
 
-async def hanging(payments: PaymentMaker, processor: Processor, provider: FakeProvider, count: int) -> list[str]:
+async def hanging(
+    payments: PaymentMaker, processor: LeaseExecutor[Charge], provider: FakeProvider, count: int
+) -> list[str]:
     """Payments of which as many as there are places hang at ``provider``, and the others wait for theirs."""
     provider.hold()
     ids = [await payments.pending() for _ in range(count)]
@@ -64,7 +71,7 @@ async def hanging(payments: PaymentMaker, processor: Processor, provider: FakePr
 @pytest.mark.parametrize("request_", [CASH, TERMINAL], ids=["cash", "terminal"])
 async def test_payments_without_a_call_become_final_while_every_call_to_a_provider_hangs(
     payments: PaymentMaker,
-    processor: Processor,
+    processor: LeaseExecutor[Charge],
     provider: FakeProvider,
     make_tenant: MakeTenant,
     settings: Settings,
@@ -81,7 +88,7 @@ async def test_payments_without_a_call_become_final_while_every_call_to_a_provid
 
 
 async def test_cash_in_one_batch_with_hanging_payments_does_not_wait_for_them(
-    payments: PaymentMaker, processor: Processor, provider: FakeProvider, admin: Admin
+    payments: PaymentMaker, processor: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     await hanging(payments, processor, provider, 60)
     sold = [await payments.pending(CASH) for _ in range(3)]
@@ -91,7 +98,7 @@ async def test_cash_in_one_batch_with_hanging_payments_does_not_wait_for_them(
 
 
 async def test_another_provider_has_places_of_its_own(
-    payments: PaymentMaker, processor: Processor, provider: FakeProvider, other: FakeProvider, admin: Admin
+    payments: PaymentMaker, processor: LeaseExecutor[Charge], provider: FakeProvider, other: FakeProvider, admin: Admin
 ) -> None:
     await hanging(payments, processor, provider, 60)
     ids = [await payments.pending() for _ in range(5)]
@@ -103,17 +110,17 @@ async def test_another_provider_has_places_of_its_own(
 
 
 async def test_waiting_ids_are_claimed_as_soon_as_there_is_a_place(
-    payments: PaymentMaker, processor: Processor, provider: FakeProvider, admin: Admin
+    payments: PaymentMaker, processor: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     ids = await hanging(payments, processor, provider, 60)
     provider.release()
     await eventually(lambda: statuses(admin, ids), until=lambda seen: seen == {"completed": 60})
     assert sorted(provider.calls) == sorted(("charge", f"{payment_id}:1") for payment_id in ids)
-    await until(lambda: processor._rooms.free(provider.name) == PLACES)  # a place is given back after the record
+    await until(lambda: processor._capacity.free(provider.name) == PLACES)  # a place is given back after the record
 
 
 async def test_never_more_calls_are_open_than_there_are_places(
-    payments: PaymentMaker, processor: Processor, provider: FakeProvider, admin: Admin
+    payments: PaymentMaker, processor: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     open_now, most = 0, 0
     charge = provider.charge
@@ -136,7 +143,7 @@ async def test_never_more_calls_are_open_than_there_are_places(
 
 
 async def test_a_payment_that_expired_is_cancelled_although_its_provider_has_no_place(
-    payments: PaymentMaker, processor: Processor, provider: FakeProvider, admin: Admin
+    payments: PaymentMaker, processor: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     ids = await hanging(payments, processor, provider, 20)
     late = [await payments.pending() for _ in range(3)]
@@ -148,7 +155,7 @@ async def test_a_payment_that_expired_is_cancelled_although_its_provider_has_no_
 
 
 async def test_a_cancel_between_two_tries_is_applied_although_its_provider_has_no_place(
-    payments: PaymentMaker, processor: Processor, provider: FakeProvider, admin: Admin
+    payments: PaymentMaker, processor: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(Unavailable("503"))
     payment_id = await payments.pending()
@@ -163,13 +170,15 @@ async def test_a_cancel_between_two_tries_is_applied_although_its_provider_has_n
 async def test_a_refund_of_cash_is_final_while_every_refund_at_a_provider_hangs(
     settings: Settings, refunds: RefundMaker, provider: FakeProvider, admin: Admin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executor, "PATIENCE_SECONDS", 3_600.0)
+    monkeypatch.setattr(executor, "BATCH_TIMEOUT_SECONDS", 3_600.0)
     monkeypatch.setattr(executor, "WAITING_CALLERS", 4)
     sold, cash = await refunds.paid(), await refunds.paid(CASH)
     asked = [await refunds.pending(sold, 10) for _ in range(30)]
     given = await refunds.pending(cash)
     changed = settings.model_copy(update={"calls_in_flight": PLACES, "payments_in_hand": 50})
-    processor = RefundProcessor(changed, Providers({provider.name: provider}), worker="few-places")
+    processor = LeaseExecutor(
+        REFUNDS, settings=changed, providers=Providers({provider.name: provider}), worker="few-places"
+    )
     provider.calls.clear()
     provider.hold()
     batches = [asyncio.ensure_future(processor.process(asked[start : start + 3])) for start in range(0, 30, 3)]
@@ -191,7 +200,7 @@ async def test_a_refund_of_cash_is_final_while_every_refund_at_a_provider_hangs(
 
 async def test_only_so_many_ids_wait_in_memory_and_the_sweep_brings_the_others(
     payments: PaymentMaker,
-    processor: Processor,
+    processor: LeaseExecutor[Charge],
     provider: FakeProvider,
     admin: Admin,
     monkeypatch: pytest.MonkeyPatch,
@@ -210,7 +219,7 @@ async def test_only_so_many_ids_wait_in_memory_and_the_sweep_brings_the_others(
 
 
 async def test_a_worker_that_ends_takes_up_nothing_more(
-    payments: PaymentMaker, processor: Processor, provider: FakeProvider, admin: Admin
+    payments: PaymentMaker, processor: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     ids = await hanging(payments, processor, provider, 20)
     draining = asyncio.ensure_future(processor.drain(20))

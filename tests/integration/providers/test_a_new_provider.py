@@ -11,11 +11,11 @@ from tests.contract import forget_documents
 from tests.factories import Tenant
 from tests.fakes import FakeProvider
 from tests.harness import Answer, Api
-from workflows.ledger.post import post_completions
-from workflows.payments.process import Processor
+from workflows.processing.executor import LeaseExecutor
 from workflows.providers.base import Unavailable
 from workflows.providers.registry import PROVIDERS, Remote, open_providers
 from workflows.providers.statement_mapping import StatementMapping
+from workflows.refunds.process import PAYMENTS
 from workflows.settings import Settings
 from workflows.settlements.open_periods import open_due_periods
 
@@ -57,7 +57,7 @@ async def test_a_row_of_the_table_takes_money_and_is_reconciled(
         )
         assert added.status == 201, added.raw
         paid = await api.pay(tenant, method={"type": "qr", "mode": "cpm", "provider": "acme"})
-        processor = Processor(settings, open_providers(settings), worker=WORKER, aftermath=(post_completions,))
+        processor = LeaseExecutor(PAYMENTS, settings=settings, providers=open_providers(settings), worker=WORKER)
         await processor.process([paid.body["id"]])
         assert (await api.get(f"/payments/{paid.body['id']}", as_=tenant)).body["status"] == "completed"
         assert acme.calls == [("charge", f"{paid.body['id']}:1")]

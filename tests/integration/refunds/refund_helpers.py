@@ -13,10 +13,9 @@ from tests.factories import QR, WHY, PaymentMaker, Tenant, ask_back
 from tests.harness import Answer, Api
 from tests.integration.payments.evidence import Evidence, all_of, evidence_of, seconds_until
 from workflows.payments.check_request import PaymentRequest
-from workflows.payments.process import Processor
+from workflows.processing.executor import LeaseExecutor
 from workflows.providers.registry import Providers
-from workflows.refunds.process import RefundProcessor
-from workflows.refunds.refund_late_cancel import refund_too_late
+from workflows.refunds.process import REFUNDS
 from workflows.requests.idempotency import Stored
 from workflows.settings import Settings
 
@@ -29,11 +28,7 @@ class RefundMaker:
     def __init__(self, settings: Settings, providers: Providers, tenant: Tenant) -> None:
         self.tenant = tenant
         self.payments = PaymentMaker(settings, providers, tenant)
-        self.payments.aftermath = (refund_too_late,)
-        self.payments.processor = Processor(
-            settings, providers, worker="worker-of-the-test", aftermath=self.payments.aftermath
-        )
-        self.processor = RefundProcessor(settings, providers, worker="worker-of-the-test")
+        self.processor = LeaseExecutor(REFUNDS, settings=settings, providers=providers, worker="worker-of-the-test")
 
     async def paid(self, request: PaymentRequest = QR, **changes: Any) -> str:
         """The id of a completed payment: 1,000 yen by a customer's code unless said otherwise."""

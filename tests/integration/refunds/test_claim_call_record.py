@@ -177,7 +177,7 @@ async def test_a_worker_that_stops_beyond_its_lease_records_nothing_and_its_answ
     after = await evidence(admin, refund_id)
     assert after.row["version"] == done.row["version"]
     assert after.kinds == ["inquiry", "late_answer"]
-    assert f"refund {refund_id} had been taken over; its answer is evidence" in caplog.text
+    assert f"refund {refund_id} was taken over by another worker; the answer was stored as evidence" in caplog.text
     assert await sums(admin, payment_id) == ("refunded", 300, 300)
 
 

@@ -13,9 +13,8 @@ from tests.integration.refunds import refund_helpers
 from tests.integration.refunds.refund_helpers import Admin, RefundMaker, evidence, sums
 from workflows.errors import ServiceUnavailable
 from workflows.ops.requeue_refunds import requeue
-from workflows.payments.claim import PAYMENTS
 from workflows.processing.leases import MAX_UNANSWERED_CLAIMS
-from workflows.refunds.claim import REFUNDS
+from workflows.refunds.process import PAYMENTS, REFUNDS
 from workflows.tenants.caller import Caller, CallerRole
 
 LEASE_SECONDS = 30

@@ -19,11 +19,9 @@ from tests.integration.orders.order_helpers import open_order
 from tests.integration.payments.evidence import all_of
 from tests.integration.refunds.refund_helpers import Admin, RefundMaker, sums
 from tests.integration.sandbox.harness import KEY, Sandbox
-from workflows.ledger.post import post_completions, post_refunds
-from workflows.payments.process import Processor
+from workflows.processing.executor import LeaseExecutor
 from workflows.providers.registry import open_providers
-from workflows.refunds.process import RefundProcessor
-from workflows.refunds.refund_late_cancel import refund_too_late
+from workflows.refunds.process import PAYMENTS, REFUNDS
 from workflows.settings import Settings
 from workflows.settlements.open_periods import open_due_periods
 
@@ -36,8 +34,8 @@ async def refunds(settings: Settings, engines: None, tenant: Tenant, sandbox: Sa
     known = settings.model_copy(update={"sandbox_url": sandbox.url, "sandbox_api_key": SecretStr(KEY)})
     providers = open_providers(known)
     maker = RefundMaker(known, providers, tenant)
-    maker.payments.processor = Processor(known, providers, worker=WORKER, aftermath=(refund_too_late, post_completions))
-    maker.processor = RefundProcessor(known, providers, worker=WORKER, aftermath=(post_refunds,))
+    maker.payments.processor = LeaseExecutor(PAYMENTS, settings=known, providers=providers, worker=WORKER)
+    maker.processor = LeaseExecutor(REFUNDS, settings=known, providers=providers, worker=WORKER)
     yield maker
     await asyncio.wait_for(maker.processor.drain(5), 10)
     await providers.close()

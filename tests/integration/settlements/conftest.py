@@ -12,9 +12,9 @@ from tests.fakes import FakeProvider
 from tests.harness import Api
 from tests.integration.settlements.desk import Desk
 from tests.integration.settlements.settlement_helpers import WORKER, Shop
-from workflows.ledger.post import post_refunds
+from workflows.processing.executor import LeaseExecutor
 from workflows.providers.registry import Providers
-from workflows.refunds.process import RefundProcessor
+from workflows.refunds.process import REFUNDS
 from workflows.settings import Settings
 from workflows.settlements.open_periods import open_due_periods
 
@@ -29,7 +29,7 @@ async def shop(
 ) -> AsyncIterator[Shop]:
     """A store with its till; it has no period yet."""
     providers = Providers({provider.name: provider})
-    refunds = RefundProcessor(settings, providers, worker=WORKER, aftermath=(post_refunds,))
+    refunds = LeaseExecutor(REFUNDS, settings=settings, providers=providers, worker=WORKER)
     yield Shop(tenant, admin, payments, refunds, provider)
     provider.release()
     await asyncio.wait_for(refunds.drain(5), timeout=10)

@@ -10,8 +10,8 @@ from psycopg.rows import DictRow
 
 from tests.factories import CASH, QR, PaymentMaker, Tenant, ask_back
 from workflows.ids import new_id
-from workflows.providers.base import Succeeded
-from workflows.refunds.process import RefundProcessor
+from workflows.processing.executor import LeaseExecutor
+from workflows.providers.base import GiveBack, Succeeded
 from workflows.settlements.close import close_manually, close_settlements
 from workflows.settlements.open_periods import open_due_periods
 from workflows.tenants.caller import Caller, CallerRole
@@ -32,7 +32,7 @@ class Shop:
     tenant: Tenant
     admin: psycopg.AsyncConnection[DictRow]
     payments: PaymentMaker
-    refunds: RefundProcessor
+    refunds: LeaseExecutor[GiveBack]
     provider: Any
 
     @property

@@ -5,8 +5,8 @@ import pytest
 from tests.factories import time_passes
 from tests.integration.settlements.desk import Desk, in_doubt
 from tests.integration.settlements.telling import fetched, listed, row_of
-from workflows.payments.claim import PAYMENTS
 from workflows.providers.base import NotFound, Unknown
+from workflows.refunds.process import PAYMENTS
 
 
 @pytest.mark.parametrize("again_by", ["requeue", "cancel"])

@@ -15,7 +15,7 @@ from tests.integration.payments.evidence import Admin, all_of, evidence
 from workers import dead_letters
 from workflows.ops.dead_letters import bury
 from workflows.ops.overview import take_overview
-from workflows.payments.claim import PAYMENTS
+from workflows.refunds.process import PAYMENTS
 
 
 @pytest.fixture

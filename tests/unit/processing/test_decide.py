@@ -24,7 +24,7 @@ from workflows.providers.base import (
     Withdrawn,
 )
 
-ASKING = (Step.CHARGE, Step.RETRY, Step.RESEND, Step.ASK, Step.WITHDRAW)
+ASKING = (Step.CHARGE, Step.RETRY, Step.RESEND, Step.INQUIRE, Step.WITHDRAW)
 
 
 @pytest.mark.parametrize("step", ASKING)
@@ -60,7 +60,7 @@ def test_a_decline_fails_at_once(step: Step) -> None:
 
 
 @pytest.mark.parametrize("number", range(1, MAX_RETRIES + 2))
-@pytest.mark.parametrize("step", [Step.RESEND, Step.ASK, Step.WITHDRAW])
+@pytest.mark.parametrize("step", [Step.RESEND, Step.INQUIRE, Step.WITHDRAW])
 def test_a_retriable_decline_is_tried_again_five_times_at_most(step: Step, number: int) -> None:
     found = judge(step, Declined("processor_busy", is_retriable=True), facts(number=number))
     assert found.attempt_outcome == "declined"
@@ -118,38 +118,38 @@ def test_a_payment_that_expired_while_its_provider_did_nothing_is_cancelled_at_o
 
 
 def test_an_inquiry_that_nobody_heard_leaves_everything_as_unknown_as_it_was() -> None:
-    found = judge(Step.ASK, Unavailable("503"), facts("unknown", doubted_hours=1, inquiries=3))
+    found = judge(Step.INQUIRE, Unavailable("503"), facts("unknown", doubted_hours=1, inquiries=3))
     assert (found.event, found.status, found.attempt_outcome) == (None, None, None)
     assert not found.outcome_known
     assert found.due_in_seconds == INQUIRY_DELAYS_SECONDS[3]
 
 
 def test_an_inquiry_is_not_repeated_before_the_provider_wants_to_be_asked_again() -> None:
-    found = judge(Step.ASK, Unavailable("429", 120), facts("unknown", doubted_hours=1, inquiries=0))
+    found = judge(Step.INQUIRE, Unavailable("429", 120), facts("unknown", doubted_hours=1, inquiries=0))
     assert (found.due_in_seconds, found.attempt_outcome) == (120, None)
     found = judge(Step.WITHDRAW, Unavailable("503", 86_400), facts("unknown", doubted_hours=1, cancelled=True))
     assert found.due_in_seconds == 300
-    found = judge(Step.ASK, Unavailable("429", 30), facts("action_required"))
+    found = judge(Step.INQUIRE, Unavailable("429", 30), facts("action_required"))
     assert (found.due_in_seconds, found.outcome_known) == (30, True)
 
 
 @pytest.mark.parametrize("answer", [ActionRequired(None), Unavailable("503"), Unknown("read time-out")])
 def test_a_person_is_asked_once_about_what_is_never_decided(answer: Answer) -> None:
     since = facts("action_required").now - timedelta(minutes=10)
-    found = judge(Step.ASK, answer, replace(facts("action_required"), patient_until=since))
+    found = judge(Step.INQUIRE, answer, replace(facts("action_required"), overdue_after=since))
     assert (found.event, found.needs_review, found.outcome_known) == (Remark.REQUEST_REVIEW, True, True)
-    again = judge(Step.ASK, answer, replace(facts("action_required", reviewed=True), patient_until=since))
+    again = judge(Step.INQUIRE, answer, replace(facts("action_required", reviewed=True), overdue_after=since))
     assert (again.event, again.needs_review, again.status) == (None, True, None)
-    early = judge(Step.ASK, answer, replace(facts("action_required"), patient_until=since + timedelta(seconds=1)))
+    early = judge(Step.INQUIRE, answer, replace(facts("action_required"), overdue_after=since + timedelta(seconds=1)))
     assert (early.event, early.needs_review) == (None, False)
 
 
 @pytest.mark.parametrize("answer", [Unavailable("503"), Unknown("read time-out"), Unknown("not asked")])
 def test_a_poll_that_brought_no_answer_does_not_make_a_waiting_code_doubtful(answer: Answer) -> None:
-    found = judge(Step.ASK, answer, facts("action_required"))
+    found = judge(Step.INQUIRE, answer, facts("action_required"))
     assert found.event is None
     assert found.outcome_known
-    assert found.keeps_action
+    assert found.preserve_action
 
 
 def test_a_resend_that_nobody_heard_may_be_sent_once_more() -> None:
@@ -176,7 +176,7 @@ def test_an_unknown_answer_to_a_charge_puts_the_payment_in_doubt(step: Step) -> 
     assert found.due_in_seconds == INQUIRY_DELAYS_SECONDS[0]
 
 
-@pytest.mark.parametrize("step", [Step.ASK, Step.WITHDRAW])
+@pytest.mark.parametrize("step", [Step.INQUIRE, Step.WITHDRAW])
 def test_an_unknown_answer_to_a_question_says_nothing_about_the_attempt(step: Step) -> None:
     found = judge(step, Unknown("read time-out"), facts("unknown", doubted_hours=0.1))
     assert (found.event, found.status, found.attempt_outcome) == (None, None, None)
@@ -184,30 +184,32 @@ def test_an_unknown_answer_to_a_question_says_nothing_about_the_attempt(step: St
 
 
 def test_a_doubt_is_said_once() -> None:
-    assert judge(Step.ASK, Unknown("?"), facts("unknown")).event is Remark.DOUBT
-    assert judge(Step.ASK, Unknown("?"), facts("unknown", doubted_hours=1)).event is None
+    assert judge(Step.INQUIRE, Unknown("?"), facts("unknown")).event is Remark.DOUBT
+    assert judge(Step.INQUIRE, Unknown("?"), facts("unknown", doubted_hours=1)).event is None
 
 
 @pytest.mark.parametrize("answer", [Unknown("?"), Unavailable("503"), NotFound()])
 def test_after_a_day_in_doubt_a_person_is_asked_once_and_the_payment_goes_on(answer: Answer) -> None:
-    young = judge(Step.ASK, answer, facts("unknown", doubted_hours=23.9))
+    young = judge(Step.INQUIRE, answer, facts("unknown", doubted_hours=23.9))
     assert (young.event, young.needs_review) == (None, False)
-    old = judge(Step.ASK, answer, facts("unknown", doubted_hours=24))
+    old = judge(Step.INQUIRE, answer, facts("unknown", doubted_hours=24))
     assert (old.event, old.status, old.needs_review) == (Remark.REQUEST_REVIEW, None, True)
     assert old.due_in_seconds is not None
-    later = judge(Step.ASK, answer, facts("unknown", doubted_hours=30, reviewed=True))
+    later = judge(Step.INQUIRE, answer, facts("unknown", doubted_hours=30, reviewed=True))
     assert (later.event, later.needs_review) == (None, True)
 
 
 def test_a_first_not_found_proves_nothing() -> None:
-    found = judge(Step.ASK, NotFound(), facts("unknown", doubted_hours=0.1))
+    found = judge(Step.INQUIRE, NotFound(), facts("unknown", doubted_hours=0.1))
     assert (found.status, found.attempt_outcome, found.not_found) == (None, "unknown", True)
     assert not found.outcome_known
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 30, 59.9])
 def test_a_second_not_found_too_soon_proves_nothing_and_is_asked_again_when_it_could(seconds: float) -> None:
-    found = judge(Step.ASK, NotFound(), facts("unknown", doubted_hours=0.1, not_found_seconds_ago=seconds, inquiries=7))
+    found = judge(
+        Step.INQUIRE, NotFound(), facts("unknown", doubted_hours=0.1, not_found_seconds_ago=seconds, inquiries=7)
+    )
     assert found.attempt_outcome == "unknown"
     assert found.due_in_seconds is not None
     assert 0 < found.due_in_seconds <= 60.05 - seconds
@@ -215,7 +217,7 @@ def test_a_second_not_found_too_soon_proves_nothing_and_is_asked_again_when_it_c
 
 @pytest.mark.parametrize("seconds", [60, 61, 100_000])
 def test_two_not_founds_far_enough_apart_allow_the_same_reference_again(seconds: float) -> None:
-    found = judge(Step.ASK, NotFound(), facts("unknown", doubted_hours=0.1, not_found_seconds_ago=seconds))
+    found = judge(Step.INQUIRE, NotFound(), facts("unknown", doubted_hours=0.1, not_found_seconds_ago=seconds))
     assert (found.status, found.attempt_outcome, found.due_in_seconds) == (None, "not_found", 0)
     assert not found.outcome_known
     assert next_step(facts("not_found")) is Step.RESEND
@@ -223,7 +225,7 @@ def test_two_not_founds_far_enough_apart_allow_the_same_reference_again(seconds:
 
 def test_nothing_is_ever_resent_to_a_provider_that_does_not_deduplicate() -> None:
     doubted = facts("unknown", doubted_hours=1, not_found_seconds_ago=3_600, deduplicates=False)
-    found = judge(Step.ASK, NotFound(), doubted)
+    found = judge(Step.INQUIRE, NotFound(), doubted)
     assert found.attempt_outcome == "unknown"
     assert found.due_in_seconds
     assert found.due_in_seconds > 0
@@ -242,7 +244,7 @@ def test_a_code_is_shown_once_and_polled_as_providers_advise(step: Step) -> None
 
 
 def test_a_code_that_was_in_doubt_is_news() -> None:
-    found = judge(Step.ASK, ActionRequired(CODE), facts("action_required", doubted_hours=1))
+    found = judge(Step.INQUIRE, ActionRequired(CODE), facts("action_required", doubted_hours=1))
     assert found.event is Remark.ASK_CUSTOMER
     assert found.outcome_known
 
@@ -263,7 +265,7 @@ def test_a_withdrawal_that_finds_nothing_again_is_neither_sent_again_nor_repeate
         (False, False, "withdrawn_by_provider"),
     ],
 )
-@pytest.mark.parametrize("step", [Step.ASK, Step.WITHDRAW, Step.CHARGE])
+@pytest.mark.parametrize("step", [Step.INQUIRE, Step.WITHDRAW, Step.CHARGE])
 def test_what_the_provider_withdrew_is_cancelled_with_its_reason(
     step: Step, cancelled: bool, expired: bool, reason: str
 ) -> None:
@@ -283,7 +285,7 @@ OPEN_ANSWERS = (Unknown("?"), Unavailable("503"), NotFound(), ActionRequired(COD
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
 @pytest.mark.parametrize("answer", OPEN_ANSWERS)
-@pytest.mark.parametrize("step", [Step.ASK, Step.WITHDRAW, Step.RESEND])
+@pytest.mark.parametrize("step", [Step.INQUIRE, Step.WITHDRAW, Step.RESEND])
 def test_no_uncertain_answer_ends_a_payment_in_doubt(step: Step, answer: Answer, outcome: str | None) -> None:
     found = judge(step, answer, facts(outcome, number=MAX_RETRIES, doubted_hours=100))
     assert found.status is None

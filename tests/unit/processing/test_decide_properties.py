@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from workflows.payments.states import PaymentStatus
 from workflows.processing.codes import FinalStatus
-from workflows.processing.decide import MAX_RETRIES, Schedule, Verdict, verdict
+from workflows.processing.decide import MAX_RETRIES, Decision, RetryPolicy, decide
 from workflows.processing.leases import attempt_number
 from workflows.processing.next_step import SENDS, Attempt, Facts, Step, next_step
 from workflows.providers.base import (
@@ -44,7 +44,7 @@ class Model:
     not_founds: list[datetime] = field(default_factory=list)
     resent_after: list[list[datetime]] = field(default_factory=list)
 
-    def step(self, answer: Answer | None, *, schedule: Schedule) -> None:
+    def step(self, answer: Answer | None, *, policy: RetryPolicy) -> None:
         """One claim; ``answer`` is ``None`` where the worker dies before it hears one."""
         step = next_step(self.facts)
         number = attempt_number(step, self.facts.attempt)
@@ -57,10 +57,10 @@ class Model:
             elif step is Step.RESEND and isinstance(answer, Unavailable):
                 self.not_founds = proof  # nobody heard this call, so what was proven of the one before still is
         if step is Step.CANCEL:
-            self._record(step, None, number, schedule)
+            self._record(step, None, number, policy)
         elif answer is not None:
             self._settle(step, answer, number)
-            self._record(step, answer, number, schedule)
+            self._record(step, answer, number, policy)
 
     def _send(self, step: Step, number: int) -> None:
         is_new = self.facts.attempt is None or number != self.facts.attempt.number
@@ -87,8 +87,8 @@ class Model:
         elif isinstance(answer, ActionRequired):
             self.not_founds = []
 
-    def _record(self, step: Step, answer: Answer | None, number: int, schedule: Schedule) -> None:
-        found = verdict(step, answer, facts=self.facts, schedule=schedule)
+    def _record(self, step: Step, answer: Answer | None, number: int, policy: RetryPolicy) -> None:
+        found = decide(step, answer, facts=self.facts, policy=policy)
         self.status = found.status or self.status
         attempt = self.facts.attempt
         if attempt and found.attempt_outcome and step is not Step.CANCEL:
@@ -106,7 +106,7 @@ class Model:
         waits = found.due_in_seconds or 0
         self.facts = replace(self.facts, now=self.facts.now + timedelta(seconds=waits))
 
-    def _first_not_found(self, found: Verdict, attempt: Attempt) -> datetime | None:
+    def _first_not_found(self, found: Decision, attempt: Attempt) -> datetime | None:
         return (attempt.not_found_at or self.facts.now) if found.not_found else None
 
 
@@ -129,7 +129,7 @@ turns = st.lists(st.tuples(answers, pauses, st.integers(0, 19)), min_size=4, max
 def test_no_sequence_of_answers_leads_to_a_new_attempt_after_an_unknown_one(
     turns: list[tuple[Answer | None, float, int]], deduplicates: bool
 ) -> None:
-    schedule = Schedule(MAX_PROCESSING_SECONDS, 86_400, spread=lambda: 1.0)
+    policy = RetryPolicy(MAX_PROCESSING_SECONDS, 86_400, spread=lambda: 1.0)
     expires_at = BEGIN + timedelta(minutes=5)
     unsent = Facts(1_000, BEGIN, expires_at, cancel_requested=False, is_local=False, attempt=None)
     model = Model(replace(unsent, deduplicates=deduplicates))
@@ -138,7 +138,7 @@ def test_no_sequence_of_answers_leads_to_a_new_attempt_after_an_unknown_one(
             break
         if whim == 0:
             model.facts = replace(model.facts, cancel_requested=True)
-        model.step(answer, schedule=schedule)
+        model.step(answer, policy=policy)
         model.facts = replace(model.facts, now=model.facts.now + timedelta(seconds=pause))
     if model.status in (FinalStatus.FAILED, FinalStatus.CANCELLED):
         assert not model.unsettled, "ended although money may have moved"

@@ -16,7 +16,7 @@ from workflows.providers.base import (
     Withdrawn,
 )
 
-ASKING = (Step.CHARGE, Step.RETRY, Step.RESEND, Step.ASK, Step.WITHDRAW)
+ASKING = (Step.CHARGE, Step.RETRY, Step.RESEND, Step.INQUIRE, Step.WITHDRAW)
 
 
 @pytest.mark.parametrize("fee", [-1, 1_001, 2**63 - 1, -(2**63) + 1])

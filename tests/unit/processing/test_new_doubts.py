@@ -16,7 +16,7 @@ from workflows.providers.base import (
     Withdrawn,
 )
 
-ASKING = (Step.CHARGE, Step.RETRY, Step.RESEND, Step.ASK, Step.WITHDRAW)
+ASKING = (Step.CHARGE, Step.RETRY, Step.RESEND, Step.INQUIRE, Step.WITHDRAW)
 
 
 @pytest.mark.parametrize("step", [Step.CHARGE, Step.RETRY, Step.RESEND])
@@ -41,7 +41,7 @@ def test_questions_about_a_reversal_begin_again_when_its_need_is_learned_and_go_
 
 
 @pytest.mark.parametrize("answer", [Unavailable("503"), Unknown("?"), NotFound()])
-@pytest.mark.parametrize("step", [Step.ASK, Step.WITHDRAW])
+@pytest.mark.parametrize("step", [Step.INQUIRE, Step.WITHDRAW])
 def test_a_call_whose_worker_died_begins_the_schedule_again_once(step: Step, answer: Answer) -> None:
     found = judge(step, answer, facts(None, doubted_hours=5, inquiries=8))
     assert (found.due_in_seconds, found.inquiries, found.attempt_outcome) == (2, 1, "unknown")
@@ -56,7 +56,7 @@ def test_the_review_is_measured_from_the_first_doubt_whatever_was_sent_since() -
 
 def test_an_expired_attempt_that_never_arrived_is_withdrawn_until_somebody_confirms_it() -> None:
     expired = facts("unknown", doubted_hours=1, not_found_seconds_ago=61, expired=True, deduplicates=False, inquiries=6)
-    proven = judge(Step.ASK, NotFound(), expired)
+    proven = judge(Step.INQUIRE, NotFound(), expired)
     assert (proven.attempt_outcome, proven.due_in_seconds) == ("not_found", 0)
     lost = facts("not_found", doubted_hours=1, not_found_seconds_ago=61, expired=True, inquiries=0)
     for answer in (Unknown("?"), Unavailable("503"), NotFound()):
@@ -68,7 +68,7 @@ def test_an_expired_attempt_that_never_arrived_is_withdrawn_until_somebody_confi
 
 
 def test_a_first_not_found_in_the_future_proves_nothing() -> None:
-    found = judge(Step.ASK, NotFound(), facts("unknown", doubted_hours=0.1, not_found_seconds_ago=-3_600))
+    found = judge(Step.INQUIRE, NotFound(), facts("unknown", doubted_hours=0.1, not_found_seconds_ago=-3_600))
     assert (found.attempt_outcome, found.not_found) == ("unknown", True)
     assert found.due_in_seconds
     assert found.due_in_seconds <= 60

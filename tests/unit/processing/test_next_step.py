@@ -20,7 +20,7 @@ def expected_step(outcome: str | None, *, sent: bool, cancelled: bool, expired: 
         return Step.REVERSE if outcome == "succeeded" else Step.WITHDRAW
     if expired and outcome in ("action_required", "not_found"):
         return Step.WITHDRAW
-    return Step.RESEND if outcome == "not_found" else Step.ASK
+    return Step.RESEND if outcome == "not_found" else Step.INQUIRE
 
 
 def every_situation() -> Iterator[tuple[str | None, bool, bool, bool, bool]]:
@@ -42,7 +42,7 @@ def test_every_last_attempt_has_one_next_step(
 
 def test_an_unanswered_attempt_is_asked_about_and_never_sent_again() -> None:
     for outcome in (None, "unknown", "succeeded", "withdrawn", "action_required"):
-        assert next_step(facts(outcome)) is Step.ASK
+        assert next_step(facts(outcome)) is Step.INQUIRE
 
 
 def test_only_what_certainly_moved_nothing_allows_a_new_attempt() -> None:
@@ -70,4 +70,4 @@ def test_a_new_reference_follows_a_retriable_decline_at_every_provider() -> None
 
 
 def test_a_provider_without_deduplication_is_asked_again_where_others_get_the_reference_again() -> None:
-    assert next_step(facts("not_found", deduplicates=False)) is Step.ASK
+    assert next_step(facts("not_found", deduplicates=False)) is Step.INQUIRE

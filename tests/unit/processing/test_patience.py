@@ -10,7 +10,7 @@ from workflows.processing.decide import (
     HOURLY_QUESTIONS,
     OVERDUE_POLL_SECONDS,
     POLL_SECONDS,
-    Schedule,
+    RetryPolicy,
     inquiry_delay_seconds,
     retry_delay_seconds,
 )
@@ -32,7 +32,7 @@ def test_questions_are_asked_on_the_schedule_of_the_specification() -> None:
 
 def test_questions_of_many_payments_are_spread_by_a_fifth() -> None:
     seen = [
-        judge(Step.CHARGE, Unknown("?"), schedule=replace(PATIENT, spread=Schedule(60, 60).spread)) for _ in range(400)
+        judge(Step.CHARGE, Unknown("?"), policy=replace(PATIENT, spread=RetryPolicy(60, 60).spread)) for _ in range(400)
     ]
     delays = [found.due_in_seconds or 0 for found in seen]
     assert min(delays) >= 2 * 0.8
@@ -68,7 +68,7 @@ def test_a_retry_never_waits_beyond_the_expiry() -> None:
 @pytest.mark.parametrize("answer", [ActionRequired(None), Unavailable("503"), Unknown("?")])
 def test_what_a_provider_does_not_decide_is_asked_about_once_a_minute_after_a_person_was_asked(answer: Answer) -> None:
     waiting = facts("action_required", reviewed=True)
-    found = judge(Step.ASK, answer, replace(waiting, now=waiting.expires_at + OVERDUE))
+    found = judge(Step.INQUIRE, answer, replace(waiting, now=waiting.expires_at + OVERDUE))
     assert (found.event, found.due_in_seconds, found.needs_review) == (None, OVERDUE_POLL_SECONDS, True)
-    before = judge(Step.ASK, answer, replace(waiting, now=waiting.expires_at + OVERDUE - timedelta(seconds=1)))
+    before = judge(Step.INQUIRE, answer, replace(waiting, now=waiting.expires_at + OVERDUE - timedelta(seconds=1)))
     assert before.due_in_seconds == POLL_SECONDS

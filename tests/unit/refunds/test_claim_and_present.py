@@ -9,8 +9,8 @@ from api.schemas.refunds import RefundOut
 from workflows.processing.leases import Claim
 from workflows.processing.next_step import Attempt, Step
 from workflows.providers.base import GiveBack
-from workflows.refunds.claim import REFUNDS
 from workflows.refunds.models import Refund
+from workflows.refunds.process import REFUNDS
 from workflows.refunds.serialize import FIELDS, refund_fields
 from workflows.tenants.progress import PROGRESS
 
@@ -44,9 +44,9 @@ def claimed(attempt: Attempt | None, **changes: Any) -> Claim[GiveBack]:
     ("attempt", "step", "number"),
     [
         (None, Step.CHARGE, 1),
-        (Attempt(1, None), Step.ASK, 1),
-        (Attempt(1, "unknown"), Step.ASK, 1),
-        (Attempt(1, "action_required"), Step.ASK, 1),
+        (Attempt(1, None), Step.INQUIRE, 1),
+        (Attempt(1, "unknown"), Step.INQUIRE, 1),
+        (Attempt(1, "action_required"), Step.INQUIRE, 1),
         (Attempt(1, "not_found"), Step.RESEND, 1),
         (Attempt(1, "unavailable"), Step.RETRY, 1),
         (Attempt(2, "declined"), Step.CHARGE, 3),
@@ -54,11 +54,11 @@ def claimed(attempt: Attempt | None, **changes: Any) -> Claim[GiveBack]:
 )
 def test_a_new_key_only_after_a_try_that_moved_nothing(attempt: Attempt | None, step: Step, number: int) -> None:
     found = claimed(attempt)
-    assert (found.step, found.attempt_number, found.asked.reference) == (step, number, f"rfd_1:{number}")
+    assert (found.step, found.attempt_number, found.request.reference) == (step, number, f"rfd_1:{number}")
 
 
 def test_the_provider_is_told_which_charge_and_exactly_what_was_asked_for() -> None:
-    asked = claimed(None).asked
+    asked = claimed(None).request
     assert (asked.payment_id, asked.charge_reference, asked.amount, asked.currency) == ("pay_1", "pay_1:2", 300, "KWD")
     assert asked.metadata == {"sandbox": "approve"}
 

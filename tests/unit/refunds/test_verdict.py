@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from workflows.processing.codes import Event, Remark
-from workflows.processing.decide import Schedule, Verdict, verdict
+from workflows.processing.decide import Decision, RetryPolicy, decide
 from workflows.processing.next_step import Attempt, Facts, Step, next_step
 from workflows.providers.base import (
     ActionRequired,
@@ -17,12 +17,12 @@ from workflows.providers.base import (
     Unknown,
     Withdrawn,
 )
-from workflows.refunds.claim import NEVER
+from workflows.refunds.process import NEVER
+from workflows.refunds.record import as_refund
 from workflows.refunds.states import REFUND, RefundStatus
-from workflows.refunds.verdict import in_our_words
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
-SCHEDULE = Schedule(max_processing_seconds=60, review_after_seconds=86_400)
+SCHEDULE = RetryPolicy(max_processing_seconds=60, review_after_seconds=86_400)
 ANSWERS: tuple[Answer, ...] = (
     Succeeded(300),
     Succeeded(299),
@@ -64,7 +64,7 @@ def test_every_answer_ends_where_the_table_of_refunds_lets_it(
     answer: Answer, attempt: Attempt | None, *, is_doubted: bool
 ) -> None:
     known = facts(attempt, is_doubted=is_doubted)
-    said = in_our_words(verdict(next_step(known), answer, facts=known, schedule=SCHEDULE))
+    said = as_refund(decide(next_step(known), answer, facts=known, policy=SCHEDULE))
     if said["status"] is None:
         assert said["event"] is None or said["event"] in REMARKS
     else:
@@ -75,15 +75,15 @@ def test_every_answer_ends_where_the_table_of_refunds_lets_it(
 @pytest.mark.parametrize(
     ("said", "event", "status"),
     [
-        (Verdict(Remark.ASK_CUSTOMER), "await_provider", None),
-        (Verdict(Event.CANCEL, attempt_outcome="withdrawn"), "fail", "failed"),
-        (Verdict(Event.COMPLETE), "complete", "completed"),
-        (Verdict(Remark.DOUBT), "doubt", None),
-        (Verdict(), None, None),
+        (Decision(Remark.ASK_CUSTOMER), "await_provider", None),
+        (Decision(Event.CANCEL, attempt_outcome="withdrawn"), "fail", "failed"),
+        (Decision(Event.COMPLETE), "complete", "completed"),
+        (Decision(Remark.DOUBT), "doubt", None),
+        (Decision(), None, None),
     ],
 )
-def test_only_two_words_differ(said: Verdict, event: str | None, status: str | None) -> None:
-    found = in_our_words(said)
+def test_only_two_words_differ(said: Decision, event: str | None, status: str | None) -> None:
+    found = as_refund(said)
     assert (found["event"], found["status"]) == (event, status)
 
 
