@@ -18,7 +18,7 @@ from workflows.gc_tuning import settle_collector
 from workflows.ops.metric_totals import Additions
 from workflows.orders.create import OrderIntake
 from workflows.orders.totals import TaxRounding
-from workflows.payments.accept import Accepting
+from workflows.payments.accept import PaymentIntake
 from workflows.payments.change_listener import ChangeListener
 from workflows.providers.registry import Providers, open_providers
 from workflows.settings import Settings
@@ -40,7 +40,7 @@ class Runtime:
     unknown_callers: UnknownCallers
     tokens: Tokens
     token_issuer: TokenIssuer
-    payment_intake: Accepting
+    payment_intake: PaymentIntake
     order_intake: OrderIntake
     change_listener: ChangeListener
     nudger: Nudger
@@ -61,7 +61,9 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
         unknown_callers=UnknownCallers(settings),
         tokens=tokens,
         token_issuer=TokenIssuer(tokens, Assertions(settings), patience_seconds=timeout_seconds),
-        payment_intake=Accepting(nudge_grace_seconds=settings.nudge_grace_seconds, patience_seconds=timeout_seconds),
+        payment_intake=PaymentIntake(
+            nudge_grace_seconds=settings.nudge_grace_seconds, patience_seconds=timeout_seconds
+        ),
         order_intake=OrderIntake(tax_rounding=TaxRounding(settings.tax_rounding), patience_seconds=timeout_seconds),
         change_listener=ChangeListener(),
         nudger=Nudger(spacing_seconds=settings.nudge_spacing_ms / 1000),

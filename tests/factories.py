@@ -17,9 +17,9 @@ from workflows.clock import now
 from workflows.database.engines import Role, transaction
 from workflows.devices.states import DEVICE, DeviceEvent
 from workflows.ids import new_id
-from workflows.payments.accept import Accepting
+from workflows.payments.accept import PaymentIntake
 from workflows.payments.cancel import cancel_payment
-from workflows.payments.check_request import Acceptance, PaymentRequest
+from workflows.payments.check_request import PaymentRequest, PaymentSubmission
 from workflows.payments.states import PaymentStatus
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.registry import Providers
@@ -161,9 +161,11 @@ TERMINAL = replace(
 )
 
 
-def acceptance(request: PaymentRequest, caller: Caller, *, key: str | None = None, body: bytes = b"{}") -> Acceptance:
+def submission(
+    request: PaymentRequest, caller: Caller, *, key: str | None = None, body: bytes = b"{}"
+) -> PaymentSubmission:
     """``request`` as it reaches the use-case; a fresh key unless one is given."""
-    return Acceptance(request, caller, made_key(caller, "/payments", value=key, body=body), new_id("request"))
+    return PaymentSubmission(request, caller, made_key(caller, "/payments", value=key, body=body), new_id("request"))
 
 
 def made_key(caller: Caller, path: str, *, value: str | None = None, body: bytes = b"{}") -> Key:
@@ -220,13 +222,13 @@ class PaymentMaker:
 
     def __init__(self, settings: Settings, providers: Providers, tenant: Tenant) -> None:
         self.tenant = tenant
-        self.accepting = Accepting(nudge_grace_seconds=settings.nudge_grace_seconds, patience_seconds=30)
+        self.accepting = PaymentIntake(nudge_grace_seconds=settings.nudge_grace_seconds, patience_seconds=30)
         self.processor = LeaseExecutor(PAYMENTS, settings=settings, providers=providers, worker="worker-of-the-test")
 
     async def pending(self, request: PaymentRequest = QR, **changes: Any) -> str:
         """The id of a new payment."""
         stored: Stored = await self.accepting.accept_payment(
-            acceptance(replace(request, **changes), self.tenant.device)
+            submission(replace(request, **changes), self.tenant.device)
         )
         assert stored.resource_id is not None
         return stored.resource_id

@@ -15,7 +15,7 @@ from api.schemas.payments import CancelIn, PaymentIn, PaymentOut, PaymentsOut
 from api.schemas.query_values import Seconds, WholeNumber
 from api.schemas.timeline import EventsOut
 from workflows.payments.cancel import cancel_payment
-from workflows.payments.check_request import Acceptance
+from workflows.payments.check_request import PaymentSubmission
 from workflows.payments.queries import await_payment, list_payments, read_payment
 from workflows.payments.serialize import payment_fields
 from workflows.payments.stream import follow_payment
@@ -34,8 +34,8 @@ async def create_payment(
     *, body: PaymentIn, caller: AnyCaller, key: IdempotencyKey, request_id: RequestId, runtime: RuntimeDep
 ) -> Response:
     """Record a pending payment and start it on its way. The same key again returns the same answer."""
-    acceptance = Acceptance(body.to_request(), caller, key, request_id)
-    stored = await runtime.payment_intake.accept_payment(acceptance)
+    submission = PaymentSubmission(body.to_request(), caller, key, request_id)
+    stored = await runtime.payment_intake.accept_payment(submission)
     if stored.resource_id and not stored.is_replay:
         runtime.nudger.payment(stored.resource_id, request_id=request_id)
     return stored_response(stored)

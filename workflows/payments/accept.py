@@ -2,7 +2,7 @@
 
 | phase | what                                                                                                      |
 |-------|-----------------------------------------------------------------------------------------------------------|
-| look  | one statement for the whole group: is the key known, the device active, the store theirs (``judge``)?      |
+| look  | one statement for the whole group: is the key known, the device active, the store theirs (``check_request``)?      |
 | reserve | only with bills: the bill is locked and the amount reserved on it                                        |
 | write | one statement for all that may be accepted; what the database refuses has the group go one by one          |
 
@@ -30,7 +30,7 @@ from workflows.database.group_commit import Gather, GatherByKey
 from workflows.database.row_json import render
 from workflows.errors import DomainError, IdempotencyKeyInUse
 from workflows.ids import new_id
-from workflows.payments.check_request import Acceptance, PaymentRequest, judge, look, store_id_of
+from workflows.payments.check_request import PaymentRequest, PaymentSubmission, check_request, load_context, store_id_of
 from workflows.payments.serialize import payment_fields
 from workflows.payments.states import PAYMENT
 from workflows.requests.batch_lookup import InFlightKeys, known_answer
@@ -76,21 +76,21 @@ _WRITE = text(f"""
 """)
 
 
-class Accepting:
+class PaymentIntake:
     """Takes payments in. One per process; lives on one event loop."""
 
     def __init__(self, *, nudge_grace_seconds: float, patience_seconds: float) -> None:
         self._grace = timedelta(seconds=nudge_grace_seconds)
-        self._gather: Gather[Acceptance, Stored] = Gather(
+        self._gather: Gather[PaymentSubmission, Stored] = Gather(
             self._flush, limit=GROUP_LIMIT, lanes=LANES, divide_on=DIVIDE_ON, patience_seconds=patience_seconds
         )
         # Payments of one bill go by themselves, one group at a time: whoever waits for a bill's lock holds up nobody else.
-        self._by_bill: GatherByKey[Acceptance, Stored] = GatherByKey(
+        self._by_bill: GatherByKey[PaymentSubmission, Stored] = GatherByKey(
             self._flush, limit=GROUP_LIMIT, divide_on=DIVIDE_ON, patience_seconds=patience_seconds
         )
         self._in_flight = InFlightKeys()
 
-    async def accept_payment(self, acceptance: Acceptance) -> Stored:
+    async def accept_payment(self, submission: PaymentSubmission) -> Stored:
         """Record a pending payment, or find the answer that its key was given before.
 
         Returns the status and body to answer with. Raises ``NotAuthorized`` (device not active), ``ResourceNotFound``
@@ -98,19 +98,19 @@ class Accepting:
         ``BalanceUnavailable`` and ``InvalidStatusTransition`` (of its bill), ``IdempotencyKeyInUse``,
         ``IdempotencyKeyReused``, ``ServiceUnavailable``.
         """
-        store_id_of(acceptance)  # raised to this caller alone: within the group it would be everybody's error
-        with self._in_flight.running(acceptance.caller, acceptance.key):
-            bill_id = acceptance.request.bill_id
-            return await (self._by_bill.put(bill_id, acceptance) if bill_id else self._gather.put(acceptance))
+        store_id_of(submission)  # raised to this caller alone: within the group it would be everybody's error
+        with self._in_flight.running(submission.caller, submission.key):
+            bill_id = submission.request.bill_id
+            return await (self._by_bill.put(bill_id, submission) if bill_id else self._gather.put(submission))
 
-    async def _flush(self, group: list[Acceptance]) -> list[Stored | BaseException]:
+    async def _flush(self, group: list[PaymentSubmission]) -> list[Stored | BaseException]:
         results = await self._attempt_twice(group)
         while rest := [number for number, result in enumerate(results) if isinstance(result, _Postponed)]:
             for number, result in zip(rest, await self._attempt_rest([group[n] for n in rest]), strict=True):
                 results[number] = result
         return results
 
-    async def _attempt_rest(self, rest: list[Acceptance]) -> list[Stored | BaseException]:
+    async def _attempt_rest(self, rest: list[PaymentSubmission]) -> list[Stored | BaseException]:
         """Attempt the postponed requests. Never raises: the rest of the group is committed and must not run again."""
         try:
             return await self._attempt_twice(rest)
@@ -119,7 +119,7 @@ class Accepting:
                 return [error]
         return [result for each in rest for result in await self._attempt_rest([each])]
 
-    async def _attempt_twice(self, group: list[Acceptance]) -> list[Stored | BaseException]:
+    async def _attempt_twice(self, group: list[PaymentSubmission]) -> list[Stored | BaseException]:
         try:
             return await self._attempt(group)
         except IdempotencyKeyInUse:
@@ -131,27 +131,29 @@ class Accepting:
         # Another process was quicker by a moment: its row is there now, so a second look finds it.
         return await self._attempt(group)
 
-    async def _attempt(self, group: list[Acceptance]) -> list[Stored | BaseException]:
+    async def _attempt(self, group: list[PaymentSubmission]) -> list[Stored | BaseException]:
         async with transaction(Role.ACCEPT) as connection:
             return await self._accept(connection, group)
 
-    async def _accept(self, connection: AsyncConnection, group: list[Acceptance]) -> list[Stored | BaseException]:
-        found = await look(connection, group)
+    async def _accept(
+        self, connection: AsyncConnection, group: list[PaymentSubmission]
+    ) -> list[Stored | BaseException]:
+        found = await load_context(connection, group)
         results: dict[int, Stored | BaseException] = {}
         drafts: list[_Draft] = []
         references: set[tuple[str, str]] = set()
-        for number, acceptance in enumerate(group):
+        for number, submission in enumerate(group):
             try:
-                fact = judge(acceptance, found.get(number))
-                known = known_answer(acceptance.key, fact, currency=fact["currency"])
-                reference = (fact["merchant_id"], acceptance.request.client_reference or "")
+                context = check_request(submission, found.get(number))
+                known = known_answer(submission.key, context, currency=context["currency"])
+                reference = (context["merchant_id"], submission.request.client_reference or "")
                 if known:
                     results[number] = known
                 elif reference in references:
                     results[number] = _Postponed()
                 else:
-                    drafts.append(_Draft(number, acceptance, self._payment(acceptance, fact), fact["is_taken"]))
-                    if acceptance.request.client_reference:
+                    drafts.append(_Draft(number, submission, self._payment(submission, context), context["is_taken"]))
+                    if submission.request.client_reference:
                         references.add(reference)
             except DomainError as error:
                 results[number] = error
@@ -160,11 +162,11 @@ class Accepting:
             results.update(await _write(connection, drafts))
         return [results[number] for number in range(len(group))]
 
-    def _payment(self, acceptance: Acceptance, fact: RowMapping) -> dict[str, Any]:
-        payment = _payment_row(acceptance.request, fact)
-        payment["device_id"] = acceptance.caller.id if acceptance.caller.role is CallerRole.DEVICE else None
-        payment["request_id"] = acceptance.request_id
-        payment["due_at"] = fact["now"] + self._grace
+    def _payment(self, submission: PaymentSubmission, context: RowMapping) -> dict[str, Any]:
+        payment = _payment_row(submission.request, context)
+        payment["device_id"] = submission.caller.id if submission.caller.role is CallerRole.DEVICE else None
+        payment["request_id"] = submission.request_id
+        payment["due_at"] = context["now"] + self._grace
         return payment
 
 
@@ -173,7 +175,7 @@ class _Draft:
     """A payment that may be accepted: its place in the group, its row, and whether another caller's key is in the way."""
 
     number: int
-    acceptance: Acceptance
+    submission: PaymentSubmission
     payment: dict[str, Any]
     is_taken: bool
 
@@ -206,11 +208,11 @@ async def _know_again(
     connection: AsyncConnection, refused: list[_Draft], results: dict[int, Stored | BaseException]
 ) -> None:
     """Replace the refusals of requests whose keys were answered while they waited for their bills' locks."""
-    found = await look(connection, [draft.acceptance for draft in refused])
+    found = await load_context(connection, [draft.submission for draft in refused])
     for place, draft in enumerate(refused):
-        if fact := found.get(place):
+        if context := found.get(place):
             try:
-                known = known_answer(draft.acceptance.key, fact, currency=fact["currency"])
+                known = known_answer(draft.submission.key, context, currency=context["currency"])
             except DomainError as error:
                 results[draft.number] = error
             else:
@@ -218,8 +220,8 @@ async def _know_again(
 
 
 def _reservation(draft: _Draft) -> Reservation:
-    payment, acceptance = draft.payment, draft.acceptance
-    by = ChangeContext.caller(acceptance.caller, at=payment["created_at"], request_id=acceptance.request_id)
+    payment, submission = draft.payment, draft.submission
+    by = ChangeContext.caller(submission.caller, at=payment["created_at"], request_id=submission.request_id)
     share = Share(payment["bill_id"], payment["id"], payment["amount"], by)
     return Reservation(share, store_id=payment["store_id"], currency=payment["currency"])
 
@@ -233,11 +235,11 @@ async def _write(connection: AsyncConnection, drafts: list[_Draft]) -> dict[int,
         for draft in drafts
     }
     to_store = [
-        AnswerToStore(draft.payment["merchant_id"], draft.acceptance.key, answers[draft.number], draft.is_taken)
+        AnswerToStore(draft.payment["merchant_id"], draft.submission.key, answers[draft.number], draft.is_taken)
         for draft in drafts
     ]
     records = await record_rows(connection, to_store)
-    payments = [{**draft.payment, **_by(draft.acceptance.caller)} for draft in drafts]
+    payments = [{**draft.payment, **_by(draft.submission.caller)} for draft in drafts]
     rows = {"payments": rows_parameter(payments), "rows": rows_parameter(records), "life": KEY_LIFE}
     if (await connection.execute(_WRITE, rows)).scalar_one() < len(drafts):
         raise IdempotencyKeyInUse(retry_after_seconds=1)
@@ -248,25 +250,25 @@ def _by(caller: Caller) -> dict[str, str]:
     return {"caller_type": caller.type, "caller_id": caller.id}
 
 
-def _payment_row(request: PaymentRequest, fact: RowMapping) -> dict[str, Any]:
-    now: datetime = fact["now"]
+def _payment_row(request: PaymentRequest, context: RowMapping) -> dict[str, Any]:
+    now: datetime = context["now"]
     return {
         "id": new_id("payment"),
-        "merchant_id": fact["merchant_id"],
-        "store_id": fact["store_id"],
+        "merchant_id": context["merchant_id"],
+        "store_id": context["store_id"],
         "bill_id": request.bill_id,
         "status": PAYMENT.initial[0],
         "version": 1,
         "amount": request.amount,
         "tip_amount": request.tip_amount,
-        "currency": request.currency or fact["currency"],
+        "currency": request.currency or context["currency"],
         "captured_amount": 0,
         "refunded_amount": 0,
         "refund_reserved": 0,
         "method_type": request.method_type,
         "method_mode": request.method_mode,
         "processing_mode": request.processing_mode,
-        "provider": fact["provider"] if request.processing_mode == "provider" else request.provider,
+        "provider": context["provider"] if request.processing_mode == "provider" else request.provider,
         "client_reference": request.client_reference,
         "metadata": request.metadata or {},
         "on_too_late": request.on_too_late,

@@ -40,7 +40,7 @@ class PaymentRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Acceptance:
+class PaymentSubmission:
     """One request on its way into the database."""
 
     request: PaymentRequest
@@ -49,7 +49,7 @@ class Acceptance:
     request_id: str
 
 
-_LOOK = text(f"""
+_LOAD_CONTEXT = text(f"""
     -- look: everything that decides about a request, for the whole group
     SELECT {LOOKUP_RESULT},
            (SELECT sp.provider FROM store_providers sp
@@ -63,40 +63,40 @@ _LOOK = text(f"""
 """)
 
 
-async def look(connection: AsyncConnection, group: list[Acceptance]) -> dict[int, RowMapping]:
+async def load_context(connection: AsyncConnection, group: list[PaymentSubmission]) -> dict[int, RowMapping]:
     """What is known about each request of ``group``, by its number; nothing where its store is not the caller's."""
-    asked = [_question(number, acceptance) for number, acceptance in enumerate(group)]
-    found = await connection.execute(_LOOK, {"rows": rows_parameter(asked)})
+    asked = [_question(number, submission) for number, submission in enumerate(group)]
+    found = await connection.execute(_LOAD_CONTEXT, {"rows": rows_parameter(asked)})
     return {row["n"]: row for row in found.mappings()}
 
 
-def judge(acceptance: Acceptance, found: RowMapping | None) -> RowMapping:
+def check_request(submission: PaymentSubmission, found: RowMapping | None) -> RowMapping:
     """Return the facts looked up for this request. Raise if the committed rows make it unacceptable."""
-    request = acceptance.request
-    fact = check_caller(acceptance.caller, found)
-    if fact["status"] is not None:
-        return fact  # known already: what would speak against it now has no say any more
-    if request.processing_mode == "provider" and fact["provider"] is None:
+    request = submission.request
+    context = check_caller(submission.caller, found)
+    if context["status"] is not None:
+        return context  # known already: what would speak against it now has no say any more
+    if request.processing_mode == "provider" and context["provider"] is None:
         wanted = request.provider or "any provider"
         raise InvalidRequest(
             Detail("method.provider", f"This store has {wanted} not enabled for {request.method_type} payments")
         )
-    if fact["reference_taken"]:
+    if context["reference_taken"]:
         raise DuplicateResource(
             Detail("client_reference", "Already used; find its payment with GET /payments?client_reference=…")
         )
-    return fact
+    return context
 
 
-def store_id_of(acceptance: Acceptance) -> str:
+def store_id_of(submission: PaymentSubmission) -> str:
     """The store that the payment is for. Raises what ``resolve_store`` raises."""
-    return resolve_store(acceptance.caller, acceptance.request.store_id)
+    return resolve_store(submission.caller, submission.request.store_id)
 
 
-def _question(number: int, acceptance: Acceptance) -> dict[str, Any]:
-    request = acceptance.request
+def _question(number: int, submission: PaymentSubmission) -> dict[str, Any]:
+    request = submission.request
     return {
-        **lookup_row(number, acceptance.caller, acceptance.key, store_id=store_id_of(acceptance)),
+        **lookup_row(number, submission.caller, submission.key, store_id=store_id_of(submission)),
         "capability": request.method_type if request.processing_mode == "provider" else None,
         "provider": request.provider,
         "client_reference": request.client_reference,

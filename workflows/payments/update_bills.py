@@ -8,7 +8,7 @@
 | completed although it was withdrawn, and its refund is recorded with it | likewise: the guest still owes the bill |
 
 The last of these is marked ``off_bill``: neither the payment nor its refund counts for the bill. If that refund fails in
-the end, the money stays with us, and ``refunds.kept_after_all`` decides which bill it pays.
+the end, the money stays with us, and ``refunds.bill_after_failed_refund`` decides which bill it pays.
 """
 
 from collections.abc import Sequence

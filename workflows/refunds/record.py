@@ -1,10 +1,10 @@
 """Record: write the outcomes of refunds, and their effect on payments and bills.
 
-| refund becomes | payment                                                                                          |
+| refund becomes | payment                                                                                           |
 |----------------|---------------------------------------------------------------------------------------------------|
-| ``completed``  | ``refunded_amount`` grows; the first one moves it from ``completed`` to ``refunded``                |
-| ``failed``     | the reservation is released; an off-bill payment pays its bill after all (``refunds.kept_after_all``)   |
-| neither yet    | the reservation is kept: what may have gone back cannot be given back a second time                 |
+| ``completed``  | ``refunded_amount`` grows; the first refund moves it from ``completed`` to ``refunded``                |
+| ``failed``     | the reservation is released; an off-bill payment may pay its bill (``bill_after_failed_refund``)       |
+| neither yet    | the reservation stays: what may have gone back cannot be refunded a second time                     |
 
 A refund's answers mean what they would mean for a payment, under a refund's names:
 
@@ -35,7 +35,7 @@ from workflows.processing.codes import Event, Remark
 from workflows.processing.decide import Decision
 from workflows.processing.workload import Answered
 from workflows.providers.base import GiveBack
-from workflows.refunds.kept_after_all import keep_after_all
+from workflows.refunds.bill_after_failed_refund import update_bills_after_failed_refunds
 from workflows.refunds.states import RefundEvent, RefundRemark, RefundStatus
 from workflows.transitions import ChangeContext
 
@@ -166,7 +166,7 @@ async def record_refunds(
     moved = (await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})).mappings().all()
     tally_outcomes(connection, "refund", moved)
     await _update_bills(connection, moved, worker)
-    await keep_after_all(connection, moved, worker)
+    await update_bills_after_failed_refunds(connection, moved, worker)
     await post_refunds(connection, moved)
     statuses: dict[str, str] = {row["id"]: row["status"] for row in moved}
     await _store_evidence(connection, [row for row in rows if row["id"] not in statuses], worker)

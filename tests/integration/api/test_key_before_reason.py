@@ -12,7 +12,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from mpac.stack.local import LocalStack
-from tests.factories import CASH, PaymentMaker, Tenant, acceptance
+from tests.factories import CASH, PaymentMaker, Tenant, submission
 from tests.harness import Answer, Api
 from tests.integration.api.every_key import (
     Admin,
@@ -29,7 +29,7 @@ from tests.integration.payments.evidence import all_of
 from tests.integration.payments.payment_helpers import count
 from tests.polling import eventually
 from workflows.errors import BalanceUnavailable, DuplicateResource
-from workflows.payments.accept import Accepting
+from workflows.payments.accept import PaymentIntake
 from workflows.requests.idempotency import Stored
 
 Making = Callable[[Shop], Awaitable[Posting]]
@@ -72,9 +72,9 @@ async def test_requests_with_one_key_that_wait_for_one_row_get_one_answer(
     assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) == 1
 
 
-def processes(number: int) -> list[Accepting]:
+def processes(number: int) -> list[PaymentIntake]:
     """The objects that each of so many API processes has of its own."""
-    return [Accepting(nudge_grace_seconds=5, patience_seconds=30) for _ in range(number)]
+    return [PaymentIntake(nudge_grace_seconds=5, patience_seconds=30) for _ in range(number)]
 
 
 @pytest.mark.parametrize("reference", [None, "till-1"])
@@ -86,8 +86,8 @@ async def test_payments_of_a_whole_bill_with_one_key_in_several_processes_get_on
     request = replace(CASH, amount=990, bill_id=posting.row_id, client_reference=reference)
     async with await AsyncConnection.connect(stack.urls.database) as holder:
         await holder.execute(HOLD["bills"].encode(), [posting.row_id])
-        group = [acceptance(request, tenant.device, key="0001") for _ in range(WAITING)]
-        others = [acceptance(replace(CASH, amount=991, bill_id=posting.row_id), tenant.device)]  # refused in any case
+        group = [submission(request, tenant.device, key="0001") for _ in range(WAITING)]
+        others = [submission(replace(CASH, amount=991, bill_id=posting.row_id), tenant.device)]  # refused in any case
         asked = [
             asyncio.ensure_future(process.accept_payment(each))
             for process, each in zip(processes(WAITING + len(others)), group + others, strict=True)
@@ -107,13 +107,13 @@ async def test_a_request_given_up_on_is_answered_by_its_key_when_it_comes_again(
     tenant = shop.tenant
     posting = await a_payment_of_a_whole_bill(shop)
     request = replace(CASH, amount=990, bill_id=posting.row_id)
-    impatient = Accepting(nudge_grace_seconds=5, patience_seconds=0.2)
-    patient = Accepting(nudge_grace_seconds=5, patience_seconds=30)
+    impatient = PaymentIntake(nudge_grace_seconds=5, patience_seconds=0.2)
+    patient = PaymentIntake(nudge_grace_seconds=5, patience_seconds=30)
     async with await AsyncConnection.connect(stack.urls.database) as holder:
         await holder.execute(HOLD["bills"].encode(), [posting.row_id])
         with pytest.raises(Exception, match="Temporarily unavailable"):
-            await impatient.accept_payment(acceptance(request, tenant.device, key="0001"))
-        again = asyncio.ensure_future(patient.accept_payment(acceptance(request, tenant.device, key="0001")))
+            await impatient.accept_payment(submission(request, tenant.device, key="0001"))
+        again = asyncio.ensure_future(patient.accept_payment(submission(request, tenant.device, key="0001")))
         await all_wait(shop.admin, 2)
         await holder.rollback()
     assert isinstance(await again, Stored)
@@ -129,14 +129,14 @@ async def test_a_client_reference_is_used_by_a_stored_payment_and_not_by_a_refus
     accepting = shop.payments.accepting
     amounts = [991, 2_000, 990, 1]
     asked = [
-        acceptance(replace(CASH, amount=amount, bill_id=posting.row_id, client_reference="till-1"), tenant.device)
+        submission(replace(CASH, amount=amount, bill_id=posting.row_id, client_reference="till-1"), tenant.device)
         for amount in amounts
     ]
     async with await AsyncConnection.connect(stack.urls.database) as holder:
         await holder.execute(HOLD["bills"].encode(), [posting.row_id])
         # The first goes alone and waits; the others form one group behind it.
         first = asyncio.ensure_future(
-            accepting.accept_payment(acceptance(replace(CASH, amount=5_000, bill_id=posting.row_id), tenant.device))
+            accepting.accept_payment(submission(replace(CASH, amount=5_000, bill_id=posting.row_id), tenant.device))
         )
         await all_wait(shop.admin, 1)
         waiting = [asyncio.ensure_future(accepting.accept_payment(each)) for each in asked]
@@ -153,7 +153,7 @@ async def test_a_caller_can_find_the_payment_of_a_reference_that_is_in_use(shop:
     results = await asyncio.gather(
         *(
             shop.payments.accepting.accept_payment(
-                acceptance(
+                submission(
                     replace(CASH, amount=body["amount"] + n, bill_id=posting.row_id, client_reference="till-1"),
                     shop.tenant.device,
                 )

@@ -6,7 +6,7 @@ import pytest
 
 from tests.factories import PaymentMaker
 from tests.fakes import FakeProvider
-from workflows.payments.accept import Accepting
+from workflows.payments.accept import PaymentIntake
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.base import Charge
 from workflows.providers.registry import Providers
@@ -15,7 +15,7 @@ from workflows.settings import Settings
 
 
 @pytest.fixture
-def accepting(payments: PaymentMaker) -> Accepting:
+def accepting(payments: PaymentMaker) -> PaymentIntake:
     return payments.accepting
 
 

@@ -6,13 +6,13 @@ from typing import Any
 from tests.factories import QR, PaymentMaker, Tenant
 from tests.fakes import FakeProvider
 from tests.integration.payments.evidence import Admin, all_of
-from workflows.payments.accept import Accepting
-from workflows.payments.check_request import Acceptance
+from workflows.payments.accept import PaymentIntake
+from workflows.payments.check_request import PaymentSubmission
 
 
-async def together(accepting: Accepting, *acceptances: Acceptance) -> list[Any]:
+async def together(accepting: PaymentIntake, *submissions: PaymentSubmission) -> list[Any]:
     """The outcomes of requests that arrive at once. The first goes alone; the others form one group."""
-    return await asyncio.gather(*map(accepting.accept_payment, acceptances), return_exceptions=True)
+    return await asyncio.gather(*map(accepting.accept_payment, submissions), return_exceptions=True)
 
 
 async def count(admin: Admin, tenant: Tenant, table: str = "payments") -> int:

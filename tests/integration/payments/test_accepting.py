@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from tests.conftest import MakeTenant
-from tests.factories import CASH, QR, PaymentMaker, Tenant, acceptance
+from tests.factories import CASH, QR, PaymentMaker, Tenant, submission
 from tests.integration.payments.evidence import Admin, all_of, evidence, seconds_until
 from tests.integration.payments.payment_helpers import count, together
 from tests.polling import is_left
@@ -18,16 +18,16 @@ from workflows.errors import (
     NotAuthorized,
     ResourceNotFound,
 )
-from workflows.payments.accept import Accepting
+from workflows.payments.accept import PaymentIntake
 from workflows.payments.states import PaymentStatus
 from workflows.requests.idempotency import Stored
 from workflows.tenants.caller import Caller, CallerRole
 
 
 async def test_payment_history_and_key_are_there_when_accept_returns(
-    accepting: Accepting, tenant: Tenant, admin: Admin
+    accepting: PaymentIntake, tenant: Tenant, admin: Admin
 ) -> None:
-    asked = acceptance(CASH, tenant.device, key="k-1")
+    asked = submission(CASH, tenant.device, key="k-1")
     stored = await accepting.accept_payment(asked)
     assert (stored.status, stored.is_replay) == (201, False)
     found = await evidence(admin, str(stored.resource_id))
@@ -47,17 +47,17 @@ async def test_a_new_payment_waits_for_its_nudge_before_a_sweep_looks(payments: 
 
 
 async def test_a_request_that_is_wrong_fails_alone_and_not_with_its_group(
-    accepting: Accepting, tenant: Tenant, make_tenant: MakeTenant
+    accepting: PaymentIntake, tenant: Tenant, make_tenant: MakeTenant
 ) -> None:
     other = await make_tenant()
     above = Caller("usr_admin", CallerRole.MERCHANT_ADMIN, "", tenant.merchant_id, "")
     wrong = [
-        acceptance(replace(CASH, store_id=other.store_id), tenant.device),
-        acceptance(CASH, above),
-        acceptance(replace(CASH, bill_id="bil_unknown"), tenant.device),
-        acceptance(replace(QR, method_type="emoney"), tenant.device),
+        submission(replace(CASH, store_id=other.store_id), tenant.device),
+        submission(CASH, above),
+        submission(replace(CASH, bill_id="bil_unknown"), tenant.device),
+        submission(replace(QR, method_type="emoney"), tenant.device),
     ]
-    good = [acceptance(CASH, tenant.device) for _ in range(6)]
+    good = [submission(CASH, tenant.device) for _ in range(6)]
     results = await together(accepting, *good[:3], *wrong, *good[3:])
     assert [type(result) for result in results[3:7]] == [
         ResourceNotFound,
@@ -70,66 +70,66 @@ async def test_a_request_that_is_wrong_fails_alone_and_not_with_its_group(
 
 @pytest.mark.parametrize("status", ["suspended", "deactivated"])
 async def test_a_device_that_is_not_active_may_not_pay_and_may_not_even_replay(
-    accepting: Accepting, tenant: Tenant, admin: Admin, status: str
+    accepting: PaymentIntake, tenant: Tenant, admin: Admin, status: str
 ) -> None:
-    await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1"))
+    await accepting.accept_payment(submission(CASH, tenant.device, key="k-1"))
     await admin.execute(
         "UPDATE devices SET status = %s, version = version + 1 WHERE id = %s", [status, tenant.device_id]
     )
     for key in ("k-1", "k-2"):
         with pytest.raises(NotAuthorized, match=status):
-            await accepting.accept_payment(acceptance(CASH, tenant.device, key=key))
+            await accepting.accept_payment(submission(CASH, tenant.device, key=key))
 
 
 async def test_another_tenants_store_is_not_there(
-    accepting: Accepting, tenant: Tenant, make_tenant: MakeTenant
+    accepting: PaymentIntake, tenant: Tenant, make_tenant: MakeTenant
 ) -> None:
     other = await make_tenant()
     stranger = Caller("usr_admin", CallerRole.MERCHANT_ADMIN, "", tenant.merchant_id, "")
     with pytest.raises(ResourceNotFound):
-        await accepting.accept_payment(acceptance(replace(CASH, store_id=other.store_id), stranger))
+        await accepting.accept_payment(submission(replace(CASH, store_id=other.store_id), stranger))
     psp = Caller("usr_psp", CallerRole.PSP_ADMIN, tenant.psp_id, "", "")
     with pytest.raises(ResourceNotFound):
-        await accepting.accept_payment(acceptance(replace(CASH, store_id=other.store_id), psp))
-    assert (await accepting.accept_payment(acceptance(replace(CASH, store_id=tenant.store_id), psp))).status == 201
+        await accepting.accept_payment(submission(replace(CASH, store_id=other.store_id), psp))
+    assert (await accepting.accept_payment(submission(replace(CASH, store_id=tenant.store_id), psp))).status == 201
 
 
 async def test_the_stores_provider_of_the_highest_priority_is_taken(
-    accepting: Accepting, tenant: Tenant, admin: Admin
+    accepting: PaymentIntake, tenant: Tenant, admin: Admin
 ) -> None:
     with pytest.raises(InvalidRequest, match="Invalid request") as raised:
-        await accepting.accept_payment(acceptance(replace(QR, provider="paypay"), tenant.device))
+        await accepting.accept_payment(submission(replace(QR, provider="paypay"), tenant.device))
     assert raised.value.details[0].field == "method.provider"
-    stored = await accepting.accept_payment(acceptance(replace(QR, provider=None), tenant.device))
+    stored = await accepting.accept_payment(submission(replace(QR, provider=None), tenant.device))
     assert orjson.loads(stored.body)["provider"] == "sandbox"
 
 
 async def test_a_caller_that_hangs_up_leaves_a_whole_payment_behind(
-    accepting: Accepting, tenant: Tenant, admin: Admin
+    accepting: PaymentIntake, tenant: Tenant, admin: Admin
 ) -> None:
-    calling = asyncio.ensure_future(accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1")))
+    calling = asyncio.ensure_future(accepting.accept_payment(submission(CASH, tenant.device, key="k-1")))
     await asyncio.sleep(0)
     calling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await calling
-    again = await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1"))
+    again = await accepting.accept_payment(submission(CASH, tenant.device, key="k-1"))
     assert await count(admin, tenant) == 1
     assert (await evidence(admin, orjson.loads(again.body)["id"])).status == PaymentStatus.PENDING
 
 
 async def test_five_hundred_at_once_are_five_hundred_payments(
-    accepting: Accepting, tenant: Tenant, admin: Admin
+    accepting: PaymentIntake, tenant: Tenant, admin: Admin
 ) -> None:
-    results = await together(accepting, *[acceptance(CASH, tenant.device) for _ in range(500)])
+    results = await together(accepting, *[submission(CASH, tenant.device) for _ in range(500)])
     assert len({result.resource_id for result in results}) == 500
     assert await count(admin, tenant) == await count(admin, tenant, "payment_history") == 500
 
 
 async def test_what_the_database_refuses_of_one_request_is_nobody_elses_error(
-    accepting: Accepting, tenant: Tenant, admin: Admin
+    accepting: PaymentIntake, tenant: Tenant, admin: Admin
 ) -> None:
-    good = [acceptance(CASH, tenant.device) for _ in range(5)]
-    bad = acceptance(replace(CASH, metadata={"note": "no database of ours holds \x00"}), tenant.device)
+    good = [submission(CASH, tenant.device) for _ in range(5)]
+    bad = submission(replace(CASH, metadata={"note": "no database of ours holds \x00"}), tenant.device)
     outcomes = await together(accepting, good[0], good[1], good[2], bad, good[3], good[4])
     assert isinstance(outcomes.pop(3), DBAPIError)
     assert [outcome.status for outcome in outcomes] == [201] * 5

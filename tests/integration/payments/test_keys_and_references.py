@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 
 from mpac.stack.local import LocalStack
 from tests.conftest import MakeTenant
-from tests.factories import CASH, QR, PaymentMaker, Tenant, acceptance
+from tests.factories import CASH, QR, PaymentMaker, Tenant, submission
 from tests.integration.payments.evidence import Admin, all_of
 from tests.integration.payments.payment_helpers import count, together
 from tests.polling import eventually, somebody_waits_for
@@ -19,50 +19,52 @@ from workflows.errors import (
     IdempotencyKeyReused,
     ServiceUnavailable,
 )
-from workflows.payments.accept import Accepting
-from workflows.payments.check_request import Acceptance
+from workflows.payments.accept import PaymentIntake
+from workflows.payments.check_request import PaymentSubmission
 from workflows.requests.idempotency import Stored
 from workflows.settings import Settings
 
 
 async def test_the_same_key_and_body_get_the_same_bytes_again(
-    accepting: Accepting, tenant: Tenant, admin: Admin
+    accepting: PaymentIntake, tenant: Tenant, admin: Admin
 ) -> None:
-    first = await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1"))
-    again = await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1"))
+    first = await accepting.accept_payment(submission(CASH, tenant.device, key="k-1"))
+    again = await accepting.accept_payment(submission(CASH, tenant.device, key="k-1"))
     assert (again.status, again.body, again.is_replay) == (first.status, first.body, True)
     assert await count(admin, tenant) == 1
 
 
-async def test_the_same_key_with_another_body_is_refused(accepting: Accepting, tenant: Tenant, admin: Admin) -> None:
-    await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1"))
+async def test_the_same_key_with_another_body_is_refused(
+    accepting: PaymentIntake, tenant: Tenant, admin: Admin
+) -> None:
+    await accepting.accept_payment(submission(CASH, tenant.device, key="k-1"))
     with pytest.raises(IdempotencyKeyReused):
-        await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1", body=b'{"amount":2}'))
+        await accepting.accept_payment(submission(CASH, tenant.device, key="k-1", body=b'{"amount":2}'))
     assert await count(admin, tenant) == 1
 
 
 async def test_a_replay_still_works_where_the_request_itself_would_not_any_more(
-    accepting: Accepting, tenant: Tenant, admin: Admin
+    accepting: PaymentIntake, tenant: Tenant, admin: Admin
 ) -> None:
     asked = replace(QR, client_reference="till-1")
-    first = await accepting.accept_payment(acceptance(asked, tenant.device, key="k-1"))
+    first = await accepting.accept_payment(submission(asked, tenant.device, key="k-1"))
     await admin.execute("UPDATE store_providers SET enabled = false WHERE store_id = %s", [tenant.store_id])
-    again = await accepting.accept_payment(acceptance(asked, tenant.device, key="k-1"))
+    again = await accepting.accept_payment(submission(asked, tenant.device, key="k-1"))
     assert again.body == first.body
 
 
-async def test_two_merchants_may_use_one_key(accepting: Accepting, tenant: Tenant, make_tenant: MakeTenant) -> None:
+async def test_two_merchants_may_use_one_key(accepting: PaymentIntake, tenant: Tenant, make_tenant: MakeTenant) -> None:
     other = await make_tenant()
     results = await together(
-        accepting, acceptance(CASH, tenant.device, key="k-1"), acceptance(CASH, other.device, key="k-1", body=b"other")
+        accepting, submission(CASH, tenant.device, key="k-1"), submission(CASH, other.device, key="k-1", body=b"other")
     )
     assert [result.status for result in results] == [201, 201]
 
 
 async def test_one_key_a_hundred_times_at_once_makes_one_payment(
-    accepting: Accepting, tenant: Tenant, admin: Admin
+    accepting: PaymentIntake, tenant: Tenant, admin: Admin
 ) -> None:
-    results = await together(accepting, *[acceptance(CASH, tenant.device, key="k-1") for _ in range(100)])
+    results = await together(accepting, *[submission(CASH, tenant.device, key="k-1") for _ in range(100)])
     bodies = {result.body for result in results if isinstance(result, Stored)}
     assert len(bodies) == 1
     assert all(isinstance(result, Stored | IdempotencyKeyInUse) for result in results)
@@ -72,8 +74,8 @@ async def test_one_key_a_hundred_times_at_once_makes_one_payment(
 async def test_one_key_in_several_processes_at_once_makes_one_payment(
     settings: Any, tenant: Tenant, admin: Admin, engines: None
 ) -> None:
-    processes = [Accepting(nudge_grace_seconds=5, patience_seconds=30) for _ in range(8)]
-    asked = [process.accept_payment(acceptance(CASH, tenant.device, key="k-1")) for process in processes]
+    processes = [PaymentIntake(nudge_grace_seconds=5, patience_seconds=30) for _ in range(8)]
+    asked = [process.accept_payment(submission(CASH, tenant.device, key="k-1")) for process in processes]
     results = await asyncio.gather(*asked)
     assert len({result.body for result in results}) == 1
     assert sum(not result.is_replay for result in results) == 1
@@ -84,12 +86,12 @@ async def test_one_key_with_two_bodies_at_once_in_two_processes_makes_one_paymen
     tenant: Tenant, admin: Admin, engines: None
 ) -> None:
     one, two = (
-        Accepting(nudge_grace_seconds=5, patience_seconds=30),
-        Accepting(nudge_grace_seconds=5, patience_seconds=30),
+        PaymentIntake(nudge_grace_seconds=5, patience_seconds=30),
+        PaymentIntake(nudge_grace_seconds=5, patience_seconds=30),
     )
     results = await asyncio.gather(
-        one.accept_payment(acceptance(CASH, tenant.device, key="k-1", body=b"a")),
-        two.accept_payment(acceptance(CASH, tenant.device, key="k-1", body=b"b")),
+        one.accept_payment(submission(CASH, tenant.device, key="k-1", body=b"a")),
+        two.accept_payment(submission(CASH, tenant.device, key="k-1", body=b"b")),
         return_exceptions=True,
     )
     assert sorted((type(result) for result in results), key=lambda kind: kind.__name__) == [
@@ -99,33 +101,33 @@ async def test_one_key_with_two_bodies_at_once_in_two_processes_makes_one_paymen
     assert await count(admin, tenant) == 1
 
 
-async def test_an_expired_key_means_a_new_payment(accepting: Accepting, tenant: Tenant, admin: Admin) -> None:
-    first = await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1"))
+async def test_an_expired_key_means_a_new_payment(accepting: PaymentIntake, tenant: Tenant, admin: Admin) -> None:
+    first = await accepting.accept_payment(submission(CASH, tenant.device, key="k-1"))
     await admin.execute(
         "UPDATE idempotency_records SET expires_at = now() WHERE merchant_id = %s", [tenant.merchant_id]
     )
-    second = await accepting.accept_payment(acceptance(CASH, tenant.device, key="k-1", body=b"another"))
+    second = await accepting.accept_payment(submission(CASH, tenant.device, key="k-1", body=b"another"))
     assert second.resource_id != first.resource_id
     assert not second.is_replay
     assert await count(admin, tenant, "idempotency_records") == 1
 
 
-async def test_a_client_reference_is_taken_for_ever_whatever_the_key(accepting: Accepting, tenant: Tenant) -> None:
+async def test_a_client_reference_is_taken_for_ever_whatever_the_key(accepting: PaymentIntake, tenant: Tenant) -> None:
     asked = replace(CASH, client_reference="till-1")
-    await accepting.accept_payment(acceptance(asked, tenant.device))
+    await accepting.accept_payment(submission(asked, tenant.device))
     with pytest.raises(DuplicateResource) as raised:
-        await accepting.accept_payment(acceptance(asked, tenant.device))
+        await accepting.accept_payment(submission(asked, tenant.device))
     assert raised.value.details[0].field == "client_reference"
 
 
 async def test_one_reference_twice_in_one_group_is_one_payment_and_one_conflict(
-    accepting: Accepting, tenant: Tenant, admin: Admin
+    accepting: PaymentIntake, tenant: Tenant, admin: Admin
 ) -> None:
     asked = replace(CASH, client_reference="till-1")
     results = await together(
         accepting,
-        *[acceptance(CASH, tenant.device) for _ in range(3)],
-        *[acceptance(asked, tenant.device) for _ in range(3)],
+        *[submission(CASH, tenant.device) for _ in range(3)],
+        *[submission(asked, tenant.device) for _ in range(3)],
     )
     assert sum(isinstance(result, Stored) for result in results) == 4
     assert sum(isinstance(result, DuplicateResource) for result in results) == 2
@@ -136,9 +138,9 @@ async def test_one_reference_in_several_processes_at_once_is_one_payment(
     tenant: Tenant, admin: Admin, engines: None
 ) -> None:
     asked = replace(CASH, client_reference="till-1")
-    processes = [Accepting(nudge_grace_seconds=5, patience_seconds=30) for _ in range(8)]
+    processes = [PaymentIntake(nudge_grace_seconds=5, patience_seconds=30) for _ in range(8)]
     results = await asyncio.gather(
-        *(process.accept_payment(acceptance(asked, tenant.device)) for process in processes), return_exceptions=True
+        *(process.accept_payment(submission(asked, tenant.device)) for process in processes), return_exceptions=True
     )
     assert sum(isinstance(result, Stored) for result in results) == 1
     assert sum(isinstance(result, DuplicateResource) for result in results) == 7
@@ -150,13 +152,13 @@ async def test_a_conflict_with_another_process_is_not_the_groups_trouble(
 ) -> None:
     taken = replace(CASH, client_reference="till-1")
     one, two = (
-        Accepting(nudge_grace_seconds=5, patience_seconds=30),
-        Accepting(nudge_grace_seconds=5, patience_seconds=30),
+        PaymentIntake(nudge_grace_seconds=5, patience_seconds=30),
+        PaymentIntake(nudge_grace_seconds=5, patience_seconds=30),
     )
-    plain = [acceptance(CASH, tenant.device) for _ in range(20)]
+    plain = [submission(CASH, tenant.device) for _ in range(20)]
     results = await asyncio.gather(
-        *(one.accept_payment(each) for each in [*plain[:10], acceptance(taken, tenant.device)]),
-        *(two.accept_payment(each) for each in [*plain[10:], acceptance(taken, tenant.device)]),
+        *(one.accept_payment(each) for each in [*plain[:10], submission(taken, tenant.device)]),
+        *(two.accept_payment(each) for each in [*plain[10:], submission(taken, tenant.device)]),
         return_exceptions=True,
     )
     assert sum(isinstance(result, Stored) for result in results) == 21
@@ -185,8 +187,8 @@ async def test_a_reference_that_somebody_takes_at_this_very_moment_is_its_own_re
     async with await AsyncConnection.connect(stack.urls.database) as quicker:
         for statement in (TAKES_THE_REFERENCE, TELLS):
             await quicker.execute(statement, [model])
-        asked = [acceptance(CASH, tenant.device) for _ in range(6)]
-        asked[4] = acceptance(replace(CASH, client_reference="till-1"), tenant.device)
+        asked = [submission(CASH, tenant.device) for _ in range(6)]
+        asked[4] = submission(replace(CASH, client_reference="till-1"), tenant.device)
         waiting = asyncio.ensure_future(together(accepting, *asked))
         blocked = b"SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
         await eventually(lambda: all_of(admin, blocked), until=bool)
@@ -208,12 +210,12 @@ async def test_groups_with_the_same_in_another_order_do_not_wait_for_each_other_
     tenant = payments.tenant
     model = await payments.pending(CASH)
     grace, patience = settings.nudge_grace_seconds, settings.lock_timeout_ms / 1000
-    other = Accepting(nudge_grace_seconds=grace, patience_seconds=patience)
+    other = PaymentIntake(nudge_grace_seconds=grace, patience_seconds=patience)
 
-    def asked(number: int) -> Acceptance:
+    def asked(number: int) -> PaymentSubmission:
         if shared == "keys":
-            return acceptance(CASH, tenant.device, key=f"k-{number}")
-        return acceptance(replace(CASH, client_reference=f"till-{number}"), tenant.device)
+            return submission(CASH, tenant.device, key=f"k-{number}")
+        return submission(replace(CASH, client_reference=f"till-{number}"), tenant.device)
 
     async with await AsyncConnection.connect(stack.urls.database) as quicker:
         if shared == "keys":

@@ -25,7 +25,7 @@ from workflows.refunds import record as refund_record
 from workflows.refunds.process import PAYMENTS, REFUNDS
 
 HOT: dict[str, Any] = {
-    "accept: look": check_request._LOOK,
+    "accept: look": check_request._LOAD_CONTEXT,
     "accept: write": accept._WRITE,
     "order: look": create._LOOK,
     "order: write": write._WRITE,

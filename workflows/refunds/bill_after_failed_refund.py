@@ -34,7 +34,9 @@ _ON_BILL = text("UPDATE payments SET off_bill = false WHERE id = ANY(:ids)")
 _TELL = text("SELECT pg_notify('payments', :change)")
 
 
-async def keep_after_all(connection: AsyncConnection, moved: Sequence[RowMapping], worker: str) -> None:
+async def update_bills_after_failed_refunds(
+    connection: AsyncConnection, moved: Sequence[RowMapping], worker: str
+) -> None:
     """Count payments whose refunds among ``moved`` failed towards their bills, or ask a person."""
     kept = {row["payment_id"]: row for row in moved if _is_kept(row)}
     if not kept:
