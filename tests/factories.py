@@ -20,6 +20,7 @@ from workflows.ids import new_id
 from workflows.payments.accept import PaymentIntake
 from workflows.payments.cancel import cancel_payment
 from workflows.payments.check_request import PaymentRequest, PaymentSubmission
+from workflows.payments.rows import PaymentRow
 from workflows.payments.states import PaymentStatus
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.registry import Providers
@@ -256,7 +257,7 @@ class PaymentMaker:
         await self.process(payment_id)
         return payment_id
 
-    async def cancel(self, payment_id: str, **rest: Any) -> dict[str, Any]:
+    async def cancel(self, payment_id: str, **rest: Any) -> PaymentRow:
         """What a cashier's cancel does."""
         wanted: dict[str, Any] = {"reason": None, "on_too_late": None, "request_id": new_id("request"), **rest}
         return await cancel_payment(payment_id, caller=self.tenant.device, payments=PAYMENTS, **wanted)

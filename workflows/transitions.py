@@ -126,7 +126,7 @@ def _tally_outcome(connection: AsyncConnection, row: dict[str, Any], by: ChangeC
 async def append_history(
     connection: AsyncConnection,
     machine: StateMachine,
-    row: dict[str, Any],
+    row: Mapping[str, Any],
     *,
     event: str,
     source: str | None,

@@ -8,7 +8,7 @@ is committed when the ``async with`` ends; nobody else ever sees a connection.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Any, cast
@@ -197,6 +197,6 @@ def violated(error: DBAPIError) -> str | None:
     return getattr(diagnosis, "constraint_name", None)
 
 
-def rows_parameter(rows: list[dict[str, Any]]) -> str:
+def rows_parameter(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as one JSON text parameter for ``jsonb_to_recordset``: one parameter, whatever the number of rows."""
     return orjson.dumps(rows).decode()

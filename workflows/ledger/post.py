@@ -5,10 +5,10 @@ all of them with one statement. An account's id is made of what it is (merchant,
 to look it up, and two groups that open the same account at once agree on it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import TextClause, text
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import rows_parameter
@@ -60,17 +60,17 @@ _POST_COMPLETIONS = text(_POST.format(source=_SOLD))
 _POST_REFUNDS = text(_POST.format(source=_GIVEN_BACK))
 
 
-async def post_completions(connection: AsyncConnection, moved: Sequence[RowMapping]) -> None:
+async def post_completions(connection: AsyncConnection, moved: Sequence[Mapping[str, Any]]) -> None:
     """Post those of ``moved`` payments that are completed now."""
     await _post(connection, moved, _POST_COMPLETIONS)
 
 
-async def post_refunds(connection: AsyncConnection, moved: Sequence[RowMapping]) -> None:
+async def post_refunds(connection: AsyncConnection, moved: Sequence[Mapping[str, Any]]) -> None:
     """Post those of ``moved`` refunds that are completed now."""
     await _post(connection, moved, _POST_REFUNDS)
 
 
-async def _post(connection: AsyncConnection, moved: Sequence[RowMapping], statement: TextClause) -> None:
+async def _post(connection: AsyncConnection, moved: Sequence[Mapping[str, Any]], statement: TextClause) -> None:
     rows = [
         {"id": row["id"], "journal": new_id("journal"), "fee_journal": new_id("journal")}
         for row in moved

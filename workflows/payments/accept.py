@@ -16,7 +16,7 @@ than one. The answer is sent after that commit only, so a 201 always means: it i
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import cast
 
 from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
@@ -31,6 +31,7 @@ from workflows.database.row_json import render
 from workflows.errors import DomainError, IdempotencyKeyInUse
 from workflows.ids import new_id
 from workflows.payments.check_request import PaymentRequest, PaymentSubmission, check_request, load_context, store_id_of
+from workflows.payments.rows import PaymentRow
 from workflows.payments.serialize import payment_fields
 from workflows.payments.states import PAYMENT
 from workflows.requests.batch_lookup import InFlightKeys, known_answer
@@ -162,7 +163,7 @@ class PaymentIntake:
             results.update(await _write(connection, drafts))
         return [results[number] for number in range(len(group))]
 
-    def _payment(self, submission: PaymentSubmission, context: RowMapping) -> dict[str, Any]:
+    def _payment(self, submission: PaymentSubmission, context: RowMapping) -> PaymentRow:
         payment = _payment_row(submission.request, context)
         payment["device_id"] = submission.caller.id if submission.caller.role is CallerRole.DEVICE else None
         payment["request_id"] = submission.request_id
@@ -176,7 +177,7 @@ class _Draft:
 
     number: int
     submission: PaymentSubmission
-    payment: dict[str, Any]
+    payment: PaymentRow
     is_taken: bool
 
 
@@ -222,7 +223,7 @@ async def _know_again(
 def _reservation(draft: _Draft) -> Reservation:
     payment, submission = draft.payment, draft.submission
     by = ChangeContext.caller(submission.caller, at=payment["created_at"], request_id=submission.request_id)
-    share = Share(payment["bill_id"], payment["id"], payment["amount"], by)
+    share = Share(cast(str, payment["bill_id"]), payment["id"], payment["amount"], by)
     return Reservation(share, store_id=payment["store_id"], currency=payment["currency"])
 
 
@@ -250,9 +251,9 @@ def _by(caller: Caller) -> dict[str, str]:
     return {"caller_type": caller.type, "caller_id": caller.id}
 
 
-def _payment_row(request: PaymentRequest, context: RowMapping) -> dict[str, Any]:
+def _payment_row(request: PaymentRequest, context: RowMapping) -> PaymentRow:
     now: datetime = context["now"]
-    return {
+    row = {
         "id": new_id("payment"),
         "merchant_id": context["merchant_id"],
         "store_id": context["store_id"],
@@ -279,3 +280,4 @@ def _payment_row(request: PaymentRequest, context: RowMapping) -> dict[str, Any]
         "created_at": now,
         **request.facts,
     }
+    return cast(PaymentRow, row)  # the other columns begin with their defaults

@@ -9,8 +9,9 @@
 | anything else| refused: the money has moved, or is known not to have                                    |
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any, cast
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,6 +21,7 @@ from workflows.bills.lock import Share, lock_bills
 from workflows.payments.codes import CancelOutcome
 from workflows.payments.complete_reported import complete_reported, has_moved
 from workflows.payments.process import PaymentWorkload
+from workflows.payments.rows import PaymentRow
 from workflows.payments.states import PAYMENT, PaymentEvent, PaymentRemark, PaymentStatus
 from workflows.processing.codes import CancelReason
 from workflows.tenants.caller import Caller, caller_transaction
@@ -30,7 +32,7 @@ from workflows.transitions import ChangeContext, apply, invalid_transition
 _LOCK = text(f"""
     -- lock: the row, and an instant after the lock was ours: now() would be that of the transaction's begin, which may lie
     -- before a change that was waited for, and then the history would run backwards (I14)
-    SELECT *, clock_timestamp() AS asked_at FROM payments WHERE id = :id AND {IN_SCOPE} FOR UPDATE
+    SELECT *, clock_timestamp() AS requested_at FROM payments WHERE id = :id AND {IN_SCOPE} FOR UPDATE
 """)
 _BILL = text(f"SELECT bill_id FROM payments WHERE id = :id AND {IN_SCOPE}")
 _TELL = text("SELECT pg_notify('payments', :change)")
@@ -44,7 +46,7 @@ async def cancel_payment(
     on_too_late: str | None,
     request_id: str,
     payments: PaymentWorkload,
-) -> dict[str, Any]:
+) -> PaymentRow:
     """Withdraw the payment, or request its withdrawal. Return the payment's row.
 
     ``on_too_late`` says what to do if the money has moved already. ``payments`` records a
@@ -52,8 +54,7 @@ async def cancel_payment(
     Raises ``ResourceNotFound``, ``InvalidStatusTransition``, ``NotAuthorized``, ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
-        row = await _lock(connection, payment_id, caller)
-        at = row.pop("asked_at")  # the database's clock, by which leases are measured too
+        row, at = await _lock(connection, payment_id, caller)
         if _was_asked_before(row, on_too_late):
             return row
         by = ChangeContext.caller(caller, at=at, request_id=request_id, reason=reason or CancelReason.REQUESTED)
@@ -74,16 +75,18 @@ async def cancel_payment(
     return row
 
 
-async def _lock(connection: AsyncConnection, payment_id: str, caller: Caller) -> dict[str, Any]:
+async def _lock(connection: AsyncConnection, payment_id: str, caller: Caller) -> tuple[PaymentRow, datetime]:
     """The payment's row, locked, and its bill's before it: the order in which the whole house locks."""
     whose = {"id": payment_id, **scope_params(caller)}
     bill_id = (await connection.execute(_BILL, whose)).scalar()
     if bill_id:
         await lock_bills(connection, [bill_id])
-    return await one_row(connection, _LOCK, whose)
+    row = await one_row(connection, _LOCK, whose)
+    at = row.pop("requested_at")  # the database's clock, by which leases are measured too
+    return cast(PaymentRow, row), at
 
 
-def _was_asked_before(row: Mapping[str, Any], on_too_late: str | None) -> bool:
+def _was_asked_before(row: PaymentRow, on_too_late: str | None) -> bool:
     """Whether all of it was: that the money is to come back should it be too late may be said by a second cancel."""
     is_looked_after = row["status"] == PaymentStatus.PROCESSING and row["due_at"] is not None
     is_on_its_way = is_looked_after and row["cancel_requested_at"] is not None
@@ -92,30 +95,33 @@ def _was_asked_before(row: Mapping[str, Any], on_too_late: str | None) -> bool:
 
 
 async def _cancel_at_once(
-    connection: AsyncConnection, row: dict[str, Any], asked: dict[str, Any], by: ChangeContext
-) -> dict[str, Any]:
+    connection: AsyncConnection, row: PaymentRow, asked: dict[str, Any], by: ChangeContext
+) -> PaymentRow:
     claimed = {"processing_at": by.at, **asked}
     await apply(connection, PAYMENT, entity_id=row["id"], event=PaymentEvent.CLAIM, by=by, changes=claimed)
     ended = {"cancelled_at": by.at, "cancel_outcome": CancelOutcome.CANCELLED, "due_at": None}
-    row = await apply(connection, PAYMENT, entity_id=row["id"], event=PaymentEvent.CANCEL, by=by, changes=ended)
+    changed = await apply(connection, PAYMENT, entity_id=row["id"], event=PaymentEvent.CANCEL, by=by, changes=ended)
     if row["bill_id"]:
         await release_reservations(connection, [Share(row["bill_id"], row["id"], row["amount"], by)])
-    return row
+    return cast(PaymentRow, changed)
 
 
 async def _ask_for_it(
-    connection: AsyncConnection, row: dict[str, Any], asked: dict[str, Any], by: ChangeContext
-) -> dict[str, Any]:
+    connection: AsyncConnection, row: PaymentRow, asked: dict[str, Any], by: ChangeContext
+) -> PaymentRow:
     # A worker that is calling right now keeps its lease and sees the request when it records; otherwise the payment is due
     # now. So is a payment that waits for a person: the cancel comes from one.
     is_held = row["lease_until"] is not None and row["lease_until"] > by.at
     changes = asked if is_held else {**asked, "due_at": by.at, "inquiries": 0}
     if row["due_at"] is None:
         changes["unanswered_claims"] = 0  # the payment may be quarantined: allow three more claims, as a requeue does
-    return await apply(
+    changed = await apply(
         connection, PAYMENT, entity_id=row["id"], event=PaymentRemark.REQUEST_CANCEL, by=by, changes=changes
     )
+    return cast(PaymentRow, changed)
 
 
-_ACTS = {PaymentStatus.PENDING: _cancel_at_once, PaymentStatus.PROCESSING: _ask_for_it}
+Act = Callable[[AsyncConnection, PaymentRow, dict[str, Any], ChangeContext], Awaitable[PaymentRow]]
+
+_ACTS: Mapping[str, Act] = {PaymentStatus.PENDING: _cancel_at_once, PaymentStatus.PROCESSING: _ask_for_it}
 """What a cancel does, by the status it finds."""

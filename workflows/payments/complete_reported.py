@@ -12,13 +12,14 @@ transaction runs with a worker's rights, because a caller may not record that mo
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import Role, act_as
 from workflows.payments.process import PaymentWorkload
+from workflows.payments.rows import ClaimedPayment, PaymentRow
 from workflows.payments.states import PAYMENT, PaymentRemark
 from workflows.processing.decide import RetryPolicy, decide
 from workflows.processing.workload import Answered
@@ -33,10 +34,12 @@ NO_CALLS = RetryPolicy(max_processing_seconds=0, review_after_seconds=0)
 _ROW = text("SELECT * FROM payments WHERE id = :id")
 
 
-def has_moved(row: dict[str, Any], *, at: datetime, payments: PaymentWorkload) -> bool:
+def has_moved(row: PaymentRow, *, at: datetime, payments: PaymentWorkload) -> bool:
     """Return whether this payment is a report of money that has moved already."""
-    row = {**row, "now": at}
-    return isinstance(settle(row["provider"], payments.build_request(row, payments.facts(row, None), "")), Succeeded)
+    claimed = cast(ClaimedPayment, {**row, "now": at})
+    return isinstance(
+        settle(row["provider"], payments.build_request(claimed, payments.facts(claimed, None), "")), Succeeded
+    )
 
 
 async def complete_reported(
@@ -46,7 +49,7 @@ async def complete_reported(
     *,
     by: ChangeContext,
     payments: PaymentWorkload,
-) -> dict[str, Any]:
+) -> PaymentRow:
     """Complete the pending payment, whose row (and bill) the transaction has locked. Return its row.
 
     ``asked`` holds the columns of the cancel.
@@ -58,4 +61,5 @@ async def complete_reported(
     answer = payments.answer_locally(claim)
     decision = decide(claim.step, answer, facts=claim.facts, policy=NO_CALLS)
     await payments.record(connection, [Answered(claim, answer, decision)], worker=worker)
-    return dict((await connection.execute(_ROW, {"id": payment_id})).mappings().one())
+    row = (await connection.execute(_ROW, {"id": payment_id})).mappings().one()
+    return cast(PaymentRow, dict(row))

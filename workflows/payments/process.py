@@ -5,20 +5,17 @@ provider. A report (cash, the terminal's own card application) never expires: th
 """
 
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.payments.record import OnRecorded, record_payments
+from workflows.payments.rows import ClaimedPayment
 from workflows.processing.leases import Claim, facts_of
 from workflows.processing.next_step import Attempt, Facts, Step
 from workflows.processing.workload import Answered, Workload
 from workflows.providers.base import Answer, Charge, Provider
 from workflows.providers.registry import longest_call_seconds, settle
 from workflows.settings import Settings
-
-REPORTED = ("provider_token", "external_result", "card_arn", "slip_number")
-"""Columns that the terminal filled and only some providers read."""
 
 
 class PaymentWorkload(Workload[Charge]):
@@ -29,15 +26,15 @@ class PaymentWorkload(Workload[Charge]):
     """
 
     entity = "payment"
-    columns = f"""r.amount, r.tip_amount, r.currency, r.method_type, r.method_mode, r.metadata, r.expires_at,
-        r.cancel_requested_at, r.bill_id, {", ".join(f"r.{name}" for name in REPORTED)}"""
+    columns = """r.amount, r.tip_amount, r.currency, r.method_type, r.method_mode, r.metadata, r.expires_at,
+        r.cancel_requested_at, r.bill_id, r.provider_token, r.external_result, r.card_arn, r.slip_number"""
     unwanted = "(cancel_requested_at IS NOT NULL OR expires_at <= now())"
     first_attempt = "CASE WHEN r.expires_at > now() OR r.processing_mode <> 'provider' THEN 1 ELSE 0 END"
 
     def __init__(self, refund_late_cancels: OnRecorded) -> None:
         self._refund_late_cancels = refund_late_cancels
 
-    def facts(self, row: dict[str, Any], attempt: Attempt | None) -> Facts:
+    def facts(self, row: ClaimedPayment, attempt: Attempt | None) -> Facts:
         """Return what decides the next step. The amount includes the tip."""
         return facts_of(
             row,
@@ -47,7 +44,7 @@ class PaymentWorkload(Workload[Charge]):
             cancel_requested=row["cancel_requested_at"] is not None,
         )
 
-    def build_request(self, row: dict[str, Any], facts: Facts, reference: str) -> Charge:
+    def build_request(self, row: ClaimedPayment, facts: Facts, reference: str) -> Charge:
         """Return the charge that the provider is asked for, or about."""
         return Charge(
             reference=reference,
@@ -59,7 +56,12 @@ class PaymentWorkload(Workload[Charge]):
             method_mode=row["method_mode"],
             expires_in_seconds=(row["expires_at"] - row["now"]).total_seconds(),
             metadata=row["metadata"],
-            facts={name: row[name] for name in REPORTED},
+            facts={
+                "provider_token": row["provider_token"],
+                "external_result": row["external_result"],
+                "card_arn": row["card_arn"],
+                "slip_number": row["slip_number"],
+            },
         )
 
     def answer_locally(self, claim: Claim[Charge]) -> Answer | None:

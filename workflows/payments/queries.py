@@ -2,13 +2,14 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.payments.change_listener import ChangeListener
 from workflows.payments.models import Payment, PaymentAttempt, PaymentHistory, PaymentMessage
+from workflows.payments.rows import PaymentRow
 from workflows.payments.states import PaymentStatus
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.money_filter import MoneyFilter
@@ -36,7 +37,7 @@ class PaymentFilter(MoneyFilter):
         return [*equal_filters(Payment, self, *equal), *self.conditions_on(Payment)]
 
 
-async def read_payment(payment_id: str, *, caller: Caller) -> dict[str, Any]:
+async def read_payment(payment_id: str, *, caller: Caller) -> PaymentRow:
     """The payment's row. Raises ``ResourceNotFound`` where the caller may not see it."""
     async with caller_transaction(caller) as connection:
         return await _one(connection, payment_id, caller)
@@ -44,7 +45,7 @@ async def read_payment(payment_id: str, *, caller: Caller) -> dict[str, Any]:
 
 async def await_payment(
     payment_id: str, *, caller: Caller, watch: ChangeListener, wait_seconds: float, since_version: int | None
-) -> dict[str, Any]:
+) -> PaymentRow:
     """The payment's row, as soon as its version is above ``since_version``, after ``wait_seconds`` at the latest.
 
     Without ``since_version`` it is the present version that has to be left, and a final payment answers at once. No
@@ -67,14 +68,13 @@ async def await_payment(
             moved.cancel()
 
 
-async def list_payments(
-    wanted: PaymentFilter, *, caller: Caller, limit: int, before: str | None
-) -> list[dict[str, Any]]:
+async def list_payments(wanted: PaymentFilter, *, caller: Caller, limit: int, before: str | None) -> list[PaymentRow]:
     """Up to ``limit`` payments, newest first, older than the id ``before``."""
     conditions = [*visible_to(caller, Payment.merchant_id, Payment.store_id), *wanted.conditions()]
     async with caller_transaction(caller) as connection:
         statement = select(Payment.__table__).where(*conditions)
-        return await page_of(connection, statement, by=Payment.id, limit=limit, before=before)
+        page = await page_of(connection, statement, by=Payment.id, limit=limit, before=before)
+    return cast(list[PaymentRow], page)
 
 
 async def read_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, Any]]:
@@ -108,11 +108,11 @@ def merged(*stories: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [event for _, event in sorted(placed, key=lambda pair: pair[0])]
 
 
-async def _one(connection: AsyncConnection, payment_id: str, caller: Caller) -> dict[str, Any]:
+async def _one(connection: AsyncConnection, payment_id: str, caller: Caller) -> PaymentRow:
     statement = select(Payment.__table__).where(
         Payment.id == payment_id, *visible_to(caller, Payment.merchant_id, Payment.store_id)
     )
-    return await one_row(connection, statement)
+    return cast(PaymentRow, await one_row(connection, statement))
 
 
 def transition_event(row: dict[str, Any]) -> dict[str, Any]:

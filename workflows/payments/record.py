@@ -6,15 +6,15 @@ lease changes nothing, and what it heard is kept as evidence beside the payment.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from sqlalchemy import text
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import rows_parameter
 from workflows.database.metric_counts import FINAL, outcome_written
 from workflows.ledger.post import post_completions
+from workflows.payments.rows import RecordedPayment
 from workflows.payments.update_bills import update_bills
 from workflows.processing.next_step import Step
 from workflows.processing.workload import Answered
@@ -116,7 +116,18 @@ _EVIDENCE = text("""
         ON p.fence <> i.fence OR p.status <> coalesce(i.status, p.status)
 """)
 
-OnRecorded = Callable[[AsyncConnection, Sequence[RowMapping], str], Awaitable[None]]
+
+class Recorded(TypedDict):
+    """What is counted of a recorded row: ``tally_outcomes``."""
+
+    status: str
+    method_type: str
+    provider: str
+    code: str | None
+    age: float
+
+
+OnRecorded = Callable[[AsyncConnection, Sequence[RecordedPayment], str], Awaitable[None]]
 """A step in the transaction that recorded these rows, by which worker."""
 
 _NAMES: dict[type, str] = {}
@@ -165,7 +176,7 @@ async def record_payments(
     """
     rows = [_row(answered) for answered in group]
     parameters = {"rows": rows_parameter(rows), "ids": [row["id"] for row in rows], "worker": worker}
-    moved = (await connection.execute(_RECORD, parameters)).mappings().all()
+    moved = cast(Sequence[RecordedPayment], (await connection.execute(_RECORD, parameters)).mappings().all())
     statuses: dict[str, str] = {row["id"]: row["status"] for row in moved}
     tally_outcomes(connection, "payment", moved)
     await update_bills(connection, moved, worker)
@@ -177,7 +188,7 @@ async def record_payments(
     return statuses
 
 
-def tally_outcomes(connection: AsyncConnection, entity: str, moved: Sequence[RowMapping]) -> None:
+def tally_outcomes(connection: AsyncConnection, entity: str, moved: Sequence[Recorded]) -> None:
     """Note the rows that became final, for the metrics."""
     for row in moved:
         if row["status"] in FINAL:

@@ -6,10 +6,10 @@ grow. The stream ends by itself once the payment is final, or when the time is u
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 from workflows.payments.change_listener import ChangeListener
 from workflows.payments.queries import MOVING, await_payment
+from workflows.payments.rows import PaymentRow
 from workflows.tenants.caller import Caller
 
 BEAT_SECONDS = 15.0
@@ -18,7 +18,7 @@ BEAT_SECONDS = 15.0
 
 async def follow_payment(
     payment_id: str, *, caller: Caller, watch: ChangeListener, longest_seconds: float
-) -> AsyncIterator[dict[str, Any] | None]:
+) -> AsyncIterator[PaymentRow | None]:
     """The payment's row now, and again after each move; ``None`` where nothing happened for ``BEAT_SECONDS``.
 
     Raises ``ResourceNotFound``, and ``NotAuthorized`` as soon as the device is not active any more.

@@ -15,7 +15,8 @@ Locks are taken in everybody's order: bills, payments, refunds. The caller has l
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Generic
+from datetime import datetime
+from typing import Any, Generic, cast
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.processing.lease_statements import LEASE_COLUMNS
 from workflows.processing.leases import Claim, LeaseTable, RequestT
 from workflows.processing.next_step import NOTHING_MOVED, Attempt, Step
+from workflows.processing.rows import ClaimedRow
 
 LEASE_SECONDS = 60.0
 """Any lease will do: it ends with the transaction."""
@@ -70,12 +72,25 @@ _HOLD = (
 )
 
 
+class TakenRow(ClaimedRow):
+    """A row of ``_READ``. The last two: since when a call may have moved money (back) without our knowing it."""
+
+    attempt_number: int
+    attempt_outcome: str | None
+    not_found_at: datetime | None
+    resends: int
+    sent_at: datetime
+    attempt_provider_reference: str | None
+    perhaps_undone_at: datetime | None
+    perhaps_resent_at: datetime | None
+
+
 @dataclass(frozen=True, slots=True)
 class Taken(Generic[RequestT]):
     """A locked row: its claim, the row with its last attempt, and what no claim holds."""
 
     claim: Claim[RequestT]
-    row: dict[str, Any]
+    row: TakenRow
 
 
 async def take_over(
@@ -92,7 +107,7 @@ async def take_over(
     if not free:
         return []
     parameters = {"ids": free, "nothing_moved": sorted(NOTHING_MOVED)}
-    rows = [dict(row) for row in (await connection.execute(read, parameters)).mappings()]
+    rows = [cast(TakenRow, dict(row)) for row in (await connection.execute(read, parameters)).mappings()]
     return [Taken(_claim(table, row), row) for row in rows]
 
 
@@ -105,7 +120,7 @@ async def hold(
     return [replace(one.claim, fence=one.claim.fence + 1) for one in taken]
 
 
-def _claim(table: LeaseTable[RequestT], row: dict[str, Any]) -> Claim[RequestT]:
+def _claim(table: LeaseTable[RequestT], row: TakenRow) -> Claim[RequestT]:
     attempt = Attempt(row["attempt_number"], row["attempt_outcome"], row["not_found_at"], int(row["resends"]))
     return replace(table.build(row, attempt), step=Step.STATEMENT, attempt_number=attempt.number)
 

@@ -12,13 +12,14 @@ the end, the money stays with us, and ``refunds.bill_after_failed_refund`` decid
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 from sqlalchemy import text
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.apply_payments import apply_payments, release_reservations
 from workflows.bills.lock import Share
+from workflows.payments.rows import RecordedPayment
 from workflows.payments.states import PaymentStatus
 from workflows.transitions import ChangeContext
 
@@ -27,7 +28,7 @@ WITHOUT_MONEY = (PaymentStatus.FAILED, PaymentStatus.CANCELLED)
 _OFF_BILL = text("UPDATE payments SET off_bill = true WHERE id = ANY(:ids)")
 
 
-async def update_bills(connection: AsyncConnection, moved: Sequence[RowMapping], worker: str) -> None:
+async def update_bills(connection: AsyncConnection, moved: Sequence[RecordedPayment], worker: str) -> None:
     """Settle the reservations of those of ``moved`` that ended, in the transaction that ended them."""
     billed = [row for row in moved if row["bill_id"]]
     if not billed:
@@ -41,12 +42,12 @@ async def update_bills(connection: AsyncConnection, moved: Sequence[RowMapping],
         await connection.execute(_OFF_BILL, {"ids": [row["id"] for row in off_bill]})
 
 
-def is_refunded(row: RowMapping) -> bool:
+def is_refunded(row: RecordedPayment) -> bool:
     """Return whether a full refund is recorded in the transaction that recorded ``row``."""
     is_too_late = row["cancel_outcome"] == "too_late" and row["on_too_late"] == "refund"
     return bool(is_too_late and row["status"] == PaymentStatus.COMPLETED)
 
 
-def _share(row: RowMapping, worker: str) -> Share:
+def _share(row: RecordedPayment, worker: str) -> Share:
     by = ChangeContext("worker", worker, row["recorded_at"], request_id=row["request_id"])
-    return Share(row["bill_id"], row["id"], row["amount"], by)
+    return Share(cast(str, row["bill_id"]), row["id"], row["amount"], by)

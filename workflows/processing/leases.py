@@ -14,13 +14,12 @@ nothing.
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 from sqlalchemy import TextClause, text
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import Role, rows_parameter, transaction
@@ -29,6 +28,7 @@ from workflows.ids import new_id
 from workflows.processing import lease_statements as statements
 from workflows.processing.clock_set_back import DUE_AHEAD, LEASE_AHEAD
 from workflows.processing.next_step import NOTHING_MOVED, Attempt, Facts, Step, next_step
+from workflows.processing.rows import ClaimedRow, LastAttempt, ResumedRow
 from workflows.providers.base import Charge, GiveBack
 from workflows.providers.registry import is_local
 
@@ -106,11 +106,11 @@ class LeaseTable(ABC, Generic[RequestT]):
     """SQL condition: such a row is never sent, so it needs no call unless a provider has heard of it."""
 
     @abstractmethod
-    def facts(self, row: dict[str, Any], attempt: Attempt | None) -> Facts:
+    def facts(self, row: Any, attempt: Attempt | None) -> Facts:
         """Return what decides the next step of a row with this last attempt (``None``: there is none yet)."""
 
     @abstractmethod
-    def build_request(self, row: dict[str, Any], facts: Facts, reference: str) -> RequestT:
+    def build_request(self, row: Any, facts: Facts, reference: str) -> RequestT:
         """Return the request to the row's provider, under our ``reference``."""
 
     async def claim(
@@ -147,12 +147,12 @@ class LeaseTable(ABC, Generic[RequestT]):
     ) -> tuple[list[Claim[RequestT]], str]:
         """Return the claims, and the id of their transaction."""
         started = await self._start(connection, parameters)
-        claimed = [self.build(dict(row), None) for row in started]
-        resumed: Sequence[RowMapping] = []
+        claimed = [self.build(row, None) for row in started]
+        resumed: list[ResumedRow] = []
         if len(claimed) < len(ids):
-            resumed = (await connection.execute(_statement(statements.RESUME, self), parameters)).mappings().all()
-            rows = [{**row, "deduplicates": row["provider"] not in forgetful} for row in resumed]
-            claimed += await self._resume(connection, rows, worker=parameters["worker"])
+            rows = (await connection.execute(_statement(statements.RESUME, self), parameters)).mappings()
+            resumed = [cast(ResumedRow, {**row, "deduplicates": row["provider"] not in forgetful}) for row in rows]
+            claimed += await self._resume(connection, resumed, worker=parameters["worker"])
         return claimed, next((row["transaction_id"] for row in (*started, *resumed)), "")
 
     async def start(
@@ -160,10 +160,11 @@ class LeaseTable(ABC, Generic[RequestT]):
     ) -> list[Claim[RequestT]]:
         """Claim those of ``ids`` that are pending, within the transaction of ``connection``."""
         parameters = {"ids": ids, "lease": lease_seconds, "worker": worker, "full": []}
-        return [self.build(dict(row), None) for row in await self._start(connection, parameters)]
+        return [self.build(row, None) for row in await self._start(connection, parameters)]
 
-    async def _start(self, connection: AsyncConnection, parameters: dict[str, Any]) -> Sequence[RowMapping]:
-        return (await connection.execute(_statement(statements.START, self), parameters)).mappings().all()
+    async def _start(self, connection: AsyncConnection, parameters: dict[str, Any]) -> list[ClaimedRow]:
+        started = (await connection.execute(_statement(statements.START, self), parameters)).mappings()
+        return [cast(ClaimedRow, dict(row)) for row in started]
 
     async def left_over(self, ids: list[str], *, full: Collection[str], lease_seconds: float) -> list[LeftOver]:
         """Return those of ``ids`` that are free and due, but wait for a place at their provider or are only claimed alone."""
@@ -173,7 +174,7 @@ class LeaseTable(ABC, Generic[RequestT]):
                 LeftOver(*row) for row in await connection.execute(_statement(statements.LEFT_OVER, self), parameters)
             ]
 
-    def build(self, row: dict[str, Any], attempt: Attempt | None) -> Claim[RequestT]:
+    def build(self, row: ClaimedRow, attempt: Attempt | None) -> Claim[RequestT]:
         """The claim of a row and its last attempt."""
         facts = self.facts(row, attempt)
         step = next_step(facts)
@@ -191,7 +192,7 @@ class LeaseTable(ABC, Generic[RequestT]):
         )
 
     async def _resume(
-        self, connection: AsyncConnection, rows: list[dict[str, Any]], *, worker: str
+        self, connection: AsyncConnection, rows: list[ResumedRow], *, worker: str
     ) -> list[Claim[RequestT]]:
         poisoned = [row["id"] for row in rows if row["unanswered_claims"] > MAX_UNANSWERED_CLAIMS]
         claimed = [self.build(row, _last_attempt(row)) for row in rows if row["id"] not in poisoned]
@@ -219,7 +220,7 @@ def attempt_number(step: Step, attempt: Attempt | None) -> int:
     return number + 1 if step is Step.CHARGE and needs_new_attempt(attempt) else number
 
 
-def _last_attempt(row: dict[str, Any]) -> Attempt | None:
+def _last_attempt(row: LastAttempt) -> Attempt | None:
     if row["attempt_number"] is None:
         return None
     return Attempt(row["attempt_number"], row["attempt_outcome"], row["not_found_at"], int(row["resends"]))
@@ -244,7 +245,7 @@ def _statement(template: str, table: LeaseTable[Any]) -> TextClause:
     return _rendered[key]
 
 
-def facts_of(row: dict[str, Any], attempt: Attempt | None, **special: Any) -> Facts:
+def facts_of(row: ClaimedRow | ResumedRow, attempt: Attempt | None, **special: Any) -> Facts:
     """The facts that all kinds have in common, with the ``special`` ones of a kind."""
     return Facts(
         now=row["now"],
@@ -253,7 +254,7 @@ def facts_of(row: dict[str, Any], attempt: Attempt | None, **special: Any) -> Fa
         in_doubt_since=row["in_doubt_since"],
         needs_review=row["needs_review"],
         inquiries=row["inquiries"],
-        deduplicates=row.get("deduplicates", True),
+        deduplicates=bool(row.get("deduplicates", True)),
         is_local=is_local(row["provider"]),
         **special,
     )

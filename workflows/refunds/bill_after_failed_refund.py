@@ -12,14 +12,15 @@ A person then refunds it again; after a full refund ``needs_review`` ends by its
 
 import logging
 from collections.abc import Sequence
+from typing import cast
 
 from sqlalchemy import text
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.apply_payments import apply_unreserved_payments
 from workflows.bills.lock import Share
 from workflows.payments.states import PAYMENT, PaymentRemark
+from workflows.refunds.rows import RecordedRefund
 from workflows.refunds.states import RefundStatus
 from workflows.transitions import ChangeContext, apply
 
@@ -35,7 +36,7 @@ _TELL = text("SELECT pg_notify('payments', :change)")
 
 
 async def update_bills_after_failed_refunds(
-    connection: AsyncConnection, moved: Sequence[RowMapping], worker: str
+    connection: AsyncConnection, moved: Sequence[RecordedRefund], worker: str
 ) -> None:
     """Count payments whose refunds among ``moved`` failed towards their bills, or ask a person."""
     kept = {row["payment_id"]: row for row in moved if _is_kept(row)}
@@ -45,14 +46,14 @@ async def update_bills_after_failed_refunds(
     by = {
         payment_id: ChangeContext("worker", worker, at, row["request_id"], REASON) for payment_id, row in kept.items()
     }
-    shares = [Share(row["bill_id"], one, row["payment_amount"], by[one]) for one, row in kept.items()]
+    shares = [Share(cast(str, row["bill_id"]), one, row["payment_amount"], by[one]) for one, row in kept.items()]
     counted = await apply_unreserved_payments(connection, shares)
     await connection.execute(_ON_BILL, {"ids": list(counted)})
     for payment_id in kept.keys() - counted:
         await _ask_a_person(connection, payment_id, by[payment_id])
 
 
-def _is_kept(row: RowMapping) -> bool:
+def _is_kept(row: RecordedRefund) -> bool:
     """Return whether nothing of the payment was given back, and nothing more is being given back."""
     is_whole = row["refunded_before"] == 0 and row["still_reserved"] == 0
     return bool(row["off_bill"]) and row["status"] == RefundStatus.FAILED and is_whole

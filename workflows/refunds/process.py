@@ -1,7 +1,6 @@
 """Process refunds: what the ``LeaseExecutor`` claims, which request it sends, and how the answer is recorded."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,6 +12,7 @@ from workflows.providers.base import Answer, GiveBack, Provider
 from workflows.providers.registry import give_back
 from workflows.refunds.record import record_refunds
 from workflows.refunds.refund_late_cancel import refund_late_cancels
+from workflows.refunds.rows import ClaimedRefund
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 """A requested refund does not expire: the customer is owed the money."""
@@ -31,7 +31,7 @@ class RefundWorkload(Workload[GiveBack]):
     ) AS charge_reference, (SELECT p.bill_id FROM payments p WHERE p.id = r.payment_id) AS bill_id"""
     startable = "AND NOT needs_action"  # even if a message names it: the money has not been given back yet
 
-    def facts(self, row: dict[str, Any], attempt: Attempt | None) -> Facts:
+    def facts(self, row: ClaimedRefund, attempt: Attempt | None) -> Facts:
         """Return what decides the next step. A refund neither expires nor is cancelled."""
         return facts_of(
             row,
@@ -42,7 +42,7 @@ class RefundWorkload(Workload[GiveBack]):
             cancel_requested=False,
         )
 
-    def build_request(self, row: dict[str, Any], facts: Facts, reference: str) -> GiveBack:
+    def build_request(self, row: ClaimedRefund, facts: Facts, reference: str) -> GiveBack:
         """Return the refund that the provider is asked for, or about."""
         return GiveBack(
             reference=reference,
@@ -52,7 +52,7 @@ class RefundWorkload(Workload[GiveBack]):
             amount=facts.amount,
             currency=row["currency"],
             metadata=row["metadata"],
-            report=row.get("report") or {},
+            report=row["report"] or {},
         )
 
     def answer_locally(self, claim: Claim[GiveBack]) -> Answer | None:

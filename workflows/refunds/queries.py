@@ -1,12 +1,13 @@
 """Reading refunds: one, many, those of a payment, and one whose version has moved on."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 from sqlalchemy import ColumnElement, select
 
 from workflows.payments.queries import read_payment
 from workflows.refunds.models import Refund
+from workflows.refunds.rows import RefundRow
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.money_filter import MoneyFilter
 from workflows.tenants.query_helpers import equal_filters, one_row, page_of
@@ -30,23 +31,24 @@ class RefundFilter(MoneyFilter):
         ]
 
 
-async def read_refund(refund_id: str, *, caller: Caller) -> dict[str, Any]:
+async def read_refund(refund_id: str, *, caller: Caller) -> RefundRow:
     """The refund's row. Raises ``ResourceNotFound`` where the caller may not see it."""
     conditions = visible_to(caller, Refund.merchant_id, Refund.store_id)
     statement = select(Refund.__table__).where(Refund.id == refund_id, *conditions)
     async with caller_transaction(caller) as connection:
-        return await one_row(connection, statement)
+        return cast(RefundRow, await one_row(connection, statement))
 
 
-async def list_refunds(wanted: RefundFilter, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
+async def list_refunds(wanted: RefundFilter, *, caller: Caller, limit: int, before: str | None) -> list[RefundRow]:
     """Up to ``limit`` refunds, newest first, older than the id ``before``."""
     conditions = [*visible_to(caller, Refund.merchant_id, Refund.store_id), *wanted.conditions()]
     async with caller_transaction(caller) as connection:
         statement = select(Refund.__table__).where(*conditions)
-        return await page_of(connection, statement, by=Refund.id, limit=limit, before=before)
+        page = await page_of(connection, statement, by=Refund.id, limit=limit, before=before)
+    return cast(list[RefundRow], page)
 
 
-async def list_refunds_of(payment_id: str, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
+async def list_refunds_of(payment_id: str, *, caller: Caller, limit: int, before: str | None) -> list[RefundRow]:
     """The refunds of one payment. Raises ``ResourceNotFound`` where the caller may not see the payment."""
     await read_payment(payment_id, caller=caller)
     return await list_refunds(RefundFilter(payment_id=payment_id), caller=caller, limit=limit, before=before)

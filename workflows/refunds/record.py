@@ -19,10 +19,9 @@ its claim (as in ``workflows.payments.record``).
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import text
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.apply_payments import apply_refunds
@@ -36,6 +35,7 @@ from workflows.processing.decide import Decision
 from workflows.processing.workload import Answered
 from workflows.providers.base import GiveBack
 from workflows.refunds.bill_after_failed_refund import update_bills_after_failed_refunds
+from workflows.refunds.rows import RecordedRefund
 from workflows.refunds.states import RefundEvent, RefundRemark, RefundStatus
 from workflows.transitions import ChangeContext
 
@@ -163,7 +163,8 @@ async def record_refunds(
     rows = [{**row_of(answered), **as_refund(answered.decision)} for answered in group]
     payment_ids = sorted({answered.claim.request.payment_id for answered in group})
     await connection.execute(_LOCK, {"payment_ids": payment_ids})
-    moved = (await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})).mappings().all()
+    found = await connection.execute(_RECORD, {"rows": rows_parameter(rows), "worker": worker})
+    moved = cast(Sequence[RecordedRefund], found.mappings().all())
     tally_outcomes(connection, "refund", moved)
     await _update_bills(connection, moved, worker)
     await update_bills_after_failed_refunds(connection, moved, worker)
@@ -184,7 +185,7 @@ def as_refund(decision: Decision) -> dict[str, str | None]:
     }
 
 
-async def _update_bills(connection: AsyncConnection, moved: Sequence[RowMapping], worker: str) -> None:
+async def _update_bills(connection: AsyncConnection, moved: Sequence[RecordedRefund], worker: str) -> None:
     """Take what completed off the bills: of several refunds of one payment, each after the others."""
     before: dict[str, int] = {}
     shares = []

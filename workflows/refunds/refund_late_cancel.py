@@ -8,9 +8,9 @@ their refund needs action until the terminal reports it.
 from collections.abc import Sequence
 
 from sqlalchemy import text
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.payments.rows import RecordedPayment
 from workflows.payments.update_bills import is_refunded
 from workflows.providers.registry import is_local
 from workflows.refunds.request import RefundRequest, write_refund
@@ -25,16 +25,16 @@ _BY_WHOM = text("""
 """)
 
 
-async def refund_late_cancels(connection: AsyncConnection, moved: Sequence[RowMapping], worker: str) -> None:
+async def refund_late_cancels(connection: AsyncConnection, moved: Sequence[RecordedPayment], worker: str) -> None:
     """Record a full refund for each of ``moved`` that wants one."""
     for row in moved:
         if is_refunded(row):
             asked_by = (await connection.execute(_BY_WHOM, {"id": row["id"]})).scalar()
             request = RefundRequest(amount=None, reason=REASON, staff_code=asked_by or STAFF_CODE)
-            by = ChangeContext("worker", worker, row["completed_at"], request_id=row["request_id"], reason=REASON)
+            by = ChangeContext("worker", worker, row["recorded_at"], request_id=row["request_id"], reason=REASON)
             await write_refund(
                 connection,
-                dict(row),
+                row,
                 request,
                 amount=row["captured_amount"],
                 by=by,

@@ -11,13 +11,14 @@ it records a terminal's report of a payment.
 | anything else         | refused: a second, different report would be money given back twice |
 """
 
-from typing import Any
+from typing import cast
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.row_json import render
 from workflows.errors import Detail, InvalidStatusTransition
+from workflows.refunds.rows import RefundRow
 from workflows.refunds.states import REFUND, RefundRemark
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
@@ -38,7 +39,7 @@ _FLAG = text("""
 """)
 
 
-async def report_refund(refund_id: str, report: Report, *, caller: Caller, request_id: str) -> dict[str, Any]:
+async def report_refund(refund_id: str, report: Report, *, caller: Caller, request_id: str) -> RefundRow:
     """Store the terminal's report for a worker to record. Return the refund's row.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (the refund needs no action, or was reported differently),
@@ -47,23 +48,24 @@ async def report_refund(refund_id: str, report: Report, *, caller: Caller, reque
     async with caller_transaction(caller) as connection:
         found = await one_row(connection, _PAYMENT, {"id": refund_id, **scope_params(caller)})
         await connection.execute(_LOCK_PAYMENT, found)  # payments before refunds: the order of all locks
-        row = await one_row(connection, _LOCK, {"id": refund_id})
-        at = row.pop("at")
+        locked = await one_row(connection, _LOCK, {"id": refund_id})
+        at = locked.pop("at")
+        row = cast(RefundRow, locked)
         if row["report"] == report:
             return row
         if not row["needs_action"]:
             raise _refusal(row)
-        return await _keep(connection, row, report, ChangeContext.caller(caller, at=at, request_id=request_id))
+        return await _store(connection, row, report, ChangeContext.caller(caller, at=at, request_id=request_id))
 
 
-async def _keep(connection: AsyncConnection, row: dict[str, Any], report: Report, by: ChangeContext) -> dict[str, Any]:
-    kept = {"needs_action": False, "report": render(report).decode(), "reported_at": by.at, "due_at": by.at}
-    row = await apply(connection, REFUND, entity_id=row["id"], event=RefundRemark.REPORT, by=by, changes=kept)
+async def _store(connection: AsyncConnection, row: RefundRow, report: Report, by: ChangeContext) -> RefundRow:
+    changes = {"needs_action": False, "report": render(report).decode(), "reported_at": by.at, "due_at": by.at}
+    changed = await apply(connection, REFUND, entity_id=row["id"], event=RefundRemark.REPORT, by=by, changes=changes)
     await connection.execute(_FLAG, {"payment_id": row["payment_id"]})
-    return row
+    return cast(RefundRow, changed)
 
 
-def _refusal(row: dict[str, Any]) -> InvalidStatusTransition:
+def _refusal(row: RefundRow) -> InvalidStatusTransition:
     details = [Detail("status", f"The refund is {row['status']}")]
     if row["report"]:
         details.append(Detail("report", "Reported already: " + ", ".join(f"{k} {v}" for k, v in row["report"].items())))

@@ -20,7 +20,7 @@ The database's own constraint (``refund_reserved <= captured_amount``) is the se
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -32,6 +32,7 @@ from workflows.ids import new_id
 from workflows.payments.states import PaymentStatus
 from workflows.providers.registry import is_local, request_is_report
 from workflows.refunds.report import Report
+from workflows.refunds.rows import LockedPayment, NewRefund, RefundedPayment
 from workflows.refunds.serialize import refund_fields
 from workflows.refunds.states import REFUND, RefundRemark
 from workflows.requests.idempotency import Key, Stored, known_answer, store_answer
@@ -85,12 +86,12 @@ async def request_refund(
     is left), ``IdempotencyKeyReused``, ``NotAuthorized``, ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
-        payment = await one_row(connection, _LOCK, {"id": payment_id, **scope_params(caller)})
+        payment = cast(LockedPayment, await one_row(connection, _LOCK, {"id": payment_id, **scope_params(caller)}))
         # Asked under the payment's lock: of two requests with one key the second finds what the first has kept.
         known = await known_answer(connection, payment["merchant_id"], key)
         if known:
             return known
-        amount = _judge(payment, request)
+        amount = _checked_amount(payment, request)
         by = ChangeContext.caller(caller, at=payment["now"], request_id=request_id)
         needs_action = _is_left_to_a_person(payment, request)
         row = await write_refund(
@@ -101,7 +102,7 @@ async def request_refund(
     return stored
 
 
-def _judge(payment: dict[str, Any], request: RefundRequest) -> int:
+def _checked_amount(payment: LockedPayment, request: RefundRequest) -> int:
     """The amount to refund. Raises what speaks against it."""
     if payment["status"] not in REFUNDABLE:
         raise InvalidStatusTransition(
@@ -121,7 +122,7 @@ def _judge(payment: dict[str, Any], request: RefundRequest) -> int:
     return amount
 
 
-def _is_left_to_a_person(payment: dict[str, Any], request: RefundRequest) -> bool:
+def _is_left_to_a_person(payment: RefundedPayment, request: RefundRequest) -> bool:
     """Return whether a person still has to give the money back."""
     local = is_local(payment["provider"])
     return local and request.report is None and not request_is_report(payment["provider"])
@@ -129,20 +130,21 @@ def _is_left_to_a_person(payment: dict[str, Any], request: RefundRequest) -> boo
 
 async def write_refund(
     connection: AsyncConnection,
-    payment: dict[str, Any],
+    payment: RefundedPayment,
     request: RefundRequest,
     *,
     amount: int,
     by: ChangeContext,
     needs_action: bool,
     grace_seconds: float = 0,
-) -> dict[str, Any]:
+) -> NewRefund:
     """Reserve ``amount`` on the payment, whose row the transaction has locked, and write the pending refund.
 
     A refund that ``needs_action`` is not due to any worker, and its history says so.
     """
     row = _new_refund(payment, request, amount=amount, by=by)
-    row |= {"needs_action": needs_action, "version": 2 if needs_action else 1}
+    row["needs_action"] = needs_action
+    row["version"] = 2 if needs_action else 1
     row["due_at"] = None if needs_action else by.at + timedelta(seconds=grace_seconds)
     reservation = {"id": payment["id"], "amount": amount, "needs_action": needs_action}
     await connection.execute(_RESERVE, reservation)
@@ -153,7 +155,7 @@ async def write_refund(
     return row
 
 
-def _new_refund(payment: dict[str, Any], request: RefundRequest, *, amount: int, by: ChangeContext) -> dict[str, Any]:
+def _new_refund(payment: RefundedPayment, request: RefundRequest, *, amount: int, by: ChangeContext) -> NewRefund:
     return {
         "id": new_id("refund"),
         "merchant_id": payment["merchant_id"],
@@ -171,6 +173,8 @@ def _new_refund(payment: dict[str, Any], request: RefundRequest, *, amount: int,
         "provider": payment["provider"],
         "outcome_known": True,
         "needs_review": False,
+        "needs_action": False,
+        "due_at": None,
         "request_id": by.request_id,
         "created_at": by.at,
     }

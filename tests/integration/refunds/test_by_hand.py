@@ -18,6 +18,7 @@ from workflows.ops.overview import take_overview
 from workflows.payments.check_request import PaymentRequest
 from workflows.refunds.due import find_due_refunds
 from workflows.refunds.report import report_refund
+from workflows.refunds.rows import RefundRow
 
 APPROVED = {"result": "approved", "approval_code": "R1", "slip_number": "S-77"}
 DECLINED = {"result": "declined"}
@@ -35,7 +36,7 @@ async def payment(admin: Admin, payment_id: str) -> dict[str, Any]:
     return row
 
 
-async def report(refunds: RefundMaker, refund_id: str, said: dict[str, str]) -> dict[str, Any]:
+async def report(refunds: RefundMaker, refund_id: str, said: dict[str, str]) -> RefundRow:
     return await report_refund(refund_id, said, caller=refunds.tenant.device, request_id=new_id("request"))
 
 

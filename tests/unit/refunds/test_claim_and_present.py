@@ -1,7 +1,7 @@
 """A claimed refund knows what to ask and under which key; a shown one has the contract's fields."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -11,6 +11,7 @@ from workflows.processing.next_step import Attempt, Step
 from workflows.providers.base import GiveBack
 from workflows.refunds.models import Refund
 from workflows.refunds.process import REFUNDS
+from workflows.refunds.rows import ClaimedRefund
 from workflows.refunds.serialize import FIELDS, refund_fields
 from workflows.tenants.progress import PROGRESS
 
@@ -25,6 +26,7 @@ ROW: dict[str, Any] = {
     "currency": "KWD",
     "metadata": {"sandbox": "approve"},
     "charge_reference": "pay_1:2",
+    "report": None,
     "bill_id": "bil_1",
     "request_id": "req_1",
     "now": NOW,
@@ -37,7 +39,7 @@ ROW: dict[str, Any] = {
 
 
 def claimed(attempt: Attempt | None, **changes: Any) -> Claim[GiveBack]:
-    return REFUNDS.build({**ROW, **changes}, attempt)
+    return REFUNDS.build(cast(ClaimedRefund, {**ROW, **changes}), attempt)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,91 @@
+"""Every typed row has exactly the columns of its table or of its statement.
+
+``mypy`` checks the keys that the code reads against these types, so a type that differs from the database would hide an error.
+A new row type joins by a line in ``TABLES`` or ``STATEMENTS``.
+"""
+
+import re
+from datetime import datetime
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import pytest
+from sqlalchemy import BigInteger, Boolean, Column, Integer, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+
+from workflows.payments import record as payment_record
+from workflows.payments.models import Payment
+from workflows.payments.rows import ClaimedPayment, PaymentRow, RecordedPayment
+from workflows.processing.lease_statements import LEASE_COLUMNS
+from workflows.refunds import record as refund_record
+from workflows.refunds import request as refund_request
+from workflows.refunds.models import Refund
+from workflows.refunds.process import PAYMENTS, REFUNDS
+from workflows.refunds.rows import ClaimedRefund, LockedPayment, RecordedRefund, RefundRow
+
+TABLES = [(PaymentRow, Payment.__table__), (RefundRow, Refund.__table__)]
+"""A row type, and the table whose columns it has: all of them, with the same types."""
+
+STATEMENTS = [
+    (ClaimedPayment, f"SELECT {LEASE_COLUMNS}, {PAYMENTS.columns}, r.store_id FROM claimed"),
+    (ClaimedRefund, f"SELECT {LEASE_COLUMNS}, {REFUNDS.columns}, r.store_id FROM claimed"),
+    (RecordedPayment, str(payment_record._RECORD)),
+    (RecordedRefund, str(refund_record._RECORD)),
+    (LockedPayment, str(refund_request._LOCK)),
+]
+"""A row type, and the statement whose last SELECT returns it."""
+
+PYTHON: dict[type, type] = {Text: str, BigInteger: int, Integer: int, Boolean: bool, TIMESTAMP: datetime, JSONB: dict}
+
+
+def columns_of(table: Any) -> dict[str, tuple[type, bool]]:
+    """Each column's Python type, and whether it may be null."""
+    columns: list[Column[Any]] = list(table.columns)
+    return {column.name: (PYTHON[type(column.type)], bool(column.nullable)) for column in columns}
+
+
+def fields_of(row: type) -> dict[str, tuple[type, bool]]:
+    """Each field's type, and whether it may be ``None``."""
+    found = {}
+    for name, hint in get_type_hints(row).items():
+        options = get_args(hint) if get_origin(hint) is UnionType else (hint,)
+        (kind,) = (option for option in options if option is not NoneType)
+        found[name] = (get_origin(kind) or kind, NoneType in options)
+    return found
+
+
+def selected(statement: str) -> set[str]:
+    """The names of what the last SELECT of ``statement`` returns, but for its calls of ``pg_notify``."""
+    statement = re.sub(r"--.*", "", statement)
+    depth, start = 0, 0
+    for place, letter in enumerate(statement):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0 and statement.startswith("SELECT", place):
+            start = place + len("SELECT")
+    names, depth, item = set(), 0, ""
+    for word in re.split(r"([(),]|\bFROM\b)", statement[start:]):
+        depth += (word == "(") - (word == ")")
+        if depth == 0 and word in (",", "FROM"):
+            if "pg_notify" not in item:
+                names.add(item.rsplit(maxsplit=1)[-1].rpartition(".")[2])
+            item = ""
+            if word == "FROM":
+                return names
+        else:
+            item += word
+    raise ValueError(f"no FROM in {statement}")
+
+
+@pytest.mark.parametrize(("row", "table"), TABLES, ids=lambda one: getattr(one, "__name__", ""))
+def test_row_type_has_the_columns_of_its_table(row: type, table: Table) -> None:
+    assert fields_of(row) == columns_of(table)
+
+
+@pytest.mark.parametrize(("row", "statement"), STATEMENTS, ids=lambda one: getattr(one, "__name__", ""))
+def test_row_type_has_the_columns_of_its_statement(row: type, statement: str) -> None:
+    assert set(get_type_hints(row)) == selected(statement)
+
+
+def test_a_subquery_and_an_expression_are_named_by_their_alias() -> None:
+    statement = "WITH x AS (SELECT 1 FROM y) SELECT a.b, (SELECT c FROM d) AS e, f - g AS h, pg_notify('i', 'j') FROM x"
+    assert selected(statement) == {"b", "e", "h"}
