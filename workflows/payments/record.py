@@ -16,84 +16,55 @@ from workflows.database.metric_counts import FINAL, outcome_written
 from workflows.ledger.post import post_completions
 from workflows.payments.rows import RecordedPayment
 from workflows.payments.update_bills import update_bills
+from workflows.processing import record_statements as parts
 from workflows.processing.next_step import Step
 from workflows.processing.workload import Answered
 from workflows.providers.base import Answer, Charge, Succeeded
 
-_RECORD = text("""
-    -- record: status, history, attempt, evidence of questions and one NOTIFY, for every row whose fence still holds
+_RECORD = text(f"""
+    -- record: status, history, attempt, evidence of inquiries and one NOTIFY, for every row whose fence still holds
     WITH input AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
-            id text, fence integer, attempt integer, step text, event text, status text, due_in double precision,
-            attempt_outcome text, code text, message text, outcome_known boolean, needs_review boolean,
-            next_action jsonb, preserve_action boolean, provider_reference text, approval_code text, card_brand text,
-            card_last_4 text, not_found boolean, inquiries integer, answer text, fee bigint)
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({parts.INPUT_COLUMNS},
+            next_action jsonb, preserve_action boolean, approval_code text, card_brand text, card_last_4 text)
         ORDER BY id
     ), moved AS (
-        UPDATE payments p
-        SET status = coalesce(i.status, p.status),
-            version = p.version + CASE WHEN i.event IS NULL THEN 0 ELSE 1 END,
-            captured_amount = CASE WHEN i.status = 'completed' THEN p.amount + p.tip_amount ELSE p.captured_amount END,
-            provider_reference = coalesce(i.provider_reference, p.provider_reference),
-            fee = CASE WHEN i.status = 'completed' THEN i.fee ELSE p.fee END,
-            approval_code = coalesce(i.approval_code, p.approval_code),
-            card_brand = coalesce(i.card_brand, p.card_brand),
-            card_last_4 = coalesce(i.card_last_4, p.card_last_4),
-            failure_code = CASE WHEN i.status = 'failed' OR i.needs_review THEN coalesce(i.code, p.failure_code) END,
-            failure_message = CASE WHEN i.status = 'failed' OR i.needs_review THEN coalesce(i.message, p.failure_message) END,
-            cancel_reason = CASE WHEN i.status = 'cancelled' THEN coalesce(p.cancel_reason, i.code) ELSE p.cancel_reason END,
+        UPDATE payments r
+        SET status = coalesce(i.status, r.status),
+            version = r.version + CASE WHEN i.event IS NULL THEN 0 ELSE 1 END,
+            {parts.OUTCOME},
+            captured_amount = CASE WHEN i.status = 'completed' THEN r.amount + r.tip_amount ELSE r.captured_amount END,
+            approval_code = coalesce(i.approval_code, r.approval_code),
+            card_brand = coalesce(i.card_brand, r.card_brand),
+            card_last_4 = coalesce(i.card_last_4, r.card_last_4),
+            cancel_reason = CASE WHEN i.status = 'cancelled' THEN coalesce(r.cancel_reason, i.code) ELSE r.cancel_reason END,
             cancel_outcome = CASE
-                WHEN p.cancel_requested_at IS NULL THEN p.cancel_outcome
+                WHEN r.cancel_requested_at IS NULL THEN r.cancel_outcome
                 WHEN i.status = 'completed' THEN 'too_late'
                 WHEN i.status IN ('cancelled', 'failed') THEN i.status
-                ELSE p.cancel_outcome END,
-            outcome_known = i.outcome_known,
-            in_doubt_since = CASE WHEN i.outcome_known THEN NULL ELSE least(p.in_doubt_since, now()) END,
-            needs_review = i.needs_review,
-            next_action = CASE WHEN i.preserve_action THEN p.next_action ELSE nullif(i.next_action, 'null'::jsonb) END,
-            -- A cancel that was asked for while the provider was being asked is seen to at once.
+                ELSE r.cancel_outcome END,
+            next_action = CASE WHEN i.preserve_action THEN r.next_action ELSE nullif(i.next_action, 'null'::jsonb) END,
+            -- A cancel that was requested during the call is processed at once.
             due_at = CASE WHEN i.status IS NOT NULL THEN NULL
-                WHEN p.cancel_requested_at IS NOT NULL AND i.step NOT IN ('withdraw', 'reverse') THEN now()
+                WHEN r.cancel_requested_at IS NOT NULL AND i.step NOT IN ('withdraw', 'reverse') THEN now()
                 ELSE now() + make_interval(secs => i.due_in) END,
-            lease_until = NULL, unanswered_claims = 0,
-            -- A doubt that is over is forgotten: the next one is asked about from the beginning of the schedule. So is a call
-            -- that follows, such as the withdrawal after a cancel.
-            inquiries = CASE WHEN i.status IS NOT NULL THEN p.inquiries
-                WHEN i.outcome_known OR p.cancel_requested_at IS NOT NULL AND i.step NOT IN ('withdraw', 'reverse') THEN 0
-                ELSE coalesce(i.inquiries, p.inquiries) END,
-            completed_at = CASE WHEN i.status = 'completed' THEN now() END,
-            failed_at = CASE WHEN i.status = 'failed' THEN now() END,
+            -- A resolved doubt resets the schedule: the next doubt starts it from the beginning. So does a call that
+            -- follows, such as the withdrawal after a cancel.
+            inquiries = CASE WHEN i.status IS NOT NULL THEN r.inquiries
+                WHEN i.outcome_known OR r.cancel_requested_at IS NOT NULL AND i.step NOT IN ('withdraw', 'reverse') THEN 0
+                ELSE coalesce(i.inquiries, r.inquiries) END,
             cancelled_at = CASE WHEN i.status = 'cancelled' THEN now() END
         FROM input i
-        -- The ids once more as an array: else a kept plan may go through all payments to find the few that are processing.
+        -- The ids once more as an array: otherwise a cached plan may read all payments to find the few that are processing.
         -- A recorded row has no lease: recording once more after a COMMIT whose answer was lost changes nothing.
-        WHERE p.id = ANY(:ids) AND p.id = i.id AND p.fence = i.fence AND p.status = 'processing'
-          AND p.lease_until IS NOT NULL
-        RETURNING p.id, p.version, p.status, p.merchant_id, p.store_id, p.request_id, p.bill_id, p.amount, p.currency,
-                  p.captured_amount, p.fee, p.provider, p.method_type, p.cancel_outcome, p.on_too_late, p.completed_at,
+        WHERE r.id = ANY(:ids) AND r.id = i.id AND r.fence = i.fence AND r.status = 'processing'
+          AND r.lease_until IS NOT NULL
+        RETURNING r.id, r.version, r.status, r.merchant_id, r.store_id, r.request_id, r.bill_id, r.amount, r.currency,
+                  r.captured_amount, r.fee, r.provider, r.method_type, r.cancel_outcome, r.on_too_late, r.completed_at,
                   i.attempt, i.step, i.event, i.code, i.message, i.attempt_outcome, i.provider_reference, i.not_found,
-                  i.answer, extract(epoch FROM now() - p.created_at)::float AS age
-    ), history AS (
-        INSERT INTO payment_history (payment_id, version, merchant_id, store_id, event, from_status, to_status, at,
-                                     caller_type, caller_id, reason, request_id)
-        -- clock_timestamp: the row's lock was perhaps waited for, and history is in the order of versions (I14).
-        SELECT id, version, merchant_id, store_id, event, 'processing', status, clock_timestamp(), 'worker', :worker, code,
-               request_id
-        FROM moved WHERE event IS NOT NULL
-    ), attempts AS (
-        UPDATE payment_attempts a
-        SET outcome = m.attempt_outcome, answered_at = now(), code = m.code, message = m.message,
-            provider_reference = coalesce(m.provider_reference, a.provider_reference),
-            not_found_at = CASE WHEN m.not_found THEN least(a.not_found_at, now()) END
-        FROM moved m
-        WHERE a.payment_id = ANY(:ids) AND a.payment_id = m.id AND a.number = m.attempt AND m.attempt_outcome IS NOT NULL
-    ), messages AS (
-        INSERT INTO payment_messages (payment_id, merchant_id, store_id, attempt, kind, answer, detail, at)
-        SELECT id, merchant_id, store_id, attempt,
-               CASE step WHEN 'inquire' THEN 'inquiry' WHEN 'withdraw' THEN 'withdrawal' WHEN 'reverse' THEN 'reversal'
-                   ELSE 'resend' END,
-               answer, jsonb_strip_nulls(jsonb_build_object('code', code, 'message', message)), now()
-        FROM moved WHERE step IN ('inquire', 'withdraw', 'reverse', 'retry', 'resend')
+                  i.answer, extract(epoch FROM now() - r.created_at)::float AS age
+    ), history AS ({parts.HISTORY.format(entity="payment")}
+    ), attempts AS ({parts.ATTEMPTS.format(entity="payment", ids=":ids")}
+    ), messages AS ({parts.MESSAGES.format(entity="payment")}
     )
     SELECT id, status, merchant_id, store_id, request_id, bill_id, amount, currency, captured_amount, fee, provider,
            method_type, cancel_outcome, on_too_late, completed_at, now() AS recorded_at, code, age,
@@ -102,19 +73,9 @@ _RECORD = text("""
     FROM moved
 """)
 
-_EVIDENCE = text("""
-    -- evidence: an answer that came after somebody else had taken over; success for a dead payment is an exception
-    INSERT INTO payment_messages (payment_id, merchant_id, store_id, attempt, kind, answer, detail, at)
-    SELECT p.id, p.merchant_id, p.store_id, i.attempt,
-           CASE WHEN i.answer = 'succeeded' AND p.status IN ('failed', 'cancelled') THEN 'late_success' ELSE 'late_answer' END,
-           i.answer, jsonb_strip_nulls(jsonb_build_object('code', i.code, 'message', i.message,
-               'provider_reference', i.provider_reference, 'fence', i.fence, 'worker', CAST(:worker AS text))), now()
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
-        id text, fence integer, attempt integer, status text, answer text, code text, message text,
-        provider_reference text)
-    JOIN LATERAL (SELECT id, merchant_id, store_id, fence, status FROM payments WHERE id = i.id LIMIT 1) p
-        ON p.fence <> i.fence OR p.status <> coalesce(i.status, p.status)
-""")
+# Success for a payment that has failed or was cancelled is an exception for a person.
+_LATE = "CASE WHEN i.answer = 'succeeded' AND r.status IN ('failed', 'cancelled') THEN 'late_success' ELSE 'late_answer' END"
+_EVIDENCE = text(parts.EVIDENCE.format(entity="payment", kind=_LATE))
 
 
 class Recorded(TypedDict):

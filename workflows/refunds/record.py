@@ -30,6 +30,7 @@ from workflows.bills.lock import Share
 from workflows.database.engines import rows_parameter
 from workflows.ledger.post import post_refunds
 from workflows.payments.record import row_of, tally_outcomes
+from workflows.processing import record_statements as parts
 from workflows.processing.codes import Event, Remark
 from workflows.processing.decide import Decision
 from workflows.processing.workload import Answered
@@ -48,60 +49,31 @@ _LOCK = text("""
     SELECT id FROM payments WHERE id = ANY(:payment_ids) ORDER BY id FOR UPDATE
 """)
 
-_RECORD = text("""
+_RECORD = text(f"""
     -- record: refunds with history, attempts and messages, then what it means for their payments, for every fence that holds
     WITH input AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
-            id text, fence integer, attempt integer, step text, event text, status text, due_in double precision,
-            attempt_outcome text, code text, message text, outcome_known boolean, needs_review boolean,
-            provider_reference text, not_found boolean, inquiries integer, answer text, fee bigint)
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({parts.INPUT_COLUMNS})
         ORDER BY id
     ), moved AS (
         UPDATE refunds r
         SET status = coalesce(i.status, r.status),
             version = r.version + CASE WHEN i.event IS NULL THEN 0 ELSE 1 END,
-            provider_reference = coalesce(i.provider_reference, r.provider_reference),
-            fee = CASE WHEN i.status = 'completed' THEN i.fee ELSE r.fee END,
-            failure_code = CASE WHEN i.status = 'failed' OR i.needs_review THEN coalesce(i.code, r.failure_code) END,
-            failure_message = CASE WHEN i.status = 'failed' OR i.needs_review THEN coalesce(i.message, r.failure_message) END,
-            outcome_known = i.outcome_known,
-            in_doubt_since = CASE WHEN i.outcome_known THEN NULL ELSE least(r.in_doubt_since, now()) END,
-            needs_review = i.needs_review,
+            {parts.OUTCOME},
             due_at = now() + make_interval(secs => i.due_in),
-            lease_until = NULL, unanswered_claims = 0,
-            -- A doubt that is over is forgotten: the next one is asked about from the beginning of the schedule.
+            -- A resolved doubt resets the schedule: the next doubt starts it from the beginning.
             inquiries = CASE WHEN i.status IS NOT NULL THEN r.inquiries WHEN i.outcome_known THEN 0
-                ELSE coalesce(i.inquiries, r.inquiries) END,
-            completed_at = CASE WHEN i.status = 'completed' THEN now() END,
-            failed_at = CASE WHEN i.status = 'failed' THEN now() END
+                ELSE coalesce(i.inquiries, r.inquiries) END
         FROM input i
-        -- Here and below the ids once more as an array: else a kept plan may go through the whole table.
+        -- Here and below the ids once more as an array: otherwise a cached plan may read the whole table.
         WHERE r.id = ANY(ARRAY(SELECT id FROM input)) AND r.id = i.id AND r.fence = i.fence
           AND r.status = 'processing' AND r.lease_until IS NOT NULL
         RETURNING r.id, r.version, r.status, r.merchant_id, r.store_id, r.request_id, r.payment_id, r.amount, r.currency,
                   r.fee, r.provider, r.completed_at, i.attempt,
                   i.step, i.event, i.code, i.message, i.attempt_outcome, i.provider_reference, i.not_found,
                   i.answer, extract(epoch FROM now() - r.created_at)::float AS age
-    ), history AS (
-        INSERT INTO refund_history (refund_id, version, merchant_id, store_id, event, from_status, to_status, at,
-                                    caller_type, caller_id, reason, request_id)
-        -- clock_timestamp: the locks were perhaps waited for, and history is in the order of versions (I14).
-        SELECT id, version, merchant_id, store_id, event, 'processing', status, clock_timestamp(), 'worker', :worker, code,
-               request_id
-        FROM moved WHERE event IS NOT NULL
-    ), attempts AS (
-        UPDATE refund_attempts a
-        SET outcome = m.attempt_outcome, answered_at = now(), code = m.code, message = m.message,
-            provider_reference = coalesce(m.provider_reference, a.provider_reference),
-            not_found_at = CASE WHEN m.not_found THEN least(a.not_found_at, now()) END
-        FROM moved m
-        WHERE a.refund_id = ANY(ARRAY(SELECT id FROM moved)) AND a.refund_id = m.id AND a.number = m.attempt
-          AND m.attempt_outcome IS NOT NULL
-    ), messages AS (
-        INSERT INTO refund_messages (refund_id, merchant_id, store_id, attempt, kind, answer, detail, at)
-        SELECT id, merchant_id, store_id, attempt, CASE step WHEN 'inquire' THEN 'inquiry' ELSE 'resend' END, answer,
-               jsonb_strip_nulls(jsonb_build_object('code', code, 'message', message)), now()
-        FROM moved WHERE step IN ('inquire', 'retry', 'resend')
+    ), history AS ({parts.HISTORY.format(entity="refund")}
+    ), attempts AS ({parts.ATTEMPTS.format(entity="refund", ids="ARRAY(SELECT id FROM moved)")}
+    ), messages AS ({parts.MESSAGES.format(entity="refund")}
     ), sums AS (
         SELECT payment_id,
                CAST(coalesce(sum(amount) FILTER (WHERE status = 'completed'), 0) AS bigint) AS given_back,
@@ -138,18 +110,7 @@ _RECORD = text("""
     FROM moved m LEFT JOIN paid p ON p.id = m.payment_id
 """)
 
-_EVIDENCE = text("""
-    -- evidence: an answer that came after somebody else had taken over
-    INSERT INTO refund_messages (refund_id, merchant_id, store_id, attempt, kind, answer, detail, at)
-    SELECT r.id, r.merchant_id, r.store_id, i.attempt, 'late_answer', i.answer,
-           jsonb_strip_nulls(jsonb_build_object('code', i.code, 'message', i.message,
-               'provider_reference', i.provider_reference, 'fence', i.fence, 'worker', CAST(:worker AS text))), now()
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
-        id text, fence integer, attempt integer, status text, answer text, code text, message text,
-        provider_reference text)
-    JOIN LATERAL (SELECT id, merchant_id, store_id, fence, status FROM refunds WHERE id = i.id LIMIT 1) r
-        ON r.fence <> i.fence OR r.status <> coalesce(i.status, r.status)
-""")
+_EVIDENCE = text(parts.EVIDENCE.format(entity="refund", kind="'late_answer'"))
 
 
 async def record_refunds(
