@@ -1,17 +1,17 @@
-"""Accept: record a pending payment, its history and its idempotency record in one transaction.
+"""Accept payments: record a pending payment, its history and its idempotency record in one transaction.
 
-| phase | what                                                                                                      |
-|-------|-----------------------------------------------------------------------------------------------------------|
-| look  | one statement for the whole group: is the key known, the device active, the store theirs (``check_request``)?      |
-| reserve | only with bills: the bill is locked and the amount reserved on it                                        |
-| write | one statement for all that may be accepted; what the database refuses has the group go one by one          |
+| phase   | what                                                                                                       |
+|---------|------------------------------------------------------------------------------------------------------------|
+| look up | one statement for the whole group: keys, devices, stores, providers, references (``check_request``)         |
+| reserve | only with bills: lock the bill and reserve the amount on it                                                |
+| write   | one statement for all acceptable requests; if the database refuses it, each request is written on its own   |
 
 No decision depends on another request of the same group: the second of two requests with one ``client_reference`` waits for
-the group's commit and is then judged by the committed rows. If a request waited for a bill and is refused, its key is looked
-up again, because it may have waited for the first request with that key.
+the group's commit and is then checked against the committed rows. If a request waited for a bill and is refused, its key is
+looked up again, because it may have waited for the first request with that key.
 
-Concurrent requests share a commit (``workflows.database.group_commit``): a lone one never waits, fifty cost little more
-than one. The answer is sent after that commit only, so a 201 always means: it is stored, and it will become final.
+Concurrent requests share a commit (``workflows.database.group_commit``): a lone request never waits, fifty cost little more
+than one. The answer is sent only after that commit, so a 201 always means that the payment is stored and will become final.
 """
 
 from dataclasses import dataclass
@@ -40,13 +40,13 @@ from workflows.tenants.caller import Caller, CallerRole
 from workflows.transitions import ChangeContext
 
 GROUP_LIMIT = 100
-"""Requests per transaction: beyond this a group gains little and makes its first wait for its last."""
+"""Requests per transaction: a larger group gains little and makes its first request wait for its last."""
 
 DIVIDE_ON = (DBAPIError, IdempotencyKeyInUse)
-"""What one request of a group can bring upon all of them: they are then written one by one."""
+"""Errors that one request of a group causes for all of them: the requests are then written one by one."""
 
 LANES = 2
-"""Groups under way at once: one is being committed while the next is being rendered."""
+"""Groups written concurrently: one is being committed while the next is being rendered."""
 
 
 _COLUMNS = """
@@ -54,7 +54,7 @@ _COLUMNS = """
     method_mode, processing_mode, provider, provider_token, approval_code, card_brand, card_last_4, entry_method,
     slip_number, card_arn, external_result, cash_received, change_amount, client_reference, metadata, on_too_late, due_at,
     request_id, expires_at, created_at"""
-"""The columns an accept decides; all others begin with their defaults, so a newer schema accepts an older process."""
+"""The columns that an accept sets. The others start with their defaults, so an older process works with a newer schema."""
 
 _WRITE = text(f"""
     -- write: the payment, its first history row and the answer to its key, for every request of the group
@@ -78,28 +78,28 @@ _WRITE = text(f"""
 
 
 class PaymentIntake:
-    """Takes payments in. One per process; lives on one event loop."""
+    """Accepts the payments of one process. It belongs to one event loop."""
 
     def __init__(self, *, nudge_grace_seconds: float, patience_seconds: float) -> None:
         self._grace = timedelta(seconds=nudge_grace_seconds)
         self._gather: Gather[PaymentSubmission, Stored] = Gather(
             self._flush, limit=GROUP_LIMIT, lanes=LANES, divide_on=DIVIDE_ON, patience_seconds=patience_seconds
         )
-        # Payments of one bill go by themselves, one group at a time: whoever waits for a bill's lock holds up nobody else.
+        # Payments of one bill are written apart, one group at a time: waiting for a bill's lock delays no other payment.
         self._by_bill: GatherByKey[PaymentSubmission, Stored] = GatherByKey(
             self._flush, limit=GROUP_LIMIT, divide_on=DIVIDE_ON, patience_seconds=patience_seconds
         )
         self._in_flight = InFlightKeys()
 
     async def accept_payment(self, submission: PaymentSubmission) -> Stored:
-        """Record a pending payment, or find the answer that its key was given before.
+        """Record a pending payment, or find the answer that was stored for its key.
 
-        Returns the status and body to answer with. Raises ``NotAuthorized`` (device not active), ``ResourceNotFound``
+        Return the status and body to answer with. Raises ``NotAuthorized`` (device not active), ``ResourceNotFound``
         (store or bill), ``InvalidRequest`` (no such provider here), ``DuplicateResource`` (client reference),
         ``BalanceUnavailable`` and ``InvalidStatusTransition`` (of its bill), ``IdempotencyKeyInUse``,
         ``IdempotencyKeyReused``, ``ServiceUnavailable``.
         """
-        store_id_of(submission)  # raised to this caller alone: within the group it would be everybody's error
+        store_id_of(submission)  # raised here for this caller only: within the group it would fail all requests
         with self._in_flight.running(submission.caller, submission.key):
             bill_id = submission.request.bill_id
             return await (self._by_bill.put(bill_id, submission) if bill_id else self._gather.put(submission))
@@ -112,7 +112,7 @@ class PaymentIntake:
         return results
 
     async def _attempt_rest(self, rest: list[PaymentSubmission]) -> list[Stored | BaseException]:
-        """Attempt the postponed requests. Never raises: the rest of the group is committed and must not run again."""
+        """Attempt the postponed requests. Never raise: the rest of the group is committed and must not run again."""
         try:
             return await self._attempt_twice(rest)
         except Exception as error:
@@ -129,7 +129,7 @@ class PaymentIntake:
         except IntegrityError as error:
             if len(group) > 1 or violated(error) != "payments_client_reference_key":
                 raise
-        # Another process was quicker by a moment: its row is there now, so a second look finds it.
+        # Another process was faster: its row is committed now, so a second attempt finds it.
         return await self._attempt(group)
 
     async def _attempt(self, group: list[PaymentSubmission]) -> list[Stored | BaseException]:
@@ -173,7 +173,7 @@ class PaymentIntake:
 
 @dataclass(slots=True)
 class _Draft:
-    """A payment that may be accepted: its place in the group, its row, and whether another caller's key is in the way."""
+    """An acceptable payment: its place in the group, its row, and whether another caller holds its key."""
 
     number: int
     submission: PaymentSubmission
@@ -182,13 +182,13 @@ class _Draft:
 
 
 class _Postponed(Exception):
-    """Raised if another request of the group has the same client reference: that one has to be committed first."""
+    """Raised if another request of the group has the same client reference, which has to be committed first."""
 
 
 async def _reserve(
     connection: AsyncConnection, drafts: list[_Draft], results: dict[int, Stored | BaseException]
 ) -> list[_Draft]:
-    """Reserve on their bills what ``drafts`` want of them; those that got it, and those that have no bill, are returned."""
+    """Reserve the amounts of ``drafts`` on their bills. Return the drafts that got it or have no bill."""
     billed = [draft for draft in drafts if draft.payment["bill_id"]]
     if not billed:
         return drafts
@@ -201,11 +201,11 @@ async def _reserve(
         else:
             draft.payment["order_id"] = outcome.order_id
     if refused:
-        await _know_again(connection, refused, results)
+        await _answer_known_keys(connection, refused, results)
     return [draft for draft in drafts if draft.number not in results]
 
 
-async def _know_again(
+async def _answer_known_keys(
     connection: AsyncConnection, refused: list[_Draft], results: dict[int, Stored | BaseException]
 ) -> None:
     """Replace the refusals of requests whose keys were answered while they waited for their bills' locks."""
@@ -228,20 +228,20 @@ def _reservation(draft: _Draft) -> Reservation:
 
 
 async def _write(connection: AsyncConnection, drafts: list[_Draft]) -> dict[int, Stored]:
-    """Write ``drafts``; the answers by their numbers. Raises ``IdempotencyKeyInUse`` where a key was taken meanwhile."""
+    """Write ``drafts``; return the answers by number. Raises ``IdempotencyKeyInUse`` if a key was taken meanwhile."""
     answers = {
         draft.number: Stored(
             201, render(payment_fields(draft.payment)), resource_id=draft.payment["id"], is_replay=False
         )
         for draft in drafts
     }
-    to_store = [
+    records_to_store = [
         AnswerToStore(draft.payment["merchant_id"], draft.submission.key, answers[draft.number], draft.is_taken)
         for draft in drafts
     ]
-    records = await record_rows(connection, to_store)
+    stored = await record_rows(connection, records_to_store)
     payments = [{**draft.payment, **_by(draft.submission.caller)} for draft in drafts]
-    rows = {"payments": rows_parameter(payments), "rows": rows_parameter(records), "life": KEY_LIFE}
+    rows = {"payments": rows_parameter(payments), "rows": rows_parameter(stored), "life": KEY_LIFE}
     if (await connection.execute(_WRITE, rows)).scalar_one() < len(drafts):
         raise IdempotencyKeyInUse(retry_after_seconds=1)
     return answers

@@ -1,12 +1,12 @@
-"""Cancel: withdraw a payment, at once where no provider has heard of it, else by asking for it.
+"""Cancel a payment: immediately if no provider has heard of it, otherwise by asking the provider.
 
-| status       | what happens                                                                            |
-|--------------|-----------------------------------------------------------------------------------------|
-| pending      | claim and cancel in one transaction: no worker can slip in between. A report of money     |
-|              | that has moved (cash, the terminal's own card sale) is completed instead: it is too late  |
-| processing   | the request is recorded; the worker's next step asks the provider                        |
-| cancelled    | nothing, and the payment as it is: the cashier pressed twice                             |
-| anything else| refused: the money has moved, or is known not to have                                    |
+| status        | what happens                                                                             |
+|---------------|------------------------------------------------------------------------------------------|
+| pending       | claim and cancel in one transaction: no worker can claim it in between. A report of money  |
+|               | that has moved (cash, the terminal's own card sale) is completed instead: it is too late   |
+| processing    | the request is stored; the next step of a worker asks the provider                        |
+| cancelled     | nothing; the payment is returned as it is: the cashier pressed twice                      |
+| anything else | refused: the money has moved, or is known not to have moved                               |
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,12 +30,12 @@ from workflows.tenants.scope import IN_SCOPE, scope_params
 from workflows.transitions import ChangeContext, apply, invalid_transition
 
 _LOCK = text(f"""
-    -- lock: the row, and an instant after the lock was ours: now() would be that of the transaction's begin, which may lie
-    -- before a change that was waited for, and then the history would run backwards (I14)
+    -- lock: the row, and the time after the lock was taken: now() is when the transaction began, which may be before a
+    -- change that was waited for, and the history would then run backwards (I14)
     SELECT *, clock_timestamp() AS requested_at FROM payments WHERE id = :id AND {IN_SCOPE} FOR UPDATE
 """)
 _BILL = text(f"SELECT bill_id FROM payments WHERE id = :id AND {IN_SCOPE}")
-_TELL = text("SELECT pg_notify('payments', :change)")
+_NOTIFY = text("SELECT pg_notify('payments', :change)")
 
 
 async def cancel_payment(
@@ -55,7 +55,7 @@ async def cancel_payment(
     """
     async with caller_transaction(caller) as connection:
         row, at = await _lock(connection, payment_id, caller)
-        if _was_asked_before(row, on_too_late):
+        if _adds_nothing(row, on_too_late):
             return row
         by = ChangeContext.caller(caller, at=at, request_id=request_id, reason=reason or CancelReason.REQUESTED)
         asked = {
@@ -71,12 +71,12 @@ async def cancel_payment(
             row = await complete_reported(connection, payment_id, asked, by=by, payments=payments)
         else:
             row = await act(connection, row, asked, by)
-        await connection.execute(_TELL, {"change": f"{payment_id}:{row['version']}"})
+        await connection.execute(_NOTIFY, {"change": f"{payment_id}:{row['version']}"})
     return row
 
 
 async def _lock(connection: AsyncConnection, payment_id: str, caller: Caller) -> tuple[PaymentRow, datetime]:
-    """The payment's row, locked, and its bill's before it: the order in which the whole house locks."""
+    """Lock the payment, and its bill before it: the order of all locks. Return its row and the time after the lock."""
     whose = {"id": payment_id, **scope_params(caller)}
     bill_id = (await connection.execute(_BILL, whose)).scalar()
     if bill_id:
@@ -86,12 +86,12 @@ async def _lock(connection: AsyncConnection, payment_id: str, caller: Caller) ->
     return cast(PaymentRow, row), at
 
 
-def _was_asked_before(row: PaymentRow, on_too_late: str | None) -> bool:
-    """Whether all of it was: that the money is to come back should it be too late may be said by a second cancel."""
-    is_looked_after = row["status"] == PaymentStatus.PROCESSING and row["due_at"] is not None
-    is_on_its_way = is_looked_after and row["cancel_requested_at"] is not None
+def _adds_nothing(row: PaymentRow, on_too_late: str | None) -> bool:
+    """Return whether this cancel adds nothing new. A repeated cancel may still set ``on_too_late``."""
+    is_active = row["status"] == PaymentStatus.PROCESSING and row["due_at"] is not None
+    is_requested = is_active and row["cancel_requested_at"] is not None
     is_news = on_too_late is not None and on_too_late != row["on_too_late"]
-    return (is_on_its_way and not is_news) or row["status"] == PaymentStatus.CANCELLED
+    return (is_requested and not is_news) or row["status"] == PaymentStatus.CANCELLED
 
 
 async def _cancel_at_once(
@@ -106,11 +106,11 @@ async def _cancel_at_once(
     return cast(PaymentRow, changed)
 
 
-async def _ask_for_it(
+async def _request_cancel(
     connection: AsyncConnection, row: PaymentRow, asked: dict[str, Any], by: ChangeContext
 ) -> PaymentRow:
-    # A worker that is calling right now keeps its lease and sees the request when it records; otherwise the payment is due
-    # now. So is a payment that waits for a person: the cancel comes from one.
+    # A worker that is calling the provider keeps its lease and sees the request when it records; otherwise the payment is due
+    # now. So is a payment that waits for a person: the cancel comes from a person.
     is_held = row["lease_until"] is not None and row["lease_until"] > by.at
     changes = asked if is_held else {**asked, "due_at": by.at, "inquiries": 0}
     if row["due_at"] is None:
@@ -123,5 +123,5 @@ async def _ask_for_it(
 
 Act = Callable[[AsyncConnection, PaymentRow, dict[str, Any], ChangeContext], Awaitable[PaymentRow]]
 
-_ACTS: Mapping[str, Act] = {PaymentStatus.PENDING: _cancel_at_once, PaymentStatus.PROCESSING: _ask_for_it}
+_ACTS: Mapping[str, Act] = {PaymentStatus.PENDING: _cancel_at_once, PaymentStatus.PROCESSING: _request_cancel}
 """What a cancel does, by the status it finds."""

@@ -1,8 +1,8 @@
-"""Watch: who waits for a payment to move shares one subscription per process, and nobody polls the database.
+"""Wake requests that wait for a payment to change, by one LISTEN connection per process instead of polling.
 
-Each transaction that moves payments sends their ids and versions with ``NOTIFY``, which PostgreSQL delivers with the
-commit and never without it. One connection per process listens. Should it break, every waiter looks once for itself, and
-so it does when the connection is back: a change during the gap is not lost either.
+Each transaction that changes payments sends their ids and versions with ``NOTIFY``, which PostgreSQL delivers with the commit
+and never without it. If the connection breaks, every waiter reads its payment once, and again when the connection is back, so
+a change during the gap is not lost either.
 """
 
 import asyncio
@@ -17,15 +17,13 @@ from workflows.database.engines import address
 
 logger = logging.getLogger(__name__)
 
-RECONNECT_SECONDS = (
-    0.5  # the database is usually back within seconds; waiters are served by one look of their own meanwhile
-)
+RECONNECT_SECONDS = 0.5  # the database is usually back within seconds, and every waiter has read its payment meanwhile
 KEEPALIVES: dict[str, Any] = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
-"""The one connection that only listens: a peer that is gone without a word is noticed within 25 s."""
+"""For a connection that only listens: a peer that disappeared silently is noticed within 25 s."""
 
 
 class ChangeListener:
-    """The one subscription of a process."""
+    """The subscription of one process to changes of payments."""
 
     def __init__(self) -> None:
         self._waiters: dict[str, set[asyncio.Future[None]]] = defaultdict(set)
@@ -38,7 +36,7 @@ class ChangeListener:
         self._task = asyncio.create_task(self._listen())
 
     async def stop(self) -> None:
-        """Stop listening and let every waiter go."""
+        """Stop listening and wake every waiter."""
         if self._task:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -46,7 +44,10 @@ class ChangeListener:
         self._wake_all()
 
     def next_change(self, payment_id: str) -> "asyncio.Future[None]":
-        """A future that is done once ``payment_id`` may have moved. Take it before reading the row, or a move is missed."""
+        """Return a future that is done once ``payment_id`` may have changed.
+
+        Call this before reading the row, or a change between the two is missed.
+        """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters[payment_id].add(future)
         future.add_done_callback(lambda done: self._forget(payment_id, done))
@@ -72,9 +73,12 @@ class ChangeListener:
                     async for notification in connection.notifies():
                         self._wake(notification.payload)
             except (psycopg.Error, OSError) as error:
-                logger.warning("the watch lost its connection: %s", type(error).__name__)
-            except Exception:  # it must not end: every waiting terminal of this process would wait in vain
-                logger.exception("the watch failed")
+                extra = {"event": "payment_listener.disconnected"}
+                logger.warning(
+                    "the listener for payment changes lost its connection: %s", type(error).__name__, extra=extra
+                )
+            except Exception:  # this task must not end: every waiting terminal of this process would wait in vain
+                logger.exception("the listener for payment changes failed", extra={"event": "payment_listener.failed"})
             self.listening.clear()
             self._wake_all()
             await asyncio.sleep(RECONNECT_SECONDS)

@@ -1,7 +1,7 @@
-"""Judge: what speaks against a payment that a terminal asks for, for a whole group of requests in one statement.
+"""Check requested payments against the committed rows, for a whole group of requests in one statement.
 
-What a request says is valid in itself when it comes here. What is looked up is all that the request cannot know: whether
-its key has been used, the device is active, the store is the caller's, a provider is on, the client reference is taken.
+A request is valid in itself when it arrives here. One statement loads what the request cannot know: whether its key was used,
+the device is active, the store is the caller's, a provider is enabled, and the client reference is taken.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from workflows.tenants.scope import resolve_store
 
 @dataclass(frozen=True, slots=True)
 class PaymentRequest:
-    """What a terminal asks for, already valid in itself. Amounts are minor units of ``currency``."""
+    """The payment that a terminal requests, valid in itself. Amounts are minor units of ``currency``."""
 
     amount: int
     currency: str | None
@@ -41,7 +41,7 @@ class PaymentRequest:
 
 @dataclass(frozen=True, slots=True)
 class PaymentSubmission:
-    """One request on its way into the database."""
+    """A requested payment with its caller and its idempotency key."""
 
     request: PaymentRequest
     caller: Caller
@@ -50,7 +50,7 @@ class PaymentSubmission:
 
 
 _LOAD_CONTEXT = text(f"""
-    -- look: everything that decides about a request, for the whole group
+    -- look: everything that decides whether a request is accepted, for the whole group
     SELECT {LOOKUP_RESULT},
            (SELECT sp.provider FROM store_providers sp
             WHERE sp.store_id = s.id AND sp.enabled AND i.capability = ANY (sp.methods)
@@ -64,23 +64,26 @@ _LOAD_CONTEXT = text(f"""
 
 
 async def load_context(connection: AsyncConnection, group: list[PaymentSubmission]) -> dict[int, RowMapping]:
-    """What is known about each request of ``group``, by its number; nothing where its store is not the caller's."""
+    """Return the context of each request of ``group`` by its number; no entry if its store is not the caller's."""
     asked = [_question(number, submission) for number, submission in enumerate(group)]
     found = await connection.execute(_LOAD_CONTEXT, {"rows": rows_parameter(asked)})
     return {row["n"]: row for row in found.mappings()}
 
 
 def check_request(submission: PaymentSubmission, found: RowMapping | None) -> RowMapping:
-    """Return the facts looked up for this request. Raise if the committed rows make it unacceptable."""
+    """Return the context of an acceptable request, or of one whose key was answered before.
+
+    Raises ``NotAuthorized`` (device not active), ``ResourceNotFound`` (store), ``InvalidRequest`` (no such provider here) and
+    ``DuplicateResource`` (client reference).
+    """
     request = submission.request
     context = check_caller(submission.caller, found)
     if context["status"] is not None:
-        return context  # known already: what would speak against it now has no say any more
+        return context  # answered before: the same answer again, whatever has changed since
     if request.processing_mode == "provider" and context["provider"] is None:
-        wanted = request.provider or "any provider"
-        raise InvalidRequest(
-            Detail("method.provider", f"This store has {wanted} not enabled for {request.method_type} payments")
-        )
+        wanted = f"The provider {request.provider} is not" if request.provider else "No provider is"
+        issue = f"{wanted} enabled for {request.method_type} payments at this store"
+        raise InvalidRequest(Detail("method.provider", issue))
     if context["reference_taken"]:
         raise DuplicateResource(
             Detail("client_reference", "Already used; find its payment with GET /payments?client_reference=…")
@@ -89,7 +92,7 @@ def check_request(submission: PaymentSubmission, found: RowMapping | None) -> Ro
 
 
 def store_id_of(submission: PaymentSubmission) -> str:
-    """The store that the payment is for. Raises what ``resolve_store`` raises."""
+    """Return the store that the payment is for. Raises as ``resolve_store`` does."""
     return resolve_store(submission.caller, submission.request.store_id)
 
 

@@ -1,4 +1,4 @@
-"""The values of a payment's coded fields, beside its status."""
+"""Values of a payment's coded fields, except its status."""
 
 from enum import StrEnum
 
@@ -10,7 +10,7 @@ class Advice(StrEnum):
 
 
 class CancelOutcome(StrEnum):
-    """What became of a requested cancel; the statements in ``record`` write the same words."""
+    """The result of a requested cancel; the statement in ``record`` writes the same values."""
 
     CANCELLED = "cancelled"  # withdrawn; no money moved
     TOO_LATE = "too_late"  # the money had moved already
@@ -18,11 +18,11 @@ class CancelOutcome(StrEnum):
 
 
 class AttemptOutcome(StrEnum):
-    """What a provider's answer to an attempt meant; a CHECK of the migrations has the same words."""
+    """What a provider's answer to an attempt meant; a CHECK constraint has the same values."""
 
     SUCCEEDED = "succeeded"  # the money moved
     DECLINED = "declined"  # no money moved
-    ACTION_REQUIRED = "action_required"  # the provider took it on and waits
+    ACTION_REQUIRED = "action_required"  # the provider accepted it and waits
     UNAVAILABLE = "unavailable"  # certainly nothing happened
     UNKNOWN = "unknown"  # money may have moved
     WITHDRAWN = "withdrawn"  # withdrawn at the provider; no money moved
@@ -30,7 +30,7 @@ class AttemptOutcome(StrEnum):
 
 
 class MessageKind(StrEnum):
-    """Why a provider's answer was recorded beside an attempt; a CHECK of the migrations has the same words."""
+    """Why a provider's answer was stored beside an attempt; a CHECK constraint has the same values."""
 
     INQUIRY = "inquiry"  # asked what became of the attempt
     WITHDRAWAL = "withdrawal"  # asked to cancel it

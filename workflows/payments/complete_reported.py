@@ -1,8 +1,8 @@
-"""Complete a reported sale that is withdrawn before a worker has seen it, within the transaction of the cancel.
+"""Complete a reported sale that is cancelled before a worker has processed it, in the transaction of the cancel.
 
 Cash in the drawer and a card approved by the terminal's own application have moved already, so there is nothing to cancel:
 the sale is claimed and recorded by the same statements that a worker uses, and the cancel is too late. The rest of the
-transaction runs with a worker's rights, because a caller may not record that money has moved.
+transaction runs with a worker's rights, because a caller must not record that money has moved.
 
 | version | event            | by                |
 |---------|------------------|-------------------|
@@ -45,19 +45,19 @@ def has_moved(row: PaymentRow, *, at: datetime, payments: PaymentWorkload) -> bo
 async def complete_reported(
     connection: AsyncConnection,
     payment_id: str,
-    asked: dict[str, Any],
+    cancel: dict[str, Any],
     *,
     by: ChangeContext,
     payments: PaymentWorkload,
 ) -> PaymentRow:
     """Complete the pending payment, whose row (and bill) the transaction has locked. Return its row.
 
-    ``asked`` holds the columns of the cancel.
+    ``cancel`` holds the columns that the cancel sets.
     """
     await act_as(connection, Role.WORKER)
     worker = f"api for {by.caller_id}"
     (claim,) = await payments.start(connection, [payment_id], worker=worker, lease_seconds=LEASE_SECONDS)
-    await apply(connection, PAYMENT, entity_id=payment_id, event=PaymentRemark.REQUEST_CANCEL, by=by, changes=asked)
+    await apply(connection, PAYMENT, entity_id=payment_id, event=PaymentRemark.REQUEST_CANCEL, by=by, changes=cancel)
     answer = payments.answer_locally(claim)
     decision = decide(claim.step, answer, facts=claim.facts, policy=NO_CALLS)
     await payments.record(connection, [Answered(claim, answer, decision)], worker=worker)

@@ -1,6 +1,6 @@
-"""The rows of a payment: itself, its history, its attempts, and what was said about them.
+"""Map the tables of payments: payments, their history, attempts and provider messages.
 
-The hot paths are set-based SQL on the same tables (``accept``, ``claim``, ``record``); these classes serve the rest.
+The hot paths use set-based SQL on the same tables (``accept``, ``leases``, ``record``); these classes serve the other queries.
 """
 
 from datetime import datetime
@@ -70,7 +70,7 @@ class Payment(LeasedRow, Base):
 
 
 class PaymentHistory(HistoryRow, Base):
-    """What happened to a payment, one row per version."""
+    """An event of a payment, one row per version."""
 
     __tablename__ = "payment_history"
 
@@ -78,7 +78,7 @@ class PaymentHistory(HistoryRow, Base):
 
 
 class PaymentAttempt(AttemptRow, Base):
-    """One claim to ask a provider for money, and its outcome."""
+    """One request to a provider to move money, and its outcome."""
 
     __tablename__ = "payment_attempts"
     __table_args__ = (UniqueConstraint("reference", name="payment_attempts_reference_key"),)
@@ -87,7 +87,7 @@ class PaymentAttempt(AttemptRow, Base):
 
 
 class PaymentMessage(MessageRow, Base):
-    """A question about an attempt and its answer, or an answer that came too late to be recorded."""
+    """An inquiry about an attempt and its answer, or an answer that arrived too late to be recorded."""
 
     __tablename__ = "payment_messages"
 

@@ -1,4 +1,4 @@
-"""Reading payments: one, many, the timeline of one, and one whose version has moved on."""
+"""Read payments: one, a page of many, the timeline of one, and one as soon as its version changes."""
 
 import asyncio
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from workflows.tenants.query_helpers import equal_filters, one_row, page_of
 from workflows.tenants.scope import visible_to
 
 MOVING = frozenset({PaymentStatus.PENDING, PaymentStatus.PROCESSING})
-"""Statuses that are sure to change; a wait on any other answers at once unless it names the version it knows."""
+"""Statuses that will change. Waiting on any other returns at once, unless the caller names the version it knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class PaymentFilter(MoneyFilter):
 
 
 async def read_payment(payment_id: str, *, caller: Caller) -> PaymentRow:
-    """The payment's row. Raises ``ResourceNotFound`` where the caller may not see it."""
+    """Return the payment's row. Raises ``ResourceNotFound`` if the caller may not see it."""
     async with caller_transaction(caller) as connection:
         return await _one(connection, payment_id, caller)
 
@@ -46,9 +46,9 @@ async def read_payment(payment_id: str, *, caller: Caller) -> PaymentRow:
 async def await_payment(
     payment_id: str, *, caller: Caller, watch: ChangeListener, wait_seconds: float, since_version: int | None
 ) -> PaymentRow:
-    """The payment's row, as soon as its version is above ``since_version``, after ``wait_seconds`` at the latest.
+    """Return the payment's row once its version is above ``since_version``, or after ``wait_seconds``.
 
-    Without ``since_version`` it is the present version that has to be left, and a final payment answers at once. No
+    Without ``since_version``, wait until the payment leaves its current version; a final payment returns at once. No database
     connection is held while waiting. Raises ``ResourceNotFound``.
     """
     loop = asyncio.get_running_loop()
@@ -69,7 +69,7 @@ async def await_payment(
 
 
 async def list_payments(wanted: PaymentFilter, *, caller: Caller, limit: int, before: str | None) -> list[PaymentRow]:
-    """Up to ``limit`` payments, newest first, older than the id ``before``."""
+    """Return up to ``limit`` payments, newest first, older than the id ``before``."""
     conditions = [*visible_to(caller, Payment.merchant_id, Payment.store_id), *wanted.conditions()]
     async with caller_transaction(caller) as connection:
         statement = select(Payment.__table__).where(*conditions)
@@ -78,7 +78,7 @@ async def list_payments(wanted: PaymentFilter, *, caller: Caller, limit: int, be
 
 
 async def read_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, Any]]:
-    """What happened to a payment, oldest first: transitions, attempts and provider messages (redacted)."""
+    """Return what happened to a payment, oldest first: transitions, attempts and provider messages (redacted)."""
     async with caller_transaction(caller) as connection:
         await _one(connection, payment_id, caller)
         history = select(PaymentHistory.__table__).where(PaymentHistory.payment_id == payment_id)
@@ -95,9 +95,9 @@ async def read_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, An
 
 
 def merged(*stories: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Merge event lists by date without changing the order within any of them.
+    """Merge event lists by time without changing the order within any of them.
 
-    Dates may run backwards within a list: the database's clock may have been set back between two versions.
+    Times may run backwards within a list: the database's clock may have been set back between two versions.
     """
     placed = []
     for story in stories:
@@ -116,14 +116,14 @@ async def _one(connection: AsyncConnection, payment_id: str, caller: Caller) -> 
 
 
 def transition_event(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of history as an entry of a timeline."""
+    """Return a row of history as an entry of a timeline."""
     names = ("at", "version", "event", "from_status", "to_status", "caller_type", "caller_id", "reason", "request_id")
     kind = "transition" if row["from_status"] != row["to_status"] else "remark"
     return {"type": kind, **{name: row[name] for name in names}}
 
 
 def attempt_events(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """An attempt as one entry or two: it was sent, and it was answered."""
+    """Return an attempt as one entry (it was sent) or two (it was sent and answered)."""
     base = {"number": row["number"], "provider": row["provider"], "reference": row["reference"]}
     sent = {"type": "attempt_sent", "at": row["sent_at"], **base, "resends": row["resends"]}
     if row["answered_at"] is None:
@@ -133,6 +133,6 @@ def attempt_events(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def message_event(row: dict[str, Any]) -> dict[str, Any]:
-    """A question to a provider and its answer as an entry of a timeline."""
+    """Return an inquiry, withdrawal or late answer as an entry of a timeline."""
     names = ("at", "attempt", "kind", "answer", "detail")
     return {"type": "provider_message", **{name: row[name] for name in names}}

@@ -1,8 +1,8 @@
-"""Record: write down what the provider said, for many payments in one statement.
+"""Record what providers answered, for many payments in one statement.
 
-Answers come in one by one and are recorded in the small groups that happen to be ready, so a slow payment never holds
-back a finished one. A row moves only if its fence is still the one of the claim: a worker that was stopped beyond its
-lease changes nothing, and what it heard is kept as evidence beside the payment.
+Answers arrive one by one and are recorded in the groups that happen to be ready, so a slow payment never delays a finished
+one. A row changes only if its fence is still that of the claim: a worker that was stopped beyond its lease changes nothing,
+and the answer it received is stored as evidence beside the payment.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -79,7 +79,7 @@ _EVIDENCE = text(parts.EVIDENCE.format(entity="payment", kind=_LATE))
 
 
 class Recorded(TypedDict):
-    """What is counted of a recorded row: ``tally_outcomes``."""
+    """The fields of a recorded row that ``tally_outcomes`` reads."""
 
     status: str
     method_type: str
@@ -89,13 +89,13 @@ class Recorded(TypedDict):
 
 
 OnRecorded = Callable[[AsyncConnection, Sequence[RecordedPayment], str], Awaitable[None]]
-"""A step in the transaction that recorded these rows, by which worker."""
+"""A step in the transaction that recorded these payments; its last argument is the worker's name."""
 
 _NAMES: dict[type, str] = {}
 
 
 def answer_name(answer: Answer | None) -> str:
-    """The name of an answer in the database: ``Succeeded`` → ``succeeded``, ``NotFound`` → ``not_found``."""
+    """Return the name of an answer in the database: ``Succeeded`` → ``succeeded``, ``NotFound`` → ``not_found``."""
     kind = type(answer)
     if kind not in _NAMES:
         letters = "".join(f"_{c.lower()}" if c.isupper() else c for c in kind.__name__)
@@ -104,7 +104,7 @@ def answer_name(answer: Answer | None) -> str:
 
 
 def row_of(answered: Answered[Any]) -> dict[str, Any]:
-    """What is recorded of an answer, whatever was asked."""
+    """Return what is recorded of an answer, for payments and refunds alike."""
     decision, claim = answered.decision, answered.claim
     return {
         "id": claim.id,
@@ -150,7 +150,7 @@ async def record_payments(
 
 
 def tally_outcomes(connection: AsyncConnection, entity: str, moved: Sequence[Recorded]) -> None:
-    """Note the rows that became final, for the metrics."""
+    """Count the rows that became final, for the metrics."""
     for row in moved:
         if row["status"] in FINAL:
             outcome_written(
@@ -165,15 +165,15 @@ def tally_outcomes(connection: AsyncConnection, entity: str, moved: Sequence[Rec
 
 
 async def _store_evidence(connection: AsyncConnection, late: list[dict[str, Any]], worker: str) -> None:
-    heard = [row for row in late if row["answer"] != "none_type"]
-    await connection.execute(_EVIDENCE, {"rows": rows_parameter(heard), "worker": worker})
+    answered = [row for row in late if row["answer"] != "none_type"]
+    await connection.execute(_EVIDENCE, {"rows": rows_parameter(answered), "worker": worker})
 
 
 def _row(answered: Answered[Charge]) -> dict[str, Any]:
     decision = answered.decision
     row = row_of(answered)
     if answered.claim.step is Step.CANCEL:
-        row["attempt_outcome"] = None  # it never reached a provider: there is no attempt to write an outcome into
+        row["attempt_outcome"] = None  # it never reached a provider, so there is no attempt
     if decision.provider_reference is None and isinstance(answered.answer, Succeeded):
         row["provider_reference"] = answered.answer.provider_reference
     return {

@@ -1,7 +1,6 @@
-"""A payment as the contract shows it: from a row to the fields of `api.md`, and nothing else.
+"""Render a payment as the fields of the API's contract.
 
-The answer of an accept is stored beside the key and given again byte for byte, so it is rendered here, in the domain,
-and not by the web framework.
+The answer of an accept is stored beside its key and repeated byte for byte, so the domain renders it, not the web framework.
 """
 
 from collections.abc import Mapping
@@ -57,7 +56,7 @@ FIELDS = (
 
 
 def payment_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """``row`` (the columns of ``payments``, absent ones taken as null) as the fields of the contract."""
+    """Return the fields of the contract for ``row``; absent columns of ``payments`` are null."""
     special = {
         "method": {"type": row["method_type"], "mode": row.get("method_mode")},
         "advice": None if row.get("outcome_known", True) else Advice.DO_NOT_CHARGE_AGAIN,

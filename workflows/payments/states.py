@@ -1,7 +1,7 @@
 """The life of a payment.
 
-``PAYMENT`` is the whole truth: ``apply`` asks it for the next status, and the CHECK constraint, the trigger, the
-diagram in docs/ and the exhaustive tests are rendered from it. To change how payments behave, change this table first.
+``PAYMENT`` is the only source: ``apply`` reads the next status from it, and the CHECK constraint, the trigger, the diagram in
+docs/ and the exhaustive tests are rendered from it. To change how payments behave, change this table first.
 """
 
 from enum import StrEnum

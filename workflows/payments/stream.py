@@ -1,7 +1,7 @@
-"""Stream: a payment's versions as they come, for a terminal that rather listens than asks.
+"""Stream a payment's versions to a terminal that listens instead of polling.
 
-Each version is seen at least once unless a newer one overtook it: what is told is the row as it is, so versions only
-grow. The stream ends by itself once the payment is final, or when the time is up and the terminal should ask anew.
+Each version is sent at least once unless a newer one overtook it: an event shows the current row, so versions only grow. The
+stream ends once the payment is final, or when its time is up and the terminal should connect again.
 """
 
 import asyncio
@@ -13,15 +13,15 @@ from workflows.payments.rows import PaymentRow
 from workflows.tenants.caller import Caller
 
 BEAT_SECONDS = 15.0
-"""How often a silent stream says that it lives: proxies cut connections that say nothing for 30-60 s."""
+"""Interval of keep-alive comments in a silent stream: proxies cut connections that are silent for 30-60 s."""
 
 
 async def follow_payment(
     payment_id: str, *, caller: Caller, watch: ChangeListener, longest_seconds: float
 ) -> AsyncIterator[PaymentRow | None]:
-    """The payment's row now, and again after each move; ``None`` where nothing happened for ``BEAT_SECONDS``.
+    """Yield the payment's row now and after each change; ``None`` if nothing happened for ``BEAT_SECONDS``.
 
-    Raises ``ResourceNotFound``, and ``NotAuthorized`` as soon as the device is not active any more.
+    Raises ``ResourceNotFound``, and ``NotAuthorized`` as soon as the device is no longer active.
     """
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + longest_seconds

@@ -1,17 +1,17 @@
-"""Take over: lock rows that are not final, so that an answer can be recorded that no worker asked for.
+"""Lock rows that are not final, to record an answer that no worker asked for (a line of a provider's statement).
 
 A worker claims a row by lease, asks its provider and records the answer (``leases``). Here the answer is already known, so the
-claim and the record are one transaction: nothing is half done if the process dies, and a row that is never due (a quarantine,
-a review) is reached as well. The fence grows as with any claim: a worker that wakes up later can record nothing.
+claim and the record are one transaction: nothing is left half done if the process dies, and a row that is never due (in
+quarantine or review) is reached as well. The fence grows as with any claim, so a worker that wakes up later records nothing.
 
 | row                                                  | then                                                            |
 |------------------------------------------------------|-----------------------------------------------------------------|
-| under a lease: a worker is asking about it right now   | left to that worker                                             |
+| under a lease: a worker is processing it             | left to that worker                                             |
 | locked by another transaction                        | left to that transaction                                        |
 | its last attempt certainly moved nothing             | left: it is sent again within seconds, or has failed            |
 | anything else in ``processing``                      | taken over                                                      |
 
-Locks are taken in everybody's order: bills, payments, refunds. The caller has locked the bills.
+Locks are taken in the order of all locks: bills, payments, refunds. The caller has locked the bills.
 """
 
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from workflows.processing.next_step import NOTHING_MOVED, Attempt, Step
 from workflows.processing.rows import ClaimedRow
 
 LEASE_SECONDS = 60.0
-"""Any lease will do: it ends with the transaction."""
+"""The length does not matter: the lease ends with the transaction."""
 
 _LOCK_PAYMENTS = text("SELECT id FROM payments WHERE id = ANY(:ids) ORDER BY id FOR UPDATE")
 _LOCK = """
@@ -50,7 +50,7 @@ _READ = """
 _UNWANTED = """(r.cancel_requested_at IS NOT NULL
                    OR (r.expires_at <= now() AND a.outcome IN ('action_required', 'not_found')))"""
 _QUARANTINED = """(SELECT max(h.at) FROM {entity}_history h WHERE h.{entity}_id = r.id AND h.reason = 'quarantined')"""
-"""A requeue forgets how often a row was claimed in vain; its history does not."""
+"""A requeue resets the count of unanswered claims; the history still shows the quarantine."""
 
 _IN_VAIN = f"CASE WHEN r.due_at IS NULL THEN coalesce({_QUARANTINED}, now()) ELSE now() END"
 _UNDONE = {
@@ -61,11 +61,11 @@ _UNDONE = {
         CASE WHEN {_UNWANTED} AND r.unanswered_claims > 0 THEN {_IN_VAIN} END)""",
     "refund": "CAST(NULL AS timestamptz)",  # a refund is never withdrawn
 }
-"""A withdrawal or reversal whose answer was lost, or whose worker died: it may have taken effect since."""
+"""SQL: when a withdrawal or reversal lost its answer or its worker; it may have taken effect since."""
 
 _RESENT = f"""CASE WHEN a.resends > 0 THEN coalesce(
         a.answered_at, CASE WHEN r.due_at IS NULL THEN {_QUARANTINED} END, now()) END"""
-"""Since when the reference was certainly not sent once more, if it was at all: what was undone before may be charged anew."""
+"""SQL: until when the reference may have been sent again, if it was: a charge undone before that may be charged again."""
 
 _HOLD = (
     "UPDATE {entity}s SET fence = fence + 1, lease_until = now() + make_interval(secs => :lease) WHERE id = ANY(:ids)"
@@ -73,7 +73,7 @@ _HOLD = (
 
 
 class TakenRow(ClaimedRow):
-    """A row of ``_READ``. The last two: since when a call may have moved money (back) without our knowing it."""
+    """A row of ``_READ``. The last two are when a call may have moved money (back) without our knowing it."""
 
     attempt_number: int
     attempt_outcome: str | None
@@ -96,7 +96,7 @@ class Taken(Generic[RequestT]):
 async def take_over(
     connection: AsyncConnection, table: LeaseTable[RequestT], ids: list[str], *, payment_ids: list[str] | None = None
 ) -> list[Taken[RequestT]]:
-    """Lock those of ``ids`` that are open and free, by a transaction that has locked their bills; return them.
+    """Lock those of ``ids`` that are open and free, in a transaction that has locked their bills, and return them.
 
     ``payment_ids`` are the payments of refunds, which are locked first.
     """
@@ -114,7 +114,7 @@ async def take_over(
 async def hold(
     connection: AsyncConnection, table: LeaseTable[RequestT], taken: list[Taken[RequestT]]
 ) -> list[Claim[RequestT]]:
-    """Claim what was taken over, for the rest of the transaction, and return the claims."""
+    """Claim the taken rows for the rest of the transaction, and return the claims."""
     parameters = {"ids": [one.claim.id for one in taken], "lease": LEASE_SECONDS}
     await connection.execute(_statement(_HOLD, table), parameters)
     return [replace(one.claim, fence=one.claim.fence + 1) for one in taken]
@@ -129,7 +129,7 @@ _rendered: dict[tuple[str, str], TextClause] = {}
 
 
 def _statement(template: str, table: LeaseTable[Any]) -> TextClause:
-    """Return ``template`` for ``table``, made once: the names in it are ours, every value is a bound parameter."""
+    """Return ``template`` for ``table``, rendered once. Only our own names are filled in; values are bound parameters."""
     key = (table.entity, template)
     if key not in _rendered:
         columns = f"{LEASE_COLUMNS}, {table.columns}"

@@ -1,14 +1,13 @@
-"""Follow bills: what the end of a payment means for the bill it was for.
+"""Update bills when their payments end, in the transaction that records the end.
 
-| payment     | bill                                                        |
-|-------------|---------------------------------------------------------------|
-| completed   | what was reserved is paid; its order is paid with its last bill |
-| failed      | what was reserved is free again                                |
-| cancelled   | likewise                                                       |
-| completed although it was withdrawn, and its refund is recorded with it | likewise: the guest still owes the bill |
+| payment                                            | bill                                                             |
+|----------------------------------------------------|------------------------------------------------------------------|
+| completed                                          | the reservation is paid; the order is paid with its last bill    |
+| failed, cancelled                                  | the reservation is released                                      |
+| completed after a cancel that requested a refund   | the reservation is released: the guest still owes the bill       |
 
-The last of these is marked ``off_bill``: neither the payment nor its refund counts for the bill. If that refund fails in
-the end, the money stays with us, and ``refunds.bill_after_failed_refund`` decides which bill it pays.
+A payment of the last kind is marked ``off_bill``: neither it nor its refund counts for the bill. If that refund fails, the
+money is retained, and ``refunds.bill_after_failed_refund`` decides which bill it pays.
 """
 
 from collections.abc import Sequence
@@ -29,7 +28,7 @@ _OFF_BILL = text("UPDATE payments SET off_bill = true WHERE id = ANY(:ids)")
 
 
 async def update_bills(connection: AsyncConnection, moved: Sequence[RecordedPayment], worker: str) -> None:
-    """Settle the reservations of those of ``moved`` that ended, in the transaction that ended them."""
+    """Pay or release the reservations of those of ``moved`` that ended."""
     billed = [row for row in moved if row["bill_id"]]
     if not billed:
         return

@@ -1,13 +1,13 @@
-"""Kept after all: update the bill if the refund of a payment that was withdrawn too late has failed.
+"""Update the bill if the refund of a payment with a late cancel has failed, so that the money is retained.
 
-The payment's reservation was released when its refund was recorded (``payments.follow_bills``).
+The payment's reservation was released when its refund was recorded (``payments.update_bills``).
 
 | its bill                                | then                                                                      |
 |-----------------------------------------|---------------------------------------------------------------------------|
 | still owes as much                      | the payment pays it, as if it had completed now                            |
 | was paid otherwise meanwhile, or voided | the payment ``needs_review``: the guest has paid twice, or for nothing      |
 
-A person then refunds it again; after a full refund ``needs_review`` ends by itself.
+A person then refunds the payment again; a full refund ends ``needs_review``.
 """
 
 import logging
@@ -32,38 +32,39 @@ _CLOCK = text(
     "SELECT clock_timestamp()"
 )  # the transaction may have waited for the locks, and history is in the order of versions
 _ON_BILL = text("UPDATE payments SET off_bill = false WHERE id = ANY(:ids)")
-_TELL = text("SELECT pg_notify('payments', :change)")
+_NOTIFY = text("SELECT pg_notify('payments', :change)")
 
 
 async def update_bills_after_failed_refunds(
     connection: AsyncConnection, moved: Sequence[RecordedRefund], worker: str
 ) -> None:
-    """Count payments whose refunds among ``moved`` failed towards their bills, or ask a person."""
-    kept = {row["payment_id"]: row for row in moved if _is_kept(row)}
-    if not kept:
+    """Let payments whose refunds among ``moved`` failed pay their bills, or request a review."""
+    retained = {row["payment_id"]: row for row in moved if _is_retained(row)}
+    if not retained:
         return
     at = (await connection.execute(_CLOCK)).scalar_one()
     by = {
-        payment_id: ChangeContext("worker", worker, at, row["request_id"], REASON) for payment_id, row in kept.items()
+        payment_id: ChangeContext("worker", worker, at, row["request_id"], REASON)
+        for payment_id, row in retained.items()
     }
-    shares = [Share(cast(str, row["bill_id"]), one, row["payment_amount"], by[one]) for one, row in kept.items()]
+    shares = [Share(cast(str, row["bill_id"]), one, row["payment_amount"], by[one]) for one, row in retained.items()]
     counted = await apply_unreserved_payments(connection, shares)
     await connection.execute(_ON_BILL, {"ids": list(counted)})
-    for payment_id in kept.keys() - counted:
-        await _ask_a_person(connection, payment_id, by[payment_id])
+    for payment_id in retained.keys() - counted:
+        await _request_review(connection, payment_id, by[payment_id])
 
 
-def _is_kept(row: RecordedRefund) -> bool:
-    """Return whether nothing of the payment was given back, and nothing more is being given back."""
+def _is_retained(row: RecordedRefund) -> bool:
+    """Return whether no part of the payment was or is being refunded, so that all of its money is retained."""
     is_whole = row["refunded_before"] == 0 and row["still_reserved"] == 0
     return bool(row["off_bill"]) and row["status"] == RefundStatus.FAILED and is_whole
 
 
-async def _ask_a_person(connection: AsyncConnection, payment_id: str, by: ChangeContext) -> None:
+async def _request_review(connection: AsyncConnection, payment_id: str, by: ChangeContext) -> None:
     changes = {"needs_review": True}
     remark = PaymentRemark.REQUEST_REVIEW
     row = await apply(connection, PAYMENT, entity_id=payment_id, event=remark, by=by, changes=changes)
-    await connection.execute(_TELL, {"change": f"{payment_id}:{row['version']}"})
+    await connection.execute(_NOTIFY, {"change": f"{payment_id}:{row['version']}"})
     logger.error(
         "payment %s was not refunded and its bill needs no more money: refund it again",
         payment_id,

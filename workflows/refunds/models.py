@@ -1,4 +1,4 @@
-"""The rows of a refund."""
+"""Map the tables of refunds: refunds, their history, attempts and provider messages."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from workflows.database.mixins import INSTANT, AttemptRow, HistoryRow, LeasedRow
 
 
 class Refund(LeasedRow, Base):
-    """Some or all of a payment on its way back."""
+    """A refund of some or all of a payment."""
 
     __tablename__ = "refunds"
     __table_args__ = (
@@ -29,7 +29,7 @@ class Refund(LeasedRow, Base):
 
 
 class RefundHistory(HistoryRow, Base):
-    """What happened to a refund, one row per version."""
+    """An event of a refund, one row per version."""
 
     __tablename__ = "refund_history"
 
@@ -37,7 +37,7 @@ class RefundHistory(HistoryRow, Base):
 
 
 class RefundAttempt(AttemptRow, Base):
-    """One claim to ask a provider to give money back, and its outcome."""
+    """One request to a provider to refund money, and its outcome."""
 
     __tablename__ = "refund_attempts"
     __table_args__ = (UniqueConstraint("reference", name="refund_attempts_reference_key"),)
@@ -46,7 +46,7 @@ class RefundAttempt(AttemptRow, Base):
 
 
 class RefundMessage(MessageRow, Base):
-    """A question about an attempt and its answer, or an answer that came too late to be recorded."""
+    """An inquiry about an attempt and its answer, or an answer that arrived too late to be recorded."""
 
     __tablename__ = "refund_messages"
 

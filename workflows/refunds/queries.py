@@ -1,4 +1,4 @@
-"""Reading refunds: one, many, those of a payment, and one whose version has moved on."""
+"""Read refunds: one, a page of many, and those of a payment."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -32,7 +32,7 @@ class RefundFilter(MoneyFilter):
 
 
 async def read_refund(refund_id: str, *, caller: Caller) -> RefundRow:
-    """The refund's row. Raises ``ResourceNotFound`` where the caller may not see it."""
+    """Return the refund's row. Raises ``ResourceNotFound`` if the caller may not see it."""
     conditions = visible_to(caller, Refund.merchant_id, Refund.store_id)
     statement = select(Refund.__table__).where(Refund.id == refund_id, *conditions)
     async with caller_transaction(caller) as connection:
@@ -40,7 +40,7 @@ async def read_refund(refund_id: str, *, caller: Caller) -> RefundRow:
 
 
 async def list_refunds(wanted: RefundFilter, *, caller: Caller, limit: int, before: str | None) -> list[RefundRow]:
-    """Up to ``limit`` refunds, newest first, older than the id ``before``."""
+    """Return up to ``limit`` refunds, newest first, older than the id ``before``."""
     conditions = [*visible_to(caller, Refund.merchant_id, Refund.store_id), *wanted.conditions()]
     async with caller_transaction(caller) as connection:
         statement = select(Refund.__table__).where(*conditions)
@@ -49,6 +49,6 @@ async def list_refunds(wanted: RefundFilter, *, caller: Caller, limit: int, befo
 
 
 async def list_refunds_of(payment_id: str, *, caller: Caller, limit: int, before: str | None) -> list[RefundRow]:
-    """The refunds of one payment. Raises ``ResourceNotFound`` where the caller may not see the payment."""
+    """Return refunds of one payment. Raises ``ResourceNotFound`` if the caller may not see the payment."""
     await read_payment(payment_id, caller=caller)
     return await list_refunds(RefundFilter(payment_id=payment_id), caller=caller, limit=limit, before=before)

@@ -1,4 +1,4 @@
-"""Record: write the outcomes of refunds, and their effect on payments and bills.
+"""Record what providers answered about refunds, and the effect on payments and bills.
 
 | refund becomes | payment                                                                                           |
 |----------------|---------------------------------------------------------------------------------------------------|
@@ -14,7 +14,7 @@ A refund's answers mean what they would mean for a payment, under a refund's nam
 | ``cancel``            | moved nothing and never will        | ``fail``, its only end without money               |
 | anything else         |                                     | the same name                                      |
 
-Locks are taken in the order of all locks: bills, payments, refunds. A refund moves only if its fence is still the one of
+Locks are taken in the order of all locks: bills, payments, refunds. A refund changes only if its fence is still that of
 its claim (as in ``workflows.payments.record``).
 """
 
@@ -42,7 +42,7 @@ from workflows.transitions import ChangeContext
 
 EVENTS = {Remark.ASK_CUSTOMER: RefundRemark.AWAIT_PROVIDER, Event.CANCEL: RefundEvent.FAIL}
 ENDS = {RefundEvent.COMPLETE: RefundStatus.COMPLETED, RefundEvent.FAIL: RefundStatus.FAILED}
-OUTCOMES = {"withdrawn": "declined"}  # an attempt to give back is answered, never withdrawn
+OUTCOMES = {"withdrawn": "declined"}  # an attempt to refund is answered, never withdrawn
 
 _LOCK = text("""
     -- lock: the payments of these refunds, in the order of their ids
@@ -50,7 +50,7 @@ _LOCK = text("""
 """)
 
 _RECORD = text(f"""
-    -- record: refunds with history, attempts and messages, then what it means for their payments, for every fence that holds
+    -- record: refunds with history, attempts and messages, then the effect on their payments, for every fence that holds
     WITH input AS (
         SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({parts.INPUT_COLUMNS})
         ORDER BY id
@@ -86,7 +86,7 @@ _RECORD = text(f"""
             status = CASE WHEN s.given_back > 0 THEN 'refunded' ELSE p.status END,
             version = p.version + CASE WHEN s.given_back > 0 THEN 1 ELSE 0 END,
             refunded_at = CASE WHEN s.given_back > 0 THEN coalesce(p.refunded_at, now()) ELSE p.refunded_at END,
-            -- What a person was asked about is over once nothing of it is kept.
+            -- A review ends once the whole payment is refunded.
             needs_review = p.needs_review AND p.refunded_amount + s.given_back < p.captured_amount
         FROM sums s WHERE p.id = ANY(ARRAY(SELECT payment_id FROM sums)) AND p.id = s.payment_id
         RETURNING p.id, p.version, p.merchant_id, p.store_id, p.bill_id, p.amount, p.refunded_amount, s.given_back,
@@ -147,7 +147,7 @@ def as_refund(decision: Decision) -> dict[str, str | None]:
 
 
 async def _update_bills(connection: AsyncConnection, moved: Sequence[RecordedRefund], worker: str) -> None:
-    """Take what completed off the bills: of several refunds of one payment, each after the others."""
+    """Subtract completed refunds from their bills: several refunds of one payment one after the other."""
     before: dict[str, int] = {}
     shares = []
     for row in moved:

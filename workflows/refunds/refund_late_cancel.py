@@ -1,8 +1,8 @@
-"""Too late: a cancel came after the money had moved, and the terminal had asked for a refund in that case.
+"""Refund payments whose cancel came after the money had moved, if the terminal requested a refund in that case.
 
-The refund is recorded in the transaction that learns of it, so a completed payment and the refund that it needs are stored
-together. It is due at once; the next sweep nudges it. Cash and the terminal's own card sales are given back by a person:
-their refund needs action until the terminal reports it.
+The refund is recorded in the transaction that completes the payment, so both are stored together. It is due immediately; the
+next sweep nudges it. Cash and the terminal's own card sales are refunded by a person: their refund needs action until the
+terminal reports it.
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ REASON = "cancel came too late"
 STAFF_CODE = "system"
 
 _BY_WHOM = text("""
-    -- by whom: the caller who asked for the cancel is the one who is giving the money back
+    -- by whom: the caller that requested the cancel is named as the one who refunds
     SELECT caller_id FROM payment_history WHERE payment_id = :id AND event = 'request_cancel' ORDER BY version LIMIT 1
 """)
 
 
 async def refund_late_cancels(connection: AsyncConnection, moved: Sequence[RecordedPayment], worker: str) -> None:
-    """Record a full refund for each of ``moved`` that wants one."""
+    """Record a full refund for each of ``moved`` that completed after a cancel with ``on_too_late`` = refund."""
     for row in moved:
         if is_refunded(row):
             asked_by = (await connection.execute(_BY_WHOM, {"id": row["id"]})).scalar()

@@ -1,14 +1,14 @@
-"""Report: store whether the till gave the money of a refund back.
+"""Store the terminal's report of a refund that a person carried out.
 
-Refunds of cash and of the terminal's own card sales are carried out by a person. Until that person's terminal reports the
-result, such a refund is ``pending`` with ``needs_action``. The report is stored with the refund and a worker records it, as
-it records a terminal's report of a payment.
+Refunds of cash and of the terminal's own card sales are carried out by a person. Until the terminal reports the result, such a
+refund is ``pending`` with ``needs_action``. The report is stored with the refund and a worker records it, as it records a
+terminal's report of a payment.
 
 | the refund            | the report                                                       |
 |-----------------------|-------------------------------------------------------------------|
 | needs action          | is stored; ``approved`` will complete the refund, ``declined`` fail it |
 | has this very report  | changes nothing: the terminal repeats a lost request                |
-| anything else         | refused: a second, different report would be money given back twice |
+| anything else         | refused: a second, different report would be money refunded twice   |
 """
 
 from typing import cast
@@ -26,7 +26,7 @@ from workflows.tenants.scope import IN_SCOPE, scope_params
 from workflows.transitions import ChangeContext, apply
 
 Report = dict[str, str]
-"""What the terminal reports: ``result`` (approved or declined) and, where it has them, approval code, slip and ARN."""
+"""The terminal's report: ``result`` (approved or declined) and, if it has them, approval code, slip and ARN."""
 
 _PAYMENT = text(f"SELECT payment_id FROM refunds WHERE id = :id AND {IN_SCOPE}")
 _LOCK_PAYMENT = text("SELECT id FROM payments WHERE id = :payment_id FOR UPDATE")

@@ -1,21 +1,21 @@
-"""Request: record a pending refund and reserve its amount, in one transaction.
+"""Request a refund: record it as pending and reserve its amount, in one transaction.
 
-| step    | what                                                                                                    |
-|---------|---------------------------------------------------------------------------------------------------------|
-| lock    | the payment's row, so that fifty requests at once are judged one after the other                          |
-| judge   | only a completed or refunded payment, only up to what is left of ``amount + tip``                          |
-| write   | the reservation on the payment, the refund, its history, its idempotency record                          |
+| step  | what                                                                                   |
+|-------|----------------------------------------------------------------------------------------|
+| lock  | the payment's row, so that concurrent requests are checked one after the other           |
+| check | only a completed or refunded payment, only up to the rest of ``amount + tip``            |
+| write | the reservation on the payment, the refund, its history, its idempotency record          |
 
-Who gives the money back depends on the payment's provider:
+Who refunds the money depends on the payment's provider:
 
-| payment                    | refund                                                                                   |
-|----------------------------|-------------------------------------------------------------------------------------------|
-| charged by a provider      | a worker asks that provider                                                                |
-| cash                       | the cashier has paid it out: the request is the report                                     |
-| the terminal's own card    | as ``report`` says, or it needs action until the terminal reports it (``refunds.report``)  |
-| cash or card, after a late cancel | needs action: the money has not been given back yet (``refunds.too_late``)          |
+| payment                           | refund                                                                            |
+|-----------------------------------|-----------------------------------------------------------------------------------|
+| charged by a provider             | a worker asks that provider                                                       |
+| cash                              | the cashier has paid it out: the request is the report                            |
+| the terminal's own card           | as ``report`` says, or needs action until the terminal reports it (``report``)      |
+| cash or card, after a late cancel | needs action: the money is not refunded yet (``refund_late_cancel``)                |
 
-The database's own constraint (``refund_reserved <= captured_amount``) is the second judge.
+The database's own constraint (``refund_reserved <= captured_amount``) checks the amount a second time.
 """
 
 from dataclasses import dataclass, field
@@ -46,9 +46,9 @@ REFUNDABLE = frozenset({PaymentStatus.COMPLETED, PaymentStatus.REFUNDED})
 
 @dataclass(frozen=True, slots=True)
 class RefundRequest:
-    """A request. ``amount`` is minor units of the payment's currency; ``None`` means the whole remaining amount.
+    """A requested refund. ``amount`` is in minor units; ``None`` means the whole remaining amount.
 
-    ``report`` is the terminal's report of a refund that it has carried out itself.
+    ``report`` is the terminal's report of a refund that was carried out already.
     """
 
     amount: int | None
@@ -78,16 +78,16 @@ _INSERT = text("""
 async def request_refund(
     payment_id: str, request: RefundRequest, *, caller: Caller, key: Key, request_id: str, grace_seconds: float
 ) -> Stored:
-    """Record a pending refund, or find the answer that its key was given before.
+    """Record a pending refund, or find the answer that was stored for its key.
 
-    Should its nudge be lost, the sweep nudges it after ``grace_seconds``.
+    If its nudge is lost, the sweep nudges it after ``grace_seconds``.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (the payment is not completed), ``InvalidRequest`` (more than
-    is left), ``IdempotencyKeyReused``, ``NotAuthorized``, ``ServiceUnavailable``.
+    the rest), ``IdempotencyKeyReused``, ``NotAuthorized``, ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
         payment = cast(LockedPayment, await one_row(connection, _LOCK, {"id": payment_id, **scope_params(caller)}))
-        # Asked under the payment's lock: of two requests with one key the second finds what the first has kept.
+        # Read under the payment's lock: the second of two requests with one key finds the answer that the first stored.
         known = await known_answer(connection, payment["merchant_id"], key)
         if known:
             return known
@@ -103,7 +103,7 @@ async def request_refund(
 
 
 def _checked_amount(payment: LockedPayment, request: RefundRequest) -> int:
-    """The amount to refund. Raises what speaks against it."""
+    """Return the amount to refund. Raises if the payment or the rest of it does not allow the request."""
     if payment["status"] not in REFUNDABLE:
         raise InvalidStatusTransition(
             Detail("status", f"The payment is {payment['status']}; only a completed or refunded one can be refunded"),
@@ -123,7 +123,7 @@ def _checked_amount(payment: LockedPayment, request: RefundRequest) -> int:
 
 
 def _is_left_to_a_person(payment: RefundedPayment, request: RefundRequest) -> bool:
-    """Return whether a person still has to give the money back."""
+    """Return whether a person still has to refund the money."""
     local = is_local(payment["provider"])
     return local and request.report is None and not request_is_report(payment["provider"])
 
@@ -140,7 +140,7 @@ async def write_refund(
 ) -> NewRefund:
     """Reserve ``amount`` on the payment, whose row the transaction has locked, and write the pending refund.
 
-    A refund that ``needs_action`` is not due to any worker, and its history says so.
+    A refund that ``needs_action`` is not due, so no worker claims it; its history has a second version for that.
     """
     row = _new_refund(payment, request, amount=amount, by=by)
     row["needs_action"] = needs_action

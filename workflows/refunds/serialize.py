@@ -1,4 +1,4 @@
-"""A refund as the contract shows it."""
+"""Render a refund as the fields of the API's contract."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,5 +34,5 @@ FIELDS = (
 
 
 def refund_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """``row`` (the columns of ``refunds``, absent ones taken as null) as the fields of the contract."""
+    """Return the fields of the contract for ``row``; absent columns of ``refunds`` are null."""
     return {name: row.get(name) for name in FIELDS}
