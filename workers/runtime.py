@@ -1,4 +1,4 @@
-"""Run time: what one worker process is made of, built once when it starts, and its only bridge to the event loop."""
+"""Build the long-lived objects of a worker process, once when it starts, and bridge its threads to the event loop."""
 
 import asyncio
 from contextlib import suppress
@@ -19,7 +19,7 @@ from workflows.settings import Settings
 
 @dataclass(frozen=True)
 class Runtime:
-    """The long-lived objects of this process: its name, the payments and refunds it has in hand, its remote providers."""
+    """The long-lived objects of this process: its name, its executors, its connections to providers."""
 
     worker: str
     settings: Settings
@@ -39,20 +39,20 @@ def run(work: Any) -> Any:
 
 
 def runtime() -> Runtime:
-    """What this process has. Raises ``IndexError`` before ``start``: no task can come by then."""
+    """Return this process's objects. Raises ``IndexError`` before ``start``, when no task can arrive."""
     return _made[0]
 
 
 def start(settings: Settings, *, worker: str) -> None:
-    """Build everything; once per process."""
+    """Connect to the database and build everything. Call once per process."""
     connect(settings, roles=(Role.WORKER, Role.SWEEP, Role.OWNER))
     _bridge.start()
     _made.append(run(_build(settings, worker)))
 
 
 def stop() -> None:
-    """Let the calls in hand end, for as long as a soft shutdown may take, then close everything."""
-    run(_let_go(runtime()))
+    """Let running calls end, for as long as a soft shutdown may take, then close everything."""
+    run(_shutdown(runtime()))
     _bridge.stop()
 
 
@@ -70,7 +70,7 @@ async def _build(settings: Settings, worker: str) -> Runtime:
     )
 
 
-async def _let_go(ours: Runtime) -> None:
+async def _shutdown(ours: Runtime) -> None:
     drains = (executor.drain(ours.settings.soft_shutdown_seconds) for executor in (ours.payments, ours.refunds))
     await asyncio.gather(*drains)
     await ours.additions.stop()

@@ -1,8 +1,8 @@
-"""Status machines as data: who may become what, by which event.
+"""Define status machines as data: which event leads from which status to which.
 
 Every entity with a life cycle states its edges once, in its ``states.py``. Code, CHECK constraints, the trigger that
 refuses other edges, the diagrams in ``docs/`` and the exhaustive tests are all rendered from that one table, so they
-cannot disagree. No state-machine library: what is needed is a dictionary and two errors.
+cannot disagree. No state-machine library is used: a dictionary and two errors are enough.
 """
 
 import inspect
@@ -23,10 +23,10 @@ class Transition:
 
 @dataclass(frozen=True)
 class StateMachine:
-    """The whole life of one kind of entity.
+    """The life cycle of one kind of entity.
 
-    ``remarks`` are events that say something new about an entity without moving it (a QR code to show, a doubt, a
-    request to cancel): they take a version and a history row like any other, but no edge.
+    ``remarks`` are events that add something to an entity without changing its status (a QR code to show, a doubt, a request
+    to cancel): they get a version and a history row like any other event, but have no edge.
     """
 
     name: str
@@ -55,25 +55,25 @@ class StateMachine:
         return tuple(dict.fromkeys(edge.event for edge in self.transitions))
 
     def target(self, status: str, event: str) -> StrEnum | None:
-        """The status that ``event`` leads to from ``status``, or ``None`` where there is no such edge."""
+        """Return the status that ``event`` leads to from ``status``, or ``None`` if there is no such edge."""
         return self._targets.get((str(status), str(event)))
 
     def possible(self, status: str) -> tuple[str, ...]:
-        """The events that may happen to an entity in ``status``, as words for an error message."""
+        """Return the events that an entity in ``status`` allows, as texts for an error message."""
         return tuple(str(edge.event) for edge in self.transitions if edge.source == status)
 
     def is_terminal(self, status: str) -> bool:
-        """Whether nothing can move an entity out of ``status`` any more."""
+        """Return whether no event leads out of ``status``."""
         return not self.possible(status)
 
     def edges(self) -> Iterator[tuple[str, str]]:
-        """The distinct (source, target) pairs, in the order of the table: what the database's trigger lets pass."""
+        """Return the distinct (source, target) pairs that the database's trigger allows, in the order of the table."""
         return iter(dict.fromkeys((str(edge.source), str(edge.target)) for edge in self.transitions))
 
 
 _MEMBER = re.compile(r'^\s+[A-Z_0-9]+ = "(?P<value>\w+)"(?:  # (?P<comment>.+))?$', re.MULTILINE)
 
 
-def meanings(words: type[StrEnum]) -> dict[str, str]:
+def meanings(values: type[StrEnum]) -> dict[str, str]:
     """Return each member's value with the comment beside it in the source; empty without one."""
-    return {found["value"]: found["comment"] or "" for found in _MEMBER.finditer(inspect.getsource(words))}
+    return {found["value"]: found["comment"] or "" for found in _MEMBER.finditer(inspect.getsource(values))}

@@ -1,6 +1,6 @@
-"""The timeline of a payment with all that was given back of it, what both did to its bill, and where both were settled.
+"""Read the timeline of a payment with its refunds, their effect on its bill, and their settlements.
 
-Settlements stand above refunds, so their lines are read here by the table's name.
+It reads tables of every entity, so it stands above them all.
 """
 
 from typing import Any
@@ -34,10 +34,10 @@ _EVIDENCE = text("""
 
 
 async def read_whole_timeline(payment_id: str, *, caller: Caller) -> list[dict[str, Any]]:
-    """What happened to a payment, its refunds and, by them, its bill, and their lines in settlements, oldest first.
+    """Return the events of a payment, its refunds, its bill and its settlement lines, oldest first.
 
     A refund's entries name it by ``refund_id``, the bill's by ``bill_id``, with the payment or refund as their reason.
-    Raises ``ResourceNotFound`` where the caller may not see the payment.
+    Raises ``ResourceNotFound`` if the caller may not see the payment.
     """
     of_payment = await read_timeline(payment_id, caller=caller)
     async with caller_transaction(caller) as connection:
@@ -64,7 +64,7 @@ async def _refund_events(connection: AsyncConnection, payment_id: str) -> list[l
 
 
 async def _bill_events(connection: AsyncConnection, payment_id: str) -> list[dict[str, Any]]:
-    """What this payment and its refunds did to the bill; what others did to it is not this payment's story."""
+    """Return the changes of the bill by this payment and its refunds, without those by other payments."""
     bill_id = select(Payment.bill_id).where(Payment.id == payment_id).scalar_subquery()
     by_this = (BillHistory.reason == payment_id) | BillHistory.reason.in_(_refunds_of(payment_id))
     wanted = select(BillHistory.__table__).where(BillHistory.bill_id == bill_id, by_this)

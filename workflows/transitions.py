@@ -1,8 +1,8 @@
-"""``apply``: the one door to a status, for a single row.
+"""Change the status of a single row: ``apply`` is the only function that does.
 
-It locks the row, asks the entity's machine for the next status, writes it with a new version, and appends the history
-row, all in the caller's transaction. What changes many rows at once has a set-based twin of it beside the entity
-(payments, refunds, orders, bills, devices, settlements); tests/unit/test_conventions.py names them all (``DOORS``).
+It locks the row, reads the next status from the entity's machine, writes it with a new version, and appends the history row,
+all in the caller's transaction. Statements that change many rows at once stand beside their entity (payments, refunds, orders,
+bills, devices, settlements); tests/unit/test_conventions.py lists them all.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from workflows.tenants.caller import Caller
 
 @dataclass(frozen=True, slots=True)
 class ChangeContext:
-    """Who made a transition, when and why: the rest of a history row."""
+    """Who makes a transition, when and why: the rest of a history row."""
 
     caller_type: str
     caller_id: str
@@ -34,7 +34,7 @@ class ChangeContext:
     def caller(
         cls, caller: Caller, *, at: datetime, request_id: str | None = None, reason: str | None = None
     ) -> "ChangeContext":
-        """A transition that ``caller`` asked for."""
+        """Return the context of a transition that ``caller`` requested."""
         return cls(caller.type, caller.id, at, request_id, reason)
 
     @classmethod
@@ -44,7 +44,7 @@ class ChangeContext:
 
 
 EVENT_NAMES_IN_API: Mapping[str, str] = {"fulfil": "complete"}
-"""Events whose route has another name: who is refused is told in the words that were asked with."""
+"""Events whose route has another name: a refusal uses the name of the route."""
 
 OPEN = frozenset({"pending", "processing"})
 """Statuses of a payment without an outcome."""
@@ -62,13 +62,16 @@ REFUSED: Mapping[str, str] = {
     "reconcile": "be reconciled",
     "count_cash": "have its cash counted",
 }
-"""How a refusal says what was asked for; what has no row here is said as it is."""
+"""Event → how a refusal names it; any other event is named as it is."""
 
 
 def invalid_transition(machine: StateMachine, status: str, event: str) -> InvalidStatusTransition:
-    """The error for an event (or in words: "be paid") that ``status`` does not allow; it names what is possible."""
-    words = [EVENT_NAMES_IN_API.get(word, word) for word in machine.possible(status)]
-    possible = ", ".join(words) or "nothing, this status is final"
+    """Return the error for an event that ``status`` does not allow; it lists the possible events.
+
+    ``event`` may also be a phrase such as "be paid".
+    """
+    names = [EVENT_NAMES_IN_API.get(name, name) for name in machine.possible(status)]
+    possible = ", ".join(names) or "nothing, this status is final"
     return InvalidStatusTransition(
         Detail("status", f"The {machine.name} is {status}; possible: {possible}"),
         message=f"This {machine.name} is {status} and cannot {REFUSED.get(event, event.replace('_', ' '))}",
@@ -84,10 +87,10 @@ async def apply(
     by: ChangeContext,
     changes: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Move one row by ``event`` (an edge or a remark) and return it as it is now.
+    """Apply ``event`` (an edge or a remark) to one row and return the changed row.
 
-    ``changes`` are further columns to set. Raises ``ResourceNotFound`` where the transaction cannot see the row, and
-    ``InvalidStatusTransition`` where its status has no such edge.
+    ``changes`` are further columns to set. Raises ``ResourceNotFound`` if the transaction cannot see the row, and
+    ``InvalidStatusTransition`` if its status has no such edge.
     """
     table = f"{machine.name}s"
     locked = text(f"SELECT status FROM {table} WHERE id = :id FOR UPDATE")
@@ -111,7 +114,7 @@ async def apply(
 
 
 def _tally_outcome(connection: AsyncConnection, row: dict[str, Any], by: ChangeContext) -> None:
-    """Note that a payment became final without a provider's answer, for the metrics."""
+    """Count a payment that became final without a provider's answer, for the metrics."""
     outcome_written(
         connection,
         "payment",
@@ -132,7 +135,7 @@ async def append_history(
     source: str | None,
     by: ChangeContext,
 ) -> None:
-    """Write the history row of ``row``'s present version; ``source`` is ``None`` for its creation."""
+    """Write the history row of the present version of ``row``; ``source`` is ``None`` for its creation."""
     name = machine.name
     await connection.execute(
         text(f"""

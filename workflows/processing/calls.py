@@ -1,4 +1,4 @@
-"""Count calls to providers: what was asked, how long it took, and what the answer means."""
+"""Count calls to providers: the operation, its duration, and the kind of answer."""
 
 import time
 from collections.abc import Awaitable, Mapping
@@ -33,16 +33,16 @@ OUTCOMES: Mapping[type, str] = {
     NotFound: "not_found",
     Withdrawn: "withdrawn",
 }
-"""Kind of answer → its word. ``unavailable`` and ``unknown`` are the errors: nothing happened, and nobody knows."""
+"""Type of answer → its label. The errors are ``unavailable`` (nothing happened) and ``unknown`` (outcome unknown)."""
 
 BROKEN = "error"
-"""The adapter raised, which it must not."""
+"""Label of a call whose adapter raised, which it must not."""
 
 RETRIES = frozenset({Step.RETRY, Step.RESEND})
 
 
 async def counted(entity: str, provider: str, step: Step, call: Awaitable[Answer]) -> Answer:
-    """Await ``call`` and count it."""
+    """Await ``call``, count it by outcome and time it; return its answer."""
     operation = OPERATIONS[entity].get(step, SENDS[entity])
     if step in RETRIES:
         TALLY.add("retries", (entity, provider, str(step)))

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 MOST_WAITING = 10_000
-"""Ids that wait for a place at one provider (about 1 MB). The sweep finds the others."""
+"""Ids that may wait for a place at one provider (about 1 MB). The sweep finds the others."""
 
 
 class Capacity:

@@ -1,14 +1,14 @@
-"""Ahead: due times and leases that lie further ahead than any schedule sets them, because the database's clock was set back.
+"""Recognise due times and leases that were written before the database's clock was set back.
 
 A row that was due at 15:00:02 by a clock an hour fast would wait for an hour. The longest wait follows from the row's state,
-so a row that is due later than that is processed now. Breaking such a lease early is safe: an unanswered attempt is asked
-about and never repeated, and the fence keeps its first owner from recording anything.
+so a row that is due later than that is processed now. Breaking such a lease early is safe: the provider is asked about an
+unanswered attempt, which is never repeated, and the fence prevents its first owner from recording anything.
 """
 
 from workflows.processing.decide import (
     DAY,
     HOUR,
-    HOURLY_QUESTIONS,
+    HOURLY_INQUIRIES,
     INQUIRY_DELAYS_SECONDS,
     MAX_RETRY_AFTER_SECONDS,
 )
@@ -28,7 +28,7 @@ def _waits() -> str:
         ("r.outcome_known", MAX_RETRY_AFTER_SECONDS),
         (f"r.inquiries <= {soon}", MAX_RETRY_AFTER_SECONDS),
         (f"r.inquiries <= {last}", INQUIRY_DELAYS_SECONDS[-1]),
-        (f"r.inquiries <= {last + HOURLY_QUESTIONS}", HOUR),
+        (f"r.inquiries <= {last + HOURLY_INQUIRIES}", HOUR),
     ]
     cases = " ".join(f"WHEN {condition} THEN {SLACK * seconds}" for condition, seconds in limits)
     return f"CASE {cases} ELSE {SLACK * DAY} END"

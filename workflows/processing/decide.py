@@ -23,25 +23,25 @@ from workflows.providers.base import (
 from workflows.providers.codes import FailureCode
 
 MAX_RETRIES = 5
-"""Technical retries at most (behaviour §5); nothing moved in any of them, so the payment then fails."""
+"""Maximum of technical retries (behaviour §5). No money moved in any of them, so the payment then fails."""
 
-MAX_RETRY_AFTER_SECONDS = 300  # a provider's wish to wait is honoured up to here
-POLL_SECONDS = 2.5  # how often a waiting code is asked about: providers advise every 2-3 s
-OVERDUE_POLL_SECONDS = 60.0  # once a person has been asked: each question is kept, and some providers never decide
+MAX_RETRY_AFTER_SECONDS = 300  # longest wait that a provider's Retry-After can impose
+POLL_SECONDS = 2.5  # interval of inquiries about a pending QR code: providers advise every 2-3 s
+OVERDUE_POLL_SECONDS = 60.0  # after a review was requested: each inquiry is stored, and some providers never decide
 
 INQUIRY_DELAYS_SECONDS = (2, 5, 15, 30, 60, 120, 300, 900)
-"""When an unknown outcome is asked about again (behaviour §5); after these hourly for a day, then daily."""
+"""Delays before inquiries about an unknown outcome (behaviour §5); then hourly for a day, then daily."""
 
 HOUR, DAY = 3_600, 86_400
-HOURLY_QUESTIONS = 24
+HOURLY_INQUIRIES = 24
 
 
 @dataclass(slots=True)
 class Decision:
-    """What to record: the event (``None``: nothing worth a version), and what changes with it.
+    """What to record: an event and the columns that change with it.
 
-    ``due_in_seconds`` is when to look again (``None``: never, it is over). ``attempt_outcome`` ``None`` leaves the
-    attempt as it is.
+    ``event`` is ``None`` if nothing deserves a new version. ``due_in_seconds`` is when the row is due again (``None``: never).
+    An ``attempt_outcome`` of ``None`` leaves the attempt as it is.
     """
 
     event: Event | Remark | None = None
@@ -58,18 +58,18 @@ class Decision:
     card_brand: str | None = None
     card_last_4: str | None = None
     fee: int = 0
-    """What the provider keeps for it, minor units."""
+    """The provider's fee, in minor units."""
     preserve_action: bool = False
-    """Whether what the customer is shown stays as it is."""
+    """Whether ``next_action``, which the customer is shown, stays as it is."""
     not_found: bool = False
-    """Whether the inquiry found nothing (the first of two in a row is remembered by its time)."""
+    """Whether the inquiry found nothing (the time of the first of two in a row is stored)."""
     inquiries: int | None = None
-    """How far the schedule of questions about an unknown outcome has come (``None``: as far as before)."""
+    """The position in the schedule of inquiries about an unknown outcome (``None``: unchanged)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How patient to be. ``scale`` shortens the questions' delays in tests and demonstrations, never their order."""
+    """Limits and delays. ``scale`` shortens the delays in tests and demonstrations, but never changes their order."""
 
     max_processing_seconds: float
     review_after_seconds: float
@@ -78,24 +78,24 @@ class RetryPolicy:
 
 
 def inquiry_delay_seconds(inquiries: int, *, scale: float = 1.0, spread: float = 1.0) -> float:
-    """Seconds until the next question, after ``inquiries`` questions were asked."""
+    """Return the seconds until the next inquiry, after ``inquiries`` inquiries."""
     if inquiries < len(INQUIRY_DELAYS_SECONDS):
         return INQUIRY_DELAYS_SECONDS[inquiries] * scale * spread
-    return (HOUR if inquiries < len(INQUIRY_DELAYS_SECONDS) + HOURLY_QUESTIONS else DAY) * scale * spread
+    return (HOUR if inquiries < len(INQUIRY_DELAYS_SECONDS) + HOURLY_INQUIRIES else DAY) * scale * spread
 
 
 def retry_delay_seconds(attempt: int, *, retry_after: float | None, spread: float) -> float:
-    """Seconds until another attempt: 0.5, 1, 2, 4, 8 s, or what the provider asked for if that is longer (5 min at most)."""
+    """Return the seconds until another attempt: 0.5, 1, 2, 4, 8 s, or a longer ``retry_after`` of at most 5 min."""
     backoff: float = 0.5 * 2 ** (attempt - 1)
     return max(backoff * spread, min(retry_after or 0, MAX_RETRY_AFTER_SECONDS))
 
 
 def decide(step: Step, answer: Answer | None, *, facts: Facts, policy: RetryPolicy) -> Decision:
-    """What ``answer`` to ``step`` means for a payment. ``answer`` is ``None`` exactly for ``Step.CANCEL``."""
+    """Return what to record for ``answer`` to ``step``. ``answer`` is ``None`` only for ``Step.CANCEL``."""
     if step is Step.CANCEL or answer is None:
         return _cancelled(facts)
     if step is Step.REVERSE and type(answer) not in _OF_A_REVERSAL:
-        # The charge did move money, so an answer that denies it is not about what was asked.
+        # The charge did move money, so an answer that denies it is not an answer to this request.
         answer = Unknown(f"the provider answered {type(answer).__name__} to a reversal")
     return _BY_ANSWER[type(answer)](step, answer, facts, policy)
 
@@ -117,7 +117,7 @@ def _withdrawn(_step: Step, _answer: Any, facts: Facts, _policy: RetryPolicy) ->
 
 def _succeeded(step: Step, answer: Succeeded, facts: Facts, _policy: RetryPolicy) -> Decision:
     if answer.amount != facts.amount:
-        # Money moved, but not the money that was asked for: neither completed nor failed would be true.
+        # Money moved, but another amount than requested: neither completed nor failed would be true.
         message = f"The provider moved {answer.amount} where {facts.amount} was asked for"
         return _not_believed(step, answer, facts, code=FailureCode.AMOUNT_MISMATCH, message=message)
     if not 0 <= answer.fee <= answer.amount:
@@ -139,9 +139,9 @@ def _not_believed(step: Step, answer: Succeeded, facts: Facts, *, code: str, mes
     """Leave an impossible success to a person, or reverse it if a cancel was requested."""
     is_reversed_next = facts.cancel_requested and step is not Step.REVERSE
     is_known = facts.attempt is not None and facts.attempt.outcome == "succeeded"
-    was_told = facts.needs_review and (is_known or is_reversed_next)
+    was_requested = facts.needs_review and (is_known or is_reversed_next)
     return Decision(
-        None if was_told else Remark.REQUEST_REVIEW,
+        None if was_requested else Remark.REQUEST_REVIEW,
         due_in_seconds=0 if is_reversed_next else None,
         attempt_outcome="succeeded",
         code=code,
@@ -156,8 +156,8 @@ def _not_believed(step: Step, answer: Succeeded, facts: Facts, *, code: str, mes
 
 def _declined(step: Step, answer: Declined, facts: Facts, policy: RetryPolicy) -> Decision:
     if answer.is_retriable:
-        said = Decision(attempt_outcome="declined", code=answer.code, message=answer.message)
-        return _again_or_fail(step, said, facts, policy, retry_after=None)
+        result = Decision(attempt_outcome="declined", code=answer.code, message=answer.message)
+        return _again_or_fail(step, result, facts, policy, retry_after=None)
     return Decision(
         Event.FAIL, FinalStatus.FAILED, attempt_outcome="declined", code=answer.code, message=answer.message
     )
@@ -170,18 +170,18 @@ def _calls(step: Step, last: Attempt | None) -> int:
 
 
 def _again_or_fail(
-    step: Step, said: Decision, facts: Facts, policy: RetryPolicy, *, retry_after: float | None
+    step: Step, result: Decision, facts: Facts, policy: RetryPolicy, *, retry_after: float | None
 ) -> Decision:
-    """Decide what follows a call that certainly moved nothing; ``said`` is what its attempt records."""
+    """Decide what follows a call that certainly moved nothing; ``result`` is what its attempt records."""
     calls = max(1, _calls(step, facts.attempt))
     if facts.is_unwanted:
-        said.event, said.status, said.code = Event.CANCEL, FinalStatus.CANCELLED, _reason(facts)
+        result.event, result.status, result.code = Event.CANCEL, FinalStatus.CANCELLED, _reason(facts)
     elif calls > MAX_RETRIES:
-        said.event, said.status = Event.FAIL, FinalStatus.FAILED
+        result.event, result.status = Event.FAIL, FinalStatus.FAILED
     else:
         delay = retry_delay_seconds(calls, retry_after=retry_after, spread=policy.spread())
-        said.due_in_seconds = min(delay, facts.seconds_left)
-    return said
+        result.due_in_seconds = min(delay, facts.seconds_left)
+    return result
 
 
 def _action_required(_step: Step, answer: ActionRequired, facts: Facts, policy: RetryPolicy) -> Decision:
@@ -201,37 +201,37 @@ def _poll_seconds(facts: Facts, policy: RetryPolicy) -> float:
 
 
 def _review_if_overdue(facts: Facts) -> Remark | None:
-    """A person is asked once about what a provider took on and does not decide."""
+    """Return a request for review, once, if a provider accepted the request and does not decide."""
     return Remark.REQUEST_REVIEW if facts.is_overdue and not facts.needs_review else None
 
 
 def _unavailable(step: Step, answer: Unavailable, facts: Facts, policy: RetryPolicy) -> Decision:
     if step in (Step.CHARGE, Step.RETRY):
-        said = Decision(attempt_outcome="unavailable", code=FailureCode.PROVIDER_UNAVAILABLE, message=answer.reason)
-        return _again_or_fail(step, said, facts, policy, retry_after=answer.retry_after_seconds)
+        result = Decision(attempt_outcome="unavailable", code=FailureCode.PROVIDER_UNAVAILABLE, message=answer.reason)
+        return _again_or_fail(step, result, facts, policy, retry_after=answer.retry_after_seconds)
     if step is Step.INQUIRE and facts.outcome_known and facts.attempt and facts.attempt.outcome == "action_required":
-        # The customer's code is still out there and we know it; only this question went unheard.
+        # The customer's code is still valid and we know it; only this inquiry did not arrive.
         needs_review = facts.needs_review or facts.is_overdue
         result = Decision(_review_if_overdue(facts), preserve_action=True, needs_review=needs_review)
         result.due_in_seconds = _poll_seconds(facts, policy)
     else:
-        result = _still_unknown(facts, policy, answer.reason, is_new_doubt=_is_unheard(facts.attempt))
-        if _is_unheard(facts.attempt):
+        result = _still_unknown(facts, policy, answer.reason, is_new_doubt=_is_unanswered(facts.attempt))
+        if _is_unanswered(facts.attempt):
             result.attempt_outcome = "unknown"
     wanted = min(answer.retry_after_seconds or 0, MAX_RETRY_AFTER_SECONDS)
     result.due_in_seconds = max(result.due_in_seconds or 0, wanted)
     if step is Step.RESEND:
-        # This call did nothing, and the one before it was proven not to have arrived: the same may be sent once more, as
-        # patiently as questions are asked, for a provider may be away for hours. After its expiry it is withdrawn instead.
+        # This call did nothing, and the one before it was proven not to have arrived: the same reference may be sent again, on
+        # the schedule of inquiries, because a provider may be away for hours. After its expiry it is withdrawn instead.
         result.attempt_outcome = "not_found"
         result.due_in_seconds = max(0, min(result.due_in_seconds, facts.seconds_left))
     return result
 
 
 def _unknown(step: Step, answer: Unknown, facts: Facts, policy: RetryPolicy) -> Decision:
-    if step is Step.INQUIRE:  # a question without an answer moves nothing, so it is one that nobody heard
+    if step is Step.INQUIRE:  # an inquiry moves nothing, so one without an answer counts as not received
         return _unavailable(step, Unavailable(answer.reason), facts, policy)
-    is_new_doubt = step in SENDS or _is_unheard(facts.attempt)
+    is_new_doubt = step in SENDS or _is_unanswered(facts.attempt)
     result = _still_unknown(facts, policy, answer.reason, is_new_doubt=is_new_doubt)
     if is_new_doubt or step is Step.REVERSE:
         result.attempt_outcome = "unknown"
@@ -239,19 +239,19 @@ def _unknown(step: Step, answer: Unknown, facts: Facts, policy: RetryPolicy) -> 
 
 
 def _not_found(step: Step, _answer: Any, facts: Facts, policy: RetryPolicy) -> Decision:
-    """Two in a row, at least ``max_processing_seconds`` apart, prove that the call never arrived."""
+    """Treat two in a row, at least ``max_processing_seconds`` apart, as proof that the call never arrived."""
     first = facts.attempt.not_found_at if facts.attempt else None
     waited = (facts.now - first).total_seconds() if first else 0.0
     if waited < 0:  # the database's clock was set back, so the two cannot be compared: this one is the first
         first, waited = None, 0.0
-    is_new_doubt = _is_unheard(facts.attempt)
+    is_new_doubt = _is_unanswered(facts.attempt)
     result = _still_unknown(facts, policy, "the provider does not know it yet", is_new_doubt=is_new_doubt)
     result.not_found = True
     is_proven = facts.attempt is not None and facts.attempt.outcome == "not_found"
     result.attempt_outcome = "not_found" if step is Step.WITHDRAW and is_proven else "unknown"
     left = policy.max_processing_seconds - waited
     if first is not None and left <= 0:
-        # What nobody wants any more is not sent again; whether it will still arrive, only the next question can tell.
+        # An unwanted payment is not sent again; only the next inquiry can tell whether the call will still arrive.
         if step is not Step.WITHDRAW and (facts.deduplicates or facts.is_expired):
             result.attempt_outcome = "not_found"
             result.due_in_seconds = 0
@@ -261,15 +261,15 @@ def _not_found(step: Step, _answer: Any, facts: Facts, policy: RetryPolicy) -> D
     return result
 
 
-def _is_unheard(attempt: Attempt | None) -> bool:
+def _is_unanswered(attempt: Attempt | None) -> bool:
     """Return whether the last call has no result yet: its worker died, or this is its first answer."""
     return attempt is None or attempt.outcome is None
 
 
 def _still_unknown(facts: Facts, policy: RetryPolicy, reason: str, *, is_new_doubt: bool) -> Decision:
-    """Ask later. A call whose answer was lost begins the schedule; the review is measured from the first doubt."""
-    asked = 0 if is_new_doubt else facts.inquiries
-    delay = inquiry_delay_seconds(asked, scale=policy.scale, spread=policy.spread())
+    """Inquire later. A call whose answer was lost starts the schedule; the review is timed from the first doubt."""
+    inquiries = 0 if is_new_doubt else facts.inquiries
+    delay = inquiry_delay_seconds(inquiries, scale=policy.scale, spread=policy.spread())
     doubted_for = (facts.now - facts.in_doubt_since).total_seconds() if facts.in_doubt_since else 0.0
     is_too_long = doubted_for >= policy.review_after_seconds
     remark: Remark | None = Remark.DOUBT if facts.outcome_known else None
@@ -281,7 +281,7 @@ def _still_unknown(facts: Facts, policy: RetryPolicy, reason: str, *, is_new_dou
         message=reason,
         outcome_known=False,
         needs_review=facts.needs_review or is_too_long,
-        inquiries=asked + 1,
+        inquiries=inquiries + 1,
     )
 
 

@@ -1,4 +1,4 @@
-"""Ended: how the rows of a task ended, in words (``workflows.processing.outcome``). Payments and refunds alike."""
+"""Summarise how the rows of a task ended (``outcome``), for payments and refunds alike."""
 
 import asyncio
 from collections import Counter
@@ -10,13 +10,13 @@ from workflows.processing.decide import Decision
 from workflows.processing.outcome import Outcome, failed
 
 Ended = tuple[str, bool]
-"""How a row ended, in a word, and whether that leaves it open."""
+"""How a row ended, as a short text, and whether it is still open."""
 
 LEFT: Ended = ("left to the sweep", True)
 
 
 def ended(status: str | BillLocked | None, decided: Decision) -> Ended:
-    """Return how a row ended whose status is now ``status``."""
+    """Return how a row ended; ``status`` is its present status."""
     if status is None:
         return "taken over", False
     if status == "failed":
@@ -31,7 +31,7 @@ def ended(status: str | BillLocked | None, decided: Decision) -> Ended:
 
 
 def outcome_of(begun: "Sequence[asyncio.Task[Ended | None]]", *, count: int) -> Outcome:
-    """Return how these rows ended; if some are still under way, what will be known later too."""
+    """Return how these rows ended. If some are still running, ``later`` will hold the complete outcome."""
     under_way = [task for task in begun if not task.done()]
     if not under_way:
         return _counted(begun, count=count)

@@ -1,4 +1,4 @@
-"""Lease statements: the SQL of ``leases``, for a kind of row that is filled in by name (``entity``, ``columns``, …)."""
+"""Define the SQL of ``leases``. The names of one kind of row (``{entity}``, ``{columns}``, …) are filled in there."""
 
 from sqlalchemy import text
 
@@ -41,7 +41,7 @@ RESUME = """
         WHERE id = ANY(:ids) AND status = 'processing' AND (due_at <= now() OR {due_ahead})
           AND (lease_until IS NULL OR lease_until <= now() OR {lease_ahead}) AND unanswered_claims <= :most_unanswered
           AND (provider <> ALL(CAST(:full AS text[])) OR ({unwanted} AND (
-              -- A scalar of the row's own key: a kept plan of NOT EXISTS may read all attempts into a hash.
+              -- A scalar by the row's own key: a cached plan of NOT EXISTS may read all attempts into a hash.
               SELECT coalesce(a.outcome, '') IN ({nothing_moved}) FROM {entity}_attempts a
               WHERE a.{entity}_id = r.id AND a.number = r.attempts) IS NOT FALSE))
         ORDER BY id FOR UPDATE SKIP LOCKED
@@ -59,12 +59,12 @@ RESUME = """
 """
 
 LEFT_OVER = """
-    -- left over: free rows that the claim left out because there was no place, or because they are suspects: claimed
-    -- several times and never answered
-    SELECT id, provider, status = 'processing' AND unanswered_claims >= :deaths AS is_poison_candidate FROM {entity}s r
+    -- left over: free rows that the claim left out because there was no place, or because they are poison candidates:
+    -- claimed several times and never answered
+    SELECT id, provider, status = 'processing' AND unanswered_claims >= :candidate_from AS is_poison_candidate FROM {entity}s r
     WHERE id = ANY(:ids) AND ((status = 'pending' {startable}) OR (status = 'processing' AND (due_at <= now() OR {due_ahead})
           AND (lease_until IS NULL OR lease_until <= now() OR {lease_ahead})))
-      AND (provider = ANY(CAST(:full AS text[])) OR (status = 'processing' AND unanswered_claims >= :deaths))
+      AND (provider = ANY(CAST(:full AS text[])) OR (status = 'processing' AND unanswered_claims >= :candidate_from))
     ORDER BY id
 """
 
@@ -81,9 +81,9 @@ NEW_ATTEMPTS = """
 """
 
 RESENDS = """
-    -- write ahead: the same reference once more. The first answer leaves the attempt's row, so it becomes a message.
+    -- write ahead: the same reference again. The first answer is overwritten in the attempt's row, so it becomes a message.
     WITH input AS (SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, number integer)),
-    kept AS (
+    first_answers AS (
         INSERT INTO {entity}_messages ({entity}_id, merchant_id, store_id, attempt, kind, answer, detail, at)
         SELECT a.{entity}_id, a.merchant_id, a.store_id, a.number, 'first_answer', a.outcome,
                jsonb_strip_nulls(jsonb_build_object('code', a.code, 'message', a.message)), a.answered_at
@@ -107,9 +107,9 @@ QUARANTINE = """
                                       caller_type, caller_id, reason, request_id)
         SELECT id, version, merchant_id, store_id, 'request_review', status, status, clock_timestamp(), 'worker', :worker,
                'quarantined', request_id FROM stopped
-    ), told AS (SELECT pg_notify('{entity}s', id || ':' || version) FROM stopped)
+    ), notified AS (SELECT pg_notify('{entity}s', id || ':' || version) FROM stopped)
     INSERT INTO dead_letters (id, task, arguments, entity_id, deliveries, reason, created_at)
     SELECT letter, '{entity}s.process', jsonb_build_array(jsonb_build_array(id)), id, unanswered_claims - 1,
            'its worker died or stopped answering each time it was claimed', now()
-    FROM stopped, (SELECT count(*) FROM told) AS t
+    FROM stopped, (SELECT count(*) FROM notified) AS t
 """

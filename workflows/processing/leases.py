@@ -1,4 +1,4 @@
-"""Leases: how the exclusive, expiring right to work on rows is taken. Payments and refunds are claimed alike.
+"""Claim rows: take the exclusive, expiring right to process them. Payments and refunds are claimed alike.
 
 | statement  | takes                                    | leaves                                                  |
 |------------|------------------------------------------|---------------------------------------------------------|
@@ -7,9 +7,8 @@
 | write ahead| resumed rows about to be sent (again)    | the attempt that the provider is about to hear of       |
 | quarantine | rows whose claims were never answered    | no lease, no due time, a dead letter, ``needs_review``  |
 
-All in one transaction, which ends before any provider is called. A row that another worker holds is skipped, not waited
-for: its owner or the sweep will see to it. The fence grows with each claim, so a worker that wakes up late can record
-nothing.
+All in one transaction, which ends before any provider is called. A row that another worker holds is skipped, not waited for:
+its owner or the sweep will process it. The fence grows with each claim, so a worker that wakes up late records nothing.
 """
 
 import asyncio
@@ -33,7 +32,7 @@ from workflows.providers.base import Charge, GiveBack
 from workflows.providers.registry import is_local
 
 MAX_UNANSWERED_CLAIMS = 3
-"""A row whose worker died this often in a row is quarantined, so that it cannot kill workers for ever."""
+"""A row whose worker died this often in a row is quarantined, so that it cannot crash workers endlessly."""
 
 POISON_SUSPECT_CLAIMS = 2
 """From this many unanswered claims on, a row is claimed on its own. Otherwise a row that crashes its worker would drag its
@@ -48,7 +47,7 @@ RequestT = TypeVar("RequestT", bound=Charge | GiveBack)
 
 @dataclass(frozen=True, slots=True)
 class Claim(Generic[RequestT]):
-    """A row that this worker may work on until its lease ends; ``request`` is what its provider is asked to do."""
+    """A row that this worker may process until its lease ends. ``request`` goes to its provider."""
 
     id: str
     fence: int
@@ -122,7 +121,7 @@ class LeaseTable(ABC, Generic[RequestT]):
         forgetful: Collection[str] = (),
         full: Collection[str] = (),
     ) -> list[Claim[RequestT]]:
-        """Claim those of ``ids`` that are free and due; the others are leased, final, not due yet, or suspects.
+        """Claim those of ``ids`` that are free and due; the others are leased, final, not due, or poison candidates.
 
         ``forgetful`` are the providers that do not deduplicate: after a call that did nothing they get a new reference.
         ``full`` are the providers that cannot be called now: only rows that need no call are claimed of theirs.
@@ -167,15 +166,15 @@ class LeaseTable(ABC, Generic[RequestT]):
         return [cast(ClaimedRow, dict(row)) for row in started]
 
     async def left_over(self, ids: list[str], *, full: Collection[str], lease_seconds: float) -> list[LeftOver]:
-        """Return those of ``ids`` that are free and due, but wait for a place at their provider or are only claimed alone."""
-        parameters = {"ids": ids, "deaths": POISON_SUSPECT_CLAIMS, "full": [*full], "lease": lease_seconds}
+        """Return those of ``ids`` that are free and due, but wait for a place or may only be claimed on their own."""
+        parameters = {"ids": ids, "candidate_from": POISON_SUSPECT_CLAIMS, "full": [*full], "lease": lease_seconds}
         async with transaction(Role.WORKER) as connection:
             return [
                 LeftOver(*row) for row in await connection.execute(_statement(statements.LEFT_OVER, self), parameters)
             ]
 
     def build(self, row: ClaimedRow, attempt: Attempt | None) -> Claim[RequestT]:
-        """The claim of a row and its last attempt."""
+        """Return the claim of a row with its last attempt: the step, and the request to its provider."""
         facts = self.facts(row, attempt)
         step = next_step(facts)
         number = attempt_number(step, attempt)
@@ -210,12 +209,12 @@ class LeaseTable(ABC, Generic[RequestT]):
 
 
 def needs_new_attempt(attempt: Attempt | None) -> bool:
-    """Whether sending means a new attempt number: only where the last one is known to have moved nothing."""
+    """Return whether sending needs a new attempt number: only if the last attempt is known to have moved nothing."""
     return attempt is None or attempt.outcome in NOTHING_MOVED
 
 
 def attempt_number(step: Step, attempt: Attempt | None) -> int:
-    """The number of the attempt that ``step`` is about; 0 where no provider will hear of it."""
+    """Return the number of the attempt that ``step`` is about; 0 if no provider will be called."""
     number = attempt.number if attempt else 0
     return number + 1 if step is Step.CHARGE and needs_new_attempt(attempt) else number
 
@@ -234,7 +233,7 @@ _rendered: dict[tuple[str, str], TextClause] = {}
 
 
 def _statement(template: str, table: LeaseTable[Any]) -> TextClause:
-    """``template`` for ``table``, made once: the names in it are ours, every value is a bound parameter."""
+    """Return ``template`` for ``table``, rendered once. Only our own names are filled in; values are bound parameters."""
     key = (table.entity, template)
     if key not in _rendered:
         columns = f"{statements.LEASE_COLUMNS}, {table.columns}"
@@ -246,7 +245,7 @@ def _statement(template: str, table: LeaseTable[Any]) -> TextClause:
 
 
 def facts_of(row: ClaimedRow | ResumedRow, attempt: Attempt | None, **special: Any) -> Facts:
-    """The facts that all kinds have in common, with the ``special`` ones of a kind."""
+    """Return the facts that both kinds have in common, with the ``special`` ones of one kind."""
     return Facts(
         now=row["now"],
         attempt=attempt,

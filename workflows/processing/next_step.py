@@ -1,4 +1,4 @@
-"""Next step: what a claimed payment or refund needs, decided from its last attempt, without any I/O.
+"""Choose the next step of a claimed payment or refund from its last attempt. No I/O.
 
 ``decide`` says what the provider's answer then means. Everything that can go wrong with money is decided in these two
 files, so it can be read and tested in one place.
@@ -10,16 +10,16 @@ from enum import StrEnum
 
 
 class Step(StrEnum):
-    """What a claimed payment needs."""
+    """The next step of a claimed payment or refund."""
 
-    CHARGE = "charge"  # send it (a first time, or again after a call that certainly did nothing)
+    CHARGE = "charge"  # send it: a first time, or again after a call that certainly did nothing
     RETRY = "retry"  # send the same reference again: its last call certainly did nothing
     RESEND = "resend"  # send the same reference again: it was proven not to have arrived
     INQUIRE = "inquire"  # ask the provider what became of it
     WITHDRAW = "withdraw"  # ask the provider to cancel it
-    REVERSE = "reverse"  # have the provider undo a charge whose answer is not believed
-    CANCEL = "cancel"  # cancel it here: no provider can have moved money
-    STATEMENT = "statement"  # send nothing: lines of the provider's own statement are the answer
+    REVERSE = "reverse"  # ask the provider to undo a charge whose answer is implausible
+    CANCEL = "cancel"  # cancel it locally: no provider can have moved money
+    STATEMENT = "statement"  # send nothing: lines of the provider's statement are the answer
 
 
 SENDS = frozenset({Step.CHARGE, Step.RETRY, Step.RESEND})
@@ -27,7 +27,7 @@ SENDS = frozenset({Step.CHARGE, Step.RETRY, Step.RESEND})
 
 
 OVERDUE = timedelta(minutes=10)
-"""What is over after this long is merely slow; beyond it, somebody has to look."""
+"""A provider that decides within this time is merely slow; after it, a person has to look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What ``next_step`` and ``decide`` need to know of a claimed payment."""
+    """The facts about a claimed row from which ``next_step`` and ``decide`` choose."""
 
     amount: int
     now: datetime
@@ -58,15 +58,15 @@ class Facts:
     needs_review: bool = False
     inquiries: int = 0
     overdue_after: datetime | None = None
-    """Until when a provider that took it on may let it wait, where that is not ``expires_at``."""
+    """When a provider that accepted it must have decided, if that is not ``expires_at``."""
     deduplicates: bool = True
-    """Whether its provider moves money once however often one reference is sent."""
+    """Whether its provider moves money only once per reference."""
     elapsed_seconds: float = 0.0
     """Time since ``now``, by the worker's monotonic clock."""
 
     @property
     def is_overdue(self) -> bool:
-        """Whether a provider that took it on lets it wait for longer than a person should know nothing of."""
+        """Whether a provider that accepted it has not decided for so long that a person has to know."""
         return self.now - OVERDUE >= (self.overdue_after or self.expires_at)
 
     @property
@@ -92,9 +92,9 @@ NOTHING_MOVED = frozenset({"unavailable", "declined"})
 def next_step(facts: Facts) -> Step:
     """Return the next step of a claimed payment, from its last attempt.
 
-    An attempt without an answer means that its worker died or that the answer was lost: it is asked about, never
-    repeated. Only cash and the terminal's own card application make no call, so they simply return their answer again. They
-    report what has happened already, so neither an expiry nor a cancel keeps the report from being recorded.
+    An attempt without an answer means that its worker died or that the answer was lost: the provider is asked about it, and it
+    is never repeated. Cash and the terminal's own card application make no call, so they return their answer again. They
+    report what has already happened, so neither an expiry nor a cancel prevents the report from being recorded.
     """
     attempt = facts.attempt
     if facts.is_local:
@@ -102,7 +102,7 @@ def next_step(facts: Facts) -> Step:
     if attempt is None or attempt.outcome in NOTHING_MOVED:
         return Step.CANCEL if facts.is_unwanted else _send(facts)
     if facts.cancel_requested:
-        # An accepted success has completed the payment; this one was not accepted, so the money is given back.
+        # A plausible success has completed the payment; this one was not plausible, so the charge is reversed.
         return Step.REVERSE if attempt.outcome == "succeeded" else Step.WITHDRAW
     if facts.is_expired and attempt.outcome in WITHDRAWN_WHEN_EXPIRED:
         return Step.WITHDRAW
@@ -114,6 +114,6 @@ WITHDRAWN_WHEN_EXPIRED = frozenset({"action_required", "not_found"})
 
 
 def _send(facts: Facts) -> Step:
-    """Keep the reference of a call that did nothing where the provider deduplicates: "certainly nothing" may be a lie."""
-    is_kept = facts.deduplicates and facts.attempt is not None and facts.attempt.outcome == "unavailable"
-    return Step.RETRY if is_kept else Step.CHARGE
+    """Reuse the reference of a call that did nothing if the provider deduplicates: its "nothing" may be untrue."""
+    is_reused = facts.deduplicates and facts.attempt is not None and facts.attempt.outcome == "unavailable"
+    return Step.RETRY if is_reused else Step.CHARGE

@@ -1,6 +1,6 @@
-"""Outcome: what a task made of its rows, in a few words for whoever watches the workers.
+"""Summarise what a task did with its rows, in a short text that Flower shows.
 
-The words are counts, ids and values of our own tables; amounts, names and whatever a provider wrote are never among them.
+The text holds counts, ids and values of our own tables. It never holds amounts, names or text written by a provider.
 """
 
 import re
@@ -10,14 +10,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 CODE = re.compile(r"[a-z]+(_[a-z]+){0,5}")
-"""A code that can be shown: ours, and most of the providers'. A digit could belong to anything."""
+"""A code that may be shown: ours, and most of the providers'. A code with digits could contain personal data."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """How many rows ended how. ``open`` are words for which nothing is decided yet.
+    """How many rows ended in which way. ``open`` are the ways that leave a row open.
 
-    ``later`` is set where some rows are still at a provider: it gets the complete outcome when they have ended.
+    ``later`` is set if some rows are still at a provider: it gets the complete outcome when they have ended.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -25,7 +25,7 @@ class Outcome:
     later: "Future[Outcome] | None" = None
 
     def add(self, word: str, *, is_open: bool = False) -> None:
-        """Count one row that ended so."""
+        """Count one row that ended in this way."""
         self.counts[word] += 1
         if is_open:
             self.open.add(word)
@@ -40,12 +40,12 @@ class Outcome:
 
 
 def failed(code: str | None) -> str:
-    """Return the word for a row that failed with ``code``."""
+    """Return the text for a row that failed with ``code``."""
     return f"failed: {code}" if code and CODE.fullmatch(code) else "failed"
 
 
 class Said:
-    """Words whose representation is themselves: Celery shows a result by its ``repr``."""
+    """A text whose ``repr`` is itself: Celery shows a result by its ``repr``."""
 
     later: "Future[Outcome] | None" = None
 

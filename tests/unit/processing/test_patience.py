@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.processing.situations import PATIENT, facts, judge
 from workflows.processing.decide import (
-    HOURLY_QUESTIONS,
+    HOURLY_INQUIRIES,
     OVERDUE_POLL_SECONDS,
     POLL_SECONDS,
     RetryPolicy,
@@ -26,8 +26,8 @@ from workflows.providers.base import (
 def test_questions_are_asked_on_the_schedule_of_the_specification() -> None:
     asked = [inquiry_delay_seconds(number) for number in range(40)]
     assert asked[:8] == [2, 5, 15, 30, 60, 120, 300, 900]
-    assert set(asked[8 : 8 + HOURLY_QUESTIONS]) == {3_600}
-    assert set(asked[8 + HOURLY_QUESTIONS :]) == {86_400}
+    assert set(asked[8 : 8 + HOURLY_INQUIRIES]) == {3_600}
+    assert set(asked[8 + HOURLY_INQUIRIES :]) == {86_400}
 
 
 def test_questions_of_many_payments_are_spread_by_a_fifth() -> None:
