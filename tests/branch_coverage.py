@@ -1,0 +1,207 @@
+"""Measure which statements and branches of ``workflows`` the tests run, at a cost that the whole suite can bear.
+
+coverage.py traces every call of every library: it made integration tests 75 % slower in processor time. Here each module of
+``workflows`` is rewritten while it is imported: before each statement one byte of a table is set. Where an ``if``, a loop
+or a ``match`` has no alternative of its own, one that only sets its byte is added. The product's files stay as they are.
+
+``FOLDER_VARIABLE`` names the folder to which each test process writes its tables. Processes of stacks are not counted.
+``report`` adds them up: each statement and branch that never ran, and the figure.
+"""
+
+import ast
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "workflows"
+FOLDER_VARIABLE = "BRANCH_COVERAGE_FOLDER"
+TABLE = "_statements_run"
+
+_tables: dict[str, bytearray] = {}
+
+
+class Point(NamedTuple):
+    """A place whose execution is recorded. A branch is ``line → alternative``."""
+
+    line: int
+    branch: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.line}→{self.branch}" if self.branch else str(self.line)
+
+
+class Plan:
+    """A module's code with its points, each set by a statement of its own."""
+
+    def __init__(self, source: bytes | str, path: str) -> None:
+        self.statements: list[int] = []
+        self.branches: list[tuple[Point, int]] = []
+        self._lines: list[int] = []
+        self._places: dict[int, int] = {}  # of marks
+        self.tree = ast.parse(source, path)
+        self._mark_bodies(self.tree)
+        ast.fix_missing_locations(self.tree)
+
+    @property
+    def size(self) -> int:
+        """The number of bytes in the table."""
+        return len(self._lines)
+
+    def missing(self, run: bytes) -> list[Point]:
+        """Return the statements and branches that did not run. A branch is named only where its condition ran."""
+        lines = [Point(self._lines[place]) for place in self.statements if not run[place]]
+        never = {point.line for point in lines}
+        branches = [point for point, place in self.branches if not run[place] and point.line not in never]
+        bodies = {int(point.branch) for point in branches if point.branch.isdigit()}
+        return sorted([*(point for point in lines if point.line not in bodies), *branches])
+
+    def count(self, run: bytes) -> tuple[int, int, int, int]:
+        """Return how many statements ran of how many, and how many branches of how many."""
+        statements, branches = self.statements, [place for _, place in self.branches]
+        return sum(run[p] > 0 for p in statements), len(statements), sum(run[p] > 0 for p in branches), len(branches)
+
+    def _mark_bodies(self, node: ast.AST) -> None:
+        for name in ("body", "orelse", "finalbody"):
+            body = getattr(node, name, None)
+            if isinstance(body, list) and body:
+                setattr(node, name, self._marked(body))
+        for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+            part.body = self._marked(part.body)
+        if isinstance(node, ast.If | ast.While | ast.For | ast.AsyncFor):
+            self._mark_alternatives(node)
+        elif isinstance(node, ast.Match):
+            self._mark_cases(node)
+
+    def _marked(self, body: list[ast.stmt]) -> list[ast.stmt]:
+        marked: list[ast.stmt] = []
+        for statement in body:
+            is_silent = isinstance(statement, ast.Expr) and isinstance(
+                statement.value, ast.Constant
+            )  # docstring, `...`
+            is_future = isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
+            if not is_silent and not is_future:
+                self.statements.append(self.size)
+                marked.append(self._mark(statement.lineno))
+                self._mark_bodies(statement)
+            marked.append(statement)
+        return marked
+
+    def _mark_alternatives(self, node: ast.If | ast.While | ast.For | ast.AsyncFor) -> None:
+        if isinstance(node, ast.If | ast.While) and isinstance(node.test, ast.Constant):
+            return  # `while True` has one way only
+        self._branch(node.lineno, str(_line(node.body)), node.body)
+        if not node.orelse:
+            node.orelse = [self._mark(node.lineno)]
+            self._branch(node.lineno, "past", node.orelse)
+        else:
+            self._branch(node.lineno, str(_line(node.orelse)), node.orelse)
+
+    def _mark_cases(self, node: ast.Match) -> None:
+        for case in node.cases:
+            self._branch(node.lineno, str(_line(case.body)), case.body)
+        last = node.cases[-1]
+        if last.guard or not isinstance(last.pattern, ast.MatchAs) or last.pattern.pattern:
+            node.cases.append(ast.match_case(ast.MatchAs(), None, [self._mark(node.lineno)]))
+            self._branch(node.lineno, "past", node.cases[-1].body)
+
+    def _branch(self, line: int, alternative: str, body: list[ast.stmt]) -> None:
+        if (place := self._places.get(id(body[0]))) is not None:  # else the alternative is a docstring or `...`
+            self.branches.append((Point(line, alternative), place))
+
+    def _mark(self, line: int) -> ast.stmt:
+        """Return the statement that sets the next byte."""
+        (mark,) = ast.parse(f"{TABLE}[{self.size}] = 1").body
+        for node in ast.walk(mark):
+            if isinstance(node, ast.stmt | ast.expr):
+                node.lineno = node.end_lineno = line
+        self._places[id(mark)] = self.size
+        self._lines.append(line)
+        return mark
+
+
+def _line(body: list[ast.stmt]) -> int:
+    return body[0].lineno
+
+
+class _Loader(SourceFileLoader):
+    """Loads a module with its marks. Its byte code is not stored: it is not that of the file."""
+
+    _plan: Plan
+
+    def get_code(self, fullname: str) -> CodeType:
+        self._plan = Plan(self.get_data(self.path), self.path)
+        code: CodeType = compile(self._plan.tree, self.path, "exec", dont_inherit=True)
+        return code
+
+    def exec_module(self, module: ModuleType) -> None:
+        code = self.get_code(module.__name__)
+        name = Path(self.path).relative_to(ROOT).as_posix()
+        table = _tables.setdefault(name, bytearray(self._plan.size))
+        module.__dict__[TABLE] = table
+        exec(code, module.__dict__)
+
+
+class _Finder(MetaPathFinder):
+    """Finds modules of the measured package as the usual finder does, and has them loaded with their marks."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname.partition(".")[0] != PACKAGE:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec and spec.origin and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Loader(fullname, spec.origin)
+        return spec
+
+
+def measure() -> None:
+    """Measure from here on, if a folder for the result is named. Nothing of the package may be imported before."""
+    if FOLDER_VARIABLE in os.environ and PACKAGE not in sys.modules:
+        sys.meta_path.insert(0, _Finder())
+
+
+def save() -> None:
+    """Write what this process has run."""
+    if _tables:
+        found = {name: table.hex() for name, table in _tables.items()}
+        (Path(os.environ[FOLDER_VARIABLE]) / f"{os.getpid()}.json").write_text(json.dumps(found))
+
+
+def added_up(folder: Path) -> dict[str, bytes]:
+    """Return the tables of all processes in one: a byte is set if it is in any of them."""
+    sums: dict[str, bytearray] = defaultdict(bytearray)
+    for file in folder.glob("*.json"):
+        for name, table in json.loads(file.read_text()).items():
+            run = bytes.fromhex(table)
+            known = sums[name] or bytearray(len(run))
+            sums[name] = bytearray(one | other for one, other in zip(known, run, strict=True))
+    return {name: bytes(table) for name, table in sums.items()}
+
+
+def report(folder: Path) -> str:
+    """Return the missing statements and branches by module, and the figure as the last line."""
+    runs, lines, total = added_up(folder), [], (0, 0, 0, 0)
+    for path in sorted((ROOT / PACKAGE).rglob("*.py")):
+        name, plan = path.relative_to(ROOT).as_posix(), Plan(path.read_bytes(), str(path))
+        run = runs.get(name, bytes(plan.size))
+        total = tuple(one + more for one, more in zip(total, plan.count(run), strict=True))  # type: ignore[assignment]
+        if missing := plan.missing(run):
+            lines.append(f"{name}: {', '.join(map(str, missing))}")
+    ran, statements, taken, branches = total
+    percent = 100 * (ran + taken) / max(statements + branches, 1)
+    return "\n".join(
+        [
+            *lines,
+            f"{PACKAGE}: {percent:.1f} % covered: {ran:,} of {statements:,} statements, "
+            f"{taken:,} of {branches:,} branches",
+        ]
+    )
