@@ -1,0 +1,54 @@
+"""The marks that the measurement of coverage puts into a module."""
+
+from tests.branch_coverage import TABLE, Plan
+
+CODE = '''
+"""A docstring is no statement."""
+from __future__ import annotations
+
+def sign(number: int) -> str:
+    """Return the sign."""
+    if number > 0:
+        return "+"
+    elif number < 0:
+        return "-"
+    return ""
+
+def first(values: list[int]) -> int:
+    for value in values:
+        return value
+    while True:
+        break
+    return 0
+
+def kind(value: object) -> str:
+    match value:
+        case int():
+            return "int"
+    return "other"
+'''
+
+
+def missing_after(*calls: str) -> list[str]:
+    """Return what of ``CODE`` is missing after ``calls``."""
+    plan = Plan(CODE, "code.py")
+    table = bytearray(plan.size)
+    variables = {TABLE: table}
+    exec(compile(plan.tree, "code.py", "exec"), variables)
+    for call in calls:
+        eval(call, variables)
+    return [str(point) for point in plan.missing(bytes(table))]
+
+
+def test_code_that_ran_in_each_way_misses_nothing() -> None:
+    calls = ("sign(1)", "sign(-1)", "sign(0)", "first([1])", "first([])", "kind(1)", "kind('x')")
+    assert missing_after(*calls) == []
+
+
+def test_an_alternative_that_never_ran_is_named_with_its_condition() -> None:
+    missing = missing_after("sign(1)", "first([1])", "kind(1)")
+    assert missing == ["7→9", "10", "11", "14→past", "16", "17", "18", "21→past", "24"]
+
+
+def test_a_function_that_never_ran_is_named_by_its_lines() -> None:
+    assert missing_after("first([1])", "first([])", "kind(1)", "kind('x')") == ["7", "8", "9", "10", "11"]
