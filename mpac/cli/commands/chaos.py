@@ -15,10 +15,10 @@ LONG = ("tests/chaos", "-m", "long")
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 @home_option
-def chaos(pytest_arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001 - every word takes --home
-    """Run the long fault tests, one at a time: each has the machine to itself.
+def chaos(pytest_arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001 - every command takes --home
+    """Run the long fault tests one after the other, with nothing beside them.
 
     PYTEST_ARGUMENTS narrow them down: `mpac chaos -k broker`. All of them take about an hour.
     """
-    words = [sys.executable, "-m", "pytest", *LONG, *pytest_arguments]
-    sys.exit(run_child(words, cwd=ROOT))
+    command = [sys.executable, "-m", "pytest", *LONG, *pytest_arguments]
+    sys.exit(run_child(command, cwd=ROOT))

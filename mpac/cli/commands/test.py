@@ -1,9 +1,15 @@
 """`mpac test`: what must hold before anything is committed, in one command."""
 
+import os
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from xml.etree import ElementTree
 
 import click
 
@@ -21,15 +27,25 @@ CHECKS: dict[str, tuple[str, ...]] = {  # the quick ones first
     "mypy": (sys.executable, "-m", "mypy"),
     "mpac docs": (sys.executable, "-m", "mpac", "docs", "--check"),
 }
-# Three processes on two cores, each with a database server of its own: faults mostly wait, and they come first, so that
-# what works fills their pauses. By module, because a module's tests share the stack of processes they need.
-WHOLE_SUITE = ("-n", "3", "--dist", "loadscope", "--no-loadscope-reorder", "-m", "not long")
+ALONE = ("tests/chaos", "tests/e2e")
+PHASES: dict[str, tuple[str, ...]] = {
+    # Three processes on two cores, each with a database server of its own. By module, because tests of a module may share
+    # what is slow to start. In the order of collection: the unit tests come last and fill what the others leave idle.
+    "pytest in parallel": (
+        *(f"--ignore={folder}" for folder in ALONE),
+        *("-n", "3", "--dist", "loadscope", "--no-loadscope-reorder", "-m", "not long"),
+    ),
+    # Tests that start whole stacks and kill processes: other tests beside them would take the time their deadlines count on.
+    "pytest alone": (*ALONE, "-m", "not long"),
+}
+COVERAGE_VARIABLE = "BRANCH_COVERAGE_FOLDER"  # of tests.branch_coverage
+REPORT = "import pathlib, sys; from tests.branch_coverage import report; print(report(pathlib.Path(sys.argv[1])))"
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 @home_option
-def test(pytest_arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001 - every word takes --home
+def test(pytest_arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001 - every command takes --home
     """Run the linters, the type checker and the whole test suite.
 
     With PYTEST_ARGUMENTS only pytest runs, with them: `mpac test tests/unit -k money`. The tests start servers of their
@@ -37,22 +53,72 @@ def test(pytest_arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001
     """
     if pytest_arguments:
         sys.exit(run_child([*PYTEST, *pytest_arguments], cwd=ROOT))
-    failed = [name for name, words in CHECKS.items() if not _passes(name, words)]
-    click.echo("pytest …")
-    code = run_child([*PYTEST, *WHOLE_SUITE], cwd=ROOT)
-    if failed:  # else pytest's own summary is the last line
-        steps = len(CHECKS) + 1
-        failed += ["pytest"] if code else []
-        click.echo(f"Of {steps} steps these failed: {', '.join(failed)}.")
-        click.echo(f"{steps - len(failed)} passed, {len(failed)} failed")
-    sys.exit(1 if failed else code)
+    failed = [name for name, command in CHECKS.items() if not _passes(name, command)]
+    started, results = time.monotonic(), Results()
+    with TemporaryDirectory() as folder:
+        for name, arguments in PHASES.items():
+            click.echo(f"{name} …")
+            report = Path(folder) / "results.xml"
+            if _run_tests(arguments, report=report, coverage=Path(folder)):
+                failed.append(name)
+            results.add(report)
+        _show_coverage(Path(folder))
+    if failed:
+        click.echo("\n".join(results.failures))
+        click.echo(f"Of {len(CHECKS) + len(PHASES)} steps these failed: {', '.join(failed)}.")
+    click.echo(results.summary(time.monotonic() - started))  # the last line, as pytest would write it
+    sys.exit(1 if failed else 0)
 
 
-def _passes(name: str, words: tuple[str, ...]) -> bool:
+def _passes(name: str, command: Sequence[str]) -> bool:
     started = time.monotonic()
-    done = subprocess.run(words, cwd=ROOT, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     passed = done.returncode == 0
     click.echo(f"{name:<14} {'passed' if passed else 'FAILED'}  {time.monotonic() - started:5.1f} s")
     if not passed:
         click.echo(done.stdout + done.stderr)
     return passed
+
+
+def _run_tests(arguments: Sequence[str], *, report: Path, coverage: Path) -> int:
+    """Run one phase of the suite; return pytest's exit code."""
+    report.unlink(missing_ok=True)
+    os.environ[COVERAGE_VARIABLE] = str(coverage)
+    return run_child([*PYTEST, *arguments, f"--junitxml={report}", "-o", "junit_family=xunit1"], cwd=ROOT)
+
+
+def _show_coverage(folder: Path) -> None:
+    """Show what of `workflows` the tests have not run. Processes of local stacks are not counted."""
+    command = [sys.executable, "-c", REPORT, str(folder)]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    click.echo(
+        f"Lines and branches (from → to) of workflows that no test ran:\n{(done.stdout or done.stderr).rstrip()}"
+    )
+
+
+@dataclass
+class Results:
+    """The results of several runs of pytest."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, report: Path) -> None:
+        """Add the results in a JUnit file. A run that was ended before it could write one adds nothing."""
+        if not report.exists():
+            return
+        for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 - written by our own child
+            outcomes = {part.tag for part in case} & {"failure", "error", "skipped"}
+            outcome = (
+                {"failure": "failed", "error": "errors", "skipped": "skipped"}[min(outcomes)] if outcomes else "passed"
+            )
+            self.counts[outcome] += 1
+            if outcome in ("failed", "errors"):
+                self.failures.append(f"FAILED {case.get('file')}::{case.get('name')}")
+
+    def summary(self, seconds: float) -> str:
+        """Return one line that says how many tests had each outcome."""
+        found = [
+            f"{self.counts[name]} {name}" for name in ("failed", "passed", "skipped", "errors") if self.counts[name]
+        ]
+        return f"{', '.join(found) or 'no tests ran'} in {seconds:.2f}s ({seconds // 60:.0f}:{seconds % 60:02.0f})"

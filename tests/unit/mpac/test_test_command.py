@@ -1,0 +1,68 @@
+"""`mpac test`: both phases run and are reported, whatever the first one finds."""
+
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mpac.cli.commands import test as command
+from mpac.stack.home import ROOT
+
+
+def phase(folder: Path, code: str) -> tuple[str, ...]:
+    """Return the arguments of pytest for one module with ``code``."""
+    folder.mkdir()
+    (folder / "test_it.py").write_text(code)
+    return str(folder), "-c", os.devnull, "--rootdir", str(folder), "-p", "no:cacheprovider"
+
+
+@pytest.fixture
+def without_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No linter runs."""
+    monkeypatch.setattr(command, "CHECKS", {})
+    monkeypatch.setenv(command.COVERAGE_VARIABLE, "")  # so that it is unset again afterwards
+
+
+@pytest.mark.usefixtures("without_checks")
+def test_both_phases_run_and_their_failures_are_the_end_of_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases = {
+        "first": phase(tmp_path / "a", "def test_one(): assert False\ndef test_two(): pass"),
+        "second": phase(
+            tmp_path / "b", "import pytest\n@pytest.mark.skip\ndef test_three(): pass\ndef test_four(): pass"
+        ),
+    }
+    monkeypatch.setattr(command, "PHASES", phases)
+    result = CliRunner().invoke(command.test, [])
+    assert result.exit_code == 1
+    *_, failure, steps, summary = result.output.splitlines()
+    assert failure.startswith("FAILED")
+    assert failure.endswith("test_it.py::test_one")
+    assert steps == "Of 2 steps these failed: first."
+    assert summary.startswith("1 failed, 2 passed, 1 skipped in ")
+
+
+@pytest.mark.usefixtures("without_checks")
+def test_the_coverage_of_the_domain_is_shown_and_a_run_without_failures_ends_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nimport tests, workflows.money\ndef test_one(): pass"
+    save = "\nfrom tests import branch_coverage\ndef test_two(): branch_coverage.save()"
+    monkeypatch.setattr(command, "PHASES", {"only": phase(tmp_path / "a", code + save)})
+    result = CliRunner().invoke(command.test, [])
+    assert result.exit_code == 0, result.output
+    *_, coverage, summary = result.output.splitlines()
+    assert "% covered" in coverage
+    assert not coverage.startswith("workflows: 0.0")
+    assert summary.startswith("2 passed in ")
+
+
+def test_what_starts_stacks_is_left_out_of_the_parallel_phase_and_is_all_of_the_other() -> None:
+    parallel, alone = command.PHASES.values()
+    for folder in command.ALONE:
+        assert (ROOT / folder).is_dir()
+        assert f"--ignore={folder}" in parallel
+        assert folder in alone
+    assert "-n" not in alone
