@@ -58,9 +58,14 @@ ROUTERS = (
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application. Raises ``pydantic.ValidationError`` where a setting is missing."""
+    """Set up logging and build the application. Raises ``pydantic.ValidationError`` if a setting is missing."""
     settings = settings or load_settings()
     configure_logs(settings.log_level)
+    return build_app(settings)
+
+
+def build_app(settings: Settings) -> FastAPI:
+    """Build the application. It connects to nothing before its lifespan begins."""
     limits = Limits(settings)
 
     @asynccontextmanager

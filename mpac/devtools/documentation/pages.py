@@ -8,13 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpac.cli.errors import UserError
+from mpac.devtools.documentation.contract import FOLDER, render_openapi, render_schemas
 from mpac.devtools.documentation.help import render_help
 from mpac.devtools.documentation.render import render_commands, render_configuration, render_errors, render_invariants
 from mpac.devtools.documentation.statuses import render_statuses
 
 Render = Callable[[], str]
 
-WHOLE: Mapping[str, Render] = {"docs/statuses.md": render_statuses, "mpac/cli/help.json": render_help}
+WHOLE: Mapping[str, Render] = {
+    "docs/statuses.md": render_statuses,
+    "mpac/cli/help.json": render_help,
+    f"{FOLDER}/openapi.json": render_openapi,
+    **render_schemas(),
+}
 PARTS: Mapping[str, Mapping[str, Render]] = {
     "docs/commands.md": {"commands": render_commands},
     "docs/configuration.md": {"configuration": render_configuration},

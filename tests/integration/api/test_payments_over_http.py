@@ -8,10 +8,10 @@ import pytest
 from psycopg.rows import DictRow
 
 from tests.conftest import MakeTenant
+from tests.contract_schemas import fields
 from tests.factories import PaymentMaker, Signer, Tenant
 from tests.harness import Api
 from tests.polling import DEADLINE_SECONDS
-from workflows.payments.serialize import FIELDS
 
 METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"type": "cash"}, {"processing_mode": "manual", "provider": "cash", "cash_received": 1_000, "change_amount": 0}),
@@ -39,7 +39,7 @@ async def test_the_references_own_example_comes_out_literally(api: Api, tenant: 
 async def test_a_payment_is_recorded_and_found_again(api: Api, tenant: Tenant) -> None:
     created = await api.pay(tenant)
     assert created.status == 201
-    assert set(created.body) == set(FIELDS)
+    assert set(created.body) == set(fields("payment"))
     found = await api.get(f"/payments/{created.body['id']}", as_=tenant)
     assert (found.status, found.body) == (200, created.body)
 

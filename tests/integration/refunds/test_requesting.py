@@ -7,13 +7,13 @@ import psycopg
 import pytest
 
 from tests.conftest import MakeTenant
+from tests.contract_schemas import fields
 from tests.factories import CASH, QR, TERMINAL, WHY, Signer, Tenant, refund_key
 from tests.fakes import FakeProvider
 from tests.harness import Api
 from tests.integration.refunds.refund_helpers import Admin, RefundMaker, evidence, post_refund, shown, sums
 from workflows.errors import InvalidRequest, ResourceNotFound
 from workflows.providers.base import ActionRequired, Declined
-from workflows.refunds.serialize import FIELDS
 
 
 async def test_a_refund_is_recorded_pending_with_its_reservation_and_found_again(
@@ -22,7 +22,7 @@ async def test_a_refund_is_recorded_pending_with_its_reservation_and_found_again
     payment_id = await refunds.paid()
     created = await post_refund(api, refunds.tenant, payment_id, amount=300, metadata={"dish": "soup"})
     assert created.status == 201, created.body
-    assert set(created.body) == set(FIELDS)
+    assert set(created.body) == set(fields("refund"))
     expected = {
         "payment_id": payment_id,
         "status": "pending",

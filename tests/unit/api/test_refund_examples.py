@@ -7,10 +7,10 @@ import pytest
 from api.openapi.add_examples import SCHEMAS
 from api.openapi.examples.refunds import REFUND_REQUESTS, REFUNDS
 from api.schemas.refunds import RefundIn, RefundOut
+from tests.contract_schemas import fields
 from workflows.bills.states import BillStatus
 from workflows.orders.states import OrderStatus
 from workflows.payments.states import PaymentStatus
-from workflows.refunds.serialize import FIELDS
 from workflows.refunds.states import RefundStatus
 from workflows.tenants.progress import PROGRESS
 
@@ -23,8 +23,8 @@ def test_there_is_an_example_of_every_status_and_of_a_doubt() -> None:
 @pytest.mark.parametrize("name", REFUNDS)
 def test_a_refund_looks_as_it_does_in_answers(name: str) -> None:
     example = REFUNDS[name][1]
-    assert tuple(example) == FIELDS
-    assert (*FIELDS, *PROGRESS) == tuple(RefundOut.model_fields)
+    assert tuple(example) == fields("refund")
+    assert (*fields("refund"), *PROGRESS) == tuple(RefundOut.model_fields)
     refund = RefundOut.model_validate(example)
     assert bool(refund.completed_at) == (refund.status == "completed")
     assert bool(refund.failed_at) == (refund.status == "failed")

@@ -2,7 +2,7 @@
 
 from api.openapi.examples.terminals import TERMINALS
 from api.schemas.terminals import TerminalOut
-from workflows.devices.serialize import FIELDS
+from tests.contract_schemas import fields
 from workflows.devices.states import DeviceStatus
 
 
@@ -10,6 +10,6 @@ def test_there_is_a_good_example_of_every_state() -> None:
     assert list(TERMINALS) == list(DeviceStatus)
     for status, (_, example) in TERMINALS.items():
         assert example["status"] == status
-        assert tuple(example) == FIELDS
+        assert tuple(example) == fields("terminal")
         TerminalOut.model_validate(example)
-    assert tuple(TerminalOut.model_fields) == FIELDS
+    assert tuple(TerminalOut.model_fields) == fields("terminal")

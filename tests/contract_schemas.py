@@ -1,0 +1,20 @@
+"""The fields of each resource, read from the committed JSON schemas in ``docs/contract``."""
+
+import json
+from functools import cache
+from typing import Any
+
+from mpac.devtools.documentation.contract import FOLDER
+from mpac.stack.home import ROOT
+
+
+@cache
+def schema(resource: str) -> dict[str, Any]:
+    """Return the JSON schema of a resource. It is shared: do not change it."""
+    found: dict[str, Any] = json.loads((ROOT / FOLDER / f"{resource}.schema.json").read_text())
+    return found
+
+
+def fields(resource: str) -> tuple[str, ...]:
+    """Return the fields that every answer with this resource has, in their order."""
+    return tuple(schema(resource)["required"])
