@@ -23,19 +23,19 @@ from workflows.errors import (
 )
 
 WHAT_TO_DO: Mapping[type[DomainError], str] = {
-    MalformedRequest: "Correct the program. Nothing was done.",
+    MalformedRequest: "Report it to the terminal's developer: the program must change. Nothing was done.",
     InvalidRequest: "Correct the fields that `details` names, and send the new body with a new key. Nothing was done.",
-    NotAuthenticated: "Get a new token and repeat. If that is refused too, the key was replaced: activate again.",
-    NotAuthorized: "Stop and tell a person: the role is too low, or the device is not active.",
+    NotAuthenticated: "Get a new token and repeat the request. If that is refused too, the key was replaced: activate again.",
+    NotAuthorized: "Stop, and call the manager: the role is too low, or the terminal is not active.",
     ResourceNotFound: "Check the id. It may belong to another tenant.",
     DuplicateResource: "Read the resource that exists. For `client_reference`: find the payment by it, do not pay again.",
     InvalidStatusTransition: "Read the resource again; `details` says what is possible now.",
-    IdempotencyKeyInUse: "Repeat the same request after `Retry-After`.",
+    IdempotencyKeyInUse: "Wait for `Retry-After` seconds, then repeat the same request with the same key.",
     BalanceUnavailable: "Read the bill again; another payment may end and release its amount.",
     IdempotencyKeyReused: "Look up the first request's result before the customer pays again: a new key would charge twice.",
-    RateLimitExceeded: "Repeat the same request after `Retry-After`.",
-    InternalError: "Repeat the same request with the same key.",
-    ServiceUnavailable: "Repeat the same request with the same key after `Retry-After`.",
+    RateLimitExceeded: "Wait for `Retry-After` seconds, then repeat the same request with the same key.",
+    InternalError: "Repeat the same request with the same key; it may have been carried out.",
+    ServiceUnavailable: "Wait for `Retry-After` seconds, then repeat the same request with the same key.",
 }
 """What a client does about each error."""
 

@@ -12,6 +12,7 @@ from mpac.devtools.documentation.contract import FOLDER, render_openapi, render_
 from mpac.devtools.documentation.help import render_help
 from mpac.devtools.documentation.render import render_commands, render_configuration, render_errors, render_invariants
 from mpac.devtools.documentation.statuses import render_statuses
+from mpac.devtools.documentation.terminal_errors import render_terminal_errors
 
 Render = Callable[[], str]
 
@@ -26,6 +27,7 @@ PARTS: Mapping[str, Mapping[str, Render]] = {
     "docs/configuration.md": {"configuration": render_configuration},
     "docs/contract/api.md": {"errors": render_errors},
     "docs/contract/invariants.md": {"invariants": render_invariants},
+    "docs/terminal.md": {"terminal-errors": render_terminal_errors},
 }
 
 
