@@ -19,7 +19,7 @@ from workflows.invariants.scheduled import check_on_schedule
 from workflows.ops.housekeeping import forget_expired
 from workflows.payments.due import find_due_payments, find_payments_ahead
 from workflows.processing.due import DueRow
-from workflows.processing.outcome import Said
+from workflows.processing.outcome import Summary
 from workflows.reconciliation.auto_reconcile import find_due_reconciliations
 from workflows.refunds.due import find_due_refunds, find_refunds_ahead
 from workflows.settlements.due import find_due_settlements
@@ -56,34 +56,34 @@ _nudging = threading.Lock()
 
 
 @app.task(name="sweeps.payments", **HOUSEKEEPING)
-def payments() -> Said | None:
+def payments() -> Summary | None:
     """Nudge every payment that is due: lost nudges, expired leases, retries, inquiries, polls, expiry."""
     watch.heard()
     return _nudge(PAYMENTS, run(find_due_payments(limit=PAGE)))
 
 
 @app.task(name="sweeps.refunds", **HOUSEKEEPING)
-def refunds() -> Said | None:
+def refunds() -> Summary | None:
     """Nudge every refund that is due."""
     watch.heard()
     return _nudge(REFUNDS, run(find_due_refunds(limit=PAGE)))
 
 
 @app.task(name="sweeps.ahead", **HOUSEKEEPING)
-def ahead() -> Said | None:
+def ahead() -> Summary | None:
     """Nudge rows that are due later than any schedule allows, because the database's clock was set back."""
     ours = _nudge(PAYMENTS, run(find_payments_ahead(limit=PAGE, settings=settings)))
     return _nudge(REFUNDS, run(find_refunds_ahead(limit=PAGE, settings=settings))) or ours
 
 
 @app.task(name="sweeps.settlements", **HOUSEKEEPING)
-def settlements() -> Said | None:
+def settlements() -> Summary | None:
     """Nudge the settlements whose period has ended, in pages."""
     watch.heard()
     return _nudge(SETTLEMENTS, run(find_due_settlements(limit=CLOSES_UNDER_WAY)), page_size=CLOSES_PER_PAGE)
 
 
-def _nudge(task: str, found: list[DueRow], *, page_size: int = MAX_IDS) -> Said | None:
+def _nudge(task: str, found: list[DueRow], *, page_size: int = MAX_IDS) -> Summary | None:
     """Publish nudges for the rows found. Return a summary, or ``None`` if all were nudged a moment ago."""
     now = time.monotonic()
     due = _not_nudged_lately(found, now)
@@ -99,7 +99,7 @@ def _nudge(task: str, found: list[DueRow], *, page_size: int = MAX_IDS) -> Said 
     logger.info("nudged %s for %s", task, dict(reasons))
     if reasons.keys() == {POLL}:
         return None
-    return Said(f"nudged {', '.join(f'{count} {why}' for why, count in reasons.items())}")
+    return Summary(f"nudged {', '.join(f'{count} {why}' for why, count in reasons.items())}")
 
 
 def _not_nudged_lately(found: list[DueRow], now: float) -> list[DueRow]:
@@ -110,17 +110,17 @@ def _not_nudged_lately(found: list[DueRow], now: float) -> list[DueRow]:
 
 
 @app.task(name="sweeps.reconciliations", **HOUSEKEEPING)
-def reconciliations() -> Said | None:
+def reconciliations() -> Summary | None:
     """Nudge every settlement whose statements are due, or whose cash has just been counted."""
     return _nudge(RECONCILE, run(find_due_reconciliations(limit=RECONCILIATIONS, settings=settings)), page_size=1)
 
 
 @app.task(name="sweeps.invariants", **HOUSEKEEPING)
-def invariants() -> Said | None:
+def invariants() -> Summary | None:
     """Check the invariants, unless they were checked within the period, for instance for a second beat."""
     period = INVARIANTS_SECONDS * settings.timetable_scale * 0.9  # a margin, because clocks and queues are not exact
     count = run(check_on_schedule(period_seconds=period, review_after_seconds=settings.review_after_seconds))
-    return Said(f"tried {count} rules") if count else None
+    return Summary(f"tried {count} rules") if count else None
 
 
 @app.task(name="sweeps.canaries", **HOUSEKEEPING)
@@ -129,7 +129,7 @@ def canaries() -> None:
 
 
 @app.task(name="sweeps.forget_expired", **HOUSEKEEPING)
-def purge_expired() -> Said | None:
+def purge_expired() -> Summary | None:
     """Delete expired idempotency records and client assertions."""
     count = run(forget_expired())
-    return Said(f"deleted {count} expired") if count else None
+    return Summary(f"deleted {count} expired") if count else None

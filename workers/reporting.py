@@ -20,7 +20,7 @@ from typing import Any
 
 from celery.worker.request import Request
 
-from workflows.processing.outcome import Outcome, Said
+from workflows.processing.outcome import Outcome, Summary
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +34,12 @@ _later = ThreadPoolExecutor(max_workers=1, thread_name_prefix="report")
 
 def note(result: Any) -> Any:
     """Remember the result of this thread's task for its request, and return it."""
-    _here.outcome = result if isinstance(result, Outcome | Said) else None
+    _here.outcome = result if isinstance(result, Outcome | Summary) else None
     return result
 
 
-def _take() -> Outcome | Said | None:
-    outcome: Outcome | Said | None = getattr(_here, "outcome", None)
+def _take() -> Outcome | Summary | None:
+    outcome: Outcome | Summary | None = getattr(_here, "outcome", None)
     _here.outcome = None
     return outcome
 
@@ -77,7 +77,7 @@ class ReportingRequest(Request):
                 "an event for Flower was lost: %s", type(error).__name__, extra={"event": "flower.event_lost"}
             )
 
-    def _tell(self, outcome: Outcome | Said | None, **fields: Any) -> None:
+    def _tell(self, outcome: Outcome | Summary | None, **fields: Any) -> None:
         words = "" if outcome is None else repr(outcome)
         if outcome is not None and outcome.is_open:
             self._send("task-retried", result=words, exception=words, runtime=fields.get("runtime"))

@@ -74,7 +74,7 @@ async def _shutdown(ours: Runtime) -> None:
     drains = (executor.drain(ours.settings.soft_shutdown_seconds) for executor in (ours.payments, ours.refunds))
     await asyncio.gather(*drains)
     await ours.additions.stop()
-    with suppress(ServiceUnavailable):  # the row is then forgotten after an hour
+    with suppress(ServiceUnavailable):  # its row then expires after an hour
         await forget_worker(ours.worker)
     await ours.providers.close()
     await disconnect()

@@ -4,7 +4,7 @@ from workers.app import HOUSEKEEPING, app
 from workers.nudge import RECONCILE, SETTLEMENTS, publish
 from workers.runtime import run, runtime
 from workers.turns import TurnQueue, limit_concurrency
-from workflows.processing.outcome import Said
+from workflows.processing.outcome import Summary
 from workflows.reconciliation.auto_reconcile import reconcile_due
 from workflows.settlements.close import CloseResult, close_settlements
 from workflows.settlements.open_periods import open_due_periods
@@ -20,7 +20,7 @@ _line = TurnQueue(places=RECONCILED_AT_ONCE, most_waiting=MOST_WAITING)
 
 
 @app.task(name="settlements.close")
-def close(settlement_ids: list[str]) -> Said:
+def close(settlement_ids: list[str]) -> Summary:
     """Close those of these settlements that are due. Safe to deliver twice, late, or never: see ``workers.payments``.
 
     Where beat was away for days, the next period of a store is due as soon as one is closed: those are nudged at once.
@@ -28,22 +28,22 @@ def close(settlement_ids: list[str]) -> Said:
     return _nudge_following(run(close_settlements(settlement_ids, worker=runtime().worker)))
 
 
-def _nudge_following(closed: CloseResult) -> Said:
+def _nudge_following(closed: CloseResult) -> Summary:
     if closed.following:
         publish(SETTLEMENTS, closed.following)
     return closed.outcome
 
 
 @app.task(name="settlements.open_due", **HOUSEKEEPING)
-def open_due() -> Said | None:
+def open_due() -> Summary | None:
     """Open the first periods of new stores and currencies, and plan those whose store changed its rule."""
     opened = run(open_due_periods(worker=runtime().worker))
-    return Said(f"{opened} periods opened or planned") if opened else None
+    return Summary(f"{opened} periods opened or planned") if opened else None
 
 
 @app.task(name="settlements.reconcile")
 @limit_concurrency(_line, task=RECONCILE)
-def reconcile(settlement_ids: list[str]) -> list[Said]:
+def reconcile(settlement_ids: list[str]) -> list[Summary]:
     """Fetch the statements of these settlements and reconcile them. Safe to deliver twice, late, or never.
 
     If there is no place for one of them, it waits without a thread and is nudged when there is a place.

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 from workers.nudge import publish
-from workflows.processing.outcome import Said, together
+from workflows.processing.outcome import Summary, combined
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +50,13 @@ class TurnQueue:
 
 def limit_concurrency(
     line: TurnQueue, *, task: str
-) -> Callable[[Callable[[list[str]], list[Said]]], Callable[[list[str]], Said]]:
+) -> Callable[[Callable[[list[str]], list[Summary]]], Callable[[list[str]], Summary]]:
     """Decorate the function of ``task`` so that it gets only ids with a place in ``line``; nudge the others later."""
 
-    def decorate(work: Callable[[list[str]], list[Said]]) -> Callable[[list[str]], Said]:
+    def decorate(work: Callable[[list[str]], list[Summary]]) -> Callable[[list[str]], Summary]:
         @functools.wraps(work)
-        def in_turn(ids: list[str]) -> Said:
-            said: list[Said] = []
+        def in_turn(ids: list[str]) -> Summary:
+            said: list[Summary] = []
             for one in filter(line.enter, ids):
                 try:
                     said += work([one])
@@ -64,7 +64,7 @@ def limit_concurrency(
                     following = line.leave()
                     if following:
                         _nudge(task, following)
-            return together(said, waiting=len(ids) - len(said))
+            return combined(said, waiting=len(ids) - len(said))
 
         return in_turn
 

@@ -58,19 +58,19 @@ async def cancel_payment(
         if _adds_nothing(row, on_too_late):
             return row
         by = ChangeContext.caller(caller, at=at, request_id=request_id, reason=reason or CancelReason.REQUESTED)
-        asked = {
+        request = {
             "cancel_requested_at": row["cancel_requested_at"] or at,
             "cancel_reason": row["cancel_reason"] or reason or CancelReason.REQUESTED,
         }
         if on_too_late:
-            asked["on_too_late"] = on_too_late
+            request["on_too_late"] = on_too_late
         act = _ACTS.get(row["status"])
         if act is None:
             raise invalid_transition(PAYMENT, row["status"], PaymentEvent.CANCEL)
         if row["status"] == PaymentStatus.PENDING and has_moved(row, at=at, payments=payments):
-            row = await complete_reported(connection, payment_id, asked, by=by, payments=payments)
+            row = await complete_reported(connection, payment_id, request, by=by, payments=payments)
         else:
-            row = await act(connection, row, asked, by)
+            row = await act(connection, row, request, by)
         await connection.execute(_NOTIFY, {"change": f"{payment_id}:{row['version']}"})
     return row
 
@@ -95,9 +95,9 @@ def _adds_nothing(row: PaymentRow, on_too_late: str | None) -> bool:
 
 
 async def _cancel_at_once(
-    connection: AsyncConnection, row: PaymentRow, asked: dict[str, Any], by: ChangeContext
+    connection: AsyncConnection, row: PaymentRow, request: dict[str, Any], by: ChangeContext
 ) -> PaymentRow:
-    claimed = {"processing_at": by.at, **asked}
+    claimed = {"processing_at": by.at, **request}
     await apply(connection, PAYMENT, entity_id=row["id"], event=PaymentEvent.CLAIM, by=by, changes=claimed)
     ended = {"cancelled_at": by.at, "cancel_outcome": CancelOutcome.CANCELLED, "due_at": None}
     changed = await apply(connection, PAYMENT, entity_id=row["id"], event=PaymentEvent.CANCEL, by=by, changes=ended)
@@ -107,12 +107,12 @@ async def _cancel_at_once(
 
 
 async def _request_cancel(
-    connection: AsyncConnection, row: PaymentRow, asked: dict[str, Any], by: ChangeContext
+    connection: AsyncConnection, row: PaymentRow, request: dict[str, Any], by: ChangeContext
 ) -> PaymentRow:
     # A worker that is calling the provider keeps its lease and sees the request when it records; otherwise the payment is due
     # now. So is a payment that waits for a person: the cancel comes from a person.
     is_held = row["lease_until"] is not None and row["lease_until"] > by.at
-    changes = asked if is_held else {**asked, "due_at": by.at, "inquiries": 0}
+    changes = request if is_held else {**request, "due_at": by.at, "inquiries": 0}
     if row["due_at"] is None:
         changes["unanswered_claims"] = 0  # the payment may be quarantined: allow three more claims, as a requeue does
     changed = await apply(

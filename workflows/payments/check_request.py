@@ -65,8 +65,8 @@ _LOAD_CONTEXT = text(f"""
 
 async def load_context(connection: AsyncConnection, group: list[PaymentSubmission]) -> dict[int, RowMapping]:
     """Return the context of each request of ``group`` by its number; no entry if its store is not the caller's."""
-    asked = [_question(number, submission) for number, submission in enumerate(group)]
-    found = await connection.execute(_LOAD_CONTEXT, {"rows": rows_parameter(asked)})
+    rows = [_lookup_row(number, submission) for number, submission in enumerate(group)]
+    found = await connection.execute(_LOAD_CONTEXT, {"rows": rows_parameter(rows)})
     return {row["n"]: row for row in found.mappings()}
 
 
@@ -96,7 +96,7 @@ def store_id_of(submission: PaymentSubmission) -> str:
     return resolve_store(submission.caller, submission.request.store_id)
 
 
-def _question(number: int, submission: PaymentSubmission) -> dict[str, Any]:
+def _lookup_row(number: int, submission: PaymentSubmission) -> dict[str, Any]:
     request = submission.request
     return {
         **lookup_row(number, submission.caller, submission.key, store_id=store_id_of(submission)),

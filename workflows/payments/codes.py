@@ -32,9 +32,9 @@ class AttemptOutcome(StrEnum):
 class MessageKind(StrEnum):
     """Why a provider's answer was stored beside an attempt; a CHECK constraint has the same values."""
 
-    INQUIRY = "inquiry"  # asked what became of the attempt
-    WITHDRAWAL = "withdrawal"  # asked to cancel it
-    REVERSAL = "reversal"  # asked to undo it
+    INQUIRY = "inquiry"  # the provider was asked what became of the attempt
+    WITHDRAWAL = "withdrawal"  # the provider was asked to cancel the attempt
+    REVERSAL = "reversal"  # the provider was asked to undo the charge
     FIRST_ANSWER = "first_answer"  # the answer before the same attempt was sent again
     RESEND = "resend"  # the attempt was sent again
     LATE_ANSWER = "late_answer"  # an answer that came after another worker had taken over

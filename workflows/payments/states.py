@@ -15,7 +15,7 @@ class PaymentStatus(StrEnum):
     COMPLETED = "completed"  # a provider confirmed that the money moved
     FAILED = "failed"  # a provider confirmed that no money moved
     CANCELLED = "cancelled"  # withdrawn, and known not to have moved money
-    REFUNDED = "refunded"  # some or all of it was given back
+    REFUNDED = "refunded"  # some or all of it was refunded
 
 
 class PaymentEvent(StrEnum):
@@ -31,7 +31,7 @@ class PaymentRemark(StrEnum):
     DOUBT = "doubt"  # we do not know whether money moved
     REQUEST_CANCEL = "request_cancel"  # the terminal wants it withdrawn
     REQUEST_REVIEW = "request_review"  # a person has to look
-    REFUND_MORE = "refund_more"  # a further part of a refunded payment was given back
+    REFUND_MORE = "refund_more"  # a further part of a refunded payment was refunded
     REQUEUE = "requeue"  # an operator has it looked at again after it was quarantined
     REVIEWED = "reviewed"  # what a person had to look at is explained
 

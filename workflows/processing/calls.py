@@ -41,7 +41,7 @@ BROKEN = "error"
 RETRIES = frozenset({Step.RETRY, Step.RESEND})
 
 
-async def counted(entity: str, provider: str, step: Step, call: Awaitable[Answer]) -> Answer:
+async def count_call(entity: str, provider: str, step: Step, call: Awaitable[Answer]) -> Answer:
     """Await ``call``, count it by outcome and time it; return its answer."""
     operation = OPERATIONS[entity].get(step, SENDS[entity])
     if step in RETRIES:

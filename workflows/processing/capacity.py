@@ -48,7 +48,7 @@ class Capacity:
             self._free[name] -= count
         return full
 
-    def keep(self, count: int, full: frozenset[str], claimed: Iterable[str | None]) -> None:
+    def return_unused(self, count: int, full: frozenset[str], claimed: Iterable[str | None]) -> None:
         """Return the places that ``take`` took for ``count`` rows, except one place for each of ``claimed``.
 
         ``claimed`` are the providers that will be called, ``None`` for a row that needs no call.

@@ -31,7 +31,7 @@ class FinalStatus(StrEnum):
 
 
 class CancelReason(StrEnum):
-    """The ``cancel_reason`` of a cancelled payment, unless whoever cancelled it gave one."""
+    """The ``cancel_reason`` of a cancelled payment, unless the caller that cancelled it gave another one."""
 
     REQUESTED = "requested"  # cancelled by a caller that gave no reason
     EXPIRED = "expired"  # not started or not paid in time

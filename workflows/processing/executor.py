@@ -21,14 +21,14 @@ from dataclasses import replace
 from typing import Any, Generic
 
 from workflows.ids import WELL_FORMED
-from workflows.processing.calls import counted
+from workflows.processing.calls import count_call
 from workflows.processing.capacity import Capacity, WaitingIds
 from workflows.processing.decide import Decision, RetryPolicy, decide
-from workflows.processing.ended import LEFT, Ended, ended, outcome_of
 from workflows.processing.leases import Claim, ClaimInDoubt, RequestT, took_effect
 from workflows.processing.next_step import SENDS, Step
 from workflows.processing.outcome import Outcome
 from workflows.processing.recording import GROUP_LIMIT, Recorder, Result
+from workflows.processing.row_outcome import LEFT_TO_SWEEP, RowOutcome, collect_outcomes, row_outcome
 from workflows.processing.workload import Answered, Workload
 from workflows.providers.base import Answer, Succeeded, Unavailable
 from workflows.providers.registry import Providers
@@ -82,7 +82,7 @@ class LeaseExecutor(Generic[RequestT]):
         begun = [task for start in pages for task in await self._run_batch(wanted[start : start + self._page])]
         if len(wanted) < len(ids):
             raise ValueError(f"{len(ids) - len(wanted)} of these {len(ids)} are no ids")
-        return outcome_of(begun, count=len(wanted))
+        return collect_outcomes(begun, count=len(wanted))
 
     async def _run_batch(self, ids: list[str]) -> list["asyncio.Task[Any]"]:
         """Advance ``ids``, and wait briefly for those that end soon. Return the tasks that were started."""
@@ -108,7 +108,7 @@ class LeaseExecutor(Generic[RequestT]):
         claimed_at = asyncio.get_running_loop().time()  # before the claim: its lease is counted from within
         claims = await self._claim(ids, full, claimed_at)  # claim: one transaction, which is over here
 
-        async def run_one(claim: Claim[RequestT]) -> Ended:
+        async def run_one(claim: Claim[RequestT]) -> RowOutcome:
             try:
                 answer = await self._call(claim, claimed_at)  # call: no transaction and no connection is held
                 decision = self._decide(claim, answer, claimed_at)
@@ -116,12 +116,12 @@ class LeaseExecutor(Generic[RequestT]):
                     Answered(claim, answer, decision)
                 )  # record: one transaction per group
                 self._log_outcome(claim, status)
-                return ended(status, decision)
+                return row_outcome(status, decision)
             except Exception:
                 # Whatever went wrong concerns this row only: its lease runs out and the sweep finds it. Counted by the row.
                 extra = {**self._log_context(claim), "event": f"{self._name}.left_to_sweep"}
                 logger.exception("%s %s was left to the sweep", self._name, claim.id, extra=extra)
-                return LEFT
+                return LEFT_TO_SWEEP
             finally:
                 self._release(claim)
 
@@ -133,7 +133,7 @@ class LeaseExecutor(Generic[RequestT]):
         try:
             claims = await self._claim_or_confirm(ids, full, claimed_at)
         finally:
-            self._capacity.keep(len(ids), full, map(self._called_provider, claims))
+            self._capacity.return_unused(len(ids), full, map(self._called_provider, claims))
         return claims
 
     async def _claim_or_confirm(self, ids: list[str], full: frozenset[str], claimed_at: float) -> list[Claim[RequestT]]:
@@ -167,7 +167,7 @@ class LeaseExecutor(Generic[RequestT]):
         if claim.step in SENDS and elapsed >= claim.facts.seconds_left:
             return Unavailable("it expired before it could be sent")
         call = self._workload.call_provider(provider, claim, not_after=claimed_at + claim.facts.seconds_left)
-        return await counted(self._name, claim.provider, claim.step, call)
+        return await count_call(self._name, claim.provider, claim.step, call)
 
     def _decide(self, claim: Claim[RequestT], answer: Answer | None, claimed_at: float) -> Decision:
         facts = claim.facts

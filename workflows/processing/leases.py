@@ -98,7 +98,7 @@ class LeaseTable(ABC, Generic[RequestT]):
     columns: ClassVar[str]
     """SQL: the columns that ``facts`` and ``build_request`` read, with the alias ``r``."""
     first_attempt: ClassVar[str] = "1"
-    """SQL expression: the number of the first attempt; 0 keeps a row from being sent."""
+    """SQL expression: the number of the first attempt; 0 means that the row is not sent."""
     startable: ClassVar[str] = ""
     """SQL: a further condition that a pending row must meet before a worker may claim it."""
     unwanted: ClassVar[str] = "false"

@@ -24,11 +24,11 @@ class Outcome:
     open: set[str] = field(default_factory=set)
     later: "Future[Outcome] | None" = None
 
-    def add(self, word: str, *, is_open: bool = False) -> None:
+    def add(self, way: str, *, is_open: bool = False) -> None:
         """Count one row that ended in this way."""
-        self.counts[word] += 1
+        self.counts[way] += 1
         if is_open:
-            self.open.add(word)
+            self.open.add(way)
 
     @property
     def is_open(self) -> bool:
@@ -36,7 +36,7 @@ class Outcome:
         return bool(self.open)
 
     def __repr__(self) -> str:
-        return ", ".join(f"{count} {word}" for word, count in self.counts.items()) or "nothing to do"
+        return ", ".join(f"{count} {way}" for way, count in self.counts.items()) or "nothing to do"
 
 
 def failed(code: str | None) -> str:
@@ -44,20 +44,20 @@ def failed(code: str | None) -> str:
     return f"failed: {code}" if code and CODE.fullmatch(code) else "failed"
 
 
-class Said:
+class Summary:
     """A text whose ``repr`` is itself: Celery shows a result by its ``repr``."""
 
     later: "Future[Outcome] | None" = None
 
-    def __init__(self, words: str, *, is_open: bool = False) -> None:
-        self.words = words
+    def __init__(self, text: str, *, is_open: bool = False) -> None:
+        self.text = text
         self.is_open = is_open
 
     def __repr__(self) -> str:
-        return self.words
+        return self.text
 
 
-def together(said: Sequence[Said], *, waiting: int) -> Said:
+def combined(summaries: Sequence[Summary], *, waiting: int) -> Summary:
     """Return several outcomes as one, with how many rows wait for a place."""
-    words = [one.words for one in said] + ([f"{waiting} wait for a place"] if waiting else [])
-    return Said("; ".join(words) or "nothing to do", is_open=any(one.is_open for one in said))
+    texts = [one.text for one in summaries] + ([f"{waiting} wait for a place"] if waiting else [])
+    return Summary("; ".join(texts) or "nothing to do", is_open=any(one.is_open for one in summaries))

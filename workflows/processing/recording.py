@@ -54,7 +54,7 @@ class Recorder(Generic[RequestT]):
         """Record one answer; return its row's present status, or ``None`` if another worker has taken it over.
 
         Raises ``ServiceUnavailable`` if the database stays away: nothing is recorded then, the attempt stays unanswered, and
-        the sweep has the provider asked about it.
+        the sweep finds the row when its lease has run out.
         """
         status = await self._groups.put(answered)
         if isinstance(status, BillLocked):

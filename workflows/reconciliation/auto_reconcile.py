@@ -24,7 +24,7 @@ from sqlalchemy import text
 from workflows.database.engines import Role, transaction
 from workflows.errors import InvalidStatusTransition
 from workflows.processing.due import DueRow
-from workflows.processing.outcome import Said
+from workflows.processing.outcome import Summary
 from workflows.providers.registry import Providers, remote_names
 from workflows.reconciliation.end_doubts import end_doubts
 from workflows.reconciliation.reconcile import ComparisonTooLong, reconcile_settlement
@@ -93,7 +93,7 @@ async def find_due_reconciliations(*, limit: int, settings: Settings) -> list[Du
         return [DueRow(row.id, row.at, row.why) for row in found]
 
 
-async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, providers: Providers) -> Said:
+async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, providers: Providers) -> Summary:
     """Fetch what the providers have, and reconcile if they all answered; return what came of it, in words.
 
     Safe to call twice, late, or never.
@@ -103,7 +103,7 @@ async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, 
     actor = Actor(worker=worker)
     tries = await _begin(settlement_id)
     if tries is None:
-        return Said("not due")
+        return Summary("not due")
     try:
         fetched = await fetch_statements(settlement_id, actor=actor, providers=providers)
         doubts = await end_doubts(settlement_id, actor=actor)
@@ -112,23 +112,23 @@ async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, 
             logger.warning("no statement for %s: %s", settlement_id, "; ".join(troubles))
             await _end(settlement_id, tries=tries, pause=_pause(tries), error="; ".join(troubles))
             silent = ", ".join(one.provider for one in fetched if one.error)
-            return Said(f"no statement of {silent}", is_open=True)
+            return Summary(f"no statement of {silent}", is_open=True)
         run = await reconcile_settlement(settlement_id, actor=actor, settings=settings)
     except ComparisonTooLong as slow:
         logger.warning("%s: %s", settlement_id, slow.text)
         await _end(settlement_id, tries=tries, pause=_pause(tries), error=slow.text)
-        return Said("took too long", is_open=True)
+        return Summary("took too long", is_open=True)
     except InvalidStatusTransition:
         logger.info("%s was reconciled or never closed; nothing to do", settlement_id)
-        return Said("reconciled before")
+        return Summary("reconciled before")
     await _end(settlement_id, tries=0, pause=PAUSES[0] if doubts.left else _after(run), error=None)
     return _said(run)
 
 
-def _said(run: dict[str, Any]) -> Said:
+def _said(run: dict[str, Any]) -> Summary:
     """Return what a run found, in words: how many lines have which name."""
     names = [f"{part['count']} {name}" for name, part in run["summary"]["categories"].items() if part["count"]]
-    return Said(", ".join(names) or "no lines to compare")
+    return Summary(", ".join(names) or "no lines to compare")
 
 
 def _after(run: dict[str, Any]) -> timedelta | None:

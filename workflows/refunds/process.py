@@ -29,7 +29,7 @@ class RefundWorkload(Workload[GiveBack]):
         SELECT a.reference FROM payment_attempts a
         WHERE a.payment_id = r.payment_id AND a.outcome = 'succeeded' ORDER BY a.number DESC LIMIT 1
     ) AS charge_reference, (SELECT p.bill_id FROM payments p WHERE p.id = r.payment_id) AS bill_id"""
-    startable = "AND NOT needs_action"  # even if a message names it: the money has not been given back yet
+    startable = "AND NOT needs_action"  # even if a message names it: the money has not been refunded yet
 
     def facts(self, row: ClaimedRefund, attempt: Attempt | None) -> Facts:
         """Return what decides the next step. A refund neither expires nor is cancelled."""

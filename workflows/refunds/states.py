@@ -19,11 +19,11 @@ class RefundEvent(StrEnum):
 
 
 class RefundRemark(StrEnum):
-    AWAIT_PROVIDER = "await_provider"  # the provider took it on and needs time
+    AWAIT_PROVIDER = "await_provider"  # the provider accepted it and needs time
     DOUBT = "doubt"  # we do not know whether money went back
     REQUEST_REVIEW = "request_review"  # a person has to look
     AWAIT_ACTION = "await_action"  # a person has to give the money back and report it
-    REPORT = "report"  # the terminal reported whether the money was given back
+    REPORT = "report"  # the terminal reported whether the money was refunded
     REQUEUE = "requeue"  # an operator has it looked at again after it was quarantined
     REVIEWED = "reviewed"  # what a person had to look at is explained
 

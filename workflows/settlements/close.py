@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import Role, transaction
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
-from workflows.processing.outcome import Said
+from workflows.processing.outcome import Summary
 from workflows.settlements.cutoff_rules import StoreRule, load_rules
 from workflows.settlements.due import GRACE
 from workflows.settlements.lines import mark_taken, take_lines
@@ -77,12 +77,12 @@ class CloseResult:
     following: list[str] = field(default_factory=list)
 
     @property
-    def outcome(self) -> Said:
+    def outcome(self) -> Summary:
         """What was done, in words."""
         lines = sum(self.lines.values())
         words = [f"{len(self.lines)} closed: {lines} line{'' if lines == 1 else 's'}"] if self.lines else []
         words += [f"{len(self.failed)} could not be closed"] if self.failed else []
-        return Said(", ".join(words) or "nothing to close", is_open=bool(self.failed))
+        return Summary(", ".join(words) or "nothing to close", is_open=bool(self.failed))
 
 
 async def close_settlements(settlement_ids: Sequence[str], *, worker: str) -> CloseResult:

@@ -93,7 +93,7 @@ async def test_a_batch_that_waited_too_long_gives_back_the_room_it_had(
     for _ in range(2):
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(processor.process(ids), 0.1)
-    processor._capacity.keep(2, full, [])
+    processor._capacity.return_unused(2, full, [])
     async with asyncio.timeout(20):
         await processor.process(ids)
     assert await statuses(admin, ids) == {"completed"}

@@ -13,7 +13,7 @@ from mpac.stack.commands import WORKER_THREADS
 from mpac.stack.local import LocalStack
 from tests.polling import PATIENCE_SECONDS
 from workers import turns
-from workflows.processing.outcome import Said
+from workflows.processing.outcome import Summary
 
 IDS = [f"stl_{n}" for n in range(2 * WORKER_THREADS)]
 
@@ -28,12 +28,12 @@ class Statements:
         self.published = threading.Event()
         self.raises = False
 
-    def reconcile(self, one: str) -> Said:
+    def reconcile(self, one: str) -> Summary:
         self.begun.append(one)
         assert self.may_end.wait(PATIENCE_SECONDS)
         if self.raises:
             raise TimeoutError
-        return Said(f"compared {one}")
+        return Summary(f"compared {one}")
 
     def publish(self, task: str, ids: list[str]) -> None:
         assert task == "settlements.reconcile"

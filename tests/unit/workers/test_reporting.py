@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from workers.reporting import QuietRequest, ReportingRequest, note
-from workflows.processing.outcome import Outcome, Said, failed, together
+from workflows.processing.outcome import Outcome, Summary, combined, failed
 
 PAYMENTS = ["pay_01a22b30b3a8727199456ba974521efb", "pay_01a22b30b4b277e9bd3d6aa5a71c746b"]
 CARD = "4111111111111111"
@@ -52,8 +52,8 @@ def test_a_result_counts_how_the_rows_ended() -> None:
     assert events.sent[0]["result"] == "2 completed, 1 failed: insufficient_funds"
 
 
-@pytest.mark.parametrize("outcome", [counted("in doubt", is_open=True), Said("no statement", is_open=True)])
-def test_an_outcome_with_open_rows_is_shown_as_retry(outcome: Outcome | Said) -> None:
+@pytest.mark.parametrize("outcome", [counted("in doubt", is_open=True), Summary("no statement", is_open=True)])
+def test_an_outcome_with_open_rows_is_shown_as_retry(outcome: Outcome | Summary) -> None:
     made, events = request(ReportingRequest)
     note(outcome)
     made.send_event("task-succeeded", result="", runtime=0.1)
@@ -120,7 +120,7 @@ def test_housekeeping_that_found_nothing_is_not_shown_and_one_that_failed_or_fou
     made.send_event("task-started")
     made.send_event("task-succeeded", result="None", runtime=0.1)
     assert events.sent == []
-    note(Said("nudged 1 inquiry"))
+    note(Summary("nudged 1 inquiry"))
     made.send_event("task-succeeded", result="", runtime=0.1)
     assert events.types == ["task-received", "task-succeeded"]
     assert events.sent[0]["name"] == "payments.process"
@@ -134,6 +134,6 @@ def test_a_code_that_is_not_plain_words_is_not_shown(code: str | None) -> None:
 
 
 def test_several_outcomes_are_open_if_one_of_them_is() -> None:
-    both = together([Said("2 matched"), Said("no statement of sandbox", is_open=True)], waiting=3)
+    both = combined([Summary("2 matched"), Summary("no statement of sandbox", is_open=True)], waiting=3)
     assert repr(both) == "2 matched; no statement of sandbox; 3 wait for a place"
     assert both.is_open

@@ -9,13 +9,13 @@ from workflows.bills.lock import BillLocked
 from workflows.processing.decide import Decision
 from workflows.processing.outcome import Outcome, failed
 
-Ended = tuple[str, bool]
+RowOutcome = tuple[str, bool]
 """How a row ended, as a short text, and whether it is still open."""
 
-LEFT: Ended = ("left to the sweep", True)
+LEFT_TO_SWEEP: RowOutcome = ("left to the sweep", True)
 
 
-def ended(status: str | BillLocked | None, decided: Decision) -> Ended:
+def row_outcome(status: str | BillLocked | None, decided: Decision) -> RowOutcome:
     """Return how a row ended; ``status`` is its present status."""
     if status is None:
         return "taken over", False
@@ -30,7 +30,7 @@ def ended(status: str | BillLocked | None, decided: Decision) -> Ended:
     return ("waits for the customer" if decided.next_action or decided.preserve_action else "tried again later"), False
 
 
-def outcome_of(begun: "Sequence[asyncio.Task[Ended | None]]", *, count: int) -> Outcome:
+def collect_outcomes(begun: "Sequence[asyncio.Task[RowOutcome | None]]", *, count: int) -> Outcome:
     """Return how these rows ended. If some are still running, ``later`` will hold the complete outcome."""
     under_way = [task for task in begun if not task.done()]
     if not under_way:
@@ -49,11 +49,11 @@ def outcome_of(begun: "Sequence[asyncio.Task[Ended | None]]", *, count: int) -> 
     return Outcome(Counter({"at the provider": len(under_way)}), later=later)
 
 
-def _counted(ended: "Sequence[asyncio.Task[Ended | None]]", *, count: int) -> Outcome:
+def _counted(tasks: "Sequence[asyncio.Task[RowOutcome | None]]", *, count: int) -> Outcome:
     outcome = Outcome()
-    for task in ended:
-        word, is_open = LEFT if task.cancelled() else task.result() or LEFT
-        outcome.add(word, is_open=is_open)
-    if count > len(ended):
-        outcome.counts["not claimed"] = count - len(ended)
+    for task in tasks:
+        way, is_open = LEFT_TO_SWEEP if task.cancelled() else task.result() or LEFT_TO_SWEEP
+        outcome.add(way, is_open=is_open)
+    if count > len(tasks):
+        outcome.counts["not claimed"] = count - len(tasks)
     return outcome
