@@ -1,8 +1,8 @@
-"""Post: write the journals of completed payments and refunds, in the transaction that records them.
+"""Post the journals of completed payments and refunds, in the transaction that records them.
 
-Both are what payments call an ``Aftermath``: they get the rows that a group's record has moved, and write the journals of
-all of them with one statement. An account's id is made of what it is (merchant, kind, provider, currency), so nobody has
-to look it up, and two groups that open the same account at once agree on it.
+Each gets the rows that a group's record has moved, and writes the journals of all of them with one statement. An account's id
+is made of what it is (merchant, kind, provider, currency), so nobody has to look it up, and two groups that open the same
+account at once agree on it.
 """
 
 from collections.abc import Mapping, Sequence

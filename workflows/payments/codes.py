@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Advice(StrEnum):
-    """What a terminal must do while the outcome is unknown."""
+    """Instructions for a terminal while the outcome is unknown."""
 
     DO_NOT_CHARGE_AGAIN = "do_not_charge_again"  # money may have moved: wait, neither charge again nor by other means
 
@@ -18,7 +18,7 @@ class CancelOutcome(StrEnum):
 
 
 class AttemptOutcome(StrEnum):
-    """What a provider's answer to an attempt meant; a CHECK constraint has the same values."""
+    """The meaning of a provider's answer to an attempt; a CHECK constraint has the same values."""
 
     SUCCEEDED = "succeeded"  # the money moved
     DECLINED = "declined"  # no money moved

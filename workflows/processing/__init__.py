@@ -1,1 +1,1 @@
-"""What payments and refunds share between a claim and its recorded outcome: leases, decisions, the executor."""
+"""Process payments and refunds alike, from a claim to its recorded outcome: leases, decisions, the executor."""

@@ -38,7 +38,7 @@ HOURLY_INQUIRIES = 24
 
 @dataclass(slots=True)
 class Decision:
-    """What to record: an event and the columns that change with it.
+    """The result to record: an event and the columns that change with it.
 
     ``event`` is ``None`` if nothing deserves a new version. ``due_in_seconds`` is when the row is due again (``None``: never).
     An ``attempt_outcome`` of ``None`` leaves the attempt as it is.

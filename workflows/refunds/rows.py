@@ -46,7 +46,7 @@ class NewRefund(TypedDict):
 
 
 class RefundedPayment(TypedDict):
-    """What a refund takes from its payment."""
+    """The columns that a refund takes from its payment."""
 
     id: str
     merchant_id: str
@@ -65,7 +65,7 @@ class LockedPayment(RefundedPayment):
 
 
 class ClaimedRefund(ClaimedRow):
-    """What a claim reads of a refund (``process.RefundWorkload.columns``).
+    """The columns of a refund that a claim reads (``process.RefundWorkload.columns``).
 
     ``charge_reference`` is the reference of the attempt that charged the payment.
     """

@@ -46,7 +46,7 @@ async def test_a_new_payment_waits_for_its_nudge_before_a_sweep_looks(payments: 
     assert is_left(await seconds_until(admin, payment_id, "due_at"), 5, 5, since=began)
 
 
-async def test_a_request_that_is_wrong_fails_alone_and_not_with_its_group(
+async def test_wrong_request_fails_without_the_others_of_its_group(
     accepting: PaymentIntake, tenant: Tenant, make_tenant: MakeTenant
 ) -> None:
     other = await make_tenant()
@@ -81,7 +81,7 @@ async def test_a_device_that_is_not_active_may_not_pay_and_may_not_even_replay(
             await accepting.accept_payment(submission(CASH, tenant.device, key=key))
 
 
-async def test_another_tenants_store_is_not_there(
+async def test_payment_at_another_tenants_store_is_not_found(
     accepting: PaymentIntake, tenant: Tenant, make_tenant: MakeTenant
 ) -> None:
     other = await make_tenant()
@@ -125,7 +125,7 @@ async def test_five_hundred_at_once_are_five_hundred_payments(
     assert await count(admin, tenant) == await count(admin, tenant, "payment_history") == 500
 
 
-async def test_what_the_database_refuses_of_one_request_is_nobody_elses_error(
+async def test_request_that_the_database_refuses_fails_without_the_others_of_its_group(
     accepting: PaymentIntake, tenant: Tenant, admin: Admin
 ) -> None:
     good = [submission(CASH, tenant.device) for _ in range(5)]

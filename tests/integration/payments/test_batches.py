@@ -49,7 +49,7 @@ async def statuses(admin: Admin, ids: list[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("rubbish", [1, None, "", "pay_\x00", "a b", {"id": 1}, ["pay_1"], "x" * 81])
-async def test_what_is_no_id_is_told_and_the_rest_of_the_batch_is_seen_to(
+async def test_malformed_id_is_reported_after_the_rest_of_its_batch_was_processed(
     payments: PaymentMaker, admin: Admin, rubbish: object
 ) -> None:
     good = [await payments.pending(CASH) for _ in range(2)]
@@ -59,12 +59,12 @@ async def test_what_is_no_id_is_told_and_the_rest_of_the_batch_is_seen_to(
 
 
 @pytest.mark.parametrize("message", ["pay_1", None, 5, {"pay_1": 1}])
-async def test_a_message_that_is_no_list_is_told(payments: PaymentMaker, message: Any) -> None:
+async def test_message_that_is_not_a_list_raises_a_type_error(payments: PaymentMaker, message: Any) -> None:
     with pytest.raises(TypeError, match="list of their ids"):
         await payments.processor.process(message)
 
 
-async def test_a_batch_larger_than_all_room_is_seen_to_piece_by_piece(
+async def test_batch_larger_than_the_capacity_is_processed_in_pages(
     payments: PaymentMaker, worker: Worker, admin: Admin
 ) -> None:
     ids = [await payments.pending(CASH) for _ in range(7)]
@@ -73,7 +73,7 @@ async def test_a_batch_larger_than_all_room_is_seen_to_piece_by_piece(
     assert await statuses(admin, ids) == {"completed"}
 
 
-async def test_two_batches_that_each_need_all_room_do_not_wait_for_each_other_for_ever(
+async def test_batches_that_each_need_the_whole_capacity_do_not_deadlock(
     payments: PaymentMaker, worker: Worker, admin: Admin
 ) -> None:
     processor = worker(payments_in_hand=4)
@@ -84,7 +84,7 @@ async def test_two_batches_that_each_need_all_room_do_not_wait_for_each_other_fo
     await eventually(lambda: statuses(admin, ids), until=lambda seen: seen == {"completed"})
 
 
-async def test_a_batch_that_waited_too_long_gives_back_the_room_it_had(
+async def test_batch_cancelled_while_waiting_returns_its_places(
     payments: PaymentMaker, worker: Worker, admin: Admin
 ) -> None:
     processor = worker(payments_in_hand=3)
@@ -99,7 +99,7 @@ async def test_a_batch_that_waited_too_long_gives_back_the_room_it_had(
     assert await statuses(admin, ids) == {"completed"}
 
 
-async def test_a_payment_that_kills_its_worker_takes_nobody_of_its_batch_into_quarantine(
+async def test_payment_that_crashes_its_worker_is_quarantined_without_its_batch(
     payments: PaymentMaker, worker: Worker, provider: FakeProvider, admin: Admin
 ) -> None:
     innocent = [await payments.pending() for _ in range(3)]
@@ -120,7 +120,7 @@ async def test_a_payment_that_kills_its_worker_takes_nobody_of_its_batch_into_qu
     assert found.history[-1]["reason"] == "quarantined"
 
 
-async def test_suspects_are_in_hand_one_after_the_other(
+async def test_poison_candidates_are_processed_one_after_the_other(
     payments: PaymentMaker, worker: Worker, provider: FakeProvider, admin: Admin
 ) -> None:
     batch = [await payments.pending() for _ in range(2)]
@@ -160,7 +160,7 @@ async def test_a_worker_that_was_stopped_between_claim_and_call_sends_nothing_wh
     assert (found.status, found.outcomes) == ("processing", ["unavailable"])
 
 
-async def test_an_answer_that_cannot_be_stored_holds_back_none_of_its_group(
+async def test_answer_that_cannot_be_stored_does_not_prevent_recording_its_group(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     ids = [await payments.pending() for _ in range(6)]

@@ -25,7 +25,7 @@ async def waiting_code(payments: PaymentMaker, provider: FakeProvider) -> str:
     return payment_id
 
 
-async def test_a_pending_payment_is_cancelled_at_once_and_no_provider_hears_of_it(
+async def test_pending_payment_is_cancelled_at_once_without_a_call(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await payments.pending()
@@ -54,7 +54,7 @@ async def test_a_cancelled_payment_may_be_cancelled_again_and_nothing_changes(
     [(CASH, "completed"), (replace(TERMINAL, facts={"external_result": "declined"}), "failed")],
     ids=["completed", "failed"],
 )
-async def test_what_is_over_cannot_be_cancelled_and_the_error_says_what_is_possible(
+async def test_cancel_of_a_final_payment_is_refused_with_the_possible_events(
     payments: PaymentMaker, admin: Admin, request_: object, status: str
 ) -> None:
     payment_id = await payments.pending(request_)  # type: ignore[arg-type]
@@ -67,7 +67,7 @@ async def test_what_is_over_cannot_be_cancelled_and_the_error_says_what_is_possi
     assert await evidence(admin, payment_id) == before
 
 
-async def test_a_cancel_while_the_provider_is_asked_is_recorded_and_seen_to_at_once(
+async def test_cancel_during_the_call_is_recorded_and_processed_after_it(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(ActionRequired(CODE, "r1"))
@@ -88,7 +88,7 @@ async def test_a_cancel_while_the_provider_is_asked_is_recorded_and_seen_to_at_o
     assert [kind for kind, _ in provider.calls] == ["charge", "withdraw"]
 
 
-async def test_a_cancel_that_comes_too_late_completes_and_says_so(
+async def test_cancel_after_the_charge_completes_the_payment_as_too_late(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await payments.pending()
@@ -126,7 +126,7 @@ async def test_a_customer_who_paid_while_the_cashier_cancelled_has_paid(
     assert (found.status, found.row["cancel_outcome"]) == ("completed", "too_late")
 
 
-async def test_a_cancel_between_two_tries_ends_them(
+async def test_cancel_between_two_retries_ends_the_payment(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(Unavailable("no connection"))
@@ -163,7 +163,7 @@ async def test_cancels_and_claims_at_once_have_exactly_one_outcome(
         assert found.status == ("completed" if payment_id in charged else "cancelled")
 
 
-async def test_another_tenants_payment_is_not_there_to_cancel(
+async def test_cancel_of_another_tenants_payment_is_not_found(
     payments: PaymentMaker, make_tenant: MakeTenant, admin: Admin
 ) -> None:
     payment_id = await payments.pending()

@@ -18,7 +18,7 @@ from workflows.settings import Settings
     [(CASH, "completed", False), (TERMINAL, "completed", False), (QR, "completed", True)],
     ids=["cash", "terminal", "provider"],
 )
-async def test_all_modes_take_the_same_path(
+async def test_every_processing_mode_is_claimed_called_and_recorded(
     payments: PaymentMaker, admin: Admin, request_: object, status: str, provider_reference: bool
 ) -> None:
     payment_id = await payments.pending(request_)  # type: ignore[arg-type]
@@ -58,7 +58,7 @@ async def test_a_decline_fails_the_payment_and_says_why(
     assert found.row["captured_amount"] == 0
 
 
-async def test_the_attempt_is_written_before_the_provider_hears_of_it(
+async def test_attempt_is_written_before_the_provider_is_called(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, settings: Settings
 ) -> None:
     payment_id, working = await in_hand(payments, provider)
@@ -71,7 +71,7 @@ async def test_the_attempt_is_written_before_the_provider_hears_of_it(
     await working
 
 
-async def test_no_connection_is_held_while_a_provider_is_asked(
+async def test_no_connection_is_held_during_a_provider_call(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     _, working = await in_hand(payments, provider)
@@ -82,7 +82,7 @@ async def test_no_connection_is_held_while_a_provider_is_asked(
     await working
 
 
-async def test_a_slow_payment_never_holds_back_the_others_of_its_batch(
+async def test_slow_payment_does_not_delay_the_others_of_its_batch(
     a_seconds_patience: None, payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     slow = await payments.pending()
@@ -96,7 +96,7 @@ async def test_a_slow_payment_never_holds_back_the_others_of_its_batch(
     assert (await evidence(admin, slow)).status == "completed"
 
 
-async def test_one_bad_payment_never_fails_its_batch(
+async def test_failing_payment_does_not_fail_its_batch(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Explodes(FakeProvider):
@@ -113,7 +113,7 @@ async def test_one_bad_payment_never_fails_its_batch(
     assert "left to the sweep" in caplog.text
 
 
-async def test_more_than_was_asked_for_is_never_recorded_as_completed(
+async def test_success_with_a_larger_amount_is_never_recorded_as_completed(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(Succeeded(400, "r1"))

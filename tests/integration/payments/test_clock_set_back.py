@@ -72,7 +72,7 @@ async def taken_up(payments: PaymentMaker, settings: Settings, *payment_ids: str
     await payments.process(*payment_ids)
 
 
-async def test_a_new_payment_is_taken_up(
+async def test_new_payment_is_claimed_after_the_clock_was_set_back(
     payments: PaymentMaker, settings: Settings, admin: Admin, provider: FakeProvider
 ) -> None:
     sold, cash = await payments.pending(), await payments.pending(CASH)
@@ -82,7 +82,7 @@ async def test_a_new_payment_is_taken_up(
     assert provider.calls == [("charge", f"{sold}:1")]
 
 
-async def test_a_payment_whose_worker_died_is_asked_about(
+async def test_payment_of_a_dead_worker_is_inquired_about_after_the_clock_was_set_back(
     payments: PaymentMaker, settings: Settings, admin: Admin, provider: FakeProvider
 ) -> None:
     payment_id = await payments.pending()
@@ -95,7 +95,7 @@ async def test_a_payment_whose_worker_died_is_asked_about(
 
 
 @pytest.mark.parametrize("answer", [Unknown("read time-out"), Unavailable("503")], ids=["doubt", "retry"])
-async def test_a_question_and_a_retry_are_made(
+async def test_inquiry_and_retry_are_made_after_the_clock_was_set_back(
     payments: PaymentMaker,
     settings: Settings,
     admin: Admin,
@@ -111,7 +111,9 @@ async def test_a_question_and_a_retry_are_made(
     assert (await evidence(admin, payment_id)).status == "completed"
 
 
-async def test_a_refund_is_taken_up(refunds: RefundMaker, settings: Settings, admin: Admin) -> None:
+async def test_refund_is_claimed_after_the_clock_was_set_back(
+    refunds: RefundMaker, settings: Settings, admin: Admin
+) -> None:
     payment_id = await refunds.paid()
     refund_id = await refunds.pending(payment_id, 300)
     await set_clock(admin, 0)
@@ -137,7 +139,7 @@ async def test_a_second_not_found_proves_nothing_if_the_first_one_lies_in_the_fu
     assert found.row["in_doubt_since"] <= now
 
 
-async def test_the_timeline_is_in_the_order_of_versions(
+async def test_timeline_is_in_the_order_of_versions_after_the_clock_was_set_back(
     payments: PaymentMaker, settings: Settings, admin: Admin
 ) -> None:
     payment_id = await payments.pending()

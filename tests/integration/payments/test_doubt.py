@@ -58,7 +58,7 @@ async def test_a_lost_answer_leaves_the_payment_processing_and_says_not_to_charg
     assert payment_fields(found.row)["advice"] == "do_not_charge_again"
 
 
-async def test_a_charge_that_did_arrive_is_completed_by_the_first_question(
+async def test_charge_that_did_arrive_is_completed_by_the_first_inquiry(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await in_doubt(payments, provider, moved=True)
@@ -82,7 +82,7 @@ async def test_a_certain_answer_ends_the_doubt(
     assert (await evidence(admin, payment_id)).status == status
 
 
-async def test_questions_are_asked_on_the_schedule_as_long_as_nobody_answers(
+async def test_inquiries_follow_the_schedule_while_the_provider_does_not_answer(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await in_doubt(payments, provider, moved=True)
@@ -102,7 +102,7 @@ async def test_questions_are_asked_on_the_schedule_as_long_as_nobody_answers(
     assert [kind for kind, _ in provider.calls].count("charge") == 1
 
 
-async def test_a_second_doubt_is_asked_about_as_soon_as_the_first_was(
+async def test_second_doubt_starts_the_schedule_again(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await in_doubt(payments, provider, moved=False)
@@ -118,7 +118,7 @@ async def test_a_second_doubt_is_asked_about_as_soon_as_the_first_was(
     assert is_left(await seconds_until(admin, payment_id, "due_at"), 1.6, 2.4, since=began)
 
 
-async def test_a_lost_answer_to_a_resend_is_asked_about_as_soon_as_the_first_was(
+async def test_lost_answer_to_a_resend_starts_the_schedule_again(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await payments.pending(expires_in_seconds=900)
@@ -170,7 +170,7 @@ async def test_a_lost_withdrawal_is_repeated_soon_however_old_the_doubt_is(
     assert is_left(await seconds_until(admin, payment_id, "due_at"), 1.6, 2.4, since=began)
 
 
-async def test_one_not_found_is_no_proof_and_neither_are_two_that_are_close(
+async def test_one_or_two_close_not_founds_prove_nothing(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await in_doubt(payments, provider, moved=False)
@@ -194,7 +194,7 @@ async def test_two_not_founds_as_far_apart_as_the_provider_works_send_the_same_r
     assert provider.calls == [(kind, f"{payment_id}:1") for kind in ("charge", "inquire", "inquire", "charge")]
 
 
-async def test_an_answer_between_two_not_founds_starts_the_proof_anew(
+async def test_answer_between_two_not_founds_restarts_the_proof(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await in_doubt(payments, provider, moved=False)
@@ -205,7 +205,7 @@ async def test_an_answer_between_two_not_founds_starts_the_proof_anew(
     assert (await evidence(admin, payment_id)).outcomes == ["unknown"]
 
 
-async def test_a_provider_that_does_not_deduplicate_is_never_sent_it_again(
+async def test_provider_without_deduplication_never_gets_a_resend(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     provider.deduplicates = False
@@ -216,7 +216,7 @@ async def test_a_provider_that_does_not_deduplicate_is_never_sent_it_again(
     assert (await evidence(admin, payment_id)).status == "processing"
 
 
-async def test_after_a_day_a_person_is_asked_once_and_the_payment_is_still_processing(
+async def test_review_is_requested_once_after_a_day_while_the_payment_stays_processing(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await in_doubt(payments, provider, moved=True)
@@ -231,7 +231,7 @@ async def test_after_a_day_a_person_is_asked_once_and_the_payment_is_still_proce
     assert (done.status, done.row["needs_review"]) == ("completed", False)
 
 
-async def test_a_worker_that_dies_while_sending_again_makes_it_a_question_again(
+async def test_worker_that_dies_during_a_resend_leads_to_an_inquiry(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await in_doubt(payments, provider, moved=False)
@@ -262,7 +262,7 @@ async def test_a_cancel_of_a_payment_in_doubt_asks_the_provider_to_withdraw_it(
     assert (found.status, found.row["cancel_outcome"]) == expected
 
 
-async def test_a_cancel_that_arrives_during_a_question_is_seen_to_at_once(
+async def test_cancel_during_an_inquiry_is_processed_after_it(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await in_doubt(payments, provider, moved=False)
@@ -279,7 +279,7 @@ async def test_a_cancel_that_arrives_during_a_question_is_seen_to_at_once(
     assert (await evidence(admin, payment_id)).status == PaymentStatus.CANCELLED
 
 
-async def test_a_person_is_asked_about_what_a_provider_took_on_and_never_decides(
+async def test_review_is_requested_for_a_payment_that_its_provider_accepted_and_never_decides(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(ActionRequired(None))

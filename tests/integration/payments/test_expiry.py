@@ -76,7 +76,7 @@ async def test_nothing_is_sent_for_a_payment_that_expired_between_claim_and_call
     assert (provider.calls[-1:] == [("withdraw", f"{payment_id}:1")]) == (before == "resend")
 
 
-async def test_a_provider_is_told_until_when_it_may_send(
+async def test_charge_carries_the_time_after_which_it_must_not_be_sent(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await payments.pending()

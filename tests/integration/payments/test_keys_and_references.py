@@ -43,7 +43,7 @@ async def test_the_same_key_with_another_body_is_refused(
     assert await count(admin, tenant) == 1
 
 
-async def test_a_replay_still_works_where_the_request_itself_would_not_any_more(
+async def test_replay_returns_its_answer_although_the_request_would_now_be_refused(
     accepting: PaymentIntake, tenant: Tenant, admin: Admin
 ) -> None:
     asked = replace(QR, client_reference="till-1")
@@ -112,7 +112,7 @@ async def test_an_expired_key_means_a_new_payment(accepting: PaymentIntake, tena
     assert await count(admin, tenant, "idempotency_records") == 1
 
 
-async def test_a_client_reference_is_taken_for_ever_whatever_the_key(accepting: PaymentIntake, tenant: Tenant) -> None:
+async def test_client_reference_cannot_be_reused_with_any_key(accepting: PaymentIntake, tenant: Tenant) -> None:
     asked = replace(CASH, client_reference="till-1")
     await accepting.accept_payment(submission(asked, tenant.device))
     with pytest.raises(DuplicateResource) as raised:
@@ -147,7 +147,7 @@ async def test_one_reference_in_several_processes_at_once_is_one_payment(
     assert await count(admin, tenant) == 1
 
 
-async def test_a_conflict_with_another_process_is_not_the_groups_trouble(
+async def test_conflict_with_another_process_fails_one_request_of_its_group(
     tenant: Tenant, admin: Admin, engines: None
 ) -> None:
     taken = replace(CASH, client_reference="till-1")
@@ -179,7 +179,7 @@ TELLS = b"""
 """
 
 
-async def test_a_reference_that_somebody_takes_at_this_very_moment_is_its_own_requests_conflict(
+async def test_reference_taken_concurrently_conflicts_for_its_own_request_only(
     payments: PaymentMaker, stack: LocalStack, admin: Admin
 ) -> None:
     tenant, accepting = payments.tenant, payments.accepting
@@ -204,7 +204,7 @@ TAKES_THE_KEY = """
 
 
 @pytest.mark.parametrize("shared", ["keys", "references"])
-async def test_groups_with_the_same_in_another_order_do_not_wait_for_each_other_in_a_ring(
+async def test_groups_with_the_same_references_in_another_order_do_not_deadlock(
     payments: PaymentMaker, settings: Settings, stack: LocalStack, admin: Admin, shared: str
 ) -> None:
     tenant = payments.tenant

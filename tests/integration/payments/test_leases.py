@@ -23,9 +23,7 @@ async def test_a_message_delivered_twice_at_once_charges_once(
         assert (await evidence(admin, payment_id)).events == ["create", "claim", "complete"]
 
 
-async def test_a_message_that_comes_late_changes_nothing(
-    payments: PaymentMaker, provider: FakeProvider, admin: Admin
-) -> None:
+async def test_late_message_changes_nothing(payments: PaymentMaker, provider: FakeProvider, admin: Admin) -> None:
     payment_id = await payments.pending()
     await payments.process(payment_id)
     before = await evidence(admin, payment_id)
@@ -34,7 +32,7 @@ async def test_a_message_that_comes_late_changes_nothing(
     assert len(provider.calls) == 1
 
 
-async def test_a_lease_keeps_others_away_until_it_ends(
+async def test_leased_payment_is_claimed_by_nobody_else_until_the_lease_ends(
     payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id, working = await in_hand(payments, provider)
@@ -45,7 +43,7 @@ async def test_a_lease_keeps_others_away_until_it_ends(
     await working
 
 
-async def test_after_the_lease_another_worker_asks_and_never_charges(
+async def test_after_the_lease_another_worker_inquires_and_never_charges(
     payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id, working = await in_hand(payments, provider)
@@ -58,7 +56,7 @@ async def test_after_the_lease_another_worker_asks_and_never_charges(
     await working
 
 
-async def test_the_late_answer_of_a_worker_that_lost_its_lease_is_kept_and_moves_nothing(
+async def test_late_answer_of_a_worker_without_its_lease_is_stored_as_evidence_only(
     payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(Declined("lost_card"))
@@ -77,7 +75,7 @@ async def test_the_late_answer_of_a_worker_that_lost_its_lease_is_kept_and_moves
     assert (found.messages[-1]["answer"], found.messages[-1]["detail"]["code"]) == ("declined", "lost_card")
 
 
-async def test_a_late_answer_is_fenced_off_also_while_the_next_worker_is_still_asking(
+async def test_late_answer_is_fenced_off_while_the_next_worker_inquires(
     payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(Declined("lost_card"))
@@ -99,7 +97,7 @@ async def test_a_late_answer_is_fenced_off_also_while_the_next_worker_is_still_a
     assert (await evidence(admin, payment_id)).status == "completed"
 
 
-async def test_late_proof_of_success_never_flips_a_failed_payment_but_is_an_exception_on_record(
+async def test_late_success_of_a_failed_payment_is_stored_as_an_exception(
     payments: PaymentMaker, other_worker: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id, working = await in_hand(payments, provider)
@@ -114,7 +112,7 @@ async def test_late_proof_of_success_never_flips_a_failed_payment_but_is_an_exce
     assert found.kinds[-1] == "late_success"
 
 
-async def test_a_payment_that_kills_its_worker_each_time_is_quarantined_after_three_claims(
+async def test_payment_that_crashes_every_worker_is_quarantined_after_three_claims(
     payments: PaymentMaker, admin: Admin, provider: FakeProvider, tenant: Tenant
 ) -> None:
     payment_id = await payments.pending()
@@ -132,7 +130,7 @@ async def test_a_payment_that_kills_its_worker_each_time_is_quarantined_after_th
     assert provider.calls == []
 
 
-async def test_an_answer_forgets_the_deaths_before_it(
+async def test_answer_resets_the_count_of_unanswered_claims(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await payments.pending()

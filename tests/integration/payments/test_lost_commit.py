@@ -40,7 +40,7 @@ async def wire(settings: Settings, engines: None) -> AsyncIterator[Wire]:
 
 
 @pytest.mark.parametrize("request_", [QR, CASH], ids=["provider", "cash"])
-async def test_a_claim_that_took_effect_without_an_answer_is_carried_on(
+async def test_claim_whose_commit_took_effect_without_an_answer_continues(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, wire: Wire, request_: object
 ) -> None:
     payment_id = await payments.pending(request_)  # type: ignore[arg-type]
@@ -91,7 +91,7 @@ async def test_lost_answers_in_a_row_charge_once(
     assert provider.calls == [("charge", f"{payment_id}:1")]
 
 
-async def test_a_claim_of_a_question_is_carried_on_too(
+async def test_claim_for_an_inquiry_continues_after_a_lost_commit_answer(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, wire: Wire
 ) -> None:
     payment_id = await payments.pending()
@@ -122,7 +122,7 @@ async def test_a_claim_that_was_taken_over_meanwhile_records_nothing(
     assert [kind for kind, _ in provider.calls] == ["charge", "inquire"]
 
 
-async def test_a_refund_whose_claim_was_not_answered_is_given_back_once(
+async def test_refund_whose_claim_was_not_answered_is_sent_once(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin, wire: Wire
 ) -> None:
     payment_id = await refunds.paid()

@@ -40,7 +40,7 @@ async def look_again(payments: PaymentMaker, admin: Admin, payment_id: str) -> N
 
 
 @pytest.mark.parametrize("answer", NOT_BELIEVED, ids=IDS)
-async def test_an_impossible_success_waits_for_a_person(
+async def test_impossible_success_waits_for_a_review(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, answer: Succeeded
 ) -> None:
     payment_id = await not_believed(payments, provider, answer)
@@ -50,7 +50,7 @@ async def test_an_impossible_success_waits_for_a_person(
 
 
 @pytest.mark.parametrize("answer", NOT_BELIEVED, ids=IDS)
-async def test_a_cancel_gives_back_what_moved_and_cancels_the_payment(
+async def test_cancel_of_an_impossible_success_reverses_it_and_cancels_the_payment(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, answer: Succeeded
 ) -> None:
     payment_id = await not_believed(payments, provider, answer)
@@ -62,7 +62,7 @@ async def test_a_cancel_gives_back_what_moved_and_cancels_the_payment(
     assert found.events == ["create", "claim", "request_review", "request_cancel", "cancel"]
 
 
-async def test_a_cancel_that_was_requested_during_the_charge_gives_back_what_moved(
+async def test_cancel_during_the_charge_reverses_an_impossible_success(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(Succeeded(400))
@@ -75,7 +75,7 @@ async def test_a_cancel_that_was_requested_during_the_charge_gives_back_what_mov
     assert (found.status, provider.moved) == ("cancelled", {})
 
 
-async def test_a_cancel_in_doubt_finds_the_part_and_gives_it_back(
+async def test_cancel_in_doubt_finds_a_partial_charge_and_reverses_it(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(Unknown("read time-out"))
@@ -91,7 +91,7 @@ async def test_a_cancel_in_doubt_finds_the_part_and_gives_it_back(
 
 
 @pytest.mark.parametrize("lost", [Unknown("read time-out"), Declined("no"), NotFound()])
-async def test_a_lost_answer_to_a_reversal_is_asked_about(
+async def test_lost_answer_to_a_reversal_leads_to_an_inquiry(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, lost: Answer
 ) -> None:
     payment_id = await not_believed(payments, provider, Succeeded(400))
@@ -131,7 +131,7 @@ async def test_a_provider_that_is_away_is_sent_the_reversal_again(
     assert [kind for kind, _ in provider.calls] == ["charge", "reverse", "reverse", "reverse"]
 
 
-async def test_a_reversal_that_the_provider_refuses_waits_for_a_person_and_another_cancel_tries_again(
+async def test_refused_reversal_waits_for_a_review_and_another_cancel_retries_it(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await not_believed(payments, provider, Succeeded(400))
@@ -146,7 +146,7 @@ async def test_a_reversal_that_the_provider_refuses_waits_for_a_person_and_anoth
 
 
 @pytest.mark.parametrize("refusal", [Unknown("the provider answered 409 refunded"), Unavailable("503")])
-async def test_a_reversal_that_is_never_granted_is_asked_for_less_and_less_often_and_a_person_is_told_once(
+async def test_reversal_that_is_never_granted_is_retried_less_often_and_reviewed_once(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin, refusal: Unknown | Unavailable
 ) -> None:
     payment_id = await not_believed(payments, provider, Succeeded(400))
@@ -187,7 +187,7 @@ async def test_two_cancels_at_once_reverse_once(payments: PaymentMaker, provider
     assert (await evidence(admin, payment_id)).events.count("request_cancel") == 1
 
 
-async def test_the_reversal_releases_what_was_reserved_of_the_bill(
+async def test_reversal_releases_the_reservation_on_the_bill(
     api: Api, payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     order = await open_order(api, payments.tenant, items=[{**RAMEN, "quantity": 1, "unit_price": 1_000}])
@@ -226,7 +226,7 @@ async def test_the_sandbox_takes_a_partial_charge_back_with_its_fee(
 
 
 @pytest.mark.parametrize("fee", [-1, 1_001, 2**63 - 1])
-async def test_the_database_refuses_such_a_fee_whatever_worker_records_it(
+async def test_database_refuses_a_payment_fee_outside_its_amount(
     payments: PaymentMaker, admin: Admin, fee: int
 ) -> None:
     payment_id = await payments.pending()
@@ -236,7 +236,7 @@ async def test_the_database_refuses_such_a_fee_whatever_worker_records_it(
     await admin.execute("UPDATE payments SET fee = 1000 WHERE id = %s", [payment_id])
 
 
-async def test_the_database_refuses_such_a_fee_of_a_refund(refunds: RefundMaker, admin: Admin) -> None:
+async def test_database_refuses_a_refund_fee_outside_its_amount(refunds: RefundMaker, admin: Admin) -> None:
     refund_id = await refunds.refunded(await refunds.paid(), 300)
     with pytest.raises(psycopg.errors.CheckViolation, match="outside the amount"):
         await admin.execute("UPDATE refunds SET fee = 301 WHERE id = %s", [refund_id])

@@ -122,7 +122,7 @@ async def keyed(own_database: str) -> Any:
 
 
 @pytest.mark.parametrize("tables", ["empty", "small"])
-async def test_no_kept_plan_of_the_hot_path_reads_a_table_from_end_to_end(
+async def test_no_cached_plan_of_the_hot_path_reads_a_whole_table(
     keyed: psycopg.AsyncConnection[DictRow], tables: str
 ) -> None:
     if tables == "small":
@@ -132,5 +132,5 @@ async def test_no_kept_plan_of_the_hot_path_reads_a_table_from_end_to_end(
     assert not wrong, "\n".join(wrong)
 
 
-async def test_a_plan_that_reads_a_table_from_end_to_end_is_noticed(keyed: psycopg.AsyncConnection[DictRow]) -> None:
+async def test_plan_that_reads_a_whole_table_is_detected(keyed: psycopg.AsyncConnection[DictRow]) -> None:
     assert await _whole_reads(keyed, "SELECT id FROM stores WHERE name = :name") == ["stores"]

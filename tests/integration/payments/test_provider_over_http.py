@@ -51,14 +51,14 @@ async def ask(provider: SandboxProvider, what: str) -> Answer:
 
 
 @pytest.mark.parametrize("what", ["charge", "refund"])
-async def test_a_404_to_what_moves_money_says_nothing_about_the_money(settings: Settings, what: str) -> None:
+async def test_404_to_a_charge_or_refund_leaves_the_outcome_unknown(settings: Settings, what: str) -> None:
     async with at(settings, (404, {})) as (provider, _):
         assert isinstance(await ask(provider, what), Unknown)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("what", ["charge", "refund"])
-async def test_what_moves_money_is_sent_nowhere_else(settings: Settings, what: str, status: int) -> None:
+async def test_redirect_of_a_charge_or_refund_is_not_followed(settings: Settings, what: str, status: int) -> None:
     # Followed, the 503 of whatever stands there would count as "certainly nothing happened", and the money be asked for anew.
     async with at(settings, (status, {"Location": "/elsewhere"})) as (provider, heard):
         assert isinstance(await ask(provider, what), Unknown)
@@ -66,15 +66,13 @@ async def test_what_moves_money_is_sent_nowhere_else(settings: Settings, what: s
 
 
 @pytest.mark.parametrize("what", ["charge", "refund"])
-async def test_a_refusal_of_what_moves_money_is_a_decline(settings: Settings, what: str) -> None:
+async def test_refusal_of_a_charge_or_refund_is_a_decline(settings: Settings, what: str) -> None:
     async with at(settings, (400, {})) as (provider, _):
         assert await ask(provider, what) == Declined("refused_by_provider", "the api version is not supported")
 
 
 @pytest.mark.parametrize("question", ["inquire", "inquire_refund", "withdraw"])
-async def test_a_refusal_of_a_question_says_nothing_about_what_was_asked_about(
-    settings: Settings, question: str
-) -> None:
+async def test_refusal_of_an_inquiry_says_nothing_about_the_charge(settings: Settings, question: str) -> None:
     async with at(settings, (400, {})) as (provider, _):
         assert isinstance(
             await getattr(provider, question)(GIVE_BACK if question == "inquire_refund" else CHARGE),
@@ -85,9 +83,7 @@ async def test_a_refusal_of_a_question_says_nothing_about_what_was_asked_about(
 @pytest.mark.parametrize(
     ("retry_after", "seconds"), [("7", 7.0), ("²", None), ("-1", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)]
 )
-async def test_a_wish_to_wait_that_cannot_be_read_is_none(
-    settings: Settings, retry_after: str, seconds: float | None
-) -> None:
+async def test_unreadable_retry_after_is_ignored(settings: Settings, retry_after: str, seconds: float | None) -> None:
     async with at(settings, (429, {"Retry-After": retry_after})) as (provider, _):
         answer = await provider.charge(CHARGE)
         assert isinstance(answer, Unavailable)

@@ -65,7 +65,7 @@ async def test_pages_are_newest_first_and_stable_while_payments_arrive(payments:
     assert seen == old[::-1]
 
 
-async def test_each_filter_finds_its_own_and_nothing_else(payments: PaymentMaker, make_tenant: MakeTenant) -> None:
+async def test_each_filter_finds_exactly_the_matching_payments(payments: PaymentMaker, make_tenant: MakeTenant) -> None:
     caller = payments.tenant.device
     plain = await payments.pending()
     marked = await payments.pending(client_reference="till-1")
@@ -86,7 +86,7 @@ async def test_each_filter_finds_its_own_and_nothing_else(payments: PaymentMaker
     assert await ids(created_to=now() - timedelta(minutes=1)) == set()
 
 
-async def test_another_tenant_sees_nothing(payments: PaymentMaker, make_tenant: MakeTenant) -> None:
+async def test_payments_are_invisible_to_another_tenant(payments: PaymentMaker, make_tenant: MakeTenant) -> None:
     payment_id = await payments.pending()
     stranger = (await make_tenant()).device
     assert await list_payments(PaymentFilter(), caller=stranger, limit=50, before=None) == []
@@ -99,7 +99,7 @@ async def test_another_tenant_sees_nothing(payments: PaymentMaker, make_tenant: 
             await read(payment_id, caller=stranger)
 
 
-async def test_the_timeline_tells_transitions_attempts_and_messages_in_order(payments: PaymentMaker) -> None:
+async def test_timeline_lists_transitions_attempts_and_messages_in_order(payments: PaymentMaker) -> None:
     payment_id = await payments.pending()
     await payments.process(payment_id)
     told = await read_timeline(payment_id, caller=payments.tenant.device)
@@ -195,9 +195,7 @@ async def test_a_wait_ends_with_the_present_row_when_nothing_moves(
     await eventually(lambda: _size(watch), until=lambda size: size == 0)
 
 
-async def test_a_wait_answers_at_once_where_there_is_nothing_to_wait_for(
-    payments: PaymentMaker, watch: ChangeListener
-) -> None:
+async def test_wait_for_a_final_or_newer_payment_returns_at_once(payments: PaymentMaker, watch: ChangeListener) -> None:
     payment_id = await payments.pending(CASH)
     await payments.process(payment_id)
 

@@ -78,7 +78,7 @@ async def test_a_lost_answer_between_two_calls_that_did_nothing_is_asked_about_f
     assert provider.calls == [(kind, f"{payment_id}:1") for kind in ("charge", "charge", "inquire")]
 
 
-async def test_a_worker_that_dies_while_it_retries_leaves_a_question(
+async def test_worker_that_dies_during_a_retry_leads_to_an_inquiry(
     payments: PaymentMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(Unavailable("503"))

@@ -198,7 +198,7 @@ async def test_a_refund_of_cash_is_final_while_every_refund_at_a_provider_hangs(
     await processor.drain(5)
 
 
-async def test_only_so_many_ids_wait_in_memory_and_the_sweep_brings_the_others(
+async def test_waiting_ids_are_limited_and_the_sweep_finds_the_others(
     payments: PaymentMaker,
     processor: LeaseExecutor[Charge],
     provider: FakeProvider,
@@ -218,7 +218,7 @@ async def test_only_so_many_ids_wait_in_memory_and_the_sweep_brings_the_others(
     await eventually(swept, until=lambda seen: seen == {"completed": 30})
 
 
-async def test_a_worker_that_ends_takes_up_nothing_more(
+async def test_worker_that_shuts_down_claims_no_waiting_ids(
     payments: PaymentMaker, processor: LeaseExecutor[Charge], provider: FakeProvider, admin: Admin
 ) -> None:
     ids = await hanging(payments, processor, provider, 20)

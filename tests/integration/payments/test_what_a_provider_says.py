@@ -110,7 +110,7 @@ async def test_a_code_that_holds_a_card_number_is_not_shown(
 
 
 @pytest.mark.parametrize("status", [503, 429, 403, 401])
-async def test_a_foreign_refusal_of_a_charge_and_of_a_refund_is_asked_about_and_never_repeated(
+async def test_foreign_refusal_of_a_charge_or_refund_leads_to_inquiries_only(
     settings: Settings, engines: None, tenant: Tenant, admin: Admin, status: int
 ) -> None:
     foreign = HTML.replace(b"503", str(status).encode())

@@ -39,7 +39,7 @@ def sent(peer: Peer, path: str) -> list[str]:
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-async def test_a_wrong_answer_to_a_charge_or_a_refund_is_asked_about(
+async def test_wrong_answer_to_a_charge_or_refund_leads_to_an_inquiry(
     settings: Settings, engines: None, tenant: Tenant, admin: Admin, wrong: str
 ) -> None:
     def say_it(heard: Heard, names: dict[str, Any]) -> bytes:

@@ -62,7 +62,7 @@ async def test_a_paid_bill_stays_paid_and_nobody_can_pay_it_twice(api: Api, refu
     assert (cancelled.status, cancelled.body["status"]) == (200, "cancelled")
 
 
-async def test_the_tip_is_given_back_last(api: Api, refunds: RefundMaker, admin: Admin) -> None:
+async def test_tip_is_refunded_last(api: Api, refunds: RefundMaker, admin: Admin) -> None:
     bill = await new_bill(api, refunds, 2_000)
     payment_id = await refunds.paid(QR, bill_id=bill["id"], tip_amount=150)
     for refund, left in ((900, 100), (200, 0), (50, 0)):
@@ -93,7 +93,7 @@ async def test_several_refunds_in_one_group_lower_a_partly_paid_bill_by_no_more_
     assert (row["status"], row["paid_amount"]) == ("partially_paid", 600)
 
 
-async def test_a_refund_that_fails_leaves_the_bill_alone(
+async def test_failed_refund_does_not_change_the_bill(
     api: Api, refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     bill = await new_bill(api, refunds, 1_000)
@@ -125,15 +125,13 @@ async def test_amounts_come_out_to_the_unit_in_every_currency(
     assert (shown["amount"], shown["currency"]) == (1, currency)
 
 
-async def test_a_refund_in_a_bills_other_currency_cannot_be_because_it_has_its_payments(
-    api: Api, refunds: RefundMaker
-) -> None:
+async def test_refund_has_the_currency_of_its_payment_and_bill(api: Api, refunds: RefundMaker) -> None:
     bill = await new_bill(api, refunds, 1_000, currency="USD")
     refused = await api.pay(refunds.tenant, amount=10, currency="JPY", bill_id=bill["id"])
     assert (refused.status, refused.details[0]["field"]) == (422, "currency")
 
 
-async def test_the_timeline_tells_the_payment_its_refunds_and_the_bill_in_order(api: Api, refunds: RefundMaker) -> None:
+async def test_timeline_lists_the_payment_its_refunds_and_the_bill_in_order(api: Api, refunds: RefundMaker) -> None:
     bill = await new_bill(api, refunds, 1_000)
     payment_id = await refunds.paid(QR, amount=600, bill_id=bill["id"])
     other = await refunds.paid(CASH, amount=100, bill_id=bill["id"])

@@ -50,7 +50,7 @@ async def needing_action(refunds: RefundMaker, admin: Admin, sale: PaymentReques
 
 @each_sale
 @pytest.mark.parametrize("asked", ["with the payment", "with the cancel", "never"])
-async def test_withdrawing_a_reported_sale_that_is_pending_completes_it(
+async def test_cancel_of_a_pending_reported_sale_completes_it(
     refunds: RefundMaker, admin: Admin, sale: PaymentRequest, asked: str
 ) -> None:
     wanted = "refund" if asked == "with the payment" else None
@@ -73,7 +73,7 @@ async def test_withdrawing_a_reported_sale_that_is_pending_completes_it(
     assert [row["staff_code"] for row in found] == [refunds.tenant.device_id] * len(found)
 
 
-async def test_a_pending_decline_is_cancelled_as_before(refunds: RefundMaker, admin: Admin) -> None:
+async def test_pending_payment_with_a_reported_decline_is_cancelled(refunds: RefundMaker, admin: Admin) -> None:
     payment_id = await refunds.payments.pending(TERMINAL, facts={"external_result": "declined"})
     answered = await refunds.payments.cancel(payment_id, on_too_late="refund")
     assert (answered["status"], answered["cancel_outcome"]) == ("cancelled", "cancelled")
@@ -94,7 +94,7 @@ async def test_cancels_and_workers_at_once_complete_each_reported_sale_once(refu
 
 
 @each_sale
-async def test_an_automatic_refund_waits_for_a_person_whatever_message_asks_for_it(
+async def test_refund_that_needs_action_is_not_claimed_by_any_message(
     refunds: RefundMaker, admin: Admin, sale: PaymentRequest
 ) -> None:
     refund_id = await needing_action(refunds, admin, sale)
@@ -110,7 +110,7 @@ async def test_an_automatic_refund_waits_for_a_person_whatever_message_asks_for_
         assert refund_id not in {violation["id"] for violation in violations}, rule.name
 
 
-async def test_what_waits_for_a_person_is_counted_with_its_age(refunds: RefundMaker, admin: Admin) -> None:
+async def test_refunds_that_need_action_are_counted_with_their_age(refunds: RefundMaker, admin: Admin) -> None:
     refund_id = await needing_action(refunds, admin)
     await time_passes(admin, refund_id, seconds=7_200)
     waiting = [one for one in (await take_overview()).open if (one.entity, one.provider) == ("refund", "external")]
@@ -122,7 +122,7 @@ async def test_what_waits_for_a_person_is_counted_with_its_age(refunds: RefundMa
 @pytest.mark.parametrize(
     ("said", "status", "left"), [(APPROVED, "completed", 0), (DECLINED, "failed", 1_000)], ids=["approved", "declined"]
 )
-async def test_the_report_ends_the_refund(
+async def test_report_completes_or_fails_the_refund(
     refunds: RefundMaker, admin: Admin, sale: PaymentRequest, said: dict[str, str], status: str, left: int
 ) -> None:
     refund_id = await needing_action(refunds, admin, sale)
@@ -170,7 +170,7 @@ async def test_a_refund_that_needs_no_action_takes_no_report(refunds: RefundMake
         await report(refunds, refund_id, APPROVED)
 
 
-async def test_a_managers_refund_of_a_terminals_sale_waits_for_the_terminal(refunds: RefundMaker, admin: Admin) -> None:
+async def test_managers_refund_of_a_terminals_own_card_sale_needs_action(refunds: RefundMaker, admin: Admin) -> None:
     payment_id = await refunds.paid(TERMINAL)
     first, second = await refunds.ask(payment_id, 300), await refunds.ask(payment_id, 200)
     assert [shown(one)["needs_action"] for one in (first, second)] == [True, True]
@@ -185,7 +185,7 @@ async def test_a_managers_refund_of_a_terminals_sale_waits_for_the_terminal(refu
     assert await sums(admin, payment_id) == ("refunded", 300, 300)
 
 
-async def test_a_terminal_that_has_given_back_says_so_with_the_request(refunds: RefundMaker, admin: Admin) -> None:
+async def test_refund_request_may_carry_the_terminals_report(refunds: RefundMaker, admin: Admin) -> None:
     payment_id = await refunds.paid(TERMINAL)
     refund_id = await refunds.refunded(payment_id, report=APPROVED)
     found = await evidence(admin, refund_id)
@@ -197,13 +197,13 @@ async def test_a_cash_refund_is_complete_when_it_is_requested(refunds: RefundMak
     assert (await evidence(admin, refund_id)).status == "completed"
 
 
-async def test_a_provider_that_gives_back_itself_takes_no_report(refunds: RefundMaker) -> None:
+async def test_report_for_a_remote_providers_refund_is_refused(refunds: RefundMaker) -> None:
     with pytest.raises(InvalidRequest) as raised:
         await refunds.ask(await refunds.paid(QR), report=APPROVED)
     assert raised.value.details[0].field == "report"
 
 
-async def test_over_http_the_till_sees_what_it_has_to_do_and_reports_it(
+async def test_terminal_sees_over_http_that_a_refund_needs_action_and_reports_it(
     serve: Serve, tenant: Tenant, refunds: RefundMaker, admin: Admin
 ) -> None:
     async with serve() as api:
@@ -249,7 +249,7 @@ async def _reports(api: Api, tenant: Tenant, refund_id: str) -> None:
     assert (refused.status, refused.code) == (409, "INVALID_STATUS_TRANSITION")
 
 
-async def test_another_tenants_refund_is_not_there_to_report(
+async def test_report_of_another_tenants_refund_is_not_found(
     serve: Serve, tenant: Tenant, make_tenant: Any, refunds: RefundMaker, admin: Admin
 ) -> None:
     refund_id = await needing_action(refunds, admin)

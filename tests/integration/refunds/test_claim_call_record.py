@@ -115,7 +115,7 @@ async def test_a_provider_that_does_not_deduplicate_is_tried_again_with_a_new_at
     ]
 
 
-async def test_after_five_retries_it_fails_and_nothing_moved(
+async def test_refund_fails_after_five_retries_and_nothing_moved(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await refunds.paid()
@@ -129,7 +129,7 @@ async def test_after_five_retries_it_fails_and_nothing_moved(
     assert await sums(admin, payment_id) == ("completed", 0, 0)
 
 
-async def test_a_refund_that_the_provider_takes_its_time_over_is_asked_about_until_it_is_done(
+async def test_refund_that_its_provider_accepted_is_polled_until_it_is_decided(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await refunds.paid()
@@ -146,7 +146,7 @@ async def test_a_refund_that_the_provider_takes_its_time_over_is_asked_about_unt
     assert [kind for kind, _ in provider.calls].count("give_back") == 1
 
 
-async def test_a_message_delivered_five_times_at_once_gives_back_once(
+async def test_message_delivered_five_times_concurrently_refunds_once(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await refunds.paid()
@@ -205,7 +205,7 @@ async def test_raw_sql_moves_a_real_refund_along_no_other_edge(
             )
 
 
-async def test_a_person_is_asked_about_a_refund_that_the_provider_took_on_and_never_decides(
+async def test_review_is_requested_for_a_refund_that_its_provider_accepted_and_never_decides(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     refund_id = await pending_at_provider(refunds, provider)

@@ -60,7 +60,7 @@ async def test_a_refund_in_doubt_keeps_its_reservation_and_ends_by_inquiry(
     ]
 
 
-async def test_while_it_is_in_doubt_the_rest_may_be_given_back_and_no_more(
+async def test_while_a_refund_is_in_doubt_only_the_rest_can_be_refunded(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id, refund_id = await in_doubt(refunds, provider, moved=True)
@@ -89,7 +89,7 @@ async def test_a_certain_answer_ends_the_doubt(
     assert (await sums(admin, payment_id))[1] == reserved
 
 
-async def test_not_found_is_no_proof_until_it_is_said_twice_and_far_apart(
+async def test_not_found_proves_nothing_until_it_is_repeated_after_long_enough(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id, refund_id = await in_doubt(refunds, provider, moved=False)
@@ -121,7 +121,7 @@ async def test_a_lost_answer_to_a_resend_begins_the_schedule_again(
 
 
 @pytest.mark.parametrize("fee", [-1, 301, 2**63 - 1])
-async def test_a_fee_outside_the_refund_is_left_to_a_person_and_the_amount_stays_reserved(
+async def test_refund_with_an_impossible_fee_waits_for_a_review_and_stays_reserved(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin, fee: int
 ) -> None:
     payment_id = await refunds.paid()
@@ -136,7 +136,7 @@ async def test_a_fee_outside_the_refund_is_left_to_a_person_and_the_amount_stays
     assert (found.row["fee"], await sums(admin, payment_id)) == (0, ("completed", 300, 0))
 
 
-async def test_less_than_was_asked_for_is_for_a_person_to_look_at_and_stays_reserved(
+async def test_refund_of_a_smaller_amount_waits_for_a_review_and_stays_reserved(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await refunds.paid()
@@ -152,7 +152,7 @@ async def test_less_than_was_asked_for_is_for_a_person_to_look_at_and_stays_rese
     assert await sums(admin, payment_id) == ("completed", 300, 0)
 
 
-async def test_after_a_day_of_doubt_a_person_is_asked_and_the_reservation_stays(
+async def test_review_is_requested_after_a_day_of_doubt_and_the_amount_stays_reserved(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id, refund_id = await in_doubt(refunds, provider, moved=True)

@@ -71,7 +71,7 @@ FATES = [
 
 
 @pytest.mark.parametrize(("fate", "status", "times"), FATES, ids=[fate for fate, _, _ in FATES])
-async def test_one_refund_at_most_whatever_befalls_it(
+async def test_provider_refunds_at_most_once_under_every_fate(
     refunds: RefundMaker, sandbox: Sandbox, admin: Admin, fate: str, status: str, times: int
 ) -> None:
     payment_id = await refunds.paid(QR)
@@ -84,7 +84,7 @@ async def test_one_refund_at_most_whatever_befalls_it(
     assert bool(found.row["provider_reference"]) == bool(times)
 
 
-async def test_a_provider_that_gave_less_is_for_a_person_and_stays_reserved(
+async def test_provider_that_refunded_less_leads_to_a_review(
     refunds: RefundMaker, sandbox: Sandbox, admin: Admin
 ) -> None:
     payment_id = await refunds.paid(QR)
@@ -97,7 +97,7 @@ async def test_a_provider_that_gave_less_is_for_a_person_and_stays_reserved(
 
 
 @pytest.mark.parametrize(("currency", "amount", "part"), [("JPY", 1_000, 333), ("USD", 1_999, 667), ("KWD", 12_345, 1)])
-async def test_the_provider_moves_what_was_said_to_the_unit(
+async def test_provider_moves_exactly_the_refunded_amount(
     refunds: RefundMaker, sandbox: Sandbox, admin: Admin, currency: str, amount: int, part: int
 ) -> None:
     payment_id = await refunds.paid(QR, amount=amount, currency=currency, tip_amount=7)

@@ -92,7 +92,7 @@ async def test_no_field_breaks_the_change_of_an_order(api: Api, tenant: Tenant, 
 
 
 @pytest.mark.parametrize("body", NO_OBJECT, ids=str)
-async def test_what_is_no_object_is_refused_everywhere(api: Api, refunds: RefundMaker, body: Any) -> None:
+async def test_body_that_is_not_an_object_is_refused_by_every_route(api: Api, refunds: RefundMaker, body: Any) -> None:
     order = await open_order(api, refunds.tenant)
     bill = await bill_of(api, refunds.tenant, order["id"])
     payment_id = await refunds.paid()
@@ -201,7 +201,7 @@ async def test_no_amount_of_cash_breaks_a_payment(api: Api, tenant: Tenant, valu
     assert (refused.status, refused.details[0]["field"]) == (422, "method.cash_received")
 
 
-async def test_ids_of_another_tenant_are_as_unknown_as_none(
+async def test_ids_of_another_tenant_are_refused_like_unknown_ones(
     api: Api, refunds: RefundMaker, make_tenant: MakeTenant
 ) -> None:
     mine, other = refunds.tenant, await make_tenant()
@@ -230,7 +230,7 @@ async def test_ids_of_another_tenant_are_as_unknown_as_none(
     assert (await api.get(f"/bills/{their_bill['id']}", as_=other)).body == their_bill
 
 
-async def test_a_payment_in_another_currency_than_its_bill_is_told_which(api: Api, tenant: Tenant) -> None:
+async def test_payment_in_another_currency_than_its_bill_names_the_bills_currency(api: Api, tenant: Tenant) -> None:
     bill = await bill_of(api, tenant, (await open_order(api, tenant, currency="KWD"))["id"])
     refused = await api.pay(tenant, amount=1, currency="JPY", bill_id=bill["id"])
     assert (refused.status, refused.details) == (
@@ -243,6 +243,6 @@ EVERYWHERE = ("/bills", "/bills/combine", "/bills/bil_x/split", "/payments/pay_x
 
 
 @pytest.mark.parametrize("path", EVERYWHERE)
-async def test_a_key_is_asked_for_wherever_something_is_made(api: Api, tenant: Tenant, path: str) -> None:
+async def test_every_creating_route_requires_an_idempotency_key(api: Api, tenant: Tenant, path: str) -> None:
     refused = await api.post(path, {}, as_=tenant)
     assert (refused.status, refused.details[0]["field"]) == (400, "Idempotency-Key")

@@ -34,7 +34,7 @@ async def statuses(admin: Admin, table: str, ids: list[str]) -> list[str]:
     return [found[row_id] for row_id in ids]
 
 
-async def test_answers_for_other_bills_that_came_in_the_same_moment_are_recorded(
+async def test_answers_for_other_bills_of_the_same_group_are_recorded(
     api: Api, refunds: RefundMaker, stack: LocalStack, admin: Admin
 ) -> None:
     bill = await new_bill(api, refunds, 1_000)
@@ -72,7 +72,7 @@ async def test_refunds_of_other_bills_in_the_same_message_are_recorded(
     assert await statuses(admin, "refunds", asked) == ["completed"] * 3
 
 
-async def test_many_bills_that_somebody_sits_on_hold_nobody_else_up(
+async def test_many_locked_bills_delay_no_other_payment(
     api: Api, refunds: RefundMaker, stack: LocalStack, admin: Admin
 ) -> None:
     """More than there are lanes for recording."""
@@ -88,7 +88,7 @@ async def test_many_bills_that_somebody_sits_on_hold_nobody_else_up(
     assert await statuses(admin, "payments", stuck) == ["completed"] * 4
 
 
-async def test_a_locked_bill_holds_no_other_payment_up(
+async def test_locked_bill_delays_no_other_payment(
     api: Api, refunds: RefundMaker, stack: LocalStack, admin: Admin
 ) -> None:
     """Another bill's payments and those without a bill are accepted and completed while somebody sits on one bill."""
@@ -110,7 +110,7 @@ async def test_a_locked_bill_holds_no_other_payment_up(
     assert (await stuck).status == 201
 
 
-async def test_a_refund_whose_bill_is_locked_holds_no_other_refund_up(
+async def test_refund_with_a_locked_bill_delays_no_other_refund(
     api: Api, refunds: RefundMaker, stack: LocalStack, admin: Admin
 ) -> None:
     bill = await new_bill(api, refunds, 1_000)

@@ -66,7 +66,7 @@ async def complete(api: Api, refunds: RefundMaker, bill: dict[str, Any]) -> Answ
 
 
 @each_sale
-async def test_the_guest_can_pay_in_cash_while_the_money_goes_back(
+async def test_bill_can_be_paid_in_cash_while_the_late_payment_is_refunded(
     api: Api, refunds: RefundMaker, provider: FakeProvider, admin: Admin, sale: PaymentRequest
 ) -> None:
     bill = await new_bill(api, refunds, 1_000)
@@ -98,7 +98,7 @@ async def test_only_the_other_of_two_payments_on_a_bill_counts(
 
 
 @each_sale
-async def test_a_refund_that_fails_leaves_the_bill_paid_by_what_is_kept(
+async def test_failed_refund_pays_the_bill_with_the_retained_payment(
     api: Api, refunds: RefundMaker, provider: FakeProvider, admin: Admin, sale: PaymentRequest
 ) -> None:
     bill = await new_bill(api, refunds, 1_000)
@@ -117,7 +117,7 @@ async def test_a_refund_that_fails_leaves_the_bill_paid_by_what_is_kept(
 
 @each_sale
 @pytest.mark.parametrize("other", ["paid in cash", "voided"])
-async def test_a_refund_that_fails_when_the_bill_takes_nothing_asks_a_person(
+async def test_failed_refund_requests_a_review_if_its_bill_owes_nothing(
     api: Api,
     refunds: RefundMaker,
     provider: FakeProvider,
@@ -153,9 +153,7 @@ async def test_a_refund_that_fails_when_the_bill_takes_nothing_asks_a_person(
     await judged(admin, bill)
 
 
-async def test_an_order_of_which_nothing_is_kept_cannot_be_completed(
-    api: Api, refunds: RefundMaker, admin: Admin
-) -> None:
+async def test_fully_refunded_order_cannot_be_completed(api: Api, refunds: RefundMaker, admin: Admin) -> None:
     bill = await new_bill(api, refunds, 1_000)
     payment_id = await refunds.paid(QR, bill_id=bill["id"])
     refund_id = await refunds.pending(payment_id)
@@ -167,13 +165,13 @@ async def test_an_order_of_which_nothing_is_kept_cannot_be_completed(
     assert (await api.post(f"/orders/{bill['order_ids'][0]}/cancel", as_=refunds.tenant)).status == 200
 
 
-async def test_an_order_of_which_some_is_kept_can_be_completed(api: Api, refunds: RefundMaker) -> None:
+async def test_partly_refunded_order_can_be_completed(api: Api, refunds: RefundMaker) -> None:
     bill = await new_bill(api, refunds, 1_000)
     await refunds.refunded(await refunds.paid(QR, bill_id=bill["id"]), 999)
     assert (await complete(api, refunds, bill)).body["status"] == "completed"
 
 
-async def test_a_part_that_was_given_back_in_full_pays_no_order_and_can_be_billed_again(
+async def test_fully_refunded_part_pays_no_order_and_can_be_billed_again(
     api: Api, refunds: RefundMaker, admin: Admin
 ) -> None:
     whole = await new_bill(api, refunds, 1_000)

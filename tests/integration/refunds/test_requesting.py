@@ -47,7 +47,7 @@ async def test_a_refund_is_recorded_pending_with_its_reservation_and_found_again
 
 
 @pytest.mark.parametrize("tip", [0, 150])
-async def test_without_an_amount_it_is_all_that_is_left_tip_included(
+async def test_refund_without_an_amount_is_the_whole_rest_including_the_tip(
     refunds: RefundMaker, admin: Admin, tip: int
 ) -> None:
     payment_id = await refunds.paid(tip_amount=tip)
@@ -57,7 +57,7 @@ async def test_without_an_amount_it_is_all_that_is_left_tip_included(
     assert await sums(admin, payment_id) == ("completed", 1_000 + tip, 0)
 
 
-async def test_more_than_is_left_is_refused_and_says_what_is_left(refunds: RefundMaker, admin: Admin) -> None:
+async def test_refund_above_the_rest_is_refused_with_the_rest(refunds: RefundMaker, admin: Admin) -> None:
     payment_id = await refunds.paid(tip_amount=50)
     await refunds.pending(payment_id, 800)
     with pytest.raises(InvalidRequest) as raised:
@@ -87,7 +87,7 @@ async def payment_in(refunds: RefundMaker, provider: FakeProvider, status: str) 
 
 
 @pytest.mark.parametrize("status", ["pending", "processing", "failed", "cancelled"])
-async def test_only_what_was_paid_can_be_given_back(
+async def test_only_a_completed_or_refunded_payment_can_be_refunded(
     api: Api, refunds: RefundMaker, provider: FakeProvider, admin: Admin, status: str
 ) -> None:
     payment_id = await payment_in(refunds, provider, status)
@@ -98,7 +98,7 @@ async def test_only_what_was_paid_can_be_given_back(
     assert await sums(admin, payment_id) == (status, 0, 0)
 
 
-async def test_a_conflict_is_no_answer_to_keep(api: Api, refunds: RefundMaker) -> None:
+async def test_conflict_is_not_stored_as_an_answer(api: Api, refunds: RefundMaker) -> None:
     payment_id = await refunds.payments.pending(QR)
     assert (await post_refund(api, refunds.tenant, payment_id, key="k-1")).status == 409
     await refunds.payments.process(payment_id)
@@ -121,7 +121,7 @@ async def test_a_conflict_is_no_answer_to_keep(api: Api, refunds: RefundMaker) -
         ({"reason": "card 4111 1111 1111 1111"}, "reason"),
     ],
 )
-async def test_what_is_no_refund_is_refused_by_its_field(
+async def test_invalid_refund_is_refused_naming_the_field(
     api: Api, refunds: RefundMaker, admin: Admin, fields: dict[str, Any], field: str
 ) -> None:
     payment_id = await refunds.paid()
@@ -132,7 +132,7 @@ async def test_what_is_no_refund_is_refused_by_its_field(
 
 
 @pytest.mark.parametrize("missing", ["reason", "staff_code"])
-async def test_a_reason_and_whose_decision_it_was_are_mandatory(api: Api, refunds: RefundMaker, missing: str) -> None:
+async def test_refund_requires_a_reason_and_a_staff_code(api: Api, refunds: RefundMaker, missing: str) -> None:
     payment_id = await refunds.paid()
     body = dict(WHY)
     del body[missing]
@@ -153,7 +153,7 @@ async def test_the_same_key_gets_the_same_answer_byte_for_byte(api: Api, refunds
     assert await sums(admin, payment_id) == ("refunded", 300, 300)
 
 
-async def test_a_refusal_is_an_answer_and_is_replayed_too(api: Api, refunds: RefundMaker) -> None:
+async def test_refusal_is_stored_and_replayed(api: Api, refunds: RefundMaker) -> None:
     payment_id = await refunds.paid()
     first = await post_refund(api, refunds.tenant, payment_id, amount=1_001, key="k-1")
     again = await post_refund(api, refunds.tenant, payment_id, amount=1_001, key="k-1")
@@ -194,21 +194,23 @@ async def test_fifty_refunds_of_thirty_percent_at_once_are_three(
     assert sum(provider.moved[f"{refund_id}:1"] for refund_id in accepted) == 900
 
 
-async def test_fifty_over_http_are_three_as_well(api: Api, refunds: RefundMaker, admin: Admin) -> None:
+async def test_fifty_refunds_of_thirty_percent_over_http_are_three(
+    api: Api, refunds: RefundMaker, admin: Admin
+) -> None:
     payment_id = await refunds.paid()
     answers = await asyncio.gather(*(post_refund(api, refunds.tenant, payment_id, amount=300) for _ in range(50)))
     assert sorted(answer.status for answer in answers) == [201] * 3 + [422] * 47
     assert await sums(admin, payment_id) == ("completed", 900, 0)
 
 
-async def test_the_database_refuses_too_much_even_from_raw_sql(refunds: RefundMaker, admin: Admin) -> None:
+async def test_database_refuses_a_reservation_above_the_captured_amount(refunds: RefundMaker, admin: Admin) -> None:
     payment_id = await refunds.paid()
     with pytest.raises(psycopg.errors.CheckViolation, match="payments_refunds_within_captured"):
         await admin.execute("UPDATE payments SET refund_reserved = 1001 WHERE id = %s", [payment_id])
 
 
 @pytest.mark.parametrize("request_", [CASH, TERMINAL], ids=["cash", "terminal"])
-async def test_cash_and_the_terminals_own_cards_are_given_back_in_the_same_way(
+async def test_cash_and_the_terminals_own_card_sales_can_be_refunded(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin, request_: Any
 ) -> None:
     payment_id = await refunds.paid(request_)
@@ -241,7 +243,7 @@ async def test_lists_are_paged_newest_first_and_filtered(api: Api, refunds: Refu
     assert (await api.get("/refunds?status=lost", as_=refunds.tenant)).status == 400
 
 
-async def test_another_tenants_refunds_are_not_there(
+async def test_refunds_are_invisible_to_another_tenant(
     api: Api, refunds: RefundMaker, make_tenant: MakeTenant, admin: Admin
 ) -> None:
     payment_id = await refunds.paid()
@@ -258,7 +260,7 @@ async def test_another_tenants_refunds_are_not_there(
     assert await sums(admin, payment_id) == ("completed", 100, 0)
 
 
-async def test_who_is_above_the_store_may_and_who_is_nobody_may_not(
+async def test_callers_above_the_store_may_refund_and_unknown_callers_may_not(
     api: Api, refunds: RefundMaker, signer: Signer, tenant: Tenant
 ) -> None:
     payment_id = await refunds.paid()

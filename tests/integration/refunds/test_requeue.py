@@ -51,7 +51,7 @@ async def test_a_poisonous_refund_is_quarantined_and_stays_reserved(refunds: Ref
     assert (await evidence(admin, refund_id)).row == found.row
 
 
-async def test_an_operator_requeues_it_once_and_it_is_asked_about_first(
+async def test_requeued_refund_is_inquired_about_before_anything_is_sent(
     api: Api, refunds: RefundMaker, provider: FakeProvider, admin: Admin, signer: Signer
 ) -> None:
     payment_id, refund_id = await quarantined(refunds, admin)
@@ -71,7 +71,7 @@ async def test_an_operator_requeues_it_once_and_it_is_asked_about_first(
     assert await sums(admin, payment_id) == ("refunded", 300, 300)
 
 
-async def test_a_payment_is_still_requeued_in_the_same_way(
+async def test_quarantined_payment_is_requeued_like_a_refund(
     api: Api, refunds: RefundMaker, admin: Admin, signer: Signer
 ) -> None:
     payment_id = await refunds.payments.pending(QR)
@@ -84,7 +84,9 @@ async def test_a_payment_is_still_requeued_in_the_same_way(
     assert (await evidence_of_payment(admin, payment_id)).events[-1] == "requeue"
 
 
-async def test_only_operators_may(api: Api, refunds: RefundMaker, admin: Admin, signer: Signer) -> None:
+async def test_requeue_is_refused_for_everybody_but_operators(
+    api: Api, refunds: RefundMaker, admin: Admin, signer: Signer
+) -> None:
     _, refund_id = await quarantined(refunds, admin)
     letter = await letter_of(admin, refund_id)
     for role in ("staff", "merchant_admin", "psp_admin"):
@@ -92,7 +94,7 @@ async def test_only_operators_may(api: Api, refunds: RefundMaker, admin: Admin, 
         assert answer.status == 403, role
 
 
-async def test_with_the_broker_away_the_press_does_nothing_and_can_be_repeated(
+async def test_requeue_without_the_broker_changes_nothing_and_can_be_repeated(
     refunds: RefundMaker, admin: Admin
 ) -> None:
     operator = Caller("usr_operator", CallerRole.SYSTEM_OP)

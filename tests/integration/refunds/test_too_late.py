@@ -33,7 +33,7 @@ async def refunds_of(admin: Admin, payment_id: str) -> list[dict[str, Any]]:
     return await all_of(admin, b"SELECT * FROM refunds WHERE payment_id = %s ORDER BY id", payment_id)
 
 
-async def test_a_full_refund_tip_included_is_there_when_the_payment_is_completed(
+async def test_late_cancel_records_a_full_refund_with_the_completed_payment(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await cancelled_too_late(refunds, provider, tip_amount=100)
@@ -48,13 +48,15 @@ async def test_a_full_refund_tip_included_is_there_when_the_payment_is_completed
     assert await sums(admin, payment_id) == ("refunded", 1_100, 1_100)
 
 
-async def test_recorded_twice_it_is_still_one(refunds: RefundMaker, provider: FakeProvider, admin: Admin) -> None:
+async def test_recording_a_late_cancel_twice_makes_one_refund(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
     payment_id = await cancelled_too_late(refunds, provider)
     await asyncio.gather(*(refunds.payments.process(payment_id) for _ in range(5)))
     assert len(await refunds_of(admin, payment_id)) == 1
 
 
-async def test_a_withdrawal_that_meets_a_charge_learns_it_too(
+async def test_withdrawal_that_finds_a_charge_records_the_refund(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(Unknown("read time-out"))
@@ -67,13 +69,15 @@ async def test_a_withdrawal_that_meets_a_charge_learns_it_too(
     assert await sums(admin, payment_id) == ("completed", 1_000, 0)
 
 
-async def test_who_did_not_ask_for_it_gets_none(refunds: RefundMaker, provider: FakeProvider, admin: Admin) -> None:
+async def test_late_cancel_without_on_too_late_records_no_refund(
+    refunds: RefundMaker, provider: FakeProvider, admin: Admin
+) -> None:
     payment_id = await cancelled_too_late(refunds, provider, asked=None)
     assert await refunds_of(admin, payment_id) == []
     assert await sums(admin, payment_id) == ("completed", 0, 0)
 
 
-async def test_it_may_be_asked_for_by_a_second_cancel(
+async def test_on_too_late_may_be_set_by_a_second_cancel(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     provider.charges.append(Unknown("read time-out"))
@@ -89,14 +93,14 @@ async def test_it_may_be_asked_for_by_a_second_cancel(
     assert len(await refunds_of(admin, payment_id)) == 1
 
 
-async def test_it_may_be_asked_for_with_the_payment_itself(
+async def test_on_too_late_may_be_set_with_the_payment(
     refunds: RefundMaker, provider: FakeProvider, admin: Admin
 ) -> None:
     payment_id = await cancelled_too_late(refunds, provider, asked=None, on_too_late="refund")
     assert len(await refunds_of(admin, payment_id)) == 1
 
 
-async def test_a_payment_that_was_never_cancelled_is_not_given_back(refunds: RefundMaker, admin: Admin) -> None:
+async def test_payment_that_was_never_cancelled_is_not_refunded(refunds: RefundMaker, admin: Admin) -> None:
     payment_id = await refunds.paid(QR, on_too_late="refund")
     assert await refunds_of(admin, payment_id) == []
     assert await sums(admin, payment_id) == ("completed", 0, 0)

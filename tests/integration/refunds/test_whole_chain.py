@@ -107,7 +107,7 @@ async def closed(api: Api, tenant: Tenant, manager: str, currency: str) -> tuple
 
 
 @pytest.mark.parametrize("sale", SALES, ids=lambda sale: f"{sale.total} {sale.currency}")
-async def test_three_books_agree_to_the_unit(
+async def test_payments_ledger_and_provider_agree_to_the_unit(
     api: Api, refunds: RefundMaker, sandbox: Sandbox, signer: Signer, admin: Admin, sale: Sale
 ) -> None:
     tenant = refunds.tenant

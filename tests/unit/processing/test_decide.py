@@ -28,7 +28,7 @@ ASKING = (Step.CHARGE, Step.RETRY, Step.RESEND, Step.INQUIRE, Step.WITHDRAW)
 
 
 @pytest.mark.parametrize("step", ASKING)
-def test_a_success_completes_whatever_was_asked(step: Step) -> None:
+def test_success_completes_the_payment_after_any_step(step: Step) -> None:
     found = judge(step, Succeeded(1_000, "r1", "A1", "visa", "1111"))
     assert (found.event, found.status) == (Event.COMPLETE, FinalStatus.COMPLETED)
     assert found.due_in_seconds is None
@@ -43,7 +43,7 @@ def test_a_success_completes_whatever_was_asked(step: Step) -> None:
 
 @pytest.mark.parametrize("moved", [1, 999, 1_001])
 @pytest.mark.parametrize("step", ASKING)
-def test_another_amount_than_was_asked_for_is_neither_completed_nor_failed(step: Step, moved: int) -> None:
+def test_success_with_another_amount_neither_completes_nor_fails_the_payment(step: Step, moved: int) -> None:
     found = judge(step, Succeeded(moved))
     assert found.status is None
     assert found.event is Remark.REQUEST_REVIEW
@@ -53,7 +53,7 @@ def test_another_amount_than_was_asked_for_is_neither_completed_nor_failed(step:
 
 
 @pytest.mark.parametrize("step", ASKING)
-def test_a_decline_fails_at_once(step: Step) -> None:
+def test_decline_fails_the_payment_at_once(step: Step) -> None:
     found = judge(step, Declined("insufficient_funds", "No"))
     assert (found.event, found.status, found.code) == (Event.FAIL, FinalStatus.FAILED, "insufficient_funds")
     assert found.due_in_seconds is None
@@ -85,7 +85,7 @@ def sent_now(number: int) -> Facts:
         (Declined("processor_busy", is_retriable=True), "processor_busy"),
     ],
 )
-def test_what_moved_nothing_is_tried_again_five_times_and_then_failed(answer: Answer, code: str, number: int) -> None:
+def test_call_that_moved_nothing_is_retried_five_times_and_then_fails(answer: Answer, code: str, number: int) -> None:
     found = judge(Step.CHARGE, answer, sent_now(number))
     assert found.outcome_known
     if number <= MAX_RETRIES:
@@ -117,14 +117,14 @@ def test_a_payment_that_expired_while_its_provider_did_nothing_is_cancelled_at_o
     assert found.attempt_outcome in ("unavailable", "declined")
 
 
-def test_an_inquiry_that_nobody_heard_leaves_everything_as_unknown_as_it_was() -> None:
+def test_inquiry_that_did_not_arrive_leaves_the_outcome_unknown() -> None:
     found = judge(Step.INQUIRE, Unavailable("503"), facts("unknown", doubted_hours=1, inquiries=3))
     assert (found.event, found.status, found.attempt_outcome) == (None, None, None)
     assert not found.outcome_known
     assert found.due_in_seconds == INQUIRY_DELAYS_SECONDS[3]
 
 
-def test_an_inquiry_is_not_repeated_before_the_provider_wants_to_be_asked_again() -> None:
+def test_inquiry_is_not_repeated_before_the_providers_retry_after() -> None:
     found = judge(Step.INQUIRE, Unavailable("429", 120), facts("unknown", doubted_hours=1, inquiries=0))
     assert (found.due_in_seconds, found.attempt_outcome) == (120, None)
     found = judge(Step.WITHDRAW, Unavailable("503", 86_400), facts("unknown", doubted_hours=1, cancelled=True))
@@ -134,7 +134,7 @@ def test_an_inquiry_is_not_repeated_before_the_provider_wants_to_be_asked_again(
 
 
 @pytest.mark.parametrize("answer", [ActionRequired(None), Unavailable("503"), Unknown("read time-out")])
-def test_a_person_is_asked_once_about_what_is_never_decided(answer: Answer) -> None:
+def test_review_is_requested_once_for_a_payment_that_its_provider_never_decides(answer: Answer) -> None:
     since = facts("action_required").now - timedelta(minutes=10)
     found = judge(Step.INQUIRE, answer, replace(facts("action_required"), overdue_after=since))
     assert (found.event, found.needs_review, found.outcome_known) == (Remark.REQUEST_REVIEW, True, True)
@@ -145,20 +145,20 @@ def test_a_person_is_asked_once_about_what_is_never_decided(answer: Answer) -> N
 
 
 @pytest.mark.parametrize("answer", [Unavailable("503"), Unknown("read time-out"), Unknown("not asked")])
-def test_a_poll_that_brought_no_answer_does_not_make_a_waiting_code_doubtful(answer: Answer) -> None:
+def test_poll_without_an_answer_leaves_a_pending_code_as_it_is(answer: Answer) -> None:
     found = judge(Step.INQUIRE, answer, facts("action_required"))
     assert found.event is None
     assert found.outcome_known
     assert found.preserve_action
 
 
-def test_a_resend_that_nobody_heard_may_be_sent_once_more() -> None:
+def test_resend_that_did_not_arrive_may_be_sent_again() -> None:
     found = judge(Step.RESEND, Unavailable("503"), facts("not_found", doubted_hours=1))
     assert (found.status, found.attempt_outcome) == (None, "not_found")
     assert not found.outcome_known
 
 
-def test_a_resend_is_repeated_as_patiently_as_questions_and_a_person_is_asked_after_a_day() -> None:
+def test_resend_is_repeated_on_the_schedule_of_inquiries_and_reviewed_after_a_day() -> None:
     found = judge(Step.RESEND, Unavailable("503"), facts("not_found", doubted_hours=1, inquiries=5))
     assert (found.due_in_seconds, found.inquiries) == (INQUIRY_DELAYS_SECONDS[5], 6)
     told = judge(Step.RESEND, Unavailable("429", 299), facts("not_found", doubted_hours=1, inquiries=0))
@@ -177,19 +177,19 @@ def test_an_unknown_answer_to_a_charge_puts_the_payment_in_doubt(step: Step) -> 
 
 
 @pytest.mark.parametrize("step", [Step.INQUIRE, Step.WITHDRAW])
-def test_an_unknown_answer_to_a_question_says_nothing_about_the_attempt(step: Step) -> None:
+def test_unknown_answer_to_an_inquiry_leaves_the_attempt_as_it_is(step: Step) -> None:
     found = judge(step, Unknown("read time-out"), facts("unknown", doubted_hours=0.1))
     assert (found.event, found.status, found.attempt_outcome) == (None, None, None)
     assert not found.outcome_known
 
 
-def test_a_doubt_is_said_once() -> None:
+def test_doubt_is_recorded_once() -> None:
     assert judge(Step.INQUIRE, Unknown("?"), facts("unknown")).event is Remark.DOUBT
     assert judge(Step.INQUIRE, Unknown("?"), facts("unknown", doubted_hours=1)).event is None
 
 
 @pytest.mark.parametrize("answer", [Unknown("?"), Unavailable("503"), NotFound()])
-def test_after_a_day_in_doubt_a_person_is_asked_once_and_the_payment_goes_on(answer: Answer) -> None:
+def test_review_is_requested_once_after_a_day_in_doubt_and_inquiries_continue(answer: Answer) -> None:
     young = judge(Step.INQUIRE, answer, facts("unknown", doubted_hours=23.9))
     assert (young.event, young.needs_review) == (None, False)
     old = judge(Step.INQUIRE, answer, facts("unknown", doubted_hours=24))
@@ -206,7 +206,7 @@ def test_a_first_not_found_proves_nothing() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 30, 59.9])
-def test_a_second_not_found_too_soon_proves_nothing_and_is_asked_again_when_it_could(seconds: float) -> None:
+def test_second_not_found_too_soon_is_repeated_when_it_can_be_a_proof(seconds: float) -> None:
     found = judge(
         Step.INQUIRE, NotFound(), facts("unknown", doubted_hours=0.1, not_found_seconds_ago=seconds, inquiries=7)
     )
@@ -243,7 +243,7 @@ def test_a_code_is_shown_once_and_polled_as_providers_advise(step: Step) -> None
     assert again.next_action == CODE
 
 
-def test_a_code_that_was_in_doubt_is_news() -> None:
+def test_code_found_after_a_doubt_is_shown_again() -> None:
     found = judge(Step.INQUIRE, ActionRequired(CODE), facts("action_required", doubted_hours=1))
     assert found.event is Remark.ASK_CUSTOMER
     assert found.outcome_known
@@ -266,7 +266,7 @@ def test_a_withdrawal_that_finds_nothing_again_is_neither_sent_again_nor_repeate
     ],
 )
 @pytest.mark.parametrize("step", [Step.INQUIRE, Step.WITHDRAW, Step.CHARGE])
-def test_what_the_provider_withdrew_is_cancelled_with_its_reason(
+def test_payment_that_the_provider_withdrew_is_cancelled_with_its_reason(
     step: Step, cancelled: bool, expired: bool, reason: str
 ) -> None:
     found = judge(step, Withdrawn(), facts("action_required", cancelled=cancelled, expired=expired))
@@ -274,7 +274,7 @@ def test_what_the_provider_withdrew_is_cancelled_with_its_reason(
     assert found.attempt_outcome == "withdrawn"
 
 
-def test_a_payment_nobody_wants_any_more_is_cancelled_without_asking_anybody() -> None:
+def test_unsent_payment_that_expired_or_is_cancelled_ends_without_a_call() -> None:
     found = judge(Step.CANCEL, None, facts(sent=False, expired=True))
     assert (found.event, found.status, found.code) == (Event.CANCEL, FinalStatus.CANCELLED, "expired")
 
@@ -293,6 +293,8 @@ def test_no_uncertain_answer_ends_a_payment_in_doubt(step: Step, answer: Answer,
 
 @pytest.mark.parametrize("step", ASKING)
 @pytest.mark.parametrize("answer", [*FINAL_ANSWERS, *OPEN_ANSWERS])
-def test_a_payment_is_either_over_or_due_again_or_in_the_hands_of_a_person(step: Step, answer: Answer | None) -> None:
+def test_every_decision_ends_the_payment_or_makes_it_due_again_or_requests_a_review(
+    step: Step, answer: Answer | None
+) -> None:
     found = judge(step, answer)
     assert (found.status is not None) != (found.due_in_seconds is not None or found.needs_review)

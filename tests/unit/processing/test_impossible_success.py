@@ -21,14 +21,14 @@ ASKING = (Step.CHARGE, Step.RETRY, Step.RESEND, Step.INQUIRE, Step.WITHDRAW)
 
 @pytest.mark.parametrize("fee", [-1, 1_001, 2**63 - 1, -(2**63) + 1])
 @pytest.mark.parametrize("step", ASKING)
-def test_a_fee_outside_its_amount_is_never_believed(step: Step, fee: int) -> None:
+def test_success_with_a_fee_outside_its_amount_does_not_complete_the_payment(step: Step, fee: int) -> None:
     found = judge(step, Succeeded(1_000, "r1", fee=fee))
     assert (found.status, found.event, found.code) == (None, Remark.REQUEST_REVIEW, "fee_out_of_range")
     assert (found.needs_review, found.outcome_known, found.due_in_seconds) == (True, False, None)
 
 
 @pytest.mark.parametrize("fee", [0, 1, 1_000])
-def test_a_fee_up_to_its_amount_is_believed(fee: int) -> None:
+def test_success_with_a_fee_up_to_its_amount_completes_the_payment(fee: int) -> None:
     assert judge(Step.CHARGE, Succeeded(1_000, fee=fee)).status is FinalStatus.COMPLETED
 
 
@@ -50,7 +50,7 @@ def test_a_confirmed_reversal_cancels_the_payment() -> None:
 
 
 @pytest.mark.parametrize("answer", DISBELIEVED)
-def test_a_reversal_that_was_refused_is_left_to_a_person(answer: Answer) -> None:
+def test_refused_reversal_waits_for_a_review(answer: Answer) -> None:
     found = judge(Step.REVERSE, answer, facts("succeeded", cancelled=True, reviewed=True))
     assert (found.event, found.status, found.due_in_seconds, found.needs_review) == (None, None, None, True)
 
@@ -62,6 +62,6 @@ def test_no_other_answer_to_a_reversal_ends_the_payment_and_the_provider_is_aske
     assert next_step(facts("unknown", cancelled=True)) is Step.WITHDRAW
 
 
-def test_a_reversal_that_nobody_heard_is_sent_again() -> None:
+def test_reversal_that_did_not_arrive_is_sent_again() -> None:
     found = judge(Step.REVERSE, Unavailable("503"), facts("succeeded", cancelled=True, reviewed=True, inquiries=2))
     assert (found.status, found.attempt_outcome, found.due_in_seconds) == (None, None, 15)

@@ -26,9 +26,7 @@ def test_a_lost_answer_to_a_new_call_begins_the_schedule_again(step: Step) -> No
     assert (found.due_in_seconds, found.inquiries, found.attempt_outcome) == (2, 1, "unknown")
 
 
-def test_questions_about_a_reversal_begin_again_when_its_need_is_learned_and_go_on_with_each_that_is_not_granted() -> (
-    None
-):
+def test_schedule_starts_again_with_the_first_reversal_only() -> None:
     doubted = facts("unknown", doubted_hours=5, inquiries=8, cancelled=True)
     learned = judge(Step.WITHDRAW, Succeeded(400), doubted)
     assert (learned.event, learned.due_in_seconds, learned.inquiries) == (Remark.REQUEST_REVIEW, 0, 0)
@@ -54,7 +52,7 @@ def test_the_review_is_measured_from_the_first_doubt_whatever_was_sent_since() -
     assert (found.event, found.needs_review, found.due_in_seconds) == (Remark.REQUEST_REVIEW, True, 2)
 
 
-def test_an_expired_attempt_that_never_arrived_is_withdrawn_until_somebody_confirms_it() -> None:
+def test_expired_attempt_that_never_arrived_is_withdrawn_until_the_provider_confirms() -> None:
     expired = facts("unknown", doubted_hours=1, not_found_seconds_ago=61, expired=True, deduplicates=False, inquiries=6)
     proven = judge(Step.INQUIRE, NotFound(), expired)
     assert (proven.attempt_outcome, proven.due_in_seconds) == ("not_found", 0)

@@ -40,12 +40,12 @@ def test_every_last_attempt_has_one_next_step(
     assert next_step(situation) is expected_step(outcome, sent=sent, cancelled=cancelled, expired=expired, local=local)
 
 
-def test_an_unanswered_attempt_is_asked_about_and_never_sent_again() -> None:
+def test_unanswered_attempt_leads_to_an_inquiry_and_never_to_another_call() -> None:
     for outcome in (None, "unknown", "succeeded", "withdrawn", "action_required"):
         assert next_step(facts(outcome)) is Step.INQUIRE
 
 
-def test_only_what_certainly_moved_nothing_allows_a_new_attempt() -> None:
+def test_only_an_attempt_that_certainly_moved_nothing_allows_a_new_one() -> None:
     assert {"unavailable", "declined"} == NOTHING_MOVED
 
 
@@ -69,5 +69,5 @@ def test_a_new_reference_follows_a_retriable_decline_at_every_provider() -> None
         assert next_step(facts("declined", deduplicates=deduplicates)) is Step.CHARGE
 
 
-def test_a_provider_without_deduplication_is_asked_again_where_others_get_the_reference_again() -> None:
+def test_provider_without_deduplication_gets_an_inquiry_instead_of_a_resend() -> None:
     assert next_step(facts("not_found", deduplicates=False)) is Step.INQUIRE

@@ -23,14 +23,14 @@ from workflows.providers.base import (
 )
 
 
-def test_questions_are_asked_on_the_schedule_of_the_specification() -> None:
+def test_delays_between_inquiries_follow_the_schedule_of_the_specification() -> None:
     asked = [inquiry_delay_seconds(number) for number in range(40)]
     assert asked[:8] == [2, 5, 15, 30, 60, 120, 300, 900]
     assert set(asked[8 : 8 + HOURLY_INQUIRIES]) == {3_600}
     assert set(asked[8 + HOURLY_INQUIRIES :]) == {86_400}
 
 
-def test_questions_of_many_payments_are_spread_by_a_fifth() -> None:
+def test_delays_of_inquiries_are_spread_by_a_fifth() -> None:
     seen = [
         judge(Step.CHARGE, Unknown("?"), policy=replace(PATIENT, spread=RetryPolicy(60, 60).spread)) for _ in range(400)
     ]
@@ -40,7 +40,7 @@ def test_questions_of_many_payments_are_spread_by_a_fifth() -> None:
     assert max(delays) - min(delays) > 0.4
 
 
-def test_a_scale_shortens_questions_but_keeps_their_order() -> None:
+def test_scale_shortens_the_delays_of_inquiries_and_preserves_their_order() -> None:
     asked = [inquiry_delay_seconds(number, scale=0.01) for number in range(8)]
     assert asked == sorted(asked)
     assert asked[0] == pytest.approx(0.02)
@@ -66,7 +66,7 @@ def test_a_retry_never_waits_beyond_the_expiry() -> None:
 
 
 @pytest.mark.parametrize("answer", [ActionRequired(None), Unavailable("503"), Unknown("?")])
-def test_what_a_provider_does_not_decide_is_asked_about_once_a_minute_after_a_person_was_asked(answer: Answer) -> None:
+def test_overdue_payment_is_polled_once_a_minute_after_a_review_was_requested(answer: Answer) -> None:
     waiting = facts("action_required", reviewed=True)
     found = judge(Step.INQUIRE, answer, replace(waiting, now=waiting.expires_at + OVERDUE))
     assert (found.event, found.due_in_seconds, found.needs_review) == (None, OVERDUE_POLL_SECONDS, True)

@@ -54,19 +54,21 @@ def claimed(attempt: Attempt | None, **changes: Any) -> Claim[GiveBack]:
         (Attempt(2, "declined"), Step.CHARGE, 3),
     ],
 )
-def test_a_new_key_only_after_a_try_that_moved_nothing(attempt: Attempt | None, step: Step, number: int) -> None:
+def test_new_reference_is_used_only_after_an_attempt_that_moved_nothing(
+    attempt: Attempt | None, step: Step, number: int
+) -> None:
     found = claimed(attempt)
     assert (found.step, found.attempt_number, found.request.reference) == (step, number, f"rfd_1:{number}")
 
 
-def test_the_provider_is_told_which_charge_and_exactly_what_was_asked_for() -> None:
+def test_request_to_the_provider_names_the_charge_and_the_exact_amount() -> None:
     asked = claimed(None).request
     assert (asked.payment_id, asked.charge_reference, asked.amount, asked.currency) == ("pay_1", "pay_1:2", 300, "KWD")
     assert asked.metadata == {"sandbox": "approve"}
 
 
 @pytest.mark.parametrize("provider", ["cash", "external"])
-def test_what_asks_nobody_simply_answers_again(provider: str) -> None:
+def test_local_provider_is_always_asked_to_refund_again(provider: str) -> None:
     assert claimed(Attempt(1, None), provider=provider, charge_reference=None).step is Step.CHARGE
 
 
@@ -76,7 +78,7 @@ def test_the_fields_are_those_of_the_document_and_of_the_table() -> None:
     assert {*FIELDS, *PROGRESS} <= columns
 
 
-def test_what_a_row_does_not_have_yet_is_null() -> None:
+def test_columns_absent_from_a_refund_are_rendered_as_null() -> None:
     shown = refund_fields({"id": "rfd_1", "status": "pending"})
     assert list(shown) == list(FIELDS)
     assert (shown["status"], shown["provider_reference"], shown["completed_at"]) == ("pending", None, None)

@@ -60,7 +60,7 @@ def facts(attempt: Attempt | None, *, is_doubted: bool) -> Facts:
 @pytest.mark.parametrize("is_doubted", [True, False])
 @pytest.mark.parametrize("attempt", ATTEMPTS, ids=str)
 @pytest.mark.parametrize("answer", ANSWERS, ids=str)
-def test_every_answer_ends_where_the_table_of_refunds_lets_it(
+def test_every_decision_for_a_refund_is_an_edge_or_remark_of_its_table(
     answer: Answer, attempt: Attempt | None, *, is_doubted: bool
 ) -> None:
     known = facts(attempt, is_doubted=is_doubted)
@@ -82,7 +82,9 @@ def test_every_answer_ends_where_the_table_of_refunds_lets_it(
         (Decision(), None, None),
     ],
 )
-def test_only_two_words_differ(said: Decision, event: str | None, status: str | None) -> None:
+def test_only_two_events_of_a_refund_have_names_of_their_own(
+    said: Decision, event: str | None, status: str | None
+) -> None:
     found = as_refund(said)
     assert (found["event"], found["status"]) == (event, status)
 

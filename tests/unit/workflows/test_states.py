@@ -91,7 +91,7 @@ EVERY_QUESTION = [
 
 
 @every_machine
-def test_the_table_is_the_one_of_the_specification(machine: StateMachine) -> None:
+def test_edges_are_those_of_the_specification(machine: StateMachine) -> None:
     edges = {(str(edge.source), str(edge.event), str(edge.target)) for edge in machine.transitions}
     assert edges == PROMISED[machine.name]
 
