@@ -7,7 +7,7 @@ import pytest
 
 from tests.factories import Tenant, time_passes
 from tests.integration.payments.evidence import Admin, evidence, evidence_of, seconds_until
-from tests.integration.payments.test_what_a_provider_says import look_now, success, talking
+from tests.integration.payments.test_provider_texts import look_now, success, talking
 from tests.integration.providers.peer import Heard, Peer, error, http
 from tests.integration.refunds.refund_helpers import sums
 from workflows.settings import Settings

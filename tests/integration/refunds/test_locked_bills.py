@@ -16,7 +16,7 @@ from tests.harness import Api
 from tests.integration.bills.bill_helpers import split
 from tests.integration.payments.evidence import all_of
 from tests.integration.refunds.refund_helpers import Admin, RefundMaker, sums
-from tests.integration.refunds.test_bills_follow_refunds import new_bill
+from tests.integration.refunds.test_update_bills import new_bill
 from tests.polling import DEADLINE_SECONDS, eventually, somebody_waits_for
 
 

@@ -15,7 +15,7 @@ from workflows.providers.base import (
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
 
-PATIENT = RetryPolicy(max_processing_seconds=60, review_after_seconds=86_400, spread=lambda: 1.0)
+POLICY = RetryPolicy(max_processing_seconds=60, review_after_seconds=86_400, spread=lambda: 1.0)
 
 
 CODE = {"type": "display_qr", "qr_content": "https://pay.example/1", "expires_at": "2026-11-23T09:05:00Z"}
@@ -56,6 +56,8 @@ def facts(
     )
 
 
-def judge(step: Step, answer: Answer | None, situation: Facts | None = None, policy: RetryPolicy = PATIENT) -> Decision:
+def decided(
+    step: Step, answer: Answer | None, situation: Facts | None = None, policy: RetryPolicy = POLICY
+) -> Decision:
     """What ``answer`` to ``step`` means, by default for a payment that was sent once."""
     return decide(step, answer, facts=situation or facts(), policy=policy)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.unit.processing.situations import CODE, OUTCOMES, facts, judge
+from tests.unit.processing.situations import CODE, OUTCOMES, decided, facts
 from workflows.processing.codes import Event, FinalStatus, Remark
 from workflows.processing.decide import (
     INQUIRY_DELAYS_SECONDS,
@@ -29,7 +29,7 @@ ASKING = (Step.CHARGE, Step.RETRY, Step.RESEND, Step.INQUIRE, Step.WITHDRAW)
 
 @pytest.mark.parametrize("step", ASKING)
 def test_success_completes_the_payment_after_any_step(step: Step) -> None:
-    found = judge(step, Succeeded(1_000, "r1", "A1", "visa", "1111"))
+    found = decided(step, Succeeded(1_000, "r1", "A1", "visa", "1111"))
     assert (found.event, found.status) == (Event.COMPLETE, FinalStatus.COMPLETED)
     assert found.due_in_seconds is None
     assert found.outcome_known
@@ -44,7 +44,7 @@ def test_success_completes_the_payment_after_any_step(step: Step) -> None:
 @pytest.mark.parametrize("moved", [1, 999, 1_001])
 @pytest.mark.parametrize("step", ASKING)
 def test_success_with_another_amount_neither_completes_nor_fails_the_payment(step: Step, moved: int) -> None:
-    found = judge(step, Succeeded(moved))
+    found = decided(step, Succeeded(moved))
     assert found.status is None
     assert found.event is Remark.REQUEST_REVIEW
     assert found.needs_review
@@ -54,7 +54,7 @@ def test_success_with_another_amount_neither_completes_nor_fails_the_payment(ste
 
 @pytest.mark.parametrize("step", ASKING)
 def test_decline_fails_the_payment_at_once(step: Step) -> None:
-    found = judge(step, Declined("insufficient_funds", "No"))
+    found = decided(step, Declined("insufficient_funds", "No"))
     assert (found.event, found.status, found.code) == (Event.FAIL, FinalStatus.FAILED, "insufficient_funds")
     assert found.due_in_seconds is None
 
@@ -62,7 +62,7 @@ def test_decline_fails_the_payment_at_once(step: Step) -> None:
 @pytest.mark.parametrize("number", range(1, MAX_RETRIES + 2))
 @pytest.mark.parametrize("step", [Step.RESEND, Step.INQUIRE, Step.WITHDRAW])
 def test_a_retriable_decline_is_tried_again_five_times_at_most(step: Step, number: int) -> None:
-    found = judge(step, Declined("processor_busy", is_retriable=True), facts(number=number))
+    found = decided(step, Declined("processor_busy", is_retriable=True), facts(number=number))
     assert found.attempt_outcome == "declined"
     calls = number + (step is Step.RESEND)
     if calls <= MAX_RETRIES:
@@ -86,7 +86,7 @@ def sent_now(number: int) -> Facts:
     ],
 )
 def test_call_that_moved_nothing_is_retried_five_times_and_then_fails(answer: Answer, code: str, number: int) -> None:
-    found = judge(Step.CHARGE, answer, sent_now(number))
+    found = decided(Step.CHARGE, answer, sent_now(number))
     assert found.outcome_known
     if number <= MAX_RETRIES:
         assert (found.event, found.status) == (None, None)
@@ -97,7 +97,7 @@ def test_call_that_moved_nothing_is_retried_five_times_and_then_fails(answer: An
 
 @pytest.mark.parametrize("resends", range(MAX_RETRIES))
 def test_retries_under_one_reference_count_as_retries(resends: int) -> None:
-    found = judge(Step.RETRY, Unavailable("503"), facts("unavailable", resends=resends))
+    found = decided(Step.RETRY, Unavailable("503"), facts("unavailable", resends=resends))
     if resends + 2 <= MAX_RETRIES:
         assert (found.status, found.attempt_outcome) == (None, "unavailable")
         assert found.due_in_seconds == 0.5 * 2 ** (resends + 1)
@@ -112,64 +112,64 @@ def test_a_payment_that_expired_while_its_provider_did_nothing_is_cancelled_at_o
     step: Step, answer: Answer, number: int
 ) -> None:
     late = replace(facts("unavailable", number=number), elapsed_seconds=300)
-    found = judge(step, answer, late)
+    found = decided(step, answer, late)
     assert (found.event, found.status, found.code) == (Event.CANCEL, FinalStatus.CANCELLED, "expired")
     assert found.attempt_outcome in ("unavailable", "declined")
 
 
 def test_inquiry_that_did_not_arrive_leaves_the_outcome_unknown() -> None:
-    found = judge(Step.INQUIRE, Unavailable("503"), facts("unknown", doubted_hours=1, inquiries=3))
+    found = decided(Step.INQUIRE, Unavailable("503"), facts("unknown", doubted_hours=1, inquiries=3))
     assert (found.event, found.status, found.attempt_outcome) == (None, None, None)
     assert not found.outcome_known
     assert found.due_in_seconds == INQUIRY_DELAYS_SECONDS[3]
 
 
 def test_inquiry_is_not_repeated_before_the_providers_retry_after() -> None:
-    found = judge(Step.INQUIRE, Unavailable("429", 120), facts("unknown", doubted_hours=1, inquiries=0))
+    found = decided(Step.INQUIRE, Unavailable("429", 120), facts("unknown", doubted_hours=1, inquiries=0))
     assert (found.due_in_seconds, found.attempt_outcome) == (120, None)
-    found = judge(Step.WITHDRAW, Unavailable("503", 86_400), facts("unknown", doubted_hours=1, cancelled=True))
+    found = decided(Step.WITHDRAW, Unavailable("503", 86_400), facts("unknown", doubted_hours=1, cancelled=True))
     assert found.due_in_seconds == 300
-    found = judge(Step.INQUIRE, Unavailable("429", 30), facts("action_required"))
+    found = decided(Step.INQUIRE, Unavailable("429", 30), facts("action_required"))
     assert (found.due_in_seconds, found.outcome_known) == (30, True)
 
 
 @pytest.mark.parametrize("answer", [ActionRequired(None), Unavailable("503"), Unknown("read time-out")])
 def test_review_is_requested_once_for_a_payment_that_its_provider_never_decides(answer: Answer) -> None:
     since = facts("action_required").now - timedelta(minutes=10)
-    found = judge(Step.INQUIRE, answer, replace(facts("action_required"), overdue_after=since))
+    found = decided(Step.INQUIRE, answer, replace(facts("action_required"), overdue_after=since))
     assert (found.event, found.needs_review, found.outcome_known) == (Remark.REQUEST_REVIEW, True, True)
-    again = judge(Step.INQUIRE, answer, replace(facts("action_required", reviewed=True), overdue_after=since))
+    again = decided(Step.INQUIRE, answer, replace(facts("action_required", reviewed=True), overdue_after=since))
     assert (again.event, again.needs_review, again.status) == (None, True, None)
-    early = judge(Step.INQUIRE, answer, replace(facts("action_required"), overdue_after=since + timedelta(seconds=1)))
+    early = decided(Step.INQUIRE, answer, replace(facts("action_required"), overdue_after=since + timedelta(seconds=1)))
     assert (early.event, early.needs_review) == (None, False)
 
 
 @pytest.mark.parametrize("answer", [Unavailable("503"), Unknown("read time-out"), Unknown("not asked")])
 def test_poll_without_an_answer_leaves_a_pending_code_as_it_is(answer: Answer) -> None:
-    found = judge(Step.INQUIRE, answer, facts("action_required"))
+    found = decided(Step.INQUIRE, answer, facts("action_required"))
     assert found.event is None
     assert found.outcome_known
     assert found.preserve_action
 
 
 def test_resend_that_did_not_arrive_may_be_sent_again() -> None:
-    found = judge(Step.RESEND, Unavailable("503"), facts("not_found", doubted_hours=1))
+    found = decided(Step.RESEND, Unavailable("503"), facts("not_found", doubted_hours=1))
     assert (found.status, found.attempt_outcome) == (None, "not_found")
     assert not found.outcome_known
 
 
 def test_resend_is_repeated_on_the_schedule_of_inquiries_and_reviewed_after_a_day() -> None:
-    found = judge(Step.RESEND, Unavailable("503"), facts("not_found", doubted_hours=1, inquiries=5))
+    found = decided(Step.RESEND, Unavailable("503"), facts("not_found", doubted_hours=1, inquiries=5))
     assert (found.due_in_seconds, found.inquiries) == (INQUIRY_DELAYS_SECONDS[5], 6)
-    told = judge(Step.RESEND, Unavailable("429", 299), facts("not_found", doubted_hours=1, inquiries=0))
+    told = decided(Step.RESEND, Unavailable("429", 299), facts("not_found", doubted_hours=1, inquiries=0))
     assert told.due_in_seconds == 299
-    old = judge(Step.RESEND, Unavailable("503"), facts("not_found", doubted_hours=24))
+    old = decided(Step.RESEND, Unavailable("503"), facts("not_found", doubted_hours=24))
     assert (old.event, old.needs_review) == (Remark.REQUEST_REVIEW, True)
 
 
 @pytest.mark.parametrize("step", [Step.CHARGE, Step.RESEND])
 def test_an_unknown_answer_to_a_charge_puts_the_payment_in_doubt(step: Step) -> None:
-    found = judge(step, Unknown("read time-out"))
+    found = decided(step, Unknown("read time-out"))
     assert (found.event, found.status) == (Remark.DOUBT, None)
     assert not found.outcome_known
     assert found.attempt_outcome == "unknown"
@@ -178,36 +178,36 @@ def test_an_unknown_answer_to_a_charge_puts_the_payment_in_doubt(step: Step) -> 
 
 @pytest.mark.parametrize("step", [Step.INQUIRE, Step.WITHDRAW])
 def test_unknown_answer_to_an_inquiry_leaves_the_attempt_as_it_is(step: Step) -> None:
-    found = judge(step, Unknown("read time-out"), facts("unknown", doubted_hours=0.1))
+    found = decided(step, Unknown("read time-out"), facts("unknown", doubted_hours=0.1))
     assert (found.event, found.status, found.attempt_outcome) == (None, None, None)
     assert not found.outcome_known
 
 
 def test_doubt_is_recorded_once() -> None:
-    assert judge(Step.INQUIRE, Unknown("?"), facts("unknown")).event is Remark.DOUBT
-    assert judge(Step.INQUIRE, Unknown("?"), facts("unknown", doubted_hours=1)).event is None
+    assert decided(Step.INQUIRE, Unknown("?"), facts("unknown")).event is Remark.DOUBT
+    assert decided(Step.INQUIRE, Unknown("?"), facts("unknown", doubted_hours=1)).event is None
 
 
 @pytest.mark.parametrize("answer", [Unknown("?"), Unavailable("503"), NotFound()])
 def test_review_is_requested_once_after_a_day_in_doubt_and_inquiries_continue(answer: Answer) -> None:
-    young = judge(Step.INQUIRE, answer, facts("unknown", doubted_hours=23.9))
+    young = decided(Step.INQUIRE, answer, facts("unknown", doubted_hours=23.9))
     assert (young.event, young.needs_review) == (None, False)
-    old = judge(Step.INQUIRE, answer, facts("unknown", doubted_hours=24))
+    old = decided(Step.INQUIRE, answer, facts("unknown", doubted_hours=24))
     assert (old.event, old.status, old.needs_review) == (Remark.REQUEST_REVIEW, None, True)
     assert old.due_in_seconds is not None
-    later = judge(Step.INQUIRE, answer, facts("unknown", doubted_hours=30, reviewed=True))
+    later = decided(Step.INQUIRE, answer, facts("unknown", doubted_hours=30, reviewed=True))
     assert (later.event, later.needs_review) == (None, True)
 
 
 def test_a_first_not_found_proves_nothing() -> None:
-    found = judge(Step.INQUIRE, NotFound(), facts("unknown", doubted_hours=0.1))
+    found = decided(Step.INQUIRE, NotFound(), facts("unknown", doubted_hours=0.1))
     assert (found.status, found.attempt_outcome, found.not_found) == (None, "unknown", True)
     assert not found.outcome_known
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 30, 59.9])
 def test_second_not_found_too_soon_is_repeated_when_it_can_be_a_proof(seconds: float) -> None:
-    found = judge(
+    found = decided(
         Step.INQUIRE, NotFound(), facts("unknown", doubted_hours=0.1, not_found_seconds_ago=seconds, inquiries=7)
     )
     assert found.attempt_outcome == "unknown"
@@ -217,7 +217,7 @@ def test_second_not_found_too_soon_is_repeated_when_it_can_be_a_proof(seconds: f
 
 @pytest.mark.parametrize("seconds", [60, 61, 100_000])
 def test_two_not_founds_far_enough_apart_allow_the_same_reference_again(seconds: float) -> None:
-    found = judge(Step.INQUIRE, NotFound(), facts("unknown", doubted_hours=0.1, not_found_seconds_ago=seconds))
+    found = decided(Step.INQUIRE, NotFound(), facts("unknown", doubted_hours=0.1, not_found_seconds_ago=seconds))
     assert (found.status, found.attempt_outcome, found.due_in_seconds) == (None, "not_found", 0)
     assert not found.outcome_known
     assert next_step(facts("not_found")) is Step.RESEND
@@ -225,7 +225,7 @@ def test_two_not_founds_far_enough_apart_allow_the_same_reference_again(seconds:
 
 def test_nothing_is_ever_resent_to_a_provider_that_does_not_deduplicate() -> None:
     doubted = facts("unknown", doubted_hours=1, not_found_seconds_ago=3_600, deduplicates=False)
-    found = judge(Step.INQUIRE, NotFound(), doubted)
+    found = decided(Step.INQUIRE, NotFound(), doubted)
     assert found.attempt_outcome == "unknown"
     assert found.due_in_seconds
     assert found.due_in_seconds > 0
@@ -233,25 +233,25 @@ def test_nothing_is_ever_resent_to_a_provider_that_does_not_deduplicate() -> Non
 
 @pytest.mark.parametrize("step", ASKING)
 def test_a_code_is_shown_once_and_polled_as_providers_advise(step: Step) -> None:
-    found = judge(step, ActionRequired(CODE, "r1"))
+    found = decided(step, ActionRequired(CODE, "r1"))
     assert (found.event, found.status) == (Remark.ASK_CUSTOMER, None)
     assert found.next_action == CODE
     assert found.due_in_seconds == POLL_SECONDS
     assert 2 <= POLL_SECONDS <= 3
-    again = judge(step, ActionRequired(CODE, "r1"), facts("action_required"))
+    again = decided(step, ActionRequired(CODE, "r1"), facts("action_required"))
     assert again.event is None
     assert again.next_action == CODE
 
 
 def test_code_found_after_a_doubt_is_shown_again() -> None:
-    found = judge(Step.INQUIRE, ActionRequired(CODE), facts("action_required", doubted_hours=1))
+    found = decided(Step.INQUIRE, ActionRequired(CODE), facts("action_required", doubted_hours=1))
     assert found.event is Remark.ASK_CUSTOMER
     assert found.outcome_known
 
 
 def test_a_withdrawal_that_finds_nothing_again_is_neither_sent_again_nor_repeated_without_a_pause() -> None:
     lost = facts("unknown", doubted_hours=0.1, cancelled=True, not_found_seconds_ago=61, inquiries=5)
-    found = judge(Step.WITHDRAW, NotFound(), lost)
+    found = decided(Step.WITHDRAW, NotFound(), lost)
     assert (found.status, found.outcome_known, found.attempt_outcome) == (None, False, "unknown")
     assert found.due_in_seconds == 120
 
@@ -269,13 +269,13 @@ def test_a_withdrawal_that_finds_nothing_again_is_neither_sent_again_nor_repeate
 def test_payment_that_the_provider_withdrew_is_cancelled_with_its_reason(
     step: Step, cancelled: bool, expired: bool, reason: str
 ) -> None:
-    found = judge(step, Withdrawn(), facts("action_required", cancelled=cancelled, expired=expired))
+    found = decided(step, Withdrawn(), facts("action_required", cancelled=cancelled, expired=expired))
     assert (found.event, found.status, found.code) == (Event.CANCEL, FinalStatus.CANCELLED, reason)
     assert found.attempt_outcome == "withdrawn"
 
 
 def test_unsent_payment_that_expired_or_is_cancelled_ends_without_a_call() -> None:
-    found = judge(Step.CANCEL, None, facts(sent=False, expired=True))
+    found = decided(Step.CANCEL, None, facts(sent=False, expired=True))
     assert (found.event, found.status, found.code) == (Event.CANCEL, FinalStatus.CANCELLED, "expired")
 
 
@@ -287,7 +287,7 @@ OPEN_ANSWERS = (Unknown("?"), Unavailable("503"), NotFound(), ActionRequired(COD
 @pytest.mark.parametrize("answer", OPEN_ANSWERS)
 @pytest.mark.parametrize("step", [Step.INQUIRE, Step.WITHDRAW, Step.RESEND])
 def test_no_uncertain_answer_ends_a_payment_in_doubt(step: Step, answer: Answer, outcome: str | None) -> None:
-    found = judge(step, answer, facts(outcome, number=MAX_RETRIES, doubted_hours=100))
+    found = decided(step, answer, facts(outcome, number=MAX_RETRIES, doubted_hours=100))
     assert found.status is None
 
 
@@ -296,5 +296,5 @@ def test_no_uncertain_answer_ends_a_payment_in_doubt(step: Step, answer: Answer,
 def test_every_decision_ends_the_payment_or_makes_it_due_again_or_requests_a_review(
     step: Step, answer: Answer | None
 ) -> None:
-    found = judge(step, answer)
+    found = decided(step, answer)
     assert (found.status is not None) != (found.due_in_seconds is not None or found.needs_review)

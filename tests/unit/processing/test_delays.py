@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.unit.processing.situations import PATIENT, facts, judge
+from tests.unit.processing.situations import POLICY, decided, facts
 from workflows.processing.decide import (
     HOURLY_INQUIRIES,
     OVERDUE_POLL_SECONDS,
@@ -32,7 +32,8 @@ def test_delays_between_inquiries_follow_the_schedule_of_the_specification() -> 
 
 def test_delays_of_inquiries_are_spread_by_a_fifth() -> None:
     seen = [
-        judge(Step.CHARGE, Unknown("?"), policy=replace(PATIENT, spread=RetryPolicy(60, 60).spread)) for _ in range(400)
+        decided(Step.CHARGE, Unknown("?"), policy=replace(POLICY, spread=RetryPolicy(60, 60).spread))
+        for _ in range(400)
     ]
     delays = [found.due_in_seconds or 0 for found in seen]
     assert min(delays) >= 2 * 0.8
@@ -55,20 +56,20 @@ def test_a_retry_waits_as_long_as_the_provider_asked_for_but_never_beyond_five_m
     assert retry_delay_seconds(1, retry_after=7, spread=1.0) == 7
     assert retry_delay_seconds(4, retry_after=1, spread=1.0) == 4
     assert retry_delay_seconds(1, retry_after=86_400, spread=1.0) == 300
-    assert judge(Step.CHARGE, Unavailable("429", 30)).due_in_seconds == 30
+    assert decided(Step.CHARGE, Unavailable("429", 30)).due_in_seconds == 30
 
 
 def test_a_retry_never_waits_beyond_the_expiry() -> None:
     nearly = replace(facts(sent=False), elapsed_seconds=290)
-    assert judge(Step.CHARGE, Unavailable("429", 120), nearly).due_in_seconds == 10
+    assert decided(Step.CHARGE, Unavailable("429", 120), nearly).due_in_seconds == 10
     resent = replace(facts("not_found", doubted_hours=1, inquiries=8), elapsed_seconds=290)
-    assert judge(Step.RESEND, Unavailable("503"), resent).due_in_seconds == 10
+    assert decided(Step.RESEND, Unavailable("503"), resent).due_in_seconds == 10
 
 
 @pytest.mark.parametrize("answer", [ActionRequired(None), Unavailable("503"), Unknown("?")])
 def test_overdue_payment_is_polled_once_a_minute_after_a_review_was_requested(answer: Answer) -> None:
     waiting = facts("action_required", reviewed=True)
-    found = judge(Step.INQUIRE, answer, replace(waiting, now=waiting.expires_at + OVERDUE))
+    found = decided(Step.INQUIRE, answer, replace(waiting, now=waiting.expires_at + OVERDUE))
     assert (found.event, found.due_in_seconds, found.needs_review) == (None, OVERDUE_POLL_SECONDS, True)
-    before = judge(Step.INQUIRE, answer, replace(waiting, now=waiting.expires_at + OVERDUE - timedelta(seconds=1)))
+    before = decided(Step.INQUIRE, answer, replace(waiting, now=waiting.expires_at + OVERDUE - timedelta(seconds=1)))
     assert before.due_in_seconds == POLL_SECONDS

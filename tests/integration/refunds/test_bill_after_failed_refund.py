@@ -11,9 +11,9 @@ from tests.harness import Answer, Api
 from tests.integration.bills.bill_helpers import bill_of, split
 from tests.integration.payments.evidence import all_of
 from tests.integration.refunds.refund_helpers import Admin, RefundMaker, bill_events, bill_row, sums
-from tests.integration.refunds.test_bills_follow_refunds import new_bill, order_status
-from tests.integration.refunds.test_by_hand import report
-from tests.integration.refunds.test_too_late import cancelled_too_late, refunds_of
+from tests.integration.refunds.test_needs_action import report
+from tests.integration.refunds.test_refund_late_cancel import cancelled_too_late, refunds_of
+from tests.integration.refunds.test_update_bills import new_bill, order_status
 from workflows.invariants.rules.bills import RULES
 from workflows.payments.check_request import PaymentRequest
 from workflows.providers.base import Declined
