@@ -1,4 +1,4 @@
-"""Payments that arrive together, one that is in a worker's hands, and what they leave behind."""
+"""Help to accept payments concurrently, to hold one in a worker, and to read what they leave behind."""
 
 import asyncio
 from typing import Any

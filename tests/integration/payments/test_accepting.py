@@ -1,4 +1,4 @@
-"""Accept: one transaction for payment, history and key; a conflict is its own request's and nobody else's."""
+"""Accept payments: one transaction writes payment, history and key; a conflict fails only its own request."""
 
 import asyncio
 import time

@@ -105,7 +105,7 @@ async def test_payment_that_crashes_its_worker_is_quarantined_without_its_batch(
     innocent = [await payments.pending() for _ in range(3)]
     poison = await payments.pending()
     batch = [innocent[0], poison, *innocent[1:]]
-    for _ in range(2):  # twice they are in hand together while their worker dies
+    for _ in range(2):  # twice they are claimed together and their worker dies
         assert len(await PAYMENTS.claim(batch, worker="dies", lease_seconds=LEASE_SECONDS)) == 4
         for payment_id in batch:
             await time_passes(admin, payment_id, seconds=LEASE_SECONDS + 1)

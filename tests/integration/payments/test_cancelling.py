@@ -1,4 +1,4 @@
-"""Cancel: at once while nobody has heard of it, by asking while somebody may have, never once it is over."""
+"""Cancel payments: at once before any call, through the provider during processing, never once final."""
 
 import asyncio
 from dataclasses import replace
@@ -78,7 +78,7 @@ async def test_cancel_during_the_call_is_recorded_and_processed_after_it(
     row = await payments.cancel(payment_id)
     assert row["status"] == "processing"
     assert row["cancel_requested_at"] is not None
-    assert await seconds_until(admin, payment_id, "due_at") > 0, "the worker that is asking sees to it"
+    assert await seconds_until(admin, payment_id, "due_at") > 0, "the worker that is calling processes the cancel"
     provider.release()
     await working
     assert await seconds_until(admin, payment_id, "due_at") <= 0

@@ -63,7 +63,7 @@ async def hanging(
     ids = [await payments.pending() for _ in range(count)]
     batches = [asyncio.ensure_future(processor.process(ids[start : start + 6])) for start in range(0, count, 6)]
     await until(lambda: len(provider.calls) == PLACES)
-    # Beyond the few that may wait, no caller is kept: its thread is free for other work.
+    # Beyond the few that may wait, callers return: their threads are free for other work.
     await until(lambda: sum(not batch.done() for batch in batches) <= executor.WAITING_CALLERS)
     return ids
 
@@ -116,7 +116,7 @@ async def test_waiting_ids_are_claimed_as_soon_as_there_is_a_place(
     provider.release()
     await eventually(lambda: statuses(admin, ids), until=lambda seen: seen == {"completed": 60})
     assert sorted(provider.calls) == sorted(("charge", f"{payment_id}:1") for payment_id in ids)
-    await until(lambda: processor._capacity.free(provider.name) == PLACES)  # a place is given back after the record
+    await until(lambda: processor._capacity.free(provider.name) == PLACES)  # a place is returned after the record
 
 
 async def test_never_more_calls_are_open_than_there_are_places(

@@ -151,7 +151,7 @@ async def test_reversal_that_is_never_granted_is_retried_less_often_and_reviewed
 ) -> None:
     payment_id = await not_believed(payments, provider, Succeeded(400))
     await payments.cancel(payment_id)
-    told = (await evidence(admin, payment_id)).row["version"]
+    reviewed_version = (await evidence(admin, payment_id)).row["version"]
     provider.reversals.extend([refusal] * 99)
     waits = []
     for _ in range(9):
@@ -161,7 +161,7 @@ async def test_reversal_that_is_never_granted_is_retried_less_often_and_reviewed
         waits.append(await seconds_until(admin, payment_id, "due_at"))
     assert (waits[4] > 20, waits[-1] > 2_000) == (True, True)  # a minute and an hour, give or take a fifth
     found = await evidence(admin, payment_id)
-    assert (found.status, found.row["needs_review"], found.row["version"]) == ("processing", True, told)
+    assert (found.status, found.row["needs_review"], found.row["version"]) == ("processing", True, reviewed_version)
     assert found.row["failure_message"] == refusal.reason
 
 

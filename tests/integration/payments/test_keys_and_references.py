@@ -1,4 +1,4 @@
-"""A key or a client reference is one payment, whoever comes with it, how often, and through how many processes at once."""
+"""A key or a client reference makes one payment, however often and through however many processes it arrives."""
 
 import asyncio
 from dataclasses import replace

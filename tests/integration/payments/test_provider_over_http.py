@@ -59,7 +59,7 @@ async def test_404_to_a_charge_or_refund_leaves_the_outcome_unknown(settings: Se
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("what", ["charge", "refund"])
 async def test_redirect_of_a_charge_or_refund_is_not_followed(settings: Settings, what: str, status: int) -> None:
-    # Followed, the 503 of whatever stands there would count as "certainly nothing happened", and the money be asked for anew.
+    # Followed, the 503 of whatever stands there would count as "certainly nothing happened", and the charge be sent again.
     async with at(settings, (status, {"Location": "/elsewhere"})) as (provider, heard):
         assert isinstance(await ask(provider, what), Unknown)
         assert len(heard) == 1

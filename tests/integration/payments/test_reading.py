@@ -102,10 +102,10 @@ async def test_payments_are_invisible_to_another_tenant(payments: PaymentMaker, 
 async def test_timeline_lists_transitions_attempts_and_messages_in_order(payments: PaymentMaker) -> None:
     payment_id = await payments.pending()
     await payments.process(payment_id)
-    told = await read_timeline(payment_id, caller=payments.tenant.device)
-    assert [entry["type"] for entry in told if entry["type"] == "transition"] == ["transition"] * 3
-    assert {"attempt_sent", "attempt_answered"} <= {entry["type"] for entry in told}
-    assert [entry["at"] for entry in told] == sorted(entry["at"] for entry in told)
+    events = await read_timeline(payment_id, caller=payments.tenant.device)
+    assert [entry["type"] for entry in events if entry["type"] == "transition"] == ["transition"] * 3
+    assert {"attempt_sent", "attempt_answered"} <= {entry["type"] for entry in events}
+    assert [entry["at"] for entry in events] == sorted(entry["at"] for entry in events)
 
 
 async def test_a_wait_is_woken_by_the_commit_and_not_by_polling(payments: PaymentMaker, watch: ChangeListener) -> None:
@@ -118,7 +118,7 @@ async def test_a_wait_is_woken_by_the_commit_and_not_by_polling(payments: Paymen
             )
         )
         await eventually(lambda: _size(watch), until=lambda size: size == 1)
-        await asyncio.sleep(0.3)  # time in which somebody who polls would be heard
+        await asyncio.sleep(0.3)  # time in which a poll would be noticed
         looked = [statement for statement in sent if "FROM payments" in statement]
         assert len(looked) == 1
         await payments.process(payment_id)

@@ -23,7 +23,7 @@ Admin = psycopg.AsyncConnection[DictRow]
 
 
 class RefundMaker:
-    """Payments of one tenant that were paid, and what is given back of them."""
+    """Makes completed payments of one tenant and their refunds."""
 
     def __init__(self, settings: Settings, providers: Providers, tenant: Tenant) -> None:
         self.tenant = tenant
@@ -63,7 +63,7 @@ async def evidence(admin: Admin, refund_id: str) -> Evidence:
 
 
 async def sums(admin: Admin, payment_id: str) -> tuple[str, int, int]:
-    """The payment's status, what is reserved for giving back, and what was given back; I4 is judged on the way."""
+    """Return the payment's status, reserved and refunded amounts; assert invariant I4."""
     (row,) = await all_of(
         admin,
         b"""SELECT p.status, p.captured_amount, p.refund_reserved, p.refunded_amount,

@@ -1,4 +1,4 @@
-"""A cancel comes too late on a bill: the guest still owes the bill, and the money is refunded or kept after all."""
+"""A late cancel on a bill: the guest still owes the bill, and the payment is refunded or retained."""
 
 import logging
 from typing import Any
@@ -51,7 +51,7 @@ async def amounts(admin: Admin, bill: dict[str, Any]) -> tuple[str, int, int, in
     return row["status"], row["paid_amount"], row["reserved_amount"], row["refunded_amount"]
 
 
-async def judged(admin: Admin, bill: dict[str, Any]) -> None:
+async def audited(admin: Admin, bill: dict[str, Any]) -> None:
     """Every rule about bills holds over all that there is in the bill's store."""
     tables = ("payments", "bills", "orders")
     of_store = " UNION ALL ".join(f"SELECT id FROM {table} WHERE store_id = %(store)s" for table in tables)
@@ -80,7 +80,7 @@ async def test_bill_can_be_paid_in_cash_while_the_late_payment_is_refunded(
     await ends(refunds, provider, sale, refund_id, well=True)
     assert await amounts(admin, bill) == ("paid", 1_000, 0, 0)
     assert await sums(admin, payment_id) == ("refunded", 1_100, 1_100)
-    await judged(admin, bill)
+    await audited(admin, bill)
     assert (await complete(api, refunds, bill)).body["status"] == "completed"
 
 
@@ -94,7 +94,7 @@ async def test_only_the_other_of_two_payments_on_a_bill_counts(
     assert await amounts(admin, bill) == ("partially_paid", 600, 0, 0)
     await ends(refunds, provider, sale, refund_id, well=True)
     assert await amounts(admin, bill) == ("partially_paid", 600, 0, 0)
-    await judged(admin, bill)
+    await audited(admin, bill)
 
 
 @each_sale
@@ -108,11 +108,11 @@ async def test_failed_refund_pays_the_bill_with_the_retained_payment(
     assert await order_status(api, refunds, bill) == "paid"
     (row,) = await all_of(admin, b"SELECT * FROM payments WHERE id = %s", payment_id)
     assert (row["off_bill"], row["needs_review"], row["needs_action"]) == (False, False, False)
-    await judged(admin, bill)
+    await audited(admin, bill)
     again: dict[str, Any] = {"report": {"result": "approved"}} if sale is TERMINAL else {}
     await refunds.refunded(payment_id, 300, **again)
     assert await amounts(admin, bill) == ("paid", 1_000, 0, 300)
-    await judged(admin, bill)
+    await audited(admin, bill)
 
 
 @each_sale
@@ -140,7 +140,7 @@ async def test_failed_refund_requests_a_review_if_its_bill_owes_nothing(
     assert await amounts(admin, bill) == before
     found = (await api.get(f"/payments/{payment_id}", as_=refunds.tenant)).body
     assert (found["status"], found["needs_review"]) == ("completed", True)
-    await judged(admin, bill)
+    await audited(admin, bill)
     cancel = await api.post(f"/orders/{bill['order_ids'][0]}/cancel", as_=refunds.tenant)
     assert cancel.status == 409, "its money is still here"
     again: dict[str, Any] = {"report": {"result": "approved"}} if sale is TERMINAL else {}
@@ -150,14 +150,14 @@ async def test_failed_refund_requests_a_review_if_its_bill_owes_nothing(
     found = (await api.get(f"/payments/{payment_id}", as_=refunds.tenant)).body
     assert (found["status"], found["refunded_amount"], found["needs_review"]) == ("refunded", 1_000, False)
     assert await amounts(admin, bill) == before
-    await judged(admin, bill)
+    await audited(admin, bill)
 
 
 async def test_fully_refunded_order_cannot_be_completed(api: Api, refunds: RefundMaker, admin: Admin) -> None:
     bill = await new_bill(api, refunds, 1_000)
     payment_id = await refunds.paid(QR, bill_id=bill["id"])
     refund_id = await refunds.pending(payment_id)
-    for _ in ("being given back", "given back"):
+    for _ in ("being refunded", "refunded"):
         refused = await complete(api, refunds, bill)
         assert (refused.status, refused.code) == (409, "INVALID_STATUS_TRANSITION")
         assert refused.details[1]["field"] == "payments"
@@ -181,11 +181,11 @@ async def test_fully_refunded_part_pays_no_order_and_can_be_billed_again(
     await refunds.paid(CASH, amount=600, bill_id=second["id"])
     assert await order_status(api, refunds, whole) == "open"
     assert (await complete(api, refunds, whole)).status == 409
-    await judged(admin, whole)
+    await audited(admin, whole)
     again = await bill_of(api, refunds.tenant, order_id)
     assert again["total_amount"] == 400
     await refunds.paid(CASH, amount=400, bill_id=again["id"])
     assert await order_status(api, refunds, whole) == "paid"
-    await judged(admin, whole)
+    await audited(admin, whole)
     assert (await complete(api, refunds, whole)).body["status"] == "completed"
-    await judged(admin, whole)
+    await audited(admin, whole)

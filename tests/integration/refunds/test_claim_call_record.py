@@ -56,9 +56,9 @@ async def test_several_refunds_of_one_payment_in_one_group_are_one_version_of_it
     made = [await refunds.pending(payment_id, amount) for amount in (100, 200, 300)]
     await refunds.process(*made)
     assert await sums(admin, payment_id) == ("refunded", 600, 600)
-    told = await history_of_payment(admin, payment_id)
-    assert told[3] == "refund"
-    assert set(told[4:]) <= {"refund_more"}
+    events_seen = await history_of_payment(admin, payment_id)
+    assert events_seen[3] == "refund"
+    assert set(events_seen[4:]) <= {"refund_more"}
 
 
 async def test_a_declined_refund_releases_its_reservation(

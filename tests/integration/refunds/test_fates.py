@@ -36,7 +36,7 @@ async def refunds(settings: Settings, engines: None, tenant: Tenant, sandbox: Sa
 
 
 async def ended(refunds: RefundMaker, admin: Admin, refund_id: str) -> str:
-    """Carry a refund to its end, or until nobody looks at it any more; its status then."""
+    """Process a refund until it is final or never due again; return its status."""
     await refunds.process(refund_id)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:

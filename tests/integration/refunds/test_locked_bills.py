@@ -1,4 +1,4 @@
-"""Somebody sits on one bill: everything that has nothing to do with it goes on, whoever came at the same moment.
+"""While one bill is locked, payments and refunds of other bills continue, even in the same group.
 
 A statement waits for a row longer than these tests wait for anything (``tests.conftest.PATIENT``): who waited for the bill
 would not get on in time.
@@ -91,7 +91,7 @@ async def test_many_locked_bills_delay_no_other_payment(
 async def test_locked_bill_delays_no_other_payment(
     api: Api, refunds: RefundMaker, stack: LocalStack, admin: Admin
 ) -> None:
-    """Another bill's payments and those without a bill are accepted and completed while somebody sits on one bill."""
+    """Another bill's payments and those without a bill are accepted and completed while one bill is locked."""
     bill = await new_bill(api, refunds, 1_000)
     locked, free = (await split(api, refunds.tenant, bill["id"], parts=2)).body["data"]
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:

@@ -212,12 +212,16 @@ async def test_terminal_sees_over_http_that_a_refund_needs_action_and_reports_it
         assert (sold.body["expires_at"], sold.body["needs_action"]) == (None, False)
         path = f"/payments/{sold.body['id']}"
         cancelled = await api.post(f"{path}/cancel", {"reason": "wrong card"}, as_=tenant)
-        told = cancelled.body
-        assert (cancelled.status, told["status"], told["cancel_outcome"]) == (200, "completed", "too_late")
-        assert (told["needs_action"], told["captured_amount"]) == (True, 1_000)
+        shown_seen = cancelled.body
+        assert (cancelled.status, shown_seen["status"], shown_seen["cancel_outcome"]) == (200, "completed", "too_late")
+        assert (shown_seen["needs_action"], shown_seen["captured_amount"]) == (True, 1_000)
         assert (await api.post(f"{path}/cancel", as_=tenant)).status == 409
         (waiting,) = (await api.get("/refunds?needs_action=true", as_=tenant)).body["data"]
-        assert (waiting["payment_id"], waiting["status"], waiting["needs_action"]) == (told["id"], "pending", True)
+        assert (waiting["payment_id"], waiting["status"], waiting["needs_action"]) == (
+            shown_seen["id"],
+            "pending",
+            True,
+        )
         assert (await api.get("/refunds?needs_action=false", as_=tenant)).body["data"] == []
         assert (await api.get(f"{path}/refunds", as_=tenant)).body["data"] == [waiting]
         events = (await api.get(f"{path}/events", as_=tenant)).body["data"]
@@ -226,7 +230,7 @@ async def test_terminal_sees_over_http_that_a_refund_needs_action_and_reports_it
         metrics = await api.get("//metrics")
         assert b'mpac_needs_action{currency="JPY",entity="refund",provider="external",status="pending"}' in metrics.raw
     await refunds.process(waiting["id"])
-    assert await sums(admin, told["id"]) == ("refunded", 1_000, 1_000)
+    assert await sums(admin, shown_seen["id"]) == ("refunded", 1_000, 1_000)
 
 
 async def _reports(api: Api, tenant: Tenant, refund_id: str) -> None:

@@ -1,4 +1,4 @@
-"""``on_too_late="refund"``: whoever learns that the cancel came too late writes the refund, in that very transaction."""
+"""``on_too_late="refund"``: the transaction that records a late cancel also records the refund."""
 
 import asyncio
 from typing import Any

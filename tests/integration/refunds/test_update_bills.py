@@ -136,16 +136,16 @@ async def test_timeline_lists_the_payment_its_refunds_and_the_bill_in_order(api:
     payment_id = await refunds.paid(QR, amount=600, bill_id=bill["id"])
     other = await refunds.paid(CASH, amount=100, bill_id=bill["id"])
     refund_id = await refunds.refunded(payment_id)
-    told = (await api.get(f"/payments/{payment_id}/events", as_=refunds.tenant)).body["data"]
-    assert [entry["at"] for entry in told] == sorted(entry["at"] for entry in told)
-    of_bill = [entry for entry in told if "bill_id" in entry]
+    events_seen = (await api.get(f"/payments/{payment_id}/events", as_=refunds.tenant)).body["data"]
+    assert [entry["at"] for entry in events_seen] == sorted(entry["at"] for entry in events_seen)
+    of_bill = [entry for entry in events_seen if "bill_id" in entry]
     assert [(entry["event"], entry["reason"]) for entry in of_bill] == [
         ("reserve", payment_id),
         ("pay_part", payment_id),
         ("give_back_part", refund_id),
     ]
     assert {entry["bill_id"] for entry in of_bill} == {bill["id"]}
-    of_refund = [entry for entry in told if "refund_id" in entry]
+    of_refund = [entry for entry in events_seen if "refund_id" in entry]
     assert [entry["event"] for entry in of_refund if entry["type"] == "transition"] == ["create", "claim", "complete"]
     assert [entry["type"] for entry in of_refund].count("attempt_answered") == 1
-    assert other not in str(told)
+    assert other not in str(events_seen)

@@ -151,13 +151,13 @@ async def tells_where_it_was_settled(
     api: Api, tenant: Tenant, payment_id: str, settlement: dict[str, Any], amounts: dict[str | None, int]
 ) -> None:
     """The payment and each refund name the settlement, and the timeline has its lines; ``None`` is the payment's own."""
-    told = (await api.get(f"/payments/{payment_id}/events", as_=tenant)).body["data"]
-    settled = [entry for entry in told if entry["type"] == "settled"]
+    events_seen = (await api.get(f"/payments/{payment_id}/events", as_=tenant)).body["data"]
+    settled = [entry for entry in events_seen if entry["type"] == "settled"]
     assert {entry.get("refund_id"): entry["amount"] for entry in settled} == amounts
     assert {(entry["settlement_id"], entry["business_date"], entry["is_late"]) for entry in settled} == {
         (settlement["id"], settlement["business_date"], False)
     }
-    assert told[-3:] == settled
+    assert events_seen[-3:] == settled
     for path in (f"/payments/{payment_id}", *(f"/refunds/{refund_id}" for refund_id in amounts if refund_id)):
         assert (await api.get(path, as_=tenant)).body["settlement_id"] == settlement["id"]
 

@@ -161,8 +161,8 @@ def test_resend_that_did_not_arrive_may_be_sent_again() -> None:
 def test_resend_is_repeated_on_the_schedule_of_inquiries_and_reviewed_after_a_day() -> None:
     found = decided(Step.RESEND, Unavailable("503"), facts("not_found", doubted_hours=1, inquiries=5))
     assert (found.due_in_seconds, found.inquiries) == (INQUIRY_DELAYS_SECONDS[5], 6)
-    told = decided(Step.RESEND, Unavailable("429", 299), facts("not_found", doubted_hours=1, inquiries=0))
-    assert told.due_in_seconds == 299
+    repeated = decided(Step.RESEND, Unavailable("429", 299), facts("not_found", doubted_hours=1, inquiries=0))
+    assert repeated.due_in_seconds == 299
     old = decided(Step.RESEND, Unavailable("503"), facts("not_found", doubted_hours=24))
     assert (old.event, old.needs_review) == (Remark.REQUEST_REVIEW, True)
 

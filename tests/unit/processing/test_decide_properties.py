@@ -55,7 +55,7 @@ class Model:
             if isinstance(answer, NotFound | Withdrawn):
                 answer = Unknown("only questions are answered so")
             elif step is Step.RESEND and isinstance(answer, Unavailable):
-                self.not_founds = proof  # nobody heard this call, so what was proven of the one before still is
+                self.not_founds = proof  # this call did not arrive, so the proof about the call before still holds
         if step is Step.CANCEL:
             self._record(step, None, number, policy)
         elif answer is not None:
