@@ -1,0 +1,24 @@
+"""The figures of docs/production.md are those of the code."""
+
+import re
+
+from mpac.stack.home import ROOT
+from workflows.settings import Settings
+
+PAGE = ROOT / "docs" / "production.md"
+ROLES = re.compile(r"Role\.[A-Z]+")
+
+
+def roles_of(source: str, line: str) -> int:
+    """Return how many roles are named in the first line of ``source`` that begins with ``line``."""
+    found = next(text for text in (ROOT / source).read_text().splitlines() if text.strip().startswith(line))
+    return len(ROLES.findall(found))
+
+
+def test_connections_of_each_process_are_those_of_its_pools() -> None:
+    fields = Settings.model_fields
+    pools = fields["database_pool_size"].default + fields["long_calls"].default
+    api = roles_of("api/runtime.py", "API_ROLES =") * pools + 1  # one connection listens for changes
+    worker = roles_of("workers/runtime.py", "connect(settings, roles=") * pools
+    rows = dict(re.findall(r"^\| (API|worker) \| [^|]+ \| (\d+) \|", PAGE.read_text(), re.MULTILINE))
+    assert rows == {"API": str(api), "worker": str(worker)}
