@@ -1,6 +1,5 @@
 """Statements and reconciliation over HTTP."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -29,7 +28,7 @@ from workflows.reconciliation.end_doubts import end_doubts
 from workflows.reconciliation.queries import BreakFilter, list_breaks, list_runs, list_statements
 from workflows.reconciliation.reconcile import reconcile_settlement, run_fields
 from workflows.reconciliation.serialize import break_fields, statement_fields
-from workflows.reconciliation.statements.fetch import fetch_statements
+from workflows.reconciliation.statements.fetch import fetch_statements, fetched_fields
 from workflows.reconciliation.statements.receive import receive_statement
 from workflows.tenants.actor import Actor
 
@@ -91,7 +90,7 @@ async def post_reconcile(
     run = await reconcile_settlement(
         settlement_id, actor=actor, settings=runtime.settings, silent=silent, acceptance=acceptance
     )
-    return json_response({**run, "fetched": [asdict(one) for one in fetched]})
+    return json_response({**run, "fetched": [fetched_fields(one) for one in fetched]})
 
 
 @router.get("/settlements/{settlement_id}/runs", response_model=RunsOut, responses=error_responses(401, 403))

@@ -59,6 +59,11 @@ class Fetched:
     error: str | None = None
 
 
+def fetched_fields(fetched: Fetched) -> dict[str, str | None]:
+    """Return the public fields of the result of asking one provider for its statement."""
+    return {"provider": fetched.provider, "statement_id": fetched.statement_id, "trouble": fetched.error}
+
+
 _WANTED = text("""
     -- wanted: who may have moved money for this settlement, and since when; late lines began before it did
     SELECT s.id, s.status, s.store_id, s.currency, s.start_at, s.end_at, least(s.start_at, (
