@@ -19,20 +19,15 @@ import psycopg
 from celery import Celery
 from kombu.entity import Exchange, Queue
 from psycopg.rows import dict_row
-from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from mpac.audit.net import audit_net
-from mpac.audit.provider import audit_payments
-from mpac.audit.sums import audit_sums
 from mpac.cli.errors import UserError
 from mpac.stack.local import LocalStack
+from tests.auditing import assert_books_agree
 from tests.factories import Signer, Tenant
 from tests.harness import Answer, Api
 from tests.polling import eventually
+from tests.watched_stack import WatchedStack
 from workflows.ids import new_id
-from workflows.invariants.check import check
-from workflows.invariants.rules import RULES
 
 LEASE_SECONDS = 4.0
 SHORT_PATIENCE = {
@@ -64,7 +59,7 @@ def nudge(stack: LocalStack, task: str, *arguments: Any) -> None:
 class LiveStack:
     """One running stack."""
 
-    def __init__(self, stack: LocalStack, api: Api, session: aiohttp.ClientSession) -> None:
+    def __init__(self, stack: WatchedStack, api: Api, session: aiohttp.ClientSession) -> None:
         self.stack = stack
         self.api = api
         self.tenant = Tenant(new_id("psp"), new_id("merchant"), new_id("store"), "")
@@ -208,26 +203,9 @@ class LiveStack:
         """Put a message on the broker, as beat and the API do."""
         nudge(self.stack, task, *arguments)
 
-    async def judge(self) -> None:
-        """All judges over everything: none finds anything."""
-        ours = create_async_engine(make_url(self.stack.urls.database).set(drivername="postgresql+psycopg"))
-        try:
-            async with ours.connect() as connection:
-                found = await check(connection, RULES)
-        finally:
-            await ours.dispose()
-        urls, key = self.stack.urls, self.stack.control_key
-        theirs = await audit_payments(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
-        added_up = await audit_sums(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
-        net = await audit_net(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
-        # All auditors speak before any of them fails the test, each with what it found.
-        problems = [
-            *(f"{one.rule.invariant} {one.rule.name} ({one.count}): {one.violations}" for one in found if one.count),
-            *(f"{broken.rule} {broken.payment_id}: {broken.problem}" for broken in theirs.broken),
-            *(f"I15 {one.place}: {one.problem}" for one in net.differences),
-            *(f"sums, {one.rule} {one.place}: {one.problem}" for one in added_up.differences),
-        ]
-        assert not problems, "the auditors found:\n" + "\n".join(problems)
+    async def audit(self) -> None:
+        """Assert that no auditor finds anything."""
+        await assert_books_agree(self.stack)
 
     def workers(self) -> list[str]:
         """The names of the workers that carry payments and live."""
@@ -268,7 +246,7 @@ async def live_stack(
     unset = {name: "" for name in os.environ if name.startswith("MPAC_")}  # the servers of the other tests
     variables = {**unset, **SHORT_PATIENCE, **(env or {})}
     async with (
-        LocalStack(home, services=services, workers=workers, env=variables, durable=durable, restart=restart) as stack,
+        WatchedStack(home, services=services, workers=workers, env=variables, durable=durable, restart=restart) as stack,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,
     ):
         live = LiveStack(stack, Api(stack.urls.api, Signer(stack.home.secrets), session), session)

@@ -1,9 +1,9 @@
-"""A worker of the product that kills itself with -9 at a named point of a payment or a refund, when it is told to, once.
+"""A worker of the product that kills itself with -9 at a named point of a payment or a refund, once, on request.
 
-``MPAC_TEST_LAST_WORDS`` names a file. A worker that comes to the point which the file names (``payment: committed``)
-removes the file, writes down over which rows (``died_over``), and is dead: no handler runs, no transaction ends, nothing is
-acknowledged. Without the file it is a worker like any other. The points lie around the product's own calls, so nothing in
-the product knows of them.
+``MPAC_TEST_CRASH_AT`` names a file. A worker that reaches the point which the file names (``payment: committed``) removes the
+file, writes down which rows it is processing (``rows_of_crash``), and dies: no handler runs, no transaction ends, nothing is
+acknowledged. Without the file it is a worker like any other. The points lie around the product's own calls, so that the
+product contains nothing for them.
 """
 
 import asyncio
@@ -27,32 +27,33 @@ POINTS = (
     "before the acknowledgement",
 )
 IN_DOUBT = POINTS[2:6]
-"""Killed there, it leaves an attempt that nobody has answered: the provider is asked about it before anything else."""
+"""A worker killed there leaves an unanswered attempt: the provider is asked for its outcome before anything else."""
 
+ORDER_VARIABLE = "MPAC_TEST_CRASH_AT"
 PAYMENT, REFUND = "payment", "refund"
-ON_ITS_WAY_SECONDS = 0.05  # the request has left by then, and the provider takes longer to answer
+IN_FLIGHT_SECONDS = 0.05  # the request has left by then, and the provider takes longer to answer
 QUEUES = "payments,refunds,settlements,webhooks,sweeps"
 
 
-def died_over(last_words: Path) -> Path:
-    """Where a worker that dies writes the ids of the rows it had in hand just then."""
-    return last_words.with_name("died-over")
+def rows_of_crash(order: Path) -> Path:
+    """Return the file to which a worker that crashes writes the ids of the rows that it was processing."""
+    return order.with_name("rows-of-crash")
 
 
 def reach(entity: str, point: str, ids: Iterable[str]) -> None:
-    """Die here, with these rows in hand, if this is the point."""
-    last_words = Path(os.environ["MPAC_TEST_LAST_WORDS"])
+    """Crash while processing the rows ``ids`` if this is the named point."""
+    order = Path(os.environ[ORDER_VARIABLE])
     try:
-        if last_words.read_text() == f"{entity}: {point}":
-            last_words.unlink()  # of two workers that come here at once one is told so
-            died_over(last_words).write_text(json.dumps(list(ids)))
+        if order.read_text() == f"{entity}: {point}":
+            order.unlink()  # if two workers arrive at once, this fails in one of them
+            rows_of_crash(order).write_text(json.dumps(list(ids)))
             os.kill(os.getpid(), signal.SIGKILL)
     except FileNotFoundError:
         return
 
 
 def plant() -> None:
-    """Put the points where they belong. The product is imported here: tests read only the names of the points."""
+    """Patch the points into the product, which is imported here: tests read only the names of the points."""
     recorder: Any = import_module("workflows.processing.recording").Recorder
     provider = import_module("workflows.providers.sandbox").SandboxProvider
     plant_claims()
@@ -70,7 +71,7 @@ def plant() -> None:
 
 
 def plant_claims() -> None:
-    """The points around a claim and within its transaction."""
+    """Patch the points around a claim and within its transaction."""
     leases: Any = import_module("workflows.processing.leases")
     claim = leases.LeaseTable.claim
 
@@ -88,7 +89,7 @@ def plant_claims() -> None:
 
 
 def deciding(entity: str, facts: Any) -> Any:
-    """``facts``, which are asked for of each row while its claim is not committed yet."""
+    """Wrap ``facts``, which runs for each row while its claim is not committed yet."""
 
     def decides(row: dict[str, Any], *rest: Any) -> Any:
         reach(entity, "claimed, not committed", [row["id"]])
@@ -98,12 +99,12 @@ def deciding(entity: str, facts: Any) -> Any:
 
 
 def calling(entity: str, call: Any) -> Any:
-    """``call``, with a point while the request is on its way and one when its answer is here."""
+    """Wrap ``call`` with a point while the request is in flight and one when its answer has arrived."""
 
     async def calls(self: Any, order: Any, **rest: Any) -> Any:
         row_id = order.reference.partition(":")[0]
         answering = asyncio.ensure_future(call(self, order, **rest))
-        await asyncio.sleep(ON_ITS_WAY_SECONDS)
+        await asyncio.sleep(IN_FLIGHT_SECONDS)
         reach(entity, "the request written", [row_id])
         answer = await answering
         reach(entity, "the answer received", [row_id])
@@ -113,7 +114,7 @@ def calling(entity: str, call: Any) -> Any:
 
 
 def posting(entity: str, post: Any) -> Any:
-    """``post``, the last that is done in the transaction of a record, and the point before it commits."""
+    """Wrap ``post``, the last step of the transaction that records, with the point before its commit."""
 
     async def posts(connection: Any, moved: Any) -> None:
         await post(connection, moved)
@@ -123,7 +124,7 @@ def posting(entity: str, post: Any) -> Any:
 
 
 def recording(record: Any) -> Any:
-    """``record``, and the point after its commit."""
+    """Wrap ``record`` with the point after its commit."""
 
     async def records(self: Any, group: list[Any], *rest: Any) -> Any:
         statuses = await record(self, group, *rest)
@@ -134,10 +135,10 @@ def recording(record: Any) -> Any:
 
 
 def acknowledging(entity: str, run: Any) -> Any:
-    """``run``, and the last point: the task is done and the broker has not been told."""
+    """Wrap ``run`` with the last point: the task is done and its message is not acknowledged yet."""
 
     def runs(work: Any) -> Any:
-        ids = list(work.cr_frame.f_locals["ids"])  # of the message; the coroutine is not begun yet
+        ids = list(work.cr_frame.f_locals["ids"])  # of the message; the coroutine has not started yet
         result = run(work)
         reach(entity, "before the acknowledgement", ids)
         return result

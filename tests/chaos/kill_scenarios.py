@@ -1,4 +1,4 @@
-"""A stack whose workers die on command, with payments and refunds on it over real HTTP."""
+"""A stack whose workers crash where a test names, with payments and refunds over real HTTP."""
 
 import asyncio
 import json
@@ -17,15 +17,16 @@ import aiohttp
 import psycopg
 import uuid_utils
 
-from mpac.audit.provider import audit_payments
 from mpac.devtools.terminal import Terminal
 from mpac.stack.home import ROOT
 from mpac.stack.local import LocalStack
 from mpac.stack.probes import READY_FILE_VARIABLE
-from tests.chaos.crashing_worker import died_over
+from tests.auditing import assert_books_agree
+from tests.chaos.crashing_worker import ORDER_VARIABLE, rows_of_crash
 from tests.chaos.queues import broker_of, queued
 from tests.live_stack import TRIES, nudge
 from tests.polling import eventually
+from tests.watched_stack import WatchedStack
 
 SERVICES = ("postgres", "valkey", "sandbox", "api", "beat")
 SETTINGS = {
@@ -49,18 +50,19 @@ Order = Callable[[], Awaitable[dict[str, Any]]]
 
 @dataclass
 class CrashStack:
-    """The stack, two workers that may die, and a terminal."""
+    """A local stack, two workers that may crash, and a terminal."""
 
-    stack: LocalStack
+    stack: WatchedStack
     folder: Path
     terminal: Terminal
     session: aiohttp.ClientSession
     workers: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    _manager: str = ""
 
     @property
-    def last_words(self) -> Path:
-        """Where a worker is told to die (``dying_worker``)."""
-        return self.folder / "last-words"
+    def order_to_crash(self) -> Path:
+        """The file that names the point at which a worker is to crash (``crashing_worker``)."""
+        return self.folder / "crash-at"
 
     async def start_worker(self, name: str) -> None:
         """Start a worker and wait until it consumes."""
@@ -68,72 +70,78 @@ class CrashStack:
         ready.unlink(missing_ok=True)
         variables = {
             **self.stack.environment,
-            "MPAC_TEST_LAST_WORDS": str(self.last_words),
+            ORDER_VARIABLE: str(self.order_to_crash),
             READY_FILE_VARIABLE: str(ready),
             "PYTHONPATH": str(ROOT),
             "PYTHONWARNINGS": "ignore:You're running the worker",
         }
         self.workers[name] = _start(name, folder=self.folder, variables=variables)
         async with asyncio.timeout(START_SECONDS):
-            while not ready.exists() and name not in self.fallen():  # it may come to its point that soon
+            while not ready.exists() and name not in self.killed():  # it may reach its point that soon
                 assert self.workers[name].poll() is None, (self.folder / f"{name}.log").read_text()[-2_000:]
                 await asyncio.sleep(LOOK_EVERY_SECONDS)
 
-    def fallen(self) -> list[str]:
-        """The workers that were killed."""
+    def killed(self) -> list[str]:
+        """Return the names of the workers that were killed and not started again."""
         return [name for name, process in self.workers.items() if process.poll() == -signal.SIGKILL]
 
-    async def fell_all(self) -> None:
-        """Kill every worker: nobody consumes any more."""
+    def unexpected_ends(self) -> list[str]:
+        """Return what ended and was not killed, of the stack and of the two workers."""
+        ends = {name: process.poll() for name, process in self.workers.items()}
+        crashed = [f"{name} ended with {code}" for name, code in ends.items() if code not in (None, -signal.SIGKILL)]
+        return [*self.stack.unexpected_ends, *crashed]
+
+    async def kill_all(self) -> None:
+        """Kill every worker, so that nothing consumes messages any more."""
         for process in self.workers.values():
             process.kill()
         for process in self.workers.values():
             await asyncio.to_thread(process.wait)
 
-    async def raise_the_fallen(self) -> None:
-        """Start them again and wait until they consume."""
-        await asyncio.gather(*(self.start_worker(name) for name in self.fallen()))
+    async def restart_killed(self) -> None:
+        """Start the killed workers again and wait until they consume."""
+        await asyncio.gather(*(self.start_worker(name) for name in self.killed()))
 
-    async def dies_over(self, point: str, order: Order) -> dict[str, Any]:
-        """What was ordered and had a worker killed at ``point`` while it was in that worker's hands.
+    async def crash_with(self, point: str, order: Order) -> dict[str, Any]:
+        """Order something, have its worker killed at ``point`` while it processes that, and return what was ordered.
 
-        A message of an earlier kill may come back just then, and a worker die over that one: then it is ordered once more.
+        A message of an earlier kill may return meanwhile, and a worker crash over that one. Then it is ordered once more.
         """
         for _ in range(TRIES):
-            self.last_words.write_text(point)
+            self.order_to_crash.write_text(point)
             ordered = await order()
-            dead = await self._somebody_dead(point)
-            if ordered["id"] in dead:
+            in_hand = await self._rows_of_crashed(point)
+            if ordered["id"] in in_hand:
                 return ordered
-            await self.raise_the_fallen()
-        raise AssertionError(f"whoever died at {point} had another in hand, {TRIES} times")
+            await self.restart_killed()
+        raise AssertionError(f"the worker that crashed at {point} was processing another row, {TRIES} times")
 
-    async def dies_over_all(self, point: str, orders: Sequence[Order]) -> list[dict[str, Any]]:
-        """What was ordered, all of it in the hands of a worker that was killed at ``point`` of the first of them.
+    async def crash_with_all(self, point: str, orders: Sequence[Order]) -> list[dict[str, Any]]:
+        """Have a worker killed at ``point`` of the first of ``orders`` while it processes all of them; return them.
 
-        It is ordered while nobody consumes and its messages are lost: the sweep brings all of it in one message.
+        They are ordered while nothing consumes, and their messages are lost: the sweep brings all of them in one message.
         """
-        await self.fell_all()
+        await self.kill_all()
         ordered = list(await asyncio.gather(*(order() for order in orders)))
         queue = f"{point.partition(':')[0]}s"
         async with broker_of(self.stack) as broker:
             await queued(broker, queue, [one["id"] for one in ordered])
             await broker.delete(queue)
-        self.last_words.write_text(point)
-        await self.raise_the_fallen()
-        await self._somebody_dead(point)
+        self.order_to_crash.write_text(point)
+        await self.restart_killed()
+        await self._rows_of_crashed(point)
         return ordered
 
-    async def _somebody_dead(self, point: str) -> list[str]:
-        """The rows that a worker had in hand when it died at ``point``."""
+    async def _rows_of_crashed(self, point: str) -> list[str]:
+        """Wait until a worker has crashed at ``point``; return the ids of the rows that it was processing."""
         deadline = time.monotonic() + BOUND_SECONDS
-        while not self.fallen():
-            assert time.monotonic() < deadline, f"nobody came to {point}"
+        while not self.killed():
+            assert time.monotonic() < deadline, f"no worker reached {point}"
             await asyncio.sleep(LOOK_EVERY_SECONDS)
-        return list(json.loads(died_over(self.last_words).read_text()))
+        return list(json.loads(rows_of_crash(self.order_to_crash).read_text()))
 
-    async def asked_about(self, entity: str, row_id: str) -> int:
-        """How often the provider was asked what had become of a payment or a refund."""
+    async def inquiries(self, entity: str, row_id: str) -> int:
+        """Return how often the provider was asked for the outcome of a payment or a refund."""
         query = f"SELECT count(*) FROM {entity}_messages WHERE {entity}_id = %s AND kind = 'inquiry'"
         async with await psycopg.AsyncConnection.connect(self.stack.urls.database) as connection:
             found = await (await connection.execute(query.encode(), [row_id])).fetchone()
@@ -141,13 +149,13 @@ class CrashStack:
         return int(found[0])
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """A POST that must be accepted."""
+        """Send a POST that must be accepted, and return its body."""
         answer = await self.terminal.call("POST", path, body=body, key=uuid_utils.uuid7().hex)
         assert answer.status == 201, answer.body
         return dict(answer.body)
 
     async def final(self, path: str) -> dict[str, Any]:
-        """What is at ``path`` as soon as it is final, within the bound."""
+        """Wait until the resource at ``path`` is final, at most the promised bound, and return it."""
         deadline = time.monotonic() + BOUND_SECONDS
         while True:
             body = dict((await self.terminal.call("GET", path)).body)
@@ -157,22 +165,24 @@ class CrashStack:
             await asyncio.sleep(LOOK_EVERY_SECONDS)
 
     async def paid(self) -> str:
-        """A completed payment of 1,000 yen at the sandbox."""
+        """Return the id of a new completed payment of 1,000 yen at the sandbox."""
         payment = await self.post("/payments", {"amount": 1_000, "method": {"type": "qr", "mode": "cpm"}})
         assert (await self.final(f"/payments/{payment['id']}"))["status"] == "completed"
         return str(payment["id"])
 
-    async def moved(self, payment_id: str) -> list[tuple[str, int]]:
-        """What the provider's own ledger says of a payment."""
+    async def movements(self, payment_id: str) -> list[tuple[str, int]]:
+        """Return the kind and amount of each movement of a payment in the provider's own ledger."""
         headers = {"Authorization": f"Bearer {self.stack.control_key}"}
         url = f"{self.stack.urls.sandbox}/control/ledger/{payment_id}"
         async with self.session.get(url, headers=headers) as answer:
             return [(row["kind"], row["amount"]) for row in (await answer.json())["data"]]
 
     async def close_the_day(self) -> None:
-        """The manager closes what is open, so that all books can be added up."""
-        told = await asyncio.to_thread(self._mpac, "token", "--role", "store_manager")
-        headers = {"Authorization": f"Bearer {told.split()[-1]}"}
+        """Close every open settlement as the manager, so that all books can be added up."""
+        if not self._manager:
+            printed = await asyncio.to_thread(run_mpac, self.stack, "token", "--role", "store_manager")
+            self._manager = printed.split()[-1]
+        headers = {"Authorization": f"Bearer {self._manager}"}
         settlements = f"{self.stack.urls.api}/api/v1/settlements"
         await asyncio.to_thread(nudge, self.stack, "settlements.open_due")  # beat would, within its minute
         open_now = await eventually(
@@ -186,18 +196,10 @@ class CrashStack:
         async with self.session.get(f"{url}?status=open", headers=headers) as answer:
             return list((await answer.json())["data"])
 
-    async def judge(self) -> None:
-        """The day is closed, and all judges find everything in order: the provider's ledger, the invariants, the sums."""
+    async def audit(self) -> None:
+        """Close the day, and assert that no auditor finds anything."""
         await self.close_the_day()
-        urls = self.stack.urls
-        key = self.stack.control_key
-        ledger = await audit_payments(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
-        told = json.loads(await asyncio.to_thread(self._mpac, "invariants", "--json"))
-        problems = [*ledger.broken, *(rule for rule in told["rules"] if rule["count"])]
-        assert not problems, f"the auditors found: {problems}"
-
-    def _mpac(self, *words: str) -> str:
-        return run_mpac(self.stack, *words)
+        await assert_books_agree(self.stack)
 
 
 def _start(name: str, *, folder: Path, variables: dict[str, str]) -> "subprocess.Popen[bytes]":
@@ -213,7 +215,7 @@ def _start(name: str, *, folder: Path, variables: dict[str, str]) -> "subprocess
 
 
 def run_mpac(stack: LocalStack, *words: str) -> str:
-    """What a word of the command line prints for this stack."""
+    """Run a command of `mpac` for this stack and return what it prints."""
     command = [sys.executable, "-m", "mpac", *words, "--home", str(stack.home.path)]
     variables = {**os.environ, **stack.environment}
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False, timeout=60)
@@ -223,10 +225,11 @@ def run_mpac(stack: LocalStack, *words: str) -> str:
 
 @asynccontextmanager
 async def crash_stack(folder: Path) -> AsyncIterator[CrashStack]:
-    """Everything up, with two workers: while one is dead the other goes on."""
-    # Another test of this process may have servers of its own in the environment; this stack is apart from them.
+    """Start a stack with two workers: while one is dead the other continues."""
+    folder.mkdir()  # noqa: ASYNC240 - nothing else runs in this loop yet
+    # Another test of this process may have put servers of its own into the environment; this stack does not use them.
     apart = dict.fromkeys((name for name in os.environ if name.startswith("MPAC_")), "")
-    async with LocalStack(folder / "home", services=SERVICES, env={**apart, **SETTINGS}, durable=False) as stack:
+    async with WatchedStack(folder / "home", services=SERVICES, env={**apart, **SETTINGS}, durable=False) as stack:
         seed = json.loads(await asyncio.to_thread(run_mpac, stack, "seed", "--json"))
         async with aiohttp.ClientSession() as session:
             terminal = Terminal(stack.urls.api, seed["devices"][0], session=session)

@@ -1,13 +1,15 @@
 """A relay between the product and its provider answers in the provider's place: its answers are not accepted."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import uuid_utils
 
 from mpac.stack.environment import CONTROL_KEY_VARIABLE
+from tests.chaos.conftest import SharedStacks
 from tests.chaos.meddler import Meddler, foreign, meddler_before, twice
 from tests.integration.sandbox.harness import CONTROL_KEY, KEY, Sandbox
 from tests.live_stack import WITHOUT_FLOWER, LiveStack, live_stack
@@ -17,31 +19,38 @@ ENOUGH_SECONDS = 60.0
 WHY = {"reason": "customer_request", "staff_code": "S1"}
 
 
-@pytest.fixture(scope="module")
-async def between(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Meddler]:
-    """The relay, before a sandbox of its own."""
-    sandbox = await Sandbox.start(tmp_path_factory.mktemp("s"))
+STACK = "relayed"
+
+
+@asynccontextmanager
+async def relayed(folder: Path) -> AsyncIterator[tuple[LiveStack, Meddler]]:
+    """Start a stack whose provider, a sandbox of its own, is reached through a relay."""
+    sandbox = await Sandbox.start(folder.with_name(f"{folder.name}-sandbox"))
     async with meddler_before(sandbox.url) as meddler:
-        yield meddler
+        env = {"MPAC_SANDBOX_URL": meddler.url, "MPAC_SANDBOX_API_KEY": KEY, CONTROL_KEY_VARIABLE: CONTROL_KEY}
+        async with live_stack(folder, services=WITHOUT_FLOWER, env=env) as running:
+            yield running, meddler
     await sandbox.stop()
 
 
-@pytest.fixture(scope="module")
-async def relayed_stack(home: Path, between: Meddler) -> AsyncIterator[LiveStack]:
-    """A stack whose provider is reached through the relay."""
-    env = {"MPAC_SANDBOX_URL": between.url, "MPAC_SANDBOX_API_KEY": KEY, CONTROL_KEY_VARIABLE: CONTROL_KEY}
-    async with live_stack(home / "chaos-between", services=WITHOUT_FLOWER, env=env) as running:
-        yield running
+@pytest.fixture
+async def between(shared_stacks: SharedStacks) -> Meddler:
+    """The relay."""
+    return (await shared_stacks.get(STACK, relayed))[1]
 
 
 @pytest.fixture
-async def live(relayed_stack: LiveStack, between: Meddler) -> AsyncIterator[LiveStack]:
-    """The stack, whole before and after; its day is closed and judged."""
+async def shared_live_stack(shared_stacks: SharedStacks, between: Meddler) -> LiveStack:
+    """The stack whose provider is reached through the relay, which changes nothing before and after a test."""
     between.be_honest()
-    yield relayed_stack
+    return (await shared_stacks.get(STACK, relayed))[0]
+
+
+@pytest.fixture(autouse=True)
+def honest_at_the_end(live: LiveStack, between: Meddler) -> Iterator[None]:
+    """Let the relay change nothing any more before the books are audited."""
+    yield
     between.be_honest()
-    await relayed_stack.close_the_day()
-    await relayed_stack.judge()
 
 
 async def charged(live: LiveStack, ids: list[str]) -> Counter[int]:

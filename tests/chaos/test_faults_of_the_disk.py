@@ -15,10 +15,12 @@ import pytest
 
 from mpac.cli.errors import UserError
 from mpac.stack.runfile import read_run
+from tests.chaos.conftest import SharedStacks
 from tests.chaos.test_faults_of_the_database import Tills
 from tests.live_stack import TAKE_UP_SECONDS, WITHOUT_FLOWER, LiveStack, live_stack
 from tests.polling import eventually
 
+STACK = "small disk"
 SIZE = "300m"
 PIECE = b"\0" * 1_048_576
 FULL_SECONDS = 15  # long enough for restarts of the database that fail
@@ -39,8 +41,9 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-async def live(small_disk: Path) -> AsyncIterator[LiveStack]:
-    """A stack that lives on that disk."""
+async def live(small_disk: Path, shared_stacks: SharedStacks) -> AsyncIterator[LiveStack]:
+    """A stack that lives on that disk. A full disk may end any of its processes."""
+    await shared_stacks.close()
     async with live_stack(small_disk / "state", services=WITHOUT_FLOWER, workers=2, durable=True) as running:
         yield running
 
@@ -99,4 +102,4 @@ async def test_a_disk_that_was_full_for_a_while_stops_nothing_for_longer(live: L
 
     await eventually(told, until=lambda pids: pids == names, within=TAKE_UP_SECONDS)
     await live.close_the_day()
-    await live.judge()
+    await live.audit()

@@ -12,7 +12,10 @@ from tests.live_stack import LEASE_SECONDS, TAKE_UP_SECONDS, TRIES, LiveStack
 from tests.polling import PATIENCE_SECONDS, eventually
 
 UNSUPERVISED = True
-"""The dead stay dead: it is another worker that has to take over."""
+"""The dead stay dead: another worker has to take over."""
+
+VARIABLES = {"MPAC_SILENCE_SECONDS": "9"}
+"""Not needed here: with it, this module shares a stack with the modules about silence and beat."""
 
 SLOW = "slow:1400"  # charged at once, answered so late that there is time to hurt the worker in between
 BRIEF = "slow:800"  # long enough to be told to stop meanwhile, far from the time-out of a call

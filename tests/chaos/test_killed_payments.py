@@ -16,20 +16,21 @@ from tests.chaos.kill_scenarios import CrashStack
 
 logger = logging.getLogger(__name__)
 ROUNDS = 10
+STACK = "crashing"
 QR = {"amount": 1_000, "method": {"type": "qr", "mode": "cpm"}}
 
 
 async def payment_under_kill(crashing: CrashStack, point: str) -> float:
     """Have a payment whose worker dies at ``point``; seconds from the kill until the payment was final."""
-    payment = await crashing.dies_over(f"{PAYMENT}: {point}", lambda: crashing.post("/payments", QR))
+    payment = await crashing.crash_with(f"{PAYMENT}: {point}", lambda: crashing.post("/payments", QR))
     killed_at = time.monotonic()
-    again = asyncio.create_task(crashing.raise_the_fallen())
+    again = asyncio.create_task(crashing.restart_killed())
     done = await crashing.final(f"/payments/{payment['id']}")
     took = time.monotonic() - killed_at
     await again
     assert (done["status"], done["outcome_known"], done["captured_amount"]) == ("completed", True, 1_000)
-    assert await crashing.moved(payment["id"]) == [("charge", 1_000)]
-    assert await crashing.asked_about(PAYMENT, payment["id"]) or point not in IN_DOUBT
+    assert await crashing.movements(payment["id"]) == [("charge", 1_000)]
+    assert await crashing.inquiries(PAYMENT, payment["id"]) or point not in IN_DOUBT
     return took
 
 
@@ -37,21 +38,21 @@ async def test_one_charge_wherever_its_worker_is_killed(crashing: CrashStack) ->
     covered = [(point, await payment_under_kill(crashing, point)) for point in POINTS]
     logger.info("killed at %d of %d points, final after %s s", len(covered), len(POINTS),
                 ", ".join(f"{seconds:.1f}" for _, seconds in covered))  # fmt: skip
-    await crashing.judge()
+    await crashing.audit()
 
 
 async def test_twenty_payments_in_hand_survive_a_kill_in_their_middle(crashing: CrashStack) -> None:
-    payments = await crashing.dies_over_all(
+    payments = await crashing.crash_with_all(
         f"{PAYMENT}: the answer received", [lambda: crashing.post("/payments", QR)] * 20
     )
     ended = await asyncio.gather(*(crashing.final(f"/payments/{payment['id']}") for payment in payments))
-    await crashing.raise_the_fallen()
+    await crashing.restart_killed()
     assert Counter(payment["status"] for payment in ended) == {"completed": 20}
     for payment in payments:
-        assert await crashing.moved(payment["id"]) == [("charge", 1_000)]
-    asked = [bool(await crashing.asked_about(PAYMENT, payment["id"])) for payment in payments]
+        assert await crashing.movements(payment["id"]) == [("charge", 1_000)]
+    asked = [bool(await crashing.inquiries(PAYMENT, payment["id"])) for payment in payments]
     assert sum(asked) > 1, "it had no more than one in hand when it was killed"
-    await crashing.judge()
+    await crashing.audit()
 
 
 @pytest.mark.long
@@ -59,4 +60,4 @@ async def test_one_charge_wherever_its_worker_is_killed_again_and_again(crashing
     seconds = [await payment_under_kill(crashing, point) for _ in range(ROUNDS) for point in POINTS]
     logger.info("%d of %d kills: one charge each, final after %.1f s at most", len(seconds), ROUNDS * len(POINTS),
                 max(seconds))  # fmt: skip
-    await crashing.judge()
+    await crashing.audit()

@@ -20,6 +20,7 @@ from tests.factories import WHY
 
 logger = logging.getLogger(__name__)
 ROUNDS = 10
+STACK = "crashing"
 
 
 async def refund_under_kill(crashing: CrashStack, point: str) -> float:
@@ -28,16 +29,16 @@ async def refund_under_kill(crashing: CrashStack, point: str) -> float:
     async def give_back() -> dict[str, Any]:
         return await crashing.post(f"/payments/{await crashing.paid()}/refund", {"amount": 300, **WHY})
 
-    refund = await crashing.dies_over(f"{REFUND}: {point}", give_back)
+    refund = await crashing.crash_with(f"{REFUND}: {point}", give_back)
     payment_id = refund["payment_id"]
     killed_at = time.monotonic()
-    again = asyncio.create_task(crashing.raise_the_fallen())
+    again = asyncio.create_task(crashing.restart_killed())
     done = await crashing.final(f"/refunds/{refund['id']}")
     took = time.monotonic() - killed_at
     await again
     assert (done["status"], done["outcome_known"]) == ("completed", True)
-    assert await crashing.moved(payment_id) == [("charge", 1_000), ("refund", 300)]
-    assert await crashing.asked_about(REFUND, refund["id"]) or point not in IN_DOUBT
+    assert await crashing.movements(payment_id) == [("charge", 1_000), ("refund", 300)]
+    assert await crashing.inquiries(REFUND, refund["id"]) or point not in IN_DOUBT
     payment = await crashing.final(f"/payments/{payment_id}")
     assert (payment["status"], payment["refunded_amount"]) == ("refunded", 300)
     return took
@@ -47,39 +48,39 @@ async def test_one_refund_wherever_its_worker_is_killed(crashing: CrashStack) ->
     covered = [(point, await refund_under_kill(crashing, point)) for point in POINTS]
     logger.info("killed at %d of %d points, final after %s s", len(covered), len(POINTS),
                 ", ".join(f"{seconds:.1f}" for _, seconds in covered))  # fmt: skip
-    await crashing.judge()
+    await crashing.audit()
 
 
 async def test_twenty_refunds_of_many_payments_survive_a_kill_in_their_middle(crashing: CrashStack) -> None:
     paid = await asyncio.gather(*(crashing.paid() for _ in range(20)))
     orders = [partial(crashing.post, f"/payments/{payment_id}/refund", WHY) for payment_id in paid]
-    refunds = await crashing.dies_over_all(f"{REFUND}: the answer received", orders)
+    refunds = await crashing.crash_with_all(f"{REFUND}: the answer received", orders)
     ended = await asyncio.gather(*(crashing.final(f"/refunds/{refund['id']}") for refund in refunds))
-    await crashing.raise_the_fallen()
+    await crashing.restart_killed()
     assert Counter(refund["status"] for refund in ended) == {"completed": 20}
     for payment_id in paid:
-        assert await crashing.moved(payment_id) == [("charge", 1_000), ("refund", 1_000)]
-    asked = [bool(await crashing.asked_about(REFUND, refund["id"])) for refund in refunds]
+        assert await crashing.movements(payment_id) == [("charge", 1_000), ("refund", 1_000)]
+    asked = [bool(await crashing.inquiries(REFUND, refund["id"])) for refund in refunds]
     assert sum(asked) > 1, "it had no more than one in hand when it was killed"
-    await crashing.judge()
+    await crashing.audit()
 
 
 async def test_refunds_whose_messages_were_lost_are_all_taken_up(crashing: CrashStack) -> None:
     """F4 for refunds: the broker forgets everything while nobody consumes; the rows are found by the sweep."""
     paid = await asyncio.gather(*(crashing.paid() for _ in range(20)))
-    await crashing.fell_all()
+    await crashing.kill_all()
     refunds = await asyncio.gather(
         *(crashing.post(f"/payments/{payment_id}/refund", {"amount": 300, **WHY}) for payment_id in paid)
     )
     async with broker_of(crashing.stack) as broker:
         await queued(broker, "refunds", [refund["id"] for refund in refunds])
         await broker.flushall()
-    await crashing.raise_the_fallen()
+    await crashing.restart_killed()
     ended = await asyncio.gather(*(crashing.final(f"/refunds/{refund['id']}") for refund in refunds))
     assert Counter(refund["status"] for refund in ended) == {"completed": 20}
     for payment_id in paid:
-        assert await crashing.moved(payment_id) == [("charge", 1_000), ("refund", 300)]
-    await crashing.judge()
+        assert await crashing.movements(payment_id) == [("charge", 1_000), ("refund", 300)]
+    await crashing.audit()
 
 
 @pytest.mark.long
@@ -87,4 +88,4 @@ async def test_one_refund_wherever_its_worker_is_killed_again_and_again(crashing
     seconds = [await refund_under_kill(crashing, point) for _ in range(ROUNDS) for point in POINTS]
     logger.info("%d of %d kills: one refund each, final after %.1f s at most", len(seconds), ROUNDS * len(POINTS),
                 max(seconds))  # fmt: skip
-    await crashing.judge()
+    await crashing.audit()

@@ -19,7 +19,7 @@ from tests.live_stack import LiveStack
 from tests.polling import eventually
 
 UNSUPERVISED = True
-SILENCE_SECONDS = 12
+SILENCE_SECONDS = 9
 VARIABLES = {"MPAC_SILENCE_SECONDS": str(SILENCE_SECONDS)}
 TOLD_WITHIN_SECONDS = SILENCE_SECONDS + 60  # and a busy machine
 OTHER_QUEUES = {"refunds", "settlements", "webhooks", "sweeps"}

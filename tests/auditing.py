@@ -1,0 +1,35 @@
+"""Run all auditors over a stack whose day is closed."""
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from mpac.audit.net import audit_net
+from mpac.audit.provider import audit_payments
+from mpac.audit.sums import audit_sums
+from mpac.stack.local import LocalStack
+from workflows.invariants.check import check
+from workflows.invariants.rules import RULES
+
+
+async def assert_books_agree(stack: LocalStack) -> None:
+    """Assert that no auditor finds anything: the invariants, the provider's ledger, the sums and the provider's net.
+
+    All of them run before the test fails, each with what it found.
+    """
+    engine = create_async_engine(make_url(stack.urls.database).set(drivername="postgresql+psycopg"))
+    try:
+        async with engine.connect() as connection:
+            found = await check(connection, RULES)
+    finally:
+        await engine.dispose()
+    urls, key = stack.urls, stack.control_key
+    ledger = await audit_payments(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
+    sums = await audit_sums(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
+    net = await audit_net(database_url=urls.database, sandbox_url=urls.sandbox, control_key=key)
+    problems = [
+        *(f"{one.rule.invariant} {one.rule.name} ({one.count}): {one.violations}" for one in found if one.count),
+        *(f"{broken.rule} {broken.payment_id}: {broken.problem}" for broken in ledger.broken),
+        *(f"I15 {one.place}: {one.problem}" for one in net.differences),
+        *(f"sums, {one.rule} {one.place}: {one.problem}" for one in sums.differences),
+    ]
+    assert not problems, "the auditors found:\n" + "\n".join(problems)
