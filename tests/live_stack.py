@@ -246,7 +246,9 @@ async def live_stack(
     unset = {name: "" for name in os.environ if name.startswith("MPAC_")}  # the servers of the other tests
     variables = {**unset, **SHORT_PATIENCE, **(env or {})}
     async with (
-        WatchedStack(home, services=services, workers=workers, env=variables, durable=durable, restart=restart) as stack,
+        WatchedStack(
+            home, services=services, workers=workers, env=variables, durable=durable, restart=restart
+        ) as stack,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,
     ):
         live = LiveStack(stack, Api(stack.urls.api, Signer(stack.home.secrets), session), session)

@@ -1,0 +1,21 @@
+"""The record of processes that ended although no test ended them, on which every other test here relies."""
+
+import os
+import signal
+
+from tests.live_stack import LiveStack
+from tests.polling import until
+
+WORKER = "worker-payments-1"
+
+
+async def test_a_crash_that_the_supervisor_mends_is_recorded_and_a_kill_by_the_test_is_not(live: LiveStack) -> None:
+    live.stack.kill(WORKER)
+    await live.stack.wait_ready(WORKER)
+    assert live.stack.unexpected_ends == []
+    os.kill(live.stack.pids[WORKER], signal.SIGKILL)  # the stack is not told
+    await until(lambda: bool(live.stack.unexpected_ends))
+    await live.revive()
+    (end,) = live.stack.unexpected_ends
+    assert end.startswith(f"{WORKER} ended (SIGKILL)")
+    live.stack.forget_ends()
