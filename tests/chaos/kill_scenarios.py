@@ -42,15 +42,31 @@ SETTINGS = {
 LEASE_SECONDS = 2.5
 BOUND_SECONDS = LEASE_SECONDS + 30  # F1: taken up again within lease + 30 s
 START_SECONDS = 40
+WORKERS = ("first", "second", "third")
+AT_ONCE = len(WORKERS) - 1
+"""So many workers may be dead at a time."""
 LOOK_EVERY_SECONDS = 0.05
 FINAL = ("completed", "failed", "cancelled", "refunded")
 
 Order = Callable[[], Awaitable[dict[str, Any]]]
 
 
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """Something whose worker was just killed. ``ends_well`` waits until it is final and checks it."""
+
+    ends_well: Callable[[], Awaitable[None]]
+    at: float = field(default_factory=time.monotonic)
+
+    async def check(self) -> float:
+        """Check it; return the seconds from the kill until it was final and checked."""
+        await self.ends_well()
+        return time.monotonic() - self.at
+
+
 @dataclass
 class CrashStack:
-    """A local stack, two workers that may crash, and a terminal."""
+    """A local stack, three workers that may crash, and a terminal."""
 
     stack: WatchedStack
     folder: Path
@@ -102,15 +118,29 @@ class CrashStack:
         """Start the killed workers again and wait until they consume."""
         await asyncio.gather(*(self.start_worker(name) for name in self.killed()))
 
+    async def crash_at_each(self, points: Sequence[str], run: Callable[[str], Awaitable[Killed]]) -> list[float]:
+        """Have a worker killed at each of ``points``, two of them at a time; return how long each row then took.
+
+        ``run`` orders something, has its worker killed (``crash_with``) and returns what is to be checked of it afterwards.
+        """
+        seconds = []
+        for start in range(0, len(points), AT_ONCE):
+            killed = [await run(point) for point in points[start : start + AT_ONCE]]
+            restarting = asyncio.create_task(self.restart_killed())
+            seconds += await asyncio.gather(*(one.check() for one in killed))
+            await restarting
+        return seconds
+
     async def crash_with(self, point: str, order: Order) -> dict[str, Any]:
         """Order something, have its worker killed at ``point`` while it processes that, and return what was ordered.
 
         A message of an earlier kill may return meanwhile, and a worker crash over that one. Then it is ordered once more.
         """
         for _ in range(TRIES):
+            dead = len(self.killed())
             self.order_to_crash.write_text(point)
             ordered = await order()
-            in_hand = await self._rows_of_crashed(point)
+            in_hand = await self._rows_of_crashed(point, dead=dead)
             if ordered["id"] in in_hand:
                 return ordered
             await self.restart_killed()
@@ -129,13 +159,16 @@ class CrashStack:
             await broker.delete(queue)
         self.order_to_crash.write_text(point)
         await self.restart_killed()
-        await self._rows_of_crashed(point)
+        await self._rows_of_crashed(point, dead=0)
         return ordered
 
-    async def _rows_of_crashed(self, point: str) -> list[str]:
-        """Wait until a worker has crashed at ``point``; return the ids of the rows that it was processing."""
+    async def _rows_of_crashed(self, point: str, *, dead: int) -> list[str]:
+        """Wait until a worker has crashed at ``point``; return the ids of the rows that it was processing.
+
+        ``dead``: how many workers were dead already.
+        """
         deadline = time.monotonic() + BOUND_SECONDS
-        while not self.killed():
+        while len(self.killed()) == dead:
             assert time.monotonic() < deadline, f"no worker reached {point}"
             await asyncio.sleep(LOOK_EVERY_SECONDS)
         return list(json.loads(rows_of_crash(self.order_to_crash).read_text()))
@@ -225,7 +258,7 @@ def run_mpac(stack: LocalStack, *words: str) -> str:
 
 @asynccontextmanager
 async def crash_stack(folder: Path) -> AsyncIterator[CrashStack]:
-    """Start a stack with two workers: while one is dead the other continues."""
+    """Start a stack with three workers: while two are dead the third continues."""
     folder.mkdir()  # noqa: ASYNC240 - nothing else runs in this loop yet
     # Another test of this process may have put servers of its own into the environment; this stack does not use them.
     apart = dict.fromkeys((name for name in os.environ if name.startswith("MPAC_")), "")
@@ -235,7 +268,7 @@ async def crash_stack(folder: Path) -> AsyncIterator[CrashStack]:
             terminal = Terminal(stack.urls.api, seed["devices"][0], session=session)
             crashing = CrashStack(stack, folder, terminal, session)
             try:
-                await asyncio.gather(*(crashing.start_worker(name) for name in ("first", "second")))
+                await asyncio.gather(*(crashing.start_worker(name) for name in WORKERS))
                 yield crashing
             finally:
                 for process in crashing.workers.values():

@@ -71,15 +71,26 @@ def _control(live: LiveStack, name: str, what: str, queues: set[str]) -> None:
     app.close()
 
 
+def both(*faults: Callable[[LiveStack], Any]) -> Callable[[LiveStack], Any]:
+    """Inject two faults, each of which has to be reported beside the other."""
+
+    async def fault(live: LiveStack) -> None:
+        for one in faults:
+            await one(live)
+
+    return fault
+
+
 ROWS = {
-    "sweeps worker killed": (killed("worker-other"), OTHER_IS_SILENT | {Told("worker", "worker-other", "silent")}),
-    "sweeps worker deaf": (deaf("worker-other"), OTHER_IS_SILENT | {Told("worker", "worker-other", "deaf")}),
-    "one payments worker frozen": (
-        frozen("worker-payments-1"),
-        {Told("worker", "worker-payments-1", "silent")},
+    "sweeps worker killed and one payments worker deaf": (
+        both(killed("worker-other"), deaf("worker-payments-2")),
+        OTHER_IS_SILENT | {Told("worker", "worker-other", "silent"), Told("worker", "worker-payments-2", "deaf")},
     ),
-    "one payments worker deaf": (deaf("worker-payments-2"), {Told("worker", "worker-payments-2", "deaf")}),
-    "beat frozen": (frozen("beat"), {Told("beat", "beat", "silent")}),
+    "sweeps worker deaf": (deaf("worker-other"), OTHER_IS_SILENT | {Told("worker", "worker-other", "deaf")}),
+    "beat and one payments worker frozen": (
+        both(frozen("beat"), frozen("worker-payments-1")),
+        {Told("beat", "beat", "silent"), Told("worker", "worker-payments-1", "silent")},
+    ),
     "broker frozen": (
         frozen("valkey"),
         {Told("broker", "broker", "silent")}
@@ -203,20 +214,23 @@ async def final_in(live: LiveStack) -> tuple[float, float]:
     return sum(float(line.rpartition(" ")[2]) for line in lines), rows[0]["count"]
 
 
+async def restart(live: LiveStack, *names: str) -> None:
+    """Kill processes and start them again, all at once."""
+    for name in names:
+        live.stack.kill(name, signal.SIGKILL)
+    await asyncio.gather(*(live.stack.start(name) for name in names))
+
+
 async def test_counters_survive_restarts_and_never_count_more_than_the_rows(hearing: LiveStack) -> None:
     workers = ("worker-payments-1", "worker-payments-2")
     ids = await hearing.pay_many(20)
     assert await hearing.settled(ids) == {"completed": 20}
     # Payments of the tests before were counted by workers that nobody has killed since.
     counted, _ = await eventually(lambda: final_in(hearing), until=lambda seen: seen[0] == seen[1])
-    for name in (*workers, "api"):  # nothing was counted since, so nothing is lost
-        hearing.stack.kill(name, signal.SIGKILL)
-        await hearing.stack.start(name)
+    await restart(hearing, *workers, "api")  # nothing was counted since, so nothing is lost
     assert (await final_in(hearing))[0] == counted
     ids = await hearing.pay_many(40)
-    for name in workers:  # while they work: what they counted in their last seconds may be lost
-        hearing.stack.kill(name, signal.SIGKILL)
-        await hearing.stack.start(name)
+    await restart(hearing, *workers)  # while they work: what they counted in their last seconds may be lost
     assert await hearing.settled(ids) == {"completed": 40}
     after, rows = await final_in(hearing)
     assert counted <= after <= rows
