@@ -173,7 +173,9 @@ async def close_all(day: Day) -> None:
         await day.keep_reading(store)
 
 
-async def test_500_payments_and_their_refunds_while_the_day_is_closed_by_hand_and_by_beat(live: LiveStack) -> None:
+async def test_each_of_500_payments_and_refunds_is_in_one_settlement_while_managers_and_beat_close(
+    live: LiveStack,
+) -> None:
     day = Day(live, await shops(live))
     await asyncio.to_thread(live.nudge, "settlements.open_due")
     paces = (

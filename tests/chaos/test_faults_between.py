@@ -59,7 +59,7 @@ async def charged(live: LiveStack, ids: list[str]) -> Counter[int]:
 
 
 @pytest.mark.parametrize("is_idle", [True, False], ids=["when it is idle", "in one piece"])
-async def test_an_answer_that_comes_twice_decides_nothing_about_the_next_payment(
+async def test_an_answer_that_arrives_twice_does_not_decide_the_next_payment(
     live: LiveStack, between: Meddler, is_idle: bool
 ) -> None:
     if is_idle:
@@ -79,7 +79,7 @@ async def test_an_answer_that_comes_twice_decides_nothing_about_the_next_payment
 
 
 @pytest.mark.parametrize("status", [503, 429, 403, 401, 404])
-async def test_a_foreign_refusal_after_the_charge_leads_to_one_completed_charge(
+async def test_a_payment_is_charged_once_when_a_relay_answers_with_an_error_after_the_charge(
     live: LiveStack, between: Meddler, status: int
 ) -> None:
     between.meddle = foreign(status)
@@ -89,7 +89,9 @@ async def test_a_foreign_refusal_after_the_charge_leads_to_one_completed_charge(
     assert await charged(live, ids) == {1: 5}
 
 
-async def test_a_foreign_refusal_after_a_refund_ends_with_one_refund(live: LiveStack, between: Meddler) -> None:
+async def test_a_refund_is_made_once_when_a_relay_answers_with_an_error_after_the_refund(
+    live: LiveStack, between: Meddler
+) -> None:
     payment_id = await live.pay()
     await live.reaches(payment_id, "completed")
     between.meddled, between.meddle = "POST /v1/refunds ", foreign(503)

@@ -103,7 +103,7 @@ def judge_chains(rows: list[dict[str, Any]], stores: list[str], *, since: dateti
 
 
 @pytest.mark.parametrize("number", [2, 3])
-async def test_beats_that_all_tick_at_once_close_each_period_once(live: LiveStack, beats: Beats, number: int) -> None:
+async def test_several_beats_at_once_close_each_period_once(live: LiveStack, beats: Beats, number: int) -> None:
     for each in range(1, number):
         beats.start(f"beat-{each + 1}")
     await beats.tick()
@@ -174,7 +174,7 @@ async def connections_killed(broker: Redis) -> None:
     [flushed, keys_deleted, connections_killed],
     ids=lambda fault: fault.__name__,
 )
-async def test_sweeps_go_on_whatever_happens_in_the_broker(
+async def test_sweeps_continue_after_the_broker_lost_keys_or_connections(
     live: LiveStack, broker: Redis, fault: Callable[[Redis], Awaitable[None]]
 ) -> None:
     await fault(broker)
@@ -200,7 +200,7 @@ class Losses:
         self._before = await eventually(found, until=lambda count: count > self._before, within=NOTICED_WITHIN_SECONDS)
 
 
-async def test_sweeps_go_on_after_a_broker_that_was_frozen_or_replaced_by_an_empty_one(live: LiveStack) -> None:
+async def test_sweeps_continue_after_the_broker_was_frozen_or_replaced_by_an_empty_one(live: LiveStack) -> None:
     losses = Losses(live)
     live.stack.kill("valkey", signal.SIGSTOP)
     await losses.one_more()  # a call to it has taken longer than any may

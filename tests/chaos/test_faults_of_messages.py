@@ -65,7 +65,9 @@ async def unaided(live: LiveStack) -> AsyncIterator[None]:
     assert {name: live.stack.pids.get(name) for name in before} == before
 
 
-async def test_a_thousand_queued_messages_lost_are_all_taken_up_within_a_minute(live: LiveStack, broker: Redis) -> None:
+async def test_a_thousand_payments_whose_messages_were_lost_are_completed_within_a_minute(
+    live: LiveStack, broker: Redis
+) -> None:
     async with nobody_consuming(live):
         ids = await live.pay_many(BACKLOG)
         await queued(broker, "payments", ids)
@@ -74,7 +76,7 @@ async def test_a_thousand_queued_messages_lost_are_all_taken_up_within_a_minute(
     assert await live.settled(ids, within=TAKE_UP_SECONDS) == {"completed": BACKLOG}
 
 
-async def test_each_message_delivered_several_times_at_once_is_the_same_as_once(live: LiveStack, broker: Redis) -> None:
+async def test_messages_delivered_several_times_charge_each_payment_once(live: LiveStack, broker: Redis) -> None:
     async with nobody_consuming(live):
         ids = await live.pay_many(60, fate="slow:300")
         for some, times in ((ids[:30], 2), (ids[30:], 5)):
@@ -89,14 +91,14 @@ async def test_each_message_delivered_several_times_at_once_is_the_same_as_once(
         assert await live.charges(payment_id) == [1_000]
 
 
-async def test_messages_about_nothing_and_nonsense_harm_nobody(live: LiveStack, broker: Redis) -> None:
+async def test_messages_about_unknown_payments_do_not_disturb_the_workers(live: LiveStack, broker: Redis) -> None:
     async with unaided(live):
         await asyncio.to_thread(publish, live, [["pay_unknown"], [], ["x" * 5_000], ["pay_1", "pay_1"]])
         await consumed(broker, "payments")
         await live.reaches(await live.pay(), "completed")
 
 
-async def test_messages_that_no_task_can_be_made_of_become_dead_letters_and_harm_nobody(
+async def test_unreadable_messages_become_dead_letters_and_do_not_disturb_the_workers(
     live: LiveStack, broker: Redis
 ) -> None:
     operator = live.api.signer.user(live.tenant, role="system_op")
@@ -126,7 +128,7 @@ async def test_messages_that_no_task_can_be_made_of_become_dead_letters_and_harm
     assert not {letter["id"] for letter in answer.body["data"]} & {letter["id"] for letter in letters}
 
 
-async def test_a_poison_message_is_buried_with_its_traceback_and_others_go_on(live: LiveStack) -> None:
+async def test_a_message_that_crashes_its_task_becomes_a_dead_letter_with_its_traceback(live: LiveStack) -> None:
     app = Celery(broker=live.stack.urls.broker, set_as_current=False)
     app.conf.task_queues = [Queue("payments", Exchange("payments", type="direct"), routing_key="payments")]
 
@@ -198,7 +200,7 @@ async def warm_till(live: LiveStack) -> Till:
 
 
 @pytest.mark.parametrize(("hurt", "mend"), [(stop_broker, start_broker), (freeze_broker, thaw_broker)])
-async def test_while_the_broker_is_away_payments_are_accepted_as_quickly_as_ever(
+async def test_payments_are_accepted_as_quickly_as_before_while_the_broker_is_away(
     live: LiveStack, hurt: Deed, mend: Deed
 ) -> None:
     before, meanwhile = await warm_till(live), Till(live)
@@ -210,7 +212,7 @@ async def test_while_the_broker_is_away_payments_are_accepted_as_quickly_as_ever
     assert meanwhile.usual < SO_MUCH_NOISE * max(before.usual, (await warm_till(live)).usual)
 
 
-async def test_after_a_storm_of_killed_connections_workers_consume_again_unaided(
+async def test_workers_consume_again_by_themselves_after_their_connections_were_killed(
     live: LiveStack, broker: Redis
 ) -> None:
     async with unaided(live):
@@ -225,7 +227,7 @@ async def test_after_a_storm_of_killed_connections_workers_consume_again_unaided
         await consumed(broker, "payments")
 
 
-async def test_a_broker_that_is_started_again_without_its_data_is_consumed_again_unaided(
+async def test_workers_consume_again_by_themselves_after_the_broker_was_restarted_without_data(
     live: LiveStack, broker: Redis
 ) -> None:
     async with unaided(live):
@@ -238,7 +240,9 @@ async def test_a_broker_that_is_started_again_without_its_data_is_consumed_again
 
 
 @pytest.mark.long
-async def test_a_broker_that_is_paused_for_two_minutes_is_forgiven(live: LiveStack, broker: Redis) -> None:
+async def test_workers_consume_again_by_themselves_after_the_broker_was_paused_for_two_minutes(
+    live: LiveStack, broker: Redis
+) -> None:
     async with unaided(live):
         await command(broker, "CLIENT", "PAUSE", str(PAUSE_SECONDS * 1_000), "ALL")
         ids = await live.pay_many(200)
@@ -254,7 +258,9 @@ REPORTS = (
 """Sales that have been made already when they are sent: money in the drawer, or approved by the terminal's own application."""
 
 
-async def test_sales_that_have_been_made_outlast_any_outage_and_are_completed(live: LiveStack) -> None:
+async def test_cash_and_terminal_sales_are_completed_although_the_broker_was_away_beyond_their_expiry(
+    live: LiveStack,
+) -> None:
     made, asked = Till(live), Till(live)
     async with unaided(live):
         await live.stack.stop("valkey")
@@ -272,7 +278,7 @@ async def test_sales_that_have_been_made_outlast_any_outage_and_are_completed(li
 
 
 @pytest.mark.long
-async def test_a_broker_that_is_away_for_ten_minutes_delays_and_loses_nothing(live: LiveStack) -> None:
+async def test_no_payment_is_lost_while_the_broker_is_away_for_ten_minutes(live: LiveStack) -> None:
     before, patient, usual, made = await warm_till(live), Till(live), Till(live), Till(live)
     loop = asyncio.get_running_loop()
     async with unaided(live):

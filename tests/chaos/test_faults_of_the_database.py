@@ -67,7 +67,9 @@ async def restarted(live: LiveStack) -> None:
     await eventually(look, until=lambda answer: answer.status == 200, within=TAKE_UP_SECONDS)
 
 
-async def test_a_restart_under_load_is_503_for_the_gap_and_loses_nothing_that_was_promised(live: LiveStack) -> None:
+async def test_no_accepted_payment_is_lost_and_others_get_503_when_the_database_is_restarted_under_load(
+    live: LiveStack,
+) -> None:
     tills = Tills(live)
     async with tills.paying():
         for _ in range(2):
@@ -78,7 +80,7 @@ async def test_a_restart_under_load_is_503_for_the_gap_and_loses_nothing_that_wa
     assert await live.settled(tills.promised) == {"completed": len(tills.promised)}
 
 
-async def test_a_crash_while_providers_are_asked_is_recorded_or_asked_about_afterwards(live: LiveStack) -> None:
+async def test_payments_are_completed_when_the_database_crashes_while_their_provider_is_called(live: LiveStack) -> None:
     ids = await live.in_hand(20, fate="slow:1400")
     (before,) = await live.sql("SELECT now() AS at")
     live.stack.kill("postgres", signal.SIGQUIT)  # an immediate shutdown: recovery from the log at the next start
@@ -88,7 +90,7 @@ async def test_a_crash_while_providers_are_asked_is_recorded_or_asked_about_afte
     assert after, "all of them were done before it crashed"
 
 
-async def test_waits_survive_a_restart_of_the_database(live: LiveStack) -> None:
+async def test_a_waiting_request_is_woken_after_a_restart_of_the_database(live: LiveStack) -> None:
     created = await live.api.pay(live.staff, method={"type": "qr", "mode": "mpm"})
     payment_id = created.body["id"]
     await eventually(lambda: live.row(payment_id), until=lambda row: row["next_action"] is not None)
@@ -106,7 +108,7 @@ async def test_waits_survive_a_restart_of_the_database(live: LiveStack) -> None:
 
 
 @pytest.mark.long
-async def test_restarts_every_few_seconds_for_ten_minutes_give_exact_results(live: LiveStack) -> None:
+async def test_no_accepted_payment_is_lost_while_the_database_restarts_for_ten_minutes(live: LiveStack) -> None:
     tills, chance, loop = Tills(live), random.Random(7), asyncio.get_running_loop()
     until = loop.time() + 600
     async with tills.paying():

@@ -76,7 +76,7 @@ async def fill_the_write_ahead_log(live: LiveStack) -> None:
     raise AssertionError("PostgreSQL found room")
 
 
-async def test_a_disk_that_was_full_for_a_while_stops_nothing_for_longer(live: LiveStack, small_disk: Path) -> None:
+async def test_all_services_recover_by_themselves_after_the_disk_was_full(live: LiveStack, small_disk: Path) -> None:
     tills = Tills(live)
 
     async def failed_starts() -> int:

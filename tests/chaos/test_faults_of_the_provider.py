@@ -47,7 +47,7 @@ async def sent_again(live: LiveStack, ids: list[str]) -> list[int]:
 
 
 @pytest.mark.parametrize("rate", [0.3, 1.0])
-async def test_a_time_out_after_the_charge_is_completed_by_inquiry_with_one_charge(
+async def test_a_timeout_after_the_charge_is_completed_by_an_inquiry_with_one_charge(
     live: LiveStack, rate: float
 ) -> None:
     await live.faults(timeout_after_charge=rate)
@@ -58,7 +58,7 @@ async def test_a_time_out_after_the_charge_is_completed_by_inquiry_with_one_char
     assert doubts == 40 if rate == 1.0 else 0 < doubts < 40
 
 
-async def test_a_time_out_before_the_charge_is_sent_again_only_after_the_proof(live: LiveStack) -> None:
+async def test_a_timeout_before_the_charge_is_sent_again_only_once_not_charged_is_proven(live: LiveStack) -> None:
     ids = await live.pay_many(10, fate="timeout_before_charge")
     assert await live.settled(ids, within=ENOUGH_SECONDS) == {"completed": 10}
     assert await charges_of(live, ids) == {1: 10}
@@ -67,14 +67,16 @@ async def test_a_time_out_before_the_charge_is_sent_again_only_after_the_proof(l
     assert (await said(live, ids))["not_found"] >= 2 * 10
 
 
-async def test_an_inquiry_that_lies_not_found_brings_no_second_charge(live: LiveStack) -> None:
+async def test_an_inquiry_that_wrongly_answers_not_found_causes_no_second_charge(live: LiveStack) -> None:
     ids = await live.pay_many(10, fate="not_found_lie:4000")  # it answers nothing for the first two seconds
     assert await live.settled(ids, within=ENOUGH_SECONDS) == {"completed": 10}
     assert await charges_of(live, ids) == {1: 10}
     assert (await said(live, ids))["not_found"] > 0
 
 
-async def test_a_lie_that_outlasts_the_proof_meets_the_providers_own_deduplication(live: LiveStack) -> None:
+async def test_a_wrong_not_found_that_lasts_longer_than_the_proof_is_deduplicated_by_the_provider(
+    live: LiveStack,
+) -> None:
     ids = await live.pay_many(6, fate="not_found_lie:12000")
     assert await live.settled(ids, within=ENOUGH_SECONDS) == {"completed": 6}
     assert await charges_of(live, ids) == {1: 6}
@@ -89,7 +91,7 @@ async def test_a_provider_that_ignores_keys_still_charges_once(live: LiveStack, 
     assert await doubted(live, ids) == 10
 
 
-async def test_every_way_to_lose_an_answer_at_once_ends_with_the_truth(live: LiveStack) -> None:
+async def test_payments_among_all_kinds_of_lost_answers_end_as_the_provider_recorded_them(live: LiveStack) -> None:
     words = ("error_500_before_charge", "error_500_after_charge", "reset_after_charge", "garbage_after_charge")
     await live.faults(**dict.fromkeys(words, 0.2), **{"decline:lost_card": 0.1, "unavailable:2": 0.1})
     ids = await live.pay_many(100)
@@ -101,7 +103,9 @@ async def test_every_way_to_lose_an_answer_at_once_ends_with_the_truth(live: Liv
     assert await doubted(live, ids) > 40  # of four fates in five
 
 
-async def test_inquiries_that_are_away_too_leave_the_payment_processing_until_they_are_back(live: LiveStack) -> None:
+async def test_a_payment_stays_processing_while_inquiries_are_unavailable_and_completes_afterwards(
+    live: LiveStack,
+) -> None:
     payment_id = await live.pay(fate="timeout_after_charge+inquiry_unavailable:5000")
     row = await live.reaches(payment_id, "completed", within=ENOUGH_SECONDS)
     assert row["inquiries"] >= 2
@@ -113,7 +117,7 @@ DARK = "reset_after_charge+inquiry_unavailable:86400000"
 """It charges, loses the answer, and answers no question about it for a day."""
 
 
-async def test_a_statement_ends_thirteen_doubts_whose_inquiries_are_never_answered(live: LiveStack) -> None:
+async def test_a_statement_decides_thirteen_payments_whose_inquiries_are_never_answered(live: LiveStack) -> None:
     sale = await live.pay()
     assert await live.settled([sale]) == {"completed": 1}
     await live.faults(**{DARK: 1.0})

@@ -43,7 +43,7 @@ async def frozen_with(live: LiveStack, fate: str, *, charges: int) -> tuple[str,
     raise AssertionError(f"a worker was done before it could be stopped, {TRIES} times")
 
 
-async def test_a_worker_killed_between_claim_and_record_loses_nothing_and_charges_once(live: LiveStack) -> None:
+async def test_a_payment_is_charged_once_when_its_worker_is_killed_between_claim_and_record(live: LiveStack) -> None:
     payment_id, dead = await frozen_with(live, SLOW, charges=1)
     live.stack.kill(dead, signal.SIGKILL)
     await live.reaches(payment_id, "completed", within=TAKEN_UP_SECONDS)
@@ -52,7 +52,7 @@ async def test_a_worker_killed_between_claim_and_record_loses_nothing_and_charge
     assert dead not in live.workers()
 
 
-async def test_a_worker_killed_before_the_provider_answers_that_it_did_nothing(live: LiveStack) -> None:
+async def test_a_payment_is_charged_once_when_its_worker_is_killed_before_the_provider_charges(live: LiveStack) -> None:
     payment_id, dead = await frozen_with(live, "timeout_before_charge", charges=0)
     live.stack.kill(dead, signal.SIGKILL)
     await live.reaches(payment_id, "completed", within=TAKEN_UP_SECONDS)
@@ -67,7 +67,7 @@ async def kill_all(live: LiveStack) -> None:
     assert live.workers() == []
 
 
-async def test_all_workers_killed_while_payments_arrive_leave_a_backlog_that_is_drained(live: LiveStack) -> None:
+async def test_payments_that_arrive_while_all_workers_are_dead_are_completed_after_a_restart(live: LiveStack) -> None:
     before = await live.in_hand(40, fate=SLOW)
     await kill_all(live)
     after = await live.pay_many(40)
@@ -78,7 +78,7 @@ async def test_all_workers_killed_while_payments_arrive_leave_a_backlog_that_is_
     assert await live.settled([*before, *after]) == {"completed": 80}
 
 
-async def test_a_worker_stopped_beyond_its_lease_is_fenced_off_and_its_answer_kept(live: LiveStack) -> None:
+async def test_a_worker_frozen_beyond_its_lease_changes_nothing_and_its_late_answer_is_stored(live: LiveStack) -> None:
     payment_id, stopped = await frozen_with(live, SLOW, charges=1)
     row = await live.reaches(payment_id, "completed", within=TAKEN_UP_SECONDS)
     live.stack.kill(stopped, signal.SIGCONT)
@@ -91,14 +91,14 @@ async def test_a_worker_stopped_beyond_its_lease_is_fenced_off_and_its_answer_ke
     assert await live.charges(payment_id) == [1_000]
 
 
-async def test_a_worker_that_is_told_to_stop_ends_its_calls_and_leaves_no_doubt(live: LiveStack) -> None:
+async def test_a_worker_that_is_stopped_finishes_its_calls_and_leaves_no_unknown_outcome(live: LiveStack) -> None:
     ids = await live.in_hand(20, fate=BRIEF)
     await asyncio.gather(*(live.stack.stop(name) for name in live.workers()))
     assert await live.statuses(ids) == {"completed": 20}
     assert await live.events(ids) == {"create": 20, "claim": 20, "complete": 20}
 
 
-async def test_an_api_killed_under_load_has_lost_nothing_it_promised(live: LiveStack) -> None:
+async def test_no_accepted_payment_is_lost_when_the_api_is_killed_under_load(live: LiveStack) -> None:
     promised: list[str] = []
 
     async def till() -> None:
@@ -117,7 +117,7 @@ async def test_an_api_killed_under_load_has_lost_nothing_it_promised(live: LiveS
 
 
 @pytest.mark.long
-async def test_all_workers_killed_for_a_minute_five_times_leave_backlogs_that_are_drained(live: LiveStack) -> None:
+async def test_backlogs_are_drained_after_all_workers_were_dead_for_a_minute_five_times(live: LiveStack) -> None:
     ids: list[str] = []
     loop = asyncio.get_running_loop()
     for _ in range(5):
@@ -135,7 +135,7 @@ async def test_all_workers_killed_for_a_minute_five_times_leave_backlogs_that_ar
 
 
 @pytest.mark.long
-async def test_workers_killed_at_random_for_a_minute_charge_once_each(live: LiveStack) -> None:
+async def test_each_payment_is_charged_once_while_workers_are_killed_at_random_for_a_minute(live: LiveStack) -> None:
     chance = random.Random(11)
     ids: list[str] = []
     killed = 0

@@ -33,14 +33,14 @@ async def kill_with_payment(crashing: CrashStack, point: str) -> Killed:
     return Killed(ends_well)
 
 
-async def test_one_charge_wherever_its_worker_is_killed(crashing: CrashStack) -> None:
+async def test_a_payment_is_charged_once_at_whatever_point_its_worker_is_killed(crashing: CrashStack) -> None:
     seconds = await crashing.crash_at_each(POINTS, partial(kill_with_payment, crashing))
     assert len(seconds) == len(POINTS)
     logger.info("killed at %d points, final after %s s", len(POINTS), ", ".join(f"{each:.1f}" for each in seconds))
     await crashing.audit()
 
 
-async def test_twenty_payments_in_hand_survive_a_kill_in_their_middle(crashing: CrashStack) -> None:
+async def test_twenty_payments_of_one_worker_are_charged_once_each_when_it_is_killed(crashing: CrashStack) -> None:
     payments = await crashing.crash_with_all(
         f"{PAYMENT}: the answer received", [lambda: crashing.post("/payments", QR)] * 20
     )
@@ -55,7 +55,9 @@ async def test_twenty_payments_in_hand_survive_a_kill_in_their_middle(crashing: 
 
 
 @pytest.mark.long
-async def test_one_charge_wherever_its_worker_is_killed_again_and_again(crashing: CrashStack) -> None:
+async def test_a_payment_is_charged_once_at_whatever_point_its_worker_is_killed_ten_times_over(
+    crashing: CrashStack,
+) -> None:
     seconds = await crashing.crash_at_each(POINTS * ROUNDS, partial(kill_with_payment, crashing))
     logger.info("%d kills: one charge each, final after %.1f s at most", len(seconds), max(seconds))
     await crashing.audit()

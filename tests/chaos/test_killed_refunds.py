@@ -41,14 +41,14 @@ async def kill_with_refund(crashing: CrashStack, point: str) -> Killed:
     return Killed(ends_well)
 
 
-async def test_one_refund_wherever_its_worker_is_killed(crashing: CrashStack) -> None:
+async def test_a_refund_is_made_once_at_whatever_point_its_worker_is_killed(crashing: CrashStack) -> None:
     seconds = await crashing.crash_at_each(POINTS, partial(kill_with_refund, crashing))
     assert len(seconds) == len(POINTS)
     logger.info("killed at %d points, final after %s s", len(POINTS), ", ".join(f"{each:.1f}" for each in seconds))
     await crashing.audit()
 
 
-async def test_twenty_refunds_of_many_payments_survive_a_kill_in_their_middle(crashing: CrashStack) -> None:
+async def test_twenty_refunds_of_one_worker_are_made_once_each_when_it_is_killed(crashing: CrashStack) -> None:
     paid = await asyncio.gather(*(crashing.paid() for _ in range(20)))
     orders = [partial(crashing.post, f"/payments/{payment_id}/refund", WHY) for payment_id in paid]
     refunds = await crashing.crash_with_all(f"{REFUND}: the answer received", orders)
@@ -62,7 +62,7 @@ async def test_twenty_refunds_of_many_payments_survive_a_kill_in_their_middle(cr
     await crashing.audit()
 
 
-async def test_refunds_whose_messages_were_lost_are_all_taken_up(crashing: CrashStack) -> None:
+async def test_refunds_whose_messages_were_lost_are_completed_by_the_sweep(crashing: CrashStack) -> None:
     """F4 for refunds: the broker forgets everything while nobody consumes; the rows are found by the sweep."""
     paid = await asyncio.gather(*(crashing.paid() for _ in range(20)))
     await crashing.kill_all()
@@ -81,7 +81,9 @@ async def test_refunds_whose_messages_were_lost_are_all_taken_up(crashing: Crash
 
 
 @pytest.mark.long
-async def test_one_refund_wherever_its_worker_is_killed_again_and_again(crashing: CrashStack) -> None:
+async def test_a_refund_is_made_once_at_whatever_point_its_worker_is_killed_ten_times_over(
+    crashing: CrashStack,
+) -> None:
     seconds = await crashing.crash_at_each(POINTS * ROUNDS, partial(kill_with_refund, crashing))
     logger.info("%d kills: one refund each, final after %.1f s at most", len(seconds), max(seconds))
     await crashing.audit()

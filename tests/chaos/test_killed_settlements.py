@@ -57,7 +57,7 @@ async def settlement(live: LiveStack, settlement_id: str) -> dict[str, Any]:
     return row
 
 
-async def test_a_worker_killed_in_the_middle_of_a_close_leaves_nothing_of_it_and_it_is_closed_once(
+async def test_a_settlement_is_closed_once_when_the_worker_is_killed_during_its_close(
     live: LiveStack,
 ) -> None:
     settlement_id = await running(live)
@@ -129,7 +129,7 @@ async def make_due(live: LiveStack, settlement_id: str) -> None:
     await asyncio.to_thread(live.nudge, "sweeps.reconciliations")  # beat would, within its fifteen seconds
 
 
-async def test_a_worker_killed_in_the_middle_of_a_run_leaves_no_run_and_the_next_has_its_number(
+async def test_a_reconciliation_run_whose_worker_is_killed_leaves_nothing_and_its_number_is_used_again(
     live: LiveStack, compared: str
 ) -> None:
     async with locked(live, "SELECT FROM breaks WHERE settlement_id = %s FOR UPDATE", compared):

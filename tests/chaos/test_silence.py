@@ -131,7 +131,7 @@ async def hearing(live: LiveStack) -> AsyncIterator[LiveStack]:
 
 
 @pytest.mark.parametrize(("fault", "named"), ROWS.values(), ids=ROWS)
-async def test_the_silent_part_is_named_by_whoever_is_alive_until_it_is_heard(
+async def test_each_silent_part_is_reported_by_those_that_are_alive_until_it_is_heard_again(
     hearing: LiveStack, fault: Callable[[LiveStack], Any], named: set[Told]
 ) -> None:
     before = len(logged(hearing))

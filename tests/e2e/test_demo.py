@@ -84,7 +84,7 @@ BY_PROVIDER = (
 )
 
 
-async def test_a_short_demonstration_ends_well_although_each_kind_of_request_is_turned_away_at_first(
+async def test_a_short_demonstration_succeeds_although_the_first_request_of_each_kind_is_refused(
     tmp_path: Path,
 ) -> None:
     home = tmp_path / "home"
@@ -127,7 +127,7 @@ main()
 """
 
 
-async def test_what_is_kept_is_still_up_and_says_how_it_is_reached_and_stopped(tmp_path: Path) -> None:
+async def test_a_demonstration_with_keep_stays_up_and_prints_how_to_reach_and_stop_it(tmp_path: Path) -> None:
     home = tmp_path / "home"
     words = ("demo", "--keep", "--home", str(home), "--ports", "free", "--terminals", "1", "--seconds", "1")
     try:
@@ -145,7 +145,7 @@ async def test_what_is_kept_is_still_up_and_says_how_it_is_reached_and_stopped(t
         _run("-m", "mpac", "down", "--home", str(home))
 
 
-async def test_who_interrupts_its_start_leaves_nothing_up(tmp_path: Path) -> None:
+async def test_a_demonstration_interrupted_while_it_starts_leaves_nothing_running(tmp_path: Path) -> None:
     home = tmp_path / "home"
     words = ("demo", "--keep", "--home", str(home), "--ports", "free", "--terminals", "1", "--seconds", "1")
     demo = await asyncio.create_subprocess_exec(
@@ -163,7 +163,7 @@ async def test_who_interrupts_its_start_leaves_nothing_up(tmp_path: Path) -> Non
         _run("-m", "mpac", "down", "--home", str(home))
 
 
-async def test_a_stack_that_runs_there_already_is_left_alone(tmp_path: Path) -> None:
+async def test_a_demonstration_in_the_folder_of_a_running_stack_is_refused(tmp_path: Path) -> None:
     home = tmp_path / "home"
     try:
         up = _run("-m", "mpac", "up", "--detach", "--only", "valkey", "--ports", "free", "--home", str(home))

@@ -73,7 +73,7 @@ def as_typed(script: str) -> str:
     """
 
 
-def test_the_sandboxs_guide_leaves_the_provider_at_the_stacks_time(variables: dict[str, str]) -> None:
+def test_the_guide_to_the_sandbox_leaves_both_clocks_at_the_same_time(variables: dict[str, str]) -> None:
     said = run(blocks("docs/sandbox.md", language="bash", after="# ").replace("python3 run.py", MPAC), variables)
     assert '"kind":"charge"' in said
     assert "Moved by 1 day." in said
@@ -97,7 +97,9 @@ def test_the_day_of_the_reconciliation_guide_is_closed_by_the_clock_and_signed_o
     assert "<html" in (tmp_path / "day.html").read_text()
 
 
-def test_moves_while_payments_are_under_way_charge_each_once(variables: dict[str, str]) -> None:
+def test_each_payment_is_charged_once_when_the_clock_is_moved_while_payments_are_processed(
+    variables: dict[str, str],
+) -> None:
     under_way = """
         FATES="slow:1500 timeout_after_charge reset_after_charge unavailable:1 error_500_before_charge pending:3000"
         for ROUND in 1 2; do
@@ -143,7 +145,7 @@ def test_the_terminal_of_the_guide_pays_and_finds_a_lost_answer(variables: dict[
     assert said[-2].startswith("show ")
 
 
-def test_a_waiting_terminal_is_woken_and_hours_of_doubt_end_in_review_by_the_clock_alone(
+def test_moving_the_clock_wakes_a_waiting_terminal_and_brings_an_unknown_outcome_into_review(
     variables: dict[str, str], tmp_path: Path
 ) -> None:
     script = """

@@ -42,7 +42,7 @@ async def test_cash_is_completed_with_its_change(live: LiveStack) -> None:
 
 
 @pytest.mark.parametrize(("result", "status"), [("approved", "completed"), ("declined", "failed")])
-async def test_what_the_terminals_own_card_application_said_is_recorded(
+async def test_the_result_of_the_terminals_own_card_application_is_recorded(
     live: LiveStack, result: str, status: str
 ) -> None:
     method = {"type": "card", "result": result, "card_brand": "visa", "card_last_4": "1111"}
@@ -105,7 +105,7 @@ async def test_a_decline_of_the_provider_fails_the_payment_with_its_code(live: L
 
 
 @pytest.mark.parametrize("fate", ["unavailable:2", "rate_limited:2"])
-async def test_a_provider_that_refuses_twice_is_tried_again(live: LiveStack, fate: str) -> None:
+async def test_a_provider_that_is_unavailable_twice_is_called_again(live: LiveStack, fate: str) -> None:
     payment_id = await live.pay(fate=fate)
     await live.reaches(payment_id, "completed", within=WITHIN_SECONDS)
     attempts = await live.sql("SELECT outcome, resends FROM payment_attempts WHERE payment_id = %s", payment_id)
@@ -117,7 +117,7 @@ async def test_a_provider_that_refuses_twice_is_tried_again(live: LiveStack, fat
     "fate",
     ["timeout_after_charge", "error_500_after_charge", "reset_after_charge", "garbage_after_charge", "slow:4000"],
 )
-async def test_a_lost_answer_is_asked_about_and_charged_once(live: LiveStack, fate: str) -> None:
+async def test_a_payment_whose_answer_was_lost_is_inquired_about_and_charged_once(live: LiveStack, fate: str) -> None:
     payment_id = await live.pay(fate=fate)
     row = await eventually(
         lambda: live.row(payment_id),
@@ -131,13 +131,13 @@ async def test_a_lost_answer_is_asked_about_and_charged_once(live: LiveStack, fa
     assert "inquiry" in await live.messages(payment_id)
 
 
-async def test_a_payment_that_the_provider_takes_its_time_over_is_completed_later(live: LiveStack) -> None:
+async def test_a_payment_that_is_pending_at_the_provider_is_completed_later(live: LiveStack) -> None:
     payment_id = await live.pay(fate="pending:1500")
     await live.reaches(payment_id, "completed", within=WITHIN_SECONDS)
     assert await live.charges(payment_id) == [1_000]
 
 
-async def test_an_amount_that_was_charged_only_in_part_is_shown_to_a_person(live: LiveStack) -> None:
+async def test_a_payment_that_was_charged_only_in_part_needs_review(live: LiveStack) -> None:
     payment_id = await live.pay(fate="partial:400")
     row = await eventually(
         lambda: live.row(payment_id), until=lambda row: bool(row["needs_review"]), within=WITHIN_SECONDS
@@ -145,7 +145,7 @@ async def test_an_amount_that_was_charged_only_in_part_is_shown_to_a_person(live
     assert (row["status"], row["failure_code"]) == ("processing", "amount_mismatch")
 
 
-async def test_flower_shows_the_task_to_those_who_know_the_password(live: LiveStack) -> None:
+async def test_flower_shows_tasks_only_with_its_password(live: LiveStack) -> None:
     payment_id = await live.pay()
     user, password = live.stack.flower_auth
     url = f"{live.stack.urls.flower}/api/tasks?limit=500"
@@ -199,7 +199,7 @@ async def test_one_request_id_is_found_from_the_request_to_the_worker(live: Live
     assert rows == [{"request_id": "till-3.trace-1"}]
 
 
-async def test_a_terminal_out_of_its_box_is_activated_and_takes_a_payment(live: LiveStack) -> None:
+async def test_a_new_terminal_is_activated_and_takes_a_payment(live: LiveStack) -> None:
     manager = live.api.signer.user(live.tenant, role="store_manager")
     serial = f"SN-{uuid_utils.uuid7().hex[:8]}-x"
     body = {"store_id": live.tenant.store_id, "serial_number": serial, "name": "Till 1", "model": "S-Pitt Air"}

@@ -76,7 +76,7 @@ async def moved(live: LiveStack, payment_id: str) -> list[tuple[str, int]]:
     ]
 
 
-async def test_a_table_of_three_pays_in_three_ways_and_a_dish_is_given_back(live: LiveStack) -> None:
+async def test_a_bill_split_in_three_is_paid_in_three_ways_and_refunded_in_part(live: LiveStack) -> None:
     whole = await bill(live)
     shares = (await post(live, f"/bills/{whole['id']}/split", {"parts": 3}))["data"]
     assert [share["total_amount"] for share in shares] == [330, 330, 330]
@@ -97,7 +97,7 @@ async def test_a_table_of_three_pays_in_three_ways_and_a_dish_is_given_back(live
     assert (await post(live, f"/orders/{sold['id']}/complete", until=200))["status"] == "completed"
 
 
-async def test_a_bill_goes_back_to_unpaid_and_is_voided_and_its_order_cancelled(live: LiveStack) -> None:
+async def test_a_fully_refunded_bill_is_unpaid_again_and_can_be_voided_with_its_order(live: LiveStack) -> None:
     half = await bill(live)
     payment = await pay(live, half["id"], 490, QR)
     assert (await at(live, f"/bills/{half['id']}", "partially_paid"))["balance_amount"] == 500
@@ -110,7 +110,7 @@ async def test_a_bill_goes_back_to_unpaid_and_is_voided_and_its_order_cancelled(
     assert cancelled["status"] == "cancelled"
 
 
-async def test_a_bill_is_paid_in_two_and_its_order_cancelled_when_all_was_given_back(live: LiveStack) -> None:
+async def test_an_order_whose_two_payments_were_refunded_can_be_cancelled(live: LiveStack) -> None:
     mine = await bill(live)
     paid = [await pay(live, mine["id"], amount, QR) for amount in (400, 590)]
     assert (await at(live, f"/bills/{mine['id']}", "paid"))["paid_at"] is not None
@@ -122,7 +122,7 @@ async def test_a_bill_is_paid_in_two_and_its_order_cancelled_when_all_was_given_
     assert (await post(live, f"/orders/{mine['order_ids'][0]}/cancel", until=200))["status"] == "cancelled"
 
 
-async def test_a_draft_is_submitted_or_dropped(live: LiveStack) -> None:
+async def test_a_draft_order_can_be_submitted_or_cancelled(live: LiveStack) -> None:
     draft = await order(live, submit=False)
     assert draft["status"] == "draft"
     assert (await post(live, f"/orders/{draft['id']}/submit", until=200))["status"] == "open"
@@ -130,7 +130,7 @@ async def test_a_draft_is_submitted_or_dropped(live: LiveStack) -> None:
     assert (await post(live, f"/orders/{other['id']}/cancel", until=200))["status"] == "cancelled"
 
 
-async def test_a_refund_that_the_provider_declines_can_be_asked_for_again(live: LiveStack) -> None:
+async def test_a_refund_that_the_provider_declined_can_be_requested_again(live: LiveStack) -> None:
     payment = await pay(live, (await bill(live))["id"], 990, QR)
     refused = await give_back(live, payment, until="failed", metadata={"sandbox": "decline:refund_window_closed"})
     assert refused["failure_code"] == "refund_window_closed"
@@ -138,7 +138,7 @@ async def test_a_refund_that_the_provider_declines_can_be_asked_for_again(live: 
     assert await moved(live, payment["id"]) == [("charge", 990), ("refund", 990)]
 
 
-async def test_a_refund_in_doubt_keeps_its_reservation_and_ends_by_asking(live: LiveStack) -> None:
+async def test_a_refund_with_an_unknown_outcome_stays_reserved_until_an_inquiry_decides_it(live: LiveStack) -> None:
     payment = await pay(live, (await bill(live))["id"], 990, QR)
     lost = {
         "amount": 300,
@@ -163,7 +163,7 @@ async def test_a_refund_in_doubt_keeps_its_reservation_and_ends_by_asking(live: 
     assert "inquiry" in [entry.get("kind") for entry in of_refund]
 
 
-async def test_a_cancel_that_comes_too_late_gives_the_money_back_by_itself(live: LiveStack) -> None:
+async def test_a_cancel_that_comes_too_late_is_refunded_automatically(live: LiveStack) -> None:
     mine = await bill(live)
     body = {
         "amount": 990,
@@ -225,7 +225,7 @@ async def asked(live: LiveStack, path: str, body: Any = None) -> Answer:
     return await live.api.post(path, body, as_=live.staff, key=uuid_utils.uuid7().hex)
 
 
-async def test_what_came_too_late_is_refused_with_the_status_it_met(live: LiveStack) -> None:
+async def test_late_commands_are_refused_with_the_status_that_forbids_them(live: LiveStack) -> None:
     mine = await bill(live)
     payment = await pay(live, mine["id"], 990, CASH)
     order_id = mine["order_ids"][0]
@@ -247,11 +247,11 @@ async def test_what_came_too_late_is_refused_with_the_status_it_met(live: LiveSt
 
 
 JOURNEYS = (
-    test_a_table_of_three_pays_in_three_ways_and_a_dish_is_given_back,
-    test_a_bill_goes_back_to_unpaid_and_is_voided_and_its_order_cancelled,
-    test_a_bill_is_paid_in_two_and_its_order_cancelled_when_all_was_given_back,
-    test_a_draft_is_submitted_or_dropped,
-    test_a_refund_that_the_provider_declines_can_be_asked_for_again,
+    test_a_bill_split_in_three_is_paid_in_three_ways_and_refunded_in_part,
+    test_a_fully_refunded_bill_is_unpaid_again_and_can_be_voided_with_its_order,
+    test_an_order_whose_two_payments_were_refunded_can_be_cancelled,
+    test_a_draft_order_can_be_submitted_or_cancelled,
+    test_a_refund_that_the_provider_declined_can_be_requested_again,
 )
 
 
@@ -263,7 +263,7 @@ async def never_taken(live: LiveStack, machine: StateMachine) -> set[tuple[str, 
 
 
 @pytest.mark.parametrize("machine", [ORDER, BILL, REFUND], ids=lambda machine: machine.name)
-async def test_these_journeys_take_every_edge(live: LiveStack, machine: StateMachine) -> None:
+async def test_the_journeys_of_this_module_take_every_status_change(live: LiveStack, machine: StateMachine) -> None:
     if await never_taken(live, machine):  # this test was asked for alone
         for journey in JOURNEYS:
             await journey(live)

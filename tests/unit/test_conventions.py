@@ -71,7 +71,7 @@ OTHER_STATUSES = {"workflows/requests/idempotency.py"}
 WRITES_STATUS = re.compile(r"\bSET\b(?:(?!\bWHERE\b|\bFROM\b).)*?(?<![\w.])status\s*=(?!=)", re.DOTALL)
 
 
-def test_only_the_known_doors_write_a_status() -> None:
+def test_only_the_listed_modules_write_a_status_in_sql() -> None:
     writers = {name(path) for path in sources(*PRODUCT) for text in texts(path) if WRITES_STATUS.search(text)}
     assert writers - OTHER_STATUSES <= DOORS
     assert "workflows/payments/record.py" in writers, "the pattern finds nothing any more"
@@ -156,7 +156,7 @@ def test_no_provider_is_called_within_a_transaction() -> None:
     assert [name(path) for path in sources("workflows") if providers_called_within_transactions(tree(path))] == []
 
 
-def test_a_provider_called_within_a_transaction_is_seen() -> None:
+def test_a_provider_call_within_a_transaction_is_found_in_each_of_its_forms() -> None:
     """What the test above would say of code that does it, in each of the ways that it could be done."""
     assert {"charge", "inquire", "withdraw", "give_back", "inquire_refund", "statement"} <= CALLS_OF_PROVIDERS
     for opening in ("transaction(Role.WORKER)", "caller_transaction(caller)", "actor.transaction()"):
@@ -222,7 +222,7 @@ EXCUSED = {
 }
 
 
-def test_nobody_reads_the_wall_clock_but_the_clock() -> None:
+def test_only_the_clock_module_reads_the_wall_clock() -> None:
     readers = {
         name(path)
         for path in sources(*PRODUCT)
@@ -262,12 +262,12 @@ def test_a_read_of_the_environment_is_found_in_each_of_its_forms(code: str) -> N
     assert len(environment_reads(ast.parse(code))) == 1
 
 
-def test_every_module_says_what_it_is() -> None:
+def test_every_module_has_a_docstring() -> None:
     silent = [name(path) for path in sources(*PRODUCT) if tree(path).body and not ast.get_docstring(tree(path))]
     assert silent == []
 
 
-def test_files_and_functions_keep_their_size() -> None:
+def test_no_file_or_function_is_longer_than_its_limit() -> None:
     everything = sources(*PRODUCT, "mpac", "sandbox")
     files = [*everything, *sources("benchmarks", "tests")]
     assert [name(path) for path in files if len(path.read_text().splitlines()) > 300] == []

@@ -51,7 +51,7 @@ def test_no_payment_is_quicker_than_its_provider(results: dict[str, Any], name: 
 
 
 @pytest.mark.parametrize("name", ["product", "orm_celery"])
-def test_processor_time_is_told_by_process_and_fits_into_the_machine(results: dict[str, Any], name: str) -> None:
+def test_processor_time_is_reported_by_process_and_fits_into_the_machine(results: dict[str, Any], name: str) -> None:
     closed = results["rounds"][name][0]["closed"]
     spent = closed["processor_ms"]["by process"]
     assert {"postgres", "valkey", "sandbox", "client", "others"} < spent.keys()

@@ -51,7 +51,7 @@ def test_the_ratio_is_of_an_order_to_a_payment(results: dict[str, Any]) -> None:
     assert results["limit"] == LIMIT
 
 
-def test_the_help_of_the_word_says_that_there_is_such_a_thing() -> None:
+def test_the_help_of_bench_names_the_benchmark_of_orders() -> None:
     words = [sys.executable, "-m", "mpac", "bench"]
     for rest in (["--help"], ["--", "--help"]):
         told = subprocess.run(

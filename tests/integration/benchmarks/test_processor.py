@@ -25,7 +25,9 @@ input()
 """
 
 
-def test_what_a_child_used_that_ends_while_it_is_read_is_its_parents(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processor_time_of_a_child_that_ends_during_the_reading_is_counted_for_its_parent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     words = [sys.executable, "-c", PARENT]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as parent:
         assert parent.stdin

@@ -63,7 +63,7 @@ async def test_down_and_up_again_makes_the_same_schema(stack: LocalStack, own_da
     assert await schema(own_database) == before
 
 
-async def test_each_step_goes_down_and_up_by_itself(own_database: str) -> None:
+async def test_each_migration_can_be_downgraded_and_upgraded(own_database: str) -> None:
     revisions = [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()]
     for _ in revisions[:-1]:
         await alembic(own_database, "downgrade", "-1")
@@ -72,7 +72,7 @@ async def test_each_step_goes_down_and_up_by_itself(own_database: str) -> None:
     await alembic(own_database, "check")
 
 
-async def test_two_that_start_together_take_turns(stack: LocalStack) -> None:
+async def test_two_migrations_started_at_once_take_turns(stack: LocalStack) -> None:
     async with empty_database(stack.urls.database) as url:
         await asyncio.gather(upgrade_as_a_process(url), upgrade_as_a_process(url))
         assert await schema(url)
@@ -88,7 +88,7 @@ async def upgrade_as_a_process(url: str) -> None:
     assert process.returncode == 0, said.decode()
 
 
-def test_the_migrations_are_one_line_without_branches() -> None:
+def test_the_migrations_form_one_chain_without_branches() -> None:
     directory = ScriptDirectory.from_config(alembic_config())
     assert len(directory.get_heads()) == 1
     numbers = [script.revision for script in directory.walk_revisions()][::-1]

@@ -108,7 +108,7 @@ async def test_raw_sql_may_take_every_edge_and_no_other(probe: Connection, machi
 
 
 @every_machine
-async def test_raw_sql_may_begin_only_at_the_beginning(probe: Connection, machine: StateMachine) -> None:
+async def test_raw_sql_may_insert_rows_only_in_the_initial_status(probe: Connection, machine: StateMachine) -> None:
     for status in machine.statuses:
         expected = "done" if status in machine.initial else f"{machine.name}s_initial"
         assert await outcome(probe, f"INSERT INTO probe VALUES ('{status}', 1)") == expected
@@ -127,7 +127,9 @@ async def test_a_version_never_goes_backwards_and_no_status_moves_without_one(
 
 @every_machine
 @pytest.mark.parametrize("statement", ["UPDATE {} SET event = 'x'", "DELETE FROM {}"])
-async def test_history_is_written_once(admin: Connection, machine: StateMachine, statement: str) -> None:
+async def test_rows_of_a_history_cannot_be_changed_or_deleted(
+    admin: Connection, machine: StateMachine, statement: str
+) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
         await admin.execute(SQL(statement).format(Identifier(f"{machine.name}_history")))
 

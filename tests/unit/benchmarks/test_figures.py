@@ -10,25 +10,25 @@ from benchmarks.profiling import by_package, shares
 from benchmarks.report import median
 
 
-def test_a_percentile_is_a_time_that_somebody_waited() -> None:
+def test_a_percentile_is_one_of_the_measured_times() -> None:
     assert percentiles([5.0, 1.0, 4.0, 2.0, 3.0]) == {"p50": 3.0, "p95": 5.0, "p99": 5.0}
     assert percentiles([float(n) for n in range(1, 201)]) == {"p50": 100.0, "p95": 190.0, "p99": 198.0}
     assert percentiles([]) == {}
 
 
-def test_what_nobody_of_ours_used_is_the_others() -> None:
+def test_processor_time_that_none_of_our_processes_used_is_counted_as_others() -> None:
     before = Reading({"api": 1.0, "client": 0.5}, machine=10.0, at=0.0)
     after = Reading({"api": 3.0, "client": 1.0}, machine=16.0, at=2.0)
     assert used(before, after) == pytest.approx({"api": 2.0, "client": 0.5, "others": 3.5})
 
 
-def test_the_median_is_over_the_rounds() -> None:
+def test_the_median_is_taken_over_the_rounds() -> None:
     rounds = [{"closed": {"per_second": each}} for each in (900.0, 100.0, 500.0)]
     assert median(rounds, ("closed", "per_second")) == 500.0
     assert median(rounds, ("closed", "missing")) is None
 
 
-def test_a_function_is_counted_once_however_often_it_stands_in_a_stack() -> None:
+def test_a_recursive_function_is_counted_once_per_sample() -> None:
     cumulative, alone = shares(Counter({"main;walk;walk": 3, "main": 1}))
     assert cumulative == {"main": 4, "walk": 3}
     assert alone == {"walk": 3, "main": 1}

@@ -63,18 +63,18 @@ def test_a_health_check_asks_an_existing_route_at_the_port_of_its_service(name: 
     assert address["path"] in HEALTH_ROUTES[name]
 
 
-def test_it_has_everything_that_a_local_stack_has() -> None:
+def test_compose_has_every_service_of_a_local_stack() -> None:
     assert {"postgres", "valkey", "migrate", "api", "beat", "flower", "sandbox"} < set(SERVICES)
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_every_command_is_an_existing_word_with_options_it_has(name: str) -> None:
+def test_every_command_exists_and_takes_the_given_options(name: str) -> None:
     word, *arguments = OURS[name]["command"]
     assert word in command_names()
     load_command(word).make_context(word, [str(argument) for argument in arguments])
 
 
-def test_every_queue_has_one_worker_and_no_worker_waits_at_another() -> None:
+def test_every_queue_is_consumed_by_exactly_one_worker() -> None:
     commands = [service["command"] for service in OURS.values() if service["command"][0] == "worker"]
     served = [command[command.index("--queues") + 1] for command in commands]
     for queues in served:
@@ -83,7 +83,7 @@ def test_every_queue_has_one_worker_and_no_worker_waits_at_another() -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_every_variable_is_a_setting_or_a_tools_own(name: str) -> None:
+def test_every_variable_is_a_setting_of_the_product_or_of_a_tool(name: str) -> None:
     assert set(OURS[name].get("environment", {})) <= SETTINGS | TOOLS
 
 
@@ -93,7 +93,7 @@ def test_no_required_setting_is_missing(name: str) -> None:
     assert required <= set(OURS[name]["environment"])
 
 
-def test_every_value_that_is_asked_for_is_written_by_mpac_secrets(tmp_path: Path) -> None:
+def test_every_required_value_is_written_by_mpac_secrets(tmp_path: Path) -> None:
     written = {line.partition("=")[0] for line in variables(load_secrets(open_home(tmp_path / "home")))}
     found = list(INTERPOLATED.finditer(FILE.read_text()))
     assert found
@@ -103,7 +103,7 @@ def test_every_value_that_is_asked_for_is_written_by_mpac_secrets(tmp_path: Path
             assert variable["name"] in written
 
 
-def test_no_secret_stands_in_the_file() -> None:
+def test_the_compose_file_contains_no_secret() -> None:
     for service in SERVICES.values():
         for name, value in service.get("environment", {}).items():
             if re.search(r"PASSWORD|SECRET|KEY$", name):
@@ -111,7 +111,7 @@ def test_no_secret_stands_in_the_file() -> None:
     assert not re.search(r"://[^$\s]*:[^$\s{]+@", FILE.read_text()), "a URL with a password in clear"
 
 
-def test_everything_that_is_depended_on_exists() -> None:
+def test_every_dependency_between_services_exists() -> None:
     for name, service in SERVICES.items():
         for other, how in service.get("depends_on", {}).items():
             assert other in SERVICES, name
@@ -123,7 +123,7 @@ def test_everything_that_is_depended_on_exists() -> None:
             assert volume.partition(":")[0] in COMPOSE["volumes"], name
 
 
-def test_every_service_that_stays_has_a_health_check_a_limit_and_comes_back() -> None:
+def test_every_lasting_service_has_a_health_check_a_limit_and_a_restart_policy() -> None:
     for name, service in SERVICES.items():
         assert service["deploy"]["resources"]["limits"], name
         if service["restart"] != "no":
@@ -131,7 +131,7 @@ def test_every_service_that_stays_has_a_health_check_a_limit_and_comes_back() ->
             assert "healthcheck" in service, name
 
 
-def test_ours_run_without_rights_on_a_read_only_file_system() -> None:
+def test_our_services_run_unprivileged_on_a_read_only_file_system() -> None:
     users = re.findall(r"^USER (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert users == ["10001:10001"]
     for service in OURS.values():
@@ -146,13 +146,13 @@ def test_ports_are_open_to_this_machine_only() -> None:
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
-def test_workers_get_the_time_that_their_calls_may_take() -> None:
+def test_workers_have_a_grace_period_as_long_as_their_calls_may_take() -> None:
     for service in OURS.values():
         if service["command"][0] == "worker":
             assert int(service["stop_grace_period"].removesuffix("s")) >= WORKER_GRACE_SECONDS
 
 
-def test_a_workers_health_check_asks_about_the_worker_of_its_own_command() -> None:
+def test_the_health_check_of_a_worker_names_that_worker() -> None:
     workers = [service for service in OURS.values() if service["command"][0] == "worker"]
     for service in workers:
         how, python, dash_m, package, word, *arguments = service["healthcheck"]["test"]
