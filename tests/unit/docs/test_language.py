@@ -71,7 +71,6 @@ PENDING: tuple[str, ...] = (
     "docs/reconciliation.md",
     "docs/sandbox.md",
     "docs/terminal.md",
-    "docs/tests.md",
     "mpac",
     "mpac/audit",
     "mpac/cli",
