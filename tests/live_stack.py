@@ -1,7 +1,7 @@
-"""A live stack for journeys and faults: real processes, a client, the provider's controls, and all judges.
+"""A live stack for journeys and faults: real processes, a client, the provider's controls, and all auditors.
 
-Patience is short here (a lease of 4 s, questions at a tenth of their delays), so that a test sees within seconds what an
-installation sees within minutes. What is promised in leases and sweeps is thereby promised in seconds too.
+Timeouts are short here (a lease of 4 s, inquiries at a tenth of their delays), so that a test sees within seconds what an
+installation sees within minutes. What is promised in leases and sweeps is therefore promised in seconds too.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from tests.watched_stack import WatchedStack
 from workflows.ids import new_id
 
 LEASE_SECONDS = 4.0
-SHORT_PATIENCE = {
+SHORT_TIMEOUTS = {
     "MPAC_LEASE_SECONDS": str(LEASE_SECONDS),
     "MPAC_SANDBOX_TIMEOUT_SECONDS": "2",
     "MPAC_STATEMENT_TIMEOUT_MS": "1500",
@@ -41,14 +41,14 @@ SHORT_PATIENCE = {
     "MPAC_SANDBOX_MIN_LATENCY_MS": "5",
     "MPAC_SANDBOX_MAX_LATENCY_MS": "10",
 }
-SETTLED = ("completed", "failed", "cancelled", "refunded")
-TAKE_UP_SECONDS = 60.0  # F4, F5: how soon everything must be taken up again, unaided
-TRIES = 10  # to catch a worker in the middle of something; once is nearly always enough
+FINAL = ("completed", "failed", "cancelled", "refunded")
+RECOVERY_SECONDS = 60.0  # F4, F5: within this time everything must be processed again, without help
+TRIES = 10  # to catch a worker while it processes something; the first try nearly always succeeds
 WITHOUT_FLOWER = ("postgres", "valkey", "sandbox", "api", "worker", "beat")
 
 
 def nudge(stack: LocalStack, task: str, *arguments: Any) -> None:
-    """Put a message on a stack's broker."""
+    """Send a message through a stack's broker."""
     queue = task.partition(".")[0]
     app = Celery(broker=stack.urls.broker, set_as_current=False)
     app.conf.task_queues = [Queue(queue, Exchange(queue, type="direct"), routing_key=queue)]
@@ -66,8 +66,8 @@ class LiveStack:
         self.staff = api.signer.user(self.tenant)
         self._session = session
 
-    async def open_shop(self) -> None:
-        """The tenant, whose store has the sandbox provider on."""
+    async def add_tenant(self) -> None:
+        """Add the tenant, with the sandbox provider enabled at its store."""
         mine = self.tenant
         await self.sql("INSERT INTO psps (id, name) VALUES (%s, 'A PSP')", mine.psp_id)
         await self.sql("INSERT INTO merchants VALUES (%s, %s, 'm', now(), now())", mine.merchant_id, mine.psp_id)
@@ -85,16 +85,16 @@ class LiveStack:
         )
 
     async def sql(self, statement: str, *values: Any) -> list[dict[str, Any]]:
-        """The rows of a statement of the database's owner, on a connection of its own: this one may be restarted."""
+        """Run a statement as the database's owner on a new connection, and return its rows."""
         async with await psycopg.AsyncConnection.connect(
             self.stack.urls.database, autocommit=True, row_factory=dict_row, connect_timeout=5
         ) as connection:
             cursor = await connection.execute(statement.encode(), values)
-            # ``SELECT FROM`` has rows without columns, so its description is empty; without rows to come there is none.
+            # ``SELECT FROM`` has rows without columns, so its description is empty; a statement without rows has none.
             return await cursor.fetchall() if cursor.description is not None else []
 
     async def sandbox(self, method: str, path: str, body: Any = None) -> Answer:
-        """A control call to the provider."""
+        """Send a control request to the provider."""
         url, headers = self.stack.urls.sandbox + path, {"Authorization": f"Bearer {self.stack.control_key}"}
         async with self._session.request(method, url, json=body, headers=headers) as answer:
             raw = await answer.read()
@@ -102,17 +102,17 @@ class LiveStack:
             return Answer(answer.status, parsed, raw, answer.headers)
 
     async def faults(self, **rates: float) -> None:
-        """Turn the provider's dial for calls that choose no fate of their own; nothing turns it back."""
+        """Set the provider's fault rates for calls that name no fate; they stay until ``DELETE /control/faults``."""
         answer = await self.sandbox("PUT", "/control/faults", {"seed": 7, "rates": rates})
         assert answer.status == 200, answer.raw
 
     async def charges(self, payment_id: str) -> list[int]:
-        """What the provider really charged for a payment."""
+        """Return the amounts that the provider charged for a payment, by its own ledger."""
         ledger = (await self.sandbox("GET", f"/control/ledger/{payment_id}")).body["data"]
         return [entry["amount"] for entry in ledger if entry["kind"] == "charge"]
 
     async def pay(self, *, fate: str | None = None, **fields: Any) -> str:
-        """A new payment by QR (the provider charges it) whose fate at the provider is ``fate``."""
+        """Submit a payment by QR, which the provider charges with the given ``fate``, and return its id."""
         body = {"method": {"type": "qr", "mode": "cpm"}, **({"metadata": {"sandbox": fate}} if fate else {}), **fields}
         answer = await self.api.pay(self.staff, **body)
         assert answer.status == 201, answer.raw
@@ -120,7 +120,7 @@ class LiveStack:
         return payment_id
 
     async def pay_many(self, count: int, *, fate: str | None = None, at_once: int = 50) -> list[str]:
-        """``count`` new payments, ``at_once`` requests at a time."""
+        """Submit ``count`` payments, ``at_once`` requests at a time, and return their ids."""
         gate = asyncio.Semaphore(at_once)
 
         async def one() -> str:
@@ -129,42 +129,42 @@ class LiveStack:
 
         return list(await asyncio.gather(*(one() for _ in range(count))))
 
-    async def in_hand(self, count: int, *, fate: str) -> list[str]:
-        """``count`` new payments that were all claimed, some of which the provider has yet to answer."""
+    async def being_processed(self, count: int, *, fate: str) -> list[str]:
+        """Return the ids of ``count`` new payments that are all claimed, some of them not answered by the provider yet."""
         for _ in range(TRIES):
             ids = await self.pay_many(count, fate=fate)
             seen = await eventually(
-                partial(self.statuses, ids), until=lambda seen: not seen["pending"], within=TAKE_UP_SECONDS
+                partial(self.statuses, ids), until=lambda seen: not seen["pending"], within=RECOVERY_SECONDS
             )
             if seen["processing"]:
                 return ids
-        raise AssertionError(f"{count} payments were answered before anybody looked, {TRIES} times")
+        raise AssertionError(f"{count} payments were answered before the test looked, {TRIES} times")
 
     async def row(self, payment_id: str) -> dict[str, Any]:
-        """The payment as it stands in the database."""
+        """Return the row of a payment."""
         (row,) = await self.sql("SELECT * FROM payments WHERE id = %s", payment_id)
         return row
 
     async def statuses(self, ids: Collection[str]) -> Counter[str]:
-        """How many of ``ids`` are in each status."""
+        """Return how many of the payments ``ids`` are in each status."""
         rows = await self.sql("SELECT status FROM payments WHERE id = ANY(%s)", list(ids))
         return Counter(row["status"] for row in rows)
 
-    async def settled(self, ids: Iterable[str], *, within: float = TAKE_UP_SECONDS) -> Counter[str]:
-        """Wait until all of ``ids`` are final; how many ended how."""
+    async def final_statuses(self, ids: Iterable[str], *, within: float = RECOVERY_SECONDS) -> Counter[str]:
+        """Wait until all payments ``ids`` are final, and return how many ended in each status."""
         wanted = list(ids)
         return await eventually(
             lambda: self.statuses(wanted),
-            until=lambda seen: sum(seen[status] for status in SETTLED) == len(wanted),
+            until=lambda seen: sum(seen[status] for status in FINAL) == len(wanted),
             within=within,
         )
 
-    async def reaches(self, payment_id: str, status: str, *, within: float = TAKE_UP_SECONDS) -> dict[str, Any]:
-        """Wait until the payment is in ``status``; its row then."""
+    async def reaches(self, payment_id: str, status: str, *, within: float = RECOVERY_SECONDS) -> dict[str, Any]:
+        """Wait until a payment is in ``status``, and return its row."""
         return await eventually(lambda: self.row(payment_id), until=lambda row: row["status"] == status, within=within)
 
     async def holder(self, payment_id: str) -> str:
-        """The process that claimed the payment, as the stack names it."""
+        """Return the name of the process that claimed a payment, as the stack names it."""
         rows = await self.sql(
             "SELECT caller_id FROM payment_history WHERE payment_id = %s AND event = 'claim'", payment_id
         )
@@ -172,35 +172,35 @@ class LiveStack:
         return name.partition("@")[0]
 
     async def messages(self, payment_id: str) -> list[str]:
-        """The kinds of what was said about the payment's attempts."""
+        """Return the kinds of the messages about a payment's attempts, in order."""
         rows = await self.sql("SELECT kind FROM payment_messages WHERE payment_id = %s ORDER BY number", payment_id)
         return [row["kind"] for row in rows]
 
     async def events(self, ids: Collection[str]) -> Counter[str]:
-        """How often each event happened to ``ids``."""
+        """Return how often each event happened to the payments ``ids``."""
         rows = await self.sql("SELECT event FROM payment_history WHERE payment_id = ANY(%s)", list(ids))
         return Counter(row["event"] for row in rows)
 
     async def close_the_day(self) -> dict[str, Any]:
-        """The manager closes the running settlement over HTTP; the closed one."""
+        """Close the running settlement over HTTP as its manager, and return the closed one."""
         manager = self.api.signer.user(self.tenant, role="store_manager")
         look = partial(self.api.get, "/settlements?status=open", as_=manager)
         while True:
-            # The first to use a connection of before the database's restart is answered 503, as the contract has it.
-            listed = await eventually(look, until=lambda answer: answer.status == 200, within=TAKE_UP_SECONDS)
+            # After a restart of the database, the first use of each old connection is answered 503, as the contract says.
+            listed = await eventually(look, until=lambda answer: answer.status == 200, within=RECOVERY_SECONDS)
             if not listed.body["data"]:
                 await asyncio.to_thread(nudge, self.stack, "settlements.open_due")  # beat would, within its minute
-                listed = await eventually(look, until=lambda answer: bool(answer.body["data"]), within=TAKE_UP_SECONDS)
+                listed = await eventually(look, until=lambda answer: bool(answer.body["data"]), within=RECOVERY_SECONDS)
             close = partial(self.api.post, f"/settlements/{listed.body['data'][0]['id']}/close", as_=manager)
-            closed = await eventually(close, until=lambda answer: answer.status != 503, within=TAKE_UP_SECONDS)
-            if closed.status != 409:  # it is midnight, and beat was quicker: the next period runs by now
+            closed = await eventually(close, until=lambda answer: answer.status != 503, within=RECOVERY_SECONDS)
+            if closed.status != 409:  # else it was midnight, and beat was quicker: the next period is running
                 break
         assert closed.status == 200, closed.raw
         body: dict[str, Any] = closed.body
         return body
 
     def nudge(self, task: str, *arguments: Any) -> None:
-        """Put a message on the broker, as beat and the API do."""
+        """Send a message through the broker, as beat and the API do."""
         nudge(self.stack, task, *arguments)
 
     async def audit(self) -> None:
@@ -208,13 +208,13 @@ class LiveStack:
         await assert_books_agree(self.stack)
 
     def workers(self) -> list[str]:
-        """The names of the workers that carry payments and live."""
+        """Return the names of the living workers for payments."""
         return [name for name in self.stack.pids if name.startswith("worker-payments")]
 
     async def revive(self) -> None:
-        """Everything runs again, nothing is stopped, and the provider is honest."""
+        """Let everything run again: no process is dead or stopped, and the provider has no fault."""
         for pid in self.stack.pids.values():
-            with suppress(ProcessLookupError):  # it has died, and the supervisor has yet to see it
+            with suppress(ProcessLookupError):  # it has died, and the supervisor has not noticed yet
                 os.kill(pid, signal.SIGCONT)
         for name in self.stack.info()["names"]:
             if name != "migrate":
@@ -223,7 +223,7 @@ class LiveStack:
 
     async def _runs(self, name: str) -> None:
         if name not in self.stack.pids:
-            with suppress(UserError):  # it is being started again this very moment
+            with suppress(UserError):  # the supervisor is starting it at this moment
                 await self.stack.start(name)
         await self.stack.wait_ready(name)
 
@@ -240,11 +240,11 @@ async def live_stack(
 ) -> AsyncIterator[LiveStack]:
     """Start a stack of real processes.
 
-    ``restart``: what dies is started again, as an installation would have it. ``durable``: what is committed survives a
-    crash of the database; only tests that crash it need to pay for that.
+    ``restart``: a process that dies is started again, as in an installation. ``durable``: committed data survives a crash of
+    the database; only tests that crash it need to pay for that.
     """
     unset = {name: "" for name in os.environ if name.startswith("MPAC_")}  # the servers of the other tests
-    variables = {**unset, **SHORT_PATIENCE, **(env or {})}
+    variables = {**unset, **SHORT_TIMEOUTS, **(env or {})}
     async with (
         WatchedStack(
             home, services=services, workers=workers, env=variables, durable=durable, restart=restart
@@ -252,5 +252,5 @@ async def live_stack(
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,
     ):
         live = LiveStack(stack, Api(stack.urls.api, Signer(stack.home.secrets), session), session)
-        await live.open_shop()
+        await live.add_tenant()
         yield live

@@ -14,7 +14,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from mpac.stack.local import LocalStack
-from tests.live_stack import TAKE_UP_SECONDS
+from tests.live_stack import RECOVERY_SECONDS
 from tests.polling import eventually
 
 IN_HAND = "unacked"
@@ -46,7 +46,7 @@ async def ids_in(broker: Redis, queue: str) -> set[str]:
 async def queued(broker: Redis, queue: str, ids: Collection[str]) -> None:
     """Wait until each of ``ids`` is in a message of a queue that nobody consumes."""
     wanted = set(ids)
-    await eventually(partial(ids_in, broker, queue), until=lambda waiting: waiting >= wanted, within=TAKE_UP_SECONDS)
+    await eventually(partial(ids_in, broker, queue), until=lambda waiting: waiting >= wanted, within=RECOVERY_SECONDS)
 
 
 async def consumed(broker: Redis, queue: str) -> None:
@@ -61,4 +61,4 @@ async def consumed(broker: Redis, queue: str) -> None:
         return nothing
 
     # Again and again: between its pop and its note a message is in neither place.
-    await eventually(looks_of_nothing, until=lambda count: count > LOOKS, within=TAKE_UP_SECONDS)
+    await eventually(looks_of_nothing, until=lambda count: count > LOOKS, within=RECOVERY_SECONDS)

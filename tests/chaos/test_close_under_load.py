@@ -18,7 +18,7 @@ import uuid_utils
 
 from tests.factories import WHY, Tenant
 from tests.harness import Answer
-from tests.live_stack import TAKE_UP_SECONDS, LiveStack
+from tests.live_stack import RECOVERY_SECONDS, LiveStack
 from tests.polling import eventually
 from workflows.ids import new_id
 
@@ -72,7 +72,7 @@ class Day:
         await eventually(
             lambda: api.get(f"/payments/{payment_id}?wait=5", as_=staff),
             until=lambda answer: answer.body["status"] in FINAL,
-            within=TAKE_UP_SECONDS,
+            within=RECOVERY_SECONDS,
         )
         paid = (await api.get(f"/payments/{payment_id}", as_=staff)).body
         by_hand = {"report": {"result": "approved"}} if paid["processing_mode"] == "external" else {}
@@ -80,7 +80,7 @@ class Day:
         asked = await eventually(
             lambda: api.post(f"/payments/{payment_id}/refund", body, as_=staff, key=uuid_utils.uuid7().hex),
             until=lambda answer: answer.status != 503,
-            within=TAKE_UP_SECONDS,
+            within=RECOVERY_SECONDS,
         )
         if asked.status == 201:
             self.given_back.append(asked.body["id"])
@@ -164,7 +164,7 @@ async def close_all(day: Day) -> None:
                    AND s.status = 'open')"""
         ),
         until=lambda rows: not rows,
-        within=TAKE_UP_SECONDS,
+        within=RECOVERY_SECONDS,
     )
     for store in day.stores:
         for settlement_id in await day.ids(store, "open"):
@@ -186,12 +186,12 @@ async def test_each_of_500_payments_and_refunds_is_in_one_settlement_while_manag
     closing = [asyncio.ensure_future(day.close_manually(store, every_seconds=pace)) for store, pace in paces]
     ending = asyncio.ensure_future(day.let_days_end())
     await asyncio.gather(*(day.till(PAYMENTS // TILLS) for _ in range(TILLS)))
-    ended = await live.settled(day.sold)
+    ended = await live.final_statuses(day.sold)
     refunds = "SELECT status, count(*) AS count FROM refunds WHERE id = ANY(%s) GROUP BY status"
     await eventually(
         lambda: live.sql(refunds, day.given_back),
         until=lambda rows: {row["status"] for row in rows} == {"completed"},
-        within=TAKE_UP_SECONDS,
+        within=RECOVERY_SECONDS,
     )
     day.is_over.set()
     await asyncio.gather(*closing, ending)

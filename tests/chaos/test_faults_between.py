@@ -69,9 +69,9 @@ async def test_an_answer_that_arrives_twice_does_not_decide_the_next_payment(
     approved, declined = [], []
     for _ in range(10):  # one by one, so that each finds the connection of the one before
         approved.append(await live.pay())
-        await live.settled([approved[-1]], within=ENOUGH_SECONDS)
+        await live.final_statuses([approved[-1]], within=ENOUGH_SECONDS)
         declined.append(await live.pay(fate="decline:lost_card"))
-        await live.settled([declined[-1]], within=ENOUGH_SECONDS)
+        await live.final_statuses([declined[-1]], within=ENOUGH_SECONDS)
     assert between.count >= 20
     assert await live.statuses(approved) == {"completed": 10}
     assert await live.statuses(declined) == {"failed": 10}
@@ -84,7 +84,7 @@ async def test_a_payment_is_charged_once_when_a_relay_answers_with_an_error_afte
 ) -> None:
     between.meddle = foreign(status)
     ids = await live.pay_many(5)
-    assert await live.settled(ids, within=ENOUGH_SECONDS) == {"completed": 5}
+    assert await live.final_statuses(ids, within=ENOUGH_SECONDS) == {"completed": 5}
     assert between.count >= 5
     assert await charged(live, ids) == {1: 5}
 

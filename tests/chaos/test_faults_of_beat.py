@@ -116,7 +116,7 @@ async def test_several_beats_at_once_close_each_period_once(live: LiveStack, bea
     judge_chains(rows, stores, since=since)
     assert len(rows) >= 3 * len(stores)
     ids = await paying
-    assert await live.settled(ids) == {"completed": 100}
+    assert await live.final_statuses(ids) == {"completed": 100}
     assert await live.events(ids) == {"create": 100, "claim": 100, "complete": 100}
     assert [process.poll() for process in beats.processes.values()] == [None] * (number - 1)  # and they all still tick
 

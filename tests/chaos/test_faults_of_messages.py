@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from tests.chaos.broken_messages import BROKEN_ENVELOPES, CALL, CARD, UNREADABLE, envelope
 from tests.chaos.queues import broker_of, command, consumed, queued
-from tests.live_stack import TAKE_UP_SECONDS, LiveStack
+from tests.live_stack import RECOVERY_SECONDS, LiveStack
 from tests.polling import PATIENCE_SECONDS, eventually
 
 BACKLOG = 1_000
@@ -73,7 +73,7 @@ async def test_a_thousand_payments_whose_messages_were_lost_are_completed_within
         await queued(broker, "payments", ids)
         assert await live.statuses(ids) == {"pending": BACKLOG}
         await broker.flushall()
-    assert await live.settled(ids, within=TAKE_UP_SECONDS) == {"completed": BACKLOG}
+    assert await live.final_statuses(ids, within=RECOVERY_SECONDS) == {"completed": BACKLOG}
 
 
 async def test_messages_delivered_several_times_charge_each_payment_once(live: LiveStack, broker: Redis) -> None:
@@ -82,7 +82,7 @@ async def test_messages_delivered_several_times_charge_each_payment_once(live: L
         for some, times in ((ids[:30], 2), (ids[30:], 5)):
             batches = [[payment_id] for payment_id in some] + [some]
             await asyncio.gather(*(asyncio.to_thread(publish, live, batches) for _ in range(times)))
-    assert await live.settled(ids) == {"completed": 60}
+    assert await live.final_statuses(ids) == {"completed": 60}
     await asyncio.to_thread(publish, live, [[payment_id] for payment_id in ids] + [ids])
     await consumed(broker, "payments")
     events = await live.events(ids)
@@ -195,7 +195,7 @@ async def warm_till(live: LiveStack) -> Till:
     await Till(live).sell()
     till = Till(live)
     await till.sell()
-    assert await live.settled(till.ids) == {"completed": len(till.ids)}
+    assert await live.final_statuses(till.ids) == {"completed": len(till.ids)}
     return till
 
 
@@ -208,7 +208,7 @@ async def test_payments_are_accepted_as_quickly_as_before_while_the_broker_is_aw
     await meanwhile.sell()
     assert await live.statuses(meanwhile.ids) == {"pending": 30}  # nobody has heard of them: it is really away
     await mend(live)
-    assert await live.settled(meanwhile.ids, within=TAKE_UP_SECONDS) == {"completed": 30}
+    assert await live.final_statuses(meanwhile.ids, within=RECOVERY_SECONDS) == {"completed": 30}
     assert meanwhile.usual < SO_MUCH_NOISE * max(before.usual, (await warm_till(live)).usual)
 
 
@@ -223,7 +223,7 @@ async def test_workers_consume_again_by_themselves_after_their_connections_were_
             await asyncio.sleep(0.2)
         assert killed > 10
         ids = await live.pay_many(50)
-        assert await live.settled(ids, within=TAKE_UP_SECONDS) == {"completed": 50}
+        assert await live.final_statuses(ids, within=RECOVERY_SECONDS) == {"completed": 50}
         await consumed(broker, "payments")
 
 
@@ -236,7 +236,7 @@ async def test_workers_consume_again_by_themselves_after_the_broker_was_restarte
         ids = await live.pay_many(20)
         await live.stack.start("valkey")
         ids += await live.pay_many(20)
-        assert await live.settled(ids, within=TAKE_UP_SECONDS) == {"completed": 40}
+        assert await live.final_statuses(ids, within=RECOVERY_SECONDS) == {"completed": 40}
 
 
 @pytest.mark.long
@@ -247,7 +247,7 @@ async def test_workers_consume_again_by_themselves_after_the_broker_was_paused_f
         await command(broker, "CLIENT", "PAUSE", str(PAUSE_SECONDS * 1_000), "ALL")
         ids = await live.pay_many(200)
         assert await live.statuses(ids) == {"pending": 200}
-        assert await live.settled(ids, within=PAUSE_SECONDS + TAKE_UP_SECONDS) == {"completed": 200}
+        assert await live.final_statuses(ids, within=PAUSE_SECONDS + RECOVERY_SECONDS) == {"completed": 200}
 
 
 REPORTS = (
@@ -272,7 +272,7 @@ async def test_cash_and_terminal_sales_are_completed_although_the_broker_was_awa
         await eventually(lambda: live.sql(query, ids), until=lambda rows: rows[0]["n"] == 0, within=PATIENCE_SECONDS)
         assert await live.statuses(ids) == {"pending": len(ids)}
         await live.stack.start("valkey")
-        assert await live.settled(ids, within=TAKE_UP_SECONDS) == {"completed": len(made.ids), "cancelled": 4}
+        assert await live.final_statuses(ids, within=RECOVERY_SECONDS) == {"completed": len(made.ids), "cancelled": 4}
     assert await live.statuses(made.ids) == {"completed": len(made.ids)}
     assert sum([(await live.row(one))["captured_amount"] for one in made.ids]) == 12 * 1_000 + 4 * 100
 
@@ -292,10 +292,10 @@ async def test_no_payment_is_lost_while_the_broker_is_away_for_ten_minutes(live:
             await asyncio.sleep(1)
         assert await live.statuses(patient.ids) == {"pending": len(patient.ids)}
         await live.stack.start("valkey")
-        assert await live.settled(patient.ids) == {"completed": len(patient.ids)}
-        ended = await live.settled(usual.ids)
+        assert await live.final_statuses(patient.ids) == {"completed": len(patient.ids)}
+        ended = await live.final_statuses(usual.ids)
         # Cash and what the terminal's own application approved has been taken: however late, it is a completed sale.
-        assert await live.settled(made.ids) == {"completed": len(made.ids)}
+        assert await live.final_statuses(made.ids) == {"completed": len(made.ids)}
     assert patient.usual < SO_MUCH_NOISE * max(before.usual, (await warm_till(live)).usual)
     # A charge that is not started within five minutes is cancelled, unless the till asked for longer.
     assert ended["cancelled"] > 0

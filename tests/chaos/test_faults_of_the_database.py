@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from tests.live_stack import TAKE_UP_SECONDS, LiveStack
+from tests.live_stack import RECOVERY_SECONDS, LiveStack
 from tests.polling import eventually
 
 DURABLE = True
@@ -43,7 +43,7 @@ class Tills:
         async def promised() -> int:
             return len(self.promised)
 
-        await eventually(promised, until=lambda count: count >= wanted, within=TAKE_UP_SECONDS)
+        await eventually(promised, until=lambda count: count >= wanted, within=RECOVERY_SECONDS)
 
     async def _pay(self) -> None:
         while not self._is_over.is_set():
@@ -64,7 +64,7 @@ async def restarted(live: LiveStack) -> None:
     await live.stack.start("postgres")
     # The first to use a connection of before the restart is answered 503, as the contract has it.
     look = partial(live.api.get, "/payments?limit=1", as_=live.staff)
-    await eventually(look, until=lambda answer: answer.status == 200, within=TAKE_UP_SECONDS)
+    await eventually(look, until=lambda answer: answer.status == 200, within=RECOVERY_SECONDS)
 
 
 async def test_no_accepted_payment_is_lost_and_others_get_503_when_the_database_is_restarted_under_load(
@@ -77,15 +77,15 @@ async def test_no_accepted_payment_is_lost_and_others_get_503_when_the_database_
             await restarted(live)
         await tills.sell_more()
     assert set(tills.seen) == {201, 503}
-    assert await live.settled(tills.promised) == {"completed": len(tills.promised)}
+    assert await live.final_statuses(tills.promised) == {"completed": len(tills.promised)}
 
 
 async def test_payments_are_completed_when_the_database_crashes_while_their_provider_is_called(live: LiveStack) -> None:
-    ids = await live.in_hand(20, fate="slow:1400")
+    ids = await live.being_processed(20, fate="slow:1400")
     (before,) = await live.sql("SELECT now() AS at")
     live.stack.kill("postgres", signal.SIGQUIT)  # an immediate shutdown: recovery from the log at the next start
     await live.stack.wait_ready("postgres")
-    assert await live.settled(ids) == {"completed": 20}
+    assert await live.final_statuses(ids) == {"completed": 20}
     after = await live.sql("SELECT FROM payments WHERE id = ANY(%s) AND completed_at > %s", ids, before["at"])
     assert after, "all of them were done before it crashed"
 
@@ -96,7 +96,7 @@ async def test_a_waiting_request_is_woken_after_a_restart_of_the_database(live: 
     await eventually(lambda: live.row(payment_id), until=lambda row: row["next_action"] is not None)
     await restarted(live)
     listening = "SELECT FROM pg_stat_activity WHERE application_name = 'mpac_watch' AND query LIKE 'LISTEN%%'"
-    await eventually(partial(live.sql, listening), until=bool, within=TAKE_UP_SECONDS)
+    await eventually(partial(live.sql, listening), until=bool, within=RECOVERY_SECONDS)
     version = (await live.row(payment_id))["version"]
     path = f"/payments/{payment_id}?wait={WAIT_SECONDS}&since_version={version}"
     async with asyncio.timeout(WAIT_SECONDS):  # it is told, and does not just look once more when its time is over
@@ -116,4 +116,4 @@ async def test_no_accepted_payment_is_lost_while_the_database_restarts_for_ten_m
             await asyncio.sleep(chance.uniform(5, 40))
             await restarted(live)
     assert set(tills.seen) == {201, 503}
-    assert await live.settled(tills.promised, within=TAKE_UP_SECONDS * 2) == {"completed": len(tills.promised)}
+    assert await live.final_statuses(tills.promised, within=RECOVERY_SECONDS * 2) == {"completed": len(tills.promised)}

@@ -16,7 +16,7 @@ from mpac.cli.errors import UserError
 from mpac.stack.runfile import read_run
 from tests.chaos.conftest import SharedStacks
 from tests.chaos.test_faults_of_the_database import Tills
-from tests.live_stack import TAKE_UP_SECONDS, WITHOUT_FLOWER, LiveStack, live_stack
+from tests.live_stack import RECOVERY_SECONDS, WITHOUT_FLOWER, LiveStack, live_stack
 from tests.polling import eventually
 
 STACK = "small disk"
@@ -84,19 +84,19 @@ async def test_all_services_recover_by_themselves_after_the_disk_was_full(live: 
         return sum(end.startswith("postgres ") for end in live.stack.unexpected_ends)
 
     before = await live.pay_many(20)
-    assert await live.settled(before) == {"completed": 20}
+    assert await live.final_statuses(before) == {"completed": 20}
     async with tills.paying():
         await tills.sell_more()
         with full(small_disk):
             await fill_the_write_ahead_log(live)
             with suppress(UserError):  # it has ended by itself, and is being started again
                 live.stack.kill("worker-payments-1")  # in either case it comes up on a full disk
-            await eventually(failed_starts, until=lambda count: count > FAILED_STARTS, within=TAKE_UP_SECONDS)
+            await eventually(failed_starts, until=lambda count: count > FAILED_STARTS, within=RECOVERY_SECONDS)
         ready = partial(live.api.get, "//health/ready")
-        await eventually(ready, until=lambda answer: answer.status == 200, within=TAKE_UP_SECONDS)
+        await eventually(ready, until=lambda answer: answer.status == 200, within=RECOVERY_SECONDS)
         await tills.sell_more()
     assert set(tills.seen) == {201, 503}
-    assert await live.settled(tills.promised) == {"completed": len(tills.promised)}
+    assert await live.final_statuses(tills.promised) == {"completed": len(tills.promised)}
     for name in live.stack.info()["names"]:
         await live.stack.wait_ready(name)
     names = {"supervisor", *WITHOUT_FLOWER} - {"worker"} | {"worker-payments-1", "worker-payments-2", "worker-other"}
@@ -104,6 +104,6 @@ async def test_all_services_recover_by_themselves_after_the_disk_was_full(live: 
     async def told() -> set[str]:
         return set((read_run(live.stack.home) or {"pids": {}})["pids"])
 
-    await eventually(told, until=lambda pids: pids == names, within=TAKE_UP_SECONDS)
+    await eventually(told, until=lambda pids: pids == names, within=RECOVERY_SECONDS)
     await live.close_the_day()
     await live.audit()

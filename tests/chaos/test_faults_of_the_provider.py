@@ -52,7 +52,7 @@ async def test_a_timeout_after_the_charge_is_completed_by_an_inquiry_with_one_ch
 ) -> None:
     await live.faults(timeout_after_charge=rate)
     ids = await live.pay_many(40)
-    assert await live.settled(ids, within=ENOUGH_SECONDS) == {"completed": 40}
+    assert await live.final_statuses(ids, within=ENOUGH_SECONDS) == {"completed": 40}
     assert await charges_of(live, ids) == {1: 40}
     doubts = await doubted(live, ids)
     assert doubts == 40 if rate == 1.0 else 0 < doubts < 40
@@ -60,7 +60,7 @@ async def test_a_timeout_after_the_charge_is_completed_by_an_inquiry_with_one_ch
 
 async def test_a_timeout_before_the_charge_is_sent_again_only_once_not_charged_is_proven(live: LiveStack) -> None:
     ids = await live.pay_many(10, fate="timeout_before_charge")
-    assert await live.settled(ids, within=ENOUGH_SECONDS) == {"completed": 10}
+    assert await live.final_statuses(ids, within=ENOUGH_SECONDS) == {"completed": 10}
     assert await charges_of(live, ids) == {1: 10}
     again = await sent_again(live, ids)
     assert (len(again), min(again) >= 1) == (10, True), again
@@ -69,7 +69,7 @@ async def test_a_timeout_before_the_charge_is_sent_again_only_once_not_charged_i
 
 async def test_an_inquiry_that_wrongly_answers_not_found_causes_no_second_charge(live: LiveStack) -> None:
     ids = await live.pay_many(10, fate="not_found_lie:4000")  # it answers nothing for the first two seconds
-    assert await live.settled(ids, within=ENOUGH_SECONDS) == {"completed": 10}
+    assert await live.final_statuses(ids, within=ENOUGH_SECONDS) == {"completed": 10}
     assert await charges_of(live, ids) == {1: 10}
     assert (await said(live, ids))["not_found"] > 0
 
@@ -78,7 +78,7 @@ async def test_a_wrong_not_found_that_lasts_longer_than_the_proof_is_deduplicate
     live: LiveStack,
 ) -> None:
     ids = await live.pay_many(6, fate="not_found_lie:12000")
-    assert await live.settled(ids, within=ENOUGH_SECONDS) == {"completed": 6}
+    assert await live.final_statuses(ids, within=ENOUGH_SECONDS) == {"completed": 6}
     assert await charges_of(live, ids) == {1: 6}
     assert sum(await sent_again(live, ids)) > 0, "the lie did not outlast the proof"
 
@@ -86,7 +86,7 @@ async def test_a_wrong_not_found_that_lasts_longer_than_the_proof_is_deduplicate
 @pytest.mark.parametrize("word", ["timeout_after_charge", "error_500_after_charge", "reset_after_charge"])
 async def test_a_provider_that_ignores_keys_still_charges_once(live: LiveStack, word: str) -> None:
     ids = await live.pay_many(10, fate=f"{word}+ignore_idempotency")
-    assert await live.settled(ids, within=ENOUGH_SECONDS) == {"completed": 10}
+    assert await live.final_statuses(ids, within=ENOUGH_SECONDS) == {"completed": 10}
     assert await charges_of(live, ids) == {1: 10}
     assert await doubted(live, ids) == 10
 
@@ -95,7 +95,7 @@ async def test_payments_among_all_kinds_of_lost_answers_end_as_the_provider_reco
     words = ("error_500_before_charge", "error_500_after_charge", "reset_after_charge", "garbage_after_charge")
     await live.faults(**dict.fromkeys(words, 0.2), **{"decline:lost_card": 0.1, "unavailable:2": 0.1})
     ids = await live.pay_many(100)
-    ended = await live.settled(ids, within=ENOUGH_SECONDS)
+    ended = await live.final_statuses(ids, within=ENOUGH_SECONDS)
     assert ended["completed"] + ended["failed"] == 100
     assert ended["failed"] > 0
     charged = await charges_of(live, ids)
@@ -119,7 +119,7 @@ DARK = "reset_after_charge+inquiry_unavailable:86400000"
 
 async def test_a_statement_decides_thirteen_payments_whose_inquiries_are_never_answered(live: LiveStack) -> None:
     sale = await live.pay()
-    assert await live.settled([sale]) == {"completed": 1}
+    assert await live.final_statuses([sale]) == {"completed": 1}
     await live.faults(**{DARK: 1.0})
     ids = await live.pay_many(13)
     body = {"amount": 300, "reason": "cold soup", "staff_code": "s-7"}
@@ -164,7 +164,7 @@ async def test_five_thousand_payments_among_all_faults_are_charged_exactly_once_
         },
     )
     ids = await live.pay_many(5_000)
-    ended = await live.settled(ids, within=600)
+    ended = await live.final_statuses(ids, within=600)
     assert ended["completed"] + ended["failed"] == 5_000
     assert ended["failed"] > 250  # a tenth is declined
     assert await doubted(live, ids) > 1_500  # of the half whose answer is lost

@@ -8,7 +8,7 @@ from functools import partial
 import aiohttp
 import pytest
 
-from tests.live_stack import LEASE_SECONDS, TAKE_UP_SECONDS, TRIES, LiveStack
+from tests.live_stack import LEASE_SECONDS, RECOVERY_SECONDS, TRIES, LiveStack
 from tests.polling import PATIENCE_SECONDS, eventually
 
 UNSUPERVISED = True
@@ -19,7 +19,7 @@ VARIABLES = {"MPAC_SILENCE_SECONDS": "9"}
 
 SLOW = "slow:1400"  # charged at once, answered so late that there is time to hurt the worker in between
 BRIEF = "slow:800"  # long enough to be told to stop meanwhile, far from the time-out of a call
-TAKEN_UP_SECONDS = LEASE_SECONDS + 30
+LEASE_RECOVERY_SECONDS = LEASE_SECONDS + 30
 WORKERS = ("worker-payments-1", "worker-payments-2")
 
 
@@ -46,7 +46,7 @@ async def frozen_with(live: LiveStack, fate: str, *, charges: int) -> tuple[str,
 async def test_a_payment_is_charged_once_when_its_worker_is_killed_between_claim_and_record(live: LiveStack) -> None:
     payment_id, dead = await frozen_with(live, SLOW, charges=1)
     live.stack.kill(dead, signal.SIGKILL)
-    await live.reaches(payment_id, "completed", within=TAKEN_UP_SECONDS)
+    await live.reaches(payment_id, "completed", within=LEASE_RECOVERY_SECONDS)
     assert await live.charges(payment_id) == [1_000]
     assert "inquiry" in await live.messages(payment_id)
     assert dead not in live.workers()
@@ -55,7 +55,7 @@ async def test_a_payment_is_charged_once_when_its_worker_is_killed_between_claim
 async def test_a_payment_is_charged_once_when_its_worker_is_killed_before_the_provider_charges(live: LiveStack) -> None:
     payment_id, dead = await frozen_with(live, "timeout_before_charge", charges=0)
     live.stack.kill(dead, signal.SIGKILL)
-    await live.reaches(payment_id, "completed", within=TAKEN_UP_SECONDS)
+    await live.reaches(payment_id, "completed", within=LEASE_RECOVERY_SECONDS)
     assert await live.charges(payment_id) == [1_000]
     assert "inquiry" in await live.messages(payment_id)
 
@@ -68,19 +68,19 @@ async def kill_all(live: LiveStack) -> None:
 
 
 async def test_payments_that_arrive_while_all_workers_are_dead_are_completed_after_a_restart(live: LiveStack) -> None:
-    before = await live.in_hand(40, fate=SLOW)
+    before = await live.being_processed(40, fate=SLOW)
     await kill_all(live)
     after = await live.pay_many(40)
     assert (await live.statuses(before))["completed"] < 40, "they were done before they were killed"
     assert await live.statuses(after) == {"pending": 40}
     for name in WORKERS:
         await live.stack.start(name)
-    assert await live.settled([*before, *after]) == {"completed": 80}
+    assert await live.final_statuses([*before, *after]) == {"completed": 80}
 
 
 async def test_a_worker_frozen_beyond_its_lease_changes_nothing_and_its_late_answer_is_stored(live: LiveStack) -> None:
     payment_id, stopped = await frozen_with(live, SLOW, charges=1)
-    row = await live.reaches(payment_id, "completed", within=TAKEN_UP_SECONDS)
+    row = await live.reaches(payment_id, "completed", within=LEASE_RECOVERY_SECONDS)
     live.stack.kill(stopped, signal.SIGCONT)
     kinds = await eventually(
         lambda: live.messages(payment_id), until=lambda seen: "late_answer" in seen, within=PATIENCE_SECONDS
@@ -92,7 +92,7 @@ async def test_a_worker_frozen_beyond_its_lease_changes_nothing_and_its_late_ans
 
 
 async def test_a_worker_that_is_stopped_finishes_its_calls_and_leaves_no_unknown_outcome(live: LiveStack) -> None:
-    ids = await live.in_hand(20, fate=BRIEF)
+    ids = await live.being_processed(20, fate=BRIEF)
     await asyncio.gather(*(live.stack.stop(name) for name in live.workers()))
     assert await live.statuses(ids) == {"completed": 20}
     assert await live.events(ids) == {"create": 20, "claim": 20, "complete": 20}
@@ -113,7 +113,7 @@ async def test_no_accepted_payment_is_lost_when_the_api_is_killed_under_load(liv
     live.stack.kill("api", signal.SIGKILL)
     ended = await asyncio.gather(*tills, return_exceptions=True)
     assert [error for error in ended if not isinstance(error, aiohttp.ClientError)] == []  # cut off, told nothing wrong
-    assert await live.settled(promised) == {"completed": len(promised)}
+    assert await live.final_statuses(promised) == {"completed": len(promised)}
 
 
 @pytest.mark.long
@@ -121,7 +121,7 @@ async def test_backlogs_are_drained_after_all_workers_were_dead_for_a_minute_fiv
     ids: list[str] = []
     loop = asyncio.get_running_loop()
     for _ in range(5):
-        held = await live.in_hand(50, fate=SLOW)
+        held = await live.being_processed(50, fate=SLOW)
         await kill_all(live)
         until, waiting = loop.time() + 60, []
         while loop.time() < until:
@@ -131,7 +131,7 @@ async def test_backlogs_are_drained_after_all_workers_were_dead_for_a_minute_fiv
         for name in WORKERS:
             await live.stack.start(name)
         ids += [*held, *waiting]
-        assert await live.settled(ids) == {"completed": len(ids)}
+        assert await live.final_statuses(ids) == {"completed": len(ids)}
 
 
 @pytest.mark.long
@@ -147,7 +147,7 @@ async def test_each_payment_is_charged_once_while_workers_are_killed_at_random_f
         killed += 1
         await asyncio.sleep(chance.uniform(0.1, 1.0))
         await live.revive()
-    assert await live.settled(ids, within=TAKE_UP_SECONDS * 2) == {"completed": len(ids)}
+    assert await live.final_statuses(ids, within=RECOVERY_SECONDS * 2) == {"completed": len(ids)}
     assert (await live.events(ids))["doubt"] > 0
     assert killed > 5
     for payment_id in ids:

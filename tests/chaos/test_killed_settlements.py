@@ -62,7 +62,7 @@ async def test_a_settlement_is_closed_once_when_the_worker_is_killed_during_its_
 ) -> None:
     settlement_id = await running(live)
     sold = await live.pay_many(30)
-    assert await live.settled(sold) == {"completed": 30}
+    assert await live.final_statuses(sold) == {"completed": 30}
     async with locked(live, "SELECT FROM payments WHERE id = %s FOR UPDATE", sold[0]):
         await live.sql("UPDATE settlements SET end_at = clock_timestamp() WHERE id = %s", settlement_id)
         await waits_at(live, "mark:")
@@ -86,7 +86,7 @@ async def compared(live: LiveStack) -> str:
     """A closed settlement with a break: a file says another amount of one of its payments."""
     await running(live)
     sold = await live.pay_many(5)
-    assert await live.settled(sold) == {"completed": 5}
+    assert await live.final_statuses(sold) == {"completed": 5}
     settlement_id = str((await live.close_the_day())["id"])
     lines = await live.sql(
         "SELECT * FROM settlement_lines WHERE settlement_id = %s AND provider = 'sandbox'", settlement_id

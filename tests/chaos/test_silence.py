@@ -176,7 +176,7 @@ async def test_payments_are_accepted_and_done_later_while_all_workers_are_frozen
     await eventually(lambda: told(hearing), until=lambda parts: parts == everything, within=TOLD_WITHIN_SECONDS)
     for name in workers:
         hearing.stack.kill(name, signal.SIGCONT)
-    assert await hearing.settled(ids) == {"completed": 5}
+    assert await hearing.final_statuses(ids) == {"completed": 5}
 
 
 async def test_a_database_that_is_away_is_logged_and_payments_are_refused(hearing: LiveStack) -> None:
@@ -224,17 +224,17 @@ async def restart(live: LiveStack, *names: str) -> None:
 async def test_counters_survive_restarts_and_never_count_more_than_the_rows(hearing: LiveStack) -> None:
     workers = ("worker-payments-1", "worker-payments-2")
     ids = await hearing.pay_many(20)
-    assert await hearing.settled(ids) == {"completed": 20}
+    assert await hearing.final_statuses(ids) == {"completed": 20}
     # Payments of the tests before were counted by workers that nobody has killed since.
     counted, _ = await eventually(lambda: final_in(hearing), until=lambda seen: seen[0] == seen[1])
     await restart(hearing, *workers, "api")  # nothing was counted since, so nothing is lost
     assert (await final_in(hearing))[0] == counted
     ids = await hearing.pay_many(40)
     await restart(hearing, *workers)  # while they work: what they counted in their last seconds may be lost
-    assert await hearing.settled(ids) == {"completed": 40}
+    assert await hearing.final_statuses(ids) == {"completed": 40}
     after, rows = await final_in(hearing)
     assert counted <= after <= rows
     missing = rows - after
     ids = await hearing.pay_many(20)
-    assert await hearing.settled(ids) == {"completed": 20}
+    assert await hearing.final_statuses(ids) == {"completed": 20}
     await eventually(lambda: final_in(hearing), until=lambda seen: seen[1] - seen[0] <= missing)

@@ -1,6 +1,6 @@
-"""The demonstration, in short: it tells its stories, all auditors agree, and leaves its reports, or all that it was.
+"""The demonstration in short: it plays its chapters, all auditors agree, and its reports are left.
 
-It is played before servers that turn each kind of request away at first, and lose the answer to the second: no role gives up.
+It runs against proxies that refuse the first request of each kind and lose the answer to the second: no role gives up.
 """
 
 import asyncio
@@ -115,14 +115,14 @@ async def test_a_short_demonstration_succeeds_although_the_first_request_of_each
     assert not _still_there(home)
     tried = {kind: of_api.attempts[kind.replace(" ", " /api/v1", 1)] for kind in BY_API}
     tried |= {kind: of_sandbox.attempts[kind] for kind in BY_PROVIDER}
-    assert [kind for kind, attempts in tried.items() if attempts < 3] == []  # turned away, lost, answered
+    assert [kind for kind, attempts in tried.items() if attempts < 3] == []  # refused, lost, answered
 
 
 ONE_CHAPTER = """
 import mpac.demo.chapters as chapters
 from mpac.__main__ import main
 
-chapters.CHAPTERS = (chapters.CHAPTERS[0][1:],)  # the cafe's: how it ends is what is asked here, not what is told
+chapters.CHAPTERS = (chapters.CHAPTERS[0][1:],)  # the cafe's: this test is about the end, not about the chapters
 main()
 """
 
@@ -188,13 +188,13 @@ def _run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 def _still_there(home: Path) -> list[psutil.Process]:
-    """The processes that were told of this folder."""
+    """Return the processes whose command line names this folder."""
     every = psutil.process_iter(["cmdline"])
     return [process for process in every if str(home) in " ".join(process.info["cmdline"] or [])]
 
 
 def _check_proof(said: str) -> None:
-    """What the auditors looked at: three times, the first while payments are open and their worker is dead."""
+    """Check what the auditors looked at: three times, the first while payments are open and their worker is dead."""
     proof = said.partition("The proof: what three auditors found")[2]
     assert len(re.findall(r"The auditors looked [a-z ]+: No rule is broken: \d+ hold", said)) == 3
     assert re.search(r"Every open payment is within its bound, or a person was asked. [1-9]\d* holds", proof)
@@ -211,7 +211,7 @@ def _check_proof(said: str) -> None:
 
 
 def _check_day(said: str) -> None:
-    """What the story says of the three stores; the figures follow from the book of ``mpac.demo.day.sales``."""
+    """Check what the output says of the three stores; the figures follow from ``mpac.demo.day.sales``."""
     assert "The auditors looked before the clock was moved" in said
     assert "Shibuya gives back ¥700 of a lunch's ¥2,200 (completed): a line of today." in said
     assert "closed them: Shibuya with 20 lines and ¥44,487 net, Shinjuku with 6 and ¥9,060." in said

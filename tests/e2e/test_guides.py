@@ -1,6 +1,6 @@
-"""The guides, as typed: what README.md and docs/ tell a reader to do is done, on a stack of its own.
+"""Run the commands of README.md and docs/ as a reader would type them, on a stack of their own.
 
-Its clock is moved by them, as a reader moves it. So the tests after them run on a stack that is days ahead.
+The guides move its clock, so later tests run on a stack that is days ahead.
 """
 
 import json
@@ -20,11 +20,12 @@ from tests.polling import HANGS_AFTER_SECONDS
 
 PYTHON = shlex.quote(sys.executable)
 MPAC = f"{PYTHON} -m mpac"
+SHORTER = {"MPAC_SANDBOX_TIMEOUT_SECONDS": "2"}  # a reader waits ten seconds for a provider that does not answer
 STARTS_AND_STOPS = re.compile(r"^python3 run\.py (up|down)\b.*$", re.MULTILINE)
 
 
 def blocks(name: str, *, language: str, after: str, before: str = "\n## ") -> str:
-    """The code blocks of one section, one after the other."""
+    """Return the code blocks of one section, one after the other."""
     section = (ROOT / name).read_text().partition(after)[2].partition(before)[0]
     return "\n".join(re.findall(rf"^```{language}\n(.*?)^```", section, re.MULTILINE | re.DOTALL))
 
@@ -32,7 +33,8 @@ def blocks(name: str, *, language: str, after: str, before: str = "\n## ") -> st
 @pytest.fixture(scope="module")
 def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment in which a stack runs and is seeded."""
-    found = {**os.environ, "MPAC_HOME": str(tmp_path_factory.mktemp("guides") / "home")}
+    own = {"MPAC_HOME": str(tmp_path_factory.mktemp("guides") / "home"), **SHORTER}
+    found = {**os.environ, **own}
     try:
         run(f"{MPAC} up --ports free --detach && {MPAC} seed", found)
         yield found
@@ -41,7 +43,7 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
 
 
 def run(script: str, variables: dict[str, str], *, cwd: Path = ROOT) -> str:
-    """Run it as a reader's shell would, but stop at the first thing that fails; returns what it printed."""
+    """Run a script as a reader's shell would, but stop at the first command that fails; return what it printed."""
     words = ["bash", "-euo", "pipefail", "-c", script]
     done = subprocess.run(
         words,
@@ -57,13 +59,13 @@ def run(script: str, variables: dict[str, str], *, cwd: Path = ROOT) -> str:
 
 
 def clocks(variables: dict[str, str]) -> dict[str, Any]:
-    """The times of the stack."""
+    """Return the times of the stack."""
     found: dict[str, Any] = json.loads(run(f"{MPAC} clock --json", variables))
     return found
 
 
 def as_typed(script: str) -> str:
-    """What README.md defines for its reader, for the scripts below: ``api`` and ``TOKEN``."""
+    """Put what README.md defines for its reader (``api`` and ``TOKEN``) before ``script``."""
     return f"""
         API=$({MPAC} status --json | {PYTHON} -c 'import json, sys; print(json.load(sys.stdin)["api_url"])')/api/v1
         TOKEN=$({MPAC} token --role staff)

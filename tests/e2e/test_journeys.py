@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.clients.generated import python_client, typescript_client
 from tests.clients.tools import succeed
 from tests.harness import Answer
-from tests.live_stack import TAKE_UP_SECONDS, LiveStack
+from tests.live_stack import RECOVERY_SECONDS, LiveStack
 from tests.polling import eventually
 
-WITHIN_SECONDS = TAKE_UP_SECONDS
+WITHIN_SECONDS = RECOVERY_SECONDS
 
 
 async def followed(live: LiveStack, created: Answer, *, until: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from tests.live_stack import TAKE_UP_SECONDS, LiveStack
+from tests.live_stack import RECOVERY_SECONDS, LiveStack
 from tests.polling import eventually
 
 
@@ -31,7 +31,7 @@ async def test_logs_command_lines_and_files_contain_no_secrets(live: LiveStack) 
         await live.api.pay(live.staff)
         await live.stack.wait_ready(server)
     paying = live.api.pay
-    await eventually(lambda: paying(live.staff), until=lambda answer: answer.status == 201, within=TAKE_UP_SECONDS)
+    await eventually(lambda: paying(live.staff), until=lambda answer: answer.status == 201, within=RECOVERY_SECONDS)
     home = live.stack.home.path
     told = {file: file.read_text(errors="replace") for file in (home / "logs").iterdir()}
     assert {"api.log", "beat.log", "flower.log", "postgres.log", "sandbox.log", "valkey.log"} <= {f.name for f in told}

@@ -10,14 +10,14 @@ import uuid_utils
 
 from tests.factories import WHY
 from tests.harness import Answer
-from tests.live_stack import TAKE_UP_SECONDS, LiveStack
+from tests.live_stack import RECOVERY_SECONDS, LiveStack
 from tests.polling import eventually
 from workflows.bills.states import BILL
 from workflows.orders.states import ORDER
 from workflows.refunds.states import REFUND
 from workflows.state_machine import StateMachine
 
-WITHIN_SECONDS = TAKE_UP_SECONDS
+WITHIN_SECONDS = RECOVERY_SECONDS
 RAMEN = {"name": "Ramen", "quantity": 2, "unit_price": 450, "tax_rate": "0.10"}  # 990 yen with tax
 CASH, CARD = {"type": "cash"}, {"type": "card", "result": "approved"}
 QR = {"type": "qr", "mode": "cpm"}

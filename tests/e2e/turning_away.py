@@ -1,9 +1,9 @@
-"""A reverse proxy that turns each kind of request away at first, as a server that is too busy does.
+"""A reverse proxy that refuses the first request of each kind, as a server that is too busy does.
 
 | attempt of a kind | what the client sees                                                                        |
 |-------------------|---------------------------------------------------------------------------------------------|
-| first             | 503 with the page of a balancer; the server never hears of it                                 |
-| second            | its connection is closed without an answer, after the server has done all that was asked for |
+| first             | 503 with the page of a balancer; the server does not receive it                                |
+| second            | its connection is closed without an answer, after the server has done what was requested    |
 | later             | the server's answer                                                                          |
 
 A kind is a method and a path without its ids.
@@ -26,7 +26,7 @@ HANGS_AFTER_SECONDS = 60
 
 
 class TurningAway:
-    """Stands before one server of a stack. ``attempts`` counts by kind."""
+    """A proxy before one server of a stack. ``attempts`` counts by kind."""
 
     def __init__(self, run_file: Path, server: str, session: aiohttp.ClientSession) -> None:
         self.attempts: Counter[str] = Counter()
@@ -35,7 +35,7 @@ class TurningAway:
         self._session = session
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Turn it away, do it and lose the answer, or pass it on."""
+        """Refuse the request, forward it and lose the answer, or forward both."""
         kind = f"{request.method} {IDS.sub('{id}', request.path)}"
         self.attempts[kind] += 1
         if self.attempts[kind] == 1:
