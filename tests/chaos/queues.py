@@ -1,7 +1,7 @@
-"""What lies in the broker: the messages of a queue as kombu keeps them, and waiting until they are there, or are gone.
+"""Read the messages of a queue as kombu stores them in the broker, and wait until they are there or gone.
 
-A queue is a list; what a worker has in hand and has not acknowledged is in one hash for all queues. A worker that stands
-still or was killed keeps its messages there until the visibility time-out.
+A queue is a list. Messages that a worker received and has not acknowledged are in one hash for all queues. Those of a worker
+that is frozen or was killed stay there until the visibility timeout.
 """
 
 import base64
@@ -23,7 +23,7 @@ LOOKS = 10
 
 @asynccontextmanager
 async def broker_of(stack: LocalStack) -> AsyncIterator[Redis]:
-    """The broker, as somebody with its password sees it."""
+    """Connect to the broker of a stack."""
     client = Redis.from_url(stack.urls.broker, protocol=2)
     try:
         yield client
@@ -32,25 +32,30 @@ async def broker_of(stack: LocalStack) -> AsyncIterator[Redis]:
 
 
 async def command(broker: Redis, *words: str) -> Any:
-    """The answer to a command that the client library has no method for."""
+    """Return the answer to a command for which the client library has no method."""
     return await broker.execute_command(*words)  # type: ignore[no-untyped-call]
 
 
 async def ids_in(broker: Redis, queue: str) -> set[str]:
-    """The ids in the messages that wait in a queue."""
+    """Return the ids in the messages that wait in a queue."""
     messages = [json.loads(raw) for raw in await broker.lrange(queue, 0, -1)]
     bodies = [json.loads(base64.b64decode(message["body"])) for message in messages]
     return {one for (arguments, _keywords, _embed) in bodies for ids in arguments for one in ids}
 
 
 async def queued(broker: Redis, queue: str, ids: Collection[str]) -> None:
-    """Wait until each of ``ids`` is in a message of a queue that nobody consumes."""
+    """Wait until each of ``ids`` is in a message of a queue that no worker consumes."""
     wanted = set(ids)
     await eventually(partial(ids_in, broker, queue), until=lambda waiting: waiting >= wanted, within=RECOVERY_SECONDS)
 
 
+async def emptied(broker: Redis, queue: str) -> None:
+    """Wait until no message of a queue waits; a message whose connection was killed may stay unacknowledged."""
+    await eventually(lambda: broker.llen(queue), until=lambda length: length == 0, within=RECOVERY_SECONDS)
+
+
 async def consumed(broker: Redis, queue: str) -> None:
-    """Wait until no message of a queue waits, and nobody has one in hand."""
+    """Wait until no message of a queue waits or is unacknowledged."""
     nothing = 0
 
     async def looks_of_nothing() -> int:
@@ -60,5 +65,5 @@ async def consumed(broker: Redis, queue: str) -> None:
         nothing = 0 if left else nothing + 1
         return nothing
 
-    # Again and again: between its pop and its note a message is in neither place.
+    # Several looks: between its pop and its note a message is in neither place.
     await eventually(looks_of_nothing, until=lambda count: count > LOOKS, within=RECOVERY_SECONDS)

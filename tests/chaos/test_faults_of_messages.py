@@ -15,7 +15,7 @@ from kombu.entity import Exchange, Queue
 from redis.asyncio import Redis
 
 from tests.chaos.broken_messages import BROKEN_ENVELOPES, CALL, CARD, UNREADABLE, envelope
-from tests.chaos.queues import broker_of, command, consumed, queued
+from tests.chaos.queues import broker_of, command, consumed, emptied, queued
 from tests.live_stack import RECOVERY_SECONDS, LiveStack
 from tests.polling import PATIENCE_SECONDS, eventually
 
@@ -224,7 +224,7 @@ async def test_workers_consume_again_by_themselves_after_their_connections_were_
         assert killed > 10
         ids = await live.pay_many(50)
         assert await live.final_statuses(ids, within=RECOVERY_SECONDS) == {"completed": 50}
-        await consumed(broker, "payments")
+        await emptied(broker, "payments")
 
 
 async def test_workers_consume_again_by_themselves_after_the_broker_was_restarted_without_data(
