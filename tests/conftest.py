@@ -1,13 +1,13 @@
-"""What every test may ask for. Nothing here starts before the first test that needs it; unit tests need none of it.
+"""Fixtures for every test. Nothing here starts before the first test that needs it; unit tests need none of it.
 
 | fixture           | scope    | what                                                                                      |
 |-------------------|----------|-------------------------------------------------------------------------------------------|
 | ``stack``         | session  | PostgreSQL and Valkey of this test process alone, schema at head; ``workers.app`` uses them |
 | ``settings``      | session  | the product's ``Settings`` for them; vary with ``settings.model_copy(update={...})``       |
 | ``engines``       | session  | the product's engines for every role are connected: use-cases can be called                |
-| ``admin``         | session  | an autocommit connection of the database's owner, for looking and for planting              |
+| ``admin``         | session  | an autocommit connection of the database's owner, to read and to plant rows                 |
 | ``own_database``  | function | the URL of a database of this test's own, cloned from the migrated template, dropped after  |
-| ``tenant``        | function | a PSP, merchant, store (sandbox provider on) and active device that no other test knows     |
+| ``tenant``        | function | a PSP, merchant, store (sandbox provider enabled) and active device of this test alone      |
 | ``make_tenant``   | function | more of them: ``await make_tenant()``                                                       |
 | ``signer``        | session  | tokens: ``signer.user(tenant, role="staff")``, ``signer.device(tenant)``                    |
 | ``api``           | session  | the API in this process under a real uvicorn, and a client: ``await api.post("/payments")`` |
@@ -16,13 +16,13 @@
 | ``payments``      | function | takes payments of ``tenant`` to any status by events (``tests.factories.PaymentMaker``)     |
 
 **One pair of servers per test process** (each xdist worker has its own) rather than one shared: it costs a second each
-and needs no lock, no count of who still uses it and no care with what belongs to the whole server (roles, ``FLUSHALL``,
-kills of connections).
+and needs no lock, no reference count and no care with what belongs to the whole server (roles, ``FLUSHALL``, killed
+connections).
 
 **Rows are never deleted between tests; each test makes a tenant of its own.** Use-cases commit on connections of their
 own (group commits, ``SKIP LOCKED``, ``NOTIFY``), so there is no savepoint to roll back to, and emptying the tables would
-pull the rows from under what still runs in the background. What looks at all tenants (sweeps, housekeeping) is asked
-about this test's ids only, or gets ``own_database``.
+remove rows that background tasks still use. Tests of what reads all tenants (sweeps, housekeeping) look at their own ids only,
+or use ``own_database``.
 """
 
 import asyncio
@@ -51,14 +51,14 @@ from workflows.database.engines import connect, disconnect
 from workflows.providers.registry import Providers
 from workflows.settings import Settings, load_settings
 
-# No folder of examples is left behind, and a slow moment on two busy cores is no failure.
+# No folder of examples is left behind, and a slow moment on a busy machine is not a failure.
 SLOW = [hypothesis.HealthCheck.too_slow]
 hypothesis.settings.register_profile("house", database=None, deadline=None, suppress_health_check=SLOW)
 hypothesis.settings.load_profile("house")
 
 WAIT_SECONDS = 60
 PATIENT = {"statement_timeout_ms": WAIT_SECONDS * 1_000, "lock_timeout_ms": WAIT_SECONDS * 1_000}
-"""A crowd that a busy machine works off in ten seconds is no reason to answer 503, as an installation would after three."""
+"""A busy machine may need ten seconds for a burst of requests, for which an installation answers 503 after three."""
 
 NOBODY_LISTENS_SECONDS = 1e6
 """The API of the tests sends no canaries into queues that tests count."""
@@ -68,10 +68,10 @@ Serve = Callable[..., AbstractAsyncContextManager[Api]]
 
 
 def pytest_configure() -> None:
-    """Nothing of who runs the suite reaches the processes that it starts.
+    """Remove what the caller's environment would pass on to the processes that tests start.
 
-    The developer's own ``MPAC_*`` variables point at stacks that tests must not touch; and a shell that runs the suite in its
-    background has Ctrl-C ignored, which children inherit.
+    The developer's own ``MPAC_*`` variables point at stacks that tests must not touch. A shell that runs the suite in
+    the background ignores Ctrl-C, which children inherit.
     """
     for name in [name for name in os.environ if name.startswith("MPAC_")]:
         del os.environ[name]
@@ -80,12 +80,12 @@ def pytest_configure() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options of this suite."""
+    """Declare the options of this suite."""
     random_order.add_option(parser)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The order that was asked for."""
+    """Put the tests into the requested order."""
     if (seed := config.getoption("--shuffle")) is not None:
         random_order.shuffle(items, seed=seed)
 
@@ -97,7 +97,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(scope="session")
 def home() -> Iterator[Path]:
-    """A state folder that leaves with the session; short, because sockets have short names."""
+    """A state folder that is deleted after the session. Its name is short, because names of sockets must be."""
     folder = Path(tempfile.mkdtemp(prefix="mpac-tests-"))
     yield folder
     shutil.rmtree(folder)
@@ -110,15 +110,15 @@ async def stack(home: Path) -> AsyncIterator[LocalStack]:
         await migrate(servers.urls.database)
         await template_from(servers.urls.database)
         with variables(servers.environment):
-            importlib.import_module("workers.app")  # it reads its settings when it is imported: these, and no others
+            importlib.import_module("workers.app")  # it reads its settings while it is imported: these
         yield servers
 
 
 @pytest.fixture(scope="session")
 def settings(stack: LocalStack) -> Settings:
-    """The settings a process of this stack would read, but as patient as a busy machine needs.
+    """The settings that a process of this stack would read, with timeouts for a busy machine.
 
-    What a process does when its database keeps it waiting is for tests that ask ``serve`` for little patience.
+    Tests of what a process does when its database makes it wait ask ``serve`` for short timeouts.
     """
     with variables(stack.environment):
         return load_settings().model_copy(update={**PATIENT, "silence_seconds": NOBODY_LISTENS_SECONDS})
@@ -126,7 +126,7 @@ def settings(stack: LocalStack) -> Settings:
 
 @pytest.fixture(scope="session")
 async def engines(settings: Settings) -> AsyncIterator[None]:
-    """Every role is connected."""
+    """Connections for every role."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database, "POOL_TIMEOUT_SECONDS", WAIT_SECONDS)
         connect(settings)
@@ -136,7 +136,7 @@ async def engines(settings: Settings) -> AsyncIterator[None]:
 
 @pytest.fixture(scope="session")
 async def admin(stack: LocalStack) -> AsyncIterator[psycopg.AsyncConnection[DictRow]]:
-    """The database's owner, whom row-level security does not concern."""
+    """A connection of the database's owner, to whom row-level security does not apply."""
     async with await psycopg.AsyncConnection.connect(
         stack.urls.database, autocommit=True, row_factory=dict_row
     ) as connection:
@@ -145,14 +145,14 @@ async def admin(stack: LocalStack) -> AsyncIterator[psycopg.AsyncConnection[Dict
 
 @pytest.fixture
 async def own_database(stack: LocalStack) -> AsyncIterator[str]:
-    """The URL of a database that this test may do anything to."""
+    """The URL of a database of this test alone."""
     async with clone_of_template(stack.urls.database) as url:
         yield url
 
 
 @pytest.fixture
 def make_tenant(admin: psycopg.AsyncConnection[DictRow], engines: None) -> MakeTenant:
-    """Make a tenant that nobody else knows."""
+    """Make tenants that no other test uses."""
 
     async def make() -> Tenant:
         return await new_tenant(admin)
@@ -168,7 +168,7 @@ async def tenant(make_tenant: MakeTenant) -> Tenant:
 
 @pytest.fixture(scope="session")
 def signer(stack: LocalStack) -> Signer:
-    """Mints tokens as the login system and the device endpoint do."""
+    """A signer of tokens, as the login system and the device endpoint make them."""
     return Signer(stack.home.secrets)
 
 
@@ -191,7 +191,7 @@ def serve(settings: Settings, engines: None, signer: Signer) -> Serve:
 
 @pytest.fixture
 def provider() -> FakeProvider:
-    """A provider that approves until it is told otherwise."""
+    """A provider that approves, unless a test scripts another answer."""
     return FakeProvider()
 
 
@@ -199,7 +199,7 @@ def provider() -> FakeProvider:
 async def payments(
     settings: Settings, engines: None, tenant: Tenant, provider: FakeProvider
 ) -> AsyncIterator[PaymentMaker]:
-    """Makes payments of ``tenant`` and moves them with ``provider``."""
+    """A maker of payments of ``tenant`` that processes them with ``provider``."""
     maker = PaymentMaker(settings, Providers({provider.name: provider}), tenant)
     yield maker
     provider.release()

@@ -57,7 +57,7 @@ class Tenant:
 
 
 async def new_tenant(admin: psycopg.AsyncConnection[DictRow], *, methods: str = "{card,qr}") -> Tenant:
-    """A tenant that nobody knows yet; its store has the sandbox provider on for ``methods``."""
+    """Make a new tenant whose store has the sandbox provider enabled for ``methods``."""
     tenant = Tenant(new_id("psp"), new_id("merchant"), new_id("store"), new_id("device"))
     await admin.execute("INSERT INTO psps (id, name) VALUES (%s, 'A PSP')", [tenant.psp_id])
     await admin.execute(
@@ -79,7 +79,7 @@ async def new_tenant(admin: psycopg.AsyncConnection[DictRow], *, methods: str = 
 async def register_device(
     admin: psycopg.AsyncConnection[DictRow], tenant: Tenant, *, device_id: str | None = None
 ) -> str:
-    """A device of ``tenant`` that is not activated yet; returns its id."""
+    """Register a device of ``tenant`` that is not activated yet, and return its id."""
     device_id = device_id or new_id("device")
     await admin.execute(
         """INSERT INTO devices (id, merchant_id, store_id, serial_number, name, model, status, version, created_at)
@@ -111,7 +111,7 @@ class Signer:
         self._kid: str = orjson.loads((secrets / "user-jwks.json").read_bytes())["keys"][0]["kid"]
 
     def user(self, tenant: Tenant, *, role: str = "staff", **claims: Any) -> str:
-        """A token of the login system for a user of ``tenant``."""
+        """Return a token of the login system for a user of ``tenant``."""
         body = {
             "iss": USER_TOKENS["MPAC_USER_TOKEN_ISSUER"],
             "aud": USER_TOKENS["MPAC_USER_TOKEN_AUDIENCE"],
@@ -126,7 +126,7 @@ class Signer:
         return jwt.encode(body, self._user_key, algorithm="ES256", headers={"kid": self._kid})
 
     def device(self, tenant: Tenant, **claims: Any) -> str:
-        """An access token of the tenant's device."""
+        """Return an access token of the tenant's device."""
         body = {
             "iss": DEVICE_ISSUER,
             "aud": AUDIENCE,
@@ -165,22 +165,22 @@ TERMINAL = replace(
 def submission(
     request: PaymentRequest, caller: Caller, *, key: str | None = None, body: bytes = b"{}"
 ) -> PaymentSubmission:
-    """``request`` as it reaches the use-case; a fresh key unless one is given."""
+    """Return ``request`` as it reaches the use-case, with a fresh key unless one is given."""
     return PaymentSubmission(request, caller, made_key(caller, "/payments", value=key, body=body), new_id("request"))
 
 
 def made_key(caller: Caller, path: str, *, value: str | None = None, body: bytes = b"{}") -> Key:
-    """The key of a POST of ``body`` to ``path`` by ``caller``; a fresh one unless its value is given."""
+    """Return the key of a POST of ``body`` to ``path`` by ``caller``, a fresh one unless its value is given."""
     hashed = fingerprint(body, secret=SECRET)
     return Key(value or uuid_utils.uuid7().hex, "POST", f"/api/v1{path}", caller.identity, hashed, f"{hashed}:")
 
 
 WHY = {"reason": "the soup was cold", "staff_code": "s-7"}
-"""What every refund has to say."""
+"""What every refund must contain."""
 
 
 def refund_key(payment_id: str, caller: Caller, *, value: str | None = None, body: bytes = b"{}") -> Key:
-    """The key of a POST /payments/{id}/refund; a fresh one unless its value is given."""
+    """Return the key of a POST /payments/{id}/refund, a fresh one unless its value is given."""
     return made_key(caller, f"/payments/{payment_id}/refund", value=value, body=body)
 
 
@@ -193,7 +193,7 @@ async def ask_back(
     grace_seconds: float = 0,
     **rest: Any,
 ) -> Stored:
-    """What POST /payments/{id}/refund does: a pending refund of ``amount``, or of all that is left."""
+    """Request a refund of ``amount``, or of all that is left, as POST /payments/{id}/refund does."""
     return await request_refund(
         payment_id,
         RefundRequest(amount, **{**WHY, **rest}),
@@ -207,7 +207,7 @@ async def ask_back(
 async def time_passes(
     admin: psycopg.AsyncConnection[DictRow], row_id: str, *, seconds: float, entity: str = "payment"
 ) -> None:
-    """For this payment or refund alone: what waits for a time waits ``seconds`` less, and what is past is longer past."""
+    """Let ``seconds`` pass for this payment or refund alone, by moving all its times into the past."""
     columns = ["due_at", "lease_until", "in_doubt_since", "created_at", "processing_at"]
     if entity == "payment":
         columns.append("expires_at")
@@ -227,7 +227,7 @@ class PaymentMaker:
         self.processor = LeaseExecutor(PAYMENTS, settings=settings, providers=providers, worker="worker-of-the-test")
 
     async def pending(self, request: PaymentRequest = QR, **changes: Any) -> str:
-        """The id of a new payment."""
+        """Return the id of a new payment."""
         stored: Stored = await self.accepting.accept_payment(
             submission(replace(request, **changes), self.tenant.device)
         )
@@ -235,11 +235,11 @@ class PaymentMaker:
         return stored.resource_id
 
     async def process(self, *payment_ids: str) -> None:
-        """What a worker does with a nudge."""
+        """Process payments as a worker does after a nudge."""
         await self.processor.process(list(payment_ids))
 
     async def in_status(self, status: PaymentStatus) -> str:
-        """A payment in ``status``; ``refunded`` is for who makes refunds (``refund_helpers``) to reach."""
+        """Return a payment in ``status``, except ``refunded``, which ``refund_helpers`` reaches."""
         if status is PaymentStatus.PENDING:
             return await self.pending()
         if status is PaymentStatus.CANCELLED:
@@ -258,6 +258,6 @@ class PaymentMaker:
         return payment_id
 
     async def cancel(self, payment_id: str, **rest: Any) -> PaymentRow:
-        """What a cashier's cancel does."""
+        """Cancel a payment as a cashier does."""
         wanted: dict[str, Any] = {"reason": None, "on_too_late": None, "request_id": new_id("request"), **rest}
         return await cancel_payment(payment_id, caller=self.tenant.device, payments=PAYMENTS, **wanted)

@@ -67,7 +67,7 @@ class FakeProvider:
         self._answers.set()
 
     async def charge(self, charge: Charge, *, not_after: float = NEVER) -> Outcome:
-        """The next scripted outcome, or a success."""
+        """Return the next scripted outcome, or a success."""
         self.not_after = not_after
         self.calls.append(("charge", charge.reference))
         outcome = self.charges.popleft() if self.charges else Succeeded(charge.amount, f"ref-{charge.reference}")
@@ -78,7 +78,7 @@ class FakeProvider:
         return outcome
 
     async def inquire(self, charge: Charge) -> Answer:
-        """The next scripted answer, or the truth."""
+        """Return the next scripted answer, or the true one."""
         reference = charge.reference
         self.calls.append(("inquire", reference))
         self.asked.set()
@@ -86,7 +86,7 @@ class FakeProvider:
         return self.inquiries.popleft() if self.inquiries else self._truth(reference)
 
     async def withdraw(self, charge: Charge) -> Answer:
-        """The next scripted answer, or: too late if money moved, withdrawn if not."""
+        """Return the next scripted answer, or: too late if money moved, withdrawn if not."""
         reference = charge.reference
         self.calls.append(("withdraw", reference))
         if self.withdrawals:
@@ -95,7 +95,7 @@ class FakeProvider:
         return Withdrawn() if isinstance(truth, NotFound) else truth
 
     async def reverse(self, charge: Charge) -> Answer:
-        """The next scripted answer, or: what moved is back."""
+        """Return the next scripted answer, or that the charge was reversed."""
         self.calls.append(("reverse", charge.reference))
         if self.reversals:
             return self.reversals.popleft()
@@ -103,7 +103,7 @@ class FakeProvider:
         return Withdrawn()
 
     async def give_back(self, refund: GiveBack) -> Outcome:
-        """The next scripted outcome, or a success."""
+        """Return the next scripted outcome, or a success."""
         self.calls.append(("give_back", refund.reference))
         outcome = self.refunds.popleft() if self.refunds else Succeeded(refund.amount, f"ref-{refund.reference}")
         if isinstance(outcome, Succeeded):
@@ -113,7 +113,7 @@ class FakeProvider:
         return outcome
 
     async def inquire_refund(self, refund: GiveBack) -> Answer:
-        """The next scripted answer, or the truth."""
+        """Return the next scripted answer, or the true one."""
         reference = refund.reference
         self.calls.append(("inquire_refund", reference))
         return self.inquiries.popleft() if self.inquiries else self._truth(reference)
@@ -121,13 +121,13 @@ class FakeProvider:
     async def statement(
         self, account: str, *, start: datetime, end: datetime
     ) -> AsyncIterator[list[StatementLine] | Unavailable]:
-        """The scripted pages."""
+        """Yield the scripted pages."""
         self.calls.append(("statement", account))
         for page in self.statements:
             yield page
 
     async def close(self) -> None:
-        """There is nothing to give back."""
+        """Close nothing: there is no connection."""
 
     def _truth(self, reference: str) -> Answer:
         moved = self.moved.get(reference)

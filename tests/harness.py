@@ -1,4 +1,4 @@
-"""Behind the fixtures: databases made of migrations, the API under a real server, and a small client for it."""
+"""The base of the fixtures: migrated databases, the API under a real server, and a small client for it."""
 
 import asyncio
 import io
@@ -38,7 +38,7 @@ TEMPLATE = "mpac_template"
 
 @contextmanager
 def variables(values: Mapping[str, str]) -> Iterator[None]:
-    """The environment has these too, inside. Nothing stays behind: other tests start processes with this environment."""
+    """Set environment variables inside the block; other tests start processes with this environment."""
     before = dict(os.environ)
     os.environ.update(values)
     try:
@@ -49,41 +49,41 @@ def variables(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def database_variable(url: str) -> AbstractContextManager[None]:
-    """``MPAC_DATABASE_URL`` is ``url`` inside: it is how alembic is told."""
+    """Set ``MPAC_DATABASE_URL``, from which alembic reads its database, inside the block."""
     return variables({"MPAC_DATABASE_URL": url})
 
 
 def alembic_config() -> Config:
-    """Alembic as ``pyproject.toml`` configures it; what it prints is kept quiet."""
+    """Return alembic as ``pyproject.toml`` configures it, without its output."""
     return Config(toml_file=ROOT / "pyproject.toml", stdout=io.StringIO())
 
 
 async def migrate(url: str, revision: str = "head") -> None:
-    """``alembic upgrade``, in this process: a process of its own would spend two seconds importing."""
+    """Run ``alembic upgrade`` in this process: a new process would spend two seconds importing."""
     with database_variable(url):
         await asyncio.to_thread(command.upgrade, alembic_config(), revision)
 
 
 def other_database(url: str, name: str) -> str:
-    """The URL of another database of the same server."""
+    """Return the URL of another database of the same server."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
 async def template_from(url: str) -> None:
-    """Keep the freshly migrated database as a template that nobody ever connects to."""
+    """Copy the freshly migrated database to a template to which nothing ever connects."""
     await _on_server(url, SQL("CREATE DATABASE {} TEMPLATE {}"), TEMPLATE, urlsplit(url).path.strip("/"))
 
 
 @asynccontextmanager
 async def clone_of_template(url: str) -> AsyncIterator[str]:
-    """A migrated database of one's own, dropped afterwards."""
+    """Yield the URL of a new migrated database, dropped afterwards."""
     async with empty_database(url, template=TEMPLATE) as clone:
         yield clone
 
 
 @asynccontextmanager
 async def empty_database(url: str, *, template: str = "template0") -> AsyncIterator[str]:
-    """A database made of ``template``, dropped afterwards whoever is still connected."""
+    """Yield the URL of a new database made of ``template``; drop it afterwards, whatever is still connected."""
     name = f"test_{uuid_utils.uuid7().hex}"
     await _on_server(url, SQL("CREATE DATABASE {} TEMPLATE {}"), name, template)
     try:
@@ -99,7 +99,7 @@ async def _on_server(url: str, statement: SQL, *names: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer: ``body`` is what its JSON says."""
+    """An HTTP response: ``body`` is its decoded JSON."""
 
     status: int
     body: Any
@@ -122,7 +122,7 @@ class Answer:
 def _json(body: Any) -> bytes:
     try:
         return orjson.dumps(body)
-    except TypeError:  # a whole number beyond 64 bits, which somebody may well send
+    except TypeError:  # an integer beyond 64 bits, which a client may send
         return json.dumps(body).encode()
 
 
@@ -144,7 +144,7 @@ class Api:
         key: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """One request. ``as_`` is a tenant (its device calls) or a token; ``body`` is sent as JSON unless it is bytes."""
+        """Send a request. ``as_`` is a tenant (its device calls) or a token; ``body`` is sent as JSON unless it is bytes."""
         sent = dict(headers or {})
         if as_ is not None:
             sent.setdefault("Authorization", f"Bearer {as_ if isinstance(as_, str) else self.signer.device(as_)}")
@@ -163,11 +163,11 @@ class Api:
             return Answer(answer.status, orjson.loads(raw) if raw and is_json else None, raw, answer.headers)
 
     async def get(self, path: str, **rest: Any) -> Answer:
-        """GET."""
+        """Send a GET."""
         return await self.call("GET", path, **rest)
 
     async def post(self, path: str, body: Any = None, **rest: Any) -> Answer:
-        """POST."""
+        """Send a POST."""
         return await self.call("POST", path, body, **rest)
 
     async def events(self, path: str, *, as_: Tenant | str) -> AsyncGenerator[Any]:
@@ -183,7 +183,7 @@ class Api:
     async def pay(
         self, as_: Tenant | str, *, key: str | None = None, headers: Mapping[str, str] | None = None, **fields: Any
     ) -> Answer:
-        """POST /payments: 1,000 yen in cash unless ``fields`` say otherwise, under a fresh key unless one is given."""
+        """Submit a payment of 1,000 yen in cash, changed by ``fields``, under a fresh key unless one is given."""
         body = {"amount": 1_000, "method": {"type": "cash"}, **fields}
         return await self.post("/payments", body, as_=as_, key=key or uuid_utils.uuid7().hex, headers=headers)
 
@@ -201,27 +201,27 @@ UVICORN: dict[str, Any] = {
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that leaves the signals of the test process alone."""
+    """uvicorn without signal handlers of its own."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are pytest's."""
+        """Leave the signals to pytest."""
         yield
 
 
 @asynccontextmanager
 async def running_api(settings: Settings, signer: Signer, *, usual: Settings | None = None) -> AsyncIterator[Api]:
-    """The application under uvicorn on a free port, on the event loop of the tests.
+    """Run the application under uvicorn on a free port, on the event loop of the tests.
 
-    The engines belong to the process, so they are handed over: to the application when it starts, and back afterwards
-    (to the ``usual`` settings, where these are special).
+    The engines belong to the process. So the application gets them when it starts, and the tests get them again afterwards
+    (with the ``usual`` settings, where these are special).
     """
     await disconnect()
     handlers = logging.getLogger().handlers[:]
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     app = create_app(settings.model_copy(update={"public_url": settings.public_url or url}))
-    logging.getLogger().handlers[:] = handlers  # pytest's own, so that caplog hears what the application says
+    logging.getLogger().handlers[:] = handlers  # pytest's own, so that caplog receives the log of the application
     server = _Server(uvicorn.Config(app, **UVICORN))
     serving = asyncio.create_task(server.serve([listener]))
     try:
@@ -229,7 +229,7 @@ async def running_api(settings: Settings, signer: Signer, *, usual: Settings | N
             while not server.started:
                 assert not serving.done(), "the application did not start"
                 await asyncio.sleep(STEP_SECONDS)
-        connect(settings, roles=tuple({*Role} - {*API_ROLES}))  # for all that tests run beside it
+        connect(settings, roles=tuple({*Role} - {*API_ROLES}))  # for what tests run beside it
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
             yield Api(url, signer, session)

@@ -1,4 +1,4 @@
-"""Waiting in tests: for what can be seen, never for a length of time."""
+"""Wait in tests for observable state, never for a length of time."""
 
 import asyncio
 import time
@@ -9,9 +9,9 @@ import psycopg
 from psycopg.rows import DictRow
 
 DEADLINE_SECONDS = 10.0
-PATIENCE_SECONDS = 20.0  # for processes: what takes half a second, on a machine that does ten other things
+PATIENCE_SECONDS = 20.0  # for processes: what takes half a second, on a busy machine
 HANGS_AFTER_SECONDS = 600.0
-"""For programs that end by themselves: who takes longer hangs. Nothing is said by it about how quick anything is."""
+"""Timeout for programs that exit on their own. It guards against hangs only; it is not a speed limit."""
 
 STEP_SECONDS = 0.01
 
@@ -21,7 +21,7 @@ Seen = TypeVar("Seen")
 async def eventually(
     look: Callable[[], Awaitable[Seen]], *, until: Callable[[Seen], bool], within: float = DEADLINE_SECONDS
 ) -> Seen:
-    """Look again and again until what is seen is right; fail with what was seen last."""
+    """Call ``look`` until its result satisfies ``until``, and return it; fail with the last result."""
     deadline = time.monotonic() + within
     seen = await look()
     while not until(seen):
@@ -41,9 +41,9 @@ async def until(fact: Callable[[], bool], *, within: float = PATIENCE_SECONDS) -
 
 
 def is_left(seconds: float, lowest: float, highest: float, *, since: float) -> bool:
-    """Whether so many ``seconds`` are left of ``lowest`` to ``highest``, set some time after ``since`` (``time.monotonic()``).
+    """Return whether ``seconds`` can be left of ``lowest`` to ``highest``, set after ``since`` (``time.monotonic()``).
 
-    Between the setting and the looking a busy machine lets any time pass.
+    On a busy machine any time may pass between setting and reading.
     """
     return lowest - (time.monotonic() - since) <= seconds <= highest
 

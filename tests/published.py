@@ -8,7 +8,7 @@ __all__ = ["published_document", "resolved"]
 
 
 def resolved(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``node`` refers to, or ``node`` itself where it is no reference."""
+    """Return what ``node`` refers to, or ``node`` itself if it is not a reference."""
     reference = node.get("$ref")
     if reference is None:
         return node

@@ -1,7 +1,7 @@
 """``--shuffle SEED``: the same tests in another order, modules and the tests within each; a seed is an order.
 
-What passes only after its neighbour passes by luck: which process runs which module is decided anew in every run. Tests
-of one module stay together, because they share the stack of processes they need.
+A test that passes only after its neighbour passes by luck: which process runs which module changes with every run. Tests of
+one module stay together, because they share the stack that they need.
 """
 
 import random
@@ -12,7 +12,7 @@ import pytest
 
 def add_option(parser: pytest.Parser) -> None:
     """Declare ``--shuffle``."""
-    parser.addoption("--shuffle", type=int, metavar="SEED", help="another order, that of this seed")
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="run the tests in the order of this seed")
 
 
 def shuffle(items: list[pytest.Item], *, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Listen in front of a server on behalf of a test that disturbs its connections."""
+"""Listen in front of a server for a test that disturbs its connections."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

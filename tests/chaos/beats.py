@@ -1,4 +1,4 @@
-"""Beats beside the stack's own: real `mpac beat` processes, which all tick at once."""
+"""Start further `mpac beat` processes beside the stack's own."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from mpac.stack.local import LocalStack
 from tests.polling import eventually
 
 GRACE_SECONDS = 10
-TICKS_WITHIN_SECONDS = 60  # a process that starts on a busy machine
+TICKS_WITHIN_SECONDS = 60  # a process may start slowly on a busy machine
 TICKS = "beat sends what is due"
 
 
@@ -26,7 +26,7 @@ class Beats:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str) -> "subprocess.Popen[bytes]":
-        """Start one more; it is up in a second or two, and nobody has to wait for it."""
+        """Start one more without waiting for it; it is ready in a second or two."""
         self._folder.mkdir(parents=True, exist_ok=True)
         words = [sys.executable, "-m", "mpac", "beat", "--home", str(self._stack.home.path)]
         with self.log(name).open("ab") as log:
@@ -41,7 +41,7 @@ class Beats:
         return self.processes[name]
 
     async def tick(self) -> None:
-        """Wait until each of them has sent something: from here on they all do."""
+        """Wait until each of them has sent something."""
 
         async def said(name: str) -> str:
             return self.log(name).read_text()
@@ -50,11 +50,11 @@ class Beats:
             await eventually(partial(said, name), until=lambda text: TICKS in text, within=TICKS_WITHIN_SECONDS)
 
     def log(self, name: str) -> Path:
-        """What it says."""
+        """Return the log file of a beat."""
         return self._folder / f"{name}.log"
 
     def stop(self) -> None:
-        """End them all, as a deploy would."""
+        """Stop all of them, as a deployment would."""
         for process in self.processes.values():
             process.terminate()
         for process in self.processes.values():
@@ -63,7 +63,7 @@ class Beats:
 
 @contextmanager
 def beats_beside(stack: LocalStack, folder: Path) -> Iterator[Beats]:
-    """Further beats, gone at the end."""
+    """Yield further beats and stop them at the end."""
     beats = Beats(stack, folder)
     try:
         yield beats

@@ -1,4 +1,4 @@
-"""Messages that no task can be made of, as they lie in a queue of the broker."""
+"""Messages from which no task can be made, as the broker stores them in a queue."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ INVENTED = {**SENDABLE, "task": "sweeps.invented"}
 
 
 def envelope(body: bytes, headers: Any, content_type: str = JSON) -> bytes:
-    """Return a message as it lies in a queue of the broker."""
+    """Return a message as the broker stores it in a queue."""
     delivery = {"exchange": "payments", "routing_key": "payments"}
     properties = {"delivery_info": delivery, "priority": 0, "body_encoding": "base64", "delivery_tag": str(uuid7())}
     encoded = base64.b64encode(body).decode()

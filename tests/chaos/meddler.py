@@ -1,4 +1,4 @@
-"""A relay between the product and its provider that may change what is answered, as balancers and firewalls do."""
+"""A relay between the product and its provider that may change answers, as balancers and firewalls do."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,16 +9,16 @@ from urllib.parse import urlsplit
 HTML = b"<html><body><h1>503 Service Unavailable</h1></body></html>"
 CHARGES = "POST /v1/charges "
 Meddle = Callable[[str, bytes], bytes]
-"""What is sent in place of the provider's answer to a request (its first line), all at once."""
+"""Returns what is sent, all at once, in place of the provider's answer to a request (its first line)."""
 
 
 def honest(_request: str, answer: bytes) -> bytes:
-    """The answer as it is."""
+    """Return the answer unchanged."""
     return answer
 
 
 def twice(_request: str, answer: bytes) -> bytes:
-    """The answer, and the same once more."""
+    """Return the answer twice."""
     return answer + answer
 
 
@@ -34,8 +34,8 @@ def foreign(status: int) -> Meddle:
 class Meddler:
     """Relays requests one by one; those that begin with ``meddled`` are answered by ``meddle``.
 
-    With ``repeats_idle`` their answers are sent once more when the client has read them: on an idle connection, or into
-    the next request's answer.
+    With ``repeats_idle`` their answers are sent again after the client has read them: on an idle connection, or into the next
+    request's answer.
     """
 
     upstream: str
@@ -51,7 +51,7 @@ class Meddler:
         self.meddled, self.meddle, self.repeats_idle, self.count = CHARGES, honest, False, 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Relay what comes on one connection."""
+        """Relay the requests of one connection."""
         place = urlsplit(self.upstream)
         theirs, to_theirs = await asyncio.open_connection(place.hostname, place.port)
         try:
@@ -77,7 +77,7 @@ class Meddler:
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:
-    """A whole request or answer, whose length its head says."""
+    """Read a whole request or answer, whose length is in its headers."""
     head = await reader.readuntil(b"\r\n\r\n")
     lines = [line.partition(":") for line in head.decode("latin-1").lower().split("\r\n")]
     size = next((int(value) for name, _, value in lines if name == "content-length"), 0)
@@ -86,7 +86,7 @@ async def _message(reader: asyncio.StreamReader) -> bytes:
 
 @asynccontextmanager
 async def meddler_before(upstream: str) -> AsyncIterator[Meddler]:
-    """A relay that listens until the end of the block."""
+    """Yield a relay that listens until the end of the block."""
     meddler = Meddler(upstream)
     server = await asyncio.start_server(meddler.serve, "127.0.0.1", 0)
     meddler.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

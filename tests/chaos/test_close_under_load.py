@@ -1,8 +1,8 @@
-"""The day is closed by hand over HTTP and by beat while 500 payments complete and refunds run, on real processes (F20, F27).
+"""Close the day by managers over HTTP and by beat while 500 payments and their refunds complete (F20, F27).
 
-Two stores, two currencies, cash, cards of the terminal and codes of the provider, some of them in doubt meanwhile. However
-the closes fall between them: each final line is in exactly one settlement of its store and currency, totals are the sums
-of the lines, of the ledger's accounts and of the provider's own ledger, and what was closed once never reads differently.
+Two stores, two currencies, cash, cards of the terminal and codes of the provider, some with an unknown outcome meanwhile.
+Whenever the closes happen: each final line is in exactly one settlement of its store and currency, totals are the sums
+of the lines, of the ledger's accounts and of the provider's own ledger, and a closed settlement never changes.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ FINAL = ("completed", "failed", "cancelled")
 
 
 class Day:
-    """Two stores that sell, give back and close, all at once."""
+    """Two stores that sell, refund and close, all at once."""
 
     def __init__(self, live: LiveStack, stores: list[Tenant]) -> None:
         self.live = live
@@ -45,11 +45,11 @@ class Day:
         self._chance = random.Random(27)
 
     def manager(self, store: Tenant) -> str:
-        """The token of a store's manager."""
+        """Return the token of a store's manager."""
         return self.live.api.signer.user(store, role="store_manager")
 
     async def till(self, count: int) -> None:
-        """Sell ``count`` things; of some of them a part is given back as soon as they are paid."""
+        """Make ``count`` sales; some are refunded in part as soon as they are paid."""
         for _ in range(count):
             store, method = self._chance.choice(self.stores), self._chance.choice(METHODS)
             fate = self._chance.choice(FATES) if method["type"] == "qr" else None
@@ -67,7 +67,7 @@ class Day:
                 await self.give_back(staff, sold.body["id"])
 
     async def give_back(self, staff: str, payment_id: str) -> None:
-        """Ask for a refund of 50 once the payment is final; the close may hold its row for a moment."""
+        """Request a refund of 50 once the payment is final; a close may lock its row for a moment."""
         api = self.live.api
         await eventually(
             lambda: api.get(f"/payments/{payment_id}?wait=5", as_=staff),
@@ -85,10 +85,10 @@ class Day:
         if asked.status == 201:
             self.given_back.append(asked.body["id"])
         else:
-            assert asked.status == 409, asked.raw  # it had failed: there is nothing to give back
+            assert asked.status == 409, asked.raw  # it had failed: there is nothing to refund
 
     async def close_manually(self, store: Tenant, *, every_seconds: float) -> None:
-        """A manager who closes whatever is open, again and again."""
+        """Close whatever is open as the manager, again and again."""
         while not self.is_over.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.is_over.wait(), every_seconds)
@@ -98,7 +98,7 @@ class Day:
             await self.keep_reading(store)
 
     async def let_days_end(self) -> None:
-        """The running periods have ended, says the data; beat finds them."""
+        """Let the running periods end by their data, so that beat finds them."""
         while not self.is_over.is_set():
             await self.live.sql(
                 """UPDATE settlements SET end_at = clock_timestamp() - interval '5 seconds'
@@ -108,26 +108,26 @@ class Day:
             await asyncio.sleep(0.5)
 
     async def ids(self, store: Tenant, status: str) -> list[str]:
-        """The store's newest settlements in ``status``."""
+        """Return the ids of the store's newest settlements in ``status``."""
         listed = await self.live.api.get(f"/settlements?status={status}&limit=100", as_=self.manager(store))
         assert listed.status == 200, listed.raw
         return [row["id"] for row in listed.body["data"]]
 
     async def keep_reading(self, store: Tenant) -> None:
-        """Read each settlement as soon as it is closed, and again: it is the same to the byte."""
+        """Store the hash of each settlement as soon as it is closed, to compare it at the end."""
         for settlement_id in await self.ids(store, "closed"):
             if settlement_id not in self.read:
                 self.read[settlement_id] = await self.read_whole(store, settlement_id)
 
     async def read_whole(self, store: Tenant, settlement_id: str) -> str:
-        """The hash of a settlement with all its lines as HTTP shows them."""
+        """Return the hash of a settlement with all its lines as HTTP shows them."""
         answer: Answer = await self.live.api.get(f"/settlements/{settlement_id}/export.json", as_=self.manager(store))
         assert answer.status == 200, answer.raw
         return hashlib.sha256(answer.raw).hexdigest()
 
 
 async def shops(live: LiveStack) -> list[Tenant]:
-    """The tenant's store and another of the same merchant, with a running period each in both currencies."""
+    """Return the tenant's store and a new one of the same merchant."""
     other = replace(live.tenant, store_id=new_id("store"))
     await live.sql(
         """INSERT INTO stores (id, merchant_id, name, currency, time_zone, cut_off, created_at, updated_at)
@@ -143,7 +143,7 @@ async def shops(live: LiveStack) -> list[Tenant]:
 
 
 async def lines_of(live: LiveStack, stores: list[Tenant]) -> dict[str, list[dict[str, Any]]]:
-    """The stores' lines by what they are about."""
+    """Return the stores' lines by the payment or refund that they are about."""
     lines: dict[str, list[dict[str, Any]]] = {}
     for line in await live.sql(
         """SELECT l.*, s.store_id AS home, s.currency AS money, s.status FROM settlement_lines l
@@ -155,7 +155,7 @@ async def lines_of(live: LiveStack, stores: list[Tenant]) -> dict[str, list[dict
 
 
 async def close_all(day: Day) -> None:
-    """The evening: a period for each currency, and all of them closed."""
+    """Wait until each currency has a running period, and close all of them."""
     await asyncio.to_thread(day.live.nudge, "settlements.open_due")
     await eventually(
         lambda: day.live.sql(

@@ -1,4 +1,4 @@
-"""A relay between the product and its provider answers in the provider's place: its answers are not accepted."""
+"""Faults of a relay between the product and its provider: its own answers decide nothing."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -35,7 +35,7 @@ async def relayed(folder: Path) -> AsyncIterator[tuple[LiveStack, Meddler]]:
 
 @pytest.fixture
 async def between(shared_stacks: SharedStacks) -> Meddler:
-    """The relay."""
+    """The relay before the provider."""
     return (await shared_stacks.get(STACK, relayed))[1]
 
 
@@ -54,7 +54,7 @@ def honest_at_the_end(live: LiveStack, between: Meddler) -> Iterator[None]:
 
 
 async def charged(live: LiveStack, ids: list[str]) -> Counter[int]:
-    """How many payments were charged how often."""
+    """Return how many payments were charged how often."""
     return Counter([len(await live.charges(payment_id)) for payment_id in ids])
 
 

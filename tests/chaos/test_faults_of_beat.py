@@ -1,7 +1,7 @@
-"""Two beats, three beats, a beat that is dead or away for 26 hours: one close per period, in order, and nothing twice (F24).
+"""Two or three beats, or one that is dead or away for 26 hours: each period is closed once and in order (F24).
 
-A day is made to pass by data: a store that was opened days ago has periods that have ended. Whatever happens to the broker's
-keys, sweeps go on within 30 s; when beat itself is away or frozen, others say so.
+Days pass by data: a store that was opened days ago has periods that have ended. Whatever happens to the broker's keys, sweeps
+continue within 30 s. If beat is dead or frozen, other processes report it.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from workflows.clock import now
 from workflows.ids import new_id
 
 UNSUPERVISED = True
-"""A beat that is killed stays dead: it is another one that has to take over."""
+"""A beat that is killed stays dead: another one has to take over."""
 
 SILENCE_SECONDS = 9
 VARIABLES = {"MPAC_SILENCE_SECONDS": str(SILENCE_SECONDS)}
@@ -43,20 +43,20 @@ NOTICED_WITHIN_SECONDS = 60  # that a call takes longer than the ten seconds it 
 
 @pytest.fixture
 async def broker(live: LiveStack) -> AsyncIterator[Redis]:
-    """The broker, as somebody with its password sees it."""
+    """A connection to the broker."""
     async with broker_of(live.stack) as client:
         yield client
 
 
 @pytest.fixture
 def beats(live: LiveStack, tmp_path: Path) -> Iterator[Beats]:
-    """Further beats."""
+    """Further beats beside the stack's own."""
     with beats_beside(live.stack, tmp_path / "beats") as further:
         yield further
 
 
 async def opened_before(live: LiveStack, hours: float, *, count: int = STORES) -> list[str]:
-    """The ids of ``count`` new stores that were opened ``hours`` ago, each with a cut-off of its own and no period yet."""
+    """Return ids of new stores that were opened ``hours`` ago, each with its own cut-off and no period yet."""
     mine: Tenant = live.tenant
     at = now() - timedelta(hours=hours)
     ids = [new_id("store") for _ in range(count)]
@@ -70,7 +70,7 @@ async def opened_before(live: LiveStack, hours: float, *, count: int = STORES) -
 
 
 async def periods(live: LiveStack, stores: list[str]) -> list[dict[str, Any]]:
-    """Their settlements in order, with how often each was closed."""
+    """Return the stores' settlements in order, with how often each was closed."""
     return await live.sql(
         """SELECT s.*, (SELECT count(*) FROM settlement_history h WHERE h.settlement_id = s.id AND h.event = 'close') AS closes
            FROM settlements s WHERE s.store_id = ANY(%s) ORDER BY s.store_id, s.start_at""",
@@ -79,7 +79,7 @@ async def periods(live: LiveStack, stores: list[str]) -> list[dict[str, Any]]:
 
 
 async def caught_up(live: LiveStack, stores: list[str]) -> list[dict[str, Any]]:
-    """Their settlements, once each store's running period ends in the future."""
+    """Wait until each store's running period ends in the future, and return their settlements."""
     count = "SELECT count(*) AS count FROM settlements WHERE store_id = ANY(%s) AND status = 'open' AND end_at > now()"
     await eventually(
         lambda: live.sql(count, stores), until=lambda rows: rows[0]["count"] == len(stores), within=CATCH_UP_SECONDS
@@ -88,7 +88,7 @@ async def caught_up(live: LiveStack, stores: list[str]) -> list[dict[str, Any]]:
 
 
 def judge_chains(rows: list[dict[str, Any]], stores: list[str], *, since: datetime) -> None:
-    """One chain per store from ``since`` to now, each period closed once, one after the other in order."""
+    """Assert one chain per store from ``since`` to now, each period closed once and in order."""
     assert {row["store_id"] for row in rows} == set(stores)
     for store_id in stores:
         *closed, running = [row for row in rows if row["store_id"] == store_id]
@@ -110,7 +110,7 @@ async def test_several_beats_at_once_close_each_period_once(live: LiveStack, bea
     since = now() - timedelta(hours=50)
     stores = await opened_before(live, 50)
     paying = asyncio.ensure_future(live.pay_many(100))
-    for _ in range(number):  # at once, and the beats' own come on top
+    for _ in range(number):  # all at once, besides the beats' own
         await asyncio.to_thread(live.nudge, "settlements.open_due")
     rows = await caught_up(live, stores)
     judge_chains(rows, stores, since=since)
@@ -118,11 +118,11 @@ async def test_several_beats_at_once_close_each_period_once(live: LiveStack, bea
     ids = await paying
     assert await live.final_statuses(ids) == {"completed": 100}
     assert await live.events(ids) == {"create": 100, "claim": 100, "complete": 100}
-    assert [process.poll() for process in beats.processes.values()] == [None] * (number - 1)  # and they all still tick
+    assert [process.poll() for process in beats.processes.values()] == [None] * (number - 1)  # they all still run
 
 
 async def days_pass(live: LiveStack) -> None:
-    """Stores that were opened yesterday catch up, by whoever sweeps now."""
+    """Assert that stores opened yesterday catch up, by whichever beat sends sweeps now."""
     stores, since = await opened_before(live, 26, count=3), now() - timedelta(hours=26)
     await asyncio.to_thread(live.nudge, "settlements.open_due")
     judge_chains(await caught_up(live, stores), stores, since=since)
@@ -137,13 +137,13 @@ async def test_sweeps_continue_when_one_of_two_beats_stops(
     live.stack.kill("beat", number)
     await days_pass(live)
     if number == signal.SIGSTOP:
-        live.stack.kill("beat", signal.SIGCONT)  # and both go on
+        live.stack.kill("beat", signal.SIGCONT)  # both continue
     assert second.poll() is None
     await days_pass(live)
 
 
 async def sweeps_go_on(live: LiveStack) -> None:
-    """A retry, which only a sweep can bring, happens within the 30 s that are promised, beside its own delay."""
+    """Assert that a retry, which only a sweep can cause, happens within the promised 30 s."""
     before = time.monotonic()
     payment_id = await live.pay(fate="unavailable:1")
     await live.reaches(payment_id, "completed", within=SWEPT_WITHIN_SECONDS)
@@ -163,7 +163,7 @@ async def keys_deleted(broker: Redis) -> None:
 
 
 async def connections_killed(broker: Redis) -> None:
-    """Each connection is closed by the broker, several times."""
+    """Close each connection by the broker, several times."""
     for _ in range(5):
         await command(broker, "CLIENT", "KILL", "TYPE", "normal")
         await asyncio.sleep(0.2)
@@ -227,7 +227,7 @@ async def test_workers_survive_the_loss_of_the_broker_while_they_hold_messages(l
 
 
 async def complaints_of(live: LiveStack) -> list[str]:
-    """What `mpac status` says of the stack."""
+    """Return the complaints that `mpac status` prints about the stack."""
     info = live.stack.info()
     return health_problems(info, await asyncio.to_thread(fetch_health, info))
 

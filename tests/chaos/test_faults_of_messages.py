@@ -1,4 +1,4 @@
-"""Messages that are lost, late or doubled, and a broker that is away: latency, never money (F4, F5, F6, F9)."""
+"""Lost, late and duplicate messages, and a broker that is away, cost time but never money (F4, F5, F6, F9)."""
 
 import asyncio
 import signal
@@ -25,19 +25,19 @@ AWAY_SECONDS, LONGEST_EXPIRY_SECONDS = 600, 900
 BROKER_WAIT_SECONDS = (
     3  # a request that waited for the broker would wait at least as long as a connection to it may take
 )
-SO_MUCH_NOISE = 3  # from one second to the next, on a machine that does ten other things
+SO_MUCH_NOISE = 3  # from one second to the next, on a busy machine
 WORKERS = ("worker-payments-1", "worker-payments-2")
 
 
 @pytest.fixture
 async def broker(live: LiveStack) -> AsyncIterator[Redis]:
-    """The broker, as somebody with its password sees it."""
+    """A connection to the broker."""
     async with broker_of(live.stack) as client:
         yield client
 
 
 def publish(live: LiveStack, batches: list[list[str]]) -> None:
-    """Nudges for these payments, beside those of the API."""
+    """Send nudges for these payments, besides those of the API."""
     app = Celery(broker=live.stack.urls.broker, set_as_current=False)
     app.conf.task_queues = [Queue("payments", Exchange("payments", type="direct"), routing_key="payments")]
     with app.connection_for_write() as connection:
@@ -50,7 +50,7 @@ def publish(live: LiveStack, batches: list[list[str]]) -> None:
 
 @asynccontextmanager
 async def nobody_consuming(live: LiveStack) -> AsyncIterator[None]:
-    """The workers for payments have stopped, inside."""
+    """Stop the workers for payments inside the block."""
     await asyncio.gather(*(live.stack.stop(name) for name in WORKERS))
     yield
     await asyncio.gather(*(live.stack.start(name) for name in WORKERS))
@@ -58,7 +58,7 @@ async def nobody_consuming(live: LiveStack) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def unaided(live: LiveStack) -> AsyncIterator[None]:
-    """Whatever happens inside, no worker is started again for it."""
+    """Assert that no worker is started again inside the block."""
     before = {name: pid for name, pid in live.stack.pids.items() if name.startswith("worker")}
     assert len(before) > len(WORKERS)
     yield
@@ -148,12 +148,12 @@ async def test_a_message_that_crashes_its_task_becomes_a_dead_letter_with_its_tr
 
 
 async def stop_broker(live: LiveStack) -> None:
-    """It refuses connections."""
+    """Stop the broker: it refuses connections."""
     await live.stack.stop("valkey")
 
 
 async def freeze_broker(live: LiveStack) -> None:
-    """It takes connections and answers none."""
+    """Freeze the broker: it accepts connections and answers none."""
     live.stack.kill("valkey", signal.SIGSTOP)
 
 
@@ -170,14 +170,14 @@ Deed = Callable[[LiveStack], Awaitable[None]]
 
 @dataclass
 class Till:
-    """A terminal that looks at its watch."""
+    """A terminal that measures how long its requests take."""
 
     live: LiveStack
     ids: list[str] = field(default_factory=list)
     took: list[float] = field(default_factory=list)
 
     async def sell(self, count: int = 30, **fields: Any) -> None:
-        """One payment after the other; none waits as long as somebody who waits for the broker."""
+        """Submit payments one after the other; none takes as long as a request that waits for the broker."""
         for _ in range(count):
             started = time.monotonic()
             self.ids.append(await self.live.pay(**fields))
@@ -186,12 +186,12 @@ class Till:
 
     @property
     def usual(self) -> float:
-        """Seconds, the median."""
+        """The median in seconds."""
         return statistics.median(self.took)
 
 
 async def warm_till(live: LiveStack) -> Till:
-    """One that has sold thirty things on a warm stack."""
+    """Return a terminal that has made thirty sales on a warm stack."""
     await Till(live).sell()
     till = Till(live)
     await till.sell()
@@ -206,7 +206,9 @@ async def test_payments_are_accepted_as_quickly_as_before_while_the_broker_is_aw
     before, meanwhile = await warm_till(live), Till(live)
     await hurt(live)
     await meanwhile.sell()
-    assert await live.statuses(meanwhile.ids) == {"pending": 30}  # nobody has heard of them: it is really away
+    assert await live.statuses(meanwhile.ids) == {
+        "pending": 30
+    }  # no worker has received them: the broker is really away
     await mend(live)
     assert await live.final_statuses(meanwhile.ids, within=RECOVERY_SECONDS) == {"completed": 30}
     assert meanwhile.usual < SO_MUCH_NOISE * max(before.usual, (await warm_till(live)).usual)
@@ -255,7 +257,7 @@ REPORTS = (
     {"method": {"type": "card", "approval_code": "A1", "slip_number": "S1"}},
     {"method": {"type": "emoney", "result": "approved"}, "tip_amount": 100},
 )
-"""Sales that have been made already when they are sent: money in the drawer, or approved by the terminal's own application."""
+"""Sales that are complete when they are sent: cash in the drawer, or approved by the terminal's own application."""
 
 
 async def test_cash_and_terminal_sales_are_completed_although_the_broker_was_away_beyond_their_expiry(
@@ -294,7 +296,7 @@ async def test_no_payment_is_lost_while_the_broker_is_away_for_ten_minutes(live:
         await live.stack.start("valkey")
         assert await live.final_statuses(patient.ids) == {"completed": len(patient.ids)}
         ended = await live.final_statuses(usual.ids)
-        # Cash and what the terminal's own application approved has been taken: however late, it is a completed sale.
+        # Cash and payments approved by the terminal's own application have been taken: however late, they are completed sales.
         assert await live.final_statuses(made.ids) == {"completed": len(made.ids)}
     assert patient.usual < SO_MUCH_NOISE * max(before.usual, (await warm_till(live)).usual)
     # A charge that is not started within five minutes is cancelled, unless the till asked for longer.

@@ -1,4 +1,4 @@
-"""A database that goes away under load: 503 for the gap, never a wrong answer, and all that was promised is kept (F7)."""
+"""A database that goes away under load: 503 meanwhile, never a wrong answer, no accepted payment lost (F7)."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ WAIT_SECONDS = 25  # the longest a terminal may wait for news
 
 
 class Tills:
-    """Terminals that pay: what they were promised, and every status they saw."""
+    """Terminals that pay: the accepted payments, and every status they received."""
 
     def __init__(self, live: LiveStack) -> None:
         self.promised: list[str] = []
@@ -28,7 +28,7 @@ class Tills:
 
     @asynccontextmanager
     async def paying(self, count: int = 8) -> AsyncIterator[None]:
-        """All of them pay, inside."""
+        """Let all terminals pay inside the block."""
         working = asyncio.gather(*(self._pay() for _ in range(count)))
         try:
             yield
@@ -37,7 +37,7 @@ class Tills:
             await working
 
     async def sell_more(self, count: int = 20) -> None:
-        """Wait until so many more payments were promised."""
+        """Wait until ``count`` more payments were accepted."""
         wanted = len(self.promised) + count
 
         async def promised() -> int:
@@ -58,11 +58,11 @@ class Tills:
 
 
 async def restarted(live: LiveStack) -> None:
-    """PostgreSQL stops fast, as a restart of the service would have it, starts, and the API has noticed."""
+    """Restart PostgreSQL as its service would be restarted, and wait until the API has noticed."""
     await live.stack.stop("postgres")
     await asyncio.sleep(0.5)
     await live.stack.start("postgres")
-    # The first to use a connection of before the restart is answered 503, as the contract has it.
+    # The first use of each connection from before the restart is answered 503, as the contract says.
     look = partial(live.api.get, "/payments?limit=1", as_=live.staff)
     await eventually(look, until=lambda answer: answer.status == 200, within=RECOVERY_SECONDS)
 
@@ -99,7 +99,7 @@ async def test_a_waiting_request_is_woken_after_a_restart_of_the_database(live: 
     await eventually(partial(live.sql, listening), until=bool, within=RECOVERY_SECONDS)
     version = (await live.row(payment_id))["version"]
     path = f"/payments/{payment_id}?wait={WAIT_SECONDS}&since_version={version}"
-    async with asyncio.timeout(WAIT_SECONDS):  # it is told, and does not just look once more when its time is over
+    async with asyncio.timeout(WAIT_SECONDS):  # it is woken, and does not just look again when its time is over
         waiting = asyncio.ensure_future(live.api.get(path, as_=live.staff))
         assert (await live.sandbox("POST", f"/v1/codes/{payment_id}:1/pay")).status == 200
         answer = await waiting

@@ -29,7 +29,7 @@ WAL_MESSAGE = "SELECT pg_logical_emit_message(false, 'test', repeat('x', 1000000
 
 @pytest.fixture(scope="module")
 def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A disk of its own that is easily filled."""
+    """Mount a small disk that is easily filled."""
     folder = tmp_path_factory.mktemp("disk")
     mount = shutil.which("mount")
     words = [mount or "", "-t", "tmpfs", "-o", f"size={SIZE}", "mpac-test", str(folder)]
@@ -49,7 +49,7 @@ async def live(small_disk: Path, shared_stacks: SharedStacks) -> AsyncIterator[L
 
 @contextmanager
 def full(disk: Path) -> Iterator[None]:
-    """There is not one byte left on the disk, inside."""
+    """Fill the disk to its last byte inside the block."""
     filler = disk / "filler"
     with filler.open("ab", buffering=0) as file:
         for piece in (PIECE, b"\0" * 4_096):
@@ -67,7 +67,7 @@ def full(disk: Path) -> Iterator[None]:
 
 
 async def fill_the_write_ahead_log(live: LiveStack) -> None:
-    """Until PostgreSQL cannot write any more, and crashes."""
+    """Write until PostgreSQL has no room left, and crashes."""
     for _ in range(32):
         try:
             await live.sql(WAL_MESSAGE)
@@ -80,7 +80,7 @@ async def test_all_services_recover_by_themselves_after_the_disk_was_full(live: 
     tills = Tills(live)
 
     async def failed_starts() -> int:
-        """How often PostgreSQL has ended and was started again."""
+        """Return how often PostgreSQL has ended and was started again."""
         return sum(end.startswith("postgres ") for end in live.stack.unexpected_ends)
 
     before = await live.pay_many(20)

@@ -1,4 +1,4 @@
-"""A provider that answers late, wrongly or not at all: one charge at most, and the truth in the end (F12-F17)."""
+"""A provider that answers late, wrongly or not at all: one charge at most, and the true outcome in the end (F12-F17)."""
 
 from collections import Counter
 
@@ -11,12 +11,12 @@ ENOUGH_SECONDS = 60.0
 
 
 async def charges_of(live: LiveStack, ids: list[str]) -> Counter[int]:
-    """How many payments were charged how often."""
+    """Return how many payments were charged how often."""
     return Counter([len(await live.charges(payment_id)) for payment_id in ids])
 
 
 async def doubted(live: LiveStack, ids: list[str]) -> int:
-    """How many payments' outcome was unknown for a while."""
+    """Return how many payments' outcome was unknown for a while."""
     query = (
         "SELECT count(DISTINCT payment_id) AS count FROM payment_history WHERE payment_id = ANY(%s) AND event = 'doubt'"
     )
@@ -25,13 +25,13 @@ async def doubted(live: LiveStack, ids: list[str]) -> int:
 
 
 async def said(live: LiveStack, ids: list[str]) -> Counter[str]:
-    """What the provider said when it was asked about payments, how often."""
+    """Return how often the provider gave each answer to inquiries about payments."""
     query = "SELECT answer FROM payment_messages WHERE payment_id = ANY(%s) AND kind = 'inquiry'"
     return Counter(row["answer"] for row in await live.sql(query, ids))
 
 
 async def reconciled(live: LiveStack, settlement_id: str) -> None:
-    """Reconcile a closed day as its manager, again where a worker was asking about one of its payments."""
+    """Reconcile a closed day as its manager, until no worker inquires about one of its payments."""
     manager = live.api.signer.user(live.tenant, role="store_manager")
     await eventually(
         lambda: live.api.post(f"/settlements/{settlement_id}/reconcile", as_=manager),
@@ -41,7 +41,7 @@ async def reconciled(live: LiveStack, settlement_id: str) -> None:
 
 
 async def sent_again(live: LiveStack, ids: list[str]) -> list[int]:
-    """How often the attempts that succeeded were sent again, under the same key, before they did."""
+    """Return how often each successful attempt was sent again under the same key."""
     query = "SELECT resends FROM payment_attempts WHERE payment_id = ANY(%s) AND outcome = 'succeeded'"
     return [row["resends"] for row in await live.sql(query, ids)]
 
@@ -114,7 +114,7 @@ async def test_a_payment_stays_processing_while_inquiries_are_unavailable_and_co
 
 
 DARK = "reset_after_charge+inquiry_unavailable:86400000"
-"""It charges, loses the answer, and answers no question about it for a day."""
+"""The provider charges, loses the answer, and answers no inquiry about it for a day."""
 
 
 async def test_a_statement_decides_thirteen_payments_whose_inquiries_are_never_answered(live: LiveStack) -> None:

@@ -1,4 +1,4 @@
-"""Workers that die, stop and are told to stop: one charge each, and taken up again within the lease (F1, F2, F3, F10)."""
+"""Workers that are killed, frozen or stopped: one charge each, processed again after the lease (F1, F2, F3, F10)."""
 
 import asyncio
 import random
@@ -17,16 +17,17 @@ UNSUPERVISED = True
 VARIABLES = {"MPAC_SILENCE_SECONDS": "9"}
 """Not needed here: with it, this module shares a stack with the modules about silence and beat."""
 
-SLOW = "slow:1400"  # charged at once, answered so late that there is time to hurt the worker in between
-BRIEF = "slow:800"  # long enough to be told to stop meanwhile, far from the time-out of a call
+SLOW = "slow:1400"  # charged at once, answered so late that there is time to freeze the worker in between
+BRIEF = "slow:800"  # long enough to stop the worker meanwhile, far from the timeout of a call
 LEASE_RECOVERY_SECONDS = LEASE_SECONDS + 30
 WORKERS = ("worker-payments-1", "worker-payments-2")
 
 
 async def frozen_with(live: LiveStack, fate: str, *, charges: int) -> tuple[str, str]:
-    """A payment that its worker has in hand and the provider has charged so often, and that worker, which stands still.
+    """Return a payment whose worker is frozen while it processes it, and that worker.
 
-    A worker may be done before this test gets there; then it is another payment that it is caught with.
+    The provider has made ``charges`` charges for it. A worker may be done before the test gets there: then another payment is
+    tried.
     """
     for _ in range(TRIES):
         payment_id = await live.pay(fate=fate)
@@ -34,7 +35,7 @@ async def frozen_with(live: LiveStack, fate: str, *, charges: int) -> tuple[str,
         await eventually(partial(live.charges, payment_id), until=lambda seen: len(seen) == charges)
         holder = await live.holder(payment_id)
         live.stack.kill(holder, signal.SIGSTOP)
-        # Nobody has the row, so no record of it is under way: what it says now is what the worker leaves behind.
+        # No transaction has the row, so no record of it is in progress: its content is what the worker leaves behind.
         unheard = """SELECT FROM payments p JOIN payment_attempts a ON a.payment_id = p.id
                      WHERE p.id = %s AND p.status = 'processing' AND a.outcome IS NULL FOR UPDATE OF p SKIP LOCKED"""
         if await live.sql(unheard, payment_id):
@@ -61,7 +62,7 @@ async def test_a_payment_is_charged_once_when_its_worker_is_killed_before_the_pr
 
 
 async def kill_all(live: LiveStack) -> None:
-    """Nobody processes payments from here on."""
+    """Kill all workers for payments."""
     for name in live.workers():
         live.stack.kill(name, signal.SIGKILL)
     assert live.workers() == []
@@ -112,7 +113,9 @@ async def test_no_accepted_payment_is_lost_when_the_api_is_killed_under_load(liv
     await eventually(count, until=lambda count: count > 100, within=PATIENCE_SECONDS)
     live.stack.kill("api", signal.SIGKILL)
     ended = await asyncio.gather(*tills, return_exceptions=True)
-    assert [error for error in ended if not isinstance(error, aiohttp.ClientError)] == []  # cut off, told nothing wrong
+    assert [
+        error for error in ended if not isinstance(error, aiohttp.ClientError)
+    ] == []  # connections were cut, and no answer was wrong
     assert await live.final_statuses(promised) == {"completed": len(promised)}
 
 

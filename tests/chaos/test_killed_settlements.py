@@ -1,6 +1,6 @@
-"""A worker that is killed in the middle of a close or of a run: nothing of it is kept, and it is done once, by another.
+"""A worker that is killed during a close or a reconciliation run: nothing of it is stored, and another worker does it once.
 
-Both are one transaction. It is held in its middle by a row that the test has locked, so that there is time to kill it.
+Both are one transaction. A row that the test has locked holds it in its middle, so that there is time to kill the worker.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ AGAIN_SECONDS = 60
 
 @asynccontextmanager
 async def locked(live: LiveStack, query: str, *values: Any) -> AsyncIterator[None]:
-    """Somebody else holds these rows, inside."""
+    """Lock these rows inside the block."""
     async with await psycopg.AsyncConnection.connect(live.stack.urls.database) as connection:
         await connection.execute(query.encode(), values)
         yield
@@ -31,7 +31,7 @@ async def locked(live: LiveStack, query: str, *values: Any) -> AsyncIterator[Non
 
 
 async def waits_at(live: LiveStack, step: str) -> None:
-    """A worker's statement waits for a lock: the one with this name."""
+    """Wait until the worker's statement with this name waits for a lock."""
     looking = """SELECT query FROM pg_stat_activity WHERE application_name = 'mpac_worker' AND wait_event_type = 'Lock'
                  AND query LIKE '%%' || %s || '%%'"""
     await eventually(lambda: live.sql(looking, step), until=bool, within=AGAIN_SECONDS)
@@ -44,7 +44,7 @@ async def kill_the_worker(live: LiveStack) -> None:
 
 
 async def running(live: LiveStack) -> str:
-    """The id of the running settlement."""
+    """Return the id of the running settlement."""
     query = "SELECT id FROM settlements WHERE store_id = %s AND status = 'open' AND currency = 'JPY'"
     if not await live.sql(query, live.tenant.store_id):
         await asyncio.to_thread(live.nudge, "settlements.open_due")
@@ -83,7 +83,7 @@ async def test_a_settlement_is_closed_once_when_the_worker_is_killed_during_its_
 
 @pytest.fixture
 async def compared(live: LiveStack) -> str:
-    """A closed settlement with a break: a file says another amount of one of its payments."""
+    """A closed settlement with a break: a statement has another amount for one of its payments."""
     await running(live)
     sold = await live.pay_many(5)
     assert await live.final_statuses(sold) == {"completed": 5}
@@ -119,7 +119,7 @@ async def runs(live: LiveStack, settlement_id: str) -> list[dict[str, Any]]:
 
 
 async def make_due(live: LiveStack, settlement_id: str) -> None:
-    """The workers are to reconcile it by themselves, now."""
+    """Make the workers reconcile it by themselves, now."""
     await live.sql(
         """INSERT INTO reconciliation_tries (settlement_id, merchant_id, store_id, tries, due_at)
            SELECT id, merchant_id, store_id, 0, now() FROM settlements WHERE id = %s

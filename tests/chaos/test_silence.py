@@ -1,6 +1,6 @@
-"""Who tells of a silent part, and what the API, its log, `mpac status` and the worker's own check say, fault by fault.
+"""What the API, its log, `mpac status` and the worker's own check report of a silent part, fault by fault.
 
-Each part is killed, frozen, cut off or made deaf in turn on one stack of real processes. Silence begins after seconds here.
+Parts are killed, frozen or made deaf on one stack of real processes. Silence begins after seconds here.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ OTHER_QUEUES = {"refunds", "settlements", "webhooks", "sweeps"}
 
 
 class Told(NamedTuple):
-    """What is named: kind, name (without the machine) and state."""
+    """A reported part: kind, name (without the machine) and state."""
 
     kind: str
     name: str
@@ -55,7 +55,7 @@ def killed(name: str) -> Callable[[LiveStack], Any]:
 
 
 def deaf(name: str) -> Callable[[LiveStack], Any]:
-    """Take a worker's consumers of its queues away: it runs, writes and sends, and consumes nothing."""
+    """Cancel a worker's consumers: it runs, writes and sends, and consumes nothing."""
 
     async def fault(live: LiveStack) -> None:
         queues = {"payments"} if "payments" in name else OTHER_QUEUES
@@ -102,20 +102,20 @@ ROWS = {
 
 
 async def told(live: LiveStack) -> set[Told]:
-    """What `/health/ready` names; it answers 200, since payments can be stored."""
+    """Return the parts that `/health/ready` names; it answers 200, since payments can be stored."""
     answer = await live.api.get("//health/ready")
     assert answer.status == 200
     return {Told(one["kind"], one["name"].partition("@")[0], one["state"]) for one in answer.body["silent"]}
 
 
 def logged(live: LiveStack) -> list[tuple[str, str]]:
-    """The events about silence in the API's log, with their messages."""
+    """Return the events about silence in the API's log, with their messages."""
     lines = [json.loads(line) for line in (live.stack.home.logs / "api.log").read_text().splitlines()]
     return [(line["event"], line["message"]) for line in lines if line["logger"] == "workflows.ops.silence"]
 
 
 async def made_whole(live: LiveStack) -> None:
-    """Everything runs and consumes again."""
+    """Let everything run and consume again, and wait until nothing is silent."""
     await live.revive()
     for name, queues in (("worker-payments-2", {"payments"}), ("worker-other", OTHER_QUEUES)):
         await asyncio.to_thread(_control, live, name, "add_consumer", queues)
@@ -124,7 +124,7 @@ async def made_whole(live: LiveStack) -> None:
 
 @pytest.fixture
 async def hearing(live: LiveStack) -> AsyncIterator[LiveStack]:
-    """The stack, with every part heard before, and again afterwards."""
+    """The stack, in which no part is silent before and after a test."""
     await eventually(lambda: told(live), until=lambda parts: not parts, within=TOLD_WITHIN_SECONDS)
     yield live
     await made_whole(live)
@@ -195,7 +195,7 @@ async def test_a_database_that_is_away_is_logged_and_payments_are_refused(hearin
 
 
 async def test_a_database_clock_that_is_moved_raises_no_alarm(hearing: LiveStack) -> None:
-    """Rows are aged as a moved clock ages them all at once."""
+    """All rows are aged at once, as a moved clock ages them."""
     before = len(logged(hearing))
     moved = "now() - interval '1 day'"
     await hearing.sql(f"UPDATE workers SET seen_at = {moved}, heard_at = {moved}")
@@ -207,7 +207,7 @@ async def test_a_database_clock_that_is_moved_raises_no_alarm(hearing: LiveStack
 
 
 async def final_in(live: LiveStack) -> tuple[float, float]:
-    """How many payments are final by the counters, and by the rows."""
+    """Return how many payments are final by the counters, and by the rows."""
     page = (await live.api.get("//metrics")).raw.decode()
     lines = [line for line in page.splitlines() if line.startswith("mpac_payments_final_total{")]
     rows = await live.sql("SELECT count(*) FROM payments WHERE status IN ('completed', 'failed', 'cancelled')")
@@ -225,7 +225,7 @@ async def test_counters_survive_restarts_and_never_count_more_than_the_rows(hear
     workers = ("worker-payments-1", "worker-payments-2")
     ids = await hearing.pay_many(20)
     assert await hearing.final_statuses(ids) == {"completed": 20}
-    # Payments of the tests before were counted by workers that nobody has killed since.
+    # Payments of earlier tests were counted by workers that were not killed since, or are in the base of the counters.
     counted, _ = await eventually(lambda: final_in(hearing), until=lambda seen: seen[0] == seen[1])
     await restart(hearing, *workers, "api")  # nothing was counted since, so nothing is lost
     assert (await final_in(hearing))[0] == counted
