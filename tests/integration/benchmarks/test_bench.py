@@ -1,4 +1,4 @@
-"""The bench runs from end to end and reports sane figures. How fast anything is, no test says: that is the bench's work."""
+"""The bench runs from end to end and reports sane figures. No test asserts how fast anything is: that is the bench's work."""
 
 import json
 import os
@@ -45,9 +45,8 @@ def test_every_payment_that_was_answered_is_completed_and_charged_once(results: 
 def test_no_payment_is_quicker_than_its_provider(results: dict[str, Any], name: str) -> None:
     (figures,) = results["rounds"][name]
     for load in ("closed", "steady", "rest"):
-        assert (
-            figures[load]["final_ms"]["p50"] >= results["plan"]["latency_ms"] - 10
-        )  # part of it passes before the 201
+        # Part of the provider's time passes before the 201: at most as long as the slowest POSTs take on a busy machine.
+        assert figures[load]["final_ms"]["p50"] + figures[load]["post_ms"]["p99"] >= results["plan"]["latency_ms"] - 1
 
 
 @pytest.mark.parametrize("name", ["product", "orm_celery"])
