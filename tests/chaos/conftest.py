@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from redis.asyncio import Redis
 
 from tests.chaos.kill_scenarios import CrashStack, crash_stack
+from tests.chaos.queues import broker_of
 from tests.live_stack import WITHOUT_FLOWER, LiveStack, live_stack
 
 Stack = TypeVar("Stack")
@@ -104,6 +106,13 @@ async def live(shared_live_stack: LiveStack) -> AsyncIterator[LiveStack]:
     assert shared_live_stack.stack.unexpected_ends == []
     await shared_live_stack.close_the_day()
     await shared_live_stack.audit()
+
+
+@pytest.fixture
+async def broker(live: LiveStack) -> AsyncIterator[Redis]:
+    """A connection to the broker of the stack."""
+    async with broker_of(live.stack) as client:
+        yield client
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ continue within 30 s. If beat is dead or frozen, other processes report it.
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 from mpac.stack.health import fetch_health, health_problems
 from tests.chaos.beats import Beats, beats_beside
-from tests.chaos.queues import IN_HAND, broker_of, command, consumed
+from tests.chaos.queues import IN_HAND, command, consumed
 from tests.factories import Tenant
 from tests.live_stack import LiveStack
 from tests.polling import eventually
@@ -39,13 +39,6 @@ CATCH_UP_SECONDS = 60
 SWEPT_WITHIN_SECONDS = 30
 SILENT_WITHIN_SECONDS = SILENCE_SECONDS + 60  # two looks at the silence, and a busy machine
 NOTICED_WITHIN_SECONDS = 60  # that a call takes longer than the ten seconds it may, on a busy machine
-
-
-@pytest.fixture
-async def broker(live: LiveStack) -> AsyncIterator[Redis]:
-    """A connection to the broker."""
-    async with broker_of(live.stack) as client:
-        yield client
 
 
 @pytest.fixture

@@ -15,25 +15,16 @@ from kombu.entity import Exchange, Queue
 from redis.asyncio import Redis
 
 from tests.chaos.broken_messages import BROKEN_ENVELOPES, CALL, CARD, UNREADABLE, envelope
-from tests.chaos.queues import broker_of, command, consumed, emptied, queued
+from tests.chaos.queues import command, consumed, emptied, queued
 from tests.live_stack import RECOVERY_SECONDS, LiveStack
 from tests.polling import PATIENCE_SECONDS, eventually
 
 BACKLOG = 1_000
 PAUSE_SECONDS = 120
 AWAY_SECONDS, LONGEST_EXPIRY_SECONDS = 600, 900
-BROKER_WAIT_SECONDS = (
-    3  # a request that waited for the broker would wait at least as long as a connection to it may take
-)
+BROKER_WAIT_SECONDS = 3  # a request that waits for the broker waits at least as long as a connection to it may take
 SO_MUCH_NOISE = 3  # from one second to the next, on a busy machine
 WORKERS = ("worker-payments-1", "worker-payments-2")
-
-
-@pytest.fixture
-async def broker(live: LiveStack) -> AsyncIterator[Redis]:
-    """A connection to the broker."""
-    async with broker_of(live.stack) as client:
-        yield client
 
 
 def publish(live: LiveStack, batches: list[list[str]]) -> None:
