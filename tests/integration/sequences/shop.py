@@ -1,9 +1,9 @@
-"""A shop on a bad day: whatever somebody may try with its orders, bills, payments and refunds, in any order.
+"""A shop in which steps with orders, bills, payments and refunds are tried in any order.
 
 A step is a verb and three small numbers, which choose among what there is then; so any list of steps can be played, and
 hypothesis can take some away and play the rest. What is usual is drawn often (the newest, all that is owed, a refund of
 all), because what hangs on several steps that fit together is hardly ever met by chance. Whether a step is allowed is for
-the product to say: a refusal is an outcome like any other. What follows a step is judged elsewhere.
+the product to decide: a refusal is an outcome like any other. ``store_audit`` checks the rows after a step.
 """
 
 from collections import Counter
@@ -51,7 +51,7 @@ FINAL = {"payments": ("completed", "failed", "cancelled", "refunded"), "refunds"
 
 
 class Step(NamedTuple):
-    """What is tried; the numbers choose with what of all there is, how much, and in which way."""
+    """An attempt; the numbers choose the row, the amount and the variant."""
 
     verb: str
     which: int = 0
@@ -61,7 +61,7 @@ class Step(NamedTuple):
 
 
 class Shop:
-    """One store and all that was ever made in it."""
+    """One store and everything that was created in it."""
 
     def __init__(self, maker: RefundMaker, provider: FakeProvider, admin: psycopg.AsyncConnection[DictRow]) -> None:
         self.tenant = maker.tenant
@@ -138,7 +138,7 @@ class Shop:
         await void_bill(await self._one(step), **self._who())
 
     async def pay(self, step: Step) -> None:
-        """Accept a payment: of all that is owed of a bill, of some of it, of its whole total, or of no bill."""
+        """Accept a payment: for all that is owed on a bill, for some of it, for its total, or for no bill."""
         bill_id = await self._one(step) if step.way % 8 != 7 else None
         sale: DictRow = {"total_amount": SALE, "owed": SALE, "currency": "JPY"}
         bill = await self._bill(bill_id) if bill_id else sale
@@ -157,7 +157,7 @@ class Shop:
         self.due[payment_id] = amount + tip
 
     async def work(self, step: Step) -> None:
-        """A worker looks at one payment, and the provider does what is its fate."""
+        """Let a worker process one payment; its fate decides what the provider does."""
         payment_id = await self._one(step)
         await self._with_fate(step.fate, "charge", self.maker.payments.process, payment_id, self.due[payment_id])
 
@@ -168,7 +168,7 @@ class Shop:
         await self._learn_of("refunds")
 
     async def refund(self, step: Step) -> None:
-        """Ask for all that is left of a payment, or for some fifths of what it was."""
+        """Request a refund of all that is left of a payment, or of some fifths of its amount."""
         payment_id = await self._one(step)
         due = self.due[payment_id]
         amount = None if step.way % 2 else max(due * (1 + step.much % 5) // 5, 1)
@@ -176,7 +176,7 @@ class Shop:
         self.made["refunds"].append(refund_id)
 
     async def give_back(self, step: Step) -> None:
-        """A worker looks at one refund."""
+        """Let a worker process one refund."""
         refund_id = await self._one(step)
         found = await self.admin.execute("SELECT amount FROM refunds WHERE id = %s", [refund_id])
         row = await found.fetchone()
@@ -184,12 +184,12 @@ class Shop:
         await self._with_fate(step.fate, "give_back", self.maker.process, refund_id, row["amount"])
 
     async def report(self, step: Step) -> None:
-        """The till reports a refund that a person has to carry out: given back three times in four."""
+        """Report a refund that a person has to carry out: approved three times in four."""
         result = "declined" if step.much % 4 == 3 else "approved"
         await report_refund(await self._one(step), {"result": result}, **self._who())
 
     async def time(self, _step: Step) -> None:
-        """A minute passes for everything that waits, and workers see to all that is due."""
+        """Let a minute pass for everything that waits, and let workers process all that is due."""
         for statement in TIME_PASSES:
             await self.admin.execute(statement.encode(), {"store": self.tenant.store_id, "seconds": LONG_SECONDS})
         for name, process in (("payments", self.maker.payments.process), ("refunds", self.maker.process)):
@@ -199,11 +199,11 @@ class Shop:
                 await process(*due)
 
     async def _learn_of(self, name: str) -> None:
-        """Know of what was made without being asked for: refunds after a cancel that came too late."""
+        """Add rows that no step created: refunds after a cancel that came too late."""
         self.made[name] += [row_id for row_id in await self._open(name) if row_id not in self.made[name]]
 
     async def to_the_end(self) -> dict[str, list[str]]:
-        """Let time pass and the provider do well until nothing is open; returns what still is."""
+        """Let time pass with a provider that succeeds until nothing is open; return what still is."""
         for _ in range(ROUNDS_TO_THE_END):
             if not any([await self._open(name) for name in FINAL]):
                 break
@@ -240,7 +240,7 @@ class Shop:
                 self.provider.moved.setdefault(reference, amount)
 
     async def _one(self, step: Step) -> str:
-        """One of the latest of what ``step`` is tried with, 0 the newest: of those that suit it, or any.
+        """Return one of the latest rows to try ``step`` with, 0 the newest: of the suitable ones, or of all.
 
         Raises ``ResourceNotFound`` where there is none to try anything with.
         """
@@ -255,7 +255,7 @@ class Shop:
         return str(found[-1 - step.which % len(found)])
 
     async def _bill(self, bill_id: str) -> DictRow:
-        """The bill's row, with what is ``owed`` of it."""
+        """Return the bill's row, with the amount ``owed``."""
         query = b"SELECT *, total_amount - paid_amount - reserved_amount AS owed FROM bills WHERE id = %s"
         row = await (await self.admin.execute(query, [bill_id])).fetchone()
         assert row

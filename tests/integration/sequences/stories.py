@@ -1,4 +1,4 @@
-"""Sequences told by hand: how each drawn one begins, and one that takes every edge of the four tables."""
+"""Handwritten sequences: the beginning of each random one, and one that takes every edge of the four tables."""
 
 from tests.integration.sequences.shop import Step
 
@@ -8,7 +8,7 @@ BEGINNING = (
     Step("pay", way=3),
     Step("work"),
 )
-"""Half of a bill is paid. Without that, most of what can be drawn has nothing to be tried on."""
+"""Half of a bill is paid. Without it, most random steps would have no row to be tried on."""
 
 TOUR = (
     # the rest is paid: bill and order are; all is given back, and the order withdrawn
@@ -47,4 +47,4 @@ TOUR = (
     Step("refund", way=1),
     Step("give back", fate="decline"),
 )
-"""After ``BEGINNING``: every edge there is. That each step does what is said here is for the test to find out."""
+"""After ``BEGINNING``: every edge. The test checks that each step does what its comment says."""
