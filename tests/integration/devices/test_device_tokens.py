@@ -21,6 +21,7 @@ from tests.integration.devices.provisioning import Terminal as Registered
 from workflows.clock import now
 from workflows.devices import assertions
 from workflows.devices.states import DeviceEvent
+from workflows.tenants.tokens import AUDIENCE, DEVICE_ISSUER
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -72,12 +73,25 @@ def test_the_endpoints_path_is_the_one_assertions_may_name() -> None:
     assert assertions.TOKEN_PATH == TOKEN_PATH
 
 
-async def test_an_active_device_gets_a_token_and_calls_with_it(terminal: Terminal, provisioning: Provisioning) -> None:
+async def test_active_device_gets_a_token_that_the_api_accepts(
+    api: Api, terminal: Terminal, provisioning: Provisioning
+) -> None:
     answer = await terminal.ask_token(terminal.assertion())
-    assert answer.status == 200
-    assert answer.body == {"access_token": answer.body["access_token"], "token_type": "Bearer", "expires_in": 120}
+    token = answer.body.pop("access_token")
+    assert (answer.status, answer.body) == (200, {"token_type": "Bearer", "expires_in": 120})
     assert answer.headers["Cache-Control"] == "no-store"
-    paid = await terminal.call("POST", "/payments", body={"amount": 500, "method": {"type": "cash"}}, key="one")
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert claims.pop("exp") - claims.pop("iat") == answer.body["expires_in"]
+    assert claims == {
+        "iss": DEVICE_ISSUER,
+        "aud": AUDIENCE,
+        "sub": terminal.device_id,
+        "psp_id": provisioning.tenant.psp_id,
+        "merchant_id": provisioning.tenant.merchant_id,
+        "store_id": provisioning.tenant.store_id,
+        "client_id": terminal.client_id,
+    }
+    paid = await api.post("/payments", {"amount": 500, "method": {"type": "cash"}}, as_=token, key="one")
     assert (paid.status, paid.body["device_id"]) == (201, terminal.device_id)
     assert paid.body["store_id"] == provisioning.tenant.store_id
 
