@@ -1,6 +1,6 @@
 """The OpenAPI document says of each route who may call it, as the table of the routes does."""
 
-from tests.integration.tenants.test_every_route import DEVICE, LEAST, OPEN
+from tests.integration.tenants.routes import DEVICE, LEAST, OPEN
 from tests.published import published_document
 
 

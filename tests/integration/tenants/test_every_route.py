@@ -1,197 +1,65 @@
-"""Every route there is: who may call it, and F35: another tenant's ids are 404 on it, as ids that nobody has are.
+"""Who may call each route: roles, other tenants, neighbour stores, mixed tokens and suspended devices (F35).
 
-The table is held against the OpenAPI document, so a route that is added has to say here who may. Rows of other tenants are
-planted in every table (``planted``), once behind both walls and once with row-level security off.
+The table ``LEAST`` is compared with the OpenAPI document, so a new route has to be added to it. Rows of other tenants are
+planted in every table (``planted``). The requests run with both filters, and with the application's own filter alone, that
+is with row-level security switched off.
 """
 
 from collections.abc import AsyncIterator
 from typing import Any
 
-import orjson
 import psycopg
 import pytest
-import uuid_utils
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
 
 from tests.conftest import Serve
 from tests.factories import Tenant
-from tests.harness import Answer, Api
-from tests.integration.tenants.planted import TENANTS, plant
+from tests.harness import Api
+from tests.integration.tenants.planted import plant
+from tests.integration.tenants.routes import (
+    ABOUT_ONE,
+    DEVICE,
+    LEAST,
+    LISTS,
+    OPEN,
+    ROLES,
+    bodies,
+    call,
+    planted_ids,
+    roles_from,
+)
 from tests.published import published_document
 from workflows.database.engines import connect, disconnect
 from workflows.settings import Settings
 
-OPEN, DEVICE = "anybody", "device"
-ROLES = (DEVICE, "staff", "store_manager", "merchant_admin", "psp_admin", "system_op")
+Admin = psycopg.AsyncConnection[dict[str, Any]]
+OWN = Tenant("psp-a", "merchant-a", "store-a", "device-a")
+STORE_ROLES = (DEVICE, "staff", "store_manager")
+FILTERS = ("both filters", "the application's filter alone")
 
-LEAST: dict[str, str] = {
-    "POST /payments": DEVICE,
-    "GET /payments": DEVICE,
-    "GET /payments/{payment_id}": DEVICE,
-    "GET /payments/{payment_id}/stream": DEVICE,
-    "GET /payments/{payment_id}/events": DEVICE,
-    "POST /payments/{payment_id}/cancel": DEVICE,
-    "POST /payments/{payment_id}/refund": DEVICE,
-    "GET /payments/{payment_id}/refunds": DEVICE,
-    "GET /refunds": DEVICE,
-    "GET /refunds/{refund_id}": DEVICE,
-    "POST /refunds/{refund_id}/report": DEVICE,
-    "POST /orders": DEVICE,
-    "GET /orders": DEVICE,
-    "GET /orders/{order_id}": DEVICE,
-    "PATCH /orders/{order_id}": DEVICE,
-    "POST /orders/{order_id}/submit": DEVICE,
-    "POST /orders/{order_id}/cancel": DEVICE,
-    "POST /orders/{order_id}/complete": DEVICE,
-    "POST /bills": DEVICE,
-    "GET /bills": DEVICE,
-    "POST /bills/combine": DEVICE,
-    "POST /bills/{bill_id}/split": DEVICE,
-    "GET /bills/{bill_id}": DEVICE,
-    "POST /bills/{bill_id}/void": DEVICE,
-    "POST /terminals": "store_manager",
-    "GET /terminals": "store_manager",
-    "GET /terminals/{device_id}": "store_manager",
-    "POST /terminals/{device_id}/suspend": "store_manager",
-    "POST /terminals/{device_id}/resume": "store_manager",
-    "POST /terminals/{device_id}/deactivate": "store_manager",
-    "POST /device/provision/generateActivationCode": "store_manager",
-    "POST /device/provision/activate": OPEN,
-    "GET /device/provision/activationStatus": "store_manager",
-    "POST /auth/device/token": OPEN,
-    "GET /settlements": "store_manager",
-    "GET /settlements/{settlement_id}": "store_manager",
-    "GET /settlements/{settlement_id}/lines": "store_manager",
-    "POST /settlements/{settlement_id}/close": "store_manager",
-    "POST /settlements/{settlement_id}/cash-count": "store_manager",
-    "POST /settlements/{settlement_id}/statements": "store_manager",
-    "GET /settlements/{settlement_id}/statements": "store_manager",
-    "POST /settlements/{settlement_id}/reconcile": "store_manager",
-    "GET /settlements/{settlement_id}/runs": "store_manager",
-    "GET /settlements/{settlement_id}/breaks": "store_manager",
-    "GET /settlements/{settlement_id}/export.csv": "store_manager",
-    "GET /settlements/{settlement_id}/export.json": "store_manager",
-    "GET /settlements/{settlement_id}/report": "store_manager",
-    "GET /settlements/{settlement_id}/report.pdf": "store_manager",
-    "POST /stores/{store_id}/settlement-overrides": "store_manager",
-    "PUT /stores/{store_id}/statement-policies": "merchant_admin",
-    "GET /stores/{store_id}/statement-policies": "merchant_admin",
-    "POST /breaks/{break_id}/resolve": "merchant_admin",
-    "POST /breaks/{break_id}/assign": "merchant_admin",
-    "GET /ledger/accounts": "merchant_admin",
-    "GET /ledger/journals": "merchant_admin",
-    "POST /stores": "merchant_admin",
-    "GET /stores": "merchant_admin",
-    "GET /stores/{store_id}": "merchant_admin",
-    "PATCH /stores/{store_id}": "merchant_admin",
-    "POST /stores/{store_id}/providers": "merchant_admin",
-    "GET /stores/{store_id}/providers": "merchant_admin",
-    "GET /stores/{store_id}/providers/{provider}": "merchant_admin",
-    "PATCH /stores/{store_id}/providers/{provider}": "merchant_admin",
-    "DELETE /stores/{store_id}/providers/{provider}": "merchant_admin",
-    "POST /merchants": "psp_admin",
-    "GET /merchants": "psp_admin",
-    "GET /merchants/{merchant_id}": "psp_admin",
-    "PATCH /merchants/{merchant_id}": "psp_admin",
-    "PUT /ops/maintenance": "system_op",
-    "GET /ops/dead-letters": "system_op",
-    "GET /ops/invariants": "system_op",
-    "POST /ops/dead-letters/{letter_id}/requeue": "system_op",
-    "POST /ops/dead-letters/{letter_id}/close": "system_op",
+ANSWERS = {route: 200 for route in LISTS} | {
+    "POST /orders": 422,  # sent without its body
+    "PUT /ops/maintenance": 422,
+    "GET /ops/dead-letters": 200,
+    "GET /ops/invariants": 200,
 }
-"""Route → the lowest role that may (``api.md``)."""
-
-CASH = {"type": "cash"}
-BODIES: dict[str, list[dict[str, Any]]] = {
-    "POST /ops/dead-letters/{letter_id}/close": [{"reason": "r"}],
-    "POST /payments": [
-        {"amount": 1, "method": CASH, "bill_id": "{bill}", "store_id": "store-a"},
-        {"amount": 1, "method": CASH, "store_id": "{store}"},
-    ],
-    "POST /payments/{payment_id}/refund": [{"reason": "r", "staff_code": "s"}],
-    "POST /refunds/{refund_id}/report": [{"result": "approved"}],
-    "PATCH /orders/{order_id}": [{"table_number": "7"}],
-    "POST /bills": [{"order_id": "{order}"}],
-    "POST /bills/combine": [{"order_ids": ["{order}", "{order}x"]}],
-    "POST /bills/{bill_id}/split": [{"parts": 2}],
-    "POST /terminals": [{"store_id": "{store}", "serial_number": "s-{unique}", "name": "n", "model": "m"}],
-    "POST /device/provision/generateActivationCode": [{"device_id": "{device}"}],
-    "POST /settlements/{settlement_id}/cash-count": [{"cash_actual": 0, "note": "n"}],
-    "PUT /stores/{store_id}/statement-policies": [{"provider": "external", "statements": "none", "note": "n"}],
-    "POST /stores/{store_id}/settlement-overrides": [
-        {"business_date": "2099-01-01", "ends_at_local": "2099-01-02T01:00"}
-    ],
-    "POST /breaks/{break_id}/resolve": [{"resolution": "ignore", "note": "n"}],
-    "POST /breaks/{break_id}/assign": [{"owner": "o"}],
-    "POST /stores": [{"name": "n", "merchant_id": "{merchant}"}],
-    "PATCH /stores/{store_id}": [{"name": "n"}],
-    "POST /stores/{store_id}/providers": [{"provider": "sandbox", "methods": ["qr"]}],
-    "PATCH /stores/{store_id}/providers/{provider}": [{"enabled": False}],
-    "POST /merchants": [{"name": "n", "psp_id": "{psp}"}],
-    "PATCH /merchants/{merchant_id}": [{"name": "n"}],
-}
-"""Bodies that are good but for whose ids they name. A route without one needs none."""
-
-QUERIES = {
-    "GET /device/provision/activationStatus": "?device_id={device}",
-    "POST /settlements/{settlement_id}/statements": "?provider=sandbox",
-}
-ABOUT_NOBODYS = ("POST /orders", "POST /device/provision/activate", "POST /auth/device/token")
-"""Routes that name no row of a tenant's."""
-
-OPERATORS = tuple(route for route, least in LEAST.items() if least == "system_op")
-LISTS = tuple(route for route in LEAST if route.startswith("GET") and "{" not in route and route not in QUERIES)
-ABOUT_ONE = tuple(route for route in LEAST if route not in (*LISTS, *OPERATORS, *ABOUT_NOBODYS))
+"""The answers to a caller who may, about ids that do not exist; to all other routes 404."""
 
 
-def ids_of(tag: str) -> dict[str, str]:
-    """The ids of the planted rows of a tenant, and what stands for them in paths."""
-    entities = ("payment", "refund", "order", "bill", "device", "settlement", "break", "letter")
-    ids = {entity: f"{entity}-{tag}" for entity in entities} | TENANTS.get(
-        tag, {entity: f"{entity}-{tag}" for entity in ("psp", "merchant", "store")}
-    )
-    places = {f"{name}_id": value for name, value in ids.items()}
-    return {**ids, **places, "provider": "sandbox", "unique": uuid_utils.uuid7().hex}
-
-
-def filled(value: Any, ids: dict[str, str]) -> Any:
-    """``value`` with each ``{…}`` replaced."""
-    return orjson.loads(_fill(orjson.dumps(value).decode(), ids))
-
-
-def _fill(text: str, ids: dict[str, str]) -> str:
-    for name, value in ids.items():
-        text = text.replace("{" + name + "}", value)
-    return text
-
-
-async def ask(api: Api, route: str, tag: str, *, as_: str | None, body: dict[str, Any] | None = None) -> Answer:
-    """One request to ``route`` about tenant ``tag``."""
-    method, path = route.split(" ")
-    ids = ids_of(tag)
-    headers = {"Content-Type": "text/csv"} if route.endswith("/statements") and method == "POST" else {}
-    sent: Any = b"reference\n" if headers else None if body is None else filled(body, ids)
-    key = uuid_utils.uuid7().hex if method == "POST" else None
-    return await api.call(method, _fill(path + QUERIES.get(route, ""), ids), sent, as_=as_, key=key, headers=headers)
-
-
-def token(api: Api, role: str) -> str:
-    """A token of a caller of tenant a."""
-    own = Tenant("psp-a", "merchant-a", "store-a", "device-a")
-    return api.signer.device(own) if role == DEVICE else api.signer.user(own, role=role)
-
-
-@pytest.fixture(autouse=True)
-def invented_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted rows hold any text in any column, so their answers are not compared with the document."""
-    monkeypatch.setattr("tests.harness.check_exchange", lambda *_: None)
+def token(api: Api, role: str, tenant: Tenant = OWN) -> str:
+    """Return a token of a caller of ``tenant`` with ``role``."""
+    return api.signer.device(tenant) if role == DEVICE else api.signer.user(tenant, role=role)
 
 
 @pytest.fixture
-async def planted(own_database: str) -> AsyncIterator[psycopg.AsyncConnection[dict[str, Any]]]:
-    """A database with rows of three tenants in every table; tenant a's device is active."""
+async def planted(own_database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Admin]:
+    """Plant rows of three tenants in every table of a database; tenant a's device is active.
+
+    Planted rows have any text in any column, so answers about them are not compared with the OpenAPI document.
+    """
+    monkeypatch.setattr("tests.harness.check_exchange", lambda *_: None)
     async with await psycopg.AsyncConnection.connect(own_database, autocommit=True, row_factory=dict_row) as admin:
         await plant(admin)
         await admin.execute("UPDATE devices SET status = 'active'")
@@ -201,7 +69,7 @@ async def planted(own_database: str) -> AsyncIterator[psycopg.AsyncConnection[di
 
 @pytest.fixture
 async def exposed(serve: Serve, own_database: str, settings: Settings) -> AsyncIterator[Api]:
-    """The API on that database."""
+    """Serve the API on that database."""
     async with serve(database_url=SecretStr(own_database)) as api:
         yield api
     await disconnect()
@@ -210,12 +78,48 @@ async def exposed(serve: Serve, own_database: str, settings: Settings) -> AsyncI
 
 @pytest.fixture(scope="module")
 def documented() -> dict[str, Any]:
-    """The operations of the OpenAPI document, by path."""
+    """Return the operations of the OpenAPI document, by path."""
     paths: dict[str, Any] = published_document()["paths"]
     return paths
 
 
-def test_the_table_knows_every_route(documented: dict[str, Any]) -> None:
+async def use_filters(admin: Admin, filters: str) -> None:
+    """Switch row-level security off unless ``filters`` are both."""
+    if filters == FILTERS[0]:
+        return
+    tables = await admin.execute("SELECT relname FROM pg_class WHERE relrowsecurity")
+    for row in await tables.fetchall():
+        await admin.execute(SQL("ALTER TABLE {} DISABLE ROW LEVEL SECURITY").format(Identifier(row["relname"])))
+
+
+async def rows_of(admin: Admin, tag: str) -> dict[str, Any]:
+    """Return all rows of a tenant, by table."""
+    tables = await admin.execute(
+        "SELECT attrelid::regclass::text AS name FROM pg_attribute WHERE attname = 'planted_for'"
+        " AND attrelid <> 'metric_additions'::regclass"  # belongs to no tenant; the API sums it up in the background
+    )
+    found = {}
+    for table in await tables.fetchall():
+        query = SQL("SELECT jsonb_agg(to_jsonb(t) ORDER BY to_jsonb(t)) AS rows FROM {} t WHERE planted_for = %s")
+        rows = await admin.execute(query.format(Identifier(table["name"])), [tag])
+        found[table["name"]] = (await rows.fetchall())[0]["rows"]
+    assert len(found) > 20
+    return found
+
+
+async def differing(api: Api, route: str, tag: str, *, as_: str) -> list[tuple[object, ...]]:
+    """Return the answers about rows of ``tag`` that are not the 404 given for ids that do not exist."""
+    wrong: list[tuple[object, ...]] = []
+    for body in bodies(route):
+        foreign = await call(api, route, planted_ids(tag), as_=as_, body=body)
+        missing = await call(api, route, planted_ids("nobody"), as_=as_, body=body)
+        expected = missing.raw.replace(b"-nobody", f"-{tag}".encode())  # an answer may quote the ids that were sent
+        if (foreign.status, foreign.raw) != (404, expected):
+            wrong.append((route, body, foreign.status, foreign.raw[:200], missing.raw[:200]))
+    return wrong
+
+
+def test_table_of_roles_lists_every_documented_route(documented: dict[str, Any]) -> None:
     routes = {
         f"{method.upper()} {path.removeprefix('/api/v1')}"
         for path, methods in documented.items()
@@ -226,55 +130,89 @@ def test_the_table_knows_every_route(documented: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("route", [route for route in LEAST if LEAST[route] != OPEN])
-async def test_each_role_may_what_the_contract_says_and_no_more(api: Api, tenant: Tenant, route: str) -> None:
-    unknown = await ask(api, route, "nobody", as_=None)
-    assert (unknown.status, unknown.code) == (401, "AUTHENTICATION_ERROR")
+async def test_route_admits_its_lowest_role_and_higher_ones_only(api: Api, tenant: Tenant, route: str) -> None:
+    ids, body = planted_ids("nobody"), None if route in ANSWERS else bodies(route)[0]
+    for unknown in (None, "forged"):
+        refused = await call(api, route, ids, as_=unknown, body=body)
+        assert (refused.status, refused.code) == (401, "AUTHENTICATION_ERROR")
     for role in ROLES:
-        mine = api.signer.device(tenant) if role == DEVICE else api.signer.user(tenant, role=role)
-        answer = await ask(api, route, "nobody", as_=mine)
-        may = ROLES.index(role) >= ROLES.index(LEAST[route])
-        assert (answer.status == 403) != may, f"{role}: {answer.raw!r}"
-        assert answer.status in (200, 201, 403, 404, 422), f"{role}: {answer.raw!r}"
+        answer = await call(api, route, ids, as_=token(api, role, tenant), body=body)
+        if ROLES.index(role) < ROLES.index(LEAST[route]):
+            assert (answer.status, answer.code) == (403, "AUTHORIZATION_ERROR"), role
+        else:
+            assert answer.status == ANSWERS.get(route, 404), f"{role}: {answer.raw!r}"
 
 
-@pytest.mark.parametrize("wall", ["both walls", "the queries' own filter"])
-async def test_another_tenants_ids_are_404_on_every_route(
-    exposed: Api, planted: psycopg.AsyncConnection[dict[str, Any]], wall: str
+@pytest.mark.parametrize("filters", FILTERS)
+async def test_rows_of_another_tenant_are_404_on_every_route(exposed: Api, planted: Admin, filters: str) -> None:
+    await use_filters(planted, filters)
+    before = await rows_of(planted, "b")
+    wrong = [
+        (role, *found)
+        for route in ABOUT_ONE
+        for role in roles_from(LEAST[route])
+        for found in await differing(exposed, route, "b", as_=token(exposed, role))
+    ]
+    assert not wrong, "\n".join(map(str, wrong))
+    assert await rows_of(planted, "b") == before
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+async def test_rows_of_a_neighbour_store_are_404_to_callers_of_a_store(
+    exposed: Api, planted: Admin, filters: str
 ) -> None:
-    if wall != "both walls":
-        tables = await planted.execute("SELECT relname FROM pg_class WHERE relrowsecurity")
-        for row in await tables.fetchall():
-            await planted.execute(SQL("ALTER TABLE {} DISABLE ROW LEVEL SECURITY").format(Identifier(row["relname"])))
-    wrong = []
-    for route in ABOUT_ONE:
-        for role in ROLES[ROLES.index(LEAST[route]) : -1]:
-            for body in BODIES.get(route, [None]):
-                foreign = await ask(exposed, route, "b", as_=token(exposed, role), body=body)
-                missing = await ask(exposed, route, "nobody", as_=token(exposed, role), body=body)
-                echoed = missing.raw.replace(b"-nobody", b"-b")  # what the caller itself has sent may be said again
-                if (foreign.status, foreign.raw) != (404, echoed):
-                    wrong.append((role, route, body, foreign.status, foreign.raw[:200], missing.raw[:200]))
+    await use_filters(planted, filters)
+    wrong = [
+        (role, *found)
+        for route in ABOUT_ONE
+        for role in roles_from(LEAST[route])
+        if role in STORE_ROLES
+        for found in await differing(exposed, route, "next", as_=token(exposed, role))
+    ]
     assert not wrong, "\n".join(map(str, wrong))
 
 
-async def test_those_rows_are_there_to_be_found(exposed: Api, planted: psycopg.AsyncConnection[dict[str, Any]]) -> None:
-    reading = [route for route in ABOUT_ONE if route.startswith("GET")]
-    for route in reading:
-        own = await ask(
-            exposed, route, "a", as_=token(exposed, "psp_admin" if "merchants" in route else "merchant_admin")
-        )
-        assert own.status != 404, route
+@pytest.mark.parametrize("filters", FILTERS)
+async def test_token_that_mixes_two_tenants_sees_rows_of_neither(exposed: Api, planted: Admin, filters: str) -> None:
+    await use_filters(planted, filters)
+    mixed = exposed.signer.user(OWN, role="store_manager", store_id="store-b")
+    for route in ABOUT_ONE:
+        if LEAST[route] in STORE_ROLES:
+            for tag in ("a", "b"):
+                assert await differing(exposed, route, tag, as_=mixed) == []
+    for route in LISTS:
+        if LEAST[route] in STORE_ROLES:
+            assert (await call(exposed, route, {}, as_=mixed)).body["data"] == [], route
 
 
-@pytest.mark.parametrize("route", LISTS)
-async def test_lists_show_nothing_of_another_tenant(
-    exposed: Api, planted: psycopg.AsyncConnection[dict[str, Any]], route: str, documented: dict[str, Any]
+async def test_suspended_device_is_refused_on_every_route_from_its_next_request(exposed: Api, planted: Admin) -> None:
+    device = token(exposed, DEVICE)
+    assert (await call(exposed, "GET /orders", {}, as_=device)).status == 200
+    await planted.execute("UPDATE devices SET status = 'suspended'")
+    for route, least in LEAST.items():
+        if least == DEVICE:
+            body = {"order_type": "takeaway", "items": []} if route == "POST /orders" else bodies(route)[0]
+            answer = await call(exposed, route, planted_ids("a"), as_=device, body=body)
+            assert (answer.status, answer.code) == (403, "AUTHORIZATION_ERROR"), (route, answer.raw)
+
+
+async def test_own_planted_rows_are_found_by_every_reading_route(exposed: Api, planted: Admin) -> None:
+    for route in ABOUT_ONE:
+        if route.startswith("GET"):
+            role = "psp_admin" if "merchants" in route else "merchant_admin"
+            assert (await call(exposed, route, planted_ids("a"), as_=token(exposed, role))).status != 404, route
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+@pytest.mark.parametrize("route", [route for route in LISTS if LEAST[route] != "system_op"])
+async def test_list_shows_own_rows_and_none_of_another_tenant(
+    exposed: Api, planted: Admin, *, route: str, filters: str, documented: dict[str, Any]
 ) -> None:
-    if LEAST[route] == "system_op":
-        return
+    await use_filters(planted, filters)
     method, path = route.split(" ")
-    filters = {one["name"] for one in documented[f"/api/v1{path}"]["get"].get("parameters", ()) if one["in"] == "query"}
-    for role in ROLES[ROLES.index(LEAST[route]) : -1]:
+    declared = documented[f"/api/v1{path}"]["get"].get("parameters", ())
+    names = {one["name"] for one in declared if one["in"] == "query"}
+    for role in roles_from(LEAST[route]):
         for query in (
             "",
             "?store_id=store-b",
@@ -289,8 +227,15 @@ async def test_lists_show_nothing_of_another_tenant(
             "?provider_reference=provider_reference-b",
             "?card_last_4=0000",
             "?amount_from=0",
+            f"?cursor={'z' * 80}",
         ):
             answer = await exposed.call(method, path + query, as_=token(exposed, role))
-            is_filter = not query or query[1:].partition("=")[0] in filters
+            is_filter = not query or query[1:].partition("=")[0] in names
             assert answer.status == (200 if is_filter else 400), answer.raw
             assert b"-b" not in answer.raw, (role, query)
+            if role in STORE_ROLES:
+                assert b"-next" not in answer.raw, (role, query)
+                assert b"store-n" not in answer.raw, (role, query)
+        assert b"-a" in (await exposed.call(method, path, as_=token(exposed, role))).raw, role
+    everything = await exposed.call(method, f"{path}?limit=200", as_=token(exposed, "system_op"))
+    assert b"-b" in everything.raw  # so that the lists above could have shown it
