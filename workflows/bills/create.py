@@ -12,7 +12,7 @@ of a split was voided, or paid and refunded in full, its amount can be billed ag
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,6 +24,7 @@ from workflows.bills.states import LIVE
 from workflows.database.row_json import render
 from workflows.errors import Detail, DuplicateResource, InvalidRequest, ResourceNotFound
 from workflows.orders.lock import lock_orders
+from workflows.orders.rows import OrderRow
 from workflows.orders.states import ORDER, OrderStatus
 from workflows.requests.idempotency import Key, Stored, known_answer, store_answer
 from workflows.tenants.caller import Caller, caller_transaction
@@ -37,7 +38,11 @@ _LIVE = text(f"""
     GROUP BY b.id ORDER BY b.id
 """)
 _ITEMS = text("SELECT id FROM order_items WHERE order_id = ANY(:order_ids) ORDER BY order_id, position")
-_AMOUNTS = ("subtotal", "tax_amount", "discount_amount")
+_AMOUNTS: tuple[Literal["subtotal", "tax_amount", "discount_amount"], ...] = (
+    "subtotal",
+    "tax_amount",
+    "discount_amount",
+)
 
 
 async def bill_orders(order_ids: Sequence[str], *, field: str, caller: Caller, key: Key, request_id: str) -> Stored:
@@ -67,16 +72,17 @@ async def bill_orders(order_ids: Sequence[str], *, field: str, caller: Caller, k
     return stored
 
 
-def _check_orders(orders: Sequence[dict[str, Any]], *, field: str) -> None:
-    for name, what in (("store_id", "store"), ("currency", "currency")):
-        if len({order[name] for order in orders}) > 1:
-            raise InvalidRequest(Detail(field, f"Must be orders of one {what}"))
+def _check_orders(orders: Sequence[OrderRow], *, field: str) -> None:
+    if len({order["store_id"] for order in orders}) > 1:
+        raise InvalidRequest(Detail(field, "Must be orders of one store"))
+    if len({order["currency"] for order in orders}) > 1:
+        raise InvalidRequest(Detail(field, "Must be orders of one currency"))
     for order in orders:
         if order["status"] != OrderStatus.OPEN:
             raise invalid_transition(ORDER, order["status"], "be billed")
 
 
-async def _unbilled(connection: AsyncConnection, orders: Sequence[dict[str, Any]], *, field: str) -> Part:
+async def _unbilled(connection: AsyncConnection, orders: Sequence[OrderRow], *, field: str) -> Part:
     """Return the amounts that are not billed yet. Raises ``DuplicateResource`` if there are none."""
     ids = [order["id"] for order in orders]
     live = [dict(row) for row in (await connection.execute(_LIVE, {"order_ids": ids})).mappings()]

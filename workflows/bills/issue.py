@@ -7,10 +7,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.parts import Part
+from workflows.bills.rows import BillRow
 from workflows.bills.states import BILL
 from workflows.database.engines import rows_parameter
 from workflows.ids import new_id
 from workflows.numbering import Day, Kind, business_date, take_numbers
+from workflows.orders.rows import OrderRow
 from workflows.transitions import ChangeContext
 
 _STORE = text("SELECT time_zone, cut_off FROM stores WHERE id = :id")
@@ -36,7 +38,7 @@ _INSERT = text(f"""
 
 async def issue_bills(
     connection: AsyncConnection,
-    source: dict[str, Any],
+    source: OrderRow | BillRow,
     parts: Sequence[Part],
     *,
     order_ids: Sequence[str],

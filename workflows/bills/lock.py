@@ -6,12 +6,13 @@ A transaction that holds these locks may then lock payments, refunds and finally
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.balance import Balance, BillStep, balance_of
+from workflows.bills.rows import BillRow
 from workflows.database.engines import rows_parameter
 from workflows.transitions import ChangeContext
 
@@ -80,7 +81,7 @@ class Share:
 class LockedBill:
     """A locked bill, and the steps taken on it since."""
 
-    row: dict[str, Any]
+    row: BillRow
     balance: Balance
     version: int
     steps: list[dict[str, Any]] = field(default_factory=list)
@@ -110,7 +111,9 @@ async def lock_bills(connection: AsyncConnection, bill_ids: Iterable[str]) -> di
     Locking them again costs one statement and waits for nothing.
     """
     ids = sorted(set(bill_ids))
-    rows = [dict(row) for row in (await connection.execute(_LOCK, {"ids": ids})).mappings()] if ids else []
+    rows = (
+        [cast(BillRow, dict(row)) for row in (await connection.execute(_LOCK, {"ids": ids})).mappings()] if ids else []
+    )
     return {row["id"]: LockedBill(row, balance_of(row), row["version"]) for row in rows}
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from workflows.bills.rows import BillRow
 from workflows.errors import Detail, InvalidRequest
 from workflows.money import Money
 
@@ -36,7 +37,7 @@ class Part:
         return self.subtotal - self.discount_amount + self.tax_amount
 
 
-def equal_parts(bill: Mapping[str, Any], parts: int) -> list[Part]:
+def equal_parts(bill: BillRow, parts: int) -> list[Part]:
     """Divide ``bill`` into equal parts. Raises ``InvalidRequest`` if a part would be 0."""
     totals = [money.amount for money in Money(bill["total_amount"], bill["currency"]).split([1] * parts)]
     if min(totals) == 0:
@@ -44,7 +45,7 @@ def equal_parts(bill: Mapping[str, Any], parts: int) -> list[Part]:
     return _by_totals(bill, totals)
 
 
-def parts_of_amounts(bill: Mapping[str, Any], amounts: Sequence[int]) -> list[Part]:
+def parts_of_amounts(bill: BillRow, amounts: Sequence[int]) -> list[Part]:
     """Divide ``bill`` into parts of ``amounts``.
 
     Raises ``InvalidRequest`` if they do not sum to its total.
@@ -55,7 +56,7 @@ def parts_of_amounts(bill: Mapping[str, Any], amounts: Sequence[int]) -> list[Pa
 
 
 def parts_of_items(
-    bill: Mapping[str, Any], groups: Sequence[Sequence[str]], items: Mapping[str, Mapping[str, Any]]
+    bill: BillRow, groups: Sequence[Sequence[str]], items: Mapping[str, Mapping[str, Any]]
 ) -> list[Part]:
     """Divide ``bill`` into one part per group of item ids; ``items`` are the rows of its items by id.
 
@@ -91,7 +92,7 @@ def _check_partition(groups: Sequence[Sequence[str]], items: Mapping[str, Mappin
         raise InvalidRequest(Detail("items", "Must name every item once"))
 
 
-def _by_totals(bill: Mapping[str, Any], totals: Sequence[int]) -> list[Part]:
+def _by_totals(bill: BillRow, totals: Sequence[int]) -> list[Part]:
     taxes = _shared(bill["tax_amount"], totals, bill["currency"])
     discounts = _shared(bill["discount_amount"], totals, bill["currency"])
     return [

@@ -12,15 +12,14 @@ part never locks the original, and it can always be verified that the parts sum 
 split again.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.issue import issue_bills
 from workflows.bills.parts import Part, equal_parts, parts_of_amounts, parts_of_items
+from workflows.bills.rows import BillRow
 from workflows.bills.serialize import bill_fields
 from workflows.bills.states import BILL, BillEvent
 from workflows.bills.void import check_untouched, lock_bill
@@ -68,7 +67,7 @@ async def split_bill(bill_id: str, splitting: Splitting, *, caller: Caller, key:
     return stored
 
 
-async def _parts(connection: AsyncConnection, bill: Mapping[str, Any], splitting: Splitting) -> list[Part]:
+async def _parts(connection: AsyncConnection, bill: BillRow, splitting: Splitting) -> list[Part]:
     if splitting.parts is not None:
         return equal_parts(bill, splitting.parts)
     if splitting.amounts is not None:

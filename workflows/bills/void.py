@@ -1,6 +1,6 @@
 """Void a bill on which nothing is paid or reserved; its amounts can be billed again."""
 
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.balance import balance_of
 from workflows.bills.models import Bill
 from workflows.bills.queries import whole_bill
+from workflows.bills.rows import BillRow, LockedBillRow
 from workflows.bills.states import BILL, BillEvent, BillStatus
 from workflows.errors import Detail, InvalidStatusTransition
 from workflows.tenants.caller import Caller, caller_transaction
@@ -31,15 +32,15 @@ async def void_bill(bill_id: str, *, caller: Caller, request_id: str, reason: st
         return await whole_bill(connection, row)
 
 
-async def lock_bill(connection: AsyncConnection, bill_id: str, *, caller: Caller) -> dict[str, Any]:
+async def lock_bill(connection: AsyncConnection, bill_id: str, *, caller: Caller) -> LockedBillRow:
     """Lock a bill and return its row, with the database's clock as ``at``. Raises ``ResourceNotFound``."""
     conditions = visible_to(caller, Bill.merchant_id, Bill.store_id)
     locked = select(Bill.__table__).where(Bill.id == bill_id, *conditions).with_for_update(key_share=True)
     row = await one_row(connection, locked)
-    return {**row, "at": (await connection.execute(_CLOCK)).scalar_one()}
+    return cast(LockedBillRow, {**row, "at": (await connection.execute(_CLOCK)).scalar_one()})
 
 
-def check_untouched(bill: dict[str, Any], doing: str) -> None:
+def check_untouched(bill: BillRow, doing: str) -> None:
     """Raise ``InvalidStatusTransition`` if anything is paid or reserved on the bill, or if it is voided."""
     if bill["status"] == BillStatus.UNPAID and not balance_of(bill).is_touched:
         return

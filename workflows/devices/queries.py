@@ -1,11 +1,12 @@
 """Read devices: one, many, and one that is about to change."""
 
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.devices.models import Device
+from workflows.devices.rows import DeviceRow
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row, page_of
 from workflows.tenants.scope import visible_to
@@ -17,9 +18,9 @@ async def read_device(device_id: str, *, caller: Caller) -> dict[str, Any]:
         return await one_row(connection, _one(device_id, caller))
 
 
-async def lock_device(connection: AsyncConnection, device_id: str, caller: Caller) -> dict[str, Any]:
+async def lock_device(connection: AsyncConnection, device_id: str, caller: Caller) -> DeviceRow:
     """Lock a device's row until the transaction ends, and return it. Raises ``ResourceNotFound``."""
-    return await one_row(connection, _one(device_id, caller).with_for_update())
+    return cast(DeviceRow, await one_row(connection, _one(device_id, caller).with_for_update()))
 
 
 async def list_devices(

@@ -14,6 +14,7 @@ from workflows.errors import Detail, DuplicateResource, InvalidRequest, Resource
 from workflows.ids import new_id
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.queries import one_store
+from workflows.tenants.rows import StoreRow
 from workflows.transitions import ChangeContext, append_history
 
 
@@ -51,14 +52,14 @@ async def register_device(request: DeviceRequest, *, caller: Caller, request_id:
     return row
 
 
-async def _store(connection: AsyncConnection, store_id: str, caller: Caller) -> dict[str, Any]:
+async def _store(connection: AsyncConnection, store_id: str, caller: Caller) -> StoreRow:
     try:
         return await one_store(connection, store_id, caller)
     except ResourceNotFound:
         raise ResourceNotFound(Detail("store_id", "There is no such store")) from None
 
 
-def _row(request: DeviceRequest, store: dict[str, Any]) -> dict[str, Any]:
+def _row(request: DeviceRequest, store: StoreRow) -> dict[str, Any]:
     return {
         "id": new_id("device"),
         "merchant_id": store["merchant_id"],

@@ -18,6 +18,7 @@ from workflows.errors import Detail, InvalidRequest
 from workflows.orders.items import item_rows, lines_of, read_items, replace_items
 from workflows.orders.lock import blocked, check_version, live_bills, lock_order
 from workflows.orders.queries import whole_order
+from workflows.orders.rows import OrderRow
 from workflows.orders.states import ORDER, OrderRemark, OrderStatus
 from workflows.orders.totals import OrderLine, TaxRounding, compute_totals
 from workflows.tenants.caller import Caller, caller_transaction
@@ -75,7 +76,7 @@ async def change_order(
 
 
 async def _amounts(
-    connection: AsyncConnection, order: dict[str, Any], change: OrderChange, *, rounding: TaxRounding
+    connection: AsyncConnection, order: OrderRow, change: OrderChange, *, rounding: TaxRounding
 ) -> dict[str, int]:
     if change.lines is None and change.discount_amount is None:
         return {}

@@ -26,6 +26,7 @@ from workflows.orders.lock import (
     unrefunded_payments,
 )
 from workflows.orders.queries import whole_order
+from workflows.orders.rows import LockedOrder
 from workflows.orders.states import ORDER, OrderEvent
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.transitions import ChangeContext, apply
@@ -82,7 +83,7 @@ async def cancel_order(
 
 async def _lock(
     connection: AsyncConnection, order_id: str, event: OrderEvent, version: int | None, *, caller: Caller
-) -> dict[str, Any]:
+) -> LockedOrder:
     order = await lock_order(connection, order_id, caller=caller)
     check_version(order, version)
     check_edge(order, event)

@@ -1,13 +1,14 @@
 """Write and read the rows of an order's items."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import rows_parameter
 from workflows.ids import new_id
+from workflows.orders.rows import OrderItemRow
 from workflows.orders.serialize import rate
 from workflows.orders.totals import OrderLine
 
@@ -56,14 +57,14 @@ async def replace_items(connection: AsyncConnection, order_id: str, rows: Sequen
     await connection.execute(_INSERT, {"items": rows_parameter(items_parameter(rows))})
 
 
-async def read_items(connection: AsyncConnection, order_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+async def read_items(connection: AsyncConnection, order_ids: Sequence[str]) -> dict[str, list[OrderItemRow]]:
     """Return the items of each order, by position."""
-    items: dict[str, list[dict[str, Any]]] = {order_id: [] for order_id in order_ids}
+    items: dict[str, list[OrderItemRow]] = {order_id: [] for order_id in order_ids}
     for row in (await connection.execute(_READ, {"order_ids": list(order_ids)})).mappings():
-        items[row["order_id"]].append(dict(row))
+        items[row["order_id"]].append(cast(OrderItemRow, dict(row)))
     return items
 
 
-def lines_of(items: Iterable[Mapping[str, Any]]) -> list[OrderLine]:
+def lines_of(items: Iterable[OrderItemRow]) -> list[OrderLine]:
     """Return the lines that these rows were written from."""
     return [OrderLine(item["name"], item["quantity"], item["unit_price"], item["tax_rate"]) for item in items]

@@ -6,13 +6,14 @@ and no payment, and reads them without locking. That is enough, because new bill
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, DuplicateResource, InvalidStatusTransition, ResourceNotFound
 from workflows.orders.models import Order
+from workflows.orders.rows import LockedOrder, OrderRow
 from workflows.orders.states import ORDER
 from workflows.tenants.caller import Caller
 from workflows.tenants.scope import visible_to
@@ -47,7 +48,7 @@ class LiveBill:
     status: str
 
 
-async def lock_order(connection: AsyncConnection, order_id: str, *, caller: Caller) -> dict[str, Any]:
+async def lock_order(connection: AsyncConnection, order_id: str, *, caller: Caller) -> LockedOrder:
     """Lock an order and return its row, with the database's clock as ``at``. Raises ``ResourceNotFound``."""
     rows = await lock_orders(connection, [order_id], caller=caller)
     if not rows:
@@ -55,7 +56,7 @@ async def lock_order(connection: AsyncConnection, order_id: str, *, caller: Call
     return rows[0]
 
 
-async def lock_orders(connection: AsyncConnection, order_ids: Sequence[str], *, caller: Caller) -> list[dict[str, Any]]:
+async def lock_orders(connection: AsyncConnection, order_ids: Sequence[str], *, caller: Caller) -> list[LockedOrder]:
     """Lock, in id order, the given orders that the caller may see, and return their rows.
 
     Each row has the database's clock as ``at``.
@@ -69,7 +70,7 @@ async def lock_orders(connection: AsyncConnection, order_ids: Sequence[str], *, 
     )
     rows = [dict(row) for row in (await connection.execute(locked)).mappings()]
     at = (await connection.execute(_CLOCK)).scalar_one() if rows else None
-    return [{**row, "at": at} for row in rows]
+    return cast(list[LockedOrder], [{**row, "at": at} for row in rows])
 
 
 async def live_bills(connection: AsyncConnection, order_id: str) -> list[LiveBill]:
@@ -87,7 +88,7 @@ async def is_refunded(connection: AsyncConnection, order_id: str) -> bool:
     return bool((await connection.execute(_GIVEN_BACK, {"order_id": order_id})).scalar_one())
 
 
-def blocked(order: dict[str, Any], doing: str, *why: Detail) -> InvalidStatusTransition:
+def blocked(order: OrderRow, doing: str, *why: Detail) -> InvalidStatusTransition:
     """Return the error for a change that the order's status allows but its bills or payments do not.
 
     ``doing`` is a participle, such as ``cancelled``.
@@ -99,13 +100,13 @@ def blocked(order: dict[str, Any], doing: str, *why: Detail) -> InvalidStatusTra
     )
 
 
-def check_edge(order: dict[str, Any], event: str) -> None:
+def check_edge(order: OrderRow, event: str) -> None:
     """Raise ``InvalidStatusTransition`` if the order's status has no edge for ``event``."""
     if ORDER.target(order["status"], event) is None:
         raise invalid_transition(ORDER, order["status"], event)
 
 
-def check_version(order: dict[str, Any], version: int | None) -> None:
+def check_version(order: OrderRow, version: int | None) -> None:
     """Raise ``DuplicateResource`` if the locked order is not in ``version``; ``None`` accepts any version.
 
     409, because each version of an order exists once: the one that would follow ``version`` exists already.

@@ -1,25 +1,27 @@
 """Parts of a bill: worked examples, and sums that come out for all of them."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from workflows.bills.parts import Part, equal_parts, parts_of_amounts, parts_of_items
+from workflows.bills.rows import BillRow
 from workflows.errors import InvalidRequest
 
 
-def bill(subtotal: int, tax: int = 0, discount: int = 0, currency: str = "JPY") -> dict[str, Any]:
+def bill(subtotal: int, tax: int = 0, discount: int = 0, currency: str = "JPY") -> BillRow:
     total = subtotal - discount + tax
-    return {
+    amounts = {
         "subtotal": subtotal,
         "tax_amount": tax,
         "discount_amount": discount,
         "total_amount": total,
         "currency": currency,
     }
+    return cast(BillRow, amounts)
 
 
 def totals(parts: list[Part]) -> list[int]:
@@ -37,7 +39,7 @@ def totals(parts: list[Part]) -> list[int]:
         (bill(4995, tax=200, currency="KWD"), 3, [1732, 1732, 1731]),
     ],
 )
-def test_equal_parts_give_the_first_ones_what_remains(whole: dict[str, Any], parts: int, expected: list[int]) -> None:
+def test_equal_parts_give_the_first_ones_what_remains(whole: BillRow, parts: int, expected: list[int]) -> None:
     assert totals(equal_parts(whole, parts)) == expected
 
 
@@ -86,7 +88,7 @@ def test_groups_that_are_not_the_whole_are_refused(groups: list[list[str]]) -> N
     assert refused.value.details[0].field.startswith("items")
 
 
-def check(whole: dict[str, Any], parts: list[Part]) -> None:
+def check(whole: BillRow, parts: list[Part]) -> None:
     for name in ("subtotal", "tax_amount", "discount_amount", "total_amount"):
         assert sum(getattr(part, name) for part in parts) == whole[name], name
     for part in parts:
@@ -104,7 +106,7 @@ BILLS = st.builds(
 
 
 @given(BILLS, st.integers(2, 100), st.data())
-def test_parts_and_parts_of_parts_sum_to_the_whole(whole: dict[str, Any], count: int, data: st.DataObject) -> None:
+def test_parts_and_parts_of_parts_sum_to_the_whole(whole: BillRow, count: int, data: st.DataObject) -> None:
     assume(whole["total_amount"] >= count)
     parts = equal_parts(whole, count)
     check(whole, parts)

@@ -5,14 +5,21 @@ A new row type joins by a line in ``TABLES`` or ``STATEMENTS``.
 """
 
 import re
-from datetime import datetime
+from datetime import datetime, time
+from decimal import Decimal
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
-from sqlalchemy import BigInteger, Boolean, Column, Integer, Table, Text
-from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Numeric, Table, Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIME, TIMESTAMP
 
+from workflows.bills.models import Bill
+from workflows.bills.rows import BillRow
+from workflows.devices.models import Device
+from workflows.devices.rows import DeviceRow
+from workflows.orders.models import Order, OrderItem
+from workflows.orders.rows import OrderItemRow, OrderRow
 from workflows.payments import record as payment_record
 from workflows.payments.models import Payment
 from workflows.payments.rows import ClaimedPayment, PaymentRow, RecordedPayment
@@ -22,8 +29,20 @@ from workflows.refunds import request as refund_request
 from workflows.refunds.models import Refund
 from workflows.refunds.process import PAYMENTS, REFUNDS
 from workflows.refunds.rows import ClaimedRefund, LockedPayment, RecordedRefund, RefundRow
+from workflows.tenants.models import Merchant, Store, StoreProvider
+from workflows.tenants.rows import MerchantRow, StoreProviderRow, StoreRow
 
-TABLES = [(PaymentRow, Payment.__table__), (RefundRow, Refund.__table__)]
+TABLES = [
+    (PaymentRow, Payment.__table__),
+    (RefundRow, Refund.__table__),
+    (OrderRow, Order.__table__),
+    (OrderItemRow, OrderItem.__table__),
+    (BillRow, Bill.__table__),
+    (DeviceRow, Device.__table__),
+    (MerchantRow, Merchant.__table__),
+    (StoreRow, Store.__table__),
+    (StoreProviderRow, StoreProvider.__table__),
+]
 """A row type, and the table whose columns it has: all of them, with the same types."""
 
 STATEMENTS = [
@@ -35,7 +54,18 @@ STATEMENTS = [
 ]
 """A row type, and the statement whose last SELECT returns it."""
 
-PYTHON: dict[type, type] = {Text: str, BigInteger: int, Integer: int, Boolean: bool, TIMESTAMP: datetime, JSONB: dict}
+PYTHON: dict[type, type] = {
+    Text: str,
+    BigInteger: int,
+    Integer: int,
+    Boolean: bool,
+    Numeric: Decimal,
+    LargeBinary: bytes,
+    TIMESTAMP: datetime,
+    TIME: time,
+    JSONB: dict,
+    ARRAY: list,
+}
 
 
 def columns_of(table: Any) -> dict[str, tuple[type, bool]]:
