@@ -38,7 +38,7 @@ def is_done(answer: Answer) -> bool:
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS, ids=lambda ask: ask.__name__)
-async def test_of_two_things_done_to_a_bill_at_once_exactly_one_happens(
+async def test_two_concurrent_changes_of_a_bill_have_one_winner(
     api: Api, refunds: RefundMaker, one: Ask, other: Ask
 ) -> None:
     for number in range(ROUNDS):
@@ -52,9 +52,7 @@ async def test_of_two_things_done_to_a_bill_at_once_exactly_one_happens(
         assert sum(part["total_amount"] for part in parts) in (0, 990)
 
 
-async def test_an_order_that_changes_while_it_is_billed_is_billed_for_what_it_is(
-    api: Api, refunds: RefundMaker
-) -> None:
+async def test_bill_created_during_a_change_has_the_orders_final_amounts(api: Api, refunds: RefundMaker) -> None:
     for _ in range(ROUNDS):
         order = await open_order(api, refunds.tenant)
         changed, billed = await asyncio.gather(
@@ -69,7 +67,7 @@ async def test_an_order_that_changes_while_it_is_billed_is_billed_for_what_it_is
         assert (changed.status == 200) == (now["total_amount"] == 135)
 
 
-async def test_an_order_is_billed_or_cancelled(api: Api, refunds: RefundMaker) -> None:
+async def test_order_billed_and_cancelled_concurrently_has_exactly_one_outcome(api: Api, refunds: RefundMaker) -> None:
     for _ in range(ROUNDS):
         order = await open_order(api, refunds.tenant)
         answers = await asyncio.gather(
@@ -78,7 +76,7 @@ async def test_an_order_is_billed_or_cancelled(api: Api, refunds: RefundMaker) -
         assert sorted(is_done(answer) for answer in answers) == [False, True]
 
 
-async def test_a_paid_order_that_was_all_given_back_is_completed_or_cancelled(api: Api, refunds: RefundMaker) -> None:
+async def test_refunded_order_completed_and_cancelled_concurrently_changes_once(api: Api, refunds: RefundMaker) -> None:
     for _ in range(ROUNDS):
         bill = await bill_of(api, refunds.tenant, (await open_order(api, refunds.tenant))["id"])
         await refunds.refunded(await refunds.paid(CASH, amount=990, bill_id=bill["id"]))
@@ -89,7 +87,7 @@ async def test_a_paid_order_that_was_all_given_back_is_completed_or_cancelled(ap
         assert sorted(is_done(answer) for answer in answers) == [False, False, False, True]
 
 
-async def test_orders_are_combined_once_whoever_comes_at_once(api: Api, refunds: RefundMaker) -> None:
+async def test_concurrent_combines_of_the_same_orders_create_one_bill(api: Api, refunds: RefundMaker) -> None:
     ids = [(await open_order(api, refunds.tenant))["id"] for _ in range(3)]
     answers = await asyncio.gather(
         combine(api, refunds.tenant, ids[0], ids[1]),
@@ -109,7 +107,7 @@ async def test_orders_are_combined_once_whoever_comes_at_once(api: Api, refunds:
     )
 
 
-async def test_a_conflict_is_no_answer_to_keep(api: Api, refunds: RefundMaker) -> None:
+async def test_conflict_is_not_stored_as_the_answer_to_its_key(api: Api, refunds: RefundMaker) -> None:
     """What was refused because of the moment may be asked for again with the same key when the moment has passed."""
     order = await open_order(api, refunds.tenant)
     bill = await bill_of(api, refunds.tenant, order["id"])

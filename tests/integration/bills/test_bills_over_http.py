@@ -36,7 +36,7 @@ async def test_a_bill_has_the_amounts_of_its_order(api: Api, tenant: Tenant, adm
     assert await history(admin, bill["id"]) == [("create", None, "unpaid")]
 
 
-async def test_the_whole_story_of_a_table_of_three(api: Api, tenant: Tenant, admin: Admin) -> None:
+async def test_table_of_three_is_ordered_split_paid_and_refunded(api: Api, tenant: Tenant, admin: Admin) -> None:
     order = await open_order(api, tenant, items=[{**RAMEN, "quantity": 1, "unit_price": 100, "tax_rate": "0"}])
     bill = await bill_of(api, tenant, order["id"])
     parts = (await split(api, tenant, bill["id"], parts=3)).body["data"]
@@ -113,7 +113,7 @@ async def test_orders_are_combined_and_paid_together(api: Api, tenant: Tenant) -
     assert sorted(await pay_whole(tenant, parts[1])) == ids
 
 
-async def test_combining_refuses_what_does_not_belong_together(api: Api, tenant: Tenant, make_tenant: Any) -> None:
+async def test_orders_that_cannot_share_a_bill_are_refused(api: Api, tenant: Tenant, make_tenant: Any) -> None:
     yen, dollars = await open_order(api, tenant), await open_order(api, tenant, currency="USD")
     draft = (await post_order(api, tenant)).body
     other = await open_order(api, await make_tenant())
@@ -142,7 +142,7 @@ async def test_orders_of_two_stores_are_not_combined(api: Api, make_tenant: Any,
     assert (refused.status, refused.details[0]["field"]) == (422, "order_ids")
 
 
-async def test_bills_of_others_do_not_exist(api: Api, tenant: Tenant, make_tenant: Any) -> None:
+async def test_bill_of_another_tenant_is_404(api: Api, tenant: Tenant, make_tenant: Any) -> None:
     order = await open_order(api, tenant)
     bill = await bill_of(api, tenant, order["id"])
     other = await make_tenant()
@@ -172,7 +172,7 @@ async def test_lists_are_filtered_and_paged(api: Api, tenant: Tenant) -> None:
     assert [bill["id"] for bill in rest["data"]] == [bills[1]["id"], bills[0]["id"]]
 
 
-async def test_one_key_is_one_bill_and_one_split(api: Api, tenant: Tenant, admin: Admin) -> None:
+async def test_repeated_key_creates_one_bill_and_one_split(api: Api, tenant: Tenant, admin: Admin) -> None:
     order = await open_order(api, tenant)
     answers = await asyncio.gather(*(post_bill(api, tenant, order["id"], key="bill") for _ in range(8)))
     assert {answer.status for answer in answers} == {201}

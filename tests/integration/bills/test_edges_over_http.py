@@ -52,7 +52,7 @@ ALLOWED: dict[str, tuple[Ask, set[str], dict[str, str]]] = {
 
 @pytest.mark.parametrize("what", ALLOWED)
 @pytest.mark.parametrize("status", [str(status) for status in BillStatus])
-async def test_what_a_status_does_not_allow_is_refused_with_the_status(
+async def test_bill_verb_is_done_or_refused_with_the_status(
     api: Api, refunds: RefundMaker, status: str, what: str
 ) -> None:
     bill = await bill_in(api, refunds, status)
@@ -67,7 +67,7 @@ async def test_what_a_status_does_not_allow_is_refused_with_the_status(
     assert await read(api, refunds.tenant, bill["id"]) == bill
 
 
-async def test_a_payment_under_way_is_enough_to_refuse_splitting_and_voiding(api: Api, refunds: RefundMaker) -> None:
+async def test_bill_with_a_payment_in_progress_cannot_be_split_or_voided(api: Api, refunds: RefundMaker) -> None:
     bill = await bill_in(api, refunds, "unpaid")
     assert (await api.pay(refunds.tenant, amount=300, bill_id=bill["id"])).status == 201
     for ask in (void, halve):

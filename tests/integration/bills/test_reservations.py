@@ -37,7 +37,9 @@ async def new_bill(api: Api, tenant: Tenant, total: int, **order: Any) -> dict[s
     return await bill_of(api, tenant, (await open_order(api, tenant, items=[item], **order))["id"])
 
 
-async def test_200_at_once_on_a_bill_of_20_shares_are_20(api: Api, tenant: Tenant, admin: Admin) -> None:
+async def test_200_concurrent_reservations_on_a_bill_of_20_shares_are_20(
+    api: Api, tenant: Tenant, admin: Admin
+) -> None:
     bill = await new_bill(api, tenant, 20 * 50)
     results = await asyncio.gather(
         *(reserve_shares(tenant, [share(bill["id"], 50) for _ in range(size)]) for size in [1] * 100 + [10] * 10)
@@ -53,7 +55,7 @@ async def test_200_at_once_on_a_bill_of_20_shares_are_20(api: Api, tenant: Tenan
     assert len(await history(admin, bill["id"])) == 21
 
 
-async def test_200_payments_at_once_over_http_on_a_bill_of_20_shares_are_20(
+async def test_200_concurrent_payments_over_http_on_a_bill_of_20_shares_are_20(
     api: Api, tenant: Tenant, admin: Admin
 ) -> None:
     bill = await new_bill(api, tenant, 20 * 50)
@@ -69,7 +71,9 @@ async def test_200_payments_at_once_over_http_on_a_bill_of_20_shares_are_20(
     assert await rows.fetchone() == {"n": 20}
 
 
-async def test_one_refusal_leaves_the_rest_of_its_group_alone(api: Api, tenant: Tenant, make_tenant: Any) -> None:
+async def test_refused_reservation_does_not_affect_the_rest_of_its_group(
+    api: Api, tenant: Tenant, make_tenant: Any
+) -> None:
     yen, dollars = await new_bill(api, tenant, 100), await new_bill(api, tenant, 100, currency="USD")
     voided = await new_bill(api, tenant, 100)
     await api.post(f"/bills/{voided['id']}/void", as_=tenant)
@@ -124,7 +128,7 @@ async def test_a_group_may_pay_a_bill_in_one_go(api: Api, tenant: Tenant, admin:
     ]
 
 
-async def test_a_callers_cancel_releases_under_its_own_rights(api: Api, tenant: Tenant) -> None:
+async def test_cancel_by_a_caller_releases_the_reservation_with_the_callers_rights(api: Api, tenant: Tenant) -> None:
     bill = await new_bill(api, tenant, 100)
     held = await hold(tenant, bill["id"], 70)
     async with caller_transaction(tenant.device) as connection:
@@ -141,7 +145,7 @@ async def test_parts_paid_at_once_pay_their_order_once(api: Api, tenant: Tenant,
         assert [order_id for orders in paid for order_id in orders] == bill["order_ids"]
 
 
-async def test_a_locked_bill_holds_no_other_bill_up(api: Api, tenant: Tenant, stack: Any) -> None:
+async def test_locked_bill_does_not_delay_other_bills(api: Api, tenant: Tenant, stack: Any) -> None:
     bill = await new_bill(api, tenant, 100)
     locked, free = (await split(api, tenant, bill["id"], parts=2)).body["data"]
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as other:
@@ -178,7 +182,9 @@ BEYOND = {
 
 
 @pytest.mark.parametrize("role", BEYOND)
-async def test_a_role_can_do_no_more_than_it_must(api: Api, tenant: Tenant, admin: Admin, role: Role) -> None:
+async def test_database_role_cannot_change_other_columns_of_a_bill(
+    api: Api, tenant: Tenant, admin: Admin, role: Role
+) -> None:
     bill = await new_bill(api, tenant, 100)
     for changes in BEYOND[role]:
         async with admin.transaction(force_rollback=True):
@@ -200,7 +206,7 @@ async def test_a_role_can_do_no_more_than_it_must(api: Api, tenant: Tenant, admi
         "tax_amount = 1",
     ],
 )
-async def test_the_database_refuses_amounts_that_the_status_does_not_tell(
+async def test_database_refuses_amounts_that_contradict_the_status(
     api: Api, tenant: Tenant, admin: Admin, changes: str
 ) -> None:
     bill = await new_bill(api, tenant, 100)

@@ -39,7 +39,7 @@ from tests.integration.orders.order_helpers import RAMEN, RICE, open_order
         ({"parts": 2, "amounts": [6, 6]}, "body"),
     ],
 )
-async def test_what_is_no_split_is_refused(api: Api, tenant: Tenant, how: dict[str, Any], field: str) -> None:
+async def test_invalid_split_is_refused(api: Api, tenant: Tenant, how: dict[str, Any], field: str) -> None:
     order = await open_order(api, tenant, items=[{**RAMEN, "quantity": 1, "unit_price": 11}])
     bill = await bill_of(api, tenant, order["id"])
     refused = await split(api, tenant, bill["id"], **how)
@@ -67,7 +67,7 @@ async def test_a_bill_is_split_by_items_and_a_part_again(api: Api, tenant: Tenan
     assert sorted(live) == sorted(part["id"] for part in [parts[0], again[1], *thirds])
 
 
-async def test_nothing_is_split_or_voided_once_anything_is_paid_or_reserved(api: Api, tenant: Tenant) -> None:
+async def test_paid_or_reserved_bill_cannot_be_split_or_voided(api: Api, tenant: Tenant) -> None:
     bill = await bill_of(api, tenant, (await open_order(api, tenant))["id"])
 
     async def refuses(status: str) -> None:
@@ -89,7 +89,7 @@ async def test_nothing_is_split_or_voided_once_anything_is_paid_or_reserved(api:
     await refuses("paid")
 
 
-async def test_a_bill_that_was_all_given_back_is_voided(api: Api, tenant: Tenant, admin: Admin) -> None:
+async def test_bill_that_was_refunded_in_full_can_be_voided(api: Api, tenant: Tenant, admin: Admin) -> None:
     order = await open_order(api, tenant)
     bill = await bill_of(api, tenant, order["id"])
     await pay_shares(await hold(tenant, bill["id"], 100))
@@ -126,7 +126,7 @@ async def test_a_voided_part_leaves_something_to_bill_and_the_order_open(api: Ap
     assert await pay_whole(tenant, rest) == [order["id"]]
 
 
-async def test_a_paid_order_is_cancelled_once_everything_was_given_back(api: Api, tenant: Tenant, admin: Admin) -> None:
+async def test_paid_order_can_be_cancelled_once_everything_is_refunded(api: Api, tenant: Tenant, admin: Admin) -> None:
     order = await open_order(api, tenant)
     bill = await bill_of(api, tenant, order["id"])
     paid = await api.pay(tenant, amount=990)  # a plain sale stands in for a payment of this bill

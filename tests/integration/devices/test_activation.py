@@ -30,7 +30,7 @@ async def _kept(admin: Admin, terminal: Terminal) -> dict[str, Any]:
     return found
 
 
-async def test_a_code_has_twelve_characters_lives_fifteen_minutes_and_is_kept_as_a_hash(
+async def test_code_has_twelve_characters_lives_fifteen_minutes_and_is_stored_as_a_hash(
     provisioning: Provisioning, admin: Admin
 ) -> None:
     terminal = await provisioning.register()
@@ -99,7 +99,7 @@ def _new_public_key() -> str:
     return Terminal("", "", _new_key()).public_key_pem
 
 
-async def test_ten_uses_at_once_activate_once(provisioning: Provisioning) -> None:
+async def test_ten_concurrent_uses_of_a_code_activate_once(provisioning: Provisioning) -> None:
     terminal = await provisioning.register()
     code = await provisioning.code(terminal)
     answers = await asyncio.gather(*(provisioning.activate(terminal, code) for _ in range(10)))
@@ -107,13 +107,13 @@ async def test_ten_uses_at_once_activate_once(provisioning: Provisioning) -> Non
     assert (await provisioning.read(terminal)).body["version"] == 2
 
 
-async def test_people_may_type_it_as_they_like(provisioning: Provisioning) -> None:
+async def test_code_is_accepted_in_lower_case_with_spaces_and_hyphens(provisioning: Provisioning) -> None:
     terminal = await provisioning.register()
     code = (await provisioning.code(terminal)).lower()
     assert (await provisioning.activate(terminal, f"{code[:4]}-{code[4:8]} {code[8:]}")).status == 200
 
 
-async def test_four_wrong_tries_are_forgiven(provisioning: Provisioning, admin: Admin) -> None:
+async def test_code_still_works_after_four_wrong_tries(provisioning: Provisioning, admin: Admin) -> None:
     terminal = await provisioning.register()
     code = await provisioning.code(terminal)
     for tries in range(1, 5):
@@ -131,7 +131,7 @@ async def test_after_five_wrong_tries_the_code_is_dead(provisioning: Provisionin
     assert (await provisioning.read(terminal)).body["status"] == "pending_activation"
 
 
-async def test_tries_at_the_same_moment_are_all_counted(provisioning: Provisioning, admin: Admin) -> None:
+async def test_concurrent_wrong_tries_are_all_counted(provisioning: Provisioning, admin: Admin) -> None:
     terminal = await provisioning.register()
     code = await provisioning.code(terminal)
     await asyncio.gather(*(provisioning.activate(terminal, WRONG) for _ in range(5)))
@@ -157,7 +157,7 @@ async def test_an_expired_code_is_refused(provisioning: Provisioning, admin: Adm
     assert _is_the_refusal(await provisioning.activate(terminal, code))
 
 
-async def test_nobody_can_probe_which_devices_exist(provisioning: Provisioning) -> None:
+async def test_unknown_device_and_wrong_code_get_the_same_answer(provisioning: Provisioning) -> None:
     known, waiting, (active, _) = (
         await provisioning.register(),
         await provisioning.register(),
@@ -184,7 +184,7 @@ async def test_a_key_of_the_wrong_kind_costs_no_try(provisioning: Provisioning, 
 
 
 @pytest.mark.parametrize("field", ["activation_code", "serial_number", "public_key_pem", "device"])
-async def test_a_field_too_few_or_too_many_is_said(api: Api, field: str) -> None:
+async def test_missing_or_unknown_field_is_named_in_the_answer(api: Api, field: str) -> None:
     body = {"activation_code": WRONG, "serial_number": "x", "public_key_pem": "x"}
     body = {name: value for name, value in body.items() if name != field} if field in body else {**body, field: "x"}
     answer = await api.post("/device/provision/activate", body)

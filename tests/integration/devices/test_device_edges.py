@@ -52,7 +52,7 @@ async def test_any_device_but_a_deactivated_one_is_activated_with_a_code(
         assert status in answer.details[0]["issue"]
 
 
-async def test_a_good_code_does_not_bring_a_deactivated_device_back(provisioning: Provisioning) -> None:
+async def test_valid_code_does_not_activate_a_deactivated_device(provisioning: Provisioning) -> None:
     terminal = await provisioning.register()
     code = await provisioning.code(terminal)
     assert (await provisioning.move(terminal, DeviceEvent.DEACTIVATE)).status == 200
@@ -89,7 +89,7 @@ async def test_the_history_has_one_row_per_version_with_who_and_why(
     assert (await provisioning.read(terminal)).body["version"] == 5
 
 
-async def test_hand_written_sql_cannot_break_the_table_either(
+async def test_raw_sql_cannot_move_a_device_along_another_edge(
     provisioning: Provisioning, admin: psycopg.AsyncConnection[DictRow]
 ) -> None:
     edges = set(DEVICE.edges())

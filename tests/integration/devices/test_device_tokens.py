@@ -69,7 +69,7 @@ def _form(assertion: str, **fields: str) -> dict[str, str]:
     }
 
 
-def test_the_endpoints_path_is_the_one_assertions_may_name() -> None:
+def test_token_path_equals_the_audience_of_assertions() -> None:
     assert assertions.TOKEN_PATH == TOKEN_PATH
 
 
@@ -113,7 +113,7 @@ async def test_the_life_of_a_token_is_a_setting(
     assert answer.body["expires_in"] == claims["exp"] - claims["iat"] == 30
 
 
-async def test_a_jti_is_good_once(terminal: Terminal) -> None:
+async def test_jti_can_be_used_once(terminal: Terminal) -> None:
     assertion = terminal.assertion()
     assert (await terminal.ask_token(assertion)).status == 200
     again = await terminal.ask_token(assertion)
@@ -137,7 +137,7 @@ async def test_one_jti_of_two_devices_is_two(
     assert [answer.status for answer in answers] == [200, 200]
 
 
-async def test_a_group_that_waits_together_gets_each_its_own_answer(
+async def test_grouped_token_requests_get_their_own_answers(
     api: Api, provisioning: Provisioning, session: aiohttp.ClientSession
 ) -> None:
     good = [_client(api.url, await provisioning.active(), session) for _ in range(6)]
@@ -159,7 +159,7 @@ async def _suspended(provisioning: Provisioning) -> tuple[Registered, str]:
 
 
 @pytest.mark.parametrize("event", [DeviceEvent.SUSPEND, DeviceEvent.DEACTIVATE])
-async def test_a_device_that_is_not_active_gets_none(
+async def test_device_that_is_not_active_gets_no_token(
     terminal: Terminal, active: tuple[Registered, str], provisioning: Provisioning, event: DeviceEvent
 ) -> None:
     assert (await provisioning.move(active[0], event)).status == 200
@@ -204,7 +204,7 @@ async def test_an_unexpired_token_is_refused_on_the_very_next_request(
     ],
     ids=str,
 )
-async def test_an_assertion_that_is_not_good_is_401_and_says_why(terminal: Terminal, claims: dict[str, Any]) -> None:
+async def test_invalid_assertion_is_401_with_the_reason(terminal: Terminal, claims: dict[str, Any]) -> None:
     answer = await terminal.ask_token(terminal.assertion(**claims))
     assert (answer.status, answer.body["error"]["code"]) == (401, "AUTHENTICATION_ERROR")
     assert answer.body["error"]["details"][0]["field"] == "client_assertion"
@@ -241,7 +241,7 @@ async def test_a_clock_a_minute_ahead_gets_a_token_and_a_worse_one_an_error_with
     assert " s ahead of us, and 60 s are tolerated; set the clock of the device" in issue
 
 
-async def test_another_devices_key_signs_for_nobody_else(
+async def test_assertion_signed_with_another_devices_key_is_refused(
     terminal: Terminal, api: Api, provisioning: Provisioning, session: aiohttp.ClientSession
 ) -> None:
     other = _client(api.url, await provisioning.active(), session)
@@ -250,11 +250,11 @@ async def test_another_devices_key_signs_for_nobody_else(
 
 
 @pytest.mark.parametrize("assertion", ["x", "a.b.c", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJjbGlfMSJ9."])
-async def test_what_is_no_assertion_is_401(api: Api, assertion: str) -> None:
+async def test_malformed_assertion_is_401(api: Api, assertion: str) -> None:
     assert (await _post_form(api, _form(assertion))).status == 401
 
 
-async def test_a_form_that_is_not_as_it_must_be_is_422(api: Api, terminal: Terminal) -> None:
+async def test_invalid_token_form_is_422(api: Api, terminal: Terminal) -> None:
     good = _form(terminal.assertion())
     for form, field in (
         ({**good, "grant_type": "password"}, "grant_type"),
@@ -289,7 +289,7 @@ async def _bytes_of(payload: aiohttp.payload.Payload) -> bytes:
     return bytes(written)
 
 
-async def test_of_a_jti_only_a_hash_is_kept(terminal: Terminal, admin: psycopg.AsyncConnection[DictRow]) -> None:
+async def test_only_a_hash_of_a_jti_is_stored(terminal: Terminal, admin: psycopg.AsyncConnection[DictRow]) -> None:
     assert (await terminal.ask_token(terminal.assertion(jti="4111 1111 1111 1111"))).status == 200
     rows = await admin.execute("SELECT jti FROM used_assertions WHERE client_id = %s", [terminal.client_id])
     assert [row["jti"] for row in await rows.fetchall()] == [hashlib.sha256(b"4111 1111 1111 1111").hexdigest()]

@@ -42,7 +42,7 @@ async def _replace_key(provisioning: Provisioning, terminal: Terminal) -> tuple[
     return renewed, answer
 
 
-async def test_the_old_key_and_its_tokens_end_with_the_very_next_request(
+async def test_replaced_key_and_its_tokens_are_refused_from_the_next_request(
     provisioning: Provisioning, session: aiohttp.ClientSession
 ) -> None:
     terminal, client_id = await provisioning.active()
@@ -77,7 +77,9 @@ async def test_the_old_key_and_its_tokens_end_with_the_very_next_request(
     assert (await new.call("POST", "/orders", body=ORDER, key="order")).status == 201
 
 
-async def test_a_code_alone_changes_nothing(provisioning: Provisioning, session: aiohttp.ClientSession) -> None:
+async def test_generating_a_code_changes_neither_key_nor_status(
+    provisioning: Provisioning, session: aiohttp.ClientSession
+) -> None:
     terminal, client_id = await provisioning.active()
     client = _client(provisioning, terminal, client_id, session)
     await client.token()
@@ -114,7 +116,7 @@ async def test_the_history_says_who_gave_the_code_and_when_the_key_was_replaced(
     assert (await provisioning.read(terminal)).body["version"] == 4
 
 
-async def test_a_deactivated_devices_activation_is_not_repeated(provisioning: Provisioning) -> None:
+async def test_activation_of_a_device_deactivated_since_is_not_repeated(provisioning: Provisioning) -> None:
     terminal = await provisioning.register()
     code = await provisioning.code(terminal)
     assert (await provisioning.activate(terminal, code)).status == 200

@@ -28,7 +28,9 @@ async def test_a_registered_terminal_waits_for_its_activation(api: Api, tenant: 
     assert (await api.get(f"/terminals/{answer.body['id']}", as_=manager)).body == answer.body
 
 
-async def test_a_serial_number_is_taken_for_all_tenants(api: Api, tenant: Tenant, make_tenant: MakeTenant) -> None:
+async def test_serial_number_in_use_is_refused_for_every_tenant(
+    api: Api, tenant: Tenant, make_tenant: MakeTenant
+) -> None:
     other = await make_tenant()
     body = _body()
     first = await api.post("/terminals", body, as_=api.signer.user(other, role="store_manager"))
@@ -37,7 +39,7 @@ async def test_a_serial_number_is_taken_for_all_tenants(api: Api, tenant: Tenant
     assert (answer.status, answer.code, answer.details[0]["field"]) == (409, "DUPLICATE_RESOURCE", "serial_number")
 
 
-async def test_of_ten_registrations_of_one_serial_number_one_wins(api: Api, tenant: Tenant) -> None:
+async def test_ten_concurrent_registrations_of_a_serial_number_yield_one_device(api: Api, tenant: Tenant) -> None:
     manager, body = api.signer.user(tenant, role="store_manager"), _body()
     answers = await asyncio.gather(*(api.post("/terminals", body, as_=manager) for _ in range(10)))
     assert sorted(answer.status for answer in answers) == [201] + [409] * 9
@@ -64,7 +66,7 @@ async def test_a_caller_above_the_stores_must_name_one(api: Api, tenant: Tenant)
     ],
     ids=str,
 )
-async def test_a_field_that_is_not_good_is_named(
+async def test_invalid_field_is_named_in_the_answer(
     api: Api, tenant: Tenant, fields: dict[str, object], field: str
 ) -> None:
     answer = await api.post("/terminals", _body(**fields), as_=api.signer.user(tenant, role="store_manager"))
@@ -99,12 +101,12 @@ async def test_a_bad_query_is_400(api: Api, tenant: Tenant, query: str) -> None:
 
 
 @pytest.mark.parametrize("device_id", ["a b", "%00", "x" * 81, "dev.1"])
-async def test_an_id_that_no_device_could_have_is_400(api: Api, tenant: Tenant, device_id: str) -> None:
+async def test_malformed_device_id_is_400(api: Api, tenant: Tenant, device_id: str) -> None:
     answer = await api.get(f"/terminals/{device_id}", as_=api.signer.user(tenant, role="store_manager"))
     assert answer.status == 400
 
 
-async def test_a_move_takes_a_reason_and_nothing_else(provisioning: Provisioning) -> None:
+async def test_status_change_accepts_a_reason_and_no_other_field(provisioning: Provisioning) -> None:
     terminal, _ = await provisioning.active()
     refused = await provisioning.move(terminal, DeviceEvent.SUSPEND, why="x")
     assert (refused.status, refused.details[0]["field"]) == (422, "why")

@@ -47,13 +47,13 @@ async def test_a_refund_posts_what_went_back(shop: Shop) -> None:
     assert await entries(shop, back) == {("refund", "refunds", "cash", 300), ("refund", "cash", "cash", -300)}
 
 
-async def test_what_did_not_complete_posts_nothing(shop: Shop) -> None:
+async def test_payment_that_did_not_complete_posts_nothing(shop: Shop) -> None:
     pending = await shop.payments.pending()
     await shop.payments.cancel(pending)
     assert await entries(shop, pending) == set()
 
 
-async def test_what_was_declined_posts_nothing(shop: Shop) -> None:
+async def test_declined_refund_posts_nothing(shop: Shop) -> None:
     sold = await shop.sell()
     shop.provider.charges.append(Declined("insufficient_funds"))
     declined = await shop.payments.pending(tip_amount=50)

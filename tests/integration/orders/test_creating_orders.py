@@ -21,7 +21,7 @@ def creation(tenant: Tenant, key: str) -> Creation:
     return Creation(REQUEST, tenant.device, made_key(tenant.device, "/orders", value=key), new_id("request"))
 
 
-async def test_two_processes_with_one_key_make_one_order(tenant: Tenant, engines: None, admin: Admin) -> None:
+async def test_two_processes_with_the_same_key_create_one_order(tenant: Tenant, engines: None, admin: Admin) -> None:
     processes = [OrderIntake(tax_rounding=TaxRounding.HALF_UP, patience_seconds=30) for _ in range(4)]
     answers = await asyncio.gather(
         *(
@@ -50,7 +50,7 @@ WAITING = b"""
 """
 
 
-async def test_who_looked_before_the_key_was_taken_finds_the_others_order(
+async def test_request_that_lost_its_key_meanwhile_finds_the_other_order(
     tenant: Tenant, engines: None, admin: Admin, stack: LocalStack
 ) -> None:
     """All have looked for the key and wait for a number; the first to get one takes the key, what the others did is undone."""

@@ -47,7 +47,7 @@ def refuses(answer: Answer, status: str) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("status", [str(status) for status in OrderStatus])
-async def test_a_verb_takes_its_edge_or_is_told_the_status(
+async def test_verb_takes_its_edge_or_is_refused_with_the_status(
     api: Api, refunds: RefundMaker, admin: Admin, status: str, verb: str
 ) -> None:
     order = await order_in(api, refunds, status, given_back=verb == "cancel")
@@ -73,7 +73,9 @@ async def test_a_verb_takes_its_edge_or_is_told_the_status(
 
 
 @pytest.mark.parametrize("status", [str(status) for status in OrderStatus])
-async def test_an_order_changes_only_where_nobody_was_given_a_bill(api: Api, refunds: RefundMaker, status: str) -> None:
+async def test_order_can_be_changed_only_in_a_changeable_status_without_bills(
+    api: Api, refunds: RefundMaker, status: str
+) -> None:
     order = await order_in(api, refunds, status)
     answer = await api.call("PATCH", f"/orders/{order['id']}", {"table_number": "12"}, as_=refunds.tenant)
     if status in CHANGEABLE:
@@ -92,7 +94,7 @@ async def test_only_an_open_order_is_billed(api: Api, refunds: RefundMaker, stat
         refuses(answer, status)
 
 
-async def test_a_paid_order_of_which_anything_is_kept_is_not_cancelled(api: Api, refunds: RefundMaker) -> None:
+async def test_paid_order_with_an_unrefunded_payment_cannot_be_cancelled(api: Api, refunds: RefundMaker) -> None:
     order = await order_in(api, refunds, "paid", given_back=False)
     answer = await api.post(f"/orders/{order['id']}/cancel", as_=refunds.tenant)
     refuses(answer, "paid")
@@ -104,7 +106,7 @@ async def test_a_paid_order_of_which_anything_is_kept_is_not_cancelled(api: Api,
     assert (await api.post(f"/orders/{order['id']}/cancel", as_=refunds.tenant)).body["status"] == "cancelled"
 
 
-async def test_a_tip_that_is_kept_keeps_the_order_too(api: Api, refunds: RefundMaker) -> None:
+async def test_paid_order_with_an_unrefunded_tip_cannot_be_cancelled(api: Api, refunds: RefundMaker) -> None:
     order = await open_order(api, refunds.tenant)
     bill = await bill_of(api, refunds.tenant, order["id"])
     payment_id = await refunds.paid(CASH, amount=990, tip_amount=10, bill_id=bill["id"])

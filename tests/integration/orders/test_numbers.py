@@ -32,7 +32,7 @@ async def taken(day: Day, count: int = 1, *, kind: Kind = Kind.ORDER, then: type
     return numbers
 
 
-async def test_a_number_whose_order_was_undone_is_given_to_the_next(tenant: Tenant) -> None:
+async def test_number_of_a_rolled_back_order_goes_to_the_next_order(tenant: Tenant) -> None:
     day = Day(tenant.store_id, TODAY, tenant.merchant_id)
     assert await taken(day) == ["20261123-0001"]
     with pytest.raises(Undone):
@@ -40,7 +40,7 @@ async def test_a_number_whose_order_was_undone_is_given_to_the_next(tenant: Tena
     assert await taken(day, 2) == ["20261123-0002", "20261123-0003"]
 
 
-async def test_whoever_is_undone_among_many_leaves_no_gap(tenant: Tenant) -> None:
+async def test_rolled_back_order_among_concurrent_ones_leaves_no_gap(tenant: Tenant) -> None:
     day = Day(tenant.store_id, TODAY, tenant.merchant_id)
     results = await asyncio.gather(
         *(taken(day, 1 + number % 3, then=Undone if number % 4 == 0 else None) for number in range(40)),
@@ -65,7 +65,7 @@ async def test_each_store_day_and_kind_counts_by_itself(tenant: Tenant, make_ten
     assert await taken(days[0], kind=Kind.BILL) == ["20261123-0001"]
 
 
-async def test_a_day_of_more_than_9999_goes_on(tenant: Tenant) -> None:
+async def test_numbers_above_9999_have_five_digits(tenant: Tenant) -> None:
     day = Day(tenant.store_id, TODAY, tenant.merchant_id)
     assert (await taken(day, 10_000))[-1] == "20261123-10000"
     assert await taken(day) == ["20261123-10001"]
@@ -91,7 +91,9 @@ async def test_orders_that_fail_at_the_database_leave_no_gap(api: Api, tenant: T
     assert len((await api.get("/orders", as_=tenant)).body["data"]) == 2
 
 
-async def test_a_day_begins_at_the_stores_own_cut_off(api: Api, tenant: Tenant, admin: Admin) -> None:
+async def test_order_is_numbered_by_the_business_day_of_its_stores_cut_off(
+    api: Api, tenant: Tenant, admin: Admin
+) -> None:
     async def number_at(cut_off: str, zone: str) -> str:
         await admin.execute(
             "UPDATE stores SET cut_off = %s, time_zone = %s WHERE id = %s", [cut_off, zone, tenant.store_id]

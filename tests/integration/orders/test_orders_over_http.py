@@ -64,7 +64,7 @@ async def test_a_draft_is_changed_submitted_and_cancelled(api: Api, tenant: Tena
 
 
 @pytest.mark.parametrize(("rounding", "tax"), [("half_up", 13), ("down", 12), ("up", 13)])
-async def test_which_way_tax_is_rounded_is_a_setting(serve: Any, tenant: Tenant, rounding: str, tax: int) -> None:
+async def test_rounding_direction_of_tax_is_a_setting(serve: Any, tenant: Tenant, rounding: str, tax: int) -> None:
     async with serve(tax_rounding=rounding) as api:
         draft = (await post_order(api, tenant, items=[RAMEN])).body
         items = [{**RAMEN, "quantity": 1, "unit_price": 125}]  # 12.5 yen of tax at 10 %
@@ -99,7 +99,7 @@ async def test_every_other_edge_is_refused_with_the_current_status(
     assert status in answer.details[0]["issue"]
 
 
-async def test_a_cancelled_order_does_not_change(api: Api, tenant: Tenant) -> None:
+async def test_cancelled_order_cannot_be_changed(api: Api, tenant: Tenant) -> None:
     order = (await post_order(api, tenant)).body
     await api.post(f"/orders/{order['id']}/cancel", as_=tenant)
     answer = await api.call("PATCH", f"/orders/{order['id']}", {"table_number": "9"}, as_=tenant)
@@ -127,15 +127,13 @@ async def test_a_cancelled_order_does_not_change(api: Api, tenant: Tenant) -> No
         ({"status": "open"}, "status"),
     ],
 )
-async def test_what_is_not_valid_is_refused_field_by_field(
-    api: Api, tenant: Tenant, fields: dict[str, Any], field: str
-) -> None:
+async def test_invalid_order_field_is_named(api: Api, tenant: Tenant, fields: dict[str, Any], field: str) -> None:
     answer = await post_order(api, tenant, **fields)
     assert (answer.status, answer.code) == (422, "VALIDATION_ERROR")
     assert field in [detail["field"] for detail in answer.details]
 
 
-async def test_what_comes_to_nothing_is_not_submitted(api: Api, tenant: Tenant) -> None:
+async def test_order_with_a_total_of_zero_cannot_be_submitted(api: Api, tenant: Tenant) -> None:
     order = (await post_order(api, tenant, discount_amount=900)).body
     assert order["total_amount"] == 0
     refused = await api.post(f"/orders/{order['id']}/submit", as_=tenant)
@@ -150,7 +148,7 @@ async def test_a_missing_key_is_refused(api: Api, tenant: Tenant) -> None:
     assert (answer.status, answer.code) == (400, "VALIDATION_ERROR")
 
 
-async def test_orders_of_others_do_not_exist(api: Api, tenant: Tenant, make_tenant: Any, signer: Signer) -> None:
+async def test_order_of_another_tenant_is_404(api: Api, tenant: Tenant, make_tenant: Any, signer: Signer) -> None:
     order = await open_order(api, tenant)
     other = await make_tenant()
     for method, path in [
@@ -194,12 +192,12 @@ async def test_lists_are_filtered_and_paged(api: Api, tenant: Tenant) -> None:
 @pytest.mark.parametrize(
     "path", ["/orders?table_number=%00", "/bills?bill_number=1%00", "/payments?client_reference=%00"]
 )
-async def test_a_query_that_no_database_can_hold_is_a_bad_request(api: Api, tenant: Tenant, path: str) -> None:
+async def test_query_value_that_the_database_cannot_store_is_400(api: Api, tenant: Tenant, path: str) -> None:
     answer = await api.get(path, as_=tenant)
     assert (answer.status, answer.code) == (400, "VALIDATION_ERROR")
 
 
-async def test_numbers_have_no_gap_whoever_comes_at_once(api: Api, tenant: Tenant) -> None:
+async def test_concurrent_orders_are_numbered_without_a_gap(api: Api, tenant: Tenant) -> None:
     answers = await asyncio.gather(
         *(post_order(api, tenant, discount_amount=0 if number % 3 else 901) for number in range(60))
     )
@@ -208,7 +206,7 @@ async def test_numbers_have_no_gap_whoever_comes_at_once(api: Api, tenant: Tenan
     assert numbers == [f"{day}-{number:04d}" for number in range(1, 41)]
 
 
-async def test_one_key_is_one_order(api: Api, tenant: Tenant, admin: Admin) -> None:
+async def test_repeated_key_creates_one_order(api: Api, tenant: Tenant, admin: Admin) -> None:
     answers = await asyncio.gather(*(post_order(api, tenant, key="the same") for _ in range(50)))
     assert {answer.status for answer in answers} <= {201, 409}
     replay = await post_order(api, tenant, key="the same")
@@ -221,14 +219,14 @@ async def test_one_key_is_one_order(api: Api, tenant: Tenant, admin: Admin) -> N
     assert (reused.status, reused.code) == (422, "IDEMPOTENCY_KEY_REUSED")
 
 
-async def test_a_refusal_is_kept_beside_its_key(api: Api, tenant: Tenant) -> None:
+async def test_refusal_is_stored_for_its_idempotency_key(api: Api, tenant: Tenant) -> None:
     refused = await post_order(api, tenant, key="too much", discount_amount=901)
     again = await post_order(api, tenant, key="too much", discount_amount=901)
     assert (refused.status, again.status, again.raw) == (422, 422, refused.raw)
     assert again.headers["Idempotent-Replayed"] == "true"
 
 
-async def test_a_key_beyond_its_window_is_free_again(api: Api, tenant: Tenant, admin: Admin) -> None:
+async def test_idempotency_key_can_be_used_again_after_its_window(api: Api, tenant: Tenant, admin: Admin) -> None:
     first = await post_order(api, tenant, key="old")
     await admin.execute(
         "UPDATE idempotency_records SET expires_at = now() WHERE merchant_id = %s AND key = 'old'", [tenant.merchant_id]

@@ -72,7 +72,7 @@ CHANGES: list[dict[str, Any]] = [{"table_number": "12"}, {"discount_amount": 5},
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)
-async def test_other_changes_are_checked_where_a_version_is_sent(
+async def test_change_of_other_fields_checks_a_version_if_one_is_sent(
     api: Api, tenant: Tenant, change: dict[str, Any]
 ) -> None:
     order = await open_order(api, tenant)
@@ -83,7 +83,7 @@ async def test_other_changes_are_checked_where_a_version_is_sent(
     assert (await patch(api, tenant, order, **change, version=current)).status == 200
 
 
-async def test_submitting_and_cancelling_check_a_version_where_one_is_sent(api: Api, tenant: Tenant) -> None:
+async def test_submit_and_cancel_check_a_version_if_one_is_sent(api: Api, tenant: Tenant) -> None:
     order = (await post_order(api, tenant)).body
     assert (await patch(api, tenant, order, version=1, items=[RICE])).status == 200
     path = f"/orders/{order['id']}"

@@ -17,7 +17,9 @@ async def test_an_admin_of_a_psp_registers_merchants_of_its_own(api: Api, tenant
     assert named.status == 201
 
 
-async def test_another_psp_is_as_unknown_as_none(api: Api, tenant: Tenant, make_tenant: MakeTenant) -> None:
+async def test_merchant_of_another_psp_is_404_like_a_missing_one(
+    api: Api, tenant: Tenant, make_tenant: MakeTenant
+) -> None:
     other = await make_tenant()
     admin = api.signer.user(tenant, role="psp_admin")
     answers = [
@@ -28,7 +30,7 @@ async def test_another_psp_is_as_unknown_as_none(api: Api, tenant: Tenant, make_
     assert answers[0].raw == answers[1].raw
 
 
-async def test_an_operator_says_for_which_psp(api: Api, tenant: Tenant) -> None:
+async def test_system_operator_must_name_the_psp_of_a_merchant(api: Api, tenant: Tenant) -> None:
     operator = api.signer.user(tenant, role="system_op")
     missing = await api.post("/merchants", {"name": "x"}, as_=operator)
     assert (missing.status, missing.details[0]["field"]) == (422, "psp_id")
@@ -62,7 +64,7 @@ async def test_the_list_is_paged_within_the_psp(api: Api, tenant: Tenant, make_t
 
 
 @pytest.mark.parametrize("body", [{}, {"name": 5}, {"name": "x" * 101}, {"name": "x", "x": 1}, [], "x", None], ids=str)
-async def test_a_body_that_is_not_good_is_422(api: Api, tenant: Tenant, body: object) -> None:
+async def test_invalid_body_is_422(api: Api, tenant: Tenant, body: object) -> None:
     answer = await api.post(
         "/merchants", b"null" if body is None else body, as_=api.signer.user(tenant, role="psp_admin")
     )

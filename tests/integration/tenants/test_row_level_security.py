@@ -80,7 +80,7 @@ def _expected(table: Table, scope: str) -> tuple[set[str], set[str]]:
     return {"a"}, {"b"}
 
 
-def test_every_table_with_tenants_rows_is_behind_the_wall(planted: Planted) -> None:
+def test_every_table_with_rows_of_tenants_has_row_level_security(planted: Planted) -> None:
     assert {table.name for table in planted.tenants_tables} >= {
         "psps",
         "merchants",
@@ -104,7 +104,7 @@ def test_every_table_with_tenants_rows_is_behind_the_wall(planted: Planted) -> N
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-async def test_a_caller_reads_its_own_rows_and_no_others(planted: Planted, scope: str) -> None:
+async def test_row_level_security_shows_a_caller_its_own_rows_only(planted: Planted, scope: str) -> None:
     looked_at = 0
     for table in planted.tenants_tables:
         if "SELECT" not in table.rights:
@@ -120,7 +120,7 @@ async def test_a_caller_reads_its_own_rows_and_no_others(planted: Planted, scope
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-async def test_a_caller_changes_none_of_anothers_rows(planted: Planted, scope: str) -> None:
+async def test_row_level_security_lets_a_caller_change_no_row_of_another_tenant(planted: Planted, scope: str) -> None:
     looked_at = 0
     for table in planted.tenants_tables:
         _, hidden = _expected(table, scope)
@@ -137,7 +137,7 @@ async def test_a_caller_changes_none_of_anothers_rows(planted: Planted, scope: s
 
 
 @pytest.mark.parametrize("scope", SCOPES[:-1])
-async def test_a_caller_deletes_none_of_anothers_rows(planted: Planted, scope: str) -> None:
+async def test_row_level_security_lets_a_caller_delete_no_row_of_another_tenant(planted: Planted, scope: str) -> None:
     deletable = [table for table in planted.tenants_tables if "DELETE" in table.rights]
     assert "store_providers" in {table.name for table in deletable}
     for table in deletable:
@@ -147,7 +147,7 @@ async def test_a_caller_deletes_none_of_anothers_rows(planted: Planted, scope: s
 
 
 @pytest.mark.parametrize("scope", SCOPES[:-1])
-async def test_a_caller_inserts_no_row_for_another(planted: Planted, scope: str) -> None:
+async def test_row_level_security_lets_a_caller_insert_no_row_for_another_tenant(planted: Planted, scope: str) -> None:
     looked_at = 0
     for table in planted.tenants_tables:
         if "INSERT" not in table.rights:
@@ -164,7 +164,7 @@ async def test_a_caller_inserts_no_row_for_another(planted: Planted, scope: str)
 
 
 @pytest.mark.parametrize("scope", ["store", "merchant", "psp"])
-async def test_a_caller_gives_no_row_of_its_own_to_another(planted: Planted, scope: str) -> None:
+async def test_row_level_security_lets_a_caller_move_no_row_to_another_tenant(planted: Planted, scope: str) -> None:
     for table in planted.tenants_tables:
         for column in {"psp_id", "merchant_id"} & {column.name for column in table.columns}:
             entity = column.removesuffix("_id")

@@ -10,7 +10,7 @@ from tests.integration.devices.provisioning import Provisioning
 NEW = SecretStr("another secret key")
 
 
-async def test_credentials_have_to_be_sent_again_after_the_secret_key_changed(
+async def test_credentials_must_be_sent_again_after_the_secret_key_changed(
     serve: Serve, api: Api, tenant: Tenant
 ) -> None:
     admin = api.signer.user(tenant, role="merchant_admin")

@@ -118,7 +118,7 @@ async def test_new_credentials_replace_all_the_old_ones(store: Store) -> None:
     ],
     ids=str,
 )
-async def test_a_field_that_is_not_good_is_named(store: Store, fields: dict[str, object], field: str) -> None:
+async def test_invalid_field_is_named_in_the_answer(store: Store, fields: dict[str, object], field: str) -> None:
     answer = await store.add(**fields)
     assert (answer.status, answer.details[0]["field"]) == (422, field)
 
@@ -129,7 +129,7 @@ async def test_a_refused_body_does_not_echo_its_credentials(store: Store) -> Non
     assert SECRET.encode() not in answer.raw
 
 
-async def test_what_is_enabled_decides_whether_a_payment_is_taken(store: Store) -> None:
+async def test_payment_is_accepted_only_if_its_provider_is_enabled(store: Store) -> None:
     body = {"amount": 100, "method": {"type": "qr", "mode": "cpm", "token": "t"}, "store_id": store.id}
 
     async def pay(key: str) -> int:

@@ -7,7 +7,7 @@ from tests.factories import Tenant
 from tests.harness import Api
 
 
-async def test_a_store_begins_japanese_unless_it_says_otherwise(api: Api, tenant: Tenant) -> None:
+async def test_new_store_has_japanese_defaults(api: Api, tenant: Tenant) -> None:
     admin = api.signer.user(tenant, role="merchant_admin")
     answer = await api.post("/stores", {"name": "渋谷店"}, as_=admin)
     assert answer.status == 201
@@ -22,7 +22,7 @@ async def test_a_store_begins_japanese_unless_it_says_otherwise(api: Api, tenant
     assert (await api.get(f"/stores/{answer.body['id']}", as_=admin)).body == answer.body
 
 
-async def test_a_store_elsewhere(api: Api, tenant: Tenant) -> None:
+async def test_store_abroad_has_its_own_currency_zone_and_cut_off(api: Api, tenant: Tenant) -> None:
     body = {"name": "x", "currency": "AUD", "time_zone": "Australia/Lord_Howe", "cut_off": "04:30"}
     answer = await api.post("/stores", body, as_=api.signer.user(tenant, role="merchant_admin"))
     assert answer.status == 201
@@ -49,7 +49,7 @@ async def test_a_store_elsewhere(api: Api, tenant: Tenant) -> None:
     ],
     ids=str,
 )
-async def test_a_field_that_is_not_good_is_named(
+async def test_invalid_field_is_named_in_the_answer(
     api: Api, tenant: Tenant, fields: dict[str, object], field: str
 ) -> None:
     admin = api.signer.user(tenant, role="merchant_admin")
@@ -67,7 +67,7 @@ async def test_a_caller_above_the_merchants_must_name_one(api: Api, tenant: Tena
         assert named.status == 201
 
 
-async def test_a_store_changes_what_is_said_and_keeps_the_rest(api: Api, tenant: Tenant) -> None:
+async def test_change_of_a_store_leaves_other_fields_unchanged(api: Api, tenant: Tenant) -> None:
     admin, path = api.signer.user(tenant, role="merchant_admin"), f"/stores/{tenant.store_id}"
     before = (await api.get(path, as_=admin)).body
     changed = await api.call("PATCH", path, {"cut_off": "05:00", "time_zone": "Asia/Kolkata"}, as_=admin)

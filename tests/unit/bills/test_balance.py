@@ -17,7 +17,7 @@ from workflows.bills.states import BILL, BillStatus
 from workflows.errors import BalanceUnavailable, InvalidStatusTransition
 
 
-def test_a_reservation_beyond_the_balance_is_told_what_is_left() -> None:
+def test_reservation_above_the_balance_is_refused_with_the_amount_left() -> None:
     with pytest.raises(BalanceUnavailable) as refused:
         reserve_amount(Balance("partially_paid", total=1000, paid=300, reserved=500), 201)
     details = {detail.field: detail.issue for detail in refused.value.details}
@@ -52,7 +52,7 @@ def test_a_bill_walks_from_unpaid_to_paid_and_its_refunds_do_not_reopen_it() -> 
     assert balance.available == 0
 
 
-def test_a_partly_paid_bill_is_unpaid_again_when_all_was_given_back() -> None:
+def test_partly_paid_bill_is_unpaid_again_after_a_full_refund() -> None:
     balance = Balance("partially_paid", total=100, paid=60)
     part = refund_amount(balance, 20)
     assert (part.event, part.after.status, part.after.available) == ("give_back_part", "partially_paid", 60)
@@ -64,12 +64,12 @@ def test_a_partly_paid_bill_is_unpaid_again_when_all_was_given_back() -> None:
     ("amount", "before", "refund", "share"),
     [(1000, 0, 300, 300), (1000, 300, 700, 700), (1000, 0, 1100, 1000), (1000, 900, 200, 100), (1000, 1000, 100, 0)],
 )
-def test_the_tip_is_given_back_last(amount: int, before: int, refund: int, share: int) -> None:
+def test_tip_is_refunded_last(amount: int, before: int, refund: int, share: int) -> None:
     assert share_of_refund(amount=amount, refunded_before=before, refund=refund) == share
 
 
 @given(st.integers(1, 1000), st.lists(st.integers(0, 2), max_size=60), st.data())
-def test_whatever_happens_the_amounts_and_the_status_agree(total: int, moves: list[int], data: st.DataObject) -> None:
+def test_random_steps_keep_amounts_and_status_consistent(total: int, moves: list[int], data: st.DataObject) -> None:
     balance, held, kept = Balance("unpaid", total=total), list[int](), list[int]()
     for move in moves:
         before = balance

@@ -39,11 +39,11 @@ def totals(parts: list[Part]) -> list[int]:
         (bill(4995, tax=200, currency="KWD"), 3, [1732, 1732, 1731]),
     ],
 )
-def test_equal_parts_give_the_first_ones_what_remains(whole: BillRow, parts: int, expected: list[int]) -> None:
+def test_equal_parts_give_the_remainder_to_the_first_parts(whole: BillRow, parts: int, expected: list[int]) -> None:
     assert totals(equal_parts(whole, parts)) == expected
 
 
-def test_two_yen_in_three_parts_are_refused() -> None:
+def test_splitting_two_yen_into_three_parts_is_refused() -> None:
     with pytest.raises(InvalidRequest) as refused:
         equal_parts(bill(2), 3)
     assert refused.value.details[0].field == "parts"
@@ -59,7 +59,7 @@ def test_parts_of_amounts_divide_tax_and_discount_too() -> None:
 
 
 @pytest.mark.parametrize("amounts", [[500, 479], [500, 477], [979]])
-def test_amounts_that_are_not_the_whole_are_refused(amounts: list[int]) -> None:
+def test_amounts_that_do_not_sum_to_the_bill_are_refused(amounts: list[int]) -> None:
     with pytest.raises(InvalidRequest) as refused:
         parts_of_amounts(bill(1000, tax=79, discount=101), amounts)
     assert refused.value.details[0].field == "amounts"
@@ -82,7 +82,7 @@ def test_parts_of_items_pay_the_tax_of_their_own_rates() -> None:
     [[["a"], ["b"]], [["a", "b"], ["b", "c"]], [["a", "b", "c"], ["d"]], [["a", "b"], ["c"]], [["a", "a"], ["b", "c"]]],
     ids=["one is missing", "one is named twice", "one is not of this bill", "one comes to nothing", "twice in a part"],
 )
-def test_groups_that_are_not_the_whole_are_refused(groups: list[list[str]]) -> None:
+def test_item_groups_that_are_not_a_partition_are_refused(groups: list[list[str]]) -> None:
     with pytest.raises(InvalidRequest) as refused:
         parts_of_items(bill(1000, tax=88), groups, ITEMS)
     assert refused.value.details[0].field.startswith("items")

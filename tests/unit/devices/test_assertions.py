@@ -44,7 +44,7 @@ def _refusal(assertion: str, **settings: Any) -> str:
     return refused.value.details[0].issue
 
 
-def test_a_good_one_says_whose_it_is_and_how_long_its_jti_is_to_be_remembered() -> None:
+def test_valid_assertion_yields_client_id_and_how_long_to_store_its_jti() -> None:
     assertion = _verified(_made())
     assert assertion.client_id == "cli_1"
     assert NOW + timedelta(seconds=60) <= assertion.expires_at <= NOW + timedelta(seconds=240)
@@ -78,7 +78,7 @@ def test_any_other_audience_is_refused_with_ours_in_the_error(aud: Any) -> None:
     assert URL + TOKEN_PATH in _refusal(_made(aud=aud))
 
 
-def test_without_a_public_address_there_are_no_assertions() -> None:
+def test_assertions_need_the_public_address_setting() -> None:
     with pytest.raises(ValueError, match="MPAC_PUBLIC_URL"):
         _assertions(public_url=None)
 
@@ -86,7 +86,7 @@ def test_without_a_public_address_there_are_no_assertions() -> None:
 @pytest.mark.parametrize(
     "url", ["pay.example", "https://", "ftp://pay.example", "https://a@b", "https://pay.example/?x"]
 )
-def test_a_public_address_that_is_not_one_is_refused(url: str) -> None:
+def test_invalid_public_address_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"https://pay\.example"):
         _assertions(public_url=url)
 
@@ -112,7 +112,7 @@ def test_a_public_address_that_is_not_one_is_refused(url: str) -> None:
     ],
     ids=str,
 )
-def test_a_claim_that_is_not_good_refuses_the_whole(claims: dict[str, Any]) -> None:
+def test_assertion_with_an_invalid_claim_is_refused(claims: dict[str, Any]) -> None:
     _refusal(_made(**claims))
 
 
@@ -152,14 +152,14 @@ def test_the_tolerance_is_a_setting() -> None:
     assert _verified(early, device_clock_tolerance_seconds=6)
 
 
-def test_a_jti_is_remembered_for_longer_than_its_assertion_is_accepted() -> None:
+def test_jti_is_stored_for_longer_than_its_assertion_is_accepted() -> None:
     assertion = _made(exp=NOW + timedelta(seconds=60))
     kept_until = _verified(assertion).expires_at
     with freeze_time(kept_until - timedelta(seconds=60)), pytest.raises(NotAuthenticated, match="not accepted"):
         _assertions().read(assertion)
 
 
-def test_five_minutes_ahead_is_the_most() -> None:
+def test_assertion_expiring_more_than_five_minutes_ahead_is_refused() -> None:
     assert _verified(_made(exp=NOW + timedelta(minutes=5)))
 
 
@@ -182,7 +182,7 @@ def _forged(claims: bytes, header: bytes = b'{"alg": "ES256"}') -> str:
 
 
 @pytest.mark.parametrize("sub", [None, 5, "", "cli 1", "x\x00", "x" * 81, ["cli_1"]], ids=str)
-def test_a_client_that_could_not_exist_is_not_even_looked_for(sub: Any) -> None:
+def test_malformed_client_id_is_refused_before_any_lookup(sub: Any) -> None:
     claims = {**GOOD, "exp": NOW.timestamp(), "iss": sub, "sub": sub}
     _refusal(_forged(json.dumps(claims).encode()))
 

@@ -7,7 +7,7 @@ from workflows.devices.codes import ALPHABET, LENGTH, hash_code, matches, new_co
 SECRET = b"a secret of the tests"
 
 
-def test_a_code_has_twelve_characters_that_nobody_mistakes() -> None:
+def test_code_has_twelve_characters_without_easily_confused_ones() -> None:
     assert LENGTH == 12
     assert not set("01OIL") & set(ALPHABET)
     codes = {new_code() for _ in range(200)}
@@ -25,17 +25,17 @@ def test_only_the_code_matches_its_hash() -> None:
     assert not matches("", kept, device_id="dev_1", secret=SECRET)
 
 
-def test_a_hash_is_worth_nothing_for_another_device_or_under_another_secret() -> None:
+def test_code_hash_matches_for_its_device_and_secret_only() -> None:
     code = new_code()
     kept = hash_code(code, device_id="dev_1", secret=SECRET)
     assert not matches(code, kept, device_id="dev_2", secret=SECRET)
     assert not matches(code, kept, device_id="dev_1", secret=b"another")
 
 
-def test_small_letters_spaces_and_hyphens_are_what_people_type() -> None:
+def test_lower_case_spaces_and_hyphens_are_normalised() -> None:
     assert normalise_code("abcd-efgh 2345") == "ABCDEFGH2345"
 
 
-def test_other_letters_do_not_become_those_of_a_code() -> None:
+def test_letters_outside_the_alphabet_are_not_normalised() -> None:
     assert normalise_code("ſtraße") == "ſTRAßE"  # upper() would make S and SS of them
     assert normalise_code("２３\u00a0ａ") == "２３\u00a0ａ"

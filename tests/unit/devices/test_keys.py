@@ -14,7 +14,7 @@ def _pem(key: PublicKeyTypes) -> str:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-def test_a_p256_key_is_kept_in_one_spelling_and_without_what_came_with_it() -> None:
+def test_p256_key_is_stored_in_canonical_pem_only() -> None:
     pem = public_key(new_private_key())
     assert canonical_key(pem) == pem
     assert canonical_key(f"a note\n{pem}\nanother note") == pem

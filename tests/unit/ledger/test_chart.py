@@ -29,12 +29,12 @@ def test_a_transfer_has_the_sides_of_the_chart(
     assert sides(_transfer(kind, provider)) == (debit, credit)
 
 
-def test_what_payments_and_refunds_post_is_no_transfer() -> None:
+def test_transfer_refuses_the_journal_kinds_of_payments_and_refunds() -> None:
     with pytest.raises(KeyError):
         sides(_transfer(JournalKind.COMPLETION, "sandbox"))
 
 
-def test_only_cash_lies_in_the_drawer() -> None:
+def test_only_cash_is_held_in_the_drawer() -> None:
     assert [holder(name) for name in ("cash", "external", "sandbox")] == [
         AccountKind.CASH,
         AccountKind.RECEIVABLE,
@@ -42,7 +42,7 @@ def test_only_cash_lies_in_the_drawer() -> None:
     ]
 
 
-def test_the_migration_spells_the_same_kinds() -> None:
+def test_migration_lists_the_same_account_kinds() -> None:
     source = inspect.getsource(importlib.import_module("migrations.versions.0008_ledger").upgrade)
     for kinds in (AccountKind, JournalKind):
         assert f"({', '.join(repr(str(kind)) for kind in kinds)})" in " ".join(source.split())

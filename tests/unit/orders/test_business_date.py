@@ -40,7 +40,7 @@ def test_a_day_begins_at_its_cut_off(at: str, zone: str, cut_off: time, day: str
     assert business_date(instant, time_zone=zone, cut_off=cut_off) == date.fromisoformat(day)
 
 
-def test_a_number_is_read_aloud_with_its_day() -> None:
+def test_number_begins_with_its_business_day() -> None:
     assert [format_number(date(2026, 11, 23), number) for number in (1, 9_999, 10_000)] == [
         "20261123-0001",
         "20261123-9999",

@@ -54,23 +54,23 @@ def test_a_discount_is_spread_over_the_rates_before_tax() -> None:
     assert found == Totals(subtotal=1000, tax_amount=79, discount_amount=101, total_amount=978)
 
 
-def test_the_order_of_the_items_decides_nothing() -> None:
+def test_totals_do_not_depend_on_the_sequence_of_items() -> None:
     lines = [line(1, 333, "0.08"), line(1, 333, "0.10"), line(1, 334, "0")]
     assert totals(*lines, discount=100) == totals(*reversed(lines), discount=100)
 
 
-def test_everything_given_away_comes_to_nothing() -> None:
+def test_discount_of_the_whole_subtotal_gives_a_total_of_zero() -> None:
     assert totals(line(1, 500, "0.10"), discount=500) == Totals(500, 0, 500, 0)
 
 
 @pytest.mark.parametrize(
     ("rounding", "tax"), [(TaxRounding.HALF_UP, 1), (TaxRounding.DOWN, 0), (TaxRounding.UP, 1)], ids=str
 )
-def test_which_way_a_half_goes_is_a_setting(rounding: TaxRounding, tax: int) -> None:
+def test_rounding_direction_of_one_half_is_a_setting(rounding: TaxRounding, tax: int) -> None:
     assert tax_of(5, Decimal("0.10"), rounding=rounding) == tax
 
 
-def test_up_and_half_up_differ_below_the_half() -> None:
+def test_rounding_up_and_half_up_differ_below_one_half() -> None:
     assert tax_of(4, Decimal("0.10"), rounding=TaxRounding.UP) == 1
     assert tax_of(4, Decimal("0.10"), rounding=TaxRounding.HALF_UP) == 0
 
@@ -83,7 +83,7 @@ def test_up_and_half_up_differ_below_the_half() -> None:
         ([line(1, MAX_AMOUNT, "0.10")], 0, "items"),
     ],
 )
-def test_what_comes_to_too_much_is_refused(lines: list[OrderLine], discount: int, field: str) -> None:
+def test_totals_above_the_limit_are_refused(lines: list[OrderLine], discount: int, field: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         totals(*lines, discount=discount)
     assert refused.value.details[0].field == field

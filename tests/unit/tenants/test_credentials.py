@@ -8,7 +8,7 @@ SECRET = b"a secret of the tests"
 CREDENTIALS = {"api_key": "sk_live_verysecret", "merchant": "商店"}
 
 
-def test_what_was_sealed_opens_again() -> None:
+def test_sealed_credentials_can_be_decrypted() -> None:
     vault = Vault(SECRET)
     assert vault.open(vault.seal(CREDENTIALS, row_id="spv_1"), row_id="spv_1") == CREDENTIALS
 
@@ -22,20 +22,20 @@ def test_the_ciphertext_shows_nothing_and_never_repeats() -> None:
     assert first != second
 
 
-def test_another_secret_opens_nothing() -> None:
+def test_credentials_cannot_be_decrypted_with_another_secret() -> None:
     sealed = Vault(SECRET).seal(CREDENTIALS, row_id="spv_1")
     with pytest.raises(CredentialsUnreadable, match="spv_1"):
         Vault(b"another").open(sealed, row_id="spv_1")
 
 
-def test_a_ciphertext_moved_to_another_row_does_not_open() -> None:
+def test_credentials_copied_to_another_row_cannot_be_decrypted() -> None:
     vault = Vault(SECRET)
     sealed = vault.seal(CREDENTIALS, row_id="spv_1")
     with pytest.raises(CredentialsUnreadable):
         vault.open(sealed, row_id="spv_2")
 
 
-def test_a_changed_byte_is_noticed() -> None:
+def test_credentials_with_a_changed_byte_cannot_be_decrypted() -> None:
     vault = Vault(SECRET)
     sealed = vault.seal(CREDENTIALS, row_id="spv_1")
     assert sealed is not None
@@ -43,7 +43,7 @@ def test_a_changed_byte_is_noticed() -> None:
         vault.open(sealed[:-1] + bytes([sealed[-1] ^ 1]), row_id="spv_1")
 
 
-def test_no_credentials_are_nothing_to_keep() -> None:
+def test_empty_credentials_are_stored_as_null() -> None:
     vault = Vault(SECRET)
     assert vault.seal({}, row_id="spv_1") is None
     assert vault.open(None, row_id="spv_1") == {}

@@ -30,7 +30,7 @@ from workflows.tenants.caller import Caller, CallerRole
 from workflows.tenants.tokens import AUDIENCE, DEVICE_ISSUER, Tokens
 
 
-async def test_a_device_token_of_ours_stands_for_its_device(tokens: Tokens) -> None:
+async def test_device_token_identifies_its_device(tokens: Tokens) -> None:
     token = tokens.issue_device_token(device_id="dev_1", **TENANT)
     assert await tokens.verify(token) == Caller("dev_1", CallerRole.DEVICE, **TENANT)
     token = tokens.issue_device_token(device_id="dev_1", **TENANT, client_id="cli_1")
@@ -48,7 +48,7 @@ async def test_a_device_token_of_ours_stands_for_its_device(tokens: Tokens) -> N
         ("STORE_MANAGER", ("merchant_id", "store_id")),
     ],
 )
-async def test_a_user_knows_its_tenant_and_nothing_above(tokens: Tokens, role: str, known: tuple[str, ...]) -> None:
+async def test_user_token_yields_the_ids_of_its_scope_only(tokens: Tokens, role: str, known: tuple[str, ...]) -> None:
     tenant = {name: TENANT[name] for name in known}
     assert await tokens.verify(user(role=role)) == Caller("usr_1", CallerRole[role.upper()], **tenant)
 
@@ -92,11 +92,11 @@ async def test_a_role_that_is_not_spelled_as_documented_is_refused(tokens: Token
 
 
 @pytest.mark.parametrize("sub", ["", "a\x00b", "x" * 201, "4242424242424242", "usr-4242-4242-4242-4242"])
-async def test_a_subject_that_no_history_row_could_hold_is_refused(tokens: Tokens, sub: str) -> None:
+async def test_token_with_a_sub_unfit_for_history_rows_is_refused(tokens: Tokens, sub: str) -> None:
     assert "sub" in await refusal(tokens, user(sub=sub))
 
 
-async def test_no_user_can_be_a_device_by_naming_its_issuer(tokens: Tokens) -> None:
+async def test_user_token_that_names_the_device_issuer_is_refused(tokens: Tokens) -> None:
     await refusal(tokens, user(iss=DEVICE_ISSUER, aud=AUDIENCE))
 
 
@@ -120,7 +120,9 @@ async def test_a_token_of_another_key_is_refused(tokens: Tokens) -> None:
     ],
     ids=str,
 )
-async def test_a_user_must_come_from_our_issuer_for_us(tokens: Tokens, claims: dict[str, Any], said: str) -> None:
+async def test_user_token_of_another_issuer_or_audience_is_refused(
+    tokens: Tokens, claims: dict[str, Any], said: str
+) -> None:
     assert said in await refusal(tokens, user(**claims))
 
 
@@ -141,7 +143,7 @@ async def test_the_login_systems_clock_may_be_a_minute_ahead(tokens: Tokens) -> 
     assert "future" in await refusal(tokens, user(iat=now() + timedelta(seconds=90)))
 
 
-async def test_neither_kind_of_token_passes_for_the_other(tokens: Tokens) -> None:
+async def test_device_and_user_tokens_are_not_interchangeable(tokens: Tokens) -> None:
     await refusal(tokens, user(DEVICE_KEY))
     await refusal(tokens, user(DEVICE_KEY, iss=DEVICE_ISSUER, aud=AUDIENCE, role=None, exp=None))
     await refusal(tokens, user(USER_KEY, iss=DEVICE_ISSUER, aud=AUDIENCE, sub="dev_1"))
@@ -180,12 +182,12 @@ async def test_a_token_that_repeats_a_name_is_refused(tokens: Tokens) -> None:
     await refusal(tokens, _signed(HEADER[:-1] + ', "crit": ["exp"]}', _claims()))
 
 
-async def test_a_time_that_is_a_text_is_refused(tokens: Tokens) -> None:
+async def test_token_with_a_time_as_text_is_refused(tokens: Tokens) -> None:
     for exp in ('"4000000000"', '"４０００００００００"', "true", "[4000000000]", "1e999"):
         await refusal(tokens, _signed(HEADER, _claims().replace("4000000000", exp)))
 
 
-async def test_neither_no_signature_nor_a_shared_secret_will_do(tokens: Tokens) -> None:
+async def test_token_without_signature_or_with_hmac_is_refused(tokens: Tokens) -> None:
     claims = {"sub": "usr_1", "role": "system_op", "exp": 2_000_000_000}
     await refusal(tokens, f"{encoded({'alg': 'none', 'kid': KID})}.{encoded(claims)}.")
     for secret in (public_key(USER_KEY), json.dumps(public_jwks(USER_KEY))):
@@ -196,7 +198,7 @@ async def test_neither_no_signature_nor_a_shared_secret_will_do(tokens: Tokens) 
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "....", "é.é.é", "e30.e30.e30", f"{'[' * 9_000}"])
-async def test_what_is_no_token_is_refused(tokens: Tokens, token: str) -> None:
+async def test_malformed_token_is_refused(tokens: Tokens, token: str) -> None:
     await refusal(tokens, token)
 
 
@@ -206,7 +208,7 @@ async def test_json_nested_without_end_is_refused_like_any_other(tokens: Tokens)
     await refusal(tokens, f"{deep}.{encoded({})}.c2ln")
 
 
-async def test_a_remembered_token_ends_when_it_says(tokens: Tokens, clock: Any) -> None:
+async def test_cached_token_is_refused_after_its_expiry(tokens: Tokens, clock: Any) -> None:
     token = tokens.issue_device_token(device_id="dev_1", **TENANT)
     await tokens.verify(token)
     clock.tick(timedelta(seconds=119))
@@ -215,7 +217,7 @@ async def test_a_remembered_token_ends_when_it_says(tokens: Tokens, clock: Any) 
     assert "expired" in await refusal(tokens, token)
 
 
-async def test_rs256_of_the_login_system_is_good(tmp_path: Path, jwks_file: Path) -> None:
+async def test_rs256_token_of_the_login_system_is_accepted(tmp_path: Path, jwks_file: Path) -> None:
     key = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
     jwk = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
     publish(jwks_file, {"keys": [{**jwk, "kid": "rsa-1", "alg": "RS256", "use": "sig"}]})
@@ -224,14 +226,14 @@ async def test_rs256_of_the_login_system_is_good(tmp_path: Path, jwks_file: Path
     await refusal(tokens, user(key, algorithm="RS512", kid="rsa-1"))
 
 
-async def test_what_is_remembered_is_bounded(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cache_of_tokens_is_bounded(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_REMEMBERED", 3)
     for number in range(10):
         await tokens.verify(user(sub=f"usr_{number}"))
         assert len(tokens._remembered) <= 3
 
 
-def test_a_device_key_of_another_kind_stops_the_start(tmp_path: Path) -> None:
+def test_start_is_refused_with_a_device_token_key_of_another_kind(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     with pytest.raises(ValueError, match="MPAC_DEVICE_TOKEN_KEY_FILE"):
         Tokens(settings.model_copy(update={"device_token_key_file": None}))

@@ -40,9 +40,7 @@ async def test_a_withdrawn_key_ends_its_tokens(
     assert "not known" in await refusal(tokens, user(sub="usr_2"))
 
 
-async def test_a_token_is_not_remembered_beyond_the_life_of_the_keys(
-    tokens: Tokens, jwks_file: Path, clock: Any
-) -> None:
+async def test_token_is_not_cached_longer_than_the_keys(tokens: Tokens, jwks_file: Path, clock: Any) -> None:
     token = user(exp=now() + timedelta(hours=1))
     await tokens.verify(token)
     [(_, until)] = tokens._remembered.values()
@@ -75,7 +73,7 @@ async def test_keys_that_cannot_be_read_leave_the_known_ones_for_an_hour(
     assert "not known" in await refusal(tokens, user(sub="usr_3"))
 
 
-async def test_a_key_that_was_meant_for_something_else_is_left_out() -> None:
+async def test_jwks_key_for_another_purpose_is_left_out() -> None:
     [good] = public_jwks(USER_KEY)["keys"]
     small = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(rsa.generate_private_key(65_537, 1_024).public_key()))
     for bad in (
@@ -124,6 +122,6 @@ async def test_many_forged_tokens_cause_few_fetches(tmp_path: Path, monkeypatch:
         assert len(fetches) == 1
 
 
-async def test_a_login_system_that_is_away_means_no_users_and_no_crash(tmp_path: Path) -> None:
+async def test_unreachable_login_system_refuses_users_without_a_crash(tmp_path: Path) -> None:
     tokens = Tokens(settings_of(tmp_path, user_jwks_url="http://127.0.0.1:1/jwks"))
     await refusal(tokens, user())
