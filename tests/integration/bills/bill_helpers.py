@@ -38,7 +38,7 @@ async def split(api: Api, as_: Tenant | str, bill_id: str, *, key: str | None = 
 
 
 async def bill_of(api: Api, as_: Tenant | str, order_id: str) -> dict[str, Any]:
-    """A new bill of this order."""
+    """Create a bill for an order."""
     answer = await post_bill(api, as_, order_id)
     assert answer.status == 201, answer.body
     body: dict[str, Any] = answer.body
@@ -46,26 +46,26 @@ async def bill_of(api: Api, as_: Tenant | str, order_id: str) -> dict[str, Any]:
 
 
 async def read(api: Api, as_: Tenant | str, bill_id: str) -> dict[str, Any]:
-    """The bill as it is now."""
+    """Return the bill as it is now."""
     body: dict[str, Any] = (await api.get(f"/bills/{bill_id}", as_=as_)).body
     return body
 
 
 def share(bill_id: str, amount: int, *, cause_id: str | None = None) -> Share:
-    """What a new payment has to do with this bill."""
+    """Return the share of a new payment in a bill."""
     return Share(bill_id, cause_id or new_id("payment"), amount, ChangeContext("worker", "worker-of-the-test", now()))
 
 
 async def reserve_shares(
     tenant: Tenant, shares: Sequence[Share], *, currency: str = "JPY"
 ) -> list[Reserved | DomainError]:
-    """What an accept does with the payments of one group."""
+    """Reserve as the intake of payments does with one group."""
     async with transaction(Role.ACCEPT) as connection:
         return await reserve(connection, [Reservation(each, tenant.store_id, currency) for each in shares])
 
 
 async def hold(tenant: Tenant, bill_id: str, amount: int) -> Share:
-    """A reservation that must succeed."""
+    """Make a reservation that must succeed."""
     mine = share(bill_id, amount)
     (result,) = await reserve_shares(tenant, [mine])
     assert isinstance(result, Reserved), result
@@ -73,19 +73,19 @@ async def hold(tenant: Tenant, bill_id: str, amount: int) -> Share:
 
 
 async def pay_shares(*shares: Share) -> list[str]:
-    """What a worker does when these payments have completed; the orders that are paid by it."""
+    """Apply completed payments as a worker does; return the orders that became paid."""
     async with transaction(Role.WORKER) as connection:
         return await apply_payments(connection, shares)
 
 
 async def release_shares(*shares: Share) -> None:
-    """What a worker does when these payments have failed."""
+    """Release reservations as a worker does for failed payments."""
     async with transaction(Role.WORKER) as connection:
         await release_reservations(connection, shares)
 
 
 async def give_back_shares(*shares: Share) -> None:
-    """What a worker does when these refunds have completed."""
+    """Apply completed refunds as a worker does."""
     async with transaction(Role.WORKER) as connection:
         await apply_refunds(connection, shares)
 
@@ -96,7 +96,7 @@ async def pay_whole(tenant: Tenant, bill: dict[str, Any]) -> list[str]:
 
 
 async def history(admin: Admin, bill_id: str) -> list[tuple[str, str | None, str]]:
-    """The bill's history: event, from, to."""
+    """Return the bill's history: event, from, to."""
     rows = await admin.execute("SELECT * FROM bill_history WHERE bill_id = %s ORDER BY version", [bill_id])
     found = await rows.fetchall()
     assert [row["version"] for row in found] == list(range(1, len(found) + 1))
@@ -105,6 +105,6 @@ async def history(admin: Admin, bill_id: str) -> list[tuple[str, str | None, str
 
 
 async def order_status(api: Api, tenant: Tenant, order_id: str) -> str:
-    """The order's status, as the API tells it."""
+    """Return the order's status, as the API answers it."""
     status: str = (await api.get(f"/orders/{order_id}", as_=tenant)).body["status"]
     return status

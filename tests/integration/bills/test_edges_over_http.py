@@ -18,7 +18,7 @@ Ask = Callable[[Api, RefundMaker, str], Awaitable[Answer]]
 
 
 async def bill_in(api: Api, refunds: RefundMaker, status: str) -> dict[str, Any]:
-    """A bill in ``status``, brought there by payments."""
+    """Create a bill and bring it to ``status`` by payments."""
     bill = await bill_of(api, refunds.tenant, (await open_order(api, refunds.tenant))["id"])
     paid = {"partially_paid": 400, "paid": TOTAL}.get(status)
     if paid:

@@ -9,5 +9,5 @@ from tests.integration.devices.provisioning import Provisioning
 
 @pytest.fixture
 def provisioning(api: Api, tenant: Tenant) -> Provisioning:
-    """The steps of a terminal of ``tenant``, over HTTP."""
+    """Return the steps of a terminal of ``tenant``, over HTTP."""
     return Provisioning(api, tenant)

@@ -33,7 +33,7 @@ class Provisioning:
         self.manager = api.signer.user(tenant, role="store_manager")
 
     async def register(self) -> Terminal:
-        """A terminal that waits for its activation."""
+        """Register a terminal, which then waits for its activation."""
         serial_number = f"SN-{uuid_utils.uuid7().hex}"
         body = {"serial_number": serial_number, "name": "Till 1", "model": "S-Pitt Air"}
         answer = await self.api.post("/terminals", body, as_=self.manager)
@@ -41,7 +41,7 @@ class Provisioning:
         return Terminal(answer.body["id"], serial_number, new_private_key().decode())
 
     async def code(self, terminal: Terminal) -> str:
-        """A fresh activation code."""
+        """Generate an activation code."""
         answer = await self.ask_code(terminal)
         assert answer.status == 201, answer.body
         code: str = answer.body["activation_code"]
@@ -63,7 +63,7 @@ class Provisioning:
         return await self.api.post("/device/provision/activate", body)
 
     async def active(self) -> tuple[Terminal, str]:
-        """An active terminal and its client id."""
+        """Return an active terminal and its client id."""
         terminal = await self.register()
         answer = await self.activate(terminal, await self.code(terminal))
         assert answer.status == 200, answer.body
@@ -74,7 +74,7 @@ class Provisioning:
         return await self.api.post(f"/terminals/{terminal.device_id}/{event}", fields or None, as_=self.manager)
 
     async def in_status(self, status: DeviceStatus) -> Terminal:
-        """A terminal in ``status``."""
+        """Return a terminal in ``status``."""
         if status is DeviceStatus.PENDING_ACTIVATION:
             return await self.register()
         terminal, _ = await self.active()
@@ -89,5 +89,5 @@ class Provisioning:
         return terminal
 
     async def read(self, terminal: Terminal) -> Answer:
-        """The terminal as its manager sees it."""
+        """Read the terminal as its manager."""
         return await self.api.get(f"/terminals/{terminal.device_id}", as_=self.manager)

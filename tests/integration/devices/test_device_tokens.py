@@ -28,20 +28,20 @@ FORM = "application/x-www-form-urlencoded"
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """What terminals call with."""
+    """Open the HTTP session of terminals."""
     async with aiohttp.ClientSession() as opened:
         yield opened
 
 
 @pytest.fixture
 async def active(provisioning: Provisioning) -> tuple[Registered, str]:
-    """An active terminal and its client id."""
+    """Return an active terminal and its client id."""
     return await provisioning.active()
 
 
 @pytest.fixture
 def terminal(api: Api, active: tuple[Registered, str], session: aiohttp.ClientSession) -> Terminal:
-    """The same as a client."""
+    """Return the active terminal as a client."""
     return _client(api.url, active, session)
 
 

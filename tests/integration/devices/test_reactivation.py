@@ -21,7 +21,7 @@ ORDER = {"order_type": "takeaway", "items": [{"name": "tea", "quantity": 1, "uni
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """The HTTP session of terminals."""
+    """Open the HTTP session of terminals."""
     async with aiohttp.ClientSession() as opened:
         yield opened
 

@@ -94,7 +94,7 @@ async def test_an_adjustment_is_a_line_of_the_running_period_and_a_journal(shop:
 
 
 async def post_raw(shop: Shop, sold: str, amounts: list[int], currency: str) -> None:
-    """A journal by raw SQL on the accounts of ``sold``; the look at each statement is out of the way, the deferred one not."""
+    """Insert a journal by raw SQL on the accounts of ``sold``, without the trigger per statement, with the deferred one."""
     async with shop.admin.transaction():
         await shop.admin.execute("ALTER TABLE ledger_entries DISABLE TRIGGER ledger_entries_balanced")
         journal_id = new_id("journal")

@@ -18,7 +18,7 @@ async def post_order(api: Api, as_: Tenant | str, *, key: str | None = None, **f
 
 
 async def open_order(api: Api, as_: Tenant | str, **fields: Any) -> dict[str, Any]:
-    """An open order."""
+    """Create an open order."""
     answer = await post_order(api, as_, submit=True, **fields)
     assert answer.status == 201, answer.body
     body: dict[str, Any] = answer.body

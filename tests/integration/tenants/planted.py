@@ -7,7 +7,7 @@ from the catalog: a new table is covered from the day its migration is written. 
 |--------|-------|------------|---------|-----------------------------------------|
 | a      | psp-a | merchant-a | store-a | the caller's own                        |
 | next   | psp-a | merchant-a | store-n | another store of the caller's merchant  |
-| b      | psp-b | merchant-b | store-b | somebody else                           |
+| b      | psp-b | merchant-b | store-b | another tenant                          |
 """
 
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ class Table:
         return self.name == "stores" or bool({"store_id", "device_id"} & names)
 
     def row(self, tag: str, number: int) -> dict[str, Any]:
-        """A row of tenant ``tag``; ``number`` keeps it apart from others."""
+        """Return a row of tenant ``tag``; ``number`` makes it unique."""
         made = {column.name: self._value(column, tag, number) for column in self.columns}
         return {**made, "planted_for": tag}
 
@@ -78,7 +78,7 @@ class Table:
         return VALUES.get(column.type, OF_CATEGORY.get(column.category, number))
 
     def insert(self, row: dict[str, Any]) -> tuple[Composed, Sequence[Any]]:
-        """The statement that writes ``row``, and its parameters."""
+        """Return the statement that inserts ``row``, and its parameters."""
         columns = SQL(", ").join(map(Identifier, row))
         places = SQL(", ").join([SQL("%s")] * len(row))
         statement = SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT DO NOTHING")
@@ -86,7 +86,7 @@ class Table:
 
 
 async def plant(connection: Connection) -> list[Table]:
-    """Take the constraints away, plant three rows in every table, and say what tables there are."""
+    """Drop the constraints, plant three rows in every table, and return the tables."""
     tables = await _tables(connection)
     for table in tables:
         await _free(connection, table)

@@ -1,4 +1,4 @@
-"""The second wall, proved with raw SQL under the application's role: for every table there is, and for those to come."""
+"""Row-level security, tested with raw SQL under the application's role, for every table, including future ones."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,7 +31,7 @@ class Planted:
 
     @asynccontextmanager
     async def caller(self, scope: str) -> AsyncIterator[Connection]:
-        """A transaction as the API begins it for a caller of tenant a with ``scope``; nothing of it stays."""
+        """Open a transaction as the API does for a caller of tenant a with ``scope``; it is rolled back."""
         own = TENANTS["a"]
         known = {
             "none": {},
@@ -51,7 +51,7 @@ class Planted:
     async def refusal(
         self, statement: object, parameters: object = None
     ) -> psycopg.errors.InsufficientPrivilege | None:
-        """How ``statement`` was refused; ``None`` where it was not. What it did is undone."""
+        """Return the error of ``statement``, or ``None`` if it succeeded. Its effects are rolled back."""
         try:
             async with self.connection.transaction(force_rollback=True):
                 await self.connection.execute(statement, parameters)  # type: ignore[call-overload]
@@ -70,7 +70,7 @@ async def planted(stack: LocalStack) -> AsyncIterator[Planted]:
 
 
 def _expected(table: Table, scope: str) -> tuple[set[str], set[str]]:
-    """The tags that must be visible, and those that must not."""
+    """Return the tags that must be visible, and those that must not."""
     if scope == "system":
         return set(TAGS) - ({"next"} if table.name in ("psps", "merchants") else set()), set()
     if scope == "none" or (table.name == "psps" and scope != "psp"):

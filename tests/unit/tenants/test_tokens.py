@@ -156,7 +156,7 @@ async def test_device_and_user_tokens_are_not_interchangeable(tokens: Tokens) ->
 
 
 def _signed(header: str, claims: str) -> str:
-    """A token whose two parts are these texts, as its owner would sign them."""
+    """Return a token with these two parts, signed."""
     parts = [base64.urlsafe_b64encode(part.encode()).rstrip(b"=") for part in (header, claims)]
     key = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256)
     private: Any = key.prepare_key(USER_KEY)

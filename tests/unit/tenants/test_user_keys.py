@@ -21,7 +21,7 @@ from workflows.tenants.tokens import Tokens
 
 
 def _read_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The keys are old as soon as they were read: their age is measured by the loop's clock."""
+    """Make the keys old as soon as they are read; their age is measured by the loop's clock."""
     monkeypatch.setattr(user_keys, "LIFE_FROM_FILE", timedelta(seconds=-1))
     monkeypatch.setattr(user_keys, "PAUSE_SECONDS", -1)
 
