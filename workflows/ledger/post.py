@@ -1,8 +1,8 @@
 """Post the journals of completed payments and refunds, in the transaction that records them.
 
-Each gets the rows that a group's record has moved, and writes the journals of all of them with one statement. An account's id
-is made of what it is (merchant, kind, provider, currency), so nobody has to look it up, and two groups that open the same
-account at once agree on it.
+Recording passes the rows of a group that changed their status, and one statement writes all their journals. The id of an
+account is derived from its merchant, kind, provider and currency. So it needs no lookup, and two groups that open the same
+account concurrently use the same id.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,21 +14,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database.engines import rows_parameter
 from workflows.ids import new_id
 
-# The ids once more as an array: else a plan that was kept from when the tables were small may go through all of them.
+# The ids again as an array: otherwise a plan cached while the tables were small may scan them.
 _SOLD = """
     SELECT i.*, p.id AS source_id, p.id AS payment_id, p.merchant_id, p.store_id, p.currency, p.provider, p.completed_at,
            p.fee, 'completion' AS kind, p.captured_amount AS held, 'sales' AS account,
            p.tip_amount - p.captured_amount AS moved, -p.tip_amount AS tip
     FROM input i JOIN payments p ON p.id = i.id WHERE p.id = ANY(ARRAY(SELECT id FROM input))
 """
-_GIVEN_BACK = """
+_REFUNDED = """
     SELECT i.*, r.id AS source_id, r.payment_id, r.merchant_id, r.store_id, r.currency, r.provider, r.completed_at,
            r.fee, 'refund' AS kind, -r.amount AS held, 'refunds' AS account, r.amount AS moved, CAST(0 AS bigint) AS tip
     FROM input i JOIN refunds r ON r.id = i.id WHERE r.id = ANY(ARRAY(SELECT id FROM input))
 """
 
 _POST = """
-    -- post: a journal for each row, and one more for its fee; accounts that are new are opened on the way
+    -- post: a journal for each row and another for its fee; accounts that do not exist are opened
     WITH input AS (
         SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, journal text, fee_journal text)
     ), source AS ({source}), lines AS (
@@ -46,8 +46,8 @@ _POST = """
     ), accounts AS (
         INSERT INTO ledger_accounts (id, merchant_id, kind, provider, currency, created_at)
         SELECT DISTINCT account_id, merchant_id, on_account, provider, currency, now() FROM lines
-        ORDER BY 1 -- two groups that open the same accounts wait for each other, and not in a ring
-        ON CONFLICT DO NOTHING -- one look by key for each: to leave out those that are there, a plan may read all accounts
+        ORDER BY 1 -- in one order, so that two groups that open the same accounts cannot deadlock
+        ON CONFLICT DO NOTHING -- an index lookup per row: an anti-join might read all accounts
     ), journals AS (
         INSERT INTO ledger_journals (id, merchant_id, store_id, kind, source_id, payment_id, currency, occurred_at, posted_at)
         SELECT journal_id, merchant_id, store_id, journal_kind, source_id, payment_id, currency, completed_at, now()
@@ -57,16 +57,16 @@ _POST = """
     SELECT journal_id, number, account_id, amount FROM lines
 """
 _POST_COMPLETIONS = text(_POST.format(source=_SOLD))
-_POST_REFUNDS = text(_POST.format(source=_GIVEN_BACK))
+_POST_REFUNDS = text(_POST.format(source=_REFUNDED))
 
 
 async def post_completions(connection: AsyncConnection, moved: Sequence[Mapping[str, Any]]) -> None:
-    """Post those of ``moved`` payments that are completed now."""
+    """Post the payments among ``moved`` that are completed."""
     await _post(connection, moved, _POST_COMPLETIONS)
 
 
 async def post_refunds(connection: AsyncConnection, moved: Sequence[Mapping[str, Any]]) -> None:
-    """Post those of ``moved`` refunds that are completed now."""
+    """Post the refunds among ``moved`` that are completed."""
     await _post(connection, moved, _POST_REFUNDS)
 
 
