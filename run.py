@@ -1,4 +1,4 @@
-"""Makes the environment if need be, then hands every word to `mpac`: ``python3 run.py up``, ``python3 run.py test``.
+"""Create the environment if needed, then pass the arguments to `mpac`: ``python3 run.py up``, ``python3 run.py test``.
 
 Standard library only, because it runs before anything is installed, with no more than Python 3.11 and pip.
 
@@ -6,14 +6,14 @@ Standard library only, because it runs before anything is installed, with no mor
 |---|---|
 | ``.venv`` beside this file (or MPAC_VENV) | it is missing or its Python is gone; no ensurepip is needed |
 | install the wheels of requirements.lock | its hash is not the one in the stamp file |
-| become ``python -m mpac <words>`` | always; at once when the two above have nothing to do |
+| become ``python -m mpac ARGUMENTS`` | always; at once if the two steps above have nothing to do |
 
-Installing goes through uv: the one on PATH, else the locked one, which pip fetches first. From empty caches that took
-3.5 s where pip alone took 32 s. pip does it all if uv fails, since it knows mirrors and certificates uv may not. It is
-given ``--no-deps``: the lock is complete, and before 23.3 pip took ``coverage[toml]>=7`` of a package for a requirement
+uv installs the packages: the one on PATH, else the locked one, which pip fetches first. From empty caches that took 3.5 s, and
+pip alone took 32 s. If uv fails, pip installs everything, since it may know mirrors and certificates that uv does not. pip
+gets ``--no-deps``: the lock is complete, and before 23.3 pip treated ``coverage[toml]>=7`` of a package as a requirement
 without a pin, although the lock pins coverage.
 
-Ctrl-C is held back while modules are imported, here and in mpac, and answered where it can be said in a sentence.
+Ctrl-C is blocked while modules are imported, here and in mpac, until it can be answered with a sentence.
 """
 
 import signal
@@ -36,26 +36,26 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 LOCK = ROOT / "requirements.lock"
-UNFINISHED = "mpac-unfinished"  # inside it as well, while it is being filled
-STAMP = "mpac-stamp"  # inside the environment: what was installed into it, by the hash of the lock file
-LOCKED = "mpac-lock"  # not .lock: that is where uv keeps its own, and it would wait for ours
-# What to install comes from standard input: pip cannot repeat a path that is not UTF-8.
+UNFINISHED = "mpac-unfinished"  # inside the environment while it is being filled
+STAMP = "mpac-stamp"  # inside the environment: the hash of the lock file that was installed
+LOCKED = "mpac-lock"  # not .lock: uv's own lock has that name, and uv would wait for ours
+# The requirements come from standard input: pip can't print a path that is not UTF-8.
 PINNED = ("--require-hashes", "--only-binary", ":all:", "--requirement")
-# uv trusts a list of its own unless told; behind a company proxy the system list is right. New name, old name.
+# uv trusts a list of its own by default; behind a company proxy the system list is right. New name, old name.
 SYSTEM_CERTIFICATES = {"UV_SYSTEM_CERTS": "true", "UV_NATIVE_TLS": "true"}
 UV_ELSEWHERE = {"UV_SYSTEM_PYTHON", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_EXCLUDE_NEWER", "UV_NO_BINARY"}
-# Where pip gets packages from and how; every other PIP_ variable is about what to install, and where to.
+# Where and how pip gets packages; every other PIP_ variable is about what to install, and where.
 PIP_SOURCES = ("INDEX_URL", "EXTRA_INDEX_URL", "NO_INDEX", "FIND_LINKS", "TRUSTED_HOST", "CERT", "CLIENT_CERT", "PROXY")
 PIP_WAYS = ("CONFIG_FILE", "CACHE_DIR", "NO_CACHE_DIR", "TIMEOUT", "DEFAULT_TIMEOUT", "RETRIES", "RESUME_RETRIES")
 PIP_KEPT = {
     f"PIP_{name}" for name in (*PIP_SOURCES, *PIP_WAYS, "KEYRING_PROVIDER", "USE_FEATURE", "USE_DEPRECATED", "LOG")
 }
-NO_CACHE = "Failed to initialize cache"  # as uv says it
+NO_CACHE = "Failed to initialize cache"  # uv's message
 NO_ROOM = os.strerror(errno.ENOSPC)  # pip would fail in the same way, a minute later
-MOST_LINES = 10  # at the beginning, and at the end, of what a program said that failed
+MOST_LINES = 10  # shown of the beginning and of the end of a failed program's output
 OLDEST_PYTHON = (3, 11)
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
-# venv refuses a path with a colon for the sake of PATH, which nothing here looks the environment up in.
+# venv refuses a path with a colon because of PATH, which nothing here uses to find the environment.
 MAKE = "import os, sys, venv; os.pathsep = chr(0); venv.main(sys.argv[1:])"
 BECOME = (
     "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); runpy.run_module('mpac', {}, '__main__', alter_sys=True)"
@@ -79,23 +79,25 @@ def main() -> None:
         if not is_fresh(environment):
             answer_at_once(sys.argv[1:])
             with only_one(environment):
-                if not is_fresh(environment):  # somebody else may have made it while we waited
+                if not is_fresh(environment):  # another process may have prepared it while we waited
                     prepare(environment)
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # kept by execv; `mpac` unblocks it
-    except UserError as trouble:
-        sys.exit(f"run.py: {trouble}")
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # execv preserves it; `mpac` unblocks it
+    except UserError as error:
+        sys.exit(f"run.py: {error}")
     except KeyboardInterrupt:
-        say("Interrupted; run it again to go on.")
+        say("Interrupted; run it again to continue.")
         sys.exit(INTERRUPTED)
     python = str(environment / "bin" / "python")
-    os.environ["PYTHONUTF8"] = "1"  # whatever the locale: paths and sentences are not ASCII
-    # -P: a folder named like one of ours in the user's working folder must not be taken for it.
+    os.environ["PYTHONUTF8"] = "1"  # whatever the locale is: paths and sentences may not be ASCII
+    # -P: a folder in the user's working folder that is named like a package of ours must not be imported.
     os.environ["PYTHONPATH"] = str(ROOT)
-    words = [python, "-P", "-m", "mpac"]
-    if os.pathsep in str(ROOT):  # PYTHONPATH would be split there; what mpac starts finds it by its working folder
+    command = [python, "-P", "-m", "mpac"]
+    if os.pathsep in str(
+        ROOT
+    ):  # PYTHONPATH would be split there; processes that mpac starts find it by their working folder
         del os.environ["PYTHONPATH"]
-        words = [python, "-P", "-c", BECOME, str(ROOT)]
-    os.execv(python, [*words, *sys.argv[1:]])  # noqa: S606 - our own interpreter, no shell
+        command = [python, "-P", "-c", BECOME, str(ROOT)]
+    os.execv(python, [*command, *sys.argv[1:]])  # noqa: S606 - our own interpreter, no shell
 
 
 def check_name(environment: Path) -> None:
@@ -109,27 +111,27 @@ def check_name(environment: Path) -> None:
         ) from error
 
 
-def answer_at_once(words: list[str]) -> None:
-    """Print help or the correction of a mistyped command, which need no environment, and end; else return."""
+def answer_at_once(arguments: list[str]) -> None:
+    """Print help or the correction of a mistyped command, which need no environment, and exit; else return."""
     sys.path.insert(0, str(ROOT))
     from mpac.cli.offline_help import answer  # noqa: PLC0415 - of the standard library only, and rarely needed
 
-    found = answer(words)
+    found = answer(arguments)
     if found:
         code, text = found
         with contextlib.suppress(BrokenPipeError):
             print(text if code == 0 else f"mpac: {text}", file=sys.stderr if code else sys.stdout, flush=True)
-        os._exit(code)  # at once: the interpreter would complain about a reader that has gone
+        os._exit(code)  # at once: the interpreter would report a closed pipe
 
 
 def is_fresh(environment: Path) -> bool:
-    """Whether the environment holds exactly what the lock file says."""
+    """Return whether the environment holds exactly what the lock file lists."""
     stamp = environment / STAMP
     return stamp.exists() and (environment / "bin" / "python").exists() and stamp.read_text() == wanted_stamp()
 
 
 def wanted_stamp() -> str:
-    """What the stamp says when all is done."""
+    """Return the stamp of a complete environment: the hash of the lock file."""
     try:
         return hashlib.sha256(LOCK.read_bytes()).hexdigest()
     except OSError as error:
@@ -138,13 +140,13 @@ def wanted_stamp() -> str:
 
 @contextlib.contextmanager
 def only_one(environment: Path) -> Iterator[None]:
-    """Hold the environment, so that two commands started at once do not install over each other."""
+    """Lock the environment, so that two commands started at once do not install over each other."""
     try:
         environment.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(environment / LOCKED, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise UserError(
-            f"{shown(environment)} can't be made or changed ({error.strerror}): "
+            f"{shown(environment)} can't be created or changed ({error.strerror}): "
             "set MPAC_VENV to a folder of your own, for instance MPAC_VENV=~/mpac-venv."
         ) from error
     try:
@@ -155,28 +157,30 @@ def only_one(environment: Path) -> Iterator[None]:
 
 
 def prepare(environment: Path) -> None:
-    """Make the environment where it is missing or broken, and install the locked wheels into it."""
+    """Create the environment if it is missing or broken, and install the locked wheels into it."""
     python = environment / "bin" / "python"
     unfinished = environment / UNFINISHED
-    if unfinished.exists():  # a package that is half there would be taken for installed
+    if unfinished.exists():  # a package that is half installed would count as installed
         for folder in ("bin", "lib"):
             shutil.rmtree(environment / folder, ignore_errors=True)
     try:
         unfinished.touch()
         if not works(python):
-            say(f"Making {shown(environment)} …")
+            say(f"Creating {shown(environment)} …")
             python.unlink(missing_ok=True)  # a link to a Python that is gone stops venv
-            must([sys.executable, "-c", MAKE, "--without-pip", str(environment)], "make it")
+            must([sys.executable, "-c", MAKE, "--without-pip", str(environment)], "create it")
         say("Installing the packages of requirements.lock; the first time takes up to a minute …")
         install(python)
         (environment / STAMP).write_text(wanted_stamp())
         unfinished.unlink()
     except OSError as error:
-        raise UserError(f"{shown(environment)} can't be filled ({error.strerror}): then run it again.") from error
+        raise UserError(
+            f"{shown(environment)} can't be filled ({error.strerror}): fix that, then run it again."
+        ) from error
 
 
 def works(python: Path) -> bool:
-    """Whether it is an interpreter of the version we run on."""
+    """Return whether it is an interpreter of the version that is running."""
     ask = "import sys; print(sys.version_info[:2] == " + repr(tuple(sys.version_info[:2])) + ")"
     with contextlib.suppress(OSError):
         return subprocess.run([python, "-c", ask], capture_output=True, text=True, check=False).stdout.strip() == "True"
@@ -184,106 +188,119 @@ def works(python: Path) -> bool:
 
 
 def install(python: Path) -> None:
-    """Install with uv, else with pip. Raises ``UserError`` after what each of them said, the first cause first."""
+    """Install with uv, else with pip. Raises ``UserError`` after printing why each failed, the first cause first."""
     lines = LOCK.read_text("utf-8")
     uv, causes = shutil.which("uv"), []
     if not uv and not has_pip():
         raise UserError(
-            "Neither uv nor pip is there, and one of them is needed to install the packages: install pip "
+            "Neither uv nor pip was found, and one of them is needed to install the packages: install pip "
             "(Debian, Ubuntu: apt install python3-pip; elsewhere: python3 -m ensurepip) or uv. Then run it again."
         )
     if not uv:
-        uv, said = locked_uv(lines, python)
-        causes = [] if uv else [("pip could not install uv", said)]
+        uv, output = locked_uv(lines, python)
+        causes = [] if uv else [("pip could not install uv", output)]
     if uv:
-        said = install_by_uv(uv, lines, python)
-        causes = [("uv could not install the packages", said)] if said else []
+        output = install_by_uv(uv, lines, python)
+        causes = [("uv could not install the packages", output)] if output else []
     if causes and has_pip() and NO_ROOM not in causes[0][1]:
-        say(f"{causes[0][0]}, so pip does it, which takes longer …")
-        said = install_by_pip(lines, python)
-        causes = [*causes, ("pip could not install the packages", said)] if said else []
-    for what, said in causes:
-        say(f"{what}:\n{said}")
+        say(f"{causes[0][0]}; trying pip, which takes longer …")
+        output = install_by_pip(lines, python)
+        causes = [*causes, ("pip could not install the packages", output)] if output else []
+    for what, output in causes:
+        say(f"{what}:\n{output}")
     if causes:
-        raise UserError("The packages could not be installed; the first reason above is the cause. Then run it again.")
+        raise UserError("The packages could not be installed. Fix the first reason above, then run it again.")
     check_installed(python)
 
 
 def check_installed(python: Path) -> None:
-    """Raise ``UserError`` if the packages went somewhere else: pip and uv have configuration files, too."""
+    """Raise ``UserError`` if the packages went elsewhere: pip and uv also read configuration files."""
     ask = "import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ('celery', 'click', 'psycopg'))))"
     if subprocess.run([python, "-I", "-c", ask], capture_output=True, check=False).returncode != 0:
-        raise UserError("The packages were not installed into the environment: look at pip's and uv's configuration.")
+        raise UserError("The packages were not installed into the environment: check the configuration of pip and uv.")
 
 
 def install_by_uv(uv: str, lines: str, python: Path) -> str:
-    """Install with uv; return what it said if it failed."""
-    # Compiled once here, not by each of the eight processes at each start: that halves the time to the first payment.
-    words = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *PINNED, "-"]
+    """Install with uv; return its output if it failed."""
+    # Compile once here, not in each of the eight processes at each start: that halves the time to the first payment.
+    command = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *PINNED, "-"]
     others = {name: value for name, value in os.environ.items() if name not in UV_ELSEWHERE}
-    said = failure(words, lines=lines, variables={**others, **SYSTEM_CERTIFICATES})
-    if NO_CACHE in said:  # a home that is read-only or belongs to somebody else
-        said = said and failure([*words, "--no-cache"], lines=lines, variables={**others, **SYSTEM_CERTIFICATES})
-    return said
+    output = failure(command, lines=lines, variables={**others, **SYSTEM_CERTIFICATES})
+    if NO_CACHE in output:  # the home folder is read-only or belongs to another user
+        output = output and failure([*command, "--no-cache"], lines=lines, variables={**others, **SYSTEM_CERTIFICATES})
+    return output
 
 
 def locked_uv(lines: str, python: Path) -> tuple[str | None, str]:
-    """Install the uv that requirements.lock names, alone, with pip; return its path, or what pip said."""
+    """Install with pip only the uv that requirements.lock names; return its path, or pip's output."""
     found = re.search(r"^uv==.*?(?=^\S)", lines + "end\n", re.MULTILINE | re.DOTALL)
     if not found:
-        return None, "    requirements.lock names none"
-    said = install_by_pip(re.sub(r"\s+# .*", "", found[0]), python)
+        return None, "    requirements.lock does not name uv"
+    output = install_by_pip(re.sub(r"\s+# .*", "", found[0]), python)
     uv = python.with_name("uv")
-    return (str(uv), "") if not said and uv.exists() else (None, said or "    it did not arrive in the environment")
+    return (
+        (str(uv), "")
+        if not output and uv.exists()
+        else (None, output or "    pip did not install it into the environment")
+    )
 
 
 def has_pip() -> bool:
-    """Whether the Python that runs us has a pip."""
+    """Return whether the running Python has pip."""
     return importlib.util.find_spec("pip") is not None
 
 
 def install_by_pip(lines: str, python: Path) -> str:
-    """Install with the pip of the Python that runs us; return what it said if it failed.
+    """Install with the running Python's pip; return its output if it failed.
 
-    The environment has no pip of its own. What a configuration or a variable says of where to install is overridden.
+    The environment has no pip of its own. Settings in files or variables about where to install are overridden.
     """
-    words = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--disable-pip-version-check"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     here = ["--no-input", "--root-user-action=ignore", "--no-user", "--target=", "--no-deps"]
     variables = {name: value for name, value in os.environ.items() if not name.startswith("PIP_") or name in PIP_KEPT}
-    return failure([*words, *here, *PINNED, "/dev/stdin"], lines=lines, variables=variables)
+    return failure([*command, *here, *PINNED, "/dev/stdin"], lines=lines, variables=variables)
 
 
-def failure(words: list[str], *, variables: dict[str, str], lines: str = "") -> str:
-    """Run it with ``lines`` as its input; return the end of what it printed if it failed, and nothing if it did not."""
+def failure(command: list[str], *, variables: dict[str, str], lines: str = "") -> str:
+    """Run a command with ``lines`` as its input; return the end of its output if it failed, else nothing."""
     try:
         done = subprocess.run(
-            words, input=lines.encode(), check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables
+            command, input=lines.encode(), check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables
         )
     except OSError as error:
-        return f"    {words[0]}: {error.strerror}"
+        return f"    {command[0]}: {error.strerror}"
     if done.returncode == 0:
         return ""
-    said = [line for line in os.fsdecode(done.stdout).splitlines() if line.strip()]
-    if len(said) > 2 * MOST_LINES:
-        said = [*said[:MOST_LINES], "…", *said[-MOST_LINES:]]
-    return "\n".join(f"    {line}" for line in said or [f"it printed nothing (exit code {done.returncode})"])
+    output = [line for line in os.fsdecode(done.stdout).splitlines() if line.strip()]
+    if len(output) > 2 * MOST_LINES:
+        output = [*output[:MOST_LINES], "…", *output[-MOST_LINES:]]
+    return "\n".join(f"    {line}" for line in output or [f"it printed nothing (exit code {done.returncode})"])
 
 
-def must(words: list[str], purpose: str) -> None:
-    """Run it; its own output says why it failed."""
-    said = failure(words, lines=LOCK.read_text("utf-8"), variables=dict(os.environ))
-    if said:
-        say(said.strip())
-        raise UserError(f"It was not possible to {purpose}; the reason stands above. Then run it again.")
+def must(command: list[str], purpose: str) -> None:
+    """Run a command. Raises ``UserError`` after printing its output if it fails."""
+    output = failure(command, lines=LOCK.read_text("utf-8"), variables=dict(os.environ))
+    if output:
+        say(output.strip())
+        raise UserError(f"It was not possible to {purpose}. Fix the reason above, then run it again.")
 
 
 def shown(path: Path) -> str:
-    """The path as a terminal of any encoding can show it, on one line."""
+    """Return the path on one line, as a terminal of any encoding can show it."""
     return ascii(str(path)) if not str(path).isprintable() else str(path)
 
 
 def say(sentence: str) -> None:
-    """Progress, kept apart from the words' own output."""
+    """Print progress to stderr, apart from the command's own output."""
     sys.stderr.write(f"run.py: {sentence}\n")
 
 

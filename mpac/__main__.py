@@ -1,4 +1,4 @@
-"""`python -m mpac <word>`: find the word's file, run it, and say in one sentence what went wrong if something did."""
+"""Run `python -m mpac COMMAND`: find the command's module, run it, and report a failure in one sentence."""
 
 import contextlib
 import os
@@ -15,11 +15,11 @@ from mpac.cli.offline_help import HELP_OPTIONS, option_first, unknown, with_help
 from mpac.stack.screen import own_output, reader_is_gone
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
-READER_GONE = 141  # and for one whose output nobody reads any more
+READER_GONE = 141  # and for a program whose output is no longer read
 
 
 class CommandGroup(click.Group):
-    """A group that imports a word when it is used, so that `--help` stays fast."""
+    """A group that imports a command when it is used, so that `--help` stays fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return command_names()
@@ -40,22 +40,22 @@ class CommandGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
-        with formatter.section("Words"):
-            formatter.write_dl([(word, HELP[word]) for word in command_names()])
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, HELP[name]) for name in command_names()])
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def mpac() -> None:
-    """MPAC SmartPOS Payments: the product's processes and a local stack to try them in.
+    """MPAC SmartPOS Payments: the processes of the product, and a local stack to try them.
 
-    `up` starts everything. Each word has a --help of its own.
+    `up` starts everything. `COMMAND --help` explains a command.
     """
 
 
 def main() -> None:
-    """Run the word on the command line; every failure is one sentence and an exit code, never a traceback."""
+    """Run the command that was typed; every failure is one sentence and an exit code, never a traceback."""
     try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # run.py holds it back until somebody can answer it
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # run.py blocked it until it can be handled
         code = mpac.main(with_help_option(sys.argv[1:]), prog_name="mpac", standalone_mode=False)
         sys.stdout.flush()
     except UserError as trouble:
@@ -69,7 +69,7 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter flushes once more at its end
             sys.exit(READER_GONE)
         sentence = explain(error)
-        if sentence is None:  # a bug of ours, whose traceback is wanted
+        if sentence is None:  # a bug in mpac: the traceback is needed to fix it
             traceback.print_exc()
             sys.exit(BUG)
         _leave(sentence, 1)

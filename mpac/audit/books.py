@@ -1,6 +1,6 @@
-"""Our two books as the judge of sums reads them: what was settled, and what the ledger's accounts say. Plain SQL.
+"""Read our two books for the audit of sums: what was settled, and the balances of the ledger's accounts. Plain SQL.
 
-Both come from one snapshot, as the owner of the tables: all rows, or an error.
+Both come from one snapshot, as the owner of the tables: all rows or an error.
 """
 
 from collections.abc import AsyncIterator, Collection
@@ -15,11 +15,11 @@ from mpac.cli.errors import UserError
 CONNECT_TIMEOUT_SECONDS = 5
 
 Place = tuple[str, ...]
-"""A store and a currency, and where it matters a provider."""
+"""A store and a currency and, where it matters, a provider."""
 
 
 class Figures(NamedTuple):
-    """Minor units; each is positive as the words say it. ``counted`` is cash found in the drawers above what was expected."""
+    """Minor units, all positive. ``counted`` is cash found in the drawers above what was expected."""
 
     taken: int = 0
     refunded: int = 0
@@ -29,13 +29,13 @@ class Figures(NamedTuple):
 
     @property
     def held(self) -> int:
-        """What there must be of all this, in drawers and at providers."""
+        """The money that must be in drawers and at providers according to these figures."""
         return self.taken - self.refunded - self.fees + self.adjusted + self.counted
 
 
 @dataclass(slots=True)
 class Books:
-    """What was read of our side. ``places``: who an attempt's money belongs to; ``None`` while its end is open."""
+    """Our side. ``places``: the store that an attempt's money belongs to; ``None`` while its outcome is open."""
 
     totals: dict[Place, Figures] = field(default_factory=dict)
     lines_of_closed: dict[Place, Figures] = field(default_factory=dict)
@@ -58,7 +58,7 @@ _LINES_OF_CLOSED = f"""
     FROM settlements s LEFT JOIN settlement_lines l ON l.settlement_id = s.id WHERE s.status <> 'open' GROUP BY 1, 2
 """
 _SETTLED = f"""
-    -- settled: every line there is, and what is final and says that it waits for one
+    -- settled: every line, and everything final that still waits for its line
     SELECT store_id, currency, provider, {_BY_KIND}, coalesce(sum(counted), 0)::bigint
     FROM (SELECT store_id, currency, provider, kind, amount, fee, 0 AS counted FROM settlement_lines
           UNION ALL
@@ -73,7 +73,7 @@ _SETTLED = f"""
     GROUP BY 1, 2, 3
 """
 _ACCOUNTS = """
-    -- accounts: each of the figures from the accounts against which it was booked, and what lies on those that hold money
+    -- accounts: each figure from the accounts that it was booked against, and the balance of those that hold money
     SELECT j.store_id, a.currency, a.provider,
            coalesce(-sum(e.amount) FILTER (WHERE a.kind IN ('sales', 'tips')), 0)::bigint,
            coalesce(sum(e.amount) FILTER (WHERE a.kind = 'refunds'), 0)::bigint,
@@ -85,7 +85,7 @@ _ACCOUNTS = """
     GROUP BY 1, 2, 3
 """
 _PLACES = """
-    -- places: by the key that the provider heard; one whose end we do not know yet may have moved money or not
+    -- places: by the key that the provider received; an attempt with an open outcome may or may not have moved money
     SELECT a.reference, CASE WHEN p.status NOT IN ('pending', 'processing') THEN p.store_id END
     FROM payment_attempts a JOIN payments p ON p.id = a.payment_id WHERE a.provider = %(provider)s {of_payments}
     UNION ALL
@@ -96,7 +96,7 @@ _THESE = "AND a.reference = ANY(%(references)s)"
 
 
 async def read_books(database_url: str, *, provider: str | None) -> Books:
-    """Both books, and whose the attempts at ``provider`` are, if there is one. Raises ``UserError``."""
+    """Return both books, and the stores of the attempts at ``provider`` if there is one. Raises ``UserError``."""
     async with snapshot(database_url) as connection:
         books = Books(
             totals=await _figures(connection, _TOTALS, named_by=2),
@@ -113,7 +113,7 @@ async def read_books(database_url: str, *, provider: str | None) -> Books:
 
 
 async def read_newer_places(database_url: str, *, provider: str, references: Collection[str]) -> set[str]:
-    """Those of ``references`` that we know by now: attempts that were written down after the books were read."""
+    """Return those of ``references`` that are attempts of ours recorded after the books were read."""
     these = _PLACES.format(of_payments=_THESE, of_refunds=_THESE)
     async with snapshot(database_url) as connection:
         found = await _places(connection, these, {"provider": provider, "references": list(references)})
@@ -128,7 +128,7 @@ async def _figures(connection: psycopg.AsyncConnection[Any], query: str, *, name
 async def _places(
     connection: psycopg.AsyncConnection[Any], query: str, values: dict[str, Any]
 ) -> dict[str, str | None]:
-    stores: dict[str, str] = {}  # each name once in memory, however many attempts a store has made
+    stores: dict[str, str] = {}  # each id once in memory, however many attempts a store has made
     async with connection.cursor() as cursor:
         rows = cursor.stream(query.encode(), values)
         return {reference: store and stores.setdefault(store, store) async for reference, store in rows}
@@ -147,4 +147,6 @@ async def snapshot(database_url: str) -> AsyncIterator[psycopg.AsyncConnection[A
             yield connection
     except psycopg.Error as error:
         said = str(error).strip().partition("\n")[0]
-        raise UserError(f"The database can't be audited ({said}): is it up and at the newest schema?") from error
+        raise UserError(
+            f"The database can't be audited ({said}): check that it is up and has the newest schema."
+        ) from error

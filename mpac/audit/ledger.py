@@ -1,4 +1,4 @@
-"""The provider's ledger: every movement of money it really made, read over HTTP page by page."""
+"""Read the provider's ledger over HTTP, page by page: every movement of money that it really made."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -10,19 +10,19 @@ import aiohttp
 from mpac.cli.errors import UserError
 
 SANDBOX = "sandbox"
-"""What our books call the provider that shows its ledger."""
+"""The name in our books of the provider that shows its ledger."""
 
 UNAUTHORIZED = 401
 KINDS = ("charge", "reversal", "refund")
 TEXTS, NUMBERS = ("kind", "reference", "payment_id", "currency"), ("amount", "fee")
 PAGE = 5_000  # the most the provider gives at once
 TIMEOUT_SECONDS = 30
-MOST_SHOWN = 200  # characters of what is not a line
+MOST_SHOWN = 200  # characters of an invalid line
 
 
 @dataclass(slots=True)
 class PaymentMovements:
-    """What the provider moved for one payment, minor units."""
+    """What the provider moved for one payment, in minor units."""
 
     charges: int = 0
     reversals: int = 0
@@ -33,7 +33,7 @@ class PaymentMovements:
     references: set[str] = field(default_factory=set)
 
     def add(self, movement: dict[str, Any]) -> None:
-        """Count one line of the ledger."""
+        """Add one line of the ledger."""
         amount = int(movement["amount"])
         self.currencies.add(movement["currency"])
         self.references.add(movement["reference"])
@@ -48,20 +48,20 @@ class PaymentMovements:
 
     @property
     def net_charged(self) -> int:
-        """What was taken and not undone; refunds are a story of their own."""
+        """What was charged and not reversed; refunds are not subtracted."""
         return self.charged - self.reversed
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderLedger:
-    """All movements, by payment."""
+    """All movements by payment."""
 
     movements: int
     by_payment: dict[str, PaymentMovements]
 
 
 async def read_ledger(sandbox_url: str, *, control_key: str) -> ProviderLedger:
-    """The whole ledger. Raises ``UserError`` where the provider does not answer."""
+    """Return the whole ledger. Raises ``UserError`` if the provider does not answer."""
     by_payment: dict[str, PaymentMovements] = defaultdict(PaymentMovements)
     count = 0
     async for movement in movements(sandbox_url, control_key=control_key):
@@ -71,7 +71,7 @@ async def read_ledger(sandbox_url: str, *, control_key: str) -> ProviderLedger:
 
 
 async def movements(sandbox_url: str, *, control_key: str) -> AsyncIterator[dict[str, Any]]:
-    """Every line of the ledger, oldest first. Raises ``UserError`` where the provider does not answer."""
+    """Yield every line of the ledger, oldest first. Raises ``UserError`` if the provider does not answer."""
     try:
         async for movement in _movements(sandbox_url.rstrip("/"), control_key):
             yield movement
@@ -79,17 +79,17 @@ async def movements(sandbox_url: str, *, control_key: str) -> AsyncIterator[dict
         if error.status != UNAUTHORIZED:
             raise _hidden(sandbox_url, error) from error
         raise UserError(
-            f"The sandbox provider at {sandbox_url} refuses the control key: set MPAC_SANDBOX_CONTROL_KEY to its own."
+            f"The sandbox provider at {sandbox_url} refuses the control key: set MPAC_SANDBOX_CONTROL_KEY to the right one."
         ) from error
     except (aiohttp.ClientError, TimeoutError) as error:
         raise _hidden(sandbox_url, error) from error
     except (ValueError, LookupError, TypeError) as error:
-        raise UserError(f"What the sandbox provider at {sandbox_url} shows is not a ledger: {error!r}") from error
+        raise UserError(f"The sandbox provider at {sandbox_url} did not return a ledger: {error!r}") from error
 
 
 def _hidden(sandbox_url: str, error: Exception) -> UserError:
     return UserError(
-        f"The sandbox provider at {sandbox_url} does not show its ledger ({type(error).__name__}): is it up?"
+        f"The sandbox provider at {sandbox_url} does not show its ledger ({type(error).__name__}): check that it is up."
     )
 
 
@@ -107,8 +107,8 @@ async def _movements(url: str, control_key: str) -> AsyncIterator[dict[str, Any]
 
 
 def _checked(movement: dict[str, Any]) -> dict[str, Any]:
-    """Return a line of the ledger. Raises ``ValueError``, ``LookupError`` or ``TypeError`` if it is not one."""
+    """Return a line of the ledger. Raises ``ValueError``, ``LookupError`` or ``TypeError`` if it is not valid."""
     is_line = movement["kind"] in KINDS and all(type(movement[name]) is str for name in TEXTS)
     if not is_line or not all(type(movement[name]) is int for name in NUMBERS):
-        raise ValueError(f"a line of it is {str(movement)[:MOST_SHOWN]}")
+        raise ValueError(f"invalid line {str(movement)[:MOST_SHOWN]}")
     return movement

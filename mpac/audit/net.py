@@ -1,20 +1,20 @@
-"""The judge of the provider's net (I15): settlements including adjustments are what the provider's own ledger says.
+"""Audit the provider's net (I15): settlements including adjustments equal the provider's own ledger.
 
-Judged for each reference that the provider heard, per store and currency, fees deducted:
+Each reference that the provider received is compared, per store and currency, after fees:
 
-| side     | of a reference                                                                                         |
-|----------|--------------------------------------------------------------------------------------------------------|
-| books    | its settlement lines, what is final and waits for a close, and every correction that was booked for it |
-| provider | what its ledger moved: charges less reversals and refunds, less the fees that it kept                  |
+| side     | amount of a reference                                                                         |
+|----------|-----------------------------------------------------------------------------------------------|
+| books    | its settlement lines, what is final and waits for a close, and every correction booked for it |
+| provider | what its ledger moved: charges less reversals and refunds, less the fees that it retained     |
 
-| they differ, and                                                              | then                                      |
-|-------------------------------------------------------------------------------|-------------------------------------------|
-| its payment or refund is not final                                            | set aside: it may have moved money or not |
-| a correction was booked, and the books agree with the provider's statement    | named: the statement differs              |
-| anything else                                                                 | broken                                    |
+| they differ, and                                                           | then                                  |
+|----------------------------------------------------------------------------|---------------------------------------|
+| its payment or refund is not final                                         | set aside: it may have moved money    |
+| a correction was booked, and the books agree with the provider's statement | explained by the statement            |
+| anything else                                                              | broken                                |
 
-``sums`` compares the same books without corrections. It therefore cannot find a correction for money that the books already
-had, which this judge does. Our books are read first and the ledger after.
+``sums`` compares the same books without corrections, so it can't find a correction for money that the books already had; this
+audit does. Our books are read before the ledger.
 """
 
 from collections import defaultdict
@@ -31,7 +31,7 @@ Place = tuple[str, str]
 """A store and a currency."""
 
 _HELD = """
-    -- held: lines and corrections by the attempt that they are about, and what waits for a close
+    -- held: lines and corrections by their attempt, and what waits for a close
     SELECT store_id, currency, coalesce(our_reference, (
                SELECT min(o.our_reference) FROM settlement_lines o WHERE o.store_id = l.store_id AND o.provider = l.provider
                AND o.kind <> 'adjustment' AND l.our_reference IS NULL AND o.provider_reference = l.provider_reference)),
@@ -52,7 +52,7 @@ _ATTEMPTS = """
     JOIN refunds r ON r.id = a.refund_id WHERE a.provider = %(provider)s
 """
 _STATED = """
-    -- told: what a statement of a last run said of the corrected references; a settlement's own lines lend a fee not told
+    -- stated: the corrected references in a statement of the last run; a missing fee is taken from the settlement's own lines
     WITH last_run AS (SELECT DISTINCT ON (settlement_id) settlement_id, statement_ids FROM reconciliation_runs
                       ORDER BY settlement_id, number DESC),
     fees AS (SELECT our_reference, currency, sum(fee) AS fee FROM settlement_lines
@@ -87,7 +87,7 @@ class ReferenceBooks:
 
 @dataclass(frozen=True, slots=True)
 class NetAudit:
-    """The result: compared references, those set aside as open, those that follow their statement, and the broken ones."""
+    """The result: references compared, set aside as open, explained by their statement, and broken."""
 
     checked: int
     set_aside: int
@@ -101,7 +101,7 @@ async def audit_net(*, database_url: str, sandbox_url: str, control_key: str = "
     moved: dict[tuple[Place, str], int] = defaultdict(int)
     async for movement in movements(sandbox_url, control_key=control_key):
         reference = movement["reference"]
-        if reference in books.stores:  # any other one is left to the judges of payments and of sums
+        if reference in books.stores:  # the audits of payments and of sums cover all others
             place = (books.stores[reference], movement["currency"])
             moved[place, reference] += SIGNS[movement["kind"]] * int(movement["amount"]) - int(movement["fee"])
     return compare(books, moved)
@@ -113,7 +113,7 @@ def compare(books: ReferenceBooks, moved: Mapping[tuple[Place, str], int]) -> Ne
     differences: list[NetDifference] = []
     for place, reference in sorted(books.held.keys() | moved.keys()):
         if reference not in books.stores:
-            continue  # a correction for a line of theirs that quotes nothing of ours
+            continue  # a correction for a statement line without a reference of ours
         if books.is_open[reference]:
             set_aside += 1
             continue

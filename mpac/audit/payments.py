@@ -1,4 +1,4 @@
-"""Our payments as the second judge sees them: plain SQL, as the owner of the tables, all rows or an error."""
+"""Read our payments for the audit by the provider's ledger: plain SQL, as the owner of the tables, all rows or an error."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -20,7 +20,10 @@ AT_THIS_PROVIDER = """
 
 @dataclass(frozen=True, slots=True)
 class RecordedPayment:
-    """What we claim of a payment, minor units. ``references`` are the keys of its attempts, written before each call."""
+    """A payment as recorded in our database; amounts in minor units.
+
+    ``references`` are the keys of its attempts, which are written before each call.
+    """
 
     id: str
     status: str
@@ -35,7 +38,7 @@ class RecordedPayment:
 async def read_recorded_payments(
     database_url: str, *, provider: str, ids: Collection[str] | None = None
 ) -> dict[str, RecordedPayment]:
-    """All our payments by id, or those of ``ids``. Raises ``UserError`` where the database is away."""
+    """Return all our payments by id, or those of ``ids``. Raises ``UserError`` if the database is down."""
     query = AT_THIS_PROVIDER + ("" if ids is None else " WHERE id = ANY(%(ids)s)")
     try:
         async with await psycopg.AsyncConnection.connect(
@@ -47,4 +50,6 @@ async def read_recorded_payments(
             return {row[0]: RecordedPayment(*row) for row in await found.fetchall()}
     except psycopg.Error as error:
         said = str(error).strip().partition("\n")[0]
-        raise UserError(f"The database can't be audited ({said}): is it up and at the newest schema?") from error
+        raise UserError(
+            f"The database can't be audited ({said}): check that it is up and has the newest schema."
+        ) from error

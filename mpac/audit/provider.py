@@ -1,14 +1,14 @@
-"""The judgement: our payments against the provider's ledger.
+"""Audit our payments against the provider's ledger.
 
 | rule | is broken when |
 |---|---|
-| I1 | a payment was charged more than once, what was reversed not counted |
-| I2 | a completed or refunded payment was not charged its amount and tip, or not given back what it says |
-| I3 | a failed or cancelled payment was charged and not given everything back |
-| unknown | money moved for a payment, or under a key, that we have not written down before |
+| I1 | a payment was charged more than once, not counting reversed charges |
+| I2 | a completed or refunded payment was not charged its amount and tip, or not refunded the recorded amount |
+| I3 | a failed or cancelled payment was charged and not fully reversed |
+| unknown | money moved for a payment, or under a key, that was not recorded before |
 
-A payment that is still open may have been charged or not: that is what being open means. Ours are read first and the
-ledger after, so that whatever was final then must be in it; payments that came in between are looked up once more.
+An open payment may or may not have been charged. Our payments are read before the ledger, so that whatever was final then
+must be in it; payments that arrived in between are read once more.
 """
 
 from collections.abc import Callable
@@ -21,9 +21,9 @@ TAKEN = frozenset({"completed", "refunded"})
 NOT_TAKEN = frozenset({"failed", "cancelled"})
 SENTENCES = {
     "I1": "No payment was charged more than once.",
-    "I2": "A completed payment was charged, and given back, exactly what it says.",
+    "I2": "A completed payment was charged, and refunded, exactly the recorded amounts.",
     "I3": "No failed or cancelled payment was charged and not reversed.",
-    "unknown": "No money moved for a payment or key that we had not written down.",
+    "unknown": "No money moved for a payment or key that was not recorded before.",
 }
 
 
@@ -38,7 +38,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class PaymentAudit:
-    """What was compared, and what does not fit. ``checked`` counts by rule."""
+    """What was compared, and the violations. ``checked`` counts by rule."""
 
     payments: int
     movements: int
@@ -47,7 +47,7 @@ class PaymentAudit:
 
 
 async def audit_payments(*, database_url: str, sandbox_url: str, control_key: str = "") -> PaymentAudit:
-    """Compare every payment with the sandbox provider's own ledger. Raises ``UserError`` where one can't be read."""
+    """Compare every payment with the sandbox provider's own ledger. Raises ``UserError`` if one can't be read."""
     recorded = await read_recorded_payments(database_url, provider=SANDBOX)
     ledger = await read_ledger(sandbox_url, control_key=control_key)
     late = ledger.by_payment.keys() - recorded.keys()
@@ -57,7 +57,7 @@ async def audit_payments(*, database_url: str, sandbox_url: str, control_key: st
 
 
 def compare_payments(recorded: dict[str, RecordedPayment], ledger: ProviderLedger) -> PaymentAudit:
-    """The comparison alone."""
+    """Compare the two sides and return the result."""
     broken: list[Violation] = []
     checked = dict.fromkeys(SENTENCES, 0)
     for payment_id in sorted(recorded.keys() | ledger.by_payment.keys()):
@@ -79,13 +79,17 @@ def _amount_differs(payment: RecordedPayment | None, moved: PaymentMovements) ->
     problems = []
     if moved.net_charged != payment.due:
         problems.append(
-            f"{payment.status} with {_of(payment.due, payment)} to pay, the provider took {_of(moved.net_charged, moved)}"
+            f"{payment.status} with {_of(payment.due, payment)} to pay, the provider charged {_of(moved.net_charged, moved)}"
         )
     if moved.currencies - {payment.currency}:
-        problems.append(f"{payment.status} in {payment.currency}, and the provider took {', '.join(moved.currencies)}")
-    # A refund under way has been reserved, and may have been made or not.
+        problems.append(
+            f"{payment.status} in {payment.currency}, and the provider charged {', '.join(moved.currencies)}"
+        )
+    # A refund in progress has been reserved, and may or may not have been made.
     if not payment.refunded <= moved.refunded <= max(payment.refunded, payment.refund_reserved):
-        problems.append(f"{_of(payment.refunded, payment)} given back, the provider gave {_of(moved.refunded, moved)}")
+        problems.append(
+            f"{_of(payment.refunded, payment)} refunded, the provider refunded {_of(moved.refunded, moved)}"
+        )
     return problems
 
 
@@ -97,15 +101,15 @@ def _still_charged(payment: RecordedPayment | None, moved: PaymentMovements) -> 
 
 def _unknown_movement(payment: RecordedPayment | None, moved: PaymentMovements) -> list[str]:
     if payment is None:
-        return [f"the provider moved {_of(moved.net_charged, moved)} for a payment that we do not know"]
+        return [f"the provider moved {_of(moved.net_charged, moved)} for a payment that is not in our database"]
     if not payment.is_at_provider:
-        return [f"the provider moved {_of(moved.net_charged, moved)} for a payment that is none of its own"]
+        return [f"the provider moved {_of(moved.net_charged, moved)} for a payment of another provider"]
     strange = sorted(moved.references - set(payment.references))
-    return [f"money moved under the key {reference}, which is no attempt of ours" for reference in strange]
+    return [f"money moved under the key {reference}, which is not an attempt of ours" for reference in strange]
 
 
 def _of(amount: int, whose: RecordedPayment | PaymentMovements) -> str:
-    """Return an amount with its currency, as both sides store it: formatting would take code of the product."""
+    """Return an amount with its currency in minor units: formatting it would need code of the product."""
     currencies = {whose.currency} if isinstance(whose, RecordedPayment) else whose.currencies
     return f"{amount} minor units of {' and '.join(sorted(currencies)) or 'any currency'}"
 

@@ -1,8 +1,8 @@
-"""The proof: what all auditors find, in one list, for `mpac invariants` and for the end of a demonstration.
+"""Combine the results of all auditors, for `mpac invariants` and for the end of a demonstration.
 
-The auditors share nothing with the product. They meet only here, where their verdicts are put beside each other, with
-how much they looked at (``AuditReport.looked_at``) and what is still open (``mpac.cli.open_work``): a rule that had nothing
-to check proves nothing, and neither broken nor unbroken rules say that every outcome is known.
+The auditors share nothing with the product. Here their results are put side by side, with how much they looked at
+(``AuditReport.looked_at``) and what is unfinished (``mpac.cli.open_work``): a rule that had nothing to check proves nothing,
+and unbroken rules do not mean that every outcome is known.
 """
 
 import os
@@ -20,12 +20,12 @@ from mpac.cli.open_work import OpenWork, open_work_in
 OURS = "our database"
 PROVIDERS = "the provider's own ledger"
 ALL_BOOKS = "all books, added up"
-SHOWN = 20  # violations told one by one, per rule
+SHOWN = 20  # violations listed one by one, per rule
 MOVEMENTS = "provider movements"
 
 
 class RuleState(StrEnum):
-    """What is known of a rule."""
+    """The state of a rule."""
 
     HOLDS = "holds"
     BROKEN = "broken"
@@ -37,7 +37,7 @@ COLOURS = {RuleState.HOLDS: "green", RuleState.BROKEN: "red", RuleState.NOTHING:
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """One rule, judged. ``violations`` are the first ones as (entity, problem); ``count`` is all of them."""
+    """The result of one rule. ``violations`` are the first ones as (entity, problem); ``count`` is the number of all."""
 
     invariant: str
     rule: str
@@ -49,13 +49,13 @@ class RuleResult:
 
     @property
     def state(self) -> RuleState:
-        """Whether the rule is broken, holds, or looked at nothing."""
+        """Whether the rule is broken, holds, or had nothing to check."""
         return RuleState.BROKEN if self.count else RuleState.HOLDS if self.checked else RuleState.NOTHING
 
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """All verdicts. ``looked_at``: how many rows and movements of each kind there were; ``waiting``: what is not over.
+    """All results. ``looked_at``: rows and movements by kind; ``waiting``: what is unfinished.
 
     ``unchecked`` are sentences about books that could not be read, whose rules are missing here.
     """
@@ -66,7 +66,7 @@ class AuditReport:
     unchecked: tuple[str, ...] = ()
 
     def rules(self, state: RuleState) -> list[RuleResult]:
-        """Return the verdicts of one state."""
+        """Return the results with one state."""
         return [result for result in self.results if result.state is state]
 
     def sentence_of_result(self) -> str:
@@ -81,10 +81,10 @@ class AuditReport:
 
 
 async def audit_all(*, sandbox_url: str, control_key: str) -> AuditReport:
-    """Have all auditors check everything; the provider's ledger is read only where there is a sandbox provider.
+    """Run all auditors; the provider's ledger is read only if there is a sandbox provider.
 
-    The product's variables must be in the environment. Raises ``UserError`` if the database can't be read. If the provider's
-    ledger can't, what our own books say is returned all the same.
+    The product's variables must be in the environment. Raises ``UserError`` if the database can't be read. If only the
+    provider's ledger can't, the results from our own books are returned.
     """
     results, looked_at, waiting = await _audit_our_database()
     database_url = os.environ["MPAC_DATABASE_URL"]
@@ -105,7 +105,7 @@ async def audit_all(*, sandbox_url: str, control_key: str) -> AuditReport:
 
 
 def as_json(report: AuditReport) -> dict[str, object]:
-    """Return the same for machines."""
+    """Return the report as a JSON object."""
     return {
         "clean": not report.rules(RuleState.BROKEN),
         "states": {state.value: len(report.rules(state)) for state in RuleState},
@@ -123,7 +123,7 @@ def _rule_as_json(result: RuleResult) -> dict[str, object]:
 
 
 def as_table(results: Sequence[RuleResult]) -> Table:
-    """Return the same for people."""
+    """Return the results as a table for people."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("rule")
@@ -141,7 +141,7 @@ def as_table(results: Sequence[RuleResult]) -> Table:
 
 
 def as_problems(results: Sequence[RuleResult]) -> list[str]:
-    """Return one line for each broken rule, then for each violation of it that was told, and how many were not."""
+    """Return a line for each broken rule and each listed violation of it, and how many were not listed."""
     lines = []
     for result in results:
         if result.count:
@@ -153,7 +153,7 @@ def as_problems(results: Sequence[RuleResult]) -> list[str]:
 
 
 async def _audit_our_database() -> tuple[list[RuleResult], dict[str, int], OpenWork]:
-    # The product's imports take a second, which `mpac --help` must not.
+    # Importing the product takes a second, which would slow `mpac --help` down.
     from sqlalchemy.exc import DBAPIError, ProgrammingError  # noqa: PLC0415
 
     from workflows.database.engines import Role, connect, disconnect  # noqa: PLC0415
@@ -168,11 +168,11 @@ async def _audit_our_database() -> tuple[list[RuleResult], dict[str, int], OpenW
         audit = await audit_database(review_after_seconds=settings.review_after_seconds)
         waiting = open_work_in(await take_overview())
     except ServiceUnavailable as error:
-        raise UserError("The database does not answer: is it up? `python3 run.py status` tells.") from error
+        raise UserError("The database does not answer: check with `python3 run.py status` whether it is up.") from error
     except ProgrammingError as error:
         said = str(error.orig).partition("\n")[0]
         raise UserError(
-            f"The database can't be audited ({said}): is it at the newest schema? `python3 run.py migrate` sees to it."
+            f"The database can't be audited ({said}). Its schema may be out of date: run `python3 run.py migrate`."
         ) from error
     except DBAPIError as error:
         raise UserError(f"The database can't be audited ({str(error.orig).partition(chr(10))[0]}).") from error

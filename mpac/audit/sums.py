@@ -1,14 +1,14 @@
-"""The judge of sums: settlements, the ledger's accounts and the provider's own ledger say the same, to the unit.
+"""Audit the sums: settlements, the ledger's accounts and the provider's own ledger agree to the minor unit.
 
-| rule      | by                         | is broken when                                                                   |
-|-----------|----------------------------|----------------------------------------------------------------------------------|
-| totals    | store, currency            | what closed settlements froze is not the sum of their lines                       |
-| accounts  | store, currency, provider  | lines, and what waits for one, are not what was booked and what the accounts hold |
-| movements | store, currency            | they are not what the provider says it charged, gave back and kept as its fee      |
+| rule      | by                        | is broken when                                                                     |
+|-----------|---------------------------|------------------------------------------------------------------------------------|
+| totals    | store, currency           | the frozen totals of closed settlements are not the sums of their lines            |
+| accounts  | store, currency, provider | lines, and what waits for one, are not what was booked and what the accounts hold  |
+| movements | store, currency           | they are not what the provider says it charged, refunded and retained as fees      |
 
-A difference of one unit anywhere is a difference of one unit here, whoever's it is; ``provider`` beside this names the
-payment. Money that moved for a payment or refund whose end we do not know yet is in neither of our books and set aside.
-Ours are read first and the provider's after, so that whatever was final then must be in it.
+A difference of one unit anywhere is a difference of one unit here; ``provider`` names the payment. Money that moved for a
+payment or refund with an open outcome is in neither of our books and is set aside. Our books are read before the provider's
+ledger, so that whatever was final then must be in it.
 """
 
 from collections import defaultdict
@@ -30,12 +30,12 @@ SAME_WORDS = {
     "reversal": lambda movement: Figures(taken=-movement["amount"], fees=movement["fee"]),
     "refund": lambda movement: Figures(refunded=movement["amount"], fees=movement["fee"]),
 }
-"""A movement as our figures. The provider writes amounts above zero, and the fee of a reversal below it."""
+"""A movement as our figures. The provider writes amounts as positive numbers, and the fee of a reversal as a negative one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A place where two books do not add up to the same."""
+    """A place where two books have different sums."""
 
     rule: str
     place: str
@@ -44,7 +44,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class SumsAudit:
-    """What was compared, by rule, and what differs. ``set_aside`` movements belong to what is still open."""
+    """What was compared, by rule, and what differs. ``set_aside`` movements belong to open payments and refunds."""
 
     checked: dict[str, int]
     set_aside: int
@@ -52,7 +52,7 @@ class SumsAudit:
 
 
 async def audit_sums(*, database_url: str, sandbox_url: str | None, control_key: str = "") -> SumsAudit:
-    """Add up all books and compare them; the provider's only where it shows one. Raises ``UserError``."""
+    """Add up all books and compare them; the provider's only if it shows one. Raises ``UserError``."""
     books = await read_books(database_url, provider=SANDBOX if sandbox_url else None)
     if not sandbox_url:
         return compare(books, moved=None)
@@ -76,7 +76,7 @@ async def audit_sums(*, database_url: str, sandbox_url: str | None, control_key:
 
 
 def compare(books: Books, *, moved: dict[Place, Figures] | None, set_aside: int = 0) -> SumsAudit:
-    """The comparison alone."""
+    """Compare the sums and return the result."""
     at_provider = _without_provider(books.settled)
     rules: dict[str, tuple[tuple[str, dict[Place, Figures]], tuple[str, dict[Place, Figures]]]] = {
         "totals": (("settlements", books.totals), ("their lines", books.lines_of_closed)),
@@ -117,7 +117,7 @@ def _add(sums: dict[Place, Figures], store_id: str, movement: dict[str, Any]) ->
 
 
 def _without_provider(settled: dict[Place, Figures]) -> dict[Place, Figures]:
-    """What the provider should have moved: corrections of ours are none of its movements."""
+    """Return what the provider should have moved; our corrections are not among its movements."""
     return {
         (store_id, currency): figures._replace(adjusted=0)
         for (store_id, currency, provider), figures in settled.items()

@@ -1,7 +1,7 @@
-"""Runs a program that has to tidy up after Ctrl-C, and lets it: ``subprocess.run`` kills it after a quarter of a second.
+"""Run a child process and let it clean up after Ctrl-C; a second Ctrl-C kills it.
 
-The program is in a session of its own, so that it hears of Ctrl-C once and from here: a second one would cut its tidying
-short. Whoever presses again wants just that.
+``subprocess.run`` would kill it after a quarter of a second. The child has a session of its own, so that only this process
+passes Ctrl-C on, once: a second SIGINT from the terminal would cut the clean-up short.
 """
 
 import os
@@ -12,12 +12,17 @@ from pathlib import Path
 
 
 def run_child(command: Sequence[str], *, cwd: Path) -> int:
-    """Run ``command`` to their end; returns the exit code. Raises ``KeyboardInterrupt`` once the program has ended by one."""
+    """Run ``command`` until it ends and return its exit code.
+
+    Raises ``KeyboardInterrupt`` after the child has ended because of Ctrl-C.
+    """
     process = subprocess.Popen(command, cwd=cwd, start_new_session=True)
     try:
         return process.wait()
     except KeyboardInterrupt:
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal would: pytest's own helpers tidy up too
+        os.killpg(
+            process.pid, signal.SIGINT
+        )  # the whole group, as a terminal does: pytest's worker processes clean up too
         try:
             process.wait()
         except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""What `mpac doctor` looks at: one function per question, each with its finding and what to do about it."""
+"""Check whether a local stack can run on this machine: one function per check, each with its result and advice."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ from mpac.stack.trial import try_server
 from mpac.stack.wheels import postgres_folders, valkey_binary
 
 GIB = 1024**3
-LEAST_DISK_BYTES = 2 * GIB  # the database's log alone may take its max_wal_size
+LEAST_DISK_BYTES = 2 * GIB  # the database's write-ahead log alone may take its max_wal_size
 LEAST_MEMORY_BYTES = 1 * GIB  # the whole stack at rest takes some 700 MB
 PLATFORMS = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "x86_64"), ("Darwin", "arm64")}
 IDENTITIES = {
@@ -31,7 +31,7 @@ IDENTITIES = {
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """``advice`` is empty where nothing is to be done; ``fatal``: the stack can't start."""
+    """What a check found. ``advice`` is empty if nothing needs to be done; ``fatal`` means that the stack can't start."""
 
     text: str
     advice: str = ""
@@ -39,21 +39,23 @@ class CheckResult:
 
 
 def python(_home: Home) -> CheckResult:
-    """The interpreter; `run.py` refuses one that is too old."""
+    """Report the Python version; `run.py` refuses one that is too old."""
     return CheckResult(f"{platform.python_version()} at {sys.executable}")
 
 
 def system(_home: Home) -> CheckResult:
-    """The platform, and whether there are wheels with servers for it."""
+    """Report the platform, and whether there are wheels with servers for it."""
     here = (platform.system(), platform.machine())
     text = f"{here[0]} {platform.release()} {here[1]}, {os.cpu_count()} cores"
     if here in PLATFORMS:
         return CheckResult(text)
-    return CheckResult(text, "there are no servers in wheels for it: set MPAC_DATABASE_URL and MPAC_BROKER_URL")
+    return CheckResult(
+        text, "there are no wheels with servers for it: set MPAC_DATABASE_URL and MPAC_BROKER_URL to servers of yours"
+    )
 
 
 def database(home: Home) -> CheckResult:
-    """Whether a PostgreSQL is there and starts, and as whom."""
+    """Check that a PostgreSQL is installed and starts, and report as which user."""
     if os.environ.get("MPAC_DATABASE_URL"):
         return CheckResult("the server of MPAC_DATABASE_URL")
     try:
@@ -65,7 +67,7 @@ def database(home: Home) -> CheckResult:
 
 
 def broker(home: Home) -> CheckResult:
-    """Whether a Valkey is there and starts."""
+    """Check that a Valkey is installed and starts."""
     if os.environ.get("MPAC_BROKER_URL"):
         return CheckResult("the server of MPAC_BROKER_URL")
     try:
@@ -77,61 +79,70 @@ def broker(home: Home) -> CheckResult:
 
 
 def ports(home: Home) -> CheckResult:
-    """The documented block of ports."""
+    """Check which of the documented ports are free."""
     if is_running(home):
-        return CheckResult(f"a stack runs in {home.path}, so its ports are taken")
+        return CheckResult(f"a stack is running in {home.path} and uses its ports")
     taken = [BASE + place for place in range(len(ORDER)) if not is_free(BASE + place)]
     if not taken:
         return CheckResult(f"{BASE} to {BASE + len(ORDER) - 1} are free")
-    return CheckResult(f"{', '.join(map(str, taken))} taken", "nothing to do: `up` takes free ones; or --ports BASE")
+    return CheckResult(
+        f"{', '.join(map(str, taken))} taken",
+        "nothing to do: `up` takes free ports instead; or choose others with --ports BASE",
+    )
 
 
 def disk(home: Home) -> CheckResult:
-    """Room for the state folder."""
+    """Check that there is room for the state folder."""
     place = next(folder for folder in (home.path, *home.path.parents) if folder.exists())
     free = shutil.disk_usage(place).free
     text = f"{free / GIB:.1f} GiB free at {place}"
     return (
         CheckResult(text)
         if free >= LEAST_DISK_BYTES
-        else CheckResult(text, "free 2 GiB, or name another place with --home")
+        else CheckResult(text, "free 2 GiB, or choose another place with --home")
     )
 
 
 def memory(_home: Home) -> CheckResult:
-    """Memory for all processes."""
+    """Check that there is memory for all processes."""
     available = psutil.virtual_memory().available
     text = f"{available / GIB:.1f} GiB available"
     return (
         CheckResult(text)
         if available >= LEAST_MEMORY_BYTES
-        else CheckResult(text, "the stack takes about 1 GiB: free some")
+        else CheckResult(text, "the stack needs about 1 GiB: close other programs")
     )
 
 
 def state_folder(home: Home) -> CheckResult:
-    """Whether the folder is ours, writable and private."""
+    """Check that the state folder belongs to this user, is writable and is private."""
     if not home.path.exists():
         parent = next(folder for folder in home.path.parents if folder.exists())
         if parent.is_dir() and os.access(parent, os.W_OK):
-            return CheckResult(f"{home.path} will be made")
-        return CheckResult(f"{home.path} can't be made", "name another with --home or MPAC_HOME", fatal=True)
+            return CheckResult(f"{home.path} will be created")
+        return CheckResult(
+            f"{home.path} can't be created", "choose another folder with --home or MPAC_HOME", fatal=True
+        )
     if not home.is_marked and any(home.path.iterdir()):
-        return CheckResult(f"{home.path} holds other files", "name another with --home or MPAC_HOME", fatal=True)
+        return CheckResult(
+            f"{home.path} holds other files", "choose another folder with --home or MPAC_HOME", fatal=True
+        )
     if not os.access(home.path, os.W_OK):
-        return CheckResult(f"{home.path} is not writable", "name another with --home or MPAC_HOME", fatal=True)
+        return CheckResult(f"{home.path} is not writable", "choose another folder with --home or MPAC_HOME", fatal=True)
     strangers = [path for path in home.path.iterdir() if path.stat().st_uid != os.geteuid()]
     if strangers and os.geteuid() != 0:
         owner = f"uid {strangers[0].stat().st_uid}"
-        return CheckResult(f"{strangers[0]} belongs to {owner}", "name another with --home or MPAC_HOME", fatal=True)
+        return CheckResult(
+            f"{strangers[0]} belongs to {owner}", "choose another folder with --home or MPAC_HOME", fatal=True
+        )
     open_to_others = [path for path in (home.path, *home.secrets.glob("*")) if path.stat().st_mode & 0o077]
     if open_to_others:
-        return CheckResult(f"{open_to_others[0]} can be read by others", f"chmod -R go-rwx {home.path}")
+        return CheckResult(f"{open_to_others[0]} can be read by others", f"run chmod -R go-rwx {home.path}")
     return CheckResult(f"{home.path} is private")
 
 
 def checkout(_home: Home) -> CheckResult:
-    """Whether the checkout may be written to, which only `run.py` and the default state folder need."""
+    """Check that the checkout is writable, which `run.py` and the default state folder need."""
     if os.access(ROOT, os.W_OK):
         return CheckResult(f"{ROOT} is writable")
     return CheckResult(f"{ROOT} is not writable", "set MPAC_VENV and MPAC_HOME to folders of your own")
@@ -151,16 +162,16 @@ CHECKS: dict[str, Callable[[Home], CheckResult]] = {
 
 
 def run_check(ask: Callable[[Home], CheckResult], home: Home) -> CheckResult:
-    """What ``ask`` finds; also where it may not look."""
+    """Return the result of a check, also if a file or folder may not be read."""
     try:
         return ask(home)
     except OSError as error:
-        text = f"{error.filename} can't be looked at ({error.strerror})"
-        return CheckResult(text, "name another folder with --home or MPAC_HOME", fatal=True)
+        text = f"{error.filename} can't be read ({error.strerror})"
+        return CheckResult(text, "choose another folder with --home or MPAC_HOME", fatal=True)
 
 
 def _first_line(command: list[str]) -> str:
     text = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path("/")).stdout
     if not text:
-        raise UserError(f"{command[0]} does not run here: is it made for this system?")
+        raise UserError(f"{command[0]} does not run here: check that it was built for this system.")
     return text.splitlines()[0]

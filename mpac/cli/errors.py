@@ -12,19 +12,19 @@ from typing import Any
 
 
 class UserError(Exception):
-    """A failure whose message is meant for the person at the keyboard."""
+    """A failure whose message is for the person at the keyboard."""
 
     exit_code = 1
 
 
 class WrongUsage(UserError):
-    """A mistyped name or value: nothing was attempted."""
+    """A mistyped name or value; nothing was attempted."""
 
     exit_code = 2
 
 
 def explain(error: BaseException) -> str | None:
-    """What went wrong and what to do, for what a user can do something about; ``None`` for a bug of ours."""
+    """Return what went wrong and what to do, or ``None`` for a bug that needs its traceback."""
     for kind in type(error).__mro__:
         sentence = SENTENCES.get(f"{kind.__module__}.{kind.__name__}")
         if sentence:
@@ -37,22 +37,22 @@ def _file(error: Any) -> str | None:
         return "The disk is full: make room and start again."
     if not error.filename:
         return None
-    return f"{error.filename} can't be used ({error.strerror}): look at who owns it, or name another place."
+    return f"{error.filename} can't be used ({error.strerror}): check who owns it, or choose another place."
 
 
 def _settings(error: Any) -> str | None:
-    from workflows.settings import what_is_wrong  # noqa: PLC0415 - it raised this, so it is imported already
+    from workflows.settings import what_is_wrong  # noqa: PLC0415 - it raised the error, so it is imported already
 
     return what_is_wrong(error) if error.title == "Settings" else None
 
 
 def _schema(error: Any) -> str:
     said = str(error.orig).partition("\n")[0]
-    return f"The database refused ({said}): is it at the newest schema? `python3 run.py migrate` sees to it."
+    return f"The database refused ({said}). Its schema may be out of date: run `python3 run.py migrate`."
 
 
 def _away(_error: Any) -> str:
-    return "The database does not answer: is it up? `python3 run.py status` tells."
+    return "The database does not answer: check with `python3 run.py status` whether it is up."
 
 
 SENTENCES: dict[str, Callable[[Any], str | None]] = {

@@ -1,6 +1,6 @@
-"""Exit codes of commands whose end has more than two meanings, so that a script can tell them apart.
+"""Exit codes of commands that can end in more than two ways, so that a script can tell them apart.
 
-1 is kept for "a rule is broken" there: it is what a caller that knows no other code takes for the worst.
+1 means "a rule is broken" there: a caller that knows no other code then assumes the worst.
 """
 
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ HOLDS = 0
 BROKEN = 1
 # 2 is click's: the command was called wrongly
 UNSURE = 3  # no rule is broken, but something is not known or not finished
-NOT_CHECKED = 4  # the command could not do its work: the database is away, no stack is up …
-NOT_PROVEN = 5  # a rule that had to be exercised looked at nothing
+NOT_CHECKED = 4  # the command could not do its work: the database is down, no stack is up …
+NOT_PROVEN = 5  # a rule that the demonstration must exercise had nothing to check
 BUG = 70  # a failure of the program itself, with its traceback (sysexits.h: EX_SOFTWARE)
 
 
 class UserErrorWithCode(UserError):
-    """A trouble whose exit code the command has chosen."""
+    """A user error with an exit code that the command chose."""
 
     def __init__(self, sentence: str, exit_code: int) -> None:
         super().__init__(sentence)
@@ -27,7 +27,7 @@ class UserErrorWithCode(UserError):
 
 @contextmanager
 def user_errors_exit_with(exit_code: int) -> Iterator[None]:
-    """Give every trouble that can be explained this exit code, but for a wrong call. Raises ``UserError``."""
+    """Give every error that can be explained this exit code, except wrong usage. Raises ``UserError``."""
     try:
         yield
     except WrongUsage:

@@ -1,6 +1,6 @@
-"""Write amounts for people: the sum with its currency, by the decimals of that currency.
+"""Write amounts for people: the amount with its currency and that currency's decimals.
 
-``workflows.money`` takes 0.2 s to import, which commands that print no amounts need not wait for.
+``workflows.money`` takes 0.2 s to import, so it is imported only by commands that print amounts.
 """
 
 

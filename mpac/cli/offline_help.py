@@ -1,4 +1,4 @@
-"""Answer what needs no environment: help, a mistyped command, a mistyped option. Standard library only.
+"""Answer help and mistyped commands or options without an environment. Standard library only.
 
 `run.py` calls ``answer`` before it installs anything; `python -m mpac` shares the spelling rules. The texts and options of the
 commands are in ``help.json``, which `python3 run.py docs` renders from click and `docs --check` compares.
@@ -18,7 +18,7 @@ RENDERED = Path(__file__).with_name("help.json")
 GENERAL = "mpac"  # the entry of help.json for the command line as a whole
 HELP_OPTIONS = ("-h", "--help")
 USAGE_ERROR = 2
-OTHER_NAMES = {  # what other tools call it
+OTHER_NAMES = {  # command → its names in other tools
     "up": ("start", "run", "serve", "launch", "begin"),
     "down": ("stop", "halt", "kill", "quit", "end"),
     "status": ("ps", "info", "state", "list", "ls"),
@@ -52,7 +52,7 @@ def answer(arguments: Sequence[str]) -> tuple[int, str] | None:
 
 
 def with_help_option(arguments: Sequence[str]) -> list[str]:
-    """Return ``help``, ``help COMMAND`` and no words at all as what they mean: ``--help``, ``COMMAND --help``."""
+    """Return ``help``, ``help COMMAND`` and an empty command line in the form ``--help`` or ``COMMAND --help``."""
     if not arguments:
         return ["--help"]
     if arguments[0] == "help":
@@ -61,11 +61,11 @@ def with_help_option(arguments: Sequence[str]) -> list[str]:
 
 
 def unknown(kind: str, said: str, known: Iterable[str]) -> str:
-    """Return a sentence about a name that does not exist: the nearest one, and all that there are."""
+    """Return a sentence about a name that does not exist: the nearest one, and all that exist."""
     names = list(known)
     near = nearest(said, names)
     guess = f" Did you mean `{near}`?" if near else ""
-    return f"No such {kind} {said!r}.{guess} There are: {', '.join(names)}."
+    return f"No such {kind} {said!r}.{guess} Choose from: {', '.join(names)}."
 
 
 def nearest(said: str, known: Iterable[str]) -> str | None:
@@ -83,13 +83,13 @@ def nearest(said: str, known: Iterable[str]) -> str | None:
 
 
 def option_first(arguments: Sequence[str]) -> str:
-    """Return a sentence about options that stand before the command, with the order that works."""
+    """Return a sentence about options before the command, with the order that works."""
     command = next((word for word in arguments if word in HELP), None)
     if command is None:
-        return f"A command has to come first, and {arguments[0]!r} is an option. There are: {', '.join(HELP)}."
+        return f"The command must come first, and {arguments[0]!r} is an option. Choose from: {', '.join(HELP)}."
     place = arguments.index(command)
     ordered = " ".join([command, *arguments[:place], *arguments[place + 1 :]])
-    return f"Options follow the command: `{ordered}`."
+    return f"Options must follow the command: `{ordered}`."
 
 
 def _rendered() -> dict[str, Any]:
@@ -101,9 +101,9 @@ def _rendered() -> dict[str, Any]:
 
 
 def _wrong_option(arguments: Sequence[str], options: dict[str, Any]) -> str | None:
-    """Return what is wrong with the first mistyped long option or value of one.
+    """Return what is wrong with the first mistyped long option, or with its value.
 
-    ``options`` tells for each whether a value follows, or lists the possible values.
+    ``options`` says for each option whether a value follows, or lists the possible values.
     """
     following = iter(arguments)
     for word in following:

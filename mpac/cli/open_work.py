@@ -1,6 +1,6 @@
-"""What is not over: payments and refunds that are open, in doubt or in review, refunds to give back, dead letters.
+"""Count what is not finished: payments and refunds that are open, in doubt or in review, and dead letters.
 
-No rule is broken by any of it. Open ones are in progress; all others have an unknown outcome or wait for a person.
+None of it breaks a rule. Open ones are in progress; all others have an unknown outcome or need a person.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from mpac.cli.duration_text import duration_text
 from mpac.cli.money_text import money
 
-if TYPE_CHECKING:  # the product's imports take a second
+if TYPE_CHECKING:  # importing the product takes a second
     from workflows.ops.overview import Overview
 
-GROUPS = {"open": "Open", "in_doubt": "In doubt", "needs_review": "In review", "needs_action": "To give back by hand"}
-"""The overview's columns → what people call these payments and refunds."""
+GROUPS = {"open": "Open", "in_doubt": "In doubt", "needs_review": "In review", "needs_action": "To refund by hand"}
+"""Column of the overview → its name on the screen."""
 
 ENTITIES = {"payment": "payment(s)", "refund": "refund(s)"}
 WIDEST = max(map(len, GROUPS.values()))
@@ -24,7 +24,7 @@ WIDEST = max(map(len, GROUPS.values()))
 
 @dataclass(frozen=True, slots=True)
 class OpenAmount:
-    """Payments or refunds of one group and currency; the amount in minor units."""
+    """Payments or refunds of one group and currency; the amount is in minor units."""
 
     entity: str
     currency: str
@@ -35,7 +35,7 @@ class OpenAmount:
 
 @dataclass(frozen=True, slots=True)
 class OpenWork:
-    """The parts of each group, and the dead letters."""
+    """The amounts of each group, and the dead letters."""
 
     groups: dict[str, list[OpenAmount]]
     dead_letters: int
@@ -43,11 +43,11 @@ class OpenWork:
 
     @property
     def is_resolved(self) -> bool:
-        """Whether every outcome is known and nothing waits for a person; what is merely open does not count."""
+        """Whether every outcome is known and nothing waits for a person; merely open work does not count."""
         return not self.dead_letters and not any(self.groups[name] for name in GROUPS if name != "open")
 
     def as_json(self) -> dict[str, Any]:
-        """Return the same for machines."""
+        """Return the same as a JSON object."""
         letters = {"count": self.dead_letters, "oldest_seconds": self.dead_letters_oldest_seconds}
         return {
             **{name: [asdict(part) for part in parts] for name, parts in self.groups.items()},
@@ -66,7 +66,7 @@ class OpenWork:
 
 
 def open_work_in(overview: Overview) -> OpenWork:
-    """Add up the overview's rows by currency."""
+    """Add up the rows of the overview by currency."""
     return OpenWork(
         {name: list(_parts(overview, name)) for name in GROUPS},
         overview.dead_letters,

@@ -1,4 +1,4 @@
-"""Options that several words share."""
+"""Options that several commands share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ Decorated = Callable[..., Any]
 
 
 class OneOf(click.Choice[str]):
-    """A choice that guesses what a mistyped value was meant to be."""
+    """A choice that suggests the nearest value for a mistyped one."""
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         near = nearest(str(value), self.choices)
@@ -21,7 +21,7 @@ class OneOf(click.Choice[str]):
 
 
 def home_option(command: Decorated) -> Decorated:
-    """``--home DIR``, else MPAC_HOME, else ``.mpac`` in the checkout."""
+    """Add ``--home DIR``; the default is MPAC_HOME, else ``.mpac`` in the checkout."""
     return click.option(
         "--home",
         type=click.Path(path_type=Path, file_okay=False),
@@ -33,7 +33,7 @@ def home_option(command: Decorated) -> Decorated:
 
 
 def port_option(default: int) -> Callable[[Decorated], Decorated]:
-    """``--host`` and ``--port`` of a single process."""
+    """Add ``--host`` and ``--port`` for a command that runs one process."""
 
     def decorate(command: Decorated) -> Decorated:
         command = click.option("--port", type=click.IntRange(1, 65_535), default=default, show_default=True)(command)

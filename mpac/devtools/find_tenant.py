@@ -1,4 +1,4 @@
-"""Which tenant a token is for, where the command line names only a part of it, or nothing."""
+"""Find the tenant of a token if the command line names only a part of it, or nothing."""
 
 from sqlalchemy import text
 
@@ -17,7 +17,10 @@ _FIND = text("""
 
 
 async def find_tenant(*, merchant_id: str | None, store_id: str | None) -> Tenant:
-    """The tenant with this merchant and store; without them the newest. Raises ``UserError`` where there is none."""
+    """Return the tenant with this merchant and store, by default the newest one.
+
+    Raises ``UserError`` if there is none.
+    """
     connect(load_settings())
     try:
         async with caller_transaction(Caller("mpac", CallerRole.SYSTEM_OP)) as connection:
@@ -27,8 +30,8 @@ async def find_tenant(*, merchant_id: str | None, store_id: str | None) -> Tenan
         await disconnect()
     if row is None:
         if merchant_id is None and store_id is None:
-            raise UserError("There is no merchant yet: make some with `python3 run.py seed`.")
+            raise UserError("There is no merchant yet: create some with `python3 run.py seed`.")
         raise UserError(
-            "There is no such merchant or store, or the store is another merchant's: see GET /api/v1/stores."
+            "There is no such merchant or store, or the store belongs to another merchant: see GET /api/v1/stores."
         )
     return Tenant(row.psp_id, row.merchant_id, row.store_id or "")

@@ -1,8 +1,8 @@
-"""Seeding: tenants and activated devices to play with, made through the product's own use-cases.
+"""Create tenants and activated devices for trying things out, through the product's own use-cases.
 
-Each seed is a PSP of its own with new merchants, stores and devices; nothing that exists is touched. The devices' private
-keys are made here and returned: they are stored nowhere. Names are for people and follow from the number alone, so that
-``mpac seed`` can show them beside the ids without asking the database.
+Each seed is a PSP of its own with new merchants, stores and devices; nothing that exists is changed. The devices' private keys
+are created here and returned, and stored nowhere. Names follow from the number alone, so that ``mpac seed`` can print them
+beside the ids without asking the database.
 """
 
 import secrets
@@ -26,7 +26,7 @@ BATCH = 1_000  # devices per transaction: half a megabyte of rows
 PROVIDER = ProviderRequest("sandbox", ["card", "qr"], priority=1)
 
 LETTERS = "abcdefghjkmnpqrstvwxyz"
-"""No digits in a seed's mark: with those of a serial number after it, one in three hundred could pass for a card number."""
+"""Letters of a seed's mark. With digits, one serial number in three hundred could pass for a card number."""
 
 PSP_NAME = "Ginza Payments"
 MERCHANTS = ("Sakura Cafe", "Umi Sushi", "Kaze Books", "Hoshi Ramen", "Midori Flowers", "Yuki Bakery", "Tsuki Bar")
@@ -41,23 +41,23 @@ def merchant_name(number: int) -> str:
 
 
 def store_name(number: int, *, merchants: int) -> str:
-    """Return the name of a store by its number in the seed, from 0: stores are spread over the merchants evenly."""
+    """Return the name of a store by its number in the seed, from 0; stores are spread evenly over the merchants."""
     return f"{merchant_name(number % merchants)}, {_named(PLACES, number // merchants)}"
 
 
 def device_name(number: int, *, stores: int) -> str:
-    """Return the name of a device by its number in the seed, from 0: devices are spread over the stores evenly."""
+    """Return the name of a device by its number in the seed, from 0; devices are spread evenly over the stores."""
     return f"Till {number // stores + 1}"
 
 
 def _named(names: Sequence[str], number: int) -> str:
-    """Return the name with that number; once all are used, the first one with a 2, and so on."""
+    """Return the name with that number; when all are used, the first one with a 2, and so on."""
     round_, place = divmod(number, len(names))
     return names[place] if round_ == 0 else f"{names[place]} {round_ + 1}"
 
 
 async def seed_tenants(home: Home, *, merchants: int, stores: int, devices: int) -> Seed:
-    """What ``mpac seed --json`` prints. Stores are spread over the merchants, devices over the stores, evenly."""
+    """Create the tenants and return what ``mpac seed --json`` prints; stores and devices are spread evenly."""
     tokens = UserTokens(home)
     settings = load_settings()
     connect(settings)

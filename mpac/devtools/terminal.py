@@ -1,4 +1,4 @@
-"""A terminal as a client: from a device's private key to access tokens to calls. For the demo, tests and your own scripts.
+"""Call the API as a terminal: from a device's private key to access tokens to requests. For demo, tests and your scripts.
 
 ::
 
@@ -8,8 +8,8 @@
         answer = await terminal.call("POST", "/payments", body={"amount": 1000, "method": {"type": "cash"}}, key="1")
         answer.status, answer.body["id"]
 
-A token is kept until shortly before its end, and calls at the same moment share the request for a new one. Needs aiohttp
-and PyJWT only, nothing of the product.
+A token is reused until shortly before it expires, and concurrent calls share the request for a new one. It needs only aiohttp
+and PyJWT, nothing of the product.
 """
 
 import asyncio
@@ -27,12 +27,12 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 PREFIX = "/api/v1"
 TOKEN_PATH = f"{PREFIX}/auth/device/token"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-ASSERTION_SECONDS = 60  # the product takes up to 300
-SPARE_SECONDS = 10  # before its end a token is replaced: it must outlive the request it goes with
+ASSERTION_SECONDS = 60  # the product accepts up to 300
+SPARE_SECONDS = 10  # a token is replaced this long before it expires, so that it outlives the request that uses it
 
 
 class TokenRefused(Exception):
-    """The product gave this device no token; the message is its answer."""
+    """The product issued no token to this device; the message is its answer."""
 
     def __init__(self, answer: "Answer") -> None:
         super().__init__(f"{answer.status}: {answer.body}")
@@ -49,7 +49,7 @@ class Answer:
 
 
 class Terminal:
-    """One device. ``device`` has ``device_id``, ``client_id`` and ``private_key_pem``, as ``mpac seed --json`` prints them."""
+    """One device. ``device`` has ``device_id``, ``client_id`` and ``private_key_pem`` as in ``mpac seed --json``."""
 
     def __init__(self, api_url: str, device: Mapping[str, str], *, session: aiohttp.ClientSession) -> None:
         self.device_id = device["device_id"]
@@ -62,7 +62,7 @@ class Terminal:
         self._asking = asyncio.Lock()
 
     def assertion(self, **claims: Any) -> str:
-        """A fresh client assertion; ``claims`` replace its own."""
+        """Return a fresh client assertion; ``claims`` replace its own."""
         issued = int(time.time())
         own = {
             "iss": self.client_id,
@@ -75,7 +75,7 @@ class Terminal:
         return jwt.encode({**own, **claims}, self._key, algorithm="ES256")
 
     async def token(self) -> str:
-        """An access token that is good for a while. Raises ``TokenRefused``."""
+        """Return an access token that is valid for a while. Raises ``TokenRefused``."""
         async with self._asking:
             if time.monotonic() >= self._good_until:
                 answer = await self.ask_token(self.assertion())
@@ -86,11 +86,11 @@ class Terminal:
         return self._token
 
     def forget_token(self) -> None:
-        """Ask for a new token at the next call, for instance because the product answered 401."""
+        """Request a new token at the next call, for instance because the product answered 401."""
         self._good_until = 0.0
 
     async def ask_token(self, assertion: str) -> Answer:
-        """Exchange ``assertion`` for a token, whatever the answer."""
+        """Exchange ``assertion`` for a token and return the answer, whatever it is."""
         form = {
             "grant_type": "client_credentials",
             "client_assertion_type": ASSERTION_TYPE,

@@ -1,7 +1,7 @@
-"""Users' tokens for development, signed as the login system would sign them.
+"""Issue users' tokens for development, signed as the login system would sign them.
 
-The key is the state folder's own (``secrets/user-token-key.pem``); the product knows only its public half. Where the
-users come from another login system, its tokens are the only ones, and nothing here can make them.
+The key belongs to the state folder (``secrets/user-token-key.pem``); the product knows only its public half. If the product is
+configured for another login system, it accepts only that system's tokens, and this module can't issue any.
 """
 
 import time
@@ -18,12 +18,12 @@ from mpac.stack.keys import public_jwks
 from mpac.stack.secrets import damaged
 
 ROLES = ("staff", "store_manager", "merchant_admin", "psp_admin", "system_op")
-LIFE_HOURS = 12  # a working day: long enough for a demo, and gone tomorrow
+LIFE_HOURS = 12  # a working day: long enough for a demo, and expired tomorrow
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """Whose user it is; empty where it does not matter."""
+    """The tenant of a user; ids that do not matter are empty."""
 
     psp_id: str = ""
     merchant_id: str = ""
@@ -37,14 +37,14 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "psp_admin": ("psp_id",),
     "system_op": (),
 }
-"""Which tenant ids a token of each role carries."""
+"""Role → the tenant ids in its tokens."""
 
 
 class UserTokens:
-    """Issues tokens with one key."""
+    """Issue tokens signed with one key."""
 
     def __init__(self, home: Home) -> None:
-        """Raises ``UserError`` if the folder has no key or a damaged one."""
+        """Read the key. Raises ``UserError`` if the folder has none or a damaged one."""
         file = home.secrets / "user-token-key.pem"
         self._key = _read(file)
         named = with_users_own(USER_TOKENS)
@@ -55,7 +55,7 @@ class UserTokens:
             raise damaged(home, file) from None
 
     def issue(self, role: str, tenant: Tenant, *, hours: float = LIFE_HOURS, subject: str = "") -> str:
-        """A token of ``role`` in ``tenant``, good for ``hours``; ``subject`` names the user, or chance does."""
+        """Return a token of ``role`` in ``tenant``, valid for ``hours``; ``subject`` names the user, by default at random."""
         issued = int(time.time())
         claims = {
             "iss": self._issuer,
@@ -75,6 +75,6 @@ def _read(file: Path) -> bytes:
     except OSError as error:
         home = file.parent.parent
         raise UserError(
-            f"There is no key to sign with at {file}: start a local stack there once with `{command('up', home)}`."
+            f"There is no signing key at {file}: start a local stack there once with `{command('up', home)}`."
             f"{near_home(home)}"
         ) from error

@@ -1,6 +1,6 @@
-"""Joins a single process to a local stack that is up: `mpac worker` beside `mpac up`, `mpac token`, a script.
+"""Attach a single process to a running local stack: `mpac worker` beside `mpac up`, `mpac token`, a script.
 
-In a container nothing is up and every variable is given; then this adds nothing.
+In a container no local stack is running and every variable is given, so nothing is added.
 """
 
 import os
@@ -18,9 +18,9 @@ from mpac.stack.secrets import load_secrets
 
 
 def attached_environment(home: Path, *, needs: Collection[str] = ()) -> dict[str, str]:
-    """``MPAC_*`` of the stack that runs in ``home``, if one does, under the user's own.
+    """Return the ``MPAC_*`` variables of the stack running in ``home``, if any, overridden by the user's own.
 
-    Raises ``UserError`` if a variable in ``needs`` comes from neither.
+    Raises ``UserError`` if a variable in ``needs`` is set by neither.
     """
     folder = Home(home.absolute())
     info = read_run(folder)
@@ -35,7 +35,7 @@ def attached_environment(home: Path, *, needs: Collection[str] = ()) -> dict[str
     if missing:
         raise UserError(
             f"{missing[0]} is not set and no local stack is up in {folder.path}: "
-            f"set it, or run `{command('up', folder.path)}`.{near_home(folder.path)}"
+            f"set it, or start a stack with `{command('up', folder.path)}`.{near_home(folder.path)}"
         )
     return found
 
@@ -43,7 +43,7 @@ def attached_environment(home: Path, *, needs: Collection[str] = ()) -> dict[str
 def attach(home: Path, *, needs: Collection[str] = ()) -> None:
     """Put those variables into this process's environment, for commands that use the product as a library.
 
-    The sandbox's control key is added, which no process of the product gets.
+    The control key of the sandbox is added, which no process of the product gets.
     """
     os.environ.update(attached_environment(home, needs=needs))
     info = read_run(Home(home.absolute())) or {}
@@ -51,7 +51,7 @@ def attach(home: Path, *, needs: Collection[str] = ()) -> None:
 
 
 def exec_command(command: Sequence[str], environment: Mapping[str, str], *, source: str) -> NoReturn:
-    """Replace this process by the command, so that pid and signals are its own. ``source`` is what it can't lack."""
+    """Replace this process by the command, so that pid and signals are its own. ``source`` is the file it needs."""
     if not (ROOT / source).exists():
         raise UserError(f"It can't be started: {source} is not in this checkout.")
     os.chdir(ROOT)

@@ -1,21 +1,20 @@
-"""What runs between fork and exec of every child: dies with its parent, and is not root where root is refused.
+"""Run between fork and exec of every child: let it die with its parent, and not run as root where root is refused.
 
-A program of its own, run as ``python -I -S child.py DEATH_SIGNAL PARENT_PID IDENTITY command…``, rather than
-``preexec_fn``: that runs Python between fork and exec of a process with threads, which may deadlock. It costs 20 ms and
-replaces itself by the command, so the pid stays.
+It is a program of its own, run as ``python -I -S child.py DEATH_SIGNAL PARENT_PID IDENTITY command…``, rather than a
+``preexec_fn``: that would run Python between fork and exec of a process with threads, which may deadlock. It costs 20 ms
+and replaces itself by the command, so the pid stays the same.
 
-* The parent-death signal means that ``kill -9`` of the supervisor leaves nobody behind. Linux only; elsewhere children
-  notice their closed output at the latest.
-* IDENTITY ``mapped``: a user namespace in which our own uid is called 1000. PostgreSQL refuses to run as root; this
-  needs no other user, and the files stay ours. ``nobody``: become that user, where namespaces are forbidden.
+* The parent-death signal ends all children when the supervisor is killed with ``kill -9``. It exists on Linux only; on other
+  systems children end at the latest when they notice their closed output.
+* IDENTITY ``mapped``: a user namespace in which our own uid is called 1000. PostgreSQL refuses to run as root; this needs no
+  other user, and the files stay ours. ``nobody``: become that user, where namespaces are forbidden.
 """
 
 import signal
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # as in the command: PostgreSQL is stopped by it, perhaps during imports
+    # The default, as in the command: PostgreSQL is stopped with SIGINT, which may arrive during the imports below.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import ctypes
 import os
@@ -28,22 +27,22 @@ MAPPED_ID = 1000
 
 
 def main() -> None:
-    """Read the three words, do as they say, become the command."""
+    """Apply the three arguments, then become the command."""
     death_signal, parent, identity, *command = sys.argv[1:]
     IDENTITIES[identity]()
     if sys.platform == "linux":
         # After the change of identity, which clears it.
         _call("prctl", PR_SET_PDEATHSIG, int(death_signal))
-        if os.getppid() != int(parent):  # it died before we asked to be told
+        if os.getppid() != int(parent):  # it died before the signal was requested
             sys.exit("The supervisor has gone.")
     try:
-        os.execvp(command[0], command)  # noqa: S606 - the supervisor's own list of words, no shell
+        os.execvp(command[0], command)  # noqa: S606 - the supervisor's own arguments, no shell
     except OSError as error:
         sys.exit(f"{command[0]} can't be started: {error.strerror}.")
 
 
 def map_user() -> None:
-    """Enter a user namespace in which we are an ordinary user."""
+    """Enter a user namespace in which this process is an ordinary user."""
     uid, gid = os.geteuid(), os.getegid()
     _call("unshare", CLONE_NEWUSER)
     _write("/proc/self/setgroups", "deny")  # the kernel wants this before gid_map
@@ -52,7 +51,7 @@ def map_user() -> None:
 
 
 def become_nobody() -> None:
-    """Give root away for good."""
+    """Drop root permanently."""
     nobody = pwd.getpwnam("nobody")
     os.setgroups([])
     os.setgid(nobody.pw_gid)

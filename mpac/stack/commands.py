@@ -1,34 +1,34 @@
-"""The command lines of the product's processes, in one place for `up`, for the single words and so for containers.
+"""The command lines of the product's processes, shared by `up`, the commands for single processes, and containers.
 
-No secret stands in any of them, because a command can be read by every user of the machine: secrets are variables.
+None of them contains a secret, because every user of the machine can read a command line: secrets are passed as variables.
 """
 
 import sys
 
 CELERY = (sys.executable, "-m", "celery", "--quiet", "--app", "workers.app:app")
-BEAT = (sys.executable, "-m", "celery", "--quiet", "--app", "beat.app:app")  # the same application with the timetable
+BEAT = (sys.executable, "-m", "celery", "--quiet", "--app", "beat.app:app")  # the same application with its schedule
 
 PAYMENTS_QUEUE = "payments"
 OTHER_QUEUES = "refunds,settlements,webhooks,sweeps"
-WORKER_THREADS = 16  # each waits for the one event loop, which does the work; 8 and 32 measured the same
-# Inquiries and cancels end within the product's soft shutdown (15 s); a little more for Celery's own farewell.
+WORKER_THREADS = 16  # each waits for the event loop, which does the work; 8 and 32 measured the same
+# Inquiries and cancels end within the product's soft shutdown (15 s); Celery's own shutdown needs a little more.
 WORKER_GRACE_SECONDS = 20
-API_GRACE_SECONDS = 5  # as in api.__main__: requests in flight may end, a hanging ?wait= is cut
+API_GRACE_SECONDS = 5  # as in api.__main__: requests in progress may end, a hanging ?wait= is cut off
 
 SCHEDULER = "beat.scheduler.MonotonicScheduler"
 FLOWER_MAX_TASKS = 10_000  # it keeps them all in memory, and slows down well before its default of 100,000
 
 
 def api(*, host: str, port: int) -> tuple[str, ...]:
-    """One API process."""
+    """Return the command of one API process."""
     return (sys.executable, "-m", "api", "--host", host, "--port", str(port))
 
 
 def worker(*, queues: str, name: str) -> tuple[str, ...]:
-    """One worker process: threads around one event loop, one batch in hand per thread.
+    """Return the command of one worker process: threads around one event loop, one batch in progress per thread.
 
-    Without gossip and mingle, which only let workers know each other: nothing here needs it, and mingle makes every
-    start a second longer. With heartbeats and events, from which Flower knows that a worker lives and what it does.
+    It runs without gossip and mingle, which only tell workers about each other: nothing here needs that, and mingle makes
+    every start a second slower. It sends heartbeats and events, which show Flower that a worker is alive and what it does.
     """
     include = ["mpac.stack.worker_consumes"] + (["beat.sweeps"] if "sweeps" in queues.split(",") else [])
     return (
@@ -39,12 +39,12 @@ def worker(*, queues: str, name: str) -> tuple[str, ...]:
 
 
 def beat() -> tuple[str, ...]:
-    """Return the command of beat. Several beats may run at once: each sends, which is harmless."""
+    """Return the command of beat. Several may run at once: each sends every periodic task, which is harmless."""
     return (*BEAT, "beat", "--scheduler", SCHEDULER, "--pidfile=")
 
 
 def flower(*, host: str, port: int, mode: str = "read-only") -> tuple[str, ...]:
-    """The window on workers and tasks. Its user and password come as FLOWER_BASIC_AUTH."""
+    """Return the command of Flower, which shows workers and tasks; its user and password come from FLOWER_BASIC_AUTH."""
     return (
         *(*CELERY, "flower", f"--address={host}", f"--port={port}", f"--read_only={mode == 'read-only'}"),
         *(f"--max_tasks={FLOWER_MAX_TASKS}", "--persistent=False", "--purge_offline_workers=300"),
@@ -54,15 +54,15 @@ def flower(*, host: str, port: int, mode: str = "read-only") -> tuple[str, ...]:
 
 
 def flower_variables(user: str, password: str) -> dict[str, str]:
-    """How Flower is told its credentials without showing them in its command line."""
+    """Return the variable that gives Flower its credentials; its command line would show them to every user."""
     return {"FLOWER_BASIC_AUTH": f"{user}:{password}"}
 
 
 def sandbox(*, host: str, port: int, store: str) -> tuple[str, ...]:
-    """The stand-in provider with its own ledger in ``store``."""
+    """Return the command of the sandbox provider, which stores its ledger in ``store``."""
     return (sys.executable, "-m", "sandbox", "--host", host, "--port", str(port), "--store", store)
 
 
 def migrate(revision: str = "head") -> tuple[str, ...]:
-    """Bring the database to a revision; alembic is configured in pyproject.toml."""
+    """Return the command that brings the database to a revision; alembic is configured in pyproject.toml."""
     return (sys.executable, "-m", "alembic", "upgrade", revision)

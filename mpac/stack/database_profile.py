@@ -1,7 +1,7 @@
-"""The two realms of a state folder: the ordinary one, and one whose clocks can be moved.
+"""The two database profiles of a state folder: the ordinary one, and one whose clock can be moved.
 
-They share the servers and nothing else: each has a database, a broker's number and a provider's ledger of its own. So a
-demonstration may let days pass in seconds, and what somebody keeps in the same folder stays in the present.
+They share the servers and nothing else: each has its own database, broker number and sandbox ledger. So a demonstration can
+let days pass in seconds while a stack started with `up` in the same folder stays in the present.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from mpac.cli.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class DatabaseProfile:
-    """Where a stack stores what it knows: names within the servers and within the state folder."""
+    """Where a stack stores its data: names within the servers and within the state folder."""
 
     database: str
     broker_number: int
@@ -21,12 +21,14 @@ class DatabaseProfile:
 
 ORDINARY = DatabaseProfile("mpac", 0, "sandbox")
 MOVABLE = DatabaseProfile("mpac_movable", 1, "sandbox-movable")
-"""Its database's and its provider's clocks are moved by ``mpac.stack.movable_clock``."""
+"""The profile whose database and provider have clocks that ``mpac.stack.movable_clock`` moves."""
 
 SERVERS_OF_THE_USERS = ("MPAC_DATABASE_URL", "MPAC_BROKER_URL", "MPAC_SANDBOX_URL")
 
 
 def check_profile(profile: DatabaseProfile, user: Mapping[str, str]) -> None:
-    """Raise ``UserError`` where the clock of somebody else's server would have to be moved."""
+    """Raise ``UserError`` if the clock of a server that is not ours would have to be moved."""
     if profile is MOVABLE and (name := next((name for name in SERVERS_OF_THE_USERS if user.get(name)), None)):
-        raise UserError(f"Only the clocks of servers of our own are moved: unset {name}, or start without it.")
+        raise UserError(
+            f"Only the clocks of servers that `up` starts can be moved: unset {name}, or start without --movable-clock."
+        )

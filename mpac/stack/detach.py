@@ -1,4 +1,4 @@
-"""Starts `mpac up` in the background, and stops one that somebody else started."""
+"""Start `mpac up` in the background, and stop a stack that another process started."""
 
 import fcntl
 import os
@@ -16,14 +16,14 @@ from mpac.stack.runfile import RunInfo, is_running, read_run, runs_already, supe
 
 POLL_SECONDS = 0.05
 MPAC = (sys.executable, "-m", "mpac")
-READY_WITHIN_SECONDS = 120  # the supervisor has limits of its own; this one is for a supervisor that hangs
+READY_WITHIN_SECONDS = 120  # the supervisor has time-outs of its own; this one is for a supervisor that hangs
 GONE_WITHIN_SECONDS = 60  # workers finish their calls (20 s), the database its checkpoint (30 s)
 
 
 def join_or_start(home: Path, arguments: Sequence[str]) -> tuple[RunInfo, bool]:
-    """Return run.json of the stack in ``home`` once all of it is ready, and whether this call has started it.
+    """Return run.json of the stack in ``home`` once it is ready, and whether this call started it.
 
-    A stack that is starting is waited for, one that is stopping is waited out. Of several calls at once one starts a stack.
+    If a stack is starting or stopping, wait for that first. Of several concurrent calls one starts a stack.
     """
     folder = open_home(home)
     # The descriptor is not inherited, so the lock is free again as soon as this process has ended.
@@ -35,16 +35,16 @@ def join_or_start(home: Path, arguments: Sequence[str]) -> tuple[RunInfo, bool]:
         try:
             return detach_up(home, arguments), True
         except UserError:
-            info = _joined(folder)  # an `up` in a terminal was quicker
+            info = _joined(folder)  # another `up` was quicker
             if info is None:
                 raise
             return info, False
 
 
 def detach_up(home: Path, arguments: Sequence[str], *, names: Collection[str] = ()) -> RunInfo:
-    """Run the same command without --detach in a session of its own; return its run.json once all is ready.
+    """Run the same command without --detach in a new session; return its run.json once all is ready.
 
-    With ``names`` it returns as soon as those processes are; ``wait_complete`` waits for the rest.
+    With ``names`` it returns as soon as those processes are ready; ``wait_complete`` waits for the rest.
     """
     folder = open_home(home)
     if is_running(folder):
@@ -63,14 +63,14 @@ def detach_up(home: Path, arguments: Sequence[str], *, names: Collection[str] = 
         )
     try:
         return _wait(folder, process, log, names=names)
-    except KeyboardInterrupt:  # who gives up on the start does not want what comes of it either
+    except KeyboardInterrupt:  # a start that is given up must not leave a stack behind
         process.terminate()
         process.wait(GONE_WITHIN_SECONDS)
         raise
 
 
 def _joined(home: Home) -> RunInfo | None:
-    """Return run.json of the stack that runs once it is complete; ``None`` if none runs or it ends. Raises ``UserError``."""
+    """Return run.json of the running stack once it is complete; ``None`` if none runs or it ends. Raises ``UserError``."""
     deadline = time.monotonic() + READY_WITHIN_SECONDS
     while is_running(home):
         info = read_run(home)
@@ -85,7 +85,7 @@ def _joined(home: Home) -> RunInfo | None:
 
 
 def wait_complete(home: Home) -> RunInfo:
-    """Wait until everything is ready in a stack that was started in the background. Raises ``UserError``."""
+    """Wait until a stack that was started in the background is ready as a whole. Raises ``UserError``."""
     deadline = time.monotonic() + READY_WITHIN_SECONDS
     while time.monotonic() < deadline:
         info = read_run(home)
@@ -98,15 +98,15 @@ def wait_complete(home: Home) -> RunInfo:
 
 
 def stop_other(home: Home) -> bool:
-    """Stop the stack of another process and wait until it is gone; False if none runs."""
+    """Stop the stack of another process and wait until it is gone; return False if none runs."""
     pid = supervisor_pid(home)
     if pid is None:
         return False
     _signal(pid, signal.SIGTERM)
     if not _wait_until_gone(home):
-        _signal(pid, signal.SIGKILL)  # its children are told by the kernel
+        _signal(pid, signal.SIGKILL)  # the kernel ends its children
         if not _wait_until_gone(home):
-            raise UserError(f"The stack in {home.path} (pid {pid}) does not end: look at what it waits for.")
+            raise UserError(f"The stack in {home.path} (pid {pid}) does not end: check what it waits for (`ps {pid}`).")
     return True
 
 
@@ -115,7 +115,7 @@ def _wait(home: Home, process: subprocess.Popen[bytes], log: Path, *, names: Col
     while time.monotonic() < deadline:
         info = read_run(home)
         if info and info["pids"]["supervisor"] == process.pid and _is_there(info, names):
-            process.returncode = 0  # it is left behind on purpose: no warning about a child that still runs
+            process.returncode = 0  # the child outlives us on purpose: prevents Python's warning about it
             return info
         if process.poll() is not None:
             last = (
@@ -133,7 +133,7 @@ def _is_there(info: RunInfo, names: Collection[str]) -> bool:
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # it has ended by itself, this very moment
+    with suppress(ProcessLookupError):  # it has just ended by itself
         os.kill(pid, number)
 
 

@@ -1,4 +1,4 @@
-"""Compare the options of `up` with the stack that runs already: asking for one that is there must not hide that it differs."""
+"""Compare the options of `up` with the stack that is already running, so that `up --detach` can report what differs."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -9,7 +9,7 @@ from mpac.stack.ports import ORDER, base_of
 from mpac.stack.runfile import RunInfo
 from mpac.stack.services import ALL_SERVICES, REPLACED_BY, check_services, missing_services
 
-NAMED_OTHERWISE = "migrate"  # it has ended, or had nothing to do
+NAMED_OTHERWISE = "migrate"  # never among the running ones: it has ended, or had nothing to do
 
 
 def differences(

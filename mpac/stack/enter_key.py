@@ -1,7 +1,7 @@
-"""Call back when the person at the terminal presses Enter.
+r"""Call a function when the person at the terminal presses Enter.
 
-The terminal stays in its ordinary mode, so Ctrl-C, Ctrl-Z and Ctrl-\\ work as ever. A process in the background of its shell
-must not read from the terminal: the kernel would stop it (SIGTTIN), and what is typed is meant for the shell.
+The terminal stays in its ordinary mode, so Ctrl-C, Ctrl-Z and Ctrl-\\ keep working. A background process must not read
+from the terminal: the kernel would stop it (SIGTTIN), and the input is meant for the shell.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ MOST_BYTES = 4_096
 
 
 def watch_enter(called: Callable[[], None]) -> bool:
-    """Call ``called`` at each Enter, from the running loop. Return False, and do nothing, if nobody can press it."""
+    """Call ``called`` at each Enter, from the running loop. Return False and do nothing if there is no terminal."""
     descriptor = sys.stdin.fileno() if sys.stdin else -1
     if descriptor < 0 or not os.isatty(descriptor):
         return False
@@ -42,7 +42,7 @@ def _read(loop: asyncio.AbstractEventLoop, descriptor: int, called: Callable[[],
 
 
 def _taken(descriptor: int) -> bytes:
-    """Read what was typed. If the shell takes the terminal away at this very moment, it fails instead of stopping us."""
+    """Read what was typed. If the shell takes the terminal away meanwhile, the read fails instead of stopping this process."""
     before = signal.signal(signal.SIGTTIN, signal.SIG_IGN)
     try:
         return os.read(descriptor, MOST_BYTES)

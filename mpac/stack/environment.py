@@ -1,8 +1,8 @@
-"""The variables the product's processes get, and who decides them.
+"""Build the variables of the product's processes for a local stack.
 
-The product is configured by ``MPAC_*`` alone; here a local stack's values are put together. Whatever the user has set
-wins. The rate limits are off in a local stack, because it is there to be tried and loaded: thirty demo terminals
-of one merchant would meet the default limit of 1,000 requests a minute at once.
+The product is configured by ``MPAC_*`` alone. Variables that the user has set override ours. The rate limits are off, because
+a local stack is for trying and loading: thirty demo terminals of one merchant would at once reach the default limit of 1,000
+requests a minute.
 """
 
 import os
@@ -27,12 +27,12 @@ RATE_LIMITS_OFF = {
     "MPAC_RATE_LIMIT_UNKNOWN_PER_ADDRESS": "0",
 }
 USER_TOKENS = {"MPAC_USER_TOKEN_ISSUER": "mpac-development", "MPAC_USER_TOKEN_AUDIENCE": "mpac-api"}
-"""The issuer and audience of the tokens of `mpac token`, which a local stack requires."""
+"""The issuer and audience of the tokens from `mpac token`; a local stack requires them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """Where the parts are. Empty for one that was not asked for."""
+    """The URLs of the services; empty for one that was not requested."""
 
     api: str = ""
     flower: str = ""
@@ -44,7 +44,7 @@ class Urls:
 def urls_of(
     ports: Mapping[str, int], secrets: Secrets, user: Mapping[str, str], *, profile: DatabaseProfile = ORDINARY
 ) -> Urls:
-    """The URLs of what we start, and the user's where they point elsewhere."""
+    """Return the URLs of the services that we start, and the user's URLs where those replace them."""
 
     def http(name: str) -> str:
         return f"http://{HOST}:{ports[name]}" if name in ports else ""
@@ -64,7 +64,7 @@ def urls_of(
 
 
 def product_environment(home: Home, urls: Urls, secrets: Secrets) -> dict[str, str]:
-    """Our values for every ``MPAC_*`` variable a local stack needs."""
+    """Return our value for every ``MPAC_*`` variable that a local stack needs."""
     located = {
         "MPAC_DATABASE_URL": urls.database,
         "MPAC_BROKER_URL": urls.broker,
@@ -88,7 +88,7 @@ def product_environment(home: Home, urls: Urls, secrets: Secrets) -> dict[str, s
 
 
 def with_users_own(ours: Mapping[str, str], user: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Ours, overridden by every ``MPAC_*`` the user has set; MPAC_HOME is the folder in use, however it was named."""
+    """Override ``ours`` by every ``MPAC_*`` variable of the user; MPAC_HOME stays the folder in use."""
     own = {name: value for name, value in user.items() if name.startswith(PREFIX) and name != "MPAC_HOME"}
     return {**ours, **own}
 

@@ -1,4 +1,4 @@
-"""What the API says of its stack: which queues and processes were heard lately, and which are silent."""
+"""Turn the API's health report into what `status` prints: queues and processes, and which of them are silent."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,25 +7,30 @@ from typing import Any
 from mpac.cli.duration_text import duration_text
 from mpac.stack.runfile import RunInfo
 
-ANSWER_WITHIN_SECONDS = 5  # the API reports within three whether its database answers
+ANSWER_WITHIN_SECONDS = 5  # the API reports within 3 s whether its database answers
 
-BEAT_IS_SILENT = "Beat is silent: no worker has received a sweep for {age}, so retries, inquiries and closings wait."
-WORKER_IS_DEAF = "{name} is deaf: it runs but has consumed no message for {age}. Look at its log, then restart it."
+BEAT_IS_SILENT = (
+    "Beat is silent: no worker has received a sweep for {age}. Retries, inquiries and closes wait; check its log."
+)
+WORKER_IS_DEAF = "{name} is deaf: it runs but has consumed no message for {age}. Check its log, then restart it."
 SENTENCES = {
     ("queue", "silent"): "The queue {name} is silent: no worker has consumed it for {age}.",
     ("worker", "silent"): "{name} is silent: it has written nothing for {age}. It is frozen, dead or has no database.",
     ("worker", "deaf"): WORKER_IS_DEAF,
     ("beat", "silent"): BEAT_IS_SILENT,
-    ("beat", "unknown"): "It is unknown whether beat runs: no worker consumes its messages.",
-    ("broker", "silent"): "The broker takes no message from the API: payments are stored and wait for it.",
+    ("beat", "unknown"): "It is unknown whether beat runs, because no worker consumes its messages.",
+    (
+        "broker",
+        "silent",
+    ): "The broker accepts no message from the API: payments are stored and processed when it is back.",
 }
-"""Kind and state → what is said about it. What is unknown because the broker is away needs no sentence of its own."""
+"""Kind and state → its sentence. A state that is unknown because the broker is down needs no sentence of its own."""
 
 Health = Mapping[str, Any]
 
 
 def fetch_health(info: RunInfo) -> Health | str:
-    """Return the body of the API's `/health/ready`, or in a sentence why there is none. Empty if no API was started."""
+    """Return the body of the API's `/health/ready`, or a sentence that says why there is none; empty without an API."""
     if "api" not in info["ready"]:
         return {}
     from urllib.error import HTTPError  # noqa: PLC0415 - takes 0.1 s, which other commands need not wait for
@@ -42,7 +47,7 @@ def fetch_health(info: RunInfo) -> Health | str:
 
 
 def health_problems(info: RunInfo, health: Health | str) -> list[str]:
-    """Return a sentence for each fault that the API reports of the stack: a running process may still do nothing."""
+    """Return a sentence for each fault of the stack that the API reports: a running process may still do nothing."""
     if isinstance(health, str):
         return [health]
     return [
@@ -55,7 +60,7 @@ def health_problems(info: RunInfo, health: Health | str) -> list[str]:
 
 
 def process_states(health: Health | str) -> dict[str, tuple[str, str]]:
-    """Return the state of each worker, and since when it was last heard, by its name in the stack."""
+    """Return, by name, the state of beat and each worker, and how long ago it was heard."""
     if isinstance(health, str):
         return {}
     beat = {"beat": (health["beat"], "")} if "beat" in health else {}
@@ -66,7 +71,7 @@ def process_states(health: Health | str) -> dict[str, tuple[str, str]]:
 
 
 def queue_lines(health: Health | str) -> Iterator[str]:
-    """One line per queue: its state, the messages that wait, and how long ago one was consumed."""
+    """Yield one line per queue: its state, the waiting messages, and how long ago one was consumed."""
     queues = [] if isinstance(health, str) else health.get("queues", ())
     if queues:
         yield f"{'queue':<20} {'waiting':>8}  {'state':<10} last consumed"
@@ -81,7 +86,7 @@ def silence_text(seconds: float | None) -> str:
 
 
 def _is_ours(part: Mapping[str, Any], info: RunInfo) -> bool:
-    """Return whether this stack started what is silent: a part that was left out on purpose is no fault."""
+    """Return whether this stack started what is silent; a service that was not started on purpose is no fault."""
     parts = {name.partition("-")[0] for name in info["names"]}
     needed = {"queue": "worker", "beat": "beat", "broker": "api"}
     if part["kind"] == "worker":

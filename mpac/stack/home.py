@@ -1,7 +1,7 @@
-"""The state folder: everything a local stack leaves on disk, in one private place.
+"""The state folder: everything a local stack stores on disk, in one private place.
 
-The folder is 0700 and every file in it 0600, because it holds passwords and keys. It is marked by a file of its own:
-a folder with other things in it is refused, so that neither ``chmod`` nor ``reset`` ever touches what is not ours.
+The folder has mode 0700 and its files 0600, because they hold passwords and keys. A marker file identifies it: a folder with
+other files is refused, so that neither ``chmod`` nor ``reset`` ever touches something that is not ours.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_HOME = ROOT / ".mpac"
 
 LONGEST_PATH = 440
-"""Bytes. SQLite, in which the sandbox keeps its ledger, takes 512, and PostgreSQL 1,024, names included."""
+"""Bytes. SQLite, in which the sandbox stores its ledger, accepts 512, and PostgreSQL 1,024, including file names."""
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -28,13 +28,13 @@ MARK_TEXT = "The state folder of a local MPAC SmartPOS Payments stack. `python3 
 
 
 def command(arguments: str, home: Path) -> str:
-    """``arguments`` as a command that reaches the folder ``home``, for a person to type, also in another shell."""
+    """Return the command line that runs ``arguments`` on the folder ``home``, for a person to type in any shell."""
     named = "" if home.absolute() == DEFAULT_HOME else f" --home {shlex.quote(str(home.absolute()))}"
     return f"python3 run.py {arguments}{named}"
 
 
 def near_home(home: Path) -> str:
-    """Return a question that names the state folder beside ``home`` that may have been meant; empty if there is none."""
+    """Return a question that names a state folder beside ``home`` that may have been meant; empty if there is none."""
     found: list[str] = []
     with contextlib.suppress(OSError):
         if not (home / MARK).is_file():
@@ -45,7 +45,7 @@ def near_home(home: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The paths of one state folder. ``open_home`` makes and checks it."""
+    """The paths of one state folder; ``open_home`` creates and checks it."""
 
     path: Path
 
@@ -95,13 +95,13 @@ class Home:
 
 
 def open_home(path: Path | str) -> Home:
-    """Make the state folder if it is missing and return it; raises ``UserError`` if it can't be ours."""
+    """Create the state folder if it is missing and return it. Raises ``UserError`` if it can't be used."""
     home = Home(Path(path).absolute())
     length = len(os.fsencode(home.path))
     if length > LONGEST_PATH:
         raise UserError(
-            f"The path of the state folder has {length} bytes, and the servers take at most {LONGEST_PATH}: "
-            "name a shorter one with --home or MPAC_HOME."
+            f"The path of the state folder has {length} bytes, and the servers accept at most {LONGEST_PATH}: "
+            "choose a shorter one with --home or MPAC_HOME."
         )
     try:
         home.path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
@@ -109,19 +109,19 @@ def open_home(path: Path | str) -> Home:
             _claim(home)
     except OSError as error:
         raise UserError(
-            f"The state folder {home.path} can't be used ({error.strerror}): name another with --home or MPAC_HOME."
+            f"The state folder {home.path} can't be used ({error.strerror}): choose another with --home or MPAC_HOME."
         ) from error
     return home
 
 
 def private_folder(path: Path) -> Path:
-    """A folder for the owner alone."""
+    """Create a folder that only its owner may enter, and return it."""
     path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     return path
 
 
 def write_private(path: Path, content: str | bytes) -> None:
-    """Replace a file as a whole, readable by the owner alone: no reader ever sees half of it."""
+    """Replace a file atomically, readable by its owner only: no reader ever sees half of it."""
     data = content.encode() if isinstance(content, str) else content
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
     try:
@@ -134,19 +134,19 @@ def write_private(path: Path, content: str | bytes) -> None:
 
 
 def empty_home(home: Home) -> None:
-    """Delete all state but the folder itself. Only a folder that bears our mark is touched."""
+    """Delete all state but the folder itself. Raises ``UserError`` for a folder without our marker file."""
     if not home.is_marked:
         raise UserError(f"{home.path} is not a state folder of mpac, so nothing in it was deleted.")
     for entry in home.path.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
-        elif entry != home.lock_file:  # the caller holds it; a second `up` must meet the same file
+        elif entry != home.lock_file:  # the caller holds it; a concurrent `up` must find the same file
             entry.unlink()
     write_private(home.path / MARK, MARK_TEXT)
 
 
 def _claim(home: Home) -> None:
     if any(home.path.iterdir()):
-        raise UserError(f"{home.path} holds other files: name a new or empty folder with --home or MPAC_HOME.")
+        raise UserError(f"{home.path} holds other files: choose a new or empty folder with --home or MPAC_HOME.")
     home.path.chmod(FOLDER_MODE)
     write_private(home.path / MARK, MARK_TEXT)

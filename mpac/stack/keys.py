@@ -1,6 +1,6 @@
-"""Signing keys for development: EC P-256, as ES256 wants them, and their public JWK set.
+"""Create signing keys for development: EC P-256, as ES256 requires, and their public JWK set.
 
-A file of its own because ``cryptography`` takes a tenth of a second to import, and is needed at the first start only.
+It is a module of its own because ``cryptography`` takes 0.1 s to import and is needed at the first start only.
 """
 
 import base64
@@ -14,14 +14,14 @@ COORDINATE_BYTES = 32  # of P-256
 
 
 def new_private_key() -> bytes:
-    """A new private key as PKCS #8 PEM."""
+    """Return a new private key as PKCS #8 PEM."""
     return ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
 def public_key(private_key_pem: bytes) -> str:
-    """Its public half as PEM."""
+    """Return the public half of a private key as PEM."""
     return (
         _load(private_key_pem)
         .public_key()
@@ -31,7 +31,7 @@ def public_key(private_key_pem: bytes) -> str:
 
 
 def public_jwks(private_key_pem: bytes) -> dict[str, list[dict[str, str]]]:
-    """The JWK set of the key's public half; ``kid`` is its RFC 7638 thumbprint, so it follows from the key alone."""
+    """Return the JWK set of the key's public half; ``kid`` is its RFC 7638 thumbprint, so it depends on the key alone."""
     numbers = _load(private_key_pem).public_key().public_numbers()
     members = {"crv": "P-256", "kty": "EC", "x": _coordinate(numbers.x), "y": _coordinate(numbers.y)}
     canonical = json.dumps(members, sort_keys=True, separators=(",", ":")).encode()

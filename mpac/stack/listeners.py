@@ -1,4 +1,4 @@
-"""Find out which process listens on a port, from the kernel's tables: another process could answer there as well.
+"""Find out which process listens on a port, from the kernel's tables; any process could answer there.
 
 Linux only; on other systems the expected process is assumed to be the one that answers.
 """

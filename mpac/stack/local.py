@@ -10,8 +10,8 @@
     async with local_servers(folder, durable=False) as servers:
         servers.urls.database, servers.urls.broker
 
-Leaving the block stops everything in reverse order. If the process that entered it is killed, the kernel ends the
-children. Enter it from the main thread: the parent-death signal follows the thread that started a child.
+Leaving the block stops everything in reverse order. If the process that entered it is killed, the kernel ends the children.
+Enter it from the main thread: the parent-death signal follows the thread that started a child.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ WRITE_AGAIN_SECONDS = 1.0
 
 
 class LocalStack:
-    """The chosen parts, started on entering and stopped on leaving."""
+    """The chosen services, started on entering and stopped on leaving."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class LocalStack:
         self._user = {name: value for name, value in {**os.environ, **(env or {})}.items() if value}
         check_profile(profile, self._user)
         self.profile = profile
-        self.ahead_seconds = 0  # of a clock that can be moved, when it started
+        self.ahead_seconds = 0  # how far a movable clock was ahead when the stack started
         elsewhere = {service for variable, service in stack_services.REPLACED_BY.items() if variable in self._user}
         self._services = stack_services.check_services([service for service in services if service not in elsewhere])
         self._secrets = load_secrets(self.home)
@@ -99,18 +99,18 @@ class LocalStack:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The living processes by name."""
+        """The running processes by name."""
         return self._supervisor.pids
 
     @property
     def control_key(self) -> str:
-        """Return the key of the sandbox's control routes: the user's if the sandbox is the user's, else ours."""
+        """The key of the sandbox's control routes: the user's if the sandbox is the user's, else ours."""
         ours = self._secrets["sandbox_control_key"] if "sandbox" in self._services else ""
         return self._user.get(CONTROL_KEY_VARIABLE) or ours
 
     @property
     def flower_auth(self) -> tuple[str, str]:
-        """Flower's user and password."""
+        """The user and password of Flower."""
         return (
             self.environment.get("MPAC_FLOWER_USER", FLOWER_USER),
             self.environment["MPAC_FLOWER_PASSWORD"],
@@ -135,11 +135,11 @@ class LocalStack:
         await self._stop_all()
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal to one process; what follows is up to ``restart``."""
+        """Send a signal to one process; ``restart`` decides what follows."""
         self._supervisor.kill(name, number)
 
     def identity_of(self, name: str) -> Identity:
-        """Return as whom a process runs."""
+        """Return the identity that a process runs as."""
         return self._supervisor.spec(name).identity
 
     async def start(self, name: str) -> None:
@@ -148,20 +148,20 @@ class LocalStack:
         await self._supervisor.wait_ready(name)
 
     async def stop(self, name: str) -> None:
-        """Stop one process as at the end: its signal, its grace."""
+        """Stop one process as at the end of the stack: with its stop signal and grace period."""
         await self._supervisor.stop(name)
 
     async def wait_ready(self, name: str, *, timeout_seconds: float | None = None) -> None:
-        """Wait until a process is ready, for instance again after ``kill`` with ``restart=True``."""
+        """Wait until a process is ready, for instance after ``kill`` with ``restart=True``."""
         await self._supervisor.wait_ready(name, timeout_seconds=timeout_seconds)
 
     async def wait_all(self) -> None:
-        """Wait for the ``later`` ones too; raises ``UserError`` if one of them could not be started."""
+        """Wait for the ``later`` services too. Raises ``UserError`` if one of them could not be started."""
         if self._rest:
             await asyncio.shield(self._rest)
 
     async def _start_tier(self, tier: Collection[str]) -> list[ServiceProcess]:
-        """Start a tier and wait for it; returns the programs that are to start later."""
+        """Start a tier and wait until it is ready; return the processes that start later."""
         made = await asyncio.gather(*(self._specs_of(service) for service in tier if service in self._services))
         specs = [spec for group in made for spec in group]
         postponed = [spec for spec in specs if {spec.name, _service_of(spec.name)} & self._later]
@@ -208,7 +208,7 @@ class LocalStack:
         try:
             if self._rest:
                 self._rest.cancel()
-                await asyncio.gather(self._rest, return_exceptions=True)  # wait_all() is where it is reported
+                await asyncio.gather(self._rest, return_exceptions=True)  # wait_all() reports its error
             for tier in reversed(stack_services.TIERS):
                 names = [name for name in self._supervisor.names if _service_of(name) in tier]
                 await asyncio.gather(*(self._supervisor.stop(name) for name in names))
@@ -220,7 +220,7 @@ class LocalStack:
             self._closing.close()
 
     def info(self) -> RunInfo:
-        """What run.json says: where everything is and with which pids."""
+        """Return the content of run.json: where everything is, and with which pids."""
         pids = {"supervisor": os.getpid(), **self.pids}
         return {
             "api_url": self.urls.api,
@@ -241,7 +241,7 @@ class LocalStack:
         }
 
     def _write_run(self) -> None:
-        """Write run.json, now or as soon as the disk has room for it; the supervisor does not wait for that."""
+        """Write run.json now, or as soon as the disk has room for it; the supervisor does not wait for that."""
         if self._late_run:
             self._late_run.cancel()
         try:
@@ -251,7 +251,7 @@ class LocalStack:
 
 
 def local_servers(home: Path | str, *, ports: str = "free", durable: bool = True) -> LocalStack:
-    """PostgreSQL and Valkey alone."""
+    """Return a stack of PostgreSQL and Valkey alone."""
     return LocalStack(home, ports=ports, services=stack_services.SERVERS, durable=durable)
 
 

@@ -1,6 +1,6 @@
-"""Read the log files of a state folder: the last lines of several processes in the order of time, and what follows.
+"""Read the log files of a state folder: the last lines of several processes in the order of time, and new ones.
 
-It needs no stack that runs: what a stack has written stays in ``logs/`` after its end.
+The stack need not be running: its log lines stay in ``logs/`` after its end.
 """
 
 import os
@@ -17,7 +17,7 @@ from mpac.stack.output import Tail, old_part
 
 BLOCK_BYTES = 262_144
 LINES_BEFORE = 500
-"""Read as well: the first of the lines that are shown may continue one with a time, as a traceback does."""
+"""Read in addition: the first line that is shown may continue a line with a time, as a traceback does."""
 
 LOOK_SECONDS = 0.2
 
@@ -27,13 +27,13 @@ def log_names(home: Home) -> list[str]:
     names = sorted(path.stem for path in home.logs.glob("*.log")) if home.logs.is_dir() else []
     if not names:
         raise UserError(
-            f"There are no logs in {home.path}: start a stack there with `{command('up', home.path)}`.{near_home(home.path)}"
+            f"There are no logs in {home.path}: start a stack with `{command('up', home.path)}`.{near_home(home.path)}"
         )
     return names
 
 
 def choose_logs(home: Home, wanted: Sequence[str]) -> list[str]:
-    """Return the processes that ``wanted`` names, all for none; ``worker`` names every worker. Raises ``WrongUsage``."""
+    """Return the processes that ``wanted`` names; all if it is empty. ``worker`` names every worker. Raises ``WrongUsage``."""
     names = log_names(home)
     chosen: dict[str, None] = {}
     for word in wanted:
@@ -53,17 +53,17 @@ def last_lines(home: Home, names: Collection[str], count: int) -> list[LogLine]:
 
 
 class LogFollower:
-    """What is appended to the logs from the moment this is made."""
+    """The lines that are appended to the logs after its creation."""
 
     def __init__(self, home: Home, names: Collection[str] | None) -> None:
-        """Follow the named processes; with ``None`` all, also those that have no log yet."""
+        """Follow the named processes; with ``None`` all, including those without a log yet."""
         self._home = home
         self._names = names
         self._tails: dict[str, tuple[Tail, LineReader]] = {}
         self._look(is_first=True)
 
     def lines(self) -> Iterator[list[LogLine]]:
-        """Yield the new lines again and again, an empty list where there are none."""
+        """Yield the new lines again and again; an empty list if there are none."""
         while True:
             self._look(is_first=False)
             added = [(reader, tail.new_lines()) for tail, reader in self._tails.values()]
@@ -82,7 +82,7 @@ class LogFollower:
 
 
 def _read(path: Path, count: int) -> list[LogLine]:
-    """Read one file's lines; those before the first known time are of that time, without any of the file's."""
+    """Read one file's lines; those before the first known time get that time, or the file's if no line has one."""
     reader = LineReader(path.stem)
     lines = [reader.read(text) for text in _last(path, count + LINES_BEFORE) if text.strip()]
     first = next((line.at for line in lines if line.at), None) or _changed(path)
@@ -99,7 +99,7 @@ def _changed(path: Path) -> float:
 
 
 def _last(path: Path, count: int) -> list[str]:
-    """Return the last ``count`` lines of a log file and, where it has fewer, of the part that was trimmed from it."""
+    """Return the last ``count`` lines of a log file, including its trimmed part if the file itself has fewer."""
     lines = _end_of(path, count)
     if len(lines) < count:
         lines = _end_of(old_part(path), count - len(lines)) + lines

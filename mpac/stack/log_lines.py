@@ -1,10 +1,10 @@
-"""Read a line of any process's log, and show it to a person or to a program.
+"""Read the log lines of any process, and show them to a person or a program.
 
 | written by | as | read as |
 |---|---|---|
 | our processes, the supervisor | JSON (``workflows.logs``) | its fields |
-| PostgreSQL, Valkey, the sandbox provider | text of their own, with time and level | time, level, message |
-| an interpreter, a shell | anything, for instance a traceback | continues the line before it |
+| PostgreSQL, Valkey, the sandbox provider | text with time and level | time, level, message |
+| an interpreter, a shell | anything, for instance a traceback | a continuation of the previous line |
 
 Log lines may hold what clients sent, so characters that control a terminal are shown as escapes.
 """
@@ -52,12 +52,12 @@ LEVELS = {
     **{"LOG": "INFO", "NOTICE": "INFO", "FATAL": "CRITICAL", "PANIC": "CRITICAL"},  # PostgreSQL
     **{".": "DEBUG", "-": "DEBUG", "*": "INFO", "#": "WARNING", "signal-handler": "INFO"},  # Valkey
 }
-"""The level by each program's own name for it; one that is not here, such as DETAIL, continues the line before."""
+"""Each program's name of a level → the level; a name that is not here, such as DETAIL, continues the previous line."""
 
 
 @dataclass(slots=True)
 class LogLine:
-    """One line. ``at`` is in seconds since 1970 and 0 if it is unknown; ``level`` is empty if it continues another."""
+    """One line. ``at`` is in seconds since 1970, or 0 if unknown; ``level`` is empty if the line continues another."""
 
     process: str
     at: float
@@ -68,7 +68,7 @@ class LogLine:
 
 
 class LineReader:
-    """Read the lines of one process in order: those without a time have that of the line before."""
+    """Read the lines of one process in order; a line without a time gets that of the previous one."""
 
     def __init__(self, process: str) -> None:
         self._process = process
@@ -98,7 +98,7 @@ class LineReader:
 
 
 class LineFormatter:
-    """Make lines for a terminal: time, process, level, message, then the fields that matter."""
+    """Format lines for a terminal: time, process, level, message, then the fields that matter."""
 
     def __init__(self, *, is_coloured: bool) -> None:
         self._is_coloured = is_coloured
@@ -106,7 +106,7 @@ class LineFormatter:
         self._day = datetime.now().astimezone().date()
 
     def format_line(self, line: LogLine) -> str:
-        """Return one line or, with a traceback or line breaks in its message, several; without the last line break."""
+        """Return one or several lines (a traceback, line breaks in the message), without the last line break."""
         moment = datetime.fromtimestamp(line.at).astimezone() if line.at else None
         first, *rest = _shortened(line.message).split("\n")
         rest += str(line.fields.get("traceback") or "").splitlines()
@@ -136,7 +136,7 @@ class LineFormatter:
 
 
 def as_json(line: LogLine) -> str:
-    """Return the line as one JSON object that names its process; what was no JSON has its text as ``message``."""
+    """Return the line as one JSON object that names its process; the text of a line that is not JSON is its ``message``."""
     if line.is_json:
         said = {"process": line.process, **line.fields}
     else:
@@ -146,12 +146,12 @@ def as_json(line: LogLine) -> str:
 
 
 def neutral(text: str) -> str:
-    """Return the text without characters that a terminal would obey."""
+    """Return the text without characters that a terminal interprets."""
     return UNSAFE.sub(_escape, text.replace("\t", "    "))
 
 
 def message_of(lines: Iterable[str]) -> str:
-    """Return what the last line with any text says, for a sentence about a process that has ended; empty without one."""
+    """Return the message of the last line with any text, to explain why a process has ended; empty without one."""
     last = next((line for line in reversed(list(lines)) if line.strip()), "")
     line = LineReader("").read(last)
     text = (

@@ -1,16 +1,16 @@
-"""A database whose clock can be moved, without one line of the product knowing.
+"""A database whose clock can be moved without any change to the product.
 
-The product takes every due time, period and date from ``now()`` and ``clock_timestamp()`` of its database. A database with
-the schema below has functions of these names before PostgreSQL's own (``search_path``), which add how far ahead the clock
-was moved. So it ticks on: leases run out, sweeps find what is due, and a day ends where it would have ended. It is only ever
-moved forward.
+The product takes every due time, period and date from ``now()`` and ``clock_timestamp()`` of its database. A database with the
+schema below has functions of these names before PostgreSQL's own (``search_path``), which add how far the clock was moved
+ahead. So the clock keeps ticking: leases expire, sweeps find what is due, and a day ends when it would have ended. It is only
+ever moved forward.
 
 | database | gets the schema |
 |---|---|
 | the demonstration's | when it is created, before the migrations |
-| an ordinary stack's | by the first `mpac clock` that moves it (``mpac.stack.clock.install``) |
+| an ordinary stack's | from the first `mpac clock` that moves it (``mpac.stack.clock.install``) |
 
-``public`` stands first in the path, so that the migrations make their tables there and not beside these functions.
+``public`` is first in the path, so that the migrations create their tables there and not beside these functions.
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ CREATE TABLE IF NOT EXISTS {SCHEMA}.moved (
     ahead interval NOT NULL CHECK (ahead >= '0')
 );
 ALTER TABLE {SCHEMA}.moved
-    ADD COLUMN IF NOT EXISTS intended interval, -- a move to there has begun: the provider may be there already
-    ADD COLUMN IF NOT EXISTS usable_since timestamptz; -- connections that are older do not use these functions
+    ADD COLUMN IF NOT EXISTS intended interval, -- a move to this value has begun: the provider may have moved already
+    ADD COLUMN IF NOT EXISTS usable_since timestamptz; -- older connections do not use these functions
 INSERT INTO {SCHEMA}.moved (ahead) VALUES ('0') ON CONFLICT DO NOTHING;
 CREATE OR REPLACE FUNCTION {SCHEMA}.now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
     AS 'SELECT pg_catalog.now() + ahead FROM {SCHEMA}.moved';
@@ -50,9 +50,9 @@ COMMIT;
 """
 READ = f"SELECT extract(epoch FROM ahead)::bigint FROM {SCHEMA}.moved;"
 MOVE = f"UPDATE {SCHEMA}.moved SET ahead = make_interval(secs => %s) WHERE ahead <= make_interval(secs => %s)"
-"""Moves nothing where the clock is farther ahead already."""
+"""Changes nothing if the clock is farther ahead already."""
 
-# The column may be missing in a database that an older checkout created, the schema in one that was never moved.
+# The column may be missing in a database of an older checkout, and the schema in one whose clock was never moved.
 READ_STATE = f"""
 SELECT to_regclass('{SCHEMA}.moved') IS NOT NULL AS is_movable \\gset
 \\if :is_movable
@@ -70,7 +70,7 @@ class Moved:
 
 
 async def prepare_movable_clock(database_url: str, *, name: str) -> int:
-    """Make the database ``name`` with a clock of its own if there is none; how many seconds ahead its clock is.
+    """Create the database ``name`` with a movable clock if it is missing; return how many seconds its clock is ahead.
 
     ``database_url`` is any database of the server. Raises ``UserError``.
     """

@@ -1,13 +1,13 @@
 """The output of the processes: each process appends to its own file in the state folder.
 
-No process depends on a reader. With a pipe, a supervisor that is stopped or out of disk space would block every process, the
-backends of PostgreSQL included, in a write to stderr. A write to a file that fails, because the disk is full for instance,
-loses that text and nothing else.
+No process depends on a reader. With a pipe, a supervisor that is stopped or out of disk space would block every process,
+including the backends of PostgreSQL, in a write to stderr. A failed write to a file, for instance on a full disk, loses that
+text and nothing else.
 
 | output | for |
 |---|---|
 | ``FileOutput`` | tests and benchmarks: the files alone |
-| ``ConsoleOutput`` | `up`: also shows what is appended, as ``mpac.stack.screen`` says, from a thread of its own |
+| ``ConsoleOutput`` | `up`: also shows new lines, as ``mpac.stack.screen`` describes, from a thread of its own |
 """
 
 import contextlib
@@ -27,25 +27,25 @@ from mpac.stack.log_lines import LineFormatter, LineReader, LogLine, as_json
 from mpac.stack.screen import encoded, is_coloured, is_terminal, own_output
 
 OWN = "supervisor"
-SELF = "mpac"  # what the supervisor calls itself in ``say``
+SELF = "mpac"  # the supervisor's own name in ``say``
 REMEMBERED_LINES = 20
 REMEMBERED_BYTES = 65_536
 CHUNK_BYTES = 1_048_576
 LOOK_SECONDS = 0.1
-FAREWELL_SECONDS = 2.0  # a terminal that does not accept the last lines by then does not get them
-MOST_OWN_LINES = 10_000  # kept for a terminal that accepts nothing at the moment
-MOST_BYTES = 33_554_432  # of one file; the previous part is kept as NAME.log.1
+FAREWELL_SECONDS = 2.0  # a terminal that does not accept the last lines by then loses them
+MOST_OWN_LINES = 10_000  # buffered for a terminal that accepts nothing at the moment
+MOST_BYTES = 33_554_432  # of one file; the previous part is in NAME.log.1
 TRIM_SECONDS = 1.0
 
 
 class Output(Protocol):
-    """Takes what a process prints."""
+    """A destination for what processes print."""
 
     def handle(self, name: str) -> IO[bytes]:
-        """What the process gets as its stdout and stderr."""
+        """Return the file that the process gets as its stdout and stderr."""
 
     def say(self, name: str, line: str, *, level: str = "WARNING") -> None:
-        """Record a line of the supervisor's own about a process. It never raises and never waits for a reader."""
+        """Record a line of the supervisor about a process. It never raises and never waits for a reader."""
 
     def last_lines(self, name: str) -> list[str]:
         """Return the last lines that the process has printed since its ``handle`` was made."""
@@ -61,7 +61,7 @@ class FileOutput:
     def handle(self, name: str) -> IO[bytes]:
         try:
             file = self._open(name)
-        except OSError:  # no room even for an empty file: the process runs without output
+        except OSError:  # not even room for an empty file: the process runs without output
             return open(os.devnull, "ab", buffering=0)
         self._began[name] = os.fstat(file.fileno()).st_size
         return file
@@ -93,9 +93,9 @@ class FileOutput:
 
 
 class ConsoleOutput(FileOutput):
-    """The files, and what is appended to them on ``descriptor``; it also keeps the files from growing without bound.
+    """The files, with new lines shown on ``descriptor``; it also trims files that grow too large.
 
-    ``follows=False`` shows the supervisor's own lines alone, for `up --detach`, whose output is a file beside the others.
+    ``follows=False`` shows the supervisor's own lines only, for `up --detach`, whose output is a file beside the others.
     """
 
     def __init__(self, home: Home, *, descriptor: int | None = None, follows: bool = True) -> None:
@@ -118,7 +118,7 @@ class ConsoleOutput(FileOutput):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a person reads it."""
+        """Whether the output goes to a terminal."""
         return self._screen.is_terminal
 
     def say(self, name: str, line: str, *, level: str = "WARNING") -> None:
@@ -127,18 +127,18 @@ class ConsoleOutput(FileOutput):
         self._own.append(said)
 
     def report(self, text: str, event: str, fields: Mapping[str, str]) -> None:
-        """Show ``text`` to a person, or the event and its fields to a program."""
+        """Show ``text`` to a person, or the event with its fields to a program."""
         line = own_line(SELF, text.partition("\n")[0], level="INFO")
         line.fields |= {"event": event, **fields}
         self._record(line)
         self._own.append(text if self.is_terminal else line)
 
     def print(self, text: str) -> None:
-        """Show a text as it is; it goes into no file of the state folder unless our own output is one."""
+        """Show a text as it is; it is written to no log file."""
         self._own.append(text)
 
     def close(self) -> None:
-        """Show what is left, if the terminal takes it in time."""
+        """Show the remaining lines, if the terminal accepts them in time."""
         self._closing.set()
         self._thread.join(FAREWELL_SECONDS)
 
@@ -157,21 +157,21 @@ class ConsoleOutput(FileOutput):
                     trim(path)
 
     def _appended(self) -> list[LogLine]:
-        """Return what all processes have appended, in the order of its times."""
+        """Return the new lines of all processes in the order of time."""
         found = [(name, tail.new_lines()) for name, tail in list(self._tails.items())]
         lines = [self._readers[name].read(text) for name, texts in found for text in texts if text.strip()]
         return sorted(lines, key=attrgetter("at"))
 
 
 def own_line(name: str, said: str, *, level: str) -> LogLine:
-    """Return a line of the supervisor's own about the process ``name``."""
+    """Return a line of the supervisor about the process ``name``."""
     message = said if name == SELF else f"{name}: {said}"
     at = round(time.time(), 3)
     return LogLine(OWN, at, level, message, {"at": at, "level": level, "logger": OWN, "message": message}, is_json=True)
 
 
 class Screen:
-    """A terminal, pipe or file that may be slow, full or gone."""
+    """A terminal, pipe or file that may be slow, full or closed."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -179,21 +179,21 @@ class Screen:
         self._painted = LineFormatter(is_coloured=is_coloured(descriptor)).format_line if self.is_terminal else as_json
 
     def show(self, lines: Iterable[LogLine | str]) -> None:
-        """Write the lines, and texts as they are, and wait as long as that takes. What cannot be written is dropped."""
+        """Write lines, and texts as they are, for as long as it takes. What can't be written is dropped."""
         rest = encoded(line if isinstance(line, str) else self._painted(line) for line in lines)
-        # A full disk may have room again, and a terminal that is gone costs one system call per line: so it is always tried.
+        # Always try: a full disk may have room again, and a terminal that is gone costs one system call per line.
         with contextlib.suppress(OSError):
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
 
 
 class Tail:
-    """Read the lines that are appended to a file, also when it is trimmed, replaced or made later."""
+    """Read the lines that are appended to a file, also if it is trimmed, replaced or created later."""
 
     def __init__(self, path: Path, position: int) -> None:
         self._path = path
         self._position = position
-        self._inode = 0  # of the file that the position belongs to; 0 until it is known
+        self._inode = 0  # of the file that the position belongs to; 0 while unknown
         self._rest = b""
 
     def new_lines(self) -> list[str]:
@@ -220,7 +220,7 @@ class Tail:
         return [line.decode(errors="replace") for line in lines]
 
     def _trimmed(self) -> bytes:
-        """Return what was appended between the last call and the trimming: it is in NAME.log.1."""
+        """Return what was appended between the last call and the trimming; NAME.log.1 has it."""
         try:
             with old_part(self._path).open("rb") as file:
                 file.seek(self._position)
@@ -230,15 +230,15 @@ class Tail:
 
 
 def old_part(path: Path) -> Path:
-    """Return the file with what was trimmed from ``path``."""
+    """Return the path of the part that was trimmed from ``path``."""
     return path.with_name(f"{path.name}.1")
 
 
 def trim(path: Path, *, most: int = MOST_BYTES) -> None:
     """Move the content of a log file that has become too long to NAME.log.1.
 
-    The file itself is emptied rather than renamed, because its process holds it open; opened for appending, it goes on at the
-    new end. A line that is written between the two steps is lost.
+    The file itself is emptied rather than renamed, because its process holds it open and, appending, continues at the new end.
+    A line that is written between the two steps is lost.
     """
     old = old_part(path)
     with contextlib.suppress(OSError):

@@ -1,12 +1,12 @@
-"""A folder outside the state folder, for what PostgreSQL cannot reach or run inside it.
+"""Manage a folder outside the state folder, for what PostgreSQL can't reach or run inside it.
 
-| what | when |
+| content | when |
 |---|---|
 | the data | the server runs as ``nobody``, who may not enter the state folder |
 | a copy of the server's programs (25 MB) | ``nobody`` may not enter the environment either, for instance below /root |
-| the same | initdb passes its own path to a shell in double quotes, and cuts it at 1,024 bytes |
+| the same | initdb passes its own path to a shell in double quotes, and truncates it at 1,024 bytes |
 
-The folder is named by a hash of the state folder's path. ``reset`` deletes it.
+A hash of the state folder's path is its name. ``reset`` deletes it.
 """
 
 import hashlib
@@ -23,24 +23,24 @@ from mpac.stack.wheels import WHEEL
 PLACES = (Path("/var/tmp"), Path("/tmp"))  # noqa: S108 - ownership is checked in open_outside
 READABLE = 0o755
 LONGEST_PATH = 900  # bytes; MAXPGPATH is 1,024, and names are added to it
-UNSAFE = re.compile(rb'["$`\\\\\r\n]')  # what a shell changes within double quotes, and what ends a line
+UNSAFE = re.compile(rb'["$`\\\\\r\n]')  # characters that a shell changes within double quotes, and line breaks
 LEFT_OUT = shutil.ignore_patterns("*.a", "pgxs", "pkgconfig", "doc", "man")
 
 
 def open_outside(home: Home, *, owner: int) -> Path:
-    """Return the folder, made if it is missing, which belongs to the user ``owner`` alone."""
+    """Return the folder, created if it is missing, which belongs to the user ``owner`` alone. Raises ``UserError``."""
     folder = _outside(home)
     if not folder.exists() and not folder.is_symlink():
         folder.mkdir(mode=0o700)
         os.chown(folder, owner, -1)
     stat = folder.lstat()
     if stat.st_uid != owner or stat.st_mode & 0o077 or folder.is_symlink():
-        raise UserError(f"{folder} belongs to somebody else: remove it, or set MPAC_DATABASE_URL to a server of yours.")
+        raise UserError(f"{folder} belongs to another user: remove it, or set MPAC_DATABASE_URL to a server of yours.")
     return folder
 
 
 def delete_outside(home: Home) -> None:
-    """Delete what lies outside the state folder, if anything does."""
+    """Delete the folder outside the state folder, if there is one."""
     outside = _outside(home)
     if outside.is_dir() and not outside.is_symlink():
         shutil.rmtree(outside)
@@ -58,7 +58,7 @@ def is_safe(binaries: Path) -> bool:
 
 
 def copy_programs(binaries: Path, home: Home, *, owner: int) -> Path:
-    """Return the folder of a copy of PostgreSQL's programs that ``owner`` can run, made if it is missing."""
+    """Return the folder of a copy of PostgreSQL's programs that ``owner`` can run; create it if it is missing."""
     installed = binaries.parent
     stat = (binaries / "postgres").stat()
     version = hashlib.sha256(os.fsencode(binaries) + f"{stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]

@@ -1,9 +1,9 @@
 """Choose the port of each process, always on 127.0.0.1.
 
-``auto`` takes the documented block from 8800 and, for each port somebody else has, a free one instead; a number takes
-exactly that block or complains; ``free`` takes any free ports, for tests that run side by side. Free ones come from
-below the range the kernel hands to outgoing connections. All are held for the stack that chose them: several seconds pass
-until its last process listens, and while one is started again nobody does.
+``auto`` takes the documented block from 8800 and, for each port that is taken, a free one instead; a number takes exactly that
+block or fails; ``free`` takes any free ports, for tests that run side by side. Free ports come from below the range that the
+kernel uses for outgoing connections. All are held for the stack that chose them: it takes several seconds until its last
+process listens, and a process that is being restarted does not listen.
 """
 
 import random
@@ -16,17 +16,17 @@ from mpac.stack.listeners import listener_on
 
 HOST = "127.0.0.1"
 BASE = 8800
-ORDER = ("api", "flower", "sandbox", "postgres", "valkey")  # BASE + its place
+ORDER = ("api", "flower", "sandbox", "postgres", "valkey")  # the port is BASE + the position
 FREE_RANGE = range(20_000, 32_000)
 TRIES = 200  # with a thousand of the 12,000 taken, 200 misses in a row do not happen
 LOWEST, HIGHEST = 1024, 65_535 - len(ORDER)
 
 
 class HeldPorts:
-    """Ports that no other stack on this machine chooses while this is there; a server can still listen on them.
+    """Ports that no other stack on this machine chooses while this object exists; a server can still listen on them.
 
-    A port is claimed by binding an abstract Unix socket with its number in the name: the kernel lets one process do that, of
-    whatever user, and lets go of it when the process ends. A TCP socket that is bound, but does not listen, keeps off programs
+    A port is claimed by binding an abstract Unix socket with its number in the name: the kernel lets only one process do that,
+    of whatever user, and releases it when the process ends. A TCP socket that is bound but does not listen keeps programs away
     that take any port. It is not enough alone: to bind beside connections that are closing, it must let others bind as well.
     """
 
@@ -34,7 +34,7 @@ class HeldPorts:
         self._sockets: list[socket.socket] = []
 
     def take(self, port: int) -> bool:
-        """Hold the port; False if another process listens there or holds it."""
+        """Hold the port; return False if another process listens there or holds it."""
         claim = _claim(port)
         if claim is None:
             return False
@@ -64,7 +64,7 @@ class HeldPorts:
 
 
 def choose_ports(wish: str, names: Iterable[str], *, held: HeldPorts | None = None) -> dict[str, int]:
-    """Return a port for each name. ``wish`` is ``auto``, ``free`` or the first port of a block; ``held`` keeps them."""
+    """Return a port for each name. ``wish`` is ``auto``, ``free`` or the first port of a block; ``held`` holds them."""
     wanted = [name for name in ORDER if name in set(names)]
     held = held or HeldPorts()
     if wish == "free":
@@ -74,17 +74,19 @@ def choose_ports(wish: str, names: Iterable[str], *, held: HeldPorts | None = No
     if busy and wish != "auto":
         held.release()
         port = block[busy[0]]
-        owner = listener_on(port) or "another local stack, or a process that cannot be looked at"
+        owner = listener_on(port) or "another local stack, or a process of another user"
         raise UserError(
-            f"Port {port} for {busy[0]} is taken by {owner}: name another block with --ports, or use --ports auto."
+            f"Port {port} for {busy[0]} is taken by {owner}: choose another block with --ports, or use --ports auto."
         )
     return block | _free_ports(busy, taken=set(block.values()), held=held)
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen there now."""
+    """Return whether a server could listen there now."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a closing connection is no owner
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as servers do: a closing connection does not block the port
         try:
             probe.bind((HOST, port))
             probe.listen(1)
@@ -94,7 +96,7 @@ def is_free(port: int) -> bool:
 
 
 def _claim(port: int) -> socket.socket | None:
-    """Claim the port among stacks; ``None`` if another one has. Where there are no abstract sockets, nothing is claimed."""
+    """Claim the port among stacks; ``None`` if another one has it. Without abstract sockets nothing is claimed."""
     claim = socket.socket(socket.AF_UNIX)
     try:
         if sys.platform == "linux":
@@ -110,7 +112,7 @@ def base_of(wish: str) -> int:
     if wish == "auto":
         return BASE
     if not wish.isdecimal() or not LOWEST <= int(wish) <= HIGHEST:
-        raise WrongUsage(f"--ports is auto, free or a number from {LOWEST} to {HIGHEST}, not {wish!r}.")
+        raise WrongUsage(f"--ports must be auto, free or a number from {LOWEST} to {HIGHEST}, not {wish!r}.")
     return int(wish)
 
 
@@ -121,7 +123,7 @@ def _free_ports(names: list[str], *, taken: set[int], held: HeldPorts) -> dict[s
         port = next((port for port in candidates if port not in taken and held.take(port)), None)
         if port is None:
             raise UserError(
-                f"No free port was found between {FREE_RANGE.start} and {FREE_RANGE.stop}: stop some servers."
+                f"No free port was found between {FREE_RANGE.start} and {FREE_RANGE.stop}: stop some servers, then try again."
             )
         chosen[name] = port
         taken.add(port)

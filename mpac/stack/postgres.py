@@ -1,14 +1,14 @@
-"""PostgreSQL from a wheel: a cluster in the state folder, on 127.0.0.1 with a password.
+"""Run PostgreSQL from a wheel: a cluster in the state folder, on 127.0.0.1 with a password.
 
-| step | how |
+| question | answer |
 |---|---|
-| who runs it | ourselves; as root: ourselves under another name (a user namespace), else ``nobody`` |
-| the cluster | ``initdb`` once, 0.7 s; SCRAM with the folder's own password |
-| its paths | relative to its working folder: initdb refuses a line break in one that it is given |
-| ready | line 8 of ``postmaster.pid`` says so, as ``pg_ctl`` reads it: no connection, no noise in the log |
+| who runs it | our own user; as root: our user under another name (a user namespace), else ``nobody`` |
+| the cluster | ``initdb`` once, 0.7 s; SCRAM with a password of the state folder |
+| its paths | relative to its working folder: initdb refuses an absolute path with a line break |
+| when it is ready | line 8 of ``postmaster.pid`` says so, as ``pg_ctl`` reads it: no connection, no noise in the log |
 
-fsync and synchronous_commit stay on: what is measured and shown here is what a payment is promised. Only tests, whose
-clusters die with them, may ask for ``durable=False``.
+fsync and synchronous_commit stay on: what is measured and shown here is the durability that a payment is promised. Only tests,
+which delete their clusters, may set ``durable=False``.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ USER = "mpac"
 
 SETTINGS = {
     "listen_addresses": HOST,
-    "unix_socket_directories": "",  # one way in, with a password
+    "unix_socket_directories": "",  # TCP only, with a password
     "shared_buffers": "256MB",
     "max_connections": "200",  # several processes with pools, and the tests' own
     "max_wal_size": "2GB",  # few checkpoints, so that a load is not measured through one
@@ -54,7 +54,7 @@ READY_LINE = 7  # of postmaster.pid, counted from 0; LOCK_FILE_LINE_PM_STATUS in
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where the data is, whose binaries serve it, and as whom."""
+    """Where the data is, whose programs serve it, and as which user."""
 
     binaries: Path
     data: Path
@@ -62,7 +62,7 @@ class Cluster:
 
 
 async def postgres(home: Home, *, port: int, password: str, durable: bool) -> ServiceProcess:
-    """The server's program, its cluster made if there is none yet."""
+    """Return the server's process; create its cluster if there is none yet."""
     cluster = await asyncio.to_thread(_prepare, home, password, durable)
     settings = SETTINGS | {"port": str(port)} | ({} if durable else NOT_DURABLE)
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
@@ -83,12 +83,15 @@ async def postgres(home: Home, *, port: int, password: str, durable: bool) -> Se
 
 
 def database_url(port: int, password: str, *, database: str = ORDINARY.database) -> str:
-    """The superuser's URL; migrations make the roles the product runs under."""
+    """Return the superuser's URL; migrations create the roles that the product uses."""
     return f"postgresql://{USER}:{password}@{HOST}:{port}/{database}"
 
 
 def identity_for(folder: Path) -> Identity:
-    """Return as whom the server can run with its data in ``folder``: PostgreSQL refuses root. Raises ``UserError``."""
+    """Return the identity the server can run as with its data in ``folder``: PostgreSQL refuses root.
+
+    Raises ``UserError`` if there is none.
+    """
     if os.geteuid() != 0:
         return "self"
     # Root under another name has no rights over a folder that belongs to somebody else, for instance in a home of 0700.
@@ -98,7 +101,7 @@ def identity_for(folder: Path) -> Identity:
     if _run("nobody", ["/bin/sh", "-c", ":"]).returncode == 0:
         return "nobody"
     raise UserError(
-        "PostgreSQL does not run as root, and neither a user namespace nor the user nobody can run it here: "
+        "PostgreSQL refuses to run as root, and neither a user namespace nor the user nobody can run it here: "
         "start as an ordinary user, or set MPAC_DATABASE_URL to a server of yours."
     )
 
@@ -116,8 +119,8 @@ def _prepare(home: Home, password: str, durable: bool) -> Cluster:
 
 
 def _runnable(binaries: Path, home: Home, identity: Identity) -> Path:
-    """Return the folder itself, or that of a copy where the installed programs cannot be run."""
-    if WHEEL not in binaries.parts:  # only its programs are known to work elsewhere
+    """Return the folder itself, or that of a copy if the installed programs can't be run."""
+    if WHEEL not in binaries.parts:  # only the wheel's programs are known to work from another folder
         return binaries
     if identity == "nobody":
         reached = _run(identity, [str(binaries / "postgres"), "--version"]).returncode == 0
@@ -134,12 +137,13 @@ def _binaries_for(version: str) -> Path:
         if said.split()[-1:] and said.split()[-1].split(".")[0] == version:
             return folder
     raise UserError(
-        f"The database in the state folder is of PostgreSQL {version}, which is not installed: `python3 run.py reset`."
+        f"The database in the state folder needs PostgreSQL {version}, which is not installed. Install it, or delete the data "
+        "with `python3 run.py reset`."
     )
 
 
 def _initdb(cluster: Cluster, password: str, durable: bool) -> None:
-    unfinished = cluster.data.with_name("data.unfinished")  # a kill half-way must not look like a cluster
+    unfinished = cluster.data.with_name("data.unfinished")  # an interrupted initdb must not look like a cluster
     if unfinished.exists():
         shutil.rmtree(unfinished)
     password_file = cluster.data.with_name("password")
@@ -159,7 +163,7 @@ def _initdb(cluster: Cluster, password: str, durable: bool) -> None:
 
 def _must(done: subprocess.CompletedProcess[str]) -> None:
     if done.returncode != 0:
-        raise UserError(f"The database could not be made ({first_cause(done.stderr.splitlines())}).")
+        raise UserError(f"The database could not be created ({first_cause(done.stderr.splitlines())}).")
 
 
 def _run(

@@ -1,4 +1,4 @@
-"""How the supervisor asks a process whether it is ready, without importing what the process is made of."""
+"""Check whether a process is ready, without importing what it is made of."""
 
 import asyncio
 from pathlib import Path
@@ -7,12 +7,12 @@ from mpac.stack.listeners import listens
 from mpac.stack.ports import HOST
 from mpac.stack.service import Probe
 
-READY_FILE_VARIABLE = "WORKER_READY_FILE"  # not MPAC_…: it is no setting of the product
+READY_FILE_VARIABLE = "WORKER_READY_FILE"  # not MPAC_…: it is not a setting of the product
 ANSWER_WITHIN_SECONDS = 2  # a process that takes longer to say "ready" is not
 
 
 def answers_http(port: int, path: str) -> Probe:
-    """Return a probe: ready when the process itself, and no other on its port, answers 200 to ``GET path``."""
+    """Return a probe: ready when the process itself, not another one on its port, answers 200 to ``GET path``."""
 
     async def ready(pid: int) -> bool:
         return b" 200 " in await _first_line(port, path) and listens(pid, port)
@@ -21,7 +21,7 @@ def answers_http(port: int, path: str) -> Probe:
 
 
 def wrote_its_pid(file: Path) -> Probe:
-    """Ready when ``mpac.stack.worker_ready`` in the process has written the file: the pid in it tells old from new."""
+    """Return a probe: ready when ``mpac.stack.worker_ready`` has written this pid; a former process wrote another."""
 
     async def ready(pid: int) -> bool:
         return _text(file) == str(pid)
@@ -43,7 +43,7 @@ async def _first_line(port: int, path: str) -> bytes:
             try:
                 writer.write(f"GET {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\nConnection: close\r\n\r\n".encode())
                 line = await reader.readline()
-                await reader.read()  # to the end, so that no server complains of a client that hung up
+                await reader.read()  # to the end, so that no server logs a closed connection
                 return line
             finally:
                 writer.close()

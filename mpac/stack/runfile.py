@@ -1,7 +1,7 @@
-"""``run.json``: what runs now, where, and with which pids; the one place other processes learn it from.
+"""``run.json``: what runs now, where, and with which pids. Other processes learn it from there alone.
 
-Whether it is true is told by the lock, not by the file: the supervisor holds ``lock`` as long as it lives, so a file
-left behind by ``kill -9`` is known to be stale, and a second stack in the same folder is refused.
+The lock, not the file, says whether it is current: the supervisor holds ``lock`` as long as it lives. So a file left behind
+by ``kill -9`` is known to be stale, and a second stack in the same folder is refused.
 """
 
 import fcntl
@@ -17,7 +17,7 @@ from mpac.stack.home import FILE_MODE, Home, command, write_private
 
 RunInfo = dict[str, Any]  # the shape is documented in docs/commands.md; readers take what they need
 
-SHAPE: dict[str, type] = {  # of what its readers take from it without looking
+SHAPE: dict[str, type] = {  # of the fields that readers use without checking
     **dict.fromkeys(("api_url", "flower_url", "sandbox_url", "database_url", "broker_url"), str),
     **dict.fromkeys(("flower_auth", "names", "ready"), list),
     "pids": dict,
@@ -29,7 +29,7 @@ POLL_SECONDS = 0.02
 
 @contextmanager
 def only_one(home: Home) -> Iterator[None]:
-    """Hold the folder's lock; raises ``UserError`` if a stack runs in it already."""
+    """Hold the folder's lock. Raises ``UserError`` if a stack is already running in it."""
     descriptor = os.open(home.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     try:
         try:
@@ -60,16 +60,16 @@ def runs_already(home: Home) -> str:
     )
     return (
         f"A local stack already runs in {home.path}{pid}{where}: `{command('status', home.path)}` shows it, "
-        f"`{command('logs --follow', home.path)}` what it writes, `{command('down', home.path)}` stops it; "
-        "or give this one another folder with --home."
+        f"`{command('logs --follow', home.path)}` shows its logs, `{command('down', home.path)}` stops it; "
+        "or choose another folder for this one with --home."
     )
 
 
 def _lock(descriptor: int) -> None:
-    """Take the lock. Raises ``BlockingIOError`` where somebody keeps it.
+    """Take the lock. Raises ``BlockingIOError`` if another process holds it exclusively.
 
-    Who only looks (``is_running``) shares it for a moment, which is long where a busy machine stops him just then: whoever
-    started this one in the background looks every 50 ms, and would otherwise be taken for a stack that runs already.
+    A status probe (``is_running``) shares the lock for a moment, which is long if a busy machine suspends it just then. The
+    process that started this one in the background probes every 50 ms and must not be mistaken for a running stack.
     """
     while True:
         try:
@@ -77,7 +77,7 @@ def _lock(descriptor: int) -> None:
         except BlockingIOError:
             fcntl.flock(
                 descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB
-            )  # possible while it is shared, and not while it is kept
+            )  # succeeds if probes share it, fails if a stack holds it
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             time.sleep(POLL_SECONDS)
         else:
@@ -85,7 +85,7 @@ def _lock(descriptor: int) -> None:
 
 
 def is_running(home: Home) -> bool:
-    """Whether a supervisor holds the folder."""
+    """Return whether a supervisor holds the folder."""
     try:
         descriptor = os.open(home.lock_file, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -101,7 +101,7 @@ def is_running(home: Home) -> bool:
 
 
 def supervisor_pid(home: Home) -> int | None:
-    """The pid of the one that holds the folder, if any."""
+    """Return the pid of the supervisor that holds the folder; ``None`` if there is none."""
     if not is_running(home):
         return None
     said = home.lock_file.read_text()
@@ -109,7 +109,7 @@ def supervisor_pid(home: Home) -> int | None:
 
 
 def read_run(home: Home) -> RunInfo | None:
-    """What the running stack says of itself; None if none runs, or its file cannot be read (see ``unreadable``)."""
+    """Return run.json of the running stack; ``None`` if none runs or the file can't be read (see ``unreadable``)."""
     if not is_running(home):
         return None
     info = _read(home) or {}
@@ -118,11 +118,11 @@ def read_run(home: Home) -> RunInfo | None:
 
 
 def unreadable(home: Home) -> str:
-    """Return what to say where a stack runs and ``read_run`` finds nothing; empty if no stack runs."""
+    """Return what to print if a stack runs but ``read_run`` finds nothing; empty if no stack runs."""
     if not is_running(home):
         return ""
     if not home.run_file.exists() and time.time() - home.lock_file.stat().st_mtime < WRITTEN_WITHIN_SECONDS:
-        return f"A stack is starting in {home.path}: ask again in a moment."
+        return f"A stack is starting in {home.path}: try again in a moment."
     return (
         f"A stack runs in {home.path}, but its run.json is missing or damaged: "
         f"`{command('down', home.path)}` stops it, and `{command('up', home.path)}` starts it with a new one."
@@ -135,9 +135,9 @@ def write_run(home: Home, info: RunInfo) -> None:
 
 
 def clear_leftovers(home: Home) -> None:
-    """After a ``kill -9`` of the supervisor: wait until its children, which were told to end, have ended.
+    """Wait for the children of a supervisor that was killed with ``kill -9``; the kernel has signalled them to end.
 
-    Call it with the lock held. A pid counts only if it was born when the file says, so no stranger is waited for.
+    Call it with the lock held. A pid counts only if it was born when the file says, so no other process is waited for.
     """
     info = _read(home) or {}
     born = info.get("born", {})
@@ -151,7 +151,7 @@ def clear_leftovers(home: Home) -> None:
 
 
 def birth(pid: int) -> str:
-    """When the process was born, in the kernel's ticks; empty if there is no such process or no /proc."""
+    """Return when the process was born, in the kernel's ticks; empty without such a process or without /proc."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             fields = file.read().rsplit(")", 1)[1].split()
@@ -163,7 +163,7 @@ def birth(pid: int) -> str:
 def _read(home: Home) -> RunInfo | None:
     try:
         found: RunInfo = json.loads(home.run_file.read_text())
-    except (FileNotFoundError, ValueError):  # none yet, or not ours: half a file, or bytes that are no text
+    except (FileNotFoundError, ValueError):  # none yet, or damaged: half a file, or bytes that are not text
         return None
     is_ours = isinstance(found, dict) and all(isinstance(found.get(name, {}), dict) for name in ("pids", "born"))
     return found if is_ours else None

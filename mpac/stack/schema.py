@@ -1,7 +1,7 @@
-"""Whether the database has the newest schema already, asked of the database itself.
+"""Check whether the database already has the newest schema.
 
-``alembic upgrade head`` takes nearly two seconds to find that there is nothing to do, a third of a whole start; psql
-and a look at the files take 20 ms. In any doubt the answer is no, and alembic decides.
+``alembic upgrade head`` takes nearly two seconds to find that there is nothing to do, a third of a whole start; psql and a
+look at the files take 20 ms. In any doubt the answer is no, and alembic decides.
 """
 
 import re
@@ -12,7 +12,7 @@ from mpac.stack.home import ROOT
 from mpac.stack.psql import ask_psql
 
 VERSIONS = ROOT / "migrations" / "versions"
-# In two steps: a new database has no such table, and must not begin its log with an error.
+# In two steps: a new database has no such table, and its log should not start with an error.
 ASK = r"""SELECT to_regclass('alembic_version') IS NOT NULL AS is_there \gset
 \if :is_there
 SELECT string_agg(version_num, ',') FROM alembic_version;
@@ -22,13 +22,13 @@ ASSIGNMENT = re.compile(r'^(revision|down_revision)\b[^=\n]*=\s*["\'](\w+)["\']'
 
 
 async def schema_is_current(database_url: str) -> bool:
-    """Whether the one newest revision of migrations/ is the one in the database."""
+    """Return whether the single newest revision of migrations/ is the one in the database."""
     newest = newest_revisions(file.read_text() for file in VERSIONS.glob("*.py"))
     return len(newest) == 1 and newest == {await _revision_in(database_url)}
 
 
 def newest_revisions(sources: Iterable[str]) -> set[str]:
-    """The revisions that no other follows."""
+    """Return the revisions that no other one follows."""
     found = [ASSIGNMENT.findall(source) for source in sources]
     stated = [pair for pairs in found for pair in pairs]
     revisions = {value for name, value in stated if name == "revision"}
@@ -38,5 +38,5 @@ def newest_revisions(sources: Iterable[str]) -> set[str]:
 async def _revision_in(database_url: str) -> str:
     try:
         return await ask_psql(database_url, ASK)
-    except UserError:  # no schema yet, or a server of the user's own and no PostgreSQL here
+    except UserError:  # no schema yet, or a server of the user's own and no psql here
         return ""

@@ -1,4 +1,4 @@
-"""Where `up` and `logs` print: a terminal for a person, or a pipe or file for a program.
+"""Decide how `up` and `logs` print: to a terminal for a person, or to a pipe or file for a program.
 
 | output | shows |
 |---|---|
@@ -20,17 +20,17 @@ def own_output() -> int:
 
 
 def is_coloured(descriptor: int, variables: Mapping[str, str] = os.environ) -> bool:
-    """Return whether colours are wanted there: https://no-color.org and terminals that say they have none."""
+    """Return whether to print colours there: see https://no-color.org; some terminals have none."""
     return is_terminal(descriptor) and not variables.get("NO_COLOR") and variables.get("TERM", "") not in {"", "dumb"}
 
 
 def is_terminal(descriptor: int) -> bool:
-    """Return whether a person reads it; a closed descriptor is none."""
+    """Return whether the descriptor is a terminal; a closed one is not."""
     return descriptor != CLOSED and os.isatty(descriptor)
 
 
 def reader_is_gone(descriptor: int) -> bool:
-    """Return whether it is a pipe that nobody reads any more, as after `| head`."""
+    """Return whether the output is a pipe whose reader has closed it, as after `| head`."""
     if descriptor == CLOSED:
         return True
     pipe = select.poll()

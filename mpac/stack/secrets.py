@@ -1,8 +1,8 @@
-"""The development secrets of one state folder, made at its first start.
+"""The development secrets of one state folder, created at its first start.
 
-Random per folder rather than constants in the code: a constant gets copied into a deployment one day. They live in
-``secrets/`` and nowhere else; production gives its own through ``MPAC_*`` variables. A secret that a later version
-adds is made when it is first missed; the others stay, because data is encrypted and servers are set up with them.
+They are random per folder rather than constants in the code, because a constant is copied into a deployment one day. They are
+stored in ``secrets/`` and nowhere else; production sets its own through ``MPAC_*`` variables. A secret that a later version
+adds is created when it is first missing; the others stay, because data is encrypted and servers are set up with them.
 """
 
 import base64
@@ -49,14 +49,14 @@ class Secrets:
     values: dict[str, str]
     device_token_key_file: Path  # signs the access tokens of devices
     user_token_key_file: Path  # signs the users' tokens that `mpac token` issues
-    user_jwks_file: Path  # its public half, as the product checks users' tokens
+    user_jwks_file: Path  # its public half, with which the product checks users' tokens
 
     def __getitem__(self, name: str) -> str:
         return self.values[name]
 
 
 def load_secrets(home: Home) -> Secrets:
-    """Read the folder's secrets, making those it lacks. Raises ``UserError`` if a file is damaged."""
+    """Read the folder's secrets and create those that are missing. Raises ``UserError`` if a file is damaged."""
     folder = private_folder(home.secrets)
     found = Secrets(
         values=_values(home, folder / "secrets.json"),
@@ -74,7 +74,7 @@ def load_secrets(home: Home) -> Secrets:
 
 
 def damaged(home: Home, file: Path) -> UserError:
-    """Return the sentence about a file that is not what was written: a new one would not fit the stored data."""
+    """Return the error for a file that is not what was written; a new one would not fit the stored data."""
     return UserError(
         f"{file} is damaged: restore it from a copy, or delete it together with all data of this stack with "
         f"`{command('reset', home.path)}`."
@@ -82,7 +82,10 @@ def damaged(home: Home, file: Path) -> UserError:
 
 
 def _is_whole(file: Path) -> bool:
-    """Whether a key file has its beginning and end. It is not parsed: importing ``cryptography`` takes a tenth of a second."""
+    """Return whether a key file has its beginning and end.
+
+    It is not parsed, because importing ``cryptography`` takes 0.1 s.
+    """
     content = file.read_bytes().strip()
     if file.suffix == ".json":
         return _object(content) is not None
@@ -112,7 +115,7 @@ def _values(home: Home, file: Path) -> dict[str, str]:
 
 
 def _make_keys(home: Home, found: Secrets) -> None:
-    """Make the key files that are missing; the public half follows from the private one."""
+    """Create the key files that are missing; the public half is derived from the private one."""
     from mpac.stack import keys  # noqa: PLC0415 - a tenth of a second, needed at the first start only
 
     for file in (found.device_token_key_file, found.user_token_key_file):

@@ -1,7 +1,7 @@
-"""What the supervisor needs to know of one process: data, no behaviour.
+"""What the supervisor needs to know about one process: data, no behaviour.
 
-``ready`` answers whether the process with that pid can be used; it is asked every 20 ms, so it must be cheap and must
-not import the product.
+``ready`` says whether the process with that pid can be used; it is called every 20 ms, so it must be cheap and must not
+import the product.
 """
 
 import os
@@ -21,33 +21,33 @@ Probe = Callable[[int], Awaitable[bool]]
 
 
 async def at_once(pid: int) -> bool:
-    """Ready as soon as it runs: for programs that offer nothing to ask."""
+    """Return True as soon as the process runs: for programs that can't be probed."""
     return pid > 0
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceProcess:
-    """One process of the stack."""
+    """One process of a service, and how to start, probe and stop it."""
 
     name: str
     command: tuple[str, ...]
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # it holds secrets
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # not in repr: it holds secrets
     ready: Probe = at_once
-    ready_within_seconds: float = 60  # a cold cache on a busy two-core machine; a crash is noticed at once anyway
+    ready_within_seconds: float = 60  # for a cold cache on a busy two-core machine; a crash is noticed at once anyway
     stop_signal: signal.Signals = signal.SIGTERM
     grace_seconds: float = 10  # from the stop signal to SIGKILL
     # Without a supervisor there is no broker and no database either, so there is nothing to finish.
     death_signal: signal.Signals = signal.SIGKILL
     identity: Identity = "self"
     folder: str = str(ROOT)  # the working folder, in which `python -m` finds the product
-    runs_once: bool = False  # ready when it has ended well
+    runs_once: bool = False  # ready when it has ended with exit code 0
 
     def command_line(self) -> list[str]:
-        """The command as started: through the launcher, which keeps the pid."""
+        """Return the command line that starts it, through the launcher, whose pid it takes over."""
         launcher = [sys.executable, "-I", "-S", str(CHILD), str(int(self.death_signal)), str(os.getpid())]
         return [*launcher, self.identity, *self.command]
 
     def variables(self) -> dict[str, str]:
-        """The whole environment of the process: ours without its MPAC_* ones, which ``environment`` has decided on."""
+        """Return the whole environment: ours without its MPAC_* variables, which ``environment`` replaces."""
         others = {name: value for name, value in os.environ.items() if not name.startswith("MPAC_")}
         return {**others, "PYTHONUNBUFFERED": "1", **self.environment}

@@ -1,11 +1,11 @@
-"""What a stack is made of: its parts, what each needs, and the order in which they come up and go down.
+"""The services of a stack: the processes of each, what they need, and the order in which they start and stop.
 
-| tier | parts | after |
+| tier | services | starts after |
 |---|---|---|
 | 1 | postgres, valkey, sandbox | nothing: the sandbox has a store of its own |
 | 2 | migrate | the servers |
-| 3 | api, worker | the schema is there; with them the first payment can be made |
-| 4 | beat, flower | the workers: Flower asks them once for what they are, and two cores are busy enough before |
+| 3 | api, worker | the migrations; with them the first payment can be made |
+| 4 | beat, flower | the workers: Flower asks them only once what they are, and two cores are busy enough before |
 """
 
 import signal
@@ -27,13 +27,13 @@ PRODUCT = ("migrate", "sandbox", "api", "worker", "beat", "flower")
 ALL_SERVICES = (*SERVERS, *PRODUCT)
 TIERS = ((*SERVERS, "sandbox"), ("migrate",), ("api", "worker"), ("beat", "flower"))
 REPLACED_BY = {"MPAC_DATABASE_URL": "postgres", "MPAC_BROKER_URL": "valkey", "MPAC_SANDBOX_URL": "sandbox"}
-"""The variables that name a server of the user's, each with the part that is then not started."""
+"""Variable that names a server of the user → the service that is then not started."""
 NEED_THE_SCHEMA = ("api", "worker", "beat")
 
-# Celery warns each worker of root, eight lines long; who tries a local stack as root knows. `mpac worker` still warns.
+# Celery warns each worker about running as root, in eight lines; for a local stack that is noise. `mpac worker` still warns.
 ROOT_IS_KNOWN = {"PYTHONWARNINGS": "ignore:You're running the worker"}
 
-SOURCES = {  # the file without which a part can't start
+SOURCES = {  # service → the file without which it can't start
     "migrate": "migrations/env.py",
     "sandbox": "sandbox/__main__.py",
     "api": "api/app.py",
@@ -45,7 +45,7 @@ SOURCES = {  # the file without which a part can't start
 
 @dataclass(frozen=True, slots=True)
 class ServiceInputs:
-    """What the product's programs are built from."""
+    """What the processes of the product are built from."""
 
     home: Home
     ports: dict[str, int]
@@ -56,7 +56,7 @@ class ServiceInputs:
 
 
 def missing_services(services: Collection[str]) -> dict[str, str]:
-    """Those whose source is not in this checkout, with the file that is missing."""
+    """Return the services whose source is not in this checkout, with the missing file."""
     return {
         service: SOURCES[service]
         for service in services
@@ -65,10 +65,13 @@ def missing_services(services: Collection[str]) -> dict[str, str]:
 
 
 def check_services(services: Collection[str]) -> tuple[str, ...]:
-    """The parts in order of starting, with the migration that some imply. Raises ``UserError`` for one that can't be."""
+    """Return the services in the order of starting, with the migration if one needs it.
+
+    Raises ``UserError`` for one that does not exist or can't be started.
+    """
     unknown = sorted(set(services) - set(ALL_SERVICES))
     if unknown:
-        raise UserError(f"{unknown[0]} is no part of the stack; there are {', '.join(ALL_SERVICES)}.")
+        raise UserError(f"{unknown[0]} is not a service of the stack: choose from {', '.join(ALL_SERVICES)}.")
     wanted = set(services) | ({"migrate"} if set(services) & set(NEED_THE_SCHEMA) else set())
     missing = missing_services(wanted)
     if missing:
@@ -78,7 +81,7 @@ def check_services(services: Collection[str]) -> tuple[str, ...]:
 
 
 def processes_of(service: str, product: ServiceInputs) -> list[ServiceProcess]:
-    """The processes of one part of the product; the servers have modules of their own."""
+    """Return the processes of one service of the product; the servers have modules of their own."""
     makers = {
         "migrate": _migrate,
         "sandbox": _sandbox,
@@ -102,7 +105,7 @@ def _sandbox(product: ServiceInputs) -> list[ServiceProcess]:
             command=commands.sandbox(
                 host=HOST, port=port, store=str(private_folder(product.home.path / product.profile.sandbox_folder))
             ),
-            # The sandbox's alone: the product can charge there and not look at what was really charged.
+            # Only the sandbox gets this key: the product can charge there, but not read what was really charged.
             environment={**product.environment, CONTROL_KEY_VARIABLE: product.control_key},
             ready=answers_http(port, "/health"),
         )
@@ -155,7 +158,7 @@ def _flower(product: ServiceInputs) -> list[ServiceProcess]:
             command=commands.flower(host=HOST, port=port),
             environment={**product.environment, **login},
             ready=answers_http(port, "/healthcheck"),
-            # It stores nothing, and on SIGTERM Flower 2.2 waits for ever for threads of its own.
+            # It stores nothing, and on SIGTERM Flower 2.2 waits for its own threads, which never end.
             stop_signal=signal.SIGKILL,
         )
     ]

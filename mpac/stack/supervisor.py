@@ -1,8 +1,8 @@
-"""Starts processes, waits until they are ready, starts them again when they die, and stops them.
+"""Start processes, wait until they are ready, restart them when they die, and stop them.
 
-Knows nothing of what the processes are. A process that ends before it was ever ready is a failure to report, with its
-last lines; one that ends later is started again with a growing pause, unless its ``stop`` was asked for or the owner
-wants to see it dead (``restart=False``, for tests of what happens then).
+The supervisor does not know what the processes are. A process that ends before it was ever ready is a failure, reported with
+its last lines. One that ends later is restarted after a growing pause, unless ``stop`` was called or the owner turned that
+off (``restart=False``, for tests of what happens then).
 """
 
 import asyncio
@@ -22,18 +22,18 @@ POLL_SECONDS = 0.02
 WATCHER_WITHIN_SECONDS = 2.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
 DEADLY = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-STEADY_AFTER_SECONDS = 10.0  # after so long a run the next pause is the first again
+STEADY_AFTER_SECONDS = 10.0  # a process that ran this long is restarted after the first pause again
 
 
 @dataclass(slots=True)
 class RunningProcess:
-    """One program and the process it has at the moment."""
+    """The specification of a process, and the process itself while it runs."""
 
     spec: ServiceProcess
     process: asyncio.subprocess.Process | None = None
     ready: bool = False
     was_ready: bool = False
-    dying: bool = False  # told to end by kill(); until it is reaped it has a pid and is not to be counted on
+    dying: bool = False  # killed by kill(); it has a pid until it is reaped, but can't be relied on
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     runner: asyncio.Task[None] | None = None
 
@@ -47,7 +47,7 @@ class RunningProcess:
 
 
 class Supervisor:
-    """Keeps a set of programs running. ``changed`` is called whenever a pid comes or goes."""
+    """Keep a set of processes running; ``changed`` is called whenever a pid comes or goes."""
 
     def __init__(self, output: Output, *, restart: bool, changed: Callable[[], None]) -> None:
         self.output = output
@@ -57,17 +57,17 @@ class Supervisor:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The living processes, in the order of starting."""
+        """The running processes in the order of starting."""
         return {name: running.pid for name, running in self._running.items() if running.pid and not running.dying}
 
     @property
     def names(self) -> list[str]:
-        """Every program that was ever started, living or not."""
+        """Every process that was ever started, running or not."""
         return list(self._running)
 
     @property
     def ready_names(self) -> list[str]:
-        """Those that can be used now."""
+        """The processes that can be used now."""
         return [name for name, running in self._running.items() if running.ready]
 
     def spec(self, name: str) -> ServiceProcess:
@@ -75,22 +75,22 @@ class Supervisor:
         return self._of(name).spec
 
     def start(self, spec: ServiceProcess) -> None:
-        """Start it and return at once; ``wait_ready`` tells when it can be used."""
+        """Start it and return at once; ``wait_ready`` waits until it can be used."""
         known = self._running.get(spec.name)
         if known and not known.given_up:
-            raise UserError(f"{spec.name} runs already.")
+            raise UserError(f"{spec.name} is already running.")
         self._running[spec.name] = running = RunningProcess(spec)
         running.runner = asyncio.create_task(self._run_until_stopped(running), name=f"keep {spec.name}")
 
     async def start_again(self, name: str) -> None:
-        """Start a program that was stopped or has died, or is about to: its end is waited for, a kill is no end yet."""
+        """Start a process that was stopped or has died; if it was killed just now, wait for its end first."""
         running = self._of(name)
         if running.dying and running.runner and not self._restart:
             await asyncio.wait({running.runner}, timeout=running.spec.grace_seconds)
         self.start(running.spec)
 
     async def wait_ready(self, name: str, *, timeout_seconds: float | None = None) -> None:
-        """Return when it is ready; raises ``UserError`` with its last line if it ends or takes too long."""
+        """Return when it is ready. Raises ``UserError`` with its last line if it ends or takes too long."""
         running = self._of(name)
         limit = timeout_seconds or running.spec.ready_within_seconds
         deadline = time.monotonic() + limit
@@ -102,10 +102,10 @@ class Supervisor:
             await asyncio.sleep(POLL_SECONDS)
 
     def kill(self, name: str, number: signal.Signals) -> None:
-        """Send a signal and leave the rest to the restart policy."""
+        """Send a signal; the restart policy decides what follows."""
         pid = self._of(name).pid
         if pid is None:
-            raise UserError(f"{name} does not run.")
+            raise UserError(f"{name} is not running.")
         running = self._running[name]
         assert running.process  # noqa: S101 - it has a pid
         running.process.send_signal(number)
@@ -115,7 +115,7 @@ class Supervisor:
             self._changed()
 
     async def stop(self, name: str) -> None:
-        """Its own stop signal, its grace, then SIGKILL. Harmless if it does not run."""
+        """Send its stop signal, wait for its grace period, then kill it. Harmless if it is not running."""
         running = self._of(name)
         running.stopping.set()
         if running.runner is None:
@@ -123,7 +123,7 @@ class Supervisor:
         _ask_to_stop(running)
         done, _ = await asyncio.wait({running.runner}, timeout=running.spec.grace_seconds)
         if not done:
-            self.output.say(name, "did not stop in time and is killed.")
+            self.output.say(name, "did not stop in time and was killed.")
             if running.process and running.pid:
                 running.process.kill()
         await running.runner
@@ -134,14 +134,14 @@ class Supervisor:
             started = time.monotonic()
             try:
                 said = _exit_text(await self._run_once(running))
-            except OSError as error:  # no process could be made: memory, descriptors or disk are used up
+            except OSError as error:  # no process could be created: memory, descriptors or disk are used up
                 said = f"it could not be started: {error.strerror}"
                 self.output.say(running.spec.name, f"{said}.", level="ERROR")
             if running.stopping.is_set() or not (self._restart and running.was_ready):
                 return
             if time.monotonic() - started > STEADY_AFTER_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
-            self.output.say(running.spec.name, f"ended ({said}) and is started again in {pause:g} s.")
+            self.output.say(running.spec.name, f"ended ({said}) and will be restarted in {pause:g} s.")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(running.stopping.wait(), pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
@@ -178,7 +178,7 @@ class Supervisor:
             return
         while not await _is_ready(running.spec, process.pid):  # noqa: ASYNC110 - another process has no Event
             await asyncio.sleep(POLL_SECONDS)
-        if not running.dying:  # it may have been killed while it was asked
+        if not running.dying:  # it may have been killed during the probe
             running.ready = running.was_ready = True
             self._changed()
 
@@ -186,7 +186,7 @@ class Supervisor:
         try:
             return self._running[name]
         except KeyError:
-            raise UserError(f"{name} is no process of this stack; there are {', '.join(self._running)}.") from None
+            raise UserError(f"{name} is not a process of this stack: choose from {', '.join(self._running)}.") from None
 
     def _explained(self, name: str) -> str:
         lines = [line for line in self.output.last_lines(name) if line.strip()]
@@ -207,9 +207,9 @@ async def _is_ready(spec: ServiceProcess, pid: int) -> bool:
 
 def _ask_to_stop(running: RunningProcess) -> None:
     if running.process and running.pid:
-        with contextlib.suppress(ProcessLookupError):  # it may be gone and not yet known to be
+        with contextlib.suppress(ProcessLookupError):  # it may have ended and not be reaped yet
             running.process.send_signal(running.spec.stop_signal)
-            running.process.send_signal(signal.SIGCONT)  # one that a test has stopped could not obey
+            running.process.send_signal(signal.SIGCONT)  # a process that a test has stopped (SIGSTOP) could not react
 
 
 def _exit_text(code: int) -> str:

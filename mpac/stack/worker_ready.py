@@ -1,4 +1,4 @@
-"""Tell the supervisor that a worker is ready, by a file.
+"""Report to the supervisor, by a file, that a worker is ready.
 
 A file costs the supervisor neither an import of Celery nor a broadcast of up to a second. Without ``WORKER_READY_FILE``
 nothing is written.
@@ -15,7 +15,7 @@ AGAIN_SECONDS = 1.0
 
 
 def announce() -> None:
-    """Write our pid where the supervisor looks."""
+    """Write our pid to the file that the supervisor reads."""
     file = os.environ.get(READY_FILE_VARIABLE)
     if file and not _write(Path(file)):
         threading.Thread(target=_insist, args=(Path(file),), name="announce", daemon=True).start()

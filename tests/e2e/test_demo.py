@@ -139,7 +139,7 @@ async def test_a_demonstration_with_keep_stays_up_and_prints_how_to_reach_and_st
         assert f"API {run['api_url']}/docs" in said.partition("It is still up")[2]
         await until(lambda: _run("-m", "mpac", "status", "--home", str(home)).returncode == 0)  # Flower comes last
         (stop,) = re.findall(r"Stop it with `python3 run.py (down --home \S+)`", said)
-        assert _run("-m", "mpac", *stop.split()).stdout == "Stopped; the data stays.\n"
+        assert _run("-m", "mpac", *stop.split()).stdout == "Stopped. The data is still there; `reset` deletes it.\n"
         await until(lambda: not _still_there(home))  # the supervisor is the last, and says so before it ends
     finally:
         _run("-m", "mpac", "down", "--home", str(home))

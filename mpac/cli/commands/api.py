@@ -1,4 +1,4 @@
-"""`mpac api`: one API process."""
+"""`mpac api`: run one API process."""
 
 from pathlib import Path
 
@@ -18,8 +18,8 @@ NEEDS = ["MPAC_DATABASE_URL", "MPAC_BROKER_URL"]
 @port_option(BASE)
 @home_option
 def api(host: str, port: int, home: Path) -> None:
-    """Run one API process in place of this one: its pid and signals are the command's own."""
+    """Run one API process in place of this one, so that pid and signals are those of the command."""
     environment = attached_environment(home, needs=NEEDS)
-    if host in LOOPBACK:  # any other one is an installation, which has to set its public address
+    if host in LOOPBACK:  # any other host is an installation, which must set its public address itself
         environment = {"MPAC_PUBLIC_URL": f"http://{host}:{port}", **environment}
     exec_command(commands.api(host=host, port=port), environment, source=SOURCES["api"])

@@ -1,4 +1,4 @@
-"""`mpac beat`: the timetable. Several may run at once."""
+"""`mpac beat`: send the periodic tasks. Several may run at once."""
 
 from pathlib import Path
 
@@ -15,5 +15,5 @@ NEEDS = ["MPAC_DATABASE_URL", "MPAC_BROKER_URL"]
 @click.command()
 @home_option
 def beat(home: Path) -> None:
-    """Run the timetable in place of this process."""
+    """Run beat, which sends the periodic tasks, in place of this process."""
     exec_command(commands.beat(), attached_environment(home, needs=NEEDS), source=SOURCES["beat"])

@@ -1,4 +1,4 @@
-"""`mpac bench`: payments per second, and what each costs."""
+"""`mpac bench`: measure payments per second and what each costs."""
 
 import sys
 from pathlib import Path
@@ -14,12 +14,12 @@ from mpac.stack.attach import exec_command
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @home_option
-def bench(arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001 - every word takes --home
-    """Measure; ARGUMENTS go to `python -m benchmarks`, `mpac bench -- --help` shows all of them.
+def bench(arguments: tuple[str, ...], home: Path) -> None:  # noqa: ARG001 - every command takes --home
+    """Measure throughput; ARGUMENTS go to `python -m benchmarks`, and `python3 run.py bench -- --help` lists them.
 
-    Without any the product is measured beside its rival, in about eight minutes; --quick shows in one that it runs,
-    --profile says where the product's time goes, --orders what an order costs beside a payment.
+    Without arguments the product is measured beside its rival, in about eight minutes. --quick shows within one minute that it
+    works, --profile says where the product spends its time, --orders compares an order with a payment.
 
-    It starts servers of its own, durable ones, and leaves the local stack alone.
+    It starts durable servers of its own and does not touch the local stack.
     """
     exec_command((sys.executable, "-m", "benchmarks", *arguments), {}, source="benchmarks/__main__.py")

@@ -10,17 +10,17 @@ from mpac.stack.home import ROOT
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Write nothing; exit code 1 if a file says something else than the code.")
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a file differs from the code.")
 @home_option
 def docs(*, check: bool, home: Path) -> None:  # noqa: ARG001 - every word takes --home
-    """Render diagrams and tables from the code: statuses, errors, configuration, words."""
+    """Render the generated tables, diagrams and texts from the code: statuses, errors, configuration, commands."""
     from mpac.devtools.documentation.pages import pages  # noqa: PLC0415 - `mpac --help` shall not wait for the product
 
     drifted = [page for page in pages(ROOT) if page.has_drifted]
     for page in drifted:
         if not check:
             (ROOT / page.name).write_text(page.wanted)
-        click.echo(f"{page.name} {'is not what the code says: run `python3 run.py docs`' if check else 'written'}.")
+        click.echo(f"{page.name} {'differs from the code: run `python3 run.py docs`' if check else 'written'}.")
     if not drifted:
-        click.echo("All generated documentation says what the code says.")
+        click.echo("All generated documentation agrees with the code.")
     sys.exit(1 if check and drifted else 0)

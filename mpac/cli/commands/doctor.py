@@ -1,4 +1,4 @@
-"""`mpac doctor`: look at this machine, and say what to do about each finding."""
+"""`mpac doctor`: check this machine and say what to do about each problem."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ from mpac.stack.home import Home
 @click.command()
 @home_option
 def doctor(home: Path) -> None:
-    """Check this machine; exit code 1 if the local stack can't start on it."""
+    """Check this machine; exit with 1 if the local stack can't start on it."""
     folder = Home(home.absolute())
     findings = {name: run_check(ask, folder) for name, ask in CHECKS.items()}
     for name, finding in findings.items():
@@ -22,5 +22,5 @@ def doctor(home: Path) -> None:
         if finding.advice:
             click.echo(f"{'':<19} → {finding.advice}")
     fatal = [name for name, finding in findings.items() if finding.fatal]
-    click.echo(f"To be settled first: {', '.join(fatal)}." if fatal else "`python3 run.py up` can start here.")
+    click.echo(f"Fix these first: {', '.join(fatal)}." if fatal else "`python3 run.py up` can start here.")
     sys.exit(1 if fatal else 0)

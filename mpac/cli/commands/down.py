@@ -1,4 +1,4 @@
-"""`mpac down`: stop the stack of another terminal, or one started with --detach."""
+"""`mpac down`: stop a stack that another terminal started, or that was started with --detach."""
 
 from pathlib import Path
 
@@ -12,7 +12,11 @@ from mpac.stack.home import Home, near_home
 @click.command()
 @home_option
 def down(home: Path) -> None:
-    """Stop the stack that runs in the state folder; its data stays."""
+    """Stop the stack that runs in the state folder and keep its data."""
     folder = Home(home.absolute())
     stopped = stop_other(folder)
-    click.echo("Stopped; the data stays." if stopped else f"No stack runs in {folder.path}.{near_home(folder.path)}")
+    click.echo(
+        "Stopped. The data is still there; `reset` deletes it."
+        if stopped
+        else f"No stack is running in {folder.path}.{near_home(folder.path)}"
+    )

@@ -1,4 +1,4 @@
-"""`mpac flower`: the window on workers and tasks, behind a password."""
+"""`mpac flower`: show workers and tasks in a browser, behind a password."""
 
 from pathlib import Path
 
@@ -16,12 +16,12 @@ NEEDS = ["MPAC_BROKER_URL", "MPAC_FLOWER_PASSWORD"]
 
 @click.command()
 @port_option(BASE + 1)
-@click.option("--operate", is_flag=True, help="Let it also stop workers and revoke tasks; read-only otherwise.")
+@click.option("--operate", is_flag=True, help="Allow stopping workers and revoking tasks; otherwise it is read-only.")
 @home_option
 def flower(host: str, port: int, *, operate: bool, home: Path) -> None:
     """Run Flower in place of this process, for user MPAC_FLOWER_USER with MPAC_FLOWER_PASSWORD.
 
-    Its /metrics and /healthcheck are open to whoever reaches the port: keep it on a private network.
+    Its /metrics and /healthcheck need no password: keep the port on a private network.
     """
     environment = attached_environment(home, needs=NEEDS)
     user = environment.get("MPAC_FLOWER_USER", FLOWER_USER)

@@ -1,4 +1,4 @@
-"""`mpac invariants`: every rule about money over the whole database, by all auditors, and what is still open."""
+"""`mpac invariants`: check every rule about money with all auditors, and report unfinished work."""
 
 import asyncio
 import json
@@ -15,18 +15,18 @@ from mpac.cli.options import home_option
 from mpac.stack.attach import attach
 
 NEEDS = ["MPAC_DATABASE_URL", "MPAC_BROKER_URL"]
-NARROWEST = 100  # columns, where the output is no terminal
+NARROWEST = 100  # columns, if the output is not a terminal
 
 
 @click.command()
-@click.option("--rules", "with_rules", is_flag=True, help="Print each rule and how much it looked at.")
+@click.option("--rules", "with_rules", is_flag=True, help="Print each rule and how many rows it checked.")
 @click.option("--json", "as_data", is_flag=True, help="Print everything as JSON.")
 @home_option
 def invariants(*, with_rules: bool, as_data: bool, home: Path) -> None:
-    """Check every rule about money, and tell what is open, in doubt or waiting for a person.
+    """Check every rule about money, and report what is open, in doubt or waiting for a person.
 
     The first auditor reads our database. The second, which shares no code with it, compares our payments with the sandbox
-    provider's own ledger, where there is a sandbox provider. The last adds up settlements, our ledger and the provider's.
+    provider's own ledger, if there is a sandbox provider. The last adds up settlements, our ledger and the provider's.
 
     \b
     Exit codes:
@@ -34,11 +34,11 @@ def invariants(*, with_rules: bool, as_data: bool, home: Path) -> None:
       1   a rule is broken
       2   the command was called wrongly
       3   no rule is broken, but an outcome is unknown, or something waits for a person: a payment or
-          refund in review, a refund to give back by hand, a dead letter
-      4   it could not be checked: the database is away, the provider's ledger can't be read …
+          refund in review, a refund to make by hand, a dead letter
+      4   it could not be checked: the database is down, the provider's ledger can't be read …
       70  a bug of this command, with its traceback
 
-    Payments and refunds that are merely open are shown and change nothing.
+    Payments and refunds that are merely open are shown and do not change the exit code.
     """
     with user_errors_exit_with(NOT_CHECKED):
         attach(home, needs=NEEDS)
@@ -56,7 +56,7 @@ def invariants(*, with_rules: bool, as_data: bool, home: Path) -> None:
 
 
 def exit_code(report: AuditReport) -> int:
-    """Return the exit code for what was found."""
+    """Return the exit code for an audit report."""
     if report.rules(RuleState.BROKEN):
         return BROKEN
     if report.unchecked:
@@ -65,7 +65,7 @@ def exit_code(report: AuditReport) -> int:
 
 
 def show(report: AuditReport, *, with_rules: bool, sandbox_url: str) -> None:
-    """Print the verdict, the violations, what was looked at and what is not over."""
+    """Print the result, the violations, what was checked and what is unfinished."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, NARROWEST)
@@ -79,6 +79,6 @@ def show(report: AuditReport, *, with_rules: bool, sandbox_url: str) -> None:
     for line in report.waiting.lines():
         console.print(line, markup=False)
     if not sandbox_url:
-        console.print("There is no sandbox provider here, so only our own books could be checked.")
+        console.print("There is no sandbox provider here, so only our own books were checked.")
     if not with_rules:
         console.print("`--rules` lists every rule.", style="dim")

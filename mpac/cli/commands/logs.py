@@ -1,4 +1,4 @@
-"""`mpac logs`: what the processes of a stack have written, also after its end."""
+"""`mpac logs`: show the log lines of a stack's processes, also after it has ended."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ MOST_LINES = 1_000_000
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--follow", "-f", is_flag=True, help="Show what is appended until Ctrl-C, also over restarts.")
+@click.option("--follow", "-f", is_flag=True, help="Keep showing new lines until Ctrl-C, also across restarts.")
 @click.option(
     "--lines",
     "-n",
@@ -27,33 +27,38 @@ MOST_LINES = 1_000_000
     type=click.IntRange(0, MOST_LINES),
     default=100,
     show_default=True,
-    help="How many of the last lines.",
+    help="How many of the last lines to show.",
 )
-@click.option("--json", "as_data", is_flag=True, help="Print one JSON object per line, with the process in it.")
+@click.option("--json", "as_data", is_flag=True, help="Print one JSON object per line, which names the process.")
 @home_option
 def logs(names: Sequence[str], *, follow: bool, count: int, as_data: bool, home: Path) -> None:
-    """Show the last log lines of the processes NAME, else of all, in the order of time.
+    """Show the last log lines of the processes NAME, or of all, in the order of time.
 
-    NAME is a process as `mpac status` names it, `supervisor`, or `worker` for all workers. The stack need not run.
+    NAME is a process as `status` shows it, `supervisor`, or `worker` for all workers. The stack need not run.
     """
     folder = Home(home.absolute())
     chosen = choose_logs(folder, names)
     formatted = as_json if as_data else LineFormatter(is_coloured=is_coloured(own_output())).format_line
-    following = LogFollower(folder, chosen if names else None) if follow else None  # from before what is shown first
+    following = (
+        LogFollower(folder, chosen if names else None) if follow else None
+    )  # opened first, so that no line is missed between the two
     _show(last_lines(folder, chosen, count), formatted)
     if following is None:
         return
     if sys.stderr.isatty() and not is_running(folder):
-        click.echo("mpac: No stack runs there now; new lines are shown as they come. Ctrl-C ends this.", err=True)
+        click.echo(
+            "mpac: No stack is running there now. New lines will be shown as they are written; Ctrl-C ends this.",
+            err=True,
+        )
     try:
         for lines in following.lines():
             _show(lines, formatted)
     except KeyboardInterrupt:
-        return  # the usual end of it
+        return  # the usual way to end it
 
 
 def _show(lines: Sequence[LogLine], formatted: Callable[[LogLine], str]) -> None:
-    """Print the lines. Raises ``BrokenPipeError`` as soon as nobody reads them any more, even if there are none."""
+    """Print the lines. Raises ``BrokenPipeError`` as soon as the reader is gone, even without lines."""
     if reader_is_gone(own_output()):
         raise BrokenPipeError
     rest = encoded(formatted(line) for line in lines)

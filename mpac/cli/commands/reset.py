@@ -12,13 +12,13 @@ from mpac.stack.runfile import clear_leftovers, only_one
 
 
 @click.command()
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @home_option
 def reset(*, yes: bool, home: Path) -> None:
-    """Stop the stack and delete its database, broker, ledger of the sandbox, keys and logs."""
+    """Stop the stack and delete its database, broker data, sandbox ledger, keys and logs."""
     folder = Home(home.absolute())
     if not folder.path.exists():
-        click.echo(f"There is nothing in {folder.path}.")
+        click.echo(f"There is nothing to delete: {folder.path} does not exist.")
         return
     if not yes:
         click.confirm(f"Delete everything the local stack stored in {folder.path}?", abort=True)
@@ -30,4 +30,4 @@ def reset(*, yes: bool, home: Path) -> None:
             empty_home(folder)
     else:
         empty_home(folder)  # refuses, and says why
-    click.echo(f"Deleted what was in {folder.path}.")
+    click.echo(f"Deleted everything in {folder.path}.")

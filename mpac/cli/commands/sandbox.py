@@ -1,4 +1,4 @@
-"""`mpac sandbox`: the stand-in provider, with its own ledger in its own store."""
+"""`mpac sandbox`: run the sandbox provider, which stands in for an acquirer and has a ledger of its own."""
 
 from pathlib import Path
 
@@ -16,13 +16,17 @@ from mpac.stack.services import SOURCES
 
 @click.command()
 @port_option(BASE + 2)
-@click.option("--store", type=click.Path(path_type=Path, file_okay=False), help="Its folder; else in the state folder.")
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder for its ledger; default: in the state folder.",
+)
 @home_option
 def sandbox(*, host: str, port: int, store: Path | None, home: Path) -> None:
     """Run the sandbox provider in place of this process."""
     folder = store.absolute() if store else private_folder(open_home(home).sandbox)
     command = commands.sandbox(host=host, port=port, store=str(folder))
     environment = attached_environment(home)
-    if store is None:  # elsewhere the sandbox generates a key in its store if none is given
+    if store is None:  # with --store the sandbox generates a key there if none is given
         environment.setdefault(CONTROL_KEY_VARIABLE, load_secrets(open_home(home))["sandbox_control_key"])
     exec_command(command, environment, source=SOURCES["sandbox"])

@@ -1,4 +1,4 @@
-"""`mpac secrets`: the passwords and keys of an installation of one's own, made where they are missing."""
+"""`mpac secrets`: create missing passwords and keys of an installation."""
 
 from pathlib import Path
 
@@ -11,13 +11,15 @@ from mpac.stack.secrets import Secrets, load_secrets
 
 
 @click.command()
-@click.option("--env", "as_variables", is_flag=True, help="Print them as variables: `mpac secrets --env > .env`.")
+@click.option(
+    "--env", "as_variables", is_flag=True, help="Print them as variables: `python3 run.py secrets --env > .env`."
+)
 @home_option
 def secrets(*, as_variables: bool, home: Path) -> None:
-    """Make the secrets of the state folder where they are missing, and say where they are.
+    """Create the secrets that the state folder lacks, and print where they are.
 
-    With --env the values are printed as docker-compose.yml wants them in `.env`. Keep that file out of the repository
-    and readable for yourself alone (`umask 077` first).
+    With --env the values are printed as docker-compose.yml needs them in `.env`. Keep that file out of the repository and
+    readable for yourself only (run `umask 077` first).
     """
     folder = open_home(home)
     found = load_secrets(folder)
@@ -25,9 +27,9 @@ def secrets(*, as_variables: bool, home: Path) -> None:
 
 
 def variables(found: Secrets) -> list[str]:
-    """The lines of ``.env``. The signing keys are not among them: in a container they are files of a volume."""
+    """Return the lines of ``.env``. The signing keys are not among them: a container gets them as files of a volume."""
     return [
-        "# Made by `mpac secrets --env` for docker-compose.yml. Secret: never commit this file.",
+        "# Made by `python3 run.py secrets --env` for docker-compose.yml. Secret: never commit this file.",
         f"MPAC_DATABASE_PASSWORD={found['database_password']}",
         f"MPAC_BROKER_PASSWORD={found['broker_password']}",
         f"MPAC_SECRET_KEY={found['secret_key']}",

@@ -1,4 +1,4 @@
-"""`mpac seed`: merchants, stores and activated devices to play with."""
+"""`mpac seed`: create merchants, stores and activated devices for trying things out."""
 
 import asyncio
 import json
@@ -13,24 +13,30 @@ from mpac.stack.attach import attach
 from mpac.stack.home import Home, command
 
 NEEDS = ("MPAC_DATABASE_URL", "MPAC_BROKER_URL", "MPAC_SECRET_KEY")
-MOST = 100_000  # of each: enough for every load a machine of one's own can bear
+MOST = 100_000  # of each: enough for any load that one machine can bear
 SHOWN = 5
 
 
 @click.command()
-@click.option("--devices", type=click.IntRange(0, MOST), default=1, show_default=True, help="Devices in all.")
-@click.option("--stores", type=click.IntRange(1, MOST), default=1, show_default=True, help="Stores in all.")
 @click.option(
-    "--merchants", type=click.IntRange(1, MOST), default=1, show_default=True, help="Merchants of one new PSP."
+    "--devices", type=click.IntRange(0, MOST), default=1, show_default=True, help="Number of devices in total."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, private keys and tokens included.")
+@click.option("--stores", type=click.IntRange(1, MOST), default=1, show_default=True, help="Number of stores in total.")
+@click.option(
+    "--merchants",
+    type=click.IntRange(1, MOST),
+    default=1,
+    show_default=True,
+    help="Number of merchants, all of one new PSP.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, including private keys and tokens.")
 @home_option
 def seed(devices: int, stores: int, merchants: int, *, as_json: bool, home: Path) -> None:
-    """Make tenants and activated devices, and tokens for a user of each role that are good for 12 hours.
+    """Create tenants and activated devices, and a token for a user of each role that is valid for 12 hours.
 
-    Devices are spread evenly over the stores, stores over the merchants (each gets one at least). Each call makes new ones.
+    Devices are spread evenly over the stores, and stores over the merchants (at least one each). Each call creates new ones.
     """
-    from mpac.devtools.seeding import seed_tenants  # noqa: PLC0415 - `mpac --help` shall not wait for the product
+    from mpac.devtools.seeding import seed_tenants  # noqa: PLC0415 - keeps `mpac --help` fast
 
     attach(home, needs=NEEDS)
     made = asyncio.run(seed_tenants(Home(home.absolute()), merchants=merchants, stores=stores, devices=devices))
@@ -38,7 +44,7 @@ def seed(devices: int, stores: int, merchants: int, *, as_json: bool, home: Path
 
 
 def table(made: dict[str, Any], home: Path) -> list[str]:
-    """Return the names and ids for people, and what to type next; keys and tokens are for programs (``--json``)."""
+    """Return names, ids and what to type next. Keys and tokens are printed only with ``--json``."""
     from mpac.devtools.seeding import PSP_NAME, device_name, merchant_name, store_name  # noqa: PLC0415 - as above
 
     merchants, stores, devices = made["merchants"], made["stores"], made["devices"]
@@ -60,9 +66,9 @@ def table(made: dict[str, Any], home: Path) -> list[str]:
     address = os.environ.get("MPAC_PUBLIC_URL", "")
     return [
         *lines,
-        "Devices are active; each store has the sandbox provider for card and qr. To call the API as a cashier there:",
+        "The devices are active, and each store takes card and qr by the sandbox provider. To call the API as a cashier:",
         *([f"  export API={address}/api/v1"] if address else []),
         f"  export TOKEN=$({command('token --role staff', home)})",
         f"Other roles: {', '.join(role for role in made['tokens'] if role != 'staff')}. "
-        "Tokens and the devices' private keys are in `seed --json`, which makes new ones.",
+        "To get tokens and the devices' private keys, run `seed --json`, which creates new ones.",
     ]

@@ -1,4 +1,4 @@
-"""`mpac statement`: a provider's statement for a settlement, with known breaks planted, and the truth beside it."""
+"""`mpac statement`: write a provider's statement with known breaks, and a file that lists the breaks."""
 
 import asyncio
 import json
@@ -21,25 +21,25 @@ WRITERS = {".csv": write_csv, ".ndjson": write_json_lines, ".jsonl": write_json_
 
 
 @click.command()
-@click.option("--settlement", metavar="ID", required=True, help="Whose lines the statement is made of.")
+@click.option("--settlement", metavar="ID", required=True, help="The settlement whose lines the statement repeats.")
 @click.option(
-    "--plant", "planted", multiple=True, metavar="CATEGORY[=N]", help="A break to plant, N times; may be repeated."
+    "--plant", "planted", multiple=True, metavar="CATEGORY[=N]", help="A break to plant N times; may be repeated."
 )
-@click.option("--provider", default="sandbox", show_default=True, help="Whose statement it is.")
-@click.option("--seed", type=int, default=1, show_default=True, help="The same seed plants the same.")
+@click.option("--provider", default="sandbox", show_default=True, help="The provider that the statement is from.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed plants the same breaks.")
 @click.option("--order", type=OneOf(ORDERS), default="as-is", show_default=True, help="The order of its lines.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="FILE.csv or FILE.ndjson.")
 @home_option
 def statement(  # noqa: PLR0917 - click passes each option
     settlement: str, planted: tuple[str, ...], provider: str, seed: int, order: str, out: Path, home: Path
 ) -> None:
-    """Write a statement that agrees with a settlement but for the planted breaks, and OUT.truth.json that names them."""
-    from mpac.devtools.statement.read import read_lines  # noqa: PLC0415 - `mpac --help` shall not wait for the product
-    from workflows.providers.registry import reporting_names  # noqa: PLC0415 - the same
+    """Write a statement that agrees with a settlement except for planted breaks, and list them in OUT.truth.json."""
+    from mpac.devtools.statement.read import read_lines  # noqa: PLC0415 - keeps `mpac --help` fast
+    from workflows.providers.registry import reporting_names  # noqa: PLC0415 - as above
 
     wanted = dict(read_plant(word) for word in planted)
     if out.suffix not in WRITERS:
-        raise WrongUsage(f"--out is a file that ends in .csv or .ndjson, not {out.name}.")
+        raise WrongUsage(f"--out must end in .csv or .ndjson, not {out.name}.")
     if provider not in reporting_names():
         raise WrongUsage(unknown("provider with statements", provider, reporting_names()))
     attach(home, needs=NEEDS)
@@ -47,7 +47,7 @@ def statement(  # noqa: PLR0917 - click passes each option
     try:
         ordered, truth = plant(lines, wanted, seed=seed)
     except TooFew as few:
-        raise UserError(f"{few}: take a larger settlement or plant less.") from few
+        raise UserError(f"{few}: choose a larger settlement or plant fewer breaks.") from few
     if order == "shuffled":
         Random(seed).shuffle(ordered)  # noqa: S311 - the same seed has to give the same order
     elif order == "reversed":
@@ -57,14 +57,14 @@ def statement(  # noqa: PLR0917 - click passes each option
     beside = out.with_suffix(".truth.json")
     facts = {"settlement_id": settlement, "provider": provider, "seed": seed, "lines": count}
     beside.write_text(json.dumps({**facts, "planted": [asdict(one) for one in truth]}, indent=2) + "\n")
-    click.echo(f"{count} lines in {out}, {len(truth)} breaks in {beside}")
+    click.echo(f"{count} lines written to {out}, {len(truth)} planted breaks listed in {beside}.")
 
 
 def read_plant(word: str) -> tuple[str, int]:
-    """``amount_mismatch=3`` → its two parts. Raises ``UserError``."""
+    """Split ``amount_mismatch=3`` into category and count. Raises ``WrongUsage``."""
     category, _, count = word.partition("=")
     if category not in SPOILS:
         raise WrongUsage(unknown("break", category, SPOILS))
     if count and not count.isdigit():
-        raise WrongUsage(f"How often is {category} to be planted? Write for example {category}=3.")
+        raise WrongUsage(f"{count!r} is not a number of breaks: write for example {category}=3.")
     return category, int(count or 1)

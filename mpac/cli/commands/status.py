@@ -1,4 +1,4 @@
-"""`mpac status`: what runs, where, and whether it is ready."""
+"""`mpac status`: show which processes run, where, and whether they are ready."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from mpac.stack.health import fetch_health, health_problems, process_states, que
 from mpac.stack.home import Home, command, near_home
 from mpac.stack.runfile import RunInfo, birth, read_run, unreadable
 
-URLS = {  # which URL a process serves
+URLS = {  # process → the URL that it serves
     "postgres": "database_url",
     "valkey": "broker_url",
     "sandbox": "sandbox_url",
@@ -27,7 +27,10 @@ URLS = {  # which URL a process serves
 @click.option("--json", "as_json", is_flag=True, help="Print run.json.")
 @home_option
 def status(*, as_json: bool, home: Path) -> None:
-    """Show the processes of the stack and its queues; exit code 1 if none runs, or one is not ready, deaf or silent."""
+    """Show the processes and queues of the stack.
+
+    The exit code is 1 if no stack runs, or if a process is not ready, deaf (it consumes nothing) or silent.
+    """
     folder = Home(home.absolute())
     info = read_run(folder)
     if info is None:
@@ -43,18 +46,18 @@ def status(*, as_json: bool, home: Path) -> None:
 
 
 def _nothing(home: Home) -> str:
-    """Return what to say where run.json names no stack: it may be starting, or there may be none."""
-    none = f"No stack runs in {home.path}: start one with `{command('up', home.path)}`.{near_home(home.path)}"
+    """Return what to print if run.json names no stack: one may be starting, or there is none."""
+    none = f"No stack is running in {home.path}. Start one with `{command('up', home.path)}`.{near_home(home.path)}"
     return unreadable(home) or none
 
 
 def is_well(info: RunInfo) -> bool:
-    """Whether everything that was started is there and ready."""
+    """Return whether every process that was started is running and ready."""
     return bool(info.get("complete")) and set(info["names"]) == set(info["ready"]) and not info.get("stopping")
 
 
 def table(info: RunInfo, heard: Mapping[str, tuple[str, str]] | None = None) -> list[str]:
-    """One line per process. ``heard``: the state of workers and beat, and since when they were last heard."""
+    """Return one line per process. ``heard`` maps a worker or beat to its state and how long ago it was heard."""
     lines = [f"{'process':<20} {'pid':>8}  {'state':<10} {'heard':<8} where"]
     for name in ["supervisor", *info["names"]]:
         pid = info["pids"].get(name)
@@ -65,11 +68,11 @@ def table(info: RunInfo, heard: Mapping[str, tuple[str, str]] | None = None) -> 
         lines.append(f"{name:<20} {pid or '-':>8}  {state:<10} {since:<8} {where}".rstrip())
     user, password = info["flower_auth"]
     if info["flower_url"]:
-        lines.append(f"Flower asks for user {user}, password {password}.")
+        lines.append(f"Log in to Flower as {user} with the password {password}.")
     if info.get("ahead_seconds"):
         lines.append(ahead_text(info["ahead_seconds"]))
     if info.get("realm") == MOVABLE.database:
-        lines.append("This is the demonstration's stack, which moves its clock.")
+        lines.append("This is the stack of the demonstration, which moves its clock.")
     if info.get("stopping"):
         lines.append("The stack is stopping.")
     elif not info.get("complete"):

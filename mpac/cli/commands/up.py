@@ -1,4 +1,4 @@
-"""`mpac up`: the whole stack in the foreground, or in the background with --detach."""
+"""`mpac up`: start the whole stack in the foreground, or in the background with --detach."""
 
 import asyncio
 import signal
@@ -30,20 +30,22 @@ HINT = "Press Enter to see this again, Ctrl-C to stop."
 
 
 @click.command()
-@click.option("--workers", type=click.IntRange(1, MOST_WORKERS), default=1, show_default=True, help="Payment workers.")
+@click.option(
+    "--workers", type=click.IntRange(1, MOST_WORKERS), default=1, show_default=True, help="Number of payment workers."
+)
 @click.option(
     "--ports",
     default="auto",
     show_default=True,
     metavar="auto|free|BASE",
-    help="BASE: API there, Flower, sandbox, PostgreSQL, Valkey on the next four. auto: 8800, or free ones if taken.",
+    help="BASE: the API's port; Flower, sandbox, PostgreSQL and Valkey get the next four. auto: 8800, or free ones.",
 )
-@click.option("--detach", is_flag=True, help="Start in the background, return when all is ready; `mpac down` stops it.")
-@click.option("--only", multiple=True, type=OneOf(ALL_SERVICES), help="Only these parts; may be given repeatedly.")
+@click.option("--detach", is_flag=True, help="Start in the background and return when all is ready; `down` stops it.")
+@click.option("--only", multiple=True, type=OneOf(ALL_SERVICES), help="Start only this service; may be repeated.")
 @click.option(
     "--movable-clock",
     is_flag=True,
-    help="The demonstration's own database and provider, whose clocks it has moved ahead.",
+    help="Start on the demonstration's database and provider, whose clocks are ahead.",
 )
 @click.option("--background", is_flag=True, hidden=True, help="What --detach starts: its output is logs/up.log.")
 @home_option
@@ -52,7 +54,7 @@ def up(
 ) -> None:
     """Start everything and show its output until Ctrl-C.
 
-    MPAC_DATABASE_URL, MPAC_BROKER_URL and MPAC_SANDBOX_URL, where set, are used instead of servers of our own.
+    If MPAC_DATABASE_URL, MPAC_BROKER_URL or MPAC_SANDBOX_URL is set, that server is used instead of one of our own.
     """
     profile = MOVABLE if movable_clock else ORDINARY
     if detach:
@@ -77,15 +79,15 @@ def up(
 
 
 def _detach(home: Path, differs: Callable[[RunInfo], list[str]]) -> None:
-    """Start a stack in the background, or find the one that runs; say where it is, and what of it is not as asked for."""
+    """Start a stack in the background, or find the running one; print its addresses and what differs from the options."""
     info, is_new = join_or_start(home, sys.argv[1:])
     if not is_new:
         info["ahead_seconds"] = clock_state_of(info).ahead_seconds
-        click.echo(f"A stack runs in {home.absolute()} already (pid {info['pids']['supervisor']}).")
+        click.echo(f"A stack is already running in {home.absolute()} (pid {info['pids']['supervisor']}).")
     click.echo("\n".join(summary(info, secret=is_terminal())))
     found = [] if is_new else differs(info)
     if found:
-        click.echo(f"It was started otherwise: {'; '.join(found)}. Stop it first to change that.")
+        click.echo(f"It was started with other options: {'; '.join(found)}. Stop it first to change that.")
     click.echo(f"Stop it with `{command('down', home)}`.")
 
 
@@ -95,7 +97,7 @@ async def _run(
     wanted = only or ALL_SERVICES
     missing = {} if only else missing_services(wanted)
     for service, file in missing.items():
-        output.say("mpac", f"{service} is left out: {file} is not in this checkout.")
+        output.say("mpac", f"{service} is not started: {file} is not in this checkout.")
     stopped = asyncio.Event()
     stack = LocalStack(
         home,
@@ -116,25 +118,25 @@ async def _run(
     try:
         _say_where(stack, output)
         await stopped.wait()
-        output.say("mpac", "stopping; what is in hand is finished first.", level="INFO")
+        output.say("mpac", "stopping; payments in progress are finished first.", level="INFO")
     finally:
         await stack.__aexit__(None, None, None)
 
 
 def _say_where(stack: LocalStack, output: ConsoleOutput) -> None:
-    """Show the addresses: to a person again at each Enter, since the lines of the processes push them away."""
+    """Print the addresses; on a terminal again at each Enter, because log lines scroll them away."""
     output.report("\n".join(summary(stack.info(), secret=output.is_terminal)), "stack.ready", addresses(stack.info()))
     if output.is_terminal and watch_enter(lambda: output.print("\n".join([*summary(stack.info(), secret=True), HINT]))):
         output.print(HINT)
 
 
 def addresses(info: RunInfo) -> dict[str, str]:
-    """Return the addresses for a program, without passwords: it finds those in run.json."""
+    """Return the addresses without passwords, for a program, which finds the passwords in run.json."""
     return {name: without_password(value) for name, value in info.items() if name.endswith("_url") and value}
 
 
 def summary(info: RunInfo, *, secret: bool) -> list[str]:
-    """Return the addresses of the stack's parts. Passwords only with ``secret``, because output is often kept in a file."""
+    """Return the addresses of the services. Passwords only with ``secret``, because output is often saved to a file."""
     user, password = info["flower_auth"]
     rows = {
         "API": info["api_url"],
@@ -146,10 +148,10 @@ def summary(info: RunInfo, *, secret: bool) -> list[str]:
         "Database": info["database_url"] if secret else without_password(info["database_url"]),
         "Broker": info["broker_url"] if secret else without_password(info["broker_url"]),
     }
-    lines = ["Ready. Rate limits are off, since this is a stack to try and to load."]
+    lines = ["Ready. Rate limits are off in a local stack, so that it can be put under load."]
     lines += [f"  {name:<18} {value}" for name, value in rows.items() if value]
     if not secret:
-        lines.append(f"`python3 run.py status` shows the passwords that are {HIDDEN} here.")
+        lines.append(f"`python3 run.py status` shows the passwords that are {HIDDEN} above.")
     if info["ahead_seconds"]:
         lines.append(ahead_text(info["ahead_seconds"]))
     return lines

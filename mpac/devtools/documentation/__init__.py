@@ -1,5 +1,5 @@
-"""Documentation that is rendered from the code, so that it cannot say something else than the code does.
+"""Render documentation from the code, so that the two can't disagree.
 
-One module per thing that is shown, each with one function from nothing to Markdown; ``pages`` knows where each stands.
-Unlike the rest of ``mpac`` these modules import the product: only `mpac docs` and its test load them.
+Each module has functions from nothing to Markdown for one kind of content; ``pages`` knows where each is inserted. Unlike the
+rest of ``mpac`` these modules import the product: only `mpac docs` and its test load them.
 """

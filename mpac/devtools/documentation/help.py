@@ -1,4 +1,4 @@
-"""The help of every command, as `run.py` shows it before anything is installed."""
+"""Render the help of every command, which `run.py` prints before anything is installed."""
 
 import json
 from copy import copy
@@ -13,7 +13,7 @@ WIDTH = 100
 
 
 def render_help() -> str:
-    """Return help.json: the text, the options and how the rest of the line is read, for each command."""
+    """Return help.json: text, options and treatment of other arguments, for each command."""
     from mpac.__main__ import mpac  # noqa: PLC0415 - it imports the command that calls this
 
     entries = {GENERAL: _entry(mpac, None)}
@@ -24,12 +24,14 @@ def render_help() -> str:
 
 def _entry(command: click.Command, parent: click.Context | None) -> dict[str, Any]:
     command = copy(command)
-    command._help_option = None  # click keeps the one of the first context that a command was used in
+    command._help_option = None  # click stores the one of the first context in which a command is used
     settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
     with click.Context(command, info_name=command.name, parent=parent, **settings) as context:
         named = [option for option in command.get_params(context) if isinstance(option, click.Option)]
         return {
-            "help": command.get_help(context).splitlines(),  # as lines: those are what two changes of the file merge by
+            "help": command.get_help(
+                context
+            ).splitlines(),  # one string per line, so that two changes of the file can be merged
             "help_options": context.help_option_names,
             "passes_on": context.ignore_unknown_options,
             "options": {name: _value(option) for option in named for name in option.opts if name.startswith("--")},
@@ -37,5 +39,5 @@ def _entry(command: click.Command, parent: click.Context | None) -> dict[str, An
 
 
 def _value(option: click.Option) -> list[str] | bool:
-    """Return the values that the option can have, where they are few, else whether a value follows it."""
+    """Return the values that the option accepts if they are few, else whether a value follows it."""
     return list(option.type.choices) if isinstance(option.type, click.Choice) else not option.is_flag

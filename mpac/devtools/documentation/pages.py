@@ -1,4 +1,4 @@
-"""Where each rendered text stands: a whole file, or the part of one between two markers.
+"""Insert each rendered text where it belongs: a whole file, or the part of one between two markers.
 
 A marker is an HTML comment, which readers do not see: ``<!-- generated: errors -->`` … ``<!-- end: errors -->``.
 """
@@ -33,7 +33,7 @@ PARTS: Mapping[str, Mapping[str, Render]] = {
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A file, as it is and as it should be."""
+    """A file: its present and its wanted content."""
 
     name: str
     now: str
@@ -41,12 +41,12 @@ class Page:
 
     @property
     def has_drifted(self) -> bool:
-        """Whether it says something else than the code."""
+        """Whether the file differs from the code."""
         return self.now != self.wanted
 
 
 def pages(root: Path) -> Iterator[Page]:
-    """Every file with something generated in it. Raises ``UserError`` for a file without its markers."""
+    """Yield every file with generated content. Raises ``UserError`` for a file without its markers."""
     for name, render in WHOLE.items():
         file = root / name
         yield Page(name, file.read_text() if file.exists() else "", render())
@@ -58,10 +58,10 @@ def pages(root: Path) -> Iterator[Page]:
 
 
 def replaced(text: str, mark: str, content: str, *, name: str) -> str:
-    """``text`` with ``content`` between the markers of ``mark``."""
+    """Return ``text`` with ``content`` between the markers of ``mark``."""
     begin, end = f"<!-- generated: {mark} -->", f"<!-- end: {mark} -->"
     before, found, rest = text.partition(begin)
     _, also_found, after = rest.partition(end)
     if not (found and also_found):
-        raise UserError(f"{name} lacks the markers {begin} and {end}: put them where the text should stand.")
+        raise UserError(f"{name} lacks the markers {begin} and {end}: add them where the text belongs.")
     return f"{before}{begin}\n{content}\n{end}{after}"

@@ -16,7 +16,7 @@ from workflows.settings import Settings
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; a bar inside a cell is escaped."""
+    """Return a Markdown table; a bar inside a cell is escaped."""
     lines = [_line(head), "|" + "---|" * len(head), *(_line(row) for row in rows)]
     return "\n".join(lines)
 
@@ -26,12 +26,12 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def render_commands() -> str:
-    """One row per word, in the order of `mpac --help`."""
-    return table(("word", "what it does"), [(f"`{word}`", meaning) for word, meaning in HELP.items()])
+    """Return one row per command, in the order of `mpac --help`."""
+    return table(("command", "what it does"), [(f"`{name}`", meaning) for name, meaning in HELP.items()])
 
 
 def render_errors() -> str:
-    """One row per error, by status. The meaning is the docstring of the error's class."""
+    """Return one row per error, by status; the meaning is the docstring of the error's class."""
     errors = sorted(every_error(), key=lambda error: STATUS[error.kind])
     rows = [(str(STATUS[error.kind]), f"`{error.code}`", _meaning(error)) for error in errors]
     return table(("HTTP", "code", "meaning"), rows)
@@ -48,7 +48,7 @@ def render_invariants() -> str:
 
 
 def render_configuration() -> str:
-    """One row per field of ``Settings``, in the order they are written there."""
+    """Return one row per field of ``Settings``, in the order of their definition."""
     prefix = Settings.model_config["env_prefix"]
     rows = [
         (f"`{prefix}{name.upper()}`", _default(field), f"{field.description or ''}{_choices(field.annotation)}")

@@ -1,6 +1,6 @@
-"""The life of each entity as a diagram and tables: the whole of ``docs/statuses.md``.
+"""Render ``docs/statuses.md``: the life cycle of each entity as a diagram and tables.
 
-What a status means is the comment beside it in ``states.py``: said once, where whoever changes it sees it.
+The meaning of a status is the comment beside it in ``states.py``, so that whoever changes the status sees it.
 """
 
 import inspect
@@ -36,7 +36,7 @@ it: it takes a new version and a row of the history like any other event.
 
 
 def render_statuses() -> str:
-    """The whole page."""
+    """Return the whole page."""
     return "\n".join([HEAD, *(_entity(machine, module) for machine, module in ENTITIES)])
 
 
@@ -55,7 +55,7 @@ def _entity(machine: StateMachine, module: ModuleType) -> str:
 
 
 def diagram(machine: StateMachine) -> str:
-    """The edges as a Mermaid state diagram; a status that nothing leaves leads to the end."""
+    """Return the transitions as a Mermaid state diagram; terminal statuses lead to the end."""
     return "\n".join(["```mermaid", "stateDiagram-v2", *(f"    {line}" for line in _arrows(machine)), "```"])
 
 

@@ -1,1 +1,1 @@
-"""`mpac statement`: statements with known breaks, for scoring a matcher."""
+"""`mpac statement`: write statements with known breaks, for scoring a matcher."""

@@ -1,4 +1,4 @@
-"""Lines of both sides, as `mpac statement` reads and writes them."""
+"""The lines of both sides, as `mpac statement` reads and writes them."""
 
 import csv
 import json
@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import IO, Any
 
 COLUMNS = ("kind", "reference", "provider_reference", "amount", "currency", "fee", "at")
-"""The sandbox's own words, so that its default mapping reads the file."""
+"""The sandbox's own column names, so that its default mapping reads the file."""
 
 STATEMENT_KINDS = {"payment": "charge", "refund": "refund", "reversal": "reversal"}
 
 
 @dataclass(frozen=True, slots=True)
 class OurLine:
-    """A line of a settlement that a provider reports."""
+    """A settlement line that a provider reports."""
 
     kind: str
     entity_id: str
@@ -28,13 +28,13 @@ class OurLine:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What it is about."""
+        """What the line is about."""
         return self.kind, self.entity_id
 
 
 @dataclass(frozen=True, slots=True)
 class TheirLine:
-    """A line of a statement; ``amount`` is signed."""
+    """A statement line; ``amount`` is signed."""
 
     kind: str
     our_reference: str | None
@@ -45,7 +45,7 @@ class TheirLine:
     at: datetime
 
     def cells(self) -> dict[str, Any]:
-        """The line in the words of the file: amounts above zero, the kind says which way."""
+        """Return the line as written to the file: amounts are positive, the kind gives the direction."""
         return {
             "kind": STATEMENT_KINDS[self.kind],
             "reference": self.our_reference,
@@ -58,13 +58,13 @@ class TheirLine:
 
 
 def mirror(line: OurLine) -> TheirLine:
-    """What a provider that agrees says of ``line``."""
+    """Return the statement line of a provider that agrees with ``line``."""
     names = (line.kind, line.our_reference, line.provider_reference)
     return TheirLine(*names, line.amount, line.currency, line.fee, line.occurred_at)
 
 
 def write_csv(file: IO[str], lines: Iterable[TheirLine]) -> int:
-    """Write a statement as CSV with a header; returns the number of lines."""
+    """Write a statement as CSV with a header; return the number of lines."""
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
     count = 0
@@ -75,7 +75,7 @@ def write_csv(file: IO[str], lines: Iterable[TheirLine]) -> int:
 
 
 def write_json_lines(file: IO[str], lines: Iterable[TheirLine]) -> int:
-    """Write a statement as a JSON object per line; returns their number."""
+    """Write a statement as one JSON object per line; return the number of lines."""
     count = 0
     for line in lines:
         file.write(json.dumps(line.cells()) + "\n")

@@ -1,21 +1,21 @@
-"""Plant: a provider's statement that agrees with a settlement's lines, but for the breaks that were asked for.
+"""Plant breaks: write a provider's statement that agrees with a settlement except for the requested breaks.
 
-Each break is planted on a line of its own, drawn by a seed, so that the truth is known line by line:
+Each break is planted on a line of its own, chosen by a seed, so that the truth is known line by line:
 
-| category                | what is done to the statement                                   |
-|-------------------------|-----------------------------------------------------------------|
-| ``missing_at_provider`` | the line is left out                                            |
-| ``missing_internally``  | a line of a payment that nobody knows                           |
-| ``amount_mismatch``     | its amount is a little further from zero                        |
-| ``currency_mismatch``   | it is in another currency                                       |
-| ``status_mismatch``     | it is reversed further down                                     |
-| ``fee_mismatch``        | its fee is a little further from zero                           |
-| ``duplicate_provider``  | it stands there twice                                           |
-| ``duplicate_internal``  | of two of ours with one provider's reference, one is left out   |
-| ``date_mismatch``       | it happened three days before                                   |
+| category                | what is done to the statement                                     |
+|-------------------------|-------------------------------------------------------------------|
+| ``missing_at_provider`` | the line is left out                                              |
+| ``missing_internally``  | a line of an unknown payment is added                             |
+| ``amount_mismatch``     | its amount is a little further from zero                          |
+| ``currency_mismatch``   | it is in another currency                                         |
+| ``status_mismatch``     | it is reversed by a later line                                    |
+| ``fee_mismatch``        | its fee is a little further from zero                             |
+| ``duplicate_provider``  | it occurs twice                                                   |
+| ``duplicate_internal``  | of two of our lines with one provider reference, one is left out  |
+| ``date_mismatch``       | it happened three days earlier                                    |
 
-A matcher has to find each under its own name (what is left out is ``expected`` while the provider's service level lasts).
-A ``duplicate_internal`` can be planted only where two lines of ours do share a provider's reference.
+A matcher must find each under its category (a line that is left out is ``expected`` while the provider's service level lasts).
+A ``duplicate_internal`` can be planted only where two of our lines do share a provider's reference.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from mpac.devtools.statement.lines import OurLine, TheirLine, mirror
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """One planted break: where a matcher has to find it, and as what."""
+    """One planted break: where a matcher must find it, and under which category."""
 
     category: str
     our_reference: str | None
@@ -41,7 +41,7 @@ OTHER_CURRENCY = {"USD": "EUR"}
 
 
 def _less_or_more(value: int, random: Random) -> int:
-    """Another number of the same sign, by at most 500."""
+    """Return another number of the same sign that differs by at most 500."""
     step = random.randint(1, 500)
     return value + (step if value >= 0 else -step)
 
@@ -81,15 +81,15 @@ SPOILS: dict[str, Spoil] = {
     "date_mismatch": lambda line, _random: [replace(mirror(line), at=line.occurred_at - timedelta(days=3))],
 }
 PAYMENTS_ONLY = frozenset({"status_mismatch"})
-"""What can only happen to a payment: providers reverse charges, not refunds."""
+"""Categories that only a payment can have: providers reverse charges, not refunds."""
 
 
 class TooFew(Exception):
-    """There are not enough lines to plant so much on."""
+    """There are too few lines for the requested breaks."""
 
 
 def plant(lines: list[OurLine], wanted: dict[str, int], *, seed: int) -> tuple[list[TheirLine], list[Planted]]:
-    """The statement, and the truth about it. Raises ``TooFew``."""
+    """Return the statement and the planted breaks. Raises ``TooFew``."""
     random = Random(seed)  # noqa: S311 - the same seed has to plant the same
     return plant_on(lines, _choose(lines, wanted, random), random=random)
 
@@ -97,7 +97,7 @@ def plant(lines: list[OurLine], wanted: dict[str, int], *, seed: int) -> tuple[l
 def plant_on(
     lines: list[OurLine], chosen: dict[tuple[str, str], str], *, random: Random
 ) -> tuple[list[TheirLine], list[Planted]]:
-    """The same with each break on the line that ``chosen`` names (``OurLine.key`` → category)."""
+    """Do the same with each break on the line that ``chosen`` names (``OurLine.key`` → category)."""
     statement: list[TheirLine] = []
     truth: list[Planted] = []
     for line in lines:
@@ -111,7 +111,7 @@ def plant_on(
 
 
 def _choose(lines: list[OurLine], wanted: dict[str, int], random: Random) -> dict[tuple[str, str], str]:
-    """Different lines for different breaks."""
+    """Choose a different line for each break."""
     twins = _twins(lines)
     whole = [line for line in lines if line.key not in twins]
     random.shuffle(whole)
@@ -122,7 +122,7 @@ def _choose(lines: list[OurLine], wanted: dict[str, int], random: Random) -> dic
         else:
             fitting = [line for line in whole if line.key not in chosen and _fits(line, category)]
         if len(fitting) < count:
-            raise TooFew(f"{category} needs {count} lines, and {len(fitting)} are left for it")
+            raise TooFew(f"{category} needs {count} lines, and only {len(fitting)} are left for it")
         chosen |= {line.key: category for line in fitting[:count]}
     return chosen
 
@@ -132,7 +132,7 @@ def _fits(line: OurLine, category: str) -> bool:
 
 
 def _twins(lines: list[OurLine]) -> dict[tuple[str, str], str]:
-    """Lines that share the provider's reference with another: the first, and those after it."""
+    """Return the lines that share a provider's reference: ``first`` and, for later ones, ``second``."""
     seen: dict[tuple[str, str | None], tuple[str, str]] = {}
     twins: dict[tuple[str, str], str] = {}
     for line in sorted(lines, key=lambda one: one.entity_id):

@@ -1,4 +1,4 @@
-"""Which lines of a settlement a provider would report."""
+"""Read the lines of a settlement that a provider would report."""
 
 from sqlalchemy import text
 
@@ -16,7 +16,7 @@ _KNOWN = text("SELECT status FROM settlements WHERE id = :id")
 
 
 async def read_lines(settlement_id: str, *, provider: str) -> list[OurLine]:
-    """The lines of ``provider`` in a closed settlement. Raises ``UserError``."""
+    """Return the lines of ``provider`` in a closed settlement. Raises ``UserError``."""
     connect(load_settings(), roles=(Role.OWNER,))
     try:
         async with transaction(Role.OWNER) as connection:
@@ -25,7 +25,7 @@ async def read_lines(settlement_id: str, *, provider: str) -> list[OurLine]:
     finally:
         await disconnect()
     if status is None:
-        raise UserError("There is no such settlement: see GET /api/v1/settlements.")
+        raise UserError("There is no such settlement: list them with GET /api/v1/settlements.")
     if status == "open":
-        raise UserError("This settlement is still open: close it first, POST /api/v1/settlements/ID/close.")
+        raise UserError("This settlement is still open: close it first with POST /api/v1/settlements/ID/close.")
     return [OurLine(*row) for row in rows]

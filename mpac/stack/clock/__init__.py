@@ -1,1 +1,1 @@
-"""`mpac clock`: the clock of a local stack, which is its database's and its provider's together."""
+"""`mpac clock`: move the clock of a local stack, that is, of its database and its provider together."""

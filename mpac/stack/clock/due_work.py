@@ -1,6 +1,6 @@
-"""What became due by a move: let the workers do it, and say what became of it.
+"""Let the workers process what became due by a move, and report the outcomes.
 
-The product's own sweeps are asked what is due, so nothing of their rules is repeated here.
+The product's own sweeps are called to find what is due, so none of their rules is repeated here.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ UNION ALL SELECT settlement_id FROM reconciliation_tries
 
 @dataclass(slots=True)
 class DueWork:
-    """What becomes due by a move: each payment and refund with its state before it, the days, and what is due still."""
+    """What becomes due by a move: each payment and refund with its state before, the days, and what is still due."""
 
     before: dict[str, str] = field(default_factory=dict)
     days: set[str] = field(default_factory=set)
@@ -64,7 +64,7 @@ class DueWork:
 
 
 async def record_due_work(connection: psycopg.AsyncConnection[Any], done: DueWork, *, seconds: int) -> None:
-    """Note what will be due in so many seconds: the workers may be quicker than a look afterwards."""
+    """Record what will be due in so many seconds; a look afterwards would miss what the workers had finished by then."""
     cursor = connection.cursor(row_factory=dict_row)
     found = await cursor.execute(_SOON.encode(), {"seconds": seconds, "most": MOST})
     done.before.update((row["id"], _state(row)) for row in await found.fetchall())
@@ -73,7 +73,7 @@ async def record_due_work(connection: psycopg.AsyncConnection[Any], done: DueWor
 
 
 async def open_periods(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Have the first periods of new stores opened now; beat does so once a minute. Waits a little for them."""
+    """Have the first periods of new stores opened now, which beat does once a minute, and wait briefly for them."""
 
     async def missing() -> int:
         row = await (await connection.cursor(row_factory=dict_row).execute(_MISSING)).fetchone()
@@ -90,7 +90,7 @@ async def open_periods(connection: psycopg.AsyncConnection[Any]) -> None:
 
 
 async def wait_until_done(connection: psycopg.AsyncConnection[Any], done: DueWork, *, settings: Settings) -> None:
-    """Wait until nothing is due or in hand any more, for ``DONE_WITHIN_SECONDS`` at most."""
+    """Wait until nothing is due or in progress any more, for at most ``DONE_WITHIN_SECONDS``."""
     give_up_at = asyncio.get_running_loop().time() + DONE_WITHIN_SECONDS
     while True:
         days = await find_due_settlements(limit=MOST) + await find_due_reconciliations(limit=MOST, settings=settings)
@@ -104,7 +104,7 @@ async def wait_until_done(connection: psycopg.AsyncConnection[Any], done: DueWor
 
 
 async def describe_outcomes(connection: psycopg.AsyncConnection[Any], done: DueWork) -> list[str]:
-    """Return one line for each thing that was due: what it is now."""
+    """Return one line for each thing that was due: its state now."""
     cursor = connection.cursor(row_factory=dict_row)
     ids = {"ids": done.ids}
     lines = [_of_a_day(row) for row in await (await cursor.execute(_ENDED, ids)).fetchall()]

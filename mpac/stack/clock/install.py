@@ -3,10 +3,10 @@
 | step | what | after a crash there |
 |---|---|---|
 | create | one transaction: functions (``mpac.stack.movable_clock``), path, defaults, triggers | nothing was created |
-| renew | close the connections that are older, each between two transactions | the next call closes the others |
+| renew | close older connections, each between two transactions | the next call closes the others |
 
-The clock is zero ahead until both are done, so it makes no difference which processes have new connections already. A pool
-notices a connection that was closed while it was idle, and replaces it before anything is sent (docs/decisions/0141).
+The clock is zero ahead until both steps are done, so it makes no difference which processes have new connections already. A
+pool notices a connection that was closed while idle, and replaces it before anything is sent (docs/decisions/0141).
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _IS_INSTALLED: LiteralString = """
 SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('movable_clock.moved') AND attname = 'usable_since')
    AND EXISTS (SELECT FROM pg_trigger WHERE tgname = 'movable_clock_payments')
 """
-# Defaults were bound to PostgreSQL's now() when the migrations ran; written again under the new path, they get the new one.
+# Defaults were bound to PostgreSQL's now() when the migrations ran; set again under the new path, they use the new function.
 _BIND_DEFAULTS = f"""
 DO $$
 DECLARE
@@ -43,11 +43,11 @@ BEGIN
 END $$;
 """
 _TRIGGERS = f"""
--- Until an interrupted move is finished, the provider dates what it does by another day than we would.
+-- Until an interrupted move is finished, the provider's clock shows another day than ours.
 CREATE OR REPLACE FUNCTION {SCHEMA}.refuse_while_half_moved() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (SELECT FROM {SCHEMA}.moved WHERE intended IS NOT NULL) THEN
-        RAISE EXCEPTION 'a move of the clock was interrupted: `python3 run.py clock` finishes it' USING ERRCODE = '55P03';
+        RAISE EXCEPTION 'a move of the clock was interrupted: run `python3 run.py clock` to finish it' USING ERRCODE = '55P03';
     END IF;
     RETURN NULL;
 END $$;
@@ -55,8 +55,7 @@ CREATE OR REPLACE TRIGGER {SCHEMA}_payments BEFORE INSERT OR UPDATE ON payments
     FOR EACH STATEMENT EXECUTE FUNCTION {SCHEMA}.refuse_while_half_moved();
 CREATE OR REPLACE TRIGGER {SCHEMA}_refunds BEFORE INSERT OR UPDATE ON refunds
     FOR EACH STATEMENT EXECUTE FUNCTION {SCHEMA}.refuse_while_half_moved();
--- Assertions are dated by the clock of the machine. If that were taken for the database's, a used one would be forgotten
--- while it can still be accepted.
+-- Assertions are dated by the machine's clock. By the database's clock a used one would be deleted while it is still valid.
 CREATE OR REPLACE FUNCTION {SCHEMA}.remember_as_long() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.expires_at := NEW.expires_at + (SELECT ahead FROM {SCHEMA}.moved);
@@ -73,7 +72,7 @@ WHERE datname = current_database() AND backend_type = 'client backend' AND pid <
 
 
 async def install(database_url: str) -> None:
-    """Make the clock of this database movable, if it is not yet, and let every connection follow it. Raises ``UserError``."""
+    """Make the clock of this database movable, if it is not yet, and make every connection follow it. Raises ``UserError``."""
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
         if not await _is_true(connection, _IS_INSTALLED):
             async with connection.transaction():
@@ -82,7 +81,7 @@ async def install(database_url: str) -> None:
                 await connection.execute(_BIND_DEFAULTS.encode())
                 await connection.execute(_TRIGGERS.encode())
                 await connection.execute(f'ALTER DATABASE "{connection.info.dbname}" SET search_path = {PATH}'.encode())
-        # In a transaction of its own: whoever connects later than this certainly gets the new path.
+        # In a transaction of its own: a connection that is opened later certainly gets the new path.
         await connection.execute(
             "UPDATE movable_clock.moved SET usable_since = pg_catalog.clock_timestamp() WHERE usable_since IS NULL"
         )

@@ -1,17 +1,17 @@
-"""Move the database's and the provider's clock together, while no payment or refund is in hand.
+"""Move the database's and the provider's clock together, while no payment or refund is in progress.
 
 | step | what | after a crash there |
 |---|---|---|
-| lock | every table against writing, and look: no lease is in force and nothing new waits for a worker | nothing was moved |
-| intend | note where the clock is to be, in a transaction of its own | nothing was moved; the note is dropped |
+| lock | every table against writes; check that no lease is in force and nothing new waits for a worker | nothing was moved |
+| intend | record the intended time, in a transaction of its own | nothing was moved; the record is dropped |
 | provider | ``PUT /control/clock`` | payments and refunds are refused (503) until the next call finishes the move |
-| database | one commit: the clock, what is dated by the machine, the locks | moved |
+| database | one commit: the clock, what follows the machine's clock, the locks | moved |
 
 A call that is stopped instead (SIGSTOP) loses its connection, and thereby its locks, after ``MOST_IDLE_SECONDS``.
 
-A transaction that has written anything is over before the clock moves, and one that waits for a lock begins to write after
-it. So nothing is decided by two clocks. Liveness marks of beat and the queues and the memory of used assertions follow the
-machine's time, so they move along: a queue that was heard a second ago is not silent for a day.
+A transaction that has written anything ends before the clock moves, and one that waits for a lock starts to write after it.
+So nothing is decided by two clocks. Liveness marks of beat and the queues, and the record of used assertions, follow the
+machine's clock, so they are moved along: a queue that was heard a second ago must not appear silent for a day.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ from mpac.cli.errors import UserError
 from mpac.stack.clock.provider import NoAnswer, ProviderClock
 
 AT_REST_WITHIN_SECONDS = 60
-"""Twice the usual lease: the payment of a worker that was killed is not in hand any longer than this."""
+"""Twice the usual lease: a payment of a killed worker is claimed for no longer than this."""
 LOOK_AGAIN_SECONDS = 0.1
 ONE_MOVE = 0x636C6F636B
-"""The advisory lock under which a clock is moved."""
+"""The advisory lock that is held while a clock is moved."""
 
 _STATE: LiteralString = """
 SELECT extract(epoch FROM ahead)::bigint, intended IS NOT NULL, pg_catalog.clock_timestamp() FROM movable_clock.moved
@@ -39,9 +39,9 @@ _TABLES: LiteralString = """
 SELECT string_agg(format('%I.%I', schemaname, tablename), ', ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'
 """
 _SOON: LiteralString = """
-SET LOCAL lock_timeout = '400ms';    -- the product waits behind us
-SET LOCAL deadlock_timeout = '50ms'; -- an autovacuum that is in the way is cancelled then
-SET LOCAL idle_in_transaction_session_timeout = '{most_idle}s'; -- a caller that was stopped must not keep the locks
+SET LOCAL lock_timeout = '400ms';    -- the product queues behind our lock request
+SET LOCAL deadlock_timeout = '50ms'; -- after it PostgreSQL cancels an autovacuum that blocks us
+SET LOCAL idle_in_transaction_session_timeout = '{most_idle}s'; -- a caller that was stopped must not hold the locks
 """
 MOST_IDLE_SECONDS = 10
 """How long one step of a move may take while everything is locked: the provider answers within four seconds or not at all."""
@@ -51,7 +51,7 @@ UNION ALL
 SELECT id FROM refunds WHERE lease_until > now() OR (status = 'pending' AND created_at > now() - interval '20 s')
 LIMIT 1000
 """
-"""What a worker works on, and what one is just about to claim: a sale of a moment ago is not to expire in the queue."""
+"""Rows that a worker processes or is about to claim: a payment of a moment ago must not expire in the queue."""
 _ALONG: LiteralString = """
 UPDATE canaries SET sent_at = sent_at + by, consumed_at = consumed_at + by
 FROM (SELECT make_interval(secs => %(seconds)s) AS by) AS distance
@@ -65,7 +65,7 @@ _WHY_NOT = (errors.LockNotAvailable, errors.DeadlockDetected)
 
 
 class Clock:
-    """The clock of one stack. ``connection`` is in autocommit, and opened after ``install``."""
+    """The clock of one stack. ``connection`` must be in autocommit mode and opened after ``install``."""
 
     def __init__(self, connection: psycopg.AsyncConnection, provider: ProviderClock, *, database_url: str) -> None:
         self.connection = connection
@@ -76,10 +76,10 @@ class Clock:
         self.provider_ahead_seconds = 0
 
     async def hold(self) -> None:
-        """Let no other call move this clock until the connection is closed. Raises ``UserError`` if one does."""
+        """Prevent other moves until the connection is closed. Raises ``UserError`` if one is in progress."""
         row = await (await self.connection.execute("SELECT pg_try_advisory_lock(%s)", [ONE_MOVE])).fetchone()
         if not (row and row[0]):
-            raise UserError("Another `clock` moves this stack's clock: wait until it has finished.")
+            raise UserError("Another `clock` command is moving this stack's clock: wait until it has finished.")
 
     async def look(self) -> None:
         """Read how far ahead the two clocks are. Raises ``UserError``."""
@@ -94,15 +94,15 @@ class Clock:
         return self.is_half_moved or self.provider_ahead_seconds != self.ahead_seconds
 
     async def repair(self, *, waiting: Callable[[int], None], at_rest: AtRest) -> None:
-        """Bring the two to the later of both, which is what an interrupted move intended or where it began."""
+        """Move both clocks to the later of the two: an interrupted move's target, or its start."""
         await self.move(max(self.ahead_seconds, self.provider_ahead_seconds), waiting=waiting, at_rest=at_rest)
 
     async def move(self, ahead_seconds: int, *, waiting: Callable[[int], None], at_rest: AtRest) -> None:
-        """Let both be so far ahead of the machine. ``waiting`` is called with the number of rows in hand if there are any.
+        """Move both clocks so far ahead of the machine.
 
-        ``at_rest`` is awaited just before the move, with the seconds that it will be.
-
-        Raises ``UserError`` if nothing was moved, or if that is unknown: then a later call finds out.
+        ``waiting`` is called once with the number of rows in progress, if there are any. ``at_rest`` is awaited just before
+        the move, with its distance in seconds. Raises ``UserError`` if nothing was moved, or if that is unknown: then a later
+        call finds out.
         """
         loop = asyncio.get_running_loop()
         give_up_at, told = loop.time() + AT_REST_WITHIN_SECONDS, False
@@ -110,7 +110,7 @@ class Clock:
             if loop.time() > give_up_at:
                 raise UserError(
                     f"The clock was not moved: for {AT_REST_WITHIN_SECONDS} seconds payments, refunds or other transactions "
-                    f"were being processed ({', '.join(in_hand[:3])}). Try again when there is less to do."
+                    f"were being processed ({', '.join(in_hand[:3])}). Try again when the stack is less busy."
                 )
             if not told and in_hand != _BUSY:
                 waiting(len(in_hand))
@@ -119,7 +119,7 @@ class Clock:
         await self.look()
 
     async def _try_to_move(self, ahead_seconds: int, at_rest: AtRest) -> list[str]:
-        """Move, or return the ids of what is in hand."""
+        """Move, or return the ids of what is in progress."""
         in_hand = await self._in_hand()
         if in_hand:
             return in_hand
@@ -155,12 +155,12 @@ class Clock:
         )
 
     async def _intend(self, ahead_seconds: int | None) -> None:
-        """Note where the clock is to be, or that it stays, in a transaction of its own."""
+        """Record the intended time, or ``None`` for no move, in a transaction of its own."""
         async with await psycopg.AsyncConnection.connect(self._database_url, autocommit=True) as other:
             await other.execute("UPDATE movable_clock.moved SET intended = make_interval(secs => %s)", [ahead_seconds])
 
     async def _unknown(self, ahead_seconds: int) -> UserError:
-        """Return what to say of a provider that did not answer; if its clock was certainly not moved, drop the intention."""
+        """Return the error for a provider that did not answer; if its clock was certainly not moved, drop the intention."""
         with suppress(UserError):
             if await self._provider.ahead_seconds() != ahead_seconds:
                 await self._intend(None)
@@ -176,7 +176,7 @@ _BUSY = ["another transaction"]
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C and Ctrl-Z wait until both clocks are moved, which takes milliseconds."""
+    """Delay Ctrl-C and Ctrl-Z until both clocks are moved, which takes milliseconds."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTSTP)}
     try:
         yield

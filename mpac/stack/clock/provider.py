@@ -1,4 +1,4 @@
-"""The sandbox provider's clock, by its control route."""
+"""Read and move the clock of the sandbox provider through its control route."""
 
 from dataclasses import dataclass
 
@@ -8,27 +8,27 @@ from mpac.cli.errors import UserError
 
 OK = 200
 ANSWER_WITHIN = aiohttp.ClientTimeout(total=2)
-"""The product's statements wait for a move, and give up after three seconds (MPAC_LOCK_TIMEOUT_MS)."""
+"""The product's statements wait during a move, and give up after three seconds (MPAC_LOCK_TIMEOUT_MS)."""
 
 
 class NoAnswer(UserError):
-    """The provider did not answer, so its clock may have been moved or not."""
+    """The provider did not answer, so its clock may or may not have been moved."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderClock:
-    """How far ahead the provider's clock is, and how to move it."""
+    """The provider's clock."""
 
     session: aiohttp.ClientSession
     url: str
     control_key: str
 
     async def ahead_seconds(self) -> int:
-        """Return how far ahead it is. Raises ``NoAnswer``, and ``UserError`` with what the provider says."""
+        """Return how far ahead it is. Raises ``NoAnswer``, or ``UserError`` with the provider's answer."""
         return await self._ask("GET")
 
     async def move(self, ahead_seconds: int) -> int:
-        """Move it forward and return how far ahead it is now. Raises as above."""
+        """Move it forward and return how far ahead it is now. Raises the same."""
         return await self._ask("PUT", {"ahead_seconds": ahead_seconds})
 
     async def _ask(self, method: str, body: dict[str, int] | None = None) -> int:
@@ -43,5 +43,5 @@ class ProviderClock:
                 return int((await answer.json())["ahead_seconds"])
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
             raise NoAnswer(
-                f"The provider at {self.url} does not answer: is it up? `python3 run.py status` shows what runs."
+                f"The provider at {self.url} does not answer: check with `python3 run.py status` whether it is up."
             ) from error

@@ -1,4 +1,4 @@
-"""What `mpac clock` does: find the stack, look, move, and say what came of it."""
+"""Run `mpac clock`: find the stack, move its clock, and print the times and what became due."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,7 +35,7 @@ from workflows.settlements.due import GRACE
 from workflows.time_zones import zone as zone_of
 
 WORKERS = ("worker-other", "beat")
-"""Without them nothing that becomes due is done."""
+"""Without these processes nothing that becomes due is processed."""
 
 Say = Callable[[str], None]
 
@@ -57,7 +57,7 @@ class ClockRequest:
 async def run_clock(home: Path, wanted: ClockRequest, *, say: Say) -> dict[str, Any]:
     """Show or move the clock of the stack in ``home``; return its times. Raises ``UserError``."""
     if sum((wanted.distance is not None, wanted.to is not None, wanted.to_next_close)) > 1:
-        raise UserError("Say either how far (+1d), or --to when, or --to-next-close.")
+        raise UserError("Use only one of a distance (+1d), --to TIME and --to-next-close.")
     distance = read_distance(wanted.distance) if wanted.distance is not None else None
     info = find_own_stack(home)
     attach(home, needs=("MPAC_DATABASE_URL", "MPAC_BROKER_URL", "MPAC_SECRET_KEY"))
@@ -68,7 +68,7 @@ async def run_clock(home: Path, wanted: ClockRequest, *, say: Say) -> dict[str, 
     except psycopg.Error as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"The stack's database refuses or went away ({said}): `python3 run.py status` shows it."
+            f"The stack's database refused or disconnected ({said}): check it with `python3 run.py status`."
         ) from error
 
 
@@ -76,7 +76,7 @@ async def _run(
     info: RunInfo, provider: ProviderClock, wanted: ClockRequest, distance: timedelta | None, *, say: Say
 ) -> dict[str, Any]:
     moved = await read_clock(info["database_url"])
-    theirs = await provider.ahead_seconds()  # before anything is changed: is it there?
+    theirs = await provider.ahead_seconds()  # fails before anything is changed if it does not answer
     if wanted.is_a_move or moved.is_half_moved:
         await install(info["database_url"])
         async with await _connect(info) as connection:
@@ -101,7 +101,9 @@ async def _move(clock: Clock, info: RunInfo, wanted: ClockRequest, distance: tim
         was_interrupted = clock.is_half_moved
         await clock.repair(**ways)
         say(
-            "An interrupted move is finished." if was_interrupted else "Database and provider differed: they agree now."
+            "The interrupted move is finished."
+            if was_interrupted
+            else "Database and provider differed; now they agree."
         )
     is_worked_on = set(WORKERS) <= set(info["names"])
     if wanted.is_a_move and is_worked_on:
@@ -112,11 +114,11 @@ async def _move(clock: Clock, info: RunInfo, wanted: ClockRequest, distance: tim
     if is_worked_on:
         await _say_what_became_due(clock.connection, done, say=say)
     else:
-        say("No worker or no beat runs here, so nothing that became due is done.")
+        say("No worker or no beat is running here, so what became due is not processed.")
 
 
 async def _wanted_ahead(clock: Clock, wanted: ClockRequest, distance: timedelta | None) -> int:
-    """Return how many seconds ahead of the machine the clock is to be."""
+    """Return how many seconds ahead of the machine the clock should be."""
     present = datetime.now(UTC) + timedelta(seconds=clock.ahead_seconds)
     if distance is not None:
         return clock.ahead_seconds + ceil(distance.total_seconds())
@@ -128,10 +130,12 @@ async def _wanted_ahead(clock: Clock, wanted: ClockRequest, distance: timedelta 
 
 
 async def _next_close(connection: psycopg.AsyncConnection) -> datetime:
-    """Return when the next business day is closed: a little after it has ended."""
+    """Return when the next business day is closed, which is shortly after its end. Raises ``UserError``."""
     row = await (await connection.execute("SELECT min(end_at) FROM settlements WHERE status = 'open'")).fetchone()
     if row is None or row[0] is None:
-        raise UserError("No store has a running business day: make one with `python3 run.py seed`, then try again.")
+        raise UserError(
+            "No store has a business day in progress: create one with `python3 run.py seed`, then try again."
+        )
     ends: datetime = row[0]
     return ends + GRACE + timedelta(seconds=1)
 
@@ -147,15 +151,13 @@ async def _say_what_became_due(connection: psycopg.AsyncConnection, done: DueWor
     for line in await describe_outcomes(connection, done):
         say(line)
     if done.left:
-        say(
-            f"{len(done.left)} of these took more than {DONE_WITHIN_SECONDS} seconds: `python3 run.py status` shows what runs."
-        )
+        say(f"{len(done.left)} of these were not done within {DONE_WITHIN_SECONDS} s: see `python3 run.py status`.")
 
 
 async def _show(
     connection: psycopg.AsyncConnection, ahead: int, provider_ahead: int, wanted: ClockRequest, *, say: Say
 ) -> dict[str, Any]:
-    """Say what time it is, and return it."""
+    """Print what time it is, and return it."""
     machine = datetime.now(UTC)
     zones = [wanted.zone] if wanted.zone else await _zones(connection)
     shown = _zone(zones[0] if zones else "UTC")
@@ -172,13 +174,12 @@ async def _show(
         say(f"{name:<13} {local_time_text(machine + timedelta(seconds=seconds), shown)}{apart}")
     if ahead != provider_ahead:
         say(
-            "Database and provider differ, so statements will not agree with our days: `python3 run.py clock +0s` ends that."
+            "Database and provider differ, so statements will not match our days: align them with `python3 run.py clock +0s`."
         )
     with suppress(UserError):
         closes = await _next_close(connection)
-        say(
-            f"The next business day is closed at {local_time_text(closes, shown)}: `python3 run.py clock --to-next-close`."
-        )
+        at = local_time_text(closes, shown)
+        say(f"The next business day closes at {at}: go there with `python3 run.py clock --to-next-close`.")
     return {
         "database": (machine + timedelta(seconds=ahead)).isoformat(timespec="seconds"),
         "provider": (machine + timedelta(seconds=provider_ahead)).isoformat(timespec="seconds"),
@@ -193,7 +194,9 @@ async def _one_zone(connection: psycopg.AsyncConnection, wanted: ClockRequest) -
         return _zone(wanted.zone)
     zones = await _zones(connection)
     if len(zones) > 1:
-        raise UserError(f"The stores are in {' and '.join(zones)}: say by which clocks with --zone {zones[0]}.")
+        raise UserError(
+            f"The stores are in {' and '.join(zones)}: choose the time zone with --zone, for example --zone {zones[0]}."
+        )
     return _zone(zones[0] if zones else "UTC")
 
 
@@ -207,7 +210,7 @@ def _zone(name: str) -> tzinfo:
     try:
         return zone_of(name)
     except LookupError:
-        raise UserError(f"There is no time zone {name!r}: name one as Asia/Tokyo or Europe/Berlin.") from None
+        raise UserError(f"There is no time zone {name!r}: use a name like Asia/Tokyo or Europe/Berlin.") from None
 
 
 async def _connect(info: RunInfo) -> psycopg.AsyncConnection:

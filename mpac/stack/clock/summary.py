@@ -1,4 +1,4 @@
-"""What `status` says of a stack's clock."""
+"""Describe a stack's clock for `status` and `up`."""
 
 import asyncio
 
@@ -7,11 +7,11 @@ from mpac.cli.errors import UserError
 from mpac.stack.movable_clock import Moved, read_clock
 from mpac.stack.runfile import RunInfo
 
-HALF_MOVED = "A move of the clock was interrupted, and payments are refused until `python3 run.py clock` finishes it."
+HALF_MOVED = "A move of the clock was interrupted and payments are refused: run `python3 run.py clock` to finish it."
 
 
 def clock_state_of(info: RunInfo) -> Moved:
-    """Return how far ahead the stack's clock is now; as at its start if its database does not answer or is not its own."""
+    """Return how far ahead the stack's clock is; the value at its start if its own database does not answer."""
     try:
         if "postgres" in info["ready"]:
             return asyncio.run(read_clock(info["database_url"]))
@@ -21,6 +21,6 @@ def clock_state_of(info: RunInfo) -> Moved:
 
 
 def ahead_text(ahead_seconds: int) -> str:
-    """Return a sentence about a clock that is so far ahead."""
+    """Return a sentence about a clock that is this far ahead."""
     ahead = duration_text(ahead_seconds, units=3)
     return f"Its clock is {ahead} ahead of this machine's: see `python3 run.py clock`."

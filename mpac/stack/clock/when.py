@@ -1,4 +1,4 @@
-"""Read what somebody typed after `mpac clock`: a distance (`+1d12h`) or a time (`05:00`, `2026-12-01 00:05`)."""
+"""Read the argument of `mpac clock`: a distance (`+1d12h`) or a time (`05:00`, `2026-12-01 00:05`)."""
 
 import re
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -9,11 +9,11 @@ UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"
 DISTANCE = re.compile(r"\+(?:[0-9]+[wdhms])+")
 PART = re.compile(r"([0-9]+)([wdhms])")
 MOST_AHEAD = timedelta(days=20 * 366)
-"""What the sandbox provider allows (``sandbox.clock``)."""
+"""The limit of the sandbox provider (``sandbox.clock``)."""
 
 NEVER_BACK = (
-    "A clock is only moved forward: otherwise what was decided at the later time would be dated in the future. "
-    "`python3 run.py reset` deletes everything and returns to the present."
+    "A clock can only be moved forward: otherwise decisions that were made at the later time would be dated in the future. "
+    "To return to the present, delete everything with `python3 run.py reset`."
 )
 HOW_TO_WRITE = "Write it as +1d, +90m or +1d12h (w, d, h, m, s)."
 
@@ -35,10 +35,10 @@ def read_distance(typed: str) -> timedelta:
 
 
 def read_time(typed: str, *, now: datetime, zone: tzinfo) -> datetime:
-    """Return the time that was typed, in UTC: read by ``zone`` unless it names its own offset. Raises ``UserError``.
+    """Return the typed time in UTC; it is in ``zone`` unless it has its own offset. Raises ``UserError``.
 
-    A time of day is its next occurrence after ``now``. A local time that a change of the clocks skips is moved forward, of one
-    that it repeats the first is meant, as for the ends of business days.
+    A time of day means its next occurrence after ``now``. A local time that a clock change skips is moved forward; of one that
+    occurs twice the first is meant, as for the ends of business days.
     """
     try:
         if of_day := _time_of_day(typed):
@@ -51,7 +51,7 @@ def read_time(typed: str, *, now: datetime, zone: tzinfo) -> datetime:
     except (ValueError, OverflowError):
         raise UserError(f"{typed!r} is not a time: write it as 05:00 or as '2026-12-01 00:05'.") from None
     if wanted < now:
-        raise UserError(f"It is {local_time_text(now, zone)} there already. {NEVER_BACK}")
+        raise UserError(f"It is already {local_time_text(now, zone)} there. {NEVER_BACK}")
     if wanted - now > MOST_AHEAD:
         raise UserError(f"{typed} is too far: a clock can be moved 20 years ahead at most.")
     return wanted
@@ -68,7 +68,7 @@ def _time_of_day(typed: str) -> time | None:
     except ValueError:
         pass
     else:
-        return None  # 20261201 is a day and not ten past eight in the evening
+        return None  # 20261201 is a date, although it could be read as a time of day
     try:
         found = time.fromisoformat(typed)
     except ValueError:

@@ -231,7 +231,7 @@ async def test_a_move_that_was_cut_off_between_the_two_refuses_payments_until_th
 
     mended = mpac("clock", home=own.home.path)
     assert mended.returncode == 0, mended.stderr
-    assert "An interrupted move is finished." in mended.stdout
+    assert "The interrupted move is finished." in mended.stdout
     async with clock_state_of(own, session) as clock:
         assert (clock.ahead_seconds, clock.provider_ahead_seconds, clock.clocks_differ) == (ahead, ahead, False)
     await write(own)
@@ -274,7 +274,7 @@ async def test_two_moves_at_once_are_refused(own: LocalStack, session: aiohttp.C
     async with clock_state_of(own, session) as clock:
         await clock.hold()
         second = mpac("clock", "+1h", home=own.home.path)
-        assert (second.returncode, "Another `clock` moves" in second.stderr) == (1, True)
+        assert (second.returncode, "Another `clock` command" in second.stderr) == (1, True)
 
 
 async def test_a_provider_that_is_not_there_is_said_before_anything_is_changed(own: LocalStack) -> None:

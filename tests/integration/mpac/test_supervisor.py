@@ -88,7 +88,7 @@ async def test_one_that_was_just_killed_can_be_started_at_once(unsupervised: Sup
     await unsupervised.start_again("worker")
     await unsupervised.wait_ready("worker")
     assert unsupervised.pids["worker"] != before
-    with pytest.raises(UserError, match="worker runs already"):
+    with pytest.raises(UserError, match="worker is already running"):
         await unsupervised.start_again("worker")
 
 
@@ -113,7 +113,7 @@ async def test_one_that_was_stopped_stays_so(supervisor: Supervisor) -> None:
     await supervisor.stop("worker")
     await supervisor.stop("worker")
     assert supervisor.pids == {}
-    with pytest.raises(UserError, match="worker does not run"):
+    with pytest.raises(UserError, match="worker is not running"):
         supervisor.kill("worker", signal.SIGKILL)
 
 
@@ -134,9 +134,9 @@ async def test_one_that_ignores_its_signal_or_is_frozen_is_stopped_all_the_same(
 
 async def test_two_of_one_name_are_refused_and_an_unknown_name_is_a_sentence(supervisor: Supervisor) -> None:
     supervisor.start(forever("worker"))
-    with pytest.raises(UserError, match="worker runs already"):
+    with pytest.raises(UserError, match="worker is already running"):
         supervisor.start(forever("worker"))
-    with pytest.raises(UserError, match="wroker is no process of this stack; there are worker"):
+    with pytest.raises(UserError, match="wroker is not a process of this stack: choose from worker"):
         supervisor.kill("wroker", signal.SIGKILL)
 
 

@@ -61,11 +61,13 @@ async def test_up_in_the_background_then_status_then_down(home: Path) -> None:
 
     otherwise = mpac("up", "--detach", "--only", "valkey", "--only", "sandbox", "--ports", "9000", home=home)
     assert otherwise.returncode == 0
-    assert "It was started otherwise: without sandbox; also with postgres; postgres on port" in otherwise.stdout
+    assert (
+        "It was started with other options: without sandbox; also with postgres; postgres on port" in otherwise.stdout
+    )
     assert mpac("up", "--detach", "--ports", "x", home=home).returncode == 2
     assert pids_in(home) == pids
 
-    assert mpac("down", home=home).stdout == "Stopped; the data stays.\n"
+    assert mpac("down", home=home).stdout == "Stopped. The data is still there; `reset` deletes it.\n"
     await until(lambda: not any(lives(pid) for pid in pids.values()))
     assert not Home(home).run_file.exists()
     assert mpac("down", home=home).returncode == 0
@@ -141,7 +143,7 @@ async def test_a_child_killed_by_hand_is_started_again_and_run_json_is_true(home
     os.kill(before, signal.SIGKILL)
     await until(lambda: pids_in(home).get("valkey", before) != before)
     assert lives(pids_in(home)["valkey"])
-    assert "valkey is started again" not in mpac("status", home=home).stdout
+    assert "valkey will be restarted" not in mpac("status", home=home).stdout
 
 
 async def test_reset_stops_the_stack_and_deletes_its_data(home: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_place_that_is_not_writable_is_a_sentence(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("run.py: /proc/mpac-venv can't be made or changed")
+    assert done.stderr.startswith("run.py: /proc/mpac-venv can't be created or changed")
     assert len(done.stderr.strip().splitlines()) == 1
 
 

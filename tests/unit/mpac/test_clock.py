@@ -34,8 +34,8 @@ def test_a_distance_is_read_as_typed(typed: str, distance: timedelta) -> None:
 @pytest.mark.parametrize(
     ("typed", "why"),
     [
-        ("-1d", "only moved forward"),
-        ("-", "only moved forward"),
+        ("-1d", "only be moved forward"),
+        ("-", "only be moved forward"),
         ("1d", r"Did you mean \+1d\?"),
         ("", "not a distance"),
         ("+", "not a distance"),
@@ -83,14 +83,14 @@ def test_a_skipped_local_time_is_moved_forward_and_of_a_repeated_one_the_first_i
 @pytest.mark.parametrize(
     ("typed", "why"),
     [
-        ("2026-11-30 11:59", "Mon 2026-11-30 12:00:00 Asia/Tokyo there already"),
-        ("1999-01-01", "only moved forward"),
+        ("2026-11-30 11:59", "already Mon 2026-11-30 12:00:00 Asia/Tokyo there"),
+        ("1999-01-01", "only be moved forward"),
         ("25:00", "is not a time"),
         ("05:00+09:00", "is not a time"),
         ("2026-13-01", "is not a time"),
         ("midnight", "is not a time"),
         ("", "is not a time"),
-        ("0001-01-01", "is not a time|only moved forward"),
+        ("0001-01-01", "is not a time|only be moved forward"),
         ("9999-12-31 23:59", "too far"),
     ],
 )
@@ -108,5 +108,5 @@ def test_a_stack_on_somebody_elses_server_is_refused(tmp_path: Path, variable: s
 def test_an_installation_and_a_folder_without_a_stack_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="only a development stack's clock is moved"):
         find_own_stack(tmp_path, {"MPAC_ENVIRONMENT": "production"})
-    with pytest.raises(UserError, match="No stack runs"):
+    with pytest.raises(UserError, match="No stack is running"):
         find_own_stack(tmp_path, {})

@@ -34,13 +34,13 @@ MISTYPED = {
     ("UP",): "Did you mean `up`?",
     ("dwon", "--home", "x"): "Did you mean `down`?",
     ("start",): "Did you mean `up`?",
-    ("zzzzzz",): "There are: up, down, status",
+    ("zzzzzz",): "Choose from: up, down, status",
     ("help", "statsu"): "Did you mean `status`?",
     ("up", "--detatch"): "Did you mean `--detach`?",
     ("up", "--only", "wroker"): "Did you mean `worker`?",
     ("up", "--only=postgers"): "Did you mean `postgres`?",
-    ("--home", "x", "up", "--detach"): "Options follow the command: `up --home x --detach`.",
-    ("--home", "x"): "A command has to come first",
+    ("--home", "x", "up", "--detach"): "Options must follow the command: `up --home x --detach`.",
+    ("--home", "x"): "The command must come first",
     ("token", "--role", "manager"): "Did you mean `store_manager`?",
 }
 

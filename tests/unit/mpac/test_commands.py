@@ -51,8 +51,11 @@ def test_the_help_imports_no_word_and_nothing_of_the_product() -> None:
     [
         (["nonsense"], "No such command 'nonsense'"),
         (["up", "--workers", "0"], "not in the range"),
-        (["up", "--ports", "x"], "--ports is auto, free or a number"),
-        (["worker", "--queues", "paymnets"], "No such queue 'paymnets'. Did you mean `payments`? There are: payments,"),
+        (["up", "--ports", "x"], "--ports must be auto, free or a number"),
+        (
+            ["worker", "--queues", "paymnets"],
+            "No such queue 'paymnets'. Did you mean `payments`? Choose from: payments,",
+        ),
         (["migrate"], "MPAC_DATABASE_URL is not set and no local stack is up"),
         (["reset", "--yes", "--home", str(ROOT)], "is not a state folder of mpac"),
     ],
@@ -73,5 +76,5 @@ def test_a_failure_is_one_sentence_without_a_traceback(
 def test_nothing_runs_and_status_says_so(tmp_path: Path) -> None:
     done = run("status", "--home", str(tmp_path / "none"))
     assert done.returncode == 1
-    assert "No stack runs" in done.stdout
+    assert "No stack is running" in done.stdout
     assert not (tmp_path / "none").exists()

@@ -80,7 +80,7 @@ def test_the_part_that_was_trimmed_is_read_too(home: Home) -> None:
 
 
 def test_a_mistyped_name_is_corrected_and_the_names_are_listed(home: Home) -> None:
-    with pytest.raises(WrongUsage, match=r"No such log 'wroker'. Did you mean `worker`\? There are: api, supervisor"):
+    with pytest.raises(WrongUsage, match=r"No such log 'wroker'. Did you mean `worker`\? Choose from: api, supervisor"):
         choose_logs(home, ["api", "wroker"])
     done = logs(home, "supervisro")
     assert done.returncode == 2
@@ -88,7 +88,7 @@ def test_a_mistyped_name_is_corrected_and_the_names_are_listed(home: Home) -> No
 
 
 def test_a_home_without_logs_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"There are no logs in .*none: start a stack there with .*--home .*none"):
+    with pytest.raises(UserError, match=r"There are no logs in .*none: start a stack with .*--home .*none"):
         choose_logs(Home(tmp_path / "none"), [])
     done = logs(tmp_path / "none", "--follow")
     assert (done.returncode, done.stdout) == (1, "")

@@ -51,10 +51,10 @@ def test_statuses_and_providers_are_added_up_and_currencies_never() -> None:
     refund = dataclasses.replace(ROW, entity="refund", open=1, open_amount=300, open_oldest_seconds=200_000.0)
     first, *others = open_work_in(overview(ROW, other, dollars, refund, letters=3)).lines()
     said = "3 payment(s), ¥2,000, oldest 2 h; 1 payment(s), $11.50, oldest 30 s; 1 refund(s), ¥300, oldest 2 days"
-    assert first == f"Open:                 {said}"
+    assert first == f"Open:              {said}"
     assert others == [
-        "In doubt:             none",
-        "In review:            none",
-        "To give back by hand: none",
-        "Dead letters:         3, oldest 2 h",
+        "In doubt:          none",
+        "In review:         none",
+        "To refund by hand: none",
+        "Dead letters:      3, oldest 2 h",
     ]

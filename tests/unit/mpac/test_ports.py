@@ -67,5 +67,5 @@ def test_the_documented_base_is_8800() -> None:
 
 @pytest.mark.parametrize("nonsense", ["", "api", "-1", "80", "65535", "8800.5", "８８００x"])
 def test_nonsense_is_refused_with_what_is_possible(nonsense: str) -> None:
-    with pytest.raises(UserError, match="--ports is auto, free or a number"):
+    with pytest.raises(UserError, match="--ports must be auto, free or a number"):
         choose_ports(nonsense, ORDER)

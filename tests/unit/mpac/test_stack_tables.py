@@ -32,7 +32,7 @@ def test_what_needs_the_schema_brings_the_migration_along(monkeypatch: pytest.Mo
 
 
 def test_an_unknown_part_and_a_missing_one_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="database is no part"):
+    with pytest.raises(UserError, match="database is not a service"):
         services.check_services(["database"])
     monkeypatch.setattr(services, "SOURCES", {"sandbox": "sandbox/absent.py"})
     with pytest.raises(UserError, match=r"sandbox can't be started: sandbox/absent\.py is not in this checkout"):
