@@ -1,11 +1,11 @@
-"""Send the demonstration's HTTP requests. Tills, guests, managers, accountants, operators and the clock have no other way.
+"""Send the HTTP requests of the demonstration; no role has another way to other processes.
 
-| what came back                                   | then                                                    |
+| result of an attempt                             | then                                                    |
 |--------------------------------------------------|---------------------------------------------------------|
-| nothing: refused, reset, cut off, timed out      | the same request again                                  |
+| none: refused, reset, cut off, timed out         | the same request again                                  |
 | 429, a 5xx, 409 ``IDEMPOTENCY_KEY_IN_USE``       | the same request again, not before ``Retry-After``      |
 | 401 to a terminal                                | a new token and the same request again, three times     |
-| anything else                                    | it is the answer, and the role decides                  |
+| anything else                                    | it is the answer, and the caller decides                |
 
 "The same request" has the same ``Idempotency-Key``: a POST gets its key before its first attempt.
 """
@@ -22,12 +22,12 @@ import aiohttp
 from mpac.demo.retry import WITHIN_SECONDS, TransientFailure, retry_until_answered
 from mpac.devtools.terminal import PREFIX, Answer, Terminal, TokenRefused
 
-ATTEMPT_SECONDS = 30.0  # longer than the longest `?wait=`; an answer that takes longer counts as lost
+ATTEMPT_SECONDS = 30.0  # longer than the longest `?wait=`; a later answer counts as lost
 LIMITLESS = 0  # connections: each terminal has its own
 UNAUTHORIZED, CONFLICT, TOO_MANY, SERVER_ERROR = 401, 409, 429, 500
-RENEWALS = 3  # tokens that a call may ask for before it believes a 401
+RENEWALS = 3  # new tokens that a call may request before it accepts a 401 as the answer
 PASSING_CONFLICT = "IDEMPOTENCY_KEY_IN_USE"
-NO_ANSWER = (aiohttp.ClientError, OSError, json.JSONDecodeError, UnicodeDecodeError)  # OSError: time-outs too
+NO_ANSWER = (aiohttp.ClientError, OSError, json.JSONDecodeError, UnicodeDecodeError)  # OSError includes time-outs
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent in each attempt."""
+    """The request that each attempt sends."""
 
     method: str
     path: str
@@ -63,7 +63,7 @@ Send = Callable[[Request], Awaitable[Answer]]
 
 
 class Caller:
-    """Somebody who sends requests to one server, with credentials of their own."""
+    """Send requests to one server with one set of credentials."""
 
     def __init__(self, name: str, send: Send, *, renew: Callable[[], None] | None = None) -> None:
         self.name = name
@@ -105,7 +105,7 @@ class Caller:
 
 
 class Calls:
-    """Makes the callers; they share one session."""
+    """Create callers that share one session."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -113,13 +113,13 @@ class Calls:
     @classmethod
     @asynccontextmanager
     async def open(cls) -> AsyncIterator["Calls"]:
-        """Open the session and close it at the end."""
+        """Open the session, and close it at the end of the block."""
         timeout = aiohttp.ClientTimeout(total=ATTEMPT_SECONDS)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=LIMITLESS), timeout=timeout) as session:
             yield cls(session)
 
     def terminal(self, api_url: str, device: Mapping[str, str]) -> Caller:
-        """Return the caller for a device, which proves itself with its own key."""
+        """Return the caller for a device, which authenticates with its own key."""
         terminal = Terminal(api_url, device, session=self._session)
 
         async def send(request: Request) -> Answer:
@@ -151,7 +151,7 @@ class Calls:
 
 
 def is_transient(answer: Answer) -> bool:
-    """Return whether the same request may be answered otherwise later."""
+    """Return whether the same request may get another answer later."""
     if answer.status == CONFLICT and isinstance(answer.body, dict):
         error = answer.body.get("error")
         return isinstance(error, dict) and error.get("code") == PASSING_CONFLICT

@@ -1,4 +1,4 @@
-"""A connection to the database for what the demonstration looks up or moves there. It is opened again when it is lost."""
+"""Run the demonstration's own statements in the database, and reconnect when the connection is lost."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -11,7 +11,7 @@ CONNECT_TIMEOUT_SECONDS = 10
 
 
 class DatabaseView:
-    """Runs single statements, each of which may be repeated without harm."""
+    """Run single statements, each of which may be repeated without harm."""
 
     def __init__(self, database_url: str, *, name: str, is_read_only: bool) -> None:
         self._url = database_url

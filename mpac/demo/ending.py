@@ -1,12 +1,12 @@
-"""How the demonstration ends: which of its ends it is, the last sentence, and the exit code.
+"""Decide how the demonstration ended: its end, the last sentence and the exit code.
 
-| end        | exit code | when                                                                                        |
-|------------|-----------|---------------------------------------------------------------------------------------------|
-| PROVEN     | 0         | no rule is broken, each that had to be exercised looked at something, everything finished    |
-| BROKEN     | 1         | a rule or a promise is broken, whatever else happened                                        |
-| LATE       | 3         | something did not finish in its time: that says something about this machine, not about money |
-| NOT_PROVEN | 5         | a rule that the chapters had to exercise looked at nothing                                   |
-| FAILED     | 70        | an error of the demonstration, or an answer that it did not expect                           |
+| end        | exit code | when                                                                                          |
+|------------|-----------|-----------------------------------------------------------------------------------------------|
+| PROVEN     | 0         | no rule is broken, each rule that must be exercised checked something, everything finished    |
+| BROKEN     | 1         | a rule or a promise is broken, whatever else happened                                         |
+| LATE       | 3         | something did not finish in time: that concerns this machine, not money                       |
+| NOT_PROVEN | 5         | a rule that the chapters must exercise had nothing to check                                   |
+| FAILED     | 70        | an error of the demonstration, or an answer that it did not expect                            |
 """
 
 from collections import Counter
@@ -18,11 +18,11 @@ from mpac.audit.report import AuditReport, RuleResult, RuleState
 from mpac.cli import exit_codes
 from mpac.demo.problems import Problem, ProblemKind
 
-RULES_NAMED = 3  # in the last sentence; all of them stand above it
+RULES_NAMED = 3  # in the last sentence; all of them are printed above it
 
 
 class End(IntEnum):
-    """The ends, as exit codes. 2 is click's, and 4 is for a stage that could not be built."""
+    """The ends, as exit codes. 2 is click's, and 4 is for a stack that could not be started."""
 
     PROVEN = exit_codes.HOLDS
     BROKEN = exit_codes.BROKEN
@@ -32,24 +32,24 @@ class End(IntEnum):
 
 
 STYLES = {End.PROVEN: "bold green", End.LATE: "bold yellow", End.NOT_PROVEN: "bold yellow"}
-"""All others are red."""
+"""Colours of the last sentence; all other ends are red."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """One end and the last sentence."""
+    """An end and its sentence."""
 
     end: End
     sentence: str
 
     @property
     def style(self) -> str:
-        """The colour of the last sentence."""
+        """The colour of the sentence."""
         return STYLES.get(self.end, "bold red")
 
 
 def conclude(problems: Sequence[Problem], audits: Sequence[AuditReport], *, exercises: Collection[str]) -> Ending:
-    """Return the end. ``exercises`` names the rules that the chapters had to give something to look at."""
+    """Return the end. ``exercises`` names the rules that the chapters had to exercise."""
     results = together(audits)
     broken = [f"{result.invariant} ({result.sentence})" for result in results if result.count]
     broken += [problem.sentence for problem in problems if problem.kind is ProblemKind.BROKEN]
@@ -63,15 +63,15 @@ def conclude(problems: Sequence[Problem], audits: Sequence[AuditReport], *, exer
     if unfinished:
         return Ending(
             End.LATE,
-            f"This machine was too busy: {_counted(unfinished)} did not finish in time (see above). That says nothing about "
-            "money, neither good nor bad. Run it again when the machine has less to do, or with fewer --terminals. If it has "
-            "nothing else to do, a process hangs: its output is in the logs folder.",
+            f"This machine was too busy: {_counted(unfinished)} did not finish in time (see above). So nothing is known about "
+            "money, neither good nor bad. Run it again when the machine is less busy, or with fewer --terminals. If the "
+            "machine is idle, a process hangs: its output is in the logs folder.",
         )
     if idle:
         said = _some([f"{result.invariant} ({result.sentence})" for result in idle])
         return Ending(
             End.NOT_PROVEN,
-            f"Not proven: rules that this story has to exercise had nothing to check ({len(idle)}): {said}. "
+            f"Not proven: rules that this story must exercise had nothing to check ({len(idle)}): {said}. "
             "Run it with more --seconds or --terminals.",
         )
     return Ending(
@@ -81,7 +81,7 @@ def conclude(problems: Sequence[Problem], audits: Sequence[AuditReport], *, exer
 
 
 def together(audits: Sequence[AuditReport]) -> list[RuleResult]:
-    """Return each rule's verdict over all audits: a violation of any of them, else the one that looked at most."""
+    """Return each rule's result over all audits: a violation in any of them, else the one with the most checks."""
     found: dict[tuple[str, str], RuleResult] = {}
     for audit in audits:
         for result in audit.results:
@@ -98,7 +98,7 @@ def _some(sentences: list[str]) -> str:
 
 
 def _counted(problems: list[Problem]) -> str:
-    """Return "3 sales, 5 payments and 1 settlement"."""
+    """Return for instance "3 sales, 5 payments and 1 settlement"."""
     parts = [
         f"{count} {noun if count == 1 else _plural(noun)}"
         for noun, count in Counter(problem.counted for problem in problems).items()

@@ -1,8 +1,8 @@
-"""The stage: a local stack for the demonstration, and its settings.
+"""Start the stack of the demonstration with its settings, and run audits on it.
 
-Without ``--keep`` the stack lives inside this process and dies with it. With ``--keep`` it is started in the background
-as `mpac up --detach` does, so that it stays when we leave. Both tell where they are in ``run.json``, and only from there
-does the demonstration know them.
+Without ``--keep`` the stack lives inside this process and ends with it. With ``--keep`` it is started in the background as by
+`mpac up --detach`, so that it outlives this process. Both write their addresses to ``run.json``, from which alone the
+demonstration reads them.
 """
 
 import asyncio
@@ -28,32 +28,32 @@ SETTINGS = {
     # A terminal's call to the provider is given up after 2 s (usually 10) …
     "MPAC_SANDBOX_TIMEOUT_SECONDS": "2",
     "MPAC_STATEMENT_TIMEOUT_MS": "2000",
-    # … so a lease may be as short as the two together and a little more (usually 30 s): a killed worker is missed soon.
+    # … so a lease may be little longer than both together (usually 30 s): a killed worker's payments are soon taken over.
     "MPAC_LEASE_SECONDS": "4.5",
     "MPAC_NUDGE_GRACE_SECONDS": "2",
-    # Questions about an unknown outcome after 0.2, 0.5, 1.5 s … instead of 2, 5, 15 s …
+    # The provider is asked about an unknown outcome after 0.2, 0.5, 1.5 s … instead of 2, 5, 15 s …
     "MPAC_DOUBT_SCHEDULE_SCALE": "0.1",
-    # … and "not found" twice within 3 s proves that a call never arrived (usually 60): the sandbox takes 0.25 s at most.
+    # … and "not found" twice within 3 s (usually 60) proves that a call never arrived: the sandbox takes at most 0.25 s.
     "MPAC_SANDBOX_MAX_PROCESSING_SECONDS": "3",
-    # Settlements are looked for every 1.5 s instead of 15, and new stores get their first period within 6 s instead of 60.
+    # Due settlements are swept every 1.5 s instead of 15, and new stores get their first period within 6 s instead of 60.
     "MPAC_TIMETABLE_SCALE": "0.1",
     "MPAC_SANDBOX_MIN_LATENCY_MS": "80",
     "MPAC_SANDBOX_MAX_LATENCY_MS": "250",
 }
 IN_A_SENTENCE = (
-    "So that you need not wait: a provider call is given up after 2 s instead of 10, a lease lasts 4.5 s instead of 30, "
-    "and doubts are asked about ten times sooner than usual. The provider takes 80 to 250 ms for a call."
+    "To save you time, a provider call times out after 2 s instead of 10, a lease lasts 4.5 s instead of 30, and the provider "
+    "is asked about unknown outcomes ten times sooner than usual. The provider takes 80 to 250 ms for a call."
 )
 
-AUDIT_WITHIN_SECONDS = 60.0  # books that stay closed for longer are not opened by waiting
+AUDIT_WITHIN_SECONDS = 60.0  # longer waiting would not help
 
-FIRST = ("sandbox", "api", "worker-payments-1")  # what the first payment needs …
-LATER = ("worker-other", "beat", "flower")  # … and what it need not wait for
+FIRST = ("sandbox", "api", "worker-payments-1")  # the first payment needs these …
+LATER = ("worker-other", "beat", "flower")  # … and does not wait for these
 
 
 @dataclass(frozen=True, slots=True)
 class DemoEnvironment:
-    """What the chapters play on."""
+    """What the chapters run on: the stack, the screen, the seed and the options."""
 
     home: Home
     screen: Screen
@@ -62,12 +62,12 @@ class DemoEnvironment:
     seconds: float
     is_kept: bool
     wait_for_rest: Callable[[], Awaitable[None]]
-    """Returns when what the first payment did not need is there too (``LATER``)."""
+    """Return when the processes that the first payment did not need (``LATER``) are ready too."""
     audits: list[AuditReport] = field(default_factory=list)
-    """What the auditors found, each time they looked."""
+    """The report of each audit."""
 
     async def audit(self, moment: str) -> AuditReport:
-        """Have all auditors look, and tell what they find at this ``moment``. Raises ``UserError`` if they can't."""
+        """Run all auditors and print their result at this ``moment``. Raises ``UserError`` if they can't read the books."""
         run = self.run
 
         async def attempt() -> AuditReport:
@@ -82,18 +82,18 @@ class DemoEnvironment:
         try:
             report = await retry_until_answered(attempt, what=f"the audit {moment}", within=AUDIT_WITHIN_SECONDS)
         except TimedOut as late:
-            raise UserError(f"The auditors can't look: {late}.") from late
+            raise UserError(f"The audit could not be made: {late}.") from late
         self.audits.append(report)
         self.screen.say(f"The auditors looked {moment}: {report.sentence_of_result()}")
         return report
 
     def command(self, words: str) -> str:
-        """A command that reaches this stage, for the reader to type."""
+        """Return a command line that reaches this stack, for the reader to type."""
         return command(words, self.home.path)
 
     @property
     def run(self) -> dict[str, Any]:
-        """run.json as it is now. Raises ``UserError`` where the stack is gone."""
+        """The present content of run.json. Raises ``UserError`` if the stack has ended."""
         info = read_run(self.home)
         if info is None:
             raise UserError(f"The demonstration's stack in {self.home.path} has ended: see its logs folder.")
@@ -102,9 +102,9 @@ class DemoEnvironment:
 
 @asynccontextmanager
 async def demo_stack(home: Path, *, ports: str, keep: bool) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """A stack with the demonstration's settings; stopped at the end, unless it is to be kept and all went well.
+    """Run a stack with the demonstration's settings; stop it at the end unless ``keep`` is set and all went well.
 
-    Yields what waits for the parts that the first payment does not need.
+    Yields a function that waits for the processes that the first payment does not need.
     """
     if not keep:
         async with LocalStack(home, ports=ports, env=SETTINGS, later=LATER, profile=demo_profile()) as stack:
@@ -117,15 +117,15 @@ async def demo_stack(home: Path, *, ports: str, keep: bool) -> AsyncIterator[Cal
         await asyncio.shield(starting)
         yield partial(_complete, Home(home))
     except BaseException:
-        # A thread is not cancelled: who interrupts the start would go, and the stack come up behind his back.
+        # A thread can't be cancelled: without this wait the stack would come up after the demonstration was interrupted.
         await asyncio.wait({starting})
-        if starting.exception() is None:  # else it is not ours that runs there, if one does
+        if starting.exception() is None:  # else a stack that runs there is not ours
             await asyncio.to_thread(stop_other, Home(home))
         raise
 
 
 def demo_profile() -> DatabaseProfile:
-    """Where the demonstration plays: in a realm of its own, unless the user named servers, whose clocks we leave alone."""
+    """Return the profile of the demonstration: its own, unless the user named servers, whose clocks we don't move."""
     return ORDINARY if any(os.environ.get(name) for name in SERVERS_OF_THE_USERS) else MOVABLE
 
 

@@ -1,8 +1,8 @@
-"""The accident: the payment worker is killed with -9 while it has payments in its hands.
+"""Kill the payment worker with -9 while it processes payments, and watch the recovery.
 
-Nobody is told. The supervisor starts another process; the dead one's leases run out; the sweep finds the payments; they
-are claimed anew; and what a provider may have heard of is asked about, not sent again. While the worker is dead the auditors
-look for the first time: that is when the most payments are open, and when a mistake would be made.
+Nothing is notified. The supervisor starts another process; the dead one's leases run out; the sweep finds the payments; they
+are claimed again; and the provider is asked about what it may have received, which is not sent again. While the worker is dead
+the auditors run for the first time: then the most payments are open, and a mistake would be most likely.
 """
 
 import asyncio
@@ -15,19 +15,19 @@ from mpac.demo.records import HeldPayment, Records
 from mpac.demo.retry import wait_until
 
 WORKER = "worker-payments-1"
-MOST_WORTH_IT = 5  # payments in hand that make the accident a real one, one for every …
-TERMINALS_PER_HELD = 4  # … terminals at most …
+MOST_WORTH_IT = 5  # payments that the worker should hold when it is killed, at most one for every …
+TERMINALS_PER_HELD = 4  # … terminals …
 WAIT_FOR_THEM_SECONDS = 5.0  # … and how long to wait for that many
 LOOK_EVERY_SECONDS = 0.02
 
 
 async def kill_worker(demo: DemoEnvironment, records: Records) -> None:
-    """Kill it and tell what happens then. Raises ``TimedOut``, and ``UserError`` if the auditors can't look."""
+    """Kill it and print what follows. Raises ``TimedOut``, and ``UserError`` if the audit could not be made."""
     await _busy_moment(records, worth_it=max(1, min(MOST_WORTH_IT, demo.terminals // TERMINALS_PER_HELD)))
     pid: int = demo.run["pids"][WORKER]
     os.kill(pid, signal.SIGKILL)
     killed_at = time.monotonic()
-    held = await records.held()  # nothing can let go of them any more
+    held = await records.held()  # the dead worker can't finish them any more
     demo.screen.say(
         f"{WORKER} (pid {pid}) was killed with -9 while it held {len(held)} payments.",
         style="bold red",
@@ -37,7 +37,7 @@ async def kill_worker(demo: DemoEnvironment, records: Records) -> None:
         await _recover(demo, records, held, pid=pid, killed_at=killed_at)
     except BaseException:
         looking.cancel()
-        await asyncio.wait({looking})  # it gives its connections back
+        await asyncio.wait({looking})  # it returns its connections
         raise
     await looking
 
@@ -58,13 +58,13 @@ async def _recover(
     await wait_until(
         lambda: records.still_held(held),
         lambda left: not left,
-        what="payments that the killed worker held were not taken up again",
+        what="payments that the killed worker held were not claimed again",
         counted="payment",
         every=LOOK_EVERY_SECONDS,
     )
     demo.screen.say(
-        f"All {len(held)} were taken up again {time.monotonic() - killed_at:.1f} s after the kill, as soon as their leases "
-        "had run out. What the provider may have heard of is asked about and never simply sent again.",
+        f"All {len(held)} were claimed again {time.monotonic() - killed_at:.1f} s after the kill, as soon as their leases "
+        "had run out. The provider is asked about charges that it may have received; none is simply sent again.",
         style="green",
     )
 

@@ -1,10 +1,10 @@
-"""What the chapters report besides their story.
+"""The problems that chapters report besides their story.
 
-| kind   | means                                                            | says something about money |
-|--------|------------------------------------------------------------------|----------------------------|
-| BROKEN | something is as the product promises that it never is            | yes: the promise is broken |
-| LATE   | something did not finish in its time, as on a machine that is busy | no                         |
-| FAILED | an answer or an error on which the story cannot go on            | no                         |
+| kind   | means                                                                | concerns money             |
+|--------|----------------------------------------------------------------------|----------------------------|
+| BROKEN | something happened that the product promises never happens           | yes: the promise is broken |
+| LATE   | something did not finish in time, as on a busy machine               | no                         |
+| FAILED | an answer or an error after which the story can't continue           | no                         |
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class ProblemKind(StrEnum):
-    """What a problem says about the product."""
+    """What a problem means for the product."""
 
     BROKEN = "broken"
     LATE = "late"
@@ -29,7 +29,7 @@ class Problem:
 
 
 class UnexpectedAnswer(Exception):
-    """An answer on which the story cannot go on. The message is a sentence."""
+    """An answer after which the story can't continue. The message is a sentence."""
 
 
 def broken(sentence: str) -> Problem:
@@ -38,10 +38,10 @@ def broken(sentence: str) -> Problem:
 
 
 def late(sentence: str, *, counted: str) -> Problem:
-    """Return something that did not finish in its time."""
+    """Return something that did not finish in time."""
     return Problem(ProblemKind.LATE, sentence, counted)
 
 
 def failed(sentence: str) -> Problem:
-    """Return a failure of the demonstration or an answer that nobody expected."""
+    """Return a failure of the demonstration, or an answer that it did not expect."""
     return Problem(ProblemKind.FAILED, sentence)

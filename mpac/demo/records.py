@@ -1,4 +1,4 @@
-"""What the demonstration looks up in the database to tell the story: plain SQL, read-only, as an onlooker."""
+"""Read from the database what the demonstration needs to tell the story: plain SQL, read-only."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ METHODS = {
 
 @dataclass(frozen=True, slots=True)
 class HeldPayment:
-    """A payment in a worker's hands; ``fence`` grows when another claims it."""
+    """A payment that a worker has claimed; ``fence`` grows when another one claims it."""
 
     id: str
     fence: int
 
 
 class Records:
-    """What an onlooker reads. All of it raises ``TimedOut`` if the database stays away."""
+    """Read records. All methods raise ``TimedOut`` if the database stays away."""
 
     def __init__(self, view: DatabaseView) -> None:
         self._view = view
@@ -49,11 +49,11 @@ class Records:
         await self._view.close()
 
     async def held(self) -> list[HeldPayment]:
-        """The payments that some worker holds at this moment."""
+        """Return the payments that some worker holds now."""
         return [HeldPayment(*row) for row in await self._view.rows(_HELD)]
 
     async def still_held(self, held: Collection[HeldPayment]) -> list[HeldPayment]:
-        """Those of ``held`` that nobody has taken up or finished since."""
+        """Return those of ``held`` that no worker has claimed again or finished since."""
         fences = {payment.id: payment.fence for payment in held}
         return [
             HeldPayment(row[0], row[2])
@@ -62,11 +62,11 @@ class Records:
         ]
 
     async def doubts(self, payment_ids: Collection[str]) -> dict[Method, int]:
-        """How many of these were in doubt at some time, by method."""
+        """Return by method how many of these payments were in doubt at some time."""
         found = await self._view.rows(_DOUBTED, [list(payment_ids)])
         return {METHODS[row[0], row[1], row[2]]: row[3] for row in found}
 
     async def references(self, beginning: str) -> dict[str, tuple[int, str]]:
-        """client_reference → how many payments bear it, and the first of them."""
+        """Return client_reference → the number of payments with it, and the first of them."""
         found = await self._view.rows(_REFERENCES, [f"{beginning}%"])
         return {row[0]: (row[1], row[2]) for row in found}

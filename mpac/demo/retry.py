@@ -1,8 +1,8 @@
-"""Repeat an attempt while its failure may pass, and wait for what takes time. Every role of the demonstration does both here.
+"""Repeat attempts whose failure may be transient, and wait for what takes time; every role uses both.
 
-It is the rule for terminals (docs/terminal.md): while the outcome of a request is unknown, or the server has turned it away
-for now, the same request is sent again, not before ``Retry-After``, with growing pauses. Giving up says nothing about the
-product: ``TimedOut`` is counted apart from broken rules, since a machine with too much to do causes it as well.
+It follows the rule for terminals (docs/terminal.md): while the outcome of a request is unknown, or the server refused it for
+now, the same request is sent again, not before ``Retry-After``, after growing pauses. Giving up says nothing about the
+product: ``TimedOut`` is counted apart from broken rules, since an overloaded machine causes it as well.
 """
 
 import random
@@ -13,11 +13,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-WITHIN_SECONDS = 180.0  # several times what a machine with a load of four per core was seen to take
+WITHIN_SECONDS = 180.0  # several times the longest time seen on a machine with a load of four per core
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
 SPREAD = 1.25  # pauses are up to this much longer, so that thirty terminals do not return at the same moment
 LOOK_EVERY_SECONDS = 0.15
-MOST_SHOWN = 300  # characters of what was seen last
+MOST_SHOWN = 300  # characters of the last value seen
 
 
 class TransientFailure(Exception):
@@ -29,7 +29,7 @@ class TransientFailure(Exception):
 
 
 class TimedOut(Exception):
-    """Something did not finish in its time. ``counted`` is the noun under which the summary counts it."""
+    """Something did not finish in time. ``counted`` is the noun under which the summary counts it."""
 
     def __init__(self, sentence: str, *, counted: str) -> None:
         super().__init__(sentence)
@@ -39,7 +39,7 @@ class TimedOut(Exception):
 async def retry_until_answered(
     attempt: Callable[[], Awaitable[T]], *, what: str, counted: str = "request", within: float = WITHIN_SECONDS
 ) -> T:
-    """Run ``attempt`` until it does not raise ``TransientFailure`` and return its result. Raises ``TimedOut``."""
+    """Run ``attempt`` until it does not raise ``TransientFailure``, and return its result. Raises ``TimedOut``."""
     deadline = time.monotonic() + within
     pause = FIRST_PAUSE_SECONDS
     while True:
@@ -64,7 +64,7 @@ async def wait_until(
     within: float = WITHIN_SECONDS,
     every: float = LOOK_EVERY_SECONDS,
 ) -> T:
-    """Look until what is seen ``is_done``, and return it. Raises ``TimedOut``."""
+    """Call ``look`` until ``is_done`` accepts its value, and return that. Raises ``TimedOut``."""
     deadline = time.monotonic() + within
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The whole demonstration: build the stage, play the chapters, have the auditors look, say how it ended."""
+"""Run the whole demonstration: start the stack, play the chapters, run the audits, and say how it ended."""
 
 import asyncio
 import traceback
@@ -29,13 +29,13 @@ PROBLEMS_SHOWN = 10
 
 
 async def demonstrate(home: Path, *, terminals: int, seconds: float, ports: str, keep: bool) -> Ending:
-    """Play it all and return how it ended. Raises ``UserError`` if it can't be played or the auditors can't look."""
+    """Run everything and return how it ended. Raises ``UserError`` if the stack or an audit could not be started."""
     screen = Screen()
     screen.title("MPAC SmartPOS Payments")
     screen.say(
         "Starting a database, a broker, a payment provider with a ledger of its own, the API, workers and beat …"
     )
-    # The product is imported while the servers start: both take about as long, and one of them only waits.
+    # Import the product while the servers start: both take about as long, and one of them only waits.
     importing = asyncio.create_task(asyncio.to_thread(import_module, "mpac.devtools.seeding"))
     async with demo_stack(home, ports=ports, keep=keep) as wait_for_rest:
         await importing
@@ -48,7 +48,7 @@ async def demonstrate(home: Path, *, terminals: int, seconds: float, ports: str,
         if keep:
             _tell_where(demo)
     if not keep:
-        screen.say("Everything is stopped again; with --keep it would have stayed up.")
+        screen.say("Everything is stopped again. To keep it running at the end, add --keep.")
     return ending
 
 
@@ -64,11 +64,11 @@ async def _seed(home: Path, terminals: int) -> dict[str, Any]:
                 raise
             raise TransientFailure(sentence) from error
 
-    return await retry_until_answered(attempt, what="the terminals of this evening")
+    return await retry_until_answered(attempt, what="the terminals of the demonstration")
 
 
 async def _play(demo: DemoEnvironment) -> Ending:
-    from mpac.demo.chapters import CHAPTERS  # noqa: PLC0415 - aiohttp is imported while nobody waits for it
+    from mpac.demo.chapters import CHAPTERS  # noqa: PLC0415 - aiohttp is imported during the seed
 
     problems: list[Problem] = []
     played: list[Chapter] = []
@@ -76,8 +76,8 @@ async def _play(demo: DemoEnvironment) -> Ending:
         if number:
             await demo.audit("before the clock was moved")
         if problems:
-            # What follows moves the clock, which is done while nothing is under way: it would prove nothing now.
-            demo.screen.say(f"“{chapters[0].title}” is left out, since what came before it did not end well.")
+            # The next chapter moves the clock, which needs a stack at rest: it would prove nothing now.
+            demo.screen.say(f"“{chapters[0].title}” is skipped, because the part before it did not end well.")
             break
         demo.screen.title(chapters[0].title)
         for found in await asyncio.gather(*(_chapter(demo, chapter) for chapter in chapters)):
@@ -87,7 +87,7 @@ async def _play(demo: DemoEnvironment) -> Ending:
 
 
 async def _chapter(demo: DemoEnvironment, chapter: "Chapter") -> list[Problem]:
-    """Play a chapter. A bug in it ends it and not the demonstration: the auditors look all the same."""
+    """Play a chapter. A bug in it ends the chapter and not the demonstration: the audit is made all the same."""
     try:
         return await chapter.play(demo)
     except TimedOut as error:
@@ -102,7 +102,7 @@ async def _chapter(demo: DemoEnvironment, chapter: "Chapter") -> list[Problem]:
 
 
 async def _end(demo: DemoEnvironment, problems: list[Problem], played: Sequence["Chapter"]) -> Ending:
-    """Have the auditors look for the last time, and say how it ended and why."""
+    """Run the last audit, and print how the demonstration ended and why."""
     last = await demo.audit("at the end")
     screen = demo.screen
     screen.title("The proof: what three auditors found")
@@ -125,7 +125,7 @@ async def _end(demo: DemoEnvironment, problems: list[Problem], played: Sequence[
 def _tell_figures(demo: DemoEnvironment, last: AuditReport) -> None:
     screen = demo.screen
     screen.show(
-        f"The auditors looked {len(demo.audits)} times; “checked” is the most that a rule was applied to in one of them. "
+        f"There were {len(demo.audits)} audits; “checked” is the most rows that a rule checked in one of them. "
         f"{last.looked_at_sentence()}"
     )
     for line in last.waiting.lines():
@@ -136,9 +136,9 @@ def _tell_where(demo: DemoEnvironment) -> None:
     info = read_run(demo.home) or {}
     user, password = info["flower_auth"]
     database_url = info["database_url"]
-    if not demo.screen.console.is_terminal:  # as `up`: a file must not hold passwords
+    if not demo.screen.console.is_terminal:  # as in `up`: a file must not hold passwords
         password, database_url = HIDDEN, without_password(database_url)
-    demo.screen.title("It is still up")
+    demo.screen.title("The stack is still running")
     for name, url in {
         "API": f"{info['api_url']}/docs",
         "Flower": f"{info['flower_url']}  (user {user}, password {password})",
@@ -146,9 +146,9 @@ def _tell_where(demo: DemoEnvironment) -> None:
         "Database": database_url,
     }.items():
         demo.screen.show(f"{name:<18} {url}")
-    demo.screen.show(f"Stop it with `{demo.command('down')}`; its settings are the demonstration's.")
+    demo.screen.show(f"Stop it with `{demo.command('down')}`. It has the settings of the demonstration.")
     if info["realm"] == MOVABLE.database:
         demo.screen.show(
-            f"Its clock is ahead of yours, since days were played. `{demo.command('up --movable-clock')}` brings it back "
-            "later; a plain `up` lives in the present, with data of its own."
+            f"Its clock is days ahead. To start it again later, run `{demo.command('up --movable-clock')}`; "
+            "without --movable-clock, `up` has other data and the real time."
         )

@@ -1,8 +1,8 @@
-"""What happens at the tills: each kind of sale, what goes wrong with it, and how often.
+"""The sales at the tills: each kind of sale, what goes wrong with it, and how often.
 
-The deck is shuffled and dealt again and again, so that a long evening sees each kind in these proportions. Before it
-each habit is dealt once (``OPENING``), so that even a short evening has a double tap, lost answers and cancels. ``fate`` is
-the sandbox provider's word for what befalls the call.
+The deck is shuffled and dealt repeatedly, so that a long demonstration has each kind in these proportions. Before it each
+habit is dealt once (``OPENING``), so that even a short one has a double tap, lost answers and cancels. ``fate`` is the
+sandbox provider's term for what happens to the call.
 """
 
 import random
@@ -14,14 +14,14 @@ from typing import Any
 
 
 class Method(StrEnum):
-    """How the customer pays, as the tables name it: briefly, so that they fit 80 columns."""
+    """How the customer pays, in the short form of the tables, which must fit 80 columns."""
 
     CASH = "cash"
     TERMINAL_CARD = "card, terminal"  # run by the terminal's own card application
     EMONEY = "e-money"
     QR_CPM = "QR by customer"  # the customer shows the code
     QR_MPM = "QR by store"
-    TOKEN_CARD = "card, token"  # noqa: S105 - charged by the provider that keeps the card; no password
+    TOKEN_CARD = "card, token"  # noqa: S105 - charged by the provider that stores the card; not a password
 
 
 class Habit(StrEnum):
@@ -29,8 +29,8 @@ class Habit(StrEnum):
 
     PLAIN = "plain"
     DOUBLE_TAP = "double tap"  # the same key twice, at the same moment
-    LOST_THEN_REPEATED = "lost answer, repeated"  # the line breaks; the terminal repeats the request with its key
-    LOST_THEN_FOUND = "lost answer, looked up"  # the line breaks; the terminal looks for its client_reference
+    LOST_THEN_REPEATED = "lost answer, repeated"  # the connection breaks; the terminal repeats the request with its key
+    LOST_THEN_FOUND = "lost answer, looked up"  # the connection breaks; the terminal looks up its client_reference
     CANCEL_AT_ONCE = "cancelled at once"
     CANCEL_SHOWN = "cancelled while the code was shown"
     CANCEL_AS_PAID = "cancelled while the customer paid"
@@ -38,7 +38,7 @@ class Habit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SaleKind:
-    """One kind of sale and how many of it are in the deck."""
+    """One kind of sale, and how many copies of it are in the deck."""
 
     method: Method
     copies: int
@@ -102,16 +102,16 @@ DECK = (
 
 
 FIRST = SaleKind(Method.QR_CPM, copies=0)
-"""The first sale of all: nothing goes wrong with it, so that it tells how soon the first payment was completed."""
+"""The first sale: nothing goes wrong with it, because it shows how soon the first payment was completed."""
 
 
 OPENING = tuple(next(kind for kind in DECK if kind.habit is habit) for habit in Habit if habit is not Habit.PLAIN)
-"""One sale of each habit but the plain one, dealt after the first sale."""
+"""One sale of each habit except the plain one, dealt after the first sale."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """One sale: its kind, and the request that stands for it."""
+    """One sale: its kind, reference and request."""
 
     kind: SaleKind
     reference: str
@@ -119,7 +119,7 @@ class Sale:
 
 
 def sales(mark: str, *, rng: random.Random) -> Iterator[Sale]:
-    """Sales without end, ``FIRST`` and ``OPENING`` first. ``mark`` makes their references unlike those of other evenings."""
+    """Yield sales without end, ``FIRST`` and ``OPENING`` first. ``mark`` makes their references unique to this run."""
     numbers = count(1)
     deck = [FIRST, *OPENING]
     while True:

@@ -1,6 +1,6 @@
-"""What is seen: sentences that stay, and under them, on a terminal, a few numbers that move.
+"""Print the story: sentences that stay and, on a terminal, a few numbers below them that change.
 
-Where the output is no terminal (a log, a pipe) the numbers become a line every two seconds.
+If the output is not a terminal (a log, a pipe), the numbers are printed as a line every two seconds.
 """
 
 import time
@@ -22,7 +22,7 @@ WIDE = 100  # columns
 
 
 class Screen:
-    """One console. ``watch`` names the numbers to show while something runs."""
+    """One console. ``watch`` sets the numbers to show while something runs."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
@@ -34,32 +34,32 @@ class Screen:
 
     @property
     def gap(self) -> int:
-        """Blanks between the columns of a wide table: two where there is room."""
+        """Blanks between the columns of a wide table: two if there is room."""
         return 2 if self.console.width >= WIDE else 1
 
     def title(self, words: str) -> None:
-        """A heading."""
+        """Print a heading."""
         self.console.print()
         self.console.print(Text(words, style="bold"))
 
     def say(self, sentence: str, *, style: str = "", moment: str = "") -> None:
-        """A sentence of the story, after the time of day; ``moment`` is the story's own."""
+        """Print a sentence of the story after the time of day, or after ``moment``, the story's own time."""
         moment = moment or datetime.now().strftime("%H:%M:%S")  # noqa: DTZ005 - the reader's own wall clock
         line = Table.grid(padding=(0, 2))
         line.add_row(Text(moment, style="dim"), Text(sentence, style=style))
         self.console.print(line)
 
     def show(self, what: RenderableType) -> None:
-        """A table or the like, a little to the right."""
+        """Print a table or text, slightly indented."""
         self.console.print(Padding(what, (0, 0, 0, 2)))
 
     def watch(self, numbers: Callable[[], str]) -> "Screen":
-        """Show ``numbers()`` while the ``with`` block runs; call ``tick`` now and then."""
+        """Show ``numbers()`` while the ``with`` block runs; call ``tick`` regularly."""
         self._numbers = numbers
         return self
 
     def tick(self) -> None:
-        """Bring the numbers up to date."""
+        """Update the numbers."""
         if self._live:
             self._live.update(self._line())
         elif time.monotonic() - self._last_line >= LINE_EVERY_SECONDS:

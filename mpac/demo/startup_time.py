@@ -1,7 +1,7 @@
-"""How long ago the person pressed Enter.
+"""Measure how long ago the command was given.
 
-``run.py`` installs what is missing and then becomes ``mpac`` in the same process, so the process was born when the
-command was given; the kernel knows when, to a hundredth of a second.
+``run.py`` installs what is missing and then becomes ``mpac`` in the same process, so the process was born when the command was
+given; the kernel knows when, to a hundredth of a second.
 """
 
 import os
@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 _IMPORTED = time.monotonic()
-LONGEST_SECONDS = 3_600  # beyond it the two clocks are not of the same machine
+LONGEST_SECONDS = 3_600  # a larger value means that the two clocks belong to different machines
 
 
 def seconds_since_command() -> float:
-    """Seconds since the command was given; since the import of this module where there is no /proc."""
+    """Return the seconds since the command was given, or since the import of this module if there is no /proc."""
     try:
         born = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
         age = float(Path("/proc/uptime").read_text().split()[0]) - born

@@ -1,6 +1,6 @@
-"""What is counted at the tills while they sell, and the table at the end.
+"""Count what happens at the tills while they sell, and render the table at the end.
 
-Times are a terminal's own: from the first request of a sale to the answer 201, and to the moment it knows the end.
+Times are those of a terminal: from the first request of a sale to the answer 201, and until it knows the final status.
 """
 
 from collections import Counter, defaultdict
@@ -20,7 +20,7 @@ CANCELS = frozenset({Habit.CANCEL_AT_ONCE, Habit.CANCEL_SHOWN, Habit.CANCEL_AS_P
 
 @dataclass(slots=True)
 class MethodStatistics:
-    """One method's numbers; times in milliseconds."""
+    """The numbers of one method; times in milliseconds."""
 
     submitted: int = 0
     by_status: Counter[str] = field(default_factory=Counter)
@@ -29,13 +29,13 @@ class MethodStatistics:
 
 
 class SalesStatistics:
-    """The whole evening's numbers, and the problems that the tills had."""
+    """The numbers of all sales, and the problems at the tills."""
 
     def __init__(self) -> None:
         self.lines: dict[Method, MethodStatistics] = defaultdict(MethodStatistics)
         self.begun: set[str] = set()  # client_reference of each sale whose request was sent
         self.accepted: dict[str, str] = {}  # payment id → client_reference
-        self.open: dict[str, bool] = {}  # payment id → whether its outcome is in doubt, as its terminal was last told
+        self.open: dict[str, bool] = {}  # payment id → whether its outcome was in doubt in the last answer
         self.incidents: Counter[str] = Counter()
         self.problems: list[Problem] = []
         self.first_completed_after_seconds: float | None = None
@@ -45,11 +45,11 @@ class SalesStatistics:
         self.problems.append(problem)
 
     def note_begun(self, sale: Sale) -> None:
-        """Note that a sale's request is about to be sent: from now on its payment may exist."""
+        """Record that a sale's request is about to be sent: from now on its payment may exist."""
         self.begun.add(sale.reference)
 
     def note_accepted(self, sale: Sale, payment_id: str, *, post_ms: float) -> None:
-        """A 201 arrived. Where the first answer was lost on purpose, its time says nothing and is left out."""
+        """Record a 201. If the first answer was lost on purpose, its time means nothing and is left out."""
         line = self.lines[sale.kind.method]
         line.submitted += 1
         if sale.kind.habit not in LOST:
@@ -59,7 +59,7 @@ class SalesStatistics:
         self._note_mishaps(sale)
 
     def note_final(self, sale: Sale, payment_id: str, *, status: str, final_ms: float) -> None:
-        """A terminal knows the end of a payment."""
+        """Record the final status of a payment."""
         line = self.lines[sale.kind.method]
         line.by_status[status] += 1
         line.final_ms.append(final_ms)
@@ -68,11 +68,11 @@ class SalesStatistics:
             self.first_completed_after_seconds = seconds_since_command()
 
     def total(self, status: str) -> int:
-        """Payments that ended so."""
+        """Return the number of payments with this final status."""
         return sum(line.by_status[status] for line in self.lines.values())
 
     def numbers(self) -> str:
-        """The line that moves."""
+        """Return the line of numbers that is updated."""
         doubts = sum(self.open.values())
         parts = [f"{len(self.accepted):,} accepted", *(f"{self.total(status):,} {status}" for status in FINAL)]
         parts.append(f"{len(self.open):,} open ({doubts:,} in doubt)")
@@ -84,17 +84,17 @@ class SalesStatistics:
         self.incidents["lost answers"] += kind.habit in LOST
         self.incidents["cancels"] += kind.habit in CANCELS
         self.incidents["declines"] += kind.fate.startswith("decline") or kind.is_declined_by_terminal
-        self.incidents["answers of the provider that never came or made no sense"] += kind.fate.endswith("_charge") or (
+        self.incidents["provider answers that never came or made no sense"] += kind.fate.endswith("_charge") or (
             kind.fate.startswith("not_found_lie")
         )
-        self.incidents["refusals of a busy provider"] += kind.fate.startswith(("unavailable", "rate_limited"))
+        self.incidents["refusals by a busy provider"] += kind.fate.startswith(("unavailable", "rate_limited"))
 
 
 COLUMNS = ("submitted", *FINAL, "in\ndoubt", "POST\nP50", "(ms)\nP99", "final\nP50", "(s)\nP99")
 
 
 def as_table(statistics: SalesStatistics, *, doubts: dict[Method, int], gap: int = 1) -> Table:
-    """By method: what was submitted, how it ended, and how long that took. ``doubts`` as the history has them."""
+    """Return submitted, final and in-doubt payments and times by method; ``doubts`` comes from the history."""
     table = Table(box=None, header_style="bold", padding=(0, gap, 0, 0), pad_edge=False)
     table.add_column("method", no_wrap=True, vertical="bottom")
     for name in COLUMNS:
@@ -124,6 +124,6 @@ def _seconds(milliseconds: float) -> str:
 
 
 def percentile(values: Sequence[float], share: int) -> float:
-    """The value that ``share`` percent do not exceed; 0 without any."""
+    """Return the value that ``share`` percent do not exceed; 0 without values."""
     ordered = sorted(values)
     return ordered[max(0, -(-len(ordered) * share // 100) - 1)] if ordered else 0.0

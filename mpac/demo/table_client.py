@@ -1,6 +1,6 @@
-"""Guests at a table: what they order, the bills they get, how they pay, and what they get back, over a terminal's HTTP.
+"""Act as guests at a table: order, get bills, pay and get refunds, over the HTTP of a terminal.
 
-A request that brings no answer is sent again with its key, as at any till (``mpac.demo.calls``); a worker that is killed
+A request without an answer is sent again with its key, as at any till (``mpac.demo.calls``); a worker that is killed
 meanwhile costs the guests a few seconds and nothing else.
 """
 
@@ -14,43 +14,43 @@ CREATED, OK = 201, 200
 LOOK_EVERY_SECONDS = 0.2
 OPEN = ("pending", "processing")
 OUT_OF_TIME = ("provider_unavailable", "expired", "withdrawn_by_provider")
-"""Why a payment or refund ends without success if its calls could not be made in time, which no guest asked for."""
+"""Reasons of payments and refunds that failed because their calls could not be made in time."""
 
 COUNTED = {"payments": "payment", "refunds": "refund"}
 
 
 class TableClient:
-    """A table with a terminal. ``phone`` is a guest's, which pays codes at the provider."""
+    """A table with a terminal. ``phone`` is a guest's telephone, which pays codes at the provider."""
 
     def __init__(self, terminal: Caller, *, phone: Caller) -> None:
         self._terminal = terminal
         self._phone = phone
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Send a POST that has to be accepted, and return what it made. Raises ``UnexpectedAnswer``, ``TimedOut``."""
+        """Send a POST that must be accepted, and return what it created. Raises ``UnexpectedAnswer``, ``TimedOut``."""
         answer = await self._terminal.call("POST", path, body=body)
         if answer.status != CREATED:
             raise UnexpectedAnswer(f"POST {path} was answered with {answer.status} {answer.body}")
         return dict(answer.body)
 
     async def read(self, path: str) -> dict[str, Any]:
-        """Return what is there now. Raises ``UnexpectedAnswer``, ``TimedOut``."""
+        """Return the resource as it is now. Raises ``UnexpectedAnswer``, ``TimedOut``."""
         answer = await self._terminal.call("GET", path)
         if answer.status != OK:
             raise UnexpectedAnswer(f"GET {path} was answered with {answer.status} {answer.body}")
         return dict(answer.body)
 
     async def pay(self, bill: dict[str, Any], method: dict[str, Any], **more: Any) -> dict[str, Any]:
-        """Pay all of a bill; a code that is shown is paid by a guest's telephone. Returns the final payment."""
+        """Pay a whole bill and return the final payment; a guest's telephone pays a code that is shown."""
         return await self.buy(bill["balance_amount"], method, bill_id=bill["id"], **more)
 
     async def buy(self, amount: int, method: dict[str, Any], **more: Any) -> dict[str, Any]:
-        """Pay an amount, as ``pay`` does. Returns the final payment."""
+        """Pay an amount as ``pay`` does, and return the final payment."""
         payment = await self.post("/payments", {"amount": amount, "method": method, **more})
         return await self.finish(payment["id"])
 
     async def see_code(self, amount: int, *, expires_in: int) -> dict[str, Any]:
-        """Have a code shown, and let it be for now; ``finish`` pays it. Returns the payment that waits for it."""
+        """Have a code shown without paying it, and return the payment; ``finish`` pays it."""
         order = {"amount": amount, "method": {"type": "qr", "mode": "mpm"}, "expires_in": expires_in}
         path = f"/payments/{(await self.post('/payments', order))['id']}"
         return await wait_until(
@@ -62,11 +62,11 @@ class TableClient:
         )
 
     async def finish(self, payment_id: str) -> dict[str, Any]:
-        """Wait for the end of a payment; a code that is shown is paid. Returns the final payment."""
+        """Wait for the end of a payment, paying a code that is shown, and return the final payment."""
         return await self._final(f"/payments/{payment_id}")
 
     async def give_back(self, payment_id: str, *, amount: int, reason: str) -> dict[str, Any]:
-        """Have some of a payment given back. Returns the final refund."""
+        """Refund a part of a payment and return the final refund."""
         refund = await self.post(
             f"/payments/{payment_id}/refund", {"amount": amount, "reason": reason, "staff_code": "waiter-3"}
         )
@@ -95,7 +95,7 @@ class TableClient:
         return end
 
     async def _pay_code(self, payment_id: str) -> bool:
-        """Pay with the guest's telephone, which talks to the provider and not to us. Returns whether it was paid."""
+        """Pay with the guest's telephone, which calls the provider and not us; return whether it was paid."""
         answer = await self._phone.call("POST", f"/v1/codes/{payment_id}:1/pay")
         if answer.status not in (OK, CONFLICT):
             raise UnexpectedAnswer(f"the code of {payment_id} was answered with {answer.status} {answer.body}")

@@ -1,7 +1,7 @@
-"""A till: one terminal, one cashier, and whatever befalls their requests.
+"""Act as a till: one terminal, one cashier, and whatever happens to their requests.
 
-The rule a terminal lives by is in ``mpac.demo.calls``: whatever went wrong, send the same request with the same key again,
-and believe only an answer that came. Everything here is about things going wrong.
+The rule for terminals is in ``mpac.demo.calls``: whatever went wrong, send the same request with the same key again, and
+trust only an answer that arrived. This module makes things go wrong.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from mpac.devtools.terminal import Answer
 CREATED, OK = 201, 200
 FINAL_WITHIN_SECONDS = 180.0  # far beyond what the demonstration's settings allow
 WAIT_SECONDS = 10  # of one `?wait=`
-LINE_BREAKS_AFTER_SECONDS = (0.001, 0.015)  # before the request was read, while it is worked on, after the commit
+LINE_BREAKS_AFTER_SECONDS = (0.001, 0.015)  # before the request is read, while it is processed, or after the commit
 CUSTOMER_TAKES_SECONDS = (0.3, 0.9)
 
 
 class TillClient:
-    """Sells, one customer after the other. ``phone`` is the customers', which pays codes at the provider."""
+    """Sell to one customer after the other. ``phone`` is the customers' telephone, which pays codes at the provider."""
 
     def __init__(self, terminal: Caller, statistics: SalesStatistics, *, phone: Caller, rng: random.Random) -> None:
         self._terminal = terminal
@@ -34,12 +34,12 @@ class TillClient:
         self._rng = rng
 
     async def sell(self, sale: Sale) -> None:
-        """One sale from the first tap to its final status. Raises ``UnexpectedAnswer``, ``TimedOut``."""
+        """Make one sale from the first tap to its final status. Raises ``UnexpectedAnswer``, ``TimedOut``."""
         habits: dict[Habit, Callable[[Sale], Awaitable[dict[str, Any]]]] = {
             Habit.DOUBLE_TAP: self._tap_twice,
             Habit.LOST_THEN_REPEATED: self._lose_and_repeat,
             Habit.LOST_THEN_FOUND: self._lose_and_find,
-        }  # the others submit like everybody
+        }  # all other habits submit once
         began = time.perf_counter()
         self._statistics.note_begun(sale)
         payment = await habits.get(sale.kind.habit, self.submit)(sale)
@@ -50,7 +50,7 @@ class TillClient:
         self._statistics.note_final(sale, payment["id"], status=status, final_ms=_milliseconds(began))
 
     async def submit(self, sale: Sale) -> dict[str, Any]:
-        """Return the payment of this sale; its request has its key, however often it is sent."""
+        """Return the payment of this sale; its request has the same key however often it is sent."""
         answer = await self._post(sale)
         if answer.status != CREATED:
             raise UnexpectedAnswer(f"the sale {sale.reference} was answered with {answer.status} {answer.body}")
@@ -75,10 +75,10 @@ class TillClient:
         if answer.status != OK:
             raise UnexpectedAnswer(f"the search for {sale.reference} was answered with {answer.status} {answer.body}")
         found = answer.body["data"]
-        return dict(found[0]) if found else await self.submit(sale)  # not there: it had not arrived
+        return dict(found[0]) if found else await self.submit(sale)  # not found: the request had not arrived
 
     async def _break_line(self, sale: Sale) -> None:
-        """Send the request and hang up before the answer can be read."""
+        """Send the request and disconnect before the answer can be read."""
         sending = asyncio.create_task(self._post(sale))
         await asyncio.sleep(self._rng.uniform(*LINE_BREAKS_AFTER_SECONDS))
         sending.cancel()
@@ -107,7 +107,7 @@ class TillClient:
         return str(payment["status"])
 
     async def _wait(self, payment: dict[str, Any], *, within: float) -> dict[str, Any]:
-        """Return the payment as soon as its version has moved, or as it is after ``WAIT_SECONDS``."""
+        """Return the payment as soon as its version has changed, or as it is after ``WAIT_SECONDS``."""
         path = f"/payments/{payment['id']}?wait={WAIT_SECONDS}&since_version={payment['version']}"
         answer = await self._terminal.call("GET", path, counted="payment", within=within)
         if answer.status != OK:
@@ -117,13 +117,13 @@ class TillClient:
         return dict(answer.body)
 
     async def _show_code(self, sale: Sale, payment_id: str) -> None:
-        """The code is on the screen: the customer pays, or the cashier withdraws it, or both at the same moment."""
+        """Show the code: the customer pays, or the cashier cancels, or both at the same moment."""
         await asyncio.sleep(self._rng.uniform(*CUSTOMER_TAKES_SECONDS))
         acts = {Habit.CANCEL_SHOWN: (self._cancel,), Habit.CANCEL_AS_PAID: (self._pay_code, self._cancel)}
         await asyncio.gather(*(act(payment_id) for act in acts.get(sale.kind.habit, (self._pay_code,))))
 
     async def _pay_code(self, payment_id: str) -> None:
-        """Pay with the customer's telephone. A code that was withdrawn a moment ago is refused, and the telephone says so."""
+        """Pay with the customer's telephone; a code that was just cancelled is refused."""
         answer = await self._phone.call("POST", f"/v1/codes/{payment_id}:1/pay")
         if answer.status not in (OK, CONFLICT):
             raise UnexpectedAnswer(f"the code of {payment_id} was answered with {answer.status} {answer.body}")

@@ -101,7 +101,7 @@ async def test_a_short_demonstration_succeeds_although_the_first_request_of_each
     assert re.search(r"The first payment was completed [\d.]+ s after the command was given", said)
     assert re.search(r"worker-payments-1 \(pid \d+\) was killed with -9 while it held \d+ payments", said)
     assert "The supervisor started worker-payments-1 again" in said
-    assert re.search(r"All \d+ were taken up again", said)
+    assert re.search(r"All \d+ were claimed again", said)
     assert re.search(r"(\d+) sales at the tills, \1 payments in the database, each of them final", said)
     assert "cost ¥6,193, ¥563 of it tax. Three bills, please: ¥2,065 + ¥2,064 + ¥2,064." in said
     assert "¥2,065 in cash (out of ¥3,000, ¥935 back), ¥2,064 by a QR code" in said
@@ -136,7 +136,7 @@ async def test_a_demonstration_with_keep_stays_up_and_prints_how_to_reach_and_st
         said = re.sub(r"\s+", " ", done.stdout)
         run = json.loads((home / "run.json").read_text())
         assert "the order is paid." in said
-        assert f"API {run['api_url']}/docs" in said.partition("It is still up")[2]
+        assert f"API {run['api_url']}/docs" in said.partition("The stack is still running")[2]
         await until(lambda: _run("-m", "mpac", "status", "--home", str(home)).returncode == 0)  # Flower comes last
         (stop,) = re.findall(r"Stop it with `python3 run.py (down --home \S+)`", said)
         assert _run("-m", "mpac", *stop.split()).stdout == "Stopped. The data is still there; `reset` deletes it.\n"
@@ -213,11 +213,11 @@ def _check_proof(said: str) -> None:
 def _check_day(said: str) -> None:
     """Check what the output says of the three stores; the figures follow from ``mpac.demo.day.sales``."""
     assert "The auditors looked before the clock was moved" in said
-    assert "Shibuya gives back ¥700 of a lunch's ¥2,200 (completed): a line of today." in said
+    assert "Shibuya refunds ¥700 of a lunch of ¥2,200 (completed): a line of today." in said
     assert "closed them: Shibuya with 20 lines and ¥44,487 net, Shinjuku with 6 and ¥9,060." in said
-    assert "and pays (completed): begun yesterday, completed today" in said
-    assert "Shibuya gives back ¥1,540 of a lunch's ¥1,540 (completed): yesterday is closed" in said
-    assert "Ueno is an izakaya and sold until now; its day ended at five, with 6 lines." in said
+    assert "and pays (completed): started yesterday, completed today" in said
+    assert "Shibuya refunds ¥1,540 of a lunch of ¥1,540 (completed): yesterday is closed" in said
+    assert "Ueno is an izakaya that sells until the morning; its day ended at five, with 6 lines." in said
     assert "should hold ¥8,150 and holds ¥7,650: -¥500. Without a note that is refused" in said
     assert (
         "Our lines add up to ¥37,070, theirs to ¥28,267; the difference of ¥8,803 is explained to the last yen" in said

@@ -1,8 +1,8 @@
-"""The chapters of the demonstration, in the order they are played; those of one line are played at the same time.
+"""The chapters of the demonstration in the order they are played; chapters of one row are played concurrently.
 
-A chapter is a file with ``TITLE``, ``EXERCISES`` and ``play``; a later part of the product adds its file and its name here.
-The title of a line is that of its first chapter, which is what the others happen beside. ``EXERCISES`` names the rules that
-have something to look at when the chapter has been played: without that the demonstration proves nothing about them.
+A chapter is a module with ``TITLE``, ``EXERCISES`` and ``play``; a later part of the product adds its module here. The title
+of a row is that of its first chapter. ``EXERCISES`` names the rules that have something to check once the chapter has been
+played: otherwise the demonstration proves nothing about them.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,15 +14,15 @@ from mpac.demo.environment import DemoEnvironment
 from mpac.demo.problems import Problem
 
 NOT_EXERCISED = {
-    "bound of a refund": "a refund of the story is final within a second, and the auditors look between the scenes",
+    "bound of a refund": "a refund of the story is final within a second, and the audits run between the scenes",
     "looked after: a refund": "as above",
 }
-"""Rule that no chapter has to exercise → why."""
+"""Rule that no chapter must exercise → the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """``play`` returns the problems; none means that all went well. ``is_played``: whether it does anything on this stage."""
+    """``play`` returns the problems, none if all went well. ``is_played`` says whether it does anything on this stack."""
 
     title: str
     play: Callable[[DemoEnvironment], Awaitable[list[Problem]]]

@@ -1,6 +1,6 @@
-"""Beside the terminals: a table of three at a cafe. One order, three bills, three ways to pay; later a cake goes back.
+"""Beside the terminals, a table of three at a cafe: one order, three bills, three methods; later a cake is refunded.
 
-One card is declined on the way, so that the rules about failed payments and released reservations have something to look at.
+One card is declined, so that the rules about failed payments and released reservations have something to check.
 """
 
 from typing import Any
@@ -54,7 +54,7 @@ EXERCISES = (
 
 
 async def play(demo: DemoEnvironment) -> list[Problem]:
-    """Order, split, pay, give back; returns what does not add up. Raises ``UnexpectedAnswer``, ``TimedOut``."""
+    """Order, split, pay and refund; return what does not add up. Raises ``UnexpectedAnswer``, ``TimedOut``."""
     # What the first payment of all does not need, this story does; and that payment is not to wait for a table of three.
     await demo.wait_for_rest()
     run = demo.run

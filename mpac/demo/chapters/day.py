@@ -38,7 +38,7 @@ EXERCISES = (
 
 
 def is_played(demo: DemoEnvironment) -> bool:
-    """Whether the clocks are the demonstration's own, so that they may be moved."""
+    """Return whether the clocks are the demonstration's own, so that they may be moved."""
     return bool(demo.run["realm"] == MOVABLE.database)
 
 
@@ -49,7 +49,9 @@ async def play(demo: DemoEnvironment) -> list[Problem]:
     """
     run = demo.run
     if not is_played(demo):
-        demo.screen.say("The day is left out: it moves clocks, and these servers are not the demonstration's own.")
+        demo.screen.say(
+            "The day of three stores is skipped: it moves clocks, and these servers are not the demonstration's own."
+        )
         return []
     async with Calls.open() as calls:
         control = calls.provider(run["sandbox_url"], run["sandbox_control_key"], name="the story's clock")
@@ -66,7 +68,7 @@ async def _days(demo: DemoEnvironment, clock: StoryClock, calls: Calls) -> list[
     stores = await builder.build()
     story = Story(clock, demo.screen, stores)
     await story.say(
-        f"It is {clock.first_day:%A, %d %B %Y}: the clocks of this database and of this provider were moved ahead. "
+        f"It is {clock.first_day:%A, %d %B %Y}: the clocks of this database and this provider were moved forward. "
         f"{MERCHANT} opens three stores:"
     )
     for store in stores.by_name.values():
@@ -86,7 +88,7 @@ async def _days(demo: DemoEnvironment, clock: StoryClock, calls: Calls) -> list[
     files = await reconciliation_scenes.print_report(story, demo.home.reports)
     _tell(demo, story, files)
     return [
-        broken(f"of the three stores it is not true that {fact}")
+        broken(f"at the three stores it is not true that {fact}")
         for fact, is_true in story.facts.items()
         if not is_true
     ]
@@ -100,4 +102,4 @@ def _tell(demo: DemoEnvironment, story: Story, files: list[Any]) -> None:
         demo.screen.show(f"Report: {file}")
     if demo.is_kept:
         token = demo.command(f"token --role merchant_admin --merchant {story.stores.merchant_id}")
-        demo.screen.show(f"A token to look around with: {token}")
+        demo.screen.show(f"To get a token for looking around, run: {token}")

@@ -1,4 +1,4 @@
-"""The first chapter: terminals take payments, and everything that can go wrong does."""
+"""The first chapter: terminals take payments while everything that can go wrong does."""
 
 import asyncio
 import logging
@@ -19,10 +19,10 @@ from mpac.demo.till_client import TillClient
 logger = logging.getLogger(__name__)
 
 TITLE = "Payments"
-KILL_AT = 0.45  # of the selling time: enough has begun, and enough is still to come
+KILL_AT = 0.45  # of the selling time: by then many payments are in progress, and many are still to come
 BETWEEN_CUSTOMERS_SECONDS = (0.1, 0.5)
 TICK_SECONDS = 0.125
-LETTERS = "abcdefghjkmnpqrstvwxyz"  # no digits: a long row of them could pass for a card number and be refused
+LETTERS = "abcdefghjkmnpqrstvwxyz"  # no digits: a long sequence of them could pass for a card number and be refused
 
 
 EXERCISES = (
@@ -55,7 +55,7 @@ EXERCISES = (
 
 
 async def play(demo: DemoEnvironment) -> list[Problem]:
-    """Sell once, open the shops, kill the worker half-way, close the shops, wait until each payment is final, count."""
+    """Sell once, open the tills, kill the worker half-way, close the tills, wait until every payment is final, count."""
     rng = random.Random()  # noqa: S311 - a demonstration's dice guard nothing
     statistics = SalesStatistics()
     mark = "".join(secrets.choice(LETTERS) for _ in range(8))
@@ -87,16 +87,16 @@ async def _first(
 ) -> None:
     await _serve(till, next(customers), statistics)
     after = statistics.first_completed_after_seconds
-    told = f"completed {after:.1f} s after the command was given" if after else "not completed"
-    demo.screen.say(f"The first payment was {told}.", style="bold")
+    outcome = f"completed {after:.1f} s after the command was given" if after else "not completed"
+    demo.screen.say(f"The first payment was {outcome}.", style="bold")
     await demo.wait_for_rest()
 
 
 def _tell_beginning(demo: DemoEnvironment) -> None:
     demo.screen.say(
         f"{demo.terminals} terminals in {len(demo.seed['stores'])} stores sell for {demo.seconds:g} s: cash, cards, "
-        "e-money and QR codes. Fingers tap twice, lines break before the answer is read, customers leave, and the provider "
-        "declines, is away, times out before or after it charged, or talks nonsense."
+        "e-money and QR codes. Cashiers tap twice, connections break before the answer is read, customers leave, and the "
+        "provider declines, is down, times out before or after charging, or sends answers that make no sense."
     )
 
 
@@ -123,11 +123,11 @@ async def _evening(
             if loop.time() > closes_at and not is_told:
                 is_told = True
                 demo.screen.say(
-                    f"The shops close; {len(statistics.open)} payments are still under way, and each is waited for."
+                    f"The stores close. {len(statistics.open)} payments are still in progress; waiting for each of them …"
                 )
         await asyncio.gather(*together)
     except BaseException:
-        for task in together:  # Ctrl-C: a till that sells on would complain that its session is closed
+        for task in together:  # Ctrl-C: a till that continued would fail because its session is closed
             task.cancel()
         await asyncio.wait(together)
         raise
@@ -141,7 +141,7 @@ async def _sell(till: TillClient, customers: Iterator[Sale], *, closes_at: float
 
 
 async def _serve(till: TillClient, sale: Sale, statistics: SalesStatistics) -> None:
-    """One sale; whatever breaks it off is told at the end and stops no other till."""
+    """Make one sale; an error is reported at the end and stops no other till."""
     try:
         await till.sell(sale)
     except TimedOut as error:
@@ -162,18 +162,18 @@ async def _later(demo: DemoEnvironment, statistics: SalesStatistics, *, records:
 
 
 async def _count(demo: DemoEnvironment, statistics: SalesStatistics, *, records: Records, mark: str) -> list[Problem]:
-    """Show the table; returns what does not add up between the tills and the database."""
+    """Show the table; return what differs between the tills and the database."""
     doubts = await records.doubts(statistics.accepted)
     demo.screen.title("What the terminals saw")
     demo.screen.show(as_table(statistics, doubts=doubts, gap=demo.screen.gap))
-    told = ", ".join(f"{name} {count:,}" for name, count in statistics.incidents.items() if count)
+    incidents = ", ".join(f"{name} {count:,}" for name, count in statistics.incidents.items() if count)
     demo.screen.console.print()
     demo.screen.show(
-        "POST is the time to the answer 201, final the time until the terminal knew the end. P50: half of the payments were "
-        "quicker; P99: all but one in a hundred. In doubt were payments whose outcome nobody knew for a while: the provider "
-        "was asked about each until it was known."
+        "POST is the time to the answer 201, final the time until the terminal knew the final status. P50: half of the "
+        "payments were faster; P99: all but one in a hundred. In doubt are payments whose outcome was unknown for a while: "
+        "the provider was asked about each until it was known."
     )
-    demo.screen.show(f"What went wrong on purpose: {told}, killed workers 1.")
+    demo.screen.show(f"Faults that were planted: {incidents}, killed workers 1.")
     stored = await records.references(f"demo-{mark}-")
     sold = {reference: payment_id for payment_id, reference in statistics.accepted.items()}
     problems = compare(sold=sold, stored=stored, unanswered=statistics.begun - sold.keys())
@@ -185,9 +185,9 @@ async def _count(demo: DemoEnvironment, statistics: SalesStatistics, *, records:
 
 
 def compare(*, sold: dict[str, str], stored: dict[str, tuple[int, str]], unanswered: set[str]) -> list[Problem]:
-    """Compare what the tills know with what the database holds, both by client_reference.
+    """Compare the sales that the tills know with the payments in the database, by client_reference.
 
-    A sale whose request was never answered may be stored or not.
+    A sale whose request was never answered may or may not be stored.
     """
     return [
         *(broken(f"{sold[name]} was answered 201 and is not in the database") for name in sold.keys() - stored.keys()),

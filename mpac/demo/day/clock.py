@@ -1,6 +1,6 @@
-"""The story's clock: the database's and the provider's together, only ever forward, by the wall of the stores.
+"""Move the story's clock: the database's and the provider's together, only forward, in the stores' time zone.
 
-They are moved while nothing is under way; in between they tick like any clock.
+It is moved while nothing is in progress; in between it ticks like any clock.
 """
 
 import math
@@ -16,13 +16,13 @@ from workflows.time_zones import zone
 
 TOKYO = zone("Asia/Tokyo")
 OPENS = time(9, 0)
-GRACE_SECONDS = 6  # beyond the end of a day: a close waits 5 s for what was being recorded just then
+GRACE_SECONDS = 6  # after the end of a day: a close waits 5 s for what was being recorded at that moment
 OK = 200
 CLOCK = "/control/clock"
 
 
 class StoryClock:
-    """Moves time. ``day_at`` counts from the story's first day."""
+    """Move time; a ``day`` is counted from the story's first day."""
 
     def __init__(self, view: DatabaseView, *, provider: Caller) -> None:
         self._view = view
@@ -43,21 +43,21 @@ class StoryClock:
         return clock
 
     async def close(self) -> None:
-        """Disconnect; the clocks go on from where they are."""
+        """Disconnect; the clocks keep ticking from where they are."""
         await self._view.close()
 
     async def now(self) -> datetime:
-        """The database's present."""
+        """Return the database's present time."""
         ((instant,),) = await self._view.rows("SELECT clock_timestamp()")
         assert isinstance(instant, datetime)  # noqa: S101 - for the type checker
         return instant
 
     async def moment(self) -> str:
-        """The weekday and the time on the stores' walls."""
+        """Return the weekday and time at the stores."""
         return f"{(await self.now()).astimezone(TOKYO):%a %H:%M}"
 
     async def move_to(self, hour: int, minute: int = 0, second: int = 0, *, day: int = 1) -> None:
-        """Let it be ``hour:minute:second`` in Tokyo on the story's ``day``; where a slow machine took longer, it is later."""
+        """Move to ``hour:minute:second`` in Tokyo on the story's ``day``, unless a slow machine made it later already."""
         local = self._local(hour, minute, second, day=day)
         if await self.now() >= local:
             return
@@ -73,7 +73,7 @@ class StoryClock:
         return datetime.combine(self.first_day + timedelta(days=day - 1), time(hour, minute, second), TOKYO)
 
     async def _agree(self) -> None:
-        """After a demonstration that was killed between its two clocks: both as far ahead as the one that is farther."""
+        """Move both clocks to the later one, after a demonstration that was killed between the two moves."""
         answer = await self._provider.call("GET", CLOCK)
         if answer.status != OK:
             raise UserError(f"The provider's clock could not be read: {answer.status} {answer.body}")
@@ -82,9 +82,9 @@ class StoryClock:
         await self._set(max(theirs, int(rows[0][0]) if rows else 0))
 
     async def _set(self, ahead_seconds: int) -> None:
-        # The provider first: nothing of ours may ask it about an instant that it has not reached.
+        # The provider first: the product must not ask it about a time that it has not reached.
         answer = await self._provider.call("PUT", CLOCK, body={"ahead_seconds": ahead_seconds})
         if answer.status != OK:
             raise UserError(f"The provider's clock could not be moved: {answer.status} {answer.body}")
         if not await self._view.change(MOVE, [ahead_seconds, ahead_seconds]):
-            raise UserError("Somebody else moved the demonstration's clock meanwhile.")
+            raise UserError("Another process moved the demonstration's clock meanwhile: run the demonstration again.")

@@ -1,4 +1,4 @@
-"""The stores of the terminals have days too: what went wrong at their tills is compared with the provider's statements."""
+"""The stores of the terminals have days too: they are compared with the provider's statements, faults included."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ class OtherStores:
             await self.owner.put(f"/stores/{store_id}/statement-policies", NO_CARD_FILES)
 
     async def end(self, story: Story) -> None:
-        """Wait until every day whose statement is due is signed, by nobody but the workers. Raises ``UnexpectedAnswer``."""
+        """Wait until the workers have signed every day whose statement is due. Raises ``UnexpectedAnswer``."""
         now = await story.clock.now()
         due = [one["id"] for one in await self._days() if datetime.fromisoformat(one["end_at"]) + SLA < now]
         ends = [
@@ -43,8 +43,8 @@ class OtherStores:
         )
         count = sum(one["totals"]["count"] for one in sold)
         await story.say(
-            f"And the days of the terminals' stores: {count:,} lines, with lost answers and a killed worker behind "
-            "them, and the provider's statements say the same. Signed without a person.",
+            f"And the days of the terminals' stores: {count:,} lines, in spite of lost answers and a killed worker, and "
+            "the provider's statements agree. The workers signed them without a person.",
             style="green",
         )
 

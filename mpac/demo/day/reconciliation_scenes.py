@@ -1,4 +1,4 @@
-"""The scenes after the day: cash is counted, the statement arrives, its breaks are seen to, and three days are signed."""
+"""The scenes after the day: cash is counted, the statement arrives, its breaks are resolved, three days are signed."""
 
 import asyncio
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ BROKEN = "Shibuya"
 
 @dataclass(frozen=True, slots=True)
 class BreakResolution:
-    """How the accountant ends a break. ``to`` is the category of the break that it is the same as."""
+    """How the accountant resolves a break. ``to`` is the category of the break that it is linked to."""
 
     category: str
     resolution: str
@@ -38,11 +38,11 @@ RESOLUTIONS = (
     BreakResolution("status_mismatch", "ignore", "取消は先方の誤記。入金済み"),
     BreakResolution("date_mismatch", "ignore", "先方の日付の誤り"),
 )
-"""All four ways a break can end."""
+"""All four ways to resolve a break."""
 
 
 async def count_cash(story: Story) -> None:
-    """The morning after: each manager counts, and one drawer is 500 yen short. Raises ``UnexpectedAnswer``."""
+    """Play the next morning: each manager counts, and one drawer is 500 yen short. Raises ``UnexpectedAnswer``."""
     await story.clock.move_to(9, 0, day=2)
     for name in story.stores.by_name:
         await story.look(name, FIRST_DAY)
@@ -64,13 +64,16 @@ async def count_cash(story: Story) -> None:
     await story.say(
         f"The managers count their drawers. Shibuya's should hold {yen(expected)} and holds {yen(counts[BROKEN])}: "
         f"{signed(short, 'JPY')}. "
-        f"Without a note that is refused ({answer['error']['details'][0]['issue']}). The manager's note: {NOTE}.",
+        f"Without a note that is refused ({answer['error']['details'][0]['issue']}). The manager's note is {NOTE}.",
         style="bold yellow",
     )
 
 
 async def compare(story: Story, provider: Caller) -> None:
-    """The evening: both papers are taken in, and every difference gets its name. Raises ``UnexpectedAnswer``, ``TimedOut``."""
+    """Play the evening: both files are uploaded, and every difference is classified.
+
+    Raises ``UnexpectedAnswer``, ``TimedOut``.
+    """
     await story.clock.move_to(20, 0, day=2)
     store, settlement = story.store(BROKEN), story.settlements[BROKEN, FIRST_DAY]
     lines = story.lines = await statement_files.provider_lines(provider, settlement)
@@ -97,7 +100,7 @@ async def compare(story: Story, provider: Caller) -> None:
 
 
 async def resolve(story: Story) -> None:
-    """The accountant ends each break; the manager may not. Raises ``UnexpectedAnswer``."""
+    """Let the accountant resolve each break; the manager may not. Raises ``UnexpectedAnswer``."""
     settlement_id = story.settlements[BROKEN, FIRST_DAY]["id"]
     found = (await story.stores.accountant.read(f"/settlements/{settlement_id}/breaks?limit=100"))["data"]
     breaks = {one["category"]: one["id"] for one in found}
@@ -119,14 +122,14 @@ async def resolve(story: Story) -> None:
         0,
     )
     await story.say(
-        "Each difference but what is still expected is a break, which a person ends. The manager may not (403). The "
+        "Each difference, except what is still expected, is a break that a person resolves. The manager may not (403). The "
         "accountant links two that are one sale, adjusts our books for two, writes one off and ignores four with a reason. "
         "One line is still expected: the provider has 24 hours to report it."
     )
 
 
 async def sign(story: Story) -> None:
-    """A corrected statement brings the last line; what was resolved stays so. Raises ``UnexpectedAnswer``."""
+    """Upload a corrected statement with the last line; resolved breaks stay resolved. Raises ``UnexpectedAnswer``."""
     await story.clock.move_to(22, 0, day=2)
     settlement_id = story.settlements[BROKEN, FIRST_DAY]["id"]
     corrected = statement_files.spoiled(story.lines, story.plants[BROKEN], is_corrected=True)
@@ -140,13 +143,16 @@ async def sign(story: Story) -> None:
     ) == (0, "reconciled", story.stores.accountant.name)
     await story.say(
         f"The provider sends its statement again, with the line that was late. Run {run['run']} finds every break again with "
-        f"its resolution, nothing is open, and Shibuya's day is {seen['status']} by {seen['reconciled_by']}.",
+        f"its resolution, no break is open, and Shibuya's day is {seen['status']} by {seen['reconciled_by']}.",
         style="green",
     )
 
 
 async def let_others_end(story: Story) -> None:
-    """The next two boundaries: the other stores' statements are fetched, and clean. Raises ``UnexpectedAnswer``."""
+    """Play the next two midnights: the other stores' statements are fetched and have no breaks.
+
+    Raises ``UnexpectedAnswer``.
+    """
     await story.clock.move_to(0, 0, GRACE_SECONDS, day=3)
     await asyncio.gather(_reconciled(story, "Shinjuku"), *(story.closed(name, day=NEXT_DAY) for name in CHAIN))
     by_workers = story.settlements["Shinjuku", FIRST_DAY]
@@ -170,7 +176,7 @@ async def let_others_end(story: Story) -> None:
     )
     await story.clock.move_to(5, 0, GRACE_SECONDS, day=3)
     await _reconciled(story, IZAKAYA)
-    await story.say("Ueno's statement is due five hours later, and is as clean.")
+    await story.say("Ueno's statement is due five hours later, and has no breaks either.")
 
 
 async def _reconciled(story: Story, name: str) -> None:
@@ -183,7 +189,7 @@ async def _reconciled(story: Story, name: str) -> None:
 
 
 async def print_report(story: Story, folder: Path) -> list[Path]:
-    """Shibuya's report as files; returns where they are. Raises ``UnexpectedAnswer``."""
+    """Write Shibuya's report to files and return their paths. Raises ``UnexpectedAnswer``."""
     settlement = story.settlements[BROKEN, FIRST_DAY]
     base = f"{BROKEN.lower()}-{settlement['business_date']}"
     wanted = {f"{base}.html": "report", f"{base}.en.html": "report?lang=en", f"{base}.pdf": "report.pdf"}
@@ -201,8 +207,8 @@ async def print_report(story: Story, folder: Path) -> list[Path]:
     story.screen.show(screens.cash(settlement))
     story.screen.console.print()
     story.screen.show(
-        "Breaks and how the accountant ended them. Of a fee mismatch both sums are fees. The difference is what our books "
-        "have more than the statement, in the store's currency."
+        "Breaks and how the accountant resolved them. For a fee mismatch both amounts are fees. The difference is our books "
+        "minus the statement, in the store's currency."
     )
     story.screen.show(screens.breaks(found))
     return paths

@@ -1,8 +1,8 @@
-"""What is sold, and what the provider's first statement will say of it: the day's book, written beforehand.
+"""What is sold, and what the provider's first statement will report of it.
 
-``plant`` names the break that the statement will have at that sale (``mpac.devtools.statement.plant``). What is left
-out of the statement is ``missing_at_provider`` if it was sold more than the provider's 24 hours before, and
-``expected`` if not.
+``plant`` names the break that the statement will have at that sale (``mpac.devtools.statement.plant``). A sale that the
+statement leaves out is ``missing_at_provider`` if it was made more than the provider's 24 hours before, and ``expected`` if
+not.
 """
 
 from dataclasses import dataclass
@@ -15,27 +15,27 @@ SUICA: dict[str, Any] = {"type": "emoney", "result": "approved", "card_brand": "
 EXPECTED = "expected"
 LEFT_OUT = "missing_at_provider"
 SAME_AMOUNT = 980
-"""Of the sale that the provider left out, and of the one that nobody of ours knows: they will turn out to be one."""
+"""The amount of the sale that the statement lacks, and of the one that we don't know: they are the same sale."""
 
 
 def card(name: str) -> dict[str, Any]:
-    """A card that the provider keeps under ``name``; the brand follows from it."""
+    """Return a card that the provider stores under ``name``; the brand follows from the name."""
     return {"type": "card", "provider": "sandbox", "token": f"tok_{name}"}
 
 
 def cash(received: int) -> dict[str, Any]:
-    """Cash out of ``received`` yen."""
+    """Return a payment method of ``received`` yen in cash."""
     return {"type": "cash", "cash_received": received}
 
 
 def slip(brand: str, arn: str) -> dict[str, Any]:
-    """A card that the terminal's own application ran; ``arn`` is its acquirer's reference number."""
+    """Return a card that the terminal's own application charged; ``arn`` is its acquirer's reference number."""
     return {"type": "card", "result": "approved", "card_brand": brand, "entry_method": "chip", "card_arn": arn}
 
 
 @dataclass(frozen=True, slots=True)
 class Sold:
-    """One sale. ``name`` is how later scenes refer to it."""
+    """One sale. Later scenes refer to it by ``name``."""
 
     amount: int
     method: dict[str, Any]

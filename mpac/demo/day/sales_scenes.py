@@ -1,4 +1,4 @@
-"""The scenes of the day and the night: three stores sell, give back, and two of them close at midnight by themselves."""
+"""The scenes of the day and the night: three stores sell and refund, and two of them close at midnight by themselves."""
 
 import asyncio
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from mpac.devtools.statement.lines import OurLine
 CHAIN = ("Shibuya", "Shinjuku")  # they close at midnight
 IZAKAYA = "Ueno"
 FIRST_DAY, NEXT_DAY = 0, 1
-CODE_EXPIRES_IN_SECONDS = 900  # it is paid after the stores have closed, which takes a slow machine minutes
+CODE_EXPIRES_IN_SECONDS = 900  # it is paid after the close, which takes a slow machine minutes
 BELONGS_TO = {
     "back before midnight": "a line of today",
     "back after midnight": "yesterday is closed, so a line of the new day",
@@ -24,7 +24,7 @@ BELONGS_TO = {
 
 @dataclass(slots=True)
 class Story:
-    """What the scenes share: where they play, and what is known so far. ``facts`` are to be true at the end."""
+    """What the scenes share: where they play, and what is known so far. All ``facts`` must be true at the end."""
 
     clock: StoryClock
     screen: Screen
@@ -36,11 +36,11 @@ class Story:
     lines: list[OurLine] = field(default_factory=list)  # the provider's own statement of the store that is looked at
 
     async def say(self, sentence: str, *, style: str = "") -> None:
-        """A sentence, after the time by the story's clock."""
+        """Print a sentence after the story's own time."""
         self.screen.say(sentence, style=style, moment=await self.clock.moment())
 
     def store(self, name: str) -> DemoStore:
-        """A store by its English name."""
+        """Return a store by its English name."""
         return self.stores.by_name[name]
 
     async def closed(self, name: str, *, day: int = FIRST_DAY) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Story:
         return await self.look(name, day, found["data"][-number]["id"])
 
     async def look(self, name: str, day: int, settlement_id: str = "") -> dict[str, Any]:
-        """A settlement as it is now; remembered."""
+        """Read a settlement as it is now, and remember it."""
         settlement_id = settlement_id or self.settlements[name, day]["id"]
         seen: dict[str, Any] = await self.store(name).manager.read(f"/settlements/{settlement_id}")
         self.settlements[name, day] = seen
@@ -64,7 +64,7 @@ class Story:
 
 
 async def sell_all_day(story: Story) -> None:
-    """Noon, evening, and what happens on both sides of midnight. Raises ``UnexpectedAnswer``."""
+    """Play noon, evening, and both sides of midnight. Raises ``UnexpectedAnswer``."""
     await story.clock.move_to(12, 10)
     sold = await _sell(story, NOON)
     await story.clock.move_to(21, 30)
@@ -75,13 +75,13 @@ async def sell_all_day(story: Story) -> None:
     await story.clock.move_to(23, 57)
     late = await story.store("Shibuya").client.see_code(LATE.amount, expires_in=CODE_EXPIRES_IN_SECONDS)
     await story.clock.require_before(0, day=2, what="the evening")
-    await story.say(f"Shibuya shows a code for {yen(LATE.amount)}. The customer looks for his telephone …")
+    await story.say(f"Shibuya shows a code for {yen(LATE.amount)}. The customer looks for a telephone …")
     await story.clock.move_to(0, 0, GRACE_SECONDS, day=2)
     await _close_chain(story)
     paid = await story.store("Shibuya").client.finish(late["id"])
     story.payments["late"] = paid
     await story.say(
-        f"… and pays ({paid['status']}): begun yesterday, completed today, so it is a late line of the new day."
+        f"… and pays ({paid['status']}): started yesterday, completed today, so it is a late line of the new day."
     )
     await story.clock.move_to(0, 5, day=2)
     await _give_back(story, "back after midnight")
@@ -91,7 +91,7 @@ async def sell_all_day(story: Story) -> None:
     await story.clock.move_to(5, 0, GRACE_SECONDS, day=2)
     ueno = await story.closed(IZAKAYA)
     await story.say(
-        f"Ueno is an izakaya and sold until now; its day ended at five, with {ueno['totals']['count']} lines.",
+        f"Ueno is an izakaya that sells until the morning; its day ended at five, with {ueno['totals']['count']} lines.",
     )
 
 
@@ -123,5 +123,5 @@ async def _give_back(story: Story, name: str) -> None:
     story.payments[f"refund {name}"] = refund
     story.facts[f"the refund {name} is completed"] = refund["status"] == "completed"
     await story.say(
-        f"Shibuya gives back {yen(amount)} of a lunch's {yen(payment['amount'])} ({refund['status']}): {BELONGS_TO[name]}."
+        f"Shibuya refunds {yen(amount)} of a lunch of {yen(payment['amount'])} ({refund['status']}): {BELONGS_TO[name]}."
     )

@@ -1,6 +1,6 @@
-"""Tables of the day on the screen: what a settlement is made of, how its difference is explained, how breaks ended.
+"""Render the tables of the day: the parts of a settlement, its explained difference, and the resolved breaks.
 
-Every sum has its currency beside it, and a sum that is not there is a dash. Every table fits 80 columns.
+Every amount has its currency beside it, and a missing amount is a dash. Every table fits 80 columns.
 """
 
 from collections.abc import Collection, Iterable
@@ -23,7 +23,7 @@ HEADINGS = {
     "difference": "difference",
     "fee_difference": "difference\nof fees",
 }
-"""Field → what stands above its column."""
+"""Field → the heading of its column."""
 
 
 def _table(names: Collection[str], numbers: Iterable[str], *, gap: int = 2) -> Table:
@@ -37,12 +37,12 @@ def _table(names: Collection[str], numbers: Iterable[str], *, gap: int = 2) -> T
 
 
 def in_words(category: str) -> str:
-    """Return a category as it is read: "amount mismatch"."""
+    """Return a category as people read it: "amount mismatch"."""
     return category.replace("_", " ")
 
 
 def categories(summary: dict[str, Any], currency: str) -> Table:
-    """A run's summary in the settlement's currency: category by category, and the sums that they explain.
+    """Return a run's summary by category, with the sums that the categories explain, in the settlement's currency.
 
     What the provider states in another currency counts as nothing on its side.
     """
@@ -56,7 +56,7 @@ def categories(summary: dict[str, Any], currency: str) -> Table:
 
 
 def breakdown(settlement: dict[str, Any]) -> Table:
-    """Totals by method, provider and brand."""
+    """Return totals by method, provider and brand."""
     currency = settlement["currency"]
     table = _table(["method", "by"], ["lines", *AMOUNTS])
 
@@ -75,7 +75,7 @@ def breakdown(settlement: dict[str, Any]) -> Table:
 
 
 def cash(settlement: dict[str, Any]) -> str:
-    """The drawer in a sentence."""
+    """Return the cash count as a sentence."""
     currency = settlement["currency"]
     expected, counted, difference = (settlement[name] for name in ("cash_expected", "cash_actual", "cash_discrepancy"))
     return (
@@ -85,12 +85,12 @@ def cash(settlement: dict[str, Any]) -> str:
 
 
 def breaks(found: list[dict[str, Any]]) -> Table:
-    """Each break and how it ended. The two sides may be in different currencies; the difference is in ours.
+    """Return each break and its resolution.
 
-    A break of fees compares fees, all others amounts.
+    The two sides may be in different currencies; the difference is in ours. A fee break compares fees, all others amounts.
     """
     table = _table(["break"], ["ours", "theirs", "difference"])
-    table.add_column("ended by", no_wrap=True, vertical="bottom")
+    table.add_column("resolved by", no_wrap=True, vertical="bottom")
     table.add_column("note", overflow="fold", vertical="bottom")
     for one in sorted(found, key=lambda row: str(row["category"])):
         currency = one["currency"]
@@ -102,7 +102,7 @@ def breaks(found: list[dict[str, Any]]) -> Table:
 
 
 def settlements(rows: Iterable[tuple[str, dict[str, Any]]]) -> Table:
-    """Days of stores, and who signed each of them as reconciled."""
+    """Return the days of stores, and who signed each as reconciled."""
     table = _table(["store", "day", "signed by"], AMOUNTS, gap=1)
     for name, row in rows:
         by = (row["reconciled_by"] or "nobody yet").partition("@")[0]

@@ -1,8 +1,7 @@
-"""The papers that arrive after the day: the provider's statement with breaks in it, and the card company's file.
+"""The files that arrive after the day: the provider's statement with breaks, and the card company's file.
 
-The first is the provider's own statement, fetched as its bookkeeper would, and then spoiled: each break stands at the sale
-that the day's book names. The second is a file as card companies send them: Japanese headings in Shift JIS, and no
-reference of ours.
+The first is the provider's own statement, downloaded as its bookkeeper would and then changed: each break is at the sale that
+``sales`` names. The second is a file as card companies send them: Japanese headings in Shift JIS, and no reference of ours.
 """
 
 import csv
@@ -32,7 +31,7 @@ CARD_COMPANY = {
 
 
 async def provider_lines(provider: Caller, settlement: dict[str, Any]) -> list[OurLine]:
-    """The provider's own statement for a settlement's store and period. Raises ``UnexpectedAnswer``, ``TimedOut``."""
+    """Return the provider's own statement for a settlement's store and period. Raises ``UnexpectedAnswer``, ``TimedOut``."""
     period = {"account": settlement["store_id"], "from": settlement["start_at"], "to": settlement["end_at"]}
     answer = await provider.call("GET", f"/v1/statements?{urlencode({**period, 'format': 'csv'})}")
     if answer.status != OK:
@@ -55,13 +54,15 @@ def _line(row: dict[str, str]) -> OurLine:
 
 
 def spoiled(lines: list[OurLine], plants: dict[str, str], *, is_corrected: bool = False) -> bytes:
-    """A statement with a break at each payment of ``plants``; a corrected one has what was merely late."""
+    """Return a statement with a break at each payment of ``plants``; a corrected one includes what was merely late."""
     chosen = {
         ("payment", payment_id): LEFT_OUT if category == EXPECTED else category
         for payment_id, category in plants.items()
         if not (is_corrected and category == EXPECTED)
     }
-    ordered = sorted(lines, key=lambda line: (line.kind, line.amount))  # not as they happened: sales at one moment race
+    ordered = sorted(
+        lines, key=lambda line: (line.kind, line.amount)
+    )  # not by time: concurrent sales have no fixed order
     statement, _ = plant_on(ordered, chosen, random=Random(SEED))  # noqa: S311 - the same every time
     file = io.StringIO()
     write_csv(file, statement)
@@ -69,7 +70,7 @@ def spoiled(lines: list[OurLine], plants: dict[str, str], *, is_corrected: bool 
 
 
 def card_company_file(settlement_lines: list[dict[str, Any]]) -> bytes:
-    """What the card company reports: each of its references once."""
+    """Return what the card company reports: each of its references once."""
     seen = {line["provider_reference"]: line for line in settlement_lines if line["provider"] == "external"}
     file = io.StringIO()
     rows = csv.writer(file, lineterminator="\r\n")
@@ -80,7 +81,7 @@ def card_company_file(settlement_lines: list[dict[str, Any]]) -> bytes:
 
 
 async def upload_statement(user: User, settlement_id: str, file: bytes) -> dict[str, Any]:
-    """Take in the provider's file. Raises ``UnexpectedAnswer``, ``TimedOut``."""
+    """Upload the provider's file. Raises ``UnexpectedAnswer``, ``TimedOut``."""
     return await _upload(user, settlement_id, Upload({"provider": "sandbox"}, "statement.csv", file))
 
 

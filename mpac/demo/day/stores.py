@@ -1,6 +1,6 @@
-"""The town: a merchant with three stores in Tokyo, made over HTTP as an installation makes them.
+"""Create a merchant with three stores in Tokyo, over HTTP as in an installation.
 
-The chain closes at midnight; its izakaya sells until the morning, so that its business day ends at five.
+The chain closes at midnight; its izakaya sells until the morning, so its business day ends at five.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ MERCHANT = "株式会社みなとフーズ"
 LETTERS = "abcdefghjkmnpqrstvwxyz"  # no digits: they could pass for a card number
 
 NO_CARD_FILES = {"provider": "external", "statements": "none", "note": "The card company reports on paper only"}
-"""Without this a day with terminal cards waits until a person accepts that they were not compared."""
+"""Without this policy a day with terminal cards waits until a person accepts that they were not compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class StorePlan:
-    """A store to be. ``english`` is what the screen calls it."""
+    """A store to create. ``english`` is its name on the screen."""
 
     english: str
     name: str
@@ -42,7 +42,7 @@ PLANS = (
 
 @dataclass(frozen=True, slots=True)
 class DemoStore:
-    """An open store: who is responsible for it, and the guests at its terminal."""
+    """An open store: its manager, and the client of its terminal."""
 
     plan: StorePlan
     store_id: str
@@ -52,7 +52,7 @@ class DemoStore:
 
 @dataclass(frozen=True, slots=True)
 class DemoStores:
-    """All of it. ``accountant`` is the merchant's administrator."""
+    """The merchant's stores by English name. ``accountant`` is the merchant's administrator."""
 
     merchant_id: str
     accountant: User
@@ -60,7 +60,7 @@ class DemoStores:
 
 
 class StoreBuilder:
-    """Makes people and stores."""
+    """Create users and stores."""
 
     def __init__(self, demo: DemoEnvironment, calls: Calls) -> None:
         self._stage, self._calls = demo, calls
@@ -69,7 +69,7 @@ class StoreBuilder:
         self._mark = "".join(secrets.choice(LETTERS) for _ in range(8))
 
     async def build(self) -> DemoStores:
-        """The merchant, its accountant, its stores. Raises ``UnexpectedAnswer``."""
+        """Create the merchant, its accountant and its stores. Raises ``UnexpectedAnswer``."""
         psp_id = self._stage.seed["psp_id"]
         psp = self.user("psp_admin", "psp-office", Tenant(psp_id))
         merchant_id = (await psp.post("/merchants", {"name": MERCHANT}))["id"]
@@ -78,7 +78,7 @@ class StoreBuilder:
         return DemoStores(merchant_id, accountant, {store.plan.english: store for store in stores})
 
     def user(self, role: str, name: str, tenant: Tenant) -> User:
-        """A user with a token."""
+        """Return a user with a token."""
         token = self._tokens.issue(role, tenant, subject=name)
         return User(self._calls.user(self._run["api_url"], token, name=name))
 
@@ -98,7 +98,7 @@ class StoreBuilder:
         return DemoStore(plan, store["id"], manager, client)
 
     async def _device(self, plan: StorePlan, manager: User) -> dict[str, str]:
-        """Register, get a code, activate with it and a new key: what a person with a new terminal does."""
+        """Register a device, get a code and activate it with a new key, as a person with a new terminal does."""
         serial = f"DAY-{self._mark}-{plan.english}"
         device = await manager.make(
             "/terminals",

@@ -1,4 +1,4 @@
-"""People: users with a token, over HTTP. What is refused tells who asked for what."""
+"""Users with a token, over HTTP. An error names the user and the request."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,27 +12,27 @@ DUPLICATE = "DUPLICATE_RESOURCE"
 
 
 class User:
-    """One user. ``caller`` bears the name that is the token's subject, and so what reports and histories call them."""
+    """One user. The name of ``caller`` is the token's subject, and so the name in reports and histories."""
 
     def __init__(self, caller: Caller) -> None:
         self.name = caller.name
         self._caller = caller
 
     async def read(self, path: str) -> Any:
-        """Return what a GET answers. Raises ``UnexpectedAnswer``, ``TimedOut``."""
+        """Return the answer to a GET. Raises ``UnexpectedAnswer``, ``TimedOut``."""
         status, body = await self.ask("GET", path)
         return self._good("GET", path, status, body)
 
     async def post(self, path: str, body: Any = None, *, upload: Upload | None = None) -> Any:
-        """Return what a POST answers. Raises ``UnexpectedAnswer``, ``TimedOut``."""
+        """Return the answer to a POST. Raises ``UnexpectedAnswer``, ``TimedOut``."""
         status, answer = await self.ask("POST", path, body, upload=upload)
         return self._good("POST", path, status, answer)
 
     async def make(self, path: str, body: Any, *, existing: Callable[[], Awaitable[Any]]) -> Any:
-        """Make what may exist once, and return it.
+        """Create what may exist only once, and return it.
 
-        These routes keep no answers. If it exists, an earlier attempt made it and its answer was lost: ``existing`` reads it.
-        Raises ``UnexpectedAnswer``, ``TimedOut``.
+        These routes store no answers. If it exists, an earlier attempt created it and its answer was lost: ``existing`` reads
+        it. Raises ``UnexpectedAnswer``, ``TimedOut``.
         """
         status, answer = await self.ask("POST", path, body)
         if status == CONFLICT and answer["error"]["code"] == DUPLICATE:
@@ -40,7 +40,7 @@ class User:
         return self._good("POST", path, status, answer)
 
     async def put(self, path: str, body: Any) -> Any:
-        """Send a PUT and return its answer. Raises ``UnexpectedAnswer``, ``TimedOut``."""
+        """Return the answer to a PUT. Raises ``UnexpectedAnswer``, ``TimedOut``."""
         status, answer = await self.ask("PUT", path, body)
         return self._good("PUT", path, status, answer)
 
@@ -55,7 +55,7 @@ class User:
         return answer.status, answer.body
 
     async def wait_for(self, path: str, *, until: Callable[[Any], bool], counted: str) -> Any:
-        """Read until what is there is right, and return it. Raises ``UnexpectedAnswer``, ``TimedOut``."""
+        """Read until ``until`` accepts the answer, and return it. Raises ``UnexpectedAnswer``, ``TimedOut``."""
         return await wait_until(lambda: self.read(path), until, what=f"{path} for {self.name}", counted=counted)
 
     def _good(self, method: str, path: str, status: int, body: Any) -> Any:

@@ -146,7 +146,7 @@ async def test_what_is_unknown_or_waits_for_a_person_is_told_and_ends_with_3(own
     assert "In doubt:          1 payment(s), ¥700, oldest 1 min" in told.stdout
     assert "In review:         2 payment(s), ¥1,750, oldest" in told.stdout
     assert "To refund by hand: 1 refund(s), ¥300, oldest 3 h" in told.stdout
-    assert "Dead letters:      1, oldest 2 d" in told.stdout
+    assert "Dead letters:      1, oldest 2 days" in told.stdout
     assert "A closed settlement's totals are the sums of its lines." not in told.stdout  # that takes --rules
     data = json.loads(mpac("invariants", "--json", database_url=own_database).stdout)
     assert (data["clean"], data["exit_code"], data["states"]["broken"]) == (True, 3, 0)

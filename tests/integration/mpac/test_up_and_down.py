@@ -56,7 +56,7 @@ async def test_up_in_the_background_then_status_then_down(home: Path) -> None:
     joined = mpac("up", "--detach", *SERVERS, home=home)
     assert (joined.returncode, joined.stderr) == (0, "")
     first, *rest = joined.stdout.splitlines()
-    assert first == f"A stack runs in {home} already (pid {pids['supervisor']})."
+    assert first == f"A stack is already running in {home} (pid {pids['supervisor']})."
     assert rest == up.stdout.splitlines(), "the same summary"
 
     otherwise = mpac("up", "--detach", "--only", "valkey", "--only", "sandbox", "--ports", "9000", home=home)
