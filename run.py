@@ -63,7 +63,7 @@ BECOME = (
 
 
 class UserError(Exception):
-    """What went wrong and what to do, in a sentence."""
+    """A sentence that says what went wrong and what to do."""
 
 
 def main() -> None:

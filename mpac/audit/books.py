@@ -73,7 +73,7 @@ _SETTLED = f"""
     GROUP BY 1, 2, 3
 """
 _ACCOUNTS = """
-    -- accounts: each figure from the accounts that it was booked against, and the balance of those that hold money
+    -- accounts: each figure from the accounts that it was booked against, and the balance of the accounts that hold money
     SELECT j.store_id, a.currency, a.provider,
            coalesce(-sum(e.amount) FILTER (WHERE a.kind IN ('sales', 'tips')), 0)::bigint,
            coalesce(sum(e.amount) FILTER (WHERE a.kind = 'refunds'), 0)::bigint,

@@ -22,7 +22,7 @@ MOST_SHOWN = 200  # characters of an invalid line
 
 @dataclass(slots=True)
 class PaymentMovements:
-    """What the provider moved for one payment, in minor units."""
+    """The amounts that the provider moved for one payment, in minor units."""
 
     charges: int = 0
     reversals: int = 0
@@ -48,7 +48,7 @@ class PaymentMovements:
 
     @property
     def net_charged(self) -> int:
-        """What was charged and not reversed; refunds are not subtracted."""
+        """The amount charged and not reversed; refunds are not subtracted."""
         return self.charged - self.reversed
 
 

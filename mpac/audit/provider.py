@@ -38,7 +38,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class PaymentAudit:
-    """What was compared, and the violations. ``checked`` counts by rule."""
+    """The numbers of what was compared, and the violations. ``checked`` counts by rule."""
 
     payments: int
     movements: int

@@ -117,7 +117,7 @@ def as_json(report: AuditReport) -> dict[str, object]:
 
 
 def _rule_as_json(result: RuleResult) -> dict[str, object]:
-    """Return one rule's result; scripts know the auditor under the key ``judge``."""
+    """Return one rule's result; the auditor has the key that scripts already read."""
     fields = {"judge" if name == "auditor" else name: value for name, value in asdict(result).items()}
     return {**fields, "state": result.state.value}
 

@@ -44,7 +44,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class SumsAudit:
-    """What was compared, by rule, and what differs. ``set_aside`` movements belong to open payments and refunds."""
+    """The number of compared places by rule, and the differences. ``set_aside`` movements belong to open rows."""
 
     checked: dict[str, int]
     set_aside: int

@@ -31,7 +31,7 @@ IDENTITIES = {
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What a check found. ``advice`` is empty if nothing needs to be done; ``fatal`` means that the stack can't start."""
+    """The result of a check. ``advice`` is empty if nothing needs to be done; ``fatal`` means that the stack can't start."""
 
     text: str
     advice: str = ""

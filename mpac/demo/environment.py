@@ -53,7 +53,7 @@ LATER = ("worker-other", "beat", "flower")  # … and does not wait for these
 
 @dataclass(frozen=True, slots=True)
 class DemoEnvironment:
-    """What the chapters run on: the stack, the screen, the seed and the options."""
+    """The stack, screen, seed and options that the chapters use."""
 
     home: Home
     screen: Screen

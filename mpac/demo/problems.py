@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class ProblemKind(StrEnum):
-    """What a problem means for the product."""
+    """The meaning of a problem for the product."""
 
     BROKEN = "broken"
     LATE = "late"

@@ -25,7 +25,7 @@ class Method(StrEnum):
 
 
 class Habit(StrEnum):
-    """What the cashier or the network does."""
+    """The behaviour of the cashier or the network."""
 
     PLAIN = "plain"
     DOUBLE_TAP = "double tap"  # the same key twice, at the same moment

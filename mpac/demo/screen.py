@@ -44,7 +44,7 @@ class Screen:
 
     def say(self, sentence: str, *, style: str = "", moment: str = "") -> None:
         """Print a sentence of the story after the time of day, or after ``moment``, the story's own time."""
-        moment = moment or datetime.now().strftime("%H:%M:%S")  # noqa: DTZ005 - the reader's own wall clock
+        moment = moment or datetime.now().strftime("%H:%M:%S")  # noqa: DTZ005 - the reader's local time
         line = Table.grid(padding=(0, 2))
         line.add_row(Text(moment, style="dim"), Text(sentence, style=style))
         self.console.print(line)

@@ -1,4 +1,4 @@
-"""What the supervisor needs to know about one process: data, no behaviour.
+"""Describe one process to the supervisor: data, no behaviour.
 
 ``ready`` says whether the process with that pid can be used; it is called every 20 ms, so it must be cheap and must not
 import the product.

@@ -45,7 +45,7 @@ SOURCES = {  # service → the file without which it can't start
 
 @dataclass(frozen=True, slots=True)
 class ServiceInputs:
-    """What the processes of the product are built from."""
+    """The values from which the processes of the product are built."""
 
     home: Home
     ports: dict[str, int]

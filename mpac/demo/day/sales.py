@@ -1,4 +1,4 @@
-"""What is sold, and what the provider's first statement will report of it.
+"""The sales of the day, and what the provider's first statement will report of them.
 
 ``plant`` names the break that the statement will have at that sale (``mpac.devtools.statement.plant``). A sale that the
 statement leaves out is ``missing_at_provider`` if it was made more than the provider's 24 hours before, and ``expected`` if

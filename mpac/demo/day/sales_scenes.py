@@ -24,7 +24,7 @@ BELONGS_TO = {
 
 @dataclass(slots=True)
 class Story:
-    """What the scenes share: where they play, and what is known so far. All ``facts`` must be true at the end."""
+    """The state that scenes share: where they play, and what is known so far. All ``facts`` must be true at the end."""
 
     clock: StoryClock
     screen: Screen

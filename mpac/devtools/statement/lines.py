@@ -28,7 +28,7 @@ class OurLine:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What the line is about."""
+        """The kind and id of what the line is about."""
         return self.kind, self.entity_id
 
 

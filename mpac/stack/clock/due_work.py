@@ -52,7 +52,7 @@ UNION ALL SELECT settlement_id FROM reconciliation_tries
 
 @dataclass(slots=True)
 class DueWork:
-    """What becomes due by a move: each payment and refund with its state before, the days, and what is still due."""
+    """The work that becomes due by a move: payments and refunds with their state before, days, and what is still due."""
 
     before: dict[str, str] = field(default_factory=dict)
     days: set[str] = field(default_factory=set)

@@ -42,7 +42,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class ClockRequest:
-    """What was typed: nothing, or one of three ways to say when."""
+    """The arguments that were typed: nothing, or one of three ways to say when."""
 
     distance: str | None = None
     to: str | None = None
