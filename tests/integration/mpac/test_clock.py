@@ -266,7 +266,7 @@ async def test_a_provider_that_was_moved_alone_is_told_of_and_caught_up_with(
     ahead = await real.move(await real.ahead_seconds() + HOUR)
     assert "Database and provider differ" in mpac("clock", home=own.home.path).stdout
     caught_up = mpac("clock", "+0s", home=own.home.path)
-    assert "they agree now" in caught_up.stdout, caught_up.stderr
+    assert "now they agree" in caught_up.stdout, caught_up.stderr
     assert await ask(own, AHEAD) == ahead
 
 

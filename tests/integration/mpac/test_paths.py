@@ -67,7 +67,7 @@ async def test_both_servers_start_behind_a_symbolic_link_and_at_the_longest_path
 
 
 def test_a_longer_path_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"at most {LONGEST_PATH}: name a shorter one with --home"):
+    with pytest.raises(UserError, match=f"at most {LONGEST_PATH}: choose a shorter one with --home"):
         open_home(tmp_path / "/".join(["x" * 200] * 3))
 
 
