@@ -61,7 +61,7 @@ def test_a_database_that_is_away_is_a_sentence(home: Path, words: tuple[str, ...
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--out", "x.txt"), "--out is a file that ends in .csv or .ndjson, not x.txt."),
+        (("--out", "x.txt"), "--out must end in .csv or .ndjson, not x.txt."),
         (("--out", "x.csv", "--provider", "visa"), "No such provider with statements 'visa'. Choose from: sandbox"),
     ],
     ids=["file", "provider"],

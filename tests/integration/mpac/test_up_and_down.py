@@ -102,7 +102,7 @@ async def test_a_stack_that_is_starting_in_the_foreground_is_waited_for(home: Pa
     await until(lambda: "valkey" in (read_run(Home(home)) or {"pids": {}})["pids"], within=HANGS_AFTER_SECONDS)
     joined = await asyncio.to_thread(mpac, "up", "--detach", *SERVERS, home=home)
     assert joined.returncode == 0, joined.stderr
-    assert f"already (pid {up.pid})" in joined.stdout
+    assert f"is already running in {home} (pid {up.pid})" in joined.stdout
     assert json.loads(Home(home).run_file.read_text())["complete"]
     up.send_signal(signal.SIGINT)
     assert await up.wait() == 0
