@@ -14,6 +14,7 @@ from mpac.cli.exit_codes import BUG
 from mpac.cli.offline_help import HELP_OPTIONS, option_first, unknown, with_help_option
 from mpac.stack.screen import own_output, reader_is_gone
 
+PROGRAM = "python3 run.py"  # what a person types; the usage lines repeat it
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 READER_GONE = 141  # and for a program whose output is no longer read
 
@@ -56,7 +57,7 @@ def main() -> None:
     """Run the command that was typed; every failure is one sentence and an exit code, never a traceback."""
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # run.py blocked it until it can be handled
-        code = mpac.main(with_help_option(sys.argv[1:]), prog_name="mpac", standalone_mode=False)
+        code = mpac.main(with_help_option(sys.argv[1:]), prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except UserError as trouble:
         _leave(str(trouble), trouble.exit_code)

@@ -14,19 +14,19 @@ WIDTH = 100
 
 def render_help() -> str:
     """Return help.json: text, options and treatment of other arguments, for each command."""
-    from mpac.__main__ import mpac  # noqa: PLC0415 - it imports the command that calls this
+    from mpac.__main__ import PROGRAM, mpac  # noqa: PLC0415 - it imports the command that calls this
 
-    entries = {GENERAL: _entry(mpac, None)}
-    with mpac.make_context("mpac", [], resilient_parsing=True) as parent:
-        entries |= {name: _entry(load_command(name), parent) for name in HELP}
+    entries = {GENERAL: _entry(mpac, None, name=PROGRAM)}
+    with mpac.make_context(PROGRAM, [], resilient_parsing=True) as parent:
+        entries |= {name: _entry(load_command(name), parent, name=name) for name in HELP}
     return json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
 
 
-def _entry(command: click.Command, parent: click.Context | None) -> dict[str, Any]:
+def _entry(command: click.Command, parent: click.Context | None, *, name: str) -> dict[str, Any]:
     command = copy(command)
     command._help_option = None  # click stores the one of the first context in which a command is used
     settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
-    with click.Context(command, info_name=command.name, parent=parent, **settings) as context:
+    with click.Context(command, info_name=name, parent=parent, **settings) as context:
         named = [option for option in command.get_params(context) if isinstance(option, click.Option)]
         return {
             "help": command.get_help(

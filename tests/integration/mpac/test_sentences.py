@@ -128,7 +128,7 @@ def test_the_doctor_tells_of_such_a_folder_among_all_else() -> None:
 
 def test_without_a_word_the_words_are_listed(home: Path) -> None:
     done = mpac(home=home)
-    assert done.stdout.startswith("Usage: mpac")
+    assert done.stdout.startswith("Usage: python3 run.py")
     assert done.stderr == ""
 
 

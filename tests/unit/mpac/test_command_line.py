@@ -49,7 +49,9 @@ MISTYPED = {
 def test_help_is_printed_on_a_fresh_machine_and_nothing_is_installed(arguments: list[str], tmp_path: Path) -> None:
     done = run_py(*arguments, environment=tmp_path / "venv")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("Usage: mpac up" if "up" in arguments else "Usage: mpac [OPTIONS]")
+    assert done.stdout.startswith(
+        "Usage: python3 run.py up" if "up" in arguments else "Usage: python3 run.py [OPTIONS]"
+    )
     assert not (tmp_path / "venv").exists()
 
 
