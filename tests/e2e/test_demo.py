@@ -32,14 +32,14 @@ BREAKS = (
 
 TURNED_AWAY = """
 import os
-import mpac.demo.retry as persist
-from mpac.demo.environment import Stage
+import mpac.demo.retry as retry
+from mpac.demo.environment import DemoEnvironment
 from mpac.__main__ import main
 
-persist.FIRST_PAUSE_SECONDS = 0.05
-run = Stage.run.fget
+retry.FIRST_PAUSE_SECONDS = 0.05
+run = DemoEnvironment.run.fget
 before = {"api_url": os.environ["BEFORE_API"], "sandbox_url": os.environ["BEFORE_SANDBOX"]}
-Stage.run = property(lambda stage: {**run(stage), **before})
+DemoEnvironment.run = property(lambda demo: {**run(demo), **before})
 main()
 """
 """The demonstration whose every role talks to the proxies."""
