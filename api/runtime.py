@@ -14,7 +14,7 @@ from workers.silence_watch import SilenceWatch
 from workflows.database.engines import Role, connect, disconnect
 from workflows.devices.assertions import Assertions
 from workflows.devices.issue_token import TokenIssuer
-from workflows.gc_tuning import settle_collector
+from workflows.gc_tuning import tune_gc
 from workflows.ops.metric_totals import Additions
 from workflows.orders.create import OrderIntake
 from workflows.orders.totals import TaxRounding
@@ -60,11 +60,9 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
         limits=limits,
         unknown_callers=UnknownCallers(settings),
         tokens=tokens,
-        token_issuer=TokenIssuer(tokens, Assertions(settings), patience_seconds=timeout_seconds),
-        payment_intake=PaymentIntake(
-            nudge_grace_seconds=settings.nudge_grace_seconds, patience_seconds=timeout_seconds
-        ),
-        order_intake=OrderIntake(tax_rounding=TaxRounding(settings.tax_rounding), patience_seconds=timeout_seconds),
+        token_issuer=TokenIssuer(tokens, Assertions(settings), timeout_seconds=timeout_seconds),
+        payment_intake=PaymentIntake(nudge_grace_seconds=settings.nudge_grace_seconds, timeout_seconds=timeout_seconds),
+        order_intake=OrderIntake(tax_rounding=TaxRounding(settings.tax_rounding), timeout_seconds=timeout_seconds),
         change_listener=ChangeListener(),
         nudger=Nudger(spacing_seconds=settings.nudge_spacing_ms / 1000),
         additions=Additions(Role.ACCEPT),
@@ -75,14 +73,14 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
     runtime.limits.start()
     runtime.nudger.start()
     runtime.silence_watch.start()
-    runtime.additions.start()
-    settle_collector()
+    runtime.totals_writer.start()
+    tune_gc()
     yield runtime
     runtime.silence_watch.stop()
     runtime.nudger.stop()
     await runtime.limits.stop()
     await runtime.change_listener.stop()
-    await runtime.additions.stop()
+    await runtime.totals_writer.stop()
     await runtime.providers.close()
     await disconnect()
 

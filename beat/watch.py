@@ -96,7 +96,7 @@ class BeatWatch:
             self._report(BEAT, {})
 
     def _report_silent_queues(self) -> None:
-        silent = run(find_silent_queues(patience_seconds=SILENCE_SECONDS))
+        silent = run(find_silent_queues(limit_seconds=SILENCE_SECONDS))
         self._report("queue", {found.queue: found.seconds for found in silent})
 
     def _report(self, kind: str, silent: Mapping[str, float]) -> None:

@@ -13,7 +13,7 @@ from kombu.entity import Exchange, Queue
 
 from workers import dead_letters, reporting, runtime
 from workers.event_loop import TASK_TIMEOUT_SECONDS
-from workflows.gc_tuning import settle_collector
+from workflows.gc_tuning import tune_gc
 from workflows.logs import configure_logs
 from workflows.payments.process import longest_step
 from workflows.settings import Settings, settings_or_exit
@@ -115,7 +115,7 @@ def _open(sender: Any, **_: Any) -> None:
 
 @worker_ready.connect
 def _settle(**_: Any) -> None:
-    settle_collector()
+    tune_gc()
 
 
 @worker_shutdown.connect

@@ -11,7 +11,7 @@ THRESHOLDS = (50_000, 20, 100)
 """Objects before a young collection (default 2,000), young ones per middle one, middle ones per full one."""
 
 
-def settle_collector() -> None:
+def tune_gc() -> None:
     """Call once everything is imported and built."""
     gc.collect()
     gc.freeze()

@@ -12,7 +12,7 @@ from api.schemas.health import LivenessOut, ReadinessOut
 from workers.silence_watch import SilenceWatch
 from workflows.ops.health import database_takes_payments
 from workflows.ops.silence import HEARD, Part
-from workflows.ops.single_flight import Shared
+from workflows.ops.single_flight import SingleFlight
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -63,4 +63,4 @@ def _waiting(listening: SilenceWatch, part: Part) -> int | None:
     return listening.messages_waiting(part.name)
 
 
-_PROBE = Shared(database_takes_payments)
+_PROBE = SingleFlight(database_takes_payments)

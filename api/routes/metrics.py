@@ -20,7 +20,7 @@ from workflows.ops.heartbeats import Heartbeat, read_heartbeats
 from workflows.ops.metric_totals import read_totals
 from workflows.ops.open_settlements import OpenSettlements, count_open_settlements
 from workflows.ops.overview import Overview, take_overview
-from workflows.ops.single_flight import Shared
+from workflows.ops.single_flight import SingleFlight
 from workflows.ops.waiting_days import WaitingDays, count_waiting_days
 
 router = APIRouter(tags=["health"])
@@ -72,4 +72,4 @@ async def _probe() -> Found:
     )
 
 
-_PROBE = Shared(_probe)
+_PROBE = SingleFlight(_probe)

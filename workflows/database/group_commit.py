@@ -1,10 +1,10 @@
 """Group commit: whoever waits goes together.
 
-Concurrent requests each have a row or two to store, and a commit costs the same for one as for fifty. ``Gather`` runs
+Concurrent requests each have a row or two to store, and a commit costs the same for one as for fifty. ``GroupCommit`` runs
 one flush at a time; what arrives meanwhile forms the next group. There is no timer, so a lone request is never delayed,
 and the busier it gets the larger the groups become.
 
-Who has waited beyond ``patience_seconds`` is told so: a database that neither answers nor hangs up would hold the lanes,
+Who has waited beyond ``timeout_seconds`` is told so: a database that neither answers nor hangs up would hold the lanes,
 and with them everybody, for as long as it likes. If its turn had not come by then it never does: nobody waits for it any
 more, and a payment made long after its customer has paid otherwise is worse than none.
 """
@@ -21,13 +21,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Gather(Generic[Item, Result]):
+class GroupCommit(Generic[Item, Result]):
     """Calls ``flush(items)`` with up to ``limit`` items at a time and hands each caller its own result.
 
     ``flush`` returns one result per item, in order; a result that is an exception is raised to that caller alone. If
-    ``flush`` itself raises, every caller of that group gets the exception; but if it is one of ``divide_on``, each item is
-    flushed by itself, so that what is wrong with one is nobody else's error. ``lanes`` flushes may run side by side.
-    ``patience_seconds``: how long a caller waits; without it, as long as it takes.
+    ``flush`` itself raises, every caller of that group gets the exception; but if it is one of ``split_on``, each item is
+    flushed by itself, so that what is wrong with one is nobody else's error. ``concurrency`` flushes may run side by side.
+    ``timeout_seconds``: how long a caller waits; without it, as long as it takes.
     """
 
     def __init__(
@@ -35,15 +35,15 @@ class Gather(Generic[Item, Result]):
         flush: Callable[[list[Item]], Awaitable[list[Result | BaseException]]],
         *,
         limit: int,
-        lanes: int = 1,
-        divide_on: tuple[type[Exception], ...] = (),
-        patience_seconds: float | None = None,
+        concurrency: int = 1,
+        split_on: tuple[type[Exception], ...] = (),
+        timeout_seconds: float | None = None,
     ) -> None:
         self._flush = flush
-        self._patience = patience_seconds
-        self._divide_on = divide_on
+        self._timeout_seconds = timeout_seconds
+        self._split_on = split_on
         self._limit = limit
-        self._lanes = lanes
+        self._concurrency = concurrency
         self._running: set[asyncio.Task[None]] = set()
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
 
@@ -54,14 +54,14 @@ class Gather(Generic[Item, Result]):
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        if len(self._running) < self._lanes:
+        if len(self._running) < self._concurrency:
             lane = asyncio.create_task(self._drain())
             self._running.add(lane)
             lane.add_done_callback(self._running.discard)
-        if self._patience is None:
+        if self._timeout_seconds is None:
             return await future
         # Not asyncio.timeout(): this is paid by each request, and a time-out of the flush's own must stay its own.
-        giving_up = asyncio.get_running_loop().call_later(self._patience, _give_up, future)
+        giving_up = asyncio.get_running_loop().call_later(self._timeout_seconds, _give_up, future)
         try:
             return await future
         finally:
@@ -70,7 +70,7 @@ class Gather(Generic[Item, Result]):
     async def _drain(self) -> None:
         while group := self._next_group():
             try:
-                results = await self._flush_or_divide([item for item, _ in group])
+                results = await self._flush_or_split([item for item, _ in group])
             except BaseException as error:
                 # Every caller of the group must hear of it, or it would wait for ever; a cancellation goes on outwards.
                 for _, future in group:
@@ -80,7 +80,7 @@ class Gather(Generic[Item, Result]):
                     raise
                 continue
             for (_, future), result in zip(group, results, strict=True):
-                _settle(future, result)
+                _set_result(future, result)
 
     def _next_group(self) -> list[tuple[Item, "asyncio.Future[Result]"]]:
         group: list[tuple[Item, asyncio.Future[Result]]] = []
@@ -90,10 +90,10 @@ class Gather(Generic[Item, Result]):
                 group.append((item, future))
         return group
 
-    async def _flush_or_divide(self, items: list[Item]) -> list[Result | BaseException]:
+    async def _flush_or_split(self, items: list[Item]) -> list[Result | BaseException]:
         try:
             return await self._flush(items)
-        except self._divide_on:
+        except self._split_on:
             if len(items) == 1:
                 raise
         return [await self._flush_alone(item) for item in items]
@@ -106,25 +106,25 @@ class Gather(Generic[Item, Result]):
         return result
 
 
-class GatherByKey(Generic[Item, Result]):
-    """A ``Gather`` for each key that somebody waits for: who waits for one key's lock holds up no other key."""
+class KeyedGroupCommit(Generic[Item, Result]):
+    """A ``GroupCommit`` for each key that somebody waits for: who waits for one key's lock holds up no other key."""
 
     def __init__(
         self,
         flush: Callable[[list[Item]], Awaitable[list[Result | BaseException]]],
         *,
         limit: int,
-        divide_on: tuple[type[Exception], ...] = (),
-        patience_seconds: float | None = None,
+        split_on: tuple[type[Exception], ...] = (),
+        timeout_seconds: float | None = None,
     ) -> None:
         self._make = partial(
-            Gather[Item, Result], flush, limit=limit, divide_on=divide_on, patience_seconds=patience_seconds
+            GroupCommit[Item, Result], flush, limit=limit, split_on=split_on, timeout_seconds=timeout_seconds
         )
-        self._by_key: dict[str, Gather[Item, Result]] = {}
+        self._by_key: dict[str, GroupCommit[Item, Result]] = {}
         self._waiting: Counter[str] = Counter()
 
     async def put(self, key: str, item: Item) -> Result:
-        """``Gather.put`` among those that wait for ``key``."""
+        """``GroupCommit.put`` among those that wait for ``key``."""
         gather = self._by_key.setdefault(key, self._make())
         self._waiting[key] += 1
         try:
@@ -140,7 +140,7 @@ def _give_up(future: "asyncio.Future[Result]") -> None:
         future.set_exception(ServiceUnavailable(retry_after_seconds=1))
 
 
-def _settle(future: "asyncio.Future[Result]", result: "Result | BaseException") -> None:
+def _set_result(future: "asyncio.Future[Result]", result: "Result | BaseException") -> None:
     if future.done():  # the caller went away; what it asked for was done all the same
         return
     if isinstance(result, BaseException):

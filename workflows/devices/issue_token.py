@@ -18,14 +18,14 @@ from typing import Any
 from sqlalchemy import text
 
 from workflows.database.engines import Role, rows_parameter, transaction
-from workflows.database.group_commit import Gather
+from workflows.database.group_commit import GroupCommit
 from workflows.devices.assertions import Assertion, Assertions, check_signature, unsigned, used_before
 from workflows.devices.states import DeviceStatus
 from workflows.tenants.caller import device_not_active
 from workflows.tenants.tokens import Tokens
 
 GROUP_LIMIT = 100  # requests per statement; a larger group gains little and delays its first request
-LANES = 2  # concurrent groups: one is in the database while the next is being verified
+CONCURRENCY = 2  # concurrent groups: one is in the database while the next is being verified
 
 _LOOK = text("SELECT client_id, public_key_pem FROM devices WHERE client_id = ANY (:client_ids)")
 _REDEEM = text("""
@@ -61,14 +61,14 @@ class AccessToken:
 class TokenIssuer:
     """Issues access tokens to devices. One per process; lives on one event loop."""
 
-    def __init__(self, tokens: Tokens, assertions: Assertions, *, patience_seconds: float) -> None:
+    def __init__(self, tokens: Tokens, assertions: Assertions, *, timeout_seconds: float) -> None:
         self._tokens = tokens
         self._assertions = assertions
-        self._look: Gather[str, str | None] = Gather(
-            _keys, limit=GROUP_LIMIT, lanes=LANES, patience_seconds=patience_seconds
+        self._look: GroupCommit[str, str | None] = GroupCommit(
+            _keys, limit=GROUP_LIMIT, concurrency=CONCURRENCY, timeout_seconds=timeout_seconds
         )
-        self._redeem: Gather[Assertion, AccessToken] = Gather(
-            self._redeem_group, limit=GROUP_LIMIT, lanes=LANES, patience_seconds=patience_seconds
+        self._redeem: GroupCommit[Assertion, AccessToken] = GroupCommit(
+            self._redeem_group, limit=GROUP_LIMIT, concurrency=CONCURRENCY, timeout_seconds=timeout_seconds
         )
 
     async def issue_device_token(self, client_assertion: str) -> AccessToken:

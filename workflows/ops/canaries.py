@@ -41,7 +41,7 @@ _SENT = text("""
 _CONSUMED = text("UPDATE canaries SET consumed_at = now(), worker = :worker WHERE queue = :queue")
 _SILENT = text("""
     SELECT queue, abs(extract(epoch FROM now() - sent_at)) AS seconds FROM canaries
-    WHERE (consumed_at IS NULL OR consumed_at < sent_at) AND abs(extract(epoch FROM now() - sent_at)) > :patience
+    WHERE (consumed_at IS NULL OR consumed_at < sent_at) AND abs(extract(epoch FROM now() - sent_at)) > :limit
 """)
 _AGES = text("""
     SELECT queue, sent_at::text AS mark, abs(extract(epoch FROM now() - consumed_at))::float AS consumed,
@@ -105,10 +105,10 @@ async def note_consumed(queue: str, *, worker: str) -> None:
         await connection.execute(_CONSUMED, {"queue": queue, "worker": worker})
 
 
-async def find_silent_queues(*, patience_seconds: float) -> list[SilentQueue]:
-    """Queues through which a canary has been on its way for ``patience_seconds``, and none was heard since."""
+async def find_silent_queues(*, limit_seconds: float) -> list[SilentQueue]:
+    """Queues through which a canary has been on its way for ``limit_seconds``, and none was heard since."""
     async with transaction(Role.SWEEP) as connection:
-        rows = await connection.execute(_SILENT, {"patience": patience_seconds})
+        rows = await connection.execute(_SILENT, {"limit": limit_seconds})
         return [SilentQueue(row.queue, float(row.seconds)) for row in rows]
 
 

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 Result = TypeVar("Result")
 
 
-class Shared(Generic[Result]):
+class SingleFlight(Generic[Result]):
     """A probe of which at most one run is in progress on the current event loop."""
 
     def __init__(self, probe: Callable[[], Awaitable[Result]]) -> None:

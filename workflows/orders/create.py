@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import Role, rows_parameter, transaction
-from workflows.database.group_commit import Gather
+from workflows.database.group_commit import GroupCommit
 from workflows.database.row_json import render
 from workflows.errors import Detail, DomainError, IdempotencyKeyInUse, InvalidRequest
 from workflows.ids import new_id
@@ -48,7 +48,7 @@ from workflows.tenants.scope import resolve_store
 GROUP_LIMIT = 50
 """Requests per transaction: fewer than for payments, because each has items to write."""
 
-LANES = 2
+CONCURRENCY = 2
 """Concurrent groups: one is being committed while the next is being rendered."""
 
 
@@ -86,14 +86,14 @@ _LOOK = text(f"""
 class OrderIntake:
     """Creates orders in groups. One per process; bound to one event loop."""
 
-    def __init__(self, *, tax_rounding: TaxRounding, patience_seconds: float) -> None:
+    def __init__(self, *, tax_rounding: TaxRounding, timeout_seconds: float) -> None:
         self._rounding = tax_rounding
-        self._gather: Gather[Creation, Stored] = Gather(
+        self._gather: GroupCommit[Creation, Stored] = GroupCommit(
             self._flush,
             limit=GROUP_LIMIT,
-            lanes=LANES,
-            divide_on=(DBAPIError, IdempotencyKeyInUse),
-            patience_seconds=patience_seconds,
+            concurrency=CONCURRENCY,
+            split_on=(DBAPIError, IdempotencyKeyInUse),
+            timeout_seconds=timeout_seconds,
         )
         self._in_flight = InFlightKeys()
 

@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.bills.lock import Share
 from workflows.bills.reserve import Reservation, reserve
 from workflows.database.engines import Role, rows_parameter, transaction, violated
-from workflows.database.group_commit import Gather, GatherByKey
+from workflows.database.group_commit import GroupCommit, KeyedGroupCommit
 from workflows.database.row_json import render
 from workflows.errors import DomainError, IdempotencyKeyInUse
 from workflows.ids import new_id
@@ -42,10 +42,10 @@ from workflows.transitions import ChangeContext
 GROUP_LIMIT = 100
 """Requests per transaction: a larger group gains little and makes its first request wait for its last."""
 
-DIVIDE_ON = (DBAPIError, IdempotencyKeyInUse)
+SPLIT_ON = (DBAPIError, IdempotencyKeyInUse)
 """Errors that one request of a group causes for all of them: the requests are then written one by one."""
 
-LANES = 2
+CONCURRENCY = 2
 """Groups written concurrently: one is being committed while the next is being rendered."""
 
 
@@ -80,14 +80,14 @@ _WRITE = text(f"""
 class PaymentIntake:
     """Accepts the payments of one process. It belongs to one event loop."""
 
-    def __init__(self, *, nudge_grace_seconds: float, patience_seconds: float) -> None:
+    def __init__(self, *, nudge_grace_seconds: float, timeout_seconds: float) -> None:
         self._grace = timedelta(seconds=nudge_grace_seconds)
-        self._gather: Gather[PaymentSubmission, Stored] = Gather(
-            self._flush, limit=GROUP_LIMIT, lanes=LANES, divide_on=DIVIDE_ON, patience_seconds=patience_seconds
+        self._gather: GroupCommit[PaymentSubmission, Stored] = GroupCommit(
+            self._flush, limit=GROUP_LIMIT, concurrency=CONCURRENCY, split_on=SPLIT_ON, timeout_seconds=timeout_seconds
         )
         # Payments of one bill are written apart, one group at a time: waiting for a bill's lock delays no other payment.
-        self._by_bill: GatherByKey[PaymentSubmission, Stored] = GatherByKey(
-            self._flush, limit=GROUP_LIMIT, divide_on=DIVIDE_ON, patience_seconds=patience_seconds
+        self._by_bill: KeyedGroupCommit[PaymentSubmission, Stored] = KeyedGroupCommit(
+            self._flush, limit=GROUP_LIMIT, split_on=SPLIT_ON, timeout_seconds=timeout_seconds
         )
         self._in_flight = InFlightKeys()
 

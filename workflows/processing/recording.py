@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.bills.lock import BillLocked, lock_all, lock_free
 from workflows.database.engines import Role, transaction
-from workflows.database.group_commit import Gather, GatherByKey
+from workflows.database.group_commit import GroupCommit, KeyedGroupCommit
 from workflows.errors import ServiceUnavailable
 from workflows.processing.leases import RequestT
 from workflows.processing.workload import Answered, Workload
 
-LANES = 2
+CONCURRENCY = 2
 """Groups being recorded at once: one prepares in Python while the other commits."""
 
 BILLS_WAITED_FOR = 4
@@ -42,11 +42,11 @@ class Recorder(Generic[RequestT]):
         self._workload = workload
         self._worker = worker
         self._insist_seconds = insist_seconds
-        self._groups: Gather[Answered[RequestT], Result] = Gather(
-            self._record_unlocked, limit=GROUP_LIMIT, lanes=LANES, divide_on=(DBAPIError,)
+        self._groups: GroupCommit[Answered[RequestT], Result] = GroupCommit(
+            self._record_unlocked, limit=GROUP_LIMIT, concurrency=CONCURRENCY, split_on=(DBAPIError,)
         )
-        self._by_bill: GatherByKey[Answered[RequestT], Result] = GatherByKey(
-            self._record_one_bill, limit=GROUP_LIMIT, divide_on=(DBAPIError,)
+        self._by_bill: KeyedGroupCommit[Answered[RequestT], Result] = KeyedGroupCommit(
+            self._record_one_bill, limit=GROUP_LIMIT, split_on=(DBAPIError,)
         )
         self._waits = asyncio.Semaphore(BILLS_WAITED_FOR)
 

@@ -22,7 +22,7 @@ from benchmarks.rivals.orm_celery.models import (
     now,
 )
 from benchmarks.rivals.orm_celery.worker import process_payment
-from workflows.gc_tuning import settle_collector
+from workflows.gc_tuning import tune_gc
 
 THREADS = 40  # FastAPI's default for synchronous routes; each may need a connection
 
@@ -32,7 +32,7 @@ engine, sessions = connect(pool_size=THREADS)
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
     """Tune the garbage collector as the product does."""
-    settle_collector()
+    tune_gc()
     yield
     engine.dispose()
 

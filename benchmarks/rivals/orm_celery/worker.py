@@ -19,7 +19,7 @@ from benchmarks.rivals.orm_celery.models import (
     now,
 )
 from mpac.stack.worker_ready import announce
-from workflows.gc_tuning import settle_collector
+from workflows.gc_tuning import tune_gc
 
 THREADS = 64  # `celery worker -P threads -c 64`
 PUBLISHERS = 40  # threads of the API that publish at once
@@ -45,7 +45,7 @@ class NoAnswer(Exception):
 
 @worker_ready.connect  # type: ignore[untyped-decorator]  # Celery is untyped
 def _settle(**_: Any) -> None:
-    settle_collector()
+    tune_gc()
     announce()
 
 

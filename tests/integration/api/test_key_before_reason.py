@@ -74,7 +74,7 @@ async def test_requests_with_one_key_that_wait_for_one_row_get_one_answer(
 
 def processes(number: int) -> list[PaymentIntake]:
     """The objects that each of so many API processes has of its own."""
-    return [PaymentIntake(nudge_grace_seconds=5, patience_seconds=30) for _ in range(number)]
+    return [PaymentIntake(nudge_grace_seconds=5, timeout_seconds=30) for _ in range(number)]
 
 
 @pytest.mark.parametrize("reference", [None, "till-1"])
@@ -107,8 +107,8 @@ async def test_a_request_given_up_on_is_answered_by_its_key_when_it_comes_again(
     tenant = shop.tenant
     posting = await a_payment_of_a_whole_bill(shop)
     request = replace(CASH, amount=990, bill_id=posting.row_id)
-    impatient = PaymentIntake(nudge_grace_seconds=5, patience_seconds=0.2)
-    patient = PaymentIntake(nudge_grace_seconds=5, patience_seconds=30)
+    impatient = PaymentIntake(nudge_grace_seconds=5, timeout_seconds=0.2)
+    patient = PaymentIntake(nudge_grace_seconds=5, timeout_seconds=30)
     async with await AsyncConnection.connect(stack.urls.database) as holder:
         await holder.execute(HOLD["bills"].encode(), [posting.row_id])
         with pytest.raises(Exception, match="Temporarily unavailable"):

@@ -131,12 +131,12 @@ async def test_only_a_queue_without_consumers_is_silent(engines: None, admin: Ad
     await note_sent(["deaf", "well"])
     await note_consumed("well", worker="w")
     await admin.execute("UPDATE canaries SET sent_at = sent_at - interval '2 min' WHERE queue IN ('deaf', 'well')")
-    silent = {found.queue: found.seconds for found in await find_silent_queues(patience_seconds=60)}
+    silent = {found.queue: found.seconds for found in await find_silent_queues(limit_seconds=60)}
     assert silent["deaf"] == pytest.approx(120, abs=5)
     assert "well" not in silent
     await note_sent(["deaf"])
     await note_consumed("deaf", worker="w")
-    assert "deaf" not in {found.queue for found in await find_silent_queues(patience_seconds=60)}
+    assert "deaf" not in {found.queue for found in await find_silent_queues(limit_seconds=60)}
     await admin.execute("DELETE FROM canaries WHERE queue IN ('deaf', 'well')")
 
 
@@ -148,7 +148,7 @@ async def test_a_queue_that_is_no_longer_consumed_is_silent(engines: None, admin
         "UPDATE canaries SET consumed_at = now() - interval '3 min', sent_at = now() - interval '2 min' WHERE queue = 'once'"
     )
     await note_sent(["once"])  # as beat does every few seconds
-    assert "once" in {found.queue for found in await find_silent_queues(patience_seconds=60)}
+    assert "once" in {found.queue for found in await find_silent_queues(limit_seconds=60)}
     await admin.execute("DELETE FROM canaries WHERE queue = 'once'")
 
 
@@ -158,7 +158,7 @@ async def test_a_queue_that_was_never_consumed_is_silent_however_many_canaries_i
     await note_sent(["orphan"])
     await admin.execute("UPDATE canaries SET sent_at = sent_at - interval '2 min' WHERE queue = 'orphan'")
     await note_sent(["orphan"])
-    assert "orphan" in {found.queue for found in await find_silent_queues(patience_seconds=60)}
+    assert "orphan" in {found.queue for found in await find_silent_queues(limit_seconds=60)}
     await admin.execute("DELETE FROM canaries WHERE queue = 'orphan'")
 
 
@@ -169,7 +169,7 @@ async def test_a_pause_of_beat_makes_no_queue_silent(engines: None, admin: Admin
         "UPDATE canaries SET sent_at = sent_at - interval '5 h', consumed_at = consumed_at - interval '5 h'"
         " WHERE queue = 'rested'"
     )
-    assert "rested" not in {found.queue for found in await find_silent_queues(patience_seconds=60)}
+    assert "rested" not in {found.queue for found in await find_silent_queues(limit_seconds=60)}
     await note_sent(["rested"])
-    assert "rested" not in {found.queue for found in await find_silent_queues(patience_seconds=60)}
+    assert "rested" not in {found.queue for found in await find_silent_queues(limit_seconds=60)}
     await admin.execute("DELETE FROM canaries WHERE queue = 'rested'")

@@ -214,7 +214,7 @@ async def test_canaries_are_sent_without_beat_and_a_queue_that_nobody_consumes_s
         assert {
             queue: client.llen(queue) for queue in ("payments", "refunds", "settlements", "webhooks")
         } == dict.fromkeys(("payments", "refunds", "settlements", "webhooks"), 3)
-    assert await find_silent_queues(patience_seconds=SILENCE_SECONDS) == []
+    assert await find_silent_queues(limit_seconds=SILENCE_SECONDS) == []
 
 
 async def test_a_database_or_broker_that_is_away_does_not_end_the_watch(

@@ -22,7 +22,7 @@ def creation(tenant: Tenant, key: str) -> Creation:
 
 
 async def test_two_processes_with_the_same_key_create_one_order(tenant: Tenant, engines: None, admin: Admin) -> None:
-    processes = [OrderIntake(tax_rounding=TaxRounding.HALF_UP, patience_seconds=30) for _ in range(4)]
+    processes = [OrderIntake(tax_rounding=TaxRounding.HALF_UP, timeout_seconds=30) for _ in range(4)]
     answers = await asyncio.gather(
         *(
             process.create_order(creation(tenant, key))
@@ -54,7 +54,7 @@ async def test_request_that_lost_its_key_meanwhile_finds_the_other_order(
     tenant: Tenant, engines: None, admin: Admin, stack: LocalStack
 ) -> None:
     """All have looked for the key and wait for a number; the first to get one takes the key, what the others did is undone."""
-    processes = [OrderIntake(tax_rounding=TaxRounding.HALF_UP, patience_seconds=30) for _ in range(4)]
+    processes = [OrderIntake(tax_rounding=TaxRounding.HALF_UP, timeout_seconds=30) for _ in range(4)]
     await processes[0].create_order(creation(tenant, "the first of the day"))
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
         await foreign.execute("SELECT FROM number_counters WHERE store_id = %s FOR UPDATE", [tenant.store_id])

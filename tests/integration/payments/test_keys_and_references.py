@@ -74,7 +74,7 @@ async def test_one_key_a_hundred_times_at_once_makes_one_payment(
 async def test_one_key_in_several_processes_at_once_makes_one_payment(
     settings: Any, tenant: Tenant, admin: Admin, engines: None
 ) -> None:
-    processes = [PaymentIntake(nudge_grace_seconds=5, patience_seconds=30) for _ in range(8)]
+    processes = [PaymentIntake(nudge_grace_seconds=5, timeout_seconds=30) for _ in range(8)]
     asked = [process.accept_payment(submission(CASH, tenant.device, key="k-1")) for process in processes]
     results = await asyncio.gather(*asked)
     assert len({result.body for result in results}) == 1
@@ -86,8 +86,8 @@ async def test_one_key_with_two_bodies_at_once_in_two_processes_makes_one_paymen
     tenant: Tenant, admin: Admin, engines: None
 ) -> None:
     one, two = (
-        PaymentIntake(nudge_grace_seconds=5, patience_seconds=30),
-        PaymentIntake(nudge_grace_seconds=5, patience_seconds=30),
+        PaymentIntake(nudge_grace_seconds=5, timeout_seconds=30),
+        PaymentIntake(nudge_grace_seconds=5, timeout_seconds=30),
     )
     results = await asyncio.gather(
         one.accept_payment(submission(CASH, tenant.device, key="k-1", body=b"a")),
@@ -138,7 +138,7 @@ async def test_one_reference_in_several_processes_at_once_is_one_payment(
     tenant: Tenant, admin: Admin, engines: None
 ) -> None:
     asked = replace(CASH, client_reference="till-1")
-    processes = [PaymentIntake(nudge_grace_seconds=5, patience_seconds=30) for _ in range(8)]
+    processes = [PaymentIntake(nudge_grace_seconds=5, timeout_seconds=30) for _ in range(8)]
     results = await asyncio.gather(
         *(process.accept_payment(submission(asked, tenant.device)) for process in processes), return_exceptions=True
     )
@@ -152,8 +152,8 @@ async def test_conflict_with_another_process_fails_one_request_of_its_group(
 ) -> None:
     taken = replace(CASH, client_reference="till-1")
     one, two = (
-        PaymentIntake(nudge_grace_seconds=5, patience_seconds=30),
-        PaymentIntake(nudge_grace_seconds=5, patience_seconds=30),
+        PaymentIntake(nudge_grace_seconds=5, timeout_seconds=30),
+        PaymentIntake(nudge_grace_seconds=5, timeout_seconds=30),
     )
     plain = [submission(CASH, tenant.device) for _ in range(20)]
     results = await asyncio.gather(
@@ -210,7 +210,7 @@ async def test_groups_with_the_same_references_in_another_order_do_not_deadlock(
     tenant = payments.tenant
     model = await payments.pending(CASH)
     grace, patience = settings.nudge_grace_seconds, settings.lock_timeout_ms / 1000
-    other = PaymentIntake(nudge_grace_seconds=grace, patience_seconds=patience)
+    other = PaymentIntake(nudge_grace_seconds=grace, timeout_seconds=patience)
 
     def asked(number: int) -> PaymentSubmission:
         if shared == "keys":

@@ -66,7 +66,7 @@ class Shop:
     def __init__(self, maker: RefundMaker, provider: FakeProvider, admin: psycopg.AsyncConnection[DictRow]) -> None:
         self.tenant = maker.tenant
         self.maker, self.provider, self.admin = maker, provider, admin
-        self.ordering = OrderIntake(tax_rounding=HALF_UP, patience_seconds=30)
+        self.ordering = OrderIntake(tax_rounding=HALF_UP, timeout_seconds=30)
         self.made: dict[str, list[str]] = {"orders": [], "bills": [], "payments": [], "refunds": []}
         self.due: dict[str, int] = {}  # of each payment, its tip included
         self.done: Counter[str] = Counter()

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from workflows.database.group_commit import Gather, GatherByKey
+from workflows.database.group_commit import GroupCommit, KeyedGroupCommit
 from workflows.errors import ServiceUnavailable
 
 Results = list[str | BaseException]
@@ -37,24 +37,24 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def put_all(gather: Gather[int, str], count: int) -> list[asyncio.Task[str]]:
-    return [asyncio.ensure_future(gather.put(number)) for number in range(count)]
+def put_all(group_commit: GroupCommit[int, str], count: int) -> list[asyncio.Task[str]]:
+    return [asyncio.ensure_future(group_commit.put(number)) for number in range(count)]
 
 
 async def test_a_lone_one_is_flushed_at_once_and_alone() -> None:
     flushes = Flushes()
-    gather: Gather[int, str] = Gather(flushes, limit=10)
-    assert await gather.put(7) == "<7>"
+    group_commit: GroupCommit[int, str] = GroupCommit(flushes, limit=10)
+    assert await group_commit.put(7) == "<7>"
     assert flushes.groups == [[7]]
 
 
 async def test_whoever_arrives_during_a_flush_goes_together_in_the_next() -> None:
     flushes = Flushes()
     flushes.gate.clear()
-    gather: Gather[int, str] = Gather(flushes, limit=10)
-    first = asyncio.ensure_future(gather.put(0))
+    group_commit: GroupCommit[int, str] = GroupCommit(flushes, limit=10)
+    first = asyncio.ensure_future(group_commit.put(0))
     await settle()
-    others = [asyncio.ensure_future(gather.put(number)) for number in (1, 2, 3)]
+    others = [asyncio.ensure_future(group_commit.put(number)) for number in (1, 2, 3)]
     await settle()
     assert flushes.groups == [[0]]
     flushes.gate.set()
@@ -64,8 +64,8 @@ async def test_whoever_arrives_during_a_flush_goes_together_in_the_next() -> Non
 
 async def test_no_group_is_larger_than_its_limit_and_order_is_kept() -> None:
     flushes = Flushes()
-    gather: Gather[int, str] = Gather(flushes, limit=4)
-    assert await asyncio.gather(*put_all(gather, 10)) == [f"<{number}>" for number in range(10)]
+    group_commit: GroupCommit[int, str] = GroupCommit(flushes, limit=4)
+    assert await asyncio.gather(*put_all(group_commit, 10)) == [f"<{number}>" for number in range(10)]
     assert max(map(len, flushes.groups)) <= 4
     assert [item for group in flushes.groups for item in group] == list(range(10))
 
@@ -73,8 +73,8 @@ async def test_no_group_is_larger_than_its_limit_and_order_is_kept() -> None:
 async def test_as_many_flushes_run_side_by_side_as_there_are_lanes() -> None:
     flushes = Flushes()
     flushes.gate.clear()
-    gather: Gather[int, str] = Gather(flushes, limit=1, lanes=2)
-    tasks = put_all(gather, 5)
+    group_commit: GroupCommit[int, str] = GroupCommit(flushes, limit=1, concurrency=2)
+    tasks = put_all(group_commit, 5)
     await settle()
     assert len(flushes.groups) == 2
     flushes.gate.set()
@@ -83,10 +83,10 @@ async def test_as_many_flushes_run_side_by_side_as_there_are_lanes() -> None:
 
 
 async def test_a_result_that_is_an_error_is_raised_to_its_caller_alone() -> None:
-    gather: Gather[int, str] = Gather(
+    group_commit: GroupCommit[int, str] = GroupCommit(
         Flushes(lambda items: [ValueError("mine") if item == 1 else "good" for item in items]), limit=10
     )
-    results = await asyncio.gather(*put_all(gather, 3), return_exceptions=True)
+    results = await asyncio.gather(*put_all(group_commit, 3), return_exceptions=True)
     assert [str(result) for result in results] == ["good", "mine", "good"]
 
 
@@ -96,8 +96,8 @@ async def test_a_flush_that_fails_fails_all_of_its_group_and_none_of_the_next() 
             raise OSError("gone")
         return ["good" for _ in items]
 
-    gather: Gather[int, str] = Gather(Flushes(answer), limit=2)
-    results = await asyncio.gather(*put_all(gather, 4), return_exceptions=True)
+    group_commit: GroupCommit[int, str] = GroupCommit(Flushes(answer), limit=2)
+    results = await asyncio.gather(*put_all(group_commit, 4), return_exceptions=True)
     assert [type(result) for result in results] == [OSError, OSError, str, str]
 
 
@@ -112,8 +112,8 @@ async def test_a_group_that_is_refused_is_flushed_one_by_one_and_the_bad_one_alo
         return bracketed(items)
 
     flushes = Flushes(answer)
-    gather: Gather[int, str] = Gather(flushes, limit=5, divide_on=(Refused,))
-    results = await asyncio.gather(*put_all(gather, 7), return_exceptions=True)
+    group_commit: GroupCommit[int, str] = GroupCommit(flushes, limit=5, split_on=(Refused,))
+    results = await asyncio.gather(*put_all(group_commit, 7), return_exceptions=True)
     assert [str(result) for result in results] == ["<0>", "<1>", "<2>", "3 is bad", "<4>", "<5>", "<6>"]
     assert flushes.groups == [[0, 1, 2, 3, 4], [0], [1], [2], [3], [4], [5, 6]]
 
@@ -126,16 +126,16 @@ async def test_of_a_divided_group_those_behind_a_failure_of_another_kind_have_th
             raise OSError("gone")
         return bracketed(items)
 
-    gather: Gather[int, str] = Gather(Flushes(answer), limit=3, divide_on=(Refused,))
-    results = await asyncio.gather(*put_all(gather, 3), return_exceptions=True)
+    group_commit: GroupCommit[int, str] = GroupCommit(Flushes(answer), limit=3, split_on=(Refused,))
+    results = await asyncio.gather(*put_all(group_commit, 3), return_exceptions=True)
     assert [str(result) for result in results] == ["gone", "<1>", "<2>"]
 
 
 async def test_a_caller_that_went_away_neither_stops_the_flush_nor_its_neighbours() -> None:
     flushes = Flushes()
     flushes.gate.clear()
-    gather: Gather[int, str] = Gather(flushes, limit=10)
-    gone, stays = asyncio.ensure_future(gather.put(1)), asyncio.ensure_future(gather.put(2))
+    group_commit: GroupCommit[int, str] = GroupCommit(flushes, limit=10)
+    gone, stays = asyncio.ensure_future(group_commit.put(1)), asyncio.ensure_future(group_commit.put(2))
     await settle()
     gone.cancel()
     await settle()
@@ -143,30 +143,32 @@ async def test_a_caller_that_went_away_neither_stops_the_flush_nor_its_neighbour
     assert await stays == "<2>"
     assert gone.cancelled()
     assert flushes.groups == [[1, 2]]
-    assert await gather.put(3) == "<3>"
+    assert await group_commit.put(3) == "<3>"
 
 
 async def test_who_waited_too_long_is_told_and_what_had_not_begun_never_does() -> None:
     flushes = Flushes()
     flushes.gate.clear()
-    gather: Gather[int, str] = Gather(flushes, limit=1, patience_seconds=0.01)
-    told = await asyncio.gather(*put_all(gather, 3), return_exceptions=True)
+    group_commit: GroupCommit[int, str] = GroupCommit(flushes, limit=1, timeout_seconds=0.01)
+    told = await asyncio.gather(*put_all(group_commit, 3), return_exceptions=True)
     assert [type(error) for error in told] == [ServiceUnavailable] * 3
     assert flushes.groups == [[0]]
     flushes.gate.set()
     await settle()
-    assert await gather.put(7) == "<7>"
+    assert await group_commit.put(7) == "<7>"
     assert flushes.groups == [[0], [7]]
 
 
 async def test_a_time_out_of_the_flush_itself_is_its_own() -> None:
-    gather: Gather[int, str] = Gather(Flushes(lambda items: [TimeoutError("mine")]), limit=1, patience_seconds=30)
+    group_commit: GroupCommit[int, str] = GroupCommit(
+        Flushes(lambda items: [TimeoutError("mine")]), limit=1, timeout_seconds=30
+    )
     with pytest.raises(TimeoutError, match="mine"):
-        await gather.put(1)
+        await group_commit.put(1)
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 3])
-async def test_nothing_is_lost_or_doubled_under_a_crowd(lanes: int) -> None:
+@pytest.mark.parametrize("concurrency", [1, 2, 3])
+async def test_nothing_is_lost_or_doubled_under_a_crowd(concurrency: int) -> None:
     seen: list[int] = []
 
     async def flush(items: list[int]) -> Results:
@@ -175,8 +177,8 @@ async def test_nothing_is_lost_or_doubled_under_a_crowd(lanes: int) -> None:
         return [str(item) for item in items]
 
     slow: Callable[[list[int]], Awaitable[Results]] = flush
-    gather: Gather[int, str] = Gather(slow, limit=7, lanes=lanes)
-    results = await asyncio.gather(*put_all(gather, 500))
+    group_commit: GroupCommit[int, str] = GroupCommit(slow, limit=7, concurrency=concurrency)
+    results = await asyncio.gather(*put_all(group_commit, 500))
     assert results == [str(number) for number in range(500)]
     assert sorted(seen) == list(range(500))
 
@@ -191,7 +193,7 @@ async def test_who_waits_for_one_key_holds_up_no_other_and_leaves_nothing_behind
             await busy.wait()
         return [*items]
 
-    by_key: GatherByKey[str, str] = GatherByKey(flush, limit=10)
+    by_key: KeyedGroupCommit[str, str] = KeyedGroupCommit(flush, limit=10)
     waiting = [asyncio.ensure_future(by_key.put("busy", f"busy {number}")) for number in range(3)]
     await settle()
     assert await by_key.put("free", "free 1") == "free 1"

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from workflows.ops.single_flight import Shared
+from workflows.ops.single_flight import SingleFlight
 
 
 class Probe:
@@ -25,7 +25,7 @@ class Probe:
 
 async def test_callers_at_the_same_time_share_one_run_and_its_error() -> None:
     probe = Probe()
-    shared = Shared(probe)
+    shared = SingleFlight(probe)
     asking = [asyncio.ensure_future(shared.result()) for _ in range(20)]
     await asyncio.sleep(0)
     asking[0].cancel()
@@ -46,7 +46,7 @@ def test_a_run_that_another_event_loop_left_behind_is_not_joined() -> None:
         await asyncio.sleep(3_600 if runs == 1 else 0)
         return runs
 
-    shared = Shared(probe)
+    shared = SingleFlight(probe)
 
     async def give_up() -> None:
         with pytest.raises(TimeoutError):
