@@ -42,7 +42,7 @@ class DeadLetterTask(Task):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task, unless its message has been delivered too often."""
-        if dead_letters.is_worn_out(self):
+        if dead_letters.exceeded_max_deliveries(self):
             return None
         return reporting.note(super().__call__(*args, **kwargs))
 
@@ -50,7 +50,7 @@ class DeadLetterTask(Task):
         self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any
     ) -> None:
         """Store a dead letter. Celery calls this when the task has raised."""
-        dead_letters.keep(self.name, task_id, arguments=[args, kwargs], error=exc, trace=str(einfo))
+        dead_letters.store_failure(self.name, task_id, arguments=[args, kwargs], error=exc, trace=str(einfo))
 
 
 app = Celery("mpac", task_cls=DeadLetterTask, broker=settings.broker_url.get_secret_value())

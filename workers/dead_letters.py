@@ -15,7 +15,7 @@ from kombu.exceptions import OperationalError as BrokerAway
 
 from workers.runtime import run
 from workflows.errors import ServiceUnavailable
-from workflows.ops.dead_letters import bury
+from workflows.ops.dead_letters import store_dead_letter
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ PASSING = (ServiceUnavailable, TimeoutError, BrokerAway)
 """Errors of a database or broker that is away. Celery logs them without a traceback (``DeadLetterTask.throws``)."""
 
 
-def is_worn_out(task: Any) -> bool:
+def exceeded_max_deliveries(task: Any) -> bool:
     """Whether the message in ``task``'s hands was delivered ``MAX_DELIVERIES`` times before; then it is buried here.
 
     Only redelivered messages are counted, so an ordinary one costs nothing.
@@ -42,11 +42,11 @@ def is_worn_out(task: Any) -> bool:
         client.expire(key, COUNT_LIFE_SECONDS)
     if deliveries <= MAX_DELIVERIES:
         return False
-    keep(task.name, request.id, arguments=[request.args, request.kwargs], deliveries=deliveries)
+    store_failure(task.name, request.id, arguments=[request.args, request.kwargs], deliveries=deliveries)
     return True
 
 
-def keep(
+def store_failure(
     task: str,
     task_id: str,
     *,
@@ -61,4 +61,8 @@ def keep(
         return
     reason = f"{type(error).__name__}: {error}" if error else "its worker died each time"
     logger.error("task %s was buried: %s", task, reason, extra={"task_id": task_id})
-    run(bury(task, task_id=task_id, arguments=arguments, deliveries=deliveries, reason=reason, traceback=trace))
+    run(
+        store_dead_letter(
+            task, task_id=task_id, arguments=arguments, deliveries=deliveries, reason=reason, traceback=trace
+        )
+    )

@@ -25,7 +25,7 @@ from workers.envelopes import tolerate_any_bytes
 from workers.runtime import run
 from workflows.card_data import find_card_data
 from workflows.errors import ServiceUnavailable
-from workflows.ops.dead_letters import LONGEST, bury, is_storable, storable_text
+from workflows.ops.dead_letters import LONGEST, is_storable, storable_text, store_dead_letter
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def _bury(message: Any, unreadable: Unreadable) -> str:
     # Long content, and content with card data, is stored as masked text, which cannot be requeued.
     if call is not None and (len(message.body) > LONGEST_CONTENT or not is_storable(call)):
         call = None
-    letter = bury(
+    letter = store_dead_letter(
         task,
         task_id=str(headers["id"]) if "id" in headers else None,
         arguments=call or [],

@@ -22,9 +22,8 @@ from api.schemas.query_values import Flag
 from workers.nudge import publish_task
 from workflows.database.engines import Role
 from workflows.invariants.results import read_results
-from workflows.ops.dead_letters import close_dead_letter, list_dead_letters
+from workflows.ops.dead_letters import close_dead_letter, list_dead_letters, requeue_dead_letter
 from workflows.ops.maintenance import Maintenance, set_maintenance
-from workflows.ops.requeue_refunds import requeue
 
 router = APIRouter(prefix="/ops", tags=["operations"])
 
@@ -83,5 +82,5 @@ async def post_requeue(
     letter_id: EntityId, caller: SystemOperator, request_id: RequestId, _body: NothingIn | None = None
 ) -> Response:
     """Have it tried again, once you know why it failed. What a provider may know of is asked about first."""
-    requeued = await requeue(letter_id, publish=publish_task, caller=caller, request_id=request_id)
+    requeued = await requeue_dead_letter(letter_id, publish=publish_task, caller=caller, request_id=request_id)
     return json_response({"task": requeued.task, "arguments": requeued.arguments})

@@ -1,14 +1,28 @@
-"""Dead letters: tasks and messages that were given up on, kept until an operator requeues or closes them.
+"""Dead letters: tasks and messages that were given up on, stored until an operator requeues or closes them.
 
 A letter is open until then. One with a ``message`` holds content that no task could be made of; it can only be closed.
+
+A requeue has three steps:
+
+| step    | what                                                                                                   |
+|---------|--------------------------------------------------------------------------------------------------------|
+| look    | the letter, if it is open and holds a task                                                              |
+| publish | its message: before the mark, so that if the broker is away the requeue fails and can be repeated       |
+| mark    | by whom and when; a quarantined payment or refund becomes due at once, its unanswered claims forgotten   |
+
+If the process dies in between, the message is published twice, which is harmless. What a provider may have received is
+still inquired about first.
 """
 
 import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import CheckConstraint, Index, Text, and_, not_, select, text
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.card_data import find_card_data, mask_digits
@@ -16,8 +30,12 @@ from workflows.database.engines import Base, Role, rows_parameter, transaction
 from workflows.database.mixins import INSTANT
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
 from workflows.ids import new_id
+from workflows.payments.states import PAYMENT, PaymentRemark, PaymentStatus
+from workflows.refunds.states import REFUND
+from workflows.state_machine import StateMachine
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import page_of
+from workflows.transitions import ChangeContext, apply
 
 
 class DeadLetter(Base):
@@ -55,7 +73,7 @@ LONGEST_CALL = 65_536
 LONGEST = {"task": 200, "task_id": 200, "reason": 500, "traceback": 20_000, "message": 4_096}
 """Characters of each text that are stored."""
 
-_BURY = text("""
+_STORE = text("""
     INSERT INTO dead_letters (id, task, task_id, arguments, deliveries, reason, traceback, message, created_at)
     VALUES (:id, :task, :task_id, CAST(:arguments AS jsonb), :deliveries, :reason, :traceback, :message, now())
 """)
@@ -63,10 +81,22 @@ _CLOSE = text("""
     UPDATE dead_letters SET closed_at = now(), closed_by = :by, close_reason = :reason
     WHERE id = :id AND requeued_at IS NULL AND closed_at IS NULL
 """)
+_REQUEUE = text("""
+    UPDATE dead_letters SET requeued_at = now(), requeued_by = :by
+    WHERE id = :id AND requeued_at IS NULL AND closed_at IS NULL
+    RETURNING id, task, arguments, entity_id, requeued_at
+""")
+_KNOWN = text("SELECT task, arguments, requeued_at, closed_at, message FROM dead_letters WHERE id = :id")
 _OPEN = and_(DeadLetter.requeued_at.is_(None), DeadLetter.closed_at.is_(None))
 
+PROCESSING, REQUEUE = PaymentStatus.PROCESSING, PaymentRemark.REQUEUE
+"""Refunds have the same values for both."""
 
-async def bury(
+LEASED = (PAYMENT, REFUND)
+"""The entities that are worked on by lease, and quarantined if they crash their worker again and again."""
+
+
+async def store_dead_letter(
     task: str,
     *,
     task_id: str | None,
@@ -91,7 +121,7 @@ async def bury(
     }
     row |= {name: value if value is None else storable_text(value, most=LONGEST[name]) for name, value in texts.items()}
     async with transaction(Role.WORKER) as connection:
-        await connection.execute(_BURY, row)
+        await connection.execute(_STORE, row)
 
 
 def is_storable(arguments: Any) -> bool:
@@ -155,3 +185,55 @@ def dealt_with(requeued_at: datetime | None, closed_at: datetime | None) -> Deta
     if requeued_at is not None:
         return Detail("requeued_at", f"This letter was requeued at {requeued_at:%FT%TZ}")
     return Detail("closed_at", f"This letter was closed at {closed_at:%FT%TZ}")
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued:
+    """What to publish: a task with its arguments."""
+
+    task: str
+    arguments: list[Any]
+
+
+Publish = Callable[[str, list[Any]], Awaitable[None]]
+"""Puts a task's message on the broker. Raises ``ServiceUnavailable``."""
+
+
+async def requeue_dead_letter(letter_id: str, *, publish: Publish, caller: Caller, request_id: str) -> Requeued:
+    """Publish the task of a dead letter again, once.
+
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (done already), ``ServiceUnavailable`` (nothing was done).
+    """
+    async with caller_transaction(caller) as connection:
+        found = await _look(connection, letter_id)
+    await publish(found.task, found.arguments)
+    async with caller_transaction(caller) as connection:
+        letter = (await connection.execute(_REQUEUE, {"id": letter_id, "by": caller.id})).mappings().one_or_none()
+        if letter is None:  # somebody else pressed at the same moment
+            await _look(connection, letter_id)
+            raise ResourceNotFound()
+        machine = next((one for one in LEASED if letter["task"] == f"{one.name}s.process"), None)
+        if machine and letter["entity_id"]:
+            by = ChangeContext.caller(caller, at=letter["requeued_at"], request_id=request_id)
+            await _make_due(connection, machine, letter["entity_id"], by)
+    return found
+
+
+async def _look(connection: AsyncConnection, letter_id: str) -> Requeued:
+    """Return a letter that is open and holds a task. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
+    known = (await connection.execute(_KNOWN, {"id": letter_id})).one_or_none()
+    if known is None:
+        raise ResourceNotFound()
+    if known.requeued_at is not None or known.closed_at is not None:
+        raise InvalidStatusTransition(dealt_with(known.requeued_at, known.closed_at))
+    if known.message is not None:
+        raise InvalidStatusTransition(Detail("message", "No task can be made of this message: close the letter"))
+    return Requeued(known.task, known.arguments)
+
+
+async def _make_due(connection: AsyncConnection, machine: StateMachine, entity_id: str, by: ChangeContext) -> None:
+    """Make a quarantined row due, unless it has become final meanwhile."""
+    found = await connection.execute(text(f"SELECT status FROM {machine.name}s WHERE id = :id"), {"id": entity_id})
+    if found.scalar() == PROCESSING:
+        changes = {"due_at": by.at, "unanswered_claims": 0}
+        await apply(connection, machine, entity_id=entity_id, event=REQUEUE, by=by, changes=changes)

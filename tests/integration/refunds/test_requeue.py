@@ -12,7 +12,7 @@ from tests.integration.payments.evidence import evidence as evidence_of_payment
 from tests.integration.refunds import refund_helpers
 from tests.integration.refunds.refund_helpers import Admin, RefundMaker, evidence, sums
 from workflows.errors import ServiceUnavailable
-from workflows.ops.requeue_refunds import requeue
+from workflows.ops.dead_letters import requeue_dead_letter
 from workflows.processing.leases import MAX_UNANSWERED_CLAIMS
 from workflows.refunds.process import PAYMENTS, REFUNDS
 from workflows.tenants.caller import Caller, CallerRole
@@ -109,8 +109,8 @@ async def test_requeue_without_the_broker_changes_nothing_and_can_be_repeated(
         published.append(task)
 
     with pytest.raises(ServiceUnavailable):
-        await requeue(letter["id"], publish=broken, caller=operator, request_id="req_1")
+        await requeue_dead_letter(letter["id"], publish=broken, caller=operator, request_id="req_1")
     assert (await letter_of(admin, refund_id))["requeued_at"] is None
-    await requeue(letter["id"], publish=whole, caller=operator, request_id="req_1")
+    await requeue_dead_letter(letter["id"], publish=whole, caller=operator, request_id="req_1")
     assert published == ["refunds.process"]
     assert (await letter_of(admin, refund_id))["requeued_by"] == operator.id

@@ -13,7 +13,7 @@ from tests.fakes import FakeProvider
 from tests.harness import Api
 from tests.integration.payments.evidence import Admin, all_of, evidence
 from workers import dead_letters
-from workflows.ops.dead_letters import bury
+from workflows.ops.dead_letters import store_dead_letter
 from workflows.ops.overview import take_overview
 from workflows.refunds.process import PAYMENTS
 
@@ -23,7 +23,9 @@ def buried(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What was put aside, instead of the database."""
     letters: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        dead_letters, "keep", lambda task, task_id, **rest: letters.append({"task": task, "id": task_id, **rest})
+        dead_letters,
+        "store_failure",
+        lambda task, task_id, **rest: letters.append({"task": task, "id": task_id, **rest}),
     )
     return letters
 
@@ -43,14 +45,14 @@ def message(stack: LocalStack) -> Iterator[Any]:
 
 def test_an_ordinary_message_is_not_even_counted(message: Any, buried: list[Any]) -> None:
     message.request.delivery_info = {"redelivered": False}
-    assert not any(dead_letters.is_worn_out(message) for _ in range(10))
+    assert not any(dead_letters.exceeded_max_deliveries(message) for _ in range(10))
     message.request.delivery_info = None
-    assert not dead_letters.is_worn_out(message)
+    assert not dead_letters.exceeded_max_deliveries(message)
     assert buried == []
 
 
 def test_a_message_that_came_back_is_tried_three_times_in_all(message: Any, buried: list[Any]) -> None:
-    assert [dead_letters.is_worn_out(message) for _ in range(3)] == [False, False, True]
+    assert [dead_letters.exceeded_max_deliveries(message) for _ in range(3)] == [False, False, True]
     assert buried == [
         {"task": "payments.process", "id": message.request.id, "arguments": [[["pay_1"]], {}], "deliveries": 4}
     ]
@@ -60,11 +62,11 @@ def test_a_task_whose_nudge_the_broker_did_not_take_is_not_poison(monkeypatch: p
     from celery import Celery  # noqa: PLC0415 - its import takes a third of a second
 
     kept: list[Any] = []
-    monkeypatch.setattr(dead_letters, "bury", lambda task, **rest: kept.append(task))
+    monkeypatch.setattr(dead_letters, "store_dead_letter", lambda task, **rest: kept.append(task))
     monkeypatch.setattr(dead_letters, "run", lambda work: work)
     away = Celery(broker="redis://127.0.0.1:1", set_as_current=False)
     for error in (ValueError("a bug"), _refused_by(away)):
-        dead_letters.keep("settlements.close", "t-1", arguments=[[], {}], error=error)
+        dead_letters.store_failure("settlements.close", "t-1", arguments=[[], {}], error=error)
     away.close()
     assert kept == ["settlements.close"], "the bug alone; what was to be nudged is due, and a sweep finds it"
 
@@ -78,7 +80,7 @@ def _refused_by(broker: Any) -> Exception:
 
 async def test_what_was_put_aside_is_kept_whole(engines: None, admin: Admin) -> None:
     task_id = uuid_utils.uuid7().hex
-    await bury(
+    await store_dead_letter(
         "payments.process",
         task_id=task_id,
         arguments=[[["pay_1"]], {}],
@@ -113,7 +115,7 @@ async def test_arguments_that_cannot_be_stored_are_kept_as_a_text(
 ) -> None:
     task_id = uuid_utils.uuid7().hex
     texts = {"reason": "TypeError: 4111111111111111\x00", "traceback": "4111111111111111 \ud800"}
-    await bury("settlements.close", task_id=task_id, arguments=[[argument], {}], deliveries=1, **texts)
+    await store_dead_letter("settlements.close", task_id=task_id, arguments=[[argument], {}], deliveries=1, **texts)
     (letter,) = await all_of(admin, b"SELECT * FROM dead_letters WHERE task_id = %s", task_id)
     assert (letter["arguments"], kept in letter["message"]) == ([], True), letter["message"]
     assert "4111" not in str(letter)
@@ -251,7 +253,9 @@ async def test_a_message_of_which_no_task_can_be_made_can_only_be_closed(
     api: Api, tenant: Tenant, signer: Signer, admin: Admin
 ) -> None:
     task_id = uuid_utils.uuid7().hex
-    await bury("unreadable", task_id=task_id, arguments=[], deliveries=1, reason="r", traceback="", message="body: ?")
+    await store_dead_letter(
+        "unreadable", task_id=task_id, arguments=[], deliveries=1, reason="r", traceback="", message="body: ?"
+    )
     (letter,) = await all_of(admin, b"SELECT id FROM dead_letters WHERE task_id = %s", task_id)
     operator = signer.user(tenant, role="system_op")
     answer = await api.post(f"/ops/dead-letters/{letter['id']}/requeue", as_=operator)

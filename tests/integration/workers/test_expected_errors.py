@@ -26,7 +26,7 @@ from workflows.errors import ServiceUnavailable
 def test_only_a_bug_is_logged_as_an_unexpected_error(
     stack: LocalStack, error: Exception, level: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(dead_letters, "keep", lambda *_, **__: None)
+    monkeypatch.setattr(dead_letters, "store_failure", lambda *_, **__: None)
     house_task = importlib.import_module("workers.app").DeadLetterTask
     app = Celery("one", task_cls=house_task, broker="memory://", set_as_current=False)
 
