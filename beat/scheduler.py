@@ -13,11 +13,9 @@ from typing import Any
 from celery.beat import Scheduler
 
 from workers.queues import messages_waiting
+from workflows.ops.canaries import BACKLOG_LIMIT
 
 logger = logging.getLogger(__name__)
-
-MOST_WAITING = 200
-"""Beat sends nothing to a queue in which this many messages wait. A worker that returns handles them within two seconds."""
 
 AFTER_FAILURE_SECONDS = 1.0
 
@@ -50,7 +48,7 @@ class MonotonicScheduler(Scheduler):
     def _send(self, task: str) -> bool:
         """Send one message, unless many wait in its queue. Return False if the broker did not take it."""
         try:
-            if messages_waiting(task.partition(".")[0]) < MOST_WAITING:
+            if messages_waiting(task.partition(".")[0]) < BACKLOG_LIMIT:
                 self.app.send_task(task, retry=False, ignore_result=True)
         except Exception as error:  # the broker's client raises many types; beat tries again
             if not self._is_failing:

@@ -20,7 +20,7 @@ from workers.app import QUEUES, settings
 from workers.canaries import acknowledge
 from workers.queues import messages_waiting
 from workers.runtime import run, runtime
-from workflows.ops.canaries import BEAT, find_silent_queues, note_beat, note_sent
+from workflows.ops.canaries import BACKLOG_LIMIT, BEAT, find_silent_queues, note_beat, note_sent
 from workflows.ops.silence import AGAIN_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -33,9 +33,6 @@ BLIND_SECONDS = SILENCE_SECONDS / 3 + 2 * SHORTEST_SECONDS
 
 For the same time afterwards nothing is reported as silent, so that waiting messages can arrive.
 """
-
-MOST_WAITING = 200
-"""A queue in which this many messages wait gets no more canaries: it is not consumed, and the broker's memory is finite."""
 
 ADVICE = {
     BEAT: "%s: no sweep has arrived for %d s; check beat, the broker and this worker's connection to it",
@@ -113,7 +110,7 @@ class BeatWatch:
 
     def _send_canaries(self) -> None:
         for queue in QUEUES:
-            if messages_waiting(queue) < MOST_WAITING:
+            if messages_waiting(queue) < BACKLOG_LIMIT:
                 acknowledge.apply_async((queue,), queue=queue, retry=False)
         self._broker_took = self._clock()
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workflows.database.engines import Role
-from workflows.ops.canaries import note_sent, read_ages
+from workflows.ops.canaries import BACKLOG_LIMIT, note_sent, read_ages
 from workflows.ops.heartbeats import read_heartbeats
 from workflows.ops.silence import Part, Seen, Silences
 
@@ -25,8 +25,6 @@ QUEUES = ("payments", "refunds", "settlements", "webhooks", "sweeps")
 
 LOOKS_PER_LIMIT, CANARIES_PER_LIMIT = 12, 4  # per ``silence_seconds``: by default every 5 s and every 15 s
 DATABASE_WITHIN_SECONDS = 5.0
-MOST_WAITING = 200
-"""Messages in a queue above which it gets no more canaries: it is not consumed, and the broker's memory is finite."""
 
 
 @dataclass
@@ -98,7 +96,7 @@ class SilenceWatch:
         try:
             waiting = {queue: messages_waiting(queue) for queue in QUEUES}
             for queue in QUEUES:
-                if waiting[queue] < MOST_WAITING:
+                if waiting[queue] < BACKLOG_LIMIT:
                     acknowledge.apply_async((queue,), queue=queue, retry=False)
         except Exception as error:
             logger.debug("the broker took no canary: %s", error)

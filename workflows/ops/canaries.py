@@ -65,6 +65,12 @@ BEAT = "beat"
 SILENCE_SECONDS = 60.0
 """A queue or a beat that was not heard for this many seconds is reported."""
 
+BACKLOG_LIMIT = 200
+"""Beat, workers and API processes send no canary or sweep to a queue in which this many messages wait.
+
+The queue is not consumed then, and the broker's memory is finite. A worker that returns handles so many within two seconds.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class SilentQueue:

@@ -9,6 +9,7 @@ from freezegun import freeze_time
 from redis import Redis
 
 from mpac.stack.local import LocalStack
+from workflows.ops.canaries import BACKLOG_LIMIT
 
 HOUR = 3_600
 
@@ -105,12 +106,10 @@ def test_the_next_tick_is_sent_after_the_brokers_keys_were_deleted(broker: Redis
 
 
 def test_a_queue_that_nobody_consumes_does_not_grow_without_bound(broker: Redis, clock: Clock, scheduler: Any) -> None:
-    from beat.scheduler import MOST_WAITING  # noqa: PLC0415 - the application needs the broker's address
-
-    for _ in range(MOST_WAITING):
+    for _ in range(BACKLOG_LIMIT):
         clock.seconds += 1
         scheduler.tick()
-    assert broker.llen("sweeps") == MOST_WAITING
+    assert broker.llen("sweeps") == BACKLOG_LIMIT
     sent(broker)
     clock.seconds += 1
     scheduler.tick()

@@ -206,7 +206,7 @@ async def test_a_silent_queue_is_reported_once_until_it_is_heard_or_five_minutes
 async def test_canaries_are_sent_without_beat_and_a_queue_that_nobody_consumes_stays_small(
     stack: LocalStack, watch: Any, look: Callable[[], Awaitable[list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.import_module("beat.watch"), "MOST_WAITING", 3)
+    monkeypatch.setattr(importlib.import_module("beat.watch"), "BACKLOG_LIMIT", 3)
     for _ in range(5):
         watch.heard()
         await look()
