@@ -11,7 +11,7 @@ from api.runtime import Runtime, runtime_of
 from api.schemas.base import ReasonIn
 from api.schemas.patterns import ID_PATTERN
 from api.schemas.query_values import WholeNumber
-from workflows.errors import NotAuthenticated, NotAuthorized, RecognisedButRefused
+from workflows.errors import CredentialRefused, NotAuthenticated, NotAuthorized
 from workflows.requests.idempotency import Key
 from workflows.tenants.caller import Caller, CallerRole
 
@@ -39,7 +39,7 @@ async def authenticate(request: Request) -> Caller:
 
 def count_unknown_caller(request: Request, error: NotAuthenticated) -> None:
     """Count a refused attempt for its address, unless the caller is known. Raises ``RateLimitExceeded``."""
-    if not isinstance(error, RecognisedButRefused):
+    if not isinstance(error, CredentialRefused):
         runtime_of(request).unknown_callers.count(request.scope)
 
 

@@ -64,7 +64,7 @@ class NotAuthenticated(DomainError):
     kind, code, message = Kind.UNAUTHENTICATED, "AUTHENTICATION_ERROR", "Send a valid bearer token"
 
 
-class RecognisedButRefused(NotAuthenticated):
+class CredentialRefused(NotAuthenticated):
     """The signature belongs to a known caller, but the assertion is not acceptable: expired, or used before."""
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import jwt
 
 from workflows.clock import now
-from workflows.errors import Detail, NotAuthenticated, RecognisedButRefused
+from workflows.errors import CredentialRefused, Detail, NotAuthenticated
 from workflows.ids import WELL_FORMED
 from workflows.settings import Settings
 from workflows.tenants.jwt_parts import read_parts
@@ -148,10 +148,10 @@ def unsigned() -> NotAuthenticated:
     return refused("Its signature must be good and made with the device's key")
 
 
-def used_before() -> RecognisedButRefused:
+def used_before() -> CredentialRefused:
     """Return the error for an assertion with a valid signature that was used before."""
     issue = "Its jti was used before; make a new assertion for each token"
-    return RecognisedButRefused(Detail("client_assertion", issue), message=MESSAGE)
+    return CredentialRefused(Detail("client_assertion", issue), message=MESSAGE)
 
 
 def refused(issue: str) -> NotAuthenticated:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from workflows.card_data import looks_like_card_data
 from workflows.clock import now
-from workflows.errors import NotAuthenticated, RecognisedButRefused
+from workflows.errors import CredentialRefused, NotAuthenticated
 from workflows.ids import WELL_FORMED
 from workflows.settings import Settings
 from workflows.tenants.caller import SCOPES, TENANT_IDS, Caller, CallerRole
@@ -97,7 +97,7 @@ class Tokens:
             else:
                 caller, expiry = await self._user(token, header)
         except jwt.ExpiredSignatureError as error:  # PyJWT checks the signature first, so it is valid
-            raise RecognisedButRefused(message="This token has expired; get a new one") from error
+            raise CredentialRefused(message="This token has expired; get a new one") from error
         except jwt.PyJWTError as error:
             raise NotAuthenticated(message=_why(error)) from error
         except (
