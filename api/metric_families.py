@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from workflows.database.metric_counts import METRICS, NO_FAILURE, OTHER_FAILURE, Delta
+from workflows.database.metric_counts import METRICS, NO_FAILURE, OTHER_FAILURE, CountDelta
 from workflows.ops.canaries import since_start
 from workflows.ops.heartbeats import Heartbeat
 from workflows.ops.open_settlements import OpenSettlements
@@ -141,7 +141,7 @@ def _invariants(rules: list[dict[str, Any]]) -> Iterator[Metric]:
     yield _gauge("invariant_check_timestamp_seconds", meaning, oldest)
 
 
-def totals(deltas: Iterable[Delta]) -> Iterator[Metric]:
+def totals(deltas: Iterable[CountDelta]) -> Iterator[Metric]:
     """Return the families of counters and histograms."""
     found: dict[str, dict[tuple[str, ...], dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for name, zeros in ZEROS.items():

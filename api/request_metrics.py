@@ -1,6 +1,6 @@
 """Count what this process answers, for ``/metrics``."""
 
-from workflows.database.metric_counts import TALLY
+from workflows.database.metric_counts import PROCESS_COUNTS
 
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 OTHER = "OTHER"
@@ -9,5 +9,5 @@ OTHER = "OTHER"
 
 def count(method: str, status: int, seconds: float) -> None:
     """One request was answered."""
-    TALLY.add("http_requests", (method if method in METHODS else OTHER, str(status)))
-    TALLY.observe("http_request_seconds", (), seconds)
+    PROCESS_COUNTS.add("http_requests", (method if method in METHODS else OTHER, str(status)))
+    PROCESS_COUNTS.observe("http_request_seconds", (), seconds)

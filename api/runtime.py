@@ -15,7 +15,7 @@ from workflows.database.engines import Role, connect, disconnect
 from workflows.devices.assertions import Assertions
 from workflows.devices.issue_token import TokenIssuer
 from workflows.gc_tuning import tune_gc
-from workflows.ops.metric_totals import Additions
+from workflows.ops.metric_totals import TotalsWriter
 from workflows.orders.create import OrderIntake
 from workflows.orders.totals import TaxRounding
 from workflows.payments.accept import PaymentIntake
@@ -45,7 +45,7 @@ class Runtime:
     change_listener: ChangeListener
     nudger: Nudger
     silence_watch: SilenceWatch
-    additions: Additions
+    totals_writer: TotalsWriter
     providers: Providers
 
 
@@ -65,7 +65,7 @@ async def running(settings: Settings, limits: Limits) -> AsyncIterator[Runtime]:
         order_intake=OrderIntake(tax_rounding=TaxRounding(settings.tax_rounding), timeout_seconds=timeout_seconds),
         change_listener=ChangeListener(),
         nudger=Nudger(spacing_seconds=settings.nudge_spacing_ms / 1000),
-        additions=Additions(Role.ACCEPT),
+        totals_writer=TotalsWriter(Role.ACCEPT),
         silence_watch=SilenceWatch(silence_seconds=settings.silence_seconds),
         providers=open_providers(settings),
     )

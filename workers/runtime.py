@@ -9,7 +9,7 @@ from workers.event_loop import EventLoopThread
 from workflows.database.engines import Role, connect, disconnect
 from workflows.errors import ServiceUnavailable
 from workflows.ops.heartbeats import forget_worker
-from workflows.ops.metric_totals import Additions
+from workflows.ops.metric_totals import TotalsWriter
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.base import Charge, GiveBack
 from workflows.providers.registry import Providers, open_providers
@@ -26,7 +26,7 @@ class Runtime:
     providers: Providers
     payments: LeaseExecutor[Charge]
     refunds: LeaseExecutor[GiveBack]
-    additions: Additions
+    totals_writer: TotalsWriter
 
 
 _bridge = EventLoopThread()
@@ -58,22 +58,22 @@ def stop() -> None:
 
 async def _build(settings: Settings, worker: str) -> Runtime:
     remote = open_providers(settings)
-    additions = Additions(Role.WORKER)
-    additions.start()
+    totals_writer = TotalsWriter(Role.WORKER)
+    totals_writer.start()
     return Runtime(
         worker=worker,
         settings=settings,
         providers=remote,
         payments=LeaseExecutor(PAYMENTS, settings=settings, providers=remote, worker=worker),
         refunds=LeaseExecutor(REFUNDS, settings=settings, providers=remote, worker=worker),
-        additions=additions,
+        totals_writer=totals_writer,
     )
 
 
 async def _shutdown(ours: Runtime) -> None:
     drains = (executor.drain(ours.settings.soft_shutdown_seconds) for executor in (ours.payments, ours.refunds))
     await asyncio.gather(*drains)
-    await ours.additions.stop()
+    await ours.totals_writer.stop()
     with suppress(ServiceUnavailable):  # its row then expires after an hour
         await forget_worker(ours.worker)
     await ours.providers.close()

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.database.metric_counts import FINAL, outcome_written
+from workflows.database.metric_counts import FINAL, note_outcome
 from workflows.errors import Detail, InvalidStatusTransition, ResourceNotFound
 from workflows.state_machine import StateMachine
 from workflows.tenants.actor import Actor
@@ -115,7 +115,7 @@ async def apply(
 
 def _tally_outcome(connection: AsyncConnection, row: dict[str, Any], by: ChangeContext) -> None:
     """Count a payment that became final without a provider's answer, for the metrics."""
-    outcome_written(
+    note_outcome(
         connection,
         "payment",
         method=row["method_type"],

@@ -14,7 +14,7 @@ from api.openapi.error_responses import error_responses
 from api.runtime import runtime_of
 from workers.silence_watch import QUEUES
 from workflows.database.engines import Role
-from workflows.database.metric_counts import Delta
+from workflows.database.metric_counts import CountDelta
 from workflows.invariants.results import read_results
 from workflows.ops.heartbeats import Heartbeat, read_heartbeats
 from workflows.ops.metric_totals import read_totals
@@ -26,7 +26,7 @@ from workflows.ops.waiting_days import WaitingDays, count_waiting_days
 router = APIRouter(tags=["health"])
 
 Found = tuple[
-    Overview, Iterable[WaitingDays], list[OpenSettlements], list[Heartbeat], list[Delta], list[dict[str, Any]]
+    Overview, Iterable[WaitingDays], list[OpenSettlements], list[Heartbeat], list[CountDelta], list[dict[str, Any]]
 ]
 
 
@@ -51,7 +51,7 @@ async def metrics(request: Request) -> Response:
     A process that was killed may have counted up to two seconds more than its totals say.
     """
     runtime = runtime_of(request)
-    await runtime.additions.add()
+    await runtime.totals_writer.add()
     overview, waiting, settlements, workers, counted, rules = await _PROBE.result()
     queues = {queue: runtime.silence_watch.messages_waiting(queue) for queue in QUEUES}
     broker = runtime.silence_watch.broker_silent_seconds

@@ -23,8 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from workflows.database.metric_counts import count_outcomes, written_by
-from workflows.database.pooled import watch_over
+from workflows.database.metric_counts import count_outcomes, take_outcomes
+from workflows.database.pooled import check_connections
 from workflows.database.sqlstates import Passing, passing
 from workflows.errors import ServiceUnavailable
 from workflows.settings import Settings
@@ -124,7 +124,7 @@ def _engine(url: URL, arguments: dict[str, Any], *, size: int, timeout_seconds: 
         json_deserializer=orjson.loads,
         connect_args=arguments,
     )
-    watch_over(engine)
+    check_connections(engine)
     return engine
 
 
@@ -166,7 +166,7 @@ async def transaction(role: Role, *, is_long: bool = False) -> AsyncIterator[Asy
                     await connection.invalidate(error)
                 raise
             finally:
-                outcomes = written_by(connection)
+                outcomes = take_outcomes(connection)
         if outcomes:
             count_outcomes(outcomes)
     except PoolTimeout as error:

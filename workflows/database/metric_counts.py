@@ -61,7 +61,7 @@ providers. A provider may invent others, so these would have no bound."""
 FINAL = frozenset({"completed", "failed", "cancelled"})
 
 
-class Delta(NamedTuple):
+class CountDelta(NamedTuple):
     """What is to be added to a total: ``part`` is empty for a counter, else a bucket's upper bound or ``sum``."""
 
     name: str
@@ -71,7 +71,7 @@ class Delta(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tally:
+class ProcessCounts:
     """The counts of this process since they were last taken. Used from one event loop and, rarely, from other threads."""
 
     counts: dict[tuple[str, tuple[str, ...], str], float] = field(default_factory=dict)
@@ -89,13 +89,13 @@ class Tally:
         self.add(name, labels, 1, repr(bounds[place]) if place < len(bounds) else "+Inf")
         self.add(name, labels, max(0.0, seconds), "sum")
 
-    def take(self) -> list[Delta]:
+    def take(self) -> list[CountDelta]:
         """Return everything that was counted since the last call, in the order in which the table's rows are locked."""
         taken, self.counts = self.counts, {}
-        return [Delta(*key, value) for key, value in sorted(taken.items())]
+        return [CountDelta(*key, value) for key, value in sorted(taken.items())]
 
 
-TALLY = Tally()
+PROCESS_COUNTS = ProcessCounts()
 
 FinalRow = tuple[str, str, str, str, str, float]
 """Entity, method, provider, status, failure code and seconds since it was created."""
@@ -104,7 +104,7 @@ _uncommitted: dict[int, list[FinalRow]] = {}
 """By transaction: the outcomes that it has written."""
 
 
-def outcome_written(
+def note_outcome(
     transaction: object, entity: str, *, method: str, provider: str, status: str, code: str | None, seconds: float
 ) -> None:
     """Note that ``transaction`` (its connection) makes a payment or refund final. It counts when it has committed."""
@@ -114,7 +114,7 @@ def outcome_written(
     _uncommitted.setdefault(id(transaction), []).append((entity, method, provider, status, failure, seconds))
 
 
-def written_by(transaction: object) -> list[FinalRow] | None:
+def take_outcomes(transaction: object) -> list[FinalRow] | None:
     """Return the outcomes of a transaction that ends, and forget them."""
     return _uncommitted.pop(id(transaction), None) if _uncommitted else None
 
@@ -122,11 +122,11 @@ def written_by(transaction: object) -> list[FinalRow] | None:
 def count_outcomes(outcomes: Iterable[FinalRow]) -> None:
     """Count the outcomes of a transaction that has committed."""
     for entity, method, provider, status, failure, seconds in outcomes:
-        TALLY.add(f"{entity}s_final", (method, provider, status, failure))
-        TALLY.observe(f"{entity}_final_seconds", (method, provider, status), seconds)
+        PROCESS_COUNTS.add(f"{entity}s_final", (method, provider, status, failure))
+        PROCESS_COUNTS.observe(f"{entity}_final_seconds", (method, provider, status), seconds)
 
 
 async def count_found(task: str, reasons: Mapping[str, int]) -> None:
     """Count rows that a sweep found; on the event loop, where everything else is counted."""
     for reason, number in reasons.items():
-        TALLY.add("sweeps_found", (task, reason), number)
+        PROCESS_COUNTS.add("sweeps_found", (task, reason), number)

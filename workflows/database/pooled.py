@@ -31,7 +31,7 @@ BEGIN_SECONDS = 2.0
 _TAKEN_AT = "taken_at"
 
 
-def watch_over(engine: AsyncEngine) -> None:
+def check_connections(engine: AsyncEngine) -> None:
     """Replace dead connections of ``engine``, and discard those whose errors show that they are unusable."""
     event.listen(engine.sync_engine, "checkout", _look)
     event.listen(engine.sync_engine, "handle_error", _discard)

@@ -22,7 +22,7 @@ from sqlalchemy import BigInteger, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workflows.database.engines import Base, Role, rows_parameter, transaction
-from workflows.database.metric_counts import TALLY, Delta
+from workflows.database.metric_counts import PROCESS_COUNTS, CountDelta
 from workflows.database.mixins import INSTANT
 from workflows.errors import ServiceUnavailable
 from workflows.ids import new_id
@@ -73,14 +73,14 @@ _ADD = text(f"""
 _READ = text("SELECT name, labels, part, value FROM metric_totals ORDER BY name, labels, part")
 
 
-class Additions:
+class TotalsWriter:
     """Add the counts of this process under ``role``, again and again, from its event loop."""
 
     def __init__(self, role: Role) -> None:
         self._role = role
         self._process = new_id("process")
         self._number = 0
-        self._pending: list[Delta] = []
+        self._pending: list[CountDelta] = []
         self._adding = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -101,7 +101,7 @@ class Additions:
         """Add what was counted since the last addition. Raises ``ServiceUnavailable``; it is then added the next time."""
         async with self._adding:
             if not self._pending:
-                self._pending, self._number = TALLY.take(), self._number + 1
+                self._pending, self._number = PROCESS_COUNTS.take(), self._number + 1
             if not self._pending:
                 return
             rows = [
@@ -124,8 +124,8 @@ class Additions:
                 logger.exception("adding the counts of this process failed")
 
 
-async def read_totals(role: Role) -> list[Delta]:
+async def read_totals(role: Role) -> list[CountDelta]:
     """Return every total there is. As many rows as there are series; none is ever deleted."""
     async with transaction(role) as connection:
         rows = await connection.execute(_READ)
-        return [Delta(row.name, tuple(orjson.loads(row.labels)), row.part, row.value) for row in rows]
+        return [CountDelta(row.name, tuple(orjson.loads(row.labels)), row.part, row.value) for row in rows]

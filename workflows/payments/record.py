@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.database.engines import rows_parameter
-from workflows.database.metric_counts import FINAL, outcome_written
+from workflows.database.metric_counts import FINAL, note_outcome
 from workflows.ledger.post import post_completions
 from workflows.payments.rows import RecordedPayment
 from workflows.payments.update_bills import update_bills
@@ -153,7 +153,7 @@ def tally_outcomes(connection: AsyncConnection, entity: str, moved: Sequence[Rec
     """Count the rows that became final, for the metrics."""
     for row in moved:
         if row["status"] in FINAL:
-            outcome_written(
+            note_outcome(
                 connection,
                 entity,
                 method=row["method_type"],

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Awaitable, Mapping
 
-from workflows.database.metric_counts import TALLY
+from workflows.database.metric_counts import PROCESS_COUNTS
 from workflows.processing.next_step import Step
 from workflows.providers.base import (
     ActionRequired,
@@ -45,7 +45,7 @@ async def count_call(entity: str, provider: str, step: Step, call: Awaitable[Ans
     """Await ``call``, count it by outcome and time it; return its answer."""
     operation = OPERATIONS[entity].get(step, SENDS[entity])
     if step in RETRIES:
-        TALLY.add("retries", (entity, provider, str(step)))
+        PROCESS_COUNTS.add("retries", (entity, provider, str(step)))
     began = time.perf_counter()
     outcome = BROKEN
     try:
@@ -53,5 +53,5 @@ async def count_call(entity: str, provider: str, step: Step, call: Awaitable[Ans
         outcome = OUTCOMES[type(answer)]
         return answer
     finally:
-        TALLY.observe("provider_call_seconds", (provider, operation), time.perf_counter() - began)
-        TALLY.add("provider_calls", (provider, operation, outcome))
+        PROCESS_COUNTS.observe("provider_call_seconds", (provider, operation), time.perf_counter() - began)
+        PROCESS_COUNTS.add("provider_calls", (provider, operation, outcome))

@@ -18,9 +18,9 @@ from tests.harness import ROOT, Api
 from tests.integration.refunds.refund_helpers import RefundMaker
 from workflows.database import metric_counts
 from workflows.database.engines import Role, transaction
-from workflows.database.metric_counts import FAILURES, TALLY, Delta, count_outcomes
+from workflows.database.metric_counts import FAILURES, PROCESS_COUNTS, CountDelta, count_outcomes
 from workflows.ops.heartbeats import forget_worker, note_worker
-from workflows.ops.metric_totals import Additions, read_totals
+from workflows.ops.metric_totals import TotalsWriter, read_totals
 from workflows.payments.cancel import cancel_payment
 from workflows.providers.base import Declined, Succeeded, Unavailable, Unknown
 from workflows.providers.codes import FailureCode
@@ -188,27 +188,27 @@ async def test_calls_are_counted_by_operation_and_outcome_and_what_is_sent_again
 
 
 async def test_what_is_rolled_back_is_not_counted(engines: None) -> None:
-    before = dict(TALLY.counts)
+    before = dict(PROCESS_COUNTS.counts)
 
     async def fail() -> None:
         async with transaction(Role.WORKER) as connection:
             facts = {"method": "qr", "provider": "sandbox", "status": "failed", "code": None}
-            metric_counts.outcome_written(connection, "payment", **facts, seconds=1)  # type: ignore[arg-type]
+            metric_counts.note_outcome(connection, "payment", **facts, seconds=1)  # type: ignore[arg-type]
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await fail()
-    assert before == TALLY.counts
+    assert before == PROCESS_COUNTS.counts
     assert not metric_counts._uncommitted
 
 
 @pytest.fixture
 async def nothing_counted(engines: None) -> AsyncIterator[None]:
     """What other tests have counted is put aside."""
-    aside, TALLY.counts = TALLY.counts, {}
+    aside, PROCESS_COUNTS.counts = PROCESS_COUNTS.counts, {}
     yield
     for (name, labels, part), value in aside.items():
-        TALLY.add(name, labels, value, part)
+        PROCESS_COUNTS.add(name, labels, value, part)
 
 
 async def test_an_addition_whose_commit_was_in_doubt_counts_once(nothing_counted: None, admin: Admin) -> None:
@@ -216,25 +216,27 @@ async def test_an_addition_whose_commit_was_in_doubt_counts_once(nothing_counted
         labels = ("GET", "299")
         return sum(one.value for one in await read_totals(Role.ACCEPT) if one[:2] == ("http_requests", labels))
 
-    additions, before = Additions(Role.ACCEPT), await total()
-    TALLY.add("http_requests", ("GET", "299"), 3)
-    await additions.add()
+    totals_writer, before = TotalsWriter(Role.ACCEPT), await total()
+    PROCESS_COUNTS.add("http_requests", ("GET", "299"), 3)
+    await totals_writer.add()
     assert await total() == before + 3
-    additions._pending = [Delta("http_requests", ("GET", "299"), "", 3)]  # its answer was lost, so it is tried again
-    await additions.add()
+    totals_writer._pending = [
+        CountDelta("http_requests", ("GET", "299"), "", 3)
+    ]  # its answer was lost, so it is tried again
+    await totals_writer.add()
     assert await total() == before + 3
-    TALLY.add("http_requests", ("GET", "299"))
-    await additions.add()
+    PROCESS_COUNTS.add("http_requests", ("GET", "299"))
+    await totals_writer.add()
     assert await total() == before + 4
 
 
 async def test_processes_add_to_the_same_totals_and_none_waits_for_another(nothing_counted: None) -> None:
     before = Counter({one[:3]: one.value for one in await read_totals(Role.ACCEPT)})
-    several = [Additions(role) for role in (Role.ACCEPT, Role.WORKER, Role.WORKER)]
+    several = [TotalsWriter(role) for role in (Role.ACCEPT, Role.WORKER, Role.WORKER)]
     for _ in range(20):
         for each in several:
             count_outcomes([("payment", "qr", "sandbox", status, "", 0.2) for status in ("completed", "cancelled")])
-            each._pending, each._number = TALLY.take(), each._number + 1
+            each._pending, each._number = PROCESS_COUNTS.take(), each._number + 1
         await asyncio.gather(*(each.add() for each in several))
     after = Counter({one[:3]: one.value for one in await read_totals(Role.ACCEPT)})
     grown = {key: after[key] - before[key] for key in after if after[key] != before[key]}
