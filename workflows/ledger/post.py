@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.database.engines import rows_parameter
 from workflows.ids import new_id
 
+# payments is a table of a higher layer: a journal is made from the row as it is stored, not from what a caller passes in.
 # The ids again as an array: otherwise a plan cached while the tables were small may scan them.
 _SOLD = """
     SELECT i.*, p.id AS source_id, p.id AS payment_id, p.merchant_id, p.store_id, p.currency, p.provider, p.completed_at,
@@ -21,6 +22,7 @@ _SOLD = """
            p.tip_amount - p.captured_amount AS moved, -p.tip_amount AS tip
     FROM input i JOIN payments p ON p.id = i.id WHERE p.id = ANY(ARRAY(SELECT id FROM input))
 """
+# refunds is a table of a higher layer, read for the same reason.
 _REFUNDED = """
     SELECT i.*, r.id AS source_id, r.payment_id, r.merchant_id, r.store_id, r.currency, r.provider, r.completed_at,
            r.fee, 'refund' AS kind, -r.amount AS held, 'refunds' AS account, r.amount AS moved, CAST(0 AS bigint) AS tip

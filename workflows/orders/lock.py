@@ -22,16 +22,19 @@ from workflows.transitions import invalid_transition
 _CLOCK = text(
     "SELECT clock_timestamp()"
 )  # not now(): the lock may have been waited for, and history must be in the order of versions
+# bills and bill_orders are tables of a higher layer: whether an order may change depends on its bills, read under its lock.
 _INVOLVED = text("""
     -- involved: the bills of an order that are not voided
     SELECT b.id, b.status FROM bill_orders bo JOIN bills b ON b.id = bo.bill_id
     WHERE bo.order_id = :order_id AND b.status <> 'voided' ORDER BY b.id
 """)
+# payments and bill_orders are tables of a higher layer: an order whose money was taken cannot be cancelled.
 _KEPT = text("""
     -- unrefunded: payments for any bill of this order, voided ones too, that are not refunded in full
     SELECT count(*) FROM bill_orders bo JOIN payments p ON p.bill_id = bo.bill_id
     WHERE bo.order_id = :order_id AND p.captured_amount > p.refunded_amount
 """)
+# payments and bill_orders are tables of a higher layer: likewise.
 _GIVEN_BACK = text("""
     -- refunded: whether payments count towards bills of this order, and all of them are, or are being, refunded in full
     SELECT coalesce(bool_and(p.captured_amount = p.refund_reserved), false)

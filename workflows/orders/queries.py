@@ -14,6 +14,7 @@ from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import equal_filters, in_range, one_row, page_of
 from workflows.tenants.scope import visible_to
 
+# bills and bill_orders are tables of a higher layer: an order is shown with the ids of its bills.
 _BILLS = text("""
     -- bills: the bills of these orders, without voided ones
     SELECT bo.order_id, b.id FROM bill_orders bo JOIN bills b ON b.id = bo.bill_id

@@ -94,6 +94,7 @@ RESENDS = """
     FROM input i WHERE a.{entity}_id = ANY(ARRAY(SELECT id FROM input)) AND a.{entity}_id = i.id AND a.number = i.number
 """
 
+# dead_letters is a table of a higher layer: the letter is stored by the statement that stops the row, or not at all.
 QUARANTINE = """
     -- quarantine: these are not claimed again until an operator requeues them
     WITH input AS (SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(id text, letter text)),

@@ -28,6 +28,7 @@ LOOKUP_RESULT = """i.n, s.id AS store_id, s.merchant_id, s.currency, d.status AS
            CASE WHEN k.is_known THEN k.body ELSE b.body END AS body,
            CASE WHEN k.is_known THEN k.resource_id ELSE b.resource_id END AS resource_id"""
 
+# devices is a table of a higher layer: a device's status is checked in the same round trip as its key and store.
 LOOKUP_JOINS = f"""
     JOIN LATERAL (
         SELECT id, merchant_id, currency, time_zone, cut_off FROM stores WHERE id = i.store_id LIMIT 1

@@ -88,6 +88,7 @@ class Caller:
 REPLACED = "replaced"
 """Stands for a device's status in statements if the caller's token was issued for a key that was replaced since."""
 
+# devices is a table of a higher layer: a suspended device is refused without another round trip.
 _ENTER = text("""
     -- enter: set the caller for row-level security and read its device's status, in one round trip
     SELECT set_config('mpac.scope', :scope, true), set_config('mpac.psp_id', :psp_id, true),

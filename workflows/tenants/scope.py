@@ -77,7 +77,7 @@ def resolve_store(caller: Caller, requested: str | None) -> str:
     return caller.store_id
 
 
-# This reads tables of layers above tenants, by name, because an id in a request may be any entity's.
+# orders, bills, payments and settlements are tables of a higher layer: the id in a request may be of any of them.
 _MERCHANT = text("""
     -- merchant: of a store, or of an entity in one; ids are unique over all tables
     SELECT merchant_id FROM stores WHERE id = :id
