@@ -1,111 +1,149 @@
 """I15, as far as our database knows: reconciled settlements with their corrections add up to the statements.
 
-Judged per store, provider and currency, reference by reference. Of the matcher's findings only the resolutions of breaks are
-used. A reference is the provider's if it is known; rows that quote our attempt are counted under it.
+The rule compares two amounts per store, provider, currency and reference. A reference is the provider's if it is known, else
+ours. Of the matcher's findings only the resolutions of breaks are used.
 
-| of a reference | is |
-|---|---|
-| held | its lines in settlements, fees deducted, and all corrections booked for it, whenever |
-| told | what the statements of the last runs said of it; of several settlements, the one with its line |
+| amount      | of one reference                                                                              |
+|-------------|-----------------------------------------------------------------------------------------------|
+| booked      | its lines in settlements, fees deducted, and all corrections ever booked for it               |
+| reported    | its lines in the statements of the last runs; of several settlements, the one that has its line |
 
-A file that covers two days is therefore not counted twice.
+A statement that covers two days is therefore not counted twice.
 
-Left out, because the books and the statements may still differ, or a person has said why they do:
+References are left out if the books and the statements may still differ, or if a person has said why they do:
 
-- a reference with a line, a statement or a waiting sale outside of reconciled settlements (open, expected, late);
-- lines of settlements whose provider was not compared (accepted by a person, or by policy);
-- slip numbers that terminals used for several sales: nothing says which of these a statement's line is about;
-- a break that a person ended with ``ignore``, with a link that has a note, or with a link to a row that is not reconciled
-  yet, and money that the provider reported twice under two references.
+- a line, a statement or a waiting sale of it is outside of reconciled settlements (open, expected, late);
+- its lines are in settlements whose provider was not compared (accepted by a person, or by policy);
+- it is a slip number that terminals used for several sales: nothing says which of these a statement's line is about;
+- a person ended its break with ``ignore``, with a link that has a note, or with a link to a row that is not reconciled yet,
+  or the provider reported the money twice under two references.
 
-Write-offs are booked and therefore judged. References that were linked to each other have to add up together.
+Write-offs are booked and therefore compared. References that were linked to each other have to add up together.
 """
 
 from workflows.invariants.rule import Rule
 
-_BOOKS = """
-    WITH last_run AS (
-        SELECT DISTINCT ON (settlement_id) settlement_id, number, statement_ids FROM reconciliation_runs
-        ORDER BY settlement_id, number DESC
-    ), compared AS (
-        SELECT DISTINCT r.settlement_id, t.provider
-        FROM last_run r JOIN statements t ON t.id = ANY (r.statement_ids)
-    ), lines AS (
-        SELECT l.store_id, l.provider, l.currency, l.kind, l.our_reference, l.settlement_id, l.amount, l.fee, l.entity_id,
-               coalesce(l.provider_reference, l.our_reference, l.entity_id) AS key, s.status = 'reconciled' AS is_done,
-               c.provider IS NOT NULL AS is_compared
-        FROM settlement_lines l JOIN settlements s ON s.id = l.settlement_id
-        LEFT JOIN compared c ON c.settlement_id = l.settlement_id AND c.provider = l.provider
-        WHERE l.kind <> 'adjustment'
-    ), names AS ( -- our references, and the keys under which they are counted
-        SELECT DISTINCT ON (store_id, provider, our_reference) store_id, provider, our_reference, key
-        FROM lines WHERE our_reference IS NOT NULL ORDER BY store_id, provider, our_reference, key
-    ), held AS (
-        SELECT store_id, provider, currency, key, kind, sum(amount - fee) AS net, sum(fee) AS fees,
-               bool_and(is_done) AS is_done, bool_or(is_compared) AS is_compared,
-               provider = 'external' AND count(*) > 1 AS is_reused,
-               array_agg(DISTINCT settlement_id) AS homes
-        FROM lines GROUP BY store_id, provider, currency, key, kind
-    ), corrections AS (
-        SELECT a.store_id, a.provider, a.currency, coalesce(n.key, a.provider_reference, a.our_reference, a.entity_id) AS key,
-               sum(a.amount) AS net, a.provider = 'external' AND count(*) > 1 AS is_reused
-        FROM settlement_lines a LEFT JOIN names n USING (store_id, provider, our_reference)
-        WHERE a.kind = 'adjustment' GROUP BY 1, 2, 3, 4
-    ), said AS (
-        SELECT t.store_id, t.provider, l.currency, coalesce(n.key, l.provider_reference, l.our_reference) AS key, l.kind,
-               t.settlement_id, min(s.start_at) AS start_at, bool_and(s.status = 'reconciled') AS is_done,
-               sum(l.amount - coalesce(l.fee, 0)) AS net, bool_or(l.fee IS NULL) AS lacks_fees
-        FROM last_run r JOIN statements t ON t.id = ANY (r.statement_ids) JOIN settlements s ON s.id = t.settlement_id
-        JOIN statement_lines l ON l.statement_id = t.id AND l.is_settled
-        LEFT JOIN names n ON (n.store_id, n.provider, n.our_reference) = (t.store_id, t.provider, l.our_reference)
-        GROUP BY 1, 2, 3, 4, 5, 6
-    ), told AS ( -- the settlements that have the lines; else the latest that was told
-        SELECT DISTINCT ON (store_id, provider, currency, key, kind) store_id, provider, currency, key, kind,
-               coalesce(sum(d.net - d.owed) FILTER (WHERE d.is_home) OVER w, d.net - d.owed) AS net,
-               bool_and(d.is_done) OVER w AS is_done
-        FROM (SELECT y.*, h.homes IS NOT NULL AND y.settlement_id = ANY (h.homes) AS is_home,
-                     CASE WHEN y.lacks_fees THEN coalesce(h.fees, 0) ELSE 0 END AS owed
-              FROM said y LEFT JOIN held h USING (store_id, provider, currency, key, kind)) d
-        WINDOW w AS (PARTITION BY store_id, provider, currency, key, kind)
-        ORDER BY store_id, provider, currency, key, kind, d.start_at DESC
-    ), waiting AS (
-        SELECT store_id, provider, provider_reference AS key FROM payments
-        WHERE completed_at IS NOT NULL AND settlement_id IS NULL
-        UNION SELECT store_id, provider, id || ':' || attempts FROM payments
-        WHERE completed_at IS NOT NULL AND settlement_id IS NULL
-        UNION SELECT store_id, provider, provider_reference FROM refunds
-        WHERE completed_at IS NOT NULL AND settlement_id IS NULL
-        UNION SELECT store_id, provider, id || ':' || attempts FROM refunds
-        WHERE completed_at IS NOT NULL AND settlement_id IS NULL
-    ), ended AS ( -- how people ended breaks
-        SELECT b.store_id, b.provider, coalesce(n.key, b.provider_reference, b.our_reference) AS key,
-               bool_or(b.resolution IN ('link', 'confirm')) AS is_linked,
-               bool_or(b.resolution = 'ignore' OR b.note IS NOT NULL OR NOT (
-                   EXISTS (SELECT FROM lines l WHERE l.entity_id = b.reference AND l.is_done AND l.is_compared
-                           AND (l.key = coalesce(n.key, b.provider_reference, b.our_reference)
-                                OR NOT EXISTS (SELECT FROM said y WHERE (y.store_id, y.provider, y.key)
-                                                   = (l.store_id, l.provider, l.key))))
-                   OR EXISTS (SELECT FROM breaks o JOIN settlements s ON s.id = o.settlement_id
-                              WHERE o.id = b.reference AND s.status = 'reconciled'))) AS is_named
-        FROM breaks b JOIN last_run r ON r.settlement_id = b.settlement_id AND r.number = b.run
-        LEFT JOIN names n ON (n.store_id, n.provider, n.our_reference) = (b.store_id, b.provider, b.our_reference)
-        WHERE b.resolution IN ('ignore', 'link', 'confirm') GROUP BY 1, 2, 3
-    ), sides AS (
-        SELECT store_id, provider, currency, key, net AS held, 0 AS told, is_done, is_compared, is_reused FROM held
-        UNION ALL SELECT store_id, provider, currency, key, net, 0, true, true, is_reused FROM corrections
-        UNION ALL SELECT store_id, provider, currency, key, 0, net, is_done, true, false FROM told
-    ), judged AS (
-        SELECT s.store_id, s.provider, s.currency, s.key, sum(s.held) AS held, sum(s.told) AS told,
-               coalesce(bool_or(e.is_linked), false) AS is_linked
-        FROM sides s LEFT JOIN ended e USING (store_id, provider, key)
-        WHERE s.provider <> 'cash'
-          AND NOT EXISTS (SELECT FROM waiting w
-                          WHERE (w.store_id, w.provider, w.key) = (s.store_id, s.provider, s.key))
-        GROUP BY 1, 2, 3, 4
-        HAVING bool_and(s.is_done) AND bool_or(s.is_compared) AND NOT bool_or(s.is_reused)
-           AND NOT coalesce(bool_or(e.is_named), false)
-    )
+_LAST_RUN = """
+    -- last_run: the last run of each settlement's reconciliation
+    SELECT DISTINCT ON (settlement_id) settlement_id, number, statement_ids FROM reconciliation_runs
+    ORDER BY settlement_id, number DESC
 """
+_COMPARED = """
+    -- compared: the providers whose statements that run compared
+    SELECT DISTINCT r.settlement_id, t.provider FROM last_run r JOIN statements t ON t.id = ANY (r.statement_ids)
+"""
+_LINES = """
+    -- lines: payments and refunds in settlements, each with the reference (key) under which it is counted
+    SELECT l.store_id, l.provider, l.currency, l.kind, l.our_reference, l.settlement_id, l.amount, l.fee, l.entity_id,
+           coalesce(l.provider_reference, l.our_reference, l.entity_id) AS key, s.status = 'reconciled' AS is_done,
+           c.provider IS NOT NULL AS is_compared
+    FROM settlement_lines l JOIN settlements s ON s.id = l.settlement_id
+    LEFT JOIN compared c ON c.settlement_id = l.settlement_id AND c.provider = l.provider
+    WHERE l.kind <> 'adjustment'
+"""
+_KEYS = """
+    -- keys: our references, and the keys under which rows that name only these are counted
+    SELECT DISTINCT ON (store_id, provider, our_reference) store_id, provider, our_reference, key
+    FROM lines WHERE our_reference IS NOT NULL ORDER BY store_id, provider, our_reference, key
+"""
+_BOOKED = """
+    -- booked: the lines of each key and kind
+    SELECT store_id, provider, currency, key, kind, sum(amount - fee) AS net, sum(fee) AS fees,
+           bool_and(is_done) AS is_done, bool_or(is_compared) AS is_compared,
+           provider = 'external' AND count(*) > 1 AS is_reused,
+           array_agg(DISTINCT settlement_id) AS homes
+    FROM lines GROUP BY store_id, provider, currency, key, kind
+"""
+_CORRECTIONS = """
+    -- corrections: the adjustments of each key
+    SELECT a.store_id, a.provider, a.currency, coalesce(k.key, a.provider_reference, a.our_reference, a.entity_id) AS key,
+           sum(a.amount) AS net, a.provider = 'external' AND count(*) > 1 AS is_reused
+    FROM settlement_lines a LEFT JOIN keys k USING (store_id, provider, our_reference)
+    WHERE a.kind = 'adjustment' GROUP BY 1, 2, 3, 4
+"""
+_STATED = """
+    -- stated: the statement lines of each key and kind, per settlement
+    SELECT t.store_id, t.provider, l.currency, coalesce(k.key, l.provider_reference, l.our_reference) AS key, l.kind,
+           t.settlement_id, min(s.start_at) AS start_at, bool_and(s.status = 'reconciled') AS is_done,
+           sum(l.amount - coalesce(l.fee, 0)) AS net, bool_or(l.fee IS NULL) AS lacks_fees
+    FROM last_run r JOIN statements t ON t.id = ANY (r.statement_ids) JOIN settlements s ON s.id = t.settlement_id
+    JOIN statement_lines l ON l.statement_id = t.id AND l.is_settled
+    LEFT JOIN keys k ON (k.store_id, k.provider, k.our_reference) = (t.store_id, t.provider, l.our_reference)
+    GROUP BY 1, 2, 3, 4, 5, 6
+"""
+_REPORTED = """
+    -- reported: of these the settlements that have the lines, else the latest; a statement without fees owes the booked ones
+    SELECT DISTINCT ON (store_id, provider, currency, key, kind) store_id, provider, currency, key, kind,
+           coalesce(sum(d.net - d.owed) FILTER (WHERE d.is_home) OVER w, d.net - d.owed) AS net,
+           bool_and(d.is_done) OVER w AS is_done
+    FROM (SELECT y.*, b.homes IS NOT NULL AND y.settlement_id = ANY (b.homes) AS is_home,
+                 CASE WHEN y.lacks_fees THEN coalesce(b.fees, 0) ELSE 0 END AS owed
+          FROM stated y LEFT JOIN booked b USING (store_id, provider, currency, key, kind)) d
+    WINDOW w AS (PARTITION BY store_id, provider, currency, key, kind)
+    ORDER BY store_id, provider, currency, key, kind, d.start_at DESC
+"""
+_WAITING = """
+    -- waiting: the references of payments and refunds that no settlement has taken yet
+    SELECT store_id, provider, provider_reference AS key FROM payments
+    WHERE completed_at IS NOT NULL AND settlement_id IS NULL
+    UNION SELECT store_id, provider, id || ':' || attempts FROM payments
+    WHERE completed_at IS NOT NULL AND settlement_id IS NULL
+    UNION SELECT store_id, provider, provider_reference FROM refunds
+    WHERE completed_at IS NOT NULL AND settlement_id IS NULL
+    UNION SELECT store_id, provider, id || ':' || attempts FROM refunds
+    WHERE completed_at IS NOT NULL AND settlement_id IS NULL
+"""
+_RESOLVED = """
+    -- resolved: how people ended the breaks of each key; is_excused: they said why the amounts may differ
+    SELECT b.store_id, b.provider, coalesce(k.key, b.provider_reference, b.our_reference) AS key,
+           bool_or(b.resolution IN ('link', 'confirm')) AS is_linked,
+           bool_or(b.resolution = 'ignore' OR b.note IS NOT NULL OR NOT (
+               EXISTS (SELECT FROM lines l WHERE l.entity_id = b.reference AND l.is_done AND l.is_compared
+                       AND (l.key = coalesce(k.key, b.provider_reference, b.our_reference)
+                            OR NOT EXISTS (SELECT FROM stated y WHERE (y.store_id, y.provider, y.key)
+                                               = (l.store_id, l.provider, l.key))))
+               OR EXISTS (SELECT FROM breaks o JOIN settlements s ON s.id = o.settlement_id
+                          WHERE o.id = b.reference AND s.status = 'reconciled'))) AS is_excused
+    FROM breaks b JOIN last_run r ON r.settlement_id = b.settlement_id AND r.number = b.run
+    LEFT JOIN keys k ON (k.store_id, k.provider, k.our_reference) = (b.store_id, b.provider, b.our_reference)
+    WHERE b.resolution IN ('ignore', 'link', 'confirm') GROUP BY 1, 2, 3
+"""
+_AMOUNTS = """
+    -- amounts: both sides in one list
+    SELECT store_id, provider, currency, key, net AS booked, 0 AS reported, is_done, is_compared, is_reused FROM booked
+    UNION ALL SELECT store_id, provider, currency, key, net, 0, true, true, is_reused FROM corrections
+    UNION ALL SELECT store_id, provider, currency, key, 0, net, is_done, true, false FROM reported
+"""
+_REFERENCES = """
+    -- refs: the references that have to agree, with their two amounts
+    SELECT a.store_id, a.provider, a.currency, a.key, sum(a.booked) AS booked, sum(a.reported) AS reported,
+           coalesce(bool_or(e.is_linked), false) AS is_linked
+    FROM amounts a LEFT JOIN resolved e USING (store_id, provider, key)
+    WHERE a.provider <> 'cash'
+      AND NOT EXISTS (SELECT FROM waiting w
+                      WHERE (w.store_id, w.provider, w.key) = (a.store_id, a.provider, a.key))
+    GROUP BY 1, 2, 3, 4
+    HAVING bool_and(a.is_done) AND bool_or(a.is_compared) AND NOT bool_or(a.is_reused)
+       AND NOT coalesce(bool_or(e.is_excused), false)
+"""
+
+_STEPS = {
+    "last_run": _LAST_RUN,
+    "compared": _COMPARED,
+    "lines": _LINES,
+    "keys": _KEYS,
+    "booked": _BOOKED,
+    "corrections": _CORRECTIONS,
+    "stated": _STATED,
+    "reported": _REPORTED,
+    "waiting": _WAITING,
+    "resolved": _RESOLVED,
+    "amounts": _AMOUNTS,
+    "refs": _REFERENCES,
+}
+"""The steps from tables to the references that are compared. A step may read those above it."""
+
+_WITH = "WITH " + ", ".join(f"{name} AS ({step})" for name, step in _STEPS.items())
 _PLACE = "concat_ws(' ', store_id, provider, currency)"
 
 RULES = (
@@ -113,15 +151,15 @@ RULES = (
         invariant="I15",
         name="provider's net",
         sentence="Reconciled settlements with their corrections add up to the statements.",
-        checked=f"{_BOOKS} SELECT count(*) FROM judged",
-        violations=f"""{_BOOKS}
-            SELECT {_PLACE} AS id, format('%s: settlements with corrections hold %s, the provider says %s', key, held, told)
-                AS problem
-            FROM judged WHERE NOT is_linked AND held <> told
+        checked=f"{_WITH} SELECT count(*) FROM refs",
+        violations=f"""{_WITH}
+            SELECT {_PLACE} AS id, format('%s: settlements with corrections hold %s, the provider says %s', key, booked,
+                reported) AS problem
+            FROM refs WHERE NOT is_linked AND booked <> reported
             UNION ALL
-            SELECT {_PLACE}, format('linked references: settlements with corrections hold %s, the provider says %s', sum(held),
-                sum(told))
-            FROM judged WHERE is_linked GROUP BY store_id, provider, currency HAVING sum(held) <> sum(told)
+            SELECT {_PLACE}, format('linked references: settlements with corrections hold %s, the provider says %s',
+                sum(booked), sum(reported))
+            FROM refs WHERE is_linked GROUP BY store_id, provider, currency HAVING sum(booked) <> sum(reported)
         """,
     ),
 )
