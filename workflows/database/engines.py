@@ -1,9 +1,9 @@
-"""The database: one engine per role, and ``transaction()``, the only way to it.
+"""The database engines, one per role, and ``transaction()``, the only access to the database.
 
-Each engine's connections put on a PostgreSQL role when they start (``-c role=…``), so a statement can do only what its
-role may: the API on a caller's behalf sees that caller's rows and no others (row-level security), grouped accepts may
-insert payments and read what they need, workers may move them, sweeps may look. A use-case opens a transaction, and it
-is committed when the ``async with`` ends; nobody else ever sees a connection.
+The connections of each engine assume a PostgreSQL role when they start (``-c role=…``), so a statement can do only what its
+role may: the API on behalf of a caller sees that caller's rows only (row-level security), grouped accepts may insert
+payments and read what they need, workers may move payments, sweeps may find rows. A use-case opens a transaction, which is
+committed when the ``async with`` ends; no other code handles connections.
 """
 
 import asyncio
@@ -32,41 +32,44 @@ from workflows.settings import Settings
 logger = logging.getLogger(__name__)
 
 OPERATORS_CASES = {"25006": "read_only", "42501": "grant_missing", "53100": "disk_full"}
-"""SQLSTATEs that do not pass by themselves, and the event that is logged for each."""
+"""SQLSTATE that an operator has to act on → the event that is logged for it."""
 
 
 class Role(StrEnum):
-    """Whose rights a transaction has. The grants are in the migrations."""
+    """The PostgreSQL role that a transaction runs under. The migrations hold the grants."""
 
     CALLER = "mpac_caller"  # the API for one caller: row-level security applies
     ACCEPT = "mpac_accept"  # the API for many callers at once: authentication and grouped accepts
     WORKER = "mpac_worker"  # workers: move payments of all tenants
-    SWEEP = "mpac_sweep"  # sweeps: find what is due, throw away what has expired
-    OWNER = "none"  # the invariants: the owner of the tables, from whom row-level security hides nothing
+    SWEEP = "mpac_sweep"  # sweeps: find rows that are due, delete rows that have expired
+    OWNER = "none"  # the invariants: the owner of the tables, to whom row-level security does not apply
 
 
 class Base(DeclarativeBase):
     """The mapped classes; ``alembic check`` compares them with the migrations."""
 
 
-CONNECT_TIMEOUT_SECONDS = 3  # a database that does not answer by then is away: 503 beats a hanging terminal
-POOL_TIMEOUT_SECONDS = 3  # likewise for a pool that stays empty
-LONG_POOL_TIMEOUT_SECONDS = 30  # long calls wait for each other: an export must not break off in the middle
+CONNECT_TIMEOUT_SECONDS = 3  # a database that takes longer counts as unavailable: 503 is better than a hanging terminal
+POOL_TIMEOUT_SECONDS = 3  # likewise for a pool without a free connection
+LONG_POOL_TIMEOUT_SECONDS = 30  # long calls wait for each other, because an export must not fail half-way
 GONE_HOST = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
-"""A host that vanished sends no reset: libpq's probes end a connection after 25 s, the kernel's after 15 min."""
-LAST_STATEMENTS_SECONDS = 2.0  # at the end: calls have ended before, so what still runs is a statement or two …
-LOOK_AGAIN_SECONDS = 0.01  # … and is looked for so often
+"""A host that vanished sends no reset: libpq's probes end a connection after 25 s, the kernel would after 15 min."""
+LAST_STATEMENTS_SECONDS = 2.0  # at shutdown: calls have ended before, so only a statement or two may still run …
+LOOK_AGAIN_SECONDS = 0.01  # … and this is the interval of checking for them
 IDLE_IN_TRANSACTION_MS = (
     15_000  # no transaction spans a provider call, so none idles this long unless its owner is gone
 )
 
 KEYED = {
-    "jit": "off",  # before PostgreSQL 18 a plan that had to scan counts as endlessly dear, and would be compiled for a second
-    "enable_seqscan": "off",  # a plan made while a table was small is kept while it grows: it must use the key from the start
-    "plan_cache_mode": "force_generic_plan",  # planning the accept's look costs 1 ms, running it 0.3
+    "jit": "off",  # before PostgreSQL 18 a plan that must scan has a huge cost, and would be compiled for a second
+    "enable_seqscan": "off",  # a plan made for a small table is cached while the table grows, so it must use the key at once
+    "plan_cache_mode": "force_generic_plan",  # planning the look-up of an accept takes 1 ms, running it 0.3 ms
 }
 KEYED_ROLES = (Role.ACCEPT, Role.WORKER)
-"""Roles whose statements all go by keys: on a fresh database 0.31-0.45 ms of PostgreSQL per payment before, then 0.23-0.26."""
+"""Roles whose statements all find rows by key.
+
+On a fresh database PostgreSQL spent 0.31-0.45 ms per payment without these settings, and 0.23-0.26 ms with them.
+"""
 
 
 class _Engines:
@@ -74,7 +77,7 @@ class _Engines:
 
     by_role: dict[Role, AsyncEngine]
     long: dict[Role, AsyncEngine]
-    """The engines for long calls, with few connections: if they shared the others', ten exports would stop every till."""
+    """The engines for long calls, with few connections: if they used the other engines, ten exports would block every till."""
     url: str
 
     def __init__(self) -> None:
@@ -87,7 +90,7 @@ _engines = _Engines()
 
 
 def connect(settings: Settings, *, roles: tuple[Role, ...] = tuple(Role)) -> None:
-    """Make the engines of this process (they connect when first used). Called once, by each composition root."""
+    """Create the engines of this process; they connect on first use. Each composition root calls it once."""
     url = make_url(settings.database_url.get_secret_value()).set(drivername="postgresql+psycopg")
     _engines.url = url.set(drivername="postgresql").render_as_string(hide_password=False)
     for role in roles:
@@ -119,7 +122,7 @@ def _engine(url: URL, arguments: dict[str, Any], *, size: int, timeout_seconds: 
         max_overflow=0,
         pool_timeout=timeout_seconds,
         pool_use_lifo=True,
-        hide_parameters=True,  # what clients send does not belong into tracebacks
+        hide_parameters=True,  # tracebacks must not show what clients sent
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
         connect_args=arguments,
@@ -129,7 +132,7 @@ def _engine(url: URL, arguments: dict[str, Any], *, size: int, timeout_seconds: 
 
 
 async def disconnect() -> None:
-    """Close every connection of this process, once it is given back; whoever wants one from now on is refused."""
+    """Close every connection of this process once it is free, and refuse new transactions from now on."""
     engines = [*_engines.by_role.values(), *_engines.long.values()]
     _engines.by_role, _engines.long = {}, {}
     loop = asyncio.get_running_loop()
@@ -142,26 +145,29 @@ async def disconnect() -> None:
 
 
 def address() -> str:
-    """The libpq address of the database, for the one connection that listens (``workflows.payments.change_listener``)."""
+    """Return the libpq address of the database.
+
+    Only the connection that listens needs it (``workflows.payments.change_listener``).
+    """
     return _engines.url
 
 
 @asynccontextmanager
 async def transaction(role: Role, *, is_long: bool = False) -> AsyncIterator[AsyncConnection]:
-    """Open a transaction under ``role``, committed at the end of the block and rolled back by any exception.
+    """Open a transaction under ``role``: the end of the block commits it, an exception rolls it back.
 
-    ``is_long``: its statements may take long, so it uses one of the few connections that are set apart for such calls.
+    ``is_long``: its statements may take long, so it uses one of the few connections that are reserved for such calls.
 
     Raises ``ServiceUnavailable`` if the database cannot be reached, is shutting down or gives no connection in time.
     """
     engine = (_engines.long if is_long else _engines.by_role).get(role)
-    if engine is None:  # not connected yet, or no longer
+    if engine is None:  # before ``connect`` or after ``disconnect``
         raise ServiceUnavailable(retry_after_seconds=1)
     try:
         async with engine.begin() as connection:
             try:
                 yield connection
-            except psycopg.Error as error:  # of the driver, which copies statements use directly
+            except psycopg.Error as error:  # COPY uses the driver directly, without SQLAlchemy's handling of errors
                 if passing(error) is Passing.DISCARD:
                     await connection.invalidate(error)
                 raise
@@ -175,28 +181,30 @@ async def transaction(role: Role, *, is_long: bool = False) -> AsyncIterator[Asy
         original = error.orig if isinstance(error, DBAPIError) else error
         if not (passing(original) or (isinstance(error, DBAPIError) and error.connection_invalidated)):
             raise
-        _tell(original)
+        _log_if_lasting(original)
         raise ServiceUnavailable(retry_after_seconds=1) from error
 
 
 async def act_as(connection: AsyncConnection, role: Role) -> None:
-    """Give the rest of this transaction the rights of ``role``. Row-level security then is that role's, too."""
+    """Run the rest of this transaction under ``role``, row-level security included."""
     await connection.execute(text(f"SET LOCAL ROLE {role}"))
 
 
-def _tell(error: BaseException | None) -> None:
-    """Log a state that an operator has to end: nothing else explains why every request gets 503."""
+def _log_if_lasting(error: BaseException | None) -> None:
+    """Log an error that an operator has to act on: nothing else explains why every request gets 503."""
     state = getattr(error, "sqlstate", None)
     if state in OPERATORS_CASES:
-        logger.error("the database refuses: %s", state, extra={"event": f"database.{OPERATORS_CASES[state]}"})
+        logger.error(
+            "the database refuses statements: SQLSTATE %s", state, extra={"event": f"database.{OPERATORS_CASES[state]}"}
+        )
 
 
 def violated(error: DBAPIError) -> str | None:
-    """The name of the constraint that a statement violated, if that is what went wrong."""
+    """Return the name of the constraint that a statement violated, or ``None`` for any other error."""
     diagnosis: Any = getattr(error.orig, "diag", None)
     return getattr(diagnosis, "constraint_name", None)
 
 
 def rows_parameter(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as one JSON text parameter for ``jsonb_to_recordset``: one parameter, whatever the number of rows."""
+    """Return rows as one JSON parameter for ``jsonb_to_recordset``, whatever their number."""
     return orjson.dumps(rows).decode()

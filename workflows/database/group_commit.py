@@ -1,12 +1,12 @@
-"""Group commit: whoever waits goes together.
+"""Group commit: run concurrent requests in one transaction.
 
-Concurrent requests each have a row or two to store, and a commit costs the same for one as for fifty. ``GroupCommit`` runs
-one flush at a time; what arrives meanwhile forms the next group. There is no timer, so a lone request is never delayed,
-and the busier it gets the larger the groups become.
+Each request stores a row or two, and a commit costs the same for one row as for fifty. ``GroupCommit`` runs one flush at a
+time; the requests that arrive meanwhile form the next group. There is no timer: a single request is never delayed, and
+groups grow with the load.
 
-Who has waited beyond ``timeout_seconds`` is told so: a database that neither answers nor hangs up would hold the lanes,
-and with them everybody, for as long as it likes. If its turn had not come by then it never does: nobody waits for it any
-more, and a payment made long after its customer has paid otherwise is worse than none.
+A caller that waits longer than ``timeout_seconds`` gets ``ServiceUnavailable``, because a database that neither answers nor
+disconnects would block every flush, and with it every caller, indefinitely. If the caller's item was not started by then, it
+is dropped: no payment is created after its caller gave up, when the customer may have paid another way.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ Result = TypeVar("Result")
 
 
 class GroupCommit(Generic[Item, Result]):
-    """Calls ``flush(items)`` with up to ``limit`` items at a time and hands each caller its own result.
+    """Call ``flush(items)`` for groups of up to ``limit`` items, and return its own result to each caller.
 
-    ``flush`` returns one result per item, in order; a result that is an exception is raised to that caller alone. If
-    ``flush`` itself raises, every caller of that group gets the exception; but if it is one of ``split_on``, each item is
-    flushed by itself, so that what is wrong with one is nobody else's error. ``concurrency`` flushes may run side by side.
-    ``timeout_seconds``: how long a caller waits; without it, as long as it takes.
+    ``flush`` returns one result per item, in order; a result that is an exception is raised to that item's caller only. If
+    ``flush`` itself raises, every caller of the group gets the exception; but if it is one of ``split_on``, each item is
+    flushed again on its own, so that one faulty item does not fail the others. Up to ``concurrency`` flushes run at a time.
+    A caller waits at most ``timeout_seconds``, or without limit if it is ``None``.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class GroupCommit(Generic[Item, Result]):
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
 
     async def put(self, item: Item) -> Result:
-        """Have ``item`` flushed with whoever else waits, and return its result.
+        """Flush ``item`` together with other waiting items, and return its result.
 
-        Raises ``ServiceUnavailable`` when its patience is over: if its flush has begun, it may yet come to its end.
+        Raises ``ServiceUnavailable`` after ``timeout_seconds``. A flush that has started by then continues and may commit.
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
@@ -60,7 +60,7 @@ class GroupCommit(Generic[Item, Result]):
             lane.add_done_callback(self._running.discard)
         if self._timeout_seconds is None:
             return await future
-        # Not asyncio.timeout(): this is paid by each request, and a time-out of the flush's own must stay its own.
+        # Not asyncio.timeout(): it costs more per request, and a TimeoutError of the flush must reach the caller as it is.
         giving_up = asyncio.get_running_loop().call_later(self._timeout_seconds, _give_up, future)
         try:
             return await future
@@ -72,7 +72,7 @@ class GroupCommit(Generic[Item, Result]):
             try:
                 results = await self._flush_or_split([item for item, _ in group])
             except BaseException as error:
-                # Every caller of the group must hear of it, or it would wait for ever; a cancellation goes on outwards.
+                # Every caller of the group must get the error, or it would wait permanently; a cancellation propagates.
                 for _, future in group:
                     if not future.done():
                         future.set_exception(error if isinstance(error, Exception) else RuntimeError("shutting down"))
@@ -86,7 +86,7 @@ class GroupCommit(Generic[Item, Result]):
         group: list[tuple[Item, asyncio.Future[Result]]] = []
         while self._waiting and len(group) < self._limit:
             item, future = self._waiting.popleft()
-            if not future.done():  # else its caller went away while it waited
+            if not future.done():  # else its caller timed out or disconnected while it waited
                 group.append((item, future))
         return group
 
@@ -101,13 +101,13 @@ class GroupCommit(Generic[Item, Result]):
     async def _flush_alone(self, item: Item) -> Result | BaseException:
         try:
             [result] = await self._flush([item])
-        except Exception as error:  # whatever it is: those behind it have their turn all the same
+        except Exception as error:  # of any kind: it must not keep the items behind it from being flushed
             return error
         return result
 
 
 class KeyedGroupCommit(Generic[Item, Result]):
-    """A ``GroupCommit`` for each key that somebody waits for: who waits for one key's lock holds up no other key."""
+    """A ``GroupCommit`` per key, so that waiting for one key's lock does not delay other keys."""
 
     def __init__(
         self,
@@ -124,11 +124,11 @@ class KeyedGroupCommit(Generic[Item, Result]):
         self._waiting: Counter[str] = Counter()
 
     async def put(self, key: str, item: Item) -> Result:
-        """``GroupCommit.put`` among those that wait for ``key``."""
-        gather = self._by_key.setdefault(key, self._make())
+        """Flush ``item`` together with other items of the same ``key``, as ``GroupCommit.put`` does."""
+        group_commit = self._by_key.setdefault(key, self._make())
         self._waiting[key] += 1
         try:
-            return await gather.put(item)
+            return await group_commit.put(item)
         finally:
             self._waiting[key] -= 1
             if not self._waiting[key]:
@@ -141,7 +141,7 @@ def _give_up(future: "asyncio.Future[Result]") -> None:
 
 
 def _set_result(future: "asyncio.Future[Result]", result: "Result | BaseException") -> None:
-    if future.done():  # the caller went away; what it asked for was done all the same
+    if future.done():  # the caller timed out or disconnected; its item was flushed nevertheless
         return
     if isinstance(result, BaseException):
         future.set_exception(result)

@@ -1,8 +1,8 @@
-"""Tally: what this process has counted and not yet written to the database, for ``/metrics``.
+"""Count events in memory for ``/metrics``, until the counts of this process are added to the totals in the database.
 
 Counting costs a dictionary access, so the hot paths make no extra statement. ``workflows.ops.metric_totals`` adds the
-counts to one table every few seconds, where all processes' counts meet. What a transaction counts is kept aside until
-it has committed.
+counts of every process to one table every few seconds. Outcomes that a transaction writes are counted once it has
+committed.
 """
 
 from bisect import bisect_left
@@ -17,7 +17,10 @@ OUTCOMES = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A counter, or with ``buckets`` a histogram of seconds. Prometheus sees its key in ``METRICS`` after ``mpac_``."""
+    """A counter, or with ``buckets`` a histogram of seconds.
+
+    Its name for Prometheus is ``mpac_`` and its key in ``METRICS``.
+    """
 
     meaning: str
     labels: tuple[str, ...]
@@ -55,14 +58,16 @@ FAILURES = frozenset(
         *("exceeds_captured", "charge_not_found", "charge_not_succeeded", "currency_mismatch", "cancelled"),
     }
 )
-"""The values of ``failure_code`` that are labels: all of ``providers.codes``, which is a layer above, and common ones of
-providers. A provider may invent others, so these would have no bound."""
+"""The values of ``failure_code`` that become labels; any other becomes ``other``, because providers may invent new ones.
+
+These are all of ``providers.codes``, which is a higher layer and cannot be imported, and the common ones of providers.
+"""
 
 FINAL = frozenset({"completed", "failed", "cancelled"})
 
 
 class CountDelta(NamedTuple):
-    """What is to be added to a total: ``part`` is empty for a counter, else a bucket's upper bound or ``sum``."""
+    """An amount to add to a total: ``part`` is empty for a counter, else a bucket's bound or ``sum``."""
 
     name: str
     labels: tuple[str, ...]
@@ -72,7 +77,10 @@ class CountDelta(NamedTuple):
 
 @dataclass(slots=True)
 class ProcessCounts:
-    """The counts of this process since they were last taken. Used from one event loop and, rarely, from other threads."""
+    """The counts of this process since they were last taken.
+
+    They are used from one event loop and, rarely, from other threads.
+    """
 
     counts: dict[tuple[str, tuple[str, ...], str], float] = field(default_factory=dict)
 
@@ -83,14 +91,14 @@ class ProcessCounts:
         counts[key] = counts.get(key, 0) + value
 
     def observe(self, name: str, labels: tuple[str, ...], seconds: float) -> None:
-        """Add one length of time to a histogram; a clock that was set back makes none negative."""
+        """Add a duration to a histogram. A negative one, from a clock that was set back, counts as zero."""
         bounds = METRICS[name].buckets
         place = bisect_left(bounds, seconds)
         self.add(name, labels, 1, repr(bounds[place]) if place < len(bounds) else "+Inf")
         self.add(name, labels, max(0.0, seconds), "sum")
 
     def take(self) -> list[CountDelta]:
-        """Return everything that was counted since the last call, in the order in which the table's rows are locked."""
+        """Return and clear the counts since the last call, sorted: the table's rows are locked in this order."""
         taken, self.counts = self.counts, {}
         return [CountDelta(*key, value) for key, value in sorted(taken.items())]
 
@@ -98,16 +106,19 @@ class ProcessCounts:
 PROCESS_COUNTS = ProcessCounts()
 
 FinalRow = tuple[str, str, str, str, str, float]
-"""Entity, method, provider, status, failure code and seconds since it was created."""
+"""Entity, method, provider, status, failure code, and seconds since the entity was created."""
 
 _uncommitted: dict[int, list[FinalRow]] = {}
-"""By transaction: the outcomes that it has written."""
+"""The id of a transaction's connection → the outcomes that it has written."""
 
 
 def note_outcome(
     transaction: object, entity: str, *, method: str, provider: str, status: str, code: str | None, seconds: float
 ) -> None:
-    """Note that ``transaction`` (its connection) makes a payment or refund final. It counts when it has committed."""
+    """Note that a transaction makes a payment or refund final, to be counted once it has committed.
+
+    ``transaction`` is its connection.
+    """
     failure = NO_FAILURE
     if status == "failed":
         failure = code if code is not None and code in FAILURES else OTHER_FAILURE
@@ -115,7 +126,7 @@ def note_outcome(
 
 
 def take_outcomes(transaction: object) -> list[FinalRow] | None:
-    """Return the outcomes of a transaction that ends, and forget them."""
+    """Return and clear the outcomes of a transaction that ends."""
     return _uncommitted.pop(id(transaction), None) if _uncommitted else None
 
 
@@ -127,6 +138,9 @@ def count_outcomes(outcomes: Iterable[FinalRow]) -> None:
 
 
 async def count_found(task: str, reasons: Mapping[str, int]) -> None:
-    """Count rows that a sweep found; on the event loop, where everything else is counted."""
+    """Count the rows that a sweep found, by reason.
+
+    It is a coroutine so that it runs on the event loop, where all counting happens.
+    """
     for reason, number in reasons.items():
         PROCESS_COUNTS.add("sweeps_found", (task, reason), number)

@@ -1,4 +1,4 @@
-"""Columns that several tables have in common: of what moves money, and of the history, attempts and messages beside it."""
+"""Columns that several tables share: payments and refunds, and their histories, attempts and messages."""
 
 from datetime import datetime
 from typing import Any
@@ -10,11 +10,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 INSTANT = TIMESTAMP(timezone=True)
 
 OVERDUE = "due_at < now() - interval '60 seconds'"
-"""The condition of a statement that a row has been due for more than a minute: nothing works on it as it should."""
+"""SQL condition: the row has been due for more than a minute, so something fails to process it."""
 
 
 class HistoryRow:
-    """The columns of a history table beside the entity's own id."""
+    """The columns of a history table apart from the entity's id."""
 
     version: Mapped[int] = mapped_column(primary_key=True)
     merchant_id: Mapped[str] = mapped_column(Text)
@@ -30,7 +30,7 @@ class HistoryRow:
 
 
 class LeasedRow:
-    """Money on its way, worked on by lease: who holds it and until when, when to look again, whether its outcome is known."""
+    """The columns that payments and refunds share: their lease, due time and outcome among them."""
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     merchant_id: Mapped[str] = mapped_column(Text)
@@ -66,7 +66,7 @@ class LeasedRow:
 
 
 def leased_indexes(table: str) -> tuple[Index, ...]:
-    """How a store's rows of ``table``, what is due, what no settlement has taken, what is in doubt and in review are found."""
+    """Return the indexes of a table with the columns of ``LeasedRow``."""
     unsettled = text("settlement_id IS NULL AND completed_at IS NOT NULL")
     return (
         Index(f"{table}_by_store", "store_id", "id"),
@@ -84,7 +84,7 @@ def leased_indexes(table: str) -> tuple[Index, ...]:
 
 
 class AttemptRow:
-    """One claim to ask a provider to move money, and its outcome: the columns beside the entity's own id."""
+    """One attempt to move money at a provider, and its outcome: the columns apart from the entity's id."""
 
     number: Mapped[int] = mapped_column(primary_key=True)
     merchant_id: Mapped[str] = mapped_column(Text)
@@ -102,7 +102,10 @@ class AttemptRow:
 
 
 class MessageRow:
-    """What was asked about an attempt after its call, or an answer too late to be recorded: beside the entity's own id."""
+    """A later inquiry about an attempt, or an answer too late to be recorded.
+
+    These are the columns apart from the entity's id.
+    """
 
     number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     merchant_id: Mapped[str] = mapped_column(Text)

@@ -1,15 +1,16 @@
-"""Replace connections that died in the pool before anything is sent on them, so that no request fails for it.
+"""Replace connections that died in the pool before anything is sent on them, so that no request fails because of them.
 
-Firewalls, failovers and restarts end connections while they are idle. Each is checked when it is taken from the pool:
+Firewalls, failovers and restarts end idle connections. Each connection is checked when it is taken from the pool:
 
 | since it was last taken  | check                                                                                 |
 |--------------------------|---------------------------------------------------------------------------------------|
 | just connected           | none                                                                                  |
-| less than a second       | does the kernel know something to read, for example its end? No round trip, 2 µs      |
-| longer, or if it does    | the transaction's BEGIN is sent here rather than with its first statement             |
+| less than a second       | whether the kernel has anything to read, for example the end: no round trip, 2 µs     |
+| longer, or if it has     | the transaction's BEGIN is sent now instead of with its first statement               |
 
-BEGIN is a round trip of its own in any case, so nothing more is sent than before. It changes nothing, so it may be repeated
-whatever its outcome was; if it is not answered in time (a peer that vanished silently), the connection is replaced as well.
+BEGIN is a separate round trip in any case, so nothing more is sent than without the check. It changes nothing, so it may be
+repeated whatever its outcome was. If it is not answered in time, because the peer vanished silently, the connection is
+replaced as well.
 """
 
 import select
@@ -26,7 +27,7 @@ from workflows.database.sqlstates import Passing, passing
 
 HOT_SECONDS = 1.0
 BEGIN_SECONDS = 2.0
-"""A server that needs longer for a BEGIN is away; shorter than the waits for a connection and for readiness (3 s)."""
+"""A server that takes longer for a BEGIN is unavailable. Shorter than the timeouts of connecting and of readiness (3 s)."""
 
 _TAKEN_AT = "taken_at"
 
@@ -53,16 +54,16 @@ def _look(adapted: Any, record: Any, _proxy: Any) -> None:
 
 
 def _has_news(raw: psycopg.AsyncConnection[Any]) -> bool:
-    """Return whether the kernel has something to read: the connection's end, or an unrequested message of the server."""
+    """Return whether the kernel has something to read: the connection's end, or an unsolicited message."""
     if raw.closed:
         return True
-    looking = select.poll()  # not select(), which knows 1,024 descriptors
+    looking = select.poll()  # not select(), which is limited to 1,024 descriptors
     looking.register(raw.fileno(), select.POLLIN)
     return bool(looking.poll(0))
 
 
 async def _begin(raw: psycopg.AsyncConnection[Any]) -> None:
-    # psycopg has no public call for this: it begins the transaction itself with the first statement, unless it is begun.
+    # psycopg has no public call for this: it begins a transaction with the first statement, unless one has begun already.
     await raw.wait(raw._start_query(), timeout=BEGIN_SECONDS)
 
 

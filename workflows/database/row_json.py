@@ -1,6 +1,6 @@
-"""Rendering: values as the bytes of an answer.
+"""Render values as the JSON bytes of a response.
 
-The answer to a key is stored beside it and given again byte for byte, so it is rendered in the domain, and not by the
+The response to an idempotency key is stored with the key and replayed byte for byte, so the domain renders it and not the
 web framework.
 """
 
@@ -11,10 +11,10 @@ import orjson
 
 
 def render(value: Any) -> bytes:
-    """``value`` as JSON. Instants are RFC 3339 in UTC with a ``Z``."""
+    """Return ``value`` as JSON. Timestamps are RFC 3339 in UTC with a ``Z``."""
     return orjson.dumps(value, option=orjson.OPT_UTC_Z)
 
 
 def instant(value: datetime) -> str:
-    """One instant in the spelling of ``render``."""
+    """Return a timestamp as ``render`` writes it, without quotes."""
     return str(orjson.loads(render(value)))

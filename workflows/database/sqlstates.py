@@ -1,7 +1,7 @@
-"""SQLSTATEs: classify errors of the database that pass, and those after which the connection is unusable.
+"""Classify database errors by SQLSTATE: which are transient, and after which the connection is unusable.
 
-An error that passes says nothing about the request: the same request may succeed a moment later, perhaps on another
-connection. The caller gets 503 and workers try again, as when the database is away.
+A transient error says nothing about the request: the same request may succeed a moment later, perhaps on another
+connection. The caller gets 503 and workers try again, as if the database were unavailable.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ import psycopg
 
 
 class Passing(Enum):
-    """The treatment of the connection after an error that passes."""
+    """What to do with the connection after a transient error."""
 
     KEEP = "keep"
     DISCARD = "discard"
-    """This connection and all that the pool has: after a failover they lead to the same wrong server."""
+    """Discard this connection and all in the pool: after a failover they lead to the same wrong server."""
 
 
 PASSING: Mapping[str, Passing] = {
@@ -24,7 +24,7 @@ PASSING: Mapping[str, Passing] = {
     "0A000": Passing.DISCARD,  # "cached plan must not change result type": a migration changed a table; new plans are made
     "25006": Passing.DISCARD,  # read-only: after a failover the connection leads to the standby
     "25P02": Passing.DISCARD,  # a transaction that failed before is still open
-    "25P03": Passing.DISCARD,  # idle_in_transaction_session_timeout: we stood still, and the session has ended
+    "25P03": Passing.DISCARD,  # idle_in_transaction_session_timeout: this process hung, and the session has ended
     "25P04": Passing.DISCARD,  # transaction_timeout: likewise
     "26000": Passing.DISCARD,  # a prepared statement that this session does not have
     "40": Passing.KEEP,  # serialization failure, deadlock
@@ -36,19 +36,19 @@ PASSING: Mapping[str, Passing] = {
     "57P": Passing.DISCARD,  # shutdown, crash recovery, cannot connect now, idle session
     "58": Passing.KEEP,  # errors of the operating system, for example an I/O error
 }
-"""SQLSTATEs and their classes (prefixes). Any other one is an error of ours."""
+"""SQLSTATEs and classes of them (prefixes). Any other SQLSTATE is a defect of this program."""
 
 _LENGTHS = sorted({len(prefix) for prefix in PASSING}, reverse=True)
 _PLAN_CHANGED = "cached plan"
 
 
 def passing(error: BaseException | None) -> Passing | None:
-    """Return what to do with the connection of ``error``, or ``None`` if it is not an error that passes."""
+    """Return what to do with the connection after ``error``, or ``None`` if the error is not transient."""
     if not isinstance(error, psycopg.Error):
         return None
     state: Any = error.sqlstate
-    if state is None:  # the driver's own: no connection, or one that broke
+    if state is None:  # an error of the driver: no connection, or a broken one
         return Passing.DISCARD if isinstance(error, psycopg.OperationalError) else None
-    if state == "0A000" and _PLAN_CHANGED not in str(error):  # a feature that does not exist, today or tomorrow
+    if state == "0A000" and _PLAN_CHANGED not in str(error):  # a feature that PostgreSQL does not have
         return None
     return next((PASSING[state[:length]] for length in _LENGTHS if state[:length] in PASSING), None)

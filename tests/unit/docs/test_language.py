@@ -74,7 +74,6 @@ PENDING: tuple[str, ...] = (
     "sandbox",
     "workers",
     "workflows",
-    "workflows/database",
     "workflows/invariants",
     "workflows/invariants/rules",
     "workflows/ops",
