@@ -12,7 +12,7 @@ import psycopg
 
 
 class Passing(Enum):
-    """What to do with the connection after a transient error."""
+    """The treatment of the connection after a transient error."""
 
     KEEP = "keep"
     DISCARD = "discard"
