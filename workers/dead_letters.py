@@ -1,10 +1,10 @@
-"""Poison tasks: a message that cannot be worked on goes into the dead-letter table instead of round and round.
+"""Poison messages: store a message that cannot be processed as a dead letter instead of redelivering it endlessly.
 
-| what happened                                            | what becomes of the message                          |
+| what happened                                            | what happens to the message                          |
 |----------------------------------------------------------|------------------------------------------------------|
-| the task raised because database or broker are away      | acknowledged: the row stays due, the sweep nudges     |
-| the task raised anything else (unknown argument, a bug)  | acknowledged, kept here with its traceback           |
-| the worker died over it, three deliveries in a row       | acknowledged, kept here                               |
+| the task raised because the database or broker is away   | acknowledged: the row stays due, a sweep nudges again |
+| the task raised anything else (unknown argument, a bug)  | acknowledged, stored here with its traceback         |
+| the worker crashed on each of three deliveries           | acknowledged, stored here                             |
 | no task can be made of it                                | acknowledged, stored by ``workers.unreadable``        |
 """
 
@@ -20,17 +20,17 @@ from workflows.ops.dead_letters import store_dead_letter
 logger = logging.getLogger(__name__)
 
 MAX_DELIVERIES = 3
-COUNT_LIFE_SECONDS = 86_400  # a message that comes back after a day is a new story
+COUNT_LIFE_SECONDS = 86_400  # a message that is redelivered after a day is counted from one again
 
 
 PASSING = (ServiceUnavailable, TimeoutError, BrokerAway)
-"""Errors of a database or broker that is away. Celery logs them without a traceback (``DeadLetterTask.throws``)."""
+"""Errors of a database or broker that is away: transient. Celery logs them without a traceback (``DeadLetterTask.throws``)."""
 
 
 def exceeded_max_deliveries(task: Any) -> bool:
-    """Whether the message in ``task``'s hands was delivered ``MAX_DELIVERIES`` times before; then it is buried here.
+    """Return whether a message was delivered more than ``MAX_DELIVERIES`` times; if so, store it.
 
-    Only redelivered messages are counted, so an ordinary one costs nothing.
+    Only redelivered messages are counted, so an ordinary message costs nothing.
     """
     request = task.request
     if not (request.delivery_info or {}).get("redelivered"):
@@ -55,12 +55,18 @@ def store_failure(
     trace: str = "",
     deliveries: int = 1,
 ) -> None:
-    """Write a dead letter, unless the trouble is one that passes."""
+    """Store a dead letter for a failed task, unless its error is transient."""
     if isinstance(error, PASSING):
-        logger.warning("task %s was put off: %s", task, error, extra={"task_id": task_id})
+        logger.warning(
+            "task %s is postponed until a sweep repeats it: %s",
+            task,
+            error,
+            extra={"task_id": task_id, "event": "task.postponed"},
+        )
         return
     reason = f"{type(error).__name__}: {error}" if error else "its worker died each time"
-    logger.error("task %s was buried: %s", task, reason, extra={"task_id": task_id})
+    message = "task %s was stored as a dead letter: %s"
+    logger.error(message, task, reason, extra={"task_id": task_id, "event": "task.dead_lettered"})
     run(
         store_dead_letter(
             task, task_id=task_id, arguments=arguments, deliveries=deliveries, reason=reason, traceback=trace

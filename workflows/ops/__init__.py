@@ -1,1 +1,1 @@
-"""What operators see and do: dead letters, metrics, silence, health, maintenance, housekeeping."""
+"""Operations: dead letters, metrics, silence, health, maintenance, housekeeping."""

@@ -1,11 +1,11 @@
-"""Canaries: note for each queue since when a message is unanswered, and when one was last consumed.
+"""Canaries: record for each queue since when a test message is unanswered, and when one was last consumed.
 
-A worker may run without consuming (its broker connection was lost unnoticed); only a message that arrives proves the
-opposite. Silence is counted from the first unanswered canary, so a pause between canaries does not make a queue silent, but a
-queue that never had a consumer is silent.
+A worker may run without consuming, because its broker connection was lost unnoticed; only a message that arrives proves
+that it consumes. Silence is counted from the first unanswered canary: a pause between canaries does not make a queue
+silent, but a queue that never had a consumer is silent.
 
-Beat has a row of its own among them, written by the workers that hear it (``beat.watch``). A timestamp in the future was
-written before the database's clock was set back: silence is the distance to it in either direction, until the next note.
+Beat has its own row in the table, written by the workers that receive its sweeps (``beat.watch``). A timestamp in the future
+was written before the database's clock was set back; until the next note, silence is the distance to it in either direction.
 """
 
 import math
@@ -21,7 +21,7 @@ from workflows.database.mixins import INSTANT
 
 
 class Canary(Base):
-    """The last message sent through a queue to see whether somebody consumes there."""
+    """The last test message sent through a queue, and when it was consumed."""
 
     __tablename__ = "canaries"
 
@@ -35,7 +35,7 @@ _SENT = text("""
     INSERT INTO canaries (queue, sent_at) SELECT unnest(CAST(:queues AS text[])), now()
     ON CONFLICT (queue) DO UPDATE SET
         sent_at = CASE WHEN canaries.consumed_at >= canaries.sent_at THEN excluded.sent_at ELSE canaries.sent_at END,
-        -- or a clock that is set back would leave it answered until it has caught up
+        -- NULL: after the clock is set back, the old time would count as an answer until the clock has caught up
         consumed_at = CASE WHEN canaries.consumed_at >= canaries.sent_at THEN NULL ELSE canaries.consumed_at END
 """)
 _CONSUMED = text("UPDATE canaries SET consumed_at = now(), worker = :worker WHERE queue = :queue")
@@ -60,10 +60,10 @@ _BEAT_SILENT = text("SELECT abs(extract(epoch FROM now() - consumed_at)) AS seco
 _STARTED = time.monotonic()
 
 BEAT = "beat"
-"""The row that says when beat was heard. No queue has this name."""
+"""The row for beat. No queue has this name."""
 
 SILENCE_SECONDS = 60.0
-"""A queue or a beat that was not heard for this many seconds is reported."""
+"""A queue or beat that is not heard for this many seconds is reported."""
 
 BACKLOG_LIMIT = 200
 """Beat, workers and API processes send no canary or sweep to a queue in which this many messages wait.
@@ -74,7 +74,7 @@ The queue is not consumed then, and the broker's memory is finite. A worker that
 
 @dataclass(frozen=True, slots=True)
 class SilentQueue:
-    """A queue that nobody has consumed for ``seconds``."""
+    """A queue whose canary has not been consumed for ``seconds``."""
 
     queue: str
     seconds: float
@@ -82,9 +82,11 @@ class SilentQueue:
 
 @dataclass(frozen=True, slots=True)
 class QueueAges:
-    """Seconds since a queue's canary was consumed (``None``: not yet), or has been waiting for that (``None``: it is not).
+    """The age of a queue's canary.
 
-    ``mark`` is when it was sent: it stays while no canary is consumed, whatever the clocks say. Beat's says when it was heard.
+    ``consumed``: seconds since the last one was consumed, ``None`` if never. ``unanswered``: seconds that one has been
+    waiting, ``None`` if none waits. ``mark``: when it was sent, as text. The mark stays the same while no canary is consumed,
+    whatever the clocks do; for beat it is when beat was heard.
     """
 
     mark: str
@@ -93,44 +95,44 @@ class QueueAges:
 
 
 async def read_ages(role: Role) -> dict[str, QueueAges]:
-    """Return what the rows say of each queue, and of beat under ``BEAT``."""
+    """Return the ages of each queue's canary, and those of beat under ``BEAT``."""
     async with transaction(role) as connection:
         rows = await connection.execute(_AGES)
         return {row.queue: QueueAges(row.mark, row.consumed, row.unanswered) for row in rows}
 
 
 async def note_sent(queues: list[str], *, role: Role = Role.SWEEP) -> None:
-    """A canary is about to be sent through each of ``queues``."""
+    """Note that a canary is about to be sent through each of ``queues``."""
     async with transaction(role) as connection:
         await connection.execute(_SENT, {"queues": queues})
 
 
 async def note_consumed(queue: str, *, worker: str) -> None:
-    """The canary of ``queue`` arrived at ``worker``."""
+    """Note that the canary of ``queue`` arrived at ``worker``."""
     async with transaction(Role.WORKER) as connection:
         await connection.execute(_CONSUMED, {"queue": queue, "worker": worker})
 
 
 async def find_silent_queues(*, limit_seconds: float) -> list[SilentQueue]:
-    """Queues through which a canary has been on its way for ``limit_seconds``, and none was heard since."""
+    """Return the queues whose canary has been unanswered for more than ``limit_seconds``."""
     async with transaction(Role.SWEEP) as connection:
         rows = await connection.execute(_SILENT, {"limit": limit_seconds})
         return [SilentQueue(row.queue, float(row.seconds)) for row in rows]
 
 
 async def note_beat(*, seconds_ago: float, worker: str) -> None:
-    """Note that ``worker`` heard beat ``seconds_ago``."""
+    """Note that ``worker`` received a sweep of beat ``seconds_ago``."""
     async with transaction(Role.SWEEP) as connection:
         await connection.execute(_BEAT_HEARD, {"beat": BEAT, "ago": seconds_ago, "worker": worker})
 
 
 async def beat_silent_seconds() -> float:
-    """Return the seconds since any worker heard beat, at most those since this process started."""
+    """Return the seconds since any worker heard beat, at most the age of this process."""
     async with transaction(Role.ACCEPT) as connection:
         row = (await connection.execute(_BEAT_SILENT, {"beat": BEAT})).one_or_none()
         return since_start(math.inf if row is None else float(row.seconds))
 
 
 def since_start(seconds: float) -> float:
-    """Return ``seconds``, at most those since this process started: time before the start does not count as silence."""
+    """Return ``seconds``, at most the age of this process: time before its start is not silence."""
     return min(seconds, time.monotonic() - _STARTED)

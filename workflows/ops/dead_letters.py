@@ -39,7 +39,7 @@ from workflows.transitions import ChangeContext, apply
 
 
 class DeadLetter(Base):
-    """A task or a payment that was given up on, with the reason, until an operator requeues it."""
+    """A task or payment that was given up on, with the reason, until an operator requeues or closes it."""
 
     __tablename__ = "dead_letters"
     __table_args__ = (
@@ -106,10 +106,10 @@ async def store_dead_letter(
     traceback: str,
     message: str | None = None,
 ) -> None:
-    """Store a task's message with the reason why it could not be carried out.
+    """Store a task's message with the reason why the task could not be run.
 
-    Whatever the message holds, a letter comes of it: arguments that cannot be stored, or that hold card data, are kept as a
-    text without card data, which cannot be requeued.
+    Every message becomes a letter: arguments that cannot be stored as they are, or that hold card data, are stored as text
+    without card data, and such a letter cannot be requeued.
     """
     if not is_storable(arguments):
         arguments, message = [], message or _withheld(arguments)
@@ -125,7 +125,7 @@ async def store_dead_letter(
 
 
 def is_storable(arguments: Any) -> bool:
-    """Return whether PostgreSQL takes these arguments as they are, and they hold no card data."""
+    """Return whether PostgreSQL accepts these arguments as they are, and they hold no card data."""
     try:
         written = rows_parameter(arguments)
         return len(written) <= LONGEST_CALL and "\\u0000" not in written and not find_card_data(arguments)
@@ -133,13 +133,13 @@ def is_storable(arguments: Any) -> bool:
         TypeError,
         ValueError,
         RecursionError,
-    ):  # what JSON can say and orjson cannot: 1e30 digits, half a character
+    ):  # values that JSON can hold and orjson cannot: huge integers, half of a surrogate pair
         return False
 
 
 def storable_text(value: str, *, most: int) -> str:
-    """Return a text as PostgreSQL takes it, without card numbers, and cut."""
-    longer = value[: 2 * most]  # a number that the cut goes through is masked as a whole
+    """Return ``value`` as PostgreSQL accepts it: valid, card numbers masked, cut to ``most`` characters."""
+    longer = value[: 2 * most]  # so that a card number across the cut is masked as a whole
     valid = longer.encode(errors="replace").decode().replace("\x00", "\ufffd")
     return mask_digits(valid)[:most]
 
@@ -156,7 +156,10 @@ def _withheld(arguments: Any) -> str:
 async def list_dead_letters(
     *, caller: Caller, limit: int, before: str | None, is_open: bool | None = None
 ) -> list[dict[str, Any]]:
-    """Return up to ``limit`` dead letters, newest first, older than the id ``before``; all, or the open or other ones."""
+    """Return up to ``limit`` dead letters, newest first, older than the id ``before``.
+
+    ``is_open``: only open letters, only other ones, or all (``None``).
+    """
     wanted = select(DeadLetter.__table__)
     if is_open is not None:
         wanted = wanted.where(_OPEN if is_open else not_(_OPEN))
@@ -165,7 +168,7 @@ async def list_dead_letters(
 
 
 async def close_dead_letter(letter_id: str, *, reason: str, caller: Caller) -> dict[str, Any]:
-    """Close a letter that is not to be requeued, and return it. The same again changes nothing.
+    """Close a letter that is not to be requeued, and return it. Repeating the call changes nothing.
 
     Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (requeued, or closed for another reason).
     """
@@ -181,7 +184,7 @@ async def close_dead_letter(letter_id: str, *, reason: str, caller: Caller) -> d
 
 
 def dealt_with(requeued_at: datetime | None, closed_at: datetime | None) -> Detail:
-    """Say when a letter was requeued or closed; one of both is given."""
+    """Return the error detail that says when a letter was requeued or closed; one of both is given."""
     if requeued_at is not None:
         return Detail("requeued_at", f"This letter was requeued at {requeued_at:%FT%TZ}")
     return Detail("closed_at", f"This letter was closed at {closed_at:%FT%TZ}")
@@ -189,14 +192,14 @@ def dealt_with(requeued_at: datetime | None, closed_at: datetime | None) -> Deta
 
 @dataclass(frozen=True, slots=True)
 class Requeued:
-    """What to publish: a task with its arguments."""
+    """The task to publish, with its arguments."""
 
     task: str
     arguments: list[Any]
 
 
 Publish = Callable[[str, list[Any]], Awaitable[None]]
-"""Puts a task's message on the broker. Raises ``ServiceUnavailable``."""
+"""Puts a task's message on the broker. Raises ``ServiceUnavailable`` if the broker is away."""
 
 
 async def requeue_dead_letter(letter_id: str, *, publish: Publish, caller: Caller, request_id: str) -> Requeued:
@@ -209,7 +212,7 @@ async def requeue_dead_letter(letter_id: str, *, publish: Publish, caller: Calle
     await publish(found.task, found.arguments)
     async with caller_transaction(caller) as connection:
         letter = (await connection.execute(_REQUEUE, {"id": letter_id, "by": caller.id})).mappings().one_or_none()
-        if letter is None:  # somebody else pressed at the same moment
+        if letter is None:  # another request has requeued or closed it in the meantime
             await _look(connection, letter_id)
             raise ResourceNotFound()
         machine = next((one for one in LEASED if letter["task"] == f"{one.name}s.process"), None)
@@ -220,19 +223,21 @@ async def requeue_dead_letter(letter_id: str, *, publish: Publish, caller: Calle
 
 
 async def _look(connection: AsyncConnection, letter_id: str) -> Requeued:
-    """Return a letter that is open and holds a task. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
+    """Return the task of an open letter. Raises ``ResourceNotFound``, ``InvalidStatusTransition``."""
     known = (await connection.execute(_KNOWN, {"id": letter_id})).one_or_none()
     if known is None:
         raise ResourceNotFound()
     if known.requeued_at is not None or known.closed_at is not None:
         raise InvalidStatusTransition(dealt_with(known.requeued_at, known.closed_at))
     if known.message is not None:
-        raise InvalidStatusTransition(Detail("message", "No task can be made of this message: close the letter"))
+        raise InvalidStatusTransition(
+            Detail("message", "No task can be made of this message; close the letter instead")
+        )
     return Requeued(known.task, known.arguments)
 
 
 async def _make_due(connection: AsyncConnection, machine: StateMachine, entity_id: str, by: ChangeContext) -> None:
-    """Make a quarantined row due, unless it has become final meanwhile."""
+    """Make a quarantined row due, unless it has become final in the meantime."""
     found = await connection.execute(text(f"SELECT status FROM {machine.name}s WHERE id = :id"), {"id": entity_id})
     if found.scalar() == PROCESSING:
         changes = {"due_at": by.at, "unanswered_claims": 0}

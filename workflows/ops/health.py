@@ -39,16 +39,16 @@ _SPILL = text(
 
 async def database_takes_payments() -> None:
     """Raise ``ServiceUnavailable`` if the database cannot store a payment, or does not answer in time."""
-    asking = asyncio.ensure_future(_ask())
-    # Not cancelled when it takes too long: to cancel a statement the server would have to be heard once more.
-    done, _ = await asyncio.wait({asking}, timeout=ANSWER_WITHIN_SECONDS)
+    probe = asyncio.ensure_future(_probe())
+    # It is not cancelled on a timeout: cancelling a statement needs another answer of the server.
+    done, _ = await asyncio.wait({probe}, timeout=ANSWER_WITHIN_SECONDS)
     if not done:
-        asking.add_done_callback(lambda late: late.exception())  # nobody waits for it any more
+        probe.add_done_callback(lambda late: late.exception())  # or asyncio would log that nobody retrieved it
         raise ServiceUnavailable(retry_after_seconds=1)
-    asking.result()
+    probe.result()
 
 
-async def _ask() -> None:
+async def _probe() -> None:
     async with transaction(Role.ACCEPT) as connection:
         if (await connection.execute(_MISSING)).scalar_one():
             raise ServiceUnavailable(retry_after_seconds=1)

@@ -1,8 +1,7 @@
 """Heartbeats: one row for each worker process, with when it was last seen and when it last consumed a message.
 
-Both are needed to tell a worker that is gone, frozen or without a database (not seen) from one that runs and consumes
-nothing (seen, not heard). A worker that stops deletes its row; the row of one that was killed is deleted after
-``FORGET_AFTER``.
+Both are needed to distinguish a worker that is dead, frozen or without a database (not seen) from one that runs and consumes
+nothing (seen, not heard). A worker that stops deletes its row; the row of a killed worker is deleted after ``FORGET_AFTER``.
 """
 
 from datetime import datetime
@@ -16,7 +15,7 @@ from workflows.database.engines import Base, Role, transaction
 from workflows.database.mixins import INSTANT
 
 FORGET_AFTER = "1 hour"
-"""A worker that was killed and never came back is reported for this long. Its queues are reported until they are consumed."""
+"""A killed worker that does not return is reported for this long. Its queues are reported until they are consumed."""
 
 
 class Worker(Base):
@@ -51,7 +50,7 @@ _NOTE = text("""
 """)
 _FORGET = text("DELETE FROM workers WHERE name = :name")
 _FORGET_OLD = text(f"""
-    -- A clock that was moved makes every row look old: living workers write theirs again within seconds.
+    -- After the clock is moved every row looks old. That does no harm: running workers write theirs again within seconds.
     DELETE FROM workers WHERE seen_at < now() - interval '{FORGET_AFTER}' OR seen_at > now() + interval '{FORGET_AFTER}'
 """)
 _READ = text("""
@@ -63,9 +62,10 @@ _READ = text("""
 
 
 async def note_worker(name: str, queues: list[str], *, heard_seconds_ago: float | None, is_new: bool = False) -> None:
-    """Note that the worker runs, and a message that it consumed since the last note; forget workers that are long gone.
+    """Note that a worker runs, and when it last consumed a message; delete rows of long gone workers.
 
-    ``is_new``: its process has just started, so what an earlier one of this name consumed says nothing about it.
+    ``heard_seconds_ago``: the age of a message consumed since the last note, ``None`` if there was none. ``is_new``: the
+    process has just started, so what an earlier process of this name consumed does not count.
     """
     values = {"name": name, "queues": queues, "heard": heard_seconds_ago, "is_new": is_new}
     async with transaction(Role.WORKER) as connection:
@@ -80,7 +80,10 @@ async def forget_worker(name: str) -> None:
 
 
 async def read_heartbeats(role: Role) -> list[Heartbeat]:
-    """Return the workers there are, by name. A time in the future, of a clock that was set back, counts as its distance."""
+    """Return the heartbeat of every worker, by name.
+
+    A time in the future, written before the clock was set back, counts as its distance from now.
+    """
     async with transaction(role) as connection:
         return [
             Heartbeat(row.name, (row.seen_mark, row.heard_mark), row.seen, row.heard)

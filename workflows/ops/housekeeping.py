@@ -1,4 +1,4 @@
-"""Housekeeping: throw away what has expired, a page per transaction, so that no lock is held for long."""
+"""Housekeeping: delete expired rows, a page per transaction, so that no lock is held for long."""
 
 import asyncio
 
@@ -7,11 +7,11 @@ from sqlalchemy import text
 from workflows.database.engines import Role, transaction
 
 LONGEST_SECONDS = 20.0
-"""One call ends before beat sends the next (``beat.schedule``: every 30 s); what is left then is the next one's."""
+"""A call ends before beat sends the next one (``beat.schedule``: every 30 s), which deletes the rest."""
 
 _EXPIRED_KEYS = text("""
-    -- Expired, asked twice: a key that is given to a new request this very moment is waited for, and looked at again then.
-    -- (PostgreSQL before its fix "missing EPQ recheck for TID Scan" of 2025 did not ask for the ctid again then.)
+    -- The condition stands here twice: a record that a new request is overwriting now is waited for and then checked again.
+    -- (Before its fix "missing EPQ recheck for TID Scan" of 2025, PostgreSQL did not check the ctid again.)
     DELETE FROM idempotency_records WHERE expires_at <= now() AND ctid IN (
         SELECT ctid FROM idempotency_records WHERE expires_at <= now() LIMIT :limit)
 """)
@@ -21,10 +21,10 @@ _EXPIRED_ASSERTIONS = text("""
 
 
 async def forget_expired(*, limit: int = 1_000, longest_seconds: float = LONGEST_SECONDS) -> int:
-    """Delete idempotency records and used assertions that are past their time; returns how many.
+    """Delete expired idempotency records and used assertions, and return how many.
 
-    Pages of up to ``limit`` rows of each table, one transaction each, until one finds less than a page of both or
-    ``longest_seconds`` are over.
+    Each transaction deletes up to ``limit`` rows of each table. The call ends when neither table has a full page left, or
+    after ``longest_seconds``.
     """
     clock = asyncio.get_running_loop().time
     ends_at = clock() + longest_seconds

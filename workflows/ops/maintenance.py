@@ -1,4 +1,4 @@
-"""Switches: what an operator turned on or off for the whole installation, without a deploy."""
+"""Maintenance mode: a switch with which an operator closes the whole installation without a deployment."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ MAINTENANCE = "maintenance"
 
 
 class Switch(Base):
-    """Something an operator turned on or off for the whole installation."""
+    """A feature that an operator turned on or off for the whole installation."""
 
     __tablename__ = "switches"
 
@@ -27,7 +27,7 @@ class Switch(Base):
 
 @dataclass(frozen=True, slots=True)
 class Maintenance:
-    """Whether the installation is closed for now, and what callers are told."""
+    """Whether the installation is closed, and the message that callers get."""
 
     is_on: bool
     message: str | None
@@ -37,7 +37,7 @@ _READ = text("SELECT is_on, message FROM switches WHERE name = :name")
 
 
 async def read_maintenance() -> Maintenance:
-    """The maintenance switch; off where nobody ever touched it."""
+    """Return the maintenance switch; it is off if it was never set."""
     async with transaction(Role.ACCEPT) as connection:
         row = (await connection.execute(_READ, {"name": MAINTENANCE})).one_or_none()
     return Maintenance(is_on=bool(row and row.is_on), message=row.message if row else None)
@@ -50,7 +50,10 @@ _SET = text("""
 
 
 async def set_maintenance(wanted: Maintenance, *, caller: Caller) -> None:
-    """Close the installation but for what operators do (``/ops``), or open it again. Every process sees it within a second."""
+    """Close the installation except for operators (``/ops``), or open it again.
+
+    Every process notices within a second.
+    """
     async with caller_transaction(caller) as connection:
         row = {"name": MAINTENANCE, "is_on": wanted.is_on, "message": wanted.message, "by": caller.id}
         await connection.execute(_SET, row)

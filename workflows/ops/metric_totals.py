@@ -1,4 +1,4 @@
-"""Metric totals: add what each process has counted to one table, from which any process answers ``/metrics``.
+"""Metric totals: add the counts of each process to one table, from which any process answers ``/metrics``.
 
 | what happens                                   | the total                                                            |
 |-------------------------------------------------|---------------------------------------------------------------------|
@@ -8,8 +8,8 @@
 | a process is killed with -9                      | lacks what it counted since its last addition: two seconds' worth     |
 | a process stops                                  | has everything: the last addition comes at the end                   |
 
-So a total never goes back, never counts anything twice, and may lack the last seconds of a killed process. Exact numbers
-are in the rows themselves, which the invariants judge.
+So a total never decreases, never counts anything twice, and may lack the last seconds of a killed process. Exact numbers
+are in the payments and refunds themselves, which the invariants check.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 ADD_SECONDS = 2.0
 FORGET_AFTER = "1 day"
-"""An addition that is in doubt is repeated within seconds; this is when the number of a process that is gone is deleted."""
+"""Age at which the number of a process that has ended is deleted; an addition in doubt is repeated within seconds."""
 
 
 class MetricTotal(Base):
@@ -46,7 +46,7 @@ class MetricTotal(Base):
 
 
 class MetricAddition(Base):
-    """The number of the last addition of a process."""
+    """The number of a process's last addition, by which a repeated one is recognised."""
 
     __tablename__ = "metric_additions"
 
@@ -74,7 +74,7 @@ _READ = text("SELECT name, labels, part, value FROM metric_totals ORDER BY name,
 
 
 class TotalsWriter:
-    """Add the counts of this process under ``role``, again and again, from its event loop."""
+    """Add the counts of this process to the totals every two seconds, under ``role``."""
 
     def __init__(self, role: Role) -> None:
         self._role = role
@@ -85,11 +85,11 @@ class TotalsWriter:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to add."""
-        self._task = asyncio.create_task(self._add_again_and_again())
+        """Start the periodic additions on the running event loop."""
+        self._task = asyncio.create_task(self._add_periodically())
 
     async def stop(self) -> None:
-        """Add what is left, and end."""
+        """End the periodic additions, and add the remaining counts."""
         if self._task:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -98,7 +98,10 @@ class TotalsWriter:
             await self.add()
 
     async def add(self) -> None:
-        """Add what was counted since the last addition. Raises ``ServiceUnavailable``; it is then added the next time."""
+        """Add the counts since the last addition.
+
+        Raises ``ServiceUnavailable`` if the database is away; the same addition is then repeated the next time.
+        """
         async with self._adding:
             if not self._pending:
                 self._pending, self._number = PROCESS_COUNTS.take(), self._number + 1
@@ -113,19 +116,19 @@ class TotalsWriter:
                 await connection.execute(_ADD, values)
             self._pending = []
 
-    async def _add_again_and_again(self) -> None:
+    async def _add_periodically(self) -> None:
         while True:
             await asyncio.sleep(ADD_SECONDS)
             try:
                 await self.add()
             except ServiceUnavailable as error:
                 logger.debug("the counts of this process wait for the database: %s", error)
-            except Exception:  # it must not end: the counts would grow for as long as the process lives
-                logger.exception("adding the counts of this process failed")
+            except Exception:  # it must not end, or the counts would grow for as long as the process runs
+                logger.exception("adding the counts of this process failed", extra={"event": "metrics.not_added"})
 
 
 async def read_totals(role: Role) -> list[CountDelta]:
-    """Return every total there is. As many rows as there are series; none is ever deleted."""
+    """Return all totals, one for each series and part. Totals are never deleted."""
     async with transaction(role) as connection:
         rows = await connection.execute(_READ)
         return [CountDelta(row.name, tuple(orjson.loads(row.labels)), row.part, row.value) for row in rows]

@@ -30,6 +30,6 @@ class OpenSettlements(NamedTuple):
 
 
 async def count_open_settlements() -> list[OpenSettlements]:
-    """Return a row for each currency and status that there is. Raises ``ServiceUnavailable`` if the database is away."""
+    """Return the numbers for each currency and status. Raises ``ServiceUnavailable``."""
     async with transaction(Role.ACCEPT, is_long=True) as connection:
         return [OpenSettlements(*row) for row in await connection.execute(_COUNT)]

@@ -1,9 +1,8 @@
-"""Overview: what is under way, what is in doubt and what was given up on, over all tenants, at this moment.
+"""Overview: count the payments, refunds and dead letters that are open, in doubt or in review, over all tenants.
 
 Counts are by status, provider and currency, because amounts of two currencies have no sum. Every row that is not final has a
-``due_at``, or nobody knows its outcome, or a person is to look at it (a quarantine, another amount than was asked for, a sale
-that was paid twice). Each of these has an index, so the numbers come from what is open and never from the whole table,
-however large that is.
+``due_at``, or an unknown outcome, or waits for a person (a quarantine, an amount other than requested, a sale that was paid
+twice). There is an index for each of these, so the numbers come from open rows only, however large the table is.
 """
 
 import math
@@ -16,20 +15,20 @@ from workflows.database.mixins import OVERDUE
 from workflows.ops.canaries import BEAT, since_start
 
 MONEY = {"payment": "amount + tip_amount", "refund": "amount"}
-"""Entity → what one row of it is about."""
+"""Entity → the amount of one row."""
 
 _NO_ACTION = "0 AS needs_action, 0::bigint AS needs_action_amount, 0::float AS needs_action_oldest_seconds"
 BY_HAND = {"payment": (_NO_ACTION, ""), "refund": ("", "OR needs_action")}
-"""Entity → columns instead of those about refunds that a person has to carry out, and the condition that finds these."""
+"""Entity → the columns that replace those about refunds that a person has to carry out, and the condition for such rows."""
 
 SINCE = {"open": "created_at", "needs_review": "created_at", "in_doubt": "coalesce(in_doubt_since, created_at)"}
-"""Group of rows → since when a row is in it; for what no column says, since it was created."""
+"""Group of rows → since when a row has been in it. A group for which no column says so uses the time of creation."""
 
 NOT_FINAL = "status IN ('pending', 'processing')"
 
 
 def _group(entity: str, name: str, condition: str) -> str:
-    """Return the count, sum and greatest age of the rows that meet ``condition``, as columns named after the group."""
+    """Return columns, named after the group: count, sum and greatest age of rows that meet ``condition``."""
     return f"""
            count(*) FILTER (WHERE {condition}) AS {name},
            coalesce(sum({MONEY[entity]}) FILTER (WHERE {condition}), 0)::bigint AS {name}_amount,
@@ -64,7 +63,10 @@ _QUEUES = text("""
 
 @dataclass(frozen=True, slots=True)
 class OpenRows:
-    """Payments or refunds of one status, provider and currency that are not final or in review. Amounts: minor units."""
+    """Payments or refunds of one status, provider and currency that are not final or are in review.
+
+    Amounts are in minor units.
+    """
 
     entity: str
     status: str
@@ -99,7 +101,7 @@ _CURRENCIES = text("""
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The state of the installation in numbers. ``currencies`` are those of all stores."""
+    """The numbers of open work, and the currencies of all stores."""
 
     open: tuple[OpenRows, ...]
     dead_letters: int
@@ -110,7 +112,7 @@ class Overview:
 
 
 async def take_overview() -> Overview:
-    """The overview as of now. Raises ``ServiceUnavailable`` where the database is away."""
+    """Return the current overview. Raises ``ServiceUnavailable`` if the database is away."""
     async with transaction(Role.ACCEPT, is_long=True) as connection:
         rows = tuple(OpenRows(**row) for row in (await connection.execute(_OPEN)).mappings())
         currencies = tuple((await connection.execute(_CURRENCIES)).scalars())

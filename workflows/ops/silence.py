@@ -1,4 +1,4 @@
-"""Silence: decide from rows which queues, workers and beat are not heard, and report each silence once.
+"""Silence: decide which queues, workers, beat, broker or database are not heard, and log each silence once.
 
 | part     | state      | when                                                                                |
 |----------|------------|-------------------------------------------------------------------------------------|
@@ -7,15 +7,15 @@
 |          | ``deaf``   | it writes, but consumed nothing within the limit                                      |
 | beat     | ``silent`` | no sweep came within the limit, although the queue ``sweeps`` is consumed               |
 |          | ``unknown`` | no sweep came within the limit, and nobody would have consumed it                     |
-| broker   | ``silent`` | it has taken no canary from this process for a third of the limit; what it would bring, |
-|          |            | queues and deafness, is ``unknown`` until then                                        |
+| broker   | ``silent`` | it has accepted no canary from this process for a third of the limit; meanwhile queues  |
+|          |            | and the deafness of workers are ``unknown``                                           |
 | database | ``silent`` | it has not answered this process for a third of the limit; all else is ``unknown``       |
 
-A canary that was never sent makes no queue silent, so a sender that dies puts no blame on others.
+A canary that was never sent makes no queue silent, so a dead sender does not make others look silent.
 
 Ages are measured by the database's clock, which may be moved, and a laptop may sleep for a night. So each part also has a
 mark that changes whenever it is heard, and a silence counts only if this process has seen the same mark for a third of the
-limit on its monotonic clock: within that time every living part changes its mark.
+limit on its monotonic clock: every running part changes its mark within that time.
 """
 
 import logging
@@ -30,7 +30,7 @@ from workflows.ops.heartbeats import Heartbeat
 logger = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 300.0
-"""A silence that goes on is logged again this often."""
+"""A silence that continues is logged again at this interval."""
 
 SWEEPS = "sweeps"
 """The queue that beat's messages take. Its workers note when beat was heard."""
@@ -45,11 +45,14 @@ ADVICE = {
     ("broker", SILENT): "it takes no message from this API process; payments are stored and processed later",
     ("database", SILENT): "it does not answer this API process, which refuses payments with 503",
 }
-"""Kind and state → what is known, and what to check."""
+"""Kind and state → what is known, and what an operator should check."""
 
 
 class Part(NamedTuple):
-    """The state of one queue, worker, beat, broker or database. ``seconds``: since it was last heard (``None``: never)."""
+    """The state of one queue, worker, beat, broker or database.
+
+    ``seconds``: the time since it was last heard, ``None`` if never.
+    """
 
     kind: str
     name: str
@@ -59,7 +62,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one look found in the rows, and the seconds since the broker last took a canary from this process."""
+    """The input of one look: the rows, and the seconds since the broker last accepted a canary."""
 
     ages: Mapping[str, QueueAges]
     workers: Iterable[Heartbeat]
@@ -67,7 +70,7 @@ class Seen:
 
 
 class Silences:
-    """What this process knows of the silence of others. ``parts`` is the result of the last look."""
+    """The silences that this process knows of. ``parts`` is the result of the last look."""
 
     def __init__(self, queues: Iterable[str], *, limit: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._queues = tuple(queues)
@@ -80,10 +83,10 @@ class Silences:
         self.parts: tuple[Part, ...] = ()
 
     def look(self, seen: Seen) -> None:
-        """Decide about every part, and log what has begun, goes on and has ended."""
+        """Decide the state of every part, and log silences that begin, continue or end."""
         now = self._clock()
         if now - self._looked > self._limit / 3:
-            self._marks.clear()  # this process or its database was away: what it remembers says nothing about the others
+            self._marks.clear()  # this process hung or its database was away: the old marks say nothing about the others
         self._looked = self._answered_database = now
         is_away = seen.broker_silent >= self._limit / 3
         found = [
@@ -96,7 +99,7 @@ class Silences:
         self._report(found)
 
     def look_failed(self) -> None:
-        """Note that the database did not answer; of everything else nothing is known then."""
+        """Note that the database did not answer, so that the state of everything else is unknown."""
         silent = self._clock() - self._answered_database
         if silent >= self._limit / 3:
             others = [part._replace(state=UNKNOWN) for part in self.parts if part.kind != "database"]
@@ -133,16 +136,16 @@ class Silences:
         hears = self._state((*key, "heard"), heard_mark, one.heard, DEAF, is_unknown=is_unknown)
         if self._lasts(key, seen_mark, one.seen):
             return Part(*key, SILENT, max(one.seen, self._still(key, seen_mark)))
-        # A worker that has missed its last notes may be about to count as silent; deaf is one that goes on writing them.
+        # A worker that has missed its last notes may soon count as silent. It is deaf only if it still writes them.
         is_writing = self._still(key, seen_mark) < self._limit / 4
         if hears == DEAF and is_writing:
             return Part(*key, DEAF, max(one.heard or 0.0, self._still((*key, "heard"), heard_mark)))
         return Part(*key, HEARD if hears == DEAF else hears, one.heard)
 
     def _state(self, key: tuple[str, ...], mark: str, age: float | None, bad: str, *, is_unknown: bool) -> str:
-        """Return ``bad`` for a part that is silent, and while nothing can be heard, ``UNKNOWN`` for one that may be."""
+        """Return ``bad`` if the part is silent, or ``UNKNOWN`` if it may be silent but cannot be heard now."""
         if is_unknown:
-            # The time until it can be heard again is not a silence of this part.
+            # The time until it can be heard again does not count as its silence.
             self._marks[key] = (mark, self._clock())
             return UNKNOWN if age is None or age >= self._limit else HEARD
         return bad if self._lasts(key, mark, age) else HEARD
@@ -154,7 +157,7 @@ class Silences:
         return self._clock() - self._marks[key][1]
 
     def _lasts(self, key: tuple[str, ...], mark: str, age: float | None) -> bool:
-        """Return whether the part has been silent for the limit. One that was stays so until its age says otherwise."""
+        """Return whether the part has been silent for the limit. It then stays silent until its age is lower."""
         still = self._still(key, mark)
         is_old = age is None or age >= self._limit
         lasts = (key in self._lasting and is_old) or (

@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 
 class SingleFlight(Generic[Result]):
-    """A probe of which at most one run is in progress on the current event loop."""
+    """A probe that runs at most once at a time on an event loop, whatever the number of callers."""
 
     def __init__(self, probe: Callable[[], Awaitable[Result]]) -> None:
         self._probe = probe

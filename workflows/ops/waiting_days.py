@@ -1,7 +1,7 @@
-"""Count the business days that wait for a person: lines without a statement, breaks, and uncounted cash.
+"""Count the business days that wait for a person: lines without a statement, open breaks, uncounted cash.
 
-Counted are the oldest ``AT_MOST`` closed settlements, which the index of closed ones gives in their order. Stores that never
-sign their days off therefore cost a scrape no more than that.
+Only the oldest ``AT_MOST`` closed settlements are counted; the index of closed settlements returns them in order. So stores
+that never sign off their days do not make a scrape slower.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _WAITS = {
     "breaks": "open_breaks > 0",
     "cash": "cash_expected <> 0 AND cash_actual IS NULL",
 }
-"""Reason → the condition that a day waits for it. A day may wait for several reasons."""
+"""Reason → the SQL condition for a day that waits for it. A day may wait for several reasons."""
 
 _REASONS = ", ".join(f"('{reason}', {condition})" for reason, condition in _WAITS.items())
 _COUNT = text(f"""

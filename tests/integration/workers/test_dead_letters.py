@@ -261,7 +261,7 @@ async def test_a_message_of_which_no_task_can_be_made_can_only_be_closed(
     answer = await api.post(f"/ops/dead-letters/{letter['id']}/requeue", as_=operator)
     assert (answer.status, answer.details) == (
         409,
-        [{"field": "message", "issue": "No task can be made of this message: close the letter"}],
+        [{"field": "message", "issue": "No task can be made of this message; close the letter instead"}],
     )
     closed = await api.post(f"/ops/dead-letters/{letter['id']}/close", {"reason": "r"}, as_=operator)
     assert (closed.status, closed.body["message"]) == (200, "body: ?")

@@ -76,7 +76,6 @@ PENDING: tuple[str, ...] = (
     "workflows",
     "workflows/invariants",
     "workflows/invariants/rules",
-    "workflows/ops",
     "workflows/providers",
     "workflows/reconciliation",
     "workflows/reconciliation/statements",
