@@ -10,7 +10,7 @@ from workflows.providers.base import (
     NEVER,
     Answer,
     Charge,
-    GiveBack,
+    ChargeRefund,
     NotFound,
     Outcome,
     StatementLine,
@@ -102,9 +102,9 @@ class FakeProvider:
         self.moved.pop(charge.reference, None)
         return Withdrawn()
 
-    async def give_back(self, refund: GiveBack) -> Outcome:
+    async def refund(self, refund: ChargeRefund) -> Outcome:
         """Return the next scripted outcome, or a success."""
-        self.calls.append(("give_back", refund.reference))
+        self.calls.append(("refund", refund.reference))
         outcome = self.refunds.popleft() if self.refunds else Succeeded(refund.amount, f"ref-{refund.reference}")
         if isinstance(outcome, Succeeded):
             self.moved[refund.reference] = outcome.amount
@@ -112,7 +112,7 @@ class FakeProvider:
         await self._free.wait()
         return outcome
 
-    async def inquire_refund(self, refund: GiveBack) -> Answer:
+    async def inquire_refund(self, refund: ChargeRefund) -> Answer:
         """Return the next scripted answer, or the true one."""
         reference = refund.reference
         self.calls.append(("inquire_refund", reference))

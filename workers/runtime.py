@@ -11,7 +11,7 @@ from workflows.errors import ServiceUnavailable
 from workflows.ops.heartbeats import forget_worker
 from workflows.ops.metric_totals import TotalsWriter
 from workflows.processing.executor import LeaseExecutor
-from workflows.providers.base import Charge, GiveBack
+from workflows.providers.base import Charge, ChargeRefund
 from workflows.providers.registry import Providers, open_providers
 from workflows.refunds.process import PAYMENTS, REFUNDS
 from workflows.settings import Settings
@@ -25,7 +25,7 @@ class Runtime:
     settings: Settings
     providers: Providers
     payments: LeaseExecutor[Charge]
-    refunds: LeaseExecutor[GiveBack]
+    refunds: LeaseExecutor[ChargeRefund]
     totals_writer: TotalsWriter
 
 

@@ -59,7 +59,7 @@ def plant() -> None:
     plant_claims()
     recorder._record = recording(recorder._record)
     provider.charge = calling(PAYMENT, provider.charge)
-    provider.give_back = calling(REFUND, provider.give_back)
+    provider.refund = calling(REFUND, provider.refund)
     for entity, post in (
         (PAYMENT, "post_completions"),
         (REFUND, "post_refunds"),

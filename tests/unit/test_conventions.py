@@ -158,9 +158,9 @@ def test_no_provider_is_called_within_a_transaction() -> None:
 
 def test_a_provider_call_within_a_transaction_is_found_in_each_of_its_forms() -> None:
     """What the test above would say of code that does it, in each of the ways that it could be done."""
-    assert {"charge", "inquire", "withdraw", "give_back", "inquire_refund", "statement"} <= CALLS_OF_PROVIDERS
+    assert {"charge", "inquire", "withdraw", "refund", "inquire_refund", "statement"} <= CALLS_OF_PROVIDERS
     for opening in ("transaction(Role.WORKER)", "caller_transaction(caller)", "actor.transaction()"):
-        for call in ("await provider.give_back(refund)", "async for page in provider.statement(account): pass"):
+        for call in ("await provider.refund(refund)", "async for page in provider.statement(account): pass"):
             module = ast.parse(f"async def use():\n async with {opening} as connection:\n  {call}")
             assert len(providers_called_within_transactions(module)) == 1, (opening, call)
     blocks = [block for path in sources("workflows") for block in transaction_blocks(tree(path))]

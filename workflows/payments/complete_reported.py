@@ -24,7 +24,7 @@ from workflows.payments.states import PAYMENT, PaymentRemark
 from workflows.processing.decide import RetryPolicy, decide
 from workflows.processing.workload import Answered
 from workflows.providers.base import Succeeded
-from workflows.providers.registry import settle
+from workflows.providers.registry import charge_locally
 from workflows.transitions import ChangeContext, apply
 
 LEASE_SECONDS = 30.0
@@ -38,7 +38,7 @@ def has_moved(row: PaymentRow, *, at: datetime, payments: PaymentWorkload) -> bo
     """Return whether this payment is a report of money that has moved already."""
     claimed = cast(ClaimedPayment, {**row, "now": at})
     return isinstance(
-        settle(row["provider"], payments.build_request(claimed, payments.facts(claimed, None), "")), Succeeded
+        charge_locally(row["provider"], payments.build_request(claimed, payments.facts(claimed, None), "")), Succeeded
     )
 
 

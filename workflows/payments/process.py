@@ -14,7 +14,7 @@ from workflows.processing.leases import Claim, facts_of
 from workflows.processing.next_step import Attempt, Facts, Step
 from workflows.processing.workload import Answered, Workload
 from workflows.providers.base import Answer, Charge, Provider
-from workflows.providers.registry import longest_call_seconds, settle
+from workflows.providers.registry import charge_locally, longest_call_seconds
 from workflows.settings import Settings
 
 
@@ -66,7 +66,7 @@ class PaymentWorkload(Workload[Charge]):
 
     def answer_locally(self, claim: Claim[Charge]) -> Answer | None:
         """Return the terminal's report as an answer, if the payment was reported."""
-        return settle(claim.provider, claim.request)
+        return charge_locally(claim.provider, claim.request)
 
     async def call_provider(self, provider: Provider, claim: Claim[Charge], *, not_after: float) -> Answer:
         """Do the claim's step at the provider. A charge is not sent after ``not_after``."""

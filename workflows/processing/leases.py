@@ -28,7 +28,7 @@ from workflows.processing import lease_statements as statements
 from workflows.processing.clock_set_back import DUE_AHEAD, LEASE_AHEAD
 from workflows.processing.next_step import NOTHING_MOVED, Attempt, Facts, Step, next_step
 from workflows.processing.rows import ClaimedRow, LastAttempt, ResumedRow
-from workflows.providers.base import Charge, GiveBack
+from workflows.providers.base import Charge, ChargeRefund
 from workflows.providers.registry import is_local
 
 MAX_UNANSWERED_CLAIMS = 3
@@ -42,7 +42,7 @@ whole batch into quarantine: the rows are claimed together, lose their worker to
 CONFIRM_SECONDS = 0.1
 """Pause between two checks of a claim whose COMMIT was not answered."""
 
-RequestT = TypeVar("RequestT", bound=Charge | GiveBack)
+RequestT = TypeVar("RequestT", bound=Charge | ChargeRefund)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ class Charge:
 
 
 @dataclass(frozen=True, slots=True)
-class GiveBack:
+class ChargeRefund:
     """A refund as its provider is asked for it: ``amount`` minor units of the charge ``charge_reference``.
 
     ``reference`` is our idempotency key, ``{refund_id}:{attempt}``; ``account`` as for a charge. ``report`` is what the
@@ -164,11 +164,11 @@ class Provider(Protocol):
         """Undo a charge that has moved money: ``Withdrawn``, or ``Succeeded`` where it stands. Repeating it is harmless."""
         ...
 
-    async def give_back(self, refund: GiveBack) -> Outcome:
+    async def refund(self, refund: ChargeRefund) -> Outcome:
         """Move money of a charge back."""
         ...
 
-    async def inquire_refund(self, refund: GiveBack) -> Answer:
+    async def inquire_refund(self, refund: ChargeRefund) -> Answer:
         """Ask for the outcome of a refund that was sent; an answer about another one is ``Unknown``."""
         ...
 

@@ -5,6 +5,6 @@ from workflows.providers.base import Charge, Outcome, Succeeded
 NAME = "cash"
 
 
-def settle(charge: Charge) -> Outcome:
+def charge(charge: Charge) -> Outcome:
     """The drawer holds it. Says the same however often it is called, so a worker that died may simply call again."""
     return Succeeded(amount=charge.amount)

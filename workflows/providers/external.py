@@ -4,14 +4,14 @@ Its acquirer has never heard of our payments, so in its statement they are found
 acquirer's reference number (ARN), or else the number of the slip.
 """
 
-from workflows.providers.base import Charge, Declined, GiveBack, Outcome, Succeeded
+from workflows.providers.base import Charge, ChargeRefund, Declined, Outcome, Succeeded
 from workflows.providers.codes import FailureCode
 
 NAME = "external"
 APPROVED = "approved"
 
 
-def settle(charge: Charge) -> Outcome:
+def charge(charge: Charge) -> Outcome:
     """What the terminal reported. Says the same however often it is called."""
     if charge.facts.get("external_result") != APPROVED:
         return Declined(code=FailureCode.DECLINED, message="The terminal reported that the card application declined")
@@ -20,7 +20,7 @@ def settle(charge: Charge) -> Outcome:
     )
 
 
-def give_back(refund: GiveBack) -> Outcome:
+def refund(refund: ChargeRefund) -> Outcome:
     """Return the result that the terminal reported. Without a report the refund was carried out before it was requested."""
     if refund.report.get("result", APPROVED) != APPROVED:
         return Declined(code=FailureCode.DECLINED, message="The terminal reported that the money was not given back")

@@ -7,20 +7,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from workflows.providers import cash, external, sandbox
-from workflows.providers.base import Charge, GiveBack, Outcome, Provider
+from workflows.providers.base import Charge, ChargeRefund, Outcome, Provider
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """A provider without calls: ``settle`` is a function of the terminal's report.
+    """A provider without calls: ``charge`` is a function of the terminal's report.
 
     ``is_reported`` says whether a company behind it sends statements, and ``mapping`` how their files are read.
     ``request_is_report`` says whether requesting a refund reports that the money has been given back already.
     """
 
-    settle: Callable[[Charge], Outcome]
+    charge: Callable[[Charge], Outcome]
     is_reported: bool
     mapping: StatementMapping | None = None
     request_is_report: bool = False
@@ -45,8 +45,8 @@ PROVIDERS: Mapping[str, Local | Remote] = {
         call_seconds=lambda settings: settings.sandbox_timeout_seconds,
         mapping=sandbox.MAPPING,
     ),
-    external.NAME: Local(external.settle, is_reported=True),
-    cash.NAME: Local(cash.settle, is_reported=False, request_is_report=True),
+    external.NAME: Local(external.charge, is_reported=True),
+    cash.NAME: Local(cash.charge, is_reported=False, request_is_report=True),
 }
 
 
@@ -55,15 +55,15 @@ def is_local(name: str) -> bool:
     return isinstance(PROVIDERS.get(name), Local)
 
 
-def settle(name: str, charge: Charge) -> Outcome | None:
+def charge_locally(name: str, charge: Charge) -> Outcome | None:
     """What a local provider says of ``charge``; ``None``: it is not local."""
     known = PROVIDERS.get(name)
-    return known.settle(charge) if isinstance(known, Local) else None
+    return known.charge(charge) if isinstance(known, Local) else None
 
 
-def give_back(name: str, refund: GiveBack) -> Outcome | None:
+def refund_locally(name: str, refund: ChargeRefund) -> Outcome | None:
     """Return a local provider's result of ``refund``, from the terminal's report; ``None``: the provider is not local."""
-    return external.give_back(refund) if is_local(name) else None
+    return external.refund(refund) if is_local(name) else None
 
 
 def request_is_report(name: str) -> bool:

@@ -16,8 +16,8 @@ from workflows.providers.base import (
     NEVER,
     Answer,
     Charge,
+    ChargeRefund,
     Declined,
-    GiveBack,
     NotFound,
     Outcome,
     StatementLine,
@@ -96,7 +96,7 @@ class SandboxProvider:
         """Undo ``charge``, fee included; refused after a partial refund."""
         return await self._undo("reverse", charge)
 
-    async def give_back(self, refund: GiveBack) -> Outcome:
+    async def refund(self, refund: ChargeRefund) -> Outcome:
         """Refund some or all of a charge."""
         body = {
             "reference": refund.reference,
@@ -113,7 +113,7 @@ class SandboxProvider:
             answer if not isinstance(answer, NotFound | Withdrawn) else Unknown("the provider does not know the charge")
         )
 
-    async def inquire_refund(self, refund: GiveBack) -> Answer:
+    async def inquire_refund(self, refund: ChargeRefund) -> Answer:
         """Ask for the outcome of ``refund``."""
         return await self._ask("GET", f"/v1/refunds/{quote(refund.reference, safe=':')}", refund, refusal=None)
 
@@ -137,7 +137,7 @@ class SandboxProvider:
         self,
         method: str,
         path: str,
-        asked: Charge | GiveBack,
+        asked: Charge | ChargeRefund,
         body: dict[str, Any] | None = None,
         *,
         refusal: int | None = REFUSED,

@@ -16,8 +16,8 @@ from workflows.providers.base import (
     ActionRequired,
     Answer,
     Charge,
+    ChargeRefund,
     Declined,
-    GiveBack,
     NotFound,
     Succeeded,
     Unavailable,
@@ -116,7 +116,7 @@ NAMES = ("reference", "payment_id", "currency")
 """Fields of the request that an answer about a charge or a refund has to repeat."""
 
 
-def read_answer(answer: HttpAnswer, asked: Charge | GiveBack, *, refusal: int | None = REFUSED) -> Answer:
+def read_answer(answer: HttpAnswer, asked: Charge | ChargeRefund, *, refusal: int | None = REFUSED) -> Answer:
     """Return the meaning of ``answer`` to the request ``asked``.
 
     ``refusal`` is the status that refuses the request permanently; ``None`` for an inquiry, whose refusal says nothing
@@ -133,7 +133,7 @@ def read_answer(answer: HttpAnswer, asked: Charge | GiveBack, *, refusal: int | 
         return Unknown(f"unreadable answer with status {answer.status}")
 
 
-def _read_operation(status: int, body: dict[str, Any], asked: Charge | GiveBack) -> Answer:
+def _read_operation(status: int, body: dict[str, Any], asked: Charge | ChargeRefund) -> Answer:
     if status not in (OK, CONFLICT):
         return Unknown(f"the provider answered {status}")
     for name in NAMES:
@@ -143,7 +143,7 @@ def _read_operation(status: int, body: dict[str, Any], asked: Charge | GiveBack)
     return read(body) if read else Unknown(f"unknown status {prose(body['status'])!r}")
 
 
-def _read_error(answer: HttpAnswer, body: dict[str, Any], asked: Charge | GiveBack, refusal: int | None) -> Answer:
+def _read_error(answer: HttpAnswer, body: dict[str, Any], asked: Charge | ChargeRefund, refusal: int | None) -> Answer:
     """Return the meaning of an error body. It names the reference; the payment and the currency only if it knows them."""
     status, code = answer.status, words(body["error"]["code"])
     for name in NAMES:

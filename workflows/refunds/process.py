@@ -8,8 +8,8 @@ from workflows.payments.process import PaymentWorkload
 from workflows.processing.leases import Claim, facts_of
 from workflows.processing.next_step import Attempt, Facts, Step
 from workflows.processing.workload import Answered, Workload
-from workflows.providers.base import Answer, GiveBack, Provider
-from workflows.providers.registry import give_back
+from workflows.providers.base import Answer, ChargeRefund, Provider
+from workflows.providers.registry import refund_locally
 from workflows.refunds.record import record_refunds
 from workflows.refunds.refund_late_cancel import refund_late_cancels
 from workflows.refunds.rows import ClaimedRefund
@@ -21,7 +21,7 @@ LONGEST_WAIT = timedelta(hours=1)
 """How long a provider that accepted a refund may leave it open before a person has to know of it."""
 
 
-class RefundWorkload(Workload[GiveBack]):
+class RefundWorkload(Workload[ChargeRefund]):
     """Refunds: sent to the provider of their payment, or inquired about."""
 
     entity = "refund"
@@ -42,9 +42,9 @@ class RefundWorkload(Workload[GiveBack]):
             cancel_requested=False,
         )
 
-    def build_request(self, row: ClaimedRefund, facts: Facts, reference: str) -> GiveBack:
+    def build_request(self, row: ClaimedRefund, facts: Facts, reference: str) -> ChargeRefund:
         """Return the refund that the provider is asked for, or about."""
-        return GiveBack(
+        return ChargeRefund(
             reference=reference,
             payment_id=row["payment_id"],
             account=row["store_id"],
@@ -55,18 +55,18 @@ class RefundWorkload(Workload[GiveBack]):
             report=row["report"] or {},
         )
 
-    def answer_locally(self, claim: Claim[GiveBack]) -> Answer | None:
+    def answer_locally(self, claim: Claim[ChargeRefund]) -> Answer | None:
         """Return the result of a refund at the till. A refund that still needs action is never claimed."""
-        return give_back(claim.provider, claim.request)
+        return refund_locally(claim.provider, claim.request)
 
-    async def call_provider(self, provider: Provider, claim: Claim[GiveBack], *, not_after: float) -> Answer:  # noqa: ARG002
+    async def call_provider(self, provider: Provider, claim: Claim[ChargeRefund], *, not_after: float) -> Answer:  # noqa: ARG002
         """Do the claim's step at the provider, however late: the customer is still owed the money."""
         if claim.step is Step.INQUIRE:
             return await provider.inquire_refund(claim.request)
-        return await provider.give_back(claim.request)
+        return await provider.refund(claim.request)
 
     async def record(
-        self, connection: AsyncConnection, group: list[Answered[GiveBack]], *, worker: str
+        self, connection: AsyncConnection, group: list[Answered[ChargeRefund]], *, worker: str
     ) -> dict[str, str]:
         """Record answers with all consequences (``record.record_refunds``)."""
         return await record_refunds(connection, group, worker=worker)

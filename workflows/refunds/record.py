@@ -34,7 +34,7 @@ from workflows.processing import record_statements as parts
 from workflows.processing.codes import Event, Remark
 from workflows.processing.decide import Decision
 from workflows.processing.workload import Answered
-from workflows.providers.base import GiveBack
+from workflows.providers.base import ChargeRefund
 from workflows.refunds.bill_after_failed_refund import update_bills_after_failed_refunds
 from workflows.refunds.rows import RecordedRefund
 from workflows.refunds.states import RefundEvent, RefundRemark, RefundStatus
@@ -114,7 +114,7 @@ _EVIDENCE = text(parts.EVIDENCE.format(entity="refund", kind="'late_answer'"))
 
 
 async def record_refunds(
-    connection: AsyncConnection, group: list[Answered[GiveBack]], *, worker: str
+    connection: AsyncConnection, group: list[Answered[ChargeRefund]], *, worker: str
 ) -> dict[str, str]:
     """Write ``group``, whose bills are locked, and its consequences; return the statuses of rows whose fences held.
 

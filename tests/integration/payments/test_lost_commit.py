@@ -131,4 +131,4 @@ async def test_refund_whose_claim_was_not_answered_is_sent_once(
     await refunds.process(refund_id)
     assert wire.cut == 1
     assert (await refund_evidence(admin, refund_id)).status == "completed"
-    assert [kind for kind, _ in provider.calls] == ["charge", "give_back"]
+    assert [kind for kind, _ in provider.calls] == ["charge", "refund"]

@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from workflows.providers.base import Answer, Charge, Declined, GiveBack, Unavailable, Unknown
+from workflows.providers.base import Answer, Charge, ChargeRefund, Declined, Unavailable, Unknown
 from workflows.providers.sandbox import SandboxProvider
 from workflows.settings import Settings
 
 CHARGE = Charge("pay_1:1", "pay_1", 1_000, "JPY", "qr", "cpm", 300.0)
-GIVE_BACK = GiveBack("rfd_1:1", "pay_1", "pay_1:1", 1_000, "JPY")
+REFUND = ChargeRefund("rfd_1:1", "pay_1", "pay_1:1", 1_000, "JPY")
 Said = tuple[int, Mapping[str, str]]
 CODES = {400: "invalid_request", 404: "not_found", 429: "rate_limited"}
 
@@ -25,7 +25,7 @@ async def at(settings: Settings, said: Said) -> AsyncIterator[tuple[SandboxProvi
         heard.append(f"{request.method} {request.path}")
         if request.path.startswith("/v1/"):
             error = {"code": CODES.get(said[0], ""), "message": "the api version is not supported"}
-            reference = GIVE_BACK.reference if "refunds" in request.path else CHARGE.reference
+            reference = REFUND.reference if "refunds" in request.path else CHARGE.reference
             return web.json_response({"error": error, "reference": reference}, status=said[0], headers=said[1])
         return web.Response(status=503)
 
@@ -47,7 +47,7 @@ async def at(settings: Settings, said: Said) -> AsyncIterator[tuple[SandboxProvi
 async def ask(provider: SandboxProvider, what: str) -> Answer:
     if what == "charge":
         return await provider.charge(CHARGE)
-    return await provider.give_back(GIVE_BACK)
+    return await provider.refund(REFUND)
 
 
 @pytest.mark.parametrize("what", ["charge", "refund"])
@@ -75,7 +75,7 @@ async def test_refusal_of_a_charge_or_refund_is_a_decline(settings: Settings, wh
 async def test_refusal_of_an_inquiry_says_nothing_about_the_charge(settings: Settings, question: str) -> None:
     async with at(settings, (400, {})) as (provider, _):
         assert isinstance(
-            await getattr(provider, question)(GIVE_BACK if question == "inquire_refund" else CHARGE),
+            await getattr(provider, question)(REFUND if question == "inquire_refund" else CHARGE),
             Unknown | Unavailable,
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from workflows.providers.base import Answer, Charge, GiveBack
+from workflows.providers.base import Answer, Charge, ChargeRefund
 from workflows.providers.sandbox import SandboxProvider
 from workflows.settings import Settings
 
@@ -138,9 +138,9 @@ def charge(letter: str, *, mode: str = "cpm") -> Charge:
     return Charge(f"pay_{letter}:1", f"pay_{letter}", 1_000, "JPY", "qr", mode, 300.0)
 
 
-def refund(letter: str) -> GiveBack:
+def refund(letter: str) -> ChargeRefund:
     """The refund of that payment."""
-    return GiveBack(f"rfd_{letter}:1", f"pay_{letter}", f"pay_{letter}:1", 1_000, "JPY")
+    return ChargeRefund(f"rfd_{letter}:1", f"pay_{letter}", f"pay_{letter}:1", 1_000, "JPY")
 
 
 Question = Callable[[SandboxProvider, str], Awaitable[Answer]]
@@ -150,13 +150,13 @@ QUESTIONS: dict[str, Question] = {
     "inquire": lambda provider, letter: provider.inquire(charge(letter)),
     "withdraw": lambda provider, letter: provider.withdraw(charge(letter)),
     "reverse": lambda provider, letter: provider.reverse(charge(letter)),
-    "give_back": lambda provider, letter: provider.give_back(refund(letter)),
+    "refund": lambda provider, letter: provider.refund(refund(letter)),
     "inquire_refund": lambda provider, letter: provider.inquire_refund(refund(letter)),
 }
-MOVING = ("charge", "code", "give_back")
+MOVING = ("charge", "code", "refund")
 """Questions that may move money."""
 
 
 def reference_of(question: str, letter: str) -> str:
     """The reference that a question is about."""
-    return f"rfd_{letter}:1" if question in ("give_back", "inquire_refund") else f"pay_{letter}:1"
+    return f"rfd_{letter}:1" if question in ("refund", "inquire_refund") else f"pay_{letter}:1"

@@ -58,7 +58,7 @@ OWN: dict[str, type[Answer]] = {
     "inquire": Succeeded,
     "withdraw": Withdrawn,
     "reverse": Withdrawn,
-    "give_back": Succeeded,
+    "refund": Succeeded,
     "inquire_refund": Succeeded,
 }
 

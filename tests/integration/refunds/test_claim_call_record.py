@@ -96,7 +96,7 @@ async def test_a_provider_that_is_away_is_tried_again_under_the_same_reference(
     found = await evidence(admin, refund_id)
     assert (found.status, found.outcomes, found.attempts[0]["resends"]) == ("completed", ["succeeded"], 2)
     assert found.kinds == ["first_answer", "resend", "resend"]
-    assert [call for call in provider.calls if call[0] == "give_back"] == [("give_back", f"{refund_id}:1")] * 3
+    assert [call for call in provider.calls if call[0] == "refund"] == [("refund", f"{refund_id}:1")] * 3
 
 
 async def test_a_provider_that_does_not_deduplicate_is_tried_again_with_a_new_attempt(
@@ -110,7 +110,7 @@ async def test_a_provider_that_does_not_deduplicate_is_tried_again_with_a_new_at
         await look_again(refunds, admin, refund_id)
     found = await evidence(admin, refund_id)
     assert (found.status, found.outcomes) == ("completed", ["unavailable", "unavailable", "succeeded"])
-    assert [reference for kind, reference in provider.calls if kind == "give_back"] == [
+    assert [reference for kind, reference in provider.calls if kind == "refund"] == [
         f"{refund_id}:{number}" for number in (1, 2, 3)
     ]
 
@@ -143,7 +143,7 @@ async def test_refund_that_its_provider_accepted_is_polled_until_it_is_decided(
     await look_again(refunds, admin, refund_id)
     found = await evidence(admin, refund_id)
     assert (found.status, found.events) == ("completed", ["create", "claim", "await_provider", "complete"])
-    assert [kind for kind, _ in provider.calls].count("give_back") == 1
+    assert [kind for kind, _ in provider.calls].count("refund") == 1
 
 
 async def test_message_delivered_five_times_concurrently_refunds_once(
@@ -152,7 +152,7 @@ async def test_message_delivered_five_times_concurrently_refunds_once(
     payment_id = await refunds.paid()
     made = [await refunds.pending(payment_id, 100) for _ in range(10)]
     await asyncio.gather(*(refunds.process(*made) for _ in range(5)))
-    given = [reference for kind, reference in provider.calls if kind == "give_back"]
+    given = [reference for kind, reference in provider.calls if kind == "refund"]
     assert sorted(given) == sorted(f"{refund_id}:1" for refund_id in made)
     assert await sums(admin, payment_id) == ("refunded", 1_000, 1_000)
 

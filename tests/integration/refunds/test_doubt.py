@@ -55,7 +55,7 @@ async def test_a_refund_in_doubt_keeps_its_reservation_and_ends_by_inquiry(
     assert (found.status, found.row["outcome_known"], found.kinds) == ("completed", True, ["inquiry"])
     assert await sums(admin, payment_id) == ("refunded", 300, 300)
     assert [call for call in provider.calls if call[0] != "charge"] == [
-        ("give_back", f"{refund_id}:1"),
+        ("refund", f"{refund_id}:1"),
         ("inquire_refund", f"{refund_id}:1"),
     ]
 

@@ -181,7 +181,7 @@ class Shop:
         found = await self.admin.execute("SELECT amount FROM refunds WHERE id = %s", [refund_id])
         row = await found.fetchone()
         assert row
-        await self._with_fate(step.fate, "give_back", self.maker.process, refund_id, row["amount"])
+        await self._with_fate(step.fate, "refund", self.maker.process, refund_id, row["amount"])
 
     async def report(self, step: Step) -> None:
         """Report a refund that a person has to carry out: approved three times in four."""

@@ -11,7 +11,7 @@ from psycopg.rows import DictRow
 from tests.factories import CASH, QR, PaymentMaker, Tenant, ask_back
 from workflows.ids import new_id
 from workflows.processing.executor import LeaseExecutor
-from workflows.providers.base import GiveBack, Succeeded
+from workflows.providers.base import ChargeRefund, Succeeded
 from workflows.settlements.close import close_manually, close_settlements
 from workflows.settlements.open_periods import open_due_periods
 from workflows.tenants.caller import Caller, CallerRole
@@ -32,7 +32,7 @@ class Shop:
     tenant: Tenant
     admin: psycopg.AsyncConnection[DictRow]
     payments: PaymentMaker
-    refunds: LeaseExecutor[GiveBack]
+    refunds: LeaseExecutor[ChargeRefund]
     provider: Any
 
     @property

@@ -11,11 +11,11 @@ from workflows.providers.registry import (
     PROVIDERS,
     Local,
     Remote,
+    charge_locally,
     is_local,
     open_providers,
     remote_names,
     reporting_names,
-    settle,
 )
 from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.statements.read import default_mapping
@@ -79,10 +79,10 @@ def test_a_row_of_the_table_is_opened_and_outlasted_by_leases_and_its_files_are_
 
 def test_a_local_row_is_settled_here_and_named_by_no_store_and_no_statement(vouchers: None) -> None:
     charge = Charge("pay_1:1", "pay_1", 1_000, "JPY", "voucher", None, 300.0)
-    assert (is_local("vouchers"), settle("vouchers", charge)) == (True, Declined("spent"))
+    assert (is_local("vouchers"), charge_locally("vouchers", charge)) == (True, Declined("spent"))
     assert "vouchers" not in {*remote_names(), *reporting_names(), *open_providers(SETTINGS).remote}
 
 
 def test_a_name_that_is_not_in_the_table_is_nobodys() -> None:
     charge = Charge("pay_1:1", "pay_1", 1_000, "JPY", "qr", "cpm", 300.0)
-    assert (is_local("gone"), settle("gone", charge)) == (False, None)
+    assert (is_local("gone"), charge_locally("gone", charge)) == (False, None)

@@ -11,8 +11,8 @@ from workflows.providers.base import (
     ActionRequired,
     Answer,
     Charge,
+    ChargeRefund,
     Declined,
-    GiveBack,
     NotFound,
     Succeeded,
     Unavailable,
@@ -23,7 +23,7 @@ from workflows.providers.http_reader import HttpAnswer
 from workflows.providers.sandbox_answers import ANSWERS, NOTHING_DONE, read_answer
 
 CHARGE = Charge("pay_1:1", "pay_1", 1_000, "JPY", "qr", "cpm", 300.0)
-REFUND = GiveBack("rfd_1:1", "pay_1", "pay_1:1", 1_000, "JPY")
+REFUND = ChargeRefund("rfd_1:1", "pay_1", "pay_1:1", 1_000, "JPY")
 NAMES = {"reference": "pay_1:1", "payment_id": "pay_1", "currency": "JPY"}
 SUCCESS = {
     **NAMES,
@@ -43,7 +43,7 @@ def read(
     body: Any,
     *,
     refusal: int | None = 400,
-    asked: Charge | GiveBack = CHARGE,
+    asked: Charge | ChargeRefund = CHARGE,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
     raw = body if isinstance(body, bytes) else orjson.dumps(body)

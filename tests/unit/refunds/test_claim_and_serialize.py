@@ -8,7 +8,7 @@ import pytest
 from api.schemas.refunds import RefundOut
 from workflows.processing.leases import Claim
 from workflows.processing.next_step import Attempt, Step
-from workflows.providers.base import GiveBack
+from workflows.providers.base import ChargeRefund
 from workflows.refunds.models import Refund
 from workflows.refunds.process import REFUNDS
 from workflows.refunds.rows import ClaimedRefund
@@ -38,7 +38,7 @@ ROW: dict[str, Any] = {
 }
 
 
-def claimed(attempt: Attempt | None, **changes: Any) -> Claim[GiveBack]:
+def claimed(attempt: Attempt | None, **changes: Any) -> Claim[ChargeRefund]:
     return REFUNDS.build(cast(ClaimedRefund, {**ROW, **changes}), attempt)
 
 
