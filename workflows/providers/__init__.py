@@ -1,1 +1,1 @@
-"""Whoever moves money, behind one protocol (``base``): cash, the terminal's own card application, acquirers."""
+"""Providers, which move money, behind one protocol (``base``): cash, the terminal's card application, acquirers."""

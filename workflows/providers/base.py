@@ -1,10 +1,10 @@
-"""What a provider is asked, and the answers it can give.
+"""The protocol of providers: the calls to a provider, and the answers that it can give.
 
-A provider has five answers. The line that matters runs between *Unavailable* (certainly nothing happened, so it may be
-tried again) and *Unknown* (something may have happened, so it must be asked about and never simply repeated). Which of
-the two it is, is the adapter's most important decision: everything after the request has left is *Unknown*.
+A call has five possible outcomes. The distinction that matters is between *Unavailable* (certainly nothing happened, so the
+call may be repeated) and *Unknown* (something may have happened, so the provider must be asked before anything is repeated).
+To choose between the two is the most important decision of an adapter: after the request was sent it is *Unknown*.
 
-An inquiry may also find nothing, and a withdrawal may be confirmed: two further facts that only those calls can state.
+Two further answers exist for inquiries and withdrawals: nothing was found, and the charge is confirmed as withdrawn.
 """
 
 from collections.abc import AsyncIterator
@@ -13,17 +13,17 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 NEVER = float("inf")
-"""A time of the event loop that does not come."""
+"""A time of the event loop that is never reached: no deadline."""
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a provider is asked to charge: ``amount`` minor units of ``currency``, tip included.
+    """A charge to request: ``amount`` minor units of ``currency``, tip included.
 
-    ``reference`` is our idempotency key, ``{payment_id}:{attempt}``; ``account`` is on whose statement the money is to be
-    listed: the store's id. ``facts`` are what the terminal reported or handed
-    over (token, external result, approval code), named as the payment's columns are. ``expires_in_seconds`` is how long the
-    customer still has, by the clock that the payment's own expiry goes by.
+    ``reference`` is our idempotency key, ``{payment_id}:{attempt}``. ``account`` is the store's id: the money is listed on
+    its statement. ``facts`` are values that the terminal reported or passed on (token, external result, approval code),
+    named like the payment's columns. ``expires_in_seconds`` is the time left until the payment's expiry, by the database's
+    clock.
     """
 
     reference: str
@@ -40,10 +40,10 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class ChargeRefund:
-    """A refund as its provider is asked for it: ``amount`` minor units of the charge ``charge_reference``.
+    """A refund to request: ``amount`` minor units of the charge ``charge_reference``.
 
-    ``reference`` is our idempotency key, ``{refund_id}:{attempt}``; ``account`` as for a charge. ``report`` is what the
-    terminal reported of a refund that it carried out itself: ``result``, and numbers by which the refund can be found.
+    ``reference`` is our idempotency key, ``{refund_id}:{attempt}``; ``account`` as for a charge. ``report`` holds what the
+    terminal reported about a refund that it carried out itself: ``result``, and the numbers that identify the refund.
     """
 
     reference: str
@@ -58,7 +58,7 @@ class ChargeRefund:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The money moved: ``amount`` minor units, which the caller compares with what it asked for."""
+    """The money moved: ``amount`` minor units, which the caller compares with the amount it requested."""
 
     amount: int
     provider_reference: str | None = None
@@ -79,7 +79,7 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class ActionRequired:
-    """The provider waits for somebody: ``next_action`` is what to show (empty: only time has to pass)."""
+    """The provider waits for the customer or for time: ``next_action`` is what to show, if anything."""
 
     next_action: dict[str, Any] | None
     provider_reference: str | None = None
@@ -87,9 +87,10 @@ class ActionRequired:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Certainly nothing happened: no connection was made, or the provider itself says so. The call may be repeated.
+    """Certainly nothing happened, so the call may be repeated.
 
-    The provider says so in its own error body, about the reference that was asked; a status line alone proves nothing.
+    No connection was made, or the provider says in its own error body, about the requested reference, that it did nothing.
+    An HTTP status alone proves nothing.
     """
 
     reason: str
@@ -98,9 +99,9 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Something may have happened, so the outcome must be asked for.
+    """Something may have happened, so the provider must be asked for the outcome.
 
-    A read time-out, a reset, a 500, our own death, and every answer that does not name what was asked.
+    Causes are a read timeout, a reset, a 500, a crash of our process, and every answer that does not name the request.
     """
 
     reason: str
@@ -108,7 +109,7 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class NotFound:
-    """An inquiry found nothing under our reference. No proof: the call may still be on its way."""
+    """An inquiry found nothing under our reference. It proves nothing: the call may still be on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +118,10 @@ class Withdrawn:
 
 
 class StatementLine(NamedTuple):
-    """What a provider says it moved: ``amount`` and ``fee`` are signed minor units, ``at`` an instant in RFC 3339.
+    """A movement of money as the provider reports it.
 
-    ``kind`` is ``payment``, ``refund`` or ``reversal``; what left the merchant is below zero.
+    ``amount`` and ``fee`` are signed minor units: money that left the merchant is below zero. ``at`` is a timestamp in
+    RFC 3339, ``kind`` is ``payment``, ``refund`` or ``reversal``.
     """
 
     kind: str
@@ -136,19 +138,19 @@ Answer = Outcome | NotFound | Withdrawn
 
 
 class Provider(Protocol):
-    """A way of moving money. No method raises for trouble of the provider's: trouble is an outcome."""
+    """A way to move money. No method raises for an error of the provider: such an error is an outcome."""
 
     name: str
     deduplicates: bool
-    """Whether a second call with the same reference moves no second money."""
+    """Whether a second call with the same reference moves no money a second time."""
     max_processing_seconds: float
-    """After this long, a call that was never answered can no longer be at work."""
+    """The time after which the provider no longer works on a call that it never answered."""
 
     async def charge(self, charge: Charge, *, not_after: float = NEVER) -> Outcome:
-        """Move the money, or create what the customer needs to move it.
+        """Move the money, or create the code with which the customer moves it.
 
-        Nothing may be sent from the loop's time ``not_after`` on, when the payment has expired: looking up a name and opening
-        a connection take seconds. ``Unavailable`` then, for nothing was sent.
+        ``not_after`` is the loop's time at which the payment expires. A name look-up and a connection take seconds; if they
+        end later than this, nothing is sent and the outcome is ``Unavailable``.
         """
         ...
 
@@ -157,15 +159,18 @@ class Provider(Protocol):
         ...
 
     async def withdraw(self, charge: Charge) -> Answer:
-        """Undo a charge that has not moved money yet: ``Withdrawn``, or ``Succeeded`` where it is too late."""
+        """Undo a charge that has not moved money yet: ``Withdrawn``, or ``Succeeded`` if it is too late."""
         ...
 
     async def reverse(self, charge: Charge) -> Answer:
-        """Undo a charge that has moved money: ``Withdrawn``, or ``Succeeded`` where it stands. Repeating it is harmless."""
+        """Undo a charge that has moved money: ``Withdrawn``, or ``Succeeded`` if the charge stands.
+
+        Repeating the call is harmless.
+        """
         ...
 
     async def refund(self, refund: ChargeRefund) -> Outcome:
-        """Move money of a charge back."""
+        """Refund some or all of a charge."""
         ...
 
     async def inquire_refund(self, refund: ChargeRefund) -> Answer:
@@ -175,9 +180,12 @@ class Provider(Protocol):
     def statement(
         self, account: str, *, start: datetime, end: datetime
     ) -> AsyncIterator[list[StatementLine] | Unavailable]:
-        """What moved on ``account`` in ``[start, end)``, page by page; ``Unavailable`` ends it where it broke off."""
+        """Yield pages of what moved on ``account`` in ``[start, end)``.
+
+        If the statement cannot be read to its end, the last item is ``Unavailable``.
+        """
         ...
 
     async def close(self) -> None:
-        """Give back connections."""
+        """Close the connections."""
         ...

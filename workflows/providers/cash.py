@@ -1,4 +1,4 @@
-"""Cash: the money is in the drawer when the request arrives, so nobody has to be asked."""
+"""Cash: the money is in the drawer when the request arrives, so no call is necessary."""
 
 from workflows.providers.base import Charge, Outcome, Succeeded
 
@@ -6,5 +6,8 @@ NAME = "cash"
 
 
 def charge(charge: Charge) -> Outcome:
-    """The drawer holds it. Says the same however often it is called, so a worker that died may simply call again."""
+    """Return the success of a cash sale.
+
+    The result never changes, so another worker may call it again after a crash.
+    """
     return Succeeded(amount=charge.amount)

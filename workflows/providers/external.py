@@ -1,6 +1,6 @@
-"""Card and e-money run by the terminal's own card application: the terminal reports the result, we record it.
+"""Card and e-money payments by the terminal's own card application: record the result that the terminal reports.
 
-Its acquirer has never heard of our payments, so in its statement they are found by what the terminal reported: the
+Its acquirer does not know our references, so its statement is matched by the numbers that the terminal reported: the
 acquirer's reference number (ARN), or else the number of the slip.
 """
 
@@ -12,7 +12,7 @@ APPROVED = "approved"
 
 
 def charge(charge: Charge) -> Outcome:
-    """What the terminal reported. Says the same however often it is called."""
+    """Return the result that the terminal reported. It never changes."""
     if charge.facts.get("external_result") != APPROVED:
         return Declined(code=FailureCode.DECLINED, message="The terminal reported that the card application declined")
     return Succeeded(
@@ -21,9 +21,12 @@ def charge(charge: Charge) -> Outcome:
 
 
 def refund(refund: ChargeRefund) -> Outcome:
-    """Return the result that the terminal reported. Without a report the refund was carried out before it was requested."""
+    """Return the result that the terminal reported.
+
+    Without a report the refund counts as approved: it was carried out before it was requested.
+    """
     if refund.report.get("result", APPROVED) != APPROVED:
-        return Declined(code=FailureCode.DECLINED, message="The terminal reported that the money was not given back")
+        return Declined(code=FailureCode.DECLINED, message="The terminal reported that the money was not refunded")
     return Succeeded(
         amount=refund.amount, provider_reference=refund.report.get("card_arn") or refund.report.get("slip_number")
     )

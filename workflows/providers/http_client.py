@@ -1,7 +1,7 @@
-"""HTTP/1.1 client for provider calls: one request, one bounded answer, and connections that never carry a stray one.
+"""HTTP/1.1 client for provider calls: one request, one bounded answer, and no answer that belongs to another request.
 
-A general client hands out bytes that arrive on an idle connection as the answer to the next request, reads an answer of
-any size, and does not say whether a request could have been written. For calls that move money all three matter:
+A general client may return bytes that arrived on an idle connection as the answer to the next request, reads an answer of
+any size, and does not report whether the request can have been sent. For calls that move money all three matter:
 
 | event                                                                | result                                   |
 |----------------------------------------------------------------------|------------------------------------------|
@@ -35,8 +35,8 @@ from workflows.providers.http_reader import LARGEST_BODY, HttpAnswer, NoAnswer, 
 CALL_ID = "Mpac-Call-Id"
 ANSWERED_ID = CALL_ID.lower()
 
-KEEPALIVE_SECONDS = 15  # below the provider's own 75 s, so that we never write into a connection it is closing
-CONNECT_TIMEOUT_SECONDS = 3  # a provider that has not accepted a connection by then has certainly done nothing
+KEEPALIVE_SECONDS = 15  # below the provider's 75 s, so that nothing is written to a connection that it is closing
+CONNECT_TIMEOUT_SECONDS = 3  # without a connection, the provider has certainly done nothing
 
 
 class _Connection(asyncio.Protocol):
@@ -60,7 +60,10 @@ class _Connection(asyncio.Protocol):
         return not self._transport.is_closing() and not self._arrived.poll(0)
 
     async def ask(self, head: str, body: bytes, *, largest_body: int, deadline: float) -> HttpAnswer:
-        """Write a request and read its answer. Raises ``NotConnected`` if it was closed before, or ``NoAnswer``."""
+        """Write a request and read its answer.
+
+        Raises ``NotConnected`` if the connection was closed before, or ``NoAnswer``.
+        """
         if self._transport.is_closing():
             raise NotConnected("the connection was closed before the request")
         loop = asyncio.get_running_loop()
@@ -151,10 +154,10 @@ class HttpClient:
         largest_body: int = LARGEST_BODY,
         not_after: float = NEVER,
     ) -> AsyncIterator[HttpAnswer]:
-        """Send a request; yield its answer, whose connection is closed unless the caller says ``keep()``.
+        """Send a request and yield its answer. The connection is closed unless the caller calls ``keep()``.
 
-        From the loop's time ``not_after`` on nothing is sent any more. Raises ``NotConnected`` or ``NoAnswer``, after the
-        client's time-out at the latest.
+        Nothing is sent from the loop's time ``not_after`` on. Raises ``NotConnected`` or ``NoAnswer``, at the latest after
+        the client's timeout.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_seconds
@@ -197,7 +200,7 @@ class HttpClient:
             raise NotConnected("no place for another call") from None
 
     def _take_idle(self, now: float) -> _Connection | None:
-        """Return the connection used last that is still good; drop those that are not."""
+        """Return the most recently used connection that is still open and quiet; drop the others."""
         while self._idle and now - self._idle[0].idle_since > KEEPALIVE_SECONDS:
             self._drop(self._idle.popleft())
         while self._idle:

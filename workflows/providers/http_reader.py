@@ -1,6 +1,6 @@
 """Read one HTTP answer within limits, whatever the peer sends.
 
-Interim (1xx) answers are skipped. Compressed answers are refused: a small one can unpack to any size, and none is requested.
+Interim (1xx) answers are skipped. Compressed answers are refused: they are not requested, and may unpack to any size.
 """
 
 from collections.abc import Mapping
@@ -52,10 +52,10 @@ class Reader:
         self._in_body = False
         self.is_complete = False
         self.is_followed = False
-        """Whether bytes came behind the answer, or the answer says that the connection ends."""
+        """Whether bytes followed the answer, or the answer says that the connection will be closed."""
 
     def feed(self, data: bytes) -> None:
-        """Take in bytes. Raises ``NoAnswer`` if they are not a valid answer within the limits."""
+        """Parse bytes. Raises ``NoAnswer`` if they are not part of a valid answer within the limits."""
         self._received += len(data)
         if self._received > self._largest_body + OVERHEAD:
             raise NoAnswer("the answer is too large")
@@ -70,19 +70,19 @@ class Reader:
             raise NoAnswer("the headers of the answer are too large")
 
     def end(self) -> bool:
-        """End an answer without a length at the end of the connection; return whether it was one."""
+        """Complete an answer without a length, as the connection has ended; return whether it is complete."""
         names = {name.lower() for name, _ in self._headers}
         is_open_ended = self._in_body and not names & {b"content-length", b"transfer-encoding"}
         self.is_complete = self.is_complete or is_open_ended
         return self.is_complete
 
     def answer(self) -> HttpAnswer:
-        """Return the answer that was read."""
+        """Return the complete answer."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._headers}
         return HttpAnswer(self._status, headers, b"".join(self._body))
 
     def release(self) -> None:
-        """Break the cycle between this reader and its parser, so that no collector is needed."""
+        """Break the cycle between this reader and its parser, so that no garbage collection is needed."""
         self._parser = None
 
     def on_message_begin(self) -> None:

@@ -1,6 +1,6 @@
-"""Which providers there are: one table. Every name, message, schema and limit that depends on it is asked of it.
+"""The table of all providers. Every name, message, schema and limit that depends on a provider is derived from it.
 
-A new provider is a file beside this one, a row here, and its settings: docs/architecture.md says how.
+A new provider needs a module in this package, a row in the table, and its settings: see docs/architecture.md.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,10 +14,10 @@ from workflows.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """A provider without calls: ``charge`` is a function of the terminal's report.
+    """A provider without network calls: ``charge`` is a function of the terminal's report.
 
-    ``is_reported`` says whether a company behind it sends statements, and ``mapping`` how their files are read.
-    ``request_is_report`` says whether requesting a refund reports that the money has been given back already.
+    ``is_reported``: whether a company behind it sends statements. ``mapping``: how their files are read.
+    ``request_is_report``: whether requesting a refund reports that it was already carried out.
     """
 
     charge: Callable[[Charge], Outcome]
@@ -28,10 +28,10 @@ class Local:
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Is asked over the network, and writes statements.
+    """A provider that is called over the network, and writes statements.
 
-    ``open`` makes its connections, once per process; ``None`` where the settings name no address. ``call_seconds`` is the
-    longest that one call may take, ``mapping`` how a file of its statement is read.
+    ``open`` creates its client, once per process, or returns ``None`` if the settings name no address. ``call_seconds`` is
+    the longest duration of a call, ``mapping`` how a file of its statement is read.
     """
 
     open: Callable[[Settings], Provider | None]
@@ -51,18 +51,18 @@ PROVIDERS: Mapping[str, Local | Remote] = {
 
 
 def is_local(name: str) -> bool:
-    """Whether the provider asks nobody."""
+    """Return whether the provider needs no network call."""
     return isinstance(PROVIDERS.get(name), Local)
 
 
 def charge_locally(name: str, charge: Charge) -> Outcome | None:
-    """What a local provider says of ``charge``; ``None``: it is not local."""
+    """Return a local provider's outcome of ``charge``, or ``None`` if the provider is not local."""
     known = PROVIDERS.get(name)
     return known.charge(charge) if isinstance(known, Local) else None
 
 
 def refund_locally(name: str, refund: ChargeRefund) -> Outcome | None:
-    """Return a local provider's result of ``refund``, from the terminal's report; ``None``: the provider is not local."""
+    """Return a local provider's outcome of ``refund``, or ``None`` if the provider is not local."""
     return external.refund(refund) if is_local(name) else None
 
 
@@ -73,23 +73,23 @@ def request_is_report(name: str) -> bool:
 
 
 def remote_names() -> list[str]:
-    """The names that a store's configuration may use."""
+    """Return the names that a store's configuration may use."""
     return [name for name, known in PROVIDERS.items() if isinstance(known, Remote)]
 
 
 def reporting_names() -> list[str]:
-    """Those whose statements can be taken in."""
+    """Return the names of providers whose statements can be imported."""
     return [name for name, known in PROVIDERS.items() if isinstance(known, Remote) or known.is_reported]
 
 
 def mapping_of(name: str) -> StatementMapping | None:
-    """How a file of the provider's statement is read before a merchant has declared another way."""
+    """Return the mapping for the provider's statement files, which a merchant may replace."""
     known = PROVIDERS.get(name)
     return known.mapping if known else None
 
 
 def longest_call_seconds(settings: Settings) -> float:
-    """The longest that a call to any provider may take."""
+    """Return the longest duration of a call to any provider."""
     return max(known.call_seconds(settings) for known in PROVIDERS.values() if isinstance(known, Remote))
 
 
@@ -100,12 +100,12 @@ class Providers:
     remote: dict[str, Provider] = field(default_factory=dict)
 
     async def close(self) -> None:
-        """Give back the connections of all."""
+        """Close the connections of all providers."""
         for provider in self.remote.values():
             await provider.close()
 
 
 def open_providers(settings: Settings) -> Providers:
-    """The remote providers that ``settings`` give an address for."""
+    """Create the remote providers that have an address in ``settings``."""
     opened = {name: known.open(settings) for name, known in PROVIDERS.items() if isinstance(known, Remote)}
     return Providers({name: provider for name, provider in opened.items() if provider})

@@ -1,7 +1,7 @@
-"""The sandbox provider, over HTTP: how it is called. The meaning of its answers is in ``sandbox_answers``.
+"""Call the sandbox provider over HTTP. ``sandbox_answers`` interprets its answers.
 
-Certainly nothing happened only if no connection was made, or if the provider says so in its answer to this very request.
-Any other request without a valid answer is ``Unknown``, and its connection is not used again.
+A call is ``Unavailable`` only if no connection was made, or if the provider says in its answer to this request that it did
+nothing. Any other request without a valid answer is ``Unknown``, and its connection is not used again.
 """
 
 from collections.abc import AsyncIterator
@@ -35,12 +35,14 @@ MAPPING = sandbox_statement.MAPPING
 
 
 STATEMENTS_AT_ONCE = 16
-"""Besides the calls for payments and for refunds, each of which has ``calls_in_flight`` places in its own executor: a call
-that waited here for a place could be sent after its payment's expiry."""
+"""Connections for statements, in addition to ``calls_in_flight`` each for payments and refunds.
+
+Calls are limited by their own executors. A call that had to wait here could be sent after its payment's expiry.
+"""
 
 
 class SandboxProvider:
-    """Charges, asks and withdraws at the sandbox provider. One connection pool per process."""
+    """The sandbox provider. A process has one, with one connection pool."""
 
     name = NAME
     deduplicates = True
@@ -57,7 +59,7 @@ class SandboxProvider:
 
     @classmethod
     def open(cls, settings: Settings) -> "SandboxProvider | None":
-        """The provider, where the settings say its address."""
+        """Return the provider, or ``None`` if the settings name no address."""
         return cls(settings) if settings.sandbox_url else None
 
     async def charge(self, charge: Charge, *, not_after: float = NEVER) -> Outcome:
@@ -77,23 +79,23 @@ class SandboxProvider:
         elif charge.facts.get("provider_token"):
             body["token"] = charge.facts["provider_token"]
         if charge.method_type == "qr" and charge.method_mode != "mpm":
-            body["kind"] = "qr_cpm"  # or it would be a card, with a card's brand
-        answer = await self._ask("POST", path, charge, body, not_after=not_after)
-        if isinstance(answer, NotFound):  # no answer to a charge: whoever said so may not be who was to charge
+            body["kind"] = "qr_cpm"  # otherwise it would count as a card, with a card's brand
+        answer = await self._call("POST", path, charge, body, not_after=not_after)
+        if isinstance(answer, NotFound):  # not an answer to a charge: it may come from another server
             return Unknown("the provider answered 404")
-        # A code that was withdrawn before it was charged moves no money, which to a charge is a decline.
+        # A code that was withdrawn before it was charged moves no money: for a charge this is a decline.
         return answer if not isinstance(answer, Withdrawn) else Declined("cancelled", "Withdrawn before")
 
     async def inquire(self, charge: Charge) -> Answer:
         """Ask for the outcome of ``charge``."""
-        return await self._ask("GET", f"/v1/charges/{quote(charge.reference, safe=':')}", charge, refusal=None)
+        return await self._call("GET", f"/v1/charges/{quote(charge.reference, safe=':')}", charge, refusal=None)
 
     async def withdraw(self, charge: Charge) -> Answer:
-        """Cancel ``charge``; a 409 returns the charge if it was completed first."""
+        """Cancel ``charge``. If it was completed before, the provider answers 409 with the charge."""
         return await self._undo("cancel", charge)
 
     async def reverse(self, charge: Charge) -> Answer:
-        """Undo ``charge``, fee included; refused after a partial refund."""
+        """Reverse ``charge``, fee included. The provider refuses it after a partial refund."""
         return await self._undo("reverse", charge)
 
     async def refund(self, refund: ChargeRefund) -> Outcome:
@@ -107,20 +109,20 @@ class SandboxProvider:
             "currency": refund.currency,
             "metadata": refund.metadata,
         }
-        answer = await self._ask("POST", "/v1/refunds", refund, body)
-        # The charge is ours and completed, so a provider that does not find it has lost or hides something.
+        answer = await self._call("POST", "/v1/refunds", refund, body)
+        # The charge is ours and completed, so an answer that it does not exist is not credible.
         return (
             answer if not isinstance(answer, NotFound | Withdrawn) else Unknown("the provider does not know the charge")
         )
 
     async def inquire_refund(self, refund: ChargeRefund) -> Answer:
         """Ask for the outcome of ``refund``."""
-        return await self._ask("GET", f"/v1/refunds/{quote(refund.reference, safe=':')}", refund, refusal=None)
+        return await self._call("GET", f"/v1/refunds/{quote(refund.reference, safe=':')}", refund, refusal=None)
 
     def statement(
         self, account: str, *, start: datetime, end: datetime
     ) -> AsyncIterator[list[StatementLine] | Unavailable]:
-        """The lines of ``account`` in ``[start, end)``, a page at a time: no more than one is in memory."""
+        """Yield the lines of ``account`` in ``[start, end)`` page by page: only one page is in memory."""
         return sandbox_statement.read_statement(self._client, account, start=start, end=end)
 
     async def close(self) -> None:
@@ -128,12 +130,12 @@ class SandboxProvider:
         await self._client.close()
 
     async def _undo(self, verb: str, charge: Charge) -> Answer:
-        # Of a charge that never arrived the provider knows only these fields, and repeats them.
+        # If the charge never arrived, these are the only fields that the provider can repeat in its answer.
         body = {"payment_id": charge.payment_id, "currency": charge.currency}
         path = f"/v1/charges/{quote(charge.reference, safe=':')}/{verb}"
-        return await self._ask("POST", path, charge, body, refusal=None)
+        return await self._call("POST", path, charge, body, refusal=None)
 
-    async def _ask(
+    async def _call(
         self,
         method: str,
         path: str,

@@ -1,8 +1,8 @@
-"""Interpret the sandbox provider's answers. The tables are the whole decision.
+"""Interpret the sandbox provider's answers. The tables hold every decision.
 
-An answer counts only for its own request: it repeats the reference, the payment and the currency of the request. An answer
-that does not, that is not the provider's own, or that has a malformed field (an amount in words, a text with control
-characters) is ``Unknown``. A status line proves nothing: load balancers and firewalls write status lines, too.
+An answer counts only if it repeats the reference, the payment and the currency of its request. An answer that does not, that
+is not the provider's own, or that has a malformed field (an amount that is not a number, a text with control characters) is
+``Unknown``. An HTTP status alone proves nothing: load balancers and firewalls also send one.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,12 +30,12 @@ from workflows.providers.http_reader import HttpAnswer
 OK, REFUSED, MISSING, CONFLICT = 200, 400, 404, 409
 
 NOTHING_DONE = {"unauthorized": 401, "rate_limited": 429, "unavailable": 503}
-"""``error.code`` in the provider's own error body → the status it comes with: nothing was done, the call may be repeated."""
+"""``error.code`` in the provider's error body → its HTTP status: nothing was done, and the call may be repeated."""
 
 RETRIABLE_CODES = frozenset({"try_again_later", "issuer_unavailable", "processor_busy"})
 """Declines after which the sandbox's documentation allows another attempt."""
 
-LONGEST_TEXT = 500  # of any field: our columns hold this much, and a longer value is garbage
+LONGEST_TEXT = 500  # characters of any field: our columns hold this many, and a longer value is invalid
 LARGEST_AMOUNT = 2**63 - 1
 LONGEST_WAIT_SECONDS = 3_600.0  # of any ``Retry-After``
 LAST_DIGITS = 4
@@ -49,24 +49,27 @@ def whole(value: Any) -> int:
 
 
 def words(value: Any) -> str:
-    """Return one line of text. Raises ``TypeError``."""
+    """Return ``value`` if it is one line of text. Raises ``TypeError``."""
     if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
         raise TypeError("not a line of text")
     return value
 
 
 def prose(value: Any) -> str:
-    """Return text for people, with card numbers masked that the provider may have quoted."""
+    """Return a text for people, with card numbers masked: the provider may have quoted one."""
     return mask_digits(words(value))
 
 
 def name_if_any(value: Any) -> str | None:
-    """Return a code or reference, or ``None`` where there is none or it could be a card number, which is never stored."""
+    """Return a code or reference, or ``None`` if it is missing or could be a card number.
+
+    A card number is never stored.
+    """
     return None if value is None or looks_like_card_data(words(value)) else str(value)
 
 
 def _last_digits_if_any(value: Any) -> str | None:
-    """Return four digits or nothing: anything else is dropped, and the answer's meaning does not depend on it."""
+    """Return four digits, or ``None`` for anything else: the answer's meaning does not depend on them."""
     is_meant = isinstance(value, str) and len(value) == LAST_DIGITS and value.isascii() and value.isdigit()
     return value if is_meant else None
 
@@ -144,7 +147,10 @@ def _read_operation(status: int, body: dict[str, Any], asked: Charge | ChargeRef
 
 
 def _read_error(answer: HttpAnswer, body: dict[str, Any], asked: Charge | ChargeRefund, refusal: int | None) -> Answer:
-    """Return the meaning of an error body. It names the reference; the payment and the currency only if it knows them."""
+    """Return the meaning of an error body.
+
+    It must name the reference; it names the payment and the currency only if the provider knows them.
+    """
     status, code = answer.status, words(body["error"]["code"])
     for name in NAMES:
         if body.get(name) != getattr(asked, name) and (name == "reference" or name in body):

@@ -43,7 +43,7 @@ MAPPING = StatementMapping(
     },
     kinds={"charge": "payment", "refund": "refund", "reversal": "reversal"},
 )
-"""How a file of its statement is read, if one is uploaded."""
+"""How an uploaded file of its statement is read."""
 
 Page = tuple[list[StatementLine], str | None]
 
@@ -55,7 +55,7 @@ class _Unreadable(Exception):
 async def read_statement(
     client: HttpClient, account: str, *, start: datetime, end: datetime
 ) -> AsyncIterator[list[StatementLine] | Unavailable]:
-    """Yield the lines of ``account`` in ``[start, end)``; an ``Unavailable`` ends them where they broke off."""
+    """Yield pages of the lines of ``account`` in ``[start, end)``; ``Unavailable`` ends an incomplete one."""
     asked = {"account": account, "from": start.isoformat(), "to": end.isoformat()}
     read = _Progress(asyncio.get_running_loop().time() + LONGEST_SECONDS)
     following: str | None = ""
@@ -74,7 +74,7 @@ async def read_statement(
 
 @dataclass
 class _Progress:
-    """Progress through a statement, whose reading has to end by ``until``."""
+    """The progress through a statement, which must end by the loop's time ``until``."""
 
     until: float
     size: int = 0
@@ -82,7 +82,7 @@ class _Progress:
     cursors: set[str] = field(default_factory=lambda: {""})
 
     def go_on(self, following: str | None, *, is_empty: bool) -> None:
-        """Note a page and the next one's cursor. Raises ``_Unreadable`` if the statement does not seem to end."""
+        """Record a page and the next cursor. Raises ``_Unreadable`` if the statement does not seem to end."""
         if following is None:
             return
         if following in self.cursors:
@@ -138,7 +138,7 @@ def _line(row: dict[str, Any]) -> StatementLine:
 
 
 def _moved(value: Any) -> int:
-    """Return minor units that a payment may move: larger ones would overflow the sums of a settlement."""
+    """Return minor units that a payment can move; larger ones would overflow the sums of a settlement."""
     if abs(amount := whole(value)) > MAX_MOVED:
         raise _Unreadable(f"a line moves more than {MAX_MOVED} minor units")
     return amount
@@ -150,5 +150,5 @@ def _masked_if_any(value: Any) -> str | None:
 
 def _instant(value: Any) -> str:
     if datetime.fromisoformat(words(value)).tzinfo is None:
-        raise ValueError("not an instant")
+        raise ValueError("not a timestamp")
     return str(value)

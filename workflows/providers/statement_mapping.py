@@ -1,7 +1,7 @@
-"""How a provider's file is to be read: which of its columns is which field of ours, and in which words and signs.
+"""How a provider's statement file is read: the columns of our fields, the values of kinds and statuses, the signs.
 
-A mapping is declared, never guessed: a file whose columns are not the mapping's is refused. What a merchant declared last
-for a provider is kept and used for its next files; before that there is what the provider's adapter says of its own files.
+A mapping is declared and never guessed: a file with other columns is refused. The last mapping that a merchant declared for
+a provider is stored and used for its next files; until then the default of the provider's adapter applies.
 """
 
 import codecs
@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 FIELDS = ("kind", "status", "our_reference", "provider_reference", "amount", "currency", "fee", "at", "on")
-"""What a line can tell. ``at`` is an instant (RFC 3339), ``on`` a day (``2026-11-23``, ``2026/11/23``, ``20261123``)."""
+"""The fields of a line. ``at`` is a timestamp (RFC 3339), ``on`` a date (``2026-11-23``, ``2026/11/23``, ``20261123``)."""
 
 LineKind = Literal["payment", "refund", "reversal"]
 MAX_WORDS = 50
@@ -21,7 +21,7 @@ OUR_KINDS: dict[str, LineKind] = {"payment": "payment", "refund": "refund", "rev
 
 
 class StatementMapping(BaseModel):
-    """A declared mapping. Columns that are not named are kept in the raw file and otherwise ignored."""
+    """A declared mapping. Columns that it does not name are ignored; the raw file is stored with them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,7 +29,7 @@ class StatementMapping(BaseModel):
     kinds: dict[str, LineKind] = Field(
         default=OUR_KINDS,
         max_length=MAX_WORDS,
-        description="The file's words for a kind. Without a kind column every line above zero is a payment.",
+        description="The file's value → our kind. Without a kind column every line above zero is a payment.",
     )
     settled_words: list[str] = Field(
         default_factory=lambda: ["settled", "succeeded", "completed", "paid"],
@@ -58,12 +58,12 @@ class StatementMapping(BaseModel):
     )
     thousands_mark: Literal[",", ".", "'", " "] | None = Field(
         None,
-        description="The mark between groups of three digits. Without it, it is the other one of point and comma.",
+        description="The mark between groups of three digits. By default a comma, or a point if the decimal mark is a comma.",
     )
     signs: Literal["by_kind", "signed"] = Field(
-        "by_kind", description="Whether refunds are written above zero (the kind says which way) or below."
+        "by_kind", description="Whether refunds are written above zero (their kind gives the direction) or below."
     )
-    currency: str | None = Field(None, description="The currency of every line, where there is no such column.")
+    currency: str | None = Field(None, description="The currency of every line, if there is no currency column.")
     delimiter: str = Field(",", min_length=1, max_length=1)
     encoding: str = Field("utf-8", max_length=20, description="For example shift_jis.")
 
@@ -126,9 +126,9 @@ class StatementMapping(BaseModel):
         if not {"our_reference", "provider_reference"} & set(self.columns):
             raise ValueError("columns must name our_reference, provider_reference or both")
         if "currency" not in self.columns and self.currency is None:
-            raise ValueError("columns must name the currency, or currency say it for all lines")
+            raise ValueError("columns must name the currency, or currency must give it for all lines")
         return self
 
 
 ENCODINGS = ("utf-8", "utf-16", "shift_jis", "cp932", "euc_jp", "ascii", "iso8859-1")
-"""Encodings of text that a bank's export may come in; no other codecs (some unpack archives)."""
+"""The text encodings of banks' exports. No other codec is allowed, because some unpack archives."""

@@ -76,7 +76,6 @@ PENDING: tuple[str, ...] = (
     "workflows",
     "workflows/invariants",
     "workflows/invariants/rules",
-    "workflows/providers",
     "workflows/reconciliation",
     "workflows/reconciliation/statements",
     "workflows/reports",
