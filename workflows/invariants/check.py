@@ -1,7 +1,7 @@
-"""Check: run every rule, read-only, over one snapshot.
+"""Check the invariants: run every rule, read-only, over one snapshot.
 
-It runs as the owner of the tables with ``row_security = off``, so a judge who would be shown only some of the rows gets
-an error instead of a verdict.
+The check runs as the owner of the tables with ``row_security = off``: a role that could see only some of the rows gets an
+error instead of a wrong result.
 """
 
 from collections.abc import Iterable
@@ -16,19 +16,19 @@ from workflows.invariants.rule import Finding, Rule, Violation
 from workflows.invariants.rules import RULES
 
 SHOWN = 20
-"""Violations per rule that are told one by one; the rest is counted."""
+"""Violations per rule that are listed; the others are only counted."""
 
 REVIEW_AFTER_SECONDS = 86_400
-"""How long an outcome may be unknown before a person is asked (behaviour §5)."""
+"""The time after which a person must review a payment whose outcome is unknown (behaviour §5)."""
 
 _ONE_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 _SEE_ALL = text("SET LOCAL row_security = off")
-_PATIENCE = text("SET LOCAL statement_timeout = '10min'")  # a rule reads whole tables; the usual limit is a request's
+_TIMEOUT = text("SET LOCAL statement_timeout = '10min'")  # a rule reads whole tables; the usual limit suits a request
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What every rule found, and how many rows of each kind there were to look at."""
+    """The findings of every rule, and the number of rows of each kind that were examined."""
 
     findings: list[Finding]
     looked_at: dict[str, int]
@@ -37,7 +37,7 @@ class Audit:
 async def audit_database(*, review_after_seconds: float = REVIEW_AFTER_SECONDS) -> Audit:
     """Check every rule over the whole database. Raises ``ServiceUnavailable`` if the database is away."""
     async with transaction(Role.OWNER) as connection:
-        for preparation in (_ONE_SNAPSHOT, _SEE_ALL, _PATIENCE):
+        for preparation in (_ONE_SNAPSHOT, _SEE_ALL, _TIMEOUT):
             await connection.execute(preparation)
         findings = await check(connection, RULES, review_after_seconds=review_after_seconds)
         return Audit(findings, await count_rows(connection))
@@ -46,12 +46,12 @@ async def audit_database(*, review_after_seconds: float = REVIEW_AFTER_SECONDS) 
 async def check(
     connection: AsyncConnection, rules: Iterable[Rule], *, review_after_seconds: float = REVIEW_AFTER_SECONDS
 ) -> list[Finding]:
-    """What ``rules`` find in what ``connection`` sees, its own uncommitted changes included."""
-    return [await _ask(connection, rule, review_after_seconds) for rule in rules]
+    """Return the findings of ``rules`` on ``connection``, whose uncommitted changes are visible to them."""
+    return [await _run(connection, rule, review_after_seconds) for rule in rules]
 
 
-async def _ask(connection: AsyncConnection, rule: Rule, review_after_seconds: float) -> Finding:
-    # The parameter is bound only where the query mentions it: PostgreSQL refuses one whose type it cannot tell.
+async def _run(connection: AsyncConnection, rule: Rule, review_after_seconds: float) -> Finding:
+    # The parameter is bound only if the query uses it: PostgreSQL refuses a parameter whose type it cannot infer.
     values = {"review_after_seconds": review_after_seconds}
     query = await rule.query(connection)
     shown = (

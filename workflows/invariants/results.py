@@ -1,4 +1,4 @@
-"""Results of the scheduled check: what each rule last found, and when."""
+"""Results of the scheduled check: the last findings of each rule, and when they were made."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from workflows.database.mixins import INSTANT
 
 
 class InvariantResult(Base):
-    """What a rule found when it was last finished, and whether the last try was finished in time."""
+    """The findings of a rule's last finished check, and whether its last check finished in time."""
 
     __tablename__ = "invariant_results"
 
@@ -29,7 +29,7 @@ class InvariantResult(Base):
 
 
 class InvariantRun(Base):
-    """When the scheduled check last began."""
+    """The time at which the scheduled check last began."""
 
     __tablename__ = "invariant_runs"
 
@@ -41,6 +41,6 @@ _READ = text("SELECT * FROM invariant_results ORDER BY CAST(substr(invariant, 2)
 
 
 async def read_results(role: Role) -> list[dict[str, Any]]:
-    """Return a row for each rule that was ever tried, by invariant."""
+    """Return a row for each rule that was ever checked, by invariant."""
     async with transaction(role) as connection:
         return [dict(row) for row in (await connection.execute(_READ)).mappings()]

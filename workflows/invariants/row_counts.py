@@ -1,4 +1,4 @@
-"""Count what the rules look at, in the snapshot that they look at: a verdict over nothing proves nothing."""
+"""Count the rows that the rules examine, in the same snapshot: a rule that had no rows to examine proves nothing."""
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,7 +12,7 @@ COUNTED = {
     "journal entries": "ledger_entries",
     "ledger accounts": "ledger_accounts",
 }
-"""What people call it → the table."""
+"""Name in reports → table."""
 
 _COUNT = text("SELECT " + ", ".join(f"(SELECT count(*) FROM {table}) AS {table}" for table in COUNTED.values()))
 

@@ -1,7 +1,7 @@
 """A rule about money: a sentence for people and a query for the database.
 
-Edges, amounts and bounds are spelled out in the queries instead of being taken from the tables the product runs on: a
-judge that reads the defendant's own book would agree with every mistake in it.
+Queries spell out transitions, amounts and limits instead of deriving them from the product's own tables: an auditor that used
+the product's definitions would repeat every mistake in them.
 """
 
 from dataclasses import dataclass
@@ -10,15 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 def one(entity: str) -> str:
-    """``entity`` with its article, for names and sentences: "a payment", "an order"."""
+    """Return ``entity`` with its article, for names and sentences: "a payment", "an order"."""
     return f"{'an' if entity[0] in 'aeiou' else 'a'} {entity}"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``violations`` selects ``id`` and ``problem`` of every row that breaks it; ``checked`` counts the rows it judged.
+    """A rule and its queries.
 
-    ``violations`` may use ``:review_after_seconds``.
+    ``violations`` selects ``id`` and ``problem`` of every row that breaks the rule, and may use ``:review_after_seconds``.
+    ``checked`` counts the rows that the rule examines.
     """
 
     invariant: str
@@ -27,14 +28,14 @@ class Rule:
     checked: str
     violations: str
 
-    async def query(self, connection: AsyncConnection) -> str:  # noqa: ARG002 - a rule over all tables has to look first
-        """The query to run on this database."""
+    async def query(self, connection: AsyncConnection) -> str:  # noqa: ARG002 - a rule over all tables reads the catalogue
+        """Return the query of violations for this database."""
         return self.violations
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """What breaks a rule: the entity and what is wrong with it."""
+    """An entity that breaks a rule, and what is wrong with it."""
 
     id: str
     problem: str
@@ -42,7 +43,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule and what came of it. ``violations`` are the first ones, ``count`` is how many there are."""
+    """The result of a rule: ``count`` is the number of violations, ``violations`` are the first of them."""
 
     rule: Rule
     checked: int

@@ -1,12 +1,12 @@
-"""Check the invariants on a schedule, at no cost to payments, and keep what each rule found.
+"""Check the invariants on a schedule without slowing down payments, and store the findings of each rule.
 
-| limit           | why                                                                                              |
-|-----------------|--------------------------------------------------------------------------------------------------|
-| a rule          | ``RULE_SECONDS``, in a transaction of its own: a long snapshot would keep dead rows from vacuum    |
-| all of them     | ``ALL_SECONDS``, one after the other, without parallel workers: at most one processor             |
-| at once         | one check in the whole installation: whoever claims the row of ``invariant_runs``                 |
+| scope                | limit                                                                                        |
+|----------------------|----------------------------------------------------------------------------------------------|
+| one rule             | ``RULE_SECONDS``, in its own transaction: a long snapshot would prevent vacuum of dead rows    |
+| all rules            | ``ALL_SECONDS``, one after the other, without parallel workers: at most one CPU               |
+| the installation     | one check at a time: the process that claims the row of ``invariant_runs`` runs it            |
 
-A rule that is too slow for its limit keeps its last result and is marked as not finished: on a large database only
+A rule that exceeds its limit retains its last result and is marked as not finished: on a large database only
 `mpac invariants`, which has no such limits, is a full check. Rules that were not reached come first the next time.
 """
 
@@ -34,15 +34,15 @@ _LIMITS = (
     text("SET LOCAL max_parallel_workers_per_gather = 0"),
 )
 _CLAIM = text("""
-    -- claim: at most one check in a period, and the first after one; a time in the future: the clock was set back
+    -- claim: at most one check per period, the first one after a period (a time in the future: the clock was set back)
     INSERT INTO invariant_runs AS r (name, began_at) VALUES ('scheduled', now())
     ON CONFLICT (name) DO UPDATE SET began_at = excluded.began_at
     WHERE abs(extract(epoch FROM now() - r.began_at)) >= :period
-    RETURNING xmax::text <> '0'  -- there was a row: a new installation has better things to do in its first seconds
+    RETURNING xmax::text <> '0'  -- whether the row existed: a new installation is not checked in its first seconds
 """)
 _TRIED = text("SELECT rule, tried_at FROM invariant_results")
 _FORGET = text("DELETE FROM invariant_results WHERE NOT rule = ANY(:rules)")
-_KEEP = text("""
+_STORE = text("""
     INSERT INTO invariant_results AS r
         (rule, invariant, sentence, tried_at, is_finished, finished_at, seconds, checked, violations, examples)
     VALUES (:rule, :invariant, :sentence, now(), :is_finished, CASE WHEN :is_finished THEN now() END, :seconds, :checked,
@@ -58,7 +58,7 @@ _KEEP = text("""
 
 
 async def check_on_schedule(*, period_seconds: float, review_after_seconds: float) -> int:
-    """Check what there is time for, unless another check began within the period. Return how many rules were tried.
+    """Check as many rules as time allows, and return their number: 0 if a check began within the period.
 
     Raises ``ServiceUnavailable`` if the database is away.
     """
@@ -85,14 +85,14 @@ async def _try(rule: Rule, review_after_seconds: float) -> None:
             for limit in _LIMITS:
                 await connection.execute(limit)
             (finding,) = await check(connection, (rule,), review_after_seconds=review_after_seconds)
-    except (ServiceUnavailable, DBAPIError) as error:  # if the database is away, nothing can be kept below
+    except (ServiceUnavailable, DBAPIError) as error:  # if the database is away, storing the result below raises
         message = "the rule %s could not be checked within its limits; check it with `mpac invariants` (%s)"
         logger.warning(message, rule.name, type(error).__name__, extra={"event": "invariant.unfinished"})
     if finding and finding.count:
-        message = "the rule %s (%s) is broken %d times"
+        message = "the rule %s (%s) has %d violations"
         logger.error(message, rule.name, rule.invariant, finding.count, extra={"event": "invariant.broken"})
     async with transaction(Role.SWEEP) as connection:
-        await connection.execute(_KEEP, _row(rule, finding, time.monotonic() - began))
+        await connection.execute(_STORE, _row(rule, finding, time.monotonic() - began))
 
 
 def _row(rule: Rule, finding: Finding | None, seconds: float) -> dict[str, Any]:

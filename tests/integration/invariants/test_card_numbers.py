@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from mpac.stack.local import LocalStack
 from workflows.card_data import looks_like_card_data
-from workflows.invariants.rules.card_numbers import judgement_of
+from workflows.invariants.rules.card_numbers import violations_among
 
 NUMBERS = ("4242424242424242", "378282246310005", "30569309025904", "5555555555554444", "6011111111111117",
            "3530111333300000", "6759649826438453", "2200000000000004", "4222222222222", "6212345678900000003")  # fmt: skip
@@ -79,14 +79,16 @@ def drawn(source: random.Random) -> str:
     return source.choice(AROUND) + source.choice((mark.join(groups), mixed)) + source.choice(AROUND)
 
 
+_ALL_TEXTS = """
+    SELECT n::text AS id, 'r' AS relation, 'c' AS name, v AS value
+    FROM unnest(CAST(:texts AS text[])) WITH ORDINALITY AS t(v, n)
+"""
+
+
 async def test_the_rule_and_the_detector_find_the_same_card_numbers(connection: AsyncConnection) -> None:
     source = random.Random(11)
     texts = sorted({drawn(source) for _ in range(6_000)})
-    found = await connection.execute(
-        text(judgement_of("SELECT n::text AS id, 'r' AS relation, 'c' AS name, v AS value FROM unnest(CAST(:texts AS text[]))"
-                          " WITH ORDINALITY AS t(v, n)")),
-        {"texts": texts},
-    )  # fmt: skip
+    found = await connection.execute(text(violations_among(_ALL_TEXTS)), {"texts": texts})
     rule = {texts[int(row.id) - 1] for row in found}
     detector = {one for one in texts if looks_like_card_data(one)}
     assert rule ^ detector == set()

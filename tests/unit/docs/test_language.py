@@ -74,8 +74,6 @@ PENDING: tuple[str, ...] = (
     "sandbox",
     "workers",
     "workflows",
-    "workflows/invariants",
-    "workflows/invariants/rules",
     "workflows/reconciliation",
     "workflows/reconciliation/statements",
     "workflows/reports",

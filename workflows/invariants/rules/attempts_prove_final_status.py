@@ -1,7 +1,7 @@
-"""I2 and I3, our half: a final status is proven by the attempts, which were written before each call.
+"""I2 and I3, our own data: the attempts, which are written before each call, prove a final status.
 
-An attempt without an answer, or with an unknown one, is money that may have moved: a payment or refund that has one cannot
-be failed or cancelled, whatever came after.
+An attempt without an answer, or with an unknown outcome, may have moved money: a payment or refund with such an attempt
+cannot be failed or cancelled, whatever came later.
 """
 
 from workflows.invariants.rule import Rule
@@ -32,7 +32,7 @@ def _failure(entity: str) -> Rule:
     return Rule(
         invariant="I3",
         name=f"proven failure of a {entity}",
-        sentence=f"No attempt of a {entity} that is dead moved money, or may have.",
+        sentence=f"No attempt of a failed or cancelled {entity} moved money, or may have.",
         checked=f"SELECT count(*) FROM {entity}_attempts",
         violations=f"""
             SELECT e.id, format('%s although attempt %s is %s', e.status, a.number,

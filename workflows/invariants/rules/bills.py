@@ -3,21 +3,21 @@
 | rule | what it compares |
 |---|---|
 | bill balances | the amounts of a bill with its total and its status |
-| bill sums | the same with its payments: reserved = those under way, paid − refunded = what is kept of the completed |
+| bill sums | the same with its payments: reserved = those in progress, paid − refunded = what is left of the completed |
 | counted once | the bill's history with its payments: each held once, then paid or released once |
 | bill parts | a bill that was split with its parts |
 | billed once | all bills of the same orders with these orders' totals |
 | paid orders | the status of an order with its bills |
 
-A refund takes from a payment's amount first and from its tip last, and a tip was never on the bill; so what is kept of a
-payment for its bill is ``max(amount − refunded_amount, 0)``. A payment that was completed together with its own refund is
-``off_bill``: its reservation was released, and neither counts. A bill that was given back in full stays paid, but its part
-of the order may be billed again.
+A refund reduces a payment's amount first and its tip last, and the tip was never on the bill; so ``max(amount −
+refunded_amount, 0)`` of a payment is left for its bill. A payment that was completed together with its own refund is
+``off_bill``: its reservation was released, and neither counts. A bill that was refunded in full stays paid, but its part of
+the order may be billed again.
 """
 
 from workflows.invariants.rule import Rule
 
-KEPT = "p.status IN ('completed', 'refunded')"
+MOVED = "p.status IN ('completed', 'refunded')"
 RETURNED = "(b.status = 'paid' AND b.refunded_amount > 0 AND b.refunded_amount = b.paid_amount)"
 UNDER_WAY = "p.status IN ('pending', 'processing')"
 
@@ -28,7 +28,7 @@ RULES = (
         sentence="Paid + reserved ≤ total for each bill, and its status says the same.",
         checked="SELECT count(*) FROM bills",
         violations="""
-            SELECT id, format('%s, %s paid and %s reserved of %s, %s given back', status, paid_amount, reserved_amount,
+            SELECT id, format('%s, %s paid and %s reserved of %s, %s refunded', status, paid_amount, reserved_amount,
                 total_amount, refunded_amount) AS problem
             FROM bills
             WHERE paid_amount < 0 OR reserved_amount < 0 OR paid_amount + reserved_amount > total_amount
@@ -41,21 +41,21 @@ RULES = (
     Rule(
         invariant="I12",
         name="bill sums",
-        sentence="Of each bill is reserved, and paid, what its payments say.",
+        sentence="A bill's reserved and paid amounts are the sums of its payments.",
         checked="SELECT count(*) FROM payments WHERE bill_id IS NOT NULL",
         violations=f"""
             SELECT coalesce(b.id, s.bill_id) AS id, CASE WHEN b.id IS NULL THEN 'has payments and no row'
-                WHEN s.strangers > 0 THEN format('%s payments of another store or currency', s.strangers)
-                ELSE format('%s reserved and %s kept, its payments say %s and %s', b.reserved_amount,
-                    b.paid_amount - b.refunded_amount, coalesce(s.held, 0), coalesce(s.kept, 0)) END AS problem
+                WHEN s.foreign_rows > 0 THEN format('%s payments of another store or currency', s.foreign_rows)
+                ELSE format('%s reserved and %s retained, its payments say %s and %s', b.reserved_amount,
+                    b.paid_amount - b.refunded_amount, coalesce(s.held, 0), coalesce(s.retained, 0)) END AS problem
             FROM bills b FULL JOIN (
                 SELECT p.bill_id, sum(p.amount) FILTER (WHERE {UNDER_WAY}) AS held,
-                       sum(greatest(p.amount - p.refunded_amount, 0)) FILTER (WHERE {KEPT} AND NOT p.off_bill) AS kept,
-                       count(*) FILTER (WHERE (p.store_id, p.currency) <> (o.store_id, o.currency)) AS strangers
+                       sum(greatest(p.amount - p.refunded_amount, 0)) FILTER (WHERE {MOVED} AND NOT p.off_bill) AS retained,
+                       count(*) FILTER (WHERE (p.store_id, p.currency) <> (o.store_id, o.currency)) AS foreign_rows
                 FROM payments p LEFT JOIN bills o ON o.id = p.bill_id WHERE p.bill_id IS NOT NULL GROUP BY p.bill_id
             ) s ON s.bill_id = b.id
-            WHERE b.id IS NULL OR s.strangers > 0 OR (b.reserved_amount, b.paid_amount - b.refunded_amount)
-                <> (coalesce(s.held, 0), coalesce(s.kept, 0))
+            WHERE b.id IS NULL OR s.foreign_rows > 0 OR (b.reserved_amount, b.paid_amount - b.refunded_amount)
+                <> (coalesce(s.held, 0), coalesce(s.retained, 0))
         """,
     ),
     Rule(
@@ -70,12 +70,12 @@ RULES = (
             FROM payments p LEFT JOIN bill_history h ON h.bill_id = p.bill_id AND h.reason = p.id
             WHERE p.bill_id IS NOT NULL GROUP BY p.id, p.status, p.bill_id, p.off_bill, p.cancel_outcome
             HAVING (count(*) FILTER (WHERE h.event = 'reserve'), count(*) FILTER (WHERE h.event LIKE 'pay%'))
-                <> (1, CASE WHEN {KEPT} AND NOT p.off_bill THEN 1 ELSE 0 END)
+                <> (1, CASE WHEN {MOVED} AND NOT p.off_bill THEN 1 ELSE 0 END)
                OR count(*) FILTER (WHERE h.event = 'release') NOT BETWEEN
-                    CASE WHEN {UNDER_WAY} OR {KEPT} AND NOT p.off_bill THEN 0 ELSE 1 END AND
-                    CASE WHEN {UNDER_WAY} OR {KEPT} AND NOT p.off_bill AND p.cancel_outcome IS DISTINCT FROM 'too_late'
+                    CASE WHEN {UNDER_WAY} OR {MOVED} AND NOT p.off_bill THEN 0 ELSE 1 END AND
+                    CASE WHEN {UNDER_WAY} OR {MOVED} AND NOT p.off_bill AND p.cancel_outcome IS DISTINCT FROM 'too_late'
                         THEN 0 ELSE 1 END
-               OR p.off_bill AND (NOT {KEPT} OR p.cancel_outcome IS DISTINCT FROM 'too_late')
+               OR p.off_bill AND (NOT {MOVED} OR p.cancel_outcome IS DISTINCT FROM 'too_late')
         """,
     ),
     Rule(
@@ -84,7 +84,7 @@ RULES = (
         sentence="The parts of a bill sum to the whole, which is voided.",
         checked="SELECT count(*) FROM bills WHERE parent_bill_id IS NOT NULL",
         violations="""
-            SELECT w.id, format('%s with a total of %s, its parts come to %s', w.status, w.total_amount, sum(p.total_amount))
+            SELECT w.id, format('%s with a total of %s, its parts sum to %s', w.status, w.total_amount, sum(p.total_amount))
                 AS problem
             FROM bills p LEFT JOIN bills w ON w.id = p.parent_bill_id WHERE p.parent_bill_id IS NOT NULL
             GROUP BY w.id, w.status, w.total_amount, w.subtotal, w.tax_amount, w.discount_amount
@@ -95,7 +95,7 @@ RULES = (
     Rule(
         invariant="I12",
         name="billed once",
-        sentence="The bills of the same orders come to no more than these orders.",
+        sentence="The bills of the same orders do not exceed the totals of these orders.",
         checked="SELECT count(*) FROM bill_orders",
         violations=f"""
             SELECT min(b.id) AS id, format('%s billed for orders of %s', sum(b.total_amount), f.total) AS problem
@@ -109,10 +109,10 @@ RULES = (
     Rule(
         invariant="I12",
         name="paid orders",
-        sentence="An order is paid when bills for all of it are, and not before.",
+        sentence="An order is paid exactly when bills for its whole total are paid.",
         checked="SELECT count(*) FROM orders WHERE status IN ('open', 'paid', 'completed')",
         violations=f"""
-            SELECT o.id, format('%s although bills of %s are paid of %s, %s of them given back', o.status, f.paid, f.total,
+            SELECT o.id, format('%s although bills of %s are paid of %s, %s of them refunded', o.status, f.paid, f.total,
                 f.returned) AS problem
             FROM orders o CROSS JOIN LATERAL (
                 SELECT coalesce(sum(b.total_amount) FILTER (WHERE b.status = 'paid'), 0) AS paid,

@@ -1,4 +1,4 @@
-"""I2, our half: what was captured is what was asked for, exactly when the payment says that the money moved."""
+"""I2, our own data: a payment captured its amount plus tip if and only if its status says that the money moved."""
 
 from workflows.invariants.rule import Rule
 

@@ -1,7 +1,7 @@
 r"""I13: no text of the database and no stored file holds a possible card number.
 
-All tables and columns come from the catalogue, so a new one is judged from its first day. The rules of ``workflows.card_data``
-are repeated here in SQL on purpose, because that module is the guard under judgement; a test compares both.
+All tables and columns come from the catalogue, so new ones are checked at once. The rules of ``workflows.card_data`` are
+repeated here in SQL on purpose, because that module is what this rule audits; a test compares both.
 
 | step | what |
 |---|---|
@@ -60,7 +60,7 @@ NUMBER = """
     OR digits ~ '^(50(18|20|38)|5893|6304|67(59|6[1-3]))'
 """
 
-JUDGEMENT = f"""
+QUERY = f"""
     WITH worth_a_look (pattern) AS (VALUES ('MANY_DIGITS'))
     SELECT DISTINCT id, format('%s.%s holds what could be a card number', relation, name) AS problem
     FROM (EVERY_TEXT) AS texts
@@ -154,12 +154,15 @@ class EveryText(Rule):
     async def query(self, connection: AsyncConnection) -> str:
         """Return one query over every text column."""
         columns = (await connection.execute(_COLUMNS)).all()
-        return judgement_of(" UNION ALL ".join(_texts(*column) for column in columns))
+        return violations_among(" UNION ALL ".join(_texts(*column) for column in columns))
 
 
-def judgement_of(texts: str) -> str:
-    """Return the query that finds card numbers among ``texts``: a query of ``id``, ``relation``, ``name`` and ``value``."""
-    query = JUDGEMENT.replace("FOLDED", folded("value")).replace("MANY_DIGITS", many_digits())
+def violations_among(texts: str) -> str:
+    """Return the query that finds card numbers among ``texts``.
+
+    ``texts`` is a query of ``id``, ``relation``, ``name`` and ``value``.
+    """
+    query = QUERY.replace("FOLDED", folded("value")).replace("MANY_DIGITS", many_digits())
     return query.replace("EVERY_TEXT", texts)
 
 

@@ -1,4 +1,4 @@
-"""I3, our half: a final status is a known outcome, dated once, on which nobody works any more."""
+"""I3, our own data: a row with a final status has a known outcome, one final date, no lease and no due time."""
 
 from workflows.invariants.rule import Rule
 
@@ -18,16 +18,16 @@ def _rule(entity: str) -> Rule:
     }
     for column, statuses in STATUSES_DATED[entity].items():
         listed = ", ".join(f"'{status}'" for status in statuses)
-        said = f"format('%s, {column} is %s', status, coalesce({column}::text, 'missing'))"
-        faults[f"({column} IS NOT NULL) <> (status IN ({listed}))"] = said
-    told = ", ".join(f"CASE WHEN {fault} THEN {said} END" for fault, said in faults.items())
+        description = f"format('%s, {column} is %s', status, coalesce({column}::text, 'missing'))"
+        faults[f"({column} IS NOT NULL) <> (status IN ({listed}))"] = description
+    problems = ", ".join(f"CASE WHEN {fault} THEN {description} END" for fault, description in faults.items())
     return Rule(
         invariant="I3",
         name=f"known outcomes of a {entity}",
         sentence=f"A final {entity} has a known outcome, its date, no lease, nothing due.",
         checked=f"SELECT count(*) FROM {entity}s WHERE {final}",
         violations=f"""
-            SELECT id, concat_ws(', ', {told}) AS problem FROM {entity}s WHERE {final} AND ({" OR ".join(faults)})
+            SELECT id, concat_ws(', ', {problems}) AS problem FROM {entity}s WHERE {final} AND ({" OR ".join(faults)})
         """,
     )
 

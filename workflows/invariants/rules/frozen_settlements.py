@@ -39,7 +39,7 @@ RULES = (
     Rule(
         invariant="I7",
         name="breakdown of a closed settlement",
-        sentence="A closed settlement's breakdown says by method what its lines say.",
+        sentence="A closed settlement's breakdown by method agrees with its lines.",
         checked="SELECT count(*) FROM settlements WHERE status <> 'open'",
         violations=f"""
             SELECT coalesce(g.id, l.id) AS id, format('%s: %s lines and %s net, by its lines %s and %s',
@@ -56,7 +56,7 @@ RULES = (
     Rule(
         invariant="I7",
         name="closed once",
-        sentence="A settlement was closed once, when it says so, and not before its end.",
+        sentence="A settlement was closed once, at its recorded time, not before its end.",
         checked="SELECT count(*) FROM settlements WHERE status <> 'open'",
         violations="""
             SELECT s.id, format('%s, closed at %s, ends at %s, closed %s times by its history, last at %s', s.status,

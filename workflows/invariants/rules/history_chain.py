@@ -1,6 +1,7 @@
-"""I14: the history is a chain without gaps: each version begins where the previous one ended; the last is the row's.
+"""I14: the history is a chain without gaps: each version begins with the status at which the previous one ended.
 
-Versions are the order. Dates are not compared: the database's clock may be set back between two versions.
+The last version is that of the row. Versions define the order. Times are not compared, because the database's clock may be
+set back between two versions.
 """
 
 from workflows.invariants.rule import Rule, one
@@ -10,7 +11,7 @@ def _rule(entity: str) -> Rule:
     return Rule(
         invariant="I14",
         name=f"history of {one(entity)}",
-        sentence=f"{one(entity).capitalize()}'s history has no gap, is in order, and ends where the row is.",
+        sentence=f"{one(entity).capitalize()}'s history is in order, has no gap, and ends with its status.",
         checked=f"SELECT count(*) FROM {entity}_history",
         violations=f"""
             SELECT id, problem FROM (

@@ -1,7 +1,7 @@
-"""I10: one key of one caller belongs to one payment, and the stored replay matches that payment.
+"""I10: an idempotency key of a caller belongs to one payment, and the response stored for replay matches that payment.
 
-Records live for 24 hours, so a payment older than that has lost its key; ``client_reference`` goes on guarding it. The
-stored body is read by patterns and not as JSON: a body that is not valid JSON must be a violation and not an error.
+Records expire after 24 hours, so an older payment has lost its key; ``client_reference`` still protects it. The stored body
+is read by patterns and not as JSON, so that a body that is not valid JSON is a violation and not an error.
 """
 
 from workflows.invariants.rule import Rule
@@ -12,7 +12,7 @@ RULES = (
     Rule(
         invariant="I10",
         name="one payment for each key",
-        sentence="An answer 201 kept for replay shows its payment as it was accepted.",
+        sentence="A stored 201 response shows its payment as it was accepted.",
         checked=f"SELECT count(*) FROM idempotency_records k WHERE {OF_PAYMENTS}",
         violations=f"""
             SELECT coalesce(k.resource_id, k.key) AS id, CASE
@@ -44,7 +44,7 @@ RULES = (
     Rule(
         invariant="I10",
         name="keys of payments by caller",
-        sentence="The answer kept for a caller shows a payment that this caller made.",
+        sentence="A response stored for a caller shows a payment that this caller made.",
         checked=f"SELECT count(*) FROM idempotency_records k WHERE {OF_PAYMENTS} AND caller <> ''",
         violations=f"""
             SELECT k.resource_id AS id,

@@ -51,7 +51,7 @@ RULES = (
     Rule(
         invariant="I8",
         name="settlements as in the ledger",
-        sentence="A closed settlement's net is what the ledger says of its lines.",
+        sentence="A closed settlement's net is the sum of its lines in the ledger.",
         checked="SELECT count(*) FROM settlements WHERE status <> 'open'",
         violations=f"""
             SELECT s.id, format('net %s, by the ledger %s', s.net_amount, coalesce(sum(h.amount), 0)) AS problem

@@ -1,6 +1,6 @@
-"""I5: every change of status in the history is an edge of behaviour §4, begun where a life begins.
+"""I5: every change of status in the history is a transition of behaviour §4, and begins with the initial status.
 
-The edges are written out here once more on purpose; see ``workflows.invariants.rule``.
+The transitions are repeated here on purpose; see ``workflows.invariants.rule``.
 """
 
 from workflows.invariants.rule import Rule, one
@@ -12,7 +12,7 @@ LEGAL = {
         "processing -fail> failed",
         "processing -cancel> cancelled",
         "completed -refund> refunded",
-        # Remarks: something new is known, the status stays.
+        # Remarks: something new is known, and the status does not change.
         "processing -ask_customer> processing",
         "processing -doubt> processing",
         "processing -request_cancel> processing",
@@ -91,7 +91,7 @@ def _rule(entity: str) -> Rule:
     return Rule(
         invariant="I5",
         name=f"legal edges of {one(entity)}",
-        sentence=f"{one(entity).capitalize()} begins as {INITIAL[entity]} and moves along legal edges only.",
+        sentence=f"{one(entity).capitalize()} begins as {INITIAL[entity]} and changes by legal transitions only.",
         checked=f"SELECT count(*) FROM {entity}_history",
         violations=f"""
             SELECT {entity}_id AS id, format('version %s went from %s by %s to %s', version,

@@ -1,7 +1,7 @@
-"""I1, our half: money is never asked for anew while an earlier call may have moved it.
+"""I1, our own data: no new attempt is made while an earlier one may have moved the money.
 
-A new attempt has a new key, under which the provider would charge again. It may follow only one that is known to have
-moved nothing; whatever else went before is asked about, or sent again under its own key.
+A new attempt has a new key, under which the provider would charge again. It may only follow an attempt that is known to have
+moved nothing. After any other attempt the provider is asked for its outcome, or it is sent again under its own key.
 """
 
 from workflows.invariants.rule import Rule

@@ -1,4 +1,4 @@
-"""I4: what is being given back never exceeds what was taken, and a payment's sums are those of its refunds."""
+"""I4: refunds never exceed the captured amount, and a payment's sums are those of its refunds."""
 
 from workflows.invariants.rule import Rule
 
@@ -6,7 +6,7 @@ RULES = (
     Rule(
         invariant="I4",
         name="refund reservations",
-        sentence="Given back ≤ reserved for giving back ≤ captured.",
+        sentence="Refunded ≤ reserved for refunds ≤ captured.",
         checked="SELECT count(*) FROM payments",
         violations="""
             SELECT id, format('%s, captured %s, reserved %s, refunded %s', status, captured_amount, refund_reserved,

@@ -1,7 +1,7 @@
-"""I6: every final line is in exactly one settlement, of its own store and currency, and no close passes one by.
+"""I6: every final payment and refund is in exactly one settlement of its store and currency, and no close omits one.
 
-The primary key of the lines holds half of it; what is judged here is that the marks on payments and refunds tell the same
-story, that the periods of a store and currency are one chain, and that nothing waits longer than the next close.
+The primary key of the lines ensures half of this. These rules check that payments and refunds name the settlement that has
+their line, that the periods of a store and currency are one chain, and that nothing waits longer than the next close.
 """
 
 from workflows.invariants.rule import Rule
@@ -18,12 +18,12 @@ RULES = (
     Rule(
         invariant="I6",
         name="settled as marked",
-        sentence="What a payment or refund says of its settlement, its one line says too.",
+        sentence="A payment or refund names the settlement that has its one line.",
         checked="SELECT count(*) FROM settlement_lines WHERE kind <> 'adjustment'",
         violations=f"""
             SELECT coalesce(f.id, l.entity_id) AS id, CASE
                 WHEN f.id IS NULL THEN format('is a line of %s and no final %s', l.settlement_id, l.kind)
-                WHEN l.entity_id IS NULL THEN format('says it was settled in %s, which has no line of it', f.settlement_id)
+                WHEN l.entity_id IS NULL THEN format('names settlement %s, which has no line of it', f.settlement_id)
                 ELSE format('%s %s with fee %s in %s, its line says %s %s with fee %s in %s', f.amount, f.currency, f.fee,
                     coalesce(f.settlement_id, 'none'), l.amount, l.currency, l.fee, l.settlement_id) END AS problem
             FROM (SELECT * FROM settlement_lines WHERE kind <> 'adjustment') l
@@ -51,7 +51,7 @@ RULES = (
     Rule(
         invariant="I6",
         name="nothing left behind",
-        sentence="What one close missed is in the next.",
+        sentence="A close takes everything that an earlier close missed.",
         checked=f"SELECT count(*) FROM ({_FINAL}) AS final",
         violations=f"""
             SELECT f.id, format('completed at %s and in no settlement, although %s is %s', f.completed_at, s.id, s.status)

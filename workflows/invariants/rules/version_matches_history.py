@@ -1,4 +1,4 @@
-"""I5: the version of a row is the number of its history rows, so nothing changed without leaving a trace."""
+"""I5: the version of a row is the number of its history rows, so that every change is recorded."""
 
 from workflows.invariants.rule import Rule, one
 
