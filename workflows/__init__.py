@@ -1,4 +1,4 @@
-"""The domain: what may happen to a payment, an order, a bill, a device and a settlement, and who may make it happen.
+"""The domain: what may happen to a payment, an order, a bill, a device and a settlement, and who may cause it.
 
-Nothing here has heard of FastAPI, Celery or Redis, so that a rule can be read, tested and trusted without them.
+Nothing in this package depends on FastAPI, Celery or Redis, so that a rule can be read and tested without them.
 """

@@ -1,19 +1,19 @@
 """Detect card data, so that it is never stored, logged or put on the broker.
 
-This is the one detector for everything that comes from outside: bodies, headers, queries, files and providers' answers.
-A value could hold a card number if some of its digits, of any script, have a length and a beginning that a card brand
-issues and pass the Luhn test. Letters on either side make no difference. Digits may stand in groups:
+All input from outside passes this detector: bodies, headers, queries, files and providers' answers. A value could hold a
+card number if some of its digits, of any script, have the length and the first digits of a card brand and pass the Luhn test,
+whatever letters are next to them. Digits may be in groups:
 
 | digits | examined as one number |
 |---|---|
-| a row of 13 to 19 (leading zeros aside) | always; a longer row is not a card number, whatever a part of it adds up to |
-| groups of one size, or of sizes as on cards | wherever they begin, whatever other groups stand beside them |
-| groups of any size with one kind of separator or usual ones | all of them together |
+| a row of 13 to 19 (without leading zeros) | always; a longer row is not a card number, whichever part of it passes the test |
+| groups of one size, or of sizes as on cards | from each group on, whatever other groups are next to them |
+| groups of any size, with one kind of separator or usual ones | all of them together |
 
-Numeric ids, bar codes (valid EAN-13) and timestamps have other beginnings, lengths or check digits, so most pass. UUIDs
-and words of 32 and more hexadecimal digits (24 with letters in two places) are left alone: one in some thousands of them holds
-such digits by chance, which would refuse most files with such references.
-Track data and fields named for a number, a CVV or a PIN are found whatever they hold.
+Most numeric ids, bar codes (valid EAN-13) and timestamps are accepted: their first digits, lengths or check digits differ.
+UUIDs and strings of 32 or more hexadecimal digits (24 with letters in two places) are not examined: one in a few thousand
+contains such digits by chance, so that most files with such references would be refused.
+Track data, and fields named after a card number, a CVV or a PIN, are detected whatever their value is.
 """
 
 import re
@@ -23,7 +23,7 @@ from functools import lru_cache
 from typing import Any
 
 SHORTEST, LONGEST = 13, 19
-"""Digits of a card number: a text of fewer characters needs no further look."""
+"""Digits of a card number. A shorter text is not examined."""
 
 _ALL = range(SHORTEST, LONGEST + 1)
 BRANDS: Mapping[str, tuple[str, tuple[int, ...]]] = {
@@ -40,14 +40,14 @@ BRANDS: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "UnionPay": ("62", tuple(range(16, 20))),
     "Visa": ("4", (13, 16, 19)),
 }
-"""What numbers of a brand begin with, and how many digits they have (ISO/IEC 7812, the brands' published ranges)."""
+"""Brand → the first digits of its numbers, and their lengths (ISO/IEC 7812, the brands' published ranges)."""
 
 _BEGINNINGS = {
     length: re.compile("|".join(beginning for beginning, lengths in BRANDS.values() if length in lengths))
     for length in _ALL
 }
 _GROUPED = {4: ((4, 6, 5), (4, 6, 4), (4, 3, 3, 3)), 6: ((6, 9), (6, 10), (6, 13))}
-"""How digits are grouped on cards and in files where groups differ in size, by the size of the first."""
+"""Size of the first group → the groupings of digits on cards and in files whose groups differ in size."""
 
 _SPAN = re.compile(r'[0-9][^A-Za-z"\[\]{}\x80-\U0010ffff]{11,}[0-9]')  # has every run, and is found six times as fast
 _SEPARATOR = r'[^0-9A-Za-z"\[\]{}\x00\x80-\U0010ffff]'  # any mark but those that part the values of JSON
@@ -85,7 +85,7 @@ ISSUE = "Looks like card data, which is never accepted here; send the provider's
 
 
 class _Folding(dict[int, int]):
-    """Map every character to ASCII: digits of any script, ``-`` for separators, NUL for invisible characters."""
+    """Map every character to ASCII: a digit of any script, ``-`` for a separator, NUL if invisible."""
 
     def __missing__(self, code: int) -> int:
         folded = _fold(chr(code))
@@ -135,7 +135,7 @@ def mask(value: str) -> str:
 
 
 def mask_digits(value: str) -> str:
-    """Return ``value`` with an asterisk for each digit of what could be a card number, everything else as it was."""
+    """Return ``value`` with an asterisk for each digit of a possible card number, otherwise unchanged."""
     if not looks_like_card_data(value):
         return value
     folded = value.translate(_FOLDING)
@@ -182,7 +182,7 @@ def _candidates(run: str) -> list[str]:
 
 
 def _of_one_size(groups: list[str], size: int) -> Iterator[str]:
-    """Yield the numbers that the first of ``groups`` make, each of ``size`` digits; the last may be shorter."""
+    """Yield the numbers that the first ``groups`` form, each of ``size`` digits; the last may be shorter."""
     number = ""
     for group in groups:
         if len(group) > size:
@@ -195,7 +195,7 @@ def _of_one_size(groups: list[str], size: int) -> Iterator[str]:
 
 
 def could_be_a_number(digits: str) -> bool:
-    """Return whether ``digits`` (ASCII, nothing else) have a brand's length and beginning and pass the Luhn test."""
+    """Return whether ASCII ``digits`` have a brand's length and first digits and pass the Luhn test."""
     beginning = _BEGINNINGS.get(len(digits))
     if beginning is None or not beginning.match(digits) or not _passes_luhn(digits):
         return False
@@ -208,17 +208,17 @@ def _passes_luhn(digits: str) -> bool:
 
 
 def _is_bar_code(digits: str) -> bool:
-    """Return whether 13 digits are an EAN (JAN) number; Visa has issued no numbers of 13 digits for decades."""
+    """Return whether 13 digits are an EAN (JAN) number. Visa no longer issues numbers of 13 digits."""
     return (sum(map(int, digits[::2])) + 3 * sum(map(int, digits[1::2]))) % 10 == 0
 
 
 def find_card_data(value: Any, path: str = "") -> list[str]:
-    """Return the path (``metadata.note``, ``items.0.name``) of everything in a parsed JSON ``value`` that is card data."""
+    """Return the paths (``metadata.note``, ``items.0.name``) of card data in a parsed JSON ``value``."""
     return list(_paths(value, path)) if holds_card_data(value) else []
 
 
 def holds_card_data(value: Any) -> bool:
-    """Return whether a parsed JSON ``value`` has card data in any name or value, however deep."""
+    """Return whether a parsed JSON ``value`` has card data in any name or value, at any depth."""
     kind = type(value)
     if kind is str:
         return looks_like_card_data(value)
@@ -253,7 +253,7 @@ def _under(path: str, name: str) -> str:
 
 
 def _spellings(value: Any) -> tuple[str, ...]:
-    """Return a scalar as it would be read: a number with a fraction or an exponent in its plain digits too."""
+    """Return the spellings of a scalar: of a float also the one without an exponent."""
     return (f"{value:f}", repr(value)) if isinstance(value, float) else (str(value),)
 
 

@@ -1,12 +1,13 @@
-"""The one clock of the product.
+"""The process's clock. Nothing else in the product reads the time of the machine.
 
-The life of tokens and assertions goes by it, and nothing else: every date in a row and what machines must agree on (leases,
-due times, settlement periods) is decided by the database's clock, one instant per transaction (docs/decisions/0030).
+Only the validity of tokens and assertions depends on it. The database's clock decides every time that is stored in a row and
+every time that several machines must agree on (leases, due times, settlement periods), with one timestamp per transaction
+(docs/decisions/0030).
 """
 
 from datetime import UTC, datetime
 
 
 def now() -> datetime:
-    """The present instant, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)

@@ -1,8 +1,8 @@
-"""What can go wrong, as facts of the domain.
+"""The errors of the domain.
 
-Each error has a stable ``code`` for machines and a ``kind`` that ``api/errors.py`` alone turns into an HTTP status.
-Trouble with a provider is never an exception: it is an outcome (``workflows.providers.base``).
-The docstring of a class is its meaning; the table in ``docs/contract/api.md`` is generated from it.
+Each error has a stable ``code`` for machines and a ``kind``, which only ``api/errors.py`` maps to an HTTP status. A failure
+of a provider is never an exception but an outcome (``workflows.providers.base``). The table in ``docs/contract/api.md`` is
+generated from the docstrings of the classes, so each of them has one line.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import ClassVar
 
 
 class Kind(StrEnum):
-    """The kinds of error there are; HTTP knows one status for each."""
+    """The kinds of errors; each has one HTTP status."""
 
     MALFORMED = "malformed"
     UNAUTHENTICATED = "unauthenticated"
@@ -33,11 +33,11 @@ class Detail:
 
 
 class DomainError(Exception):
-    """The root of every error that a caller is told about."""
+    """The base class of every error that is reported to a caller."""
 
     kind: ClassVar[Kind] = Kind.BROKEN
     code: ClassVar[str] = "INTERNAL_ERROR"
-    message: ClassVar[str] = "Something went wrong on our side. Ask for the status before you try again."
+    message: ClassVar[str] = "An unexpected error occurred. Check the status before you try again."
 
     def __init__(self, *details: Detail, message: str | None = None, retry_after_seconds: int | None = None) -> None:
         self.details = details
@@ -47,13 +47,13 @@ class DomainError(Exception):
 
 
 class MalformedRequest(DomainError):
-    """The request could not be read: broken JSON, a wrong content type, a bad header or path, a bad query name or value."""
+    """The request could not be parsed: invalid JSON, content type, header, path or query parameter."""
 
     kind, code, message = Kind.MALFORMED, "VALIDATION_ERROR", "Invalid request parameters"
 
 
 class InvalidRequest(DomainError):
-    """The body could be read but is not valid, or a value looks like card data; the details name each field."""
+    """The body is not valid, or a value looks like card data; the details name each field."""
 
     kind, code, message = Kind.INVALID, "VALIDATION_ERROR", "Invalid request parameters"
 
@@ -65,7 +65,7 @@ class NotAuthenticated(DomainError):
 
 
 class CredentialRefused(NotAuthenticated):
-    """The signature belongs to a known caller, but the assertion is not acceptable: expired, or used before."""
+    """The signature belongs to a known caller, but the token or assertion has expired or was used before."""
 
 
 class NotAuthorized(DomainError):
@@ -81,7 +81,7 @@ class ResourceNotFound(DomainError):
 
 
 class DuplicateResource(DomainError):
-    """A value that must be unique is taken, or the version of an order that was sent is not the current one."""
+    """A value that must be unique is taken, or the order's version in the request is not the current one."""
 
     kind, code, message = Kind.CONFLICT, "DUPLICATE_RESOURCE", "This already exists"
 
@@ -93,7 +93,7 @@ class InvalidStatusTransition(DomainError):
 
 
 class IdempotencyKeyInUse(DomainError):
-    """The first request with this key is still running; ask again shortly."""
+    """The first request with this key is still running; retry shortly."""
 
     kind, code, message = Kind.CONFLICT, "IDEMPOTENCY_KEY_IN_USE", "A request with this key is still running"
 
@@ -105,7 +105,7 @@ class BalanceUnavailable(DomainError):
 
 
 class IdempotencyKeyReused(DomainError):
-    """This key was used with another body. Look up the result of the first request before you send a new key."""
+    """This key was used with another body. Look up the first request's result before you use a new key."""
 
     kind, code = Kind.INVALID, "IDEMPOTENCY_KEY_REUSED"
     message = "This key was used for a different request. Look up the result of that request before you use a new key"
@@ -118,17 +118,21 @@ class RateLimitExceeded(DomainError):
 
 
 class ServiceUnavailable(DomainError):
-    """The database is away, the load is too high, or maintenance is on. Send it again, with the same key."""
+    """The database is away, the load is too high, or maintenance is on. Retry with the same key."""
 
-    kind, code, message = Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "Temporarily unavailable, try again"
+    kind, code, message = (
+        Kind.UNAVAILABLE,
+        "SERVICE_UNAVAILABLE",
+        "The service is temporarily unavailable; retry shortly",
+    )
 
 
 class InternalError(DomainError):
-    """An unexpected error of ours. Ask for the status before trying again."""
+    """An unexpected error occurred. Check the status before trying again."""
 
     kind, code = Kind.BROKEN, "INTERNAL_ERROR"
 
 
 def every_error() -> tuple[type[DomainError], ...]:
-    """All errors a caller may be told, in the order they are written here."""
+    """Return all errors that are reported to callers, in the order of this module."""
     return tuple(DomainError.__subclasses__())

@@ -1,7 +1,7 @@
-"""Identifiers: a prefix that says what it is, and a UUIDv7 that says when.
+"""Identifiers: a prefix for the kind of entity, and a UUIDv7, which contains the time of creation.
 
-The same spelling stands in HTTP, task arguments, Flower, logs and SQL, so that one search finds everything about a
-payment. Version 7 sorts by time: indexes stay dense and lists can be paged by the id alone.
+HTTP, task arguments, Flower, logs and SQL use the same spelling, so that one search finds everything about a payment.
+Version 7 sorts by time: indexes stay dense, and lists can be paged by the id alone.
 """
 
 import re
@@ -29,12 +29,15 @@ PREFIXES: dict[str, str] = {
     "request": "req",
     "process": "prc",
 }
-"""Entity → prefix. A prefix is for ever: it is in clients' databases."""
+"""Entity → prefix. A prefix never changes, because clients store ids."""
 
 WELL_FORMED = re.compile(r"[A-Za-z0-9_-]{1,80}")
-"""What an id in a path may look like at all; anything else is a bad request rather than a missing row."""
+"""The form of an id in a path. Anything else is a bad request and not a missing row."""
 
 
 def new_id(entity: str) -> str:
-    """A fresh id for an ``entity`` of ``PREFIXES``, for example ``pay_0198c0de…`` (prefix and 32 hexadecimal digits)."""
+    """Return a new id for an ``entity`` of ``PREFIXES``, for example ``pay_0198c0de…``.
+
+    It is the prefix and 32 hexadecimal digits.
+    """
     return f"{PREFIXES[entity]}_{uuid_utils.uuid7().hex}"

@@ -1,11 +1,10 @@
-"""Structured logs: one JSON object per line on standard error, with the request and payment ids that belong to it.
+"""Structured logs: one JSON object per line on standard error, with the ids of its request and payment.
 
-Every composition root calls ``configure_logs`` once. Nothing that a client sent is logged but its ids: a card number in
-a request never reaches a log line.
+Every composition root calls ``configure_logs`` once. Of what clients send only ids are logged, so a card number in a request
+never reaches a log line.
 
-Lines are written in groups: each write wakes whoever reads the other end of the pipe, and a line per request made that a
-fifth of the API's processor time. A process that is killed loses what it said in its last twentieth of a second, never an
-error: those are written at once.
+Lines are written in groups: each write wakes the process that reads the pipe, and with a line per request this took a fifth
+of the API's CPU time. A killed process loses the lines of its last 50 ms, except errors, which are written at once.
 """
 
 import logging
@@ -23,14 +22,17 @@ MARKS = (
     *("request_id", "payment_id", "refund_id", "settlement_id", "attempt", "task_id", "task"),
     *("method", "path", "status", "milliseconds", "caller"),
 )
-"""What a line may carry beside its message (``extra=`` of a logging call)."""
+"""The fields that a line may have in addition to its message (``extra=`` of a logging call)."""
 
 
 class JsonLines(logging.Formatter):
-    """A record as one line of JSON."""
+    """A formatter that writes a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """``at`` (seconds since 1970), ``level``, ``logger``, ``message``, the marks, and the traceback if there is one."""
+        """Return the line: ``at`` (seconds since 1970), ``level``, ``logger``, ``message``, extra fields.
+
+        A record with an exception also has its ``traceback``.
+        """
         line: dict[str, object] = {
             "at": round(record.created, 3),
             "level": record.levelname,
@@ -47,19 +49,19 @@ class JsonLines(logging.Formatter):
 
 
 SPACING_SECONDS = 0.05
-"""Between two writes: a person who watches does not notice, and at 1,000 lines a second fifty share one."""
+"""The time between two writes: a person who reads along does not notice, and at 1,000 lines a second fifty share a write."""
 
 MAX_WAITING = 10_000
-"""Lines kept while the stream accepts none (about 3 MB). Beyond that the oldest are dropped and counted."""
+"""The most lines that wait while the stream accepts none (about 3 MB). Then the oldest are dropped and counted."""
 
 FLUSH_SECONDS = 2.0
-"""How long a flush waits for the stream. After one such wait no flush waits until the stream accepts something again."""
+"""The longest that a flush waits for the stream. After such a timeout no flush waits until the stream accepts lines again."""
 
 
 class GroupedLines(logging.Handler):
-    """Write lines to ``stream`` in groups; at once from ``ERROR`` up and at a flush.
+    """A handler that writes lines to ``stream`` in groups, or at once at a flush and for errors.
 
-    Only a thread of its own writes. If the pipe behind the stream is not read, that thread waits and callers do not.
+    Only the handler's own thread writes. If nobody reads the pipe behind the stream, that thread blocks and callers do not.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -74,10 +76,10 @@ class GroupedLines(logging.Handler):
         threading.Thread(target=self._write_groups, name="logs", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Called by logging, which holds the handler's lock."""
+        """Queue the record's line. ``logging`` calls this while it holds the handler's lock."""
         try:
             self._waiting.append(self.format(record))
-        except Exception:  # as logging's own handlers: a line that can't be written breaks nothing else
+        except Exception:  # as in logging's own handlers: a line that cannot be formatted must not fail its caller
             self.handleError(record)
             return
         if record.levelno >= logging.ERROR or len(self._waiting) >= MAX_WAITING or self._is_closed:
@@ -89,7 +91,7 @@ class GroupedLines(logging.Handler):
             self._arrived.set()
 
     def flush(self) -> None:
-        """Write the waiting lines. ``logging.shutdown`` calls this too, at the end of the process."""
+        """Write the waiting lines. ``logging.shutdown`` also calls this at the end of the process."""
         with self._written:
             self._flushes += 1
             mine = self._flushes
@@ -99,7 +101,7 @@ class GroupedLines(logging.Handler):
                 self._is_stuck = not self._written.wait_for(lambda: self._flushed >= mine, FLUSH_SECONDS)
 
     def close(self) -> None:
-        """Write what is waiting, and from now on each line by itself."""
+        """Write the waiting lines, and from now on each line at once."""
         self._is_closed = True
         self.flush()
         super().close()
@@ -137,12 +139,12 @@ def configure_logs(level: str) -> None:
     """Send every logger's lines of ``level`` and above to standard error as JSON."""
     handler = GroupedLines(sys.stderr)
     handler.setFormatter(JsonLines())
-    # Nobody prints where in our code a line was written, by which thread or process: not looking halves a line's cost.
-    logging._srcfile = None  # the way of logging's own documentation on optimization
+    # The source line, thread and process of a record are never printed: not looking them up halves the cost of a line.
+    logging._srcfile = None  # as logging's own documentation on optimization recommends
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # Celery says three lines about each message it takes: the rows' own history says it better.
+    # Celery logs three lines for each message. They add nothing to the history of the rows.
     logging.getLogger("celery.worker.strategy").setLevel(max(logging.WARNING, root.level))
     logging.getLogger("celery.app.trace").setLevel(max(logging.WARNING, root.level))

@@ -1,8 +1,8 @@
-"""Money: an integer of minor units together with its currency, never apart.
+"""Money: an integer of minor units and its currency, always together.
 
-1000 JPY is one thousand yen and 1000 USD is ten dollars: how many decimals a currency has comes from the table of ISO 4217,
-never from a ``* 100`` of ours. CLDR (Babel) only prints: its decimals are those of everyday prices, and fewer for thirteen
-currencies (1050.25 RSD is 105025 minor units, although no shop writes the .25). There are no floats anywhere.
+1000 JPY is one thousand yen and 1000 USD is ten dollars: the number of decimals of a currency comes from the table of ISO
+4217, never from a literal factor of 100. CLDR (Babel) is used for printing only: its decimals are those of everyday prices,
+and fewer for thirteen currencies (1050.25 RSD is 105025 minor units, although no shop writes the .25). Floats are not used.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from babel.numbers import NumberPattern, parse_pattern
 from iso4217 import raw_xml
 
 MAX_AMOUNT = 999_999_999_999
-"""The largest amount of one payment, minor units: far above any sale, far below 2^53, so JSON readers keep it exact."""
+"""The largest amount of a payment in minor units: far above any sale and far below 2^53, so JSON parsers read it exactly."""
 
 MAX_MOVED = 2 * MAX_AMOUNT
 """The largest amount that one payment moves: itself and its tip."""
@@ -26,7 +26,10 @@ UNITS_OF_ACCOUNT = frozenset({"UYW", "XAD"})
 
 @cache
 def _exponents() -> dict[str, int]:
-    """Return the decimals of each currency in use, without funds and without what has no minor unit (gold, XXX, XTS)."""
+    """Return the number of decimals of each currency in use.
+
+    Funds, and entries without a minor unit (gold, XXX, XTS), are left out.
+    """
     found: dict[str, int] = {}
     for entry in raw_xml.iterfind("CcyTbl/CcyNtry"):
         code, decimals, name = entry.findtext("Ccy"), entry.findtext("CcyMnrUnts", ""), entry.find("CcyNm")
@@ -43,13 +46,16 @@ def currencies() -> frozenset[str]:
 
 
 def exponent(currency: str) -> int:
-    """Return the decimal places of ``currency``: 0 for JPY, 2 for USD, 3 for KWD. Raise ``KeyError`` if it is not in use."""
+    """Return the number of decimals of ``currency``: 0 for JPY, 2 for USD, 3 for KWD.
+
+    Raises ``KeyError`` if the currency is not in use.
+    """
     return _exponents()[currency]
 
 
 @cache
 def _pattern(currency: str, locale: str) -> NumberPattern:
-    """Return how ``locale`` prints ``currency``, with all its decimals."""
+    """Return the pattern with which ``locale`` prints ``currency``, with all its decimals."""
     pattern = parse_pattern(Locale.parse(locale).currency_formats["standard"].pattern)
     pattern.frac_prec = (exponent(currency), exponent(currency))
     return pattern
@@ -57,7 +63,7 @@ def _pattern(currency: str, locale: str) -> NumberPattern:
 
 @dataclass(frozen=True, slots=True, order=False)
 class Money:
-    """``amount`` minor units of ``currency``. Adding two currencies is a mistake and says so (``ValueError``)."""
+    """``amount`` minor units of ``currency``. Adding two currencies raises ``ValueError``."""
 
     amount: int
     currency: str
@@ -80,9 +86,10 @@ class Money:
         return other.amount
 
     def split(self, weights: list[int]) -> "list[Money]":
-        """Parts in proportion to ``weights`` that sum to the whole exactly (largest remainder, earlier parts first).
+        """Return parts in proportion to ``weights`` that sum to the whole exactly.
 
-        Raises ``ValueError`` without a positive weight, or with a negative one.
+        Units that are left over go to the parts with the largest remainders, earlier parts first. Raises ``ValueError`` if no
+        weight is positive or one is negative.
         """
         total = sum(weights)
         if total <= 0 or min(weights) < 0:
@@ -94,10 +101,10 @@ class Money:
         return [Money(quotient + (index in bonus), self.currency) for index, (quotient, _) in enumerate(shares)]
 
     def decimal(self) -> Decimal:
-        """The amount in major units, exact: ``Money(1050, "USD").decimal() == Decimal("10.50")``."""
+        """Return the exact amount in major units: ``Money(1050, "USD").decimal() == Decimal("10.50")``."""
         return Decimal(self.amount).scaleb(-exponent(self.currency))
 
     def text(self, locale: str = "en") -> str:
-        """The amount as a person of ``locale`` writes it."""
+        """Return the amount as it is written in ``locale``."""
         pattern = _pattern(self.currency, locale)
         return str(pattern.apply(self.decimal(), locale, currency=self.currency, currency_digits=False))

@@ -1,6 +1,6 @@
 """Settings: one frozen object, read from the environment (``MPAC_…``) once in each composition root.
 
-Nothing in the domain reads the environment. No secret has a default: a process without its secret says so and stops.
+Nothing in the domain reads the environment. No secret has a default: a process without its secret exits with an error.
 ``docs/configuration.md`` is generated from the fields below.
 """
 
@@ -18,13 +18,13 @@ ADDRESSES = {
     "database_url": (re.compile(r"postgres(ql)?(\+\w+)?://\S+"), "postgresql://user:password@host:port/name"),
     "broker_url": (re.compile(r"(rediss?|unix)://\S+"), "redis://:password@host:port/0"),
 }
-"""What the two addresses look like, and how to write them."""
+"""Setting → the pattern of its address, and an example for the error message."""
 
 PUBLIC_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 
 
 class Settings(BaseSettings):
-    """Everything that may differ between two installations."""
+    """The settings of an installation."""
 
     model_config = SettingsConfigDict(env_prefix="MPAC_", frozen=True, extra="ignore")
 
@@ -63,7 +63,7 @@ class Settings(BaseSettings):
         60,
         ge=0,
         le=300,
-        description="How far a device's clock may be ahead of or behind ours when it asks for a token.",
+        description="How far a device's clock may be ahead of or behind ours when it requests a token.",
     )
     user_jwks_file: Path | None = Field(
         None, description="JWKS file with the keys that user tokens are checked against."
@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     )
 
     tax_rounding: Literal["half_up", "down", "up"] = Field(
-        "half_up", description="Which way a fraction of a minor unit of tax goes, once per tax rate and order."
+        "half_up", description="How a fraction of a minor unit of tax is rounded, once per tax rate and order."
     )
     rate_limit_per_merchant: int = Field(1_000, ge=0, description="Requests per minute and merchant; 0 is off.")
     rate_limit_overall: int = Field(10_000, ge=0, description="Requests per minute over all; 0 is off.")
@@ -93,18 +93,20 @@ class Settings(BaseSettings):
         "the address of the connection counts.",
     )
     max_requests_in_flight: int = Field(
-        2_000, ge=1, description="Requests one API process works on before it answers 503."
+        2_000, ge=1, description="Requests that one API process handles at once; it answers further ones with 503."
     )
     max_waiting_requests: int = Field(
-        20_000, ge=1, description="Requests one API process lets wait for a payment to move."
+        20_000, ge=1, description="Requests with `?wait=` that one API process lets wait at once."
     )
     max_body_bytes: int = Field(65_536, ge=1_024, description="The largest request body.")
-    max_wait_seconds: int = Field(25, ge=1, le=60, description="The longest a `?wait=` may hang.")
+    max_wait_seconds: int = Field(25, ge=1, le=60, description="The longest that a request with `?wait=` may wait.")
 
     nudge_spacing_ms: int = Field(
-        20, ge=0, description="Least time between two nudges of one process: they carry more ids each."
+        20,
+        ge=0,
+        description="The least time between two nudges of one process; ids that arrive meanwhile share the next.",
     )
-    lease_seconds: Seconds = Field(30, description="How long a worker owns a payment it claimed; longer than any step.")
+    lease_seconds: Seconds = Field(30, description="How long a worker owns a payment it claimed; longer than any call.")
     nudge_grace_seconds: Seconds = Field(
         5, description="How long a recorded payment waits for its nudge before the sweep sends another."
     )
@@ -114,16 +116,16 @@ class Settings(BaseSettings):
         description="Provider calls one worker process has open at once, per provider, for payments and refunds each.",
     )
     payments_in_hand: int = Field(
-        2_000, ge=1, description="Payments without a provider call that one worker process holds claimed at once."
+        2_000, ge=1, description="Payments without a provider call that one worker process claims at once."
     )
     soft_shutdown_seconds: Seconds = Field(
-        15, description="How long a worker that was told to stop lets its calls end."
+        15, description="How long a worker that is asked to stop waits for its calls to end."
     )
     review_after_seconds: Seconds = Field(
-        86_400, description="How long an outcome may be unknown before a person is asked."
+        86_400, description="How long an outcome may be unknown before a person has to review it."
     )
     doubt_schedule_scale: float = Field(
-        1.0, gt=0, le=1, description="Shortens the schedule of questions about an unknown outcome, for tests and demos."
+        1.0, gt=0, le=1, description="Shortens the schedule of inquiries about an unknown outcome, for tests and demos."
     )
 
     timetable_scale: float = Field(
@@ -132,25 +134,29 @@ class Settings(BaseSettings):
 
     silence_seconds: Seconds = Field(
         60,
-        description="After how long without a consumed canary a queue, a worker or beat is reported as silent. Canaries are "
-        "sent four times as often.",
+        description="The time without a consumed canary after which a queue, a worker or beat is reported as silent. Four "
+        "canaries are sent in that time.",
     )
 
-    sandbox_url: str | None = Field(None, description="Where the sandbox provider answers; unset, it does not exist.")
-    sandbox_api_key: SecretStr | None = Field(None, description="The key it was given for us.")
-    sandbox_timeout_seconds: Seconds = Field(10, description="How long one call to it may take.")
+    sandbox_url: str | None = Field(
+        None, description="The address of the sandbox provider. Without it the provider is not available."
+    )
+    sandbox_api_key: SecretStr | None = Field(None, description="Our key at the sandbox provider.")
+    sandbox_timeout_seconds: Seconds = Field(
+        10, description="The longest that one call to the sandbox provider may take."
+    )
     sandbox_max_processing_seconds: Seconds = Field(
-        60, description="After how long the sandbox provider can no longer be working on a call it did not answer."
+        60, description="The time after which the sandbox provider no longer works on a call that it did not answer."
     )
 
     statement_sla_hours: float = Field(
-        24, ge=0, description="How long after a payment its provider's statement may take to tell of it."
+        24, ge=0, description="How long after a payment its provider's statement may first list it."
     )
     statement_sla_hours_by_provider: dict[str, float] = Field(
         default_factory=dict, description='The same for single providers, for example `{"sandbox": 1}`.'
     )
     statement_date_tolerance_minutes: float = Field(
-        60, ge=0, description="How far two clocks may lie apart around midnight before a day differs."
+        60, ge=0, description="How far two clocks may differ around midnight before a date counts as different."
     )
     max_statement_bytes: int = Field(268_435_456, ge=1_024, description="The largest statement that may be uploaded.")
 
@@ -182,11 +188,11 @@ class Settings(BaseSettings):
 
     @property
     def proxies(self) -> list[str]:
-        """The addresses and networks of ``trusted_proxies``."""
+        """The addresses and networks in ``trusted_proxies``, as a list."""
         return _listed(self.trusted_proxies)
 
     def statement_sla(self, provider: str) -> float:
-        """Hours after a payment within which ``provider`` reports it."""
+        """Return the hours within which ``provider`` reports a payment on its statement."""
         return self.statement_sla_hours_by_provider.get(provider, self.statement_sla_hours)
 
 
@@ -195,12 +201,15 @@ def _listed(value: str) -> list[str]:
 
 
 def load_settings() -> Settings:
-    """The settings of this process. Raises ``pydantic.ValidationError`` where one is missing or makes no sense."""
+    """Return the settings of this process.
+
+    Raises ``pydantic.ValidationError`` if one is missing or invalid.
+    """
     return Settings()
 
 
 def settings_or_exit() -> Settings:
-    """The settings, for a process that can do nothing without: it ends with a sentence where one is wrong."""
+    """Return the settings, or exit with a message that names those that are missing or invalid."""
     try:
         return load_settings()
     except ValidationError as error:
@@ -208,7 +217,7 @@ def settings_or_exit() -> Settings:
 
 
 def what_is_wrong(error: ValidationError) -> str:
-    """In a sentence, which variables are missing or make no sense. Values are not told: some are secrets."""
+    """Return a message that names the missing and invalid variables, without values: some are secrets."""
     found = error.errors(include_input=False, include_url=False)
     said = [f"MPAC_{str(one['loc'][0]).upper()} ({str(one['msg']).removeprefix('Value error, ')})" for one in found]
-    return f"Set these variables right (docs/configuration.md has a table of them): {', '.join(said)}."
+    return f"Correct these environment variables (docs/configuration.md lists all of them): {', '.join(said)}."

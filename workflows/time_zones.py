@@ -1,7 +1,7 @@
-"""Time zones, from a single source: the pinned ``tzdata`` package.
+"""Time zones from a single source: the pinned ``tzdata`` package.
 
-The host's files differ from machine to machine, and PostgreSQL brings a third copy. A store may have a zone of the package,
-dates are computed with the package's rules, and PostgreSQL gets those rules instead of a name (``sql_zone``).
+The zone files of hosts differ, and PostgreSQL has its own copy. So the package defines which zones a store may have, dates
+are computed with the package's rules, and PostgreSQL is given these rules instead of a name (``sql_zone``).
 """
 
 import io
@@ -13,10 +13,10 @@ from importlib.resources import files
 from zoneinfo import ZoneInfo
 
 NOT_OFFERED = frozenset({"Factory", "localtime", "posixrules"})
-"""Files among the zones that are not the time of a place."""
+"""Files among the zones that are not the time zone of a place."""
 
 FORMERLY_OFFERED = {"localtime": "UTC"}
-"""Names that hosts have files for and stores may still have: read as UTC, the time of servers, until the store is changed."""
+"""Names that are no longer offered but that stores may still have: read as UTC, as servers do, until the store is changed."""
 
 REACH = timedelta(days=40)
 """The largest distance of a statement's lines from the settlement's period."""
@@ -27,21 +27,24 @@ _HEADER_BYTES, _TIME_BYTES = 44, 8
 
 @cache
 def offered_zones() -> frozenset[str]:
-    """Return the names that a store's zone may have: the package's, in their own spelling."""
+    """Return the names of the zones that a store may have, spelled as in the package."""
     return frozenset(files("tzdata").joinpath("zones").read_text().split()) - NOT_OFFERED
 
 
 @cache
 def zone(name: str) -> ZoneInfo:
-    """Return the zone ``name`` by the package's rules, whatever files the host has. Raise ``LookupError`` if it has none."""
+    """Return the zone ``name`` by the package's rules, whatever files the host has.
+
+    Raises ``LookupError`` if the package has no such zone.
+    """
     return ZoneInfo.from_file(io.BytesIO(_rules(name)), key=name)
 
 
 def sql_zone(name: str, *, near: datetime) -> str:
-    """Return the operand of ``AT TIME ZONE`` for dates around ``near``: the zone's rules in POSIX notation.
+    """Return the operand of ``AT TIME ZONE`` for dates around ``near``: rules in POSIX notation.
 
-    PostgreSQL needs no file for that. Zones whose rules change within ``REACH`` cannot be written in that notation and get
-    the offset of ``near``. An unknown zone is UTC, so that its rows can still be compared.
+    PostgreSQL needs no zone file for these. A zone whose rules change within ``REACH`` cannot be written in that notation, so
+    the offset at ``near`` is used. An unknown zone counts as UTC, so that its rows can still be compared.
     """
     try:
         last_change, rules = _last_rules(name)
@@ -65,7 +68,7 @@ def _rules(name: str) -> bytes:
 
 @cache
 def _last_rules(name: str) -> tuple[int | None, str]:
-    """Return the last change that a zone's file lists, and the rules that hold from then on (its last line)."""
+    """Return the last change that a zone's file lists, and the rules from then on (its last line)."""
     data = _rules(name)
     skipped = _HEADER_BYTES + _length_of_first_block(data)
     changes = struct.unpack_from(_HEADER, data, skipped)[5]

@@ -111,7 +111,7 @@ async def test_a_request_given_up_on_is_answered_by_its_key_when_it_comes_again(
     patient = PaymentIntake(nudge_grace_seconds=5, timeout_seconds=30)
     async with await AsyncConnection.connect(stack.urls.database) as holder:
         await holder.execute(HOLD["bills"].encode(), [posting.row_id])
-        with pytest.raises(Exception, match="Temporarily unavailable"):
+        with pytest.raises(Exception, match="temporarily unavailable"):
             await impatient.accept_payment(submission(request, tenant.device, key="0001"))
         again = asyncio.ensure_future(patient.accept_payment(submission(request, tenant.device, key="0001")))
         await all_wait(shop.admin, 2)
