@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.reconciliation.classify import classify_lines
-from workflows.reconciliation.quoted import REPEATED_REFERENCES
+from workflows.reconciliation.recall import find_elsewhere, recall_attempts
 from workflows.reconciliation.uncompared import IS_COMPARED
 from workflows.time_zones import sql_zone
 
@@ -128,7 +128,7 @@ _AGREEING = "provider, kind, {reference}, currency, moved"
 _ANY = "provider, kind, {reference}"
 
 
-def _pass(reference: str, keys: str, *, ours: str, theirs: str, condition: str = "true") -> Any:
+def _pass(reference: str, keys: str, *, ours: str, theirs: str, condition: str = "true") -> TextClause:
     """The statement of one pass over the lines of ``ours`` and ``theirs``."""
     keys = keys.format(reference=reference)
     return text(_PAIR_UP.format(reference=reference, keys=keys, ours=ours, theirs=theirs, condition=condition))
@@ -142,118 +142,54 @@ _REST = """
         SELECT *, CAST(NULL AS text) AS known, CAST(NULL AS text) AS elsewhere FROM theirs t
         WHERE NOT EXISTS (SELECT FROM pairs p WHERE p.their_id = t.id)
 """
-_LATER_PASSES = (
-    _pass(_OUR_REFERENCE, _ANY, ours="our_rest", theirs="their_rest"),
-    # A reference that we know says who it is about, whatever the provider's own says.
-    _pass(_THEIR_REFERENCE, _AGREEING, ours="our_rest", theirs="their_rest", condition="known IS NULL"),
-    _pass(_THEIR_REFERENCE, _ANY, ours="our_rest", theirs="their_rest", condition="known IS NULL"),
-)
-_SHRINK = (
+_SECOND_PASS = _pass(_OUR_REFERENCE, _ANY, ours="our_rest", theirs="their_rest")
+# Lines that quote an attempt of ours are left out: our reference says what they are about, whatever the provider's says.
+_THIRD_PASS = _pass(_THEIR_REFERENCE, _AGREEING, ours="our_rest", theirs="their_rest", condition="known IS NULL")
+_FOURTH_PASS = _pass(_THEIR_REFERENCE, _ANY, ours="our_rest", theirs="their_rest", condition="known IS NULL")
+_REMOVE_PAIRED = (
     text("DELETE FROM our_rest o USING pairs p WHERE p.our_id = o.id"),
     text("DELETE FROM their_rest t USING pairs p WHERE p.their_id = t.id"),
-)
-_RECALL = (
-    text("""
-        -- recall: attempts of this store that their lines quote; one that succeeded is in another period's line, or will be
-        UPDATE their_rest t
-        SET known = CASE WHEN a.outcome = 'succeeded' AND p.status IN ('completed', 'refunded') THEN 'moved' ELSE 'other' END
-        FROM payment_attempts a JOIN payments p ON p.id = a.payment_id
-        WHERE t.kind <> 'refund' AND a.reference = t.our_reference AND a.store_id = :store_id
-    """),
-    text("""
-        UPDATE their_rest t
-        SET known = CASE WHEN a.outcome = 'succeeded' AND r.status = 'completed' THEN 'moved' ELSE 'other' END
-        FROM refund_attempts a JOIN refunds r ON r.id = a.refund_id
-        WHERE t.kind = 'refund' AND a.reference = t.our_reference AND a.store_id = :store_id
-    """),
-    text("""
-        UPDATE their_rest t SET known = 'moved' FROM ours o
-        WHERE t.known IS NULL AND o.our_reference = t.our_reference AND o.provider = t.provider
-          AND o.kind = CASE t.kind WHEN 'refund' THEN 'refund' ELSE 'payment' END
-    """),
-)
-_FIRST_ID = "'{prefix}_' || lpad(to_hex(CAST(extract(epoch FROM {at}) * 1000 AS bigint)), 12, '0')"
-
-
-def _around(entity: str, prefix: str) -> str:
-    """Return the condition that an entity was created around the settlement ``s``: ids begin with their timestamp."""
-    since = _FIRST_ID.format(prefix=prefix, at="s.start_at - interval '31 days'")
-    until = _FIRST_ID.format(prefix=prefix, at="s.end_at + interval '31 days'")
-    return f"{entity}.id BETWEEN {since} AND {until}"
-
-
-_RECALL_ELSEWHERE = text(f"""
-    -- recall elsewhere: lines that quote no reference of ours, by the provider's; ids begin with their instant
-    UPDATE their_rest t SET elsewhere = e.known
-    FROM settlements s, LATERAL (
-        SELECT p.provider, p.provider_reference, 'payment' AS kind, max(CASE WHEN p.status IN ('completed', 'refunded')
-            THEN 'moved' ELSE 'other' END) AS known
-        FROM payments p WHERE p.store_id = s.store_id AND {_around("p", "pay")}
-          AND p.provider_reference IS NOT NULL AND p.settlement_id IS DISTINCT FROM s.id GROUP BY 1, 2
-        UNION ALL
-        SELECT r.provider, r.provider_reference, 'refund', max(CASE WHEN r.status = 'completed' THEN 'moved' ELSE 'other' END)
-        FROM refunds r WHERE r.store_id = s.store_id AND {_around("r", "rfd")}
-          AND r.provider_reference IS NOT NULL AND r.settlement_id IS DISTINCT FROM s.id GROUP BY 1, 2
-    ) e
-    WHERE s.id = :id AND t.known IS NULL AND t.provider_reference = e.provider_reference AND t.provider = e.provider
-      AND t.kind = e.kind AND NOT (t.provider = ANY(:repeating))
-""")
-_WAITING_ELSEWHERE = tuple(
-    text(f"""
-        -- waiting elsewhere: likewise, by the provider's reference
-        UPDATE theirs t SET waits_for = e.id
-        FROM settlements s JOIN {entity}s e ON e.store_id = s.store_id AND {_around("e", prefix)}
-        JOIN their_rest rest ON rest.provider_reference = e.provider_reference AND rest.provider = e.provider
-        WHERE s.id = :id AND t.id = rest.id AND rest.has_moved AND rest.elsewhere = 'other'
-          AND e.status IN ('pending', 'processing')
-    """)
-    for entity, prefix in (("payment", "pay"), ("refund", "rfd"))
-)
-_SOME_UNKNOWN = text("""
-    SELECT EXISTS (SELECT FROM their_rest WHERE known IS NULL AND provider_reference IS NOT NULL AND has_moved)
-""")
-_WAITING = tuple(
-    text(f"""
-        -- waiting: payments and refunds that their lines quote and that are not final yet
-        UPDATE theirs t SET waits_for = e.id
-        FROM their_rest rest LEFT JOIN {entity}_attempts a ON a.reference = rest.our_reference
-        JOIN {entity}s e ON e.id = coalesce(a.{entity}_id, split_part(rest.our_reference, ':', 1))
-        WHERE t.id = rest.id AND rest.has_moved AND e.store_id = :store_id AND e.status IN ('pending', 'processing')
-    """)
-    for entity in ("payment", "refund")
 )
 
 
 async def match_lines(connection: AsyncConnection, comparison: Comparison) -> None:
-    """Leave the tables ``ours``, ``theirs`` and ``classified`` in this transaction: each line once, with its category."""
+    """Fill the tables ``ours``, ``theirs`` and ``classified`` of this transaction: each line once, with its category."""
     parameters = comparison.parameters()
+    await _load_lines(connection, parameters)
+    await _pair_by_our_reference(connection)
+    await recall_attempts(connection, parameters)
+    await _pair_by_their_reference(connection)
+    await find_elsewhere(connection, parameters)
+    await classify_lines(connection, parameters)
+
+
+async def _load_lines(connection: AsyncConnection, parameters: dict[str, Any]) -> None:
     await _run(connection, _TABLES)
     await connection.execute(_OURS, parameters)
     await connection.execute(_THEIRS, parameters)
     await _run(connection, "ANALYZE ours; ANALYZE theirs")
     await connection.execute(_UNDO)
+
+
+async def _pair_by_our_reference(connection: AsyncConnection) -> None:
+    """Run passes 1 and 2. The first reads all lines, every later one only those that are left."""
     await connection.execute(_FIRST_PASS)
     await _run(connection, "ANALYZE pairs")
     await _run(connection, _REST)
     await _run(connection, "ANALYZE our_rest; ANALYZE their_rest")
-    await connection.execute(_LATER_PASSES[0])
-    await _shrink(connection)
-    for statement in _RECALL:
-        await connection.execute(statement, parameters)
-    for statement in _LATER_PASSES[1:]:
-        await connection.execute(statement)
-        await _shrink(connection)
-    if (await connection.execute(_SOME_UNKNOWN)).scalar_one():
-        await connection.execute(_RECALL_ELSEWHERE, {**parameters, "repeating": sorted(REPEATED_REFERENCES)})
-        for statement in _WAITING_ELSEWHERE:
-            await connection.execute(statement, parameters)
-    for statement in _WAITING:
-        await connection.execute(statement, parameters)
-    await classify_lines(connection, parameters)
+    await _pair_rest(connection, _SECOND_PASS)
 
 
-async def _shrink(connection: AsyncConnection) -> None:
-    for statement in _SHRINK:
+async def _pair_by_their_reference(connection: AsyncConnection) -> None:
+    """Run passes 3 and 4."""
+    await _pair_rest(connection, _THIRD_PASS)
+    await _pair_rest(connection, _FOURTH_PASS)
+
+
+async def _pair_rest(connection: AsyncConnection, one_pass: TextClause) -> None:
+    """Run a pass over the lines that are left, and remove its pairs from them."""
+    await connection.execute(one_pass)
+    for statement in _REMOVE_PAIRED:
         await connection.execute(statement)
 
 
