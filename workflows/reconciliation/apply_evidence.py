@@ -33,7 +33,9 @@ from workflows.processing.decide import Decision, RetryPolicy, decide
 from workflows.processing.workload import Answered, Workload
 from workflows.providers.base import Succeeded, Withdrawn
 from workflows.reconciliation.evidence import AttemptRequest, EvidenceReading, read_lines
+from workflows.reconciliation.rows import MovedLine
 from workflows.refunds.process import PAYMENTS, REFUNDS
+from workflows.settlements.rows import SettlementRow
 
 NO_CALLS = RetryPolicy(max_processing_seconds=0, review_after_seconds=0)
 LATE_REVERSAL = timedelta(minutes=10)
@@ -80,8 +82,8 @@ class Evidence:
     statement_id: str
     stored_at: datetime
     is_fetched: bool
-    settlement: dict[str, Any]
-    lines: list[dict[str, Any]]
+    settlement: SettlementRow
+    lines: list[MovedLine]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ WORKLOADS: Mapping[str, Workload[Any]] = {"payment": PAYMENTS, "refund": REFUNDS
 
 async def moved_lines(
     connection: AsyncConnection, statement_ids: list[str], references: list[str]
-) -> dict[tuple[str, str], list[dict[str, Any]]]:
+) -> dict[tuple[str, str], list[MovedLine]]:
     """Return the moved lines by statement and reference, each list in the order of its file."""
     found = await connection.execute(_MOVED_LINES, {"statements": statement_ids, "references": references})
     return {(row["statement_id"], row["our_reference"]): row["lines"] for row in found.mappings()}

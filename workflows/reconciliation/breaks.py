@@ -31,8 +31,10 @@ from workflows.reconciliation.confirm import confirm_outcome
 from workflows.reconciliation.correctable import require_correctable
 from workflows.reconciliation.link import check_link, last_run
 from workflows.reconciliation.queries import one_break
+from workflows.reconciliation.rows import ListedBreak
 from workflows.reconciliation.withdrawn import end_review
 from workflows.settlements.lock import lock_settlements, read_locked
+from workflows.settlements.rows import LockedSettlement
 from workflows.settlements.states import SettlementStatus
 from workflows.tenants.actor import Actor
 from workflows.tenants.caller import Caller, caller_transaction
@@ -68,7 +70,7 @@ _COUNT = text("""
 """)
 
 
-async def resolve_break(break_id: str, request: ResolutionRequest, *, actor: Actor) -> dict[str, Any]:
+async def resolve_break(break_id: str, request: ResolutionRequest, *, actor: Actor) -> ListedBreak:
     """Resolve a break and return its row. The same resolution again changes nothing.
 
     Raises ``ResourceNotFound``, ``InvalidRequest`` (something is missing, or does not fit), ``InvalidStatusTransition``
@@ -92,10 +94,8 @@ async def resolve_break(break_id: str, request: ResolutionRequest, *, actor: Act
         for settlement_id in sorted(set(ended)):
             await connection.execute(_COUNT, {"id": settlement_id, "ended": ended.count(settlement_id)})
             await complete_if_clean(connection, settlement_id, by=ChangeContext.actor(actor, at=settlement["now"]))
-        ours = found["our_line"] or {}
-        await end_review(
-            connection, ours.get("entity_id"), by=ChangeContext.actor(actor, at=settlement["now"], reason=break_id)
-        )
+        entity_id = found["our_line"]["entity_id"] if found["our_line"] else None
+        await end_review(connection, entity_id, by=ChangeContext.actor(actor, at=settlement["now"], reason=break_id))
         return await one_break(connection, break_id, caller)
 
 
@@ -112,8 +112,8 @@ async def _settlements(
 
 async def _decide(
     connection: AsyncConnection,
-    found: dict[str, Any],
-    settlement: dict[str, Any],
+    found: ListedBreak,
+    settlement: LockedSettlement,
     request: ResolutionRequest,
     *,
     actor: Actor,
@@ -136,7 +136,7 @@ async def _decide(
     return {**by, "ids": ids, "reference": reference, "other_reference": other_reference}
 
 
-def _check_resolvable(found: dict[str, Any], settlement: dict[str, Any], *, is_last: bool) -> None:
+def _check_resolvable(found: ListedBreak, settlement: LockedSettlement, *, is_last: bool) -> None:
     """Raise what speaks against resolving this break at all."""
     issue = None
     if found["resolution"] is not None:
@@ -157,39 +157,42 @@ def _check_request(request: ResolutionRequest) -> None:
 
 
 async def _book_correction(
-    connection: AsyncConnection, found: dict[str, Any], payment_id: str | None, *, occurred_at: datetime
+    connection: AsyncConnection, found: ListedBreak, payment_id: str | None, *, occurred_at: datetime
 ) -> tuple[str | None, str | None]:
     """Write the adjustment lines that take our books to theirs; return their ids.
 
     A line of theirs in another currency has two sides: the excess in our currency, and the missing amount in theirs. The
     running settlements are locked in the order of their currencies, so that two resolutions do not wait for each other.
     """
-    facts = {
-        **{name: found[name] for name in ("store_id", "provider", "provider_reference", "our_reference")},
-        "payment_id": payment_id,
-        "occurred_at": occurred_at,
-    }
     sides = ((found["currency"], correction_of(found)), other_side_of(found))
     written: list[str | None] = [None, None]
     for place, (currency, amount) in sorted(enumerate(sides), key=lambda side: side[1][0]):
         if amount:
-            booked = Adjustment(currency=currency, amount=amount, **facts)
+            booked = Adjustment(
+                store_id=found["store_id"],
+                currency=currency,
+                provider=found["provider"],
+                amount=amount,
+                occurred_at=occurred_at,
+                payment_id=payment_id,
+                provider_reference=found["provider_reference"],
+                our_reference=found["our_reference"],
+            )
             written[place] = await write_adjustment(connection, booked)
     if not any(written):
         raise InvalidRequest(Detail("resolution", "There is no difference in money to book; ignore it with a reason"))
     return written[0], written[1]
 
 
-def correction_of(found: dict[str, Any]) -> int:
+def correction_of(found: ListedBreak) -> int:
     """Return the amount that our books lack, in the settlement's currency.
 
     Ours minus theirs is an excess in our books; a fee that is lower than we recorded is missing in them.
     """
-    amount: int = found["fee_difference"] - found["difference"]
-    return amount
+    return found["fee_difference"] - found["difference"]
 
 
-def other_side_of(found: dict[str, Any]) -> tuple[str, int]:
+def other_side_of(found: ListedBreak) -> tuple[str, int]:
     """Return the amount that our books lack in the currency of their line, if that is another one."""
     theirs = found["their_line"]
     if not theirs or not theirs["moved"] or theirs["currency"] == found["currency"]:
@@ -197,13 +200,13 @@ def other_side_of(found: dict[str, Any]) -> tuple[str, int]:
     return theirs["currency"], theirs["amount"] - (theirs["fee"] or 0)
 
 
-async def _payment_of(connection: AsyncConnection, found: dict[str, Any]) -> str | None:
-    line = {"kind": found["kind"], "entity_id": (found["our_line"] or {}).get("entity_id")}
+async def _payment_of(connection: AsyncConnection, found: ListedBreak) -> str | None:
+    line = {"kind": found["kind"], "entity_id": found["our_line"]["entity_id"] if found["our_line"] else None}
     payment_id: str | None = (await connection.execute(_PAYMENT, line)).scalar()
     return payment_id
 
 
-async def assign_break(break_id: str, owner: str, *, caller: Caller) -> dict[str, Any]:
+async def assign_break(break_id: str, owner: str, *, caller: Caller) -> ListedBreak:
     """Set the owner of a break and return its row. Raises ``ResourceNotFound``, ``ServiceUnavailable``."""
     async with caller_transaction(caller) as connection:
         await one_break(connection, break_id, caller)

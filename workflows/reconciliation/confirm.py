@@ -11,8 +11,6 @@
 The caller holds the settlement's lock.
 """
 
-from typing import Any
-
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,6 +19,8 @@ from workflows.database.engines import Role, act_as
 from workflows.reconciliation.apply_evidence import Evidence, apply_evidence, moved_lines
 from workflows.reconciliation.correctable import refused
 from workflows.reconciliation.quoted import OPEN
+from workflows.reconciliation.rows import BreakRow, TheirLine
+from workflows.settlements.rows import SettlementRow
 from workflows.tenants.actor import Actor
 
 _ENTITY = {
@@ -41,14 +41,14 @@ _STATEMENT = text("""
 
 
 async def confirm_outcome(
-    connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any], *, actor: Actor
+    connection: AsyncConnection, found: BreakRow, settlement: SettlementRow, *, actor: Actor
 ) -> str:
     """Complete the payment or refund that the break's line is about, and return its id. Raises the 409s of the table."""
     line = found["their_line"]
     if found["our_line"] or not line or not line["moved"] or line["kind"] not in _ENTITY or not line["our_reference"]:
         raise refused("The line is not about a payment or refund whose outcome is unknown")
     await act_as(connection, Role.WORKER)
-    evidence = await _evidence(connection, found, settlement)
+    evidence = await _evidence(connection, found, line, settlement, reference=line["our_reference"])
     entity = line["kind"]
     done = await apply_evidence(
         connection, entity, [evidence], locking=lock_all, by=f"api for {actor.id}", is_confirmed=True
@@ -61,24 +61,25 @@ async def confirm_outcome(
     return evidence.id
 
 
-async def _evidence(connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any]) -> Evidence:
-    line = found["their_line"]
-    wanted = {"reference": line["our_reference"], "store_id": settlement["store_id"]}
+async def _evidence(
+    connection: AsyncConnection, found: BreakRow, line: TheirLine, settlement: SettlementRow, *, reference: str
+) -> Evidence:
+    wanted = {"reference": reference, "store_id": settlement["store_id"]}
     entity = (await connection.execute(_ENTITY[line["kind"]], wanted)).mappings().one_or_none()
     if entity is None or entity["provider"] != found["provider"]:
-        raise refused(f"{line['our_reference']} is not an attempt of this store at {found['provider']}")
+        raise refused(f"{reference} is not an attempt of this store at {found['provider']}")
     if entity["status"] not in OPEN:
         raise refused(f"{entity['id']} is {entity['status']}; link to it if it moved money")
     wanted = {"id": settlement["id"], "provider": found["provider"]}
     statement = (await connection.execute(_STATEMENT, wanted)).mappings().one()
     if statement["statement_id"] != line["statement_id"]:
         raise refused("A newer statement was not compared yet; reconcile again")
-    lines = await moved_lines(connection, [statement["statement_id"]], [line["our_reference"]])
+    lines = await moved_lines(connection, [statement["statement_id"]], [reference])
     of_entity = {name: entity[name] for name in ("id", "payment_id", "bill_id")}
     return Evidence(
         **of_entity,
         **statement,
-        reference=line["our_reference"],
+        reference=reference,
         settlement=settlement,
-        lines=lines[statement["statement_id"], line["our_reference"]],
+        lines=lines[statement["statement_id"], reference],
     )

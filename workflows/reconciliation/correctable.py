@@ -16,13 +16,13 @@ The caller holds the settlement's lock and has read the break under it. A final 
 refused, so nothing that a payment does meanwhile makes a decision wrong.
 """
 
-from typing import Any
-
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Detail, InvalidStatusTransition
 from workflows.reconciliation.quoted import REPEATED_REFERENCES, Quoted, find_quoted, refunds_of
+from workflows.reconciliation.rows import BreakRow, OurLine, TheirLine
+from workflows.settlements.rows import SettlementRow
 
 _REPORTED = text("""
     -- reported: breaks without a line of ours in the last runs of the store's other settlements around this one
@@ -79,9 +79,7 @@ _WAS_COMPARED = text("""
 """)
 
 
-async def quoted_elsewhere(
-    connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any]
-) -> list[Quoted]:
+async def quoted_elsewhere(connection: AsyncConnection, found: BreakRow, settlement: SettlementRow) -> list[Quoted]:
     """Return the quoted payments and refunds outside this settlement that are open or have moved money."""
     theirs, ours = found["their_line"], found["our_line"]
     quoted: list[Quoted] = []
@@ -102,15 +100,13 @@ async def quoted_elsewhere(
     ]
 
 
-def _is_meant(one: Quoted, found: dict[str, Any], theirs: dict[str, Any]) -> bool:
+def _is_meant(one: Quoted, found: BreakRow, theirs: TheirLine) -> bool:
     """Return whether the provider's reference alone identifies this payment or refund."""
     is_unique = found["our_line"] is None and one.provider not in REPEATED_REFERENCES
     return is_unique or (one.amount, one.currency) == (theirs["amount"], theirs["currency"])
 
 
-async def require_correctable(
-    connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any]
-) -> str | None:
+async def require_correctable(connection: AsyncConnection, found: BreakRow, settlement: SettlementRow) -> str | None:
     """Raise ``InvalidStatusTransition`` if a correction must not be booked; else return the payment that it is about."""
     quoted = await quoted_elsewhere(connection, found, settlement)
     refuse_open(quoted)
@@ -120,10 +116,11 @@ async def require_correctable(
             f"The line quotes {held[0].id}, which is {held[0].status} and in our books"
             f" ({held[0].settlement_id or 'in the next settlement'}); link to it"
         )
-    if found["our_line"] and not found["their_line"]:
-        await _refuse_unreported(connection, found, settlement)
-    if found["their_line"] and not found["our_line"]:
-        await _refuse_booked(connection, found, settlement)
+    ours, theirs = found["our_line"], found["their_line"]
+    if ours and not theirs:
+        await _refuse_unreported(connection, found, ours, settlement)
+    if theirs and not ours:
+        await _refuse_booked(connection, found, theirs, settlement)
     return quoted[0].payment_id if quoted else None
 
 
@@ -137,24 +134,28 @@ def refuse_open(quoted: list[Quoted]) -> None:
         )
 
 
-async def _refuse_unreported(connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any]) -> None:
+async def _refuse_unreported(
+    connection: AsyncConnection, found: BreakRow, ours: OurLine, settlement: SettlementRow
+) -> None:
     facts = {name: found[name] for name in ("provider", "our_reference", "provider_reference", "difference", "run")}
     place = {name: settlement[name] for name in ("id", "store_id", "start_at", "end_at")}
     reported = (await connection.execute(_REPORTED, {**facts, **place})).mappings().one_or_none()
     if reported:
         raise refused(f"A statement of {reported['settlement_id']} reported it; link to its break {reported['id']}")
-    ours = {"entity_id": found["our_line"]["entity_id"]}
-    here = (await connection.execute(_REPORTED_HERE, {**facts, **place, **ours})).scalar_one_or_none()
+    line = {"entity_id": ours["entity_id"]}
+    here = (await connection.execute(_REPORTED_HERE, {**facts, **place, **line})).scalar_one_or_none()
     if here:
         raise refused(f"The statement reports a refund of this sale; link to its break {here}")
     if not (await connection.execute(_WAS_COMPARED, {**facts, **place})).scalar_one():
         raise refused(f"No statement of {found['provider']} was compared; upload one and reconcile again")
 
 
-async def _refuse_booked(connection: AsyncConnection, found: dict[str, Any], settlement: dict[str, Any]) -> None:
+async def _refuse_booked(
+    connection: AsyncConnection, found: BreakRow, theirs: TheirLine, settlement: SettlementRow
+) -> None:
     """Raise if the same line, from a file of several days or stores, was already booked for another settlement."""
     facts = {name: found[name] for name in ("provider", "kind", "our_reference", "provider_reference")}
-    line = {name: found["their_line"][name] for name in ("amount", "occurred_at", "occurred_on")}
+    line = {name: theirs[name] for name in ("amount", "occurred_at", "occurred_on")}
     place = {name: settlement[name] for name in ("id", "merchant_id", "start_at", "end_at")}
     await connection.execute(_ONE_CORRECTION, {name: {**facts, **place}[name] for name in ("merchant_id", "provider")})
     is_repeating = found["provider"] in REPEATED_REFERENCES

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -27,6 +27,7 @@ from workflows.database.engines import Role, act_as
 from workflows.reconciliation.apply_evidence import WORKLOADS, Evidence, EvidenceResult, apply_evidence, moved_lines
 from workflows.reconciliation.withdrawn import flag_withdrawn
 from workflows.settlements.models import Settlement
+from workflows.settlements.rows import SettlementRow
 from workflows.settlements.states import SettlementStatus
 from workflows.tenants.actor import Actor
 
@@ -41,7 +42,7 @@ BUDGET_SECONDS = 45.0  # of the 110 s that a task may take; the comparison follo
 PAUSE = timedelta(minutes=1)
 """Until a row that was left is looked at again."""
 
-_SETTLEMENT = text("SELECT id, merchant_id, store_id, status, end_at FROM settlements WHERE id = :id")
+_SETTLEMENT = text("SELECT * FROM settlements WHERE id = :id")
 _STATEMENTS = text("""
     -- statements: the newest of each provider, if we fetched it
     SELECT id, provider, created_at FROM (
@@ -117,7 +118,8 @@ async def _find(settlement_id: str, entity: str, after: str, *, actor: Actor) ->
         await actor.require_visible(connection, Settlement, settlement_id)
         await act_as(connection, Role.WORKER)
         await use_bulk_settings(connection)
-        settlement = dict((await connection.execute(_SETTLEMENT, {"id": settlement_id})).mappings().one())
+        row = (await connection.execute(_SETTLEMENT, {"id": settlement_id})).mappings().one()
+        settlement = cast(SettlementRow, dict(row))
         statements = (await connection.execute(_STATEMENTS, {"id": settlement_id})).mappings().all()
         if settlement["status"] != SettlementStatus.CLOSED or not statements:
             return [], None
@@ -131,7 +133,7 @@ async def _find(settlement_id: str, entity: str, after: str, *, actor: Actor) ->
 async def _evidence(
     connection: AsyncConnection,
     rows: list[dict[str, Any]],
-    settlement: dict[str, Any],
+    settlement: SettlementRow,
     statements: list[dict[str, Any]],
 ) -> list[Evidence]:
     """Return those of ``rows`` that the statement of their provider lists."""

@@ -26,6 +26,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from workflows.providers.base import Succeeded, Withdrawn
+from workflows.reconciliation.rows import MovedLine
 
 CLOCKS = timedelta(hours=1)
 """How far the provider's clock may be from ours, as when statements are fetched."""
@@ -53,11 +54,11 @@ class EvidenceReading:
     """The answer with the lines that are it, or ``issue``: why the lines are no answer."""
 
     answer: Succeeded | Withdrawn | None = None
-    lines: tuple[dict[str, Any], ...] = ()
+    lines: tuple[MovedLine, ...] = ()
     issue: str | None = None
 
 
-def read_lines(lines: Sequence[dict[str, Any]], request: AttemptRequest, *, stored_at: datetime) -> EvidenceReading:
+def read_lines(lines: Sequence[MovedLine], request: AttemptRequest, *, stored_at: datetime) -> EvidenceReading:
     """Read the moved lines that quote an attempt, from a statement that was stored at ``stored_at``."""
     strange = [line for line in lines if line["kind"] not in KINDS[request.entity]]
     about = [line for line in lines if line["kind"] in KINDS[request.entity]]
@@ -69,7 +70,7 @@ def read_lines(lines: Sequence[dict[str, Any]], request: AttemptRequest, *, stor
     return EvidenceReading(issue=issue) if issue else _add_up(about, request)
 
 
-def _issue(line: dict[str, Any], request: AttemptRequest, stored_at: datetime) -> str | None:
+def _issue(line: MovedLine, request: AttemptRequest, stored_at: datetime) -> str | None:
     """Return what disagrees with the request, besides the amount."""
     where = f"Line {line['line_number']}"
     if line["currency"] != request.currency:
@@ -87,7 +88,7 @@ def _issue(line: dict[str, Any], request: AttemptRequest, stored_at: datetime) -
     return None
 
 
-def _add_up(lines: list[dict[str, Any]], request: AttemptRequest) -> EvidenceReading:
+def _add_up(lines: list[MovedLine], request: AttemptRequest) -> EvidenceReading:
     amounts = [abs(line["amount"]) for line in lines]
     charges = [line for line in lines if line["kind"] != "reversal"]
     reversals = [line for line in lines if line["kind"] == "reversal"]
@@ -104,7 +105,7 @@ def _add_up(lines: list[dict[str, Any]], request: AttemptRequest) -> EvidenceRea
     return EvidenceReading(issue="The statement lists more reversals of it than charges")
 
 
-def _succeeded(amount: int, line: dict[str, Any], *, fee: int) -> Succeeded:
+def _succeeded(amount: int, line: MovedLine, *, fee: int) -> Succeeded:
     return Succeeded(amount, line["provider_reference"], fee=fee)
 
 

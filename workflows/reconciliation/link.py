@@ -24,6 +24,8 @@ from workflows.errors import Detail, InvalidRequest
 from workflows.reconciliation.correctable import quoted_elsewhere, refuse_open, refused
 from workflows.reconciliation.queries import one_break
 from workflows.reconciliation.quoted import MOVED, OPEN
+from workflows.reconciliation.rows import BreakRow
+from workflows.settlements.rows import SettlementRow
 from workflows.tenants.caller import Caller
 from workflows.tenants.scope import IN_SCOPE, scope_params
 
@@ -55,8 +57,8 @@ async def last_run(connection: AsyncConnection, settlement_id: str) -> int:
 
 async def check_link(
     connection: AsyncConnection,
-    found: dict[str, Any],
-    settlement: dict[str, Any],
+    found: BreakRow,
+    settlement: SettlementRow,
     *,
     reference: str,
     note: str | None,
@@ -85,9 +87,7 @@ def _require_named(only: set[str], entity_id: str | None) -> None:
         raise InvalidRequest(Detail("reference", f"The line quotes {', '.join(sorted(only))}; link to that"))
 
 
-async def _check_break(
-    connection: AsyncConnection, found: dict[str, Any], other: dict[str, Any], *, note: str | None
-) -> list[str]:
+async def _check_break(connection: AsyncConnection, found: BreakRow, other: BreakRow, *, note: str | None) -> list[str]:
     if other["id"] == found["id"]:
         raise InvalidRequest(Detail("reference", "Must be another break"))
     if other["run"] != await last_run(connection, other["settlement_id"]):
@@ -105,7 +105,7 @@ async def _check_break(
 
 
 async def _check_target(
-    connection: AsyncConnection, found: dict[str, Any], target: dict[str, Any], *, note: str | None
+    connection: AsyncConnection, found: BreakRow, target: dict[str, Any], *, note: str | None
 ) -> None:
     if target["id"] == found["entity_id"]:
         raise InvalidRequest(Detail("reference", f"Must not be the {target['kind']} of this break itself"))
@@ -132,7 +132,7 @@ async def _check_target(
     _require_note(differing, note)
 
 
-def _sum_of(found: dict[str, Any]) -> tuple[str, int]:
+def _sum_of(found: BreakRow) -> tuple[str, int]:
     """Return the currency and the amount of a break: ours minus theirs, in their currency if there is no line of ours."""
     theirs = found["their_line"]
     if found["our_line"] is None and theirs:

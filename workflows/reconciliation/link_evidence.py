@@ -10,10 +10,11 @@ found by that run, and the second one is open again (``rebook``).
 """
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.settlements.rows import SettlementRow
 
 _THEIRS = text("""
     -- link theirs: by the very line, whatever its number in the file; a second line that says the same is another break
@@ -42,7 +43,7 @@ _OURS = text("""
 """)
 
 
-async def link_evidence(connection: AsyncConnection, settlement: dict[str, Any], *, run: int, at: datetime) -> int:
+async def link_evidence(connection: AsyncConnection, settlement: SettlementRow, *, run: int, at: datetime) -> int:
     """Link what ``run`` found and evidence explains, in its transaction; return how many breaks ended by it."""
     parameters = {"id": settlement["id"], "run": run, "at": at}
     return sum([(await connection.execute(statement, parameters)).rowcount for statement in (_THEIRS, _OURS)])

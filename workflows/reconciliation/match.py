@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.reconciliation.classify import classify_lines
 from workflows.reconciliation.recall import find_elsewhere, recall_attempts
 from workflows.reconciliation.uncompared import IS_COMPARED
+from workflows.settlements.rows import LockedSettlement
 from workflows.time_zones import sql_zone
 
 
@@ -30,7 +31,7 @@ class Comparison:
     """The input of a comparison: a settlement's row, its statements with their providers, the providers that are expected to
     report, those that send the store nothing, and how many hours after a payment a provider may still report it."""
 
-    settlement: dict[str, Any]
+    settlement: LockedSettlement
     statement_ids: list[str]
     stated: list[str]
     providers: list[str]
@@ -41,9 +42,10 @@ class Comparison:
 
     def parameters(self) -> dict[str, Any]:
         """The parameters that the statements below share."""
-        names = ("id", "store_id", "currency")
         return {
-            **{name: self.settlement[name] for name in names},
+            "id": self.settlement["id"],
+            "store_id": self.settlement["store_id"],
+            "currency": self.settlement["currency"],
             "time_zone": sql_zone(self.settlement["time_zone"], near=self.settlement["start_at"]),
             "statements": self.statement_ids,
             "providers": self.providers,

@@ -1,12 +1,13 @@
 """Reading breaks and runs."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.reconciliation.models import Break, ReconciliationRun
+from workflows.reconciliation.rows import ListedBreak, RunRow, StatementRow
 from workflows.reconciliation.statements.models import Statement
 from workflows.settlements.models import Settlement
 from workflows.tenants.actor import Actor
@@ -34,7 +35,7 @@ class BreakFilter:
 
 async def list_breaks(
     settlement_id: str, wanted: BreakFilter, *, caller: Caller, limit: int, before: str | None
-) -> list[dict[str, Any]]:
+) -> list[ListedBreak]:
     """Up to ``limit`` breaks that the settlement's last run saw, by descending id. Raises ``ResourceNotFound``."""
     last_run = (
         select(func.coalesce(func.max(ReconciliationRun.number), 0))
@@ -46,27 +47,30 @@ async def list_breaks(
     )
     async with caller_transaction(caller) as connection:
         await Actor(caller).require_visible(connection, Settlement, settlement_id)
-        return await page_of(connection, statement, by=Break.id, limit=limit, before=before)
+        page = await page_of(connection, statement, by=Break.id, limit=limit, before=before)
+    return cast(list[ListedBreak], page)
 
 
-async def list_runs(settlement_id: str, *, caller: Caller) -> list[dict[str, Any]]:
+async def list_runs(settlement_id: str, *, caller: Caller) -> list[RunRow]:
     """The last hundred runs, newest first. Raises ``ResourceNotFound``."""
     statement = select(ReconciliationRun.__table__).where(ReconciliationRun.settlement_id == settlement_id)
     async with caller_transaction(caller) as connection:
         await Actor(caller).require_visible(connection, Settlement, settlement_id)
-        return await page_of(connection, statement, by=ReconciliationRun.number, limit=100)
+        page = await page_of(connection, statement, by=ReconciliationRun.number, limit=100)
+    return cast(list[RunRow], page)
 
 
-async def list_statements(settlement_id: str, *, caller: Caller) -> list[dict[str, Any]]:
+async def list_statements(settlement_id: str, *, caller: Caller) -> list[StatementRow]:
     """The last hundred statements of a settlement, newest first. Raises ``ResourceNotFound``."""
     statement = select(Statement.__table__).where(Statement.settlement_id == settlement_id)
     async with caller_transaction(caller) as connection:
         await Actor(caller).require_visible(connection, Settlement, settlement_id)
-        return await page_of(connection, statement, by=Statement.number, limit=100)
+        page = await page_of(connection, statement, by=Statement.number, limit=100)
+    return cast(list[StatementRow], page)
 
 
-async def one_break(connection: AsyncConnection, break_id: str, caller: Caller) -> dict[str, Any]:
+async def one_break(connection: AsyncConnection, break_id: str, caller: Caller) -> ListedBreak:
     """The break's row and ``now``. Raises ``ResourceNotFound``."""
     conditions = visible_to(caller, Break.merchant_id, Break.store_id)
     statement = select(Break.__table__, func.now().label("now")).where(Break.id == break_id, *conditions)
-    return await one_row(connection, statement)
+    return cast(ListedBreak, await one_row(connection, statement))

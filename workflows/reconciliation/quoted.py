@@ -18,6 +18,9 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.reconciliation.rows import TheirLine
+from workflows.settlements.rows import SettlementRow
+
 AROUND = timedelta(days=31)
 
 REPEATED_REFERENCES = frozenset({"external"})
@@ -110,7 +113,7 @@ _REFUNDS_OF = text(f"""
 
 
 async def find_quoted(
-    connection: AsyncConnection, line: dict[str, Any], *, provider: str, settlement: dict[str, Any]
+    connection: AsyncConnection, line: TheirLine, *, provider: str, settlement: SettlementRow
 ) -> list[Quoted]:
     """Return what ``line`` (a break's ``their_line``, or the references of our own) quotes, by the table above."""
     facts = {"merchant_id": settlement["merchant_id"], "provider": provider, "not_moved": list(NOT_MOVED)}
@@ -135,7 +138,7 @@ async def find_quoted(
 
 
 async def refunds_of(
-    connection: AsyncConnection, payment_ids: list[str], *, amount: int, settlement: dict[str, Any]
+    connection: AsyncConnection, payment_ids: list[str], *, amount: int, settlement: SettlementRow
 ) -> list[Quoted]:
     """Return the refunds of these payments that give back ``amount`` (below zero)."""
     facts = {"merchant_id": settlement["merchant_id"], "not_moved": list(NOT_MOVED)}

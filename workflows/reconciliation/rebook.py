@@ -19,6 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.reconciliation.adjust import Adjustment, write_adjustment
+from workflows.settlements.rows import SettlementRow
 
 _SIDES = """CROSS JOIN LATERAL (VALUES
         ('reference', b.reference, b.fee_difference - b.difference),
@@ -71,7 +72,7 @@ _LINK = text("""
 """)
 
 
-async def rebook(connection: AsyncConnection, settlement: dict[str, Any], *, run: int, at: datetime) -> int:
+async def rebook(connection: AsyncConnection, settlement: SettlementRow, *, run: int, at: datetime) -> int:
     """Book what ``run`` turns round, in its transaction; returns how many of its breaks are open because of it."""
     found = {"id": settlement["id"], "run": run}
     for row in (await connection.execute(_TURNED, found)).mappings().all():

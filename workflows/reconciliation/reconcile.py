@@ -31,6 +31,7 @@ from workflows.reconciliation.link_evidence import link_evidence
 from workflows.reconciliation.match import Comparison, match_lines
 from workflows.reconciliation.rebook import rebook
 from workflows.reconciliation.record_breaks import record_breaks
+from workflows.reconciliation.rows import RunRow
 from workflows.reconciliation.summarise import summarise
 from workflows.reconciliation.uncompared import (
     UncomparedAcceptance,
@@ -42,6 +43,7 @@ from workflows.reconciliation.uncompared import (
 from workflows.settings import Settings
 from workflows.settlements.lock import lock_settlements, read_locked
 from workflows.settlements.models import Settlement
+from workflows.settlements.rows import LockedSettlement
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementRemark, SettlementStatus
 from workflows.tenants.actor import Actor
 from workflows.transitions import ChangeContext, apply, invalid_transition
@@ -136,7 +138,10 @@ async def _compare(
 
 
 async def _comparison(
-    connection: AsyncConnection, settlement: dict[str, Any], settings: Settings, acceptance: UncomparedAcceptance | None
+    connection: AsyncConnection,
+    settlement: LockedSettlement,
+    settings: Settings,
+    acceptance: UncomparedAcceptance | None,
 ) -> Comparison:
     current = (await connection.execute(_CURRENT, {"id": settlement["id"]})).mappings().all()
     stated = sorted({row["provider"] for row in current})
@@ -165,7 +170,7 @@ async def _store_run(
     settlement = comparison.settlement
     at = by.at
     last: int = (await connection.execute(_LAST_RUN, {"id": settlement["id"]})).scalar_one()
-    run = {
+    run: RunRow = {
         "settlement_id": settlement["id"],
         "number": last + 1,
         "merchant_id": settlement["merchant_id"],
@@ -176,7 +181,7 @@ async def _store_run(
         "statement_ids": comparison.statement_ids,
         "summary": summary,
     }
-    await connection.execute(_RUN, {"rows": rows_parameter([run])})
+    await connection.execute(_RUN, {"rows": rows_parameter([dict(run)])})
     open_breaks = await record_breaks(connection, settlement, run=run["number"], at=at)
     open_breaks += await rebook(connection, settlement, run=run["number"], at=at)
     open_breaks -= await link_evidence(connection, settlement, run=run["number"], at=at)
@@ -189,7 +194,13 @@ async def _store_run(
     return {**run_fields(run), "status": status, "open_breaks": open_breaks}
 
 
-def run_fields(run: dict[str, Any]) -> dict[str, Any]:
+def run_fields(run: RunRow) -> dict[str, Any]:
     """A run as answers show it."""
-    names = ("settlement_id", "at", "statement_ids", "summary")
-    return {"run": run["number"], **{name: run[name] for name in names}, "by": run["caller_id"]}
+    return {
+        "run": run["number"],
+        "settlement_id": run["settlement_id"],
+        "at": run["at"],
+        "statement_ids": run["statement_ids"],
+        "summary": run["summary"],
+        "by": run["caller_id"],
+    }

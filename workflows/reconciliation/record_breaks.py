@@ -6,12 +6,12 @@ very same, whatever file or run it comes from, and no longer: another amount is 
 """
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.reconciliation.categories import NO_BREAK
+from workflows.settlements.rows import SettlementRow
 from workflows.time_zones import sql_zone
 
 FIRST_OWNER = "merchant_admin"
@@ -67,10 +67,17 @@ _NOTE = text("""
 """)
 
 
-async def record_breaks(connection: AsyncConnection, settlement: dict[str, Any], *, run: int, at: datetime) -> int:
+async def record_breaks(connection: AsyncConnection, settlement: SettlementRow, *, run: int, at: datetime) -> int:
     """Keep what ``classified`` holds of breaks as found by ``run``; how many of them are open."""
-    names = ("id", "merchant_id", "store_id", "currency")
-    parameters = {**{name: settlement[name] for name in names}, "run": run, "at": at, "owner": FIRST_OWNER}
-    parameters["no_break"] = sorted(NO_BREAK)
-    parameters["time_zone"] = sql_zone(settlement["time_zone"], near=settlement["start_at"])
+    parameters = {
+        "id": settlement["id"],
+        "merchant_id": settlement["merchant_id"],
+        "store_id": settlement["store_id"],
+        "currency": settlement["currency"],
+        "run": run,
+        "at": at,
+        "owner": FIRST_OWNER,
+        "no_break": sorted(NO_BREAK),
+        "time_zone": sql_zone(settlement["time_zone"], near=settlement["start_at"]),
+    }
     return int((await connection.execute(_NOTE, parameters)).scalar_one())

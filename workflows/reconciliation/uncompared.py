@@ -21,6 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.providers.registry import PROVIDERS, reporting_names
+from workflows.settlements.rows import SettlementRow
 from workflows.transitions import ChangeContext
 
 _HAS_STATEMENT = """(provider = ANY(:stated) OR occurred_at + make_interval(secs => 3600 *
@@ -75,14 +76,14 @@ async def find_uncompared(connection: AsyncConnection, parameters: dict[str, Any
     }
 
 
-def is_accepted(settlement: dict[str, Any], acceptance: UncomparedAcceptance | None) -> bool:
+def is_accepted(settlement: SettlementRow, acceptance: UncomparedAcceptance | None) -> bool:
     """Return whether a person accepts, or accepted before, that lines are not compared."""
     return acceptance is not None or bool((settlement["uncompared"] or {}).get("accepted_by"))
 
 
 async def record_uncompared(
     connection: AsyncConnection,
-    settlement: dict[str, Any],
+    settlement: SettlementRow,
     uncompared: dict[str, Any],
     *,
     acceptance: UncomparedAcceptance | None,

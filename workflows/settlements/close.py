@@ -16,10 +16,9 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import text
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -31,6 +30,7 @@ from workflows.settlements.due import GRACE
 from workflows.settlements.lines import mark_taken, take_lines
 from workflows.settlements.periods import period_from
 from workflows.settlements.reschedule import reschedule_periods
+from workflows.settlements.rows import LockedPeriod
 from workflows.settlements.sql import open_row, write_closed, write_open
 from workflows.settlements.states import SETTLEMENT, SettlementEvent, SettlementStatus
 from workflows.settlements.totals import figures_of_lines
@@ -103,13 +103,14 @@ async def close_manually(settlement_id: str, *, caller: Caller, request_id: str)
     """
     async with caller_transaction(caller, is_long=True) as connection:
         await connection.execute(_SET_TIMEOUT)
-        found = (
+        row = (
             (await connection.execute(_LOCK_ONE, {"ids": [settlement_id], **scope_params(caller)}))
             .mappings()
             .one_or_none()
         )
-        if found is None:
+        if row is None:
             raise ResourceNotFound()
+        found = cast(LockedPeriod, dict(row))
         if found["status"] != SettlementStatus.OPEN:
             raise invalid_transition(SETTLEMENT, found["status"], SettlementEvent.CLOSE)
         if found["at"] <= found["start_at"]:
@@ -152,7 +153,8 @@ async def _close_group(ids: list[str], closed: CloseResult, *, worker: str) -> N
 async def _close_due(ids: list[str], *, worker: str) -> tuple[dict[str, int], list[str]]:
     async with transaction(Role.WORKER, is_long=True) as connection:
         await connection.execute(_SET_TIMEOUT)
-        locked = (await connection.execute(_LOCK_DUE, {"ids": ids})).mappings().all()
+        rows = (await connection.execute(_LOCK_DUE, {"ids": ids})).mappings()
+        locked = [cast(LockedPeriod, dict(row)) for row in rows]
         if not locked:
             return {}, []
         rules = await load_rules(connection, _stores(locked), since=min(row["start_at"] for row in locked))
@@ -164,7 +166,7 @@ async def _close_due(ids: list[str], *, worker: str) -> tuple[dict[str, int], li
 
 async def _close(
     connection: AsyncConnection,
-    locked: Sequence[RowMapping],
+    locked: Sequence[LockedPeriod],
     rules: dict[str, StoreRule],
     *,
     ends: dict[str, datetime],
@@ -185,9 +187,9 @@ async def _close(
     return lines, [settlement_id for settlement_id, end in opened if end <= locked[0]["at"] - GRACE]
 
 
-def _following(row: RowMapping, store: StoreRule, end: datetime) -> dict[str, Any]:
+def _following(row: LockedPeriod, store: StoreRule, end: datetime) -> dict[str, Any]:
     return open_row(period_from(end, store.rule), store, row["currency"])
 
 
-def _stores(rows: Iterable[RowMapping]) -> set[str]:
+def _stores(rows: Iterable[LockedPeriod]) -> set[str]:
     return {row["store_id"] for row in rows}

@@ -8,13 +8,14 @@
 | reconciled   | refused: somebody has signed it                                                                            |
 """
 
-from typing import Any
+from typing import cast
 
 from sqlalchemy import text
 
 from workflows.errors import Detail, InvalidRequest
 from workflows.ledger.chart import CASH_PROVIDER, JournalKind
 from workflows.ledger.transfer import Transfer, post_transfer
+from workflows.settlements.rows import SettlementRow
 from workflows.settlements.states import SETTLEMENT, SettlementRemark, SettlementStatus
 from workflows.tenants.caller import Caller, caller_transaction
 from workflows.tenants.query_helpers import one_row
@@ -31,7 +32,7 @@ _LOCK = text(f"""
 
 async def count_cash(
     settlement_id: str, *, cash_actual: int, note: str | None, caller: Caller, request_id: str
-) -> dict[str, Any]:
+) -> SettlementRow:
     """Record a count of ``cash_actual`` minor units; returns the settlement's row.
 
     It is negative where more was given back than taken, out of what lay in the drawer before. Raises ``ResourceNotFound``,
@@ -55,13 +56,15 @@ async def count_cash(
             by=ChangeContext.caller(caller, at=found["at"], request_id=request_id, reason=note),
             changes={"cash_actual": cash_actual, "note": note},
         )
+        settlement = cast(SettlementRow, row)
         posted = 0 if found["cash_actual"] is None else found["cash_actual"] - found["cash_expected"]
         if difference != posted:
-            await post_transfer(connection, _journal(row, amount=difference - posted))
-    return row
+            await post_transfer(connection, _journal(settlement, amount=difference - posted))
+    return settlement
 
 
-def _journal(row: dict[str, Any], *, amount: int) -> Transfer:
+def _journal(row: SettlementRow, *, amount: int) -> Transfer:
+    assert row["closed_at"]  # noqa: S101 - an open settlement was refused before
     return Transfer(
         JournalKind.CASH_DIFFERENCE,
         source_id=f"{row['id']}:{row['version']}",

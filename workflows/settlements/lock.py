@@ -11,10 +11,12 @@ is therefore read by the next statement, under the lock.
 """
 
 from collections.abc import Collection
-from typing import Any
+from typing import cast
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.settlements.rows import LockedSettlement
 
 _SETTLEMENTS = text("SELECT id FROM settlements WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE")
 _STATEMENTS = text("SELECT pg_advisory_xact_lock(hashtextextended('statements of ' || CAST(:id AS text), 0))")
@@ -34,6 +36,7 @@ async def lock_statements(connection: AsyncConnection, settlement_id: str) -> No
     await connection.execute(_STATEMENTS, {"id": settlement_id})
 
 
-async def read_locked(connection: AsyncConnection, settlement_id: str) -> dict[str, Any]:
+async def read_locked(connection: AsyncConnection, settlement_id: str) -> LockedSettlement:
     """Return the row of a settlement as it is under the lock, with ``now``, which is later than all waits."""
-    return dict((await connection.execute(_READ, {"id": settlement_id})).mappings().one())
+    row = (await connection.execute(_READ, {"id": settlement_id})).mappings().one()
+    return cast(LockedSettlement, dict(row))

@@ -12,7 +12,7 @@ keys of a period are unique, and whoever comes second changes nothing.
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
@@ -22,6 +22,7 @@ from workflows.database.engines import Role, transaction
 from workflows.settlements.cutoff_rules import load_rules
 from workflows.settlements.periods import first_period
 from workflows.settlements.reschedule import reschedule_periods
+from workflows.settlements.rows import RunningPeriod
 from workflows.settlements.sql import open_row, write_open
 from workflows.transitions import ChangeContext
 
@@ -103,7 +104,8 @@ async def _open(connection: AsyncConnection, wanting: Sequence[RowMapping], *, w
 
 async def _reschedule_page() -> int:
     async with transaction(Role.WORKER) as connection:
-        changed = (await connection.execute(_CHANGED, {"limit": PAGE})).mappings().all()
+        rows = (await connection.execute(_CHANGED, {"limit": PAGE})).mappings()
+        changed = [cast(RunningPeriod, dict(row)) for row in rows]
         if changed:
             since = min(row["start_at"] for row in changed)
             rules = await load_rules(connection, {row["store_id"] for row in changed}, since=since)

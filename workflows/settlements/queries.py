@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import cast
 
 from sqlalchemy import ColumnElement, false, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.settlements.models import Settlement, SettlementLine
+from workflows.settlements.rows import ListedLine, SettlementRow
 from workflows.settlements.states import SettlementStatus
 from workflows.settlements.totals import figures_so_far
 from workflows.tenants.caller import Caller, caller_transaction
@@ -36,7 +37,7 @@ class SettlementFilter:
         return conditions
 
 
-async def read_settlement(settlement_id: str, *, caller: Caller) -> dict[str, Any]:
+async def read_settlement(settlement_id: str, *, caller: Caller) -> SettlementRow:
     """The settlement's row; of an open one with the figures it would have now. Raises ``ResourceNotFound``."""
     async with caller_transaction(caller) as connection:
         row = await one_settlement(connection, settlement_id, caller)
@@ -46,21 +47,23 @@ async def read_settlement(settlement_id: str, *, caller: Caller) -> dict[str, An
         await connection.execute(_SET_TIMEOUT)
         row = await one_settlement(connection, settlement_id, caller)
         if row["status"] == SettlementStatus.OPEN:
-            row |= (await figures_so_far(connection, [settlement_id]))[settlement_id]
+            figures = (await figures_so_far(connection, [settlement_id]))[settlement_id]
+            return {**row, **figures}
     return row
 
 
 async def list_settlements(
     wanted: SettlementFilter, *, caller: Caller, limit: int, before: str | None
-) -> list[dict[str, Any]]:
+) -> list[SettlementRow]:
     """Up to ``limit`` settlements, newest first, older than the id ``before``; open ones without figures."""
     conditions = [*visible_to(caller, Settlement.merchant_id, Settlement.store_id), *wanted.conditions()]
     async with caller_transaction(caller) as connection:
         statement = select(Settlement.__table__).where(*conditions)
-        return await page_of(connection, statement, by=Settlement.id, limit=limit, before=before)
+        page = await page_of(connection, statement, by=Settlement.id, limit=limit, before=before)
+    return cast(list[SettlementRow], page)
 
 
-async def list_lines(settlement_id: str, *, caller: Caller, limit: int, before: str | None) -> list[dict[str, Any]]:
+async def list_lines(settlement_id: str, *, caller: Caller, limit: int, before: str | None) -> list[ListedLine]:
     """Up to ``limit`` lines by descending id of what they are about, each with that as ``id``.
 
     Refunds come first, then payments, then adjustments, the newest of each first. Raises ``ResourceNotFound``.
@@ -70,12 +73,13 @@ async def list_lines(settlement_id: str, *, caller: Caller, limit: int, before: 
     )
     async with caller_transaction(caller) as connection:
         await one_settlement(connection, settlement_id, caller)
-        return await page_of(connection, statement, by=SettlementLine.entity_id, limit=limit, before=before)
+        page = await page_of(connection, statement, by=SettlementLine.entity_id, limit=limit, before=before)
+    return cast(list[ListedLine], page)
 
 
-async def one_settlement(connection: AsyncConnection, settlement_id: str, caller: Caller) -> dict[str, Any]:
+async def one_settlement(connection: AsyncConnection, settlement_id: str, caller: Caller) -> SettlementRow:
     """The settlement's row, for use-cases that hold a transaction. Raises ``ResourceNotFound``."""
     statement = select(Settlement.__table__).where(
         Settlement.id == settlement_id, *visible_to(caller, Settlement.merchant_id, Settlement.store_id)
     )
-    return await one_row(connection, statement)
+    return cast(SettlementRow, await one_row(connection, statement))

@@ -6,24 +6,23 @@ before the change keeps its end.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.settlements.cutoff_rules import StoreRule
 from workflows.settlements.periods import rescheduled
+from workflows.settlements.rows import RunningPeriod
 from workflows.settlements.sql import period_row, write_schedule
 
 
-def has_new_rule(row: RowMapping | dict[str, Any], store: StoreRule) -> bool:
+def has_new_rule(row: RunningPeriod, store: StoreRule) -> bool:
     """Whether the store's rule changed while the period ``row`` was running."""
     is_same = (row["time_zone"], row["cut_off"]) == (store.rule.time_zone, store.rule.cut_off)
     return not is_same and store.changed_at < row["end_at"]
 
 
 async def reschedule_periods(
-    connection: AsyncConnection, locked: Sequence[RowMapping], rules: dict[str, StoreRule]
+    connection: AsyncConnection, locked: Sequence[RunningPeriod], rules: dict[str, StoreRule]
 ) -> dict[str, datetime]:
     """Give those of the ``locked`` open periods whose rule changed their new end; returns it by their ids."""
     rows = []

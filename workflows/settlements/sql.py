@@ -11,8 +11,8 @@ from workflows.database.engines import rows_parameter
 from workflows.ids import new_id
 from workflows.settlements.cutoff_rules import StoreRule
 from workflows.settlements.periods import SettlementPeriod
+from workflows.settlements.rows import SettlementFigures
 from workflows.settlements.states import SETTLEMENT
-from workflows.settlements.totals import Figures
 from workflows.transitions import ChangeContext
 
 _OPEN = text("""
@@ -94,7 +94,9 @@ async def write_open(
     return [(row.id, row.end_at) for row in opened]
 
 
-async def write_closed(connection: AsyncConnection, figures: dict[str, Figures], *, by: ChangeContext) -> None:
+async def write_closed(
+    connection: AsyncConnection, figures: dict[str, SettlementFigures], *, by: ChangeContext
+) -> None:
     """Freeze ``figures`` (by the settlements' ids) and close."""
     rows = [{"id": settlement_id, **each} for settlement_id, each in sorted(figures.items())]
     author = {

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.settlements.lines import WAITING
+from workflows.settlements.rows import SettlementFigures
 
 CASH = "cash"
 KEYED_BY: Mapping[str, str] = {"qr": "provider", "card": "brand", "emoney": "brand"}
@@ -52,32 +53,34 @@ _IN_DOUBT = text("""
     WHERE s.id = ANY(:ids) GROUP BY s.id
 """)
 
-Figures = dict[str, Any]
-"""The columns that a close freezes, by their names."""
 
-
-async def figures_of_lines(connection: AsyncConnection, settlement_ids: list[str]) -> dict[str, Figures]:
+async def figures_of_lines(connection: AsyncConnection, settlement_ids: list[str]) -> dict[str, SettlementFigures]:
     """The figures of settlements by their lines, as a close freezes them."""
     return await _figures(connection, settlement_ids, _SUMS_OF_LINES)
 
 
-async def figures_so_far(connection: AsyncConnection, settlement_ids: list[str]) -> dict[str, Figures]:
+async def figures_so_far(connection: AsyncConnection, settlement_ids: list[str]) -> dict[str, SettlementFigures]:
     """The figures that open settlements would have if they were closed now."""
     return await _figures(connection, settlement_ids, _SUMS_SO_FAR)
 
 
-async def _figures(connection: AsyncConnection, ids: list[str], statement: Any) -> dict[str, Figures]:
+async def _figures(connection: AsyncConnection, ids: list[str], statement: Any) -> dict[str, SettlementFigures]:
     sums: dict[str, list[Mapping[str, Any]]] = {settlement_id: [] for settlement_id in ids}
     for row in (await connection.execute(statement, {"ids": ids})).mappings():
         sums[row["settlement_id"]].append(dict(row))
-    figures = {settlement_id: add_up(rows) for settlement_id, rows in sums.items()}
-    for doubt in await connection.execute(_IN_DOUBT, {"ids": ids}):
-        figures[doubt.id] |= {"in_doubt_count": doubt.payments, "in_doubt_amount": doubt.amount}
-    return figures
+    in_doubt = {row.id: row for row in await connection.execute(_IN_DOUBT, {"ids": ids})}
+    return {
+        settlement_id: add_up(rows, in_doubt=(in_doubt[settlement_id].payments, in_doubt[settlement_id].amount))
+        for settlement_id, rows in sums.items()
+    }
 
 
-def add_up(sums: Iterable[Mapping[str, Any]]) -> Figures:
-    """The figures of one settlement from the sums of its groups (count, gross, refunds, fees, adjustments, late)."""
+def add_up(sums: Iterable[Mapping[str, Any]], *, in_doubt: tuple[int, int] = (0, 0)) -> SettlementFigures:
+    """Add up the figures of one settlement from the sums of its groups.
+
+    ``sums`` have count, gross, refunds, fees, adjustments and late; ``in_doubt`` is the number of payments in doubt and
+    their amount.
+    """
     whole, late = _empty_group(), 0
     breakdown: dict[str, Any] = {CASH: _empty_group(), **{method: {} for method in KEYED_BY}, "other": _empty_group()}
     for row in sums:
@@ -87,9 +90,15 @@ def add_up(sums: Iterable[Mapping[str, Any]]) -> Figures:
     cash = breakdown[CASH]
     return {
         "line_count": whole["count"],
-        **{f"{name}_amount": whole[name] for name in (*AMOUNTS, "net")},
+        "gross_amount": whole["gross"],
+        "refunds_amount": whole["refunds"],
+        "fees_amount": whole["fees"],
+        "adjustments_amount": whole["adjustments"],
+        "net_amount": whole["net"],
         "breakdown": breakdown,
         "late_count": late,
+        "in_doubt_count": in_doubt[0],
+        "in_doubt_amount": in_doubt[1],
         "cash_expected": cash["gross"] - cash["refunds"] + cash["adjustments"],
     }
 

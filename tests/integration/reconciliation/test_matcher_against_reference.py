@@ -3,7 +3,7 @@
 from collections import Counter
 from datetime import timedelta
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -19,6 +19,7 @@ from workflows.database.engines import Role, transaction
 from workflows.reconciliation.categories import Category
 from workflows.reconciliation.match import Comparison, match_lines
 from workflows.reconciliation.summarise import summarise
+from workflows.settlements.rows import LockedSettlement
 
 SEEDS = range(12)
 _JUDGED = text("""
@@ -37,7 +38,7 @@ async def sql_verdicts(
         await use_bulk_settings(connection)
         found = await connection.execute(text("SELECT * FROM settlements WHERE id = :id"), {"id": settlement_id})
         comparison = Comparison(
-            settlement=dict(found.mappings().one()),
+            settlement=cast(LockedSettlement, dict(found.mappings().one())),
             statement_ids=[statement_id],
             stated=["sandbox"],
             providers=["sandbox"],

@@ -1,16 +1,15 @@
 """The drawer is counted once a day is closed; what is too much or too little needs a note and goes into the ledger."""
 
-from typing import Any
-
 import pytest
 
 from tests.integration.settlements.settlement_helpers import Row, Shop
 from workflows.errors import InvalidRequest, InvalidStatusTransition, ResourceNotFound
 from workflows.ids import new_id
 from workflows.settlements.count_cash import count_cash
+from workflows.settlements.rows import SettlementRow
 
 
-async def count(shop: Shop, settlement_id: str, actual: int, note: str | None = None) -> dict[str, Any]:
+async def count(shop: Shop, settlement_id: str, actual: int, note: str | None = None) -> SettlementRow:
     """What a manager does with a drawer."""
     return await count_cash(
         settlement_id, cash_actual=actual, note=note, caller=shop.manager, request_id=new_id("request")

@@ -5,13 +5,13 @@ A new row type joins by a line in ``TABLES`` or ``STATEMENTS``.
 """
 
 import re
-from datetime import datetime, time
+from datetime import date, datetime, time
 from decimal import Decimal
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytest
-from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Numeric, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Date, Integer, LargeBinary, Numeric, Table, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIME, TIMESTAMP
 
 from workflows.bills.models import Bill
@@ -24,11 +24,16 @@ from workflows.payments import record as payment_record
 from workflows.payments.models import Payment
 from workflows.payments.rows import ClaimedPayment, PaymentRow, RecordedPayment
 from workflows.processing.lease_statements import LEASE_COLUMNS
+from workflows.reconciliation.models import Break, ReconciliationRun
+from workflows.reconciliation.rows import BreakRow, RunRow, StatementRow
+from workflows.reconciliation.statements.models import Statement
 from workflows.refunds import record as refund_record
 from workflows.refunds import request as refund_request
 from workflows.refunds.models import Refund
 from workflows.refunds.process import PAYMENTS, REFUNDS
 from workflows.refunds.rows import ClaimedRefund, LockedPayment, RecordedRefund, RefundRow
+from workflows.settlements.models import Settlement, SettlementLine
+from workflows.settlements.rows import SettlementFigures, SettlementLineRow, SettlementRow
 from workflows.tenants.models import Merchant, Store, StoreProvider
 from workflows.tenants.rows import MerchantRow, StoreProviderRow, StoreRow
 
@@ -42,6 +47,11 @@ TABLES = [
     (MerchantRow, Merchant.__table__),
     (StoreRow, Store.__table__),
     (StoreProviderRow, StoreProvider.__table__),
+    (SettlementRow, Settlement.__table__),
+    (SettlementLineRow, SettlementLine.__table__),
+    (BreakRow, Break.__table__),
+    (RunRow, ReconciliationRun.__table__),
+    (StatementRow, Statement.__table__),
 ]
 """A row type, and the table whose columns it has: all of them, with the same types."""
 
@@ -63,6 +73,7 @@ PYTHON: dict[type, type] = {
     LargeBinary: bytes,
     TIMESTAMP: datetime,
     TIME: time,
+    Date: date,
     JSONB: dict,
     ARRAY: list,
 }
@@ -80,7 +91,7 @@ def fields_of(row: type) -> dict[str, tuple[type, bool]]:
     for name, hint in get_type_hints(row).items():
         options = get_args(hint) if get_origin(hint) is UnionType else (hint,)
         (kind,) = (option for option in options if option is not NoneType)
-        found[name] = (get_origin(kind) or kind, NoneType in options)
+        found[name] = (dict if is_typeddict(kind) else get_origin(kind) or kind, NoneType in options)
     return found
 
 
@@ -119,3 +130,7 @@ def test_row_type_has_the_columns_of_its_statement(row: type, statement: str) ->
 def test_a_subquery_and_an_expression_are_named_by_their_alias() -> None:
     statement = "WITH x AS (SELECT 1 FROM y) SELECT a.b, (SELECT c FROM d) AS e, f - g AS h, pg_notify('i', 'j') FROM x"
     assert selected(statement) == {"b", "e", "h"}
+
+
+def test_frozen_figures_are_columns_of_a_settlement() -> None:
+    assert set(get_type_hints(SettlementFigures)) < set(get_type_hints(SettlementRow))

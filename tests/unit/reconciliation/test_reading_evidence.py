@@ -1,21 +1,23 @@
 """What a statement's lines say of an attempt of ours, line by line and together."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from workflows.providers.base import Succeeded, Withdrawn
 from workflows.reconciliation.evidence import AttemptRequest, read_lines
+from workflows.reconciliation.rows import MovedLine
 
 SENT = datetime(2026, 11, 30, 12, tzinfo=UTC)
 STORED = SENT + timedelta(days=1)
 ASKED = AttemptRequest("payment", 1_000, "JPY", "ref-1", SENT)
 
 
-def line(**changes: Any) -> dict[str, Any]:
+def line(**changes: Any) -> MovedLine:
     made = {"line_number": 2, "kind": "payment", "amount": 1_000, "fee": 32, "currency": "JPY"}
-    return {**made, "provider_reference": "ref-1", "occurred_at": SENT.isoformat(), "occurred_on": None, **changes}
+    whole = {**made, "provider_reference": "ref-1", "occurred_at": SENT.isoformat(), "occurred_on": None, **changes}
+    return cast(MovedLine, whole)
 
 
 @pytest.mark.parametrize(

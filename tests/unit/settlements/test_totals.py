@@ -33,7 +33,7 @@ def test_the_parts_add_up_to_the_whole_and_each_to_its_net(rows: list[dict[str, 
     figures = add_up(rows)
     groups = _groups(figures["breakdown"])
     for name in (*AMOUNTS, "net"):
-        assert sum(group[name] for group in groups) == figures[f"{name}_amount"]
+        assert sum(group[name] for group in groups) == dict(figures)[f"{name}_amount"]
     for group in groups:
         assert group["net"] == group["gross"] - group["refunds"] - group["fees"] + group["adjustments"]
     assert figures["line_count"] == sum(row["count"] for row in rows)

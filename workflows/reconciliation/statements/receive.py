@@ -34,6 +34,7 @@ from workflows.reconciliation.statements.read import Opened, open_statement
 from workflows.requests.idempotency import Key, Stored, known_answer, store_answer
 from workflows.settlements.lock import lock_statements, read_locked
 from workflows.settlements.models import Settlement
+from workflows.settlements.rows import LockedSettlement
 from workflows.settlements.states import SETTLEMENT, SettlementStatus
 from workflows.tenants.actor import Actor
 from workflows.transitions import invalid_transition
@@ -135,7 +136,7 @@ def _changes_nothing(newest: RowMapping, incoming: Incoming, sha256: str) -> boo
 
 
 async def _store(
-    connection: AsyncConnection, incoming: Incoming, settlement: dict[str, Any], row: dict[str, Any]
+    connection: AsyncConnection, incoming: Incoming, settlement: LockedSettlement, row: dict[str, Any]
 ) -> dict[str, Any]:
     if settlement["status"] == SettlementStatus.RECONCILED:
         raise invalid_transition(SETTLEMENT, settlement["status"], "take a statement")
