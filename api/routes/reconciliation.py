@@ -86,7 +86,7 @@ async def post_reconcile(
     actor = Actor(caller, request_id=request_id)
     fetched = await fetch_statements(settlement_id, actor=actor, providers=runtime.providers)
     await end_doubts(settlement_id, actor=actor)
-    silent = [one.provider for one in fetched if one.error]
+    silent = [one.provider for one in fetched if one.trouble]
     run = await reconcile_settlement(
         settlement_id, actor=actor, settings=runtime.settings, silent=silent, acceptance=acceptance
     )

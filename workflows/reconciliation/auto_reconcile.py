@@ -107,11 +107,11 @@ async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, 
     try:
         fetched = await fetch_statements(settlement_id, actor=actor, providers=providers)
         doubts = await end_doubts(settlement_id, actor=actor)
-        troubles = [f"{one.provider}: {one.error}" for one in fetched if one.error]
+        troubles = [f"{one.provider}: {one.trouble}" for one in fetched if one.trouble]
         if troubles:
             logger.warning("no statement for %s: %s", settlement_id, "; ".join(troubles))
             await _end(settlement_id, tries=tries, pause=_pause(tries), error="; ".join(troubles))
-            silent = ", ".join(one.provider for one in fetched if one.error)
+            silent = ", ".join(one.provider for one in fetched if one.trouble)
             return Summary(f"no statement of {silent}", is_open=True)
         run = await reconcile_settlement(settlement_id, actor=actor, settings=settings)
     except ComparisonTooLong as slow:

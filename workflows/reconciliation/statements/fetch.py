@@ -52,11 +52,14 @@ MAPPING = StatementMapping(
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What came of asking one provider: the statement's id, or what the trouble was."""
+    """The result of asking one provider: the statement's id, or why there is none.
+
+    These are fields of the API: the answer to a comparison lists them (``FetchedOut``).
+    """
 
     provider: str
     statement_id: str | None = None
-    error: str | None = None
+    trouble: str | None = None
 
 
 def fetched_fields(fetched: Fetched) -> dict[str, str | None]:
@@ -118,14 +121,14 @@ async def _fetch(provider: Provider, wanted: dict[str, Any], *, actor: Actor) ->
         pages = provider.statement(wanted["store_id"], start=wanted["since"] - SLACK, end=wanted["end_at"] + SLACK)
         async for page in pages:
             if isinstance(page, Unavailable):
-                return Fetched(provider.name, error=page.reason)
+                return Fetched(provider.name, trouble=page.reason)
             writer.write(await _select(page, wanted, doubts, actor=actor))
         writer.finish()
         incoming = Incoming(wanted["id"], provider.name, file, "csv", source="api", mapping=MAPPING)
         try:
             stored = await receive_statement(incoming, actor=actor)
         except InvalidRequest as unreadable:  # there is nobody here who could correct it, so it is asked for again
-            return Fetched(provider.name, error=f"{unreadable.text}: {unreadable.details[0].issue}")
+            return Fetched(provider.name, trouble=f"{unreadable.text}: {unreadable.details[0].issue}")
     return Fetched(provider.name, statement_id=stored.resource_id)
 
 
