@@ -10,20 +10,20 @@ from workflows.settlements.close import CloseResult, close_settlements
 from workflows.settlements.open_periods import open_due_periods
 
 RECONCILED_AT_ONCE = 4
-"""A quarter of a worker's threads, and as many as there are connections for long calls. A provider whose statements hang may
-hold these; payments, refunds and sweeps have the others."""
+"""A quarter of a worker's threads, and the number of connections for long calls. A provider whose statements hang occupies at
+most these threads; payments, refunds and sweeps use the others."""
 
 MOST_WAITING = 100
-"""As many as one sweep nudges. The next sweep nudges the others."""
+"""The number of settlements that one sweep nudges. The next sweep nudges the others."""
 
 _line = TurnQueue(places=RECONCILED_AT_ONCE, most_waiting=MOST_WAITING)
 
 
 @app.task(name="settlements.close")
 def close(settlement_ids: list[str]) -> Summary:
-    """Close those of these settlements that are due. Safe to deliver twice, late, or never: see ``workers.payments``.
+    """Close the given settlements that are due. Safe to deliver twice, late or never (see ``workers.payments``).
 
-    Where beat was away for days, the next period of a store is due as soon as one is closed: those are nudged at once.
+    After an outage of days the next period of a store is due as soon as one is closed; such periods are nudged at once.
     """
     return _nudge_following(run(close_settlements(settlement_ids, worker=runtime().worker)))
 
@@ -36,17 +36,17 @@ def _nudge_following(closed: CloseResult) -> Summary:
 
 @app.task(name="settlements.open_due", **HOUSEKEEPING)
 def open_due() -> Summary | None:
-    """Open the first periods of new stores and currencies, and plan those whose store changed its rule."""
+    """Open the first periods of new stores and currencies, and reschedule periods whose store changed its rule."""
     opened = run(open_due_periods(worker=runtime().worker))
-    return Summary(f"{opened} periods opened or planned") if opened else None
+    return Summary(f"{opened} periods opened or rescheduled") if opened else None
 
 
 @app.task(name="settlements.reconcile")
 @limit_concurrency(_line, task=RECONCILE)
 def reconcile(settlement_ids: list[str]) -> list[Summary]:
-    """Fetch the statements of these settlements and reconcile them. Safe to deliver twice, late, or never.
+    """Fetch the statements of settlements and reconcile them. Safe to deliver twice, late or never.
 
-    If there is no place for one of them, it waits without a thread and is nudged when there is a place.
+    If no slot is free, a settlement waits without occupying a thread, and is nudged when a slot is free.
     """
     ours = runtime()
     return [

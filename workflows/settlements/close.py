@@ -1,15 +1,15 @@
-"""Close: what a period has taken becomes lines, the figures are frozen, the next period begins. One transaction.
+"""Close settlements: write their lines, freeze their figures and open the next period, in one transaction.
 
 | step  | what                                                                                                      |
 |-------|-----------------------------------------------------------------------------------------------------------|
-| lock  | the settlements' rows; one that somebody else is closing is left to them                                    |
-| plan  | a store whose time zone or cut-off changed gets its new end first, and is closed only if that has come too   |
-| take  | lines for all that was completed before the end                                                            |
-| freeze| figures, status, history                                                                                   |
-| next  | the next period from where this one ended, so there is never a gap, and never two open ones                  |
-| mark  | where it was settled, on each payment and refund: last, because it locks them                                |
+| lock  | the settlements' rows; one that another worker is closing is skipped                                        |
+| plan  | a period whose store changed its time zone or cut-off gets its new end, and is closed only if that has passed |
+| take  | a line for each payment and refund that was completed before the end                                       |
+| freeze| the figures, the status and a history row                                                                  |
+| next  | a period that starts where this one ended, so there is never a gap and never a second open period            |
+| mark  | the settlement's id on each payment and refund: last, because this locks them                                |
 
-A page of small settlements shares one transaction; a large one has its own, so that no other store waits for it.
+Small settlements share a transaction; a large one gets its own, so that no other store waits for it.
 """
 
 import logging
@@ -41,13 +41,13 @@ from workflows.transitions import ChangeContext, invalid_transition
 logger = logging.getLogger(__name__)
 
 LARGE = 5_000
-"""Waiting payments from which on a settlement has a transaction of its own: about a quarter of a second's work."""
+"""From this many waiting payments on, a settlement gets its own transaction: about a quarter of a second of work."""
 
 _SET_TIMEOUT = text("SET LOCAL statement_timeout = '90s'")
-"""A million lines take most of a minute in one statement; a task may take 110 s (``workers.event_loop``)."""
+"""Taking a million lines is one statement of almost a minute; a task may run 110 s (``workers.event_loop``)."""
 
 _SIZES = text("""
-    -- sizes: which of these have many payments waiting; counting stops there
+    -- sizes: payments that wait for each settlement; counting stops at the limit
     SELECT s.id, (SELECT count(*) FROM (
         SELECT FROM payments p WHERE p.store_id = s.store_id AND p.currency = s.currency AND p.settlement_id IS NULL
         AND p.completed_at IS NOT NULL AND p.completed_at < s.end_at LIMIT :large) AS counted) AS waiting
@@ -58,11 +58,11 @@ _LOCKED = """
     SELECT id, store_id, currency, status, start_at, end_at, time_zone, cut_off, clock_timestamp() AS at
     FROM settlements WHERE id = ANY(:ids)"""
 _LOCK_DUE = text(f"""
-    -- lock: those of the page that are open and due; what another worker closes right now is skipped
+    -- lock: the given settlements that are open and due; rows that another worker has locked are skipped
     {_LOCKED} AND status = 'open' AND end_at <= now() ORDER BY id FOR UPDATE SKIP LOCKED
 """)
 _LOCK_ONE = text(f"""
-    -- lock: one settlement, whatever its status; waits for whoever is closing it
+    -- lock: one settlement in any status; waits for a close that is under way
     {_LOCKED} AND {IN_SCOPE} FOR UPDATE
 """)
 _END_NOW = text("UPDATE settlements SET end_at = :at WHERE id = :id")
@@ -70,7 +70,7 @@ _END_NOW = text("UPDATE settlements SET end_at = :at WHERE id = :id")
 
 @dataclass(slots=True)
 class CloseResult:
-    """The lines of the settlements that were closed, those that could not be, and the next periods that are due already."""
+    """The number of lines of each closed settlement, the ids that failed, and the next periods that are already due."""
 
     lines: dict[str, int] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
@@ -78,7 +78,7 @@ class CloseResult:
 
     @property
     def outcome(self) -> Summary:
-        """What was done, in words."""
+        """The result as a sentence for the task's log."""
         lines = sum(self.lines.values())
         words = [f"{len(self.lines)} closed: {lines} line{'' if lines == 1 else 's'}"] if self.lines else []
         words += [f"{len(self.failed)} could not be closed"] if self.failed else []
@@ -86,9 +86,9 @@ class CloseResult:
 
 
 async def close_settlements(settlement_ids: Sequence[str], *, worker: str) -> CloseResult:
-    """Close those of ``settlement_ids`` that are due.
+    """Close the given settlements that are due.
 
-    Safe to call twice, late, at once, or never. Raises ``ServiceUnavailable`` where the database is away.
+    Safe to call twice, late, concurrently or never. Raises ``ServiceUnavailable`` if the database cannot be reached.
     """
     closed = CloseResult()
     for group in await _groups(list(settlement_ids)):
@@ -97,9 +97,12 @@ async def close_settlements(settlement_ids: Sequence[str], *, worker: str) -> Cl
 
 
 async def close_manually(settlement_id: str, *, caller: Caller, request_id: str) -> str:
-    """Close one settlement now, before its time if need be; the next begins at this instant, on the same business day.
+    """Close one settlement now and return its id.
 
-    Returns its id. Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (it is closed), ``ServiceUnavailable``.
+    If its end has not come yet, it ends now, and the next period begins now with the same business date.
+
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (already closed, or its period has not begun) and
+    ``ServiceUnavailable``.
     """
     async with caller_transaction(caller, is_long=True) as connection:
         await connection.execute(_SET_TIMEOUT)
@@ -114,7 +117,9 @@ async def close_manually(settlement_id: str, *, caller: Caller, request_id: str)
         if found["status"] != SettlementStatus.OPEN:
             raise invalid_transition(SETTLEMENT, found["status"], SettlementEvent.CLOSE)
         if found["at"] <= found["start_at"]:
-            raise InvalidStatusTransition(Detail("start_at", "This period has not begun by the database's clock"))
+            raise InvalidStatusTransition(
+                Detail("start_at", "This period has not begun by the database's clock; close it later")
+            )
         by = ChangeContext.caller(caller, at=found["at"], request_id=request_id, reason="closed by hand")
         ends = {}
         if found["end_at"] > found["at"]:
@@ -126,7 +131,7 @@ async def close_manually(settlement_id: str, *, caller: Caller, request_id: str)
 
 
 async def _groups(ids: list[str]) -> list[list[str]]:
-    """The ids in groups that share a transaction: the small ones together first, each large one by itself."""
+    """Group the ids by transaction: all small settlements together, then each large one alone."""
     async with transaction(Role.WORKER) as connection:
         sizes = (await connection.execute(_SIZES, {"ids": ids, "large": LARGE})).all()
     small = [row.id for row in sizes if row.waiting < LARGE]
@@ -134,11 +139,11 @@ async def _groups(ids: list[str]) -> list[list[str]]:
 
 
 async def _close_group(ids: list[str], closed: CloseResult, *, worker: str) -> None:
-    """Close in one transaction; where that fails, one by one, so that a bad one holds up nobody else."""
+    """Close a group in one transaction. If that fails, close its settlements one by one, so that only the bad one fails."""
     try:
         lines, following = await _close_due(ids, worker=worker)
     except (DBAPIError, ValueError, LookupError):
-        logger.exception("closing failed: %s", ", ".join(ids))
+        logger.exception("closing settlements failed: %s", ", ".join(ids), extra={"event": "settlement.close_failed"})
         if len(ids) == 1:
             closed.failed += ids
             return
@@ -172,9 +177,10 @@ async def _close(
     ends: dict[str, datetime],
     by: ChangeContext,
 ) -> tuple[dict[str, int], list[str]]:
-    """Close ``locked``, whose ends are their own or those in ``ends``, and open what follows.
+    """Close the locked settlements and open the period after each.
 
-    Returns how many lines each has, and the ids of the next periods that are due already.
+    ``ends`` has the new ends of settlements that were rescheduled; the others end as their rows say. Returns the number of
+    lines by settlement, and the ids of next periods that are already due.
     """
     ids = [row["id"] for row in locked]
     await take_lines(connection, ids)

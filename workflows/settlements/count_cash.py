@@ -1,11 +1,11 @@
-"""Count cash: what lies in the drawer, and what that is more or less than it should be.
+"""Record a count of the cash drawer, and the difference from what it should contain.
 
 | status       | what happens                                                                                             |
 |--------------|----------------------------------------------------------------------------------------------------------|
-| open         | refused: what should be in the drawer is known once the period is closed                                    |
-| closed       | the count, its note and a remark in the history; the ledger gets the difference                             |
-| counted again| allowed until it is reconciled, and kept as a remark of its own; the ledger gets the change of the difference|
-| reconciled   | refused: somebody has signed it                                                                            |
+| open         | refused: the expected amount is known only when the period is closed                                        |
+| closed       | the count and its note are stored with a remark in the history; the difference is posted to the ledger     |
+| counted again| allowed until it is reconciled, with a remark of its own; the ledger gets the change of the difference      |
+| reconciled   | refused: the settlement is signed off                                                                      |
 """
 
 from typing import cast
@@ -22,7 +22,7 @@ from workflows.tenants.query_helpers import one_row
 from workflows.tenants.scope import IN_SCOPE, scope_params
 from workflows.transitions import ChangeContext, apply, invalid_transition
 
-BELOW_EXPECTED = "Must be greater than or equal to 0, since what is expected is not below it"
+BELOW_EXPECTED = "Must be greater than or equal to 0, because the expected amount is not negative"
 
 _LOCK = text(f"""
     SELECT status, cash_expected, cash_actual, clock_timestamp() AS at
@@ -33,11 +33,12 @@ _LOCK = text(f"""
 async def count_cash(
     settlement_id: str, *, cash_actual: int, note: str | None, caller: Caller, request_id: str
 ) -> SettlementRow:
-    """Record a count of ``cash_actual`` minor units; returns the settlement's row.
+    """Record a count of ``cash_actual`` minor units and return the settlement's row.
 
-    It is negative where more was given back than taken, out of what lay in the drawer before. Raises ``ResourceNotFound``,
-    ``InvalidStatusTransition`` (not closed, or reconciled), ``InvalidRequest`` (a difference without a note, or less than
-    nothing where nothing is owed), ``ServiceUnavailable``.
+    The count is negative if more cash was refunded than taken, out of the float that was in the drawer before.
+
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (not closed, or reconciled), ``InvalidRequest`` (a difference
+    without a note, or a negative count although the expected amount is not negative) and ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
         found = await one_row(connection, _LOCK, {"id": settlement_id, **scope_params(caller)})
@@ -47,7 +48,7 @@ async def count_cash(
             raise InvalidRequest(Detail("cash_actual", BELOW_EXPECTED))
         difference = cash_actual - found["cash_expected"]
         if difference and not note:
-            raise InvalidRequest(Detail("note", f"Say why the drawer is off by {difference:+d}"))
+            raise InvalidRequest(Detail("note", f"Explain why the drawer is off by {difference:+d}"))
         row = await apply(
             connection,
             SETTLEMENT,

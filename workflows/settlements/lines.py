@@ -1,12 +1,12 @@
-"""Lines: what a settlement takes, and the mark it leaves on each payment and refund.
+"""Write the lines of a settlement, and its id on each payment and refund.
 
 | statement | does                                                                                               |
 |-----------|----------------------------------------------------------------------------------------------------|
 | take      | every payment and refund of the store and currency, completed before the end, in no settlement yet   |
-| mark      | ``settlement_id`` on each of them, locked in the order of their ids, as everybody else locks them     |
+| mark      | ``settlement_id`` on each of them, locked in the order of their ids, as all other code locks them     |
 
-All of it is SQL on sets: a million lines pass through no worker's memory. A line whose sale began before its settlement
-did (it was in doubt, or just being recorded, when the day before was closed) is late and keeps its own business date.
+Both are set-based SQL, so that a million lines never pass through a worker's memory. A line is late if its sale began before
+its settlement did (it was in doubt, or being recorded, when the previous day was closed); it keeps its own business date.
 """
 
 from sqlalchemy import text
@@ -23,7 +23,7 @@ _DAY = """
 
 _OPEN = """e.store_id = s.store_id AND e.currency = s.currency AND e.settlement_id IS NULL AND e.completed_at IS NOT NULL
     AND e.completed_at < s.end_at"""
-"""Spelled as the partial indexes ``payments_unsettled`` and ``refunds_unsettled`` are, so that they serve it."""
+"""Repeats the conditions of the partial indexes ``payments_unsettled`` and ``refunds_unsettled``, so that they are used."""
 
 WAITING = f"""
     SELECT s.id AS settlement_id, 'payment' AS kind, e.id AS entity_id, e.merchant_id, e.store_id, e.id AS payment_id,
@@ -43,16 +43,16 @@ WAITING = f"""
     JOIN payments p ON p.id = e.payment_id
     WHERE s.id = ANY(:ids)
 """
-"""What the settlements ``:ids`` would take if they were closed now, as lines. A refund without a reference of its own (the
-terminal gave it back) is listed by the acquirer under its sale's."""
+"""The lines that the settlements ``:ids`` would take if they were closed now. A refund without a reference of its own (made
+on the terminal) gets its sale's reference, because the acquirer lists it under that one."""
 
 _TAKE = text(f"""
-    -- take: the lines of these settlements, of what had been completed before their ends
+    -- take: a line for everything that was completed before the settlements' ends
     INSERT INTO settlement_lines ({COLUMNS}) SELECT {COLUMNS} FROM ({WAITING}) AS waiting
 """)
 
 _MARK = """
-    -- mark: locked in the order of ids first (an UPDATE alone locks as it finds), then written
+    -- mark: lock the rows in id order, then write them (an UPDATE alone locks in the order of its scan)
     WITH locked AS MATERIALIZED (
         SELECT e.id, l.settlement_id FROM settlement_lines l JOIN {kind}s e ON e.id = l.entity_id
         WHERE l.settlement_id = ANY(:ids) AND l.kind = '{kind}' ORDER BY e.id FOR NO KEY UPDATE OF e
@@ -63,17 +63,17 @@ _MARKS = tuple(text(_MARK.format(kind=kind)) for kind in ("payment", "refund"))
 
 
 async def take_lines(connection: AsyncConnection, settlement_ids: list[str]) -> None:
-    """Write the lines of these settlements, whose rows the transaction has locked.
+    """Write the lines of settlements whose rows this transaction has locked.
 
-    Nobody else can settle these payments meanwhile, because the settlement's row is locked; they themselves are not.
+    The locks on the settlements keep every other transaction from settling these payments; the payments are not locked.
     """
     await connection.execute(_TAKE, {"ids": settlement_ids})
 
 
 async def mark_taken(connection: AsyncConnection, settlement_ids: list[str]) -> None:
-    """Write on each payment and refund where it was settled: the last thing a close does.
+    """Write the settlement's id on each payment and refund: the last step of a close.
 
-    From here to the commit their rows are locked, and a refund that is asked for on one of them waits.
+    Their rows stay locked until the commit; a refund request for one of the payments waits that long.
     """
     for mark in _MARKS:
         await connection.execute(mark, {"ids": settlement_ids})

@@ -1,4 +1,4 @@
-"""The rows of a settlement period."""
+"""The tables of settlements: periods, their history and lines, overrides of a day, and statement policies."""
 
 from datetime import date, datetime, time
 from typing import Any
@@ -13,7 +13,7 @@ from workflows.database.mixins import INSTANT, HistoryRow
 
 
 class Settlement(Base):
-    """A store's business day in one currency: ``[start_at, end_at)``. The figures are there once it is closed."""
+    """A store's business day in one currency: ``[start_at, end_at)``. The figures are null until it is closed."""
 
     __tablename__ = "settlements"
     __table_args__ = (
@@ -62,7 +62,7 @@ class Settlement(Base):
 
 
 class SettlementHistory(HistoryRow, Base):
-    """What happened to a settlement, one row per version."""
+    """The history of a settlement: one row per version."""
 
     __tablename__ = "settlement_history"
 
@@ -70,7 +70,7 @@ class SettlementHistory(HistoryRow, Base):
 
 
 class SettlementLine(Base):
-    """A payment, a refund or a correction in the one settlement it belongs to."""
+    """A payment, refund or correction, in the only settlement it belongs to."""
 
     __tablename__ = "settlement_lines"
     __table_args__ = (
@@ -100,7 +100,7 @@ class SettlementLine(Base):
 
 
 class SettlementOverride(Base):
-    """One business day of a store that ends at another time than its rule says, by the store's own clocks."""
+    """A business day of a store that does not end by its rule. ``ends_at_local`` is the store's local time."""
 
     __tablename__ = "settlement_overrides"
 
@@ -114,7 +114,7 @@ class SettlementOverride(Base):
 
 
 class StatementPolicy(Base):
-    """A policy: whether a provider sends a store statements. Append-only: the newest row of a provider counts."""
+    """Whether a provider sends a store statements. Append-only: the newest row of a provider is in force."""
 
     __tablename__ = "statement_policies"
 

@@ -1,13 +1,13 @@
-"""Open due: give every store and currency that needs one its running period, and new ends where a rule changed.
+"""Open the first periods of stores and currencies, and reschedule periods whose cut-off rule changed.
 
-| who                                               | gets                                                            |
+| case                                              | period                                                          |
 |---------------------------------------------------|-----------------------------------------------------------------|
-| a store without a period in its own currency      | the business day on which it was opened: its first sale is in it |
+| a store without a period in its own currency      | the business day on which the store was opened                   |
 | a store that sold in another currency, first time | the business day of that first sale                             |
 | a running period whose store changed its rule     | the next boundary by the new rule                               |
 
-After its first period a chain goes on by itself: each close opens the next period. Two beats at once do no harm: the
-keys of a period are unique, and whoever comes second changes nothing.
+After the first period a chain continues by itself: each close opens the next period. Two workers may do this at once: the keys
+of a period are unique, and the second one changes nothing.
 """
 
 import logging
@@ -29,10 +29,10 @@ from workflows.transitions import ChangeContext
 logger = logging.getLogger(__name__)
 
 PAGE = 500
-"""Stores per transaction; opening them takes a tenth of a second."""
+"""Stores per transaction; opening their periods takes a tenth of a second."""
 
 _WITHOUT = text("""
-    -- without: stores with no running period in their own currency; a currency that was changed begins with the change
+    -- without: stores with no running period in their own currency; after a change of currency it begins with the change
     SELECT s.id AS store_id, s.currency, CASE WHEN EXISTS (SELECT FROM settlements x WHERE x.store_id = s.id)
         THEN s.updated_at ELSE s.created_at END AS begins_at, now() AS at
     FROM stores s
@@ -40,7 +40,7 @@ _WITHOUT = text("""
     ORDER BY s.id LIMIT :limit
 """)
 _FOREIGN = text("""
-    -- foreign: sales waiting in a currency that has no running period; one index look-up for each store and currency
+    -- foreign: sales in a currency without a running period; one index look-up for each store and currency
     WITH RECURSIVE waiting AS (
         (SELECT store_id, currency, completed_at FROM payments
          WHERE settlement_id IS NULL AND completed_at IS NOT NULL ORDER BY store_id, currency, completed_at LIMIT 1)
@@ -56,18 +56,18 @@ _FOREIGN = text("""
     ORDER BY w.store_id, w.currency LIMIT :limit
 """)
 _CHANGED = text("""
-    -- changed: running periods whose store has another rule by now, before they ended
+    -- changed: running periods whose store changed its rule before they ended
     SELECT o.id, o.store_id, o.start_at, o.end_at, o.time_zone, o.cut_off
     FROM settlements o JOIN stores s ON s.id = o.store_id
     WHERE o.status = 'open' AND (o.time_zone, o.cut_off) <> (s.time_zone, s.cut_off) AND s.updated_at < o.end_at
     ORDER BY o.id LIMIT :limit FOR UPDATE OF o SKIP LOCKED
 """)
 _SET_TIMEOUT = text("SET LOCAL statement_timeout = '60s'")
-"""The look at what waits visits each store once; with 100,000 of them that takes seconds."""
+"""The search for waiting sales visits each store once; with 100,000 stores that takes seconds."""
 
 
 async def open_due_periods(*, worker: str) -> int:
-    """Open and plan whatever is due; returns how many periods were. Raises ``ServiceUnavailable``."""
+    """Open and reschedule all periods that need it, and return their number. Raises ``ServiceUnavailable``."""
     done = 0
     for look in (_WITHOUT, _FOREIGN):
         while True:
@@ -95,8 +95,13 @@ async def _open(connection: AsyncConnection, wanting: Sequence[RowMapping], *, w
         store = rules[row["store_id"]]
         try:
             period = first_period(row["begins_at"], store.rule)
-        except (LookupError, ValueError):  # a zone that this machine does not know: the others get theirs
-            logger.exception("no period for the store %s in %s", store.store_id, store.rule.time_zone)
+        except (LookupError, ValueError):  # a time zone that this machine does not know; the other stores are opened
+            logger.exception(
+                "cannot open a period for store %s: its time zone %s is unknown here",
+                store.store_id,
+                store.rule.time_zone,
+                extra={"event": "settlement.unknown_time_zone", "store_id": store.store_id},
+            )
             continue
         rows.append(open_row(period, store, row["currency"]))
     return len(await write_open(connection, rows, by=ChangeContext("worker", worker, wanting[0]["at"])))

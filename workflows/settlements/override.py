@@ -1,11 +1,11 @@
-"""Override: one business day of a store ends at another time than its rule says ("tonight we close at three").
+"""Override the end of one business day of a store ("tonight we close at three").
 
 | step  | what                                                                                                      |
 |-------|-----------------------------------------------------------------------------------------------------------|
 | lock  | the store's running periods                                                                                |
-| judge | the day has not ended yet, the new end is to come, and lies between the ends of the days before and after it |
+| check | the day has not ended, and the new end lies in the future and between the ends of the neighbouring days     |
 | write | the override; a second one for the same day replaces the first                                             |
-| plan  | the running periods get the end that follows from it                                                       |
+| plan  | the running periods get the new end                                                                        |
 """
 
 from collections.abc import Callable, Sequence
@@ -29,12 +29,12 @@ Read = TypeVar("Read")
 CLOSES_WAITED_FOR = 5
 
 FARTHEST = timedelta(days=366)
-"""An override is for one evening; a day further away than this is a slip of the finger."""
+"""An override is for one evening; a day further away than this is taken for a typing error."""
 
 
 @dataclass(frozen=True, slots=True)
 class OverrideRequest:
-    """``business_date`` ends at ``ends_at_local`` by the store's own clocks."""
+    """A request that ``business_date`` ends at ``ends_at_local``, in the store's local time."""
 
     business_date: date
     ends_at_local: datetime
@@ -42,7 +42,7 @@ class OverrideRequest:
 
     @classmethod
     def of(cls, business_date: str, ends_at_local: str, reason: str | None) -> "OverrideRequest":
-        """From ISO 8601 texts. Raises ``InvalidRequest`` for a date that no calendar has, February 30th for example."""
+        """Parse ISO 8601 texts. Raises ``InvalidRequest`` for a date that does not exist, such as February 30th."""
         day = _read("business_date", business_date, date.fromisoformat)
         return cls(day, _read("ends_at_local", ends_at_local, datetime.fromisoformat), reason)
 
@@ -51,11 +51,11 @@ def _read(field: str, value: str, reader: Callable[[str], Read]) -> Read:
     try:
         return reader(value)
     except ValueError as error:
-        raise InvalidRequest(Detail(field, "Must be a date that the calendar has")) from error
+        raise InvalidRequest(Detail(field, "Must be a date that exists, for example 2026-11-23")) from error
 
 
 _LOCK = text("""
-    -- lock: the running periods of a store, and the instant after the lock was ours
+    -- lock: the running periods of a store, and the time after the lock was taken
     SELECT id, start_at, end_at, clock_timestamp() AS at FROM settlements
     WHERE store_id = :store_id AND status = 'open' ORDER BY id FOR UPDATE
 """)
@@ -71,9 +71,10 @@ _WRITE = text("""
 
 
 async def override_day(store_id: str, request: OverrideRequest, *, caller: Caller) -> dict[str, Any]:
-    """Write the override and plan the running periods by it; returns its row with the instant as ``ends_at``.
+    """Write an override, reschedule the running periods and return the row with its end in UTC as ``ends_at``.
 
-    Raises ``ResourceNotFound`` (store), ``InvalidRequest`` (a day or a time that makes no sense), ``ServiceUnavailable``.
+    A second override of the same day replaces the first. Raises ``ResourceNotFound`` (the store), ``InvalidRequest`` (a day
+    or time that is not allowed, see ``_check_override``) and ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
         await one_store(connection, store_id, caller)
@@ -97,7 +98,7 @@ async def override_day(store_id: str, request: OverrideRequest, *, caller: Calle
         written = (await connection.execute(_WRITE, row)).mappings().one()
         new_ends = []
         for period in locked:
-            if period["end_at"] > at:  # what has ended is closed as it ended
+            if period["end_at"] > at:  # a period whose end has passed is closed with that end
                 planned = rescheduled(period["start_at"], changed_at=at, rule=rule)
                 new_ends.append({"id": period["id"], **period_row(planned, store)})
         await write_schedule(connection, new_ends)
@@ -107,8 +108,8 @@ async def override_day(store_id: str, request: OverrideRequest, *, caller: Calle
 async def _lock_running(connection: AsyncConnection, store_id: str) -> Sequence[RowMapping]:
     """Lock the running periods of a store and return them.
 
-    A statement that waited for a close finds the closed period gone, but not the one that the close opened. It is repeated
-    until it finds the same periods twice.
+    A statement that waited for a close no longer finds the closed period, and does not yet see the one that the close
+    opened. It is therefore repeated until it finds the same periods twice.
     """
     locked = (await connection.execute(_LOCK, {"store_id": store_id})).mappings().all()
     for _ in range(CLOSES_WAITED_FOR):
@@ -120,14 +121,16 @@ async def _lock_running(connection: AsyncConnection, store_id: str) -> Sequence[
 
 
 def _check_override(request: OverrideRequest, old: CutoffRule, new: CutoffRule, *, at: datetime) -> None:
-    """Raise what speaks against the override."""
+    """Raise ``InvalidRequest`` if the day is too far away or has ended, or if the new end is not acceptable."""
     day = request.business_date
     if abs(day - at.date()) > FARTHEST:
         raise InvalidRequest(Detail("business_date", "Must be within a year"))
     if end_of(day, old) <= at:
-        raise InvalidRequest(Detail("business_date", "This business day has ended already"))
+        raise InvalidRequest(Detail("business_date", "This business day has already ended"))
     ends = end_of(day, new)
     if ends <= at:
-        raise InvalidRequest(Detail("ends_at_local", "Must be still to come; to close now, close the settlement"))
+        raise InvalidRequest(Detail("ends_at_local", "Must be in the future; to end the day now, close the settlement"))
     if not end_of(day - ONE_DAY, new) < ends < end_of(day + ONE_DAY, new):
-        raise InvalidRequest(Detail("ends_at_local", "Must be after the day before ends and before the day after does"))
+        raise InvalidRequest(
+            Detail("ends_at_local", "Must lie between the end of the previous and of the next business day")
+        )

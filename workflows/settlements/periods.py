@@ -1,11 +1,11 @@
-"""Periods: where a store's business days end. Pure: instants and rules in, instants and dates out.
+"""Compute where a store's business days end, without any I/O.
 
 A business day ``D`` begins at the store's cut-off on the local date ``D`` and ends at the cut-off on the next, unless an
-override ends it at another local time. From that one function (``end_of``) everything else follows: the day an instant
-belongs to is the first one that ends after it, and a period that begins there ends with that day. A change of time zone
-or cut-off therefore needs no arithmetic of its own, and leaves neither a gap nor an overlap.
+override ends it at another local time. Everything else follows from that one function (``end_of``): a timestamp belongs to the
+first day that ends after it, and a period that begins at a timestamp ends with that day. A change of time zone or cut-off
+therefore needs no arithmetic of its own, and leaves neither a gap nor an overlap.
 
-Local times follow PEP 495 with ``fold=0``, which is what behaviour §9 asks for:
+Local times follow PEP 495 with ``fold=0``, as the contract requires (behaviour §9):
 
 | local time                     | taken as                                                                     |
 |--------------------------------|------------------------------------------------------------------------------|
@@ -22,13 +22,13 @@ from workflows.time_zones import zone
 ONE_DAY = timedelta(days=1)
 
 REACH_DAYS = 3
-"""How far the business day of an instant may lie from its date in UTC: zones reach from -12 to +14 hours, cut-offs to 24
-hours, and an override no further than into the next day."""
+"""How many days the business day of a timestamp may differ from its date in UTC: zones reach from -12 to +14 hours,
+cut-offs to 24 hours, and an override at most into the next day."""
 
 
 @dataclass(frozen=True, slots=True)
 class CutoffRule:
-    """How a store's business days end. ``overrides`` are local times, for single days."""
+    """When a store's business days end. ``overrides`` are local times of single days."""
 
     time_zone: str
     cut_off: time
@@ -37,7 +37,7 @@ class CutoffRule:
 
 @dataclass(frozen=True, slots=True)
 class SettlementPeriod:
-    """``[start, end)`` in UTC, with the business day it belongs to."""
+    """A period ``[start, end)`` in UTC and its business date."""
 
     business_date: date
     start: datetime
@@ -45,13 +45,13 @@ class SettlementPeriod:
 
 
 def end_of(day: date, rule: CutoffRule) -> datetime:
-    """The instant at which the business day ``day`` ends."""
+    """Return the time, in UTC, at which the business day ``day`` ends."""
     local = rule.overrides.get(day) or datetime.combine(day + ONE_DAY, rule.cut_off)
     return local.replace(tzinfo=zone(rule.time_zone), fold=0).astimezone(UTC)
 
 
 def business_date_at(instant: datetime, rule: CutoffRule) -> date:
-    """The business day that ``instant`` belongs to: the first one that ends after it."""
+    """Return the business day of a timestamp: the first day that ends after it."""
     day = instant.astimezone(UTC).date() - ONE_DAY * REACH_DAYS
     while end_of(day, rule) <= instant:
         day += ONE_DAY
@@ -59,27 +59,27 @@ def business_date_at(instant: datetime, rule: CutoffRule) -> date:
 
 
 def period_from(start: datetime, rule: CutoffRule) -> SettlementPeriod:
-    """The period that begins at ``start`` and ends with the business day it is in."""
+    """Return the period from ``start`` to the end of its business day."""
     day = business_date_at(start, rule)
     return SettlementPeriod(day, start, end_of(day, rule))
 
 
 def first_period(instant: datetime, rule: CutoffRule) -> SettlementPeriod:
-    """The whole business day that ``instant`` belongs to, from the end of the day before: where a chain begins."""
+    """Return the first period of a chain: the whole business day of a timestamp, from the end of the previous day."""
     day = business_date_at(instant, rule)
     end = end_of(day, rule)
     before = day - ONE_DAY
-    while (
-        end_of(before, rule) >= end
-    ):  # a day that a zone left out (Samoa's 2011-12-30) ends together with its neighbour
+    # A day that a time zone skipped (Samoa's 2011-12-30) ends together with its neighbour.
+    while end_of(before, rule) >= end:
         before -= ONE_DAY
     return SettlementPeriod(day, min(end_of(before, rule), instant), end)
 
 
 def rescheduled(start: datetime, *, changed_at: datetime, rule: CutoffRule) -> SettlementPeriod:
-    """The running period that began at ``start``, after its rule changed at ``changed_at``: the next boundary by the rule.
+    """Return the running period that began at ``start``, rescheduled for a rule that changed at ``changed_at``.
 
-    It keeps the business day on which it ends now, so the day after it is never named twice.
+    It ends at the next boundary by the new rule, counted from the change. Its business date is the day that ends there, so no
+    two periods have the same date.
     """
     ending = period_from(max(start, changed_at), rule)
     return SettlementPeriod(ending.business_date, start, ending.end)

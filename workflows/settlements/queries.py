@@ -1,4 +1,4 @@
-"""Reading settlements: one (an open one with its figures so far), many, the lines of one."""
+"""Read settlements and their lines. An open settlement is read with the figures it would have now."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -16,12 +16,12 @@ from workflows.tenants.query_helpers import equal_filters, one_row, page_of
 from workflows.tenants.scope import visible_to
 
 _SET_TIMEOUT = text("SET LOCAL statement_timeout = '60s'")
-"""A running period of a million sales is added up while somebody looks at it; that takes seconds."""
+"""Reading an open settlement adds up its sales; for a million of them that takes seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class SettlementFilter:
-    """Which settlements to list; ``None`` means any. ``business_date`` is the day a period belongs to."""
+    """Which settlements to list; ``None`` means any."""
 
     store_id: str | None = None
     status: str | None = None
@@ -29,7 +29,7 @@ class SettlementFilter:
     needs_acceptance: bool | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """The conditions of a WHERE."""
+        """Return the conditions of the WHERE clause."""
         conditions = equal_filters(Settlement, self, "store_id", "status", "business_date")
         if self.needs_acceptance is not None:
             waits = func.coalesce(Settlement.uncompared["needs_acceptance"].as_boolean(), false())
@@ -38,7 +38,7 @@ class SettlementFilter:
 
 
 async def read_settlement(settlement_id: str, *, caller: Caller) -> SettlementRow:
-    """The settlement's row; of an open one with the figures it would have now. Raises ``ResourceNotFound``."""
+    """Return a settlement's row, with the figures so far if it is open. Raises ``ResourceNotFound``."""
     async with caller_transaction(caller) as connection:
         row = await one_settlement(connection, settlement_id, caller)
     if row["status"] != SettlementStatus.OPEN:
@@ -55,7 +55,7 @@ async def read_settlement(settlement_id: str, *, caller: Caller) -> SettlementRo
 async def list_settlements(
     wanted: SettlementFilter, *, caller: Caller, limit: int, before: str | None
 ) -> list[SettlementRow]:
-    """Up to ``limit`` settlements, newest first, older than the id ``before``; open ones without figures."""
+    """Return up to ``limit`` settlements older than the id ``before``, newest first. Open ones have no figures."""
     conditions = [*visible_to(caller, Settlement.merchant_id, Settlement.store_id), *wanted.conditions()]
     async with caller_transaction(caller) as connection:
         statement = select(Settlement.__table__).where(*conditions)
@@ -64,9 +64,9 @@ async def list_settlements(
 
 
 async def list_lines(settlement_id: str, *, caller: Caller, limit: int, before: str | None) -> list[ListedLine]:
-    """Up to ``limit`` lines by descending id of what they are about, each with that as ``id``.
+    """Return up to ``limit`` lines by descending entity id, which each line also has as ``id``.
 
-    Refunds come first, then payments, then adjustments, the newest of each first. Raises ``ResourceNotFound``.
+    Refunds come first, then payments, then adjustments, the newest of each kind first. Raises ``ResourceNotFound``.
     """
     statement = select(SettlementLine.__table__, SettlementLine.entity_id.label("id")).where(
         SettlementLine.settlement_id == settlement_id
@@ -78,7 +78,7 @@ async def list_lines(settlement_id: str, *, caller: Caller, limit: int, before: 
 
 
 async def one_settlement(connection: AsyncConnection, settlement_id: str, caller: Caller) -> SettlementRow:
-    """The settlement's row, for use-cases that hold a transaction. Raises ``ResourceNotFound``."""
+    """Return a settlement's row in the caller's transaction. Raises ``ResourceNotFound``."""
     statement = select(Settlement.__table__).where(
         Settlement.id == settlement_id, *visible_to(caller, Settlement.merchant_id, Settlement.store_id)
     )

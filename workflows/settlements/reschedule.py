@@ -1,7 +1,7 @@
-"""Plan: when the running periods end, now that their store's time zone, cut-off or override has changed.
+"""Reschedule the running periods of stores whose time zone or cut-off changed.
 
-A running period keeps its start and ends at the next boundary by the new rule, counted from the change. What had ended
-before the change keeps its end.
+A running period has its start unchanged and ends at the next boundary by the new rule, counted from the change. A period that
+ended before the change is not rescheduled.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from workflows.settlements.sql import period_row, write_schedule
 
 
 def has_new_rule(row: RunningPeriod, store: StoreRule) -> bool:
-    """Whether the store's rule changed while the period ``row`` was running."""
+    """Return whether the store's rule changed while this period was running."""
     is_same = (row["time_zone"], row["cut_off"]) == (store.rule.time_zone, store.rule.cut_off)
     return not is_same and store.changed_at < row["end_at"]
 
@@ -24,7 +24,7 @@ def has_new_rule(row: RunningPeriod, store: StoreRule) -> bool:
 async def reschedule_periods(
     connection: AsyncConnection, locked: Sequence[RunningPeriod], rules: dict[str, StoreRule]
 ) -> dict[str, datetime]:
-    """Give those of the ``locked`` open periods whose rule changed their new end; returns it by their ids."""
+    """Write the new ends of locked open periods whose rule changed, and return these ends by id."""
     rows = []
     for row in locked:
         store = rules[row["store_id"]]

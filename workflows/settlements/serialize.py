@@ -1,4 +1,4 @@
-"""A settlement, its lines and an override as the contract shows them."""
+"""Serialize settlements, their lines and overrides for the API."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,16 +21,16 @@ LINE_FIELDS = (
     "business_date",
     "is_late",
 )
-"""The fields of a line in answers, in this order."""
+"""The fields of a line in the API and in exports, in this order."""
 
 OVERRIDE_FIELDS = ("store_id", "business_date", "ends_at_local", "ends_at", "reason", "created_at", "created_by")
 
 
 def settlement_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """``row`` (the columns of ``settlements``) as the fields of the contract.
+    """Return the API fields of a row of ``settlements``.
 
-    ``totals``, ``breakdown``, ``in_doubt`` and ``cash_expected`` of an open one are null unless ``row`` brings figures so
-    far (``totals.figures_so_far``).
+    ``totals``, ``breakdown``, ``in_doubt`` and ``cash_expected`` of an open settlement are null unless ``row`` has its figures
+    so far (``totals.figures_so_far``).
     """
     amounts = ("gross", "refunds", "fees", "adjustments", "net")
     has_figures = row["line_count"] is not None
@@ -65,10 +65,10 @@ def settlement_fields(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def line_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A line as the contract shows it."""
+    """Return the API fields of a settlement's line."""
     return {name: row[name] for name in LINE_FIELDS}
 
 
 def override_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """An override as the contract shows it."""
+    """Return the API fields of an override, which needs ``ends_at`` beside its columns."""
     return {name: row[name] for name in OVERRIDE_FIELDS}

@@ -1,4 +1,4 @@
-"""Write: the statements that make and close settlements, each with its history, and plan their ends; many at a time."""
+"""Insert, close and reschedule settlements, many per statement and each with its history row."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,7 +16,7 @@ from workflows.settlements.states import SETTLEMENT
 from workflows.transitions import ChangeContext
 
 _OPEN = text("""
-    -- open: periods with their first history row; one that another beat has opened meanwhile is left alone
+    -- open: periods with their first history row; a period that another worker opened meanwhile is skipped
     WITH opened AS (
         INSERT INTO settlements (id, merchant_id, store_id, currency, business_date, start_at, end_at, time_zone, cut_off,
                                  status, version, created_at)
@@ -34,7 +34,7 @@ _OPEN = text("""
 """)
 
 _CLOSE = text("""
-    -- close: the figures and the status of settlements that are locked here, with their history
+    -- close: the figures, status and history of settlements that this transaction has locked
     WITH closed AS (
         UPDATE settlements s
         SET status = 'closed', version = s.version + 1, closed_at = clock_timestamp(),
@@ -54,7 +54,7 @@ _CLOSE = text("""
 """)
 
 _RESCHEDULE = text("""
-    -- plan: another end for open periods, and the rule it was found by
+    -- reschedule: a new end of open periods, and the rule it follows from
     UPDATE settlements s
     SET end_at = i.end_at, business_date = i.business_date, time_zone = i.time_zone, cut_off = i.cut_off
     FROM jsonb_populate_recordset(NULL::settlements, CAST(:rows AS jsonb)) i
@@ -63,7 +63,7 @@ _RESCHEDULE = text("""
 
 
 def period_row(period: SettlementPeriod, store: StoreRule) -> dict[str, Any]:
-    """The columns of a settlement that a period and the rule it was found by decide."""
+    """Return the columns of a settlement that follow from its period and its store's rule."""
     return {
         "business_date": period.business_date,
         "start_at": period.start,
@@ -74,7 +74,7 @@ def period_row(period: SettlementPeriod, store: StoreRule) -> dict[str, Any]:
 
 
 def open_row(period: SettlementPeriod, store: StoreRule, currency: str) -> dict[str, Any]:
-    """A new settlement for ``period``."""
+    """Return the row of a new settlement for ``period``."""
     return {
         "id": new_id("settlement"),
         "merchant_id": store.merchant_id,
@@ -88,7 +88,7 @@ def open_row(period: SettlementPeriod, store: StoreRule, currency: str) -> dict[
 async def write_open(
     connection: AsyncConnection, rows: Sequence[dict[str, Any]], *, by: ChangeContext
 ) -> list[tuple[str, datetime]]:
-    """Write new settlements (``open_row``); returns id and end of those that were not there already."""
+    """Insert settlements (rows of ``open_row``) and return id and end of those that did not exist yet."""
     author = {"caller_type": by.caller_type, "caller_id": by.caller_id, "request_id": by.request_id}
     opened = await connection.execute(_OPEN, {"rows": rows_parameter(list(rows)), **author})
     return [(row.id, row.end_at) for row in opened]
@@ -97,7 +97,7 @@ async def write_open(
 async def write_closed(
     connection: AsyncConnection, figures: dict[str, SettlementFigures], *, by: ChangeContext
 ) -> None:
-    """Freeze ``figures`` (by the settlements' ids) and close."""
+    """Close locked settlements with these figures, which are given by settlement id."""
     rows = [{"id": settlement_id, **each} for settlement_id, each in sorted(figures.items())]
     author = {
         "caller_type": by.caller_type,
@@ -109,5 +109,5 @@ async def write_closed(
 
 
 async def write_schedule(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
-    """Give open settlements another end: rows of ``period_row`` with their ``id``."""
+    """Write new ends of open settlements. ``rows`` are those of ``period_row`` with their ``id``."""
     await connection.execute(_RESCHEDULE, {"rows": rows_parameter(list(rows))})

@@ -1,4 +1,4 @@
-"""The life of a settlement period. It never goes back: corrections are lines of a later one."""
+"""The life cycle of a settlement. It never goes back: corrections are lines of a later settlement."""
 
 from enum import StrEnum
 
@@ -8,7 +8,7 @@ from workflows.state_machine import StateMachine, Transition
 class SettlementStatus(StrEnum):
     OPEN = "open"  # transactions accumulate
     CLOSED = "closed"  # frozen, ready for reconciliation
-    RECONCILED = "reconciled"  # agrees with the provider's statement, or every difference is explained
+    RECONCILED = "reconciled"  # signed off: agrees with the statements, or every difference is explained
 
 
 class SettlementEvent(StrEnum):

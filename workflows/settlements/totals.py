@@ -1,7 +1,7 @@
-"""Totals: from sums by method, provider and brand to the figures of a settlement.
+"""Compute the figures of a settlement from sums by method, provider and brand.
 
-The database adds up (``sums_of``), one row for each method, provider and brand; the shape that the contract shows is
-made here, of at most a few dozen rows. ``refunds`` and ``fees`` are what went out, so
+The database adds up the lines (``_SUMS``): one row for each method, provider and brand, a few dozen at most. This module
+builds the totals and the breakdown of the API from them. ``refunds`` and ``fees`` are amounts that went out, so
 
     net = gross - refunds - fees + adjustments
 
@@ -19,10 +19,10 @@ from workflows.settlements.rows import SettlementFigures
 
 CASH = "cash"
 KEYED_BY: Mapping[str, str] = {"qr": "provider", "card": "brand", "emoney": "brand"}
-"""Method → what its part of the breakdown is divided by. Cash is one group; what has no method is ``other``."""
+"""What divides a method's part of the breakdown. Cash is one group; lines without a method are ``other``."""
 
 UNKNOWN = "unknown"
-"""The brand of a card whose brand nobody reported."""
+"""The brand of cards whose brand was not reported."""
 
 AMOUNTS = ("gross", "refunds", "fees", "adjustments")
 
@@ -46,7 +46,7 @@ _SUMS_SO_FAR = text(
     )
 )
 _IN_DOUBT = text("""
-    -- in doubt: payments begun before the end of which nobody knows yet whether money moved
+    -- in doubt: payments begun before the end whose outcome is still unknown
     SELECT s.id, count(p.id) AS payments, CAST(coalesce(sum(p.amount + p.tip_amount), 0) AS bigint) AS amount
     FROM settlements s LEFT JOIN payments p ON p.store_id = s.store_id AND p.currency = s.currency AND NOT p.outcome_known
                                            AND p.processing_at < s.end_at
@@ -55,12 +55,12 @@ _IN_DOUBT = text("""
 
 
 async def figures_of_lines(connection: AsyncConnection, settlement_ids: list[str]) -> dict[str, SettlementFigures]:
-    """The figures of settlements by their lines, as a close freezes them."""
+    """Return the figures of settlements from their lines, as a close freezes them."""
     return await _figures(connection, settlement_ids, _SUMS_OF_LINES)
 
 
 async def figures_so_far(connection: AsyncConnection, settlement_ids: list[str]) -> dict[str, SettlementFigures]:
-    """The figures that open settlements would have if they were closed now."""
+    """Return the figures that open settlements would have if they were closed now."""
     return await _figures(connection, settlement_ids, _SUMS_SO_FAR)
 
 
