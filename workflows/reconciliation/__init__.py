@@ -1,1 +1,1 @@
-"""Reconciliation: our lines beside the provider's, and every difference by its name."""
+"""Compare a settlement's lines with the providers' statements, and classify and resolve every difference."""

@@ -1,4 +1,4 @@
-"""Adjust: a correction becomes a line of the running period, because a closed settlement never changes.
+"""Write a correction as a line of the running period, because a closed settlement never changes.
 
 The line and its journal are written in the caller's transaction. The running period is locked, so it cannot be closed
 between the two. If a close is under way, the transaction waits for it, and the line goes into the next period. A store
@@ -26,7 +26,7 @@ from workflows.transitions import ChangeContext
 class Adjustment:
     """``amount`` minor units that ``provider`` owes more (or, negative, less) than was settled.
 
-    It has no method: in a breakdown corrections stand by themselves, as ``other``.
+    It has no payment method: the breakdown counts corrections separately, as ``other``.
     """
 
     store_id: str
@@ -40,7 +40,7 @@ class Adjustment:
 
 
 _RUNNING = text("""
-    -- running: locked against its close; of a chain that is being closed, the next one
+    -- running: locked against its close; if it is being closed, the next one is found by a repeat
     SELECT id, merchant_id, business_date FROM settlements
     WHERE store_id = :store_id AND currency = :currency AND status = 'open' FOR UPDATE
 """)
@@ -59,7 +59,7 @@ CLOSES_WAITED_FOR = 5
 async def _running(connection: AsyncConnection, adjustment: Adjustment) -> RowMapping:
     """Lock and return the running period. Raises ``ResourceNotFound`` if there is none and none can be opened."""
     wanted = {"store_id": adjustment.store_id, "currency": adjustment.currency}
-    # A statement that waited for a close finds the closed period and not the next one, so it is repeated.
+    # A statement that waited for a close sees the closed period and not the next one, so it is repeated.
     for attempt in range(CLOSES_WAITED_FOR):
         running = (await connection.execute(_RUNNING, wanted)).mappings().one_or_none()
         if running:
@@ -81,9 +81,9 @@ async def _open_first(connection: AsyncConnection, adjustment: Adjustment) -> No
 
 
 async def write_adjustment(connection: AsyncConnection, adjustment: Adjustment) -> str:
-    """Write ``adjustment`` as a line of the running period and post it; returns its id (``adj_…``).
+    """Write an adjustment as a line of the running period, post it to the ledger and return its id (``adj_…``).
 
-    Raises ``ResourceNotFound`` where the store has no running period in that currency.
+    Raises ``ResourceNotFound`` if the store has no running period in that currency and none can be opened.
     """
     running = await _running(connection, adjustment)
     fields = {name: getattr(adjustment, name) for name in Adjustment.__slots__}

@@ -1,18 +1,18 @@
-"""Apply evidence: record what a statement's lines say of payments and refunds in doubt, as a provider's answer is recorded.
+"""Record what a statement's lines prove about payments and refunds in doubt, like a provider's answer to an inquiry.
 
 | step   | what                                                                                                            |
 |--------|-----------------------------------------------------------------------------------------------------------------|
-| lock   | bills, payments, refunds, in everybody's order; a row that a worker has in hand is left to it (``take_over``)     |
-| read   | the lines of each row as an answer, or why they are none (``evidence``)                                          |
+| lock   | bills, payments, refunds, in the order of all code; a row that a worker is processing is skipped (``take_over``) |
+| read   | the lines of each row as an answer, or the reason why they are not one (``evidence``)                            |
 | decide | ``processing.decide``, as for the answer to an inquiry                                                            |
 | record | ``payments.record``, ``refunds.record``: status, history, ledger, bill and order, refund after a late cancel     |
-| keep   | the lines beside it (``statement_evidence``)                                                                     |
+| store  | the lines (``statement_evidence``)                                                                               |
 
-It is one transaction, and what was recorded is not open any more: again, or after a crash, it changes nothing.
+All steps are one transaction, and a recorded row is not open any more: a repeat, or a run after a crash, changes nothing.
 
-A statement that we fetched is the provider's own word and ends a doubt either way. A file that a person uploaded may be forged
-or mistaken: it completes a payment if a person confirms it, and it never proves that nothing was charged, since the till would
-charge again.
+A statement that we fetched comes from the provider and ends a doubt either way. A file that a person uploaded may be forged or
+wrong: it completes a payment only if a person confirms it, and it never proves that nothing was charged, because the till
+would then charge again.
 """
 
 from collections.abc import Mapping
@@ -39,12 +39,12 @@ from workflows.settlements.rows import SettlementRow
 
 NO_CALLS = RetryPolicy(max_processing_seconds=0, review_after_seconds=0)
 LATE_REVERSAL = timedelta(minutes=10)
-"""A statement lists what we had undone or sent again before its end, unless that was so shortly before."""
+"""A statement shows reversals and repeated requests of ours, unless they were sent within this time before its end."""
 
-UPLOADED = "A file that a person uploaded does not prove that nothing was charged; the provider has to say so"
-UNDONE = "A withdrawal may have taken effect after the time that the statement covers; its answer is waited for"
-RESENT = "It was sent again after the time that the statement covers; whether it was charged anew has to be asked"
-CONTRADICTED = "The provider's answer to an inquiry gave another amount; a person has to confirm one of them"
+UPLOADED = "An uploaded file does not prove that nothing was charged; wait for the provider's own answer"
+UNDONE = "A withdrawal may have taken effect after the end of the statement; wait for its answer"
+RESENT = "The request was repeated after the end of the statement and may have been charged again; wait for an inquiry"
+CONTRADICTED = "The provider's answer to an inquiry has another amount; a person has to confirm one of the two"
 
 _MOVED_LINES = text("""
     SELECT l.statement_id, l.our_reference, jsonb_agg(jsonb_build_object(
@@ -56,7 +56,7 @@ _MOVED_LINES = text("""
     GROUP BY l.statement_id, l.our_reference
 """)
 _STORE_EVIDENCE = text("""
-    -- keep: the lines that were an answer, with what they led to
+    -- store: the lines that were an answer, and the status that they led to
     INSERT INTO statement_evidence (entity_id, merchant_id, store_id, attempt, our_reference, provider, settlement_id,
                                     statement_id, answer, status, amount, lines, at, by)
     SELECT entity_id, merchant_id, store_id, attempt, our_reference, provider, settlement_id, statement_id, answer, status,
@@ -71,7 +71,7 @@ _STORE_EVIDENCE = text("""
 class Evidence:
     """An open payment or refund, and the moved lines of one statement that quote its last attempt.
 
-    ``settlement`` is the row of the settlement that the statement is for; ``is_fetched`` says that we fetched it ourselves.
+    ``settlement`` is the settlement that the statement belongs to; ``is_fetched``: it comes from the provider's API.
     """
 
     id: str
@@ -88,7 +88,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceResult:
-    """What came of it: the row's status now, or ``issue``: why its lines are no answer. Neither: there was nothing new."""
+    """The row's new status, or ``issue``: why its lines are not an answer. Neither: there was nothing new."""
 
     evidence: Evidence
     status: str | None = None
@@ -110,7 +110,7 @@ WORKLOADS: Mapping[str, Workload[Any]] = {"payment": PAYMENTS, "refund": REFUNDS
 async def moved_lines(
     connection: AsyncConnection, statement_ids: list[str], references: list[str]
 ) -> dict[tuple[str, str], list[MovedLine]]:
-    """Return the moved lines by statement and reference, each list in the order of its file."""
+    """Return the lines that moved money by statement and reference, in the order of the file."""
     found = await connection.execute(_MOVED_LINES, {"statements": statement_ids, "references": references})
     return {(row["statement_id"], row["our_reference"]): row["lines"] for row in found.mappings()}
 
@@ -124,9 +124,9 @@ async def apply_evidence(
     by: str,
     is_confirmed: bool = False,
 ) -> list[EvidenceResult]:
-    """Record what ``evidence`` shows; return what came of each row that was free.
+    """Record the outcomes that ``evidence`` proves, and return the result of each row that could be locked.
 
-    The transaction has a worker's rights. ``is_confirmed``: a person says that the lines are right.
+    The transaction needs a worker's rights. ``is_confirmed``: a person says that the lines are right.
     """
     workload = WORKLOADS[entity]
     locked = await locking(connection, (one.bill_id for one in evidence))
@@ -157,7 +157,7 @@ def _decide(entity: str, evidence: Evidence, taken: Taken[Any], *, is_confirmed:
     reading = read_lines(evidence.lines, request, stored_at=evidence.stored_at)
     decision = partial(_Decided, evidence, taken, reading)
     if (claim.request.reference, claim.provider) != (evidence.reference, evidence.provider):
-        return decision(issue="Another attempt was made since")
+        return decision(issue="Another attempt was made since; wait for its outcome")
     if reading.answer is None:
         return decision(issue=reading.issue)
     issue = _reason_to_reject(evidence, taken, reading.answer, is_confirmed=is_confirmed)
@@ -174,7 +174,7 @@ def _decide(entity: str, evidence: Evidence, taken: Taken[Any], *, is_confirmed:
 def _reason_to_reject(
     evidence: Evidence, taken: Taken[Any], answer: Succeeded | Withdrawn, *, is_confirmed: bool
 ) -> str | None:
-    """Return why lines that agree with the attempt are not believed."""
+    """Return why lines that agree with the attempt are not accepted as its answer."""
     if isinstance(answer, Withdrawn):
         if not evidence.is_fetched or is_confirmed:
             return UPLOADED
@@ -187,7 +187,7 @@ def _reason_to_reject(
 
 
 def _is_later(at: datetime | None, evidence: Evidence) -> bool:
-    """Return whether a call at that time may have taken effect after the time that the statement covers."""
+    """Return whether a call at that time may have taken effect after the end of the statement."""
     return at is not None and at + LATE_REVERSAL >= min(evidence.settlement["end_at"], evidence.stored_at)
 
 

@@ -1,18 +1,18 @@
-"""Reconcile due: find the settlements that workers reconcile by themselves, after the providers' time to report.
+"""Reconcile settlements automatically once their providers had the time to report.
 
 | a closed settlement                                                      | is due                                   |
 |--------------------------------------------------------------------------|------------------------------------------|
-| that was never tried                                                     | when the service level after its end is over |
+| that was never tried                                                     | when the providers' service level is over |
 | whose provider did not answer, whose worker died, or which took too long | after 1, 5, 15 minutes, then hourly      |
 | with lines that a statement may still bring                              | in an hour                               |
 | with breaks                                                              | never: people resolve them               |
 | with lines that were not compared                                        | never: a person accepts that             |
-| with a break whose payment or refund was not final                       | at once when it is                       |
-| with a break whose payment or refund got in doubt after the last run     | at once: the line may end the doubt      |
-| whose statement ends a doubt about a row that a worker had in hand       | after a minute                           |
-| that was clean in its last run and only waited for its cash to be counted | at once when it is                       |
+| with a break whose payment or refund was not final                       | at once when it is final                 |
+| with a break whose payment or refund fell in doubt after the last run    | at once: the line may end the doubt      |
+| whose statement ends a doubt about a row that a worker was processing    | after a minute                           |
+| that was clean and only waited for its cash count                        | at once when the cash is counted         |
 
-A try is noted before it begins, so that a try which crashes its worker is not repeated at once.
+A try is recorded before it begins, so that a try which crashes its worker is not repeated immediately.
 """
 
 import logging
@@ -35,13 +35,14 @@ from workflows.tenants.actor import Actor
 logger = logging.getLogger(__name__)
 
 PAUSES = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15), timedelta(hours=1))
-"""Between one try and the next, the last for all that follow."""
+"""Pauses between one try and the next; the last one repeats."""
 
 EXPECTING = timedelta(hours=1)
+"""The pause after a run that still expects lines."""
 
 _DUE = text("""
-    -- due: closed ones only, by their partial index; the last run says whether nothing but the cash was missing. A try that
-    -- is further ahead than its pause was written before the database's clock was set back.
+    -- due: only closed settlements, by their partial index; the last run says whether only the cash count was missing. A try
+    -- that is further ahead than its pause was written before the database's clock was set back.
     SELECT s.id, coalesce(t.due_at, r.at, s.end_at) AS at,
            CASE WHEN t.due_at <= now() THEN 'try_again' WHEN w.is_over THEN 'final'
                 WHEN t.due_at IS NOT NULL THEN 'clock_set_back'
@@ -70,7 +71,7 @@ _DUE = text("""
     ORDER BY s.end_at, s.id LIMIT :limit
 """)
 _TRY = text("""
-    -- try: noted before it begins; what another worker began a moment ago is not due any more
+    -- try: recorded before it begins; a settlement that another worker just began is not due any more
     INSERT INTO reconciliation_tries AS t (settlement_id, merchant_id, store_id, tries, due_at)
     SELECT id, merchant_id, store_id, 1, now() + CAST(:pause AS interval) FROM settlements
     WHERE id = :id AND status = 'closed'
@@ -85,7 +86,7 @@ _DONE = text("""
 
 
 async def find_due_reconciliations(*, limit: int, settings: Settings) -> list[DueRow]:
-    """Up to ``limit`` settlements that are to be reconciled, longest overdue first."""
+    """Return up to ``limit`` settlements to reconcile, longest overdue first."""
     async with transaction(Role.SWEEP) as connection:
         sla_hours = max(settings.statement_sla(name) for name in remote_names())
         pauses = {"pauses": list(PAUSES), "expecting": EXPECTING}
@@ -94,11 +95,9 @@ async def find_due_reconciliations(*, limit: int, settings: Settings) -> list[Du
 
 
 async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, providers: Providers) -> Summary:
-    """Fetch what the providers have, and reconcile if they all answered; return what came of it, in words.
+    """Fetch the providers' statements, reconcile if all of them answered, and return the result as a sentence.
 
-    Safe to call twice, late, or never.
-
-    Raises ``ServiceUnavailable`` where the database is away.
+    Safe to call twice, late or never. Raises ``ServiceUnavailable`` if the database cannot be reached.
     """
     actor = Actor(worker=worker)
     tries = await _begin(settlement_id)
@@ -109,30 +108,40 @@ async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, 
         doubts = await end_doubts(settlement_id, actor=actor)
         troubles = [f"{one.provider}: {one.trouble}" for one in fetched if one.trouble]
         if troubles:
-            logger.warning("no statement for %s: %s", settlement_id, "; ".join(troubles))
+            logger.warning(
+                "no statement for %s: %s",
+                settlement_id,
+                "; ".join(troubles),
+                extra={"event": "settlement.statement_missing", "settlement_id": settlement_id},
+            )
             await _end(settlement_id, tries=tries, pause=_pause(tries), error="; ".join(troubles))
             silent = ", ".join(one.provider for one in fetched if one.trouble)
             return Summary(f"no statement of {silent}", is_open=True)
         run = await reconcile_settlement(settlement_id, actor=actor, settings=settings)
     except ComparisonTooLong as slow:
-        logger.warning("%s: %s", settlement_id, slow.text)
+        logger.warning(
+            "%s: %s",
+            settlement_id,
+            slow.text,
+            extra={"event": "settlement.comparison_too_long", "settlement_id": settlement_id},
+        )
         await _end(settlement_id, tries=tries, pause=_pause(tries), error=slow.text)
-        return Summary("took too long", is_open=True)
+        return Summary("the comparison took too long", is_open=True)
     except InvalidStatusTransition:
-        logger.info("%s was reconciled or never closed; nothing to do", settlement_id)
-        return Summary("reconciled before")
+        logger.info("%s is not closed or already reconciled; nothing to do", settlement_id)
+        return Summary("already reconciled")
     await _end(settlement_id, tries=0, pause=PAUSES[0] if doubts.left else _after(run), error=None)
     return _said(run)
 
 
 def _said(run: dict[str, Any]) -> Summary:
-    """Return what a run found, in words: how many lines have which name."""
+    """Return the result of a run as text: the number of lines in each category."""
     names = [f"{part['count']} {name}" for name, part in run["summary"]["categories"].items() if part["count"]]
     return Summary(", ".join(names) or "no lines to compare")
 
 
 def _after(run: dict[str, Any]) -> timedelta | None:
-    """When to try again after a run; ``None``: not without a reason."""
+    """Return the pause before the next try after a run; ``None``: no further try is scheduled."""
     return EXPECTING if run["summary"]["categories"]["expected"]["count"] else None
 
 

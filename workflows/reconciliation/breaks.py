@@ -4,16 +4,16 @@ A resolution does not change the closed settlement; corrections are booked into 
 
 | resolution    | means                                                                            | needs         |
 |---------------|----------------------------------------------------------------------------------|---------------|
-| ``link``      | it is the same as another break (both end) or as a payment or refund of ours     | ``reference`` |
-| ``adjust``    | they are right: our books follow by an adjustment line of the running settlement |               |
-| ``write_off`` | we are right and waive it: booked in the same way                                | ``note``      |
-| ``ignore``    | nothing is done, for the reason given                                            | ``note``      |
-| ``confirm``   | their line is right about a payment or refund whose outcome is unknown           |               |
+| ``link``      | it is the same as another break (both end), or as a payment or refund of ours    | ``reference`` |
+| ``adjust``    | the provider is right: an adjustment line of the running settlement corrects our books |         |
+| ``write_off`` | we are right and waive the difference: booked in the same way                    | ``note``      |
+| ``ignore``    | nothing is booked, for the reason given                                          | ``note``      |
+| ``confirm``   | the provider's line is right about a payment or refund whose outcome is unknown  |               |
 
 ``reconciliation.correctable`` says when a correction is refused, ``reconciliation.link`` which targets a link may have,
 ``reconciliation.confirm`` what a confirmation completes. The settlements' rows are locked before anything is decided, so a run
-and a resolution never cross, and everything is read under the lock. With the last open break the settlement is reconciled, if
-its cash is counted and nothing is expected any more.
+and a resolution never overlap, and everything is read under the lock. When the last open break ends, the settlement is
+reconciled if its cash is counted and no line is expected any more.
 """
 
 from dataclasses import dataclass
@@ -45,12 +45,12 @@ BOOKED = frozenset({"adjust", "write_off"})
 NEEDS_NOTE = frozenset({"write_off", "ignore"})
 
 _PAYMENT = text("SELECT payment_id FROM settlement_lines WHERE kind = :kind AND entity_id = :entity_id")
-"""What the line of a payment or of a refund is about."""
+"""The payment that a settlement's line is about."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResolutionRequest:
-    """How a break ends, why, and what it refers to (for ``link``: a break, a payment or a refund)."""
+    """How a break is resolved and why. ``reference`` (for ``link``) is a break, a payment or a refund."""
 
     resolution: Resolution
     note: str | None = None
@@ -58,27 +58,28 @@ class ResolutionRequest:
 
 
 _RESOLVE = text("""
-    -- resolve: of two that are linked each refers to the other
+    -- resolve: two breaks that are linked refer to each other
     UPDATE breaks SET resolution = :resolution, note = :note, resolved_at = :at, resolved_by = :by,
         reference = CASE WHEN id = :reference THEN :id ELSE :reference END, other_reference = :other_reference
     WHERE id = ANY(:ids) AND resolution IS NULL RETURNING settlement_id
 """)
 _ASSIGN = text("UPDATE breaks SET owner = :owner WHERE id = :id")
 _COUNT = text("""
-    -- count: those that just ended, of the number that the last run wrote; counting a million anew takes seconds
+    -- count: subtract the breaks that just ended; counting a million of them again takes seconds
     UPDATE settlements SET open_breaks = open_breaks - :ended WHERE id = :id
 """)
 
 
 async def resolve_break(break_id: str, request: ResolutionRequest, *, actor: Actor) -> ListedBreak:
-    """Resolve a break and return its row. The same resolution again changes nothing.
+    """Resolve a break and return its row. Repeating a resolution changes nothing.
 
-    Raises ``ResourceNotFound``, ``InvalidRequest`` (something is missing, or does not fit), ``InvalidStatusTransition``
-    (resolved otherwise, gone, reconciled, or forbidden by the payment that it quotes), ``ServiceUnavailable``.
+    Raises ``ResourceNotFound``, ``InvalidRequest`` (a field is missing or does not fit), ``InvalidStatusTransition`` (resolved
+    differently, no longer found, reconciled, or forbidden by the payment that its line quotes), ``NotAuthorized`` (a worker)
+    and ``ServiceUnavailable``.
     """
     caller = actor.caller
     if caller is None:
-        raise NotAuthorized(message="Breaks are resolved by people")
+        raise NotAuthorized(message="Only a person can resolve a break")
     async with actor.transaction() as connection:
         await use_bulk_settings(connection)
         settlement_ids = await _settlements(connection, break_id, request, actor=actor)
@@ -118,7 +119,7 @@ async def _decide(
     *,
     actor: Actor,
 ) -> dict[str, Any]:
-    """Carry out the resolution; return the columns to write."""
+    """Carry out the resolution and return the columns to write."""
     ids, reference, other_reference = [found["id"]], request.reference, None
     if request.resolution == "link" and actor.caller:
         ids += await check_link(
@@ -137,32 +138,34 @@ async def _decide(
 
 
 def _check_resolvable(found: ListedBreak, settlement: LockedSettlement, *, is_last: bool) -> None:
-    """Raise what speaks against resolving this break at all."""
+    """Raise ``InvalidStatusTransition`` if the break is resolved or gone, or its settlement is not closed."""
     issue = None
     if found["resolution"] is not None:
-        issue = f"The break was resolved already: {found['resolution']}"
+        issue = f"The break is already resolved: {found['resolution']}"
     elif settlement["status"] != SettlementStatus.CLOSED:
-        issue = f"The settlement is {settlement['status']}; breaks are resolved while it is closed"
+        issue = f"The settlement is {settlement['status']}; its breaks can only be resolved while it is closed"
     elif not is_last:
-        issue = "The settlement's last run did not see this break any more; there is nothing to resolve"
+        issue = "The settlement's last run no longer found this break; there is nothing to resolve"
     if issue:
         raise InvalidStatusTransition(Detail("resolution", issue), message="This break cannot be resolved")
 
 
 def _check_request(request: ResolutionRequest) -> None:
     if request.resolution in NEEDS_NOTE and not request.note:
-        raise InvalidRequest(Detail("note", "Say why"))
+        raise InvalidRequest(Detail("note", "Explain why"))
     if request.resolution == "link" and not request.reference:
-        raise InvalidRequest(Detail("reference", "Name the break, payment or refund that it is the same as"))
+        raise InvalidRequest(
+            Detail("reference", "Give the id of the break, payment or refund that this break is the same as")
+        )
 
 
 async def _book_correction(
     connection: AsyncConnection, found: ListedBreak, payment_id: str | None, *, occurred_at: datetime
 ) -> tuple[str | None, str | None]:
-    """Write the adjustment lines that take our books to theirs; return their ids.
+    """Write the adjustment lines that correct our books, and return their ids.
 
-    A line of theirs in another currency has two sides: the excess in our currency, and the missing amount in theirs. The
-    running settlements are locked in the order of their currencies, so that two resolutions do not wait for each other.
+    A provider's line in another currency has two sides: the excess in our currency, and the missing amount in theirs. The
+    running settlements are locked in the order of their currencies, so that two resolutions cannot deadlock.
     """
     sides = ((found["currency"], correction_of(found)), other_side_of(found))
     written: list[str | None] = [None, None]
@@ -180,20 +183,20 @@ async def _book_correction(
             )
             written[place] = await write_adjustment(connection, booked)
     if not any(written):
-        raise InvalidRequest(Detail("resolution", "There is no difference in money to book; ignore it with a reason"))
+        raise InvalidRequest(Detail("resolution", "There is no difference in money to book; use ignore with a note"))
     return written[0], written[1]
 
 
 def correction_of(found: ListedBreak) -> int:
-    """Return the amount that our books lack, in the settlement's currency.
+    """Return the amount that is missing in our books, in the settlement's currency.
 
-    Ours minus theirs is an excess in our books; a fee that is lower than we recorded is missing in them.
+    Ours minus theirs is an excess in our books; a fee lower than the one we recorded is an amount missing in them.
     """
     return found["fee_difference"] - found["difference"]
 
 
 def other_side_of(found: ListedBreak) -> tuple[str, int]:
-    """Return the amount that our books lack in the currency of their line, if that is another one."""
+    """Return the amount that is missing in our books in the currency of the provider's line, 0 if it is the same."""
     theirs = found["their_line"]
     if not theirs or not theirs["moved"] or theirs["currency"] == found["currency"]:
         return found["currency"], 0

@@ -1,13 +1,13 @@
-"""The eleven categories: what a line can be once ours and the provider's were laid side by side.
+"""Define the eleven categories of a line after our lines and the provider's were compared.
 
-Each line of ours and each of theirs gets exactly one, by the first row that fits, from the top:
+Each line of ours and each line of the provider gets exactly one category: the first row of this table that fits.
 
 | what was found                                                                          | category               |
 |------------------------------------------------------------------------------------------|------------------------|
 | a pair, but their line moved nothing (not settled, or reversed on the same statement)     | ``status_mismatch``     |
 | a pair in two currencies                                                                  | ``currency_mismatch``   |
 | a pair of two amounts                                                                     | ``amount_mismatch``     |
-| a pair of two fees (a statement without fees is not asked about them)                     | ``fee_mismatch``        |
+| a pair of two fees (not compared if the statement has no fee column)                      | ``fee_mismatch``        |
 | a pair on two days: not the local day of ours, not its business day, and over an hour off | ``date_mismatch``       |
 | any other pair                                                                            | ``matched``             |
 | theirs alone, and it moved nothing: neither book says that money moved                    | ``matched``             |
@@ -19,14 +19,14 @@ Each line of ours and each of theirs gets exactly one, by the first row that fit
 | ours alone, and the provider may still report it (its service level)                      | ``expected``            |
 | ours alone                                                                                | ``missing_at_provider`` |
 
-What differs in several ways is named by the graver one; its differences in amount and fee are counted in full.
+A pair that differs in several ways gets the gravest category; its differences in amount and fee are counted in full.
 """
 
 from enum import StrEnum
 
 
 class Category(StrEnum):
-    """What a line is."""
+    """The result of comparing a line."""
 
     MATCHED = "matched"
     EXPECTED = "expected"
@@ -42,4 +42,4 @@ class Category(StrEnum):
 
 
 NO_BREAK = frozenset({Category.MATCHED, Category.EXPECTED})
-"""What nobody has to look at; all others are breaks."""
+"""Categories that need no action; all others are breaks."""

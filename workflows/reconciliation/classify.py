@@ -1,4 +1,4 @@
-"""Judge: one category for every pair and for every line that stayed alone; the order of the rules is ``categories``'."""
+"""Classify every pair and every line without a counterpart, by the rules of ``categories`` and in their order."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 _PAIRS = text("""
-    -- judge pairs; what their line says in another currency is nothing in this settlement's
+    -- classify pairs; a line of theirs in another currency counts as nothing in the settlement's currency
     INSERT INTO classified
     SELECT CASE
                WHEN NOT t.has_moved THEN 'status_mismatch'
@@ -29,7 +29,7 @@ _PAIRS = text("""
     ) d
 """)
 _THEIRS_ALONE = text("""
-    -- judge theirs alone: a reference was used before if a pair has it, or an earlier line that stayed alone
+    -- classify theirs alone: a reference was used before if a pair has it, or an earlier line without a counterpart
     WITH paired AS (
         SELECT t.provider, t.kind, t.our_reference, t.provider_reference
         FROM pairs p JOIN theirs t ON t.id = p.their_id
@@ -67,7 +67,7 @@ _THEIRS_ALONE = text("""
     FROM alone t
 """)
 _OURS_ALONE = text("""
-    -- judge ours alone: the provider has one transaction of this reference, and another line of ours has it
+    -- classify ours alone: a duplicate has a provider's reference that another line of ours has too
     WITH paired AS (
         SELECT DISTINCT o.provider, o.kind, o.provider_reference FROM pairs p JOIN ours o ON o.id = p.our_id
         WHERE o.provider_reference IN (SELECT provider_reference FROM our_rest)
@@ -90,7 +90,7 @@ _OURS_ALONE = text("""
 
 
 async def classify_lines(connection: AsyncConnection, parameters: dict[str, Any]) -> None:
-    """Fill ``classified`` from the pairs and from what was left on both sides."""
+    """Fill the table ``classified`` from the pairs and from the lines that are left on both sides."""
     for statement in (_PAIRS, _THEIRS_ALONE, _OURS_ALONE):
         await connection.execute(statement, parameters)
     await connection.execute(text("ANALYZE classified"))

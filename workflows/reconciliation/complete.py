@@ -1,4 +1,4 @@
-"""Finish: closed → reconciled, once nothing is left to be explained, waited for or counted."""
+"""Reconcile a closed settlement once it has no open break, no expected line and no cash to be counted."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from workflows.settlements.states import SETTLEMENT, SettlementEvent, Settlement
 from workflows.transitions import ChangeContext, apply
 
 _STATE = text("""
-    -- state: the settlement with its last run; there is none to finish before there was a run. One open break is enough to
-    -- know, and there may be a million. A statement that came after the run has not been compared.
+    -- state: the settlement with its last run; without a run there is no row. EXISTS, because there may be a million open
+    -- breaks. A statement that was stored after the run has not been compared.
     SELECT s.status, s.cash_expected, s.cash_actual, r.number AS run,
            coalesce(CAST(s.uncompared ->> 'needs_acceptance' AS boolean), false) AS needs_acceptance,
            CAST(r.summary #>> '{categories,expected,count}' AS bigint) AS expected,
@@ -25,10 +25,10 @@ _STATE = text("""
 
 
 async def complete_if_clean(connection: AsyncConnection, settlement_id: str, *, by: ChangeContext) -> bool:
-    """Reconcile a settlement, whose row this transaction has locked, if it is clean; return whether it was.
+    """Reconcile a locked settlement if it is clean, and return whether it was.
 
-    Clean: no open break, no statement that no run has compared, no line still expected on one or compared with none (unless
-    that was accepted), and the cash counted or none expected.
+    Clean means: no open break, no statement stored after the last run, no line that a statement may still bring, no line
+    without a statement (unless a person accepted that), and the cash counted if any is expected.
     """
     row = (await connection.execute(_STATE, {"id": settlement_id})).mappings().one_or_none()
     if row is None or not is_clean(dict(row)):
@@ -41,7 +41,7 @@ async def complete_if_clean(connection: AsyncConnection, settlement_id: str, *, 
 
 
 def is_clean(row: dict[str, Any]) -> bool:
-    """Whether nothing keeps this settlement from being reconciled."""
+    """Return whether nothing prevents this settlement from being reconciled."""
     is_counted = row["cash_actual"] is not None or row["cash_expected"] == 0
     return bool(
         row["status"] == SettlementStatus.CLOSED

@@ -1,12 +1,12 @@
-"""Confirm: a person says that a line of an uploaded statement is right about a payment or refund whose outcome is unknown.
+"""Confirm that a line of an uploaded statement is right about a payment or refund whose outcome is unknown.
 
 | the line                                                       | then                                                   |
 |----------------------------------------------------------------|--------------------------------------------------------|
 | agrees with the last attempt of an open payment or refund      | completed, as if the provider had answered an inquiry  |
 | disagrees with it (amount, fee, currency, time, reference)     | 409 names what disagrees                               |
 | is about one that is final                                     | 409: link to it                                        |
-| says that nothing was charged (a charge and its reversal)      | 409: a file is no proof of that                        |
-| is about one that a worker is asking about right now           | 409: try again in a moment                             |
+| says that nothing was charged (a charge and its reversal)      | 409: an uploaded file does not prove that              |
+| is about one that a worker is inquiring about right now        | 409: try again in a moment                             |
 
 The caller holds the settlement's lock.
 """
@@ -55,9 +55,9 @@ async def confirm_outcome(
     )
     await act_as(connection, Role.CALLER)
     if not done:
-        raise refused(f"{evidence.id} is being asked about right now, or is sent again; try again in a moment")
+        raise refused(f"A request about {evidence.id} is being sent to the provider right now; try again in a moment")
     if done[0].issue or done[0].status is None:
-        raise refused(f"{done[0].issue or 'The line says nothing new'}; {evidence.id} stays as it is")
+        raise refused(f"{done[0].issue or 'The line has no new information'}; {evidence.id} is unchanged")
     return evidence.id
 
 
@@ -73,7 +73,7 @@ async def _evidence(
     wanted = {"id": settlement["id"], "provider": found["provider"]}
     statement = (await connection.execute(_STATEMENT, wanted)).mappings().one()
     if statement["statement_id"] != line["statement_id"]:
-        raise refused("A newer statement was not compared yet; reconcile again")
+        raise refused("A newer statement has not been compared yet; reconcile again")
     lines = await moved_lines(connection, [statement["statement_id"]], [reference])
     of_entity = {name: entity[name] for name in ("id", "payment_id", "bill_id")}
     return Evidence(

@@ -1,19 +1,19 @@
-"""Decide whether a correction may be booked for a break: never for money that our books have, or will have.
+"""Check whether a correction may be booked for a break: never for money that our books contain or will contain.
 
 | what the break's line quotes                                 | ``adjust`` and ``write_off``                     |
 |--------------------------------------------------------------|--------------------------------------------------|
 | nothing of ours, or a payment that moved no money            | allowed                                          |
-| a payment or refund that is not final                        | 409: wait; it is compared again when it is final |
+| a payment or refund that is not final                        | 409: wait; a run repeats when it is final        |
 | one completed and in this settlement (a pair, a second line) | allowed: the difference is not in the books      |
 | a refund of this settlement that no line of theirs is about  | 409: link to it                                  |
 | one completed elsewhere, in any store and period             | 409: link to it                                  |
 | the same, taken out of our books by an earlier correction    | allowed: the books no longer have it             |
-| nothing of ours, but it was booked for another settlement    | 409: ignore it, with that as the reason          |
+| nothing of ours, but it was booked for another settlement    | 409: ignore it and give that as the reason       |
 | ours alone, but another settlement's statement reported it   | 409: link to the break there                     |
 | ours alone, and no statement of its provider was compared    | 409: upload the statement                        |
 
-The caller holds the settlement's lock and has read the break under it. A final status never changes, and what is not final is
-refused, so nothing that a payment does meanwhile makes a decision wrong.
+The caller holds the settlement's lock and has read the break under it. A final status never changes, and a payment that is not
+final is refused, so no later change of a payment can make the decision wrong.
 """
 
 from sqlalchemy import text
@@ -37,7 +37,7 @@ _REPORTED = text("""
     LIMIT 1
 """)
 _ALONE = text("""
-    -- alone: refunds of this settlement that no line of its statements is about, and no break was linked to
+    -- alone: refunds of this settlement without a line on its statements and without a break linked to them
     SELECT r.id FROM refunds r WHERE r.id = ANY(:refunds)
       AND NOT EXISTS (SELECT FROM reconciliation_runs n JOIN statement_lines l ON l.statement_id = ANY (n.statement_ids)
                       WHERE n.settlement_id = :id AND n.number = :run AND l.kind = 'refund' AND l.is_settled
@@ -47,8 +47,8 @@ _ALONE = text("""
 """)
 _ONE_CORRECTION = text("SELECT pg_advisory_xact_lock(hashtextextended('correct ' || :merchant_id || :provider, 0))")
 _BOOKED = text("""
-    -- booked: a correction that stands, for the same line of theirs in a file of another settlement. Where references are used
-    -- again, the line has the same amount, and no other day.
+    -- booked: a correction in force for the same line of theirs in a file of another settlement. If the provider repeats
+    -- references, the amount has to be the same and the day must not differ.
     SELECT b.id, b.settlement_id FROM settlements s
     JOIN breaks b ON b.settlement_id = s.id
     JOIN settlement_lines l ON l.kind = 'adjustment' AND l.entity_id = coalesce(b.reference, b.other_reference)
@@ -65,7 +65,7 @@ _BOOKED = text("""
     LIMIT 1
 """)
 _REPORTED_HERE = text("""
-    -- told here: an open break of this settlement for a line of theirs alone, of this amount, under the sale of the refund
+    -- reported here: an open break of this settlement for a line of theirs alone, of this amount, under the refund's sale
     SELECT b.id FROM settlement_lines l JOIN payments p ON p.id = l.payment_id
     JOIN breaks b ON b.settlement_id = :id AND b.run = :run
     WHERE l.kind = 'refund' AND l.entity_id = :entity_id AND b.our_line IS NULL AND b.resolution IS NULL
@@ -87,7 +87,7 @@ async def quoted_elsewhere(connection: AsyncConnection, found: BreakRow, settlem
         quoted = await find_quoted(connection, theirs, provider=found["provider"], settlement=settlement)
         quoted = [one for one in quoted if one.by_our_reference or _is_meant(one, found, theirs)]
     if ours and found["category"] == "status_mismatch" and found["kind"] == "payment":
-        # They undid it: perhaps by a refund of ours, which is or will be a line of another period.
+        # The provider reversed it: perhaps by a refund of ours, which is or will be a line of another period.
         quoted += await refunds_of(connection, [ours["entity_id"]], amount=-ours["amount"], settlement=settlement)
     quoted = [one for one in quoted if one.id != (ours and ours["entity_id"])]
     here = [one.id for one in quoted if one.kind == "refund" and one.settlement_id == settlement["id"]]
@@ -107,7 +107,7 @@ def _is_meant(one: Quoted, found: BreakRow, theirs: TheirLine) -> bool:
 
 
 async def require_correctable(connection: AsyncConnection, found: BreakRow, settlement: SettlementRow) -> str | None:
-    """Raise ``InvalidStatusTransition`` if a correction must not be booked; else return the payment that it is about."""
+    """Return the payment that a correction is about. Raises ``InvalidStatusTransition`` if it must not be booked."""
     quoted = await quoted_elsewhere(connection, found, settlement)
     refuse_open(quoted)
     held = [one for one in quoted if one.is_held]
@@ -153,7 +153,7 @@ async def _refuse_unreported(
 async def _refuse_booked(
     connection: AsyncConnection, found: BreakRow, theirs: TheirLine, settlement: SettlementRow
 ) -> None:
-    """Raise if the same line, from a file of several days or stores, was already booked for another settlement."""
+    """Raise if the same line, in a file of several days or stores, was already booked for another settlement."""
     facts = {name: found[name] for name in ("provider", "kind", "our_reference", "provider_reference")}
     line = {name: theirs[name] for name in ("amount", "occurred_at", "occurred_on")}
     place = {name: settlement[name] for name in ("id", "merchant_id", "start_at", "end_at")}
@@ -163,7 +163,7 @@ async def _refuse_booked(
     booked = (await connection.execute(_BOOKED, parameters)).mappings().one_or_none()
     if booked:
         raise refused(
-            f"The same line was booked for {booked['settlement_id']} ({booked['id']}); ignore it here for that reason"
+            f"The same line was booked for {booked['settlement_id']} ({booked['id']}); ignore this break and say so"
         )
 
 

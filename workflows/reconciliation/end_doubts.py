@@ -1,14 +1,14 @@
-"""End doubts: use the statements that were fetched for a settlement as the answer about payments and refunds still open.
+"""Use the statements fetched for a settlement as answers about payments and refunds whose outcome is unknown.
 
 | step   | transaction   | what                                                                                       |
 |--------|---------------|--------------------------------------------------------------------------------------------|
-| find   | one a page    | open rows of the store whose last attempt the settlement's fetched statements list          |
-| record | one a hundred | what the lines say, as an answer (``reconciliation.apply_evidence``)                        |
-| flag   | one           | rows that ended by lines which the statement that counts no longer has; when to look again  |
+| find   | one per page  | open rows of the store whose last attempt the settlement's fetched statements list          |
+| record | one per 100   | the lines as an answer (``reconciliation.apply_evidence``)                                  |
+| flag   | one           | rows that ended by lines which the current statement lacks; the time of the next try        |
 
-It uses connections for long calls, so that live traffic keeps its own. It waits neither for a bill nor for a row that a worker
-has in hand: those are ``left``, and looked at again a minute later. It stops after ``BUDGET_SECONDS``; the next try goes on.
-A statement that was uploaded is not used: a person confirms it break by break (``resolve_break``).
+It uses connections for long calls, so that live traffic is not delayed. It does not wait for a bill, nor for a row that a
+worker is processing: such rows are ``left`` for another try a minute later. It stops after ``BUDGET_SECONDS``; the next try
+continues. Uploaded statements are not used: a person confirms them break by break (``resolve_break``).
 """
 
 import asyncio
@@ -34,30 +34,30 @@ from workflows.tenants.actor import Actor
 logger = logging.getLogger(__name__)
 
 PAGE = 5_000
-"""Open rows whose lines are searched at once: each search reads the whole statement."""
+"""Open rows per search; each search reads the whole statement."""
 
-GROUP = 100  # as many as one NOTIFY can name, and a short transaction
-BUDGET_SECONDS = 45.0  # of the 110 s that a task may take; the comparison follows
+GROUP = 100  # the most ids that one NOTIFY can carry, and a short transaction
+BUDGET_SECONDS = 45.0  # of the 110 s of a task; the comparison needs the rest
 
 PAUSE = timedelta(minutes=1)
-"""Until a row that was left is looked at again."""
+"""Time until rows that were left are tried again."""
 
 _SETTLEMENT = text("SELECT * FROM settlements WHERE id = :id")
 _STATEMENTS = text("""
-    -- statements: the newest of each provider, if we fetched it
+    -- statements: the newest statement of each provider, if it was fetched
     SELECT id, provider, created_at FROM (
         SELECT DISTINCT ON (provider) id, provider, source, created_at FROM statements WHERE settlement_id = :id
         ORDER BY provider, number DESC) newest
     WHERE source = 'api'
 """)
 _AGAIN = text("""
-    -- again: the workers try it soon, also after a comparison by hand
+    -- again: schedule a try of the workers, also after a comparison that a person started
     INSERT INTO reconciliation_tries AS t (settlement_id, merchant_id, store_id, tries, due_at)
     SELECT id, merchant_id, store_id, 1, now() + CAST(:pause AS interval) FROM settlements WHERE id = :id
     ON CONFLICT (settlement_id) DO UPDATE SET due_at = least(t.due_at, excluded.due_at)
 """)
 _OPEN = """
-    -- open: the store's rows that are not final, by the indexes of what is in doubt and of what is due
+    -- open: the store's rows that are not final, by the indexes on rows in doubt and on due rows
     SELECT e.id, e.payment_id, e.bill_id, e.provider, a.reference FROM (
         SELECT id, {payment_id} AS payment_id, {bill_id} AS bill_id, provider, attempts FROM {entity}s r
         WHERE store_id = :store_id AND NOT outcome_known AND status = 'processing' AND id > :after
@@ -81,14 +81,14 @@ _OPEN_ROWS = {
 
 @dataclass(slots=True)
 class Doubts:
-    """What a settlement's statements did: rows whose doubt ``ended``, rows that were ``left`` to be looked at again soon."""
+    """The number of rows whose doubt ``ended``, and of rows that were ``left`` for the next try."""
 
     ended: int = 0
     left: int = 0
 
 
 async def end_doubts(settlement_id: str, *, actor: Actor) -> Doubts:
-    """End the doubts that a closed settlement's fetched statements decide. Safe to call twice, late or never.
+    """Record the outcomes that a closed settlement's fetched statements prove. Safe to call twice, late or never.
 
     Raises ``ResourceNotFound``, ``ServiceUnavailable``.
     """
@@ -113,7 +113,7 @@ async def end_doubts(settlement_id: str, *, actor: Actor) -> Doubts:
 
 
 async def _find(settlement_id: str, entity: str, after: str, *, actor: Actor) -> tuple[list[Evidence], str | None]:
-    """Return a page of rows with their lines, and the id to go on after (``None``: there are no more)."""
+    """Return a page of rows with their lines, and the id after which the next page starts (``None``: the last page)."""
     async with actor.transaction(is_long=True) as connection:
         await actor.require_visible(connection, Settlement, settlement_id)
         await act_as(connection, Role.WORKER)
@@ -176,12 +176,22 @@ def _author(actor: Actor) -> str:
 
 
 def _log_result(entity: str, result: EvidenceResult) -> None:
-    marks = {f"{entity}_id": result.evidence.id, "settlement_id": result.evidence.settlement["id"]}
+    evidence = result.evidence
+    context = {f"{entity}_id": evidence.id, "settlement_id": evidence.settlement["id"]}
     if result.issue:
         logger.warning(
-            "%s is no answer about %s: %s", result.evidence.statement_id, result.evidence.id, result.issue, extra=marks
+            "lines of %s do not decide %s: %s",
+            evidence.statement_id,
+            evidence.id,
+            result.issue,
+            extra={"event": f"{entity}.evidence_rejected", **context},
         )
     elif result.status:
         logger.info(
-            "%s %s: %s by %s", entity, result.evidence.id, result.status, result.evidence.statement_id, extra=marks
+            "%s %s is %s by statement %s",
+            entity,
+            evidence.id,
+            result.status,
+            evidence.statement_id,
+            extra={"event": f"{entity}.ended_by_statement", **context},
         )

@@ -1,11 +1,11 @@
-"""Evidence: what a statement's lines about one of our attempts say of its outcome, without any I/O.
+"""Derive an attempt's outcome from the lines of a statement that quote it, without any I/O.
 
-All moved lines that quote the attempt's reference are read together. They are an answer if they agree with what was requested:
+All moved lines that quote the attempt's reference are read together. They are an answer if they agree with the request:
 
 | what has to agree   | how                                                                                              |
 |---------------------|--------------------------------------------------------------------------------------------------|
 | reference           | the last attempt's own (``pay_…:1``); the provider's too, if we know it                          |
-| kind                | charges and reversals of a payment, refunds of a refund; a line of zero is none of these         |
+| kind                | charges and reversals of a payment, refunds of a refund; the amount is never zero                |
 | currency            | the same                                                                                         |
 | time                | not before the attempt was sent, and not after the statement was stored                            |
 | amount and fee      | decided by ``processing.decide``, as for an inquiry's answer: another amount asks a person        |
@@ -14,7 +14,7 @@ All moved lines that quote the attempt's reference are read together. They are a
 |----------------------------------------------------|---------------------------------------------------------------------|
 | charges of its amount, more than their reversals   | ``Succeeded``, by one of them; the others stay a break              |
 | charges and reversals that add up to nothing       | ``Withdrawn``, unless they come from a file that a person uploaded  |
-| charges that add up to another amount              | ``Succeeded`` with that amount, which the verdict does not believe  |
+| charges that add up to another amount              | ``Succeeded`` with that amount, which asks for a person             |
 | reversals alone, or more than charges              | none                                                                |
 
 Lines that are absent prove nothing: a provider may report late.
@@ -29,9 +29,9 @@ from workflows.providers.base import Succeeded, Withdrawn
 from workflows.reconciliation.rows import MovedLine
 
 CLOCKS = timedelta(hours=1)
-"""How far the provider's clock may be from ours, as when statements are fetched."""
+"""The largest accepted difference between the provider's clock and ours, as for fetching statements."""
 
-DAY = timedelta(days=1)  # the day of a line may be that of any time zone, ours are compared in UTC
+DAY = timedelta(days=1)  # the date of a line may be in any time zone; ours are compared in UTC
 
 LINE = ("line_number", "kind", "amount", "fee", "currency", "provider_reference", "occurred_at", "occurred_on")
 KINDS = {"payment": ("payment", "reversal"), "refund": ("refund",)}
@@ -51,7 +51,7 @@ class AttemptRequest:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceReading:
-    """The answer with the lines that are it, or ``issue``: why the lines are no answer."""
+    """The answer and the lines it was read from, or ``issue``: why the lines are not an answer."""
 
     answer: Succeeded | Withdrawn | None = None
     lines: tuple[MovedLine, ...] = ()
@@ -59,11 +59,11 @@ class EvidenceReading:
 
 
 def read_lines(lines: Sequence[MovedLine], request: AttemptRequest, *, stored_at: datetime) -> EvidenceReading:
-    """Read the moved lines that quote an attempt, from a statement that was stored at ``stored_at``."""
+    """Return the answer that the moved lines about an attempt give, in a statement stored at ``stored_at``."""
     strange = [line for line in lines if line["kind"] not in KINDS[request.entity]]
     about = [line for line in lines if line["kind"] in KINDS[request.entity]]
     if request.entity == "refund" and strange:
-        return EvidenceReading(issue="The statement lists it as something else than a refund, too")
+        return EvidenceReading(issue="The statement also lists it as something other than a refund")
     if not about:
         return EvidenceReading(issue="The statement does not list it")
     issue = next((found for line in about if (found := _issue(line, request, stored_at))), None)
@@ -71,7 +71,7 @@ def read_lines(lines: Sequence[MovedLine], request: AttemptRequest, *, stored_at
 
 
 def _issue(line: MovedLine, request: AttemptRequest, stored_at: datetime) -> str | None:
-    """Return what disagrees with the request, besides the amount."""
+    """Return what disagrees with the request, apart from the amount."""
     where = f"Line {line['line_number']}"
     if line["currency"] != request.currency:
         return f"{where} is in {line['currency']}, not {request.currency}"

@@ -1,11 +1,11 @@
-"""Check a link of a break: its target must exist, have moved money, explain this break, and explain no other.
+"""Check the target of a link: it must exist, have moved money, explain this break, and explain no other break.
 
 | the other end is                                   | then                                                         |
 |----------------------------------------------------|--------------------------------------------------------------|
 | the break itself, or the payment of its own line   | 422                                                          |
 | a break of this settlement's last run that is open | both end                                                     |
 | a break of another settlement, open likewise       | both end, each settlement with its own                       |
-| one there that was linked to this break's payment  | this one ends: the other end of the same story               |
+| one there that was linked to this break's payment  | this one ends: it is the other end of the same difference    |
 | a payment or refund that is not final              | 409: wait                                                    |
 | one that failed or was cancelled                   | 422: it explains no money                                    |
 | one that another break is linked to                | 422: it explains one difference only                         |
@@ -50,7 +50,7 @@ _LAST_RUN = text("SELECT coalesce(max(number), 0) FROM reconciliation_runs WHERE
 
 
 async def last_run(connection: AsyncConnection, settlement_id: str) -> int:
-    """Return the number of the settlement's last run, 0 before the first."""
+    """Return the number of the settlement's last run, or 0 if there was none."""
     number: int = (await connection.execute(_LAST_RUN, {"id": settlement_id})).scalar_one()
     return number
 
@@ -64,7 +64,7 @@ async def check_link(
     note: str | None,
     caller: Caller,
 ) -> list[str]:
-    """Return the other breaks that the link ends: one, or none. Raises the errors of the table above."""
+    """Return the other breaks that the link ends: one or none. Raises the errors of the table above."""
     is_alone = found["our_line"] is None
     quoted = await quoted_elsewhere(connection, found, settlement) if is_alone else []
     refuse_open(quoted)
@@ -77,7 +77,7 @@ async def check_link(
     await connection.execute(_ONE_LINK, {"id": reference})
     target = (await connection.execute(_TARGET, {"id": reference, **scope_params(caller)})).mappings().one_or_none()
     if target is None:
-        raise InvalidRequest(Detail("reference", "Must be a break, payment or refund that you may see"))
+        raise InvalidRequest(Detail("reference", "Must be the id of a break, payment or refund that you may see"))
     await _check_target(connection, found, dict(target), note=note)
     return []
 
@@ -133,7 +133,7 @@ async def _check_target(
 
 
 def _sum_of(found: BreakRow) -> tuple[str, int]:
-    """Return the currency and the amount of a break: ours minus theirs, in their currency if there is no line of ours."""
+    """Return currency and amount of a break: ours minus theirs, in their currency if there is no line of ours."""
     theirs = found["their_line"]
     if found["our_line"] is None and theirs:
         return theirs["currency"], -theirs["amount"] if theirs["moved"] else 0

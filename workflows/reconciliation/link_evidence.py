@@ -1,12 +1,12 @@
-"""Link the breaks about lines that ended a doubt: what they differ by is explained already, and no person has to look.
+"""Link the breaks about lines that ended a doubt: their difference is explained, so no person is needed.
 
 | the break                                                                | is linked to                             |
 |--------------------------------------------------------------------------|------------------------------------------|
 | a line of theirs that was the answer about a payment or refund of ours    | that payment or refund                   |
-| a line of ours that ended so, and that is missing in its own statement    | the break of the statement that lists it |
+| a line of ours that ended by it, and is missing on its own statement      | the break of the statement that lists it |
 
-Each has to agree to the unit. ``resolved_by`` is the statement. If a later statement no longer has the line, its break is not
-found by that run, and the second one is open again (``rebook``).
+Amounts and fees have to agree exactly. ``resolved_by`` is the statement. If a later statement no longer has the line, its
+break is not found by that run, and the second one is open again (``rebook``).
 """
 
 from datetime import datetime
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.settlements.rows import SettlementRow
 
 _THEIRS = text("""
-    -- link theirs: by the very line, whatever its number in the file; a second line that says the same is another break
+    -- link theirs: by the whole line except its number in the file; a second equal line is another break
     UPDATE breaks b SET resolution = 'link', reference = e.entity_id, resolved_at = :at, resolved_by = e.statement_id
     FROM statement_evidence e
     WHERE b.settlement_id = :id AND b.run = :run AND b.resolution IS NULL AND b.our_line IS NULL
@@ -31,7 +31,7 @@ _THEIRS = text("""
                       'occurred_at', b.their_line -> 'occurred_at', 'occurred_on', b.their_line -> 'occurred_on'))
 """)
 _OURS = text("""
-    -- link ours: to the break of the settlement whose statement lists it, while that statement counts
+    -- link ours: to the break of the settlement whose current statement lists it
     UPDATE breaks b SET resolution = 'link', reference = o.id, resolved_at = :at, resolved_by = e.statement_id
     FROM statement_evidence e JOIN breaks o ON o.settlement_id = e.settlement_id
     WHERE b.settlement_id = :id AND b.run = :run AND b.resolution IS NULL AND b.their_line IS NULL
@@ -44,6 +44,6 @@ _OURS = text("""
 
 
 async def link_evidence(connection: AsyncConnection, settlement: SettlementRow, *, run: int, at: datetime) -> int:
-    """Link what ``run`` found and evidence explains, in its transaction; return how many breaks ended by it."""
+    """Link the breaks of ``run`` that evidence explains, and return how many ended."""
     parameters = {"id": settlement["id"], "run": run, "at": at}
     return sum([(await connection.execute(statement, parameters)).rowcount for statement in (_THEIRS, _OURS)])

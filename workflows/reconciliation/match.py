@@ -1,15 +1,15 @@
-"""Match: lay a settlement's lines beside the provider's and name every line, in a dozen statements over whole sets.
+"""Match a settlement's lines with the provider's and classify every line, in a dozen set-based statements.
 
 | statement       | what                                                                                              |
 |-----------------|---------------------------------------------------------------------------------------------------|
-| ours, theirs    | the lines to compare, numbered by what they say: the order of a file decides nothing               |
-| undo            | a charge and its reversal on one statement: neither moved money                                   |
-| pass 1 to 4     | pairs: by our reference, then by the provider's; each time those that agree in amount first        |
-| recall          | which of their lines that are left are attempts we know, and how those ended                       |
-| judge           | one of the eleven categories for each (``categories``)                                            |
+| ours, theirs    | the lines to compare, numbered by their content, so that the order of a file does not matter       |
+| undo            | a charge and its reversal on one statement: both count as not moved                               |
+| pass 1 to 4     | pairs: by our reference, then by the provider's; in both cases equal amounts first                 |
+| recall          | which of the provider's remaining lines quote attempts of ours, and how those ended (``recall``)   |
+| classify        | one of the eleven categories for each line (``classify``)                                         |
 
-Within a key, the n-th of ours goes with the n-th of theirs. Tables of the transaction rather than one long statement: the
-planner then knows how much there is, and a million lines are hashed and not looped over.
+Within a key, our n-th line is paired with their n-th. The steps use temporary tables instead of one long statement, because
+the planner then knows the number of rows and uses hash joins instead of loops for a million lines.
 """
 
 from dataclasses import dataclass
@@ -28,8 +28,11 @@ from workflows.time_zones import sql_zone
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The input of a comparison: a settlement's row, its statements with their providers, the providers that are expected to
-    report, those that send the store nothing, and how many hours after a payment a provider may still report it."""
+    """The input of a comparison.
+
+    ``stated`` are the providers of the statements, ``providers`` those whose lines are compared, ``silent`` those that send
+    the store no statements by policy. ``sla_hours``: hours after a payment within which a provider may still report it.
+    """
 
     settlement: LockedSettlement
     statement_ids: list[str]
@@ -41,7 +44,7 @@ class Comparison:
     date_tolerance_minutes: float
 
     def parameters(self) -> dict[str, Any]:
-        """The parameters that the statements below share."""
+        """Return the parameters that the statements of a run share."""
         return {
             "id": self.settlement["id"],
             "store_id": self.settlement["store_id"],
@@ -74,8 +77,8 @@ _TABLES = """
     ) ON COMMIT DROP
 """
 _OURS = text(f"""
-    -- ours: adjustments are corrections of ours and cash is in the drawer; no provider reports either. If a person
-    -- accepts it (``uncompared``), lines without a statement are left out.
+    -- ours: without adjustments (our own corrections) and cash (counted in the drawer), which no provider reports. If a
+    -- person accepted that (``uncompared``), lines without a statement are left out as well.
     INSERT INTO ours (kind, provider, entity_id, our_reference, provider_reference, amount, currency, fee, occurred_at,
                       business_date)
     SELECT kind, provider, entity_id, our_reference, provider_reference, amount, currency, fee, occurred_at, business_date
@@ -94,7 +97,7 @@ _THEIRS = text("""
              l.occurred_at, l.occurred_on, l.line_number
 """)
 _UNDO = text("""
-    -- undo: the n-th reversal of a charge takes back the n-th charge of the same amount under the same reference
+    -- undo: the n-th reversal reverses the n-th charge of the same amount under the same reference
     WITH reversals AS (
         SELECT id, provider, coalesce(our_reference, provider_reference) AS reference, currency, -amount AS amount,
                row_number() OVER (PARTITION BY provider, coalesce(our_reference, provider_reference), currency, amount
@@ -114,7 +117,7 @@ _UNDO = text("""
 """)
 
 _PAIR_UP = """
-    -- pair up: within a key, the n-th of ours with the n-th of theirs
+    -- pair up: within a key, our n-th line with their n-th
     WITH o AS (
         SELECT id, {keys}, row_number() OVER (PARTITION BY {keys} ORDER BY id) AS n
         FROM (SELECT *, amount AS moved FROM {ours}) rows WHERE {reference} IS NOT NULL
@@ -131,7 +134,7 @@ _ANY = "provider, kind, {reference}"
 
 
 def _pass(reference: str, keys: str, *, ours: str, theirs: str, condition: str = "true") -> TextClause:
-    """The statement of one pass over the lines of ``ours`` and ``theirs``."""
+    """Return the statement of one pass over the tables ``ours`` and ``theirs``."""
     keys = keys.format(reference=reference)
     return text(_PAIR_UP.format(reference=reference, keys=keys, ours=ours, theirs=theirs, condition=condition))
 

@@ -1,4 +1,4 @@
-"""The rows of reconciliation: numbered runs, the breaks they found, and when to try again."""
+"""The tables of reconciliation: runs, breaks, evidence and the schedule of tries."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from workflows.database.mixins import INSTANT
 
 
 class ReconciliationRun(Base):
-    """A comparison of a settlement with the statements that counted then, and what it added up to."""
+    """A numbered comparison of a settlement with its current statements, and its sums by category."""
 
     __tablename__ = "reconciliation_runs"
 
@@ -30,10 +30,10 @@ class ReconciliationRun(Base):
 
 
 class Break(Base):
-    """A difference. ``identity`` says what differs and by how much; ``run`` is the last run that saw it.
+    """A difference. ``identity`` is what differs and by how much; ``run`` is the last run that found it.
 
-    ``waits_for`` is the payment or refund that its line quotes and that was not final then; ``other_reference`` the adjustment
-    in the currency of their line, where that is another than the settlement's.
+    ``waits_for`` is the payment or refund that its line quotes and that was not final then. ``other_reference`` is the
+    adjustment in the currency of the provider's line, if that is not the settlement's.
     """
 
     __tablename__ = "breaks"
@@ -81,7 +81,7 @@ class Break(Base):
 class StatementEvidence(Base):
     """The lines of a statement that were the answer about an attempt, and the status that they led to.
 
-    ``withdrawn_at`` is when a later statement no longer had them.
+    ``withdrawn_at`` is the time at which a later statement no longer had them.
     """
 
     __tablename__ = "statement_evidence"
@@ -108,7 +108,7 @@ class StatementEvidence(Base):
 
 
 class ReconciliationTry(Base):
-    """When the workers last tried to reconcile a settlement by themselves, and when they are to try again."""
+    """The automatic tries to reconcile a settlement: their number, the time of the next one and the last error."""
 
     __tablename__ = "reconciliation_tries"
 

@@ -1,4 +1,4 @@
-"""Reading breaks and runs."""
+"""Read breaks, runs and statements."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -24,7 +24,7 @@ class BreakFilter:
     is_open: bool | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """The conditions of a WHERE."""
+        """Return the conditions of the WHERE clause."""
         conditions: list[ColumnElement[bool]] = []
         if self.category is not None:
             conditions.append(Break.category == self.category)
@@ -36,7 +36,7 @@ class BreakFilter:
 async def list_breaks(
     settlement_id: str, wanted: BreakFilter, *, caller: Caller, limit: int, before: str | None
 ) -> list[ListedBreak]:
-    """Up to ``limit`` breaks that the settlement's last run saw, by descending id. Raises ``ResourceNotFound``."""
+    """Return up to ``limit`` breaks of the settlement's last run by descending id. Raises ``ResourceNotFound``."""
     last_run = (
         select(func.coalesce(func.max(ReconciliationRun.number), 0))
         .where(ReconciliationRun.settlement_id == settlement_id)
@@ -52,7 +52,7 @@ async def list_breaks(
 
 
 async def list_runs(settlement_id: str, *, caller: Caller) -> list[RunRow]:
-    """The last hundred runs, newest first. Raises ``ResourceNotFound``."""
+    """Return the last hundred runs, newest first. Raises ``ResourceNotFound``."""
     statement = select(ReconciliationRun.__table__).where(ReconciliationRun.settlement_id == settlement_id)
     async with caller_transaction(caller) as connection:
         await Actor(caller).require_visible(connection, Settlement, settlement_id)
@@ -61,7 +61,7 @@ async def list_runs(settlement_id: str, *, caller: Caller) -> list[RunRow]:
 
 
 async def list_statements(settlement_id: str, *, caller: Caller) -> list[StatementRow]:
-    """The last hundred statements of a settlement, newest first. Raises ``ResourceNotFound``."""
+    """Return the last hundred statements of a settlement, newest first. Raises ``ResourceNotFound``."""
     statement = select(Statement.__table__).where(Statement.settlement_id == settlement_id)
     async with caller_transaction(caller) as connection:
         await Actor(caller).require_visible(connection, Settlement, settlement_id)
@@ -70,7 +70,7 @@ async def list_statements(settlement_id: str, *, caller: Caller) -> list[Stateme
 
 
 async def one_break(connection: AsyncConnection, break_id: str, caller: Caller) -> ListedBreak:
-    """The break's row and ``now``. Raises ``ResourceNotFound``."""
+    """Return a break and the present time as ``now``. Raises ``ResourceNotFound``."""
     conditions = visible_to(caller, Break.merchant_id, Break.store_id)
     statement = select(Break.__table__, func.now().label("now")).where(Break.id == break_id, *conditions)
     return cast(ListedBreak, await one_row(connection, statement))

@@ -1,8 +1,8 @@
 """Find the merchant's payments and refunds that a statement's line quotes, and the corrections booked for them.
 
 A line is about an entity of ours if it quotes our reference (an attempt's, ``pay_…:1``), or the provider's own reference that
-we recorded. All stores of the merchant count: one file may cover several of them. The provider's reference is searched among
-the payments of ``AROUND`` the period only, because an index on it would slow down every payment.
+we recorded. All stores of the merchant are searched, because one file may cover several of them. The provider's reference is
+searched only among payments within ``AROUND`` of the period, because an index on it would slow down every payment.
 
 | the line is about | it quotes                                                                                            |
 |-------------------|------------------------------------------------------------------------------------------------------|
@@ -24,12 +24,12 @@ from workflows.settlements.rows import SettlementRow
 AROUND = timedelta(days=31)
 
 REPEATED_REFERENCES = frozenset({"external"})
-"""Providers whose reference may be a slip number, which terminals reuse: the amount has to agree."""
+"""Providers whose reference may be a slip number, which terminals reuse; the amount has to agree too."""
 
 OPEN = frozenset({"pending", "processing"})
 MOVED = frozenset({"completed", "refunded"})
 NOT_MOVED = ("declined", "unavailable", "withdrawn", "not_found")
-"""Outcomes of an attempt that moved no money; another attempt of the same payment may have."""
+"""Outcomes of an attempt that moved no money; another attempt of the same payment may have moved it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +52,17 @@ class Quoted:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is not final yet."""
+        """Whether its status is not final."""
         return self.status in OPEN
 
     @property
     def has_moved(self) -> bool:
-        """Whether it is in the books, or will be with the next close."""
+        """Whether it is in the books, or will be after the next close."""
         return self.status in MOVED and self.attempt_moved
 
     @property
     def is_held(self) -> bool:
-        """Whether it is still in the books, after the corrections that were booked for it."""
+        """Whether it is still in the books after the corrections booked for it."""
         return (self.amount + self.corrections) * self.amount > 0
 
 
@@ -93,7 +93,7 @@ _BY_OURS = text(f"""
 """)
 _STORES = "ANY (ARRAY(SELECT id FROM stores WHERE merchant_id = :merchant_id))"
 _BY_THEIRS = text(f"""
-    -- quoted by the provider's reference: ids begin with their instant, so the store's index bounds what is looked through
+    -- quoted by the provider's reference: ids begin with their timestamp, so the store's index limits the rows to search
     {_PAYMENT.format(how="false")}
     FROM payments p LEFT JOIN payment_attempts a ON a.payment_id = p.id AND a.number = p.attempts
     WHERE p.store_id = {_STORES} AND p.id BETWEEN 'pay_' || :since AND 'pay_' || :until
@@ -115,7 +115,7 @@ _REFUNDS_OF = text(f"""
 async def find_quoted(
     connection: AsyncConnection, line: TheirLine, *, provider: str, settlement: SettlementRow
 ) -> list[Quoted]:
-    """Return what ``line`` (a break's ``their_line``, or the references of our own) quotes, by the table above."""
+    """Return the payments and refunds that a break's ``their_line`` quotes, by the table above."""
     facts = {"merchant_id": settlement["merchant_id"], "provider": provider, "not_moved": list(NOT_MOVED)}
     found: list[Quoted] = []
     if line["our_reference"]:
@@ -140,7 +140,7 @@ async def find_quoted(
 async def refunds_of(
     connection: AsyncConnection, payment_ids: list[str], *, amount: int, settlement: SettlementRow
 ) -> list[Quoted]:
-    """Return the refunds of these payments that give back ``amount`` (below zero)."""
+    """Return the refunds of these payments whose signed amount (below zero) is ``amount``."""
     facts = {"merchant_id": settlement["merchant_id"], "not_moved": list(NOT_MOVED)}
     return await _find(connection, _REFUNDS_OF, {**facts, "payment_ids": payment_ids, "amount": amount})
 

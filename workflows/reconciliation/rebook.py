@@ -3,13 +3,13 @@
 | a break                                      | what a run does                                                      |
 |----------------------------------------------|----------------------------------------------------------------------|
 | booked, and not found any more               | books its adjustments the other way round, in the running settlement |
-| booked back, and found again                 | books them again: a person decided that for this very difference     |
-| still found, but its link's other end is not | opens it: the remaining one has no counterpart                       |
-| elsewhere, booked before a sale was known    | books it back and links it as soon as that sale is a line here       |
+| booked back, and found again                 | books them again: a person decided so for exactly this difference    |
+| still found, but its link's other end is not | reopens it: it has no counterpart any more                           |
+| of another settlement, booked before its sale was known | books it back and links it once that sale is a line here  |
 
-Without the first, a correction of a correction would be booked on top of it; without the last, the money would be in the books
-twice. A break's ``reference`` (and ``other_reference``, in the other currency) is its last adjustment; whether that has the
-sign of the break or the other one says whether it is booked.
+Without the first rule, a corrected file would leave the old correction in the books; without the last, the money would be in
+the books twice. A break's ``reference`` (and ``other_reference``, in the other currency) is its last adjustment; the sign of
+that adjustment tells whether the break is booked or booked back.
 """
 
 from datetime import datetime
@@ -33,7 +33,7 @@ _TURNED = text(f"""
     FROM breaks b {_SIDES} JOIN settlement_lines l ON l.kind = 'adjustment' AND l.entity_id = side.adjustment_id
     WHERE b.settlement_id = :id AND b.resolution IN ('adjust', 'write_off')
       AND l.amount = side.amount * CASE WHEN b.run = :run THEN -1 ELSE 1 END
-    ORDER BY l.currency, l.provider, b.id, side.name -- settlements are locked and accounts opened in everybody's order
+    ORDER BY l.currency, l.provider, b.id, side.name -- the order in which all code locks settlements and opens accounts
     FOR NO KEY UPDATE OF b
 """)
 _REFER = {
@@ -48,7 +48,7 @@ _UNLINK = text("""
           ELSE (SELECT max(number) FROM reconciliation_runs r WHERE r.settlement_id = other.settlement_id) END
 """)
 _KNOWN_BY_NOW = text("""
-    -- known by now: corrections of the store for lines of theirs that matched none of ours, and match this settlement's now
+    -- known by now: corrections for lines of theirs that matched none of ours then, and match a line of this settlement now
     SELECT b.id, b.reference, o.entity_id, l.store_id, l.currency, l.provider, l.amount, l.payment_id, l.provider_reference,
            l.our_reference
     FROM settlement_lines l
@@ -65,7 +65,7 @@ _KNOWN_BY_NOW = text("""
     ORDER BY l.provider, b.id
 """)
 _LINK = text("""
-    -- link: instead of the correction, if that is still the break's last one
+    -- link: replaces the correction, if that is still the break's last one
     UPDATE breaks SET resolution = 'link', reference = :entity_id,
         note = left(concat_ws(' ', note, 'Booked back: the sale is known by now and has a line of its own.'), 500)
     WHERE id = :id AND reference = :reference AND resolution IN ('adjust', 'write_off') RETURNING id
@@ -73,7 +73,7 @@ _LINK = text("""
 
 
 async def rebook(connection: AsyncConnection, settlement: SettlementRow, *, run: int, at: datetime) -> int:
-    """Book what ``run`` turns round, in its transaction; returns how many of its breaks are open because of it."""
+    """Reverse and repeat bookings after ``run``, and return how many of its breaks are open again."""
     found = {"id": settlement["id"], "run": run}
     for row in (await connection.execute(_TURNED, found)).mappings().all():
         reference = await write_adjustment(connection, _reversal(row, at=at))

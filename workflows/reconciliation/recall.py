@@ -1,4 +1,4 @@
-"""Recall what our books know of the provider's lines that found no pair: the table ``their_rest`` of a run (``match``).
+"""Look up in our own books the provider's lines without a pair: the table ``their_rest`` of a run (``match``).
 
 | statement         | what                                                                                            |
 |-------------------|-------------------------------------------------------------------------------------------------|
@@ -45,7 +45,7 @@ def _around(entity: str, prefix: str) -> str:
 
 
 _RECALL_ELSEWHERE = text(f"""
-    -- recall elsewhere: lines that quote no reference of ours, by the provider's; ids begin with their instant
+    -- recall elsewhere: lines that quote no reference of ours, by the provider's; ids begin with their timestamp
     UPDATE their_rest t SET elsewhere = e.known
     FROM settlements s, LATERAL (
         SELECT p.provider, p.provider_reference, 'payment' AS kind, max(CASE WHEN p.status IN ('completed', 'refunded')
@@ -62,7 +62,7 @@ _RECALL_ELSEWHERE = text(f"""
 """)
 _WAITING_ELSEWHERE = tuple(
     text(f"""
-        -- waiting elsewhere: likewise, by the provider's reference
+        -- waiting elsewhere: the same, by the provider's reference
         UPDATE theirs t SET waits_for = e.id
         FROM settlements s JOIN {entity}s e ON e.store_id = s.store_id AND {_around("e", prefix)}
         JOIN their_rest rest ON rest.provider_reference = e.provider_reference AND rest.provider = e.provider

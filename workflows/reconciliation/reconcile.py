@@ -1,18 +1,18 @@
-"""Reconcile: compare a closed settlement with what its providers say, in one numbered run.
+"""Compare a closed settlement with the statements of its providers, in one numbered run.
 
 | step    | what                                                                                                     |
 |---------|------------------------------------------------------------------------------------------------------------|
-| lock    | the settlement's row, so that its runs come one after the other, then its statements (``lock``)             |
-| match   | its lines with the newest statement of each provider, set by set (``reconciliation.match``)                 |
+| lock    | the settlement's row, so that its runs are serial, then its statements (``settlements.lock``)               |
+| match   | its lines with the newest statement of each provider (``reconciliation.match``)                             |
 | explain | the sums by category; a run with an unexplained unit is not stored (``reconciliation.summarise``)             |
-| name    | the lines without a statement; only a person signs a day off without them (``uncompared``)                    |
-| note    | breaks, each found again if it was there before, with its resolution (``reconciliation.record_breaks``)       |
+| list    | the lines without a statement; only a person signs a day off without them (``uncompared``)                    |
+| record  | breaks; one that an earlier run found has its resolution unchanged (``reconciliation.record_breaks``)       |
 | rebook  | reverse corrections of breaks that are gone, repeat those of breaks that return (``reconciliation.rebook``)   |
 | link    | breaks about lines that ended a doubt (``reconciliation.link_evidence``)                                     |
-| finish  | ``reconciled``, if nothing is left open; else a remark in the history (``reconciliation.finish``)           |
+| complete | ``reconciled``, if nothing is left open; else a remark in the history (``reconciliation.complete``)        |
 
-A run depends on the lines, the statements that count, what is known of our attempts, and the instant (which decides what
-may still be ``expected``): nothing else, so the same again is the same run under another number.
+A run depends only on the lines, the current statements, the outcomes of our attempts and the time (which decides what may
+still be ``expected``). Repeating it with the same input gives the same result under another number.
 """
 
 from collections.abc import Collection
@@ -48,22 +48,22 @@ from workflows.settlements.states import SETTLEMENT, SettlementEvent, Settlement
 from workflows.tenants.actor import Actor
 from workflows.transitions import ChangeContext, apply, invalid_transition
 
-RAN_OUT_OF_TIME = "57014"  # statement_timeout, see ``large``
+RAN_OUT_OF_TIME = "57014"  # statement_timeout, set by use_bulk_settings
 
 
 class ComparisonTooLong(ServiceUnavailable):
-    """A run took longer than it may, and nothing of it was kept."""
+    """A run exceeded its time limit, and nothing of it was stored."""
 
     message = (
-        "The comparison took longer than it may and nothing of it was kept. Try again when less is going on, or upload a"
-        " statement first if there is none yet: what agrees is compared much faster than what does not"
+        "The comparison exceeded its time limit and nothing of it was stored. Retry when the service is less busy, or upload a"
+        " statement first if there is none: lines that agree are compared much faster than lines that differ"
     )
 
 
 AGAIN_AFTER_SECONDS = 60
 
 _CURRENT = text("""
-    -- current: the newest statement of each provider supersedes those before it
+    -- current: the newest statement of each provider supersedes its earlier ones
     SELECT DISTINCT ON (provider) id, provider FROM statements
     WHERE settlement_id = :id ORDER BY provider, number DESC
 """)
@@ -74,7 +74,7 @@ _RUN = text("""
     FROM jsonb_populate_recordset(NULL::reconciliation_runs, CAST(:rows AS jsonb))
 """)
 _ENDED = text("""
-    -- ended: payments and refunds whose doubt a statement of this settlement ended; those given back count below zero
+    -- ended: payments and refunds whose doubt a statement of this settlement ended; refunds count as negative amounts
     SELECT count(*) AS count, coalesce(sum(CASE WHEN answer = 'withdrawn' THEN 0 WHEN entity_id LIKE 'rfd%' THEN -amount
            ELSE amount END), 0)::bigint AS amount
     FROM statement_evidence WHERE settlement_id = :id AND status <> 'processing'
@@ -90,14 +90,14 @@ async def reconcile_settlement(
     silent: Collection[str] = (),
     acceptance: UncomparedAcceptance | None = None,
 ) -> dict[str, Any]:
-    """Run a comparison: ``{"run", "settlement_id", "status", "at", "summary", …}``.
+    """Compare a settlement and return the run: ``{"run", "settlement_id", "status", "at", "summary", …}``.
 
-    ``silent`` are providers that were asked for this run and did not answer. Their statements may differ, so the run is
-    stored but nothing is signed off by it; the workers ask again, and finish settlements that are clean then.
+    ``silent`` are providers that were asked for this run and did not answer. Their statements may differ, so the run is stored
+    but the settlement is not signed off; the workers try again later and complete settlements that are clean then.
     ``acceptance`` is given by a person who signs the day off although some lines were not compared.
 
-    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or reconciled already), ``ServiceUnavailable`` (the
-    database is away, or another run goes on), ``ComparisonTooLong``.
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or already reconciled), ``ServiceUnavailable`` (no
+    database, or another run is under way) and ``ComparisonTooLong``.
     """
     async with actor.transaction(is_long=True) as connection:
         await actor.require_visible(connection, Settlement, settlement_id)
@@ -195,7 +195,7 @@ async def _store_run(
 
 
 def run_fields(run: RunRow) -> dict[str, Any]:
-    """A run as answers show it."""
+    """Return the API fields of a run."""
     return {
         "run": run["number"],
         "settlement_id": run["settlement_id"],

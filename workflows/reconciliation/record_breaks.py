@@ -1,8 +1,8 @@
-"""Note breaks: what a run found that somebody has to look at, found again by its identity if it was there before.
+"""Store the breaks of a run; a break that an earlier run found is recognised by its identity.
 
-A break's identity is what differs and by how much: category, provider, kind, our entity, their references, the differences
-in amount and fee (and the other currency's amount, the other day). So a resolution holds as long as the difference is the
-very same, whatever file or run it comes from, and no longer: another amount is another break.
+A break's identity is what differs and by how much: category, provider, kind, our entity, their references, the differences in
+amount and fee (and the amount in another currency, or the other day). A resolution therefore holds exactly as long as the
+difference is the same, whatever file or run it comes from; another amount is another break.
 """
 
 from datetime import datetime
@@ -15,12 +15,12 @@ from workflows.settlements.rows import SettlementRow
 from workflows.time_zones import sql_zone
 
 FIRST_OWNER = "merchant_admin"
-"""Whose break it is until somebody is named: the role that may resolve it."""
+"""The owner of a break until it is assigned: the role that may resolve it."""
 
 _NOTE = text("""
-    -- note: breaks new or found again. Ids are of version 7, made here, because a million of them may be made at once: the
-    -- instant, a number that grows (so that indexes grow at their end), and chance. A line of ours is in one break only; what
-    -- theirs alone say may be said twice, and is numbered.
+    -- record: new breaks, and those found again. Ids (UUID version 7) are made here, because there may be a million at once:
+    -- the timestamp, an increasing number (so that indexes grow at their end) and random digits. A line of ours is in one
+    -- break only; equal lines of theirs alone are numbered.
     WITH found AS NOT MATERIALIZED (
         SELECT j.*, t.waits_for, coalesce(o.provider, t.provider) AS provider, coalesce(o.kind, t.kind) AS kind, o.entity_id,
                coalesce(o.our_reference, t.our_reference) AS our_reference,
@@ -68,7 +68,7 @@ _NOTE = text("""
 
 
 async def record_breaks(connection: AsyncConnection, settlement: SettlementRow, *, run: int, at: datetime) -> int:
-    """Keep what ``classified`` holds of breaks as found by ``run``; how many of them are open."""
+    """Store the breaks in ``classified`` as found by ``run``, and return how many of them are open."""
     parameters = {
         "id": settlement["id"],
         "merchant_id": settlement["merchant_id"],

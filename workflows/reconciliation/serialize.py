@@ -1,4 +1,4 @@
-"""A break as answers show it."""
+"""Serialize breaks and statements for the API."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -44,10 +44,10 @@ STATEMENT_FIELDS = (
 
 
 def break_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """``row`` (the columns of ``breaks`` and ``now``) as the fields of the contract.
+    """Return the API fields of a row of ``breaks`` with ``now``.
 
-    ``difference`` is ``ours − theirs`` in the settlement's currency: amounts, but for a ``fee_mismatch`` fees. ``age_days``
-    are whole days since a run first saw it, or until it was resolved.
+    ``difference`` is ``ours − theirs`` in the settlement's currency: of amounts, or of fees for a ``fee_mismatch``.
+    ``age_days`` are whole days from the run that first found it until now, or until it was resolved.
     """
     is_fee = row["category"] == "fee_mismatch"
     until = row["resolved_at"] or row["now"]
@@ -64,5 +64,5 @@ def break_fields(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def statement_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """``row`` (the columns of ``statements``) as the fields of the contract."""
+    """Return the API fields of a row of ``statements``."""
     return {name: row[name] for name in STATEMENT_FIELDS}

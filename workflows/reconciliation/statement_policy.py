@@ -1,7 +1,7 @@
 """Set which providers send a store no statements, so that its days are signed off without them.
 
-The acquirer behind a terminal's own card application often reports on paper only. A policy is a row of an append-only table,
-with its author and reason; the newest row of a provider counts. Closed settlements that wait for this are compared again.
+The acquirer behind a terminal's own card application often reports on paper only. A policy is a row of an append-only table
+with its author and reason; the newest row of a provider is in force. Closed settlements that wait for it are compared again.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _LOCK = text(f"""
     SELECT id, merchant_id FROM stores WHERE id = :store_id AND {scope_condition(store_id="id")} FOR NO KEY UPDATE
 """)
 _WRITE = text("""
-    -- write: after the lock, so that the number is the next one
+    -- write: after the lock, so that the number is unique
     INSERT INTO statement_policies (store_id, provider, number, merchant_id, statements, note, changed_at, changed_by)
     SELECT :store_id, :provider, coalesce(max(number), 0) + 1, :merchant_id, :statements, :note, clock_timestamp(), :by
     FROM statement_policies WHERE store_id = :store_id AND provider = :provider RETURNING *
@@ -70,5 +70,5 @@ POLICY_FIELDS = ("store_id", "provider", "statements", "note", "changed_at", "ch
 
 
 def policy_fields(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a policy as the API shows it."""
+    """Return the API fields of a policy."""
     return {name: row[name] for name in POLICY_FIELDS}

@@ -1,7 +1,7 @@
-"""Summarise: what a run adds up to, category by category, so that our sum − their sum is explained to the last unit.
+"""Sum up a run by category, and check that the categories explain our sum − their sum exactly.
 
-The two sums are taken from the lines themselves and not from the categories, so the explanation is proved and not assumed:
-a run whose categories do not add up to the difference is not kept.
+The two sums are computed from the lines and not from the categories, so the check is independent: a run whose categories do
+not add up to the difference is not stored.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ _THEIRS = text("""
 
 
 async def summarise(connection: AsyncConnection, *, currency: str) -> tuple[dict[str, Any], bool]:
-    """The summary of the run in this transaction, and whether it explains the difference to the unit."""
+    """Return the summary of the run in this transaction, and whether it explains the difference exactly."""
     found = {row["category"]: dict(row) for row in (await connection.execute(_CATEGORIES)).mappings()}
     ours = dict((await connection.execute(_OURS)).mappings().one())
     theirs = {row["currency"]: dict(row) for row in (await connection.execute(_THEIRS)).mappings()}
@@ -61,7 +61,7 @@ def _category(row: dict[str, Any] | None) -> dict[str, int]:
 
 
 def _is_explained(summary: dict[str, Any], found: list[dict[str, Any]]) -> bool:
-    """Every line once, and the categories' differences add up to the difference of the sums."""
+    """Return whether every line is counted once and the categories' differences add up to that of the sums."""
     parts = summary["categories"].values()
     return bool(
         sum(row["our_count"] for row in found) == summary["ours"]["count"]

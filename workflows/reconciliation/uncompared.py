@@ -2,15 +2,15 @@
 
 | lines of                                        | are                                                              |
 |-------------------------------------------------|------------------------------------------------------------------|
-| cash                                            | compared by the count of the drawer                              |
-| a provider whose statement counts               | compared with it                                                 |
+| cash                                            | compared with the cash count                                     |
+| a provider with a statement                     | compared with it                                                 |
 | a remote provider that may still report         | ``expected``                                                     |
-| a provider without statements, by policy        | not compared, and named; the sign-off does not wait for it       |
-| a remote provider that has not reported in time | not compared, and named; ``missing_at_provider`` until accepted  |
-| any other                                       | not compared, and named; signed off only by a person who says so |
+| a provider without statements, by policy        | not compared, listed; the sign-off does not wait for it          |
+| a remote provider that has not reported in time | not compared, listed; ``missing_at_provider`` until accepted     |
+| any other                                       | not compared, listed; signed off only if a person accepts it     |
 
-A settlement keeps what its last run could not compare in ``uncompared``. An acceptance holds for later runs as long as they
-leave the same lines uncompared.
+The column ``uncompared`` of a settlement is what its last run could not compare. An acceptance holds for later runs as long as
+they leave the same lines uncompared.
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ _UNCOMPARED = text(f"""
     GROUP BY provider ORDER BY provider
 """)
 _SILENT = text("""
-    -- silent: providers that send this store no statements; the newest row of a provider counts
+    -- silent: providers that send this store no statements; the newest row of a provider is in force
     SELECT provider FROM (SELECT DISTINCT ON (provider) provider, statements FROM statement_policies
                           WHERE store_id = :store_id ORDER BY provider, number DESC) newest
     WHERE statements = 'none' ORDER BY provider
@@ -77,7 +77,7 @@ async def find_uncompared(connection: AsyncConnection, parameters: dict[str, Any
 
 
 def is_accepted(settlement: SettlementRow, acceptance: UncomparedAcceptance | None) -> bool:
-    """Return whether a person accepts, or accepted before, that lines are not compared."""
+    """Return whether a person accepts now, or accepted earlier, that lines are not compared."""
     return acceptance is not None or bool((settlement["uncompared"] or {}).get("accepted_by"))
 
 
@@ -89,7 +89,7 @@ async def record_uncompared(
     acceptance: UncomparedAcceptance | None,
     by: ChangeContext,
 ) -> dict[str, Any]:
-    """Write ``uncompared`` to the settlement, with the person who accepted it: ``by`` now, or an earlier one."""
+    """Store ``uncompared`` in the settlement with its acceptance, now by ``by`` or an earlier one, and return it."""
     before = settlement["uncompared"] or {}
     if uncompared["needs_acceptance"]:
         if acceptance:

@@ -1,15 +1,15 @@
-"""Withdrawn: find payments that were completed by a statement's line which the statement that counts no longer has.
+"""Find payments completed by a statement's line which the provider's current statement no longer has.
 
-A provider corrects a statement, or a person replaces the file that was confirmed. The payment keeps its status, since a final
-status never changes: a person is asked instead (``needs_review``), once, and the log says so. Where the payment's own
-settlement is compared afterwards, the line that is missing there is a break as well.
+A provider corrects a statement, or a person replaces the file that was confirmed. The payment's status does not change,
+because a final status never does: the payment is flagged for a person (``needs_review``) once, and an error is logged. If the
+payment's own settlement is compared later, the missing line is a break there as well.
 
 | the newest statement of that settlement and provider | then                                                        |
 |------------------------------------------------------|-------------------------------------------------------------|
 | still says that the money moved                      | nothing                                                     |
-| lacks the line, or has another amount, or undoes it  | ``needs_review`` for the payment or refund                  |
+| lacks the line, has another amount, or reverses it   | ``needs_review`` for the payment or refund                  |
 | has the line again                                   | the review ends                                             |
-| lists a charge that had been undone                  | nothing here: the run finds a ``status_mismatch``           |
+| lists a charge that had been reversed                | nothing here: the run finds a ``status_mismatch``           |
 
 The review also ends when a person resolves the break of the payment's own line.
 """
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 REASON, BACK = "its statement no longer lists it", "its statement lists it again"
 
 _CHANGED = text("""
-    -- changed: evidence of money that moved, whose statement was superseded by one that says otherwise, or the same again
+    -- changed: evidence of moved money whose statement was superseded by one that contradicts it, or that has it again
     WITH newest AS (
         SELECT DISTINCT ON (provider) id, provider FROM statements WHERE settlement_id = :id ORDER BY provider, number DESC
     ), compared AS (
@@ -57,7 +57,7 @@ REMARKS = {
 
 
 async def flag_withdrawn(connection: AsyncConnection, settlement_id: str, *, by: str) -> None:
-    """Have a person look at each row whose evidence is gone, and end that where it is back. Needs a worker's rights."""
+    """Flag rows whose evidence is gone for a review, and unflag rows whose evidence is back. Needs a worker's rights."""
     for row in (await connection.execute(_CHANGED, {"id": settlement_id})).mappings().all():
         reason = f"{REASON if row['is_gone'] else BACK} ({row['statement_id']})"
         who = ChangeContext("worker", by, row["now"], reason=reason)
@@ -67,7 +67,7 @@ async def flag_withdrawn(connection: AsyncConnection, settlement_id: str, *, by:
 
 
 async def end_review(connection: AsyncConnection, entity_id: str | None, *, by: ChangeContext) -> None:
-    """End the review of a row whose evidence is gone: a person has resolved the break of its line."""
+    """End the review of a row whose evidence is gone, after a person resolved the break of its line."""
     if entity_id and (await connection.execute(_IN_REVIEW, {"id": entity_id})).scalar_one():
         await act_as(connection, Role.WORKER)
         await _remark(connection, entity_id, by, is_gone=False)

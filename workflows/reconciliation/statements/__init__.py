@@ -1,1 +1,1 @@
-"""Statements: what a provider says it moved, line by line, from its API or a file."""
+"""Fetch, read and store providers' statements: the lines of money that a provider says it moved."""

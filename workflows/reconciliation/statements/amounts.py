@@ -1,6 +1,6 @@
-"""Read amounts of a provider's file, in minor units or with decimals, without ever guessing.
+"""Parse the amounts of a provider's file, in minor units or with decimals, without guessing.
 
-The mark before the decimals depends on the country: ``1.000`` is one in Tokyo and a thousand in Berlin. The mapping declares
+The decimal mark depends on the country: ``1.000`` is one in Tokyo and a thousand in Berlin. The mapping declares
 it (``decimal_mark``, ``thousands_mark``). Without that, an amount is read with a point before the decimals and commas
 between groups, if it cannot be read in any other way:
 
@@ -12,8 +12,8 @@ between groups, if it cannot be read in any other way:
 | ``10,50``, ``1.050,25``, ``1 050`` | refused | these marks have to be declared |
 | ``1,00,0``, ``1e3``, full-width digits | refused | malformed |
 
-The point of a number in JSON is its decimal mark, whatever the mapping declares for texts. Decimals beyond those of the
-currency are refused even if they are zeros: a file that writes them may mean another mark.
+The point of a number in JSON is its decimal mark, whatever the mapping declares for texts. More decimals than the
+currency has are refused even if they are zeros, because such a file may use another mark.
 """
 
 import re
@@ -25,7 +25,7 @@ from workflows.providers.statement_mapping import StatementMapping
 from workflows.reconciliation.statements.lines import JsonNumber, UnreadableStatement
 
 ReadAmount = Callable[[str, str, str], int]
-"""A function that reads a cell: its text, its currency, and our field's name for the error."""
+"""Parse a cell: its text, its currency, and the name of our field for the error."""
 
 MAX_SHOWN = 40
 _WHOLE = re.compile(r"[+-]?[0-9]{1,16}")
@@ -37,7 +37,7 @@ _SAME_MARK = {" ": _SPACES, "'": "['\u2019]"}
 
 
 def amount_reader(mapping: StatementMapping) -> ReadAmount:
-    """Return the reader for the amounts of a file with ``mapping``. It raises ``UnreadableStatement``."""
+    """Return the parser of the amounts of a file with ``mapping``. The parser raises ``UnreadableStatement``."""
     if mapping.amounts == "minor":
         return _minor
     decimal_mark, thousands_mark = mapping.marks
@@ -70,7 +70,7 @@ def amount_reader(mapping: StatementMapping) -> ReadAmount:
 
 
 def shown(value: str) -> str:
-    """Return a cell as an error quotes it: short, printable, and without card data."""
+    """Return a cell as error messages quote it: short, printable and without card data."""
     text = mask_digits(value)
     text = "".join(character if character.isprintable() else "\ufffd" for character in text[:MAX_SHOWN])
     return f'"{text}…"' if len(value) > MAX_SHOWN else f'"{text}"'
@@ -94,6 +94,6 @@ def _minor(text: str, _currency: str, field: str) -> int:
 
 
 def _bounded(amount: int, field: str) -> int:
-    if abs(amount) > MAX_MOVED:  # so that no file can bring a sum over a bigint's end
+    if abs(amount) > MAX_MOVED:  # so that no sum of lines can overflow a bigint
         raise UnreadableStatement(field, f"Must be at most {MAX_MOVED} minor units")
     return amount

@@ -1,21 +1,21 @@
-"""Fetch: ask a settlement's providers for their statements, through their API, and take them in like any other file.
+"""Fetch a settlement's statements from the providers' APIs and store them like uploaded files.
 
-What a provider moved in a period and what we settled in it differ at the edges by the seconds that an answer takes, and by
-what was in doubt. So more than the period is asked for, and of that is kept:
+The payments that a provider moved in a period and those that we settled in it differ at the edges: by the seconds that an
+answer takes, and by payments in doubt. More than the period is therefore requested, and these lines of it are stored:
 
-| their line is about                                    | kept                                                           |
+| their line is about                                    | stored                                                         |
 |--------------------------------------------------------|----------------------------------------------------------------|
 | a payment or refund of this settlement                 | always                                                         |
 | one that this settlement's statement ended (evidence)  | always, so that a later answer says the same                   |
-| one in doubt, reversed within the hour after the end   | with its charge of the period, in any order: they moved nothing |
+| one in doubt, reversed within the hour after the end   | with its charge of the period, in any order: no money moved     |
 | one that succeeded and is in another settlement, or will | never: it belongs to that one's statement                     |
-| anything of ours, or unknown, in another currency       | never, where the store has a day in that currency              |
+| anything of ours, or unknown, in another currency       | never, if the store has a day in that currency                 |
 | one that we do not know, or that never succeeded        | if it happened within ``[start, end)``                         |
 
-(A payment of ours that the provider moved in another currency is this settlement's as well: what counts is ours.)
+(A payment of ours that the provider moved in another currency belongs to this settlement too: our currency decides.)
 
-A file that somebody uploaded stands until another is uploaded: it may be a correction that the API does not know of.
-No transaction is open while a provider is asked, and no more than a page of its answer is in memory.
+An uploaded file is replaced only by another upload, because it may be a correction that the API does not know of.
+No transaction is open during a call to a provider, and at most one page of its answer is in memory.
 """
 
 import csv
@@ -40,14 +40,14 @@ from workflows.tenants.actor import Actor
 from workflows.transitions import invalid_transition
 
 SLACK = timedelta(hours=1)
-"""How much more than the period is asked for: clocks may differ, and an answer may have been long in coming."""
+"""The margin requested before and after the period: clocks may differ, and an answer may have taken long."""
 
 FILE_COLUMNS = StatementLine._fields
 MAPPING = StatementMapping(
     columns={name: name for name in FILE_COLUMNS},
     signs="signed",
 )
-"""How the files that we write ourselves are read."""
+"""The mapping of the files that we write ourselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def fetched_fields(fetched: Fetched) -> dict[str, str | None]:
 
 
 _WANTED = text("""
-    -- wanted: who may have moved money for this settlement, and since when; late lines began before it did
+    -- wanted: the providers that may have moved money for this settlement, and since when; late lines began before it did
     SELECT s.id, s.status, s.store_id, s.currency, s.start_at, s.end_at, least(s.start_at, (
                SELECT min(coalesce(p.processing_at, l.occurred_at)) FROM settlement_lines l
                LEFT JOIN payments p ON p.id = l.payment_id WHERE l.settlement_id = s.id AND l.is_late)) AS since,
@@ -82,7 +82,7 @@ _WANTED = text("""
     FROM settlements s WHERE s.id = :id
 """)
 _PLACES = text("""
-    -- places: where we have settled what their lines are about; what is not ours to see is not known
+    -- places: where the payment of each line is settled; payments of other stores count as unknown
     SELECT r.reference, CASE WHEN e.settlement_id = :id THEN 'here'
                              WHEN e.status NOT IN ('pending', 'processing') AND EXISTS (
                                  SELECT FROM statement_evidence v WHERE v.entity_id = e.id AND v.settlement_id = :id
@@ -100,9 +100,9 @@ _PLACES = text("""
 
 
 async def fetch_statements(settlement_id: str, *, actor: Actor, providers: Providers) -> list[Fetched]:
-    """Ask each provider of the settlement; what came of it, provider by provider.
+    """Fetch and store the statement of each provider of a settlement, and return the result of each.
 
-    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or reconciled already), ``ServiceUnavailable``.
+    Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (open, or already reconciled) and ``ServiceUnavailable``.
     """
     async with actor.transaction(is_long=True) as connection:
         await actor.require_visible(connection, Settlement, settlement_id)
@@ -127,14 +127,14 @@ async def _fetch(provider: Provider, wanted: dict[str, Any], *, actor: Actor) ->
         incoming = Incoming(wanted["id"], provider.name, file, "csv", source="api", mapping=MAPPING)
         try:
             stored = await receive_statement(incoming, actor=actor)
-        except InvalidRequest as unreadable:  # there is nobody here who could correct it, so it is asked for again
+        except InvalidRequest as unreadable:  # no person is here to correct it, so it is fetched again later
             return Fetched(provider.name, trouble=f"{unreadable.text}: {unreadable.details[0].issue}")
     return Fetched(provider.name, statement_id=stored.resource_id)
 
 
 @dataclass(frozen=True, slots=True)
 class _Doubts:
-    """Of all pages so far: references in doubt whose charge was kept, and late reversals that wait for their charge."""
+    """Of all pages so far: references in doubt whose charge is stored, and late reversals that wait for their charge."""
 
     charged: set[str]
     reversals: dict[str, list[StatementLine]]
@@ -143,7 +143,7 @@ class _Doubts:
 async def _select(
     page: Sequence[StatementLine], wanted: dict[str, Any], doubts: _Doubts, *, actor: Actor
 ) -> list[StatementLine]:
-    """Return the lines of ``page`` to keep, and reversals of earlier pages whose charge is one of them."""
+    """Return the lines of ``page`` to store, and reversals of earlier pages whose charge is among them."""
     references = sorted({line.our_reference for line in page if line.our_reference})
     parameters = {name: wanted[name] for name in ("id", "store_id", "currency")}
     async with actor.transaction(is_long=True) as connection:
@@ -177,7 +177,7 @@ def _belongs(line: StatementLine, place: str | None, wanted: dict[str, Any]) -> 
 
 
 class _Writer:
-    """Writes lines as the CSV that is kept as the raw file: the same lines are the same bytes."""
+    """A writer of the CSV that is stored as the raw file. Equal lines give equal bytes."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
@@ -188,6 +188,6 @@ class _Writer:
         self._rows.writerows(lines)
 
     def finish(self) -> None:
-        """Let go of the file, with everything written."""
+        """Flush everything and detach from the file, which stays open."""
         self._text.flush()
         self._text.detach()

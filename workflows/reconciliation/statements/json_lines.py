@@ -1,6 +1,6 @@
-"""Read one line of a statement in JSON: an object whose digits stay as they are written.
+"""Parse one line of a statement in JSON, with numbers as text.
 
-Numbers are text here. As a float, 74537604221431023456789 would become 7.453760422143102e+22, and 1.10 would lose its zero.
+As a float, 74537604221431023456789 would become 7.453760422143102e+22, and 1.10 would lose its zero.
 """
 
 import json
@@ -8,11 +8,11 @@ from typing import Any
 
 from workflows.reconciliation.statements.lines import JsonNumber, UnreadableStatement
 
-MAX_DEPTH = 20  # also for values that are only stored: the code that searches a line recurses
+MAX_DEPTH = 20  # also for unmapped values: the search for card data recurses into them
 
 
 class _Twice(ValueError):
-    """An object repeats a name; it is not clear which of two values was meant."""
+    """An object repeats a name, so it is unclear which value is meant."""
 
 
 def read_json_line(raw: bytes, line_number: int) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def _is_deeper_than(levels: int, value: dict[str, Any] | list[Any]) -> bool:
 
 
 def cell_of(value: Any) -> str:
-    """Return a value of a line as a cell of CSV would have it; nested values as their JSON."""
+    """Return a value as the text of a CSV cell; nested values as JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

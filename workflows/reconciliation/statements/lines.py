@@ -1,11 +1,11 @@
-"""What a statement's rows become: lines in our words, and why one cannot be read."""
+"""Types of the lines that a statement's rows are parsed into, and of the errors in rows that cannot be parsed."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 
 class ParsedLine(NamedTuple):
-    """A line of a statement in our words: ``amount`` is signed minor units, refunds and reversals below zero."""
+    """A parsed line of a statement. ``amount`` is signed minor units, refunds and reversals below zero."""
 
     line_number: int
     kind: str
@@ -23,15 +23,15 @@ COLUMNS = ParsedLine._fields
 
 
 class JsonNumber(str):
-    """A number of JSON with a fraction or an exponent, as it is written: its point is a decimal mark in every country."""
+    """The text of a JSON number with a fraction or exponent. Its point is always the decimal mark."""
 
     __slots__ = ()
 
 
 class UnreadableStatement(Exception):
-    """A row cannot be read: ``field`` is the name of our field, ``issue`` says what is wrong or what the value must be.
+    """A row cannot be parsed: ``field`` is the name of our field, ``issue`` what is wrong or what the value must be.
 
-    ``value`` is a word that the mapping does not know; each such word is reported once, however many lines have it.
+    ``value`` is a value that the mapping does not know. Each such value is reported once, however many lines have it.
     """
 
     def __init__(self, field: str, issue: str, *, value: str | None = None) -> None:
@@ -41,7 +41,7 @@ class UnreadableStatement(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that cannot be read: ``where`` is its number in the file, the rest as in ``UnreadableStatement``."""
+    """A line that cannot be parsed. ``where`` is its number in the file; the rest is as in ``UnreadableStatement``."""
 
     where: int
     field: str

@@ -1,7 +1,7 @@
-"""Make the stored copy of a provider's file: the same bytes, except that card numbers are masked.
+"""Find card data in a provider's file while it is read, and mask it in the stored copy.
 
 Columns that are not mapped are stored in the raw file only. A card number there does not refuse the file: its digits are
-replaced by asterisks, in names and cells, and the file's hash stays the original's, so the same file is still recognised.
+replaced by asterisks, in names and cells. The stored hash is that of the original file, so the same file is still recognised.
 Lines without a card number are copied unchanged.
 """
 
@@ -21,41 +21,43 @@ _MASKED_DIGIT = "*"
 
 @dataclass
 class CardDataScan:
-    """``has_card_data`` is set by the first cell, name or value that looks like it."""
+    """A scan of one file. ``has_card_data`` is set by the first cell, name or value that looks like card data."""
 
     has_card_data: bool = False
     _is_clean: bool = False
-    """The next row was searched already."""
+    """Whether the next row was already scanned as an object and found clean."""
 
     def scan_names(self, header: Sequence[str]) -> None:
-        """Look at the names of columns."""
+        """Scan the names of the columns."""
         if any(is_secret_name(name) or looks_like_card_data(name) for name in header):
             self.has_card_data = True
 
     def scan_row(self, cells: Sequence[str]) -> bool:
-        """Return whether a row has a suspicious cell."""
+        """Scan the cells of a row, and return whether one of them looks like card data."""
         if self._is_clean:
             self._is_clean = False
             return False
-        if not looks_like_card_data('"'.join(cells)):  # a quotation mark joins no digits, and most rows end here
+        if not looks_like_card_data(
+            '"'.join(cells)
+        ):  # a quotation mark separates the digits of two cells; most rows end here
             return False
         self.has_card_data = True
         return True
 
     def scan_object(self, row: dict[str, Any]) -> None:
-        """Look at all names and values of a line of JSON, however deep, before its row is looked at."""
+        """Scan all names and values of a line of JSON at any depth, before its row is scanned."""
         self._is_clean = not holds_card_data(row)
         self.has_card_data |= not self._is_clean
 
 
 def write_masked_csv(file: IO[bytes], copy: IO[bytes], mapping: StatementMapping) -> None:
-    """Copy ``file``, which was read without error before, with its card numbers masked."""
+    """Copy ``file`` with its card numbers masked. The file has been read without an error before."""
     file.seek(0)
     encoding, delimiter = mapping.encoding, mapping.delimiter
     source = io.TextIOWrapper(file, encoding=encoding, newline="")
     target = io.TextIOWrapper(copy, encoding=encoding, newline="", write_through=True)
-    secret: set[int] | None = None  # places of columns named for a secret, once the header was read
-    lines: list[str] = []  # those of the row that is being read: a quoted cell may have several
+    secret: set[int] | None = None  # indexes of columns that are named like a secret, known after the header
+    lines: list[str] = []  # the lines of the current row: a quoted cell may span several
     for cells in csv.reader(_noted(source, lines), delimiter=delimiter, strict=True):
         masked = [_masked(cell, is_secret=place in (secret or ())) for place, cell in enumerate(cells)]
         if cells and secret is None:
@@ -82,7 +84,7 @@ def _masked(cell: str, *, is_secret: bool) -> str:
 
 
 def write_masked_json_lines(file: IO[bytes], copy: IO[bytes], _mapping: StatementMapping) -> None:
-    """Copy ``file``, which was read without error before, with its card numbers masked."""
+    """Copy ``file`` with its card numbers masked. The file has been read without an error before."""
     file.seek(0)
     for number, raw in enumerate(file, start=1):
         row = read_json_line(raw, number) if raw.strip() else None

@@ -1,4 +1,4 @@
-"""The rows of statements: the raw file in pieces, its lines, and how a merchant's files are to be read."""
+"""The tables of statements: the raw file in chunks, its lines, and the mappings of a merchant's files."""
 
 from datetime import date, datetime
 from typing import Any
@@ -12,7 +12,7 @@ from workflows.database.mixins import INSTANT
 
 
 class Statement(Base):
-    """A file of one provider for one settlement. The newest per provider counts; none is ever changed."""
+    """A file of one provider for one settlement. The newest of a provider is current; rows never change."""
 
     __tablename__ = "statements"
     __table_args__ = (UniqueConstraint("settlement_id", "number", name="statements_number_key"),)
@@ -34,7 +34,7 @@ class Statement(Base):
 
 
 class StatementChunk(Base):
-    """A piece of a raw file."""
+    """A chunk of a raw file."""
 
     __tablename__ = "statement_chunks"
 
@@ -48,7 +48,7 @@ class StatementChunk(Base):
 
 
 class StatementLine(Base):
-    """A line in our words; ``amount`` is signed, ``line_number`` is its place in the file."""
+    """A parsed line. ``amount`` is signed; ``line_number`` is its place in the file."""
 
     __tablename__ = "statement_lines"
 
@@ -70,7 +70,7 @@ class StatementLine(Base):
 
 
 class StoredMapping(Base):
-    """How a merchant's files of a provider are to be read, as it was last declared."""
+    """The mapping of a merchant's files of a provider, as it was last declared."""
 
     __tablename__ = "statement_mappings"
 

@@ -1,8 +1,8 @@
-"""Read: a provider's file as lines, some thousand at a time, whatever its length.
+"""Parse a provider's file into lines, in batches of a few thousand, whatever its length.
 
-Reading is processor work, so each batch is read in a thread of its own and the event loop stays free. A row that cannot
-be read does not end the reading: up to ``MAX_BAD`` complaints are collected, so that a person can mend the file in one go. A
-word that the mapping does not know is one complaint, however many lines have it.
+Parsing is CPU work, so each batch runs in a thread and the event loop stays free. A row that cannot be parsed does not stop
+the parsing: up to ``MAX_BAD`` errors are collected, so that a person can correct the file in one go. A value that the mapping
+does not know is one error, however many lines have it.
 """
 
 import asyncio
@@ -25,16 +25,18 @@ from workflows.reconciliation.statements.lines import BadLine, ParsedLine, Unrea
 from workflows.reconciliation.statements.masking import CardDataScan, write_masked_csv, write_masked_json_lines
 from workflows.reconciliation.statements.rows import row_reader, try_row
 
-BATCH_LINES = 5_000  # a tenth of a second of reading, a megabyte of memory
+BATCH_LINES = 5_000  # a tenth of a second of parsing, a megabyte of memory
 MAX_BAD = 20
-MAX_LINE_CHARACTERS = 20_000  # a line without an end is no line; csv's own limit for one cell is higher
+MAX_LINE_CHARACTERS = (
+    20_000  # so that a file without line ends is refused early; the limit of csv for one cell is higher
+)
 
 Cells = Generator[tuple[int, list[str]], None, None]
 
 
 @dataclass
 class Opened:
-    """A file whose header was read: how its rows are to be read, and the rows themselves."""
+    """A file whose header was read: its mapping and its rows."""
 
     mapping: StatementMapping
     format: str
@@ -45,11 +47,11 @@ class Opened:
     known_complaints: set[tuple[str, str]] = field(default_factory=set)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Detach from the file, which stays open."""
         self.rows.close()
 
     async def batches(self) -> AsyncIterator[list[ParsedLine]]:
-        """The lines. Raises ``InvalidRequest`` at the end, or once ``MAX_BAD`` lines were bad, if any was."""
+        """Yield the lines in batches. Raises ``InvalidRequest`` at the end, or after ``MAX_BAD`` bad lines."""
         read = row_reader(self.mapping, self.header, self.scan)
         while len(self.bad) < MAX_BAD:
             batch = await asyncio.to_thread(self._batch, read)
@@ -63,7 +65,7 @@ class Opened:
 
     @asynccontextmanager
     async def copy_to_store(self, file: IO[bytes]) -> AsyncIterator[IO[bytes]]:
-        """Yield ``file`` for storing, after it was read: itself, or a copy with its card numbers masked."""
+        """Yield the file to store after it was read: ``file``, or a copy with its card numbers masked."""
         if not self.scan.has_card_data:
             yield file
             return
@@ -82,7 +84,7 @@ class Opened:
                     self.bad.append(line)
                     if len(self.bad) >= MAX_BAD:
                         break
-        except UnreadableStatement as why:  # the file itself goes wrong here: nothing after it can be read
+        except UnreadableStatement as why:  # the file itself is broken here: nothing after it can be read
             self.bad.append(BadLine(-1, why.field, why.issue))
             return []
         return lines
@@ -97,20 +99,20 @@ class Opened:
 
 
 def unreadable(bad: list[BadLine]) -> InvalidRequest:
-    """The refusal of a file, line by line."""
+    """Return the error for a file with these bad lines."""
     details = [Detail(f"lines.{one.where}.{one.field}" if one.where >= 0 else one.field, one.issue) for one in bad]
     return InvalidRequest(*details[:MAX_BAD], message="The statement cannot be read; nothing of it was stored")
 
 
 def open_statement(file: IO[bytes], *, provider: str, format_: str, mapping: StatementMapping | None) -> Opened:
-    """Read the header of ``file`` (``csv`` or ``json_lines``). Raises ``InvalidRequest`` where it does not fit."""
+    """Read the header of ``file`` (``csv`` or ``json_lines``). Raises ``InvalidRequest`` if it does not fit the mapping."""
     encoding, delimiter = (mapping.encoding, mapping.delimiter) if mapping else ("utf-8", ",")
     scan = CardDataScan()
     rows = _csv(file, encoding, delimiter) if format_ == "csv" else _json_lines(file, scan)
     try:
         header = next(rows, (0, []))[1]
         if not header:
-            raise UnreadableStatement("file", "Must have a line of column names")
+            raise UnreadableStatement("file", "Must begin with a line of column names")
         found = mapping or default_mapping(provider, header)
         row_reader(found, header, scan)  # for its errors, before anything else is done
     except (UnreadableStatement, ValidationError) as error:
@@ -121,9 +123,9 @@ def open_statement(file: IO[bytes], *, provider: str, format_: str, mapping: Sta
 
 
 def default_mapping(provider: str, header: Sequence[str]) -> StatementMapping:
-    """The mapping for a file that nobody declared one for: the provider's, or columns that are called as our fields are.
+    """Return the mapping for a file without a declared one: the provider's, or columns named like our fields.
 
-    Raises ``pydantic.ValidationError`` where ``header`` has too few of those.
+    Raises ``pydantic.ValidationError`` if ``header`` has too few of these names.
     """
     return mapping_of(provider) or StatementMapping(columns={name: name for name in header if name in FIELDS})
 
@@ -136,7 +138,7 @@ def _complaint(error: UnreadableStatement | ValidationError) -> BadLine:
 
 
 def _csv(file: IO[bytes], encoding: str, delimiter: str) -> Cells:
-    # A byte order mark at the beginning is Excel's way of saying UTF-8.
+    # Excel marks UTF-8 with a byte order mark at the beginning.
     text = io.TextIOWrapper(file, encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="")
     reader = csv.reader(_bounded(text), delimiter=delimiter, strict=True)
     try:

@@ -1,14 +1,14 @@
-"""Receive: take in a provider's file for a settlement, all of it or nothing, in one transaction.
+"""Store a provider's file for a settlement, completely or not at all, in one transaction.
 
 | step    | what                                                                                                     |
 |---------|------------------------------------------------------------------------------------------------------------|
 | digest  | SHA-256 of the file, before the transaction                                                                |
-| look    | a stored answer for the key, or the same file stored already: nothing more is done                         |
-| read    | the file's lines by the mapping, a batch at a time, into a table of this transaction (COPY)                |
-| keep    | the statement, the raw file in pieces (card numbers masked), its lines, the mapping if one was declared    |
+| check   | a stored answer for the key, or the same file: nothing more is done                                        |
+| read    | the file's lines by the mapping, in batches, into a temporary table (COPY)                                 |
+| store   | the statement, the raw file in chunks (card numbers masked), its lines, the mapping if it was declared     |
 
-The lines take a detour because COPY does not work on tables with row-level security. Only a batch of lines and one piece
-of the file are in memory at a time, whatever its size.
+The temporary table is needed because COPY does not work on tables with row-level security. Only one batch of lines and one
+chunk of the file are in memory at a time, whatever its size.
 """
 
 import asyncio
@@ -44,7 +44,8 @@ PIECE_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A file for a settlement. ``mapping`` is what the sender declared, if anything; ``source`` is ``api`` or ``upload``."""
+    """A file for a settlement. ``mapping`` is the one that the sender declared, if any; ``source`` is ``api`` or
+    ``upload``."""
 
     settlement_id: str
     provider: str
@@ -53,11 +54,11 @@ class Incoming:
     source: str = "upload"
     mapping: StatementMapping | None = None
     is_declared: bool = False
-    """Whether ``mapping`` is to be declared for this merchant's next files of the provider."""
+    """Whether ``mapping`` is stored for this merchant's next files of the provider."""
 
 
 _NEWEST = text("""
-    -- newest: the one that counts. A file that was superseded meanwhile counts again when it is sent again.
+    -- newest: the current one. A file that was superseded becomes current again when it is sent again.
     SELECT * FROM statements WHERE settlement_id = :settlement_id AND provider = :provider ORDER BY number DESC LIMIT 1
 """)
 _STORED_MAPPING = text(
@@ -69,7 +70,7 @@ _INCOMING = text("""
         currency text, fee bigint, occurred_at timestamptz, occurred_on date) ON COMMIT DROP
 """)
 _STATEMENT = text("""
-    -- statement: numbered within its settlement; the newest of a provider is the one that counts
+    -- statement: numbered within its settlement; the newest of a provider is the current one
     INSERT INTO statements (id, merchant_id, store_id, settlement_id, number, provider, source, format, mapping, sha256,
                             size_bytes, line_count, created_at, created_by)
     SELECT r.id, r.merchant_id, r.store_id, r.settlement_id,
@@ -92,20 +93,20 @@ _STORE_MAPPING = text("""
 """)
 
 _COPY = f"COPY incoming_lines ({', '.join(COLUMNS)}) FROM STDIN"
-_ESCAPES = str.maketrans({"\\": "\\\\"})  # tabs and ends of lines cannot be in a field: they are not printable
+_ESCAPES = str.maketrans({"\\": "\\\\"})  # fields have no tabs or line ends, because these are not printable
 
 
 async def receive_statement(incoming: Incoming, *, actor: Actor, key: Key | None = None) -> Stored:
-    """Take in a file and answer the statement; the same file again, while it counts, changes nothing.
+    """Store a file and return the answer with its statement. The current file again changes nothing.
 
-    Raises ``ResourceNotFound``, ``InvalidRequest`` (the file cannot be read: line by line), ``InvalidStatusTransition``
-    (reconciled already), ``IdempotencyKeyReused``, ``IdempotencyKeyInUse``, ``ServiceUnavailable``.
+    Raises ``ResourceNotFound``, ``InvalidRequest`` (with the lines that cannot be read), ``InvalidStatusTransition`` (already
+    reconciled), ``IdempotencyKeyReused``, ``IdempotencyKeyInUse`` and ``ServiceUnavailable``.
     """
     sha256, size_bytes = await asyncio.to_thread(digest, incoming.file)
     async with actor.transaction(is_long=True) as connection:
         await actor.require_visible(connection, Settlement, incoming.settlement_id)
         await use_bulk_settings(connection)
-        # Of two files at once the second waits, and then finds the first; a file that waits for a run finds its outcome.
+        # Of two concurrent files the second waits and then finds the first; a file that waits for a run finds its result.
         await lock_statements(connection, incoming.settlement_id)
         settlement = await read_locked(connection, incoming.settlement_id)
         known = await known_answer(connection, settlement["merchant_id"], key) if key else None
@@ -171,14 +172,12 @@ async def _stored_mapping(connection: AsyncConnection, merchant_id: str, provide
     ).scalar_one_or_none()
     mapping = _readable(found) if found else None
     if found and mapping is None:
-        raise InvalidRequest(
-            Detail("mapping", "The mapping that was declared last is no longer valid; declare it again")
-        )
+        raise InvalidRequest(Detail("mapping", "The stored mapping is no longer valid; declare it again"))
     return mapping
 
 
 def _readable(stored: dict[str, Any]) -> StatementMapping | None:
-    """Return a stored mapping, or nothing if an earlier release allowed what is refused now."""
+    """Return a stored mapping, or ``None`` if an earlier release accepted a mapping that is now refused."""
     try:
         return StatementMapping.model_validate(stored)
     except ValidationError:
@@ -211,7 +210,7 @@ async def _store_file(connection: AsyncConnection, file: IO[bytes], owner: dict[
 
 
 def digest(file: IO[bytes]) -> tuple[str, int]:
-    """The SHA-256 of a file in hexadecimal digits, and its bytes; leaves it at its beginning."""
+    """Return the SHA-256 of a file in hexadecimal and its size in bytes, and rewind the file."""
     file.seek(0)
     sum_, size = hashlib.sha256(), 0
     while piece := file.read(PIECE_BYTES):

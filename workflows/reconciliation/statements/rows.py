@@ -1,7 +1,7 @@
-"""Read one row of a provider's file strictly: a value that does not follow the mapping is refused, never repaired.
+"""Parse one row of a provider's file strictly: a value that does not follow the mapping is refused, never repaired.
 
-A word that the mapping does not know (a status, a kind, a currency) refuses the file too, and is named: money that has moved
-would otherwise be taken for money that has not. Built for a million rows: the mapping is evaluated once.
+A status, kind or currency that the mapping does not know refuses the file too, because moved money could otherwise be taken
+for money that did not move. The mapping is evaluated once per file, for the sake of files of a million rows.
 """
 
 import re
@@ -22,21 +22,21 @@ _DAY = re.compile(r"([0-9]{4})[-/]?([0-9]{2})[-/]?([0-9]{2})")
 
 SIGNS = {"payment": 1, "refund": -1, "reversal": -1}
 DATES = ("at", "on")
-"""Fields that are parsed in full, so that digits alone say nothing about card data."""
+"""Fields that are parsed completely, so that their digits are not searched for card data."""
 
 Known = TypeVar("Known", str, bool)
 ReadRow = Callable[[int, Sequence[str]], ParsedLine]
 
 
 def row_reader(mapping: StatementMapping, header: Sequence[str], scan: CardDataScan | None = None) -> ReadRow:
-    """Return a reader for rows under ``header``. Raise ``UnreadableStatement`` if it lacks a column of ``mapping``.
+    """Return the parser of rows under ``header``. Raises ``UnreadableStatement`` if it lacks a column of ``mapping``.
 
-    ``scan`` learns of card data in columns that are not mapped; in a mapped one it refuses the row.
+    Card data in a mapped column refuses the row; in any other column it is only recorded in ``scan``.
     """
     places = _places(mapping, header)
     scan = scan or CardDataScan()
     kinds = _kinds(mapping)
-    # A word in both lists counts as moved: the mistake then shows as a break and is not hidden.
+    # A value in both lists counts as moved, so that the mistake shows as a break.
     moved = {_plain(value): False for value in mapping.unsettled_words} | {
         _plain(value): True for value in mapping.settled_words
     }
@@ -91,7 +91,7 @@ def _places(mapping: StatementMapping, header: Sequence[str]) -> dict[str, int]:
 
 
 def try_row(read: ReadRow, line_number: int, cells: Sequence[str]) -> ParsedLine | BadLine:
-    """The line, or why there is none."""
+    """Return the parsed line, or the reason why it cannot be parsed."""
     try:
         return read(line_number, cells)
     except UnreadableStatement as why:
@@ -110,15 +110,16 @@ def _kinds(mapping: StatementMapping) -> dict[str, str]:
     for value, kind in mapping.kinds.items():
         if kinds.setdefault(_plain(value), kind) != kind:
             raise UnreadableStatement(
-                "mapping", f"{shown(value)} must be one kind; upper and lower case are the same word"
+                "mapping", f"{shown(value)} must be one kind; upper and lower case are the same value"
             )
     return kinds
 
 
 def _plain(value: str) -> str:
-    """Return a word in lower case.
+    """Return a value in lower case.
 
-    Characters whose upper case is another one than theirs stay: the Kelvin sign is no k, and the long s (U+017F) no s.
+    Characters that do not survive the way to lower case and back are unchanged: the Kelvin sign is not a k, and the long s
+    (U+017F) is not an s.
     """
     value = value.strip()
     if value.isascii():
@@ -152,7 +153,7 @@ def _signed(amount: int, kind: str, mapping: StatementMapping) -> int:
         return amount
     if amount < 0:
         raise UnreadableStatement(
-            "amount", "Must not be negative, since the kind says which way; or declare signs: signed"
+            "amount", "Must not be negative, because the kind gives the sign; or declare signs: signed"
         )
     return amount * SIGNS[kind]
 
@@ -169,9 +170,9 @@ def _instant(value: str) -> str | None:
     try:
         instant = datetime.fromisoformat(value)
     except ValueError:
-        raise UnreadableStatement("at", "Must be an instant, for example 2026-11-23T03:15:02Z") from None
+        raise UnreadableStatement("at", "Must be a timestamp, for example 2026-11-23T03:15:02Z") from None
     if instant.tzinfo is None:
-        raise UnreadableStatement("at", "Must say its offset from UTC, for example +09:00")
+        raise UnreadableStatement("at", "Must have an offset from UTC, for example +09:00")
     return instant.isoformat()  # Python reads spellings that PostgreSQL does not
 
 
@@ -184,4 +185,4 @@ def _day(value: str) -> str | None:
             raise ValueError
         return date(int(parts[1]), int(parts[2]), int(parts[3])).isoformat()
     except ValueError:
-        raise UnreadableStatement("on", "Must be a day, for example 2026-11-23") from None
+        raise UnreadableStatement("on", "Must be a date, for example 2026-11-23") from None
