@@ -1,1 +1,1 @@
-"""The printable report of a settlement: gathered once, composed once, drawn as HTML or as PDF."""
+"""Reports and exports of a settlement: load, compose, render as HTML or PDF, export as CSV or JSON."""

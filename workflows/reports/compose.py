@@ -1,6 +1,6 @@
-"""Compose: the report as headings, facts and tables of text, which HTML and PDF only have to draw.
+"""Compose a report as headings, facts and tables of text, ready to be rendered as HTML or PDF.
 
-Amounts are written as the language's readers write that currency, times by the store's own clocks.
+Amounts follow the conventions of the report's language and their currency; times are local times of the store.
 """
 
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class ReportTable:
 
 @dataclass(frozen=True, slots=True)
 class ReportSection:
-    """A heading with facts, or a table, or a remark."""
+    """A heading with facts, a table or a remark."""
 
     title: str
     facts: list[tuple[str, str]] = field(default_factory=list)
@@ -48,7 +48,7 @@ class ReportSection:
 
 @dataclass(frozen=True, slots=True)
 class ReportDocument:
-    """A report, ready to be drawn."""
+    """A report, ready to be rendered."""
 
     language: Language
     title: str
@@ -59,7 +59,7 @@ class ReportDocument:
 
 
 class Composer:
-    """Words, amounts and times in one language, currency and zone."""
+    """A composer of one report, in one language, currency and time zone."""
 
     def __init__(self, data: ReportData, language: Language) -> None:
         self.data, self.language = data, language
@@ -67,22 +67,22 @@ class Composer:
         self._zone = zone(data.settlement["time_zone"])
 
     def translate(self, name: str | None) -> str:
-        """A word in the report's language."""
+        """Return the label ``name`` in the report's language."""
         return translate(name, self.language)
 
     def money(self, amount: int | None, currency: str | None = None) -> str:
-        """An amount as it is written; a dash where there is none."""
+        """Return an amount of minor units as text, or a dash for ``None``."""
         currency = currency or self.currency
         if amount is None:
             return "—"
         return Money(amount, currency).text(self.language) if currency in currencies() else f"{amount} {currency}"
 
     def time(self, at: datetime | None) -> str:
-        """An instant by the store's clocks."""
+        """Return a timestamp in the store's local time, or a dash for ``None``."""
         return format_datetime(at, "medium", tzinfo=self._zone, locale=self.language) if at else "—"
 
     def document(self) -> ReportDocument:
-        """The whole report."""
+        """Return the whole report."""
         settlement = self.data.settlement
         return ReportDocument(
             language=self.language,
@@ -235,10 +235,10 @@ class Composer:
 
 
 def default_language(currency: str) -> Language:
-    """Yen are read by readers of Japanese."""
+    """Return the language of a report if none is requested: Japanese for yen, else English."""
     return "ja" if currency == "JPY" else "en"
 
 
 def compose(data: ReportData, language: Language | None = None) -> ReportDocument:
-    """The report of ``data`` in ``language``, or in that of the settlement's currency."""
+    """Return the report in ``language``, or in the default language of the settlement's currency."""
     return Composer(data, language or default_language(data.settlement["currency"])).document()

@@ -1,9 +1,9 @@
-"""Export: a settlement with all its lines and breaks as CSV or JSON, piece by piece, whatever its size.
+"""Export a settlement with all its lines and breaks as CSV or JSON, page by page, whatever its size.
 
-Each page is read in a transaction of its own, by key: whoever reads slowly holds neither a connection nor a snapshot. The
-lines of a closed settlement read the same in all of them. Breaks are those of one run, the last when the export began,
-whatever is compared meanwhile; how they end is told as it is when their page is read. Amounts are minor units and instants
-UTC, as everywhere in the interface; the printable report (``report``) is the one for people.
+Each page is read by key in its own transaction, so that a slow client holds neither a connection nor a snapshot. The lines of
+a closed settlement are the same in all of them. The breaks are those of one run, the last one when the export began; their
+resolutions are those at the time when their page is read. Amounts are minor units and timestamps are UTC, as everywhere in the
+API; the printable report (``compose``) is meant for people.
 """
 
 import csv
@@ -22,7 +22,7 @@ from workflows.tenants.actor import Actor
 from workflows.tenants.caller import Caller, caller_transaction
 
 PAGE = 1_000
-"""Rows read and written at a time: some ten milliseconds of everybody's time."""
+"""Rows per page: some ten milliseconds, during which the process serves nothing else."""
 
 BREAK_COLUMNS = (
     *(name for name in BREAK_FIELDS if name != "settlement_id"),
@@ -40,18 +40,18 @@ _LINES = text("""
     WHERE settlement_id = :id AND entity_id > :after ORDER BY entity_id LIMIT :limit
 """)
 _BREAKS = text("""
-    -- breaks: one page of those that the run saw. A later run that finds one again puts its own number there.
+    -- breaks: one page of those that the run found. A later run that finds one again writes its own number there.
     SELECT *, now() AS now, id AS key FROM breaks
     WHERE settlement_id = :id AND id > :after AND run >= :run AND opened_at <= :run_at ORDER BY id LIMIT :limit
 """)
 _LAST_RUN = text("SELECT max(number) AS run, max(at) AS run_at FROM reconciliation_runs WHERE settlement_id = :id")
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""What makes a spreadsheet run a text instead of showing it; in Japanese the wide signs do as well."""
+"""Prefixes that make a spreadsheet run a text as a formula; in Japanese the full-width signs do too."""
 
 
 async def export_lines_csv(settlement_id: str, *, caller: Caller) -> AsyncIterator[bytes]:
-    """The lines as CSV. Raises ``ResourceNotFound`` before the first piece."""
+    """Yield the lines as CSV. Raises ``ResourceNotFound`` before the first chunk."""
     of = await _look(settlement_id, caller)
     yield csv_rows([LINE_FIELDS])
     async for page in _pages(_LINES, of, caller):
@@ -59,7 +59,7 @@ async def export_lines_csv(settlement_id: str, *, caller: Caller) -> AsyncIterat
 
 
 async def export_csv(settlement_id: str, *, caller: Caller) -> AsyncIterator[bytes]:
-    """Lines, then breaks, in one table. Raises ``ResourceNotFound`` before the first piece."""
+    """Yield lines, then breaks, as one CSV table. Raises ``ResourceNotFound`` before the first chunk."""
     of = await _look(settlement_id, caller)
     yield csv_rows([COLUMNS])
     async for page in _pages(_LINES, of, caller):
@@ -69,7 +69,7 @@ async def export_csv(settlement_id: str, *, caller: Caller) -> AsyncIterator[byt
 
 
 async def export_json(settlement_id: str, *, caller: Caller) -> AsyncIterator[bytes]:
-    """``{"settlement", "lines", "breaks"}``. Raises ``ResourceNotFound`` before the first piece."""
+    """Yield ``{"settlement", "lines", "breaks"}`` as JSON. Raises ``ResourceNotFound`` before the first chunk."""
     settlement = settlement_fields(await read_settlement(settlement_id, caller=caller))
     of = await _look(settlement_id, caller)
     yield b'{"settlement":' + render(settlement) + b',"lines":['
@@ -90,7 +90,7 @@ async def _json_rows(pages: AsyncIterator[list[dict[str, Any]]], show: Any) -> A
 
 
 async def _look(settlement_id: str, caller: Caller) -> dict[str, Any]:
-    """What the pages are read of: the settlement and its last run, if it has one. Raises ``ResourceNotFound``."""
+    """Return the parameters of all pages: the settlement and its last run, if any. Raises ``ResourceNotFound``."""
     async with caller_transaction(caller, is_long=True) as connection:
         await Actor(caller).require_visible(connection, Settlement, settlement_id)
         last_run = (await connection.execute(_LAST_RUN, {"id": settlement_id})).mappings().one()
@@ -114,14 +114,14 @@ def _cells(record: str, fields: Mapping[str, Any]) -> list[Any]:
 
 
 def csv_rows(rows: Iterable[Iterable[Any]]) -> bytes:
-    """Rows as CSV in UTF-8."""
+    """Return rows as CSV in UTF-8."""
     written = io.StringIO()
     csv.writer(written, lineterminator="\r\n").writerows([cell(value) for value in row] for row in rows)
     return written.getvalue().encode()
 
 
 def cell(value: Any) -> Any:
-    """A value as a cell. A text that a spreadsheet would run is told apart by an apostrophe, as spreadsheets do."""
+    """Return a value as a CSV cell. A text that a spreadsheet would run gets an apostrophe in front."""
     if isinstance(value, str):
         return "'" + value if value.startswith(FORMULA) else value
     if isinstance(value, bool):

@@ -1,7 +1,7 @@
-"""The font of reports: from a wheel, and of it only the characters that a page uses.
+"""Load the font of reports from a wheel, reduced to the characters that a report uses.
 
-A report is looked at on machines whose fonts nobody knows, by people whose names it has to spell. Cutting the font down is
-processor work of half a second: whoever asks for it does so in a thread, and one at a time in a process.
+Reports are opened on machines with unknown fonts and contain names in Japanese. Reducing the font is half a second of CPU
+work, so it runs in a thread, and only one at a time in a process (``render_lock``).
 """
 
 import asyncio
@@ -13,27 +13,27 @@ from importlib.resources import files
 from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTFont
 
-logging.getLogger("fontTools").setLevel(logging.ERROR)  # it tells of every table it leaves out of a subset
+logging.getLogger("fontTools").setLevel(logging.ERROR)  # it logs every table that it leaves out of a subset
 
 FONT_PACKAGE, FONT_FILE = "noto_cjk_sans_jp_regular", "NotoSansCJKjp-Regular.otf"
 
 
 @cache
 def font_path() -> str:
-    """Where the font is installed."""
+    """Return the path of the installed font."""
     return str(files(FONT_PACKAGE) / FONT_FILE)
 
 
 @cache
 def render_lock() -> asyncio.Lock:
-    """Held by whoever draws: two reports at once would take both processors from the terminals' requests."""
+    """Return the lock to hold while rendering: two reports at once would take both CPUs from terminals' requests."""
     return asyncio.Lock()
 
 
 def cut_font(characters: str) -> bytes:
-    """A WOFF font of ``characters`` alone, for a page of HTML."""
+    """Return a WOFF font with only these characters, for an HTML page."""
     options = Options()
-    options.layout_features = []  # no ligatures, no vertical writing: they would bring hundreds of further glyphs
+    options.layout_features = []  # no ligatures or vertical writing: these add hundreds of glyphs
     options.flavor = "woff"
     subsetter = Subsetter(options)
     subsetter.populate(text=characters)

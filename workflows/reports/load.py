@@ -1,4 +1,4 @@
-"""Gather: what a report is about, read in one transaction."""
+"""Load the data of a report in one transaction."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,13 +15,13 @@ from workflows.settlements.states import SettlementStatus
 from workflows.tenants.caller import Caller, caller_transaction
 
 MOST_BREAKS = 200
-"""On paper; all of them are in the exports."""
+"""The limit for a report; exports have all breaks."""
 
 _NAMES = text("""
     SELECT s.name AS store, m.name AS merchant FROM stores s LEFT JOIN merchants m ON m.id = s.merchant_id WHERE s.id = :id
 """)
 _GROUPS = text("""
-    -- groups: a row for each method, provider and brand, adding up to the settlement's frozen figures
+    -- groups: a row for each method, provider and brand; they add up to the settlement's frozen figures
     SELECT method_type, provider, brand, count(*) AS count,
            coalesce(sum(amount) FILTER (WHERE kind = 'payment'), 0)::bigint AS gross,
            coalesce(-sum(amount) FILTER (WHERE kind = 'refund'), 0)::bigint AS refunds,
@@ -40,7 +40,7 @@ _COUNT = text("SELECT count(*), now() AS now FROM breaks WHERE settlement_id = :
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """Everything a report shows."""
+    """Everything that a report shows."""
 
     settlement: dict[str, Any]
     store: str
@@ -53,13 +53,13 @@ class ReportData:
 
 
 async def load_report(settlement_id: str, *, caller: Caller) -> ReportData:
-    """What there is to report. Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (still open)."""
+    """Return the data of a report. Raises ``ResourceNotFound``, ``InvalidStatusTransition`` (still open)."""
     async with caller_transaction(caller, is_long=True) as connection:
         row = await one_settlement(connection, settlement_id, caller)
         if row["status"] == SettlementStatus.OPEN:
             raise InvalidStatusTransition(
-                Detail("status", "The settlement is open; it is reported once it is closed"),
-                message="This settlement is open and cannot be reported",
+                Detail("status", "The settlement is open; close it first"),
+                message="A report needs a closed settlement",
             )
         await use_bulk_settings(connection)
         wanted = {"id": settlement_id}

@@ -1,6 +1,6 @@
-"""Draw a report as one HTML page that needs nothing else: for a screen, and for a browser's own printer.
+"""Render a report as one self-contained HTML page, for screens and for printing from a browser.
 
-It brings its font along, as the PDF does: of the machines that look at it some know no Japanese.
+The font is embedded, as in the PDF, because some machines have no Japanese font.
 """
 
 import asyncio
@@ -29,11 +29,11 @@ p.remark { color: #555; margin: .4rem 0; } footer { margin-top: 2.5rem; color: #
 
 
 LONG = 5
-"""The weight from which on a column holds what no reader reads as words."""
+"""From this weight on, a column holds references, which may be broken anywhere."""
 
 
 async def render_html(document: ReportDocument) -> bytes:
-    """The page, in UTF-8."""
+    """Return the page in UTF-8."""
     page = _page(document)
     async with render_lock():
         font = await asyncio.to_thread(cut_font, page)
@@ -73,7 +73,7 @@ def _table(table: ReportTable) -> str:
 
 
 def _kind(column: ReportColumn) -> str:
-    """The class of a column's cells: numbers, long ones (references, which may be broken anywhere), or just words."""
+    """Return the class attribute of a column's cells: ``n`` for numbers, ``l`` for long references, else none."""
     return " class=n" if column.is_number else " class=l" if column.weight >= LONG else ""
 
 

@@ -1,7 +1,7 @@
-"""Draw a report as a PDF that carries its own font, so that Japanese names print right wherever it is opened.
+"""Render a report as a PDF with an embedded font, so that Japanese names print correctly everywhere.
 
-Only the characters used are embedded (some ten to forty kilobytes). Drawing is processor work of about a second: in a
-thread, and one at a time in a process, so that terminals do not feel it.
+Only the characters used are embedded (ten to forty kilobytes). Rendering is about a second of CPU work, so it runs in a
+thread, and only one at a time in a process, to leave the CPUs to terminals' requests.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ GREY, BLACK = 110, 25
 
 
 class _Page(FPDF):
-    """A4 across, with the report's footer and the page's number under each page."""
+    """A landscape A4 document with the report's footer and the page number on each page."""
 
     def __init__(self, footer: str) -> None:
         super().__init__(orientation="landscape", format="A4")
@@ -31,7 +31,7 @@ class _Page(FPDF):
         self.set_auto_page_break(auto=True, margin=MARGIN + 4)
 
     def footer(self) -> None:
-        """Called by the library at the end of each page."""
+        """Write the footer; the library calls this at the end of each page."""
         self.set_y(-MARGIN)
         self.set_font(FAMILY, size=SMALL)
         self.set_text_color(GREY)
@@ -39,7 +39,7 @@ class _Page(FPDF):
 
 
 async def render_pdf(document: ReportDocument) -> bytes:
-    """The file."""
+    """Return the PDF file."""
     async with render_lock():
         return await asyncio.to_thread(_draw, document)
 
@@ -59,7 +59,7 @@ def _draw(document: ReportDocument) -> bytes:
 
 
 def _section(page: _Page, section: ReportSection) -> None:
-    if page.will_page_break(24):  # a heading does not stand alone at the foot of a page
+    if page.will_page_break(24):  # so that a heading is not alone at the end of a page
         page.add_page()
     page.ln(5)
     _text(page, section.title, size=HEADING)

@@ -1,4 +1,4 @@
-"""The words of a report, in the languages it is printed in."""
+"""The labels of a report in Japanese and English."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -84,7 +84,7 @@ TRANSLATIONS: Mapping[str, tuple[str, str]] = {
 
 
 def translate(name: str | None, language: Language) -> str:
-    """The word for ``name``; a name that has none (a provider's, a brand's) is its own."""
+    """Return the label for ``name``, or ``name`` itself if it has none (a provider or brand)."""
     if name is None:
         return "—"
     japanese, english = TRANSLATIONS.get(name, (name, name))
