@@ -21,9 +21,10 @@ _line = TurnQueue(places=RECONCILED_AT_ONCE, most_waiting=MOST_WAITING)
 
 @app.task(name="settlements.close")
 def close(settlement_ids: list[str]) -> Summary:
-    """Close the given settlements that are due. Safe to deliver twice, late or never (see ``workers.payments``).
+    """Close the given settlements that are due.
 
-    After an outage of days the next period of a store is due as soon as one is closed; such periods are nudged at once.
+    Safe to deliver twice, late or never (see ``workers.payments``). After an outage of days the next period of a store is due
+    as soon as one is closed; such periods are nudged at once.
     """
     return _nudge_following(run(close_settlements(settlement_ids, worker=runtime().worker)))
 
@@ -36,7 +37,7 @@ def _nudge_following(closed: CloseResult) -> Summary:
 
 @app.task(name="settlements.open_due", **HOUSEKEEPING)
 def open_due() -> Summary | None:
-    """Open the first periods of new stores and currencies, and reschedule periods whose store changed its rule."""
+    """Open the first periods of stores and currencies, and reschedule periods after a change of rule."""
     opened = run(open_due_periods(worker=runtime().worker))
     return Summary(f"{opened} periods opened or rescheduled") if opened else None
 

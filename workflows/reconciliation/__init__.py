@@ -1,1 +1,1 @@
-"""Compare a settlement's lines with the providers' statements, and classify and resolve every difference."""
+"""Compare settlements with the providers' statements, and classify and resolve every difference."""

@@ -57,7 +57,10 @@ CLOSES_WAITED_FOR = 5
 
 
 async def _running(connection: AsyncConnection, adjustment: Adjustment) -> RowMapping:
-    """Lock and return the running period. Raises ``ResourceNotFound`` if there is none and none can be opened."""
+    """Lock and return the running period; open it if the store has none in the currency.
+
+    Raises ``ResourceNotFound`` if none can be opened.
+    """
     wanted = {"store_id": adjustment.store_id, "currency": adjustment.currency}
     # A statement that waited for a close sees the closed period and not the next one, so it is repeated.
     for attempt in range(CLOSES_WAITED_FOR):
@@ -81,7 +84,7 @@ async def _open_first(connection: AsyncConnection, adjustment: Adjustment) -> No
 
 
 async def write_adjustment(connection: AsyncConnection, adjustment: Adjustment) -> str:
-    """Write an adjustment as a line of the running period, post it to the ledger and return its id (``adj_…``).
+    """Write an adjustment as a line of the running period, post it and return its id (``adj_…``).
 
     Raises ``ResourceNotFound`` if the store has no running period in that currency and none can be opened.
     """

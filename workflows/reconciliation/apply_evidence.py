@@ -1,4 +1,6 @@
-"""Record what a statement's lines prove about payments and refunds in doubt, like a provider's answer to an inquiry.
+"""Record what a statement's lines prove about payments and refunds in doubt.
+
+The lines are recorded like a provider's answer to an inquiry:
 
 | step   | what                                                                                                            |
 |--------|-----------------------------------------------------------------------------------------------------------------|
@@ -124,7 +126,7 @@ async def apply_evidence(
     by: str,
     is_confirmed: bool = False,
 ) -> list[EvidenceResult]:
-    """Record the outcomes that ``evidence`` proves, and return the result of each row that could be locked.
+    """Record the outcomes that ``evidence`` proves, and return the results of the rows that were free.
 
     The transaction needs a worker's rights. ``is_confirmed``: a person says that the lines are right.
     """

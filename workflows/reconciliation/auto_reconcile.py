@@ -95,9 +95,10 @@ async def find_due_reconciliations(*, limit: int, settings: Settings) -> list[Du
 
 
 async def reconcile_due(settlement_id: str, *, worker: str, settings: Settings, providers: Providers) -> Summary:
-    """Fetch the providers' statements, reconcile if all of them answered, and return the result as a sentence.
+    """Fetch the providers' statements, and reconcile if all of them answered.
 
-    Safe to call twice, late or never. Raises ``ServiceUnavailable`` if the database cannot be reached.
+    Returns the result as a sentence for the task's log. Safe to call twice, late or never. Raises ``ServiceUnavailable`` if
+    the database cannot be reached.
     """
     actor = Actor(worker=worker)
     tries = await _begin(settlement_id)

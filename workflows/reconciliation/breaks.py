@@ -103,7 +103,7 @@ async def resolve_break(break_id: str, request: ResolutionRequest, *, actor: Act
 async def _settlements(
     connection: AsyncConnection, break_id: str, request: ResolutionRequest, *, actor: Actor
 ) -> list[str]:
-    """Return the settlements to lock, from columns of the break that never change. Raises ``ResourceNotFound``."""
+    """Return the settlements to lock; a break's settlement never changes. Raises ``ResourceNotFound``."""
     assert actor.caller  # noqa: S101 - asked before
     breaks = [break_id]
     if request.resolution == "link" and request.reference and request.reference.startswith("brk_"):
@@ -196,7 +196,10 @@ def correction_of(found: ListedBreak) -> int:
 
 
 def other_side_of(found: ListedBreak) -> tuple[str, int]:
-    """Return the amount that is missing in our books in the currency of the provider's line, 0 if it is the same."""
+    """Return the amount that is missing in our books in the currency of the provider's line.
+
+    It is 0 if that is the settlement's currency.
+    """
     theirs = found["their_line"]
     if not theirs or not theirs["moved"] or theirs["currency"] == found["currency"]:
         return found["currency"], 0

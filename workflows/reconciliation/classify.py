@@ -1,4 +1,4 @@
-"""Classify every pair and every line without a counterpart, by the rules of ``categories`` and in their order."""
+"""Classify every pair and every line without a counterpart, by the rules of ``categories``."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Confirm that a line of an uploaded statement is right about a payment or refund whose outcome is unknown.
+"""Confirm an uploaded statement's line about a payment or refund whose outcome is unknown.
 
 | the line                                                       | then                                                   |
 |----------------------------------------------------------------|--------------------------------------------------------|
@@ -43,7 +43,10 @@ _STATEMENT = text("""
 async def confirm_outcome(
     connection: AsyncConnection, found: BreakRow, settlement: SettlementRow, *, actor: Actor
 ) -> str:
-    """Complete the payment or refund that the break's line is about, and return its id. Raises the 409s of the table."""
+    """Complete the payment or refund that the break's line is about, and return its id.
+
+    Raises ``InvalidStatusTransition`` (409) as in the table above.
+    """
     line = found["their_line"]
     if found["our_line"] or not line or not line["moved"] or line["kind"] not in _ENTITY or not line["our_reference"]:
         raise refused("The line is not about a payment or refund whose outcome is unknown")

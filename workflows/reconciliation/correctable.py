@@ -1,4 +1,4 @@
-"""Check whether a correction may be booked for a break: never for money that our books contain or will contain.
+"""Refuse corrections for money that our books contain or will contain.
 
 | what the break's line quotes                                 | ``adjust`` and ``write_off``                     |
 |--------------------------------------------------------------|--------------------------------------------------|
@@ -107,7 +107,10 @@ def _is_meant(one: Quoted, found: BreakRow, theirs: TheirLine) -> bool:
 
 
 async def require_correctable(connection: AsyncConnection, found: BreakRow, settlement: SettlementRow) -> str | None:
-    """Return the payment that a correction is about. Raises ``InvalidStatusTransition`` if it must not be booked."""
+    """Return the payment that a correction is about, if there is one.
+
+    Raises ``InvalidStatusTransition`` if the correction must not be booked.
+    """
     quoted = await quoted_elsewhere(connection, found, settlement)
     refuse_open(quoted)
     held = [one for one in quoted if one.is_held]
@@ -153,7 +156,7 @@ async def _refuse_unreported(
 async def _refuse_booked(
     connection: AsyncConnection, found: BreakRow, theirs: TheirLine, settlement: SettlementRow
 ) -> None:
-    """Raise if the same line, in a file of several days or stores, was already booked for another settlement."""
+    """Raise if the same line, in a file of several days or stores, was booked for another settlement."""
     facts = {name: found[name] for name in ("provider", "kind", "our_reference", "provider_reference")}
     line = {name: theirs[name] for name in ("amount", "occurred_at", "occurred_on")}
     place = {name: settlement[name] for name in ("id", "merchant_id", "start_at", "end_at")}

@@ -1,4 +1,4 @@
-"""Use the statements fetched for a settlement as answers about payments and refunds whose outcome is unknown.
+"""Use fetched statements as answers about payments and refunds whose outcome is unknown.
 
 | step   | transaction   | what                                                                                       |
 |--------|---------------|--------------------------------------------------------------------------------------------|
@@ -88,9 +88,9 @@ class Doubts:
 
 
 async def end_doubts(settlement_id: str, *, actor: Actor) -> Doubts:
-    """Record the outcomes that a closed settlement's fetched statements prove. Safe to call twice, late or never.
+    """Record the outcomes that a closed settlement's fetched statements prove.
 
-    Raises ``ResourceNotFound``, ``ServiceUnavailable``.
+    Safe to call twice, late or never. Raises ``ResourceNotFound``, ``ServiceUnavailable``.
     """
     loop = asyncio.get_running_loop()
     stop_at = loop.time() + BUDGET_SECONDS
@@ -113,7 +113,7 @@ async def end_doubts(settlement_id: str, *, actor: Actor) -> Doubts:
 
 
 async def _find(settlement_id: str, entity: str, after: str, *, actor: Actor) -> tuple[list[Evidence], str | None]:
-    """Return a page of rows with their lines, and the id after which the next page starts (``None``: the last page)."""
+    """Return a page of rows with their lines, and the id that the next page starts after, if any."""
     async with actor.transaction(is_long=True) as connection:
         await actor.require_visible(connection, Settlement, settlement_id)
         await act_as(connection, Role.WORKER)

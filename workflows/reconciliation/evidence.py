@@ -59,7 +59,7 @@ class EvidenceReading:
 
 
 def read_lines(lines: Sequence[MovedLine], request: AttemptRequest, *, stored_at: datetime) -> EvidenceReading:
-    """Return the answer that the moved lines about an attempt give, in a statement stored at ``stored_at``."""
+    """Return the answer in the moved lines about an attempt, of a statement stored at ``stored_at``."""
     strange = [line for line in lines if line["kind"] not in KINDS[request.entity]]
     about = [line for line in lines if line["kind"] in KINDS[request.entity]]
     if request.entity == "refund" and strange:

@@ -1,4 +1,4 @@
-"""Check the target of a link: it must exist, have moved money, explain this break, and explain no other break.
+"""Check a link's target: it must exist, have moved money and explain this break and no other.
 
 | the other end is                                   | then                                                         |
 |----------------------------------------------------|--------------------------------------------------------------|
@@ -133,7 +133,7 @@ async def _check_target(
 
 
 def _sum_of(found: BreakRow) -> tuple[str, int]:
-    """Return currency and amount of a break: ours minus theirs, in their currency if there is no line of ours."""
+    """Return currency and amount of a break: ours minus theirs. Without a line of ours, theirs decides."""
     theirs = found["their_line"]
     if found["our_line"] is None and theirs:
         return theirs["currency"], -theirs["amount"] if theirs["moved"] else 0

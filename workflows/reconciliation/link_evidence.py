@@ -1,4 +1,4 @@
-"""Link the breaks about lines that ended a doubt: their difference is explained, so no person is needed.
+"""Link the breaks about lines that ended a doubt: the difference is explained without a person.
 
 | the break                                                                | is linked to                             |
 |--------------------------------------------------------------------------|------------------------------------------|

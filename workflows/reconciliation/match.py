@@ -1,4 +1,4 @@
-"""Match a settlement's lines with the provider's and classify every line, in a dozen set-based statements.
+"""Match a settlement's lines with the provider's, in a dozen set-based statements.
 
 | statement       | what                                                                                              |
 |-----------------|---------------------------------------------------------------------------------------------------|
@@ -158,7 +158,7 @@ _REMOVE_PAIRED = (
 
 
 async def match_lines(connection: AsyncConnection, comparison: Comparison) -> None:
-    """Fill the tables ``ours``, ``theirs`` and ``classified`` of this transaction: each line once, with its category."""
+    """Fill the temporary tables ``ours``, ``theirs`` and ``classified``: each line with its category."""
     parameters = comparison.parameters()
     await _load_lines(connection, parameters)
     await _pair_by_our_reference(connection)

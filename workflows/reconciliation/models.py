@@ -108,7 +108,7 @@ class StatementEvidence(Base):
 
 
 class ReconciliationTry(Base):
-    """The automatic tries to reconcile a settlement: their number, the time of the next one and the last error."""
+    """The automatic tries to reconcile a settlement: their number, the next one and the last error."""
 
     __tablename__ = "reconciliation_tries"
 

@@ -36,7 +36,7 @@ class BreakFilter:
 async def list_breaks(
     settlement_id: str, wanted: BreakFilter, *, caller: Caller, limit: int, before: str | None
 ) -> list[ListedBreak]:
-    """Return up to ``limit`` breaks of the settlement's last run by descending id. Raises ``ResourceNotFound``."""
+    """Return up to ``limit`` breaks of the last run by descending id. Raises ``ResourceNotFound``."""
     last_run = (
         select(func.coalesce(func.max(ReconciliationRun.number), 0))
         .where(ReconciliationRun.settlement_id == settlement_id)

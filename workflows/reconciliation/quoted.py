@@ -1,4 +1,4 @@
-"""Find the merchant's payments and refunds that a statement's line quotes, and the corrections booked for them.
+"""Find the payments and refunds that a statement's line quotes, and the corrections booked for them.
 
 A line is about an entity of ours if it quotes our reference (an attempt's, ``pay_…:1``), or the provider's own reference that
 we recorded. All stores of the merchant are searched, because one file may cover several of them. The provider's reference is
@@ -34,7 +34,10 @@ NOT_MOVED = ("declined", "unavailable", "withdrawn", "not_found")
 
 @dataclass(frozen=True, slots=True)
 class Quoted:
-    """A payment or refund of ours; ``amount`` is signed, ``corrections`` are the adjustments booked for it so far."""
+    """A payment or refund of ours that a line quotes.
+
+    ``amount`` is signed; ``corrections`` is the sum of the adjustments booked for it so far.
+    """
 
     kind: str
     id: str

@@ -1,4 +1,4 @@
-"""Look up in our own books the provider's lines without a pair: the table ``their_rest`` of a run (``match``).
+"""Look up the provider's lines without a pair (``their_rest`` of a run, ``match``) in our own books.
 
 | statement         | what                                                                                            |
 |-------------------|-------------------------------------------------------------------------------------------------|
@@ -38,7 +38,7 @@ _FIRST_ID = "'{prefix}_' || lpad(to_hex(CAST(extract(epoch FROM {at}) * 1000 AS 
 
 
 def _around(entity: str, prefix: str) -> str:
-    """Return the condition that an entity was created around the settlement ``s``: ids begin with their timestamp."""
+    """Return the condition that an entity was created around ``s``. Ids begin with their timestamp."""
     since = _FIRST_ID.format(prefix=prefix, at="s.start_at - interval '31 days'")
     until = _FIRST_ID.format(prefix=prefix, at="s.end_at + interval '31 days'")
     return f"{entity}.id BETWEEN {since} AND {until}"
@@ -87,13 +87,16 @@ _WAITING = tuple(
 
 
 async def recall_attempts(connection: AsyncConnection, parameters: dict[str, Any]) -> None:
-    """Set ``known`` of each line that quotes an attempt of ours: ``moved``, or ``other`` if it moved no money."""
+    """Set ``known`` of lines that quote an attempt of ours: ``moved``, or ``other`` if no money moved."""
     for statement in _RECALL:
         await connection.execute(statement, parameters)
 
 
 async def find_elsewhere(connection: AsyncConnection, parameters: dict[str, Any]) -> None:
-    """Set ``elsewhere`` of lines that other periods explain, and ``waits_for`` of lines about what is not final."""
+    """Set ``elsewhere`` and ``waits_for`` of lines.
+
+    ``elsewhere``: another period explains the line. ``waits_for``: the payment or refund that it quotes is not final.
+    """
     if (await connection.execute(_SOME_UNKNOWN)).scalar_one():
         await connection.execute(_RECALL_ELSEWHERE, {**parameters, "repeating": sorted(REPEATED_REFERENCES)})
         for statement in _WAITING_ELSEWHERE:

@@ -61,7 +61,7 @@ def _category(row: dict[str, Any] | None) -> dict[str, int]:
 
 
 def _is_explained(summary: dict[str, Any], found: list[dict[str, Any]]) -> bool:
-    """Return whether every line is counted once and the categories' differences add up to that of the sums."""
+    """Return whether every line counts once and the categories' differences add up to that of the sums."""
     parts = summary["categories"].values()
     return bool(
         sum(row["our_count"] for row in found) == summary["ours"]["count"]

@@ -62,7 +62,10 @@ async def silent_providers(connection: AsyncConnection, store_id: str) -> list[s
 
 
 async def find_uncompared(connection: AsyncConnection, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return the lines that the run in this transaction leaves uncompared, before any acceptance: ``UncomparedOut``."""
+    """Return the lines that this run leaves uncompared, before any acceptance.
+
+    The fields are those of ``UncomparedOut`` in the API.
+    """
     counted = [name for name in PROVIDERS if name not in reporting_names()]
     found = await connection.execute(_UNCOMPARED, {**parameters, "counted": counted})
     providers = [dict(row) for row in found.mappings()]
@@ -89,7 +92,7 @@ async def record_uncompared(
     acceptance: UncomparedAcceptance | None,
     by: ChangeContext,
 ) -> dict[str, Any]:
-    """Store ``uncompared`` in the settlement with its acceptance, now by ``by`` or an earlier one, and return it."""
+    """Store ``uncompared`` in the settlement with its acceptance, by ``by`` or earlier, and return it."""
     before = settlement["uncompared"] or {}
     if uncompared["needs_acceptance"]:
         if acceptance:

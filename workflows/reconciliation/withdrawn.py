@@ -57,7 +57,10 @@ REMARKS = {
 
 
 async def flag_withdrawn(connection: AsyncConnection, settlement_id: str, *, by: str) -> None:
-    """Flag rows whose evidence is gone for a review, and unflag rows whose evidence is back. Needs a worker's rights."""
+    """Flag rows whose evidence is gone for a review, and unflag rows whose evidence is back.
+
+    The transaction needs a worker's rights.
+    """
     for row in (await connection.execute(_CHANGED, {"id": settlement_id})).mappings().all():
         reason = f"{REASON if row['is_gone'] else BACK} ({row['statement_id']})"
         who = ChangeContext("worker", by, row["now"], reason=reason)

@@ -40,7 +40,7 @@ _LINES = text("""
     WHERE settlement_id = :id AND entity_id > :after ORDER BY entity_id LIMIT :limit
 """)
 _BREAKS = text("""
-    -- breaks: one page of those that the run found. A later run that finds one again writes its own number there.
+    -- breaks: one page of the breaks that the run found. A later run that finds one again writes its own number there.
     SELECT *, now() AS now, id AS key FROM breaks
     WHERE settlement_id = :id AND id > :after AND run >= :run AND opened_at <= :run_at ORDER BY id LIMIT :limit
 """)
@@ -69,7 +69,7 @@ async def export_csv(settlement_id: str, *, caller: Caller) -> AsyncIterator[byt
 
 
 async def export_json(settlement_id: str, *, caller: Caller) -> AsyncIterator[bytes]:
-    """Yield ``{"settlement", "lines", "breaks"}`` as JSON. Raises ``ResourceNotFound`` before the first chunk."""
+    """Yield settlement, lines and breaks as JSON. Raises ``ResourceNotFound`` before the first chunk."""
     settlement = settlement_fields(await read_settlement(settlement_id, caller=caller))
     of = await _look(settlement_id, caller)
     yield b'{"settlement":' + render(settlement) + b',"lines":['
@@ -90,7 +90,7 @@ async def _json_rows(pages: AsyncIterator[list[dict[str, Any]]], show: Any) -> A
 
 
 async def _look(settlement_id: str, caller: Caller) -> dict[str, Any]:
-    """Return the parameters of all pages: the settlement and its last run, if any. Raises ``ResourceNotFound``."""
+    """Return the parameters of all pages: the settlement and its last run. Raises ``ResourceNotFound``."""
     async with caller_transaction(caller, is_long=True) as connection:
         await Actor(caller).require_visible(connection, Settlement, settlement_id)
         last_run = (await connection.execute(_LAST_RUN, {"id": settlement_id})).mappings().one()

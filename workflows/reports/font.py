@@ -26,7 +26,10 @@ def font_path() -> str:
 
 @cache
 def render_lock() -> asyncio.Lock:
-    """Return the lock to hold while rendering: two reports at once would take both CPUs from terminals' requests."""
+    """Return the lock to hold while rendering.
+
+    Two reports at once would take both CPUs from terminals' requests.
+    """
     return asyncio.Lock()
 
 

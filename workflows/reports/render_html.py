@@ -73,7 +73,7 @@ def _table(table: ReportTable) -> str:
 
 
 def _kind(column: ReportColumn) -> str:
-    """Return the class attribute of a column's cells: ``n`` for numbers, ``l`` for long references, else none."""
+    """Return the class attribute of a column's cells: ``n`` for numbers, ``l`` for references."""
     return " class=n" if column.is_number else " class=l" if column.weight >= LONG else ""
 
 

@@ -1,4 +1,4 @@
-"""Close settlements: write their lines, freeze their figures and open the next period, in one transaction.
+"""Close settlements, each in one transaction that also opens the next period.
 
 | step  | what                                                                                                      |
 |-------|-----------------------------------------------------------------------------------------------------------|
@@ -70,7 +70,7 @@ _END_NOW = text("UPDATE settlements SET end_at = :at WHERE id = :id")
 
 @dataclass(slots=True)
 class CloseResult:
-    """The number of lines of each closed settlement, the ids that failed, and the next periods that are already due."""
+    """The lines of each closed settlement, the ids that failed, and next periods that are already due."""
 
     lines: dict[str, int] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
@@ -139,7 +139,10 @@ async def _groups(ids: list[str]) -> list[list[str]]:
 
 
 async def _close_group(ids: list[str], closed: CloseResult, *, worker: str) -> None:
-    """Close a group in one transaction. If that fails, close its settlements one by one, so that only the bad one fails."""
+    """Close a group in one transaction.
+
+    If that fails, close its settlements one by one, so that only the bad one fails.
+    """
     try:
         lines, following = await _close_due(ids, worker=worker)
     except (DBAPIError, ValueError, LookupError):

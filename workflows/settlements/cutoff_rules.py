@@ -12,7 +12,7 @@ from workflows.settlements.periods import REACH_DAYS, CutoffRule
 
 @dataclass(frozen=True, slots=True)
 class StoreRule:
-    """A store's cut-off rule. ``changed_at`` is the last change of the store, so the rule has not changed since."""
+    """A store's cut-off rule. It has not changed since ``changed_at``, the last change of the store."""
 
     store_id: str
     merchant_id: str

@@ -1,4 +1,4 @@
-"""Find settlements whose period has ended, for the sweeps (as ``workflows.payments.due`` does for payments)."""
+"""Find settlements whose period has ended, for the sweeps."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""The tables of settlements: periods, their history and lines, overrides of a day, and statement policies."""
+"""The tables of settlements: periods, history, lines, overrides and statement policies."""
 
 from datetime import date, datetime, time
 from typing import Any
@@ -13,7 +13,7 @@ from workflows.database.mixins import INSTANT, HistoryRow
 
 
 class Settlement(Base):
-    """A store's business day in one currency: ``[start_at, end_at)``. The figures are null until it is closed."""
+    """A store's business day ``[start_at, end_at)`` in one currency. Figures are null until it is closed."""
 
     __tablename__ = "settlements"
     __table_args__ = (
@@ -100,7 +100,7 @@ class SettlementLine(Base):
 
 
 class SettlementOverride(Base):
-    """A business day of a store that does not end by its rule. ``ends_at_local`` is the store's local time."""
+    """A business day that does not end by its store's rule. ``ends_at_local`` is the store's local time."""
 
     __tablename__ = "settlement_overrides"
 

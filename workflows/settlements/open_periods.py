@@ -67,7 +67,7 @@ _SET_TIMEOUT = text("SET LOCAL statement_timeout = '60s'")
 
 
 async def open_due_periods(*, worker: str) -> int:
-    """Open and reschedule all periods that need it, and return their number. Raises ``ServiceUnavailable``."""
+    """Open and reschedule all periods that need it and return their number. Raises ``ServiceUnavailable``."""
     done = 0
     for look in (_WITHOUT, _FOREIGN):
         while True:

@@ -42,7 +42,7 @@ class OverrideRequest:
 
     @classmethod
     def of(cls, business_date: str, ends_at_local: str, reason: str | None) -> "OverrideRequest":
-        """Parse ISO 8601 texts. Raises ``InvalidRequest`` for a date that does not exist, such as February 30th."""
+        """Parse ISO 8601 texts. Raises ``InvalidRequest`` for a date that does not exist."""
         day = _read("business_date", business_date, date.fromisoformat)
         return cls(day, _read("ends_at_local", ends_at_local, datetime.fromisoformat), reason)
 
@@ -71,10 +71,10 @@ _WRITE = text("""
 
 
 async def override_day(store_id: str, request: OverrideRequest, *, caller: Caller) -> dict[str, Any]:
-    """Write an override, reschedule the running periods and return the row with its end in UTC as ``ends_at``.
+    """Write an override, reschedule the running periods and return the row with its end in UTC.
 
-    A second override of the same day replaces the first. Raises ``ResourceNotFound`` (the store), ``InvalidRequest`` (a day
-    or time that is not allowed, see ``_check_override``) and ``ServiceUnavailable``.
+    ``ends_at`` is the end in UTC. A second override of the same day replaces the first. Raises ``ResourceNotFound`` (the
+    store), ``InvalidRequest`` (a day or time that is not allowed, see ``_check_override``) and ``ServiceUnavailable``.
     """
     async with caller_transaction(caller) as connection:
         await one_store(connection, store_id, caller)
@@ -121,7 +121,7 @@ async def _lock_running(connection: AsyncConnection, store_id: str) -> Sequence[
 
 
 def _check_override(request: OverrideRequest, old: CutoffRule, new: CutoffRule, *, at: datetime) -> None:
-    """Raise ``InvalidRequest`` if the day is too far away or has ended, or if the new end is not acceptable."""
+    """Raise ``InvalidRequest`` if the day is too far away or has ended, or if the new end is not allowed."""
     day = request.business_date
     if abs(day - at.date()) > FARTHEST:
         raise InvalidRequest(Detail("business_date", "Must be within a year"))

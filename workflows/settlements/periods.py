@@ -65,7 +65,7 @@ def period_from(start: datetime, rule: CutoffRule) -> SettlementPeriod:
 
 
 def first_period(instant: datetime, rule: CutoffRule) -> SettlementPeriod:
-    """Return the first period of a chain: the whole business day of a timestamp, from the end of the previous day."""
+    """Return the first period of a chain: the whole business day of a timestamp."""
     day = business_date_at(instant, rule)
     end = end_of(day, rule)
     before = day - ONE_DAY
@@ -76,7 +76,7 @@ def first_period(instant: datetime, rule: CutoffRule) -> SettlementPeriod:
 
 
 def rescheduled(start: datetime, *, changed_at: datetime, rule: CutoffRule) -> SettlementPeriod:
-    """Return the running period that began at ``start``, rescheduled for a rule that changed at ``changed_at``.
+    """Return the running period that began at ``start``, by a rule that changed at ``changed_at``.
 
     It ends at the next boundary by the new rule, counted from the change. Its business date is the day that ends there, so no
     two periods have the same date.

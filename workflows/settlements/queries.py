@@ -55,7 +55,10 @@ async def read_settlement(settlement_id: str, *, caller: Caller) -> SettlementRo
 async def list_settlements(
     wanted: SettlementFilter, *, caller: Caller, limit: int, before: str | None
 ) -> list[SettlementRow]:
-    """Return up to ``limit`` settlements older than the id ``before``, newest first. Open ones have no figures."""
+    """Return up to ``limit`` settlements older than the id ``before``, newest first.
+
+    Open settlements have no figures.
+    """
     conditions = [*visible_to(caller, Settlement.merchant_id, Settlement.store_id), *wanted.conditions()]
     async with caller_transaction(caller) as connection:
         statement = select(Settlement.__table__).where(*conditions)

@@ -1,4 +1,4 @@
-"""Types of the rows that statements on settlements return, so that a wrong column name is a type error.
+"""Types of the rows of settlements, so that a wrong column name is a type error.
 
 A test compares the types whose name ends in ``Row`` with the columns of their tables.
 """

@@ -37,7 +37,7 @@ _SAME_MARK = {" ": _SPACES, "'": "['\u2019]"}
 
 
 def amount_reader(mapping: StatementMapping) -> ReadAmount:
-    """Return the parser of the amounts of a file with ``mapping``. The parser raises ``UnreadableStatement``."""
+    """Return the parser of the amounts of a file. The parser raises ``UnreadableStatement``."""
     if mapping.amounts == "minor":
         return _minor
     decimal_mark, thousands_mark = mapping.marks

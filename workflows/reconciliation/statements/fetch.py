@@ -134,7 +134,10 @@ async def _fetch(provider: Provider, wanted: dict[str, Any], *, actor: Actor) ->
 
 @dataclass(frozen=True, slots=True)
 class _Doubts:
-    """Of all pages so far: references in doubt whose charge is stored, and late reversals that wait for their charge."""
+    """The payments in doubt of all pages so far.
+
+    References whose charge is stored, and late reversals that wait for their charge.
+    """
 
     charged: set[str]
     reversals: dict[str, list[StatementLine]]

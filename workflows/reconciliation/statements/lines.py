@@ -1,4 +1,4 @@
-"""Types of the lines that a statement's rows are parsed into, and of the errors in rows that cannot be parsed."""
+"""The lines that a statement's rows are parsed into, and the errors of rows that cannot be parsed."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -29,9 +29,10 @@ class JsonNumber(str):
 
 
 class UnreadableStatement(Exception):
-    """A row cannot be parsed: ``field`` is the name of our field, ``issue`` what is wrong or what the value must be.
+    """A row cannot be parsed.
 
-    ``value`` is a value that the mapping does not know. Each such value is reported once, however many lines have it.
+    ``field`` is the name of our field, ``issue`` what is wrong or what the value must be. ``value`` is a value that the
+    mapping does not know. Each such value is reported once, however many lines have it.
     """
 
     def __init__(self, field: str, issue: str, *, value: str | None = None) -> None:
@@ -41,7 +42,7 @@ class UnreadableStatement(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that cannot be parsed. ``where`` is its number in the file; the rest is as in ``UnreadableStatement``."""
+    """A line that cannot be parsed: its number in the file, the rest as in ``UnreadableStatement``."""
 
     where: int
     field: str

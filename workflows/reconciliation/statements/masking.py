@@ -21,7 +21,7 @@ _MASKED_DIGIT = "*"
 
 @dataclass
 class CardDataScan:
-    """A scan of one file. ``has_card_data`` is set by the first cell, name or value that looks like card data."""
+    """A scan of one file. The first name or value that looks like card data sets ``has_card_data``."""
 
     has_card_data: bool = False
     _is_clean: bool = False

@@ -105,7 +105,10 @@ def unreadable(bad: list[BadLine]) -> InvalidRequest:
 
 
 def open_statement(file: IO[bytes], *, provider: str, format_: str, mapping: StatementMapping | None) -> Opened:
-    """Read the header of ``file`` (``csv`` or ``json_lines``). Raises ``InvalidRequest`` if it does not fit the mapping."""
+    """Read the header of a file in ``csv`` or ``json_lines``.
+
+    Raises ``InvalidRequest`` if it does not fit the mapping.
+    """
     encoding, delimiter = (mapping.encoding, mapping.delimiter) if mapping else ("utf-8", ",")
     scan = CardDataScan()
     rows = _csv(file, encoding, delimiter) if format_ == "csv" else _json_lines(file, scan)
@@ -123,7 +126,7 @@ def open_statement(file: IO[bytes], *, provider: str, format_: str, mapping: Sta
 
 
 def default_mapping(provider: str, header: Sequence[str]) -> StatementMapping:
-    """Return the mapping for a file without a declared one: the provider's, or columns named like our fields.
+    """Return the mapping for a file without one: the provider's, or columns named like our fields.
 
     Raises ``pydantic.ValidationError`` if ``header`` has too few of these names.
     """

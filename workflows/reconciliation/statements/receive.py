@@ -44,8 +44,10 @@ PIECE_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A file for a settlement. ``mapping`` is the one that the sender declared, if any; ``source`` is ``api`` or
-    ``upload``."""
+    """A file for a settlement.
+
+    ``mapping`` is the one that the sender declared, if any; ``source`` is ``api`` or ``upload``.
+    """
 
     settlement_id: str
     provider: str

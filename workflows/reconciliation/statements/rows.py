@@ -1,7 +1,8 @@
-"""Parse one row of a provider's file strictly: a value that does not follow the mapping is refused, never repaired.
+"""Parse one row of a provider's file strictly.
 
-A status, kind or currency that the mapping does not know refuses the file too, because moved money could otherwise be taken
-for money that did not move. The mapping is evaluated once per file, for the sake of files of a million rows.
+A value that does not follow the mapping is refused, never repaired. A status, kind or currency that the mapping does not know
+refuses the file too, because moved money could otherwise be taken for money that did not move. The mapping is evaluated once
+per file, for the sake of files of a million rows.
 """
 
 import re
@@ -29,9 +30,10 @@ ReadRow = Callable[[int, Sequence[str]], ParsedLine]
 
 
 def row_reader(mapping: StatementMapping, header: Sequence[str], scan: CardDataScan | None = None) -> ReadRow:
-    """Return the parser of rows under ``header``. Raises ``UnreadableStatement`` if it lacks a column of ``mapping``.
+    """Return the parser of rows under ``header``.
 
-    Card data in a mapped column refuses the row; in any other column it is only recorded in ``scan``.
+    Raises ``UnreadableStatement`` if the header lacks a column of ``mapping``. Card data in a mapped column refuses the row;
+    in any other column it is only recorded in ``scan``.
     """
     places = _places(mapping, header)
     scan = scan or CardDataScan()
