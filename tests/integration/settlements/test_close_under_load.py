@@ -1,14 +1,20 @@
-"""F27: a close while 500 payments complete. Each is in exactly one settlement; totals = lines = ledger."""
+"""F20, F27: closes while payments or refunds complete. Each is in exactly one settlement, and totals = lines = ledger."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
 
 from tests.factories import CASH
 from tests.integration.settlements.settlement_helpers import Shop
-from workflows.errors import InvalidStatusTransition
+from workflows.errors import InvalidRequest, InvalidStatusTransition
 from workflows.ids import new_id
 from workflows.settlements.close import close_manually
 
-PAYMENTS, AT_ONCE = 500, 25
+ROUNDS = 10
+PAYMENTS_PER_ROUND = 50
+SALES, REFUND, REFUNDS_PER_SALE = 10, 300, 3  # a sale of 1,000 yen has room for three
 
 _LEDGER = """
     SELECT l.settlement_id, sum(e.amount)::bigint AS held FROM settlement_lines l
@@ -18,39 +24,86 @@ _LEDGER = """
 """
 
 
-async def test_500_payments_complete_while_the_day_is_closed_again_and_again(shop: Shop) -> None:
-    await shop.since()
-    pending = await asyncio.gather(
-        *(shop.payments.pending(CASH, amount=100 + number, client_reference=None) for number in range(PAYMENTS))
-    )
-    is_done = asyncio.Event()
+@dataclass
+class Closer:
+    """Two managers who close the running settlement again and again."""
 
-    async def sell() -> None:
-        pages = [list(pending[start : start + AT_ONCE]) for start in range(0, PAYMENTS, AT_ONCE)]
-        for page in pages:
-            await asyncio.gather(shop.payments.process(*page[::2]), shop.payments.process(*page[1::2]))
-        is_done.set()
+    shop: Shop
+    is_done: bool = False
+    _closed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def close_again_and_again() -> int:
-        closes = 0
-        while not is_done.is_set():
+    async def run(self) -> None:
+        """Close until ``is_done``."""
+        while not self.is_done:
+            settlement_id = (await self.shop.running())["id"]
             try:
-                settlement_id = (await shop.running())["id"]
-                await close_manually(settlement_id, caller=shop.manager, request_id=new_id("request"))
-                closes += 1
+                await close_manually(settlement_id, caller=self.shop.manager, request_id=new_id("request"))
             except InvalidStatusTransition:
-                continue  # the other one was quicker
-        return closes
+                continue  # the other manager was quicker
+            self._closed.set()
 
-    _, *closes = await asyncio.gather(sell(), close_again_and_again(), close_again_and_again())
-    assert sum(closes) > 3, "the closes were to run between the payments"
+    async def next_close(self) -> None:
+        """Wait until a settlement was closed after this call."""
+        self._closed.clear()
+        await asyncio.wait_for(self._closed.wait(), timeout=60)
+
+
+Load = Callable[[Shop, Callable[[], Awaitable[None]]], Awaitable[tuple[set[str], int]]]
+"""Completes payments or refunds in rounds, and awaits a close after each; returns their ids and the net amount."""
+
+
+async def complete_payments(shop: Shop, next_close: Callable[[], Awaitable[None]]) -> tuple[set[str], int]:
+    amounts = range(100, 100 + ROUNDS * PAYMENTS_PER_ROUND)
+    pending = await asyncio.gather(
+        *(shop.payments.pending(CASH, amount=amount, client_reference=None) for amount in amounts)
+    )
+    for start in range(0, len(pending), PAYMENTS_PER_ROUND):
+        page = pending[start : start + PAYMENTS_PER_ROUND]
+        await asyncio.gather(shop.payments.process(*page[::2]), shop.payments.process(*page[1::2]))
+        await next_close()
+    return set(pending), sum(amounts)
+
+
+async def complete_refunds(shop: Shop, next_close: Callable[[], Awaitable[None]]) -> tuple[set[str], int]:
+    """One refund more than fits is requested of each sale."""
+    sales = [await shop.sell(1_000) for _ in range(SALES)]
+
+    async def give_back(payment_id: str) -> str | None:
+        try:
+            return await shop.give_back(payment_id, REFUND)
+        except InvalidRequest:
+            return None
+
+    completed: list[str | None] = []
+    for _ in range(REFUNDS_PER_SALE + 1):
+        completed += await asyncio.gather(*(give_back(payment_id) for payment_id in sales))
+        await next_close()
+    refunds = {refund_id for refund_id in completed if refund_id}
+    assert len(refunds) == SALES * REFUNDS_PER_SALE
+    found = await shop.admin.execute("SELECT refunded_amount FROM payments WHERE id = ANY(%s)", [sales])
+    assert [row["refunded_amount"] for row in await found.fetchall()] == [REFUND * REFUNDS_PER_SALE] * SALES
+    return {*sales, *refunds}, SALES * (1_000 - REFUND * REFUNDS_PER_SALE)
+
+
+@pytest.mark.parametrize("load", [complete_payments, complete_refunds])
+async def test_each_is_in_one_settlement_while_the_day_closes_again_and_again(shop: Shop, load: Load) -> None:
+    await shop.since()
+    closer = Closer(shop)
+
+    async def run_load() -> tuple[set[str], int]:
+        try:
+            return await load(shop, closer.next_close)
+        finally:
+            closer.is_done = True
+
+    (entity_ids, net_amount), *_ = await asyncio.gather(run_load(), closer.run(), closer.run())
     last = await shop.close_now()
 
     periods = [row for row in await shop.periods() if row["status"] == "closed"]
     lines = {row["id"]: await shop.lines(row["id"]) for row in periods}
-    assert sorted(key for each in lines.values() for key in each) == sorted(pending)
-    assert sum(1 for each in lines.values() if each) > 1, "the payments were to be spread over several settlements"
-    assert sum(row["gross_amount"] for row in periods) == sum(100 + number for number in range(PAYMENTS))
+    assert sorted(key for each in lines.values() for key in each) == sorted(entity_ids)
+    assert sum(1 for each in lines.values() if each) > 1, "the load has to be spread over several settlements"
+    assert sum(row["net_amount"] for row in periods) == net_amount
     found = await shop.admin.execute(_LEDGER, [shop.tenant.store_id])
     held = {row["settlement_id"]: row["held"] for row in await found.fetchall()}
     for row in periods:
