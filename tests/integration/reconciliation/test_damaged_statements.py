@@ -132,7 +132,7 @@ async def test_without_a_statement_everything_is_missing_and_nothing_else(desk: 
     assert await desk.found() == by_reference(ours, [])
 
 
-async def test_a_doubled_file_still_shows_each_planted_break_and_names_the_rest_doubles(
+async def test_a_doubled_file_shows_each_planted_break_and_the_rest_as_duplicates(
     desk: Desk, ours: list[Ours], spoiled: tuple[list[Theirs], Found]
 ) -> None:
     lines, truth = spoiled
@@ -145,7 +145,7 @@ async def test_a_doubled_file_still_shows_each_planted_break_and_names_the_rest_
 
 
 @pytest.mark.parametrize("part", [0.25, 0.9])
-async def test_of_a_file_that_was_cut_off_the_rest_is_missing(
+async def test_lines_that_a_truncated_file_lacks_are_missing_at_the_provider(
     desk: Desk, ours: list[Ours], spoiled: tuple[list[Theirs], Found], part: float
 ) -> None:
     lines, truth = spoiled
@@ -171,7 +171,7 @@ async def test_a_file_in_another_currency_is_a_break_for_each_line_and_no_sum(de
     assert await desk.found() == by_reference(ours, lines)
 
 
-async def test_the_same_file_again_is_a_no_op_and_a_corrected_one_keeps_what_was_resolved(
+async def test_a_repeated_file_is_a_no_op_and_a_corrected_one_preserves_resolutions(
     desk: Desk, ours: list[Ours], spoiled: tuple[list[Theirs], Found]
 ) -> None:
     lines, truth = spoiled

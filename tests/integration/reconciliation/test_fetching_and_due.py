@@ -57,7 +57,7 @@ async def test_pages_of_the_api_become_one_statement(
     assert (await row_of(admin, settlement_id))["reconciled_by"] == "worker-of-the-test"
 
 
-async def test_what_the_provider_says_now_counts_even_if_it_said_so_before(
+async def test_the_newest_answer_of_a_provider_is_current_even_if_it_repeats_an_older_one(
     admin: Admin, tenant: Tenant, provider: FakeProvider, settings: Settings
 ) -> None:
     sales = some_sales(3)
@@ -75,7 +75,7 @@ async def test_what_the_provider_says_now_counts_even_if_it_said_so_before(
     assert (run["status"], run["open_breaks"]) == ("reconciled", 0)
 
 
-async def test_what_is_another_settlements_is_left_to_it(
+async def test_lines_of_another_settlement_are_not_stored(
     admin: Admin, tenant: Tenant, provider: FakeProvider, settings: Settings
 ) -> None:
     before = some_sales(2)
@@ -100,9 +100,7 @@ async def test_what_is_another_settlements_is_left_to_it(
     assert counts == {"matched": 3, "missing_internally": 1}  # what a restored backup has lost is found once (F36)
 
 
-async def test_a_statement_that_breaks_off_is_not_taken_in(
-    admin: Admin, tenant: Tenant, provider: FakeProvider
-) -> None:
+async def test_a_statement_that_breaks_off_is_not_stored(admin: Admin, tenant: Tenant, provider: FakeProvider) -> None:
     sales = some_sales(4)
     settlement_id = await closed_settlement(admin, tenant, sales)
     provider.statements = [[reported(line) for line in sales[:2]], Unavailable("the provider answered 503")]
@@ -113,7 +111,7 @@ async def test_a_statement_that_breaks_off_is_not_taken_in(
 
 
 @pytest.mark.parametrize("garbage", [{"currency": "YEN"}, {"amount": 10**15}, {"our_reference": "4111 1111 1111 1111"}])
-async def test_a_statement_that_cannot_be_read_is_the_providers_trouble_and_is_asked_for_again(
+async def test_an_unreadable_fetched_statement_is_reported_and_fetched_again(
     admin: Admin, tenant: Tenant, provider: FakeProvider, settings: Settings, garbage: dict[str, Any]
 ) -> None:
     sales = some_sales(2)
@@ -129,7 +127,9 @@ async def test_a_statement_that_cannot_be_read_is_the_providers_trouble_and_is_a
     assert (await row_of(admin, settlement_id))["status"] == "closed"
 
 
-async def test_a_file_that_somebody_uploaded_stands(admin: Admin, tenant: Tenant, provider: FakeProvider) -> None:
+async def test_an_uploaded_file_is_not_superseded_by_the_api(
+    admin: Admin, tenant: Tenant, provider: FakeProvider
+) -> None:
     sales = some_sales(2)
     settlement_id = await closed_settlement(admin, tenant, sales)
     await upload(tenant, settlement_id, [mirror(line) for line in sales])
@@ -137,7 +137,7 @@ async def test_a_file_that_somebody_uploaded_stands(admin: Admin, tenant: Tenant
     assert provider.calls == []
 
 
-async def test_statements_are_fetched_for_closed_settlements_of_ones_own(
+async def test_statements_are_fetched_for_closed_settlements_in_the_callers_scope_only(
     admin: Admin, tenant: Tenant, make_tenant: MakeTenant, provider: FakeProvider
 ) -> None:
     providers = Providers({"sandbox": provider})
@@ -174,7 +174,7 @@ async def test_a_settlement_is_due_once_its_provider_had_the_time(
     await run_due(settlement_id, settings, provider)  # a second message finds nothing to do
 
 
-async def test_a_provider_that_does_not_answer_is_asked_again_later(
+async def test_a_provider_that_does_not_answer_is_called_again_later(
     admin: Admin, tenant: Tenant, provider: FakeProvider, settings: Settings
 ) -> None:
     settlement_id = await closed_settlement(admin, tenant, some_sales(2))
@@ -220,7 +220,7 @@ async def test_breaks_wait_for_people_and_expected_lines_for_an_hour(
     assert timedelta(minutes=59) < row["due_at"] - now() < timedelta(minutes=61)
 
 
-async def test_counting_the_cash_is_the_last_thing_missing(
+async def test_a_clean_settlement_is_due_when_its_cash_is_counted(
     admin: Admin, tenant: Tenant, provider: FakeProvider, settings: Settings
 ) -> None:
     sales = some_sales(2)
@@ -238,7 +238,7 @@ async def test_counting_the_cash_is_the_last_thing_missing(
     assert (await row_of(admin, settlement_id))["status"] == "reconciled"
 
 
-async def test_a_midnight_that_two_clocks_see_differently_is_no_break(
+async def test_a_payment_around_midnight_on_two_clocks_is_not_a_break(
     admin: Admin, tenant: Tenant, settings: Settings
 ) -> None:
     midnight = datetime.fromisoformat("2026-11-23T00:00:00+09:00")

@@ -60,7 +60,7 @@ async def test_a_link_that_differs_needs_a_note(
     assert (await resolve(api, tenant, found["id"], resolution="link", reference=same)).status == 200
 
 
-async def test_a_link_that_differs_is_kept_with_its_note(
+async def test_a_link_that_differs_is_stored_with_its_note(
     api: Api, admin: Admin, tenant: Tenant, payments: PaymentMaker, provider: Any
 ) -> None:
     settlement_id, _, (found,) = await strangers(api, admin, tenant, stranger(1_001))
@@ -118,7 +118,7 @@ async def test_a_break_is_not_linked_to_the_payment_it_is_about(
 
 @pytest.mark.parametrize("booked", [{"resolution": "adjust"}, {"resolution": "write_off", "note": "let it go"}])
 @pytest.mark.parametrize("is_alone", [False, True], ids=["pair", "theirs alone"])
-async def test_a_difference_in_currency_is_booked_on_both_sides_and_taken_back_on_both(
+async def test_a_currency_mismatch_is_booked_and_reversed_in_both_currencies(
     api: Api, admin: Admin, tenant: Tenant, booked: dict[str, Any], *, is_alone: bool
 ) -> None:
     sales = old_sales(3)
@@ -164,7 +164,7 @@ async def corrections(admin: Admin, tenant: Tenant) -> dict[str, int]:
     return {row["currency"]: row["sum"] for row in rows}
 
 
-async def test_breaks_whose_sums_differ_are_linked_with_a_note_only(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_breaks_whose_sums_differ_can_only_be_linked_with_a_note(api: Api, admin: Admin, tenant: Tenant) -> None:
     sales = old_sales(2)
     settlement_id = await closed_settlement(admin, tenant, sales)
     at = now() - timedelta(hours=30)

@@ -67,7 +67,7 @@ async def test_thousands_of_breaks_are_counted_paged_and_resolved_one_by_one(
         assert "Sort" not in plan
 
 
-async def test_a_run_that_takes_too_long_says_so_and_keeps_nothing(
+async def test_a_run_that_takes_too_long_answers_503_and_stores_nothing(
     api: Api, admin: Admin, tenant: Tenant, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settlement_id = await closed_settlement(admin, tenant, old_sales(10))

@@ -143,7 +143,7 @@ async def test_both_matchers_agree_on_lines_that_collide(
     assert sum(part["count"] for part in summary["categories"].values()) == len(found)
 
 
-async def test_the_order_of_a_file_decides_nothing(
+async def test_the_order_of_a_file_does_not_change_the_result(
     admin: psycopg.AsyncConnection[DictRow], make_tenant: MakeTenant
 ) -> None:
     books = random_books(99)
@@ -158,7 +158,7 @@ async def test_the_order_of_a_file_decides_nothing(
     assert tallies[0] == tallies[1]
 
 
-def test_the_file_of_these_tests_says_what_the_lines_say() -> None:
+def test_the_test_files_have_the_values_of_their_lines() -> None:
     line = mirror(some_sales(1)[0])
     header, row = statement_file([line]).getvalue().decode().splitlines()
     assert dict(zip(header.split(","), row.split(","), strict=True))["our_reference"] == line.our_reference

@@ -22,7 +22,7 @@ from workflows.clock import now
 
 
 @pytest.mark.parametrize("changes", [{"amount": 900}, {"fee": 1}, {"is_settled": False}, {"currency": "USD"}])
-async def test_an_adjustment_takes_our_books_to_theirs(
+async def test_an_adjustment_corrects_our_books_by_the_difference(
     api: Api, admin: Admin, tenant: Tenant, changes: dict[str, Any]
 ) -> None:
     settlement_id, _sales, found = await one_break(api, admin, tenant, **changes)
@@ -82,7 +82,7 @@ async def two_breaks(
 
 
 @pytest.mark.parametrize("resolution", [{"resolution": "adjust"}, {"resolution": "write_off", "note": "let it go"}])
-async def test_what_was_booked_for_a_difference_that_a_corrected_file_takes_back_is_taken_back_too(
+async def test_a_booking_is_reversed_when_a_corrected_file_removes_its_break(
     api: Api, admin: Admin, tenant: Tenant, resolution: dict[str, Any]
 ) -> None:
     settlement_id, sales, first, second = await two_breaks(api, admin, tenant, **resolution)
@@ -96,7 +96,9 @@ async def test_what_was_booked_for_a_difference_that_a_corrected_file_takes_back
     assert first["reference"]
 
 
-async def test_another_difference_is_booked_from_the_books_as_they_were(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_a_changed_difference_is_booked_against_the_uncorrected_books(
+    api: Api, admin: Admin, tenant: Tenant
+) -> None:
     settlement_id, sales, first, second = await two_breaks(api, admin, tenant, resolution="adjust")
     await upload(
         tenant, settlement_id, [mirror(sales[0], amount=950), mirror(sales[1], amount=800), *map(mirror, sales[2:])]
@@ -109,7 +111,7 @@ async def test_another_difference_is_booked_from_the_books_as_they_were(api: Api
     assert await booked(admin, tenant) == (-50, -50)
 
 
-async def test_a_resolution_outlives_a_file_that_was_a_mistake(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_a_resolution_is_restored_when_a_wrong_file_is_replaced(api: Api, admin: Admin, tenant: Tenant) -> None:
     settlement_id, sales, first, _ = await two_breaks(api, admin, tenant, resolution="write_off", note="let it go")
     wrong = [mirror(sales[0], amount=900), mirror(sales[1], amount=800), *map(mirror, sales[2:])]
     for _ in range(2):
@@ -123,7 +125,7 @@ async def test_a_resolution_outlives_a_file_that_was_a_mistake(api: Api, admin: 
     assert (again["resolution"], again["note"]) == ("write_off", "let it go")
 
 
-async def test_two_breaks_that_are_one_are_linked(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_two_ends_of_one_difference_are_linked_and_both_end(api: Api, admin: Admin, tenant: Tenant) -> None:
     sales = old_sales(3)
     settlement_id = await closed_settlement(admin, tenant, sales)
     garbled = mirror(sales[0], our_reference="PAY-GARBLED", provider_reference="sbx_garbled")
@@ -144,7 +146,7 @@ async def test_two_breaks_that_are_one_are_linked(api: Api, admin: Admin, tenant
     }
 
 
-async def test_a_link_ends_with_the_break_it_was_to(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_a_linked_break_reopens_when_the_other_break_is_gone(api: Api, admin: Admin, tenant: Tenant) -> None:
     sales = old_sales(4)
     settlement_id = await closed_settlement(admin, tenant, sales)
     garbled = mirror(sales[0], our_reference="PAY-GARBLED", provider_reference="sbx_garbled")
@@ -161,7 +163,7 @@ async def test_a_link_ends_with_the_break_it_was_to(api: Api, admin: Admin, tena
     assert (still[theirs["id"]]["resolution"], still[theirs["id"]]["reference"]) == (None, None)
 
 
-async def test_links_have_to_cancel_out(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_a_link_between_breaks_that_do_not_cancel_out_is_refused(api: Api, admin: Admin, tenant: Tenant) -> None:
     sales = old_sales(2)
     settlement_id = await closed_settlement(admin, tenant, sales)
     await upload(tenant, settlement_id, [Theirs("payment", "x", "y", 1, 0), mirror(sales[1])])
@@ -184,7 +186,7 @@ async def test_links_have_to_cancel_out(api: Api, admin: Admin, tenant: Tenant) 
         ({"resolution": "ignore", "note": "a", "colour": "red"}, 422, "colour"),
     ],
 )
-async def test_a_resolution_that_lacks_something_is_refused(
+async def test_a_resolution_without_its_note_or_reference_is_refused(
     api: Api, admin: Admin, tenant: Tenant, body: dict[str, Any], status: int, field: str
 ) -> None:
     _, _, found = await one_break(api, admin, tenant, amount=900)
@@ -192,7 +194,7 @@ async def test_a_resolution_that_lacks_something_is_refused(
     assert (answer.status, answer.details[0]["field"]) == (status, field)
 
 
-async def test_what_differs_in_no_money_cannot_be_booked(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_a_break_without_a_difference_in_money_cannot_be_booked(api: Api, admin: Admin, tenant: Tenant) -> None:
     _, _, found = await one_break(api, admin, tenant, at=now() - timedelta(days=5))
     assert (found["category"], found["difference"]) == ("date_mismatch", 0)
     assert (await resolve(api, tenant, found["id"], resolution="adjust")).status == 422

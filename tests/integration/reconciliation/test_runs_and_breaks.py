@@ -66,7 +66,7 @@ async def test_a_missing_statement_is_expected_first_and_missing_later(api: Api,
     assert {one["category"] for one in await breaks(api, tenant, settlement_id)} == {"missing_at_provider"}
 
 
-async def test_what_is_still_expected_keeps_a_settlement_open_to_statements(
+async def test_a_settlement_with_expected_lines_accepts_another_statement(
     api: Api, admin: Admin, tenant: Tenant
 ) -> None:
     sales = some_sales(3)
@@ -76,7 +76,7 @@ async def test_what_is_still_expected_keeps_a_settlement_open_to_statements(
     assert (answer.body["status"], answer.body["open_breaks"]) == ("closed", 0)
 
 
-async def test_a_break_says_what_differs(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_a_break_has_both_lines_and_their_difference(api: Api, admin: Admin, tenant: Tenant) -> None:
     settlement_id, sales, found = await one_break(api, admin, tenant, amount=900, fee=29)
     assert (found["category"], found["ours"], found["theirs"], found["difference"]) == (
         "amount_mismatch",
@@ -154,7 +154,7 @@ async def test_breaks_are_paged_filtered_and_assigned(api: Api, admin: Admin, te
     assert (assigned.status, assigned.body["owner"]) == (200, "usr_tanaka")
 
 
-async def test_raw_sql_of_a_caller_sees_no_other_tenants_books(
+async def test_raw_sql_with_a_callers_rights_sees_no_other_tenants_rows(
     api: Api, admin: Admin, tenant: Tenant, make_tenant: MakeTenant, settings: Settings
 ) -> None:
     settlement_id, _, _ = await one_break(api, admin, tenant, amount=900)

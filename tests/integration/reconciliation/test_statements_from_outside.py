@@ -155,7 +155,7 @@ async def test_a_status_that_the_mapping_does_not_know_refuses_the_file_by_name(
 
 
 @pytest.mark.parametrize("word", ["\u017fettled", "\u017fETTLED", "o\u212a", "O\u212a", "ﬆopped", "ＯＫ"])
-async def test_a_word_that_only_looks_like_a_declared_one_is_unknown(
+async def test_a_value_that_only_looks_like_a_declared_one_is_unknown(
     api: Api, admin: Admin, tenant: Tenant, word: str
 ) -> None:
     settlement_id = await closed_settlement(admin, tenant, [])
@@ -171,7 +171,7 @@ async def test_a_word_that_only_looks_like_a_declared_one_is_unknown(
     assert (answer.status, answer.body["line_count"]) == (201, 5)
 
 
-async def test_every_unknown_word_of_a_long_file_is_named_once(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_every_unknown_value_of_a_long_file_is_reported_once(api: Api, admin: Admin, tenant: Tenant) -> None:
     settlement_id = await closed_settlement(admin, tenant, [])
     mapping = {"columns": {"our_reference": "ref", "amount": "amt", "kind": "k", "currency": "c"}}
     rows = [
@@ -200,7 +200,7 @@ async def test_a_mapping_that_could_not_be_stored_is_refused(
 
 
 @pytest.mark.parametrize("mapping", ['{"columns":{"amount":"a","amount":"b"}}', '{"currency":NaN}', "[" * 5_000, "{"])
-async def test_a_mapping_that_is_not_json_or_says_something_twice_is_malformed(
+async def test_a_mapping_that_is_not_json_or_repeats_a_name_is_malformed(
     api: Api, admin: Admin, tenant: Tenant, mapping: str
 ) -> None:
     settlement_id = await closed_settlement(admin, tenant, [])
@@ -208,7 +208,7 @@ async def test_a_mapping_that_is_not_json_or_says_something_twice_is_malformed(
     assert (answer.status, answer.details[0]["field"]) == (400, "mapping")
 
 
-async def test_a_stored_mapping_that_is_not_valid_any_more_has_to_be_declared_again(
+async def test_an_upload_with_an_outdated_stored_mapping_asks_for_a_new_one(
     api: Api, admin: Admin, tenant: Tenant
 ) -> None:
     settlement_id = await closed_settlement(admin, tenant, [])

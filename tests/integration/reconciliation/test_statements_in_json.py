@@ -71,7 +71,7 @@ async def test_a_malformed_line_of_json_is_refused(api: Api, admin: Admin, tenan
 
 
 @pytest.mark.parametrize("mark", [None, ".", ","])
-async def test_the_point_of_a_number_is_its_decimal_mark_whatever_is_declared_for_texts(
+async def test_a_json_number_uses_the_point_despite_another_declared_mark(
     api: Api, admin: Admin, tenant: Tenant, mark: str | None
 ) -> None:
     settlement_id = await closed_settlement(admin, tenant, [])

@@ -59,7 +59,7 @@ async def rows_kept(admin: Admin, settlement_id: str) -> tuple[int, int, int]:
     return row["statements"], row["lines"], row["chunks"]
 
 
-async def test_a_file_is_kept_byte_for_byte_with_its_hash(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_a_file_is_stored_byte_for_byte_with_its_hash(api: Api, admin: Admin, tenant: Tenant) -> None:
     sales = some_sales(30)
     settlement_id = await closed_settlement(admin, tenant, sales)
     text = sandbox_csv(sales)
@@ -72,7 +72,7 @@ async def test_a_file_is_kept_byte_for_byte_with_its_hash(api: Api, admin: Admin
     assert b"".join([row["data"] async for row in pieces]) == text.encode()
 
 
-async def test_the_same_file_twice_is_the_same_statement(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_the_same_file_uploaded_twice_is_the_same_statement(api: Api, admin: Admin, tenant: Tenant) -> None:
     sales = some_sales(5)
     settlement_id = await closed_settlement(admin, tenant, sales)
     first = await post_csv(api, tenant, settlement_id, sandbox_csv(sales))
@@ -81,7 +81,7 @@ async def test_the_same_file_twice_is_the_same_statement(api: Api, admin: Admin,
     assert await rows_kept(admin, settlement_id) == (1, 5, 1)
 
 
-async def test_the_same_file_read_in_another_way_is_another_statement(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_the_same_file_with_another_mapping_is_another_statement(api: Api, admin: Admin, tenant: Tenant) -> None:
     settlement_id = await closed_settlement(admin, tenant, [])
     mapping = '{"columns":{"our_reference":"r","amount":"a"},"currency":"USD","amounts":"%s"}'
     seen = []
@@ -92,7 +92,7 @@ async def test_the_same_file_read_in_another_way_is_another_statement(api: Api, 
     assert len({one["sha256"] for one in seen}) == 1
 
 
-async def test_one_key_is_one_file(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_an_idempotency_key_with_another_file_is_refused(api: Api, admin: Admin, tenant: Tenant) -> None:
     sales = some_sales(5)
     settlement_id = await closed_settlement(admin, tenant, sales)
     first = await post_csv(api, tenant, settlement_id, sandbox_csv(sales), key="k")
@@ -121,7 +121,7 @@ BAD_LINES = [
 
 
 @pytest.mark.parametrize(("bad", "field"), BAD_LINES)
-async def test_a_bad_line_is_named_by_its_number_and_nothing_is_kept(
+async def test_a_bad_line_is_reported_by_number_and_nothing_is_stored(
     api: Api, admin: Admin, tenant: Tenant, bad: str, field: str
 ) -> None:
     settlement_id = await closed_settlement(admin, tenant, [])
@@ -132,7 +132,7 @@ async def test_a_bad_line_is_named_by_its_number_and_nothing_is_kept(
     assert await rows_kept(admin, settlement_id) == (0, 0, 0)
 
 
-async def test_a_bad_line_after_thousands_of_good_ones_undoes_them_all(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_a_bad_line_after_thousands_of_good_ones_refuses_the_file(api: Api, admin: Admin, tenant: Tenant) -> None:
     sales = some_sales(7_000)
     settlement_id = await closed_settlement(admin, tenant, [])
     answer = await post_csv(api, tenant, settlement_id, sandbox_csv(sales) + "charge,x\n" * 30)
@@ -160,7 +160,7 @@ async def test_a_file_cut_off_within_a_line_is_refused(api: Api, admin: Admin, t
         (HEADER + "\nchar\0ge\n", "lines.2.line"),
     ],
 )
-async def test_what_is_no_such_file_is_refused(
+async def test_a_file_of_another_format_is_refused(
     api: Api, admin: Admin, tenant: Tenant, text: str | bytes, field: str
 ) -> None:
     settlement_id = await closed_settlement(admin, tenant, [])
@@ -168,7 +168,7 @@ async def test_what_is_no_such_file_is_refused(
     assert (answer.status, answer.details[0]["field"]) == (422, field)
 
 
-async def test_a_declared_mapping_is_kept_for_the_next_file(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_a_declared_mapping_is_used_for_the_next_file(api: Api, admin: Admin, tenant: Tenant) -> None:
     sales = some_sales(1)
     settlement_id = await closed_settlement(admin, tenant, sales)
     mapping = (
@@ -199,7 +199,7 @@ async def test_a_declared_mapping_is_kept_for_the_next_file(api: Api, admin: Adm
         ("{", "mapping"),
     ],
 )
-async def test_a_mapping_that_makes_no_sense_is_refused(
+async def test_a_contradictory_mapping_is_refused(
     api: Api, admin: Admin, tenant: Tenant, mapping: str, field: str
 ) -> None:
     settlement_id = await closed_settlement(admin, tenant, [])
@@ -207,7 +207,7 @@ async def test_a_mapping_that_makes_no_sense_is_refused(
     assert (answer.status, answer.details[0]["field"]) == (400, field)
 
 
-async def test_lines_form_and_json_bring_the_same_lines(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_csv_form_and_json_uploads_store_the_same_lines(api: Api, admin: Admin, tenant: Tenant) -> None:
     sales = some_sales(3)
     settlement_id = await closed_settlement(admin, tenant, sales)
     names = HEADER.split(",")
@@ -247,7 +247,7 @@ async def test_lines_form_and_json_bring_the_same_lines(api: Api, admin: Admin, 
     assert rows[:3] == rows[3:]
 
 
-async def test_a_body_of_json_that_is_not_valid_says_where(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_an_invalid_json_body_is_refused_with_the_place(api: Api, admin: Admin, tenant: Tenant) -> None:
     settlement_id = await closed_settlement(admin, tenant, [])
     path, manager = f"/settlements/{settlement_id}/statements", manager_of(api, tenant)
     broken = await api.post(path, b"{", as_=manager, key="1")
@@ -259,9 +259,7 @@ async def test_a_body_of_json_that_is_not_valid_says_where(api: Api, admin: Admi
     assert (card.status, card.details[0]["field"], b"4111" in card.raw) == (422, "provider", False)
 
 
-async def test_only_this_route_takes_more_than_other_bodies(
-    api: Api, serve: Serve, admin: Admin, tenant: Tenant
-) -> None:
+async def test_only_the_upload_route_accepts_large_bodies(api: Api, serve: Serve, admin: Admin, tenant: Tenant) -> None:
     sales = some_sales(2_000)
     settlement_id = await closed_settlement(admin, tenant, sales)
     text = sandbox_csv(sales)
@@ -274,7 +272,7 @@ async def test_only_this_route_takes_more_than_other_bodies(
         assert (refused.status, refused.details[0]["issue"]) == (400, "Must be at most 97 KiB")
 
 
-async def test_nobody_below_a_manager_and_no_other_tenant(
+async def test_uploads_below_store_manager_or_of_another_tenant_are_refused(
     api: Api, admin: Admin, tenant: Tenant, make_tenant: MakeTenant
 ) -> None:
     settlement_id = await closed_settlement(admin, tenant, [])
@@ -288,7 +286,9 @@ async def test_nobody_below_a_manager_and_no_other_tenant(
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
-async def test_other_types_are_refused(api: Api, admin: Admin, tenant: Tenant, content_type: str) -> None:
+async def test_uploads_of_other_content_types_are_refused(
+    api: Api, admin: Admin, tenant: Tenant, content_type: str
+) -> None:
     settlement_id = await closed_settlement(admin, tenant, [])
     answer = await api.post(
         f"/settlements/{settlement_id}/statements",

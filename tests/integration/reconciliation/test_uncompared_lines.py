@@ -34,7 +34,7 @@ async def reconcile(api: Api, tenant: Tenant, settlement_id: str, body: Any = No
     return await api.post(f"/settlements/{settlement_id}/reconcile", body, as_=boss)
 
 
-async def test_a_days_terminal_cards_are_named_and_wait_for_a_person(
+async def test_terminal_cards_without_a_statement_are_listed_and_need_an_acceptance(
     api: Api, admin: Admin, tenant: Tenant, settings: Settings
 ) -> None:
     sales = old_sales(3)
@@ -91,7 +91,7 @@ async def test_an_acceptance_holds_for_the_same_lines_and_not_for_others(
     assert (await reconcile_settlement(settlement_id, actor=ACTOR, settings=settings))["status"] == "reconciled"
 
 
-async def test_a_statement_that_comes_after_all_is_compared_in_spite_of_an_acceptance(
+async def test_a_statement_after_an_acceptance_is_compared(
     admin: Admin, tenant: Tenant, api: Api, settings: Settings
 ) -> None:
     sales, cards = old_sales(2), of_terminals(old_sales(2))
@@ -106,7 +106,7 @@ async def test_a_statement_that_comes_after_all_is_compared_in_spite_of_an_accep
     assert (run["summary"]["uncompared"]["count"], run["open_breaks"]) == (0, 2)
 
 
-async def test_a_remote_provider_that_has_not_reported_is_named_and_nothing_is_booked_for_its_silence(
+async def test_an_unreported_remote_provider_is_listed_and_nothing_is_booked_for_it(
     admin: Admin, tenant: Tenant, api: Api, settings: Settings
 ) -> None:
     sales = old_sales(2)
@@ -120,7 +120,7 @@ async def test_a_remote_provider_that_has_not_reported_is_named_and_nothing_is_b
         assert (answer.status, "No statement of sandbox" in answer.details[0]["issue"]) == (409, True)
 
 
-async def test_a_policy_lets_a_store_without_card_statements_be_signed_off_by_the_workers(
+async def test_workers_sign_off_a_store_whose_policy_expects_no_statements(
     api: Api, admin: Admin, tenant: Tenant, settings: Settings, make_tenant: MakeTenant, provider: Any
 ) -> None:
     cards = of_terminals(old_sales(2))
@@ -156,9 +156,7 @@ async def test_a_policy_lets_a_store_without_card_statements_be_signed_off_by_th
 
 
 @pytest.mark.parametrize("body", [None, {}, {"accept_uncompared": False}])
-async def test_a_day_without_any_lines_is_signed_off_as_before(
-    api: Api, admin: Admin, tenant: Tenant, body: Any
-) -> None:
+async def test_a_day_without_lines_is_signed_off(api: Api, admin: Admin, tenant: Tenant, body: Any) -> None:
     settlement_id = await closed_settlement(admin, tenant, [])
     answer = await reconcile(api, tenant, settlement_id, body)
     assert (answer.body["status"], answer.body["summary"]["uncompared"]["count"]) == ("reconciled", 0)

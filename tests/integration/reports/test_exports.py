@@ -52,7 +52,9 @@ def rows_of(answer: Answer) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("count", [0, 10, PAGE, PAGE + 1])
-async def test_lines_come_as_csv_when_they_are_asked_for_so(api: Api, admin: Admin, tenant: Tenant, count: int) -> None:
+async def test_lines_are_csv_if_the_accept_header_asks_for_it(
+    api: Api, admin: Admin, tenant: Tenant, count: int
+) -> None:
     sales = some_sales(count)
     settlement_id = await closed_settlement(admin, tenant, sales)
     rows = rows_of(await get(api, tenant, f"{settlement_id}/lines", Accept="text/csv"))
@@ -75,7 +77,7 @@ async def test_the_whole_settlement_as_csv_and_as_json(api: Api, admin: Admin, t
     assert sum(line["amount"] for line in body["lines"]) == sum(int(row["amount"]) for row in rows[:10])
 
 
-async def test_the_breaks_of_an_export_are_those_of_one_run_whatever_is_compared_meanwhile(
+async def test_an_export_has_the_breaks_of_one_run_despite_a_concurrent_run(
     api: Api, admin: Admin, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "PAGE", 1)
@@ -99,14 +101,14 @@ async def test_the_breaks_of_an_export_are_those_of_one_run_whatever_is_compared
     assert len(seen) == 3
 
 
-async def test_what_a_spreadsheet_would_run_is_only_text(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_a_formula_in_an_exported_text_is_escaped(api: Api, admin: Admin, tenant: Tenant) -> None:
     settlement_id = await settlement_with_breaks(api, admin, tenant)
     rows = rows_of(await get(api, tenant, f"{settlement_id}/export.csv"))
     assert [row["note"] for row in rows if row["note"]] == ["'" + NOTE]
     assert all(not row["amount"].startswith("'") for row in rows)  # a negative number is a number
 
 
-async def test_the_report_page_says_it_all_and_escapes_it(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_the_html_report_has_all_figures_and_escapes_text(api: Api, admin: Admin, tenant: Tenant) -> None:
     settlement_id = await settlement_with_breaks(api, admin, tenant)
     answer = await get(api, tenant, f"{settlement_id}/report")
     assert (answer.status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
@@ -131,7 +133,7 @@ async def test_the_report_page_says_it_all_and_escapes_it(api: Api, admin: Admin
     assert f"¥{gross:,}" in english
 
 
-async def test_a_report_names_times_by_the_stores_clocks(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_a_report_has_times_in_the_stores_time_zone(api: Api, admin: Admin, tenant: Tenant) -> None:
     settlement_id = await closed_settlement(admin, tenant, some_sales(1))
     settlement = (await get(api, tenant, settlement_id)).body
     found = await admin.execute(
@@ -147,7 +149,7 @@ async def test_a_report_names_times_by_the_stores_clocks(api: Api, admin: Admin,
 @pytest.mark.parametrize(
     ("currency", "amount", "text"), [("USD", 123_456, "$1,234.56"), ("KWD", 1_234_567, "1,234.567")]
 )
-async def test_amounts_have_the_currencys_own_format(
+async def test_report_amounts_have_the_format_of_their_currency(
     api: Api, admin: Admin, tenant: Tenant, currency: str, amount: int, text: str
 ) -> None:
     await admin.execute("UPDATE stores SET currency = %s WHERE id = %s", [currency, tenant.store_id])
@@ -159,7 +161,7 @@ async def test_amounts_have_the_currencys_own_format(
     assert text in (await get(api, tenant, f"{settlement_id}/report")).raw.decode()  # English, since it is not yen
 
 
-async def test_the_pdf_carries_its_font(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_the_pdf_report_embeds_its_font(api: Api, admin: Admin, tenant: Tenant) -> None:
     settlement_id = await settlement_with_breaks(api, admin, tenant)
     answer = await get(api, tenant, f"{settlement_id}/report.pdf")
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/pdf")
@@ -181,7 +183,7 @@ def streams(pdf: bytes) -> list[bytes]:
     return found
 
 
-def test_a_cut_font_has_what_the_page_needs_and_little_else() -> None:
+def test_the_reduced_font_has_only_the_characters_of_the_page() -> None:
     font = TTFont(io.BytesIO(cut_font("カフェ髙﨑𠮷￥12")))
     assert {ord(letter) for letter in "カフェ髙﨑𠮷￥12"} <= set(font.getBestCmap())
     assert len(font.getGlyphOrder()) < 30
@@ -211,7 +213,7 @@ async def test_exports_are_for_managers_of_the_store(
     assert (answer.status, answer.code) == (404, "RESOURCE_NOT_FOUND")
 
 
-async def test_a_language_that_there_is_not_is_refused(api: Api, admin: Admin, tenant: Tenant) -> None:
+async def test_an_unknown_report_language_is_refused(api: Api, admin: Admin, tenant: Tenant) -> None:
     settlement_id = await closed_settlement(admin, tenant, [])
     answer = await get(api, tenant, f"{settlement_id}/report?lang=fr")
     assert (answer.status, answer.details[0]["field"]) == (400, "lang")

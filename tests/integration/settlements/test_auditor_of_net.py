@@ -77,7 +77,7 @@ async def sell_at_a_terminal(shop: Shop, slip_number: str, amount: int) -> tuple
 
 
 @pytest.mark.parametrize("second", ["accepted", "compared", "both days in both files"])
-async def test_a_slip_number_that_a_terminal_used_twice_is_no_departure(desk: Desk, second: str) -> None:
+async def test_a_slip_number_that_a_terminal_used_twice_is_not_a_finding(desk: Desk, second: str) -> None:
     shop = desk.shop
     days = [await sell_at_a_terminal(shop, "00017", amount) for amount in (700, 800)]
     lines = [(await shop.lines(settlement_id))[sale] for sale, settlement_id in days]

@@ -10,7 +10,7 @@ from workflows.refunds.process import PAYMENTS
 
 
 @pytest.mark.parametrize("again_by", ["requeue", "cancel"])
-async def test_a_withdrawal_over_which_workers_died_is_not_forgotten_by_who_lets_it_be_tried_again(
+async def test_a_withdrawal_whose_workers_crashed_still_blocks_evidence_after_a_requeue(
     desk: Desk, again_by: str
 ) -> None:
     shop = desk.shop
@@ -36,7 +36,7 @@ async def test_a_withdrawal_over_which_workers_died_is_not_forgotten_by_who_lets
 
 
 @pytest.mark.parametrize("heard", ["lost", "died"])
-async def test_a_charge_that_was_undone_proves_nothing_if_it_was_sent_again_afterwards(desk: Desk, heard: str) -> None:
+async def test_a_reversed_charge_proves_nothing_if_the_request_was_repeated_afterwards(desk: Desk, heard: str) -> None:
     shop = desk.shop
     payment_id = await in_doubt(shop, 1_000)
     reference = f"{payment_id}:1"

@@ -72,7 +72,7 @@ async def test_an_open_or_unknown_settlement_cannot_be_counted(shop: Shop) -> No
         await count(shop, "stl_of_nobody", 0)
 
 
-async def test_what_was_reconciled_is_not_counted_again(shop: Shop) -> None:
+async def test_a_reconciled_settlement_is_not_counted_again(shop: Shop) -> None:
     closed = await closed_with_cash(shop)
     await count(shop, closed["id"], 5_000)
     await shop.admin.execute(

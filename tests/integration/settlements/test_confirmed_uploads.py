@@ -11,7 +11,7 @@ from tests.reference_matcher import Theirs
 from workflows.reconciliation.reconcile import reconcile_settlement
 
 
-async def test_a_person_confirms_what_an_uploaded_file_says(desk: Desk) -> None:
+async def test_a_confirmed_line_of_an_uploaded_file_completes_the_payment(desk: Desk) -> None:
     shop = desk.shop
     payment_id = await in_doubt(shop, 1_000)
     day = await desk.close(more=[Theirs("payment", f"{payment_id}:1", f"ref-{payment_id}:1", 1_000, 30)])
@@ -50,7 +50,7 @@ async def test_a_file_that_disagrees_cannot_be_confirmed(desk: Desk, changes: di
     assert await outcome(desk.shop, payment_id) == before
 
 
-async def test_a_file_is_no_proof_that_nothing_was_charged(desk: Desk) -> None:
+async def test_an_uploaded_file_does_not_prove_that_nothing_was_charged(desk: Desk) -> None:
     payment_id = await in_doubt(desk.shop, 1_000)
     charge = Theirs("payment", f"{payment_id}:1", f"ref-{payment_id}:1", 1_000, 0)
     parts = [replace(charge, kind="reversal", amount=amount) for amount in (-400, -600)]

@@ -64,7 +64,7 @@ async def test_a_break_about_money_in_doubt_waits_and_is_compared_again_by_itsel
     assert await desk.held() == already + amount
 
 
-async def test_a_line_that_quotes_open_money_by_the_providers_reference_waits_for_it_too(desk: Desk) -> None:
+async def test_a_break_that_quotes_an_open_payment_by_the_providers_reference_waits_for_it(desk: Desk) -> None:
     payment_id = await in_doubt(desk.shop, 800)
     await desk.shop.admin.execute("UPDATE payments SET provider_reference = 'code-1' WHERE id = %s", [payment_id])
     settlement_id = await desk.close(more=[Theirs("payment", None, "code-1", 800, 0)])
@@ -76,7 +76,7 @@ async def test_a_line_that_quotes_open_money_by_the_providers_reference_waits_fo
 
 @pytest.mark.parametrize("by", ["our_reference", "provider_reference"])
 @pytest.mark.parametrize("booked", BOOKED, ids=["adjust", "write_off"])
-async def test_a_line_about_another_days_money_can_only_be_linked_to_it(
+async def test_a_line_about_a_payment_of_another_day_can_only_be_linked_to_it(
     desk: Desk, by: str, booked: dict[str, Any]
 ) -> None:
     shop = desk.shop
@@ -104,7 +104,7 @@ async def test_a_line_about_another_days_money_can_only_be_linked_to_it(
     assert await desk.status(first) == "reconciled"
 
 
-async def test_money_of_another_store_of_the_merchant_is_not_booked_a_second_time(
+async def test_a_payment_of_another_store_of_the_merchant_is_not_booked_again(
     desk: Desk, make_tenant: MakeTenant
 ) -> None:
     shop = desk.shop
@@ -125,7 +125,7 @@ async def test_money_of_another_store_of_the_merchant_is_not_booked_a_second_tim
     assert await desk.held() == 1_000
 
 
-async def test_money_that_failed_here_and_moved_at_the_provider_is_booked(desk: Desk) -> None:
+async def test_a_failed_payment_that_moved_at_the_provider_can_be_booked(desk: Desk) -> None:
     shop = desk.shop
     shop.provider.charges.append(Declined("do_not_honour", "no"))
     payment_id = await shop.payments.pending(amount=900)
@@ -140,7 +140,7 @@ async def test_money_that_failed_here_and_moved_at_the_provider_is_booked(desk: 
     assert await desk.held() == 900
 
 
-async def test_an_undone_sale_whose_refund_is_in_doubt_waits_for_the_refund(desk: Desk) -> None:
+async def test_a_reversed_sale_whose_refund_is_in_doubt_waits_for_the_refund(desk: Desk) -> None:
     shop = desk.shop
     payment_id, refund_id = await in_doubt_refund(shop, 5_000)
     settlement_id = (await shop.close_now())["id"]
@@ -200,7 +200,7 @@ async def test_a_line_missing_here_and_reported_there_is_linked_across_settlemen
 
 
 @pytest.mark.parametrize("booked", BOOKED, ids=["adjust", "write_off"])
-async def test_a_correction_for_a_sale_that_arrives_later_is_booked_back_by_itself(
+async def test_a_correction_for_a_sale_that_arrives_later_is_reversed_automatically(
     desk: Desk, booked: dict[str, Any]
 ) -> None:
     shop = desk.shop
@@ -247,7 +247,7 @@ async def upload_external(shop: Shop, settlement_id: str, lines: list[Theirs]) -
     await receive_statement(incoming, actor=Actor(manager(shop.tenant)))
 
 
-async def test_a_resolution_that_waits_for_the_lock_decides_by_what_it_finds_under_it(desk: Desk) -> None:
+async def test_a_resolution_that_waited_for_the_lock_reads_the_break_again(desk: Desk) -> None:
     shop = desk.shop
     payment_id = await in_doubt(shop, 3_000)
     settlement_id = await desk.close(more=[Theirs("payment", f"{payment_id}:1", "x", 3_000, 0)])

@@ -15,7 +15,7 @@ from workflows.settlements.open_periods import open_due_periods
 WAITING = "SELECT DISTINCT pid FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
 
 
-async def test_corrections_with_sides_in_the_same_two_currencies_do_not_wait_for_each_other(desk: Desk) -> None:
+async def test_concurrent_corrections_in_the_same_two_currencies_do_not_deadlock(desk: Desk) -> None:
     shop = desk.shop
     await shop.sell(1_000)
     await shop.sell(500, currency="USD")

@@ -70,7 +70,7 @@ async def test_an_unknown_line_of_a_file_for_two_days_is_booked_once(
     assert await desk.status(second["settlement_id"]) == "reconciled"
 
 
-async def test_a_line_whose_correction_was_booked_back_is_booked_where_it_is_told(desk: Desk) -> None:
+async def test_a_line_whose_correction_was_reversed_can_be_booked_where_it_is_reported(desk: Desk) -> None:
     first, second = await days(desk, UNKNOWN, links=False)
     assert (await desk.resolve(first["id"], resolution="adjust")).status == 200
     own = (await desk.shop.lines(first["settlement_id"])).values()
@@ -81,7 +81,7 @@ async def test_a_line_whose_correction_was_booked_back_is_booked_where_it_is_tol
     assert await desk.held() == 3_000 + 9_999
 
 
-async def test_two_corrections_of_one_line_at_once_are_one(desk: Desk) -> None:
+async def test_concurrent_corrections_of_one_line_book_it_once(desk: Desk) -> None:
     shop = desk.shop
     both = await days(desk, UNKNOWN)
     async with await psycopg.AsyncConnection.connect(shop.admin.info.dsn, password=shop.admin.info.password) as other:
@@ -94,7 +94,7 @@ async def test_two_corrections_of_one_line_at_once_are_one(desk: Desk) -> None:
     assert await desk.held() == 3_000 + 9_999
 
 
-async def test_a_slip_number_of_two_days_is_two_sales_if_the_lines_say_so(desk: Desk) -> None:
+async def test_a_slip_number_with_two_dates_is_two_sales(desk: Desk) -> None:
     at = now().replace(microsecond=0)
     slip = replace(UNKNOWN, provider="external", provider_reference="00017", at=at)
     first, second = await days(desk, slip, replace(slip, at=at.replace(year=at.year - 1)), provider="external")
@@ -113,7 +113,7 @@ async def test_a_slip_of_a_file_for_two_days_is_booked_once(desk: Desk) -> None:
 
 @pytest.mark.parametrize("kind", ["refund", "reversal"])
 @pytest.mark.parametrize("booked", BOOKED, ids=["adjust", "write_off"])
-async def test_a_refund_told_under_its_sales_reference_is_linked_and_a_second_one_is_booked(
+async def test_a_refund_reported_under_its_sale_is_linked_and_a_second_one_booked(
     desk: Desk, booked: dict[str, Any], kind: str
 ) -> None:
     shop = desk.shop
@@ -134,9 +134,7 @@ async def test_a_refund_told_under_its_sales_reference_is_linked_and_a_second_on
 
 
 @pytest.mark.parametrize("by", ["our_reference", "provider_reference"])
-async def test_a_refund_and_the_line_under_its_sales_reference_are_linked_and_neither_is_booked(
-    desk: Desk, by: str
-) -> None:
+async def test_a_refund_and_the_line_reported_under_its_sale_are_only_linked(desk: Desk, by: str) -> None:
     shop = desk.shop
     sale = await shop.sell(1_000)
     await shop.give_back(sale, 300)

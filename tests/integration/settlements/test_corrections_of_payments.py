@@ -17,7 +17,7 @@ async def reported(shop: Shop, settlement_id: str, **amounts: int) -> list[Their
     ]
 
 
-async def test_corrections_of_a_payment_and_of_its_refund_are_told_with_it(shop: Shop, api: Api) -> None:
+async def test_a_payment_lists_the_corrections_of_itself_and_its_refund(shop: Shop, api: Api) -> None:
     await open_due_periods(worker="worker-of-the-test")
     payment_id, other_id = await shop.sell(1_000), await shop.sell(10, cash=True)
     await shop.give_back(payment_id, 300)

@@ -81,7 +81,7 @@ async def test_a_statement_ends_a_doubt_in_any_state(desk: Desk, state: str) -> 
         assert (await row_of(shop, payment_id))["status"] == "refunded"
 
 
-async def test_what_a_worker_has_in_hand_is_left_to_it_and_looked_at_again(desk: Desk) -> None:
+async def test_a_payment_that_a_worker_is_processing_is_skipped_and_tried_again(desk: Desk) -> None:
     shop = desk.shop
     payment_id = await in_doubt(shop, 1_000)
     await time_passes(shop.admin, payment_id, seconds=60)
@@ -122,7 +122,7 @@ async def test_an_answer_that_comes_after_the_statement_changes_nothing(desk: De
 
 
 @pytest.mark.parametrize(("told", "status"), [(-700, "completed"), (-600, "processing")])
-async def test_a_refund_in_doubt_ends_likewise(desk: Desk, told: int, status: str) -> None:
+async def test_a_fetched_statement_ends_the_doubt_about_a_refund(desk: Desk, told: int, status: str) -> None:
     shop = desk.shop
     payment_id, refund_id = await in_doubt_refund(shop, 700)
     day = await fetched(desk, [listed(f"{refund_id}:1", told)])
@@ -155,7 +155,7 @@ async def test_a_reversal_in_doubt_ends_when_the_statement_lists_it(desk: Desk) 
 
 
 @pytest.mark.parametrize("table", ["payment_history", "ledger_journals", "statement_evidence"])
-async def test_a_failure_on_the_way_records_nothing_and_the_next_try_all_of_it(desk: Desk, table: str) -> None:
+async def test_a_failed_try_records_nothing_and_the_next_one_everything(desk: Desk, table: str) -> None:
     shop = desk.shop
     payment_id = await in_doubt(shop, 1_000)
     before = await outcome(shop, payment_id)

@@ -38,7 +38,7 @@ NIGHTS = [
 
 
 @pytest.mark.parametrize(("zone", "cut_off", "boundary", "hours"), NIGHTS)
-async def test_a_closed_day_has_the_length_that_its_zone_gave_it(
+async def test_a_closed_day_has_the_length_of_its_local_day(
     shop: Shop, zone: str, cut_off: str, boundary: str, hours: float
 ) -> None:
     begins = datetime.fromisoformat(boundary).astimezone(UTC)
@@ -66,7 +66,7 @@ async def balance(shop: Shop, kind: str) -> int:
     return int((await found.fetchone() or {})["balance"])
 
 
-async def test_cash_expected_counts_tips_and_refunds_and_no_change(shop: Shop) -> None:
+async def test_expected_cash_includes_tips_and_refunds_but_not_change(shop: Shop) -> None:
     await shop.since()
     facts = {"cash_received": 2_000, "change_amount": 900}
     sold = await shop.sell(1_000, cash=True, tip_amount=100, facts=facts)
@@ -80,7 +80,7 @@ async def test_cash_expected_counts_tips_and_refunds_and_no_change(shop: Shop) -
     }  # fmt: skip
 
 
-async def test_a_refund_of_another_day_is_a_line_of_its_own_day_and_the_drawer_may_owe(shop: Shop) -> None:
+async def test_a_refund_of_an_earlier_sale_may_make_the_expected_cash_negative(shop: Shop) -> None:
     await shop.since()
     sold = await shop.sell(1_000, cash=True)
     yesterday = await shop.close_now()
@@ -101,7 +101,7 @@ async def test_a_refund_of_another_day_is_a_line_of_its_own_day_and_the_drawer_m
     assert refused.value.details[0].field == "cash_actual"
 
 
-async def test_a_negative_count_over_http_is_refused_unless_the_drawer_owes(api: Api, shop: Shop) -> None:
+async def test_a_negative_count_is_refused_unless_the_expected_cash_is_negative(api: Api, shop: Shop) -> None:
     await shop.since()
     await shop.sell(100, cash=True)
     closed = await shop.close_now()
@@ -137,7 +137,9 @@ async def categories(shop: Shop, settlement_id: str, settings: Settings) -> dict
     return {name: part["count"] for name, part in run["summary"]["categories"].items() if part["count"]}
 
 
-async def test_the_largest_sale_of_all_goes_the_whole_way(api: Api, shop: Shop, settings: Settings) -> None:
+async def test_the_largest_possible_sale_is_sold_closed_and_reconciled(
+    api: Api, shop: Shop, settings: Settings
+) -> None:
     await shop.since()
     by_code = await shop.sell(MAX_AMOUNT, tip_amount=MAX_AMOUNT)
     for _ in range(3):
@@ -158,9 +160,7 @@ async def test_the_largest_sale_of_all_goes_the_whole_way(api: Api, shop: Shop, 
     assert (await shop.settlement(closed["id"]))["status"] == "reconciled"
 
 
-async def test_two_currencies_are_two_settlements_and_neither_looks_for_the_others_lines(
-    shop: Shop, settings: Settings
-) -> None:
+async def test_settlements_of_two_currencies_ignore_each_others_lines(shop: Shop, settings: Settings) -> None:
     await shop.since()
     await shop.sell(1_000)
     await shop.sell(2_500, currency="USD")
@@ -178,7 +178,7 @@ async def test_two_currencies_are_two_settlements_and_neither_looks_for_the_othe
     assert await categories(shop, dollars["id"], settings) == {"matched": 1, "missing_internally": 1}
 
 
-async def test_what_a_close_missed_is_looked_for_in_the_next_days_statement(shop: Shop, settings: Settings) -> None:
+async def test_a_payment_that_a_close_missed_is_matched_on_the_next_statement(shop: Shop, settings: Settings) -> None:
     """Completed before the end, committed after the close: the provider's line belongs to the next settlement as ours does."""
     await shop.since()
     await shop.sell(1_000)
@@ -192,7 +192,7 @@ async def test_what_a_close_missed_is_looked_for_in_the_next_days_statement(shop
     assert await categories(shop, following["id"], settings) == {"matched": 1}
 
 
-async def test_an_override_then_another_zone_then_a_close_by_hand_leave_one_chain(shop: Shop, api: Api) -> None:
+async def test_override_new_zone_and_manual_close_leave_one_chain(shop: Shop, api: Api) -> None:
     await shop.since()
     manager, admin = (api.signer.user(shop.tenant, role=role) for role in ("store_manager", "merchant_admin"))
     path = f"/stores/{shop.tenant.store_id}"

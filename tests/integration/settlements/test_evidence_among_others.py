@@ -15,7 +15,7 @@ from workflows.providers.base import NotFound, Unknown
 from workflows.reconciliation.end_doubts import end_doubts
 
 
-async def test_a_bill_is_paid_as_soon_as_nobody_holds_it(desk: Desk, stack: LocalStack) -> None:
+async def test_a_bill_that_was_locked_is_paid_by_the_next_try(desk: Desk, stack: LocalStack) -> None:
     shop = desk.shop
     bill = await new_bill(desk.api, shop.tenant, 1_000)
     shop.provider.charges.append(Unknown("the answer was lost"))
@@ -35,7 +35,7 @@ async def test_a_bill_is_paid_as_soon_as_nobody_holds_it(desk: Desk, stack: Loca
     assert await desk.status(day) == "reconciled"
 
 
-async def test_all_at_once_end_each_doubt_once(desk: Desk) -> None:
+async def test_concurrent_runs_end_each_doubt_once(desk: Desk) -> None:
     shop = desk.shop
     ids = [await in_doubt(shop, 1_000) for _ in range(20)]
     lines = [listed(f"{one}:1", 1_000) for one in ids]

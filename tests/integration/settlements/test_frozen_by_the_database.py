@@ -23,7 +23,7 @@ from workflows.ids import new_id
         "status = 'open', version = version + 1",
     ],
 )
-async def test_the_database_refuses_to_change_a_closed_settlement_whoever_asks(shop: Shop, change: str) -> None:
+async def test_the_database_refuses_changes_of_a_closed_settlement_for_every_role(shop: Shop, change: str) -> None:
     await shop.since()
     closed = await shop.close_now()
     with pytest.raises(CheckViolation):

@@ -49,7 +49,7 @@ async def test_a_line_that_disagrees_completes_nothing(desk: Desk, name: str) ->
     assert (await row_of(shop, payment_id))["version"] == row["version"], "the same again says nothing new"
 
 
-async def test_a_refund_of_zero_is_no_proof_that_nothing_was_given_back(desk: Desk) -> None:
+async def test_a_refund_line_of_zero_does_not_prove_that_nothing_was_refunded(desk: Desk) -> None:
     payment_id, refund_id = await in_doubt_refund(desk.shop, 700)
     await fetched(desk, [listed(f"{refund_id}:1", 0, kind="refund")])
     assert (await row_of(desk.shop, refund_id))["status"] == "processing"
@@ -71,7 +71,9 @@ async def test_two_charges_of_one_attempt_complete_it_once_and_the_second_stays_
     [((1_000, -1_000), "cancelled"), ((1_000, -1_000, 1_000), "completed"), ((900, -900), "cancelled")],
     ids=["charged and undone", "undone and charged again", "another amount, undone"],
 )
-async def test_a_charge_and_its_reversal_have_moved_nothing(desk: Desk, amounts: tuple[int, ...], status: str) -> None:
+async def test_a_charge_and_its_reversal_cancel_the_payment_in_doubt(
+    desk: Desk, amounts: tuple[int, ...], status: str
+) -> None:
     shop = desk.shop
     payment_id = await in_doubt(shop, 1_000)
     reference = f"{payment_id}:1"
@@ -104,7 +106,7 @@ async def test_a_withdrawal_whose_answer_was_lost_keeps_a_charge_from_ending_the
     assert (await row_of(shop, payment_id))["status"] == "completed"
 
 
-async def test_a_doubt_that_an_inquiry_decided_otherwise_is_left_to_a_person(desk: Desk) -> None:
+async def test_evidence_that_contradicts_an_inquiry_is_left_to_a_person(desk: Desk) -> None:
     shop = desk.shop
     payment_id = await in_doubt(shop, 1_000)
     shop.provider.inquiries.append(Succeeded(400, f"ref-{payment_id}:1"))
@@ -119,7 +121,7 @@ async def test_a_doubt_that_an_inquiry_decided_otherwise_is_left_to_a_person(des
     assert await desk.status(day) == "reconciled"
 
 
-async def test_a_charge_of_a_failed_payment_never_flips_it(desk: Desk) -> None:
+async def test_a_charge_of_a_failed_payment_does_not_change_its_status(desk: Desk) -> None:
     shop = desk.shop
     shop.provider.charges.append(Declined("do_not_honour", "no"))
     payment_id = await shop.payments.pending(amount=1_000)
@@ -134,7 +136,7 @@ async def test_a_charge_of_a_failed_payment_never_flips_it(desk: Desk) -> None:
     assert (await desk.resolve(found["id"], resolution="adjust")).status == 200
 
 
-async def test_evidence_that_a_later_statement_lacks_asks_a_person_and_changes_no_status(desk: Desk) -> None:
+async def test_withdrawn_evidence_requests_a_review_and_changes_no_status(desk: Desk) -> None:
     shop = desk.shop
     payment_id, other = await in_doubt(shop, 1_000), await in_doubt(shop, 500)
     lines = [listed(f"{payment_id}:1", 1_000), listed(f"{other}:1", 500), listed("theirs-alone", 5)]
@@ -181,7 +183,7 @@ async def test_the_review_of_withdrawn_evidence_ends_with_the_break_of_its_own_l
     assert await desk.held() == 0
 
 
-async def test_a_statement_that_lists_nothing_is_no_answer(desk: Desk) -> None:
+async def test_a_statement_without_the_payment_does_not_end_its_doubt(desk: Desk) -> None:
     payment_id = await in_doubt(desk.shop, 1_000)
     before = await outcome(desk.shop, payment_id)
     day = await fetched(desk, [])

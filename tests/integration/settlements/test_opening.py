@@ -17,7 +17,7 @@ from workflows.settlements.override import OverrideRequest, override_day
 TOKYO = ZoneInfo("Asia/Tokyo")
 
 
-async def test_a_store_gets_the_whole_day_on_which_it_was_opened(shop: Shop) -> None:
+async def test_the_first_period_is_the_whole_day_on_which_the_store_opened(shop: Shop) -> None:
     await shop.since(created_at=datetime(2026, 10, 1, 3, tzinfo=UTC))
     (first,) = await shop.periods()
     assert (first["start_at"], first["end_at"]) == (
@@ -27,7 +27,7 @@ async def test_a_store_gets_the_whole_day_on_which_it_was_opened(shop: Shop) -> 
     assert (first["business_date"], first["status"]) == (date(2026, 10, 1), "open")
 
 
-async def test_three_beats_at_once_open_one_period(shop: Shop) -> None:
+async def test_concurrent_workers_open_one_period(shop: Shop) -> None:
     await asyncio.gather(*(open_due_periods(worker=f"beat-{number}") for number in range(3)))
     (only,) = await shop.periods()
     history = await shop.admin.execute(
@@ -36,7 +36,7 @@ async def test_three_beats_at_once_open_one_period(shop: Shop) -> None:
     assert await history.fetchall() == [{"version": 1, "event": "create"}]
 
 
-async def test_a_beat_that_finds_another_ones_period_uncommitted_waits_and_leaves_it(shop: Shop) -> None:
+async def test_a_worker_that_finds_an_uncommitted_period_waits_and_skips_it(shop: Shop) -> None:
     await shop.since()
     (made,) = await shop.periods()
     names = ", ".join(name for name in made if name not in {"id", "store_id", "merchant_id"})
@@ -53,7 +53,7 @@ async def test_a_beat_that_finds_another_ones_period_uncommitted_waits_and_leave
     assert len(await other.periods()) == 1
 
 
-async def test_three_beats_after_26_hours_close_each_period_once_and_in_order(shop: Shop) -> None:
+async def test_concurrent_workers_after_26_hours_close_each_period_once_and_in_order(shop: Shop) -> None:
     await shop.since(created_at=now() - timedelta(hours=26))
     sold = await shop.sell(at=now() - timedelta(hours=25))
 
@@ -119,7 +119,7 @@ async def test_a_change_after_the_end_does_not_move_the_end(shop: Shop) -> None:
     assert following["end_at"].astimezone(ZoneInfo("America/New_York")).time() == time(5)
 
 
-async def test_a_close_notices_a_change_that_no_beat_has_seen(shop: Shop) -> None:
+async def test_a_close_reschedules_a_period_whose_rule_just_changed(shop: Shop) -> None:
     await shop.since(created_at=now() - timedelta(days=1))
     ended = (await shop.periods())[0]
     changed_at = ended["end_at"] - timedelta(hours=1)
@@ -131,7 +131,7 @@ async def test_a_close_notices_a_change_that_no_beat_has_seen(shop: Shop) -> Non
     assert (closed["status"], closed["end_at"]) == ("closed", ended["end_at"] - timedelta(minutes=30))
 
 
-async def test_an_override_moves_tonights_end_and_no_other(shop: Shop) -> None:
+async def test_an_override_moves_only_the_end_of_its_day(shop: Shop) -> None:
     await shop.since()
     running = await shop.running()
     night = running["end_at"].astimezone(TOKYO).replace(tzinfo=None)

@@ -24,7 +24,7 @@ def manager(shop: Shop, signer: Signer) -> str:
     return signer.user(shop.tenant, role="store_manager")
 
 
-async def test_a_day_over_http(api: Api, shop: Shop, manager: str) -> None:
+async def test_a_day_is_sold_closed_counted_and_read_over_http(api: Api, shop: Shop, manager: str) -> None:
     await shop.since()
     for amount in (1_000, 2_000, 3_000):
         await shop.sell(amount, cash=True)
@@ -67,7 +67,7 @@ async def test_the_open_settlement_is_not_counted_over_http(api: Api, shop: Shop
 
 
 @pytest.mark.parametrize("role", ["staff", "device"])
-async def test_staff_and_terminals_may_not(api: Api, shop: Shop, signer: Signer, role: str) -> None:
+async def test_staff_and_terminals_may_not_close_or_count(api: Api, shop: Shop, signer: Signer, role: str) -> None:
     await shop.since()
     token = signer.device(shop.tenant) if role == "device" else signer.user(shop.tenant, role=role)
     settlement_id = (await shop.running())["id"]
@@ -76,7 +76,7 @@ async def test_staff_and_terminals_may_not(api: Api, shop: Shop, signer: Signer,
     assert (await api.post(f"/settlements/{settlement_id}/close", as_=token)).status == 403
 
 
-async def test_another_tenants_settlement_is_not_there(
+async def test_a_settlement_of_another_tenant_answers_404(
     api: Api, shop: Shop, make_tenant: MakeTenant, signer: Signer
 ) -> None:
     await shop.since()

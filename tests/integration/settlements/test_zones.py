@@ -46,7 +46,7 @@ BAD = ["localtime", "Factory", "posixrules", "right/UTC", "posix/UTC", "utc", "A
 
 
 @pytest.mark.parametrize("name", [*BAD, "tzdata.zi", "Etc/GMT+15", "EST5EDT4", "Asia/Tokyo ", "Mars/Olympus", "+09:00"])
-async def test_a_zone_that_is_not_a_place_is_refused_for_stores(api: Api, tenant: Tenant, name: str) -> None:
+async def test_a_time_zone_without_a_place_is_refused_for_stores(api: Api, tenant: Tenant, name: str) -> None:
     admin = api.signer.user(tenant, role="merchant_admin")
     made = await api.post("/stores", {"name": "x", "time_zone": name}, as_=admin)
     changed = await api.call("PATCH", f"/stores/{tenant.store_id}", {"time_zone": name}, as_=admin)
@@ -54,7 +54,7 @@ async def test_a_zone_that_is_not_a_place_is_refused_for_stores(api: Api, tenant
 
 
 @pytest.mark.parametrize("name", ["localtime", "Factory"])
-async def test_a_store_that_has_such_a_zone_is_reconciled_and_can_be_changed(
+async def test_a_store_with_a_time_zone_without_a_place_is_reconciled_and_can_be_changed(
     api: Api, admin: Any, tenant: Tenant, name: str
 ) -> None:
     await admin.execute("UPDATE stores SET time_zone = %s WHERE id = %s", [name, tenant.store_id])

@@ -22,7 +22,7 @@ def lines(count: int) -> list[OurLine]:
     ]
 
 
-def test_every_break_there_is_can_be_planted() -> None:
+def test_every_category_of_break_can_be_planted() -> None:
     assert set(SPOILS) == set(Category) - NO_BREAK
 
 
@@ -41,18 +41,18 @@ def test_the_same_seed_plants_the_same() -> None:
     assert plant(lines(40), wanted, seed=1) != plant(lines(40), wanted, seed=2)
 
 
-def test_nothing_planted_is_nothing_changed() -> None:
+def test_a_statement_without_planted_breaks_is_unchanged() -> None:
     statement, truth = plant(lines(9), {}, seed=1)
     assert ([line.our_reference for line in statement], truth) == ([f"pay_{i}:1" for i in range(9)], [])
 
 
 @pytest.mark.parametrize("wanted", [{"amount_mismatch": 7}, {"duplicate_internal": 3}])
-def test_more_than_there_is_room_for_is_refused(wanted: dict[str, int]) -> None:
+def test_planting_more_breaks_than_lines_is_refused(wanted: dict[str, int]) -> None:
     with pytest.raises(TooFew):
         plant(lines(10), wanted, seed=1)
 
 
-def test_both_formats_say_the_same() -> None:
+def test_csv_and_json_statements_have_the_same_lines() -> None:
     statement, _ = plant(lines(3), {}, seed=1)
     as_csv, as_json = io.StringIO(), io.StringIO()
     assert write_csv(as_csv, statement) == write_json_lines(as_json, statement) == 3
@@ -61,7 +61,7 @@ def test_both_formats_say_the_same() -> None:
 
 
 @pytest.mark.parametrize("word", ["amount", "amount_mismatch=x", "=3", ""])
-def test_a_break_that_there_is_not_is_refused(word: str) -> None:
+def test_planting_an_unknown_break_is_refused(word: str) -> None:
     with pytest.raises(UserError):
         read_plant(word)
     assert read_plant("amount_mismatch=3") == ("amount_mismatch", 3)

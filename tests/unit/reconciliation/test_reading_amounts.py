@@ -42,7 +42,7 @@ def refusal(currency: str, text: str, **words: Any) -> str:
         ("KWD", "0.500", 500), ("KWD", "1,050.250", 1_050_250), ("USD", "0010.50", 1050), ("BHD", ".005", 5),
     ],
 )  # fmt: skip
-def test_an_amount_that_every_country_reads_alike_needs_no_mark(currency: str, text: str, amount: int) -> None:
+def test_an_unambiguous_amount_needs_no_declared_mark(currency: str, text: str, amount: int) -> None:
     assert read(currency, text) == amount
 
 
@@ -55,7 +55,7 @@ def test_an_amount_that_every_country_reads_alike_needs_no_mark(currency: str, t
     ]
     + [("JPY", text) for text in ("1.000", "2.500", "-999.999")],
 )
-def test_an_amount_that_two_countries_read_differently_is_refused(currency: str, text: str) -> None:
+def test_an_ambiguous_amount_is_refused_without_declared_marks(currency: str, text: str) -> None:
     issue = refusal(currency, text)
     assert f'"{text}"' in issue
     assert "decimal_mark" in issue
@@ -75,7 +75,9 @@ def test_an_amount_that_two_countries_read_differently_is_refused(currency: str,
         ({**POINT, "thousands_mark": "'"}, "CHF", "1\u2019234\u2019567", 123_456_700),
     ],
 )  # fmt: skip
-def test_declared_marks_decide(marks: dict[str, str], currency: str, text: str, amount: int) -> None:
+def test_declared_marks_decide_how_an_amount_is_read(
+    marks: dict[str, str], currency: str, text: str, amount: int
+) -> None:
     assert read(currency, text, **marks) == amount
     assert read(currency, f"-{text}", **marks) == -amount
 
@@ -119,7 +121,7 @@ def test_minor_units_are_plain_whole_numbers(text: str) -> None:
     assert read("EUR", "-0100", amounts="minor") == -100
 
 
-def test_the_value_is_quoted_short_printable_and_without_card_data() -> None:
+def test_an_error_quotes_a_value_short_printable_and_without_card_data() -> None:
     card = row_reader(mapping_of("EUR"), ["r", "a"])
     with pytest.raises(UnreadableStatement, match="Looks like card data") as why:
         card(2, ["pay_1:1", "4242 4242 4242 4242"])

@@ -32,7 +32,7 @@ def line(**changes: Any) -> MovedLine:
         {"occurred_at": None},
     ],
 )
-def test_a_line_that_agrees_is_a_success(agreeing: dict[str, Any]) -> None:
+def test_a_line_that_agrees_with_the_request_is_a_success(agreeing: dict[str, Any]) -> None:
     told = line(**agreeing)
     found = read_lines([told], ASKED, stored_at=STORED)
     assert found.answer == Succeeded(1_000, told["provider_reference"], fee=32)
@@ -59,17 +59,17 @@ def test_a_line_without_a_fee_is_a_success_without_one() -> None:
         ({"kind": "refund", "amount": -1_000}, "does not list it"),
     ],
 )
-def test_a_line_that_disagrees_is_no_answer(disagreeing: dict[str, Any], issue: str) -> None:
+def test_a_line_that_disagrees_with_the_request_is_not_an_answer(disagreeing: dict[str, Any], issue: str) -> None:
     found = read_lines([line(**disagreeing)], ASKED, stored_at=STORED)
     assert found.answer is None
     assert issue in (found.issue or "")
 
 
-def test_no_line_is_no_answer() -> None:
+def test_an_attempt_without_a_line_has_no_answer() -> None:
     assert read_lines([], ASKED, stored_at=STORED).answer is None
 
 
-def test_one_strange_line_spoils_the_others() -> None:
+def test_one_disagreeing_line_invalidates_the_others() -> None:
     assert read_lines([line(), line(currency="USD")], ASKED, stored_at=STORED).answer is None
 
 
@@ -92,7 +92,7 @@ def test_the_lines_of_an_attempt_are_read_together(amounts: list[int], answer: o
     assert read_lines(lines, ASKED, stored_at=STORED).answer == answer
 
 
-def test_a_refund_is_read_by_its_own_lines() -> None:
+def test_a_refund_is_read_from_refund_lines_only() -> None:
     asked = AttemptRequest("refund", 400, "JPY", None, SENT)
     told = line(kind="refund", amount=-400, fee=0)
     assert read_lines([told], asked, stored_at=STORED).answer == Succeeded(400, "ref-1")

@@ -20,7 +20,7 @@ def changed(**cells: str) -> list[str]:
     return [cells.get(name, value) for name, value in zip(HEADER, GOOD, strict=True)]
 
 
-def test_the_sandboxes_words_are_ours() -> None:
+def test_files_of_the_sandbox_are_read_without_a_mapping() -> None:
     line = row_reader(MAPPING, HEADER)(2, GOOD)
     assert (line.kind, line.our_reference, line.provider_reference) == ("payment", "pay_1:1", "sbx_1")
     assert (line.amount, line.currency, line.fee, line.is_settled) == (1050, "JPY", 34, True)
@@ -29,13 +29,13 @@ def test_the_sandboxes_words_are_ours() -> None:
 @pytest.mark.parametrize(
     ("value", "kind", "sign"), [("charge", "payment", 1), ("refund", "refund", -1), ("Reversal", "reversal", -1)]
 )
-def test_the_kind_says_which_way_the_money_went(value: str, kind: str, sign: int) -> None:
+def test_the_kind_of_a_line_decides_the_sign_of_its_amount(value: str, kind: str, sign: int) -> None:
     line = row_reader(MAPPING, HEADER)(2, changed(kind=value))
     assert (line.kind, line.amount) == (kind, sign * 1050)
 
 
 @given(st.lists(st.text(max_size=30), min_size=7, max_size=7))
-def test_whatever_a_row_holds_it_is_a_line_or_a_complaint(cells: list[str]) -> None:
+def test_every_row_is_parsed_or_refused_with_an_issue(cells: list[str]) -> None:
     line = try_row(row_reader(MAPPING, HEADER), 2, cells)
     assert (line.field and line.issue) if isinstance(line, BadLine) else type(line.amount) is int
 
@@ -63,7 +63,7 @@ def test_references_that_no_brand_issues_are_read(reference: str) -> None:
     assert row_reader(MAPPING, HEADER)(2, changed(provider_reference=reference)).provider_reference == reference
 
 
-def test_a_card_number_in_another_column_is_only_noted() -> None:
+def test_a_card_number_in_an_unmapped_column_does_not_refuse_the_row() -> None:
     scan = CardDataScan()
     read = row_reader(MAPPING, [*HEADER, "note"], scan)
     assert (read(2, [*GOOD, "4242 4242"]).amount, scan.has_card_data) == (1050, False)
@@ -71,7 +71,7 @@ def test_a_card_number_in_another_column_is_only_noted() -> None:
 
 
 @pytest.mark.parametrize("day", ["2026-11-23", "2026/11/23", "20261123"])
-def test_days_are_read_however_they_are_spelled(day: str) -> None:
+def test_dates_are_read_in_all_accepted_spellings(day: str) -> None:
     mapping = StatementMapping(columns={"our_reference": "r", "amount": "a", "on": "d"}, currency="JPY")
     assert row_reader(mapping, ["r", "a", "d"])(2, ["x", "1", day]).occurred_on == "2026-11-23"
     with pytest.raises(UnreadableStatement):
@@ -88,7 +88,7 @@ def test_a_status_says_whether_money_moved() -> None:
 
 
 @pytest.mark.parametrize("value", ["captured", "", "PARTIALLY_PAID", "\u53d6\u5f15\u5b8c\u4e86", "pendingx"])
-def test_a_status_that_nobody_declared_is_refused_by_name(value: str) -> None:
+def test_an_undeclared_status_is_refused_by_name(value: str) -> None:
     read = row_reader(StatementMapping(columns=STATUS, currency="JPY"), ["r", "a", "s"])
     assert [read(2, ["x", "1", known]).is_settled for known in ("Settled", "declined")] == [True, False]
     with pytest.raises(UnreadableStatement, match=f'"{value}" is not known; declare it in settled_words') as why:
@@ -104,13 +104,13 @@ def test_a_status_in_both_lists_has_moved() -> None:
 @pytest.mark.parametrize(
     ("column", "value"), [("kind", "payout"), ("kind", ""), ("currency", "YEN"), ("currency", "XAU")]
 )
-def test_a_kind_or_a_currency_that_nobody_declared_is_refused_by_name(column: str, value: str) -> None:
+def test_an_undeclared_kind_or_currency_is_refused_by_name(column: str, value: str) -> None:
     with pytest.raises(UnreadableStatement) as why:
         row_reader(MAPPING, HEADER)(2, changed(**{column: value}))
     assert (why.value.field, why.value.issue.startswith(f'"{value}" is not')) == (column, True)
 
 
-def test_a_word_for_two_kinds_is_refused() -> None:
+def test_a_value_for_two_kinds_is_refused() -> None:
     columns = {"our_reference": "r", "amount": "a", "kind": "k"}
     mapping = StatementMapping(columns=columns, currency="JPY", kinds={"Sale": "payment", "SALE": "refund"})
     with pytest.raises(UnreadableStatement, match="must be one kind"):
@@ -123,7 +123,7 @@ def test_a_header_has_each_column_of_the_mapping_once(header: list[str]) -> None
         row_reader(MAPPING, header)
 
 
-def test_columns_called_as_our_fields_need_no_mapping() -> None:
+def test_columns_named_like_our_fields_need_no_mapping() -> None:
     mapping = default_mapping("external", ["amount", "currency", "provider_reference", "remark"])
     assert set(mapping.columns) == {"amount", "currency", "provider_reference"}
     with pytest.raises(ValidationError):

@@ -21,7 +21,7 @@ def test_a_text_that_begins_like_a_formula_gets_an_apostrophe(sign: str) -> None
 
 
 @pytest.mark.parametrize("value", ["pay_1", "渋谷店", "a=1", "", " =1", "'=1"])
-def test_other_texts_stay_as_they_are(value: str) -> None:
+def test_texts_without_a_formula_are_exported_unchanged(value: str) -> None:
     assert cell(value) == value
 
 
@@ -37,12 +37,12 @@ def test_other_texts_stay_as_they_are(value: str) -> None:
         (date(2026, 11, 27), date(2026, 11, 27)),
     ],
 )
-def test_what_is_no_text_is_written_as_it_is_elsewhere(value: Any, shown: Any) -> None:
+def test_values_other_than_text_are_exported_as_in_the_api(value: Any, shown: Any) -> None:
     assert cell(value) == shown
 
 
 @given(st.lists(st.text(), min_size=2, max_size=5))
-def test_no_row_brings_a_cell_that_would_run_or_breaks_the_table(texts: list[str]) -> None:
+def test_no_exported_row_has_a_formula_or_breaks_the_table(texts: list[str]) -> None:
     (row,) = csv.reader(io.StringIO(csv_rows([texts]).decode(), newline=""), strict=True)
     assert len(row) == len(texts)
     for written, text in zip(row, texts, strict=True):

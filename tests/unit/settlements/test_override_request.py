@@ -18,7 +18,7 @@ def test_an_evening_that_ends_at_three_is_accepted() -> None:
 
 
 @pytest.mark.parametrize(("field", "value"), [("business_date", "2026-02-30"), ("ends_at_local", "2026-02-30T03:00")])
-def test_a_day_that_no_calendar_has_is_blamed_on_its_own_field(field: str, value: str) -> None:
+def test_a_date_that_does_not_exist_is_reported_for_its_field(field: str, value: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         OverrideIn.model_validate({**TONIGHT, field: value}).to_request()
     assert [detail.field for detail in refusal.value.details] == [field]
@@ -27,6 +27,6 @@ def test_a_day_that_no_calendar_has_is_blamed_on_its_own_field(field: str, value
 @pytest.mark.parametrize(
     ("field", "value"), [("business_date", "２０２６-11-23"), ("ends_at_local", "2026-11-24T0٣:00")]
 )
-def test_digits_of_other_scripts_are_no_date(field: str, value: str) -> None:
+def test_a_date_in_digits_of_other_scripts_is_refused(field: str, value: str) -> None:
     with pytest.raises(ValidationError):
         OverrideIn.model_validate({**TONIGHT, field: value})

@@ -66,11 +66,11 @@ def test_the_day_that_begins_at_a_boundary_has_its_length(zone: str, cut_off: st
         ("2026-12-31T15:00Z", "00:00", date(2027, 1, 1)),
     ],
 )
-def test_an_instant_belongs_to_the_business_day_on_which_it_began(instant: str, cut_off: str, day: date) -> None:
+def test_a_timestamp_belongs_to_the_business_day_that_began_before_it(instant: str, cut_off: str, day: date) -> None:
     assert business_date_at(utc(instant), CutoffRule("Asia/Tokyo", time.fromisoformat(cut_off))) == day
 
 
-def test_a_day_that_a_zone_left_out_has_no_period() -> None:
+def test_a_day_that_a_time_zone_skipped_has_no_period() -> None:
     rule = CutoffRule("Pacific/Apia", time(0))  # Samoa went from 2011-12-29 straight to 2011-12-31
     before = period_from(utc("2011-12-29T10:00Z"), rule)
     after = period_from(before.end, rule)
@@ -89,7 +89,7 @@ def test_an_override_moves_one_end_and_the_next_day_is_shorter() -> None:
     assert period_from(following.end, rule).end - following.end == 24 * HOURS
 
 
-def test_an_override_moves_money_and_no_number() -> None:
+def test_an_override_moves_the_business_date_but_not_the_day_of_order_numbers() -> None:
     tonight, one_o_clock = date(2026, 11, 23), utc("2026-11-23T16:00Z")
     rule = CutoffRule("Asia/Tokyo", time(0), {tonight: datetime(2026, 11, 24, 3)})  # noqa: DTZ001 - by the store's clocks
     assert business_date_at(one_o_clock, rule) == tonight
@@ -143,7 +143,7 @@ INSTANTS = st.datetimes(datetime(2010, 1, 1), datetime(2037, 1, 1), timezones=st
 
 
 @given(RULES, INSTANTS)
-def test_every_instant_is_in_the_first_period_of_its_day(rule: CutoffRule, instant: datetime) -> None:
+def test_every_timestamp_is_in_the_first_period_of_its_day(rule: CutoffRule, instant: datetime) -> None:
     period = first_period(instant, rule)
     assert period.start <= instant < period.end
     assert period.end == period_from(instant, rule).end
@@ -152,7 +152,7 @@ def test_every_instant_is_in_the_first_period_of_its_day(rule: CutoffRule, insta
 
 @given(RULES, INSTANTS)
 @settings(max_examples=200)
-def test_a_number_has_the_day_of_its_settlement_on_every_other_day(rule: CutoffRule, instant: datetime) -> None:
+def test_the_day_of_an_order_number_is_the_business_date(rule: CutoffRule, instant: datetime) -> None:
     number = day_of_number(instant, time_zone=rule.time_zone, cut_off=rule.cut_off)
     assert number == business_date_at(instant, rule)
 

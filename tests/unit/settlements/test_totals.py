@@ -54,7 +54,7 @@ def test_qr_is_divided_by_provider_and_cards_by_brand() -> None:
     assert {brand: group["count"] for brand, group in figures["breakdown"]["card"].items()} == {"visa": 2, "unknown": 1}
 
 
-def test_the_drawer_should_hold_what_came_in_less_what_went_out() -> None:
+def test_expected_cash_is_cash_taken_less_cash_refunded() -> None:
     row = {"method_type": "cash", "provider": "cash", "brand": None, "count": 3, "late": 0, "fees": 0}
     figures = add_up([{**row, "gross": 3_000, "refunds": 800, "adjustments": -50}])
     assert figures["cash_expected"] == 2_150
