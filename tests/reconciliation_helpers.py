@@ -1,4 +1,4 @@
-"""Settlements with the lines a test wants, closed as they are closed, and statements beside them."""
+"""Closed settlements with given lines, and statements for them."""
 
 import io
 from collections.abc import Iterable
@@ -27,21 +27,21 @@ LINE_COLUMNS = """settlement_id, kind, entity_id, merchant_id, store_id, payment
 LINES = StatementMapping(
     columns={**MAPPING.columns, "on": "on", "status": "status"}, signs="signed", settled_words=["settled"]
 )
-"""How the files that these tests write are read."""
+"""The mapping of the files that these tests write."""
 
 
 def manager(tenant: Tenant) -> Caller:
-    """The store's manager as a caller."""
+    """Return the store's manager as a caller."""
     return Caller("usr_manager", CallerRole.STORE_MANAGER, tenant.psp_id, tenant.merchant_id, tenant.store_id)
 
 
 def merchant_admin(tenant: Tenant) -> Caller:
-    """The merchant's administrator as a caller."""
+    """Return the merchant's administrator as a caller."""
     return Caller("usr_admin", CallerRole.MERCHANT_ADMIN, tenant.psp_id, tenant.merchant_id)
 
 
 async def open_settlement(admin: psycopg.AsyncConnection[DictRow], tenant: Tenant) -> dict[str, Any]:
-    """The running settlement of ``tenant``'s store."""
+    """Return the running settlement of ``tenant``'s store."""
     await open_due_periods(worker="worker-of-the-test")
     found = await admin.execute("SELECT * FROM settlements WHERE store_id = %s AND status = 'open'", [tenant.store_id])
     row = await found.fetchone()
@@ -57,9 +57,9 @@ async def closed_settlement(
     attempts: dict[str, bool] | None = None,
     methods: dict[str, str] | None = None,
 ) -> str:
-    """A closed settlement that took ``lines``; references in ``attempts`` are known, and succeeded or not.
+    """Return a closed settlement with ``lines``.
 
-    All lines are of cards, but for those of ``methods``.
+    ``attempts`` are references of our attempts, and whether they succeeded. All lines are cards, except those in ``methods``.
     """
     settlement = await open_settlement(admin, tenant)
     async with admin.cursor() as cursor, cursor.copy(f"COPY settlement_lines ({LINE_COLUMNS}) FROM STDIN") as copy:
@@ -75,7 +75,7 @@ async def closed_settlement(
 
 
 async def _attempts(admin: psycopg.AsyncConnection[DictRow], tenant: Tenant, attempts: dict[str, bool]) -> None:
-    """Payments with one attempt each that the provider may quote; rows without a past, which matching does not read."""
+    """Insert payments with one attempt each that the provider may quote, without a history."""
     for reference, succeeded in attempts.items():
         payment_id = reference.partition(":")[0]
         row = (payment_id, tenant.merchant_id, tenant.store_id)
@@ -96,7 +96,7 @@ async def _attempts(admin: psycopg.AsyncConnection[DictRow], tenant: Tenant, att
 
 
 def statement_file(lines: Iterable[Theirs]) -> io.BytesIO:
-    """Lines as a file that ``LINES`` reads."""
+    """Return lines as a file for the mapping ``LINES``."""
     file = io.BytesIO()
     header = list(LINES.columns.values())
     file.write((",".join(header) + "\n").encode())
@@ -117,7 +117,7 @@ def statement_file(lines: Iterable[Theirs]) -> io.BytesIO:
 
 
 async def upload(tenant: Tenant, settlement_id: str, lines: Iterable[Theirs], **changes: Any) -> dict[str, Any]:
-    """The statement that these lines make when the manager uploads them."""
+    """Upload these lines as the manager and return the statement."""
     incoming = Incoming(settlement_id, "sandbox", statement_file(lines), "csv", mapping=LINES)
     stored = await receive_statement(incoming, actor=Actor(manager(tenant)), **changes)
     body: dict[str, Any] = orjson.loads(stored.body)
@@ -125,7 +125,7 @@ async def upload(tenant: Tenant, settlement_id: str, lines: Iterable[Theirs], **
 
 
 def some_sales(count: int, *, at: datetime | None = None) -> list[Ours]:
-    """``count`` payments of ours, just now unless ``at`` says otherwise; a tenth are refunds."""
+    """Return ``count`` lines of ours at ``at`` (default: now); a tenth are refunds."""
     prefix = uuid_utils.uuid7().hex[-12:] + "x"
     at = at or now().replace(microsecond=0)
     lines = []
@@ -139,7 +139,7 @@ def some_sales(count: int, *, at: datetime | None = None) -> list[Ours]:
 
 
 def mirror(line: Ours, **changes: Any) -> Theirs:
-    """What a provider that agrees says of ``line``."""
+    """Return the line of a provider that agrees with ``line``."""
     facts = {
         "kind": line.kind,
         "our_reference": line.our_reference,
@@ -154,5 +154,5 @@ def mirror(line: Ours, **changes: Any) -> Theirs:
 
 
 def books_of(ours: list[Ours], theirs: list[Theirs], **more: Any) -> Books:
-    """What the reference matcher wants, for a run now."""
+    """Return the input of the reference matcher for a run now."""
     return Books(ours, theirs, as_of=now(), **more)

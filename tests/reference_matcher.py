@@ -43,7 +43,7 @@ class Theirs:
     provider: str = "sandbox"
 
     def order(self) -> tuple[Any, ...]:
-        """What numbers the lines: what they say, nothing first where it is said, last where it is not."""
+        """Return the sort key of a line: its fields, in the order in which the SQL numbers lines."""
         facts = (self.our_reference, self.provider_reference, self.provider, self.kind, not self.is_settled)
         more = (self.amount, self.currency, self.fee, self.at, self.on)
         return tuple((fact is None, "" if fact is None else fact) for fact in (*facts, *more))

@@ -16,18 +16,18 @@ Admin = psycopg.AsyncConnection[DictRow]
 
 
 def old_sales(count: int) -> list[Ours]:
-    """Sales whose provider had the time to report them."""
+    """Return sales whose provider had the time to report them."""
     return some_sales(count, at=(now() - timedelta(hours=30)).replace(microsecond=0))
 
 
 async def reconcile(api: Api, tenant: Tenant, settlement_id: str) -> Answer:
-    """A run, as the store's manager asks for it."""
+    """Start a run as the store's manager."""
     manager = api.signer.user(tenant, role="store_manager")
     return await api.post(f"/settlements/{settlement_id}/reconcile", as_=manager)
 
 
 async def breaks(api: Api, tenant: Tenant, settlement_id: str, query: str = "") -> list[dict[str, Any]]:
-    """The breaks that the last run saw."""
+    """Return the breaks of the last run."""
     manager = api.signer.user(tenant, role="store_manager")
     answer = await api.get(f"/settlements/{settlement_id}/breaks{query}", as_=manager)
     assert answer.status == 200
@@ -36,12 +36,12 @@ async def breaks(api: Api, tenant: Tenant, settlement_id: str, query: str = "") 
 
 
 async def resolve(api: Api, tenant: Tenant, break_id: str, *, role: str = "merchant_admin", **body: Any) -> Answer:
-    """End a break, as ``body`` says."""
+    """Resolve a break with the fields in ``body``."""
     return await api.post(f"/breaks/{break_id}/resolve", body, as_=api.signer.user(tenant, role=role))
 
 
 async def one_break(api: Api, admin: Admin, tenant: Tenant, **changes: Any) -> tuple[str, list[Ours], dict[str, Any]]:
-    """A settlement of three sales whose statement differs in the first one."""
+    """Return a settlement of three sales whose statement differs in the first one."""
     sales = old_sales(3)
     settlement_id = await closed_settlement(admin, tenant, sales)
     await upload(tenant, settlement_id, [mirror(sales[0], **changes), *(mirror(line) for line in sales[1:])])

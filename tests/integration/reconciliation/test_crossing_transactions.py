@@ -31,7 +31,7 @@ from workflows.settings import Settings
 
 @asynccontextmanager
 async def held(admin: Admin, strength: str, settlement_id: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-    """The settlement's row is locked by somebody else, inside."""
+    """Lock the settlement's row in another transaction, inside."""
     other = await psycopg.AsyncConnection.connect(admin.info.dsn, password=admin.info.password)
     async with other:
         await other.execute(f"SELECT FROM settlements WHERE id = %s FOR {strength}".encode(), [settlement_id])

@@ -55,7 +55,7 @@ class Desk:
         return body
 
     async def reconcile(self) -> dict[str, Any]:
-        """A run."""
+        """Run a comparison."""
         answer: Answer = await self.api.post(f"{self.path}/reconcile", as_=self.manager)
         assert answer.status == 200, answer.raw
         body: dict[str, Any] = answer.body
@@ -76,7 +76,7 @@ class Desk:
             cursor = f"&cursor={page['next_cursor']}"
 
     async def found(self) -> Found:
-        """The last run's breaks by category and reference."""
+        """Count the last run's breaks by category and reference."""
         return Counter((one["category"], one["our_reference"]) for one in await self.breaks())
 
 
@@ -88,19 +88,19 @@ def ours() -> list[Ours]:
 
 @pytest.fixture
 def spoiled(ours: list[Ours]) -> tuple[list[Theirs], Found]:
-    """The provider's lines with a hundred breaks, and what they are."""
+    """Return the provider's lines with a hundred breaks, and these breaks."""
     lines, truth = plant([as_ours(line) for line in ours], PLANTED, seed=33)
     return [as_theirs(line) for line in lines], Counter((one.category, one.our_reference) for one in truth)
 
 
 @pytest.fixture
 async def desk(api: Api, admin: Admin, tenant: Tenant, ours: list[Ours]) -> Desk:
-    """The settlement, closed."""
+    """Return the closed settlement."""
     return Desk(api, tenant, await closed_settlement(admin, tenant, ours))
 
 
 def by_reference(ours: list[Ours], theirs: list[Theirs]) -> Found:
-    """What the plain Python matcher calls a break."""
+    """Count the breaks that the plain Python matcher finds."""
     return Counter(
         (verdict.category, line.our_reference)
         for verdict in match(books_of(ours, theirs))

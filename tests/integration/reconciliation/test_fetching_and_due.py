@@ -30,7 +30,7 @@ ACTOR = Actor(worker="worker-of-the-test")
 
 
 def reported(line: Ours, **changes: Any) -> StatementLine:
-    """What a provider's API says of a line of ours."""
+    """Return a line of ours as a provider's API reports it."""
     facts = (line.kind, line.our_reference, line.provider_reference, line.amount, line.currency, line.fee)
     return StatementLine(*facts, at=line.occurred_at.isoformat())._replace(**changes)
 

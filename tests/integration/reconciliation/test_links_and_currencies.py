@@ -25,7 +25,7 @@ from workflows.providers.base import Succeeded
 async def strangers(
     api: Api, admin: Admin, tenant: Tenant, *theirs: Theirs
 ) -> tuple[str, list[Ours], list[dict[str, Any]]]:
-    """A settlement of two sales whose statement has lines besides that quote nothing of ours."""
+    """Return a settlement of two sales whose statement has more lines, which quote nothing of ours."""
     sales = old_sales(2)
     settlement_id = await closed_settlement(admin, tenant, sales)
     await upload(tenant, settlement_id, [*map(mirror, sales), *theirs])
@@ -34,13 +34,13 @@ async def strangers(
 
 
 def stranger(amount: int, **changes: Any) -> Theirs:
-    """A line of theirs that quotes nothing of ours."""
+    """Return a line of theirs that quotes nothing of ours."""
     facts = {"our_reference": None, "provider_reference": f"x-{amount}", "fee": 0, **changes}
     return Theirs("payment", amount=amount, **facts)
 
 
 async def a_sale(payments: PaymentMaker, provider: Any, amount: int, *, cash: bool = False) -> str:
-    """A completed payment that waits for the next close."""
+    """Return a completed payment that waits for the next close."""
     if not cash:
         provider.charges.append(Succeeded(amount, f"ref-{amount}"))
     payment_id = await payments.pending(CASH if cash else QR, amount=amount)

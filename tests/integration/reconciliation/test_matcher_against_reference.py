@@ -31,7 +31,7 @@ _JUDGED = text("""
 async def sql_verdicts(
     settlement_id: str, statement_id: str, books: Books
 ) -> tuple[list[Classification], dict[str, Any]]:
-    """What the SQL says of the same books, and its summary."""
+    """Return the classification of the SQL for the same books, and its summary."""
     ours = {(line.kind, line.entity_id): line for line in books.ours}
     theirs = {number: line for number, line in enumerate(books.theirs, start=2)}
     async with transaction(Role.WORKER) as connection:

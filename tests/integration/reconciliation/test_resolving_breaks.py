@@ -52,7 +52,7 @@ async def test_an_adjustment_corrects_our_books_by_the_difference(
 
 
 async def booked(admin: Admin, tenant: Tenant) -> tuple[int, int]:
-    """What corrections come to: in the lines of the store's settlements, and in the ledger."""
+    """Return the sum of corrections in the lines of the store's settlements, and in the ledger."""
     found = await admin.execute(
         """SELECT (SELECT coalesce(sum(amount), 0) FROM settlement_lines WHERE store_id = %(id)s AND kind = 'adjustment')
                AS lines, (SELECT coalesce(sum(e.amount), 0) FROM ledger_journals j
@@ -68,7 +68,10 @@ async def booked(admin: Admin, tenant: Tenant) -> tuple[int, int]:
 async def two_breaks(
     api: Api, admin: Admin, tenant: Tenant, **resolution: Any
 ) -> tuple[str, list[Ours], dict[str, Any], dict[str, Any]]:
-    """A settlement of four sales with two breaks (900 for the first, 800 for the second); the first one is resolved."""
+    """Return a settlement of four sales with two breaks, of which the first is resolved.
+
+    The statement has 900 for the first sale and 800 for the second.
+    """
     sales = old_sales(4)
     settlement_id = await closed_settlement(admin, tenant, sales)
     await upload(

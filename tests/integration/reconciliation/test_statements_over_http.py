@@ -21,7 +21,7 @@ Admin = psycopg.AsyncConnection[DictRow]
 
 
 def sandbox_csv(lines: list[Ours]) -> str:
-    """What the sandbox would give as CSV for these lines."""
+    """Return these lines as a CSV file of the sandbox."""
     words = {"payment": "charge", "refund": "refund"}
     rows = [
         f"{words[line.kind]},{line.our_reference},{line.provider_reference},{abs(line.amount)},{line.currency},{line.fee},"

@@ -25,7 +25,7 @@ ACCEPTED = {"accept_uncompared": True, "note": NOTE}
 
 
 def of_terminals(lines: list[Ours]) -> list[Ours]:
-    """The same, taken by the terminals' own application."""
+    """Return the same sales, taken by the terminals' own application."""
     return [replace(line, provider="external", fee=0) for line in lines]
 
 

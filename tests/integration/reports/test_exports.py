@@ -32,7 +32,10 @@ async def get(api: Api, tenant: Tenant, path: str, **headers: str) -> Answer:
 
 
 async def settlement_with_breaks(api: Api, admin: Admin, tenant: Tenant, *, count: int = 10) -> str:
-    """A compared settlement of ``count`` sales; two of them differ, one break carries a note that a spreadsheet would run."""
+    """Return a compared settlement of ``count`` sales.
+
+    Two sales differ, and one break has a note that a spreadsheet would run.
+    """
     await admin.execute("UPDATE stores SET name = %s WHERE id = %s", [STORE, tenant.store_id])
     sales = some_sales(count)
     settlement_id = await closed_settlement(admin, tenant, sales)
@@ -173,7 +176,7 @@ async def test_the_pdf_report_embeds_its_font(api: Api, admin: Admin, tenant: Te
 
 
 def streams(pdf: bytes) -> list[bytes]:
-    """The uncompressed streams of a PDF."""
+    """Return the uncompressed streams of a PDF."""
     found = []
     for part in pdf.split(b"stream\n")[1:]:
         try:

@@ -1,4 +1,4 @@
-"""A shop, ready to sell."""
+"""Fixtures: a shop with its till, and its back office."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ async def shop(
     payments: PaymentMaker,
     provider: FakeProvider,
 ) -> AsyncIterator[Shop]:
-    """A store with its till; it has no period yet."""
+    """Yield a store with its till and without a period."""
     providers = Providers({provider.name: provider})
     refunds = LeaseExecutor(REFUNDS, settings=settings, providers=providers, worker=WORKER)
     yield Shop(tenant, admin, payments, refunds, provider)

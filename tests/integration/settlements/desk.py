@@ -1,4 +1,4 @@
-"""The merchant's administrator at one shop's settlements, with money in doubt and the auditor of the provider's net."""
+"""The merchant's administrator at one shop's settlements, payments in doubt, and the check of invariant I15."""
 
 from dataclasses import replace
 from typing import Any
@@ -46,23 +46,23 @@ class Desk:
         return settlement_id
 
     async def run(self, settlement_id: str) -> dict[str, Any]:
-        """Compare by hand."""
+        """Run a comparison."""
         return await reconcile_settlement(settlement_id, actor=WORKER, settings=self.settings)
 
     async def breaks(self, settlement_id: str) -> list[dict[str, Any]]:
-        """The open breaks of the last run."""
+        """Return the open breaks of the last run."""
         boss = self.api.signer.user(self.shop.tenant, role="merchant_admin")
         answer = await self.api.get(f"/settlements/{settlement_id}/breaks?open=true", as_=boss)
         found: list[dict[str, Any]] = answer.body["data"]
         return found
 
     async def resolve(self, break_id: str, **body: Any) -> Answer:
-        """End a break."""
+        """Resolve a break."""
         boss = self.api.signer.user(self.shop.tenant, role="merchant_admin")
         return await self.api.post(f"/breaks/{break_id}/resolve", body, as_=boss)
 
     async def status(self, settlement_id: str) -> str:
-        """The settlement's status."""
+        """Return the settlement's status."""
         return str((await self.shop.settlement(settlement_id))["status"])
 
     async def held(self, currency: str = "JPY") -> int:
@@ -87,7 +87,7 @@ class Desk:
             await engine.dispose()
 
     async def due(self, settlement_id: str) -> str | None:
-        """Why the workers would run it by themselves."""
+        """Return why the settlement is due for an automatic run, if it is."""
         found = await find_due_reconciliations(limit=10_000, settings=self.settings)
         return next((one.why for one in found if one.id == settlement_id), None)
 
@@ -102,7 +102,7 @@ async def in_doubt(shop: Shop, amount: int) -> str:
 
 
 async def in_doubt_refund(shop: Shop, amount: int) -> tuple[str, str]:
-    """A sale, and a refund of ``amount`` that the provider has made and of which we know nothing."""
+    """Return a sale, and its refund of ``amount`` that the provider made and whose outcome we do not know."""
     payment_id = await shop.sell(5_000)
     shop.provider.refunds.append(Unknown("the answer was lost"))
     refund_id = await shop.ask_back(payment_id, amount)
@@ -112,7 +112,7 @@ async def in_doubt_refund(shop: Shop, amount: int) -> tuple[str, str]:
 
 
 async def ends(shop: Shop, entity_id: str) -> None:
-    """The doubt is over: the provider answers."""
+    """Let the provider answer, which ends the doubt."""
     entity = "payment" if entity_id.startswith("pay_") else "refund"
     await time_passes(shop.admin, entity_id, seconds=3_600, entity=entity)
     if entity == "payment":

@@ -1,4 +1,4 @@
-"""A shop whose days end: payments and refunds by the use-cases, days of the past by moving instants as the owner."""
+"""A shop with settlements: payments and refunds by the use-cases, past days by moving their timestamps."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,7 @@ WORKER = "worker-of-the-test"
 
 
 def manager_of(tenant: Tenant) -> Caller:
-    """The store's manager."""
+    """Return the store's manager as a caller."""
     return Caller("usr_manager", CallerRole.STORE_MANAGER, "", tenant.merchant_id, tenant.store_id)
 
 
@@ -37,11 +37,11 @@ class Shop:
 
     @property
     def manager(self) -> Caller:
-        """Who closes and counts."""
+        """The store's manager, who closes and counts."""
         return manager_of(self.tenant)
 
     async def since(self, **store: Any) -> None:
-        """Columns of the store as it was opened, for example ``created_at``; then its first period."""
+        """Set columns of the store, for example ``created_at``, and open its first period."""
         for name, value in store.items():
             await self.admin.execute(
                 f"UPDATE stores SET {name} = %s WHERE id = %s",
@@ -50,7 +50,7 @@ class Shop:
         await open_due_periods(worker=WORKER)
 
     async def sell(self, amount: int = 1_000, *, fee: int = 0, at: datetime | None = None, **changes: Any) -> str:
-        """A completed QR payment (``cash=True``: in cash); ``at`` is when."""
+        """Return a completed QR payment (``cash=True``: in cash); ``at`` is its time of completion."""
         request = CASH if changes.pop("cash", False) else QR
         if request is QR:
             tip = changes.get("tip_amount", 0)
@@ -62,7 +62,7 @@ class Shop:
         return payment_id
 
     async def move(self, entity_id: str, at: datetime, *, began: datetime | None = None) -> None:
-        """Let a completed payment or refund have been completed ``at``, and begun then unless told otherwise."""
+        """Move the completion of a payment or refund to ``at``, and its begin to ``began`` or ``at``."""
         table = "payments" if entity_id.startswith("pay_") else "refunds"
         await self.admin.execute(
             f"UPDATE {table} SET completed_at = %s, processing_at = %s WHERE id = %s",
@@ -70,7 +70,7 @@ class Shop:
         )
 
     async def ask_back(self, payment_id: str, amount: int | None = None, **rest: Any) -> str:
-        """A pending refund."""
+        """Return a pending refund."""
         stored = await ask_back(payment_id, amount, caller=self.tenant.device, grace_seconds=5, **rest)
         assert stored.resource_id
         return stored.resource_id
@@ -78,7 +78,7 @@ class Shop:
     async def give_back(
         self, payment_id: str, amount: int | None = None, *, at: datetime | None = None, **rest: Any
     ) -> str:
-        """A completed refund."""
+        """Return a completed refund."""
         refund_id = await self.ask_back(payment_id, amount, **rest)
         await self.refunds.process([refund_id])
         if at:
@@ -86,7 +86,7 @@ class Shop:
         return refund_id
 
     async def periods(self, currency: str = "JPY") -> list[Row]:
-        """The store's settlements, in order."""
+        """Return the store's settlements in order."""
         found = await self.admin.execute(
             "SELECT * FROM settlements WHERE store_id = %s AND currency = %s ORDER BY start_at",
             [self.tenant.store_id, currency],
@@ -94,27 +94,27 @@ class Shop:
         return await found.fetchall()
 
     async def running(self, currency: str = "JPY") -> Row:
-        """The open one."""
+        """Return the open settlement."""
         (found,) = [row for row in await self.periods(currency) if row["status"] == "open"]
         return found
 
     async def lines(self, settlement_id: str) -> dict[str, Row]:
-        """The lines of a settlement by what they are about."""
+        """Return the lines of a settlement by entity id."""
         found = await self.admin.execute("SELECT * FROM settlement_lines WHERE settlement_id = %s", [settlement_id])
         return {row["entity_id"]: row for row in await found.fetchall()}
 
     async def close(self, *settlement_ids: str) -> list[str]:
-        """What a worker does with a nudge."""
+        """Close settlements as a worker does, and return the next periods that are due."""
         return (await close_settlements(list(settlement_ids), worker=WORKER)).following
 
     async def close_now(self) -> Row:
-        """What a manager does in the evening; the settlement as it is then."""
+        """Close the running settlement as a manager, and return its row."""
         settlement_id = (await self.running())["id"]
         await close_manually(settlement_id, caller=self.manager, request_id=new_id("request"))
         return await self.settlement(settlement_id)
 
     async def settlement(self, settlement_id: str) -> Row:
-        """A settlement's row."""
+        """Return a settlement's row."""
         found = await self.admin.execute("SELECT * FROM settlements WHERE id = %s", [settlement_id])
         row = await found.fetchone()
         assert row is not None

@@ -1,4 +1,4 @@
-"""Days whose provider tells by its API what it moved."""
+"""Days whose provider reports its payments by its API."""
 
 from typing import Any
 
@@ -53,6 +53,6 @@ async def fetched(desk: Desk, lines: list[StatementLine]) -> str:
 
 
 async def reconciled_by_workers(desk: Desk, settlement_id: str) -> None:
-    """What a worker does with a settlement that is due."""
+    """Reconcile a settlement as a worker does when it is due."""
     providers = Providers({"sandbox": desk.shop.provider})
     await reconcile_due(settlement_id, worker=WORKER.worker, settings=desk.settings, providers=providers)

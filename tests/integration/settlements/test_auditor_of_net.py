@@ -69,7 +69,7 @@ async def test_the_auditor_finds_a_file_of_two_days_that_was_booked_into_both(
 
 
 async def sell_at_a_terminal(shop: Shop, slip_number: str, amount: int) -> tuple[str, str]:
-    """A sale of the terminal's own application, and the settlement that has it alone."""
+    """Return a sale of the terminal's own application, and the settlement that has only this sale."""
     facts = {**TERMINAL.facts, "slip_number": slip_number}
     sale = await shop.payments.pending(replace(TERMINAL, facts=facts), amount=amount)
     await shop.payments.process(sale)

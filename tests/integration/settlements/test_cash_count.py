@@ -10,21 +10,21 @@ from workflows.settlements.rows import SettlementRow
 
 
 async def count(shop: Shop, settlement_id: str, actual: int, note: str | None = None) -> SettlementRow:
-    """What a manager does with a drawer."""
+    """Count the drawer as a manager."""
     return await count_cash(
         settlement_id, cash_actual=actual, note=note, caller=shop.manager, request_id=new_id("request")
     )
 
 
 async def closed_with_cash(shop: Shop, amount: int = 5_000) -> Row:
-    """A closed settlement that expects ``amount`` in the drawer."""
+    """Return a closed settlement that expects ``amount`` in the drawer."""
     await shop.since()
     await shop.sell(amount, cash=True)
     return await shop.close_now()
 
 
 async def balance(shop: Shop, kind: str) -> int:
-    """The merchant's balance on its accounts of one kind."""
+    """Return the merchant's balance on its accounts of one kind."""
     found = await shop.admin.execute(
         "SELECT coalesce(sum(e.amount), 0)::bigint AS balance FROM ledger_accounts a"
         " JOIN ledger_entries e ON e.account_id = a.id WHERE a.merchant_id = %s AND a.kind = %s",

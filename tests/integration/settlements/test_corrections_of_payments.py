@@ -8,7 +8,7 @@ from workflows.settlements.open_periods import open_due_periods
 
 
 async def reported(shop: Shop, settlement_id: str, **amounts: int) -> list[Theirs]:
-    """What the provider says of the settlement's lines that it knows, but with these amounts by kind."""
+    """Return the provider's lines for those of the settlement, with these amounts by kind."""
     lines = await shop.lines(settlement_id)
     return [
         Theirs(line["kind"], line["our_reference"], line["provider_reference"], amounts[line["kind"]], line["fee"])

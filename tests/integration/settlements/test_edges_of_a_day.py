@@ -57,7 +57,7 @@ async def test_a_closed_day_has_the_length_of_its_local_day(
 
 
 async def balance(shop: Shop, kind: str) -> int:
-    """The merchant's balance on its accounts of one kind."""
+    """Return the merchant's balance on its accounts of one kind."""
     found = await shop.admin.execute(
         "SELECT coalesce(sum(e.amount), 0)::bigint AS balance FROM ledger_accounts a"
         " JOIN ledger_entries e ON e.account_id = a.id WHERE a.merchant_id = %s AND a.kind = %s",
@@ -112,7 +112,7 @@ async def test_a_negative_count_is_refused_unless_the_expected_cash_is_negative(
 
 
 async def reported(shop: Shop) -> list[StatementLine]:
-    """The provider's lines of all that the shop has sold there."""
+    """Return the provider's lines of all sales of the shop."""
     found = await shop.admin.execute(
         """SELECT 'payment' AS kind, id || ':1' AS reference, provider_reference, captured_amount AS amount, currency, fee,
                   completed_at FROM payments WHERE store_id = %(store)s AND completed_at IS NOT NULL
@@ -130,7 +130,7 @@ async def reported(shop: Shop) -> list[StatementLine]:
 
 
 async def categories(shop: Shop, settlement_id: str, settings: Settings) -> dict[str, int]:
-    """What a run finds after the providers were asked."""
+    """Fetch the statements, run a comparison and return the number of lines by category."""
     providers = Providers({shop.provider.name: shop.provider})
     await fetch_statements(settlement_id, actor=ACTOR, providers=providers)
     run = await reconcile_settlement(settlement_id, actor=ACTOR, settings=settings)

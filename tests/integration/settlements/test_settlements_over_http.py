@@ -20,7 +20,7 @@ FIELDS = {
 
 @pytest.fixture
 def manager(shop: Shop, signer: Signer) -> str:
-    """The token of the store's manager."""
+    """Return the token of the store's manager."""
     return signer.user(shop.tenant, role="store_manager")
 
 

@@ -22,7 +22,7 @@ HOURS = timedelta(hours=1)
 
 
 def utc(text: str) -> datetime:
-    """An instant of a vector."""
+    """Parse the timestamp of a test vector."""
     return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
 
 
