@@ -7,7 +7,7 @@ from psycopg.errors import CheckViolation, InsufficientPrivilege, UniqueViolatio
 
 from tests.factories import Signer
 from tests.harness import Api
-from tests.integration.settlements.settlement_helpers import Shop
+from tests.integration.settlements.settlement_helpers import SettlementShop
 from workflows.clock import now
 from workflows.database.engines import Role, transaction
 from workflows.ids import new_id
@@ -16,7 +16,7 @@ from workflows.providers.base import Declined
 from workflows.reconciliation.adjust import Adjustment, write_adjustment
 
 
-async def entries(shop: Shop, source_id: str) -> set[tuple[str, str, str, int]]:
+async def entries(shop: SettlementShop, source_id: str) -> set[tuple[str, str, str, int]]:
     """(journal, account, provider, amount) of what was posted for a source."""
     found = await shop.admin.execute(
         "SELECT j.kind AS journal, a.kind, a.provider, e.amount FROM ledger_journals j JOIN ledger_entries e ON"
@@ -26,7 +26,7 @@ async def entries(shop: Shop, source_id: str) -> set[tuple[str, str, str, int]]:
     return {(row["journal"], row["kind"], row["provider"], row["amount"]) for row in await found.fetchall()}
 
 
-async def test_a_completed_payment_posts_sale_tip_and_fee(shop: Shop) -> None:
+async def test_a_completed_payment_posts_sale_tip_and_fee(shop: SettlementShop) -> None:
     sold = await shop.sell(1_000, tip_amount=50, fee=34)
     assert await entries(shop, sold) == {
         ("completion", "receivable", "sandbox", 1_050),
@@ -37,23 +37,23 @@ async def test_a_completed_payment_posts_sale_tip_and_fee(shop: Shop) -> None:
     }
 
 
-async def test_cash_goes_into_the_drawer_and_has_no_fee(shop: Shop) -> None:
+async def test_cash_goes_into_the_drawer_and_has_no_fee(shop: SettlementShop) -> None:
     sold = await shop.sell(700, cash=True)
     assert await entries(shop, sold) == {("completion", "cash", "cash", 700), ("completion", "sales", "cash", -700)}
 
 
-async def test_a_refund_posts_what_went_back(shop: Shop) -> None:
+async def test_a_refund_posts_what_went_back(shop: SettlementShop) -> None:
     back = await shop.give_back(await shop.sell(1_000, cash=True), 300)
     assert await entries(shop, back) == {("refund", "refunds", "cash", 300), ("refund", "cash", "cash", -300)}
 
 
-async def test_payment_that_did_not_complete_posts_nothing(shop: Shop) -> None:
+async def test_payment_that_did_not_complete_posts_nothing(shop: SettlementShop) -> None:
     pending = await shop.payments.pending()
     await shop.payments.cancel(pending)
     assert await entries(shop, pending) == set()
 
 
-async def test_declined_refund_posts_nothing(shop: Shop) -> None:
+async def test_declined_refund_posts_nothing(shop: SettlementShop) -> None:
     sold = await shop.sell()
     shop.provider.charges.append(Declined("insufficient_funds"))
     declined = await shop.payments.pending(tip_amount=50)
@@ -68,7 +68,7 @@ async def test_declined_refund_posts_nothing(shop: Shop) -> None:
     assert [row["status"] for row in await statuses.fetchall()] == ["failed", "failed"]
 
 
-async def test_a_payment_is_not_posted_twice(shop: Shop) -> None:
+async def test_a_payment_is_not_posted_twice(shop: SettlementShop) -> None:
     sold = await shop.sell()
     moved: Any = [{"id": sold, "status": "completed"}]
     with pytest.raises(Exception, match="ledger_journals_source_key") as refused:
@@ -77,7 +77,7 @@ async def test_a_payment_is_not_posted_twice(shop: Shop) -> None:
     assert isinstance(refused.value.__cause__, UniqueViolation)
 
 
-async def test_an_adjustment_is_a_line_of_the_running_period_and_a_journal(shop: Shop) -> None:
+async def test_an_adjustment_is_a_line_of_the_running_period_and_a_journal(shop: SettlementShop) -> None:
     await shop.since()
     async with transaction(Role.WORKER) as connection:
         adjustment_id = await write_adjustment(
@@ -93,7 +93,7 @@ async def test_an_adjustment_is_a_line_of_the_running_period_and_a_journal(shop:
     assert closed["breakdown"]["other"]["adjustments"] == -120
 
 
-async def post_raw(shop: Shop, sold: str, amounts: list[int], currency: str) -> None:
+async def post_raw(shop: SettlementShop, sold: str, amounts: list[int], currency: str) -> None:
     """Insert a journal by raw SQL on the accounts of ``sold``, without the trigger per statement, with the deferred one."""
     async with shop.admin.transaction():
         await shop.admin.execute("ALTER TABLE ledger_entries DISABLE TRIGGER ledger_entries_balanced")
@@ -117,7 +117,7 @@ async def post_raw(shop: Shop, sold: str, amounts: list[int], currency: str) -> 
     ("amounts", "currency"), [([500, -499], "JPY"), ([500], "JPY"), ([], "JPY"), ([500, -500], "USD")]
 )
 async def test_the_database_refuses_a_journal_that_does_not_balance_in_its_currency(
-    shop: Shop, amounts: list[int], currency: str
+    shop: SettlementShop, amounts: list[int], currency: str
 ) -> None:
     sold = await shop.sell(900)
     await post_raw(shop, sold, [500, -500], "JPY")
@@ -125,7 +125,7 @@ async def test_the_database_refuses_a_journal_that_does_not_balance_in_its_curre
         await post_raw(shop, sold, amounts, currency)
 
 
-async def test_the_database_refuses_an_entry_added_to_an_old_journal(shop: Shop) -> None:
+async def test_the_database_refuses_an_entry_added_to_an_old_journal(shop: SettlementShop) -> None:
     sold = await shop.sell()
     with pytest.raises(CheckViolation, match="does not sum to zero"):
         await shop.admin.execute(
@@ -135,14 +135,14 @@ async def test_the_database_refuses_an_entry_added_to_an_old_journal(shop: Shop)
         )
 
 
-async def as_role(shop: Shop, role: Role, statement: str) -> None:
+async def as_role(shop: SettlementShop, role: Role, statement: str) -> None:
     """Raw SQL with the rights of one of the application's roles."""
     async with shop.admin.transaction():
         await shop.admin.execute(f"SET LOCAL ROLE {role}")
         await shop.admin.execute(statement)
 
 
-async def test_the_database_refuses_entries_without_a_journal(shop: Shop) -> None:
+async def test_the_database_refuses_entries_without_a_journal(shop: SettlementShop) -> None:
     sold = await shop.sell()
     with pytest.raises(CheckViolation, match="no such journal"):
         await shop.admin.execute(
@@ -153,7 +153,7 @@ async def test_the_database_refuses_entries_without_a_journal(shop: Shop) -> Non
 
 
 @pytest.mark.parametrize("table", ["ledger_accounts", "ledger_journals", "ledger_entries"])
-async def test_the_ledger_is_append_only(shop: Shop, table: str) -> None:
+async def test_the_ledger_is_append_only(shop: SettlementShop, table: str) -> None:
     await shop.sell()
     column = "account_id" if table == "ledger_entries" else "currency"
     for statement in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}"):
@@ -164,7 +164,7 @@ async def test_the_ledger_is_append_only(shop: Shop, table: str) -> None:
                 await as_role(shop, role, statement)
 
 
-async def test_balances_and_journals_over_http(api: Api, shop: Shop, signer: Signer) -> None:
+async def test_balances_and_journals_over_http(api: Api, shop: SettlementShop, signer: Signer) -> None:
     admin = signer.user(shop.tenant, role="merchant_admin")
     sold = await shop.sell(1_000, fee=34)
     await shop.give_back(sold, 300)
@@ -187,7 +187,9 @@ async def test_balances_and_journals_over_http(api: Api, shop: Shop, signer: Sig
         assert (await api.get(path, as_=manager)).status == 403
 
 
-async def test_another_merchants_ledger_is_not_there(api: Api, shop: Shop, signer: Signer, make_tenant: Any) -> None:
+async def test_another_merchants_ledger_is_not_there(
+    api: Api, shop: SettlementShop, signer: Signer, make_tenant: Any
+) -> None:
     sold = await shop.sell()
     other = signer.user(await make_tenant(), role="merchant_admin")
     assert (await api.get("/ledger/accounts", as_=other)).body["data"] == []

@@ -30,7 +30,7 @@ PLANTED = {name: 11 for name in SPOILS} | {"amount_mismatch": 12}
 CALM = ("matched", "expected")
 
 
-class Desk:
+class ComparedSettlement:
     """A manager with a closed settlement and a provider's files."""
 
     def __init__(self, api: Api, tenant: Tenant, settlement_id: str) -> None:
@@ -94,9 +94,9 @@ def spoiled(ours: list[Ours]) -> tuple[list[Theirs], Found]:
 
 
 @pytest.fixture
-async def desk(api: Api, admin: Admin, tenant: Tenant, ours: list[Ours]) -> Desk:
+async def settlement(api: Api, admin: Admin, tenant: Tenant, ours: list[Ours]) -> ComparedSettlement:
     """Return the closed settlement."""
-    return Desk(api, tenant, await closed_settlement(admin, tenant, ours))
+    return ComparedSettlement(api, tenant, await closed_settlement(admin, tenant, ours))
 
 
 def by_reference(ours: list[Ours], theirs: list[Theirs]) -> Found:
@@ -113,32 +113,34 @@ def shuffled(lines: list[Theirs]) -> list[Theirs]:
 
 
 async def test_a_hundred_planted_breaks_are_found_and_no_other_in_whatever_order(
-    desk: Desk, ours: list[Ours], spoiled: tuple[list[Theirs], Found]
+    settlement: ComparedSettlement, ours: list[Ours], spoiled: tuple[list[Theirs], Found]
 ) -> None:
     lines, truth = spoiled
     assert truth.total() == 100
     for order in (list[Theirs], shuffled):
-        await desk.send(order(lines))
-        run = await desk.reconcile()
-        assert await desk.found() == truth
+        await settlement.send(order(lines))
+        run = await settlement.reconcile()
+        assert await settlement.found() == truth
         assert run["open_breaks"] == 100
     assert by_reference(ours, lines) == truth
 
 
-async def test_without_a_statement_everything_is_missing_and_nothing_else(desk: Desk, ours: list[Ours]) -> None:
-    run = await desk.reconcile()
+async def test_without_a_statement_everything_is_missing_and_nothing_else(
+    settlement: ComparedSettlement, ours: list[Ours]
+) -> None:
+    run = await settlement.reconcile()
     assert run["summary"]["categories"]["missing_at_provider"]["count"] == SIZE - PLANTED["duplicate_internal"]
     assert run["summary"]["difference"] == sum(line.amount for line in ours)
-    assert await desk.found() == by_reference(ours, [])
+    assert await settlement.found() == by_reference(ours, [])
 
 
 async def test_a_doubled_file_shows_each_planted_break_and_the_rest_as_duplicates(
-    desk: Desk, ours: list[Ours], spoiled: tuple[list[Theirs], Found]
+    settlement: ComparedSettlement, ours: list[Ours], spoiled: tuple[list[Theirs], Found]
 ) -> None:
     lines, truth = spoiled
-    await desk.send(lines * 2)
-    await desk.reconcile()
-    found = await desk.found()
+    await settlement.send(lines * 2)
+    await settlement.reconcile()
+    found = await settlement.found()
     assert truth <= found
     assert {category for category, _ in found - truth} == {"duplicate_provider"}
     assert found == by_reference(ours, lines * 2)
@@ -146,14 +148,14 @@ async def test_a_doubled_file_shows_each_planted_break_and_the_rest_as_duplicate
 
 @pytest.mark.parametrize("part", [0.25, 0.9])
 async def test_lines_that_a_truncated_file_lacks_are_missing_at_the_provider(
-    desk: Desk, ours: list[Ours], spoiled: tuple[list[Theirs], Found], part: float
+    settlement: ComparedSettlement, ours: list[Ours], spoiled: tuple[list[Theirs], Found], part: float
 ) -> None:
     lines, truth = spoiled
     kept = lines[: int(len(lines) * part)]
     there = {line.our_reference for line in kept}
-    await desk.send(kept)
-    await desk.reconcile()
-    found = await desk.found()
+    await settlement.send(kept)
+    await settlement.reconcile()
+    found = await settlement.found()
     assert found == by_reference(ours, kept)
     whole = {one for one in truth if one[1] in there and one[0] not in ("status_mismatch", "duplicate_provider")}
     assert whole <= set(found)
@@ -162,41 +164,45 @@ async def test_lines_that_a_truncated_file_lacks_are_missing_at_the_provider(
     assert len(cut) > 100
 
 
-async def test_a_file_in_another_currency_is_a_break_for_each_line_and_no_sum(desk: Desk, ours: list[Ours]) -> None:
+async def test_a_file_in_another_currency_is_a_break_for_each_line_and_no_sum(
+    settlement: ComparedSettlement, ours: list[Ours]
+) -> None:
     lines = [mirror(line, currency="USD") for line in ours]
-    await desk.send(lines)
-    run = await desk.reconcile()
+    await settlement.send(lines)
+    run = await settlement.reconcile()
     assert run["summary"]["theirs"]["amount"] == 0
     assert run["summary"]["categories"]["currency_mismatch"]["count"] == SIZE
-    assert await desk.found() == by_reference(ours, lines)
+    assert await settlement.found() == by_reference(ours, lines)
 
 
 async def test_a_repeated_file_is_a_no_op_and_a_corrected_one_preserves_resolutions(
-    desk: Desk, ours: list[Ours], spoiled: tuple[list[Theirs], Found]
+    settlement: ComparedSettlement, ours: list[Ours], spoiled: tuple[list[Theirs], Found]
 ) -> None:
     lines, truth = spoiled
-    first = await desk.send(lines)
-    await desk.reconcile()
-    before = await desk.breaks()
+    first = await settlement.send(lines)
+    await settlement.reconcile()
+    before = await settlement.breaks()
     resolved = [one for one in before if one["category"] != "duplicate_internal"][::2]
     for one in resolved:
         body = {"resolution": "ignore", "note": f"looked at {one['our_reference']}"}
-        answer = await desk.api.post(f"/breaks/{one['id']}/resolve", body, as_=desk.admin)
+        answer = await settlement.api.post(f"/breaks/{one['id']}/resolve", body, as_=settlement.admin)
         assert answer.status == 200, answer.raw
 
-    assert await desk.send(lines) == first  # byte for byte the same: nothing was taken in
-    again = await desk.reconcile()
+    assert await settlement.send(lines) == first  # byte for byte the same: nothing was taken in
+    again = await settlement.reconcile()
     assert again["statement_ids"] == [first["id"]]
     assert again["open_breaks"] == 100 - len(resolved)
-    assert {one["id"] for one in await desk.breaks()} == {one["id"] for one in before}
+    assert {one["id"] for one in await settlement.breaks()} == {one["id"] for one in before}
 
     mended = {one["our_reference"] for one in before if one["category"] == "amount_mismatch"}
     right = {our.our_reference: mirror(our) for our in ours if our.our_reference in mended}
     corrected = [right.get(line.our_reference, line) for line in lines]
-    assert (await desk.send(shuffled(corrected)))["id"] != first["id"]
-    await desk.reconcile()
-    after = {one["id"]: one for one in await desk.breaks()}
-    assert await desk.found() == Counter({one: count for one, count in truth.items() if one[0] != "amount_mismatch"})
+    assert (await settlement.send(shuffled(corrected)))["id"] != first["id"]
+    await settlement.reconcile()
+    after = {one["id"]: one for one in await settlement.breaks()}
+    assert await settlement.found() == Counter(
+        {one: count for one, count in truth.items() if one[0] != "amount_mismatch"}
+    )
     for one in resolved:
         if one["category"] != "amount_mismatch":
             assert (after[one["id"]]["resolution"], after[one["id"]]["note"]) == (

@@ -10,8 +10,8 @@ from psycopg.rows import DictRow
 from tests.factories import PaymentMaker, Tenant
 from tests.fakes import FakeProvider
 from tests.harness import Api
-from tests.integration.settlements.desk import Desk
-from tests.integration.settlements.settlement_helpers import WORKER, Shop
+from tests.integration.settlements.back_office import BackOffice
+from tests.integration.settlements.settlement_helpers import WORKER, SettlementShop
 from workflows.processing.executor import LeaseExecutor
 from workflows.providers.registry import Providers
 from workflows.refunds.process import REFUNDS
@@ -26,18 +26,18 @@ async def shop(
     admin: psycopg.AsyncConnection[DictRow],
     payments: PaymentMaker,
     provider: FakeProvider,
-) -> AsyncIterator[Shop]:
+) -> AsyncIterator[SettlementShop]:
     """Yield a store with its till and without a period."""
     providers = Providers({provider.name: provider})
     refunds = LeaseExecutor(REFUNDS, settings=settings, providers=providers, worker=WORKER)
-    yield Shop(tenant, admin, payments, refunds, provider)
+    yield SettlementShop(tenant, admin, payments, refunds, provider)
     provider.release()
     await asyncio.wait_for(refunds.drain(5), timeout=10)
 
 
 @pytest.fixture
-async def desk(shop: Shop, api: Api, settings: Settings) -> AsyncIterator[Desk]:
+async def back_office(shop: SettlementShop, api: Api, settings: Settings) -> AsyncIterator[BackOffice]:
     await open_due_periods(worker="worker-of-the-test")
-    made = Desk(shop, api, settings)
+    made = BackOffice(shop, api, settings)
     yield made
     assert await made.audited() == [], "I15: at every rest point the settlements add up to the provider's net"

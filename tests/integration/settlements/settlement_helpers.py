@@ -26,7 +26,7 @@ def manager_of(tenant: Tenant) -> Caller:
 
 
 @dataclass
-class Shop:
+class SettlementShop:
     """One store with its till."""
 
     tenant: Tenant

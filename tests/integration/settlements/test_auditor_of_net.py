@@ -6,8 +6,8 @@ import pytest
 
 from tests.factories import TERMINAL
 from tests.harness import Api
-from tests.integration.settlements.desk import Desk, said_of
-from tests.integration.settlements.settlement_helpers import Shop
+from tests.integration.settlements.back_office import BackOffice, said_of
+from tests.integration.settlements.settlement_helpers import SettlementShop
 from tests.integration.settlements.test_corrections_and_known_money import upload_external
 from tests.reconciliation_helpers import upload
 from workflows.database.engines import Role, transaction
@@ -16,7 +16,9 @@ from workflows.settings import Settings
 from workflows.settlements.open_periods import open_due_periods
 
 
-async def book(shop: Shop, entity_id: str, amount: int, *, provider: str = "sandbox", **references: str | None) -> None:
+async def book(
+    shop: SettlementShop, entity_id: str, amount: int, *, provider: str = "sandbox", **references: str | None
+) -> None:
     """Book a correction for money that the books have, which the product refuses."""
     facts = {"our_reference": f"{entity_id}:1", "provider_reference": None, **references}
     async with transaction(Role.WORKER) as connection:
@@ -28,47 +30,47 @@ async def book(shop: Shop, entity_id: str, amount: int, *, provider: str = "sand
 @pytest.mark.parametrize("by", ["our_reference", "provider_reference"])
 @pytest.mark.parametrize("kind", ["payment", "refund"])
 async def test_the_auditor_finds_money_that_is_in_the_settlements_twice(
-    shop: Shop, api: Api, settings: Settings, kind: str, by: str
+    shop: SettlementShop, api: Api, settings: Settings, kind: str, by: str
 ) -> None:
     await open_due_periods(worker="worker-of-the-test")
-    desk = Desk(shop, api, settings)
+    back_office = BackOffice(shop, api, settings)
     sale = await shop.sell(6_773, fee=73)
     entity_id = await shop.give_back(sale, 700) if kind == "refund" else sale
-    settlement_id = await desk.close()
+    settlement_id = await back_office.close()
     line = (await shop.lines(settlement_id))[entity_id]
     hidden = {} if by == "our_reference" else {"our_reference": None, "provider_reference": line["provider_reference"]}
     await book(shop, entity_id, line["amount"], **hidden)
-    assert await desk.audited() == []  # nothing was reconciled yet
-    assert (await desk.run(settlement_id))["status"] == "reconciled"
-    (problem,) = await desk.audited()
+    assert await back_office.audited() == []  # nothing was reconciled yet
+    assert (await back_office.run(settlement_id))["status"] == "reconciled"
+    (problem,) = await back_office.audited()
     held, told = line["amount"] * 2 - line["fee"], line["amount"] - line["fee"]
     assert problem.endswith(f"hold {held}, the provider says {told}")
 
 
 async def test_the_auditor_finds_a_file_of_two_days_that_was_booked_into_both(
-    shop: Shop, api: Api, settings: Settings
+    shop: SettlementShop, api: Api, settings: Settings
 ) -> None:
     await open_due_periods(worker="worker-of-the-test")
-    desk = Desk(shop, api, settings)
+    back_office = BackOffice(shop, api, settings)
     await shop.sell(1_000)
     first = (await shop.close_now())["id"]
     sale = await shop.sell(4_838)
-    second = await desk.close()
+    second = await back_office.close()
     line = (await shop.lines(second))[sale]
     both = [said_of(one) for place in (first, second) for one in (await shop.lines(place)).values()]
     await upload(shop.tenant, first, both)
-    await desk.run(first)
-    (found,) = await desk.breaks(first)
-    assert (await desk.resolve(found["id"], resolution="ignore", note="a file of two days")).status == 200
-    await desk.run(second)
-    assert [await desk.status(one) for one in (first, second)] == ["reconciled", "reconciled"]
-    assert await desk.audited() == []
+    await back_office.run(first)
+    (found,) = await back_office.breaks(first)
+    assert (await back_office.resolve(found["id"], resolution="ignore", note="a file of two days")).status == 200
+    await back_office.run(second)
+    assert [await back_office.status(one) for one in (first, second)] == ["reconciled", "reconciled"]
+    assert await back_office.audited() == []
     await shop.admin.execute("UPDATE breaks SET resolution = 'adjust' WHERE id = %s", [found["id"]])
     await book(shop, sale, line["amount"])
-    assert (await desk.audited())[0].endswith("hold 9676, the provider says 4838")
+    assert (await back_office.audited())[0].endswith("hold 9676, the provider says 4838")
 
 
-async def sell_at_a_terminal(shop: Shop, slip_number: str, amount: int) -> tuple[str, str]:
+async def sell_at_a_terminal(shop: SettlementShop, slip_number: str, amount: int) -> tuple[str, str]:
     """Return a sale of the terminal's own application, and the settlement that has only this sale."""
     facts = {**TERMINAL.facts, "slip_number": slip_number}
     sale = await shop.payments.pending(replace(TERMINAL, facts=facts), amount=amount)
@@ -77,35 +79,35 @@ async def sell_at_a_terminal(shop: Shop, slip_number: str, amount: int) -> tuple
 
 
 @pytest.mark.parametrize("second", ["accepted", "compared", "both days in both files"])
-async def test_a_slip_number_that_a_terminal_used_twice_is_not_a_finding(desk: Desk, second: str) -> None:
-    shop = desk.shop
+async def test_a_slip_number_that_a_terminal_used_twice_is_not_a_finding(back_office: BackOffice, second: str) -> None:
+    shop = back_office.shop
     days = [await sell_at_a_terminal(shop, "00017", amount) for amount in (700, 800)]
     lines = [(await shop.lines(settlement_id))[sale] for sale, settlement_id in days]
     told = [said_of(line, provider="external", our_reference=None) for line in lines]
     for place, (_, settlement_id) in enumerate(days):
         if place == 1 and second == "accepted":
-            boss = desk.api.signer.user(shop.tenant, role="store_manager")
+            boss = back_office.api.signer.user(shop.tenant, role="store_manager")
             body = {"accept_uncompared": True, "note": "on paper"}
-            assert (await desk.api.post(f"/settlements/{settlement_id}/reconcile", body, as_=boss)).status == 200
+            assert (await back_office.api.post(f"/settlements/{settlement_id}/reconcile", body, as_=boss)).status == 200
         else:
             await upload_external(shop, settlement_id, told if second.startswith("both") else [told[place]])
-            await desk.run(settlement_id)
-            for found in await desk.breaks(settlement_id):
-                assert (await desk.resolve(found["id"], resolution="adjust")).status == 409
+            await back_office.run(settlement_id)
+            for found in await back_office.breaks(settlement_id):
+                assert (await back_office.resolve(found["id"], resolution="adjust")).status == 409
                 other = days[1 - place][0]
-                assert (await desk.resolve(found["id"], resolution="link", reference=other)).status == 200
-        assert await desk.status(settlement_id) == "reconciled"
-    assert await desk.audited() == []
+                assert (await back_office.resolve(found["id"], resolution="link", reference=other)).status == 200
+        assert await back_office.status(settlement_id) == "reconciled"
+    assert await back_office.audited() == []
 
 
 async def test_the_auditor_finds_a_terminals_sale_that_was_booked_twice(
-    shop: Shop, api: Api, settings: Settings
+    shop: SettlementShop, api: Api, settings: Settings
 ) -> None:
     await open_due_periods(worker="worker-of-the-test")
-    desk = Desk(shop, api, settings)
+    back_office = BackOffice(shop, api, settings)
     sale, settlement_id = await sell_at_a_terminal(shop, "00018", 700)
     line = (await shop.lines(settlement_id))[sale]
     await upload_external(shop, settlement_id, [said_of(line, provider="external", our_reference=None)])
-    assert (await desk.run(settlement_id))["status"] == "reconciled"
+    assert (await back_office.run(settlement_id))["status"] == "reconciled"
     await book(shop, sale, 700, provider="external", our_reference=None, provider_reference="00018")
-    assert (await desk.audited())[0].endswith("hold 1400, the provider says 700")
+    assert (await back_office.audited())[0].endswith("hold 1400, the provider says 700")

@@ -3,17 +3,17 @@
 import pytest
 
 from tests.factories import time_passes
-from tests.integration.settlements.desk import Desk, in_doubt
-from tests.integration.settlements.telling import fetched, listed, row_of
+from tests.integration.settlements.back_office import BackOffice, in_doubt
+from tests.integration.settlements.statement_api import fetched, listed, row_of
 from workflows.providers.base import NotFound, Unknown
 from workflows.refunds.process import PAYMENTS
 
 
 @pytest.mark.parametrize("again_by", ["requeue", "cancel"])
 async def test_a_withdrawal_whose_workers_crashed_still_blocks_evidence_after_a_requeue(
-    desk: Desk, again_by: str
+    back_office: BackOffice, again_by: str
 ) -> None:
-    shop = desk.shop
+    shop = back_office.shop
     payment_id = await in_doubt(shop, 1_000)
     code = "UPDATE payment_attempts SET outcome = 'action_required' WHERE payment_id = %s"
     await shop.admin.execute(code, [payment_id])
@@ -26,18 +26,20 @@ async def test_a_withdrawal_whose_workers_crashed_still_blocks_evidence_after_a_
     found = await shop.admin.execute("SELECT id FROM dead_letters WHERE entity_id = %s", [payment_id])
     (letter,) = await found.fetchall()
     if again_by == "requeue":
-        operator = desk.api.signer.user(shop.tenant, role="system_op")
-        assert (await desk.api.post(f"/ops/dead-letters/{letter['id']}/requeue", as_=operator)).status == 200
+        operator = back_office.api.signer.user(shop.tenant, role="system_op")
+        assert (await back_office.api.post(f"/ops/dead-letters/{letter['id']}/requeue", as_=operator)).status == 200
     else:
         await shop.payments.cancel(payment_id)
-    await fetched(desk, [listed(f"{payment_id}:1", 1_000)])
+    await fetched(back_office, [listed(f"{payment_id}:1", 1_000)])
     row = await row_of(shop, payment_id)
     assert (row["status"], row["unanswered_claims"]) == ("processing", 0)
 
 
 @pytest.mark.parametrize("heard", ["lost", "died"])
-async def test_a_reversed_charge_proves_nothing_if_the_request_was_repeated_afterwards(desk: Desk, heard: str) -> None:
-    shop = desk.shop
+async def test_a_reversed_charge_proves_nothing_if_the_request_was_repeated_afterwards(
+    back_office: BackOffice, heard: str
+) -> None:
+    shop = back_office.shop
     payment_id = await in_doubt(shop, 1_000)
     reference = f"{payment_id}:1"
     told = [listed(reference, 1_000), listed(reference, -1_000, kind="reversal")]
@@ -55,6 +57,6 @@ async def test_a_reversed_charge_proves_nothing_if_the_request_was_repeated_afte
         await time_passes(shop.admin, payment_id, seconds=31)
     found = await shop.admin.execute("SELECT resends FROM payment_attempts WHERE payment_id = %s", [payment_id])
     assert [row["resends"] for row in await found.fetchall()] == [1]
-    await fetched(desk, told)
+    await fetched(back_office, told)
     row = await row_of(shop, payment_id)
     assert (row["status"], row["outcome_known"]) == ("processing", False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.factories import CASH
-from tests.integration.settlements.settlement_helpers import Shop
+from tests.integration.settlements.settlement_helpers import SettlementShop
 from workflows.errors import InvalidRequest, InvalidStatusTransition
 from workflows.ids import new_id
 from workflows.settlements.close import close_manually
@@ -28,7 +28,7 @@ _LEDGER = """
 class Closer:
     """Two managers who close the running settlement again and again."""
 
-    shop: Shop
+    shop: SettlementShop
     is_done: bool = False
     _closed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -48,11 +48,11 @@ class Closer:
         await asyncio.wait_for(self._closed.wait(), timeout=60)
 
 
-Load = Callable[[Shop, Callable[[], Awaitable[None]]], Awaitable[tuple[set[str], int]]]
+Load = Callable[[SettlementShop, Callable[[], Awaitable[None]]], Awaitable[tuple[set[str], int]]]
 """Completes payments or refunds in rounds, and awaits a close after each; returns their ids and the net amount."""
 
 
-async def complete_payments(shop: Shop, next_close: Callable[[], Awaitable[None]]) -> tuple[set[str], int]:
+async def complete_payments(shop: SettlementShop, next_close: Callable[[], Awaitable[None]]) -> tuple[set[str], int]:
     amounts = range(100, 100 + ROUNDS * PAYMENTS_PER_ROUND)
     pending = await asyncio.gather(
         *(shop.payments.pending(CASH, amount=amount, client_reference=None) for amount in amounts)
@@ -64,7 +64,7 @@ async def complete_payments(shop: Shop, next_close: Callable[[], Awaitable[None]
     return set(pending), sum(amounts)
 
 
-async def complete_refunds(shop: Shop, next_close: Callable[[], Awaitable[None]]) -> tuple[set[str], int]:
+async def complete_refunds(shop: SettlementShop, next_close: Callable[[], Awaitable[None]]) -> tuple[set[str], int]:
     """One refund more than fits is requested of each sale."""
     sales = [await shop.sell(1_000) for _ in range(SALES)]
 
@@ -86,7 +86,7 @@ async def complete_refunds(shop: Shop, next_close: Callable[[], Awaitable[None]]
 
 
 @pytest.mark.parametrize("load", [complete_payments, complete_refunds])
-async def test_each_is_in_one_settlement_while_the_day_closes_again_and_again(shop: Shop, load: Load) -> None:
+async def test_each_is_in_one_settlement_while_the_day_closes_again_and_again(shop: SettlementShop, load: Load) -> None:
     await shop.since()
     closer = Closer(shop)
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from tests.factories import TERMINAL
-from tests.integration.settlements.settlement_helpers import Shop
+from tests.integration.settlements.settlement_helpers import SettlementShop
 from workflows.clock import now
 from workflows.errors import InvalidStatusTransition, ResourceNotFound
 from workflows.ids import new_id
@@ -19,7 +19,7 @@ NOON = datetime(2026, 10, 1, 3, tzinfo=UTC)  # in Tokyo
 OPENED = NOON - timedelta(days=1)
 
 
-async def test_a_close_takes_payments_completed_before_the_end_and_adds_them_up(shop: Shop) -> None:
+async def test_a_close_takes_payments_completed_before_the_end_and_adds_them_up(shop: SettlementShop) -> None:
     await shop.since(created_at=OPENED)
     first = (await shop.periods())[0]
     qr = await shop.sell(2_000, fee=65, at=OPENED, tip_amount=100)
@@ -61,7 +61,7 @@ async def test_a_close_takes_payments_completed_before_the_end_and_adds_them_up(
     }
 
 
-async def test_the_next_period_begins_where_the_closed_one_ended(shop: Shop) -> None:
+async def test_the_next_period_begins_where_the_closed_one_ended(shop: SettlementShop) -> None:
     await shop.since(created_at=OPENED)
     first = (await shop.periods())[0]
     await shop.close(first["id"])
@@ -72,7 +72,7 @@ async def test_the_next_period_begins_where_the_closed_one_ended(shop: Shop) -> 
     assert following["business_date"] == closed["business_date"] + timedelta(days=1)
 
 
-async def test_an_empty_period_is_closed_too(shop: Shop) -> None:
+async def test_an_empty_period_is_closed_too(shop: SettlementShop) -> None:
     await shop.since(created_at=OPENED)
     await shop.close((await shop.periods())[0]["id"])
     closed = (await shop.periods())[0]
@@ -84,7 +84,7 @@ async def test_an_empty_period_is_closed_too(shop: Shop) -> None:
     )
 
 
-async def test_lines_of_terminal_sales_and_refunds_have_the_acquirers_references(shop: Shop) -> None:
+async def test_lines_of_terminal_sales_and_refunds_have_the_acquirers_references(shop: SettlementShop) -> None:
     await shop.since()
     reported = {**TERMINAL.facts, "card_arn": "V26110105280"}
     sold = await shop.payments.pending(replace(TERMINAL, facts=reported), amount=5_280)
@@ -100,7 +100,7 @@ async def test_lines_of_terminal_sales_and_refunds_have_the_acquirers_references
     }
 
 
-async def test_a_payment_final_after_the_close_is_a_late_line_of_its_own_business_date(shop: Shop) -> None:
+async def test_a_payment_final_after_the_close_is_a_late_line_of_its_own_business_date(shop: SettlementShop) -> None:
     await shop.since(created_at=OPENED)
     first = (await shop.periods())[0]
     end = first["end_at"]
@@ -127,7 +127,7 @@ async def test_a_payment_final_after_the_close_is_a_late_line_of_its_own_busines
     assert (await shop.settlement(first["id"]))["line_count"] == 0
 
 
-async def test_payments_in_doubt_are_shown_and_block_nothing(shop: Shop) -> None:
+async def test_payments_in_doubt_are_shown_and_block_nothing(shop: SettlementShop) -> None:
     await shop.since()
     shop.provider.charges.append(Unknown("a time-out"))
     doubted = await shop.payments.pending(amount=900, tip_amount=50)
@@ -137,7 +137,7 @@ async def test_payments_in_doubt_are_shown_and_block_nothing(shop: Shop) -> None
     assert (closed["in_doubt_count"], closed["in_doubt_amount"], closed["gross_amount"]) == (1, 950, 100)
 
 
-async def test_a_manual_close_ends_the_period_now_and_the_next_has_the_same_date(shop: Shop) -> None:
+async def test_a_manual_close_ends_the_period_now_and_the_next_has_the_same_date(shop: SettlementShop) -> None:
     await shop.since()
     planned = await shop.running()
     sold = await shop.sell(100)
@@ -149,7 +149,7 @@ async def test_a_manual_close_ends_the_period_now_and_the_next_has_the_same_date
     assert following["business_date"] == closed["business_date"]
 
 
-async def test_a_closed_settlement_or_one_out_of_scope_is_not_closed(shop: Shop) -> None:
+async def test_a_closed_settlement_or_one_out_of_scope_is_not_closed(shop: SettlementShop) -> None:
     await shop.since()
     closed = await shop.close_now()
     with pytest.raises(InvalidStatusTransition):
@@ -160,7 +160,9 @@ async def test_a_closed_settlement_or_one_out_of_scope_is_not_closed(shop: Shop)
     assert (await shop.settlement(closed["id"])) == closed
 
 
-async def test_two_workers_and_a_manager_at_once_close_once(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+async def test_two_workers_and_a_manager_at_once_close_once(
+    shop: SettlementShop, caplog: pytest.LogCaptureFixture
+) -> None:
     await shop.since(created_at=OPENED)
     first = (await shop.periods())[0]
     sold = await shop.sell(100, at=OPENED)
@@ -182,7 +184,7 @@ async def test_two_workers_and_a_manager_at_once_close_once(shop: Shop, caplog: 
     assert "failed" not in caplog.text  # whoever came second waited or passed by, and broke nothing
 
 
-async def test_after_an_outage_of_beat_periods_are_closed_one_by_one_in_order(shop: Shop) -> None:
+async def test_after_an_outage_of_beat_periods_are_closed_one_by_one_in_order(shop: SettlementShop) -> None:
     opened = now().replace(microsecond=0) - timedelta(days=30)
     await shop.since(created_at=opened)
     sales = [await shop.sell(100 + day, at=opened + timedelta(days=day)) for day in range(0, 30, 7)]
@@ -206,7 +208,7 @@ async def test_after_an_outage_of_beat_periods_are_closed_one_by_one_in_order(sh
         assert line["business_date"] == home["business_date"]
 
 
-async def test_a_close_and_refunds_of_the_same_payments_do_not_deadlock(shop: Shop) -> None:
+async def test_a_close_and_refunds_of_the_same_payments_do_not_deadlock(shop: SettlementShop) -> None:
     """Both lock the same payments, each in the order of ids: they wait for each other in turn and not in a ring."""
     await shop.since()
     sold = [await shop.sell(1_000) for _ in range(20)]
@@ -220,10 +222,12 @@ async def test_a_close_and_refunds_of_the_same_payments_do_not_deadlock(shop: Sh
     assert closed["refunds_amount"] + last["refunds_amount"] == 2_000
 
 
-async def test_a_settlement_that_cannot_be_closed_does_not_block_others(shop: Shop, make_tenant: object) -> None:
+async def test_a_settlement_that_cannot_be_closed_does_not_block_others(
+    shop: SettlementShop, make_tenant: object
+) -> None:
     await shop.since(created_at=OPENED)
     other = await make_tenant()  # type: ignore[operator]
-    neighbour = Shop(other, shop.admin, shop.payments, shop.refunds, shop.provider)
+    neighbour = SettlementShop(other, shop.admin, shop.payments, shop.refunds, shop.provider)
     await neighbour.since(created_at=OPENED)
     await shop.admin.execute("UPDATE stores SET time_zone = 'Mars/Olympus' WHERE id = %s", [shop.tenant.store_id])
     bad, good = (await shop.periods())[0]["id"], (await neighbour.periods())[0]["id"]

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.integration.settlements.desk import BOOKED, WORKER, Desk, said_of
+from tests.integration.settlements.back_office import BOOKED, WORKER, BackOffice, said_of
 from tests.integration.settlements.test_corrections_and_known_money import rows, upload_external
 from tests.integration.settlements.test_corrections_in_two_currencies import WAITING
 from tests.polling import eventually
@@ -26,116 +26,122 @@ LINES = {
 }
 
 
-async def days(desk: Desk, *told: Theirs, provider: str = "sandbox", links: bool = True) -> list[dict[str, Any]]:
+async def days(
+    back_office: BackOffice, *told: Theirs, provider: str = "sandbox", links: bool = True
+) -> list[dict[str, Any]]:
     """Two days with a sale each, compared with one file of both, and ``told`` behind; the breaks of ``told``.
 
     ``links``: the lines about the other day's sale are linked to it.
     """
     settlements, lines = [], []
     for amount in (1_000, 2_000):
-        await desk.shop.sell(amount)
-        settlements.append((await desk.shop.close_now())["id"])
-        lines += [said_of(line) for line in (await desk.shop.lines(settlements[-1])).values()]
+        await back_office.shop.sell(amount)
+        settlements.append((await back_office.shop.close_now())["id"])
+        lines += [said_of(line) for line in (await back_office.shop.lines(settlements[-1])).values()]
     found = []
     for place, settlement_id in enumerate(settlements):
         own = told[place] if len(told) > 1 else told[0]
         if provider == "external":
-            await upload(desk.shop.tenant, settlement_id, lines)
-            await upload_external(desk.shop, settlement_id, [own])
+            await upload(back_office.shop.tenant, settlement_id, lines)
+            await upload_external(back_office.shop, settlement_id, [own])
         else:
-            await upload(desk.shop.tenant, settlement_id, [*lines, own])
-        await desk.run(settlement_id)
-        for one in await desk.breaks(settlement_id):
+            await upload(back_office.shop.tenant, settlement_id, [*lines, own])
+        await back_office.run(settlement_id)
+        for one in await back_office.breaks(settlement_id):
             if one["category"] != "date_mismatch":
                 found.append(one)
             elif links:
                 quoted = one["our_reference"].partition(":")[0]
-                assert (await desk.resolve(one["id"], resolution="link", reference=quoted)).status == 200
+                assert (await back_office.resolve(one["id"], resolution="link", reference=quoted)).status == 200
     return found
 
 
 @pytest.mark.parametrize("booked", BOOKED, ids=["adjust", "write_off"])
 @pytest.mark.parametrize("line", LINES)
 async def test_an_unknown_line_of_a_file_for_two_days_is_booked_once(
-    desk: Desk, line: str, booked: dict[str, Any]
+    back_office: BackOffice, line: str, booked: dict[str, Any]
 ) -> None:
     told = LINES[line]
-    first, second = await days(desk, told)
-    assert (await desk.resolve(first["id"], resolution="adjust")).status == 200
-    refused = await desk.resolve(second["id"], **booked)
+    first, second = await days(back_office, told)
+    assert (await back_office.resolve(first["id"], resolution="adjust")).status == 200
+    refused = await back_office.resolve(second["id"], **booked)
     assert refused.status == 409
     assert f"booked for {first['settlement_id']} ({first['id']})" in refused.details[0]["issue"]
-    assert await desk.held(told.currency) == told.amount + (3_000 if told.currency == "JPY" else 0)
-    assert (await desk.resolve(second["id"], resolution="ignore", note="booked for the day before")).status == 200
-    assert await desk.status(second["settlement_id"]) == "reconciled"
+    assert await back_office.held(told.currency) == told.amount + (3_000 if told.currency == "JPY" else 0)
+    assert (
+        await back_office.resolve(second["id"], resolution="ignore", note="booked for the day before")
+    ).status == 200
+    assert await back_office.status(second["settlement_id"]) == "reconciled"
 
 
-async def test_a_line_whose_correction_was_reversed_can_be_booked_where_it_is_reported(desk: Desk) -> None:
-    first, second = await days(desk, UNKNOWN, links=False)
-    assert (await desk.resolve(first["id"], resolution="adjust")).status == 200
-    own = (await desk.shop.lines(first["settlement_id"])).values()
-    await upload(desk.shop.tenant, first["settlement_id"], map(said_of, own))
-    assert (await desk.run(first["settlement_id"]))["status"] == "reconciled"
-    assert await desk.held() == 3_000
-    assert (await desk.resolve(second["id"], resolution="adjust")).status == 200
-    assert await desk.held() == 3_000 + 9_999
+async def test_a_line_whose_correction_was_reversed_can_be_booked_where_it_is_reported(back_office: BackOffice) -> None:
+    first, second = await days(back_office, UNKNOWN, links=False)
+    assert (await back_office.resolve(first["id"], resolution="adjust")).status == 200
+    own = (await back_office.shop.lines(first["settlement_id"])).values()
+    await upload(back_office.shop.tenant, first["settlement_id"], map(said_of, own))
+    assert (await back_office.run(first["settlement_id"]))["status"] == "reconciled"
+    assert await back_office.held() == 3_000
+    assert (await back_office.resolve(second["id"], resolution="adjust")).status == 200
+    assert await back_office.held() == 3_000 + 9_999
 
 
-async def test_concurrent_corrections_of_one_line_book_it_once(desk: Desk) -> None:
-    shop = desk.shop
-    both = await days(desk, UNKNOWN)
+async def test_concurrent_corrections_of_one_line_book_it_once(back_office: BackOffice) -> None:
+    shop = back_office.shop
+    both = await days(back_office, UNKNOWN)
     async with await psycopg.AsyncConnection.connect(shop.admin.info.dsn, password=shop.admin.info.password) as other:
         running = "SELECT FROM settlements WHERE store_id = %s AND status = 'open' FOR UPDATE"
         await other.execute(running, [shop.tenant.store_id])
-        waiting = [asyncio.create_task(desk.resolve(one["id"], resolution="adjust")) for one in both]
+        waiting = [asyncio.create_task(back_office.resolve(one["id"], resolution="adjust")) for one in both]
         await eventually(lambda: rows(shop, WAITING), until=bool, within=60)
         await other.rollback()
     assert sorted([answer.status for answer in await asyncio.gather(*waiting)]) == [200, 409]
-    assert await desk.held() == 3_000 + 9_999
+    assert await back_office.held() == 3_000 + 9_999
 
 
-async def test_a_slip_number_with_two_dates_is_two_sales(desk: Desk) -> None:
+async def test_a_slip_number_with_two_dates_is_two_sales(back_office: BackOffice) -> None:
     at = now().replace(microsecond=0)
     slip = replace(UNKNOWN, provider="external", provider_reference="00017", at=at)
-    first, second = await days(desk, slip, replace(slip, at=at.replace(year=at.year - 1)), provider="external")
+    first, second = await days(back_office, slip, replace(slip, at=at.replace(year=at.year - 1)), provider="external")
     for one in (first, second):
-        assert (await desk.resolve(one["id"], resolution="adjust")).status == 200
-    assert await desk.held() == 3_000 + 2 * 9_999
+        assert (await back_office.resolve(one["id"], resolution="adjust")).status == 200
+    assert await back_office.held() == 3_000 + 2 * 9_999
 
 
-async def test_a_slip_of_a_file_for_two_days_is_booked_once(desk: Desk) -> None:
+async def test_a_slip_of_a_file_for_two_days_is_booked_once(back_office: BackOffice) -> None:
     slip = replace(UNKNOWN, provider="external", provider_reference="00017", at=now().replace(microsecond=0))
-    first, second = await days(desk, slip, provider="external")
-    assert (await desk.resolve(first["id"], resolution="adjust")).status == 200
-    assert (await desk.resolve(second["id"], resolution="adjust")).status == 409
-    assert (await desk.resolve(second["id"], resolution="ignore", note="booked for the day before")).status == 200
+    first, second = await days(back_office, slip, provider="external")
+    assert (await back_office.resolve(first["id"], resolution="adjust")).status == 200
+    assert (await back_office.resolve(second["id"], resolution="adjust")).status == 409
+    assert (
+        await back_office.resolve(second["id"], resolution="ignore", note="booked for the day before")
+    ).status == 200
 
 
 @pytest.mark.parametrize("kind", ["refund", "reversal"])
 @pytest.mark.parametrize("booked", BOOKED, ids=["adjust", "write_off"])
 async def test_a_refund_reported_under_its_sale_is_linked_and_a_second_one_booked(
-    desk: Desk, booked: dict[str, Any], kind: str
+    back_office: BackOffice, booked: dict[str, Any], kind: str
 ) -> None:
-    shop = desk.shop
+    shop = back_office.shop
     sale = await shop.sell(1_000)
     refund = await shop.give_back(sale, 300)
     settlement_id = (await shop.close_now())["id"]
     ours = await shop.lines(settlement_id)
     told = said_of(ours[sale], kind=kind, amount=-300, fee=0)
     await upload(shop.tenant, settlement_id, [said_of(ours[sale]), told, told])
-    await desk.run(settlement_id)
-    first, second = [one for one in await desk.breaks(settlement_id) if one["our_line"] is None]
-    refused = await desk.resolve(first["id"], **booked)
+    await back_office.run(settlement_id)
+    first, second = [one for one in await back_office.breaks(settlement_id) if one["our_line"] is None]
+    refused = await back_office.resolve(first["id"], **booked)
     assert (refused.status, f"{refund}, which is completed" in refused.details[0]["issue"]) == (409, True)
-    linked = await desk.resolve(first["id"], resolution="link", reference=refund, note="told under its sale")
+    linked = await back_office.resolve(first["id"], resolution="link", reference=refund, note="told under its sale")
     assert linked.status == 200, linked.raw
-    assert (await desk.resolve(second["id"], **booked)).status == 200
-    assert await desk.held() == 1_000 - 2 * 300
+    assert (await back_office.resolve(second["id"], **booked)).status == 200
+    assert await back_office.held() == 1_000 - 2 * 300
 
 
 @pytest.mark.parametrize("by", ["our_reference", "provider_reference"])
-async def test_a_refund_and_the_line_reported_under_its_sale_are_only_linked(desk: Desk, by: str) -> None:
-    shop = desk.shop
+async def test_a_refund_and_the_line_reported_under_its_sale_are_only_linked(back_office: BackOffice, by: str) -> None:
+    shop = back_office.shop
     sale = await shop.sell(1_000)
     await shop.give_back(sale, 300)
     settlement_id = (await shop.close_now())["id"]
@@ -143,12 +149,12 @@ async def test_a_refund_and_the_line_reported_under_its_sale_are_only_linked(des
     hidden = {"our_reference": None} if by == "provider_reference" else {"provider_reference": None}
     told = said_of(ours[sale], kind="refund", amount=-300, fee=0, **hidden)
     await upload(shop.tenant, settlement_id, [said_of(ours[sale]), told])
-    at_once = desk.settings.model_copy(update={"statement_sla_hours": 0})
+    at_once = back_office.settings.model_copy(update={"statement_sla_hours": 0})
     await reconcile_settlement(settlement_id, actor=WORKER, settings=at_once)
-    found = await desk.breaks(settlement_id)
+    found = await back_office.breaks(settlement_id)
     assert sorted(one["category"] for one in found) == ["missing_at_provider", "missing_internally"]
     for one in found:
-        refused = await desk.resolve(one["id"], resolution="adjust")
+        refused = await back_office.resolve(one["id"], resolution="adjust")
         assert (refused.status, "link to" in refused.details[0]["issue"]) == (409, True), one["category"]
-    assert (await desk.resolve(found[0]["id"], resolution="link", reference=found[1]["id"])).status == 200
-    assert (await desk.status(settlement_id), await desk.held()) == ("reconciled", 700)
+    assert (await back_office.resolve(found[0]["id"], resolution="link", reference=found[1]["id"])).status == 200
+    assert (await back_office.status(settlement_id), await back_office.held()) == ("reconciled", 700)

@@ -1,13 +1,13 @@
 """What reconciliation corrected of a payment or of its refund is in the payment's timeline and among its journals."""
 
 from tests.harness import Api
-from tests.integration.settlements.settlement_helpers import Shop
+from tests.integration.settlements.settlement_helpers import SettlementShop
 from tests.reconciliation_helpers import upload
 from tests.reference_matcher import Theirs
 from workflows.settlements.open_periods import open_due_periods
 
 
-async def reported(shop: Shop, settlement_id: str, **amounts: int) -> list[Theirs]:
+async def reported(shop: SettlementShop, settlement_id: str, **amounts: int) -> list[Theirs]:
     """Return the provider's lines for those of the settlement, with these amounts by kind."""
     lines = await shop.lines(settlement_id)
     return [
@@ -17,7 +17,7 @@ async def reported(shop: Shop, settlement_id: str, **amounts: int) -> list[Their
     ]
 
 
-async def test_a_payment_lists_the_corrections_of_itself_and_its_refund(shop: Shop, api: Api) -> None:
+async def test_a_payment_lists_the_corrections_of_itself_and_its_refund(shop: SettlementShop, api: Api) -> None:
     await open_due_periods(worker="worker-of-the-test")
     payment_id, other_id = await shop.sell(1_000), await shop.sell(10, cash=True)
     await shop.give_back(payment_id, 300)

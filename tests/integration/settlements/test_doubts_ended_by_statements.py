@@ -6,51 +6,53 @@ from datetime import timedelta
 import pytest
 
 from tests.factories import time_passes
-from tests.integration.settlements.desk import Desk, in_doubt, in_doubt_refund
-from tests.integration.settlements.telling import fetched, listed, outcome, reconciled_by_workers, row_of
+from tests.integration.settlements.back_office import BackOffice, in_doubt, in_doubt_refund
+from tests.integration.settlements.statement_api import fetched, listed, outcome, reconciled_by_workers, row_of
 from workflows.clock import now
 from workflows.errors import ServiceUnavailable
 from workflows.providers.base import NotFound, Succeeded, Unknown
 
 
-async def test_thirteen_payments_in_doubt_are_completed_by_the_fetched_statement(desk: Desk) -> None:
-    shop = desk.shop
+async def test_thirteen_payments_in_doubt_are_completed_by_the_fetched_statement(back_office: BackOffice) -> None:
+    shop = back_office.shop
     payment_ids = [await in_doubt(shop, 1_000 + n) for n in range(13)]
-    day = await fetched(desk, [listed(f"{one}:1", 1_000 + n, fee=30) for n, one in enumerate(payment_ids)])
+    day = await fetched(back_office, [listed(f"{one}:1", 1_000 + n, fee=30) for n, one in enumerate(payment_ids)])
     for n, payment_id in enumerate(payment_ids):
         row = await row_of(shop, payment_id)
         assert (row["status"], row["captured_amount"], row["fee"]) == ("completed", 1_000 + n, 30)
         assert row["provider_reference"] == f"ref-{payment_id}:1"
-    assert await desk.status(day) == "reconciled"
-    assert await desk.breaks(day) == []
+    assert await back_office.status(day) == "reconciled"
+    assert await back_office.breaks(day) == []
     assert "inquire" not in {call for call, _ in shop.provider.calls}
     run = await (
         await shop.admin.execute("SELECT summary FROM reconciliation_runs WHERE settlement_id = %s", [day])
     ).fetchone()
     assert run is not None
     assert run["summary"]["ended_by_statement"] == {"count": 13, "amount": sum(1_000 + n for n in range(13))}
-    second = await fetched(desk, [])
-    assert await desk.status(second) == "reconciled"
-    assert await desk.held() == sum(1_000 + n - 30 for n in range(13))
+    second = await fetched(back_office, [])
+    assert await back_office.status(second) == "reconciled"
+    assert await back_office.held() == sum(1_000 + n - 30 for n in range(13))
 
 
 @pytest.mark.parametrize("is_newest_first", [False, True])
-async def test_a_reversal_just_after_the_day_belongs_to_its_charge(desk: Desk, is_newest_first: bool) -> None:
-    shop = desk.shop
+async def test_a_reversal_just_after_the_day_belongs_to_its_charge(
+    back_office: BackOffice, is_newest_first: bool
+) -> None:
+    shop = back_office.shop
     payment_id = await in_doubt(shop, 1_000)
     charge = listed(f"{payment_id}:1", 1_000)
     day = str((await shop.close_now())["id"])
     told = [charge, listed(f"{payment_id}:1", -1_000, kind="reversal")]
     second = str((await shop.close_now())["id"])  # it has the time of the reversal
     shop.provider.statements = [told[::-1] if is_newest_first else told]
-    await reconciled_by_workers(desk, day)
+    await reconciled_by_workers(back_office, day)
     assert (await row_of(shop, payment_id))["status"] == "cancelled"
-    assert await desk.status(day) == "reconciled"
-    await reconciled_by_workers(desk, second)
+    assert await back_office.status(day) == "reconciled"
+    await reconciled_by_workers(back_office, second)
     found = await shop.admin.execute("SELECT * FROM breaks WHERE settlement_id = %s", [second])
     (reversal,) = await found.fetchall()
     assert (reversal["category"], reversal["reference"]) == ("status_mismatch", payment_id)
-    assert await desk.status(second) == "reconciled"
+    assert await back_office.status(second) == "reconciled"
 
 
 STATES = {
@@ -63,16 +65,16 @@ STATES = {
 
 
 @pytest.mark.parametrize("state", STATES)
-async def test_a_statement_ends_a_doubt_in_any_state(desk: Desk, state: str) -> None:
-    shop = desk.shop
+async def test_a_statement_ends_a_doubt_in_any_state(back_office: BackOffice, state: str) -> None:
+    shop = back_office.shop
     payment_id = await in_doubt(shop, 1_000)
     await shop.admin.execute(f"UPDATE payments SET {STATES[state]} WHERE id = %s".encode(), [payment_id])
     if state == "unanswered":
         await shop.admin.execute("UPDATE payment_attempts SET outcome = NULL WHERE payment_id = %s", [payment_id])
-    day = await fetched(desk, [listed(f"{payment_id}:1", 1_000)])
+    day = await fetched(back_office, [listed(f"{payment_id}:1", 1_000)])
     row = await row_of(shop, payment_id)
     assert (row["status"], row["needs_review"], row["unanswered_claims"]) == ("completed", False, 0)
-    assert await desk.status(day) == "reconciled"
+    assert await back_office.status(day) == "reconciled"
     if state == "cancel_requested":
         assert row["cancel_outcome"] == "too_late"
         found = await shop.admin.execute("SELECT id FROM refunds WHERE payment_id = %s", [payment_id])
@@ -81,14 +83,14 @@ async def test_a_statement_ends_a_doubt_in_any_state(desk: Desk, state: str) -> 
         assert (await row_of(shop, payment_id))["status"] == "refunded"
 
 
-async def test_a_payment_that_a_worker_is_processing_is_skipped_and_tried_again(desk: Desk) -> None:
-    shop = desk.shop
+async def test_a_payment_that_a_worker_is_processing_is_skipped_and_tried_again(back_office: BackOffice) -> None:
+    shop = back_office.shop
     payment_id = await in_doubt(shop, 1_000)
     await time_passes(shop.admin, payment_id, seconds=60)
     shop.provider.hold_inquiries()
     asking = asyncio.create_task(shop.payments.process(payment_id))
     await shop.provider.asked.wait()
-    day = await fetched(desk, [listed(f"{payment_id}:1", 1_000)])
+    day = await fetched(back_office, [listed(f"{payment_id}:1", 1_000)])
     assert (await row_of(shop, payment_id))["status"] == "processing"
     found = await shop.admin.execute("SELECT due_at FROM reconciliation_tries WHERE settlement_id = %s", [day])
     (again,) = await found.fetchall()
@@ -97,13 +99,13 @@ async def test_a_payment_that_a_worker_is_processing_is_skipped_and_tried_again(
     shop.provider.release()
     await asking
     assert (await row_of(shop, payment_id))["status"] == "processing"
-    await reconciled_by_workers(desk, day)
+    await reconciled_by_workers(back_office, day)
     assert (await row_of(shop, payment_id))["status"] == "completed"
-    assert await desk.status(day) == "reconciled"
+    assert await back_office.status(day) == "reconciled"
 
 
-async def test_an_answer_that_comes_after_the_statement_changes_nothing(desk: Desk) -> None:
-    shop = desk.shop
+async def test_an_answer_that_comes_after_the_statement_changes_nothing(back_office: BackOffice) -> None:
+    shop = back_office.shop
     payment_id = await in_doubt(shop, 1_000)
     await time_passes(shop.admin, payment_id, seconds=60)
     shop.provider.hold_inquiries()
@@ -111,7 +113,7 @@ async def test_an_answer_that_comes_after_the_statement_changes_nothing(desk: De
     asking = asyncio.create_task(shop.payments.process(payment_id))
     await shop.provider.asked.wait()
     await shop.admin.execute("UPDATE payments SET lease_until = now() WHERE id = %s", [payment_id])  # it was stopped
-    await fetched(desk, [listed(f"{payment_id}:1", 1_000)])
+    await fetched(back_office, [listed(f"{payment_id}:1", 1_000)])
     before = await outcome(shop, payment_id)
     shop.provider.release()
     await asking
@@ -122,21 +124,23 @@ async def test_an_answer_that_comes_after_the_statement_changes_nothing(desk: De
 
 
 @pytest.mark.parametrize(("told", "status"), [(-700, "completed"), (-600, "processing")])
-async def test_a_fetched_statement_ends_the_doubt_about_a_refund(desk: Desk, told: int, status: str) -> None:
-    shop = desk.shop
+async def test_a_fetched_statement_ends_the_doubt_about_a_refund(
+    back_office: BackOffice, told: int, status: str
+) -> None:
+    shop = back_office.shop
     payment_id, refund_id = await in_doubt_refund(shop, 700)
-    day = await fetched(desk, [listed(f"{refund_id}:1", told)])
+    day = await fetched(back_office, [listed(f"{refund_id}:1", told)])
     row = await row_of(shop, refund_id)
     assert (row["status"], row["needs_review"]) == (status, status == "processing")
     sale = await row_of(shop, payment_id)
     assert sale["refunded_amount"] == (700 if status == "completed" else 0)
     if status == "completed":
-        assert await desk.status(day) == "reconciled"
-        assert await desk.status(await fetched(desk, [])) == "reconciled"
+        assert await back_office.status(day) == "reconciled"
+        assert await back_office.status(await fetched(back_office, [])) == "reconciled"
 
 
-async def test_a_reversal_in_doubt_ends_when_the_statement_lists_it(desk: Desk) -> None:
-    shop = desk.shop
+async def test_a_reversal_in_doubt_ends_when_the_statement_lists_it(back_office: BackOffice) -> None:
+    shop = back_office.shop
     shop.provider.charges.append(Succeeded(400, "partial"))
     payment_id = await shop.payments.pending(amount=1_000)
     await shop.payments.process(payment_id)
@@ -148,15 +152,15 @@ async def test_a_reversal_in_doubt_ends_when_the_statement_lists_it(desk: Desk) 
         listed(f"{payment_id}:1", 400, provider_reference="partial"),
         listed(f"{payment_id}:1", -400, kind="reversal", provider_reference="partial"),
     ]
-    day = await fetched(desk, lines)
+    day = await fetched(back_office, lines)
     row = await row_of(shop, payment_id)
     assert (row["status"], row["cancel_reason"], row["cancel_outcome"]) == ("cancelled", "requested", "cancelled")
-    assert await desk.status(day) == "reconciled"
+    assert await back_office.status(day) == "reconciled"
 
 
 @pytest.mark.parametrize("table", ["payment_history", "ledger_journals", "statement_evidence"])
-async def test_a_failed_try_records_nothing_and_the_next_one_everything(desk: Desk, table: str) -> None:
-    shop = desk.shop
+async def test_a_failed_try_records_nothing_and_the_next_one_everything(back_office: BackOffice, table: str) -> None:
+    shop = back_office.shop
     payment_id = await in_doubt(shop, 1_000)
     before = await outcome(shop, payment_id)
     condition = f"NEW.merchant_id = '{shop.tenant.merchant_id}'"
@@ -164,30 +168,30 @@ async def test_a_failed_try_records_nothing_and_the_next_one_everything(desk: De
     await shop.admin.execute(f"CREATE TRIGGER stop_here {trigger}".encode())
     try:
         with pytest.raises(ServiceUnavailable):
-            await fetched(desk, [listed(f"{payment_id}:1", 1_000)])
+            await fetched(back_office, [listed(f"{payment_id}:1", 1_000)])
     finally:
         await shop.admin.execute(f"DROP TRIGGER stop_here ON {table}".encode())
     assert await outcome(shop, payment_id) == before
     day = str((await shop.periods())[0]["id"])
-    await reconciled_by_workers(desk, day)
+    await reconciled_by_workers(back_office, day)
     assert (await row_of(shop, payment_id))["status"] == "completed"
-    assert await desk.status(day) == "reconciled"
+    assert await back_office.status(day) == "reconciled"
 
 
-async def test_a_line_that_was_known_before_the_doubt_ends_it_afterwards(desk: Desk) -> None:
-    shop = desk.shop
+async def test_a_line_that_was_known_before_the_doubt_ends_it_afterwards(back_office: BackOffice) -> None:
+    shop = back_office.shop
     shop.provider.hold()
     shop.provider.charges.append(Unknown("the answer was lost"))
     payment_id = await shop.payments.pending(amount=1_000)
     charging = asyncio.create_task(shop.payments.process(payment_id))
     await shop.provider.heard.wait()
-    day = await fetched(desk, [listed(f"{payment_id}:1", 1_000)])
-    assert (await desk.breaks(day))[0]["waits_for"] == payment_id
+    day = await fetched(back_office, [listed(f"{payment_id}:1", 1_000)])
+    assert (await back_office.breaks(day))[0]["waits_for"] == payment_id
     await shop.admin.execute("UPDATE reconciliation_tries SET due_at = NULL WHERE settlement_id = %s", [day])
-    assert await desk.due(day) is None
+    assert await back_office.due(day) is None
     shop.provider.release()
     await charging
-    assert await desk.due(day) == "final"
-    await reconciled_by_workers(desk, day)
+    assert await back_office.due(day) == "final"
+    await reconciled_by_workers(back_office, day)
     assert (await row_of(shop, payment_id))["status"] == "completed"
-    assert await desk.status(day) == "reconciled"
+    assert await back_office.status(day) == "reconciled"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time, timedelta
 import pytest
 
 from tests.harness import Api
-from tests.integration.settlements.settlement_helpers import WORKER, Shop
+from tests.integration.settlements.settlement_helpers import WORKER, SettlementShop
 from workflows.clock import now
 from workflows.errors import InvalidRequest
 from workflows.ids import new_id
@@ -39,7 +39,7 @@ NIGHTS = [
 
 @pytest.mark.parametrize(("zone", "cut_off", "boundary", "hours"), NIGHTS)
 async def test_a_closed_day_has_the_length_of_its_local_day(
-    shop: Shop, zone: str, cut_off: str, boundary: str, hours: float
+    shop: SettlementShop, zone: str, cut_off: str, boundary: str, hours: float
 ) -> None:
     begins = datetime.fromisoformat(boundary).astimezone(UTC)
     ends = begins + timedelta(hours=hours)
@@ -56,7 +56,7 @@ async def test_a_closed_day_has_the_length_of_its_local_day(
     assert not any(row["late_count"] for row in days)
 
 
-async def balance(shop: Shop, kind: str) -> int:
+async def balance(shop: SettlementShop, kind: str) -> int:
     """Return the merchant's balance on its accounts of one kind."""
     found = await shop.admin.execute(
         "SELECT coalesce(sum(e.amount), 0)::bigint AS balance FROM ledger_accounts a"
@@ -66,7 +66,7 @@ async def balance(shop: Shop, kind: str) -> int:
     return int((await found.fetchone() or {})["balance"])
 
 
-async def test_expected_cash_includes_tips_and_refunds_but_not_change(shop: Shop) -> None:
+async def test_expected_cash_includes_tips_and_refunds_but_not_change(shop: SettlementShop) -> None:
     await shop.since()
     facts = {"cash_received": 2_000, "change_amount": 900}
     sold = await shop.sell(1_000, cash=True, tip_amount=100, facts=facts)
@@ -80,7 +80,7 @@ async def test_expected_cash_includes_tips_and_refunds_but_not_change(shop: Shop
     }  # fmt: skip
 
 
-async def test_a_refund_of_an_earlier_sale_may_make_the_expected_cash_negative(shop: Shop) -> None:
+async def test_a_refund_of_an_earlier_sale_may_make_the_expected_cash_negative(shop: SettlementShop) -> None:
     await shop.since()
     sold = await shop.sell(1_000, cash=True)
     yesterday = await shop.close_now()
@@ -101,7 +101,7 @@ async def test_a_refund_of_an_earlier_sale_may_make_the_expected_cash_negative(s
     assert refused.value.details[0].field == "cash_actual"
 
 
-async def test_a_negative_count_is_refused_unless_the_expected_cash_is_negative(api: Api, shop: Shop) -> None:
+async def test_a_negative_count_is_refused_unless_the_expected_cash_is_negative(api: Api, shop: SettlementShop) -> None:
     await shop.since()
     await shop.sell(100, cash=True)
     closed = await shop.close_now()
@@ -111,7 +111,7 @@ async def test_a_negative_count_is_refused_unless_the_expected_cash_is_negative(
     assert (answer.status, answer.code, answer.details[0]["field"]) == (422, "VALIDATION_ERROR", "cash_actual")
 
 
-async def reported(shop: Shop) -> list[StatementLine]:
+async def reported(shop: SettlementShop) -> list[StatementLine]:
     """Return the provider's lines of all sales of the shop."""
     found = await shop.admin.execute(
         """SELECT 'payment' AS kind, id || ':1' AS reference, provider_reference, captured_amount AS amount, currency, fee,
@@ -129,7 +129,7 @@ async def reported(shop: Shop) -> list[StatementLine]:
     ]  # fmt: skip
 
 
-async def categories(shop: Shop, settlement_id: str, settings: Settings) -> dict[str, int]:
+async def categories(shop: SettlementShop, settlement_id: str, settings: Settings) -> dict[str, int]:
     """Fetch the statements, run a comparison and return the number of lines by category."""
     providers = Providers({shop.provider.name: shop.provider})
     await fetch_statements(settlement_id, actor=ACTOR, providers=providers)
@@ -138,7 +138,7 @@ async def categories(shop: Shop, settlement_id: str, settings: Settings) -> dict
 
 
 async def test_the_largest_possible_sale_is_sold_closed_and_reconciled(
-    api: Api, shop: Shop, settings: Settings
+    api: Api, shop: SettlementShop, settings: Settings
 ) -> None:
     await shop.since()
     by_code = await shop.sell(MAX_AMOUNT, tip_amount=MAX_AMOUNT)
@@ -160,7 +160,7 @@ async def test_the_largest_possible_sale_is_sold_closed_and_reconciled(
     assert (await shop.settlement(closed["id"]))["status"] == "reconciled"
 
 
-async def test_settlements_of_two_currencies_ignore_each_others_lines(shop: Shop, settings: Settings) -> None:
+async def test_settlements_of_two_currencies_ignore_each_others_lines(shop: SettlementShop, settings: Settings) -> None:
     await shop.since()
     await shop.sell(1_000)
     await shop.sell(2_500, currency="USD")
@@ -178,7 +178,9 @@ async def test_settlements_of_two_currencies_ignore_each_others_lines(shop: Shop
     assert await categories(shop, dollars["id"], settings) == {"matched": 1, "missing_internally": 1}
 
 
-async def test_a_payment_that_a_close_missed_is_matched_on_the_next_statement(shop: Shop, settings: Settings) -> None:
+async def test_a_payment_that_a_close_missed_is_matched_on_the_next_statement(
+    shop: SettlementShop, settings: Settings
+) -> None:
     """Completed before the end, committed after the close: the provider's line belongs to the next settlement as ours does."""
     await shop.since()
     await shop.sell(1_000)
@@ -192,7 +194,7 @@ async def test_a_payment_that_a_close_missed_is_matched_on_the_next_statement(sh
     assert await categories(shop, following["id"], settings) == {"matched": 1}
 
 
-async def test_override_new_zone_and_manual_close_leave_one_chain(shop: Shop, api: Api) -> None:
+async def test_override_new_zone_and_manual_close_leave_one_chain(shop: SettlementShop, api: Api) -> None:
     await shop.since()
     manager, admin = (api.signer.user(shop.tenant, role=role) for role in ("store_manager", "merchant_admin"))
     path = f"/stores/{shop.tenant.store_id}"

@@ -8,35 +8,35 @@ from mpac.stack.local import LocalStack
 from tests.factories import time_passes
 from tests.integration.bills.bill_helpers import order_status, read
 from tests.integration.bills.test_reservations import new_bill
-from tests.integration.settlements.desk import WORKER, Desk, in_doubt
-from tests.integration.settlements.telling import fetched, listed, reconciled_by_workers, row_of
+from tests.integration.settlements.back_office import WORKER, BackOffice, in_doubt
+from tests.integration.settlements.statement_api import fetched, listed, reconciled_by_workers, row_of
 from workflows.errors import InvalidStatusTransition
 from workflows.providers.base import NotFound, Unknown
 from workflows.reconciliation.end_doubts import end_doubts
 
 
-async def test_a_bill_that_was_locked_is_paid_by_the_next_try(desk: Desk, stack: LocalStack) -> None:
-    shop = desk.shop
-    bill = await new_bill(desk.api, shop.tenant, 1_000)
+async def test_a_bill_that_was_locked_is_paid_by_the_next_try(back_office: BackOffice, stack: LocalStack) -> None:
+    shop = back_office.shop
+    bill = await new_bill(back_office.api, shop.tenant, 1_000)
     shop.provider.charges.append(Unknown("the answer was lost"))
     payment_id = await shop.payments.pending(amount=1_000, tip_amount=50, bill_id=bill["id"])
     await shop.payments.process(payment_id)
     other = await in_doubt(shop, 700)
     async with await psycopg.AsyncConnection.connect(stack.urls.database) as foreign:
         await foreign.execute("SELECT FROM bills WHERE id = %s FOR UPDATE", [bill["id"]])
-        day = await fetched(desk, [listed(f"{payment_id}:1", 1_050), listed(f"{other}:1", 700)])
+        day = await fetched(back_office, [listed(f"{payment_id}:1", 1_050), listed(f"{other}:1", 700)])
         assert [(await row_of(shop, one))["status"] for one in (payment_id, other)] == ["processing", "completed"]
-    await reconciled_by_workers(desk, day)
+    await reconciled_by_workers(back_office, day)
     row = await row_of(shop, payment_id)
     assert (row["status"], row["captured_amount"]) == ("completed", 1_050)
-    paid = await read(desk.api, shop.tenant, bill["id"])
+    paid = await read(back_office.api, shop.tenant, bill["id"])
     assert (paid["status"], paid["paid_amount"], paid["reserved_amount"]) == ("paid", 1_000, 0)
-    assert await order_status(desk.api, shop.tenant, bill["order_ids"][0]) == "paid"
-    assert await desk.status(day) == "reconciled"
+    assert await order_status(back_office.api, shop.tenant, bill["order_ids"][0]) == "paid"
+    assert await back_office.status(day) == "reconciled"
 
 
-async def test_concurrent_runs_end_each_doubt_once(desk: Desk) -> None:
-    shop = desk.shop
+async def test_concurrent_runs_end_each_doubt_once(back_office: BackOffice) -> None:
+    shop = back_office.shop
     ids = [await in_doubt(shop, 1_000) for _ in range(20)]
     lines = [listed(f"{one}:1", 1_000) for one in ids]
     for payment_id in ids:
@@ -45,7 +45,7 @@ async def test_concurrent_runs_end_each_doubt_once(desk: Desk) -> None:
     day = str((await shop.close_now())["id"])
     shop.provider.statements = [lines]
     done = await asyncio.gather(
-        reconciled_by_workers(desk, day),
+        reconciled_by_workers(back_office, day),
         shop.payments.process(*ids),
         *(end_doubts(day, actor=WORKER) for _ in range(3)),
         *(shop.payments.cancel(one) for one in ids[:5]),
@@ -56,8 +56,8 @@ async def test_concurrent_runs_end_each_doubt_once(desk: Desk) -> None:
     for payment_id in ids:
         await time_passes(shop.admin, payment_id, seconds=60)
     await shop.payments.process(*ids)  # what was cancelled before it was recorded is withdrawn, which is too late
-    await reconciled_by_workers(desk, day)
-    assert await desk.status(day) == "reconciled"
+    await reconciled_by_workers(back_office, day)
+    assert await back_office.status(day) == "reconciled"
     for payment_id in ids:
         row = await row_of(shop, payment_id)
         assert row["status"] == "completed"

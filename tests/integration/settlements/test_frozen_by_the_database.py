@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from psycopg.errors import CheckViolation, InsufficientPrivilege
 
-from tests.integration.settlements.settlement_helpers import Shop
+from tests.integration.settlements.settlement_helpers import SettlementShop
 from workflows.ids import new_id
 
 
@@ -23,14 +23,16 @@ from workflows.ids import new_id
         "status = 'open', version = version + 1",
     ],
 )
-async def test_the_database_refuses_changes_of_a_closed_settlement_for_every_role(shop: Shop, change: str) -> None:
+async def test_the_database_refuses_changes_of_a_closed_settlement_for_every_role(
+    shop: SettlementShop, change: str
+) -> None:
     await shop.since()
     closed = await shop.close_now()
     with pytest.raises(CheckViolation):
         await shop.admin.execute(f"UPDATE settlements SET {change} WHERE id = %s", [closed["id"]])
 
 
-async def test_the_database_refuses_to_change_lines_or_to_settle_twice(shop: Shop) -> None:
+async def test_the_database_refuses_to_change_lines_or_to_settle_twice(shop: SettlementShop) -> None:
     await shop.since()
     sold = await shop.sell(100)
     closed = await shop.close_now()
@@ -51,7 +53,7 @@ async def test_the_database_refuses_to_change_lines_or_to_settle_twice(shop: Sho
         await shop.admin.execute("UPDATE payments SET settlement_id = NULL WHERE id = %s", [sold])
 
 
-async def test_the_database_refuses_a_period_that_leaves_a_gap(shop: Shop) -> None:
+async def test_the_database_refuses_a_period_that_leaves_a_gap(shop: SettlementShop) -> None:
     await shop.since()
     await shop.close_now()
     running = await shop.running()

@@ -6,7 +6,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from tests.factories import new_tenant
-from tests.integration.settlements.settlement_helpers import WORKER, Shop
+from tests.integration.settlements.settlement_helpers import WORKER, SettlementShop
 from tests.polling import somebody_waits_for
 from workflows.clock import now
 from workflows.ids import new_id
@@ -17,7 +17,7 @@ from workflows.settlements.override import OverrideRequest, override_day
 TOKYO = ZoneInfo("Asia/Tokyo")
 
 
-async def test_the_first_period_is_the_whole_day_on_which_the_store_opened(shop: Shop) -> None:
+async def test_the_first_period_is_the_whole_day_on_which_the_store_opened(shop: SettlementShop) -> None:
     await shop.since(created_at=datetime(2026, 10, 1, 3, tzinfo=UTC))
     (first,) = await shop.periods()
     assert (first["start_at"], first["end_at"]) == (
@@ -27,7 +27,7 @@ async def test_the_first_period_is_the_whole_day_on_which_the_store_opened(shop:
     assert (first["business_date"], first["status"]) == (date(2026, 10, 1), "open")
 
 
-async def test_concurrent_workers_open_one_period(shop: Shop) -> None:
+async def test_concurrent_workers_open_one_period(shop: SettlementShop) -> None:
     await asyncio.gather(*(open_due_periods(worker=f"beat-{number}") for number in range(3)))
     (only,) = await shop.periods()
     history = await shop.admin.execute(
@@ -36,11 +36,11 @@ async def test_concurrent_workers_open_one_period(shop: Shop) -> None:
     assert await history.fetchall() == [{"version": 1, "event": "create"}]
 
 
-async def test_a_worker_that_finds_an_uncommitted_period_waits_and_skips_it(shop: Shop) -> None:
+async def test_a_worker_that_finds_an_uncommitted_period_waits_and_skips_it(shop: SettlementShop) -> None:
     await shop.since()
     (made,) = await shop.periods()
     names = ", ".join(name for name in made if name not in {"id", "store_id", "merchant_id"})
-    other = Shop(await new_tenant(shop.admin), shop.admin, shop.payments, shop.refunds, shop.provider)
+    other = SettlementShop(await new_tenant(shop.admin), shop.admin, shop.payments, shop.refunds, shop.provider)
     async with shop.admin.transaction():
         await shop.admin.execute(
             f"INSERT INTO settlements (id, store_id, merchant_id, {names}) SELECT %s, %s, %s, {names} FROM settlements"
@@ -53,7 +53,7 @@ async def test_a_worker_that_finds_an_uncommitted_period_waits_and_skips_it(shop
     assert len(await other.periods()) == 1
 
 
-async def test_concurrent_workers_after_26_hours_close_each_period_once_and_in_order(shop: Shop) -> None:
+async def test_concurrent_workers_after_26_hours_close_each_period_once_and_in_order(shop: SettlementShop) -> None:
     await shop.since(created_at=now() - timedelta(hours=26))
     sold = await shop.sell(at=now() - timedelta(hours=25))
 
@@ -73,7 +73,7 @@ async def test_concurrent_workers_after_26_hours_close_each_period_once_and_in_o
     assert [key for row in closed for key in await shop.lines(row["id"])] == [sold]
 
 
-async def test_a_due_period_is_found_once_it_ended(shop: Shop) -> None:
+async def test_a_due_period_is_found_once_it_ended(shop: SettlementShop) -> None:
     await shop.since(created_at=now() - timedelta(days=2))
     await shop.close((await shop.periods())[0]["id"])
     due, *_ = [row for row in await shop.periods() if row["status"] == "open"]
@@ -81,7 +81,7 @@ async def test_a_due_period_is_found_once_it_ended(shop: Shop) -> None:
     assert (due["id"] in found) == (due["end_at"] <= now() - timedelta(seconds=5))
 
 
-async def test_a_currency_gets_a_period_when_it_is_first_used(shop: Shop) -> None:
+async def test_a_currency_gets_a_period_when_it_is_first_used(shop: SettlementShop) -> None:
     await shop.since()
     assert await shop.periods("USD") == []
     first_sold = await shop.sell(1_250, currency="USD", at=now() - timedelta(days=3))
@@ -94,7 +94,7 @@ async def test_a_currency_gets_a_period_when_it_is_first_used(shop: Shop) -> Non
     assert len(await shop.periods("JPY")) == 1
 
 
-async def test_a_changed_cut_off_moves_the_end_of_the_running_period(shop: Shop) -> None:
+async def test_a_changed_cut_off_moves_the_end_of_the_running_period(shop: SettlementShop) -> None:
     await shop.since()
     before = await shop.running()
     local = now().astimezone(TOKYO)
@@ -108,7 +108,7 @@ async def test_a_changed_cut_off_moves_the_end_of_the_running_period(shop: Shop)
     assert (following["start_at"], following["end_at"]) == (closed["end_at"], after["end_at"])
 
 
-async def test_a_change_after_the_end_does_not_move_the_end(shop: Shop) -> None:
+async def test_a_change_after_the_end_does_not_move_the_end(shop: SettlementShop) -> None:
     await shop.since(created_at=now() - timedelta(days=1))
     ended = (await shop.periods())[0]
     await shop.since(cut_off=time(5), time_zone="America/New_York", updated_at=now())
@@ -119,7 +119,7 @@ async def test_a_change_after_the_end_does_not_move_the_end(shop: Shop) -> None:
     assert following["end_at"].astimezone(ZoneInfo("America/New_York")).time() == time(5)
 
 
-async def test_a_close_reschedules_a_period_whose_rule_just_changed(shop: Shop) -> None:
+async def test_a_close_reschedules_a_period_whose_rule_just_changed(shop: SettlementShop) -> None:
     await shop.since(created_at=now() - timedelta(days=1))
     ended = (await shop.periods())[0]
     changed_at = ended["end_at"] - timedelta(hours=1)
@@ -131,7 +131,7 @@ async def test_a_close_reschedules_a_period_whose_rule_just_changed(shop: Shop) 
     assert (closed["status"], closed["end_at"]) == ("closed", ended["end_at"] - timedelta(minutes=30))
 
 
-async def test_an_override_moves_only_the_end_of_its_day(shop: Shop) -> None:
+async def test_an_override_moves_only_the_end_of_its_day(shop: SettlementShop) -> None:
     await shop.since()
     running = await shop.running()
     night = running["end_at"].astimezone(TOKYO).replace(tzinfo=None)

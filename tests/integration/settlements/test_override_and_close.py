@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 
-from tests.integration.settlements.settlement_helpers import Shop
+from tests.integration.settlements.settlement_helpers import SettlementShop
 from tests.polling import eventually
 from workflows.ids import new_id
 from workflows.settlements.close import close_manually
@@ -16,7 +16,7 @@ from workflows.settlements.override import OverrideRequest, override_day
 WAITING = b"SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 
-async def test_an_override_that_waited_for_a_close_moves_the_end_of_the_period_after_it(shop: Shop) -> None:
+async def test_an_override_that_waited_for_a_close_moves_the_end_of_the_period_after_it(shop: SettlementShop) -> None:
     await open_due_periods(worker="worker-of-the-test")
     running = await shop.running()
     zone = ZoneInfo(running["time_zone"])

@@ -9,7 +9,7 @@ from tests.conftest import MakeTenant
 from tests.contract_schemas import fields
 from tests.factories import Signer
 from tests.harness import Api
-from tests.integration.settlements.settlement_helpers import Shop
+from tests.integration.settlements.settlement_helpers import SettlementShop
 
 FIELDS = {
     "id", "store_id", "currency", "business_date", "start_at", "end_at", "status", "totals", "breakdown", "late_count",
@@ -19,12 +19,12 @@ FIELDS = {
 
 
 @pytest.fixture
-def manager(shop: Shop, signer: Signer) -> str:
+def manager(shop: SettlementShop, signer: Signer) -> str:
     """Return the token of the store's manager."""
     return signer.user(shop.tenant, role="store_manager")
 
 
-async def test_a_day_is_sold_closed_counted_and_read_over_http(api: Api, shop: Shop, manager: str) -> None:
+async def test_a_day_is_sold_closed_counted_and_read_over_http(api: Api, shop: SettlementShop, manager: str) -> None:
     await shop.since()
     for amount in (1_000, 2_000, 3_000):
         await shop.sell(amount, cash=True)
@@ -59,7 +59,7 @@ async def test_a_day_is_sold_closed_counted_and_read_over_http(api: Api, shop: S
     assert [row["status"] for row in on_day] == ["open", "closed"]
 
 
-async def test_the_open_settlement_is_not_counted_over_http(api: Api, shop: Shop, manager: str) -> None:
+async def test_the_open_settlement_is_not_counted_over_http(api: Api, shop: SettlementShop, manager: str) -> None:
     await shop.since()
     path = f"/settlements/{(await shop.running())['id']}/cash-count"
     refused = await api.post(path, {"cash_actual": 0}, as_=manager)
@@ -67,7 +67,9 @@ async def test_the_open_settlement_is_not_counted_over_http(api: Api, shop: Shop
 
 
 @pytest.mark.parametrize("role", ["staff", "device"])
-async def test_staff_and_terminals_may_not_close_or_count(api: Api, shop: Shop, signer: Signer, role: str) -> None:
+async def test_staff_and_terminals_may_not_close_or_count(
+    api: Api, shop: SettlementShop, signer: Signer, role: str
+) -> None:
     await shop.since()
     token = signer.device(shop.tenant) if role == "device" else signer.user(shop.tenant, role=role)
     settlement_id = (await shop.running())["id"]
@@ -77,7 +79,7 @@ async def test_staff_and_terminals_may_not_close_or_count(api: Api, shop: Shop, 
 
 
 async def test_a_settlement_of_another_tenant_answers_404(
-    api: Api, shop: Shop, make_tenant: MakeTenant, signer: Signer
+    api: Api, shop: SettlementShop, make_tenant: MakeTenant, signer: Signer
 ) -> None:
     await shop.since()
     settlement_id = (await shop.running())["id"]
@@ -94,7 +96,7 @@ async def test_a_settlement_of_another_tenant_answers_404(
     assert (await shop.running())["status"] == "open"
 
 
-async def test_an_override_over_http(api: Api, shop: Shop, manager: str) -> None:
+async def test_an_override_over_http(api: Api, shop: SettlementShop, manager: str) -> None:
     await shop.since()
     running = await shop.running()
     night = running["end_at"].astimezone(ZoneInfo("Asia/Tokyo"))

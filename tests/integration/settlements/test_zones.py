@@ -8,7 +8,7 @@ import pytest
 from tests.factories import Tenant
 from tests.harness import Api
 from tests.integration.reconciliation.reconciliation_helpers import reconcile
-from tests.integration.settlements.settlement_helpers import Shop
+from tests.integration.settlements.settlement_helpers import SettlementShop
 from tests.reconciliation_helpers import closed_settlement, mirror, some_sales, upload
 from workflows.settlements.open_periods import open_due_periods
 from workflows.time_zones import REACH, offered_zones, sql_zone, zone
@@ -17,7 +17,7 @@ TRICKY = {"Africa/Casablanca", "Asia/Gaza", "America/Nuuk", "Australia/Lord_Howe
 
 
 @pytest.mark.parametrize("near", ["2026-01-15", "2026-04-20", "2026-07-01", "2026-11-30", "2030-12-31"])
-async def test_postgresql_computes_the_local_times_that_python_does(shop: Shop, near: str) -> None:
+async def test_postgresql_computes_the_local_times_that_python_does(shop: SettlementShop, near: str) -> None:
     at = datetime.fromisoformat(near).replace(tzinfo=UTC)
     wrong = []
     for name in sorted(offered_zones()):
@@ -33,7 +33,7 @@ async def test_postgresql_computes_the_local_times_that_python_does(shop: Shop, 
     assert wrong == []
 
 
-async def test_a_zone_whose_rules_change_soon_has_the_offset_of_the_day(shop: Shop) -> None:
+async def test_a_zone_whose_rules_change_soon_has_the_offset_of_the_day(shop: SettlementShop) -> None:
     for name in sorted(TRICKY):
         at = datetime(2026, 3, 30, 12, tzinfo=UTC)
         found = await shop.admin.execute("SELECT %s AT TIME ZONE %s AS local", [at, sql_zone(name, near=at)])

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.factories import time_passes
 from tests.harness import Answer, Api
-from tests.integration.settlements.settlement_helpers import Shop
+from tests.integration.settlements.settlement_helpers import SettlementShop
 from tests.reconciliation_helpers import upload
 from tests.reference_matcher import Theirs
 from workflows.database.engines import address
@@ -31,10 +31,10 @@ def said_of(line: dict[str, Any], **changes: Any) -> Theirs:
     return replace(Theirs(*facts), **changes)
 
 
-class Desk:
+class BackOffice:
     """The merchant's administrator at one shop's settlements."""
 
-    def __init__(self, shop: Shop, api: Api, settings: Settings) -> None:
+    def __init__(self, shop: SettlementShop, api: Api, settings: Settings) -> None:
         self.shop, self.api, self.settings = shop, api, settings
 
     async def close(self, *, upload_lines: bool = True, more: list[Theirs] | None = None) -> str:
@@ -92,7 +92,7 @@ class Desk:
         return next((one.why for one in found if one.id == settlement_id), None)
 
 
-async def in_doubt(shop: Shop, amount: int) -> str:
+async def in_doubt(shop: SettlementShop, amount: int) -> str:
     """Return a payment that the provider has charged, and whose outcome we do not know."""
     shop.provider.charges.append(Unknown("the answer was lost"))
     payment_id = await shop.payments.pending(amount=amount)
@@ -101,7 +101,7 @@ async def in_doubt(shop: Shop, amount: int) -> str:
     return payment_id
 
 
-async def in_doubt_refund(shop: Shop, amount: int) -> tuple[str, str]:
+async def in_doubt_refund(shop: SettlementShop, amount: int) -> tuple[str, str]:
     """Return a sale, and its refund of ``amount`` that the provider made and whose outcome we do not know."""
     payment_id = await shop.sell(5_000)
     shop.provider.refunds.append(Unknown("the answer was lost"))
@@ -111,7 +111,7 @@ async def in_doubt_refund(shop: Shop, amount: int) -> tuple[str, str]:
     return payment_id, refund_id
 
 
-async def ends(shop: Shop, entity_id: str) -> None:
+async def ends(shop: SettlementShop, entity_id: str) -> None:
     """Let the provider answer, which ends the doubt."""
     entity = "payment" if entity_id.startswith("pay_") else "refund"
     await time_passes(shop.admin, entity_id, seconds=3_600, entity=entity)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tests.integration.settlements.desk import WORKER, Desk
-from tests.integration.settlements.settlement_helpers import Shop
+from tests.integration.settlements.back_office import WORKER, BackOffice
+from tests.integration.settlements.settlement_helpers import SettlementShop
 from workflows.clock import now
 from workflows.providers.base import StatementLine
 from workflows.providers.registry import Providers
@@ -16,7 +16,7 @@ def listed(reference: str, amount: int, **changes: Any) -> StatementLine:
     return StatementLine(kind, reference, f"ref-{reference}", amount, "JPY", 0, now().isoformat())._replace(**changes)
 
 
-async def row_of(shop: Shop, entity_id: str) -> dict[str, Any]:
+async def row_of(shop: SettlementShop, entity_id: str) -> dict[str, Any]:
     """Return the row of a payment or refund."""
     payment = await shop.admin.execute("SELECT * FROM payments WHERE id = %s", [entity_id])
     refund = await shop.admin.execute("SELECT * FROM refunds WHERE id = %s", [entity_id])
@@ -25,15 +25,15 @@ async def row_of(shop: Shop, entity_id: str) -> dict[str, Any]:
     return found
 
 
-async def outcome(shop: Shop, entity_id: str) -> tuple[str, int]:
+async def outcome(shop: SettlementShop, entity_id: str) -> tuple[str, int]:
     """Return the status and the version of a payment or refund."""
     row = await row_of(shop, entity_id)
     return row["status"], row["version"]
 
 
-async def fetched(desk: Desk, lines: list[StatementLine]) -> str:
+async def fetched(back_office: BackOffice, lines: list[StatementLine]) -> str:
     """Close the day; the provider's API answers with its settled lines and ``lines``; the workers reconcile it."""
-    settlement_id = str((await desk.shop.close_now())["id"])
+    settlement_id = str((await back_office.shop.close_now())["id"])
     own = [
         StatementLine(
             line["kind"],
@@ -44,15 +44,15 @@ async def fetched(desk: Desk, lines: list[StatementLine]) -> str:
             line["fee"],
             line["occurred_at"].isoformat(),
         )
-        for line in (await desk.shop.lines(settlement_id)).values()
+        for line in (await back_office.shop.lines(settlement_id)).values()
         if line["kind"] != "adjustment"
     ]
-    desk.shop.provider.statements = [[*own, *lines]]
-    await reconciled_by_workers(desk, settlement_id)
+    back_office.shop.provider.statements = [[*own, *lines]]
+    await reconciled_by_workers(back_office, settlement_id)
     return settlement_id
 
 
-async def reconciled_by_workers(desk: Desk, settlement_id: str) -> None:
+async def reconciled_by_workers(back_office: BackOffice, settlement_id: str) -> None:
     """Reconcile a settlement as a worker does when it is due."""
-    providers = Providers({"sandbox": desk.shop.provider})
-    await reconcile_due(settlement_id, worker=WORKER.worker, settings=desk.settings, providers=providers)
+    providers = Providers({"sandbox": back_office.shop.provider})
+    await reconcile_due(settlement_id, worker=WORKER.worker, settings=back_office.settings, providers=providers)
