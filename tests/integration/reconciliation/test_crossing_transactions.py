@@ -156,7 +156,7 @@ async def test_a_resolution_that_crosses_a_run_books_nothing_for_a_break_that_it
     assert (await running)["open_breaks"] == 1
     answer = await resolving
     assert answer.status == 409
-    assert "did not see" in answer.details[0]["issue"]
+    assert "no longer found" in answer.details[0]["issue"]
     booked = await admin.execute(
         "SELECT FROM settlement_lines WHERE store_id = %s AND kind = 'adjustment'", [tenant.store_id]
     )

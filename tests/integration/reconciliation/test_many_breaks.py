@@ -83,7 +83,7 @@ async def test_a_run_that_takes_too_long_answers_503_and_stores_nothing(
     manager = api.signer.user(tenant, role="store_manager")
     refused = await api.post(f"/settlements/{settlement_id}/reconcile", as_=manager)
     assert (refused.status, refused.code) == (503, "SERVICE_UNAVAILABLE")
-    assert "longer than it may" in refused.body["error"]["message"]
+    assert "exceeded its time limit" in refused.body["error"]["message"]
     assert int(refused.headers["Retry-After"]) == 60
     found = await admin.execute(
         "SELECT (SELECT count(*) FROM breaks WHERE settlement_id = %(id)s) AS breaks,"
@@ -95,7 +95,7 @@ async def test_a_run_that_takes_too_long_answers_503_and_stores_nothing(
     await auto_reconcile.reconcile_due(settlement_id, worker="w", settings=settings, providers=providers)
     tried = await admin.execute("SELECT * FROM reconciliation_tries WHERE settlement_id = %s", [settlement_id])
     row = await tried.fetchone() or {}
-    assert "longer than it may" in row["trouble"]
+    assert "exceeded its time limit" in row["trouble"]
     assert row["due_at"] > now()  # the worker tries again by itself, and no message is buried
     monkeypatch.undo()
     assert (await api.post(f"/settlements/{settlement_id}/reconcile", as_=manager)).status == 200
