@@ -104,7 +104,7 @@ async def _settlements(
     connection: AsyncConnection, break_id: str, request: ResolutionRequest, *, actor: Actor
 ) -> list[str]:
     """Return the settlements to lock; a break's settlement never changes. Raises ``ResourceNotFound``."""
-    assert actor.caller  # noqa: S101 - asked before
+    assert actor.caller  # noqa: S101 - resolve_break refuses a worker
     breaks = [break_id]
     if request.resolution == "link" and request.reference and request.reference.startswith("brk_"):
         breaks.append(request.reference)

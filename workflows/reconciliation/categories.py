@@ -10,7 +10,7 @@ Each line of ours and each line of the provider gets exactly one category: the f
 | a pair of two fees (not compared if the statement has no fee column)                      | ``fee_mismatch``        |
 | a pair on two days: not the local day of ours, not its business day, and over an hour off | ``date_mismatch``       |
 | any other pair                                                                            | ``matched``             |
-| theirs alone, and it moved nothing: neither book says that money moved                    | ``matched``             |
+| theirs alone, and it moved nothing, as in our books                                       | ``matched``             |
 | theirs alone, under a reference they used before on this statement                        | ``duplicate_provider``  |
 | theirs alone, of an attempt of ours that succeeded, but is in no line of this settlement  | ``date_mismatch``       |
 | theirs alone, of an attempt of ours that did not succeed, or of one we do not know yet    | ``status_mismatch``     |

@@ -8,13 +8,13 @@ All moved lines that quote the attempt's reference are read together. They are a
 | kind                | charges and reversals of a payment, refunds of a refund; the amount is never zero                |
 | currency            | the same                                                                                         |
 | time                | not before the attempt was sent, and not after the statement was stored                            |
-| amount and fee      | decided by ``processing.decide``, as for an inquiry's answer: another amount asks a person        |
+| amount and fee      | decided by ``processing.decide``, as for an inquiry's answer: another amount needs a person       |
 
 | lines of a payment                                 | answer                                                              |
 |----------------------------------------------------|---------------------------------------------------------------------|
 | charges of its amount, more than their reversals   | ``Succeeded``, by one of them; the others stay a break              |
 | charges and reversals that add up to nothing       | ``Withdrawn``, unless they come from a file that a person uploaded  |
-| charges that add up to another amount              | ``Succeeded`` with that amount, which asks for a person             |
+| charges that add up to another amount              | ``Succeeded`` with that amount, which needs a person                |
 | reversals alone, or more than charges              | none                                                                |
 
 Lines that are absent prove nothing: a provider may report late.

@@ -4,7 +4,7 @@
 |----------------------------------------------------|--------------------------------------------------------------|
 | the break itself, or the payment of its own line   | 422                                                          |
 | a break of this settlement's last run that is open | both end                                                     |
-| a break of another settlement, open likewise       | both end, each settlement with its own                       |
+| an open break of another settlement's last run     | both end, each settlement with its own                       |
 | one there that was linked to this break's payment  | this one ends: it is the other end of the same difference    |
 | a payment or refund that is not final              | 409: wait                                                    |
 | one that failed or was cancelled                   | 422: it explains no money                                    |
@@ -142,5 +142,5 @@ def _sum_of(found: BreakRow) -> tuple[str, int]:
 
 def _require_note(differing: list[str], note: str | None) -> None:
     if differing and not note:
-        words = ", ".join(name.removesuffix("_id") for name in differing)
-        raise InvalidRequest(Detail("note", f"Explain why they are the same although they differ in: {words}"))
+        names = ", ".join(name.removesuffix("_id") for name in differing)
+        raise InvalidRequest(Detail("note", f"Explain why they are the same although they differ in: {names}"))

@@ -148,7 +148,7 @@ _REST = """
         WHERE NOT EXISTS (SELECT FROM pairs p WHERE p.their_id = t.id)
 """
 _SECOND_PASS = _pass(_OUR_REFERENCE, _ANY, ours="our_rest", theirs="their_rest")
-# Lines that quote an attempt of ours are left out: our reference says what they are about, whatever the provider's says.
+# Lines that quote an attempt of ours are left out: our reference decides what they are about, whatever the provider's is.
 _THIRD_PASS = _pass(_THEIR_REFERENCE, _AGREEING, ours="our_rest", theirs="their_rest", condition="known IS NULL")
 _FOURTH_PASS = _pass(_THEIR_REFERENCE, _ANY, ours="our_rest", theirs="their_rest", condition="known IS NULL")
 _REMOVE_PAIRED = (

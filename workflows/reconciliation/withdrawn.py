@@ -6,7 +6,7 @@ payment's own settlement is compared later, the missing line is a break there as
 
 | the newest statement of that settlement and provider | then                                                        |
 |------------------------------------------------------|-------------------------------------------------------------|
-| still says that the money moved                      | nothing                                                     |
+| still has the line                                   | nothing                                                     |
 | lacks the line, has another amount, or reverses it   | ``needs_review`` for the payment or refund                  |
 | has the line again                                   | the review ends                                             |
 | lists a charge that had been reversed                | nothing here: the run finds a ``status_mismatch``           |
@@ -63,8 +63,8 @@ async def flag_withdrawn(connection: AsyncConnection, settlement_id: str, *, by:
     """
     for row in (await connection.execute(_CHANGED, {"id": settlement_id})).mappings().all():
         reason = f"{REASON if row['is_gone'] else BACK} ({row['statement_id']})"
-        who = ChangeContext("worker", by, row["now"], reason=reason)
-        await _remark(connection, row["entity_id"], who, is_gone=row["is_gone"])
+        context = ChangeContext("worker", by, row["now"], reason=reason)
+        await _remark(connection, row["entity_id"], context, is_gone=row["is_gone"])
         marked = {"entity_id": row["entity_id"], "number": row["number"], "at": row["now"] if row["is_gone"] else None}
         await connection.execute(_MARK, marked)
 

@@ -80,9 +80,9 @@ class CloseResult:
     def outcome(self) -> Summary:
         """The result as a sentence for the task's log."""
         lines = sum(self.lines.values())
-        words = [f"{len(self.lines)} closed: {lines} line{'' if lines == 1 else 's'}"] if self.lines else []
-        words += [f"{len(self.failed)} could not be closed"] if self.failed else []
-        return Summary(", ".join(words) or "nothing to close", is_open=bool(self.failed))
+        parts = [f"{len(self.lines)} closed: {lines} line{'' if lines == 1 else 's'}"] if self.lines else []
+        parts += [f"{len(self.failed)} could not be closed"] if self.failed else []
+        return Summary(", ".join(parts) or "nothing to close", is_open=bool(self.failed))
 
 
 async def close_settlements(settlement_ids: Sequence[str], *, worker: str) -> CloseResult:

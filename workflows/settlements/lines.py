@@ -6,7 +6,8 @@
 | mark      | ``settlement_id`` on each of them, locked in the order of their ids, as all other code locks them     |
 
 Both are set-based SQL, so that a million lines never pass through a worker's memory. A line is late if its sale began before
-its settlement did (it was in doubt, or being recorded, when the previous day was closed); it keeps its own business date.
+its settlement did (it was in doubt, or being recorded, when the previous day was closed); its business date is that of its own
+day.
 """
 
 from sqlalchemy import text

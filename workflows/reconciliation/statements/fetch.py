@@ -6,7 +6,7 @@ answer takes, and by payments in doubt. More than the period is therefore reques
 | their line is about                                    | stored                                                         |
 |--------------------------------------------------------|----------------------------------------------------------------|
 | a payment or refund of this settlement                 | always                                                         |
-| one that this settlement's statement ended (evidence)  | always, so that a later answer says the same                   |
+| one that this settlement's statement ended (evidence)  | always, so that a later statement has the same lines           |
 | one in doubt, reversed within the hour after the end   | with its charge of the period, in any order: no money moved     |
 | one that succeeded and is in another settlement, or will | never: it belongs to that one's statement                     |
 | anything of ours, or unknown, in another currency       | never, if the store has a day in that currency                 |

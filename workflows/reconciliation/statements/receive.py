@@ -129,7 +129,7 @@ async def receive_statement(incoming: Incoming, *, actor: Actor, key: Key | None
 def _changes_nothing(newest: RowMapping, incoming: Incoming, sha256: str) -> bool:
     """Return whether ``incoming`` changes nothing.
 
-    An answer of the provider's API never supersedes an uploaded file, which may have come while the API was being asked. The
+    An answer of the provider's API never supersedes an uploaded file, which may have been sent during the call of the API. The
     same file, read in the same way, is the same statement; a wrong mapping is corrected by sending the file once more.
     """
     if incoming.source == "api" and newest["source"] == "upload":
