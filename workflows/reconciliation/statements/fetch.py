@@ -52,10 +52,7 @@ MAPPING = StatementMapping(
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The result of asking one provider: the statement's id, or why there is none.
-
-    These are fields of the API: the answer to a comparison lists them (``FetchedOut``).
-    """
+    """The result of asking one provider: the statement's id, or why there is none."""
 
     provider: str
     statement_id: str | None = None
@@ -64,7 +61,7 @@ class Fetched:
 
 def fetched_fields(fetched: Fetched) -> dict[str, str | None]:
     """Return the public fields of the result of asking one provider for its statement."""
-    return {"provider": fetched.provider, "statement_id": fetched.statement_id, "trouble": fetched.error}
+    return {"provider": fetched.provider, "statement_id": fetched.statement_id, "trouble": fetched.trouble}
 
 
 _WANTED = text("""
